@@ -1,0 +1,127 @@
+"""The error families: whose fault it is stands in the type.
+
+A caller's bug is a `ValueError`. The other side is `Malformed` (bytes that no honest sender makes) or
+`PeerFault` (the same, with a name). The world is `Unavailable`. What a person is told is a `Refusal`:
+what was wrong, who is to blame, what to do; its code fixes the HTTP status and the exit code, so that
+the same fault reads the same in the terminal, in JSON and over HTTP.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+class PyrsiaError(Exception):
+    """Root of everything that this package raises on purpose."""
+
+
+class Malformed(PyrsiaError):
+    """Bytes that break a format; the text says which rule. Decoders let nothing else escape."""
+
+
+class ProofInvalid(Malformed):
+    """A proof that does not prove what it claims."""
+
+
+class PeerFault(PyrsiaError):
+    """A peer sent something that no honest peer sends; blame it, keep running.
+
+    Attributes:
+        peer: identity of the accused, the 32-byte Ed25519 public key.
+        evidence: the bytes that convict it, kept exactly as received.
+    """
+
+    def __init__(self, what: str, *, peer: bytes, evidence: bytes = b"") -> None:
+        super().__init__(what)
+        self.peer = peer
+        self.evidence = evidence
+
+
+class Unavailable(PyrsiaError):
+    """The world said no: disk, network, a peer that is gone. Trying again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one refusal code is told: `http` status (400..599) and process `exit` code (1..3)."""
+
+    http: int
+    exit: int
+
+
+# One row per refusal code. Exit codes: 1 refused, 2 usage, 3 no proof, not pinned or too old.
+ANSWERS: Final[dict[str, Answer]] = {
+    "bad-request": Answer(400, 2),
+    "usage": Answer(400, 2),
+    "forbidden": Answer(403, 1),
+    "not-found": Answer(404, 1),
+    "wrong-host": Answer(421, 1),
+    "too-large": Answer(413, 1),
+    "busy": Answer(503, 1),
+    "unavailable": Answer(503, 1),
+    "conflict": Answer(409, 1),
+    # sources and builds
+    "package-unknown": Answer(404, 1),
+    "version-unknown": Answer(404, 1),
+    "no-sdist": Answer(422, 1),
+    "digest-mismatch": Answer(422, 1),
+    "index-unreachable": Answer(502, 1),
+    "unresolvable": Answer(422, 1),
+    "lock-mismatch": Answer(422, 1),
+    "build-failed": Answer(422, 1),
+    "no-sandbox": Answer(501, 1),
+    "no-compiler": Answer(501, 1),
+    "too-few-builders": Answer(409, 1),
+    # the log and its proofs
+    "entry-refused": Answer(422, 1),
+    "proof-invalid": Answer(422, 1),
+    "not-pinned": Answer(409, 3),
+    "no-proof": Answer(404, 3),
+    "too-old": Answer(409, 3),
+    # a node's own house
+    "data-in-use": Answer(409, 1),
+    "data-foreign": Answer(409, 1),
+    "data-damaged": Answer(500, 1),
+    "port-taken": Answer(409, 1),
+    "not-running": Answer(503, 1),
+    "config-invalid": Answer(400, 2),
+    "internal": Answer(500, 1),
+}
+
+
+class Refusal(PyrsiaError):
+    """A clear no, for a person.
+
+    Attributes:
+        code: a key of `ANSWERS`.
+        what: what was wrong, one sentence without a full stop at its end.
+        who: who is to blame ("the index https://...", "this machine", "your command").
+        do: what to do about it, one sentence.
+    """
+
+    def __init__(self, code: str, *, what: str, who: str, do: str) -> None:
+        if code not in ANSWERS:
+            raise ValueError(f"{code!r} is not a refusal code")
+        super().__init__(f"{what} ({who}): {do}")
+        self.code = code
+        self.what = what
+        self.who = who
+        self.do = do
+
+    @property
+    def answer(self) -> Answer:
+        return ANSWERS[self.code]
+
+    def as_dict(self) -> dict[str, str]:
+        """The JSON form: the same four fields on every channel."""
+        return {"code": self.code, "what": self.what, "who": self.who, "do": self.do}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, str]) -> "Refusal":
+        """Rebuild from `as_dict`; an unknown code becomes `internal`."""
+        code = fields.get("code", "internal")
+        return cls(
+            code if code in ANSWERS else "internal",
+            what=fields.get("what", "the node refused"),
+            who=fields.get("who", "the node"),
+            do=fields.get("do", "look into the node's log"),
+        )

@@ -1,0 +1,24 @@
+"""Fixtures and habits of every test here.
+
+Loopback only, port 0, no sleeping: a test waits on a condition with a bound, or on virtual time.
+Async tests run on trio through anyio's plugin; warnings are errors.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "trio"
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """Third-party test data; CI always sets the variable."""
+    folder = os.environ.get("PYRSIA_VECTORS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PYRSIA_VECTORS names no folder with third-party vectors")
+    return Path(folder)
