@@ -1,0 +1,38 @@
+# make demo | make test: everything from a fresh clone. The preflight says what lacks, in one line.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGE ?=
+KEEP ?=
+OFFLINE ?=
+REPORT ?=
+
+.PHONY: demo test lint types bench bench-ci evidence clean setup
+
+demo: setup
+	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(if $(REPORT),--report "$(REPORT)")
+
+test: setup
+	@"$(BIN)/pytest" -q
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml setup.py pyrsia/_native/merkle.pyx tools/preflight.sh tools/setup.sh
+	@PYTHON="$(PYTHON)" sh tools/preflight.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
+
+lint: setup
+	@"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/lint-imports"
+
+types: setup
+	@"$(BIN)/mypy"
+
+bench: setup
+	@"$(BIN)/pytest" -q bench --benchmark-only
+
+bench-ci: setup
+	@"$(BIN)/pytest" -q bench --benchmark-only --benchmark-disable-gc --benchmark-max-time=0.3
+
+clean:
+	@rm -rf "$(VENV)" build *.egg-info pyrsia/_native/*.so pyrsia/_native/*.c

@@ -1,0 +1,174 @@
+"""Configuration: one TOML file in the data directory, overlaid by `PYRSIA_SECTION__KEY` variables.
+
+What is decided here: names, types, defaults and the clear sentence for each mistake. Nothing is
+created and no socket is opened. `examples` of every key are what `pyrsia config` prints.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import platformdirs
+
+from pyrsia.errors import Refusal
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+CONFIG_NAME = "config.toml"
+
+
+class NodeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this node is to people."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "node"
+
+
+class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The port for package clients, the log and the API. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Port = 7888
+    names: tuple[str, ...] = ()  # further Host names that clients may use
+    public: bool = False  # reading without a token also from other machines
+
+
+class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peers: `<node id>@tcp://host:port`. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    control_port: Port = 44_000
+    data_port: Port = 44_001
+    peers: tuple[str, ...] = ()
+    advertise: str = ""  # host that others dial; empty: the one above
+
+
+class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this node builds, if genesis gave it the role of a builder."""
+
+    allow_confined: bool = False
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    wall_s: Annotated[int, msgspec.Meta(ge=5, le=86_400)] = 600
+    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1_048_576)] = 2_048
+
+
+class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Disk that artifacts may take."""
+
+    allocated_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 10
+
+
+class LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The node's own diary on standard error (not the transparency log)."""
+
+    format: Literal["plain", "json"] = "plain"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Agreement timers, in milliseconds (consensus.md B.7)."""
+
+    delta_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 250
+    heartbeat_ms: Annotated[int, msgspec.Meta(ge=500, le=60_000)] = 5_000
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    node: NodeSection = NodeSection()
+    http: HttpSection = HttpSection()
+    net: NetSection = NetSection()
+    builds: BuildsSection = BuildsSection()
+    storage: StorageSection = StorageSection()
+    log: LogSection = LogSection()
+    timing: TimingSection = TimingSection()
+
+
+def user_data_dir() -> Path:
+    """Where a user's own node lives unless `--data` or `PYRSIA_NODE` says otherwise."""
+    return Path(platformdirs.user_data_dir("pyrsia", appauthor=False)) / "node"
+
+
+def system_data_dir() -> Path:
+    """Where the service's node lives."""
+    return Path("/var/lib/pyrsia")
+
+
+def load(data: Path, environ: dict[str, str] | None = None) -> Config:
+    """The configuration of the node in `data`; defaults where the file is silent or missing.
+
+    Raises:
+        Refusal: `config-invalid`, naming the file and the key.
+    """
+    path = data / CONFIG_NAME
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raw = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _invalid(path, str(error)) from None
+    return parse(_overlay(raw, dict(os.environ) if environ is None else environ), path)
+
+
+def parse(raw: dict[str, Any], path: Path) -> Config:
+    try:
+        # Environment values are text: strict=False reads "7888" as the number that a key wants.
+        return msgspec.convert(raw, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(path, str(error)) from None
+
+
+def render(config: Config) -> str:
+    """The TOML text of `config`; `load` reads the same values back."""
+    lines: list[str] = []
+    for section, values in msgspec.to_builtins(config).items():
+        lines.append(f"[{section}]")
+        lines.extend(f"{key} = {_toml(value)}" for key, value in values.items())
+        lines.append("")
+    return "\n".join(lines)
+
+
+def save(config: Config, data: Path) -> Path:
+    """Write `config.toml` by rename, mode 0600."""
+    path = data / CONFIG_NAME
+    temporary = path.with_suffix(".new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(render(config))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # A TOML basic string and a JSON string escape the same characters the same way.
+    return msgspec.json.encode(str(value)).decode()
+
+
+def _overlay(raw: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
+    merged = {
+        section: dict(values) if isinstance(values, dict) else values for section, values in raw.items()
+    }
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith("PYRSIA_") or "__" not in variable:
+            continue
+        section, _, key = variable.removeprefix("PYRSIA_").lower().partition("__")
+        values = merged.setdefault(section, {})
+        if isinstance(values, dict):
+            values[key] = [part for part in text.split(",") if part] if key in ("peers", "names") else text
+    return merged
+
+
+def _invalid(path: Path, why: str) -> Refusal:
+    return Refusal(
+        "config-invalid",
+        what=f"the configuration is not valid: {why}",
+        who=f"{path} or a PYRSIA_... variable",
+        do="correct that key; `pyrsia config` shows every key with its value",
+    )

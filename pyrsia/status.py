@@ -1,0 +1,117 @@
+"""Frozen snapshots of a node: what the dashboard, the API and the tests read.
+
+Pure data with one codec. A snapshot owns no connection and is never updated; a new one replaces it.
+"""
+
+import msgspec
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """The log as this node holds it. `root` is 64 hex digits; times are POSIX milliseconds."""
+
+    size: int
+    root: str
+    height: int
+    view: int
+    time_ms: int
+    checkpoint_size: int = 0  # newest size that a quorum has cosigned
+    checkpoint_time_s: int = 0
+    cosigned: int = 0
+    validators: int = 0
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """One peer. `rtt_ms` is negative while unknown."""
+
+    node_id: str
+    name: str
+    role: str
+    address: str
+    connected: bool
+    rtt_ms: float = -1.0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    since_ms: int = 0
+    log_size: int = 0
+
+
+class BuildStatus(msgspec.Struct, frozen=True):
+    """One build request. `state` is open, drawn, committing, revealing or done."""
+
+    request: str
+    purl: str
+    state: str
+    verdict: str = ""
+    builders: tuple[str, ...] = ()
+    committed: tuple[str, ...] = ()
+    revealed: tuple[str, ...] = ()
+    agreeing: tuple[str, ...] = ()
+    dissenting: tuple[str, ...] = ()
+    file: str = ""
+    sha256: str = ""
+    requested_ms: int = 0
+    note: str = ""  # what this node itself does for it right now
+
+
+class EntryStatus(msgspec.Struct, frozen=True):
+    """One leaf of the log in a line."""
+
+    index: int
+    kind: str
+    summary: str
+    author: str = ""
+    time_ms: int = 0
+
+
+class TransferStatus(msgspec.Struct, frozen=True):
+    """Counters of chunk transfer since the node started."""
+
+    chunks_received: int = 0
+    bytes_received: int = 0
+    chunks_sent: int = 0
+    bytes_sent: int = 0
+    artifacts_built: int = 0
+    artifacts_fetched: int = 0
+    sources: dict[str, int] = {}  # peer -> bytes received
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """Everything at a glance; `role` is exactly `validator` or `follower`."""
+
+    node_id: str
+    name: str
+    role: str
+    network: str
+    demo: bool
+    version: str
+    uptime_s: float
+    isolation: str
+    log: LogStatus
+    peers: int
+    peer_count_expected: int
+    building: tuple[str, ...] = ()
+    transfer: TransferStatus = TransferStatus()
+    http: str = ""
+    notices: tuple[str, ...] = ()
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One refresh of the dashboard."""
+
+    node: NodeStatus
+    peers: tuple[PeerStatus, ...]
+    builds: tuple[BuildStatus, ...]
+    entries: tuple[EntryStatus, ...]
+
+
+_ENCODER = msgspec.json.Encoder()
+_SNAPSHOT = msgspec.json.Decoder(Snapshot)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    return _ENCODER.encode(snapshot)
+
+
+def decode(data: bytes) -> Snapshot:
+    """Read `encode`'s bytes; raises `msgspec.ValidationError` for anything else."""
+    return _SNAPSHOT.decode(data)
