@@ -1,0 +1,88 @@
+"""The `pyrsia` command: names, help groups and short flags; no command's work is done here.
+
+Commands are imported when called, so that `pyrsia --help` costs one small import (click). The short
+flags of the original (`-b -c -e -l -s`) are rewritten to commands before parsing.
+"""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from pyrsia import __version__
+
+# command -> (module below pyrsia.cli, attribute, help group, one line)
+COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
+    "verify": ("verify", "verify", "Use", "Check a downloaded file against the log, offline."),
+    "fetch": ("packages", "fetch", "Use", "Download a file of the network with its proof."),
+    "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
+    "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
+    "init": ("init", "init", "Run", "Make a node's data directory, keys and configuration."),
+    "node": ("node", "node", "Run", "Run this machine's node."),
+    "demo": ("demo", "demo", "Run", "Four builders and a follower on this machine, end to end."),
+    "status": ("status", "status", "Run", "The node at a glance."),
+    "peers": ("status", "peers", "Run", "The peers of the node."),
+    "list": ("status", "list_peers", "Run", "Connected peers (the original's command)."),
+    "ping": ("status", "ping", "Run", "Whether the node answers."),
+    "config": ("config", "config", "Run", "Show or edit the node's configuration."),
+    "doctor": ("doctor", "doctor", "Run", "What this machine can do, and the one command for more."),
+    "dashboard": ("dashboard", "dashboard", "Run", "Live peers, log and builds in the terminal."),
+    "log": ("log", "log", "Audit", "Read, prove and check the transparency log."),
+}
+
+# The original's short flags stand where a command stands.
+SHORT: Final[dict[str, str]] = {"-b": "build", "-c": "config", "-l": "list", "-s": "status"}
+EDIT: Final = {"-e": "edit"}  # only behind -c / config
+
+
+class Commands(click.Group):
+    """A group whose members are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"pyrsia.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for group in ("Use", "Provide", "Run", "Audit"):
+            rows = [(name, text) for name, (_, _, where, text) in COMMANDS.items() if where == group]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="pyrsia")
+def cli() -> None:
+    """Packages built from source several times over, agreed in one public log.
+
+    Commands that ask a node take --node URL|DIR, then PYRSIA_NODE, then your own node, then the system's.
+    Every command takes --json. Exit codes: 0 yes, 1 refused, 2 usage, 3 no proof, not pinned or too old.
+    """
+
+
+def rewrite(arguments: list[str]) -> list[str]:
+    """The original's spelling in ours: `-c -e` is `config edit`, `-s` is `status`."""
+    if not arguments or arguments[0] not in SHORT:
+        return arguments
+    command, rest = SHORT[arguments[0]], arguments[1:]
+    if command == "config" and rest and rest[0] in EDIT:
+        rest = [EDIT[rest[0]], *rest[1:]]
+    return [command, *rest]
+
+
+def main() -> None:
+    """Entry point: run the command, tell a refusal on standard error, exit with its code."""
+    from pyrsia.cli.tell import run
+
+    sys.exit(run(cli, rewrite(sys.argv[1:])))

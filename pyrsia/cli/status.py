@@ -1,0 +1,77 @@
+"""`status`, `peers`, `list`, `ping`: reading a node."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from pyrsia.cli.client import Client, node_option
+from pyrsia.cli.tell import json_option, table, tell
+
+
+@click.command()
+@node_option
+@json_option
+def status(target: str | None, as_json: bool) -> None:
+    """The node at a glance: who it is, its log, its peers, what it builds."""
+    with Client(target) as node:
+        answer = node.get("/api/v1/status")
+    tell(answer, as_json=as_json, text=lambda: _status_lines(answer))
+
+
+def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
+    log, moved = answer["log"], answer["transfer"]
+    yield f"{answer['name']} ({answer['role']} {answer['node_id'][:8]}) of {answer['network']}"
+    if answer["demo"]:
+        yield "demo: all operators are one person"
+    yield f"log:       {log['size']} entries, root {log['root'][:16]}, block {log['height']}"
+    yield f"cosigned:  {log['cosigned']} of {log['validators']} at size {log['checkpoint_size']}"
+    yield f"Connected Peers Count:       {answer['peers']}"
+    yield f"builds:    {', '.join(answer['building']) or 'none running'} ({answer['isolation']})"
+    yield f"transfer:  {moved['bytes_received']} bytes in, {moved['bytes_sent']} bytes out"
+    yield f"packages:  {answer['http']}/pypi/simple/"
+    yield from (f"notice:    {notice}" for notice in answer["notices"])
+
+
+@click.command()
+@node_option
+@json_option
+def peers(target: str | None, as_json: bool) -> None:
+    """Every peer with its role, address and round trip."""
+    with Client(target) as node:
+        answer = node.get("/api/v1/peers")
+    rows = [
+        (
+            peer["node_id"][:8],
+            peer["name"],
+            peer["role"],
+            "up" if peer["connected"] else "down",
+            f"{peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "-",
+            peer["address"],
+        )
+        for peer in answer["peers"]
+    ]
+    tell(
+        answer, as_json=as_json, text=lambda: table(rows, ("id", "name", "role", "state", "round trip", "address"))
+    )
+
+
+@click.command("list")
+@node_option
+@json_option
+def list_peers(target: str | None, as_json: bool) -> None:
+    """The ids of connected peers, one a line."""
+    with Client(target) as node:
+        answer = node.get("/peers")
+    tell(answer, as_json=as_json, text=lambda: answer)
+
+
+@click.command()
+@node_option
+@json_option
+def ping(target: str | None, as_json: bool) -> None:
+    """Whether the node answers."""
+    with Client(target) as node:
+        node.get_bytes("/healthz")
+        where = node.target
+    tell({"ok": True, "node": where}, as_json=as_json, text=lambda: ["Connection Successful !!"])

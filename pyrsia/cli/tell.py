@@ -1,0 +1,62 @@
+"""How the terminal is told: refusals in sentences, JSON for scripts, text of others made harmless."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from pyrsia.errors import Refusal
+from pyrsia.wire.text import safe
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+def run(command: click.Command, arguments: list[str]) -> int:
+    """Run `command`; its exit code. Nothing but an exit code and sentences leaves here."""
+    as_json = "--json" in arguments
+    try:
+        result = command.main(arguments, prog_name="pyrsia", standalone_mode=False)
+    except Refusal as refusal:
+        tell_refusal(refusal, as_json=as_json)
+        return refusal.answer.exit
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("pyrsia: stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def tell_refusal(refusal: Refusal, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": refusal.as_dict()}, ensure_ascii=False))
+        return
+    click.echo(f"pyrsia: {safe(refusal.what)}", err=True)
+    click.echo(f"  who: {safe(refusal.who)}", err=True)
+    click.echo(f"  do:  {safe(refusal.do)}", err=True)
+
+
+def tell(value: Any, *, as_json: bool, text: Callable[[], Iterable[str]]) -> None:
+    """Print `value` as one line of JSON, or the lines of `text`, neutralised."""
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
+        return
+    for line in text():
+        click.echo(safe(line))
+
+
+def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> list[str]:
+    """Aligned columns, two spaces between them."""
+    lines = [[safe(str(cell)) for cell in row] for row in rows]
+    head = list(header)
+    widths = [max([len(head[i]), *(len(line[i]) for line in lines)]) for i in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *lines]
+    ]

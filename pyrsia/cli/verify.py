@@ -1,0 +1,59 @@
+"""`verify`: check a downloaded file against the log, offline."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyrsia.cli.client import Client
+from pyrsia.cli.tell import json_option, tell
+from pyrsia.errors import Refusal
+
+PROOF_SUFFIX = ".tlog-proof"
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof].")
+@click.option("--node", "target", metavar="URL", help="Fetch the proof from this node instead.")
+@click.option("--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call.")
+@click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
+@json_option
+def verify(
+    file: Path, proof: Path | None, target: str | None, trust: Path | None, purl: str | None, as_json: bool
+) -> None:
+    """Check FILE: what it is, who built it from which source, and that the log says so.
+
+    Exit codes: 0 accepted, 1 refused, 2 usage, 3 no proof, not pinned or too old.
+    """
+    import time
+
+    from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify.artifact import judge
+    from pyrsia.verify.pins import Pins, read_genesis
+
+    pins = [read_genesis(trust)] if trust else Pins.of_user().all()
+    evidence = _proof(file, proof, target)
+    finding = judge(file, evidence, pins, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
+    tell(finding.as_dict(), as_json=as_json, text=finding.lines)
+
+
+def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:
+    if target:
+        import hashlib
+
+        with file.open("rb") as opened, Client(target) as node:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            answer: Any = node.get_bytes(f"/api/v1/artifacts/{digest}/proof")
+        return bytes(answer)
+    path = proof or file.with_name(file.name + PROOF_SUFFIX)
+    try:
+        with path.open("rb") as opened:
+            return opened.read(1 << 20)  # the format's own limit is smaller and is checked by its parser
+    except OSError as error:
+        raise Refusal(
+            "no-proof",
+            what=f"there is no proof: {path}: {error.strerror}",
+            who="the download",
+            do="fetch it beside the file (<file url>.tlog-proof), or name a node with --node URL",
+        ) from None

@@ -1,0 +1,285 @@
+"""Five nodes on loopback: founded, started, killed, stopped and watched from outside.
+
+Each node is a process with its own data directory and free ports. Every wait is for a condition and
+has a bound; a node that ends by itself is an error that carries the end of its diary.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pyrsia import config
+from pyrsia.cli.client import Client
+from pyrsia.errors import PyrsiaError, Refusal
+from pyrsia.keys import KeyRing
+from pyrsia.node.founding import Founder, found
+from pyrsia.wire.text import b32
+
+VALIDATORS: Final = ("amber", "birch", "cedar", "dune")
+FOLLOWER: Final = "fern"
+LOOPBACK: Final = "127.0.0.1"
+
+START_S: Final = 20.0  # interpreter, imports and RocksDB on a busy two-core machine take about 2 s
+STOP_S: Final = 3.0  # what a person waits after Ctrl-C
+POLL_S: Final = 0.05
+
+
+class DemoFailed(PyrsiaError):
+    """A step of the story did not come true; the text is the cause."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One process of the demo."""
+
+    name: str
+    role: str
+    keys: KeyRing
+    data: Path
+    http_port: int
+    control_port: int
+    data_port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http(self) -> str:
+        return f"http://{LOOPBACK}:{self.http_port}"
+
+    @property
+    def node_id(self) -> str:
+        return b32(self.keys.node.public)
+
+    def client(self, patience_s: float = 30.0) -> Client:
+        return Client(str(self.data), patience_s=patience_s)
+
+    def diary(self, lines: int = 12) -> str:
+        """The end of what the node wrote."""
+        try:
+            text = (self.data / "node.log").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return "(it wrote nothing)"
+        return "\n".join(text.splitlines()[-lines:])
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "role": self.role,
+            "http": self.http,
+            "data": str(self.data),
+            "pid": self.process.pid if self.process else 0,
+        }
+
+
+@dataclass(slots=True)
+class Network:
+    """The demo's network below `folder`."""
+
+    folder: Path
+    isolation: str
+    environment: str
+    villain_purl: str = ""
+    nodes: list[Node] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)  # what the nodes see beside our own environment
+
+    @classmethod
+    def create(cls, *, isolation: str, environment: str, variables: dict[str, str]) -> "Network":
+        """Keys, genesis, directories and configurations of a new network; nothing runs yet."""
+        folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-"))
+        network = cls(folder, isolation, environment, variables=variables)
+        names = [*VALIDATORS, FOLLOWER]
+        ports = free_ports(3 * len(names))
+        for position, name in enumerate(names):
+            http, control, data = ports[3 * position : 3 * position + 3]
+            role = "follower" if name == FOLLOWER else "validator"
+            network.nodes.append(Node(name, role, KeyRing.generate(), folder / name, http, control, data))
+        network._found()
+        return network
+
+    @property
+    def follower(self) -> Node:
+        return self.nodes[-1]
+
+    @property
+    def validators(self) -> list[Node]:
+        return self.nodes[:-1]
+
+    @property
+    def trust(self) -> Path:
+        return self.results / "demo.genesis"
+
+    @property
+    def results(self) -> Path:
+        """What outlives the demo: wheel, proof and trust file."""
+        return self.folder / "results"
+
+    def _found(self) -> None:
+        founders = [
+            Founder(
+                keys=node.keys,
+                name=node.name,
+                operator=f"{node.name}-operator",
+                domain=f"{node.name}.example",
+                roles=("builder", "validator") if node.role == "validator" else (),
+                capabilities=("pip",) if node.role == "validator" else (),
+            )
+            for node in self.nodes
+        ]
+        genesis = found(
+            "demo.pyrsia.example",
+            founders,
+            builders=3,
+            agreeing=2,
+            environments=[self.environment],
+            min_isolation=self.isolation,
+            demo=True,
+            now_ms=int(time.time() * 1000),
+        )
+        self.results.mkdir()
+        self.trust.write_bytes(genesis)
+        for node in self.nodes:
+            node.data.mkdir(mode=0o700)
+            node.keys.save(node.data / "keys")
+            (node.data / "genesis.json").write_bytes(genesis)
+            config.save(self._config(node), node.data)
+
+    def _config(self, node: Node) -> config.Config:
+        peers = tuple(
+            f"{other.node_id}@tcp://{LOOPBACK}:{other.control_port}" for other in self.validators if other is not node
+        )
+        return config.Config(
+            node=config.NodeSection(name=node.name),
+            http=config.HttpSection(host=LOOPBACK, port=node.http_port),
+            net=config.NetSection(
+                host=LOOPBACK, control_port=node.control_port, data_port=node.data_port, peers=peers
+            ),
+            builds=config.BuildsSection(allow_confined=self.isolation == "confined", wall_s=120),
+            timing=config.TimingSection(delta_ms=150, heartbeat_ms=5_000),
+        )
+
+    def arm(self, purl: str) -> None:
+        """Every builder alters its output for `purl` if it is drawn first."""
+        self.villain_purl = purl
+
+    def start(self, node: Node) -> None:
+        """Start `node`; its diary goes to a file beside its data."""
+        if node.process is not None and node.process.poll() is None:
+            raise ValueError(f"{node.name} already runs")
+        command = [sys.executable, "-m", "pyrsia.demo.node", "--data", str(node.data), "--parent", str(os.getpid())]
+        if self.villain_purl:
+            command += ["--villain", self.villain_purl]
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not (key.startswith("PYRSIA_") and "__" in key) and key != "PYRSIA_NODE"
+        } | self.variables
+        with (node.data / "node.log").open("ab") as diary:
+            node.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=diary,
+                stderr=diary,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops the nodes in order
+            )
+
+    def start_all(self) -> None:
+        for node in self.nodes:
+            self.start(node)
+        for node in self.nodes:
+            self.wait_ready(node)
+
+    def wait_ready(self, node: Node) -> None:
+        def answers() -> bool:
+            try:
+                with node.client(2.0) as client:
+                    client.get_bytes("/healthz")
+            except Refusal:
+                return False
+            return True
+
+        self.wait(answers, START_S, f"{node.name} does not answer")
+
+    def wait(self, condition: Callable[[], bool], patience_s: float, what: str) -> None:
+        """Return when `condition` holds; `DemoFailed(what)` after `patience_s` or when a node has ended."""
+        end_s = time.monotonic() + patience_s
+        while not condition():
+            self.check_alive()
+            if time.monotonic() > end_s:
+                raise DemoFailed(f"{what} within {patience_s:.0f} s")
+            time.sleep(POLL_S)
+
+    def check_alive(self) -> None:
+        for node in self.nodes:
+            if node.process is not None and node.process.poll() is not None:
+                raise DemoFailed(
+                    f"node {node.name} ended by itself (exit code {node.process.returncode}); its last words:\n"
+                    + node.diary()
+                )
+
+    def status(self, node: Node) -> dict[str, Any]:
+        with node.client() as client:
+            answer: dict[str, Any] = client.get("/api/v1/status")
+            return answer
+
+    def kill(self, node: Node) -> None:
+        """SIGKILL, as a power cut would look from outside."""
+        if node.process is not None:
+            node.process.kill()
+            node.process.wait()
+            node.process = None
+
+    def stop(self, node: Node) -> None:
+        """SIGTERM, and SIGKILL for what does not end within the bound."""
+        if node.process is None:
+            return
+        node.process.terminate()
+        try:
+            node.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            node.process.kill()
+            node.process.wait()
+        node.process = None
+
+    def stop_all(self) -> None:
+        """All at once, within the bound of one."""
+        running = [node for node in self.nodes if node.process is not None]
+        for node in running:
+            assert node.process is not None  # noqa: S101 (for the type checker; filtered above)
+            node.process.send_signal(signal.SIGTERM)
+        end_s = time.monotonic() + STOP_S - 0.5
+        for node in running:
+            assert node.process is not None  # noqa: S101
+            try:
+                node.process.wait(max(0.05, end_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                node.process.kill()
+                node.process.wait()
+            node.process = None
+
+    def remove_data(self) -> None:
+        """The nodes' data go; the results stay."""
+        for node in self.nodes:
+            shutil.rmtree(node.data, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` ports that nobody listens on now; all are held until the last one is found."""
+    with ExitStack() as held:
+        return list(_bind(held, count))
+
+
+def _bind(held: ExitStack, count: int) -> Iterator[int]:
+    for _ in range(count):
+        taken = held.enter_context(socket.socket())
+        taken.bind((LOOPBACK, 0))
+        yield taken.getsockname()[1]

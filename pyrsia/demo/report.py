@@ -1,0 +1,44 @@
+"""The demo's report: JSON, written once, by rename, when the story has ended."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened; `seconds` is wall time per step. Paths are absolute."""
+
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    isolation: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    wheel: str = ""
+    proof: str = ""
+    trust: str = ""
+    log: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def write(self, path: Path, *, error: str | None) -> None:
+        """Write it whole or not at all."""
+        body: dict[str, Any] = {
+            "ok": error is None,
+            "nodes": self.nodes,
+            "isolation": self.isolation,
+            "requests": self.requests,
+            "wheel": self.wheel,
+            "proof": self.proof,
+            "trust": self.trust,
+            "log": self.log,
+            "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
+        }
+        if error is not None:
+            body["error"] = error
+        temporary = path.with_name(path.name + ".new")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(body, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)

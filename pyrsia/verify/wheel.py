@@ -1,0 +1,50 @@
+"""The one bounded look that a verifier takes into a file: the name and version in a wheel's METADATA.
+
+It runs only after the file's SHA-256 matched the log. One member is read, its size bounded before
+and while it is inflated; nothing is unpacked.
+"""
+
+import zipfile
+from pathlib import Path
+
+from pyrsia.errors import Malformed
+from pyrsia.units import Limit
+
+MAX_METADATA_BYTES = Limit(1_048_576, "the largest METADATA seen in the wild is a fifth of this")
+MAX_MEMBERS = Limit(50_000, "a wheel with more members is refused by the builders too")
+
+
+def name_and_version(path: Path) -> tuple[str, str]:
+    """(name, version) as the METADATA of the wheel at `path` spells them.
+
+    Raises:
+        Malformed: the file is not a wheel with exactly one METADATA of a sane size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_MEMBERS.value:
+                raise Malformed(f"the wheel has {len(members)} members")
+            found = [m for m in members if m.filename.endswith(".dist-info/METADATA") and m.filename.count("/") == 1]
+            if len(found) != 1:
+                raise Malformed(f"the wheel has {len(found)} METADATA files")
+            with archive.open(found[0]) as member:
+                data = member.read(MAX_METADATA_BYTES.value + 1)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        raise Malformed(f"the wheel cannot be read: {error}") from None
+    if len(data) > MAX_METADATA_BYTES.value:
+        raise Malformed("the wheel's METADATA is too large")
+    return _header(data, b"Name"), _header(data, b"Version")
+
+
+def _header(metadata: bytes, name: bytes) -> str:
+    for line in metadata.split(b"\n"):
+        if not line.strip():
+            break  # headers end at the first empty line
+        key, colon, value = line.partition(b":")
+        if colon and key.strip().lower() == name.lower():
+            try:
+                return value.strip().decode("ascii")
+            except UnicodeDecodeError:
+                raise Malformed(f"{name.decode()} in METADATA is not ASCII") from None
+    raise Malformed(f"METADATA has no {name.decode()}")
