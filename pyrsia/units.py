@@ -29,7 +29,9 @@ class Limit:
 
 
 # -- wire and ledger --
-MAX_ENTRY_BYTES = Limit(60_000, "a tlog-tiles bundle frames an entry with a 16-bit length; the rest is headroom")
+MAX_ENTRY_BYTES = Limit(
+    60_000, "a tlog-tiles bundle frames an entry with a 16-bit length; the rest is headroom"
+)
 MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only serves to exhaust a decoder")
 
 # -- log --
@@ -43,5 +45,37 @@ MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only ser
 # -- builds --
 
 # -- serve --
+MAX_HTTP_HEAD_BYTES = Limit(
+    32_768, "browsers and proxies stay under 16 KiB; the parser itself would take megabytes"
+)
+MAX_HTTP_HEADERS = Limit(100, "a real client sends about ten; proxies add a few")
+MAX_HTTP_BODY_BYTES = Limit(
+    1_048_576, "the largest body that a route takes by default; an entry is 60,000 bytes"
+)
+MAX_HTTP_CONNECTIONS = Limit(1_024, "at 5 KB each the whole table costs less than one slow reader elsewhere")
+MAX_HTTP_CONTROL_CONNECTIONS = Limit(
+    64, "a place of their own, so that strangers cannot lock the operator out"
+)
+MAX_HTTP_PIPELINE = Limit(
+    64, "requests read ahead of the one being answered; more are left for another connection"
+)
+MAX_HTTP_HEAD_WAIT_S = Limit(30, "from the first byte of a head to its last; a head is one packet")
+MAX_HTTP_IDLE_S = Limit(
+    60, "without one byte of progress either way; a slow transfer that moves is never cut"
+)
+MAX_HTTP_KEEP_ALIVE_S = Limit(75, "between two requests; longer than the pause of any package client")
+MAX_HTTP_LINGER_S = Limit(2, "to let a refused sender read why before the connection is reset")
+MAX_HTTP_LINGER_BYTES = Limit(1_048_576, "bytes of a refused body that are read and dropped before the close")
+MAX_HTTP_READ_BYTES = Limit(
+    65_536, "one read from a socket: what a request may hold in memory beyond its head"
+)
+MAX_SENDFILE_BYTES = Limit(
+    524_288, "one call; with a cold file it holds the loop for about half a millisecond"
+)
+MAX_PAGE_CACHE = Limit(256, "rendered index pages kept for one state of the log")
+MAX_API_ROWS = Limit(1_000, "entries in one answer; more is a second page")
+MAX_CONTROL_PATH_BYTES = Limit(
+    100, "a Unix socket address holds 108 bytes; the rest is for the temporary name"
+)
 
 # -- node, cli, demo --

@@ -1,0 +1,165 @@
+"""An ASGI 3 server for HTTP/1.1 on trio: sockets, keep-alive, framing, sendfile, drain.
+
+Decides how bytes move and when a connection ends; knows nothing of packages. No exception of one
+connection reaches another: a malformed request is answered and closed, an application that fails is a
+logged 500. Every wait has an idle limit and no transfer a total one. Left out: TLS, HTTP/2, WebSocket,
+lifespan (the node starts and stops what the applications need).
+
+Extensions: `http.response.zerocopysend` and `http.response.pathsend`, by os.sendfile; `reason` in
+`http.response.start`, because some package clients show nothing else of a refusal; `pyrsia.peer` in the
+scope is `control` on the Unix socket and `tcp` elsewhere.
+
+Source: ASGI 3 with its HTTP message extensions; RFC 9112 sections 6 (framing) and 9 (connections).
+"""
+
+import errno
+import logging
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+from pyrsia.serve.connection import (
+    App,
+    ClientGone,
+    Connection,
+    HttpLimits,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from pyrsia.serve.listen import Listener, listen_tcp, listen_unix, peer_uid
+from pyrsia.serve.reading import Fault
+
+__all__ = [
+    "App",
+    "ClientGone",
+    "HttpLimits",
+    "Listener",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "Server",
+    "listen_tcp",
+    "listen_unix",
+    "peer_uid",
+    "serve",
+]
+
+_log = logging.getLogger("pyrsia.serve")
+
+_ACCEPT_PAUSE_S: Final = 0.1  # after "too many open files": closing one takes at least as long
+_ACCEPT_RETRIED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+class Server:
+    """One application behind some listeners. `run` serves until cancelled or drained."""
+
+    def __init__(self, app: App, listeners: Sequence[Listener], limits: HttpLimits) -> None:
+        self.app = app
+        self.limits = limits
+        self.listeners = tuple(listeners)
+        self.draining = False
+        self.requests = 0  # answered since the start
+        self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set()}
+        self._accepting = trio.CancelScope()
+        self._cut_at_s = math.inf
+
+    @property
+    def url(self) -> str:
+        """`http://host:port` of the first TCP listener, or nothing."""
+        return next((listener.name for listener in self.listeners if listener.peer == "tcp"), "")
+
+    @property
+    def connections(self) -> int:
+        return sum(len(group) for group in self._open.values())
+
+    async def run(self, task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED) -> None:
+        try:
+            async with trio.open_nursery() as connections:
+                task_status.started(self)
+                with self._accepting:
+                    async with trio.open_nursery() as acceptors:
+                        for listener in self.listeners:
+                            acceptors.start_soon(self._accept, listener, connections)
+        finally:
+            for listener in self.listeners:
+                listener.sock.close()
+                if listener.peer == "control":
+                    with suppress(OSError):
+                        os.unlink(listener.name)
+
+    def drain(self, grace_s: float) -> None:
+        """Accept nothing more, let requests in flight end within `grace_s`, then cut the rest."""
+        self.draining = True
+        self._cut_at_s = min(self._cut_at_s, trio.current_time() + grace_s)
+        self._accepting.cancel()
+        for group in self._open.values():
+            for connection in tuple(group):
+                connection.scope.deadline = self._cut_at_s
+                connection.close_if_idle()
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                sock, address = await listener.sock.accept()
+            except OSError as error:
+                if error.errno in _ACCEPT_RETRIED:
+                    _log.warning("cannot accept a connection: %s", error.strerror)
+                    await trio.sleep(_ACCEPT_PAUSE_S)
+                elif error.errno in (errno.EBADF, errno.ENOTSOCK):
+                    return
+                continue
+            nursery.start_soon(self._serve, sock, address, listener)
+
+    async def _serve(self, sock: trio.socket.SocketType, address: Any, listener: Listener) -> None:
+        connection = Connection(self, sock, address, listener)
+        group = self._open[listener.peer]
+        with sock, trio.CancelScope(deadline=self._cut_at_s) as scope:
+            connection.scope = scope
+            try:
+                if not self._admit(group, listener):
+                    # No lingering: the refused are not counted, so they may hold nothing.
+                    full = Fault(503, "this node serves as many connections as it may")
+                    await connection.refuse(full, linger=False)
+                    return
+                group.add(connection)
+                await connection.run()
+            except ClientGone:
+                pass
+            except Exception:  # noqa: BLE001 - the border: one connection's fault ends only that connection
+                _log.exception("a connection ended in a fault of ours")
+            finally:
+                group.discard(connection)
+
+    def _admit(self, group: set[Connection], listener: Listener) -> bool:
+        """Room for one more; the connection that idled longest gives way before anyone is refused."""
+        most = self.limits.connections if listener.peer == "tcp" else self.limits.control_connections
+        if len(group) < most:
+            return True
+        idle = [connection for connection in group if connection.idle_since_s < math.inf]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda connection: connection.idle_since_s)
+        group.discard(oldest)
+        oldest.close_if_idle()
+        return True
+
+
+async def serve(
+    app: App,
+    listeners: Sequence[Listener],
+    *,
+    limits: HttpLimits | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` until cancelled or until `Server.drain` has ended the last connection.
+
+    `task_status` is given the `Server`. Cancelling closes every connection at once.
+    """
+    await Server(app, listeners, limits or HttpLimits()).run(task_status)
