@@ -47,7 +47,9 @@ def config(ctx: click.Context, target: str | None, show: bool, as_json: bool) ->
 @click.option("-d", "--diskspace", metavar='"N GB"', help="Disk that artifacts may take, 1 to 4096 GB.")
 @json_option
 @click.pass_context
-def edit(ctx: click.Context, host: str | None, port: int | None, diskspace: str | None, as_json: bool) -> None:
+def edit(
+    ctx: click.Context, host: str | None, port: int | None, diskspace: str | None, as_json: bool
+) -> None:
     """Change host, port or disk space; asks for each when none is given."""
     folder = _folder(ctx.obj)
     current = settings.load(folder, environ={})

@@ -52,7 +52,9 @@ def peers(target: str | None, as_json: bool) -> None:
         for peer in answer["peers"]
     ]
     tell(
-        answer, as_json=as_json, text=lambda: table(rows, ("id", "name", "role", "state", "round trip", "address"))
+        answer,
+        as_json=as_json,
+        text=lambda: table(rows, ("id", "name", "role", "state", "round trip", "address")),
     )
 
 

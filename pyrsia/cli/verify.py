@@ -14,9 +14,13 @@ PROOF_SUFFIX = ".tlog-proof"
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof].")
+@click.option(
+    "--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof]."
+)
 @click.option("--node", "target", metavar="URL", help="Fetch the proof from this node instead.")
-@click.option("--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call.")
+@click.option(
+    "--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call."
+)
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
 @json_option
 def verify(
@@ -34,7 +38,9 @@ def verify(
 
     pins = [read_genesis(trust)] if trust else Pins.of_user().all()
     evidence = _proof(file, proof, target)
-    finding = judge(file, evidence, pins, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
+    finding = judge(
+        file, evidence, pins, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature
+    )
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)
 
 

@@ -32,6 +32,7 @@ LOOPBACK: Final = "127.0.0.1"
 START_S: Final = 20.0  # interpreter, imports and RocksDB on a busy two-core machine take about 2 s
 STOP_S: Final = 3.0  # what a person waits after Ctrl-C
 POLL_S: Final = 0.05
+WATCH_S: Final = 0.5
 
 
 class DemoFailed(PyrsiaError):
@@ -154,7 +155,9 @@ class Network:
 
     def _config(self, node: Node) -> config.Config:
         peers = tuple(
-            f"{other.node_id}@tcp://{LOOPBACK}:{other.control_port}" for other in self.validators if other is not node
+            f"{other.node_id}@tcp://{LOOPBACK}:{other.control_port}"
+            for other in self.validators
+            if other is not node
         )
         return config.Config(
             node=config.NodeSection(name=node.name),
@@ -174,7 +177,15 @@ class Network:
         """Start `node`; its diary goes to a file beside its data."""
         if node.process is not None and node.process.poll() is None:
             raise ValueError(f"{node.name} already runs")
-        command = [sys.executable, "-m", "pyrsia.demo.node", "--data", str(node.data), "--parent", str(os.getpid())]
+        command = [
+            sys.executable,
+            "-m",
+            "pyrsia.demo.node",
+            "--data",
+            str(node.data),
+            "--parent",
+            str(os.getpid()),
+        ]
         if self.villain_purl:
             command += ["--villain", self.villain_purl]
         environment = {
@@ -222,8 +233,8 @@ class Network:
         for node in self.nodes:
             if node.process is not None and node.process.poll() is not None:
                 raise DemoFailed(
-                    f"node {node.name} ended by itself (exit code {node.process.returncode}); its last words:\n"
-                    + node.diary()
+                    f"node {node.name} ended by itself with exit code {node.process.returncode};"
+                    f" its last words:\n{node.diary()}"
                 )
 
     def status(self, node: Node) -> dict[str, Any]:
@@ -265,6 +276,12 @@ class Network:
                 node.process.kill()
                 node.process.wait()
             node.process = None
+
+    def watch(self) -> None:
+        """Stay until Ctrl-C; a node that ends by itself ends the watch with an error."""
+        while True:
+            self.check_alive()
+            time.sleep(WATCH_S)
 
     def remove_data(self) -> None:
         """The nodes' data go; the results stay."""

@@ -1,0 +1,89 @@
+"""`demo`: prepare, run the story, report, stop."""
+
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pyrsia.errors import PyrsiaError, Refusal
+
+if TYPE_CHECKING:  # the demo's modules are imported when it runs, not for --help
+    from pyrsia.demo.report import Report
+    from pyrsia.demo.teller import Teller
+
+ONLINE: Final = ("idna==3.10",)
+ONLINE_DISSENT: Final = "packaging==24.2"
+
+
+@click.command()
+@click.option(
+    "--package", "packages", multiple=True, metavar="NAME[==VERSION]", help="What to build and install."
+)
+@click.option("--keep", is_flag=True, help="Leave the network running until Ctrl-C, its addresses printed.")
+@click.option("--offline", is_flag=True, help="Build the sample package of this repository; no index needed.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a JSON report here.")
+def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | None) -> None:
+    """Four validator-builders and one follower on this machine: from source to pip install.
+
+    Exits 0 only when every step was checked from outside; a failing step is an error with its cause.
+    """
+    from pyrsia.demo.report import Report
+    from pyrsia.demo.teller import Teller
+
+    # Ctrl-C and a polite kill end the same way: every node is stopped, nothing is left behind.
+    signal.signal(signal.SIGTERM, _interrupt)
+    told, tell = Report(), Teller()
+    error: str | None = "stopped before its end"
+    try:
+        _run(packages, keep, offline, told, tell, report)
+        error = None
+    except Refusal as refusal:
+        error = refusal.what
+        raise
+    except PyrsiaError as failed:
+        error = str(failed)
+        raise click.ClickException(f"the demo failed: {failed}") from None
+    finally:
+        if report is not None and (error is not None or not keep):
+            told.write(report.absolute(), error=error)
+
+
+def _run(
+    packages: tuple[str, ...], keep: bool, offline: bool, told: "Report", tell: "Teller", report: Path | None
+) -> None:
+    from pyrsia.demo.network import Network
+    from pyrsia.demo.prepare import prepare
+    from pyrsia.demo.story import Story, after
+
+    ready = prepare(offline=offline, packages=packages or ONLINE, dissent=ONLINE_DISSENT, tell=tell)
+    told.isolation = ready.isolation
+    network = Network.create(
+        isolation=ready.isolation, environment=ready.environment, variables=ready.variables
+    )
+    try:
+        ready.fill(network.folder)
+        Story(network, ready.packages, ready.dissent, tell, told).run()
+        tell.title("done: every step was checked from outside")
+        tell.raw("\nWhat to try next" + (":\n" if keep else " (with --keep the network stays up for it):\n"))
+        tell.raw("".join(f"  {line}\n" for line in after(network, network.follower)))
+        if keep:
+            if report is not None:
+                told.write(report.absolute(), error=None)
+            tell.raw("\nThe network runs; Ctrl-C stops it.\n")
+            network.watch()
+    except KeyboardInterrupt:
+        if not keep:
+            raise
+    finally:
+        network.stop_all()
+        shutil.rmtree(network.folder / "venv", ignore_errors=True)
+        shutil.rmtree(network.folder / "venv-without-follower", ignore_errors=True)
+        network.remove_data()
+        tell.raw("")
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

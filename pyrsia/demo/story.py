@@ -1,0 +1,328 @@
+"""The demo's five steps, in order. A step that does not come true raises; nothing is printed as done
+that was not looked at from outside: over the nodes' own interfaces, by pip, by `pyrsia verify`."""
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pyrsia.demo import install, lies
+from pyrsia.demo.network import DemoFailed, Network, Node
+from pyrsia.demo.report import Report
+from pyrsia.demo.teller import Teller, Timed
+from pyrsia.errors import Refusal
+
+BUILD_S: Final = 240.0  # a closure of several packages on a busy two-core machine
+COMMIT_S: Final = 20.0  # an entry takes milliseconds; a view of a dead leader costs a timeout each
+CATCH_UP_S: Final = 30.0
+FETCH_S: Final = 30.0
+GOOD: Final = ("REPRODUCED", "EQUIVALENT")
+
+
+@dataclass(slots=True)
+class Story:
+    """One run. `packages` are `name==version`; the first is the one that is installed and verified."""
+
+    network: Network
+    packages: Sequence[str]
+    dissent: str
+    tell: Teller
+    report: Report
+    pythons: list[Path] = field(default_factory=list)
+
+    def run(self) -> None:
+        """All steps; raises `DemoFailed` or `Refusal` at the first that fails."""
+        with concurrent.futures.ThreadPoolExecutor(1) as background:
+            # pip's own set-up of the two environments is no part of the story; it runs beside it.
+            environments = background.submit(self._environments)
+            with self._step("start"):
+                self.start()
+            with self._step("builds"):
+                self.builds()
+            with self._step("dissent"):
+                self.dissenting()
+            with self._step("loss"):
+                self.loss()
+            self.pythons = environments.result()
+            with self._step("use"):
+                self.use()
+            with self._step("proof"):
+                self.proof()
+        self.report.log = _log(self.network.status(self.network.follower))
+
+    @contextlib.contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        with Timed(self.report.seconds, name):
+            yield
+
+    def _environments(self) -> list[Path]:
+        return [install.fresh_venv(self.network.folder / name) for name in ("venv", "venv-without-follower")]
+
+    # -- 0: the network ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        network, tell = self.network, self.tell
+        tell.now("starting four validator-builders and one follower")
+        network.arm(_purl(self.dissent))
+        network.start_all()
+        self.report.nodes = [node.as_dict() for node in network.nodes]
+
+        def connected() -> bool:
+            return all(network.status(node)["peers"] >= 3 for node in network.nodes)
+
+        network.wait(connected, COMMIT_S, "the nodes did not find each other")
+        for node in network.nodes:
+            tell.say(f"{node.role:<9} {node.name:<6} {node.node_id[:8]}  {node.http}")
+
+    # -- 1: builds -----------------------------------------------------------------------------
+
+    def builds(self) -> None:
+        self.tell.title("1. builds: the network builds a real package from its source, three times over")
+        for package in self.packages:
+            for build in self._request(package):
+                if build["verdict"] not in GOOD:
+                    raise DemoFailed(
+                        f"{build['purl']} was not reproduced: {build['verdict']} {build.get('note', '')}"
+                    )
+
+    def _request(self, package: str) -> list[dict[str, Any]]:
+        """Ask through the follower; return every finished build of the closure, in order."""
+        name, _, version = package.partition("==")
+        self.tell.now(f"asking for {package} and everything it needs at run time")
+        with self.network.follower.client(BUILD_S) as client:
+            answer: dict[str, Any] = self._while_polling(
+                lambda: client.post("/api/v1/builds", {"ecosystem": "pip", "name": name, "version": version}),
+                f"planning {package}",
+            )
+        finished = []
+        for asked in answer["requests"]:
+            finished.append(self._finish(asked["request"], asked["purl"]))
+        return finished
+
+    def _while_polling(self, work: Any, sentence: str) -> Any:
+        """Run `work` in a thread and keep the living line alive; a node that dies ends the wait."""
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def body() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (carried to the caller's thread)
+                done.set_exception(error)
+
+        threading.Thread(target=body, daemon=True).start()
+
+        def ended() -> bool:
+            self.tell.now(sentence)
+            return done.done()
+
+        self.network.wait(ended, BUILD_S, f"{sentence} did not end")
+        return done.result()
+
+    def _finish(self, request: str, purl: str) -> dict[str, Any]:
+        build: dict[str, Any] = {}
+
+        def done() -> bool:
+            with self.network.follower.client() as client:
+                build.update(client.get(f"/api/v1/builds/{request}"))
+            committed, revealed = len(build["committed"]), len(build["revealed"])
+            self.tell.now(f"{purl}: {build['state']}, {committed} committed, {revealed} revealed")
+            return bool(build["state"] == "done")
+
+        self.network.wait(done, BUILD_S, f"the build of {purl} did not end")
+        names = {node.node_id: node.name for node in self.network.nodes}
+        agreeing = [names.get(builder, builder[:8]) for builder in build["agreeing"]]
+        dissenting = [names.get(builder, builder[:8]) for builder in build["dissenting"]]
+        sentence = f"{purl}: {build['verdict']}, agreed by {', '.join(agreeing) or 'nobody'}"
+        self.tell.say(sentence + (f"; dissenting: {', '.join(dissenting)}" if dissenting else ""))
+        if build["file"]:
+            self.tell.say(f"    {build['file']}  sha256:{build['sha256'][:16]}...")
+        self.report.requests.append(
+            {
+                "purl": purl,
+                "verdict": build["verdict"],
+                "agreeing": list(build["agreeing"]),
+                "dissenting": list(build["dissenting"]),
+                "file": build["file"],
+                "sha256": build["sha256"],
+            }
+        )
+        return build
+
+    # -- 2: dissent ----------------------------------------------------------------------------
+
+    def dissenting(self) -> None:
+        self.tell.title("2. dissent: one builder of the next package alters its output")
+        build = self._request(self.dissent)[-1]
+        first = build["builders"][0]
+        if list(build["dissenting"]) != [first]:
+            raise DemoFailed(f"the altered build was {first[:8]}'s, the record names {build['dissenting']}")
+        if build["verdict"] not in GOOD or len(build["agreeing"]) != 2 or first in build["agreeing"]:
+            raise DemoFailed(
+                f"two honest builders should have published it; the record says {build['verdict']}"
+            )
+        self.tell.say("the record names the dissenter; the two that agree published the package")
+
+    # -- 3: loss -------------------------------------------------------------------------------
+
+    def loss(self) -> None:
+        network, tell = self.network, self.tell
+        victim = network.validators[-1]
+        tell.title(f"3. loss: {victim.name} is killed (SIGKILL); the others go on")
+        before = network.status(network.follower)["log"]["size"]
+        network.kill(victim)
+        for number in range(3):
+            self._fact(f"said while {victim.name} was away, number {number + 1}")
+        during = network.status(network.follower)["log"]["size"]
+        if during <= before:
+            raise DemoFailed(f"the log stood still at {before} while {victim.name} was dead")
+        tell.say(f"the log grew from {before} to {during} entries without it")
+        network.start(victim)
+        network.wait_ready(victim)
+        target = network.status(network.validators[0])["log"]
+
+        def caught_up() -> bool:
+            ours = network.status(victim)["log"]
+            tell.now(f"{victim.name} catches up: {ours['size']} of {target['size']} entries")
+            return bool(ours["size"] >= target["size"])
+
+        network.wait(caught_up, CATCH_UP_S, f"{victim.name} did not catch up")
+        self._equal_roots()
+        self.report.nodes = [node.as_dict() for node in network.nodes]
+        tell.say(f"{victim.name} is back and holds the same log, root {target['root'][:16]}")
+
+    def _fact(self, text: str) -> None:
+        with self.network.follower.client(COMMIT_S) as client:
+            self._while_polling(
+                lambda: client.post(
+                    "/api/v1/facts", {"kind": "description", "subject": _purl(self.packages[0]), "text": text}
+                ),
+                "committing a fact",
+            )
+
+    def _equal_roots(self) -> None:
+        """Every node has, at one size, one root."""
+
+        def equal() -> bool:
+            heads = {
+                (log["size"], log["root"])
+                for log in (self.network.status(n)["log"] for n in self.network.nodes)
+            }
+            return len(heads) == 1
+
+        self.network.wait(equal, CATCH_UP_S, "the nodes' logs are not equal")
+
+    # -- 4: use --------------------------------------------------------------------------------
+
+    def use(self) -> None:
+        network, tell = self.network, self.tell
+        index = f"{network.follower.http}/pypi/simple/"
+        package = self.packages[0]
+        tell.title("4. use: an unchanged pip installs it from the follower, which built nothing")
+        before = network.status(network.follower)["transfer"]
+        tell.now(f"pip install --index-url {index} {package}")
+        done = install.pip_install(self.pythons[0], index, [package])
+        if done.returncode != 0:
+            raise DemoFailed(f"pip failed:\n{done.stdout}{done.stderr}")
+        have = install.installed(self.pythons[0])
+        wanted = {item["purl"].removeprefix("pkg:pypi/").partition("@")[0]: item["purl"].partition("@")[2]
+                  for item in self.report.requests if item["purl"] != _purl(self.dissent)}  # fmt: skip
+        missing = {name: version for name, version in wanted.items() if have.get(name) != version}
+        if missing:
+            raise DemoFailed(f"pip did not install {missing}; it installed {have}")
+        after = network.status(network.follower)["transfer"]
+        if after["artifacts_built"] != 0 or after["bytes_received"] <= before["bytes_received"]:
+            raise DemoFailed(f"the follower should have fetched and built nothing; its counters say {after}")
+        sources = sum(1 for received in after["sources"].values() if received > 0)
+        tell.say(f"installed {', '.join(f'{name} {version}' for name, version in sorted(wanted.items()))}")
+        tell.say(
+            f"the follower fetched {after['bytes_received']} bytes from {sources} peers and built nothing"
+        )
+        self._save_results()
+        network.stop(network.follower)
+        refused = install.pip_install(self.pythons[1], index, [package])
+        if refused.returncode == 0:
+            raise DemoFailed("pip installed the package although the follower was stopped")
+        tell.say("with the follower stopped the same command fails, so the bytes came from it")
+        network.start(network.follower)
+        network.wait_ready(network.follower)
+        self.report.nodes = [node.as_dict() for node in network.nodes]
+
+    def _save_results(self) -> None:
+        """Download what `verify` needs, as a person would: the file and the proof beside it."""
+        for build in self._published():
+            with self.network.follower.client(FETCH_S) as client:
+                base = f"/pypi/files/{build['sha256']}/{build['file']}"
+                (self.network.results / build["file"]).write_bytes(client.get_bytes(base))
+                proof = client.get_bytes(f"{base}.tlog-proof")
+                (self.network.results / f"{build['file']}.tlog-proof").write_bytes(proof)
+
+    def _published(self) -> list[dict[str, Any]]:
+        return [item for item in self.report.requests if item["file"]]
+
+    # -- 5: proof ------------------------------------------------------------------------------
+
+    def proof(self) -> None:
+        tell, results = self.tell, self.network.results
+        tell.title("5. proof: `pyrsia verify`, offline, and three lies")
+        chosen = next(b for b in self._published() if b["purl"] == self._chosen_purl())
+        wheel = results / chosen["file"]
+        evidence = results / f"{chosen['file']}.tlog-proof"
+        trust = self.network.trust
+        answer = lies.verify(wheel, trust, as_json=False)
+        if answer.code != 0:
+            raise DemoFailed(f"verify refused the true file:\n{answer.text}")
+        tell.raw("".join(f"         {line}\n" for line in answer.text.splitlines()))
+        if not answer.text.startswith(chosen["purl"]):
+            raise DemoFailed("verify did not print the purl first")
+        if "demo: all operators are one person" not in answer.text:
+            raise DemoFailed("verify did not say that all operators are one person")
+        folder = results / "lies"
+        other = next(b for b in self._published() if b["sha256"] != chosen["sha256"])
+        told = {
+            "a flipped byte": lies.flipped_byte(wheel, evidence, folder / "flipped"),
+            "a wheel renamed to another package": lies.renamed(wheel, evidence, folder / "renamed"),
+            "the proof of another file": lies.other_proof(
+                wheel, results / f"{other['file']}.tlog-proof", folder / "other"
+            ),
+        }
+        for name, file in told.items():
+            refused = lies.verify(file, trust)
+            if refused.code != 1 or "error" not in refused.body:
+                raise DemoFailed(f"{name} should be refused with exit 1, not {refused.code}: {refused.text}")
+            tell.say(f"refused, {name}: {refused.body['error']['what']}")
+        self.report.wheel, self.report.proof, self.report.trust = str(wheel), str(evidence), str(trust)
+
+    def _chosen_purl(self) -> str:
+        """The package that the person asked for; without a version, whichever was built under its name."""
+        wanted = _purl(self.packages[0])
+        purls = [item["purl"] for item in self._published()]
+        return (
+            wanted
+            if wanted in purls
+            else next(p for p in purls if p.partition("@")[0] == wanted.partition("@")[0])
+        )
+
+
+def _purl(package: str) -> str:
+    name, _, version = package.partition("==")
+    normal = name.lower().replace("_", "-").replace(".", "-")
+    return f"pkg:pypi/{normal}@{version}" if version else f"pkg:pypi/{normal}"
+
+
+def _log(status: dict[str, Any]) -> dict[str, Any]:
+    return {"size": status["log"]["size"], "root": status["log"]["root"]}
+
+
+def after(network: Network, node: Node) -> Iterator[str]:
+    """What to try next."""
+    yield f"export PYRSIA_NODE={node.data}"
+    yield "pyrsia dashboard                 # live peers, log and builds"
+    yield "pyrsia log show                  # newest entries"
+    yield f"pyrsia verify --trust {network.trust} {network.results}/*.whl"
+    yield f"pip install --index-url {node.http}/pypi/simple/ idna"
+
+
+__all__ = ["DemoFailed", "Refusal", "Story", "after"]

@@ -1,0 +1,53 @@
+"""Configuration: what is written is read back; each mistake is named."""
+
+import pytest
+
+from pyrsia import config
+from pyrsia.errors import Refusal
+
+
+def test_a_missing_file_gives_the_defaults(tmp_path):
+    assert config.load(tmp_path, environ={}) == config.Config()
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    changed = config.Config(
+        node=config.NodeSection(name='a "quoted" name'),
+        http=config.HttpSection(port=0, names=("a.example", "b.example")),
+        builds=config.BuildsSection(allow_confined=True),
+    )
+
+    path = config.save(changed, tmp_path)
+
+    assert config.load(tmp_path, environ={}) == changed
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    config.save(config.Config(), tmp_path)
+
+    loaded = config.load(tmp_path, environ={"PYRSIA_HTTP__PORT": "1234", "PYRSIA_NET__PEERS": "a,b"})
+
+    assert loaded.http.port == 1234
+    assert loaded.net.peers == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[http]\nport = 70000\n", "port"),
+        ("[http]\nprot = 1\n", "prot"),
+        ("[htpt]\nport = 1\n", "htpt"),
+        ("[http\n", "config.toml"),
+        ('[log]\nformat = "xml"\n', "format"),
+        ("[storage]\nallocated_gb = 0\n", "allocated_gb"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_file(tmp_path, text, named):
+    (tmp_path / config.CONFIG_NAME).write_text(text)
+
+    with pytest.raises(Refusal) as caught:
+        config.load(tmp_path, environ={})
+
+    assert caught.value.code == "config-invalid"
+    assert named in f"{caught.value.what} {caught.value.who}"

@@ -1,0 +1,60 @@
+"""Every refusal code reads the same in the terminal, in JSON and over HTTP."""
+
+import json
+
+import click
+import pytest
+
+from pyrsia.cli.tell import run, tell_refusal
+from pyrsia.errors import ANSWERS, Refusal
+
+
+def refusal(code: str) -> Refusal:
+    return Refusal(code, what="the lock is not the same", who="builder amber", do="ask again")
+
+
+@pytest.mark.parametrize("code", sorted(ANSWERS))
+def test_every_code_tells_what_who_and_do_in_the_terminal(code, capsys):
+    tell_refusal(refusal(code), as_json=False)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["pyrsia: the lock is not the same", "  who: builder amber", "  do:  ask again"]
+
+
+@pytest.mark.parametrize("code", sorted(ANSWERS))
+def test_every_code_survives_its_json_form(code, capsys):
+    tell_refusal(refusal(code), as_json=True)
+
+    fields = json.loads(capsys.readouterr().out)["error"]
+    assert Refusal.from_dict(fields).as_dict() == refusal(code).as_dict()
+
+
+@pytest.mark.parametrize(("code", "answer"), sorted(ANSWERS.items()))
+def test_every_code_has_an_http_error_status_and_an_exit_code_of_its_own(code, answer):
+    assert 400 <= answer.http <= 599
+    assert answer.exit in (1, 2, 3)
+
+
+@pytest.mark.parametrize("code", sorted(ANSWERS))
+def test_every_code_ends_the_command_with_its_exit_code(code, capsys):
+    @click.command()
+    def refuse() -> None:
+        raise refusal(code)
+
+    assert run(refuse, []) == ANSWERS[code].exit
+    assert "who: builder amber" in capsys.readouterr().err
+
+
+def test_an_unknown_code_is_a_bug_of_the_caller():
+    with pytest.raises(ValueError, match="is not a refusal code"):
+        refusal("no-such-code")
+
+
+def test_terminal_escapes_in_a_strangers_words_are_neutralised(capsys):
+    hostile = Refusal("not-found", what="no \x1b[31mpackage\x1b[0m \u202eevil", who="x", do="y")
+
+    tell_refusal(hostile, as_json=False)
+
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert "\u202e" not in told
