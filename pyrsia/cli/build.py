@@ -1,0 +1,132 @@
+"""`build`: ask for verified builds and follow them."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from pyrsia.cli.client import Client, node_option
+from pyrsia.cli.tell import json_option, table, tell
+from pyrsia.errors import Refusal
+
+PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
+POLL_S: Final = 0.3
+
+
+@click.group()
+def build() -> None:
+    """Ask the network for a verified build; list and follow builds."""
+
+
+@build.command()
+@click.argument("package", metavar="NAME[==VERSION]")
+@click.option("--follow", is_flag=True, help="Stay until every build has its verdict.")
+@node_option
+@json_option
+def request(package: str, follow: bool, target: str | None, as_json: bool) -> None:
+    """Ask for PACKAGE and everything it needs at run time."""
+    name, _, version = package.partition("==")
+    with Client(target, patience_s=PLAN_S) as node:
+        answer = node.post("/api/v1/builds", {"ecosystem": "pip", "name": name, "version": version})
+        asked = answer["requests"]
+        if not as_json:
+            for one in asked:
+                click.echo(f"asked: {one['purl']} ({one['request'][:16]})")
+        done = [_wait(node, one["request"], quiet=as_json) for one in asked] if follow else []
+    if follow:
+        tell({"builds": done}, as_json=as_json, text=lambda: [_line(one) for one in done])
+        if any(one["verdict"] not in ("REPRODUCED", "EQUIVALENT") for one in done):
+            raise Refusal(
+                "build-failed",
+                what="not every package of the closure was reproduced",
+                who="the builders named above",
+                do="see what each said with `pyrsia build show REQUEST`",
+            )
+    elif as_json:
+        tell(answer, as_json=True, text=lambda: ())
+
+
+def _wait(node: Client, request: str, *, quiet: bool) -> dict[str, Any]:
+    """Poll until the verdict; bounded, since every request ends by its deadlines in block time."""
+    shown = ""
+    while True:
+        one: dict[str, Any] = node.get(f"/api/v1/builds/{request}")
+        if one["state"] == "done":
+            return one
+        if not quiet and one["state"] != shown:
+            shown = one["state"]
+            click.echo(f"  {one['purl']}: {shown}", err=True)
+        time.sleep(POLL_S)
+
+
+def _line(one: dict[str, Any]) -> str:
+    dissent = f", {len(one['dissenting'])} dissenting" if one["dissenting"] else ""
+    return f"{one['purl']}: {one['verdict']} ({len(one['agreeing'])} agreeing{dissent}) {one['file']}"
+
+
+@build.command("list")
+@node_option
+@json_option
+def show_all(target: str | None, as_json: bool) -> None:
+    """The newest requests and how far they are."""
+    with Client(target) as node:
+        answer = node.get("/api/v1/builds")
+    rows = [
+        (one["request"][:16], one["purl"], one["state"], one["verdict"] or "-", len(one["agreeing"]))
+        for one in answer["builds"]
+    ]
+    tell(
+        answer,
+        as_json=as_json,
+        text=lambda: table(rows, ("request", "package", "state", "verdict", "agreeing")),
+    )
+
+
+@build.command()
+@click.argument("request")
+@node_option
+@json_option
+def show(request: str, target: str | None, as_json: bool) -> None:
+    """One request: who was drawn, who committed, who agreed."""
+    with Client(target) as node:
+        one = node.get(f"/api/v1/builds/{request}")
+    tell(one, as_json=as_json, text=lambda: _detail(one))
+
+
+def _detail(one: dict[str, Any]) -> Iterator[str]:
+    yield f"{one['purl']}: {one['state']} {one['verdict']}"
+    yield f"request   {one['request']}"
+    for builder in one["builders"]:
+        did = "agreed" if builder in one["agreeing"] else "dissents" if builder in one["dissenting"] else ""
+        step = (
+            "revealed"
+            if builder in one["revealed"]
+            else "committed"
+            if builder in one["committed"]
+            else "drawn"
+        )
+        yield f"builder   {builder[:8]}  {step}  {did}"
+    if one["file"]:
+        yield f"file      {one['file']}  sha256:{one['sha256']}"
+    if one["note"]:
+        yield f"note      {one['note']}"
+
+
+@build.command("status")
+@click.option("--id", "request", required=True, help="The request's id.")
+@node_option
+@json_option
+def status(request: str, target: str | None, as_json: bool) -> None:
+    """Build state in the original's words: RUNNING, SUCCESS or FAILED."""
+    with Client(target) as node:
+        one = node.get(f"/api/v1/builds/{request}")
+    word = "RUNNING"
+    if one["state"] == "done":
+        good = one["verdict"] in ("REPRODUCED", "EQUIVALENT", "WITNESSED")
+        word = "SUCCESS" if good else f"FAILED - (Error: {one['verdict']})"
+    tell(
+        {"id": request, "status": word},
+        as_json=as_json,
+        text=lambda: [f"Build status for '{request}' is '{word}'"],
+    )

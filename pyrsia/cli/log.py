@@ -1,0 +1,88 @@
+"""`log`: read, prove and check the transparency log."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyrsia.cli.client import Client, node_option
+from pyrsia.cli.tell import json_option, table, tell
+from pyrsia.errors import Refusal
+
+
+@click.group()
+def log() -> None:
+    """The one public log of who built what."""
+
+
+@log.command()
+@click.option(
+    "-n", "--newest", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many entries."
+)
+@click.option("--from", "first", type=click.IntRange(0), help="Begin at this index instead of the newest.")
+@node_option
+@json_option
+def show(newest: int, first: int | None, target: str | None, as_json: bool) -> None:
+    """Size, root and the newest entries."""
+    with Client(target) as node:
+        head = node.get("/api/v1/log/head")
+        begin = max(0, head["size"] - newest) if first is None else first
+        entries = node.get("/api/v1/log/entries", first=begin, count=newest)["entries"]
+    value = {"size": head["size"], "root": head["root"], "entries": entries}
+    rows = [(one["index"], one["kind"], one["summary"]) for one in entries]
+
+    def lines() -> list[str]:
+        return [f"size {head['size']}  root {head['root']}", *table(rows, ("index", "type", "what"))]
+
+    tell(value, as_json=as_json, text=lines)
+
+
+@log.command()
+@click.argument("index", type=click.IntRange(0))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof to this file.")
+@node_option
+@json_option
+def prove(index: int, out: Path | None, target: str | None, as_json: bool) -> None:
+    """The entry at INDEX with a proof that it is in the cosigned log."""
+    with Client(target) as node:
+        answer = node.get("/api/v1/log/prove", index=index)
+    if out is not None:
+        out.write_text(json.dumps(answer, sort_keys=True) + "\n", encoding="utf-8")
+    tell(answer, as_json=as_json, text=lambda: _proof_lines(answer, out))
+
+
+def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
+    hashes = answer["hashes"]
+    where = [f"written to {out}"] if out else []
+    return [answer["entry"], f"leaf {answer['index']} of {answer['size']}, {len(hashes)} hashes", *where]
+
+
+@log.command()
+@click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call."
+)
+@json_option
+def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
+    """Check a PROOF written by `log prove`, offline, against a pinned network."""
+    from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify.evidence import check_leaf
+    from pyrsia.verify.pins import Pins, read_genesis
+
+    pins = [read_genesis(trust)] if trust else Pins.of_user().all()
+    try:
+        fields = json.loads(proof.read_bytes())
+    except ValueError:
+        raise Refusal(
+            "bad-request",
+            what="the proof is not JSON",
+            who=str(proof),
+            do="write it with `pyrsia log prove --out`",
+        ) from None
+    found = check_leaf(fields, pins, verify=verify_signature)
+    tell(
+        found,
+        as_json=as_json,
+        text=lambda: [f"leaf {found['index']} is in {found['network']} at {found['size']}"],
+    )
