@@ -43,6 +43,15 @@ MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only ser
 # -- net and transfer --
 
 # -- builds --
+MAX_INDEX_PAGE_BYTES = Limit(32 << 20, "the largest project page of the public index is 20 MB of JSON")
+MAX_SOURCE_BYTES = Limit(256 << 20, "a pure package's archive is a few MB; the public index caps a file at 100 MB")
+MAX_METADATA_BYTES = Limit(1 << 20, "a METADATA with its whole README stays below 300 KB")
+INDEX_FETCH_S = Limit(300, "100 MB at 3 Mbit/s; an index that is slower is down")
+INDEX_REDIRECTS = Limit(5, "a page, its canonical name, its mirror; a longer chain is a loop")
+INDEX_ATTEMPTS = Limit(3, "one lost connection and one restart of a proxy; then the index is down")
+MAX_RESOLVE_ROUNDS = Limit(2_000, "a closure of 100 packages with some backtracking; more is a maze, not a package")
+MAX_LOCK_BYTES = Limit(262_144, "1,000 lines of 250 bytes")
+MAX_LOCK_LINES = Limit(1_000, "the largest build environment seen has 40 wheels")
 
 # -- serve --
 MAX_HTTP_HEAD_BYTES = Limit(
