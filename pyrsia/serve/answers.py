@@ -1,0 +1,215 @@
+"""How our own table answers: bytes with validators, files without copies, refusals in the form asked for.
+
+One rendering of a refusal serves every application, so that the same fault reads the same everywhere.
+
+Source: RFC 9110 sections 12.5.1 (Accept), 13.2.2 (precedence), 14 (ranges), 15.4.5 (304).
+"""
+
+import os
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pyrsia.errors import Refusal
+from pyrsia.serve.connection import Scope, Send
+from pyrsia.serve.ranges import Span, Unsatisfiable, matches, parse_range
+from pyrsia.serve.reading import Header
+
+IMMUTABLE: Final = b"public, max-age=31536000, immutable"
+REVALIDATE: Final = b"no-cache"
+_SNIFF: Final[Header] = (b"x-content-type-options", b"nosniff")
+_RETRY_S: Final = b"5"
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first value of `name` (lower case), or nothing."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+async def send_body(
+    send: Send, status: int, body: bytes, headers: Sequence[Header], *, reason: bytes = b""
+) -> None:
+    """One whole answer; the server leaves the body out for HEAD."""
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [*headers, (b"content-length", b"%d" % len(body)), _SNIFF],
+        "reason": reason,
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_nothing(send: Send, status: int, headers: Sequence[Header]) -> None:
+    """An answer whose status says it all (301, 304)."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body"})
+
+
+async def send_cached(
+    scope: Scope,
+    send: Send,
+    body: bytes,
+    *,
+    kind: bytes,
+    etag: bytes,
+    caching: bytes,
+    more: Sequence[Header] = (),
+) -> None:
+    """A body with a validator: 304 if the client has it, 200 otherwise."""
+    headers = [(b"etag", etag), (b"cache-control", caching), *more]
+    asked = header(scope, b"if-none-match")
+    if asked and matches(asked, etag):
+        await send_nothing(send, 304, headers)
+        return
+    await send_body(send, 200, body, [(b"content-type", kind), *headers])
+
+
+async def send_file(
+    scope: Scope, send: Send, path: Path | None, size: int, *, kind: bytes, etag: bytes
+) -> None:
+    """An immutable file of `size` bytes, whole or in part. `path` None: only HEAD and 304 need no bytes.
+
+    Raises:
+        Refusal: the file on disk is not `size` bytes long; nothing was sent.
+    """
+    headers: list[Header] = [(b"etag", etag), (b"cache-control", IMMUTABLE), (b"accept-ranges", b"bytes")]
+    asked = header(scope, b"if-none-match")
+    if asked and matches(asked, etag):
+        await send_nothing(send, 304, headers)
+        return
+    headers += [(b"content-type", kind), _SNIFF]
+    span: Span | Unsatisfiable | None = None
+    condition = header(scope, b"if-range")
+    if scope["method"] == "GET" and (not condition or condition == etag):
+        span = parse_range(header(scope, b"range"), size)
+    if isinstance(span, Unsatisfiable):
+        raise_size = (b"content-range", b"bytes */%d" % size)
+        await send_body(send, 416, b"", [raise_size, (b"accept-ranges", b"bytes")])
+        return
+    status = 206 if span else 200
+    if span is not None:
+        headers.append((b"content-range", span.content_range(size)))
+    else:
+        span = Span(0, size)
+    headers.append((b"content-length", b"%d" % span.count))
+    start = {"type": "http.response.start", "status": status, "headers": headers}
+    if path is None or scope["method"] == "HEAD":
+        await send(start)
+        await send({"type": "http.response.body"})
+        return
+    await _send_span(scope, send, start, path, size, span)
+
+
+async def _send_span(
+    scope: Scope, send: Send, start: dict[str, object], path: Path, size: int, span: Span
+) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_whole(error.strerror or "it cannot be opened") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if os.fstat(descriptor).st_size != size:
+            raise _not_whole("its length on disk is not the one in the log")
+        await send(start)
+        if "http.response.zerocopysend" in scope.get("extensions", {}):
+            await send(
+                {
+                    "type": "http.response.zerocopysend",
+                    "file": file,
+                    "offset": span.first,
+                    "count": span.count,
+                }
+            )
+            return
+        await _send_copied(send, descriptor, span)
+
+
+async def _send_copied(send: Send, descriptor: int, span: Span) -> None:
+    """For ASGI servers without zero-copy: pieces of 256 KiB."""
+    offset, left = span.first, span.count
+    while left:
+        piece = os.pread(descriptor, min(left, 262_144), offset)
+        if not piece:
+            raise EOFError("a file ended before its announced length")
+        offset += len(piece)
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+    if not span.count:
+        await send({"type": "http.response.body"})
+
+
+def _not_whole(why: str) -> Refusal:
+    return Refusal(
+        "unavailable",
+        what=f"this node's copy of the file cannot be served: {why}",
+        who="this node's disk",
+        do="try again later or ask another node; its operator should run `pyrsia doctor`",
+    )
+
+
+async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Tell a no: JSON, or text for who prefers text. Its `what` is also the reason phrase."""
+    status = refusal.answer.http
+    if _prefers_text(header(scope, b"accept")):
+        kind = b"text/plain; charset=utf-8"
+        body = f"{refusal.what}\nwho: {refusal.who}\ndo:  {refusal.do}\n".encode()
+    else:
+        kind, body = b"application/json", msgspec.json.encode({"error": refusal.as_dict()}) + b"\n"
+    headers: list[Header] = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"vary", b"accept")]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", _RETRY_S))
+    # pip shows a refusal's reason phrase and nothing of its body.
+    await send_body(send, status, body, headers, reason=refusal.what.encode("ascii", "replace"))
+
+
+async def send_not_allowed(scope: Scope, send: Send, allow: bytes = b"GET, HEAD") -> None:
+    """405 with what is allowed; the body reads like every other refusal."""
+    refusal = {
+        "code": "bad-request",
+        "what": f"{scope['method']} is not a method of this address",
+        "who": "the client's request",
+        "do": f"use {allow.decode('ascii')}",
+    }
+    body = msgspec.json.encode({"error": refusal}) + b"\n"
+    await send_body(send, 405, body, [(b"allow", allow), (b"content-type", b"application/json")])
+
+
+def not_found(what: str, *, do: str = "check the spelling of the address") -> Refusal:
+    return Refusal("not-found", what=what, who="the client's request", do=do)
+
+
+def quality(accept: bytes) -> list[tuple[str, float]]:
+    """The media ranges of an Accept header, lower case, with their q; nonsense is left out."""
+    ranges: list[tuple[str, float]] = []
+    for part in accept.decode("latin-1").lower().split(",")[:50]:
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        q = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                q = _q(parameter[2:])
+        if kind.count("/") == 1:
+            ranges.append((kind, q))
+    return ranges
+
+
+def _q(text: str) -> float:
+    # RFC 9110 section 12.4.2: 0, 1, or up to three decimals. float() would take "inf" and "1e9".
+    whole, _, decimals = text.partition(".")
+    if (
+        whole not in ("0", "1")
+        or len(decimals) > 3
+        or (decimals and not (decimals.isascii() and decimals.isdigit()))
+    ):
+        return 0.0
+    return min(1.0, int(whole) + int(decimals or 0) / float(10 ** len(decimals)))
+
+
+def _prefers_text(accept: bytes) -> bool:
+    ranges = quality(accept)
+    text = max((q for kind, q in ranges if kind.startswith("text/")), default=0.0)
+    other = max((q for kind, q in ranges if not kind.startswith("text/")), default=0.0)
+    return text > 0 and text >= other

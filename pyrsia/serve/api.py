@@ -1,0 +1,412 @@
+"""The JSON API under /api/v1, health, and the original's two status endpoints.
+
+One table of routes is the whole truth: Starlette is built from it and the OpenAPI document is rendered
+from it, so neither can forget an address of the other. Every handler is one call of `views.Admin`. Who
+may call what was decided before (`guard`); a handler sees only requests that may pass.
+
+Source: OpenAPI 3.1.0; the original's GET /status {peers_count, peer_id, peer_addrs} and GET /peers [ids].
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from pyrsia import __version__
+from pyrsia.errors import ANSWERS, Refusal
+from pyrsia.serve.answers import not_found, send_not_allowed
+from pyrsia.serve.connection import App, Receive, Scope, Send
+from pyrsia.serve.views import Admin, Inclusion, PingReply, Requested, SubmitAck
+from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, Snapshot
+from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES
+
+JSON: Final = "application/json"
+_HEX32: Final = re.compile(r"[0-9a-f]{64}")
+_NODE: Final = re.compile(r"[a-z2-7]{52}")
+_NEWEST_ENTRIES: Final = 50  # what a screen shows
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class BuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask the network for a package and everything it needs at run time. No version: the newest."""
+
+    ecosystem: Text
+    name: Text
+    version: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class FactOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A fact to put into the log under this node's name."""
+
+    kind: Text
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+    text: Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class PeersAnswer(msgspec.Struct, frozen=True):
+    peers: tuple[PeerStatus, ...]
+
+
+class BuildsAnswer(msgspec.Struct, frozen=True):
+    builds: tuple[BuildStatus, ...]
+
+
+class RequestsAnswer(msgspec.Struct, frozen=True):
+    requests: tuple[Requested, ...]
+
+
+class EntriesAnswer(msgspec.Struct, frozen=True):
+    """Leaves `first`.. of a log of `size` leaves; `next` is where the next page starts, -1 at the end."""
+
+    size: int
+    first: int
+    entries: tuple[EntryStatus, ...]
+    next: int
+
+
+class OriginalStatus(msgspec.Struct, frozen=True):
+    """What the original Pyrsia answered at /status."""
+
+    peers_count: int
+    peer_id: str
+    peer_addrs: tuple[str, ...]
+
+
+class ReadyAnswer(msgspec.Struct, frozen=True):
+    ready: bool
+    why_not: tuple[str, ...]
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The four fields of a refusal."""
+
+    code: str
+    what: str
+    who: str
+    do: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+Handler = Callable[[Admin, Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One address: `answer` and `body` are types (None: bytes), `query` its parameters with their meaning."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: Any
+    body: Any = None
+    query: tuple[tuple[str, str], ...] = ()
+    media: str = JSON
+    status: int = 200
+    refusals: tuple[str, ...] = ()
+
+
+# -- handlers --
+
+
+async def _status(admin: Admin, _: Request) -> NodeStatus:
+    return await admin.status()
+
+
+async def _snapshot(admin: Admin, _: Request) -> Snapshot:
+    node = await admin.status()
+    first = max(0, node.log.size - _NEWEST_ENTRIES)
+    return Snapshot(
+        node=node,
+        peers=tuple(await admin.peers()),
+        builds=tuple(await admin.builds())[:_NEWEST_ENTRIES],
+        entries=tuple(await admin.log_entries(first, _NEWEST_ENTRIES)),
+    )
+
+
+async def _peers(admin: Admin, _: Request) -> PeersAnswer:
+    return PeersAnswer(tuple(await admin.peers()))
+
+
+async def _builds(admin: Admin, _: Request) -> BuildsAnswer:
+    return BuildsAnswer(tuple(await admin.builds())[: MAX_API_ROWS.value])
+
+
+async def _build(admin: Admin, request: Request) -> BuildStatus:
+    build = await admin.build(_hex(request, "request"))
+    if build is None:
+        raise not_found("the log holds no build request with this id", do="see GET /api/v1/builds")
+    return build
+
+
+async def _log_head(admin: Admin, _: Request) -> LogStatus:
+    return (await admin.status()).log
+
+
+async def _log_entries(admin: Admin, request: Request) -> EntriesAnswer:
+    size = (await admin.status()).log.size
+    count = _number(request, "count", _NEWEST_ENTRIES, most=MAX_API_ROWS.value)
+    first = _number(request, "first", max(0, size - count))
+    entries = tuple(await admin.log_entries(first, count)) if first < size else ()
+    after = first + len(entries)
+    return EntriesAnswer(
+        size=size, first=first, entries=entries, next=after if entries and after < size else -1
+    )
+
+
+async def _prove(admin: Admin, request: Request) -> Inclusion:
+    index = _number(request, "index", -1)
+    if index < 0:
+        raise _bad("the parameter `index` is missing", do="send index=<leaf index>")
+    proof = await admin.prove(index)
+    if proof is None:
+        raise not_found(f"the log has no leaf {index}", do="see GET /api/v1/log/head for its size")
+    return proof
+
+
+async def _artifact(admin: Admin, request: Request) -> dict[str, Any]:
+    artifact = await admin.artifact(_hex(request, "sha256"))
+    if artifact is None:
+        raise not_found("the log publishes no artifact with this digest")
+    return artifact
+
+
+async def _artifact_proof(admin: Admin, request: Request) -> bytes:
+    proof = await admin.proof_file(_hex(request, "sha256"))
+    if proof is None:
+        raise Refusal(
+            "no-proof",
+            what="there is no proof for this digest",
+            who="the log, or the validators that have not cosigned it yet",
+            do="check the digest; if the artifact is new, try again in a second",
+        )
+    return proof
+
+
+async def _order_build(admin: Admin, request: Request) -> RequestsAnswer:
+    order = await _decoded(request, BuildOrder)
+    return RequestsAnswer(tuple(await admin.request_build(order.ecosystem, order.name, order.version)))
+
+
+async def _order_fact(admin: Admin, request: Request) -> SubmitAck:
+    order = await _decoded(request, FactOrder)
+    return await admin.add_fact(order.kind, order.subject, order.text)
+
+
+async def _submit(admin: Admin, request: Request) -> SubmitAck:
+    body = await request.body()
+    if not body:
+        raise _bad("the body is empty", do="send one entry as canonical JSON")
+    if len(body) > MAX_ENTRY_BYTES.value:
+        raise Refusal(
+            "too-large",
+            what=f"an entry has at most {MAX_ENTRY_BYTES.value} bytes",
+            who="the client's request",
+            do="put free text into a blob",
+        )
+    return await admin.submit_entry(body)
+
+
+async def _ping(admin: Admin, request: Request) -> PingReply:
+    node = request.path_params["node"]
+    if not _NODE.fullmatch(node):
+        raise _bad("this is not a node id: 52 characters of a-z and 2-7", do="see GET /api/v1/peers")
+    return await admin.ping(node)
+
+
+async def _healthz(_: Admin, __: Request) -> ReadyAnswer:
+    return ReadyAnswer(ready=True, why_not=())
+
+
+async def _readyz(admin: Admin, _: Request) -> ReadyAnswer:
+    why_not = tuple(await admin.ready())
+    return ReadyAnswer(ready=not why_not, why_not=why_not)
+
+
+async def _original_status(admin: Admin, _: Request) -> OriginalStatus:
+    node = await admin.status()
+    return OriginalStatus(node.peers, node.node_id, tuple(await admin.addresses()))
+
+
+async def _original_peers(admin: Admin, _: Request) -> tuple[str, ...]:
+    return tuple(peer.node_id for peer in await admin.peers() if peer.connected)
+
+
+async def _openapi(_: Admin, __: Request) -> dict[str, Any]:
+    return openapi()
+
+
+_FIRST_COUNT: Final = (
+    ("first", "index of the first leaf; without it the newest page"),
+    ("count", f"how many, at most {MAX_API_ROWS.value}"),
+)
+
+ROUTES: Final[tuple[Row, ...]] = (
+    Row("GET", "/api/v1/status", _status, "The node at a glance", NodeStatus),
+    Row("GET", "/api/v1/snapshot", _snapshot, "Everything that the dashboard shows, at once", Snapshot),
+    Row("GET", "/api/v1/peers", _peers, "Every known peer", PeersAnswer),
+    Row("POST", "/api/v1/peers/{node}/ping", _ping, "Ask a peer for a sign of life", PingReply,
+        refusals=("bad-request", "not-found", "unavailable", "forbidden")),
+    Row("GET", "/api/v1/builds", _builds, "Build requests, newest first", BuildsAnswer),
+    Row("POST", "/api/v1/builds", _order_build, "Ask for a package and its closure", RequestsAnswer, BuildOrder,
+        status=202, refusals=("bad-request", "package-unknown", "too-few-builders", "forbidden")),
+    Row("GET", "/api/v1/builds/{request}", _build, "One build request", BuildStatus, refusals=("not-found",)),
+    Row("GET", "/api/v1/log/head", _log_head, "Size and root of the log", LogStatus),
+    Row("GET", "/api/v1/log/entries", _log_entries, "Leaves in a line each", EntriesAnswer, query=_FIRST_COUNT,
+        refusals=("bad-request",)),
+    Row("GET", "/api/v1/log/prove", _prove, "One leaf with its inclusion proof", Inclusion,
+        query=(("index", "index of the leaf"),), refusals=("bad-request", "not-found")),
+    Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
+        refusals=("not-found",)),
+    Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
+        media="text/plain; charset=utf-8", refusals=("no-proof",)),
+    Row("POST", "/api/v1/facts", _order_fact, "Put a fact into the log", SubmitAck, FactOrder,
+        refusals=("bad-request", "entry-refused", "busy", "forbidden")),
+    Row("POST", "/api/v1/entries", _submit, "Submit a signed entry", SubmitAck, bytes,
+        status=202, refusals=("bad-request", "entry-refused", "too-large", "busy", "forbidden")),
+    Row("GET", "/api/v1/openapi.json", _openapi, "This document", dict[str, Any]),
+    Row("GET", "/healthz", _healthz, "The process answers", ReadyAnswer),
+    Row("GET", "/readyz", _readyz, "The node can be relied on now (else 503)", ReadyAnswer),
+    Row("GET", "/status", _original_status, "As the original answered it", OriginalStatus),
+    Row("GET", "/peers", _original_peers, "As the original answered it: ids of connected peers",
+        tuple[str, ...]),
+)  # fmt: skip
+
+
+# -- the application --
+
+
+def build_api(admin: Admin) -> App:
+    """Starlette's router over `ROUTES`. Its middleware is left out: it would answer 500 for our refusals."""
+    by_path: dict[str, dict[str, Row]] = {}
+    for row in ROUTES:
+        by_path.setdefault(row.path, {})[row.method] = row
+    # An ASGI object, not a function: Starlette leaves methods and errors of such an endpoint alone.
+    routes = [Route(path, _Endpoint(admin, rows)) for path, rows in by_path.items()]
+    return Router(routes, redirect_slashes=False, default=_nowhere)
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    raise not_found("there is no such address", do="see /api/v1/openapi.json")
+
+
+class _Endpoint:
+    """All methods of one path."""
+
+    def __init__(self, admin: Admin, rows: dict[str, Row]) -> None:
+        self._admin = admin
+        self._rows = rows
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        row = self._rows.get("GET" if request.method == "HEAD" else request.method)
+        if row is None:
+            allow = [*self._rows, *(["HEAD"] if "GET" in self._rows else [])]
+            await send_not_allowed(scope, send, ", ".join(allow).encode("ascii"))
+            return
+        answer = await row.handler(self._admin, request)
+        body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        status = 503 if isinstance(answer, ReadyAnswer) and not answer.ready else row.status
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        response = Response(body, status_code=status, headers=headers, media_type=row.media)
+        await response(scope, receive, send)
+
+
+# -- the OpenAPI document --
+
+
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.1 of `ROUTES`; schemas come from the very types that are encoded."""
+    types = [kind for row in ROUTES for kind in (row.answer, row.body) if kind not in (None, bytes)]
+    schemas, components = msgspec.json.schema_components(
+        [*types, ErrorAnswer], ref_template="#/components/schemas/{name}"
+    )
+    schema_of = {str(kind): schema for kind, schema in zip([*types, ErrorAnswer], schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for row in ROUTES:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Pyrsia node", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(row: Row, schema_of: dict[str, Any]) -> dict[str, Any]:
+    media = row.media.partition(";")[0]
+    content = {media: {"schema": {"type": "string"} if row.answer is bytes else schema_of[str(row.answer)]}}
+    operation: dict[str, Any] = {
+        "operationId": row.handler.__name__.strip("_"),
+        "summary": row.summary,
+        "parameters": [*_path_parameters(row), *_query_parameters(row)],
+        "responses": {str(row.status): {"description": row.summary, "content": content}},
+    }
+    for code in row.refusals:
+        status = str(ANSWERS[code].http)
+        error = {JSON: {"schema": schema_of[str(ErrorAnswer)]}}
+        operation["responses"].setdefault(status, {"description": "a refusal", "content": error})
+    if row.method != "GET":
+        operation["security"] = [{"token": []}]
+    if row.body is not None:
+        body = {"type": "object"} if row.body is bytes else schema_of[str(row.body)]
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    return operation
+
+
+def _path_parameters(row: Row) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", row.path)
+    ]
+
+
+def _query_parameters(row: Row) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "query", "description": why, "schema": {"type": "integer", "minimum": 0}}
+        for name, why in row.query
+    ]
+
+
+# -- reading requests --
+
+
+async def _decoded(request: Request, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _bad(
+            f"the body is not what this address takes: {error}", do="see /api/v1/openapi.json"
+        ) from None
+
+
+def _number(request: Request, name: str, default: int, *, most: int = 2**53 - 1) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= 2**53 - 1):
+        raise _bad(f"the parameter `{name}` is not a whole number", do=f"send {name}=<number>")
+    return min(int(text), most)
+
+
+def _hex(request: Request, name: str) -> str:
+    text: str = request.path_params[name]
+    if not _HEX32.fullmatch(text):
+        raise not_found("the address ends in no id: 64 hexadecimal digits in lower case")
+    return text
+
+
+def _bad(what: str, *, do: str) -> Refusal:
+    return Refusal("bad-request", what=what, who="the client's request", do=do)

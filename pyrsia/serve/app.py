@@ -1,0 +1,91 @@
+"""Everything behind the node's one port: the guard, then our own table, then Starlette.
+
+The table answers what package clients ask most (pages, files, tiles) without a framework's cost; the
+rest is small and rare. Any ASGI server can stand in for ours: without `pyrsia.peer` in the scope a
+request counts as TCP.
+"""
+
+import logging
+from typing import Final
+
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.serve import log, pypi
+from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
+from pyrsia.serve.api import build_api
+from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
+from pyrsia.serve.guard import Guard
+from pyrsia.serve.log import LogApp
+from pyrsia.serve.pypi import PypiApp
+from pyrsia.serve.views import Admin, Catalog, LogView
+from pyrsia.units import MAX_ENTRY_BYTES
+
+_log = logging.getLogger("pyrsia.serve")
+
+_HOME: Final = b"""A Pyrsia node.
+
+packages   /pypi/simple/
+the log    /log/checkpoint
+the API    /api/v1/openapi.json
+"""
+
+# Entries are the largest body that anyone sends; orders are small.
+LIMITS: Final = HttpLimits(body_routes=(("/api/v1/entries", MAX_ENTRY_BYTES.value + 1), ("/", 65_536)))
+
+
+def build_app(*, guard: Guard, catalog: Catalog, log_view: LogView, admin: Admin) -> App:
+    """The whole ASGI application of a node."""
+    table = ((pypi.PREFIX, PypiApp(catalog)), (log.PREFIX, LogApp(log_view)))
+    api = build_api(admin)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        guard.check(scope)
+        path = scope["path"]
+        for prefix, app in table:
+            if path.startswith(prefix):
+                await app(scope, receive, send)
+                return
+        if path == "/":
+            await _home(scope, send)
+            return
+        await api(scope, receive, send)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"this application speaks HTTP only, not {scope['type']}")
+        scope.setdefault("pyrsia.peer", "tcp")
+        begun = False
+
+        async def sending(event: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(event)
+
+        try:
+            await route(scope, receive, sending)
+        except Refusal as refusal:
+            if begun:  # too late to say no; an unfinished answer makes the server cut it short
+                raise
+            await send_refusal(scope, send, refusal)
+        except Unavailable as error:
+            if begun:
+                raise
+            _log.warning("not available: %s", error)
+            await send_refusal(scope, send, _unavailable())
+
+    return app
+
+
+async def _home(scope: Scope, send: Send) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        await send_not_allowed(scope, send)
+        return
+    await send_body(send, 200, _HOME, [(b"content-type", b"text/plain; charset=utf-8")])
+
+
+def _unavailable() -> Refusal:
+    return Refusal(
+        "unavailable",
+        what="the node cannot reach what it needs for this answer",
+        who="this node's disk or network",
+        do="try again later; the node's diary has the details",
+    )
