@@ -1,0 +1,124 @@
+"""The dashboard shows snapshots, survives an absent node, and prints the same as text."""
+
+import pytest
+from pyrsia_tui import view
+from pyrsia_tui.app import Dashboard, Rows
+from pyrsia_tui.feed import Away, Feed
+from textual.widgets import Static
+
+from pyrsia.status import (
+    BuildStatus,
+    EntryStatus,
+    LogStatus,
+    NodeStatus,
+    PeerStatus,
+    Snapshot,
+    TransferStatus,
+    decode,
+    encode,
+)
+
+
+def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapshot:
+    log = LogStatus(size, "ab" * 32, 12, 14, 1_764_000_000_000, size, 1_764_000_000, cosigned, 4)
+    node = NodeStatus(
+        "a" * 52, name, "follower", "demo.example", True, "0.1.0", 5.0, "namespace", log, 4, 4,
+        (), TransferStatus(), "http://127.0.0.1:1", (),
+    )  # fmt: skip
+    peer = PeerStatus("b" * 52, "amber", "validator", "tcp://127.0.0.1:1", True, 1.25, 2_000, 3_000_000)
+    build = BuildStatus("c" * 64, "pkg:pypi/idna@3.10", "revealing", "", ("b",), ("b",), ())
+    return Snapshot(node, (peer,), (build,), (EntryStatus(40, "build.commit", "commit by amber"),))
+
+
+class Scripted:
+    """A source that plays a list of snapshots and absences."""
+
+    target = "scripted"
+
+    def __init__(self, *script: Snapshot | Away) -> None:
+        self.script = list(script)
+
+    async def snapshot(self) -> Snapshot:
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, Away):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        return None
+
+
+async def test_the_screen_shows_log_peers_builds_and_entries():
+    app = Dashboard(Scripted(snapshot()))
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.pause()
+
+        assert "fern (follower aaaaaaaa)" in str(app.query_one("#headline", Static).render())
+        assert "41 entries" in str(app.query_one("#log", Static).render())
+        assert app.query_one("#peers", Rows).get_row_at(0)[1] == "amber"
+        assert app.query_one("#builds", Rows).get_row_at(0)[:2] == ["pkg:pypi/idna@3.10", "revealing"]
+        assert app.query_one("#entries", Rows).get_row_at(0)[0] == "40"
+
+
+async def test_an_absent_node_is_said_and_its_return_is_shown():
+    app = Dashboard(Scripted(Away("no node answers"), snapshot()))
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.pause()
+        headline = app.query_one("#headline", Static)
+        assert "no node answers" in str(headline.render())
+        assert headline.has_class("-away")
+
+        await pilot.press("r")
+        await pilot.pause()
+
+        assert not headline.has_class("-away")
+        assert "fern" in str(headline.render())
+
+
+async def test_a_log_that_nobody_cosigned_is_marked():
+    app = Dashboard(Scripted(snapshot(cosigned=0)))
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.pause()
+
+        assert app.query_one("#log", Static).has_class("-uncosigned")
+
+
+async def test_q_ends_the_dashboard():
+    app = Dashboard(Scripted(snapshot()))
+    async with app.run_test() as pilot:
+        await pilot.press("q")
+
+    assert app.return_code == 0
+
+
+def test_the_text_picture_holds_the_same_facts():
+    text = view.as_text(snapshot(), width=120)
+
+    for fact in ("fern (follower aaaaaaaa)", "41 entries", "amber", "pkg:pypi/idna@3.10", "build.commit"):
+        assert fact in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_a_strangers_name_cannot_move_the_cursor():
+    text = view.as_text(snapshot(name="evil\x1b[2J\u202e"))
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_a_snapshot_survives_its_codec():
+    assert decode(encode(snapshot())) == snapshot()
+
+
+async def test_no_node_at_the_address_is_away_and_not_an_exception(tmp_path):
+    feed = Feed(str(tmp_path))
+    try:
+        with pytest.raises(Away, match="no node answers"):
+            await feed.snapshot()
+    finally:
+        await feed.close()
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (3_000_000, "3.0 MB")])
+def test_amounts_are_short(count, text):
+    assert view.amount(count) == text

@@ -1,0 +1,69 @@
+"""Snapshots of a node, again and again: over its control socket, or over HTTP.
+
+A node that is away is a state, not an error: the feed keeps asking, and says since when.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+
+from pyrsia.status import Snapshot, decode
+
+CONTROL_SOCKET: Final = "control.sock"
+PATIENCE_S: Final = 5.0  # an answer is built from memory; a slower one is an absence
+MAX_SNAPSHOT_BYTES: Final = 4 * 1024 * 1024  # a thousand peers are a tenth of this
+
+
+class Away(Exception):
+    """The node gave no snapshot; the text says how."""
+
+
+class Feed:
+    """One node's snapshots. `target` is a URL or a data directory."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        headers: dict[str, str] = {}
+        transport: httpx.AsyncHTTPTransport | None = None
+        base = target.rstrip("/")
+        if not target.startswith(("http://", "https://")):
+            folder = Path(target)
+            transport = httpx.AsyncHTTPTransport(uds=str(folder / CONTROL_SOCKET))
+            base = "http://localhost"
+            token = _token(folder)
+        else:
+            token = os.environ.get("PYRSIA_TOKEN", "")
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        self._http = httpx.AsyncClient(transport=transport, base_url=base, headers=headers, timeout=PATIENCE_S)
+
+    async def snapshot(self) -> Snapshot:
+        """The newest snapshot.
+
+        Raises:
+            Away: no answer, or none that is a snapshot.
+        """
+        try:
+            response = await self._http.get("/api/v1/snapshot")
+            if response.status_code != 200:
+                raise Away(f"the node answered {response.status_code}")
+            if len(response.content) > MAX_SNAPSHOT_BYTES:
+                raise Away("the node's answer is too large")
+            return decode(response.content)
+        except (httpx.HTTPError, OSError) as error:
+            raise Away(f"no node answers at {self.target} ({type(error).__name__})") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Away("the node's answer is not a snapshot; is its version the same?") from None
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+def _token(folder: Path) -> str:
+    try:
+        return (folder / "control.token").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

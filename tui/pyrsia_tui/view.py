@@ -1,0 +1,95 @@
+"""From a snapshot to rows and sentences: pure, the same for the screen and for text."""
+
+from collections.abc import Iterable, Sequence
+
+from pyrsia.status import BuildStatus, Snapshot
+from pyrsia.wire.text import safe
+
+PEER_HEADER = ("id", "name", "role", "state", "round trip", "in", "out")
+BUILD_HEADER = ("package", "state", "verdict", "agreed", "dissent", "now")
+ENTRY_HEADER = ("index", "type", "what")
+
+
+def headline(snapshot: Snapshot) -> str:
+    node = snapshot.node
+    demo = "  [demo: all operators are one person]" if node.demo else ""
+    return safe(f"{node.name} ({node.role} {node.node_id[:8]}) of {node.network}{demo}")
+
+
+def log_lines(snapshot: Snapshot) -> list[str]:
+    """Head of the log in three lines."""
+    log = snapshot.node.log
+    return [
+        f"{log.size:,} entries   block {log.height:,}   view {log.view:,}",
+        f"root {log.root[:32]}",
+        f"cosigned by {log.cosigned} of {log.validators} at size {log.checkpoint_size:,}",
+    ]
+
+
+def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
+    return [
+        (
+            peer.node_id[:8],
+            safe(peer.name),
+            peer.role,
+            "up" if peer.connected else "down",
+            f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
+            amount(peer.received_bytes),
+            amount(peer.sent_bytes),
+        )
+        for peer in snapshot.peers
+    ]
+
+
+def build_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
+    return [
+        (
+            safe(build.purl),
+            build.state,
+            build.verdict or "-",
+            str(len(build.agreeing)),
+            str(len(build.dissenting)),
+            safe(build.note or _waiting(build)),
+        )
+        for build in snapshot.builds
+    ]
+
+
+def _waiting(build: BuildStatus) -> str:
+    if build.state == "done":
+        return build.file
+    return f"{len(build.committed)} of {len(build.builders)} committed, {len(build.revealed)} revealed"
+
+
+def entry_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
+    """Newest first."""
+    return [(str(entry.index), entry.kind, safe(entry.summary)) for entry in reversed(snapshot.entries)]
+
+
+def amount(count: int) -> str:
+    """Bytes for eyes: three digits and a unit."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return ""
+
+
+def as_text(snapshot: Snapshot, *, width: int = 100) -> str:
+    """The whole dashboard as lines of at most `width` characters."""
+    parts: list[str] = [headline(snapshot), "", "LOG", *log_lines(snapshot)]
+    for title, header, rows in (
+        ("PEERS", PEER_HEADER, peer_rows(snapshot)),
+        ("BUILDS", BUILD_HEADER, build_rows(snapshot)),
+        ("NEWEST ENTRIES", ENTRY_HEADER, entry_rows(snapshot)),
+    ):
+        parts += ["", title, *columns(header, rows)]
+    parts += [f"notice: {safe(notice)}" for notice in snapshot.node.notices]
+    return "\n".join(line[:width].rstrip() for line in parts) + "\n"
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in lines]
