@@ -33,6 +33,10 @@ MAX_ENTRY_BYTES = Limit(
     60_000, "a tlog-tiles bundle frames an entry with a 16-bit length; the rest is headroom"
 )
 MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only serves to exhaust a decoder")
+MAX_ATTESTATION_BYTES = Limit(16_384, "provenance of one build is 3-8 KB; a reveal stays far below one entry")
+MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer text is a blob")
+MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
+MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs a manifest of its own")
 
 # -- log --
 
@@ -52,6 +56,10 @@ INDEX_ATTEMPTS = Limit(3, "one lost connection and one restart of a proxy; then 
 MAX_RESOLVE_ROUNDS = Limit(2_000, "a closure of 100 packages with some backtracking; more is a maze, not a package")
 MAX_LOCK_BYTES = Limit(262_144, "1,000 lines of 250 bytes")
 MAX_LOCK_LINES = Limit(1_000, "the largest build environment seen has 40 wheels")
+MAX_ARCHIVE_MEMBERS = Limit(20_000, "the largest pure package on the public index has 11,000 files")
+MAX_UNPACKED_BYTES = Limit(512 << 20, "five times the largest archive of a pure package; a bomb is stopped here")
+MAX_MEMBER_NAME_BYTES = Limit(1_024, "a quarter of the path length of common systems; real names stay below 250")
+MAX_MEMBER_DEPTH = Limit(40, "the deepest real package nests 20 folders")
 
 # -- serve --
 MAX_HTTP_HEAD_BYTES = Limit(

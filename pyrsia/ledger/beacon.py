@@ -1,0 +1,87 @@
+"""The beacon: public randomness that no proposer can choose.
+
+Each validator commits to the end of a chain of 2^20 BLAKE3 links. The link that a header must reveal is
+fixed by its view (position = view // L), so nothing can be ground; hashing forward from the newest link
+in state proves it. Which blocks feed the beacon is `execute`'s business.
+
+Source: DESIGN 5, Beacon.
+"""
+
+from typing import Final
+
+from blake3 import blake3
+
+from pyrsia.errors import Malformed
+
+LINKS: Final = 1 << 20
+KEPT_EVERY: Final = 1_024  # 32 KB kept, and any link is at most 1,023 hashes away
+ZERO: Final = bytes(32)
+
+_START: Final = "pyrsia v1 beacon chain"
+
+
+class Chain20:
+    """One validator's chain of links, secret until revealed."""
+
+    __slots__ = ("_kept", "end")
+
+    def __init__(self, seed: bytes) -> None:
+        """Hash the whole chain once: about half a second."""
+        if len(seed) != 32:
+            raise ValueError(f"a chain seed is 32 bytes, not {len(seed)}")
+        kept: list[bytes] = []
+        link = blake3(seed, derive_key_context=_START).digest()
+        for _ in range(LINKS // KEPT_EVERY):
+            kept.append(link)
+            link = forward(link, KEPT_EVERY)
+        self._kept = tuple(kept)
+        self.end = link  # what genesis commits to
+
+    def link(self, position: int) -> bytes:
+        """The link to reveal at `position`: hashed `position + 1` times it gives the end.
+
+        Raises:
+            ValueError: the chain has no such position.
+        """
+        if not 0 <= position < LINKS:
+            raise ValueError(f"position {position} is outside the chain")
+        steps = LINKS - 1 - position
+        return forward(self._kept[steps // KEPT_EVERY], steps % KEPT_EVERY)
+
+
+def chain_end(seed: bytes) -> bytes:
+    """The end of the chain that grows from `seed`, 32 bytes."""
+    return Chain20(seed).end
+
+
+def forward(link: bytes, steps: int) -> bytes:
+    """`link` hashed `steps` times."""
+    for _ in range(steps):
+        link = blake3(link).digest()
+    return link
+
+
+def position(view: int, leaders: int) -> int:
+    """Position of the link that a header of `view` reveals, in the first epoch."""
+    return view // leaders
+
+
+def check_link(reveal: bytes, at: int, newest: bytes, next_position: int) -> None:
+    """Whether `reveal` is the link at position `at`.
+
+    Args:
+        newest: the newest known link of this chain, or its end if none was revealed.
+        next_position: position after that of `newest`; 0 for the end.
+
+    Raises:
+        Malformed: it is not, or `at` lies behind the newest link or outside the chain.
+    """
+    if not next_position <= at < LINKS:
+        raise Malformed(f"position {at} of a chain whose next is {next_position}")
+    if forward(reveal, at - next_position + 1) != newest:
+        raise Malformed("the revealed link does not lead to the newest known one")
+
+
+def mix(parent: bytes, reveal: bytes) -> bytes:
+    """The beacon of a sealed block."""
+    return blake3(parent + reveal).digest()

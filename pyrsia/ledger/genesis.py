@@ -1,0 +1,219 @@
+"""The founding document: who the members are and which numbers the network lives by.
+
+Entry 0 of the log and every client's trust file, byte for byte. Decides whether a document can found a
+network; changing members later is governance's business.
+
+Source: DESIGN 3 and 4 (`network.genesis`), consensus.md B.1.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from blake3 import blake3
+
+from pyrsia.errors import Malformed
+from pyrsia.ledger import shape
+from pyrsia.units import NodeId
+from pyrsia.wire import canonical
+from pyrsia.wire.text import b32, unb32
+
+ROLES: Final = ("builder", "issuer", "storage", "validator")
+ISOLATIONS: Final = ("confined", "namespace")  # weakest first; what `min_isolation` may say
+MIN_VALIDATORS: Final = 4  # below it one fault stops or splits the network
+MAX_VALIDATORS: Final = 100
+MAX_MEMBERS: Final = 150  # their keys fill one entry of 60,000 bytes
+RULES: Final = (1,)  # every rules version that this code can execute
+
+_KEYS: Final = {"validator": ("vote", "log", "cosign", "chain_end"), "builder": ("build",)}
+_LABEL: Final = shape.label(64)
+# It starts the origin line of checkpoints, and a signed note's key name has neither space nor plus.
+_NAME: Final = shape.matching(r"[A-Za-z0-9._~:/-]{1,64}", "a name of letters, digits and ._~:/-")
+_MEMBER: Final = shape.fields(
+    build=shape.key_or_empty,
+    capabilities=shape.sorted_set(shape.ascii_name(32), 32),
+    chain_end=shape.key_or_empty,
+    cosign=shape.key_or_empty,
+    domain=_LABEL,
+    log=shape.key_or_empty,
+    name=_LABEL,
+    node=shape.node,
+    operator=_LABEL,
+    roles=shape.sorted_set(shape.one_of(*ROLES), len(ROLES)),
+    vote=shape.key_or_empty,
+)
+_BODY: Final = shape.fields(
+    agreeing=shape.whole(1, 100),
+    builders=shape.whole(3, 100),
+    created_ms=shape.whole(0, canonical.MAX_INT),
+    demo=shape.flag,
+    environments=shape.sorted_set(shape.ascii_name(200), 64),
+    limits=shape.list_of(shape.pair(shape.ascii_name(32), shape.whole(0, canonical.MAX_INT)), 16),
+    members=shape.list_of(_MEMBER, MAX_MEMBERS),
+    min_isolation=shape.one_of(*ISOLATIONS),
+    name=_NAME,
+    rules=shape.whole(1, 1_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member as genesis admits it. Keys that its roles do not need are empty bytes."""
+
+    node: NodeId
+    name: str
+    operator: str
+    domain: str
+    roles: frozenset[str]
+    capabilities: frozenset[str]
+    vote: bytes
+    log: bytes
+    cosign: bytes
+    build: bytes
+    chain_end: bytes
+
+    @property
+    def text(self) -> str:
+        return b32(self.node)
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """A checked genesis document; `raw` is the leaf, byte for byte."""
+
+    raw: bytes
+    body: dict[str, Any]
+    chain_id: bytes
+    members: tuple[Member, ...]  # sorted by node id text
+    validators: tuple[Member, ...]  # sorted by vote key: the position is the member index in consensus
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Genesis":
+        """Read and check a document.
+
+        Raises:
+            Malformed: not canonical, a field wrong, or a rule of a network broken.
+        """
+        document = canonical.decode(raw)
+        _DOCUMENT(document)
+        assert isinstance(document, dict)  # noqa: S101  (the shape above says so)
+        body: dict[str, Any] = document["body"]  # type: ignore[assignment]
+        members = tuple(_member(fields) for fields in body["members"])
+        validators = tuple(sorted((m for m in members if "validator" in m.roles), key=lambda m: m.vote))
+        _check_rules(body, members, validators)
+        return cls(raw, body, blake3(raw).digest(), members, validators)
+
+    @cached_property
+    def net(self) -> str:
+        return b32(self.chain_id)
+
+    @cached_property
+    def origin(self) -> str:
+        """Origin line of the log's checkpoints."""
+        return f"{self.name}/{self.net[:16]}"
+
+    @property
+    def n(self) -> int:
+        return len(self.validators)
+
+    @property
+    def f(self) -> int:
+        return (self.n - 1) // 3
+
+    @property
+    def q(self) -> int:
+        return self.n - self.f
+
+    @property
+    def name(self) -> str:
+        return str(self.body["name"])
+
+    @property
+    def builders(self) -> int:
+        """K: how many are drawn."""
+        return int(self.body["builders"])
+
+    @property
+    def agreeing(self) -> int:
+        """T: how many must agree."""
+        return int(self.body["agreeing"])
+
+    @property
+    def demo(self) -> bool:
+        return bool(self.body["demo"])
+
+    @property
+    def created_ms(self) -> int:
+        return int(self.body["created_ms"])
+
+    @property
+    def rules(self) -> int:
+        return int(self.body["rules"])
+
+    @property
+    def min_isolation(self) -> str:
+        return str(self.body["min_isolation"])
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        return tuple(self.body["environments"])
+
+    @cached_property
+    def limits(self) -> dict[str, int]:
+        """Role -> entries an hour of block time."""
+        return {str(role): int(count) for role, count in self.body["limits"]}
+
+    @cached_property
+    def _by_node(self) -> dict[bytes, Member]:
+        return {member.node: member for member in self.members}
+
+    def member(self, node: bytes) -> Member | None:
+        """The member whose node key is `node` (32 bytes)."""
+        return self._by_node.get(node)
+
+
+_DOCUMENT: Final = shape.fields(body=_BODY, type=shape.one_of("network.genesis"), v=shape.whole(1, 1))
+
+
+def _member(fields: dict[str, Any]) -> Member:
+    return Member(
+        node=NodeId(unb32(fields["node"])),
+        name=fields["name"],
+        operator=fields["operator"],
+        domain=fields["domain"],
+        roles=frozenset(fields["roles"]),
+        capabilities=frozenset(fields["capabilities"]),
+        vote=bytes.fromhex(fields["vote"]),
+        log=bytes.fromhex(fields["log"]),
+        cosign=bytes.fromhex(fields["cosign"]),
+        build=bytes.fromhex(fields["build"]),
+        chain_end=bytes.fromhex(fields["chain_end"]),
+    )
+
+
+def _check_rules(body: dict[str, Any], members: tuple[Member, ...], validators: tuple[Member, ...]) -> None:
+    """What holds across fields. DESIGN 4, `network.genesis`: K >= 3, T > K/2."""
+    if body["rules"] not in RULES:
+        raise Malformed(f"rules version {body['rules']} is not known here")
+    if not body["builders"] < 2 * body["agreeing"] <= 2 * body["builders"]:
+        raise Malformed("T (agreeing) is more than half of K (builders) and at most K")
+    if not MIN_VALIDATORS <= len(validators) <= MAX_VALIDATORS:
+        raise Malformed(
+            f"{len(validators)} validators, from {MIN_VALIDATORS} to {MAX_VALIDATORS} are allowed"
+        )
+    if [role for role, _ in body["limits"]] != sorted({role for role, _ in body["limits"]}):
+        raise Malformed("limits are not sorted by role")
+    texts = [member["node"] for member in body["members"]]
+    if texts != sorted(set(texts)):
+        raise Malformed("members are not sorted by node, or one stands twice")
+    if len({member.name for member in members}) != len(members):
+        raise Malformed("two members have the same name")
+    for role, names in _KEYS.items():
+        for member in members:
+            wanted = role in member.roles
+            if any(bool(getattr(member, name)) != wanted for name in names):
+                raise Malformed(f"a member has exactly the keys that its roles need ({role})")
+    # One key per purpose and member: a shared key would let one signature speak for two.
+    keys = [key for m in members for key in (m.node, m.vote, m.log, m.cosign, m.build, m.chain_end) if key]
+    if len(set(keys)) != len(keys):
+        raise Malformed("a key is used twice")

@@ -1,0 +1,91 @@
+"""Package URLs by a grammar of our own: ASCII, one spelling for each package.
+
+`pkg:type/namespace/name@version`. Accepts only the canonical spelling, so that equal purls are equal
+text and agreement needs no purl, version or Unicode library (DESIGN 1). Qualifiers and subpaths are
+left out: what shapes an output stands in the recipe and the target. For `pypi` the name is normalised
+as PEP 503 says and the version is in PEP 440's normal form.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.errors import Malformed
+
+MAX_PURL_CHARS: Final = 300  # a registry's longest names are about 200 characters
+
+_TYPE: Final = re.compile("[a-z][a-z0-9.+-]{0,31}")
+# One path segment: unreserved characters as they are, other printable ASCII as upper-case percent codes.
+_SEGMENT: Final = re.compile("(?:[A-Za-z0-9._~:-]|%[2-7][0-9A-F])+")
+_CODE: Final = re.compile("%([0-9A-F]{2})")
+_PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:-")
+_PYPI_NAME: Final = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_N: Final = "(?:0|[1-9][0-9]*)"
+_PYPI_VERSION: Final = re.compile(
+    rf"(?:[1-9][0-9]*!)?{_N}(?:\.{_N})*(?:(?:a|b|rc){_N})?(?:\.post{_N})?(?:\.dev{_N})?"
+    r"(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Purl:
+    """A package, or one version of it: `namespace` (segments joined by `/`) and `version` may be empty."""
+
+    type: str
+    namespace: str
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        path = "".join(_written(part) + "/" for part in self.namespace.split("/")) if self.namespace else ""
+        version = "@" + _written(self.version) if self.version else ""
+        return f"pkg:{self.type}/{path}{_written(self.name)}{version}"
+
+    @property
+    def versionless(self) -> "Purl":
+        return Purl(self.type, self.namespace, self.name, "")
+
+
+def parse(text: str) -> Purl:
+    """The package that `text` names.
+
+    Raises:
+        Malformed: not a purl, or not its canonical spelling.
+    """
+    if len(text) > MAX_PURL_CHARS:
+        raise Malformed(f"a purl of {len(text)} characters, {MAX_PURL_CHARS} are allowed")
+    if not text.startswith("pkg:"):
+        raise Malformed("a purl starts with pkg:")
+    path, _, version = text[4:].partition("@")
+    segments = path.split("/")
+    if len(segments) < 2 or _TYPE.fullmatch(segments[0]) is None:
+        raise Malformed("a purl has a lower-case type and a name")
+    names = [_read(segment) for segment in segments[1:]]
+    purl = Purl(segments[0], "/".join(names[:-1]), names[-1], _read(version) if "@" in text else "")
+    if purl.type == "pypi":
+        _check_pypi(purl)
+    if str(purl) != text:
+        raise Malformed("not the canonical spelling of this purl")
+    return purl
+
+
+def _check_pypi(purl: Purl) -> None:
+    if purl.namespace:
+        raise Malformed("a pypi purl has no namespace")
+    if _PYPI_NAME.fullmatch(purl.name) is None:
+        raise Malformed("a pypi name is not normalised")
+    if purl.version and _PYPI_VERSION.fullmatch(purl.version) is None:
+        raise Malformed("a pypi version is not in normal form")
+
+
+def _read(segment: str) -> str:
+    if _SEGMENT.fullmatch(segment) is None:
+        raise Malformed("a purl segment is empty or holds a character that must be percent-encoded")
+    plain = _CODE.sub(lambda code: chr(int(code.group(1), 16)), segment)
+    if plain in (".", "..") or "/" in plain or "\x7f" in plain or " " in plain:
+        raise Malformed("a purl segment that is no name")
+    return plain
+
+
+def _written(part: str) -> str:
+    return "".join(char if char in _PLAIN else f"%{ord(char):02X}" for char in part)
