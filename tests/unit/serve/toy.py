@@ -1,0 +1,259 @@
+"""A node made of dicts, and clients that say exactly what a test wants said."""
+
+import base64
+import hashlib
+import io
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pyrsia.errors import Refusal
+from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.guard import Guard
+from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
+from pyrsia.serve.views import Inclusion, PingReply, ProjectFile, Requested, SubmitAck
+from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
+
+TOKEN = "toy-token"
+NODE = "a" * 52
+REQUEST = "ab" * 32
+
+
+def toy_wheel(name: str, version: str, requires: Sequence[str] = ()) -> tuple[str, bytes, bytes]:
+    """(file name, wheel, METADATA) of a wheel with one module."""
+    folder = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: >=3.8\n"
+    metadata += "".join(f"Requires-Dist: {item}\n" for item in requires)
+    members = {
+        f"{name}.py": f"version = {version!r}\n",
+        f"{folder}/METADATA": metadata,
+        f"{folder}/WHEEL": "Wheel-Version: 1.0\nGenerator: toy\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for path, text in members.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text)}\n"
+    members[f"{folder}/RECORD"] = record + f"{folder}/RECORD,,\n"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, text in members.items():
+            archive.writestr(path, text)
+    return f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), metadata.encode()
+
+
+@dataclass
+class ToyNode:
+    """Catalog, LogView and Admin at once."""
+
+    folder: Path
+    published: dict[str, ProjectFile] = field(default_factory=dict)
+    metadatas: dict[str, bytes] = field(default_factory=dict)
+    proofs: dict[str, bytes] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)  # not local yet
+    lost: set[str] = field(default_factory=set)  # no peer has it either
+    fetching: trio.Event = field(default_factory=trio.Event)
+    arrive: trio.Event | None = None
+    fetch_cancelled: bool = False
+    note: bytes | None = b"toy/abc\n3\nAAAA\n\n"
+    why_not: tuple[str, ...] = ()
+    changes: list[tuple[str, ...]] = field(default_factory=list)
+
+    def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
+        sha256 = hashlib.sha256(data).hexdigest()
+        (self.folder / sha256).write_bytes(data)
+        name, version = filename.split("-")[:2]
+        name = name.lower().replace("_", "-")
+        file = ProjectFile(
+            filename=filename,
+            sha256=sha256,
+            size=len(data),
+            upload_time_ms=1_700_000_000_123,
+            purl=f"pkg:pypi/{name}@{version}",
+            name=name,
+            version=version,
+            verdict="REPRODUCED",
+            log_index=len(self.published) + 7,
+            requires_python=">=3.8",
+            metadata_sha256=hashlib.sha256(metadata).hexdigest() if metadata else "",
+            **more,
+        )
+        self.published[sha256] = file
+        if metadata:
+            self.metadatas[sha256] = metadata
+        return file
+
+    # Catalog
+
+    def revision(self) -> int:
+        return len(self.published)
+
+    def projects(self) -> Sequence[str]:
+        return sorted({file.name for file in self.published.values()})
+
+    def files(self, name: str) -> Sequence[ProjectFile]:
+        return [file for file in self.published.values() if file.name == name]
+
+    def file(self, sha256: str) -> ProjectFile | None:
+        return self.published.get(sha256)
+
+    def local(self, sha256: str) -> Path | None:
+        return None if sha256 in self.absent else self.folder / sha256
+
+    async def blob(self, sha256: str) -> Path:
+        if sha256 in self.lost:
+            raise Refusal("unavailable", what="no peer has it", who="the peers", do="try again")
+        self.fetching.set()
+        try:
+            if self.arrive is not None:
+                await self.arrive.wait()
+        except trio.Cancelled:
+            self.fetch_cancelled = True
+            raise
+        return self.folder / sha256
+
+    async def metadata(self, sha256: str) -> bytes | None:
+        return self.metadatas.get(sha256)
+
+    async def proof(self, sha256: str) -> bytes | None:
+        return self.proofs.get(sha256)
+
+    # LogView
+
+    def checkpoint(self) -> bytes | None:
+        return self.note
+
+    def tile(self, level: int, index: int, width: int) -> bytes | None:
+        return bytes([level, index % 256]) * 16 * width if index < 2_000_000 else None
+
+    def bundle(self, index: int, width: int) -> bytes | None:
+        return b"\0\1x" * width if index == 0 else None
+
+    def genesis(self) -> bytes:
+        return b'{"body":{},"type":"network.genesis","v":1}'
+
+    # Admin
+
+    async def status(self) -> NodeStatus:
+        log = LogStatus(size=120, root="00" * 32, height=3, view=4, time_ms=5)
+        return NodeStatus(NODE, "toy", "follower", "net", True, "0", 1.0, "namespace", log, 1, 4)
+
+    async def addresses(self) -> Sequence[str]:
+        return ["tcp://127.0.0.1:44000"]
+
+    async def peers(self) -> Sequence[PeerStatus]:
+        return [
+            PeerStatus("b" * 52, "v1", "validator", "tcp://x", True),
+            PeerStatus("c" * 52, "v2", "validator", "tcp://y", False),
+        ]
+
+    async def builds(self) -> Sequence[BuildStatus]:
+        return [BuildStatus(REQUEST, "pkg:pypi/idna@3.10", "done")]
+
+    async def build(self, request: str) -> BuildStatus | None:
+        return BuildStatus(REQUEST, "pkg:pypi/idna@3.10", "done") if request == REQUEST else None
+
+    async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
+        return [EntryStatus(index, "fact.add", "a fact") for index in range(first, min(120, first + count))]
+
+    async def prove(self, index: int) -> Inclusion | None:
+        return Inclusion(index, 120, "00" * 32, "11" * 32, ("22" * 32,)) if index < 120 else None
+
+    async def artifact(self, sha256: str) -> dict[str, Any] | None:
+        file = self.published.get(sha256)
+        return {"purl": file.purl, "log_index": file.log_index} if file else None
+
+    async def proof_file(self, sha256: str) -> bytes | None:
+        return self.proofs.get(sha256)
+
+    async def ready(self) -> Sequence[str]:
+        return self.why_not
+
+    async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
+        if name == "nothing":
+            raise Refusal("package-unknown", what="no index has nothing", who="the index", do="check")
+        self.changes.append(("build", ecosystem, name, version))
+        return [Requested(REQUEST, f"pkg:pypi/{name}@{version}")]
+
+    async def add_fact(self, kind: str, subject: str, text: str) -> SubmitAck:
+        self.changes.append(("fact", kind, subject, text))
+        return SubmitAck("cd" * 32, "committed", 120)
+
+    async def submit_entry(self, entry: bytes) -> SubmitAck:
+        self.changes.append(("entry", entry.decode()))
+        return SubmitAck("cd" * 32, "accepted")
+
+    async def ping(self, node_id: str) -> PingReply:
+        self.changes.append(("ping", node_id))
+        return PingReply(node_id, 0.5)
+
+
+def toy_app(node: ToyNode, **guard: Any) -> App:
+    return build_app(guard=Guard(control_token=TOKEN, **guard), catalog=node, log_view=node, admin=node)
+
+
+@asynccontextmanager
+async def serving(
+    app: App, *more: Listener, limits: HttpLimits = LIMITS, host: str = "127.0.0.1"
+) -> AsyncIterator[Server]:
+    """A server of `app` on a free port for the time of the block; nothing of it survives the block."""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            listeners = [await listen_tcp(host, 0), *more]
+
+            async def run(*, task_status: trio.TaskStatus[Server]) -> None:
+                await serve(app, listeners, limits=limits, task_status=task_status)
+
+            server = await nursery.start(run)
+            yield server
+            nursery.cancel_scope.cancel()
+
+
+async def dial(server: Server) -> trio.SocketStream:
+    listener = server.listeners[0]
+    return await trio.open_tcp_stream(listener.host, listener.port)
+
+
+async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:
+    with trio.fail_after(20):
+        parts = []
+        try:
+            async for part in stream:
+                parts.append(part)
+        except trio.BrokenResourceError:
+            parts.append(b"<reset>")
+        return b"".join(parts)
+
+
+async def say(server: Server, data: bytes, *, half_close: bool = True) -> bytes:
+    """Send bytes, then read until the server closes."""
+    stream = await dial(server)
+    async with stream:
+        await stream.send_all(data)
+        if half_close:
+            await stream.send_eof()
+        return await read_to_end(stream)
+
+
+async def read_answer(stream: trio.abc.ReceiveStream, kept: bytearray) -> tuple[int, dict[str, str], bytes]:
+    """One answer with a content-length; what follows it stays in `kept`."""
+    with trio.fail_after(20):
+        while b"\r\n\r\n" not in kept:
+            part = await stream.receive_some()
+            assert part, f"the server closed after {bytes(kept)!r}"
+            kept += part
+        head, _, _ = bytes(kept).partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        end = len(head) + 4 + int(headers.get("content-length", "0"))
+        while len(kept) < end:
+            part = await stream.receive_some()
+            assert part, "the server closed in the middle of a body"
+            kept += part
+        body = bytes(kept[len(head) + 4 : end])
+        del kept[:end]
+        return int(lines[0].split()[1]), headers, body
