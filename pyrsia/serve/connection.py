@@ -52,6 +52,13 @@ _VALUE_BAD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JOINED_BYTES: Final = 65_536  # head and body in one write up to here; copying more costs more than it saves
 _READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
+_FAULT_WORDS: Final = {
+    403: ("forbidden", "ask as the user who runs the node, or over HTTP"),
+    408: ("bad-request", "send the request without pauses"),
+    413: ("too-large", "send less; the address's limits are in docs/http.md"),
+    500: ("internal", "look into the node's diary"),
+    503: ("busy", "try again later"),
+}
 _BODILESS: Final = frozenset({204, 304})
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
@@ -234,12 +241,9 @@ class Connection:
     async def refuse(self, fault: Fault, *, linger: bool = True) -> None:
         """Say why and end the connection so that the sender can read it."""
         # Written here by hand: a fault of framing has no scope that an application could answer.
-        refusal = {
-            "code": "bad-request" if fault.status < 500 else "unavailable",
-            "what": fault.what,
-            "who": "the client's request" if fault.status < 500 else "this node",
-            "do": "send HTTP/1.1 as RFC 9112 has it" if fault.status < 500 else "try again later",
-        }
+        code, do = _FAULT_WORDS.get(fault.status, ("bad-request", "send HTTP/1.1 as RFC 9112 has it"))
+        who = "this node" if fault.status in (500, 503) else "the client's request"
+        refusal = {"code": code, "what": fault.what, "who": who, "do": do}
         body = msgspec.json.encode({"error": refusal}) + b"\n"
         head = _status_line(fault.status, b"") + _date_line()
         head += b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
