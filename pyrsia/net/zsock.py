@@ -1,0 +1,151 @@
+"""One ZeroMQ socket shared by many trio tasks. It moves messages; it decides nothing.
+
+libzmq offers one edge-triggered file descriptor per socket that means only "look at ZMQ_EVENTS", and
+nearly every call on the socket swallows that signal. The rules that keep wake-ups from being lost:
+
+1. only `run` (the pump) waits on the descriptor, and nothing touches the socket but this class;
+2. whoever may have swallowed the signal re-reads ZMQ_EVENTS and wakes the tasks that it concerns;
+3. after a success both directions are looked at, the own one too;
+4. after EAGAIN only the other direction is woken (else senders to full ROUTER peers wake each other
+   for ever), then the task parks;
+5. nothing yields between a failed attempt and parking;
+6. receiving is take-or-leave: the checkpoint after a success cannot be cancelled. A send that is
+   cancelled while parked has not been sent, and a multipart goes out in one call;
+7. tasks yield by time, not by message.
+
+Source: peer-to-peer.md B.10 and D.1, D.2, D.7.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+import zmq
+from trio.lowlevel import (
+    ParkingLot,
+    cancel_shielded_checkpoint,
+    checkpoint_if_cancelled,
+    notify_closing,
+    wait_readable,
+)
+
+from pyrsia.errors import Unavailable
+
+# A checkpoint costs about 3 us: twice in a millisecond it is free, and nobody else waits longer.
+SLICE_S: Final = 0.0005
+
+
+class ZSock:
+    """A trio face of `sock`. Start `run` once in a nursery; close with `close`."""
+
+    __slots__ = ("_closed", "_fd", "_readers", "_slice_ends_s", "_sock", "_writers")
+
+    def __init__(self, sock: zmq.Socket[bytes]) -> None:
+        self._sock = sock
+        self._fd = int(sock.getsockopt(zmq.FD))
+        self._readers = ParkingLot()
+        self._writers = ParkingLot()
+        self._slice_ends_s = 0.0
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The pump. Ends when the socket is closed."""
+        task_status.started()
+        while not self._closed:
+            try:
+                await wait_readable(self._fd)  # rule 1
+            except trio.ClosedResourceError:
+                return
+            self._kick()
+
+    async def recv(self) -> list[zmq.Frame]:
+        """The next message as frames (not copied).
+
+        Raises:
+            Unavailable: the socket was closed.
+        """
+        await checkpoint_if_cancelled()
+        while True:
+            self._refuse_closed()
+            try:
+                frames = self._sock.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                if self._writers:
+                    self._kick()  # rule 4
+                await self._readers.park()  # rule 5
+                continue
+            await self._after_success()
+            return frames
+
+    async def send(
+        self,
+        parts: Sequence[bytes | memoryview | zmq.Frame],
+        *,
+        copy: bool = True,
+        retry_s: float | None = None,
+    ) -> None:
+        """Send one message, waiting while the peer's queue is full.
+
+        Args:
+            parts: the frames, routing id first on a ROUTER.
+            copy: False hands over the buffers; they must then never change.
+            retry_s: on a ROUTER another task's attempt may swallow this peer's signal (rule 4), so
+                look again after this long at the latest.
+
+        Raises:
+            Unavailable: the socket was closed, or a ROUTER has no such peer any more.
+        """
+        await checkpoint_if_cancelled()
+        while True:
+            self._refuse_closed()
+            try:
+                self._sock.send_multipart(parts, zmq.DONTWAIT, copy=copy)
+            except zmq.Again:
+                if self._readers:
+                    self._kick()
+                if retry_s is None:
+                    await self._writers.park()
+                else:
+                    with trio.move_on_after(retry_s):
+                        await self._writers.park()
+                continue
+            except zmq.ZMQError as error:
+                self._kick()  # rule 2: a refused send has swallowed the signal as well
+                raise Unavailable(f"the peer is gone: {error}") from None
+            await self._after_success()
+            return
+
+    def close(self) -> None:
+        """Close now; parked tasks get `Unavailable`. Calling it twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        notify_closing(self._fd)
+        self._sock.close(linger=0)
+        self._readers.unpark_all()
+        self._writers.unpark_all()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("the socket is closed")
+
+    def _kick(self) -> None:
+        if self._closed:
+            return
+        events = int(self._sock.getsockopt(zmq.EVENTS))  # rule 2: this swallows the signal too
+        if events & zmq.POLLIN:
+            self._readers.unpark_all()
+        if events & zmq.POLLOUT:
+            self._writers.unpark_all()
+
+    async def _after_success(self) -> None:
+        if self._readers or self._writers:
+            self._kick()  # rule 3
+        if time.perf_counter() >= self._slice_ends_s:  # rule 7
+            await cancel_shielded_checkpoint()  # rule 6
+            self._slice_ends_s = time.perf_counter() + SLICE_S

@@ -1,0 +1,5 @@
+"""How files cross the network, with no I/O in it.
+
+manifest.py  what a file is: its chunks and its hashes
+swarm.py     which chunk to ask of whom, and when to ask again
+"""
