@@ -1,0 +1,17 @@
+"""The fingerprint of an environment: what may shape the bytes of a pure package besides its inputs.
+
+`host:<64 hex>` names an interpreter and its compressor on one kind of machine. It is allowed for pure
+packages only, and only where the network lists it. Facts come in as arguments; nothing is read here.
+
+Source: DESIGN 8 ("A recipe names its target and its environment by digest"); verified-builds.md 1 fact 4.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from pyrsia.wire import canonical
+
+
+def fingerprint(facts: Mapping[str, str]) -> str:
+    """`host:` and the SHA-256 of the canonical JSON of `facts`."""
+    return "host:" + hashlib.sha256(b"pyrsia/environment/v1\0" + canonical.encode(dict(facts))).hexdigest()

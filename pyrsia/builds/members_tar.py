@@ -1,0 +1,93 @@
+"""Reading source archives of strangers (.tar.gz): plain files and folders only, and nothing behind the end.
+
+It runs inside the sandbox and imports only the standard library. Decompression is counted while it
+happens, so a bomb stops at the limit and not at the end of memory.
+
+Source: POSIX pax format as `tarfile` reads it; PEP 517 and PEP 625 for what a source archive is.
+"""
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, BinaryIO, cast
+
+from pyrsia.builds.members import Hostile, Names, shown
+from pyrsia.units import MAX_UNPACKED_BYTES
+
+_CHUNK = 1 << 16
+
+
+class _Gunzip:
+    """A readable stream of decompressed bytes that refuses bombs and anything behind the gzip stream."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflate = zlib.decompressobj(31)
+        self._buffer = bytearray()
+        self._total = 0
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        while len(self._buffer) < size and not self._ended:
+            self._more()
+        out = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return out
+
+    def rest_is_zero(self) -> bool:
+        """Read to the end; whether everything left is padding."""
+        while not self._ended:
+            self._more()
+            if any(self._buffer):
+                return False
+            self._buffer.clear()
+        return not any(self._buffer)
+
+    def _more(self) -> None:
+        piece = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
+        try:
+            out = self._inflate.decompress(piece, _CHUNK)
+        except zlib.error as error:
+            raise Hostile("not gzip data") from error
+        self._total += len(out)
+        # Headers and padding cost up to 1 KiB a member; twice the limit covers every admissible archive.
+        if self._total > 2 * MAX_UNPACKED_BYTES.value:
+            raise Hostile(f"unpacks to more than {MAX_UNPACKED_BYTES.value} bytes")
+        self._buffer += out
+        if self._inflate.eof:
+            self._ended = True
+            if self._inflate.unused_data or self._file.read(1):
+                raise Hostile("trailing data behind the gzip stream")
+        elif not piece and not out:
+            raise Hostile("the gzip stream ends early")
+
+
+def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] | None]]:
+    """(path, is a folder, size, is executable, time in s, contents) of each member, in order.
+
+    The contents must be read before the next member is asked for.
+
+    Raises:
+        Hostile: a name or kind of member that may not be unpacked, or a broken archive.
+    """
+    stream = _Gunzip(file)
+    names = Names()
+    try:
+        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", errorlevel=2) as archive:
+            for item in archive:
+                if item.issparse() or not (item.isreg() or item.isdir()):
+                    kind = "a link" if item.issym() or item.islnk() else "a device, pipe or sparse file"
+                    raise Hostile(f"{shown(item.name)} is {kind}")
+                if item.mode & 0o6000 and item.isreg():
+                    raise Hostile(f"{shown(item.name)} is setuid or setgid")
+                name = item.name.removeprefix("./")
+                if item.isdir() and name in ("", "."):
+                    continue
+                path = names.admit(name, item.size, folder=item.isdir())
+                contents = archive.extractfile(item) if item.isreg() else None
+                time = max(0, int(item.mtime))
+                yield path, item.isdir(), item.size, bool(item.mode & 0o111), time, contents
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
+        raise Hostile(f"not a tar archive: {error}") from error
+    if not stream.rest_is_zero():
+        raise Hostile("trailing data behind the tar archive")

@@ -1,0 +1,192 @@
+"""Runs the worker in the sandbox: one folder in, one folder out, nothing else shared.
+
+Decides what the sandbox sees and how its answer is read back: whatever ran inside may have written the
+answer, so files are opened without following links, must be plain, and are cut at a limit.
+
+Source: DESIGN 8; verified-builds.md 5.4, pitfall 7.
+"""
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from pyrsia.builds.sandbox.model import BuildLimits, Job, Mount, Sandbox
+from pyrsia.errors import Refusal
+from pyrsia.units import INSPECT_WALL_S, MAX_WORKER_RESULT_BYTES
+
+# The modules that the worker needs, at their own places below one folder: they import each other by name.
+_PACKAGE: Final = Path(__file__).resolve().parent.parent.parent
+_MODULES: Final = (
+    "errors.py",
+    "units.py",
+    "builds/containment.py",
+    "builds/members.py",
+    "builds/members_tar.py",
+    "builds/members_zip.py",
+    "builds/normalise.py",
+    "builds/upstream.py",
+)
+_ENDINGS: Final = {
+    "wall": "it ran longer than its limit",
+    "memory": "it used more memory than its limit",
+    "processes": "it started more processes than its limit",
+    "disk": "it wrote more than its limit",
+    "cancelled": "it was cancelled",
+    "signal": "it was ended by a signal",
+}
+
+
+class PhaseFailed(Refusal):
+    """A build that ended without a wheel.
+
+    Attributes:
+        phase: `prefetch`, `requirements`, `metadata`, `build`, `normalise` or `lock-mismatch`.
+        log: what the build printed, at most BUILD_LOG_BYTES.
+    """
+
+    def __init__(
+        self, phase: str, why: str, *, who: str, do: str, log: bytes = b"", code: str = "build-failed"
+    ) -> None:
+        super().__init__(code, what=f"{phase}: {why}", who=who, do=do)
+        self.phase = phase
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one run left behind: the worker's value, the log, and the folder with its files."""
+
+    value: dict[str, Any]
+    log: bytes
+    work: Path
+
+
+class Inside:
+    """Runs worker operations in `sandbox`, each in folders of its own below `scratch`."""
+
+    def __init__(self, sandbox: Sandbox, scratch: Path, build_limits: BuildLimits | None = None) -> None:
+        self._sandbox = sandbox
+        self._scratch = scratch
+        self._limits = build_limits or BuildLimits()
+
+    @property
+    def isolation(self) -> str:
+        return self._sandbox.isolation
+
+    @asynccontextmanager
+    async def run(
+        self, job: Mapping[str, Any], files: Mapping[str, Path], *, phase: str, who: str, epoch: int = 0
+    ) -> AsyncIterator[Answer]:
+        """Run one operation with `files` (name inside -> path); its folder lives as long as the context.
+
+        Raises:
+            PhaseFailed: the run ended otherwise than by itself with an answer, or refused its input.
+        """
+        folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files))
+        try:
+            outcome = await self._sandbox.run(self._job(folder, job, epoch))
+            if outcome.ended != "exit" or outcome.code != 0:
+                why = _ENDINGS.get(outcome.ended, f"it ended with code {outcome.code}")
+                raise PhaseFailed(phase, why, who=who, do=_DO, log=outcome.log)
+            value = await trio.to_thread.run_sync(_result, folder / "work" / "result.json")
+            if value is None:
+                raise PhaseFailed(phase, "it left no answer", who=who, do=_DO, log=outcome.log)
+            if "refused" in value:
+                raise PhaseFailed(phase, str(value["refused"])[:300], who=who, do=_DO, log=outcome.log)
+            yield Answer(value, outcome.log, folder / "work")
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(remove, folder)
+
+    def _prepare(self, job: dict[str, Any], files: dict[str, Path]) -> Path:
+        self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch))
+        folder.chmod(0o755)  # the sandbox's uid is another one
+        inputs = folder / "in"
+        (folder / "work").mkdir()
+        for name in _MODULES:
+            path = inputs / "lib" / "pyrsia" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_PACKAGE / name, path)
+        for package in ("pyrsia", "pyrsia/builds"):
+            (inputs / "lib" / package / "__init__.py").touch()
+        for name in ("worker.py", "hook.py"):
+            shutil.copyfile(Path(__file__).with_name(name), inputs / name)
+        for name, path in files.items():
+            shutil.copyfile(path, inputs / name)
+        (inputs / "job.json").write_text(json.dumps(job))
+        for path in (inputs, *inputs.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return folder
+
+    def _job(self, folder: Path, job: Mapping[str, Any], epoch: int) -> Job:
+        """The worker on two folders; every backend rewrites `/in` and `/build` where it cannot move paths."""
+        hostile = job["operation"] == "hook"
+        return Job(
+            argv=(*self._sandbox.python(), "-S", "-s", "-P", "-B", "/in/worker.py", "/in", "/build"),
+            env=environment(epoch),
+            cwd="/build",
+            mounts=(Mount(folder / "in", "/in"), Mount(folder / "work", "/build", writable=True)),
+            limits=self._limits if hostile else replace(self._limits, wall_s=INSPECT_WALL_S.value),
+        )
+
+
+_DO: Final = "read the build's log; if the source is to blame, tell its author"
+
+
+def environment(epoch: int) -> dict[str, str]:
+    """The variables of every run beside the sandbox's fixed ones (DESIGN 8, verified-builds.md 5.1)."""
+    return {
+        "LANG": "C.UTF-8",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": "/in/lib",
+        "SOURCE_DATE_EPOCH": str(epoch),
+    }
+
+
+def read_plain(path: Path, limit: int) -> bytes | None:
+    """The bytes of a plain file, or None for anything else: a link, a device, something too large."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
+            return None
+        return file.read(limit)
+
+
+def _result(path: Path) -> dict[str, Any] | None:
+    data = read_plain(path, MAX_WORKER_RESULT_BYTES.value)
+    try:
+        value = json.loads(data or b"")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder that a stranger filled: one without permissions does not keep us from it."""
+
+    def retry(delete: Callable[..., Any], path: str, _: object) -> None:
+        try:
+            os.chmod(os.path.dirname(path), 0o700)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+            delete(path)
+        except OSError:
+            return
+
+    shutil.rmtree(folder, onerror=retry)
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)

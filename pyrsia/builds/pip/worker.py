@@ -1,0 +1,277 @@
+"""The part of the pip plug-in that touches archives of strangers; it only ever runs inside the sandbox.
+
+    python worker.py INPUT-FOLDER WORK-FOLDER
+
+INPUT-FOLDER holds `job.json` and the files that it names; WORK-FOLDER receives `result.json` and files.
+Operations: `metadata` (METADATA out of wheels), `times` (newest member time), `hook` (unpack a source
+and the build tools, run one hook of the backend), `inspect` (normalise, digests, containment, upstream).
+
+Only the standard library and the few modules of ours that say the same of themselves are imported. The
+result is data of a stranger to whoever reads it: the backend ran here.
+
+Source: DESIGN 8; verified-builds.md 5.4, 5.5, pitfall 7; PEP 427, PEP 517.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from pyrsia.builds import members_tar, members_zip, normalise
+from pyrsia.builds.containment import containment
+from pyrsia.builds.members import Hostile, Member, Names, encode, stable
+from pyrsia.builds.upstream import relation
+from pyrsia.units import MAX_METADATA_BYTES
+
+_CHUNK = 1 << 16
+
+
+def main(inputs: Path, work: Path) -> int:
+    job = json.loads((inputs / "job.json").read_text())
+    os.umask(0o022)
+    try:
+        result = OPERATIONS[job["operation"]](job, inputs, work)
+    except Hostile as error:
+        result = {"refused": str(error)}
+    (work / "result.json").write_text(json.dumps(result))
+    return 0
+
+
+# -- reading --
+
+
+def metadata(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """METADATA of each wheel, base64 by file name; a wheel that cannot be read has a reason instead."""
+    found: dict[str, Any] = {"metadata": {}, "broken": {}}
+    for name in job["wheels"]:
+        try:
+            with (inputs / name).open("rb") as file:
+                found["metadata"][name] = base64.b64encode(_metadata_of(file)).decode()
+        except Hostile as error:
+            found["broken"][name] = str(error)
+    return found
+
+
+def _metadata_of(file: BinaryIO) -> bytes:
+    for one in members_zip.read(file, strict=False):
+        if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.path):
+            if one.size > MAX_METADATA_BYTES.value:
+                raise Hostile("the METADATA is too large")
+            return b"".join(members_zip.content(file, one))
+    raise Hostile("the wheel has no METADATA")
+
+
+def times(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """The newest member time of an archive, in s since 1970."""
+    with (inputs / job["file"]).open("rb") as file:
+        if job["file"].endswith((".whl", ".zip")):
+            return {"newest": normalise.newest_time(members_zip.read(file, strict=False))}
+        return {"newest": max((time for _, _, _, _, time, _ in members_tar.read(file)), default=0)}
+
+
+def source_members(path: Path) -> list[Member]:
+    """The files of a source archive with their digests, below its one top folder."""
+    found = []
+    for name, folder, _, executable, _, pieces in _source(path):
+        if not folder:
+            digest, size = hashlib.sha256(), 0
+            for piece in pieces:
+                digest.update(piece)
+                size += len(piece)
+            found.append(Member(name, digest.hexdigest(), size, executable))
+    return found
+
+
+def _source(path: Path) -> Iterator[tuple[str, bool, int, bool, int, Iterator[bytes]]]:
+    with path.open("rb") as file:
+        if path.name.endswith(".zip"):
+            for one in members_zip.read(file, strict=False):
+                pieces = iter(()) if one.folder else members_zip.content(file, one)
+                yield one.path, one.folder, one.size, one.exec, one.time, pieces
+        else:
+            for name, folder, size, executable, time, contents in members_tar.read(file):
+                yield name, folder, size, executable, time, _pieces(contents)
+
+
+def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
+    while file is not None and (piece := file.read(_CHUNK)):
+        yield piece
+
+
+# -- unpacking and building --
+
+
+def unpack_source(path: Path, into: Path, epoch: int) -> Path:
+    """Unpack a source archive below `into`; its one top folder.
+
+    Times are clamped to `epoch`, modes to 0644 and 0755.
+    """
+    tops = set()
+    for name, folder, _, executable, time, pieces in _source(path):
+        tops.add(name.partition("/")[0])
+        if len(tops) > 1:
+            raise Hostile("a source archive has one top folder, this one has more")
+        _put(into, name, folder, executable, pieces)
+        if not folder:
+            when = min(max(time, members_zip.EARLIEST), epoch)
+            os.utime(into / name, (when, when))
+    if not tops:
+        raise Hostile("the source archive is empty")
+    top = into / tops.pop()
+    if not top.is_dir():
+        raise Hostile("the source archive has no top folder")
+    return top
+
+
+def _put(into: Path, name: str, folder: bool, executable: bool, pieces: Iterator[bytes]) -> None:
+    """Write one member. `into` was made by us and holds no link, so a plain path stays inside it."""
+    path = into / name
+    if folder:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o755 if executable else 0o644), "wb") as out:
+        for piece in pieces:
+            out.write(piece)
+
+
+def install(wheels: list[Path], into: Path) -> None:
+    """Unpack build tools side by side: what `installer` does, without scripts' shebangs and bytecode."""
+    names = Names()
+    for path in wheels:
+        with path.open("rb") as file:
+            for one in members_zip.read(file, strict=False):
+                name = _installed_name(one.path)
+                if one.folder or name is None:
+                    continue
+                names.admit(name, one.size, folder=False)
+                _put(into, name, False, one.exec, members_zip.content(file, one))
+
+
+def _installed_name(path: str) -> str | None:
+    """Where a wheel's member goes (PEP 427): `.data/purelib` and `platlib` are merged, the rest of it is not."""
+    match = re.fullmatch(r"[^/]+\.data/([a-z]+)/(.+)", path)
+    if match is None:
+        return path
+    if match[1] in ("purelib", "platlib"):
+        return match[2]
+    return f"bin/{match[2]}" if match[1] == "scripts" else None
+
+
+def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """Run one hook of the source's backend: `static` reads pyproject.toml alone."""
+    source = unpack_source(inputs / job["source"], work / "src", job["epoch"])
+    if job["hook"] == "static":
+        return {"requires": _static_requires(source)}
+    tools, output, answer = work / "env", work / "out", work / "answer.json"
+    tools.mkdir()
+    output.mkdir()
+    install([inputs / name for name in job["wheels"]], tools)
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = str(tools)
+    environment["PATH"] = f"{tools / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}"
+    environment["SOURCE_DATE_EPOCH"] = str(job["epoch"])
+    command = [sys.executable, "-S", "-s", "-P", "-B", str(inputs / "hook.py")]
+    name = "build" if job["hook"] == "build" else job["hook"]
+    code = subprocess.call([*command, name, str(answer), str(output)], cwd=source, env=environment)
+    if code == 0 and job["hook"] == "metadata" and json.loads(answer.read_text()) == "":
+        code = subprocess.call([*command, "build", str(answer), str(output)], cwd=source, env=environment)
+    if code:
+        return {"failed": code}
+    value = json.loads(answer.read_text())
+    if job["hook"] == "requires":
+        return {"requires": value}
+    if job["hook"] == "metadata":
+        return {"metadata": base64.b64encode(_built_metadata(output, str(value))).decode()}
+    return {"file": value}
+
+
+def _static_requires(source: Path) -> list[str]:
+    """`build-system.requires`, or PEP 517's default for a source without pyproject.toml."""
+    try:
+        project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        project = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Hostile(f"pyproject.toml cannot be read: {error}") from error
+    system = project.get("build-system")
+    if system is None:
+        return ["setuptools>=40.8.0"]
+    requires = system.get("requires") if isinstance(system, dict) else None
+    if not isinstance(requires, list) or not all(isinstance(line, str) for line in requires):
+        raise Hostile("pyproject.toml has no list build-system.requires")
+    return requires
+
+
+def _built_metadata(output: Path, name: str) -> bytes:
+    if name.endswith(".whl"):
+        with _plain(output / name).open("rb") as file:
+            return _metadata_of(file)
+    return _plain(output / name / "METADATA").read_bytes()[: MAX_METADATA_BYTES.value]
+
+
+def _plain(path: Path) -> Path:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise Hostile("the backend's answer is no plain file")
+    return path
+
+
+# -- inspecting --
+
+
+def inspect(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """Everything that the reveal says about one built wheel. The wheel is data; nothing of it runs."""
+    raw_path = inputs / job["wheel"]
+    with raw_path.open("rb") as file:
+        wheel = normalise.inspect(file)
+        with (work / "canonical").open("wb") as out:
+            canonical = normalise.rewrite(file, wheel, out, job["epoch"])
+    _write(work / "canonical.members", encode(canonical))
+    _write(work / "raw.members", encode(wheel.members))
+    _write(work / "metadata", wheel.metadata)
+    kind, missing = containment(wheel.members, source_members(inputs / job["source"]))
+    result: dict[str, Any] = {
+        "stable": stable(wheel.members),
+        "normalised": normalise.removed(wheel, job["epoch"]),
+        "containment": kind,
+        "missing": list(missing[:20]),
+        "info": wheel.info,
+        "upstream_reason": "",
+    }
+    theirs: normalise.Wheel | None = None
+    their_sha256 = ""
+    if job["upstream"]:
+        path = inputs / job["upstream"]
+        with path.open("rb") as file:
+            their_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                theirs = normalise.inspect(file)
+            except Hostile as error:
+                result["upstream_reason"] = str(error)
+    if theirs is not None:
+        _write(work / "upstream.members", encode(theirs.members))
+        _write(work / "upstream.metadata", theirs.metadata)
+    with raw_path.open("rb") as file:
+        our_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    their_members = theirs.members if theirs else None
+    result["relation"] = relation(wheel.members, our_sha256, their_members, their_sha256)
+    return result
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+OPERATIONS = {"metadata": metadata, "times": times, "hook": hook, "inspect": inspect}
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
