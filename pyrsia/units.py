@@ -43,8 +43,46 @@ MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs
 # -- store --
 
 # -- consensus --
+MAX_VALIDATORS = Limit(100, "a certificate of 67 signatures is 4.3 KB and costs 2.7 ms to check; more needs another scheme")
+MAX_BLOCK_ENTRIES = Limit(1_000, "at 40 us a signature a follower still checks a full block in 40 ms")
+MAX_BLOCK_BYTES = Limit(524_288, "entries of one block; with its justification it stays below a 1 MiB message")
+MAX_GAP_VIEWS = Limit(2_048, "views given up between a block and its parent: days of failing leaders at full back-off")
+MAX_PROOF_HEADERS = Limit(512, "blocks between one that is final and the certificate above it; usually one")
+MAX_STATUS_CERTS = Limit(64, "certificates in one answer; a member that lacks more asks again")
+MAX_SYNC_BLOCKS = Limit(128, "final blocks in one answer; the 1 MiB message usually ends it sooner")
+MAX_SYNC_BYTES = Limit(900_000, "blocks of one answer, below the 1 MiB message with room for the proof")
+VIEW_WINDOW = Limit(64, "views ahead of ours whose votes are kept; further ahead only certificates count")
+MAX_RECENT_BLOCKS = Limit(16, "final blocks kept in memory for members a moment behind: 8 MB at worst")
 
 # -- net and transfer --
+MAX_LINK_MESSAGE_BYTES = Limit(1 << 20, "the largest proposal or answer to block sync; files go by chunks")
+MAX_PART_BYTES = Limit(65_536, "half a millisecond at 1 Gbit/s: no vote waits longer behind one part")
+LINK_QUEUE_MESSAGES = Limit(
+    2_048, "two seconds of entries at full rate towards one peer; a slower peer asks again"
+)
+LINK_QUEUE_BYTES = Limit(8 << 20, "eight of the largest messages waiting for one peer")
+LINK_HWM = Limit(4, "batches inside ZeroMQ, where nothing can overtake; the queue above it has the priorities")
+LINK_BATCH_FRAMES = Limit(64, "small frames sent in one call; more gains nothing measurable")
+MAX_PEERS = Limit(256, "a full mesh fits a few hundred nodes at three descriptors each")
+MAX_BANS = Limit(4_096, "128 KiB of keys; keys are free, so a longer list stops nobody")
+BAN_S = Limit(60, "long enough to make a flood pointless, short enough to survive a peer's bug")
+LINK_FAULTS = Limit(16, "bad frames forgiven on one link; an honest peer sends none")
+MAX_REQUESTS_PER_PEER = Limit(64, "requests of one peer being answered; more gets BUSY")
+MAX_REQUESTS = Limit(512, "requests of all peers being answered, 1 MiB each at the very worst")
+LINK_DEAD_S = Limit(15, "without one frame, when a ping goes out every second")
+DIAL_WAIT_S = Limit(5, "for a greeting to be answered; three round trips on the worst link")
+REDIAL_S = Limit(5, "the longest pause between two attempts to reach a peer")
+REQUEST_DEADLINE_S = Limit(600, "no answer to one message takes longer than a person waits")
+CHUNK_BYTES = Limit(262_144, "hashed in 27 us and sent as one frame; smaller costs twice the CPU")
+MAX_CHUNKS = Limit(65_000, "16 GiB; the manifest still fits one 2 MiB frame")
+MAX_DATA_FRAME_BYTES = Limit(2 << 20, "the largest manifest; a chunk is an eighth of it")
+DATA_HWM = Limit(32, "8 MiB of chunks per connection inside ZeroMQ")
+PEER_CREDIT_BYTES = Limit(16 << 20, "asked of one source and not yet here: 40 ms at 3 Gbit/s")
+SWARM_CREDIT_BYTES = Limit(64 << 20, "asked of all sources of one file and not yet here")
+MAX_SOURCES = Limit(8, "more sources than this add work, not speed")
+UPLOAD_QUEUE_CHUNKS = Limit(64, "a peer's whole credit waiting to be sent; more is refused")
+MAX_OPEN_MAPS = Limit(64, "files mapped at once for serving; address space is free, descriptors are not")
+MAX_ASK_CHUNKS = Limit(16, "chunk numbers in one request: 4 MiB")
 
 # -- builds --
 MAX_INDEX_PAGE_BYTES = Limit(32 << 20, "the largest project page of the public index is 20 MB of JSON")
@@ -64,6 +102,7 @@ BUILD_DISK_BYTES = Limit(2 << 30, "unpacked sources with their build folder stay
 BUILD_FILE_BYTES = Limit(512 << 20, "five times the largest file that the public index takes by default")
 BUILD_LOG_BYTES = Limit(10 << 20, "more than any person reads; the rest is cut with a marker")
 BUILD_TMP_BYTES = Limit(512 << 20, "the job's /tmp lives in memory")
+BUILD_SHM_BYTES = Limit(64 << 20, "/dev/shm: locks of worker pools take a page each")
 BUILD_ENTRIES = Limit(200_000, "files and folders in what a job may write; counting them must stay cheap")
 SANDBOX_POLL_MS = Limit(100, "a tree that grows is seen before it hurts; one look costs a few ms")
 SANDBOX_KILL_MS = Limit(1_000, "from the decision to the last process's end; the kernel needs some ms")

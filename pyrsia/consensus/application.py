@@ -1,0 +1,79 @@
+"""What agreement needs of the thing agreed about. The ledger's chain implements it; so does the simulator's toy.
+
+Everything here but `has_work` and `build` MUST be a pure function of the chain: no clock, no set order.
+
+Source: consensus.md B.6 (P4-P6), B.8.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyrsia.errors import PyrsiaError
+from pyrsia.wire.blocks import Header
+
+
+class InvalidBlock(PyrsiaError):
+    """A block that breaks a deterministic rule: every honest member refuses it for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A block that was executed, and the log after it."""
+
+    hash: bytes
+    height: int
+    view: int
+    time_ms: int
+    tree_size: int
+    tree_root: bytes
+    beacon: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What the view fixes for the block that its leader builds."""
+
+    epoch: int
+    view: int
+    proposer: int
+    time_ms: int
+    reveal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A block's content, executed: agreement adds the rest of the header."""
+
+    height: int
+    entries: tuple[bytes, ...]
+    tree_size: int
+    tree_root: bytes
+    beacon: bytes
+
+
+class Application(Protocol):
+    """MUST remember the outcome of each checked block under its hash until another block of its height is final."""
+
+    def head(self) -> BlockRef:
+        """The last final block."""
+        ...
+
+    def has_work(self, parent: bytes) -> bool:
+        """Whether a block on `parent` would change the log: pending entries, a draw or a deadline that is due."""
+        ...
+
+    def build(self, parent: bytes, slot: Slot) -> Draft:
+        """Fill and execute a block on `parent`, leaving out entries that no longer apply."""
+        ...
+
+    def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
+        """Execute a block whose parent was checked before.
+
+        Raises:
+            InvalidBlock: it breaks P4 (clock excepted), P5 or P6, or its reveal or beacon is wrong.
+        """
+        ...
+
+    def knows(self, block_hash: bytes) -> bool:
+        """Whether this block was checked and is still remembered."""
+        ...
