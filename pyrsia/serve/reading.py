@@ -142,7 +142,8 @@ class RequestReader:
         if len(self._headers) >= MAX_HTTP_HEADERS.value:
             self._refuse(431, f"the request has over {MAX_HTTP_HEADERS.value} headers")
             raise _Stop
-        self._headers.append((name.lower(), value))
+        # llhttp leaves the white space after a value on it; RFC 9112 section 5.1 does not count it in.
+        self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if len(self.pending) >= MAX_HTTP_PIPELINE.value:

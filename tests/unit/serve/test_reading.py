@@ -1,5 +1,7 @@
 """The request reader: what it takes is what h11 takes, and nothing makes it raise."""
 
+import re
+
 import h11
 import pytest
 from hypothesis import given, settings
@@ -162,39 +164,83 @@ def by_us(data: bytes) -> list[tuple[bytes, bytes, list[tuple[bytes, bytes]], by
     ]
 
 
-METHODS = st.sampled_from([b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"BREW", b"get"])
-TARGETS = st.sampled_from([b"/", b"/a?b=c", b"*", b"http://a/b", b"/%00", b"", b"/a b", b"/\x7f"])
-NAMES = st.sampled_from(
-    [b"X-A", b"Accept", b"Content-Length", b"Transfer-Encoding", b"Host", b"Bad Name", b"", b"X:"]
-)
-VALUES = st.sampled_from(
-    [b"a", b"chunked", b"3", b"0", b"", b" 3", b"a\tb", b"3, 3", b"a\x7f", b"-1", b"0x3", b"identity"]
-)
-ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r"])
-BODIES = st.sampled_from(
-    [b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"0\r\n\r\n", b"3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n", b"-1\r\n"]
-)
+LINES = [
+    b"X-A: b\r\n",
+    b"Accept: */*\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Connection: close\r\n",
+    b"Host: b\r\n",
+]
+BODIES = {
+    b"": b"",
+    b"Content-Length: 3\r\n": b"abc",
+    b"Transfer-Encoding: chunked\r\n": b"3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n",
+}
+EMPTY_LINES = re.compile(rb"(?:^|(?<=abc)|(?<=\r\n\r\n))[\r\n]+(?=(?:GET|HEAD|POST|DELETE) |$)")
+TAKEN: list[int] = []
+FLAWS = [
+    b"",
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b":",
+    b",",
+    b"+",
+    b"-",
+    b"0x",
+    b"\x7f",
+    b"\xff",
+    b";",
+    b"3",
+    *LINES,
+]
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    end = draw(ENDS)
-    lines = [draw(METHODS) + b" " + draw(TARGETS) + b" HTTP/1." + draw(st.sampled_from([b"1", b"1", b"0"]))]
-    if draw(st.integers(0, 9)):
-        lines.append(b"Host: a")
-    for _ in range(draw(st.integers(0, 3))):
-        lines.append(draw(NAMES) + b": " + draw(VALUES))
-    return end.join(lines) + end + end + draw(BODIES)
+    """One to three honest requests in a row, then up to two bytes or lines put, lost or replaced."""
+    data = b""
+    for _ in range(draw(st.integers(1, 3))):
+        framing, body = draw(st.sampled_from(sorted(BODIES.items())))
+        method = b"POST" if framing else draw(st.sampled_from([b"GET", b"HEAD", b"DELETE"]))
+        target = draw(st.sampled_from([b"/", b"/a?b=c", b"http://a/b"]))
+        lines = b"".join(draw(st.lists(st.sampled_from(LINES[:2]), max_size=2)))
+        data += method + b" " + target + b" HTTP/1.1\r\n" + HOST + lines + framing + b"\r\n" + body
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(data)))
+        data = data[:at] + draw(st.sampled_from(FLAWS)) + data[at + draw(st.integers(0, 2)) :]
+    return data
+
+
+def tidied(data: bytes) -> bytes:
+    """Without the two freedoms that llhttp grants and h11 does not; neither moves a border.
+
+    Empty lines before a request are passed over (RFC 9112 section 2.2 wants it of one), and so is a
+    second space before the version.
+    """
+    return EMPTY_LINES.sub(b"", data).replace(b"  HTTP/1.1", b" HTTP/1.1")
 
 
 @settings(max_examples=600, deadline=None)
 @given(data=requests())
 def test_whatever_we_take_a_strict_second_parser_takes_and_reads_the_same(data: bytes) -> None:
-    ours, theirs = by_us(data), by_h11(data)
+    ours, theirs = by_us(data), by_h11(tidied(data))
 
     if ours:
+        TAKEN.append(1)
         assert theirs is not None, data
         assert ours[: len(theirs)] == theirs[: len(ours)]
+
+
+def test_the_second_parser_had_something_to_compare() -> None:
+    """Runs after the one above: a generator that makes only garbage would prove nothing."""
+    assert not TAKEN or len(TAKEN) > 100
 
 
 @settings(max_examples=400, deadline=None)
