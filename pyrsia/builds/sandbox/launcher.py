@@ -1,0 +1,245 @@
+"""The program that stands between the node and a job: it confines a child, runs the job in it, and reaps.
+
+Run as `python -I -S launcher.py SPEC_FD STATUS_FD`, alone: it may import nothing but the standard library,
+since inside it is one bound file. The parent half (the warden) stays unconfined, waits, ends what the job
+left behind, and writes one JSON object to STATUS_FD. The child half takes its rights away, in an order in
+which each step still can, and becomes the job.
+
+Decides nothing: limits, filter, rules and uids come in the specification.
+"""
+
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+_PDEATHSIG, _DUMPABLE, _KEEPCAPS, _SECCOMP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 4, 8, 22, 36, 38, 47
+_CAP_DAC_READ_SEARCH = 2
+_ADD_RULE, _RESTRICT_SELF, _CREATE_RULESET = 445, 446, 444
+_NEW_USER = 0x10000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _prctl(option: int, *arguments: Any) -> None:
+    words = [a if isinstance(a, ctypes._Pointer) else ctypes.c_ulong(a) for a in arguments]
+    words += [ctypes.c_ulong(0)] * (4 - len(words))
+    _checked(_LIBC.prctl(option, *words), f"prctl {option}")
+
+
+def _syscall(number: int, *arguments: Any) -> int:
+    return _checked(_LIBC.syscall(ctypes.c_long(number), *arguments), f"system call {number}")
+
+
+# -- the child ---------------------------------------------------------------------------------------
+
+
+def _ruleset(spec: dict[str, Any]) -> int:
+    """A Landlock ruleset with all rules in it; paths are opened here, while we still may."""
+    words = struct.pack("=QQQ", spec["files"], spec["network"], spec["scopes"])
+    size = 24 if spec["scopes"] else 16 if spec["network"] else 8
+    fd = _syscall(_CREATE_RULESET, words, ctypes.c_size_t(size), ctypes.c_uint32(0))
+    for path, rights in spec["rules"]:
+        try:
+            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        rule = struct.pack("=Qi", rights, place)
+        _syscall(_ADD_RULE, ctypes.c_int(fd), ctypes.c_int(1), rule, ctypes.c_uint32(0))
+        os.close(place)
+    return fd
+
+
+def _limit(limits: dict[str, int]) -> None:
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # One second between the warning and the end, so that a log says why.
+        resource.setrlimit(kind, (value, value + 1 if name == "CPU" and value != hard else value))
+
+
+def _drop(uid: int, search: bool) -> None:
+    """Become `uid` without any capability, or with the one that opens paths through closed folders."""
+    if search:
+        _prctl(_KEEPCAPS, 1)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if not search:
+        return
+    bit = 1 << _CAP_DAC_READ_SEARCH
+    header = struct.pack("=Ii", 0x20080522, 0)
+    data = struct.pack("=6I", bit, bit, bit, 0, 0, 0)
+    _checked(_LIBC.capset(header, data), "capset")
+    _prctl(_AMBIENT, 2, _CAP_DAC_READ_SEARCH)
+
+
+def _map(uid: int) -> None:
+    """Appear as `uid` inside, whoever the host thinks we are; left out where the host forbids it."""
+    outer_uid, outer_gid = os.getuid(), os.getgid()
+    _prctl(_DUMPABLE, 1)  # else our own /proc entries belong to root
+    if _LIBC.unshare(_NEW_USER) != 0:
+        return
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {outer_uid} 1"),
+        ("gid_map", f"{uid} {outer_gid} 1"),
+    ):
+        # No codec, no module: this uid may not be able to read the interpreter's library any more.
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(fd, text.encode())
+        os.close(fd)
+
+
+def _confine(spec: dict[str, Any]) -> None:
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # we may lead a session already
+    os.umask(0o022)
+    fence = _ruleset(spec["landlock"]) if spec["landlock"] else -1
+    _limit(spec["rlimits"])
+    if spec["uid"] >= 0:
+        _drop(spec["uid"], spec["search"])
+    os.chdir(spec["cwd"])  # the job's own folder: only its uid may enter
+    if spec["map"] >= 0:
+        _map(spec["map"])
+    _prctl(_NO_NEW_PRIVS, 1)
+    if fence >= 0:
+        _syscall(_RESTRICT_SELF, ctypes.c_int(fence), ctypes.c_uint32(0))
+    steps = base64.b64decode(spec["seccomp"])
+    program = _Filter(len(steps) // 8, steps)
+    _prctl(_SECCOMP, 2, ctypes.pointer(program))
+
+
+def _become(spec: dict[str, Any], trouble: int) -> None:
+    """Never returns. What goes wrong is told through `trouble`, which a started job no longer has."""
+    kind = "confine"
+    try:
+        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(trouble, 3, inheritable=False)
+        os.closerange(4, 65536)
+        trouble = 3
+        _confine(spec)
+        kind = "exec"
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+    except BaseException as error:
+        os.write(trouble, json.dumps({"kind": kind, "what": str(error)}).encode())
+    finally:
+        os._exit(127)
+
+
+# -- the warden --------------------------------------------------------------------------------------
+
+
+def _descendants() -> Iterator[int]:
+    """Every living process below us; a zombie is already dead."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state not in (b"Z", b"X"):
+                    parents[int(name)] = int(parent)
+    mine = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in mine and pid not in mine}:
+        mine |= more
+    yield from mine - {os.getpid()}
+
+
+def _sweep() -> None:
+    """End everything below us. Stopping first keeps a fork bomb from outrunning us."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in _descendants():
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+class _Told(BaseException):
+    """The node wants an end, or has died."""
+
+
+def _tell(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Told
+
+
+def _await(child: int) -> int:
+    """The wait status of `child`; orphans of the job that come to us are reaped on the way."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            return status
+
+
+def _ward(spec: dict[str, Any], status_fd: int) -> None:
+    hear, trouble = os.pipe()
+    parent = os.getppid()
+    _prctl(_DUMPABLE, 0)  # a job with our uid gets nothing of ours from /proc
+    _prctl(_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, _tell)
+    if spec["sweep"]:
+        _prctl(_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            return
+    child = os.fork()
+    if child == 0:
+        os.close(status_fd)
+        _become(spec, trouble)
+    os.close(trouble)
+    report: dict[str, Any] = {}
+    try:
+        # The job's own output must end with the job; we keep no copy of it.
+        for fd in (0, 1, 2):
+            os.close(fd)
+        report["code"] = os.waitstatus_to_exitcode(_await(child))
+        said = os.read(hear, 4096)
+        if said:
+            report["trouble"] = json.loads(said)
+    except _Told:
+        report["code"] = -signal.SIGKILL
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if spec["sweep"]:
+        _sweep()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    report["cpu_s"] = used.ru_utime + used.ru_stime
+    with contextlib.suppress(OSError):
+        os.write(status_fd, json.dumps(report).encode())
+
+
+def main() -> None:
+    spec_fd, status_fd = int(sys.argv[1]), int(sys.argv[2])
+    with open(spec_fd, "rb") as file:
+        spec = json.loads(file.read())
+    os.set_inheritable(status_fd, False)
+    _ward(spec, status_fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Runs a prepared command to its end: streams its log, watches its tree, and leaves no process behind.
+
+What the command is (bubblewrap or the bare launcher) is the backend's business. The end of a run is
+always the same: whatever happened, the tree is struck until nothing of it lives, and only then does the
+caller go on, cancelled or not.
+"""
+
+import base64
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from pyrsia import errors, units
+
+from . import watcher
+from .model import TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
+
+LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+# A uid that nothing else on a host uses, so that a limit on processes counts ours only and DAC refuses the rest.
+JOB_UID: Final = 61_534
+_SPARE: Final = 64  # processes between the watcher's limit, which names the cause, and the kernel's
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A command and how to treat it.
+
+    Attributes:
+        command: from the two descriptor numbers (specification, status) to an argv.
+        spec: the launcher's specification.
+        folders: what the job may write on the host's disk.
+        overhead: processes in the tree that are ours.
+        warden: the root of the tree ends its own tree on SIGTERM and must be given the time.
+    """
+
+    command: Callable[[int, int], list[str]]
+    spec: dict[str, Any]
+    folders: tuple[Path, ...]
+    overhead: int
+    warden: bool
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of a run so far."""
+
+    ended: Ended | None = None
+    log: bytearray = field(default_factory=bytearray)
+    truncated: bool = False
+    known: set[watcher.Member] = field(default_factory=set)
+    memory_bytes: int = 0
+    processes: int = 0
+    disk_bytes: int = 0
+
+
+def rlimits(limits: BuildLimits, *, existing: int) -> dict[str, int]:
+    """Kernel limits of each process; the watcher bounds the tree.
+
+    Args:
+        existing: processes that already run under the job's uid.
+    """
+    return {
+        "CORE": 0,
+        "CPU": max(1, math.ceil(limits.cpu_s)),
+        "FSIZE": limits.file_bytes,
+        # Address space, not memory: twice the limit lets the watcher be first and name the cause.
+        "AS": 2 * limits.memory_bytes,
+        "NPROC": limits.processes + _SPARE + existing,
+        "NOFILE": 1024,
+        "MEMLOCK": 65_536,
+        "MSGQUEUE": 0,
+    }
+
+
+def threads_of_uid(uid: int) -> int:
+    """Tasks that run as `uid` now: the kernel's limit on processes counts them all."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == uid:
+                    total += len(os.listdir(f"/proc/{name}/task"))
+    return total
+
+
+def specification(
+    job: Job, *, seccomp: bytes, uid: int, map_to: int = -1, landlock: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the launcher is told. `uid` and `map_to` are -1 for "as you are"."""
+    existing = 0 if uid >= 0 else threads_of_uid(os.getuid())
+    return {
+        "argv": list(job.argv),
+        "env": job.environment(),
+        "cwd": job.cwd,
+        "rlimits": rlimits(job.limits, existing=existing),
+        "uid": uid,
+        "map": map_to,
+        "search": False,
+        "landlock": landlock,
+        "seccomp": base64.b64encode(seccomp).decode(),
+        "sweep": landlock is not None,
+    }
+
+
+def _memory_file(name: str, data: bytes) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+async def _read_log(stream: trio.lowlevel.FdStream, run: _Run, most: int) -> None:
+    """Keep the first `most` bytes and drop the rest, so that a talkative job never blocks."""
+    while data := await stream.receive_some(65_536):
+        room = most - len(run.log)
+        run.log += data[:room]
+        run.truncated |= len(data) > room
+
+
+async def _watch(root: int, prepared: Prepared, limits: BuildLimits, run: _Run, stop: trio.Event) -> None:
+    while not stop.is_set():
+        sample = await trio.to_thread.run_sync(watcher.look, root, prepared.folders)
+        run.known = set(sample.members)
+        run.memory_bytes = max(run.memory_bytes, sample.memory_bytes)
+        run.processes = max(run.processes, len(sample.members) - prepared.overhead)
+        run.disk_bytes = max(run.disk_bytes, sample.disk_bytes)
+        if why := watcher.broken(sample, limits, prepared.overhead):
+            run.ended = run.ended or why
+            stop.set()
+        with trio.move_on_after(units.SANDBOX_POLL_MS.value / 1000):
+            await stop.wait()
+
+
+async def _end(process: subprocess.Popen[bytes], prepared: Prepared, run: _Run) -> None:
+    """Strike until nothing lives. Raises Unavailable if something still does after the limit."""
+    patience_s = units.SANDBOX_KILL_MS.value / 1000
+    start = trio.current_time()
+    if prepared.warden and process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    while True:
+        late = trio.current_time() - start > patience_s
+        # A warden that does not finish in time is struck too: it is stuck, and its tree with it.
+        spare = prepared.warden and not late
+        left = await trio.to_thread.run_sync(
+            lambda spare=spare: watcher.strike(process.pid, run.known, spare_root=spare)
+        )
+        if process.poll() is not None and not left:
+            return
+        if trio.current_time() - start > 3 * patience_s:
+            raise errors.Unavailable(
+                f"{len(left)} processes of a build outlive SIGKILL: the kernel holds them"
+            )
+        await trio.sleep(0.005)
+
+
+async def supervise(prepared: Prepared, job: Job) -> Outcome:
+    """Run it. See `model.Sandbox.run`."""
+    started = trio.current_time()
+    run = _Run()
+    fds: list[int] = []
+    try:
+        spec_fd = _memory_file("spec", json.dumps(prepared.spec).encode())
+        stdin_fd = _memory_file("stdin", job.stdin)
+        status_r, status_w = os.pipe()
+        log_r, log_w = os.pipe()
+        fds += [spec_fd, stdin_fd, status_r, status_w, log_w]
+        log = trio.lowlevel.FdStream(log_r)
+        try:
+            # Not in a thread: the death signal that ties the tree to us follows the thread that forked.
+            process = subprocess.Popen(  # noqa: ASYNC220 - as said above
+                prepared.command(spec_fd, status_w),
+                stdin=stdin_fd,
+                stdout=log_w,
+                stderr=log_w,
+                pass_fds=(spec_fd, status_w),
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            await log.aclose()
+            raise errors.Unavailable(f"the sandbox does not start: {error}") from error
+        os.close(log_w)
+        os.close(status_w)
+        fds = [fd for fd in fds if fd not in (log_w, status_w)]
+        await _follow(process, log, prepared, job, run)
+        os.set_blocking(status_r, False)
+        with contextlib.suppress(BlockingIOError):
+            return _outcome(run, os.read(status_r, 65_536), process, trio.current_time() - started)
+        return _outcome(run, b"", process, trio.current_time() - started)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+async def _follow(
+    process: subprocess.Popen[bytes], log: trio.lowlevel.FdStream, prepared: Prepared, job: Job, run: _Run
+) -> None:
+    """From the start of `process` to the end of its whole tree and of its log."""
+    stop = trio.Event()
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        async with trio.open_nursery() as nursery:
+            reading = trio.Event()
+
+            async def read() -> None:
+                await _read_log(log, run, job.limits.log_bytes)
+                reading.set()
+
+            async def wait() -> None:
+                await trio.lowlevel.wait_readable(pidfd)
+                stop.set()
+
+            nursery.start_soon(read)
+            nursery.start_soon(wait)
+            nursery.start_soon(_watch, process.pid, prepared, job.limits, run, stop)
+            with trio.move_on_after(job.limits.wall_s) as scope:
+                await stop.wait()
+            if scope.cancelled_caught and not stop.is_set():
+                run.ended = "wall"
+            stop.set()
+            with trio.CancelScope(shield=True):
+                await _end(process, prepared, run)
+            # The tree is dead, so the pipe has ended too; what it held is a matter of microseconds.
+            with trio.move_on_after(units.SANDBOX_KILL_MS.value / 1000):
+                await reading.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            try:
+                await _end(process, prepared, run)
+            finally:
+                os.close(pidfd)
+                await log.aclose()
+
+
+def _outcome(run: _Run, said: bytes, process: subprocess.Popen[bytes], wall_s: float) -> Outcome:
+    try:
+        report = json.loads(said)
+    except ValueError:
+        report = {}
+    trouble = report.get("trouble")
+    if run.ended is None and (trouble and trouble["kind"] == "confine"):
+        raise errors.Unavailable(f"this host does not let a build be confined: {trouble['what']}")
+    if run.ended is None and "code" not in report:
+        words = bytes(run.log[-500:]).decode("utf-8", "replace").strip()
+        raise errors.Unavailable(f"the sandbox ended with {process.returncode} before its job: {words}")
+    code = report.get("code", -signal.SIGKILL)
+    text = bytes(run.log)
+    if trouble:
+        text += f"{trouble['what']}\n".encode()
+    if run.truncated:
+        text += TRUNCATED
+    ended: Ended = run.ended or ("signal" if code < 0 else "exit")
+    used = Usage(wall_s, report.get("cpu_s", 0.0), run.memory_bytes, run.processes, run.disk_bytes)
+    return Outcome(code, ended, text, run.truncated, used)

@@ -1,0 +1,104 @@
+"""What this host can do for a build, found by trying it, and the choice that follows.
+
+A backend counts as there only if an empty job ran in it just now: a file that exists, or a kernel option
+that is set, says too little about containers, security modules and old programs.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import trio
+
+from pyrsia import errors, units
+
+from . import landlock, seccomp
+from .bubblewrap import Bubblewrap
+from .confined import Confined
+from .model import BuildLimits, HostSurvey, Job, Mount, Sandbox
+
+_INSTALL = "apt-get install bubblewrap"
+_ALLOW = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+
+
+async def _works(sandbox: Sandbox) -> str:
+    """An empty sentence if an empty Python job runs, else what went wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="pyrsia-probe-"))
+    try:
+        job = Job(
+            (*sandbox.python(), "-I", "-c", "import json, os; os.mkdir('made'); print(json.dumps('here'))"),
+            mounts=(Mount(folder, "/build", writable=True),),
+            limits=BuildLimits(wall_s=units.SANDBOX_PROBE_S.value),
+        )
+        outcome = await sandbox.run(job)
+    except errors.PyrsiaError as error:
+        return str(error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if outcome.good and outcome.log.strip() == b'"here"':
+        return ""
+    words = outcome.log[-300:].decode("utf-8", "replace").strip()
+    return f"an empty job ended with {outcome.ended} {outcome.code}: {words}"
+
+
+async def _look() -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
+    program, abi, root = shutil.which("bwrap"), landlock.abi(), os.geteuid() == 0
+    facts: list[tuple[str, str]] = []
+    namespace: Sandbox | None = None
+    confined: Sandbox | None = None
+    supported = sys.platform == "linux" and platform.machine() in seccomp.ARCHES
+    if not supported:
+        facts.append(("machine", f"{sys.platform} on {platform.machine()}: there is no filter for it"))
+    if program is None:
+        facts.append(("bubblewrap", "not installed"))
+    elif supported:
+        why = ""
+        for candidate in (Bubblewrap(program), Bubblewrap(program, proc=False)):
+            first, why = why, await _works(candidate)
+            if not why:
+                namespace = candidate
+                break
+            why = first or why
+        facts.append(("bubblewrap", why or "works"))
+    facts.append(("landlock", f"ABI {abi}" if abi else "not in this kernel"))
+    if supported and abi >= landlock.LEAST_ABI:
+        candidate = Confined(abi)
+        why = await _works(candidate)
+        confined = None if why else candidate
+        facts.append(("confined", why or "works"))
+    advice = ""
+    if namespace is None:
+        advice = _INSTALL if program is None else _ALLOW
+    name = "namespace" if namespace else "confined" if confined else ""
+    return HostSurvey(name, namespace is not None, abi, root, tuple(facts), advice), namespace, confined
+
+
+async def survey() -> HostSurvey:
+    """Try every backend. Takes about a tenth of a second."""
+    return (await _look())[0]
+
+
+async def choose(allow_confined: bool) -> Sandbox:
+    """The best backend that works here.
+
+    Args:
+        allow_confined: whether the network's `min_isolation` lets `confined` count.
+
+    Raises:
+        Refusal: `no-sandbox`.
+    """
+    found, namespace, confined = await _look()
+    if namespace is not None:
+        return namespace
+    if confined is not None and allow_confined:
+        return confined
+    told = "; ".join(f"{name}: {what}" for name, what in found.facts)
+    what = (
+        "this machine cannot isolate a build as the network asks"
+        if confined
+        else "this machine has no sandbox"
+    )
+    raise errors.Refusal("no-sandbox", what=f"{what} ({told})", who="this machine", do=found.advice)
