@@ -59,6 +59,7 @@ _FAULT_WORDS: Final = {
     500: ("internal", "look into the node's diary"),
     503: ("busy", "try again later"),
 }
+_WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
 _BODILESS: Final = frozenset({204, 304})
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
@@ -111,6 +112,13 @@ class Connection:
         self.scope = trio.CancelScope()
         self.reader = RequestReader()
         self.idle_since_s = math.inf  # since when it waits for a next request; inf while it works
+        self._cut_at_s = math.inf  # set by a drain
+        self._unyielded = 0  # bytes written since other tasks had their turn
+
+    def cut_at(self, deadline_s: float) -> None:
+        """End by `deadline_s` whatever is going on."""
+        self._cut_at_s = deadline_s
+        self.scope.deadline = min(self.scope.deadline, deadline_s)
 
     def close_if_idle(self) -> None:
         if self.idle_since_s < math.inf:
@@ -159,18 +167,22 @@ class Connection:
 
     async def _read_head_bytes(self, head_due_s: float) -> bytes | None:
         """Some bytes, b"" at the end, None when the wait was too long."""
-        now_s = trio.current_time()
-        if not self.reader.in_head:
-            self.idle_since_s = now_s
-            head_due_s = now_s + self.server.limits.keep_alive_s
         try:
-            with trio.CancelScope(deadline=head_due_s):
-                return await self.sock.recv(MAX_HTTP_READ_BYTES.value)
+            if self.reader.in_head:
+                with trio.CancelScope(deadline=head_due_s):
+                    return await self.sock.recv(MAX_HTTP_READ_BYTES.value)
+                return None
+            # Between requests nobody needs an answer: the connection's own scope may just end it, and
+            # moving its deadline costs a third of a new scope.
+            self.idle_since_s = trio.current_time()
+            self.scope.deadline = min(self.idle_since_s + self.server.limits.keep_alive_s, self._cut_at_s)
+            data = await self.sock.recv(MAX_HTTP_READ_BYTES.value)
+            self.scope.deadline = self._cut_at_s
+            return data
         except OSError as error:
             raise ClientGone(str(error)) from None
         finally:
             self.idle_since_s = math.inf
-        return None
 
     async def read_body(self) -> None:
         """Feed some more bytes of the current request's body."""
@@ -188,16 +200,32 @@ class Connection:
 
     async def send_all(self, data: bytes) -> None:
         """Write everything; each step may idle, the whole may take for ever."""
-        view = memoryview(data)
-        sent = 0
-        while sent < len(view):
-            try:
+        try:
+            sent = self._send_now(data)
+            self._unyielded += sent + _WRITE_COST_BYTES
+            if self._unyielded > MAX_SENDFILE_BYTES.value:
+                self._unyielded = 0
+                await trio.lowlevel.checkpoint()
+            view = memoryview(data)
+            while sent < len(data):
                 with trio.move_on_after(self.server.limits.idle_s) as scope:
                     sent += await self.sock.send(view[sent:])
-            except OSError as error:
-                raise ClientGone(str(error)) from None
-            if scope.cancelled_caught:
-                raise ClientGone("the client stopped reading")
+                if scope.cancelled_caught:
+                    raise ClientGone("the client stopped reading")
+        except ClientGone:
+            raise
+        except OSError as error:
+            raise ClientGone(str(error)) from None
+
+    def _send_now(self, data: bytes) -> int:
+        """What the socket's buffer takes at once: nearly always all of it, without a turn of the loop.
+
+        Requests read ahead are few and every read is a turn, so no client can hold the loop this way.
+        """
+        try:
+            return os.write(self.sock.fileno(), data) if data else 0
+        except BlockingIOError:
+            return 0
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
         """`count` bytes of `fd` from `offset`, in the kernel.

@@ -32,7 +32,7 @@ from pyrsia.serve.connection import (
     Scope,
     Send,
 )
-from pyrsia.serve.listen import Listener, listen_tcp, listen_unix, peer_uid
+from pyrsia.serve.listen import Listener, listen_tcp, listen_unix, peer_uid, write_token
 from pyrsia.serve.reading import Fault
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "listen_unix",
     "peer_uid",
     "serve",
+    "write_token",
 ]
 
 _log = logging.getLogger("pyrsia.serve")
@@ -101,7 +102,7 @@ class Server:
         self._accepting.cancel()
         for group in self._open.values():
             for connection in tuple(group):
-                connection.scope.deadline = self._cut_at_s
+                connection.cut_at(self._cut_at_s)
                 connection.close_if_idle()
 
     async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
@@ -120,8 +121,8 @@ class Server:
     async def _serve(self, sock: trio.socket.SocketType, address: Any, listener: Listener) -> None:
         connection = Connection(self, sock, address, listener)
         group = self._open[listener.peer]
-        with sock, trio.CancelScope(deadline=self._cut_at_s) as scope:
-            connection.scope = scope
+        with sock, connection.scope:
+            connection.cut_at(self._cut_at_s)
             try:
                 if not self._admit(group, listener):
                     # No lingering: the refused are not counted, so they may hold nothing.

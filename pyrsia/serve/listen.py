@@ -5,6 +5,7 @@ Decides what is said when an address is taken or is not this machine's. Left out
 
 import errno
 import os
+import secrets
 import socket
 import stat
 import struct
@@ -108,6 +109,18 @@ async def listen_unix(path: Path) -> Listener:
             do="check that the directory exists and belongs to this user",
         ) from None
     return Listener(sock, "control", target)
+
+
+def write_token(path: Path) -> str:
+    """A fresh token for changes, in a file that only this user may read; the old one stops working."""
+    token = secrets.token_urlsafe(32)
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    temporary.rename(path)
+    return token
 
 
 async def _answers(path: str) -> bool:

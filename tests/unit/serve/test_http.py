@@ -23,6 +23,7 @@ from pyrsia.serve.http import (
     Server,
     listen_tcp,
     listen_unix,
+    write_token,
 )
 from tests.unit.serve.test_reading import MALFORMED
 from tests.unit.serve.toy import dial, read_answer, read_to_end, say, serving
@@ -589,6 +590,17 @@ async def test_another_user_is_told_no_on_the_control_socket(
             answer = await read_to_end(stream)
 
     assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+def test_the_token_is_new_at_each_start_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "control.token"
+
+    tokens = {write_token(path) for _ in range(3)}
+
+    assert len(tokens) == 3
+    assert path.read_text().strip() in tokens
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["control.token"]
 
 
 async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:
