@@ -127,7 +127,8 @@ class Connection:
     async def run(self) -> None:
         """Answer requests until either side is done. Raises `ClientGone` when the other side left."""
         if self.listener.peer == "tcp":
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # it may have left already
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         elif peer_uid(self.sock) != os.geteuid():
             await self.refuse(Fault(403, "the control socket answers only the user who runs the node"))
             return

@@ -55,7 +55,10 @@ __all__ = [
 _log = logging.getLogger("pyrsia.serve")
 
 _ACCEPT_PAUSE_S: Final = 0.1  # after "too many open files": closing one takes at least as long
-_ACCEPT_RETRIED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_ACCEPT_ENDED: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
+_ACCEPT_HARMLESS: Final = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH}
+)
 
 
 class Server:
@@ -65,6 +68,7 @@ class Server:
         self.app = app
         self.limits = limits
         self.listeners = tuple(listeners)
+        self._listening = list(self.listeners)
         self.draining = False
         self.requests = 0  # answered since the start
         self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set()}
@@ -88,12 +92,18 @@ class Server:
                     async with trio.open_nursery() as acceptors:
                         for listener in self.listeners:
                             acceptors.start_soon(self._accept, listener, connections)
+                # Closed before the last answers end: who comes now is refused, not left waiting.
+                self._close_listeners()
         finally:
-            for listener in self.listeners:
-                listener.sock.close()
-                if listener.peer == "control":
-                    with suppress(OSError):
-                        os.unlink(listener.name)
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        while self._listening:
+            listener = self._listening.pop()
+            listener.sock.close()
+            if listener.peer == "control":
+                with suppress(OSError):
+                    os.unlink(listener.name)
 
     def drain(self, grace_s: float) -> None:
         """Accept nothing more, let requests in flight end within `grace_s`, then cut the rest."""
@@ -110,11 +120,11 @@ class Server:
             try:
                 sock, address = await listener.sock.accept()
             except OSError as error:
-                if error.errno in _ACCEPT_RETRIED:
+                if error.errno in _ACCEPT_ENDED:
+                    return
+                if error.errno not in _ACCEPT_HARMLESS:
                     _log.warning("cannot accept a connection: %s", error.strerror)
                     await trio.sleep(_ACCEPT_PAUSE_S)
-                elif error.errno in (errno.EBADF, errno.ENOTSOCK):
-                    return
                 continue
             nursery.start_soon(self._serve, sock, address, listener)
 
