@@ -257,7 +257,8 @@ class IndexClient:
         if urlsplit(file.url).scheme == "file":
             yield _read_file(self._below_a_folder(file.url))
             return
-        async with self._get(file.url, accept="*/*") as response:
+        limit = min(file.size, MAX_SOURCE_BYTES.value) if file.size >= 0 else MAX_SOURCE_BYTES.value
+        async with self._get(file.url, accept="*/*", limit=limit) as response:
             yield _raw(response)
 
     def _below_a_folder(self, url: str) -> Path:
@@ -271,7 +272,9 @@ class IndexClient:
 
     async def _page(self, index: _Index, name: str) -> Project | None:
         url = f"{index.root}/{name}/"
-        async with self._get(url, accept=simple.ACCEPT, missing_ok=True) as response:
+        async with self._get(
+            url, accept=simple.ACCEPT, limit=MAX_INDEX_PAGE_BYTES.value, missing_ok=True
+        ) as response:
             if response.status_code in (404, 410):
                 return None
             body = bytearray()
@@ -286,13 +289,20 @@ class IndexClient:
                 raise _unreachable(url, str(error)) from error
 
     @asynccontextmanager
-    async def _get(self, url: str, *, accept: str, missing_ok: bool = False) -> AsyncIterator[httpx.Response]:
+    async def _get(
+        self, url: str, *, accept: str, limit: int, missing_ok: bool = False
+    ) -> AsyncIterator[httpx.Response]:
         """One answer with status 200 (or 404, 410 where missing is an answer), its body unread."""
         with trio.move_on_after(INDEX_FETCH_S.value) as scope:
             response = await self._answer(url, accept)
             try:
                 if response.status_code != 200 and not (missing_ok and response.status_code in (404, 410)):
                     raise _unreachable(url, f"the answer was {response.status_code} {response.reason_phrase}")
+                promised = response.headers.get("content-length", "")
+                if (
+                    promised.isdecimal() and int(promised) > limit
+                ):  # one without a length is cut while it is read
+                    raise _too_large(url, limit)
                 try:
                     yield response
                 except httpx.HTTPError as error:

@@ -355,10 +355,11 @@ def _impossible(causes: Iterable[Any], role: Role) -> Refusal:
 
 
 def _dependencies_first(result: Any) -> tuple[Release, ...]:
-    needs: dict[str, set[str]] = {}
-    for identifier in result.mapping:
-        children = result.graph.iter_children(identifier)
-        needs[identifier] = {child for child in children if child is not None}
+    releases_of = {chosen.name: chosen.release for chosen in result.mapping.values()}
+    needs: dict[str, set[str]] = {name: set() for name in releases_of}
+    for identifier, chosen in result.mapping.items():  # name and name[extra] are one package
+        children = (result.mapping[child].name for child in result.graph.iter_children(identifier))
+        needs[chosen.name].update(child for child in children if child != chosen.name)
     done: dict[str, Release] = {}
     entered: set[str] = set()
 
@@ -367,8 +368,7 @@ def _dependencies_first(result: Any) -> tuple[Release, ...]:
         while stack:
             identifier, leaving = stack.pop()
             if leaving:
-                release = result.mapping[identifier].release
-                done.setdefault(release.name, release)
+                done[identifier] = releases_of[identifier]
             elif identifier not in entered:
                 entered.add(identifier)
                 stack.append((identifier, True))
