@@ -1,0 +1,107 @@
+"""Who agrees: the members of one epoch, their quorum, whose turn a view is, and whether a signature counts.
+
+Source: consensus.md B.1, B.4, B.13. A certificate counts only in its one canonical form: exactly q distinct
+members in rising order, every signature checked (A.4, cometbft #1749).
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from blake3 import blake3
+
+from pyrsia.wire.blocks import Cert, FinalityProof, Statement, Vote, finalize, signed_text
+
+Verify = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
+
+_REMEMBERED = 512  # checked certificates and signed texts kept: the views in flight, several times over
+
+
+class Committee:
+    """The validators of one epoch."""
+
+    __slots__ = ("chain_id", "epoch", "f", "keys", "members_hash", "n", "origin", "q", "rotation")
+
+    def __init__(self, keys: tuple[bytes, ...], chain_id: bytes, origin: str, epoch: int = 0) -> None:
+        """`keys` are vote keys; their order (sorted) gives each member its index.
+
+        Raises:
+            ValueError: the keys are not sorted or not distinct.
+        """
+        if list(keys) != sorted(set(keys)) or not keys:
+            raise ValueError("members are distinct and sorted by vote key")
+        self.keys = keys
+        self.chain_id = chain_id
+        self.origin = origin
+        self.epoch = epoch
+        self.n = len(keys)
+        self.f = (self.n - 1) // 3
+        self.q = self.n - self.f
+        self.members_hash = blake3(b"".join(keys)).digest()
+        salt = chain_id + epoch.to_bytes(8, "big")
+        self.rotation = tuple(sorted(range(self.n), key=lambda i: blake3(salt + keys[i]).digest()))
+
+    def leader(self, view: int) -> int:
+        """Index of the member whose turn `view` is."""
+        return self.rotation[view % self.n]
+
+    def text(self, said: Statement) -> bytes:
+        return signed_text(self.chain_id, self.origin, said)
+
+
+class Checker:
+    """Checks signatures of one committee; remembers what was found good, never what was bad."""
+
+    __slots__ = ("_good", "_texts", "_verify", "committee")
+
+    def __init__(self, committee: Committee, verify: Verify) -> None:
+        self.committee = committee
+        self._verify = verify
+        self._good: dict[Cert, None] = {}
+        self._texts: dict[Statement, bytes] = {}
+
+    def text(self, said: Statement) -> bytes:
+        text = self._texts.get(said)
+        if text is None:
+            text = self.committee.text(said)
+            if len(self._texts) >= _REMEMBERED:
+                del self._texts[next(iter(self._texts))]
+            self._texts[said] = text
+        return text
+
+    def vote(self, vote: Vote) -> bool:
+        """Whether a member of this epoch said this."""
+        committee = self.committee
+        if vote.said.epoch != committee.epoch or not 0 <= vote.signer < committee.n:
+            return False
+        return self._verify(committee.keys[vote.signer], self.text(vote.said), vote.sig)
+
+    def cert(self, cert: Cert) -> bool:
+        """Whether a quorum of this epoch said this, in canonical form."""
+        if cert in self._good:
+            return True
+        committee, signers = self.committee, cert.signers
+        if cert.said.epoch != committee.epoch or cert.members != committee.n or len(signers) != committee.q:
+            return False
+        if any(a >= b for a, b in pairwise(signers)) or signers[-1] >= committee.n:
+            return False
+        text = self.text(cert.said)
+        pairs = zip(signers, cert.sigs, strict=True)
+        if not all(self._verify(committee.keys[signer], text, sig) for signer, sig in pairs):
+            return False
+        self.trust(cert)
+        return True
+
+    def trust(self, cert: Cert) -> None:
+        """Remember a certificate as good: built from votes that were each checked."""
+        if len(self._good) >= _REMEMBERED:
+            del self._good[next(iter(self._good))]
+        self._good[cert] = None
+
+    def proof(self, proof: FinalityProof) -> bool:
+        """Whether `proof` proves its last header final (B.13): rebuilt text, q signatures, linked headers."""
+        headers = proof.headers
+        if not headers or finalize(headers[0]) != proof.cert.said:
+            return False
+        if any(child.parent_hash != parent.hash() for child, parent in pairwise(headers)):
+            return False
+        return self.cert(proof.cert)

@@ -1,0 +1,156 @@
+"""Blocks above the last final one: which are held, which were executed, which one is refused for ever.
+
+Decides when a block is *checked*: its parent is, its header fits the parent, and the application executed it
+(P2, P4 without the clock, P5, P6). Views and votes are not its business.
+
+Source: consensus.md B.5, B.6.
+"""
+
+from collections import OrderedDict
+
+from pyrsia.units import MAX_RECENT_BLOCKS
+from pyrsia.wire.blocks import NORMAL, ZERO, Block, Header
+
+from .application import Application, BlockRef, InvalidBlock
+from .catchup import Conflict
+from .committee import Committee
+
+
+def ref(header: Header) -> BlockRef:
+    """The block of `header` as something that was executed."""
+    return BlockRef(
+        header.hash(),
+        header.height,
+        header.view,
+        header.time_ms,
+        header.tree_size,
+        header.tree_root,
+        header.beacon,
+    )
+
+
+class BlockTree:
+    """Un-final blocks by hash, on top of the last final one."""
+
+    __slots__ = ("_app", "_committee", "bad", "blocks", "checked", "final", "recent")
+
+    def __init__(self, app: Application, committee: Committee) -> None:
+        self._app = app
+        self._committee = committee
+        self.final: BlockRef = app.head()
+        self.blocks: dict[bytes, Block] = {}
+        self.checked: set[bytes] = set()
+        self.bad: dict[bytes, str] = {}  # refused for ever, and why
+        self.recent: OrderedDict[bytes, Block] = OrderedDict()  # final ones, for members a moment behind
+
+    def add(self, block: Block) -> None:
+        if block.header.view > self.final.view:
+            self.blocks.setdefault(block.hash, block)
+
+    def find(self, block_hash: bytes) -> Block | None:
+        return self.blocks.get(block_hash) or self.recent.get(block_hash)
+
+    def stands(self, block_hash: bytes) -> bool:
+        """Whether a child may be executed on this block now."""
+        return block_hash == self.final.hash or block_hash in self.checked
+
+    def parent_of(self, header: Header) -> BlockRef | None:
+        """The checked parent of a block, if it is held."""
+        if header.parent_hash == self.final.hash:
+            return self.final
+        parent = self.blocks.get(header.parent_hash)
+        return ref(parent.header) if parent is not None and parent.hash in self.checked else None
+
+    def path(self, block_hash: bytes) -> tuple[list[Block], bytes | None]:
+        """Blocks above the final one up to `block_hash`, lowest first; and the hash of the missing one.
+
+        Raises:
+            Conflict: the chain of `block_hash` does not pass through the last final block.
+        """
+        found: list[Block] = []
+        at = block_hash
+        while at != self.final.hash:
+            block = self.blocks.get(at)
+            if block is None:
+                return found[::-1], at
+            if block.header.height <= self.final.height:
+                raise Conflict(f"a branch below the final height {self.final.height}")
+            found.append(block)
+            at = block.header.parent_hash
+        return found[::-1], None
+
+    def settle(self, block_hash: bytes) -> bytes | None:
+        """Check `block_hash` and what lies below it, as far as bodies are held.
+
+        Returns the hash of the body that is missing, or None. Whether it came out checked, bad or off the
+        final chain, the sets tell.
+        """
+        if self.stands(block_hash) or block_hash in self.bad:
+            return None
+        try:
+            path, missing = self.path(block_hash)
+        except Conflict as error:
+            self.bad[block_hash] = str(error)
+            return None
+        if missing is not None:
+            return missing
+        for block in path:
+            if block.hash in self.checked:
+                continue
+            if not self.check(block):
+                self.bad.setdefault(block_hash, "it stands on a refused block")
+                return None
+        return None
+
+    def check(self, block: Block) -> bool:
+        """Execute one block whose parent is checked; False and remembered if it breaks a rule."""
+        if block.hash in self.checked:
+            return True
+        if block.hash in self.bad:
+            return False
+        try:
+            self._check_header(block.header)
+            self._app.check(block.header, block.body.entries)
+        except InvalidBlock as error:
+            self.bad[block.hash] = str(error)
+            return False
+        self.checked.add(block.hash)
+        return True
+
+    def _check_header(self, header: Header) -> None:
+        """P2 and P4, clock excepted."""
+        committee = self._committee
+        if header.chain_id != committee.chain_id or header.epoch != committee.epoch:
+            raise InvalidBlock("it belongs to another chain or epoch")
+        if header.kind != NORMAL or header.next_chain != ZERO:
+            raise InvalidBlock("this version opens no epoch and no further chain")
+        if (
+            header.members_hash != committee.members_hash
+            or header.next_members_hash != committee.members_hash
+        ):
+            raise InvalidBlock("it names other members")
+        if header.proposer != committee.leader(header.view):
+            raise InvalidBlock("its proposer is not the leader of its view")
+        parent = self.parent_of(header)
+        if parent is None:
+            raise InvalidBlock("its parent is not on the chain")
+        if header.parent_view != parent.view:
+            raise InvalidBlock("it misstates its parent's view")
+        if header.height != parent.height + 1:
+            raise InvalidBlock("its height is not its parent's plus one")
+        if header.time_ms <= parent.time_ms:
+            raise InvalidBlock("its time is not after its parent's")
+
+    def finalize(self, blocks: list[Block]) -> None:
+        """Move the floor: everything at or below the last block's view is forgotten."""
+        self.final = ref(blocks[-1].header)
+        for block in blocks:
+            self.recent[block.hash] = block
+        while len(self.recent) > MAX_RECENT_BLOCKS.value:
+            self.recent.popitem(last=False)
+        floor = self.final.view
+        gone = [h for h, block in self.blocks.items() if block.header.view <= floor]
+        for block_hash in gone:
+            del self.blocks[block_hash]
+            self.checked.discard(block_hash)
+        self.bad = {h: why for h, why in self.bad.items() if h in self.blocks}
