@@ -197,8 +197,13 @@ def discard(folder: Path) -> None:
 
     By coreutils, which need no recursion; a job can nest folders deeper than Python's stack.
     """
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with contextlib.suppress(OSError):
-        if os.lstat(folder) and subprocess.run(["rm", "-rf", "--", folder], **quiet, check=False).returncode:
-            subprocess.run(["chmod", "-R", "u+rwX", "--", folder], **quiet, check=False)
-            subprocess.run(["rm", "-rf", "--", folder], **quiet, check=False)
+        os.lstat(folder)
+        if _quietly("rm", "-rf", "--", os.fspath(folder)):
+            _quietly("chmod", "-R", "u+rwX", "--", os.fspath(folder))
+            _quietly("rm", "-rf", "--", os.fspath(folder))
+
+
+def _quietly(*words: str) -> int:
+    nowhere = subprocess.DEVNULL
+    return subprocess.run(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False).returncode

@@ -24,6 +24,7 @@ from . import collect, host, landlock, seccomp
 from .model import Isolation, Job, Mount, Outcome
 from .supervise import JOB_UID, LAUNCHER, Prepared, specification, supervise
 
+_TMP: Final = "/tmp"  # noqa: S108 - as the job calls it
 _READABLE: Final = (*host.SYSTEM, *host.ETC, "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 _MACHINE: Final = ("/proc/cpuinfo", "/proc/meminfo")
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -76,8 +77,8 @@ class Confined:
         """Make the stage: copies of what is mounted, and an empty /tmp."""
         root = os.geteuid() == 0
         os.mkdir(self._stage, 0o711)  # fails if somebody else made it
-        os.chmod(self._stage, 0o711)
-        mounts = [*job.mounts, Mount(self._stage, "/tmp", writable=True)]  # noqa: S108 - inside
+        os.chmod(self._stage, 0o711)  # noqa: S103 - passed through, never listed
+        mounts = [*job.mounts, Mount(self._stage, _TMP, writable=True)]
         for mount in sorted(mounts, key=lambda mount: mount.target):
             place = self._place(mount.target)
             for above in reversed(place.relative_to(self._stage).parents):
@@ -110,7 +111,7 @@ class Confined:
 
     def _moved(self, job: Job, text: str) -> str:
         """`text` with every path, alone or in a list with colons, led into the stage."""
-        targets = ("/tmp", *(mount.target for mount in job.mounts))  # noqa: S108 - inside
+        targets = (_TMP, *(mount.target for mount in job.mounts))
         words = text.split(":")
         for at, word in enumerate(words):
             if any(word == target or word.startswith(target + "/") for target in targets):
@@ -121,7 +122,7 @@ class Confined:
         """Which rights on which files. Everything else is refused."""
         wanted = [(place, landlock.READ) for place in (*_READABLE, *_MACHINE, *map(str, host.prefixes()))]
         wanted += [(place, landlock.DEVICE) for place in _DEVICES]
-        wanted += [(str(self._place("/tmp")), landlock.write(self._abi))]
+        wanted += [(str(self._place(_TMP)), landlock.write(self._abi))]
         for mount in job.mounts:
             rights = landlock.write(self._abi) if mount.writable else landlock.READ
             wanted.append((str(self._place(mount.target)), rights))
@@ -152,7 +153,7 @@ class Confined:
             return [host.interpreter(), "-I", "-S", str(LAUNCHER), str(spec_fd), str(status_fd)]
 
         folders = (
-            self._place("/tmp"),
+            self._place(_TMP),
             *(self._place(mount.target) for mount in job.mounts if mount.writable),
         )
         return Prepared(command, spec, folders, overhead=1, warden=True)

@@ -40,7 +40,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def _prctl(option: int, *arguments: Any) -> None:
-    words = [a if isinstance(a, ctypes._Pointer) else ctypes.c_ulong(a) for a in arguments]
+    words = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
     words += [ctypes.c_ulong(0)] * (4 - len(words))
     _checked(_LIBC.prctl(option, *words), f"prctl {option}")
 
@@ -140,8 +140,8 @@ def _become(spec: dict[str, Any], trouble: int) -> None:
         trouble = 3
         _confine(spec)
         kind = "exec"
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
-    except BaseException as error:
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - a launcher's purpose
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the child must end here and say so
         os.write(trouble, json.dumps({"kind": kind, "what": str(error)}).encode())
     finally:
         os._exit(127)

@@ -7,6 +7,7 @@ caller go on, cancelled or not.
 
 import base64
 import contextlib
+import functools
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from .model import TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 # A uid that nothing else on a host uses, so that a limit on processes counts ours only and DAC refuses the rest.
 JOB_UID: Final = 61_534
+_ROOM: Final = 1 << 30  # what one process fills between two looks, and what it maps without using
 _SPARE: Final = 64  # processes between the watcher's limit, which names the cause, and the kernel's
 
 
@@ -72,8 +74,8 @@ def rlimits(limits: BuildLimits, *, existing: int) -> dict[str, int]:
         "CORE": 0,
         "CPU": max(1, math.ceil(limits.cpu_s)),
         "FSIZE": limits.file_bytes,
-        # Address space, not memory: twice the limit lets the watcher be first and name the cause.
-        "AS": 2 * limits.memory_bytes,
+        # Address space, not memory: with some room the watcher is first and names the cause.
+        "AS": limits.memory_bytes + _ROOM,
         "NPROC": limits.processes + _SPARE + existing,
         "NOFILE": 1024,
         "MEMLOCK": 65_536,
@@ -152,9 +154,8 @@ async def _end(process: subprocess.Popen[bytes], prepared: Prepared, run: _Run) 
         late = trio.current_time() - start > patience_s
         # A warden that does not finish in time is struck too: it is stuck, and its tree with it.
         spare = prepared.warden and not late
-        left = await trio.to_thread.run_sync(
-            lambda spare=spare: watcher.strike(process.pid, run.known, spare_root=spare)
-        )
+        strike = functools.partial(watcher.strike, process.pid, run.known, spare_root=spare)
+        left = await trio.to_thread.run_sync(strike)
         if process.poll() is not None and not left:
             return
         if trio.current_time() - start > 3 * patience_s:

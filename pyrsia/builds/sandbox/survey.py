@@ -11,8 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import trio
-
 from pyrsia import errors, units
 
 from . import landlock, seccomp
@@ -65,9 +63,9 @@ async def _look() -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
         facts.append(("bubblewrap", why or "works"))
     facts.append(("landlock", f"ABI {abi}" if abi else "not in this kernel"))
     if supported and abi >= landlock.LEAST_ABI:
-        candidate = Confined(abi)
-        why = await _works(candidate)
-        confined = None if why else candidate
+        fenced = Confined(abi)
+        why = await _works(fenced)
+        confined = None if why else fenced
         facts.append(("confined", why or "works"))
     advice = ""
     if namespace is None:

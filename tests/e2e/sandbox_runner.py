@@ -1,0 +1,123 @@
+# ruff: noqa: ASYNC220, ASYNC240 - one program, nothing else to do while it waits
+"""Lays out bait on the host, runs the probe in one backend and prints what came of it, as JSON.
+
+`sandbox_runner.py namespace|confined|best`. A program of its own, so that the same attempt can be made as
+another user and on a machine that refuses namespaces.
+"""
+
+import json
+import os
+import resource
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import trio
+
+from pyrsia.builds.sandbox import BuildLimits, Job, Mount, choose
+from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
+from pyrsia.builds.sandbox.confined import Confined
+
+PROBE = Path(__file__).with_name("sandbox_probe.py")
+
+
+def listener(family, kind, address):
+    one = socket.socket(family, kind)
+    one.bind(address)
+    if kind == socket.SOCK_STREAM:
+        one.listen()
+    one.setblocking(False)
+    return one
+
+
+def touched(one):
+    try:
+        if one.type == socket.SOCK_STREAM:
+            one.accept()[0].close()
+        else:
+            one.recv(1)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def main() -> None:
+    wanted = sys.argv[1]
+    sandbox = (
+        {"namespace": Bubblewrap, "confined": Confined}[wanted]() if wanted != "best" else await choose(True)
+    )
+    with tempfile.TemporaryDirectory(prefix="pyrsia-bait-") as text:
+        top = Path(text)
+        top.chmod(0o755)
+        for name in ("home", "build", "program"):
+            (top / name).mkdir()
+        (top / "home").chmod(0o777)
+        (top / "program" / "probe.py").write_bytes(PROBE.read_bytes())
+        secret = top / "token"
+        secret.write_text("a secret of the node")
+        secret.chmod(0o600)
+        name = secrets.token_hex(8)
+        ears = {
+            "tcp": listener(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
+            "udp": listener(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
+            "control": listener(socket.AF_UNIX, socket.SOCK_STREAM, str(top / "control.sock")),
+            "abstract": listener(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + name),
+            "abstract_datagram": listener(socket.AF_UNIX, socket.SOCK_DGRAM, "\0" + name + "d"),
+        }
+        (top / "control.sock").chmod(0o777)
+        sibling = subprocess.Popen(["sleep", "60"])
+        before = resource.prlimit(sibling.pid, resource.RLIMIT_NOFILE)
+        bait = {
+            "tcp": ears["tcp"].getsockname()[1],
+            "udp": ears["udp"].getsockname()[1],
+            "control": str(top / "control.sock"),
+            "abstract": name,
+            "abstract_datagram": name + "d",
+            "secret": str(secret),
+            "home": str(top / "home"),
+            "sibling": sibling.pid,
+            "node": os.getpid(),
+        }
+        os.environ["NODE_SECRET"] = "never seen inside"
+        try:
+            job = Job(
+                (*sandbox.python(), "/program/probe.py", json.dumps(bait)),
+                mounts=(Mount(top / "build", "/build", writable=True), Mount(top / "program", "/program")),
+                limits=BuildLimits(wall_s=30),
+            )
+            outcome = await sandbox.run(job)
+            outside = {
+                "ears": sorted(kind for kind, ear in ears.items() if touched(ear)),
+                "sibling lives": sibling.poll() is None,
+                "sibling unchanged": resource.prlimit(sibling.pid, resource.RLIMIT_NOFILE) == before,
+                "secret": secret.read_text(),
+                "secret mode": oct(secret.stat().st_mode & 0o777),
+                "home": os.listdir(top / "home"),
+                "made": sorted(os.listdir(top / "build")),
+            }
+        finally:
+            sibling.kill()
+            sibling.wait()
+        try:
+            table = json.loads(outcome.log)
+        except ValueError:
+            table = {"log": outcome.log.decode("utf-8", "replace")}
+    print(
+        json.dumps(
+            {
+                "isolation": sandbox.isolation,
+                "ended": outcome.ended,
+                "code": outcome.code,
+                "uid": os.getuid(),
+                "table": table,
+                "outside": outside,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    trio.run(main)
