@@ -311,7 +311,8 @@ from pyrsia.builds.sandbox import Job, Mount
 from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
 sandbox = {"namespace": Bubblewrap, "confined": Confined}[sys.argv[1]]()
-trio.run(sandbox.run, Job((*sandbox.python(), "-c", sys.argv[3], sys.argv[4]), mounts=(Mount(Path(sys.argv[2]), "/build", True),)))
+mounts = (Mount(Path(sys.argv[2]), "/build", True),)
+trio.run(sandbox.run, Job((*sandbox.python(), "-c", sys.argv[3], sys.argv[4]), mounts=mounts))
 """
 
 
@@ -320,6 +321,7 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
     needs(backend)
     marker = f"marker-{os.urandom(6).hex()}"
     argv = [sys.executable, "-c", RUN_FOR_EVER, backend, str(tmp_path), DAEMONS + "time.sleep(60)", marker]
+    stages = set(Path("/var/tmp").glob("pyrsia-*"))  # noqa: ASYNC240
     node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": str(HERE.parent.parent)})
     with trio.fail_after(20):
         while len(of_marker(marker)) < 10:  # noqa: ASYNC110 - processes send no event
@@ -328,6 +330,8 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
         await node.wait()
         with trio.fail_after(3):
             while of_marker(marker):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC110, ASYNC240
                 await trio.sleep(0.02)
 
 

@@ -206,4 +206,6 @@ def discard(folder: Path) -> None:
 
 def _quietly(*words: str) -> int:
     nowhere = subprocess.DEVNULL
-    return subprocess.run(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False).returncode
+    env = {"PATH": "/usr/bin:/bin"}  # whatever the node's own says
+    done = subprocess.run(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=env, check=False)
+    return done.returncode

@@ -146,6 +146,7 @@ class Confined:
         spec["argv"] = [self._moved(job, word) for word in spec["argv"]]
         spec["env"] = {name: self._moved(job, value) for name, value in spec["env"].items()}
         spec["cwd"] = self._moved(job, spec["cwd"])
+        spec["stage"] = str(self._stage)
         # An interpreter in root's home: this capability opens the way there, and Landlock everything else not.
         spec["search"] = root and not host.reachable(Path(host.interpreter()))
 

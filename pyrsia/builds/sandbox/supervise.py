@@ -110,6 +110,7 @@ def specification(
         "landlock": landlock,
         "seccomp": base64.b64encode(seccomp).decode(),
         "sweep": landlock is not None,
+        "stage": "",
     }
 
 
