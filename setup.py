@@ -9,6 +9,7 @@ setup(
             Extension(
                 "pyrsia._native.merkle",
                 ["pyrsia/_native/merkle.pyx"],
+                depends=["pyrsia/_native/sha256.h"],
                 extra_compile_args=["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"],
             )
         ],
