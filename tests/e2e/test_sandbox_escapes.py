@@ -21,6 +21,7 @@ from pyrsia.builds.sandbox.confined import Confined
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "data" / "sandbox"
+PACKAGES = os.pathsep.join(filter(None, (str(HERE.parent.parent), os.environ.get("PYTHONPATH"))))
 BACKENDS = ("namespace", "confined")
 pytestmark = pytest.mark.builds
 
@@ -65,7 +66,7 @@ def probe(python: list[str], backend: str) -> dict[str, object]:
         timeout=60,
         check=False,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": str(HERE.parent.parent)},
+        env=os.environ | {"PYTHONPATH": PACKAGES},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -322,7 +323,7 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
     marker = f"marker-{os.urandom(6).hex()}"
     argv = [sys.executable, "-c", RUN_FOR_EVER, backend, str(tmp_path), DAEMONS + "time.sleep(60)", marker]
     stages = set(Path("/var/tmp").glob("pyrsia-*"))  # noqa: ASYNC240
-    node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": str(HERE.parent.parent)})
+    node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": PACKAGES})
     with trio.fail_after(20):
         while len(of_marker(marker)) < 10:  # noqa: ASYNC110 - processes send no event
             await trio.sleep(0.02)

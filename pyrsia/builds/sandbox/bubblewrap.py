@@ -89,7 +89,7 @@ class Bubblewrap:
             *(mount.target for mount in job.mounts),
         ]
         for above in sorted({str(above) for place in bound for above in Path(place).parents} - {"/", "/tmp"}):  # noqa: S108
-            if not any(above.startswith(mount.target) for mount in job.mounts):
+            if not any(Path(above).is_relative_to(mount.target) for mount in job.mounts):
                 words += ["--perms", "0755", "--dir", above]
         for place in host.ETC:
             words += ["--ro-bind-try", place, place]
