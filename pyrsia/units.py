@@ -37,6 +37,20 @@ MAX_ATTESTATION_BYTES = Limit(16_384, "provenance of one build is 3-8 KB; a reve
 MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer text is a blob")
 MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
 MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs a manifest of its own")
+MAX_DERIVED = Limit(256, "what a block computes on its own account; more waits in the queue for the next")
+MAX_OPEN_REQUESTS = Limit(500, "their ids are one value of the state; that many builds keep a network busy for hours")
+MAX_UNTIL_MS = Limit(86_400_000, "a day offline is the longest that a submission waits; dedup remembers as long")
+MAX_EXPIRED = Limit(2_000, "ids forgotten in one block: twice what a block can add, so forgetting keeps up")
+COMMIT_WINDOW_MS = Limit(600_000, "the slowest build of a pure package, its downloads and a restart of a builder")
+REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two minutes bridge a restart")
+KEEP_BUILDERS_MS = Limit(86_400_000, "asking again within a day draws no new builders, so asking is no re-roll")
+MEMPOOL_AUTHOR_ENTRIES = Limit(200, "consensus.md B.10: what one author may have pending")
+MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
+MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
+MEMPOOL_BYTES = Limit(64 << 20, "half of what an idle node may use")
+RECENT_IDS = Limit(100_000, "answers a resend without reading the state")
+MAX_CACHED_BYTES = Limit(8 << 20, "sixteen full blocks of parsed entries")
+CACHED_ENTRIES = Limit(4_096, "parsed and checked entries of the last four full blocks")
 
 # -- log --
 
@@ -114,6 +128,7 @@ MAX_UNPACKED_BYTES = Limit(512 << 20, "five times the largest archive of a pure 
 MAX_MEMBER_NAME_BYTES = Limit(1_024, "a quarter of the path length of common systems; real names stay below 250")
 MAX_MEMBER_DEPTH = Limit(40, "the deepest real package nests 20 folders")
 MAX_WORKER_RESULT_BYTES = Limit(8 << 20, "METADATA of 200 wheels in base64")
+PLANS_AT_ONCE = Limit(2, "each runs a sandbox of its own; small machines have two cores")
 MAX_HOOK_REQUIRES = Limit(200, "requirements that a backend may ask for; real ones ask for two or three")
 INSPECT_WALL_S = Limit(120, "512 MiB through SHA-256 and inflate twice on a busy core")
 

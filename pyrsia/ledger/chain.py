@@ -1,0 +1,395 @@
+"""The ledger as agreement sees it: executed blocks on top of the final state.
+
+Keeps one overlay of writes for each block that was executed and is not final yet; forgets them when
+another block of their height is final. Decides whether a header tells the truth about its entries
+(consensus.md B.6 P4 without the clock, P5, P6; DESIGN 5 Beacon). It never signs and never stores:
+`commit` hands out what the store must write, and `final` moves the base once that is written.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pyrsia.errors import Malformed, PyrsiaError
+from pyrsia.ledger import beacon, state
+from pyrsia.ledger.entries import Entry
+from pyrsia.ledger.execute import BlockIn, Executed, Parses, Verify, due, execute
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.mempool import Mempool
+from pyrsia.ledger.state import Reads
+from pyrsia.log.tree import Frontier, leaf_hash
+from pyrsia.units import CACHED_ENTRIES, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES
+from pyrsia.wire.blocks import NORMAL, Header, entries_root
+
+ZERO: Final = bytes(32)
+
+
+class InvalidBlock(PyrsiaError):
+    """A block that breaks a deterministic rule. Agreement brings its own type (`Chain(invalid=...)`)."""
+
+
+class Slot(Protocol):
+    """What the view fixes for a block that its leader builds."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def view(self) -> int: ...
+    @property
+    def proposer(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def reveal(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A block that was executed, and the log after it."""
+
+    hash: bytes
+    height: int
+    view: int
+    time_ms: int
+    tree_size: int
+    tree_root: bytes
+    beacon: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The content of a block to propose, executed."""
+
+    height: int
+    entries: tuple[bytes, ...]
+    tree_size: int
+    tree_root: bytes
+    beacon: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The last final block as the store keeps it. `frontier` is the encoded compact range of the tree."""
+
+    block_hash: bytes
+    height: int
+    view: int
+    time_ms: int
+    tree_size: int
+    tree_root: bytes
+    beacon: bytes
+    frontier: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one final block adds. A block without a seal has no leaves and no writes, only a new head.
+
+    Attributes:
+        leaf_hashes: 32 bytes a leaf, joined.
+        entry_ids: one 32-byte id a leaf, in leaf order, for authored entries; empty bytes otherwise.
+    """
+
+    height: int
+    leaves: tuple[bytes, ...]
+    leaf_hashes: bytes
+    first_leaf: int
+    writes: dict[bytes, bytes | None]
+    tree_size: int
+    tree_root: bytes
+    head: ChainHead
+    entry_ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    ref: BlockRef
+    parent: bytes
+    frontier: Frontier
+    executed: Executed
+    leaf_hashes: bytes
+
+
+class Chain:
+    """Agreement's `Application` over one ledger."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        reads: Reads,
+        *,
+        verify: Verify,
+        head: ChainHead | None = None,
+        mempool: Mempool | None = None,
+        invalid: Callable[[str], Exception] = InvalidBlock,
+    ) -> None:
+        """Continue after `head`, or start at block 0 whose `genesis_commit` must be written first.
+
+        Args:
+            reads: the state after `head` (later after the newest block given to `final`).
+            verify: (public key, message, signature) -> bool, libsodium's.
+            invalid: makes the exception that `check` raises.
+        """
+        self.genesis = genesis
+        self.mempool = mempool if mempool is not None else Mempool(genesis, verify)
+        self._reads = reads
+        self._invalid = invalid
+        self._parse: Callable[[bytes], Entry] = Parses(verify, CACHED_ENTRIES.value)
+        self._nodes: dict[bytes, _Node] = {}
+        self._links: dict[
+            int, tuple[bytes, int]
+        ] = {}  # proposer -> newest link proven, and its next position
+        start = head if head is not None else self.genesis_commit().head
+        self._base = _reference(start)
+        self._frontier = Frontier.decode(start.frontier)
+
+    # -- block 0 --
+
+    def genesis_commit(self) -> Commit:
+        """Block 0 = [genesis, seal]; its hash is the chain id."""
+        block = BlockIn(0, 0, 0, self.genesis.created_ms, 0, ZERO, (), 0, ZERO)
+        executed = execute(block, lambda _: None, self.genesis, self._parse)
+        node = self._grown(self.genesis.chain_id, block, b"", Frontier.empty(), executed)
+        return _commit(node, 0)
+
+    # -- agreement's questions --
+
+    def head(self) -> BlockRef:
+        return self._base
+
+    def knows(self, block_hash: bytes) -> bool:
+        return block_hash == self._base.hash or block_hash in self._nodes
+
+    def has_work(self, parent: bytes) -> bool:
+        """Whether a block on `parent` would change the log."""
+        if not self.knows(parent):
+            return False
+        reads = self._over(parent)
+        if due(reads, self._ref(parent).time_ms):
+            return True
+        return self.mempool.waiting(_root(reads))
+
+    def build(self, parent: bytes, slot: Slot) -> Draft:
+        """Fill and execute a block on `parent`; entries that no longer apply are left out.
+
+        What may apply later is not counted as work again until the state has changed.
+        """
+        reads = self._over(parent)
+        offered = self.mempool.pick(MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads))
+        block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
+        executed = execute(block, reads, self.genesis, self._parse)
+        self.mempool.set_aside(executed.refused, _root(reads))
+        frontier, _ = self._append(self._tree(parent), executed)
+        return Draft(block.height, executed.applied, int(frontier.size), frontier.root(), executed.beacon)
+
+    def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
+        """Execute a block whose parent is known, and remember the outcome.
+
+        Raises:
+            InvalidBlock: (or what `invalid` makes) a deterministic rule is broken.
+            KeyError: the parent is not known; the caller has a bug.
+        """
+        if header.hash() in self._nodes:
+            return
+        parent = self._ref(header.parent_hash)
+        if header.chain_id != self.genesis.chain_id or header.epoch != 0 or header.kind != NORMAL:
+            raise self._invalid("another chain, another epoch, or no normal block")
+        if (
+            header.height != parent.height + 1
+            or header.time_ms <= parent.time_ms
+            or header.view <= parent.view
+        ):
+            raise self._invalid("height, time or view does not follow its parent's")
+        if header.next_chain != ZERO:
+            raise self._invalid("a next chain of links, which these rules do not know")
+        if header.n_entries != len(entries) or header.entries_root != entries_root(entries):
+            raise self._invalid("the body is not the one that the header names")
+        self._check_link(header)
+        block = self._block(
+            header.parent_hash,
+            header.epoch,
+            header.view,
+            header.time_ms,
+            header.proposer,
+            header.reveal,
+            entries,
+        )
+        executed = execute(block, self._over(header.parent_hash), self.genesis, self._parse)
+        if executed.refused:
+            raise self._invalid(f"an entry does not apply: {executed.refused[0].why}")
+        node = self._grown(header.hash(), block, header.parent_hash, self._tree(header.parent_hash), executed)
+        if (node.ref.tree_size, node.ref.tree_root) != (header.tree_size, header.tree_root):
+            raise self._invalid("execution gives another tree")
+        if node.ref.beacon != header.beacon:
+            raise self._invalid("execution gives another beacon")
+        self._nodes[header.hash()] = node
+
+    def _check_link(self, header: Header) -> None:
+        """The reveal is the link that the view fixes (DESIGN 5). What was proven once is not hashed again."""
+        at = beacon.position(header.view, self.genesis.n)
+        reads = self._over(header.parent_hash)
+        stored = state.load(reads(f"link/{header.proposer:05}".encode()))
+        if stored is None:
+            raise self._invalid("its proposer has no chain of links")
+        if at < stored["next"]:
+            raise self._invalid("its reveal lies behind the newest link")
+        link, following = bytes.fromhex(stored["link"]), int(stored["next"])
+        proven = self._links.get(header.proposer)
+        if proven is not None and following <= proven[1] <= at:
+            link, following = proven
+        elif proven is not None and proven[1] == at + 1:
+            if header.reveal != proven[0]:
+                raise self._invalid("its reveal is not the link of its view")
+            return
+        try:
+            beacon.check_link(header.reveal, at, link, following)
+        except Malformed as error:
+            raise self._invalid(str(error)) from None
+        if proven is None or proven[1] < at + 1:
+            self._links[header.proposer] = (header.reveal, at + 1)
+
+    # -- delivery --
+
+    def commit(self, block_hash: bytes) -> Commit:
+        """What to write for a checked block whose parent is the head.
+
+        Raises:
+            KeyError: the block was not checked.
+            ValueError: its parent is not the head.
+        """
+        node = self._nodes[block_hash]
+        if node.parent != self._base.hash:
+            raise ValueError("blocks become final in order")
+        return _commit(node, self._base.tree_size)
+
+    def final(self, block_hash: bytes) -> None:
+        """The block's commit is written: it is the head, and what does not grow from it is forgotten."""
+        if block_hash == self._base.hash:
+            return
+        node = self._nodes.pop(block_hash)
+        if node.parent != self._base.hash:
+            raise ValueError("blocks become final in order")
+        self._base, self._frontier = node.ref, node.frontier
+        kept = {block_hash}
+        # Insertion order: a parent was checked before its children.
+        alive: dict[bytes, _Node] = {}
+        for name, other in self._nodes.items():
+            if other.parent in kept:
+                kept.add(name)
+                alive[name] = other
+        self._nodes = alive
+        self.mempool.remove(node.executed.ids)
+        self.mempool.expire(node.ref.time_ms)
+
+    # -- overlays --
+
+    def reads_at(self, block_hash: bytes) -> Reads:
+        """The state after a known block."""
+        return self._over(block_hash)
+
+    def _over(self, block_hash: bytes) -> Reads:
+        layers: list[dict[bytes, bytes | None]] = []
+        name = block_hash
+        while name != self._base.hash:
+            node = self._nodes[name]
+            if node.executed.writes:
+                layers.append(node.executed.writes)
+            name = node.parent
+        if not layers:
+            return self._reads
+        base = self._reads
+
+        def read(key: bytes) -> bytes | None:
+            for layer in layers:
+                if key in layer:
+                    return layer[key]
+            return base(key)
+
+        return read
+
+    def _ref(self, block_hash: bytes) -> BlockRef:
+        return self._base if block_hash == self._base.hash else self._nodes[block_hash].ref
+
+    def _tree(self, block_hash: bytes) -> Frontier:
+        return self._frontier if block_hash == self._base.hash else self._nodes[block_hash].frontier
+
+    def _block(
+        self,
+        parent: bytes,
+        epoch: int,
+        view: int,
+        time_ms: int,
+        proposer: int,
+        reveal: bytes,
+        entries: tuple[bytes, ...],
+    ) -> BlockIn:
+        before = self._ref(parent)
+        return BlockIn(
+            before.height + 1,
+            epoch,
+            view,
+            time_ms,
+            proposer,
+            reveal,
+            entries,
+            before.tree_size,
+            before.beacon,
+        )
+
+    def _append(self, frontier: Frontier, executed: Executed) -> tuple[Frontier, bytes]:
+        hashes = b"".join(leaf_hash(leaf) for leaf in executed.leaves)
+        if not hashes:
+            return frontier, b""
+        grown, _ = frontier.append(hashes)
+        return grown, hashes
+
+    def _grown(
+        self, name: bytes, block: BlockIn, parent: bytes, frontier: Frontier, executed: Executed
+    ) -> _Node:
+        grown, hashes = self._append(frontier, executed)
+        ref = BlockRef(
+            name, block.height, block.view, block.time_ms, int(grown.size), grown.root(), executed.beacon
+        )
+        return _Node(ref, parent, grown, executed, hashes)
+
+
+def _commit(node: _Node, first_leaf: int) -> Commit:
+    ref, executed = node.ref, node.executed
+    head = ChainHead(
+        ref.hash,
+        ref.height,
+        ref.view,
+        ref.time_ms,
+        ref.tree_size,
+        ref.tree_root,
+        ref.beacon,
+        node.frontier.encode(),
+    )
+    ids = executed.ids + (b"",) * (len(executed.leaves) - len(executed.ids))
+    return Commit(
+        ref.height,
+        executed.leaves,
+        node.leaf_hashes,
+        first_leaf,
+        executed.writes,
+        ref.tree_size,
+        ref.tree_root,
+        head,
+        ids,
+    )
+
+
+def _reference(head: ChainHead) -> BlockRef:
+    return BlockRef(
+        head.block_hash,
+        head.height,
+        head.view,
+        head.time_ms,
+        head.tree_size,
+        head.tree_root,
+        head.beacon,
+    )
+
+
+def _root(reads: Reads) -> bytes:
+    return reads(state.ROOT.encode()) or b""

@@ -1,0 +1,205 @@
+"""The verdict over one request's reveals: a pure function, so that every node names the same dissenters.
+
+Decides which class of equal outputs wins, whether the result may be published, and what exactly is
+published. It never asks whether builders tell the truth; it says who said the same.
+
+Source: DESIGN 8 (Verdict, Whose source, Whose inputs, Isolation); verified-builds.md 5.9.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pyrsia.ledger.genesis import ISOLATIONS
+from pyrsia.wire import canonical
+
+LOCK_MISMATCH: Final = "lock-mismatch"  # a phase of its own: this builder's resolver gave other lines
+OWN_SOURCES: Final = ("registry", "mapping")  # the builder itself obtained the digest for this purl
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the log says about one request. `served` is None unless it is published."""
+
+    verdict: str
+    agreeing: tuple[str, ...]
+    dissenting: tuple[tuple[str, str], ...]
+    silent: tuple[str, ...]
+    served: dict[str, Any] | None
+
+
+_Value = TypeVar("_Value", str, bytes)
+Reveal = Mapping[str, Any]
+Key = Callable[[Reveal], Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers of one verdict: T, the request's lock and environment, the least isolation."""
+
+    agreeing: int
+    lock_sha256: str
+    environment: str
+    min_isolation: str
+    operator_of: Mapping[str, str]
+
+
+def decide(builders: Sequence[str], reveals: Mapping[str, Reveal], rules: Rules) -> Outcome:
+    """The verdict.
+
+    Args:
+        builders: drawn node id texts, in draw order; the denominator, silent ones included.
+        reveals: node id text -> opened reveal body, of drawn builders only.
+    """
+    silent = tuple(node for node in builders if node not in reveals)
+    flaws = {node: _flaw(reveals[node], rules) for node in builders if node in reveals}
+    sound = [node for node, flaw in flaws.items() if not flaw]
+    built = [node for node in sound if reveals[node]["outcome"] == "built"]
+    # T builders whose resolver disagrees with the lock agree on that much: the request failed there.
+    failed = [
+        node
+        for node, flaw in flaws.items()
+        if reveals[node]["phase"] == LOCK_MISMATCH or (not flaw and reveals[node]["outcome"] == "failed")
+    ]
+    said = [node for node in builders if node in reveals]
+
+    for verdict, key in (("REPRODUCED", _raw_key), ("EQUIVALENT", _canonical_key)):
+        winners = _class(built, reveals, key, rules)
+        if winners:
+            dissent = _dissent(said, winners, flaws, reveals, verdict)
+            served = _published(verdict, [reveals[node] for node in winners], rules.agreeing)
+            # The verdict in artifact.add speaks of the published bytes; this one of what was built.
+            return Outcome(verdict, tuple(winners), dissent, silent, served)
+    winners = _class(failed, reveals, lambda reveal: str(reveal["phase"]), rules)
+    if winners:
+        return Outcome(
+            "FAILED", tuple(winners), _dissent(said, winners, flaws, reveals, "FAILED"), silent, None
+        )
+    reasons = tuple((node, flaws[node] or _told(reveals[node])) for node in said)
+    # With T sound answers there was enough to agree on, and they did not.
+    verdict = "DIVERGED" if _enough(sound, rules) else "INSUFFICIENT"
+    return Outcome(verdict, (), reasons, silent, None)
+
+
+def _flaw(reveal: Reveal, rules: Rules) -> str:
+    """Why this reveal cannot count towards any class, or an empty string."""
+    if reveal["phase"] == LOCK_MISMATCH:
+        return "lock-mismatch: its resolver gave another lock"
+    if reveal["lock_sha256"] != rules.lock_sha256:
+        return "another lock than the request's"
+    if reveal["environment"] != rules.environment:
+        return "another environment than the recipe's"
+    if ISOLATIONS.index(reveal["isolation"]) < ISOLATIONS.index(rules.min_isolation):
+        return f"isolation {reveal['isolation']} is below {rules.min_isolation}"
+    if reveal["outcome"] == "built" and reveal["source"] not in OWN_SOURCES:
+        return "did not obtain the source itself"
+    return ""
+
+
+def _raw_key(reveal: Reveal) -> Hashable:
+    """All outputs at once. Whole records are compared, so no single winner can slip in other metadata."""
+    return tuple(
+        (out["name"], canonical.encode(out["raw"]), canonical.encode(out["canonical"]), out["stable"])
+        for out in _sorted(reveal)
+    )
+
+
+def _canonical_key(reveal: Reveal) -> Hashable:
+    return tuple((out["name"], canonical.encode(out["canonical"]), out["stable"]) for out in _sorted(reveal))
+
+
+def _sorted(reveal: Reveal) -> list[dict[str, Any]]:
+    return sorted(reveal["outputs"], key=lambda out: str(out["name"]))
+
+
+def _class(nodes: Sequence[str], reveals: Mapping[str, Reveal], key: Key, rules: Rules) -> list[str]:
+    """The largest class of at least T over at least two operators; of equals the one drawn first."""
+    classes: dict[Hashable, list[str]] = {}
+    for node in nodes:
+        classes.setdefault(key(reveals[node]), []).append(node)
+    best: list[str] = []
+    for members in classes.values():
+        if _enough(members, rules) and len(members) > len(best):
+            best = members
+    return best
+
+
+def _enough(nodes: Sequence[str], rules: Rules) -> bool:
+    return len(nodes) >= rules.agreeing and len({rules.operator_of.get(node, node) for node in nodes}) >= 2
+
+
+def _dissent(
+    said: Sequence[str],
+    winners: Sequence[str],
+    flaws: Mapping[str, str],
+    reveals: Mapping[str, Reveal],
+    verdict: str,
+) -> tuple[tuple[str, str], ...]:
+    names = frozenset(winners)
+    return tuple(
+        (node, flaws[node] or _difference(reveals[node], reveals[winners[0]], verdict))
+        for node in said
+        if node not in names
+    )
+
+
+def _difference(reveal: Reveal, agreed: Reveal, verdict: str) -> str:
+    if verdict == "FAILED" or reveal["outcome"] == "failed":
+        return _told(reveal)
+    if _canonical_key(reveal) == _canonical_key(agreed):
+        return "other raw bytes, equal after normalising"
+    mine, theirs = _sorted(reveal), _sorted(agreed)
+    if [out["name"] for out in mine] != [out["name"] for out in theirs]:
+        return "other file names"
+    return "other contents"
+
+
+def _told(reveal: Reveal) -> str:
+    return f"failed in {reveal['phase']}"[:200] if reveal["outcome"] == "failed" else "built something else"
+
+
+def _published(verdict: str, winners: Sequence[Reveal], agreeing: int) -> dict[str, Any]:
+    """Fields of artifact.add that the reveals give: which bytes clients get, and how upstream relates.
+
+    Where T winners name the same upstream file as identical or equivalent, its exact bytes are served,
+    so that existing lock files keep working.
+    """
+    output = _sorted(winners[0])[0]
+    served, record = ("raw", output["raw"]) if verdict == "REPRODUCED" else ("canonical", output["canonical"])
+    relation = _common([_sorted(reveal)[0]["upstream_relation"] for reveal in winners], agreeing, "none")
+    named = [_sorted(reveal)[0] for reveal in winners]
+    same = [out for out in named if out["upstream_relation"] in ("identical", "equivalent")]
+    offered = [canonical.encode(out["upstream"]) for out in same]
+    chosen = _common(offered, agreeing, b"")
+    if chosen:
+        agreed = [out for out, offer in zip(same, offered, strict=True) if offer == chosen]
+        served, record = "upstream", agreed[0]["upstream"]
+        identical = sum(1 for out in agreed if out["raw"]["sha256"] == record["sha256"]) >= agreeing
+        relation = "identical" if identical else "equivalent"
+        verdict = "REPRODUCED" if identical else "EQUIVALENT"
+    weakest = min((out["containment"] for out in named), key=("none", "partial", "full").index)
+    fields: dict[str, Any] = {
+        "containment": weakest,
+        "file": output["name"],
+        "manifest": record["manifest"],
+        "members": record["members"],
+        "metadata": record["metadata"],
+        "served": served,
+        "sha256": record["sha256"],
+        "size": record["size"],
+        "source": "mapping" if all(reveal["source"] == "mapping" for reveal in winners) else "registry",
+        "upstream": relation,
+        "verdict": verdict,
+    }
+    requires = record.get("requires_python", output.get("requires_python"))
+    if requires is not None:
+        fields["requires_python"] = requires
+    return fields
+
+
+def _common(values: Sequence[_Value], least: int, otherwise: _Value) -> _Value:
+    """The value that at least `least` say, the first said of several; else `otherwise`."""
+    for value in values:
+        if values.count(value) >= least:
+            return value
+    return otherwise

@@ -1,0 +1,195 @@
+"""Questions about the ledger's state, answered in plain values. Read only; the keys are `state`'s.
+
+Everything here speaks of the state that `reads` shows; give it the final one.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyrsia.ledger import state
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.state import Reads, load
+from pyrsia.wire.text import b32
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An entry's body and its leaf index. `author` is the builder of a commit or reveal, else empty."""
+
+    leaf: int
+    body: dict[str, Any]
+    author: str = ""
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """One build request with everything that the log says about it.
+
+    Attributes:
+        state: open (not drawn), drawn (no commit yet), committing, revealing, done or cancelled.
+        draws: one, or two after silent builders; the last one counts.
+        commits, reveals: of both rounds, in log order; `round` tells them apart.
+    """
+
+    id: str
+    state: str
+    author: str
+    time_ms: int
+    request: Placed
+    draws: tuple[Placed, ...]
+    commits: tuple[Placed, ...]
+    reveals: tuple[Placed, ...]
+    verdict: Placed | None
+    artifact: Placed | None
+
+    @property
+    def draw(self) -> Placed | None:
+        return self.draws[-1] if self.draws else None
+
+    @property
+    def round(self) -> int:
+        return self.draws[-1].round if self.draws else 0
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """Leaf indices of all of it, in log order."""
+        placed = [self.request, *self.draws, *self.commits, *self.reveals]
+        placed += [item for item in (self.verdict, self.artifact) if item is not None]
+        return tuple(sorted(item.leaf for item in placed))
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a drawn builder owes: `commit`, or `reveal` once the gate may be open, until `deadline_ms`."""
+
+    request: str
+    owes: str
+    deadline_ms: int
+    view: RequestView
+
+
+def config(reads: Reads) -> dict[str, Any]:
+    """The network's numbers: genesis without its members."""
+    found: dict[str, Any] = _get(reads, state.CONFIG, {})
+    return found
+
+
+def chain(reads: Reads) -> dict[str, Any]:
+    """Beacon, height and time of the newest sealed block."""
+    found: dict[str, Any] = _get(reads, state.CHAIN, {})
+    return found
+
+
+def state_root(reads: Reads) -> str:
+    return str(_get(reads, state.ROOT, ""))
+
+
+def member(reads: Reads, node: bytes) -> dict[str, Any] | None:
+    """A member's fields as genesis has them, and `index` (65535 for those who do not validate)."""
+    found: dict[str, Any] | None = _get(reads, f"member/{b32(node)}")
+    return found
+
+
+def request(reads: Reads, request_id: str) -> RequestView | None:
+    """The request with this entry id (hex)."""
+    record = _get(reads, f"request/{request_id}")
+    if record is None:
+        return None
+    commits = tuple(
+        Placed(
+            item["leaf"],
+            {"commitment": item["commitment"], "request": request_id},
+            item["builder"],
+            item["round"],
+        )
+        for item in record["commits"]
+    )
+    reveals = tuple(
+        Placed(
+            item["leaf"],
+            _get(reads, f"reveal/{request_id}/{item['round']}/{item['builder']}"),
+            item["builder"],
+            item["round"],
+        )
+        for item in record["reveals"]
+    )
+    draws = tuple(Placed(item["leaf"], item["body"], round=item["body"]["round"]) for item in record["draws"])
+    phase = str(record["phase"])
+    if phase == "drawn" and any(item["round"] == record["round"] for item in record["commits"]):
+        phase = "committing"
+    return RequestView(
+        id=request_id,
+        state="revealing" if phase == "settling" else phase,
+        author=record["author"],
+        time_ms=record["time_ms"],
+        request=Placed(record["leaf"], record["body"], record["author"]),
+        draws=draws,
+        commits=commits,
+        reveals=reveals,
+        verdict=_placed(record.get("verdict")),
+        artifact=_placed(record.get("artifact")),
+    )
+
+
+def requests_open(reads: Reads) -> tuple[str, ...]:
+    """Ids of the requests without a verdict, in log order; at most MAX_OPEN_REQUESTS."""
+    return tuple(_get(reads, state.OPEN, []))
+
+
+def recent_requests(reads: Reads, most: int) -> tuple[str, ...]:
+    """Ids of the newest requests, newest first."""
+    count = int(_get(reads, state.RECENT, 0))
+    return tuple(_get(reads, f"recent/{at:016}") for at in range(count - 1, max(-1, count - 1 - most), -1))
+
+
+def projects(reads: Reads, most: int = 100_000) -> tuple[str, ...]:
+    """Versionless purls of the projects with a file, in the order in which they came."""
+    count = min(int(_get(reads, state.PROJECTS, 0)), most)
+    return tuple(_get(reads, f"projects/{at:016}") for at in range(count))
+
+
+def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Placed, ...]:
+    """Published files of a project, by its normalised pypi name or its versionless purl.
+
+    Args:
+        every: also the later artifacts of a purl, which are history and are not served.
+    """
+    key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
+    count = int(_get(reads, f"project/{key}", 0))
+    found = [_get(reads, f"project/{key}/{at:016}") for at in range(count)]
+    return tuple(Placed(item["leaf"], item["body"]) for item in found if every or item["served"])
+
+
+def artifact(reads: Reads, sha256: str) -> Placed | None:
+    """The first `artifact.add` that names these bytes."""
+    return _placed(_get(reads, f"artifact/{sha256}"))
+
+
+def assignments(reads: Reads, genesis: Genesis, node: bytes) -> tuple[Assignment, ...]:
+    """What the builder `node` owes, in log order. A reveal is owed once every drawn builder has committed,
+    or the request's phase says that the gate opened at the deadline."""
+    me, owed = b32(node), []
+    for request_id in requests_open(reads):
+        view = request(reads, request_id)
+        if view is None or view.draw is None or view.state not in ("drawn", "committing", "revealing"):
+            continue
+        drawn = view.draw.body
+        if me not in drawn["builders"]:
+            continue
+        now = [item for item in view.commits if item.round == view.round]
+        committed = any(item.author == me for item in now)
+        revealed = any(item.author == me and item.round == view.round for item in view.reveals)
+        if not committed and view.state != "revealing":
+            owed.append(Assignment(request_id, "commit", drawn["commit_deadline"], view))
+        elif committed and not revealed and view.state == "revealing":
+            owed.append(Assignment(request_id, "reveal", drawn["reveal_deadline"], view))
+    return tuple(owed)
+
+
+def _get(reads: Reads, key: str, otherwise: Any = None) -> Any:
+    return load(reads(key.encode()), otherwise)
+
+
+def _placed(item: dict[str, Any] | None) -> Placed | None:
+    return None if item is None else Placed(item["leaf"], item["body"])
