@@ -55,6 +55,9 @@ CACHED_ENTRIES = Limit(4_096, "parsed and checked entries of the last four full 
 # -- log --
 
 # -- store --
+MAX_BATCH_BYTES = Limit(8 << 20, "a block is at most 512 KB of entries; its leaves, tiles and state fit in a few MB")
+MAX_VOTE_RECORD_BYTES = Limit(2 << 20, "a block with its justification is at most 1 MB")
+VOTES_STEP_BYTES = Limit(1 << 20, "room for some thousand votes, so that an append changes no file size")
 
 # -- consensus --
 MAX_VALIDATORS = Limit(100, "a certificate of 67 signatures is 4.3 KB and costs 2.7 ms to check; more needs another scheme")

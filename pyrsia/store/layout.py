@@ -1,0 +1,39 @@
+"""Where what lies in the database: column families and their keys.
+
+Keys that are scanned in order are big-endian numbers. A new kind of fact gets a family of its own.
+
+Source: DESIGN 7; building-blocks.md b6.
+"""
+
+import struct
+from typing import Final
+
+META: Final = "meta"  # head of the log, frontier, chain id
+STATE: Final = "state"  # the ledger's key-value state
+ENTRIES: Final = "entries"  # leaf index -> leaf
+TILES: Final = "tiles"  # (level, index) -> hashes so far
+BLOCKS: Final = "blocks"  # height -> final block with its proof
+IDS: Final = "ids"  # entry id -> leaf index
+BLOBS: Final = "blobs"  # SHA-256 -> size and pins
+MANIFESTS: Final = "manifests"  # manifest id -> manifest
+JOBS: Final = "jobs"  # what this builder owes
+PEERS: Final = "peers"
+MISC: Final = "misc"
+
+FAMILIES: Final = (META, STATE, ENTRIES, TILES, BLOCKS, IDS, BLOBS, MANIFESTS, JOBS, PEERS, MISC)
+
+_U64 = struct.Struct(">Q")
+_TILE = struct.Struct(">BQ")
+
+
+def number(value: int) -> bytes:
+    """A key that sorts as the number does, 0..2^64-1."""
+    return _U64.pack(value)
+
+
+def read_number(key: bytes) -> int:
+    return int(_U64.unpack(key)[0])
+
+
+def tile(level: int, index: int) -> bytes:
+    return _TILE.pack(level, index)

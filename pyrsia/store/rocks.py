@@ -1,0 +1,188 @@
+"""RocksDB behind one small face: families, batches, group commit, and errors with a name.
+
+`write` makes a batch visible at once; `sync` makes everything written before it durable. N tasks that
+wait share one flush, made in a worker thread (rocksdict holds the GIL in `write` but not in `flush_wal`).
+
+Source: building-blocks.md b2, b6; DESIGN 5 (recovery mode), 7.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+from rocksdict import DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
+
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.store import layout
+from pyrsia.units import MAX_BATCH_BYTES
+
+
+class Batch:
+    """Changes that become visible together or not at all."""
+
+    __slots__ = ("_changes", "size")
+
+    def __init__(self) -> None:
+        self._changes: list[tuple[str, bytes, bytes | None]] = []
+        self.size = 0
+
+    def put(self, family: str, key: bytes, value: bytes) -> "Batch":
+        self._changes.append((family, key, value))
+        self.size += len(key) + len(value)
+        return self
+
+    def delete(self, family: str, key: bytes) -> "Batch":
+        self._changes.append((family, key, None))
+        self.size += len(key)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes, bytes | None]]:
+        return iter(self._changes)
+
+
+class Database:
+    """One node's facts. Open it through `open`; close it once."""
+
+    def __init__(self, path: Path, rdict: Rdict) -> None:
+        self.path = path
+        self._rdict = rdict
+        self._families = {name: rdict.get_column_family(name) for name in layout.FAMILIES}
+        self._handles = {name: rdict.get_column_family_handle(name) for name in layout.FAMILIES}
+        options = WriteOptions()
+        options.no_slowdown = True  # a stall inside `write` would freeze the whole node (b2, 2)
+        rdict.set_write_options(options)
+        self._written = 0
+        self._synced = 0
+        self._flushing = trio.Lock()
+        self._thread = trio.CapacityLimiter(1)
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path, *, point_in_time: bool = False) -> "Database":
+        """Open or create the database at `path`.
+
+        Raises:
+            Refusal: `data-in-use` or `data-damaged`.
+            Unavailable: the disk said no.
+        """
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        options = _options()
+        mode = (
+            DBRecoveryMode.point_in_time()
+            if point_in_time
+            else DBRecoveryMode.tolerate_corrupted_tail_records()
+        )
+        options.set_wal_recovery_mode(mode)
+        try:
+            rdict = Rdict(str(path), options, column_families={name: _options() for name in layout.FAMILIES})
+        except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
+            raise classify(error, path) from None
+        return cls(path, rdict)
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        found: bytes | None = self._ask(lambda: self._families[family].get(key))
+        return found
+
+    def multi_get(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        return list(self._ask(lambda: self._families[family].get(list(keys))))
+
+    def scan(self, family: str, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` pairs from `start` on, in key order."""
+
+        def walk() -> list[tuple[bytes, bytes]]:
+            found: list[tuple[bytes, bytes]] = []
+            at = self._families[family].iter()
+            at.seek(start)
+            while at.valid() and len(found) < limit:
+                found.append((at.key(), at.value()))
+                at.next()
+            return found
+
+        return list(self._ask(walk))
+
+    def write(self, batch: Batch) -> int:
+        """Make `batch` visible. Not durable before `sync`. Returns its number."""
+        if batch.size > MAX_BATCH_BYTES.value:
+            raise ValueError(f"a batch of {batch.size} bytes; at most {MAX_BATCH_BYTES.value}")
+        raw = WriteBatch(raw_mode=True)
+        for family, key, value in batch:
+            if value is None:
+                raw.delete(key, self._handles[family])
+            else:
+                raw.put(key, value, self._handles[family])
+        self._ask(lambda: self._rdict.write(raw))
+        self._written += 1
+        return self._written
+
+    async def sync(self) -> None:
+        """Return when everything written before this call is on disk."""
+        wanted = self._written
+        while self._synced < wanted:
+            async with self._flushing:
+                if self._synced >= wanted:
+                    return
+                covers = self._written
+                await trio.to_thread.run_sync(self._flush, limiter=self._thread)
+                self._synced = max(self._synced, covers)
+
+    async def commit(self, batch: Batch) -> None:
+        self.write(batch)
+        await self.sync()
+
+    def _flush(self) -> None:
+        self._ask(lambda: self._rdict.flush_wal(True))
+
+    @property
+    def sequence(self) -> int:
+        return int(self._rdict.latest_sequence_number())
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for family in self._families.values():
+            family.close()
+        self._families.clear()
+        self._handles.clear()  # a handle that lives on would keep the database's lock
+        self._rdict.close()
+
+    def _ask(self, work: Any) -> Any:
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
+            raise classify(error, self.path) from None
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)  # the default mode unpickles: code execution by a changed file
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_max_log_file_size(1 << 20)
+    options.set_keep_log_file_num(2)
+    return options
+
+
+def classify(error: Exception, path: Path) -> Exception:
+    """What a bare rocksdict error means, by the first words of its text (rocksdict is pinned exactly)."""
+    text = str(error)
+    if "lock hold by" in text or "LOCK" in text:
+        return Refusal(
+            "data-in-use",
+            what=f"the database {path} is open elsewhere",
+            who="another Pyrsia process",
+            do="stop it, or name another data directory",
+        )
+    if text.startswith("Corruption"):
+        return Refusal(
+            "data-damaged",
+            what=f"the database {path} is damaged: {text[:200]}",
+            who="this machine's disk or whoever changed the folder",
+            do="keep the folder for inspection, and let the node catch up from its peers with a new one",
+        )
+    return Unavailable(f"the database {path}: {text[:200]}")
