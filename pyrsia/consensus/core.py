@@ -791,8 +791,10 @@ class Simplex:
         if len(self._told) < self.committee.q - 1:
             return
         self._ask = 0
-        if not self._stopped:
+        if not self._stopped and not self.voting:
             self.voting = True
+            self._base = max(self._base, now.mono_s)
+            self._set_view_timers(now)  # they may have run out while we were not allowed to vote
             self._dirty = True
 
     def _resend(self, now: Now) -> None:
