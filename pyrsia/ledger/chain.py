@@ -13,12 +13,12 @@ from typing import Final, Protocol
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.ledger import beacon, state
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.execute import BlockIn, Executed, Parses, Verify, due, execute
+from pyrsia.ledger.execute import BlockIn, Executed, Verify, due, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.mempool import Mempool
 from pyrsia.ledger.state import Reads
 from pyrsia.log.tree import Frontier, leaf_hash
-from pyrsia.units import CACHED_ENTRIES, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES
+from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES
 from pyrsia.wire.blocks import NORMAL, Header, entries_root
 
 ZERO: Final = bytes(32)
@@ -134,7 +134,7 @@ class Chain:
         self.mempool = mempool if mempool is not None else Mempool(genesis, verify)
         self._reads = reads
         self._invalid = invalid
-        self._parse: Callable[[bytes], Entry] = Parses(verify, CACHED_ENTRIES.value)
+        self._parse: Callable[[bytes], Entry] = self.mempool.parse
         self._nodes: dict[bytes, _Node] = {}
         self._links: dict[
             int, tuple[bytes, int]

@@ -113,13 +113,19 @@ class Parses:
             found = entries.parse(raw)
             if not found.signature_holds(self._verify):
                 raise Malformed("not signed by its author")
-            self._known[raw] = found
-            self._bytes += len(raw)
-            while len(self._known) > self._most or self._bytes > MAX_CACHED_BYTES.value:
-                oldest = next(iter(self._known))
-                self._bytes -= len(oldest)
-                del self._known[oldest]
+            self.know(found)
         return found
+
+    def know(self, entry: Entry) -> None:
+        """Remember an entry whose signature the caller has checked."""
+        if entry.raw in self._known:
+            return
+        self._known[entry.raw] = entry
+        self._bytes += len(entry.raw)
+        while len(self._known) > self._most or self._bytes > MAX_CACHED_BYTES.value:
+            oldest = next(iter(self._known))
+            self._bytes -= len(oldest)
+            del self._known[oldest]
 
 
 def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Callable[[bytes], Entry]) -> Executed:

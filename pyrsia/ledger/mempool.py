@@ -13,10 +13,11 @@ from typing import Final
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import entries
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.execute import NotApplied, Refused, Verify, admit
+from pyrsia.ledger.execute import NotApplied, Parses, Refused, Verify, admit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.state import Reads
 from pyrsia.units import (
+    CACHED_ENTRIES,
     MEMPOOL_AUTHOR_BYTES,
     MEMPOOL_AUTHOR_ENTRIES,
     MEMPOOL_BYTES,
@@ -40,6 +41,7 @@ class Mempool:
     def __init__(self, genesis: Genesis, verify: Verify) -> None:
         self._genesis = genesis
         self._verify = verify
+        self.parse = Parses(verify, CACHED_ENTRIES.value)  # shared with the chain: one check an entry
         self._by_id: dict[bytes, _Pending] = {}
         self._by_author: dict[bytes, dict[bytes, _Pending]] = {}
         self._author_bytes: dict[bytes, int] = {}
@@ -73,6 +75,7 @@ class Mempool:
         self._room(entry.author, len(raw))
         if not entry.signature_holds(self._verify):
             raise _no("entry-refused", "the entry is not signed by its author")
+        self.parse.know(entry)
         try:
             admit(entry, reads, self._genesis, now_ms)
         except NotApplied as no:

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN206
 """Where the tree is not built yet, a slow one stands in for it."""
 
 import hashlib
