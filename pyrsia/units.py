@@ -53,6 +53,14 @@ MAX_CACHED_BYTES = Limit(8 << 20, "sixteen full blocks of parsed entries")
 CACHED_ENTRIES = Limit(4_096, "parsed and checked entries of the last four full blocks")
 
 # -- log --
+MAX_TREE_SIZE = Limit((1 << 53) - 1, "what every JSON reader holds exactly; at full rate it lasts 28,000 years")
+MAX_NOTE_BYTES = Limit(65_536, "100 validators with two lines of 180 bytes each are 36 KB")
+MAX_NOTE_LINES = Limit(256, "two lines of each of 100 validators, and some witnesses")
+MAX_PROOFFILE_BYTES = Limit(262_144, "seven reveals of 16 KB, their proofs and the checkpoint take half of it")
+MAX_PROOF_HASHES = Limit(64, "an inclusion proof has one hash per level, and no tree has more levels")
+COSIGN_QUIET_MS = Limit(500, "a log that has not grown this long is at rest; its newest size is worth signing")
+COSIGN_AGAIN_S = Limit(60, "age that the head of a log at rest may have")
+COSIGN_SIZES = Limit(4, "newest tree heads kept per validator; one is signed per second at most, bar the last")
 
 # -- store --
 MAX_BATCH_BYTES = Limit(8 << 20, "a block is at most 512 KB of entries; its leaves, tiles and state fit in a few MB")
@@ -171,3 +179,6 @@ MAX_CONTROL_PATH_BYTES = Limit(
 )
 
 # -- node, cli, demo --
+MAX_PROOF_EXTRA_BYTES = Limit(192 << 10, "what is left of a proof file of 256 KiB after base64")
+MAX_PROOF_LEAVES = Limit(400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice")
+MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")

@@ -1,0 +1,202 @@
+"""C2SP tlog-tiles: how a log lies in files. Paths, widths, entry bundles, nodes out of tiles.
+
+Strict both ways: one path per tile, one encoding per bundle. Which tile is stored where, and answering
+with 404, are the business of store and serve. A partial tile is a prefix of the full one, so whoever
+holds a wide one can serve every narrower width.
+
+Source: C2SP tlog-tiles.md; the numbers are in the log's reference, section a4.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia._native import merkle
+from pyrsia.errors import Malformed
+from pyrsia.log.tree import TILE_WIDTH, Coord, Nodes
+from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_TREE_SIZE, LeafIndex, TreeSize
+
+TILE_HEIGHT: Final = 8  # levels of nodes in one tile
+MAX_TILE_LEVEL: Final = 63 // TILE_HEIGHT  # of the largest size that the format can write
+
+_LENGTH_BYTES: Final = 2
+_PATH: Final = re.compile(
+    r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*)([0-9]{3})(?:\.p/([0-9]{1,3}))?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tile:
+    """`width` hashes (1..256) of tile `index` on tile level `level`."""
+
+    level: int
+    index: int
+    width: int = TILE_WIDTH
+
+    @property
+    def path(self) -> str:
+        """`tile/<L>/<N>[.p/<W>]`."""
+        return f"tile/{self.level}/{_numbered(self.index, self.width)}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bundle:
+    """`width` entries (1..256), of which the first is leaf 256 * `index`."""
+
+    index: int
+    width: int = TILE_WIDTH
+
+    @property
+    def path(self) -> str:
+        """`tile/entries/<N>[.p/<W>]`."""
+        return f"tile/entries/{_numbered(self.index, self.width)}"
+
+
+def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
+    """The path of a tile, full unless `width` says less."""
+    return Tile(level, index, width).path
+
+
+def bundle_path(index: int, width: int = TILE_WIDTH) -> str:
+    """The path of an entry bundle, full unless `width` says less."""
+    return Bundle(index, width).path
+
+
+def parse(path: str) -> Tile | Bundle:
+    """What `path` names; `parse(x.path) == x` and nothing else parses.
+
+    Raises:
+        Malformed: not a path of the format, or not the one way to write it.
+    """
+    found = _PATH.fullmatch(path) if len(path) <= 64 else None
+    if found is None:
+        raise Malformed("not a tile path")
+    kind, groups, last, partial = found.groups()
+    index = int(groups.replace("x", "").replace("/", "") + last)
+    width = TILE_WIDTH if partial is None else int(partial)
+    if index > MAX_TREE_SIZE.value or not 1 <= width <= TILE_WIDTH:
+        raise Malformed("a tile path with a number out of range")
+    named: Tile | Bundle = Bundle(index, width) if kind == "entries" else Tile(int(kind), index, width)
+    # Refuses leading zeros, empty groups in front, and .p/256.
+    if named.path != path or (isinstance(named, Tile) and named.level > MAX_TILE_LEVEL):
+        raise Malformed("not the way to write this tile path")
+    return named
+
+
+def _numbered(index: int, width: int) -> str:
+    """Groups of three digits, all but the last with an x in front; then the width unless full."""
+    groups = [f"{index % 1000:03d}"]
+    while index >= 1000:
+        index //= 1000
+        groups.append(f"x{index % 1000:03d}")
+    return "/".join(reversed(groups)) + ("" if width == TILE_WIDTH else f".p/{width}")
+
+
+# -- widths --
+
+
+def width(level: int, index: int, size: TreeSize) -> int:
+    """How many hashes tile (level, index) holds in a log of `size`: 0 (no such tile) to 256."""
+    return max(0, min(TILE_WIDTH, (size >> TILE_HEIGHT * level) - index * TILE_WIDTH))
+
+
+def bundle_width(index: int, size: TreeSize) -> int:
+    """How many entries bundle `index` holds in a log of `size`: 0 to 256."""
+    return width(0, index, size)
+
+
+def tiles_of(size: TreeSize) -> Iterator[Tile]:
+    """Every tile of a log of `size`, level by level."""
+    level = 0
+    while size >> TILE_HEIGHT * level:
+        for index in range(-(-(size >> TILE_HEIGHT * level) // TILE_WIDTH)):
+            yield Tile(level, index, width(level, index, size))
+        level += 1
+
+
+# -- nodes out of tiles --
+
+
+def tile_of(coord: Coord, size: TreeSize) -> Tile:
+    """The tile, as wide as a log of `size` has it, whose hashes give node `coord`.
+
+    Raises:
+        ValueError: the node is not a whole subtree of a log of `size`.
+    """
+    level, index = coord
+    if (index + 1) << level > size:
+        raise ValueError(f"node {coord} is not in a log of {size}")
+    above, within = divmod(level, TILE_HEIGHT)
+    number = index >> (TILE_HEIGHT - within)
+    return Tile(above, number, width(above, number, size))
+
+
+def plan_tiles(coords: Sequence[Coord], size: TreeSize) -> list[Tile]:
+    """The tiles to fetch for `coords`, each once."""
+    return sorted({tile_of(coord, size) for coord in coords})
+
+
+def nodes_in(coords: Sequence[Coord], size: TreeSize, fetched: Mapping[Tile, bytes]) -> list[bytes]:
+    """The hashes of `coords`, from the tiles that `plan_tiles` named.
+
+    Raises:
+        Malformed: a tile is missing or has not the length that its width says.
+    """
+    found: list[bytes] = []
+    for coord in coords:
+        tile = tile_of(coord, size)
+        rows = fetched.get(tile, b"")
+        if len(rows) != tile.width * HASH_BYTES:
+            raise Malformed(f"{tile.path} is not {tile.width} hashes")
+        level, index = coord
+        within = level % TILE_HEIGHT
+        at = (index << within) % TILE_WIDTH
+        found.append(merkle.tile_root(rows[at * HASH_BYTES : (at + (1 << within)) * HASH_BYTES]))
+    return found
+
+
+def reader(size: TreeSize, fetched: Mapping[Tile, bytes]) -> Nodes:
+    """`nodes` for `tree.inclusion_proof` and `tree.consistency_proof`, out of tiles at hand."""
+    return lambda coords: nodes_in(coords, size, fetched)
+
+
+# -- entry bundles --
+
+
+def bundle_encode(entries: Sequence[bytes]) -> bytes:
+    """Each entry behind its length as u16 BE.
+
+    Raises:
+        ValueError: no entry, more than 256, or one beyond `MAX_ENTRY_BYTES`.
+    """
+    if not 1 <= len(entries) <= TILE_WIDTH:
+        raise ValueError(f"a bundle holds 1 to {TILE_WIDTH} entries, not {len(entries)}")
+    if any(len(entry) > MAX_ENTRY_BYTES.value for entry in entries):
+        raise ValueError("an entry is too long for a bundle")
+    return b"".join(len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries)
+
+
+def bundle_decode(data: bytes, count: int) -> tuple[bytes, ...]:
+    """Exactly `count` entries, no byte left over.
+
+    Raises:
+        Malformed: the bytes end early, go on, or hold an entry beyond `MAX_ENTRY_BYTES`.
+    """
+    entries: list[bytes] = []
+    at = 0
+    for _ in range(count):
+        start = at + _LENGTH_BYTES
+        length = int.from_bytes(data[at:start], "big")
+        at = start + length
+        if length > MAX_ENTRY_BYTES.value or at > len(data):
+            raise Malformed("an entry bundle ends early or holds an entry too long")
+        entries.append(data[start:at])
+    if at != len(data):
+        raise Malformed(f"an entry bundle goes on after {count} entries")
+    return tuple(entries)
+
+
+def place(index: LeafIndex) -> tuple[int, int]:
+    """(bundle index, position in it) of a leaf."""
+    return divmod(index, TILE_WIDTH)
