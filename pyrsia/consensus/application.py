@@ -51,10 +51,44 @@ class Draft:
     beacon: bytes
 
 
+class Executed(Protocol):
+    """What `BlockRef` says, in whatever class the application keeps it."""
+
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def view(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def tree_size(self) -> int: ...
+    @property
+    def tree_root(self) -> bytes: ...
+    @property
+    def beacon(self) -> bytes: ...
+
+
+class Drafted(Protocol):
+    """What `Draft` says, in whatever class the application keeps it."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def entries(self) -> tuple[bytes, ...]: ...
+    @property
+    def tree_size(self) -> int: ...
+    @property
+    def tree_root(self) -> bytes: ...
+    @property
+    def beacon(self) -> bytes: ...
+
+
 class Application(Protocol):
     """MUST remember the outcome of each checked block under its hash until another block of its height is final."""
 
-    def head(self) -> BlockRef:
+    def head(self) -> Executed:
         """The last final block."""
         ...
 
@@ -62,7 +96,7 @@ class Application(Protocol):
         """Whether a block on `parent` would change the log: pending entries, a draw or a deadline that is due."""
         ...
 
-    def build(self, parent: bytes, slot: Slot) -> Draft:
+    def build(self, parent: bytes, slot: Slot) -> Drafted:
         """Fill and execute a block on `parent`, leaving out entries that no longer apply."""
         ...
 

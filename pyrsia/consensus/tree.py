@@ -37,7 +37,8 @@ class BlockTree:
     def __init__(self, app: Application, committee: Committee) -> None:
         self._app = app
         self._committee = committee
-        self.final: BlockRef = app.head()
+        at = app.head()
+        self.final = BlockRef(at.hash, at.height, at.view, at.time_ms, at.tree_size, at.tree_root, at.beacon)
         self.blocks: dict[bytes, Block] = {}
         self.checked: set[bytes] = set()
         self.bad: dict[bytes, str] = {}  # refused for ever, and why
