@@ -254,6 +254,9 @@ class World:
         self.now = end
         return False
 
+    def reveal(self, member: int, view: int) -> bytes:
+        return reveal_of(member, view)
+
     def clock(self, node: Node) -> Now:
         return Now(self.now, WALL_MS + node.skew_ms + int(self.now * 1000))
 
@@ -267,7 +270,7 @@ class World:
             node.app,
             sign=lambda text: fake_sign(key, text),
             verify=fake_verify,
-            reveal=lambda view: reveal_of(node.number, view),
+            reveal=lambda view: self.reveal(node.number, view),
             timing=TIMING if node.villain is None else HASTY,
             recovered=Recovered(tuple(node.wal), node.proof),  # type: ignore[arg-type]
         )
