@@ -149,7 +149,7 @@ class Chain:
         """Block 0 = [genesis, seal]; its hash is the chain id."""
         block = BlockIn(0, 0, 0, self.genesis.created_ms, 0, ZERO, (), 0, ZERO)
         executed = execute(block, lambda _: None, self.genesis, self._parse)
-        node = self._grown(self.genesis.chain_id, block, b"", Frontier.empty(), executed)
+        node = self._grown(self.genesis.chain_id, block, b"", Frontier(), executed)
         return _commit(node, 0)
 
     # -- agreement's questions --
