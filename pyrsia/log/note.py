@@ -32,7 +32,7 @@ MAX_TIME_S: Final = (1 << 63) - 1
 _DASH: Final = "\u2014 ".encode()
 # Unicode's white space, spelt out: no table of the interpreter decides what is a name.
 _NOT_IN_A_NAME: Final = re.compile(
-    "[\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]", re.ASCII
+    "[\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]"
 )
 _CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 _MAX_NAME_BYTES: Final = 255  # what a cosignature format with a one-byte length can carry
