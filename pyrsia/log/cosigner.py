@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from pyrsia.errors import Malformed, ProofInvalid
+from pyrsia.errors import Malformed
 from pyrsia.log import note as notes
 from pyrsia.log.checkpoint import (
     Checkpoint,
@@ -216,8 +216,6 @@ class Cosigner:
         """
         note = SignedNote.parse(data)
         trusted = quorum(note, validator_keys(self.origin, self.validators), self.q, self.verify)
-        if trusted.checkpoint.origin != self.origin:
-            raise ProofInvalid("a checkpoint of another log")
         return self._improve(NewBest(data, trusted))
 
     def _verified(

@@ -124,7 +124,9 @@ def test_a_clock_far_ahead_does_not_stop_signing_by_block_time() -> None:
 def test_after_a_restart_nothing_smaller_and_no_other_root_is_signed() -> None:
     last = Signed(TreeSize(10), root(10), T)
 
-    assert sent(final(cosigner(0, last), 0.0, 9, T + 1)) == []
+    # Catching up after a restart is no fault, so nobody is told.
+    behind = final(cosigner(0, last), 0.0, 9, T + 1)
+    assert [type(effect) for effect in behind] == [WakeAt]
     effects = final(cosigner(0, last), 0.0, 10, T + 1, fork=b"other")
     assert sent(effects) == []
     assert [one.member for one in conflicts(effects)] == [0]
@@ -220,6 +222,9 @@ def test_a_replay_changes_nothing() -> None:
     for member in range(3):
         assert tell(who, member, word(member, 5, T)) == []
     assert who.best() == before
+    (best,) = tell(who, 3, word(3, 5, T + 60))
+    assert isinstance(best, NewBest)
+    assert (best.trusted.time_s, len(best.trusted.cosigners)) == (T + 60, 4)
 
 
 def test_a_note_from_elsewhere_is_believed_only_with_its_quorum() -> None:
