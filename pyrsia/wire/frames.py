@@ -1,0 +1,220 @@
+"""Frames on a control link: header, greeting, parts. Pure; sockets and signatures are the caller's.
+
+A frame is `seq u64 | type u8 | proto u8 | request u64 | deadline_ms u32 | body`, big-endian. `seq` grows
+by one with each frame of a connection, so a repeated frame shows. SEND and REQUEST start their body with
+a u16 number (message kind or method). A message that does not fit one frame is cut into PART frames of
+at most 64 KiB, in order, one message at a time, so that small frames go between them.
+
+A greeting (HELLO, WELCOME) is a node record signed by the node key over a domain string. It names the
+node it is meant for and carries a nonce; a WELCOME repeats the HELLO's nonce. That the transport key is
+the node key's image is for the caller to check.
+
+Source: peer-to-peer.md B.1, B.2; design page, section 6.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from pyrsia.errors import Malformed
+from pyrsia.units import MAX_LINK_MESSAGE_BYTES, MAX_PART_BYTES, NodeId
+
+PROTO: Final = 1
+NONCE_BYTES: Final = 16
+_HEADER: Final = struct.Struct(">BBQI")
+_SEQ: Final = struct.Struct(">Q")
+_PART: Final = struct.Struct(">HH")
+_NUMBER: Final = struct.Struct(">H")
+_GREETING: Final = struct.Struct(">32s32s32s16sQ")
+_SIGNATURE_BYTES: Final = 64
+_DOMAIN: Final = b"pyrsia/greeting/v1\0"
+_ADDRESS: Final = re.compile(
+    r"tcp://[0-9A-Za-z.\-]{1,200}:[0-9]{1,5}|tcp://\[[0-9A-Fa-f:.]{2,45}\]:[0-9]{1,5}|"
+)
+
+SEQ_BYTES: Final = _SEQ.size
+HEADER_BYTES: Final = _HEADER.size
+# The largest honest frame: a full part with its heads. Sockets refuse anything above it.
+FRAME_BYTES: Final = SEQ_BYTES + HEADER_BYTES + _PART.size + MAX_PART_BYTES.value
+_MESSAGE_BYTES: Final = HEADER_BYTES + _NUMBER.size + MAX_LINK_MESSAGE_BYTES.value
+_PARTS: Final = -(-_MESSAGE_BYTES // MAX_PART_BYTES.value)
+
+
+class Type(IntEnum):
+    HELLO = 1
+    WELCOME = 2
+    SEND = 3
+    REQUEST = 4
+    REPLY = 5
+    BUSY = 6  # deadline_ms says when to try again
+    ERROR = 7  # body: a refusal as JSON
+    PING = 8
+    PONG = 9
+    PART = 10
+    BYE = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame without its sequence number. `number` is the kind or method of SEND and REQUEST."""
+
+    type: Type
+    request: int = 0
+    deadline_ms: int = 0
+    number: int = 0
+    body: bytes = b""
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes after `seq`.
+
+    Raises:
+        ValueError: the body is over the limit of a message; the caller has a bug.
+    """
+    if len(frame.body) > MAX_LINK_MESSAGE_BYTES.value:
+        raise ValueError(f"a message of {len(frame.body)} bytes is over {MAX_LINK_MESSAGE_BYTES.value}")
+    head = _HEADER.pack(frame.type, PROTO, frame.request, frame.deadline_ms)
+    if frame.type in (Type.SEND, Type.REQUEST):
+        head += _NUMBER.pack(frame.number)
+    return head + frame.body
+
+
+def decode(data: bytes) -> Frame:
+    """Read `encode`'s bytes. Lets only `Malformed` escape."""
+    if len(data) < HEADER_BYTES:
+        raise Malformed("frame: shorter than its header")
+    kind, proto, request, deadline_ms = _HEADER.unpack_from(data)
+    if proto != PROTO:
+        raise Malformed(f"frame: protocol {proto} is not {PROTO}")
+    try:
+        type_ = Type(kind)
+    except ValueError:
+        raise Malformed(f"frame: no type {kind}") from None
+    if type_ not in (Type.SEND, Type.REQUEST):
+        return Frame(type_, request, deadline_ms, 0, data[HEADER_BYTES:])
+    start = HEADER_BYTES + _NUMBER.size
+    if len(data) < start:
+        raise Malformed("frame: no message number")
+    return Frame(type_, request, deadline_ms, _NUMBER.unpack_from(data, HEADER_BYTES)[0], data[start:])
+
+
+def with_seq(seq: int, data: bytes) -> bytes:
+    return _SEQ.pack(seq) + data
+
+
+def split_seq(data: bytes) -> tuple[int, bytes]:
+    if len(data) < SEQ_BYTES:
+        raise Malformed("frame: shorter than its number")
+    return _SEQ.unpack_from(data)[0], data[SEQ_BYTES:]
+
+
+def part_count(size: int) -> int:
+    """How many PART frames an encoded message of `size` bytes takes."""
+    return -(-size // MAX_PART_BYTES.value)
+
+
+def part(message: bytes, ident: int, index: int) -> bytes:
+    """Part `index` of the encoded `message`, itself encoded as a frame."""
+    step = MAX_PART_BYTES.value
+    piece = message[index * step : (index + 1) * step]
+    return encode(Frame(Type.PART, ident, 0, 0, _PART.pack(index, part_count(len(message))) + piece))
+
+
+class Assembler:
+    """Puts parts together again: one message at a time, in order, at most one message of memory."""
+
+    __slots__ = ("_ident", "_of", "_pieces")
+
+    def __init__(self) -> None:
+        self._ident = 0
+        self._of = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, frame: Frame) -> Frame | None:
+        """Take a PART; the whole message when it was the last. A part out of order is `Malformed`."""
+        if len(frame.body) < _PART.size:
+            raise Malformed("part: shorter than its header")
+        index, of = _PART.unpack_from(frame.body)
+        piece = frame.body[_PART.size :]
+        if not 2 <= of <= _PARTS:
+            raise Malformed(f"part: a message of {of} parts")
+        if index == 0:  # a sender that changed links starts over
+            self._ident, self._of, self._pieces = frame.request, of, []
+        if (frame.request, of) != (self._ident, self._of) or index != len(self._pieces):
+            raise Malformed(f"part: {index} of {of} does not follow")
+        last = index == of - 1
+        if (
+            len(piece) > MAX_PART_BYTES.value
+            or (not last and len(piece) != MAX_PART_BYTES.value)
+            or not piece
+        ):
+            raise Malformed(f"part: {len(piece)} bytes")
+        self._pieces.append(piece)
+        if not last:
+            return None
+        message = decode(b"".join(self._pieces))
+        self._pieces, self._of = [], 0
+        if message.type is Type.PART:
+            raise Malformed("part: parts within parts")
+        if len(message.body) > MAX_LINK_MESSAGE_BYTES.value:
+            raise Malformed("part: the message is too large")
+        return message
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a node says of itself first. Addresses are `tcp://host:port`, or empty when it has none."""
+
+    node: NodeId
+    chain_id: bytes
+    to: NodeId
+    nonce: bytes
+    issued_ms: int
+    name: str
+    control: str
+    data: str
+
+
+def greeting_to_sign(greeting: Greeting, *, welcome: bool) -> bytes:
+    """The bytes that the node key signs; a HELLO can never pass for a WELCOME."""
+    return _DOMAIN + (b"W" if welcome else b"H") + _greeting_fields(greeting)
+
+
+def encode_greeting(greeting: Greeting, signature: bytes) -> bytes:
+    if len(signature) != _SIGNATURE_BYTES:
+        raise ValueError("a signature is 64 bytes")
+    return _greeting_fields(greeting) + signature
+
+
+def decode_greeting(data: bytes) -> tuple[Greeting, bytes]:
+    """The greeting and its signature, not yet verified. Lets only `Malformed` escape."""
+    if not _GREETING.size + 3 + _SIGNATURE_BYTES <= len(data) <= _GREETING.size + 3 * 256 + _SIGNATURE_BYTES:
+        raise Malformed("greeting: wrong length")
+    node, chain_id, to, nonce, issued_ms = _GREETING.unpack_from(data)
+    texts, at = [], _GREETING.size
+    for _ in range(3):
+        end = at + 1 + data[at] if at < len(data) else len(data) + 1
+        if end > len(data) - _SIGNATURE_BYTES:
+            raise Malformed("greeting: a text runs past the end")
+        try:
+            texts.append(data[at + 1 : end].decode("utf-8"))
+        except UnicodeDecodeError:
+            raise Malformed("greeting: a text is not UTF-8") from None
+        at = end
+    if at != len(data) - _SIGNATURE_BYTES:
+        raise Malformed("greeting: bytes left over")
+    name, control, data_address = texts
+    if len(name) > 64 or not name.isprintable():
+        raise Malformed("greeting: the name is no name")
+    if not _ADDRESS.fullmatch(control) or not _ADDRESS.fullmatch(data_address):
+        raise Malformed("greeting: an address is no tcp://host:port")
+    greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, name, control, data_address)
+    return greeting, data[at:]
+
+
+def _greeting_fields(greeting: Greeting) -> bytes:
+    fixed = _GREETING.pack(greeting.node, greeting.chain_id, greeting.to, greeting.nonce, greeting.issued_ms)
+    texts = (text.encode("utf-8") for text in (greeting.name, greeting.control, greeting.data))
+    return fixed + b"".join(bytes([len(text)]) + text for text in texts)

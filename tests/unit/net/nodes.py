@@ -1,0 +1,54 @@
+"""Nodes, strangers and waiting, shared by the tests of links and chunks."""
+
+import trio
+
+from pyrsia import keys
+from pyrsia.net.links import Links
+from pyrsia.units import NodeId
+
+CHAIN = b"c" * 32
+
+
+async def until(condition, bound_s=15):
+    """Wait for a condition on the loop's own time, with a bound."""
+    with trio.fail_after(bound_s):
+        while not condition():
+            await trio.sleep(0.002)
+
+
+def pairs_by_id(count):
+    """Key pairs in the order of their node ids, always the same."""
+    return sorted((keys.KeyPair(bytes([i + 1]) * 32) for i in range(count)), key=lambda pair: pair.public)
+
+
+class Node:
+    """Links with a memory of what they received."""
+
+    def __init__(self, pair, *, chain=CHAIN, allow=lambda node: True, methods=None, address=None, data=""):
+        self.id = NodeId(pair.public)
+        self.got = []
+        self.events = []
+        self.links = Links(
+            pair,
+            chain,
+            control_addr=address or "tcp://127.0.0.1:*",
+            data_addr=data,
+            allow=allow,
+            on_message=lambda node, kind, payload: self.got.append((node, kind, payload)),
+            methods=methods or {},
+            name="n" + pair.public.hex()[:4],
+            on_link=lambda node, up: self.events.append((node, up)),
+        )
+
+    @property
+    def at(self):
+        return self.id, self.links.control_endpoint
+
+
+async def join(nursery, *nodes):
+    """Start all; each dials those before it; return when all are linked."""
+    for node in nodes:
+        await nursery.start(node.links.run)
+    for i, node in enumerate(nodes):
+        node.links.dial([other.at for other in nodes[:i]])
+    await until(lambda: all(a is b or a.links.connected(b.id) for a in nodes for b in nodes))
