@@ -70,7 +70,9 @@ class Pins:
     def of_user(cls) -> "Pins":
         """`PYRSIA_TRUST` when set, else the user's configuration folder."""
         named = os.environ.get("PYRSIA_TRUST")
-        return cls(Path(named) if named else Path(platformdirs.user_config_dir("pyrsia", appauthor=False)) / "trust")
+        return cls(
+            Path(named) if named else Path(platformdirs.user_config_dir("pyrsia", appauthor=False)) / "trust"
+        )
 
     def all(self) -> list[Pin]:
         """Every pin whose file still is what its name says."""

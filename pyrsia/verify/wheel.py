@@ -25,7 +25,11 @@ def name_and_version(path: Path) -> tuple[str, str]:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS.value:
                 raise Malformed(f"the wheel has {len(members)} members")
-            found = [m for m in members if m.filename.endswith(".dist-info/METADATA") and m.filename.count("/") == 1]
+            found = [
+                m
+                for m in members
+                if m.filename.endswith(".dist-info/METADATA") and m.filename.count("/") == 1
+            ]
             if len(found) != 1:
                 raise Malformed(f"the wheel has {len(found)} METADATA files")
             with archive.open(found[0]) as member:

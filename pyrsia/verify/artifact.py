@@ -1,0 +1,258 @@
+"""Judging a file: what the log proves about its digest, its name, its builders and its source.
+
+Everything the record claims is computed again from the leaves that led to it: who was drawn, that each
+reveal opens its commitment, that each builder signed its provenance, and the verdict itself. What is left
+out because the log does not prove it yet: whether the artifact was withdrawn or disputed since.
+
+Source: DESIGN 4 (what `pyrsia verify` checks) and 8 (verdict).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pyrsia.builds import attest
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import entries, verdict
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.units import MAX_PROOF_AGE_S
+from pyrsia.verify import evidence, wheel
+from pyrsia.verify.evidence import Evidence, Proven, invalid
+from pyrsia.verify.finding import Finding
+from pyrsia.verify.pins import Pin
+from pyrsia.wire import purl as purls
+from pyrsia.wire.text import b32
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+_SEPARATORS: Final = re.compile(r"[-_.]+")  # PEP 503
+
+
+def judge(
+    file: Path, proof: bytes, pins: Sequence[Pin], *, now_ms: int, expected: str | None, verify: Verify
+) -> Finding:
+    """What is proven about `file`.
+
+    Args:
+        proof: the proof file's bytes.
+        now_ms: POSIX milliseconds, for the proof's age alone.
+        expected: the purl that the file must be, or None.
+
+    Raises:
+        Refusal: `proof-invalid` (1), `not-pinned` or `too-old` (3).
+    """
+    found = evidence.read(proof, pins, verify)
+    try:
+        finding = _judge(file, found, expected, verify)
+    except Malformed as error:
+        raise invalid(str(error)) from None
+    age_s = now_ms // 1000 - finding.checkpoint_s
+    if age_s > MAX_PROOF_AGE_S.value:
+        raise Refusal(
+            "too-old",
+            what=f"the proof's checkpoint is {age_s // 86_400} days old",
+            who="the proof file",
+            do="fetch a newer one from a node: <file url>.tlog-proof",
+        )
+    return finding
+
+
+def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) -> Finding:
+    genesis = found.pin.genesis
+    artifact = _only(found.of("artifact.add"), "artifact.add")
+    if artifact.index != found.index:
+        raise Malformed("the proof is about another leaf than its artifact")
+    body = artifact.entry.body
+    digest = _digest(file)
+    if digest != body["sha256"]:
+        raise Malformed(f"the file's SHA-256 is {digest}, the log names {body['sha256']}")
+    _check_name(file, body, expected)
+    request = _request(found, body, genesis, verify)
+    draw, reveals = _reveals(found, body, request, genesis, verify)
+    _check_verdict(found, body, request, draw, reveals, genesis)
+    check_attestations(reveals, body["agreeing"], genesis, verify)
+    return _finding(file, digest, found, body, draw, reveals)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _only(leaves: Sequence[Proven], kind: str) -> Proven:
+    if len(leaves) != 1:
+        raise Malformed(f"the proof carries {len(leaves)} leaves of type {kind}, one is needed")
+    return leaves[0]
+
+
+# -- the name -----------------------------------------------------------------------------------
+
+
+def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> None:
+    """The purl, the file's own name and the name inside it are one."""
+    package = purls.parse(body["purl"])
+    if expected is not None and expected != body["purl"]:
+        raise Malformed(f"the file is {body['purl']}, not {expected}")
+    if file.name != body["file"]:
+        raise Malformed(
+            f"the file is called {file.name}; the log published {body['file']} for {body['purl']}"
+        )
+    name, version = wheel.name_and_version(file)
+    stem = body["file"].split("-")
+    for told, where in ((name, "METADATA"), (stem[0], "the file's name")):
+        if _SEPARATORS.sub("-", told).lower() != package.name:
+            raise Malformed(f"{where} says {told}, the log says {package.name}")
+    if len(stem) < 2 or not version or stem[1].replace("_", "-") != version.replace("_", "-"):
+        raise Malformed(f"METADATA says version {version}, the file's name says {stem[1:2]}")
+    if version != package.version:
+        raise Malformed(f"METADATA says version {version}, the log says {package.version}")
+
+
+# -- the chain from request to verdict ------------------------------------------------------------
+
+
+def _authored(leaf: Proven, genesis: Genesis, verify: Verify) -> str:
+    """Node id text of the member that signed the leaf."""
+    entry = leaf.entry
+    if entry.author is None or entry.net != genesis.net or not entry.signature_holds(verify):
+        raise Malformed(f"a {entry.kind} without its author's signature")
+    if genesis.member(entry.author) is None:
+        raise Malformed(f"a {entry.kind} of somebody who is no member")
+    return b32(entry.author)
+
+
+def _request(found: Evidence, body: Mapping[str, Any], genesis: Genesis, verify: Verify) -> Proven:
+    request = _only(found.of("build.request"), "build.request")
+    _authored(request, genesis, verify)
+    if request.entry.id.hex() != body["request"]:
+        raise Malformed("the artifact came from another request")
+    asked = request.entry.body
+    if asked["purl"] != body["purl"] or asked["source"]["sha256"] != body["source_sha256"]:
+        raise Malformed("the request asked for another package or another source")
+    return request
+
+
+def _reveals(
+    found: Evidence, body: Mapping[str, Any], request: Proven, genesis: Genesis, verify: Verify
+) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:
+    """The last draw's body, and builder -> reveal body, each opened against its commitment."""
+    draws = [leaf for leaf in found.of("build.draw") if leaf.entry.body["request"] == body["request"]]
+    if not draws:
+        raise Malformed("the proof carries no draw of builders")
+    draw = draws[-1].entry.body
+    commits = _by_builder(found.of("build.commit"), body, draw, genesis, verify)
+    opened: dict[str, Mapping[str, Any]] = {}
+    for builder, leaf in _by_builder(found.of("build.reveal"), body, draw, genesis, verify).items():
+        revealed = leaf.entry.body
+        node = leaf.entry.author
+        commit = commits.get(builder)
+        if commit is None or node is None or commit.index > leaf.index:
+            raise Malformed(f"builder {builder[:8]} revealed without a commitment")
+        if entries.commitment(request.entry.id, node, revealed).hex() != commit.entry.body["commitment"]:
+            raise Malformed(f"builder {builder[:8]}'s reveal does not open its commitment")
+        opened[builder] = revealed
+    return draw, opened
+
+
+def _by_builder(
+    leaves: Sequence[Proven],
+    body: Mapping[str, Any],
+    draw: Mapping[str, Any],
+    genesis: Genesis,
+    verify: Verify,
+) -> dict[str, Proven]:
+    found: dict[str, Proven] = {}
+    for leaf in leaves:
+        builder = _authored(leaf, genesis, verify)
+        if (
+            leaf.entry.body["request"] != body["request"]
+            or builder not in draw["builders"]
+            or builder in found
+        ):
+            raise Malformed(f"a {leaf.entry.kind} that does not belong to this draw")
+        found[builder] = leaf
+    return found
+
+
+def _check_verdict(
+    found: Evidence,
+    body: Mapping[str, Any],
+    request: Proven,
+    draw: Mapping[str, Any],
+    reveals: Mapping[str, Mapping[str, Any]],
+    genesis: Genesis,
+) -> None:
+    """Decide again, with the ledger's own pure rule, and compare with what the log says."""
+    asked = request.entry.body
+    rules = verdict.Rules(
+        agreeing=genesis.agreeing,
+        lock_sha256=asked["lock"]["sha256"],
+        environment=asked["recipe"]["environment"],
+        min_isolation=genesis.min_isolation,
+        operator_of={member.text: member.operator for member in genesis.members},
+    )
+    outcome = verdict.decide(draw["builders"], reveals, rules)
+    said = _only(found.of("build.verdict"), "build.verdict").entry.body
+    if said["request"] != body["request"] or said["verdict"] != outcome.verdict:
+        raise Malformed("the verdict in the log is not what the reveals give")
+    if outcome.served is None or any(body.get(name) != value for name, value in outcome.served.items()):
+        raise Malformed("the published record is not what the reveals give")
+    if tuple(body["agreeing"]) != outcome.agreeing:
+        raise Malformed("the agreeing builders in the record are not those of the reveals")
+    if [(one["builder"], one["why"]) for one in body["dissenting"]] != list(outcome.dissenting):
+        raise Malformed("the dissenting builders in the record are not those of the reveals")
+
+
+def check_attestations(
+    reveals: Mapping[str, Mapping[str, Any]], agreeing: Sequence[str], genesis: Genesis, verify: Verify
+) -> None:
+    """Each agreeing builder signed, with its build key, provenance for exactly what it revealed.
+
+    Raises:
+        Malformed: one did not.
+    """
+    members = {member.text: member for member in genesis.members}
+    for builder in agreeing:
+        revealed = reveals[builder]
+        statement = attest.open_envelope(revealed["attestation"], members[builder].build, verify)
+        subjects = {(one["name"], one["digest"]["sha256"]) for one in statement["subject"]}
+        for output in revealed["outputs"]:
+            if (output["name"], output["raw"]["sha256"]) not in subjects:
+                raise Malformed(f"builder {builder[:8]}'s provenance is about another file")
+
+
+def _finding(
+    file: Path,
+    digest: str,
+    found: Evidence,
+    body: Mapping[str, Any],
+    draw: Mapping[str, Any],
+    reveals: Mapping[str, Mapping[str, Any]],
+) -> Finding:
+    genesis = found.pin.genesis
+    names = {member.text: f"{member.name} ({member.operator})" for member in genesis.members}
+    isolation = min(
+        (reveals[one]["isolation"] for one in body["agreeing"]), key=("confined", "namespace").index
+    )
+    return Finding(
+        purl=body["purl"],
+        file=file.name,
+        sha256=digest,
+        verdict=body["verdict"],
+        builders=tuple(names[one] for one in body["agreeing"]),
+        dissenting=tuple((names[one["builder"]], one["why"]) for one in body["dissenting"]),
+        drawn=len(draw["builders"]),
+        network=genesis.name,
+        demo=genesis.demo,
+        index=found.index,
+        size=found.head.checkpoint.size,
+        root=found.head.checkpoint.root.hex(),
+        quorum=(len(found.head.cosigners), genesis.n),
+        checkpoint_s=found.head.time_s,
+        source_sha256=body["source_sha256"],
+        source=body["source"],
+        upstream=body["upstream"],
+        containment=body["containment"],
+        isolation=isolation,
+    )

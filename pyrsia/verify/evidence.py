@@ -1,0 +1,171 @@
+"""Reading a proof file: every leaf it carries stands in the log that a quorum of the pinned network cosigned.
+
+The file is a C2SP tlog-proof of the `artifact.add` leaf. Its `extra` line carries, as canonical JSON, the
+leaves that led to it, each with its own way to the same root:
+
+    {"leaves": [{"index": 7, "leaf": "<the leaf's canonical JSON>", "proof": ["<hex>", ...]}, ...], "v": 1}
+
+Nothing in `extra` is believed before its inclusion is proven. What the leaves mean is `artifact.py`'s.
+
+Source: DESIGN 4 (the proof file); C2SP tlog-proof.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyrsia.errors import Malformed, ProofInvalid, Refusal
+from pyrsia.ledger import entries
+from pyrsia.ledger.entries import Entry
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.log import checkpoint, tree
+from pyrsia.log.checkpoint import Trusted
+from pyrsia.log.note import SignedNote, VerifierKey
+from pyrsia.log.prooffile import TlogProof
+from pyrsia.units import MAX_PROOF_EXTRA_BYTES, MAX_PROOF_LEAVES
+from pyrsia.verify.pins import Pin
+from pyrsia.wire import canonical
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A leaf that is in the log."""
+
+    index: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a proof file proves. `leaves` are in log order, the artifact's own leaf among them."""
+
+    pin: Pin
+    head: Trusted
+    index: int
+    leaves: tuple[Proven, ...]
+
+    def of(self, kind: str) -> list[Proven]:
+        return [leaf for leaf in self.leaves if leaf.entry.kind == kind]
+
+
+def pack(leaves: Sequence[tuple[int, bytes, Sequence[bytes]]]) -> bytes:
+    """The `extra` bytes for leaves of (index, leaf, hashes)."""
+    rows: list[canonical.Json] = [
+        {"index": index, "leaf": leaf.decode(), "proof": [one.hex() for one in hashes]}
+        for index, leaf, hashes in leaves
+    ]
+    return canonical.encode({"leaves": rows, "v": 1})
+
+
+def validator_keys(genesis: Genesis) -> tuple[VerifierKey, ...]:
+    """The keys that may sign checkpoints of a network: each validator's as the log, and as a cosigner."""
+    return checkpoint.validator_keys(genesis.origin, [(one.log, one.cosign) for one in genesis.validators])
+
+
+def read(proof: bytes, pins: Sequence[Pin], verify: Verify) -> Evidence:
+    """Check a proof file against the pinned networks.
+
+    Raises:
+        Refusal: `not-pinned` when no pin has its log's name; `proof-invalid` for everything that does not hold.
+    """
+    try:
+        parsed = TlogProof.parse(proof)
+        note = SignedNote.parse(parsed.note)
+        pin = _pin(note, pins)
+        head = checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
+        leaves = _leaves(parsed, head)
+    except Malformed as error:
+        raise invalid(str(error)) from None
+    return Evidence(pin, head, parsed.index, leaves)
+
+
+def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str, Any]:
+    """Check what `pyrsia log prove` wrote: one leaf and its tlog-proof.
+
+    Raises:
+        Refusal: `bad-request`, `not-pinned` or `proof-invalid`.
+    """
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("entry"), str) or not fields.get("proof"):
+        raise Refusal(
+            "bad-request",
+            what="this is no proof of a leaf, or none that a cosigned checkpoint covers yet",
+            who="the file",
+            do="write it again with `pyrsia log prove INDEX --out FILE`",
+        )
+    try:
+        parsed = TlogProof.parse(str(fields["proof"]).encode())
+        note = SignedNote.parse(parsed.note)
+        pin = _pin(note, pins)
+        head = checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
+        if fields.get("index") != parsed.index:
+            raise ProofInvalid("the proof is of another leaf")
+        leaf = tree.leaf_hash(fields["entry"].encode())
+        _included(leaf, parsed.index, head, parsed.hashes)
+    except (Malformed, UnicodeEncodeError) as error:
+        raise invalid(str(error)) from None
+    size, root = head.checkpoint.size, head.checkpoint.root
+    return {"ok": True, "index": parsed.index, "size": size, "root": root.hex(), "network": pin.name}
+
+
+def invalid(why: str) -> Refusal:
+    return Refusal(
+        "proof-invalid",
+        what=why,
+        who="the file, its proof, or whoever handed them out",
+        do="do not use the file; fetch both again, from another node",
+    )
+
+
+def _pin(note: SignedNote, pins: Sequence[Pin]) -> Pin:
+    origin = checkpoint.Checkpoint.parse(note.text).origin
+    for pin in pins:
+        if pin.genesis.origin == origin:
+            return pin
+    raise Refusal(
+        "not-pinned",
+        what=f"not pinned: no pinned network keeps the log {origin}",
+        who="this machine's trust",
+        do="pin the network: pyrsia trust add URL --digest sha256:... , or name its trust file with --trust",
+    )
+
+
+def _included(leaf: bytes, index: int, head: Trusted, hashes: Sequence[bytes]) -> None:
+    tree.verify_inclusion(leaf, index, head.checkpoint.size, hashes, head.checkpoint.root)
+
+
+def _leaves(parsed: TlogProof, head: Trusted) -> tuple[Proven, ...]:
+    if parsed.extra is None:
+        raise ProofInvalid("the proof carries no leaves")
+    document = canonical.decode(parsed.extra, MAX_PROOF_EXTRA_BYTES.value)
+    if not isinstance(document, dict) or set(document) != {"leaves", "v"} or document["v"] != 1:
+        raise Malformed("the proof's leaves are in an unknown form")
+    rows = document["leaves"]
+    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_PROOF_LEAVES.value:
+        raise Malformed("the proof carries no leaves, or too many")
+    proven = tuple(_proven(row, head) for row in rows)
+    if [leaf.index for leaf in proven] != sorted({leaf.index for leaf in proven}):
+        raise Malformed("the proof's leaves are not in log order")
+    own = [leaf for leaf in proven if leaf.index == parsed.index]
+    if not own:
+        raise ProofInvalid("the proof does not carry the leaf that it is about")
+    _included(tree.leaf_hash(own[0].entry.raw), parsed.index, head, parsed.hashes)
+    return proven
+
+
+def _proven(row: object, head: Trusted) -> Proven:
+    if not isinstance(row, dict) or set(row) != {"index", "leaf", "proof"}:
+        raise Malformed("a leaf of the proof has index, leaf and proof")
+    index, leaf, hashes = row["index"], row["leaf"], row["proof"]
+    if type(index) is not int or not isinstance(leaf, str) or not isinstance(hashes, list):
+        raise Malformed("a leaf of the proof has index, leaf and proof")
+    try:
+        siblings = [bytes.fromhex(one) for one in hashes if isinstance(one, str)]
+        raw = leaf.encode()
+    except ValueError:
+        raise Malformed("a hash of the proof is not hexadecimal") from None
+    if [one.hex() for one in siblings] != hashes:
+        raise Malformed("a hash of the proof is not plain hexadecimal")
+    _included(tree.leaf_hash(raw), index, head, siblings)
+    return Proven(index, entries.parse(raw))

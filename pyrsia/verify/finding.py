@@ -1,0 +1,76 @@
+"""What a verifier found, for people and for scripts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An accepted file.
+
+    Attributes:
+        builders: names of the agreeing builders, with operator, as genesis vouches for them.
+        dissenting: (name, why) of those that disagreed.
+        quorum: (validators that cosigned, validators in all).
+        checkpoint_s: POSIX seconds of the newest cosignature that made the quorum.
+    """
+
+    purl: str
+    file: str
+    sha256: str
+    verdict: str
+    builders: tuple[str, ...]
+    dissenting: tuple[tuple[str, str], ...]
+    drawn: int
+    network: str
+    demo: bool
+    index: int
+    size: int
+    root: str
+    quorum: tuple[int, int]
+    checkpoint_s: int
+    source_sha256: str
+    source: str
+    upstream: str
+    containment: str
+    isolation: str
+
+    def lines(self) -> Iterator[str]:
+        """The purl first; then who, what, where in the log, and what is not claimed."""
+        yield self.purl
+        yield f"file:      {self.file} (sha256:{self.sha256})"
+        yield f"built by:  {', '.join(self.builders)} ({len(self.builders)} of {self.drawn} drawn, {self.isolation})"
+        yield from (f"dissent:   {name}: {why}" for name, why in self.dissenting)
+        yield f"verdict:   {self.verdict}; upstream's file: {self.upstream}; found in the source: {self.containment}"
+        yield f"source:    sha256:{self.source_sha256} ({self.source})"
+        yield f"log:       leaf {self.index} of {self.size} in {self.network}"
+        signed, of = self.quorum
+        moment = datetime.fromtimestamp(self.checkpoint_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        yield f"quorum:    cosigned by {signed} of {of} validators, {moment}"
+        yield "status:    status not proven (whether it was withdrawn or disputed since then)"
+        if self.demo:
+            yield "demo: all operators are one person"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": True,
+            "purl": self.purl,
+            "file": self.file,
+            "sha256": self.sha256,
+            "verdict": self.verdict,
+            "builders": list(self.builders),
+            "dissenting": [{"builder": name, "why": why} for name, why in self.dissenting],
+            "drawn": self.drawn,
+            "network": self.network,
+            "demo": self.demo,
+            "log": {"index": self.index, "size": self.size, "root": self.root},
+            "quorum": {"cosigned": self.quorum[0], "validators": self.quorum[1]},
+            "checkpoint_s": self.checkpoint_s,
+            "source": {"sha256": self.source_sha256, "by": self.source},
+            "upstream": self.upstream,
+            "containment": self.containment,
+            "isolation": self.isolation,
+            "status": "not proven",
+        }
