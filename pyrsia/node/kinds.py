@@ -12,11 +12,10 @@ class Kind(IntEnum):
     CONSENSUS = 1  # between validators: one encoded agreement message
     ENTRY = 2  # an authored entry on its way to every validator's mempool
     COSIGN = 3  # signature lines of a checkpoint
-    FINAL = 4  # to followers: blocks with the proof that they are final
 
 
 class Method(IntEnum):
     """Requests."""
 
     SUBMIT = 1  # an entry -> empty, or a refusal as JSON
-    BLOCKS = 2  # GetBlocks -> Blocks, both as agreement messages
+    PING = 2  # empty -> empty

@@ -1,0 +1,272 @@
+"""What people and scripts ask and tell a node (`serve.views.Admin`): snapshots out of the running parts."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from pyrsia import __version__
+from pyrsia.config import Config
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.ledger import entries, views
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.views import RequestView
+from pyrsia.log.tree import leaf_hash
+from pyrsia.net.links import Links
+from pyrsia.node.archive import Archive
+from pyrsia.node.builder import Builder
+from pyrsia.node.catalog import Catalog
+from pyrsia.node.cosigning import Cosigning
+from pyrsia.node.kinds import Method
+from pyrsia.node.proofs import Proofs
+from pyrsia.node.requests import Requests
+from pyrsia.node.shelf import Shelf
+from pyrsia.node.submission import Submitter
+from pyrsia.node.summary import summary
+from pyrsia.serve.views import Inclusion, PingReply, Requested, SubmitAck
+from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire.text import b32, unb32
+
+BUILDS = Limit(200, "what a screen can show; older ones are found by their request")
+FACT_KINDS = ("advisory", "description", "licence", "review", "sbom", "vex")
+PING_S = 5.0
+STALE_S = Limit(600, "ten minutes without a cosigned head: a client should ask another node")
+
+
+@dataclass(slots=True)
+class Admin:
+    """One node's face."""
+
+    genesis: Genesis
+    config: Config
+    node_id: NodeId
+    role: str
+    isolation: str
+    archive: Archive
+    cosigning: Cosigning
+    links: Links
+    catalog: Catalog
+    proofs: Proofs
+    shelf: Shelf
+    submitter: Submitter
+    requests: Requests | None
+    builder: Builder | None
+    http: Callable[[], str]
+    notices: list[str]
+    started_s: float
+
+    # -- reading -------------------------------------------------------------------------------
+
+    async def status(self) -> NodeStatus:
+        connected = sum(1 for peer in self.links.peers() if peer.connected)
+        note = self.requests.note if self.requests else ""
+        return NodeStatus(
+            node_id=b32(self.node_id),
+            name=self.config.node.name,
+            role=self.role,
+            network=self.genesis.name,
+            demo=self.genesis.demo,
+            version=__version__,
+            uptime_s=round(trio.current_time() - self.started_s, 1),
+            isolation=self.isolation,
+            log=self._log(),
+            peers=connected,
+            peer_count_expected=len(self.genesis.members) - 1,
+            building=self._building() + ((note,) if note else ()),
+            transfer=self._transfer(),
+            http=self.http(),
+            notices=tuple(self.notices) + tuple(self.cosigning.notices),
+        )
+
+    def _log(self) -> LogStatus:
+        head = self.archive.head
+        assert head is not None  # noqa: S101 (block 0 is written before anything is served)
+        size, time_s, cosigned = self.cosigning.cosigned
+        return LogStatus(
+            size=head.tree_size,
+            root=head.tree_root.hex(),
+            height=head.height,
+            view=head.view,
+            time_ms=head.time_ms,
+            checkpoint_size=size,
+            checkpoint_time_s=time_s,
+            cosigned=cosigned,
+            validators=self.genesis.n,
+        )
+
+    def _building(self) -> tuple[str, ...]:
+        if self.builder is None:
+            return ()
+        return tuple(f"{request[:8]}: {note}" for request, note in self.builder.notes.items())
+
+    def _transfer(self) -> TransferStatus:
+        moved = self.shelf.counters
+        return TransferStatus(
+            chunks_received=moved.chunks_received,
+            bytes_received=moved.bytes_received,
+            chunks_sent=moved.chunks_sent,
+            bytes_sent=moved.bytes_sent,
+            artifacts_built=self.builder.built if self.builder else 0,
+            artifacts_fetched=self.catalog.fetched,
+            sources={b32(node): count for node, count in moved.received_from.items()},
+        )
+
+    async def addresses(self) -> Sequence[str]:
+        return [self.links.control_address]
+
+    async def peers(self) -> Sequence[PeerStatus]:
+        known = {peer.node: peer for peer in self.links.peers()}
+        rows = []
+        for member in self.genesis.members:
+            peer = known.get(member.node)
+            if member.node == self.node_id:
+                continue
+            rows.append(
+                PeerStatus(
+                    node_id=member.text,
+                    name=member.name,
+                    role="validator" if "validator" in member.roles else "follower",
+                    address=peer.address if peer else "",
+                    connected=bool(peer and peer.connected),
+                    rtt_ms=round(peer.rtt_ms, 2) if peer else -1.0,
+                    received_bytes=peer.in_bytes if peer else 0,
+                    sent_bytes=peer.out_bytes if peer else 0,
+                    since_ms=peer.since_ms if peer else 0,
+                )
+            )
+        return rows
+
+    async def builds(self) -> Sequence[BuildStatus]:
+        reads = self.archive.state
+        found = (views.request(reads, one) for one in views.recent_requests(reads, BUILDS.value))
+        return [self._build(view) for view in found if view is not None]
+
+    async def build(self, request: str) -> BuildStatus | None:
+        view = views.request(self.archive.state, request)
+        return None if view is None else self._build(view)
+
+    def _build(self, view: RequestView) -> BuildStatus:
+        verdict = view.verdict.body if view.verdict else {}
+        artifact = view.artifact.body if view.artifact else {}
+        dissenting = [one["builder"] for one in verdict.get("dissenting", [])]
+        why = "; ".join(f"{one['builder'][:8]}: {one['why']}" for one in verdict.get("dissenting", []))
+        return BuildStatus(
+            request=view.id,
+            purl=view.request.body["purl"],
+            state="done" if view.state in ("done", "cancelled") else view.state,
+            verdict=verdict.get("verdict", ""),
+            builders=tuple(view.draw.body["builders"]) if view.draw else (),
+            committed=tuple(one.author for one in view.commits if one.round == view.round),
+            revealed=tuple(one.author for one in view.reveals if one.round == view.round),
+            agreeing=tuple(verdict.get("agreeing", ())),
+            dissenting=tuple(dissenting),
+            file=artifact.get("file", ""),
+            sha256=artifact.get("sha256", ""),
+            requested_ms=view.time_ms,
+            note=self.builder.notes.get(view.id, why) if self.builder else why,
+        )
+
+    async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
+        names = {member.text: member.name for member in self.genesis.members}
+        return [
+            summary(first + offset, leaf, names)
+            for offset, leaf in enumerate(self.archive.entries(first, count))
+        ]
+
+    async def prove(self, index: int) -> Inclusion | None:
+        leaf = self.archive.entry(index)
+        head = self.archive.head
+        if leaf is None or head is None:
+            return None
+        proof = self.proofs.of_leaf(index)
+        return Inclusion(
+            index=index,
+            size=head.tree_size,
+            root=head.tree_root.hex(),
+            leaf_hash=leaf_hash(leaf).hex(),
+            hashes=tuple(one.hex() for one in self.archive.inclusion(index, head.tree_size)),
+            entry=leaf.decode(),
+            proof="" if proof is None else proof.decode(),
+        )
+
+    async def artifact(self, sha256: str) -> dict[str, Any] | None:
+        found = views.artifact(self.archive.state, sha256)
+        return None if found is None else {**found.body, "log_index": found.leaf}
+
+    async def proof_file(self, sha256: str) -> bytes | None:
+        return self.proofs.of_artifact(sha256)
+
+    async def ready(self) -> Sequence[str]:
+        reasons = [notice for notice in self.notices if notice.startswith("stopped")]
+        _, time_s, _ = self.cosigning.cosigned
+        if time.time() - time_s > STALE_S.value:
+            reasons.append("the newest cosigned head is older than ten minutes, or there is none")
+        return reasons
+
+    # -- changes -------------------------------------------------------------------------------
+
+    async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
+        if ecosystem != "pip":
+            raise Refusal(
+                "bad-request",
+                what=f"the ecosystem {ecosystem} is not built here",
+                who="your command",
+                do="use pip; others come later",
+            )
+        if self.requests is None:
+            raise Refusal(
+                "no-sandbox",
+                what="this node cannot plan builds: it has no sandbox",
+                who="this machine",
+                do="run `pyrsia doctor` there, or ask through another node",
+            )
+        return await self.requests.ask(name, version, int(time.time() * 1000))
+
+    async def add_fact(self, kind: str, subject: str, text: str) -> SubmitAck:
+        if kind not in FACT_KINDS:
+            raise Refusal(
+                "bad-request",
+                what=f"{kind!r} is no kind of fact",
+                who="your command",
+                do=f"use one of {', '.join(FACT_KINDS)}",
+            )
+        body = {"kind": kind, "subject": subject, "text": text, "valid_from": int(time.time() * 1000)}
+        try:
+            raw = self.submitter.author("fact.add", body)
+        except ValueError as error:
+            raise Refusal(
+                "bad-request", what=f"not a fact: {error}", who="your command", do="correct it"
+            ) from None
+        entry, index = await self.submitter.submit_entry(raw)
+        return SubmitAck(entry.hex(), "committed", index)
+
+    async def submit_entry(self, entry: bytes) -> SubmitAck:
+        try:
+            known = self.archive.leaf_of(entries.parse(entry).id)
+        except Malformed as error:
+            raise Refusal(
+                "entry-refused",
+                what=f"the entry breaks its format: {error}",
+                who="its author",
+                do="correct it",
+            ) from None
+        entry_id, index = await self.submitter.submit_entry(entry)
+        return SubmitAck(entry_id.hex(), "committed" if known is None else "duplicate", index)
+
+    async def ping(self, node_id: str) -> PingReply:
+        try:
+            node = NodeId(unb32(node_id))
+            began_s = trio.current_time()
+            await self.links.request(node, Method.PING, b"", PING_S)
+        except Malformed:
+            raise Refusal(
+                "bad-request", what="this is no node id", who="your command", do="see `pyrsia peers`"
+            ) from None
+        except Unavailable as error:
+            raise Refusal(
+                "unavailable", what=f"{node_id[:8]} does not answer: {error}", who="that node", do="try later"
+            ) from None
+        return PingReply(node_id, round((trio.current_time() - began_s) * 1000, 3))

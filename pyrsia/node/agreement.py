@@ -1,0 +1,176 @@
+"""Agreement's shell: one task feeds the core and runs its effects in order.
+
+What a turn asks to persist is durable before anything of that turn is sent (DESIGN 5). Blocks that
+became final are handed to `deliver`, which writes them in one batch. Nothing is decided here.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from pyrsia.consensus.effects import (
+    Accuse,
+    Broadcast,
+    Deliver,
+    Effect,
+    Halt,
+    Now,
+    Persist,
+    Send,
+    Serve,
+    WakeAt,
+)
+from pyrsia.errors import Malformed
+from pyrsia.node.kinds import Kind
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire.blocks import Message, decode_message, encode_message
+
+INBOX = Limit(4_096, "agreement repeats what it needs; a fuller inbox would only be older news")
+TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
+
+_log = logging.getLogger("pyrsia.agreement")
+
+
+class Core(Protocol):
+    """What the validator's core and the follower's have in common."""
+
+    def on_start(self, now: Now) -> list[Effect]: ...
+    def on_message(self, now: Now, sender: int, message: Message) -> list[Effect]: ...
+    def on_timer(self, now: Now) -> list[Effect]: ...
+
+
+class Worker(Core, Protocol):
+    """A validator's core also hears that there is work."""
+
+    def on_work(self, now: Now) -> list[Effect]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the shell can do for the core."""
+
+    send: Callable[[NodeId, int, bytes], bool]
+    persist: Callable[[Sequence[bytes]], Awaitable[None]]
+    deliver: Callable[[Deliver], None]
+    serve: Callable[[int, int, int], Message | None]
+    accuse: Callable[[Accuse], None]
+    halt: Callable[[str], None]
+
+
+class Agreement:
+    """Runs one core."""
+
+    def __init__(self, core: Core, members: Sequence[NodeId], me: int | None, hands: Hands) -> None:
+        """`members`: node ids by member index; peers that are none get the numbers behind them."""
+        self._core = core
+        self._members = list(members)
+        self._index = {node: number for number, node in enumerate(members)}
+        self._me = me
+        self._hands = hands
+        self._inbox, self._events = trio.open_memory_channel[tuple[int, Message] | None](INBOX.value)
+        self._wake_s = float("inf")
+        self._halted = False
+
+    def receive(self, peer: NodeId, data: bytes) -> None:
+        """A message of a peer; what breaks its format, or comes from nobody known, is dropped."""
+        sender = self._index.get(peer)
+        if sender is None:
+            return
+        try:
+            message = decode_message(data)
+        except Malformed as error:
+            _log.warning("a malformed agreement message from %s: %s", peer.hex()[:8], error)
+            return
+        self._offer((sender, message))
+
+    def work(self) -> None:
+        """There is a new entry to order."""
+        self._offer(None)
+
+    def _offer(self, event: tuple[int, Message] | None) -> None:
+        try:
+            self._inbox.send_nowait(event)
+        except trio.WouldBlock:
+            _log.debug("the agreement inbox is full; one event is dropped")
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Feed the core until cancelled."""
+        await self._do(self._core.on_start(_now()))
+        task_status.started()
+        while True:
+            await self._do(await self._turn())
+
+    async def _turn(self) -> list[Effect]:
+        """The effects of what has come, or of the timer when nothing came in time."""
+        with trio.move_on_at(self._wake_s):
+            event = await self._events.receive()
+            return self._hear(event) + self._hear_waiting()
+        self._wake_s = float("inf")
+        return self._core.on_timer(_now()) if not self._halted else []
+
+    def _hear_waiting(self) -> list[Effect]:
+        """Whatever else has come: one turn, one sync."""
+        effects: list[Effect] = []
+        for _ in range(TURN.value):
+            try:
+                event = self._events.receive_nowait()
+            except trio.WouldBlock:
+                break
+            effects += self._hear(event)
+        return effects
+
+    def _hear(self, event: tuple[int, Message] | None) -> list[Effect]:
+        if self._halted:
+            return []
+        if event is None:
+            return self._core.on_work(_now()) if hasattr(self._core, "on_work") else []
+        return self._core.on_message(_now(), *event)
+
+    async def _do(self, effects: Iterable[Effect]) -> None:
+        """Persist first, once; then everything else in order."""
+        effects = list(effects)
+        records = [effect.record for effect in effects if isinstance(effect, Persist)]
+        if records:
+            with trio.CancelScope(
+                shield=True
+            ):  # a vote half written is no vote; the sync takes a millisecond
+                await self._hands.persist(records)
+        for effect in effects:
+            self._do_one(effect)
+
+    def _do_one(self, effect: Effect) -> None:
+        match effect:
+            case Send(to, message):
+                self._send(to, encode_message(message))
+            case Broadcast(message):
+                data = encode_message(message)
+                for number in range(len(self._members)):
+                    if number != self._me:
+                        self._send(number, data)
+            case WakeAt(at_s):
+                self._wake_s = at_s
+            case Deliver():
+                self._hands.deliver(effect)
+            case Serve(to, first, last):
+                answer = self._hands.serve(to, first, last)
+                if answer is not None:
+                    self._send(to, encode_message(answer))
+            case Accuse():
+                self._hands.accuse(effect)
+            case Halt(reason):
+                self._halted = True
+                self._hands.halt(reason)
+            case Persist():
+                pass
+
+    def _send(self, to: int, data: bytes) -> None:
+        if 0 <= to < len(self._members):
+            self._hands.send(self._members[to], Kind.CONSENSUS, data)
+
+
+def _now() -> Now:
+    return Now(trio.current_time(), int(time.time() * 1000))

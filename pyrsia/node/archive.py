@@ -1,0 +1,157 @@
+"""The log on disk: what delivery writes, in one batch, and what readers of the log are given.
+
+Blocks, leaves, tiles, ids, state and the head go together or not at all (consensus.md B.6, deliver).
+Nothing is acknowledged from here before the batch is synced; that is the caller's business.
+"""
+
+import struct
+
+import msgspec
+
+from pyrsia.ledger.chain import ChainHead, Commit
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.log import tiles, tree
+from pyrsia.log.tree import TILE_WIDTH, Coord, Frontier
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import LeafIndex, Limit, TreeSize
+from pyrsia.wire.blocks import Block, FinalityProof
+
+PAGE = Limit(1_000, "one page of an answer; a reader asks again for more")
+
+_HEAD = b"head"
+_NOTE = b"checkpoint"
+_PROOF = struct.Struct(">I")
+
+
+class Archive:
+    """The final log of one node: entries, tiles, blocks and state."""
+
+    def __init__(self, database: Database, genesis: Genesis) -> None:
+        self._database = database
+        self._genesis = genesis
+        raw = database.get(layout.META, _HEAD)
+        self.head = None if raw is None else msgspec.msgpack.decode(raw, type=ChainHead)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def write(self, commit: Commit, block: Block | None, proof: FinalityProof | None) -> None:
+        """Put one executed block into the database; visible at once, durable after the next sync.
+
+        Args:
+            block: None for block 0, which nobody proposed.
+            proof: stored at the last height of each delivery.
+        """
+        batch = Batch()
+        self._write_leaves(batch, commit)
+        for key, value in commit.writes.items():
+            if value is None:
+                batch.delete(layout.STATE, key)
+            else:
+                batch.put(layout.STATE, key, value)
+        if block is not None:
+            encoded = block.encode()
+            tail = b"" if proof is None else proof.encode()
+            batch.put(layout.BLOCKS, layout.number(commit.height), _PROOF.pack(len(encoded)) + encoded + tail)
+        batch.put(layout.META, _HEAD, msgspec.msgpack.encode(commit.head))
+        self._database.write(batch)
+        self.head = commit.head
+
+    def _write_leaves(self, batch: Batch, commit: Commit) -> None:
+        for offset, leaf in enumerate(commit.leaves):
+            index = layout.number(commit.first_leaf + offset)
+            batch.put(layout.ENTRIES, index, leaf)
+            if commit.entry_ids[offset]:
+                batch.put(layout.IDS, commit.entry_ids[offset], index)
+        before = Frontier() if self.head is None else Frontier.decode(self.head.frontier)
+        _, changed = before.append(commit.leaf_hashes)
+        for (level, number), hashes in changed.items():
+            batch.put(layout.TILES, layout.tile(level, number), hashes)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        return 0 if self.head is None else self.head.tree_size
+
+    def state(self, key: bytes) -> bytes | None:
+        return self._database.get(layout.STATE, key)
+
+    def entry(self, index: int) -> bytes | None:
+        return self._database.get(layout.ENTRIES, layout.number(index)) if 0 <= index < self.size else None
+
+    def entries(self, first: int, count: int) -> list[bytes]:
+        """At most `count` leaves from `first` on, in order."""
+        count = min(count, PAGE.value, self.size - first)
+        if first < 0 or count <= 0:
+            return []
+        found = self._database.multi_get(layout.ENTRIES, [layout.number(first + i) for i in range(count)])
+        return [leaf for leaf in found if leaf is not None]
+
+    def leaf_of(self, entry_id: bytes) -> int | None:
+        """Where the entry with this id stands."""
+        raw = self._database.get(layout.IDS, entry_id)
+        return None if raw is None else int.from_bytes(raw, "big")
+
+    def block(self, height: int) -> bytes | None:
+        """The encoded final block at `height`, 1 or more."""
+        raw = self._database.get(layout.BLOCKS, layout.number(height))
+        if raw is None:
+            return None
+        (size,) = _PROOF.unpack_from(raw)
+        return raw[_PROOF.size : _PROOF.size + size]
+
+    def finality(self, height: int) -> bytes | None:
+        """The encoded proof that was delivered with the block at `height`, if it ended a delivery."""
+        raw = self._database.get(layout.BLOCKS, layout.number(height))
+        if raw is None:
+            return None
+        (size,) = _PROOF.unpack_from(raw)
+        return raw[_PROOF.size + size :] or None
+
+    # -- proofs and tiles ----------------------------------------------------------------------
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Hashes from leaf `index` to the root of the tree of `size` leaves."""
+        return tree.inclusion_proof(
+            LeafIndex(index), TreeSize(size), lambda wanted: self._nodes(wanted, size)
+        )
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Hashes that lead from the root at `old` leaves to the root at `new`, 1 <= old <= new <= size."""
+        return tree.consistency_proof(TreeSize(old), TreeSize(new), lambda wanted: self._nodes(wanted, new))
+
+    def _nodes(self, wanted: list[Coord], size: int) -> list[bytes]:
+        planned = tiles.plan_tiles(wanted, TreeSize(size))
+        keys = [layout.tile(tile.level, tile.index) for tile in planned]
+        rows = self._database.multi_get(layout.TILES, keys)
+        # A stored tile may be wider than the tree asked about: any narrower one is its prefix.
+        fetched = {tile: (row or b"")[: 32 * tile.width] for tile, row in zip(planned, rows, strict=True)}
+        return tiles.nodes_in(wanted, TreeSize(size), fetched)
+
+    def _read_tile(self, level: int, index: int) -> bytes:
+        return self._database.get(layout.TILES, layout.tile(level, index)) or b""
+
+    def tile(self, level: int, index: int, width: int) -> bytes | None:
+        """The first `width` hashes of a tile, if the log is that far."""
+        row = self._read_tile(level, index)[: 32 * width]
+        return row if len(row) == 32 * width else None
+
+    def bundle(self, index: int, width: int) -> bytes | None:
+        first = index * TILE_WIDTH
+        if first + width > self.size:
+            return None
+        found = self.entries(first, width)
+        return tiles.bundle_encode(found) if len(found) == width else None
+
+    def genesis(self) -> bytes:
+        return self._genesis.raw
+
+    # -- the served checkpoint -----------------------------------------------------------------
+
+    def checkpoint(self) -> bytes | None:
+        """The newest checkpoint that a quorum has cosigned."""
+        return self._database.get(layout.META, _NOTE)
+
+    def keep_checkpoint(self, note: bytes) -> None:
+        self._database.write(Batch().put(layout.META, _NOTE, note))

@@ -1,0 +1,254 @@
+"""A drawn builder's work: lock, sources, build, commitment, reveal.
+
+The job (the reveal to come, with its nonce) is on disk before its commitment is on the wire, so that a
+restarted builder opens the commitment that it made. What the log draws, and when a reveal is owed, the
+ledger says; nothing is decided here but the order of work.
+
+Source: DESIGN 8; verified-builds.md 5.8.
+"""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import trio
+
+from pyrsia.builds import attest
+from pyrsia.builds.pip.plugin import Built, FileOut, Inputs, Output, WheelOut
+from pyrsia.errors import PyrsiaError, Refusal
+from pyrsia.keys import KeyRing
+from pyrsia.ledger import entries, views
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.views import Assignment
+from pyrsia.node.pulse import Pulse
+from pyrsia.node.shelf import Shelf
+from pyrsia.node.submission import Submitter
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit
+from pyrsia.wire import canonical
+from pyrsia.wire.text import b32
+
+NONCE_BYTES = 32
+RETRY_S = Limit(
+    5, "what failed for want of a peer or a disk is tried again; the deadline of the draw ends it"
+)
+PIN = "build"
+
+_log = logging.getLogger("pyrsia.builder")
+
+DrawnFirst = Callable[[Mapping[str, Any]], bool]
+Reads = Callable[[bytes], bytes | None]
+
+
+class Plugin(Protocol):
+    """What the builder needs of an ecosystem's plug-in."""
+
+    async def relock(self, request: Mapping[str, Any]) -> bytes: ...
+    async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs: ...
+    async def build(
+        self, request: Mapping[str, Any], inputs: Inputs, progress: Callable[[str], None]
+    ) -> Built: ...
+    async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built: ...
+
+
+class Builder:
+    """Does what the log draws this node for."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        genesis: Genesis,
+        *,
+        plugin: Plugin,
+        shelf: Shelf,
+        submitter: Submitter,
+        reads: Reads,
+        database: Database,
+        pulse: Pulse,
+        parallel: int,
+    ) -> None:
+        self._keys = keys
+        self._genesis = genesis
+        self._plugin = plugin
+        self._shelf = shelf
+        self._submitter = submitter
+        self._reads = reads
+        self._database = database
+        self._pulse = pulse
+        self._slots = trio.CapacityLimiter(parallel)
+        self._active: set[tuple[str, str]] = set()
+        self.notes: dict[str, str] = {}  # request -> what is done for it right now
+        self.built = 0
+
+    @property
+    def building(self) -> tuple[str, ...]:
+        return tuple(self.notes)
+
+    async def run(self) -> None:
+        """Look at every new block for work; each assignment runs in a task of its own, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                seen = self._pulse.beats
+                for owed in views.assignments(self._reads, self._genesis, self._keys.node_id):
+                    key = (owed.request, owed.owes)
+                    if key not in self._active:
+                        self._active.add(key)
+                        nursery.start_soon(self._work, owed)
+                await self._pulse.after(seen)
+
+    async def _work(self, owed: Assignment) -> None:
+        """One assignment to its end; a fault of the world is tried again until the deadline."""
+        try:
+            while int(time.time() * 1000) < owed.deadline_ms:
+                try:
+                    await (self._commit(owed) if owed.owes == "commit" else self._reveal(owed))
+                    return
+                except PyrsiaError as error:
+                    _log.warning("%s of %s: %s", owed.owes, owed.request[:16], error)
+                    if isinstance(error, Refusal) and error.code == "entry-refused":
+                        return  # the log will not take it: too late, or done by another life of ours
+                await trio.sleep(RETRY_S.value)
+        finally:
+            self._active.discard((owed.request, owed.owes))
+            self.notes.pop(owed.request, None)
+
+    # -- commit --------------------------------------------------------------------------------
+
+    async def _commit(self, owed: Assignment) -> None:
+        body = self._job(owed)
+        if body is None:
+            async with self._slots:
+                body = await self._made(owed)
+            await self._database.commit(Batch().put(layout.JOBS, self._job_key(owed), canonical.encode(body)))
+        digest = entries.commitment(bytes.fromhex(owed.request), self._keys.node_id, body)
+        self.notes[owed.request] = "committing"
+        await self._submitter.submit("build.commit", {"commitment": digest.hex(), "request": owed.request})
+
+    async def _made(self, owed: Assignment) -> dict[str, Any]:
+        """Build, keep every file, and write the reveal that will be opened later."""
+        request = owed.view.request.body
+        built = await self._built(owed, request)
+        try:
+            return await self._body(owed.request, request, built)
+        finally:
+            await built.discard()
+
+    async def _built(self, owed: Assignment, request: Mapping[str, Any]) -> Built:
+        def progress(sentence: str) -> None:
+            self.notes[owed.request] = sentence
+
+        wanted = request["lock"]["sha256"]
+        progress("resolving the lock")
+        try:
+            locked = await self._plugin.relock(request)
+        except Refusal as refusal:
+            if refusal.code == "no-sandbox":
+                raise
+            return await self._plugin.failed(refusal, wanted)
+        mine = hashlib.sha256(locked).hexdigest()
+        if mine != wanted:
+            mismatch = Refusal(
+                "lock-mismatch",
+                what="this builder's resolver gives another lock",
+                who="the requester's index or this one",
+                do="compare both indexes",
+            )
+            return await self._plugin.failed(mismatch, mine, phase="lock-mismatch")
+        progress("fetching source and tools")
+        try:
+            inputs = await self._plugin.prefetch(request, locked)
+        except Refusal as refusal:
+            return await self._plugin.failed(refusal, mine)
+        return await self._plugin.build(request, inputs, progress)
+
+    async def _body(self, request_id: str, request: Mapping[str, Any], built: Built) -> dict[str, Any]:
+        """The body of `build.reveal`, all its blobs pinned here."""
+        outputs = [await self._output(output) for output in built.outputs]
+        self.built += len(outputs)
+        log = await self._blob(built.log)
+        return {
+            "attestation": self._attestation(request_id, request, built),
+            "environment": built.environment,
+            "isolation": built.isolation,
+            "lock_sha256": built.lock_sha256,
+            "log": log,
+            "nonce": secrets.token_bytes(NONCE_BYTES).hex(),
+            "outcome": built.outcome,
+            "outputs": outputs,
+            "phase": built.phase,
+            "receipts": [],
+            "request": request_id,
+            "source": built.source,
+        }
+
+    def _attestation(self, request_id: str, request: Mapping[str, Any], built: Built) -> str:
+        if built.outcome != "built":
+            return ""
+        statement = attest.statement(
+            request_id=request_id,
+            request=request,
+            subjects=[(output.name, output.raw.file.sha256) for output in built.outputs],
+            builder=b32(self._keys.node_id),
+            environment=built.environment,
+            isolation=built.isolation,
+            lock_sha256=built.lock_sha256,
+            byproducts=[("log", built.log.sha256)],
+        )
+        return attest.envelope(statement, self._keys.build.sign, self._keys.build.public.hex())
+
+    async def _output(self, output: Output) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "canonical": await self._wheel(output.canonical),
+            "containment": output.containment,
+            "name": output.name,
+            "normalised": list(output.normalised),
+            "raw": await self._wheel(output.raw),
+            "stable": output.stable,
+            "upstream_relation": output.upstream_relation if output.upstream else "none",
+        }
+        if output.requires_python:
+            fields["requires_python"] = output.requires_python
+        if output.upstream is not None:
+            fields["upstream"] = await self._wheel(output.upstream)
+        return fields
+
+    async def _wheel(self, wheel: WheelOut) -> dict[str, Any]:
+        fields = {
+            **await self._blob(wheel.file),
+            "members": await self._blob(wheel.members),
+            "metadata": await self._blob(wheel.metadata),
+        }
+        if wheel.requires_python:
+            fields["requires_python"] = wheel.requires_python
+        return fields
+
+    async def _blob(self, file: FileOut) -> dict[str, Any]:
+        return (await self._shelf.adopt(file.path, bytes.fromhex(file.sha256), pin=PIN)).as_dict()
+
+    # -- reveal --------------------------------------------------------------------------------
+
+    async def _reveal(self, owed: Assignment) -> None:
+        body = self._job(owed)
+        if body is None:
+            raise Refusal(
+                "data-damaged",
+                what=f"the job of request {owed.request[:16]} is gone although its commitment stands in the log",
+                who="this node's database",
+                do="nothing; this builder counts as silent for the request",
+            )
+        self.notes[owed.request] = "revealing"
+        await self._submitter.submit("build.reveal", body)
+
+    def _job(self, owed: Assignment) -> dict[str, Any] | None:
+        raw = self._database.get(layout.JOBS, self._job_key(owed))
+        found = None if raw is None else canonical.decode(raw)
+        return found if isinstance(found, dict) else None
+
+    @staticmethod
+    def _job_key(owed: Assignment) -> bytes:
+        """One job for each request and round: a second draw is built anew."""
+        return bytes.fromhex(owed.request) + bytes((owed.view.round,))

@@ -1,0 +1,124 @@
+"""What package clients see: the projects of the final log, and files brought from peers when asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.ledger import views
+from pyrsia.ledger.views import Placed
+from pyrsia.node.archive import Archive
+from pyrsia.node.proofs import Proofs
+from pyrsia.node.shelf import Shelf
+from pyrsia.serve.views import ProjectFile
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire import purl as purls
+from pyrsia.wire.text import unb32
+
+FETCH_S = Limit(120, "a large wheel over a slow link; a client's own patience ends sooner")
+
+_PYPI = "pkg:pypi/"
+
+
+class Catalog:
+    """The packages of one node's log (`serve.views.Catalog`)."""
+
+    def __init__(self, archive: Archive, shelf: Shelf, proofs: Proofs) -> None:
+        self._archive = archive
+        self._shelf = shelf
+        self._proofs = proofs
+        self.fetched = 0
+        self._running: dict[str, trio.Event] = {}
+
+    def revision(self) -> int:
+        return self._archive.size
+
+    def projects(self) -> Sequence[str]:
+        names = (name.removeprefix(_PYPI) for name in views.projects(self._archive.state))
+        return sorted(name for name in names if ":" not in name)
+
+    def files(self, name: str) -> Sequence[ProjectFile]:
+        return [_file(placed) for placed in views.project_files(self._archive.state, name)]
+
+    def file(self, sha256: str) -> ProjectFile | None:
+        found = views.artifact(self._archive.state, sha256)
+        return None if found is None else _file(found)
+
+    def local(self, sha256: str) -> Path | None:
+        return self._shelf.local(bytes.fromhex(sha256))
+
+    async def blob(self, sha256: str) -> Path:
+        """The file's path; many askers share one download."""
+        found = views.artifact(self._archive.state, sha256)
+        if found is None:
+            raise Refusal(
+                "not-found",
+                what=f"the log names no file {sha256[:16]}",
+                who="the client's request",
+                do="check it",
+            )
+        while sha256 in self._running:
+            await self._running[sha256].wait()
+        local = self.local(sha256)
+        if local is not None:
+            return local
+        done = self._running[sha256] = trio.Event()
+        try:
+            path = await self._fetch(found.body)
+            self.fetched += 1
+            return path
+        finally:
+            del self._running[sha256]
+            done.set()
+
+    async def metadata(self, sha256: str) -> bytes | None:
+        found = views.artifact(self._archive.state, sha256)
+        if found is None:
+            return None
+        return (await self._fetch(found.body["metadata"], found.body["agreeing"])).read_bytes()
+
+    async def proof(self, sha256: str) -> bytes | None:
+        return self._proofs.of_artifact(sha256)
+
+    async def _fetch(self, blob: dict[str, Any], holders: Sequence[str] | None = None) -> Path:
+        """Bring one blob from the builders that agreed on it."""
+        local = self._shelf.local(bytes.fromhex(blob["sha256"]))
+        if local is not None:
+            return local
+        sources = [NodeId(unb32(node)) for node in (holders if holders is not None else blob["agreeing"])]
+        try:
+            with trio.fail_after(FETCH_S.value):
+                return await self._shelf.fetch(
+                    bytes.fromhex(blob["manifest"]), bytes.fromhex(blob["sha256"]), blob["size"], sources
+                )
+        except (Unavailable, trio.TooSlowError) as error:
+            raise Refusal(
+                "unavailable",
+                what=f"none of the {len(sources)} builders that hold {blob['sha256'][:16]} gave it: {error}",
+                who="the builders or the network between",
+                do="try again when one of them is back; see `pyrsia peers`",
+            ) from None
+
+
+def _file(placed: Placed) -> ProjectFile:
+    body = placed.body
+    package = purls.parse(body["purl"])
+    return ProjectFile(
+        filename=body["file"],
+        sha256=body["sha256"],
+        size=body["size"],
+        upload_time_ms=body["time_ms"],
+        purl=body["purl"],
+        name=package.name,
+        version=package.version,
+        verdict=body["verdict"],
+        log_index=placed.leaf,
+        request=body["request"],
+        requires_python=body.get("requires_python", ""),
+        metadata_sha256=body["metadata"]["sha256"],
+        upstream=body["upstream"],
+        agreeing=tuple(body["agreeing"]),
+        dissenting=tuple(one["builder"] for one in body["dissenting"]),
+    )

@@ -1,0 +1,101 @@
+"""Asking the network for a package: plan its closure, and request what the log does not hold yet."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import trio
+
+from pyrsia.builds.pip.plugin import Planned
+from pyrsia.errors import Refusal
+from pyrsia.ledger import views
+from pyrsia.node.shelf import Shelf
+from pyrsia.node.submission import Submitter
+from pyrsia.serve.views import Requested
+from pyrsia.units import Limit
+from pyrsia.wire.text import b32
+
+PLAN_S = Limit(300, "a closure of dozens of packages over a slow index; longer is an index that is down")
+RECENT = Limit(500, "as many requests as can be open at once are looked at for one that already runs")
+PIN = "lock"
+
+Reads = Callable[[bytes], bytes | None]
+
+
+class Planner(Protocol):
+    """What asking needs of an ecosystem's plug-in."""
+
+    async def plan(
+        self, name: str, version: str | None, now_ms: int, progress: Callable[[str], None]
+    ) -> tuple[Planned, ...]: ...
+
+
+class Requests:
+    """Build requests authored by this node."""
+
+    def __init__(
+        self, node_id: bytes, *, planner: Planner, shelf: Shelf, submitter: Submitter, reads: Reads
+    ) -> None:
+        self._me = b32(node_id)
+        self._planner = planner
+        self._shelf = shelf
+        self._submitter = submitter
+        self._reads = reads
+        self.note = ""  # what is being planned right now
+
+    async def ask(self, name: str, version: str, now_ms: int) -> Sequence[Requested]:
+        """Request `name` and its run-time closure, dependencies first; what is published or being built is named,
+        not asked for again.
+
+        Raises:
+            Refusal: the plan's, or the log's.
+        """
+        try:
+            with trio.fail_after(PLAN_S.value):
+                planned = await self._planner.plan(name, version or None, now_ms, self._say)
+        except trio.TooSlowError:
+            raise Refusal(
+                "unavailable",
+                what=f"planning {name} took longer than {PLAN_S.value} s",
+                who="the package index",
+                do="try again later, or with an index nearby",
+            ) from None
+        finally:
+            self.note = ""
+        return [Requested(await self._one(one), one.purl) for one in planned]
+
+    def _say(self, sentence: str) -> None:
+        self.note = sentence
+
+    async def _one(self, planned: Planned) -> str:
+        """The request id for one package."""
+        known = self._known(planned)
+        if known is not None:
+            return known
+        lock = await self._shelf.put(planned.lock, pin=PIN)
+        body: dict[str, Any] = {
+            "coordinates": planned.coordinates,
+            "ecosystem": planned.ecosystem,
+            "lock": lock.as_dict(),
+            "purl": planned.purl,
+            "recipe": planned.recipe,
+            "requester": self._me,
+            "source": planned.source,
+            "target": planned.target,
+        }
+        entry_id, _ = await self._submitter.submit("build.request", body)
+        return entry_id.hex()
+
+    def _known(self, planned: Planned) -> str | None:
+        """A request for the same source and target that was published or still runs."""
+        for request in views.recent_requests(self._reads, RECENT.value):
+            view = views.request(self._reads, request)
+            if view is None:
+                continue
+            body = view.request.body
+            same = all(
+                body[name] == getattr(planned, name) for name in ("purl", "source", "target", "recipe")
+            )
+            alive = view.state not in ("done", "cancelled") or view.artifact is not None
+            if same and alive:
+                return view.id
+        return None
