@@ -40,11 +40,15 @@ def asserts(test_id: str) -> bool:
     """Whether the function that `test_id` names, or a helper it calls in its module, asserts something."""
     path, _, name = test_id.partition("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    functions = {
+        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
     return name in functions and _asserts(functions[name], functions, set())
 
 
-def _asserts(function: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]) -> bool:
+def _asserts(
+    function: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]
+) -> bool:
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
@@ -63,12 +67,18 @@ def main() -> int:
     found, skipped = outcomes(Path(sys.argv[1]))
     wrong: list[str] = []
     if os.environ.get("PYRSIA_VECTORS"):
-        wrong += [f"{name}: skipped although the vectors are there" for name, why in skipped if "PYRSIA_VECTORS" in why]
+        wrong += [
+            f"{name}: skipped although the vectors are there"
+            for name, why in skipped
+            if "PYRSIA_VECTORS" in why
+        ]
     claims = tomllib.loads((ROOT / "tests" / "claims.toml").read_text(encoding="utf-8"))["claim"]
     for claim in claims:
         for test in claim["tests"]:
             if test.startswith("bench/"):
-                if test.partition("::")[2] not in (ROOT / test.partition("::")[0]).read_text(encoding="utf-8"):
+                if test.partition("::")[2] not in (ROOT / test.partition("::")[0]).read_text(
+                    encoding="utf-8"
+                ):
                     wrong.append(f"{claim['says']}: no bench row {test}")
             elif found.get(test) != "passed":
                 wrong.append(f"{claim['says']}: {test} is {found.get(test, 'missing')}")

@@ -44,7 +44,11 @@ def installed(python: Path) -> dict[str, str]:
         check=True,
     ).stdout
     pairs = (line.partition("==") for line in out.splitlines() if "==" in line)
-    return {name.lower().replace("_", "-"): version for name, _, version in pairs if name not in ("pip", "setuptools")}
+    return {
+        name.lower().replace("_", "-"): version
+        for name, _, version in pairs
+        if name not in ("pip", "setuptools")
+    }
 
 
 def interpreter() -> str:

@@ -38,6 +38,7 @@ from pyrsia.units import (
     MAX_SOURCE_BYTES,
     MAX_UNPACKED_BYTES,
     MAX_WORKER_RESULT_BYTES,
+    PLANS_AT_ONCE,
 )
 
 Progress = Callable[[str], None]
@@ -197,11 +198,21 @@ class PipPlugin:
         progress(f"looking for {name} on {self._index.indexes[0]}")
         wanted = await self._requirement(name, version, now_ms)
         chosen = await self._closure(wanted, now_ms, progress)
-        planned = []
-        for release in chosen:
-            progress(f"planning {release.name} {release.version}")
-            planned.append(await self._plan_one(release, now_ms))
-        return tuple(planned)
+        planned: list[Planned | None] = [None] * len(chosen)
+        limiter = trio.CapacityLimiter(PLANS_AT_ONCE.value)
+
+        async def one(at: int, release: Release) -> None:
+            async with limiter:
+                progress(f"planning {release.name} {release.version}")
+                planned[at] = await self._plan_one(release, now_ms)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for at, release in enumerate(chosen):
+                    nursery.start_soon(one, at, release)
+        except ExceptionGroup as group:  # a person is told one reason: the first
+            raise group.exceptions[0] from None
+        return tuple(found for found in planned if found is not None)
 
     async def relock(self, request: Mapping[str, Any]) -> bytes:
         """The lock that this node makes for a request, after deriving its recipe here as well.

@@ -1,0 +1,52 @@
+"""The demo's own node entry point: a node that ends with its parent, and may carry the villain.
+
+    python -m pyrsia.demo.node --data DIR --parent PID [--villain PURL]
+
+The villain is reachable from here alone; `pyrsia node run` has no way to load it.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pyrsia.builds.pip.index import IndexClient
+    from pyrsia.builds.pip.inside import Inside
+    from pyrsia.builds.pip.plugin import PipPlugin
+    from pyrsia.node.builder import DrawnFirst
+
+PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the line above
+        sys.exit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="pyrsia.demo.node")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--villain", default="")
+    arguments = parser.parse_args()
+    die_with(arguments.parent)
+
+    from pyrsia.demo.villain import Villain
+    from pyrsia.node.service import main as serve
+
+    def villain(
+        inside: "Inside", index: "IndexClient", results: Path, drawn_first: "DrawnFirst"
+    ) -> "PipPlugin":
+        return Villain(inside, index, results, purl=arguments.villain, drawn_first=drawn_first)
+
+    sys.exit(serve(arguments.data, plugin=villain if arguments.villain else None))
+
+
+if __name__ == "__main__":
+    main()

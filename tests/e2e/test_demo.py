@@ -1,0 +1,284 @@
+"""The demo's claims, checked from outside: processes, sockets, files, and commands of their own.
+
+One demo runs for the whole module, offline, with --keep; every test looks at it as a stranger would.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.processes, pytest.mark.builds]
+
+DEMO_S = 240.0  # the story takes a quarter of this on two idle cores
+STOP_S = 3.0
+
+
+def wait_for(condition: Callable[[], Any], patience_s: float, what: str) -> Any:
+    end_s = time.monotonic() + patience_s
+    while not (found := condition()):
+        assert time.monotonic() < end_s, f"{what} within {patience_s} s"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A demo that has told its story and keeps running."""
+    folder = tmp_path_factory.mktemp("demo")
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "pyrsia", "demo", "--offline", "--keep", "--report", str(report)]
+    with (folder / "out.txt").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: report.exists() or process.poll() is not None, DEMO_S, "the demo did not report")
+            told = json.loads(report.read_bytes())
+            assert told["ok"], (told.get("error"), (folder / "out.txt").read_text())
+            yield {**told, "process": process, "out": folder / "out.txt"}
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (loopback, from the report)
+        return json.loads(answer.read())
+
+
+def status(node: dict[str, Any]) -> Any:
+    return get(f"{node['http']}/api/v1/status")
+
+
+def node(demo: dict[str, Any], role: str) -> dict[str, Any]:
+    return next(one for one in demo["nodes"] if one["role"] == role)
+
+
+def pyrsia(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pyrsia", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def test_four_validators_and_one_follower_run_as_processes_of_their_own(demo):
+    roles = sorted(one["role"] for one in demo["nodes"])
+    pids = {one["pid"] for one in demo["nodes"]}
+
+    assert roles == ["follower", "validator", "validator", "validator", "validator"]
+    assert len(pids) == 5
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    assert len({one["data"] for one in demo["nodes"]}) == 5
+
+
+def test_every_node_holds_the_same_log(demo):
+    def one_head() -> bool:
+        return len({(s["log"]["size"], s["log"]["root"]) for s in map(status, demo["nodes"])}) == 1
+
+    assert wait_for(one_head, 20, "the logs did not become equal")
+    assert demo["log"]["size"] > 20
+
+
+def test_the_first_build_was_agreed_by_two_or_three_of_three_drawn_builders(demo):
+    first = demo["requests"][0]
+    validators = {status(one)["node_id"] for one in demo["nodes"] if one["role"] == "validator"}
+
+    assert first["verdict"] in ("REPRODUCED", "EQUIVALENT")
+    assert len(first["agreeing"]) == 3
+    assert set(first["agreeing"]) <= validators
+
+
+def test_the_dissenter_is_the_first_drawn_and_is_named_by_every_node(demo):
+    altered = demo["requests"][-1]
+    assert len(altered["dissenting"]) == 1
+    assert len(altered["agreeing"]) == 2
+
+    for one in demo["nodes"]:
+        builds = get(f"{one['http']}/api/v1/builds")["builds"]
+        found = next(b for b in builds if b["purl"] == altered["purl"])
+        assert list(found["dissenting"]) == altered["dissenting"] == [found["builders"][0]]
+
+
+def test_the_follower_fetched_from_peers_and_built_nothing(demo):
+    moved = status(node(demo, "follower"))["transfer"]
+
+    assert moved["artifacts_built"] == 0
+
+
+def test_the_wheel_the_proof_and_the_trust_file_verify_in_a_process_of_their_own(demo):
+    done = pyrsia("verify", demo["wheel"], "--proof", demo["proof"], "--trust", demo["trust"])
+
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert first.startswith("pkg:pypi/pyrsia-sample@")
+    assert "demo: all operators are one person" in done.stdout
+
+
+def test_without_a_pin_verify_does_not_say_verified(demo, tmp_path):
+    done = pyrsia("verify", demo["wheel"], "--proof", demo["proof"], PYRSIA_TRUST=str(tmp_path))
+
+    assert done.returncode == 3
+    assert "not pinned" in done.stderr
+
+
+def test_a_proof_with_any_byte_changed_never_verifies(demo, tmp_path):
+    proof = Path(demo["proof"]).read_bytes()
+    copy = tmp_path / "changed.tlog-proof"
+    step = max(1, len(proof) // 12)
+    codes = set()
+    for at in range(0, len(proof), step):
+        changed = bytearray(proof)
+        changed[at] ^= 1
+        copy.write_bytes(changed)
+        codes.add(pyrsia("verify", demo["wheel"], "--proof", str(copy), "--trust", demo["trust"]).returncode)
+
+    assert codes == {1}
+
+
+def test_a_missing_proof_exits_3_and_says_what_to_do(demo, tmp_path):
+    lonely = tmp_path / Path(demo["wheel"]).name
+    shutil.copyfile(demo["wheel"], lonely)
+
+    done = pyrsia("verify", str(lonely), "--trust", demo["trust"])
+
+    assert done.returncode == 3
+    assert "do:" in done.stderr
+
+
+def test_the_wrong_purl_is_refused(demo):
+    done = pyrsia("verify", demo["wheel"], "--trust", demo["trust"], "--as", "pkg:pypi/idna@3.10")
+
+    assert done.returncode == 1
+
+
+def test_status_and_log_show_speak_json_for_scripts(demo):
+    data = node(demo, "follower")["data"]
+
+    said = json.loads(pyrsia("status", "--json", "--node", data).stdout)
+    log = json.loads(pyrsia("log", "show", "--json", "--node", data).stdout)
+
+    assert said["role"] == "follower"
+    assert said["peers"] >= 3
+    assert {"node_id", "name", "log"} <= set(said)
+    assert log["size"] >= demo["log"]["size"]
+    assert len(log["root"]) == 64
+
+
+def test_a_proof_of_one_leaf_is_checked_offline(demo, tmp_path):
+    data = node(demo, "follower")["data"]
+    out = tmp_path / "leaf.json"
+
+    written = pyrsia("log", "prove", "0", "--out", str(out), "--node", data)
+    checked = pyrsia("log", "verify", str(out), "--trust", demo["trust"])
+
+    assert written.returncode == 0, written.stderr
+    assert checked.returncode == 0, checked.stderr
+    out.write_text(out.read_text().replace('"index": 0', '"index": 1'))
+    assert pyrsia("log", "verify", str(out), "--trust", demo["trust"]).returncode == 1
+
+
+def test_the_originals_short_flags_and_endpoints_answer(demo):
+    follower = node(demo, "follower")
+
+    assert pyrsia("-s", "--node", follower["data"]).stdout.count("Connected Peers Count:") == 1
+    assert len(pyrsia("-l", "--node", follower["data"]).stdout.splitlines()) >= 3
+    assert get(f"{follower['http']}/status")["peers_count"] >= 3
+    assert len(get(f"{follower['http']}/peers")) >= 3
+
+
+def test_the_dashboard_prints_one_picture_as_text(demo):
+    done = pyrsia("dashboard", "--once", "--node", node(demo, "follower")["data"])
+
+    assert done.returncode == 0, done.stderr
+    for fact in ("LOG", "PEERS", "BUILDS", "amber", "pyrsia-sample"):
+        assert fact in done.stdout
+
+
+def test_an_unknown_package_is_refused_with_what_to_do(demo):
+    done = pyrsia("build", "request", "no-such-package-here==9", "--node", node(demo, "follower")["data"])
+
+    assert done.returncode == 1
+    assert "no-such-package-here" in done.stderr
+    assert "do:" in done.stderr
+
+
+def test_an_unknown_version_is_refused_by_name(demo):
+    done = pyrsia("build", "request", "pyrsia-sample==99", "--node", node(demo, "follower")["data"])
+
+    assert done.returncode == 1
+    assert "99" in done.stderr
+
+
+def test_a_node_on_a_taken_port_says_which_and_exits_1(demo, tmp_path):
+    follower = node(demo, "follower")
+    port = int(follower["http"].rsplit(":", 1)[1])
+    shutil.copytree(
+        follower["data"], tmp_path / "copy", ignore=shutil.ignore_patterns("db", "*.sock", "blobs", "LOCK*")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrsia", "node", "run", "--data", str(tmp_path / "copy")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ
+        | {"PYRSIA_HTTP__PORT": str(port), "PYRSIA_NET__CONTROL_PORT": "0", "PYRSIA_NET__DATA_PORT": "0"},
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+
+
+def test_a_data_directory_in_use_is_refused(demo):
+    done = pyrsia("node", "run", "--data", node(demo, "follower")["data"])
+
+    assert done.returncode == 1
+    assert "do:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\x00" * 64, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 200]
+)
+def test_garbage_on_every_socket_stops_no_node(demo, junk):
+    for one in demo["nodes"]:
+        process = psutil.Process(one["pid"])
+        ports = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+        assert len(ports) >= 3
+        for port in ports:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+                stranger.sendall(junk)
+
+    assert all(status(one)["log"]["size"] > 0 for one in demo["nodes"])
+
+
+def test_ctrl_c_stops_every_node_within_three_seconds(demo):
+    """Last in the module: it ends the demo."""
+    pids = [one["pid"] for one in demo["nodes"]]
+    process = demo["process"]
+
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), STOP_S + 2, "nodes outlived the demo")
+
+    assert time.monotonic() - began_s < STOP_S + 2
+    assert process.wait(10) == 0
+    assert Path(demo["wheel"]).exists()
+    shutil.rmtree(Path(demo["trust"]).parent.parent, ignore_errors=True)
