@@ -38,12 +38,20 @@ MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer t
 MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
 MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs a manifest of its own")
 MAX_DERIVED = Limit(256, "what a block computes on its own account; more waits in the queue for the next")
-MAX_OPEN_REQUESTS = Limit(500, "their ids are one value of the state; that many builds keep a network busy for hours")
-MAX_UNTIL_MS = Limit(86_400_000, "a day offline is the longest that a submission waits; dedup remembers as long")
+MAX_OPEN_REQUESTS = Limit(
+    500, "their ids are one value of the state; that many builds keep a network busy for hours"
+)
+MAX_UNTIL_MS = Limit(
+    86_400_000, "a day offline is the longest that a submission waits; dedup remembers as long"
+)
 MAX_EXPIRED = Limit(2_000, "ids forgotten in one block: twice what a block can add, so forgetting keeps up")
-COMMIT_WINDOW_MS = Limit(600_000, "the slowest build of a pure package, its downloads and a restart of a builder")
+COMMIT_WINDOW_MS = Limit(
+    600_000, "the slowest build of a pure package, its downloads and a restart of a builder"
+)
 REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two minutes bridge a restart")
-KEEP_BUILDERS_MS = Limit(86_400_000, "asking again within a day draws no new builders, so asking is no re-roll")
+KEEP_BUILDERS_MS = Limit(
+    86_400_000, "asking again within a day draws no new builders, so asking is no re-roll"
+)
 MEMPOOL_AUTHOR_ENTRIES = Limit(200, "consensus.md B.10: what one author may have pending")
 MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
 MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
@@ -53,25 +61,41 @@ MAX_CACHED_BYTES = Limit(8 << 20, "sixteen full blocks of parsed entries")
 CACHED_ENTRIES = Limit(4_096, "parsed and checked entries of the last four full blocks")
 
 # -- log --
-MAX_TREE_SIZE = Limit((1 << 53) - 1, "what every JSON reader holds exactly; at full rate it lasts 28,000 years")
+MAX_TREE_SIZE = Limit(
+    (1 << 53) - 1, "what every JSON reader holds exactly; at full rate it lasts 28,000 years"
+)
 MAX_NOTE_BYTES = Limit(65_536, "100 validators with two lines of 180 bytes each are 36 KB")
 MAX_NOTE_LINES = Limit(256, "two lines of each of 100 validators, and some witnesses")
-MAX_PROOFFILE_BYTES = Limit(262_144, "seven reveals of 16 KB, their proofs and the checkpoint take half of it")
+MAX_PROOFFILE_BYTES = Limit(
+    262_144, "seven reveals of 16 KB, their proofs and the checkpoint take half of it"
+)
 MAX_PROOF_HASHES = Limit(64, "an inclusion proof has one hash per level, and no tree has more levels")
-COSIGN_QUIET_MS = Limit(500, "a log that has not grown this long is at rest; its newest size is worth signing")
+COSIGN_QUIET_MS = Limit(
+    500, "a log that has not grown this long is at rest; its newest size is worth signing"
+)
 COSIGN_AGAIN_S = Limit(60, "age that the head of a log at rest may have")
-COSIGN_SIZES = Limit(4, "newest tree heads kept per validator; one is signed per second at most, bar the last")
+COSIGN_SIZES = Limit(
+    4, "newest tree heads kept per validator; one is signed per second at most, bar the last"
+)
 
 # -- store --
-MAX_BATCH_BYTES = Limit(8 << 20, "a block is at most 512 KB of entries; its leaves, tiles and state fit in a few MB")
+MAX_BATCH_BYTES = Limit(
+    8 << 20, "a block is at most 512 KB of entries; its leaves, tiles and state fit in a few MB"
+)
 MAX_VOTE_RECORD_BYTES = Limit(2 << 20, "a block with its justification is at most 1 MB")
 VOTES_STEP_BYTES = Limit(1 << 20, "room for some thousand votes, so that an append changes no file size")
 
 # -- consensus --
-MAX_VALIDATORS = Limit(100, "a certificate of 67 signatures is 4.3 KB and costs 2.7 ms to check; more needs another scheme")
+MAX_VALIDATORS = Limit(
+    100, "a certificate of 67 signatures is 4.3 KB and costs 2.7 ms to check; more needs another scheme"
+)
 MAX_BLOCK_ENTRIES = Limit(1_000, "at 40 us a signature a follower still checks a full block in 40 ms")
-MAX_BLOCK_BYTES = Limit(524_288, "entries of one block; with its justification it stays below a 1 MiB message")
-MAX_GAP_VIEWS = Limit(2_048, "views given up between a block and its parent: days of failing leaders at full back-off")
+MAX_BLOCK_BYTES = Limit(
+    524_288, "entries of one block; with its justification it stays below a 1 MiB message"
+)
+MAX_GAP_VIEWS = Limit(
+    2_048, "views given up between a block and its parent: days of failing leaders at full back-off"
+)
 MAX_PROOF_HEADERS = Limit(512, "blocks between one that is final and the certificate above it; usually one")
 MAX_STATUS_CERTS = Limit(64, "certificates in one answer; a member that lacks more asks again")
 MAX_SYNC_BLOCKS = Limit(128, "final blocks in one answer; the 1 MiB message usually ends it sooner")
@@ -86,7 +110,9 @@ LINK_QUEUE_MESSAGES = Limit(
     2_048, "two seconds of entries at full rate towards one peer; a slower peer asks again"
 )
 LINK_QUEUE_BYTES = Limit(8 << 20, "eight of the largest messages waiting for one peer")
-LINK_HWM = Limit(4, "batches inside ZeroMQ, where nothing can overtake; the queue above it has the priorities")
+LINK_HWM = Limit(
+    4, "batches inside ZeroMQ, where nothing can overtake; the queue above it has the priorities"
+)
 LINK_BATCH_FRAMES = Limit(64, "small frames sent in one call; more gains nothing measurable")
 MAX_PEERS = Limit(256, "a full mesh fits a few hundred nodes at three descriptors each")
 MAX_BANS = Limit(4_096, "128 KiB of keys; keys are free, so a longer list stops nobody")
@@ -111,12 +137,16 @@ MAX_ASK_CHUNKS = Limit(16, "chunk numbers in one request: 4 MiB")
 
 # -- builds --
 MAX_INDEX_PAGE_BYTES = Limit(32 << 20, "the largest project page of the public index is 20 MB of JSON")
-MAX_SOURCE_BYTES = Limit(256 << 20, "a pure package's archive is a few MB; the public index caps a file at 100 MB")
+MAX_SOURCE_BYTES = Limit(
+    256 << 20, "a pure package's archive is a few MB; the public index caps a file at 100 MB"
+)
 MAX_METADATA_BYTES = Limit(1 << 20, "a METADATA with its whole README stays below 300 KB")
 INDEX_FETCH_S = Limit(300, "100 MB at 3 Mbit/s; an index that is slower is down")
 INDEX_REDIRECTS = Limit(5, "a page, its canonical name, its mirror; a longer chain is a loop")
 INDEX_ATTEMPTS = Limit(3, "one lost connection and one restart of a proxy; then the index is down")
-MAX_RESOLVE_ROUNDS = Limit(2_000, "a closure of 100 packages with some backtracking; more is a maze, not a package")
+MAX_RESOLVE_ROUNDS = Limit(
+    2_000, "a closure of 100 packages with some backtracking; more is a maze, not a package"
+)
 MAX_LOCK_BYTES = Limit(262_144, "1,000 lines of 250 bytes")
 MAX_LOCK_LINES = Limit(1_000, "the largest build environment seen has 40 wheels")
 BUILD_WALL_S = Limit(600, "wheels of pure packages take seconds; ten minutes is a build that hangs")
@@ -127,7 +157,7 @@ BUILD_DISK_BYTES = Limit(2 << 30, "unpacked sources with their build folder stay
 BUILD_FILE_BYTES = Limit(512 << 20, "five times the largest file that the public index takes by default")
 BUILD_LOG_BYTES = Limit(10 << 20, "more than any person reads; the rest is cut with a marker")
 BUILD_TMP_BYTES = Limit(512 << 20, "the job's /tmp lives in memory")
-BUILD_SHM_BYTES = Limit(64 << 20, "/dev/shm: locks of worker pools take a page each")
+BUILD_SHM_BYTES = Limit(64 << 20, "shared memory: locks of worker pools take a page each")
 BUILD_ENTRIES = Limit(200_000, "files and folders in what a job may write; counting them must stay cheap")
 SANDBOX_POLL_MS = Limit(100, "a tree that grows is seen before it hurts; one look costs a few ms")
 SANDBOX_KILL_MS = Limit(1_000, "from the decision to the last process's end; the kernel needs some ms")
@@ -135,8 +165,12 @@ SANDBOX_PROBE_S = Limit(20, "an empty job takes 50 ms; a busy machine may take a
 COLLECT_FILES = Limit(1_000, "outputs of one build read back; a wheel build has one")
 COLLECT_BYTES = Limit(512 << 20, "all outputs of one build together")
 MAX_ARCHIVE_MEMBERS = Limit(20_000, "the largest pure package on the public index has 11,000 files")
-MAX_UNPACKED_BYTES = Limit(512 << 20, "five times the largest archive of a pure package; a bomb is stopped here")
-MAX_MEMBER_NAME_BYTES = Limit(1_024, "a quarter of the path length of common systems; real names stay below 250")
+MAX_UNPACKED_BYTES = Limit(
+    512 << 20, "five times the largest archive of a pure package; a bomb is stopped here"
+)
+MAX_MEMBER_NAME_BYTES = Limit(
+    1_024, "a quarter of the path length of common systems; real names stay below 250"
+)
 MAX_MEMBER_DEPTH = Limit(40, "the deepest real package nests 20 folders")
 MAX_WORKER_RESULT_BYTES = Limit(8 << 20, "METADATA of 200 wheels in base64")
 PLANS_AT_ONCE = Limit(2, "each runs a sandbox of its own; small machines have two cores")
@@ -180,5 +214,7 @@ MAX_CONTROL_PATH_BYTES = Limit(
 
 # -- node, cli, demo --
 MAX_PROOF_EXTRA_BYTES = Limit(192 << 10, "what is left of a proof file of 256 KiB after base64")
-MAX_PROOF_LEAVES = Limit(400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice")
+MAX_PROOF_LEAVES = Limit(
+    400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice"
+)
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.cli.client import Client, node_option
-from pyrsia.cli.tell import json_option, table, tell
+from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
 PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata

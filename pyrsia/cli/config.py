@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from pyrsia import config as settings
-from pyrsia.cli.client import resolve
 from pyrsia.cli.tell import json_option, tell
+from pyrsia.client import resolve
 from pyrsia.errors import Refusal
 
 

@@ -2,7 +2,8 @@
 
 import click
 
-from pyrsia.cli.client import node_option, resolve
+from pyrsia.cli.tell import node_option
+from pyrsia.client import resolve
 from pyrsia.errors import Refusal
 
 

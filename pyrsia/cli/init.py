@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from pyrsia import config
-from pyrsia.cli.client import Client
 from pyrsia.cli.tell import json_option, tell
+from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.ledger.genesis import Genesis

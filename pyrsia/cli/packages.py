@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from pyrsia.cli.client import Client, node_option
-from pyrsia.cli.tell import json_option, tell
+from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
 

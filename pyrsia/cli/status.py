@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from pyrsia.cli.client import Client, node_option
-from pyrsia.cli.tell import json_option, table, tell
+from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.client import Client
 
 
 @click.command()

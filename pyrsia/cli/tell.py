@@ -10,6 +10,7 @@ import click
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
+node_option = click.option("--node", "target", metavar="URL|DIR", help="The node to ask (PYRSIA_NODE).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 

@@ -29,7 +29,7 @@ def add(source: str, digest: str | None, as_json: bool) -> None:
                 who="your command",
                 do="get the digest from its operators on another channel and add --digest sha256:...",
             )
-        from pyrsia.cli.client import Client
+        from pyrsia.client import Client
 
         with Client(source) as node:
             genesis = node.get_bytes("/log/genesis")

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from pyrsia.cli.client import Client
 from pyrsia.cli.tell import json_option, tell
+from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
 PROOF_SUFFIX = ".tlog-proof"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyrsia import config
-from pyrsia.cli.client import Client
+from pyrsia.client import Client
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.node.founding import Founder, found

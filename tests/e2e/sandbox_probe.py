@@ -28,7 +28,7 @@ def attempt(name, act):
         RESULTS[name] = "done"
 
 
-def call(number_x86, number_arm, *arguments):  # noqa: ANN002
+def call(number_x86, number_arm, *arguments):
     number = number_x86 if os.uname().machine == "x86_64" else number_arm
     if LIBC.syscall(ctypes.c_long(number), *arguments) < 0:
         raise OSError(ctypes.get_errno(), "refused")

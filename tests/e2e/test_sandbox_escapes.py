@@ -244,7 +244,7 @@ async def test_cancelling_ends_the_whole_tree_within_a_second(backend: str, tmp_
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sandbox.run, job)
-            while len(of_marker(marker)) < 9:  # noqa: ASYNC110 - processes send no event
+            while len(of_marker(marker)) < 9:
                 await trio.sleep(0.02)
             start = time.monotonic()
             nursery.cancel_scope.cancel()
@@ -325,14 +325,14 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
     stages = set(Path("/var/tmp").glob("pyrsia-*"))  # noqa: ASYNC240
     node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": PACKAGES})
     with trio.fail_after(20):
-        while len(of_marker(marker)) < 10:  # noqa: ASYNC110 - processes send no event
+        while len(of_marker(marker)) < 10:
             await trio.sleep(0.02)
         node.kill()
         await node.wait()
         with trio.fail_after(3):
-            while of_marker(marker):  # noqa: ASYNC110
+            while of_marker(marker):
                 await trio.sleep(0.02)
-            while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC110, ASYNC240
+            while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
                 await trio.sleep(0.02)
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: ANN002, ANN003
 """A whole network's ledger in one process: real keys, a dict for the store, short chains of links."""
 
 import hashlib

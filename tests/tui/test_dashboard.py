@@ -1,9 +1,6 @@
 """The dashboard shows snapshots, survives an absent node, and prints the same as text."""
 
 import pytest
-from pyrsia_tui import view
-from pyrsia_tui.app import Dashboard, Rows
-from pyrsia_tui.feed import Away, Feed
 from textual.widgets import Static
 
 from pyrsia.status import (
@@ -17,6 +14,9 @@ from pyrsia.status import (
     decode,
     encode,
 )
+from pyrsia_tui import view
+from pyrsia_tui.app import Dashboard, Rows
+from pyrsia_tui.feed import Away, Feed
 
 
 def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapshot:
@@ -119,6 +119,8 @@ async def test_no_node_at_the_address_is_away_and_not_an_exception(tmp_path):
         await feed.close()
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (3_000_000, "3.0 MB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (3_000_000, "3.0 MB")]
+)
 def test_amounts_are_short(count, text):
     assert view.amount(count) == text

@@ -120,6 +120,6 @@ def run(target: str) -> None:
 
 def main() -> None:
     """`pyrsia-top [URL|DIR]`."""
-    from pyrsia.cli.client import resolve
+    from pyrsia.client import resolve
 
     run(resolve(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -38,7 +38,9 @@ class Feed:
             token = os.environ.get("PYRSIA_TOKEN", "")
         if token:
             headers["authorization"] = f"Bearer {token}"
-        self._http = httpx.AsyncClient(transport=transport, base_url=base, headers=headers, timeout=PATIENCE_S)
+        self._http = httpx.AsyncClient(
+            transport=transport, base_url=base, headers=headers, timeout=PATIENCE_S
+        )
 
     async def snapshot(self) -> Snapshot:
         """The newest snapshot.

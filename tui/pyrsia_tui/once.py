@@ -20,7 +20,10 @@ async def _picture(target: str) -> str:
         return as_text(await feed.snapshot(), width=shutil.get_terminal_size((120, 40)).columns)
     except Away as away:
         raise Refusal(
-            "not-running", what=str(away), who="the node, or the address", do="start it with `pyrsia node run`"
+            "not-running",
+            what=str(away),
+            who="the node, or the address",
+            do="start it with `pyrsia node run`",
         ) from None
     finally:
         await feed.close()

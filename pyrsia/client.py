@@ -1,4 +1,4 @@
-"""One way to reach a node from a command: over its control socket, or over HTTP.
+"""One way to reach a running node from outside: over its control socket, or over HTTP.
 
 The target rule is the same for every command: `--node URL|DIR`, then `PYRSIA_NODE`, then the user's
 node, then the system's. A directory means the control socket inside it, with its token file.
@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import click
 import httpx
 
 from pyrsia import config
@@ -17,8 +16,6 @@ from pyrsia.errors import Refusal
 CONTROL_SOCKET = "control.sock"
 CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name)
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
-
-node_option = click.option("--node", "target", metavar="URL|DIR", help="The node to ask (PYRSIA_NODE).")
 
 
 def resolve(target: str | None) -> str:
