@@ -55,6 +55,7 @@ BUSY_AGAIN_MS: Final = 200
 DRAIN_S: Final = 1.0  # the losing one of two links is still read for this long
 RETRY_S: Final = 0.05  # look again at a full ROUTER peer (zsock.py, rule 4)
 FIRST_REDIAL_S: Final = 0.05
+CURVE_BYTES: Final = 64  # what encryption adds to a frame (33), which ZeroMQ counts before it decrypts
 REFUSED_S: Final = 5.0  # pause for a peer that is honest but not ours: other chain, not allowed
 _LOST_EVENTS: Final = (
     zmq.EVENT_DISCONNECTED
@@ -302,6 +303,9 @@ class Links:
                 task_status.started()
         finally:
             self._nursery = None
+            for peer in [*self._peers.values()]:
+                if peer.conn is not None:
+                    self._lose(peer.conn)
             self.close()
 
     # -- what callers do --
@@ -814,7 +818,7 @@ def _bound(sock: zmq.Socket[bytes], frame_bytes: int, hwm: int) -> None:
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.SNDHWM, hwm)
     sock.setsockopt(zmq.RCVHWM, hwm)
-    sock.setsockopt(zmq.MAXMSGSIZE, frame_bytes)
+    sock.setsockopt(zmq.MAXMSGSIZE, frame_bytes + CURVE_BYTES)
     sock.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
     sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, LINK_DEAD_S.value * 1000)
     sock.setsockopt(zmq.HEARTBEAT_TTL, LINK_DEAD_S.value * 1000)

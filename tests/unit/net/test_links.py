@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.net.links import Busy
