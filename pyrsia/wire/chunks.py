@@ -1,0 +1,162 @@
+"""Frames on a data link: who holds which chunks of a file, and the chunks. Pure.
+
+Each message is one ZeroMQ frame, `type u8 | proto u8 | manifest id [32] | body`, big-endian; MANIFEST and
+CHUNK carry their bytes in a second frame, so that a chunk goes from the file to the socket uncopied.
+
+    asker to server                         server to asker
+    WANT_MANIFEST                           MANIFEST  + the manifest's bytes
+    WANT_HAVE                               HAVE      count u32, then nothing (all) or a bitfield
+    GET      chunk numbers, u32 each        CHUNK     number u32  + the chunk's bytes
+    CANCEL   chunk numbers                  NAK       chunk numbers; none: nothing of this file
+                                            BUSY      chunk numbers: not now, ask again later
+
+A bitfield has chunk i at bit i % 8 (of value 1 << i % 8) of byte i // 8; bits after the last are zero.
+Chunk numbers are in any order, each once, at most 16.
+
+Source: peer-to-peer.md B.9; design page, section 6.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from pyrsia.errors import Malformed
+from pyrsia.units import CHUNK_BYTES, HASH_BYTES, MAX_ASK_CHUNKS, MAX_CHUNKS, MAX_DATA_FRAME_BYTES
+
+PROTO: Final = 1
+HEAD_BYTES: Final = 2 + HASH_BYTES
+# The largest honest frame. Sockets refuse anything above it.
+FRAME_BYTES: Final = MAX_DATA_FRAME_BYTES.value + 1024
+_U32: Final = struct.Struct(">I")
+
+
+class Type(IntEnum):
+    WANT_MANIFEST = 1
+    MANIFEST = 2
+    WANT_HAVE = 3
+    HAVE = 4
+    GET = 5
+    CHUNK = 6
+    CANCEL = 7
+    NAK = 8
+    BUSY = 9
+
+
+NUMBERED: Final = (Type.GET, Type.CANCEL, Type.NAK, Type.BUSY)
+WITH_PAYLOAD: Final = (Type.MANIFEST, Type.CHUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message without its payload frame.
+
+    Attributes:
+        type: which one.
+        manifest_id: 32 bytes.
+        chunks: numbers of GET, CANCEL, NAK, BUSY; the one number of CHUNK.
+        count: of HAVE, how many chunks the file has.
+        bits: of HAVE, the bitfield; empty when all are held.
+    """
+
+    type: Type
+    manifest_id: bytes
+    chunks: tuple[int, ...] = ()
+    count: int = 0
+    bits: bytes = b""
+
+
+def encode(message: Message) -> bytes:
+    """The first frame.
+
+    Raises:
+        ValueError: a field is out of range; the caller has a bug.
+    """
+    wrong = _wrong(message)
+    if wrong:
+        raise ValueError(wrong)
+    if message.type is Type.HAVE:
+        body = _U32.pack(message.count) + message.bits
+    else:
+        body = b"".join(map(_U32.pack, message.chunks))
+    return bytes((message.type, PROTO)) + message.manifest_id + body
+
+
+def decode(frames: Sequence[bytes | memoryview]) -> Message:
+    """Read the frames of one message; the payload is the second of them. Lets only `Malformed` escape."""
+    if not 1 <= len(frames) <= 2:
+        raise Malformed(f"chunks: {len(frames)} frames")
+    head = bytes(frames[0][: HEAD_BYTES + 4 + (MAX_CHUNKS.value + 7) // 8 + 1])
+    if len(head) < HEAD_BYTES:
+        raise Malformed("chunks: shorter than its head")
+    if head[1] != PROTO:
+        raise Malformed(f"chunks: protocol {head[1]} is not {PROTO}")
+    try:
+        kind = Type(head[0])
+    except ValueError:
+        raise Malformed(f"chunks: no type {head[0]}") from None
+    if (len(frames) == 2) != (kind in WITH_PAYLOAD):
+        raise Malformed(f"chunks: a {kind.name} of {len(frames)} frames")
+    message = _body(kind, head[2:HEAD_BYTES], head[HEAD_BYTES:])
+    wrong = _wrong(message)
+    if wrong:
+        raise Malformed(f"chunks: {wrong}")
+    if len(frames) == 2:
+        most = CHUNK_BYTES.value if kind is Type.CHUNK else MAX_DATA_FRAME_BYTES.value
+        if not 1 <= len(frames[1]) <= most:
+            raise Malformed(f"chunks: {len(frames[1])} bytes in a {kind.name}")
+    return message
+
+
+def bits_of(held: int, count: int) -> bytes:
+    """The bitfield of the chunks whose bits are set in `held` (bit i: chunk i), for a file of `count`."""
+    return held.to_bytes((count + 7) // 8, "little")
+
+
+def held_of(message: Message) -> int:
+    """The chunks that a HAVE speaks of, as an int with bit i set for chunk i."""
+    return int.from_bytes(message.bits, "little") if message.bits else (1 << message.count) - 1
+
+
+def _body(kind: Type, manifest_id: bytes, body: bytes) -> Message:
+    if kind is Type.HAVE:
+        if len(body) < _U32.size:
+            raise Malformed("chunks: a HAVE without a count")
+        return Message(kind, manifest_id, count=_U32.unpack_from(body)[0], bits=body[_U32.size :])
+    if len(body) % _U32.size or len(body) > _U32.size * MAX_ASK_CHUNKS.value:
+        raise Malformed(f"chunks: {len(body)} bytes of chunk numbers")
+    return Message(kind, manifest_id, tuple(number for (number,) in _U32.iter_unpack(body)))
+
+
+def _wrong(message: Message) -> str:
+    """Which rule a message breaks; empty when it breaks none."""
+    kind, chunks = message.type, message.chunks
+    if len(message.manifest_id) != HASH_BYTES:
+        return "a manifest id is 32 bytes"
+    least, most = (1, MAX_ASK_CHUNKS.value) if kind in NUMBERED else (0, 0)
+    if kind is Type.NAK:
+        least = 0
+    elif kind is Type.CHUNK:
+        least = most = 1
+    if not least <= len(chunks) <= most:
+        return f"a {kind.name} of {len(chunks)} chunk numbers"
+    if len(set(chunks)) != len(chunks):
+        return "a chunk number stands twice"
+    if any(not 0 <= number < MAX_CHUNKS.value for number in chunks):
+        return "a chunk number is out of range"
+    if kind is not Type.HAVE:
+        return "a bitfield belongs to HAVE" if message.count or message.bits else ""
+    return _wrong_bits(message.count, message.bits)
+
+
+def _wrong_bits(count: int, bits: bytes) -> str:
+    if not 0 <= count <= MAX_CHUNKS.value:
+        return f"a file of {count} chunks"
+    if not bits:
+        return ""
+    if len(bits) != (count + 7) // 8:
+        return f"a bitfield of {len(bits)} bytes for {count} chunks"
+    if int.from_bytes(bits, "little") >> count:
+        return "a bitfield with bits after its end"
+    return ""
