@@ -4,7 +4,7 @@ import shutil
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +13,6 @@ from pyrsia.errors import PyrsiaError, Refusal
 if TYPE_CHECKING:  # the demo's modules are imported when it runs, not for --help
     from pyrsia.demo.report import Report
     from pyrsia.demo.teller import Teller
-
-ONLINE: Final = ("idna==3.10",)
-ONLINE_DISSENT: Final = "packaging==24.2"
 
 
 @click.command()
@@ -58,13 +55,11 @@ def _run(
     from pyrsia.demo.prepare import prepare
     from pyrsia.demo.story import Story, after
 
-    ready = prepare(offline=offline, packages=packages or ONLINE, dissent=ONLINE_DISSENT, tell=tell)
+    ready = prepare(packages, offline=offline, tell=tell)
     told.isolation = ready.isolation
-    network = Network.create(
-        isolation=ready.isolation, environment=ready.environment, variables=ready.variables
-    )
+    network = Network.create(isolation=ready.isolation, environment=ready.environment)
     try:
-        ready.fill(network.folder)
+        network.variables = ready.fill(network.folder)
         Story(network, ready.packages, ready.dissent, tell, told).run()
         tell.title("done: every step was checked from outside")
         tell.raw("\nWhat to try next" + (":\n" if keep else " (with --keep the network stays up for it):\n"))

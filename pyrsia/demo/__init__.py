@@ -1,5 +1,6 @@
 """The demo: a whole network on this machine, in processes of its own, from source to `pip install`.
 
+prepare.py  what this machine gives, and what will be built
 story.py    the five steps, in order, each an error when it fails
 network.py  founding, ports, processes: start, kill, stop, watch
 install.py  an unchanged pip in fresh environments

@@ -93,10 +93,10 @@ class Network:
     variables: dict[str, str] = field(default_factory=dict)  # what the nodes see beside our own environment
 
     @classmethod
-    def create(cls, *, isolation: str, environment: str, variables: dict[str, str]) -> "Network":
+    def create(cls, *, isolation: str, environment: str) -> "Network":
         """Keys, genesis, directories and configurations of a new network; nothing runs yet."""
         folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-"))
-        network = cls(folder, isolation, environment, variables=variables)
+        network = cls(folder, isolation, environment)
         names = [*VALIDATORS, FOLLOWER]
         ports = free_ports(3 * len(names))
         for position, name in enumerate(names):

@@ -38,14 +38,19 @@ def main() -> None:
     die_with(arguments.parent)
 
     from pyrsia.demo.villain import Villain
-    from pyrsia.node.service import main as serve
+    from pyrsia.errors import PyrsiaError
+    from pyrsia.node import service
+    from pyrsia.node.workshop import honest
 
     def villain(
         inside: "Inside", index: "IndexClient", results: Path, drawn_first: "DrawnFirst"
     ) -> "PipPlugin":
         return Villain(inside, index, results, purl=arguments.villain, drawn_first=drawn_first)
 
-    sys.exit(serve(arguments.data, plugin=villain if arguments.villain else None))
+    try:
+        sys.exit(service.main(arguments.data, villain if arguments.villain else honest))
+    except PyrsiaError as error:
+        sys.exit(f"pyrsia: {error}")
 
 
 if __name__ == "__main__":

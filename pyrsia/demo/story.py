@@ -3,6 +3,7 @@ that was not looked at from outside: over the nodes' own interfaces, by pip, by 
 
 import concurrent.futures
 import contextlib
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -222,8 +223,8 @@ class Story:
         package = self.packages[0]
         tell.title("4. use: an unchanged pip installs it from the follower, which built nothing")
         before = network.status(network.follower)["transfer"]
-        tell.now(f"pip install --index-url {index} {package}")
-        done = install.pip_install(self.pythons[0], index, [package])
+        tell.now(f"pip install --index-url {index} {' '.join(self.packages)}")
+        done = install.pip_install(self.pythons[0], index, list(self.packages))
         if done.returncode != 0:
             raise DemoFailed(f"pip failed:\n{done.stdout}{done.stderr}")
         have = install.installed(self.pythons[0])
@@ -308,7 +309,7 @@ class Story:
 
 def _purl(package: str) -> str:
     name, _, version = package.partition("==")
-    normal = name.lower().replace("_", "-").replace(".", "-")
+    normal = re.sub(r"[-_.]+", "-", name.strip()).lower()  # PEP 503
     return f"pkg:pypi/{normal}@{version}" if version else f"pkg:pypi/{normal}"
 
 

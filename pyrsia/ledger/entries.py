@@ -7,7 +7,8 @@ holds is asked through `signature_holds`, because checking is a matter of argume
 Source: DESIGN 4 (leaf, entry types).
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ RELATIONS: Final = ("different", "equivalent", "identical", "none")
 SOURCES: Final = ("claimed", "mapping", "registry")
 CONTAINMENTS: Final = ("full", "none", "partial")
 
+# Exact on canonical bytes: a quote within a text is escaped there, and only a key is followed by a colon.
+_MANIFEST: Final = re.compile(rb'"manifest":"([0-9a-f]{64})"')
 _WORD: Final = shape.ascii_name(100)
 _FILE: Final = shape.matching(r"[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}", "a plain file name")
 _VERSION: Final = shape.text(100)
@@ -333,3 +336,8 @@ def commitment(request: bytes, builder: bytes, reveal: dict[str, Any]) -> bytes:
         digest.update(len(field).to_bytes(4, "big"))
         digest.update(field)
     return digest.digest()
+
+
+def manifests(leaf: bytes) -> Iterator[bytes]:
+    """Manifest ids (32 bytes each) of the blobs that an entry of the log names."""
+    return (bytes.fromhex(found.decode()) for found in _MANIFEST.findall(leaf))

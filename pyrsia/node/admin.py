@@ -115,7 +115,7 @@ class Admin:
         )
 
     async def addresses(self) -> Sequence[str]:
-        return [self.links.control_address]
+        return [self.links.control_endpoint]
 
     async def peers(self) -> Sequence[PeerStatus]:
         known = {peer.node: peer for peer in self.links.peers()}

@@ -27,10 +27,12 @@ from pyrsia.consensus.effects import (
 from pyrsia.errors import Malformed
 from pyrsia.node.kinds import Kind
 from pyrsia.units import Limit, NodeId
-from pyrsia.wire.blocks import Message, decode_message, encode_message
+from pyrsia.wire.blocks import FIN, Cert, Message, decode_message, encode_message
+from pyrsia.wire.text import b32
 
 INBOX = Limit(4_096, "agreement repeats what it needs; a fuller inbox would only be older news")
 TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
+LAZY = Limit(64, "records that wait for the next vote's sync; a member that casts none writes them by itself")
 
 _log = logging.getLogger("pyrsia.agreement")
 
@@ -43,10 +45,14 @@ class Core(Protocol):
     def on_timer(self, now: Now) -> list[Effect]: ...
 
 
-class Worker(Core, Protocol):
-    """A validator's core also hears that there is work."""
+class Voter(Core, Protocol):
+    """A validator's core also hears that there is work, and who has come."""
 
     def on_work(self, now: Now) -> list[Effect]: ...
+    def on_peer(self, now: Now, peer: int) -> list[Effect]: ...
+
+
+Event = Callable[[Now], list[Effect]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +70,21 @@ class Hands:
 class Agreement:
     """Runs one core."""
 
-    def __init__(self, core: Core, members: Sequence[NodeId], me: int | None, hands: Hands) -> None:
-        """`members`: node ids by member index; peers that are none get the numbers behind them."""
+    def __init__(
+        self, core: Core, members: Sequence[NodeId], voters: int, hands: Hands, voter: Voter | None = None
+    ) -> None:
+        """`members`: node ids by member index, the first `voters` of them validators; `voter`: the core, if it
+        votes. The core never sends to itself."""
         self._core = core
+        self._voter = voter
         self._members = list(members)
+        self._voters = voters
         self._index = {node: number for number, node in enumerate(members)}
-        self._me = me
         self._hands = hands
-        self._inbox, self._events = trio.open_memory_channel[tuple[int, Message] | None](INBOX.value)
+        self._inbox, self._events = trio.open_memory_channel[Event](INBOX.value)
         self._wake_s = float("inf")
         self._halted = False
+        self._lazy: list[bytes] = []
 
     def receive(self, peer: NodeId, data: bytes) -> None:
         """A message of a peer; what breaks its format, or comes from nobody known, is dropped."""
@@ -83,15 +94,23 @@ class Agreement:
         try:
             message = decode_message(data)
         except Malformed as error:
-            _log.warning("a malformed agreement message from %s: %s", peer.hex()[:8], error)
+            _log.warning("a malformed agreement message from %s: %s", b32(peer)[:8], error)
             return
-        self._offer((sender, message))
+        self._offer(lambda now: self._core.on_message(now, sender, message))
 
     def work(self) -> None:
         """There is a new entry to order."""
-        self._offer(None)
+        if self._voter is not None:
+            self._offer(self._voter.on_work)
 
-    def _offer(self, event: tuple[int, Message] | None) -> None:
+    def linked(self, peer: NodeId) -> None:
+        """A link came up: that member is told where we stand."""
+        member = self._index.get(peer)
+        voter = self._voter
+        if voter is not None and member is not None and member < self._voters:
+            self._offer(lambda now: voter.on_peer(now, member))
+
+    def _offer(self, event: Event) -> None:
         try:
             self._inbox.send_nowait(event)
         except trio.WouldBlock:
@@ -110,7 +129,7 @@ class Agreement:
             event = await self._events.receive()
             return self._hear(event) + self._hear_waiting()
         self._wake_s = float("inf")
-        return self._core.on_timer(_now()) if not self._halted else []
+        return self._hear(self._core.on_timer)
 
     def _hear_waiting(self) -> list[Effect]:
         """Whatever else has come: one turn, one sync."""
@@ -123,24 +142,24 @@ class Agreement:
             effects += self._hear(event)
         return effects
 
-    def _hear(self, event: tuple[int, Message] | None) -> list[Effect]:
-        if self._halted:
-            return []
-        if event is None:
-            return self._core.on_work(_now()) if hasattr(self._core, "on_work") else []
-        return self._core.on_message(_now(), *event)
+    def _hear(self, event: Event) -> list[Effect]:
+        return [] if self._halted else event(_now())
 
     async def _do(self, effects: Iterable[Effect]) -> None:
         """Persist first, once; then everything else in order."""
         effects = list(effects)
-        records = [effect.record for effect in effects if isinstance(effect, Persist)]
-        if records:
-            with trio.CancelScope(
-                shield=True
-            ):  # a vote half written is no vote; the sync takes a millisecond
-                await self._hands.persist(records)
+        await self._persist([effect for effect in effects if isinstance(effect, Persist)])
         for effect in effects:
             self._do_one(effect)
+
+    async def _persist(self, asked: Sequence[Persist]) -> None:
+        """Lazy records wait for the next that is not; their order in the file stays."""
+        self._lazy += [effect.record for effect in asked]
+        if all(effect.lazy for effect in asked) and len(self._lazy) < LAZY.value:
+            return
+        records, self._lazy = self._lazy, []
+        with trio.CancelScope(shield=True):  # a vote half written is no vote; the sync takes a millisecond
+            await self._hands.persist(records)
 
     def _do_one(self, effect: Effect) -> None:
         match effect:
@@ -148,9 +167,10 @@ class Agreement:
                 self._send(to, encode_message(message))
             case Broadcast(message):
                 data = encode_message(message)
-                for number in range(len(self._members)):
-                    if number != self._me:
-                        self._send(number, data)
+                # Followers are told what is final; votes on the way there are the validators' business.
+                news = isinstance(message, Cert) and message.kind == FIN
+                for number in range(len(self._members) if news else self._voters):
+                    self._send(number, data)
             case WakeAt(at_s):
                 self._wake_s = at_s
             case Deliver():

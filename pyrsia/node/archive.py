@@ -8,6 +8,7 @@ import struct
 
 import msgspec
 
+from pyrsia.ledger import entries
 from pyrsia.ledger.chain import ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log import tiles, tree
@@ -63,6 +64,8 @@ class Archive:
             batch.put(layout.ENTRIES, index, leaf)
             if commit.entry_ids[offset]:
                 batch.put(layout.IDS, commit.entry_ids[offset], index)
+            for manifest in entries.manifests(leaf):
+                batch.put(layout.NAMED, manifest, index)
         before = Frontier() if self.head is None else Frontier.decode(self.head.frontier)
         _, changed = before.append(commit.leaf_hashes)
         for (level, number), hashes in changed.items():
@@ -92,6 +95,10 @@ class Archive:
         """Where the entry with this id stands."""
         raw = self._database.get(layout.IDS, entry_id)
         return None if raw is None else int.from_bytes(raw, "big")
+
+    def names(self, manifest: bytes) -> bool:
+        """Whether an entry of the log names the blob with this manifest id."""
+        return self._database.get(layout.NAMED, manifest) is not None
 
     def block(self, height: int) -> bytes | None:
         """The encoded final block at `height`, 1 or more."""

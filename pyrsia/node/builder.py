@@ -18,7 +18,7 @@ import trio
 
 from pyrsia.builds import attest
 from pyrsia.builds.pip.plugin import Built, FileOut, Inputs, Output, WheelOut
-from pyrsia.errors import PyrsiaError, Refusal
+from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
@@ -28,11 +28,13 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit
+from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, Limit
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
 
 NONCE_BYTES = 32
+ENVELOPE_BYTES = 1_000  # author, nonce, signature and names around a body
+MAX_JOBS = Limit(10_000, "jobs looked at by one start; a builder owes a few at a time, the rest is history")
 RETRY_S = Limit(
     5, "what failed for want of a peer or a disk is tried again; the deadline of the draw ends it"
 )
@@ -80,7 +82,7 @@ class Builder:
         self._database = database
         self._pulse = pulse
         self._slots = trio.CapacityLimiter(parallel)
-        self._active: set[tuple[str, str]] = set()
+        self._active: set[tuple[str, str, int]] = set()
         self.notes: dict[str, str] = {}  # request -> what is done for it right now
         self.built = 0
 
@@ -90,11 +92,12 @@ class Builder:
 
     async def run(self) -> None:
         """Look at every new block for work; each assignment runs in a task of its own, until cancelled."""
+        await self._forget_settled()
         async with trio.open_nursery() as nursery:
             while True:
                 seen = self._pulse.beats
                 for owed in views.assignments(self._reads, self._genesis, self._keys.node_id):
-                    key = (owed.request, owed.owes)
+                    key = _key(owed)
                     if key not in self._active:
                         self._active.add(key)
                         nursery.start_soon(self._work, owed)
@@ -111,9 +114,11 @@ class Builder:
                     _log.warning("%s of %s: %s", owed.owes, owed.request[:16], error)
                     if isinstance(error, Refusal) and error.code == "entry-refused":
                         return  # the log will not take it: too late, or done by another life of ours
+                except Exception:  # one package's surprise must not end the node that builds it
+                    _log.exception("%s of %s", owed.owes, owed.request[:16])
                 await trio.sleep(RETRY_S.value)
         finally:
-            self._active.discard((owed.request, owed.owes))
+            self._active.discard(_key(owed))
             self.notes.pop(owed.request, None)
 
     # -- commit --------------------------------------------------------------------------------
@@ -124,6 +129,7 @@ class Builder:
             async with self._slots:
                 body = await self._made(owed)
             await self._database.commit(Batch().put(layout.JOBS, self._job_key(owed), canonical.encode(body)))
+            self.built += len(body["outputs"])
         digest = entries.commitment(bytes.fromhex(owed.request), self._keys.node_id, body)
         self.notes[owed.request] = "committing"
         await self._submitter.submit("build.commit", {"commitment": digest.hex(), "request": owed.request})
@@ -133,9 +139,19 @@ class Builder:
         request = owed.view.request.body
         built = await self._built(owed, request)
         try:
-            return await self._body(owed.request, request, built)
+            body = await self._body(owed.request, request, built)
+            why = _unfit(body)
+            if not why:
+                return body
         finally:
             await built.discard()
+        # What the log cannot hold is this package's failure, and not this builder's: said, not thrown.
+        failure = Refusal("build-failed", what=why, who=request["purl"], do="tell its authors")
+        failed = await self._plugin.failed(failure, built.lock_sha256, phase="normalise")
+        try:
+            return await self._body(owed.request, request, failed)
+        finally:
+            await failed.discard()
 
     async def _built(self, owed: Assignment, request: Mapping[str, Any]) -> Built:
         def progress(sentence: str) -> None:
@@ -168,7 +184,6 @@ class Builder:
     async def _body(self, request_id: str, request: Mapping[str, Any], built: Built) -> dict[str, Any]:
         """The body of `build.reveal`, all its blobs pinned here."""
         outputs = [await self._output(output) for output in built.outputs]
-        self.built += len(outputs)
         log = await self._blob(built.log)
         return {
             "attestation": self._attestation(request_id, request, built),
@@ -242,6 +257,17 @@ class Builder:
             )
         self.notes[owed.request] = "revealing"
         await self._submitter.submit("build.reveal", body)
+        self._database.write(Batch().delete(layout.JOBS, self._job_key(owed)))
+
+    async def _forget_settled(self) -> None:
+        """Jobs of requests that have their verdict: nobody will ask for them again."""
+        batch = Batch()
+        for key, _ in self._database.scan(layout.JOBS, b"", MAX_JOBS.value):
+            view = views.request(self._reads, key[:HASH_BYTES].hex())
+            if view is None or view.state in ("done", "cancelled"):
+                batch.delete(layout.JOBS, key)
+        if len(batch):
+            await self._database.commit(batch)
 
     def _job(self, owed: Assignment) -> dict[str, Any] | None:
         raw = self._database.get(layout.JOBS, self._job_key(owed))
@@ -252,3 +278,18 @@ class Builder:
     def _job_key(owed: Assignment) -> bytes:
         """One job for each request and round: a second draw is built anew."""
         return bytes.fromhex(owed.request) + bytes((owed.view.round,))
+
+
+def _key(owed: Assignment) -> tuple[str, str, int]:
+    return owed.request, owed.owes, owed.view.round
+
+
+def _unfit(body: dict[str, Any]) -> str:
+    """Why the log could not hold this reveal, in words; empty if it could."""
+    try:
+        entries.AUTHORED["build.reveal"](body)
+        size = len(canonical.encode(body))
+    except (Malformed, ValueError) as error:
+        return f"the result does not fit into the log: {error}"[:200]
+    room = MAX_ENTRY_BYTES.value - ENVELOPE_BYTES
+    return "" if size <= room else f"a reveal of {size} bytes, {room} fit into the log"

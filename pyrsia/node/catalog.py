@@ -1,6 +1,7 @@
 """What package clients see: the projects of the final log, and files brought from peers when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ FETCH_S = Limit(120, "a large wheel over a slow link; a client's own patience en
 _PYPI = "pkg:pypi/"
 
 
+@dataclass(slots=True)
+class _Download:
+    """One that runs. `refusal`: how it ended, if badly; None also when its asker was cancelled."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    refusal: Refusal | None = None
+
+
 class Catalog:
     """The packages of one node's log (`serve.views.Catalog`)."""
 
@@ -30,7 +39,7 @@ class Catalog:
         self._shelf = shelf
         self._proofs = proofs
         self.fetched = 0
-        self._running: dict[str, trio.Event] = {}
+        self._running: dict[str, _Download] = {}
 
     def revision(self) -> int:
         return self._archive.size
@@ -59,35 +68,55 @@ class Catalog:
                 who="the client's request",
                 do="check it",
             )
-        while sha256 in self._running:
-            await self._running[sha256].wait()
-        local = self.local(sha256)
-        if local is not None:
-            return local
-        done = self._running[sha256] = trio.Event()
+        return await self._shared(sha256, lambda: self._whole(found.body))
+
+    async def _whole(self, blob: dict[str, Any]) -> Path:
+        path = await self._fetch(blob, blob["agreeing"])
+        self.fetched += 1
+        return path
+
+    async def _shared(self, sha256: str, fetch: Callable[[], Awaitable[Path]]) -> Path:
+        """The blob from here, or from the one download of it; its refusal is everybody's.
+
+        When the asker that downloads goes away, the next one takes over.
+        """
+        while True:
+            local = self.local(sha256)
+            if local is not None:
+                return local
+            running = self._running.get(sha256)
+            if running is None:
+                return await self._download(sha256, fetch)
+            await running.done.wait()
+            if running.refusal is not None:
+                told = running.refusal
+                raise Refusal(told.code, what=told.what, who=told.who, do=told.do)
+
+    async def _download(self, sha256: str, fetch: Callable[[], Awaitable[Path]]) -> Path:
+        running = self._running[sha256] = _Download()
         try:
-            path = await self._fetch(found.body)
-            self.fetched += 1
-            return path
+            return await fetch()
+        except Refusal as refusal:
+            running.refusal = refusal
+            raise
         finally:
             del self._running[sha256]
-            done.set()
+            running.done.set()
 
     async def metadata(self, sha256: str) -> bytes | None:
         found = views.artifact(self._archive.state, sha256)
         if found is None:
             return None
-        return (await self._fetch(found.body["metadata"], found.body["agreeing"])).read_bytes()
+        blob, holders = found.body["metadata"], found.body["agreeing"]
+        path = await self._shared(blob["sha256"], lambda: self._fetch(blob, holders))
+        return await trio.Path(path).read_bytes()
 
     async def proof(self, sha256: str) -> bytes | None:
         return self._proofs.of_artifact(sha256)
 
-    async def _fetch(self, blob: dict[str, Any], holders: Sequence[str] | None = None) -> Path:
+    async def _fetch(self, blob: dict[str, Any], holders: Sequence[str]) -> Path:
         """Bring one blob from the builders that agreed on it."""
-        local = self._shelf.local(bytes.fromhex(blob["sha256"]))
-        if local is not None:
-            return local
-        sources = [NodeId(unb32(node)) for node in (holders if holders is not None else blob["agreeing"])]
+        sources = [NodeId(unb32(node)) for node in holders]
         try:
             with trio.fail_after(FETCH_S.value):
                 return await self._shelf.fetch(

@@ -47,6 +47,8 @@ class Cosigning:
         self._send = send
         self._audience = audience
         self.notices: list[str] = []
+        self._alarmed: set[int] = set()
+        self._ahead: NewBest | None = None  # cosigned, and longer than the log on this disk
         raw = database.get(layout.META, _SIGNED)
         self._core = Cosigner(
             genesis.origin,
@@ -64,7 +66,13 @@ class Cosigning:
         self._wake_s = float("inf")
         note = archive.checkpoint()
         if note is not None:
+            self._remember(note)
+
+    def _remember(self, note: bytes) -> None:
+        try:
             self._core.on_note(note)
+        except Malformed as error:  # the next quorum makes a new one
+            _log.error("the kept checkpoint is damaged: %s", error)
 
     @property
     def cosigned(self) -> tuple[int, int, int]:
@@ -107,6 +115,7 @@ class Cosigning:
     def _hear(self, event: tuple[NodeId, bytes] | tuple[int, bytes, int]) -> Iterable[Effect]:
         if len(event) == 3:
             size, root, time_s = event
+            self._serve()
             return self._core.on_final(trio.current_time(), TreeSize(size), root, time_s)
         peer, data = event
         try:
@@ -129,18 +138,29 @@ class Cosigning:
                     )
                 case Send(size, root, lines):
                     self._tell(b"\x00" + _LINES.pack(size, root) + lines)
-                case NewBest(note, _):
-                    self._archive.keep_checkpoint(note)
+                case NewBest():
+                    self._ahead = effect
+                    self._serve()
                 case WakeAt(at_s):
                     self._wake_s = at_s
                 case Conflict(member, first, second):
                     self._alarm(member, first, second)
+
+    def _serve(self) -> None:
+        """Keep the newest checkpoint as the served one, once every leaf and tile below it is here."""
+        if self._ahead is not None and self._ahead.trusted.checkpoint.size <= self._archive.size:
+            self._archive.keep_checkpoint(self._ahead.note)
+            self._ahead = None
 
     def _tell(self, data: bytes) -> None:
         for node in self._audience():
             self._send(node, Kind.COSIGN, data)
 
     def _alarm(self, member: int, first: bytes, second: bytes) -> None:
+        """Once for each member: a liar repeats itself as often as it likes."""
+        if member in self._alarmed:
+            return
+        self._alarmed.add(member)
         name = self._genesis.validators[member].name if member >= 0 else "a quorum"
         self.notices.append(f"ALARM: {name} signed two tree heads of one size; both are in the diary")
         _log.error("two tree heads of one size, signed by %s: %r and %r", name, first, second)

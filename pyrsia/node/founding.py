@@ -32,7 +32,7 @@ class Founder:
         builder = "builder" in self.roles
         return {
             "build": self.keys.build.public.hex() if builder else "",
-            "capabilities": sorted(self.capabilities),
+            "capabilities": [*sorted(self.capabilities)],
             "chain_end": beacon.chain_end(self.keys.chain_seed).hex() if validator else "",
             "cosign": self.keys.cosign.public.hex() if validator else "",
             "domain": self.domain,
@@ -40,7 +40,7 @@ class Founder:
             "name": self.name,
             "node": b32(self.keys.node.public),
             "operator": self.operator,
-            "roles": sorted(self.roles),
+            "roles": [*sorted(self.roles)],
             "vote": self.keys.vote.public.hex() if validator else "",
         }
 
@@ -71,7 +71,7 @@ def found(
         "builders": builders,
         "created_ms": now_ms,
         "demo": demo,
-        "environments": sorted(environments),
+        "environments": [*sorted(environments)],
         "limits": [["builder", 3_600_000], ["member", 3_600_000], ["validator", 3_600_000]],
         "members": list(members),
         "min_isolation": min_isolation,

@@ -6,6 +6,7 @@ newest checkpoint that a quorum cosigned (DESIGN 4).
 
 from collections.abc import Callable
 
+from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.views import RequestView
 from pyrsia.log.checkpoint import Checkpoint
@@ -32,7 +33,11 @@ class Proofs:
         self._archive = archive
 
     def of_artifact(self, sha256: str) -> bytes | None:
-        """The `.tlog-proof` of the artifact with this digest (hex); None while no cosigned head covers it."""
+        """The `.tlog-proof` of the artifact with this digest (hex); None while no cosigned head covers it.
+
+        Raises:
+            Refusal: `too-large`; a draw of so many builders makes more evidence than a proof file holds.
+        """
         found = views.artifact(self._archive.state, sha256)
         head = self._head()
         if found is None or head is None or found.leaf >= head[1].size:
@@ -58,9 +63,21 @@ class Proofs:
 
     def _head(self) -> tuple[bytes, Checkpoint] | None:
         note = self._archive.checkpoint()
-        return None if note is None else (note, Checkpoint.parse(SignedNote.parse(note).text))
+        if note is None:
+            return None
+        checkpoint = Checkpoint.parse(SignedNote.parse(note).text)
+        # A follower may hear of a head before it holds the leaves below it.
+        return (note, checkpoint) if checkpoint.size <= self._archive.size else None
 
     def _file(self, index: int, head: tuple[bytes, Checkpoint], extra: bytes | None) -> bytes:
         note, checkpoint = head
         hashes = tuple(self._archive.inclusion(index, checkpoint.size))
-        return TlogProof(extra, LeafIndex(index), hashes, note).encode()
+        try:
+            return TlogProof(extra, LeafIndex(index), hashes, note).encode()
+        except ValueError as error:
+            raise Refusal(
+                "too-large",
+                what=f"the proof does not fit its format: {error}",
+                who="the number of builders that this network draws",
+                do="check the leaves one by one with `pyrsia log prove`",
+            ) from None

@@ -1,22 +1,23 @@
-"""Blobs with their manifests: what this node holds, offers and brings from peers.
+"""Blobs with their manifests: what this node holds, gives to peers, and brings from them.
 
 A blob is named three ways that belong together: SHA-256 (the log, clients), manifest id (peers), size.
-Peers get only what the log names, or what this node itself offered in an entry.
+Peers get only what the log names (DESIGN 7), so a build's result leaves this node no sooner than its
+reveal stands in the log. A blob that is brought is checked chunk by chunk, then whole.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import msgspec
-
+from pyrsia.errors import Unavailable
+from pyrsia.net.data import Counters, DataPlane, Served
+from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
-from pyrsia.store.rocks import Database
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.transfer.manifest import Manifest
+from pyrsia.units import CHUNK_BYTES, HASH_BYTES, NodeId
 
-
-class Held(msgspec.Struct, frozen=True, array_like=True):
-    """What the index knows of a manifest: the blob it describes, and whether peers may have it."""
-
-    sha256: bytes
-    offered: bool
+Named = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,80 @@ class BlobRef:
 class Shelf:
     """Every blob of one node."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, plane: DataPlane, *, named: Named) -> None:
+        """`named` tells whether the log names a manifest id."""
         self._database = database
         self._blobs = blobs
+        self._plane = plane
+        self._named = named
+
+    @property
+    def counters(self) -> Counters:
+        return self._plane.counters
+
+    def local(self, sha256: bytes) -> Path | None:
+        """The blob's file if it is here; it never changes."""
+        return self._blobs.path(sha256) if self._blobs.has(sha256) else None
+
+    def served(self, _: NodeId, manifest_id: bytes) -> Served | None:
+        """What a peer may have under this id: the answer to `DataPlane`'s question."""
+        raw = self._database.get(layout.MANIFESTS, manifest_id)
+        if raw is None or not self._named(manifest_id):
+            return None
+        path = self.local(raw[:HASH_BYTES])
+        return None if path is None else Served(raw[HASH_BYTES:], path)
+
+    async def put(self, data: bytes, *, pin: str = "") -> BlobRef:
+        """Keep `data`."""
+        manifest = Manifest.of(_pieces(data))
+        await self._blobs.put_bytes(data, pin=pin)
+        return await self._describe(manifest)
+
+    async def adopt(self, file: Path, sha256: bytes, *, pin: str = "") -> BlobRef:
+        """Keep a copy of `file`, whose bytes must have this digest.
+
+        Raises:
+            Refusal: `digest-mismatch`.
+            Unavailable: the disk said no.
+        """
+        await self._blobs.adopt(file, sha256, pin=pin)
+        manifest = await self._blobs.in_thread(lambda: _manifest_of(self._blobs.path(sha256)))
+        return await self._describe(manifest)
+
+    async def fetch(self, manifest_id: bytes, sha256: bytes, size: int, sources: Sequence[NodeId]) -> Path:
+        """Bring a blob that the log names from any of `sources`; its path.
+
+        Raises:
+            Unavailable: none of them gave it whole.
+        """
+        local = self.local(sha256)
+        if local is not None:
+            return local
+        manifest = await self._plane.manifest(manifest_id, sources)
+        if (manifest.sha256, manifest.size) != (sha256, size):
+            raise Unavailable("the manifest that the log names speaks of other bytes than the log")
+        partial = self._blobs.writer(size)
+        try:
+            await self._plane.fetch(manifest, sources, partial.write_at)
+            path = await partial.finish(sha256)
+        except BaseException:
+            partial.discard()
+            raise
+        await self._describe(manifest)
+        return path
+
+    async def _describe(self, manifest: Manifest) -> BlobRef:
+        """Index the manifest of a blob that is here."""
+        row = manifest.sha256 + manifest.encode()
+        await self._database.commit(Batch().put(layout.MANIFESTS, manifest.id, row))
+        return BlobRef(manifest.id, manifest.sha256, manifest.size)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    step = CHUNK_BYTES.value
+    return (data[at : at + step] for at in range(0, len(data), step))
+
+
+def _manifest_of(path: Path) -> Manifest:
+    with path.open("rb") as file:
+        return Manifest.of(iter(lambda: file.read(CHUNK_BYTES.value), b""))

@@ -6,21 +6,33 @@ from typing import Any
 from pyrsia.errors import Malformed
 from pyrsia.ledger import entries
 from pyrsia.status import EntryStatus
-from pyrsia.wire.text import b32
+from pyrsia.wire.text import b32, safe
 
 Body = Mapping[str, Any]
 
 
 def summary(index: int, leaf: bytes, names: Mapping[str, str]) -> EntryStatus:
-    """`leaf` in a line. `names`: node id text -> what people call it."""
+    """`leaf` in a line, made harmless. `names`: node id text -> what people call it. Never raises."""
     try:
         entry = entries.parse(leaf)
     except Malformed as error:  # cannot be in a log that we executed; said rather than hidden
-        return EntryStatus(index, "unreadable", str(error))
+        return _unreadable(index, str(error))
     author = b32(entry.author) if entry.author is not None else ""
-    told = _TELLERS.get(entry.kind, lambda _, __: "")(entry.body, names)
     by = f" by {names.get(author, author[:8])}" if author else ""
-    return EntryStatus(index, entry.kind, f"{told}{by}", author, int(entry.body.get("time_ms", 0)))
+    try:
+        told = _TELLERS.get(entry.kind, _nothing)(entry.body, names)
+        time_ms = int(entry.body.get("time_ms", 0))
+    except (KeyError, TypeError, ValueError):  # `entries.parse` leaves the body of a genesis to `Genesis`
+        return _unreadable(index, f"a {entry.kind} with other fields")
+    return EntryStatus(index, entry.kind, safe(f"{told}{by}"), author, time_ms)
+
+
+def _unreadable(index: int, why: str) -> EntryStatus:
+    return EntryStatus(index, "unreadable", safe(why))
+
+
+def _nothing(_: Body, __: Mapping[str, str]) -> str:
+    return ""
 
 
 def _nodes(ids: list[str], names: Mapping[str, str]) -> str:

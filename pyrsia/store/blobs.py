@@ -148,7 +148,10 @@ class PartialBlob:
     def write_at(self, offset: int, data: bytes) -> None:
         if offset < 0 or offset + len(data) > self._size:
             raise ValueError("outside the blob")
-        os.pwrite(self._handle, data, offset)
+        try:
+            os.pwrite(self._handle, data, offset)
+        except OSError as error:
+            raise Unavailable(f"a blob cannot be written: {error.strerror}") from None
 
     async def finish(self, sha256: bytes, *, pin: str = "") -> Path:
         """Check, sync and keep it; its path."""

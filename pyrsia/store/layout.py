@@ -15,12 +15,13 @@ TILES: Final = "tiles"  # (level, index) -> hashes so far
 BLOCKS: Final = "blocks"  # height -> final block with its proof
 IDS: Final = "ids"  # entry id -> leaf index
 BLOBS: Final = "blobs"  # SHA-256 -> size and pins
-MANIFESTS: Final = "manifests"  # manifest id -> manifest
+MANIFESTS: Final = "manifests"  # manifest id -> SHA-256 of the blob, then the manifest
+NAMED: Final = "named"  # manifest id -> leaf index of the first entry that names it
 JOBS: Final = "jobs"  # what this builder owes
 PEERS: Final = "peers"
 MISC: Final = "misc"
 
-FAMILIES: Final = (META, STATE, ENTRIES, TILES, BLOCKS, IDS, BLOBS, MANIFESTS, JOBS, PEERS, MISC)
+FAMILIES: Final = (META, STATE, ENTRIES, TILES, BLOCKS, IDS, BLOBS, MANIFESTS, NAMED, JOBS, PEERS, MISC)
 
 _U64 = struct.Struct(">Q")
 _TILE = struct.Struct(">BQ")

@@ -2,7 +2,7 @@
 
 A file of its own, preallocated in steps; each record is framed with its length and CRC, so a torn tail
 (a record that was never synced, and so never sent) is told from damage before the tail, after which the
-key must not vote again (consensus.md B.14). `rewrite` replaces the file by rename.
+key must not vote again (consensus.md B.14). `trim` replaces the file by rename.
 
     file   = "PYRSIAW1" record*  zeros
     record = u32 length (> 0) | u32 crc32(length || data) | data
@@ -11,7 +11,7 @@ key must not vote again (consensus.md B.14). `rewrite` replaces the file by rena
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -74,12 +74,16 @@ class VotesWal:
                 await trio.to_thread.run_sync(self._write, data, limiter=self._thread)
             self.records.extend(records)
 
-    async def rewrite(self, records: Sequence[bytes]) -> None:
-        """Replace the file by one that holds only `records`; the old one stays until the new one is synced."""
+    async def trim(self, keep: Callable[[bytes], bool]) -> None:
+        """Leave only the records that `keep` wants; the old file stays until the new one is synced.
+
+        What is kept is chosen once no append is under way: a vote written meanwhile is never lost.
+        """
         async with self._lock:
+            records = [record for record in self.records if keep(record)]
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._replace, list(records), limiter=self._thread)
-            self.records = list(records)
+                await trio.to_thread.run_sync(self._replace, records, limiter=self._thread)
+            self.records = records
 
     def close(self) -> None:
         if self._handle >= 0:

@@ -55,7 +55,7 @@ class Load:
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    net = Network.create(isolation="namespace", environment="host:" + "0" * 64, variables={})
+    net = Network.create(isolation="namespace", environment="host:" + "0" * 64)
     try:
         net.start_all()
         yield net

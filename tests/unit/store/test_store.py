@@ -122,10 +122,10 @@ async def test_appended_votes_are_read_back_in_order(tmp_path):
     assert records == [b"one", b"two", b"three"]
 
 
-async def test_rewriting_keeps_only_what_it_is_given(tmp_path):
+async def test_trimming_keeps_only_what_is_wanted(tmp_path):
     wal = VotesWal.open(tmp_path / "votes.wal")
     await wal.append([b"old", b"new"])
-    await wal.rewrite([b"new"])
+    await wal.trim(lambda record: record == b"new")
     await wal.append([b"newer"])
     wal.close()
 
@@ -134,6 +134,22 @@ async def test_rewriting_keeps_only_what_it_is_given(tmp_path):
     again.close()
 
     assert records == [b"new", b"newer"]
+
+
+async def test_a_vote_that_is_written_while_the_file_is_trimmed_stays(tmp_path):
+    wal = VotesWal.open(tmp_path / "votes.wal")
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(wal.append, [b"vote %d" % number])
+            if number % 5 == 0:
+                nursery.start_soon(wal.trim, lambda record: record.startswith(b"vote"))
+    wal.close()
+
+    again = VotesWal.open(tmp_path / "votes.wal")
+    records = sorted(again.records)
+    again.close()
+
+    assert records == sorted(b"vote %d" % number for number in range(40))
 
 
 RECORDS = [b"first record", b"second", b"third one"]

@@ -1,0 +1,73 @@
+"""Before the story: what isolation this machine gives, what will be built, and from which index."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from pyrsia.builds.pip import host
+from pyrsia.builds.sandbox import survey
+from pyrsia.demo import sample
+from pyrsia.demo.teller import Teller
+from pyrsia.errors import Refusal
+
+ONLINE: Final = ("idna==3.10",)
+# Built after the others, with the villain armed; the second stands in where a person asks for the first.
+DISSENT: Final = ("packaging==24.2", "idna==3.10")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the network is founded with. `packages` and `dissent` are `name==version`."""
+
+    isolation: str
+    environment: str
+    packages: tuple[str, ...]
+    dissent: str
+    offline: bool
+
+    def fill(self, folder: Path) -> dict[str, str]:
+        """What the nodes' environment needs; offline, the sample index is packed below `folder`."""
+        if not self.offline:
+            return {}
+        url = sample.write_index(folder / "index")
+        return {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": ""}
+
+
+def prepare(packages: Sequence[str], *, offline: bool, tell: Teller) -> Ready:
+    """Try this machine's sandboxes and choose what to build.
+
+    Raises:
+        Refusal: `no-sandbox`, or `usage` for packages that --offline has no source of.
+    """
+    found = trio.run(survey)
+    if not found.isolation:
+        told = "; ".join(f"{name}: {what}" for name, what in found.facts)
+        raise Refusal(
+            "no-sandbox",
+            what=f"nothing can be built here: this machine has no sandbox ({told})",
+            who="this machine",
+            do=found.advice or "run it on Linux 5.13 or newer",
+        )
+    if found.isolation == "confined":
+        tell.say("NOTE: builds run `confined` here: this machine refuses namespaces to this user.")
+        tell.say(f"      The demo's network accepts that. For stronger isolation: {found.advice}")
+    if offline and packages:
+        raise Refusal(
+            "usage",
+            what="--offline builds the sample package, and --package names another",
+            who="your command",
+            do="leave one of them out",
+        )
+    chosen = tuple(packages) or ONLINE
+    dissent = next(one for one in DISSENT if _name(one) not in {_name(package) for package in chosen[:1]})
+    if offline:
+        chosen, dissent = ("==".join(sample.DEFAULT),), "==".join(sample.DISSENT)
+    return Ready(found.isolation, host.environment(), chosen, dissent, offline)
+
+
+def _name(package: str) -> str:
+    return package.partition("==")[0].strip().lower()

@@ -1,0 +1,164 @@
+"""What lies in a node's data directory, opened in the order that a crash allows, and closed again.
+
+genesis.json  config.toml  keys/      what `pyrsia init` made
+node.lock  network                    one process and one network a directory
+votes.wal                             what this validator signed
+db/  blobs/                           facts, and artifact bytes
+scratch/  results/  index/            of builds; the first two are empty after a start
+control.sock  control.token           how its operator reaches it
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pyrsia import config
+from pyrsia.consensus.recovery import Recovered
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.keys import KeyRing
+from pyrsia.ledger.genesis import Genesis, Member
+from pyrsia.node.archive import Archive
+from pyrsia.store.blobs import Blobs
+from pyrsia.store.lock import DataDir
+from pyrsia.store.rocks import Database
+from pyrsia.store.votes import VotesWal
+from pyrsia.wire.blocks import FinalityProof
+
+GENESIS: Final = "genesis.json"
+KEYS: Final = "keys"
+VOTES: Final = "votes.wal"
+SCRATCH: Final = "scratch"  # inputs of jobs that run
+RESULTS: Final = "results"  # outputs that are not adopted yet
+INDEX: Final = "index"  # files of package indexes, named by their SHA-256
+
+
+@dataclass(slots=True)
+class House:
+    """One node's directory, held until `close`. Inside trio only."""
+
+    data: Path
+    settings: config.Config
+    genesis: Genesis
+    keys: KeyRing
+    member: Member
+    directory: DataDir
+    database: Database
+    blobs: Blobs
+    archive: Archive
+    votes: VotesWal | None
+    may_vote: bool
+    notices: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, data: Path, settings: config.Config) -> "House":
+        """Take the directory.
+
+        Raises:
+            Refusal: `config-invalid` without a genesis, `forbidden` for a key that is no member's,
+                `data-in-use`, `data-foreign`, `data-damaged`.
+        """
+        genesis = _genesis(data / GENESIS)
+        keys = KeyRing.load(data / KEYS)
+        member = genesis.member(keys.node_id)
+        if member is None:
+            raise Refusal(
+                "forbidden",
+                what=f"the key of this node is no member's of {genesis.name}",
+                who=f"the keys in {data / KEYS}, or the genesis beside them",
+                do="use the keys that the network was founded with",
+            )
+        directory = DataDir.open(data, genesis.net)
+        try:
+            return cls._opened(data, settings, genesis, keys, member, directory)
+        except BaseException:
+            directory.close()
+            raise
+
+    @classmethod
+    def _opened(
+        cls,
+        data: Path,
+        settings: config.Config,
+        genesis: Genesis,
+        keys: KeyRing,
+        member: Member,
+        directory: DataDir,
+    ) -> "House":
+        for name in (SCRATCH, RESULTS):  # of an earlier life: nobody waits for them
+            shutil.rmtree(data / name, ignore_errors=True)
+        notices: list[str] = []
+        votes, may_vote = None, True
+        if "validator" in member.roles:
+            try:
+                votes = VotesWal.open(data / VOTES)
+            except Refusal as refusal:
+                if refusal.code != "data-damaged":
+                    raise
+                may_vote = False
+                notices.append(f"stopped voting: {refusal.what}; {refusal.do}")
+        database = Database.open(data / "db")
+        return cls(
+            data=data,
+            settings=settings,
+            genesis=genesis,
+            keys=keys,
+            member=member,
+            directory=directory,
+            database=database,
+            blobs=Blobs(data / "blobs", database),
+            archive=Archive(database, genesis),
+            votes=votes,
+            may_vote=may_vote,
+            notices=notices,
+        )
+
+    @property
+    def role(self) -> str:
+        """`validator` or `follower`."""
+        return "validator" if "validator" in self.member.roles else "follower"
+
+    @property
+    def builds(self) -> bool:
+        return "builder" in self.member.roles
+
+    def recovered(self) -> Recovered:
+        """What agreement remembers of an earlier life."""
+        head = self.archive.head
+        raw = self.archive.finality(head.height) if head is not None else None
+        return Recovered(
+            records=tuple(self.votes.records) if self.votes is not None else (),
+            proof=FinalityProof.decode(raw) if raw is not None else None,
+            may_vote=self.may_vote,
+        )
+
+    async def persist(self, records: Sequence[bytes]) -> None:
+        """Agreement's records, on disk when this returns. A node that may not vote writes none."""
+        if self.votes is not None and records:
+            await self.votes.append(records)
+
+    def close(self) -> None:
+        self.database.close()
+        if self.votes is not None:
+            self.votes.close()
+        self.directory.close()
+
+
+def _genesis(path: Path) -> Genesis:
+    try:
+        return Genesis.parse(path.read_bytes())
+    except FileNotFoundError:
+        raise Refusal(
+            "config-invalid",
+            what=f"{path.parent} belongs to no network yet",
+            who="the data directory",
+            do="give it one: pyrsia init --data DIR --genesis FILE",
+        ) from None
+    except Malformed as error:
+        raise Refusal(
+            "data-damaged",
+            what=f"{path} is no genesis: {error}",
+            who="this machine's disk or whoever changed the file",
+            do="restore it from the network's trust file; its digest is the pin",
+        ) from None

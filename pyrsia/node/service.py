@@ -1,0 +1,376 @@
+"""A running node: opens the house, wires the parts, runs them until it is told to stop, closes it.
+
+Nothing is decided here. Every socket is bound before the first task starts, so that a taken port is one
+sentence and no half-started node. SIGINT and SIGTERM end it within three seconds: requests in flight are
+let out, builds are killed with their whole tree, the database is closed.
+"""
+
+import logging
+import signal
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from pyrsia import config, keys
+from pyrsia.consensus.application import InvalidBlock
+from pyrsia.consensus.committee import Committee
+from pyrsia.consensus.core import Simplex
+from pyrsia.consensus.effects import Accuse
+from pyrsia.consensus.follower import Follower
+from pyrsia.consensus.timing import Timing
+from pyrsia.errors import Malformed, PyrsiaError, Refusal
+from pyrsia.ledger import beacon
+from pyrsia.ledger.chain import Chain
+from pyrsia.ledger.mempool import ACCEPTED
+from pyrsia.net.data import DataPlane, Served
+from pyrsia.net.links import Links
+from pyrsia.node import diary
+from pyrsia.node.admin import Admin
+from pyrsia.node.agreement import Agreement, Hands
+from pyrsia.node.builder import Builder
+from pyrsia.node.catalog import Catalog
+from pyrsia.node.cosigning import Cosigning
+from pyrsia.node.delivery import Delivery, write_first_block
+from pyrsia.node.house import House
+from pyrsia.node.kinds import Kind, Method
+from pyrsia.node.proofs import Proofs
+from pyrsia.node.pulse import Pulse
+from pyrsia.node.requests import Requests
+from pyrsia.node.shelf import Shelf
+from pyrsia.node.submission import Submitter, Waiters, write_refusal
+from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
+from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.guard import Guard
+from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.units import NodeId, View
+from pyrsia.wire.text import b32, safe, unb32
+
+DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
+CONTROL_SOCKET: Final = "control.sock"
+CONTROL_TOKEN: Final = "control.token"  # noqa: S105 (a file name)
+
+_log = logging.getLogger("pyrsia.node")
+
+
+def main(data: Path, plugin: PluginFactory = honest) -> int:
+    """Run the node of `data` until SIGINT or SIGTERM; its exit code.
+
+    Raises:
+        Refusal: it cannot start, or cannot go on.
+    """
+    settings = config.load(data)
+    diary.start(settings.log)
+    try:
+        trio.run(_run, data, settings, plugin)
+    except BaseExceptionGroup as group:  # of the nursery: the first cause is what a person is told
+        cause: BaseException = group
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, PyrsiaError):
+            raise cause from None
+        raise
+    return 0
+
+
+async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> None:
+    with ExitStack() as closing:
+        house = House.open(data, settings)
+        closing.callback(house.close)
+        async with AsyncExitStack() as stack:
+            workshop = await open_workshop(house, stack, plugin)
+            node = Node(house, workshop)
+            closing.callback(node.links.close)
+            node.links.open()
+            http = await listen_tcp(settings.http.host, settings.http.port)
+            control = await listen_unix(data / CONTROL_SOCKET)
+            await node.run([http, control], write_token(data / CONTROL_TOKEN))
+
+
+class Node:
+    """The parts of one node, wired."""
+
+    def __init__(self, house: House, workshop: Workshop) -> None:
+        genesis, ring, archive = house.genesis, house.keys, house.archive
+        self.house = house
+        self.started_s = trio.current_time()
+        self.notices = house.notices + workshop.notices
+        self.accused: Counter[int] = Counter()
+        self.pulse = Pulse()
+        self.waiters = Waiters()
+        # The state's reader reads what was written last, so the chain may be made before block 0 is.
+        self.chain = Chain(
+            genesis, archive.state, verify=keys.verify, head=archive.head, invalid=InvalidBlock
+        )
+        write_first_block(self.chain, archive)
+        validators = [member.node for member in genesis.validators]
+        others = [member.node for member in genesis.members if member.node not in validators]
+        me = validators.index(ring.node_id) if ring.node_id in validators else None
+        self.links = self._links()
+        self.plane = DataPlane(self.links, self._offered)
+        self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
+        self.cosigning = Cosigning(
+            ring,
+            genesis,
+            me,
+            database=house.database,
+            archive=archive,
+            send=self.links.send,
+            audience=lambda: [peer.node for peer in self.links.peers() if peer.connected],
+        )
+        self.delivery = Delivery(
+            self.chain,
+            archive=archive,
+            database=house.database,
+            votes=house.votes,
+            cosigning=self.cosigning,
+            waiters=self.waiters,
+            pulse=self.pulse,
+        )
+        self.agreement = self._agreement(me, [*validators, *others], len(validators))
+        self.submitter = Submitter(
+            ring,
+            genesis,
+            request=self.links.request,
+            validators=validators,
+            leaf_of=self.delivery.leaf_of,
+            waiters=self.waiters,
+            local=self._take if me is not None else None,
+        )
+        self.proofs = Proofs(archive)
+        self.catalog = Catalog(archive, self.shelf, self.proofs)
+        self.builder, self.requests = self._work(workshop)
+        self.server: Server | None = None
+        self.admin = self._admin(workshop.isolation)
+
+    # -- making the parts --
+
+    def _links(self) -> Links:
+        house, net = self.house, self.house.settings.net
+        host = f"[{net.host}]" if ":" in net.host else net.host
+        told = net.advertise and (f"[{net.advertise}]" if ":" in net.advertise else net.advertise)
+        advertise = (
+            (f"tcp://{told}:{net.control_port}", f"tcp://{told}:{net.data_port}") if told else ("", "")
+        )
+        links = Links(
+            house.keys.node,
+            house.genesis.chain_id,
+            control_addr=f"tcp://{host}:{net.control_port}",
+            data_addr=f"tcp://{host}:{net.data_port}",
+            allow=lambda node: house.genesis.member(node) is not None,
+            on_message=self._on_message,
+            methods={Method.SUBMIT: self._on_submit, Method.PING: _on_ping},
+            name=house.settings.node.name,
+            urgent=(Kind.CONSENSUS,),
+            advertise=advertise,
+            on_link=self._on_link,
+        )
+        links.dial([_peer(text) for text in net.peers])
+        return links
+
+    def _agreement(self, me: int | None, members: list[NodeId], voters: int) -> Agreement:
+        house = self.house
+        genesis = house.genesis
+        committee = Committee(
+            tuple(member.vote for member in genesis.validators), genesis.chain_id, genesis.origin
+        )
+        hands = Hands(
+            send=self.links.send,
+            persist=house.persist,
+            deliver=self.delivery.deliver,
+            serve=lambda _, first, last: self.delivery.serve(first, last),
+            accuse=self._accuse,
+            halt=self._halt,
+        )
+        if me is None:
+            follower = Follower(committee, self.chain, verify=keys.verify)
+            return Agreement(follower, members, voters, hands)
+        links = beacon.Chain20(house.keys.chain_seed)
+        timing = house.settings.timing
+
+        def reveal(view: View) -> bytes:
+            return links.link(beacon.position(view, genesis.n))
+
+        core = Simplex(
+            committee,
+            me,
+            self.chain,
+            sign=house.keys.vote.sign,
+            verify=keys.verify,
+            reveal=reveal,
+            timing=Timing(delay_s=timing.delta_ms / 1000, heartbeat_s=timing.heartbeat_ms / 1000),
+            recovered=house.recovered(),
+        )
+        return Agreement(core, members, voters, hands, core)
+
+    def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
+        house, plugin = self.house, workshop.plugin
+        if plugin is None:
+            return None, None
+        reads = house.archive.state
+        requests = Requests(
+            house.keys.node_id, planner=plugin, shelf=self.shelf, submitter=self.submitter, reads=reads
+        )
+        if not house.builds:
+            return None, requests
+        builder = Builder(
+            house.keys,
+            house.genesis,
+            plugin=plugin,
+            shelf=self.shelf,
+            submitter=self.submitter,
+            reads=reads,
+            database=house.database,
+            pulse=self.pulse,
+            parallel=house.settings.builds.parallel,
+        )
+        return builder, requests
+
+    def _admin(self, isolation: str) -> Admin:
+        return Admin(
+            genesis=self.house.genesis,
+            config=self.house.settings,
+            node_id=self.house.keys.node_id,
+            role=self.house.role,
+            isolation=isolation,
+            archive=self.house.archive,
+            cosigning=self.cosigning,
+            links=self.links,
+            catalog=self.catalog,
+            proofs=self.proofs,
+            shelf=self.shelf,
+            submitter=self.submitter,
+            requests=self.requests,
+            builder=self.builder,
+            http=lambda: self.server.url if self.server else "",
+            notices=self.notices,
+            started_s=self.started_s,
+        )
+
+    # -- life --
+
+    async def run(self, listeners: list[Listener], token: str) -> None:
+        """Run every part until a signal comes or one of them fails."""
+        http = self.house.settings.http
+        guard = Guard(names=(*http.names, http.host), control_token=token, public=http.public)
+        app = build_app(guard=guard, catalog=self.catalog, log_view=self.house.archive, admin=self.admin)
+        self.server = Server(app, listeners, LIMITS)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.links.run)
+            await nursery.start(self.plane.run)
+            await nursery.start(self.agreement.run)
+            nursery.start_soon(self.delivery.run)
+            nursery.start_soon(self.cosigning.run)
+            if self.builder is not None:
+                nursery.start_soon(self.builder.run)
+            await nursery.start(self.server.run)
+            _log.info(
+                "%s %s of %s serves %s", self.house.role, self.house.member.name,
+                self.house.genesis.name, self.server.url,
+            )  # fmt: skip
+            for notice in self.notices:
+                _log.warning("%s", notice)
+            await self._until_told()
+            self.server.drain(DRAIN_S)
+            with trio.move_on_after(DRAIN_S):
+                while self.server.connections:  # noqa: ASYNC110 (bounded; the server has no event for it)
+                    await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+
+    async def _until_told(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                _log.info("stopping: %s", signal.Signals(number).name)
+                return
+
+    # -- what peers say --
+
+    def _offered(self, node: NodeId, manifest: bytes) -> Served | None:
+        return self.shelf.served(node, manifest)
+
+    def _on_message(self, node: NodeId, kind: int, payload: bytes) -> None:
+        match kind:
+            case Kind.CONSENSUS:
+                self.agreement.receive(node, payload)
+            case Kind.ENTRY:
+                try:
+                    self._admit(payload)
+                except Refusal as refusal:
+                    _log.debug("an entry that %s passed on: %s", b32(node)[:8], refusal)
+            case Kind.COSIGN:
+                self.cosigning.receive(node, payload)
+
+    def _on_link(self, node: NodeId, up: bool) -> None:
+        if up:
+            self.agreement.linked(node)
+            self.cosigning.welcome(node)
+
+    async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
+        if self.house.role != "validator":
+            return write_refusal(
+                Refusal(
+                    "forbidden",
+                    what="this node orders no entries",
+                    who="the peer that asked",
+                    do="send the entry to a validator",
+                )
+            )
+        try:
+            self._take(raw)
+        except Refusal as refusal:
+            return write_refusal(refusal)
+        return b""
+
+    def _take(self, raw: bytes) -> None:
+        """An entry that came here first: ours to pass on to the other validators."""
+        if self._admit(raw):
+            for member in self.house.genesis.validators:
+                if member.node != self.house.keys.node_id:
+                    self.links.send(member.node, Kind.ENTRY, raw)
+
+    def _admit(self, raw: bytes) -> bool:
+        """Put an entry into the mempool; whether it is new.
+
+        Raises:
+            Refusal: why not.
+        """
+        taken = self.chain.mempool.add(raw, int(time.time() * 1000), self.house.archive.state)
+        if taken == ACCEPTED:
+            self.agreement.work()
+        return taken == ACCEPTED
+
+    # -- what agreement says --
+
+    def _accuse(self, effect: Accuse) -> None:
+        name = self.house.genesis.validators[effect.signer].name
+        self.accused[effect.signer] += 1
+        if self.accused[effect.signer] == 1:
+            self.notices.append(f"ALARM: {name} signed two statements that exclude each other")
+            _log.error("%s signed %r and %r", name, effect.first, effect.second)
+
+    def _halt(self, reason: str) -> None:
+        self.notices.append(f"stopped voting: {reason}")
+        _log.error("agreement stopped here: %s", reason)
+
+
+async def _on_ping(_: NodeId, __: bytes) -> bytes:
+    return b""
+
+
+def _peer(text: str) -> tuple[NodeId, str]:
+    """`<node id>@tcp://host:port` of the configuration."""
+    name, _, address = text.partition("@")
+    try:
+        if not address.startswith("tcp://"):
+            raise Malformed("no tcp:// address")
+        return NodeId(unb32(name)), address
+    except Malformed as error:
+        raise Refusal(
+            "config-invalid",
+            what=f"{safe(text)} names no peer: {error}",
+            who="net.peers in config.toml",
+            do="write <node id>@tcp://host:port",
+        ) from None
