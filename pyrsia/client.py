@@ -4,18 +4,25 @@ The target rule is the same for every command: `--node URL|DIR`, then `PYRSIA_NO
 node, then the system's. A directory means the control socket inside it, with its token file.
 """
 
+import http.client
+import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
-
-import httpx
+from urllib.parse import urlencode, urlsplit
 
 from pyrsia import config
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
 
 CONTROL_SOCKET = "control.sock"
 CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name)
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
+MAX_ANSWER_BYTES = Limit(
+    32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"
+)
+MAX_FILE_BYTES = Limit(512 << 20, "the largest file that builders publish")
 
 
 def resolve(target: str | None) -> str:
@@ -30,61 +37,104 @@ def resolve(target: str | None) -> str:
     return str(config.user_data_dir())
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over the control socket."""
+
+    def __init__(self, path: Path, patience_s: float) -> None:
+        super().__init__("localhost", timeout=patience_s)
+        self._path = path
+
+    def connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(self.timeout)
+        try:
+            sock.connect(str(self._path))
+        except OSError:
+            sock.close()
+            raise
+        self.sock = sock
+
+
 class Client:
-    """Ask one node; answers are decoded JSON, a no is a `Refusal`."""
+    """Ask one node; answers are decoded JSON, a no is a `Refusal`. Each question has a connection of its own."""
 
     def __init__(self, target: str | None, *, patience_s: float = PATIENCE_S) -> None:
+        """`patience_s`: for each connect and each read.
+
+        Raises:
+            Refusal: `usage` for a URL that is none.
+        """
         self.target = resolve(target)
-        headers: dict[str, str] = {}
-        if self.target.startswith(("http://", "https://")):
-            transport, base = None, self.target.rstrip("/")
-            token = os.environ.get("PYRSIA_TOKEN")
-        else:
-            folder = Path(self.target)
-            transport, base = httpx.HTTPTransport(uds=str(folder / CONTROL_SOCKET)), "http://localhost"
-            token = _token(folder)
+        self._patience_s = patience_s
+        self._headers = {"accept": "*/*"}
+        self._url = urlsplit(self.target) if self.target.startswith(("http://", "https://")) else None
+        if self._url is not None and not self._url.hostname:
+            raise Refusal(
+                "usage", what=f"{self.target} names no host", who="your command", do="write http://HOST:PORT"
+            )
+        token = os.environ.get("PYRSIA_TOKEN") if self._url else _token(Path(self.target))
         if token:
-            headers["authorization"] = f"Bearer {token}"
-        self._http = httpx.Client(transport=transport, base_url=base, headers=headers, timeout=patience_s)
+            self._headers["authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        """Nothing stays open between questions."""
 
     def get(self, path: str, **params: str | int) -> Any:
-        return self._json(self._send("GET", path, params=params))
+        return self._json(self._send("GET", f"{path}?{urlencode(params)}" if params else path))
 
     def get_bytes(self, path: str) -> bytes:
-        return self._send("GET", path).content
+        return self._send("GET", path, most=MAX_FILE_BYTES.value)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._json(self._send("POST", path, json=body))
+        return self._json(self._send("POST", path, json.dumps(body).encode()))
 
-    def _send(self, method: str, path: str, **how: Any) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, *, most: int = MAX_ANSWER_BYTES.value
+    ) -> bytes:
+        headers = self._headers | ({"content-type": "application/json"} if body is not None else {})
+        prefix = self._url.path.rstrip("/") if self._url is not None else ""
+        connection = self._connection()
         try:
-            response = self._http.request(method, path, **how)
-        except (httpx.TransportError, OSError) as error:
+            connection.request(method, prefix + path, body, headers)
+            response = connection.getresponse()
+            data = response.read(most + 1)
+        except (http.client.HTTPException, OSError) as error:
             raise Refusal(
                 "not-running",
                 what=f"no node answers at {self.target}: {type(error).__name__}",
                 who="the node, or the address",
                 do="start it with `pyrsia node run`, or name another with --node URL|DIR",
             ) from None
-        if response.status_code >= 400:
-            raise _refusal(response)
-        return response
+        finally:
+            connection.close()
+        if len(data) > most:
+            raise Refusal(
+                "too-large",
+                what=f"the answer is longer than {most} bytes",
+                who=f"whatever listens at {self.target}",
+                do="check the address; is it a Pyrsia node?",
+            )
+        if response.status >= 400:
+            raise _refusal(response.status, data)
+        return data
 
-    @staticmethod
-    def _json(response: httpx.Response) -> Any:
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._url is None:
+            return _UnixConnection(Path(self.target) / CONTROL_SOCKET, self._patience_s)
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        return kind(str(self._url.hostname), self._url.port, timeout=self._patience_s)
+
+    def _json(self, data: bytes) -> Any:
         try:
-            return response.json()
+            return json.loads(data)
         except ValueError:
             raise Refusal(
                 "unavailable",
                 what="the answer is not JSON",
-                who=f"whatever listens at {response.url.host}",
+                who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
 
@@ -92,18 +142,18 @@ class Client:
 def _token(folder: Path) -> str | None:
     try:
         return (folder / CONTROL_TOKEN).read_text(encoding="ascii").strip()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
-def _refusal(response: httpx.Response) -> Refusal:
+def _refusal(status: int, data: bytes) -> Refusal:
     try:
-        fields = response.json()["error"]
+        fields = json.loads(data)["error"]
         return Refusal.from_dict({key: str(value) for key, value in fields.items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Refusal(
-            "unavailable" if response.status_code >= 500 else "not-found",
-            what=f"the node answered {response.status_code}",
+            "unavailable" if status >= 500 else "not-found",
+            what=f"the node answered {status}",
             who="the node",
             do="look at the address and the spelling",
         )
