@@ -16,7 +16,9 @@ import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +40,7 @@ from pyrsia.units import (
     MAX_INDEX_PAGE_BYTES,
     MAX_METADATA_BYTES,
     MAX_SOURCE_BYTES,
+    Limit,
 )
 
 # Networks that a page of a stranger must not lead us into.
@@ -49,6 +52,7 @@ _CLOSED: Final = tuple(
         "ff00::/8",
     )
 )  # fmt: skip
+_PAGES: Final = Limit(128, "pages kept in memory: twice the packages and tools of one large closure")
 _PORTS: Final = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]  # scheme, host, port
 
@@ -146,15 +150,22 @@ class IndexClient:
     Args:
         config: what pip's configuration says.
         cache: folder for fetched files, each named by its SHA-256; made when missing.
+        clock_ms: this machine's time, in ms since 1970.
     """
 
-    def __init__(self, config: PipConfig, cache: Path) -> None:
+    def __init__(
+        self,
+        config: PipConfig,
+        cache: Path,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._clock_ms = clock_ms
         self._config = config
         self._cache = cache
         self._indexes = tuple(_index(url) for url in config.indexes)
         self._auth = {origin_of(i.root): i.auth for i in self._indexes if i.folder is None and i.auth}
         self._netrc = _netrc()
-        self._pages: dict[str, Project] = {}
+        self._pages: OrderedDict[str, tuple[int, Project]] = OrderedDict()  # with the time of asking
         self._folders = tuple(i.folder.resolve() for i in self._indexes if i.folder)
         self._open = frozenset(origin_of(i.root)[1:] for i in self._indexes if i.folder is None)
         self._clients: dict[bool, httpx.AsyncClient] = {}
@@ -176,23 +187,27 @@ class IndexClient:
         """The indexes as they may be printed."""
         return tuple(shown(index.root) for index in self._indexes)
 
-    def forget(self) -> None:
-        """Drop remembered pages, so that the next question sees the index as it is now."""
-        self._pages.clear()
-
-    async def project(self, name: str) -> Project:
+    async def project(self, name: str, since_ms: int | None = 0) -> Project:
         """The page of project `name` from the first index that has it.
+
+        Args:
+            since_ms: a page that was read before that time (ms since 1970) is read again: one that is
+                younger than a cut-off says all that there is to know before it. None: read it anew.
 
         Raises:
             Refusal: `package-unknown` when no index has it, `index-unreachable` when one did not answer.
         """
         name = simple.normalise(name)
-        if name in self._pages:
-            return self._pages[name]
+        asked_ms, known = self._pages.get(name, (0, None))
+        if known is not None and since_ms is not None and asked_ms >= since_ms:
+            return known
+        asked_ms = self._clock_ms()
         for index in self._indexes:
             found = await (self._folder_page(index, name) if index.folder else self._page(index, name))
             if found is not None:
-                self._pages[name] = found
+                self._pages[name] = asked_ms, found
+                while len(self._pages) > _PAGES.value:
+                    self._pages.popitem(last=False)
                 return found
         raise Refusal(
             "package-unknown",

@@ -6,7 +6,10 @@ answer, so files are opened without following links, must be plain, and are cut 
 Source: DESIGN 8; verified-builds.md 5.4, pitfall 7.
 """
 
+import functools
+import importlib.util
 import json
+import marshal
 import os
 import shutil
 import stat
@@ -70,6 +73,27 @@ class Answer:
     work: Path
 
 
+@functools.cache
+def _program() -> dict[str, bytes]:
+    """The worker's files by their place in the input folder.
+
+    Compiled once here, since every run would do it again; the hook stays source, as its tracebacks are read.
+    """
+    files = {"hook.py": Path(__file__).with_name("hook.py").read_bytes()}
+    for name in _MODULES:
+        files[f"lib/pyrsia/{name}c"] = _compiled(_PACKAGE / name, f"pyrsia/{name}")
+    for package in ("pyrsia", "pyrsia/builds"):
+        files[f"lib/{package}/__init__.py"] = b""
+    files["worker.pyc"] = _compiled(Path(__file__).with_name("worker.py"), "pyrsia/builds/pip/worker.py")
+    return files
+
+
+def _compiled(path: Path, shown: str) -> bytes:
+    """The bytes of a .pyc that is run without its source (PEP 3147, PEP 552: hash-based, unchecked)."""
+    code = compile(path.read_bytes(), shown, "exec", dont_inherit=True)
+    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
+
+
 class Inside:
     """Runs worker operations in `sandbox`, each in folders of its own below `scratch`."""
 
@@ -113,14 +137,10 @@ class Inside:
         folder.chmod(0o755)  # the sandbox's uid is another one
         inputs = folder / "in"
         (folder / "work").mkdir()
-        for name in _MODULES:
-            path = inputs / "lib" / "pyrsia" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_PACKAGE / name, path)
-        for package in ("pyrsia", "pyrsia/builds"):
-            (inputs / "lib" / package / "__init__.py").touch()
-        for name in ("worker.py", "hook.py"):
-            shutil.copyfile(Path(__file__).with_name(name), inputs / name)
+        for name, data in _program().items():
+            place = inputs / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
         for name, path in files.items():
             shutil.copyfile(path, inputs / name)
         (inputs / "job.json").write_text(json.dumps(job))
@@ -132,7 +152,7 @@ class Inside:
         """The worker on two folders; every backend rewrites `/in` and `/build` where it cannot move paths."""
         hostile = job["operation"] == "hook"
         return Job(
-            argv=(*self._sandbox.python(), "-S", "-s", "-P", "-B", "/in/worker.py", "/in", "/build"),
+            argv=(*self._sandbox.python(), "-S", "-s", "-P", "-B", "/in/worker.pyc", "/in", "/build"),
             env=environment(epoch),
             cwd="/build",
             mounts=(Mount(folder / "in", "/in"), Mount(folder / "work", "/build", writable=True)),

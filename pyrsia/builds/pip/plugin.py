@@ -8,7 +8,7 @@ Archives are opened only inside the sandbox. Here they are names, digests and co
 Source: DESIGN 8; verified-builds.md 5.1 to 5.6, 5.13.
 """
 
-import base64
+import functools
 import hashlib
 import shutil
 import tempfile
@@ -24,16 +24,25 @@ from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds import members
 from pyrsia.builds.pip import host, lock, resolve, simple
+from pyrsia.builds.pip.gather import (
+    AUTHOR,
+    FETCHES_AT_ONCE,
+    Gatherer,
+    hook_job,
+    hook_ok,
+    inner,
+    parsed,
+    together,
+)
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.inside import Answer, Inside, PhaseFailed, read_plain
-from pyrsia.builds.pip.resolve import Facts, Metadata, Release, Role
-from pyrsia.builds.pip.simple import IndexFile
+from pyrsia.builds.pip.resolve import Facts, Release
+from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
-from pyrsia.builds.recipe import disagreement, pip_recipe, tools_cutoff_ms
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.builds.recipe import disagreement
+from pyrsia.errors import Refusal
 from pyrsia.units import (
     BUILD_LOG_BYTES,
-    MAX_HOOK_REQUIRES,
     MAX_METADATA_BYTES,
     MAX_SOURCE_BYTES,
     MAX_UNPACKED_BYTES,
@@ -178,7 +187,7 @@ class PipPlugin:
         self._results = results
         self.environment = environment or host.environment()
         self.target = target or host.target()
-        self._metadata: dict[str, Metadata] = {}
+        self._gather = Gatherer(inside, index, self.environment)
 
     # -- plan --
 
@@ -198,21 +207,13 @@ class PipPlugin:
         progress(f"looking for {name} on {self._index.indexes[0]}")
         wanted = await self._requirement(name, version, now_ms)
         chosen = await self._closure(wanted, now_ms, progress)
-        planned: list[Planned | None] = [None] * len(chosen)
-        limiter = trio.CapacityLimiter(PLANS_AT_ONCE.value)
 
-        async def one(at: int, release: Release) -> None:
-            async with limiter:
-                progress(f"planning {release.name} {release.version}")
-                planned[at] = await self._plan_one(release, now_ms)
+        async def one(release: Release) -> Planned:
+            progress(f"planning {release.name} {release.version}")
+            return await self._plan_one(release, now_ms)
 
-        try:
-            async with trio.open_nursery() as nursery:
-                for at, release in enumerate(chosen):
-                    nursery.start_soon(one, at, release)
-        except ExceptionGroup as group:  # a person is told one reason: the first
-            raise group.exceptions[0] from None
-        return tuple(found for found in planned if found is not None)
+        jobs = [functools.partial(one, release) for release in chosen]
+        return tuple(await together(jobs, PLANS_AT_ONCE.value))
 
     async def relock(self, request: Mapping[str, Any]) -> bytes:
         """The lock that this node makes for a request, after deriving its recipe here as well.
@@ -223,11 +224,10 @@ class PipPlugin:
         """
         release, sdist = await self._own_source(request)
         target = Target.from_dict(request["target"])
-        source = await self._index.fetch(sdist)
+        source = await self._gather.source(sdist)
         theirs = request["recipe"]
         # An index without upload times cannot be asked about the past; then the request's time stands.
-        fallback = theirs["cutoff_ms"]
-        mine = await self._recipe(release, sdist, source, fallback)
+        mine = await self._gather.recipe(release, source, theirs["cutoff_ms"])
         why = disagreement(mine, theirs)
         if why:
             raise PhaseFailed(
@@ -237,7 +237,8 @@ class PipPlugin:
                 do="ask for the package again from a node with the same environment",
                 code="lock-mismatch",
             )
-        return await self._lock(source, sdist.filename, target, mine)
+        tools = await self._gather.tools(source, target, mine, release.pure)
+        return lock.encode(line for line, _ in tools)
 
     # -- prefetch --
 
@@ -249,20 +250,23 @@ class PipPlugin:
         """
         release, sdist = await self._own_source(request)
         source = await self._index.fetch(sdist)
-        wheels = []
-        for line in lock.decode(locked):
-            page = await self._index.project(line.name)
-            file = next((one for one in page.files if one.filename == line.file), None)
-            if file is None:
-                raise _version_unknown(line.name, line.file, page.index)
-            if file.sha256 != line.sha256:
-                raise _other_digest(line.file, page.index, file.sha256, line.sha256)
-            wheels.append((line.file, await self._index.fetch(file)))
+        lines = lock.decode(locked)
+        fetches = [functools.partial(self._tool, line) for line in lines]
+        wheels = await together(fetches, FETCHES_AT_ONCE.value)
         upstream = None
         if release.pure is not None:
             upstream = (release.pure.filename, await self._index.fetch(release.pure))
         digest = hashlib.sha256(locked).hexdigest()
         return Inputs((sdist.filename, source), tuple(wheels), upstream, digest)
+
+    async def _tool(self, line: lock.Locked) -> tuple[str, Path]:
+        page = await self._index.project(line.name)
+        file = _file(page, line.file)
+        if file is None:
+            raise _version_unknown(line.name, line.file, page.index)
+        if file.sha256 != line.sha256:
+            raise _other_digest(line.file, page.index, file.sha256, line.sha256)
+        return line.file, await self._index.fetch(file)
 
     # -- build --
 
@@ -321,13 +325,13 @@ class PipPlugin:
         Raises:
             PhaseFailed: the wheel may not be published; the text says why.
         """
-        files = {"wheel.whl": wheel[1], _inner(source[0]): source[1]}
+        files = {"wheel.whl": wheel[1], inner(source[0]): source[1]}
         if upstream is not None:
             files["upstream.whl"] = upstream[1]
         job = {
             "operation": "inspect",
             "wheel": "wheel.whl",
-            "source": _inner(source[0]),
+            "source": inner(source[0]),
             "upstream": "upstream.whl" if upstream else "",
             "epoch": sde,
         }
@@ -352,7 +356,7 @@ class PipPlugin:
 
     async def _requirement(self, name: str, version: str | None, now_ms: int) -> Requirement:
         """The requirement for the package itself, after finding out that it can be built at all."""
-        page = await self._index.project(name)
+        page = await self._index.project(name, now_ms)
         found = resolve.releases(page, self.target, now_ms)
         if version is None:
             finals = [one for one in found if not one.version.is_prerelease and not one.yanked]
@@ -370,14 +374,14 @@ class PipPlugin:
         return Requirement(f"{page.name}=={wanted.version}")
 
     async def _closure(self, wanted: Requirement, now_ms: int, progress: Progress) -> tuple[Release, ...]:
-        facts = Facts(metadata=self._metadata)
+        facts = Facts()
         try:
-            chosen = await self._solve([wanted], facts, self.target, now_ms, "source")
+            chosen = await self._gather.solve([wanted], facts, self.target, now_ms, "source")
         except Refusal as refusal:
             if refusal.code != "unresolvable":
                 raise
             # Would it stand if packages without source were allowed? Then name those.
-            anyhow = await self._solve([wanted], facts, self.target, now_ms, "any")
+            anyhow = await self._gather.solve([wanted], facts, self.target, now_ms, "any")
             bare = [one for one in anyhow if one.sdist is None]
             if not bare:
                 raise
@@ -392,140 +396,21 @@ class PipPlugin:
                 raise _not_pure(release, facts.projects[release.name].index)
         return chosen
 
-    async def _solve(
-        self, wanted: Sequence[Requirement], facts: Facts, target: Target, cutoff_ms: int | None, role: Role
-    ) -> tuple[Release, ...]:
-        """Resolve, fetching what is missing. Ends: each round adds a page or a METADATA, both finite."""
-        while True:
-            try:
-                return resolve.resolve(wanted, facts, target, cutoff_ms, role=role)
-            except resolve.Need as need:
-                missing = need
-            if missing.project:
-                facts.projects[missing.project] = await self._index.project(missing.project)
-            elif missing.release is not None:
-                archive, metadata = await self._read_metadata(missing.release, target, cutoff_ms)
-                facts.metadata[archive.sha256] = metadata
-
-    async def _read_metadata(
-        self, release: Release, target: Target, cutoff_ms: int | None
-    ) -> tuple[IndexFile, Metadata]:
-        """METADATA of a release: PEP 658, else out of the wheel, else by the backend's hook."""
-        where = f"{release.name} {release.version}"
-        if release.wheel is not None:
-            data = await self._index.metadata(release.wheel)
-            if data is None:
-                path = await self._index.fetch(release.wheel)
-                job = {"operation": "metadata", "wheels": ["one.whl"]}
-                async with self._inside.run(job, {"one.whl": path}, phase="metadata", who=where) as answer:
-                    data = _decoded(answer.value.get("metadata", {}).get("one.whl"), where, answer)
-            return release.wheel, _parsed(data, where)
-        assert release.sdist is not None  # noqa: S101 - `resolve.releases` keeps no empty release
-        source = await self._index.fetch(release.sdist)
-        cutoff = release.sdist.upload_ms or cutoff_ms or 0
-        recipe = pip_recipe(environment=self.environment, cutoff_ms=cutoff, newest_s=0)
-        wheels = await self._tools(source, release.sdist.filename, target, recipe)
-        job = _hook_job("metadata", release.sdist.filename, [name for name, _ in wheels], recipe["sde"])
-        files = {_inner(release.sdist.filename): source, **dict(wheels)}
-        async with self._inside.run(job, files, phase="metadata", who=where, epoch=recipe["sde"]) as answer:
-            _hook_ok(answer, "metadata", where)
-            data = _decoded(answer.value.get("metadata"), where, answer)
-        return release.sdist, _parsed(data, where)
-
     async def _plan_one(self, release: Release, now_ms: int) -> Planned:
         sdist = release.sdist
         assert sdist is not None  # noqa: S101 - role "source" keeps none without
-        source = await self._index.fetch(sdist)
-        recipe = await self._recipe(release, sdist, source, now_ms)
-        locked = await self._lock(source, sdist.filename, self.target, recipe)
-        size = (await trio.Path(source).stat()).st_size
+        source = await self._gather.source(sdist)
+        recipe = await self._gather.recipe(release, source, now_ms)
+        tools = await self._gather.tools(source, self.target, recipe, release.pure)
+        size = (await trio.Path(source.path).stat()).st_size
         return Planned(
             purl=f"pkg:pypi/{release.name}@{release.version}",
             coordinates={"name": release.name, "version": str(release.version)},
             source={"file": sdist.filename, "sha256": sdist.sha256, "size": size},
             recipe=recipe,
-            lock=locked,
+            lock=lock.encode(line for line, _ in tools),
             target=self.target.as_dict(),
         )
-
-    async def _recipe(
-        self, release: Release, sdist: IndexFile, source: Path, fallback_ms: int
-    ) -> dict[str, Any]:
-        """Cut-off and SOURCE_DATE_EPOCH as the rules give them for this source."""
-        cutoff = sdist.upload_ms if sdist.upload_ms is not None else fallback_ms
-        name, path = (sdist.filename, source)
-        if release.pure is not None:
-            name, path = (release.pure.filename, await self._index.fetch(release.pure))
-        job = {"operation": "times", "file": _inner(name)}
-        who = f"{release.name} {release.version}"
-        async with self._inside.run(job, {_inner(name): path}, phase="prefetch", who=who) as answer:
-            newest = answer.value.get("newest")
-        if not isinstance(newest, int) or newest < 0:
-            raise PhaseFailed(
-                "prefetch", "the archive's times cannot be read", who=who, do="use another version"
-            )
-        return pip_recipe(environment=self.environment, cutoff_ms=cutoff, newest_s=newest)
-
-    # -- build requirements --
-
-    async def _lock(self, source: Path, name: str, target: Target, recipe: Mapping[str, Any]) -> bytes:
-        """Tools for `source`: what pyproject.toml names, and what the backend asks for once it runs."""
-        wheels = await self._locked(source, name, target, recipe)
-        return lock.encode(line for line, _ in wheels)
-
-    async def _tools(
-        self, source: Path, name: str, target: Target, recipe: Mapping[str, Any]
-    ) -> list[tuple[str, Path]]:
-        return [(line.file, path) for line, path in await self._locked(source, name, target, recipe)]
-
-    async def _locked(
-        self, source: Path, name: str, target: Target, recipe: Mapping[str, Any]
-    ) -> list[tuple[lock.Locked, Path]]:
-        cutoff = tools_cutoff_ms(recipe["cutoff_ms"], target.version[1])
-        facts = Facts(metadata=self._metadata)
-        static = await self._hook_requires("static", source, name, [], recipe["sde"])
-        chosen = await self._solve(static, facts, target, cutoff, "tool")
-        wheels = await self._fetch_tools(chosen)
-        files = [(line.file, path) for line, path in wheels]
-        dynamic = await self._hook_requires("requires", source, name, files, recipe["sde"])
-        if dynamic:
-            chosen = await self._solve([*static, *dynamic], facts, target, cutoff, "tool")
-            wheels = await self._fetch_tools(chosen)
-        return wheels
-
-    async def _hook_requires(
-        self, hook: str, source: Path, name: str, wheels: list[tuple[str, Path]], epoch: int
-    ) -> list[Requirement]:
-        job = _hook_job(hook, name, [file for file, _ in wheels], epoch)
-        files = {_inner(name): source, **dict(wheels)}
-        async with self._inside.run(job, files, phase="requirements", who=name, epoch=epoch) as answer:
-            _hook_ok(answer, "requirements", name)
-            lines = answer.value.get("requires")
-            log = answer.log
-        if (
-            not isinstance(lines, list)
-            or len(lines) > MAX_HOOK_REQUIRES.value
-            or not all(isinstance(line, str) for line in lines)
-        ):
-            raise PhaseFailed(
-                "requirements",
-                "the backend's answer is no list of requirements",
-                who=name,
-                do=_AUTHOR,
-                log=log,
-            )
-        return [resolve.parse_requirement(line, name) for line in lines]
-
-    async def _fetch_tools(self, chosen: Sequence[Release]) -> list[tuple[lock.Locked, Path]]:
-        found = []
-        for release in chosen:
-            wheel = release.wheel
-            assert wheel is not None  # noqa: S101 - role "tool"
-            path = await self._index.fetch(wheel)
-            size = (await trio.Path(path).stat()).st_size
-            line = lock.Locked(release.name, str(release.version), wheel.filename, wheel.sha256, size)
-            found.append((line, path))
-        return sorted(found)
 
     # -- own source --
 
@@ -534,9 +419,11 @@ class PipPlugin:
         name, version = request["coordinates"]["name"], request["coordinates"]["version"]
         source = request["source"]
         page = await self._index.project(name)
-        sdist = next((one for one in page.files if one.filename == source["file"]), None)
+        sdist = _file(page, source["file"])
+        if sdist is None:  # it may be younger than the page that we remember
+            page = await self._index.project(name, None)
+            sdist = _file(page, source["file"])
         if sdist is None:
-            self._index.forget()
             raise _version_unknown(page.name, source["file"], page.index)
         if sdist.sha256 != source["sha256"]:
             raise _other_digest(sdist.filename, page.index, sdist.sha256, source["sha256"])
@@ -560,15 +447,15 @@ class PipPlugin:
                 who="this builder",
                 do="ask builders that have this environment",
             )
-        job = _hook_job("build", inputs.source[0], [name for name, _ in inputs.wheels], sde)
-        files = {_inner(inputs.source[0]): inputs.source[1], **dict(inputs.wheels)}
+        job = hook_job("build", inputs.source[0], [name for name, _ in inputs.wheels], sde)
+        files = {inner(inputs.source[0]): inputs.source[1], **dict(inputs.wheels)}
         async with self._inside.run(job, files, phase="build", who=who, epoch=sde) as answer:
             log += answer.log
-            _hook_ok(answer, "build", who)
+            hook_ok(answer, "build", who)
             name = answer.value.get("file")
             why = _not_this_wheel(name, request["coordinates"])
             if why:
-                raise PhaseFailed("build", why, who=who, do=_AUTHOR)
+                raise PhaseFailed("build", why, who=who, do=AUTHOR)
             path = folder / str(name)
             await trio.to_thread.run_sync(_take, answer.work / "out" / str(name), path, who)
         return str(name), path
@@ -585,10 +472,10 @@ class PipPlugin:
         sde = request["recipe"]["sde"]
         found = await self.normalise((name, wheel), inputs.source, inputs.upstream, sde, folder)
         log += found.log
-        metadata = _parsed(found.metadata.path.read_bytes(), name)
+        metadata = parsed(found.metadata.path.read_bytes(), name)
         same = Version(metadata.version) == Version(request["coordinates"]["version"])
         if metadata.name != request["coordinates"]["name"] or not same:
-            raise PhaseFailed("normalise", "the METADATA names another package", who=name, do=_AUTHOR)
+            raise PhaseFailed("normalise", "the METADATA names another package", who=name, do=AUTHOR)
         relation = str(found.value["relation"])
         requires = metadata.requires_python
         raw = WheelOut(_out(wheel), found.raw_members, found.metadata, requires)
@@ -627,47 +514,6 @@ class PipPlugin:
         return Path(tempfile.mkdtemp(prefix="built-", dir=self._results))
 
 
-_AUTHOR: Final = "read the build's log and tell the package's author"
-
-
-def _inner(filename: str) -> str:
-    """The name of an archive inside: its own for the backend's eyes does not matter, its ending does."""
-    return "archive" + (
-        ".whl" if filename.endswith(".whl") else ".zip" if filename.endswith(".zip") else ".tar.gz"
-    )
-
-
-def _hook_job(hook: str, source: str, wheels: list[str], epoch: int) -> dict[str, Any]:
-    return {"operation": "hook", "hook": hook, "source": _inner(source), "wheels": wheels, "epoch": epoch}
-
-
-def _hook_ok(answer: Answer, phase: str, who: str) -> None:
-    if "failed" in answer.value:
-        last = answer.log.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        why = f"the build backend gave up: {last[:200]!a}"
-        raise PhaseFailed(phase, why, who=who, do=_AUTHOR, log=answer.log)
-
-
-def _decoded(text: Any, where: str, answer: Answer) -> bytes:
-    if isinstance(text, str):
-        try:
-            return base64.b64decode(text, validate=True)[: MAX_METADATA_BYTES.value]
-        except ValueError:
-            pass
-    broken = answer.value.get("broken")
-    why = next(iter(broken.values()), "") if isinstance(broken, dict) else ""
-    raise PhaseFailed("metadata", f"no METADATA: {why}"[:300], who=where, do=_AUTHOR, log=answer.log)
-
-
-def _parsed(data: bytes, where: str) -> Metadata:
-    try:
-        found = resolve.parse_metadata(data)
-        Version(found.version)
-    except (Malformed, InvalidVersion) as error:
-        raise PhaseFailed("metadata", str(error), who=where, do=_AUTHOR) from error
-    return found
-
-
 def _not_this_wheel(name: Any, coordinates: Mapping[str, str]) -> str:
     """Why the backend's answer is not the pure wheel that was asked for; "" when it is."""
     if not isinstance(name, str) or not simple.plain_name(name) or not name.endswith(".whl"):
@@ -687,7 +533,7 @@ def _not_this_wheel(name: Any, coordinates: Mapping[str, str]) -> str:
 def _take(source: Path, path: Path, who: str) -> None:
     data = read_plain(source, MAX_SOURCE_BYTES.value)
     if data is None:
-        raise PhaseFailed("build", "the wheel is no plain file or too large", who=who, do=_AUTHOR)
+        raise PhaseFailed("build", "the wheel is no plain file or too large", who=who, do=AUTHOR)
     path.write_bytes(data)
 
 
@@ -708,7 +554,7 @@ def _collect(answer: Answer, into: Path, upstream: tuple[str, Path] | None) -> I
     def take(name: str, limit: int) -> FileOut:
         data = read_plain(answer.work / name, limit)
         if data is None:
-            raise PhaseFailed("normalise", f"the inspection left no {name}", who="this node", do=_AUTHOR)
+            raise PhaseFailed("normalise", f"the inspection left no {name}", who="this node", do=AUTHOR)
         return _keep(into, name, data)
 
     listed = MAX_WORKER_RESULT_BYTES.value
@@ -726,6 +572,10 @@ def _collect(answer: Answer, into: Path, upstream: tuple[str, Path] | None) -> I
             "",
         )
     return Inspected(answer.value, canonical, take("raw.members", listed), metadata, theirs, answer.log)
+
+
+def _file(page: Project, filename: str) -> IndexFile | None:
+    return next((one for one in page.files if one.filename == filename), None)
 
 
 def _version_unknown(name: str, version: str, index: str) -> Refusal:

@@ -1,8 +1,12 @@
 """Choosing versions: the run-time closure of a request, and the tools that build one source. No I/O.
 
-`resolve` is a function of what is known so far. When it needs a page or a METADATA that is not there
-yet it raises `Need`; the caller fetches that and asks again. Pages and METADATA never change under a
-digest and a cut-off time, so the answer is the same for every builder.
+`resolve` is a function of what is known so far. When it needs pages or METADATA that are not there yet it
+raises `Need`; the caller fetches those and asks again. Pages and METADATA never change under a digest and
+a cut-off time, so the answer is the same for every builder.
+
+A missing METADATA does not stop the search at once: it goes on as if that release required nothing, so that
+one `Need` names many releases and they are read together. Such a search never answers: the answer comes from
+one that found everything it asked for.
 
 Leaves out: fetching, and reading METADATA out of archives (that happens in the sandbox).
 
@@ -27,6 +31,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 from packaging.version import InvalidVersion, Version
+from resolvelib.resolvers import Resolution
 
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
@@ -81,19 +86,30 @@ class Candidate:
 
 @dataclass(slots=True)
 class Facts:
-    """What the caller has fetched: pages by name, METADATA by the SHA-256 of the archive it is of."""
+    """What the caller has fetched, for one target and one cut-off.
+
+    Attributes:
+        projects: pages by name; a project that no index has is a page without files.
+        metadata: by the SHA-256 of the archive it is of.
+        known: releases by project, kept from one call of `resolve` to the next.
+    """
 
     projects: dict[str, Project] = field(default_factory=dict)
     metadata: dict[str, Metadata] = field(default_factory=dict)
+    known: dict[str, list[Release]] = field(default_factory=dict)
 
 
 class Need(Exception):
-    """Resolution stands still until `facts` holds the page of `project` or the METADATA of `release`."""
+    """Resolution stands still until `facts` holds these pages and the METADATA of these releases.
 
-    def __init__(self, project: str = "", release: Release | None = None) -> None:
-        super().__init__(project or str(release))
-        self.project = project
-        self.release = release
+    Attributes:
+        releases: only the first is certainly needed; the others very likely.
+    """
+
+    def __init__(self, projects: Iterable[str] = (), releases: Iterable[Release] = ()) -> None:
+        self.projects = tuple(projects)
+        self.releases = tuple(releases)
+        super().__init__(f"{self.projects} {[f'{one.name} {one.version}' for one in self.releases]}")
 
 
 def parse_metadata(data: bytes) -> Metadata:
@@ -194,7 +210,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
 
     def __init__(self, facts: Facts, target: Target, cutoff_ms: int | None, role: Role) -> None:
         self._facts, self._target, self._cutoff_ms, self._role = facts, target, cutoff_ms, role
-        self._known: dict[str, list[Release]] = {}
+        self._unread: dict[str, Release] = {}  # METADATA taken for empty, by digest, in the order of asking
 
     def identify(self, requirement_or_candidate: Requirement | Candidate) -> str:
         one = requirement_or_candidate
@@ -237,12 +253,22 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
         return [Candidate(name, extras, usable[version]) for version in specifier.filter(usable)]
 
     def _releases(self, name: str) -> list[Release]:
-        if name not in self._known:
-            project = self._facts.projects.get(name)
-            if project is None:
-                raise Need(project=name)
-            self._known[name] = releases(project, self._target, self._cutoff_ms)
-        return self._known[name]
+        known = self._facts.known
+        if name not in known:
+            self.need_pages([name])
+            known[name] = releases(self._facts.projects[name], self._target, self._cutoff_ms)
+        return known[name]
+
+    def need_pages(self, names: Iterable[str]) -> None:
+        """Raises: Need when pages are missing, with everything that is missing so far."""
+        missing = list(dict.fromkeys(name for name in names if name not in self._facts.projects))
+        if missing:
+            raise Need(missing, self._unread.values())
+
+    def need_metadata(self) -> None:
+        """Raises: Need when this search took an unread METADATA for an empty one."""
+        if self._unread:
+            raise Need((), self._unread.values())
 
     def is_satisfied_by(self, requirement: Requirement, candidate: Candidate) -> bool:
         return requirement.specifier.contains(candidate.version, prereleases=True)
@@ -250,9 +276,12 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
     def get_dependencies(self, candidate: Candidate) -> list[Requirement]:
         archive = candidate.release.wheel or candidate.release.sdist
         metadata = self._facts.metadata.get(archive.sha256) if archive else None
-        if metadata is None:
-            raise Need(release=candidate.release)
-        found = wanted_by(metadata, candidate.extras, self._target)
+        found: list[Requirement] = []
+        if metadata is not None:
+            found = wanted_by(metadata, candidate.extras, self._target)
+            self.need_pages(canonicalize_name(one.name) for one in found)
+        elif archive is not None:
+            self._unread.setdefault(archive.sha256, candidate.release)
         if candidate.extras:  # name[extra] stands beside the very same version of name
             found.append(Requirement(f"{candidate.name}=={candidate.version}"))
         return found
@@ -316,24 +345,30 @@ def resolve(
             archive, since they are built; `any` takes both, to learn what a closure without source would be.
 
     Raises:
-        Need: a page or a METADATA is missing in `facts`; add it and call again.
+        Need: pages or METADATA are missing in `facts`; add at least the first release and call again.
         Refusal: `unresolvable`, with the requirements that contradict each other.
     """
     provider = _Provider(facts, target, cutoff_ms, role)
     roots = [one for one in wanted if holds(one, (), target)]
-    resolver = resolvelib.Resolver[Requirement, Candidate, str](provider, resolvelib.BaseReporter())
+    provider.need_pages(canonicalize_name(one.name) for one in roots)
+    # Not `Resolver`: its last step never ends where a cycle of packages was chosen and given up again.
+    search = Resolution[Requirement, Candidate, str](provider, resolvelib.BaseReporter())
     try:
-        result = resolver.resolve(roots, max_rounds=MAX_RESOLVE_ROUNDS.value)
+        mapping = search.resolve(roots, max_rounds=MAX_RESOLVE_ROUNDS.value).mapping
     except resolvelib.ResolutionImpossible as error:
+        provider.need_metadata()
         raise _impossible(error.causes, role) from error
     except resolvelib.ResolutionTooDeep as error:
+        provider.need_metadata()
         raise Refusal(
             "unresolvable",
             what=f"no set of versions was found in {MAX_RESOLVE_ROUNDS.value} rounds",
             who="the requirements of the package",
             do="ask for a version with narrower requirements",
         ) from error
-    return _dependencies_first(result)
+    needs = _reached(provider, [provider.identify(one) for one in roots], mapping)
+    provider.need_metadata()
+    return _dependencies_first(needs, mapping)
 
 
 def _impossible(causes: Iterable[Any], role: Role) -> Refusal:
@@ -354,12 +389,29 @@ def _impossible(causes: Iterable[Any], role: Role) -> Refusal:
     )
 
 
-def _dependencies_first(result: Any) -> tuple[Release, ...]:
-    releases_of = {chosen.name: chosen.release for chosen in result.mapping.values()}
+def _reached(
+    provider: _Provider, roots: Iterable[str], mapping: Mapping[str, Candidate]
+) -> dict[str, set[str]]:
+    """What the roots lead to, each with what it needs; a search leaves more behind where it turned back."""
+    needs: dict[str, set[str]] = {}
+    queue = list(roots)
+    while queue:
+        identifier = queue.pop()
+        if identifier not in needs:
+            found = provider.get_dependencies(mapping[identifier])
+            needs[identifier] = {provider.identify(one) for one in found}
+            queue += needs[identifier]
+    return needs
+
+
+def _dependencies_first(
+    reached: Mapping[str, set[str]], mapping: Mapping[str, Candidate]
+) -> tuple[Release, ...]:
+    releases_of = {mapping[identifier].name: mapping[identifier].release for identifier in reached}
     needs: dict[str, set[str]] = {name: set() for name in releases_of}
-    for identifier, chosen in result.mapping.items():  # name and name[extra] are one package
-        children = (result.mapping[child].name for child in result.graph.iter_children(identifier))
-        needs[chosen.name].update(child for child in children if child != chosen.name)
+    for identifier, children in reached.items():  # name and name[extra] are one package
+        name = mapping[identifier].name
+        needs[name].update(mapping[child].name for child in children if mapping[child].name != name)
     done: dict[str, Release] = {}
     entered: set[str] = set()
 

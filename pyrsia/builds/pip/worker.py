@@ -3,8 +3,9 @@
     python worker.py INPUT-FOLDER WORK-FOLDER
 
 INPUT-FOLDER holds `job.json` and the files that it names; WORK-FOLDER receives `result.json` and files.
-Operations: `metadata` (METADATA out of wheels), `times` (newest member time), `hook` (unpack a source
-and the build tools, run one hook of the backend), `inspect` (normalise, digests, containment, upstream).
+Operations: `metadata` (headers of the METADATA of wheels), `study` (what a source says before its backend
+runs: newest member time, static requirements), `hook` (unpack a source and the build tools, run one hook of
+the backend), `inspect` (normalise, digests, containment, upstream).
 
 Only the standard library and the few modules of ours that say the same of themselves are imported. The
 result is data of a stranger to whoever reads it: the backend ran here.
@@ -49,12 +50,12 @@ def main(inputs: Path, work: Path) -> int:
 
 
 def metadata(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """METADATA of each wheel, base64 by file name; a wheel that cannot be read has a reason instead."""
+    """The METADATA of each wheel up to its description, base64 by file name, or why it cannot be read."""
     found: dict[str, Any] = {"metadata": {}, "broken": {}}
     for name in job["wheels"]:
         try:
             with (inputs / name).open("rb") as file:
-                found["metadata"][name] = base64.b64encode(_metadata_of(file)).decode()
+                found["metadata"][name] = base64.b64encode(_headers(_metadata_of(file))).decode()
         except Hostile as error:
             found["broken"][name] = str(error)
     return found
@@ -69,12 +70,34 @@ def _metadata_of(file: BinaryIO) -> bytes:
     raise Hostile("the wheel has no METADATA")
 
 
-def times(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """The newest member time of an archive, in s since 1970."""
+def _headers(data: bytes) -> bytes:
+    """A METADATA without its body, the README: resolution reads headers only."""
+    return re.split(rb"\r?\n\r?\n", data, maxsplit=1)[0] + b"\n"
+
+
+def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """The newest member time of `file`, in s since 1970, and what pyproject.toml of `source` requires."""
     with (inputs / job["file"]).open("rb") as file:
         if job["file"].endswith((".whl", ".zip")):
-            return {"newest": normalise.newest_time(members_zip.read(file, strict=False))}
-        return {"newest": max((time for _, _, _, _, time, _ in members_tar.read(file)), default=0)}
+            newest = normalise.newest_time(members_zip.read(file, strict=False))
+        else:
+            newest = max((time for _, _, _, _, time, _ in members_tar.read(file)), default=0)
+    try:
+        requires = _static_requires(_project_file(inputs / job["source"]))
+    except Hostile as error:
+        return {"newest": newest, "unreadable": str(error)}
+    return {"newest": newest, "requires": requires}
+
+
+def _project_file(path: Path) -> bytes:
+    """The pyproject.toml of a source archive; b"" where it has none."""
+    found = b""
+    for name, folder, size, _, _, pieces in _source(path):
+        if not folder and name.partition("/")[2] == "pyproject.toml":
+            if size > MAX_METADATA_BYTES.value:
+                raise Hostile("pyproject.toml is too large")
+            found = b"".join(pieces)
+    return found
 
 
 def source_members(path: Path) -> list[Member]:
@@ -168,10 +191,8 @@ def _installed_name(path: str) -> str | None:
 
 
 def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """Run one hook of the source's backend: `static` reads pyproject.toml alone."""
+    """Run one hook of the source's backend: `requires`, `metadata` or `build`."""
     source = unpack_source(inputs / job["source"], work / "src", job["epoch"])
-    if job["hook"] == "static":
-        return {"requires": _static_requires(source)}
     tools, output, answer = work / "env", work / "out", work / "answer.json"
     tools.mkdir()
     output.mkdir()
@@ -181,8 +202,7 @@ def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     environment["PATH"] = f"{tools / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}"
     environment["SOURCE_DATE_EPOCH"] = str(job["epoch"])
     command = [sys.executable, "-S", "-s", "-P", "-B", str(inputs / "hook.py")]
-    name = "build" if job["hook"] == "build" else job["hook"]
-    code = subprocess.call([*command, name, str(answer), str(output)], cwd=source, env=environment)
+    code = subprocess.call([*command, job["hook"], str(answer), str(output)], cwd=source, env=environment)
     if code == 0 and job["hook"] == "metadata" and json.loads(answer.read_text()) == "":
         code = subprocess.call([*command, "build", str(answer), str(output)], cwd=source, env=environment)
     if code:
@@ -195,13 +215,11 @@ def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     return {"file": value}
 
 
-def _static_requires(source: Path) -> list[str]:
-    """`build-system.requires`, or PEP 517's default for a source without pyproject.toml."""
+def _static_requires(text: bytes) -> list[str]:
+    """`build-system.requires`, or PEP 517's default for a source without it."""
     try:
-        project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        project = {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        project = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Hostile(f"pyproject.toml cannot be read: {error}") from error
     system = project.get("build-system")
     if system is None:
@@ -271,7 +289,7 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-OPERATIONS = {"metadata": metadata, "times": times, "hook": hook, "inspect": inspect}
+OPERATIONS = {"metadata": metadata, "study": study, "hook": hook, "inspect": inspect}
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

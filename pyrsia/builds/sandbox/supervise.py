@@ -5,10 +5,9 @@ always the same: whatever happened, the tree is struck until nothing of it lives
 caller go on, cancelled or not.
 """
 
-import base64
 import contextlib
 import functools
-import json
+import marshal
 import math
 import os
 import signal
@@ -108,7 +107,7 @@ def specification(
         "map": map_to,
         "search": False,
         "landlock": landlock,
-        "seccomp": base64.b64encode(seccomp).decode(),
+        "seccomp": seccomp,
         "sweep": landlock is not None,
         "stage": "",
     }
@@ -172,7 +171,7 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
     run = _Run()
     fds: list[int] = []
     try:
-        spec_fd = _memory_file("spec", json.dumps(prepared.spec).encode())
+        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec))
         stdin_fd = _memory_file("stdin", job.stdin)
         status_r, status_w = os.pipe()
         log_r, log_w = os.pipe()
@@ -248,22 +247,29 @@ async def _follow(
 
 
 def _outcome(run: _Run, said: bytes, process: subprocess.Popen[bytes], wall_s: float) -> Outcome:
-    try:
-        report = json.loads(said)
-    except ValueError:
-        report = {}
-    trouble = report.get("trouble")
-    if run.ended is None and (trouble and trouble["kind"] == "confine"):
-        raise errors.Unavailable(f"this host does not let a build be confined: {trouble['what']}")
-    if run.ended is None and "code" not in report:
+    code, cpu_s, trouble = _report(said)
+    kind, _, what = trouble.partition("\n")
+    if run.ended is None and kind == "confine":
+        raise errors.Unavailable(f"this host does not let a build be confined: {what}")
+    if run.ended is None and code is None:
         words = bytes(run.log[-500:]).decode("utf-8", "replace").strip()
         raise errors.Unavailable(f"the sandbox ended with {process.returncode} before its job: {words}")
-    code = report.get("code", -signal.SIGKILL)
+    code = -signal.SIGKILL if code is None else code
     text = bytes(run.log)
     if trouble:
-        text += f"{trouble['what']}\n".encode()
+        text += f"{what}\n".encode()
     if run.truncated:
         text += TRUNCATED
     ended: Ended = run.ended or ("signal" if code < 0 else "exit")
-    used = Usage(wall_s, report.get("cpu_s", 0.0), run.memory_bytes, run.processes, run.disk_bytes)
+    used = Usage(wall_s, cpu_s, run.memory_bytes, run.processes, run.disk_bytes)
     return Outcome(code, ended, text, run.truncated, used)
+
+
+def _report(said: bytes) -> tuple[int | None, float, str]:
+    """(exit status, CPU seconds, trouble before the job began) as the launcher wrote them; None for no word."""
+    first, _, trouble = said.decode("utf-8", "replace").partition("\n")
+    code, _, cpu_s = first.partition(" ")
+    try:
+        return int(code), float(cpu_s), trouble
+    except ValueError:
+        return None, 0.0, ""

@@ -28,6 +28,7 @@ class World:
 
     def __init__(self, packages: dict[str, dict[str, list[str]]], **more: dict[str, object]) -> None:
         self.facts = Facts()
+        self.needs, self.at_once = 0, 99
         self.projects: dict[str, Project] = {}
         self.metadata: dict[str, Metadata] = {}
         for name, versions in packages.items():
@@ -39,6 +40,7 @@ class World:
             self.projects[name] = Project(name, "x", tuple(files))
 
     def solve(self, *wanted: str, cutoff: int | None = None, role: resolve.Role = "source") -> list[str]:
+        self.facts.known.clear()  # of another cut-off
         while True:
             try:
                 found = resolve.resolve(
@@ -46,11 +48,11 @@ class World:
                 )
                 return [f"{one.name} {one.version}" for one in found]
             except Need as need:
-                if need.project:
-                    self.facts.projects[need.project] = self.projects[need.project]
-                else:
-                    digest = need.release.wheel.sha256
-                    self.facts.metadata[digest] = self.metadata[digest]
+                self.needs += 1
+                for name in need.projects:
+                    self.facts.projects[name] = self.projects[name]
+                for release in need.releases[: self.at_once]:
+                    self.facts.metadata[release.wheel.sha256] = self.metadata[release.wheel.sha256]
 
 
 def test_a_closure_comes_dependencies_first():
@@ -59,6 +61,42 @@ def test_a_closure_comes_dependencies_first():
     )
 
     assert world.solve("app") == ["util 3.0", "lib 2.0", "app 1.0"]
+
+
+WIDE = {"app": {"1.0": [f"lib{n}" for n in range(8)]}} | {f"lib{n}": {"1.0": [], "2.0": []} for n in range(8)}
+
+
+def test_what_one_search_misses_is_asked_for_together():
+    world = World(WIDE)
+
+    assert len(world.solve("app")) == 9
+    assert world.needs == 4  # page of app, its METADATA, eight pages, eight METADATA
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.dictionaries(
+            st.sampled_from(["1.0", "2.0", "3.0"]),
+            st.lists(st.sampled_from([f"{n}{s}" for n in "abcdef" for s in ("", "<2", "<3", ">=2")]), max_size=3),
+            min_size=1,
+        ),
+        min_size=6,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_reading_ahead_changes_no_answer(packages: dict[str, dict[str, list[str]]]):
+    """Whoever gives only what is certainly needed gets the same versions as one who gives all that was named."""
+    answers = []
+    for at_once in (1, 99):
+        world = World(packages)
+        world.at_once = at_once
+        try:
+            answers.append(world.solve("a"))
+        except Refusal as refusal:
+            answers.append(refusal.as_dict())
+
+    assert answers[0] == answers[1]
 
 
 def test_a_cycle_ends():
