@@ -2,4 +2,5 @@
 
 manifest.py  what a file is: its chunks and its hashes
 swarm.py     which chunk to ask of whom, and when to ask again
+uploads.py   what waits to be given, and whose turn it is
 """

@@ -59,7 +59,7 @@ class Manifest:
     @property
     def id(self) -> bytes:
         """32 bytes: what the log names and peers ask for."""
-        return manifest_id(self.encode())
+        return id_of(self.encode())
 
     @property
     def count(self) -> int:
@@ -124,7 +124,7 @@ class Manifest:
         return cls(size, sha256.digest(), whole.digest(), b"".join(hashes))
 
 
-def manifest_id(data: bytes) -> bytes:
+def id_of(data: bytes) -> bytes:
     """The id of the manifest whose encoding `data` is (not looked into)."""
     return blake3(data, derive_key_context=_MANIFEST).digest()
 

@@ -1,0 +1,285 @@
+"""The giving half of data links: answers asks on the data ROUTER, chunk by chunk, from mapped files.
+
+Only a node that is connected on the control link gets anything, and only what `offered` grants it; all
+others get nothing, not even a no. Files are immutable and stay mapped while they are in demand; a chunk
+goes to the socket without a copy. Each connection has its own queue and its own sender, so a peer that
+does not read delays nobody; whose turn it is `transfer/uploads.py` decides.
+
+Source: peer-to-peer.md B.9, D.4, D.7; design page, section 7.
+"""
+
+import mmap
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+import zmq
+
+from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.net.links import RETRY_S, Links
+from pyrsia.net.zap import key_of
+from pyrsia.net.zsock import ZSock
+from pyrsia.transfer.manifest import Manifest
+from pyrsia.transfer.uploads import Uploads
+from pyrsia.units import LINK_FAULTS, MAX_OPEN_MAPS, MAX_PEERS, NodeId
+from pyrsia.wire import chunks
+from pyrsia.wire.chunks import Message, Type
+
+STALLED_S: Final = 30.0  # a connection that takes nothing for this long is given up
+ANSWER_BYTES: Final = 64  # what a short answer counts in the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What this node gives: an encoded manifest, and the immutable file that it describes."""
+
+    manifest: bytes
+    path: Path
+
+
+Offered = Callable[[NodeId, bytes], Served | None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What crossed the data links since the start. Received means verified and written."""
+
+    chunks_received: int = 0
+    bytes_received: int = 0
+    chunks_sent: int = 0
+    bytes_sent: int = 0
+    duplicates: int = 0  # chunks that came twice, from two sources asked for them
+    received_from: dict[NodeId, int] = field(default_factory=dict)  # bytes by source
+    liars: dict[NodeId, str] = field(default_factory=dict)  # source -> the last lie it was dropped for
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One message to send; the bytes of a chunk are looked up when its turn comes."""
+
+    message: Message
+    manifest: bytes = b""
+    served: Served | None = None
+
+
+class Maps:
+    """Files mapped for reading, the least recently used forgotten first.
+
+    A mapping lives on until the last chunk that points into it has left the socket.
+    """
+
+    def __init__(self, most: int = MAX_OPEN_MAPS.value) -> None:
+        self._most = most
+        self._open: OrderedDict[bytes, tuple[Served, Manifest, memoryview]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, manifest_id: bytes, served: Served) -> tuple[Manifest, memoryview]:
+        """The manifest and the bytes of its file.
+
+        Raises:
+            Malformed: the manifest is none.
+            Unavailable: the file is not there, or not the size that the manifest says.
+        """
+        known = self._open.get(manifest_id)
+        if known is not None and known[0].path == served.path:
+            self._open.move_to_end(manifest_id)
+            return known[1:]
+        manifest = Manifest.decode(served.manifest)
+        view = _mapped(served.path, manifest.size)
+        self._open[manifest_id] = (served, manifest, view)
+        while len(self._open) > self._most:
+            self._open.popitem(last=False)
+        return manifest, view
+
+    def drop(self, manifest_id: bytes) -> None:
+        self._open.pop(manifest_id, None)
+
+
+class Server:
+    """Serves on the data ROUTER of `links`. Answers about `offered`; blames nobody who asks properly."""
+
+    def __init__(self, links: Links, offered: Offered, counters: Counters) -> None:
+        self._links = links
+        self._offered = offered
+        self._counters = counters
+        self._uploads: Uploads[_Item] = Uploads()
+        self._maps = Maps()
+        self._senders: set[bytes] = set()
+        self._turns: dict[bytes, trio.Event] = {}
+        self._faults: Counter[NodeId] = Counter()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, router: ZSock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled, or until the links are closed."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(router.run)
+            task_status.started()
+            try:
+                while True:
+                    route, *parts = await router.recv()
+                    if parts:
+                        self._take(router, route.bytes, parts)
+            except Unavailable:
+                nursery.cancel_scope.cancel()
+
+    # -- asks --
+
+    def _take(self, router: ZSock, route: bytes, parts: Sequence[zmq.Frame]) -> None:
+        """Never raises for anything that a peer can send."""
+        counted = self._links.counted
+        node = self._links.node_of_curve(key_of(parts[0]))
+        if node is None:
+            counted["data-stranger"] += 1
+            return
+        try:
+            self._answer(node, route, chunks.decode([part.buffer for part in parts]))
+        except Malformed:
+            counted["data-malformed"] += 1
+            if len(self._faults) >= MAX_PEERS.value:
+                self._faults.clear()
+            self._faults[node] += 1
+            if self._faults[node] >= LINK_FAULTS.value:
+                del self._faults[node]
+                self._links.ban(node, "data-faults")
+            return
+        if self._uploads.waits(route) and route not in self._senders and self._nursery is not None:
+            self._senders.add(route)
+            self._nursery.start_soon(self._send, router, node, route)
+
+    def _answer(self, node: NodeId, route: bytes, ask: Message) -> None:
+        match ask.type:
+            case Type.WANT_MANIFEST | Type.WANT_HAVE:
+                self._tell(node, route, ask)
+            case Type.GET:
+                self._queue(node, route, ask)
+            case Type.CANCEL:
+                self._uploads.cancel(route, ((ask.manifest_id, chunk) for chunk in ask.chunks))
+            case _:
+                raise Malformed(f"chunks: a {ask.type.name} has no place at a server")
+
+    def _tell(self, node: NodeId, route: bytes, ask: Message) -> None:
+        found = self._open(node, ask.manifest_id)
+        if found is None:
+            self._short(node, route, Message(Type.NAK, ask.manifest_id))
+        elif ask.type is Type.WANT_HAVE:
+            self._short(node, route, Message(Type.HAVE, ask.manifest_id, count=found[1].count))
+        else:
+            data = found[0].manifest
+            item = _Item(Message(Type.MANIFEST, ask.manifest_id), data)
+            if not self._uploads.push(node, route, item, len(data)):
+                self._short(node, route, Message(Type.NAK, ask.manifest_id))
+
+    def _queue(self, node: NodeId, route: bytes, ask: Message) -> None:
+        found = self._open(node, ask.manifest_id)
+        if found is None:
+            self._short(node, route, Message(Type.NAK, ask.manifest_id))
+            return
+        served, manifest = found
+        refused: dict[Type, list[int]] = {Type.NAK: [], Type.BUSY: []}
+        for chunk in ask.chunks:
+            if chunk >= manifest.count:
+                refused[Type.NAK].append(chunk)
+                continue
+            item = _Item(Message(Type.CHUNK, ask.manifest_id, (chunk,)), served=served)
+            size = manifest.span(chunk)[1]
+            if not self._uploads.push(node, route, item, size, (ask.manifest_id, chunk)):
+                refused[Type.BUSY].append(chunk)
+        for kind, some in refused.items():
+            if some:
+                self._short(node, route, Message(kind, ask.manifest_id, tuple(some)))
+
+    def _open(self, node: NodeId, manifest_id: bytes) -> tuple[Served, Manifest] | None:
+        """What `node` may have under this id, if it is really here."""
+        try:
+            served = self._offered(node, manifest_id)
+            if served is None:
+                self._maps.drop(manifest_id)
+                return None
+            return served, self._maps.get(manifest_id, served)[0]
+        except PyrsiaError:
+            self._links.counted["data-not-here"] += 1
+        except Exception:  # noqa: BLE001 - what a peer asks must not end the node, whatever bug it finds
+            self._links.counted["data-crashed"] += 1
+        return None
+
+    def _short(self, node: NodeId, route: bytes, message: Message) -> None:
+        """A short answer. A peer whose queue is full of them does not read; it gets no more."""
+        if not self._uploads.push(node, route, _Item(message), ANSWER_BYTES):
+            self._links.counted["data-queue-full"] += 1
+
+    # -- sending --
+
+    async def _send(self, router: ZSock, node: NodeId, route: bytes) -> None:
+        """Everything that waits for one connection, in turn with the others."""
+        try:
+            while self._uploads.waits(route):
+                await self._turn(route)
+                item = self._uploads.pop(route)
+                if item is None or not self._links.connected(node):
+                    return
+                await self._give(router, route, item)
+        except Unavailable:
+            self._links.counted["data-asker-gone"] += 1
+        finally:
+            self._turns.pop(route, None)
+            self._uploads.forget(route)
+            self._senders.discard(route)
+            self._wake_next()
+
+    async def _turn(self, route: bytes) -> None:
+        """Return when no other connection that is ready to send goes before this one."""
+        while True:
+            mine = self._turns[route] = trio.Event()
+            if self._uploads.turn(self._turns) in (route, None):
+                del self._turns[route]
+                self._wake_next()
+                return
+            self._wake_next()
+            await mine.wait()
+
+    def _wake_next(self) -> None:
+        following = self._uploads.turn(self._turns)
+        if following is not None:
+            self._turns[following].set()
+
+    async def _give(self, router: ZSock, route: bytes, item: _Item) -> None:
+        """Raises `Unavailable` when the connection is gone or takes nothing."""
+        message, payload = item.message, memoryview(item.manifest)
+        if item.served is not None:
+            try:
+                manifest, view = self._maps.get(message.manifest_id, item.served)
+                offset, length = manifest.span(message.chunks[0])
+                payload = view[offset : offset + length]
+            except PyrsiaError:  # evicted since it was asked for
+                message = Message(Type.NAK, message.manifest_id, message.chunks)
+        parts: list[bytes | memoryview | zmq.Frame] = [route, chunks.encode(message)]
+        if message.type in chunks.WITH_PAYLOAD:
+            parts.append(payload)
+        with trio.move_on_after(STALLED_S) as scope:
+            await router.send(parts, copy=False, retry_s=RETRY_S)
+        if scope.cancelled_caught:
+            raise Unavailable("the connection takes nothing")
+        if message.type is Type.CHUNK:
+            self._counters.chunks_sent += 1
+            self._counters.bytes_sent += len(payload)
+
+
+def _mapped(path: Path, size: int) -> memoryview:
+    """The file's bytes, mapped; it must have exactly `size` of them."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(handle).st_size != size:
+                raise Unavailable(f"{path.name} is not {size} bytes long")
+            return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b"")
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{path.name}: {error}") from None

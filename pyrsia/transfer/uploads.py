@@ -1,0 +1,126 @@
+"""What waits to be given to peers, and whose turn it is. No I/O: the caller sends.
+
+A peer may have several connections (lanes), one for each file that it brings. Bytes are shared evenly: the
+next turn is the peer's that was given the fewest bytes since it began to wait, and among equals the one
+with the fewest bytes queued. (The fewest queued bytes alone would starve a peer that asks for much.) What
+one peer may have waiting is bounded in bytes and in items; more is refused, and the peer asks again.
+
+Source: peer-to-peer.md B.9; start-time fair queueing.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from pyrsia.units import CHUNK_BYTES, UPLOAD_QUEUE_CHUNKS, NodeId
+
+QUEUE_BYTES: Final = UPLOAD_QUEUE_CHUNKS.value * CHUNK_BYTES.value
+QUEUE_ITEMS: Final = 4 * UPLOAD_QUEUE_CHUNKS.value  # chunks and the short answers between them
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Lane(Generic[_T]):
+    """One connection: (chunk or None, bytes, item) in order."""
+
+    node: NodeId
+    items: deque[tuple[tuple[bytes, int] | None, int, _T]] = field(
+        default_factory=lambda: deque(maxlen=QUEUE_ITEMS)
+    )
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One peer with something waiting. `share` grows by what it is given."""
+
+    share: int
+    queued_bytes: int = 0
+    queued_items: int = 0
+
+
+class Uploads(Generic[_T]):
+    """Items on their way out, by lane. A lane is the routing id of a connection."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[bytes, _Lane[_T]] = {}
+        self._peers: dict[NodeId, _Peer] = {}
+        self._share = 0  # of whoever had the last turn: where a newcomer starts
+
+    def __len__(self) -> int:
+        return sum(peer.queued_items for peer in self._peers.values())
+
+    def push(
+        self, node: NodeId, lane: bytes, item: _T, size: int, chunk: tuple[bytes, int] | None = None
+    ) -> bool:
+        """Queue `item` of `size` bytes; False when the peer has too much waiting.
+
+        Args:
+            node: whose connection `lane` is.
+            chunk: (manifest id, chunk number), by which it may be cancelled.
+        """
+        peer = self._peers.get(node) or _Peer(self._share)
+        if peer.queued_items >= QUEUE_ITEMS or peer.queued_bytes + size > QUEUE_BYTES:
+            return False
+        self._peers[node] = peer
+        peer.queued_items += 1
+        peer.queued_bytes += size
+        self._lanes.setdefault(lane, _Lane(node)).items.append((chunk, size, item))
+        return True
+
+    def waits(self, lane: bytes) -> bool:
+        return lane in self._lanes
+
+    def turn(self, lanes: Iterable[bytes]) -> bytes | None:
+        """Which of `lanes` goes next; None when nothing waits on any of them."""
+        waiting = (lane for lane in lanes if lane in self._lanes)
+        return min(waiting, key=self._order, default=None)
+
+    def pop(self, lane: bytes) -> _T | None:
+        """The first item of `lane`, charged to its peer."""
+        queue = self._lanes.get(lane)
+        if queue is None:
+            return None
+        _, size, item = queue.items.popleft()
+        peer = self._peers[queue.node]
+        self._share = max(self._share, peer.share)
+        peer.share += size
+        self._gone(lane, queue, [size])
+        return item
+
+    def cancel(self, lane: bytes, chunks: Iterable[tuple[bytes, int]]) -> int:
+        """Take these chunks out of `lane`; how many were still there."""
+        queue = self._lanes.get(lane)
+        if queue is None:
+            return 0
+        unwanted = frozenset(chunks)
+        sizes = [size for chunk, size, _ in queue.items if chunk in unwanted]
+        if sizes:
+            kept = [entry for entry in queue.items if entry[0] not in unwanted]
+            queue.items.clear()
+            queue.items.extend(kept)
+            self._gone(lane, queue, sizes)
+        return len(sizes)
+
+    def forget(self, lane: bytes) -> None:
+        """The connection is gone."""
+        queue = self._lanes.get(lane)
+        if queue is not None:
+            sizes = [size for _, size, _ in queue.items]
+            queue.items.clear()
+            self._gone(lane, queue, sizes)
+
+    def _order(self, lane: bytes) -> tuple[int, int]:
+        peer = self._peers[self._lanes[lane].node]
+        return peer.share, peer.queued_bytes
+
+    def _gone(self, lane: bytes, queue: _Lane[_T], sizes: list[int]) -> None:
+        """Items of these sizes have left `queue`."""
+        peer = self._peers[queue.node]
+        peer.queued_items -= len(sizes)
+        peer.queued_bytes -= sum(sizes)
+        if not queue.items:
+            del self._lanes[lane]
+        if not peer.queued_items:
+            del self._peers[queue.node]
