@@ -1,6 +1,7 @@
 """`init`: a node's data directory, keys and configuration."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import click
@@ -8,15 +9,17 @@ import click
 from pyrsia import config
 from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import Client
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Refusal
 from pyrsia.keys import KeyRing
-from pyrsia.ledger.genesis import Genesis
+from pyrsia.verify.pins import pin_of, read_genesis
 from pyrsia.wire.text import b32
+
+DEFAULT_NAME = "node"
 
 
 @click.command()
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
-@click.option("--name", default="node", show_default=True, help="What people call this node.")
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What people call this node.")
 @click.option(
     "--genesis", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Trust file."
 )
@@ -33,9 +36,11 @@ def init(
     peers: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make the keys and configuration of a node, and pin its network."""
+    """Make the keys and configuration of a node, and fix its network. What is there already is kept."""
     folder = data or config.user_data_dir()
+    settings = _settings(name, peers, folder)
     genesis = _genesis(file, url, digest)
+    network = pin_of(genesis, file or Path("genesis.json")).name if genesis else ""
     if (folder / "genesis.json").exists() and genesis and (folder / "genesis.json").read_bytes() != genesis:
         raise Refusal(
             "data-foreign",
@@ -45,14 +50,13 @@ def init(
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = KeyRing.load_or_create(folder / "keys")
-    if genesis:
-        (folder / "genesis.json").write_bytes(genesis)
+    if genesis and not (folder / "genesis.json").exists():
+        _write(folder / "genesis.json", genesis)
     if not (folder / config.CONFIG_NAME).exists():
-        settings = config.Config(node=config.NodeSection(name=name), net=config.NetSection(peers=peers))
         config.save(settings, folder)
     identity = b32(keys.node.public)
     tell(
-        {"data": str(folder), "node_id": identity, "network": _name(genesis)},
+        {"data": str(folder), "node_id": identity, "network": network},
         as_json=as_json,
         text=lambda: [
             f"node {identity}",
@@ -64,9 +68,39 @@ def init(
     )
 
 
+def _settings(name: str, peers: tuple[str, ...], folder: Path) -> config.Config:
+    """The configuration of a new node.
+
+    Raises:
+        Refusal: `config-invalid`, or `conflict` where one exists and these options would change it.
+    """
+    path = folder / config.CONFIG_NAME
+    if path.exists():
+        there = config.load(folder, environ={})
+        if (peers and peers != there.net.peers) or name not in (DEFAULT_NAME, there.node.name):
+            raise Refusal(
+                "conflict",
+                what=f"{path} exists and says something else",
+                who="your command",
+                do="edit that file, or choose another --data directory",
+            )
+        return there
+    return config.parse({"node": {"name": name}, "net": {"peers": list(peers)}}, path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """By rename, durable: a node that finds half a genesis would belong to no network."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.rename(path)
+
+
 def _genesis(file: Path | None, url: str | None, digest: str | None) -> bytes | None:
     if file is not None:
-        data = file.read_bytes()
+        data = read_genesis(file).genesis.raw
     elif url is not None:
         if not digest:
             raise Refusal(
@@ -79,7 +113,7 @@ def _genesis(file: Path | None, url: str | None, digest: str | None) -> bytes | 
             data = node.get_bytes("/log/genesis")
     else:
         return None
-    if digest and hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
+    if digest and hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:").lower():
         raise Refusal(
             "digest-mismatch",
             what="the genesis is not the one that the digest names",
@@ -87,14 +121,3 @@ def _genesis(file: Path | None, url: str | None, digest: str | None) -> bytes | 
             do="do not join; ask the operators",
         )
     return data
-
-
-def _name(genesis: bytes | None) -> str:
-    if genesis is None:
-        return ""
-    try:
-        return Genesis.parse(genesis).name
-    except Malformed as error:
-        raise Refusal(
-            "bad-request", what=f"this is no genesis: {error}", who="the file", do="fetch it again"
-        ) from None

@@ -7,7 +7,7 @@ import click
 
 from pyrsia.cli.tell import json_option, table, tell
 from pyrsia.errors import Refusal
-from pyrsia.verify.pins import Pins
+from pyrsia.verify.pins import Pins, read_genesis
 
 
 @click.group()
@@ -34,9 +34,9 @@ def add(source: str, digest: str | None, as_json: bool) -> None:
         with Client(source) as node:
             genesis = node.get_bytes("/log/genesis")
     else:
-        genesis = Path(source).read_bytes()
+        genesis = read_genesis(Path(source)).genesis.raw
     found = hashlib.sha256(genesis).hexdigest()
-    if digest and digest.removeprefix("sha256:") != found:
+    if digest and digest.removeprefix("sha256:").lower() != found:
         raise Refusal(
             "digest-mismatch",
             what=f"the genesis has the digest sha256:{found}, not {digest}",

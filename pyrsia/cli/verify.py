@@ -8,6 +8,7 @@ import click
 from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.units import MAX_PROOFFILE_BYTES
 
 PROOF_SUFFIX = ".tlog-proof"
 
@@ -19,7 +20,9 @@ PROOF_SUFFIX = ".tlog-proof"
 )
 @click.option("--node", "target", metavar="URL", help="Fetch the proof from this node instead.")
 @click.option(
-    "--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call."
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Trust file, pinned for this call.",
 )
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
 @json_option
@@ -33,14 +36,18 @@ def verify(
     import time
 
     from pyrsia.keys import verify as verify_signature
-    from pyrsia.verify.artifact import judge
+    from pyrsia.verify import evidence
+    from pyrsia.verify.artifact import judge_by
     from pyrsia.verify.pins import Pins, read_genesis
 
-    pins = [read_genesis(trust)] if trust else Pins.of_user().all()
-    evidence = _proof(file, proof, target)
-    finding = judge(
-        file, evidence, pins, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature
-    )
+    if proof is not None and target is not None:
+        raise click.UsageError("--proof and --node are two places for one proof; name one of them")
+    pins = Pins.of_user()
+    believed = [read_genesis(trust)] if trust else pins.all()
+    found = evidence.read(_proof(file, proof, target), believed, verify_signature)
+    finding = judge_by(file, found, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
+    if not trust:  # a network that is pinned for one call leaves nothing behind
+        pins.saw(found.pin, found.note, found.head.checkpoint, current=target is not None)
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)
 
 
@@ -55,7 +62,7 @@ def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:
     path = proof or file.with_name(file.name + PROOF_SUFFIX)
     try:
         with path.open("rb") as opened:
-            return opened.read(1 << 20)  # the format's own limit is smaller and is checked by its parser
+            return opened.read(MAX_PROOFFILE_BYTES.value + 1)  # one more, so that what is too long shows
     except OSError as error:
         raise Refusal(
             "no-proof",

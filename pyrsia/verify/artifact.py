@@ -1,8 +1,9 @@
 """Judging a file: what the log proves about its digest, its name, its builders and its source.
 
-Everything the record claims is computed again from the leaves that led to it: who was drawn, that each
-reveal opens its commitment, that each builder signed its provenance, and the verdict itself. What is left
-out because the log does not prove it yet: whether the artifact was withdrawn or disputed since.
+What the record claims is computed again from the leaves that led to it: that the drawn were builders whom
+the rules allow, that each reveal opens its commitment, that each builder signed its provenance, and the
+verdict itself. Two things are left out: which of the allowed builders the beacon chose (the log's quorum
+answers for that), and whether the artifact was withdrawn or disputed since (the log does not prove it yet).
 
 Source: DESIGN 4 (what `pyrsia verify` checks) and 8 (verdict).
 """
@@ -13,17 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from packaging.version import InvalidVersion, Version
+
 from pyrsia.builds import attest
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import draw as drawing
 from pyrsia.ledger import entries, verdict
+from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.units import MAX_PROOF_AGE_S
+from pyrsia.units import MAX_PROOF_AGE_S, Limit
 from pyrsia.verify import evidence, wheel
 from pyrsia.verify.evidence import Evidence, Proven, invalid
 from pyrsia.verify.finding import Finding
 from pyrsia.verify.pins import Pin
 from pyrsia.wire import purl as purls
-from pyrsia.wire.text import b32
+from pyrsia.wire.text import b32, unb32
+
+MAX_AHEAD_S = Limit(86_400, "a wrong time zone is forgiven; a day ahead, the age of a proof means nothing")
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 _SEPARATORS: Final = re.compile(r"[-_.]+")  # PEP 503
@@ -40,14 +47,33 @@ def judge(
         expected: the purl that the file must be, or None.
 
     Raises:
-        Refusal: `proof-invalid` (1), `not-pinned` or `too-old` (3).
+        Refusal: `proof-invalid` or `not-found` (1), `not-pinned` or `too-old` (3).
     """
     found = evidence.read(proof, pins, verify)
+    return judge_by(file, found, now_ms=now_ms, expected=expected, verify=verify)
+
+
+def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, verify: Verify) -> Finding:
+    """The same, with evidence that was read already."""
     try:
         finding = _judge(file, found, expected, verify)
     except Malformed as error:
         raise invalid(str(error)) from None
+    except OSError as error:
+        raise Refusal(
+            "not-found",
+            what=f"the file cannot be read: {error.strerror}",
+            who=str(file),
+            do="name a file that you may read",
+        ) from None
     age_s = now_ms // 1000 - finding.checkpoint_s
+    if age_s < -MAX_AHEAD_S.value:
+        raise Refusal(
+            "too-old",
+            what=f"the proof's checkpoint is {-age_s // 86_400} days ahead of this machine's clock",
+            who="this machine's clock, or the validators'",
+            do="set the clock and check again",
+        )
     if age_s > MAX_PROOF_AGE_S.value:
         raise Refusal(
             "too-old",
@@ -71,7 +97,7 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     request = _request(found, body, genesis, verify)
     draw, reveals = _reveals(found, body, request, genesis, verify)
     _check_verdict(found, body, request, draw, reveals, genesis)
-    check_attestations(reveals, body["agreeing"], genesis, verify)
+    check_attestations(request.entry, reveals, body["agreeing"], genesis, verify)
     return _finding(file, digest, found, body, draw, reveals)
 
 
@@ -103,10 +129,17 @@ def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> No
     for told, where in ((name, "METADATA"), (stem[0], "the file's name")):
         if _SEPARATORS.sub("-", told).lower() != package.name:
             raise Malformed(f"{where} says {told}, the log says {package.name}")
-    if len(stem) < 2 or not version or stem[1].replace("_", "-") != version.replace("_", "-"):
-        raise Malformed(f"METADATA says version {version}, the file's name says {stem[1:2]}")
-    if version != package.version:
-        raise Malformed(f"METADATA says version {version}, the log says {package.version}")
+    for told, where in ((version, "METADATA"), (stem[1] if len(stem) > 1 else "", "the file's name")):
+        if _normal(told) != package.version:
+            raise Malformed(f"{where} says version {told}, the log says {package.version}")
+
+
+def _normal(version: str) -> str:
+    """PEP 440's normal form, or nothing: a build backend may write 1.00 where the log says 1.0."""
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return ""
 
 
 # -- the chain from request to verdict ------------------------------------------------------------
@@ -141,6 +174,7 @@ def _reveals(
     if not draws:
         raise Malformed("the proof carries no draw of builders")
     draw = draws[-1].entry.body
+    _check_draw(draw, request, genesis)
     commits = _by_builder(found.of("build.commit"), body, draw, genesis, verify)
     opened: dict[str, Mapping[str, Any]] = {}
     for builder, leaf in _by_builder(found.of("build.reveal"), body, draw, genesis, verify).items():
@@ -153,6 +187,22 @@ def _reveals(
             raise Malformed(f"builder {builder[:8]}'s reveal does not open its commitment")
         opened[builder] = revealed
     return draw, opened
+
+
+def _check_draw(draw: Mapping[str, Any], request: Proven, genesis: Genesis) -> None:
+    """K builders, each of another operator, none of the requester's."""
+    asked = request.entry.body
+    allowed = {
+        member.text: member.operator
+        for member in drawing.capable(genesis, asked["ecosystem"], unb32(asked["requester"]))
+    }
+    drawn = draw["builders"]
+    if any(builder not in allowed for builder in drawn):
+        raise Malformed("somebody was drawn who may not build this")
+    if len(drawn) != genesis.builders or len({allowed[builder] for builder in drawn}) != len(drawn):
+        raise Malformed(
+            f"{len(drawn)} builders were drawn, {genesis.builders} of different operators are needed"
+        )
 
 
 def _by_builder(
@@ -205,9 +255,13 @@ def _check_verdict(
 
 
 def check_attestations(
-    reveals: Mapping[str, Mapping[str, Any]], agreeing: Sequence[str], genesis: Genesis, verify: Verify
+    request: Entry,
+    reveals: Mapping[str, Mapping[str, Any]],
+    agreeing: Sequence[str],
+    genesis: Genesis,
+    verify: Verify,
 ) -> None:
-    """Each agreeing builder signed, with its build key, provenance for exactly what it revealed.
+    """Each agreeing builder signed, with its build key, provenance for what it revealed, this request and source.
 
     Raises:
         Malformed: one did not.
@@ -216,10 +270,18 @@ def check_attestations(
     for builder in agreeing:
         revealed = reveals[builder]
         statement = attest.open_envelope(revealed["attestation"], members[builder].build, verify)
-        subjects = {(one["name"], one["digest"]["sha256"]) for one in statement["subject"]}
-        for output in revealed["outputs"]:
-            if (output["name"], output["raw"]["sha256"]) not in subjects:
-                raise Malformed(f"builder {builder[:8]}'s provenance is about another file")
+        try:
+            subjects = {(str(one["name"]), str(one["digest"]["sha256"])) for one in statement["subject"]}
+            predicate = statement["predicate"]
+            run = predicate["runDetails"]["metadata"]["invocationId"]
+            inputs = predicate["buildDefinition"]["resolvedDependencies"]
+            sources = {str(one["digest"]["sha256"]) for one in inputs}
+        except (KeyError, TypeError):
+            raise Malformed(f"builder {builder[:8]}'s provenance lacks what SLSA asks for") from None
+        if subjects != {(output["name"], output["raw"]["sha256"]) for output in revealed["outputs"]}:
+            raise Malformed(f"builder {builder[:8]}'s provenance is about another file")
+        if run != request.id.hex() or request.body["source"]["sha256"] not in sources:
+            raise Malformed(f"builder {builder[:8]}'s provenance is about another request or source")
 
 
 def _finding(

@@ -39,9 +39,11 @@ class Proven:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a proof file proves. `leaves` are in log order, the artifact's own leaf among them."""
+    """What a proof file proves. `leaves` are in log order, the artifact's own leaf among them; `note` is the
+    signed checkpoint that says `head`."""
 
     pin: Pin
+    note: bytes
     head: Trusted
     index: int
     leaves: tuple[Proven, ...]
@@ -78,7 +80,7 @@ def read(proof: bytes, pins: Sequence[Pin], verify: Verify) -> Evidence:
         leaves = _leaves(parsed, head)
     except Malformed as error:
         raise invalid(str(error)) from None
-    return Evidence(pin, head, parsed.index, leaves)
+    return Evidence(pin, parsed.note, head, parsed.index, leaves)
 
 
 def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str, Any]:
@@ -87,7 +89,13 @@ def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str,
     Raises:
         Refusal: `bad-request`, `not-pinned` or `proof-invalid`.
     """
-    if not isinstance(fields, Mapping) or not isinstance(fields.get("entry"), str) or not fields.get("proof"):
+    known = isinstance(fields, Mapping)
+    if (
+        not known
+        or not isinstance(fields.get("entry"), str)
+        or not isinstance(fields.get("proof"), str)
+        or not fields["proof"]
+    ):
         raise Refusal(
             "bad-request",
             what="this is no proof of a leaf, or none that a cosigned checkpoint covers yet",
@@ -95,11 +103,11 @@ def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str,
             do="write it again with `pyrsia log prove INDEX --out FILE`",
         )
     try:
-        parsed = TlogProof.parse(str(fields["proof"]).encode())
+        parsed = TlogProof.parse(fields["proof"].encode())
         note = SignedNote.parse(parsed.note)
         pin = _pin(note, pins)
         head = checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
-        if fields.get("index") != parsed.index:
+        if type(fields.get("index")) is not int or fields["index"] != parsed.index:
             raise ProofInvalid("the proof is of another leaf")
         leaf = tree.leaf_hash(fields["entry"].encode())
         _included(leaf, parsed.index, head, parsed.hashes)

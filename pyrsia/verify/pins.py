@@ -2,6 +2,10 @@
 
 A pin is one file `<digest>.genesis` below the trust folder; the digest in the name is checked at
 every read. Nothing is believed that is not here, except a file that the caller names for one call.
+
+Beside a pin stands `<digest>.head`, the newest cosigned checkpoint that was seen of that network: an older
+one is no node's current head, and another root at its size is a fork, kept as `<digest>.fork`. What lies
+between two sizes is not compared: that takes a consistency proof, which a proof file does not carry.
 """
 
 import hashlib
@@ -13,9 +17,12 @@ import platformdirs
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.units import Limit
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.note import SignedNote
+from pyrsia.units import MAX_NOTE_BYTES, Limit
 
 MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
+MAX_PINS = Limit(1_000, "networks that one user believes; a folder with more was filled by a mistake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,7 @@ def read_genesis(path: Path) -> Pin:
         Refusal: `not-found` or `bad-request`, with the path.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_GENESIS_BYTES.value + 1)
+        return pin_of(_read(path, MAX_GENESIS_BYTES.value), path)
     except OSError as error:
         raise Refusal(
             "not-found",
@@ -44,10 +50,14 @@ def read_genesis(path: Path) -> Pin:
             who=str(path),
             do="name the genesis document of the network",
         ) from None
-    return _pin(data, path)
 
 
-def _pin(data: bytes, path: Path) -> Pin:
+def pin_of(data: bytes, path: Path) -> Pin:
+    """The pin that these genesis bytes, read at `path`, stand for.
+
+    Raises:
+        Refusal: `bad-request`.
+    """
     try:
         genesis = Genesis.parse(data)
     except Malformed as error:
@@ -75,24 +85,29 @@ class Pins:
         )
 
     def all(self) -> list[Pin]:
-        """Every pin whose file still is what its name says."""
-        found = [read_genesis(path) for path in sorted(self.folder.glob("*.genesis"))]
-        return [pin for pin in found if pin.path.stem == pin.digest]
+        """Every pin whose file still is what its name says; another network's damage hides none of them."""
+        found = []
+        for path in sorted(self.folder.glob("*.genesis"))[: MAX_PINS.value]:
+            try:
+                pin = read_genesis(path)
+            except Refusal:
+                continue
+            if path.stem == pin.digest:
+                found.append(pin)
+        return found
 
     def add(self, genesis: bytes) -> Pin:
         """Believe the network of `genesis` from now on."""
-        pin = _pin(genesis, self.folder / "new")
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pin = pin_of(genesis, self.folder / "new")
         path = self.folder / f"{pin.digest}.genesis"
-        temporary = path.with_suffix(".new")
-        temporary.write_bytes(genesis)
-        temporary.rename(path)
+        self._keep(path, genesis)
         return Pin(pin.name, pin.digest, path, pin.genesis)
 
     def remove(self, digest: str) -> Pin:
         for pin in self.all():
             if pin.digest == digest:
                 pin.path.unlink()
+                self._head(pin).unlink(missing_ok=True)
                 return pin
         raise Refusal(
             "not-found",
@@ -100,3 +115,65 @@ class Pins:
             who="your command",
             do="see them with `pyrsia trust list`",
         )
+
+    # -- the newest head seen --------------------------------------------------------------------
+
+    def newest(self, pin: Pin) -> Checkpoint | None:
+        """The newest checkpoint seen of the network; None before the first."""
+        try:
+            note = _read(self._head(pin), MAX_NOTE_BYTES.value)
+            return Checkpoint.parse(SignedNote.parse(note).text)
+        except (OSError, Malformed):
+            return None
+
+    def saw(self, pin: Pin, note: bytes, checkpoint: Checkpoint, *, current: bool = False) -> None:
+        """A quorum's signatures on `note`, which says `checkpoint`, were verified: compare and remember it.
+
+        Args:
+            current: a node gives it as its newest one, so that an older one will not do.
+
+        Raises:
+            Refusal: `proof-invalid` for a fork, `too-old` for an older head as the current one.
+        """
+        newest = self.newest(pin)
+        if newest is not None and newest.size == checkpoint.size and newest.root != checkpoint.root:
+            self._keep(self._head(pin).with_suffix(".fork"), note)
+            raise Refusal(
+                "proof-invalid",
+                what=f"{pin.name} has two histories: quorums signed two roots at size {checkpoint.size}",
+                who="more than f of its validators",
+                do=f"believe neither; show its operators {self._head(pin)} and the .fork beside it",
+            )
+        if newest is None or checkpoint.size > newest.size:
+            self._keep(self._head(pin), note)
+        elif current and checkpoint.size < newest.size:
+            raise Refusal(
+                "too-old",
+                what=f"the node's head is at {checkpoint.size}; one at {newest.size} was seen before",
+                who="the node: it lags, or hides the newest entries",
+                do="try again in a moment, or ask another node",
+            )
+
+    def _head(self, pin: Pin) -> Path:
+        return self.folder / f"{pin.digest}.head"
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        """Write `data` by rename, durable when this returns."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """At most one byte more than `most`, so that what is too long shows."""
+    with path.open("rb") as file:
+        return file.read(most + 1)

@@ -4,8 +4,11 @@ It runs only after the file's SHA-256 matched the log. One member is read, its s
 and while it is inflated; nothing is unpacked.
 """
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Final
 
 from pyrsia.errors import Malformed
 from pyrsia.units import Limit
@@ -13,12 +16,20 @@ from pyrsia.units import Limit
 MAX_METADATA_BYTES = Limit(1_048_576, "the largest METADATA seen in the wild is a fifth of this")
 MAX_MEMBERS = Limit(50_000, "a wheel with more members is refused by the builders too")
 
+# Of the methods that zipfile knows only these inflate no further than they are asked to.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN: Final = (
+    zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError, zlib.error,
+    struct.error,
+)  # fmt: skip
+
 
 def name_and_version(path: Path) -> tuple[str, str]:
     """(name, version) as the METADATA of the wheel at `path` spells them.
 
     Raises:
-        Malformed: the file is not a wheel with exactly one METADATA of a sane size.
+        Malformed: the file is not a wheel with exactly one METADATA of a sane size, or that names its package
+            or version twice.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -32,9 +43,11 @@ def name_and_version(path: Path) -> tuple[str, str]:
             ]
             if len(found) != 1:
                 raise Malformed(f"the wheel has {len(found)} METADATA files")
+            if found[0].compress_type not in _METHODS:
+                raise Malformed("the wheel's METADATA is packed by an unknown method")
             with archive.open(found[0]) as member:
                 data = member.read(MAX_METADATA_BYTES.value + 1)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+    except _BROKEN as error:
         raise Malformed(f"the wheel cannot be read: {error}") from None
     if len(data) > MAX_METADATA_BYTES.value:
         raise Malformed("the wheel's METADATA is too large")
@@ -42,13 +55,17 @@ def name_and_version(path: Path) -> tuple[str, str]:
 
 
 def _header(metadata: bytes, name: bytes) -> str:
+    """The one value of a header. A line that begins with a space continues the one before."""
+    values = []
     for line in metadata.split(b"\n"):
         if not line.strip():
             break  # headers end at the first empty line
         key, colon, value = line.partition(b":")
-        if colon and key.strip().lower() == name.lower():
-            try:
-                return value.strip().decode("ascii")
-            except UnicodeDecodeError:
-                raise Malformed(f"{name.decode()} in METADATA is not ASCII") from None
-    raise Malformed(f"METADATA has no {name.decode()}")
+        if colon and key.rstrip().lower() == name.lower():
+            values.append(value.strip())
+    if len(values) != 1:
+        raise Malformed(f"METADATA says {name.decode()} {len(values)} times, not once")
+    try:
+        return values[0].decode("ascii")
+    except UnicodeDecodeError:
+        raise Malformed(f"{name.decode()} in METADATA is not ASCII") from None

@@ -1,0 +1,194 @@
+"""A published wheel with its proof, made by the real ledger: the truth that the tests of `verify` lie about.
+
+The tree under the proof is the slow reference one, so the proofs are not made by the code that checks them.
+"""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from pyrsia.builds import attest
+from pyrsia.ledger import entries, views
+from pyrsia.log import checkpoint
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.note import SignedNote
+from pyrsia.log.prooffile import TlogProof
+from pyrsia.units import LeafIndex, TreeSize
+from pyrsia.verify import evidence
+from pyrsia.verify.pins import Pin
+from pyrsia.wire.text import b32
+from tests.reference import merkle
+from tests.reference.ledger import ENVIRONMENT, START, World, blob, key
+
+WHEEL = "idna-1.0-py3-none-any.whl"
+SIGNED_S = START // 1000 + 60
+NOW_MS = (SIGNED_S + 3_600) * 1000
+
+
+def wheel(name="idna", version="1.0", *, metadata=None, members=(), method=zipfile.ZIP_DEFLATED) -> bytes:
+    """A small wheel; `members`: further (name, bytes)."""
+    told = (
+        metadata
+        if metadata is not None
+        else f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\ntext\n"
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for path, data in (("idna/__init__.py", b"x = 1\n"), *members):
+            archive.writestr(zipfile.ZipInfo(path), data, method)
+        archive.writestr(zipfile.ZipInfo("idna-1.0.dist-info/METADATA"), told, method)
+    return out.getvalue()
+
+
+class Story:
+    """One build from request to artifact. Whatever is a lie is said by the caller.
+
+    Attributes:
+        builders: node keys in draw order.
+        numbers: node id text -> number of the member, which names its other keys.
+    """
+
+    def __init__(self, *, data=None, world=None, dissenter=False, silent=False, attestations=None, **outputs):
+        """`attestations`: (story, place in the draw, reveal so far) -> attestation, instead of the honest ones."""
+        self.world = world or World()
+        self.genesis = self.world.genesis
+        self.data = data if data is not None else wheel()
+        self.sha256 = hashlib.sha256(self.data).hexdigest()
+        self.numbers = {b32(node.public): i for i, node in enumerate(self.world.nodes)}
+        self.request, self.builders = self.world.drawn()
+        self.asked = views.request(self.world.db.get, self.request).request.body
+        bodies = []
+        for place, builder in enumerate(self.builders):
+            if silent and place == 0:
+                continue
+            word = "altered" if dissenter and place == 0 else "same"
+            body = self.reveal(word, **outputs)
+            made = attestations(self, place, body) if attestations else None
+            body["attestation"] = made if made is not None else self.attestation(builder, body)
+            bodies.append((builder, body))
+        self.view = self._run(bodies, silent)
+        self.artifact = self.view.artifact
+
+    def _run(self, bodies, silent):
+        if not silent:
+            return self.world.run(self.request, bodies)
+        self.world.block(*(self.world.commit(*pair) for pair in bodies))
+        self.world.propose(wait=700_000)
+        self.world.propose()
+        self.world.block(*(self.world.entry(builder, "build.reveal", body) for builder, body in bodies))
+        self.world.propose(wait=200_000)
+        self.world.settle()
+        return views.request(self.world.db.get, self.request)
+
+    def reveal(self, word="same", **outputs):
+        body = self.world.reveal(self.request, word)
+        output = body["outputs"][0]
+        if word == "same":
+            output["raw"] = {**output["raw"], "sha256": self.sha256, "size": len(self.data)}
+        output.update(name=WHEEL, **outputs)
+        return body
+
+    def statement(self, builder, body, **changes):
+        fields = {
+            "request_id": self.request,
+            "request": self.asked,
+            "subjects": [(one["name"], one["raw"]["sha256"]) for one in body["outputs"]],
+            "builder": b32(builder.public),
+            "environment": ENVIRONMENT,
+            "isolation": body["isolation"],
+            "lock_sha256": blob("lock")["sha256"],
+            **changes,
+        }
+        return attest.statement(**fields)
+
+    def attestation(self, builder, body, signer=None, **changes):
+        pair = signer or self.build_key(builder)
+        return attest.envelope(self.statement(builder, body, **changes), pair.sign, pair.public.hex())
+
+    def build_key(self, builder):
+        return key(self.numbers[b32(builder.public)], "build")
+
+    # -- the log around it --
+
+    @property
+    def size(self):
+        return len(self.world.leaves)
+
+    @property
+    def pin(self):
+        return Pin(
+            self.genesis.name, hashlib.sha256(self.genesis.raw).hexdigest(), Path("pinned"), self.genesis
+        )
+
+    def hashes(self, size):
+        return [merkle.leaf_hash(leaf) for leaf in self.world.leaves[:size]]
+
+    def head(self, size=None, root=None):
+        size = self.size if size is None else size
+        return Checkpoint(self.genesis.origin, TreeSize(size), root or merkle.root(self.hashes(size)))
+
+    def note(self, head=None, *, signers=None, time_s=SIGNED_S, strangers=0):
+        """The checkpoint signed by `signers` validators (all of them), and by keys of nobody."""
+        head = head or self.head()
+        lines = []
+        for i in range(self.genesis.n if signers is None else signers):
+            lines += signature_lines(head, key(i, "log"), key(i, "cosign"), time_s)
+        for i in range(strangers):
+            lines += signature_lines(head, key("stranger", i, "log"), key("stranger", i, "cosign"), time_s)
+        return SignedNote(head.text(), tuple(lines)).encode()
+
+    def leaves(self):
+        """Indices that an honest proof carries."""
+        return list(self.view.leaves)
+
+    def row(self, index, size):
+        return index, self.world.leaves[index], merkle.path(index, self.hashes(size))
+
+    def proof(self, *, leaves=None, note=None, index=None, extra=None, size=None):
+        size = self.size if size is None else size
+        index = self.artifact.leaf if index is None else index
+        packed = evidence.pack([self.row(i, size) for i in (self.leaves() if leaves is None else leaves)])
+        made = TlogProof(
+            packed if extra is None else extra,
+            LeafIndex(index),
+            tuple(merkle.path(index, self.hashes(size))),
+            note or self.note(self.head(size)),
+        )
+        return made.encode()
+
+    def kinds(self, kind):
+        """Leaf indices of one entry type among those of the proof."""
+        return [i for i in self.leaves() if entries.parse(self.world.leaves[i]).kind == kind]
+
+    def rewritten(self, index, leaf):
+        """A log that differs in one leaf, cosigned by everybody: what only the checks of meaning can catch."""
+        made = object.__new__(Story)
+        made.__dict__.update(self.__dict__)
+        made.world = object.__new__(World)
+        made.world.__dict__.update(self.world.__dict__)
+        made.world.leaves = [*self.world.leaves[:index], leaf, *self.world.leaves[index + 1 :]]
+        return made
+
+    def write(self, folder, name=WHEEL):
+        """The file with its proof and trust file: (file, proof, trust)."""
+        file = Path(folder) / name
+        file.write_bytes(self.data)
+        proof = file.with_name(name + ".tlog-proof")
+        proof.write_bytes(self.proof())
+        trust = Path(folder) / "genesis.json"
+        trust.write_bytes(self.genesis.raw)
+        return file, proof, trust
+
+
+def signature_lines(head, log, cosign, time_s):
+    return [
+        checkpoint.log_line(head, log.sign, log.public),
+        checkpoint.cosign_line(head, cosign.sign, cosign.public, time_s),
+    ]
+
+
+def as_signed_at(evidence_, time_s):
+    """The same evidence with another time on its head."""
+    return replace(evidence_, head=replace(evidence_.head, time_s=time_s))
