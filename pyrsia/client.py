@@ -85,8 +85,9 @@ class Client:
     def get(self, path: str, **params: str | int) -> Any:
         return self._json(self._send("GET", f"{path}?{urlencode(params)}" if params else path))
 
-    def get_bytes(self, path: str) -> bytes:
-        return self._send("GET", path, most=MAX_FILE_BYTES.value)
+    def get_bytes(self, path: str, *, most: int = MAX_ANSWER_BYTES.value) -> bytes:
+        """The answer's body, at most `most` bytes."""
+        return self._send("GET", path, most=most)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._json(self._send("POST", path, json.dumps(body).encode()))

@@ -62,8 +62,8 @@ def _run(
         network.variables = ready.fill(network.folder)
         Story(network, ready.packages, ready.dissent, tell, told).run()
         tell.title("done: every step was checked from outside")
-        tell.raw("\nWhat to try next" + (":\n" if keep else " (with --keep the network stays up for it):\n"))
-        tell.raw("".join(f"  {line}\n" for line in after(network, network.follower)))
+        tell.raw("\nWhat to try next (. .venv/bin/activate first):\n")
+        tell.raw("".join(f"  {line}\n" for line in after(network, told, keep=keep)))
         if keep:
             if report is not None:
                 told.write(report.absolute(), error=None)

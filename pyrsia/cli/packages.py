@@ -1,13 +1,22 @@
 """`fetch`: a file of the network, with its proof beside it."""
 
 import hashlib
+import re
 from pathlib import Path
+from typing import Final
 
 import click
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, tell
-from pyrsia.client import Client
-from pyrsia.errors import Refusal
+from pyrsia.client import MAX_FILE_BYTES, Client
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.wire import purl as purls
+
+# A node names the file; a name is not a path.
+_FILE: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}")
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 @click.command()
@@ -16,10 +25,13 @@ from pyrsia.errors import Refusal
 @node_option
 @json_option
 def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
-    """Download PURL (pkg:pypi/NAME@VERSION) and its proof; check the bytes against the log's digest."""
-    name, _, version = purl.removeprefix("pkg:pypi/").partition("@")
+    """Download PURL (pkg:pypi/NAME@VERSION) and its proof.
+
+    The bytes are compared with the digest that the node names; `pyrsia verify` checks that the log says so.
+    """
+    name, version = _package(purl)
     with Client(target, patience_s=300.0) as node:
-        page = node.get(f"/pypi/simple/{name}/?format=json")
+        page = shaped(node.get(f"/pypi/simple/{name}/", format="json"), answers.Project)
         files = [one for one in page["files"] if f"-{version}-" in one["filename"] or not version]
         if not files:
             raise Refusal(
@@ -29,22 +41,53 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
                 do=f"ask for it: pyrsia build request {name}{'==' + version if version else ''}",
             )
         chosen = files[-1]
+        _check_names(chosen["filename"], chosen["hashes"]["sha256"])
         path = f"/pypi/files/{chosen['hashes']['sha256']}/{chosen['filename']}"
-        data = node.get_bytes(path)
+        data = node.get_bytes(path, most=MAX_FILE_BYTES.value)
         proof = node.get_bytes(f"{path}.tlog-proof")
     if hashlib.sha256(data).hexdigest() != chosen["hashes"]["sha256"]:
         raise Refusal(
             "digest-mismatch",
-            what="the bytes are not what the log names",
+            what="the bytes are not what the node's own index names",
             who="the node",
             do="ask another node; do not use these bytes",
         )
     out.mkdir(parents=True, exist_ok=True)
     file = out / chosen["filename"]
-    file.write_bytes(data)
-    file.with_name(file.name + ".tlog-proof").write_bytes(proof)
+    _write(file.with_name(file.name + ".tlog-proof"), proof)
+    _write(file, data)
     tell(
         {"file": str(file), "proof": f"{file}.tlog-proof", "sha256": chosen["hashes"]["sha256"]},
         as_json=as_json,
         text=lambda: [f"{file}", f"{file}.tlog-proof", f"check it: pyrsia verify {file}"],
     )
+
+
+def _package(purl: str) -> tuple[str, str]:
+    """Name and version of a pypi purl; the version may be empty."""
+    try:
+        found = purls.parse(purl if purl.startswith("pkg:") else f"pkg:pypi/{purl}")
+        if found.type != "pypi":
+            raise Malformed(f"packages of type {found.type} are not served here")
+    except Malformed as error:
+        raise Refusal(
+            "usage", what=f"{purl}: {error}", who="your command", do="write it as pkg:pypi/NAME@VERSION"
+        ) from None
+    return found.name, found.version
+
+
+def _check_names(filename: str, sha256: str) -> None:
+    if _FILE.fullmatch(filename) is None or _SHA256.fullmatch(sha256) is None:
+        raise Refusal(
+            "unavailable",
+            what=f"the node names a file {filename!r} that cannot be one",
+            who="the node",
+            do="ask another node, and do not trust this one",
+        )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """By rename: an interrupted download leaves no half file under a whole one's name."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    temporary.rename(path)

@@ -4,12 +4,14 @@ that was not looked at from outside: over the nodes' own interfaces, by pip, by 
 import concurrent.futures
 import contextlib
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pyrsia.client import MAX_FILE_BYTES
 from pyrsia.demo import install, lies
 from pyrsia.demo.network import DemoFailed, Network, Node
 from pyrsia.demo.report import Report
@@ -238,9 +240,8 @@ class Story:
             raise DemoFailed(f"the follower should have fetched and built nothing; its counters say {after}")
         sources = sum(1 for received in after["sources"].values() if received > 0)
         tell.say(f"installed {', '.join(f'{name} {version}' for name, version in sorted(wanted.items()))}")
-        tell.say(
-            f"the follower fetched {after['bytes_received']} bytes from {sources} peers and built nothing"
-        )
+        of = "one peer" if sources == 1 else f"{sources} peers"
+        tell.say(f"the follower fetched {after['bytes_received']} bytes from {of} and built nothing")
         self._save_results()
         network.stop(network.follower)
         refused = install.pip_install(self.pythons[1], index, [package])
@@ -256,7 +257,8 @@ class Story:
         for build in self._published():
             with self.network.follower.client(FETCH_S) as client:
                 base = f"/pypi/files/{build['sha256']}/{build['file']}"
-                (self.network.results / build["file"]).write_bytes(client.get_bytes(base))
+                wheel = client.get_bytes(base, most=MAX_FILE_BYTES.value)
+                (self.network.results / build["file"]).write_bytes(wheel)
                 proof = client.get_bytes(f"{base}.tlog-proof")
                 (self.network.results / f"{build['file']}.tlog-proof").write_bytes(proof)
 
@@ -317,13 +319,23 @@ def _log(status: dict[str, Any]) -> dict[str, Any]:
     return {"size": status["log"]["size"], "root": status["log"]["root"]}
 
 
-def after(network: Network, node: Node) -> Iterator[str]:
-    """What to try next."""
-    yield f"export PYRSIA_NODE={node.data}"
-    yield "pyrsia dashboard                 # live peers, log and builds"
-    yield "pyrsia log show                  # newest entries"
-    yield f"pyrsia verify --trust {network.trust} {network.results}/*.whl"
-    yield f"pip install --index-url {node.http}/pypi/simple/ idna"
+def after(network: Network, report: Report, *, keep: bool) -> Iterator[str]:
+    """What to try next: with the network still running, or with what outlives it."""
+    wheel = Path(report.wheel)
+    name, version = wheel.name.split("-")[:2]
+    if keep:
+        node = network.follower
+        yield f"export PYRSIA_NODE={shlex.quote(str(node.data))}"
+        yield "pyrsia status                    # the node at a glance"
+        yield "pyrsia dashboard                 # live peers, log and builds"
+        yield "pyrsia log show                  # newest entries"
+        yield "pyrsia build request six==1.16.0 --follow"
+        yield f"pyrsia fetch pkg:pypi/{name.replace('_', '-')}@{version} # the file, and its proof beside it"
+        yield f"pip install --index-url {node.http}/pypi/simple/ {name}=={version}"
+    else:
+        yield "make demo KEEP=1                 # the same, and leaves the network running"
+        yield "make demo PACKAGE=requests==2.32.3"
+    yield f"pyrsia verify --trust {shlex.quote(report.trust)} {shlex.quote(report.wheel)}"
 
 
 __all__ = ["DemoFailed", "Refusal", "Story", "after"]
