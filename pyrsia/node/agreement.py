@@ -143,7 +143,12 @@ class Agreement:
         return effects
 
     def _hear(self, event: Event) -> list[Effect]:
-        return [] if self._halted else event(_now())
+        """What the core wants done; nothing more once it has stopped, in this turn or a later one."""
+        if self._halted:
+            return []
+        effects = event(_now())
+        self._halted = any(isinstance(effect, Halt) for effect in effects)
+        return effects
 
     async def _do(self, effects: Iterable[Effect]) -> None:
         """Persist first, once; then everything else in order."""

@@ -114,7 +114,7 @@ class Builder:
                     _log.warning("%s of %s: %s", owed.owes, owed.request[:16], error)
                     if isinstance(error, Refusal) and error.code == "entry-refused":
                         return  # the log will not take it: too late, or done by another life of ours
-                except Exception:  # one package's surprise must not end the node that builds it
+                except Exception:  # noqa: BLE001 (one package's surprise must not end the node that builds it)
                     _log.exception("%s of %s", owed.owes, owed.request[:16])
                 await trio.sleep(RETRY_S.value)
         finally:

@@ -1,0 +1,299 @@
+"""Agreement's shell: durable before sent, bounded, deaf to what is malformed, silent once halted."""
+
+import pytest
+import trio
+import trio.testing
+
+from pyrsia.consensus.effects import Accuse, Broadcast, Deliver, Halt, Persist, Send, Serve, WakeAt
+from pyrsia.errors import Unavailable
+from pyrsia.node.agreement import INBOX, LAZY, Agreement, Hands
+from pyrsia.node.kinds import Kind
+from pyrsia.wire.blocks import FIN, Cert, GetBlocks, Statement, encode_message, nullify
+from tests.reference.parts import until
+
+ASK = GetBlocks(1, 2)
+MEMBERS = [bytes([i]) * 32 for i in range(5)]  # four voters and a follower
+VOTERS = 4
+
+
+class Core:
+    """Answers what the test put in; remembers what it heard."""
+
+    def __init__(self, start=(), answers=None, timer=()):
+        self.start, self.answers, self.timer = list(start), answers or (lambda message: []), list(timer)
+        self.heard, self.timers, self.worked, self.peers = [], [], 0, []
+        self.heard_before = []  # each timer
+
+    def on_start(self, now):
+        return self.start
+
+    def on_message(self, now, sender, message):
+        self.heard.append((sender, message))
+        return self.answers(message)
+
+    def on_timer(self, now):
+        self.timers.append(now.mono_s)
+        self.heard_before.append(len(self.heard))
+        return list(self.timer)
+
+    def on_work(self, now):
+        self.worked += 1
+        return []
+
+    def on_peer(self, now, peer):
+        self.peers.append(peer)
+        return []
+
+
+class World:
+    """Hands that write down what they were asked, in order."""
+
+    def __init__(self, core, *, voter=True, answer=None):
+        self.core, self.did, self.gate = core, [], None
+        self.broken = False
+        hands = Hands(
+            send=lambda node, kind, data: self.did.append(("send", node[0], kind, data)) or True,
+            persist=self.persist,
+            deliver=lambda effect: self.did.append(("deliver", effect)),
+            serve=lambda to, first, last: self.did.append(("serve", first, last)) or answer,
+            accuse=lambda effect: self.did.append(("accuse", effect)),
+            halt=lambda reason: self.did.append(("halt", reason)),
+        )
+        self.agreement = Agreement(core, MEMBERS, VOTERS, hands, core if voter else None)
+
+    async def persist(self, records):
+        self.did.append(("writing", *records))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.broken:
+            raise Unavailable("the disk is full")
+        self.did.append(("durable", *records))
+
+    def sent(self):
+        return [one for one in self.did if one[0] == "send"]
+
+    async def run(self, test):
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.agreement.run)
+                await test()
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_vote_is_durable_before_anything_of_its_turn_is_sent():
+    core = Core(answers=lambda _: [Send(1, ASK), Broadcast(ASK), Persist(b"vote")])
+    world = World(core)
+    world.gate = trio.Event()
+
+    async def test():
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await until(lambda: ("writing", b"vote") in world.did)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not world.sent()
+        world.gate.set()
+        await until(lambda: len(world.sent()) == 5)
+        assert world.did[:2] == [("writing", b"vote"), ("durable", b"vote")]
+
+    await world.run(test)
+    assert {one[2] for one in world.sent()} == {Kind.CONSENSUS}
+
+
+async def test_a_vote_that_cannot_be_written_is_never_sent():
+    world = World(Core(start=[Persist(b"vote"), Broadcast(ASK)]))
+    world.broken = True
+    with pytest.raises(Unavailable):
+        await world.agreement.run()
+    assert not world.sent()
+
+
+async def test_a_cancelled_shell_finishes_the_write_it_began():
+    world = World(Core(answers=lambda _: [Persist(b"vote"), Send(1, ASK)]))
+    world.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.agreement.run)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await until(lambda: world.did)
+        nursery.cancel_scope.cancel()
+        world.gate.set()
+    assert world.did[1] == ("durable", b"vote")
+
+
+async def test_what_came_together_shares_one_write():
+    core = Core(answers=lambda message: [Persist(b"%d" % message.first), Send(1, message)])
+    world = World(core)
+    world.gate = trio.Event()
+
+    async def test():
+        world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(1, 1)))
+        await until(lambda: world.did)
+        for at in range(2, 6):
+            world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(at, at)))
+        world.gate.set()
+        await until(lambda: len(world.sent()) == 5)
+
+    await world.run(test)
+    assert ("durable", b"2", b"3", b"4", b"5") in world.did
+
+
+async def test_lazy_records_wait_for_a_vote_and_stay_before_it():
+    answers = {1: [Persist(b"lazy 1", lazy=True), Send(1, ASK)], 2: [Persist(b"vote"), Send(1, ASK)]}
+    world = World(Core(answers=lambda message: answers[message.first]))
+
+    async def test():
+        world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(1, 1)))
+        await until(lambda: len(world.sent()) == 1)
+        assert not [one for one in world.did if one[0] == "writing"]
+        world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(2, 2)))
+        await until(lambda: len(world.sent()) == 2)
+
+    await world.run(test)
+    assert ("durable", b"lazy 1", b"vote") in world.did
+
+
+async def test_lazy_records_are_bounded():
+    world = World(Core(answers=lambda _: [Persist(b"lazy", lazy=True)]))
+
+    async def test():
+        for _ in range(LAZY.value):
+            world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await until(lambda: world.did)
+
+    await world.run(test)
+    assert world.did[1] == ("durable", *[b"lazy"] * LAZY.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"\xff" * 40, encode_message(ASK)[:-1], encode_message(ASK) + b"x", b"\x01" * 70_000],
+)
+async def test_malformed_messages_are_dropped(data, caplog):
+    world = World(Core())
+
+    async def test():
+        world.agreement.receive(MEMBERS[1], data)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await until(lambda: world.core.heard)
+
+    await world.run(test)
+    assert world.core.heard == [(1, ASK)]
+    assert "malformed" in caplog.text
+
+
+async def test_messages_of_strangers_are_dropped():
+    world = World(Core())
+
+    async def test():
+        world.agreement.receive(b"s" * 32, encode_message(ASK))
+        world.agreement.receive(MEMBERS[4], encode_message(ASK))
+        await until(lambda: world.core.heard)
+
+    await world.run(test)
+    assert world.core.heard == [(4, ASK)]
+
+
+async def test_a_full_inbox_drops_and_goes_on():
+    core = Core()
+    world = World(core)
+    for _ in range(INBOX.value + 500):
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+
+    async def test():
+        await until(lambda: len(core.heard) == INBOX.value)
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await until(lambda: core.heard[-1][0] == 2)
+
+    await world.run(test)
+    assert len(core.heard) == INBOX.value + 1
+
+
+async def test_a_halted_core_is_asked_nothing_more_not_even_in_the_same_turn():
+    core = Core(answers=lambda message: [Halt("no further")] if message.first == 1 else [Send(1, ASK)])
+    core.timer = [Send(1, ASK)]
+    world = World(core)
+    for at in (1, 2, 3):
+        world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(at, at)))
+
+    async def test():
+        await until(lambda: ("halt", "no further") in world.did)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        world.agreement.work()
+        world.agreement.linked(MEMBERS[1])
+        await trio.testing.wait_all_tasks_blocked()
+
+    await world.run(test)
+    assert world.did == [("halt", "no further")]
+    assert (len(core.heard), core.worked, core.peers) == (1, 0, [])
+
+
+async def test_a_core_that_halts_at_its_start_hears_nothing():
+    world = World(Core(start=[Halt("newer vote elsewhere")]))
+
+    async def test():
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await trio.testing.wait_all_tasks_blocked()
+
+    await world.run(test)
+    assert (world.did, world.core.heard) == ([("halt", "newer vote elsewhere")], [])
+
+
+async def test_timers_fire_when_asked_and_the_last_wish_counts(autojump_clock):
+    core = Core(start=[WakeAt(trio.current_time() + 5), WakeAt(trio.current_time() + 3)])
+    world, began = World(core), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.agreement.run)
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert [at - began for at in core.timers] == [pytest.approx(3)]
+
+
+async def test_a_flood_does_not_hold_up_a_timer(autojump_clock):
+    core = Core(start=[WakeAt(trio.current_time())])
+    world = World(core)
+    for _ in range(INBOX.value):
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.agreement.run)
+        await until(lambda: core.timers)
+        nursery.cancel_scope.cancel()
+    assert core.heard_before[0] < 200
+
+
+async def test_votes_go_to_validators_and_final_news_to_everybody():
+    vote_cert = Cert(nullify(0, 1), 4, (0,), (b"s" * 64,))
+    said = vote_cert.said
+    final = Cert(Statement(**{**said._asdict(), "kind": FIN}), 4, (0,), (b"s" * 64,))
+    for message, expected in ((vote_cert, [0, 1, 2, 3]), (final, [0, 1, 2, 3, 4])):
+        world = World(Core(start=[Broadcast(message)]))
+
+        async def nothing():
+            await trio.testing.wait_all_tasks_blocked()
+
+        await world.run(nothing)
+        assert [one[1] for one in world.sent()] == expected
+
+
+async def test_every_other_effect_reaches_its_hand():
+    deliver, accuse = Deliver((), None), Accuse(1, None, None)
+    world = World(Core(start=[deliver, accuse, Serve(2, 5, 9), Send(99, ASK), Send(-1, ASK)]), answer=ASK)
+
+    async def nothing():
+        await trio.testing.wait_all_tasks_blocked()
+
+    await world.run(nothing)
+    assert world.did[:3] == [("deliver", deliver), ("accuse", accuse), ("serve", 5, 9)]
+    assert [one[1] for one in world.sent()] == [2]
+
+
+async def test_work_and_links_reach_voters_only():
+    for voter in (True, False):
+        world = World(Core(), voter=voter)
+
+        async def test(world=world):
+            world.agreement.work()
+            for peer in (MEMBERS[3], MEMBERS[4], b"s" * 32):
+                world.agreement.linked(peer)
+            world.agreement.receive(MEMBERS[1], encode_message(ASK))
+            await until(lambda: world.core.heard)
+
+        await world.run(test)
+        assert (world.core.worked, world.core.peers) == ((1, [3]) if voter else (0, []))
