@@ -10,7 +10,7 @@ import os
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pyrsia import config
 from pyrsia.errors import Refusal
@@ -67,11 +67,7 @@ class Client:
         self.target = resolve(target)
         self._patience_s = patience_s
         self._headers = {"accept": "*/*"}
-        self._url = urlsplit(self.target) if self.target.startswith(("http://", "https://")) else None
-        if self._url is not None and not self._url.hostname:
-            raise Refusal(
-                "usage", what=f"{self.target} names no host", who="your command", do="write http://HOST:PORT"
-            )
+        self._url = _url(self.target) if self.target.startswith(("http://", "https://")) else None
         token = os.environ.get("PYRSIA_TOKEN") if self._url else _token(Path(self.target))
         if token:
             self._headers["authorization"] = f"Bearer {token}"
@@ -131,13 +127,25 @@ class Client:
     def _json(self, data: bytes) -> Any:
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refusal(
                 "unavailable",
                 what="the answer is not JSON",
                 who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
+
+
+def _url(target: str) -> SplitResult:
+    try:
+        found = urlsplit(target)
+        if found.hostname and found.port != 0:
+            return found
+    except ValueError:  # a port that is no number, a bracket that is left open
+        pass
+    raise Refusal(
+        "usage", what=f"{target} is no address of a node", who="your command", do="write http://HOST:PORT"
+    )
 
 
 def _token(folder: Path) -> str | None:

@@ -3,15 +3,20 @@
 import time
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
 
 PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
 POLL_S: Final = 0.3
+FOLLOW_S = Limit(3_600, "two rounds of 12 minutes each with their draws, twice over")
 
 
 @click.group()
@@ -28,7 +33,8 @@ def request(package: str, follow: bool, target: str | None, as_json: bool) -> No
     """Ask for PACKAGE and everything it needs at run time."""
     name, _, version = package.partition("==")
     with Client(target, patience_s=PLAN_S) as node:
-        answer = node.post("/api/v1/builds", {"ecosystem": "pip", "name": name, "version": version})
+        order = {"ecosystem": "pip", "name": name, "version": version}
+        answer = shaped(node.post("/api/v1/builds", order), answers.Requests)
         asked = answer["requests"]
         if not as_json:
             for one in asked:
@@ -48,16 +54,28 @@ def request(package: str, follow: bool, target: str | None, as_json: bool) -> No
 
 
 def _wait(node: Client, request: str, *, quiet: bool) -> dict[str, Any]:
-    """Poll until the verdict; bounded, since every request ends by its deadlines in block time."""
-    shown = ""
-    while True:
-        one: dict[str, Any] = node.get(f"/api/v1/builds/{request}")
+    """Poll until the verdict. Every request ends by its deadlines in block time; a network that stands still
+    has none, so we have one of our own."""
+    shown, until_s = "", time.monotonic() + FOLLOW_S.value
+    while time.monotonic() < until_s:
+        one = _one(node, request)
         if one["state"] == "done":
             return one
         if not quiet and one["state"] != shown:
             shown = one["state"]
             click.echo(f"  {one['purl']}: {shown}", err=True)
         time.sleep(POLL_S)
+    raise Refusal(
+        "unavailable",
+        what=f"the build has no verdict after {FOLLOW_S.value} s",
+        who="the network",
+        do=f"see `pyrsia status`, and later `pyrsia build show {request[:64]}`",
+    )
+
+
+def _one(node: Client, request: str) -> dict[str, Any]:
+    found: dict[str, Any] = shaped(node.get(f"/api/v1/builds/{quote(request, safe='')}"), answers.Build)
+    return found
 
 
 def _line(one: dict[str, Any]) -> str:
@@ -71,7 +89,7 @@ def _line(one: dict[str, Any]) -> str:
 def show_all(target: str | None, as_json: bool) -> None:
     """The newest requests and how far they are."""
     with Client(target) as node:
-        answer = node.get("/api/v1/builds")
+        answer = shaped(node.get("/api/v1/builds"), answers.Builds)
     rows = [
         (one["request"][:16], one["purl"], one["state"], one["verdict"] or "-", len(one["agreeing"]))
         for one in answer["builds"]
@@ -90,7 +108,7 @@ def show_all(target: str | None, as_json: bool) -> None:
 def show(request: str, target: str | None, as_json: bool) -> None:
     """One request: who was drawn, who committed, who agreed."""
     with Client(target) as node:
-        one = node.get(f"/api/v1/builds/{request}")
+        one = _one(node, request)
     tell(one, as_json=as_json, text=lambda: _detail(one))
 
 
@@ -120,7 +138,7 @@ def _detail(one: dict[str, Any]) -> Iterator[str]:
 def status(request: str, target: str | None, as_json: bool) -> None:
     """Build state in the original's words: RUNNING, SUCCESS or FAILED."""
     with Client(target) as node:
-        one = node.get(f"/api/v1/builds/{request}")
+        one = _one(node, request)
     word = "RUNNING"
     if one["state"] == "done":
         good = one["verdict"] in ("REPRODUCED", "EQUIVALENT", "WITNESSED")

@@ -1,6 +1,5 @@
 """`demo`: prepare, run the story, report, stop."""
 
-import shutil
 import signal
 from pathlib import Path
 from types import FrameType
@@ -58,9 +57,11 @@ def _run(
     ready = prepare(packages, offline=offline, tell=tell)
     told.isolation = ready.isolation
     network = Network.create(isolation=ready.isolation, environment=ready.environment)
+    done = False
     try:
         network.variables = ready.fill(network.folder)
         Story(network, ready.packages, ready.dissent, tell, told).run()
+        done = True
         tell.title("done: every step was checked from outside")
         tell.raw("\nWhat to try next (. .venv/bin/activate first):\n")
         tell.raw("".join(f"  {line}\n" for line in after(network, told, keep=keep)))
@@ -70,13 +71,14 @@ def _run(
             tell.raw("\nThe network runs; Ctrl-C stops it.\n")
             network.watch()
     except KeyboardInterrupt:
-        if not keep:
+        if not (keep and done):
             raise
     finally:
         network.stop_all()
-        shutil.rmtree(network.folder / "venv", ignore_errors=True)
-        shutil.rmtree(network.folder / "venv-without-follower", ignore_errors=True)
-        network.remove_data()
+        if done:
+            network.remove_data()
+        else:  # nothing half written stays
+            network.remove()
         tell.raw("")
 
 

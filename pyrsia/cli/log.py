@@ -6,9 +6,14 @@ from typing import Any
 
 import click
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
+
+MAX_PROOF_BYTES = Limit(1 << 20, "an entry of 60,000 bytes, escaped twice, and a proof of 256 KiB")
 
 
 @click.group()
@@ -26,9 +31,10 @@ def log() -> None:
 def show(newest: int, first: int | None, target: str | None, as_json: bool) -> None:
     """Size, root and the newest entries."""
     with Client(target) as node:
-        head = node.get("/api/v1/log/head")
+        head = shaped(node.get("/api/v1/log/head"), answers.Head)
         begin = max(0, head["size"] - newest) if first is None else first
-        entries = node.get("/api/v1/log/entries", first=begin, count=newest)["entries"]
+        page = node.get("/api/v1/log/entries", first=begin, count=newest)
+    entries = shaped(page, answers.Entries)["entries"]
     value = {"size": head["size"], "root": head["root"], "entries": entries}
     rows = [(one["index"], one["kind"], one["summary"]) for one in entries]
 
@@ -46,7 +52,7 @@ def show(newest: int, first: int | None, target: str | None, as_json: bool) -> N
 def prove(index: int, out: Path | None, target: str | None, as_json: bool) -> None:
     """The entry at INDEX with a proof that it is in the cosigned log."""
     with Client(target) as node:
-        answer = node.get("/api/v1/log/prove", index=index)
+        answer = shaped(node.get("/api/v1/log/prove", index=index), answers.Proof)
     if out is not None:
         out.write_text(json.dumps(answer, sort_keys=True) + "\n", encoding="utf-8")
     tell(answer, as_json=as_json, text=lambda: _proof_lines(answer, out))
@@ -61,7 +67,9 @@ def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
 @log.command()
 @click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--trust", type=click.Path(dir_okay=False, path_type=Path), help="Trust file, pinned for this call."
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Trust file, pinned for this call.",
 )
 @json_option
 def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
@@ -72,8 +80,9 @@ def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
 
     pins = [read_genesis(trust)] if trust else Pins.of_user().all()
     try:
-        fields = json.loads(proof.read_bytes())
-    except ValueError:
+        with proof.open("rb") as opened:
+            fields = json.loads(opened.read(MAX_PROOF_BYTES.value))
+    except (ValueError, RecursionError):
         raise Refusal(
             "bad-request",
             what="the proof is not JSON",

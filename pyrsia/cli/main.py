@@ -55,11 +55,6 @@ class Commands(click.Group):
             with formatter.section(group):
                 formatter.write_dl(rows)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        return super().resolve_command(ctx, args)
-
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="pyrsia")
@@ -67,15 +62,15 @@ def cli() -> None:
     """Packages built from source several times over, agreed in one public log.
 
     Commands that ask a node take --node URL|DIR, then PYRSIA_NODE, then your own node, then the system's.
-    Every command takes --json. Exit codes: 0 yes, 1 refused, 2 usage, 3 no proof, not pinned or too old.
+    Every command that answers takes --json. Exit codes: 0 yes, 1 refused, 2 usage, 3 no proof, not pinned or too old.
     """
 
 
 def rewrite(arguments: list[str]) -> list[str]:
     """The original's spelling in ours: `-c -e` is `config edit`, `-s` is `status`."""
-    if not arguments or arguments[0] not in SHORT:
+    if not arguments:
         return arguments
-    command, rest = SHORT[arguments[0]], arguments[1:]
+    command, rest = SHORT.get(arguments[0], arguments[0]), arguments[1:]
     if command == "config" and rest and rest[0] in EDIT:
         rest = [EDIT[rest[0]], *rest[1:]]
     return [command, *rest]

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 
@@ -15,7 +17,7 @@ from pyrsia.client import Client
 def status(target: str | None, as_json: bool) -> None:
     """The node at a glance: who it is, its log, its peers, what it builds."""
     with Client(target) as node:
-        answer = node.get("/api/v1/status")
+        answer = shaped(node.get("/api/v1/status"), answers.Status)
     tell(answer, as_json=as_json, text=lambda: _status_lines(answer))
 
 
@@ -39,7 +41,7 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
 def peers(target: str | None, as_json: bool) -> None:
     """Every peer with its role, address and round trip."""
     with Client(target) as node:
-        answer = node.get("/api/v1/peers")
+        answer = shaped(node.get("/api/v1/peers"), answers.Peers)
     rows = [
         (
             peer["node_id"][:8],
@@ -64,7 +66,7 @@ def peers(target: str | None, as_json: bool) -> None:
 def list_peers(target: str | None, as_json: bool) -> None:
     """The ids of connected peers, one a line."""
     with Client(target) as node:
-        answer = node.get("/peers")
+        answer = shaped(node.get("/peers"), list[str])
     tell(answer, as_json=as_json, text=lambda: answer)
 
 

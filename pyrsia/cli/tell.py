@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.wire.text import safe
 
 node_option = click.option("--node", "target", metavar="URL|DIR", help="The node to ask (PYRSIA_NODE).")
@@ -23,20 +23,44 @@ def run(command: click.Command, arguments: list[str]) -> int:
         tell_refusal(refusal, as_json=as_json)
         return refusal.answer.exit
     except click.ClickException as error:
-        error.show()
-        return 2
+        if as_json and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+            tell_refusal(_spoken(error), as_json=True)
+        else:
+            error.show()
+        return error.exit_code
+    except PyrsiaError as error:
+        tell_refusal(_world("unavailable", str(error)), as_json=as_json)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("pyrsia: stopped", err=True)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        tell_refusal(_world("unavailable", f"{error.strerror or error}{where}"), as_json=as_json)
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _spoken(error: click.ClickException) -> Refusal:
+    usage = error.exit_code == 2
+    return Refusal(
+        "usage" if usage else "internal",
+        what=error.format_message(),
+        who="your command" if usage else "this command",
+        do="see it with --help",
+    )
+
+
+def _world(code: str, what: str) -> Refusal:
+    return Refusal(code, what=what, who="this machine", do="correct that and try again")
 
 
 def tell_refusal(refusal: Refusal, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"error": refusal.as_dict()}, ensure_ascii=False))
+        click.echo(json.dumps({"error": refusal.as_dict()}))
         return
     click.echo(f"pyrsia: {safe(refusal.what)}", err=True)
     click.echo(f"  who: {safe(refusal.who)}", err=True)
@@ -44,9 +68,12 @@ def tell_refusal(refusal: Refusal, *, as_json: bool) -> None:
 
 
 def tell(value: Any, *, as_json: bool, text: Callable[[], Iterable[str]]) -> None:
-    """Print `value` as one line of JSON, or the lines of `text`, neutralised."""
+    """Print `value` as one line of JSON, or the lines of `text`, neutralised.
+
+    JSON is ASCII: its escapes mean the same to scripts, and nothing of a stranger's reaches a terminal raw.
+    """
     if as_json:
-        click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
+        click.echo(json.dumps(value, sort_keys=True))
         return
     for line in text():
         click.echo(safe(line))

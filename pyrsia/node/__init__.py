@@ -1,6 +1,7 @@
 """The running node: shells that wire the pure cores to disk, network, sandbox and people.
 
 house.py      what lies in the data directory, opened and closed
+clock.py      Unix time, as an argument
 kinds.py      numbers of messages and methods on control links
 archive.py    the log on disk: delivery in one batch, tiles, proofs
 agreement.py  runs Simplex or the follower over links and votes.wal

@@ -10,7 +10,6 @@ Source: DESIGN 8; verified-builds.md 5.8.
 import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from pyrsia.keys import KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
+from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
@@ -72,6 +72,7 @@ class Builder:
         database: Database,
         pulse: Pulse,
         parallel: int,
+        now_ms: NowMs = wall_ms,
     ) -> None:
         self._keys = keys
         self._genesis = genesis
@@ -81,6 +82,7 @@ class Builder:
         self._reads = reads
         self._database = database
         self._pulse = pulse
+        self._now_ms = now_ms
         self._slots = trio.CapacityLimiter(parallel)
         self._active: set[tuple[str, str, int]] = set()
         self.notes: dict[str, str] = {}  # request -> what is done for it right now
@@ -106,7 +108,7 @@ class Builder:
     async def _work(self, owed: Assignment) -> None:
         """One assignment to its end; a fault of the world is tried again until the deadline."""
         try:
-            while int(time.time() * 1000) < owed.deadline_ms:
+            while self._now_ms() < owed.deadline_ms:
                 try:
                     await (self._commit(owed) if owed.owes == "commit" else self._reveal(owed))
                     return

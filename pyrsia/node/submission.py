@@ -5,7 +5,6 @@ submission is idempotent across validators and restarts: the entry's id is its c
 """
 
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import entries
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.units import Limit, NodeId
 
@@ -26,10 +26,6 @@ RESEND_S = Limit(2, "two views of a dead leader pass in this time; asking more o
 ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")
 NONCE_BYTES = 16
 BUSY = "busy"
-
-
-def _wall_ms() -> int:
-    return int(time.time() * 1000)
 
 
 Request = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
@@ -78,7 +74,7 @@ class Submitter:
         leaf_of: LeafOf,
         waiters: Waiters,
         local: Callable[[bytes], None] | None,
-        now_ms: Callable[[], int] = _wall_ms,
+        now_ms: NowMs = wall_ms,
     ) -> None:
         """`local` puts an entry into this node's own mempool, if it is a validator (may raise `Refusal`);
         `now_ms` is Unix time, which an entry's `until` counts in."""

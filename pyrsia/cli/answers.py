@@ -1,0 +1,77 @@
+"""What a node's answers must look like, so that a stranger's JSON is a refusal and not a traceback.
+
+The command's own code then reads plain dicts that have every field. What the fields say is believed as far as
+the command says so; only `verify` proves anything.
+"""
+
+from typing import Any
+
+import msgspec
+
+from pyrsia.errors import Refusal
+from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
+
+Status = NodeStatus
+Head = LogStatus
+Build = BuildStatus
+
+
+class Peers(msgspec.Struct):
+    peers: tuple[PeerStatus, ...]
+
+
+class Builds(msgspec.Struct):
+    builds: tuple[BuildStatus, ...]
+
+
+class Entries(msgspec.Struct):
+    entries: tuple[EntryStatus, ...]
+
+
+class Asked(msgspec.Struct):
+    request: str
+    purl: str
+
+
+class Requests(msgspec.Struct):
+    requests: tuple[Asked, ...]
+
+
+class Proof(msgspec.Struct):
+    index: int
+    size: int
+    root: str
+    leaf_hash: str
+    hashes: tuple[str, ...]
+    entry: str = ""
+    proof: str = ""
+
+
+class Hashes(msgspec.Struct):
+    sha256: str
+
+
+class ProjectFile(msgspec.Struct):
+    filename: str
+    hashes: Hashes
+
+
+class Project(msgspec.Struct):
+    files: tuple[ProjectFile, ...]
+
+
+def shaped(answer: Any, shape: Any) -> Any:
+    """`answer` as plain dicts and lists with exactly the fields of `shape`.
+
+    Raises:
+        Refusal: `unavailable`; whoever answered is no node of this version.
+    """
+    try:
+        return msgspec.to_builtins(msgspec.convert(answer, shape))
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Refusal(
+            "unavailable",
+            what=f"the answer is not what a node gives: {str(error)[:200]}",
+            who="whatever listens at that address",
+            do="check the address; is it a Pyrsia node of this version?",
+        ) from None
