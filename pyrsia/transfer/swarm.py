@@ -290,7 +290,7 @@ class Swarm:
             return self._turn(now, self._drop(source, f"sent a wrong chunk {index}", guilty=True))
         self._alive(source, now)
         if asked_s is not None:
-            source.came(now, asked_s, len(data))
+            source.came(now, asked_s, self._manifest.span(index)[1])
             self._took_s.append(now - asked_s)
         if self._held >> index & 1:
             self.duplicates += 1
@@ -389,8 +389,9 @@ class Swarm:
         bit = 1 << index
         self._held |= bit
         self._wanted &= ~bit
-        self._missing -= len(data)
-        effects: list[Effect] = [Write(source.node, index, self._manifest.span(index)[0], data)]
+        offset, size = self._manifest.span(index)
+        self._missing -= size
+        effects: list[Effect] = [Write(source.node, index, offset, data)]
         for loser in tuple(self._owners.get(index, ())):
             self._settle(loser, index)
             loser.late.add(index)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from pyrsia.units import CHUNK_BYTES, UPLOAD_QUEUE_CHUNKS, NodeId
+from pyrsia.units import CHUNK_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS, NodeId
 
 QUEUE_BYTES: Final = UPLOAD_QUEUE_CHUNKS.value * CHUNK_BYTES.value
 QUEUE_ITEMS: Final = 4 * UPLOAD_QUEUE_CHUNKS.value  # chunks and the short answers between them
@@ -33,7 +33,7 @@ class _Lane(Generic[_T]):
 
 @dataclass(slots=True)
 class _Peer:
-    """One peer with something waiting. `share` grows by what it is given."""
+    """One peer's account. `share` grows by what it is given."""
 
     share: int
     queued_bytes: int = 0
@@ -60,10 +60,9 @@ class Uploads(Generic[_T]):
             node: whose connection `lane` is.
             chunk: (manifest id, chunk number), by which it may be cancelled.
         """
-        peer = self._peers.get(node) or _Peer(self._share)
+        peer = self._peer(node)
         if peer.queued_items >= QUEUE_ITEMS or peer.queued_bytes + size > QUEUE_BYTES:
             return False
-        self._peers[node] = peer
         peer.queued_items += 1
         peer.queued_bytes += size
         self._lanes.setdefault(lane, _Lane(node)).items.append((chunk, size, item))
@@ -111,6 +110,17 @@ class Uploads(Generic[_T]):
             queue.items.clear()
             self._gone(lane, queue, sizes)
 
+    def _peer(self, node: NodeId) -> _Peer:
+        """The peer's account. Who had nothing waiting gains no claim by it, and loses no debt."""
+        peer = self._peers.get(node)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS.value:
+                self._peers = {n: p for n, p in self._peers.items() if p.queued_items}
+            peer = self._peers[node] = _Peer(self._share)
+        elif not peer.queued_items:
+            peer.share = max(peer.share, self._share)
+        return peer
+
     def _order(self, lane: bytes) -> tuple[int, int]:
         peer = self._peers[self._lanes[lane].node]
         return peer.share, peer.queued_bytes
@@ -122,5 +132,3 @@ class Uploads(Generic[_T]):
         peer.queued_bytes -= sum(sizes)
         if not queue.items:
             del self._lanes[lane]
-        if not peer.queued_items:
-            del self._peers[queue.node]
