@@ -1,19 +1,53 @@
 """An unchanged pip, in a fresh environment, with no configuration but the index it is given."""
 
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Final
+
+from pyrsia.errors import Refusal
 
 PATIENCE_S: Final = 60.0  # pip starts in about a second; the rest is for a busy machine
 
 
-def fresh_venv(folder: Path) -> Path:
-    """A new virtual environment with pip; the path of its Python."""
-    venv.create(folder, with_pip=True, clear=True)
-    return folder / "bin" / "python"
+class FreshVenv:
+    """A virtual environment with pip, made beside the story; `close` ends the making too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._making = subprocess.Popen(
+            [sys.executable, "-m", "venv", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def python(self) -> Path:
+        """Its interpreter, once it is made.
+
+        Raises:
+            Refusal: `unavailable` when it could not be made.
+        """
+        try:
+            _, said = self._making.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            said = b"it took too long"
+        if self._making.returncode != 0:
+            raise Refusal(
+                "unavailable",
+                what=f"a fresh environment for pip cannot be made: {said.decode(errors='replace')[-300:]}",
+                who="this machine's Python",
+                do="apt-get install python3-venv",
+            )
+        return self._folder / "bin" / "python"
+
+    def close(self) -> None:
+        if self._making.poll() is None:
+            self._making.kill()
+        self._making.communicate(timeout=PATIENCE_S)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def pip_install(python: Path, index: str, requirements: list[str]) -> subprocess.CompletedProcess[str]:
@@ -49,7 +83,3 @@ def installed(python: Path) -> dict[str, str]:
         for name, _, version in pairs
         if name not in ("pip", "setuptools")
     }
-
-
-def interpreter() -> str:
-    return sys.executable

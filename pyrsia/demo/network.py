@@ -97,14 +97,21 @@ class Network:
         """Keys, genesis, directories and configurations of a new network; nothing runs yet."""
         folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-"))
         network = cls(folder, isolation, environment)
+        try:
+            network._make_nodes()
+            network._found()
+        except BaseException:  # Ctrl-C too: nothing half made stays
+            network.remove()
+            raise
+        return network
+
+    def _make_nodes(self) -> None:
         names = [*VALIDATORS, FOLLOWER]
         ports = free_ports(3 * len(names))
         for position, name in enumerate(names):
             http, control, data = ports[3 * position : 3 * position + 3]
             role = "follower" if name == FOLLOWER else "validator"
-            network.nodes.append(Node(name, role, KeyRing.generate(), folder / name, http, control, data))
-        network._found()
-        return network
+            self.nodes.append(Node(name, role, KeyRing.generate(), self.folder / name, http, control, data))
 
     @property
     def follower(self) -> Node:
@@ -282,6 +289,10 @@ class Network:
         while True:
             self.check_alive()
             time.sleep(WATCH_S)
+
+    def remove(self) -> None:
+        """Everything goes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove_data(self) -> None:
         """The nodes' data go; the results stay."""

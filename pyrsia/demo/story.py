@@ -7,7 +7,7 @@ import re
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,13 +34,11 @@ class Story:
     dissent: str
     tell: Teller
     report: Report
-    pythons: list[Path] = field(default_factory=list)
 
     def run(self) -> None:
         """All steps; raises `DemoFailed` or `Refusal` at the first that fails."""
-        with concurrent.futures.ThreadPoolExecutor(1) as background:
-            # pip's own set-up of the two environments is no part of the story; it runs beside it.
-            environments = background.submit(self._environments)
+        # pip's own set-up of an environment is no part of the story; it runs beside it.
+        with contextlib.closing(install.FreshVenv(self.network.folder / "venv")) as environment:
             with self._step("start"):
                 self.start()
             with self._step("builds"):
@@ -49,9 +47,9 @@ class Story:
                 self.dissenting()
             with self._step("loss"):
                 self.loss()
-            self.pythons = environments.result()
+            python = environment.python()
             with self._step("use"):
-                self.use()
+                self.use(python)
             with self._step("proof"):
                 self.proof()
         self.report.log = _log(self.network.status(self.network.follower))
@@ -60,9 +58,6 @@ class Story:
     def _step(self, name: str) -> Iterator[None]:
         with Timed(self.report.seconds, name):
             yield
-
-    def _environments(self) -> list[Path]:
-        return [install.fresh_venv(self.network.folder / name) for name in ("venv", "venv-without-follower")]
 
     # -- 0: the network ------------------------------------------------------------------------
 
@@ -73,12 +68,15 @@ class Story:
         network.start_all()
         self.report.nodes = [node.as_dict() for node in network.nodes]
 
-        def connected() -> bool:
-            return all(network.status(node)["peers"] >= 3 for node in network.nodes)
-
-        network.wait(connected, COMMIT_S, "the nodes did not find each other")
+        self._linked(network.nodes)
         for node in network.nodes:
             tell.say(f"{node.role:<9} {node.name:<6} {node.node_id[:8]}  {node.http}")
+
+    def _linked(self, nodes: Sequence[Node]) -> None:
+        def linked() -> bool:
+            return all(self.network.status(node)["peers"] >= 3 for node in nodes)
+
+        self.network.wait(linked, COMMIT_S, "the nodes did not find each other")
 
     # -- 1: builds -----------------------------------------------------------------------------
 
@@ -219,17 +217,25 @@ class Story:
 
     # -- 4: use --------------------------------------------------------------------------------
 
-    def use(self) -> None:
+    def use(self, python: Path) -> None:
         network, tell = self.network, self.tell
         index = f"{network.follower.http}/pypi/simple/"
-        package = self.packages[0]
         tell.title("4. use: an unchanged pip installs it from the follower, which built nothing")
+        network.stop(network.follower)
+        refused = install.pip_install(python, index, list(self.packages))
+        if refused.returncode == 0:
+            raise DemoFailed("pip installed the package although the follower was stopped")
+        tell.say("with the follower stopped pip finds nothing, so what it gets next comes from there")
+        network.start(network.follower)
+        network.wait_ready(network.follower)
+        self._linked([network.follower])
+        self.report.nodes = [node.as_dict() for node in network.nodes]
         before = network.status(network.follower)["transfer"]
         tell.now(f"pip install --index-url {index} {' '.join(self.packages)}")
-        done = install.pip_install(self.pythons[0], index, list(self.packages))
+        done = install.pip_install(python, index, list(self.packages))
         if done.returncode != 0:
             raise DemoFailed(f"pip failed:\n{done.stdout}{done.stderr}")
-        have = install.installed(self.pythons[0])
+        have = install.installed(python)
         wanted = {item["purl"].removeprefix("pkg:pypi/").partition("@")[0]: item["purl"].partition("@")[2]
                   for item in self.report.requests if item["purl"] != _purl(self.dissent)}  # fmt: skip
         missing = {name: version for name, version in wanted.items() if have.get(name) != version}
@@ -243,14 +249,6 @@ class Story:
         of = "one peer" if sources == 1 else f"{sources} peers"
         tell.say(f"the follower fetched {after['bytes_received']} bytes from {of} and built nothing")
         self._save_results()
-        network.stop(network.follower)
-        refused = install.pip_install(self.pythons[1], index, [package])
-        if refused.returncode == 0:
-            raise DemoFailed("pip installed the package although the follower was stopped")
-        tell.say("with the follower stopped the same command fails, so the bytes came from it")
-        network.start(network.follower)
-        network.wait_ready(network.follower)
-        self.report.nodes = [node.as_dict() for node in network.nodes]
 
     def _save_results(self) -> None:
         """Download what `verify` needs, as a person would: the file and the proof beside it."""
