@@ -14,6 +14,7 @@ Source: peer-to-peer.md B.1, B.2, B.6, B.10, D.7-D.11; design page, section 6.
 
 import contextlib
 import json
+import logging
 import secrets
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ from pyrsia.units import (
     BAN_S,
     DATA_HWM,
     DIAL_WAIT_S,
+    LINK_BATCH_FRAMES,
     LINK_DEAD_S,
     LINK_FAULTS,
     LINK_HWM,
@@ -56,6 +58,7 @@ DRAIN_S: Final = 1.0  # the losing one of two links is still read for this long
 RETRY_S: Final = 0.05  # look again at a full ROUTER peer (zsock.py, rule 4)
 FIRST_REDIAL_S: Final = 0.05
 CURVE_BYTES: Final = 64  # what encryption adds to a frame (33), which ZeroMQ counts before it decrypts
+MOST_FRAMES: Final = LINK_BATCH_FRAMES.value + 2  # one more of the second lane, and a part
 REFUSED_S: Final = 5.0  # pause for a peer that is honest but not ours: other chain, not allowed
 _LOST_EVENTS: Final = (
     zmq.EVENT_DISCONNECTED
@@ -64,6 +67,8 @@ _LOST_EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+
+_log = logging.getLogger("pyrsia.links")
 
 OnMessage = Callable[[NodeId, int, bytes], None]
 Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
@@ -193,7 +198,7 @@ class Links:
         data_addr: the same for chunks (data.py); empty for none.
         allow: whether a node may have a link at all.
         on_message: called for each one-way message, in the reader; it hands over and returns at once.
-            A `PyrsiaError` from it counts as the peer's fault.
+            A `PyrsiaError` from it counts as the peer's fault, anything else as a bug of ours.
         methods: number -> handler of a request. A `Refusal` from a handler is told to the asker.
         name: what we call ourselves, shown to peers.
         urgent: message kinds that overtake others.
@@ -690,6 +695,9 @@ class Links:
         """Take what came over `conn`. Never raises for anything that a peer can send."""
         peer = conn.peer
         conn.heard_s = trio.current_time()
+        if len(parts) > MOST_FRAMES:
+            self._fault(conn, Malformed("frame-batch: more frames in one message than a peer sends"))
+            return
         for part in parts:
             peer.in_bytes += len(part)
             if peer.curve in self.bans:
@@ -706,16 +714,19 @@ class Links:
                 if frame is not None:
                     self._dispatch(conn, frame)
             except PyrsiaError as error:
-                self._count_fault(error)
-                conn.faults += 1
-                if conn.faults >= LINK_FAULTS.value:
-                    self.ban(peer.node, "faults")
+                self._fault(conn, error)
+
+    def _fault(self, conn: _Conn, error: PyrsiaError) -> None:
+        self._count_fault(error)
+        conn.faults += 1
+        if conn.faults >= LINK_FAULTS.value:
+            self.ban(conn.peer.node, "faults")
 
     def _dispatch(self, conn: _Conn, frame: Frame) -> None:
         peer = conn.peer
         match frame.type:
             case Type.SEND:
-                self._on_message(peer.node, frame.number, frame.body)
+                self._take_message(peer, frame)
             case Type.REQUEST:
                 self._take_request(peer, frame)
             case Type.REPLY | Type.BUSY | Type.ERROR:
@@ -739,6 +750,16 @@ class Links:
                 raise Malformed(f"frame: {frame.type.name} has no place on a greeted link")
 
     # -- answering --
+
+    def _take_message(self, peer: _Peer, frame: Frame) -> None:
+        try:
+            self._on_message(peer.node, frame.number, frame.body)
+        except PyrsiaError:
+            raise
+        except Exception:  # noqa: BLE001 - as for handlers
+            # A bug of ours, and like one in a handler it must not end the node.
+            self.counted["message-crashed"] += 1
+            _log.exception("message of kind %d", frame.number)
 
     def _take_request(self, peer: _Peer, frame: Frame) -> None:
         handler = self._methods.get(frame.number)
@@ -767,6 +788,7 @@ class Links:
             answer = Frame(Type.ERROR, frame.request)
         except Exception:  # noqa: BLE001 - a peer's bytes must not end the node, whatever bug they find
             self.counted["request-crashed"] += 1
+            _log.exception("request for method %d", frame.number)
             answer = Frame(Type.ERROR, frame.request)
         finally:
             peer.serving -= 1

@@ -1,7 +1,8 @@
 """What waits to be sent to one peer: three lanes, bounded, above the socket so that order can change.
 
 Urgent frames (votes, answers, pings) overtake ordinary ones; both overtake the parts of a big message.
-Each batch carries at most one part, and always one when there is one, so nothing starves.
+Each batch carries at least one frame of every lane that has one, and at most one part, so nothing
+starves. The last MiB of room is kept for small urgent frames: a queue full of blocks takes a vote.
 """
 
 from collections import deque
@@ -9,7 +10,13 @@ from typing import Final
 
 import trio
 
-from pyrsia.units import LINK_BATCH_FRAMES, LINK_QUEUE_BYTES, LINK_QUEUE_MESSAGES, MAX_PART_BYTES
+from pyrsia.units import (
+    LINK_BATCH_FRAMES,
+    LINK_QUEUE_BYTES,
+    LINK_QUEUE_MESSAGES,
+    MAX_LINK_MESSAGE_BYTES,
+    MAX_PART_BYTES,
+)
 from pyrsia.wire import frames
 
 URGENT: Final = 0
@@ -35,8 +42,11 @@ class Outbox:
 
     def push(self, message: bytes, lane: int) -> bool:
         """Queue `message`; False when the lane is full. A message over one part goes to the big lane."""
-        queue = self._lanes[lane] if len(message) <= MAX_PART_BYTES.value else self._big
-        if len(queue) >= LINK_QUEUE_MESSAGES.value or self._bytes + len(message) > LINK_QUEUE_BYTES.value:
+        small = len(message) <= MAX_PART_BYTES.value
+        queue = self._lanes[lane] if small else self._big
+        kept = 0 if small and lane == URGENT else MAX_LINK_MESSAGE_BYTES.value
+        room = LINK_QUEUE_BYTES.value - kept - self._bytes
+        if len(queue) >= LINK_QUEUE_MESSAGES.value or len(message) > room:
             return False
         queue.append(message)
         self._bytes += len(message)
@@ -48,7 +58,9 @@ class Outbox:
         batch: list[bytes] = []
         size = 0
         for lane in self._lanes:
-            while lane and len(batch) < LINK_BATCH_FRAMES.value and size < MAX_PART_BYTES.value:
+            first = True
+            while lane and (first or (len(batch) < LINK_BATCH_FRAMES.value and size < MAX_PART_BYTES.value)):
+                first = False
                 message = lane.popleft()
                 self._bytes -= len(message)
                 size += len(message)

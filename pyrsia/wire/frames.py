@@ -142,7 +142,7 @@ class Assembler:
             raise Malformed(f"part: a message of {of} parts")
         if index == 0:  # a sender that changed links starts over
             self._ident, self._of, self._pieces = frame.request, of, []
-        if (frame.request, of) != (self._ident, self._of) or index != len(self._pieces):
+        if (frame.request, of) != (self._ident, self._of) or index != len(self._pieces) or index >= of:
             raise Malformed(f"part: {index} of {of} does not follow")
         last = index == of - 1
         if (
@@ -154,8 +154,8 @@ class Assembler:
         self._pieces.append(piece)
         if not last:
             return None
-        message = decode(b"".join(self._pieces))
-        self._pieces, self._of = [], 0
+        whole, self._pieces, self._of = b"".join(self._pieces), [], 0  # first: decoding may refuse it
+        message = decode(whole)
         if message.type is Type.PART:
             raise Malformed("part: parts within parts")
         if len(message.body) > MAX_LINK_MESSAGE_BYTES.value:
