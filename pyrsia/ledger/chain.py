@@ -189,6 +189,8 @@ class Chain:
             InvalidBlock: (or what `invalid` makes) a deterministic rule is broken.
             KeyError: the parent is not known; the caller has a bug.
         """
+        if header.n_entries != len(entries) or header.entries_root != entries_root(entries):
+            raise self._invalid("the body is not the one that the header names")
         if header.hash() in self._nodes:
             return
         parent = self._ref(header.parent_hash)
@@ -202,8 +204,6 @@ class Chain:
             raise self._invalid("height, time or view does not follow its parent's")
         if header.next_chain != ZERO:
             raise self._invalid("a next chain of links, which these rules do not know")
-        if header.n_entries != len(entries) or header.entries_root != entries_root(entries):
-            raise self._invalid("the body is not the one that the header names")
         self._check_link(header)
         block = self._block(
             header.parent_hash,
@@ -266,9 +266,10 @@ class Chain:
         """The block's commit is written: it is the head, and what does not grow from it is forgotten."""
         if block_hash == self._base.hash:
             return
-        node = self._nodes.pop(block_hash)
+        node = self._nodes[block_hash]
         if node.parent != self._base.hash:
             raise ValueError("blocks become final in order")
+        del self._nodes[block_hash]
         self._base, self._frontier = node.ref, node.frontier
         kept = {block_hash}
         # Insertion order: a parent was checked before its children.

@@ -118,9 +118,13 @@ class Mempool:
                 self._by_id[name].tried_at = root
 
     def remove(self, ids: Iterable[bytes]) -> None:
-        """These are final."""
+        """These are final. Whoever was served waits behind those who were not."""
         for name in ids:
+            pending = self._by_id.get(name)
             self._drop(name)
+            author = pending.entry.author if pending is not None else None
+            if author is not None and author in self._by_author:
+                self._by_author[author] = self._by_author.pop(author)
             self._recent[name] = None
             if len(self._recent) > RECENT_IDS.value:
                 del self._recent[next(iter(self._recent))]

@@ -30,7 +30,7 @@ def fields(optional: dict[str, Check] | None = None, /, **required: Check) -> Ch
             raise Malformed("an object is expected")
         keys = value.keys()
         if keys != names and not (names <= keys and keys <= checks.keys()):
-            odd = sorted(set(keys) ^ names - may.keys())
+            odd = sorted((keys ^ names) - may.keys())
             raise Malformed(f"fields that are missing or not allowed: {', '.join(odd)[:200]}")
         for name, item in value.items():
             try:

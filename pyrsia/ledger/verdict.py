@@ -166,8 +166,10 @@ def _published(verdict: str, winners: Sequence[Reveal], agreeing: int) -> dict[s
     """
     output = _sorted(winners[0])[0]
     served, record = ("raw", output["raw"]) if verdict == "REPRODUCED" else ("canonical", output["canonical"])
-    relation = _common([_sorted(reveal)[0]["upstream_relation"] for reveal in winners], agreeing, "none")
     named = [_sorted(reveal)[0] for reveal in winners]
+    # "identical" and "equivalent" say something only about one file that T name together, below.
+    different = sum(1 for out in named if out["upstream_relation"] == "different") >= agreeing
+    relation = "different" if different else "none"
     same = [out for out in named if out["upstream_relation"] in ("identical", "equivalent")]
     offered = [canonical.encode(out["upstream"]) for out in same]
     chosen = _common(offered, agreeing, b"")
@@ -191,9 +193,8 @@ def _published(verdict: str, winners: Sequence[Reveal], agreeing: int) -> dict[s
         "upstream": relation,
         "verdict": verdict,
     }
-    requires = record.get("requires_python", output.get("requires_python"))
-    if requires is not None:
-        fields["requires_python"] = requires
+    if "requires_python" in record:  # the output's own copy is one builder's word: no class compares it
+        fields["requires_python"] = record["requires_python"]
     return fields
 
 
