@@ -23,6 +23,7 @@ from pyrsia.client import Client
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.node.founding import Founder, found
+from pyrsia.units import MAX_CONTROL_PATH_BYTES
 from pyrsia.wire.text import b32
 
 VALIDATORS: Final = ("amber", "birch", "cedar", "dune")
@@ -95,7 +96,7 @@ class Network:
     @classmethod
     def create(cls, *, isolation: str, environment: str) -> "Network":
         """Keys, genesis, directories and configurations of a new network; nothing runs yet."""
-        folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-", dir=_short_folder()))
         network = cls(folder, isolation, environment)
         try:
             network._make_nodes()
@@ -298,6 +299,13 @@ class Network:
         """The nodes' data go; the results stay."""
         for node in self.nodes:
             shutil.rmtree(node.data, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """The temporary folder, or /tmp where its path leaves no room for a node's control socket."""
+    folder = tempfile.gettempdir()
+    longest = len(os.fsencode(folder)) + len("/pyrsia-demo-12345678/amber/control.sock")
+    return folder if longest <= MAX_CONTROL_PATH_BYTES.value else "/tmp"  # noqa: S108 (mkdtemp below it)
 
 
 def free_ports(count: int) -> list[int]:

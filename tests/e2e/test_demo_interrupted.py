@@ -1,0 +1,67 @@
+"""Ctrl-C and a polite kill at several moments of the demo: no process stays, and no half-written state."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.processes, pytest.mark.builds]
+
+PATIENCE_S = 90.0
+STOP_S = 3.0
+SLACK_S = 3.0  # the interpreter's own end, and pip's environment, on a busy machine
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that work below `folder`, or were told to."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(folder) in words or (process.info["environ"] or {}).get("TMPDIR") == str(folder):
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("starting four", signal.SIGINT),
+        ("drawn", signal.SIGTERM),
+        ("committing", signal.SIGINT),
+    ],
+)
+def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_path, moment, number):
+    folder = Path(tempfile.mkdtemp(prefix="t-"))  # short: a control socket must fit below it
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-u", "-m", "pyrsia", "demo", "--offline", "--report", str(report)]
+    out = tmp_path / "out.txt"
+    with out.open("wb") as said:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(folder)}
+        )
+    try:
+        end_s = time.monotonic() + PATIENCE_S
+        while moment not in out.read_text(errors="replace"):
+            assert process.poll() is None, out.read_text()
+            assert time.monotonic() < end_s, f"the demo never said {moment!r}"
+            time.sleep(0.02)
+        began_s = time.monotonic()
+        process.send_signal(number)
+        code = process.wait(STOP_S + SLACK_S + 10)
+        took_s = time.monotonic() - began_s
+    finally:
+        process.kill()
+        process.wait()
+
+    assert took_s < STOP_S + SLACK_S
+    assert code != 0
+    assert left_behind(folder) == []
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    assert '"ok": false' in report.read_text()
