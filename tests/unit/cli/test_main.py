@@ -1,0 +1,215 @@
+"""Names, help, short flags, exit codes and --json: what scripts and fingers rely on."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pyrsia.cli.main import COMMANDS, cli, rewrite
+from pyrsia.cli.tell import run, table, tell
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from tests.reference.fakenode import BUILD, NODE
+
+HEAVY = (
+    "trio", "zmq", "rocksdict", "httpx", "starlette", "blake3", "nacl", "msgspec", "packaging", "resolvelib",
+    "textual", "http.client", "pyrsia.node", "pyrsia.ledger", "pyrsia.demo", "pyrsia.verify", "pyrsia.client",
+    "pyrsia.cli.verify", "pyrsia.cli.demo",
+)  # fmt: skip
+NO_JSON = {("demo",), ("dashboard",), ("node",), ("node", "run")}  # a report file, a picture, a diary
+
+
+def every_command(group=cli, path=()):
+    """(path, command) of every command and group below."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+
+
+def test_help_has_its_four_groups_and_names_every_command(pyrsia):
+    code, out, _ = pyrsia("--help")
+    assert code == 0
+    places = [out.index(f"\n{group}:") for group in ("Use", "Provide", "Run", "Audit")]
+    assert places == sorted(places)
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert "--node" in out
+    assert "Exit codes: 0 yes, 1 refused" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("path", [path for path, _ in every_command()], ids=" ".join)
+def test_every_commands_help_says_what_it_does(pyrsia, path):
+    for flag in ("--help", "-h") if path[0] not in ("config", "init") else ("--help",):
+        code, out, err = pyrsia(*path, flag)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"Usage: pyrsia {' '.join(path)} ")
+        assert len(out.splitlines()) > 3
+
+
+def test_the_help_line_of_a_command_fits_what_its_own_help_is_about():
+    for path, command in every_command():
+        assert command.help, path
+        if len(path) == 1:
+            assert COMMANDS[path[0]][3].endswith("."), path
+
+
+def test_every_command_that_answers_takes_json():
+    lacking = {
+        path
+        for path, command in every_command()
+        if not isinstance(command, click.Group) or path == ("config",)
+        if "--json" not in [flag for parameter in command.params for flag in parameter.opts]
+    }
+    assert lacking == NO_JSON - {("node",)}
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['pyrsia', '--help']\n"
+        "from pyrsia.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: pyrsia" in done.stdout
+
+
+def test_version_prints_the_name(pyrsia):
+    for flag in ("-V", "--version"):
+        code, out, _ = pyrsia(flag)
+        assert (code, out.startswith("pyrsia, version 0")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["-b", "list"], ["build", "list"]),
+        (["-c"], ["config"]),
+        (["-c", "-s"], ["config", "-s"]),
+        (["-c", "-e"], ["config", "edit"]),
+        (["-c", "-e", "-p", "80"], ["config", "edit", "-p", "80"]),
+        (["config", "-e"], ["config", "edit"]),
+        (["-l"], ["list"]),
+        (["-l", "--json"], ["list", "--json"]),
+        (["-s"], ["status"]),
+        (["status", "-s"], ["status", "-s"]),
+        (["-e"], ["-e"]),
+        (["log", "show", "-s"], ["log", "show", "-s"]),
+        ([], []),
+    ],
+)
+def test_the_originals_short_flags_stand_where_a_command_stands(typed, meant):
+    assert rewrite(typed) == meant
+
+
+def test_the_short_flags_really_run(pyrsia, node, monkeypatch):
+    monkeypatch.setenv("PYRSIA_NODE", node.url)
+    assert pyrsia("-l")[:2] == (0, "b" * 52 + "\n")
+    assert "Connected Peers Count:       2" in pyrsia("-s")[1]
+    assert "pkg:pypi/idna@1.0" in pyrsia("-b", "list")[1]
+    assert pyrsia("-c", "-s")[0] == 2  # a URL has no configuration file
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["status", "--nonsense"],
+        ["verify"],
+        ["log", "prove"],
+        ["log", "show", "-n", "x"],
+        ["-e"],
+    ],
+)
+def test_a_command_that_is_none_is_a_usage_error(pyrsia, arguments):
+    code, out, err = pyrsia(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage" in err
+    code, out, err = pyrsia(*arguments, "--json")
+    assert (code, err) == (2, "")
+    assert json.loads(out)["error"]["code"] == "usage"
+
+
+def test_bare_groups_show_their_help(pyrsia):
+    for group in ([], ["log"], ["build"], ["trust"]):
+        code, out, err = pyrsia(*group)
+        assert code == 2
+        assert "Commands:" in out + err or "Usage:" in out + err
+
+
+def raising(error):
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True)
+    def command(as_json):
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Refusal("not-pinned", what="w", who="h", do="d"), 3),
+        (Refusal("proof-invalid", what="w", who="h", do="d"), 1),
+        (Refusal("usage", what="w", who="h", do="d"), 2),
+        (click.UsageError("w"), 2),
+        (click.ClickException("the demo failed: w"), 1),
+        (Malformed("w"), 1),
+        (Unavailable("w"), 1),
+        (PermissionError(13, "w", "/x"), 1),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+    ],
+)
+def test_whatever_ends_a_command_ends_it_with_its_code_and_a_sentence(error, code, capsys):
+    assert run(raising(error), []) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.strip()
+    assert "Traceback" not in told.err
+    if code != 130:
+        assert run(raising(error), ["--json"]) == code
+        told = capsys.readouterr()
+        assert json.loads(told.out)["error"]["what"].startswith(("w", "the demo failed: w"))
+
+
+def test_a_programs_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()), [])
+
+
+def test_json_is_ascii_and_text_is_neutralised(capsys):
+    evil = "\x1b]0;x\x07\u202e\x9b2J\n"
+    tell({"a": evil}, as_json=True, text=lambda: ())
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert json.loads(out) == {"a": evil}
+    tell({}, as_json=False, text=lambda: [evil])
+    assert capsys.readouterr().out == "\\x1b]0;x\\x07\\u202e\\x9b2J\\x0a\n"
+    assert table([[evil, 1]], ["a", "b"])[1] == "\\x1b]0;x\\x07\\u202e\\x9b2J\\x0a  1"
+
+
+def test_a_table_of_nothing_is_its_header():
+    assert table([], ["one", "two"]) == ["one  two"]
+
+
+def test_the_program_itself_ends_with_the_code_of_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrsia", "status", "--node", str(tmp_path), "--json"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["code"] == "not-running"
+    assert done.stderr == ""
+
+
+def test_the_fake_node_speaks_of_nodes_as_real_ones_do():
+    assert len(NODE) == 52
+    assert len(BUILD["request"]) == 64

@@ -1,0 +1,247 @@
+"""`verify` and `log verify` as people and scripts call them; `fetch` and the file names of a hostile node."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+
+from pyrsia.errors import Refusal
+from pyrsia.units import MAX_PROOFFILE_BYTES
+from pyrsia.verify.pins import Pins
+from tests.reference.ledger import World
+from tests.reference.story import SIGNED_S, WHEEL, Story
+from tests.unit.verify.test_evidence import told
+
+PURL = "pkg:pypi/idna@1.0"
+
+
+@pytest.fixture(scope="module")
+def story():
+    return Story()
+
+
+@pytest.fixture
+def trust_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYRSIA_TRUST", str(tmp_path / "pins"))
+    return tmp_path / "pins"
+
+
+@pytest.fixture(autouse=True)
+def today(monkeypatch):
+    """The proofs were made in the ledger's own time."""
+    monkeypatch.setattr("time.time", lambda: float(SIGNED_S + 60))
+
+
+@pytest.fixture
+def files(story, tmp_path, trust_folder):
+    return story.write(tmp_path)
+
+
+def test_an_accepted_file_prints_its_purl_first_and_exits_0(pyrsia, files):
+    file, _, trust = files
+    code, out, err = pyrsia("verify", file, "--trust", trust)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == PURL
+    code, out, err = pyrsia("verify", file, "--trust", trust, "--as", PURL, "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["ok"], json.loads(out)["purl"]) == (True, PURL)
+
+
+def test_a_pinned_network_needs_no_trust_file(pyrsia, files):
+    file, _, trust = files
+    code, out, _ = pyrsia("verify", file, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "not-pinned")
+    assert pyrsia("trust", "add", trust)[0] == 0
+    assert pyrsia("verify", file)[0] == 0
+
+
+def test_a_trust_file_for_one_call_leaves_nothing_behind(pyrsia, files, trust_folder):
+    file, _, trust = files
+    assert pyrsia("verify", file, "--trust", trust)[0] == 0
+    assert not trust_folder.exists()
+    assert pyrsia("verify", file)[0] == 3
+
+
+def test_each_lie_exits_1_with_a_reason(pyrsia, files, tmp_path, story):
+    file, proof, trust = files
+    other = Story(dissenter=True)
+
+    def refused(*arguments):
+        code, out, err = pyrsia("verify", *arguments, "--trust", trust)
+        assert (code, out) == (1, "")
+        assert err.startswith("pyrsia: ")
+        return err
+
+    renamed = tmp_path / "requests-2.0-py3-none-any.whl"
+    shutil.copy(file, renamed)
+    assert "called requests" in refused(renamed, "--proof", proof)
+    another = tmp_path / "other.proof"
+    another.write_bytes(other.proof(leaves=[other.artifact.leaf]))
+    assert refused(file, "--proof", another)
+    assert "not pkg:pypi/evil@1" in refused(file, "--as", "pkg:pypi/evil@1")
+    file.write_bytes(story.data[:-1] + b"\1")
+    assert "SHA-256" in refused(file)
+    proof.write_bytes(b"x" * (MAX_PROOFFILE_BYTES.value * 3))
+    assert "more than" in refused(file)
+
+
+def test_no_proof_exits_3(pyrsia, files):
+    file, proof, trust = files
+    proof.unlink()
+    code, out, _ = pyrsia("verify", file, "--trust", trust, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "no-proof")
+    assert pyrsia("verify", file, "--trust", trust, "--proof", proof.parent)[0] in (2, 3)
+
+
+def test_a_proof_that_is_too_old_exits_3(pyrsia, files, monkeypatch):
+    file, _, trust = files
+    monkeypatch.setattr("time.time", lambda: float(SIGNED_S + 400 * 86_400))
+    code, out, _ = pyrsia("verify", file, "--trust", trust, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "too-old")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["missing.whl"],
+        ["."],
+        ["{file}", "--trust", "missing"],
+        ["{file}", "--proof", "x", "--node", "http://x"],
+        ["{file}", "--nonsense"],
+    ],
+)
+def test_a_wrong_command_line_exits_2(pyrsia, files, arguments):
+    code, out, _ = pyrsia("verify", *[one.format(file=files[0]) for one in arguments])
+    assert (code, out) == (2, "")
+
+
+def test_a_trust_file_that_is_no_genesis_exits_2(pyrsia, files):
+    file, proof, _ = files
+    assert pyrsia("verify", file, "--trust", proof)[0] == 2
+
+
+def test_a_node_gives_the_proof_and_its_no_is_no_proof(pyrsia, files, node, story):
+    file, proof, trust = files
+    path = f"/api/v1/artifacts/{story.sha256}/proof"
+    node.answers[path] = (200, proof.read_bytes())
+    assert pyrsia("verify", file, "--trust", trust, "--node", node.url)[0] == 0
+    node.answers[path] = (404, {"error": Refusal("no-proof", what="none", who="w", do="d").as_dict()})
+    assert pyrsia("verify", file, "--trust", trust, "--node", node.url)[0] == 3
+    node.answers[path] = (200, b"<html>")
+    assert pyrsia("verify", file, "--trust", trust, "--node", node.url)[0] == 1
+
+
+def test_a_nodes_older_head_is_refused_and_an_old_proof_file_is_not(pyrsia, files, node, story):
+    file, proof, trust = files
+    pyrsia("trust", "add", trust)
+    assert pyrsia("verify", file)[0] == 0
+    older = story.proof(size=story.artifact.leaf + 1)
+    node.answers[f"/api/v1/artifacts/{story.sha256}/proof"] = (200, older)
+    code, out, _ = pyrsia("verify", file, "--node", node.url, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "too-old")
+    proof.write_bytes(older)
+    assert pyrsia("verify", file)[0] == 0
+
+
+def test_a_fork_is_refused(pyrsia, files, story, trust_folder):
+    file, _, trust = files
+    pyrsia("trust", "add", trust)
+    pins = Pins(trust_folder)
+    head = story.head(root=b"\1" * 32)
+    pins.saw(pins.all()[0], story.note(head), head)
+    code, _, err = pyrsia("verify", file)
+    assert (code, "two histories" in err) == (1, True)
+    assert [name for name in os.listdir(trust_folder) if name.endswith(".fork")]
+
+
+def test_a_leafs_proof_is_checked_offline(pyrsia, story, tmp_path, trust_folder):
+    trust = tmp_path / "genesis.json"
+    trust.write_bytes(story.genesis.raw)
+    leaf = tmp_path / "leaf.json"
+    leaf.write_text(json.dumps(told(story, 3)))
+    code, out, _ = pyrsia("log", "verify", leaf, "--trust", trust)
+    assert (code, out) == (0, f"leaf 3 is in test at {story.size}\n")
+    assert pyrsia("log", "verify", leaf)[0] == 3
+    leaf.write_text(json.dumps(told(story, 3, index=4)))
+    assert pyrsia("log", "verify", leaf, "--trust", trust)[0] == 1
+    for damage in (
+        b"",
+        b"[" * 500_000,
+        b"\xff",
+        b"null",
+        b"[]",
+        b'{"proof":"\\ud800","entry":"","index":1}',
+        b"1" * 2_000_000,
+    ):
+        leaf.write_bytes(damage)
+        code, out, err = pyrsia("log", "verify", leaf, "--trust", trust)
+        assert (code in (1, 2), out) == (True, "")
+        assert "Traceback" not in err
+    assert pyrsia("log", "verify", tmp_path / "none")[0] == 2
+
+
+# -- fetch --
+
+
+def index(node, story, filename=WHEEL, sha256=None):
+    sha256 = sha256 or story.sha256
+    node.answers["/pypi/simple/idna/"] = (
+        200,
+        {"files": [{"filename": filename, "hashes": {"sha256": sha256}, "size": 1}]},
+    )
+    node.answers[f"/pypi/files/{sha256}/{filename}"] = (200, story.data)
+    node.answers[f"/pypi/files/{sha256}/{filename}.tlog-proof"] = (200, story.proof())
+
+
+def test_a_fetched_file_lies_beside_its_proof_and_verifies(pyrsia, node, story, tmp_path, trust_folder):
+    index(node, story)
+    out = tmp_path / "new" / "folder"
+    code, said, _ = pyrsia("fetch", PURL, "--out", out, "--node", node.url, "--json")
+    assert (code, json.loads(said)["sha256"]) == (0, story.sha256)
+    assert sorted(os.listdir(out)) == [WHEEL, f"{WHEEL}.tlog-proof"]
+    trust = tmp_path / "genesis.json"
+    trust.write_bytes(story.genesis.raw)
+    assert pyrsia("verify", out / WHEEL, "--trust", trust)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "filename",
+    ["../evil-1.0-x.whl", "/tmp/evil-1.0-x.whl", "a/b-1.0-c.whl", "..", "", "x-1.0-\x1b.whl", "-1.0-"],
+)
+def test_a_node_cannot_choose_where_a_file_lands(pyrsia, node, story, tmp_path, filename):
+    index(node, story, filename)
+    out = tmp_path / "out"
+    before = sorted(tmp_path.rglob("*"))
+    code, said, err = pyrsia("fetch", "pkg:pypi/idna", "--out", out, "--node", node.url)
+    assert (code, said) == (1, "")
+    assert "\x1b" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bytes_that_the_index_does_not_name_are_not_kept(pyrsia, node, story, tmp_path):
+    index(node, story, sha256=hashlib.sha256(b"other").hexdigest())
+    code, _, err = pyrsia("fetch", PURL, "--out", tmp_path / "out", "--node", node.url)
+    assert (code, "not what the node's own index names" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_version_that_the_network_lacks_says_how_to_ask_for_it(pyrsia, node, story, tmp_path):
+    index(node, story)
+    code, _, err = pyrsia("fetch", "pkg:pypi/idna@9.9", "--out", tmp_path, "--node", node.url)
+    assert (code, "pyrsia build request idna==9.9" in err) == (1, True)
+
+
+@pytest.mark.parametrize("purl", ["pkg:npm/x@1", "pkg:pypi/Idna@1.0", "pkg:pypi/../x", "a b", "pkg:"])
+def test_what_is_no_purl_of_here_is_a_usage_error(pyrsia, node, purl):
+    assert pyrsia("fetch", purl, "--node", node.url)[0] == 2
+    assert node.seen == []
+
+
+def test_another_network_is_not_pinned(pyrsia, files, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_bytes(World(name="other").genesis.raw)
+    code, out, _ = pyrsia("verify", files[0], "--trust", other, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "not-pinned")
