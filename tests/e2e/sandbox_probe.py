@@ -16,7 +16,7 @@ import threading
 
 BAIT = json.loads(sys.argv[1])
 LIBC = ctypes.CDLL(None, use_errno=True)
-RESULTS: dict[str, str] = {}
+RESULTS: dict[str, str | int] = {}
 
 
 def attempt(name, act):
@@ -178,6 +178,7 @@ def main() -> None:
     attempt("needed: its own group", own_signal)
     with contextlib.suppress(OSError):
         chmod_secret()
+    RESULTS["uid"] = os.getuid()
     print(json.dumps(RESULTS, indent=1, sort_keys=True))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from pyrsia.builds.sandbox import BuildLimits, Job, Mount, choose
+from pyrsia.builds.sandbox import BuildLimits, Job, Mount, choose, host
 from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
 
@@ -111,7 +111,8 @@ async def main() -> None:
                 "isolation": sandbox.isolation,
                 "ended": outcome.ended,
                 "code": outcome.code,
-                "uid": os.getuid(),
+                "interpreter": host.interpreter(),
+                "job's uid": table.pop("uid", None),
                 "table": table,
                 "outside": outside,
             }

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from pyrsia import errors
 from pyrsia.builds.sandbox import BuildLimits, Job, Mount, Sandbox, choose, host, landlock, survey
 from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
+from pyrsia.builds.sandbox.supervise import JOB_UID
+from pyrsia.builds.sandbox.survey import advise
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "data" / "sandbox"
@@ -58,7 +61,7 @@ def python_of_other_uid() -> list[str]:
     return [*drop, f"PATH={os.defpath}", "PYTHONDONTWRITEBYTECODE=1", f"PYTHONPATH={paths}", found[0]]
 
 
-def probe(python: list[str], backend: str) -> dict[str, object]:
+def probe(python: list[str], backend: str, packages: str = PACKAGES) -> dict[str, object]:
     done = subprocess.run(
         [*python, str(HERE / "sandbox_runner.py"), backend],
         capture_output=True,
@@ -66,7 +69,7 @@ def probe(python: list[str], backend: str) -> dict[str, object]:
         timeout=60,
         check=False,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": PACKAGES},
+        env=os.environ | {"PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -100,6 +103,43 @@ def test_nor_does_it_where_the_node_runs_as_an_ordinary_user(backend: str):
     needs(backend)
 
     assert_contained(probe(python_of_other_uid(), backend), backend)
+
+
+@pytest.fixture(scope="module")
+def hidden_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole interpreter in a folder that only root may enter, as one in root's home is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has such a folder")
+    home = tmp_path_factory.mktemp("root")
+    home.chmod(0o700)
+    real, library = Path(host.interpreter()), Path(sysconfig.get_path("stdlib"))
+    shutil.copytree(
+        library,
+        home / "python" / "lib" / library.name,
+        ignore=shutil.ignore_patterns(
+            "test", "tests", "site-packages", "dist-packages", "config-*", "__pycache__"
+        ),
+        ignore_dangling_symlinks=True,
+    )
+    for shared in Path(sysconfig.get_config_var("LIBDIR") or "/nowhere").glob("libpython*.so*"):
+        shutil.copy(shared, home / "python" / "lib")
+    (home / "python" / "bin").mkdir()
+    return Path(shutil.copy(real, home / "python" / "bin" / real.name))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interpreter_that_only_root_can_reach_serves_the_job_of_another_uid(
+    backend: str, hidden_python: Path
+):
+    needs(backend)
+    assert not host.reachable(hidden_python)
+    packages = os.pathsep.join([str(HERE.parent.parent), str(Path(trio.__file__).parent.parent)])
+
+    found = probe([str(hidden_python)], backend, packages)
+
+    assert found["interpreter"] == str(hidden_python)
+    assert found["job's uid"] == (1000 if backend == "namespace" else JOB_UID)
+    assert_contained(found, backend)
 
 
 @pytest.mark.parametrize("user", ["self", "other"])
@@ -334,6 +374,31 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
                 await trio.sleep(0.02)
             while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
                 await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        (
+            {"kernel/apparmor_restrict_unprivileged_userns": "1"},
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        (
+            {"kernel/apparmor_restrict_unprivileged_userns": "0", "kernel/unprivileged_userns_clone": "0"},
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        ),
+        ({"user/max_user_namespaces": "0"}, "sysctl -w user.max_user_namespaces=15000"),
+        ({"user/max_user_namespaces": "9000"}, "docker run --security-opt seccomp=unconfined"),
+    ],
+)
+def test_the_advice_names_what_keeps_bubblewrap_from_working(
+    settings: dict[str, str], advice: str, tmp_path: Path
+):
+    for place, value in settings.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(f"{value}\n")
+
+    assert advise(tmp_path).startswith(advice)
 
 
 async def test_the_survey_names_what_works_and_the_choice_follows_it(monkeypatch):

@@ -88,9 +88,14 @@ class Bubblewrap:
             _INSIDE_LAUNCHER,
             *(mount.target for mount in job.mounts),
         ]
-        for above in sorted({str(above) for place in bound for above in Path(place).parents} - {"/", "/tmp"}):  # noqa: S108
-            if not any(Path(above).is_relative_to(mount.target) for mount in job.mounts):
-                words += ["--perms", "0755", "--dir", above]
+        aboves = sorted({str(above) for place in bound for above in Path(place).parents} - {"/", "/tmp"})  # noqa: S108
+        made = [
+            (above, ["--perms", "0755", "--dir", above])
+            for above in aboves
+            if not any(Path(above).is_relative_to(mount.target) for mount in job.mounts)
+        ]
+        for above, making in made:
+            words += making if not above.startswith("/tmp/") else []  # noqa: S108
         for place in host.ETC:
             words += ["--ro-bind-try", place, place]
         words += ["--dev", "/dev", "--perms", "1777", "--size", str(units.BUILD_SHM_BYTES.value)]
@@ -98,6 +103,8 @@ class Bubblewrap:
         words += ["--proc", "/proc"] if self._proc else ["--dir", "/proc"]
         tmp = min(units.BUILD_TMP_BYTES.value, job.limits.disk_bytes)
         words += ["--perms", "1777", "--size", str(tmp), "--tmpfs", "/tmp"]  # noqa: S108 - the job's own
+        for above, making in made:  # an interpreter of a checkout in /tmp
+            words += making if above.startswith("/tmp/") else []  # noqa: S108
         for prefix in host.prefixes():
             words += ["--ro-bind", str(prefix), str(prefix)]
         words += ["--ro-bind", str(LAUNCHER), _INSIDE_LAUNCHER]

@@ -112,9 +112,11 @@ class Confined:
     def _moved(self, job: Job, text: str) -> str:
         """`text` with every path, alone or in a list with colons, led into the stage."""
         targets = (_TMP, *(mount.target for mount in job.mounts))
+        here = tuple(f"{prefix}/" for prefix in host.prefixes())  # an interpreter of a checkout in /tmp
         words = text.split(":")
         for at, word in enumerate(words):
-            if any(word == target or word.startswith(target + "/") for target in targets):
+            moves = any(word == target or word.startswith(target + "/") for target in targets)
+            if moves and not word.startswith(here):
                 words[at] = f"{self._stage}{word}"
         return ":".join(words)
 

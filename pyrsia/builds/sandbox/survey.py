@@ -4,6 +4,7 @@ A backend counts as there only if an empty job ran in it just now: a file that e
 that is set, says too little about containers, security modules and old programs.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -19,7 +20,26 @@ from .confined import Confined
 from .model import BuildLimits, HostSurvey, Job, Mount, Sandbox
 
 _INSTALL = "apt-get install bubblewrap"
-_ALLOW = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+# Kernel settings that keep bubblewrap from namespaces: place below /proc/sys, the value that does, the cure.
+_SETTINGS = (
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("kernel/unprivileged_userns_clone", "0", "1"),
+    ("user/max_user_namespaces", "0", "15000"),
+)
+_CONTAINER = "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined ..."
+
+
+def advise(settings: Path) -> str:
+    """The command that lets an installed bubblewrap work; where no setting is to blame, a container is.
+
+    Args:
+        settings: /proc/sys.
+    """
+    for place, refuses, allows in _SETTINGS:
+        with contextlib.suppress(OSError):
+            if (settings / place).read_text().strip() == refuses:
+                return f"sysctl -w {place.replace('/', '.')}={allows}"
+    return _CONTAINER
 
 
 async def _works(sandbox: Sandbox) -> str:
@@ -42,7 +62,8 @@ async def _works(sandbox: Sandbox) -> str:
     return f"an empty job ended with {outcome.ended} {outcome.code}: {words}"
 
 
-async def _look() -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
+async def _look(*, all_of_them: bool) -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
+    """What was found, and the backends that work; with one that is best, the others are tried only if asked."""
     program, abi, root = shutil.which("bwrap"), landlock.abi(), os.geteuid() == 0
     facts: list[tuple[str, str]] = []
     namespace: Sandbox | None = None
@@ -62,21 +83,21 @@ async def _look() -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
             why = first or why
         facts.append(("bubblewrap", why or "works"))
     facts.append(("landlock", f"ABI {abi}" if abi else "not in this kernel"))
-    if supported and abi >= landlock.LEAST_ABI:
+    if supported and abi >= landlock.LEAST_ABI and (all_of_them or namespace is None):
         fenced = Confined(abi)
         why = await _works(fenced)
         confined = None if why else fenced
         facts.append(("confined", why or "works"))
     advice = ""
     if namespace is None:
-        advice = _INSTALL if program is None else _ALLOW
+        advice = _INSTALL if program is None else advise(Path("/proc/sys"))
     name = "namespace" if namespace else "confined" if confined else ""
     return HostSurvey(name, namespace is not None, abi, root, tuple(facts), advice), namespace, confined
 
 
 async def survey() -> HostSurvey:
     """Try every backend. Takes about a tenth of a second."""
-    return (await _look())[0]
+    return (await _look(all_of_them=True))[0]
 
 
 async def choose(allow_confined: bool) -> Sandbox:
@@ -88,7 +109,7 @@ async def choose(allow_confined: bool) -> Sandbox:
     Raises:
         Refusal: `no-sandbox`.
     """
-    found, namespace, confined = await _look()
+    found, namespace, confined = await _look(all_of_them=False)
     if namespace is not None:
         return namespace
     if confined is not None and allow_confined:

@@ -9,6 +9,7 @@ Source: DESIGN 8 (Isolation); verified-builds 4.1 (killing the tree).
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pyrsia import units
 
 from .model import BuildLimits, Ended
 
-_PAGE: Final = os.sysconf("SC_PAGESIZE")
+_RESIDENT: Final = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,12 @@ def alive(members: Iterable[Member]) -> tuple[Member, ...]:
 
 
 def _memory(pid: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-    return 0
+    """Anonymous and shared memory of one process; pages of files are the kernel's cache and count for nobody."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0
+    return sum(int(kib) << 10 for kib in _RESIDENT.findall(text))
 
 
 def disk(folders: Iterable[Path]) -> tuple[int, int]:
