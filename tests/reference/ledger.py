@@ -147,6 +147,20 @@ class World:
         self.chain.final(header.hash())
         return [entries.parse(leaf).kind for leaf in commit.leaves]
 
+    def forced(self, *raw, wait=1_000, at=None):
+        """Why a block whose leader puts in what it likes is refused; "another tree" if every entry applies.
+
+        `at`: its time, instead of `wait` after the last one.
+        """
+        slot = self.slot(wait if at is None else at - self.time)
+        draft = self.chain.build(self.chain.head().hash, slot)
+        header = self.header(draft, slot, n_entries=len(raw), entries_root=entries_root(raw))
+        try:
+            self.chain.check(header, raw)
+        except chain.InvalidBlock as error:
+            return str(error)
+        return ""
+
     def settle(self, most=20, wait=1_000):
         """Blocks until nothing is due."""
         kinds = []

@@ -1,0 +1,312 @@
+"""The verdict against an oracle that tries every set, and each rule alone."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyrsia.ledger import verdict
+from tests.reference import verdict as oracle
+from tests.reference.ledger import blob, file_record
+
+LOCK, ENVIRONMENT = blob("lock")["sha256"], "host:e"
+NODES = ["a", "b", "c", "d", "e"]
+
+
+def output(
+    raw="raw", canonical="canonical", stable="stable", name="x.whl", upstream=None, relation="none", **more
+):
+    made = {
+        "canonical": file_record(canonical),
+        "containment": "full",
+        "name": name,
+        "normalised": [],
+        "raw": file_record(raw),
+        "stable": blob(stable)["sha256"],
+        "upstream_relation": relation,
+        **more,
+    }
+    if upstream is not None:
+        made["upstream"] = file_record(upstream)
+    return made
+
+
+def reveal(*outputs, **changes):
+    return {
+        "environment": ENVIRONMENT,
+        "isolation": "namespace",
+        "lock_sha256": LOCK,
+        "outcome": "built",
+        "outputs": list(outputs) or [output()],
+        "phase": "",
+        "source": "registry",
+        **changes,
+    }
+
+
+def failed(phase="build", **changes):
+    return reveal(outcome="failed", phase=phase, **changes) | {"outputs": []}
+
+
+def rules(agreeing=2, operators=NODES, min_isolation="namespace"):
+    return verdict.Rules(
+        agreeing=agreeing,
+        lock_sha256=LOCK,
+        environment=ENVIRONMENT,
+        min_isolation=min_isolation,
+        operator_of=dict(zip(NODES, operators, strict=False)),
+    )
+
+
+def decide(*reveals, **changes):
+    """The verdict over a, b, c...; None is silence."""
+    builders = NODES[: len(reveals)]
+    said = {node: body for node, body in zip(builders, reveals, strict=True) if body is not None}
+    return verdict.decide(builders, said, rules(**changes))
+
+
+WORDS = st.sampled_from("pq")
+OUTPUTS = st.builds(
+    output,
+    raw=WORDS,
+    canonical=WORDS,
+    stable=WORDS,
+    name=st.sampled_from(["x.whl", "x.whl", "y.whl"]),
+    upstream=st.none() | WORDS,
+    containment=st.sampled_from(["none", "partial", "full"]),
+)
+
+
+@st.composite
+def reveals_of_one(draw):
+    kind = draw(st.sampled_from(["silent", "failed", *["built"] * 6]))
+    if kind == "silent":
+        return None
+    changes = {}
+    if draw(st.integers(0, 5)) == 0:
+        name, value = draw(
+            st.sampled_from(
+                [
+                    ("lock_sha256", "00" * 32),
+                    ("environment", "host:f"),
+                    ("isolation", "confined"),
+                    ("source", "claimed"),
+                    ("source", "mapping"),
+                ]
+            )
+        )
+        changes[name] = value
+    if kind == "failed":
+        return failed(draw(st.sampled_from(["build", "lock-mismatch", "prefetch"])), **changes)
+    outs = draw(st.lists(OUTPUTS, min_size=1, max_size=2, unique_by=lambda out: out["name"]))
+    for out in outs:
+        if "upstream" in out:
+            out["upstream_relation"] = draw(st.sampled_from(["identical", "equivalent", "different"]))
+    return reveal(*outs, **changes)
+
+
+@settings(max_examples=600)
+@given(st.data())
+def test_verdict_agreeing_and_served_file_are_the_oracles(data):
+    said = data.draw(st.lists(reveals_of_one(), min_size=3, max_size=5))
+    agreeing = data.draw(st.integers(len(said) // 2 + 1, len(said)))
+    operators = data.draw(st.lists(st.sampled_from("xyz"), min_size=5, max_size=5))
+    changes = {
+        "agreeing": agreeing,
+        "operators": operators,
+        "min_isolation": data.draw(st.sampled_from(oracle.ORDER)),
+    }
+    builders = NODES[: len(said)]
+    reveals = {node: body for node, body in zip(builders, said, strict=True) if body is not None}
+
+    outcome = decide(*said, **changes)
+
+    assert (outcome.verdict, outcome.agreeing, outcome.silent) == oracle.decide(
+        builders, reveals, rules(**changes)
+    )
+    named = {node for node, _ in outcome.dissenting}
+    assert named | {*outcome.agreeing, *outcome.silent} == {*builders}
+    assert len(named) + len(outcome.agreeing) + len(outcome.silent) == len(builders)
+    assert all(why for _, why in outcome.dissenting)
+    if outcome.verdict in ("REPRODUCED", "EQUIVALENT"):
+        winners = [reveals[node] for node in outcome.agreeing]
+        found = outcome.served
+        assert (
+            found["served"], found["sha256"], found["verdict"], found["upstream"], found["containment"]
+        ) == oracle.served(outcome.verdict, winners, rules(**changes))  # fmt: skip
+    else:
+        assert outcome.served is None
+
+
+@settings(max_examples=100)
+@given(st.lists(reveals_of_one(), min_size=3, max_size=5), st.randoms())
+def test_the_order_in_which_reveals_came_does_not_matter(said, rng):
+    builders = NODES[: len(said)]
+    pairs = [(node, body) for node, body in zip(builders, said, strict=True) if body is not None]
+    shuffled = pairs[:]
+    rng.shuffle(shuffled)
+    asked = rules(agreeing=len(said) // 2 + 1)
+
+    assert verdict.decide(builders, dict(pairs), asked) == verdict.decide(builders, dict(shuffled), asked)
+
+
+def test_equal_raw_bytes_reproduce_and_are_served():
+    outcome = decide(reveal(), reveal(), reveal())
+
+    assert (outcome.verdict, outcome.agreeing) == ("REPRODUCED", ("a", "b", "c"))
+    assert (outcome.served["served"], outcome.served["verdict"]) == ("raw", "REPRODUCED")
+
+
+def test_equal_after_normalising_is_equivalent_and_the_rewrite_is_served():
+    outcome = decide(reveal(output(raw=1)), reveal(output(raw=2)), reveal(output(raw=3)))
+
+    assert (outcome.verdict, outcome.agreeing) == ("EQUIVALENT", ("a", "b", "c"))
+    assert outcome.served["sha256"] == file_record("canonical")["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (reveal(output(raw=1)), "other raw bytes, equal after normalising"),
+        (reveal(output(raw=1, canonical=1)), "other contents"),
+        (reveal(output(stable=1)), "other contents"),
+        (reveal(output(name="z.whl")), "other file names"),
+        (reveal(output(), output(name="z.whl")), "other file names"),
+        (failed(), "failed in build"),
+        (failed("lock-mismatch"), "lock-mismatch: its resolver gave another lock"),
+        (reveal(lock_sha256="00" * 32), "another lock than the request's"),
+        (reveal(environment="host:f"), "another environment than the recipe's"),
+        (reveal(isolation="confined"), "isolation confined is below namespace"),
+        (reveal(source="claimed"), "did not obtain the source itself"),
+    ],
+)
+def test_a_dissenter_is_named_with_what_differs(other, why):
+    outcome = decide(other, reveal(), reveal())
+
+    assert outcome.verdict == "REPRODUCED"
+    assert outcome.agreeing == ("b", "c")
+    assert outcome.dissenting == (("a", why),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lock_sha256": "00" * 32}, {"environment": "host:f"}, {"isolation": "confined"}, {"source": "claimed"}],
+)
+def test_reveals_that_cannot_count_publish_nothing_even_if_all_say_the_same(change):
+    outcome = decide(*[reveal(**change)] * 3)
+
+    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", None)
+    assert len(outcome.dissenting) == 3
+
+
+def test_one_sound_reveal_beside_two_that_cannot_count_is_not_enough():
+    outcome = decide(reveal(), reveal(source="claimed"), reveal(source="claimed"))
+
+    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", None)
+
+
+def test_confined_counts_where_the_network_admits_it_and_namespace_counts_everywhere():
+    outcome = decide(reveal(isolation="confined"), reveal(), None, min_isolation="confined")
+
+    assert (outcome.verdict, outcome.silent) == ("REPRODUCED", ("c",))
+
+
+def test_a_lock_that_nobody_reproduces_fails_and_publishes_nothing():
+    outcome = decide(failed("lock-mismatch"), failed("lock-mismatch"), reveal())
+
+    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("FAILED", ("a", "b"), None)
+    assert outcome.dissenting == (("c", "built something else"),)
+
+
+def test_failures_in_different_phases_are_no_agreement():
+    assert decide(failed("build"), failed("prefetch"), None).verdict == "DIVERGED"
+
+
+def test_one_operator_alone_agrees_with_nobody():
+    outcome = decide(reveal(), reveal(), None, operators=["same", "same", "other"])
+
+    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("INSUFFICIENT", (), None)
+
+
+def test_silence_counts_in_the_denominator():
+    assert decide(reveal(), None, None).verdict == "INSUFFICIENT"
+    assert decide(None, None, None).silent == ("a", "b", "c")
+
+
+def test_all_outputs_count_at_once_in_whatever_order_they_were_listed():
+    one, two = output(name="x.whl"), output(raw=5, name="y.whl")
+    outcome = decide(reveal(one, two), reveal(two, one), reveal(one, output(raw=6, name="y.whl")))
+
+    assert (outcome.verdict, outcome.agreeing) == ("REPRODUCED", ("a", "b"))
+    assert outcome.served["file"] == "x.whl"
+
+
+@pytest.mark.parametrize("field", ["members", "metadata", "manifest", "size"])
+def test_no_winner_can_slip_in_another_record_for_the_same_bytes(field):
+    forged = output()
+    forged["raw"] = {**forged["raw"], field: blob("forged") if field in ("members", "metadata") else 7}
+    outcome = decide(reveal(forged), reveal(), reveal())
+
+    assert outcome.agreeing == ("b", "c")
+    assert outcome.served[field] == file_record("raw")[field]
+
+
+def test_requires_python_comes_from_the_compared_record_alone():
+    lying = output(requires_python=">=99")
+    outcome = decide(reveal(lying), reveal(), reveal())
+    assert outcome.agreeing == ("a", "b", "c")
+    assert "requires_python" not in outcome.served
+
+    told = output()
+    told["raw"] = {**told["raw"], "requires_python": ">=3.8"}
+    assert decide(reveal(told), reveal(told), None).served["requires_python"] == ">=3.8"
+
+
+def test_upstreams_bytes_are_served_where_enough_winners_name_them():
+    mine = output(upstream="up", relation="equivalent")
+    outcome = decide(reveal(mine), reveal(mine), reveal())
+
+    assert outcome.verdict == "REPRODUCED"  # what was built
+    assert outcome.served["verdict"] == "EQUIVALENT"  # what is served: nobody produced those bytes
+    assert (outcome.served["served"], outcome.served["upstream"]) == ("upstream", "equivalent")
+    assert outcome.served["sha256"] == file_record("up")["sha256"]
+
+
+def test_identical_is_believed_only_of_raw_bytes_that_are_upstreams():
+    honest = output(upstream="raw", relation="identical")
+    assert decide(*[reveal(honest)] * 3).served["upstream"] == "identical"
+
+    boasting = output(upstream="up", relation="identical")
+    served = decide(*[reveal(boasting)] * 3).served
+    assert (served["upstream"], served["verdict"]) == ("equivalent", "EQUIVALENT")
+
+
+@pytest.mark.parametrize(
+    ("relations", "told"),
+    [
+        ([("up", "equivalent"), ("other", "equivalent"), (None, "none")], "none"),
+        ([("up", "equivalent"), ("up", "different"), ("up", "different")], "different"),
+        ([("up", "identical"), ("up", "different"), (None, "none")], "none"),
+    ],
+)
+def test_without_enough_names_for_one_upstream_file_our_own_is_served(relations, told):
+    said = [reveal(output(upstream=word, relation=relation)) for word, relation in relations]
+    served = decide(*said).served
+
+    assert (served["served"], served["upstream"]) == ("raw", told)
+
+
+def test_the_weakest_containment_of_the_winners_is_told():
+    said = [reveal(output(containment=word)) for word in ("full", "partial", "none")]
+    assert decide(*said).served["containment"] == "none"
+    assert decide(said[0], said[1], None).served["containment"] == "partial"
+
+
+def test_a_source_is_mapped_only_if_every_winner_says_so():
+    mapped = reveal(source="mapping")
+    assert decide(mapped, mapped, mapped).served["source"] == "mapping"
+    assert decide(mapped, mapped, reveal()).served["source"] == "registry"
+
+
+def test_a_phase_of_strangers_text_is_cut_where_it_is_told():
+    outcome = decide(failed("x" * 60), reveal(), reveal())
+    assert outcome.dissenting == (("a", "failed in " + "x" * 60),)
