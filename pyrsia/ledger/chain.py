@@ -172,13 +172,15 @@ class Chain:
     def build(self, parent: bytes, slot: Slot) -> Draft:
         """Fill and execute a block on `parent`; entries that no longer apply are left out.
 
-        What may apply later is not counted as work again until the state has changed.
+        What may apply later is not counted as work again until the state has changed; a heartbeat tries it.
         """
         reads = self._over(parent)
-        offered = self.mempool.pick(MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads))
+        offered = self.mempool.pick(
+            MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms
+        )
         block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
         executed = execute(block, reads, self.genesis, self._parse)
-        self.mempool.set_aside(executed.refused, _root(reads))
+        self.mempool.set_aside(executed.refused, _root(reads), slot.time_ms)
         frontier, _ = self._append(self._tree(parent), executed)
         return Draft(block.height, executed.applied, int(frontier.size), frontier.root(), executed.beacon)
 

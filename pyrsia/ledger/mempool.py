@@ -27,12 +27,17 @@ from pyrsia.units import (
 
 ACCEPTED: Final = "accepted"
 DUPLICATE: Final = "duplicate"
+RETRY_MS: Final = 1_000  # on an idle network the state stands still, and each heartbeat tries again
 
 
 @dataclass(slots=True)
 class _Pending:
     entry: Entry
-    tried_at: bytes = b""  # state_root on which it did not apply; it is not offered there again
+    tried_at: bytes = b""  # state_root on which it did not apply
+    tried_ms: int = 0  # block time of that; time alone may allow it (an hour's quota, a clock ahead)
+
+    def ripe(self, root: bytes, time_ms: int) -> bool:
+        return not root or self.tried_at != root or time_ms >= self.tried_ms + RETRY_MS
 
 
 class Mempool:
@@ -89,10 +94,13 @@ class Mempool:
         """Whether something has not been tried on the state with this root."""
         return any(not root or pending.tried_at != root for pending in self._by_id.values())
 
-    def pick(self, most: int, most_bytes: int, root: bytes = b"") -> tuple[bytes, ...]:
-        """Entries for one block: one of each author in turn, each author's in order of arrival."""
+    def pick(self, most: int, most_bytes: int, root: bytes = b"", time_ms: int = 0) -> tuple[bytes, ...]:
+        """Entries for one block: one of each author in turn, each author's in order of arrival.
+
+        What did not apply on the state with this `root` is offered again a second later.
+        """
         turns = [
-            iter([item.entry.raw for item in queue.values() if not root or item.tried_at != root])
+            iter([item.entry.raw for item in queue.values() if item.ripe(root, time_ms)])
             for queue in self._by_author.values()
         ]
         chosen: list[bytes] = []
@@ -110,12 +118,12 @@ class Mempool:
             turns = left
         return tuple(chosen)
 
-    def set_aside(self, refused: Iterable[Refused], root: bytes) -> None:
-        """Remember on which state these did not apply; what never will is dropped when its time is over."""
+    def set_aside(self, refused: Iterable[Refused], root: bytes, time_ms: int = 0) -> None:
+        """Remember where these did not apply; what never will is dropped when its time is over."""
         for item in refused:
             name = self._id_of.get(item.raw)
             if name is not None:
-                self._by_id[name].tried_at = root
+                self._by_id[name].tried_at, self._by_id[name].tried_ms = root, time_ms
 
     def remove(self, ids: Iterable[bytes]) -> None:
         """These are final. Whoever was served waits behind those who were not."""

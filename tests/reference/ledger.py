@@ -154,7 +154,7 @@ class World:
         """
         slot = self.slot(wait if at is None else at - self.time)
         draft = self.chain.build(self.chain.head().hash, slot)
-        header = self.header(draft, slot, n_entries=len(raw), entries_root=entries_root(raw))
+        header = self.header(draft, slot, n_entries=len(raw), entries_root=entries_root(raw), tree_root=ZERO)
         try:
             self.chain.check(header, raw)
         except chain.InvalidBlock as error:
