@@ -581,6 +581,7 @@ ANSWERS = {
         "open(sys.argv[3] + '/' + {wheel!r}, 'wb').write(b'garbage')\nreturn {wheel!r}",
         "normalise",
     ),
+    "a folder": ("os.mkdir(sys.argv[3] + '/' + {wheel!r})\nreturn {wheel!r}", "no plain file"),
     "a pipe": (
         "os.mkfifo(sys.argv[3] + '/' + {wheel!r})\nreturn {wheel!r}",
         "no plain file",

@@ -1,11 +1,17 @@
 """Index pages, and the client that fetches them."""
 
+import datetime
 import hashlib
+import ipaddress
 import json
+import ssl
 from contextlib import suppress
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +19,7 @@ from pyrsia.builds.pip import index, simple
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.units import Limit
 
 DIGEST = "ab" * 32
 JSON_PAGE = {
@@ -315,3 +322,100 @@ def test_the_sample_archives_are_the_same_bytes_on_every_run(tmp_path):
     assert len(made) == 4
     for path in made:
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes()
+
+
+async def test_a_page_older_than_the_moment_asked_about_is_read_again(server, tmp_path):
+    server.page("thing", b"bytes")
+    now = [1_000]
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",))
+    async with IndexClient(config, tmp_path / "cache", lambda: now[0]) as client:
+        for since, requests in ((0, 1), (0, 1), (1_000, 1), (1_001, 2), (1_001, 3), (None, 4)):
+            await client.project("thing", since)
+            assert len(server.asked) == requests, since
+        now[0] = 2_000
+        await client.project("thing", 1_500)
+        await client.project("thing", 2_000)
+
+    assert len(server.asked) == 5
+
+
+async def test_pages_in_memory_have_a_bound(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "_PAGES", Limit(2, "a test"))
+    for name in ("a", "b", "c"):
+        server.page(name, b"bytes")
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",))
+    async with IndexClient(config, tmp_path / "cache") as client:
+        for name in ("a", "b", "c", "c", "a"):
+            await client.project(name)
+
+    assert [path for path, _ in server.asked] == [f"/simple/{name}/" for name in "abca"]
+
+
+def certificate(folder):
+    """(certificate, key) of a server on 127.0.0.1, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an index")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_an_https_index_is_believed_under_its_certificate_or_where_pip_was_told_to(tmp_path):
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    found = Server()
+    found.page("thing", b"bytes")
+
+    async def serve(stream):
+        with suppress(trio.BrokenResourceError):
+            await found._serve(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        url = f"https://127.0.0.1:{port}/simple"
+        for trust in (
+            {"cert": str(cert)},
+            {"trusted_hosts": ("127.0.0.1",)},
+            {"trusted_hosts": (f"127.0.0.1:{port}",)},
+        ):
+            async with IndexClient(PipConfig(indexes=(url,), **trust), tmp_path / "cache") as client:
+                assert (await client.fetch((await client.project("thing")).files[0])).read_bytes() == b"bytes"
+        async with IndexClient(PipConfig(indexes=(url,)), tmp_path / "none") as client:
+            with pytest.raises(Refusal) as stranger:
+                await client.project("thing")
+        nursery.cancel_scope.cancel()
+
+    assert stranger.value.code == "index-unreachable"
+    assert "certificate" in stranger.value.what.lower()
+
+
+async def test_a_certificate_file_that_is_not_there_is_said_so(server, tmp_path):
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",), cert=str(tmp_path / "none.pem"))
+    async with IndexClient(config, tmp_path / "cache") as client:
+        with pytest.raises(Refusal) as caught:
+            await client.project("thing")
+
+    assert caught.value.code == "config-invalid"

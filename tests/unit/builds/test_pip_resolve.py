@@ -78,7 +78,9 @@ def test_what_one_search_misses_is_asked_for_together():
         st.sampled_from("abcdef"),
         st.dictionaries(
             st.sampled_from(["1.0", "2.0", "3.0"]),
-            st.lists(st.sampled_from([f"{n}{s}" for n in "abcdef" for s in ("", "<2", "<3", ">=2")]), max_size=3),
+            st.lists(
+                st.sampled_from([f"{n}{s}" for n in "abcdef" for s in ("", "<2", "<3", ">=2")]), max_size=3
+            ),
             min_size=1,
         ),
         min_size=6,

@@ -1,0 +1,285 @@
+"""What is asked of the index and of the sandbox: together, once, and not more than is needed."""
+
+import base64
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from packaging.requirements import Requirement
+
+from pyrsia.builds.pip import gather, host
+from pyrsia.builds.pip.gather import Gatherer, Memory, Source, together
+from pyrsia.builds.pip.inside import Answer, PhaseFailed
+from pyrsia.builds.pip.resolve import Facts
+from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.errors import Refusal
+
+TARGET = host.target()
+ENVIRONMENT = "host:" + "0" * 64
+
+
+class World:
+    """An index and a sandbox in memory: `requires` and `broken` by file name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.projects: dict[str, Project] = {}
+        self.requires: dict[str, list[str]] = {}
+        self.broken: dict[str, str] = {}
+        self.offered: set[str] = set()
+        self.runs: list[dict[str, Any]] = []
+        self.answers: dict[str, Any] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.gatherer = Gatherer(self, self, ENVIRONMENT)
+
+    def add(
+        self, name: str, version: str = "1.0", requires: tuple[str, ...] = (), *, sdist: bool = False
+    ) -> None:
+        filename = f"{name}-{version}.tar.gz" if sdist else f"{name}-{version}-py3-none-any.whl"
+        (self.folder / filename).write_bytes(filename.encode())
+        file = IndexFile(filename, f"file:///{filename}", hashlib.sha256(filename.encode()).hexdigest())
+        known = self.projects.get(name, Project(name, "x", ()))
+        self.projects[name] = Project(name, "x", (*known.files, file))
+        self.requires[filename] = list(requires)
+
+    # the index
+
+    async def project(self, name: str, since_ms: int = 0) -> Project:
+        self.asked.append((name, since_ms))
+        if name not in self.projects:
+            raise Refusal("package-unknown", what=f"no index has {name}", who="x", do="y")
+        return self.projects[name]
+
+    async def fetch(self, file: IndexFile) -> Path:
+        return self.folder / file.filename
+
+    async def metadata(self, file: IndexFile) -> bytes | None:
+        return self._metadata(file.filename) if file.filename in self.offered else None
+
+    def _metadata(self, filename: str) -> bytes:
+        name, version = filename.split("-")[:2]
+        lines = [f"Name: {name}", f"Version: {version.removesuffix('.tar.gz')}"]
+        return "\n".join([*lines, *(f"Requires-Dist: {one}" for one in self.requires[filename]), ""]).encode()
+
+    # the sandbox
+
+    @contextlib.asynccontextmanager
+    async def run(self, job: dict[str, Any], files: dict[str, Path], *, phase: str, who: str, epoch: int = 0):
+        self.runs.append(dict(job))
+        yield Answer(self._answer(job, files), b"a log", self.folder)
+
+    def _answer(self, job: dict[str, Any], files: dict[str, Path]) -> dict[str, Any]:
+        kind = job.get("hook", job["operation"])
+        if kind in self.answers:
+            return self.answers[kind]
+        if kind == "study":
+            return {"newest": 1_700_000_000, "requires": []}
+        if kind == "requires":
+            return {"requires": []}
+        if kind == "metadata" and "hook" in job:
+            return {"metadata": base64.b64encode(self._metadata(files[job["source"]].name)).decode()}
+        found: dict[str, dict[str, str]] = {"metadata": {}, "broken": {}}
+        for name in job["wheels"]:
+            filename = files[name].name
+            if filename in self.broken:
+                found["broken"][name] = self.broken[filename]
+            else:
+                found["metadata"][name] = base64.b64encode(self._metadata(filename)).decode()
+        return found
+
+    async def solve(self, *wanted: str, cutoff: int = 7) -> list[str]:
+        lines = [Requirement(one) for one in wanted]
+        found = await self.gatherer.solve(lines, Facts(), TARGET, cutoff, "any")
+        return [f"{one.name} {one.version}" for one in found]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_metadata_of_many_wheels_is_read_in_one_run_and_never_twice(world: World):
+    world.add("app", requires=tuple(f"lib{n}" for n in range(9)))
+    for n in range(9):
+        world.add(f"lib{n}")
+
+    assert len(await world.solve("app")) == 10
+    assert [len(run["wheels"]) for run in world.runs] == [1, 9]
+    assert len(await world.solve("app")) == 10
+    assert len(world.runs) == 2
+
+
+async def test_metadata_that_the_index_offers_costs_no_run(world: World):
+    world.add("app", requires=("lib",))
+    world.add("lib")
+    world.offered = {"app-1.0-py3-none-any.whl", "lib-1.0-py3-none-any.whl"}
+
+    assert await world.solve("app") == ["lib 1.0", "app 1.0"]
+    assert world.runs == []
+
+
+async def test_a_broken_wheel_that_was_only_read_ahead_stops_nothing(world: World):
+    """`wide` takes the newest lib at first and is then held to an older one by `narrow`."""
+    world.add("app", requires=("narrow", "zlib"))
+    world.add("narrow", requires=("zlib<2",))
+    world.add("zlib", "1.0")
+    world.add("zlib", "2.0")
+    world.broken["zlib-2.0-py3-none-any.whl"] = "not a ZIP archive"
+
+    assert await world.solve("app") == ["zlib 1.0", "narrow 1.0", "app 1.0"]
+
+
+async def test_a_broken_wheel_that_is_needed_is_named_with_its_reason(world: World):
+    world.add("app", requires=("lib",))
+    world.add("lib")
+    world.broken["lib-1.0-py3-none-any.whl"] = "not a ZIP archive"
+
+    with pytest.raises(PhaseFailed) as caught:
+        await world.solve("app")
+
+    assert (caught.value.phase, caught.value.who) == ("metadata", "lib 1.0")
+    assert "not a ZIP archive" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"metadata": 7}, {"metadata": {"0.whl": "%%"}}, {"metadata": {"0.whl": []}}]
+)
+async def test_an_answer_of_the_sandbox_that_says_nothing_is_a_failed_phase(
+    world: World, answer: dict[str, Any]
+):
+    world.add("app")
+    world.answers["metadata"] = answer
+
+    with pytest.raises(PhaseFailed):
+        await world.solve("app")
+
+
+async def test_a_package_without_any_wheel_is_asked_through_its_backend(world: World):
+    world.add("app", sdist=True, requires=("lib",))
+    world.add("lib")
+
+    assert await world.solve("app") == ["lib 1.0", "app 1.0"]
+    assert [run.get("hook", run["operation"]) for run in world.runs] == [
+        "study",
+        "requires",
+        "metadata",
+        "metadata",
+    ]
+
+
+async def test_an_unknown_project_is_told_only_where_nothing_else_fits(world: World):
+    world.add("app", "1.0")
+    world.add("app", "2.0", requires=("nowhere",))
+
+    assert await world.solve("app") == ["app 1.0"]
+    with pytest.raises(Refusal) as caught:
+        await world.solve("app==2.0")
+    assert caught.value.code == "package-unknown"
+    assert "nowhere" in caught.value.what
+
+
+async def test_pages_are_asked_for_as_of_the_cut_off(world: World):
+    world.add("app")
+    await world.solve("app", cutoff=1234)
+
+    assert world.asked == [("app", 1234)]
+
+
+def a_source(world: World) -> Source:
+    world.add("thing", sdist=True)
+    return Source("thing-1.0.tar.gz", "ab" * 32, world.folder / "thing-1.0.tar.gz")
+
+
+async def test_tools_are_what_is_static_and_what_the_backend_asks_for_and_are_asked_for_once(world: World):
+    source = a_source(world)
+    world.add("tool", requires=("helper",))
+    world.add("helper")
+    world.add("late")
+    world.answers |= {
+        "study": {"newest": 5, "requires": ["tool", "windows-only; sys_platform == 'win32'"]},
+        "requires": {"requires": ["late"]},
+    }
+    recipe = {"cutoff_ms": 1_700_000_000_000, "sde": 5}
+
+    first = await world.gatherer.tools(source, TARGET, recipe)
+    runs = len(world.runs)
+    second = await world.gatherer.tools(source, TARGET, recipe)
+
+    assert [line.name for line, _ in first] == ["helper", "late", "tool"]
+    assert first == second
+    assert len(world.runs) == runs
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "phase"),
+    [
+        ("study", {"newest": -1, "requires": []}, "prefetch"),
+        ("study", {"newest": "soon", "requires": []}, "prefetch"),
+        ("study", {"newest": 5, "unreadable": "pyproject.toml cannot be read"}, "requirements"),
+        ("study", {"newest": 5}, "requirements"),
+        ("requires", {"requires": [7]}, "requirements"),
+        ("requires", {"requires": ["x"] * 201}, "requirements"),
+        ("requires", {"failed": 1}, "requirements"),
+    ],
+)
+async def test_what_a_source_says_wrongly_is_a_failure_in_its_phase(
+    world: World, kind: str, answer: dict[str, Any], phase: str
+):
+    source = a_source(world)
+    world.answers[kind] = answer
+
+    with pytest.raises(PhaseFailed) as caught:
+        await world.gatherer.tools(source, TARGET, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
+
+    assert caught.value.phase == phase
+    if kind == "requires":
+        assert caught.value.log == b"a log"
+
+
+async def test_a_requirement_with_a_url_is_refused(world: World):
+    source = a_source(world)
+    world.answers["study"] = {"newest": 5, "requires": ["tool @ https://evil.example/tool.whl"]}
+
+    with pytest.raises(Refusal) as caught:
+        await world.gatherer.tools(source, TARGET, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
+
+    assert caught.value.code == "unresolvable"
+
+
+async def test_tasks_run_together_within_their_bound_and_keep_their_order():
+    running = most = 0
+
+    async def task(n: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.lowlevel.checkpoint()
+        running -= 1
+        return n
+
+    found = await together([lambda n=n: task(n) for n in range(20)], 3)
+
+    assert found == list(range(20))
+    assert most == 3
+
+
+async def test_the_first_failure_of_many_is_raised_as_it_is():
+    async def bad() -> None:
+        raise Refusal("too-large", what="a", who="b", do="c")
+
+    with pytest.raises(Refusal) as caught:
+        await together([bad, trio.sleep_forever, bad], 8)
+
+    assert caught.value.code == "too-large"
+
+
+def test_a_memory_forgets_its_oldest_rows():
+    memory: Memory[int, int] = Memory()
+    for n in range(gather.REMEMBERED.value + 5):
+        memory.keep(n, n)
+
+    assert memory.get(4) is None
+    assert memory.get(5) == 5
