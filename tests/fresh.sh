@@ -14,8 +14,8 @@ work=${FRESH_DIR:-$(mktemp -d /tmp/pyrsia-fresh-XXXX)}
 mkdir -p "$work"
 [ "$(id -u)" = 0 ] || { echo "fresh.sh: must be root, to make and enter roots" >&2; exit 2; }
 command -v mmdebstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq mmdebstrap >/dev/null; }
-mirror=${FRESH_MIRROR:-$(grep -rhoE '^(deb|URIs:) .*' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
-    grep -oE 'https?://[^ ]+' | sed -n 1p)}
+mirror=${FRESH_MIRROR:-$({ grep -rhoE '^(deb|URIs:) .*' /etc/apt/sources.list* 2>/dev/null || true; } |
+    grep -oE 'https?://[^ ]+/debian/?( |$)' | tr -d ' ' | sed -n 1p)}
 
 make_root() { # suite packages -> $work/$suite-$kind
     local suite=$1 kind=$2 packages=$3 root=$work/$1-$2
