@@ -150,8 +150,17 @@ async def test_a_known_wheel_of_the_registry_is_compared_and_a_changed_one_is_to
         (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
         changed = (await carried_out(plugin, planned)).outputs[0]
 
-    assert (same.upstream_relation, same.upstream is not None) == ("identical", True)
-    assert (changed.upstream_relation, changed.upstream) == ("different", None)
+    theirs.write_bytes(b"not a wheel at all")
+    async with sdists.plugin(sandbox, tmp_path / "broken", index) as plugin:
+        with pytest.raises(Refusal) as broken:
+            await plugin.plan("thing", "1.0", sdists.now_ms())
+
+    assert same.upstream is not None
+    assert (same.upstream_relation, same.upstream.file.sha256) == ("identical", same.raw.file.sha256)
+    assert changed.upstream is not None
+    assert (changed.upstream_relation, changed.stable) == ("different", same.stable)
+    assert changed.upstream.file.sha256 != changed.raw.file.sha256
+    assert broken.value.code == "build-failed"
 
 
 # -- refusals before a build --------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class Output:
 
     Attributes:
         name: file name of the wheel.
-        upstream: the registry's wheel, when it is identical or equivalent.
+        upstream: the registry's wheel, if there is one and it could be read; see `upstream_relation`.
         missing: the first paths that are not in the source.
         upstream_reason: why upstream's wheel could not be compared, or "".
     """
@@ -479,7 +479,7 @@ class PipPlugin:
         relation = str(found.value["relation"])
         requires = metadata.requires_python
         raw = WheelOut(_out(wheel), found.raw_members, found.metadata, requires)
-        upstream = found.upstream if relation in ("identical", "equivalent") else None
+        upstream = found.upstream
         return Output(
             name=name,
             raw=raw,
@@ -563,7 +563,7 @@ def _collect(answer: Answer, into: Path, upstream: tuple[str, Path] | None) -> I
         take("canonical", MAX_UNPACKED_BYTES.value + listed), take("canonical.members", listed), metadata, ""
     )
     theirs = None
-    if upstream is not None and answer.value.get("relation") in ("identical", "equivalent"):
+    if upstream is not None and not answer.value.get("upstream_reason"):
         shutil.copyfile(upstream[1], into / "upstream")
         theirs = WheelOut(
             _out(into / "upstream"),

@@ -44,7 +44,7 @@ PURE_TAGS: Final = frozenset({"py3-none-any", "py2.py3-none-any"})
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What resolution needs of a METADATA: its requirements, and what it asks of Python."""
+    """What is read of a METADATA: its requirements, and what it asks of Python ("" for nothing readable)."""
 
     name: str
     version: str
@@ -127,8 +127,17 @@ def parse_metadata(data: bytes) -> Metadata:
         name=canonicalize_name(str(name).strip()),
         version=str(version).strip(),
         requires_dist=tuple(str(line).strip() for line in message.get_all("Requires-Dist") or ()),
-        requires_python=str(message.get("Requires-Python") or "").strip(),
+        requires_python=_specifier(str(message.get("Requires-Python") or "").strip()),
     )
+
+
+def _specifier(text: str) -> str:
+    """`text`, or "" where it is no specifier: as pip, what nobody can read excludes nobody."""
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return ""
+    return text if text.isascii() and text.isprintable() else ""
 
 
 def releases(project: Project, target: Target, cutoff_ms: int | None) -> list[Release]:

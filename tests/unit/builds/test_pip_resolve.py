@@ -298,3 +298,22 @@ def test_a_fingerprint_depends_on_every_fact():
 
     assert environment.fingerprint(facts) == environment.fingerprint(dict(reversed(facts.items())))
     assert environment.fingerprint(facts) != environment.fingerprint({**facts, "zlib": "1.2"})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (">=3.8, <4", ">=3.8, <4"),
+        ("", ""),
+        ("at least 3", ""),
+        (">=3.8\n evil", ""),
+        (">=3.\u0663", ""),
+        (">=3.8\x1b[2J", ""),
+    ],
+)
+def test_what_nobody_can_read_as_a_python_version_excludes_nobody_and_travels_no_further(
+    text: str, found: str
+):
+    data = f"Name: a\nVersion: 1\nRequires-Python: {text}\n".encode()
+
+    assert resolve.parse_metadata(data).requires_python == found
