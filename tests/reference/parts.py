@@ -10,9 +10,11 @@ from tests.reference.ledger import World, key
 
 async def until(true, bound_s=5.0):
     """Return once `true()`; a test that waits longer has failed."""
+    pause_s = 0.001
     with trio.fail_after(bound_s):
         while not true():
-            await trio.sleep(0.001)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.05)
 
 
 def ring(number):

@@ -15,7 +15,7 @@ from pyrsia.log import checkpoint
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.units import LeafIndex, TreeSize
+from pyrsia.units import COMMIT_WINDOW_MS, LeafIndex, TreeSize
 from pyrsia.verify import evidence
 from pyrsia.verify.pins import Pin
 from pyrsia.wire.text import b32
@@ -50,7 +50,17 @@ class Story:
         numbers: node id text -> number of the member, which names its other keys.
     """
 
-    def __init__(self, *, data=None, world=None, dissenter=False, silent=False, attestations=None, **outputs):
+    def __init__(
+        self,
+        *,
+        data=None,
+        world=None,
+        dissenter=False,
+        silent=False,
+        redrawn=False,
+        attestations=None,
+        **outputs,
+    ):
         """`attestations`: (story, place in the draw, reveal so far) -> attestation, instead of the honest ones."""
         self.world = world or World()
         self.genesis = self.world.genesis
@@ -58,6 +68,12 @@ class Story:
         self.sha256 = hashlib.sha256(self.data).hexdigest()
         self.numbers = {b32(node.public): i for i, node in enumerate(self.world.nodes)}
         self.request, self.builders = self.world.drawn()
+        if redrawn:
+            # One builder commits, the other two stay silent: the draw came to nothing and is made again.
+            self.world.block(self.world.commit(self.builders[0], self.reveal()))
+            self.world.propose(wait=COMMIT_WINDOW_MS.value + 2_000)
+            self.world.settle()
+            self.builders = self.world.builders(self.request)
         self.asked = views.request(self.world.db.get, self.request).request.body
         bodies = []
         for place, builder in enumerate(self.builders):

@@ -1,0 +1,261 @@
+"""A node's face: snapshots out of its parts, and requests that are checked before they become entries."""
+
+import json
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+import trio
+
+from pyrsia.config import Config
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.ledger import entries
+from pyrsia.log.tree import verify_inclusion
+from pyrsia.net.links import PeerLink
+from pyrsia.node.admin import FACT_KINDS, Admin
+from pyrsia.node.catalog import Catalog
+from pyrsia.node.proofs import Proofs
+from pyrsia.node.submission import Submitter, Waiters
+from pyrsia.serve.views import Requested
+from pyrsia.wire.text import b32
+from tests.reference.parts import Kept, ring
+from tests.reference.story import Story
+
+
+class Links:
+    control_address = "tcp://127.0.0.1:1"
+
+    def __init__(self):
+        self.connected, self.fails, self.asked = [], None, []
+
+    def peers(self):
+        return [
+            PeerLink(node, "n", "tcp://x:1", "", True, False, 1.234, 10, 20, 30) for node in self.connected
+        ]
+
+    async def request(self, node, method, payload, deadline_s):
+        self.asked.append(node)
+        if self.fails:
+            raise self.fails
+        return b""
+
+
+class Requests:
+    note = "planning idna"
+
+    async def ask(self, name, version, now_ms):
+        return [Requested("c" * 64, f"pkg:pypi/{name}@{version}")]
+
+
+class Node:
+    """An `Admin` over one story's archive; what it submits goes into that ledger."""
+
+    def __init__(self, folder, *, requests=True, builder=None):
+        self.story = Story(world=Kept(folder), dissenter=True)
+        world = self.world = self.story.world
+        self.links, self.waiters, self.refuse = Links(), Waiters(), None
+        keys = ring(4)
+        shelf = SimpleNamespace(
+            counters=SimpleNamespace(
+                chunks_received=1, bytes_received=2, chunks_sent=3, bytes_sent=4, received_from={b"n" * 32: 2}
+            )
+        )
+        submitter = Submitter(
+            keys,
+            world.genesis,
+            request=self.request,
+            validators=[one.node for one in world.genesis.validators],
+            leaf_of=world.archive.leaf_of,
+            waiters=self.waiters,
+            local=None,
+            now_ms=lambda: world.time,
+        )
+        proofs = Proofs(world.archive)
+        self.admin = Admin(
+            genesis=world.genesis,
+            config=Config(),
+            node_id=keys.node_id,
+            role="follower",
+            isolation="none",
+            archive=world.archive,
+            cosigning=SimpleNamespace(cosigned=(7, 100, 3), notices=["ALARM"]),
+            links=self.links,
+            catalog=Catalog(world.archive, shelf, proofs),
+            proofs=proofs,
+            shelf=shelf,
+            submitter=submitter,
+            requests=Requests() if requests else None,
+            builder=builder,
+            http=lambda: "http://127.0.0.1:1",
+            notices=["stopped: no further"],
+            started_s=trio.current_time(),
+        )
+
+    async def request(self, node, method, raw, deadline_s):
+        if self.refuse:
+            raise self.refuse
+        self.world.block(raw)
+        self.waiters.settled([entries.parse(raw).id])
+        await trio.lowlevel.checkpoint()
+        return b""
+
+
+@pytest.fixture
+async def node(tmp_path):
+    made = Node(tmp_path)
+    yield made
+    made.world.close()
+
+
+async def test_the_status_tells_the_log_the_peers_and_what_went_wrong(node):
+    node.links.connected = [node.world.genesis.members[0].node]
+    told = await node.admin.status()
+    head = node.world.chain.head()
+    assert (told.node_id, told.role, told.network, told.demo) == (
+        b32(ring(4).node_id),
+        "follower",
+        "test",
+        False,
+    )
+    assert (told.log.size, told.log.root, told.log.height) == (
+        node.story.size,
+        head.tree_root.hex(),
+        head.height,
+    )
+    assert (told.log.checkpoint_size, told.log.cosigned, told.log.validators) == (7, 3, 4)
+    assert (told.peers, told.peer_count_expected) == (1, 4)
+    assert told.notices == ("stopped: no further", "ALARM")
+    assert told.building == ("planning idna",)
+    assert told.transfer.sources == {b32(b"n" * 32): 2}
+    assert msgspec.json.encode(told)
+
+
+async def test_every_other_member_is_a_peer_whether_it_is_connected_or_not(node):
+    node.links.connected = [node.world.genesis.validators[0].node]
+    rows = await node.admin.peers()
+    assert len(rows) == 4
+    assert b32(ring(4).node_id) not in {one.node_id for one in rows}
+    up = [one for one in rows if one.connected]
+    assert [(one.rtt_ms, one.received_bytes, one.sent_bytes, one.role) for one in up] == [
+        (1.23, 10, 20, "validator")
+    ]
+    assert {(one.rtt_ms, one.address) for one in rows if not one.connected} == {(-1.0, "")}
+
+
+async def test_builds_name_builders_verdict_and_dissent(node):
+    (build,) = await node.admin.builds()
+    assert build == await node.admin.build(node.story.request)
+    assert (build.state, build.verdict, build.file) == ("done", "REPRODUCED", "idna-1.0-py3-none-any.whl")
+    assert (len(build.builders), len(build.committed), len(build.revealed)) == (3, 3, 3)
+    assert (len(build.agreeing), len(build.dissenting)) == (2, 1)
+    assert build.note.endswith(": other contents")
+    assert await node.admin.build("0" * 64) is None
+
+
+async def test_entries_are_told_in_a_line_each_with_members_by_name(node):
+    rows = await node.admin.log_entries(0, 1_000)
+    assert [one.index for one in rows] == list(range(node.story.size))
+    assert any(one.summary.endswith("by node 4") for one in rows)
+    assert await node.admin.log_entries(node.story.size, 5) == []
+
+
+async def test_a_leaf_is_proved_to_the_root_that_is_told(node):
+    for index in range(node.story.size):
+        told = await node.admin.prove(index)
+        hashes = [bytes.fromhex(one) for one in told.hashes]
+        verify_inclusion(bytes.fromhex(told.leaf_hash), index, told.size, hashes, bytes.fromhex(told.root))
+        assert told.entry.encode() == node.world.leaves[index]
+        assert told.proof == ""
+    node.world.archive.keep_checkpoint(node.story.note())
+    assert (await node.admin.prove(0)).proof.startswith("c2sp.org/tlog-proof@v1")
+    assert [await node.admin.prove(index) for index in (-1, node.story.size, 1 << 60)] == [None] * 3
+
+
+async def test_an_artifact_is_told_with_its_place_and_its_proof(node):
+    told = await node.admin.artifact(node.story.sha256)
+    assert (told["log_index"], told["purl"]) == (node.story.artifact.leaf, "pkg:pypi/idna@1.0")
+    assert (await node.admin.artifact("0" * 64), await node.admin.proof_file(node.story.sha256)) == (
+        None,
+        None,
+    )
+    node.world.archive.keep_checkpoint(node.story.note())
+    assert await node.admin.proof_file(node.story.sha256) == node.story.proof()
+
+
+async def test_a_stopped_node_with_an_old_head_is_not_ready(node):
+    reasons = await node.admin.ready()
+    assert reasons[0] == "stopped: no further"
+    assert "older than ten minutes" in reasons[1]
+    node.admin.notices.clear()
+    node.admin.cosigning.cosigned = (7, 1 << 40, 3)
+    assert await node.admin.ready() == []
+
+
+async def test_a_fact_becomes_an_entry_of_this_node(node):
+    told = await node.admin.add_fact("description", "pkg:pypi/idna@1.0", "a library")
+    entry = entries.parse(node.world.archive.entry(told.index))
+    assert (told.state, entry.id.hex(), entry.author) == ("committed", told.entry, ring(4).node_id)
+    assert entry.body["text"] == "a library"
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "text"),
+    [("gossip", "x", "y"), (FACT_KINDS[0], "", "y"), (FACT_KINDS[0], "x" * 400, "y"), (FACT_KINDS[0], "x", "y" * 2_000),
+     (FACT_KINDS[0], "\ud800", "y")],
+)  # fmt: skip
+async def test_what_is_no_fact_is_refused_before_anybody_is_asked(node, kind, subject, text):
+    size = node.story.size
+    with pytest.raises(Refusal) as caught:
+        await node.admin.add_fact(kind, subject, text)
+    assert (caught.value.code, node.story.size) == ("bad-request", size)
+
+
+async def test_an_entry_is_taken_once_and_then_a_duplicate(node):
+    raw = node.world.fact("signed elsewhere")
+    first = await node.admin.submit_entry(raw)
+    again = await node.admin.submit_entry(raw)
+    assert (first.state, again.state, again.index) == ("committed", "duplicate", first.index)
+    for bad in (b"", b"{}", b"\xff" * 9, json.dumps({"type": "x"}).encode()):
+        with pytest.raises(Refusal) as caught:
+            await node.admin.submit_entry(bad)
+        assert caught.value.code == "entry-refused"
+
+
+async def test_a_build_needs_an_ecosystem_that_is_built_here_and_a_sandbox(node, tmp_path):
+    asked = await node.admin.request_build("pip", "idna", "3.10")
+    assert [one.purl for one in asked] == ["pkg:pypi/idna@3.10"]
+    with pytest.raises(Refusal) as caught:
+        await node.admin.request_build("npm", "x", "1")
+    assert caught.value.code == "bad-request"
+    node.admin.requests = None
+    with pytest.raises(Refusal) as caught:
+        await node.admin.request_build("pip", "idna", "3.10")
+    assert caught.value.code == "no-sandbox"
+    assert (await node.admin.status()).building == ()
+
+
+async def test_ping_names_the_peer_or_says_why_not(node):
+    name = node.world.genesis.members[0].text
+    told = await node.admin.ping(name)
+    assert (told.node_id, told.rtt_ms >= 0, node.links.asked) == (
+        name,
+        True,
+        [node.world.genesis.members[0].node],
+    )
+    node.links.fails = Unavailable("there is no link to the peer")
+    for text, code in (
+        (name, "unavailable"),
+        ("x", "bad-request"),
+        ("\x1b" * 52, "bad-request"),
+        ("", "bad-request"),
+    ):
+        with pytest.raises(Refusal) as caught:
+            await node.admin.ping(text)
+        assert caught.value.code == code
+
+
+async def test_what_a_builder_does_is_part_of_the_picture(node):
+    node.admin.builder = SimpleNamespace(notes={node.story.request: "building"}, built=2)
+    assert f"{node.story.request[:8]}: building" in (await node.admin.status()).building
+    assert (await node.admin.build(node.story.request)).note == "building"
+    assert (await node.admin.status()).transfer.artifacts_built == 2

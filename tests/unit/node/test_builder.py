@@ -1,0 +1,443 @@
+"""A drawn builder: its job is on disk before its commitment is sent, and a restart opens the same one."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from pyrsia.builds import attest
+from pyrsia.builds.pip.plugin import Built, FileOut, Output, WheelOut
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.keys import verify
+from pyrsia.ledger import entries, views
+from pyrsia.node.builder import RETRY_S, Builder
+from pyrsia.node.pulse import Pulse
+from pyrsia.node.shelf import BlobRef
+from pyrsia.store import layout
+from pyrsia.store.rocks import Database
+from pyrsia.wire import canonical
+from pyrsia.wire.text import b32
+from tests.reference.ledger import ENVIRONMENT, blob
+from tests.reference.parts import Kept, ring, until
+from tests.reference.story import WHEEL
+
+LOCK = repr("lock").encode()  # whose digest the reference's requests name
+assert hashlib.sha256(LOCK).hexdigest() == blob("lock")["sha256"]
+
+
+class Plugin:
+    """Builds what the test says. `log`: what was asked of it, in order."""
+
+    def __init__(self, folder):
+        self.folder, self.log, self.lock, self.number = Path(folder), [], LOCK, 0
+        self.raises, self.changes, self.gate = {}, {}, None
+
+    def file(self, data):
+        self.number += 1
+        path = self.folder / f"{self.number}"
+        path.write_bytes(data)
+        return FileOut(path, hashlib.sha256(data).hexdigest(), len(data))
+
+    def ask(self, what):
+        self.log.append(what)
+        if self.raises.get(what):
+            raise self.raises[what].pop(0)
+
+    async def relock(self, request):
+        self.ask("relock")
+        return self.lock
+
+    async def prefetch(self, request, locked):
+        self.ask("prefetch")
+        return "inputs"
+
+    async def build(self, request, inputs, progress):
+        self.ask("build")
+        progress("building")
+        if self.gate is not None:
+            await self.gate.wait()
+        wheel = WheelOut(self.file(b"wheel"), self.file(b"members"), self.file(b"metadata"), "")
+        fields = {
+            "name": WHEEL, "raw": wheel, "canonical": wheel, "stable": "5" * 64, "upstream": None,
+            "upstream_relation": "different", "containment": "full", "normalised": (), "requires_python": "",
+            "missing": (), "upstream_reason": "",
+        }  # fmt: skip
+        return self.built(
+            "built", "", (Output(**{**fields, **self.changes}),), hashlib.sha256(LOCK).hexdigest()
+        )
+
+    async def failed(self, error, lock_sha256, phase="prefetch"):
+        self.log.append(("failed", error.code, phase))
+        return self.built("failed", phase, (), lock_sha256)
+
+    def built(self, outcome, phase, outputs, lock_sha256):
+        folder = self.folder / f"built-{self.number}"
+        folder.mkdir(exist_ok=True)
+        return Built(
+            outcome, phase, lock_sha256, "registry", outputs, ENVIRONMENT, "namespace", self.file(b"log"), folder
+        )  # fmt: skip
+
+
+class Shelf:
+    def __init__(self):
+        self.pinned = []
+
+    async def adopt(self, file, sha256, *, pin=""):
+        data = file.read_bytes()
+        assert hashlib.sha256(data).digest() == sha256
+        self.pinned.append((sha256, pin))
+        return BlobRef(sha256[::-1], sha256, len(data))
+
+
+class Stage:
+    """One builder in the reference's world; the other two builders are played by the test."""
+
+    def __init__(self, folder):
+        self.world = Kept(folder)
+        self.request, self.builders = self.world.drawn()
+        self.me = self.builders[0]
+        self.keys = ring(self.world.number(self.me))
+        self.plugin, self.shelf = Plugin(folder), Shelf()
+        self.submitted, self.jobs, self.refuse = [], [], []
+        self.hold = None
+        self.start()
+
+    def start(self):
+        self.pulse = Pulse()
+        self.builder = Builder(
+            self.keys,
+            self.world.genesis,
+            plugin=self.plugin,
+            shelf=self.shelf,
+            submitter=self,
+            reads=self.world.db.get,
+            database=self.world.database,
+            pulse=self.pulse,
+            parallel=1,
+            now_ms=lambda: self.world.time,
+        )
+
+    def restart(self):
+        path = self.world.database.path
+        self.world.database.close()
+        self.world.database = self.world.archive._database = Database.open(path)
+        self.start()
+
+    def job(self):
+        key = bytes.fromhex(self.request) + bytes((views.request(self.world.db.get, self.request).round,))
+        raw = self.world.database.get(layout.JOBS, key)
+        return None if raw is None else canonical.decode(raw)
+
+    async def submit(self, kind, body):
+        self.jobs.append(self.job())
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refuse:
+            raise self.refuse.pop(0)
+        self.submitted.append((kind, body))
+        raw = self.world.entry(self.me, kind, body)
+        self.world.block(raw)
+        self.pulse.beat()
+        return entries.entry_id(raw), 0
+
+    def others(self, kind):
+        """The other two builders commit, or reveal, the same."""
+        bodies = self.__dict__.setdefault(
+            "theirs", [(one, self.world.reveal(self.request)) for one in self.builders[1:]]
+        )
+        if kind == "commit":
+            self.world.block(*(self.world.commit(*pair) for pair in bodies))
+        else:
+            self.world.block(*(self.world.entry(one, "build.reveal", body) for one, body in bodies))
+        self.pulse.beat()
+
+    async def run(self, test):
+        with trio.fail_after(10_000):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.builder.run)
+                await test()
+                nursery.cancel_scope.cancel()
+
+    def kinds(self):
+        return [kind for kind, _ in self.submitted]
+
+
+@pytest.fixture
+def stage(tmp_path):
+    made = Stage(tmp_path)
+    yield made
+    made.world.close()
+
+
+async def test_the_job_is_on_disk_before_the_commitment_is_sent_and_gone_after_the_reveal(stage):
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+        stage.others("commit")
+        await until(lambda: stage.kinds() == ["build.commit", "build.reveal"])
+        await trio.testing.wait_all_tasks_blocked()
+
+    await stage.run(test)
+    reveal = stage.submitted[1][1]
+    assert stage.jobs == [reveal, reveal]
+    made = entries.commitment(bytes.fromhex(stage.request), stage.me.public, reveal)
+    assert stage.submitted[0][1] == {"commitment": made.hex(), "request": stage.request}
+    assert stage.job() is None
+    assert (stage.builder.built, stage.builder.notes) == (1, {})
+
+
+async def test_what_is_revealed_is_signed_by_the_build_key_and_every_blob_is_pinned(stage):
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    body = stage.job()
+    statement = attest.open_envelope(body["attestation"], stage.keys.build.public, verify)
+    assert attest.subjects_of(statement) == {hashlib.sha256(b"wheel").hexdigest()}
+    assert statement["predicate"]["runDetails"]["metadata"]["invocationId"] == stage.request
+    assert {pin for _, pin in stage.shelf.pinned} == {"build"}
+    named = {
+        body["log"]["sha256"],
+        *(body["outputs"][0]["raw"][one]["sha256"] for one in ("members", "metadata")),
+    }
+    assert named <= {sha256.hex() for sha256, _ in stage.shelf.pinned}
+    assert body["outputs"][0]["upstream_relation"] == "none"  # no upstream file, no relation to it
+
+
+async def test_a_restarted_builder_opens_the_commitment_that_it_made(stage):
+    async def first():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(first)
+    job, built = stage.job(), list(stage.plugin.log)
+    stage.others("commit")
+    stage.restart()
+
+    async def second():
+        await until(lambda: len(stage.submitted) == 2)
+
+    await stage.run(second)
+    assert stage.submitted[1] == ("build.reveal", job)
+    assert stage.plugin.log == built  # nothing was built again
+
+
+async def test_a_builder_killed_before_its_commitment_was_sent_commits_to_the_same_job(stage):
+    stage.hold = trio.Event()
+
+    async def killed():
+        await until(lambda: stage.jobs)
+
+    await stage.run(killed)
+    assert (stage.submitted, stage.job() is not None) == ([], True)
+    job, stage.hold = stage.job(), None
+    stage.restart()
+
+    async def again():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(again)
+    made = entries.commitment(bytes.fromhex(stage.request), stage.me.public, job)
+    assert stage.submitted[0][1]["commitment"] == made.hex()
+    assert stage.plugin.log.count("build") == 1
+
+
+async def test_another_lock_is_revealed_as_a_mismatch_and_nothing_is_built(stage):
+    stage.plugin.lock = b"other lines"
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    job = stage.job()
+    assert (job["outcome"], job["phase"], job["outputs"]) == ("failed", "lock-mismatch", [])
+    assert job["lock_sha256"] == hashlib.sha256(b"other lines").hexdigest()
+    assert job["attestation"] == ""
+    assert "build" not in stage.plugin.log
+
+
+@pytest.mark.parametrize("phase", ["relock", "prefetch"])
+async def test_what_fails_before_the_build_is_revealed_as_failed(stage, phase):
+    stage.plugin.raises = {phase: [Refusal("index-unreachable", what="w", who="h", do="d")]}
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    assert (stage.job()["outcome"], stage.job()["lock_sha256"]) == ("failed", blob("lock")["sha256"])
+
+
+@pytest.mark.parametrize("phase", ["relock", "build"])
+async def test_without_a_sandbox_nothing_is_said_about_the_package(stage, phase, autojump_clock):
+    stage.plugin.raises = {phase: [Refusal("no-sandbox", what="w", who="h", do="d")]}
+
+    async def test():
+        await until(lambda: stage.plugin.log)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (stage.submitted, stage.job()) == ([], None)
+        await until(lambda: stage.kinds() == ["build.commit"], RETRY_S.value + 1)
+
+    await stage.run(test)
+    assert stage.job()["outcome"] == "built"
+
+
+@pytest.mark.parametrize("error", [Unavailable("disk full"), OSError("gone"), ValueError("a surprise")])
+async def test_a_fault_is_tried_again_and_ends_no_node(stage, error, autojump_clock):
+    stage.plugin.raises = {"build": [error]}
+    began = trio.current_time()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], RETRY_S.value + 1)
+
+    await stage.run(test)
+    assert trio.current_time() - began >= RETRY_S.value
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../evil.whl"},
+        {"name": "x" * 300},
+        {"normalised": ("x",) * 100},
+        {"normalised": ("x" * 300,)},
+        {"requires_python": ">=3" + ",!=3.0" * 40},
+        {"requires_python": "\ud800"},
+        {"stable": "short"},
+    ],
+)
+async def test_a_result_that_the_log_cannot_hold_is_this_packages_failure_and_ends_no_node(stage, changes):
+    """What a hostile source can put into names and METADATA must not stop the builders that are drawn for it."""
+    stage.plugin.changes = changes
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+        stage.others("commit")
+        await until(lambda: stage.kinds() == ["build.commit", "build.reveal"])
+
+    await stage.run(test)
+    reveal = stage.submitted[1][1]
+    assert (reveal["outcome"], reveal["phase"], reveal["outputs"]) == ("failed", "normalise", [])
+    assert stage.builder.built == 0
+
+
+async def test_an_entry_that_the_log_will_not_take_is_not_pressed_on_it(stage, autojump_clock):
+    stage.refuse = [Refusal("entry-refused", what="too late", who="h", do="d")]
+
+    async def test():
+        await until(lambda: stage.jobs)
+        await trio.sleep(10 * RETRY_S.value)
+
+    await stage.run(test)
+    assert (stage.submitted, len(stage.jobs)) == ([], 1)
+
+
+async def test_an_unavailable_network_is_asked_again_until_the_deadline(stage, autojump_clock):
+    stage.refuse = [Unavailable("nobody there")] * 1_000
+
+    async def test():
+        await until(lambda: len(stage.jobs) == 4, 60)
+        stage.world.time += 10_000_000
+        await trio.sleep(10 * RETRY_S.value)
+
+    await stage.run(test)
+    assert (len(stage.jobs), stage.plugin.log.count("build"), stage.builder.notes) == (4, 1, {})
+
+
+async def test_a_lost_job_is_said_and_no_other_reveal_is_made_up(stage, caplog):
+    async def first():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(first)
+    stage.world.database.write(_without_jobs(stage))
+    stage.others("commit")
+    stage.start()
+
+    async def second():
+        await until(lambda: "is gone" in caplog.text)
+
+    await stage.run(second)
+    assert stage.kinds() == ["build.commit"]
+
+
+def _without_jobs(stage):
+    from pyrsia.store.rocks import Batch
+
+    batch = Batch()
+    for key, _ in stage.world.database.scan(layout.JOBS, b"", 10):
+        batch.delete(layout.JOBS, key)
+    return batch
+
+
+async def test_a_second_draw_is_built_anew_with_a_job_of_its_own(stage):
+    world = stage.world
+
+    async def first():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(first)
+    old = stage.job()
+    world.propose(wait=700_000)
+    world.settle()
+    view = views.request(world.db.get, stage.request)
+    assert view.round == 1
+    assert b32(stage.me.public) in view.draw.body["builders"]
+    stage.start()
+
+    async def second():
+        await until(lambda: stage.kinds() == ["build.commit"] * 2)
+
+    await stage.run(second)
+    assert stage.job()["nonce"] != old["nonce"]
+
+
+async def test_jobs_of_settled_requests_are_forgotten_at_the_next_start(stage):
+    world = stage.world
+
+    async def first():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(first)
+    stage.others("commit")
+    stage.others("reveal")
+    world.propose(wait=800_000)
+    world.propose()
+    world.settle()
+    assert views.request(world.db.get, stage.request).state == "done"
+    assert stage.job() is not None
+    stage.restart()
+
+    async def second():
+        await until(lambda: stage.job() is None)
+
+    await stage.run(second)
+    assert stage.kinds() == ["build.commit"]
+
+
+async def test_who_is_not_drawn_builds_nothing(tmp_path):
+    stage = Stage(tmp_path)
+    drawn = {one.public for one in stage.builders}
+    spare = next(i for i in range(4) if stage.world.nodes[i].public not in drawn)
+    stage.keys = ring(spare)
+    stage.start()
+
+    async def test():
+        stage.pulse.beat()
+        await trio.testing.wait_all_tasks_blocked()
+
+    await stage.run(test)
+    assert (stage.plugin.log, stage.submitted) == ([], [])
+    stage.world.close()
+
+
+async def test_what_is_being_done_can_be_read_and_one_at_a_time_is_built(stage):
+    stage.plugin.gate = trio.Event()
+    stage.world.drawn(version="2.0")
+
+    async def test():
+        await until(lambda: "build" in stage.plugin.log)
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.plugin.log.count("build") == 1
+        assert "building" in stage.builder.notes.values()
+        stage.plugin.gate.set()
+
+    await stage.run(test)

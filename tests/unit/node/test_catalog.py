@@ -1,0 +1,159 @@
+"""What package clients see, and one download however many ask."""
+
+import hashlib
+
+import pytest
+import trio
+import trio.testing
+
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.node.catalog import FETCH_S, Catalog
+from pyrsia.node.proofs import Proofs
+from pyrsia.wire.text import unb32
+from tests.reference.parts import Kept
+from tests.reference.story import Story
+
+
+class Shelf:
+    """Blobs that a test brings; `fetch` waits until it is let go."""
+
+    def __init__(self, folder):
+        self.folder, self.asked, self.gate, self.fails = folder, [], trio.Event(), []
+
+    def local(self, sha256):
+        path = self.folder / sha256.hex()
+        return path if path.exists() else None
+
+    async def fetch(self, manifest, sha256, size, sources):
+        self.asked.append((manifest, sha256, size, list(sources)))
+        await self.gate.wait()
+        if self.fails:
+            raise self.fails.pop(0)
+        path = self.folder / sha256.hex()
+        path.write_bytes(b"bytes")
+        return path
+
+
+@pytest.fixture
+def story(tmp_path):
+    made = Story(world=Kept(tmp_path), dissenter=True)
+    yield made
+    made.world.close()
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    return Shelf(tmp_path / "blobs")
+
+
+@pytest.fixture
+def catalog(story, shelf):
+    return Catalog(story.world.archive, shelf, Proofs(story.world.archive))
+
+
+async def many(catalog, sha256, count=5):
+    """(paths, refusals) of so many askers at once, started now."""
+    paths, refusals = [], []
+
+    async def ask():
+        try:
+            paths.append(await catalog.blob(sha256))
+        except Refusal as refusal:
+            refusals.append(refusal)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        catalog._shelf.gate.set()
+    return paths, refusals
+
+
+def test_the_projects_and_files_of_the_log_are_told(catalog, story):
+    assert list(catalog.projects()) == ["idna"]
+    (file,) = catalog.files("idna")
+    assert (file.filename, file.sha256, file.verdict) == (
+        "idna-1.0-py3-none-any.whl",
+        story.sha256,
+        "REPRODUCED",
+    )
+    assert (len(file.agreeing), len(file.dissenting), file.log_index) == (2, 1, story.artifact.leaf)
+    assert catalog.file(story.sha256) == file
+    assert (catalog.file("0" * 64), list(catalog.files("other"))) == (None, [])
+    assert catalog.revision() == story.size
+
+
+async def test_many_askers_share_one_download_from_those_that_agreed(catalog, shelf, story):
+    paths, refusals = await many(catalog, story.sha256)
+    assert (len(set(paths)), len(paths), refusals) == (1, 5, [])
+    ((_, sha256, size, sources),) = shelf.asked
+    assert (sha256.hex(), size) == (story.sha256, len(story.data))
+    assert sources == [unb32(one) for one in story.artifact.body["agreeing"]]
+    assert catalog.fetched == 1
+    assert await catalog.blob(story.sha256) == paths[0]
+    assert len(shelf.asked) == 1
+
+
+async def test_a_failed_download_is_told_to_all_that_waited_and_tried_anew_later(catalog, shelf, story):
+    shelf.fails = [Unavailable("nobody gave it")]
+    paths, refusals = await many(catalog, story.sha256)
+    assert (paths, [one.code for one in refusals], len(shelf.asked)) == ([], ["unavailable"] * 5, 1)
+    assert "2 builders" in refusals[0].what
+    assert await catalog.blob(story.sha256)
+    assert (len(shelf.asked), catalog.fetched) == (2, 1)
+
+
+async def test_when_the_one_that_downloads_goes_away_the_next_takes_over(catalog, shelf, story):
+    got, first = [], trio.CancelScope()
+
+    async def leave():
+        with first:
+            await catalog.blob(story.sha256)
+
+    async def stay():
+        got.append(await catalog.blob(story.sha256))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(stay)
+        await trio.testing.wait_all_tasks_blocked()
+        first.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        shelf.gate.set()
+    assert (len(got), len(shelf.asked)) == (1, 2)
+
+
+async def test_a_download_that_hangs_ends(catalog, shelf, story, autojump_clock):
+    began = trio.current_time()
+    with pytest.raises(Refusal) as caught:
+        await catalog.blob(story.sha256)
+    assert (caught.value.code, trio.current_time() - began) == ("unavailable", pytest.approx(FETCH_S.value))
+    assert catalog._running == {}
+
+
+async def test_a_digest_that_the_log_does_not_name_never_goes_to_peers(catalog, shelf):
+    with pytest.raises(Refusal) as caught:
+        await catalog.blob(hashlib.sha256(b"x").hexdigest())
+    assert (caught.value.code, await catalog.metadata("0" * 64), shelf.asked) == ("not-found", None, [])
+
+
+async def test_metadata_is_brought_once_for_all_that_ask(catalog, shelf, story):
+    got = []
+
+    async def ask():
+        got.append(await catalog.metadata(story.sha256))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        shelf.gate.set()
+    assert (got, len(shelf.asked), catalog.fetched) == ([b"bytes"] * 3, 1, 0)
+
+
+async def test_a_proof_comes_from_the_archive(catalog, story):
+    assert await catalog.proof(story.sha256) is None
+    story.world.archive.keep_checkpoint(story.note())
+    assert await catalog.proof(story.sha256) == story.proof()

@@ -1,0 +1,280 @@
+"""The shell around the cosigner: what was signed is on disk before it is sent, and a liar fills nothing."""
+
+import pytest
+import trio
+import trio.testing
+
+from pyrsia.errors import Malformed
+from pyrsia.keys import verify
+from pyrsia.log import checkpoint
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.note import SignedNote
+from pyrsia.node.cosigning import QUEUE, Cosigning
+from pyrsia.node.kinds import Kind
+from pyrsia.store import layout
+from pyrsia.store.rocks import Database
+from pyrsia.units import TreeSize
+from tests.reference import merkle
+from tests.reference.ledger import key
+from tests.reference.parts import Kept, ring, until
+from tests.reference.story import signature_lines
+
+
+class Member:
+    """One validator (or the follower) with an archive of its own, fed by one ledger."""
+
+    def __init__(self, folder, number=0):
+        self.world = Kept(folder)
+        self.number = number
+        self.genesis = self.world.genesis
+        for at in range(3):
+            self.world.block(self.world.fact(f"fact {at}"))
+        self.sent = []
+        self.node_of = {member.log: member.node for member in self.genesis.validators}
+        self.start()
+
+    def start(self):
+        keys = ring(self.number)
+        me = next((i for i, one in enumerate(self.genesis.validators) if one.node == keys.node_id), None)
+        self.cosigning = Cosigning(
+            keys,
+            self.genesis,
+            me,
+            database=self.world.database,
+            archive=self.world.archive,
+            send=self.send,
+            audience=lambda: [b"a" * 32, b"b" * 32],
+        )
+
+    def send(self, node, kind, data):
+        kept = self.world.database.get(layout.META, b"cosigned")
+        self.sent.append((node, kind, data, kept))
+        return True
+
+    @property
+    def size(self):
+        return len(self.world.leaves)
+
+    def head(self, size=None, root=None):
+        size = self.size if size is None else size
+        hashes = [merkle.leaf_hash(leaf) for leaf in self.world.leaves[:size]]
+        return Checkpoint(self.genesis.origin, TreeSize(size), root or merkle.root(hashes))
+
+    def lines(self, number, head, time_s=100):
+        """(node, message) as the validator with this number would send them."""
+        log, cosign = key(number, "log"), key(number, "cosign")
+        text = b"".join(line.encode() for line in signature_lines(head, log, cosign, time_s))
+        return self.node_of[log.public], b"\x00" + head.size.to_bytes(8, "big") + head.root + text
+
+    def note(self, head, numbers=(0, 1, 2), time_s=100):
+        lines = [
+            one for i in numbers for one in signature_lines(head, key(i, "log"), key(i, "cosign"), time_s)
+        ]
+        return SignedNote(head.text(), tuple(lines)).encode()
+
+    async def run(self, test):
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.cosigning.run)
+                await test()
+                nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def member(tmp_path):
+    made = Member(tmp_path)
+    yield made
+    made.world.close()
+
+
+@pytest.fixture
+def follower(tmp_path):
+    made = Member(tmp_path, 4)
+    yield made
+    made.world.close()
+
+
+def quorum(member, note):
+    keys = checkpoint.validator_keys(
+        member.genesis.origin, [(one.log, one.cosign) for one in member.genesis.validators]
+    )
+    return checkpoint.quorum(SignedNote.parse(note), keys, member.genesis.q, verify)
+
+
+async def test_a_validator_signs_a_final_head_and_tells_everybody(member):
+    head = member.head()
+
+    async def test():
+        member.cosigning.final(head.size, head.root, 100_000)
+        await until(lambda: len(member.sent) == 2)
+
+    await member.run(test)
+    assert [(node, kind) for node, kind, _, _ in member.sent] == [
+        (b"a" * 32, Kind.COSIGN),
+        (b"b" * 32, Kind.COSIGN),
+    ]
+    assert member.sent[0][2] == member.lines(0, head)[1]
+
+
+async def test_what_is_signed_is_durable_before_it_is_sent(member, monkeypatch):
+    gate, commit = trio.Event(), member.world.database.commit
+    head = member.head()
+
+    async def slow(batch):
+        await gate.wait()
+        await commit(batch)
+
+    monkeypatch.setattr(member.world.database, "commit", slow)
+
+    async def test():
+        member.cosigning.final(head.size, head.root, 100_000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert member.sent == []
+        gate.set()
+        await until(lambda: member.sent)
+
+    await member.run(test)
+    assert all(kept is not None for _, _, _, kept in member.sent)
+
+
+async def test_a_restarted_validator_never_signs_another_root_at_a_size_that_it_signed(member):
+    head, other = member.head(), member.head(root=b"\1" * 32)
+
+    async def first():
+        member.cosigning.final(head.size, head.root, 100_000)
+        await until(lambda: member.sent)
+
+    await member.run(first)
+    member.sent.clear()
+    path = member.world.database.path
+    member.world.close()
+    member.world.database = member.world.archive._database = Database.open(path)
+    member.start()
+
+    async def second():
+        member.cosigning.final(other.size, other.root, 102_000)
+        await trio.testing.wait_all_tasks_blocked()
+        member.cosigning.final(head.size - 1, b"\2" * 32, 104_000)
+        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: member.cosigning.notices)
+
+    await member.run(second)
+    assert member.sent == []
+
+
+async def test_a_quorum_of_lines_becomes_the_served_checkpoint(follower):
+    head = follower.head()
+
+    async def test():
+        for number in range(3):
+            follower.cosigning.receive(*follower.lines(number, head, 100 + number))
+            await trio.testing.wait_all_tasks_blocked()
+            assert (follower.world.archive.checkpoint() is None) == (number < 2)
+
+    await follower.run(test)
+    trusted = quorum(follower, follower.world.archive.checkpoint())
+    assert (trusted.checkpoint, len(trusted.cosigners)) == (head, 3)
+    assert follower.cosigning.cosigned == (head.size, 100, 3)
+    assert follower.sent == []
+
+
+async def test_a_head_beyond_our_own_log_is_served_only_when_its_leaves_are_here(follower):
+    """A follower hears of a head a moment before it holds the leaves below it."""
+    world, archive = follower.world, follower.world.archive
+    behind, frozen = archive.head, follower.size
+    world.block(world.fact("one more"))
+    ahead = follower.head()
+    caught_up, archive.head = archive.head, behind
+
+    async def test():
+        follower.cosigning.receive(b"a" * 32, b"\x01" + follower.note(ahead))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (archive.size, archive.checkpoint()) == (frozen, None)
+        assert follower.cosigning.cosigned[0] == ahead.size
+        archive.head = caught_up
+        follower.cosigning.final(ahead.size, ahead.root, 200_000)
+        await until(lambda: archive.checkpoint() is not None)
+
+    await follower.run(test)
+    assert quorum(follower, archive.checkpoint()).checkpoint == ahead
+
+
+async def test_a_member_that_connects_is_given_the_newest_checkpoint(follower):
+    head = follower.head()
+    follower.cosigning.welcome(b"c" * 32)
+    assert follower.sent == []
+
+    async def test():
+        follower.cosigning.receive(b"x" * 32, b"\x01" + follower.note(head))
+        await until(lambda: follower.cosigning.cosigned[0])
+
+    await follower.run(test)
+    follower.cosigning.welcome(b"c" * 32)
+    assert follower.sent[0][:3] == (b"c" * 32, Kind.COSIGN, b"\x01" + follower.note(head))
+    follower.start()  # after a restart too
+    assert follower.cosigning.cosigned == (head.size, 100, 3)
+
+
+async def test_what_is_malformed_or_from_nobody_is_dropped(follower, caplog):
+    head = follower.head()
+    node, good = follower.lines(0, head)
+    bad = [
+        (node, b""),
+        (node, b"\x00"),
+        (node, b"\x02" + good[1:]),
+        (node, good[:-1]),
+        (node, good + b"x"),
+        (node, good[:1] + b"\xff" * 8 + good[9:]),
+        (follower.lines(1, head)[0], good),
+        (b"s" * 32, good),
+        (node, b"\x01"),
+        (node, b"\x01" + follower.note(head)[:-4]),
+        (node, b"\x01" + follower.note(head, numbers=(0, 1))),
+    ]
+
+    async def test():
+        for peer, data in bad:
+            follower.cosigning.receive(peer, data)
+        follower.cosigning.receive(node, b"\x01" + follower.note(head))
+        await until(lambda: follower.cosigning.cosigned[0])
+
+    await follower.run(test)
+    assert caplog.text.count("a bad checkpoint signature") == len(bad)
+    assert follower.cosigning.notices == []
+
+
+async def test_a_full_queue_drops_and_goes_on(follower):
+    head = follower.head()
+    for _ in range(QUEUE.value + 200):
+        follower.cosigning.receive(b"s" * 32, b"junk")
+
+    async def test():
+        await trio.testing.wait_all_tasks_blocked()
+        follower.cosigning.receive(b"s" * 32, b"\x01" + follower.note(head))
+        await until(lambda: follower.cosigning.cosigned[0])
+
+    await follower.run(test)
+    assert follower.cosigning.cosigned[0] == head.size
+
+
+async def test_a_validator_that_signs_two_roots_is_named_once_however_often_it_lies(follower):
+    liar = next(one.name for one in follower.genesis.validators if one.log == key(2, "log").public)
+
+    async def test():
+        for at in range(50):
+            lie = follower.head(root=bytes([at]) * 32)
+            follower.cosigning.receive(*follower.lines(2, lie, 100 + at))
+        await until(lambda: follower.cosigning.notices)
+        await trio.testing.wait_all_tasks_blocked()
+
+    await follower.run(test)
+    assert len(follower.cosigning.notices) == 1
+    assert liar in follower.cosigning.notices[0]
+
+
+async def test_a_damaged_kept_checkpoint_does_not_stop_the_node(follower):
+    with pytest.raises(Malformed):
+        SignedNote.parse(b"damage")
+    follower.world.archive.keep_checkpoint(b"damage")
+    follower.start()
+    assert follower.cosigning.cosigned == (0, 0, 0)

@@ -1,0 +1,154 @@
+"""Asking for a closure: dependencies first, and nothing that the network knows already."""
+
+import pytest
+import trio
+
+from pyrsia.builds.pip.plugin import Planned
+from pyrsia.errors import Refusal
+from pyrsia.ledger import entries
+from pyrsia.node.requests import PLAN_S, Requests
+from pyrsia.node.shelf import BlobRef
+from tests.reference.ledger import blob
+from tests.reference.story import Story
+
+
+class Planner:
+    def __init__(self, *planned):
+        self.planned, self.asked, self.hangs = planned, [], False
+
+    async def plan(self, name, version, now_ms, progress):
+        self.asked.append((name, version))
+        progress(f"planning {name}")
+        if self.hangs:
+            await trio.sleep_forever()
+        return self.planned
+
+
+class Shelf:
+    def __init__(self):
+        self.kept = []
+
+    async def put(self, data, *, pin=""):
+        self.kept.append((data, pin))
+        made = blob("lock")
+        return BlobRef(bytes.fromhex(made["manifest"]), bytes.fromhex(made["sha256"]), made["size"])
+
+
+class Submitter:
+    """Puts every entry into the test's own ledger."""
+
+    def __init__(self, world):
+        self.world = world
+
+    async def submit(self, kind, body):
+        raw = self.world.entry(self.world.follower, kind, body)
+        self.world.block(raw)
+        return entries.entry_id(raw), len(self.world.leaves)
+
+
+def planned(story, version="1.0", **changes):
+    asked = story.asked
+    fields = {
+        "purl": f"pkg:pypi/idna@{version}",
+        "coordinates": {"name": "idna", "version": version},
+        "source": asked["source"],
+        "recipe": asked["recipe"],
+        "lock": b"lock lines",
+        "target": asked["target"],
+        **changes,
+    }
+    return Planned(**fields)
+
+
+def requests(story, planner, shelf=None):
+    world = story.world
+    return Requests(
+        world.follower.public,
+        planner=planner,
+        shelf=shelf or Shelf(),
+        submitter=Submitter(world),
+        reads=world.db.get,
+    )
+
+
+@pytest.fixture
+def story():
+    return Story()
+
+
+async def test_a_published_package_is_named_and_not_asked_for_again(story):
+    shelf = Shelf()
+    size = story.size
+    asked = await requests(story, Planner(planned(story)), shelf).ask("idna", "1.0", 1)
+    assert [(one.request, one.purl) for one in asked] == [(story.request, "pkg:pypi/idna@1.0")]
+    assert (story.size, shelf.kept) == (size, [])
+
+
+async def test_a_running_request_is_named_and_not_asked_for_again(story):
+    request, _ = story.world.drawn(version="2.0")
+    size = story.size
+    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("idna", "2.0", 1)
+    assert (asked.request, story.size) == (request, size)
+
+
+async def test_what_is_new_is_requested_in_the_plans_order_with_its_lock_kept(story):
+    shelf, planner = Shelf(), Planner(planned(story, "2.0"), planned(story), planned(story, "3.0"))
+    asked = await requests(story, planner, shelf).ask("idna", "", 1)
+    assert [one.purl.partition("@")[2] for one in asked] == ["2.0", "1.0", "3.0"]
+    assert asked[1].request == story.request
+    assert planner.asked == [("idna", None)]
+    assert shelf.kept == [(b"lock lines", "lock")] * 2
+    body = entries.parse(story.world.leaves[-2]).body
+    assert (body["purl"], body["lock"], body["coordinates"]["version"]) == (
+        "pkg:pypi/idna@3.0",
+        blob("lock"),
+        "3.0",
+    )
+
+
+async def test_a_request_that_failed_is_asked_for_anew(story):
+    world = story.world
+    request, builders = world.drawn(version="2.0")
+    view = world.run(request, [(builder, world.reveal(request, at)) for at, builder in enumerate(builders)])
+    assert view.artifact is None
+    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("idna", "2.0", 1)
+    assert asked.request != request
+
+
+@pytest.mark.parametrize("name", ["source", "target", "recipe"])
+async def test_another_source_target_or_recipe_is_another_request(story, name):
+    value = dict(getattr(planned(story), name))
+    changed = {"source": ("sha256", "9" * 64), "target": ("arch", "riscv64"), "recipe": ("sde", 5)}[name]
+    value[changed[0]] = changed[1]
+    (asked,) = await requests(story, Planner(planned(story, **{name: value}))).ask("idna", "1.0", 1)
+    assert asked.request != story.request
+
+
+async def test_a_refused_entry_is_told_as_the_log_says_it(story):
+    world = story.world
+    world.drawn(version="2.0")
+    other = {**planned(story).recipe, "sde": 7}
+    with pytest.raises(Refusal, match="is being built"):
+        await requests(story, Planner(planned(story, "2.0", recipe=other))).ask("idna", "2.0", 1)
+
+
+async def test_a_plan_that_hangs_ends_with_a_sentence(story, autojump_clock):
+    planner = Planner()
+    planner.hangs = True
+    asking, began = requests(story, planner), trio.current_time()
+    with pytest.raises(Refusal) as caught:
+        await asking.ask("idna", "1.0", 1)
+    assert (caught.value.code, trio.current_time() - began) == ("unavailable", pytest.approx(PLAN_S.value))
+    assert asking.note == ""
+
+
+async def test_what_is_planned_right_now_can_be_read(story):
+    planner = Planner()
+    planner.hangs = True
+    asking = requests(story, planner)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asking.ask, "idna", "1.0", 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert asking.note == "planning idna"
+        nursery.cancel_scope.cancel()
+    assert asking.note == ""
