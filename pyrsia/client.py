@@ -66,7 +66,8 @@ class Client:
         """
         self.target = resolve(target)
         self._patience_s = patience_s
-        self._headers = {"accept": "*/*"}
+        # Package pages are HTML unless JSON is asked for (PEP 691).
+        self._headers = {"accept": "application/vnd.pypi.simple.v1+json, application/json, */*;q=0.1"}
         self._url = _url(self.target) if self.target.startswith(("http://", "https://")) else None
         token = os.environ.get("PYRSIA_TOKEN") if self._url else _token(Path(self.target))
         if token:

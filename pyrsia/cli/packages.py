@@ -31,7 +31,7 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
     """
     name, version = _package(purl)
     with Client(target, patience_s=300.0) as node:
-        page = shaped(node.get(f"/pypi/simple/{name}/", format="json"), answers.Project)
+        page = shaped(node.get(f"/pypi/simple/{name}/"), answers.Project)
         files = [one for one in page["files"] if f"-{version}-" in one["filename"] or not version]
         if not files:
             raise Refusal(

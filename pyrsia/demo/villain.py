@@ -4,6 +4,10 @@ It stands for a builder whose machine was broken into. Nothing outside `pyrsia.d
 and a test holds that to be so.
 """
 
+import base64
+import csv
+import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,10 +46,27 @@ class Villain(PipPlugin):
 
 
 def alter(wheel: Path) -> None:
-    """Give one Python file of `wheel` one more line; names and order stay."""
+    """Give one Python file of `wheel` one more line, and RECORD the hash that fits: a lie that looks whole."""
     with zipfile.ZipFile(wheel) as archive:
-        members = [(member, archive.read(member)) for member in archive.infolist()]
-    victim = next(member.filename for member, _ in members if member.filename.endswith(".py"))
+        members = {member.filename: (member, archive.read(member)) for member in archive.infolist()}
+    victim = next(name for name in members if name.endswith(".py"))
+    info, data = members[victim]
+    members[victim] = (info, data + ALTERED_LINE)
+    record = next(name for name in members if name.endswith(".dist-info/RECORD"))
+    info, lines = members[record]
+    members[record] = (info, _recorded(lines, victim, data + ALTERED_LINE))
     with zipfile.ZipFile(wheel, "w") as archive:
-        for member, data in members:
-            archive.writestr(member, data + ALTERED_LINE if member.filename == victim else data)
+        for member, content in members.values():
+            archive.writestr(member, content)
+
+
+def _recorded(lines: bytes, name: str, data: bytes) -> bytes:
+    """RECORD with the row of `name` as it must be for `data`."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    rows = [
+        [name, f"sha256={digest}", str(len(data))] if row and row[0] == name else row
+        for row in csv.reader(io.StringIO(lines.decode("utf-8")))
+    ]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode("utf-8")

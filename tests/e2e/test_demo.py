@@ -182,6 +182,21 @@ def test_status_and_log_show_speak_json_for_scripts(demo):
     assert len(log["root"]) == 64
 
 
+def test_a_package_is_fetched_with_its_proof_and_verified(demo, tmp_path):
+    data = node(demo, "follower")["data"]
+
+    fetched = pyrsia(
+        "fetch", "pkg:pypi/pyrsia-sample@0.3.0", "--out", str(tmp_path), "--json", "--node", data
+    )
+    assert fetched.returncode == 0, fetched.stderr
+    file = json.loads(fetched.stdout)["file"]
+    verified = pyrsia("verify", file, "--trust", demo["trust"])
+
+    assert Path(file).read_bytes() == Path(demo["wheel"]).read_bytes()
+    assert verified.returncode == 0
+    assert pyrsia("fetch", "pkg:pypi/pyrsia-sample@99", "--node", data).returncode == 1
+
+
 def test_a_proof_of_one_leaf_is_checked_offline(demo, tmp_path):
     data = node(demo, "follower")["data"]
     out = tmp_path / "leaf.json"
