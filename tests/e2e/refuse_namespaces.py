@@ -1,4 +1,4 @@
-"""Runs a command on a machine that refuses namespaces: `refuse_namespaces.py COMMAND...`.
+"""Runs a command on a machine that refuses namespaces: `refuse_namespaces.py [--] COMMAND...`.
 
 A seccomp filter around the command answers EPERM to unshare, setns, mount, pivot_root and to clone with
 any CLONE_NEW flag, and ENOSYS to clone3, as an unprivileged container does. Standalone on purpose: the
@@ -38,7 +38,8 @@ def main() -> None:
         sys.exit("no_new_privs is refused")
     if libc.prctl(22, ctypes.c_ulong(2), ctypes.byref(filter_), zero, zero):
         sys.exit("the filter is refused")
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - that is what it is for
+    command = sys.argv[2:] if sys.argv[1] == "--" else sys.argv[1:]
+    os.execvp(command[0], command)  # noqa: S606 - that is what it is for
 
 
 if __name__ == "__main__":
