@@ -1,11 +1,21 @@
 """Virtual time for the shells: a test that waits an hour takes a millisecond."""
 
 import pytest
+import trio
 import trio.testing
+
+from pyrsia.store.rocks import Database
 
 
 @pytest.fixture
-def autojump_clock():
+def autojump_clock(monkeypatch):
+    """Time jumps whenever every task waits. A worker thread is no task, so the disk is synced on the loop."""
+
+    async def sync(database):
+        database._flush()
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Database, "sync", sync)
     return trio.testing.MockClock(autojump_threshold=0)
 
 

@@ -1,6 +1,7 @@
 """A drawn builder: its job is on disk before its commitment is sent, and a restart opens the same one."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ from tests.reference.story import WHEEL
 
 LOCK = repr("lock").encode()  # whose digest the reference's requests name
 assert hashlib.sha256(LOCK).hexdigest() == blob("lock")["sha256"]
+
+
+class Result(Built):
+    """Swept on the loop: on virtual time, waiting for a worker thread would take for ever."""
+
+    async def discard(self):
+        shutil.rmtree(self.folder)
 
 
 class Plugin:
@@ -75,7 +83,7 @@ class Plugin:
     def built(self, outcome, phase, outputs, lock_sha256):
         folder = self.folder / f"built-{self.number}"
         folder.mkdir(exist_ok=True)
-        return Built(
+        return Result(
             outcome, phase, lock_sha256, "registry", outputs, ENVIRONMENT, "namespace", self.file(b"log"), folder
         )  # fmt: skip
 
