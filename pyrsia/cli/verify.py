@@ -1,7 +1,7 @@
 """`verify`: check a downloaded file against the log, offline."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,10 @@ from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_PROOFFILE_BYTES
+
+if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.verify.evidence import Evidence
+    from pyrsia.verify.pins import Pins
 
 PROOF_SUFFIX = ".tlog-proof"
 
@@ -47,8 +51,16 @@ def verify(
     found = evidence.read(_proof(file, proof, target), believed, verify_signature)
     finding = judge_by(file, found, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
     if not trust:  # a network that is pinned for one call leaves nothing behind
-        pins.saw(found.pin, found.note, found.head.checkpoint, current=target is not None)
+        _remember(pins, found, current=target is not None)
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)
+
+
+def _remember(pins: "Pins", found: "Evidence", *, current: bool) -> None:
+    """Compare with the newest head seen; a trust folder that cannot be written still verifies."""
+    try:
+        pins.saw(found.pin, found.note, found.head.checkpoint, current=current)
+    except OSError as error:
+        click.echo(f"pyrsia: the newest head is not remembered: {error.strerror}: {pins.folder}", err=True)
 
 
 def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:

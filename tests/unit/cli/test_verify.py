@@ -157,6 +157,18 @@ def test_a_fork_is_refused(pyrsia, files, story, trust_folder):
     assert [name for name in os.listdir(trust_folder) if name.endswith(".fork")]
 
 
+def test_a_trust_folder_that_cannot_be_written_still_verifies_and_says_so(pyrsia, files, monkeypatch):
+    file, _, trust = files
+    pyrsia("trust", "add", trust)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Pins, "_keep", full)
+    code, out, err = pyrsia("verify", file)
+    assert (code, out.startswith(PURL), "not remembered" in err) == (0, True, True)
+
+
 def test_a_leafs_proof_is_checked_offline(pyrsia, story, tmp_path, trust_folder):
     trust = tmp_path / "genesis.json"
     trust.write_bytes(story.genesis.raw)
