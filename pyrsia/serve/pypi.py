@@ -295,9 +295,8 @@ def _file_json(file: ProjectFile) -> dict[str, Any]:
         "size": file.size,
         "upload-time": _time(file.upload_time_ms),
         "yanked": file.yanked or False,
-        # Clients look for it under either name (PEP 714).
+        # The old name, dist-info-metadata, is left out: pip before 23.1 crashes on it in JSON (PEP 714).
         "core-metadata": _core_metadata(file),
-        "dist-info-metadata": _core_metadata(file),
         "_pyrsia": {
             "log-index": file.log_index,
             "verdict": file.verdict,

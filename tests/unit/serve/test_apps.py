@@ -110,7 +110,6 @@ async def test_a_project_page_in_json_has_every_field_that_installers_read(node:
         "upload-time": "2023-11-14T22:13:20.123Z",
         "yanked": False,
         "core-metadata": {"sha256": file.metadata_sha256},
-        "dist-info-metadata": {"sha256": file.metadata_sha256},
         "requires-python": ">=3.8",
     }
     assert private["log-index"] == 7
