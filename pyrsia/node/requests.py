@@ -8,6 +8,7 @@ import trio
 from pyrsia.builds.pip.plugin import Planned
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
+from pyrsia.ledger.views import RequestView
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
 from pyrsia.serve.views import Requested
@@ -61,14 +62,25 @@ class Requests:
             ) from None
         finally:
             self.note = ""
-        return [Requested(await self._one(one), one.purl) for one in planned]
+        recent = await self._recent()
+        return [Requested(await self._one(one, recent), one.purl) for one in planned]
 
     def _say(self, sentence: str) -> None:
         self.note = sentence
 
-    async def _one(self, planned: Planned) -> str:
+    async def _recent(self) -> list[RequestView]:
+        """The newest requests, newest first; read once for a whole closure, other tasks let in between."""
+        found = []
+        for request in views.recent_requests(self._reads, RECENT.value):
+            view = views.request(self._reads, request)
+            if view is not None:
+                found.append(view)
+            await trio.lowlevel.checkpoint()
+        return found
+
+    async def _one(self, planned: Planned, recent: Sequence[RequestView]) -> str:
         """The request id for one package."""
-        known = self._known(planned)
+        known = _known(planned, recent)
         if known is not None:
             return known
         lock = await self._shelf.put(planned.lock, pin=PIN)
@@ -82,20 +94,23 @@ class Requests:
             "source": planned.source,
             "target": planned.target,
         }
-        entry_id, _ = await self._submitter.submit("build.request", body)
+        try:
+            entry_id, _ = await self._submitter.submit("build.request", body)
+        except Refusal as refusal:
+            # Somebody else asked for the same while this plan was made: then that request is the answer.
+            known = _known(planned, await self._recent()) if refusal.code == "conflict" else None
+            if known is None:
+                raise
+            return known
         return entry_id.hex()
 
-    def _known(self, planned: Planned) -> str | None:
-        """A request for the same source and target that was published or still runs."""
-        for request in views.recent_requests(self._reads, RECENT.value):
-            view = views.request(self._reads, request)
-            if view is None:
-                continue
-            body = view.request.body
-            same = all(
-                body[name] == getattr(planned, name) for name in ("purl", "source", "target", "recipe")
-            )
-            alive = view.state not in ("done", "cancelled") or view.artifact is not None
-            if same and alive:
-                return view.id
-        return None
+
+def _known(planned: Planned, recent: Sequence[RequestView]) -> str | None:
+    """A request for the same source, target and recipe that was published or still runs."""
+    for view in recent:
+        body = view.request.body
+        same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target", "recipe"))
+        alive = view.state not in ("done", "cancelled") or view.artifact is not None
+        if same and alive:
+            return view.id
+    return None

@@ -132,6 +132,19 @@ async def test_a_refused_entry_is_told_as_the_log_says_it(story):
         await requests(story, Planner(planned(story, "2.0", recipe=other))).ask("idna", "2.0", 1)
 
 
+async def test_what_somebody_else_asked_for_meanwhile_is_named(story):
+    world, shelf = story.world, Shelf()
+    asked = []
+
+    class Meanwhile(Shelf):
+        async def put(self, data, *, pin=""):
+            asked.append(world.drawn(version="2.0")[0])
+            return await shelf.put(data, pin=pin)
+
+    (found,) = await requests(story, Planner(planned(story, "2.0")), Meanwhile()).ask("idna", "2.0", 1)
+    assert [found.request] == asked
+
+
 async def test_a_plan_that_hangs_ends_with_a_sentence(story, autojump_clock):
     planner = Planner()
     planner.hangs = True
