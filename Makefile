@@ -7,6 +7,7 @@ PACKAGE ?=
 KEEP ?=
 OFFLINE ?=
 REPORT ?=
+WHAT ?=
 
 .PHONY: demo test lint types bench bench-ci evidence clean setup
 
@@ -33,6 +34,9 @@ bench: setup
 
 bench-ci: setup
 	@"$(BIN)/pytest" -q bench --benchmark-only --benchmark-disable-gc --benchmark-max-time=0.3
+
+evidence: setup
+	@BIN="$(BIN)" sh tools/evidence.sh $(WHAT)
 
 clean:
 	@rm -rf "$(VENV)" build *.egg-info pyrsia/_native/*.so pyrsia/_native/*.c

@@ -1,0 +1,36 @@
+#!/bin/sh
+# What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
+# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh]      default: all
+set -eu
+BIN=${BIN:-.venv/bin}
+[ $# -gt 0 ] || set -- seeds bench fresh
+mkdir -p docs/evidence
+
+head_of() { # title
+    printf '%s\n\ncommit %s, %s, %s cores, Linux %s, %s\n\n' "$1" "$(git rev-parse --short=12 HEAD)" \
+        "$(date -u +%Y-%m-%d)" "$(nproc)" "$(uname -r | cut -d- -f1)" "$("$BIN/python" -V)"
+}
+
+for what in "$@"; do
+    out=docs/evidence/$what.txt
+    case $what in
+    seeds)
+        { head_of "Simulated networks, each seed with faults of its own"; "$BIN/python" -m tests.sim.many 20000; } >"$out.new"
+        ;;
+    bench)
+        json=$(mktemp)
+        "$BIN/pytest" -q bench --benchmark-only --benchmark-json="$json" >/dev/null
+        { head_of "Benches; the ratio to the baseline in the same run counts"; "$BIN/python" tools/figures.py "$json"; } >"$out.new"
+        rm -f "$json"
+        ;;
+    fresh)
+        { head_of "The README's lines on fresh machines"; bash tests/fresh.sh | sed 's# [^ ]*/# #'; } >"$out.new"
+        ;;
+    *)
+        echo "evidence: there is no '$what'" >&2
+        exit 2
+        ;;
+    esac
+    mv "$out.new" "$out"
+    echo "$out"
+done
