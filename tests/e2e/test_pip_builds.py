@@ -30,7 +30,7 @@ from pyrsia.errors import Refusal
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sdists
-from test_sandbox_escapes import make, of_marker
+from test_sandbox_escapes import make, needs, of_marker
 
 assert importlib.util.find_spec("sdists")
 pytestmark = pytest.mark.builds
@@ -104,6 +104,7 @@ async def test_two_builders_of_the_sample_get_equal_bytes(sandbox: Sandbox, tmp_
 
 async def test_a_wheel_of_the_other_backend_has_the_same_bytes(tmp_path: Path, index: Path):
     """What is pure does not depend on how it was isolated, so builders of both kinds can agree."""
+    needs("namespace")
     sdists.sdist(index)
     digests = {
         (await built_once(make(backend), tmp_path / backend, index)).outputs[0].raw.file.sha256

@@ -53,6 +53,8 @@ _CLOSED: Final = tuple(
     )
 )  # fmt: skip
 _PAGES: Final = Limit(128, "pages kept in memory: twice the packages and tools of one large closure")
+_CACHE_BYTES: Final = Limit(4 << 30, "tools and sources of some thousand pure packages")
+_CACHE_KEPT_S: Final = Limit(3_600, "a file that was just asked for is still to be copied into a sandbox")
 _PORTS: Final = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]  # scheme, host, port
 
@@ -225,7 +227,8 @@ class IndexClient:
         if not file.sha256:
             raise _mismatch(file, "no SHA-256 from the index", "")
         path = self._cache / file.sha256
-        if path.exists():
+        with suppress(FileNotFoundError):
+            os.utime(path)  # the oldest are dropped first
             return path
         self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self._cache, prefix=".part-")
@@ -246,6 +249,7 @@ class IndexClient:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
+        await trio.to_thread.run_sync(trim, self._cache, _CACHE_BYTES.value, _CACHE_KEPT_S.value)
         return path
 
     async def metadata(self, file: IndexFile) -> bytes | None:
@@ -497,6 +501,27 @@ def _hashed(file: IndexFile, folder: Path) -> IndexFile:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trim(cache: Path, most_bytes: int, kept_s: float) -> None:
+    """Drop the files of `cache` that were not asked for longest, until the rest is at most `most_bytes`.
+
+    Args:
+        kept_s: files asked for within that time stay, whatever their size.
+    """
+    found = []
+    with os.scandir(cache) as listing:
+        for entry in listing:
+            with suppress(FileNotFoundError):
+                state = entry.stat(follow_symlinks=False)
+                found.append((state.st_mtime, state.st_size, entry.path))
+    total, now = sum(size for _, size, _ in found), time.time()
+    for asked, size, path in sorted(found):
+        if total <= most_bytes or asked > now - kept_s:
+            return
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        total -= size
 
 
 async def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -4,7 +4,9 @@ import datetime
 import hashlib
 import ipaddress
 import json
+import os
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
@@ -419,3 +421,26 @@ async def test_a_certificate_file_that_is_not_there_is_said_so(server, tmp_path)
             await client.project("thing")
 
     assert caught.value.code == "config-invalid"
+
+
+def test_the_files_that_were_not_asked_for_longest_go_first_and_fresh_ones_stay(tmp_path):
+    now = time.time()
+    for name, age in (("old", 9_000), ("older", 10_000), ("recent", 5_000), ("fresh", 10)):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (now - age, now - age))
+
+    index.trim(tmp_path, 400, 3_600)
+    assert len(list(tmp_path.iterdir())) == 4
+    index.trim(tmp_path, 250, 3_600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "recent"]
+    index.trim(tmp_path, 0, 3_600)
+    assert [path.name for path in tmp_path.iterdir()] == ["fresh"]
+
+
+async def test_a_file_that_was_dropped_is_fetched_again(server, tmp_path):
+    server.page("thing", b"bytes")
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",))
+    async with IndexClient(config, tmp_path / "cache") as client:
+        file = (await client.project("thing")).files[0]
+        (await client.fetch(file)).unlink()
+        assert (await client.fetch(file)).read_bytes() == b"bytes"
