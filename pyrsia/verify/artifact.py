@@ -97,8 +97,8 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     request = _request(found, body, genesis, verify)
     draw, reveals = _reveals(found, body, request, genesis, verify)
     _check_verdict(found, body, request, draw, reveals, genesis)
-    check_attestations(request.entry, reveals, body["agreeing"], genesis, verify)
-    return _finding(file, digest, found, body, draw, reveals)
+    unsound = _unsound(request.entry, reveals, body["agreeing"], genesis, verify)
+    return _finding(file, digest, found, body, draw, reveals, unsound)
 
 
 def _digest(file: Path) -> str:
@@ -254,34 +254,53 @@ def _check_verdict(
         raise Malformed("the dissenting builders in the record are not those of the reveals")
 
 
-def check_attestations(
+def _unsound(
     request: Entry,
     reveals: Mapping[str, Mapping[str, Any]],
     agreeing: Sequence[str],
     genesis: Genesis,
     verify: Verify,
-) -> None:
-    """Each agreeing builder signed, with its build key, provenance for what it revealed, this request and source.
+) -> dict[str, str]:
+    """Agreeing builders without sound provenance, and why: they do not count here.
+
+    The log admits a reveal without looking into its envelope, so one drawn liar could otherwise make a
+    published file fail everywhere. Enough others must be left: T of them, over two operators.
 
     Raises:
-        Malformed: one did not.
+        Malformed: too few are left.
     """
     members = {member.text: member for member in genesis.members}
+    unsound: dict[str, str] = {}
     for builder in agreeing:
-        revealed = reveals[builder]
-        statement = attest.open_envelope(revealed["attestation"], members[builder].build, verify)
         try:
-            subjects = {(str(one["name"]), str(one["digest"]["sha256"])) for one in statement["subject"]}
-            predicate = statement["predicate"]
-            run = predicate["runDetails"]["metadata"]["invocationId"]
-            inputs = predicate["buildDefinition"]["resolvedDependencies"]
-            sources = {str(one["digest"]["sha256"]) for one in inputs}
-        except (KeyError, TypeError):
-            raise Malformed(f"builder {builder[:8]}'s provenance lacks what SLSA asks for") from None
-        if subjects != {(output["name"], output["raw"]["sha256"]) for output in revealed["outputs"]}:
-            raise Malformed(f"builder {builder[:8]}'s provenance is about another file")
-        if run != request.id.hex() or request.body["source"]["sha256"] not in sources:
-            raise Malformed(f"builder {builder[:8]}'s provenance is about another request or source")
+            _check_provenance(request, reveals[builder], members[builder].build, verify)
+        except Malformed as error:
+            unsound[builder] = str(error)
+    sound = [builder for builder in agreeing if builder not in unsound]
+    if len(sound) < genesis.agreeing or len({members[builder].operator for builder in sound}) < 2:
+        builder, why = next(iter(unsound.items()))
+        raise Malformed(
+            f"{len(sound)} builders signed sound provenance, {genesis.agreeing} of two operators are needed;"
+            f" {builder[:8]}: {why}"
+        )
+    return unsound
+
+
+def _check_provenance(request: Entry, revealed: Mapping[str, Any], key: bytes, verify: Verify) -> None:
+    """The envelope in a reveal is signed with `key` and speaks of its outputs, this request and its source."""
+    statement = attest.open_envelope(revealed["attestation"], key, verify)
+    try:
+        subjects = {(str(one["name"]), str(one["digest"]["sha256"])) for one in statement["subject"]}
+        predicate = statement["predicate"]
+        run = predicate["runDetails"]["metadata"]["invocationId"]
+        inputs = predicate["buildDefinition"]["resolvedDependencies"]
+        sources = {str(one["digest"]["sha256"]) for one in inputs}
+    except (KeyError, TypeError):
+        raise Malformed("the provenance lacks what SLSA asks for") from None
+    if subjects != {(output["name"], output["raw"]["sha256"]) for output in revealed["outputs"]}:
+        raise Malformed("the provenance is about another file")
+    if run != request.id.hex() or request.body["source"]["sha256"] not in sources:
+        raise Malformed("the provenance is about another request or source")
 
 
 def _finding(
@@ -291,18 +310,21 @@ def _finding(
     body: Mapping[str, Any],
     draw: Mapping[str, Any],
     reveals: Mapping[str, Mapping[str, Any]],
+    unsound: Mapping[str, str],
 ) -> Finding:
     genesis = found.pin.genesis
     names = {member.text: f"{member.name} ({member.operator})" for member in genesis.members}
     isolation = min(
-        (reveals[one]["isolation"] for one in body["agreeing"]), key=("confined", "namespace").index
+        (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
+        key=("confined", "namespace").index,
     )
     return Finding(
         purl=body["purl"],
         file=file.name,
         sha256=digest,
         verdict=body["verdict"],
-        builders=tuple(names[one] for one in body["agreeing"]),
+        builders=tuple(names[one] for one in body["agreeing"] if one not in unsound),
+        uncounted=tuple((names[one], why) for one, why in unsound.items()),
         dissenting=tuple((names[one["builder"]], one["why"]) for one in body["dissenting"]),
         drawn=len(draw["builders"]),
         network=genesis.name,

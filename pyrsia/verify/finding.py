@@ -12,6 +12,7 @@ class Finding:
 
     Attributes:
         builders: names of the agreeing builders, with operator, as genesis vouches for them.
+        uncounted: (name, why) of those that the log counts as agreeing and whose provenance is not sound.
         dissenting: (name, why) of those that disagreed.
         quorum: (validators that cosigned, validators in all).
         checkpoint_s: POSIX seconds of the newest cosignature that made the quorum.
@@ -22,6 +23,7 @@ class Finding:
     sha256: str
     verdict: str
     builders: tuple[str, ...]
+    uncounted: tuple[tuple[str, str], ...]
     dissenting: tuple[tuple[str, str], ...]
     drawn: int
     network: str
@@ -42,6 +44,7 @@ class Finding:
         yield self.purl
         yield f"file:      {self.file} (sha256:{self.sha256})"
         yield f"built by:  {', '.join(self.builders)} ({len(self.builders)} of {self.drawn} drawn, {self.isolation})"
+        yield from (f"uncounted: {name}: {why}" for name, why in self.uncounted)
         yield from (f"dissent:   {name}: {why}" for name, why in self.dissenting)
         yield f"verdict:   {self.verdict}; upstream's file: {self.upstream}; found in the source: {self.containment}"
         yield f"source:    sha256:{self.source_sha256} ({self.source})"
@@ -49,7 +52,7 @@ class Finding:
         signed, of = self.quorum
         moment = datetime.fromtimestamp(self.checkpoint_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         yield f"quorum:    cosigned by {signed} of {of} validators, {moment}"
-        yield "status:    status not proven (whether it was withdrawn or disputed since then)"
+        yield "status not proven: whether it was withdrawn or disputed since then"
         if self.demo:
             yield "demo: all operators are one person"
 
@@ -61,6 +64,7 @@ class Finding:
             "sha256": self.sha256,
             "verdict": self.verdict,
             "builders": list(self.builders),
+            "uncounted": [{"builder": name, "why": why} for name, why in self.uncounted],
             "dissenting": [{"builder": name, "why": why} for name, why in self.dissenting],
             "drawn": self.drawn,
             "network": self.network,

@@ -341,12 +341,24 @@ def test_a_reveal_signed_provenance_by_another_key_is_refused(tmp_path):
     assert "not signed by this builder's key" in refused(placed(story, tmp_path), story).what
 
 
-def test_each_builders_provenance_counts_not_only_the_firsts(tmp_path):
-    def last(s, place, body):
-        return s.attestation(s.builders[place], body, signer=key("other")) if place == 2 else None
+@pytest.mark.parametrize("liars", [{2}, {0}, {1, 2}])
+def test_a_builder_without_sound_provenance_is_named_and_not_counted(liars, tmp_path):
+    """One liar spoils no file for everybody; two of three leave too few."""
 
-    story = Story(attestations=last)
-    assert "not signed by this builder's key" in refused(placed(story, tmp_path), story).what
+    def lying(s, place, body):
+        return s.attestation(s.builders[place], body, signer=key("other")) if place in liars else None
+
+    story = Story(attestations=lying)
+    file = placed(story, tmp_path)
+    if len(liars) > 1:
+        assert "1 builders signed sound provenance, 2 of two operators" in refused(file, story).what
+        return
+    finding = judged(file, story)
+
+    assert len(finding.builders) == 2
+    assert [why for _, why in finding.uncounted] == ["the attestation is not signed by this builder's key"]
+    assert finding.uncounted[0][0] not in finding.builders
+    assert any(line.startswith("uncounted:") for line in finding.lines())
 
 
 @pytest.mark.parametrize(
