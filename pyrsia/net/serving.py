@@ -24,13 +24,12 @@ from pyrsia.net.links import RETRY_S, Links
 from pyrsia.net.zap import key_of
 from pyrsia.net.zsock import ZSock
 from pyrsia.transfer.manifest import Manifest
-from pyrsia.transfer.uploads import Uploads
+from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
 from pyrsia.units import LINK_FAULTS, MAX_OPEN_MAPS, MAX_PEERS, NodeId
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
 
 STALLED_S: Final = 30.0  # a connection that takes nothing for this long is given up
-ANSWER_BYTES: Final = 64  # what a short answer counts in the queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class Server:
 
     def _short(self, node: NodeId, route: bytes, message: Message) -> None:
         """A short answer. A peer whose queue is full of them does not read; it gets no more."""
-        if not self._uploads.push(node, route, _Item(message), ANSWER_BYTES):
+        if not self._uploads.push(node, route, _Item(message), SHORT_BYTES):
             self._links.counted["data-queue-full"] += 1
 
     # -- sending --

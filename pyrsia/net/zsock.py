@@ -126,6 +126,9 @@ class ZSock:
             return
         self._closed = True
         notify_closing(self._fd)
+        # An I/O thread that tells a monitor whose other end is closed blocks for ever, and every
+        # socket of the context with it; so the monitor ends before either of the two sockets.
+        self._sock.disable_monitor()
         self._sock.close(linger=0)
         self._readers.unpark_all()
         self._writers.unpark_all()

@@ -17,6 +17,7 @@ from pyrsia.units import CHUNK_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS, NodeId
 
 QUEUE_BYTES: Final = UPLOAD_QUEUE_CHUNKS.value * CHUNK_BYTES.value
 QUEUE_ITEMS: Final = 4 * UPLOAD_QUEUE_CHUNKS.value  # chunks and the short answers between them
+SHORT_BYTES: Final = 64  # an answer without a payload
 
 _T = TypeVar("_T")
 
@@ -61,7 +62,9 @@ class Uploads(Generic[_T]):
             chunk: (manifest id, chunk number), by which it may be cancelled.
         """
         peer = self._peer(node)
-        if peer.queued_items >= QUEUE_ITEMS or peer.queued_bytes + size > QUEUE_BYTES:
+        # A full queue still has room for the word that it is full.
+        most = QUEUE_BYTES + (QUEUE_ITEMS * SHORT_BYTES if size <= SHORT_BYTES else 0)
+        if peer.queued_items >= QUEUE_ITEMS or peer.queued_bytes + size > most:
             return False
         peer.queued_items += 1
         peer.queued_bytes += size

@@ -2,7 +2,7 @@
 
 import random
 
-from pyrsia.transfer.uploads import QUEUE_BYTES, QUEUE_ITEMS, Uploads
+from pyrsia.transfer.uploads import QUEUE_BYTES, QUEUE_ITEMS, SHORT_BYTES, Uploads
 from pyrsia.units import CHUNK_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS, NodeId
 
 CHUNK = CHUNK_BYTES.value
@@ -61,10 +61,11 @@ def test_one_peer_has_bounds_in_bytes_and_items_over_all_its_connections_and_oth
     taken = sum(uploads.push(A, b"a%d" % (i % 3), i, CHUNK) for i in range(100))
     assert taken == UPLOAD_QUEUE_CHUNKS.value
     assert taken * CHUNK == QUEUE_BYTES
+    assert uploads.push(A, b"a0", "no room", SHORT_BYTES)
     assert uploads.push(B, b"b", "b", CHUNK)
     small = sum(uploads.push(C, b"c", i, 1) for i in range(1000))
     assert small == QUEUE_ITEMS
-    assert len(uploads) == taken + 1 + small
+    assert len(uploads) == taken + 2 + small
 
 
 def test_what_is_cancelled_or_forgotten_makes_room_and_leaves_nothing_behind():
