@@ -90,7 +90,7 @@ class World:
         self.dropped = {}
         self.ended = None
         self.came = 0
-        self.most_owed = 0
+        self.most_owed = self.most_owed_by_all = 0
         self._heap = []
         self._seq = 0
         self._wake = 0
@@ -154,6 +154,7 @@ class World:
     def _check(self):
         owed = [len(peer.owes) * CHUNK for peer in self.peers.values()]
         self.most_owed = max(self.most_owed, *owed)
+        self.most_owed_by_all = max(self.most_owed_by_all, sum(owed))
         assert max(owed) <= PEER_CREDIT_BYTES.value
         assert sum(owed) <= SWARM_CREDIT_BYTES.value
         assert sum(peer.connected for peer in self.peers.values()) <= MAX_SOURCES.value

@@ -109,6 +109,24 @@ def test_credit_grows_until_a_long_and_wide_path_is_full():
     assert 5_000_000 < world.most_owed <= 16 << 20
 
 
+def test_all_sources_of_a_file_together_never_owe_more_than_the_swarms_credit():
+    """Eight far and fast sources could take 128 MiB on the way; the world refuses more than 64."""
+    peers = [Peer(f"p{i}", rate=200e6, rtt_s=0.08, open_s=0.16) for i in range(8)]
+    world = World(6000, peers).run()
+
+    assert world.done
+    assert world.most_owed_by_all > 48 << 20
+
+
+def test_a_source_that_would_finish_long_after_the_others_is_asked_for_nothing_near_the_end():
+    for seed in range(10):
+        world = World(400, [Peer("fast", rate=100e6), Peer("slow", rate=1.5e6)], seed).run()
+
+        assert Peer("slow").node in world.used
+        assert len(world.asked) == 400, "the endgame had to ask elsewhere for what the slow one owed"
+        assert world.now < 1.1 * 400 * CHUNK / 101.5e6
+
+
 def test_sources_beyond_the_eighth_wait_until_one_of_the_first_is_gone():
     peers = [Peer(f"p{i}", offers=i > 3) for i in range(12)]
     world = World(400, peers).run()
@@ -328,6 +346,12 @@ def test_a_refused_chunk_is_not_asked_of_the_same_source_again_and_halves_its_cr
 
     assert not {chunk for _, chunk in asked(effects)} & set(chunks)
     assert len(asked(effects)) == before // 2
+    core.on_have(0.03, A, 40, (1 << 40) - 1)
+    for step in range(30):
+        ((_, next_one), *_) = asked(effects) or [(A, None)]
+        if next_one is not None:
+            effects = core.on_chunk(0.04 + step / 100, A, next_one, b"chunk %d" % next_one)
+        assert not {chunk for _, chunk in asked(effects)} & set(chunks)
     world = World(120, [Peer("good", rate=5e6), Peer("n", naks=1.0)]).run()
     assert world.done
     assert world.dropped[Peer("n").node] is False
