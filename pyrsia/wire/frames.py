@@ -142,7 +142,7 @@ class Assembler:
             raise Malformed(f"part: a message of {of} parts")
         if index == 0:  # a sender that changed links starts over
             self._ident, self._of, self._pieces = frame.request, of, []
-        if (frame.request, of) != (self._ident, self._of) or index != len(self._pieces) or index >= of:
+        if (frame.request, of) != (self._ident, self._of) or index != len(self._pieces):
             raise Malformed(f"part: {index} of {of} does not follow")
         last = index == of - 1
         if (

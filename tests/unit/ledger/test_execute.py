@@ -324,13 +324,20 @@ def test_one_commit_opens_no_gate_at_the_deadline(world):
     assert "have not committed yet" in world.forced(raw, at=deadline + 1)
 
 
-def test_after_a_reveal_nobody_commits_any_more(world):
-    """In the one second after the deadline in which a reveal may stand, a commit could be a copy of it."""
+@pytest.mark.parametrize(("committed", "why"), [(3, "committed already"), (2, "deadline has passed")])
+def test_whichever_way_the_gate_opened_nobody_commits_after_a_reveal(world, committed, why):
+    """A commit could then be a copy of what was revealed."""
     request, builders = world.drawn()
     bodies = {b: world.reveal(request) for b in builders}
-    world.block(*(world.commit(b, bodies[b]) for b in builders))
-    world.block(world.entry(builders[0], "build.reveal", bodies[builders[0]]))
-    refused(world, world.commit(builders[1], world.reveal(request)), "committed already")
+    world.block(*(world.commit(b, bodies[b]) for b in builders[:committed]))
+    deadline = views.request(world.db.get, request).draw.body["commit_deadline"]
+    opened = world.entry(builders[0], "build.reveal", bodies[builders[0]], until=deadline + 60_000)
+    if committed < len(builders):
+        world.block(opened, wait=deadline + 1 - world.time)
+    else:
+        world.block(opened)
+    assert len(views.request(world.db.get, request).reveals) == 1
+    refused(world, world.commit(builders[2], bodies[builders[2]]), why)
 
 
 def test_a_reveal_counts_until_its_deadline_and_not_a_millisecond_longer(world):
