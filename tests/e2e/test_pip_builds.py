@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from pyrsia.builds.pip import lock
 from pyrsia.builds.pip.plugin import Built, PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, Job, Outcome, Sandbox, Usage, choose, landlock
 from pyrsia.demo import sample
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sdists
@@ -614,3 +615,18 @@ async def test_what_is_no_wheel_of_this_package_is_a_failed_build(kind: str, tmp
     assert built.outcome == "failed"
     assert why in built.why
     assert b"of the node" not in built.log.path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["scratch", "results"])
+async def test_a_disk_that_takes_nothing_is_the_machine_s_fault_and_no_verdict_on_the_package(
+    sandbox: Sandbox, place: str, tmp_path: Path, index: Path
+):
+    sdists.sdist(index)
+    async with sdists.plugin(sandbox, tmp_path / "p", index) as plugin:
+        (planned,) = await plugin.plan("thing", None, sdists.now_ms())
+        request = sdists.request(planned)
+        inputs = await plugin.prefetch(request, planned.lock)
+        shutil.rmtree(tmp_path / "p" / place, ignore_errors=True)
+        (tmp_path / "p" / place).write_text("a file where the folder should be")
+        with pytest.raises(Unavailable, match="this machine cannot"):
+            await plugin.build(request, inputs)

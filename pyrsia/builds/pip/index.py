@@ -32,7 +32,7 @@ import trio
 from pyrsia.builds.pip import simple
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.simple import IndexFile, Project
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import (
     INDEX_ATTEMPTS,
     INDEX_FETCH_S,
@@ -223,7 +223,14 @@ class IndexClient:
 
         Raises:
             Refusal: `digest-mismatch` with both digests, `too-large`, `index-unreachable`.
+            Unavailable: the cache cannot be written.
         """
+        try:
+            return await self._fetched(file)
+        except OSError as error:
+            raise Unavailable(f"a fetched file cannot be kept: {error}") from error
+
+    async def _fetched(self, file: IndexFile) -> Path:
         if not file.sha256:
             raise _mismatch(file, "no SHA-256 from the index", "")
         path = self._cache / file.sha256

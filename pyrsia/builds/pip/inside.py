@@ -23,7 +23,7 @@ from typing import Any, Final
 import trio
 
 from pyrsia.builds.sandbox.model import BuildLimits, Job, Mount, Sandbox
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import INSPECT_WALL_S, MAX_WORKER_RESULT_BYTES
 
 # The modules that the worker needs, at their own places below one folder: they import each other by name.
@@ -114,9 +114,11 @@ class Inside:
 
         Raises:
             PhaseFailed: the run ended otherwise than by itself with an answer, or refused its input.
+            Unavailable: this machine could not do it: its disk is full, or it does not start a sandbox.
         """
-        folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files))
+        folder = None
         try:
+            folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files))
             outcome = await self._sandbox.run(self._job(folder, job, epoch))
             if outcome.ended != "exit" or outcome.code != 0:
                 why = _ENDINGS.get(outcome.ended, f"it ended with code {outcome.code}")
@@ -127,13 +129,25 @@ class Inside:
             if "refused" in value:
                 raise PhaseFailed(phase, str(value["refused"])[:300], who=who, do=_DO, log=outcome.log)
             yield Answer(value, outcome.log, folder / "work")
+        except OSError as error:
+            raise Unavailable(f"this machine cannot run a build now: {error}") from error
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(remove, folder)
+            if folder is not None:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(remove, folder)
 
     def _prepare(self, job: dict[str, Any], files: dict[str, Path]) -> Path:
         self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch))
+        try:
+            self._fill(folder, job, files)
+        except OSError:
+            remove(folder)
+            raise
+        return folder
+
+    @staticmethod
+    def _fill(folder: Path, job: dict[str, Any], files: dict[str, Path]) -> None:
         folder.chmod(0o755)  # the sandbox's uid is another one
         inputs = folder / "in"
         (folder / "work").mkdir()
@@ -146,7 +160,6 @@ class Inside:
         (inputs / "job.json").write_text(json.dumps(job))
         for path in (inputs, *inputs.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        return folder
 
     def _job(self, folder: Path, job: Mapping[str, Any], epoch: int) -> Job:
         """The worker on two folders; every backend rewrites `/in` and `/build` where it cannot move paths."""

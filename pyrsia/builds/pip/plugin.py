@@ -40,7 +40,7 @@ from pyrsia.builds.pip.resolve import Facts, Release
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
 from pyrsia.builds.recipe import disagreement
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import (
     BUILD_LOG_BYTES,
     MAX_METADATA_BYTES,
@@ -276,7 +276,7 @@ class PipPlugin:
         """Build and inspect one wheel in the sandbox. A build that fails is an answer, not an exception.
 
         Raises:
-            Refusal: `no-sandbox`; nothing was built and nothing should be said about the package.
+            Unavailable: this machine could not build; nothing should be said about the package.
         """
         folder = await trio.to_thread.run_sync(self._new_folder)
         log = bytearray()
@@ -288,6 +288,9 @@ class PipPlugin:
         except PhaseFailed as error:
             log += error.log
             return await self._failed(folder, error, inputs.lock_sha256, bytes(log))
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -510,8 +513,11 @@ class PipPlugin:
         )
 
     def _new_folder(self) -> Path:
-        self._results.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="built-", dir=self._results))
+        try:
+            self._results.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="built-", dir=self._results))
+        except OSError as error:
+            raise Unavailable(f"this machine cannot keep what is built: {error}") from error
 
 
 def _not_this_wheel(name: Any, coordinates: Mapping[str, str]) -> str:

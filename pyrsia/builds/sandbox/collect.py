@@ -19,6 +19,9 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # NONBLOCK: a pipe where a file was expected must not hold us.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DEPTH: Final = 64  # folders in folders; sources nest a dozen deep
+_DISCARD_S: Final = units.Limit(
+    120, "200,000 files on a slow disk; what is left then is left to the operator"
+)
 _PIECE: Final = 1 << 20
 
 
@@ -207,5 +210,16 @@ def discard(folder: Path) -> None:
 def _quietly(*words: str) -> int:
     nowhere = subprocess.DEVNULL
     env = {"PATH": "/usr/bin:/bin"}  # whatever the node's own says
-    done = subprocess.run(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=env, check=False)
+    try:
+        done = subprocess.run(
+            words,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            env=env,
+            check=False,
+            timeout=_DISCARD_S.value,
+        )
+    except subprocess.TimeoutExpired:
+        return 1
     return done.returncode

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyrsia.builds.pip import index, simple
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import Limit
 
 DIGEST = "ab" * 32
@@ -444,3 +444,13 @@ async def test_a_file_that_was_dropped_is_fetched_again(server, tmp_path):
         file = (await client.project("thing")).files[0]
         (await client.fetch(file)).unlink()
         assert (await client.fetch(file)).read_bytes() == b"bytes"
+
+
+async def test_a_cache_that_cannot_be_written_is_the_machine_s_fault_and_no_crash(server, tmp_path):
+    server.page("thing", b"bytes")
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",))
+    async with IndexClient(config, tmp_path / "cache") as client:
+        file = (await client.project("thing")).files[0]
+        with pytest.raises(Unavailable, match="cannot be kept"):
+            await client.fetch(file)
