@@ -152,6 +152,12 @@ async def test_a_known_wheel_of_the_registry_is_compared_and_a_changed_one_is_to
         (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
         changed = (await carried_out(plugin, planned)).outputs[0]
 
+    altered = sdists.wheels.members() | {"thing/__init__.py": b"altered after RECORD was written"}
+    theirs.write_bytes(sdists.wheels.pack(altered))
+    async with sdists.plugin(sandbox, tmp_path / "odd", index) as plugin:
+        (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
+        built = await carried_out(plugin, planned)
+        odd, told = built.outputs[0], built.log.path.read_text()
     theirs.write_bytes(b"not a wheel at all")
     async with sdists.plugin(sandbox, tmp_path / "broken", index) as plugin:
         with pytest.raises(Refusal) as broken:
@@ -162,6 +168,9 @@ async def test_a_known_wheel_of_the_registry_is_compared_and_a_changed_one_is_to
     assert changed.upstream is not None
     assert (changed.upstream_relation, changed.stable) == ("different", same.stable)
     assert changed.upstream.file.sha256 != changed.raw.file.sha256
+    assert (odd.upstream_relation, odd.upstream, odd.stable) == ("different", None, same.stable)
+    assert odd.upstream_reason in told
+    assert "upstream's wheel is not compared: " in told
     assert broken.value.code == "build-failed"
 
 

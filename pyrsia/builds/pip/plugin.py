@@ -475,6 +475,8 @@ class PipPlugin:
         sde = request["recipe"]["sde"]
         found = await self.normalise((name, wheel), inputs.source, inputs.upstream, sde, folder)
         log += found.log
+        if found.value["upstream_reason"]:
+            log += f"pyrsia: upstream's wheel is not compared: {found.value['upstream_reason']}\n".encode()
         metadata = parsed(found.metadata.path.read_bytes(), name)
         same = Version(metadata.version) == Version(request["coordinates"]["version"])
         if metadata.name != request["coordinates"]["name"] or not same:
