@@ -465,7 +465,7 @@ class Links:
                         conn.scope.deadline = trio.current_time() + DRAIN_S
                     nursery.start_soon(self._write, conn)
                     while True:
-                        self._handle(conn, [frame.bytes for frame in await sock.recv()])
+                        self._handle(conn, _bytes_of(await sock.recv()))
                 nursery.cancel_scope.cancel()
         except* Unavailable:
             pass
@@ -481,7 +481,7 @@ class Links:
         hello = Frame(Type.HELLO, body=self._greeting(peer.node, nonce, welcome=False))
         with trio.move_on_after(DIAL_WAIT_S.value):
             await sock.send([frames.with_seq(1, frames.encode(hello))])
-            first, *rest = [frame.bytes for frame in await sock.recv()]
+            first, *rest = _bytes_of(await sock.recv())
             try:
                 seq, data = frames.split_seq(first)
                 frame = frames.decode(data)
@@ -517,11 +517,11 @@ class Links:
             route, *parts = await router.recv()
             if not parts:
                 continue
-            conn = self._inbound.get(route.bytes)
+            conn, data = self._inbound.get(route.bytes), _bytes_of(parts)
             if conn is not None:
-                self._handle(conn, [part.bytes for part in parts])
+                self._handle(conn, data)
             else:
-                self._meet(router, route.bytes, key_of(parts[0]), [part.bytes for part in parts])
+                self._meet(router, route.bytes, key_of(parts[0]), data)
 
     def _meet(self, router: ZSock, route: bytes, key: bytes, parts: list[bytes]) -> None:
         """The first frames of a connection: a good greeting, or nothing."""
@@ -529,6 +529,8 @@ class Links:
             self.counted["stranger-banned"] += 1
             return
         try:
+            if len(parts) > MOST_FRAMES:
+                raise Malformed("frame-batch: more frames in one message than a peer sends")
             seq, data = frames.split_seq(parts[0])
             frame = frames.decode(data)
             greeting = self._check_greeting(frame, key, None, Type.HELLO)
@@ -844,6 +846,11 @@ def _bound(sock: zmq.Socket[bytes], frame_bytes: int, hwm: int) -> None:
     sock.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
     sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, LINK_DEAD_S.value * 1000)
     sock.setsockopt(zmq.HEARTBEAT_TTL, LINK_DEAD_S.value * 1000)
+
+
+def _bytes_of(parts: Sequence[zmq.Frame]) -> list[bytes]:
+    """Copies of no more frames than it takes to see that there are too many."""
+    return [part.bytes for part in parts[: MOST_FRAMES + 1]]
 
 
 def _bind(sock: zmq.Socket[bytes], address: str) -> str:

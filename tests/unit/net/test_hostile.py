@@ -289,6 +289,14 @@ async def test_strangers_who_never_greet_are_banned_and_nothing_they_say_is_hand
         await again.is_cut_off()
 
 
+async def test_a_strangers_batch_of_too_many_frames_is_no_greeting():
+    async with town() as here:
+        villain = await Villain.at(here)
+        await villain.say(villain.hello(), *[b"x"] * MOST_FRAMES)
+        await until(lambda: here.counted["bad-frame-batch"] == 1)
+        assert not here.ann.links.connected(EVE.public)
+
+
 # -- after a greeting --
 
 
