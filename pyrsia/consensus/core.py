@@ -43,7 +43,7 @@ from pyrsia.wire.blocks import (
 from . import catchup
 from .application import Application, BlockRef, Slot
 from .committee import Checker, Committee, Verify
-from .effects import Accuse, Broadcast, Deliver, Effect, Halt, Now, Persist, Send, Serve, WakeAt
+from .effects import Accuse, Broadcast, Deliver, Effect, Halt, Mute, Now, Persist, Send, Serve, WakeAt
 from .recovery import Recovered, recall, record
 from .timing import Timing, asleep
 from .tree import BlockTree, ref
@@ -784,7 +784,7 @@ class Simplex:
                 continue
             self._stopped = True
             text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
-            self._out.append(Halt(text))
+            self._out.append(Mute(text))
 
     def _gate(self, now: Now) -> None:
         """After a start: vote only when q-1 members told the newest vote of our key that they hold."""

@@ -89,4 +89,12 @@ class Halt:
     reason: str
 
 
-Effect = Send | Broadcast | Persist | WakeAt | Deliver | Serve | Accuse | Halt
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """This member's key must not vote again, and casts no vote any more; the core goes on following. The shell
+    tells the operator."""
+
+    reason: str
+
+
+Effect = Send | Broadcast | Persist | WakeAt | Deliver | Serve | Accuse | Halt | Mute

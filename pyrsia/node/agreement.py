@@ -18,6 +18,7 @@ from pyrsia.consensus.effects import (
     Deliver,
     Effect,
     Halt,
+    Mute,
     Now,
     Persist,
     Send,
@@ -186,6 +187,8 @@ class Agreement:
                     self._send(to, encode_message(answer))
             case Accuse():
                 self._hands.accuse(effect)
+            case Mute(reason):
+                self._hands.halt(reason)
             case Halt(reason):
                 self._halted = True
                 self._hands.halt(reason)

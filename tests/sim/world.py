@@ -25,6 +25,7 @@ from pyrsia.consensus.effects import (
     Deliver,
     Effect,
     Halt,
+    Mute,
     Now,
     Persist,
     Send,
@@ -356,7 +357,7 @@ class World:
             self.accused.append(effect)
             if self.nodes[effect.signer].villain is None:
                 self.fail(f"I10: {node.number} accuses honest {effect.signer}: {effect}")
-        elif isinstance(effect, Halt) and node.villain is None:
+        elif isinstance(effect, Halt | Mute) and node.villain is None:
             self.fail(f"honest {node.number} halts: {effect.reason}")
 
     def post(self, sender: int, to: int, message: Message) -> None:

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from pyrsia.consensus.effects import Accuse, Broadcast, Deliver, Halt, Persist, Send, Serve, WakeAt
+from pyrsia.consensus.effects import Accuse, Broadcast, Deliver, Halt, Mute, Persist, Send, Serve, WakeAt
 from pyrsia.errors import Unavailable
 from pyrsia.node.agreement import INBOX, LAZY, Agreement, Hands
 from pyrsia.node.kinds import Kind
@@ -297,3 +297,17 @@ async def test_work_and_links_reach_voters_only():
 
         await world.run(test)
         assert (world.core.worked, world.core.peers) == ((1, [3]) if voter else (0, []))
+
+
+async def test_a_key_that_must_not_vote_again_is_told_and_its_core_goes_on_following():
+    core = Core(answers=lambda _: [Mute("the file lacks a vote"), Send(1, ASK)])
+    world = World(core)
+
+    async def test():
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await until(lambda: len(world.sent()) == 1)
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await until(lambda: len(world.sent()) == 2)
+
+    await world.run(test)
+    assert [one for one in world.did if one[0] == "halt"] == [("halt", "the file lacks a vote")] * 2
