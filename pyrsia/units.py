@@ -135,7 +135,9 @@ UPLOAD_QUEUE_CHUNKS = Limit(64, "a peer's whole credit waiting to be sent; more 
 MAX_OPEN_MAPS = Limit(64, "files mapped at once for serving; address space is free, descriptors are not")
 MAX_ASK_CHUNKS = Limit(16, "chunk numbers in one request: 4 MiB")
 MAX_FETCHES = Limit(16, "files coming in at once; with eight sources each they take 400 sockets of the 1,024")
-SWARM_HEDGES = Limit(2, "chunks asked of a second source before the endgame; more would be duplicates, not speed")
+SWARM_HEDGES = Limit(
+    2, "chunks asked of a second source before the endgame; more would be duplicates, not speed"
+)
 SWARM_STRIKES = Limit(3, "silences in a row of one source; a node that restarts has one or two")
 SWARM_NAKS = Limit(4, "refusals in a row of what a source said it has; an eviction explains one or two")
 SWARM_BUSIES = Limit(8, "answers 'not now' in a row, with growing pauses: 15 s of a source with no room")

@@ -33,8 +33,10 @@ async def _examine() -> list[dict[str, Any]]:
         _native(),
         _row(
             "compiler",
-            shutil.which("cc") or "none",
-            ok=bool(shutil.which("cc")),
+            shutil.which("cc")
+            or shutil.which("gcc")
+            or "none; needed to install Pyrsia, not to build pure packages",
+            ok=bool(shutil.which("cc") or shutil.which("gcc")),
             do="apt-get install build-essential",
         ),
         _row("build sandbox", host.isolation or "none", ok=host.isolation == "namespace", do=host.advice),

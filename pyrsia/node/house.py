@@ -8,13 +8,13 @@ scratch/  results/  index/            of builds; the first two are empty after a
 control.sock  control.token           how its operator reaches it
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pyrsia import config
+from pyrsia.builds.sandbox.collect import discard
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import KeyRing
@@ -87,7 +87,7 @@ class House:
         directory: DataDir,
     ) -> "House":
         for name in (SCRATCH, RESULTS):  # of an earlier life: nobody waits for them
-            shutil.rmtree(data / name, ignore_errors=True)
+            discard(data / name)
         notices: list[str] = []
         votes, may_vote = None, True
         if "validator" in member.roles:

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import trio
 
+from pyrsia.builds.sandbox.collect import discard
 from pyrsia.builds.sandbox.model import BuildLimits, Job, Mount, Sandbox
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import INSPECT_WALL_S, MAX_WORKER_RESULT_BYTES
@@ -134,7 +135,7 @@ class Inside:
         finally:
             if folder is not None:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(remove, folder)
+                    await trio.to_thread.run_sync(discard, folder)
 
     def _prepare(self, job: dict[str, Any], files: dict[str, Path]) -> Path:
         self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ class Inside:
         try:
             self._fill(folder, job, files)
         except OSError:
-            remove(folder)
+            discard(folder)
             raise
         return folder
 
@@ -209,20 +210,3 @@ def _result(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder that a stranger filled: one without permissions does not keep us from it."""
-
-    def retry(delete: Callable[..., Any], path: str, _: object) -> None:
-        try:
-            os.chmod(os.path.dirname(path), 0o700)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-            delete(path)
-        except OSError:
-            return
-
-    shutil.rmtree(folder, onerror=retry)
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
