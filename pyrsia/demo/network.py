@@ -22,7 +22,9 @@ from pyrsia import config
 from pyrsia.client import Client
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
+from pyrsia.ledger import beacon
 from pyrsia.node.founding import Founder, found
+from pyrsia.node.house import keep_chain
 from pyrsia.units import MAX_CONTROL_PATH_BYTES
 from pyrsia.wire.text import b32
 
@@ -132,6 +134,9 @@ class Network:
         return self.folder / "results"
 
     def _found(self) -> None:
+        chains = {
+            node.name: beacon.Chain20(node.keys.chain_seed) for node in self.nodes if node.role == "validator"
+        }
         founders = [
             Founder(
                 keys=node.keys,
@@ -140,6 +145,7 @@ class Network:
                 domain=f"{node.name}.example",
                 roles=("builder", "validator") if node.role == "validator" else (),
                 capabilities=("pip",) if node.role == "validator" else (),
+                chain_end=chains[node.name].end if node.name in chains else b"",
             )
             for node in self.nodes
         ]
@@ -158,6 +164,8 @@ class Network:
         for node in self.nodes:
             node.data.mkdir(mode=0o700)
             node.keys.save(node.data / "keys")
+            if node.name in chains:
+                keep_chain(chains[node.name], node.data)
             (node.data / "genesis.json").write_bytes(genesis)
             config.save(self._config(node), node.data)
 

@@ -18,6 +18,7 @@ KEPT_EVERY: Final = 1_024  # 32 KB kept, and any link is at most 1,023 hashes aw
 ZERO: Final = bytes(32)
 
 _START: Final = "pyrsia v1 beacon chain"
+_FILE: Final = "pyrsia v1 beacon chain file"
 
 
 class Chain20:
@@ -36,6 +37,30 @@ class Chain20:
             link = forward(link, KEPT_EVERY)
         self._kept = tuple(kept)
         self.end = link  # what genesis commits to
+
+    def encode(self) -> bytes:
+        """The kept links and the end, for a file as secret as the seed: reading them saves the hashing."""
+        content = b"".join(self._kept) + self.end
+        return content + blake3(content, derive_key_context=_FILE).digest()
+
+    @classmethod
+    def decode(cls, data: bytes, seed: bytes) -> "Chain20":
+        """Read `encode`'s bytes.
+
+        Raises:
+            Malformed: damaged, or of another seed.
+        """
+        content, check = data[:-32], data[-32:]
+        if len(content) != 32 * (LINKS // KEPT_EVERY + 1):
+            raise Malformed("a chain of another length")
+        if check != blake3(content, derive_key_context=_FILE).digest():
+            raise Malformed("a chain with a changed byte")
+        if content[:32] != blake3(seed, derive_key_context=_START).digest():
+            raise Malformed("a chain of another seed")
+        chain = cls.__new__(cls)
+        chain._kept = tuple(content[at : at + 32] for at in range(0, len(content) - 32, 32))
+        chain.end = content[-32:]
+        return chain
 
     def link(self, position: int) -> bytes:
         """The link to reveal at `position`: hashed `position + 1` times it gives the end.

@@ -8,6 +8,7 @@ scratch/  results/  index/            of builds; the first two are empty after a
 control.sock  control.token           how its operator reaches it
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from pyrsia.builds.sandbox.collect import discard
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import KeyRing
+from pyrsia.ledger import beacon
 from pyrsia.ledger.genesis import Genesis, Member
 from pyrsia.node.archive import Archive
 from pyrsia.store.blobs import Blobs
@@ -29,6 +31,7 @@ from pyrsia.wire.blocks import FinalityProof
 GENESIS: Final = "genesis.json"
 KEYS: Final = "keys"
 VOTES: Final = "votes.wal"
+CHAIN: Final = "chain.links"  # beside the keys: as secret as the chain's seed, and made from it
 SCRATCH: Final = "scratch"  # inputs of jobs that run
 RESULTS: Final = "results"  # outputs that are not adopted yet
 INDEX: Final = "index"  # files of package indexes, named by their SHA-256
@@ -133,6 +136,17 @@ class House:
             may_vote=self.may_vote,
         )
 
+    def chain(self) -> beacon.Chain20:
+        """This validator's chain of beacon links; hashed at the first start, read from a file later."""
+        path = self.data / KEYS / CHAIN
+        seed = self.keys.chain_seed
+        try:
+            return beacon.Chain20.decode(path.read_bytes(), seed)
+        except (FileNotFoundError, Malformed):
+            chain = beacon.Chain20(seed)
+            keep_chain(chain, self.data)
+            return chain
+
     async def persist(self, records: Sequence[bytes]) -> None:
         """Agreement's records, on disk when this returns. A node that may not vote writes none."""
         if self.votes is not None and records:
@@ -143,6 +157,17 @@ class House:
         if self.votes is not None:
             self.votes.close()
         self.directory.close()
+
+
+def keep_chain(chain: beacon.Chain20, data: Path) -> None:
+    """Write the chain beside the keys of the node in `data`, mode 0600, by rename."""
+    path = data / KEYS / CHAIN
+    temporary = path.with_name(f"{CHAIN}.new")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(chain.encode())
+    temporary.rename(path)
 
 
 def _genesis(path: Path) -> Genesis:

@@ -188,7 +188,7 @@ class Node:
         if me is None:
             follower = Follower(committee, self.chain, verify=keys.verify)
             return Agreement(follower, members, voters, hands)
-        links = beacon.Chain20(house.keys.chain_seed)
+        links = house.chain()
         timing = house.settings.timing
 
         def reveal(view: View) -> bytes:

@@ -7,6 +7,7 @@ hidden is listed here.
 
 import base64
 import re
+from functools import lru_cache
 from typing import Final
 
 from pyrsia.errors import Malformed
@@ -22,11 +23,17 @@ _BRACKET: Final = re.compile(r"(\\*)\[|(\\+)$")
 _BASE32: Final = re.compile("[a-z2-7]+")
 
 
+# The names of members stand in every entry and message; a stranger's name only pushes another out.
+_NAMES: Final = 4_096
+
+
+@lru_cache(_NAMES)
 def b32(data: bytes) -> str:
     """Lower-case base32 without padding: 52 characters for a 32-byte key."""
     return base64.b32encode(data).decode("ascii").rstrip("=").lower()
 
 
+@lru_cache(_NAMES)
 def unb32(text: str, size: int = 32) -> bytes:
     """The `size` bytes that `text` names.
 

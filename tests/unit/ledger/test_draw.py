@@ -264,3 +264,21 @@ def test_a_real_chain_keeps_every_1024th_link_and_finds_all():
     for at in (-1, beacon.LINKS):
         with pytest.raises(ValueError, match="outside"):
             chain.link(at)
+
+
+def test_a_kept_chain_is_read_back_and_any_changed_byte_or_other_seed_is_refused():
+    chain = beacon.Chain20(bytes(32))
+    data = chain.encode()
+
+    again = beacon.Chain20.decode(data, bytes(32))
+
+    assert again.end == chain.end
+    assert all(again.link(at) == chain.link(at) for at in (0, 1, 1_023, 1_024, 77_777, beacon.LINKS - 1))
+    with pytest.raises(Malformed):
+        beacon.Chain20.decode(data, b"other seed".ljust(32))
+    for at in range(0, len(data), 997):
+        with pytest.raises(Malformed):
+            beacon.Chain20.decode(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], bytes(32))
+    for cut in (b"", data[:-1], data + b"x"):
+        with pytest.raises(Malformed):
+            beacon.Chain20.decode(cut, bytes(32))

@@ -133,3 +133,18 @@ async def test_a_damaged_vote_record_stops_voting_and_not_the_node(tmp_path, net
     assert not again.recovered().may_vote
     assert again.notices[0].startswith("stopped voting")
     assert b"must not be written" not in (folder / "votes.wal").read_bytes()
+
+
+async def test_a_chain_is_hashed_once_and_a_damaged_file_of_it_is_made_anew(tmp_path, network):
+    folder = furnish(tmp_path / "v", network[0], network[1][0])
+    house = await opened(folder)
+    file = folder / "keys" / "chain.links"
+    first = house.chain()
+    made = file.read_bytes()
+    file.write_bytes(made[:-1])
+    again = house.chain()
+    house.close()
+
+    assert first.end == again.end == house.member.chain_end
+    assert file.read_bytes() == made
+    assert file.stat().st_mode & 0o777 == 0o600
