@@ -25,7 +25,7 @@ def network():
         yield net
     finally:
         net.stop_all()
-        net.remove_data()
+        net.remove()
 
 
 def test_one_fdatasync(benchmark, tmp_path):

@@ -31,6 +31,8 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
 
     # Ctrl-C and a polite kill end the same way: every node is stopped, nothing is left behind.
     signal.signal(signal.SIGTERM, _interrupt)
+    if report is not None:
+        Report.check(report.absolute())
     told, tell = Report(), Teller()
     error: str | None = "stopped before its end"
     try:
@@ -43,7 +45,7 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
         error = str(failed)
         raise click.ClickException(f"the demo failed: {failed}") from None
     finally:
-        if report is not None and (error is not None or not keep):
+        if report is not None:
             told.write(report.absolute(), error=error)
 
 
@@ -64,7 +66,7 @@ def _run(
         done = True
         tell.title("done: every step was checked from outside")
         tell.raw("\nWhat to try next (. .venv/bin/activate first):\n")
-        tell.raw("".join(f"  {line}\n" for line in after(network, told, keep=keep)))
+        tell.raw("".join(f"  {line}\n" for line in after(network, told, ready.example, keep=keep)))
         if keep:
             if report is not None:
                 told.write(report.absolute(), error=None)
@@ -76,7 +78,7 @@ def _run(
     finally:
         network.stop_all()
         if done:
-            network.remove_data()
+            network.remove_all_but_results()
         else:  # nothing half written stays
             network.remove()
         tell.raw("")

@@ -1,7 +1,9 @@
 """An unchanged pip, in a fresh environment, with no configuration but the index it is given."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ class FreshVenv:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # so that all of it can be ended at once
         )
 
     def python(self) -> Path:
@@ -44,42 +47,43 @@ class FreshVenv:
         return self._folder / "bin" / "python"
 
     def close(self) -> None:
-        if self._making.poll() is None:
-            self._making.kill()
+        with contextlib.suppress(ProcessLookupError):  # ensurepip and pip are its children
+            os.killpg(self._making.pid, signal.SIGKILL)
         self._making.communicate(timeout=PATIENCE_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def pip_install(python: Path, index: str, requirements: list[str]) -> subprocess.CompletedProcess[str]:
     """`pip install` as a stranger types it: no pip configuration, no cache, one index."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
-    environment |= {"PIP_CONFIG_FILE": os.devnull}
-    return subprocess.run(
-        [
-            str(python), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check",
-            "--retries", "0", "--index-url", index, *requirements,
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )  # fmt: skip
+    return _pip(python, "install", "--no-cache-dir", "--retries", "0", "--index-url", index, *requirements)
 
 
 def installed(python: Path) -> dict[str, str]:
     """Name -> version of what the environment holds, pip and its like left out."""
-    out = subprocess.run(
-        [str(python), "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
-        env={"PATH": os.environ.get("PATH", ""), "PIP_CONFIG_FILE": os.devnull},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    ).stdout
+    out = _pip(python, "list", "--format=freeze").stdout
     pairs = (line.partition("==") for line in out.splitlines() if "==" in line)
     return {
         name.lower().replace("_", "-"): version
         for name, _, version in pairs
         if name not in ("pip", "setuptools")
     }
+
+
+def _pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    environment |= {
+        "PIP_CONFIG_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+    }  # a proxy cannot reach our loopback
+    command = [str(python), "-m", "pip", *words, "--disable-pip-version-check"]
+    try:
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Refusal(
+            "unavailable",
+            what=f"pip {words[0]} did not end within {PATIENCE_S:.0f} s",
+            who="this machine, or the node that pip asked",
+            do="try again when the machine is less busy",
+        ) from None

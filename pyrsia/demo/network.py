@@ -262,7 +262,7 @@ class Network:
         """SIGKILL, as a power cut would look from outside."""
         if node.process is not None:
             node.process.kill()
-            node.process.wait()
+            node.process.wait(STOP_S)
             node.process = None
 
     def stop(self, node: Node) -> None:
@@ -274,7 +274,7 @@ class Network:
             node.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             node.process.kill()
-            node.process.wait()
+            node.process.wait(STOP_S)
         node.process = None
 
     def stop_all(self) -> None:
@@ -290,7 +290,7 @@ class Network:
                 node.process.wait(max(0.05, end_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 node.process.kill()
-                node.process.wait()
+                node.process.wait(STOP_S)
             node.process = None
 
     def watch(self) -> None:
@@ -303,10 +303,12 @@ class Network:
         """Everything goes."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def remove_data(self) -> None:
-        """The nodes' data go; the results stay."""
-        for node in self.nodes:
-            shutil.rmtree(node.data, ignore_errors=True)
+    def remove_all_but_results(self) -> None:
+        """The nodes' data go; wheels, proofs and the trust file stay."""
+        for path in self.folder.iterdir():
+            if path != self.results:
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.results / "lies", ignore_errors=True)
 
 
 def _short_folder() -> str:

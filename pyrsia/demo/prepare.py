@@ -15,8 +15,9 @@ from pyrsia.demo.teller import Teller
 from pyrsia.errors import Refusal
 
 ONLINE: Final = ("idna==3.10",)
-# Built after the others, with the villain armed; the second stands in where a person asks for the first.
-DISSENT: Final = ("packaging==24.2", "idna==3.10")
+# Built after the others, with the villain armed: the first of these that nobody asked for.
+DISSENT: Final = ("packaging==24.2", "idna==3.10", "six==1.16.0")
+EXAMPLE: Final = "certifi==2024.8.30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Ready:
     environment: str
     packages: tuple[str, ...]
     dissent: str
+    example: str  # one more that can be asked for afterwards
     offline: bool
 
     def fill(self, folder: Path) -> dict[str, str]:
@@ -63,10 +65,12 @@ def prepare(packages: Sequence[str], *, offline: bool, tell: Teller) -> Ready:
             do="leave one of them out",
         )
     chosen = tuple(packages) or ONLINE
-    dissent = next(one for one in DISSENT if _name(one) not in {_name(package) for package in chosen[:1]})
     if offline:
-        chosen, dissent = ("==".join(sample.DEFAULT),), "==".join(sample.DISSENT)
-    return Ready(found.isolation, host.environment(), chosen, dissent, offline)
+        one, altered, example = map("==".join, (sample.DEFAULT, sample.DISSENT, sample.EXAMPLE))
+        return Ready(found.isolation, host.environment(), (one,), altered, example, offline)
+    names = {_name(package) for package in chosen}
+    dissent = next(one for one in DISSENT if _name(one) not in names)
+    return Ready(found.isolation, host.environment(), chosen, dissent, EXAMPLE, offline)
 
 
 def _name(package: str) -> str:

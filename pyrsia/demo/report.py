@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyrsia.errors import Refusal
+
 
 @dataclass(slots=True)
 class Report:
@@ -19,9 +21,31 @@ class Report:
     trust: str = ""
     log: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    written: bool = False
+
+    @staticmethod
+    def check(path: Path) -> None:
+        """Find out now, and not after the story, whether `path` can be written.
+
+        Raises:
+            Refusal: `usage`.
+        """
+        temporary = path.with_name(path.name + ".new")
+        try:
+            temporary.touch()
+            temporary.unlink()
+        except OSError as error:
+            raise Refusal(
+                "usage",
+                what=f"the report cannot be written to {path}: {error.strerror}",
+                who="your command",
+                do="name a file in a folder that you may write to",
+            ) from None
 
     def write(self, path: Path, *, error: str | None) -> None:
-        """Write it whole or not at all."""
+        """Write it whole or not at all, and only once."""
+        if self.written:
+            return
         body: dict[str, Any] = {
             "ok": error is None,
             "nodes": self.nodes,
@@ -42,3 +66,4 @@ class Report:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
+        self.written = True

@@ -317,7 +317,7 @@ def _log(status: dict[str, Any]) -> dict[str, Any]:
     return {"size": status["log"]["size"], "root": status["log"]["root"]}
 
 
-def after(network: Network, report: Report, *, keep: bool) -> Iterator[str]:
+def after(network: Network, report: Report, example: str, *, keep: bool) -> Iterator[str]:
     """What to try next: with the network still running, or with what outlives it."""
     wheel = Path(report.wheel)
     name, version = wheel.name.split("-")[:2]
@@ -327,7 +327,7 @@ def after(network: Network, report: Report, *, keep: bool) -> Iterator[str]:
         yield "pyrsia status                    # the node at a glance"
         yield "pyrsia dashboard                 # live peers, log and builds"
         yield "pyrsia log show                  # newest entries"
-        yield "pyrsia build request six==1.16.0 --follow"
+        yield f"pyrsia build request {example} --follow"
         yield f"pyrsia fetch pkg:pypi/{name.replace('_', '-')}@{version} # the file, and its proof beside it"
         yield f"pip install --index-url {node.http}/pypi/simple/ {name}=={version}"
     else:

@@ -1,6 +1,7 @@
 """Ctrl-C and a polite kill at several moments of the demo: no process stays, and no half-written state."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,19 +29,11 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    [
-        ("starting four", signal.SIGINT),
-        ("drawn", signal.SIGTERM),
-        ("committing", signal.SIGINT),
-    ],
-)
-def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_path, moment, number):
-    folder = Path(tempfile.mkdtemp(prefix="t-"))  # short: a control socket must fit below it
-    report = tmp_path / "report.json"
-    command = [sys.executable, "-u", "-m", "pyrsia", "demo", "--offline", "--report", str(report)]
-    out = tmp_path / "out.txt"
+def interrupted(
+    options: list[str], folder: Path, out: Path, moment: str, number: signal.Signals
+) -> tuple[int, float]:
+    """Run the demo, send `number` when it says `moment`; (exit code, seconds until it ended)."""
+    command = [sys.executable, "-u", "-m", "pyrsia", "demo", "--offline", *options]
     with out.open("wb") as said:
         process = subprocess.Popen(
             command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(folder)}
@@ -53,11 +46,24 @@ def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_pa
             time.sleep(0.02)
         began_s = time.monotonic()
         process.send_signal(number)
-        code = process.wait(STOP_S + SLACK_S + 10)
-        took_s = time.monotonic() - began_s
+        return process.wait(STOP_S + SLACK_S + 10), time.monotonic() - began_s
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("starting four", signal.SIGINT),
+        ("follower  fern", signal.SIGTERM),  # pip's environment is still being made
+        ("committing", signal.SIGINT),
+        ("pip install", signal.SIGINT),
+    ],
+)
+def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_path, moment, number):
+    folder, report, out = Path(tempfile.mkdtemp(prefix="t-")), tmp_path / "report.json", tmp_path / "out.txt"
+    code, took_s = interrupted(["--report", str(report)], folder, out, moment, number)
 
     assert took_s < STOP_S + SLACK_S
     assert code != 0
@@ -65,3 +71,15 @@ def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_pa
     assert list(folder.iterdir()) == []
     folder.rmdir()
     assert '"ok": false' in report.read_text()
+
+
+def test_a_kept_network_ends_by_a_polite_kill_too_and_leaves_the_results(tmp_path):
+    folder, out = Path(tempfile.mkdtemp(prefix="t-")), tmp_path / "out.txt"
+    code, took_s = interrupted(["--keep"], folder, out, "The network runs", signal.SIGTERM)
+    kept = [path.name for demo in folder.iterdir() for path in demo.iterdir()]
+    shutil.rmtree(folder)
+
+    assert took_s < STOP_S + SLACK_S
+    assert code == 0
+    assert left_behind(folder) == []
+    assert kept == ["results"]

@@ -21,10 +21,13 @@ import pytest
 from click.testing import CliRunner
 
 from pyrsia.cli.main import cli
+from pyrsia.demo import install, prepare
 from pyrsia.demo.network import Network
 from pyrsia.demo.report import Report
 from pyrsia.demo.story import after
+from pyrsia.demo.teller import Teller
 from pyrsia.demo.villain import ALTERED_LINE, alter
+from pyrsia.errors import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSE = Path(__file__).with_name("refuse_namespaces.py")
@@ -84,7 +87,7 @@ def test_what_to_try_next_names_real_commands(keep):
     network = Network.create(isolation="namespace", environment="host:" + "0" * 64)
     try:
         report = Report(wheel="/tmp/a b/idna-3.10-py3-none-any.whl", trust="/tmp/a b/demo.genesis")
-        lines = list(after(network, report, keep=keep))
+        lines = list(after(network, report, "six==1.16.0", keep=keep))
     finally:
         network.remove()
 
@@ -93,6 +96,55 @@ def test_what_to_try_next_names_real_commands(keep):
     assert all(CliRunner().invoke(cli, [name, "--help"]).exit_code == 0 for name in commands)
     assert any("export PYRSIA_NODE=" in line for line in lines) == keep
     assert "'/tmp/a b/demo.genesis'" in lines[-1]
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_story(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrsia", "demo", "--report", str(tmp_path / "missing" / "r.json")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "report cannot be written" in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_is_altered_is_never_what_was_asked_for():
+    asked = ["Packaging==24.2", "idna==3.10"]
+    ready = prepare.prepare(asked, offline=False, tell=Teller(io.StringIO()))
+
+    assert ready.packages == tuple(asked)
+    assert ready.dissent == "six==1.16.0"
+
+
+def test_a_pip_that_hangs_is_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(install, "PATIENCE_S", 0.2)
+    sleeper = tmp_path / "python"
+    sleeper.write_text("#!/bin/sh\nexec sleep 30\n")
+    sleeper.chmod(0o755)
+
+    with pytest.raises(Refusal, match="pip install did not end"):
+        install.pip_install(sleeper, "http://127.0.0.1:1/", ["x"])
+
+
+def test_an_environment_that_is_still_made_is_ended_with_all_its_children(tmp_path):
+    environment = install.FreshVenv(tmp_path / "venv")
+    making = psutil.Process(environment._making.pid)
+    end_s = time.monotonic() + 30
+    while not making.children(recursive=True):  # ensurepip
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    whole = [making, *making.children(recursive=True)]
+
+    environment.close()
+    gone, alive = psutil.wait_procs(whole, timeout=5)
+
+    assert len(gone) >= 2
+    assert alive == []
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.processes

@@ -61,7 +61,7 @@ def network() -> Iterator[Network]:
         yield net
     finally:
         net.stop_all()
-        net.remove_data()
+        net.remove()
 
 
 def test_twenty_kills_lose_no_acknowledged_entry_and_leave_one_root(network):

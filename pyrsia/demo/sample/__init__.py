@@ -20,6 +20,7 @@ BACKEND: Final = HERE / "backend" / "sample_backend.py"
 PACKED_S: Final = 1_767_225_600  # 2026-01-01, the one time of every member
 DEFAULT: Final = ("pyrsia-sample", "0.3.0")  # needs pyrsia-sample-dep
 DISSENT: Final = ("pyrsia-sample", "0.2.0")  # needs nothing
+EXAMPLE: Final = ("pyrsia-sample", "0.1.0")
 
 
 def write_index(folder: Path) -> str:
