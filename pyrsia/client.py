@@ -13,11 +13,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pyrsia import config
+from pyrsia.config import CONTROL_SOCKET, CONTROL_TOKEN
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
-CONTROL_SOCKET = "control.sock"
-CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name)
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
     32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"

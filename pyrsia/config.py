@@ -17,6 +17,8 @@ from pyrsia.errors import Refusal
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 CONFIG_NAME = "config.toml"
+CONTROL_SOCKET = "control.sock"  # how the operator reaches a running node, in its data directory
+CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name; the 0600 file beside the socket)
 
 
 class NodeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +56,10 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Disk that artifacts may take."""
+    """Disk that artifacts may take: kept for the operator, enforced when storage quotas come.
+
+    Nothing reads it today; the original's setting has its place so that configurations carry over.
+    """
 
     allocated_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 10
 

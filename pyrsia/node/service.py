@@ -50,8 +50,6 @@ from pyrsia.units import NodeId, View
 from pyrsia.wire.text import b32, safe, unb32
 
 DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
-CONTROL_SOCKET: Final = "control.sock"
-CONTROL_TOKEN: Final = "control.token"  # noqa: S105 (a file name)
 
 _log = logging.getLogger("pyrsia.node")
 
@@ -86,8 +84,8 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> No
             closing.callback(node.links.close)
             node.links.open()
             http = await listen_tcp(settings.http.host, settings.http.port)
-            control = await listen_unix(data / CONTROL_SOCKET)
-            await node.run([http, control], write_token(data / CONTROL_TOKEN))
+            control = await listen_unix(data / config.CONTROL_SOCKET)
+            await node.run([http, control], write_token(data / config.CONTROL_TOKEN))
 
 
 class Node:

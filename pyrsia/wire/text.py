@@ -19,7 +19,6 @@ _HIDDEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\uffff\U000e0000-\U000e0fff]"
 )
-_BRACKET: Final = re.compile(r"(\\*)\[|(\\+)$")
 _BASE32: Final = re.compile("[a-z2-7]+")
 
 
@@ -51,21 +50,6 @@ def unb32(text: str, size: int = 32) -> bytes:
 def safe(text: str) -> str:
     """`text` with everything that moves, hides or reorders output written out, on one line."""
     return _HIDDEN.sub(lambda found: _written_out(ord(found.group())), text)
-
-
-def safe_markup(text: str) -> str:
-    r"""`safe`, and no bracket in it opens a tag of terminal markup.
-
-    Backslashes before a bracket or at the end are doubled: they would undo the escape, or eat a bracket
-    that follows the text.
-    """
-    return _BRACKET.sub(_escaped, safe(text))
-
-
-def _escaped(found: "re.Match[str]") -> str:
-    if found.group(2) is not None:
-        return found.group(2) * 2
-    return found.group(1) * 2 + "\\["
 
 
 def _written_out(point: int) -> str:

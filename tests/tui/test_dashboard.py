@@ -1,5 +1,7 @@
 """The dashboard shows snapshots, survives an absent node, and prints the same as text."""
 
+import httpx
+import msgspec
 import pytest
 from textual.widgets import Static
 
@@ -14,9 +16,11 @@ from pyrsia.status import (
     decode,
     encode,
 )
+from pyrsia.wire.text import safe
 from pyrsia_tui import view
 from pyrsia_tui.app import Dashboard, Rows
-from pyrsia_tui.feed import Away, Feed
+from pyrsia_tui.feed import MAX_SNAPSHOT_BYTES, Away, Feed
+from tests.reference.fakenode import FakeNode
 
 
 def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapshot:
@@ -55,9 +59,73 @@ async def test_the_screen_shows_log_peers_builds_and_entries():
 
         assert "fern (follower aaaaaaaa)" in str(app.query_one("#headline", Static).render())
         assert "41 entries" in str(app.query_one("#log", Static).render())
-        assert app.query_one("#peers", Rows).get_row_at(0)[1] == "amber"
-        assert app.query_one("#builds", Rows).get_row_at(0)[:2] == ["pkg:pypi/idna@3.10", "revealing"]
-        assert app.query_one("#entries", Rows).get_row_at(0)[0] == "40"
+        assert plain(app, "#peers")[1] == "amber"
+        assert plain(app, "#builds")[:2] == ["pkg:pypi/idna@3.10", "revealing"]
+        assert plain(app, "#entries")[0] == "40"
+
+
+def plain(app, table, row=0):
+    """A row as it is shown: markup that was read as markup is gone from it."""
+    return [cell.plain for cell in app.query_one(table, Rows).get_row_at(row)]
+
+
+@pytest.mark.parametrize(
+    "evil", ["[/x] [red]", "[red]gone", "a\\[/b]\\", "[@click=app.quit]x[/]", "x\x1b[2J\n\u202e"]
+)
+async def test_a_strangers_text_is_shown_as_it_is_and_is_never_markup(evil):
+    good = snapshot()
+    node = msgspec.structs.replace(good.node, name=evil, network=evil, notices=(evil,), role=evil)
+    shown = Snapshot(
+        node,
+        (msgspec.structs.replace(good.peers[0], name=evil, role=evil),),
+        (msgspec.structs.replace(good.builds[0], purl=evil, state=evil, verdict=evil, note=evil),),
+        (EntryStatus(40, evil, evil),),
+    )
+    app = Dashboard(Scripted(shown, Away(evil)))
+    async with app.run_test(size=(200, 50)) as pilot:
+        await pilot.pause()
+
+        told = safe(evil)
+        assert plain(app, "#peers")[1:3] == [told, told]
+        assert plain(app, "#builds")[:3] == [told, told, told]
+        assert plain(app, "#builds")[-1] == told
+        assert plain(app, "#entries") == ["40", told, told]
+        assert f"! {told}" in str(app.query_one("#log", Static).render())
+        assert f"{told} ({told} aaaaaaaa) of {told}" in str(app.query_one("#headline", Static).render())
+
+        await pilot.press("r")
+        await pilot.pause()
+        assert told in str(app.query_one("#headline", Static).render())
+        assert app.is_running
+
+
+def test_the_text_picture_neutralises_every_text_of_a_node():
+    evil = "a\x1b[2J\r\u202e"
+    fields = {
+        kind: {name: evil for name, value in msgspec.structs.asdict(good).items() if isinstance(value, str)}
+        for kind, good in (
+            ("node", snapshot().node), ("peer", snapshot().peers[0]), ("build", snapshot().builds[0]),
+            ("entry", snapshot().entries[0]), ("log", snapshot().node.log),
+        )
+    }  # fmt: skip
+    good = snapshot()
+    text = view.as_text(
+        Snapshot(
+            msgspec.structs.replace(
+                good.node,
+                **fields["node"],
+                notices=(evil,),
+                log=msgspec.structs.replace(good.node.log, **fields["log"]),
+            ),
+            (msgspec.structs.replace(good.peers[0], **fields["peer"]),),
+            (msgspec.structs.replace(good.builds[0], **fields["build"]),),
+            (msgspec.structs.replace(good.entries[0], **fields["entry"]),),
+        ),
+        width=400,
+    )
+
+    assert "a\\x1b[2J" in text
+    assert set(text) & set("\x1b\r\u202e") == set()
 
 
 async def test_an_absent_node_is_said_and_its_return_is_shown():
@@ -117,6 +185,42 @@ async def test_no_node_at_the_address_is_away_and_not_an_exception(tmp_path):
             await feed.snapshot()
     finally:
         await feed.close()
+
+
+async def asked(node):
+    feed = Feed(node.url)
+    try:
+        return await feed.snapshot()
+    finally:
+        await feed.close()
+
+
+async def test_a_nodes_snapshot_comes_over_http():
+    with FakeNode({"/api/v1/snapshot": (200, encode(snapshot()))}) as node:
+        assert await asked(node) == snapshot()
+
+
+async def test_an_endless_answer_is_cut_while_it_comes(monkeypatch):
+    read = []
+    plain = httpx.Response.aiter_bytes
+
+    async def counted(self, *arguments):
+        async for part in plain(self, *arguments):
+            read.append(len(part))
+            yield part
+
+    monkeypatch.setattr(httpx.Response, "aiter_bytes", counted)
+    with FakeNode({"/api/v1/snapshot": (200, b" " * (MAX_SNAPSHOT_BYTES.value * 2))}) as node:
+        with pytest.raises(Away, match=f"longer than {MAX_SNAPSHOT_BYTES.value} bytes"):
+            await asked(node)
+    assert MAX_SNAPSHOT_BYTES.value < sum(read) < MAX_SNAPSHOT_BYTES.value * 1.5
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 200_000])
+async def test_an_answer_that_is_no_snapshot_is_an_absence(body):
+    with FakeNode({"/api/v1/snapshot": (200, body)}) as node:
+        with pytest.raises(Away, match="not a snapshot"):
+            await asked(node)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ The app owns no truth: every second it asks for a snapshot and shows it, paintin
 import sys
 from typing import ClassVar, Protocol
 
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable, Footer, Static
 
 from pyrsia.status import Snapshot
+from pyrsia.wire.text import safe
 from pyrsia_tui import view
 from pyrsia_tui.feed import Away, Feed
 
@@ -32,8 +34,11 @@ class Panel(Static):
     """A few sentences in a frame."""
 
 
-class Rows(DataTable[str]):
-    """A table that is only repainted when its rows changed."""
+class Rows(DataTable[Text]):
+    """A table that is only repainted when its rows changed.
+
+    Cells are `Text`, never `str`: a table reads markup in a `str`, and strangers write the cells.
+    """
 
     def __init__(self, header: tuple[str, ...], title: str, **names: str) -> None:
         super().__init__(cursor_type="row", zebra_stripes=True, **names)  # type: ignore[arg-type]
@@ -51,7 +56,7 @@ class Rows(DataTable[str]):
         at = self.cursor_row
         self.clear()
         for row in rows:
-            self.add_row(*row)
+            self.add_row(*map(Text, row))
         if rows:
             self.move_cursor(row=min(at, len(rows) - 1))
 
@@ -92,7 +97,7 @@ class Dashboard(App[None]):
         except Away as away:
             headline = self.query_one("#headline", Static)
             headline.set_class(True, "-away")
-            headline.update(f"{away}; asking again every second")
+            headline.update(safe(f"{away}; asking again every second"))
             return
         self.show(snapshot)
 
@@ -101,7 +106,7 @@ class Dashboard(App[None]):
         headline.set_class(False, "-away")
         headline.update(view.headline(snapshot))
         log = self.query_one("#log", Panel)
-        log.update("\n".join([*view.log_lines(snapshot), *(f"! {line}" for line in snapshot.node.notices)]))
+        log.update("\n".join([*view.log_lines(snapshot), *view.notice_lines(snapshot, "! ")]))
         trusted = snapshot.node.log.cosigned > 0
         log.set_class(not trusted, "-uncosigned")
         with self.batch_update():

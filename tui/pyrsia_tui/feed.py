@@ -3,6 +3,7 @@
 A node that is away is a state, not an error: the feed keeps asking, and says since when.
 """
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Final
@@ -10,11 +11,12 @@ from typing import Final
 import httpx
 import msgspec
 
+from pyrsia.config import CONTROL_SOCKET, CONTROL_TOKEN
 from pyrsia.status import Snapshot, decode
+from pyrsia.units import Limit
 
-CONTROL_SOCKET: Final = "control.sock"
 PATIENCE_S: Final = 5.0  # an answer is built from memory; a slower one is an absence
-MAX_SNAPSHOT_BYTES: Final = 4 * 1024 * 1024  # a thousand peers are a tenth of this
+MAX_SNAPSHOT_BYTES: Final = Limit(4 << 20, "a thousand peers are a tenth of this")
 
 
 class Away(Exception):
@@ -26,7 +28,8 @@ class Feed:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        headers: dict[str, str] = {}
+        # Compressed, an answer of some KB could become gigabytes in one piece.
+        headers = {"accept-encoding": "identity"}
         transport: httpx.AsyncHTTPTransport | None = None
         base = target.rstrip("/")
         if not target.startswith(("http://", "https://")):
@@ -49,16 +52,24 @@ class Feed:
             Away: no answer, or none that is a snapshot.
         """
         try:
-            response = await self._http.get("/api/v1/snapshot")
-            if response.status_code != 200:
-                raise Away(f"the node answered {response.status_code}")
-            if len(response.content) > MAX_SNAPSHOT_BYTES:
-                raise Away("the node's answer is too large")
-            return decode(response.content)
-        except (httpx.HTTPError, OSError) as error:
+            async with asyncio.timeout(PATIENCE_S):  # httpx's own limit is one for each read
+                return decode(await self._body())
+        except (httpx.HTTPError, OSError) as error:  # a TimeoutError is an OSError
             raise Away(f"no node answers at {self.target} ({type(error).__name__})") from None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Away("the node's answer is not a snapshot; is its version the same?") from None
+
+    async def _body(self) -> bytes:
+        """The answer's body; what is too long is cut off while it comes, not after."""
+        async with self._http.stream("GET", "/api/v1/snapshot") as response:
+            if response.status_code != 200:
+                raise Away(f"the node answered {response.status_code}")
+            data = bytearray()
+            async for part in response.aiter_bytes():
+                data += part
+                if len(data) > MAX_SNAPSHOT_BYTES.value:
+                    raise Away(f"the node's answer is longer than {MAX_SNAPSHOT_BYTES.value} bytes")
+            return bytes(data)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -66,6 +77,6 @@ class Feed:
 
 def _token(folder: Path) -> str:
     try:
-        return (folder / "control.token").read_text(encoding="ascii").strip()
+        return (folder / CONTROL_TOKEN).read_text(encoding="ascii").strip()
     except OSError:
         return ""

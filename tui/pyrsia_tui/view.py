@@ -1,4 +1,7 @@
-"""From a snapshot to rows and sentences: pure, the same for the screen and for text."""
+"""From a snapshot to rows and sentences: pure, the same for the screen and for text.
+
+The node is a stranger here: every text of its snapshot goes through `safe`, whoever it says wrote it.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,16 +24,25 @@ def log_lines(snapshot: Snapshot) -> list[str]:
     log = snapshot.node.log
     return [
         f"{log.size:,} entries   block {log.height:,}   view {log.view:,}",
-        f"root {log.root[:32]}",
+        safe(f"root {log.root[:32]}"),
         f"cosigned by {log.cosigned} of {log.validators} at size {log.checkpoint_size:,}",
     ]
 
 
+def notice_lines(snapshot: Snapshot, mark: str) -> list[str]:
+    """What the node wants its operator to know, a line each, after `mark`."""
+    return [mark + safe(notice) for notice in snapshot.node.notices]
+
+
+def _row(*cells: str) -> tuple[str, ...]:
+    return tuple(map(safe, cells))
+
+
 def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
     return [
-        (
+        _row(
             peer.node_id[:8],
-            safe(peer.name),
+            peer.name,
             peer.role,
             "up" if peer.connected else "down",
             f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
@@ -43,13 +55,13 @@ def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
 
 def build_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
     return [
-        (
-            safe(build.purl),
+        _row(
+            build.purl,
             build.state,
             build.verdict or "-",
             str(len(build.agreeing)),
             str(len(build.dissenting)),
-            safe(build.note or _waiting(build)),
+            build.note or _waiting(build),
         )
         for build in snapshot.builds
     ]
@@ -63,7 +75,7 @@ def _waiting(build: BuildStatus) -> str:
 
 def entry_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
     """Newest first."""
-    return [(str(entry.index), entry.kind, safe(entry.summary)) for entry in reversed(snapshot.entries)]
+    return [_row(str(entry.index), entry.kind, entry.summary) for entry in reversed(snapshot.entries)]
 
 
 def amount(count: int) -> str:
@@ -85,7 +97,7 @@ def as_text(snapshot: Snapshot, *, width: int = 100) -> str:
         ("NEWEST ENTRIES", ENTRY_HEADER, entry_rows(snapshot)),
     ):
         parts += ["", title, *columns(header, rows)]
-    parts += [f"notice: {safe(notice)}" for notice in snapshot.node.notices]
+    parts += notice_lines(snapshot, "notice: ")
     return "\n".join(line[:width].rstrip() for line in parts) + "\n"
 
 

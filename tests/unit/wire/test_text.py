@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
-from pyrsia.wire.text import b32, safe, safe_markup, unb32
+from pyrsia.wire.text import b32, safe, unb32
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -26,12 +26,3 @@ def test_other_spellings_are_refused(text):
 def test_what_moves_or_hides_is_written_out(hidden):
     assert hidden not in safe(f"a{hidden}b")
     assert safe(f"a{hidden}b").isascii()
-
-
-@given(st.text(st.sampled_from("ab[]\\/ \x1b"), max_size=12))
-def test_markup_shows_the_text_and_nothing_else(text):
-    from textual.content import Content
-
-    shown = Content.from_markup("<" + safe_markup(text) + ">").plain
-    assert "\x1b" not in shown
-    assert shown.count("[") == text.count("[")
