@@ -18,6 +18,7 @@ from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, cryp
 from nacl.exceptions import BadSignatureError, CryptoError
 
 from pyrsia.errors import Refusal
+from pyrsia.files import sync_folder
 from pyrsia.units import NodeId
 
 SEED_BYTES: Final = 32
@@ -103,7 +104,7 @@ class KeyRing:
         for purpose, pair in zip(PURPOSES, seeds, strict=False):
             _write_seed(folder / f"{purpose}.key", pair.seed)
         _write_seed(folder / "chain.key", self.chain_seed)
-        _sync_folder(folder)
+        sync_folder(folder)
 
     @classmethod
     def _of(cls, seeds: dict[str, bytes]) -> "KeyRing":
@@ -117,14 +118,6 @@ def _write_seed(path: Path, seed: bytes) -> None:
         file.write(seed.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_seed(path: Path) -> bytes:

@@ -14,14 +14,13 @@ from blake3 import blake3
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
-from pyrsia.units import NodeId
+from pyrsia.units import MAX_VALIDATORS, NodeId
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32, unb32
 
 ROLES: Final = ("builder", "issuer", "storage", "validator")
 ISOLATIONS: Final = ("confined", "namespace")  # weakest first; what `min_isolation` may say
 MIN_VALIDATORS: Final = 4  # below it one fault stops or splits the network
-MAX_VALIDATORS: Final = 100
 MAX_MEMBERS: Final = 150  # their keys fill one entry of 60,000 bytes
 RULES: Final = (1,)  # every rules version that this code can execute
 
@@ -197,9 +196,9 @@ def _check_rules(body: dict[str, Any], members: tuple[Member, ...], validators: 
         raise Malformed(f"rules version {body['rules']} is not known here")
     if not body["builders"] < 2 * body["agreeing"] <= 2 * body["builders"]:
         raise Malformed("T (agreeing) is more than half of K (builders) and at most K")
-    if not MIN_VALIDATORS <= len(validators) <= MAX_VALIDATORS:
+    if not MIN_VALIDATORS <= len(validators) <= MAX_VALIDATORS.value:
         raise Malformed(
-            f"{len(validators)} validators, from {MIN_VALIDATORS} to {MAX_VALIDATORS} are allowed"
+            f"{len(validators)} validators, from {MIN_VALIDATORS} to {MAX_VALIDATORS.value} are allowed"
         )
     if [role for role, _ in body["limits"]] != sorted({role for role, _ in body["limits"]}):
         raise Malformed("limits are not sorted by role")

@@ -9,10 +9,9 @@ Source: DESIGN 4 (what `pyrsia verify` checks) and 8 (verdict).
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -33,7 +32,6 @@ from pyrsia.wire.text import b32, unb32
 MAX_AHEAD_S = Limit(86_400, "a wrong time zone is forgiven; a day ahead, the age of a proof means nothing")
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-_SEPARATORS: Final = re.compile(r"[-_.]+")  # PEP 503
 
 
 def judge(
@@ -127,7 +125,7 @@ def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> No
     name, version = wheel.name_and_version(file)
     stem = body["file"].split("-")
     for told, where in ((name, "METADATA"), (stem[0], "the file's name")):
-        if _SEPARATORS.sub("-", told).lower() != package.name:
+        if purls.pypi_name(told) != package.name:
             raise Malformed(f"{where} says {told}, the log says {package.name}")
     for told, where in ((version, "METADATA"), (stem[1] if len(stem) > 1 else "", "the file's name")):
         if _normal(told) != package.version:

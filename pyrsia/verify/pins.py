@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.files import write_whole
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
@@ -160,17 +161,7 @@ class Pins:
     def _keep(self, path: Path, data: bytes) -> None:
         """Write `data` by rename, durable when this returns."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, data)
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit
-
-MAX_METADATA_BYTES = Limit(1_048_576, "the largest METADATA seen in the wild is a fifth of this")
-MAX_MEMBERS = Limit(50_000, "a wheel with more members is refused by the builders too")
+from pyrsia.units import MAX_ARCHIVE_MEMBERS, MAX_METADATA_BYTES
 
 # Of the methods that zipfile knows only these inflate no further than they are asked to.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -34,7 +31,7 @@ def name_and_version(path: Path) -> tuple[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if len(members) > MAX_MEMBERS.value:
+            if len(members) > MAX_ARCHIVE_MEMBERS.value:  # builders refuse those too
                 raise Malformed(f"the wheel has {len(members)} members")
             found = [
                 m

@@ -7,6 +7,7 @@ as PEP 503 says and the version is in PEP 440's normal form.
 """
 
 import re
+import string
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ _SEGMENT: Final = re.compile("(?:[A-Za-z0-9._~:-]|%[2-7][0-9A-F])+")
 _CODE: Final = re.compile("%([0-9A-F]{2})")
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:-")
 _PYPI_NAME: Final = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_RUNS: Final = re.compile(r"[-_.]+")
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _N: Final = "(?:0|[1-9][0-9]*)"
 _PYPI_VERSION: Final = re.compile(
     rf"(?:[1-9][0-9]*!)?{_N}(?:\.{_N})*(?:(?:a|b|rc){_N})?(?:\.post{_N})?(?:\.dev{_N})?"
@@ -44,6 +47,15 @@ class Purl:
     @property
     def versionless(self) -> "Purl":
         return Purl(self.type, self.namespace, self.name, "")
+
+
+def pypi_name(name: str) -> str:
+    """The one spelling of a project's name: lower case, each run of `-`, `_` and `.` one hyphen (PEP 503).
+
+    Only ASCII changes: a letter that merely lower-cases into ASCII (the Kelvin sign) must not become
+    another project's name. Whether the result is a name at all is the caller's question.
+    """
+    return _RUNS.sub("-", name).translate(_LOWER)
 
 
 def parse(text: str) -> Purl:

@@ -42,6 +42,7 @@ from pyrsia.units import (
     MAX_SOURCE_BYTES,
     Limit,
 )
+from pyrsia.wire.purl import pypi_name
 
 # Networks that a page of a stranger must not lead us into.
 _CLOSED: Final = tuple(
@@ -199,7 +200,7 @@ class IndexClient:
         Raises:
             Refusal: `package-unknown` when no index has it, `index-unreachable` when one did not answer.
         """
-        name = simple.normalise(name)
+        name = pypi_name(name)
         asked_ms, known = self._pages.get(name, (0, None))
         if known is not None and since_ms is not None and asked_ms >= since_ms:
             return known

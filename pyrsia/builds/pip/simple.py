@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from pyrsia.errors import Malformed
+from pyrsia.wire.purl import pypi_name
 
 JSON_TYPE: Final = "application/vnd.pypi.simple.v1+json"
 ACCEPT: Final = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -57,11 +58,6 @@ class Project:
     left_out: int = 0
 
 
-def normalise(name: str) -> str:
-    """The one spelling of a project's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def parse(body: bytes, content_type: str, url: str, name: str, index: str) -> Project:
     """Read a project page.
 
@@ -75,7 +71,7 @@ def parse(body: bytes, content_type: str, url: str, name: str, index: str) -> Pr
     kind = content_type.partition(";")[0].strip().lower()
     found = _json_files(body, url) if kind.endswith("json") else _html_files(body, url)
     files = tuple(file for file in found if file is not None)
-    return Project(normalise(name), index, files, len(found) - len(files))
+    return Project(pypi_name(name), index, files, len(found) - len(files))
 
 
 def upload_ms(text: str) -> int | None:

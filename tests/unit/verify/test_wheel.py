@@ -47,7 +47,7 @@ def test_a_member_that_inflates_for_ever_is_cut(tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_MEMBERS", Limit(5, "a small wheel"))
+    monkeypatch.setattr(module, "MAX_ARCHIVE_MEMBERS", Limit(5, "a small wheel"))
     with pytest.raises(Malformed, match="7 members"):
         seen(tmp_path, wheel(members=[(f"f{at}", b"") for at in range(5)]))
 

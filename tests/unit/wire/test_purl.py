@@ -29,3 +29,16 @@ def test_the_canonical_spelling_comes_back(text):
 def test_every_other_spelling_is_refused(text):
     with pytest.raises(Malformed):
         purl.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("Foo.Bar_-baz", "foo-bar-baz"),
+        ("idna", "idna"),
+        ("\u212aa", "\u212aa"),  # the Kelvin sign would lower-case to k
+        ("\u0130x", "\u0130x"),
+    ],
+)
+def test_a_pypi_name_has_one_spelling_and_only_ascii_changes(name, normal):
+    assert purl.pypi_name(name) == normal

@@ -1,0 +1,44 @@
+"""Files that are whole or not there, also after a power cut."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: a file that was synced can still lack its name.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Make `path` hold `data`, by rename, and durable when this returns; until then it is what it was.
+
+    Args:
+        mode: of the file from its first byte on, less the umask.
+
+    Raises:
+        OSError: as the system says it; nothing half written is left.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    # What an earlier process of this number left may have another mode.
+    temporary.unlink(missing_ok=True)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
