@@ -38,7 +38,13 @@ STALE_S = Limit(600, "ten minutes without a cosigned head: a client should ask a
 
 @dataclass(slots=True)
 class Admin:
-    """One node's face."""
+    """One node's face.
+
+    Attributes:
+        notices: what its operator should know; none of it makes the node unready.
+        stopped: why agreement ended here, empty while it goes on. A node that only must not vote any more
+            follows and serves rightly, so it stays ready; its reason is among the notices.
+    """
 
     genesis: Genesis
     config: Config
@@ -56,6 +62,7 @@ class Admin:
     builder: Builder | None
     http: Callable[[], str]
     notices: list[str]
+    stopped: list[str]
     started_s: float
 
     # -- reading -------------------------------------------------------------------------------
@@ -78,7 +85,7 @@ class Admin:
             building=self._building() + ((note,) if note else ()),
             transfer=self._transfer(),
             http=self.http(),
-            notices=tuple(self.notices) + tuple(self.cosigning.notices),
+            notices=(*self.stopped, *self.notices, *self.cosigning.notices),
         )
 
     def _log(self) -> LogStatus:
@@ -200,7 +207,7 @@ class Admin:
         return self.proofs.of_artifact(sha256)
 
     async def ready(self) -> Sequence[str]:
-        reasons = [notice for notice in self.notices if notice.startswith("stopped")]
+        reasons = list(self.stopped)
         _, time_s, _ = self.cosigning.cosigned
         if time.time() - time_s > STALE_S.value:
             reasons.append("the newest cosigned head is older than ten minutes, or there is none")

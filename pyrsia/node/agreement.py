@@ -58,7 +58,7 @@ Event = Callable[[Now], list[Effect]]
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the shell can do for the core."""
+    """What the shell can do for the core. `halt`: agreement ended here; `mute`: only its voting did."""
 
     send: Callable[[NodeId, int, bytes], bool]
     persist: Callable[[Sequence[bytes]], Awaitable[None]]
@@ -66,6 +66,7 @@ class Hands:
     serve: Callable[[int, int, int], Message | None]
     accuse: Callable[[Accuse], None]
     halt: Callable[[str], None]
+    mute: Callable[[str], None]
 
 
 class Agreement:
@@ -188,7 +189,7 @@ class Agreement:
             case Accuse():
                 self._hands.accuse(effect)
             case Mute(reason):
-                self._hands.halt(reason)
+                self._hands.mute(reason)
             case Halt(reason):
                 self._halted = True
                 self._hands.halt(reason)

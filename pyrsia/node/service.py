@@ -96,6 +96,7 @@ class Node:
         self.house = house
         self.started_s = trio.current_time()
         self.notices = house.notices + workshop.notices
+        self.stopped: list[str] = []  # why agreement ended here: this node is no longer ready
         self.accused: Counter[int] = Counter()
         self.pulse = Pulse()
         self.waiters = Waiters()
@@ -182,6 +183,7 @@ class Node:
             serve=lambda _, first, last: self.delivery.serve(first, last),
             accuse=self._accuse,
             halt=self._halt,
+            mute=self._mute,
         )
         if me is None:
             follower = Follower(committee, self.chain, verify=keys.verify)
@@ -245,6 +247,7 @@ class Node:
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",
             notices=self.notices,
+            stopped=self.stopped,
             started_s=self.started_s,
         )
 
@@ -350,8 +353,12 @@ class Node:
             _log.error("%s signed %r and %r", name, effect.first, effect.second)
 
     def _halt(self, reason: str) -> None:
-        self.notices.append(f"stopped voting: {reason}")
+        self.stopped.append(f"agreement stopped here: {reason}")
         _log.error("agreement stopped here: %s", reason)
+
+    def _mute(self, reason: str) -> None:
+        self.notices.append(f"stopped voting: {reason}")
+        _log.error("stopped voting, but follows and serves: %s", reason)
 
 
 async def _on_ping(_: NodeId, __: bytes) -> bytes:

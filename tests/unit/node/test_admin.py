@@ -87,7 +87,8 @@ class Node:
             requests=Requests() if requests else None,
             builder=builder,
             http=lambda: "http://127.0.0.1:1",
-            notices=["stopped: no further"],
+            notices=["stopped voting: rotate the key"],
+            stopped=[],
             started_s=trio.current_time(),
         )
 
@@ -124,7 +125,9 @@ async def test_the_status_tells_the_log_the_peers_and_what_went_wrong(node):
     )
     assert (told.log.checkpoint_size, told.log.cosigned, told.log.validators) == (7, 3, 4)
     assert (told.peers, told.peer_count_expected) == (1, 4)
-    assert told.notices == ("stopped: no further", "ALARM")
+    assert told.notices == ("stopped voting: rotate the key", "ALARM")
+    node.admin.stopped.append("agreement stopped here: no further")
+    assert (await node.admin.status()).notices[0] == "agreement stopped here: no further"
     assert told.building == ("planning idna",)
     assert told.transfer.sources == {b32(b"n" * 32): 2}
     assert msgspec.json.encode(told)
@@ -183,12 +186,18 @@ async def test_an_artifact_is_told_with_its_place_and_its_proof(node):
 
 
 async def test_a_stopped_node_with_an_old_head_is_not_ready(node):
+    node.admin.stopped.append("agreement stopped here: no further")
     reasons = await node.admin.ready()
-    assert reasons[0] == "stopped: no further"
+    assert reasons[0] == "agreement stopped here: no further"
     assert "older than ten minutes" in reasons[1]
-    node.admin.notices.clear()
+    node.admin.cosigning.cosigned = (7, 1 << 40, 3)
+    assert await node.admin.ready() == ["agreement stopped here: no further"]
+
+
+async def test_a_validator_that_only_must_not_vote_stays_ready_and_says_so(node):
     node.admin.cosigning.cosigned = (7, 1 << 40, 3)
     assert await node.admin.ready() == []
+    assert (await node.admin.status()).notices[0].startswith("stopped voting")
 
 
 async def test_a_fact_becomes_an_entry_of_this_node(node):
