@@ -14,11 +14,9 @@ from pyrsia.node.archive import Archive
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import Shelf
 from pyrsia.serve.views import ProjectFile
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, NodeId
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
-
-FETCH_S = Limit(120, "a large wheel over a slow link; a client's own patience ends sooner")
 
 _PYPI = "pkg:pypi/"
 
@@ -118,7 +116,7 @@ class Catalog:
         """Bring one blob from the builders that agreed on it."""
         sources = [NodeId(unb32(node)) for node in holders]
         try:
-            with trio.fail_after(FETCH_S.value):
+            with trio.fail_after(MAX_HTTP_FETCH_WAIT_S.value):
                 return await self._shelf.fetch(
                     bytes.fromhex(blob["manifest"]), bytes.fromhex(blob["sha256"]), blob["size"], sources
                 )

@@ -17,6 +17,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.connection import Scope, Send
 from pyrsia.serve.ranges import Span, Unsatisfiable, matches, parse_range
 from pyrsia.serve.reading import Header
+from pyrsia.wire.text import safe
 
 IMMUTABLE: Final = b"public, max-age=31536000, immutable"
 REVALIDATE: Final = b"no-cache"
@@ -110,10 +111,10 @@ async def _send_span(
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise _not_whole(error.strerror or "it cannot be opened") from None
+        raise _not_whole(path, error.strerror or "it cannot be opened") from None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         if os.fstat(descriptor).st_size != size:
-            raise _not_whole("its length on disk is not the one in the log")
+            raise _not_whole(path, "its length on disk is not the one in the log")
         await send(start)
         if "http.response.zerocopysend" in scope.get("extensions", {}):
             await send(
@@ -142,12 +143,20 @@ async def _send_copied(send: Send, descriptor: int, span: Span) -> None:
         await send({"type": "http.response.body"})
 
 
-def _not_whole(why: str) -> Refusal:
+def put_back(sha256: str) -> str:
+    """What helps where this node's copy of a file is damaged: nothing repairs it by itself."""
+    return (
+        "ask another node; the operator of this one checks the disk, and puts another node's copy "
+        f"in the place of the file {sha256} below blobs/ in the data directory"
+    )
+
+
+def _not_whole(path: Path, why: str) -> Refusal:
     return Refusal(
         "unavailable",
         what=f"this node's copy of the file cannot be served: {why}",
         who="this node's disk",
-        do="try again later or ask another node; its operator should run `pyrsia doctor`",
+        do=put_back(path.name),
     )
 
 
@@ -156,14 +165,15 @@ async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:
     status = refusal.answer.http
     if _prefers_text(header(scope, b"accept")):
         kind = b"text/plain; charset=utf-8"
-        body = f"{refusal.what}\nwho: {refusal.who}\ndo:  {refusal.do}\n".encode()
+        lines = f"{safe(refusal.what)}\nwho: {safe(refusal.who)}\ndo:  {safe(refusal.do)}\n"
+        body = lines.encode()  # a terminal may be what reads it
     else:
         kind, body = b"application/json", msgspec.json.encode({"error": refusal.as_dict()}) + b"\n"
     headers: list[Header] = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"vary", b"accept")]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", _RETRY_S))
     # pip shows a refusal's reason phrase and nothing of its body.
-    await send_body(send, status, body, headers, reason=refusal.what.encode("ascii", "replace"))
+    await send_body(send, status, body, headers, reason=safe(refusal.what).encode("ascii", "replace"))
 
 
 async def send_not_allowed(scope: Scope, send: Send, allow: bytes = b"GET, HEAD") -> None:

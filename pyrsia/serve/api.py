@@ -23,7 +23,7 @@ from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.views import Admin, Inclusion, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, Snapshot
-from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES
+from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES
 
 JSON: Final = "application/json"
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
@@ -45,8 +45,8 @@ class FactOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fact to put into the log under this node's name."""
 
     kind: Text
-    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-    text: Annotated[str, msgspec.Meta(max_length=1024)]
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]  # the ledger's bound
+    text: Annotated[str, msgspec.Meta(max_length=MAX_FACT_BYTES.value)]
 
 
 class PeersAnswer(msgspec.Struct, frozen=True):
@@ -250,6 +250,14 @@ _FIRST_COUNT: Final = (
     ("count", f"how many, at most {MAX_API_ROWS.value}"),
 )
 
+# What may end a plan or its request: the index, the sources, this machine, the network as it stands.
+_PLANNING: Final = (
+    "package-unknown", "version-unknown", "no-sdist", "unresolvable", "digest-mismatch", "too-large",
+    "index-unreachable", "build-failed", "no-sandbox", "config-invalid", "too-few-builders", "conflict",
+)  # fmt: skip
+# What may keep an entry out of the log.
+_LOGGING: Final = ("bad-request", "forbidden", "entry-refused", "busy", "unavailable", "internal")
+
 ROUTES: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/status", _status, "The node at a glance", NodeStatus),
     Row("GET", "/api/v1/snapshot", _snapshot, "Everything that the dashboard shows, at once", Snapshot),
@@ -258,7 +266,7 @@ ROUTES: Final[tuple[Row, ...]] = (
         refusals=("bad-request", "not-found", "unavailable", "forbidden")),
     Row("GET", "/api/v1/builds", _builds, "Build requests, newest first", BuildsAnswer),
     Row("POST", "/api/v1/builds", _order_build, "Ask for a package and its closure", RequestsAnswer, BuildOrder,
-        status=202, refusals=("bad-request", "package-unknown", "too-few-builders", "forbidden")),
+        status=202, refusals=_PLANNING + _LOGGING),
     Row("GET", "/api/v1/builds/{request}", _build, "One build request", BuildStatus, refusals=("not-found",)),
     Row("GET", "/api/v1/log/head", _log_head, "Size and root of the log", LogStatus),
     Row("GET", "/api/v1/log/entries", _log_entries, "Leaves in a line each", EntriesAnswer, query=_FIRST_COUNT,
@@ -270,9 +278,9 @@ ROUTES: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
         media="text/plain; charset=utf-8", refusals=("no-proof",)),
     Row("POST", "/api/v1/facts", _order_fact, "Put a fact into the log", SubmitAck, FactOrder,
-        refusals=("bad-request", "entry-refused", "busy", "forbidden")),
+        refusals=_LOGGING),
     Row("POST", "/api/v1/entries", _submit, "Submit a signed entry", SubmitAck, bytes,
-        status=202, refusals=("bad-request", "entry-refused", "too-large", "busy", "forbidden")),
+        status=202, refusals=(*_LOGGING, "too-large")),
     Row("GET", "/api/v1/openapi.json", _openapi, "This document", dict[str, Any]),
     Row("GET", "/healthz", _healthz, "The process answers", ReadyAnswer),
     Row("GET", "/readyz", _readyz, "The node can be relied on now (else 503)", ReadyAnswer),
@@ -354,10 +362,11 @@ def _operation(row: Row, schema_of: dict[str, Any]) -> dict[str, Any]:
         "parameters": [*_path_parameters(row), *_query_parameters(row)],
         "responses": {str(row.status): {"description": row.summary, "content": content}},
     }
-    for code in row.refusals:
-        status = str(ANSWERS[code].http)
-        error = {JSON: {"schema": schema_of[str(ErrorAnswer)]}}
-        operation["responses"].setdefault(status, {"description": "a refusal", "content": error})
+    error = {JSON: {"schema": schema_of[str(ErrorAnswer)]}}
+    for status in sorted({ANSWERS[code].http for code in row.refusals}):
+        codes = sorted(code for code in row.refusals if ANSWERS[code].http == status)
+        told = {"description": f"refused: {', '.join(codes)}", "content": error}
+        operation["responses"][str(status)] = told
     if row.method != "GET":
         operation["security"] = [{"token": []}]
     if row.body is not None:

@@ -26,10 +26,9 @@ class Guard:
 
     Args:
         names: Host names beyond loopback's that clients may use, without a port.
-        control_token: the text of the 0600 token file; also valid as an admin token over TCP.
-        admin_tokens: further tokens that may change things.
-        read_tokens: tokens that may read from other machines.
-        public: other machines may read without a token.
+        control_token: the text of the 0600 token file `control.token`; valid on the control socket and over
+            TCP, for changes and for reading from other machines. There is no other token yet.
+        public: other machines may read without it.
     """
 
     def __init__(
@@ -37,15 +36,12 @@ class Guard:
         *,
         names: Iterable[str] = (),
         control_token: str,
-        admin_tokens: Iterable[str] = (),
-        read_tokens: Iterable[str] = (),
         public: bool = False,
     ) -> None:
         if not control_token:
             raise ValueError("an empty control token would let everybody in")
         self._names = frozenset(name.lower().strip("[]") for name in (*_LOOPBACK_NAMES, *names))
-        self._admin = tuple(token.encode() for token in (control_token, *admin_tokens) if token)
-        self._read = tuple(token.encode() for token in read_tokens if token)
+        self._token = control_token.encode()
         self._public = public
 
     def check(self, scope: Scope) -> None:
@@ -58,23 +54,22 @@ class Guard:
         control = scope["pyrsia.peer"] == "control"
         if not control and host_name(headers.get(b"host", b"")) not in self._names:
             raise _wrong_host(headers.get(b"host", b""))
-        token = _bearer(headers.get(b"authorization", b""))
-        admin = _among(token, self._admin)
+        admin = hmac.compare_digest(_bearer(headers.get(b"authorization", b"")), self._token)
         scope["pyrsia.admin"] = admin
         if scope["method"] not in SAFE_METHODS:
             _check_site(headers, control=control)
             if not admin:
                 raise _needs_token(control=control)
-        elif not (control or admin or self._may_read(scope, token)):
+        elif not (control or admin or self._may_read(scope)):
             raise Refusal(
                 "forbidden",
                 what="reading this node from another machine needs a token",
                 who="the client's request",
-                do="send `Authorization: Bearer <read token>`, or have the operator set http.public = true",
+                do="send `Authorization: Bearer <text of its control.token>`, or let its operator set http.public",
             )
 
-    def _may_read(self, scope: Scope, token: bytes) -> bool:
-        if self._public or scope["path"] in _OPEN_PATHS or _among(token, self._read):
+    def _may_read(self, scope: Scope) -> bool:
+        if self._public or scope["path"] in _OPEN_PATHS:
             return True
         client = scope.get("client")
         return client is not None and _is_loopback(client[0])
@@ -106,11 +101,6 @@ def _bearer(authorization: bytes) -> bytes:
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
-def _among(token: bytes, tokens: tuple[bytes, ...]) -> bool:
-    # Every comparison is made, so that the time tells nothing about which one failed.
-    return bool(token) and any([hmac.compare_digest(token, known) for known in tokens])
-
-
 def _is_loopback(address: str) -> bool:
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
@@ -137,7 +127,9 @@ def _needs_token(*, control: bool) -> Refusal:
     if control:
         do = "read the token from control.token in the node's data directory; `pyrsia` does so by itself"
     else:
-        do = "use the node's control socket (--node DIR), or send `Authorization: Bearer <admin token>`"
+        do = (
+            "use its control socket (--node DIR), or send `Authorization: Bearer <text of its control.token>`"
+        )
     return Refusal(
         "forbidden",
         what="a request that changes something needs the node's token",

@@ -27,6 +27,7 @@ from pyrsia.serve.answers import (
     REVALIDATE,
     header,
     not_found,
+    put_back,
     quality,
     send_body,
     send_cached,
@@ -245,7 +246,7 @@ class PypiApp:
                 "unavailable",
                 what="this node's copy of the metadata is not the one in the log",
                 who="this node's disk",
-                do="ask another node; the operator should run `pyrsia doctor`",
+                do=put_back(file.metadata_sha256),
             )
         etag = b'"%b"' % file.metadata_sha256.encode("ascii")
         kind = b"text/plain; charset=utf-8"
@@ -378,5 +379,7 @@ def _unknown(name: str) -> Refusal:
         "package-unknown",
         what=f"the log holds no package named {shown!r}",
         who="the client's request",
-        do=f"ask the network to build it: pyrsia build pip {shown}",
+        do=f"ask the network to build it: pyrsia build request {shown}"
+        if normalise(name)
+        else "a name has letters and digits, with . _ - between them",
     )

@@ -175,7 +175,7 @@ class Admin(Protocol):
         """Why this node should not be asked now; empty when it should."""
         ...
 
-    # -- changes: only over the control socket or with an admin token --
+    # -- changes: only with the control token --
 
     async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
         """Plan the closure and ask the network for what it lacks. `version` may be empty: the newest."""

@@ -1,5 +1,6 @@
 """Package pages, files, log tiles and the API of a toy node, asked as clients ask."""
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 import trio
 
 from pyrsia import status
-from pyrsia.errors import ANSWERS
+from pyrsia.errors import ANSWERS, Malformed, Refusal
+from pyrsia.ledger import entries
 from pyrsia.serve.api import ROUTES, openapi
 from pyrsia.serve.log import parse_tile
 from pyrsia.serve.pypi import HTML, JSON, PLAIN_HTML, negotiate, normalise
@@ -241,6 +243,7 @@ async def test_metadata_and_proof_lie_beside_the_file(node: ToyNode) -> None:
 
     assert (early.status_code, early.json()["error"]["code"]) == (404, "no-proof")
     assert (altered.status_code, b"altered" in altered.content) == (503, False)
+    assert file.metadata_sha256 in altered.json()["error"]["do"]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +327,11 @@ async def test_a_damaged_copy_is_never_a_whole_answer(node: ToyNode) -> None:
             answer = await client.get(f"/pypi/files/{bad.sha256}/{bad.filename}")
             assert answer.status_code == 503
             assert answer.json()["error"]["who"] == "this node's disk"
+            assert bad.sha256 in answer.json()["error"]["do"]
+            assert "doctor" not in answer.json()["error"]["do"]  # it looks at the machine, not at blobs
+        # What the refusal advises helps.
+        (node.folder / file.sha256).write_bytes(b"wheel")
+        assert (await client.get(f"/pypi/files/{file.sha256}/{file.filename}")).content == b"wheel"
 
 
 @pytest.mark.clients
@@ -541,12 +549,41 @@ async def test_every_no_says_what_who_and_what_to_do(
     assert node.changes == []
 
 
+@pytest.mark.parametrize("code", sorted(ANSWERS))
+async def test_every_refusal_code_is_told_over_http(
+    node: ToyNode, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    refusal = Refusal(code, what="the lock is not the same", who="builder \x1b amber", do="ask again")
+
+    async def refuse() -> None:
+        raise refusal
+
+    monkeypatch.setattr(node, "status", refuse)
+    async with asking(node) as client:
+        answer = await client.get("/api/v1/status")
+        as_text = await client.get("/api/v1/status", headers={"accept": "text/plain"})
+
+    assert answer.status_code == as_text.status_code == ANSWERS[code].http
+    assert answer.reason_phrase == as_text.reason_phrase == "the lock is not the same"
+    assert answer.json() == {"error": refusal.as_dict()}
+    assert as_text.text == "the lock is not the same\nwho: builder \\x1b amber\ndo:  ask again\n"
+    assert ("retry-after" in answer.headers) == (ANSWERS[code].http == 503)
+
+
+async def test_a_name_that_no_project_has_is_not_advised_to_be_built(node: ToyNode) -> None:
+    async with asking(node) as client:
+        answer = await client.get("/pypi/simple/a%20b/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "package-unknown")
+    assert "pyrsia" not in answer.json()["error"]["do"]
+
+
 async def test_a_person_with_a_browser_gets_a_refusal_as_text(node: ToyNode) -> None:
     async with asking(node) as client:
         answer = await client.get("/pypi/simple/absent/", headers={"accept": "text/html,*/*;q=0.8"})
 
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert "do:  ask the network to build it: pyrsia build pip absent" in answer.text
+    assert "do:  ask the network to build it: pyrsia build request absent" in answer.text
     assert answer.reason_phrase == "the log holds no package named 'absent'"
 
 
@@ -605,6 +642,45 @@ def test_the_openapi_document_has_every_route_and_resolves_every_reference() -> 
     ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))
     assert all(code in ANSWERS for row in ROUTES for code in row.refusals)
+
+
+def test_the_openapi_document_names_every_no_that_ordering_a_build_may_get() -> None:
+    answers = openapi()["paths"]["/api/v1/builds"]["post"]["responses"]
+    named = {status: answer["description"] for status, answer in answers.items()}
+    for code in (
+        "package-unknown", "version-unknown", "no-sdist", "unresolvable", "index-unreachable", "no-sandbox",
+        "unavailable", "build-failed", "bad-request", "forbidden", "too-few-builders", "digest-mismatch",
+    ):  # fmt: skip
+        assert code in named[str(ANSWERS[code].http)], code
+
+
+@pytest.mark.parametrize("module", ["builds/pip/plugin.py", "builds/pip/index.py", "builds/pip/resolve.py",
+                                    "builds/pip/config.py", "node/requests.py", "node/submission.py"])  # fmt: skip
+def test_the_openapi_document_names_what_planning_raises(module: str) -> None:
+    (row,) = [row for row in ROUTES if (row.method, row.path) == ("POST", "/api/v1/builds")]
+    tree = ast.parse((Path(status.__file__).parent / module).read_text())
+    raised = {
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Refusal" and call.args
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert raised
+    assert raised <= set(row.refusals)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(320, True), (321, False)])
+async def test_a_facts_subject_is_as_long_as_the_ledger_takes(node: ToyNode, length: int, fits: bool) -> None:
+    order = {"kind": "description", "subject": "x" * length, "text": "y"}
+    async with asking(node) as client:
+        answer = await client.post("/api/v1/facts", json=order, headers=BEARER)
+    assert (answer.status_code == 200) is fits
+    body = {**order, "valid_from": 1}
+    if fits:
+        entries.AUTHORED["fact.add"](body)
+    else:
+        with pytest.raises(Malformed):
+            entries.AUTHORED["fact.add"](body)
 
 
 def test_the_toy_wheel_is_what_its_digest_says() -> None:

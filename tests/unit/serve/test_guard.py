@@ -1,5 +1,6 @@
 """Who may ask what, decided from the scope alone."""
 
+import re
 from typing import Any
 
 import pytest
@@ -113,8 +114,8 @@ def test_a_page_of_this_node_may_change_things_over_tcp_only() -> None:
         ("192.0.2.1", {}, (), "forbidden"),
         ("fe80::1%eth0", {}, (), "forbidden"),
         ("192.0.2.1", {"public": True}, (), "pass"),
-        ("192.0.2.1", {"read_tokens": ["r"]}, ((b"authorization", b"Bearer r"),), "pass"),
-        ("192.0.2.1", {"read_tokens": ["r"]}, ((b"authorization", b"Bearer q"),), "forbidden"),
+        ("192.0.2.1", {}, ((b"authorization", b"Bearer q"),), "forbidden"),
+        ("192.0.2.1", {}, ((b"authorization", b"Bearer "),), "forbidden"),
         ("192.0.2.1", {}, (TOKEN,), "pass"),
     ],
 )
@@ -124,9 +125,20 @@ def test_reading_from_another_machine_needs_a_token_unless_public(
     assert verdict(scope("GET", *headers, client=client), **how) == expected
 
 
-def test_a_read_token_changes_nothing() -> None:
-    asked = scope("POST", (b"authorization", b"Bearer r"))
-    assert verdict(asked, read_tokens=["r"], public=True) == "forbidden"
+def test_a_public_node_is_public_for_reading_only() -> None:
+    assert verdict(scope("POST", client="192.0.2.1"), public=True) == "forbidden"
+
+
+@pytest.mark.parametrize("peer", ["tcp", "control"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_no_speaks_only_of_tokens_and_settings_that_there_are(peer: str, method: str) -> None:
+    if (peer, method) == ("control", "GET"):
+        assert verdict(scope(method, peer=peer)) == "pass"
+        return
+    with pytest.raises(Refusal) as caught:
+        Guard(control_token="sesame").check(scope(method, peer=peer, client="192.0.2.1"))
+    assert "control.token" in caught.value.do
+    assert re.search("(read|admin) token", caught.value.do) is None
 
 
 def test_health_is_open_to_a_load_balancer() -> None:
