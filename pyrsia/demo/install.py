@@ -24,6 +24,7 @@ class FreshVenv:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(folder.parent)},  # what it leaves when it is ended goes with it
             start_new_session=True,  # so that all of it can be ended at once
         )
 
@@ -73,8 +74,9 @@ def _pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     environment |= {
         "PIP_CONFIG_FILE": os.devnull,
-        "NO_PROXY": "127.0.0.1",
-    }  # a proxy cannot reach our loopback
+        "NO_PROXY": "127.0.0.1",  # a proxy cannot reach our loopback
+        "TMPDIR": str(python.parent.parent.parent),  # beside the environment, which goes as a whole
+    }
     command = [str(python), "-m", "pip", *words, "--disable-pip-version-check"]
     try:
         return subprocess.run(
