@@ -4,6 +4,8 @@
 #
 #   tests/fresh.sh [SUITE...]          default: bookworm trixie
 #
+# Each run is `make demo`; the one of a user with namespaces goes on with OFFLINE=1, PACKAGE=... and `make test`.
+#
 # Prints one line per run and exits 1 if one of them failed; logs stay below $FRESH_DIR.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,12 +58,16 @@ clone() { # root -> a fresh clone below a path with a space
     chown -R --reference="$root/home/tester" "$root/home/tester"
 }
 
+all_lines=' && make demo OFFLINE=1 && make demo PACKAGE=requests==2.32.3 && make test'
+
 failed=0
 run() { # suite kind user refusal
     local suite=$1 kind=$2 user=$3 refusal=$4 root=$work/$1-$2
     local log=$work/$suite-$kind-$user-$refusal.log began=$SECONDS outcome=ok
     clone "$root"
     local inner='cd "/home/tester/a clone" && make demo REPORT=/tmp/report.json && cat /tmp/report.json'
+    # Every other line of the README once, where a person would most likely type it.
+    [ "$user$refusal" = usergiven ] && inner+="$all_lines"
     local before=()
     [ "$refusal" = refused ] && before=(python3 /home/tester/refuse.py --)
     local as=()
