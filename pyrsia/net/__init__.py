@@ -1,11 +1,20 @@
 """Trio shells over ZeroMQ: sockets, links between nodes, chunks. What to do is decided elsewhere.
 
-zsock.py    one ZeroMQ socket used from many trio tasks
-curve.py    transport keys made from the node key
-zap.py      who may connect at all: bans by transport key
-links.py    one control link per pair of nodes: messages, requests, who is there
-data.py     chunks fetched, on sockets of their own; the face of data links
-serving.py  the giving half of data links
+zsock.py     one ZeroMQ socket used from many trio tasks
+curve.py     transport keys made from the node key
+zap.py       who may connect at all: bans by transport key
+sockets.py   the context and its sockets, each with its bounds
+outbox.py    what waits to be sent to one peer, and in which order it goes
+peers.py     what is known of each node, and which connection is its link
+greeting.py  who may be whom
+faults.py    what garbage costs
+requests.py  our questions and their answers, theirs and ours; who gets BUSY
+traffic.py   what crosses a greeted link
+dialling.py  the end that dials, and dials again
+door.py      the end that is dialled
+links.py     the face of control links; when a silent one is dead
+data.py      chunks fetched, on sockets of their own; the face of data links
+serving.py   the giving half of data links
 
 Source: peer-to-peer.md B.1, B.6, B.9, B.10.
 """

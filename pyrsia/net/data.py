@@ -25,6 +25,7 @@ import zmq
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.links import Links
 from pyrsia.net.serving import Counters, Offered, Served, Server
+from pyrsia.net.sockets import until_lost
 from pyrsia.net.zsock import ZSock
 from pyrsia.transfer import swarm
 from pyrsia.transfer.manifest import Manifest, id_of
@@ -323,7 +324,7 @@ async def _converse(links: Links, node: NodeId, talk: Talk) -> str:
         async with trio.open_nursery() as nursery:
             await nursery.start(sock.run)
             await nursery.start(monitor.run)
-            nursery.start_soon(_until_lost, monitor, nursery.cancel_scope)
+            nursery.start_soon(until_lost, monitor, nursery.cancel_scope)
             try:
                 await talk(sock, nursery)
                 why = ""
@@ -334,13 +335,6 @@ async def _converse(links: Links, node: NodeId, talk: Talk) -> str:
         sock.close()
         monitor.close()
     return why
-
-
-async def _until_lost(monitor: ZSock, scope: trio.CancelScope) -> None:
-    """End `scope` with the first event that says that the connection is gone."""
-    with contextlib.suppress(Unavailable):
-        await monitor.recv()
-    scope.cancel()
 
 
 async def _send_asks(sock: ZSock, asked: trio.MemoryReceiveChannel[Message], first: Message) -> None:

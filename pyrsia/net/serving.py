@@ -20,9 +20,9 @@ import trio
 import zmq
 
 from pyrsia.errors import Malformed, PyrsiaError, Unavailable
-from pyrsia.net.links import RETRY_S, Links
+from pyrsia.net.links import Links
 from pyrsia.net.zap import key_of
-from pyrsia.net.zsock import ZSock
+from pyrsia.net.zsock import RETRY_S, ZSock
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
 from pyrsia.units import LINK_FAULTS, MAX_OPEN_MAPS, MAX_PEERS, NodeId

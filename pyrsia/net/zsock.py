@@ -34,6 +34,7 @@ from pyrsia.errors import Unavailable
 
 # A checkpoint costs about 3 us: twice in a millisecond it is free, and nobody else waits longer.
 SLICE_S: Final = 0.0005
+RETRY_S: Final = 0.05  # look again at a full ROUTER peer (rule 4)
 
 
 class ZSock:

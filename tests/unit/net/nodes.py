@@ -28,17 +28,21 @@ class Node:
         self.id = NodeId(pair.public)
         self.got = []
         self.events = []
+        self.methods = dict(methods or {})
         self.links = Links(
             pair,
             chain,
             control_addr=address or "tcp://127.0.0.1:*",
             data_addr=data,
             allow=allow,
-            on_message=lambda node, kind, payload: self.got.append((node, kind, payload)),
-            methods=methods or {},
+            on_message=lambda *message: self.hear(*message),
+            methods=self.methods,
             name="n" + pair.public.hex()[:4],
             on_link=lambda node, up: self.events.append((node, up)),
         )
+
+    def hear(self, node, kind, payload):
+        self.got.append((node, kind, payload))
 
     @property
     def at(self):

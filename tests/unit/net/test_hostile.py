@@ -11,7 +11,7 @@ import zmq
 
 from pyrsia.errors import Malformed
 from pyrsia.net.curve import curve_keys, curve_public
-from pyrsia.net.links import MOST_FRAMES
+from pyrsia.net.sockets import MOST_FRAMES
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import LINK_FAULTS, MAX_PART_BYTES
 from pyrsia.wire import frames
@@ -371,7 +371,7 @@ async def test_parts_that_never_end_take_no_memory():
         for index in range(8):
             await villain.say(part(index))
         await until(lambda: here.counted["bad-part"] + here.counted["bad-frame"] >= 7)
-        (conn,) = [conn for conn in here.ann.links._inbound.values() if conn.peer.node == EVE.public]
+        (conn,) = [conn for conn in here.ann.links._peers.inbound.values() if conn.peer.node == EVE.public]
         assert sum(map(len, conn.assembler._pieces)) <= 2 * len(full)
 
 
@@ -397,7 +397,7 @@ async def test_an_answer_to_a_question_asked_of_somebody_else_is_dropped():
         return b"truth"
 
     async with town() as here:
-        here.bob.links._methods = {1: slow}
+        here.bob.methods[1] = slow
         villain = await (await Villain.at(here)).greet()
 
         async def ask():
@@ -405,8 +405,9 @@ async def test_an_answer_to_a_question_asked_of_somebody_else_is_dropped():
 
         async with trio.open_nursery() as asking:
             asking.start_soon(ask)
-            await until(lambda: here.ann.links._peers[here.bob.id].waiting)
-            (ident,) = here.ann.links._peers[here.bob.id].waiting
+            waiting = here.ann.links._peers.get(here.bob.id).waiting
+            await until(lambda: waiting)
+            (ident,) = waiting
             await villain.say(frames.encode(Frame(Type.REPLY, ident, body=b"lie")))
             await until(lambda: here.counted["reply-late"] == 1)
             opened.set()
@@ -416,14 +417,14 @@ async def test_an_answer_to_a_question_asked_of_somebody_else_is_dropped():
 async def test_a_bug_in_a_handler_ends_neither_the_node_nor_the_link():
     async with town() as here:
         villain = await (await Villain.at(here)).greet()
-        honest = here.ann.links._on_message
+        honest = here.ann.hear
 
         def crash(node, kind, payload):
             if node == EVE.public:
                 raise KeyError(payload)
             honest(node, kind, payload)
 
-        here.ann.links._on_message = crash
+        here.ann.hear = crash
         for _ in range(2 * LINK_FAULTS.value):
             await villain.say(frames.encode(Frame(Type.SEND, number=5, body=b"boom")))
         await until(lambda: here.counted["message-crashed"] == 2 * LINK_FAULTS.value)
@@ -437,7 +438,7 @@ async def test_messages_that_the_node_finds_malformed_count_against_their_sender
         def refuse(node, kind, payload):
             raise Malformed("vote: not signed")
 
-        here.ann.links._on_message = refuse
+        here.ann.hear = refuse
         for _ in range(LINK_FAULTS.value):
             await villain.say(frames.encode(Frame(Type.SEND, number=1, body=b"vote")))
         await until(lambda: here.counted["banned-faults"] == 1)

@@ -1,0 +1,67 @@
+"""What garbage costs: bad frames are counted, and who goes on is refused by transport key for a while."""
+
+from collections import Counter
+from typing import Final
+
+from pyrsia.errors import Malformed, PyrsiaError
+from pyrsia.net.curve import curve_public
+from pyrsia.net.peers import Conn, Peer, Peers
+from pyrsia.net.zap import Bans
+from pyrsia.units import BAN_S, LINK_FAULTS, MAX_BANS, MAX_PEERS, NodeId
+
+REFUSED_S: Final = 5.0  # pause for a peer that is honest but not ours: other chain, not allowed
+
+
+class Faults:
+    """Counts into `counted`, bans in `bans`, and ends the links of `peers` that were banned."""
+
+    def __init__(self, peers: Peers, bans: Bans, counted: Counter[str]) -> None:
+        self._peers = peers
+        self._bans = bans
+        self._counted = counted
+        self._strangers: Counter[bytes] = Counter()
+
+    def refused(self, key: bytes) -> bool:
+        """Whether the transport key `key` is banned right now."""
+        return key in self._bans
+
+    def not_ours(self, key: bytes) -> None:
+        """No fault, but it must not come back at once."""
+        self._bans.add(key, REFUSED_S)
+
+    def count(self, error: PyrsiaError) -> None:
+        rule = str(error).partition(":")[0][:24] if isinstance(error, Malformed) else "other"
+        known = len(self._counted) < MAX_PEERS.value  # a rule's name might hold a stranger's text
+        self._counted[f"bad-{rule}" if known else "bad-other"] += 1
+
+    def of_link(self, conn: Conn, error: PyrsiaError) -> None:
+        """A greeted peer sent something that none sends."""
+        self.count(error)
+        conn.faults += 1
+        if conn.faults >= LINK_FAULTS.value:
+            self.ban(conn.peer.node, "faults")
+
+    def of_dialled(self, peer: Peer, error: Malformed) -> None:
+        """Whom we dialled does not greet as it should."""
+        self.count(error)
+        self.not_ours(peer.curve)
+
+    def of_stranger(self, key: bytes, error: Malformed) -> None:
+        """Who dialled us with the transport key `key` does not greet as it should."""
+        self.count(error)
+        if len(self._strangers) >= MAX_BANS.value:
+            self._strangers.clear()
+        self._strangers[key] += 1
+        if self._strangers[key] >= LINK_FAULTS.value:
+            del self._strangers[key]
+            self._counted["banned-stranger"] += 1
+            self._bans.add(key, BAN_S.value)
+
+    def ban(self, node: NodeId, why: str) -> None:
+        """Refuse `node` for a while and drop its link. `why` is a counter's name."""
+        self._counted[f"banned-{why}"] += 1
+        peer = self._peers.get(node)
+        key = peer.curve if peer is not None else curve_public(node)
+        self._bans.add(key, BAN_S.value)
+        if peer is not None and peer.conn is not None:
+            self._peers.lose(peer.conn)

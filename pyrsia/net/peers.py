@@ -1,0 +1,237 @@
+"""What is known of each node: whether it has a link, which connection that is, what waits for it.
+
+`Peers` is the one place where a connection becomes a node's link and where a link ends.
+
+Source: peer-to-peer.md B.2, B.6.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from pyrsia.net.curve import curve_public
+from pyrsia.net.outbox import Outbox
+from pyrsia.net.zsock import ZSock
+from pyrsia.units import MAX_PEERS, NodeId
+from pyrsia.wire import frames
+from pyrsia.wire.frames import Frame, Greeting
+
+DRAIN_S: Final = 1.0  # the losing one of two links is still read for this long
+
+OnLink = Callable[[NodeId, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLink:
+    """One peer at a glance. `rtt_ms` is negative while unknown, `since_ms` 0 while not connected."""
+
+    node: NodeId
+    name: str
+    address: str
+    data_address: str
+    connected: bool
+    dialled: bool
+    rtt_ms: float
+    in_bytes: int
+    out_bytes: int
+    since_ms: int
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request of ours on its way."""
+
+    done: trio.Event
+    answer: Frame | None = None
+
+
+class Peer:
+    """What we know of one node, connected or not."""
+
+    __slots__ = (
+        "address",
+        "changed",
+        "conn",
+        "curve",
+        "greeting",
+        "in_bytes",
+        "node",
+        "out_bytes",
+        "outbox",
+        "pinged",
+        "rtt_s",
+        "serving",
+        "since_ms",
+        "waiting",
+    )
+
+    def __init__(self, node: NodeId, curve: bytes) -> None:
+        self.node = node
+        self.curve = curve
+        self.outbox = Outbox()
+        self.conn: Conn | None = None
+        self.greeting: Greeting | None = None
+        self.address = ""
+        self.rtt_s = -1.0
+        self.pinged: tuple[int, float] = (0, 0.0)
+        self.in_bytes = self.out_bytes = self.since_ms = self.serving = 0
+        self.waiting: dict[int, Waiting] = {}
+        self.changed = trio.Event()
+
+    def snapshot(self) -> PeerLink:
+        greeting = self.greeting
+        return PeerLink(
+            node=self.node,
+            name=greeting.name if greeting is not None else "",
+            address=(greeting.control if greeting is not None else "") or self.address,
+            data_address=greeting.data if greeting is not None else "",
+            connected=self.conn is not None,
+            dialled=self.conn is not None and self.conn.dialled,
+            rtt_ms=self.rtt_s * 1000 if self.rtt_s >= 0 else -1.0,
+            in_bytes=self.in_bytes,
+            out_bytes=self.out_bytes,
+            since_ms=self.since_ms,
+        )
+
+    def turned(self) -> None:
+        """Tell whoever waits for `changed`: the link came or went."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+class Conn:
+    """One connection to `peer` that has greeted. `route` is empty where we dialled."""
+
+    __slots__ = (
+        "assembler",
+        "faults",
+        "first",
+        "heard_s",
+        "peer",
+        "route",
+        "scope",
+        "seq_in",
+        "seq_out",
+        "sock",
+    )
+
+    def __init__(self, peer: Peer, sock: ZSock, route: bytes, first: list[bytes], seq_in: int) -> None:
+        self.peer = peer
+        self.sock = sock
+        self.route = route
+        self.first = first  # frames that go out before anything from the queue
+        self.seq_in = seq_in
+        self.seq_out = 0
+        self.heard_s = trio.current_time()
+        self.faults = 0
+        self.assembler = frames.Assembler()
+        self.scope = trio.CancelScope()
+
+    @property
+    def dialled(self) -> bool:
+        return not self.route
+
+    def numbered(self, batch: Sequence[bytes]) -> list[bytes]:
+        start = self.seq_out + 1
+        self.seq_out += len(batch)
+        return [frames.with_seq(start + i, message) for i, message in enumerate(batch)]
+
+
+class Peers:
+    """Every node that we dial or that has a link.
+
+    Attributes:
+        inbound: routing id -> the greeted connection of somebody who dialled us.
+    """
+
+    def __init__(self, counted: Counter[str], on_link: OnLink | None) -> None:
+        self.inbound: dict[bytes, Conn] = {}
+        self._by_node: dict[NodeId, Peer] = {}
+        self._by_curve: dict[bytes, Peer] = {}
+        self._dialling: set[NodeId] = set()
+        self._counted = counted
+        self._on_link = on_link
+
+    def __contains__(self, node: NodeId) -> bool:
+        return node in self._by_node
+
+    def __len__(self) -> int:
+        return len(self._by_node)
+
+    def all(self) -> list[Peer]:
+        """By node id; the list stays what it is while links come and go."""
+        return [self._by_node[node] for node in sorted(self._by_node)]
+
+    def get(self, node: NodeId) -> Peer | None:
+        return self._by_node.get(node)
+
+    def linked(self, node: NodeId) -> Peer | None:
+        """The peer, if it has a link."""
+        peer = self._by_node.get(node)
+        return peer if peer is not None and peer.conn is not None else None
+
+    def linked_by_curve(self, key: bytes) -> Peer | None:
+        """The linked peer whose transport key this is."""
+        peer = self._by_curve.get(key)
+        return peer if peer is not None and peer.conn is not None else None
+
+    def know(self, node: NodeId) -> Peer:
+        """The peer, made now if it is new.
+
+        Raises:
+            Malformed: the id is no public key.
+        """
+        peer = self._by_node.get(node)
+        if peer is None:
+            peer = self._by_node[node] = Peer(node, curve_public(node))
+            self._by_curve[peer.curve] = peer
+        return peer
+
+    def keep(self, node: NodeId) -> bool:
+        """Remember that `node` is dialled, so that it stays known without a link; False: no need or no room."""
+        if node in self._dialling or len(self._dialling) >= MAX_PEERS.value:
+            return False
+        self._dialling.add(node)
+        return True
+
+    def adopt(self, conn: Conn, greeting: Greeting) -> None:
+        """From now on `conn` is its peer's link; one that was there before is read out and closed."""
+        peer, old = conn.peer, conn.peer.conn
+        peer.conn, peer.greeting = conn, greeting
+        peer.since_ms = int(time.time() * 1000)
+        peer.outbox.rewind()
+        peer.outbox.kick()
+        if old is not None:
+            self._counted["link-replaced"] += 1
+            if old.dialled:
+                old.scope.deadline = trio.current_time() + DRAIN_S
+            return
+        self._counted["linked"] += 1
+        peer.turned()
+        if self._on_link is not None:
+            self._on_link(peer.node, True)
+
+    def lose(self, conn: Conn) -> None:
+        """Forget `conn`; if it was its peer's link, whoever waits for answers is told."""
+        self.inbound.pop(conn.route, None)
+        conn.scope.cancel()
+        peer = conn.peer
+        if peer.conn is not conn:
+            return
+        peer.conn = None
+        peer.since_ms = 0
+        peer.rtt_s = -1.0
+        peer.outbox.clear()
+        for waiting in peer.waiting.values():
+            waiting.done.set()
+        self._counted["link-lost"] += 1
+        peer.turned()
+        if peer.node not in self._dialling:
+            self._by_node.pop(peer.node, None)
+            self._by_curve.pop(peer.curve, None)
+        if self._on_link is not None:
+            self._on_link(peer.node, False)

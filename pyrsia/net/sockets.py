@@ -1,0 +1,173 @@
+"""The ZeroMQ context of one node, and the sockets that links are made of, each with its bounds.
+
+Decides how sockets are set up: who encrypts, how much may wait, how large a frame may be. Knows no peers.
+
+Source: peer-to-peer.md B.1, B.10, D.9.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+import zmq
+
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.net.curve import CurveKeys, curve_public
+from pyrsia.net.zap import Bans, Zap, serve_with_curve
+from pyrsia.net.zsock import ZSock
+from pyrsia.units import (
+    DATA_HWM,
+    DIAL_WAIT_S,
+    LINK_BATCH_FRAMES,
+    LINK_DEAD_S,
+    LINK_HWM,
+    MAX_DATA_FRAME_BYTES,
+    MAX_PEERS,
+    NodeId,
+)
+from pyrsia.wire import frames
+
+CURVE_BYTES: Final = 64  # what encryption adds to a frame (33), which ZeroMQ counts before it decrypts
+MOST_FRAMES: Final = LINK_BATCH_FRAMES.value + 2  # one more of the second lane, and a part
+_LOST_EVENTS: Final = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+class Sockets:
+    """What one node binds and dials with.
+
+    Attributes:
+        control, data: the bound ROUTERs while open; `data` stays None without a data address.
+        control_endpoint, data_endpoint: the addresses that they got.
+        zap: the handler that every server asks.
+    """
+
+    def __init__(self, curve: CurveKeys, bans: Bans, counted: Counter[str]) -> None:
+        self.control_endpoint = ""
+        self.data_endpoint = ""
+        self.control: ZSock | None = None
+        self.data: ZSock | None = None
+        self.zap: Zap | None = None
+        self._curve = curve
+        self._bans = bans
+        self._counted = counted
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+
+    @property
+    def opened(self) -> bool:
+        return self._context is not None
+
+    def open(self, control_addr: str, data_addr: str) -> None:
+        """Bind everything: the ZAP handler first, then the servers.
+
+        Raises:
+            Refusal: `port-taken` with the address.
+        """
+        context = self._context = zmq.Context(io_threads=2)
+        context.set(zmq.MAX_SOCKETS, 4 * MAX_PEERS.value)
+        try:
+            self.zap = Zap(context, self._bans, self._counted)
+            router = self._server(context, frames.FRAME_BYTES, LINK_HWM.value)
+            self.control_endpoint = _bind(router, control_addr)
+            self.control = ZSock(router)
+            if data_addr:
+                data = self._server(context, MAX_DATA_FRAME_BYTES.value + 1024, DATA_HWM.value)
+                data.setsockopt(zmq.AFFINITY, 2)  # chunks have an I/O thread of their own
+                self.data_endpoint = _bind(data, data_addr)
+                self.data = ZSock(data)
+        except Refusal:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close all sockets and the context. Calling it twice is harmless."""
+        for sock in (self.control, self.data):
+            if sock is not None:
+                sock.close()
+        if self.zap is not None:
+            self.zap.close()
+        if self._context is not None:
+            self._context._warn_destroy_close = False  # sockets that never became a ZSock
+            self._context.destroy(linger=0)
+        self._context = None
+
+    def client(self, node: NodeId, address: str, *, frame_bytes: int, hwm: int) -> tuple[ZSock, ZSock]:
+        """A DEALER connecting to `node`, and the socket that tells when the connection is lost.
+
+        It never reconnects: a lost connection is a new one, greeting and all (peer-to-peer.md D.9).
+
+        Raises:
+            Unavailable: the address is none, or the sockets are closed.
+        """
+        if self._context is None:
+            raise Unavailable("the links are closed")
+        sock = self._context.socket(zmq.DEALER)
+        try:
+            _bound(sock, frame_bytes, hwm)
+            if hwm != LINK_HWM.value:
+                sock.setsockopt(zmq.AFFINITY, 2)
+            sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(node))
+            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._curve.public)
+            sock.setsockopt(zmq.CURVE_SECRETKEY, self._curve.secret)
+            sock.setsockopt(zmq.RECONNECT_IVL, -1)
+            sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
+            monitor = sock.get_monitor_socket(_LOST_EVENTS)
+            sock.connect(address)
+        except (zmq.ZMQError, Malformed) as error:
+            sock.close(linger=0)
+            raise Unavailable(f"cannot dial: {error}") from None
+        return ZSock(sock), ZSock(monitor)
+
+    def _server(
+        self, context: zmq.Context[zmq.Socket[bytes]], frame_bytes: int, hwm: int
+    ) -> zmq.Socket[bytes]:
+        sock = context.socket(zmq.ROUTER)
+        _bound(sock, frame_bytes, hwm)
+        sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        sock.setsockopt(zmq.HANDSHAKE_IVL, DIAL_WAIT_S.value * 1000)
+        serve_with_curve(sock, self._curve.secret)
+        return sock
+
+
+def bytes_of(parts: Sequence[zmq.Frame]) -> list[bytes]:
+    """Copies of no more frames than it takes to see that there are too many."""
+    return [part.bytes for part in parts[: MOST_FRAMES + 1]]
+
+
+async def until_lost(monitor: ZSock, scope: trio.CancelScope) -> None:
+    """End `scope` with the first event that says that the connection is gone."""
+    with contextlib.suppress(Unavailable):
+        await monitor.recv()
+    scope.cancel()
+
+
+def _bound(sock: zmq.Socket[bytes], frame_bytes: int, hwm: int) -> None:
+    """The limits that every socket has."""
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.SNDHWM, hwm)
+    sock.setsockopt(zmq.RCVHWM, hwm)
+    sock.setsockopt(zmq.MAXMSGSIZE, frame_bytes + CURVE_BYTES)
+    sock.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, LINK_DEAD_S.value * 1000)
+    sock.setsockopt(zmq.HEARTBEAT_TTL, LINK_DEAD_S.value * 1000)
+
+
+def _bind(sock: zmq.Socket[bytes], address: str) -> str:
+    try:
+        sock.bind(address.removesuffix(":0") + ":*" if address.endswith(":0") else address)
+    except zmq.ZMQError as error:
+        sock.close(linger=0)
+        raise Refusal(
+            "port-taken",
+            what=f"cannot listen on {address}: {error}",
+            who="this machine: another program or another node holds the address",
+            do="stop it, or choose another address in the configuration",
+        ) from None
+    return sock.getsockopt_string(zmq.LAST_ENDPOINT)
