@@ -214,7 +214,9 @@ MAX_SENDFILE_BYTES = Limit(
 )
 MAX_PAGE_CACHE = Limit(256, "rendered index pages kept for one state of the log")
 MAX_API_ROWS = Limit(1_000, "entries in one answer; more is a second page")
-MAX_HTTP_FETCH_WAIT_S = Limit(300, "for peers to bring a file; clients give up sooner and ask again")
+MAX_HTTP_FETCH_WAIT_S = Limit(
+    120, "for peers to bring a file: a large wheel over a slow link; clients give up sooner and ask again"
+)
 MAX_CONTROL_PATH_BYTES = Limit(
     100, "a Unix socket address holds 108 bytes; the rest is for the temporary name"
 )
