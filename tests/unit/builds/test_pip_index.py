@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrsia.builds.pip import index, simple
+from pyrsia.builds.pip import addresses, cache, index, simple
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.errors import Malformed, Refusal, Unavailable
@@ -123,7 +123,7 @@ def test_a_hostile_page_is_malformed_or_a_page(body, kind):
     ],
 )
 def test_closed_networks_are_closed(address, allowed):
-    assert index.address_allowed(address) is allowed
+    assert addresses.address_allowed(address) is allowed
 
 
 class Server:
@@ -429,11 +429,11 @@ def test_the_files_that_were_not_asked_for_longest_go_first_and_fresh_ones_stay(
         (tmp_path / name).write_bytes(bytes(100))
         os.utime(tmp_path / name, (now - age, now - age))
 
-    index.trim(tmp_path, 400, 3_600)
+    cache.trim(tmp_path, 400, 3_600)
     assert len(list(tmp_path.iterdir())) == 4
-    index.trim(tmp_path, 250, 3_600)
+    cache.trim(tmp_path, 250, 3_600)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "recent"]
-    index.trim(tmp_path, 0, 3_600)
+    cache.trim(tmp_path, 0, 3_600)
     assert [path.name for path in tmp_path.iterdir()] == ["fresh"]
 
 

@@ -1,0 +1,84 @@
+"""HTTP clients as pip's configuration wants them: certificates, proxies, netrc, and the guard of addresses."""
+
+import os
+import ssl
+from pathlib import Path
+
+import httpx
+
+from pyrsia.builds.pip.addresses import Guard
+from pyrsia.builds.pip.config import PipConfig
+from pyrsia.errors import Refusal
+
+
+def netrc() -> httpx.Auth | None:
+    """The user's netrc: httpx picks the machine by host name on every request."""
+    named = os.environ.get("NETRC")
+    for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        if path.is_file():
+            try:
+                return httpx.NetRCAuth(str(path))
+            except Exception:  # noqa: BLE001 - a broken netrc is no credentials, as in pip
+                return None
+    return None
+
+
+def make_client(
+    config: PipConfig, open_hosts: frozenset[tuple[str, int]], trusted: bool
+) -> httpx.AsyncClient:
+    context = _tls(config, trusted)
+    guard = Guard(open_hosts)
+
+    def transport(proxy: str | None) -> httpx.AsyncHTTPTransport:
+        made = httpx.AsyncHTTPTransport(
+            verify=context, proxy=proxy, trust_env=False, limits=httpx.Limits(max_connections=8)
+        )
+        if proxy is None:
+            # httpx has no argument for the backend that connects; a proxy resolves for itself.
+            made._pool._network_backend = guard
+        return made
+
+    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
+    for pattern, proxy in _proxies(config).items():
+        mounts[pattern] = transport(proxy)
+    return httpx.AsyncClient(
+        transport=transport(None),
+        mounts=mounts,
+        timeout=config.timeout_s,
+        trust_env=False,
+        headers={"user-agent": "pyrsia"},
+    )
+
+
+def _proxies(config: PipConfig) -> dict[str, str | None]:
+    """Pattern of URL -> proxy, or None for a direct connection."""
+    if config.proxy:
+        proxy = config.proxy if "://" in config.proxy else f"http://{config.proxy}"
+        return {"all://": proxy}
+    from httpx._utils import get_environment_proxies  # the rules of NO_PROXY, as httpx reads them
+
+    return get_environment_proxies()
+
+
+def _tls(config: PipConfig, trusted: bool) -> ssl.SSLContext:
+    try:
+        if trusted:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif config.cert is None:
+            context = ssl.create_default_context()
+        elif Path(config.cert).is_dir():
+            context = ssl.create_default_context(capath=config.cert)
+        else:
+            context = ssl.create_default_context(cafile=config.cert)
+        if config.client_cert:
+            context.load_cert_chain(config.client_cert)
+    except (OSError, ssl.SSLError) as error:
+        raise Refusal(
+            "config-invalid",
+            what=f"the certificate file of the pip configuration cannot be read: {error}",
+            who="pip's options cert and client-cert",
+            do="correct the path",
+        ) from error
+    return context
