@@ -1,9 +1,9 @@
 """`build`: ask for verified builds and follow them."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -16,6 +16,9 @@ from pyrsia.units import Limit
 
 PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
 POLL_S: Final = 0.3
+_WHOLE: Final = re.compile("[0-9a-f]{64}")
+_PREFIX: Final = re.compile("[0-9a-f]{8,63}")
+SHOWN_IDS = Limit(20, "ids that a person compares; 8 digits are never shared by so many by accident")
 FOLLOW_S = Limit(3_600, "two rounds of 12 minutes each with their draws, twice over")
 
 
@@ -30,7 +33,7 @@ def build() -> None:
 @node_option
 @json_option
 def request(package: str, follow: bool, target: str | None, as_json: bool) -> None:
-    """Ask for PACKAGE and everything it needs at run time."""
+    """Ask for a package and everything it needs at run time; no version: the newest."""
     name, _, version = package.partition("==")
     with Client(target, patience_s=PLAN_S) as node:
         order = {"ecosystem": "pip", "name": name, "version": version}
@@ -47,7 +50,7 @@ def request(package: str, follow: bool, target: str | None, as_json: bool) -> No
                 "build-failed",
                 what="not every package of the closure was reproduced",
                 who="the builders named above",
-                do="see what each said with `pyrsia build show REQUEST`",
+                do="see what each said with `pyrsia build list` and `pyrsia build show REQUEST`",
             )
     elif as_json:
         tell(answer, as_json=True, text=lambda: ())
@@ -74,8 +77,47 @@ def _wait(node: Client, request: str, *, quiet: bool) -> dict[str, Any]:
 
 
 def _one(node: Client, request: str) -> dict[str, Any]:
-    found: dict[str, Any] = shaped(node.get(f"/api/v1/builds/{quote(request, safe='')}"), answers.Build)
+    """The build whose id is `request`, or begins with it.
+
+    Raises:
+        Refusal: `not-found`; `usage` for a beginning that several ids share.
+    """
+    text = request.lower()
+    if _PREFIX.fullmatch(text):
+        return _by_prefix(node, text)
+    if not _WHOLE.fullmatch(text):
+        raise _not_found(request)
+    try:
+        found: dict[str, Any] = shaped(node.get(f"/api/v1/builds/{text}"), answers.Build)
+    except Refusal as refusal:
+        raise _not_found(request) if refusal.code == "not-found" else refusal from None
     return found
+
+
+def _by_prefix(node: Client, prefix: str) -> dict[str, Any]:
+    """Among the newest requests, which is where people have a shortened id from."""
+    newest = shaped(node.get("/api/v1/builds"), answers.Builds)["builds"]
+    found: list[dict[str, Any]] = [one for one in newest if one["request"].startswith(prefix)]
+    if not found:
+        raise _not_found(prefix)
+    if len(found) > 1:
+        raise Refusal(
+            "usage",
+            what=f"{len(found)} requests begin with {prefix}: "
+            + ", ".join(f"{one['request']} ({one['purl']})" for one in found[: SHOWN_IDS.value]),
+            who="your command",
+            do="write more of its digits",
+        )
+    return found[0]
+
+
+def _not_found(request: str) -> Refusal:
+    return Refusal(
+        "not-found",
+        what=f"Failed to fetch the build: '{request[:80]}' was not found",
+        who="your command",
+        do="see `pyrsia build list`; an id is 64 hexadecimal digits, or the first 8 and more of a recent one",
+    )
 
 
 def _line(one: dict[str, Any]) -> str:
@@ -102,11 +144,14 @@ def show_all(target: str | None, as_json: bool) -> None:
 
 
 @build.command()
-@click.argument("request")
+@click.argument("request", metavar="REQUEST")
 @node_option
 @json_option
 def show(request: str, target: str | None, as_json: bool) -> None:
-    """One request: who was drawn, who committed, who agreed."""
+    """One request: who was drawn, who committed, who agreed.
+
+    REQUEST is its id, or the first 8 or more digits of a recent one.
+    """
     with Client(target) as node:
         one = _one(node, request)
     tell(one, as_json=as_json, text=lambda: _detail(one))
@@ -132,7 +177,7 @@ def _detail(one: dict[str, Any]) -> Iterator[str]:
 
 
 @build.command("status")
-@click.option("--id", "request", required=True, help="The request's id.")
+@click.option("--id", "request", required=True, metavar="REQUEST", help="Its id, or how that begins.")
 @node_option
 @json_option
 def status(request: str, target: str | None, as_json: bool) -> None:
@@ -144,7 +189,7 @@ def status(request: str, target: str | None, as_json: bool) -> None:
         good = one["verdict"] in ("REPRODUCED", "EQUIVALENT", "WITNESSED")
         word = "SUCCESS" if good else f"FAILED - (Error: {one['verdict']})"
     tell(
-        {"id": request, "status": word},
+        {"id": one["request"], "status": word},
         as_json=as_json,
         text=lambda: [f"Build status for '{request}' is '{word}'"],
     )

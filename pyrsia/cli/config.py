@@ -1,6 +1,10 @@
 """`config`: show the node's configuration, or change it key by key."""
 
+import ipaddress
+import re
+import shlex
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -9,6 +13,9 @@ from pyrsia import config as settings
 from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import resolve
 from pyrsia.errors import Refusal
+
+RESTART: Final = "restart the node for it to take effect"
+_LABEL: Final = re.compile("[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def _folder(target: str | None) -> Path:
@@ -29,29 +36,54 @@ def _folder(target: str | None) -> Path:
 @json_option
 @click.pass_context
 def config(ctx: click.Context, target: str | None, show: bool, as_json: bool) -> None:
-    """Show the node's configuration; `config edit` changes it."""
+    """Show the node's configuration; `config edit` changes it.
+
+    What is shown is the file with the PYRSIA_SECTION__KEY variables over it.
+    """
     ctx.obj = target
     if ctx.invoked_subcommand is None:
-        folder = _folder(target)
-        current = settings.load(folder)
+        path = _folder(target) / settings.CONFIG_NAME
+        current = settings.load(path.parent)
+        there = "" if path.exists() else " is not there; these are the defaults"
         tell(
-            {"file": str(folder / settings.CONFIG_NAME), "config": msgspec.to_builtins(current)},
+            {"file": str(path), "config": msgspec.to_builtins(current)},
             as_json=as_json,
-            text=lambda: [f"# {folder / settings.CONFIG_NAME}", *settings.render(current).splitlines()],
+            text=lambda: [f"# {path}{there}", *settings.render(current).splitlines()],
         )
 
 
 @config.command()
-@click.option("-H", "--host", help="Address for package clients.")
-@click.option("-p", "--port", type=click.IntRange(0, 65_535), help="Port for package clients.")
-@click.option("-d", "--diskspace", metavar='"N GB"', help="Disk that artifacts may take, 1 to 4096 GB.")
+@click.option("-H", "--host", help="Address that the HTTP port for package clients listens on.")
+@click.option("-p", "--port", type=click.IntRange(0, 65_535), help="That port; 0 takes a free one.")
+@click.option(
+    "-d",
+    "--diskspace",
+    metavar='"N GB"',
+    help="Disk for artifacts, 1 to 4096 GB: kept; enforced when storage quotas come.",
+)
+@click.option("--node", "target", metavar="DIR", help="The node's data directory.")
 @json_option
 @click.pass_context
 def edit(
-    ctx: click.Context, host: str | None, port: int | None, diskspace: str | None, as_json: bool
+    ctx: click.Context,
+    host: str | None,
+    port: int | None,
+    diskspace: str | None,
+    target: str | None,
+    as_json: bool,
 ) -> None:
-    """Change host, port or disk space; asks for each when none is given."""
-    folder = _folder(ctx.obj)
+    """Change host, port or disk space; asks for each when none is given.
+
+    A running node goes on with what it read at its start: restart it.
+    """
+    folder = _folder(target or ctx.obj)
+    if not folder.is_dir():
+        raise Refusal(
+            "not-found",
+            what=f"there is no data directory {folder}",
+            who="your command",
+            do=f"make it first: pyrsia init --data {shlex.quote(str(folder))}",
+        )
     current = settings.load(folder, environ={})
     if host is None and port is None and diskspace is None:
         host = click.prompt("Host", default=current.http.host)
@@ -59,13 +91,27 @@ def edit(
         diskspace = click.prompt("Disk space", default=f"{current.storage.allocated_gb} GB")
     raw = msgspec.to_builtins(current)
     if host is not None:
-        raw["http"]["host"] = host
+        raw["http"]["host"] = _hostname(host)
     if port is not None:
         raw["http"]["port"] = port
     if diskspace is not None:
         raw["storage"]["allocated_gb"] = _gigabytes(diskspace)
     path = settings.save(settings.parse(raw, folder / settings.CONFIG_NAME), folder)
-    tell({"saved": str(path)}, as_json=as_json, text=lambda: ["Node configuration saved"])
+    tell({"saved": str(path)}, as_json=as_json, text=lambda: ["Node configuration saved", RESTART])
+
+
+def _hostname(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in text.split(".")):
+            raise Refusal(
+                "usage",
+                what=f"Invalid value for Hostname: {text!r}",
+                who="your command",
+                do="write an address or a name, for example 127.0.0.1 or localhost",
+            ) from None
+    return text
 
 
 def _gigabytes(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -21,11 +22,20 @@ DEFAULT_NAME = "node"
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
 @click.option("--name", default=DEFAULT_NAME, show_default=True, help="What people call this node.")
 @click.option(
-    "--genesis", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Trust file."
+    "--genesis",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The network's trust file: its genesis document.",
 )
-@click.option("--join", "url", metavar="URL", help="Fetch the genesis from this node.")
-@click.option("--digest", metavar="sha256:HEX", help="What the genesis must be; needed with --join.")
-@click.option("--peer", "peers", multiple=True, metavar="ID@tcp://HOST:PORT", help="A peer to dial.")
+@click.option("--join", "url", metavar="URL", help="Fetch the genesis from this node; needs --digest.")
+@click.option("--digest", metavar="sha256:HEX", help="What the genesis must be; its operators publish it.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="ID@tcp://HOST:PORT",
+    help="A peer to dial; may be given several times.",
+)
 @json_option
 def init(
     data: Path | None,
@@ -37,21 +47,26 @@ def init(
     as_json: bool,
 ) -> None:
     """Make the keys and configuration of a node, and fix its network. What is there already is kept."""
+    if file is not None and url is not None:
+        raise click.UsageError("--genesis and --join are two places for one genesis; name one of them")
     folder = data or config.user_data_dir()
     settings = _settings(name, peers, folder)
     genesis = _genesis(file, url, digest)
-    network = pin_of(genesis, file or Path("genesis.json")).name if genesis else ""
-    if (folder / "genesis.json").exists() and genesis and (folder / "genesis.json").read_bytes() != genesis:
+    there = folder / "genesis.json"
+    if there.exists() and genesis and there.read_bytes() != genesis:
         raise Refusal(
             "data-foreign",
             what=f"{folder} belongs to another network",
             who="your command",
             do="choose another --data directory",
         )
+    if genesis is None and there.exists():
+        genesis = there.read_bytes()
+    network = pin_of(genesis, file or there).name if genesis else ""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = KeyRing.load_or_create(folder / "keys")
-    if genesis and not (folder / "genesis.json").exists():
-        _write(folder / "genesis.json", genesis)
+    if genesis and not there.exists():
+        _write(there, genesis)
     if not (folder / config.CONFIG_NAME).exists():
         config.save(settings, folder)
     identity = b32(keys.node.public)
@@ -61,11 +76,18 @@ def init(
         text=lambda: [
             f"node {identity}",
             f"data {folder}",
-            "start it with: pyrsia node run"
-            if genesis
-            else "next: --genesis FILE or --join URL --digest sha256:...",
+            _hint(data, founded=genesis is not None),
         ],
     )
+
+
+def _hint(data: Path | None, *, founded: bool) -> str:
+    """The next command, with the directory where it is not the user's own."""
+    where = f" --data {shlex.quote(str(data))}" if data else ""
+    if founded:
+        return f"start it with: pyrsia node run{where}"
+    again = f"pyrsia init{where}"
+    return f"next: {again} --genesis FILE, or {again} --join URL --digest sha256:..."
 
 
 def _settings(name: str, peers: tuple[str, ...], folder: Path) -> config.Config:

@@ -23,13 +23,18 @@ def log() -> None:
 
 @log.command()
 @click.option(
-    "-n", "--newest", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many entries."
+    "-n",
+    "--newest",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="How many entries to show.",
 )
 @click.option("--from", "first", type=click.IntRange(0), help="Begin at this index instead of the newest.")
 @node_option
 @json_option
 def show(newest: int, first: int | None, target: str | None, as_json: bool) -> None:
-    """Size, root and the newest entries."""
+    """Size, root and entries: the newest, or those from --from on."""
     with Client(target) as node:
         head = shaped(node.get("/api/v1/log/head"), answers.Head)
         begin = max(0, head["size"] - newest) if first is None else first
@@ -50,7 +55,7 @@ def show(newest: int, first: int | None, target: str | None, as_json: bool) -> N
 @node_option
 @json_option
 def prove(index: int, out: Path | None, target: str | None, as_json: bool) -> None:
-    """The entry at INDEX with a proof that it is in the cosigned log."""
+    """The entry at INDEX with a proof that it is in the log; `log verify` checks it."""
     with Client(target) as node:
         answer = shaped(node.get("/api/v1/log/prove", index=index), answers.Proof)
     if out is not None:
@@ -69,11 +74,11 @@ def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
 @click.option(
     "--trust",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Trust file, pinned for this call.",
+    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
 )
 @json_option
 def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
-    """Check a PROOF written by `log prove`, offline, against a pinned network."""
+    """Check a file written by `log prove --out`, offline, against a pinned network."""
     from pyrsia.keys import verify as verify_signature
     from pyrsia.verify.evidence import check_leaf
     from pyrsia.verify.pins import Pins, read_genesis

@@ -61,8 +61,9 @@ class Commands(click.Group):
 def cli() -> None:
     """Packages built from source several times over, agreed in one public log.
 
-    Commands that ask a node take --node URL|DIR, then PYRSIA_NODE, then your own node, then the system's.
-    Every command that answers takes --json. Exit codes: 0 yes, 1 refused, 2 usage, 3 no proof, not pinned or too old.
+    Commands that ask a node take --node URL|DIR (its address or its data directory), then PYRSIA_NODE, then your
+    own node, then the system's. Every command that answers takes --json. Exit codes: 0 yes, 1 refused, 2 usage,
+    3 no proof, not pinned or too old.
     """
 
 

@@ -11,7 +11,7 @@ from pyrsia import config
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
 @click.pass_context
 def node(ctx: click.Context, data: Path | None) -> None:
-    """Run a node; bare `pyrsia node` is `pyrsia node run`."""
+    """Run a node that `pyrsia init` made; bare `pyrsia node` is `pyrsia node run`."""
     ctx.obj = data
     if ctx.invoked_subcommand is None:
         _run(data)

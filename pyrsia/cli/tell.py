@@ -10,8 +10,13 @@ import click
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.wire.text import safe
 
-node_option = click.option("--node", "target", metavar="URL|DIR", help="The node to ask (PYRSIA_NODE).")
-json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+node_option = click.option(
+    "--node",
+    "target",
+    metavar="URL|DIR",
+    help="The node to ask [PYRSIA_NODE, else yours, else the system's].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 
 
 def run(command: click.Command, arguments: list[str]) -> int:

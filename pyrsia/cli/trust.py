@@ -17,10 +17,13 @@ def trust() -> None:
 
 @trust.command("add")
 @click.argument("source", metavar="URL|FILE")
-@click.option("--digest", metavar="sha256:HEX", help="The digest you were told on another channel.")
+@click.option("--digest", metavar="sha256:HEX", help="The genesis's digest, as told on another channel.")
 @json_option
 def add(source: str, digest: str | None, as_json: bool) -> None:
-    """Pin the genesis at URL (a node, or its genesis document) or in FILE."""
+    """Pin the network of a node at URL, or of the trust file FILE.
+
+    A URL needs --digest: whoever answers there is not believed.
+    """
     if source.startswith(("http://", "https://")):
         if not digest:
             raise Refusal(
@@ -61,9 +64,9 @@ def show(as_json: bool) -> None:
 
 
 @trust.command("remove")
-@click.argument("digest")
+@click.argument("digest", metavar="sha256:HEX")
 @json_option
 def remove(digest: str, as_json: bool) -> None:
-    """Forget the network with DIGEST."""
+    """Forget the network whose genesis has this digest."""
     pin = Pins.of_user().remove(digest.removeprefix("sha256:"))
     tell({"removed": pin.name}, as_json=as_json, text=lambda: [f"forgot {pin.name}"])

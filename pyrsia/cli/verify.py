@@ -1,7 +1,7 @@
 """`verify`: check a downloaded file against the log, offline."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,11 +22,11 @@ PROOF_SUFFIX = ".tlog-proof"
 @click.option(
     "--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof]."
 )
-@click.option("--node", "target", metavar="URL", help="Fetch the proof from this node instead.")
+@click.option("--node", "target", metavar="URL|DIR", help="Fetch the proof from this node instead.")
 @click.option(
     "--trust",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Trust file, pinned for this call.",
+    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
 )
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
 @json_option
@@ -65,12 +65,7 @@ def _remember(pins: "Pins", found: "Evidence", *, current: bool) -> None:
 
 def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:
     if target:
-        import hashlib
-
-        with file.open("rb") as opened, Client(target) as node:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            answer: Any = node.get_bytes(f"/api/v1/artifacts/{digest}/proof")
-        return bytes(answer)
+        return _asked(file, target)
     path = proof or file.with_name(file.name + PROOF_SUFFIX)
     try:
         with path.open("rb") as opened:
@@ -82,3 +77,19 @@ def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:
             who="the download",
             do="fetch it beside the file (<file url>.tlog-proof), or name a node with --node URL",
         ) from None
+
+
+def _asked(file: Path, target: str) -> bytes:
+    """The proof from a node. One that does not give it, for whatever reason, leaves the file without a proof."""
+    import hashlib
+
+    with file.open("rb") as opened, Client(target) as node:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        try:
+            return node.get_bytes(f"/api/v1/artifacts/{digest}/proof")
+        except Refusal as refusal:
+            if refusal.code == "no-proof":
+                raise
+            raise Refusal(
+                "no-proof", what=f"there is no proof: {refusal.what}", who=refusal.who, do=refusal.do
+            ) from None

@@ -289,6 +289,51 @@ def test_asking_without_following_returns_at_once(pyrsia, node):
     assert len(node.seen) == 1
 
 
-def test_a_request_id_is_one_piece_of_the_address(pyrsia, node):
-    pyrsia("build", "show", "../../peers?x=1#y", "--node", node.url)
-    assert node.seen[0][1] == "/api/v1/builds/..%2F..%2Fpeers%3Fx%3D1%23y"
+@pytest.mark.parametrize(
+    "request_id", ["../../peers?x=1#y", "", "c" * 7, "c" * 65, "g" * 64, "\u0661" * 64, "idna==1.0"]
+)
+def test_what_is_no_request_id_is_not_found_and_no_address_is_made_of_it(pyrsia, node, request_id):
+    for command in (["build", "show", request_id], ["build", "status", "--id", request_id]):
+        code, out, err = pyrsia(*command, "--node", node.url)
+        assert (code, out, node.seen) == (1, "", [])
+        assert f"'{request_id}' was not found" in err
+        assert "pyrsia build list" in err
+
+
+OTHER = {**BUILD, "request": "c" * 12 + "d" * 52, "purl": "pkg:pypi/other@2"}
+
+
+@pytest.mark.parametrize("prefix", ["c" * 8, "c" * 16, "C" * 16, "c" * 63])
+def test_a_unique_beginning_of_an_id_is_enough(pyrsia, node, prefix):
+    whole = pyrsia("build", "show", BUILD["request"], "--node", node.url)
+    assert pyrsia("build", "show", prefix, "--node", node.url) == whole
+    out = pyrsia("build", "status", "--id", prefix, "--node", node.url)[1]
+    assert out == f"Build status for '{prefix}' is 'SUCCESS'\n"
+    told = json.loads(pyrsia("build", "status", "--id", prefix, "--node", node.url, "--json")[1])
+    assert told["id"] == BUILD["request"]
+
+
+def test_the_ids_that_are_shown_are_taken_back(pyrsia, node):
+    node.answers["/api/v1/builds"] = (200, {"builds": [OTHER, BUILD]})
+    rows = pyrsia("build", "list", "--node", node.url)[1].splitlines()[1:]
+    shown = {row.split()[0]: row.split()[1] for row in rows}
+    assert len(shown) == 2
+    for short, purl in shown.items():
+        code, out, _ = pyrsia("build", "show", short, "--node", node.url)
+        assert (code, out.startswith(f"{purl}: ")) == (0, True)
+
+
+def test_a_beginning_that_two_ids_share_is_refused_with_both(pyrsia, node):
+    node.answers["/api/v1/builds"] = (200, {"builds": [OTHER, BUILD]})
+    code, out, err = pyrsia("build", "show", "c" * 9, "--node", node.url)
+    assert (code, out) == (2, "")
+    for one in (OTHER, BUILD):
+        assert f"{one['request']} ({one['purl']})" in err
+
+
+@pytest.mark.parametrize("unknown", ["0" * 8, "0" * 64])
+def test_an_unknown_build_is_told_in_the_originals_words(pyrsia, node, unknown):
+    code, out, err = pyrsia("build", "status", "--id", unknown, "--node", node.url)
+    assert (code, out) == (1, "")
+    assert "Failed to fetch" in err
+    assert f"'{unknown}' was not found" in err

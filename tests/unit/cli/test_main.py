@@ -1,12 +1,16 @@
 """Names, help, short flags, exit codes and --json: what scripts and fingers rely on."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
+import pyrsia
 from pyrsia.cli.main import COMMANDS, cli, rewrite
 from pyrsia.cli.tell import run, table, tell
 from pyrsia.errors import Malformed, Refusal, Unavailable
@@ -28,6 +32,94 @@ def every_command(group=cli, path=()):
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from every_command(command, (*path, name))
+
+
+PROMISED = (
+    "init", "node", "node run", "demo", "build", "build request", "build list", "build show", "build status",
+    "status", "peers", "ping", "log", "log show", "log prove", "log verify", "verify",
+    "trust", "trust add", "trust list", "trust remove", "fetch", "doctor", "dashboard", "list", "config", "config edit",
+)  # fmt: skip
+
+
+def test_every_promised_command_is_there_and_no_other():
+    """The list is written out: comparing the table with itself would find nothing missing."""
+    assert sorted(" ".join(path) for path, _ in every_command()) == sorted(PROMISED)
+
+
+ROOT = Path(pyrsia.__file__).parent.parent
+# Where a text for people names a command: in backticks, after a colon, or at the start of a line.
+NAMED = re.compile(r"(?:`|: |^[ \t]*|\$ )pyrsia((?: [^\s`|;,#]+)+)", re.MULTILINE)
+
+
+def texts(path):
+    """What people may read of a source or a page; what is filled in later stands as X."""
+    content = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [content]
+    found, inner = [], set()
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.JoinedStr):
+            inner.update(id(part) for part in node.values)
+            found.append(
+                "".join(part.value if isinstance(part, ast.Constant) else " X " for part in node.values)
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+            found.append(node.value)
+    return found
+
+
+def unknown(words):
+    """What is wrong with a command line as a text gives it; "" when the program knows it."""
+    command, path = cli, []
+    for word in words:
+        word = word.rstrip(".:)'\"]").lstrip("[")
+        if word.startswith("-"):
+            flags = {flag for one in command.params for flag in one.opts} | {"--help", "-h"}
+            if word.partition("=")[0] not in flags:
+                return f"{' '.join(path)} takes no {word}"
+        elif isinstance(command, click.Group):
+            inner = command.get_command(click.Context(command), word)
+            if inner is None:
+                return (
+                    ""
+                    if path and (not word.isalpha() or not word.islower())
+                    else f"{' '.join(path)}: no {word}"
+                )
+            command, path = inner, [*path, word]
+    return ""
+
+
+def test_every_command_that_a_text_names_exists_with_those_words():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    sources = [*(ROOT / "pyrsia").rglob("*.py"), *(ROOT / "tui").rglob("*.py")]
+    seen, wrong = 0, []
+    for path in [*pages, *sources]:
+        for text in texts(path):
+            for found in NAMED.finditer(text):
+                words = found.group(1).split()
+                if not words[0].isalpha() or words[:2] == ["lock", "pip"]:
+                    continue  # the name of a format: "pyrsia v1 chunk", "pyrsia lock pip v1"
+                seen += 1
+                why = unknown(words)
+                if why:
+                    wrong.append(f"{path.relative_to(ROOT)}: {found.group().strip()}: {why}")
+    assert seen > 40
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ("build pip idna", True),
+        ("build request idna", False),
+        ("log prove --out", False),
+        ("log prove --file", True),
+        ("nonsense", True),
+        ("init --data DIR --genesis FILE", False),
+    ],
+)
+def test_a_command_that_is_none_is_found_out(words, wrong):
+    assert bool(unknown(words.split())) is wrong
 
 
 def test_help_has_its_four_groups_and_names_every_command(pyrsia):

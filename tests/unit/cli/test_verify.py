@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
+from pyrsia.cli import packages
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_PROOFFILE_BYTES
+from pyrsia.units import MAX_PROOFFILE_BYTES, Limit
 from pyrsia.verify.pins import Pins
 from tests.reference.ledger import World
 from tests.reference.story import SIGNED_S, WHEEL, Story
@@ -93,6 +94,25 @@ def test_no_proof_exits_3(pyrsia, files):
     code, out, _ = pyrsia("verify", file, "--trust", trust, "--json")
     assert (code, json.loads(out)["error"]["code"]) == (3, "no-proof")
     assert pyrsia("verify", file, "--trust", trust, "--proof", proof.parent)[0] in (2, 3)
+
+
+@pytest.mark.parametrize("answer", [(503, b""), (404, b"{}"), (500, b"oops"), (421, b"")])
+def test_a_node_that_gives_no_proof_exits_3(pyrsia, files, node, story, answer):
+    file, _, trust = files
+    node.answers[f"/api/v1/artifacts/{story.sha256}/proof"] = answer
+    code, out, _ = pyrsia("verify", file, "--trust", trust, "--node", node.url, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "no-proof")
+    node.answers[f"/api/v1/artifacts/{story.sha256}/proof"] = (200, story.proof())
+    assert pyrsia("verify", file, "--trust", trust, "--node", node.url)[0] == 0
+
+
+def test_a_dead_node_proves_nothing_and_exits_3(pyrsia, files, tmp_path):
+    file, _, trust = files
+    for dead in ("http://127.0.0.1:9", tmp_path / "none"):
+        code, out, err = pyrsia("verify", file, "--trust", trust, "--node", dead)
+        assert (code, out) == (3, "")
+        assert "there is no proof: no node answers" in err
+    assert pyrsia("verify", file, "--trust", trust, "--node", "http://")[0] == 2
 
 
 def test_a_proof_that_is_too_old_exits_3(pyrsia, files, monkeypatch):
@@ -217,6 +237,83 @@ def test_a_fetched_file_lies_beside_its_proof_and_verifies(pyrsia, node, story, 
     trust = tmp_path / "genesis.json"
     trust.write_bytes(story.genesis.raw)
     assert pyrsia("verify", out / WHEEL, "--trust", trust)[0] == 0
+
+
+def offering(node, story, *filenames):
+    """An index that published these files in this order; each has bytes of its own."""
+    files = []
+    for filename in filenames:
+        data = filename.encode()
+        digest = hashlib.sha256(data).hexdigest()
+        files.append({"filename": filename, "hashes": {"sha256": digest}})
+        node.answers[f"/pypi/files/{digest}/{filename}"] = (200, data)
+        node.answers[f"/pypi/files/{digest}/{filename}.tlog-proof"] = (200, story.proof())
+    node.answers["/pypi/simple/idna/"] = (200, {"files": files})
+
+
+def wheel(version, name="idna", tag="py3"):
+    return f"{name}-{version}-{tag}-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("published", "newest"),
+    [
+        ([wheel("1.10"), wheel("1.9")], wheel("1.10")),
+        ([wheel("2.0"), wheel("2.1rc1"), wheel("1.0")], wheel("2.0")),
+        ([wheel("1.0a1"), wheel("1.0rc1"), wheel("1.0.dev1")], wheel("1.0rc1")),
+        ([wheel("1.0"), wheel("1.0.post1"), wheel("0.9")], wheel("1.0.post1")),
+        ([wheel("1!0.1"), wheel("9")], wheel("1!0.1")),
+        ([wheel("1.0"), wheel("1.0", tag="py2.py3")], wheel("1.0", tag="py2.py3")),
+        ([wheel("1.0"), wheel("9.9", name="evil"), wheel("no"), "idna-8"], wheel("1.0")),
+    ],
+)
+def test_without_a_version_the_newest_is_fetched_and_not_the_last_published(
+    pyrsia, node, story, tmp_path, published, newest
+):
+    offering(node, story, *published)
+    code, said, _ = pyrsia("fetch", "idna", "--out", tmp_path / "out", "--node", node.url, "--json")
+    assert code == 0
+    assert json.loads(said)["file"] == str(tmp_path / "out" / newest)
+
+
+def test_a_named_version_is_that_version_and_no_other(pyrsia, node, story, tmp_path):
+    offering(node, story, wheel("1.0"), wheel("1.0.1"), wheel("1.0-1"), wheel("2.0"))
+    code, said, _ = pyrsia("fetch", "idna@1.0.1", "--out", tmp_path / "out", "--node", node.url, "--json")
+    assert (code, json.loads(said)["file"]) == (0, str(tmp_path / "out" / wheel("1.0.1")))
+    assert pyrsia("fetch", "idna@1.1", "--out", tmp_path / "out", "--node", node.url)[0] == 1
+
+
+class Later(dict):
+    """Answers of a node whose proof comes with the third question for it."""
+
+    asked = 0
+
+    def get(self, path, otherwise=None):
+        if path.endswith(".tlog-proof"):
+            self.asked += 1
+            if self.asked < 3:
+                return 404, {"error": {"code": "no-proof", "what": "not yet", "who": "w", "do": "d"}}
+        return super().get(path, otherwise)
+
+
+def test_a_file_that_is_about_to_be_cosigned_is_waited_for(pyrsia, node, story, tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "POLL_S", 0.001)
+    index(node, story)
+    node.answers = Later(node.answers)
+    code, _, err = pyrsia("fetch", PURL, "--out", tmp_path / "out", "--node", node.url)
+    assert (code, err.count("waiting for the validators")) == (0, 1)
+    assert sorted(os.listdir(tmp_path / "out")) == [WHEEL, f"{WHEEL}.tlog-proof"]
+
+
+def test_a_proof_that_never_comes_ends_the_wait_with_3_and_no_file(
+    pyrsia, node, story, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(packages, "PROOF_WAIT_S", Limit(0, "a test's patience"))
+    index(node, story)
+    no = {"error": {"code": "no-proof", "what": "not yet", "who": "w", "do": "d"}}
+    node.answers[f"/pypi/files/{story.sha256}/{WHEEL}.tlog-proof"] = (404, no)
+    assert pyrsia("fetch", PURL, "--out", tmp_path / "out", "--node", node.url)[0] == 3
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
