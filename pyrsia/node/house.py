@@ -2,8 +2,9 @@
 
 genesis.json  config.toml  keys/      what `pyrsia init` made
 node.lock  network                    one process and one network a directory
-votes.wal                             what this validator signed
+votes.wal  voting.stopped             what this validator signed; why it must not sign any more
 db/  blobs/                           facts, and artifact bytes
+db.damaged-N/                         databases that were set aside
 scratch/  results/  index/            of builds; the first two are empty after a start
 control.sock  control.token           how its operator reaches it
 """
@@ -22,6 +23,8 @@ from pyrsia.keys import KeyRing
 from pyrsia.ledger import beacon
 from pyrsia.ledger.genesis import Genesis, Member
 from pyrsia.node.archive import Archive
+from pyrsia.node.facts import open_facts
+from pyrsia.node.salvage import salvage
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.lock import DataDir
 from pyrsia.store.rocks import Database
@@ -30,10 +33,10 @@ from pyrsia.wire.blocks import FinalityProof
 
 GENESIS: Final = "genesis.json"
 KEYS: Final = "keys"
-VOTES: Final = "votes.wal"
 CHAIN: Final = "chain.links"  # beside the keys: as secret as the chain's seed, and made from it
 SCRATCH: Final = "scratch"  # inputs of jobs that run
 RESULTS: Final = "results"  # outputs that are not adopted yet
+BLOBS: Final = "blobs"
 INDEX: Final = "index"  # files of package indexes, named by their SHA-256
 
 
@@ -91,17 +94,16 @@ class House:
     ) -> "House":
         for name in (SCRATCH, RESULTS):  # of an earlier life: nobody waits for them
             discard(data / name)
-        notices: list[str] = []
-        votes, may_vote = None, True
-        if "validator" in member.roles:
-            try:
-                votes = VotesWal.open(data / VOTES)
-            except Refusal as refusal:
-                if refusal.code != "data-damaged":
-                    raise
-                may_vote = False
-                notices.append(f"stopped voting: {refusal.what}; {refusal.do}")
-        database = Database.open(data / "db")
+        facts = open_facts(data, genesis, validator="validator" in member.roles)
+        try:
+            blobs = Blobs(data / BLOBS, facts.database)
+            salvaged = salvage(data / BLOBS, facts.database)
+        except BaseException:
+            facts.close()
+            raise
+        notices = list(facts.notices)
+        if salvaged:
+            notices.append(f"{salvaged} artifact files outlived the database and are kept")
         return cls(
             data=data,
             settings=settings,
@@ -109,11 +111,11 @@ class House:
             keys=keys,
             member=member,
             directory=directory,
-            database=database,
-            blobs=Blobs(data / "blobs", database),
-            archive=Archive(database, genesis),
-            votes=votes,
-            may_vote=may_vote,
+            database=facts.database,
+            blobs=blobs,
+            archive=facts.archive,
+            votes=facts.votes,
+            may_vote=facts.may_vote,
             notices=notices,
         )
 

@@ -2,11 +2,13 @@
 
 `write` makes a batch visible at once; `sync` makes everything written before it durable. N tasks that
 wait share one flush, made in a worker thread (rocksdict holds the GIL in `write` but not in `flush_wal`).
+Damage that is met while the database runs is noted beside it, for the next start to act on (`rescue`).
 
 Source: building-blocks.md b2, b6; DESIGN 5 (recovery mode), 7.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from rocksdict import DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.store import layout
 from pyrsia.units import MAX_BATCH_BYTES
+
+Witness = Callable[[int], Callable[[], Awaitable[None]]]
+"""Asked before a flush, with the sequence that it covers; what it gives is awaited once that is on disk."""
 
 
 class Batch:
@@ -55,6 +60,7 @@ class Database:
         options = WriteOptions()
         options.no_slowdown = True  # a stall inside `write` would freeze the whole node (b2, 2)
         rdict.set_write_options(options)
+        self.witness: Witness | None = None  # hears of every sync before those who wait for it
         self._written = 0
         self._synced = 0
         self._flushing = trio.Lock()
@@ -64,6 +70,12 @@ class Database:
     @classmethod
     def open(cls, path: Path, *, point_in_time: bool = False) -> "Database":
         """Open or create the database at `path`.
+
+        A torn end of RocksDB's own log is cut off, for it was never synced; nothing here can tell it from
+        one that was synced and is gone, so whoever has a record of what was acknowledged compares it.
+
+        Args:
+            point_in_time: stop at the first broken record instead of refusing; for copies only.
 
         Raises:
             Refusal: `data-in-use` or `data-damaged`.
@@ -102,6 +114,7 @@ class Database:
             while at.valid() and len(found) < limit:
                 found.append((at.key(), at.value()))
                 at.next()
+            at.status()  # a damaged block ends a scan like the last pair does; this raises
             return found
 
         return list(self._ask(walk))
@@ -128,14 +141,18 @@ class Database:
                 if self._synced >= wanted:
                     return
                 covers = self._written
-                await trio.to_thread.run_sync(self._flush, limiter=self._thread)
+                told = None if self.witness is None else self.witness(self.sequence)
+                await trio.to_thread.run_sync(self.flush, limiter=self._thread)
+                if told is not None:
+                    await told()
                 self._synced = max(self._synced, covers)
 
     async def commit(self, batch: Batch) -> None:
         self.write(batch)
         await self.sync()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Make what was written durable; blocks, tells no witness: for starts, and for `sync`."""
         self._ask(lambda: self._rdict.flush_wal(True))
 
     @property
@@ -156,7 +173,16 @@ class Database:
         try:
             return work()
         except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
-            raise classify(error, self.path) from None
+            found = classify(error, self.path)
+            if isinstance(found, Refusal) and found.code == "data-damaged":
+                with suppress(OSError):  # the refusal is on its way in any case
+                    suspicion(self.path).write_text(found.what, encoding="utf-8")
+            raise found from None
+
+
+def suspicion(path: Path) -> Path:
+    """Where damage of the database at `path` is noted while it runs."""
+    return path.with_name(f"{path.name}.suspect")
 
 
 def _options() -> Options:
@@ -178,11 +204,12 @@ def classify(error: Exception, path: Path) -> Exception:
             who="another Pyrsia process",
             do="stop it, or name another data directory",
         )
-    if text.startswith("Corruption"):
+    # A file that the database names and that is gone is damage too, whatever RocksDB calls it.
+    if text.startswith("Corruption") or "No such file or directory" in text:
         return Refusal(
             "data-damaged",
             what=f"the database {path} is damaged: {text[:200]}",
             who="this machine's disk or whoever changed the folder",
-            do="keep the folder for inspection, and let the node catch up from its peers with a new one",
+            do="start the node again: it sets the database aside and catches up from its peers",
         )
     return Unavailable(f"the database {path}: {text[:200]}")

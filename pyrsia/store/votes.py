@@ -1,43 +1,77 @@
-"""votes.wal: what this validator signed, on disk before it is on the wire.
+"""votes.wal: what this validator signed, on disk before it is on the wire, and how far its database was.
 
-A file of its own, preallocated in steps; each record is framed with its length and CRC, so a torn tail
-(a record that was never synced, and so never sent) is told from damage before the tail, after which the
-key must not vote again (consensus.md B.14). `trim` replaces the file by rename.
+A file of its own, preallocated in steps. One append is one group with one CRC, and everything behind the last
+sync is one group: so a torn tail (never synced, and so never sent) is told exactly from damage before the
+tail, after which the key must not vote again (consensus.md B.14). Each group carries the newest mark; a mark
+that comes alone waits for the next append's sync and is replaced by it (ADR 24). The CRC is salted, so that
+no stranger's entry inside a group can pass for a group. `trim` replaces the file by rename.
 
-    file   = "PYRSIAW1" record*  zeros
-    record = u32 length (> 0) | u32 crc32(length || data) | data
+    file   = "PYRSIAW2" | u32 salt | u32 crc32(magic | salt) | group* | zeros
+    group  = u32 length (> 0) | u32 crc32(salt, length | data) | data
+    data   = u64 height | u64 sequence | (u32 length (> 0) | record)*
 """
 
 import os
+import secrets
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.files import sync_folder
 from pyrsia.units import MAX_VOTE_RECORD_BYTES, VOTES_STEP_BYTES
 
-MAGIC: Final = b"PYRSIAW1"
+MAGIC: Final = b"PYRSIAW2"
+_U32 = struct.Struct(">I")
 _FRAME = struct.Struct(">II")
+_MARK = struct.Struct(">QQ")
+HEAD_BYTES: Final = len(MAGIC) + _FRAME.size
+_MAX_DATA: Final = _MARK.size + _U32.size + MAX_VOTE_RECORD_BYTES.value
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a database was when it was last acknowledged: 0, 0 before the first time.
+
+    Attributes:
+        height: of the newest final block on disk.
+        sequence: RocksDB's number of its newest change on disk; it covers every family.
+    """
+
+    height: int = 0
+    sequence: int = 0
+
+    def reaches(self, other: "Mark") -> bool:
+        """Whether nothing that `other` promises is missing here."""
+        return self.height >= other.height and self.sequence >= other.sequence
 
 
 class VotesWal:
-    """One validator's record file, open for appending. Records come back in order from `records`."""
+    """One validator's record file, open for appending.
 
-    def __init__(self, path: Path, handle: int, end: int, allocated: int, records: list[bytes]) -> None:
+    Attributes:
+        records: every record, oldest first.
+        marked: the newest mark.
+    """
+
+    def __init__(self, path: Path, handle: int, salt: int) -> None:
         self.path = path
-        self.records = records
+        self.records: list[bytes] = []
+        self.marked = Mark()
+        self._salt = salt
         self._handle = handle
-        self._end = end
-        self._allocated = allocated
+        self._end = self._allocated = HEAD_BYTES
         self._lock = trio.Lock()
         self._thread = trio.CapacityLimiter(1)
 
     @property
     def size(self) -> int:
+        """Bytes up to the end of the last append."""
         return self._end
 
     @classmethod
@@ -45,44 +79,83 @@ class VotesWal:
         """Open or create; a torn tail is cut off.
 
         Raises:
-            Refusal: `data-damaged` when a record before the last whole one is broken.
+            Refusal: `data-damaged` when a group before the last whole one is broken.
+            Unavailable: the disk said no.
         """
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        data = path.read_bytes()
-        if not data.strip(b"\0"):
-            os.pwrite(handle, MAGIC, 0)
-            data = MAGIC
-            os.fdatasync(handle)
-            _sync_folder(path.parent)
         try:
-            records, end = scan(data, path)
-        except Refusal:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _no_disk(path, error) from None
+        try:
+            return cls._opened(path, handle)
+        except OSError as error:
+            os.close(handle)
+            raise _no_disk(path, error) from None
+        except BaseException:
             os.close(handle)
             raise
-        if data[end:].strip(b"\0"):  # a torn tail: never synced, so never sent
-            os.ftruncate(handle, end)
-        wal = cls(path, handle, end, end, records)
+
+    @classmethod
+    def _opened(cls, path: Path, handle: int) -> "VotesWal":
+        data = path.read_bytes()
+        if not data.strip(b"\0"):
+            data = head(secrets.randbits(32))
+            os.pwrite(handle, data, 0)
+            os.fdatasync(handle)
+            sync_folder(path.parent)
+        salt = _salt(data, path)
+        wal = cls(path, handle, salt)
+        for mark, records, end in scan(data, salt, path):
+            wal.marked, wal._end = mark, end
+            wal.records += records
+        if data[wal._end :].strip(b"\0"):  # a torn tail: never synced, so never sent
+            os.ftruncate(handle, wal._end)
+        wal._allocated = wal._end
         wal._reserve(1)
-        os.fdatasync(handle)
+        os.fdatasync(handle)  # what the last process left unsynced is now the past
         return wal
 
     async def append(self, records: Sequence[bytes]) -> None:
-        """Return when every record is on disk. Cancelled before its turn, nothing was written."""
-        data = b"".join(frame(record) for record in records)
+        """Return when every record is on disk. Cancelled before its turn, nothing was written.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
         async with self._lock:
+            groups = list(_groups(records, self.marked, self._salt))
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._write, data, limiter=self._thread)
+                await self._in_thread(lambda: self._write(groups))
             self.records.extend(records)
+
+    async def mark(self, mark: Mark) -> None:
+        """Remember how far the database is on disk.
+
+        Written at once, so that it outlives this process; durable with the next append, whose sync it
+        shares. It stands behind the last append until then, and that append takes its place.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
+        async with self._lock:
+            self.marked = mark
+            try:
+                self._place(frame(mark, (), self._salt))  # 40 bytes into the page cache: not worth a thread
+            except OSError as error:
+                raise _no_disk(self.path, error) from None
 
     async def trim(self, keep: Callable[[bytes], bool]) -> None:
         """Leave only the records that `keep` wants; the old file stays until the new one is synced.
 
-        What is kept is chosen once no append is under way: a vote written meanwhile is never lost.
+        What is kept is chosen once no append is under way: a vote written meanwhile is never lost. The
+        newest mark is on disk before the records below it are gone.
+
+        Raises:
+            Unavailable: the disk said no.
         """
         async with self._lock:
             records = [record for record in self.records if keep(record)]
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._replace, records, limiter=self._thread)
+                await self._in_thread(lambda: self._replace(records))
             self.records = records
 
     def close(self) -> None:
@@ -90,11 +163,21 @@ class VotesWal:
             os.close(self._handle)
             self._handle = -1
 
-    def _write(self, data: bytes) -> None:
-        self._reserve(len(data))
-        os.pwrite(self._handle, data, self._end)
-        os.fdatasync(self._handle)
-        self._end += len(data)
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        try:
+            await trio.to_thread.run_sync(work, limiter=self._thread)
+        except OSError as error:
+            raise _no_disk(self.path, error) from None
+
+    def _write(self, groups: Sequence[bytes]) -> None:
+        for group in groups:  # one sync each: behind the last sync there is never more than one group
+            self._place(group)
+            os.fdatasync(self._handle)
+            self._end += len(group)
+
+    def _place(self, group: bytes) -> None:
+        self._reserve(len(group))
+        os.pwrite(self._handle, group, self._end)
 
     def _reserve(self, count: int) -> None:
         """Room ahead, so that an append changes no file size and its sync needs no journal."""
@@ -105,62 +188,109 @@ class VotesWal:
     def _replace(self, records: list[bytes]) -> None:
         temporary = self.path.with_name(self.path.name + ".new")
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        data = MAGIC + b"".join(frame(record) for record in records)
+        groups = list(_groups(records, self.marked, self._salt)) or [frame(self.marked, (), self._salt)]
+        data = head(self._salt) + b"".join(groups)
         os.pwrite(handle, data, 0)
         self._end = self._allocated = len(data)
         old, self._handle = self._handle, handle
         self._reserve(1)
         os.fsync(handle)
         temporary.rename(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         os.close(old)
 
 
-def frame(record: bytes) -> bytes:
-    if not 0 < len(record) <= MAX_VOTE_RECORD_BYTES.value:
-        raise ValueError(f"a record of {len(record)} bytes")
-    length = struct.pack(">I", len(record))
-    return length + struct.pack(">I", zlib.crc32(length + record)) + record
-
-
-def scan(data: bytes, path: Path) -> tuple[list[bytes], int]:
-    """The whole records of a file, and where they end."""
-    if not data.startswith(MAGIC):
-        raise _damaged(path, 0)
-    records: list[bytes] = []
-    at = len(MAGIC)
-    while at + _FRAME.size <= len(data):
-        length, crc = _FRAME.unpack_from(data, at)
-        if length == 0:
-            break
-        record = data[at + _FRAME.size : at + _FRAME.size + length]
-        if len(record) < length or zlib.crc32(data[at : at + 4] + record) != crc:
-            if _whole_record_after(data, at + 1):
-                raise _damaged(path, at)
-            break
-        records.append(record)
-        at += _FRAME.size + length
-    return records, at
-
-
-def _whole_record_after(data: bytes, start: int) -> bool:
-    """Whether a whole record stands anywhere behind a broken one: then the break is damage, not a torn tail."""
-    end = len(data.rstrip(b"\0"))
-    for at in range(start, end - _FRAME.size + 1):
-        length, crc = _FRAME.unpack_from(data, at)
-        if 0 < length <= min(MAX_VOTE_RECORD_BYTES.value, len(data) - at - _FRAME.size):
-            record = data[at + _FRAME.size : at + _FRAME.size + length]
-            if zlib.crc32(data[at : at + 4] + record) == crc:
-                return True
-    return False
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def missing(path: Path) -> bool:
+    """Whether there is no vote record at `path`, or an empty one, which `VotesWal.open` would begin anew."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return not path.read_bytes().strip(b"\0")
+    except FileNotFoundError:
+        return True
+
+
+def head(salt: int) -> bytes:
+    """The start of a file whose CRCs begin with `salt`, 0..2^32-1."""
+    start = MAGIC + _U32.pack(salt)
+    return start + _U32.pack(zlib.crc32(start))
+
+
+def frame(mark: Mark, records: Sequence[bytes], salt: int) -> bytes:
+    """One group."""
+    data = _MARK.pack(mark.height, mark.sequence)
+    data += b"".join(_U32.pack(len(record)) + record for record in records)
+    length = _U32.pack(len(data))
+    return length + _U32.pack(zlib.crc32(length + data, salt)) + data
+
+
+def _groups(records: Sequence[bytes], mark: Mark, salt: int) -> Iterator[bytes]:
+    """The records in as few groups as their bound allows; none for no records."""
+    group: list[bytes] = []
+    room = _MAX_DATA - _MARK.size
+    for record in records:
+        if not 0 < len(record) <= MAX_VOTE_RECORD_BYTES.value:
+            raise ValueError(f"a record of {len(record)} bytes")
+        cost = _U32.size + len(record)
+        if group and cost > room:
+            yield frame(mark, group, salt)
+            group, room = [], _MAX_DATA - _MARK.size
+        group.append(record)
+        room -= cost
+    if group:
+        yield frame(mark, group, salt)
+
+
+def scan(data: bytes, salt: int, path: Path) -> Iterator[tuple[Mark, list[bytes], int]]:
+    """(mark, records, end) of each whole group of a file, in order.
+
+    Raises:
+        Refusal: `data-damaged` at a broken group that a whole one follows.
+    """
+    at = HEAD_BYTES
+    while at < len(data):
+        found = _group_at(data, at, salt)
+        if found is None:
+            if _whole_group_after(data, at + 1, salt):
+                raise _damaged(path, at)
+            return
+        at += _FRAME.size + len(found)
+        yield Mark(*_MARK.unpack_from(found)), list(_records(found, path, at)), at
+
+
+def _group_at(data: bytes, at: int, salt: int) -> bytes | None:
+    """The data of the whole group at `at`."""
+    if at + _FRAME.size > len(data):
+        return None
+    length, crc = _FRAME.unpack_from(data, at)
+    start = at + _FRAME.size
+    if not _MARK.size <= length <= min(_MAX_DATA, len(data) - start):
+        return None
+    found = data[start : start + length]
+    return found if zlib.crc32(data[at : at + _U32.size] + found, salt) == crc else None
+
+
+def _records(data: bytes, path: Path, end: int) -> Iterator[bytes]:
+    at = _MARK.size
+    while at < len(data):
+        (length,) = _U32.unpack_from(data.ljust(at + _U32.size, b"\0"), at)
+        at += _U32.size
+        if not 0 < length <= len(data) - at:
+            raise _damaged(path, end)
+        yield data[at : at + length]
+        at += length
+
+
+def _whole_group_after(data: bytes, start: int, salt: int) -> bool:
+    """Whether a whole group stands anywhere behind a broken one: then the break is damage, not a torn tail."""
+    end = len(data.rstrip(b"\0"))
+    return any(_group_at(data, at, salt) is not None for at in range(start, end - _FRAME.size + 1))
+
+
+def _salt(data: bytes, path: Path) -> int:
+    """The salt of a file with a whole head."""
+    salt = int.from_bytes(data[len(MAGIC) : len(MAGIC) + _U32.size], "big")
+    if data[:HEAD_BYTES] != head(salt):
+        raise _damaged(path, 0)
+    return salt
 
 
 def _damaged(path: Path, at: int) -> Refusal:
@@ -170,3 +300,7 @@ def _damaged(path: Path, at: int) -> Refusal:
         who="this machine's disk or whoever changed the file",
         do="do not vote with this key again: have the members rotate it, and run as a follower until then",
     )
+
+
+def _no_disk(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(f"the vote record {path}: {error.strerror}")

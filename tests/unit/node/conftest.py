@@ -12,7 +12,7 @@ def autojump_clock(monkeypatch):
     """Time jumps whenever every task waits. A worker thread is no task, so the disk is synced on the loop."""
 
     async def sync(database):
-        database._flush()
+        database.flush()
         await trio.lowlevel.checkpoint()
 
     monkeypatch.setattr(Database, "sync", sync)
