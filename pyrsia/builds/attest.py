@@ -65,43 +65,51 @@ def statement(
         {"digest": {"sha256": source["sha256"]}, "name": source["file"], "uri": request["purl"]},
         {"digest": {"sha256": lock_sha256}, "name": "lock"},
     ]
+    run: canonical.Json = {
+        "builder": {"id": f"https://pyrsia.io/builder/{builder}"},
+        "byproducts": _digests(byproducts),
+        "metadata": {"invocationId": request_id},
+    }
     for listed in (inputs, ()):
-        tools: list[canonical.Json] = [
-            {"digest": {"sha256": digest}, "name": name} for name, digest in listed
-        ]
-        value: dict[str, canonical.Json] = {
-            "_type": STATEMENT_TYPE,
-            "predicate": {
-                "buildDefinition": {
-                    "buildType": BUILD_TYPE,
-                    "externalParameters": {
-                        "coordinates": dict(request["coordinates"]),
-                        "purl": request["purl"],
-                        "target": dict(request["target"]),
-                    },
-                    "internalParameters": {
-                        "environment": environment,
-                        "isolation": isolation,
-                        "recipe": dict(request["recipe"]),
-                    },
-                    "resolvedDependencies": [*dependencies, *tools],
-                },
-                "runDetails": {
-                    "builder": {"id": f"https://pyrsia.io/builder/{builder}"},
-                    "byproducts": [
-                        {"digest": {"sha256": digest}, "name": name} for name, digest in byproducts
-                    ],
-                    "metadata": {"invocationId": request_id},
-                },
-            },
-            "predicateType": PREDICATE_TYPE,
-            "subject": [{"digest": {"sha256": digest}, "name": name} for name, digest in subjects],
-        }
-        payload = canonical.encode(value)
+        resolved = [*dependencies, *_digests(listed)]
+        definition = _definition(request, environment, isolation, resolved)
+        payload = canonical.encode(
+            {
+                "_type": STATEMENT_TYPE,
+                "predicate": {"buildDefinition": definition, "runDetails": run},
+                "predicateType": PREDICATE_TYPE,
+                "subject": _digests(subjects),
+            }
+        )
         # base64 makes four characters of three bytes; the rest is the envelope itself.
         if len(payload) * 4 // 3 + 400 <= MAX_ATTESTATION_BYTES.value:
             return payload
     raise ValueError(f"a statement of {len(payload)} bytes")
+
+
+def _definition(
+    request: Mapping[str, Any], environment: str, isolation: str, resolved: list[canonical.Json]
+) -> canonical.Json:
+    """What was asked for and what it was made with: `resolved` are sources and tools."""
+    return {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {
+            "coordinates": dict(request["coordinates"]),
+            "purl": request["purl"],
+            "target": dict(request["target"]),
+        },
+        "internalParameters": {
+            "environment": environment,
+            "isolation": isolation,
+            "recipe": dict(request["recipe"]),
+        },
+        "resolvedDependencies": resolved,
+    }
+
+
+def _digests(named: Sequence[tuple[str, str]]) -> list[canonical.Json]:
+    """in-toto's resource descriptors of (name, sha256 hex)."""
+    return [{"digest": {"sha256": digest}, "name": name} for name, digest in named]
 
 
 def envelope(payload: bytes, sign: Sign, keyid: str) -> str:
@@ -154,11 +162,6 @@ def _statement(payload: bytes) -> dict[str, Any]:
     if not good or not digests:
         raise Malformed("a Statement of another kind, or without a subject")
     return dict(value)
-
-
-def subjects_of(value: Mapping[str, Any]) -> frozenset[str]:
-    """The SHA-256 digests that a Statement speaks of; subjects are matched by digest only."""
-    return frozenset(str(one["digest"]["sha256"]) for one in value["subject"])
 
 
 def _unbase64(text: str) -> bytes:

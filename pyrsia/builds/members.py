@@ -166,6 +166,10 @@ def is_record(path: str) -> bool:
     return re.fullmatch(r"[^/]+\.dist-info/RECORD", path) is not None
 
 
+# Disagreement is a first-class result: the record of a dissent will say which members differ. Until that record
+# is shown, only tests ask.
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How two lists of members differ, for a person."""

@@ -53,16 +53,6 @@ class Bundle:
         return f"tile/entries/{_numbered(self.index, self.width)}"
 
 
-def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
-    """The path of a tile, full unless `width` says less."""
-    return Tile(level, index, width).path
-
-
-def bundle_path(index: int, width: int = TILE_WIDTH) -> str:
-    """The path of an entry bundle, full unless `width` says less."""
-    return Bundle(index, width).path
-
-
 def parse(path: str) -> Tile | Bundle:
     """What `path` names; `parse(x.path) == x` and nothing else parses.
 
@@ -97,13 +87,15 @@ def _numbered(index: int, width: int) -> str:
 
 
 def width(level: int, index: int, size: TreeSize) -> int:
-    """How many hashes tile (level, index) holds in a log of `size`: 0 (no such tile) to 256."""
+    """How many hashes tile (level, index) holds in a log of `size`: 0 (no such tile) to 256.
+
+    At level 0 it is also how many entries bundle `index` holds.
+    """
     return max(0, min(TILE_WIDTH, (size >> TILE_HEIGHT * level) - index * TILE_WIDTH))
 
 
-def bundle_width(index: int, size: TreeSize) -> int:
-    """How many entries bundle `index` holds in a log of `size`: 0 to 256."""
-    return width(0, index, size)
+# A node only serves; this, `bundle_decode` and `Frontier.from_tiles` are for who reads a whole log: the log
+# tools (copy, check), and today the tests, which read like one.
 
 
 def tiles_of(size: TreeSize) -> Iterator[Tile]:

@@ -39,11 +39,6 @@ def hash_children(left: bytes, right: bytes) -> bytes:
     return merkle.level(left + right)
 
 
-def root_of(leaf_hashes: bytes) -> bytes:
-    """Root of any number of leaf hashes, 32 bytes each; of none it is the hash of nothing."""
-    return merkle.range_root(leaf_hashes) if leaf_hashes else EMPTY_ROOT
-
-
 # -- appending --
 
 

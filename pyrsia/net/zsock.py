@@ -50,10 +50,6 @@ class ZSock:
         self._slice_ends_s = 0.0
         self._closed = False
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The pump. Ends when the socket is closed."""
         task_status.started()

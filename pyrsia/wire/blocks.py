@@ -36,7 +36,7 @@ NUL: Final = 2  # nullify: give this view up
 FIN: Final = 3  # finalize: this block is the log
 
 NORMAL: Final = 0
-EPOCH_END: Final = 1
+EPOCH_END: Final = 1  # a number of the format; nobody proposes one before validator sets change
 TAIL: Final = 2
 
 _HEADER = struct.Struct(">32sQQQ32sQHQBI32sQ32s32s32s32s32s32s32s")

@@ -109,6 +109,10 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
     return message
 
 
+# A node gives whole files today and sends no bits, but reads them: a peer that gives what it has while it
+# still fetches the rest (mesh) says so with these.
+
+
 def bits_of(held: int, count: int) -> bytes:
     """The bitfield of the chunks whose bits are set in `held` (bit i: chunk i), for a file of `count`."""
     return held.to_bytes((count + 7) // 8, "little")

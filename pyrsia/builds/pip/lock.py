@@ -76,15 +76,3 @@ def _line(text: str) -> Locked:
     if match is None or not plain_name(match["file"]) or not match["file"].endswith(".whl"):
         raise Malformed(f"not a line of a lock: {text[:80]!r}")
     return Locked(match["name"], match["version"], match["file"], match["sha256"], int(match["size"]))
-
-
-def difference(mine: bytes, theirs: bytes) -> str:
-    """In words, the first lines that differ; for a person who reads a `lock-mismatch`."""
-    ours, others = (
-        set(mine.decode("ascii", "replace").split("\n")),
-        set(theirs.decode("ascii", "replace").split("\n")),
-    )
-    here, there = sorted(ours - others), sorted(others - ours)
-    parts = [f"here {line.rpartition(' ')[0]}" for line in here[:2]]
-    parts += [f"in the request {line.rpartition(' ')[0]}" for line in there[:2]]
-    return "; ".join(parts) or "the same lines in another order"

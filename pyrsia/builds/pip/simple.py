@@ -1,7 +1,7 @@
 """Pages of the simple repository API, JSON and HTML, as data. No I/O.
 
 Decides what a page says. Leaves out: fetching, and which file to choose. A page is hostile input: a
-broken file is left out and counted, a broken page is `Malformed`.
+broken file is left out, a broken page is `Malformed`.
 
 Source: client-protocols.md section 5.1; PEPs 503, 592, 658, 691, 700, 714.
 """
@@ -50,12 +50,11 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project's page: its files as listed, the index that has it, and how many entries were broken."""
+    """A project's page: its usable files as listed, and the index that has it."""
 
     name: str
     index: str
     files: tuple[IndexFile, ...]
-    left_out: int = 0
 
 
 def parse(body: bytes, content_type: str, url: str, name: str, index: str) -> Project:
@@ -71,7 +70,7 @@ def parse(body: bytes, content_type: str, url: str, name: str, index: str) -> Pr
     kind = content_type.partition(";")[0].strip().lower()
     found = _json_files(body, url) if kind.endswith("json") else _html_files(body, url)
     files = tuple(file for file in found if file is not None)
-    return Project(pypi_name(name), index, files, len(found) - len(files))
+    return Project(pypi_name(name), index, files)
 
 
 def upload_ms(text: str) -> int | None:

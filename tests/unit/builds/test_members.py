@@ -263,3 +263,6 @@ def test_the_difference_between_two_lists_is_named_with_its_likely_cause():
     assert members.compare(first, lie).content == ("a.py",)
     assert "contents differ" in members.compare(first, lie).likely
     assert "packing" in members.compare(first, first).likely
+    more = members.compare(first, [first[1], Member("b.py", "00", 1, False)])
+    assert (more.only_first, more.only_second) == (("a.py",), ("b.py",))
+    assert "other files" in more.likely

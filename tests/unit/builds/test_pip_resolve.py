@@ -264,14 +264,9 @@ def test_the_lie_a_changed_byte_in_a_lock_is_refused_or_says_something_else(whee
     assert found != tuple(sorted(wheels))
 
 
-def test_an_empty_lock_still_has_bytes_and_a_difference_is_told_in_words():
-    one = lock.encode([Locked("flit-core", "3.9.0", "f.whl", "00" * 32, 1)])
-    two = lock.encode([Locked("flit-core", "3.9.1", "f.whl", "11" * 32, 1)])
-
+def test_an_empty_lock_still_has_bytes_and_one_tool_in_two_versions_is_none():
     assert lock.decode(lock.encode([])) == ()
     assert lock.encode([]) == b"pyrsia lock pip v1\n"
-    assert "here flit-core 3.9.0" in lock.difference(one, two)
-    assert "in the request flit-core 3.9.1" in lock.difference(one, two)
     with pytest.raises(ValueError, match="once"):
         lock.encode([Locked("a", "1", "f.whl", "00" * 32, 1), Locked("a", "2", "f.whl", "00" * 32, 1)])
 

@@ -84,7 +84,7 @@ def test_width_is_nothing_outside_the_log(level: int, index: int, size: int) -> 
 def test_a_bundle_gives_back_its_entries_and_nothing_else(size: int, data: st.DataObject) -> None:
     log = Log(numbered(size))
     index = data.draw(st.integers(0, (size - 1) // 256))
-    width = tiles.bundle_width(index, TreeSize(size))
+    width = tiles.width(0, index, TreeSize(size))
     encoded = log.bundle(Bundle(index, width))
 
     assert list(tiles.bundle_decode(encoded, width)) == log.entries[256 * index : 256 * index + width]

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from pyrsia import keys
+from pyrsia._native import merkle
 from pyrsia.errors import Malformed, ProofInvalid
 from pyrsia.log import checkpoint, note, tiles, tree
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote, VerifierKey
+from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.units import TreeSize
 from tests.reference import merkle as oracle
 from tests.unit.log.logs import Log
@@ -113,12 +115,12 @@ def test_step_1_and_3_our_log_has_the_checkpoint_s_root_and_the_same_files(vecto
 @pytest.mark.parametrize("size", range(1, 16))
 def test_step_2_bundle_tile_and_checkpoint_belong_together(vectors: Path, size: int) -> None:
     folder = vectors / "tessera-log"
-    entries = tiles.bundle_decode((folder / tiles.bundle_path(0, size)).read_bytes(), size)
-    hashes = (folder / tiles.tile_path(0, 0, size)).read_bytes()
+    entries = tiles.bundle_decode((folder / Bundle(0, size).path).read_bytes(), size)
+    hashes = (folder / Tile(0, 0, size).path).read_bytes()
 
     assert list(entries) == WORDS[:size]
     assert hashes == oracle.leaf_hashes(entries)
-    assert tree.root_of(hashes) == tessera(vectors, size).root
+    assert merkle.range_root(hashes) == tessera(vectors, size).root
 
 
 def test_step_4_every_consistency_proof_from_the_tiles_verifies(vectors: Path) -> None:
@@ -174,13 +176,13 @@ def test_step_5_no_changed_tile_or_bundle_passes(vectors: Path) -> None:
             tiles.nodes_in([(3, 0)], size, {tile: data})
         except Malformed:
             continue
-        assert tree.root_of(data) != root
-    for data in changed((folder / tiles.bundle_path(0, 15)).read_bytes()):
+        assert merkle.range_root(data) != root
+    for data in changed((folder / Bundle(0, 15).path).read_bytes()):
         try:
             entries = tiles.bundle_decode(data, 15)
         except Malformed:
             continue
-        assert tree.root_of(oracle.leaf_hashes(entries)) != root
+        assert merkle.range_root(oracle.leaf_hashes(entries)) != root
 
 
 # -- sunlight-mirror --
