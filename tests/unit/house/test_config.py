@@ -1,5 +1,8 @@
 """Configuration: what is written is read back; each mistake is named."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from pyrsia import config
@@ -51,3 +54,16 @@ def test_a_mistake_is_named_with_its_key_and_file(tmp_path, text, named):
 
     assert caught.value.code == "config-invalid"
     assert named in f"{caught.value.what} {caught.value.who}"
+
+
+@pytest.mark.parametrize("name", [config.CONTROL_SOCKET, config.CONTROL_TOKEN, config.CONFIG_NAME])
+def test_a_file_that_many_must_find_is_named_in_one_place(name):
+    root = Path(config.__file__).parent
+    sources = [*root.rglob("*.py"), *(root.parent / "tui").rglob("*.py")]
+    spelled = [
+        path.relative_to(root.parent).as_posix()
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value == name
+    ]
+    assert spelled == ["pyrsia/config.py"]
