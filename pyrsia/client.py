@@ -21,7 +21,6 @@ PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
     32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"
 )
-MAX_FILE_BYTES = Limit(512 << 20, "the largest file that builders publish")
 
 
 def resolve(target: str | None) -> str:

@@ -1,4 +1,8 @@
-"""Types that cannot be mixed up, and every limit with the reason for its number."""
+"""Types that cannot be mixed up, and every limit that modules share, with the reason for its number.
+
+A limit that one module alone uses may stand in that module: whoever changes the number then sees the code
+that it bounds, and nobody else can come to depend on it. One test reads the reasons of all.
+"""
 
 from dataclasses import dataclass
 from typing import Final, NewType
@@ -143,6 +147,7 @@ SWARM_NAKS = Limit(4, "refusals in a row of what a source said it has; an evicti
 SWARM_BUSIES = Limit(8, "answers 'not now' in a row, with growing pauses: 15 s of a source with no room")
 
 # -- builds --
+FETCHES_AT_ONCE = Limit(8, "pages and files of one resolution; more connections make no index faster")
 MAX_INDEX_PAGE_BYTES = Limit(32 << 20, "the largest project page of the public index is 20 MB of JSON")
 MAX_SOURCE_BYTES = Limit(
     256 << 20, "a pure package's archive is a few MB; the public index caps a file at 100 MB"
@@ -222,6 +227,7 @@ MAX_CONTROL_PATH_BYTES = Limit(
 )
 
 # -- node, cli, demo --
+MAX_FILE_BYTES = Limit(512 << 20, "the largest file that builders publish")
 MAX_PROOF_EXTRA_BYTES = Limit(192 << 10, "what is left of a proof file of 256 KiB after base64")
 MAX_PROOF_LEAVES = Limit(
     400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice"

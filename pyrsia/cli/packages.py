@@ -19,9 +19,9 @@ from packaging.version import InvalidVersion, Version
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, tell
-from pyrsia.client import MAX_FILE_BYTES, Client
+from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import Limit
+from pyrsia.units import MAX_FILE_BYTES, Limit
 from pyrsia.wire import purl as purls
 
 PROOF_WAIT_S = Limit(30, "a head is cosigned within two seconds; the rest bridges a validator's restart")

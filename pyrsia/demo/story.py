@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pyrsia.client import MAX_FILE_BYTES
 from pyrsia.demo import install, lies
 from pyrsia.demo.network import DemoFailed, Network, Node
 from pyrsia.demo.report import Report
 from pyrsia.demo.teller import Teller, Timed
 from pyrsia.errors import Refusal
+from pyrsia.units import MAX_FILE_BYTES
 
 BUILD_S: Final = 240.0  # a closure of several packages on a busy two-core machine
 COMMIT_S: Final = 20.0  # an entry takes milliseconds; a view of a dead leader costs a timeout each

@@ -27,10 +27,9 @@ from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
 from pyrsia.builds.recipe import pip_recipe, tools_cutoff_ms
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import MAX_HOOK_REQUIRES, MAX_METADATA_BYTES, Limit
+from pyrsia.units import FETCHES_AT_ONCE, MAX_HOOK_REQUIRES, MAX_METADATA_BYTES, Limit
 
 AUTHOR: Final = "read the build's log and tell the package's author"
-FETCHES_AT_ONCE: Final = Limit(8, "pages and files of one resolution; more connections make no index faster")
 READ_AT_ONCE: Final = Limit(32, "wheels in one run of the sandbox; more is copied than is likely needed")
 REMEMBERED: Final = Limit(2_048, "answers kept by digest, a few KB each; a busy builder sees less in a day")
 

@@ -26,7 +26,6 @@ from pyrsia.builds import members
 from pyrsia.builds.pip import host, lock, resolve, simple
 from pyrsia.builds.pip.gather import (
     AUTHOR,
-    FETCHES_AT_ONCE,
     Gatherer,
     hook_job,
     hook_ok,
@@ -43,6 +42,7 @@ from pyrsia.builds.recipe import disagreement
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import (
     BUILD_LOG_BYTES,
+    FETCHES_AT_ONCE,
     MAX_METADATA_BYTES,
     MAX_SOURCE_BYTES,
     MAX_UNPACKED_BYTES,
