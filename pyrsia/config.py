@@ -13,6 +13,7 @@ import msgspec
 import platformdirs
 
 from pyrsia.errors import Refusal
+from pyrsia.files import write_whole
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -135,13 +136,7 @@ def render(config: Config) -> str:
 def save(config: Config, data: Path) -> Path:
     """Write `config.toml` by rename, mode 0600."""
     path = data / CONFIG_NAME
-    temporary = path.with_suffix(".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(render(config))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    write_whole(path, render(config).encode(), 0o600)
     return path
 
 

@@ -1,7 +1,6 @@
 """`init`: a node's data directory, keys and configuration."""
 
 import hashlib
-import os
 import shlex
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pyrsia import config
 from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.files import write_whole
 from pyrsia.keys import KeyRing
 from pyrsia.verify.pins import pin_of, read_genesis
 from pyrsia.wire.text import b32
@@ -66,7 +66,7 @@ def init(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = KeyRing.load_or_create(folder / "keys")
     if genesis and not there.exists():
-        _write(there, genesis)
+        write_whole(there, genesis)  # a node that finds half a genesis would belong to no network
     if not (folder / config.CONFIG_NAME).exists():
         config.save(settings, folder)
     identity = b32(keys.node.public)
@@ -108,16 +108,6 @@ def _settings(name: str, peers: tuple[str, ...], folder: Path) -> config.Config:
             )
         return there
     return config.parse({"node": {"name": name}, "net": {"peers": list(peers)}}, path)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """By rename, durable: a node that finds half a genesis would belong to no network."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(path)
 
 
 def _genesis(file: Path | None, url: str | None, digest: str | None) -> bytes | None:

@@ -13,6 +13,7 @@ from pyrsia.builds.sandbox import survey
 from pyrsia.demo import sample
 from pyrsia.demo.teller import Teller
 from pyrsia.errors import Refusal
+from pyrsia.wire.purl import pypi_name
 
 ONLINE: Final = ("idna==3.10",)
 # Built after the others, with the villain armed: the first of these that nobody asked for.
@@ -74,4 +75,4 @@ def prepare(packages: Sequence[str], *, offline: bool, tell: Teller) -> Ready:
 
 
 def _name(package: str) -> str:
-    return package.partition("==")[0].strip().lower()
+    return pypi_name(package.partition("==")[0].strip())

@@ -1,12 +1,12 @@
 """The demo's report: JSON, written once, by rename, when the story has ended."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pyrsia.errors import Refusal
+from pyrsia.files import write_whole
 
 
 @dataclass(slots=True)
@@ -59,11 +59,5 @@ class Report:
         }
         if error is not None:
             body["error"] = error
-        temporary = path.with_name(path.name + ".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(body, file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        write_whole(path, f"{json.dumps(body, indent=1, ensure_ascii=False)}\n".encode())
         self.written = True

@@ -9,7 +9,6 @@ scratch/  results/  index/            of builds; the first two are empty after a
 control.sock  control.token           how its operator reaches it
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pyrsia import config
 from pyrsia.builds.sandbox.collect import discard
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.files import write_whole
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import beacon
 from pyrsia.ledger.genesis import Genesis, Member
@@ -163,13 +163,7 @@ class House:
 
 def keep_chain(chain: beacon.Chain20, data: Path) -> None:
     """Write the chain beside the keys of the node in `data`, mode 0600, by rename."""
-    path = data / KEYS / CHAIN
-    temporary = path.with_name(f"{CHAIN}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(chain.encode())
-    temporary.rename(path)
+    write_whole(data / KEYS / CHAIN, chain.encode(), 0o600)
 
 
 def _genesis(path: Path) -> Genesis:

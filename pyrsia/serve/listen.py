@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from pyrsia.errors import Refusal
+from pyrsia.files import write_whole
 from pyrsia.units import MAX_CONTROL_PATH_BYTES
 
 
@@ -114,12 +115,7 @@ async def listen_unix(path: Path) -> Listener:
 def write_token(path: Path) -> str:
     """A fresh token for changes, in a file that only this user may read; the old one stops working."""
     token = secrets.token_urlsafe(32)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(token + "\n")
-    temporary.rename(path)
+    write_whole(path, f"{token}\n".encode(), stat.S_IRUSR | stat.S_IWUSR)
     return token
 
 

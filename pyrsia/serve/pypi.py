@@ -39,6 +39,7 @@ from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, MAX_PAGE_CACHE
+from pyrsia.wire.purl import pypi_name
 
 PREFIX: Final = "/pypi/"
 JSON: Final = "application/vnd.pypi.simple.v1+json"
@@ -56,7 +57,6 @@ _SPELLINGS: Final = {
     PLAIN_HTML: (PLAIN_HTML,),
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_RUNS: Final = re.compile(r"[-_.]+")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME: Final = 200
 
@@ -65,7 +65,7 @@ def normalise(name: str) -> str | None:
     """PEP 503's normal form of `name`; None if it is no project name (ASCII only)."""
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
         return None
-    return _RUNS.sub("-", name).lower()
+    return pypi_name(name)
 
 
 def negotiate(accept: bytes) -> str | None:

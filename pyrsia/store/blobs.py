@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.files import sync_folder
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 
@@ -202,14 +203,6 @@ def _rename(temporary: Path, target: Path) -> None:
     for folder in (target.parent.parent, target.parent):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
     temporary.rename(target)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(target.parent)
