@@ -21,6 +21,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.files import write_whole
 from pyrsia.units import MAX_FILE_BYTES, Limit
 from pyrsia.wire import purl as purls
 
@@ -69,8 +70,8 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     file = out / chosen["filename"]
-    _write(file.with_name(file.name + ".tlog-proof"), proof)
-    _write(file, data)
+    write_whole(file.with_name(file.name + ".tlog-proof"), proof)
+    write_whole(file, data)
     tell(
         {"file": str(file), "proof": f"{file}.tlog-proof", "sha256": chosen["hashes"]["sha256"]},
         as_json=as_json,
@@ -140,10 +141,3 @@ def _check_names(filename: str, sha256: str) -> None:
             who="the node",
             do="ask another node, and do not trust this one",
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """By rename: an interrupted download leaves no half file under a whole one's name."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    temporary.rename(path)

@@ -3,7 +3,6 @@ that was not looked at from outside: over the nodes' own interfaces, by pip, by 
 
 import concurrent.futures
 import contextlib
-import re
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pyrsia.demo.report import Report
 from pyrsia.demo.teller import Teller, Timed
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_FILE_BYTES
+from pyrsia.wire.purl import pypi_name
 
 BUILD_S: Final = 240.0  # a closure of several packages on a busy two-core machine
 COMMIT_S: Final = 20.0  # an entry takes milliseconds; a view of a dead leader costs a timeout each
@@ -309,7 +309,7 @@ class Story:
 
 def _purl(package: str) -> str:
     name, _, version = package.partition("==")
-    normal = re.sub(r"[-_.]+", "-", name.strip()).lower()  # PEP 503
+    normal = pypi_name(name.strip())
     return f"pkg:pypi/{normal}@{version}" if version else f"pkg:pypi/{normal}"
 
 
