@@ -3,7 +3,7 @@
 Nothing is believed before its proof: q signatures over a header, headers linked down to the last block, blocks
 linked down to what the receiver already holds.
 
-Source: consensus.md B.11, B.13.
+Source: docs/consensus.md, "Catch-up".
 """
 
 from collections.abc import Callable

@@ -1,7 +1,9 @@
 """Who agrees: the members of one epoch, their quorum, whose turn a view is, and whether a signature counts.
 
-Source: consensus.md B.1, B.4, B.13. A certificate counts only in its one canonical form: exactly q distinct
-members in rising order, every signature checked (A.4, cometbft #1749).
+A certificate counts only in its one canonical form: exactly q distinct members in rising order, every
+signature checked (CometBFT issue 1749).
+
+Source: docs/consensus.md, "Members and quorum", "What is signed".
 """
 
 from collections.abc import Callable
@@ -98,7 +100,7 @@ class Checker:
         self._good[cert] = None
 
     def proof(self, proof: FinalityProof) -> bool:
-        """Whether `proof` proves its last header final (B.13): rebuilt text, q signatures, linked headers."""
+        """Whether `proof` proves its last header final: rebuilt text, q signatures, linked headers."""
         headers = proof.headers
         if not headers or finalize(headers[0]) != proof.cert.said:
             return False

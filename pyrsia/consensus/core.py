@@ -4,7 +4,7 @@ Pure: events and the time go in, effects come out, in the order in which they mu
 to its end; certificates found on the way wait in a queue, so that no handler nests in another.
 Left out: membership changes (one epoch only), the mempool, and every byte of I/O.
 
-Source: consensus.md B.5-B.7, B.9, B.11, B.14; rule names (P1..P6, V1..V4) are those of B.6.
+Source: docs/consensus.md; it defines the rules P1 to P6 and V1 to V4.
 """
 
 from collections import deque
@@ -75,7 +75,7 @@ class Simplex:
         self.view = 0
         self.tree = BlockTree(app, committee)
         self.proof: FinalityProof | None = None
-        self.voting = False  # only after q-1 members told what they hold (DESIGN 5)
+        self.voting = False  # only after q-1 members told what they hold ("Mute and Halt")
         self.halted = ""
         self._app = app
         self._sign = sign
@@ -95,7 +95,7 @@ class Simplex:
         # timers, all in mono_s
         self._seen = [0.0] * committee.n
         self._entered = 0.0
-        self._base = _NEVER  # when the view's clock starts (lazy: B.6 enter)
+        self._base = _NEVER  # when the view's clock starts (lazy: "Timers")
         self._leader_at = _NEVER
         self._view_at = _NEVER
         self._resend_at = _NEVER
@@ -134,7 +134,7 @@ class Simplex:
         for cert in certs:
             if cert.view > start and self._checker.cert(cert):
                 self._note(cert)
-        # B.14: the view follows from certificates, not from the last record (A.4, #328)
+        # The view follows from certificates, not from the last record (ava-labs/Simplex 328).
         top = max([start, *(s.view for s in self._views.values() if s.certs)])
         if self._good > start:
             self._unsettled = now.mono_s
@@ -195,7 +195,7 @@ class Simplex:
         return self._finish(now)
 
     def on_peer(self, now: Now, peer: int) -> list[Effect]:
-        """A link to `peer` came up: tell it where we stand (B.11)."""
+        """A link to `peer` came up: tell it where we stand."""
         if self.halted:
             return []
         self._tell(peer)
@@ -277,7 +277,7 @@ class Simplex:
         self._set_view_timers(now)
         old = self._views.get(view - VIEW_WINDOW.value)
         if old is not None:
-            old.forget_votes()  # I11: tallies of at most W views behind and W ahead
+            old.forget_votes()  # tallies of at most W views behind and W ahead
         self._dirty = True
 
     def _rebase(self, now: Now) -> None:
@@ -393,7 +393,7 @@ class Simplex:
         return True
 
     def _take_cert(self, now: Now, cert: Cert) -> None:
-        """on_cert of B.6: keep, relay once, move on."""
+        """A good certificate: keep it, relay it once, move on."""
         if cert.view <= self.tree.final.view or not self._note(cert):
             return
         self._out.append(Persist(record(cert), lazy=True))
@@ -509,7 +509,7 @@ class Simplex:
             if state.my_nul is not None or state.my_fin is not None:  # V3, V4
                 continue
             if state.my_not is not None and state.my_not.said.block_hash != block_hash:
-                continue  # NOT(h) then FIN(h') is a fault (B.9)
+                continue  # NOT(h) then FIN(h') is a fault ("Evidence")
             self._cast(state, finalize(self.tree.blocks[block_hash].header))
 
     def _try_propose(self, now: Now) -> None:
@@ -648,7 +648,7 @@ class Simplex:
             self._wanted.setdefault(block_hash, 0)
 
     def _fetch(self, now: Now) -> None:
-        """Ask on, with a timer of its own: certificates may push us through views for ever (B.11)."""
+        """Ask on, with a timer of its own: certificates may push us through views for ever."""
         self._fetch_at = _NEVER
         self._wanted = {
             h: n
@@ -773,7 +773,7 @@ class Simplex:
             self._tell(sender)
 
     def _check_held(self, held: Vote | None, certs: tuple[Cert, ...]) -> None:
-        """A vote of ours that our file lacks: the file is not our whole memory (DESIGN 5; B.12, lost disk)."""
+        """A vote of ours that our file lacks: the file is not our whole memory ("Mute and Halt")."""
         if self._stopped or self.voting:
             return
         votes = [held, *(cert.vote_of(self.me) for cert in certs)]
@@ -798,7 +798,7 @@ class Simplex:
             self._dirty = True
 
     def _resend(self, now: Now) -> None:
-        """Repeat what is stored; never creates a vote (A.4, #280)."""
+        """Repeat what is stored; never creates a vote (ava-labs/Simplex 280)."""
         state = self._views.get(self.view)
         if state is not None:
             for vote in state.own():

@@ -54,7 +54,7 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """These blocks, in order, are final. Write them and their proof in one batch.
+    """These blocks, in order, are final. Write each in one batch, in order, and the proof with the last.
 
     Attributes:
         proof: proves the last block, and so all of them.
@@ -75,7 +75,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """Two signatures of one member that no honest member makes (B.9)."""
+    """Two signatures of one member that no honest member makes (docs/consensus.md, "Evidence")."""
 
     signer: int
     first: Vote

@@ -1,9 +1,9 @@
 """What a member remembers over a restart, and what it may do with it.
 
 Records of votes.wal are read here; the file is the store's business. A vote that peers hold and the file
-lacks means that the file is not this key's whole memory: then the key never votes again (B.12, lost disk).
+lacks means that the file is not this key's whole memory: then the key never votes again.
 
-Source: consensus.md B.5 (durable), B.14; DESIGN 5.
+Source: docs/consensus.md, "The durable record", "Mute and Halt".
 """
 
 from collections.abc import Iterable
@@ -71,12 +71,12 @@ def place(data: bytes) -> tuple[int, int]:
 
 
 def keep(data: bytes, epoch: int, final_view: int) -> bool:
-    """Whether trimming must leave this record; call only once the batch of `final_view` is synced (B.6)."""
+    """Whether trimming must leave this record; call only once the batch of `final_view` is synced."""
     return place(data) > (epoch, final_view)
 
 
 def recall(records: Iterable[bytes], epoch: int, final_view: int) -> Memory:
-    """The records that still matter: keyed by (epoch, view), so those of an old epoch do not (A.4, #551)."""
+    """The records that still matter: keyed by (epoch, view), so those of an old epoch do not (ava-labs/Simplex 551)."""
     memory = Memory()
     for data in records:
         thing = read(data)

@@ -1,6 +1,6 @@
 """How long a member waits: delays with back-off from certificates, and who counts as asleep.
 
-Source: consensus.md B.7.
+Source: docs/consensus.md, "Timers".
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ class Timing:
     Attributes:
         delay_s: D0, the assumed delay of one message: 0.05 loopback, 0.25 LAN, 1.0 WAN.
         delay_max_s: Dmax, where back-off ends.
-        heartbeat_s: an idle network makes one empty block this often, so that followers see a fresh time.
+        heartbeat_s: an idle network makes one empty block this often, so that followers see a fresh time. A node
+            passes its configuration's (5 s by default); this default serves tests.
         fill_s: how long a leader of a busy network lets a block fill; the first entry after idle never waits.
         asleep_s: a leader silent this long, while a quorum spoke, is passed over at once.
         clock_ahead_ms: how far a block's time may lie ahead of the own clock (P4, local check only).
@@ -27,7 +28,7 @@ class Timing:
     clock_ahead_ms: int = 2_000
 
     def patience_s(self, failed: int) -> float:
-        """D for a view that follows `failed` views without a block (B.6 enter)."""
+        """D for a view that follows `failed` views without a block."""
         return min(self.delay_max_s, self.delay_s * float(1.5 ** min(failed, 12)))
 
 

@@ -3,7 +3,7 @@
 Decides when votes make a certificate and when two votes are a fault. Signatures are checked before votes
 come here.
 
-Source: consensus.md B.5, B.9.
+Source: docs/consensus.md, "Counting", "Evidence".
 """
 
 from pyrsia.wire.blocks import FIN, NOT, NUL, Block, Cert, Statement, Vote
@@ -41,7 +41,7 @@ class ViewState:
         return [v for v in (self.my_not, self.my_nul, self.my_fin) if v is not None]
 
     def said_before(self, vote: Vote) -> Vote | None:
-        """A vote of the same signer that no honest member casts beside `vote` (B.9)."""
+        """A vote of the same signer that no honest member casts beside `vote`."""
         for kind in _EXCLUDES[vote.kind]:
             other = self.votes[kind].get(vote.signer)
             if other is None:
