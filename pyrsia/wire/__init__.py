@@ -1,1 +1,1 @@
-"""Bytes to frozen messages and back, with strict decoders. Pure; the rules are in DESIGN 4 and consensus.md B.2."""
+"""Bytes to frozen messages and back, with strict decoders. Pure; rules: docs/ledger.md, docs/consensus.md."""

@@ -4,7 +4,7 @@ Fixed big-endian structs, one byte string for each value: whatever decodes, enco
 This module decides shapes and the texts that are signed; whether a signature or a block is *right* is the
 business of `pyrsia.consensus` and the ledger.
 
-Source: consensus.md B.3 (objects), B.4 (what is signed); DESIGN 5 (reveal, beacon and next_chain appended).
+Source: docs/consensus.md, "Objects and bytes", "What is signed".
 """
 
 import base64
@@ -53,7 +53,7 @@ _FIN_KEY = struct.Struct(">QQQ32s")  # height, time_ms, tree_size, tree_root
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block's head, B.3 order. `tree_size`, `tree_root` and `beacon` speak of the log AFTER the block."""
+    """A block's head, fields in byte order. `tree_size`, `tree_root` and `beacon` speak of the log AFTER the block."""
 
     chain_id: bytes
     epoch: int
@@ -157,7 +157,7 @@ def finalize(header: Header) -> Statement:
 
 
 def checkpoint_text(origin: str, said: Statement) -> bytes:
-    """The text that q FIN signatures make final (B.4); never served as a C2SP checkpoint."""
+    """The text that q FIN signatures make final; never served as a C2SP checkpoint."""
     root, block = base64.b64encode(said.tree_root), base64.b64encode(said.block_hash)
     return b"%s\n%d\n%s\npyrsia %d %d %d %d %s\n" % (
         origin.encode(),
@@ -172,7 +172,7 @@ def checkpoint_text(origin: str, said: Statement) -> bytes:
 
 
 def signed_text(chain_id: bytes, origin: str, said: Statement) -> bytes:
-    """The bytes that a vote's signature covers (B.4); each kind has a prefix of its own."""
+    """The bytes that a vote's signature covers; each kind has a prefix of its own."""
     if said.kind == FIN:
         return _FIN_PREFIX + checkpoint_text(origin, said)
     place = chain_id + _U64.pack(said.epoch) + _U64.pack(said.view)
@@ -316,7 +316,7 @@ class FinalityProof:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A block and its leader's NOT vote: the vote is the signature of the proposal (B.4)."""
+    """A block and its leader's NOT vote: the vote is the signature of the proposal."""
 
     block: Block
     vote: Vote
@@ -327,7 +327,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a member stands (B.11).
+    """Where a member stands.
 
     Attributes:
         certs: what the sender believes the receiver may lack.

@@ -4,7 +4,7 @@ Decides which values exist (objects with sorted ASCII names, lists, text, whole 
 and that bytes are accepted only if encoding what they say gives them back. What the fields mean is the
 caller's business. A parser's leniency never matters: whatever it forgives, the second encoding exposes.
 
-Source: DESIGN 4, "A leaf is an entry".
+Source: docs/ledger.md, "Leaves"; docs/adr/0003.
 """
 
 from typing import Final, TypeAlias

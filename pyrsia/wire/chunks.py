@@ -13,7 +13,7 @@ CHUNK carry their bytes in a second frame, so that a chunk goes from the file to
 A bitfield has chunk i at bit i % 8 (of value 1 << i % 8) of byte i // 8; bits after the last are zero.
 Chunk numbers are in any order, each once, at most 16.
 
-Source: peer-to-peer.md B.9; design page, section 6.
+Source: docs/network.md, "Data links".
 """
 
 import struct

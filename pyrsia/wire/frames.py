@@ -9,7 +9,7 @@ A greeting (HELLO, WELCOME) is a node record signed by the node key over a domai
 node it is meant for and carries a nonce; a WELCOME repeats the HELLO's nonce. That the transport key is
 the node key's image is for the caller to check.
 
-Source: peer-to-peer.md B.1, B.2; design page, section 6.
+Source: docs/network.md, "Control links".
 """
 
 import re

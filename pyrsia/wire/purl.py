@@ -1,7 +1,7 @@
 """Package URLs by a grammar of our own: ASCII, one spelling for each package.
 
 `pkg:type/namespace/name@version`. Accepts only the canonical spelling, so that equal purls are equal
-text and agreement needs no purl, version or Unicode library (DESIGN 1). Qualifiers and subpaths are
+text and agreement needs no purl, version or Unicode library. Qualifiers and subpaths are
 left out: what shapes an output stands in the recipe and the target. For `pypi` the name is normalised
 as PEP 503 says and the version is in PEP 440's normal form.
 """

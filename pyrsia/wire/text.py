@@ -1,6 +1,6 @@
 """Text forms: base32 names of keys, and strangers' text made harmless before anybody sees it.
 
-`safe` is the one function that neutralises text from others for terminals, logs and pages (DESIGN 1);
+`safe` is the one function that neutralises text from others for terminals, logs and pages;
 HTML escaping is the page's own business. No Unicode table of the interpreter takes part: what is
 hidden is listed here.
 """
