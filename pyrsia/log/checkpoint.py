@@ -4,7 +4,7 @@ A validator signs each with two keys: the `log` key as the log itself (type 0x01
 `cosign` key (cosignature/v1). q cosignatures, beside at least one signature as the log, make a
 checkpoint trusted. Extension lines are refused: nothing of ours writes them.
 
-Source: C2SP tlog-checkpoint.md v1.0.0; the log's reference, section a2.
+Source: C2SP tlog-checkpoint.md v1.0.0; docs/log.md, "Checkpoints".
 """
 
 import base64

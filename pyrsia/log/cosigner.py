@@ -8,7 +8,7 @@ crowds out nobody but itself. Signing is not agreement: nothing here makes a blo
 
 A follower is a Cosigner without a seat: it signs nothing and collects all the same.
 
-Source: DESIGN section 4, first point; C2SP tlog-cosignature and tlog-witness (check, persist, answer).
+Source: docs/log.md, "When a validator signs"; C2SP tlog-cosignature and tlog-witness (check, persist, answer).
 """
 
 from collections.abc import Sequence

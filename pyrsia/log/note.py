@@ -4,7 +4,7 @@ Decides what is a note and which known keys signed it. Lines of unknown keys are
 whose signature fails spoils the whole note. What the text means, and how many signers are enough, are
 decided elsewhere. Base64 must be canonical: two encodings of one signature would be two notes.
 
-Source: C2SP signed-note.md v1.0.0 and tlog-cosignature.md; the log's reference, sections a1 and a3.
+Source: C2SP signed-note.md v1.0.0 and tlog-cosignature.md; docs/log.md, "Checkpoints".
 """
 
 import base64

@@ -3,7 +3,7 @@
 Lines: the header, optionally `extra` (base64, not authenticated by itself), the index, the inclusion
 hashes leaf side first, an empty line, and the checkpoint note byte for byte.
 
-Source: C2SP tlog-proof.md; the log's reference, section a7.
+Source: C2SP tlog-proof.md; docs/log.md, "Proof file".
 """
 
 import base64

@@ -4,7 +4,7 @@ Strict both ways: one path per tile, one encoding per bundle. Which tile is stor
 with 404, are the business of store and serve. A partial tile is a prefix of the full one, so whoever
 holds a wide one can serve every narrower width.
 
-Source: C2SP tlog-tiles.md; the numbers are in the log's reference, section a4.
+Source: C2SP tlog-tiles.md; docs/log.md, "Tiles".
 """
 
 import re
