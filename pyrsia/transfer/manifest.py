@@ -8,7 +8,7 @@ three BLAKE3 contexts, so that no hash of one kind can pass for another. Encoded
 `id` names a manifest. Whether its SHA-256 is that of its chunks no single chunk can tell: who keeps the
 file compares SHA-256 and size with what the log names once the last chunk is written.
 
-Source: peer-to-peer.md B.8, D.14; design page, section 7.
+Source: docs/network.md, "Manifests"; docs/adr/0008.
 """
 
 import hashlib

@@ -22,7 +22,7 @@ The rules, in the order in which they were needed:
 Time comes as `now` in seconds of any steady clock, randomness as a generator of the caller's. It answers
 the same to the same calls.
 
-Source: peer-to-peer.md B.9; design page, section 7.
+Source: docs/network.md, "The swarm".
 """
 
 from collections import deque

@@ -5,7 +5,7 @@ next turn is the peer's that was given the fewest bytes since it began to wait, 
 with the fewest bytes queued. (The fewest queued bytes alone would starve a peer that asks for much.) What
 one peer may have waiting is bounded in bytes and in items; more is refused, and the peer asks again.
 
-Source: peer-to-peer.md B.9; start-time fair queueing.
+Source: docs/network.md, "Data links"; start-time fair queueing.
 """
 
 from collections import deque
