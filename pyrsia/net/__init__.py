@@ -16,5 +16,5 @@ links.py     the face of control links; when a silent one is dead
 data.py      chunks fetched, on sockets of their own; the face of data links
 serving.py   the giving half of data links
 
-Source: peer-to-peer.md B.1, B.6, B.9, B.10.
+Source: docs/network.md.
 """

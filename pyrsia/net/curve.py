@@ -3,7 +3,7 @@
 So an address and a node id are enough to dial. The map goes one way: a server sees only the image, and
 compares it with the image of the id that the greeting claims.
 
-Source: peer-to-peer.md B.1.
+Source: docs/network.md, "Who is who".
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ A source that lies, stalls, sends garbage or vanishes costs time, never truth, a
 task. Who lied is named, and not asked again for ten minutes. It is not banned: a validator with a bad
 disk still has its vote.
 
-Source: peer-to-peer.md B.9, B.10, D.8, D.9; design page, sections 6 and 7.
+Source: docs/network.md, "Data links", "ZeroMQ from trio".
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 A node that has a link does not dial. When two nodes dial each other at once, the link dialled by the
 smaller node id stays (door.py applies the same rule at the other end).
 
-Source: peer-to-peer.md B.2, D.9.
+Source: docs/network.md, "Control links".
 """
 
 import secrets

@@ -3,7 +3,7 @@
 One ROUTER takes all connections. A route that has greeted is a connection of its node; any other frame
 is a greeting that is believed, from a node that is allowed, or it is dropped and counted.
 
-Source: peer-to-peer.md B.1, B.2.
+Source: docs/network.md, "Who is who", "Control links".
 """
 
 from collections import Counter

@@ -3,7 +3,7 @@
 A greeting is believed when it is meant for us, in answer to our nonce where we dialled, of our chain, from
 the owner of the transport key that ZeroMQ vouches for, and signed by that node.
 
-Source: peer-to-peer.md B.1, B.2.
+Source: docs/network.md, "Control links".
 """
 
 import time

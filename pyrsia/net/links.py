@@ -9,7 +9,7 @@ Delivery is at most once and not across a broken link: whoever needs an answer a
 mean is the node's business. `Links` is the face, and decides when a silent link is dead; the table in this
 package's `__init__` says who decides the rest.
 
-Source: peer-to-peer.md B.1, B.2, B.6, B.10, D.7-D.11; design page, section 6.
+Source: docs/network.md, "Control links".
 """
 
 from collections import Counter

@@ -2,7 +2,7 @@
 
 `Peers` is the one place where a connection becomes a node's link and where a link ends.
 
-Source: peer-to-peer.md B.2, B.6.
+Source: docs/network.md, "Control links".
 """
 
 import time

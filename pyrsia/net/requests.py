@@ -3,7 +3,7 @@
 At most `MAX_REQUESTS_PER_PEER` are under way with one peer in each direction and `MAX_REQUESTS` of all
 peers are answered at once. What a request means is its handler's business.
 
-Source: peer-to-peer.md B.6.
+Source: docs/network.md, "Requests".
 """
 
 import json

@@ -5,7 +5,7 @@ others get nothing, not even a no. Files are immutable and stay mapped while the
 goes to the socket without a copy. Each connection has its own queue and its own sender, so a peer that
 does not read delays nobody; whose turn it is `transfer/uploads.py` decides.
 
-Source: peer-to-peer.md B.9, D.4, D.7; design page, section 7.
+Source: docs/network.md, "Data links".
 """
 
 import mmap

@@ -2,7 +2,7 @@
 
 Decides how sockets are set up: who encrypts, how much may wait, how large a frame may be. Knows no peers.
 
-Source: peer-to-peer.md B.1, B.10, D.9.
+Source: docs/network.md, "Who is who", "ZeroMQ from trio".
 """
 
 import contextlib
@@ -101,7 +101,7 @@ class Sockets:
     def client(self, node: NodeId, address: str, *, frame_bytes: int, hwm: int) -> tuple[ZSock, ZSock]:
         """A DEALER connecting to `node`, and the socket that tells when the connection is lost.
 
-        It never reconnects: a lost connection is a new one, greeting and all (peer-to-peer.md D.9).
+        It never reconnects: a lost connection is a new one, greeting and all.
 
         Raises:
             Unavailable: the address is none, or the sockets are closed.

@@ -2,7 +2,7 @@
 
 Readers parse and hand over, nothing more. What a peer sends wrongly is dropped and counted (faults.py).
 
-Source: peer-to-peer.md B.6, D.7-D.11.
+Source: docs/network.md, "Control links", "ZeroMQ from trio".
 """
 
 import logging

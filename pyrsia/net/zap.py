@@ -5,7 +5,7 @@ and handed on as the User-Id of every frame, where it cannot be forged. The hand
 the node that owns the ZeroMQ context, and is bound before any server. Servers set ZAP_ENFORCE_DOMAIN, so
 without a handler nothing connects.
 
-Source: ZeroMQ RFC 27; peer-to-peer.md B.1, D.16.
+Source: ZeroMQ RFC 27; docs/network.md, "Who is who".
 """
 
 from collections import Counter

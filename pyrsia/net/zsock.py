@@ -13,7 +13,7 @@ nearly every call on the socket swallows that signal. The rules that keep wake-u
    cancelled while parked has not been sent, and a multipart goes out in one call;
 7. tasks yield by time, not by message.
 
-Source: peer-to-peer.md B.10 and D.1, D.2, D.7.
+Source: docs/network.md, "ZeroMQ from trio"; docs/adr/0022.
 """
 
 import time
