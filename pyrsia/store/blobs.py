@@ -1,6 +1,6 @@
 """Artifact bytes: immutable files named by their SHA-256, below `blobs/<aa>/<bb>/`.
 
-Write order (DESIGN 7): bytes, fdatasync, rename, fsync of every new directory, then the index; so the
+Write order: bytes, fdatasync, rename, fsync of every new directory, then the index; so the
 index never names a missing file. Eviction goes the other way round. A sweep at start removes what was
 half written. Reading is the caller's: the path is given out, the file never changes.
 """

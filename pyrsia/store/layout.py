@@ -2,7 +2,7 @@
 
 Keys that are scanned in order are big-endian numbers. A new kind of fact gets a family of its own.
 
-Source: DESIGN 7; building-blocks.md b6.
+Source: docs/storage.md, "Database".
 """
 
 import struct

@@ -10,7 +10,7 @@ Nothing is deleted but half-made copies, and the oldest of the databases set asi
 Order: a copy takes the name only after the original has given it up, and the original gives it up only to a
 copy that was accepted or after the copy is gone. So `db.copy` without `db` is an accepted copy.
 
-Source: DESIGN 5; docs/adr/0024.
+Source: docs/storage.md, "Start and recovery"; docs/adr/0024.
 """
 
 import os

@@ -4,7 +4,7 @@
 wait share one flush, made in a worker thread (rocksdict holds the GIL in `write` but not in `flush_wal`).
 Damage that is met while the database runs is noted beside it, for the next start to act on (`rescue`).
 
-Source: building-blocks.md b2, b6; DESIGN 5 (recovery mode), 7.
+Source: docs/storage.md, "Database", "Start and recovery".
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ class Database:
         self._families = {name: rdict.get_column_family(name) for name in layout.FAMILIES}
         self._handles = {name: rdict.get_column_family_handle(name) for name in layout.FAMILIES}
         options = WriteOptions()
-        options.no_slowdown = True  # a stall inside `write` would freeze the whole node (b2, 2)
+        options.no_slowdown = True  # a stall inside `write` would freeze the whole node
         rdict.set_write_options(options)
         self.witness: Witness | None = None  # hears of every sync before those who wait for it
         self._written = 0

@@ -2,7 +2,7 @@
 
 A file of its own, preallocated in steps. One append is one group with one CRC, and everything behind the last
 sync is one group: so a torn tail (never synced, and so never sent) is told exactly from damage before the
-tail, after which the key must not vote again (consensus.md B.14). Each group carries the newest mark; a mark
+tail, after which the key must not vote again (docs/consensus.md). Each group carries the newest mark; a mark
 that comes alone waits for the next append's sync and is replaced by it (ADR 24). The CRC is salted, so that
 no stranger's entry inside a group can pass for a group. `trim` replaces the file by rename.
 
