@@ -3,7 +3,7 @@
 `host:<64 hex>` names an interpreter and its compressor on one kind of machine. It is allowed for pure
 packages only, and only where the network lists it. Facts come in as arguments; nothing is read here.
 
-Source: DESIGN 8 ("A recipe names its target and its environment by digest"); verified-builds.md 1 fact 4.
+Source: docs/builds.md, "The recipe", "Why it is done so".
 """
 
 import hashlib

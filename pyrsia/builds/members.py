@@ -4,7 +4,7 @@ Archives are made by strangers. This module says which names may be unpacked and
 is written down so that two nodes write the same bytes. It runs inside the sandbox: only the standard
 library is imported, and nothing is read or written here.
 
-Source: DESIGN 8 (`stable`, "For publication"); verified-builds.md 2.8 (caution), 5.5, pitfall 7.
+Source: docs/builds.md, "Normalising".
 """
 
 import hashlib
@@ -182,7 +182,7 @@ class Difference:
 
 
 def compare(first: Iterable[Member], second: Iterable[Member]) -> Difference:
-    """Name every member that differs and guess the cause in words (verified-builds.md 5.11)."""
+    """Name every member that differs and guess the cause in words."""
     left, right = ({one.path: one for one in side} for side in (first, second))
     both = sorted(left.keys() & right.keys())
     content = tuple(path for path in both if left[path].sha256 != right[path].sha256)

@@ -7,7 +7,7 @@ library version takes part. What was normalised away is listed, never hidden.
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: DESIGN 8 Verdict; verified-builds.md 2.8, 5.5, pitfall 10; the wheel format (PEP 427, PEP 376).
+Source: docs/builds.md, "Normalising"; the wheel format (PEP 427, PEP 376).
 """
 
 import base64

@@ -3,7 +3,7 @@
 Nothing here is the requester's choice. Each builder derives the recipe itself and refuses one that says
 something else.
 
-Source: DESIGN 8 (first bullets); verified-builds.md 5.1, 2.9.
+Source: docs/builds.md, "The recipe"; https://reproducible-builds.org/specs/source-date-epoch/.
 """
 
 from typing import Any, Final

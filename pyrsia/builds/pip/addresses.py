@@ -4,7 +4,7 @@ A page of a stranger names the URLs that we fetch, so addresses of loopback, pri
 link-local are reached only where the user configured that very host and port as an index. A name is
 resolved once and the checked address is the one connected to.
 
-Source: DESIGN 8 "Whose inputs".
+Source: docs/builds.md, "Where sources come from".
 """
 
 import ipaddress

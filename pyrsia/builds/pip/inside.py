@@ -3,7 +3,7 @@
 Decides what the sandbox sees and how its answer is read back: whatever ran inside may have written the
 answer, so files are opened without following links, must be plain, and are cut at a limit.
 
-Source: DESIGN 8; verified-builds.md 5.4, pitfall 7.
+Source: docs/builds.md, "Step by step"; docs/sandbox.md.
 """
 
 import functools
@@ -178,7 +178,7 @@ _DO: Final = "read the build's log; if the source is to blame, tell its author"
 
 
 def environment(epoch: int) -> dict[str, str]:
-    """The variables of every run beside the sandbox's fixed ones (DESIGN 8, verified-builds.md 5.1)."""
+    """The variables of every run beside the sandbox's fixed ones."""
     return {
         "LANG": "C.UTF-8",
         "PYTHONNOUSERSITE": "1",

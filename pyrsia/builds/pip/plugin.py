@@ -5,7 +5,7 @@ others derive again and compare. Leaves out: who builds, what is published, and 
 
 Archives are opened only inside the sandbox. Here they are names, digests and copies.
 
-Source: DESIGN 8; verified-builds.md 5.1 to 5.6, 5.13.
+Source: docs/builds.md, "Step by step".
 """
 
 import functools

@@ -3,7 +3,7 @@
 Decides what a page says. Leaves out: fetching, and which file to choose. A page is hostile input: a
 broken file is left out, a broken page is `Malformed`.
 
-Source: client-protocols.md section 5.1; PEPs 503, 592, 658, 691, 700, 714.
+Source: PEPs 503, 592, 658, 691, 700, 714.
 """
 
 import json

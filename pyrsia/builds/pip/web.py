@@ -3,7 +3,7 @@
 A redirect counts as a new fetch, with its own checks; credentials go to the origin they were written for
 and nowhere else. How long and how large an answer may be is decided here, what it says is not.
 
-Source: DESIGN 8 "Whose inputs"; client-protocols.md section 5.
+Source: docs/builds.md, "Where sources come from".
 """
 
 from collections.abc import AsyncIterator, Mapping

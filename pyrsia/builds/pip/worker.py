@@ -10,7 +10,7 @@ the backend), `inspect` (normalise, digests, containment, upstream).
 Only the standard library and the few modules of ours that say the same of themselves are imported. The
 result is data of a stranger to whoever reads it: the backend ran here.
 
-Source: DESIGN 8; verified-builds.md 5.4, 5.5, pitfall 7; PEP 427, PEP 517.
+Source: docs/builds.md, "Step by step", "Normalising"; PEP 427, PEP 517.
 """
 
 import base64

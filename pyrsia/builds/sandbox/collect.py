@@ -1,7 +1,7 @@
 """Reads back what a job left, as one reads a stranger's letter: plain files only, counted, through no link.
 
 Every step is relative to an open folder and refuses links (O_NOFOLLOW), so a name can never lead outside.
-Call these only when the job's whole tree is dead. Source: verified-builds 6.7.
+Call these only when the job's whole tree is dead.
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 A job speaks of the paths that it sees inside: `/build` for its working folder, `/tmp` for the rest. A
 backend that cannot move paths (`confined`) rewrites those words when it starts the job; see `Sandbox.inside`.
 
-Leaves out: how any of it is enforced. Source: verified-builds 5.1 (fixed environment) and 5.4.
+Leaves out: how any of it is enforced. Source: docs/sandbox.md, "What a job sees".
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pyrsia import units
 Isolation = Literal["namespace", "confined"]
 Ended = Literal["exit", "signal", "wall", "memory", "processes", "disk", "cancelled"]
 
-# verified-builds 5.1: what may shape the bytes of an output is the same on every builder.
+# What may shape the bytes of an output is the same on every builder.
 FIXED_ENVIRONMENT: Final[Mapping[str, str]] = {
     "HOME": "/tmp",  # noqa: S108 - the job's own, not the host's
     "TMPDIR": "/tmp",  # noqa: S108

@@ -4,7 +4,7 @@ A process tree is everything that descends from the process we started: inside a
 its first process, in `confined` to the warden, so that nobody leaves the tree. What is summed is an
 upper bound (shared memory counts once for each process), which errs on the safe side.
 
-Source: DESIGN 8 (Isolation); verified-builds 4.1 (killing the tree).
+Source: docs/sandbox.md, "Limits".
 """
 
 import contextlib
