@@ -5,7 +5,7 @@ the rules allow, that each reveal opens its commitment, that each builder signed
 verdict itself. Two things are left out: which of the allowed builders the beacon chose (the log's quorum
 answers for that), and whether the artifact was withdrawn or disputed since (the log does not prove it yet).
 
-Source: DESIGN 4 (what `pyrsia verify` checks) and 8 (verdict).
+Source: docs/log.md, "What `pyrsia verify` checks"; docs/ledger.md, "The verdict".
 """
 
 import hashlib

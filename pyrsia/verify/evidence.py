@@ -7,7 +7,7 @@ leaves that led to it, each with its own way to the same root:
 
 Nothing in `extra` is believed before its inclusion is proven. What the leaves mean is `artifact.py`'s.
 
-Source: DESIGN 4 (the proof file); C2SP tlog-proof.
+Source: docs/log.md, "Proof file"; C2SP tlog-proof.
 """
 
 from collections.abc import Callable, Mapping, Sequence

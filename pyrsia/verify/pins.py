@@ -1,4 +1,4 @@
-"""Pinned networks: genesis documents byte for byte, each named by its SHA-256 (DESIGN 3, trust root).
+"""Pinned networks: genesis documents byte for byte, each named by its SHA-256 (docs/keys.md, "Trust root").
 
 A pin is one file `<digest>.genesis` below the trust folder; the digest in the name is checked at
 every read. Nothing is believed that is not here, except a file that the caller names for one call.
