@@ -1,6 +1,6 @@
 """Agreement's shell: one task feeds the core and runs its effects in order.
 
-What a turn asks to persist is durable before anything of that turn is sent (DESIGN 5). Blocks that
+What a turn asks to persist is durable before anything of that turn is sent. Blocks that
 became final are handed to `deliver`, which writes them in one batch. Nothing is decided here.
 """
 

@@ -4,7 +4,7 @@ The job (the reveal to come, with its nonce) is on disk before its commitment is
 restarted builder opens the commitment that it made. What the log draws, and when a reveal is owed, the
 ledger says; nothing is decided here but the order of work.
 
-Source: DESIGN 8; verified-builds.md 5.8.
+Source: docs/builds.md, "Step by step"; docs/ledger.md, "A block".
 """
 
 import hashlib

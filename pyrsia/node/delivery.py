@@ -1,7 +1,7 @@
 """Final blocks on their way to disk: written as they come, acknowledged once they are synced.
 
 The one place that moves the chain's base. What waits for an entry, a block or a checkpoint hears of it
-from here; nothing is acknowledged before the batch that holds it is durable (DESIGN 5).
+from here; nothing is acknowledged before the batch that holds it is durable.
 """
 
 from functools import partial

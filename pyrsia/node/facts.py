@@ -4,7 +4,7 @@ A vote record that is damaged or gone, and a database that lost what was acknowl
 key. The second is written down beside them, because the database that takes its place looks whole at the next
 start. Until keys can be rotated that is for good: the node follows and serves.
 
-Source: DESIGN 5; consensus.md B.12 (lost disk), B.14; docs/adr/0024.
+Source: docs/storage.md, "Start and recovery"; docs/consensus.md, "Mute and Halt"; docs/adr/0024.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,6 @@
 """Founding a network: from its members' public keys to the genesis document.
 
-The genesis is entry 0 of the log and the trust file of every client, byte for byte (DESIGN 3 and 4).
+The genesis is entry 0 of the log and the trust file of every client, byte for byte (docs/keys.md, "Trust root").
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def found(
     """The canonical genesis document.
 
     Args:
-        builders, agreeing: K and T of DESIGN 4: K >= 3, T > K/2.
+        builders, agreeing: K and T of docs/ledger.md, "Genesis": K >= 3, T > K/2.
         environments: digests of the environments whose results count.
 
     Raises:

@@ -1,7 +1,7 @@
 """The proof file of an artifact: everything that `pyrsia verify` needs, offline.
 
 Assembled from the final log: the leaves that led to the artifact, each with its way to the root of the
-newest checkpoint that a quorum cosigned (DESIGN 4).
+newest checkpoint that a quorum cosigned (docs/log.md, "Proof file").
 """
 
 from collections.abc import Callable

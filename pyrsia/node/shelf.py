@@ -1,7 +1,7 @@
 """Blobs with their manifests: what this node holds, gives to peers, and brings from them.
 
 A blob is named three ways that belong together: SHA-256 (the log, clients), manifest id (peers), size.
-Peers get only what the log names (DESIGN 7), so a build's result leaves this node no sooner than its
+Peers get only what the log names, so a build's result leaves this node no sooner than its
 reveal stands in the log. A blob that is brought is checked chunk by chunk, then whole.
 """
 
