@@ -4,7 +4,7 @@ Each validator commits to the end of a chain of 2^20 BLAKE3 links. The link that
 fixed by its view (position = view // L), so nothing can be ground; hashing forward from the newest link
 in state proves it. Which blocks feed the beacon is `execute`'s business.
 
-Source: DESIGN 5, Beacon.
+Source: docs/ledger.md, "Beacon".
 """
 
 from typing import Final

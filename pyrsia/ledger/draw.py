@@ -3,7 +3,7 @@
 Decides the order only. When the draw happens, and from which preimages its seed comes, is `execute`'s
 business.
 
-Source: DESIGN 8, "Who builds".
+Source: docs/ledger.md, "The draw".
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Decides whether bytes are an entry of version 1 (canonical, exact field sets, si
 Whether a well-formed entry may stand in the log now is `execute`'s business; whether its signature
 holds is asked through `signature_holds`, because checking is a matter of arguments here.
 
-Source: DESIGN 4 (leaf, entry types).
+Source: docs/ledger.md, "Leaves".
 """
 
 import re
@@ -317,7 +317,7 @@ def commitment(request: bytes, builder: bytes, reveal: dict[str, Any]) -> bytes:
     """What a builder commits to: every word of its reveal, its own key, and a secret nonce.
 
     The builder's key inside stops a copy of another's commitment; failures are covered too, so nobody
-    learns early that a build failed (verified-builds.md 5.8).
+    learns early that a build failed.
 
     Args:
         request: 32-byte entry id of the request.

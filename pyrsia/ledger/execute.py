@@ -7,7 +7,7 @@ it is; `chain` decides whether a header tells the truth about the outcome.
 Order of a block's leaves: authored entries, derived entries (at most 256, the rest waits in the state's
 queue), `block.seal` last. A block without entries and without anything due has no leaf and writes nothing.
 
-Source: DESIGN 4 (a block's leaves, State), 5 (Beacon), 8 (Who builds, Verdict).
+Source: docs/ledger.md, "A block", "The draw", "The verdict".
 """
 
 from collections.abc import Callable
@@ -176,7 +176,7 @@ def admit(entry: Entry, reads: Reads, genesis: Genesis, time_ms: int) -> None:
 
 
 def gate_open(request: dict[str, Any], genesis: Genesis, time_ms: int) -> bool:
-    """Whether reveals count: K commits, or at least T once the commit deadline has passed (DESIGN 8)."""
+    """Whether reveals count: K commits, or at least T once the commit deadline has passed."""
     if not request["draws"]:
         return False
     drawn = request["draws"][-1]["body"]

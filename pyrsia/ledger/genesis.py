@@ -3,7 +3,7 @@
 Entry 0 of the log and every client's trust file, byte for byte. Decides whether a document can found a
 network; changing members later is governance's business.
 
-Source: DESIGN 3 and 4 (`network.genesis`), consensus.md B.1.
+Source: docs/ledger.md, "Genesis"; docs/consensus.md, "Members and quorum".
 """
 
 from dataclasses import dataclass
@@ -191,7 +191,7 @@ def _member(fields: dict[str, Any]) -> Member:
 
 
 def _check_rules(body: dict[str, Any], members: tuple[Member, ...], validators: tuple[Member, ...]) -> None:
-    """What holds across fields. DESIGN 4, `network.genesis`: K >= 3, T > K/2."""
+    """What holds across fields: K >= 3, T > K/2, and what docs/ledger.md, "Genesis", lists besides."""
     if body["rules"] not in RULES:
         raise Malformed(f"rules version {body['rules']} is not known here")
     if not body["builders"] < 2 * body["agreeing"] <= 2 * body["builders"]:

@@ -3,7 +3,7 @@
 Decides where each fact lives and how writes are hashed into `state_root`; what is written when is
 `execute`'s business. docs/ledger.md lists the keys for auditors.
 
-Source: DESIGN 4 (State).
+Source: docs/ledger.md, "Roots", "State keys"; docs/adr/0005.
 """
 
 import hashlib

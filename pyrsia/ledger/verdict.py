@@ -3,7 +3,7 @@
 Decides which class of equal outputs wins, whether the result may be published, and what exactly is
 published. It never asks whether builders tell the truth; it says who said the same.
 
-Source: DESIGN 8 (Verdict, Whose source, Whose inputs, Isolation); verified-builds.md 5.9.
+Source: docs/ledger.md, "The verdict".
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
