@@ -73,7 +73,7 @@ class LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Agreement timers, in milliseconds (consensus.md B.7)."""
+    """Agreement timers, in milliseconds (docs/consensus.md, "Timers")."""
 
     delta_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 250
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=500, le=60_000)] = 5_000

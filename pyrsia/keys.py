@@ -3,7 +3,7 @@
 `node` signs envelopes and gives the CURVE key, `vote` signs consensus, `log` and `cosign` sign
 checkpoints, `build` signs attestations; `chain` is the seed of the beacon's hash chain. A file holds
 the 32-byte seed in lower-case hex and one newline, mode 0600. Losing `vote` or its votes.wal means a
-new key, never the same one twice (consensus.md B.12).
+new key, never the same one twice (docs/keys.md).
 
 One verifier for everything that agreement depends on: libsodium through PyNaCl.
 """

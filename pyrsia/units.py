@@ -56,7 +56,7 @@ REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two mi
 KEEP_BUILDERS_MS = Limit(
     86_400_000, "asking again within a day draws no new builders, so asking is no re-roll"
 )
-MEMPOOL_AUTHOR_ENTRIES = Limit(200, "consensus.md B.10: what one author may have pending")
+MEMPOOL_AUTHOR_ENTRIES = Limit(200, "of one author at a time, so that nobody fills the table alone")
 MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
 MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
 MEMPOOL_BYTES = Limit(64 << 20, "half of what an idle node may use")

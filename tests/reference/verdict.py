@@ -1,4 +1,4 @@
-"""The verdict of DESIGN 8 by trying every set of builders: slow, and obviously right."""
+"""The verdict of docs/ledger.md by trying every set of builders: slow, and obviously right."""
 
 from itertools import combinations
 

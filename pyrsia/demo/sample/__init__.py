@@ -3,7 +3,7 @@
 Two projects, several versions, one build backend inside each source archive, so that nothing outside
 this repository is needed. The archives are packed the same way on every run: equal bytes, equal digests.
 
-Source: issue text "The story", `--offline`; PEP 503 (folders), PEP 517 (in-tree backend), PEP 625.
+Source: PEP 503 (folders), PEP 517 (in-tree backend), PEP 625.
 """
 
 import gzip

@@ -39,24 +39,24 @@ def ask(profile: str, machine: str, name: str, *arguments: int, **options: objec
     return judge(assemble(profile, machine, **options), ARCHES[machine], number, *arguments)
 
 
-# verified-builds 4.1, word for word.
+# Written out once more, so that no call falls off the list in the code unseen (docs/sandbox.md, "What is refused").
 DENIED = """
 add_key keyctl request_key bpf perf_event_open ptrace process_vm_readv process_vm_writev kexec_load kexec_file_load
 init_module finit_module delete_module mount umount2 pivot_root move_mount open_tree fsopen fsconfig fsmount fspick
 mount_setattr setns unshare swapon swapoff reboot userfaultfd io_uring_setup io_uring_enter io_uring_register
 open_by_handle_at name_to_handle_at acct quotactl settimeofday clock_settime adjtimex clock_adjtime iopl ioperm syslog
 vhangup personality
-""".split()  # noqa: SIM905 - as the reference writes it
+""".split()  # noqa: SIM905 - a list that is easy to read
 CONFINED = """
 socket connect bind listen accept accept4 tkill tgkill pidfd_open pidfd_getfd pidfd_send_signal rt_sigqueueinfo
 rt_tgsigqueueinfo shmget shmat semget semop msgget msgsnd mq_open mq_unlink
-""".split()  # noqa: SIM905 - as the reference writes it
+""".split()  # noqa: SIM905 - a list that is easy to read
 EPERM = ERRNO | errno.EPERM
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("profile", ["namespace", "confined"])
-def test_every_call_of_the_reference_is_refused(profile: str, machine: str):
+def test_every_listed_call_is_refused(profile: str, machine: str):
     assert len(DENIED) == 45
     for name in DENIED:
         if SYSCALLS[name][MACHINES.index(machine)] is not None:
