@@ -1,5 +1,7 @@
 """The smallest thing that can be agreed about: a hash-chained counter with a state root."""
 
+import random
+
 from blake3 import blake3
 
 from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Slot
@@ -60,6 +62,12 @@ class Toy:
         used, at = self._used(parent), self._ref(parent)
         entries = tuple(e for e in self.pending if e not in used and e not in self.done)[:50]
         return Draft(at.height + 1, entries, *self._run(at, entries, slot.time_ms, slot.reveal))
+
+    def forge(self, parent: bytes, slot: Slot, rng: random.Random) -> Draft:
+        """A liar's block for a slot that has one: executed rightly, with other entries."""
+        at = self._ref(parent)
+        entries = () if rng.random() < 0.5 else (b"forged %d" % slot.view,)
+        return Draft(at.height + 1, entries, *execute(at, entries, slot.time_ms, slot.reveal))
 
     def _run(
         self, at: BlockRef, entries: tuple[bytes, ...], time_ms: int, reveal: bytes

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from blake3 import blake3
 
 from pyrsia.consensus import catchup
+from pyrsia.consensus.application import Slot
 from pyrsia.consensus.committee import Committee
 from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import (
@@ -514,7 +515,7 @@ class Villain:
         self.world = world
         self.node = node
         self.habits = world.rng.sample(("equivocate", "stale", "votes", "withhold", "silent"), 2)
-        self.forged: list[Block] = []
+        self.equivocated = 0  # slots of its own for which it sent two blocks
 
     def twist(self, effects: list[Effect]) -> list[Effect]:
         rng = self.world.rng
@@ -538,8 +539,9 @@ class Villain:
         return self.world.rng.sample(others, self.world.rng.randint(least, len(others)))
 
     def _vote(self, said: object) -> Vote:
-        text = self.world.committee.text(said)  # type: ignore[arg-type]
-        return Vote(said, self.node.number, fake_sign(key_of(self.node.number), text))  # type: ignore[arg-type]
+        committee = self.world.committee
+        sig = fake_sign(committee.keys[self.node.number], committee.text(said))  # type: ignore[arg-type]
+        return Vote(said, self.node.number, sig)  # type: ignore[arg-type]
 
     def _everything(self, vote: Vote) -> list[Effect]:
         """NOT, NUL and FIN of the view, each to whom it may hurt."""
@@ -560,6 +562,7 @@ class Villain:
         if "stale" in self.habits or "equivocate" in self.habits:
             other = self._forge(honest.block, stale="stale" in self.habits)
             if other is not None:
+                self.equivocated += 1
                 vote = self._vote(notarize(other.header))
                 fin = self._vote(finalize(other.header))
                 sides = self._some(1)
@@ -590,24 +593,23 @@ class Villain:
             parent_cert = self.world.rng.choice(known)
             at = self.node.app._ref(parent_cert.said.block_hash)
             gap = ()
-        time_ms = max(header.time_ms, at.time_ms) + 1
-        entries = () if self.world.rng.random() < 0.5 else (b"forged %d" % header.view,)
-        size, root, beacon = execute(at, entries, time_ms, header.reveal)
+        slot = Slot(0, header.view, header.proposer, max(header.time_ms, at.time_ms) + 1, header.reveal)
+        draft = self.node.app.forge(at.hash, slot, self.world.rng)
         just = Justification(parent_cert, gap)
         forged = replace(
             header,
             parent_hash=at.hash,
             parent_view=at.view,
             height=at.height + 1,
-            time_ms=time_ms,
-            n_entries=len(entries),
-            entries_root=entries_root(entries),
-            tree_size=size,
-            tree_root=root,
-            beacon=beacon,
+            time_ms=slot.time_ms,
+            n_entries=len(draft.entries),
+            entries_root=entries_root(draft.entries),
+            tree_size=draft.tree_size,
+            tree_root=draft.tree_root,
+            beacon=draft.beacon,
             just_hash=just.hash(),
         )
-        return Block(forged, Body(entries, just))
+        return Block(forged, Body(draft.entries, just))
 
     def _knows(self, block_hash: bytes) -> bool:
         return self.node.app.knows(block_hash) or block_hash == self.node.app.final.hash
