@@ -75,7 +75,7 @@ def test_a_lone_entry_on_an_idle_network_is_final_after_three_delays_and_their_s
 
 
 class NoGap(Simplex):
-    """Mutant (A.4, ava-labs #281): believes that the views between parent and block were given up."""
+    """Mutant (ava-labs/Simplex 281): believes that the views between parent and block were given up."""
 
     def _absorb(self, block: Block) -> bool:
         parent = block.body.justification.parent_cert

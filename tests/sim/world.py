@@ -3,7 +3,7 @@
 One seeded generator decides all. Signatures are hashes that only their owner computes here. Invariants are
 checked from what was sent and delivered, never with the code under test.
 
-Source: consensus.md C.3 to C.7.
+Source: docs/consensus.md, "How it is tested".
 """
 
 import gc
