@@ -167,7 +167,7 @@ class Chain:
         reads = self._over(parent)
         if due(reads, self._ref(parent).time_ms):
             return True
-        return self.mempool.waiting(_root(reads))
+        return self.mempool.waiting(_root(reads), self._held(parent))
 
     def build(self, parent: bytes, slot: Slot) -> Draft:
         """Fill and execute a block on `parent`; entries that no longer apply are left out.
@@ -176,7 +176,7 @@ class Chain:
         """
         reads = self._over(parent)
         offered = self.mempool.pick(
-            MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms
+            MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms, self._held(parent)
         )
         block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
         executed = execute(block, reads, self.genesis, self._parse)
@@ -289,6 +289,18 @@ class Chain:
     def reads_at(self, block_hash: bytes) -> Reads:
         """The state after a known block."""
         return self._over(block_hash)
+
+    def _held(self, block_hash: bytes) -> frozenset[bytes]:
+        """Ids of the entries in blocks from `block_hash` down that are not final yet.
+
+        Without them every block would have another behind it, made for entries that it holds already.
+        """
+        ids: set[bytes] = set()
+        while block_hash != self._base.hash:
+            node = self._nodes[block_hash]
+            ids.update(node.executed.ids)
+            block_hash = node.parent
+        return frozenset(ids)
 
     def _over(self, block_hash: bytes) -> Reads:
         layers: list[dict[bytes, bytes | None]] = []

@@ -6,7 +6,7 @@ decided again by whoever executes the block.
 Source: consensus.md B.8 (round robin by author), B.10 (quotas).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,17 +90,36 @@ class Mempool:
         self._put(entry)
         return ACCEPTED
 
-    def waiting(self, root: bytes = b"") -> bool:
-        """Whether something has not been tried on the state with this root."""
-        return any(not root or pending.tried_at != root for pending in self._by_id.values())
+    def waiting(self, root: bytes = b"", held: Collection[bytes] = ()) -> bool:
+        """Whether something has not been tried on the state with this root.
 
-    def pick(self, most: int, most_bytes: int, root: bytes = b"", time_ms: int = 0) -> tuple[bytes, ...]:
+        `held`: ids of entries that stand in blocks below already, which are not final yet.
+        """
+        return any(
+            (not root or pending.tried_at != root) and name not in held
+            for name, pending in self._by_id.items()
+        )
+
+    def pick(
+        self,
+        most: int,
+        most_bytes: int,
+        root: bytes = b"",
+        time_ms: int = 0,
+        held: Collection[bytes] = (),
+    ) -> tuple[bytes, ...]:
         """Entries for one block: one of each author in turn, each author's in order of arrival.
 
-        What did not apply on the state with this `root` is offered again a second later.
+        What did not apply on the state with this `root` is offered again a second later; what is `held` is not.
         """
         turns = [
-            iter([item.entry.raw for item in queue.values() if item.ripe(root, time_ms)])
+            iter(
+                [
+                    item.entry.raw
+                    for name, item in queue.items()
+                    if item.ripe(root, time_ms) and name not in held
+                ]
+            )
             for queue in self._by_author.values()
         ]
         chosen: list[bytes] = []

@@ -284,3 +284,21 @@ def test_work_is_pending_entries_draws_deadlines_and_nothing_else(world):
     assert chain.has_work(chain.head().hash)  # that block saw to the deadline: a second draw
     world.settle()
     assert not chain.has_work(chain.head().hash)
+
+
+def test_what_stands_in_a_block_that_is_not_final_yet_is_no_work_and_not_offered_again(world):
+    chain = world.chain
+    first, second = (fact(world, text=text) for text in ("one", "two"))
+    chain.mempool.add(first, world.time, world.db.get)
+    draft = chain.build(chain.head().hash, slot := world.slot())
+    header = world.header(draft, slot)
+    chain.check(header, draft.entries)
+
+    assert draft.entries == (first,)
+    assert not chain.has_work(header.hash())
+    assert chain.build(header.hash(), world.slot()).entries == ()
+
+    chain.mempool.add(second, world.time, world.db.get)
+    assert chain.has_work(header.hash())
+    assert chain.build(header.hash(), world.slot()).entries == (second,)
+    assert set(chain.build(chain.head().hash, world.slot()).entries) == {first, second}  # on another branch
