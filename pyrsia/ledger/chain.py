@@ -2,7 +2,7 @@
 
 Keeps one overlay of writes for each block that was executed and is not final yet; forgets them when
 another block of their height is final. Decides whether a header tells the truth about its entries
-(consensus.md B.6 P4 without the clock, P5, P6; DESIGN 5 Beacon). It never signs and never stores:
+(P4 without the clock, P5 and P6 of docs/consensus.md; the beacon's link). It never signs and never stores:
 `commit` hands out what the store must write, and `final` moves the base once that is written.
 """
 
@@ -227,7 +227,7 @@ class Chain:
         self._nodes[header.hash()] = node
 
     def _check_link(self, header: Header) -> None:
-        """The reveal is the link that the view fixes (DESIGN 5). What was proven once is not hashed again."""
+        """The reveal is the link that the view fixes. What was proven once is not hashed again."""
         at = beacon.position(header.view, self.genesis.n)
         reads = self._over(header.parent_hash)
         stored = state.load(reads(f"link/{header.proposer:05}".encode()))

@@ -3,7 +3,7 @@
 Pure: time and state come in as arguments. Decides admission and order only; whether an entry applies is
 decided again by whoever executes the block.
 
-Source: consensus.md B.8 (round robin by author), B.10 (quotas).
+Source: docs/ledger.md, "At the door".
 """
 
 from collections.abc import Collection, Iterable
