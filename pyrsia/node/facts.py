@@ -3,6 +3,7 @@
 A vote record that is damaged or gone, and a database that lost what was acknowledged, stop the vote of this
 key. The second is written down beside them, because the database that takes its place looks whole at the next
 start. Until keys can be rotated that is for good: the node follows and serves.
+Nor does it sign tree heads then, for it has forgotten which it signed, and would sign smaller ones anew.
 
 Source: docs/storage.md, "Start and recovery"; docs/consensus.md, "Mute and Halt"; docs/adr/0024.
 """
@@ -32,12 +33,18 @@ STOPPED: Final = "voting.stopped"  # why this key must not vote again; a person 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was opened. `votes` is None for followers and for a validator that may not vote."""
+    """What was opened.
+
+    Attributes:
+        votes: None for followers and for a validator that may not vote.
+        may_cosign: whether the database knows the newest tree head that this node signed.
+    """
 
     database: Database
     archive: Archive
     votes: VotesWal | None
     may_vote: bool
+    may_cosign: bool
     notices: tuple[str, ...]
 
     def close(self) -> None:
@@ -58,7 +65,8 @@ def open_facts(data: Path, genesis: Genesis, *, validator: bool) -> Facts:
 
     def lost(what: str) -> None:
         """What was acknowledged is gone; a record that promised nothing lost nothing."""
-        if wal is not None and (wal.marked != Mark() or wal.records):
+        fresh = wal is not None and wal.marked == Mark() and not wal.records
+        if validator and not fresh and not (data / STOPPED).exists():
             losses.append(_stop(data, f"{what}; the vote record outlived what it speaks of"))
 
     try:
@@ -79,8 +87,9 @@ def open_facts(data: Path, genesis: Genesis, *, validator: bool) -> Facts:
     archive = Archive(opened.database, genesis)
     if wal is not None:
         opened.database.witness = _witness(wal, archive)
+    may_cosign = not (data / STOPPED).exists()
     notices = (f"stopped voting: {why}" if why else "", opened.said)
-    return Facts(opened.database, archive, wal, not why, tuple(filter(None, notices)))
+    return Facts(opened.database, archive, wal, not why, may_cosign, tuple(filter(None, notices)))
 
 
 def _open_votes(data: Path) -> tuple[VotesWal | None, str]:

@@ -55,6 +55,7 @@ class House:
     archive: Archive
     votes: VotesWal | None
     may_vote: bool
+    may_cosign: bool
     notices: list[str] = field(default_factory=list)
 
     @classmethod
@@ -116,6 +117,7 @@ class House:
             archive=facts.archive,
             votes=facts.votes,
             may_vote=facts.may_vote,
+            may_cosign=facts.may_cosign,
             notices=notices,
         )
 

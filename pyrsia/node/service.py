@@ -114,7 +114,7 @@ class Node:
         self.cosigning = Cosigning(
             ring,
             genesis,
-            me,
+            me if house.may_cosign else None,
             database=house.database,
             archive=archive,
             send=self.links.send,

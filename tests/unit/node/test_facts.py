@@ -256,7 +256,7 @@ async def test_a_damaged_validator_has_its_whole_log_or_no_vote(validator, tmp_p
         assert notices[0].startswith("stopped voting: ")
         assert "set the database aside" in notices[1]
         assert (data / "voting.stopped").exists()
-        assert house.recovered().may_vote is False
+        assert (house.recovered().may_vote, house.may_cosign) == (False, False)
     assert may_vote or damage != "nothing"
 
 
@@ -324,6 +324,23 @@ async def test_a_vote_record_that_is_gone_stops_the_vote_and_leaves_the_log(vali
     assert not house.may_vote
     assert found == validator.leaves
     assert "is gone" in house.notices[0]
+
+
+async def test_a_damaged_vote_record_beside_a_lost_database_stops_tree_heads_too(validator, tmp_path):
+    data = broken(validator, tmp_path, "nothing")
+    flip(data / "votes.wal", 30)
+    House.open(data, config.Config()).close()
+    house = House.open(data, config.Config())
+    house.close()
+    known = house.may_vote, house.may_cosign
+    (data / "db" / "CURRENT").unlink()
+
+    again = House.open(data, config.Config())
+    again.close()
+
+    assert known == (False, True)
+    assert (again.may_vote, again.may_cosign) == (False, False)
+    assert again.notices[0].startswith("stopped voting: ")
 
 
 async def test_a_first_start_that_was_killed_before_its_database_was_whole_costs_no_vote(validator, tmp_path):
