@@ -6,5 +6,6 @@ VENV=${VENV:-.venv}
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 echo "pyrsia: installing dependencies and building the extension (about a minute)"
 "$VENV/bin/python" -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
-"$VENV/bin/python" -m pip install -q --disable-pip-version-check --group dev -e ".[tui]"
+# setuptools warns of every editable install; nothing here follows from it.
+PYTHONWARNINGS=ignore "$VENV/bin/python" -m pip install -q --disable-pip-version-check --group dev -e ".[tui]"
 : > "$VENV/.ready"
