@@ -64,11 +64,12 @@ class Simplex:
         *,
         sign: Callable[[bytes], bytes],
         verify: Verify,
-        reveal: Callable[[View], bytes],
+        reveal: Callable[[View], bytes | None],
         timing: Timing | None = None,
         recovered: Recovered | None = None,
     ) -> None:
-        """`me` is the index among `committee.keys`; `sign` signs with that vote key."""
+        """`me` is the index among `committee.keys`; `sign` signs with that vote key; `reveal` gives the beacon's
+        link for a view, None once the chain has none left."""
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
@@ -527,7 +528,11 @@ class Simplex:
         if stand is None:
             return
         parent, just = stand
-        block = self._build(now, parent, just)
+        link = self._reveal(View(self.view))
+        if link is None:  # no link is left: another leader's turn, as if this one were asleep
+            self._nullify(now)
+            return
+        block = self._build(now, parent, just, link)
         self.tree.add(block)
         if not self.tree.check(block):
             self._nullify(now)  # our own rules refuse what we built: a bug of ours must not cost the network
@@ -569,10 +574,9 @@ class Simplex:
             return None
         return ref(self.tree.blocks[block_hash].header), Justification(cert, tuple(reversed(gap)))
 
-    def _build(self, now: Now, parent: BlockRef, just: Justification) -> Block:
+    def _build(self, now: Now, parent: BlockRef, just: Justification, reveal: bytes) -> Block:
         committee = self.committee
         time_ms = max(now.wall_ms, parent.time_ms + 1)
-        reveal = self._reveal(View(self.view))
         draft = self._app.build(parent.hash, Slot(committee.epoch, self.view, self.me, time_ms, reveal))
         header = Header(
             chain_id=committee.chain_id,

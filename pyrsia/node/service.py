@@ -191,8 +191,12 @@ class Node:
         links = house.chain()
         timing = house.settings.timing
 
-        def reveal(view: View) -> bytes:
-            return links.link(beacon.position(view, genesis.n))
+        def reveal(view: View) -> bytes | None:
+            at = beacon.position(view, genesis.n)
+            if at >= beacon.LINKS:
+                self._once("this validator's chain of beacon links is used up: it leads no view any more")
+                return None
+            return links.link(at)
 
         core = Simplex(
             committee,
@@ -344,6 +348,11 @@ class Node:
         return taken == ACCEPTED
 
     # -- what agreement says --
+
+    def _once(self, notice: str) -> None:
+        if notice not in self.notices:
+            self.notices.append(notice)
+            _log.error("%s", notice)
 
     def _accuse(self, effect: Accuse) -> None:
         name = self.house.genesis.validators[effect.signer].name

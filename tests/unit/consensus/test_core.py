@@ -78,7 +78,12 @@ class Rig:
     """A core that may vote (q-1 members answered), and what it did."""
 
     def __init__(
-        self, me: int, app: Toy | None = None, recovered: Recovered | None = None, held: Vote | None = None
+        self,
+        me: int,
+        app: Toy | None = None,
+        recovered: Recovered | None = None,
+        held: Vote | None = None,
+        links: bool = True,
     ):
         self.app = app or Toy()
         self.core = Simplex(
@@ -87,7 +92,7 @@ class Rig:
             self.app,
             sign=lambda text: fake_sign(key_of(me), text),
             verify=fake_verify,
-            reveal=lambda view: reveal_of(me, view),
+            reveal=lambda view: reveal_of(me, view) if links else None,
             timing=TIMING,
             recovered=recovered,
         )
@@ -364,3 +369,17 @@ def test_patience_grows_with_failed_views_and_ends() -> None:
 
     assert [round(timing.patience_s(k), 3) for k in (0, 1, 2)] == [1.0, 1.5, 2.25]
     assert timing.patience_s(1_000) == 60.0
+
+
+def test_a_leader_without_a_link_gives_its_view_up_and_stays() -> None:
+    me = COMMITTEE.leader(1)
+    app = Toy()
+    app.pending[b"work"] = None
+    with_links, without = Rig(me, app), Rig(me, app, links=False)
+    for rig in (with_links, without):
+        rig.timer(10 * TIMING.heartbeat_s)
+
+    assert any(isinstance(e, Broadcast) and isinstance(e.message, Proposal) for e in with_links.out)
+    assert not any(isinstance(e, Broadcast) and isinstance(e.message, Proposal) for e in without.out)
+    assert without.votes(NUL) == [nullify(0, 1)]
+    assert not without.core.halted
