@@ -213,6 +213,7 @@ class Builder:
             environment=built.environment,
             isolation=built.isolation,
             lock_sha256=built.lock_sha256,
+            inputs=built.tools,
             byproducts=[("log", built.log.sha256)],
         )
         return attest.envelope(statement, self._keys.build.sign, self._keys.build.public.hex())

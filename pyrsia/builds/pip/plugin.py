@@ -122,6 +122,7 @@ class Built:
         outcome: `built` or `failed`. phase: "" when built.
         folder: holds every file named here; `discard` deletes it once the node has adopted them.
         why: for a failure, in words.
+        tools: (file name, sha256 hex) of each line of the lock that was used.
     """
 
     outcome: str
@@ -134,6 +135,7 @@ class Built:
     log: FileOut
     folder: Path
     why: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
 
     async def discard(self) -> None:
         await trio.to_thread.run_sync(lambda: shutil.rmtree(self.folder, ignore_errors=True))
@@ -141,12 +143,13 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a build needs, fetched by digest: (file name, path) each."""
+    """What a build needs, fetched by digest: (file name, path) each; of `tools` (file name, sha256 hex)."""
 
     source: tuple[str, Path]
     wheels: tuple[tuple[str, Path], ...]
     upstream: tuple[str, Path] | None
     lock_sha256: str
+    tools: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +260,8 @@ class PipPlugin:
         if release.pure is not None:
             upstream = (release.pure.filename, await self._index.fetch(release.pure))
         digest = hashlib.sha256(locked).hexdigest()
-        return Inputs((sdist.filename, source), tuple(wheels), upstream, digest)
+        tools = tuple((line.file, line.sha256) for line in lines)
+        return Inputs((sdist.filename, source), tuple(wheels), upstream, digest, tools)
 
     async def _tool(self, line: lock.Locked) -> tuple[str, Path]:
         page = await self._index.project(line.name)
@@ -304,6 +308,7 @@ class PipPlugin:
             isolation=self._inside.isolation,
             log=_keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
             folder=folder,
+            tools=inputs.tools,
         )
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:

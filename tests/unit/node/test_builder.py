@@ -84,7 +84,8 @@ class Plugin:
         folder = self.folder / f"built-{self.number}"
         folder.mkdir(exist_ok=True)
         return Result(
-            outcome, phase, lock_sha256, "registry", outputs, ENVIRONMENT, "namespace", self.file(b"log"), folder
+            outcome, phase, lock_sha256, "registry", outputs, ENVIRONMENT, "namespace", self.file(b"log"), folder,
+            tools=(("tool-1-py3-none-any.whl", "7" * 64),),
         )  # fmt: skip
 
 
@@ -204,6 +205,8 @@ async def test_what_is_revealed_is_signed_by_the_build_key_and_every_blob_is_pin
     statement = attest.open_envelope(body["attestation"], stage.keys.build.public, verify)
     assert {one["digest"]["sha256"] for one in statement["subject"]} == {hashlib.sha256(b"wheel").hexdigest()}
     assert statement["predicate"]["runDetails"]["metadata"]["invocationId"] == stage.request
+    inputs = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {"digest": {"sha256": "7" * 64}, "name": "tool-1-py3-none-any.whl"} in inputs
     assert {pin for _, pin in stage.shelf.pinned} == {"build"}
     named = {
         body["log"]["sha256"],
