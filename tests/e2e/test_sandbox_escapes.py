@@ -387,6 +387,9 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
             while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
                 await trio.sleep(0.02)
 
+    assert node.returncode == -9
+    assert of_marker(marker) == []
+
 
 @pytest.mark.parametrize(
     ("settings", "advice"),

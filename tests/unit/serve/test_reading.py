@@ -242,6 +242,10 @@ def test_no_bytes_make_the_reader_raise(data: bytes, cut: int) -> None:
         reader.feed(data[start : start + cut])
     reader.feed(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
 
+    # What is no request is one fault with a status of the 4xx or 5xx kind, or a head that still waits for its end.
+    assert reader.fault is None or 400 <= reader.fault.status < 600
+    assert reader.fault is not None or reader.pending or reader.in_head
+
 
 @settings(max_examples=300, deadline=None)
 @given(data=requests(), cut=st.integers(1, 12))
