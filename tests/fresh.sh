@@ -4,8 +4,8 @@
 #
 #   tests/fresh.sh [SUITE...]          default: bookworm trixie
 #
-# Each run is `make demo`; the one of a user with namespaces goes on with OFFLINE=1, PACKAGE=... and `make test`
-# (not with FRESH_QUICK=1).
+# Each run is `make demo`; that of a user with namespaces on the first suite goes on with OFFLINE=1, PACKAGE=... and
+# `make test`.
 #
 # Prints one line per run and exits 1 if one of them failed; logs stay below $FRESH_DIR.
 set -euo pipefail
@@ -68,7 +68,7 @@ run() { # suite kind user refusal
     clone "$root"
     local inner='cd "/home/tester/a clone" && make demo REPORT=/tmp/report.json && cat /tmp/report.json'
     # Every other line of the README once, where a person would most likely type it.
-    [ "$user$refusal" = usergiven ] && [ -z "${FRESH_QUICK:-}" ] && inner+="$all_lines"
+    [ "$suite$user$refusal" = "${suites[0]}usergiven" ] && inner+="$all_lines"
     local before=()
     [ "$refusal" = refused ] && before=(python3 /home/tester/refuse.py --)
     local as=()
@@ -84,6 +84,7 @@ run() { # suite kind user refusal
     [ "$outcome" = ok ] || failed=1
     printf '%-9s %-5s %-8s %-10s %-7s %4ss  %s\n' "$suite" "$user" "$refusal" "${isolation:-none}" "$outcome" \
         "$((SECONDS - began))" "$log"
+    grep -E '^[0-9]+ (passed|failed)' "$log" | sed 's/^/          make test: /' || true
 }
 
 printf 'suite     user  host     isolation  result  took\n'
