@@ -52,6 +52,7 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
 def _run(
     packages: tuple[str, ...], keep: bool, offline: bool, told: "Report", tell: "Teller", report: Path | None
 ) -> None:
+    from pyrsia.demo.install import FreshVenv
     from pyrsia.demo.network import Network
     from pyrsia.demo.prepare import prepare
     from pyrsia.demo.story import Story, after
@@ -60,9 +61,10 @@ def _run(
     told.isolation = ready.isolation
     network = Network.create(isolation=ready.isolation, environment=ready.environment)
     done = False
+    environment = FreshVenv(network.folder / "venv")
     try:
         network.variables = ready.fill(network.folder)
-        Story(network, ready.packages, ready.dissent, tell, told).run()
+        Story(network, ready.packages, ready.dissent, tell, told, environment).run()
         done = True
         tell.title("done: every step was checked from outside")
         tell.raw("\nWhat to try next (. .venv/bin/activate first):\n")
@@ -76,7 +78,8 @@ def _run(
         if not (keep and done):
             raise
     finally:
-        network.stop_all()
+        network.stop_all()  # first: a person waits for it
+        environment.close()
         if done:
             network.remove_all_but_results()
         else:  # nothing half written stays

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ PATIENCE_S: Final = 60.0  # pip starts in about a second; the rest is for a busy
 
 
 class FreshVenv:
-    """A virtual environment with pip, made beside the story; `close` ends the making too."""
+    """A virtual environment with pip, made beside the story; `close` ends the making. Its folder is the caller's."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -51,7 +50,6 @@ class FreshVenv:
         with contextlib.suppress(ProcessLookupError):  # ensurepip and pip are its children
             os.killpg(self._making.pid, signal.SIGKILL)
         self._making.communicate(timeout=PATIENCE_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def pip_install(python: Path, index: str, requirements: list[str]) -> subprocess.CompletedProcess[str]:

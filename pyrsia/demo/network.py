@@ -283,7 +283,7 @@ class Network:
         for node in running:
             assert node.process is not None  # noqa: S101 (for the type checker; filtered above)
             node.process.send_signal(signal.SIGTERM)
-        end_s = time.monotonic() + STOP_S - 0.5
+        end_s = time.monotonic() + STOP_S - 1.0
         for node in running:
             assert node.process is not None  # noqa: S101
             try:

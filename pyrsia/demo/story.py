@@ -27,31 +27,33 @@ GOOD: Final = ("REPRODUCED", "EQUIVALENT")
 
 @dataclass(slots=True)
 class Story:
-    """One run. `packages` are `name==version`; the first is the one that is installed and verified."""
+    """One run. `packages` are `name==version`; the first is the one that is verified.
+
+    pip's own set-up of `environment` is no part of the story; it runs beside it.
+    """
 
     network: Network
     packages: Sequence[str]
     dissent: str
     tell: Teller
     report: Report
+    environment: install.FreshVenv
 
     def run(self) -> None:
         """All steps; raises `DemoFailed` or `Refusal` at the first that fails."""
-        # pip's own set-up of an environment is no part of the story; it runs beside it.
-        with contextlib.closing(install.FreshVenv(self.network.folder / "venv")) as environment:
-            with self._step("start"):
-                self.start()
-            with self._step("builds"):
-                self.builds()
-            with self._step("dissent"):
-                self.dissenting()
-            with self._step("loss"):
-                self.loss()
-            python = environment.python()
-            with self._step("use"):
-                self.use(python)
-            with self._step("proof"):
-                self.proof()
+        with self._step("start"):
+            self.start()
+        with self._step("builds"):
+            self.builds()
+        with self._step("dissent"):
+            self.dissenting()
+        with self._step("loss"):
+            self.loss()
+        python = self.environment.python()
+        with self._step("use"):
+            self.use(python)
+        with self._step("proof"):
+            self.proof()
         self.report.log = _log(self.network.status(self.network.follower))
 
     @contextlib.contextmanager

@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.reference.machine import slowed
+
 pytestmark = [pytest.mark.processes, pytest.mark.builds]
 
 DEMO_S = 240.0  # the story takes a quarter of this on two idle cores
@@ -373,7 +375,7 @@ def test_ctrl_c_stops_every_node_within_three_seconds(demo):
     process = demo["process"]
 
     process.send_signal(signal.SIGINT)
-    wait_for(lambda: ended(pids), STOP_S, "nodes outlived the demo")
+    wait_for(lambda: ended(pids), slowed(STOP_S), "nodes outlived the demo")
 
     results = Path(demo["trust"]).parent
     assert process.wait(10) == 0

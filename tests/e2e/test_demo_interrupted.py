@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.reference.machine import slowed
+
 pytestmark = [pytest.mark.processes, pytest.mark.builds]
 
 PATIENCE_S = 90.0
@@ -46,7 +48,7 @@ def interrupted(
             time.sleep(0.02)
         began_s = time.monotonic()
         process.send_signal(number)
-        return process.wait(STOP_S + SLACK_S + 10), time.monotonic() - began_s
+        return process.wait(slowed(STOP_S + SLACK_S) + 20), time.monotonic() - began_s
     finally:
         process.kill()
         process.wait()
@@ -65,7 +67,7 @@ def test_a_stop_at_any_moment_leaves_no_process_and_no_half_written_state(tmp_pa
     folder, report, out = Path(tempfile.mkdtemp(prefix="t-")), tmp_path / "report.json", tmp_path / "out.txt"
     code, took_s = interrupted(["--report", str(report)], folder, out, moment, number)
 
-    assert took_s < STOP_S + SLACK_S
+    assert took_s < slowed(STOP_S + SLACK_S)
     assert code != 0
     assert left_behind(folder) == []
     assert list(folder.iterdir()) == []
@@ -79,7 +81,7 @@ def test_a_kept_network_ends_by_a_polite_kill_too_and_leaves_the_results(tmp_pat
     kept = [path.name for demo in folder.iterdir() for path in demo.iterdir()]
     shutil.rmtree(folder)
 
-    assert took_s < STOP_S + SLACK_S
+    assert took_s < slowed(STOP_S + SLACK_S)
     assert code == 0
     assert left_behind(folder) == []
     assert kept == ["results"]

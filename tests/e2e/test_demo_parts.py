@@ -144,7 +144,6 @@ def test_an_environment_that_is_still_made_is_ended_with_all_its_children(tmp_pa
 
     assert len(gone) >= 2
     assert alive == []
-    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.processes

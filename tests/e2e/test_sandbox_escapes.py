@@ -23,6 +23,7 @@ from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
 from pyrsia.builds.sandbox.supervise import JOB_UID
 from pyrsia.builds.sandbox.survey import advise
+from tests.reference.machine import slowed
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "data" / "sandbox"
@@ -376,12 +377,12 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
     argv = [sys.executable, "-c", RUN_FOR_EVER, backend, str(tmp_path), DAEMONS + "time.sleep(60)", marker]
     stages = set(Path("/var/tmp").glob("pyrsia-*"))  # noqa: ASYNC240
     node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": PACKAGES})
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while len(of_marker(marker)) < 10:
             await trio.sleep(0.02)
         node.kill()
         await node.wait()
-        with trio.fail_after(3):
+        with trio.fail_after(slowed(3)):
             while of_marker(marker):
                 await trio.sleep(0.02)
             while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
