@@ -29,8 +29,10 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
     from pyrsia.demo.report import Report
     from pyrsia.demo.teller import Teller
 
-    # Ctrl-C and a polite kill end the same way: every node is stopped, nothing is left behind.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Ctrl-C and a polite kill end the same way: every node is stopped, nothing is left behind. Both are set, for a
+    # script's shell starts what it puts into the background deaf to SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     if report is not None:
         Report.check(report.absolute())
     told, tell = Report(), Teller()

@@ -35,7 +35,9 @@ def interrupted(
     options: list[str], folder: Path, out: Path, moment: str, number: signal.Signals
 ) -> tuple[int, float]:
     """Run the demo, send `number` when it says `moment`; (exit code, seconds until it ended)."""
-    command = [sys.executable, "-u", "-m", "pyrsia", "demo", "--offline", *options]
+    # As a script's shell starts what it puts into the background: deaf to SIGINT, unless the program listens.
+    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    command = [*deaf, sys.executable, "-u", "-m", "pyrsia", "demo", "--offline", *options]
     with out.open("wb") as said:
         process = subprocess.Popen(
             command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(folder)}
