@@ -385,6 +385,7 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
         with trio.fail_after(slowed(3)):
             while of_marker(marker):
                 await trio.sleep(0.02)
+        with trio.fail_after(slowed(10)):  # the files go after the processes, by a program of their own
             while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
                 await trio.sleep(0.02)
 
