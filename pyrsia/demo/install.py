@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia.errors import Refusal
+from pyrsia.wire.purl import pypi_name
 
 PATIENCE_S: Final = 60.0  # pip starts in about a second; the rest is for a busy machine
 
@@ -61,11 +62,7 @@ def installed(python: Path) -> dict[str, str]:
     """Name -> version of what the environment holds, pip and its like left out."""
     out = _pip(python, "list", "--format=freeze").stdout
     pairs = (line.partition("==") for line in out.splitlines() if "==" in line)
-    return {
-        name.lower().replace("_", "-"): version
-        for name, _, version in pairs
-        if name not in ("pip", "setuptools")
-    }
+    return {pypi_name(name): version for name, _, version in pairs if name not in ("pip", "setuptools")}
 
 
 def _pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:

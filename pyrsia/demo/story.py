@@ -14,7 +14,6 @@ from pyrsia.demo import install, lies
 from pyrsia.demo.network import DemoFailed, Network, Node
 from pyrsia.demo.report import Report
 from pyrsia.demo.teller import Teller, Timed
-from pyrsia.errors import Refusal
 from pyrsia.units import MAX_FILE_BYTES
 from pyrsia.wire.purl import pypi_name
 
@@ -336,6 +335,3 @@ def after(network: Network, report: Report, example: str, *, keep: bool) -> Iter
         yield "make demo KEEP=1                 # the same, and leaves the network running"
         yield "make demo PACKAGE=requests==2.32.3"
     yield f"pyrsia verify --trust {shlex.quote(report.trust)} {shlex.quote(report.wheel)}"
-
-
-__all__ = ["DemoFailed", "Refusal", "Story", "after"]

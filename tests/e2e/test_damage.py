@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.processes
 
 HEAD, GROUP = 16, struct.Struct(">II")  # of votes.wal; the test's own reading of it
 MARK = 16
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    net = Network.create(isolation="namespace", environment="host:" + "0" * 64)
-    try:
-        net.start_all()
-        yield net
-    finally:
-        net.stop_all()
-        net.remove()
 
 
 def fact(text: str) -> dict[str, str]:

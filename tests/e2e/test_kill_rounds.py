@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -51,17 +50,6 @@ class Load:
                 self.over.wait(0.05)  # that node is being killed or starts
                 continue
             self.acknowledged[answer["index"]] = text
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    net = Network.create(isolation="namespace", environment="host:" + "0" * 64)
-    try:
-        net.start_all()
-        yield net
-    finally:
-        net.stop_all()
-        net.remove()
 
 
 def test_twenty_kills_lose_no_acknowledged_entry_and_leave_one_root(network):
