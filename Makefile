@@ -19,7 +19,7 @@ test: setup
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml setup.py pyrsia/_native/merkle.pyx tools/preflight.sh tools/setup.sh
+$(VENV)/.ready: pyproject.toml setup.py $(wildcard pyrsia/_native/*.pyx pyrsia/_native/*.h) tools/preflight.sh tools/setup.sh
 	@PYTHON="$(PYTHON)" sh tools/preflight.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
 

@@ -1,4 +1,4 @@
-"""`log`: read, prove and check the transparency log."""
+"""`log prove` and `log verify`: one leaf with its way to a cosigned head, and its check offline."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
@@ -16,40 +16,7 @@ from pyrsia.units import Limit
 MAX_PROOF_BYTES = Limit(1 << 20, "an entry of 60,000 bytes, escaped twice, and a proof of 256 KiB")
 
 
-@click.group()
-def log() -> None:
-    """The one public log of who built what."""
-
-
-@log.command()
-@click.option(
-    "-n",
-    "--newest",
-    default=20,
-    show_default=True,
-    type=click.IntRange(1, 1000),
-    help="How many entries to show.",
-)
-@click.option("--from", "first", type=click.IntRange(0), help="Begin at this index instead of the newest.")
-@node_option
-@json_option
-def show(newest: int, first: int | None, target: str | None, as_json: bool) -> None:
-    """Size, root and entries: the newest, or those from --from on."""
-    with Client(target) as node:
-        head = shaped(node.get("/api/v1/log/head"), answers.Head)
-        begin = max(0, head["size"] - newest) if first is None else first
-        page = node.get("/api/v1/log/entries", first=begin, count=newest)
-    entries = shaped(page, answers.Entries)["entries"]
-    value = {"size": head["size"], "root": head["root"], "entries": entries}
-    rows = [(one["index"], one["kind"], one["summary"]) for one in entries]
-
-    def lines() -> list[str]:
-        return [f"size {head['size']}  root {head['root']}", *table(rows, ("index", "type", "what"))]
-
-    tell(value, as_json=as_json, text=lines)
-
-
-@log.command()
+@click.command()
 @click.argument("index", type=click.IntRange(0))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the proof to this file.")
 @node_option
@@ -69,7 +36,7 @@ def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
     return [answer["entry"], f"leaf {answer['index']} of {answer['size']}, {len(hashes)} hashes", *where]
 
 
-@log.command()
+@click.command()
 @click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--trust",
