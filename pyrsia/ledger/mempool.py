@@ -12,8 +12,9 @@ from typing import Final
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import entries
+from pyrsia.ledger.context import NotApplied
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.execute import NotApplied, Parses, Refused, Verify, admit
+from pyrsia.ledger.execute import Parses, Refused, Verify, admit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.state import Reads
 from pyrsia.units import (

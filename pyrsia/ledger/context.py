@@ -1,0 +1,53 @@
+"""What the handlers of one block share: the state under their writes, the block's time, what is derived.
+
+Handlers check everything before they write anything: an entry that does not apply leaves no trace.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyrsia.ledger import entries
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.state import View
+
+
+class NotApplied(Exception):  # (an answer, not an error: it never leaves the callers of `execute`)
+    """Why an entry may not stand in this block.
+
+    Attributes:
+        later: the state may come to allow it before its `until`.
+        code: of the refusal that its author reads.
+    """
+
+    def __init__(self, why: str, *, later: bool = False, code: str = "entry-refused") -> None:
+        super().__init__(why)
+        self.why = why
+        self.later = later
+        self.code = code
+
+
+@dataclass(slots=True)
+class Context:
+    """One block being executed, as its handlers see it.
+
+    Attributes:
+        now: block time in milliseconds.
+        first_leaf: leaf index of the block's first entry.
+        applied, derived: the block's leaves so far, without the seal.
+    """
+
+    genesis: Genesis
+    view: View
+    now: int
+    height: int
+    proposer: int
+    reveal: bytes
+    first_leaf: int
+    applied: list[bytes] = field(default_factory=list)
+    derived: list[bytes] = field(default_factory=list)
+
+    def derive(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Add a derived entry to the block; its body and its leaf index."""
+        leaf = self.first_leaf + len(self.applied) + len(self.derived)
+        self.derived.append(entries.derive(kind, body, net=self.genesis.net))
+        return {"body": body, "leaf": leaf}
