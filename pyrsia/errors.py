@@ -77,6 +77,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     "not-pinned": Answer(409, 3),
     "no-proof": Answer(404, 3),
     "too-old": Answer(409, 3),
+    "withdrawn": Answer(410, 1),
+    "disputed": Answer(409, 1),
     # a node's own house
     "data-in-use": Answer(409, 1),
     "data-foreign": Answer(409, 1),

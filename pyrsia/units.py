@@ -232,4 +232,6 @@ MAX_PROOF_EXTRA_BYTES = Limit(192 << 10, "what is left of a proof file of 256 Ki
 MAX_PROOF_LEAVES = Limit(
     400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice"
 )
+MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a busy one has some tens a day")
+MAX_HISTORY_BYTES = Limit(256 << 20, "as many leaves of 13 KB; read into memory once, by a person's command")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")

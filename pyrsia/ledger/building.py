@@ -401,6 +401,7 @@ def _publish(ctx: Context, artifact: dict[str, Any]) -> None:
         view.put(f"served/{body['purl']}", body["sha256"])
     if view.raw(f"artifact/{body['sha256']}") is None:
         view.put(f"artifact/{body['sha256']}", artifact)
+        view.put(f"status/{body['sha256']}", {"leaf": artifact["leaf"], "status": body["verdict"]})
 
 
 def _close(ctx: Context, request: str, record: dict[str, Any], phase: str) -> None:

@@ -15,9 +15,11 @@ from pyrsia.ledger import beacon, state
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.execute import BlockIn, Executed, Verify, due, execute
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.index import Growth
 from pyrsia.ledger.mempool import Mempool
+from pyrsia.ledger.prefixtree import Fetch
 from pyrsia.ledger.state import Reads
-from pyrsia.log.tree import Frontier, leaf_hash
+from pyrsia.log.tree import Frontier
 from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES
 from pyrsia.wire.blocks import NORMAL, Header, entries_root
 
@@ -87,6 +89,7 @@ class Commit:
 
     Attributes:
         leaf_hashes: 32 bytes a leaf, joined.
+        growth: rows of the verifiable index to write, and pages that only older seals need.
         entry_ids: one 32-byte id a leaf, in leaf order, for authored entries; empty bytes otherwise.
     """
 
@@ -95,6 +98,7 @@ class Commit:
     leaf_hashes: bytes
     first_leaf: int
     writes: dict[bytes, bytes | None]
+    growth: Growth
     tree_size: int
     tree_root: bytes
     head: ChainHead
@@ -107,7 +111,6 @@ class _Node:
     parent: bytes
     frontier: Frontier
     executed: Executed
-    leaf_hashes: bytes
 
 
 class Chain:
@@ -119,6 +122,7 @@ class Chain:
         reads: Reads,
         *,
         verify: Verify,
+        fetch: Fetch | None = None,
         head: ChainHead | None = None,
         mempool: Mempool | None = None,
         invalid: Callable[[str], Exception] = InvalidBlock,
@@ -128,11 +132,13 @@ class Chain:
         Args:
             reads: the state after `head` (later after the newest block given to `final`).
             verify: (public key, message, signature) -> bool, libsodium's.
+            fetch: rows of the index as of then, many at once; `reads` is asked one by one without it.
             invalid: makes the exception that `check` raises.
         """
         self.genesis = genesis
         self.mempool = mempool if mempool is not None else Mempool(genesis, verify)
         self._reads = reads
+        self._fetch: Fetch = fetch if fetch is not None else lambda keys: [reads(key) for key in keys]
         self._invalid = invalid
         self._parse: Callable[[bytes], Entry] = self.mempool.parse
         self._nodes: dict[bytes, _Node] = {}
@@ -148,7 +154,8 @@ class Chain:
     def genesis_commit(self) -> Commit:
         """Block 0 = [genesis, seal]; its hash is the chain id."""
         block = BlockIn(0, 0, 0, self.genesis.created_ms, 0, ZERO, (), 0, ZERO)
-        executed = execute(block, lambda _: None, self.genesis, self._parse)
+        nothing: Reads = lambda _: None  # noqa: E731
+        executed = execute(block, nothing, self.genesis, self._parse, lambda keys: [None] * len(keys))
         node = self._grown(self.genesis.chain_id, block, b"", Frontier(), executed)
         return _commit(node, 0)
 
@@ -179,9 +186,9 @@ class Chain:
             MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms, self._held(parent)
         )
         block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
-        executed = execute(block, reads, self.genesis, self._parse)
+        executed = execute(block, reads, self.genesis, self._parse, self._rows_over(parent))
         self.mempool.set_aside(executed.refused, _root(reads), slot.time_ms)
-        frontier, _ = self._append(self._tree(parent), executed)
+        frontier = _appended(self._tree(parent), executed)
         return Draft(block.height, executed.applied, int(frontier.size), frontier.root(), executed.beacon)
 
     def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
@@ -216,7 +223,8 @@ class Chain:
             header.reveal,
             entries,
         )
-        executed = execute(block, self._over(header.parent_hash), self.genesis, self._parse)
+        below = header.parent_hash
+        executed = execute(block, self._over(below), self.genesis, self._parse, self._rows_over(below))
         if executed.refused:
             raise self._invalid(f"an entry does not apply: {executed.refused[0].why}")
         node = self._grown(header.hash(), block, header.parent_hash, self._tree(header.parent_hash), executed)
@@ -322,6 +330,26 @@ class Chain:
 
         return read
 
+    def _rows_over(self, block_hash: bytes) -> Fetch:
+        """Rows of the index after a known block. A page's key is its own, so the first layer that has it is right."""
+        layers: list[dict[bytes, bytes]] = []
+        while block_hash != self._base.hash:
+            node = self._nodes[block_hash]
+            if node.executed.growth.rows:
+                layers.append(node.executed.growth.rows)
+            block_hash = node.parent
+        if not layers:
+            return self._fetch
+
+        def fetch(keys: list[bytes]) -> list[bytes | None]:
+            found = [next((layer[key] for layer in layers if key in layer), None) for key in keys]
+            missing = [at for at, row in enumerate(found) if row is None]
+            for at, row in zip(missing, self._fetch([keys[at] for at in missing]), strict=True):
+                found[at] = row
+            return found
+
+        return fetch
+
     def _ref(self, block_hash: bytes) -> BlockRef:
         return self._base if block_hash == self._base.hash else self._nodes[block_hash].ref
 
@@ -351,21 +379,18 @@ class Chain:
             before.beacon,
         )
 
-    def _append(self, frontier: Frontier, executed: Executed) -> tuple[Frontier, bytes]:
-        hashes = b"".join(leaf_hash(leaf) for leaf in executed.leaves)
-        if not hashes:
-            return frontier, b""
-        grown, _ = frontier.append(hashes)
-        return grown, hashes
-
     def _grown(
         self, name: bytes, block: BlockIn, parent: bytes, frontier: Frontier, executed: Executed
     ) -> _Node:
-        grown, hashes = self._append(frontier, executed)
+        grown = _appended(frontier, executed)
         ref = BlockRef(
             name, block.height, block.view, block.time_ms, int(grown.size), grown.root(), executed.beacon
         )
-        return _Node(ref, parent, grown, executed, hashes)
+        return _Node(ref, parent, grown, executed)
+
+
+def _appended(frontier: Frontier, executed: Executed) -> Frontier:
+    return frontier.append(executed.leaf_hashes)[0] if executed.leaf_hashes else frontier
 
 
 def _commit(node: _Node, first_leaf: int) -> Commit:
@@ -384,9 +409,10 @@ def _commit(node: _Node, first_leaf: int) -> Commit:
     return Commit(
         ref.height,
         executed.leaves,
-        node.leaf_hashes,
+        executed.leaf_hashes,
         first_leaf,
         executed.writes,
+        executed.growth,
         ref.tree_size,
         ref.tree_root,
         head,

@@ -14,13 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia._native import merkle
 from pyrsia.errors import Malformed
-from pyrsia.ledger import beacon, building, entries, state
+from pyrsia.ledger import beacon, building, entries, index, state, touches
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.index import Growth, Trees
+from pyrsia.ledger.prefixtree import Fetch
 from pyrsia.ledger.state import Reads, View
 from pyrsia.units import (
+    HASH_BYTES,
     MAX_BLOCK_BYTES,
     MAX_BLOCK_ENTRIES,
     MAX_CACHED_BYTES,
@@ -33,7 +37,6 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 
 HOUR_MS: Final = 3_600_000
 EVERY_MEMBER: Final = "member"  # the role of `limits` that all members have
-_INDEX_ROOT: Final = "00" * 32  # the trees of the verifiable index come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,18 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A block's outcome. `applied` are the entries that stand, in order; `ids` theirs."""
+    """A block's outcome.
+
+    Attributes:
+        leaf_hashes: 32 bytes a leaf, joined.
+        growth: what the block adds to the verifiable index.
+        applied: the entries that stand, in order.
+        ids: theirs, 32 bytes each.
+    """
 
     leaves: tuple[bytes, ...]
+    leaf_hashes: bytes
+    growth: Growth
     writes: dict[bytes, bytes | None]
     refused: tuple[Refused, ...]
     applied: tuple[bytes, ...]
@@ -109,15 +121,17 @@ class Parses:
             del self._known[oldest]
 
 
-def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Callable[[bytes], Entry]) -> Executed:
-    """Execute `block` on the state behind `reads`.
+def execute(
+    block: BlockIn, reads: Reads, genesis: Genesis, parse: Callable[[bytes], Entry], fetch: Fetch
+) -> Executed:
+    """Execute `block` on the state behind `reads`, and the index behind `fetch`.
 
     Entries that do not apply are left out and listed in `refused`; whether that spoils the block is the
     caller's decision. `parse` gives checked entries (`Parses`).
     """
     run = _Run(block, reads, genesis)
     if block.height == 0:
-        return run.found()
+        return run.found(fetch)
     size = 0
     for raw in block.entries:
         try:
@@ -130,8 +144,8 @@ def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Callable[[byt
         except NotApplied as no:
             run.refused.append(Refused(raw, no.code, no.why, no.later))
     if not run.applied and not due(reads, block.time_ms):
-        return Executed((), {}, tuple(run.refused), (), (), block.parent_beacon, False)
-    return run.seal()
+        return Executed((), b"", index.NOTHING, {}, tuple(run.refused), (), (), block.parent_beacon, False)
+    return run.seal(fetch)
 
 
 def due(reads: Reads, time_ms: int) -> bool:
@@ -176,24 +190,24 @@ class _Run:
         self.applied = self._ctx.applied
         self.refused: list[Refused] = []
         self._ids: list[bytes] = []
+        self._entries: list[Entry] = []  # the applied ones, parsed
         self._quotas: dict[bytes, dict[str, int]] = {}
         self._fresh: dict[int, list[str]] = {}  # bucket -> ids of this block
         self._seen: set[bytes] = set()
 
     # -- block 0 --
 
-    def found(self) -> Executed:
+    def found(self, fetch: Fetch) -> Executed:
         """Members, their chains and the network's numbers enter the state."""
         genesis = self._genesis
-        place = {member.node: index for index, member in enumerate(genesis.validators)}
+        place = {member.node: at for at, member in enumerate(genesis.validators)}
         for fields, member in zip(genesis.body["members"], genesis.members, strict=True):
             self._view.put(f"member/{member.text}", {**fields, "index": place.get(member.node, 65_535)})
-        for index, member in enumerate(genesis.validators):
-            self._view.put(f"link/{index:05}", {"link": member.chain_end.hex(), "next": 0})
+        for at, member in enumerate(genesis.validators):
+            self._view.put(f"link/{at:05}", {"link": member.chain_end.hex(), "next": 0})
         numbers = {name: value for name, value in genesis.body.items() if name != "members"}
         self._view.put(state.CONFIG, numbers)
-        seal = self._sealed(1)
-        return Executed((genesis.raw, seal), self._view.writes, (), (), (), self._block.parent_beacon, True)
+        return self._sealed([genesis.raw], self._block.parent_beacon, fetch)
 
     # -- authored entries --
 
@@ -223,6 +237,7 @@ class _Run:
         self._seen.add(entry.id)
         self._fresh.setdefault(entry.until_ms // state.BUCKET_MS, []).append(entry.id.hex())
         self._ids.append(entry.id)
+        self._entries.append(entry)
         self.applied.append(entry.raw)
 
     def _quota(self, author: bytes) -> dict[str, int]:
@@ -236,26 +251,16 @@ class _Run:
 
     # -- the seal --
 
-    def seal(self) -> Executed:
+    def seal(self, fetch: Fetch) -> Executed:
         block = self._block
         building.collect(self._ctx)
         building.deadlines(self._ctx)
         building.work(self._ctx)
         self._remember()
-        now = beacon.mix(block.parent_beacon, block.reveal)
         at = beacon.position(block.view, self._genesis.n)
         self._view.put(f"link/{block.proposer:05}", {"link": block.reveal.hex(), "next": at + 1})
         leaves = [*self.applied, *self._ctx.derived]
-        leaves.append(self._sealed(len(leaves), now))
-        return Executed(
-            tuple(leaves),
-            self._view.writes,
-            tuple(self.refused),
-            tuple(self.applied),
-            tuple(self._ids),
-            now,
-            True,
-        )
+        return self._sealed(leaves, beacon.mix(block.parent_beacon, block.reveal), fetch)
 
     def _remember(self) -> None:
         """Quotas, and the ids of this block until their time is over; a bounded number is forgotten."""
@@ -295,27 +300,52 @@ class _Run:
         if bucket != before or view.raw(state.IDS) is None:
             view.put(state.IDS, bucket)
 
-    def _sealed(self, count: int, now: bytes | None = None) -> bytes:
-        """The seal over everything written before it; the newest chain facts are written first."""
+    def _sealed(self, leaves: list[bytes], now: bytes, fetch: Fetch) -> Executed:
+        """The block's leaves with the seal over everything before it; the newest chain facts are written first."""
         block, view = self._block, self._view
-        mixed = (block.parent_beacon if now is None else now).hex()
-        view.put(state.CHAIN, {"beacon": mixed, "height": block.height, "time_ms": block.time_ms})
-        previous = bytes.fromhex(view.get(state.ROOT, "00" * 32))
-        root = state.next_root(previous, view.writes).hex()
-        view.put(state.ROOT, root)
+        view.put(state.CHAIN, {"beacon": now.hex(), "height": block.height, "time_ms": block.time_ms})
+        hashes = merkle.leaf_hashes(leaves)
+        before = Trees.of(view.get(state.ROOT))
+        growth = index.grow(before, fetch, block.height, self._touched(hashes), view.writes)
+        view.put(state.ROOT, growth.trees.value())
+        seal = self._seal_leaf(growth.trees, now)
+        return Executed(
+            (*leaves, seal),
+            hashes + merkle.leaf_hashes((seal,)),
+            growth,
+            view.writes,
+            tuple(self.refused),
+            tuple(self.applied),
+            tuple(self._ids),
+            now,
+            True,
+        )
+
+    def _seal_leaf(self, trees: Trees, now: bytes) -> bytes:
+        block = self._block
         body = {
-            "beacon": mixed,
+            "beacon": now.hex(),
             "epoch": block.epoch,
             "first_leaf": block.first_leaf,
             "height": block.height,
-            "index_root": _INDEX_ROOT,
+            "index_root": trees.packages.root.hex(),
             "proposer": block.proposer,
             "reveal": block.reveal.hex(),
-            "state_root": root,
+            "state_root": trees.state.root.hex(),
             "time_ms": block.time_ms,
             "view": block.view,
         }
         return entries.derive("block.seal", body, net=self._genesis.net)
+
+    def _touched(self, hashes: bytes) -> dict[bytes, list[tuple[int, bytes]]]:
+        """The histories that the block's leaves belong to. Genesis, which stands alone in block 0, touches none."""
+        touched: dict[bytes, list[tuple[int, bytes]]] = {}
+        derived = map(entries.parse, self._ctx.derived)
+        for at, entry in enumerate((*self._entries, *derived)):
+            leaf_hash = hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
+            for key in touches.touched(entry, self._view):
+                touched.setdefault(key, []).append((self._block.first_leaf + at, leaf_hash))
+        return touched
 
 
 _HANDLERS: Final[dict[str, Callable[[Context, Entry, str, int], None]]] = {

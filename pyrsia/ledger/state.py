@@ -1,13 +1,12 @@
 """The state as a map from ASCII keys to canonical JSON: names of the keys, and a writable view over reads.
 
-Decides where each fact lives and how writes are hashed into `state_root`; what is written when is
-`execute`'s business. docs/ledger.md lists the keys for auditors.
+Decides where each fact lives; what is written when is `execute`'s business, how it is hashed into `state_root`
+`index`'s. docs/ledger.md lists the keys for auditors.
 
-Source: docs/ledger.md, "Roots", "State keys"; docs/adr/0005.
+Source: docs/ledger.md, "State keys"; docs/adr/0005.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +16,7 @@ from pyrsia.wire import canonical
 Reads = Callable[[bytes], bytes | None]
 
 CHAIN: Final = "chain"  # beacon, height, time_ms of the newest sealed block
-ROOT: Final = "root"  # state_root after the newest sealed block; the one key outside the hash
+ROOT: Final = "root"  # both roots after the newest sealed block, and where their pages are; outside of both
 CONFIG: Final = "config"
 WAITING: Final = "waiting"  # heights whose requests wait for preimages
 DUE: Final = "due"  # buckets of DUE_MS that hold deadlines, sorted
@@ -58,19 +57,3 @@ class View:
 
     def delete(self, key: str) -> None:
         self.writes[key.encode()] = None
-
-
-def next_root(previous: bytes, writes: Mapping[bytes, bytes | None]) -> bytes:
-    """state_root after `writes`: SHA-256(previous root || each write in key order).
-
-    A write is its key, a byte 1 and its value, or its key and a byte 0 for a deletion; key and value
-    are led by their length as 4 bytes, most significant first. `ROOT` itself is left out.
-    """
-    digest = hashlib.sha256(previous)
-    for key in sorted(writes):
-        if key == ROOT.encode():
-            continue
-        value = writes[key]
-        digest.update(len(key).to_bytes(4, "big") + key)
-        digest.update(b"\0" if value is None else b"\1" + len(value).to_bytes(4, "big") + value)
-    return digest.digest()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyrsia.ledger import state
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.index import Trees
 from pyrsia.ledger.state import Reads, load
 from pyrsia.wire.text import b32
 
@@ -82,7 +83,12 @@ def chain(reads: Reads) -> dict[str, Any]:
 
 
 def state_root(reads: Reads) -> str:
-    return str(_get(reads, state.ROOT, ""))
+    return str(_get(reads, state.ROOT, {}).get("state_root", ""))
+
+
+def trees(reads: Reads) -> Trees:
+    """Both trees of the verifiable index at the newest seal."""
+    return Trees.of(_get(reads, state.ROOT))
 
 
 def member(reads: Reads, node: bytes) -> dict[str, Any] | None:

@@ -5,24 +5,37 @@ Nothing is acknowledged from here before the batch is synced; that is the caller
 """
 
 import struct
+from collections import deque
 
 import msgspec
 
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, index
 from pyrsia.ledger.chain import ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.index import Trees
 from pyrsia.log import tiles, tree
 from pyrsia.log.tree import TILE_WIDTH, Coord, Frontier
-from pyrsia.store import layout
+from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import LeafIndex, Limit, TreeSize
 from pyrsia.wire.blocks import Block, FinalityProof
 
 PAGE = Limit(1_000, "one page of an answer; a reader asks again for more")
 
+KEPT_SEALS = Limit(
+    1_024, "seals whose proofs can still be made: a checkpoint is seconds old, which is some tens of seals"
+)
+
 _HEAD = b"head"
 _NOTE = b"checkpoint"
 _PROOF = struct.Struct(">I")
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """One row of `seals`: the trees of a seal, and the pages that it replaced."""
+
+    trees: dict[str, str | int]
+    dropped: list[bytes]
 
 
 class Archive:
@@ -33,6 +46,9 @@ class Archive:
         self._genesis = genesis
         raw = database.get(layout.META, _HEAD)
         self.head = None if raw is None else msgspec.msgpack.decode(raw, type=ChainHead)
+        self._seals = deque(
+            layout.read_number(key) for key, _ in database.scan(layout.SEALS, b"", 2 * KEPT_SEALS.value)
+        )
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -45,6 +61,8 @@ class Archive:
         """
         batch = Batch()
         self._write_leaves(batch, commit)
+        if commit.leaves:
+            self._write_index(batch, commit)
         for key, value in commit.writes.items():
             if value is None:
                 batch.delete(layout.STATE, key)
@@ -57,11 +75,30 @@ class Archive:
         batch.put(layout.META, _HEAD, msgspec.msgpack.encode(commit.head))
         self._database.write(batch)
         self.head = commit.head
+        if commit.leaves:
+            self._seals.append(commit.tree_size - 1)
+        while len(self._seals) > KEPT_SEALS.value:
+            self._seals.popleft()
+
+    def _write_index(self, batch: Batch, commit: Commit) -> None:
+        """What the block's seal adds to the index; pages that no kept seal needs any more go."""
+        growth = commit.growth
+        for key, row in growth.rows.items():
+            batch.put(layout.INDEX, key, row)
+        seal = msgspec.msgpack.encode(Sealed(growth.trees.value(), list(growth.dropped)))
+        batch.put(layout.SEALS, layout.number(commit.tree_size - 1), seal)
+        if len(self._seals) < KEPT_SEALS.value:
+            return
+        # The oldest goes; what the next one replaced was kept for the oldest alone.
+        batch.delete(layout.SEALS, layout.number(self._seals[0]))
+        following = self._seals[1] if len(self._seals) > 1 else None
+        for page in () if following is None else self._sealed(following).dropped:
+            batch.delete(layout.INDEX, page)
 
     def _write_leaves(self, batch: Batch, commit: Commit) -> None:
+        segments.put(batch, commit.first_leaf, commit.leaves)
         for offset, leaf in enumerate(commit.leaves):
             index = layout.number(commit.first_leaf + offset)
-            batch.put(layout.ENTRIES, index, leaf)
             if commit.entry_ids[offset]:
                 batch.put(layout.IDS, commit.entry_ids[offset], index)
             for manifest in entries.manifests(leaf):
@@ -81,15 +118,14 @@ class Archive:
         return self._database.get(layout.STATE, key)
 
     def entry(self, index: int) -> bytes | None:
-        return self._database.get(layout.ENTRIES, layout.number(index)) if 0 <= index < self.size else None
+        return segments.one(self._database, index) if 0 <= index < self.size else None
 
     def entries(self, first: int, count: int) -> list[bytes]:
         """At most `count` leaves from `first` on, in order."""
         count = min(count, PAGE.value, self.size - first)
         if first < 0 or count <= 0:
             return []
-        found = self._database.multi_get(layout.ENTRIES, [layout.number(first + i) for i in range(count)])
-        return [leaf for leaf in found if leaf is not None]
+        return segments.some(self._database, first, count)
 
     def leaf_of(self, entry_id: bytes) -> int | None:
         """Where the entry with this id stands."""
@@ -115,6 +151,36 @@ class Archive:
             return None
         (size,) = _PROOF.unpack_from(raw)
         return raw[_PROOF.size + size :] or None
+
+    # -- the verifiable index ----------------------------------------------------------------
+
+    def index(self, keys: list[bytes]) -> list[bytes | None]:
+        """Rows of the index (`ledger.index` names them), in the order asked."""
+        return self._database.multi_get(layout.INDEX, keys)
+
+    def trees(self, seal: int) -> Trees | None:
+        """Both trees as the seal at leaf index `seal` has them; None for one that is not kept any more."""
+        raw = self._database.get(layout.SEALS, layout.number(seal))
+        return None if raw is None else Trees.of(msgspec.msgpack.decode(raw, type=Sealed).trees)
+
+    def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]:
+        """(leaf index, leaf hash) of leaves that touch an index key, in log order.
+
+        Args:
+            first: begin at this leaf index.
+            count: at most so many, and at most a page.
+        """
+        found = self._database.scan(
+            layout.INDEX,
+            index.row_key(key, first),
+            min(count, PAGE.value),
+            before=index.rows_after(key),
+        )
+        return [(index.row_leaf(row), leaf_hash) for row, leaf_hash in found]
+
+    def _sealed(self, seal: int) -> "Sealed":
+        raw = self._database.get(layout.SEALS, layout.number(seal))
+        return Sealed({}, []) if raw is None else msgspec.msgpack.decode(raw, type=Sealed)
 
     # -- proofs and tiles ----------------------------------------------------------------------
 
@@ -148,8 +214,7 @@ class Archive:
         first = index * TILE_WIDTH
         if first + width > self.size:
             return None
-        found = self.entries(first, width)
-        return tiles.bundle_encode(found) if len(found) == width else None
+        return segments.bundle(self._database, index, width)
 
     def genesis(self) -> bytes:
         return self._genesis.raw

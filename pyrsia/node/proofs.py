@@ -4,17 +4,20 @@ Assembled from the final log: the leaves that led to the artifact, each with its
 newest checkpoint that a quorum cosigned (docs/log.md, "Proof file").
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 
 from pyrsia.errors import Refusal
-from pyrsia.ledger import views
+from pyrsia.ledger import index, prefixtree, views
 from pyrsia.ledger.views import RequestView
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.node.archive import Archive
-from pyrsia.units import LeafIndex
-from pyrsia.verify import evidence
+from pyrsia.node.archive import PAGE, Archive
+from pyrsia.units import MAX_HISTORY_LEAVES, LeafIndex
+from pyrsia.verify import evidence, history, leaves, standing
+from pyrsia.verify.history import Subject
+from pyrsia.wire import canonical
 
 Reads = Callable[[bytes], bytes | None]
 
@@ -45,14 +48,73 @@ class Proofs:
         request = views.request(self._archive.state, found.body["request"])
         if request is None:
             return None
-        leaves = [index for index in _leaves(request) if index < head[1].size]
         rows = []
-        for index in leaves:
-            leaf = self._archive.entry(index)
+        for place in _leaves(request):
+            leaf = self._archive.entry(place) if place < head[1].size else None
             if leaf is None:
                 return None
-            rows.append((index, leaf, self._archive.inclusion(index, head[1].size)))
-        return self._file(found.leaf, head, evidence.pack(rows))
+            rows.append((place, leaf, self._archive.inclusion(place, head[1].size)))
+        builders = [f"member/{one}" for one in found.body["agreeing"]]
+        now = self._now(head[1].size, [f"status/{sha256}", *builders])
+        return None if now is None else self._file(found.leaf, head, evidence.pack(rows, now))
+
+    def _now(self, size: int, keys: Sequence[str]) -> "canonical.Json | None":
+        """What the state says at the newest seal of a log of `size`; None where that is not kept any more."""
+        trees, seal = self._archive.trees(size - 1), self._archive.entry(size - 1)
+        if trees is None or seal is None:
+            return None
+        values = []
+        for key in keys:
+            value = self._archive.state(key.encode())
+            said, path = prefixtree.prove(trees.state, self._archive.index, index.state_key(key.encode()))
+            # The value may have changed since that seal; a newer checkpoint is a moment away.
+            if said != (None if value is None else hashlib.sha256(value).digest()):
+                return None
+            values.append((key, value, path))
+        return standing.pack(leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size)), values)
+
+    def of_history(self, subject: Subject) -> bytes | None:
+        """All leaves that touch a package or a digest, with the proof that there are no others.
+
+        None while no cosigned head is there whose index is kept.
+
+        Raises:
+            Refusal: `too-large`.
+        """
+        head = self._head()
+        trees = None if head is None else self._archive.trees(head[1].size - 1)
+        if head is None or trees is None:
+            return None
+        size = head[1].size
+        places = self._places(subject, size - 1)
+        value, path = prefixtree.prove(trees.packages, self._archive.index, subject.key)
+        found = [(place, self._archive.entry(place)) for place in places]
+        seal = self._archive.entry(size - 1)
+        if seal is None or (value is None) != (not places) or any(leaf is None for _, leaf in found):
+            return None
+        return history.pack(
+            subject,
+            head[0],
+            leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size)),
+            path,
+            [(place, leaf) for place, leaf in found if leaf is not None],
+        )
+
+    def _places(self, subject: Subject, before: int) -> list[int]:
+        """Leaf indices below `before` that touch the subject."""
+        places: list[int] = []
+        first = 0
+        while page := self._archive.history(subject.key, first, PAGE.value):
+            places += [leaf for leaf, _ in page if leaf < before]
+            if len(places) > MAX_HISTORY_LEAVES.value:
+                raise Refusal(
+                    "too-large",
+                    what=f"the history has more than {MAX_HISTORY_LEAVES.value} leaves",
+                    who=subject.text,
+                    do="mirror the log and read it there: pyrsia log mirror",
+                )
+            first = page[-1][0] + 1
+        return places
 
     def of_leaf(self, index: int) -> bytes | None:
         """A plain tlog-proof of one leaf."""

@@ -102,7 +102,12 @@ class Node:
         self.waiters = Waiters()
         # The state's reader reads what was written last, so the chain may be made before block 0 is.
         self.chain = Chain(
-            genesis, archive.state, verify=keys.verify, head=archive.head, invalid=InvalidBlock
+            genesis,
+            archive.state,
+            verify=keys.verify,
+            fetch=archive.index,
+            head=archive.head,
+            invalid=InvalidBlock,
         )
         write_first_block(self.chain, archive)
         validators = [member.node for member in genesis.validators]

@@ -10,9 +10,11 @@ from typing import Final
 
 META: Final = "meta"  # head of the log, frontier, chain id
 STATE: Final = "state"  # the ledger's key-value state
-ENTRIES: Final = "entries"  # leaf index -> leaf
+ENTRIES: Final = "entries"  # index of its first leaf -> segment (segments.py)
 TILES: Final = "tiles"  # (level, index) -> hashes so far
 BLOCKS: Final = "blocks"  # height -> final block with its proof
+INDEX: Final = "index"  # pages, records and histories of the verifiable index (ledger/index.py)
+SEALS: Final = "seals"  # leaf index of a seal -> its trees, and the pages that it made superfluous
 IDS: Final = "ids"  # entry id -> leaf index
 BLOBS: Final = "blobs"  # SHA-256 -> size and pins
 MANIFESTS: Final = "manifests"  # manifest id -> SHA-256 of the blob, then the manifest
@@ -21,7 +23,22 @@ JOBS: Final = "jobs"  # what this builder owes
 PEERS: Final = "peers"
 MISC: Final = "misc"
 
-FAMILIES: Final = (META, STATE, ENTRIES, TILES, BLOCKS, IDS, BLOBS, MANIFESTS, NAMED, JOBS, PEERS, MISC)
+FAMILIES: Final = (
+    META,
+    STATE,
+    ENTRIES,
+    TILES,
+    BLOCKS,
+    INDEX,
+    SEALS,
+    IDS,
+    BLOBS,
+    MANIFESTS,
+    NAMED,
+    JOBS,
+    PEERS,
+    MISC,
+)
 
 _U64 = struct.Struct(">Q")
 _TILE = struct.Struct(">BQ")

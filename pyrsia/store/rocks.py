@@ -104,20 +104,44 @@ class Database:
             return []
         return list(self._ask(lambda: self._families[family].get(list(keys))))
 
-    def scan(self, family: str, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """At most `limit` pairs from `start` on, in key order."""
+    def scan(
+        self, family: str, start: bytes, limit: int, *, before: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """At most `limit` pairs from `start` on, in key order; only keys below `before`, if given."""
 
         def walk() -> list[tuple[bytes, bytes]]:
             found: list[tuple[bytes, bytes]] = []
             at = self._families[family].iter()
-            at.seek(start)
-            while at.valid() and len(found) < limit:
-                found.append((at.key(), at.value()))
-                at.next()
-            at.status()  # a damaged block ends a scan like the last pair does; this raises
+            try:
+                at.seek(start)
+                while at.valid() and len(found) < limit:
+                    key = at.key()
+                    if before is not None and key >= before:
+                        break
+                    found.append((key, at.value()))
+                    at.next()
+                at.status()  # a damaged block ends a scan like the last pair does; this raises
+            finally:
+                del at  # an error's traceback would keep it alive, and it the database's lock
             return found
 
         return list(self._ask(walk))
+
+    def at_or_before(self, family: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """The pair with the largest key that is not above `key`."""
+
+        def walk() -> tuple[bytes, bytes] | None:
+            at = self._families[family].iter()
+            try:
+                at.seek_for_prev(key)
+                found = (at.key(), at.value()) if at.valid() else None
+                at.status()
+            finally:
+                del at
+            return found
+
+        found: tuple[bytes, bytes] | None = self._ask(walk)
+        return found
 
     def write(self, batch: Batch) -> int:
         """Make `batch` visible. Not durable before `sync`. Returns its number."""

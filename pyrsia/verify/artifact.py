@@ -2,14 +2,14 @@
 
 What the record claims is computed again from the leaves that led to it: that the drawn were builders whom
 the rules allow, that each reveal opens its commitment, that each builder signed its provenance, and the
-verdict itself. Two things are left out: which of the allowed builders the beacon chose (the log's quorum
-answers for that), and whether the artifact was withdrawn or disputed since (the log does not prove it yet).
+verdict itself; then its status at the proof's head, so that what was withdrawn since is refused. One thing is
+left out: which of the allowed builders the beacon chose; the log's quorum answers for that.
 
 Source: docs/log.md, "What `pyrsia verify` checks"; docs/ledger.md, "The verdict".
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,15 @@ from pyrsia.ledger import entries, verdict
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.units import MAX_PROOF_AGE_S, Limit
-from pyrsia.verify import evidence, wheel
-from pyrsia.verify.evidence import Evidence, Proven, invalid
+from pyrsia.verify import evidence, standing, wheel
+from pyrsia.verify.evidence import Evidence, invalid
 from pyrsia.verify.finding import Finding
+from pyrsia.verify.leaves import Proven, Verify
 from pyrsia.verify.pins import Pin
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import b32, unb32
 
 MAX_AHEAD_S = Limit(86_400, "a wrong time zone is forgiven; a day ahead, the age of a proof means nothing")
-
-Verify = Callable[[bytes, bytes, bytes], bool]
 
 
 def judge(
@@ -96,7 +95,8 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     draw, reveals = _reveals(found, body, request, genesis, verify)
     _check_verdict(found, body, request, draw, reveals, genesis)
     unsound = _unsound(request.entry, reveals, body["agreeing"], genesis, verify)
-    return _finding(file, digest, found, body, draw, reveals, unsound)
+    status = standing.offered(found.now, digest, body["agreeing"])
+    return _finding(file, digest, found, body, draw, reveals, unsound, status)
 
 
 def _digest(file: Path) -> str:
@@ -309,8 +309,10 @@ def _finding(
     draw: Mapping[str, Any],
     reveals: Mapping[str, Mapping[str, Any]],
     unsound: Mapping[str, str],
+    status: str,
 ) -> Finding:
     genesis = found.pin.genesis
+    gone = [one for one in body["agreeing"] if found.now.values[f"member/{one}"] is None]
     names = {member.text: f"{member.name} ({member.operator})" for member in genesis.members}
     isolation = min(
         (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
@@ -337,4 +339,7 @@ def _finding(
         upstream=body["upstream"],
         containment=body["containment"],
         isolation=isolation,
+        status=status,
+        status_ms=found.now.time_ms,
+        gone=tuple(names[one] for one in gone),
     )

@@ -3,62 +3,50 @@
 The file is a C2SP tlog-proof of the `artifact.add` leaf. Its `extra` line carries, as canonical JSON, the
 leaves that led to it, each with its own way to the same root:
 
-    {"leaves": [{"index": 7, "leaf": "<the leaf's canonical JSON>", "proof": ["<hex>", ...]}, ...], "v": 1}
+    {"leaves": [<row>, ...], "now": <the present state, standing.py>, "v": 1}
 
 Nothing in `extra` is believed before its inclusion is proven. What the leaves mean is `artifact.py`'s.
 
 Source: docs/log.md, "Proof file"; C2SP tlog-proof.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
-from pyrsia.ledger import entries
-from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log import checkpoint, tree
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote, VerifierKey
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.units import MAX_PROOF_EXTRA_BYTES, MAX_PROOF_LEAVES
+from pyrsia.verify import leaves, standing
+from pyrsia.verify.leaves import Proven, Verify
 from pyrsia.verify.pins import Pin
+from pyrsia.verify.standing import Standing
 from pyrsia.wire import canonical
-
-Verify = Callable[[bytes, bytes, bytes], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """A leaf that is in the log."""
-
-    index: int
-    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a proof file proves. `leaves` are in log order, the artifact's own leaf among them; `note` is the
-    signed checkpoint that says `head`."""
+    signed checkpoint that says `head`; `now` is what the state says at that head."""
 
     pin: Pin
     note: bytes
     head: Trusted
     index: int
     leaves: tuple[Proven, ...]
+    now: Standing
 
     def of(self, kind: str) -> list[Proven]:
         return [leaf for leaf in self.leaves if leaf.entry.kind == kind]
 
 
-def pack(leaves: Sequence[tuple[int, bytes, Sequence[bytes]]]) -> bytes:
-    """The `extra` bytes for leaves of (index, leaf, hashes)."""
-    rows: list[canonical.Json] = [
-        {"index": index, "leaf": leaf.decode(), "proof": [one.hex() for one in hashes]}
-        for index, leaf, hashes in leaves
-    ]
-    return canonical.encode({"leaves": rows, "v": 1})
+def pack(rows: Sequence[tuple[int, bytes, Sequence[bytes]]], now: canonical.Json) -> bytes:
+    """The `extra` bytes for leaves of (index, leaf, hashes) and what `standing.pack` made."""
+    return canonical.encode({"leaves": [leaves.row(*one) for one in rows], "now": now, "v": 1})
 
 
 def validator_keys(genesis: Genesis) -> tuple[VerifierKey, ...]:
@@ -75,12 +63,24 @@ def read(proof: bytes, pins: Sequence[Pin], verify: Verify) -> Evidence:
     try:
         parsed = TlogProof.parse(proof)
         note = SignedNote.parse(parsed.note)
-        pin = _pin(note, pins)
-        head = checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
-        leaves = _leaves(parsed, head)
+        pin, head = trusted(note, pins, verify)
+        document = _document(parsed)
+        proven = _leaves(document["leaves"], parsed, head)
+        now = standing.read(document["now"], head)
     except Malformed as error:
         raise invalid(str(error)) from None
-    return Evidence(pin, parsed.note, head, parsed.index, leaves)
+    return Evidence(pin, parsed.note, head, parsed.index, proven, now)
+
+
+def trusted(note: SignedNote, pins: Sequence[Pin], verify: Verify) -> tuple[Pin, Trusted]:
+    """The pinned network whose log a note is a head of, and that head.
+
+    Raises:
+        Refusal: `not-pinned`.
+        Malformed: it is not signed and cosigned as the network's genesis wants it.
+    """
+    pin = _pin(note, pins)
+    return pin, checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
 
 
 def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str, Any]:
@@ -105,12 +105,11 @@ def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str,
     try:
         parsed = TlogProof.parse(fields["proof"].encode())
         note = SignedNote.parse(parsed.note)
-        pin = _pin(note, pins)
-        head = checkpoint.quorum(note, validator_keys(pin.genesis), pin.genesis.q, verify)
+        pin, head = trusted(note, pins, verify)
         if type(fields.get("index")) is not int or fields["index"] != parsed.index:
             raise ProofInvalid("the proof is of another leaf")
         leaf = tree.leaf_hash(fields["entry"].encode())
-        _included(leaf, parsed.index, head, parsed.hashes)
+        leaves.included(leaf, parsed.index, head, parsed.hashes)
     except (Malformed, UnicodeEncodeError) as error:
         raise invalid(str(error)) from None
     size, root = head.checkpoint.size, head.checkpoint.root
@@ -139,41 +138,23 @@ def _pin(note: SignedNote, pins: Sequence[Pin]) -> Pin:
     )
 
 
-def _included(leaf: bytes, index: int, head: Trusted, hashes: Sequence[bytes]) -> None:
-    tree.verify_inclusion(leaf, index, head.checkpoint.size, hashes, head.checkpoint.root)
-
-
-def _leaves(parsed: TlogProof, head: Trusted) -> tuple[Proven, ...]:
+def _document(parsed: TlogProof) -> dict[str, canonical.Json]:
     if parsed.extra is None:
         raise ProofInvalid("the proof carries no leaves")
     document = canonical.decode(parsed.extra, MAX_PROOF_EXTRA_BYTES.value)
-    if not isinstance(document, dict) or set(document) != {"leaves", "v"} or document["v"] != 1:
+    if not isinstance(document, dict) or set(document) != {"leaves", "now", "v"} or document["v"] != 1:
         raise Malformed("the proof's leaves are in an unknown form")
-    rows = document["leaves"]
+    return document
+
+
+def _leaves(rows: object, parsed: TlogProof, head: Trusted) -> tuple[Proven, ...]:
     if not isinstance(rows, list) or not 0 < len(rows) <= MAX_PROOF_LEAVES.value:
         raise Malformed("the proof carries no leaves, or too many")
-    proven = tuple(_proven(row, head) for row in rows)
-    if [leaf.index for leaf in proven] != sorted({leaf.index for leaf in proven}):
+    found = tuple(leaves.proven(row, head) for row in rows)
+    if [leaf.index for leaf in found] != sorted({leaf.index for leaf in found}):
         raise Malformed("the proof's leaves are not in log order")
-    own = [leaf for leaf in proven if leaf.index == parsed.index]
+    own = [leaf for leaf in found if leaf.index == parsed.index]
     if not own:
         raise ProofInvalid("the proof does not carry the leaf that it is about")
-    _included(tree.leaf_hash(own[0].entry.raw), parsed.index, head, parsed.hashes)
-    return proven
-
-
-def _proven(row: object, head: Trusted) -> Proven:
-    if not isinstance(row, dict) or set(row) != {"index", "leaf", "proof"}:
-        raise Malformed("a leaf of the proof has index, leaf and proof")
-    index, leaf, hashes = row["index"], row["leaf"], row["proof"]
-    if type(index) is not int or not isinstance(leaf, str) or not isinstance(hashes, list):
-        raise Malformed("a leaf of the proof has index, leaf and proof")
-    try:
-        siblings = [bytes.fromhex(one) for one in hashes if isinstance(one, str)]
-        raw = leaf.encode()
-    except ValueError:
-        raise Malformed("a hash of the proof is not hexadecimal") from None
-    if [one.hex() for one in siblings] != hashes:
-        raise Malformed("a hash of the proof is not plain hexadecimal")
-    _included(tree.leaf_hash(raw), index, head, siblings)
-    return Proven(index, entries.parse(raw))
+    leaves.included(tree.leaf_hash(own[0].entry.raw), parsed.index, head, parsed.hashes)
+    return found

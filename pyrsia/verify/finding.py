@@ -16,6 +16,8 @@ class Finding:
         dissenting: (name, why) of those that disagreed.
         quorum: (validators that cosigned, validators in all).
         checkpoint_s: POSIX seconds of the newest cosignature that made the quorum.
+        status: the artifact's at the checkpoint, and `status_ms` the block time that it is proven for.
+        gone: agreeing builders that are no members any more.
     """
 
     purl: str
@@ -38,6 +40,9 @@ class Finding:
     upstream: str
     containment: str
     isolation: str
+    status: str
+    status_ms: int
+    gone: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """The purl first; then who, what, where in the log, and what is not claimed."""
@@ -50,9 +55,9 @@ class Finding:
         yield f"source:    sha256:{self.source_sha256} ({self.source})"
         yield f"log:       leaf {self.index} of {self.size} in {self.network}"
         signed, of = self.quorum
-        moment = datetime.fromtimestamp(self.checkpoint_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        yield f"quorum:    cosigned by {signed} of {of} validators, {moment}"
-        yield "status not proven: whether it was withdrawn or disputed since then"
+        yield f"quorum:    cosigned by {signed} of {of} validators, {_moment(self.checkpoint_s)}"
+        yield f"status:    {self.status}, neither withdrawn nor disputed as of {_moment(self.status_ms // 1000)}"
+        yield from (f"gone:      {name} is no member any more" for name in self.gone)
         if self.demo:
             yield "demo: all operators are one person"
 
@@ -76,5 +81,9 @@ class Finding:
             "upstream": self.upstream,
             "containment": self.containment,
             "isolation": self.isolation,
-            "status": "not proven",
+            "status": {"is": self.status, "as_of_ms": self.status_ms, "gone": list(self.gone)},
         }
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

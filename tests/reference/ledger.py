@@ -75,6 +75,16 @@ def make_genesis(count=5, *, validators=4, builders=4, operators=None, **changes
     return canonical.encode({"body": body, "type": "network.genesis", "v": 1})
 
 
+def keep(db, writes, growth):
+    """What a store does with a block's outcome; no page is ever given up here."""
+    db.update(growth.rows)
+    for name, value in writes.items():
+        if value is None:
+            db.pop(name, None)
+        else:
+            db[name] = value
+
+
 @dataclass
 class World:
     """Drives a `Chain` block by block, as agreement and the store would."""
@@ -83,6 +93,7 @@ class World:
         self.genesis = Genesis.parse(make_genesis(**changes))
         self.db = {}
         self.leaves = []
+        self.trees = {}  # tree size -> both trees of the index
         self.chain = chain.Chain(self.genesis, self.db.get, verify=verify)
         self.write(self.chain.genesis_commit())
         self.time = START
@@ -95,11 +106,15 @@ class World:
     def write(self, commit):
         assert commit.first_leaf == len(self.leaves)
         self.leaves += commit.leaves
-        for name, value in commit.writes.items():
-            if value is None:
-                self.db.pop(name, None)
-            else:
-                self.db[name] = value
+        keep(self.db, commit.writes, commit.growth)
+        self.trees[commit.tree_size] = views.trees(self.db.get)
+
+    def fetch(self, keys):
+        return [self.db.get(key) for key in keys]
+
+    def state(self):
+        """The state's keys alone; rows of the index begin with a byte that no text has."""
+        return {name: value for name, value in self.db.items() if name[0] > 31}
 
     def entry(self, author, kind, body, until=None):
         self.count += 1

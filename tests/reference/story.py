@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyrsia.builds import attest
-from pyrsia.ledger import entries, views
+from pyrsia.ledger import entries, prefixtree, views
+from pyrsia.ledger import index as index_of
 from pyrsia.log import checkpoint
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.units import COMMIT_WINDOW_MS, LeafIndex, TreeSize
-from pyrsia.verify import evidence
+from pyrsia.verify import evidence, standing
+from pyrsia.verify import leaves as leaves_of
 from pyrsia.verify.pins import Pin
 from pyrsia.wire.text import b32
 from tests.reference import merkle
@@ -162,10 +164,23 @@ class Story:
     def row(self, index, size):
         return index, self.world.leaves[index], merkle.path(index, self.hashes(size))
 
-    def proof(self, *, leaves=None, note=None, index=None, extra=None, size=None):
+    def now(self, size=None, *, keys=None, seal=None):
+        """What the state says at a head, as far as its values have not changed since."""
+        size = self.size if size is None else size
+        agreeing = [f"member/{one}" for one in self.artifact.body["agreeing"]]
+        trees = self.world.trees[size]
+        values = []
+        for name in [f"status/{self.sha256}", *agreeing] if keys is None else keys:
+            value = self.world.db.get(name.encode())
+            _, path = prefixtree.prove(trees.state, self.world.fetch, index_of.state_key(name.encode()))
+            values.append((name, value, path))
+        return standing.pack(leaves_of.row(*self.row(size - 1 if seal is None else seal, size)), values)
+
+    def proof(self, *, leaves=None, note=None, index=None, extra=None, size=None, now=None):
         size = self.size if size is None else size
         index = self.artifact.leaf if index is None else index
-        packed = evidence.pack([self.row(i, size) for i in (self.leaves() if leaves is None else leaves)])
+        rows = [self.row(i, size) for i in (self.leaves() if leaves is None else leaves)]
+        packed = evidence.pack(rows, self.now(size) if now is None else now)
         made = TlogProof(
             packed if extra is None else extra,
             LeafIndex(index),

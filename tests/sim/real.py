@@ -17,7 +17,7 @@ from pyrsia.ledger.chain import Chain, ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.wire.blocks import Block, Header
 from tests.reference import merkle
-from tests.reference.ledger import key, links_at, make_genesis
+from tests.reference.ledger import keep, key, links_at, make_genesis
 
 from .world import WALL_MS, Plan, World
 
@@ -83,11 +83,7 @@ class Real:
     def _write(self, commit: Commit) -> None:
         self.leaves += commit.leaves
         self.kept = commit.head
-        for name, value in commit.writes.items():
-            if value is None:
-                self.db.pop(name, None)
-            else:
-                self.db[name] = value
+        keep(self.db, commit.writes, commit.growth)
 
     def finalize(self, block: Block) -> None:
         Real.running = self.me

@@ -157,8 +157,10 @@ def test_a_node_gives_the_proof_and_its_no_is_no_proof(pyrsia, files, node, stor
 def test_a_nodes_older_head_is_refused_and_an_old_proof_file_is_not(pyrsia, files, node, story):
     file, proof, trust = files
     pyrsia("trust", "add", trust)
+    older = story.proof(size=story.size)
+    story.world.block(story.world.request(version="2.0")[0])  # the log goes on
+    proof.write_bytes(story.proof())
     assert pyrsia("verify", file)[0] == 0
-    older = story.proof(size=story.artifact.leaf + 1)
     node.answers[f"/api/v1/artifacts/{story.sha256}/proof"] = (200, older)
     code, out, _ = pyrsia("verify", file, "--node", node.url, "--json")
     assert (code, json.loads(out)["error"]["code"]) == (3, "too-old")

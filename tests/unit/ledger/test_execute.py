@@ -1,13 +1,17 @@
 """What an entry must be to stand in a block: each rule broken alone, at the door and inside a leader's block."""
 
+import hashlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
-from pyrsia.ledger import entries, execute, state, views
+from pyrsia.ledger import entries, execute, state, touches, views
 from pyrsia.ledger.execute import HOUR_MS, BlockIn, Parses
+from pyrsia.ledger.replay import Replay
+from pyrsia.ledger.state import View
 from pyrsia.units import (
     COMMIT_WINDOW_MS,
     MAX_ATTESTATION_BYTES,
@@ -20,6 +24,7 @@ from pyrsia.units import (
 )
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
+from tests.reference import merkle, prefixtree
 from tests.reference.ledger import START, World, blob, key
 
 WINDOWS = COMMIT_WINDOW_MS.value + REVEAL_WINDOW_MS.value
@@ -164,10 +169,10 @@ def test_what_is_refused_uses_no_quota_and_leaves_no_trace():
     good, late = fact(world), fact(world, until=world.time + 1)
     slot = world.slot(2_000)
     block = BlockIn(1, 0, slot.view, slot.time_ms, slot.proposer, slot.reveal, (late, good), 2, bytes(32))
-    both = execute.execute(block, world.db.get, world.genesis, world.chain.mempool.parse)
+    both = execute.execute(block, world.db.get, world.genesis, world.chain.mempool.parse, world.fetch)
     alone = execute.execute(
         BlockIn(1, 0, slot.view, slot.time_ms, slot.proposer, slot.reveal, (good,), 2, bytes(32)),
-        world.db.get, world.genesis, world.chain.mempool.parse,
+        world.db.get, world.genesis, world.chain.mempool.parse, world.fetch,
     )  # fmt: skip
 
     assert [item.raw for item in both.refused] == [late]
@@ -441,7 +446,7 @@ def test_the_seal_says_what_the_block_was(world):
         "epoch": 0,
         "first_leaf": first,
         "height": height + 1,
-        "index_root": "00" * 32,
+        "index_root": views.trees(world.db.get).packages.root.hex(),
         "proposer": world.view % world.genesis.n,
         "reveal": seal["reveal"],
         "state_root": views.state_root(world.db.get),
@@ -482,28 +487,6 @@ def test_a_block_derives_at_most_256_and_the_rest_waits_in_order():
 # -- the log says everything --
 
 
-def replayed(world):
-    """Execute the log again from its leaves alone: the state that comes out."""
-    parse = Parses(verify, 100)
-    db, at, beacon = {}, 0, bytes(32)
-    while at < len(world.leaves):
-        end = at
-        while entries.parse(world.leaves[end]).kind != "block.seal":
-            end += 1
-        leaves, seal = tuple(world.leaves[at : end + 1]), entries.parse(world.leaves[end]).body
-        authored = tuple(leaf for leaf in leaves if entries.parse(leaf).author is not None)
-        block = BlockIn(
-            seal["height"], seal["epoch"], seal["view"], seal["time_ms"], seal["proposer"],
-            bytes.fromhex(seal["reveal"]), authored, at, beacon,
-        )  # fmt: skip
-        done = execute.execute(block, db.get, world.genesis, parse)
-        assert done.leaves == leaves
-        for name, value in done.writes.items():
-            db.pop(name, None) if value is None else db.update({name: value})
-        at, beacon = end + 1, done.beacon
-    return db
-
-
 def test_the_state_can_be_computed_from_the_log_alone(world):
     request, builders = world.drawn()
     world.propose()  # idle: no leaf
@@ -511,7 +494,11 @@ def test_the_state_can_be_computed_from_the_log_alone(world):
     other, _ = world.drawn(version="2.0")
     world.propose(wait=WINDOWS + 1_000)
     world.settle()
-    assert replayed(world) == world.db
+    replay = Replay(world.genesis, Parses(verify, 100))
+    replay.feed(world.leaves)
+    assert replay.pending == 0
+    assert {name: row for name, row in replay.kept.rows.items() if name[0] > 31} == world.state()
+    assert views.trees(replay.kept.get) == views.trees(world.db.get)
     assert views.request(world.db.get, other).round == 1
 
 
@@ -527,31 +514,38 @@ class Recorder(World):
         super().write(commit)
 
 
-def slow_root(previous, writes):
-    """docs/ledger.md, word for word."""
-    import hashlib
+def slow_roots(world):
+    """docs/log.md, "Verifiable index", word for word: both roots of everything that there is now."""
+    histories = {}
+    for at, leaf in enumerate(world.leaves):
+        entry = entries.parse(leaf)
+        for touched in touches.touched(entry, View(world.db.get)):
+            histories.setdefault(touched, []).append(at.to_bytes(8, "big") + merkle.leaf_hash(leaf))
+    values = {
+        key: hashlib.sha256(
+            len(rows).to_bytes(8, "big") + merkle.root([*map(merkle.leaf_hash, rows)])
+        ).digest()
+        for key, rows in histories.items()
+    }
+    said = {
+        hashlib.sha256(b"pyrsia/state/v1\n" + name).digest(): hashlib.sha256(value).digest()
+        for name, value in world.state().items()
+        if name != b"root" and not name.startswith(b"id/")
+    }
+    return prefixtree.root(values), prefixtree.root(said)
 
-    said = previous
-    for name, value in sorted(writes.items()):
-        if name != b"root":
-            said += len(name).to_bytes(4, "big") + name
-            said += b"\x00" if value is None else b"\x01" + len(value).to_bytes(4, "big") + value
-    return hashlib.sha256(said).digest()
 
-
-def test_state_roots_form_the_chain_that_the_page_describes():
+def test_roots_are_those_that_the_page_describes():
     world = Recorder()
     request, builders = world.drawn()
     world.run(request, [(b, world.reveal(request)) for b in builders])
-    root = bytes(32)
-    for commit in world.commits:
-        if not commit.leaves:
-            assert commit.writes == {}
-            continue
-        root = slow_root(root, commit.writes)
-        assert entries.parse(commit.leaves[-1]).body["state_root"] == root.hex()
-    assert views.state_root(world.db.get) == root.hex()
+    index_root, state_root = slow_roots(world)
+    seal = entries.parse(world.leaves[-1]).body
+    assert (seal["index_root"], seal["state_root"]) == (index_root.hex(), state_root.hex())
+    assert views.trees(world.db.get).packages.root == index_root
+    assert views.state_root(world.db.get) == state_root.hex()
     assert len(world.commits) >= 6
+    assert all(not commit.writes for commit in world.commits if not commit.leaves)
 
 
 # -- fields --

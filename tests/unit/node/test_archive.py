@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pyrsia.ledger.chain import ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.index import NOTHING
 from pyrsia.log import tiles
 from pyrsia.log.tree import Frontier
 from pyrsia.node.archive import PAGE, Archive
@@ -51,7 +52,16 @@ class Oracle:
         self.state.update(writes or {})
         entry_ids = tuple(named.get(offset, b"") for offset in range(len(leaves)))
         commit = Commit(
-            self.height, tuple(leaves), hashes, first, writes or {}, len(self.leaves), root, head, entry_ids
+            self.height,
+            tuple(leaves),
+            hashes,
+            first,
+            writes or {},
+            NOTHING,
+            len(self.leaves),
+            root,
+            head,
+            entry_ids,
         )
         self.archive.write(commit, None, None)
         self.height += 1
@@ -169,7 +179,7 @@ def test_the_real_ledgers_blocks_reopen_as_they_were(tmp_path):
     world = Kept(tmp_path)
     for at in range(40):
         world.block(world.fact(f"number {at}"), world.fact(f"second {at}"))
-    root, state = world.chain.head().tree_root, dict(world.db)
+    root, state = world.chain.head().tree_root, world.state()
     world.close()
     database = Database.open(tmp_path / "db")
     archive = Archive(database, world.genesis)

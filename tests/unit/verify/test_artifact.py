@@ -67,7 +67,8 @@ def test_a_true_file_is_accepted_and_everything_about_it_is_told(story, file):
     assert (found.checkpoint_s, found.isolation, found.source) == (SIGNED_S, "namespace", "registry")
     lines = list(found.lines())
     assert lines[0] == "pkg:pypi/idna@1.0"
-    assert any("status not proven" in line for line in lines)
+    assert any("status:    REPRODUCED, neither withdrawn" in line for line in lines)
+    assert (found.status, found.gone) == ("REPRODUCED", ())
     assert not any("demo" in line for line in lines)
     assert json.loads(json.dumps(found.as_dict()))["ok"] is True
 
@@ -279,7 +280,9 @@ def test_another_requests_leaves_do_not_help(story, tmp_path):
 def test_leaves_out_of_order_or_twice_are_refused(story, file):
     rows = [story.row(i, story.size) for i in story.leaves()]
     for wrong in (rows[::-1], [*rows, rows[-1]], []):
-        assert refused(file, story, story.proof(extra=evidence.pack(wrong))).code == "proof-invalid"
+        assert (
+            refused(file, story, story.proof(extra=evidence.pack(wrong, story.now()))).code == "proof-invalid"
+        )
 
 
 @pytest.mark.parametrize(
@@ -301,7 +304,9 @@ def test_leaves_out_of_order_or_twice_are_refused(story, file):
     ],
 )
 def test_an_extra_line_of_another_shape_is_refused_and_never_a_crash(story, file, change):
-    document = canonical.decode(evidence.pack([story.row(i, story.size) for i in story.leaves()]), 1 << 20)
+    document = canonical.decode(
+        evidence.pack([story.row(i, story.size) for i in story.leaves()], story.now()), 1 << 20
+    )
     document["leaves"][0] = change(document["leaves"][0])
     assert refused(file, story, story.proof(extra=canonical.encode(document))).code == "proof-invalid"
 
