@@ -1,6 +1,6 @@
 """How much memory a piece of work takes: it runs in a process of its own, whose own pages are watched.
 
-Counted is `RssAnon`, what only that process holds; pages of files and libraries can be had back by the kernel at any time.
+Counted is `RssAnon`, what only that process holds; pages of files the kernel can have back at any time.
 """
 
 import subprocess

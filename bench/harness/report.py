@@ -18,7 +18,7 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- measured: written by make bench RECORD=1 from bench/recorded.json -->"
 END: Final = "<!-- end of what is measured -->"
 HEAD: Final = (
-    f"{'row vs baseline':<46}{'ours':>11} {'theirs':>11}  {'unit':<17}{'ratio':>8} {'quartiles':>17} "
+    f"{'row vs baseline':<52}{'ours':>11} {'theirs':>11}  {'unit':<17}{'ratio':>8} {'quartiles':>17} "
     f"{'floor':>9} {'recorded':>9}  verdict"
 )
 _PLOT_WIDTH: Final = 40
@@ -29,7 +29,7 @@ def line(found: Result, gate: Gate | None, recorded: Result | None) -> str:
     spread = f"{short(found.ratio.q1)}..{short(found.ratio.q3)}"
     was = "-" if recorded is None else short(recorded.ratio.median)
     return (
-        f"{found.key:<46}{short(found.subject.median):>11} {short(found.baseline.median):>11}  {found.unit:<17}"
+        f"{found.key:<52}{short(found.subject.median):>11} {short(found.baseline.median):>11}  {found.unit:<17}"
         f"{short(found.ratio.median):>8} {spread:>17} {_floor(gate):>9} {was:>9}  {verdict(found, gate, recorded)}"
     )
 
