@@ -26,8 +26,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "row(row): a row of the bench")
-    config.addinivalue_line("markers", "long: only in a whole run")
     if config.getoption("--bench-record") and config.getoption("--bench") != "all":
         raise pytest.UsageError("only a whole run is recorded: --bench=all")
     config.stash[SESSION] = Session(config.getoption("--bench"), read_gates(), read_recorded())
