@@ -18,6 +18,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -106,7 +107,6 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(dial.host, dial.port)
         self._dial = dial
         self._patience = patience
-        self.used = False
 
     def connect(self) -> None:
         self.sock = self._dial.open(self._patience.connect_s)
@@ -118,6 +118,13 @@ class _Connection(http.client.HTTPConnection):
         sock: Any = self.sock  # one of the two paced kinds
         sock.pace = _Pace(self._patience)
         sock.settimeout(self._patience.silence_s)
+
+    def cut(self) -> None:
+        """End what another thread reads; it closes the connection itself."""
+        sock = self.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +217,15 @@ def _no_address(text: str) -> Refusal:
 
 @dataclass(slots=True)
 class Fetcher:
-    """Objects below one address. Shared by threads; `close` when nobody asks any more."""
+    """Objects below one address. Shared by threads; `close` ends what is under way in all of them."""
 
     address: Address
     headers: Mapping[str, str] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
-    _idle: deque[_Connection] = field(default_factory=lambda: deque(maxlen=IDLE_CONNECTIONS.value))
+    _idle: deque[_Connection] = field(default_factory=deque)
+    _busy: set[_Connection] = field(default_factory=set)
+    _closed: bool = False
 
     def get(self, path: str, most: int, *, packed: bool = False) -> bytes:
         """The object at `path` below the address, at most `most` bytes of it.
@@ -238,6 +247,10 @@ class Fetcher:
         raise Malformed(f"{self.address.text}{path} leads through more than {REDIRECTS.value} redirects")
 
     def close(self) -> None:
+        """No question is asked any more; threads that wait for an answer get `Unavailable` at once."""
+        self._closed = True
+        for connection in tuple(self._busy):
+            connection.cut()
         while self._idle:
             self._idle.pop().close()
 
@@ -246,6 +259,8 @@ class Fetcher:
         for attempt in range(self.patience.attempts):
             if attempt:
                 self.sleep(self.patience.pause_s * 2 ** (attempt - 1))
+            if self._closed:
+                raise Unavailable(f"{url}: not asked any more")
             try:
                 return self._reused_or_new(url, most, packed)
             except _Again as error:
@@ -266,6 +281,7 @@ class Fetcher:
 
     def _ask(self, connection: _Connection, url: str, most: int, packed: bool) -> "bytes | _Moved":
         keep = False
+        self._busy.add(connection)
         try:
             connection.start()
             connection.request("GET", _target(url), headers=self._fields(packed))
@@ -280,7 +296,8 @@ class Fetcher:
         except (http.client.HTTPException, OSError) as error:
             raise _Again(f"{type(error).__name__} {error}"[:200]) from None
         finally:
-            if keep and len(self._idle) < IDLE_CONNECTIONS.value:
+            self._busy.discard(connection)
+            if keep and not self._closed and len(self._idle) < IDLE_CONNECTIONS.value:
                 self._idle.append(connection)
             else:
                 connection.close()

@@ -59,7 +59,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is held open; nobody reads any more."""
+        """Let go of what is held open. Reads under way in other threads end soon, with `Unavailable`."""
         ...
 
 
@@ -128,6 +128,10 @@ class DirectorySource(Objects):
 
     def close(self) -> None:
         """Nothing is open between reads."""
+
+    def raw(self, named: Tile | Bundle) -> bytes:
+        """The file of exactly this name, of whatever length; nothing is cut out of another in its place."""
+        return self._get(named.path, MAX_BUNDLE_BYTES.value)
 
     def _get(self, path: str, most: int, *, packed: bool = False) -> bytes:
         where = self.folder / path
