@@ -103,7 +103,7 @@ def pytest_report_teststatus(report, config):
 def pytest_sessionfinish(session, exitstatus):
     config = session.config
     run = config.stash[SESSION]
-    if config.option.collectonly or WHOLE not in config.stash:
+    if config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
     if config.getoption("--bench-json"):
         write_lines(run.results, Path(config.getoption("--bench-json")))

@@ -5,14 +5,13 @@ python -m bench.harness.report             writes docs/performance.md's tables a
 """
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench.harness.gates import Gate, Gates, Verdict, judge, read_gates, worse
+from bench.harness.gates import Gate, Gates, Verdict, judge, worse
 from bench.harness.machine import ROOT
-from bench.harness.results import Recorded, Result, natural, read_lines, read_recorded
+from bench.harness.results import Recorded, Result, natural
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- measured: written by make bench RECORD=1 from bench/recorded.json -->"
@@ -162,20 +161,3 @@ def _curve(title: tuple[str, str, str], points: Mapping[int, Result]) -> str:
 
 def write_page(recorded: Recorded, gates: Gates, path: Path = PAGE) -> None:
     path.write_text(page(path.read_text(encoding="utf-8"), recorded, gates), encoding="utf-8")
-
-
-def main(arguments: list[str]) -> int:
-    """See the module."""
-    gates, recorded = read_gates(), read_recorded()
-    if not arguments:
-        write_page(recorded, gates)
-    elif len(arguments) == 1:
-        sys.stdout.write(text(read_lines(Path(arguments[0])), gates, recorded))
-    else:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
