@@ -21,17 +21,23 @@
 #define SHA256_X86 1
 #include <cpuid.h>
 
+#include "sha256_avx2.h"
 #include "sha256_shani.h"
 #endif
 
 #ifdef SHA256_X86
-#define SHA256_CHOICES "portable or shani"
+#define SHA256_CHOICES "portable, avx2 or shani"
+
+/* A test says no here, to see what a plainer processor does. */
+#ifndef SHA256_CPU_HAS
+#define SHA256_CPU_HAS(feature) __builtin_cpu_supports(feature)
+#endif
 
 /* CPUID leaf 7, EBX bit 29; the compilers' own name for it is younger than those we support. */
 static inline int sha256_shani_runs(void) {
     unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) && __builtin_cpu_supports("sse4.1") &&
-           __builtin_cpu_supports("ssse3");
+    return SHA256_CPU_HAS("sse4.1") && SHA256_CPU_HAS("ssse3") && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (b >> 29 & 1);
 }
 #else
 #define SHA256_CHOICES "portable"
@@ -52,7 +58,10 @@ static inline int sha256_choose(const char *wanted) {
     if (sha256_shani_runs()) {
         runs[n++] = &SHA256_SHANI;
     }
-    known = wanted && strcmp(wanted, "shani") == 0;
+    if (SHA256_CPU_HAS("avx2")) {
+        runs[n++] = &SHA256_AVX2;
+    }
+    known = wanted && (strcmp(wanted, "shani") == 0 || strcmp(wanted, "avx2") == 0);
 #endif
     runs[n++] = &SHA256_PORTABLE;
     for (i = 0; i < n; i++) {
@@ -62,8 +71,8 @@ static inline int sha256_choose(const char *wanted) {
         }
     }
     snprintf(sha256_fault, sizeof sha256_fault, "%s", known
-        ? "PYRSIA_SHA256 names a way to hash that this processor cannot run"
-        : "PYRSIA_SHA256 names no way to hash that is built in; set it to " SHA256_CHOICES ", or leave it unset");
+        ? "PYRSIA_SHA256 names a way to hash that this processor cannot run; set it to portable, or unset it"
+        : "PYRSIA_SHA256 names a way to hash that is not built in; set it to " SHA256_CHOICES ", or unset it");
     return 0;
 }
 

@@ -48,8 +48,6 @@ static const uint32_t SHA256_START[8] SHA256_ALIGNED = {
 static uint32_t SHA256_LAST_OF_65[256][64] SHA256_ALIGNED;
 static uint32_t SHA256_LAST_OF_64[64] SHA256_ALIGNED;
 
-static inline uint32_t sha256_rotr(uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
-
 static inline uint32_t sha256_load(const uint8_t *p) {
     return ((uint32_t)p[0] << 24) | ((uint32_t)p[1] << 16) | ((uint32_t)p[2] << 8) | (uint32_t)p[3];
 }
@@ -69,24 +67,26 @@ static inline void sha256_digest(const uint32_t state[8], uint8_t *out) {
     }
 }
 
+/* The macros below work on uint32_t and on vectors of them: one lane here, eight in sha256_avx2.h. */
+#define SHA256_ROTR(x, n) (((x) >> (n)) | ((x) << (32 - (n))))
+
 /* 6.2.2 step 3; `kw` is K + W of the round. The eight names rotate instead of the eight values, which saves
  * seven moves a round. */
 #define SHA256_ROUND(a, b, c, d, e, f, g, h, kw)                                                          \
     do {                                                                                                  \
-        uint32_t t1 = (h) + (sha256_rotr(e, 6) ^ sha256_rotr(e, 11) ^ sha256_rotr(e, 25)) +               \
-                      ((g) ^ ((e) & ((f) ^ (g)))) + (kw);                                                 \
+        __typeof__(a) t1 = (h) + (SHA256_ROTR(e, 6) ^ SHA256_ROTR(e, 11) ^ SHA256_ROTR(e, 25)) +          \
+                           ((g) ^ ((e) & ((f) ^ (g)))) + (kw);                                            \
         (d) += t1;                                                                                        \
-        (h) = t1 + (sha256_rotr(a, 2) ^ sha256_rotr(a, 13) ^ sha256_rotr(a, 22)) +                        \
+        (h) = t1 + (SHA256_ROTR(a, 2) ^ SHA256_ROTR(a, 13) ^ SHA256_ROTR(a, 22)) +                        \
               (((a) & (b)) | ((c) & ((a) | (b))));                                                        \
     } while (0)
 
 /* 6.2.2 step 1, in a ring of 16 words. */
 #define SHA256_NEXT(w, i)                                                                                 \
-    ((w)[(i) & 15] += (w)[((i) + 9) & 15] +                                                               \
-                      (sha256_rotr((w)[((i) + 1) & 15], 7) ^ sha256_rotr((w)[((i) + 1) & 15], 18) ^       \
-                       ((w)[((i) + 1) & 15] >> 3)) +                                                      \
-                      (sha256_rotr((w)[((i) + 14) & 15], 17) ^ sha256_rotr((w)[((i) + 14) & 15], 19) ^    \
-                       ((w)[((i) + 14) & 15] >> 10)))
+    ((w)[(i) & 15] += (w)[((i) + 9) & 15] + SHA256_SMALL_0((w)[((i) + 1) & 15]) +                         \
+                      SHA256_SMALL_1((w)[((i) + 14) & 15]))
+#define SHA256_SMALL_0(x) (SHA256_ROTR(x, 7) ^ SHA256_ROTR(x, 18) ^ ((x) >> 3))
+#define SHA256_SMALL_1(x) (SHA256_ROTR(x, 17) ^ SHA256_ROTR(x, 19) ^ ((x) >> 10))
 
 #define SHA256_EIGHT(i, KW)                                                                               \
     SHA256_ROUND(a, b, c, d, e, f, g, h, KW((i) + 0));                                                    \
