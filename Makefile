@@ -8,6 +8,9 @@ KEEP ?=
 OFFLINE ?=
 REPORT ?=
 WHAT ?=
+ROWS ?=
+JSON ?=
+RECORD ?=
 
 .PHONY: demo test lint types bench bench-ci evidence clean setup
 
@@ -29,11 +32,15 @@ lint: setup
 types: setup
 	@"$(BIN)/mypy"
 
+# ROWS=merkle takes the rows whose name has this in it; JSON=FILE keeps every row as a line of JSON;
+# RECORD=1 makes the ratios the accepted ones (bench/recorded.json, docs/performance.md).
+BENCH = "$(BIN)/pytest" -q bench $(if $(ROWS),--bench-rows "$(ROWS)") $(if $(JSON),--bench-json "$(JSON)")
+
 bench: setup
-	@"$(BIN)/pytest" -q bench --benchmark-only
+	@$(BENCH) --bench=all $(if $(RECORD),--bench-record)
 
 bench-ci: setup
-	@"$(BIN)/pytest" -q bench --benchmark-only --benchmark-disable-gc --benchmark-max-time=0.3
+	@$(BENCH) --bench=ci
 
 evidence: setup
 	@BIN="$(BIN)" sh tools/evidence.sh $(WHAT)

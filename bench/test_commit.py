@@ -1,19 +1,24 @@
 """Time to a final, durable entry and entries per second: four validators and a follower, processes of their own.
 
-The floor beside it, in the same run: one fdatasync of a small append, which every vote waits for.
-`extra_info` holds the figures; on two cores the five nodes and the writers share them.
+The baseline is what every vote waits for: one fdatasync of a small append to the same disk. On two cores the five
+nodes and the writers share them.
 """
 
+import itertools
 import os
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from bench.harness import LONG, Figure, row
 from bench.load import Load, percentile
 from pyrsia.demo.network import Network
 
-LONE = 40
+LONE = 20
 BUSY_S = 4.0
+SYNCS = 50
+WAL_BYTES = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -28,45 +33,68 @@ def network():
         net.remove()
 
 
-def test_one_fdatasync(benchmark, tmp_path):
-    handle = os.open(tmp_path / "wal", os.O_RDWR | os.O_CREAT)
-    os.posix_fallocate(handle, 0, 1 << 20)
-    at = iter(range(0, 1 << 20, 256))
+@contextmanager
+def appends(path):
+    """A function that appends durably, and gives the seconds that it took."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.posix_fallocate(handle, 0, WAL_BYTES)
+        places = itertools.cycle(range(0, WAL_BYTES, 256))
 
-    def append():
-        os.pwrite(handle, b"v" * 200, next(at) % (1 << 20))
-        os.fdatasync(handle)
+        def append() -> float:
+            began_s = time.perf_counter()
+            os.pwrite(handle, b"v" * 200, next(places))
+            os.fdatasync(handle)
+            return time.perf_counter() - began_s
 
-    benchmark.pedantic(append, rounds=50)
-    os.close(handle)
-    benchmark.extra_info["ms"] = round(benchmark.stats["median"] * 1000, 3)
-    assert benchmark.stats["rounds"] == 50
+        yield append
+    finally:
+        os.close(handle)
 
 
-def test_a_lone_entry_on_an_idle_network(benchmark, network):
-    load = Load(network, writers_per_node=0)
+@LONG
+@row("commit/lone-entry", "half of lone entries are final and durable within", unit="ms", goal=25, rounds=9)
+def test_a_lone_entry_on_an_idle_network(measure, network, tmp_path):
     one = network.validators[0]
 
-    def write():
+    def wait_s() -> float:
         with one.client() as client:
             began_s = time.perf_counter()
             client.post("/api/v1/facts", {"kind": "description", "subject": "pkg:pypi/lone@1", "text": "x"})
-            load.waits_s.append(time.perf_counter() - began_s)
+            return time.perf_counter() - began_s
 
-    benchmark.pedantic(write, rounds=LONE)
-    benchmark.extra_info["p50_ms"] = round(percentile(load.waits_s, 0.5) * 1000, 1)
-    benchmark.extra_info["p99_ms"] = round(percentile(load.waits_s, 0.99) * 1000, 1)
-    assert len(load.waits_s) == LONE
+    with appends(tmp_path / "wal") as append:
+        measure(
+            Figure(lambda: percentile([wait_s() for _ in range(LONE)], 0.5) * 1000),
+            {"one fdatasync": Figure(lambda: percentile([append() for _ in range(SYNCS)], 0.5) * 1000)},
+        )
 
 
-@pytest.mark.parametrize("writers", [4, 64])
-def test_entries_per_second(benchmark, network, writers):
-    load = Load(network, writers)
-    rates = []
+def busy(measure, network, tmp_path, writers: int) -> None:
+    """Writers on every validator for a while; every one of them must get entries through."""
 
-    benchmark.pedantic(lambda: rates.append(load.run(BUSY_S)), rounds=1)
-    benchmark.extra_info["entries_per_s"] = round(rates[0])
-    benchmark.extra_info["p50_ms"] = round(percentile(load.waits_s, 0.5) * 1000, 1)
-    benchmark.extra_info["p99_ms"] = round(percentile(load.waits_s, 0.99) * 1000, 1)
-    benchmark.extra_info["refused"] = load.refused
-    assert len(load.waits_s) > writers
+    def rate() -> float:
+        load = Load(network, writers)
+        found = load.run(BUSY_S)
+        assert len(load.waits_s) > writers, f"{load.refused} refused"
+        return found
+
+    with appends(tmp_path / "wal") as append:
+        measure(
+            Figure(rate),
+            {"one fdatasync each": Figure(lambda: SYNCS / sum(append() for _ in range(SYNCS)))},
+        )
+
+
+@LONG
+@row("commit/few-writers", "600-byte entries, 4 writers a validator", unit="entries/s", rounds=5)
+def test_entries_per_second_of_few_writers(measure, network, tmp_path):
+    busy(measure, network, tmp_path, 4)
+
+
+@LONG
+@row(
+    "commit/many-writers", "600-byte entries, 64 writers a validator", unit="entries/s", goal=2_500, rounds=5
+)
+def test_entries_per_second_of_many_writers(measure, network, tmp_path):
+    busy(measure, network, tmp_path, 64)

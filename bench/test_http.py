@@ -1,8 +1,8 @@
 """Requests a second of our server beside a plain Python baseline, and bytes a second of a file.
 
 Each server is a process of its own; the client is the same for both: 32 keep-alive connections, one
-request on each, then every answer. Ratios count, seconds do not. The baseline is `http.server` of the
-standard library with keep-alive and one thread a connection.
+request on each, then every answer. The baseline is `http.server` of the standard library with keep-alive and
+one thread a connection; for a file, a thread that does nothing but `sendfile`.
 """
 
 import http.server
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pytest
 import trio
 
+from bench.harness import Timed, row
 from pyrsia.serve.http import listen_tcp, serve
 
 BODY = b'{"ok":true,"v":"' + b"x" * 480 + b'"}'
@@ -66,6 +66,18 @@ def run_baseline() -> None:
     server.serve_forever()
 
 
+def run_sendfile() -> None:
+    """One connection: a head, then the file that the request names, straight from the kernel."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(server.getsockname()[1], flush=True)
+        sock, _ = server.accept()
+    with sock:
+        while request := sock.recv(65_536):
+            sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % FILE_BYTES)
+            with open(request.split()[1], "rb") as file:
+                sock.sendfile(file)
+
+
 @contextmanager
 def running(kind: str) -> Iterator[int]:
     """The port of a server process that dies with the block."""
@@ -93,39 +105,53 @@ def ask(socks: list[socket.socket]) -> None:
                 answer += more
 
 
-@pytest.mark.benchmark(group="small GET over 32 connections")
-@pytest.mark.parametrize("kind", ["ours", "http.server"])
-def test_small_get(benchmark, kind):
-    with running(kind) as port, ExitStack() as stack:
-        socks = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(CONNECTIONS)
-        ]
-        benchmark(ask, socks)
-    benchmark.extra_info["requests_per_s"] = round(CONNECTIONS * ROUNDS / benchmark.stats.stats.median)
+@contextmanager
+def connected(port: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(CONNECTIONS)]
 
 
-@pytest.mark.benchmark(group="file GET, 64 MiB over one connection")
-def test_file_get(benchmark, tmp_path):
+@row("http/small-get", "500-byte answers over 32 connections", unit="requests/s")
+def test_small_get(measure):
+    with (
+        running("ours") as our_port,
+        running("http.server") as their_port,
+        connected(our_port) as ours,
+        connected(their_port) as theirs,
+    ):
+        asked = CONNECTIONS * ROUNDS
+        measure(Timed(lambda: ask(ours), asked), {"http.server": Timed(lambda: ask(theirs), asked)})
+
+
+def read_file(sock: socket.socket, path: Path, buffer: bytearray) -> None:
+    """Ask for the file and take every byte of it."""
+    sock.sendall(REQUEST % str(path).lstrip("/").encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += sock.recv(65_536)
+    left = FILE_BYTES - len(head.partition(b"\r\n\r\n")[2])
+    while left:
+        got = sock.recv_into(buffer, min(left, len(buffer)))
+        assert got, "the server closed"
+        left -= got
+
+
+@row("http/file-get", "64 MiB over one connection", unit="GB/s")
+def test_file_get(measure, tmp_path):
     path = tmp_path / "blob"
     path.write_bytes(os.urandom(1 << 20) * (FILE_BYTES >> 20))
     buffer = bytearray(1 << 20)
-
-    def fetch(sock):
-        sock.sendall(REQUEST % str(path).lstrip("/").encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(65_536)
-        left = FILE_BYTES - len(head.partition(b"\r\n\r\n")[2])
-        while left:
-            left -= sock.recv_into(buffer, min(left, len(buffer)))
-
-    with running("ours") as port, socket.create_connection(("127.0.0.1", port)) as sock:
-        benchmark(fetch, sock)
-    benchmark.extra_info["gb_per_s"] = round(FILE_BYTES / benchmark.stats.stats.median / 1e9, 2)
+    with (
+        running("ours") as our_port,
+        running("sendfile") as their_port,
+        socket.create_connection(("127.0.0.1", our_port)) as ours,
+        socket.create_connection(("127.0.0.1", their_port)) as theirs,
+    ):
+        measure(
+            Timed(lambda: read_file(ours, path, buffer), FILE_BYTES),
+            {"bare sendfile": Timed(lambda: read_file(theirs, path, buffer), FILE_BYTES)},
+        )
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "ours":
-        trio.run(run_ours)
-    else:
-        run_baseline()
+    {"ours": lambda: trio.run(run_ours), "http.server": run_baseline, "sendfile": run_sendfile}[sys.argv[1]]()

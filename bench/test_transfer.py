@@ -1,7 +1,8 @@
 """A verified copy between two nodes over loopback, beside a plain socket copy of the same bytes.
 
 The two nodes share one process and one loop, so the figure is that of one core for both ends and CURVE in
-the I/O threads; two processes do better. `extra_info` holds GB/s. The ratio counts, seconds are the machine's.
+the I/O threads; two processes do better. Connections are made before the clock starts. The second baseline is what
+verification alone costs: each chunk's BLAKE3.
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from bench.harness import Figure, Timed, row
 from pyrsia import keys
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Links
@@ -22,7 +24,6 @@ from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES
 
 SIZE = 64 << 20
-ROUNDS = 3
 
 
 @pytest.fixture
@@ -56,11 +57,9 @@ def links_of(seed: int) -> Links:
     )
 
 
-async def seconds_of_copies(path: Path, handle: int, sources: int) -> list[float]:
-    """How long each of a few fetches takes, connections included."""
-    manifest = Manifest.of([path.read_bytes()])  # noqa: ASYNC240 - before anything runs
+async def seconds_of_copy(manifest: Manifest, path: Path, handle: int, sources: int) -> float:
+    """How long one fetch takes, between nodes that are connected."""
     givers, taker = [links_of(i + 1) for i in range(sources)], links_of(99)
-    took = []
     async with trio.open_nursery() as nursery:
         planes = [
             DataPlane(links, lambda node, ident: Served(manifest.encode(), path))
@@ -73,32 +72,16 @@ async def seconds_of_copies(path: Path, handle: int, sources: int) -> list[float
         with trio.fail_after(10):
             while not all(taker.connected(links.node) for links in givers):  # noqa: ASYNC110
                 await trio.sleep(0.01)
-        for _ in range(ROUNDS):
-            started = trio.current_time()
-            await planes[-1].fetch(
-                manifest,
-                [links.node for links in givers],
-                lambda offset, data: os.pwrite(handle, data, offset) and None,
-            )
-            took.append(trio.current_time() - started)
-        nursery.cancel_scope.cancel()
-    assert planes[-1].counters.bytes_received == ROUNDS * SIZE
-    return took
-
-
-def report(benchmark, took: list[float]) -> None:
-    benchmark.extra_info["gb_per_s_at_best"] = round(SIZE / min(took) / 1e9, 2)
-
-
-@pytest.mark.benchmark(group="verified copy, 64 MiB")
-@pytest.mark.parametrize("sources", [1, 2])
-def test_verified_copy_over_curve(benchmark, file, tmp_path, sources):
-    with target(tmp_path / "copy") as handle:
-        took = benchmark.pedantic(
-            lambda: trio.run(seconds_of_copies, file, handle, sources), rounds=1, iterations=1
+        started = trio.current_time()
+        await planes[-1].fetch(
+            manifest,
+            [links.node for links in givers],
+            lambda offset, data: os.pwrite(handle, data, offset) and None,
         )
-    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
-    report(benchmark, took)
+        took = trio.current_time() - started
+        nursery.cancel_scope.cancel()
+    assert planes[-1].counters.bytes_received == SIZE
+    return took
 
 
 def plain_copy(path: Path, handle: int) -> None:
@@ -122,25 +105,25 @@ def plain_copy(path: Path, handle: int) -> None:
     assert offset == SIZE
 
 
-@pytest.mark.benchmark(group="verified copy, 64 MiB")
-def test_plain_socket_copy(benchmark, file, tmp_path):
-    with target(tmp_path / "copy") as handle:
-        benchmark.pedantic(plain_copy, (file, handle), rounds=ROUNDS, iterations=1)
-    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
-    if benchmark.stats:
-        report(benchmark, [benchmark.stats["min"]])
-
-
-@pytest.mark.benchmark(group="verified copy, 64 MiB")
-def test_hashing_alone(benchmark, file):
+def verify(manifest: Manifest, data: memoryview) -> None:
     """What verification costs: each chunk's BLAKE3, nothing else."""
+    spans = (manifest.span(index) for index in range(manifest.count))
+    assert all(manifest.holds(i, data[at : at + size]) for i, (at, size) in enumerate(spans))
+
+
+@pytest.mark.parametrize("at", ["1-source", "2-sources"])
+@row("transfer/verified-copy", "64 MiB between nodes, CURVE, one process", unit="GB/s", goal=0.7, rounds=5)
+def test_verified_copy_over_curve(measure, file, tmp_path, at):
+    sources = int(at[0])
     data = memoryview(file.read_bytes())
     manifest = Manifest.of([data])
-
-    def verify() -> bool:
-        spans = (manifest.span(index) for index in range(manifest.count))
-        return all(manifest.holds(i, data[at : at + size]) for i, (at, size) in enumerate(spans))
-
-    assert benchmark.pedantic(verify, rounds=ROUNDS, iterations=1)
-    if benchmark.stats:
-        report(benchmark, [benchmark.stats["min"]])
+    with target(tmp_path / "copy") as handle, target(tmp_path / "plain") as plain:
+        measure(
+            Figure(lambda: SIZE / 1e9 / trio.run(seconds_of_copy, manifest, file, handle, sources)),
+            {
+                "plain socket": Timed(lambda: plain_copy(file, plain), SIZE),
+                "BLAKE3 alone": Timed(lambda: verify(manifest, data), SIZE),
+            },
+        )
+    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+    assert (tmp_path / "plain").read_bytes() == file.read_bytes()

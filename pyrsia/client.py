@@ -67,7 +67,7 @@ class Client:
         # Package pages are HTML unless JSON is asked for (PEP 691).
         self._headers = {"accept": "application/vnd.pypi.simple.v1+json, application/json, */*;q=0.1"}
         self._url = _url(self.target) if self.target.startswith(("http://", "https://")) else None
-        token = os.environ.get("PYRSIA_TOKEN") if self._url else _token(Path(self.target))
+        token = token_for(self.target)
         if token:
             self._headers["authorization"] = f"Bearer {token}"
 
@@ -147,9 +147,12 @@ def _url(target: str) -> SplitResult:
     )
 
 
-def _token(folder: Path) -> str | None:
+def token_for(target: str) -> str | None:
+    """What a node at this URL or data directory takes as a token, if we have one."""
+    if target.startswith(("http://", "https://")):
+        return os.environ.get("PYRSIA_TOKEN")
     try:
-        return (folder / CONTROL_TOKEN).read_text(encoding="ascii").strip()
+        return (Path(target) / CONTROL_TOKEN).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
 

@@ -19,8 +19,8 @@ for what in "$@"; do
         ;;
     bench)
         json=$(mktemp)
-        "$BIN/pytest" -q bench --benchmark-only --benchmark-json="$json" >/dev/null
-        { head_of "Benches; the ratio to the baseline in the same run counts"; "$BIN/python" tools/figures.py "$json"; } >"$out.new"
+        "$BIN/pytest" -q bench --bench=all --bench-json="$json" >&2
+        { head_of "Benches; the ratio to the baseline in the same run counts"; "$BIN/python" -m bench.harness "$json"; } >"$out.new"
         rm -f "$json"
         ;;
     fresh)

@@ -49,8 +49,9 @@ def _native() -> dict[str, Any]:
     try:
         from pyrsia._native import merkle
     except ImportError as error:
-        return _row("native extension", str(error), ok=False, do="make setup")
-    return _row("native extension", merkle.__name__, ok=True)
+        found, _, do = str(error).partition("; ")
+        return _row("native extension", found, ok=False, do=do or "make setup")
+    return _row("native extension", f"{merkle.__name__}, SHA-256 by {merkle.kernel()}", ok=True)
 
 
 def _row(what: str, found: str, *, ok: bool, do: str = "") -> dict[str, Any]:

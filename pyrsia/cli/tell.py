@@ -36,6 +36,11 @@ def run(command: click.Command, arguments: list[str]) -> int:
     except PyrsiaError as error:
         tell_refusal(_world("unavailable", str(error)), as_json=as_json)
         return 1
+    except ImportError as error:
+        if error.name != "pyrsia._native":
+            raise
+        tell_refusal(_unbuilt(str(error)), as_json=as_json)
+        return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("pyrsia: stopped", err=True)
         return 130
@@ -61,6 +66,12 @@ def _spoken(error: click.ClickException) -> Refusal:
 
 def _world(code: str, what: str) -> Refusal:
     return Refusal(code, what=what, who="this machine", do="correct that and try again")
+
+
+def _unbuilt(said: str) -> Refusal:
+    """What the compiled part says when it cannot work: what is wrong, and behind a semicolon what to do."""
+    what, _, do = said.partition("; ")
+    return Refusal("config-invalid", what=what, who="this installation", do=do)
 
 
 def tell_refusal(refusal: Refusal, *, as_json: bool) -> None:

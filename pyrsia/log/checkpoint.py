@@ -1,5 +1,8 @@
 """Checkpoints: origin, size and root in exactly three lines, and who must have signed them.
 
+`Checkpoint.parse` is for our own log: exactly one text for one tree head. `Checkpoint.parse_foreign` reads
+what the format allows besides, for the logs of others.
+
 A validator signs each with two keys: the `log` key as the log itself (type 0x01, name = origin) and the
 `cosign` key (cosignature/v1). q cosignatures, beside at least one signature as the log, make a
 checkpoint trusted. Extension lines are refused: nothing of ours writes them.
@@ -44,20 +47,47 @@ class Checkpoint:
             Malformed: not exactly three lines, a size with a leading zero or out of range, a root that
                 is not 32 bytes of canonical base64, an empty log with another root.
         """
-        notes.check_text(text)
-        lines = text.decode().split("\n")
-        if len(lines) != 4 or lines[3]:
+        found, extensions = cls.parse_foreign(text)
+        if extensions:
             raise Malformed("a checkpoint has exactly three lines")
+        notes.check_name(found.origin)
+        if found.size == 0 and found.root != EMPTY_ROOT:
+            raise Malformed("a checkpoint of an empty log with a root")
+        return found
+
+    @classmethod
+    def parse_foreign(cls, text: bytes) -> "tuple[Checkpoint, tuple[str, ...]]":
+        """The checkpoint of any C2SP log, and its extension lines, which mean nothing here.
+
+        Its origin may have spaces, and an empty log may claim any root: whoever relies on either checks it.
+        What was signed is `text`, not the text of the checkpoint that this gives.
+
+        Raises:
+            Malformed: less than three lines, an empty one, a size that is not one decimal number or out of
+                range, a root that is not 32 bytes of canonical base64.
+        """
+        notes.check_text(text)
+        lines = text.decode().split("\n")[:-1]
+        if len(lines) < 3 or "" in lines:
+            raise Malformed("a checkpoint has three lines or more, and no empty one")
         origin, size, root = lines[0], lines[1], notes.unb64(lines[2])
-        notes.check_name(origin)
-        # Two texts of one tree head would be two things to sign, so bytes are parsed, not int().
-        if _DECIMAL.fullmatch(size) is None or int(size) > MAX_TREE_SIZE.value:
-            raise Malformed("a checkpoint's size is a decimal number without leading zeros")
+        if len(origin.encode()) > notes.MAX_NAME_BYTES:
+            raise Malformed(f"a checkpoint's origin is at most {notes.MAX_NAME_BYTES} bytes")
         if len(root) != HASH_BYTES:
             raise Malformed("a checkpoint's root is 32 bytes")
-        if size == "0" and root != EMPTY_ROOT:
-            raise Malformed("a checkpoint of an empty log with a root")
-        return cls(origin, TreeSize(int(size)), root)
+        return cls(origin, parse_size(size), root), tuple(lines[3:])
+
+
+def parse_size(text: str) -> TreeSize:
+    """A tree size as every format here writes it.
+
+    Raises:
+        Malformed: a sign, a leading zero, another digit than ASCII's, or more than a log can hold.
+    """
+    # Two texts of one tree head would be two things to sign, so characters are matched, not left to int().
+    if _DECIMAL.fullmatch(text) is None or int(text) > MAX_TREE_SIZE.value:
+        raise Malformed("a size is a decimal number without leading zeros, at most 2^53 - 1")
+    return TreeSize(int(text))
 
 
 @dataclass(frozen=True, slots=True)

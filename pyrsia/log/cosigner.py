@@ -215,8 +215,12 @@ class Cosigner:
             Malformed: not a note that a quorum of our validators signed (`ProofInvalid` among them).
         """
         note = SignedNote.parse(data)
-        trusted = quorum(note, validator_keys(self.origin, self.validators), self.q, self.verify)
-        return self._improve(NewBest(data, trusted))
+        keys = validator_keys(self.origin, self.validators)
+        trusted = quorum(note, keys, self.q, self.verify)
+        # What we serve and pass on is what we verified: lines of strangers end here.
+        known = {(key.name, key.id) for key in keys}
+        lines = tuple(line for line in note.lines if (line.name, line.key_id) in known)
+        return self._improve(NewBest(SignedNote(note.text, lines).encode(), trusted))
 
     def _verified(
         self, sender: int, size: int, root: bytes, lines: tuple[SignatureLine, SignatureLine]

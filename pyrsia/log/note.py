@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_NOTE_BYTES, MAX_NOTE_LINES
+from pyrsia.units import MAX_NOTE_BYTES, MAX_NOTE_LINES, Limit
+
+MAX_VKEY_BYTES = Limit(4_096, "an ML-DSA-44 key is 1,756 characters of base64, behind a name of 255 bytes")
 
 Sign: TypeAlias = Callable[[bytes], bytes]  # message -> 64-byte Ed25519 signature
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
 
 ED25519: Final = 0x01
 COSIGNATURE: Final = 0x04
+ML_DSA_44: Final = 0x06  # read in policies, not verified here
 KEY_ID_BYTES: Final = 4
 PUBLIC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
@@ -35,7 +38,8 @@ _NOT_IN_A_NAME: Final = re.compile(
     "[\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]"
 )
 _CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
-_MAX_NAME_BYTES: Final = 255  # what a cosignature format with a one-byte length can carry
+_KEY_ID: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
+MAX_NAME_BYTES: Final = 255  # what a cosignature format with a one-byte length can carry
 
 
 def key_id(name: str, kind: int, public: bytes) -> bytes:
@@ -62,7 +66,7 @@ class VerifierKey:
 
     def __str__(self) -> str:
         """`<name>+<key id in hex>+<base64 of type and key>`."""
-        return f"{self.name}+{self.id.hex()}+{_b64(bytes([self.kind]) + self.public)}"
+        return f"{self.name}+{self.id.hex()}+{b64(bytes([self.kind]) + self.public)}"
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
@@ -71,15 +75,28 @@ class VerifierKey:
         Raises:
             Malformed: another shape, an unknown type, or an id that is not this key's.
         """
-        name, _, rest = text.partition("+")
-        shown, _, encoded = rest.partition("+")
-        data = unb64(encoded)
-        if len(data) != 1 + PUBLIC_BYTES:
-            raise Malformed("a verifier key is 32 bytes of type 1 or 4")
-        key = cls(name, data[0], data[1:])
-        if key.id.hex() != shown:
-            raise Malformed("a verifier key whose id belongs to another")
-        return key
+        return cls(*split_vkey(text))
+
+
+def split_vkey(text: str) -> tuple[str, int, bytes]:
+    """(name, type, public key) of a verifier key of any type, also one whose signatures nobody here can check.
+
+    Raises:
+        Malformed: too long, another shape, or an id that is not this key's. The id of a type that we do not
+            know follows a rule that we do not know, so it is not checked.
+    """
+    if len(text) > MAX_VKEY_BYTES.value:
+        raise Malformed(f"a verifier key of more than {MAX_VKEY_BYTES.value} characters")
+    name, _, rest = text.partition("+")
+    shown, _, encoded = rest.partition("+")
+    check_name(name)
+    data = unb64(encoded)
+    if len(data) < 2 or _KEY_ID.fullmatch(shown) is None:
+        raise Malformed("a verifier key is <name>+<8 hex digits>+<base64 of type and key>")
+    kind, public = data[0], data[1:]
+    if kind in (ED25519, COSIGNATURE, ML_DSA_44) and key_id(name, kind, public).hex() != shown:
+        raise Malformed("a verifier key whose id belongs to another")
+    return name, kind, public
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ class SignatureLine:
     signature: bytes
 
     def encode(self) -> bytes:
-        return _DASH + f"{self.name} {_b64(self.key_id + self.signature)}\n".encode()
+        return _DASH + f"{self.name} {b64(self.key_id + self.signature)}\n".encode()
 
     @classmethod
     def parse(cls, line: bytes) -> "SignatureLine":
@@ -219,7 +236,7 @@ def check_name(name: str) -> None:
         size = len(name.encode())
     except UnicodeEncodeError as error:
         raise Malformed("a key name that UTF-8 cannot write") from error
-    if not 1 <= size <= _MAX_NAME_BYTES or _NOT_IN_A_NAME.search(name):
+    if not 1 <= size <= MAX_NAME_BYTES or _NOT_IN_A_NAME.search(name):
         raise Malformed("a key name is 1 to 255 bytes without space or plus")
 
 
@@ -243,10 +260,11 @@ def unb64(text: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Malformed("not base64") from error
-    if _b64(data) != text:
+    if b64(data) != text:
         raise Malformed("base64 that is not canonical")
     return data
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
+    """Standard base64 with padding."""
     return base64.b64encode(data).decode("ascii")

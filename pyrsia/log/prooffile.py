@@ -1,7 +1,8 @@
 """The proof file beside an artifact: a C2SP tlog-proof. Shape only; believing it is the verifier's job.
 
 Lines: the header, optionally `extra` (base64, not authenticated by itself), the index, the inclusion
-hashes leaf side first, an empty line, and the checkpoint note byte for byte.
+hashes leaf side first, an empty line, and the checkpoint note byte for byte. Any C2SP log's file is read; who
+must have signed its checkpoint is a policy's business (`policy.check_proof`).
 
 Source: C2SP tlog-proof.md; docs/log.md, "Proof file".
 """
@@ -40,8 +41,12 @@ class TlogProof:
         """The file.
 
         Raises:
-            ValueError: it would be larger than `MAX_PROOFFILE_BYTES`.
+            ValueError: it would be larger than `MAX_PROOFFILE_BYTES`, or `parse` would refuse it.
         """
+        if self.extra == b"" or len(self.hashes) > MAX_PROOF_HASHES.value:
+            raise ValueError("an extra line without content, or more hashes than a tree has levels")
+        if any(len(one) != HASH_BYTES for one in self.hashes) or not 0 <= self.index <= MAX_TREE_SIZE.value:
+            raise ValueError("a hash that is not 32 bytes, or an index out of range")
         lines = [_HEADER]
         if self.extra is not None:
             lines.append(_EXTRA + base64.b64encode(self.extra).decode())
@@ -77,7 +82,7 @@ class TlogProof:
                 raise Malformed("a proof file whose extra line is empty")
         index = _INDEX.fullmatch(lines.pop(0)) if lines else None
         if index is None or int(index[1]) > MAX_TREE_SIZE.value:
-            raise Malformed("a proof file without an index")
+            raise Malformed("a proof file's index is one decimal number without leading zeros, below 2^53")
         if len(lines) > MAX_PROOF_HASHES.value:
             raise Malformed("a proof file with more hashes than a tree has levels")
         hashes = tuple(unb64(line) for line in lines)

@@ -20,6 +20,7 @@ from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_TREE_SIZE, LeafIndex, 
 TILE_HEIGHT: Final = 8  # levels of nodes in one tile
 MAX_TILE_LEVEL: Final = 63 // TILE_HEIGHT  # of the largest size that the format can write
 
+FORMAT_ENTRY_BYTES: Final = 65_535  # what a bundle's u16 can say; our own entries end at MAX_ENTRY_BYTES
 _LENGTH_BYTES: Final = 2
 _PATH: Final = re.compile(
     r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*)([0-9]{3})(?:\.p/([0-9]{1,3}))?", re.ASCII
@@ -169,11 +170,14 @@ def bundle_encode(entries: Sequence[bytes]) -> bytes:
     return b"".join(len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries)
 
 
-def bundle_decode(data: bytes, count: int) -> tuple[bytes, ...]:
+def bundle_decode(data: bytes, count: int, largest: int = MAX_ENTRY_BYTES.value) -> tuple[bytes, ...]:
     """Exactly `count` entries, no byte left over.
 
+    Args:
+        largest: bytes of the largest entry; for a log of others `FORMAT_ENTRY_BYTES`.
+
     Raises:
-        Malformed: the bytes end early, go on, or hold an entry beyond `MAX_ENTRY_BYTES`.
+        Malformed: the bytes end early, go on, or hold an entry beyond `largest`.
     """
     entries: list[bytes] = []
     at = 0
@@ -181,12 +185,24 @@ def bundle_decode(data: bytes, count: int) -> tuple[bytes, ...]:
         start = at + _LENGTH_BYTES
         length = int.from_bytes(data[at:start], "big")
         at = start + length
-        if length > MAX_ENTRY_BYTES.value or at > len(data):
+        if length > largest or at > len(data):
             raise Malformed("an entry bundle ends early or holds an entry too long")
         entries.append(data[start:at])
     if at != len(data):
         raise Malformed(f"an entry bundle goes on after {count} entries")
     return tuple(entries)
+
+
+def bundle_hashes(data: bytes, count: int, largest: int = MAX_ENTRY_BYTES.value) -> bytes:
+    """The leaf hashes of what `bundle_decode` would give, 32 bytes each, without an object per entry.
+
+    Raises:
+        Malformed: as for `bundle_decode`.
+    """
+    try:
+        return merkle.bundle_hashes(data, count, largest)
+    except ValueError as error:
+        raise Malformed(str(error)) from error
 
 
 def place(index: LeafIndex) -> tuple[int, int]:

@@ -19,13 +19,14 @@ from pyrsia.node.archive import Archive
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
+from pyrsia.node.explorer import Explorer
 from pyrsia.node.kinds import Method
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
 from pyrsia.node.summary import summary
-from pyrsia.serve.views import Inclusion, PingReply, Requested, SubmitAck
+from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire.text import b32, unb32
@@ -182,6 +183,9 @@ class Admin:
             summary(first + offset, leaf, names)
             for offset, leaf in enumerate(self.archive.entries(first, count))
         ]
+
+    async def explore(self, query: LogQuery) -> LogPage:
+        return await Explorer(self.archive, self.genesis).find(query)
 
     async def prove(self, index: int) -> Inclusion | None:
         leaf = self.archive.entry(index)

@@ -8,8 +8,6 @@ Source: OpenAPI 3.1.0; the original's GET /status {peers_count, peer_id, peer_ad
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,12 +18,13 @@ from starlette.routing import Route, Router
 from pyrsia import __version__
 from pyrsia.errors import ANSWERS, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
+from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.connection import App, Receive, Scope, Send
-from pyrsia.serve.views import Admin, Inclusion, PingReply, Requested, SubmitAck
-from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, Snapshot
+from pyrsia.serve.routes import JSON, Row, bad
+from pyrsia.serve.views import Admin, PingReply, Requested, SubmitAck
+from pyrsia.status import BuildStatus, NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES
 
-JSON: Final = "application/json"
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
 _NODE: Final = re.compile(r"[a-z2-7]{52}")
 _NEWEST_ENTRIES: Final = 50  # what a screen shows
@@ -61,15 +60,6 @@ class RequestsAnswer(msgspec.Struct, frozen=True):
     requests: tuple[Requested, ...]
 
 
-class EntriesAnswer(msgspec.Struct, frozen=True):
-    """Leaves `first`.. of a log of `size` leaves; `next` is where the next page starts, -1 at the end."""
-
-    size: int
-    first: int
-    entries: tuple[EntryStatus, ...]
-    next: int
-
-
 class OriginalStatus(msgspec.Struct, frozen=True):
     """What the original Pyrsia answered at /status."""
 
@@ -94,25 +84,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
     error: ErrorBody
-
-
-Handler = Callable[[Admin, Request], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One address: `answer` and `body` are types (None: bytes), `query` its parameters with their meaning."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answer: Any
-    body: Any = None
-    query: tuple[tuple[str, str], ...] = ()
-    media: str = JSON
-    status: int = 200
-    refusals: tuple[str, ...] = ()
 
 
 # -- handlers --
@@ -148,31 +119,6 @@ async def _build(admin: Admin, request: Request) -> BuildStatus:
     return build
 
 
-async def _log_head(admin: Admin, _: Request) -> LogStatus:
-    return (await admin.status()).log
-
-
-async def _log_entries(admin: Admin, request: Request) -> EntriesAnswer:
-    size = (await admin.status()).log.size
-    count = _number(request, "count", _NEWEST_ENTRIES, most=MAX_API_ROWS.value)
-    first = _number(request, "first", max(0, size - count))
-    entries = tuple(await admin.log_entries(first, count)) if first < size else ()
-    after = first + len(entries)
-    return EntriesAnswer(
-        size=size, first=first, entries=entries, next=after if entries and after < size else -1
-    )
-
-
-async def _prove(admin: Admin, request: Request) -> Inclusion:
-    index = _number(request, "index", -1)
-    if index < 0:
-        raise _bad("the parameter `index` is missing", do="send index=<leaf index>")
-    proof = await admin.prove(index)
-    if proof is None:
-        raise not_found(f"the log has no leaf {index}", do="see GET /api/v1/log/head for its size")
-    return proof
-
-
 async def _artifact(admin: Admin, request: Request) -> dict[str, Any]:
     artifact = await admin.artifact(_hex(request, "sha256"))
     if artifact is None:
@@ -205,7 +151,7 @@ async def _order_fact(admin: Admin, request: Request) -> SubmitAck:
 async def _submit(admin: Admin, request: Request) -> SubmitAck:
     body = await request.body()
     if not body:
-        raise _bad("the body is empty", do="send one entry as canonical JSON")
+        raise bad("the body is empty", do="send one entry as canonical JSON")
     if len(body) > MAX_ENTRY_BYTES.value:
         raise Refusal(
             "too-large",
@@ -219,7 +165,7 @@ async def _submit(admin: Admin, request: Request) -> SubmitAck:
 async def _ping(admin: Admin, request: Request) -> PingReply:
     node = request.path_params["node"]
     if not _NODE.fullmatch(node):
-        raise _bad("this is not a node id: 52 characters of a-z and 2-7", do="see GET /api/v1/peers")
+        raise bad("this is not a node id: 52 characters of a-z and 2-7", do="see GET /api/v1/peers")
     return await admin.ping(node)
 
 
@@ -245,11 +191,6 @@ async def _openapi(_: Admin, __: Request) -> dict[str, Any]:
     return openapi()
 
 
-_FIRST_COUNT: Final = (
-    ("first", "index of the first leaf; without it the newest page"),
-    ("count", f"how many, at most {MAX_API_ROWS.value}"),
-)
-
 # What may end a plan or its request: the index, the sources, this machine, the network as it stands.
 _PLANNING: Final = (
     "package-unknown", "version-unknown", "no-sdist", "unresolvable", "digest-mismatch", "too-large",
@@ -268,11 +209,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     Row("POST", "/api/v1/builds", _order_build, "Ask for a package and its closure", RequestsAnswer, BuildOrder,
         status=202, refusals=_PLANNING + _LOGGING),
     Row("GET", "/api/v1/builds/{request}", _build, "One build request", BuildStatus, refusals=("not-found",)),
-    Row("GET", "/api/v1/log/head", _log_head, "Size and root of the log", LogStatus),
-    Row("GET", "/api/v1/log/entries", _log_entries, "Leaves in a line each", EntriesAnswer, query=_FIRST_COUNT,
-        refusals=("bad-request",)),
-    Row("GET", "/api/v1/log/prove", _prove, "One leaf with its inclusion proof", Inclusion,
-        query=(("index", "index of the leaf"),), refusals=("bad-request", "not-found")),
+    *LOG_ROUTES,
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
@@ -384,8 +321,7 @@ def _path_parameters(row: Row) -> list[dict[str, Any]]:
 
 def _query_parameters(row: Row) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "query", "description": why, "schema": {"type": "integer", "minimum": 0}}
-        for name, why in row.query
+        {"name": one.name, "in": "query", "description": one.why, "schema": one.schema} for one in row.query
     ]
 
 
@@ -396,18 +332,9 @@ async def _decoded(request: Request, kind: Any) -> Any:
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _bad(
+        raise bad(
             f"the body is not what this address takes: {error}", do="see /api/v1/openapi.json"
         ) from None
-
-
-def _number(request: Request, name: str, default: int, *, most: int = 2**53 - 1) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= 2**53 - 1):
-        raise _bad(f"the parameter `{name}` is not a whole number", do=f"send {name}=<number>")
-    return min(int(text), most)
 
 
 def _hex(request: Request, name: str) -> str:
@@ -415,7 +342,3 @@ def _hex(request: Request, name: str) -> str:
     if not _HEX32.fullmatch(text):
         raise not_found("the address ends in no id: 64 hexadecimal digits in lower case")
     return text
-
-
-def _bad(what: str, *, do: str) -> Refusal:
-    return Refusal("bad-request", what=what, who="the client's request", do=do)

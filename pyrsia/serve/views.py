@@ -1,4 +1,4 @@
-"""What the HTTP applications ask of the node: three Protocols and their frozen answers. No code.
+"""What the HTTP applications ask of the node: three Protocols and their frozen answers. No decisions.
 
 The node implements them over ledger, store and mesh; tests implement them over a dict. Identifiers are
 text here: digests and request ids in lower-case hex, node ids in base32, times in POSIX milliseconds.
@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pyrsia.ledger.matching import PurlGlob
 from pyrsia.status import BuildStatus, EntryStatus, NodeStatus, PeerStatus
+from pyrsia.units import MAX_API_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,61 @@ class Inclusion(msgspec.Struct, frozen=True):
     proof: str = ""  # the same as a C2SP tlog-proof, when a cosigned checkpoint covers the leaf
 
 
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which leaves are wanted. None and empty fields ask for nothing.
+
+    Attributes:
+        first: leaf index at which the page begins; None: at the end that `order` begins with.
+        count: 1..MAX_API_ROWS rows at most.
+        order: `oldest` (from `first` up), `newest` (from `first` down) or nothing: then up from `first` if that is
+            given; else newest first with filters, and without them the newest page, told oldest first.
+        author: node id text, or the name of a member.
+        text: in the leaf's bytes or its line; ASCII letters of either case are one.
+        since_ms, until_ms: block times, both included.
+        as_of, as_of_ms: the answer is that of a log which ended at this size, or with the last block of this
+            time; at most one of them.
+    """
+
+    first: int | None = None
+    count: int = MAX_API_ROWS.value
+    order: str = ""
+    kinds: frozenset[str] = frozenset()
+    author: str = ""
+    purl: PurlGlob | None = None
+    verdicts: frozenset[str] = frozenset()
+    text: str = ""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    as_of: int | None = None
+    as_of_ms: int | None = None
+
+    @property
+    def filters(self) -> bool:
+        """Whether it asks for some leaves and not for others."""
+        return bool(self.kinds or self.author or self.purl or self.verdicts or self.text) or (
+            self.since_ms is not None or self.until_ms is not None
+        )
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Leaves of a log of `size` leaves with this root.
+
+    Attributes:
+        first: where looking began, -1 in an empty log.
+        next: `first` of the page that goes on in the same order, -1 when there is nothing more. It may be set
+            although no row was found: one request looks at a bounded number of leaves.
+        scanned: leaves that were looked at.
+    """
+
+    size: int
+    root: str
+    first: int
+    entries: tuple[EntryStatus, ...]
+    next: int
+    scanned: int
+
+
 class Admin(Protocol):
     """The node's face for its operator and for anyone who may read it."""
 
@@ -161,6 +218,14 @@ class Admin(Protocol):
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         """At most `count` leaves from index `first`, in order; fewer at the log's end."""
+        ...
+
+    async def explore(self, query: LogQuery) -> LogPage:
+        """The leaves that `query` asks for, or a part of them and where to go on.
+
+        Raises:
+            Refusal: `bad-request`: an author that is no member, a size that the log has not reached.
+        """
         ...
 
     async def prove(self, index: int) -> Inclusion | None: ...

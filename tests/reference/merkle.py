@@ -20,6 +20,20 @@ def leaf_hashes(items: Sequence[bytes]) -> bytes:
     return b"".join(leaf_hash(item) for item in items)
 
 
+def bundle_hashes(bundle: bytes, count: int, largest: int) -> bytes:
+    """Entries behind their lengths as u16 BE (C2SP tlog-tiles); exactly `count` of them."""
+    entries = []
+    while bundle and len(entries) < count:
+        length = int.from_bytes(bundle[:2], "big")
+        if len(bundle) < 2 + length or length > largest:
+            raise ValueError("cut short, or too long")
+        entries.append(bundle[2 : 2 + length])
+        bundle = bundle[2 + length :]
+    if bundle or len(entries) != count:
+        raise ValueError("not as many entries")
+    return leaf_hashes(entries)
+
+
 def level(rows: bytes) -> bytes:
     pairs = rows_of(rows)
     return b"".join(hash_children(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2))
@@ -30,6 +44,48 @@ def range_root(rows: bytes) -> bytes:
 
 
 tile_root = range_root
+
+
+def append(edge: tuple[bytes, ...], hashes: bytes) -> tuple[list[list[bytes]], tuple[bytes, ...]]:
+    """Level by level: what is behind the last full tile and what rises from below, in tiles of 256."""
+    changed: list[list[bytes]] = []
+    grown: list[bytes] = []
+    risen = hashes
+    while risen or len(grown) < len(edge):
+        row = (edge[len(grown)] if len(grown) < len(edge) else b"") + risen
+        tiles = [row[at : at + 8192] for at in range(0, len(row), 8192)]
+        changed.append(tiles if risen else [])
+        grown.append(row[len(row) // 8192 * 8192 :])
+        risen = b"".join(tile_root(tile) for tile in tiles if len(tile) == 8192)
+    return changed, tuple(grown)
+
+
+def verify_tiles(tiles: Sequence[bytes], above: bytes) -> int:
+    wrong = [i for i, tile in enumerate(tiles) if tile_root(tile) != rows_of(above)[i]]
+    return wrong[0] if wrong else -1
+
+
+def fold_many(
+    leaves: bytes, indices: Sequence[int], sizes: Sequence[int], proofs: Sequence[bytes]
+) -> list[bytes | None]:
+    folded = zip(rows_of(leaves), indices, sizes, proofs, strict=True)
+    return [fold(leaf, index, size, rows_of(proof)) for leaf, index, size, proof in folded]
+
+
+def fold(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes | None:
+    """PATH (2.1.1) read from its end: the last hash is the root of the half in which the leaf is not."""
+    if not 0 <= index < size < 2**64:
+        return None
+    if size == 1:
+        return None if proof else leaf
+    if not proof or len(proof[-1]) != 32:
+        return None
+    k = split(size)
+    if index < k:
+        below = fold(leaf, index, k, proof[:-1])
+        return None if below is None else hash_children(below, proof[-1])
+    below = fold(leaf, index - k, size - k, proof[:-1])
+    return None if below is None else hash_children(proof[-1], below)
 
 
 def split(n: int) -> int:
@@ -74,3 +130,16 @@ def subproof(m: int, leaves: list[bytes], *, whole: bool) -> list[bytes]:
     if m <= k:
         return [*subproof(m, leaves[:k], whole=whole), root(leaves[k:])]
     return [*subproof(m - k, leaves[k:], whole=False), root(leaves[:k])]
+
+
+def subtree_proof(start: int, end: int, leaves: list[bytes], *, whole: bool = True) -> list[bytes]:
+    """SUBTREE_SUBPROOF of draft-ietf-plants-merkle-tree-certs: [start, end) is part of the tree of `leaves`."""
+    n = len(leaves)
+    if (start, end) == (0, n):
+        return [] if whole else [root(leaves)]
+    k = split(n)
+    if end <= k:
+        return [*subtree_proof(start, end, leaves[:k], whole=whole), root(leaves[k:])]
+    if start >= k:
+        return [*subtree_proof(start - k, end - k, leaves[k:], whole=whole), root(leaves[:k])]
+    return [*subtree_proof(0, end - k, leaves[k:], whole=False), root(leaves[:k])]

@@ -16,7 +16,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
-from pyrsia.serve.views import Inclusion, PingReply, ProjectFile, Requested, SubmitAck
+from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, ProjectFile, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
 
 TOKEN = "toy-token"
@@ -62,6 +62,7 @@ class ToyNode:
     note: bytes | None = b"toy/abc\n3\nAAAA\n\n"
     why_not: tuple[str, ...] = ()
     changes: list[tuple[str, ...]] = field(default_factory=list)
+    queries: list[LogQuery] = field(default_factory=list)
 
     def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -159,6 +160,13 @@ class ToyNode:
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         return [EntryStatus(index, "fact.add", "a fact") for index in range(first, min(120, first + count))]
+
+    async def explore(self, query: LogQuery) -> LogPage:
+        self.queries.append(query)
+        first = max(0, 120 - query.count) if query.first is None else query.first
+        rows = tuple(await self.log_entries(first, query.count))
+        after = first + len(rows)
+        return LogPage(120, "00" * 32, first, rows, after if rows and after < 120 else -1, len(rows))
 
     async def prove(self, index: int) -> Inclusion | None:
         return Inclusion(index, 120, "00" * 32, "11" * 32, ("22" * 32,)) if index < 120 else None

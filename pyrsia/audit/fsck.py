@@ -1,0 +1,361 @@
+"""Whether a log is whole: signed, every entry in its place, every tile and the root what the entries give.
+
+The bundles are walked in order by several threads; each says what its entries hash to, and that must be what
+the tile beside it holds. Tiles above follow from those below. The first thing that is wrong, in that order, is
+reported, and where two objects contradict each other the signed root says which of them is to blame.
+
+Source: docs/auditing.md, "What fsck checks".
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyrsia._native import merkle
+from pyrsia.audit.heads import Head, Rule
+from pyrsia.audit.sources import CHECKPOINT, GENESIS, Absent, DirectorySource, Source
+from pyrsia.audit.spreading import in_order
+from pyrsia.audit.stopped import StoppedNode
+from pyrsia.audit.strays import Strays
+from pyrsia.errors import Malformed, Unavailable
+from pyrsia.log import tiles, tree
+from pyrsia.log.checking import (
+    Fault,
+    Rising,
+    Wrong,
+    blamed,
+    checked,
+    entry_hashes,
+    first_difference,
+    leads_to,
+    offset_of,
+    same_rows,
+)
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.tiles import Bundle, Tile
+from pyrsia.log.tree import TILE_WIDTH, Frontier
+from pyrsia.units import HASH_BYTES, Limit, TreeSize
+
+STEP_BUNDLES = Limit(8, "bundles a thread takes at a time: about a millisecond, so handing out costs nothing")
+
+Progress = Callable[[int, int], None]
+"""(entries checked, entries in the log), some times a second at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A log that is whole.
+
+    Attributes:
+        beyond: leaves that a stopped node holds behind its newest checkpoint, checked as well.
+        formed: whether entries were checked to be canonical JSON.
+        entries: whether entries were read at all.
+        notes: what is odd and not wrong.
+    """
+
+    source: str
+    head: Head
+    objects: int
+    octets: int
+    beyond: int
+    formed: bool
+    entries: bool
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        found = self.head.checkpoint
+        return {
+            "ok": True,
+            "source": self.source,
+            "origin": found.origin,
+            "size": found.size,
+            "root": found.root.hex(),
+            "time_s": self.head.time_s,
+            "signers": list(self.head.signers),
+            "objects": self.objects,
+            "bytes": self.octets,
+            "beyond": self.beyond,
+            "entries": self.entries,
+            "form": self.formed,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one thread found in a few bundles."""
+
+    roots: bytes  # of the full tiles of level 0
+    last: bytes  # hashes of the tile that is not full
+    entries: int
+    objects: int
+    octets: int
+
+
+def read_head(source: Source, rule: Rule) -> Head:
+    """The source's checkpoint, if `rule` believes it.
+
+    Raises:
+        Wrong: it is missing, or not one to believe.
+        Unavailable: the source cannot be read now.
+    """
+    try:
+        return rule.read(source.checkpoint())
+    except Absent:
+        raise Wrong(Fault(CHECKPOINT, "it is missing")) from None
+    except Malformed as error:
+        raise checked(CHECKPOINT, error) from None
+
+
+def check(source: Source, rule: Rule, progress: Progress, *, read_entries: bool = True) -> Report:
+    """Check the whole log that `source` gives.
+
+    Args:
+        read_entries: False for a log whose entries do not lie in bundles; tiles are then checked alone.
+
+    Raises:
+        Wrong: the first thing that is not as it must be.
+        Unavailable: the source cannot be read to its end.
+    """
+    head = read_head(source, rule)
+    return _Check(source, rule, head, _extent(source, head), progress, read_entries).run()
+
+
+def _extent(source: Source, head: Head) -> Checkpoint:
+    """What there is to check: the checkpoint's tree, or a stopped node's own, which may be ahead of it."""
+    own = source.head() if isinstance(source, StoppedNode) else None
+    return own if own is not None and own.size > head.checkpoint.size else head.checkpoint
+
+
+@dataclass(slots=True)
+class _Check:
+    """One check of one log; `extent` is the tree to check."""
+
+    source: Source
+    rule: Rule
+    head: Head
+    extent: Checkpoint
+    progress: Progress
+    read_entries: bool
+    _objects: int = 1
+    _octets: int = 0
+
+    @property
+    def tree_size(self) -> TreeSize:
+        return self.extent.size
+
+    @property
+    def tree_root(self) -> bytes:
+        return self.extent.root
+
+    def run(self) -> Report:
+        self._octets = len(self.head.note)
+        self._genesis()
+        self._tree()
+        self._checkpoint()
+        notes: tuple[str, ...] = ()
+        if isinstance(self.source, DirectorySource):
+            notes = Strays(self.source, self.tree_size, self._bundle, self._tile).check()
+        return Report(
+            source=self.source.name,
+            head=self.head,
+            objects=self._objects,
+            octets=self._octets,
+            beyond=self.tree_size - self.head.checkpoint.size,
+            formed=self._formed and self.read_entries,
+            entries=self.read_entries,
+            notes=notes,
+        )
+
+    @property
+    def _formed(self) -> bool:
+        return self.rule.genesis is not None
+
+    # -- in order ------------------------------------------------------------------------------
+
+    def _genesis(self) -> None:
+        """The trust file, and that the log begins with it."""
+        expected = self.rule.genesis
+        if expected is None:
+            return
+        try:
+            found = self.source.genesis()
+        except Malformed as error:
+            raise checked(GENESIS, error) from None
+        if found is None:
+            raise Wrong(Fault(GENESIS, "it is missing"))
+        if found != expected.raw:
+            at = next((i for i, (a, b) in enumerate(zip(found, expected.raw, strict=False)) if a != b), None)
+            where = min(len(found), len(expected.raw)) if at is None else at
+            raise Wrong(Fault(GENESIS, "it is not that of the network", offset=where))
+        if self.tree_size and self.read_entries:
+            first = entry_hashes(*self._first(), formed=True)[:HASH_BYTES]
+            if first != tree.leaf_hash(expected.raw):
+                raise Wrong(
+                    Fault(
+                        Bundle(0, tiles.width(0, 0, self.tree_size)).path,
+                        "the log does not begin with its genesis",
+                        entry=0,
+                        offset=0,
+                        expected=tree.leaf_hash(expected.raw).hex(),
+                        found=first.hex(),
+                    )
+                )
+
+    def _first(self) -> tuple[Bundle, bytes]:
+        bundle = Bundle(0, tiles.width(0, 0, self.tree_size))
+        return bundle, self._bundle(bundle)
+
+    def _tree(self) -> None:
+        rising, last, done = Rising(), b"", 0
+        steps = in_order(self._step, self._firsts(), self.source.lanes, on_failure=self.source.close)
+        for step in steps:
+            for tile, hashes in rising.add(step.roots):
+                self._above(tile, hashes)
+            last = step.last
+            done += step.entries
+            self._objects += step.objects
+            self._octets += step.octets
+            self.progress(done, self.tree_size)
+        for tile, hashes in rising.rest():
+            self._above(tile, hashes)
+        root = rising.root(last)
+        if root != self.tree_root:
+            raise Wrong(
+                Fault(
+                    CHECKPOINT,
+                    "the entries give another root than the one that was signed",
+                    expected=root.hex(),
+                    found=self.tree_root.hex(),
+                )
+            )
+
+    def _firsts(self) -> Iterator[int]:
+        return iter(range(0, -(-self.tree_size // TILE_WIDTH), STEP_BUNDLES.value))
+
+    def _checkpoint(self) -> None:
+        """A node that holds more than its checkpoint says must hold all that the checkpoint says."""
+        signed = self.head.checkpoint
+        if signed.size == self.tree_size:
+            return
+        found = Frontier.from_tiles(signed.size, self._wide).root()
+        if found != signed.root:
+            raise Wrong(
+                Fault(
+                    CHECKPOINT,
+                    f"the first {signed.size} entries give another root than the one that was signed",
+                    expected=found.hex(),
+                    found=signed.root.hex(),
+                )
+            )
+
+    def _wide(self, level: int, index: int) -> bytes:
+        return self._tile(Tile(level, index, tiles.width(level, index, self.tree_size)))
+
+    # -- a few bundles -------------------------------------------------------------------------
+
+    def _step(self, first: int) -> _Step:
+        roots: list[bytes] = []
+        last = b""
+        entries = octets = objects = 0
+        for index in range(first, first + STEP_BUNDLES.value):
+            width = tiles.width(0, index, self.tree_size)
+            if width == 0:
+                break
+            tile = Tile(0, index, width)
+            hashes = self._tile(tile)
+            if self.read_entries:
+                octets += self._entries(Bundle(index, width), tile, hashes)
+                objects += 1
+            if width == TILE_WIDTH:
+                roots.append(merkle.tile_root(hashes))
+            else:
+                last = hashes
+            entries += width
+            octets += len(hashes)
+            objects += 1
+        return _Step(b"".join(roots), last, entries, objects, octets)
+
+    def _entries(self, bundle: Bundle, tile: Tile, stored: bytes) -> int:
+        """Compare a bundle with its tile; the bundle's length."""
+        data = self._bundle(bundle)
+        hashes = entry_hashes(bundle, data, formed=self._formed)
+        if hashes != stored:
+            raise self._contradiction(bundle, data, hashes, tile, stored)
+        return len(data)
+
+    # -- who is to blame -----------------------------------------------------------------------
+
+    def _contradiction(self, bundle: Bundle, data: bytes, hashes: bytes, tile: Tile, stored: bytes) -> Wrong:
+        """A bundle and its tile differ: the one that leads to the signed root is right."""
+        position = first_difference(hashes, stored)
+        at = position * HASH_BYTES
+        ours, theirs = hashes[at : at + HASH_BYTES], stored[at : at + HASH_BYTES]
+        index = tile.index * TILE_WIDTH + position
+        if self._leads(0, index, theirs, tile, stored):
+            return Wrong(
+                Fault(
+                    bundle.path,
+                    "an entry is not the one that was signed",
+                    entry=index,
+                    offset=offset_of(data, position),
+                    expected=theirs.hex(),
+                    found=ours.hex(),
+                )
+            )
+        sure = self._leads(0, index, ours, tile, hashes)
+        what = "a hash is not that of its entry" + ("" if sure else ", and the signed root bears out neither")
+        return Wrong(Fault(tile.path, what, hash=index, offset=at, expected=ours.hex(), found=theirs.hex()))
+
+    def _above(self, tile: Tile, hashes: bytes) -> None:
+        """A tile above level 0 must hold the roots of the tiles below it."""
+        stored = self._tile(tile)
+        self._objects += 1
+        self._octets += len(stored)
+        try:
+            same_rows(tile, stored, hashes, "a hash is not the root of the tile below it")
+        except Wrong as wrong:
+            raise self._deeper(tile, stored, wrong) from None
+
+    def _deeper(self, tile: Tile, stored: bytes, wrong: Wrong) -> Wrong:
+        """If what stands above was signed, all below it was changed, and to the same end."""
+        index = wrong.fault.hash or 0
+        at = index % TILE_WIDTH * HASH_BYTES
+        if not self._leads(tile.level * tiles.TILE_HEIGHT, index, stored[at : at + HASH_BYTES], tile, stored):
+            return wrong
+        below = Tile(tile.level - 1, index)
+        return blamed(
+            wrong.fault,
+            path=below.path,
+            what="it agrees with what lies below it, and none of that was signed",
+            hash=None,
+            offset=None,
+            expected=wrong.fault.found,
+            found=wrong.fault.expected,
+        )
+
+    def _leads(self, level: int, index: int, node: bytes, tile: Tile, rows: bytes) -> bool:
+        def fetch(wanted: Tile) -> bytes:
+            return rows if wanted == tile else self._tile(wanted)
+
+        try:
+            return leads_to(self.tree_root, self.tree_size, level, index, node, fetch)
+        except (Malformed, Unavailable):
+            return False
+
+    # -- fetched, or named as wrong ------------------------------------------------------------
+
+    def _tile(self, tile: Tile) -> bytes:
+        return _named(tile.path, lambda: self.source.tile(tile))
+
+    def _bundle(self, bundle: Bundle) -> bytes:
+        return _named(bundle.path, lambda: self.source.bundle(bundle))
+
+
+def _named(path: str, get: Callable[[], bytes]) -> bytes:
+    try:
+        return get()
+    except Absent:
+        raise Wrong(Fault(path, "it is missing")) from None
+    except Malformed as error:
+        raise checked(path, error) from None

@@ -1,0 +1,245 @@
+"""Looking through the log: pages, filters, and the log as it was at a size or a time.
+
+Decides which leaves a `LogQuery` means and how far one request looks: every leaf costs work, and when the work
+of a request is used up its answer holds what was found and where to go on. Between short stretches the loop
+gets its turn, so that a filter which matches nothing disturbs nobody.
+
+Times are those of blocks. The seal that ends a block carries its time and its first leaf, and the next seal at
+or behind a leaf is never further away than the largest block; so leaves are found by time in halves, with no
+table of their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+import trio
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import glance
+from pyrsia.ledger.chain import ChainHead
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.glance import Seal
+from pyrsia.ledger.matching import Filter
+from pyrsia.log import tiles
+from pyrsia.log.tree import EMPTY_ROOT, Frontier
+from pyrsia.node.summary import summary
+from pyrsia.serve.views import LogPage, LogQuery
+from pyrsia.status import EntryStatus
+from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED, Limit, TreeSize
+from pyrsia.wire.text import unb32
+
+WORK = Limit(
+    20_000, "leaves looked at for one answer: about a tenth of a second, so that any filter stays polite"
+)
+STRETCH = Limit(128, "leaves between two turns of the loop: a millisecond, as long as a small answer takes")
+DEAR = 10  # making a leaf's line, or looking up its request, costs as much as looking at ten leaves
+BLOCK_LEAVES = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 2  # from any leaf to its block's seal
+
+
+class Log(Protocol):
+    """What is needed of `archive.Archive`."""
+
+    @property
+    def head(self) -> ChainHead | None: ...
+    @property
+    def size(self) -> int: ...
+    def entry(self, index: int) -> bytes | None: ...
+    def entries(self, first: int, count: int) -> list[bytes]: ...
+    def leaf_of(self, entry_id: bytes) -> int | None: ...
+    def tile(self, level: int, index: int, width: int) -> bytes | None: ...
+
+
+@dataclass(slots=True)
+class _Look:
+    """One request on its way: what it wants, what it may still do, and what it found."""
+
+    filter: Filter
+    text: bytes
+    count: int
+    left: int
+    scanned: int = 0
+    rows: list[EntryStatus] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.left <= 0 or len(self.rows) >= self.count
+
+
+class Explorer:
+    """Answers `LogQuery` out of one log."""
+
+    def __init__(self, log: Log, genesis: Genesis, *, work: int = WORK.value) -> None:
+        """`work`: leaves that one answer looks at, 1 or more."""
+        self._log = log
+        self._work = work
+        self._names = {member.text: member.name for member in genesis.members}
+
+    async def find(self, query: LogQuery) -> LogPage:
+        """
+        Raises:
+            Refusal: `bad-request`: an author that is no member, a size that the log has not reached.
+        """
+        purls = () if query.purl is None else (query.purl,)
+        wanted = Filter(query.kinds, self._author(query.author), purls, (), query.verdicts)
+        look = _Look(wanted, query.text.encode("utf-8", "replace").lower(), query.count, self._work)
+        size = await self._size(query)
+        low = 0 if query.since_ms is None else await self._first_at(query.since_ms)
+        high = size if query.until_ms is None else min(size, await self._first_at(query.until_ms + 1))
+        first, down = _start(query, low, high)
+        after = -1
+        if low < high:
+            after = await (
+                self._down(look, min(first, high - 1), low) if down else self._up(look, max(first, low), high)
+            )
+        return LogPage(size, self._root(size).hex(), first, tuple(look.rows), after, look.scanned)
+
+    # -- what is meant -------------------------------------------------------------------------
+
+    def _author(self, wanted: str) -> str:
+        """The node id text that `wanted` is or names; an id need not be a present member's."""
+        named = [text for text, name in self._names.items() if name == wanted]
+        if named or not wanted:
+            return named[0] if named else ""
+        try:
+            unb32(wanted)
+        except Malformed:
+            raise Refusal(
+                "bad-request",
+                what=f"no member is called {wanted}",
+                who="the client's request",
+                do="send author=<node id or name>, as the network's genesis has them",
+            ) from None
+        return wanted
+
+    async def _size(self, query: LogQuery) -> int:
+        size = self._log.size
+        if query.as_of is not None:
+            if query.as_of > size:
+                raise Refusal(
+                    "bad-request",
+                    what=f"this node's log has {size} leaves; it was never as long as {query.as_of}",
+                    who="the client's request",
+                    do="see GET /api/v1/log/head for its size",
+                )
+            return query.as_of
+        return size if query.as_of_ms is None else min(size, await self._first_at(query.as_of_ms + 1))
+
+    def _root(self, size: int) -> bytes:
+        head = self._log.head
+        if head is not None and head.tree_size == size:
+            return head.tree_root
+        if size == 0:
+            return EMPTY_ROOT
+        of = TreeSize(size)
+
+        def row(level: int, index: int) -> bytes:
+            return self._log.tile(level, index, tiles.width(level, index, of)) or b""
+
+        return Frontier.from_tiles(of, row).root()
+
+    # -- time ----------------------------------------------------------------------------------
+
+    async def _first_at(self, time_ms: int) -> int:
+        """The first leaf whose block has this time or a later one; the log's size if none has."""
+        low, high = 0, self._log.size
+        while low < high:
+            await trio.lowlevel.checkpoint()
+            middle = (low + high) // 2
+            index, seal = self._seal_behind(middle)
+            if seal is None or seal.time_ms >= time_ms:
+                high = middle if seal is None else min(middle, seal.first_leaf)
+            else:
+                low = index + 1
+        return low
+
+    def _seal_behind(self, index: int) -> tuple[int, Seal | None]:
+        """The next seal at or behind a leaf, with its own index."""
+        end, count = index + BLOCK_LEAVES, 16
+        while index < end:
+            leaves = self._log.entries(index, min(count, end - index))
+            for offset, leaf in enumerate(leaves):
+                seal = glance.seal(leaf)
+                if seal is not None:
+                    return index + offset, seal
+            if not leaves:
+                break
+            index, count = index + len(leaves), min(2 * count, 2 * STRETCH.value)
+        return index, None
+
+    def _times(self, first: int, leaves: Sequence[bytes]) -> list[int]:
+        """Block time of each of some neighbouring leaves; 0 where no seal stands behind one."""
+        _, seal = self._seal_behind(first + len(leaves) - 1)
+        times = [0] * len(leaves)
+        for offset in range(len(leaves) - 1, -1, -1):
+            seal = glance.seal(leaves[offset]) or seal
+            times[offset] = 0 if seal is None else seal.time_ms
+        return times
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def _up(self, look: _Look, at: int, end: int) -> int:
+        """Look from leaf `at` to `end`, that one excluded; where to go on, or -1."""
+        while at < end and not look.over:
+            await trio.lowlevel.checkpoint()
+            leaves = self._log.entries(at, min(STRETCH.value, end - at, look.left))
+            if not leaves:
+                return -1
+            at += self._stretch(look, at, leaves, range(len(leaves)))
+        return at if at < end else -1
+
+    async def _down(self, look: _Look, at: int, end: int) -> int:
+        """Look from leaf `at` down to `end`, that one included; where to go on, or -1."""
+        while at >= end and not look.over:
+            await trio.lowlevel.checkpoint()
+            count = min(STRETCH.value, at - end + 1, look.left)
+            leaves = self._log.entries(at - count + 1, count)
+            if len(leaves) < count:
+                return -1
+            at -= self._stretch(look, at - count + 1, leaves, range(count - 1, -1, -1))
+        return at if at >= end else -1
+
+    def _stretch(self, look: _Look, first: int, leaves: Sequence[bytes], order: range) -> int:
+        """Look at `leaves` in `order` until the look is over; how many were looked at."""
+        times: list[int] = []
+        for done, offset in enumerate(order, 1):
+            look.scanned += 1
+            look.left -= 1
+            row = self._row(look, first + offset, leaves[offset])
+            if row is not None:
+                times = times or self._times(first, leaves)
+                look.rows.append(msgspec.structs.replace(row, time_ms=times[offset]))
+            if look.over:
+                return done
+        return len(order)
+
+    def _row(self, look: _Look, index: int, leaf: bytes) -> EntryStatus | None:
+        """The leaf's line if it is wanted."""
+        if not look.filter.passes(leaf, lambda request: self._package(look, request)):
+            return None
+        if look.text and look.text not in leaf.lower():
+            look.left -= DEAR
+            row = summary(index, leaf, self._names)
+            return row if look.text in row.summary.encode("utf-8", "replace").lower() else None
+        return summary(index, leaf, self._names)
+
+    def _package(self, look: _Look, request: str) -> str:
+        """The purl that a request asks for; "" for what is no request."""
+        if request not in look.packages:
+            look.left -= DEAR
+            index = self._log.leaf_of(bytes.fromhex(request))
+            leaf = None if index is None else self._log.entry(index)
+            named = () if leaf is None else glance.packages(leaf)
+            look.packages[request] = named[0] if named else ""
+        return look.packages[request]
+
+
+def _start(query: LogQuery, low: int, high: int) -> tuple[int, bool]:
+    """(where the page begins, whether it goes down). `low` and `high` bound what may be shown."""
+    if query.order == "newest" or (not query.order and query.first is None and query.filters):
+        return (high - 1 if query.first is None else query.first), True
+    if query.first is not None:
+        return query.first, False
+    return (low if query.order else max(low, high - query.count)), False

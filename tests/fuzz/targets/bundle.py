@@ -1,0 +1,41 @@
+"""Entry bundles: the first byte says how many entries are expected, less one."""
+
+from pyrsia.log import tiles
+from tests.fuzz import laws
+
+MAX_BYTES = 2_048
+
+
+def check(data: bytes) -> bool:
+    count, body = (data[0] + 1, data[1:]) if data else (1, b"")
+    found = laws.read(lambda raw: tiles.bundle_decode(raw, count), body)
+    assert found == _walk(body, count), "the two readers disagree"
+    if found is not None:
+        assert tiles.bundle_encode(found) == body
+    return found is not None
+
+
+def _walk(body: bytes, count: int) -> tuple[bytes, ...] | None:
+    """The same from the front, consuming."""
+    entries = []
+    while body:
+        length, body = body[:2], body[2:]
+        size = int.from_bytes(length, "big")
+        if len(length) < 2 or size > min(60_000, len(body)):
+            return None
+        entries.append(body[:size])
+        body = body[size:]
+    return tuple(entries) if len(entries) == count else None
+
+
+def seeds() -> dict[str, bytes]:
+    three = tiles.bundle_encode([b"one", b"", b"three" * 20])
+    return {
+        "three": b"\x02" + three,
+        "two-expected": b"\x01" + three,
+        "four-expected": b"\x03" + three,
+        "cut": b"\x02" + three[:-1],
+        "one-over": b"\x02" + three + b"\0",
+        "full": b"\xff" + tiles.bundle_encode([b"%d" % at for at in range(256)]),
+        "too-long": b"\x00\xff\xff" + bytes(100),
+    }

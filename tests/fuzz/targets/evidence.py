@@ -1,0 +1,95 @@
+"""The evidence in a proof file, and what `verify` makes of it.
+
+Three ways in, by the first byte: the file as it is; its `extra` line alone, in a sound file; and that line with
+every signature and inclusion taken for good, so that entries which no honest log holds reach the judge.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from unittest import mock
+
+from pyrsia.errors import Refusal
+from pyrsia.keys import verify
+from pyrsia.log import tree
+from pyrsia.log.prooffile import TlogProof
+from pyrsia.verify import evidence
+from pyrsia.verify.artifact import judge_by
+from tests.reference.story import NOW_MS, WHEEL, Story
+
+MAX_BYTES = 65_536
+JSON = True
+
+FILE, EXTRA, BELIEVED = b"f", b"e", b"b"
+CODES = {"proof-invalid", "not-pinned", "too-old", "not-found"}
+
+
+def check(data: bytes) -> bool:
+    way, body = data[:1], data[1:]
+    story, file = _story()
+    if way == FILE:
+        return _judged(body, story, file)
+    proof = _around(body, story)
+    if way == EXTRA:
+        return _judged(proof, story, file)
+    with _believing():
+        return _judged(proof, story, file, believed=True)
+
+
+def _judged(proof: bytes, story: Story, file: Path, believed: bool = False) -> bool:
+    check_signature = (lambda *_: True) if believed else verify
+    refusal = None
+    try:
+        found = evidence.read(proof, [story.pin], check_signature)
+        finding = judge_by(file, found, now_ms=NOW_MS, expected=None, verify=check_signature)
+    except Refusal as error:
+        refusal = error
+    if refusal is not None:
+        assert refusal.code in CODES
+        assert all((refusal.what, refusal.who, refusal.do))
+        return False
+    assert believed or finding.sha256 == story.sha256
+    return True
+
+
+@contextmanager
+def _believing() -> Iterator[None]:
+    with mock.patch.object(tree, "verify_inclusion", return_value=None):
+        yield
+
+
+def _around(extra: bytes, story: Story) -> bytes:
+    true = TlogProof.parse(story.proof_file)
+    try:
+        return TlogProof(extra, true.index, true.hashes, true.note).encode()
+    except ValueError:  # longer than a proof file may be
+        return b""
+
+
+class _Story(Story):
+    proof_file: bytes
+
+
+@cache
+def _story() -> tuple[_Story, Path]:
+    story = _Story(dissenter=True)
+    story.proof_file = story.proof(note=story.note(signers=3))
+    folder = Path(mkdtemp(prefix="pyrsia-fuzz-"))
+    file = folder / WHEEL
+    file.write_bytes(story.data)
+    return story, file
+
+
+def seeds() -> dict[str, bytes]:
+    story, _ = _story()
+    proof = story.proof_file
+    extra = TlogProof.parse(proof).extra or b""
+    return {
+        "file": FILE + proof,
+        "extra": EXTRA + extra,
+        "believed": BELIEVED + extra,
+        "no-leaves": EXTRA + b'{"leaves":[],"v":1}',
+        "one-leaf": BELIEVED + evidence.pack([story.row(story.artifact.leaf, story.size)]),
+    }
