@@ -85,7 +85,7 @@ def of_history(touched: Touched, tree: Tree, fetch: Fetch, version: int) -> tupl
     """
     keys = sorted(touched)
     added = [b"".join(_LEAF.pack(*place) for place in touched[key]) for key in keys]
-    records, values = prefixtree.histories(fetch([record_key(key) for key in keys]), added)
+    records, values = prefixtree.histories(list(fetch([record_key(key) for key in keys])), added)
     changes: dict[bytes, bytes | None] = dict(zip(keys, values, strict=True))
     rows = {record_key(key): record for key, record in zip(keys, records, strict=True)}
     for key in keys:

@@ -91,5 +91,5 @@ def seeds() -> dict[str, bytes]:
         "extra": EXTRA + extra,
         "believed": BELIEVED + extra,
         "no-leaves": EXTRA + b'{"leaves":[],"v":1}',
-        "one-leaf": BELIEVED + evidence.pack([story.row(story.artifact.leaf, story.size)]),
+        "one-leaf": BELIEVED + evidence.pack([story.row(story.artifact.leaf, story.size)], story.now()),
     }
