@@ -368,6 +368,7 @@ def _read(response: http.client.HTTPResponse, url: str, most: int) -> bytes:
         parts.append(part)
     if response.length:
         raise _Again(f"the answer ends {response.length} bytes before its announced end")
+    response.close()  # `read1` leaves a body that ended open, and the connection with it
     return b"".join(parts)
 
 

@@ -346,13 +346,14 @@ class _Check:
     # -- fetched, or named as wrong ------------------------------------------------------------
 
     def _tile(self, tile: Tile) -> bytes:
-        return _named(tile.path, lambda: self.source.tile(tile))
+        return named(tile.path, lambda: self.source.tile(tile))
 
     def _bundle(self, bundle: Bundle) -> bytes:
-        return _named(bundle.path, lambda: self.source.bundle(bundle))
+        return named(bundle.path, lambda: self.source.bundle(bundle))
 
 
-def _named(path: str, get: Callable[[], bytes]) -> bytes:
+def named(path: str, get: Callable[[], bytes]) -> bytes:
+    """What `get` gives; what it cannot give becomes a `Wrong` of the object at `path`."""
     try:
         return get()
     except Absent:

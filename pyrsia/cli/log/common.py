@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from pyrsia.cli.tell import tell
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.log.checking import Wrong
 from pyrsia.wire.text import safe
+
+if TYPE_CHECKING:  # imported when a command runs, not for --help
+    from pyrsia.audit.copying import Round
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -115,3 +118,27 @@ def tell_wrong(wrong: Wrong, name: str, *, as_json: bool) -> int:
     for line in lines:
         click.echo(safe(line), err=True)
     return 1
+
+
+def copied(done: "Round", folder: Path, *, as_json: bool) -> None:
+    """What one round of a copy brought."""
+    found = done.head.checkpoint
+    value = {
+        "ok": True,
+        "folder": str(folder),
+        "origin": found.origin,
+        "size": found.size,
+        "old_size": done.old,
+        "root": found.root.hex(),
+        "files": done.files,
+        "bytes": done.octets,
+        "reused": done.reused,
+        "removed": done.pruned,
+    }
+    grown = f"{done.old:,} -> {found.size:,}" if found.size > done.old else f"{found.size:,}, as before"
+    again = f", {done.reused:,} found there" if done.reused else ""
+    tell(
+        value,
+        as_json=as_json,
+        text=lambda: [f"{found.origin}: {grown}; {done.files:,} files, {done.octets:,} bytes written{again}"],
+    )
