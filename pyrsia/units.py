@@ -233,5 +233,5 @@ MAX_PROOF_LEAVES = Limit(
     400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice"
 )
 MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a busy one has some tens a day")
-MAX_HISTORY_BYTES = Limit(256 << 20, "as many leaves of 13 KB; read into memory once, by a person's command")
+MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that; a node makes it in memory")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")

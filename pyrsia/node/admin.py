@@ -29,6 +29,7 @@ from pyrsia.node.summary import summary
 from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
 from pyrsia.units import Limit, NodeId
+from pyrsia.verify.history import Subject
 from pyrsia.wire.text import b32, unb32
 
 BUILDS = Limit(200, "what a screen can show; older ones are found by their request")
@@ -209,6 +210,9 @@ class Admin:
 
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.of_artifact(sha256)
+
+    async def history(self, subject: Subject) -> bytes | None:
+        return await self.proofs.of_history(subject)
 
     async def ready(self) -> Sequence[str]:
         reasons = list(self.stopped)

@@ -6,6 +6,9 @@ newest checkpoint that a quorum cosigned (docs/log.md, "Proof file").
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger import index, prefixtree, views
@@ -13,13 +16,14 @@ from pyrsia.ledger.views import RequestView
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.node.archive import PAGE, Archive
-from pyrsia.units import MAX_HISTORY_LEAVES, LeafIndex
+from pyrsia.node.archive import Archive
+from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, LeafIndex
 from pyrsia.verify import evidence, history, leaves, standing
 from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
 
 Reads = Callable[[bytes], bytes | None]
+_LEAVES_A_TURN: Final = 100  # read in about a millisecond
 
 
 def _leaves(request: RequestView) -> list[int]:
@@ -73,7 +77,7 @@ class Proofs:
             values.append((key, value, path))
         return standing.pack(leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size)), values)
 
-    def of_history(self, subject: Subject) -> bytes | None:
+    async def of_history(self, subject: Subject) -> bytes | None:
         """All leaves that touch a package or a digest, with the proof that there are no others.
 
         None while no cosigned head is there whose index is kept.
@@ -86,35 +90,32 @@ class Proofs:
         if head is None or trees is None:
             return None
         size = head[1].size
-        places = self._places(subject, size - 1)
         value, path = prefixtree.prove(trees.packages, self._archive.index, subject.key)
-        found = [(place, self._archive.entry(place)) for place in places]
         seal = self._archive.entry(size - 1)
-        if seal is None or (value is None) != (not places) or any(leaf is None for _, leaf in found):
-            return None
-        return history.pack(
-            subject,
-            head[0],
-            leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size)),
-            path,
-            [(place, leaf) for place, leaf in found if leaf is not None],
-        )
+        row = None if seal is None else leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size))
+        found = await self._touching(subject, size - 1) if value is not None else []
+        return None if row is None else history.pack(subject, head[0], row, path, found)
 
-    def _places(self, subject: Subject, before: int) -> list[int]:
-        """Leaf indices below `before` that touch the subject."""
-        places: list[int] = []
-        first = 0
-        while page := self._archive.history(subject.key, first, PAGE.value):
-            places += [leaf for leaf, _ in page if leaf < before]
-            if len(places) > MAX_HISTORY_LEAVES.value:
+    async def _touching(self, subject: Subject, before: int) -> list[tuple[int, bytes]]:
+        """(leaf index, leaf) below `before` that touch the subject; other tasks have their turn between pages."""
+        found: list[tuple[int, bytes]] = []
+        first, size = 0, 0
+        while page := self._archive.history(subject.key, first, _LEAVES_A_TURN):
+            for place, _ in page:
+                leaf = self._archive.entry(place) if place < before else None
+                if leaf is not None:
+                    found.append((place, leaf))
+                    size += len(leaf)
+            if len(found) > MAX_HISTORY_LEAVES.value or size > MAX_HISTORY_BYTES.value // 2:
                 raise Refusal(
                     "too-large",
-                    what=f"the history has more than {MAX_HISTORY_LEAVES.value} leaves",
+                    what=f"its history has more than {len(found) - 1} leaves, which is too much for one answer",
                     who=subject.text,
                     do="mirror the log and read it there: pyrsia log mirror",
                 )
             first = page[-1][0] + 1
-        return places
+            await trio.lowlevel.checkpoint()
+        return found
 
     def of_leaf(self, index: int) -> bytes | None:
         """A plain tlog-proof of one leaf."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.entries import VERDICTS
 from pyrsia.ledger.matching import KINDS, PurlGlob
 from pyrsia.serve.answers import not_found
@@ -16,6 +16,7 @@ from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.views import Admin, Inclusion, LogPage, LogQuery
 from pyrsia.status import LogStatus
 from pyrsia.units import MAX_API_ROWS
+from pyrsia.verify.history import Subject
 
 _PAGE: Final = 50  # what a screen shows
 _MAX_TEXT: Final = 200
@@ -39,6 +40,7 @@ _ENTRIES: Final = (
     Param("as_of", "answer as if the log ended at this size", WHOLE),
     Param("as_of_time", "answer as if the log ended with the last block of this time", WHOLE),
 )
+_ABOUT: Final = (Param("of", "package (its version is ignored), or sha256:<hex>", TEXT),)
 _INDEX: Final = (Param("index", "index of the leaf", WHOLE),)
 
 
@@ -49,6 +51,24 @@ async def _log_head(admin: Admin, _: Request) -> LogStatus:
 async def _log_entries(admin: Admin, request: Request) -> LogPage:
     only(request, _ENTRIES)
     return await admin.explore(read_query(request))
+
+
+async def _history(admin: Admin, request: Request) -> bytes:
+    only(request, _ABOUT)
+    text = request.query_params.get("of", "")
+    try:
+        subject = Subject.parse(text)
+    except Malformed as error:
+        raise bad(f"the parameter `of` is {error}", do="send of=pkg:pypi/name or of=sha256:<hex>") from None
+    found = await admin.history(subject)
+    if found is None:
+        raise Refusal(
+            "no-proof",
+            what="no cosigned checkpoint is new enough to prove a history under",
+            who="the validators that have not cosigned yet",
+            do="try again in a second",
+        )
+    return found
 
 
 async def _prove(admin: Admin, request: Request) -> Inclusion:
@@ -65,6 +85,8 @@ LOG_ROUTES: Final = (
     Row("GET", "/api/v1/log/head", _log_head, "Size and root of the log", LogStatus),
     Row("GET", "/api/v1/log/entries", _log_entries, "Leaves in a line each, by page and by filter", LogPage,
         query=_ENTRIES, refusals=("bad-request",)),
+    Row("GET", "/api/v1/log/history", _history, "All leaves about a package or a digest, proven complete", bytes,
+        query=_ABOUT, media="text/plain; charset=utf-8", refusals=("bad-request", "no-proof", "too-large")),
     Row("GET", "/api/v1/log/prove", _prove, "One leaf with its inclusion proof", Inclusion, query=_INDEX,
         refusals=("bad-request", "not-found")),
 )  # fmt: skip

@@ -16,6 +16,7 @@ import msgspec
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.status import BuildStatus, EntryStatus, NodeStatus, PeerStatus
 from pyrsia.units import MAX_API_ROWS
+from pyrsia.verify.history import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,14 @@ class Admin(Protocol):
         ...
 
     async def proof_file(self, sha256: str) -> bytes | None: ...
+
+    async def history(self, subject: Subject) -> bytes | None:
+        """The history file of a package or a digest; None while no cosigned checkpoint allows one.
+
+        Raises:
+            Refusal: `too-large`.
+        """
+        ...
 
     async def ready(self) -> Sequence[str]:
         """Why this node should not be asked now; empty when it should."""

@@ -1,6 +1,7 @@
 """Complete histories out of a real archive: all of it or nothing, and every lie refused."""
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def story(tmp_path_factory):
 
 
 def of(story, text):
-    return Proofs(story.world.archive).of_history(Subject.parse(text))
+    return trio.run(Proofs(story.world.archive).of_history, Subject.parse(text))
 
 
 def read(story, data):

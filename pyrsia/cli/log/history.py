@@ -1,0 +1,106 @@
+"""`log history` and `log verify-history`: all that ever happened to a package or a file, and that it is all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import click
+
+from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.client import Client
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.units import MAX_HISTORY_BYTES
+
+if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.verify.history import History
+
+_trust = click.option(
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
+)
+
+
+@click.command()
+@click.argument("of", metavar="PURL|SHA256")
+@click.option(
+    "--prove",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the history with its proof to this file; anybody can check it offline.",
+)
+@_trust
+@node_option
+@json_option
+def history(of: str, out: Path | None, trust: Path | None, target: str | None, as_json: bool) -> None:
+    """All leaves about a package (any version) or a file's digest, checked to be all there are.
+
+    PURL is like pkg:pypi/idna, SHA256 the digest of a file or a source. The node's answer counts only if a pinned
+    network cosigned it.
+    """
+    from pyrsia.verify.history import Subject
+
+    try:
+        subject = Subject.parse(of)
+    except Malformed as error:
+        raise click.UsageError(f"{of}: {error}") from None
+    with Client(target) as node:
+        query = urlencode({"of": of if subject.kind == "purl" else subject.text})
+        data = node.get_bytes(f"/api/v1/log/history?{query}", most=MAX_HISTORY_BYTES.value)
+    found = _checked(data, trust)
+    if found.subject != subject:
+        raise Refusal(
+            "proof-invalid",
+            what=f"the node told the history of {found.subject.text}",
+            who="the node",
+            do="ask another node",
+        )
+    if out is not None:
+        out.write_bytes(data)
+    _tell(found, out, as_json=as_json)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_trust
+@json_option
+def verify_history(file: Path, trust: Path | None, as_json: bool) -> None:
+    """Check a file written by `log history --prove`, offline: every leaf is there, and no other."""
+    with file.open("rb") as opened:
+        data = opened.read(MAX_HISTORY_BYTES.value + 1)  # one more, so that what is too long shows
+    _tell(_checked(data, trust), None, as_json=as_json)
+
+
+def _checked(data: bytes, trust: Path | None) -> "History":
+    from pyrsia.keys import verify
+    from pyrsia.verify import history
+    from pyrsia.verify.pins import Pins, read_genesis
+
+    return history.read(data, [read_genesis(trust)] if trust else Pins.of_user().all(), verify)
+
+
+def _tell(found: "History", out: Path | None, *, as_json: bool) -> None:
+    from pyrsia.node.summary import summary
+
+    names = {member.text: member.name for member in found.pin.genesis.members}
+    told = [summary(index, leaf, names) for index, leaf in found.leaves]
+    rows = [(one.index, one.kind, one.summary) for one in told]
+    value: dict[str, Any] = {
+        "ok": True,
+        "of": found.subject.text,
+        "network": found.pin.name,
+        "size": found.head.checkpoint.size,
+        "as_of_ms": found.time_ms,
+        "complete": True,
+        "leaves": [{"index": index, "leaf": leaf.decode(errors="replace")} for index, leaf in found.leaves],
+    }
+
+    def lines() -> Iterator[str]:
+        yield from table(rows, ("index", "type", "what")) if rows else ()
+        known = f"all {len(rows)} leaves" if rows else "nothing: no leaf"
+        yield f"{known} about {found.subject.text} in {found.pin.name} up to {found.head.checkpoint.size}, proven"
+        if out is not None:
+            yield f"written to {out}"
+
+    tell(value, as_json=as_json, text=lines)
