@@ -29,6 +29,8 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "sha256.h" nogil:
+    void sha256_nodes(const uint8_t *prefixes, const uint8_t **pairs, uint8_t **outs, size_t n) noexcept
+    void sha256_pairs(const uint8_t **pairs, uint8_t **outs, size_t n) noexcept
     void sha256_prefixed(uint8_t prefix, const uint8_t *data, size_t size, uint8_t *out) noexcept
 
 cdef extern from *:
@@ -152,16 +154,18 @@ cdef struct Sum:
 
 cdef void hash_pairs(const uint8_t *pairs, uint8_t *out, size_t n) noexcept nogil:
     """out[i] = SHA-256(pairs[i]), exactly 64 bytes each."""
-    cdef size_t i
-    for i in range(n):
-        sha256_prefixed(pairs[i * PAIR], pairs + i * PAIR + 1, PAIR - 1, out + i * HASH)
-
-
-cdef void hash_sums(const uint8_t *prefixes, const uint8_t *pairs, uint8_t *out, size_t n) noexcept nogil:
-    """out[i] = SHA-256(prefixes[i] || pairs[i])."""
-    cdef size_t i
-    for i in range(n):
-        sha256_prefixed(prefixes[i], pairs + i * PAIR, PAIR, out + i * HASH)
+    cdef const uint8_t *rows[AT_ONCE]
+    cdef uint8_t *outs[AT_ONCE]
+    cdef size_t i, m
+    while n:
+        m = min(n, <size_t> AT_ONCE)
+        for i in range(m):
+            rows[i] = pairs + i * PAIR
+            outs[i] = out + i * HASH
+        sha256_pairs(rows, outs, m)
+        pairs += m * PAIR
+        out += m * HASH
+        n -= m
 
 
 cdef class Sums:
@@ -264,7 +268,8 @@ cdef class Sums:
         cdef const Sum *sums = <const Sum *> self.sums.at
         cdef uint8_t[AT_ONCE] prefixes
         cdef uint8_t[AT_ONCE * PAIR] pairs
-        cdef uint8_t[AT_ONCE * HASH] made
+        cdef const uint8_t *rows[AT_ONCE]
+        cdef uint8_t *outs[AT_ONCE]
         cdef size_t i, n, at, end
         cdef int height
         memset(ends, 0, sizeof(ends))
@@ -281,12 +286,12 @@ cdef class Sums:
             end = ends[height + 1]
             n = min(end - at, <size_t> AT_ONCE)
             for i in range(n):
+                rows[i] = pairs + i * PAIR
+                outs[i] = self.sum_hashes + <size_t> order[at + i] * HASH
                 prefixes[i] = sums[order[at + i]].prefix
                 memcpy(pairs + i * PAIR, self.hash(sums[order[at + i]].left), HASH)
                 memcpy(pairs + i * PAIR + HASH, self.hash(sums[order[at + i]].right), HASH)
-            hash_sums(prefixes, pairs, made, n)
-            for i in range(n):
-                memcpy(self.sum_hashes + <size_t> order[at + i] * HASH, made + i * HASH, HASH)
+            sha256_nodes(prefixes, rows, outs, n)
             at += n
 
 

@@ -74,10 +74,11 @@ def update(tree: Tree, fetch: Fetch, changes: Mapping[bytes, bytes | None], vers
         version: of the new pages; at least the tree's own, at most 2^64 - 1.
 
     Raises:
-        ValueError: the version is older than the tree, or a key or value is not 32 bytes.
+        ValueError: the version is older than the tree or too large, or a key or value is not 32 bytes.
+        TypeError: a key or value is not bytes.
         Refusal: `data-damaged`, a page is missing or breaks its format.
     """
-    if version < (tree.version or 0):
+    if not (tree.version or 0) <= version < 1 << 64:
         raise ValueError(f"version {version} of a tree whose pages are of version {tree.version}")
     work = native.Update(tree.tag, tree.version, changes)
     try:
