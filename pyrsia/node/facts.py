@@ -48,9 +48,11 @@ class Facts:
     notices: tuple[str, ...]
 
     def close(self) -> None:
-        self.database.close()
-        if self.votes is not None:
-            self.votes.close()
+        try:
+            self.database.close()
+        finally:
+            if self.votes is not None:
+                self.votes.close()
 
 
 def open_facts(data: Path, genesis: Genesis, *, validator: bool) -> Facts:

@@ -157,10 +157,12 @@ class House:
             await self.votes.append(records)
 
     def close(self) -> None:
-        self.database.close()
-        if self.votes is not None:
-            self.votes.close()
-        self.directory.close()
+        try:
+            self.database.close()
+        finally:
+            if self.votes is not None:
+                self.votes.close()
+            self.directory.close()
 
 
 def keep_chain(chain: beacon.Chain20, data: Path) -> None:

@@ -8,7 +8,8 @@ half written. Reading is the caller's: the path is given out, the file never cha
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -37,12 +38,20 @@ class Blobs:
     """The files below `folder`, with their index in `database`."""
 
     def __init__(self, folder: Path, database: Database) -> None:
+        """Make `folder`, and empty what was half written in it.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
         self._folder = folder
         self._database = database
         self._partials = folder / PARTIAL
-        self._partials.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._thread = trio.CapacityLimiter(4)
-        self._sweep()
+        try:
+            self._partials.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
+        except OSError as error:
+            raise self._no_disk(error) from None
 
     def path(self, sha256: bytes) -> Path:
         name = sha256.hex()
@@ -59,23 +68,24 @@ class Blobs:
         """Keep `data`; its SHA-256."""
         sha256 = hashlib.sha256(data).digest()
         temporary = self._temporary()
-        await self.in_thread(lambda: _write_file(temporary, data))
-        await self.settle(temporary, sha256, len(data), pin)
+        with _dropped_on_failure(temporary):
+            await self.in_thread(lambda: _write_file(temporary, data))
+            await self.settle(temporary, sha256, len(data), pin)
         return sha256
 
     async def adopt(self, file: Path, sha256: bytes, *, pin: str = "") -> None:
         """Keep a copy of `file`, after its bytes were checked against `sha256`."""
         temporary = self._temporary()
-        found, size = await self.in_thread(lambda: _copy(file, temporary))
-        if found != sha256:
-            temporary.unlink(missing_ok=True)
-            raise Refusal(
-                "digest-mismatch",
-                what=f"{file.name} has the SHA-256 {found.hex()}, not {sha256.hex()}",
-                who="whoever made the file",
-                do="make it again",
-            )
-        await self.settle(temporary, sha256, size, pin)
+        with _dropped_on_failure(temporary):
+            found, size = await self.in_thread(lambda: _copy(file, temporary))
+            if found != sha256:
+                raise Refusal(
+                    "digest-mismatch",
+                    what=f"{file.name} has the SHA-256 {found.hex()}, not {sha256.hex()}",
+                    who="whoever made the file",
+                    do="make it again",
+                )
+            await self.settle(temporary, sha256, size, pin)
 
     def writer(self, size: int) -> "PartialBlob":
         """A file of `size` bytes to be written in any order."""
@@ -128,7 +138,10 @@ class Blobs:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._thread)
         except OSError as error:
-            raise Unavailable(f"the blob folder {self._folder}: {error.strerror}") from None
+            raise self._no_disk(error) from None
+
+    def _no_disk(self, error: OSError) -> Unavailable:
+        return Unavailable(f"the blob folder {self._folder}: {error.strerror}")
 
 
 class PartialBlob:
@@ -138,13 +151,14 @@ class PartialBlob:
         self._blobs = blobs
         self._path = path
         self._size = size
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if size:
-            try:
+        self._handle = -1
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            if size:
                 os.posix_fallocate(self._handle, 0, size)
-            except OSError as error:
-                self.discard()
-                raise Unavailable(f"no room for {size} bytes: {error.strerror}") from None
+        except OSError as error:
+            self.discard()
+            raise Unavailable(f"no room for {size} bytes: {error.strerror}") from None
 
     def write_at(self, offset: int, data: bytes) -> None:
         if offset < 0 or offset + len(data) > self._size:
@@ -175,6 +189,17 @@ class PartialBlob:
         os.fdatasync(self._handle)
         with self._path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
+
+
+@contextmanager
+def _dropped_on_failure(temporary: Path) -> Iterator[None]:
+    """A full disk is not made fuller by what could not be kept."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_file(path: Path, data: bytes) -> None:

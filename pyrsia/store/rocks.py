@@ -63,6 +63,7 @@ class Database:
         self.witness: Witness | None = None  # hears of every sync before those who wait for it
         self._written = 0
         self._synced = 0
+        self._lost = ""  # what a flush failed with, once
         self._flushing = trio.Lock()
         self._thread = trio.CapacityLimiter(1)
         self._closed = False
@@ -158,7 +159,11 @@ class Database:
         return self._written
 
     async def sync(self) -> None:
-        """Return when everything written before this call is on disk."""
+        """Return when everything written before this call is on disk.
+
+        Raises:
+            Unavailable: the disk said no, now or at an earlier flush.
+        """
         wanted = self._written
         while self._synced < wanted:
             async with self._flushing:
@@ -176,22 +181,42 @@ class Database:
         await self.sync()
 
     def flush(self) -> None:
-        """Make what was written durable; blocks, tells no witness: for starts, and for `sync`."""
-        self._ask(lambda: self._rdict.flush_wal(True))
+        """Make what was written durable; blocks, tells no witness: for starts, and for `sync`.
+
+        A flush that failed is not tried again: the system may have dropped the pages, and would say yes.
+
+        Raises:
+            Unavailable: the disk said no, now or at an earlier flush.
+        """
+        if self._lost:
+            raise Unavailable(self._lost)
+        try:
+            self._ask(lambda: self._rdict.flush_wal(True))
+        except Exception as error:
+            self._lost = str(error)
+            raise
 
     @property
     def sequence(self) -> int:
         return int(self._rdict.latest_sequence_number())
 
     def close(self) -> None:
+        """Move what is in memory into tables and let go of the files.
+
+        Raises:
+            Unavailable: the disk said no. What was synced is in the log of the database all the same.
+        """
         if self._closed:
             return
         self._closed = True
-        for family in self._families.values():
-            family.close()
+        families = list(self._families.values())
         self._families.clear()
         self._handles.clear()  # a handle that lives on would keep the database's lock
-        self._rdict.close()
+        try:
+            for family in families:
+                family.close()
+        finally:
+            self._ask(self._rdict.close)
 
     def _ask(self, work: Any) -> Any:
         try:

@@ -54,6 +54,9 @@ class Mark:
 class VotesWal:
     """One validator's record file, open for appending.
 
+    Once the disk has said no it is asked no more: the system tells of a lost page only once, so a second sync
+    that succeeds would prove nothing.
+
     Attributes:
         records: every record, oldest first.
         marked: the newest mark.
@@ -66,6 +69,7 @@ class VotesWal:
         self._salt = salt
         self._handle = handle
         self._end = self._allocated = HEAD_BYTES
+        self._failed = ""  # what the disk said
         self._lock = trio.Lock()
         self._thread = trio.CapacityLimiter(1)
 
@@ -100,7 +104,7 @@ class VotesWal:
         data = path.read_bytes()
         if not data.strip(b"\0"):
             data = head(secrets.randbits(32))
-            os.pwrite(handle, data, 0)
+            _write_at(handle, data, 0)
             os.fdatasync(handle)
             sync_folder(path.parent)
         salt = _salt(data, path)
@@ -110,8 +114,7 @@ class VotesWal:
             wal.records += records
         if data[wal._end :].strip(b"\0"):  # a torn tail: never synced, so never sent
             os.ftruncate(handle, wal._end)
-        wal._allocated = wal._end
-        wal._reserve(1)
+        wal._allocated = _reserve(handle, wal._end, 1)
         os.fdatasync(handle)  # what the last process left unsynced is now the past
         return wal
 
@@ -119,7 +122,7 @@ class VotesWal:
         """Return when every record is on disk. Cancelled before its turn, nothing was written.
 
         Raises:
-            Unavailable: the disk said no.
+            Unavailable: the disk said no, now or earlier.
         """
         async with self._lock:
             groups = list(_groups(records, self.marked, self._salt))
@@ -134,14 +137,12 @@ class VotesWal:
         shares. It stands behind the last append until then, and that append takes its place.
 
         Raises:
-            Unavailable: the disk said no.
+            Unavailable: the disk said no, now or earlier.
         """
         async with self._lock:
             self.marked = mark
-            try:
-                self._place(frame(mark, (), self._salt))  # 40 bytes into the page cache: not worth a thread
-            except OSError as error:
-                raise _no_disk(self.path, error) from None
+            # 40 bytes into the page cache: not worth a thread
+            self._try(lambda: self._place(frame(mark, (), self._salt)))
 
     async def trim(self, keep: Callable[[bytes], bool]) -> None:
         """Leave only the records that `keep` wants; the old file stays until the new one is synced.
@@ -150,7 +151,7 @@ class VotesWal:
         newest mark is on disk before the records below it are gone.
 
         Raises:
-            Unavailable: the disk said no.
+            Unavailable: the disk said no, now or earlier.
         """
         async with self._lock:
             records = [record for record in self.records if keep(record)]
@@ -164,10 +165,17 @@ class VotesWal:
             self._handle = -1
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(lambda: self._try(work), limiter=self._thread)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            raise Unavailable(self._failed)
         try:
-            await trio.to_thread.run_sync(work, limiter=self._thread)
+            work()
         except OSError as error:
-            raise _no_disk(self.path, error) from None
+            no = _no_disk(self.path, error)
+            self._failed = str(no)
+            raise no from None
 
     def _write(self, groups: Sequence[bytes]) -> None:
         for group in groups:  # one sync each: behind the last sync there is never more than one group
@@ -176,28 +184,41 @@ class VotesWal:
             self._end += len(group)
 
     def _place(self, group: bytes) -> None:
-        self._reserve(len(group))
-        os.pwrite(self._handle, group, self._end)
-
-    def _reserve(self, count: int) -> None:
-        """Room ahead, so that an append changes no file size and its sync needs no journal."""
-        if self._end + count > self._allocated:
-            self._allocated = self._end + count + VOTES_STEP_BYTES.value
-            os.posix_fallocate(self._handle, self._end, self._allocated - self._end)
+        if self._end + len(group) > self._allocated:
+            self._allocated = _reserve(self._handle, self._end, len(group))
+        _write_at(self._handle, group, self._end)
 
     def _replace(self, records: list[bytes]) -> None:
         temporary = self.path.with_name(self.path.name + ".new")
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         groups = list(_groups(records, self.marked, self._salt)) or [frame(self.marked, (), self._salt)]
         data = head(self._salt) + b"".join(groups)
-        os.pwrite(handle, data, 0)
-        self._end = self._allocated = len(data)
-        old, self._handle = self._handle, handle
-        self._reserve(1)
-        os.fsync(handle)
-        temporary.rename(self.path)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _write_at(handle, data, 0)
+            allocated = _reserve(handle, len(data), 1)
+            os.fsync(handle)
+            temporary.rename(self.path)
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(self._handle)  # only now: until its name is taken the old file is the record
+        self._handle, self._end, self._allocated = handle, len(data), allocated
         sync_folder(self.path.parent)
-        os.close(old)
+
+
+def _reserve(handle: int, end: int, count: int) -> int:
+    """Room ahead, so that an append changes no file size and its sync needs no journal; where it ends."""
+    allocated = end + count + VOTES_STEP_BYTES.value
+    os.posix_fallocate(handle, end, allocated - end)
+    return allocated
+
+
+def _write_at(handle: int, data: bytes, at: int) -> None:
+    """All of `data`: a disk that is nearly full takes a part and calls that success."""
+    left = memoryview(data)
+    while left:
+        count = os.pwrite(handle, left, at)
+        left, at = left[count:], at + count
 
 
 def missing(path: Path) -> bool:
