@@ -17,6 +17,8 @@ from pyrsia.files import write_whole
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
+_LISTS = ("peers", "names", "logs", "outside")  # what a variable writes with commas
+
 CONFIG_NAME = "config.toml"
 CONTROL_SOCKET = "control.sock"  # how the operator reaches a running node, in its data directory
 CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name; the 0600 file beside the socket)
@@ -72,6 +74,17 @@ class LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class WitnessSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Other people's logs that this node cosigns, and other people's witnesses that it asks to cosign ours.
+
+    `logs`: `[NEED] VKEY... [origin=ORIGIN]` each; `outside`: `VKEY URL` each. An empty name follows from the key.
+    """
+
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    logs: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
 class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Agreement timers, in milliseconds (docs/consensus.md, "Timers")."""
 
@@ -87,6 +100,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storage: StorageSection = StorageSection()
     log: LogSection = LogSection()
     timing: TimingSection = TimingSection()
+    witness: WitnessSection = WitnessSection()
 
 
 def user_data_dir() -> Path:
@@ -161,7 +175,7 @@ def _overlay(raw: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
         section, _, key = variable.removeprefix("PYRSIA_").lower().partition("__")
         values = merged.setdefault(section, {})
         if isinstance(values, dict):
-            values[key] = [part for part in text.split(",") if part] if key in ("peers", "names") else text
+            values[key] = [part for part in text.split(",") if part] if key in _LISTS else text
     return merged
 
 

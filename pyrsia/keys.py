@@ -1,7 +1,8 @@
 """Keys: one Ed25519 key for each purpose, each in a file of its own.
 
 `node` signs envelopes and gives the CURVE key, `vote` signs consensus, `log` and `cosign` sign
-checkpoints, `build` signs attestations; `chain` is the seed of the beacon's hash chain. A file holds
+checkpoints, `build` signs attestations; `chain` is the seed of the beacon's hash chain; `witness` cosigns the
+logs of others, and is made only where a node is told to. A file holds
 the 32-byte seed in lower-case hex and one newline, mode 0600. Losing `vote` or its votes.wal means a
 new key, never the same one twice (docs/keys.md).
 
@@ -24,6 +25,7 @@ from pyrsia.units import NodeId
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = crypto_sign_BYTES
 PURPOSES: Final = ("node", "vote", "log", "cosign", "build", "chain")
+WITNESS: Final = "witness"
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -110,6 +112,22 @@ class KeyRing:
     def _of(cls, seeds: dict[str, bytes]) -> "KeyRing":
         node, vote, log, cosign, build = (KeyPair(seeds[purpose]) for purpose in PURPOSES[:5])
         return cls(node, vote, log, cosign, build, seeds["chain"])
+
+
+def load_key(folder: Path, purpose: str) -> KeyPair | None:
+    """The one key for `purpose`, None if there is no such file.
+
+    Raises:
+        Refusal: `data-damaged` when the file is not a seed.
+    """
+    path = folder / f"{purpose}.key"
+    return KeyPair(_read_seed(path)) if path.exists() else None
+
+
+def keep_key(folder: Path, purpose: str, pair: KeyPair) -> None:
+    """Write one key, durable when this returns; an existing file is never replaced."""
+    _write_seed(folder / f"{purpose}.key", pair.seed)
+    sync_folder(folder)
 
 
 def _write_seed(path: Path, seed: bytes) -> None:

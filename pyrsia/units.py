@@ -82,6 +82,11 @@ COSIGN_SIZES = Limit(
     4, "newest tree heads kept per validator; one is signed per second at most, bar the last"
 )
 
+MAX_WITNESS_REQUEST_BYTES = Limit(
+    65_536, "a checkpoint of 100 validators with two lines each and a proof of 63 hashes take 40 KB"
+)
+MAX_WITNESS_ANSWER_BYTES = Limit(16_384, "some cosignature lines; one of ML-DSA-44 is 3.4 KB")
+
 # -- store --
 MAX_BATCH_BYTES = Limit(
     8 << 20, "a block is at most 512 KB of entries; its leaves, tiles and state fit in a few MB"

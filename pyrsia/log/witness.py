@@ -22,12 +22,9 @@ from pyrsia.log import note as notes
 from pyrsia.log import tree
 from pyrsia.log.checkpoint import Checkpoint, parse_size
 from pyrsia.log.note import ED25519, Sign, SignatureLine, SignedNote, VerifierKey, Verify
-from pyrsia.units import HASH_BYTES, Limit, TreeSize
+from pyrsia.units import HASH_BYTES, MAX_WITNESS_REQUEST_BYTES, Limit, TreeSize
 from pyrsia.wire.text import b32
 
-MAX_REQUEST_BYTES = Limit(
-    65_536, "a checkpoint of 100 validators with two lines each and a proof of 63 hashes take 40 KB"
-)
 MAX_PROOF_LINES = Limit(63, "tlog-witness: what a proof between two sizes below 2^63 can have")
 MAX_LOG_KEYS = Limit(128, "keys of one log; a network of ours has one for each of at most 100 validators")
 KEPT_HEADS = Limit(
@@ -119,8 +116,8 @@ class Request:
         Raises:
             Malformed: anything else.
         """
-        if len(body) > MAX_REQUEST_BYTES.value:
-            raise Malformed(f"a request of more than {MAX_REQUEST_BYTES.value} bytes")
+        if len(body) > MAX_WITNESS_REQUEST_BYTES.value:
+            raise Malformed(f"a request of more than {MAX_WITNESS_REQUEST_BYTES.value} bytes")
         head, empty, below = body.partition(b"\n\n")
         if not empty:
             raise Malformed("a request without a checkpoint")

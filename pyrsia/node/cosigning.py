@@ -38,8 +38,10 @@ class Cosigning:
         archive: Archive,
         send: Callable[[NodeId, int, bytes], bool],
         audience: Callable[[], Sequence[NodeId]],
+        decorated: Callable[[bytes], bytes] = lambda note: note,
     ) -> None:
-        """`audience`: every connected member; `me`: index among the validators."""
+        """`audience`: every connected member; `me`: index among the validators; `decorated`: the note as served."""
+        self._decorated = decorated
         self._genesis = genesis
         self._index = {member.node: number for number, member in enumerate(genesis.validators)}
         self._database = database
@@ -149,7 +151,7 @@ class Cosigning:
     def _serve(self) -> None:
         """Keep the newest checkpoint as the served one, once every leaf and tile below it is here."""
         if self._ahead is not None and self._ahead.trusted.checkpoint.size <= self._archive.size:
-            self._archive.keep_checkpoint(self._ahead.note)
+            self._archive.keep_checkpoint(self._decorated(self._ahead.note))
             self._ahead = None
 
     def _tell(self, data: bytes) -> None:

@@ -35,13 +35,16 @@ from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
-from pyrsia.node.house import House
+from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
+from pyrsia.node.outside import open_outside
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter, Waiters, write_refusal
+from pyrsia.node.witnesses import Witnesses
+from pyrsia.node.witnessing import open_witnessing
 from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
@@ -116,6 +119,21 @@ class Node:
         self.links = self._links()
         self.plane = DataPlane(self.links, self._offered)
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
+        self.outside = open_outside(
+            house.settings.witness,
+            origin=genesis.origin,
+            archive=archive,
+            database=house.database,
+            notices=self.notices,
+        )
+        witnessing = open_witnessing(
+            house.data / KEYS,
+            house.settings.witness,
+            house.database,
+            clock=time.time,
+            notices=self.notices,
+        )
+        self.witnesses = Witnesses(witnessing, self.outside)
         self.cosigning = Cosigning(
             ring,
             genesis,
@@ -124,6 +142,7 @@ class Node:
             archive=archive,
             send=self.links.send,
             audience=lambda: [peer.node for peer in self.links.peers() if peer.connected],
+            decorated=self.outside.decorated,
         )
         self.delivery = Delivery(
             self.chain,
@@ -266,7 +285,13 @@ class Node:
         """Run every part until a signal comes or one of them fails."""
         http = self.house.settings.http
         guard = Guard(names=(*http.names, http.host), control_token=token, public=http.public)
-        app = build_app(guard=guard, catalog=self.catalog, log_view=self.house.archive, admin=self.admin)
+        app = build_app(
+            guard=guard,
+            catalog=self.catalog,
+            log_view=self.house.archive,
+            admin=self.admin,
+            witnessing=self.witnesses,
+        )
         self.server = Server(app, listeners, LIMITS)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.links.run)
@@ -274,6 +299,7 @@ class Node:
             await nursery.start(self.agreement.run)
             nursery.start_soon(self.delivery.run)
             nursery.start_soon(self.cosigning.run)
+            nursery.start_soon(self.outside.run)
             if self.builder is not None:
                 nursery.start_soon(self.builder.run)
             await nursery.start(self.server.run)

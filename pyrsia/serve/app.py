@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import log, pypi
+from pyrsia.serve import log, pypi, witness
 from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
@@ -17,7 +17,8 @@ from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.views import Admin, Catalog, LogView
-from pyrsia.units import MAX_ENTRY_BYTES
+from pyrsia.serve.witness import WitnessApp, WitnessView
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_WITNESS_REQUEST_BYTES
 
 _log = logging.getLogger("pyrsia.serve")
 
@@ -29,12 +30,24 @@ the API    /api/v1/openapi.json
 """
 
 # Entries are the largest body that anyone sends; orders are small.
-LIMITS: Final = HttpLimits(body_routes=(("/api/v1/entries", MAX_ENTRY_BYTES.value + 1), ("/", 65_536)))
+LIMITS: Final = HttpLimits(
+    body_routes=(
+        ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
+        (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
+        ("/", 65_536),
+    )
+)
 
 
-def build_app(*, guard: Guard, catalog: Catalog, log_view: LogView, admin: Admin) -> App:
-    """The whole ASGI application of a node."""
-    table = ((pypi.PREFIX, PypiApp(catalog)), (log.PREFIX, LogApp(log_view)))
+def build_app(
+    *, guard: Guard, catalog: Catalog, log_view: LogView, admin: Admin, witnessing: WitnessView | None = None
+) -> App:
+    """The whole ASGI application of a node. `witnessing`: None where it neither is nor asks a witness."""
+    table = (
+        (pypi.PREFIX, PypiApp(catalog)),
+        (log.PREFIX, LogApp(log_view)),
+        (witness.PREFIX, WitnessApp(witnessing)),
+    )
     api = build_api(admin)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:

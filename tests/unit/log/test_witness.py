@@ -14,7 +14,6 @@ from pyrsia.log.witness import (
     KEPT_HEADS,
     MAX_LOG_KEYS,
     MAX_PROOF_LINES,
-    MAX_REQUEST_BYTES,
     Cosigned,
     Decision,
     Request,
@@ -22,7 +21,7 @@ from pyrsia.log.witness import (
     WitnessKey,
     decide,
 )
-from pyrsia.units import TreeSize
+from pyrsia.units import MAX_WITNESS_REQUEST_BYTES, TreeSize
 from tests.reference.toylog import ORIGIN, ToyLog
 
 OWN = keys.KeyPair(b"w" * 32)
@@ -332,7 +331,7 @@ def test_a_request_is_its_bytes_and_back() -> None:
         BODY.replace(b"\n12\n", b"\n+12\n"),
         BODY.replace(b"\n12\n", b"\n9223372036854775808\n"),
         BODY.replace(b"\n12\n", b"\n\n12\n"),
-        b"old 5\n\n" + b"x" * MAX_REQUEST_BYTES.value,
+        b"old 5\n\n" + b"x" * MAX_WITNESS_REQUEST_BYTES.value,
         b"x" * 10_000_000,
     ],
 )

@@ -1,0 +1,277 @@
+"""The shell around `log.witness`: state in the database, durable before the answer; evidence; the key.
+
+One request of a log at a time: the state is read, decided upon, written and synced before the next one of that
+log looks at it. What stays bounded: how many wait, how many cosignatures of growth a log gets in a second, how
+much evidence is kept.
+
+The key is worth nothing without the memory of what it signed. So the database holds the public half of the key
+that it remembers for; a key whose database is gone cosigns no more.
+
+Source: C2SP tlog-witness.md v1.0.0; docs/auditing.md, "Witness"; ADR 28.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from pyrsia import keys
+from pyrsia.config import WitnessSection
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.keys import WITNESS, KeyPair
+from pyrsia.log import witness
+from pyrsia.log.note import VerifierKey, check_name
+from pyrsia.log.witness import Cosigned, Evidence, Request, WatchedLog, WitnessKey
+from pyrsia.serve.witness import EvidenceRow, WatchedStatus
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit
+from pyrsia.wire.text import safe
+
+MAX_LOGS = Limit(256, "logs that one node cosigns; each keeps some kilobytes and a file's sync a growth")
+WAITING = Limit(8, "requests of one log behind the one that is being written; its feeders ask again")
+GROWTHS = Limit(20, "cosigned growths of one log in a second; logs sign a checkpoint a second at most")
+MAX_EVIDENCE = Limit(16, "kept of each kind and log: two notes convict, more only fill the disk")
+
+_KEY: Final = b"witness/key"  # the public key that this database remembers for
+_LOG: Final = b"witness/log/"
+_EVIDENCE: Final = b"witness/evidence/"
+_KINDS: Final = ("fork", "shrink", "proof")
+
+_log = logging.getLogger("pyrsia.witness")
+
+
+class Witnessing:
+    """One node as a witness of other people's logs."""
+
+    def __init__(
+        self,
+        database: Database,
+        key: WitnessKey,
+        logs: Sequence[WatchedLog],
+        *,
+        clock: Callable[[], float],
+        notices: list[str],
+        stopped: str = "",
+    ) -> None:
+        """`clock`: seconds since 1970; `stopped`: why this key must not cosign, empty if it may."""
+        self._database = database
+        self._key = key
+        self._logs: Mapping[str, WatchedLog] = {log.origin: log for log in logs}
+        self._by_hash = {log.hash: log for log in logs}
+        self._turns = {log.origin: trio.Lock() for log in logs}
+        self._paces: dict[str, tuple[int, int]] = {}  # origin -> (second, growths in it)
+        self._clock = clock
+        self._notices = notices
+        self.stopped = stopped
+        if stopped:
+            notices.append(stopped)
+        for log in logs:
+            self._alarm(log)
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """Under which others check what this node cosigns."""
+        return self._key.verifier
+
+    async def add_checkpoint(self, body: bytes) -> bytes | int:
+        """Our cosignature line, or the size that we cosigned last.
+
+        Raises:
+            Refusal: the protocol's no (400, 403, 404, 422), `busy`, or `unavailable` for a key that stopped.
+            Unavailable: the database failed; nothing was signed.
+        """
+        if self.stopped:
+            raise _stopped(self.stopped)
+        try:
+            request = Request.parse(body)
+        except Malformed as error:
+            raise witness.malformed(error) from None
+        log = self._logs.get(request.checkpoint.origin)
+        if log is None:
+            raise witness.unknown(request.checkpoint.origin)
+        turn = self._turns[log.origin]
+        if turn.statistics().tasks_waiting >= WAITING.value:
+            raise _busy()
+        async with turn:
+            return await self._decided(log, request)
+
+    async def _decided(self, log: WatchedLog, request: Request) -> bytes | int:
+        now_s = int(self._clock())
+        decision = witness.decide(
+            log, self._read(log), request, now_s=now_s, key=self._key, verify=keys.verify
+        )
+        batch = Batch()
+        if decision.keep is not None:
+            self._pace(log, now_s)
+            batch.put(layout.MISC, _LOG + bytes.fromhex(log.hash), msgspec.msgpack.encode(decision.keep))
+        if decision.evidence is not None:
+            self._keep_evidence(batch, log, decision.evidence, now_s)
+        if len(batch):
+            self._database.write(batch)
+        if decision.line or len(batch):
+            # Also for a line that is given again: what wrote it may have failed before it was durable.
+            await self._database.sync()
+        if decision.evidence is not None:
+            self._alarm(log)
+        if decision.refusal is not None:
+            raise decision.refusal
+        return decision.line if decision.size is None else decision.size
+
+    def _pace(self, log: WatchedLog, now_s: int) -> None:
+        second, count = self._paces.get(log.origin, (now_s, 0))
+        if second != now_s:
+            count = 0
+        if count >= GROWTHS.value:
+            raise _busy()
+        self._paces[log.origin] = now_s, count + 1
+
+    def _read(self, log: WatchedLog) -> Cosigned | None:
+        raw = self._database.get(layout.MISC, _LOG + bytes.fromhex(log.hash))
+        return None if raw is None else msgspec.msgpack.decode(raw, type=Cosigned)
+
+    # -- evidence ------------------------------------------------------------------------------
+
+    def _keep_evidence(self, batch: Batch, log: WatchedLog, found: Evidence, now_s: int) -> None:
+        prefix = _EVIDENCE + bytes.fromhex(log.hash) + bytes([_KINDS.index(found.kind)])
+        # By the text that was told: the same text with other signatures says nothing new.
+        key = prefix + hashlib.sha256(found.told.rpartition(b"\n\n")[0]).digest()
+        row = EvidenceRow(found.kind, now_s, found.kept.decode(), found.told.decode())
+        if self._database.get(layout.MISC, key) is None and len(self._rows(prefix)) < MAX_EVIDENCE.value:
+            batch.put(layout.MISC, key, msgspec.msgpack.encode(row))
+            _log.warning("evidence against the log %s: %s", safe(log.origin), found.kind)
+
+    def _rows(self, prefix: bytes) -> list[EvidenceRow]:
+        most = MAX_EVIDENCE.value * len(_KINDS)
+        found = self._database.scan(layout.MISC, prefix, most)
+        return [msgspec.msgpack.decode(raw, type=EvidenceRow) for key, raw in found if key.startswith(prefix)]
+
+    def _alarm(self, log: WatchedLog) -> None:
+        """Say so once for each log and kind, again after each start: what convicts a log is never old news."""
+        kinds = {row.kind for row in self._rows(_EVIDENCE + bytes.fromhex(log.hash))}
+        told = {
+            "fork": f"ALARM: the log {log.origin} signed two tree heads of one size",
+            "shrink": f"ALARM: a smaller head of the log {log.origin} came as growth: it shrinks, or is replayed",
+        }
+        for kind, what in told.items():
+            notice = f"{what}; see `pyrsia witness evidence`"
+            if kind in kinds and notice not in self._notices:
+                self._notices.append(notice)
+                _log.error("%s", safe(notice))
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def checkpoint(self, origin_hash: str) -> bytes | None:
+        """The newest checkpoint that we cosigned for the log with this hash of its origin."""
+        log = self._by_hash.get(origin_hash)
+        state = self._read(log) if log is not None else None
+        return None if state is None else state.note
+
+    def evidence(self, origin_hash: str) -> tuple[str, Sequence[EvidenceRow]] | None:
+        log = self._by_hash.get(origin_hash)
+        if log is None:
+            return None
+        return log.origin, self._rows(_EVIDENCE + bytes.fromhex(log.hash))
+
+    def watched(self) -> tuple[WatchedStatus, ...]:
+        """Every watched log and how far it is cosigned."""
+        return tuple(self._watched(log) for log in self._logs.values())
+
+    def _watched(self, log: WatchedLog) -> WatchedStatus:
+        state = self._read(log)
+        return WatchedStatus(
+            origin=log.origin,
+            hash=log.hash,
+            keys=tuple(str(key) for key in log.keys),
+            need=log.need,
+            size=-1 if state is None else state.size,
+            root="" if state is None else state.root.hex(),
+            time_s=0 if state is None else state.time_s,
+            evidence=len(self._rows(_EVIDENCE + bytes.fromhex(log.hash))),
+        )
+
+
+def open_witnessing(
+    folder: Path,
+    settings: WitnessSection,
+    database: Database,
+    *,
+    clock: Callable[[], float],
+    notices: list[str],
+) -> Witnessing | None:
+    """The witness of the node whose keys lie in `folder`; None if it watches no log. Before anything is served.
+
+    Raises:
+        Refusal: `config-invalid` for a line that is no log or a name that is none; `data-damaged`.
+    """
+    logs = watched_logs(settings.logs)
+    if not logs:
+        return None
+    pair, stopped = _key_of(folder, database)
+    name = settings.name or witness.default_name(pair.public)
+    try:
+        check_name(name)
+    except Malformed as error:
+        raise _invalid("witness.name", str(error)) from None
+    key = WitnessKey(name, pair.public, pair.sign)
+    return Witnessing(database, key, logs, clock=clock, notices=notices, stopped=stopped)
+
+
+def watched_logs(lines: Sequence[str]) -> tuple[WatchedLog, ...]:
+    """What `witness.logs` of the configuration says.
+
+    Raises:
+        Refusal: `config-invalid`.
+    """
+    try:
+        logs = tuple(WatchedLog.parse(line) for line in lines[: MAX_LOGS.value + 1])
+    except Malformed as error:
+        raise _invalid("witness.logs", str(error)) from None
+    if len(logs) > MAX_LOGS.value:
+        raise _invalid("witness.logs", f"more than {MAX_LOGS.value} logs")
+    if len({log.origin for log in logs}) != len(logs):
+        raise _invalid("witness.logs", "two lines for one origin; put all its keys into one")
+    return logs
+
+
+def _key_of(folder: Path, database: Database) -> tuple[KeyPair, str]:
+    """The key, made now if there is none, and why it must not cosign (nothing if it may)."""
+    pair, remembered = keys.load_key(folder, WITNESS), database.get(layout.MISC, _KEY)
+    if pair is None:
+        pair = KeyPair.generate()
+        # The memory before the key: a crash between leaves a memory of nothing, never a key without one.
+        database.write(Batch().put(layout.MISC, _KEY, pair.public))
+        database.flush()
+        keys.keep_key(folder, WITNESS, pair)
+    elif remembered != pair.public:
+        return pair, (
+            "the witness key cosigns no more: the database that knew what it signed is gone; tell the logs, "
+            f"then remove {folder / f'{WITNESS}.key'} and restart to begin with a new key"
+        )
+    return pair, ""
+
+
+def _busy() -> Refusal:
+    return Refusal(
+        "busy",
+        what="this log asks for cosignatures faster than they are written",
+        who="the feeders of this log",
+        do="ask again in a second",
+    )
+
+
+def _stopped(why: str) -> Refusal:
+    return Refusal("unavailable", what=why, who="this node's disk", do="ask its operator")
+
+
+def _invalid(key: str, why: str) -> Refusal:
+    return Refusal(
+        "config-invalid",
+        what=f"{key} is not valid: {why}",
+        who=f"{key} in config.toml",
+        do="write it with `pyrsia witness add-log`, or see docs/auditing.md",
+    )
