@@ -7,7 +7,7 @@ another block of their height is final. Decides whether a header tells the truth
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from pyrsia.errors import Malformed, PyrsiaError
@@ -142,6 +142,7 @@ class Chain:
         self._invalid = invalid
         self._parse: Callable[[bytes], Entry] = self.mempool.parse
         self._nodes: dict[bytes, _Node] = {}
+        self._built: tuple[bytes, BlockIn, Executed] | None = None  # the newest draft
         self._links: dict[
             int, tuple[bytes, int]
         ] = {}  # proposer -> newest link proven, and its next position
@@ -188,6 +189,8 @@ class Chain:
         block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
         executed = execute(block, reads, self.genesis, self._parse, self._rows_over(parent))
         self.mempool.set_aside(executed.refused, _root(reads), slot.time_ms)
+        # What was left out has left no trace, so the block as proposed has this very outcome.
+        self._built = parent, replace(block, entries=executed.applied), replace(executed, refused=())
         frontier = _appended(self._tree(parent), executed)
         return Draft(block.height, executed.applied, int(frontier.size), frontier.root(), executed.beacon)
 
@@ -223,8 +226,7 @@ class Chain:
             header.reveal,
             entries,
         )
-        below = header.parent_hash
-        executed = execute(block, self._over(below), self.genesis, self._parse, self._rows_over(below))
+        executed = self._outcome(header.parent_hash, block)
         if executed.refused:
             raise self._invalid(f"an entry does not apply: {executed.refused[0].why}")
         node = self._grown(header.hash(), block, header.parent_hash, self._tree(header.parent_hash), executed)
@@ -233,6 +235,12 @@ class Chain:
         if node.ref.beacon != header.beacon:
             raise self._invalid("execution gives another beacon")
         self._nodes[header.hash()] = node
+
+    def _outcome(self, parent: bytes, block: BlockIn) -> Executed:
+        """Execute, except what this node has just built itself."""
+        if self._built is not None and self._built[:2] == (parent, block):
+            return self._built[2]
+        return execute(block, self._over(parent), self.genesis, self._parse, self._rows_over(parent))
 
     def _check_link(self, header: Header) -> None:
         """The reveal is the link that the view fixes. What was proven once is not hashed again."""

@@ -8,6 +8,7 @@ Source: docs/ledger.md, "What an entry touches".
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from pyrsia.ledger.entries import Entry
@@ -18,6 +19,8 @@ from pyrsia.wire import purl
 MAX_TOUCHED = Limit(
     64, "index keys of one entry: a reveal of 8 outputs with 3 files each has 25, so nothing comes near"
 )
+
+KEYS_KNOWN = Limit(16_384, "purls of a busy day, 4 MB; parsing one costs more than all else about its key")
 
 _PACKAGE: Final = b"pyrsia/pkg/v1\n"
 _DIGEST: Final = b"pyrsia/digest/v1\n"
@@ -88,6 +91,7 @@ def _fact(body: dict[str, Any], of: str) -> Iterator[bytes]:
         yield _package(body["subject"])
 
 
+@lru_cache(maxsize=KEYS_KNOWN.value)
 def _package(text: str) -> bytes:
     return package_key(str(purl.parse(text).versionless))
 
