@@ -300,17 +300,20 @@ class ProvenTiles:
                 level += 1
             found = Frontier(self.size, tuple(rows)).root() if self.size else EMPTY_ROOT
             if found != self.root:
-                last = max(edge) if edge else Tile(0, 0, 1)
-                raise Wrong(
-                    Fault(
-                        min(edge).path if edge else last.path,
-                        "the last tiles of the levels do not give the signed root",
-                        expected=self.root.hex(),
-                        found=found.hex(),
-                    )
-                )
+                raise self._wrong_edge(sorted(edge), found)
             self._edge = edge
         return self._edge
+
+    def _wrong_edge(self, edge: list[Tile], found: bytes) -> Wrong:
+        """Which of the last tiles is wrong cannot be told without all that lies below them."""
+        others = ", ".join(tile.path for tile in edge[1:])
+        what = (
+            f"it does not give the signed root, together with {others}"
+            if others
+            else "it is not the signed tree"
+        )
+        path = edge[0].path if edge else "checkpoint"
+        return Wrong(Fault(path, what, expected=self.root.hex(), found=found.hex()))
 
 
 def _exact(tile: Tile, data: bytes) -> bytes:
