@@ -8,6 +8,7 @@ from pyrsia.errors import Malformed
 from pyrsia.log import tiles
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.units import MAX_ENTRY_BYTES, LeafIndex, TreeSize
+from tests.reference import merkle as oracle
 from tests.unit.log.logs import Log, numbered
 
 
@@ -87,15 +88,18 @@ def test_a_bundle_gives_back_its_entries_and_nothing_else(size: int, data: st.Da
     width = tiles.width(0, index, TreeSize(size))
     encoded = log.bundle(Bundle(index, width))
 
-    assert list(tiles.bundle_decode(encoded, width)) == log.entries[256 * index : 256 * index + width]
+    entries = log.entries[256 * index : 256 * index + width]
+    assert list(tiles.bundle_decode(encoded, width)) == entries
+    assert tiles.bundle_hashes(encoded, width) == oracle.leaf_hashes(entries)
     for wrong, count in (
         (encoded[:-1], width),
         (encoded + b"\0", width),
         (encoded, width + 1),
         (encoded, width - 1),
     ):
-        with pytest.raises(Malformed):
-            tiles.bundle_decode(wrong, count)
+        for read in (tiles.bundle_decode, tiles.bundle_hashes):
+            with pytest.raises(Malformed):
+                read(wrong, count)
 
 
 @given(st.binary(max_size=60), st.integers(0, 20))
@@ -103,8 +107,11 @@ def test_strange_bytes_are_no_bundle_or_the_one_they_encode(data: bytes, count: 
     try:
         entries = tiles.bundle_decode(data, count)
     except Malformed:
+        with pytest.raises(Malformed):
+            tiles.bundle_hashes(data, count)
         return
     assert count == 0 or tiles.bundle_encode(entries) == data
+    assert tiles.bundle_hashes(data, count) == oracle.leaf_hashes(entries)
 
 
 def test_entries_that_no_bundle_can_hold_are_the_caller_s_bug() -> None:
@@ -112,8 +119,13 @@ def test_entries_that_no_bundle_can_hold_are_the_caller_s_bug() -> None:
         with pytest.raises(ValueError, match="bundle"):
             tiles.bundle_encode(wrong)
     too_long = (MAX_ENTRY_BYTES.value + 1).to_bytes(2, "big") + bytes(MAX_ENTRY_BYTES.value + 1)
-    with pytest.raises(Malformed):
-        tiles.bundle_decode(too_long, 1)
+    for read in (tiles.bundle_decode, tiles.bundle_hashes):
+        with pytest.raises(Malformed):
+            read(too_long, 1)
+    # A log of others may hold what the format can say.
+    largest = b"\xff\xff" + bytes(tiles.FORMAT_ENTRY_BYTES)
+    (entry,) = tiles.bundle_decode(largest, 1, tiles.FORMAT_ENTRY_BYTES)
+    assert tiles.bundle_hashes(largest, 1, tiles.FORMAT_ENTRY_BYTES) == oracle.leaf_hash(entry)
 
 
 def test_a_leaf_has_its_place_in_a_bundle() -> None:

@@ -1,5 +1,6 @@
 """Appending, roots and proofs, against the definition; and that no lie verifies."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -211,6 +212,124 @@ def test_a_consistency_proof_with_any_one_thing_changed_proves_nothing(
             old, size, first, second = size, old, second, first
     with pytest.raises(ProofInvalid):
         tree.verify_consistency(old, first, size, second, proof)
+
+
+# -- many claims at once --
+
+
+def claims_of(sizes: list[int], wrong: set[int]) -> list[tree.Inclusion]:
+    """One claim a size, about its middle leaf; those at the positions `wrong` each lie in another way."""
+    found = []
+    for position, size in enumerate(sizes):
+        index = size // 2
+        proof = tree.inclusion_proof(LeafIndex(index), TreeSize(size), WHOLE.nodes(size))
+        claim = tree.Inclusion(LEAVES[index], index, size, proof, ROOTS[size])
+        found.append(lie(claim, position) if position in wrong else claim)
+    return found
+
+
+def lie(claim: tree.Inclusion, kind: int) -> tree.Inclusion:
+    """The claim with one thing wrong."""
+    return [
+        lambda: dataclasses.replace(claim, leaf=flipped(claim.leaf, kind)),
+        lambda: dataclasses.replace(claim, leaf=claim.leaf[:-1]),
+        lambda: dataclasses.replace(claim, leaf=b""),
+        lambda: dataclasses.replace(claim, root=flipped(claim.root, kind)),
+        lambda: dataclasses.replace(claim, root=claim.root + b"\0"),
+        lambda: dataclasses.replace(claim, root=b""),
+        lambda: dataclasses.replace(claim, index=claim.size),
+        lambda: dataclasses.replace(claim, index=-1),
+        lambda: dataclasses.replace(claim, size=2**70),
+        lambda: dataclasses.replace(claim, size=0),
+        lambda: dataclasses.replace(claim, proof=[*claim.proof, claim.leaf]),
+        lambda: dataclasses.replace(claim, proof=[*claim.proof, b""]),
+        # The same bytes, cut elsewhere.
+        lambda: dataclasses.replace(claim, proof=[b"".join(claim.proof)[:31], b"".join(claim.proof)[31:]]),
+    ][kind % 13]()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 1_100), max_size=80), st.sets(st.integers(0, 80)))
+def test_of_many_claims_exactly_the_false_ones_are_named(sizes: list[int], wrong: set[int]) -> None:
+    claims = claims_of(sizes, wrong)
+    assert tree.unproved(claims) == sorted(position for position in wrong if position < len(sizes))
+    for position, claim in enumerate(claims):
+        if position in wrong:
+            with pytest.raises(ProofInvalid):
+                tree.verify_inclusion(claim.leaf, claim.index, claim.size, claim.proof, claim.root)
+
+
+@pytest.mark.parametrize("kind", range(13))
+def test_every_kind_of_lie_is_named(kind: int) -> None:
+    (claim,) = claims_of([700], set())
+    assert tree.unproved([claim, lie(claim, kind), claim]) == [1]
+
+
+# -- subtrees --
+
+
+def valid(start: int, end: int) -> bool:
+    """The definition: `start` is a multiple of the smallest power of two that is >= the width."""
+    power = 1
+    while power < end - start:
+        power *= 2
+    return start % power == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 13, 21, 32, 33])
+def test_every_subtree_of_every_small_log_is_proved_and_no_other_range_is(size: int) -> None:
+    leaves, root = LEAVES[:size], oracle.root(LEAVES[:size])
+    for start, end in itertools.combinations(range(size + 1), 2):
+        part = oracle.root(leaves[start:end])
+        if not valid(start, end):
+            with pytest.raises(ProofInvalid, match="no subtree"):
+                tree.verify_subtree_consistency(start, end, size, part, root, [])
+            with pytest.raises(ProofInvalid, match="no subtree"):
+                tree.verify_subtree_inclusion(leaves[start], start, start, end, [], part)
+            continue
+        proof = oracle.subtree_proof(start, end, leaves)
+        tree.verify_subtree_consistency(start, end, size, part, root, proof)
+        for index in range(start, end):
+            path = oracle.path(index - start, leaves[start:end])
+            tree.verify_subtree_inclusion(leaves[index], index, start, end, path, part)
+        falsehoods = [proof[:-1], [*proof, root]] if proof else [[root]]
+        falsehoods += [
+            [*proof[:at], flipped(one, 31 * at + start), *proof[at + 1 :]] for at, one in enumerate(proof)
+        ]
+        for bent in falsehoods:
+            with pytest.raises(ProofInvalid):
+                tree.verify_subtree_consistency(start, end, size, part, root, bent)
+        for first, second in ((flipped(part, end), root), (part, flipped(root, end))):
+            with pytest.raises(ProofInvalid):
+                tree.verify_subtree_consistency(start, end, size, first, second, proof)
+
+
+@pytest.mark.parametrize("size", [2, 3, 8, 13, 33])
+def test_a_subtree_from_the_first_leaf_on_is_an_older_log(size: int) -> None:
+    for old in range(1, size + 1):
+        assert oracle.subtree_proof(0, old, LEAVES[:size]) == oracle.proof(old, LEAVES[:size])
+
+
+def test_the_empty_subtree_is_part_of_every_log_that_reaches_it_and_includes_nothing() -> None:
+    tree.verify_subtree_consistency(3, 3, 5, tree.EMPTY_ROOT, ROOTS[5], [])
+    tree.verify_subtree_consistency(0, 0, 0, tree.EMPTY_ROOT, tree.EMPTY_ROOT, [])
+    for start, part, proof in ((6, tree.EMPTY_ROOT, []), (3, ROOTS[5], []), (3, tree.EMPTY_ROOT, [ROOTS[5]])):
+        with pytest.raises(ProofInvalid):
+            tree.verify_subtree_consistency(start, start, 5, part, ROOTS[5], proof)
+    with pytest.raises(ProofInvalid):
+        tree.verify_subtree_inclusion(LEAVES[3], 3, 3, 3, [], LEAVES[3])
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.integers(-2, 40) | st.integers(2**63, 2**70), min_size=4, max_size=4),
+    st.lists(st.binary(max_size=33) | st.just(bytes(32)), max_size=9),
+)
+def test_verifiers_of_subtrees_raise_nothing_but_proof_invalid(at: list[int], proof: list[bytes]) -> None:
+    with pytest.raises(ProofInvalid):
+        tree.verify_subtree_inclusion(bytes(32), *at[:3], proof, bytes(31) + b"\1")
+    with pytest.raises(ProofInvalid):
+        tree.verify_subtree_consistency(*at[:3], bytes(32), bytes(31) + b"\1", proof)
 
 
 @settings(max_examples=300)

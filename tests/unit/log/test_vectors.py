@@ -8,6 +8,7 @@ import base64
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,20 @@ def found(*parts: str) -> list[str]:
 # -- merkle --
 
 # Roots of 12 bytes where the authors did not care; a verifier that insists on hashes is right to refuse.
-KNOWN_DIFFERENCES = {"merkle/consistency/additional/sizes-are-equal-one-and-proof-is-empty.json"}
+KNOWN_DIFFERENCES = {
+    "merkle/consistency/additional/sizes-are-equal-one-and-proof-is-empty.json",
+    "merkle/subtreeconsistency/additional/sizes-are-equal-one-and-proof-is-empty.json",
+    "merkle/subtreeconsistency/additional/"
+    "subtree-is-empty-sizes-are-equal-one-subtree-root-valid-tree-root-random-proof-is-empty.json",
+    "merkle/subtreeconsistency/additional/"
+    "subtree-is-empty-sizes-are-equal-zero-subtree-root-valid-tree-root-random-proof-is-empty.json",
+}
+PROOF_CASES = {  # kind -> (positive, negative)
+    "inclusion": (6, 92),
+    "consistency": (6, 92),
+    "subtreeinclusion": (12, 192),
+    "subtreeconsistency": (12, 106),
+}
 
 
 def b64(text: str | None) -> bytes:
@@ -49,38 +63,60 @@ def case_of(vectors: Path, name: str) -> tuple[dict[str, Any], list[bytes]]:
     return case, [b64(one) for one in case["proof"] or []]
 
 
-@pytest.mark.parametrize(("kind", "good", "bad"), [("inclusion", 6, 92), ("consistency", 6, 92)])
-def test_all_proof_cases_are_there(vectors: Path, kind: str, good: int, bad: int) -> None:
+@pytest.mark.parametrize("kind", PROOF_CASES)
+def test_all_proof_cases_are_there(vectors: Path, kind: str) -> None:
     wrong = [case_of(vectors, name)[0]["wantErr"] for name in found("merkle", kind)]
-    assert (wrong.count(False), wrong.count(True)) == (good, bad)
+    assert (wrong.count(False), wrong.count(True)) == PROOF_CASES[kind]
+
+
+def test_there_are_518_proof_cases_and_four_of_them_are_not_about_hashes(vectors: Path) -> None:
+    names = set(found("merkle"))
+    assert len(names) == 518 == sum(map(sum, PROOF_CASES.values()))
+    assert len(KNOWN_DIFFERENCES & names) == 4
+    for name in KNOWN_DIFFERENCES:
+        case, _ = case_of(vectors, name)
+        assert not case["wantErr"]
+        assert 12 in {len(b64(case["root1"])), len(b64(case["root2"]))}
+
+
+def judged(name: str, case: dict[str, Any], verify: Callable[[], None]) -> None:
+    """`verify` returns for a good case; for a bad one it refuses, with its own error and no other."""
+    if not case["wantErr"] and name not in KNOWN_DIFFERENCES:
+        return verify()
+    with pytest.raises(ProofInvalid):
+        verify()
 
 
 @pytest.mark.parametrize("name", found("merkle", "inclusion"))
 def test_inclusion(vectors: Path, name: str) -> None:
     case, proof = case_of(vectors, name)
-
-    def verify() -> None:
-        tree.verify_inclusion(
-            b64(case["leafHash"]), case["leafIdx"], case["treeSize"], proof, b64(case["root"])
-        )
-
-    if not case["wantErr"]:
-        return verify()
-    with pytest.raises(ProofInvalid):
-        verify()
+    leaf, index, size, root = b64(case["leafHash"]), case["leafIdx"], case["treeSize"], b64(case["root"])
+    judged(name, case, lambda: tree.verify_inclusion(leaf, index, size, proof, root))
+    claim = tree.Inclusion(leaf, index, size, proof, root)
+    assert tree.unproved([claim] * 3) == ([0, 1, 2] if case["wantErr"] else [])
 
 
 @pytest.mark.parametrize("name", found("merkle", "consistency"))
 def test_consistency(vectors: Path, name: str) -> None:
     case, proof = case_of(vectors, name)
+    old, new, root_1, root_2 = case["size1"], case["size2"], b64(case["root1"]), b64(case["root2"])
+    judged(name, case, lambda: tree.verify_consistency(old, root_1, new, root_2, proof))
 
-    def verify() -> None:
-        tree.verify_consistency(case["size1"], b64(case["root1"]), case["size2"], b64(case["root2"]), proof)
 
-    if not case["wantErr"] and name not in KNOWN_DIFFERENCES:
-        return verify()
-    with pytest.raises(ProofInvalid):
-        verify()
+@pytest.mark.parametrize("name", found("merkle", "subtreeinclusion"))
+def test_subtree_inclusion(vectors: Path, name: str) -> None:
+    case, proof = case_of(vectors, name)
+    leaf, index, root = b64(case["leafHash"]), case["leafIdx"], b64(case["root"])
+    start, end = case["start"], case["end"]
+    judged(name, case, lambda: tree.verify_subtree_inclusion(leaf, index, start, end, proof, root))
+
+
+@pytest.mark.parametrize("name", found("merkle", "subtreeconsistency"))
+def test_subtree_consistency(vectors: Path, name: str) -> None:
+    case, proof = case_of(vectors, name)
+    start, end, size = case["start"], case["end"], case["size"]
+    part, root = b64(case["root1"]), b64(case["root2"])
+    judged(name, case, lambda: tree.verify_subtree_consistency(start, end, size, part, root, proof))
 
 
 # -- tessera-log --
