@@ -1,4 +1,4 @@
-"""What `pyrsia verify` must refuse: each lie is told to the real command, in a process of its own."""
+"""What `pyrsia verify` and its sisters must refuse: each lie is told to the real command, in a process of its own."""
 
 import json
 import shutil
@@ -22,7 +22,12 @@ class Answer:
 
 def verify(file: Path, trust: Path, *extra: str, as_json: bool = True) -> Answer:
     """Run `pyrsia verify` on `file`."""
-    command = [sys.executable, "-m", "pyrsia", "verify", str(file), "--trust", str(trust), *extra]
+    return pyrsia("verify", str(file), "--trust", str(trust), *extra, as_json=as_json)
+
+
+def pyrsia(*arguments: str, as_json: bool = True) -> Answer:
+    """Run a command of ours."""
+    command = [sys.executable, "-m", "pyrsia", *arguments]
     if as_json:
         command.append("--json")
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -51,6 +56,14 @@ def renamed(wheel: Path, proof: Path, folder: Path) -> Path:
 def other_proof(wheel: Path, proof_of_other: Path, folder: Path) -> Path:
     """The true wheel beside the proof of another file."""
     return _copy(wheel, proof_of_other, folder, wheel.name)
+
+
+def shortened(history: Path, folder: Path) -> Path:
+    """A copy of a history without its last leaf."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / history.name
+    copy.write_bytes(b"\n".join([*history.read_bytes().split(b"\n")[:-2], b""]))
+    return copy
 
 
 def _copy(wheel: Path, proof: Path, folder: Path, name: str) -> Path:

@@ -268,7 +268,7 @@ class Story:
 
     def proof(self) -> None:
         tell, results = self.tell, self.network.results
-        tell.title("5. proof: `pyrsia verify`, offline, and three lies")
+        tell.title("5. proof: `pyrsia verify`, offline, three lies, and the whole log")
         chosen = next(b for b in self._published() if b["purl"] == self._chosen_purl())
         wheel = results / chosen["file"]
         evidence = results / f"{chosen['file']}.tlog-proof"
@@ -296,6 +296,31 @@ class Story:
                 raise DemoFailed(f"{name} should be refused with exit 1, not {refused.code}: {refused.text}")
             tell.say(f"refused, {name}: {refused.body['error']['what']}")
         self.report.wheel, self.report.proof, self.report.trust = str(wheel), str(evidence), str(trust)
+        self._whole_log(chosen["purl"])
+
+    def _whole_log(self, package: str) -> None:
+        """What one file's proof does not say: that its package's history is complete, and that the log is whole."""
+        tell, trust = self.tell, str(self.network.trust)
+        history = self.network.results / "history.txt"
+        node = ("--node", str(self.network.follower.data))
+        told = lies.pyrsia("log", "history", package, "--prove", str(history), "--trust", trust, *node)
+        again = lies.pyrsia("log", "verify-history", str(history), "--trust", trust)
+        if (told.code, again.code) != (0, 0):
+            raise DemoFailed(f"the history of {package} was refused:\n{told.text}{again.text}")
+        tell.say(
+            f"the history of {again.body['of']} is complete: {len(again.body['leaves'])} leaves, proven offline"
+        )
+        short = lies.shortened(history, self.network.results / "lies")
+        refused = lies.pyrsia("log", "verify-history", str(short), "--trust", trust)
+        if refused.code != 1:
+            raise DemoFailed(f"a history without its last leaf should be refused: {refused.text}")
+        tell.say(f"refused, that history without its last leaf: {refused.body['error']['what']}")
+        whole = lies.pyrsia("log", "fsck", "--trust", trust, *node)
+        if whole.code != 0:
+            raise DemoFailed(f"the follower's log is not whole: {whole.text}")
+        tell.say(
+            f"`pyrsia log fsck`: all {whole.body['size']} entries of the follower's log and every tile are true"
+        )
 
     def _chosen_purl(self) -> str:
         """The package that the person asked for; without a version, whichever was built under its name."""
