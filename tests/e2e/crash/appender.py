@@ -15,6 +15,7 @@ import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.node.facts import open_facts
+from pyrsia.node.house import GENESIS
 from pyrsia.store.blobs import Blobs
 from tests.e2e.crash import operations
 from tests.e2e.crash.script import BLOCKS_BEFORE, Script, Step
@@ -35,8 +36,15 @@ def vote(height: int) -> bytes:
     return b"\x01vote %d " % height * 20
 
 
+def empty(script: Script, data: Path) -> None:
+    """A data directory as `pyrsia init` leaves it, as far as an append reads it."""
+    data.mkdir()
+    (data / GENESIS).write_bytes(script.genesis.raw)
+
+
 def before(script: Script, data: Path) -> None:
     """The log that is there when an append begins."""
+    empty(script, data)
 
     async def fill() -> None:
         await _append(script, data, script.steps[: BLOCKS_BEFORE + 1], lambda line: None)
@@ -59,6 +67,7 @@ async def _append(script: Script, data: Path, steps: list[Step], say) -> None:  
             facts.archive.write(step.commit, step.block, None)
             await facts.database.sync()
             say(f"size {step.size}")
+            facts.archive.keep_checkpoint(step.note)  # as a node does: durable with the next sync
         await facts.votes.trim(lambda record: record != vote(0))
         say("trimmed")
     finally:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -176,11 +175,3 @@ class Disk:
 
 def _files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
-
-
-def copy(source: Path, target: Path) -> Path:
-    if source.exists():
-        shutil.copytree(source, target)
-    else:
-        target.mkdir()
-    return target

@@ -7,6 +7,9 @@ the code that wrote it what is right.
 import hashlib
 from pathlib import Path
 
+from pyrsia.audit import fsck
+from pyrsia.audit.heads import Quorum
+from pyrsia.audit.stopped import StoppedNode
 from pyrsia.log import tiles
 from pyrsia.node.facts import Facts, open_facts
 from pyrsia.store import layout
@@ -35,16 +38,26 @@ async def check(script: Script, data: Path, run: Run, *, began: int) -> int:
         assert found >= max(began, run.size)
         _is_prefix(script, facts)
         _acknowledged(script, facts, data, run)
-        await _goes_on(script, facts)
+        signed = facts.archive.checkpoint() is not None
     finally:
         facts.close()
-    again = open_facts(data, script.genesis, validator=True)
-    try:
-        assert again.archive.size == script.steps[-1].size
-        _is_prefix(script, again)
-    finally:
-        again.close()
+    assert signed or run.size <= script.steps[0].size
+    if signed:
+        assert _fsck(script, data) == found
+    await _goes_on(script, data)
+    assert _fsck(script, data) == script.steps[-1].size
     return found
+
+
+def _fsck(script: Script, data: Path) -> int:
+    """What `pyrsia log fsck` checks in a stopped node's directory; how many leaves it found whole."""
+    source = StoppedNode.open(data)
+    try:
+        report = fsck.check(source, Quorum(script.genesis), lambda done, of: None)
+    finally:
+        source.close()
+    assert report.formed
+    return report.head.checkpoint.size + report.beyond
 
 
 def _is_prefix(script: Script, facts: Facts) -> None:
@@ -62,6 +75,7 @@ def _is_prefix(script: Script, facts: Facts) -> None:
     assert archive.entry(size) is None
     _tiles_are_right(facts, [merkle.leaf_hash(leaf) for leaf in leaves])
     assert dict(facts.database.scan(layout.STATE, b"", MOST_KEYS)) == steps[-1].state
+    assert dict(facts.database.scan(layout.INDEX, b"", MOST_KEYS)) == steps[-1].index
     for step in steps:
         assert archive.block(step.commit.height) == (step.block.encode() if step.block else None)
         _ids_are_right(facts, step)
@@ -95,11 +109,17 @@ def _acknowledged(script: Script, facts: Facts, data: Path, run: Run) -> None:
         assert hashlib.sha256(blobs.path(digest).read_bytes()).digest() == digest
 
 
-async def _goes_on(script: Script, facts: Facts) -> None:
+async def _goes_on(script: Script, data: Path) -> None:
     """What lacks is appended as if nothing had been."""
-    assert facts.votes is not None
-    for step in script.steps:
-        if step.size > facts.archive.size:
-            await facts.votes.append([vote(step.commit.height)])
-            facts.archive.write(step.commit, step.block, None)
-            await facts.database.sync()
+    facts = open_facts(data, script.genesis, validator=True)
+    try:
+        assert facts.votes is not None
+        for step in script.steps:
+            if step.size > facts.archive.size:
+                await facts.votes.append([vote(step.commit.height)])
+                facts.archive.write(step.commit, step.block, None)
+        facts.archive.keep_checkpoint(script.steps[-1].note)
+        await facts.database.sync()
+        _is_prefix(script, facts)
+    finally:
+        facts.close()

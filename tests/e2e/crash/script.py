@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 from pyrsia.ledger.chain import Commit
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.note import SignedNote
+from pyrsia.units import TreeSize
 from pyrsia.wire.blocks import Block, Body, Justification
 from tests.reference import merkle
-from tests.reference.ledger import World
+from tests.reference.ledger import START, World, key
+from tests.reference.story import signature_lines
 
 FACTS_BEFORE = (
     246  # with genesis and the seals 251 leaves: the next blocks cross from one tile into the second
@@ -22,8 +26,10 @@ class Step:
     commit: Commit
     block: Block | None
     state: dict[bytes, bytes]
+    index: dict[bytes, bytes]
     size: int
     root: bytes
+    note: bytes  # the checkpoint at this size, signed by everybody
 
 
 class Script(World):
@@ -58,4 +64,15 @@ class Script(World):
             header, entries = self._header
             block = Block(header, Body(tuple(entries), Justification(None)))
         hashes = [merkle.leaf_hash(leaf) for leaf in self.leaves]
-        self.steps.append(Step(commit, block, dict(self.db), len(self.leaves), merkle.root(hashes)))
+        size, root, state = len(self.leaves), merkle.root(hashes), self.state()
+        index = {name: row for name, row in self.db.items() if name not in state}
+        note = self._note(Checkpoint(self.genesis.origin, TreeSize(size), root))
+        self.steps.append(Step(commit, block, state, index, size, root, note))
+
+    def _note(self, head):
+        lines = []
+        for member in range(self.genesis.n):
+            lines += signature_lines(
+                head, key(member, "log"), key(member, "cosign"), START // 1_000 + head.size
+            )
+        return SignedNote(head.text(), tuple(lines)).encode()
