@@ -115,3 +115,52 @@ def encode(snapshot: Snapshot) -> bytes:
 def decode(data: bytes) -> Snapshot:
     """Read `encode`'s bytes; raises `msgspec.ValidationError` for anything else."""
     return _SNAPSHOT.decode(data)
+
+
+# -- witnesses --
+
+
+class WatchedStatus(msgspec.Struct, frozen=True):
+    """A log that this node cosigns: its keys, and the newest head that was cosigned (-1 before the first)."""
+
+    origin: str
+    hash: str
+    keys: tuple[str, ...]
+    need: int
+    size: int = -1
+    root: str = ""
+    time_s: int = 0
+    evidence: int = 0
+
+
+class OutsideStatus(msgspec.Struct, frozen=True):
+    """A witness of other people that is asked for cosignatures: the size it signed last, what ails it."""
+
+    vkey: str
+    url: str
+    size: int = -1
+    time_s: int = 0
+    trouble: str = ""
+
+
+class WitnessStatus(msgspec.Struct, frozen=True):
+    """What this node is as a witness (`vkey` is empty where it is none), and whom it asks."""
+
+    vkey: str
+    stopped: str
+    logs: tuple[WatchedStatus, ...]
+    outside: tuple[OutsideStatus, ...]
+
+
+class EvidenceRow(msgspec.Struct, frozen=True):
+    """Two notes that the log signed; `kind` is fork, shrink or proof (docs/auditing.md, "Witness")."""
+
+    kind: str
+    time_s: int
+    kept: str
+    told: str
+
+
+class EvidenceAnswer(msgspec.Struct, frozen=True):
+    origin: str
+    evidence: tuple[EvidenceRow, ...]

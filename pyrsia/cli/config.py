@@ -18,7 +18,8 @@ RESTART: Final = "restart the node for it to take effect"
 _LABEL: Final = re.compile("[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
-def _folder(target: str | None) -> Path:
+def data_folder(target: str | None) -> Path:
+    """The data directory that applies; an address has no configuration to change."""
     where = resolve(target)
     if where.startswith(("http://", "https://")):
         raise Refusal(
@@ -42,7 +43,7 @@ def config(ctx: click.Context, target: str | None, show: bool, as_json: bool) ->
     """
     ctx.obj = target
     if ctx.invoked_subcommand is None:
-        path = _folder(target) / settings.CONFIG_NAME
+        path = data_folder(target) / settings.CONFIG_NAME
         current = settings.load(path.parent)
         there = "" if path.exists() else " is not there; these are the defaults"
         tell(
@@ -76,7 +77,7 @@ def edit(
 
     A running node goes on with what it read at its start: restart it.
     """
-    folder = _folder(target or ctx.obj)
+    folder = data_folder(target or ctx.obj)
     if not folder.is_dir():
         raise Refusal(
             "not-found",

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Run", "What this machine can do, and the one command for more."),
     "dashboard": ("dashboard", "dashboard", "Run", "Live peers, log and builds in the terminal."),
     "log": ("log", "log", "Audit", "Read, prove and check the transparency log."),
+    "witness": ("witness", "witness", "Audit", "Cosign the logs of others, and have ours cosigned."),
 }
 
 # The original's short flags stand where a command stands.

@@ -7,13 +7,15 @@ only a line that the witness's configured key signed.
 Source: C2SP tlog-witness.md v1.0.0, "add-checkpoint"; docs/auditing.md, "Witness".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from pyrsia.errors import Malformed
 from pyrsia.log import note as notes
 from pyrsia.log.checkpoint import Checkpoint, parse_size
-from pyrsia.log.note import SignatureLine, VerifierKey, Verify
+from pyrsia.log.note import COSIGNATURE, SignatureLine, VerifierKey, Verify
 from pyrsia.units import Limit, TreeSize
 
 FEED_EVERY_S = Limit(5, "a log that grows all the time asks this often: witnesses serve many logs")
@@ -21,6 +23,7 @@ FEED_AGAIN_S = Limit(300, "age that a cosignature of a log at rest may have, hal
 FEED_RETRY_S = Limit(5, "after the first failure; a restart of the witness takes seconds")
 FEED_RETRY_MOST_S = Limit(600, "a witness that is down for long is asked six times an hour")
 FEED_TURNS = Limit(3, "sizes learnt in a row: several nodes may feed one witness, but not for ever")
+MAX_WITNESSES = Limit(16, "a policy wants a handful, and common readers of notes take 100 lines")
 MAX_ANSWER_LINES = Limit(32, "a witness answers with a line of each of its keys")
 
 _SIZE: Final = "text/x.tlog.size"
@@ -30,6 +33,52 @@ _REFUSALS: Final = {
     404: "does not watch our log",
     422: "says that our log does not continue what it cosigned",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A witness to ask: its key, and the submission prefix of its address."""
+
+    key: VerifierKey
+    url: str
+
+    def __str__(self) -> str:
+        """One line of the configuration; `parse` reads it."""
+        return f"{self.key} {self.url}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Asked":
+        """`VKEY URL`.
+
+        Raises:
+            Malformed: another shape, a key that does not cosign, or an address that is none.
+        """
+        vkey, _, url = text.strip().partition(" ")
+        key, url = VerifierKey.parse(vkey), url.strip().rstrip("/")
+        if key.kind != COSIGNATURE:
+            raise Malformed("a witness's key has type 0x04; this one signs as a log")
+        try:
+            parts = urlsplit(url)
+            fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, a bracket that is left open
+            fit = False
+        if not fit or any(not "!" <= character <= "~" for character in url):
+            raise Malformed("a witness's address is http:// or https://")
+        return cls(key, url)
+
+
+def parse_asked(lines: Sequence[str]) -> tuple[Asked, ...]:
+    """What `witness.outside` of a configuration says, one line a witness.
+
+    Raises:
+        Malformed: a line that is none, a key that stands twice, or too many.
+    """
+    if len(lines) > MAX_WITNESSES.value:
+        raise Malformed(f"more than {MAX_WITNESSES.value} witnesses")
+    asked = tuple(Asked.parse(line) for line in lines)
+    if len({one.key.public for one in asked}) != len(asked):
+        raise Malformed("one key stands twice")
+    return asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from pyrsia.wire.text import b32
 
 MAX_PROOF_LINES = Limit(63, "tlog-witness: what a proof between two sizes below 2^63 can have")
 MAX_LOG_KEYS = Limit(128, "keys of one log; a network of ours has one for each of at most 100 validators")
+MAX_LOGS = Limit(256, "logs that one node cosigns; each keeps some kilobytes and a file's sync a growth")
 KEPT_HEADS = Limit(
     16, "cosigned heads of a log kept with signatures, so that a fork below the newest is proved"
 )
@@ -94,6 +95,20 @@ class WatchedLog:
         # The one rule for origins is the parser's.
         Checkpoint.parse_foreign(Checkpoint(origin, TreeSize(0), tree.EMPTY_ROOT).text())
         return cls(origin, keys, need)
+
+
+def parse_logs(lines: Sequence[str]) -> tuple[WatchedLog, ...]:
+    """What `witness.logs` of a configuration says, one line a log.
+
+    Raises:
+        Malformed: a line that is no log, two lines for one origin, or too many.
+    """
+    if len(lines) > MAX_LOGS.value:
+        raise Malformed(f"more than {MAX_LOGS.value} logs")
+    logs = tuple(WatchedLog.parse(line) for line in lines)
+    if len({log.origin for log in logs}) != len(logs):
+        raise Malformed("two lines for one origin; put all its keys into one")
+    return logs
 
 
 @dataclass(frozen=True, slots=True)

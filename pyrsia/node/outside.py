@@ -11,9 +11,7 @@ Source: C2SP tlog-witness.md v1.0.0; docs/auditing.md, "Witness".
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 import trio
@@ -22,72 +20,21 @@ from pyrsia import keys
 from pyrsia.config import WitnessSection
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.log.feed import Feed, Given
-from pyrsia.log.note import COSIGNATURE, SignedNote, VerifierKey
+from pyrsia.log.feed import MAX_WITNESSES, Asked, Feed, Given, parse_asked
+from pyrsia.log.note import SignedNote
 from pyrsia.log.witness import Request, origin_hash
 from pyrsia.node.archive import Archive
-from pyrsia.serve.witness import OutsideStatus
+from pyrsia.status import OutsideStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import MAX_NOTE_BYTES, MAX_NOTE_LINES, MAX_WITNESS_ANSWER_BYTES, Limit, TreeSize
 from pyrsia.wire.text import safe
 
-MAX_OUTSIDE = Limit(16, "witnesses asked; a policy wants a handful, and a note's readers take 100 lines")
 PATIENCE_S = Limit(10, "for an answer: a witness checks some signatures and syncs a disk once")
 LOOK_S = Limit(1, "between two looks for a new checkpoint; one is a single read of the database")
 
 _WITNESSED: Final = b"witnessed"
 _log = logging.getLogger("pyrsia.outside")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A witness to ask: its key, and the submission prefix of its address."""
-
-    key: VerifierKey
-    url: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Asked":
-        """`VKEY URL`.
-
-        Raises:
-            Malformed: another shape, a key that does not cosign, or an address that is none.
-        """
-        vkey, _, url = text.strip().partition(" ")
-        key = VerifierKey.parse(vkey)
-        if key.kind != COSIGNATURE:
-            raise Malformed("a witness's key has type 0x04; this one signs as a log")
-        try:
-            parts = urlsplit(url.strip())
-            fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            fit = False
-        if not fit or any(not "!" <= character <= "~" for character in url.strip()):
-            raise Malformed("a witness's address is http:// or https://")
-        return cls(key, url.strip().rstrip("/"))
-
-
-def asked_witnesses(lines: Sequence[str]) -> tuple[Asked, ...]:
-    """What `witness.outside` of the configuration says.
-
-    Raises:
-        Refusal: `config-invalid`.
-    """
-    try:
-        asked = tuple(Asked.parse(line) for line in lines[: MAX_OUTSIDE.value + 1])
-        if len(asked) > MAX_OUTSIDE.value:
-            raise Malformed(f"more than {MAX_OUTSIDE.value} witnesses")
-        if len({one.key.public for one in asked}) != len(asked):
-            raise Malformed("one key stands twice")
-    except Malformed as error:
-        raise Refusal(
-            "config-invalid",
-            what=f"witness.outside is not valid: {error}",
-            who="witness.outside in config.toml",
-            do="write `VKEY URL` for each, as the witness's operator gave them to you",
-        ) from None
-    return asked
 
 
 class Outside:
@@ -233,7 +180,15 @@ def open_outside(
     Raises:
         Refusal: `config-invalid`.
     """
-    asked = asked_witnesses(settings.outside)
+    try:
+        asked = parse_asked(settings.outside)
+    except Malformed as error:
+        raise Refusal(
+            "config-invalid",
+            what=f"witness.outside is not valid: {error}",
+            who="witness.outside in config.toml",
+            do="write it with `pyrsia witness add-witness`, or see docs/auditing.md",
+        ) from None
     return Outside(asked, origin=origin, archive=archive, database=database, notices=notices)
 
 
@@ -246,5 +201,5 @@ def _client() -> httpx.AsyncClient:
             "content-type": "text/plain; charset=utf-8",
             "accept-encoding": "identity",  # what is cut at a length must not unpack to more
         },
-        limits=httpx.Limits(max_connections=MAX_OUTSIDE.value),
+        limits=httpx.Limits(max_connections=MAX_WITNESSES.value),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyrsia.errors import Refusal
 from pyrsia.node.outside import Outside
 from pyrsia.node.witnessing import Witnessing
-from pyrsia.serve.witness import EvidenceRow, WitnessStatus
+from pyrsia.status import EvidenceRow, WitnessStatus
 
 
 class Witnesses:

@@ -26,13 +26,12 @@ from pyrsia.keys import WITNESS, KeyPair
 from pyrsia.log import witness
 from pyrsia.log.note import VerifierKey, check_name
 from pyrsia.log.witness import Cosigned, Evidence, Request, WatchedLog, WitnessKey
-from pyrsia.serve.witness import EvidenceRow, WatchedStatus
+from pyrsia.status import EvidenceRow, WatchedStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 
-MAX_LOGS = Limit(256, "logs that one node cosigns; each keeps some kilobytes and a file's sync a growth")
 WAITING = Limit(8, "requests of one log behind the one that is being written; its feeders ask again")
 GROWTHS = Limit(20, "cosigned growths of one log in a second; logs sign a checkpoint a second at most")
 MAX_EVIDENCE = Limit(16, "kept of each kind and log: two notes convict, more only fill the disk")
@@ -208,7 +207,10 @@ def open_witnessing(
     Raises:
         Refusal: `config-invalid` for a line that is no log or a name that is none; `data-damaged`.
     """
-    logs = watched_logs(settings.logs)
+    try:
+        logs = witness.parse_logs(settings.logs)
+    except Malformed as error:
+        raise _invalid("witness.logs", str(error)) from None
     if not logs:
         return None
     pair, stopped = _key_of(folder, database)
@@ -219,23 +221,6 @@ def open_witnessing(
         raise _invalid("witness.name", str(error)) from None
     key = WitnessKey(name, pair.public, pair.sign)
     return Witnessing(database, key, logs, clock=clock, notices=notices, stopped=stopped)
-
-
-def watched_logs(lines: Sequence[str]) -> tuple[WatchedLog, ...]:
-    """What `witness.logs` of the configuration says.
-
-    Raises:
-        Refusal: `config-invalid`.
-    """
-    try:
-        logs = tuple(WatchedLog.parse(line) for line in lines[: MAX_LOGS.value + 1])
-    except Malformed as error:
-        raise _invalid("witness.logs", str(error)) from None
-    if len(logs) > MAX_LOGS.value:
-        raise _invalid("witness.logs", f"more than {MAX_LOGS.value} logs")
-    if len({log.origin for log in logs}) != len(logs):
-        raise _invalid("witness.logs", "two lines for one origin; put all its keys into one")
-    return logs
 
 
 def _key_of(folder: Path, database: Database) -> tuple[KeyPair, str]:

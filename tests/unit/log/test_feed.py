@@ -3,9 +3,20 @@
 import pytest
 
 from pyrsia import keys
+from pyrsia.errors import Malformed
 from pyrsia.log import note
 from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.log.feed import FEED_AGAIN_S, FEED_EVERY_S, FEED_RETRY_MOST_S, FEED_RETRY_S, FEED_TURNS, Feed
+from pyrsia.log.feed import (
+    FEED_AGAIN_S,
+    FEED_EVERY_S,
+    FEED_RETRY_MOST_S,
+    FEED_RETRY_S,
+    FEED_TURNS,
+    MAX_WITNESSES,
+    Asked,
+    Feed,
+    parse_asked,
+)
 from pyrsia.log.note import COSIGNATURE, VerifierKey
 from tests.reference.toylog import ToyLog
 
@@ -122,3 +133,38 @@ def test_each_failure_waits_twice_as_long_up_to_a_bound_and_success_forgets_them
     assert one.trouble == ""
     one.on_failure(now_s, "does not answer")
     assert one.ask(now_s + FEED_RETRY_S.value, head(6)) == 5
+
+
+# -- the configuration --
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "https://w.example",
+        str(KEY),
+        f"{KEY} ftp://w.example",
+        f"{KEY} https://",
+        f"{KEY} https://w.example:99999",
+        f"{KEY} https://w.example/a b",
+        f"{KEY} https://w.example/\u00e4",
+        f"{VerifierKey('log.example', note.ED25519, OWN.public)} https://w.example",
+    ],
+)
+def test_what_is_no_witness_to_ask_is_refused(text: str) -> None:
+    with pytest.raises(Malformed):
+        parse_asked([text])
+
+
+def test_witnesses_to_ask_are_read_and_bounded() -> None:
+    assert parse_asked([f"{KEY}  https://w.example/x/ "]) == (Asked(KEY, "https://w.example/x"),)
+    assert Asked.parse(str(Asked(KEY, "https://w.example/x"))) == Asked(KEY, "https://w.example/x")
+    with pytest.raises(Malformed, match="twice"):
+        parse_asked([f"{KEY} https://a.example", f"{KEY} https://b.example"])
+    many = [
+        f"{VerifierKey('w', COSIGNATURE, keys.KeyPair(bytes([i]) * 32).public)} https://w.example"
+        for i in range(MAX_WITNESSES.value + 1)
+    ]
+    with pytest.raises(Malformed, match="more than"):
+        parse_asked(many)

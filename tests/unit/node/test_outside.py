@@ -11,10 +11,11 @@ from pyrsia.errors import ProofInvalid, Refusal
 from pyrsia.keys import verify
 from pyrsia.log import checkpoint, note
 from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.feed import Asked
 from pyrsia.log.note import COSIGNATURE, SignedNote, VerifierKey
 from pyrsia.log.policy import Policy, of_network
 from pyrsia.log.witness import WatchedLog, origin_hash
-from pyrsia.node.outside import MAX_OUTSIDE, Asked, Outside, asked_witnesses
+from pyrsia.node.outside import Outside, open_outside
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
 from pyrsia.serve.app import build_app
@@ -318,32 +319,13 @@ async def test_a_damaged_kept_checkpoint_stops_nothing(network, autojump_clock):
 # -- the configuration --
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "https://w.example",
-        str(KEY),
-        f"{KEY} ftp://w.example",
-        f"{KEY} https://",
-        f"{KEY} https://w.example:99999",
-        f"{KEY} https://w.example/a b",
-        f"{KEY} https://w.example/\u00e4",
-        f"{checkpoint.log_key('log.example', OWN.public)} https://w.example",
-    ],
-)
-def test_what_is_no_witness_to_ask_is_refused(text):
-    with pytest.raises(Refusal, match=r"witness\.outside"):
-        asked_witnesses([text])
-
-
-def test_witnesses_to_ask_are_read_and_bounded():
-    assert asked_witnesses([f"{KEY}  https://w.example/x/ "]) == (Asked(KEY, "https://w.example/x"),)
-    with pytest.raises(Refusal, match="twice"):
-        asked_witnesses([f"{KEY} https://a.example", f"{KEY} https://b.example"])
-    many = [
-        f"{VerifierKey('w', COSIGNATURE, keys.KeyPair(bytes([i]) * 32).public)} https://w.example"
-        for i in range(MAX_OUTSIDE.value + 1)
-    ]
-    with pytest.raises(Refusal, match="more than"):
-        asked_witnesses(many)
+def test_a_configuration_that_names_no_witness_is_refused_with_its_key(network):
+    with pytest.raises(Refusal, match=r"witness\.outside") as caught:
+        open_outside(
+            WitnessSection(outside=("junk",)),
+            origin=network.genesis.origin,
+            archive=network.archive,
+            database=network.database,
+            notices=[],
+        )
+    assert caught.value.code == "config-invalid"

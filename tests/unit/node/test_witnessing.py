@@ -14,8 +14,8 @@ from pyrsia.config import WitnessSection
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.log import note
 from pyrsia.log.note import SignedNote
-from pyrsia.log.witness import origin_hash
-from pyrsia.node.witnessing import GROWTHS, MAX_EVIDENCE, MAX_LOGS, WAITING, open_witnessing
+from pyrsia.log.witness import MAX_LOGS, origin_hash
+from pyrsia.node.witnessing import GROWTHS, MAX_EVIDENCE, WAITING, open_witnessing
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from tests.reference.toylog import ORIGIN, ToyLog

@@ -17,7 +17,7 @@ from pyrsia.log.note import SignedNote, VerifierKey
 from pyrsia.node.witnessing import Witnessing, open_witnessing
 from pyrsia.serve.app import build_app
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.witness import EvidenceRow, WitnessStatus
+from pyrsia.status import EvidenceRow, WitnessStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import MAX_WITNESS_REQUEST_BYTES
 from tests.reference.toylog import ORIGIN, ToyLog
