@@ -9,6 +9,7 @@ import click
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "show": ("show", "show", "Size, root and entries: the newest, or those from --from on."),
     "prove": ("prove", "prove", "An entry with a proof that it is in the log."),
+    "policy": ("policy", "policy", "The network's trust policy for other tools; does a note satisfy it?"),
     "export": ("export", "export", "Write a node's log as files for any static host."),
     "mirror": ("mirror", "mirror", "Keep a verified copy of any C2SP log."),
     "fsck": ("fsck", "fsck", "Check that a whole log is true, and name the first wrong byte."),
