@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyrsia._native import merkle
+from pyrsia.audit.executing import Execution, signed_in
 from pyrsia.audit.heads import Head, Rule
 from pyrsia.audit.sources import CHECKPOINT, GENESIS, Absent, DirectorySource, Source
 from pyrsia.audit.spreading import in_order
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.audit.strays import Strays
-from pyrsia.errors import Malformed, Unavailable
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.ledger.entries import Entry
+from pyrsia.ledger.replay import NotReplayed
 from pyrsia.log import tiles, tree
 from pyrsia.log.checking import (
     Fault,
@@ -25,6 +28,7 @@ from pyrsia.log.checking import (
     Wrong,
     blamed,
     checked,
+    entries_in,
     entry_hashes,
     first_difference,
     leads_to,
@@ -50,6 +54,7 @@ class Report:
         beyond: leaves that a stopped node holds behind its newest checkpoint, checked as well.
         formed: whether entries were checked to be canonical JSON.
         entries: whether entries were read at all.
+        executed: blocks executed and signatures checked, in a full check.
         notes: what is odd and not wrong.
     """
 
@@ -60,6 +65,7 @@ class Report:
     beyond: int
     formed: bool
     entries: bool
+    executed: tuple[int, int] | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,6 +84,7 @@ class Report:
             "entries": self.entries,
             "form": self.formed,
             "notes": list(self.notes),
+            **({"blocks": self.executed[0], "signatures": self.executed[1]} if self.executed else {}),
         }
 
 
@@ -90,6 +97,8 @@ class _Step:
     entries: int
     objects: int
     octets: int
+    leaves: list[bytes]  # where the ledger is executed; else none
+    signed: list[Entry]  # those of them whose signatures hold
 
 
 def read_head(source: Source, rule: Rule) -> Head:
@@ -107,18 +116,31 @@ def read_head(source: Source, rule: Rule) -> Head:
         raise checked(CHECKPOINT, error) from None
 
 
-def check(source: Source, rule: Rule, progress: Progress, *, read_entries: bool = True) -> Report:
+def check(
+    source: Source, rule: Rule, progress: Progress, *, read_entries: bool = True, full: bool = False
+) -> Report:
     """Check the whole log that `source` gives.
 
     Args:
         read_entries: False for a log whose entries do not lie in bundles; tiles are then checked alone.
 
+        full: check what the entries say as well: their signatures, and the ledger that they make.
+
     Raises:
         Wrong: the first thing that is not as it must be.
+        Refusal: `usage` for a full check of a log that is not Pyrsia's.
         Unavailable: the source cannot be read to its end.
     """
+    if full and rule.genesis is None:
+        raise Refusal(
+            "usage",
+            what="only a log of Pyrsia has a ledger to execute",
+            who="--full",
+            do="leave it out, or name the network's trust file with --trust",
+        )
     head = read_head(source, rule)
-    return _Check(source, rule, head, _extent(source, head), progress, read_entries).run()
+    execution = Execution(rule.genesis) if full and rule.genesis is not None else None
+    return _Check(source, rule, head, _extent(source, head), progress, read_entries, execution).run()
 
 
 def _extent(source: Source, head: Head) -> Checkpoint:
@@ -137,6 +159,7 @@ class _Check:
     extent: Checkpoint
     progress: Progress
     read_entries: bool
+    execution: Execution | None
     _objects: int = 1
     _octets: int = 0
 
@@ -164,6 +187,7 @@ class _Check:
             beyond=self.tree_size - self.head.checkpoint.size,
             formed=self._formed and self.read_entries,
             entries=self.read_entries,
+            executed=(self.execution.blocks, self.execution.signatures) if self.execution else None,
             notes=notes,
         )
 
@@ -212,6 +236,7 @@ class _Check:
         for step in steps:
             for tile, hashes in rising.add(step.roots):
                 self._above(tile, hashes)
+            self._execute(step)
             last = step.last
             done += step.entries
             self._objects += step.objects
@@ -219,6 +244,7 @@ class _Check:
             self.progress(done, self.tree_size)
         for tile, hashes in rising.rest():
             self._above(tile, hashes)
+        self._execute(None)
         root = rising.root(last)
         if root != self.tree_root:
             raise Wrong(
@@ -231,7 +257,30 @@ class _Check:
             )
 
     def _firsts(self) -> Iterator[int]:
-        return iter(range(0, -(-self.tree_size // TILE_WIDTH), STEP_BUNDLES.value))
+        return iter(range(0, -(-self.tree_size // TILE_WIDTH), self._stride))
+
+    @property
+    def _stride(self) -> int:
+        # The leaves of a step wait in memory for their turn to be executed, so a step is short then.
+        return STEP_BUNDLES.value if self.execution is None else 1
+
+    def _execute(self, step: _Step | None) -> None:
+        """Execute a step's leaves; None at the end of the log."""
+        if self.execution is None:
+            return
+        try:
+            if step is None:
+                self.execution.end()
+            else:
+                self.execution.feed(step.leaves, step.signed)
+        except NotReplayed as error:
+            raise self._unfounded(error) from None
+
+    def _unfounded(self, error: NotReplayed) -> Wrong:
+        index, position = divmod(error.leaf, TILE_WIDTH)
+        bundle = Bundle(index, tiles.width(0, index, self.tree_size))
+        offset = offset_of(self._bundle(bundle), position)
+        return Wrong(Fault(bundle.path, error.why, entry=error.leaf, offset=offset))
 
     def _checkpoint(self) -> None:
         """A node that holds more than its checkpoint says must hold all that the checkpoint says."""
@@ -257,15 +306,19 @@ class _Check:
     def _step(self, first: int) -> _Step:
         roots: list[bytes] = []
         last = b""
+        leaves: list[bytes] = []
         entries = octets = objects = 0
-        for index in range(first, first + STEP_BUNDLES.value):
+        for index in range(first, first + self._stride):
             width = tiles.width(0, index, self.tree_size)
             if width == 0:
                 break
             tile = Tile(0, index, width)
             hashes = self._tile(tile)
             if self.read_entries:
-                octets += self._entries(Bundle(index, width), tile, hashes)
+                bundle = Bundle(index, width)
+                data = self._entries(bundle, tile, hashes)
+                leaves += entries_in(bundle, data) if self.execution is not None else []
+                octets += len(data)
                 objects += 1
             if width == TILE_WIDTH:
                 roots.append(merkle.tile_root(hashes))
@@ -274,15 +327,15 @@ class _Check:
             entries += width
             octets += len(hashes)
             objects += 1
-        return _Step(b"".join(roots), last, entries, objects, octets)
+        return _Step(b"".join(roots), last, entries, objects, octets, leaves, signed_in(leaves))
 
-    def _entries(self, bundle: Bundle, tile: Tile, stored: bytes) -> int:
-        """Compare a bundle with its tile; the bundle's length."""
+    def _entries(self, bundle: Bundle, tile: Tile, stored: bytes) -> bytes:
+        """A bundle, compared with its tile."""
         data = self._bundle(bundle)
         hashes = entry_hashes(bundle, data, formed=self._formed)
         if hashes != stored:
             raise self._contradiction(bundle, data, hashes, tile, stored)
-        return len(data)
+        return data
 
     # -- who is to blame -----------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from pyrsia.log.checking import Wrong
 @click.argument("place", required=False, metavar="[DIR|URL]")
 @node_option
 @belief_options
+@click.option("--full", is_flag=True, help="Check signatures of entries too, and execute the whole ledger.")
 @click.option("--tiles", is_flag=True, help="Check the tiles alone: for logs whose entries are no bundles.")
 @json_option
 def fsck(
@@ -22,6 +23,7 @@ def fsck(
     vkeys: tuple[str, ...],
     origin: str | None,
     trust: Path | None,
+    full: bool,
     tiles: bool,
     as_json: bool,
 ) -> int:
@@ -35,6 +37,8 @@ def fsck(
 
     if place and target:
         raise click.UsageError("DIR or URL and --node are two places; name one of them")
+    if full and tiles:
+        raise click.UsageError("--full reads entries, and --tiles leaves them out")
     name = place or target or "the node"
     progress = Progress("checked")
     try:
@@ -43,7 +47,7 @@ def fsck(
             try:
                 name = source.name
                 rule = Believed(vkeys, origin, trust).rule(source)
-                report = check(source, rule, progress, read_entries=not tiles)
+                report = check(source, rule, progress, read_entries=not tiles, full=full)
             finally:
                 source.close()
     except Wrong as wrong:
@@ -60,4 +64,6 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines.append(f"  signed by {', '.join(found['signers'])}")
     if found["beyond"]:
         lines.append(f"  and {found['beyond']:,} entries beyond its checkpoint")
+    if "blocks" in found:
+        lines.append(f"  executed: {found['blocks']:,} blocks, {found['signatures']:,} signatures of entries")
     return [*lines, *(f"  note: {note}" for note in found["notes"])]

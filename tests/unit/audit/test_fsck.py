@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pyrsia.audit.fsck import check, read_head
 from pyrsia.audit.heads import NamedKeys, Quorum
 from pyrsia.audit.sources import DirectorySource
-from pyrsia.errors import Malformed, Unavailable
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.ledger import entries
 from pyrsia.log import checkpoint, tiles
 from pyrsia.log.checking import Wrong
 from pyrsia.log.checkpoint import Checkpoint
@@ -19,6 +20,7 @@ from pyrsia.log.note import SignedNote
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.units import TreeSize
 from tests.reference import merkle as oracle
+from tests.reference.ledger import World
 from tests.unit.audit.files import ORIGIN, RULE, Site, log_in, noted, objects, read, signed_text, write
 from tests.unit.audit.signed import SignedLog
 from tests.unit.log.logs import Log, numbered
@@ -73,6 +75,10 @@ def test_a_log_of_pyrsia_has_a_form_and_a_genesis(tmp_path):
     assert wrong(tmp_path, rule).path == "genesis"
 
 
+def ours(log):
+    return {"checkpoint": log.note, "genesis": log.world.genesis.raw, **dict(log.every())}
+
+
 def pyrsia_files():
     log = SignedLog().follow()
     for version in range(3):
@@ -82,7 +88,7 @@ def pyrsia_files():
     note = SignedNote.parse(log.note)
     # One line as the log is enough: another, changed into a stranger's, would change nothing.
     note = replace(note, lines=(note.lines[0], *note.lines[1::2]))
-    return {"checkpoint": note.encode(), "genesis": log.world.genesis.raw, **dict(log.every())}
+    return {**ours(log), "checkpoint": note.encode()}
 
 
 # -- every wrong byte --
@@ -143,29 +149,29 @@ def test_the_first_wrong_thing_is_the_one_that_is_named(tmp_path):
 
 
 def test_the_exact_entry_and_hash_are_named(tmp_path):
-    entries = numbered(600)
-    files = objects(entries)
-    changed = [*entries]
+    leaves = numbered(600)
+    files = objects(leaves)
+    changed = [*leaves]
     changed[300] = b"Entry 300"
     path = Bundle(1).path
     write(tmp_path, {**files, path: objects(changed)[path]})
     fault = wrong(tmp_path)
     assert (fault.path, fault.entry, fault.hash) == (path, 300, None)
-    assert fault.offset == sum(2 + len(entry) for entry in entries[256:300]) + 2
-    assert fault.expected == oracle.leaf_hash(entries[300]).hex()
+    assert fault.offset == sum(2 + len(entry) for entry in leaves[256:300]) + 2
+    assert fault.expected == oracle.leaf_hash(leaves[300]).hex()
     assert fault.found == oracle.leaf_hash(changed[300]).hex()
     write(tmp_path, {path: files[path], Tile(0, 1).path: objects(changed)[Tile(0, 1).path]})
     fault = wrong(tmp_path)
     assert (fault.path, fault.entry, fault.hash, fault.offset) == (Tile(0, 1).path, None, 300, 44 * 32)
-    assert fault.expected == oracle.leaf_hash(entries[300]).hex()
+    assert fault.expected == oracle.leaf_hash(leaves[300]).hex()
     assert fault.found == oracle.leaf_hash(changed[300]).hex()
 
 
 def test_a_bundle_and_a_tile_changed_to_the_same_end_are_found_by_the_tile_above(tmp_path):
-    entries = numbered(600)
-    other = [*entries]
+    leaves = numbered(600)
+    other = [*leaves]
     other[300] = b"Entry 300"
-    files, lies = objects(entries), objects(other)
+    files, lies = objects(leaves), objects(other)
     write(tmp_path, {**files, **{path: lies[path] for path in ("tile/entries/001", "tile/0/001")}})
     fault = wrong(tmp_path)
     assert (fault.path, fault.what) == (
@@ -192,7 +198,7 @@ def test_where_nothing_bears_out_either_side_that_is_said(tmp_path):
 def test_an_entry_without_the_form_is_named_with_its_byte(tmp_path):
     log = SignedLog().follow()
     log.append([b'{"b":1, "a":2}'])
-    write(tmp_path, {"checkpoint": log.note, "genesis": log.world.genesis.raw, **dict(log.every())})
+    write(tmp_path, ours(log))
     fault = wrong(tmp_path, log.rule)
     assert (fault.entry, fault.path) == (2, "tile/entries/000.p/3")
     assert fault.what == "an entry is not canonical JSON from its byte 7 on"
@@ -358,3 +364,69 @@ def test_a_report_is_json(tmp_path):
     assert isinstance(SignedLog().rule, Quorum)
     assert len(read(tmp_path)) == 3
     assert Log(numbered(3)).frontier.root().hex() == found["root"]
+
+
+# -- what the entries say --
+
+
+def full(files, folder, rule):
+    return check(DirectorySource(write(folder, files)), rule, silent, full=True)
+
+
+def story():
+    """A log with requests, draws, commits, reveals and verdicts in it."""
+    world = World()
+    for version in range(3):
+        request, builders = world.drawn(version=f"1.{version}")
+        world.run(request, [(builder, world.reveal(request)) for builder in builders])
+        world.settle()
+    return SignedLog(world=world).follow()
+
+
+def test_a_full_check_executes_the_ledger_and_checks_every_signature(tmp_path):
+    log = story()
+    found = full(ours(log), tmp_path, log.rule).as_dict()
+    kinds = [entries.parse(leaf).kind for leaf in log.entries]
+    assert found["blocks"] == kinds.count("block.seal") > 10
+    assert found["signatures"] == sum(
+        kind in ("build.request", "build.commit", "build.reveal") for kind in kinds
+    )
+    assert found["signatures"] >= 15
+
+
+def test_a_leaf_that_does_not_follow_is_named_although_a_quorum_signed_it(tmp_path):
+    """Entries changed and hashed anew, and the root signed: only signatures and execution can tell."""
+    log = story()
+    first = {entries.parse(leaf).kind: index for index, leaf in reversed(list(enumerate(log.entries)))}
+    for kind in (
+        "build.request",
+        "build.draw",
+        "build.commit",
+        "build.reveal",
+        "build.verdict",
+        "artifact.add",
+    ):
+        index = first[kind]
+        leaf = log.entries[index]
+        at = leaf.rindex(b'"sig":"') + 7 if b'"sig"' in leaf else leaf.index(b'"request":"') + 11
+        changed = leaf[:at] + (b"1" if leaf[at : at + 1] == b"0" else b"0") + leaf[at + 1 :]
+        lie = SignedLog([*log.entries[:index], changed, *log.entries[index + 1 :]], log.world)
+        folder = tmp_path / kind
+        with pytest.raises(Wrong) as wrong:
+            full(ours(lie), folder, log.rule)
+        assert (wrong.value.fault.entry, wrong.value.fault.path[:12]) == (index, "tile/entries")
+        assert (folder / wrong.value.fault.path).read_bytes()[wrong.value.fault.offset :].startswith(changed)
+        assert fsck(folder, log.rule).formed  # hashes alone say nothing
+
+
+def test_a_log_that_ends_inside_a_block_is_no_ledger(tmp_path):
+    log = story()
+    cut = SignedLog(log.entries[:-1], log.world)
+    with pytest.raises(Wrong, match="no seal stands behind"):
+        full(ours(cut), tmp_path, log.rule)
+
+
+def test_only_a_log_of_ours_can_be_executed(tmp_path):
+    with pytest.raises(Refusal) as refused:
+        full(FOREIGN, tmp_path, RULE)
+    assert refused.value.code == "usage"
