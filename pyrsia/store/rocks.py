@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from rocksdict import DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.store import layout
-from pyrsia.units import MAX_BATCH_BYTES
+from pyrsia.units import MAX_BATCH_BYTES, Limit
+
+# By default each family has 128 MiB of these and 32 MiB of cache, and a log of a million leaves 230 MB of memory.
+WRITE_BUFFER_BYTES = Limit(
+    32 << 20, "of all families together, what waits to become a table: some batches, replayed in a blink"
+)
+CACHE_BYTES = Limit(
+    16 << 20, "of all families together, unpacked blocks of tables: a hot few; the system caches the files"
+)
 
 Witness = Callable[[int], Callable[[], Awaitable[None]]]
 """Asked before a flush, with the sequence that it covers; what it gives is awaited once that is on disk."""
@@ -83,7 +91,8 @@ class Database:
             Unavailable: the disk said no.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        options = _options()
+        cache = Cache(CACHE_BYTES.value)
+        options = _options(cache)
         mode = (
             DBRecoveryMode.point_in_time()
             if point_in_time
@@ -91,7 +100,8 @@ class Database:
         )
         options.set_wal_recovery_mode(mode)
         try:
-            rdict = Rdict(str(path), options, column_families={name: _options() for name in layout.FAMILIES})
+            families = {name: _options(cache) for name in layout.FAMILIES}
+            rdict = Rdict(str(path), options, column_families=families)
         except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
             raise classify(error, path) from None
         return cls(path, rdict)
@@ -234,8 +244,12 @@ def suspicion(path: Path) -> Path:
     return path.with_name(f"{path.name}.suspect")
 
 
-def _options() -> Options:
+def _options(cache: Cache) -> Options:
     options = Options(raw_mode=True)  # the default mode unpickles: code execution by a changed file
+    options.set_db_write_buffer_size(WRITE_BUFFER_BYTES.value)
+    tables = BlockBasedOptions()
+    tables.set_block_cache(cache)
+    options.set_block_based_table_factory(tables)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     options.set_max_log_file_size(1 << 20)
