@@ -1,7 +1,7 @@
 """Logs of any size in a folder, as a node keeps them: entries, tiles, ids and head, written through the archive.
 
-Entries are canonical `fact.add` lines of 400 bytes over 10,000 packages, each with an id of its own. They are not
-signed and no state is executed: rows here are about the log, `commit/` is about all of it.
+Entries are canonical `fact.add` lines of 400 bytes over 10,000 packages, each with an id of its own. Their signatures
+are noise and no state is executed: rows here are about the log, `commit/` is about all of it.
 """
 
 import hashlib
@@ -29,14 +29,16 @@ PACKAGES = 10_000
 
 
 def entries(first: int, count: int) -> tuple[bytes, ...]:
-    """Leaves `first` to `first + count` of every log here."""
+    """Leaves `first` to `first + count` of every log here; most of each is hex of a hash, which nothing compresses."""
     made = []
     for index in range(first, first + count):
+        noise = blake3(b"%d" % index).hexdigest(length=ENTRY_BYTES // 2).encode()
         head = b'{"author":"bench","body":{"kind":"description","subject":"pkg:pypi/load-%d@1","text":"' % (
             index % PACKAGES
         )
-        tail = b'"},"net":"bench","nonce":"%032d","type":"fact.add","until":1,"v":1}' % index
-        made.append(head + b"x" * (ENTRY_BYTES - len(head) - len(tail)) + tail)
+        middle = b'"},"net":"bench","nonce":"%b","sig":"%b' % (noise[:32], noise[32:160])
+        tail = b'","type":"fact.add","until":1,"v":1}'
+        made.append(head + noise[: ENTRY_BYTES - len(head + middle + tail)] + middle + tail)
     return tuple(made)
 
 
