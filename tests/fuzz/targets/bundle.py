@@ -1,7 +1,10 @@
 """Entry bundles: the first byte says how many entries are expected, less one."""
 
+from pyrsia._native import merkle as kernel
 from pyrsia.log import tiles
+from pyrsia.units import MAX_ENTRY_BYTES
 from tests.fuzz import laws
+from tests.reference import merkle
 
 MAX_BYTES = 2_048
 
@@ -10,9 +13,17 @@ def check(data: bytes) -> bool:
     count, body = (data[0] + 1, data[1:]) if data else (1, b"")
     found = laws.read(lambda raw: tiles.bundle_decode(raw, count), body)
     assert found == _walk(body, count), "the two readers disagree"
+    assert _native(body, count) == (found and merkle.leaf_hashes(found)), "the kernel disagrees"
     if found is not None:
         assert tiles.bundle_encode(found) == body
     return found is not None
+
+
+def _native(body: bytes, count: int) -> bytes | None:
+    try:
+        return kernel.bundle_hashes(body, count, MAX_ENTRY_BYTES.value)
+    except ValueError:
+        return None
 
 
 def _walk(body: bytes, count: int) -> tuple[bytes, ...] | None:

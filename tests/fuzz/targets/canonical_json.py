@@ -1,7 +1,8 @@
-"""Canonical JSON, against the standard library's parser and writer."""
+"""Canonical JSON, against the standard library; and the native scan of it, of one entry and of a bundle."""
 
 import json
 
+from pyrsia._native import form
 from pyrsia.units import MAX_JSON_DEPTH
 from pyrsia.wire import canonical
 from tests.fuzz import laws
@@ -15,6 +16,11 @@ def check(data: bytes) -> bool:
     said = _standard(data)
     assert (found is not None) == (said is not None), "the two readers disagree"
     assert found == (said and said[0])
+    at = form.malformed_at(data)
+    assert (at == -1) == (found is not None), "the native scan disagrees"
+    assert -1 <= at <= len(data)
+    length = len(data).to_bytes(2, "big")
+    assert form.first_malformed(b"\x00\x011" + length + data + b"\x00\x01[", 3) == (1 if found is None else 2)
     return found is not None
 
 

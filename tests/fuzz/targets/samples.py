@@ -1,5 +1,6 @@
 """One small log with its checkpoint, signatures and proof: what the seeds of several targets are made from."""
 
+import base64
 import hashlib
 
 from pyrsia import keys
@@ -22,14 +23,23 @@ PAIRS = [
     for i in range(2)
 ]
 KEYS = checkpoint.validator_keys(ORIGIN, [(log.public, cosign.public) for log, cosign in PAIRS])
-NOTE = SignedNote(
-    HEAD.text(),
-    tuple(
-        line
-        for log, cosign in PAIRS
-        for line in (
-            checkpoint.log_line(HEAD, log.sign, log.public),
-            checkpoint.cosign_line(HEAD, cosign.sign, cosign.public, TIME_S),
-        )
-    ),
-)
+
+
+def head_of(origin: str, size: int = len(LEAVES), root: bytes = HEAD.root) -> Checkpoint:
+    return Checkpoint(origin, TreeSize(size), root)
+
+
+def signed(head: Checkpoint) -> SignedNote:
+    """By both validators, as the log and as cosigners."""
+    lines = []
+    for log, cosign in PAIRS:
+        lines.append(checkpoint.log_line(head, log.sign, log.public))
+        lines.append(checkpoint.cosign_line(head, cosign.sign, cosign.public, TIME_S))
+    return SignedNote(head.text(), tuple(lines))
+
+
+def b64(data: bytes) -> bytes:
+    return base64.b64encode(data)
+
+
+NOTE = signed(HEAD)
