@@ -248,6 +248,20 @@ def test_a_note_from_elsewhere_is_believed_only_with_its_quorum() -> None:
             cosigner(None).on_note(lie)
 
 
+def test_lines_of_strangers_on_a_note_end_here() -> None:
+    """What we serve and pass on is what we verified, however much a peer hangs below it."""
+    source, who = cosigner(None), cosigner(None)
+    for member in range(3):
+        tell(source, member, word(member, 5, T))
+    note = source.best()
+    assert note is not None
+    parsed = SignedNote.parse(note)
+    strangers = tuple(SignatureLine(f"stranger{i}.example", b"abcd", bytes(64)) for i in range(200))
+    (best,) = who.on_note(SignedNote(parsed.text, (*strangers, *parsed.lines)).encode())
+    assert isinstance(best, NewBest)
+    assert best.note == who.best() == note
+
+
 def test_a_quorum_for_another_log_is_refused() -> None:
     pairs = list(zip(LOGS, COSIGNERS, strict=True))
     other = checkpoint.Checkpoint("other.example", TreeSize(5), root(5))

@@ -90,6 +90,9 @@ LINE = signed().lines[0].encode()
         "text\n\n\u2014 name AAAAAAB=\n".encode(),  # unused bits set
         b"text\n\n" + LINE * (MAX_NOTE_LINES.value + 1),
         b"x" * MAX_NOTE_BYTES.value + b"\n\n" + LINE,
+        b"x" * 10_000_000 + b"\n\n" + LINE,
+        b"\n" * 10_000_000,
+        b"text\n\n" + LINE * 100_000,
     ],
 )
 def test_what_is_not_exactly_a_note_is_refused(data: bytes) -> None:
@@ -214,6 +217,7 @@ ROOT_LINE = base64.b64encode(ROOT) + b"\n"
         b"origin\n0x5\n" + ROOT_LINE,
         "origin\n\u0665\n".encode() + ROOT_LINE,
         b"origin\n9007199254740992\n" + ROOT_LINE,
+        b"origin\n9223372036854775808\n" + ROOT_LINE,
         b"origin\n" + b"9" * 5_000 + b"\n" + ROOT_LINE,
         b"origin\n0\n" + ROOT_LINE,
         b"origin\n5\n" + ROOT_LINE.replace(b"=", b""),
@@ -225,6 +229,38 @@ ROOT_LINE = base64.b64encode(ROOT) + b"\n"
 def test_a_second_way_to_write_a_checkpoint_is_refused(text: bytes) -> None:
     with pytest.raises(Malformed):
         Checkpoint.parse(text)
+
+
+def test_the_logs_of_others_may_have_what_ours_has_not() -> None:
+    text = b"go.sum database tree\n5\n" + ROOT_LINE + b"an extension\nanother one\n"
+    found, extensions = Checkpoint.parse_foreign(text)
+    assert (found.origin, found.size, found.root) == ("go.sum database tree", 5, ROOT)
+    assert extensions == ("an extension", "another one")
+    assert Checkpoint.parse_foreign(b"x\n0\n" + ROOT_LINE)[0].root == ROOT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"origin\n5\n",
+        b"\n5\n" + ROOT_LINE,
+        b"origin\n\n" + ROOT_LINE,
+        b"origin\n05\n" + ROOT_LINE,
+        b"origin\n+5\n" + ROOT_LINE,
+        b"origin\n9223372036854775808\n" + ROOT_LINE,
+        b"origin\n5\n" + ROOT_LINE + b"\n",
+        b"origin\n5\n" + ROOT_LINE + b"one\n\nthree\n",
+        b"origin\n5\n" + ROOT_LINE.replace(b"=", b""),
+        b"origin\n5\n" + base64.b64encode(ROOT[:31]) + b"\n",
+        b"x" * 256 + b"\n5\n" + ROOT_LINE,
+        b"ori\tgin\n5\n" + ROOT_LINE,
+        b"origin\n5\n" + ROOT_LINE[:-1],
+    ],
+)
+def test_and_no_second_way_to_write_the_rest(text: bytes) -> None:
+    with pytest.raises(Malformed):
+        Checkpoint.parse_foreign(text)
 
 
 def test_the_empty_log_has_a_checkpoint() -> None:
