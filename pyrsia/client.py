@@ -114,7 +114,7 @@ class Client:
                 do="check the address; is it a Pyrsia node?",
             )
         if response.status >= 400:
-            raise _refusal(response.status, data)
+            raise refusal_in(response.status, data)
         return data
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -157,7 +157,8 @@ def token_for(target: str) -> str | None:
         return None
 
 
-def _refusal(status: int, data: bytes) -> Refusal:
+def refusal_in(status: int, data: bytes) -> Refusal:
+    """The no that an answer of 400 or more is: what the node says, or what can be made of it."""
     try:
         fields = json.loads(data)["error"]
         return Refusal.from_dict({key: str(value) for key, value in fields.items()})

@@ -28,6 +28,13 @@ class Entries(msgspec.Struct):
     entries: tuple[EntryStatus, ...]
 
 
+class Page(msgspec.Struct):
+    size: int
+    root: str
+    entries: tuple[EntryStatus, ...]
+    next: int
+
+
 class Asked(msgspec.Struct):
     request: str
     purl: str

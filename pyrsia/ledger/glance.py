@@ -10,6 +10,11 @@ Source: docs/ledger.md, "Leaves".
 import re
 from typing import Final, NamedTuple
 
+from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED
+
+# From the first leaf of a block to its seal: authored entries, derived ones, and a little more than needed.
+MAX_BLOCK_LEAVES: Final = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 2
+
 # The end of a leaf: authored ones have `until` between their type and the version.
 _KIND: Final = re.compile(rb'"type":"([a-z.]{1,40})"(?:,"until":[0-9]{1,16})?,"v":1}\Z')
 _AUTHOR: Final = re.compile(rb'\{"author":"([a-z2-7]{52})"')

@@ -20,14 +20,14 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import glance
 from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.ledger.glance import Seal
+from pyrsia.ledger.glance import MAX_BLOCK_LEAVES, Seal
 from pyrsia.ledger.matching import Filter
 from pyrsia.log import tiles
 from pyrsia.log.tree import EMPTY_ROOT, Frontier
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import LogPage, LogQuery
 from pyrsia.status import EntryStatus
-from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED, Limit, TreeSize
+from pyrsia.units import Limit, TreeSize
 from pyrsia.wire.text import unb32
 
 WORK = Limit(
@@ -35,7 +35,6 @@ WORK = Limit(
 )
 STRETCH = Limit(128, "leaves between two turns of the loop: a millisecond, as long as a small answer takes")
 DEAR = 10  # making a leaf's line, or looking up its request, costs as much as looking at ten leaves
-BLOCK_LEAVES = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 2  # from any leaf to its block's seal
 
 
 class Log(Protocol):
@@ -157,7 +156,7 @@ class Explorer:
 
     def _seal_behind(self, index: int) -> tuple[int, Seal | None]:
         """The next seal at or behind a leaf, with its own index."""
-        end, count = index + BLOCK_LEAVES, 16
+        end, count = index + MAX_BLOCK_LEAVES, 16
         while index < end:
             leaves = self._log.entries(index, min(count, end - index))
             for offset, leaf in enumerate(leaves):

@@ -8,6 +8,10 @@ import click
 # command -> (module below pyrsia.cli.log, attribute, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "show": ("show", "show", "Size, root and entries: the newest, or those from --from on."),
+    "search": ("search", "search", "Entries by type, author, package, time, verdict and text."),
+    "tail": ("tail", "tail", "The newest entries, proved; with --follow those to come."),
+    "monitor": ("monitor", "monitor", "Tell a command or an address of every entry about some packages."),
+    "hammer": ("hammer", "hammer", "Write and verify at once, as fast as it goes; for one's own network."),
     "prove": ("prove", "prove", "An entry with a proof that it is in the log."),
     "policy": ("policy", "policy", "The network's trust policy for other tools; does a note satisfy it?"),
     "export": ("export", "export", "Write a node's log as files for any static host."),

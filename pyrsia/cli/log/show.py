@@ -4,6 +4,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.when import told
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 
@@ -28,9 +29,9 @@ def show(newest: int, first: int | None, target: str | None, as_json: bool) -> N
         page = node.get("/api/v1/log/entries", first=begin, count=newest)
     entries = shaped(page, answers.Entries)["entries"]
     value = {"size": head["size"], "root": head["root"], "entries": entries}
-    rows = [(one["index"], one["kind"], one["summary"]) for one in entries]
+    rows = [(one["index"], told(one["time_ms"]), one["kind"], one["summary"]) for one in entries]
 
     def lines() -> list[str]:
-        return [f"size {head['size']}  root {head['root']}", *table(rows, ("index", "type", "what"))]
+        return [f"size {head['size']}  root {head['root']}", *table(rows, ("index", "time", "type", "what"))]
 
     tell(value, as_json=as_json, text=lines)

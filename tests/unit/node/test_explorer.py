@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger import entries
+from pyrsia.ledger.glance import MAX_BLOCK_LEAVES
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.log.tree import EMPTY_ROOT
-from pyrsia.node.explorer import BLOCK_LEAVES, STRETCH, WORK, Explorer
+from pyrsia.node.explorer import STRETCH, WORK, Explorer
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import LogQuery
 from pyrsia.wire.text import b32
@@ -213,9 +214,9 @@ class Long:
         return [self.leaf(i) for i in range(first, min(self.size, first + count))]
 
     def leaf(self, index):
-        block, at = divmod(index, BLOCK_LEAVES)
-        if at == BLOCK_LEAVES - 1 or index == self.size - 1:
-            return (self.seal % (block * BLOCK_LEAVES, 1_000 * block)).encode()
+        block, at = divmod(index, MAX_BLOCK_LEAVES)
+        if at == MAX_BLOCK_LEAVES - 1 or index == self.size - 1:
+            return (self.seal % (block * MAX_BLOCK_LEAVES, 1_000 * block)).encode()
         return b"{}"
 
 
@@ -250,10 +251,10 @@ def test_leaves_are_found_by_time_in_halves_however_large_the_blocks(truth):
     def at(time_ms):
         return trio.run(explorer.find, LogQuery(since_ms=time_ms, order="oldest", count=1)).entries
 
-    for block in (0, 1, 7, 300, log.size // BLOCK_LEAVES):
+    for block in (0, 1, 7, 300, log.size // MAX_BLOCK_LEAVES):
         (row,) = at(1_000 * block)
-        assert (row.index, row.time_ms) == (block * BLOCK_LEAVES, 1_000 * block)
+        assert (row.index, row.time_ms) == (block * MAX_BLOCK_LEAVES, 1_000 * block)
     assert at(10**9) == ()
     log.asked = 0
     at(300_500)
-    assert log.asked < 30 * 2 * BLOCK_LEAVES
+    assert log.asked < 30 * 2 * MAX_BLOCK_LEAVES

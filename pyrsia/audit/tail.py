@@ -1,0 +1,116 @@
+"""`pyrsia log tail`: entries as they come, each only once a checkpoint that goes on from the last covers it.
+
+With a pinned network the checkpoint's signatures are checked; without one only that nothing is taken back.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from pyrsia.audit.events import row, timed
+from pyrsia.audit.follow import Begun
+from pyrsia.audit.following import EVERY_S, Alarm, Following, Keep
+from pyrsia.audit.heads import Head, Rule
+from pyrsia.audit.monitor import alarmed, keep_evidence
+from pyrsia.audit.proven import ProvenLog
+from pyrsia.audit.sources import Source
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.note import SignedNote
+from pyrsia.log.tree import leaf_hash
+from pyrsia.status import EntryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """Nobody's signature counts: for a log that is read along without a pin."""
+
+    @property
+    def genesis(self) -> Genesis | None:
+        return None
+
+    def read(self, note: bytes) -> Head:
+        return Head(note, Checkpoint.parse_foreign(SignedNote.parse(note).text)[0], None, ())
+
+
+class Tail:
+    """The hands of a log that is read along."""
+
+    def __init__(
+        self,
+        show: Callable[[EntryStatus], None],
+        *,
+        names: Mapping[str, str],
+        saw: Callable[[Keep], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._show = show
+        self._names = names
+        self._saw = saw
+        self._warn = warn
+
+    def keep(self, effect: Keep) -> None:
+        self._saw(effect)
+
+    def deliver(self, log: ProvenLog, first: int) -> Iterator[int]:
+        for index, leaf, time_ms in timed(log.entries(first, log.checkpoint.size)):
+            self._show(row(index, leaf, time_ms, self._names))
+            yield index + 1
+
+    def alarm(self, effect: Alarm) -> None:
+        head = effect.new.checkpoint
+        folder = Path(platformdirs.user_state_dir("pyrsia", appauthor=False)) / "alarms"
+        path = folder / f"{head.root.hex()[:24]}-{head.size}.alarm"
+        try:
+            keep_evidence(path, effect)
+        except OSError as error:
+            self._warn(f"the evidence cannot be kept: {error.strerror}: {path}")
+            raise alarmed(effect, "") from None
+        raise alarmed(effect, str(path))
+
+    def warn(self, text: str) -> None:
+        self._warn(text)
+
+
+def begin(
+    source: Source,
+    note: bytes,
+    rule: Callable[[Source, bytes], Rule],
+    hands: Callable[[Mapping[str, str], Genesis | None], Tail],
+    *,
+    newest: int,
+    warn: Callable[[str], None],
+    every_s: float = EVERY_S,
+) -> Begun:
+    """Begin with the `newest` entries.
+
+    Raises:
+        Malformed: no checkpoint that `rule` takes.
+    """
+    try:
+        found = rule(source, note)
+    except Refusal as refusal:
+        if refusal.code != "not-pinned":
+            raise
+        warn(f"{refusal.what}; nobody's signatures are checked, only that nothing is taken back")
+        found = Unsigned()
+    head = found.read(note)
+    position = max(0, head.checkpoint.size - newest)
+    following = Following(position=position, every_s=every_s, patient=True)
+    return Begun(found, following, hands(_names(source, found, head), found.genesis))
+
+
+def _names(source: Source, rule: Rule, head: Head) -> dict[str, str]:
+    """What the network calls its members: from the pin, else from the genesis that is leaf 0 of this very log."""
+    genesis = rule.genesis
+    if genesis is None and head.checkpoint.size:
+        try:
+            raw = source.genesis() or b""
+            ProvenLog(source, head.checkpoint).included(0, leaf_hash(raw))
+            genesis = Genesis.parse(raw)
+        except Malformed:
+            return {}  # another kind of log; its entries are told as they are
+    return {} if genesis is None else {member.text: member.name for member in genesis.members}

@@ -1,0 +1,109 @@
+"""`log search`: entries by type, author, package, time, verdict and text, now or as the log was."""
+
+import json
+from typing import Any, Final
+
+import click
+
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.when import Time, read, told
+from pyrsia.cli.tell import json_option, node_option, table
+from pyrsia.client import Client
+from pyrsia.units import MAX_API_ROWS, Limit
+from pyrsia.wire.text import safe
+
+MAX_PAGES = Limit(1_000_000, "pages of 20,000 looked-at leaves: a search through any log that one node holds")
+_COLUMNS: Final = ("index", "time", "type", "what")
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option(
+    "--type", "kinds", multiple=True, metavar="TYPE", help="An entry type, such as fact.add. Repeatable."
+)
+@click.option("--author", metavar="NODE|NAME", help="Who signed it: node id, or a member's name.")
+@click.option("--purl", metavar="GLOB", help="A package, with or without a version; * and ? are wildcards.")
+@click.option("--verdict", "verdicts", multiple=True, metavar="WORD", help="Such as DIVERGED. Repeatable.")
+@click.option("--since", type=Time(), help="From this block time on: a date, a date and time, or 2h ago.")
+@click.option("--until", type=Time(), help="Up to this block time.")
+@click.option("--as-of", metavar="SIZE|TIME", help="As if the log ended there.")
+@click.option("--oldest", is_flag=True, help="Oldest first instead of newest first.")
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="Entries at most."
+)
+@node_option
+@json_option
+def search(
+    text: str | None,
+    kinds: tuple[str, ...],
+    author: str | None,
+    purl: str | None,
+    verdicts: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    as_of: str | None,
+    oldest: bool,
+    limit: int,
+    target: str | None,
+    as_json: bool,
+) -> None:
+    """Entries with TEXT in them or in their line, and with what the options say; all of it must hold.
+
+    The answer is the node's word; `log prove INDEX` proves an entry. With --json each entry is a line.
+    """
+    query: dict[str, str | int | None] = {
+        "text": text,
+        "type": ",".join(kinds) or None,
+        "author": author,
+        "purl": purl,
+        "verdict": ",".join(verdicts) or None,
+        "since": since,
+        "until": until,
+        "order": "oldest" if oldest else "newest",
+    }
+    query |= _as_of(as_of)
+    wanted = {name: value for name, value in query.items() if value is not None}
+    with Client(target) as node:
+        rows = _rows(node, wanted, limit)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, sort_keys=True))
+        return
+    for line in table(
+        ((one["index"], told(one["time_ms"]), one["kind"], one["summary"]) for one in rows), _COLUMNS
+    ):
+        click.echo(safe(line))
+
+
+def _rows(node: Client, query: dict[str, str | int], limit: int) -> list[dict[str, Any]]:
+    """Page after page, all of one size of the log, until `limit` or the end."""
+    rows: list[dict[str, Any]] = []
+    for _ in range(MAX_PAGES.value):
+        page = shaped(
+            node.get("/api/v1/log/entries", **query, count=min(limit - len(rows), MAX_API_ROWS.value)),
+            answers.Page,
+        )
+        rows += page["entries"][: limit - len(rows)]
+        if len(rows) >= limit or not _goes_on(page["next"], query):
+            break
+        query = query | {"first": page["next"]}
+        if "as_of" not in query and "as_of_time" not in query:
+            query["as_of"] = page["size"]
+    return rows
+
+
+def _goes_on(following: int, query: dict[str, str | int]) -> bool:
+    """Whether there is a page behind this one; a node that sends us round in circles has none."""
+    here = query.get("first")
+    if following < 0 or not isinstance(here, int):
+        return following >= 0
+    return following > here if query["order"] == "oldest" else following < here
+
+
+def _as_of(text: str | None) -> dict[str, int]:
+    if text is None:
+        return {}
+    if text.isascii() and text.isdigit() and len(text) <= 16:
+        return {"as_of": int(text)}
+    return {"as_of_time": read(text)}

@@ -1,0 +1,65 @@
+"""Times as people write and read them: UTC, to the second."""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+_AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+_SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d|w)?", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def told(time_ms: int) -> str:
+    """`2026-01-31 12:00:00`, or `-` for no time and one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if time_ms else "-"
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def read(text: str) -> int:
+    """Milliseconds since 1970 of a date, a date and time (UTC unless it says otherwise), or a span ago (`2h`, `7d`).
+
+    Raises:
+        click.BadParameter: none of these.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return max(0, int((time.time() - int(ago[1]) * _SECONDS[ago[2]]) * 1000))
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        time_ms = int(found.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        time_ms = -1
+    if time_ms < 0:
+        raise click.BadParameter(
+            f"{text} is no time; write 2026-01-31, 2026-01-31T12:00, or 2h for two hours ago"
+        )
+    return time_ms
+
+
+class Span(click.ParamType[float]):
+    """An option that is a length of time in seconds: `90`, `30s`, `2m`, `1h`."""
+
+    name = "span"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        found = _SPAN.fullmatch(text)
+        if found is None or float(found[1]) == 0:
+            raise click.BadParameter(f"{text} is no length of time; write 30s, 2m or 1h")
+        return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+class Time(click.ParamType[int]):
+    """An option that is a time."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return value if isinstance(value, int) else read(str(value))
