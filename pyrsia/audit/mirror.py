@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyrsia.audit.copying import Copy, Round
+from pyrsia.audit.copying import Round
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.units import Limit
 
@@ -21,12 +21,13 @@ class Follow:
     """The loop.
 
     Attributes:
+        once: one round, from opening the source to closing it.
         every_s: between two rounds that went well.
         told: hears of every round that brought something.
         warned: hears why a round failed, once until another reason comes.
     """
 
-    open_copy: Callable[[], Copy]
+    once: Callable[[], Round]
     every_s: float
     told: Callable[[Round], None]
     warned: Callable[[str], None]
@@ -43,7 +44,7 @@ class Follow:
         last = ""
         while True:
             try:
-                done = self.open_copy().round()
+                done = self.once()
             except (Malformed, Unavailable) as error:
                 failures += 1
                 if str(error) != last:

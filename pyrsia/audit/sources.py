@@ -199,15 +199,22 @@ def at_address(text: str) -> HttpSource:
     """
     address = Address.parse(text)
     source = HttpSource(Fetcher(address))
+    if _has_checkpoint(source):
+        return source
+    below = HttpSource(Fetcher(address.below("log")))
+    if _has_checkpoint(below):
+        return below
+    return HttpSource(Fetcher(address))  # what is missing is then told of the address that was named
+
+
+def _has_checkpoint(source: HttpSource) -> bool:
+    """Whether there is one; the source is closed if not."""
     try:
         source.checkpoint()
     except Absent:
-        below = HttpSource(Fetcher(address.below("log")))
-        try:
-            below.checkpoint()
-        except (Absent, Malformed):
-            below.close()
-            return source  # what is missing is then told of the address that was named
         source.close()
-        return below
-    return source
+        return False
+    except BaseException:
+        source.close()
+        raise
+    return True

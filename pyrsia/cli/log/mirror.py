@@ -39,7 +39,7 @@ def mirror(
     URL is the prefix of any C2SP tlog-tiles log, or the address of a node. DIR may hold an earlier copy: only what
     is new is fetched, and a log that shrank or forked is refused, with both checkpoints kept in DIR/evidence.
     """
-    from pyrsia.audit.copying import Copy
+    from pyrsia.audit.copying import Copy, Round
     from pyrsia.audit.keeping import Keeper
     from pyrsia.audit.mirror import Follow
     from pyrsia.audit.opening import Believed
@@ -49,20 +49,24 @@ def mirror(
     keeper = Keeper(folder)
     progress = Progress("copied")
 
-    def open_copy() -> Copy:
+    def once() -> Round:
         source = at_address(url)
-        return Copy(source, believed.rule(source), keeper, progress)
+        try:
+            return Copy(source, believed.rule(source), keeper, progress).round()
+        finally:
+            source.close()
+            progress.end()
 
     try:
         with reading(url, progress):
             if follow:
                 Follow(
-                    open_copy,
+                    once,
                     every_s,
                     told=lambda done: copied(done, folder, as_json=as_json),
                     warned=lambda why: click.echo(f"pyrsia: {safe(why)}; asking again", err=True),
                 ).run()
-            copied(open_copy().round(), folder, as_json=as_json)
+            copied(once(), folder, as_json=as_json)
     except Wrong as wrong:
         return tell_wrong(wrong, url, as_json=as_json)
     finally:

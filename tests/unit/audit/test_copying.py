@@ -323,15 +323,14 @@ def follow(rounds, sleeps=8):
         if len(pauses) == sleeps:
             raise Stop
 
-    class Scripted:
-        def round(self):
-            found = rounds.pop(0) if rounds else Unavailable("down")
-            if isinstance(found, BaseException):
-                raise found
-            return found
+    def once():
+        found = rounds.pop(0) if rounds else Unavailable("down")
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     with pytest.raises(Stop):
-        Follow(Scripted, 10, told.append, warned.append, sleep).run()
+        Follow(once, 10, told.append, warned.append, sleep).run()
     return told, warned, pauses
 
 
@@ -349,7 +348,7 @@ def test_following_ends_with_an_alarm(tmp_path):
     copy(source_of(tmp_path, numbered(300), "first"), tmp_path / "copy")
     source = source_of(tmp_path, numbered(299), "second")
     with pytest.raises(Alarm):
-        Follow(lambda: Copy(source, RULE, Keeper(tmp_path / "copy"), silent), 1, print, print, print).run()
+        Follow(lambda: copy(source, tmp_path / "copy"), 1, print, print, print).run()
 
 
 def test_a_tree_of_another_log_is_no_growth(tmp_path):
