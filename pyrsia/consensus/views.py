@@ -6,7 +6,7 @@ come here.
 Source: docs/consensus.md, "Counting", "Evidence".
 """
 
-from pyrsia.wire.blocks import FIN, NOT, NUL, Block, Cert, Statement, Vote
+from pyrsia.wire.blocks import FIN, NOT, NUL, Block, Cert, Vote, conflicting
 
 
 class ViewState:
@@ -74,15 +74,3 @@ class ViewState:
 
 
 _EXCLUDES = {NOT: (NOT, FIN), NUL: (FIN,), FIN: (FIN, NUL, NOT)}
-
-
-def conflicting(a: Statement, b: Statement) -> bool:
-    """Whether one honest member never says both (same epoch and view). NOT then NUL is legal."""
-    if a.epoch != b.epoch or a.view != b.view:
-        return False
-    kinds = {a.kind, b.kind}
-    if kinds == {NUL, FIN}:
-        return True
-    if NUL in kinds:
-        return False
-    return a != b if len(kinds) == 1 else a.block_hash != b.block_hash

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from pyrsia.ledger import draw, entries, state, verdict
+from pyrsia.ledger import draw, entries, roster, standing, state, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.genesis import Member
 from pyrsia.units import (
     COMMIT_WINDOW_MS,
     KEEP_BUILDERS_MS,
@@ -23,20 +23,19 @@ from pyrsia.units import (
     REVEAL_WINDOW_MS,
 )
 from pyrsia.wire import canonical, purl
-from pyrsia.wire.text import unb32
 
 _DAY_S: Final = 86_400
 _TYPES: Final = {"pip": "pypi"}  # ecosystem -> purl type
 
 
-def gate_open(request: dict[str, Any], genesis: Genesis, time_ms: int) -> bool:
+def gate_open(request: dict[str, Any], time_ms: int) -> bool:
     """Whether reveals count: K commits, or at least T once the commit deadline has passed."""
     if not request["draws"]:
         return False
-    drawn = request["draws"][-1]["body"]
+    drawn = request["draws"][-1]
     commits = len(_this_round(request, "commits"))
-    return commits >= len(drawn["builders"]) or (
-        commits >= genesis.agreeing and time_ms > drawn["commit_deadline"]
+    return commits >= len(drawn["body"]["builders"]) or (
+        commits >= drawn["agreeing"] and time_ms > drawn["body"]["commit_deadline"]
     )
 
 
@@ -60,7 +59,7 @@ def _kept_key(body: dict[str, Any]) -> str:
 
 def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     """`build.request`: a build that K operators can do, not being done already."""
-    body, view, genesis = entry.body, ctx.view, ctx.genesis
+    body, view, numbers = entry.body, ctx.view, ctx.numbers
     if body["requester"] != author:
         raise NotApplied("the requester is not its author")
     coordinates, recipe = body["coordinates"], body["recipe"]
@@ -69,16 +68,15 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         raise NotApplied(f"the ecosystem {body['ecosystem']} is not built here")
     if purl.Purl(kind, "", coordinates["name"], coordinates["version"]) != purl.parse(body["purl"]):
         raise NotApplied("purl and coordinates name different packages")
-    if recipe["environment"] not in genesis.environments:
+    if recipe["environment"] not in numbers.environments:
         raise NotApplied("its environment is not admitted by this network")
     if recipe["cutoff_ms"] > ctx.now or recipe["sde"] > ctx.now // 1000 + _DAY_S:
         raise NotApplied("its recipe lies in the future", later=True)
-    assert entry.author is not None  # noqa: S101  (apply has checked it)
-    able = draw.operators(draw.capable(genesis, body["ecosystem"], entry.author))
-    if able < genesis.builders:
+    able = draw.operators(_able(ctx, body["ecosystem"], author))
+    if able < numbers.builders:
         raise NotApplied(
             f"{able} operators other than the requester's can build {body['ecosystem']}, "
-            f"{genesis.builders} are needed",
+            f"{numbers.builders} are needed",
             code="too-few-builders",
         )
     unique = _open_key(body)
@@ -139,7 +137,7 @@ def commit(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
             "round": record["round"],
         }
     )
-    if gate_open(record, ctx.genesis, ctx.now):
+    if gate_open(record, ctx.now):
         record["phase"] = "revealing"
     ctx.view.put(f"request/{request}", record)
 
@@ -147,6 +145,8 @@ def commit(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
 def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     """`build.reveal`: what its author committed to, while the gate is open."""
     body, request = entry.body, entry.body["request"]
+    if body["receipts"]:
+        raise NotApplied("no storage member gives receipts under these rules: its receipts must be none")
     record = _found(ctx, request)
     drawn = _drawn(ctx, record, author)
     mine = [item for item in _this_round(record, "commits") if item["builder"] == author]
@@ -154,7 +154,7 @@ def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         raise NotApplied("this builder has not committed", later=True)
     if any(item["builder"] == author for item in _this_round(record, "reveals")):
         raise NotApplied("this builder has revealed already")
-    if not gate_open(record, ctx.genesis, ctx.now):
+    if not gate_open(record, ctx.now):
         raise NotApplied("the other builders have not committed yet", later=True)
     if ctx.now > drawn["reveal_deadline"]:
         raise NotApplied("the reveal deadline has passed")
@@ -172,6 +172,10 @@ def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         record["phase"] = "settling"
         _enqueue(ctx, "settle", request)
     ctx.view.put(f"request/{request}", record)
+
+
+def _able(ctx: Context, ecosystem: str, requester: str) -> list[Member]:
+    return draw.able(roster.members(ctx.view), ecosystem, roster.operator(ctx.view, requester))
 
 
 def _found(ctx: Context, request: str) -> dict[str, Any]:
@@ -264,7 +268,7 @@ def _deadline(ctx: Context, request: str) -> None:
         return  # a reminder of the first round
     if (
         ctx.now > drawn["reveal_deadline"]
-        or len(commits) < ctx.genesis.agreeing
+        or len(commits) < record["draws"][-1]["agreeing"]
         or len(reveals) == len(commits)
     ):
         record["phase"] = "settling"
@@ -302,9 +306,8 @@ def work(ctx: Context) -> None:
 def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None:
     if record["phase"] != "open":
         return  # cancelled while it waited
-    body, genesis, view = record["body"], ctx.genesis, ctx.view
-    requester = genesis.member(unb32(record["author"]))
-    able = draw.capable(genesis, body["ecosystem"], requester.node if requester else b"")
+    body, view = record["body"], ctx.view
+    able = _able(ctx, body["ecosystem"], record["author"])
     kept = view.get(_kept_key(body), {"builders": [], "time_ms": 0})
     recent = kept["time_ms"] + KEEP_BUILDERS_MS.value >= ctx.now
     silent: list[str] = []
@@ -315,7 +318,7 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         bytes.fromhex(request),
         bytes.fromhex(seed),
         able,
-        genesis.builders,
+        ctx.numbers.builders,
         first=kept["builders"] if recent and not record["round"] else (),
         last=silent,
     )
@@ -328,7 +331,8 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         "reveal_deadline": commit_by + REVEAL_WINDOW_MS.value,
         "round": record["round"],
     }
-    record["draws"].append(ctx.derive("build.draw", drawn))
+    # T stays what it was at the draw: another one could be less than half of the builders drawn here.
+    record["draws"].append({**ctx.derive("build.draw", drawn), "agreeing": ctx.numbers.agreeing})
     record["phase"] = "drawn"
     view.put(f"request/{request}", record)
     if not record["round"]:
@@ -339,20 +343,20 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
 
 
 def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
-    body, genesis, view = record["body"], ctx.genesis, ctx.view
-    number = record["round"]
+    body, view = record["body"], ctx.view
+    number, drawn = record["round"], record["draws"][-1]
     reveals = {
         item["builder"]: view.get(f"reveal/{request}/{number}/{item['builder']}")
         for item in _this_round(record, "reveals")
     }
     rules = verdict.Rules(
-        agreeing=genesis.agreeing,
+        agreeing=drawn["agreeing"],
         lock_sha256=body["lock"]["sha256"],
         environment=body["recipe"]["environment"],
-        min_isolation=genesis.min_isolation,
-        operator_of={member.text: member.operator for member in genesis.members},
+        min_isolation=ctx.numbers.min_isolation,
+        operator_of={node: roster.operator(view, node) for node in drawn["body"]["builders"]},
     )
-    outcome = verdict.decide(record["draws"][-1]["body"]["builders"], reveals, rules)
+    outcome = verdict.decide(drawn["body"]["builders"], reveals, rules)
     if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
         record["round"] = 1  # the only second draw
         record["phase"] = "open"
@@ -399,9 +403,7 @@ def _publish(ctx: Context, artifact: dict[str, Any]) -> None:
     view.put(f"project/{name}", count + 1)
     if served:
         view.put(f"served/{body['purl']}", body["sha256"])
-    if view.raw(f"artifact/{body['sha256']}") is None:
-        view.put(f"artifact/{body['sha256']}", artifact)
-        view.put(f"status/{body['sha256']}", {"leaf": artifact["leaf"], "status": body["verdict"]})
+    standing.publish(view, artifact)
 
 
 def _close(ctx: Context, request: str, record: dict[str, Any], phase: str) -> None:

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.ledger import beacon, state
-from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.execute import BlockIn, Executed, Verify, due, execute
+from pyrsia.ledger.context import Verify
+from pyrsia.ledger.execute import BlockIn, Executed, due, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
 from pyrsia.ledger.mempool import Mempool
@@ -140,7 +140,7 @@ class Chain:
         self._reads = reads
         self._fetch: Fetch = fetch if fetch is not None else lambda keys: [reads(key) for key in keys]
         self._invalid = invalid
-        self._parse: Callable[[bytes], Entry] = self.mempool.parse
+        self._parse = self.mempool.parse
         self._nodes: dict[bytes, _Node] = {}
         self._built: tuple[bytes, BlockIn, Executed] | None = None  # the newest draft
         self._links: dict[

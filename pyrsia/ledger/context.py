@@ -3,12 +3,25 @@
 Handlers check everything before they write anything: an entry that does not apply leaves no trace.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pyrsia.ledger import entries
+from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.roster import Numbers
 from pyrsia.ledger.state import View
+
+Verify = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
+
+
+class Parse(Protocol):
+    """Gives entries whose signatures are checked, and checks those inside bodies (`execute.Parses`)."""
+
+    def __call__(self, raw: bytes) -> Entry: ...
+
+    def holds(self, key: bytes, text: bytes, signature: bytes) -> bool: ...
 
 
 class NotApplied(Exception):  # (an answer, not an error: it never leaves the callers of `execute`)
@@ -31,6 +44,8 @@ class Context:
     """One block being executed, as its handlers see it.
 
     Attributes:
+        numbers: the network's, as they were before the block: a change holds from the next one.
+        holds: whether a signature inside a body holds.
         now: block time in milliseconds.
         first_leaf: leaf index of the block's first entry.
         applied, derived: the block's leaves so far, without the seal.
@@ -38,6 +53,8 @@ class Context:
 
     genesis: Genesis
     view: View
+    numbers: Numbers
+    holds: Verify
     now: int
     height: int
     proposer: int

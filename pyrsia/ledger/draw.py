@@ -6,7 +6,7 @@ business.
 Source: docs/ledger.md, "The draw".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
 
@@ -14,12 +14,16 @@ from pyrsia.ledger.genesis import Genesis, Member
 
 
 def capable(genesis: Genesis, ecosystem: str, requester: bytes) -> list[Member]:
-    """Builders that may be drawn: with the capability, of another operator than the requester's."""
+    """Builders of genesis that may be drawn for this requester (32-byte node key)."""
     asking = genesis.member(requester)
-    excluded = asking.operator if asking is not None else ""
+    return able(genesis.members, ecosystem, asking.operator if asking is not None else "")
+
+
+def able(members: Iterable[Member], ecosystem: str, excluded: str) -> list[Member]:
+    """Builders that may be drawn: with the capability, of another operator than `excluded`."""
     return [
         member
-        for member in genesis.members
+        for member in members
         if "builder" in member.roles and ecosystem in member.capabilities and member.operator != excluded
     ]
 

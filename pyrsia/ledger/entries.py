@@ -16,15 +16,10 @@ from blake3 import blake3
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
-from pyrsia.ledger.genesis import ISOLATIONS
-from pyrsia.units import (
-    MAX_ATTESTATION_BYTES,
-    MAX_DRAWN,
-    MAX_ENTRY_BYTES,
-    MAX_FACT_BYTES,
-    MAX_OUTPUTS,
-    NodeId,
-)
+from pyrsia.ledger.bodies import AUTHORED as AUTHORED
+from pyrsia.ledger.bodies import DERIVED as DERIVED
+from pyrsia.ledger.bodies.builds import VERDICTS as VERDICTS
+from pyrsia.units import MAX_ENTRY_BYTES, NodeId
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32, unb32
 
@@ -32,134 +27,9 @@ DOMAIN: Final = b"pyrsia/entry/v1\0"
 NONCE_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 
-VERDICTS: Final = ("DIVERGED", "EQUIVALENT", "FAILED", "INSUFFICIENT", "REPRODUCED", "WITNESSED")
-RELATIONS: Final = ("different", "equivalent", "identical", "none")
-SOURCES: Final = ("claimed", "mapping", "registry")
-CONTAINMENTS: Final = ("full", "none", "partial")
-
 # Exact on canonical bytes: a quote within a text is escaped there, and only a key is followed by a colon.
 _MANIFEST: Final = re.compile(rb'"manifest":"([0-9a-f]{64})"')
-_WORD: Final = shape.ascii_name(100)
-_FILE: Final = shape.matching(r"[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}", "a plain file name")
-_VERSION: Final = shape.text(100)
-_BLOB: Final = shape.fields(manifest=shape.hash32, sha256=shape.hash32, size=shape.size)
-_PUBLISHED: Final = shape.fields(
-    {"requires_python": _VERSION},
-    manifest=shape.hash32,
-    members=_BLOB,
-    metadata=_BLOB,
-    sha256=shape.hash32,
-    size=shape.size,
-)
-_OUTPUT: Final = shape.fields(
-    {"requires_python": _VERSION, "upstream": _PUBLISHED},
-    canonical=_PUBLISHED,
-    containment=shape.one_of(*CONTAINMENTS),
-    name=_FILE,
-    normalised=shape.list_of(shape.text(200), 64),
-    raw=_PUBLISHED,
-    stable=shape.hash32,
-    upstream_relation=shape.one_of(*RELATIONS),
-)
-_RECIPE: Final = shape.fields(
-    backend=_WORD,
-    cutoff_ms=shape.time_ms,
-    environment=shape.ascii_name(200),
-    isolation=_WORD,
-    normaliser=_WORD,
-    sde=shape.whole(0, 1 << 40),
-    v=shape.whole(1, 1),
-)
-_NODES: Final = shape.list_of(shape.node, MAX_DRAWN.value)
-_DISSENTING: Final = shape.list_of(shape.fields(builder=shape.node, why=shape.text(200)), MAX_DRAWN.value)
-
-AUTHORED: Final[dict[str, shape.Check]] = {
-    "build.request": shape.fields(
-        coordinates=shape.fields(name=shape.ascii_name(200), version=shape.ascii_name(100)),
-        ecosystem=_WORD,
-        lock=_BLOB,
-        purl=shape.purl,
-        recipe=_RECIPE,
-        requester=shape.node,
-        source=shape.fields(file=_FILE, sha256=shape.hash32, size=shape.size),
-        target=shape.fields(arch=_WORD, libc=shape.text(100), os=_WORD, python=_WORD),
-    ),
-    "build.cancel": shape.fields(request=shape.hash32),
-    "build.commit": shape.fields(commitment=shape.hash32, request=shape.hash32),
-    "build.reveal": shape.fields(
-        attestation=shape.text(MAX_ATTESTATION_BYTES.value),
-        environment=shape.ascii_name(200),
-        isolation=shape.one_of(*ISOLATIONS),
-        lock_sha256=shape.hash32,
-        log=_BLOB,
-        nonce=shape.hexed(32),
-        outcome=shape.one_of("built", "failed"),
-        outputs=shape.list_of(_OUTPUT, MAX_OUTPUTS.value),
-        phase=shape.text(60),
-        receipts=shape.list_of(shape.flag, 0),  # empty until storage members sign for blobs
-        request=shape.hash32,
-        source=shape.one_of(*SOURCES),
-    ),
-    "fact.add": shape.fields(
-        kind=_WORD,
-        subject=shape.text(320, 1),
-        text=shape.text(MAX_FACT_BYTES.value),
-        valid_from=shape.time_ms,
-    ),
-}
-DERIVED: Final[dict[str, shape.Check]] = {
-    "build.draw": shape.fields(
-        beacon=shape.hash32,
-        builders=_NODES,
-        commit_deadline=shape.time_ms,
-        request=shape.hash32,
-        reveal_deadline=shape.time_ms,
-        round=shape.whole(0, 1),
-    ),
-    "build.verdict": shape.fields(
-        agreeing=_NODES,
-        dissenting=_DISSENTING,
-        purl=shape.purl,
-        request=shape.hash32,
-        silent=_NODES,
-        source_sha256=shape.hash32,
-        verdict=shape.one_of(*VERDICTS),
-    ),
-    "artifact.add": shape.fields(
-        {"requires_python": _VERSION},
-        agreeing=_NODES,
-        containment=shape.one_of(*CONTAINMENTS),
-        dissenting=_DISSENTING,
-        file=_FILE,
-        manifest=shape.hash32,
-        members=_BLOB,
-        metadata=_BLOB,
-        purl=shape.purl,
-        request=shape.hash32,
-        served=shape.one_of("canonical", "raw", "upstream"),
-        sha256=shape.hash32,
-        size=shape.size,
-        source=shape.one_of(*SOURCES),
-        source_sha256=shape.hash32,
-        time_ms=shape.time_ms,
-        upstream=shape.one_of(*RELATIONS),
-        verdict=shape.one_of(*VERDICTS),
-    ),
-    "block.seal": shape.fields(
-        {"next_chain": shape.hash32},
-        beacon=shape.hash32,
-        epoch=shape.whole(0, canonical.MAX_INT),
-        first_leaf=shape.whole(0, canonical.MAX_INT),
-        height=shape.whole(0, canonical.MAX_INT),
-        index_root=shape.hash32,
-        proposer=shape.whole(0, 65_535),
-        reveal=shape.hash32,
-        state_root=shape.hash32,
-        time_ms=shape.time_ms,
-        view=shape.whole(0, canonical.MAX_INT),
-    ),
-}
-
+_NOT_COMMITTED: Final = ("nonce", "receipts")
 _AUTHORED_FIELDS: Final = frozenset(("author", "body", "net", "nonce", "sig", "type", "until", "v"))
 _DERIVED_FIELDS: Final = frozenset(("body", "net", "type", "v"))
 _GENESIS_FIELDS: Final = frozenset(("body", "type", "v"))
@@ -279,8 +149,6 @@ def _authored(raw: bytes, kind: str, body: dict[str, Any], fields: dict[str, Any
     if not node:
         raise Malformed("author: a node id is expected")
     AUTHORED[kind](body)
-    if kind == "build.reveal":
-        _check_reveal(body)
     # The bytes are canonical, so all after the body has one form: `sig` is cut out without encoding again.
     tail = len(f',"type":"{kind}","until":{fields["until"]},"v":1}}')
     cut = len(raw) - tail
@@ -298,33 +166,24 @@ def _authored(raw: bytes, kind: str, body: dict[str, Any], fields: dict[str, Any
     )
 
 
-def _check_reveal(body: dict[str, Any]) -> None:
-    """`built` has outputs and no phase, `failed` a phase and no outputs."""
-    built = body["outcome"] == "built"
-    if built != bool(body["outputs"]) or built == bool(body["phase"]):
-        raise Malformed("built with outputs and no phase, or failed with a phase and no outputs")
-    for output in body["outputs"]:
-        if (output["upstream_relation"] == "none") == ("upstream" in output):
-            raise Malformed("an upstream file and a relation to it go together")
-
-
 def entry_id(raw: bytes) -> bytes:
     """The id of a well-formed entry, 32 bytes."""
     return parse(raw).id
 
 
 def commitment(request: bytes, builder: bytes, reveal: dict[str, Any]) -> bytes:
-    """What a builder commits to: every word of its reveal, its own key, and a secret nonce.
+    """What a builder commits to: every word of its reveal but receipts, its own key, and a secret nonce.
 
     The builder's key inside stops a copy of another's commitment; failures are covered too, so nobody
-    learns early that a build failed.
+    learns early that a build failed. Receipts are asked for only once the gate is open: bytes that nobody
+    may see yet cannot be stored by others.
 
     Args:
         request: 32-byte entry id of the request.
         builder: 32-byte node key.
         reveal: the body of the `build.reveal` to come, `nonce` included.
     """
-    open_part = {name: value for name, value in reveal.items() if name != "nonce"}
+    open_part = {name: value for name, value in reveal.items() if name not in _NOT_COMMITTED}
     digest = blake3(b"pyrsia/build-commit/v1\0")
     for field in (
         request,

@@ -14,10 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from blake3 import blake3
+
 from pyrsia._native import merkle
 from pyrsia.errors import Malformed
-from pyrsia.ledger import beacon, building, entries, index, state, touches
-from pyrsia.ledger.context import Context, NotApplied
+from pyrsia.ledger import (
+    beacon,
+    building,
+    entries,
+    facts,
+    faults,
+    index,
+    motions,
+    roster,
+    state,
+    touches,
+    withdrawing,
+)
+from pyrsia.ledger.context import Context, NotApplied, Parse, Verify
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth, Trees
@@ -33,10 +47,7 @@ from pyrsia.units import (
 )
 from pyrsia.wire.text import b32
 
-Verify = Callable[[bytes, bytes, bytes], bool]
-
 HOUR_MS: Final = 3_600_000
-EVERY_MEMBER: Final = "member"  # the role of `limits` that all members have
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +98,14 @@ class Executed:
 
 
 class Parses:
-    """Entries parsed and signature-checked once, by their bytes; bounded."""
+    """Entries parsed and signature-checked once, by their bytes; signatures inside bodies likewise. Bounded."""
 
     def __init__(self, verify: Verify, most: int) -> None:
         self._verify = verify
         self._most = most
         self._known: dict[bytes, Entry] = {}
         self._bytes = 0
+        self._held: dict[bytes, bool] = {}
 
     def __call__(self, raw: bytes) -> Entry:
         """The entry, its signature checked.
@@ -109,6 +121,17 @@ class Parses:
             self.know(found)
         return found
 
+    def holds(self, key: bytes, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` of `text` is `key`'s. Asked at the door, by the leader and by every voter."""
+        name = blake3(key + signature + text).digest()  # (keys and signatures have one length, by their form)
+        held = self._held.get(name)
+        if held is None:
+            held = self._verify(key, text, signature)
+            self._held[name] = held
+            if len(self._held) > self._most:
+                del self._held[next(iter(self._held))]
+        return held
+
     def know(self, entry: Entry) -> None:
         """Remember an entry whose signature the caller has checked."""
         if entry.raw in self._known:
@@ -121,15 +144,13 @@ class Parses:
             del self._known[oldest]
 
 
-def execute(
-    block: BlockIn, reads: Reads, genesis: Genesis, parse: Callable[[bytes], Entry], fetch: Fetch
-) -> Executed:
+def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Parse, fetch: Fetch) -> Executed:
     """Execute `block` on the state behind `reads`, and the index behind `fetch`.
 
     Entries that do not apply are left out and listed in `refused`; whether that spoils the block is the
     caller's decision. `parse` gives checked entries (`Parses`).
     """
-    run = _Run(block, reads, genesis)
+    run = _Run(block, reads, genesis, parse.holds)
     if block.height == 0:
         return run.found(fetch)
     size = 0
@@ -160,20 +181,21 @@ def due(reads: Reads, time_ms: int) -> bool:
     )
 
 
-def admit(entry: Entry, reads: Reads, genesis: Genesis, time_ms: int) -> None:
-    """Whether `entry` could stand in a block on this state, its signature aside.
+def admit(entry: Entry, reads: Reads, genesis: Genesis, time_ms: int, holds: Verify) -> None:
+    """Whether `entry` could stand in the next block on this state, its author's signature aside.
 
     Raises:
         NotApplied: it could not; `later` says whether that may change.
     """
-    block = BlockIn(1, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
-    _Run(block, reads, genesis).apply(entry)
+    height = View(reads).get(state.CHAIN, {"height": 0})["height"] + 1
+    block = BlockIn(height, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
+    _Run(block, reads, genesis, holds).apply(entry)
 
 
 class _Run:
     """One block being executed. Handlers check everything before they write anything."""
 
-    def __init__(self, block: BlockIn, reads: Reads, genesis: Genesis) -> None:
+    def __init__(self, block: BlockIn, reads: Reads, genesis: Genesis, holds: Verify) -> None:
         self._block = block
         self._genesis = genesis
         self._view = View(reads)
@@ -181,12 +203,15 @@ class _Run:
         self._ctx = Context(
             genesis,
             self._view,
+            roster.numbers(self._view, genesis),
+            holds,
             block.time_ms,
             block.height,
             block.proposer,
             block.reveal,
             block.first_leaf,
         )
+        self._handlers = _HANDLERS[self._ctx.numbers.rules_at(block.height)]
         self.applied = self._ctx.applied
         self.refused: list[Refused] = []
         self._ids: list[bytes] = []
@@ -200,13 +225,7 @@ class _Run:
     def found(self, fetch: Fetch) -> Executed:
         """Members, their chains and the network's numbers enter the state."""
         genesis = self._genesis
-        place = {member.node: at for at, member in enumerate(genesis.validators)}
-        for fields, member in zip(genesis.body["members"], genesis.members, strict=True):
-            self._view.put(f"member/{member.text}", {**fields, "index": place.get(member.node, 65_535)})
-        for at, member in enumerate(genesis.validators):
-            self._view.put(f"link/{at:05}", {"link": member.chain_end.hex(), "next": 0})
-        numbers = {name: value for name, value in genesis.body.items() if name != "members"}
-        self._view.put(state.CONFIG, numbers)
+        roster.found(self._view, genesis)
         return self._sealed([genesis.raw], self._block.parent_beacon, fetch)
 
     # -- authored entries --
@@ -220,18 +239,17 @@ class _Run:
             raise NotApplied(
                 "its time is over" if late else "its `until` is more than 24 hours ahead", later=not late
             )
-        member = self._genesis.member(entry.author)
+        member = roster.member(view, entry.author)
         if member is None:
             raise NotApplied("its author is not a member")
         if entry.id in self._seen or view.raw(f"id/{entry.id.hex()}") is not None:
             raise NotApplied("it stands in the log already")
         quota = self._quota(entry.author)
-        most = max((self._genesis.limits.get(role, 0) for role in (*member.roles, EVERY_MEMBER)), default=0)
+        most = self._ctx.numbers.quota(member)
         if quota["used"] >= most:
             raise NotApplied(f"its author has used its {most} entries of this hour", later=True, code="busy")
-        handler = _HANDLERS.get(entry.kind)
-        if handler is not None:
-            handler(self._ctx, entry, b32(entry.author), block.first_leaf + len(self.applied))
+        leaf = block.first_leaf + len(self.applied)
+        self._handlers[entry.kind](self._ctx, entry, b32(entry.author), leaf)
         quota["used"] += 1
         self._quotas[entry.author] = quota  # only now: what is left out must leave no trace in the writes
         self._seen.add(entry.id)
@@ -348,9 +366,19 @@ class _Run:
         return touched
 
 
-_HANDLERS: Final[dict[str, Callable[[Context, Entry, str, int], None]]] = {
-    "build.request": building.request,
-    "build.cancel": building.cancel,
-    "build.commit": building.commit,
-    "build.reveal": building.reveal,
+Handler = Callable[[Context, Entry, str, int], None]  # entry, author, leaf index
+
+# rules version -> type -> what it needs and does. Every version ever active stays.
+_HANDLERS: Final[dict[int, dict[str, Handler]]] = {
+    1: {
+        "artifact.withdraw": withdrawing.withdraw,
+        "build.cancel": building.cancel,
+        "build.commit": building.commit,
+        "build.request": building.request,
+        "build.reveal": building.reveal,
+        "fact.add": facts.add,
+        "fault.evidence": faults.evidence,
+        "motion.approve": motions.approve,
+        "motion.propose": motions.propose,
+    },
 }

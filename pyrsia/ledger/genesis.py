@@ -28,7 +28,7 @@ _KEYS: Final = {"validator": ("vote", "log", "cosign", "chain_end"), "builder": 
 _LABEL: Final = shape.label(64)
 # It starts the origin line of checkpoints, and a signed note's key name has neither space nor plus.
 _NAME: Final = shape.matching(r"[A-Za-z0-9._~:/-]{1,64}", "a name of letters, digits and ._~:/-")
-_MEMBER: Final = shape.fields(
+MEMBER: Final = shape.fields(
     build=shape.key_or_empty,
     capabilities=shape.sorted_set(shape.ascii_name(32), 32),
     chain_end=shape.key_or_empty,
@@ -41,14 +41,19 @@ _MEMBER: Final = shape.fields(
     roles=shape.sorted_set(shape.one_of(*ROLES), len(ROLES)),
     vote=shape.key_or_empty,
 )
+# The numbers that a network may change later have one form here and in `network.set`.
+AGREEING: Final = shape.whole(1, 100)
+BUILDERS: Final = shape.whole(3, 100)
+ENVIRONMENTS: Final = shape.sorted_set(shape.ascii_name(200), 64)
+LIMITS: Final = shape.table(shape.ascii_name(32), shape.whole(0, canonical.MAX_INT), 16)
 _BODY: Final = shape.fields(
-    agreeing=shape.whole(1, 100),
-    builders=shape.whole(3, 100),
+    agreeing=AGREEING,
+    builders=BUILDERS,
     created_ms=shape.whole(0, canonical.MAX_INT),
     demo=shape.flag,
-    environments=shape.sorted_set(shape.ascii_name(200), 64),
-    limits=shape.list_of(shape.pair(shape.ascii_name(32), shape.whole(0, canonical.MAX_INT)), 16),
-    members=shape.list_of(_MEMBER, MAX_MEMBERS),
+    environments=ENVIRONMENTS,
+    limits=LIMITS,
+    members=shape.list_of(MEMBER, MAX_MEMBERS),
     min_isolation=shape.one_of(*ISOLATIONS),
     name=_NAME,
     rules=shape.whole(1, 1_000),
@@ -57,7 +62,7 @@ _BODY: Final = shape.fields(
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member as genesis admits it. Keys that its roles do not need are empty bytes."""
+    """One member as genesis or a motion admits it. Keys that its roles do not need are empty bytes."""
 
     node: NodeId
     name: str
@@ -71,9 +76,32 @@ class Member:
     build: bytes
     chain_end: bytes
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Member":
+        """From fields that have the form of `MEMBER`."""
+        return cls(
+            node=NodeId(unb32(fields["node"])),
+            name=fields["name"],
+            operator=fields["operator"],
+            domain=fields["domain"],
+            roles=frozenset(fields["roles"]),
+            capabilities=frozenset(fields["capabilities"]),
+            vote=bytes.fromhex(fields["vote"]),
+            log=bytes.fromhex(fields["log"]),
+            cosign=bytes.fromhex(fields["cosign"]),
+            build=bytes.fromhex(fields["build"]),
+            chain_end=bytes.fromhex(fields["chain_end"]),
+        )
+
     @property
     def text(self) -> str:
         return b32(self.node)
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Every key that it has: one key a purpose."""
+        every = (self.node, self.vote, self.log, self.cosign, self.build, self.chain_end)
+        return tuple(key for key in every if key)
 
 
 @dataclass(frozen=True)
@@ -97,7 +125,7 @@ class Genesis:
         _DOCUMENT(document)
         assert isinstance(document, dict)  # noqa: S101  (the shape above says so)
         body: dict[str, Any] = document["body"]  # type: ignore[assignment]
-        members = tuple(_member(fields) for fields in body["members"])
+        members = tuple(Member.of(fields) for fields in body["members"])
         validators = tuple(sorted((m for m in members if "validator" in m.roles), key=lambda m: m.vote))
         _check_rules(body, members, validators)
         return cls(raw, body, blake3(raw).digest(), members, validators)
@@ -174,45 +202,47 @@ class Genesis:
 _DOCUMENT: Final = shape.fields(body=_BODY, type=shape.one_of("network.genesis"), v=shape.whole(1, 1))
 
 
-def _member(fields: dict[str, Any]) -> Member:
-    return Member(
-        node=NodeId(unb32(fields["node"])),
-        name=fields["name"],
-        operator=fields["operator"],
-        domain=fields["domain"],
-        roles=frozenset(fields["roles"]),
-        capabilities=frozenset(fields["capabilities"]),
-        vote=bytes.fromhex(fields["vote"]),
-        log=bytes.fromhex(fields["log"]),
-        cosign=bytes.fromhex(fields["cosign"]),
-        build=bytes.fromhex(fields["build"]),
-        chain_end=bytes.fromhex(fields["chain_end"]),
-    )
+def check_keys(member: Member) -> None:
+    """A member has exactly the keys that its roles need, each for one purpose.
+
+    Raises:
+        Malformed: it has not.
+    """
+    for role, names in _KEYS.items():
+        wanted = role in member.roles
+        if any(bool(getattr(member, name)) != wanted for name in names):
+            raise Malformed(f"a member has exactly the keys that its roles need ({role})")
+    if len(set(member.keys)) != len(member.keys):
+        raise Malformed("a key is used twice")
+
+
+def check_quorum(builders: int, agreeing: int) -> None:
+    """T is more than half of K and at most K.
+
+    Raises:
+        Malformed: it is not.
+    """
+    if not builders < 2 * agreeing <= 2 * builders:
+        raise Malformed("T (agreeing) is more than half of K (builders) and at most K")
 
 
 def _check_rules(body: dict[str, Any], members: tuple[Member, ...], validators: tuple[Member, ...]) -> None:
     """What holds across fields: K >= 3, T > K/2, and what docs/ledger.md, "Genesis", lists besides."""
     if body["rules"] not in RULES:
         raise Malformed(f"rules version {body['rules']} is not known here")
-    if not body["builders"] < 2 * body["agreeing"] <= 2 * body["builders"]:
-        raise Malformed("T (agreeing) is more than half of K (builders) and at most K")
+    check_quorum(body["builders"], body["agreeing"])
     if not MIN_VALIDATORS <= len(validators) <= MAX_VALIDATORS.value:
         raise Malformed(
             f"{len(validators)} validators, from {MIN_VALIDATORS} to {MAX_VALIDATORS.value} are allowed"
         )
-    if [role for role, _ in body["limits"]] != sorted({role for role, _ in body["limits"]}):
-        raise Malformed("limits are not sorted by role")
     texts = [member["node"] for member in body["members"]]
     if texts != sorted(set(texts)):
         raise Malformed("members are not sorted by node, or one stands twice")
     if len({member.name for member in members}) != len(members):
         raise Malformed("two members have the same name")
-    for role, names in _KEYS.items():
-        for member in members:
-            wanted = role in member.roles
-            if any(bool(getattr(member, name)) != wanted for name in names):
-                raise Malformed(f"a member has exactly the keys that its roles need ({role})")
+    for member in members:
+        check_keys(member)
     # One key per purpose and member: a shared key would let one signature speak for two.
-    keys = [key for m in members for key in (m.node, m.vote, m.log, m.cosign, m.build, m.chain_end) if key]
+    keys = [key for member in members for key in member.keys]
     if len(set(keys)) != len(keys):
         raise Malformed("a key is used twice")

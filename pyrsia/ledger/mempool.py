@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.ledger import entries
-from pyrsia.ledger.context import NotApplied
+from pyrsia.ledger import entries, roster
+from pyrsia.ledger.context import NotApplied, Verify
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.execute import Parses, Refused, Verify, admit
+from pyrsia.ledger.execute import Parses, Refused, admit
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.ledger.state import Reads
+from pyrsia.ledger.state import Reads, View
 from pyrsia.units import (
     CACHED_ENTRIES,
     MEMPOOL_AUTHOR_BYTES,
@@ -76,14 +76,14 @@ class Mempool:
             raise _no("entry-refused", f"the entry breaks its format: {error}") from None
         if entry.id in self._by_id or entry.id in self._recent or reads(b"id/" + entry.id.hex().encode()):
             return DUPLICATE
-        if entry.author is None or self._genesis.member(entry.author) is None:
+        if entry.author is None or roster.member(View(reads), entry.author) is None:
             raise _no("entry-refused", "the entry's author is no member of this network")
         self._room(entry.author, len(raw))
         if not entry.signature_holds(self._verify):
             raise _no("entry-refused", "the entry is not signed by its author")
         self.parse.know(entry)
         try:
-            admit(entry, reads, self._genesis, now_ms)
+            admit(entry, reads, self._genesis, now_ms, self.parse.holds)
         except NotApplied as no:
             # What a later state may allow waits here, except what a person had better hear now.
             if not no.later or no.code != "entry-refused":

@@ -7,13 +7,13 @@ agreement's; that the leaves lie under a checkpoint is the tree's.
 Source: docs/ledger.md, "Replaying".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.ledger import beacon, entries, index, state
-from pyrsia.ledger.entries import Entry
+from pyrsia.ledger.context import Parse
 from pyrsia.ledger.execute import BlockIn, Executed, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
@@ -69,9 +69,7 @@ class Replay:
         kept: the state after it.
     """
 
-    def __init__(
-        self, genesis: Genesis, parse: Callable[[bytes], Entry], *, kept: Kept | None = None
-    ) -> None:
+    def __init__(self, genesis: Genesis, parse: Parse, *, kept: Kept | None = None) -> None:
         """
         Args:
             parse: gives an entry whose signature is checked (`Parses`); one that does not check leaves

@@ -41,6 +41,29 @@ def fields(optional: dict[str, Check] | None = None, /, **required: Check) -> Ch
     return check
 
 
+def tagged(tag: str, variants: dict[str, Check]) -> Check:
+    """An object whose field `tag` says which of the `variants` it is."""
+
+    def check(value: Any) -> None:
+        name = value.get(tag) if type(value) is dict else None
+        if type(name) is not str or name not in variants:
+            raise Malformed(f"{tag}: one of {', '.join(variants)} is expected")
+        variants[name](value)
+
+    return check
+
+
+def also(check: Check, *rules: Check) -> Check:
+    """What passes `check` and then, in order, the `rules` across its fields."""
+
+    def all_of(value: Any) -> None:
+        check(value)
+        for rule in rules:
+            rule(value)
+
+    return all_of
+
+
 def list_of(item: Check, most: int) -> Check:
     def check(value: Any) -> None:
         if type(value) is not list or len(value) > most:
@@ -59,6 +82,18 @@ def sorted_set(item: Check, most: int) -> Check:
         inner(value)
         if any(a >= b for a, b in pairwise(value)):
             raise Malformed("a list that is not sorted, or has an element twice")
+
+    return check
+
+
+def table(key: Check, value: Check, most: int) -> Check:
+    """A map as a list of pairs, sorted by key, no key twice."""
+    pairs = list_of(pair(key, value), most)
+
+    def check(rows: Any) -> None:
+        pairs(rows)
+        if any(a[0] >= b[0] for a, b in pairwise(rows)):
+            raise Malformed("pairs that are not sorted by their first, or have it twice")
 
     return check
 
@@ -134,6 +169,22 @@ def hexed(size: int) -> Check:
     return check
 
 
+def hexed_upto(most: int) -> Check:
+    """1 to `most` bytes."""
+
+    def check(value: Any) -> None:
+        if type(value) is not str or not 0 < len(value) <= 2 * most or _HEX.fullmatch(value) is None:
+            raise Malformed(f"1 to {most} bytes of lower-case hex are expected")
+
+    return check
+
+
+def yes(value: Any) -> None:
+    """A mark that is left out when it does not hold."""
+    if value is not True:
+        raise Malformed("true is expected, or no such field")
+
+
 def flag(value: Any) -> None:
     if type(value) is not bool:
         raise Malformed("true or false is expected")
@@ -154,6 +205,20 @@ def purl(value: Any) -> None:
     if type(value) is not str:
         raise Malformed("a purl is expected")
     purls.parse(value)
+
+
+def package(value: Any) -> None:
+    """A purl without a version."""
+    purl(value)
+    if purls.parse(value).version:
+        raise Malformed("a purl without a version is expected")
+
+
+def release(value: Any) -> None:
+    """A purl with a version."""
+    purl(value)
+    if not purls.parse(value).version:
+        raise Malformed("a purl with a version is expected")
 
 
 hash32: Final = hexed(32)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
+from pyrsia.ledger.bodies.facts import DIGEST, about
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.state import View
 from pyrsia.units import Limit
@@ -42,7 +43,8 @@ def touches(entry: Entry, of: str = "") -> tuple[bytes, ...]:
     """The entry's index keys: sorted, distinct, 32 bytes each, at most MAX_TOUCHED.
 
     Args:
-        of: for entries that name a request: the purl that it asks for, from the state. Others ignore it.
+        of: for entries that name a request, or a motion about a package: its purl, from the state.
+            Others ignore it.
 
     Raises:
         KeyError: a type without a rule; ours to mend.
@@ -53,10 +55,11 @@ def touches(entry: Entry, of: str = "") -> tuple[bytes, ...]:
 
 def touched(entry: Entry, view: View) -> tuple[bytes, ...]:
     """`touches`, with what it needs looked up in the state after the entry."""
-    request = entry.body.get("request") if entry.kind in _BY_REQUEST else None
-    if request is None:
-        return touches(entry)
-    return touches(entry, view.get(f"request/{request}")["body"]["purl"])
+    if entry.kind in _BY_REQUEST:
+        return touches(entry, view.get(f"request/{entry.body['request']}")["body"]["purl"])
+    if entry.kind == "motion.approve":
+        return tuple(sorted(set(_motion(view.get(f"motion/{entry.body['motion']}")["body"], ""))))
+    return touches(entry)
 
 
 def _nothing(body: dict[str, Any], of: str) -> Iterator[bytes]:
@@ -86,9 +89,28 @@ def _artifact(body: dict[str, Any], of: str) -> Iterator[bytes]:
     yield digest_key(body["source_sha256"])
 
 
+def _release(body: dict[str, Any], of: str) -> Iterator[bytes]:
+    yield _package(body["purl"])
+    yield digest_key(body["sha256"])
+
+
 def _fact(body: dict[str, Any], of: str) -> Iterator[bytes]:
-    if body["subject"].startswith("pkg:"):
-        yield _package(body["subject"])
+    subject = about(body["subject"])
+    yield digest_key(subject[len(DIGEST) :]) if subject.startswith(DIGEST) else package_key(subject)
+
+
+def _motion(body: dict[str, Any], of: str) -> Iterator[bytes]:
+    """Of the package or file that it is about; members and numbers are the network's, not a package's."""
+    if "purl" in body:
+        yield _package(body["purl"])
+    if "sha256" in body:
+        yield digest_key(body["sha256"])
+
+
+def _approval(body: dict[str, Any], of: str) -> Iterator[bytes]:
+    """Of the motion's package; `touched` also knows the file."""
+    if of:
+        yield _package(of)
 
 
 @lru_cache(maxsize=KEYS_KNOWN.value)
@@ -103,6 +125,10 @@ _RULES: Final[dict[str, Rule]] = {
     "build.commit": _of_request,
     "build.reveal": _reveal,
     "fact.add": _fact,
+    "fault.evidence": _nothing,
+    "motion.propose": _motion,
+    "motion.approve": _approval,
+    "artifact.withdraw": _release,
     "build.draw": _of_request,
     "build.verdict": _of_request,
     "artifact.add": _artifact,

@@ -6,7 +6,7 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import state
+from pyrsia.ledger import standing, state
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.state import Reads, load
@@ -92,7 +92,7 @@ def trees(reads: Reads) -> Trees:
 
 
 def member(reads: Reads, node: bytes) -> dict[str, Any] | None:
-    """A member's fields as genesis has them, and `index` (65535 for those who do not validate)."""
+    """A member's fields, and `index` (65535 for those who do not validate); `left`: the leaf by which it went."""
     found: dict[str, Any] | None = _get(reads, f"member/{b32(node)}")
     return found
 
@@ -155,16 +155,68 @@ def projects(reads: Reads, most: int = 100_000) -> tuple[str, ...]:
     return tuple(_get(reads, f"projects/{at:016}") for at in range(count))
 
 
+def status(reads: Reads, sha256: str) -> dict[str, Any] | None:
+    """What published bytes are worth now: `status`, and the `leaf` of the entry that made it so."""
+    found: dict[str, Any] | None = _get(reads, f"status/{sha256}")
+    return found
+
+
+def mapping(reads: Reads, package: str) -> dict[str, Any] | None:
+    """The enacted mapping of a versionless purl: repository, tag, recipe, maintainer keys, version, leaf."""
+    found: dict[str, Any] | None = _get(reads, f"mapping/{package}")
+    return found
+
+
+def members(reads: Reads) -> tuple[str, ...]:
+    """Node ids of everybody who is a member now, sorted."""
+    return tuple(_get(reads, state.MEMBERS, []))
+
+
+def motion(reads: Reads, motion_id: str) -> dict[str, Any] | None:
+    """A motion by its entry id: body, approvals, deadline, and its phase: open, enacted, awaits-epoch, expired."""
+    record: dict[str, Any] | None = _get(reads, f"motion/{motion_id}")
+    if record is not None and record["phase"] == "open" and chain(reads)["time_ms"] > record["deadline"]:
+        record["phase"] = "expired"  # the next motion writes it down
+    return record
+
+
+def motions_open(reads: Reads) -> tuple[str, ...]:
+    """Ids of the motions that can be approved, oldest first."""
+    now = chain(reads).get("time_ms", 0)
+    return tuple(row[2] for row in _get(reads, state.MOTIONS, []) if row[1] >= now)
+
+
+def fact(reads: Reads, fact_id: str) -> dict[str, Any] | None:
+    """A fact's author, kind, subject and leaf; `by`: the fact that superseded or withdrew it."""
+    found: dict[str, Any] | None = _get(reads, f"fact/{fact_id}")
+    return found
+
+
+def fault(reads: Reads, validator: str, epoch: int, kind: str) -> dict[str, Any] | None:
+    """Evidence on record against a validator: who brought it, its leaf, the view of the fault."""
+    found: dict[str, Any] | None = _get(reads, f"fault/{validator}/{epoch}/{kind}")
+    return found
+
+
 def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Placed, ...]:
     """Published files of a project, by its normalised pypi name or its versionless purl.
 
     Args:
-        every: also the later artifacts of a purl, which are history and are not served.
+        every: also what is history and not offered: later artifacts of a purl, and withdrawn ones.
     """
     key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
     count = int(_get(reads, f"project/{key}", 0))
     found = [_get(reads, f"project/{key}/{at:016}") for at in range(count)]
-    return tuple(Placed(item["leaf"], item["body"]) for item in found if every or item["served"])
+    return tuple(
+        Placed(item["leaf"], item["body"])
+        for item in found
+        if every or (item["served"] and not _withdrawn(reads, item["body"]["sha256"]))
+    )
+
+
+def _withdrawn(reads: Reads, sha256: str) -> bool:
+    now = status(reads, sha256)
+    return now is not None and now["status"] == standing.WITHDRAWN
 
 
 def artifact(reads: Reads, sha256: str) -> Placed | None:

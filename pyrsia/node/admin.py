@@ -1,7 +1,7 @@
 """What people and scripts ask and tell a node (`serve.views.Admin`): snapshots out of the running parts."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from pyrsia import __version__
 from pyrsia.config import Config
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.ledger import entries, views
+from pyrsia.ledger.bodies.facts import KINDS
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import RequestView
 from pyrsia.log.tree import leaf_hash
@@ -33,7 +34,7 @@ from pyrsia.verify.history import Subject
 from pyrsia.wire.text import b32, unb32
 
 BUILDS = Limit(200, "what a screen can show; older ones are found by their request")
-FACT_KINDS = ("advisory", "description", "licence", "review", "sbom", "vex")
+FACT_KINDS = tuple(KINDS)
 PING_S = 5.0
 STALE_S = Limit(600, "ten minutes without a cosigned head: a client should ask another node")
 
@@ -240,7 +241,9 @@ class Admin:
             )
         return await self.requests.ask(name, version, int(time.time() * 1000))
 
-    async def add_fact(self, kind: str, subject: str, text: str) -> SubmitAck:
+    async def add_fact(
+        self, kind: str, subject: str, text: str, fields: Mapping[str, Any] | None = None
+    ) -> SubmitAck:
         if kind not in FACT_KINDS:
             raise Refusal(
                 "bad-request",
@@ -248,7 +251,8 @@ class Admin:
                 who="your command",
                 do=f"use one of {', '.join(FACT_KINDS)}",
             )
-        body = {"kind": kind, "subject": subject, "text": text, "valid_from": int(time.time() * 1000)}
+        said = {"kind": kind, "subject": subject, "text": text, "valid_from": int(time.time() * 1000)}
+        body = {**(fields or {}), **said}
         try:
             raw = self.submitter.author("fact.add", body)
         except ValueError as error:

@@ -45,6 +45,13 @@ def _verdict(body: Body, names: Mapping[str, str]) -> str:
     return f"{body['purl']} {body['verdict']}: {_nodes(body['agreeing'], names)}{against}"
 
 
+def _motion(body: Body, names: Mapping[str, str]) -> str:
+    about = body.get("purl") or names.get(body.get("node", ""), body.get("node", "")[:8])
+    if "member" in body:
+        about = f"{about} {body['member']['name']}".lstrip()
+    return f"{body['kind']} {about}".rstrip() + f": {body['reason'][:60]}"
+
+
 _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
     "network.genesis": lambda body, _: f"{body['name']}, {len(body['members'])} members",
     "build.request": lambda body, _: f"{body['purl']} from {body['source']['file']}",
@@ -55,5 +62,11 @@ _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
     "build.verdict": _verdict,
     "artifact.add": lambda body, _: f"{body['file']} sha256:{body['sha256'][:12]} {body['verdict']}",
     "fact.add": lambda body, _: f"{body['kind']} of {body['subject']}: {body['text'][:60]}",
+    "fault.evidence": lambda body, names: f"{body['kind']} against {_nodes([body['validator']], names)}",
+    "motion.propose": _motion,
+    "motion.approve": lambda body, _: f"{body['motion'][:8]}",
+    "artifact.withdraw": lambda body, _: (
+        f"{body['purl']} sha256:{body['sha256'][:12]}: {body['reason'][:60]}"
+    ),
     "block.seal": lambda body, _: f"block {body['height']} in view {body['view']}",
 }

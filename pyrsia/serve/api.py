@@ -24,6 +24,7 @@ from pyrsia.serve.routes import JSON, Row, bad
 from pyrsia.serve.views import Admin, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES
+from pyrsia.wire.purl import MAX_PURL_CHARS
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
 _NODE: Final = re.compile(r"[a-z2-7]{52}")
@@ -41,11 +42,12 @@ class BuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FactOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A fact to put into the log under this node's name."""
+    """A fact to put into the log under this node's name. `fields`: those that its kind has of its own."""
 
     kind: Text
-    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]  # the ledger's bound
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PURL_CHARS)]  # the ledger's bound
     text: Annotated[str, msgspec.Meta(max_length=MAX_FACT_BYTES.value)]
+    fields: dict[str, Any] = {}
 
 
 class PeersAnswer(msgspec.Struct, frozen=True):
@@ -145,7 +147,7 @@ async def _order_build(admin: Admin, request: Request) -> RequestsAnswer:
 
 async def _order_fact(admin: Admin, request: Request) -> SubmitAck:
     order = await _decoded(request, FactOrder)
-    return await admin.add_fact(order.kind, order.subject, order.text)
+    return await admin.add_fact(order.kind, order.subject, order.text, order.fields)
 
 
 async def _submit(admin: Admin, request: Request) -> SubmitAck:

@@ -6,7 +6,7 @@ A method that knows the thing but cannot give it raises `errors.Refusal`; one th
 answers None or an empty sequence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -255,8 +255,8 @@ class Admin(Protocol):
         """Plan the closure and ask the network for what it lacks. `version` may be empty: the newest."""
         ...
 
-    async def add_fact(self, kind: str, subject: str, text: str) -> SubmitAck:
-        """Author a `fact.add` and wait until it is in the log."""
+    async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:
+        """Author a `fact.add`, with the fields of its kind, and wait until it is in the log."""
         ...
 
     async def submit_entry(self, entry: bytes) -> SubmitAck: ...

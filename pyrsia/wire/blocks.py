@@ -156,6 +156,18 @@ def finalize(header: Header) -> Statement:
     )
 
 
+def conflicting(a: Statement, b: Statement) -> bool:
+    """Whether one honest member never says both (same epoch and view). NOT then NUL is legal."""
+    if a.epoch != b.epoch or a.view != b.view:
+        return False
+    kinds = {a.kind, b.kind}
+    if kinds == {NUL, FIN}:
+        return True
+    if NUL in kinds:
+        return False
+    return a != b if len(kinds) == 1 else a.block_hash != b.block_hash
+
+
 def checkpoint_text(origin: str, said: Statement) -> bytes:
     """The text that q FIN signatures make final; never served as a C2SP checkpoint."""
     root, block = base64.b64encode(said.tree_root), base64.b64encode(said.block_hash)
@@ -600,3 +612,10 @@ def decode_cert(data: bytes) -> Cert:
     cert = reader.cert()
     reader.end()
     return cert
+
+
+def decode_justification(data: bytes) -> Justification:
+    reader = _Reader(data)
+    justification = reader.justification()
+    reader.end()
+    return justification

@@ -35,5 +35,5 @@ def seeds() -> dict[str, bytes]:
     cases = json.loads(VECTORS.read_text())
     made = {case["name"]: case["raw"].encode() for case in cases["accepted"]}
     for case in cases["refused"][::8]:
-        made[f"not {case['name']}"] = bytes.fromhex(case["hex"])
+        made[f"not {case['name']}"] = bytes.fromhex(case["hex"]) if "hex" in case else case["raw"].encode()
     return {name: raw for name, raw in made.items() if len(raw) <= LONGEST_SEED}

@@ -92,7 +92,7 @@ def test_ids_are_forgotten_after_their_time_and_not_before(world):
 def test_an_entry_of_another_network_is_refused(world):
     raw = entries.author(
         "fact.add",
-        {"kind": "x", "subject": "y", "text": "", "valid_from": 1},
+        {"kind": "review", "subject": "pkg:pypi/y", "text": "", "valid_from": 1},
         net=b32(bytes(32)),
         author=world.follower.public,
         nonce=bytes(16),
@@ -556,11 +556,13 @@ def bad_bodies():
     good = world.reveal("ab" * 32)
     out = good["outputs"][0]
     request = entries.parse(world.request()[0]).body
-    text = {"kind": "x", "subject": "y", "text": "", "valid_from": 1}
+    text = {"kind": "review", "subject": "pkg:pypi/y", "text": "", "valid_from": 1}
     yield "fact.add", {**text, "text": "x" * (MAX_FACT_BYTES.value + 1)}
     yield "fact.add", {**text, "text": "\u00e9" * (MAX_FACT_BYTES.value // 2 + 1)}
     yield "fact.add", {**text, "subject": ""}
-    yield "fact.add", {**text, "subject": "s" * 321}
+    yield "fact.add", {**text, "subject": "pkg:generic/" + "s" * 289}
+    yield "fact.add", {**text, "subject": "idna"}
+    yield "fact.add", {**text, "subject": "sha256:" + "g" * 64}
     yield "fact.add", {**text, "kind": "two words"}
     yield "fact.add", {**text, "valid_from": -1 + 1.0}
     yield "build.reveal", {**good, "attestation": "x" * (MAX_ATTESTATION_BYTES.value + 1)}

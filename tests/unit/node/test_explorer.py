@@ -39,7 +39,7 @@ class Truth:
 
     def fact(self, at, one):
         body = {
-            "kind": ("advisory", "licence")[one % 2],
+            "kind": ("review", "licence")[one % 2],
             "subject": f"pkg:pypi/{'idna' if at % 3 else 'other'}" + (f"@{one}.0" if at % 2 else ""),
             "text": f'Number {at} of ALL ÄÖ "quoted"',
             "valid_from": 1,

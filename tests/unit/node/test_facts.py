@@ -198,7 +198,8 @@ def start(data):
 def started(data):
     house = House.open(data, config.Config())
     try:  # everything that a node may ask of its log
-        assert len(house.database.scan(layout.STATE, b"", 10_000)) > 0 or house.archive.size == 0
+        for family in (layout.STATE, layout.INDEX, layout.SEALS):
+            assert len(house.database.scan(family, b"", 10_000)) > 0 or house.archive.size == 0
         house.archive.entries(0, house.archive.size)
         for height in range(1, 1 + (house.archive.head.height if house.archive.head else 0)):
             assert house.archive.block(height) is not None

@@ -36,7 +36,7 @@ def test_every_leaf_of_a_whole_build_has_its_line():
 
 def test_a_strangers_control_characters_never_leave_here_raw():
     world = World()
-    body = {"kind": "note", "subject": EVIL, "text": EVIL * 9, "valid_from": 1}
+    body = {"kind": "review", "subject": "pkg:pypi/y", "text": EVIL * 9, "valid_from": 1}
     told = summary(3, world.entry(world.follower, "fact.add", body), names_of(world))
     assert told.summary == safe(told.summary)
     assert "\\x1b[31m" in told.summary
@@ -45,7 +45,8 @@ def test_a_strangers_control_characters_never_leave_here_raw():
 
 def test_a_name_that_the_caller_has_from_elsewhere_is_neutralised_too():
     world = World()
-    raw = world.entry(world.follower, "fact.add", {"kind": "x", "subject": "y", "text": "", "valid_from": 1})
+    body = {"kind": "review", "subject": "pkg:pypi/y", "text": "", "valid_from": 1}
+    raw = world.entry(world.follower, "fact.add", body)
     told = summary(3, raw, {b32(world.follower.public): EVIL})
     assert told.summary.endswith(f"by {safe(EVIL)}")
     assert summary(3, raw, {}).summary.endswith(f"by {b32(world.follower.public)[:8]}")
@@ -97,7 +98,7 @@ def test_no_admitted_entry_raises(data):
 
 
 NET = entries.parse(World().entry(World().follower, "fact.add", {
-    "kind": "x", "subject": "y", "text": "", "valid_from": 1})).net  # fmt: skip
+    "kind": "review", "subject": "pkg:pypi/y", "text": "", "valid_from": 1})).net  # fmt: skip
 
 
 def test_a_genesis_is_told_by_name():

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +187,7 @@ class ToyNode:
         self.changes.append(("build", ecosystem, name, version))
         return [Requested(REQUEST, f"pkg:pypi/{name}@{version}")]
 
-    async def add_fact(self, kind: str, subject: str, text: str) -> SubmitAck:
+    async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:
         self.changes.append(("fact", kind, subject, text))
         return SubmitAck("cd" * 32, "committed", 120)
 

@@ -1,0 +1,146 @@
+"""Bodies of the entries of a build: asked for, drawn, committed, revealed, judged, published.
+
+Source: docs/ledger.md, "Leaves".
+"""
+
+from itertools import pairwise
+from typing import Any, Final
+
+from pyrsia.errors import Malformed
+from pyrsia.ledger import shape
+from pyrsia.ledger.genesis import ISOLATIONS
+from pyrsia.units import MAX_ATTESTATION_BYTES, MAX_DRAWN, MAX_OUTPUTS, Limit
+
+VERDICTS: Final = ("DIVERGED", "EQUIVALENT", "FAILED", "INSUFFICIENT", "REPRODUCED", "WITNESSED")
+RELATIONS: Final = ("different", "equivalent", "identical", "none")
+SOURCES: Final = ("claimed", "mapping", "registry")
+CONTAINMENTS: Final = ("full", "none", "partial")
+
+WORD: Final = shape.ascii_name(100)
+FILE: Final = shape.matching(r"[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}", "a plain file name")
+_VERSION: Final = shape.text(100)
+BLOB: Final = shape.fields(manifest=shape.hash32, sha256=shape.hash32, size=shape.size)
+_PUBLISHED: Final = shape.fields(
+    {"requires_python": _VERSION},
+    manifest=shape.hash32,
+    members=BLOB,
+    metadata=BLOB,
+    sha256=shape.hash32,
+    size=shape.size,
+)
+_OUTPUT: Final = shape.fields(
+    {"requires_python": _VERSION, "upstream": _PUBLISHED},
+    canonical=_PUBLISHED,
+    containment=shape.one_of(*CONTAINMENTS),
+    name=FILE,
+    normalised=shape.list_of(shape.text(200), 64),
+    raw=_PUBLISHED,
+    stable=shape.hash32,
+    upstream_relation=shape.one_of(*RELATIONS),
+)
+_RECIPE: Final = shape.fields(
+    backend=WORD,
+    cutoff_ms=shape.time_ms,
+    environment=shape.ascii_name(200),
+    isolation=WORD,
+    normaliser=WORD,
+    sde=shape.whole(0, 1 << 40),
+    v=shape.whole(1, 1),
+)
+_NODES: Final = shape.list_of(shape.node, MAX_DRAWN.value)
+_DISSENTING: Final = shape.list_of(shape.fields(builder=shape.node, why=shape.text(200)), MAX_DRAWN.value)
+
+MAX_RECEIPTS = Limit(128, "of one reveal: 300 bytes each, so with its attestation it stays one entry")
+_RECEIPT: Final = shape.fields(
+    net=shape.node, node=shape.node, sha256=shape.hash32, sig=shape.hexed(64), size=shape.size
+)
+
+
+def _check_receipts(receipts: list[dict[str, Any]]) -> None:
+    if any((a["sha256"], a["node"]) >= (b["sha256"], b["node"]) for a, b in pairwise(receipts)):
+        raise Malformed("receipts that are not sorted by digest and node, or stand twice")
+
+
+def _check_reveal(body: dict[str, Any]) -> None:
+    """`built` has outputs and no phase, `failed` a phase and no outputs."""
+    built = body["outcome"] == "built"
+    if built != bool(body["outputs"]) or built == bool(body["phase"]):
+        raise Malformed("built with outputs and no phase, or failed with a phase and no outputs")
+    for output in body["outputs"]:
+        if (output["upstream_relation"] == "none") == ("upstream" in output):
+            raise Malformed("an upstream file and a relation to it go together")
+
+
+RECEIPTS: Final = shape.also(shape.list_of(_RECEIPT, MAX_RECEIPTS.value), _check_receipts)
+
+AUTHORED: Final[dict[str, shape.Check]] = {
+    "build.request": shape.fields(
+        coordinates=shape.fields(name=shape.ascii_name(200), version=shape.ascii_name(100)),
+        ecosystem=WORD,
+        lock=BLOB,
+        purl=shape.purl,
+        recipe=_RECIPE,
+        requester=shape.node,
+        source=shape.fields(file=FILE, sha256=shape.hash32, size=shape.size),
+        target=shape.fields(arch=WORD, libc=shape.text(100), os=WORD, python=WORD),
+    ),
+    "build.cancel": shape.fields(request=shape.hash32),
+    "build.commit": shape.fields(commitment=shape.hash32, request=shape.hash32),
+    "build.reveal": shape.also(
+        shape.fields(
+            attestation=shape.text(MAX_ATTESTATION_BYTES.value),
+            environment=shape.ascii_name(200),
+            isolation=shape.one_of(*ISOLATIONS),
+            lock_sha256=shape.hash32,
+            log=BLOB,
+            nonce=shape.hexed(32),
+            outcome=shape.one_of("built", "failed"),
+            outputs=shape.list_of(_OUTPUT, MAX_OUTPUTS.value),
+            phase=shape.text(60),
+            receipts=RECEIPTS,
+            request=shape.hash32,
+            source=shape.one_of(*SOURCES),
+        ),
+        _check_reveal,
+    ),
+}
+
+DERIVED: Final[dict[str, shape.Check]] = {
+    "build.draw": shape.fields(
+        beacon=shape.hash32,
+        builders=_NODES,
+        commit_deadline=shape.time_ms,
+        request=shape.hash32,
+        reveal_deadline=shape.time_ms,
+        round=shape.whole(0, 1),
+    ),
+    "build.verdict": shape.fields(
+        agreeing=_NODES,
+        dissenting=_DISSENTING,
+        purl=shape.purl,
+        request=shape.hash32,
+        silent=_NODES,
+        source_sha256=shape.hash32,
+        verdict=shape.one_of(*VERDICTS),
+    ),
+    "artifact.add": shape.fields(
+        {"requires_python": _VERSION},
+        agreeing=_NODES,
+        containment=shape.one_of(*CONTAINMENTS),
+        dissenting=_DISSENTING,
+        file=FILE,
+        manifest=shape.hash32,
+        members=BLOB,
+        metadata=BLOB,
+        purl=shape.purl,
+        request=shape.hash32,
+        served=shape.one_of("canonical", "raw", "upstream"),
+        sha256=shape.hash32,
+        size=shape.size,
+        source=shape.one_of(*SOURCES),
+        source_sha256=shape.hash32,
+        time_ms=shape.time_ms,
+        upstream=shape.one_of(*RELATIONS),
+        verdict=shape.one_of(*VERDICTS),
+    ),
+}

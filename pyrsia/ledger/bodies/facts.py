@@ -1,0 +1,109 @@
+"""The body of `fact.add`: what a member says of a package, its versions or a file.
+
+What a policy decides by is a field of its own; `text` is for people, and longer text is a blob.
+
+Source: docs/ledger.md, "Leaves", "Facts".
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pyrsia.errors import Malformed
+from pyrsia.ledger import shape
+from pyrsia.ledger.bodies.builds import BLOB
+from pyrsia.units import MAX_FACT_BYTES, Limit
+from pyrsia.wire import purl
+
+MAX_RANGES = Limit(16, "of versions in one fact: an advisory has one for each release line")
+MAX_ALIASES = Limit(16, "names of one advisory in other databases")
+
+SEVERITIES: Final = ("critical", "high", "low", "medium", "none", "unknown")
+DIGEST: Final = "sha256:"  # starts the subject that is a file
+_ID: Final = shape.ascii_name(64)
+_VERSION: Final = shape.ascii_name(100)
+_COMMIT: Final = shape.matching("[0-9a-f]{40}(?:[0-9a-f]{24})?", "a commit's digest")
+
+Fields = Mapping[str, shape.Check]
+
+
+def _fields(required: Fields | None = None, optional: Fields | None = None) -> tuple[Fields, Fields]:
+    return required or {}, optional or {}
+
+
+# kind -> its own fields: those that it must have, those that it may have
+KINDS: Final[dict[str, tuple[Fields, Fields]]] = {
+    "advisory": _fields(
+        {"advisory": _ID, "severity": shape.one_of(*SEVERITIES)},
+        {"aliases": shape.sorted_set(_ID, MAX_ALIASES.value), "cvss": shape.ascii_name(200)},
+    ),
+    "commit-signature": _fields(
+        {"commit": _COMMIT, "good": shape.flag, "key": shape.ascii_name(128)},
+    ),
+    "description": _fields(),
+    "licence": _fields(optional={"expression": shape.label(200)}),
+    "recheck": _fields(
+        {
+            "outcome": shape.one_of("different", "equivalent", "failed", "identical"),
+        },
+        {"rebuilt": shape.hash32, "request": shape.hash32},
+    ),
+    "review": _fields(optional={"outcome": shape.one_of("approved", "noted", "rejected")}),
+    "sbom": _fields(optional={"format": shape.one_of("cyclonedx", "spdx")}),
+    "vex": _fields(
+        {
+            "advisory": _ID,
+            "outcome": shape.one_of("affected", "fixed", "not-affected", "under-investigation"),
+        },
+    ),
+}
+
+_COMMON: Final[Fields] = {
+    "kind": shape.one_of(*KINDS),
+    "subject": shape.text(purl.MAX_PURL_CHARS, 1),
+    "text": shape.text(MAX_FACT_BYTES.value),
+    "valid_from": shape.time_ms,
+}
+_ANY: Final[dict[str, shape.Check]] = {
+    "blob": BLOB,
+    "range": shape.list_of(
+        shape.fields({"fixed": _VERSION, "last": _VERSION}, introduced=_VERSION), MAX_RANGES.value
+    ),
+    "supersedes": shape.hash32,
+}
+_STATED: Final[dict[str, shape.Check]] = {
+    kind: shape.fields({**_ANY, **may}, **_COMMON, **must) for kind, (must, may) in KINDS.items()
+}
+_WITHDRAWN: Final = shape.fields(**_COMMON, supersedes=shape.hash32, withdrawn=shape.yes)
+
+
+def _check(body: Any) -> None:
+    """A fact that takes an earlier one back says only that; every other one has its kind's fields."""
+    if type(body) is dict and "withdrawn" in body:
+        _WITHDRAWN(body)
+    else:
+        shape.tagged("kind", _STATED)(body)
+    _check_subject(body)
+
+
+def _check_subject(body: dict[str, Any]) -> None:
+    subject = body["subject"]
+    if subject.startswith(DIGEST):
+        shape.hash32(subject[len(DIGEST) :])
+        package = False
+    else:
+        package = not purl.parse(subject).version
+    ranges = body.get("range")
+    if ranges is None:
+        return
+    if not package or not ranges:
+        raise Malformed("a range speaks of a purl without a version, and is left out when empty")
+    if any("fixed" in one and "last" in one for one in ranges):
+        raise Malformed("a range ends before the fixed version or with the last, not with both")
+
+
+AUTHORED: Final[dict[str, shape.Check]] = {"fact.add": _check}
+
+
+def about(subject: str) -> str:
+    """What a fact's subject is a fact of: a purl without its version, or `sha256:` and a digest."""
+    return subject if subject.startswith(DIGEST) else str(purl.parse(subject).versionless)

@@ -1,0 +1,471 @@
+"""Write `vectors/entries.json`: byte strings that are entries of version 1, and some that are none.
+
+    python -m tests.wire.make_entries
+
+Everything comes from fixed keys and fixed times, so that a change of the format is a change of the file.
+`why` says which part of the rules refuses: `json` (not canonical JSON), `envelope` (the fields around the
+body), `fields` (missing ones, or too many), `value` (a field's form, or fields that do not go together).
+"""
+
+import json
+from pathlib import Path
+
+from pyrsia.ledger import entries, receipts
+from pyrsia.wire import canonical
+from pyrsia.wire.blocks import Justification
+from pyrsia.wire.text import b32
+from tests.reference.governance import (
+    Governed,
+    every_fact,
+    every_motion,
+    fact,
+    mapping,
+    member_motion,
+    newcomer,
+    numbers,
+    withdrawal,
+)
+from tests.reference.ledger import START, blob, file_record, key
+from tests.reference.misdeeds import Misdeeds
+
+FILE = Path(__file__).parent / "vectors" / "entries.json"
+GONE = object()  # a value that is taken away
+
+
+def receipt(world, word, holder):
+    kept = blob(word)
+    text = receipts.signed_text(world.genesis.net, kept["sha256"], kept["size"])
+    node = key(holder, "node")
+    return {
+        "net": world.genesis.net, "node": b32(node.public), "sha256": kept["sha256"],
+        "sig": node.sign(text).hex(), "size": kept["size"],
+    }  # fmt: skip
+
+
+def accepted():
+    """(name, bytes) of every type, with the shapes that it can take."""
+    world = Governed()
+    request, builders = world.drawn()
+    yield "network.genesis", world.genesis.raw
+    yield "build.request", world.request()[0]
+    yield "build.cancel", world.entry(world.follower, "build.cancel", {"request": request})
+    body = world.reveal(request)
+    yield "build.commit", world.commit(builders[0], body)
+    yield "build.reveal", world.entry(builders[0], "build.reveal", body)
+    failed = {"outcome": "failed", "outputs": [], "phase": "build"}
+    yield "build.reveal of a failure", world.entry(builders[1], "build.reveal", {**body, **failed})
+    kept = sorted((receipt(world, "log", 1), receipt(world, "log", 2)), key=lambda one: one["node"])
+    yield "build.reveal with receipts", world.entry(builders[1], "build.reveal", {**body, "receipts": kept})
+    upstream = {
+        "upstream": file_record("upstream"), "upstream_relation": "equivalent", "requires_python": ">=3.8",
+    }  # fmt: skip
+    outputs = [{**body["outputs"][0], **upstream}]
+    named = {**body, "outputs": outputs}
+    yield "build.reveal with an upstream file", world.entry(builders[2], "build.reveal", named)
+    world.run(request, [(builder, world.reveal(request, outputs=outputs)) for builder in builders])
+    for leaf in world.leaves:
+        kind = entries.parse(leaf).kind
+        if kind in entries.DERIVED and kind != "block.seal":
+            yield kind, leaf
+    # Not one of this world's: its roots would change with every key of the state.
+    seal = {
+        "beacon": "11" * 32, "epoch": 0, "first_leaf": 8, "height": 3, "index_root": "22" * 32, "proposer": 2,
+        "reveal": "33" * 32, "state_root": "44" * 32, "time_ms": START, "view": 5,
+    }  # fmt: skip
+    yield "block.seal", entries.derive("block.seal", seal, net=world.genesis.net)
+    next_chain = {**seal, "next_chain": "55" * 32}
+    yield "block.seal with a next chain", entries.derive("block.seal", next_chain, net=world.genesis.net)
+    yield from _governed(world)
+
+
+def _governed(world):
+    author = world.follower
+    sha256 = file_record("upstream")["sha256"]
+    for kind, body in every_motion(world, sha256).items():
+        yield f"motion.propose of {kind}", world.entry(author, "motion.propose", body)
+    validator = member_motion(
+        "member.add", member=newcomer(roles=("builder", "issuer", "storage", "validator"))
+    )
+    yield "motion.propose of a validator", world.entry(author, "motion.propose", validator)
+    bare = mapping(keys=[], recipe={}, replaces=3)
+    yield "motion.propose of a bare mapping", world.entry(author, "motion.propose", bare)
+    one = numbers(rules={"height": 1, "version": 1})
+    yield "motion.propose of one number", world.entry(author, "motion.propose", one)
+    yield "motion.approve", world.entry(world.nodes[0], "motion.approve", {"motion": "ab" * 32})
+    yield "artifact.withdraw", world.entry(author, "artifact.withdraw", withdrawal(world, sha256))
+    yield "fact.add", world.entry(author, "fact.add", fact())
+    for kind, body in every_fact().items():
+        yield f"fact.add of {kind}", world.entry(author, "fact.add", body)
+    longest = fact(subject="pkg:generic/".ljust(300, "s"), text="é" * 512, valid_from=canonical.MAX_INT)
+    yield "fact.add at its bounds", world.entry(author, "fact.add", longest)
+    escapes = fact(text='"\\\n\t\x1f\x7f/é\U0001f600')
+    yield "fact.add with text that needs escapes", world.entry(author, "fact.add", escapes)
+    later = fact(supersedes="ab" * 32)
+    yield "fact.add that supersedes", world.entry(author, "fact.add", later)
+    yield "fact.add that withdraws", world.entry(author, "fact.add", {**later, "withdrawn": True})
+    did = Misdeeds(world)
+    not_one, not_two, fin_one, fin_two, nul = did.statements()
+    for name, pair in (
+        ("two NOT votes", (not_one, not_two)), ("two FIN votes", (fin_one, fin_two)),
+        ("NUL and FIN", (nul, fin_one)), ("NOT and FIN", (not_one, fin_two)),
+    ):  # fmt: skip
+        yield f"fault.evidence of {name}", world.entry(author, "fault.evidence", did.pair(1, *pair))
+    short = did.justification()
+    short = Justification(short.parent_cert, short.gap[1:])
+    gap = did.block(2, did.header(just=short), short)
+    yield "fault.evidence of a gap", world.entry(author, "fault.evidence", gap)
+
+
+# type -> (what is wrong, path in the body, value), on the first accepted entry of that type
+WRONG = {
+    "build.request": [
+        ("purl not canonical", ["purl"], "pkg:pypi/Idna@1.0"),
+        ("purl with a qualifier", ["purl"], "pkg:pypi/idna@1.0?a=b"),
+        ("source with a URL", ["source", "url"], "http://x", "fields"),
+        ("source file with a slash", ["source", "file"], "a/idna.tar.gz"),
+        ("source file that is an option", ["source", "file"], "-rf"),
+        ("recipe version 2", ["recipe", "v"], 2),
+        ("size as text", ["lock", "size"], "100"),
+        ("size over 2^50", ["lock", "size"], (1 << 50) + 1),
+        ("libc of 101 bytes", ["target", "libc"], "x" * 101),
+        ("sde over 2^40", ["recipe", "sde"], (1 << 40) + 1),
+        ("ecosystem with a space", ["ecosystem"], "p ip"),
+        ("requester that is no node id", ["requester"], "a" * 51 + "b"),
+    ],
+    "build.cancel": [
+        ("request too short", ["request"], "00" * 31),
+        ("upper-case hex", ["request"], "AB" * 32),
+    ],
+    "build.commit": [("commitment too long", ["commitment"], "00" * 33)],
+    "build.reveal": [
+        ("built without outputs", ["outputs"], []),
+        ("built with a phase", ["phase"], "build"),
+        ("failed with outputs", ["outcome"], "failed"),
+        ("nine outputs", ["outputs"], [{}] * 9),
+        ("relation without a file", ["outputs", 0, "upstream_relation"], "identical"),
+        ("file without a relation", ["outputs", 0, "upstream"], file_record("x")),
+        ("unknown isolation", ["isolation"], "none"),
+        ("unknown source", ["source"], "hearsay"),
+        ("nonce too short", ["nonce"], "00" * 31),
+        ("attestation over its bound", ["attestation"], "x" * 16_385),
+        ("phase over its bound", ["phase"], "x" * 61),
+        ("a path as a name", ["outputs", 0, "name"], "../x.whl"),
+        ("a receipt that is none", ["receipts"], [True]),
+        ("a receipt without its signature", ["receipts"], [{"net": "x"}], "fields"),
+        ("a blob without its manifest", ["log", "manifest"], GONE, "fields"),
+    ],
+    "build.draw": [
+        ("round 2", ["round"], 2),
+        ("builder that is no node id", ["builders", 0], "a" * 51 + "b"),
+        ("101 builders", ["builders"], [b32(bytes(32))] * 101),
+    ],
+    "build.verdict": [
+        ("unknown verdict", ["verdict"], "MAYBE"),
+        ("dissent without a reason", ["dissenting"], [{"builder": b32(bytes(32))}], "fields"),
+    ],
+    "artifact.add": [
+        ("unknown relation", ["upstream"], "similar"),
+        ("unknown way of serving", ["served"], "rewritten"),
+        ("negative zero is no time", ["time_ms"], True),
+    ],
+    "block.seal": [
+        ("height as true", ["height"], True),
+        ("next chain too short", ["next_chain"], "00" * 8),
+        ("proposer over 16 bits", ["proposer"], 65_536),
+        ("index root too short", ["index_root"], "00" * 31),
+    ],
+    "motion.approve": [("motion too short", ["motion"], "00" * 31)],
+    "artifact.withdraw": [
+        ("a purl without a version", ["purl"], "pkg:pypi/idna"),
+        ("no reason", ["reason"], ""),
+        ("a reason over 1 KiB", ["reason"], "x" * 1_025),
+        ("signature of 63 bytes", ["sig"], "00" * 63),
+        ("key as a node id", ["key"], b32(bytes(32))),
+    ],
+    "fact.add": [
+        ("text over 1 KiB", ["text"], "x" * 1_025),
+        ("text over 1 KiB in UTF-8", ["text"], "é" * 513),
+        ("empty subject", ["subject"], ""),
+        ("subject that is neither purl nor digest", ["subject"], "idna"),
+        ("subject over 300 characters", ["subject"], "pkg:generic/".ljust(301, "s")),
+        ("digest in upper case", ["subject"], "sha256:" + "AB" * 32),
+        ("digest of another hash", ["subject"], "sha512:" + "ab" * 64),
+        ("unknown kind", ["kind"], "gossip"),
+        ("fields of another kind", ["severity"], "high", "fields"),
+        ("a range of one version", ["range"], [{"introduced": "0"}]),
+        ("supersedes too short", ["supersedes"], "00" * 31),
+        ("withdrawn without what", ["withdrawn"], True, "fields"),
+        ("a blob without a size", ["blob"], {"manifest": "00" * 32, "sha256": "00" * 32}, "fields"),
+    ],
+}
+# name of an accepted entry -> the same
+WRONG_SHAPE = {
+    "fact.add of advisory": [
+        ("unknown severity", ["severity"], "awful"),
+        ("no severity", ["severity"], GONE, "fields"),
+        ("aliases not sorted", ["aliases"], ["PYSEC-1", "CVE-1"]),
+        ("an alias twice", ["aliases"], ["CVE-1", "CVE-1"]),
+        ("a range of a version", ["subject"], "pkg:pypi/idna@1.0"),
+        ("an empty range", ["range"], []),
+        ("a range with two ends", ["range"], [{"fixed": "2", "introduced": "0", "last": "1"}]),
+        ("a range without a start", ["range"], [{"fixed": "2"}], "fields"),
+        ("17 ranges", ["range"], [{"introduced": "0"}] * 17),
+    ],
+    "fact.add of vex": [
+        ("unknown outcome", ["outcome"], "fine"),
+        ("no outcome", ["outcome"], GONE, "fields"),
+    ],
+    "fact.add of commit-signature": [
+        ("a short commit", ["commit"], "ab" * 19),
+        ("good as a number", ["good"], 1),
+    ],
+    "fact.add of recheck": [("rebuilt too short", ["rebuilt"], "ab" * 31)],
+    "fact.add that withdraws": [
+        ("withdrawn false", ["withdrawn"], False),
+        ("withdrawn with a blob", ["blob"], blob("x"), "fields"),
+        ("withdrawn of nothing", ["supersedes"], GONE, "fields"),
+    ],
+    "motion.propose of mapping.set": [
+        ("unknown kind", ["kind"], "mapping.drop"),
+        ("another kind's fields", ["kind"], "member.add", "fields"),
+        ("a purl with a version", ["purl"], "pkg:pypi/idna@1.0"),
+        ("repository without https", ["repository"], "http://github.com/kjd/idna"),
+        ("repository with a password", ["repository"], "https://a:b@github.com/kjd/idna"),
+        ("repository that goes up", ["repository"], "https://github.com/../idna"),
+        ("a tag without its version", ["tag"], "v1.0"),
+        ("a tag with two", ["tag"], "{version}{version}"),
+        ("17 keys", ["keys"], [f"{at:064x}" for at in range(17)]),
+        ("keys not sorted", ["keys"], ["11" * 32, "00" * 32]),
+        ("a key twice", ["keys"], ["00" * 32, "00" * 32]),
+        ("an unknown default", ["recipe", "sde"], 1, "fields"),
+        ("parameters not sorted", ["recipe", "parameters"], [["b", ""], ["a", ""]]),
+        ("a parameter twice", ["recipe", "parameters"], [["a", "1"], ["a", "2"]]),
+        ("replaces what cannot be", ["replaces"], canonical.MAX_INT),
+    ],
+    "motion.propose of member.add": [
+        ("a key that its roles do not need", ["member", "vote"], "00" * 32),
+        ("a role without its key", ["member", "build"], ""),
+        ("an unknown role", ["member", "roles"], ["king"]),
+        ("roles not sorted", ["member", "roles"], ["storage", "builder"]),
+        ("no operator", ["member", "operator"], GONE, "fields"),
+        ("a name with a control character", ["member", "name"], "a\nb"),
+    ],
+    "motion.propose of a validator": [
+        ("one key for two purposes", ["member", "log"], key("new", "vote").public.hex()),
+        ("no end of its chain", ["member", "chain_end"], ""),
+    ],
+    "motion.propose of member.rotate": [
+        ("no new key", ["build"], GONE),
+        ("one key for two purposes", ["vote"], key("next", "build").public.hex()),
+        ("a new node key", ["member"], "00" * 32, "fields"),
+    ],
+    "motion.propose of network.set": [
+        ("T half of K", ["agreeing"], 2),
+        ("T over K", ["agreeing"], 5),
+        ("K of 2", ["builders"], 2),
+        ("limits not sorted", ["limits"], [["member", 1], ["builder", 1]]),
+        ("a limit twice", ["limits"], [["member", 1], ["member", 2]]),
+        ("environments not sorted", ["environments"], ["b", "a"]),
+        ("rules without a height", ["rules", "height"], GONE, "fields"),
+        ("rules version 0", ["rules", "version"], 0),
+        ("rules from height 0", ["rules", "height"], 0),
+        ("what genesis alone says", ["min_isolation"], "confined", "fields"),
+    ],
+    "motion.propose of one number": [("nothing changed", ["rules"], GONE)],
+    "motion.propose of artifact.withdraw": [
+        ("a purl without a version", ["purl"], "pkg:pypi/idna"),
+        ("no reason", ["reason"], ""),
+    ],
+    "fault.evidence of two NOT votes": [
+        ("unknown kind", ["kind"], "hearsay"),
+        ("another epoch", ["epoch"], 1),
+        ("bytes after the vote", ["second"], lambda value: value + "00"),
+        ("half a vote", ["second"], lambda value: value[:-2]),
+        ("odd hex", ["second"], lambda value: value[:-1]),
+        ("a vote of 300 bytes", ["second"], "00" * 300),
+    ],
+    "fault.evidence of a gap": [
+        ("another justification", ["justification"], "000000"),
+        ("a justification over its bound", ["justification"], "00" * 24_001),
+        ("a header of another size", ["header"], lambda value: value[:-2]),
+        ("another header than the vote's", ["header"], lambda value: value[:-2] + "01"),
+        ("another epoch", ["epoch"], 1),
+    ],
+}
+
+
+def changed(raw, path, value):
+    """The canonical bytes with one value of the body changed, set or taken away."""
+    said = json.loads(raw)
+    place = said["body"]
+    for step in path[:-1]:
+        place = place[step]
+    if value is GONE:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value(place[path[-1]]) if callable(value) else value
+    return canonical.encode(said)
+
+
+def refused(known):
+    """(name, why, bytes)."""
+    by_kind = {}
+    for name, raw in known.items():
+        by_kind.setdefault(entries.parse(raw).kind, (name, raw))
+    for kind, (_, raw) in by_kind.items():
+        if kind == "network.genesis":
+            continue
+        body = json.loads(raw)["body"]
+        for field in body:
+            # Without its kind, nobody can say which fields are missing.
+            why = "value" if field == "kind" else "fields"
+            yield f"{kind}: {field} missing", why, changed(raw, [field], GONE)
+            yield f"{kind}: {field} of another type", "value", changed(raw, [field], [[]])
+        yield f"{kind}: extra field", "fields", changed(raw, ["x"], 1)
+        for what, path, value, *why in WRONG.get(kind, []):
+            yield f"{kind}: {what}", *(why or ["value"]), changed(raw, path, value)
+    for name, cases in WRONG_SHAPE.items():
+        for what, path, value, *why in cases:
+            yield f"{name}: {what}", *(why or ["value"]), changed(known[name], path, value)
+    yield from _pairs()
+    yield from _envelopes(known)
+    yield from _bytes(known["fact.add"])
+
+
+def _pairs():
+    """Evidence of what an honest validator may say."""
+    world = Governed()
+    did = Misdeeds(world)
+    not_one, not_two, fin_one, _, nul = did.statements()
+    elsewhere = did.statements(view=7)
+
+    def told(body):
+        envelope = json.loads(world.entry(world.follower, "fact.add", fact()))
+        return canonical.encode({**envelope, "type": "fault.evidence", "body": body})
+
+    for name, one, two in (
+        ("NOT, then NUL", not_one, nul), ("NOT and FIN of one block", not_one, fin_one),
+        ("one vote twice", not_one, not_one), ("two views", not_one, elsewhere[1]),
+    ):  # fmt: skip
+        yield f"fault.evidence: {name}", "value", told(did.pair(1, one, two))
+    pair = did.pair(1, not_one, not_two)
+    swapped = {**pair, "first": pair["second"], "second": pair["first"]}
+    yield "fault.evidence: votes not sorted", "value", told(swapped)
+    two = {**pair, "second": max(pair["first"], did.vote(2, not_two).encode().hex())}
+    two["first"] = min(pair["first"], did.vote(2, not_two).encode().hex())
+    yield "fault.evidence: two signers", "value", told(two)
+    just = did.justification()
+    given_up = did.block(2, did.header(just=just), just, lambda header: nul)
+    yield "fault.evidence: a NUL vote is for no block", "value", told(given_up)
+
+
+def _envelopes(known):
+    raw = known["fact.add"]
+    said = json.loads(raw)
+
+    def enveloped(**changes):
+        return canonical.encode(
+            {name: value for name, value in {**said, **changes}.items() if value is not GONE}
+        )
+
+    for field in said:
+        yield f"envelope: {field} missing", "envelope", enveloped(**{field: GONE})
+    yield "envelope: extra field", "envelope", enveloped(x=1)
+    yield "envelope: unknown type", "envelope", enveloped(type="fact.put")
+    yield "envelope: version 2", "envelope", enveloped(v=2)
+    yield "envelope: version true", "envelope", enveloped(v=True)
+    yield "envelope: body as a list", "envelope", enveloped(body=[])
+    yield "envelope: nonce of 15 bytes", "value", enveloped(nonce="00" * 15)
+    yield "envelope: signature of 63 bytes", "value", enveloped(sig="00" * 63)
+    yield "envelope: until as text", "value", enveloped(until="1")
+    yield "envelope: author with bits left over", "value", enveloped(author="a" * 51 + "b")
+    yield "envelope: author as a number", "value", enveloped(author=1)
+    yield "envelope: net in upper case", "value", enveloped(net=said["net"].upper())
+    genesis = json.loads(known["network.genesis"])
+    yield "network.genesis: with a net", "envelope", canonical.encode({**genesis, "net": said["net"]})
+    yield (
+        "network.genesis: with an author",
+        "envelope",
+        enveloped(type="network.genesis", body=genesis["body"]),
+    )
+    for kind in sorted(entries.DERIVED):
+        bare = json.loads(known[kind])
+        signed = {
+            **bare,
+            "author": said["author"],
+            "nonce": said["nonce"],
+            "sig": said["sig"],
+            "until": START,
+        }
+        yield f"{kind}: signed", "envelope", canonical.encode(signed)
+    for kind in sorted(entries.AUTHORED):
+        name = next(name for name in known if entries.parse(known[name]).kind == kind)
+        bare = json.loads(known[name])
+        unsigned = {field: bare[field] for field in ("body", "net", "type", "v")}
+        yield f"{kind}: not signed", "envelope", canonical.encode(unsigned)
+
+
+def _bytes(raw):
+    """One entry, written in ways that are not the one way."""
+    at = raw.index(b'"text":"') + len(b'"text":"')
+    number = raw.index(b'"valid_from":1') + len(b'"valid_from":')
+
+    def text(word):
+        return raw[:at] + word + raw[at:]
+
+    def valid_from(word):
+        return raw[:number] + word + raw[number + 1 :]
+
+    for name, data in {
+        "empty": b"", "not JSON": b"{", "cut": raw[:-1], "trailing newline": raw + b"\n", "two entries": raw + raw,
+        "leading space": b" " + raw, "space inside": raw.replace(b",", b", ", 1),
+        "byte order mark": b"\xef\xbb\xbf" + raw,
+        "unsorted": b"{" + raw[1:-1].split(b",", 1)[1] + b"," + raw[1:].split(b",", 1)[0] + b"}",
+        "duplicate field": raw[:-1] + b',"v":1}',
+        "float": valid_from(b"1.5"), "whole float": valid_from(b"1.0"), "exponent": valid_from(b"1e3"),
+        "minus zero": valid_from(b"-0"), "negative": valid_from(b"-1"), "leading zero": valid_from(b"01"),
+        "plus sign": valid_from(b"+1"), "number too large": valid_from(b"9007199254740992"),
+        "null": valid_from(b"null"), "NaN": valid_from(b"NaN"),
+        "escaped ASCII": text(b"\\u0061"), "escaped slash": text(b"\\/"), "escaped text": text(b"\\u00e9"),
+        "raw control character": text(b"\x01"), "upper-case escape": text(b"\\u001F"),
+        "short escape written long": text(b"\\u000a"), "bad UTF-8": text(b"\xff"), "overlong UTF-8": text(b"\xc0\xaf"),
+        "escaped surrogate": text(b"\\ud800"), "encoded surrogate": text(b"\xed\xa0\x80"),
+        "depth 9": b'{"body":{"a":[[[[[[[[1]]]]]]]]},"type":"fact.add","v":1}',
+        "a name that is not ASCII": raw.replace(b'"v":1}', '"v":1,"é":1}'.encode()),
+    }.items():  # fmt: skip
+        yield f"bytes: {name}", "json", data
+    yield "bytes: a list", "envelope", b"[]"
+    yield "bytes: a text", "envelope", b'"x"'
+    yield "bytes: a number", "envelope", b"1"
+
+
+def _text(raw):
+    """As text, so that a change is readable; in hex what is no UTF-8."""
+    try:
+        return {"raw": raw.decode()}
+    except UnicodeDecodeError:
+        return {"hex": raw.hex()}
+
+
+def vectors():
+    """The content of the file."""
+    known = dict(accepted())
+    told = [
+        {
+            "id": entries.parse(raw).id.hex(),
+            "name": name,
+            "raw": raw.decode(),
+            "type": entries.parse(raw).kind,
+        }
+        for name, raw in known.items()
+    ]
+    no = [{**_text(raw), "name": name, "why": why} for name, why, raw in refused(known)]
+    return {"accepted": told, "refused": no}
+
+
+def written():
+    return json.dumps(vectors(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(written())
