@@ -8,7 +8,7 @@ import msgspec
 
 from bench.harness.machine import ROOT, Machine
 from bench.harness.rows import Row, key
-from bench.harness.stats import Spread, ratios, rounded, spread
+from bench.harness.stats import ratios, rounded, spread
 
 RECORDED: Final = ROOT / "bench" / "recorded.json"
 
@@ -67,8 +67,8 @@ def result(
 
 
 def _side(figures: list[float]) -> Side:
-    found: Spread = spread(figures)
-    return Side(*map(rounded, found), rounds=len(figures))
+    median, q1, q3 = map(rounded, spread(figures))
+    return Side(median, q1, q3, len(figures))
 
 
 Recorded = dict[str, dict[str, Result]]

@@ -31,7 +31,8 @@ class Session:
     Attributes:
         mode: `ci` leaves long rows out and is brief; `all` is neither.
         say: prints a line at once, past pytest's capture.
-        absent: rows that could not run here, each with its reason.
+        absent: rows that lacked something that can be had, each with its reason.
+        unable: rows that this processor is not made for.
     """
 
     mode: Literal["ci", "all"]
@@ -41,6 +42,7 @@ class Session:
     declared: dict[str, set[At]] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
+    unable: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     took_s: dict[str, float] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
@@ -86,7 +88,7 @@ class Session:
     def closing(self) -> tuple[list[str], bool]:
         """The lines at the end of a run, and whether it failed as a whole beyond its rows."""
         total_s = time.monotonic() - self.began_s
-        lines = [f"not run: {name}: {why}" for name, why in self.absent.items()]
+        lines = [f"not run: {name}: {why}" for name, why in (self.absent | self.unable).items()]
         lines.append(
             f"{len(self.results)} ratios measured in {total_s:.0f} s, {len(self.failed)} gates failed"
         )
@@ -149,10 +151,17 @@ class Measure:
             pytest.fail("\n".join(wrong), pytrace=False)
 
     def absent(self, what: str, do: str) -> NoReturn:
-        """End this row: `what` is not on this machine; `do` says how it gets there."""
+        """End this row: `what` is not on this machine; `do` says how it gets there. A run in CI fails."""
         __tracebackhide__ = True
         self.calls += 1
         self.session.absent[key(self.row.name, self.at)] = f"{what}; {do}"
+        pytest.skip(what)
+
+    def unable(self, what: str) -> NoReturn:
+        """End this row: the processor is not made for it, and nobody can help that."""
+        __tracebackhide__ = True
+        self.calls += 1
+        self.session.unable[key(self.row.name, self.at)] = what
         pytest.skip(what)
 
     def _fails(self, found: Result) -> bool:

@@ -211,6 +211,7 @@ def test_a_row_that_measures_nothing_or_another_thing_fails_and_the_good_ones_st
         "unheld": 'measure(Figure(lambda: 1.0), {"other": Figure(lambda: 1.0)})',
         "broken": "raise OSError('disk')",
         "absent": 'measure.absent("no nginx here", "apt-get install nginx")',
+        "unable": 'measure.unable("no AVX-1024")',
     }
     more = [
         f'@row("toy/{name}", "odd", unit="MB")\ndef test_{name}(measure):\n    {body}\n'
@@ -224,7 +225,7 @@ def test_a_row_that_measures_nothing_or_another_thing_fails_and_the_good_ones_st
     assert code == 1
     for wrong in (
         "toy/nothing was measured 0 times", "no gate for the baseline 'other'", "OSError: disk",
-        "not run: toy/absent: no nginx here; apt-get install nginx",
+        "not run: toy/absent: no nginx here; apt-get install nginx", "not run: toy/unable: no AVX-1024",
     ):  # fmt: skip
         assert wrong in said
     assert {one.name for one in read_lines(toy.root / "out.jsonl")} == {"toy/rate", "toy/curve"}
@@ -233,12 +234,17 @@ def test_a_row_that_measures_nothing_or_another_thing_fails_and_the_good_ones_st
 @pytest.mark.parametrize(("mode", "bad"), [("ci", True), ("all", False)])
 def test_what_cannot_run_here_fails_in_ci_only(mode, bad):
     session = Session(mode, {}, {})
-    session.absent["toy/absent"] = "no nginx here; apt-get install nginx"
+    session.unable["toy/unable"] = "no AVX-1024"
+    assert session.closing()[1] is False
 
+    session.absent["toy/absent"] = "no nginx here; apt-get install nginx"
     lines, failed = session.closing()
 
     assert failed is bad
-    assert "not run: toy/absent: no nginx here; apt-get install nginx" in lines
+    assert lines[:2] == [
+        "not run: toy/absent: no nginx here; apt-get install nginx",
+        "not run: toy/unable: no AVX-1024",
+    ]
 
 
 @pytest.mark.parametrize(
