@@ -1,9 +1,9 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
-# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh]      default: all
+# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop]      default: all
 set -eu
 BIN=${BIN:-.venv/bin}
-[ $# -gt 0 ] || set -- seeds bench fresh
+[ $# -gt 0 ] || set -- seeds bench fresh interop
 mkdir -p docs/evidence
 
 head_of() { # title
@@ -25,6 +25,9 @@ for what in "$@"; do
         ;;
     fresh)
         { head_of "The README's lines on fresh machines"; bash tests/fresh.sh | sed 's# [^ ]*/# #'; } >"$out.new"
+        ;;
+    interop)
+        { head_of "Other people's programs read what we write and write what we read"; PYTHONPATH=. "$BIN/python" tools/interop/run.py; } >"$out.new"
         ;;
     *)
         echo "evidence: there is no '$what'" >&2
