@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import inspect
 
 import pytest
 import trio
@@ -31,16 +30,11 @@ def packed(tmp_path_factory):
         at = len(world.leaves)
         world.block(*(world.fact(f"about idna {at + one}") for one in range(min(A_BLOCK, missing))))
     world.archive.keep_checkpoint(story.note())
-    made = Proofs(world.archive).of_history(Subject.parse(PACKAGE))
-    data = trio.run(_awaited, made) if inspect.isawaitable(made) else made
+    data = trio.run(Proofs(world.archive).of_history, Subject.parse(PACKAGE))
     found = history.read(data, [story.pin], verify)
     assert len(found.leaves) == ENTRIES
     yield story, data, found.leaves, world
     world.close()
-
-
-async def _awaited(made):
-    return await made
 
 
 def touching(world) -> list[tuple[int, bytes]]:
