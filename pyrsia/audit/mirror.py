@@ -13,7 +13,6 @@ from pyrsia.errors import Malformed, Unavailable
 from pyrsia.units import Limit
 
 LONGEST_S = Limit(300, "between two attempts at a log that fails: five minutes late at most when it is back")
-DEFAULT_S = Limit(10, "between two looks at a log that is well; most sign less often than that")
 
 
 @dataclass(slots=True)

@@ -148,19 +148,20 @@ class DirectorySource(Objects):
                 raise Malformed(f"{path} is no file")
             if status.st_size > most:
                 raise Malformed(f"{path} is {status.st_size} bytes long; {most} is the most")
-            return _whole(handle, path, most)
+            return _whole(handle, path, status.st_size)
         except OSError as error:
             raise Unavailable(f"{where}: {error.strerror}") from None
         finally:
             os.close(handle)
 
 
-def _whole(handle: int, path: str, most: int) -> bytes:
-    data = os.read(handle, most + 1)
-    while len(data) <= most and (more := os.read(handle, most + 1 - len(data))):
-        data += more  # a read may stop early; the next says whether that was the end
-    if len(data) > most:
-        raise Malformed(f"{path} grows beyond {most} bytes")
+def _whole(handle: int, path: str, size: int) -> bytes:
+    """All of a file that was `size` bytes long a moment ago."""
+    data = os.read(handle, size + 1)
+    while len(data) <= size and (more := os.read(handle, size + 1 - len(data))):
+        data += more  # a read may stop early; an empty one says that this was the end
+    if len(data) > size:
+        raise Unavailable(f"{path} grows while it is read")
     return data
 
 
