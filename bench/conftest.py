@@ -48,7 +48,7 @@ def speaker(config):
 def pytest_collection_modifyitems(config, items):
     session = config.stash[SESSION]
     session.say = speaker(config)
-    ours = [item for item in items if HERE in item.path.parents and "benchmark" not in item.fixturenames]
+    ours = [item for item in items if HERE in item.path.parents]
     rows = [(item, declared(item)) for item in ours]
     files = {item.path for item in items}
     named = any("::" in argument for argument in config.args)
