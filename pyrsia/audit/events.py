@@ -20,9 +20,11 @@ from pyrsia.node.summary import summary
 from pyrsia.status import EntryStatus
 from pyrsia.units import Limit
 
-KNOWN_REQUESTS = Limit(2_000, "requests whose package is remembered: four times as many as can be open")
+KNOWN_REQUESTS = Limit(2_000, "requests and motions that are remembered: four times as many as can be open")
 
 Event = dict[str, Any]
+
+_NAMED_BY_OTHERS = ("build.request", "motion.propose")
 
 
 def timed(leaves: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, int]]:
@@ -44,7 +46,7 @@ def row(index: int, leaf: bytes, time_ms: int, names: Mapping[str, str]) -> Entr
 
 
 class Watchlist:
-    """Which leaves concern somebody. Learns from the leaves it sees which package each build request asks for."""
+    """Which leaves concern somebody. Learns from those it sees which package each request and motion is about."""
 
     def __init__(self, wanted: Filter, requests: Mapping[str, str] | None = None) -> None:
         self.wanted = wanted
@@ -56,19 +58,19 @@ class Watchlist:
         return self.wanted.passes(leaf, self.package_of)
 
     def learn(self, leaf: bytes) -> None:
-        """Remember the package of a build request that is asked for; the entries of its build name only its id."""
-        if glance.kind(leaf) != "build.request" or not self.wanted.passes(leaf, self.package_of):
+        """Remember the package of a request or motion that is asked for; what follows it names only its id."""
+        if glance.kind(leaf) not in _NAMED_BY_OTHERS or not self.wanted.passes(leaf, self.package_of):
             return
         try:
-            request, named = entries.parse(leaf).id.hex(), glance.packages(leaf)
+            entry, named = entries.parse(leaf).id.hex(), glance.packages(leaf)
         except Malformed:
             return  # said of the leaf itself, as an event
-        self.requests[request] = named[0] if named else ""
+        self.requests[entry] = named[0] if named else ""
         while len(self.requests) > KNOWN_REQUESTS.value:
             self.requests.pop(next(iter(self.requests)))
 
-    def package_of(self, request: str) -> str:
-        return self.requests.get(request, "")
+    def package_of(self, entry: str) -> str:
+        return self.requests.get(entry, "")
 
     def event(self, told: EntryStatus, leaf: bytes, head: Checkpoint) -> Event:
         """What is told of a leaf that concerns somebody, or that cannot be read."""

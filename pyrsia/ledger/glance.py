@@ -18,10 +18,14 @@ MAX_BLOCK_LEAVES: Final = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 2
 # The end of a leaf: authored ones have `until` between their type and the version.
 _KIND: Final = re.compile(rb'"type":"([a-z.]{1,40})"(?:,"until":[0-9]{1,16})?,"v":1}\Z')
 _AUTHOR: Final = re.compile(rb'\{"author":"([a-z2-7]{52})"')
-_REQUEST: Final = re.compile(rb'"request":"([0-9a-f]{64})"')
+_REFERENCE: Final = re.compile(rb'"(?:request|motion)":"([0-9a-f]{64})"')
+# Entries that name their package only by the entry that they belong to.
+_REFERRING: Final = frozenset(
+    ("build.cancel", "build.commit", "build.draw", "build.reveal", "build.verdict", "motion.approve")
+)
 _VERDICT: Final = re.compile(rb'"verdict":"([A-Z]{1,20})"')
-# Free text that happens to begin like a purl names no package; nor does what stands in it behind an escaped quote.
-_PACKAGES: Final = re.compile(rb'(?<!"text":)(?<!\\)"(pkg:[!#-\[\]-~]{1,400})"')
+# Only these fields hold purls; in a text the quotes around them would be escaped.
+_PACKAGES: Final = re.compile(rb'"(?:purl|subject)":"(pkg:[!#-\[\]-~]{1,400})"')
 _TIME: Final = re.compile(rb'"time_ms":([0-9]{1,16})')
 _FIRST: Final = re.compile(rb'"first_leaf":([0-9]{1,16})')
 _SEAL_END: Final = b'"type":"block.seal","v":1}'
@@ -41,13 +45,15 @@ def author(leaf: bytes) -> str:
 
 
 def packages(leaf: bytes) -> tuple[str, ...]:
-    """Every purl that a field of the leaf holds, in order."""
+    """Every purl that the leaf is about by its own fields, in order."""
     return tuple(one.decode("ascii") for one in _PACKAGES.findall(leaf))
 
 
-def request(leaf: bytes) -> str:
-    """Id, in hex, of the build request that the leaf belongs to, "" for none."""
-    found = _REQUEST.search(leaf)
+def reference(leaf: bytes) -> str:
+    """Id, in hex, of the request or motion whose package the leaf is about, "" for none."""
+    if kind(leaf) not in _REFERRING:
+        return ""
+    found = _REFERENCE.search(leaf)
     return found[1].decode("ascii") if found else ""
 
 

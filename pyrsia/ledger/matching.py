@@ -23,7 +23,7 @@ _PATTERN: Final = re.compile(r"(?:pkg:|\*)[!#-\[\]-~]*")
 _RANGE: Final = re.compile(r"[<>=*|,]|%(?:3[CDE]|2A|7C|2C)")  # a version that is none, but a range of them
 
 PackageOf = Callable[[str], str]
-"""From a request's id in hex to the purl that it asks for, "" if unknown."""
+"""From the id, in hex, of a request or motion to the purl that it is about, "" if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Filter:
     verdicts: frozenset[str] = frozenset()
 
     def passes(self, leaf: bytes, package_of: PackageOf) -> bool:
-        """Whether `leaf` is asked for. Entries of a build that name only its request are asked of `package_of`."""
+        """Whether `leaf` is asked for. Entries that name only their request or motion are asked of `package_of`."""
         if self.kinds and glance.kind(leaf) not in self.kinds:
             return False
         if self.author and glance.author(leaf) != self.author:
@@ -121,10 +121,10 @@ class Filter:
 
 
 def packages_of(leaf: bytes, package_of: PackageOf) -> tuple[str, ...]:
-    """The purls that a leaf is about: those that it names, else the one that its request asks for."""
+    """The purls that a leaf is about: those that it names, else the one of its request or motion."""
     named = glance.packages(leaf)
     if named:
         return named
-    request = glance.request(leaf)
-    found = package_of(request) if request else ""
+    entry = glance.reference(leaf)
+    found = package_of(entry) if entry else ""
     return (found,) if found else ()

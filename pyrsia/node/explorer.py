@@ -216,7 +216,7 @@ class Explorer:
 
     def _row(self, look: _Look, index: int, leaf: bytes) -> EntryStatus | None:
         """The leaf's line if it is wanted."""
-        if not look.filter.passes(leaf, lambda request: self._package(look, request)):
+        if not look.filter.passes(leaf, lambda entry: self._package(look, entry)):
             return None
         if look.text and look.text not in leaf.lower():
             look.left -= DEAR
@@ -224,15 +224,15 @@ class Explorer:
             return row if look.text in row.summary.encode("utf-8", "replace").lower() else None
         return summary(index, leaf, self._names)
 
-    def _package(self, look: _Look, request: str) -> str:
-        """The purl that a request asks for; "" for what is no request."""
-        if request not in look.packages:
+    def _package(self, look: _Look, entry: str) -> str:
+        """The purl that a request or motion is about; "" for none."""
+        if entry not in look.packages:
             look.left -= DEAR
-            index = self._log.leaf_of(bytes.fromhex(request))
+            index = self._log.leaf_of(bytes.fromhex(entry))
             leaf = None if index is None else self._log.entry(index)
             named = () if leaf is None else glance.packages(leaf)
-            look.packages[request] = named[0] if named else ""
-        return look.packages[request]
+            look.packages[entry] = named[0] if named else ""
+        return look.packages[entry]
 
 
 def _start(query: LogQuery, low: int, high: int) -> tuple[int, bool]:

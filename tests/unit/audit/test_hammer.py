@@ -33,7 +33,7 @@ class Network(ToyNode):
     def genesis(self):
         return self.world.genesis.raw
 
-    async def add_fact(self, kind, subject, text):
+    async def add_fact(self, kind, subject, text, fields):
         if self.refuse:
             self.refuse -= 1
             raise Refusal("busy", what="full", who="x", do="later")

@@ -98,7 +98,7 @@ def watch(tmp_path, story):
 
 
 def fact(world, text="x", subject="pkg:pypi/idna@1.0"):
-    body = {"kind": "advisory", "subject": subject, "text": text, "valid_from": 1}
+    body = {"kind": "description", "subject": subject, "text": text, "valid_from": 1}
     world.block(world.entry(world.follower, "fact.add", body))
 
 

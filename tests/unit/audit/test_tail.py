@@ -51,7 +51,7 @@ def log():
 
 def grow(log, text="more"):
     log.world.block(log.world.entry(log.world.follower, "fact.add", {
-        "kind": "x", "subject": "pkg:pypi/a", "text": text, "valid_from": 1}))  # fmt: skip
+        "kind": "description", "subject": "pkg:pypi/a", "text": text, "valid_from": 1}))  # fmt: skip
     log.follow()
 
 
