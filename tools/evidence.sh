@@ -1,9 +1,9 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
-# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop]      default: all
+# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash]      default: all
 set -eu
 BIN=${BIN:-.venv/bin}
-[ $# -gt 0 ] || set -- seeds bench fresh interop
+[ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash
 mkdir -p docs/evidence
 
 head_of() { # title
@@ -27,7 +27,14 @@ for what in "$@"; do
         { head_of "The README's lines on fresh machines"; bash tests/fresh.sh | sed 's# [^ ]*/# #'; } >"$out.new"
         ;;
     interop)
-        { head_of "Other people's programs read what we write and write what we read"; PYTHONPATH=. "$BIN/python" tools/interop/run.py; } >"$out.new"
+        { head_of "Other people's programs read what we write and write what we read"; PYTHONPATH=. "$BIN/python" tools/interop/run.py; echo; "$BIN/python" -m tests.interop.run; } >"$out.new"
+        ;;
+    fuzz)
+        "$BIN/python" -m pip install -q --disable-pip-version-check --group fuzz >&2
+        { head_of "Every parser of strangers' bytes under a fuzzer"; "$BIN/python" -m tests.fuzz.many "${FUZZ_S:-60}"; } >"$out.new"
+        ;;
+    crash)
+        { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
         ;;
     *)
         echo "evidence: there is no '$what'" >&2
