@@ -142,7 +142,7 @@ class Dial:
     port: int | None
     path: Path | None = None
 
-    def open(self, connect_s: float) -> Any:
+    def open(self, connect_s: float = CONNECT_S.value) -> Any:
         """A connected socket that keeps a pace.
 
         Raises:

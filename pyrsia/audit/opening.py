@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrsia.audit import heads
-from pyrsia.audit.fetching import CONNECT_S, Absent, Address, Dial, Fetcher
+from pyrsia.audit.fetching import Absent, Address, Dial, Fetcher
 from pyrsia.audit.heads import Quorum, Rule
 from pyrsia.audit.sources import CHECKPOINT, DirectorySource, HttpSource, Source, at_address
 from pyrsia.audit.stopped import StoppedNode, network_of
@@ -114,7 +114,7 @@ def open_node(target: str | None) -> Source:
 def _data_directory(folder: Path) -> Source:
     # A killed node leaves its socket behind; whoever answers there is running.
     try:
-        _control(folder).open(CONNECT_S.value).close()
+        _control(folder).open().close()
     except OSError:
         return StoppedNode.open(folder)
     return OwnNode(folder)
