@@ -17,11 +17,13 @@ import msgspec
 import trio
 
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.ledger import glance
+from pyrsia.ledger import glance, views
 from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES, Seal
 from pyrsia.ledger.matching import Filter
+from pyrsia.ledger.state import load
+from pyrsia.ledger.touches import package_key
 from pyrsia.log import tiles
 from pyrsia.log.tree import EMPTY_ROOT, Frontier
 from pyrsia.node.summary import summary
@@ -47,6 +49,8 @@ class Log(Protocol):
     def entry(self, index: int) -> bytes | None: ...
     def entries(self, first: int, count: int) -> list[bytes]: ...
     def leaf_of(self, entry_id: bytes) -> int | None: ...
+    def state(self, key: bytes) -> bytes | None: ...
+    def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]: ...
     def tile(self, level: int, index: int, width: int) -> bytes | None: ...
 
 
@@ -58,6 +62,7 @@ class _Look:
     text: bytes
     count: int
     left: int
+    package: bytes | None  # index key, if only one package is asked for
     scanned: int = 0
     rows: list[EntryStatus] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
@@ -71,31 +76,42 @@ class Explorer:
     """Answers `LogQuery` out of one log."""
 
     def __init__(self, log: Log, genesis: Genesis, *, work: int = WORK.value) -> None:
-        """`work`: leaves that one answer looks at, 1 or more."""
+        """One request's: it knows the members' names of now. `work`: leaves that one answer looks at, 1 or more."""
         self._log = log
         self._work = work
-        self._names = {member.text: member.name for member in genesis.members}
+        self._names = _names(log, genesis)
 
     async def find(self, query: LogQuery) -> LogPage:
         """
         Raises:
             Refusal: `bad-request`: an author that is no member, a size that the log has not reached.
         """
-        purls = () if query.purl is None else (query.purl,)
-        wanted = Filter(query.kinds, self._author(query.author), purls, (), query.verdicts)
-        look = _Look(wanted, query.text.encode("utf-8", "replace").lower(), query.count, self._work)
+        look = self._look(query)
         size = await self._size(query)
         low = 0 if query.since_ms is None else await self._first_at(query.since_ms)
         high = size if query.until_ms is None else min(size, await self._first_at(query.until_ms + 1))
         first, down = _start(query, low, high)
         after = -1
-        if low < high:
-            after = await (
-                self._down(look, min(first, high - 1), low) if down else self._up(look, max(first, low), high)
-            )
+        if down:
+            walk = self._down if look.package is None else self._history_down
+            after = await walk(look, min(first, high - 1), low)
+        else:
+            walk = self._up if look.package is None else self._history_up
+            after = await walk(look, max(first, low), high)
         return LogPage(size, self._root(size).hex(), first, tuple(look.rows), after, look.scanned)
 
     # -- what is meant -------------------------------------------------------------------------
+
+    def _look(self, query: LogQuery) -> _Look:
+        author, text = self._author(query.author), query.text.encode("utf-8", "replace").lower()
+        if query.purl is not None and query.purl.package:
+            # The index knows every leaf about the package, so only a version is left to ask for.
+            purls = (query.purl,) if "@" in query.purl.pattern else ()
+            package = package_key(query.purl.package)
+        else:
+            purls, package = (() if query.purl is None else (query.purl,)), None
+        wanted = Filter(query.kinds, author, purls, (), query.verdicts)
+        return _Look(wanted, text, query.count, self._work, package)
 
     def _author(self, wanted: str) -> str:
         """The node id text that `wanted` is or names; an id need not be a present member's."""
@@ -200,6 +216,52 @@ class Explorer:
             at -= self._stretch(look, at - count + 1, leaves, range(count - 1, -1, -1))
         return at if at >= end else -1
 
+    async def _history_up(self, look: _Look, at: int, end: int) -> int:
+        """`_up`, over the leaves that the index has for one package."""
+        assert look.package is not None  # noqa: S101 (only then is this called)
+        while at < end and not look.over:
+            await trio.lowlevel.checkpoint()
+            wanted = min(STRETCH.value, look.left)
+            found = [index for index, _ in self._log.history(look.package, at, wanted)]
+            for index in found:
+                if index >= end:
+                    return -1
+                self._single(look, index)
+                at = index + 1
+                if look.over:
+                    break
+            if len(found) < wanted and not look.over:
+                return -1
+        return at if at < end else -1
+
+    async def _history_down(self, look: _Look, at: int, end: int) -> int:
+        """`_down`, over the leaves that the index has for one package: in windows as wide as they are thin."""
+        assert look.package is not None  # noqa: S101 (only then is this called)
+        width = STRETCH.value
+        while at >= end and not look.over:
+            await trio.lowlevel.checkpoint()
+            begin = max(end, at - width + 1)
+            found = [
+                index for index, _ in self._log.history(look.package, begin, STRETCH.value) if index <= at
+            ]
+            if len(found) == STRETCH.value and found[-1] < at and width > STRETCH.value:
+                width = max(STRETCH.value, width // 2)  # there may be more between the last of them and `at`
+                continue
+            at = begin - 1
+            for index in reversed(found):
+                self._single(look, index)
+                if look.over:
+                    at = index - 1
+                    break
+            width *= 2
+        return at if at >= end else -1
+
+    def _single(self, look: _Look, index: int) -> None:
+        """Look at one leaf."""
+        leaf = self._log.entry(index)
+        if leaf is not None:
+            self._stretch(look, index, (leaf,), range(1))
+
     def _stretch(self, look: _Look, first: int, leaves: Sequence[bytes], order: range) -> int:
         """Look at `leaves` in `order` until the look is over; how many were looked at."""
         times: list[int] = []
@@ -233,6 +295,15 @@ class Explorer:
             named = () if leaf is None else glance.packages(leaf)
             look.packages[entry] = named[0] if named else ""
         return look.packages[entry]
+
+
+def _names(log: Log, genesis: Genesis) -> dict[str, str]:
+    """What people call the members: those of genesis, who may have left, and those of now."""
+    names = {member.text: member.name for member in genesis.members}
+    for text in views.members(log.state):
+        if text not in names:
+            names[text] = str(load(log.state(f"member/{text}".encode()), {}).get("name", text[:8]))
+    return names
 
 
 def _start(query: LogQuery, low: int, high: int) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger import entries
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES
 from pyrsia.ledger.matching import PurlGlob
+from pyrsia.ledger.touches import package_key
 from pyrsia.log.tree import EMPTY_ROOT
 from pyrsia.node.explorer import STRETCH, WORK, Explorer
 from pyrsia.node.summary import summary
@@ -205,6 +206,9 @@ class Long:
     def leaf_of(self, entry_id):
         return None
 
+    def state(self, key):
+        return None
+
     def tile(self, level, index, width):
         return bytes(32 * width)
 
@@ -242,6 +246,29 @@ def test_one_request_looks_at_so_many_leaves_and_gives_others_their_turn(truth):
     assert page.next == log.size - 1 - WORK.value
     assert turns >= WORK.value // STRETCH.value - 2
     assert log.together <= STRETCH.value
+
+
+def test_one_packages_history_is_read_from_the_index_however_long_the_log_is(truth):
+    class Indexed(Long):
+        places, read = [5, 6, *range(400_000, 400_300), 999_990], 0
+
+        def history(self, key, first, count):
+            assert key == package_key("pkg:pypi/idna")
+            self.read += 1
+            return [(index, b"") for index in self.places if index >= first][:count]
+
+        def entry(self, index):
+            assert index in self.places
+            return b"{}"
+
+    for order in ("oldest", "newest"):
+        log = Indexed()
+        query = LogQuery(purl=PurlGlob.parse("pkg:pypi/idna"), order=order)
+        page = trio.run(Explorer(log, truth.world.genesis).find, query)
+        found = [row.index for row in page.entries]
+        assert found == (log.places if order == "oldest" else log.places[::-1])
+        assert (page.next, page.scanned) == (-1, len(log.places))
+        assert log.read < 60
 
 
 def test_leaves_are_found_by_time_in_halves_however_large_the_blocks(truth):
