@@ -34,7 +34,7 @@ types: setup
 
 # ROWS=merkle takes the rows whose name has this in it; JSON=FILE keeps every row as a line of JSON;
 # RECORD=1 makes the ratios the accepted ones (bench/recorded.json, docs/performance.md).
-BENCH = "$(BIN)/pytest" -q bench $(if $(ROWS),--bench-rows "$(ROWS)") $(if $(JSON),--bench-json "$(JSON)")
+BENCH = "$(BIN)/pytest" -q -o faulthandler_timeout=1800 bench $(if $(ROWS),--bench-rows "$(ROWS)") $(if $(JSON),--bench-json "$(JSON)")
 
 bench: setup
 	@$(BENCH) --bench=all $(if $(RECORD),--bench-record)

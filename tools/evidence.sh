@@ -19,7 +19,7 @@ for what in "$@"; do
         ;;
     bench)
         json=$(mktemp)
-        "$BIN/pytest" -q bench --bench=all --bench-json="$json" >&2
+        "$BIN/pytest" -q -o faulthandler_timeout=1800 bench --bench=all --bench-json="$json" >&2
         { head_of "Benches; the ratio to the baseline in the same run counts"; "$BIN/python" -m bench.harness "$json"; } >"$out.new"
         rm -f "$json"
         ;;
