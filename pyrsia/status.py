@@ -144,8 +144,14 @@ class OutsideStatus(msgspec.Struct, frozen=True):
 
 
 class WitnessStatus(msgspec.Struct, frozen=True):
-    """What this node is as a witness (`vkey` is empty where it is none), and whom it asks."""
+    """What this node is as a witness (`vkey` is empty where it is none), and whom it asks.
 
+    Attributes:
+        origin: of the node's own log.
+        stopped: why the key cosigns no more, empty if it does.
+    """
+
+    origin: str
     vkey: str
     stopped: str
     logs: tuple[WatchedStatus, ...]

@@ -199,13 +199,17 @@ def key(target: str | None, as_json: bool) -> None:
 @node_option
 @json_option
 def evidence(origin: str | None, out: Path | None, target: str | None, as_json: bool) -> None:
-    """What the logs (or ORIGIN alone) signed against their own past. Exit code 1 if one of them forked.
+    """What our own log and the watched ones (or ORIGIN alone) signed against their own past.
 
-    Each piece is two notes, the one that was cosigned here and the one that came. `fork`: two roots at one
-    size; whoever has the log's key can check that it signed both. `shrink` and `proof` may be a stranger's
-    doing, with notes of the log's.
+    Exit code 1 if one of them forked. Each piece is two notes, the one that was cosigned here and the one that
+    came. `fork`: two roots at one size; whoever has the log's key can check that it signed both. `shrink` and
+    `proof` may be a stranger's doing, with notes of the log's.
     """
-    origins = [origin] if origin else [one["origin"] for one in _status(target)["logs"]]
+    if origin:
+        origins = [origin]
+    else:
+        status = _status(target)
+        origins = list(dict.fromkeys([status["origin"], *(one["origin"] for one in status["logs"])]))
     with Client(target) as node:
         found = [shaped(node.get(f"/witness/{origin_hash(one)}/evidence"), EvidenceAnswer) for one in origins]
     rows = [{"origin": one["origin"], **row} for one in found for row in one["evidence"]]

@@ -14,6 +14,7 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.cosigner import Conflict, Cosigner, Effect, NewBest, Send, Signed, WakeAt
 from pyrsia.node.archive import Archive
 from pyrsia.node.kinds import Kind
+from pyrsia.status import EvidenceRow
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit, NodeId, TreeSize
@@ -21,8 +22,16 @@ from pyrsia.units import Limit, NodeId, TreeSize
 QUEUE = Limit(512, "final heads and lines of a few seconds; a newer head makes an older one needless")
 
 _SIGNED = b"cosigned"
+_CONFLICT = b"conflict/"
 _LINES = struct.Struct(">Q32s")
 _log = logging.getLogger("pyrsia.cosigning")
+
+
+class _Conflict(msgspec.Struct, frozen=True):
+    """Who signed two tree heads (an index among the validators, -1 for a quorum), and both."""
+
+    member: int
+    row: EvidenceRow
 
 
 class Cosigning:
@@ -49,7 +58,10 @@ class Cosigning:
         self._send = send
         self._audience = audience
         self.notices: list[str] = []
-        self._alarmed: set[int] = set()
+        self._alarmed: dict[int, EvidenceRow] = {}
+        for key, kept in database.scan(layout.MISC, _CONFLICT, len(genesis.validators) + 1):
+            if key.startswith(_CONFLICT):
+                self._remind(msgspec.msgpack.decode(kept, type=_Conflict))
         self._ahead: NewBest | None = None  # cosigned, and longer than the log on this disk
         raw = database.get(layout.META, _SIGNED)
         self._core = Cosigner(
@@ -146,7 +158,7 @@ class Cosigning:
                 case WakeAt(at_s):
                     self._wake_s = at_s
                 case Conflict(member, first, second):
-                    self._alarm(member, first, second)
+                    await self._alarm(member, first, second)
 
     def _serve(self) -> None:
         """Keep the newest checkpoint as the served one, once every leaf and tile below it is here."""
@@ -158,11 +170,25 @@ class Cosigning:
         for node in self._audience():
             self._send(node, Kind.COSIGN, data)
 
-    def _alarm(self, member: int, first: bytes, second: bytes) -> None:
+    async def _alarm(self, member: int, first: bytes, second: bytes) -> None:
         """Once for each member: a liar repeats itself as often as it likes."""
         if member in self._alarmed:
             return
-        self._alarmed.add(member)
-        name = self._genesis.validators[member].name if member >= 0 else "a quorum"
-        self.notices.append(f"ALARM: {name} signed two tree heads of one size; both are in the diary")
+        row = EvidenceRow("fork", int(time.time()), first.decode(), second.decode())
+        conflict = _Conflict(member, row)
+        name = self._remind(conflict)
         _log.error("two tree heads of one size, signed by %s: %r and %r", name, first, second)
+        key = _CONFLICT + layout.number(member + 1)
+        await self._database.commit(Batch().put(layout.MISC, key, msgspec.msgpack.encode(conflict)))
+
+    def _remind(self, conflict: "_Conflict") -> str:
+        """Tell the operator, now and after every start; the name of who signed twice."""
+        member = conflict.member
+        self._alarmed[member] = conflict.row
+        name = self._genesis.validators[member].name if member >= 0 else "a quorum"
+        self.notices.append(f"ALARM: {name} signed two tree heads of one size; see `pyrsia witness evidence`")
+        return name
+
+    def evidence(self) -> tuple[EvidenceRow, ...]:
+        """Two notes of our own log for each who signed two tree heads of one size."""
+        return tuple(self._alarmed.values())

@@ -133,7 +133,6 @@ class Node:
             clock=time.time,
             notices=self.notices,
         )
-        self.witnesses = Witnesses(witnessing, self.outside)
         self.cosigning = Cosigning(
             ring,
             genesis,
@@ -143,6 +142,9 @@ class Node:
             send=self.links.send,
             audience=lambda: [peer.node for peer in self.links.peers() if peer.connected],
             decorated=self.outside.decorated,
+        )
+        self.witnesses = Witnesses(
+            witnessing, self.outside, origin=genesis.origin, conflicts=self.cosigning.evidence
         )
         self.delivery = Delivery(
             self.chain,

@@ -1,8 +1,9 @@
 """What `/witness/` shows of one node: itself as a witness of others, and the witnesses of its own log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyrsia.errors import Refusal
+from pyrsia.log import witness
 from pyrsia.node.outside import Outside
 from pyrsia.node.witnessing import Witnessing
 from pyrsia.status import EvidenceRow, WitnessStatus
@@ -11,9 +12,19 @@ from pyrsia.status import EvidenceRow, WitnessStatus
 class Witnesses:
     """Both sides behind one face (`serve.witness.WitnessView`); `own` is None where no log is watched."""
 
-    def __init__(self, own: Witnessing | None, outside: Outside) -> None:
+    def __init__(
+        self,
+        own: Witnessing | None,
+        outside: Outside,
+        *,
+        origin: str,
+        conflicts: Callable[[], Sequence[EvidenceRow]],
+    ) -> None:
+        """`conflicts`: evidence against those who sign our own log, whose origin is `origin`."""
         self._own = own
         self._outside = outside
+        self._origin = origin
+        self._conflicts = conflicts
 
     async def add_checkpoint(self, body: bytes) -> bytes | int:
         if self._own is None:
@@ -32,6 +43,7 @@ class Witnesses:
     def status(self) -> WitnessStatus:
         own = self._own
         return WitnessStatus(
+            origin=self._origin,
             vkey="" if own is None else str(own.verifier),
             stopped="" if own is None else own.stopped,
             logs=() if own is None else own.watched(),
@@ -39,4 +51,7 @@ class Witnesses:
         )
 
     def evidence(self, origin_hash: str) -> tuple[str, Sequence[EvidenceRow]] | None:
-        return None if self._own is None else self._own.evidence(origin_hash)
+        watched = self._own.evidence(origin_hash) if self._own is not None else None
+        if origin_hash != witness.origin_hash(self._origin):
+            return watched
+        return self._origin, (*self._conflicts(), *(watched[1] if watched is not None else ()))

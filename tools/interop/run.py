@@ -164,7 +164,7 @@ async def main(folder: Path, interop: Path, omni: Path) -> None:
             database=ours.world.database,
             notices=[],
         )
-        face = Witnesses(own, outside)
+        face = Witnesses(own, outside, origin=ours.genesis.origin, conflicts=lambda: ())
         guard = Guard(control_token="interop")  # noqa: S106 (nothing here asks for it)
         app = build_app(guard=guard, catalog=toy, log_view=ours.archive, admin=toy, witnessing=face)
         async with serving(app) as server, httpx.AsyncClient(base_url=server.url) as client:

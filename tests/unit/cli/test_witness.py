@@ -85,7 +85,9 @@ def test_without_a_data_directory_there_is_nothing_to_change(pyrsia, tmp_path):
     assert pyrsia("witness", "add-log", VKEYS[0], "--node", tmp_path / "nowhere")[0] == 1
 
 
+OUR_OWN = "net.example/abc"
 STATUS = {
+    "origin": OUR_OWN,
     "vkey": WITNESS,
     "stopped": "",
     "logs": [
@@ -110,6 +112,7 @@ def answers(**changes):
         "/witness/": (200, {**STATUS, **changes}),
         f"/witness/{origin_hash(ORIGIN)}/evidence": (200, {"origin": ORIGIN, "evidence": [row]}),
         f"/witness/{origin_hash(EVIL)}/evidence": (200, {"origin": EVIL, "evidence": []}),
+        f"/witness/{origin_hash(OUR_OWN)}/evidence": (200, {"origin": OUR_OWN, "evidence": []}),
     }
 
 

@@ -7,10 +7,12 @@ import trio.testing
 from pyrsia.errors import Malformed
 from pyrsia.keys import verify
 from pyrsia.log import checkpoint
-from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.log.note import SignedNote
+from pyrsia.log.checkpoint import Checkpoint, log_key
+from pyrsia.log.note import SignedNote, verify_note
+from pyrsia.log.witness import origin_hash
 from pyrsia.node.cosigning import QUEUE, Cosigning
 from pyrsia.node.kinds import Kind
+from pyrsia.node.witnesses import Witnesses
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import TreeSize
@@ -270,6 +272,30 @@ async def test_a_validator_that_signs_two_roots_is_named_once_however_often_it_l
     await follower.run(test)
     assert len(follower.cosigning.notices) == 1
     assert liar in follower.cosigning.notices[0]
+
+
+async def test_both_heads_are_kept_with_their_signatures_and_alarm_after_every_start(follower):
+    signer = log_key(follower.genesis.origin, key(2, "log").public)
+
+    async def test():
+        for at in range(3):
+            lie = follower.head(root=bytes([at]) * 32)
+            follower.cosigning.receive(*follower.lines(2, lie, 100 + at))
+        await until(lambda: follower.world.database.get(layout.MISC, conflict))
+
+    number = next(i for i, one in enumerate(follower.genesis.validators) if one.log == signer.public)
+    conflict = b"conflict/" + layout.number(number + 1)
+    await follower.run(test)
+    told = follower.cosigning.notices
+    follower.start()  # as after a restart
+    assert follower.cosigning.notices == told
+    (row,) = follower.cosigning.evidence()
+    assert row.kept != row.told
+    for one in (row.kept, row.told):
+        assert verify_note(SignedNote.parse(one.encode()), [signer], verify)
+    face = Witnesses(None, None, origin=follower.genesis.origin, conflicts=follower.cosigning.evidence)
+    assert face.evidence(origin_hash(follower.genesis.origin)) == (follower.genesis.origin, (row,))
+    assert face.evidence("0" * 64) is None
 
 
 async def test_a_damaged_kept_checkpoint_does_not_stop_the_node(follower):

@@ -148,7 +148,7 @@ async def test_another_node_of_ours_witnesses_our_log_and_the_served_note_says_s
     settings = WitnessSection(logs=(str(watched),))
     own = open_witnessing(folder / "keys", settings, database, clock=lambda: 1_800_000_000.0, notices=[])
     toy = ToyNode(folder)
-    face = Witnesses(own, Network.outside(network))
+    face = Witnesses(own, Network.outside(network), origin="b.example", conflicts=lambda: ())
     app = build_app(guard=Guard(control_token=TOKEN), catalog=toy, log_view=toy, admin=toy, witnessing=face)
     outside = network.outside(
         Asked(own.verifier, "http://localhost/witness"),

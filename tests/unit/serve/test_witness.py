@@ -41,7 +41,7 @@ class Face:
         return self.own.checkpoint(origin_hash)
 
     def status(self) -> WitnessStatus:
-        return WitnessStatus(str(self.own.verifier), self.own.stopped, self.own.watched(), ())
+        return WitnessStatus("toy", str(self.own.verifier), self.own.stopped, self.own.watched(), ())
 
     def evidence(self, origin_hash: str) -> tuple[str, Any] | None:
         return self.own.evidence(origin_hash)
