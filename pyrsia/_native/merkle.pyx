@@ -480,15 +480,22 @@ def fold_many(bytes leaves not None, indices not None, sizes not None, proofs no
 
 cdef int begin(Climb *climb, const uint8_t *leaf, object index, object size, object proof) except -1:
     """A claim at its leaf; one that nothing can follow from gets a proof of no hashes in a log that needs some."""
+    cdef uint64_t at = 0
+    cdef uint64_t of = 0
     if type(proof) is not bytes:
         raise TypeError(f"a proof is {type(proof).__name__}, not bytes")
+    try:
+        at = index
+        of = size
+    except OverflowError:  # negative, or beyond 64 bits
+        at = of = 0
     memcpy(climb.root, leaf, HASH_BYTES)
     climb.ended = False
-    if 0 <= index < size <= 0xFFFF_FFFF_FFFF_FFFF and len(proof) % HASH_BYTES == 0:
+    if at < of and len(<bytes> proof) % HASH_BYTES == 0:
         climb.sibling = <const uint8_t *> PyBytes_AS_STRING(<bytes> proof)
-        climb.left = len(proof) // HASH_BYTES
-        climb.node = index
-        climb.last = size - 1
+        climb.left = len(<bytes> proof) // HASH_BYTES
+        climb.node = at
+        climb.last = of - 1
     else:
         climb.left = 0
         climb.node = climb.last = 1

@@ -28,17 +28,35 @@
 #ifdef SHA256_X86
 #define SHA256_CHOICES "portable, avx2 or shani"
 
-/* A test says no here, to see what a plainer processor does. */
-#ifndef SHA256_CPU_HAS
-#define SHA256_CPU_HAS(feature) __builtin_cpu_supports(feature)
-#endif
+#define SHA256_HAS_SHANI 1
+#define SHA256_HAS_AVX2 2
 
-/* CPUID leaf 7, EBX bit 29; the compilers' own name for it is younger than those we support. */
-static inline int sha256_shani_runs(void) {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return SHA256_CPU_HAS("sse4.1") && SHA256_CPU_HAS("ssse3") && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-           (b >> 29 & 1);
+/* What this processor can run, asked of it directly: the compilers' own way to ask is missing from some runtimes.
+ * SHA256_PLAIN_CPU lets a test see what one with neither does.
+ *
+ * Source: Intel SDM 2, CPUID (leaf 1, ECX: SSSE3 9, SSE4.1 19, OSXSAVE 27; leaf 7, EBX: AVX2 5, SHA 29) and XGETBV:
+ * AVX2 also needs a system that keeps the vectors' upper halves (bits 1 and 2). */
+#ifdef SHA256_PLAIN_CPU
+static inline int sha256_cpu(void) { return 0; }
+#else
+static inline int sha256_cpu(void) {
+    unsigned a, b, basic, d, extended, unused, kept = 0;
+    int has = 0;
+    if (!__get_cpuid(1, &a, &b, &basic, &d) || !__get_cpuid_count(7, 0, &a, &extended, &unused, &d)) {
+        return 0;
+    }
+    if ((basic >> 9 & 1) && (basic >> 19 & 1) && (extended >> 29 & 1)) {
+        has |= SHA256_HAS_SHANI;
+    }
+    if (basic >> 27 & 1) {
+        __asm__ volatile("xgetbv" : "=a"(kept) : "c"(0) : "edx");
+    }
+    if ((kept & 6) == 6 && (extended >> 5 & 1)) {
+        has |= SHA256_HAS_AVX2;
+    }
+    return has;
 }
+#endif
 #else
 #define SHA256_CHOICES "portable"
 #endif
@@ -54,11 +72,10 @@ static inline int sha256_choose(const char *wanted) {
     int known = 0;
     sha256_fault[0] = 0;
 #ifdef SHA256_X86
-    __builtin_cpu_init();
-    if (sha256_shani_runs()) {
+    if (sha256_cpu() & SHA256_HAS_SHANI) {
         runs[n++] = &SHA256_SHANI;
     }
-    if (SHA256_CPU_HAS("avx2")) {
+    if (sha256_cpu() & SHA256_HAS_AVX2) {
         runs[n++] = &SHA256_AVX2;
     }
     known = wanted && (strcmp(wanted, "shani") == 0 || strcmp(wanted, "avx2") == 0);
