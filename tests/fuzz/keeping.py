@@ -4,7 +4,7 @@ import hashlib
 
 from tests.fuzz.corpora import CORPUS, GROWN
 
-KEPT_INPUTS = 40  # of one target: a corpus is read by people too, and replayed at every change
+KEPT_INPUTS = 24  # of one target: a corpus is read by people too, and replayed at every change
 KEPT_BYTES = 4_096  # of one input that the fuzzer found
 
 

@@ -1,7 +1,8 @@
 """Entry bundles: the first byte says how many entries are expected, less one."""
 
 from pyrsia._native import merkle as kernel
-from pyrsia.log import tiles
+from pyrsia.log import checking, tiles
+from pyrsia.log.tiles import Bundle
 from pyrsia.units import MAX_ENTRY_BYTES
 from tests.fuzz import laws
 from tests.reference import merkle
@@ -14,6 +15,8 @@ def check(data: bytes) -> bool:
     found = laws.read(lambda raw: tiles.bundle_decode(raw, count), body)
     assert found == _walk(body, count), "the two readers disagree"
     assert _native(body, count) == (found and merkle.leaf_hashes(found)), "the kernel disagrees"
+    named = laws.read(lambda raw: checking.entries_in(Bundle(0, count), raw), body)
+    assert (named and tuple(named)) == found, "who names the first wrong byte disagrees"
     if found is not None:
         assert tiles.bundle_encode(found) == body
     return found is not None

@@ -1,9 +1,11 @@
 """The evidence in a proof file, and what `verify` makes of it.
 
-Three ways in, by the first byte: the file as it is; its `extra` line alone, in a sound file; and that line with
-every signature and inclusion taken for good, so that entries which no honest log holds reach the judge.
+Four ways in, by the first byte: the file as it is; its `extra` line alone, in a sound file; that line with every
+signature and inclusion taken for good, so that entries which no honest log holds reach the judge; and a leaf with
+its proof, as `pyrsia log prove` writes it.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,7 +24,7 @@ from tests.reference.story import NOW_MS, WHEEL, Story
 MAX_BYTES = 65_536
 JSON = True
 
-FILE, EXTRA, BELIEVED = b"f", b"e", b"b"
+FILE, EXTRA, BELIEVED, LEAF = b"f", b"e", b"b", b"l"
 CODES = {"proof-invalid", "not-pinned", "too-old", "not-found"}
 
 
@@ -31,11 +33,31 @@ def check(data: bytes) -> bool:
     story, file = _story()
     if way == FILE:
         return _judged(body, story, file)
+    if way == LEAF:
+        return _leaf(body, story)
     proof = _around(body, story)
     if way == EXTRA:
         return _judged(proof, story, file)
     with _believing():
         return _judged(proof, story, file, believed=True)
+
+
+def _leaf(body: bytes, story: Story) -> bool:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    refusal = None
+    try:
+        found = evidence.check_leaf(fields, [story.pin], verify=verify)
+    except Refusal as error:
+        refusal = error
+    if refusal is not None:
+        assert refusal.code in CODES | {"bad-request"}
+        return False
+    assert found["ok"]
+    assert story.world.leaves[found["index"]] == fields["entry"].encode()
+    return True
 
 
 def _judged(proof: bytes, story: Story, file: Path, believed: bool = False) -> bool:
@@ -82,6 +104,14 @@ def _story() -> tuple[_Story, Path]:
     return story, file
 
 
+def _leaf_file(story: Story) -> bytes:
+    index = story.artifact.leaf
+    proof = TlogProof.parse(story.proof(extra=b"x"))
+    bare = TlogProof(None, proof.index, proof.hashes, proof.note).encode().decode()
+    fields = {"entry": story.world.leaves[index].decode(), "index": index, "proof": bare}
+    return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def seeds() -> dict[str, bytes]:
     story, _ = _story()
     proof = story.proof_file
@@ -90,6 +120,7 @@ def seeds() -> dict[str, bytes]:
         "file": FILE + proof,
         "extra": EXTRA + extra,
         "believed": BELIEVED + extra,
+        "leaf": LEAF + _leaf_file(story),
         "no-leaves": EXTRA + b'{"leaves":[],"v":1}',
         "one-leaf": BELIEVED + evidence.pack([story.row(story.artifact.leaf, story.size)], story.now()),
     }
