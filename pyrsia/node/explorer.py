@@ -35,7 +35,7 @@ from pyrsia.wire.text import unb32
 WORK = Limit(
     20_000, "leaves looked at for one answer: about a tenth of a second, so that any filter stays polite"
 )
-STRETCH = Limit(128, "leaves between two turns of the loop: a millisecond, as long as a small answer takes")
+STRETCH = Limit(64, "leaves between two turns of the loop: three milliseconds, if each becomes a row")
 DEAR = 10  # making a leaf's line, or looking up its request, costs as much as looking at ten leaves
 
 

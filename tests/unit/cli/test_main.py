@@ -37,6 +37,8 @@ def every_command(group=cli, path=()):
 PROMISED = (
     "init", "node", "node run", "demo", "build", "build request", "build list", "build show", "build status",
     "status", "peers", "ping", "log", "log show", "log prove", "log verify", "verify",
+    "log export", "log mirror", "log fsck", "log history", "log verify-history",
+    "log search", "log tail", "log monitor", "log hammer",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
     "trust", "trust add", "trust list", "trust remove", "fetch", "doctor", "dashboard", "list", "config", "config edit",
