@@ -216,21 +216,28 @@ class Monitor:
         *,
         saw: Callable[[Keep], None],
         warn: Callable[[str], None],
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """`saw`: compares a proved head with what this user saw elsewhere; raises `Refusal` for a fork."""
+        """
+        Args:
+            saw: compares a proved head with what this user saw elsewhere; raises `Refusal` for a fork.
+            progress: hears how many of how many leaves were looked at.
+        """
         self._state = state
         self._names = {member.text: member.name for member in genesis.members}
         self._outlets = outlets
         self._saw = saw
         self._warn = warn
+        self._progress = progress
         self._watch = Watchlist(state.watched, state.requests)
 
     def keep(self, effect: Keep) -> None:
         try:
             self._saw(effect)
         except Refusal as refusal:
-            self._tell_all({"event": "alarm", "trouble": "fork", "log": effect.head.checkpoint.origin,
-                            "summary": refusal.what, "second": effect.head.note.decode("utf-8")})  # fmt: skip
+            event: Event = {"event": "alarm", "trouble": "fork", "log": effect.head.checkpoint.origin}
+            event |= {"summary": refusal.what, "first": "", "second": effect.head.note.decode("utf-8")}
+            self._tell_all(event | {"evidence": refusal.do})
             raise
         self._state.note, self._state.position = effect.head.note, effect.position
         self._save()
@@ -238,6 +245,7 @@ class Monitor:
     def deliver(self, log: ProvenLog, first: int) -> Iterator[int]:
         self._learn_backlog(log, first)
         for index, leaf, time_ms in timed(log.entries(first, log.checkpoint.size)):
+            self._progress(index, log.checkpoint.size)
             told = row(index, leaf, time_ms, self._names)
             if told.kind == "unreadable":
                 self._warn(f"leaf {index} cannot be read: {told.summary}")

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import httpx
+import trio
 
 from pyrsia import __version__
 from pyrsia.audit.events import Event
@@ -29,7 +30,7 @@ ATTEMPTS = Limit(3, "a hook that trips over a moment's trouble; what lasts is tr
 PAUSE_S: Final = (1.0, 4.0)  # between the attempts
 EXEC_S = Limit(60, "a script that sends a mail takes seconds; one that hangs must not stop the watch")
 KILL_S = Limit(5, "from SIGKILL to the end of a process that waits for a disk")
-WEBHOOK_S = Limit(15, "for each of connecting, sending and the answer; an honest receiver only takes note")
+WEBHOOK_S = Limit(15, "for connecting, sending and the answer together; an honest receiver only takes note")
 MAX_VARIABLE_CHARS = Limit(4_000, "the kernel takes 128 KiB a variable, people read a line; stdin has it all")
 
 # Event field -> variable of the command; the rest is on standard input.
@@ -166,16 +167,23 @@ class Webhook(Retried):
         self._patience_s = patience_s
 
     def _try(self, event: Event) -> None:
-        headers = {"user-agent": f"pyrsia/{__version__} (log monitor)"}
-        try:
-            with httpx.Client(timeout=self._patience_s, headers=headers) as client:
-                # The answer's body is nobody's business: it is not read, however long it is.
-                with client.stream("POST", self._url, json=event) as answer:
-                    status = answer.status_code
-        except httpx.HTTPError as error:
-            raise Undelivered(f"the webhook does not answer: {type(error).__name__} {error}"[:300]) from None
+        # On a loop of its own: one deadline for all of it, however slowly an answer drips.
+        status = trio.run(self._posted, event)
         if not 200 <= status < 300:
             raise Undelivered(f"the webhook answers {status}")
+
+    async def _posted(self, event: Event) -> int:
+        headers = {"user-agent": f"pyrsia/{__version__} (log monitor)"}
+        try:
+            with trio.fail_after(self._patience_s):
+                async with httpx.AsyncClient(timeout=self._patience_s, headers=headers) as client:
+                    # The answer's body is nobody's business: it is not read, however long it is.
+                    async with client.stream("POST", self._url, json=event) as answer:
+                        return answer.status_code
+        except httpx.HTTPError as error:
+            raise Undelivered(f"the webhook does not answer: {type(error).__name__} {error}"[:300]) from None
+        except trio.TooSlowError:
+            raise Undelivered(f"the webhook gave no answer within {self._patience_s:g} s") from None
 
 
 def _checked(text: str) -> httpx.URL:

@@ -33,6 +33,7 @@ class Page(msgspec.Struct):
     root: str
     entries: tuple[EntryStatus, ...]
     next: int
+    scanned: int = 0
 
 
 class Asked(msgspec.Struct):

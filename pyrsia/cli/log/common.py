@@ -75,6 +75,21 @@ class Progress:
             self._open = False
 
 
+class CatchingUp:
+    """Progress of a log that is followed: told while there is much to catch up with, and silent at its end."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            self._progress = Progress("looked at")
+        self._progress(done, total)
+        if done + 1 >= total:
+            self._progress.end()
+            self._progress = None
+
+
 @contextmanager
 def reading(name: str, progress: Progress | None = None) -> Iterator[None]:
     """What a log that cannot be read is refused for."""

@@ -7,6 +7,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.common import Progress
 from pyrsia.cli.log.when import Time, read, told
 from pyrsia.cli.tell import json_option, node_option, table
 from pyrsia.client import Client
@@ -64,8 +65,12 @@ def search(
     }
     query |= _as_of(as_of)
     wanted = {name: value for name, value in query.items() if value is not None}
-    with Client(target) as node:
-        rows = _rows(node, wanted, limit)
+    progress = Progress("looked at")
+    try:
+        with Client(target) as node:
+            rows = _rows(node, wanted, limit, progress)
+    finally:
+        progress.end()
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, sort_keys=True))
@@ -76,15 +81,18 @@ def search(
         click.echo(safe(line))
 
 
-def _rows(node: Client, query: dict[str, str | int], limit: int) -> list[dict[str, Any]]:
+def _rows(node: Client, query: dict[str, str | int], limit: int, progress: Progress) -> list[dict[str, Any]]:
     """Page after page, all of one size of the log, until `limit` or the end."""
     rows: list[dict[str, Any]] = []
+    looked_at = 0
     for _ in range(MAX_PAGES.value):
         page = shaped(
             node.get("/api/v1/log/entries", **query, count=min(limit - len(rows), MAX_API_ROWS.value)),
             answers.Page,
         )
         rows += page["entries"][: limit - len(rows)]
+        looked_at += page["scanned"]
+        progress(looked_at, page["size"])
         if len(rows) >= limit or not _goes_on(page["next"], query):
             break
         query = query | {"first": page["next"]}

@@ -291,6 +291,18 @@ def test_an_alarm_that_no_hook_takes_is_an_alarm_all_the_same(watch):
     assert (watch.path.parent / "state.alarm").exists()
 
 
+def test_a_fork_that_another_command_saw_first_is_an_alarm_too(watch, monkeypatch):
+    def saw(effect):
+        raise Refusal("proof-invalid", what="two histories", who="x", do="see the .fork")
+
+    monkeypatch.setattr(watch, "heads", type("Fork", (), {"append": staticmethod(lambda head: saw(head))})())
+    with pytest.raises(Refusal, match="two histories"):
+        watch.run()
+    (event,) = watch.inbox.events
+    assert (event["event"], event["trouble"], event["second"].encode()) == ("alarm", "fork", watch.log.note)
+    assert not watch.path.exists()
+
+
 def test_a_source_that_lies_about_entries_delivers_nothing_wrong(watch, story):
     bundles = [(path, data) for path, data in watch.log.every() if "entries" in path]
     lies = [
