@@ -85,6 +85,8 @@ COSIGN_SIZES = Limit(
 MAX_WITNESS_REQUEST_BYTES = Limit(
     65_536, "a checkpoint of 100 validators with two lines each and a proof of 63 hashes take 40 KB"
 )
+MAX_WITNESSES = Limit(16, "asked by one node; a policy wants a handful, and common readers take 100 lines")
+MAX_POLICY_BYTES = Limit(262_144, "100 validators with two lines of 250 bytes each, five times over")
 MAX_WITNESS_ANSWER_BYTES = Limit(16_384, "some cosignature lines; one of ML-DSA-44 is 3.4 KB")
 
 # -- store --

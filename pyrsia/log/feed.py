@@ -16,14 +16,13 @@ from pyrsia.errors import Malformed
 from pyrsia.log import note as notes
 from pyrsia.log.checkpoint import Checkpoint, parse_size
 from pyrsia.log.note import COSIGNATURE, SignatureLine, VerifierKey, Verify
-from pyrsia.units import Limit, TreeSize
+from pyrsia.units import MAX_WITNESSES, Limit, TreeSize
 
 FEED_EVERY_S = Limit(5, "a log that grows all the time asks this often: witnesses serve many logs")
 FEED_AGAIN_S = Limit(300, "age that a cosignature of a log at rest may have, half of a head's default age")
 FEED_RETRY_S = Limit(5, "after the first failure; a restart of the witness takes seconds")
 FEED_RETRY_MOST_S = Limit(600, "a witness that is down for long is asked six times an hour")
 FEED_TURNS = Limit(3, "sizes learnt in a row: several nodes may feed one witness, but not for ever")
-MAX_WITNESSES = Limit(16, "a policy wants a handful, and common readers of notes take 100 lines")
 MAX_ANSWER_LINES = Limit(32, "a witness answers with a line of each of its keys")
 
 _SIZE: Final = "text/x.tlog.size"

@@ -22,9 +22,8 @@ from pyrsia.log import tree
 from pyrsia.log.checkpoint import Checkpoint, cosign_key, log_key
 from pyrsia.log.note import COSIGNATURE, ED25519, ML_DSA_44, SignedNote, VerifierKey, Verify
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.units import Limit
+from pyrsia.units import MAX_POLICY_BYTES, Limit
 
-MAX_POLICY_BYTES = Limit(262_144, "100 validators with two lines of 250 bytes each, five times over")
 MAX_POLICY_PARTS = Limit(256, "of each kind; the format asks for 32, our networks have up to 100 validators")
 
 NONE: Final = "none"

@@ -20,14 +20,21 @@ from pyrsia import keys
 from pyrsia.config import WitnessSection
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.log.feed import MAX_WITNESSES, Asked, Feed, Given, parse_asked
+from pyrsia.log.feed import Asked, Feed, Given, parse_asked
 from pyrsia.log.note import SignedNote
 from pyrsia.log.witness import Request, origin_hash
 from pyrsia.node.archive import Archive
 from pyrsia.status import OutsideStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import MAX_NOTE_BYTES, MAX_NOTE_LINES, MAX_WITNESS_ANSWER_BYTES, Limit, TreeSize
+from pyrsia.units import (
+    MAX_NOTE_BYTES,
+    MAX_NOTE_LINES,
+    MAX_WITNESS_ANSWER_BYTES,
+    MAX_WITNESSES,
+    Limit,
+    TreeSize,
+)
 from pyrsia.wire.text import safe
 
 PATIENCE_S = Limit(10, "for an answer: a witness checks some signatures and syncs a disk once")

@@ -9,9 +9,9 @@ from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client, resolve
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.log.note import SignedNote
-from pyrsia.log.policy import MAX_POLICY_BYTES, Policy, Satisfied, of_network
+from pyrsia.log.policy import Policy, Satisfied, of_network
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.units import MAX_PROOFFILE_BYTES
+from pyrsia.units import MAX_POLICY_BYTES, MAX_PROOFFILE_BYTES
 
 _PROOF: Final = b"c2sp.org/tlog-proof@"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

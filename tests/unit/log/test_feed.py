@@ -12,12 +12,12 @@ from pyrsia.log.feed import (
     FEED_RETRY_MOST_S,
     FEED_RETRY_S,
     FEED_TURNS,
-    MAX_WITNESSES,
     Asked,
     Feed,
     parse_asked,
 )
 from pyrsia.log.note import COSIGNATURE, VerifierKey
+from pyrsia.units import MAX_WITNESSES
 from tests.reference.toylog import ToyLog
 
 OWN = keys.KeyPair(b"w" * 32)

@@ -12,7 +12,6 @@ from pyrsia.log import checkpoint, note, policy, tree
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import COSIGNATURE, ED25519, SignedNote, VerifierKey
 from pyrsia.log.policy import (
-    MAX_POLICY_BYTES,
     MAX_POLICY_PARTS,
     Group,
     Policy,
@@ -21,7 +20,7 @@ from pyrsia.log.policy import (
     of_network,
 )
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.units import LeafIndex, TreeSize
+from pyrsia.units import MAX_POLICY_BYTES, LeafIndex, TreeSize
 
 ORIGIN = "log.example/a"
 HEAD = Checkpoint(ORIGIN, TreeSize(5), hashlib.sha256(b"root").digest())

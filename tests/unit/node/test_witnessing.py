@@ -15,7 +15,7 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.log import note
 from pyrsia.log.note import SignedNote
 from pyrsia.log.witness import MAX_LOGS, origin_hash
-from pyrsia.node.witnessing import GROWTHS, MAX_EVIDENCE, WAITING, open_witnessing
+from pyrsia.node.witnessing import FEW_KEYS, GROWTHS, MAX_EVIDENCE, WAITING, open_witnessing
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from tests.reference.toylog import ORIGIN, ToyLog
@@ -299,6 +299,16 @@ async def test_evidence_is_bounded_and_one_kind_crowds_out_no_other(node):
     assert await node.refused(5, 5, fork=1) == 422
     kinds = [row.kind for row in node.witness.evidence(HASH)[1]]
     assert (kinds.count("proof"), kinds.count("fork")) == (MAX_EVIDENCE.value, 1)
+
+
+async def test_a_log_of_many_keys_is_checked_beside_the_loop(tmp_path):
+    log = ToyLog("many.example", signers=FEW_KEYS.value + 1)
+    node = Node(tmp_path, " ".join(["3", *(str(vkey) for vkey in log.vkeys)]))
+    assert isinstance(await node.witness.add_checkpoint(log.request(0, 5).encode()), bytes)
+    with pytest.raises(Refusal):
+        await node.witness.add_checkpoint(log.request(5, 5, fork=1).encode())
+    assert node.witness.watched()[0].evidence == 1
+    node.database.close()
 
 
 # -- the key --
