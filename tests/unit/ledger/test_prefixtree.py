@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
-from pyrsia.ledger import prefixtree
+from pyrsia.ledger import index, prefixtree
 from pyrsia.ledger.prefixtree import Path, Tree, prove, update, verify_absent, verify_present
-from pyrsia.log.tree import EMPTY_ROOT
+from pyrsia.ledger.touches import package_key
+from pyrsia.log.tree import EMPTY_ROOT, leaf_hash
 from pyrsia.wire import canonical
 from tests.reference import prefixtree as oracle
 
@@ -243,6 +244,33 @@ def holding_five(keys: list[bytes]) -> list[bytes | None]:
 def test_only_a_key_of_32_bytes_can_be_asked_for() -> None:
     with pytest.raises(ValueError, match="31 bytes"):
         prove(Tree.empty(TAG), lambda keys: [], bytes(31))
+
+
+def test_the_worked_example_of_the_documentation() -> None:
+    """docs/log.md prints these; a changed byte is a change of the format."""
+    leaves = {"attrs": [3], "click": [5, 9], "six": [7]}
+    keys = {name: package_key(f"pkg:pypi/{name}") for name in [*leaves, "flask"]}
+    held = {
+        name: prefixtree.history_value(index.packed((n, leaf_hash(b"entry %d" % n)) for n in at))
+        for name, at in leaves.items()
+    }
+    store = Store().apply({keys[name]: value for name, value in held.items()})
+
+    attrs = "2ef5d543a049b64522c73bfbd0f7250cd3a4e5a94d3df9bd0c4ea4d5e729b9e1"
+    click = "1d10a376f4703c15b614b71b4d14f66baee616f7464d305fa0e36886884cd1ee"
+    inner = "27532b4002ee8f4dfcaeed889d8119b683b5c0d7f1979b12cf342753c44ef84f"
+    assert keys["six"].hex() == "4d5d85fe00ab8dc5e102c1994d136eba94000fccc86210c7f664d4fa89627d9b"
+    assert held["six"].hex() == "d4e5a0e7e7b46599ba0a3ceb1f30316e96e506b48e904bda448957be37c8865e"
+    assert store.tree.root.hex() == "99fce0b0fd8bf7aaed4ecba0f84fd02826d9c3c083532968aa97db0107c60077"
+    value, path = prove(store.tree, store.fetch, keys["six"])
+    assert (value, path.as_json()) == (held["six"], {"steps": [[3, click], [2, attrs]]})
+    value, path = prove(store.tree, store.fetch, keys["flask"])
+    other = [keys["attrs"].hex(), held["attrs"].hex()]
+    assert (value, path.as_json()) == (None, {"steps": [[2, inner]], "other": other})
+    _, six = prove(store.tree, store.fetch, keys["six"])
+    assert refused(
+        lambda: verify_absent(store.tree.root, keys["flask"], Path(six.steps, (keys["six"], held["six"])))
+    )
 
 
 # -- lies --
