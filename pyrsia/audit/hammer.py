@@ -101,6 +101,7 @@ class Hammer:
     source: Source
     rule: Rule
     progress: Callable[[int, int], None]
+    token_of: str = ""  # the data directory whose token is sent to `target`, if that is an address
     acknowledged: int = 0
     verified: int = 0
     resent: int = 0
@@ -169,7 +170,7 @@ class Hammer:
                     writers.start_soon(self._write, number)
 
     async def _write(self, number: int) -> None:
-        lane, pauses = Lane(self.target), 0
+        lane, pauses = Lane(self.target, self.token_of), 0
         try:
             while self.acknowledged < self.plan.goal:
                 try:

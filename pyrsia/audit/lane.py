@@ -40,13 +40,17 @@ class _Answer:
 class Lane:
     """Ask one node, one question at a time. Not for two tasks at once."""
 
-    def __init__(self, target: str) -> None:
-        """`target`: a node's address or its data directory.
+    def __init__(self, target: str, token_of: str = "") -> None:
+        """
+        Args:
+            target: a node's address or its data directory.
+            token_of: the address or data directory whose token is sent, if it is another.
 
         Raises:
             Refusal: `usage`.
         """
         self._target = target
+        self._token_of = token_of or target
         self._stream: trio.abc.Stream | None = None
         parts = urlsplit(target) if target.startswith(("http://", "https://")) else None
         if parts is not None and not parts.hostname:
@@ -86,7 +90,7 @@ class Lane:
             await trio.aclose_forcefully(stream)
 
     async def _dial(self) -> trio.abc.Stream:
-        self._token = token_for(self._target)  # a node that restarted has a new one
+        self._token = token_for(self._token_of)  # a node that restarted has a new one
         with trio.fail_after(ANSWER_S.value):
             if self._parts is None:
                 return await trio.open_unix_socket(str(Path(self._target) / CONTROL_SOCKET))

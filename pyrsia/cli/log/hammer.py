@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.log.when import Span
 from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.client import Client, resolve
 from pyrsia.errors import Refusal
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
@@ -72,7 +75,6 @@ def hammer(
     from pyrsia.audit.opening import open_node
     from pyrsia.cli.log.common import Progress, reading
     from pyrsia.cli.log.following import believed
-    from pyrsia.client import resolve
 
     where, progress = resolve(target), Progress("written and acknowledged")
     with reading(where, progress):
@@ -83,11 +85,19 @@ def hammer(
             if not really and not (genesis and genesis.body["demo"]):
                 raise _no_demo(genesis.name if genesis else where)
             plan = Plan(goal, seconds, writers, readers, resend=resend, seed=secrets.randbelow(1 << 32))
-            report = trio.run(Hammer(plan, where, source, rule, progress).run)
+            report = trio.run(Hammer(plan, _address(where), source, rule, progress, where).run)
         finally:
             source.close()
     tell(msgspec.to_builtins(report), as_json=as_json, text=lambda: _lines(report))
     return 0 if report.ok else 1
+
+
+def _address(where: str) -> str:
+    """Where the node listens for everybody: its control socket has room for a few alone."""
+    if where.startswith(("http://", "https://")):
+        return where
+    with Client(where) as node:
+        return str(shaped(node.get("/api/v1/status"), answers.Status)["http"]) or where
 
 
 def _lines(report: "Report") -> list[str]:

@@ -264,6 +264,17 @@ async def test_an_answer_that_is_none_is_refused_by_its_kind(answer, kind):
             await lane.ask("GET", "/")
 
 
+async def test_the_token_of_a_data_directory_goes_to_the_nodes_address(net, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYRSIA_TOKEN")
+    (tmp_path / "control.token").write_text(TOKEN)
+    async with serving(toy_app(net)) as server:
+        for token_of, status in (("", 403), (str(tmp_path), 200)):
+            lane = Lane(server.url, token_of)
+            fact = b'{"kind":"description","subject":"pkg:pypi/a","text":"x"}'
+            assert (await lane.ask("POST", "/api/v1/facts", fact))[0] == status
+            await lane.close()
+
+
 async def test_nobody_there_is_said_so(tmp_path):
     with pytest.raises(Unavailable):
         await Lane(str(tmp_path)).ask("GET", "/")
