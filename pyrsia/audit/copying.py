@@ -28,8 +28,7 @@ from pyrsia.log.checking import (
     Wrong,
     check_growth,
     entry_hashes,
-    first_difference,
-    offset_of,
+    wrong_entry,
 )
 from pyrsia.log.tiles import TILE_HEIGHT, Bundle, Tile
 from pyrsia.log.tree import TILE_WIDTH
@@ -237,18 +236,7 @@ class Copy:
         data = named(bundle.path, lambda: self._source.bundle(bundle))
         found = entry_hashes(bundle, data, formed=formed)
         if found != hashes:
-            position = first_difference(found, hashes)
-            at = position * HASH_BYTES
-            raise Wrong(
-                Fault(
-                    bundle.path,
-                    "an entry is not the one that was signed",
-                    entry=bundle.index * TILE_WIDTH + position,
-                    offset=offset_of(data, position),
-                    expected=hashes[at : at + HASH_BYTES].hex(),
-                    found=found[at : at + HASH_BYTES].hex(),
-                )
-            )
+            raise wrong_entry(bundle, data, found, hashes)
         return data, False
 
     def _upper(self, proven: ProvenTiles, old: TreeSize, size: TreeSize) -> None:

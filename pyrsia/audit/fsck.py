@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyrsia._native import merkle
+from pyrsia.audit.blame import Blame
 from pyrsia.audit.executing import Execution, signed_in
 from pyrsia.audit.heads import Head, Rule
 from pyrsia.audit.sources import CHECKPOINT, GENESIS, Absent, DirectorySource, Source
 from pyrsia.audit.spreading import in_order
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.audit.strays import Strays
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.replay import NotReplayed
 from pyrsia.log import tiles, tree
@@ -26,12 +27,9 @@ from pyrsia.log.checking import (
     Fault,
     Rising,
     Wrong,
-    blamed,
     checked,
     entries_in,
     entry_hashes,
-    first_difference,
-    leads_to,
     offset_of,
     same_rows,
 )
@@ -192,6 +190,10 @@ class _Check:
         )
 
     @property
+    def _blame(self) -> Blame:
+        return Blame(self.extent, self._tile)
+
+    @property
     def _formed(self) -> bool:
         return self.rule.genesis is not None
 
@@ -334,31 +336,8 @@ class _Check:
         data = self._bundle(bundle)
         hashes = entry_hashes(bundle, data, formed=self._formed)
         if hashes != stored:
-            raise self._contradiction(bundle, data, hashes, tile, stored)
+            raise self._blame.between(bundle, data, hashes, tile, stored)
         return data
-
-    # -- who is to blame -----------------------------------------------------------------------
-
-    def _contradiction(self, bundle: Bundle, data: bytes, hashes: bytes, tile: Tile, stored: bytes) -> Wrong:
-        """A bundle and its tile differ: the one that leads to the signed root is right."""
-        position = first_difference(hashes, stored)
-        at = position * HASH_BYTES
-        ours, theirs = hashes[at : at + HASH_BYTES], stored[at : at + HASH_BYTES]
-        index = tile.index * TILE_WIDTH + position
-        if self._leads(0, index, theirs, tile, stored):
-            return Wrong(
-                Fault(
-                    bundle.path,
-                    "an entry is not the one that was signed",
-                    entry=index,
-                    offset=offset_of(data, position),
-                    expected=theirs.hex(),
-                    found=ours.hex(),
-                )
-            )
-        sure = self._leads(0, index, ours, tile, hashes)
-        what = "a hash is not that of its entry" + ("" if sure else ", and the signed root bears out neither")
-        return Wrong(Fault(tile.path, what, hash=index, offset=at, expected=ours.hex(), found=theirs.hex()))
 
     def _above(self, tile: Tile, hashes: bytes) -> None:
         """A tile above level 0 must hold the roots of the tiles below it."""
@@ -368,33 +347,7 @@ class _Check:
         try:
             same_rows(tile, stored, hashes, "a hash is not the root of the tile below it")
         except Wrong as wrong:
-            raise self._deeper(tile, stored, wrong) from None
-
-    def _deeper(self, tile: Tile, stored: bytes, wrong: Wrong) -> Wrong:
-        """If what stands above was signed, all below it was changed, and to the same end."""
-        index = wrong.fault.hash or 0
-        at = index % TILE_WIDTH * HASH_BYTES
-        if not self._leads(tile.level * tiles.TILE_HEIGHT, index, stored[at : at + HASH_BYTES], tile, stored):
-            return wrong
-        below = Tile(tile.level - 1, index)
-        return blamed(
-            wrong.fault,
-            path=below.path,
-            what="it agrees with what lies below it, and none of that was signed",
-            hash=None,
-            offset=None,
-            expected=wrong.fault.found,
-            found=wrong.fault.expected,
-        )
-
-    def _leads(self, level: int, index: int, node: bytes, tile: Tile, rows: bytes) -> bool:
-        def fetch(wanted: Tile) -> bytes:
-            return rows if wanted == tile else self._tile(wanted)
-
-        try:
-            return leads_to(self.tree_root, self.tree_size, level, index, node, fetch)
-        except (Malformed, Unavailable):
-            return False
+            raise self._blame.deeper(tile, stored, wrong) from None
 
     # -- fetched, or named as wrong ------------------------------------------------------------
 

@@ -143,6 +143,22 @@ def _malformed(bundle: Bundle, data: bytes, position: int) -> Wrong:
     )
 
 
+def wrong_entry(bundle: Bundle, data: bytes, found: bytes, signed: bytes) -> Wrong:
+    """The first entry of a bundle whose hash in `found` is not the one in `signed`."""
+    position = first_difference(found, signed)
+    at = position * HASH_BYTES
+    return Wrong(
+        Fault(
+            bundle.path,
+            "an entry is not the one that was signed",
+            entry=bundle.index * TILE_WIDTH + position,
+            offset=offset_of(data, position),
+            expected=signed[at : at + HASH_BYTES].hex(),
+            found=found[at : at + HASH_BYTES].hex(),
+        )
+    )
+
+
 def offset_of(data: bytes, position: int) -> int:
     """Where the entry at `position` begins in a bundle, behind its length."""
     at = 0
