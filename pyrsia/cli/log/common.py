@@ -24,14 +24,17 @@ TERMINAL_S: Final = 0.2  # between two looks on a terminal, where one line is wr
 FILE_S: Final = 10.0  # and in a file, where each look is a line
 
 
+trust_option = click.option(
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
+)
+
+
 def belief_options(command: Command) -> Command:
     """`--vkey`, `--origin` and `--trust`."""
     for option in (
-        click.option(
-            "--trust",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-        ),
+        trust_option,
         click.option("--origin", metavar="TEXT", help="The log's origin line [the name of its key]."),
         click.option(
             "--vkey",

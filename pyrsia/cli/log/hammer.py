@@ -9,6 +9,7 @@ import msgspec
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.common import trust_option
 from pyrsia.cli.log.when import Span
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client, resolve
@@ -45,11 +46,7 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
 @click.option(
     "--really", is_flag=True, help="Also into a network that is no demo: what is written stays for ever."
 )
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
+@trust_option
 @node_option
 @json_option
 def hammer(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyrsia.cli.log.common import trust_option
 from pyrsia.cli.log.following import believed, opened, saw, warn
 from pyrsia.cli.log.when import told
 from pyrsia.cli.tell import json_option, node_option
@@ -47,11 +48,7 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     metavar="SECONDS",
     help="Between two looks at the log.",
 )
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
+@trust_option
 @node_option
 @json_option
 def monitor(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from pyrsia.cli.log.common import trust_option
 from pyrsia.cli.log.following import believed, opened, saw, warn
 from pyrsia.cli.log.when import told
 from pyrsia.cli.tell import json_option, node_option
@@ -35,11 +36,7 @@ from pyrsia.wire.text import safe
     metavar="SECONDS",
     help="Between two looks at a log that is followed.",
 )
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
+@trust_option
 @node_option
 @json_option
 def tail(
