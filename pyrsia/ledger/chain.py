@@ -20,10 +20,11 @@ from pyrsia.ledger.mempool import Mempool
 from pyrsia.ledger.prefixtree import Fetch
 from pyrsia.ledger.state import Reads
 from pyrsia.log.tree import Frontier
-from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES
+from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, Limit
 from pyrsia.wire.blocks import NORMAL, Header, entries_root
 
 ZERO: Final = bytes(32)
+MAX_TIME_MS = Limit(1 << 52, "142,000 years from 1970: whatever is added to it stays a number of JSON")
 
 
 class InvalidBlock(PyrsiaError):
@@ -214,6 +215,8 @@ class Chain:
             or header.view <= parent.view
         ):
             raise self._invalid("height, time or view does not follow its parent's")
+        if header.time_ms > MAX_TIME_MS.value:
+            raise self._invalid("its time, or a deadline after it, is no number of the log")
         if header.next_chain != ZERO:
             raise self._invalid("a next chain of links, which these rules do not know")
         self._check_link(header)

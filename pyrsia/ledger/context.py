@@ -49,6 +49,7 @@ class Context:
         now: block time in milliseconds.
         first_leaf: leaf index of the block's first entry.
         applied, derived: the block's leaves so far, without the seal.
+        facts: the block's facts by id, in order; `facts.keep` writes them.
     """
 
     genesis: Genesis
@@ -62,6 +63,7 @@ class Context:
     first_leaf: int
     applied: list[bytes] = field(default_factory=list)
     derived: list[bytes] = field(default_factory=list)
+    facts: dict[str, list[str]] = field(default_factory=dict)
 
     def derive(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         """Add a derived entry to the block; its body and its leaf index."""

@@ -274,6 +274,7 @@ class _Run:
         building.collect(self._ctx)
         building.deadlines(self._ctx)
         building.work(self._ctx)
+        facts.keep(self._ctx)
         self._remember()
         at = beacon.position(block.view, self._genesis.n)
         self._view.put(f"link/{block.proposer:05}", {"link": block.reveal.hex(), "next": at + 1})

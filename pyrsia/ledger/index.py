@@ -106,10 +106,10 @@ def of_state(writes: Mapping[bytes, bytes | None], tree: Tree, fetch: Fetch, ver
 def covered(key: bytes) -> bool:
     """Whether state_root speaks of a state key.
 
-    Not of `root`, which names the root; and not of `id/...`: each is an element of a list below `ids/`, which
-    it does speak of, and a thousand a block would cost more than all the rest.
+    Not of `root`, which names the root; and not of `id/...` and `fact/...`: each is an element of a list below
+    `ids/` or `facts/`, which it does speak of, and a thousand a block would cost more than all the rest.
     """
-    return key != b"root" and not key.startswith(b"id/")
+    return key != b"root" and not key.startswith((b"id/", b"fact/"))
 
 
 def grow(

@@ -6,10 +6,10 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import standing, state
+from pyrsia.ledger import facts, standing, state
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
-from pyrsia.ledger.state import Reads, load
+from pyrsia.ledger.state import Reads, View, load
 from pyrsia.wire.text import b32
 
 
@@ -186,10 +186,14 @@ def motions_open(reads: Reads) -> tuple[str, ...]:
     return tuple(row[2] for row in _get(reads, state.MOTIONS, []) if row[1] >= now)
 
 
-def fact(reads: Reads, fact_id: str) -> dict[str, Any] | None:
-    """A fact's author, kind, subject and leaf; `by`: the fact that superseded or withdrew it."""
-    found: dict[str, Any] | None = _get(reads, f"fact/{fact_id}")
-    return found
+def fact(reads: Reads, fact_id: str) -> dict[str, str] | None:
+    """A fact's author, id, kind and subject; `by`: the fact that superseded or withdrew it, if one did."""
+    found = facts.find(View(reads), fact_id)
+    by = _get(reads, f"superseded/{fact_id}")
+    if found is None:
+        return None
+    record = dict(zip(("author", "id", "kind", "subject"), found, strict=True))
+    return record if by is None else {**record, "by": str(by)}
 
 
 def fault(reads: Reads, validator: str, epoch: int, kind: str) -> dict[str, Any] | None:

@@ -282,6 +282,7 @@ WRONG_SHAPE = {
         ("bytes after the vote", ["second"], lambda value: value + "00"),
         ("half a vote", ["second"], lambda value: value[:-2]),
         ("odd hex", ["second"], lambda value: value[:-1]),
+        ("a view over 2^53", ["first"], lambda value: value[:18] + "ff" * 8 + value[34:]),
         ("a vote of 300 bytes", ["second"], "00" * 300),
     ],
     "fault.evidence of a gap": [

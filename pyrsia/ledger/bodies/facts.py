@@ -6,6 +6,7 @@ Source: docs/ledger.md, "Leaves", "Facts".
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
@@ -15,6 +16,7 @@ from pyrsia.units import MAX_FACT_BYTES, Limit
 from pyrsia.wire import purl
 
 MAX_RANGES = Limit(16, "of versions in one fact: an advisory has one for each release line")
+SUBJECTS_KNOWN = Limit(16_384, "a busy day's subjects, 4 MB: an entry's is asked for three times")
 MAX_ALIASES = Limit(16, "names of one advisory in other databases")
 
 SEVERITIES: Final = ("critical", "high", "low", "medium", "none", "unknown")
@@ -85,25 +87,29 @@ def _check(body: Any) -> None:
     _check_subject(body)
 
 
-def _check_subject(body: dict[str, Any]) -> None:
-    subject = body["subject"]
+@lru_cache(SUBJECTS_KNOWN.value)
+def about(subject: str) -> str:
+    """What a fact's subject is a fact of: a purl without its version, or `sha256:` and a digest.
+
+    Raises:
+        Malformed: it is neither a canonical purl nor a digest.
+    """
     if subject.startswith(DIGEST):
         shape.hash32(subject[len(DIGEST) :])
-        package = False
-    else:
-        package = not purl.parse(subject).version
+        return subject
+    return str(purl.parse(subject).versionless)
+
+
+def _check_subject(body: dict[str, Any]) -> None:
+    subject = body["subject"]
+    whole = about(subject) == subject and not subject.startswith(DIGEST)
     ranges = body.get("range")
     if ranges is None:
         return
-    if not package or not ranges:
+    if not whole or not ranges:
         raise Malformed("a range speaks of a purl without a version, and is left out when empty")
     if any("fixed" in one and "last" in one for one in ranges):
         raise Malformed("a range ends before the fixed version or with the last, not with both")
 
 
 AUTHORED: Final[dict[str, shape.Check]] = {"fact.add": _check}
-
-
-def about(subject: str) -> str:
-    """What a fact's subject is a fact of: a purl without its version, or `sha256:` and a digest."""
-    return subject if subject.startswith(DIGEST) else str(purl.parse(subject).versionless)

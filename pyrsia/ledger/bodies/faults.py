@@ -12,19 +12,26 @@ from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
 from pyrsia.units import Limit
 from pyrsia.wire import canonical
-from pyrsia.wire.blocks import NUL, Header, conflicting, decode_justification, decode_vote
+from pyrsia.wire.blocks import NUL, Header, Vote, conflicting, decode_justification, decode_vote
 
 MAX_VOTE_BYTES = Limit(256, "a FIN vote, the longest, has 171 bytes")
 MAX_JUSTIFICATION_BYTES = Limit(
     24_000, "in hex, with its header, it stays below one entry; five certificates of a hundred validators"
 )
 
-_VOTE: Final = shape.hexed_upto(MAX_VOTE_BYTES.value)
+_HEX_VOTE: Final = shape.hexed_upto(MAX_VOTE_BYTES.value)
 _EPOCH: Final = shape.whole(0, canonical.MAX_INT)
 
 
+def _vote(told: str) -> Vote:
+    vote = decode_vote(bytes.fromhex(told))
+    if vote.view > canonical.MAX_INT:
+        raise Malformed("a view that no JSON number can be")
+    return vote
+
+
 def _check_votes(body: dict[str, Any]) -> None:
-    one, two = (decode_vote(bytes.fromhex(body[name])) for name in ("first", "second"))
+    one, two = (_vote(body[name]) for name in ("first", "second"))
     if body["first"] >= body["second"]:
         raise Malformed("the two votes are sorted by their bytes")
     if one.signer != two.signer or one.said.epoch != body["epoch"]:
@@ -34,7 +41,7 @@ def _check_votes(body: dict[str, Any]) -> None:
 
 
 def _check_block(body: dict[str, Any]) -> None:
-    vote = decode_vote(bytes.fromhex(body["vote"]))
+    vote = _vote(body["vote"])
     header = Header.decode(bytes.fromhex(body["header"]))
     justification = decode_justification(bytes.fromhex(body["justification"]))
     if vote.kind == NUL or vote.said.block_hash != header.hash():
@@ -53,13 +60,13 @@ EVIDENCE: Final[dict[str, shape.Check]] = {
             justification=shape.hexed_upto(MAX_JUSTIFICATION_BYTES.value),
             kind=shape.one_of("block"),
             validator=shape.node,
-            vote=_VOTE,
+            vote=_HEX_VOTE,
         ),
         _check_block,
     ),
     "votes": shape.also(
         shape.fields(
-            epoch=_EPOCH, first=_VOTE, kind=shape.one_of("votes"), second=_VOTE, validator=shape.node
+            epoch=_EPOCH, first=_HEX_VOTE, kind=shape.one_of("votes"), second=_HEX_VOTE, validator=shape.node
         ),
         _check_votes,
     ),

@@ -95,6 +95,18 @@ def test_the_reason_is_told(honest, change, why):
         world.chain.check(replace(header, **change), body)
 
 
+@pytest.mark.parametrize("time_ms", [1 << 52, 1 << 53, (1 << 64) - 1])
+def test_a_leader_whose_clock_left_the_numbers_of_json_makes_no_valid_block(time_ms):
+    """With a deadline due, such a block would be sealed: with a time that no leaf can hold."""
+    world = World()
+    world.drawn()
+    slot = world.slot()
+    draft = world.chain.build(world.chain.head().hash, slot)
+    with pytest.raises(InvalidBlock) as no:
+        world.chain.check(world.header(draft, slot, time_ms=time_ms), draft.entries)
+    assert ("no number of the log" in str(no.value)) is (time_ms > 1 << 52)
+
+
 @pytest.mark.parametrize("name", ["view", "time_ms"])
 def test_view_and_time_grow_with_every_block(honest, name):
     world, header, body = honest

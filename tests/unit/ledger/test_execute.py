@@ -530,7 +530,7 @@ def slow_roots(world):
     said = {
         hashlib.sha256(b"pyrsia/state/v1\n" + name).digest(): hashlib.sha256(value).digest()
         for name, value in world.state().items()
-        if name != b"root" and not name.startswith(b"id/")
+        if name != b"root" and not name.startswith((b"id/", b"fact/"))
     }
     return prefixtree.root(values), prefixtree.root(said)
 

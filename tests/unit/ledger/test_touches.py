@@ -8,7 +8,18 @@ from pyrsia.ledger import entries
 from pyrsia.ledger.state import View
 from pyrsia.ledger.touches import _RULES, MAX_TOUCHED, digest_key, package_key, touched, touches
 from pyrsia.units import MAX_OUTPUTS
+from tests.reference.governance import (
+    Governed,
+    about,
+    fact,
+    mapping,
+    member_motion,
+    newcomer,
+    numbers,
+    withdrawal,
+)
 from tests.reference.ledger import blob, file_record
+from tests.reference.misdeeds import Misdeeds
 
 IDNA = package_key("pkg:pypi/idna")
 
@@ -46,6 +57,42 @@ def test_a_whole_build_stands_under_its_package_and_its_digests(world):
         "build.verdict": {IDNA},
         "artifact.add": {IDNA, source, raw},
     }  # fmt: skip
+
+
+def test_governance_stands_under_the_package_and_the_file_that_it_is_about():
+    world = Governed()
+    sha256 = world.published()
+    before = len(world.leaves)
+    world.enact(mapping())
+    world.enact(about("artifact.withdraw", sha256))
+    world.enact(numbers(agreeing=3))
+    world.enact(member_motion("member.add", member=newcomer()))
+    view, found = View(world.db.get), []
+    for leaf in world.leaves[before:]:
+        entry = entries.parse(leaf)
+        if entry.kind != "block.seal":
+            found.append((entry.kind, set(touched(entry, view))))
+    file, quorum = {IDNA, digest_key(sha256)}, world.genesis.q
+    assert found == [
+        ("motion.propose", {IDNA}), *[("motion.approve", {IDNA})] * quorum,
+        ("motion.propose", file), *[("motion.approve", file)] * quorum,
+        ("motion.propose", set()), *[("motion.approve", set())] * quorum,
+        ("motion.propose", set()), *[("motion.approve", set())] * quorum,
+    ]  # fmt: skip
+    gone = entries.parse(world.entry(world.follower, "artifact.withdraw", withdrawal(world, sha256)))
+    assert set(touches(gone)) == file
+
+
+def test_facts_stand_under_their_package_or_their_file_and_evidence_under_nothing():
+    world, did = Governed(), Misdeeds(Governed())
+    for subject, key in (
+        ("pkg:pypi/idna@1.0", IDNA), ("pkg:pypi/idna", IDNA), ("sha256:" + "ab" * 32, digest_key("ab" * 32)),
+    ):  # fmt: skip
+        raw = world.entry(world.follower, "fact.add", fact(subject=subject))
+        assert touches(entries.parse(raw)) == (key,)
+    one, two, *_ = did.statements()
+    raw = world.entry(world.follower, "fault.evidence", did.pair(1, one, two))
+    assert touches(entries.parse(raw)) == ()
 
 
 def test_the_largest_reveal_that_is_an_entry_touches_fewer_keys_than_the_index_allows(world):
