@@ -38,7 +38,8 @@ def entries(first: int, count: int) -> tuple[bytes, ...]:
         )
         middle = b'"},"net":"bench","nonce":"%b","sig":"%b' % (noise[:32], noise[32:160])
         tail = b'","type":"fact.add","until":1,"v":1}'
-        made.append(head + noise[: ENTRY_BYTES - len(head + middle + tail)] + middle + tail)
+        room = ENTRY_BYTES - len(head + middle + tail)
+        made.append(head + noise[160 : 160 + room] + middle + tail)
     return tuple(made)
 
 
