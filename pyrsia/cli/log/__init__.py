@@ -17,7 +17,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "export": ("export", "export", "Write a node's log as files for any static host."),
     "mirror": ("mirror", "mirror", "Keep a verified copy of any C2SP log."),
     "fsck": ("fsck", "fsck", "Check that a whole log is true, and name the first wrong byte."),
-    "history": ("history", "history", "All leaves about a package or a digest; --prove that none is missing."),
+    "history": (
+        "history",
+        "history",
+        "All leaves about a package or a digest; --prove that none is missing.",
+    ),
     "verify-history": ("history", "verify_history", "Check a history file, offline."),
     "verify": ("prove", "verify", "Check a file written by `log prove --out`, offline."),
 }
