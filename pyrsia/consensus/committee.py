@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from blake3 import blake3
 
-from pyrsia.wire.blocks import Cert, FinalityProof, Statement, Vote, finalize, signed_text
+from pyrsia.wire.blocks import Cert, FinalityProof, Statement, Vote, finalize, rotation, signed_text
 
 Verify = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
 
@@ -39,8 +39,7 @@ class Committee:
         self.f = (self.n - 1) // 3
         self.q = self.n - self.f
         self.members_hash = blake3(b"".join(keys)).digest()
-        salt = chain_id + epoch.to_bytes(8, "big")
-        self.rotation = tuple(sorted(range(self.n), key=lambda i: blake3(salt + keys[i]).digest()))
+        self.rotation = rotation(chain_id, epoch, keys)
 
     def leader(self, view: int) -> int:
         """Index of the member whose turn `view` is."""

@@ -24,6 +24,7 @@ from pyrsia.wire.blocks import (
     Vote,
     decode_justification,
     decode_vote,
+    rotation,
     signed_text,
 )
 from pyrsia.wire.text import unb32
@@ -86,12 +87,10 @@ def _breaks_p2(genesis: Genesis, header: Header) -> bool:
     """Another chain or other members, or a proposer out of turn. (Its epoch is the vote's own.)"""
     keys = [member.vote for member in genesis.validators]
     members = blake3(b"".join(keys)).digest()
-    salt = genesis.chain_id + header.epoch.to_bytes(8, "big")
-    rotation = sorted(range(genesis.n), key=lambda at: blake3(salt + keys[at]).digest())
     return (
         header.chain_id != genesis.chain_id
         or header.members_hash != members
-        or header.proposer != rotation[header.view % genesis.n]
+        or header.proposer != rotation(genesis.chain_id, header.epoch, keys)[header.view % genesis.n]
     )
 
 

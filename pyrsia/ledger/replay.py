@@ -18,6 +18,7 @@ from pyrsia.ledger.execute import BlockIn, Executed, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
 from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED
+from pyrsia.wire.blocks import rotation
 
 _SEAL: Final = "block.seal"
 _MOST: Final = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 1  # leaves of one block
@@ -82,6 +83,8 @@ class Replay:
         self.time_ms = -1
         self._view = -1
         self._beacon = beacon.ZERO
+        votes = [member.vote for member in genesis.validators]
+        self._rotation = rotation(genesis.chain_id, 0, votes)
         self._parse = parse
         self._pending: list[bytes] = []
 
@@ -141,7 +144,7 @@ class Replay:
             return BlockIn(0, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
         if not (height > self.height and view > self._view and time_ms > self.time_ms):
             raise NotReplayed(last, "height, view or time do not follow those of the seal before it")
-        if body["epoch"] != 0 or proposer != view % self.genesis.n:
+        if body["epoch"] != 0 or proposer != self._rotation[view % self.genesis.n]:
             raise NotReplayed(last, "its epoch or proposer is not the one of its view")
         reveal = bytes.fromhex(body["reveal"])
         self._check_link(proposer, view, reveal, last)

@@ -9,7 +9,7 @@ Source: docs/consensus.md, "Objects and bytes", "What is signed".
 
 import base64
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -440,6 +440,16 @@ _TAGS: Final[dict[type[object], int]] = {
     OneBlock: 8,
     GetCerts: 9,
 }
+
+
+def rotation(chain_id: bytes, epoch: int, keys: Sequence[bytes]) -> tuple[int, ...]:
+    """Whose turn comes when: the leader of view v is member `rotation[v % n]` (docs/consensus.md, "Members").
+
+    Args:
+        keys: vote keys of the epoch's members, sorted; the result holds their positions.
+    """
+    salt = chain_id + epoch.to_bytes(8, "big")
+    return tuple(sorted(range(len(keys)), key=lambda at: blake3(salt + keys[at]).digest()))
 
 
 def entries_root(entries: Iterable[bytes]) -> bytes:

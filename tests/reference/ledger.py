@@ -128,10 +128,16 @@ class World:
             sign=author.sign,
         )
 
+    def leader(self, view):
+        """docs/consensus.md, "Members and quorum"."""
+        salt = self.genesis.chain_id + bytes(8)
+        keys = [member.vote for member in self.genesis.validators]
+        return sorted(range(len(keys)), key=lambda at: blake3(salt + keys[at]).digest())[view % len(keys)]
+
     def slot(self, wait=1_000):
         self.time += wait
         self.view += 1
-        proposer = self.view % self.genesis.n
+        proposer = self.leader(self.view)
         seed = self.seeds[self.genesis.validators[proposer].vote]
         from pyrsia.consensus.application import Slot
 

@@ -447,7 +447,7 @@ def test_the_seal_says_what_the_block_was(world):
         "first_leaf": first,
         "height": height + 1,
         "index_root": views.trees(world.db.get).packages.root.hex(),
-        "proposer": world.view % world.genesis.n,
+        "proposer": world.leader(world.view),
         "reveal": seal["reveal"],
         "state_root": views.state_root(world.db.get),
         "time_ms": world.time,
