@@ -40,7 +40,7 @@ def check_withdraw(view: View, body: dict[str, Any]) -> None:
 
 def withdraw(view: View, body: dict[str, Any], leaf: int) -> None:
     """No longer offered; the history stays."""
-    _set(view, body["sha256"], WITHDRAWN, leaf)
+    _set(view, body["sha256"], WITHDRAWN, leaf, body["reason"])
 
 
 def check_resolve(view: View, body: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def check_resolve(view: View, body: dict[str, Any]) -> None:
 def resolve(view: View, body: dict[str, Any], leaf: int) -> None:
     """The verdict under which the bytes were published holds again."""
     published = view.get(f"artifact/{body['sha256']}")
-    _set(view, body["sha256"], published["body"]["verdict"], leaf)
+    _set(view, body["sha256"], published["body"]["verdict"], leaf, body["reason"])
 
 
 def _status(view: View, body: dict[str, Any]) -> str:
@@ -66,7 +66,8 @@ def _status(view: View, body: dict[str, Any]) -> str:
     return str(view.get(f"status/{body['sha256']}")["status"])
 
 
-def _set(view: View, sha256: str, status: str, leaf: int) -> None:
-    """The one place that writes a status. `leaf`: the entry that made it so."""
+def _set(view: View, sha256: str, status: str, leaf: int, reason: str = "") -> None:
+    """The one place that writes a status. `leaf`: the entry that made it so, and why, where it says why."""
     assert status in STATUSES  # noqa: S101  (another word would be ours to mend, and would lie for ever)
-    view.put(f"status/{sha256}", {"leaf": leaf, "status": status})
+    why = {"reason": reason} if reason else {}
+    view.put(f"status/{sha256}", {"leaf": leaf, "status": status, **why})

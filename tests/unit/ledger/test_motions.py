@@ -11,6 +11,7 @@ from pyrsia.ledger.replay import Replay
 from pyrsia.ledger.state import View
 from pyrsia.wire.text import b32
 from tests.reference.governance import (
+    REASON,
     Governed,
     about,
     every_motion,
@@ -317,7 +318,7 @@ def test_a_withdrawn_artifact_is_offered_no_more_and_its_history_stays(world):
     assert [one.body["sha256"] for one in views.project_files(world.db.get, "idna")] == [sha256]
     motion = world.enact(about("artifact.withdraw", sha256))
     decided = views.motion(world.db.get, motion)["decided"]
-    assert views.status(world.db.get, sha256) == {"leaf": decided, "status": "WITHDRAWN"}
+    assert views.status(world.db.get, sha256) == {"leaf": decided, "reason": REASON, "status": "WITHDRAWN"}
     assert views.project_files(world.db.get, "idna") == ()
     assert len(views.project_files(world.db.get, "idna", every=True)) == 1
     assert views.artifact(world.db.get, sha256) == artifact
@@ -329,7 +330,7 @@ def test_a_dispute_is_resolved_to_the_verdict_of_the_publication(world):
     dispute(world, sha256)
     motion = world.enact(about("dispute.resolve", sha256))
     decided = views.motion(world.db.get, motion)["decided"]
-    assert views.status(world.db.get, sha256) == {"leaf": decided, "status": "REPRODUCED"}
+    assert views.status(world.db.get, sha256) == {"leaf": decided, "reason": REASON, "status": "REPRODUCED"}
 
 
 def test_the_same_bytes_built_again_do_not_come_back(world):
