@@ -51,7 +51,7 @@ def test_a_live_log_is_checked_exported_and_mirrored_and_a_killed_nodes_is_whole
         assert (code, found.get("ok")) == (0, True), f"{found} {err}"
         assert found["size"] >= first
         assert found["form"]
-    code, found, err = pyrsia("log", "fsck", "--node", node.data)  # its own genesis is trust enough
+    code, found, err = pyrsia("log", "fsck", "--full", "--node", node.data)  # its own genesis is trust enough
     assert code == 0, err
 
     code, exported, err = pyrsia("log", "export", tmp_path / "out", "--node", node.data)
@@ -72,6 +72,6 @@ def test_a_live_log_is_checked_exported_and_mirrored_and_a_killed_nodes_is_whole
         assert (code, found["notes"]) == (0, []), err
 
     network.kill(node)
-    code, found, err = pyrsia("log", "fsck", node.data)
+    code, found, err = pyrsia("log", "fsck", "--full", node.data)
     assert code == 0, err
     assert found["size"] + found["beyond"] >= 82

@@ -154,7 +154,7 @@ def test_config_shows_every_key_as_toml_and_as_json(pyrsia, data):
     assert out.splitlines()[0] == f"# {data / 'config.toml'}"
     assert pyrsia("-c", "-s", "--node", data)[1] == out
     told = json.loads(pyrsia("config", "--node", data, "--json")[1])
-    assert set(told["config"]) == {"node", "http", "net", "builds", "storage", "log", "timing"}
+    assert set(told["config"]) == {"node", "http", "net", "builds", "storage", "log", "timing", "witness"}
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ def node(tmp_path: Path) -> ToyNode:
     return ToyNode(tmp_path)
 
 
-async def ask(node: ToyNode, query: str) -> httpx.Response:
+async def ask(node: ToyNode, query: str, path: str = ENTRIES) -> httpx.Response:
     async with serving(toy_app(node)) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
-            return await client.get(f"{ENTRIES}?{query}")
+            return await client.get(f"{path}?{query}")
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,15 @@ def test_the_openapi_document_has_every_parameter_with_its_meaning() -> None:
     assert told["first"]["schema"] == {"type": "integer", "minimum": 0}
     assert told["text"]["schema"] == {"type": "string"}
     assert {"200", "400"} <= set(operation["responses"])
+
+
+async def test_a_history_is_asked_for_by_package_or_digest(node: ToyNode) -> None:
+    node.histories |= {"pkg:pypi/idna": b"of a package\n", "ab" * 32: b"of a digest\n"}
+    path = "/api/v1/log/history"
+    for of, body in (("pkg:pypi/idna@3.10", b"of a package\n"), ("sha256:" + "ab" * 32, b"of a digest\n")):
+        answer = await ask(node, urlencode({"of": of}), path)
+        assert (answer.status_code, answer.content) == (200, body)
+    for query in ("", "of=idna", "of=" + "AB" * 32, "of=pkg:pypi/idna&more=1"):
+        answer = await ask(node, query, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
+    assert (await ask(node, "of=pkg:pypi/other", path)).json()["error"]["code"] == "no-proof"

@@ -439,6 +439,7 @@ async def test_the_log_is_served_bit_for_bit(node: ToyNode) -> None:
 async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
     file = node.publish("a-1-py3-none-any.whl", b"wheel")
     node.proofs[file.sha256] = b"proof\n"
+    node.histories["pkg:pypi/a"] = b"pyrsia/history/v1\n"
     fill = {"{request}": REQUEST, "{sha256}": file.sha256, "{node}": NODE}
     orders = {
         "/api/v1/builds": b'{"ecosystem":"pip","name":"idna","version":"3.10"}',
@@ -452,7 +453,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
             path = row.path
             for name, value in fill.items():
                 path = path.replace(name, value)
-            params = {"index": "5"} if path.endswith("prove") else None
+            params = {"prove": {"index": "5"}, "history": {"of": "pkg:pypi/a"}}.get(path.rpartition("/")[2])
             content = orders.get(row.path) if row.method == "POST" else None
             answer = await client.request(row.method, path, params=params, content=content, headers=BEARER)
             assert answer.status_code == row.status, (row.path, answer.text)
@@ -461,7 +462,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 msgspec.json.decode(answer.content, type=row.answer)
             asked += 1
 
-    assert asked == len(ROUTES) == 19
+    assert asked == len(ROUTES) == 20
     assert [change[0] for change in node.changes] == ["ping", "build", "fact", "entry"]
 
 

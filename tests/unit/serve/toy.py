@@ -18,6 +18,7 @@ from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
 from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, ProjectFile, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
+from pyrsia.verify.history import Subject
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -54,6 +55,7 @@ class ToyNode:
     published: dict[str, ProjectFile] = field(default_factory=dict)
     metadatas: dict[str, bytes] = field(default_factory=dict)
     proofs: dict[str, bytes] = field(default_factory=dict)
+    histories: dict[str, bytes] = field(default_factory=dict)  # subject -> history file
     absent: set[str] = field(default_factory=set)  # not local yet
     lost: set[str] = field(default_factory=set)  # no peer has it either
     fetching: trio.Event = field(default_factory=trio.Event)
@@ -174,6 +176,9 @@ class ToyNode:
     async def artifact(self, sha256: str) -> dict[str, Any] | None:
         file = self.published.get(sha256)
         return {"purl": file.purl, "log_index": file.log_index} if file else None
+
+    async def history(self, subject: Subject) -> bytes | None:
+        return self.histories.get(subject.text)
 
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.get(sha256)
