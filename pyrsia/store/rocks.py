@@ -8,7 +8,7 @@ Source: docs/storage.md, "Database", "Start and recovery".
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +219,14 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        families = list(self._families.values())
-        self._families.clear()
-        self._handles.clear()  # a handle that lives on would keep the database's lock
-        try:
-            for family in families:
-                family.close()
-        finally:
-            self._ask(self._rdict.close)
+        with (
+            ExitStack() as steps
+        ):  # each is done whatever became of the others; the last to be added comes first
+            steps.callback(self._ask, self._rdict.close)
+            for family in self._families.values():
+                steps.callback(self._ask, family.close)
+            self._families.clear()
+            self._handles.clear()  # a handle that lives on would keep the database's lock
 
     def _ask(self, work: Any) -> Any:
         try:
@@ -260,7 +260,7 @@ def _options(cache: Cache) -> Options:
 def classify(error: Exception, path: Path) -> Exception:
     """What a bare rocksdict error means, by the first words of its text (rocksdict is pinned exactly)."""
     text = str(error)
-    if "lock hold by" in text or "LOCK" in text:
+    if "lock hold by" in text or "/LOCK: Resource temporarily unavailable" in text:
         return Refusal(
             "data-in-use",
             what=f"the database {path} is open elsewhere",

@@ -46,7 +46,7 @@ class Kind:
 ENDS = (appender.DONE, appender.NO)
 KINDS = (
     Kind("killed in front of the call", partial(once, KILL), False, (-9,)),
-    Kind("killed inside it", partial(once, KILL_INSIDE), False, (-9,)),
+    Kind("killed inside it", partial(once, KILL_INSIDE), False, (-9, appender.DONE)),  # too late for the last
     Kind("power cut in front of it", partial(once, KILL), True, (-9,)),
     Kind("the call fails with EIO", partial(once, errno.EIO), False, ENDS),
     Kind("the same, then a power cut", partial(once, errno.EIO), True, ENDS),

@@ -12,7 +12,7 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.store import layout, votes
 from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.store.lock import DataDir
-from pyrsia.store.rocks import Batch, Database
+from pyrsia.store.rocks import Batch, Database, classify
 from pyrsia.store.votes import Mark, VotesWal
 
 
@@ -57,6 +57,19 @@ def test_a_second_opener_is_refused_by_name(database, tmp_path):
         Database.open(tmp_path / "db")
 
     assert caught.value.code == "data-in-use"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("IO error: While lock file: /d/db/LOCK: Resource temporarily unavailable", Refusal),
+        ("IO error: lock hold by current process, acquire time 1: /d/db/LOCK: No locks available", Refusal),
+        ("IO error: While open a file for lock: /d/db/LOCK: Input/output error", Unavailable),
+        ("IO error: While open a file for lock: /d/db/LOCK: No space left on device", Unavailable),
+    ],
+)
+def test_a_lock_file_that_the_disk_refuses_is_not_another_process(tmp_path, text, kind):
+    assert type(classify(Exception(text), tmp_path)) is kind
 
 
 def test_an_oversized_batch_is_the_callers_bug(database):
