@@ -9,6 +9,7 @@ from typing import Any
 from pyrsia.ledger import facts, standing, state
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
+from pyrsia.ledger.standing import PUBLISHED
 from pyrsia.ledger.state import Reads, View, load
 from pyrsia.wire.text import b32
 
@@ -159,6 +160,12 @@ def status(reads: Reads, sha256: str) -> dict[str, Any] | None:
     """What published bytes are worth now: `status`, and the `leaf` of the entry that made it so."""
     found: dict[str, Any] | None = _get(reads, f"status/{sha256}")
     return found
+
+
+def offered(reads: Reads, sha256: str) -> bool:
+    """Whether published bytes are neither withdrawn nor disputed."""
+    record = status(reads, sha256)
+    return record is not None and record["status"] in PUBLISHED
 
 
 def mapping(reads: Reads, package: str) -> dict[str, Any] | None:

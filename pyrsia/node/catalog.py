@@ -15,6 +15,7 @@ from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import Shelf
 from pyrsia.serve.views import ProjectFile
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, NodeId
+from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
@@ -47,11 +48,23 @@ class Catalog:
         return sorted(name for name in names if ":" not in name)
 
     def files(self, name: str) -> Sequence[ProjectFile]:
-        return [_file(placed) for placed in views.project_files(self._archive.state, name)]
+        reads = self._archive.state
+        placed = views.project_files(reads, name)
+        return [_file(one) for one in placed if views.offered(reads, one.body["sha256"])]
 
     def file(self, sha256: str) -> ProjectFile | None:
         found = views.artifact(self._archive.state, sha256)
-        return None if found is None else _file(found)
+        return None if found is None else _file(self._may_be_used(found))
+
+    def _may_be_used(self, found: Placed) -> Placed:
+        """
+        Raises:
+            Refusal: `withdrawn` or `disputed`: the file and its history stay, nobody is given it.
+        """
+        record = views.status(self._archive.state, found.body["sha256"])
+        if record is not None:
+            standing.refuse_unless_offered(record)
+        return found
 
     def local(self, sha256: str) -> Path | None:
         return self._shelf.local(bytes.fromhex(sha256))
@@ -66,7 +79,8 @@ class Catalog:
                 who="the client's request",
                 do="check it",
             )
-        return await self._shared(sha256, lambda: self._whole(found.body))
+        body = self._may_be_used(found).body
+        return await self._shared(sha256, lambda: self._whole(body))
 
     async def _whole(self, blob: dict[str, Any]) -> Path:
         path = await self._fetch(blob, blob["agreeing"])

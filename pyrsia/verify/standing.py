@@ -15,6 +15,7 @@ from typing import Any, Final
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import index, prefixtree
 from pyrsia.ledger.prefixtree import Path
+from pyrsia.ledger.standing import DISPUTED, PUBLISHED
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.units import MAX_DRAWN
 from pyrsia.verify import leaves
@@ -87,9 +88,6 @@ def _value(row: object, root: bytes) -> tuple[str, Any]:
     return key, canonical.decode(raw)
 
 
-OFFERED: Final = ("EQUIVALENT", "REPRODUCED", "WITNESSED")
-
-
 def offered(standing: Standing, sha256: str, builders: Sequence[str]) -> str:
     """The present status of an artifact that may be used.
 
@@ -104,13 +102,26 @@ def offered(standing: Standing, sha256: str, builders: Sequence[str]) -> str:
     record = standing.values[key]
     if record is None:
         raise Malformed("the network's state knows no such artifact")
+    refuse_unless_offered(record)
+    return str(record["status"])
+
+
+def refuse_unless_offered(record: Mapping[str, Any]) -> None:
+    """Nothing, for the status of an artifact that may be used.
+
+    Args:
+        record: value of the state key `status/<sha256>`.
+
+    Raises:
+        Refusal: `withdrawn` or `disputed`, with the reason that the log gives.
+    """
     status = str(record["status"])
-    if status not in OFFERED:
-        why = str(record.get("reason", ""))
-        raise Refusal(
-            "disputed" if status == "DISPUTED" else "withdrawn",
-            what=f"the artifact's status is {status}{': ' if why else ''}{why}",
-            who="the network's members, in its log",
-            do="do not use the file; read its history with `pyrsia log history`",
-        )
-    return status
+    if status in PUBLISHED:
+        return
+    why = str(record.get("reason", ""))
+    raise Refusal(
+        "disputed" if status == DISPUTED else "withdrawn",
+        what=f"the artifact's status is {status}{': ' if why else ''}{why}",
+        who="the network's members, in its log",
+        do="do not use the file; read its history with `pyrsia log history`",
+    )

@@ -7,12 +7,15 @@ import trio
 import trio.testing
 
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.keys import verify
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
+from pyrsia.verify.artifact import judge
 from pyrsia.wire.text import unb32
+from tests.reference.governance import Governed, about
 from tests.reference.parts import Kept
-from tests.reference.story import Story
+from tests.reference.story import NOW_MS, WHEEL, Story
 
 
 class Shelf:
@@ -159,3 +162,31 @@ async def test_a_proof_comes_from_the_archive(catalog, story):
     assert await catalog.proof(story.sha256) is None
     story.world.archive.keep_checkpoint(story.note())
     assert await catalog.proof(story.sha256) == story.proof()
+
+
+class Deciding(Kept, Governed):
+    """A world on disk whose validators agree on what they are asked."""
+
+
+async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_path, shelf):
+    story = Story(world=Deciding(tmp_path))
+    try:
+        archive = story.world.archive
+        catalog = Catalog(archive, shelf, Proofs(archive))
+        assert [one.sha256 for one in catalog.files("idna")] == [story.sha256]
+        story.world.enact(about("artifact.withdraw", story.sha256))
+        archive.keep_checkpoint(story.note())
+        assert catalog.files("idna") == []
+        with pytest.raises(Refusal, match="because it is so") as caught:
+            catalog.file(story.sha256)
+        assert caught.value.code == "withdrawn"
+        with pytest.raises(Refusal, match="because it is so"):
+            await catalog.blob(story.sha256)
+        file = tmp_path / WHEEL
+        file.write_bytes(story.data)
+        proof = await catalog.proof(story.sha256)
+        with pytest.raises(Refusal, match="because it is so") as caught:
+            judge(file, proof, [story.pin], now_ms=NOW_MS, expected=None, verify=verify)
+        assert caught.value.code == "withdrawn"
+    finally:
+        story.world.close()
