@@ -6,7 +6,7 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import facts, standing, state
+from pyrsia.ledger import facts, state
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.standing import PUBLISHED
@@ -213,7 +213,7 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     """Published files of a project, by its normalised pypi name or its versionless purl.
 
     Args:
-        every: also what is history and not offered: later artifacts of a purl, and withdrawn ones.
+        every: also what is history and not offered: later artifacts of a purl, and what is withdrawn or disputed.
     """
     key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
     count = int(_get(reads, f"project/{key}", 0))
@@ -221,13 +221,8 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     return tuple(
         Placed(item["leaf"], item["body"])
         for item in found
-        if every or (item["served"] and not _withdrawn(reads, item["body"]["sha256"]))
+        if every or (item["served"] and offered(reads, item["body"]["sha256"]))
     )
-
-
-def _withdrawn(reads: Reads, sha256: str) -> bool:
-    now = status(reads, sha256)
-    return now is not None and now["status"] == standing.WITHDRAWN
 
 
 def artifact(reads: Reads, sha256: str) -> Placed | None:
