@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Loops of the verifiable index: reading, changing and hashing pages of a prefix tree, and short histories.
+"""Loops of the verifiable index: reading, changing and hashing pages of a prefix tree.
 
 A tree is stored in pages, each under
 
@@ -25,33 +25,36 @@ tests/reference/prefixtree.py. Source: docs/log.md, "Prefix tree"; the hash itse
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.stdlib cimport free, qsort
 from libc.string cimport memcmp, memcpy, memset
 
-cdef extern from "sha256.h" nogil:
-    void sha256_nodes(const uint8_t *prefixes, const uint8_t **pairs, uint8_t **outs, size_t n) noexcept
-    void sha256_pairs(const uint8_t **pairs, uint8_t **outs, size_t n) noexcept
-    void sha256_prefixed(uint8_t prefix, const uint8_t *data, size_t size, uint8_t *out) noexcept
-
-cdef extern from *:
-    """
-    #define PREFIXTREE_NONE 0xFFFFFFFFu
-    #define prefixtree_clz64(x) __builtin_clzll(x)
-    #define prefixtree_swap64(x) __builtin_bswap64(x)
-    #define prefixtree_ones64(x) __builtin_popcountll(x)
-    #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-    #error "first_difference reads eight bytes of a key at once, as a little-endian number"
-    #endif
-    """
-    uint32_t NONE "PREFIXTREE_NONE"  # no hash
-    int clz64 "prefixtree_clz64"(uint64_t x) noexcept nogil
-    int ones64 "prefixtree_ones64"(uint64_t x) noexcept nogil
-    uint64_t swap64 "prefixtree_swap64"(uint64_t x) noexcept nogil
+cdef extern from "sums.h" nogil:
+    ctypedef struct room:
+        void *at
+        size_t used
+        size_t width
+    ctypedef struct sums:
+        room pairs
+    uint32_t SUMS_NONE
+    int room_for(room *r, size_t more) noexcept
+    void sums_begin(sums *s) noexcept
+    void sums_end(sums *s) noexcept
+    uint32_t sums_leaves(sums *s, const uint8_t *pairs, size_t n) noexcept
+    uint32_t sums_leaf(sums *s, const uint8_t *key, const uint8_t *value) noexcept
+    uint32_t sums_give(sums *s, const uint8_t *hash) noexcept
+    uint32_t sums_join(sums *s, uint8_t prefix, uint32_t left, uint32_t right) noexcept
+    const uint8_t *sums_hash(const sums *s, uint32_t number) noexcept
+    int sums_make(sums *s) noexcept
+    uint64_t load_u64(const uint8_t *at) noexcept
+    void store_u64(uint8_t *at, uint64_t x) noexcept
+    int ones(uint64_t x) noexcept
+    int key_nibble(const uint8_t *key, int at) noexcept
+    int key_bit(const uint8_t *key, int at) noexcept
+    int key_parts(const uint8_t *a, const uint8_t *b) noexcept
 
 cdef enum:
     HASH = 32
     PAIR = 64
-    ROW = 40
     SLOTS = 16
     SLOT = 40
     NIBBLES = 64
@@ -63,240 +66,54 @@ cdef enum:
     SAME = 0  # what an update did to a node
     CHANGED = 1
     GONE = 2
-    LEAF = 0  # kinds of a hash, in the top bits of its id
-    KNOWN = 1
-    SUM = 2
-    KIND_SHIFT = 30
-    AT_ONCE = 256  # sums gathered for one call: 24 KiB of them stay in the first cache
-    ROW_PREFIX = 0x00  # RFC 6962, 2.1
-    NODE_PREFIX = 0x01
 
 BUCKET_PAIRS = BUCKET_MOST
 
 
 class BadPage(ValueError):
-    """A stored page or record is missing or breaks its format."""
+    """A stored page is missing or breaks its format."""
 
 
-# -- bytes --
+cdef class Sums:
+    """Owner of the hashes that one call notes."""
+
+    cdef sums all
+
+    def __cinit__(self):
+        sums_begin(&self.all)
+
+    def __dealloc__(self):
+        sums_end(&self.all)
+
+    cdef int make(self) except -1:
+        """Make every hash; the GIL is released meanwhile."""
+        cdef int enough
+        with nogil:
+            enough = sums_make(&self.all)
+        if not enough:
+            raise MemoryError
+        return 0
+
+    cdef bytes hash(self, uint32_t number):
+        return PyBytes_FromStringAndSize(<const char *> sums_hash(&self.all, number), HASH)
 
 
-cdef inline int nibble(const uint8_t *key, int at) noexcept nogil:
-    return key[at >> 1] & 15 if at & 1 else key[at >> 1] >> 4
-
-
-cdef inline int bit(const uint8_t *key, int at) noexcept nogil:
-    return key[at >> 3] >> (7 - (at & 7)) & 1
-
-
-cdef inline uint64_t load64(const uint8_t *at) noexcept nogil:
-    cdef uint64_t x
-    memcpy(&x, at, 8)
-    return swap64(x)
-
-
-cdef inline void store64(uint8_t *at, uint64_t x) noexcept nogil:
-    x = swap64(x)
-    memcpy(at, &x, 8)
-
-
-cdef inline int first_difference(const uint8_t *a, const uint8_t *b) noexcept nogil:
-    """The first bit, 0..255, at which two keys differ; 256 if they do not."""
-    cdef int word
-    cdef uint64_t x
-    for word in range(4):
-        x = load64(a + 8 * word) ^ load64(b + 8 * word)
-        if x:
-            return 64 * word + clz64(x)
-    return 256
+cdef int make_room(room *r, size_t more) except -1:
+    if not room_for(r, more):
+        raise MemoryError
+    return 0
 
 
 cdef inline bint shares(const uint8_t *key, const uint8_t *path, int depth) noexcept nogil:
     """Whether a key begins with the first `depth` nibbles of `path`."""
-    return first_difference(key, path) >= 4 * depth
+    return key_parts(key, path) >= 4 * depth
 
 
-# -- arrays that grow --
+# -- roots --
 
 
-cdef struct Room:
-    void *at
-    size_t used
-    size_t size
-    size_t width
-
-
-cdef int make_room(Room *room, size_t more) except -1:
-    """Room for `more` items behind those in use; what lies there may move."""
-    cdef size_t size = room.size
-    cdef void *at
-    if room.used + more <= size:
-        return 0
-    while size < room.used + more:
-        size = size * 2 if size else 64
-    at = realloc(room.at, size * room.width)
-    if at == NULL:
-        raise MemoryError
-    room.at = at
-    room.size = size
-    return 0
-
-
-# -- sums: hashes that are written down first and made later --
-
-
-cdef struct Sum:
-    uint32_t left
-    uint32_t right
-    uint16_t height
-    uint8_t prefix
-
-
-cdef void hash_pairs(const uint8_t *pairs, uint8_t *out, size_t n) noexcept nogil:
-    """out[i] = SHA-256(pairs[i]), exactly 64 bytes each."""
-    cdef const uint8_t *rows[AT_ONCE]
-    cdef uint8_t *outs[AT_ONCE]
-    cdef size_t i, m
-    while n:
-        m = min(n, <size_t> AT_ONCE)
-        for i in range(m):
-            rows[i] = pairs + i * PAIR
-            outs[i] = out + i * HASH
-        sha256_pairs(rows, outs, m)
-        pairs += m * PAIR
-        out += m * HASH
-        n -= m
-
-
-cdef class Sums:
-    """Hashes with ids: of pairs (LEAF), given ones (KNOWN), and sums of two others (SUM)."""
-
-    cdef Room pairs  # key || value of each leaf; a page's stand side by side
-    cdef Room known
-    cdef Room sums
-    cdef uint8_t *leaf_hashes
-    cdef uint8_t *sum_hashes
-
-    def __cinit__(self):
-        self.pairs = Room(NULL, 0, 0, PAIR)
-        self.known = Room(NULL, 0, 0, HASH)
-        self.sums = Room(NULL, 0, 0, sizeof(Sum))
-        self.leaf_hashes = NULL
-        self.sum_hashes = NULL
-
-    def __dealloc__(self):
-        free(self.pairs.at)
-        free(self.known.at)
-        free(self.sums.at)
-        free(self.leaf_hashes)
-        free(self.sum_hashes)
-
-    cdef uint32_t leaf(self, const uint8_t *key, const uint8_t *value) except? 0xFFFFFFFF:
-        cdef uint8_t *place
-        make_room(&self.pairs, 1)
-        place = <uint8_t *> self.pairs.at + self.pairs.used * PAIR
-        memcpy(place, key, HASH)
-        memcpy(place + HASH, value, HASH)
-        self.pairs.used += 1
-        return <uint32_t> (self.pairs.used - 1) | (<uint32_t> LEAF << KIND_SHIFT)
-
-    cdef uint8_t *place(self, uint32_t *made) except NULL:
-        """Where a given hash is to be written, and its id."""
-        make_room(&self.known, 1)
-        made[0] = <uint32_t> self.known.used | (<uint32_t> KNOWN << KIND_SHIFT)
-        self.known.used += 1
-        return <uint8_t *> self.known.at + (self.known.used - 1) * HASH
-
-    cdef uint32_t give(self, const uint8_t *given) except? 0xFFFFFFFF:
-        cdef uint32_t made
-        memcpy(self.place(&made), given, HASH)
-        return made
-
-    cdef int height(self, uint32_t made) noexcept nogil:
-        if made >> KIND_SHIFT != SUM:
-            return 0
-        return (<Sum *> self.sums.at)[made & ((1 << KIND_SHIFT) - 1)].height
-
-    cdef uint32_t join(self, int prefix, uint32_t left, uint32_t right) except? 0xFFFFFFFF:
-        """SHA-256(prefix || left || right); where one side is NONE the other rises as it is."""
-        cdef Sum *place
-        cdef int above
-        if left == NONE:
-            return right
-        if right == NONE:
-            return left
-        make_room(&self.sums, 1)
-        place = <Sum *> self.sums.at + self.sums.used
-        above = max(self.height(left), self.height(right)) + 1
-        place.left = left
-        place.right = right
-        place.prefix = <uint8_t> prefix
-        place.height = <uint16_t> above
-        self.sums.used += 1
-        return <uint32_t> (self.sums.used - 1) | (<uint32_t> SUM << KIND_SHIFT)
-
-    cdef const uint8_t *hash(self, uint32_t made) noexcept nogil:
-        """The hash of an id, once `make` has run."""
-        cdef size_t at = made & ((1 << KIND_SHIFT) - 1)
-        if made >> KIND_SHIFT == SUM:
-            return self.sum_hashes + at * HASH
-        if made >> KIND_SHIFT == KNOWN:
-            return <const uint8_t *> self.known.at + at * HASH
-        return self.leaf_hashes + at * HASH
-
-    cdef int make(self) except -1:
-        """Make every hash; the GIL is released meanwhile."""
-        cdef uint32_t *order
-        if max(self.pairs.used, max(self.known.used, self.sums.used)) >= 1 << KIND_SHIFT:
-            raise ValueError("an update of a thousand million hashes")
-        self.leaf_hashes = <uint8_t *> malloc(self.pairs.used * HASH + 1)
-        self.sum_hashes = <uint8_t *> malloc(self.sums.used * HASH + 1)
-        order = <uint32_t *> malloc(self.sums.used * sizeof(uint32_t) + 1)
-        try:
-            if self.leaf_hashes == NULL or self.sum_hashes == NULL or order == NULL:
-                raise MemoryError
-            with nogil:
-                hash_pairs(<const uint8_t *> self.pairs.at, self.leaf_hashes, self.pairs.used)
-                self.make_sums(order)
-        finally:
-            free(order)
-        return 0
-
-    cdef void make_sums(self, uint32_t *order) noexcept nogil:
-        """Sums by height: whatever a sum needs lies lower, and those of one height do not need each other."""
-        cdef size_t[1024] ends
-        cdef const Sum *sums = <const Sum *> self.sums.at
-        cdef uint8_t[AT_ONCE] prefixes
-        cdef uint8_t[AT_ONCE * PAIR] pairs
-        cdef const uint8_t *rows[AT_ONCE]
-        cdef uint8_t *outs[AT_ONCE]
-        cdef size_t i, n, at, end
-        cdef int height
-        memset(ends, 0, sizeof(ends))
-        for i in range(self.sums.used):
-            ends[sums[i].height] += 1
-        for height in range(1, 1024):
-            ends[height] += ends[height - 1]
-        for i in range(self.sums.used, 0, -1):
-            ends[sums[i - 1].height] -= 1
-            order[ends[sums[i - 1].height]] = <uint32_t> (i - 1)
-        at = 0
-        while at < self.sums.used:
-            height = sums[order[at]].height
-            end = ends[height + 1]
-            n = min(end - at, <size_t> AT_ONCE)
-            for i in range(n):
-                rows[i] = pairs + i * PAIR
-                outs[i] = self.sum_hashes + <size_t> order[at + i] * HASH
-                prefixes[i] = sums[order[at + i]].prefix
-                memcpy(pairs + i * PAIR, self.hash(sums[order[at + i]].left), HASH)
-                memcpy(pairs + i * PAIR + HASH, self.hash(sums[order[at + i]].right), HASH)
-            sha256_nodes(prefixes, rows, outs, n)
-            at += n
-
-
-cdef uint32_t fold_pairs(Sums sums, const uint8_t *pairs, uint32_t first, int n) except? 0xFFFFFFFF:
-    """The root of n >= 1 rising pairs, at most a bucket of them, whose leaves' ids are first, first + 1 and so on.
+cdef uint32_t fold_pairs(sums *s, const uint8_t *pairs, uint32_t first, int n) noexcept nogil:
+    """The root of n >= 1 rising pairs, at most a bucket of them; their leaves' numbers begin with `first`.
 
     The bits at which neighbours part, from left to right, tell the tree: a node is done when the next key
     parts from it at a higher place (a smaller bit) than its own.
@@ -308,26 +125,26 @@ cdef uint32_t fold_pairs(Sums sums, const uint8_t *pairs, uint32_t first, int n)
     cdef uint32_t node
     for i in range(n):
         node = first + i
-        next_part = -1 if i == n - 1 else first_difference(pairs + i * PAIR, pairs + (i + 1) * PAIR)
+        next_part = -1 if i == n - 1 else key_parts(pairs + i * PAIR, pairs + (i + 1) * PAIR)
         while open_nodes and parts[open_nodes - 1] > next_part:
             open_nodes -= 1
-            node = sums.join(parts[open_nodes], left[open_nodes], node)
+            node = sums_join(s, <uint8_t> parts[open_nodes], left[open_nodes], node)
         left[open_nodes] = node
         parts[open_nodes] = next_part
         open_nodes += 1
     return left[0]
 
 
-cdef uint32_t fold_slots(Sums sums, const uint32_t *slots, int first, int end, int depth) except? 0xFFFFFFFF:
-    """The root over the slots [first, end) of a fork under `depth` nibbles; NONE if all are."""
+cdef uint32_t fold_slots(sums *s, const uint32_t *slots, int first, int end, int depth) noexcept nogil:
+    """The root over the slots [first, end) of a fork under `depth` nibbles; SUMS_NONE if all are."""
     cdef int middle = (first + end) // 2
-    cdef int at
+    cdef uint32_t left, right
     if end - first == 1:
         return slots[first]
-    at = 4 * depth + 4 - (ones64(end - first - 1))  # 16 slots part at the fork's first bit, 2 at its fourth
-    return sums.join(
-        at, fold_slots(sums, slots, first, middle, depth), fold_slots(sums, slots, middle, end, depth)
-    )
+    left = fold_slots(s, slots, first, middle, depth)
+    right = fold_slots(s, slots, middle, end, depth)
+    # 16 slots part at the fork's first bit, 8 at its second, 2 at its fourth.
+    return sums_join(s, <uint8_t> (4 * depth + 4 - ones(end - first - 1)), left, right)
 
 
 # -- pages --
@@ -365,11 +182,11 @@ cdef int parse(Page *page, object data, const uint8_t *path, int depth, uint64_t
                 raise BadPage("the keys of a bucket do not rise")
     elif page.kind == FORK:
         page.slots = at[1] << 8 | at[2]
-        page.count = ones64(page.slots)
+        page.count = ones(page.slots)
         if page.count == 0 or size != FORK_HEAD + page.count * SLOT or depth >= NIBBLES - 1:
             raise BadPage(f"a fork of {page.count} slots in {size} bytes under {depth} nibbles")
         for i in range(page.count):
-            if load64(at + FORK_HEAD + i * SLOT + HASH) > version:
+            if load_u64(at + FORK_HEAD + i * SLOT + HASH) > version:
                 raise BadPage("a fork of one version holds a page of a later one")
     else:
         raise BadPage("a page of no known kind")
@@ -378,7 +195,7 @@ cdef int parse(Page *page, object data, const uint8_t *path, int depth, uint64_t
 
 cdef inline const uint8_t *slot_of(const Page *page, int slot) noexcept nogil:
     """A fork's row for a slot that it has."""
-    return page.at + FORK_HEAD + ones64(page.slots & ((1 << slot) - 1)) * SLOT
+    return page.at + FORK_HEAD + ones(page.slots & ((1 << slot) - 1)) * SLOT
 
 
 cdef bytes key_of_page(int tag, const uint8_t *path, int depth, uint64_t version):
@@ -390,25 +207,14 @@ cdef bytes key_of_page(int tag, const uint8_t *path, int depth, uint64_t version
     memcpy(at + 2, path, packed)
     if depth & 1:
         at[1 + packed] &= 0xF0
-    store64(at + 2 + packed, version)
+    store_u64(at + 2 + packed, version)
     return key
 
 
-cdef int load_slots(Sums sums, const Page *page, uint32_t *ids) except -1:
+cdef void load_slots(sums *s, const Page *page, uint32_t *numbers) noexcept nogil:
     cdef int slot
     for slot in range(SLOTS):
-        ids[slot] = sums.give(slot_of(page, slot)) if page.slots >> slot & 1 else NONE
-    return 0
-
-
-cdef uint32_t load_pairs(Sums sums, const uint8_t *pairs, int n) except? 0xFFFFFFFF:
-    """The pairs of a bucket as leaves; the first one's id."""
-    cdef uint32_t first
-    make_room(&sums.pairs, n)
-    first = <uint32_t> sums.pairs.used | (<uint32_t> LEAF << KIND_SHIFT)
-    memcpy(<uint8_t *> sums.pairs.at + sums.pairs.used * PAIR, pairs, n * PAIR)
-    sums.pairs.used += n
-    return first
+        numbers[slot] = sums_give(s, slot_of(page, slot)) if page.slots >> slot & 1 else SUMS_NONE
 
 
 # -- one page at a time: proofs and walks --
@@ -445,64 +251,63 @@ def look(object page, bytes path not None, int depth, uint64_t version, bytes ke
         BadPage: it is missing or breaks its format.
     """
     cdef Page found
-    cdef Sums sums = Sums()
-    cdef list steps = []
+    cdef Sums made = Sums()
     cdef const uint8_t *goal
     if len(key) != HASH:
         raise ValueError("a key is 32 bytes")
     goal = <const uint8_t *> PyBytes_AS_STRING(key)
     parse(&found, page, checked_path(path, depth), depth, version)
     if found.kind == FORK:
-        return look_in_fork(sums, &found, depth, goal)
-    return look_in_bucket(sums, &found, goal)
+        return look_in_fork(made, &found, depth, goal)
+    return look_in_bucket(made, &found, goal)
 
 
-cdef tuple look_in_fork(Sums sums, const Page *page, int depth, const uint8_t *goal):
-    cdef uint32_t[SLOTS] ids
+cdef tuple look_in_fork(Sums made, const Page *page, int depth, const uint8_t *goal):
+    cdef uint32_t[SLOTS] numbers
     cdef uint32_t left, right
     cdef int first = 0, end = SLOTS, at = 4 * depth
     cdef int middle
     cdef list steps = []
     cdef const uint8_t *row
-    load_slots(sums, page, ids)
+    load_slots(&made.all, page, numbers)
     while end - first > 1:
         middle = (first + end) // 2
-        left = fold_slots(sums, ids, first, middle, depth)
-        right = fold_slots(sums, ids, middle, end, depth)
-        if left != NONE and right != NONE:
-            steps.append((at, right if bit(goal, at) == 0 else left))
-        if right == NONE or (left != NONE and bit(goal, at) == 0):
+        left = fold_slots(&made.all, numbers, first, middle, depth)
+        right = fold_slots(&made.all, numbers, middle, end, depth)
+        if left != SUMS_NONE and right != SUMS_NONE:
+            steps.append((at, left if key_bit(goal, at) else right))
+        if right == SUMS_NONE or (left != SUMS_NONE and not key_bit(goal, at)):
             end = middle
         else:
             first = middle
         at += 1
     row = slot_of(page, first)
-    return made_steps(sums, steps), (first, load64(row + HASH)), None
+    return made_steps(made, steps), (first, load_u64(row + HASH)), None
 
 
-cdef tuple look_in_bucket(Sums sums, const Page *page, const uint8_t *goal):
+cdef tuple look_in_bucket(Sums made, const Page *page, const uint8_t *goal):
     cdef int first = 0, end = page.count
     cdef int at, middle
     cdef const uint8_t *pairs = page.at + BUCKET_HEAD
-    cdef uint32_t ids = load_pairs(sums, pairs, page.count)
+    cdef uint32_t leaf = sums_leaves(&made.all, pairs, page.count)
     cdef list steps = []
     while end - first > 1:
-        at = first_difference(pairs + first * PAIR, pairs + (end - 1) * PAIR)
+        at = key_parts(pairs + first * PAIR, pairs + (end - 1) * PAIR)
         middle = first + 1
-        while bit(pairs + middle * PAIR, at) == 0:
+        while not key_bit(pairs + middle * PAIR, at):
             middle += 1
-        if bit(goal, at) == 0:
-            steps.append((at, fold_pairs(sums, pairs + middle * PAIR, ids + middle, end - middle)))
-            end = middle
-        else:
-            steps.append((at, fold_pairs(sums, pairs + first * PAIR, ids + first, middle - first)))
+        if key_bit(goal, at):
+            steps.append((at, fold_pairs(&made.all, pairs + first * PAIR, leaf + first, middle - first)))
             first = middle
-    return made_steps(sums, steps), None, pair_at(pairs, first)
+        else:
+            steps.append((at, fold_pairs(&made.all, pairs + middle * PAIR, leaf + middle, end - middle)))
+            end = middle
+    return made_steps(made, steps), None, pair_at(pairs, first)
 
 
-cdef list made_steps(Sums sums, list steps):
-    sums.make()
-    return [(at, PyBytes_FromStringAndSize(<const char *> sums.hash(made), HASH)) for at, made in steps]
+cdef list made_steps(Sums made, list steps):
+    made.make()
+    return [(at, made.hash(number)) for at, number in steps]
 
 
 cdef tuple pair_at(const uint8_t *pairs, int i):
@@ -519,27 +324,26 @@ def read(object page, bytes path not None, int depth, uint64_t version):
         BadPage: it is missing or breaks its format.
     """
     cdef Page found
-    cdef Sums sums = Sums()
-    cdef uint32_t[SLOTS] ids
-    cdef uint32_t made
-    cdef int slot
+    cdef Sums made = Sums()
+    cdef uint32_t[SLOTS] numbers
+    cdef uint32_t root
+    cdef int i
     cdef list slots = [], pairs = []
     cdef const uint8_t *row
     parse(&found, page, checked_path(path, depth), depth, version)
     if found.kind == FORK:
-        load_slots(sums, &found, ids)
-        made = fold_slots(sums, ids, 0, SLOTS, depth)
-        for slot in range(SLOTS):
-            if found.slots >> slot & 1:
-                row = slot_of(&found, slot)
-                slots.append((slot, load64(row + HASH), PyBytes_FromStringAndSize(<const char *> row, HASH)))
+        load_slots(&made.all, &found, numbers)
+        root = fold_slots(&made.all, numbers, 0, SLOTS, depth)
+        for i in range(SLOTS):
+            if found.slots >> i & 1:
+                row = slot_of(&found, i)
+                slots.append((i, load_u64(row + HASH), PyBytes_FromStringAndSize(<const char *> row, HASH)))
     else:
         row = found.at + BUCKET_HEAD
-        made = fold_pairs(sums, row, load_pairs(sums, row, found.count), found.count)
-        for slot in range(found.count):
-            pairs.append(pair_at(row, slot))
-    sums.make()
-    return PyBytes_FromStringAndSize(<const char *> sums.hash(made), HASH), slots, pairs
+        root = fold_pairs(&made.all, row, sums_leaves(&made.all, row, found.count), found.count)
+        pairs = [pair_at(row, i) for i in range(found.count)]
+    made.make()
+    return made.hash(root), slots, pairs
 
 
 # -- updates: level by level --
@@ -554,7 +358,7 @@ cdef struct Node:
     uint32_t first  # of its edits, which stand in a row
     uint32_t end
     uint32_t child  # of the nodes below it, which stand in a row too, by slot
-    uint32_t hash  # its new root, once it is CHANGED
+    uint32_t number  # of its new root, once it is CHANGED
     uint64_t version
     Page page
     uint16_t touched  # slots with a node below it
@@ -568,13 +372,13 @@ cdef struct Fresh:  # a page to write
     uint8_t depth
     uint8_t kind
     uint16_t slots
-    uint32_t first  # its first pair among the sums' pairs, or its first slot among `rows`
+    uint32_t first  # number of its first leaf, or its first slot among `rows`
     uint32_t count
 
 
 cdef struct Row:
     uint64_t version
-    uint32_t hash
+    uint32_t number
 
 
 cdef int by_key(const void *a, const void *b) noexcept nogil:
@@ -590,14 +394,14 @@ cdef class Update:
     cdef int tag
     cdef dict edits_held  # keeps the bytes alive that `edits` points into
     cdef list pages_held  # and those that the nodes point into
-    cdef Room edits
-    cdef Room nodes
-    cdef Room merged  # pairs of the bucket at hand
-    cdef Room fresh
-    cdef Room rows
+    cdef room edits
+    cdef room nodes
+    cdef room merged  # pairs of the bucket at hand
+    cdef room fresh
+    cdef room rows
     cdef size_t level  # first node of the level whose pages are wanted
     cdef bint finished
-    cdef Sums sums
+    cdef Sums made
 
     def __cinit__(self, int tag, object version, object edits not None):
         """
@@ -610,17 +414,17 @@ cdef class Update:
             ValueError: a key or value is not 32 bytes, or `tag` no byte.
             TypeError: they are not bytes.
         """
-        self.edits = Room(NULL, 0, 0, sizeof(Edit))
-        self.nodes = Room(NULL, 0, 0, sizeof(Node))
-        self.merged = Room(NULL, 0, 0, sizeof(Edit))
-        self.fresh = Room(NULL, 0, 0, sizeof(Fresh))
-        self.rows = Room(NULL, 0, 0, sizeof(Row))
+        self.edits.width = sizeof(Edit)
+        self.nodes.width = sizeof(Node)
+        self.merged.width = sizeof(Edit)
+        self.fresh.width = sizeof(Fresh)
+        self.rows.width = sizeof(Row)
         if not 0 <= tag <= 255:
             raise ValueError("a tag is one byte")
         self.tag = tag
         self.edits_held = dict(edits)
         self.pages_held = []
-        self.sums = Sums()
+        self.made = Sums()
         self.level = 0
         self.finished = False
         self.take_edits()
@@ -664,7 +468,7 @@ cdef class Update:
         node.depth = <uint8_t> depth
         node.stored = stored
         node.version = version
-        node.hash = NONE
+        node.number = SUMS_NONE
         self.nodes.used += 1
         return 0
 
@@ -722,17 +526,17 @@ cdef class Update:
         cdef uint16_t touched = 0
         (<Node *> self.nodes.at)[i].child = <uint32_t> self.nodes.used
         while first < node.end:
-            slot = nibble(edits[first].key, node.depth)
+            slot = key_nibble(edits[first].key, node.depth)
             adds = False
             end = first
-            while end < node.end and nibble(edits[end].key, node.depth) == slot:
+            while end < node.end and key_nibble(edits[end].key, node.depth) == slot:
                 adds = adds or edits[end].value != NULL
                 end += 1
             has = node.page.slots >> slot & 1
             if adds or has:
                 touched |= <uint16_t> (1 << slot)
                 self.plant(
-                    first, end, node.depth + 1, has, load64(slot_of(&node.page, slot) + HASH) if has else 0
+                    first, end, node.depth + 1, has, load_u64(slot_of(&node.page, slot) + HASH) if has else 0
                 )
             first = end
         (<Node *> self.nodes.at)[i].touched = touched
@@ -763,10 +567,10 @@ cdef class Update:
         if self.nodes.used == 0 or (<Node *> self.nodes.at).state == SAME:
             return False, None, {}, ()
         node = <Node *> self.nodes.at
-        self.sums.make()
+        self.made.make()
         root = None
         if node.state == CHANGED:
-            root = PyBytes_FromStringAndSize(<const char *> self.sums.hash(node.hash), HASH)
+            root = self.made.hash(node.number)
         return True, root, self.written(version), tuple(dropped)
 
     cdef int settle(self, size_t i, uint64_t version) except -1:
@@ -782,7 +586,7 @@ cdef class Update:
             node.state = GONE
         else:
             node.state = CHANGED
-            node.hash = self.build(0, self.merged.used, node.depth, version)
+            node.number = self.build(0, self.merged.used, node.depth, version)
         return 0
 
     cdef bint merge(self, const Node *node) except? True:
@@ -817,8 +621,8 @@ cdef class Update:
         return new
 
     cdef uint32_t build(self, size_t first, size_t end, int depth, uint64_t version) except? 0xFFFFFFFF:
-        """Pages for the merged pairs [first, end), which share `depth` nibbles; the id of their root."""
-        cdef uint32_t[SLOTS] ids
+        """Pages for the merged pairs [first, end), which share `depth` nibbles; the number of their root."""
+        cdef uint32_t[SLOTS] numbers
         cdef uint64_t[SLOTS] versions
         cdef const Edit *pairs = <const Edit *> self.merged.at
         cdef size_t at
@@ -826,32 +630,39 @@ cdef class Update:
         if end - first <= BUCKET_MOST:
             return self.write_bucket(pairs + first, <int> (end - first), depth)
         for slot in range(SLOTS):
-            ids[slot] = NONE
+            numbers[slot] = SUMS_NONE
             versions[slot] = version
         at = first
         while first < end:
-            slot = nibble(pairs[first].key, depth)
-            while at < end and nibble(pairs[at].key, depth) == slot:
+            slot = key_nibble(pairs[first].key, depth)
+            while at < end and key_nibble(pairs[at].key, depth) == slot:
                 at += 1
-            ids[slot] = self.build(first, at, depth + 1, version)
+            numbers[slot] = self.build(first, at, depth + 1, version)
             first = at
-        return self.write_fork(pairs[end - 1].key, depth, ids, versions)
+        return self.write_fork(pairs[end - 1].key, depth, numbers, versions)
 
     cdef uint32_t write_bucket(self, const Edit *pairs, int n, int depth) except? 0xFFFFFFFF:
         cdef Fresh *page
-        cdef uint32_t first = <uint32_t> self.sums.pairs.used
+        cdef uint32_t first = SUMS_NONE
+        cdef uint32_t number
         cdef int i
-        make_room(&self.sums.pairs, n)
         for i in range(n):
-            self.sums.leaf(pairs[i].key, pairs[i].value)
+            number = sums_leaf(&self.made.all, pairs[i].key, pairs[i].value)
+            if number == SUMS_NONE:
+                raise MemoryError
+            first = number if i == 0 else first
         make_room(&self.fresh, 1)
         page = <Fresh *> self.fresh.at + self.fresh.used
         page[0] = Fresh(pairs[0].key, <uint8_t> depth, BUCKET, 0, first, n)
         self.fresh.used += 1
-        return fold_pairs(self.sums, <const uint8_t *> self.sums.pairs.at + <size_t> first * PAIR, first, n)
+        return fold_pairs(&self.made.all, self.pairs(first), first, n)
+
+    cdef const uint8_t *pairs(self, uint32_t leaf) noexcept nogil:
+        """The pair of a leaf; those of the leaves that follow it stand behind. A leaf's number is its place."""
+        return <const uint8_t *> self.made.all.pairs.at + <size_t> leaf * PAIR
 
     cdef uint32_t write_fork(
-        self, const uint8_t *path, int depth, const uint32_t *ids, const uint64_t *versions
+        self, const uint8_t *path, int depth, const uint32_t *numbers, const uint64_t *versions
     ) except? 0xFFFFFFFF:
         cdef Fresh *page
         cdef uint32_t first = <uint32_t> self.rows.used
@@ -859,21 +670,21 @@ cdef class Update:
         cdef int slot
         make_room(&self.rows, SLOTS)
         for slot in range(SLOTS):
-            if ids[slot] != NONE:
+            if numbers[slot] != SUMS_NONE:
                 slots |= <uint16_t> (1 << slot)
-                (<Row *> self.rows.at)[self.rows.used] = Row(versions[slot], ids[slot])
+                (<Row *> self.rows.at)[self.rows.used] = Row(versions[slot], numbers[slot])
                 self.rows.used += 1
         make_room(&self.fresh, 1)
         page = <Fresh *> self.fresh.at + self.fresh.used
         page[0] = Fresh(path, <uint8_t> depth, FORK, slots, first, <uint32_t> (self.rows.used - first))
         self.fresh.used += 1
-        return fold_slots(self.sums, ids, 0, SLOTS, depth)
+        return fold_slots(&self.made.all, numbers, 0, SLOTS, depth)
 
     cdef int settle_fork(self, Node *node, uint64_t version) except -1:
-        cdef uint32_t[SLOTS] ids
+        cdef uint32_t[SLOTS] numbers
         cdef uint64_t[SLOTS] versions
         cdef const Node *child = <const Node *> self.nodes.at + node.child
-        cdef int below = ones64(node.touched)
+        cdef int below = ones(node.touched)
         cdef int slot, i
         cdef bint left = False
         for i in range(below):
@@ -883,21 +694,21 @@ cdef class Update:
             node.state = SAME
             return 0
         for slot in range(SLOTS):
-            ids[slot] = NONE
+            numbers[slot] = SUMS_NONE
             versions[slot] = version
-            i = ones64(node.touched & ((1 << slot) - 1))
+            i = ones(node.touched & ((1 << slot) - 1))
             if node.touched >> slot & 1 and child[i].state != SAME:
                 if child[i].state == CHANGED:
-                    ids[slot] = child[i].hash
+                    numbers[slot] = child[i].number
             elif node.page.slots >> slot & 1:
-                ids[slot] = self.sums.give(slot_of(&node.page, slot))
-                versions[slot] = load64(slot_of(&node.page, slot) + HASH)
-            left = left or ids[slot] != NONE
+                numbers[slot] = sums_give(&self.made.all, slot_of(&node.page, slot))
+                versions[slot] = load_u64(slot_of(&node.page, slot) + HASH)
+            left = left or numbers[slot] != SUMS_NONE
         if not left:
             node.state = GONE
             return 0
         node.state = CHANGED
-        node.hash = self.write_fork(self.path(node), node.depth, ids, versions)
+        node.number = self.write_fork(self.path(node), node.depth, numbers, versions)
         return 0
 
     cdef dict written(self, uint64_t version):
@@ -914,11 +725,7 @@ cdef class Update:
         cdef uint8_t *at = <uint8_t *> PyBytes_AS_STRING(page)
         at[0] = BUCKET
         at[1] = <uint8_t> fresh.count
-        memcpy(
-            at + BUCKET_HEAD,
-            <const uint8_t *> self.sums.pairs.at + <size_t> fresh.first * PAIR,
-            <size_t> fresh.count * PAIR,
-        )
+        memcpy(at + BUCKET_HEAD, self.pairs(fresh.first), <size_t> fresh.count * PAIR)
         return page
 
     cdef bytes fork(self, const Fresh *fresh):
@@ -930,119 +737,6 @@ cdef class Update:
         at[1] = <uint8_t> (fresh.slots >> 8)
         at[2] = <uint8_t> (fresh.slots & 0xFF)
         for i in range(fresh.count):
-            memcpy(at + FORK_HEAD + i * SLOT, self.sums.hash(rows[i].hash), HASH)
-            store64(at + FORK_HEAD + i * SLOT + HASH, rows[i].version)
+            memcpy(at + FORK_HEAD + i * SLOT, sums_hash(&self.made.all, rows[i].number), HASH)
+            store_u64(at + FORK_HEAD + i * SLOT + HASH, rows[i].version)
         return page
-
-
-# -- histories: a small RFC 6962 tree of each key's rows, of which only the right edge is kept --
-
-
-def histories(list records not None, list rows not None):
-    """Append rows to histories: the new records, and the joined 32-byte values that a prefix tree holds of them.
-
-    A record is `count u64 BE || roots of the perfect subtrees that count is the sum of, largest first`. A value is
-    SHA-256(count u64 BE || RFC 6962 root of all rows so far).
-
-    Args:
-        records: of each history, None for one that begins.
-        rows: for each history one or more rows of 40 bytes (leaf index u64 BE || leaf hash), joined.
-
-    Raises:
-        BadPage: a record breaks its format.
-        ValueError: not as many rows as records, or rows that are not whole.
-    """
-    cdef Sums sums = Sums()
-    cdef Room edges = Room(NULL, 0, 0, sizeof(uint32_t))
-    cdef Py_ssize_t n = len(records)
-    cdef Py_ssize_t i
-    cdef list counts = [], made = []
-    cdef bytes values = PyBytes_FromStringAndSize(NULL, n * HASH)
-    cdef uint8_t *value = <uint8_t *> PyBytes_AS_STRING(values)
-    cdef uint32_t *roots
-    cdef size_t at = 0
-    cdef uint64_t count
-    if len(rows) != n:
-        raise ValueError(f"rows of {len(rows)} histories for {n} records")
-    roots = <uint32_t *> malloc(n * sizeof(uint32_t) + 1)
-    try:
-        if roots == NULL:
-            raise MemoryError
-        for i in range(n):
-            counts.append(append_rows(sums, &edges, records[i], rows[i], roots + i))
-        sums.make()
-        for i in range(n):
-            count = counts[i]
-            made.append(record_of(sums, count, <const uint32_t *> edges.at + at))
-            at += ones64(count)
-            value_of(count, sums.hash(roots[i]), value + i * HASH)
-    finally:
-        free(edges.at)
-        free(roots)
-    return made, values
-
-
-cdef uint64_t append_rows(Sums sums, Room *edges, object record, bytes rows, uint32_t *root) except? 0:
-    """One history with its new rows: its count; the ids of its edge go behind `edges`, that of its root into `root`."""
-    cdef uint32_t[64] edge
-    cdef uint64_t count = 0
-    cdef int used = 0
-    cdef int i
-    cdef const uint8_t *at
-    cdef uint64_t carry
-    if record is not None:
-        count = read_record(sums, record, edge)
-        used = ones64(count)
-    if rows is None or len(rows) == 0 or len(rows) % ROW:
-        raise ValueError("rows of a history are one or more times 40 bytes")
-    at = <const uint8_t *> PyBytes_AS_STRING(rows)
-    for _ in range(len(rows) // ROW):
-        sha256_prefixed(ROW_PREFIX, at, ROW, sums.place(&edge[used]))
-        at += ROW
-        carry = count
-        while carry & 1:  # two subtrees of one size are one of the next
-            used -= 1
-            edge[used] = sums.join(NODE_PREFIX, edge[used], edge[used + 1])
-            carry >>= 1
-        used += 1
-        count += 1
-    root[0] = edge[used - 1]
-    for i in range(used - 2, -1, -1):
-        root[0] = sums.join(NODE_PREFIX, edge[i], root[0])
-    make_room(edges, used)
-    memcpy(<uint32_t *> edges.at + edges.used, edge, used * sizeof(uint32_t))
-    edges.used += used
-    return count
-
-
-cdef uint64_t read_record(Sums sums, object record, uint32_t *edge) except? 0:
-    cdef const uint8_t *at
-    cdef uint64_t count
-    cdef int i
-    if type(record) is not bytes:
-        raise TypeError(f"a record is {type(record).__name__}, not bytes")
-    at = <const uint8_t *> PyBytes_AS_STRING(record)
-    count = load64(at) if len(<bytes> record) >= 8 else 0
-    if not 0 < count < <uint64_t> 1 << 53 or len(<bytes> record) != 8 + ones64(count) * HASH:
-        raise BadPage("the record of a history does not fit its count")
-    for i in range(ones64(count)):
-        edge[i] = sums.give(at + 8 + i * HASH)
-    return count
-
-
-cdef bytes record_of(Sums sums, uint64_t count, const uint32_t *edge):
-    cdef int parts = ones64(count)
-    cdef bytes record = PyBytes_FromStringAndSize(NULL, 8 + parts * HASH)
-    cdef uint8_t *at = <uint8_t *> PyBytes_AS_STRING(record)
-    cdef int i
-    store64(at, count)
-    for i in range(parts):
-        memcpy(at + 8 + i * HASH, sums.hash(edge[i]), HASH)
-    return record
-
-
-cdef void value_of(uint64_t count, const uint8_t *root, uint8_t *out) noexcept nogil:
-    cdef uint8_t[8 + HASH] text
-    store64(text, count)
-    memcpy(text + 8, root, HASH)
-    sha256_prefixed(text[0], text + 1, 8 + HASH - 1, out)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from pyrsia._native import histories as native_histories
 from pyrsia._native import prefixtree as native
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.log.tree import EMPTY_ROOT
@@ -327,8 +328,8 @@ def histories(records: list[bytes | None], rows: list[bytes]) -> tuple[list[byte
         Refusal: `data-damaged`, a record breaks its format.
     """
     try:
-        made, values = native.histories(records, rows)
-    except native.BadPage as error:
+        made, values = native_histories.append(records, rows)
+    except native_histories.BadRecord as error:
         _damaged(error)
     return made, [values[at : at + HASH_BYTES] for at in range(0, len(values), HASH_BYTES)]
 
@@ -340,7 +341,7 @@ def history_value(rows: bytes) -> bytes:
         Malformed: rows that are not whole, or none at all.
     """
     try:
-        return native.histories([None], [rows])[1]
+        return native_histories.append([None], [rows])[1]
     except ValueError as error:
         raise Malformed(str(error)) from None
 

@@ -89,20 +89,6 @@ def test_a_bucket_that_overflows_is_a_fork_of_buckets_with_their_roots_and_versi
     assert dropped == (b"\x09\x00" + U64(6), b"\x09\x01\xf0" + U64(6))
 
 
-def test_a_record_is_its_count_and_the_right_edge() -> None:
-    rows = [U64(number) + sha(number) for number in range(11)]
-    [record], value = prefixtree.histories([None], [b"".join(rows)])
-    leaves = [hashlib.sha256(b"\0" + row).digest() for row in rows]
-
-    def node(left: bytes, right: bytes) -> bytes:
-        return hashlib.sha256(b"\1" + left + right).digest()
-
-    pairs = [node(leaves[at], leaves[at + 1]) for at in range(0, 10, 2)]
-    eight = node(node(pairs[0], pairs[1]), node(pairs[2], pairs[3]))
-    assert record == U64(11) + eight + pairs[4] + leaves[10]
-    assert value == hashlib.sha256(U64(11) + node(eight, node(pairs[4], leaves[10]))).digest()
-
-
 # -- what the reader refuses --
 
 A, B = (key(0x31), sha(1)), (key(0x32), sha(2))
@@ -215,18 +201,6 @@ def test_an_update_keeps_alive_what_it_points_into() -> None:
     assert len(filler) == 5_000
 
 
-def test_as_many_rows_as_records() -> None:
-    assert prefixtree.histories([], []) == ([], b"")
-    for records, rows in (([None], []), ([], [bytes(40)])):
-        with pytest.raises(ValueError, match="records"):
-            prefixtree.histories(records, rows)  # type: ignore[arg-type]
-    for rows in ([None], ["text"], [bytearray(40)]):
-        with pytest.raises((TypeError, ValueError)):
-            prefixtree.histories([None], rows)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        prefixtree.histories([bytearray(40)], [bytes(40)])  # type: ignore[list-item]
-
-
 def test_every_way_to_hash_gives_the_same_root() -> None:
     """The module has its own choice of kernel, made when it is loaded: so each in a process of its own."""
     code = (
@@ -257,4 +231,4 @@ def test_the_stub_names_exactly_what_the_module_has() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     has = {name for name in vars(prefixtree) if not name.startswith("_")}
-    assert said == has - {"Sums"}
+    assert said == has - {"Sums"}  # an owner of memory

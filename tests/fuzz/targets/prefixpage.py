@@ -3,6 +3,7 @@
 number of nibbles u8 | path 32 | page, or a record of a history
 """
 
+from pyrsia._native import histories
 from pyrsia._native import prefixtree as native
 from pyrsia.ledger import prefixtree
 from pyrsia.ledger.prefixtree import Tree
@@ -56,7 +57,7 @@ def _refused(work: object, page: bytes, path: bytes, depth: int) -> None:
 
 def _record(page: bytes) -> None:
     try:
-        [record], _ = native.histories([page], [ROW])
+        [record], _ = histories.append([page], [ROW])
     except ValueError:
         return
     assert int.from_bytes(record[:8], "big") == int.from_bytes(page[:8], "big") + 1
