@@ -25,7 +25,9 @@ from pyrsia.store.rocks import Batch, Database
 CI_SIZE = 10**5
 BLOCK = 1_000  # packages that a full block touches at most, see MAX_BLOCK_ENTRIES
 SMALL = 256
-GROWTH = 2_500  # packages that come in at once while an index is built
+GROWTH = (
+    10_000  # packages that come in at once while an index is built for a row; the memory row grows by blocks
+)
 PUT = 1_000  # rows of one write: far below MAX_BATCH_BYTES
 ASKED = 200
 
@@ -61,9 +63,9 @@ class Index:
         for one in dropped:
             del self.rows[one]
 
-    def grow(self, size: int) -> None:
-        for first in range(self.size, size, GROWTH):
-            self.touch(touched(list(range(first, min(size, first + GROWTH))), first))
+    def grow(self, size: int, step: int = GROWTH) -> None:
+        for first in range(self.size, size, step):
+            self.touch(touched(list(range(first, min(size, first + step))), first))
         self.size = size
 
     def touch(self, by_block: index.Touched) -> None:
@@ -221,7 +223,7 @@ def test_prove(measure, indexes, at):
 def grow_and_touch(size: str) -> None:
     """Run in a process of its own by `test_memory`."""
     with TemporaryDirectory() as folder, closing(StoredIndex(Path(folder))) as one:
-        one.grow(int(size))
+        one.grow(int(size), BLOCK)
         picks = Picks(one.size, BLOCK)
         for _ in range(50):
             one.touch(picks.touched)
