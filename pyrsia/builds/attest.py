@@ -152,6 +152,15 @@ def open_envelope(text: str, public: bytes, verify: Verify) -> dict[str, Any]:
     return _statement(payload)
 
 
+def key_ids(text: str) -> tuple[str, ...]:
+    """What an envelope says of who signed it: hints, at most four, believed by nobody; none if it is no envelope."""
+    try:
+        signatures = json.loads(text)["signatures"]
+        return tuple(str(one["keyid"]) for one in signatures[:4])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
 def _statement(payload: bytes) -> dict[str, Any]:
     try:
         value = json.loads(payload)

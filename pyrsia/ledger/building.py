@@ -32,10 +32,10 @@ def gate_open(request: dict[str, Any], time_ms: int) -> bool:
     """Whether reveals count: K commits, or at least T once the commit deadline has passed."""
     if not request["draws"]:
         return False
-    drawn = request["draws"][-1]
+    drawn = request["draws"][-1]["body"]
     commits = len(_this_round(request, "commits"))
-    return commits >= len(drawn["body"]["builders"]) or (
-        commits >= drawn["agreeing"] and time_ms > drawn["body"]["commit_deadline"]
+    return commits >= len(drawn["builders"]) or (
+        commits >= drawn["agreeing"] and time_ms > drawn["commit_deadline"]
     )
 
 
@@ -268,7 +268,7 @@ def _deadline(ctx: Context, request: str) -> None:
         return  # a reminder of the first round
     if (
         ctx.now > drawn["reveal_deadline"]
-        or len(commits) < record["draws"][-1]["agreeing"]
+        or len(commits) < record["draws"][-1]["body"]["agreeing"]
         or len(reveals) == len(commits)
     ):
         record["phase"] = "settling"
@@ -323,16 +323,19 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         last=silent,
     )
     commit_by = ctx.now + COMMIT_WINDOW_MS.value
+    # T and the least isolation stay what they are here: another T could be less than half of the builders drawn, and
+    # whoever checks the verdict later finds its numbers in the log.
     drawn = {
+        "agreeing": ctx.numbers.agreeing,
         "beacon": seed,
         "builders": builders,
         "commit_deadline": commit_by,
+        "min_isolation": ctx.numbers.min_isolation,
         "request": request,
         "reveal_deadline": commit_by + REVEAL_WINDOW_MS.value,
         "round": record["round"],
     }
-    # T stays what it was at the draw: another one could be less than half of the builders drawn here.
-    record["draws"].append({**ctx.derive("build.draw", drawn), "agreeing": ctx.numbers.agreeing})
+    record["draws"].append(ctx.derive("build.draw", drawn))
     record["phase"] = "drawn"
     view.put(f"request/{request}", record)
     if not record["round"]:
@@ -344,7 +347,7 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
 
 def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
     body, view = record["body"], ctx.view
-    number, drawn = record["round"], record["draws"][-1]
+    number, drawn = record["round"], record["draws"][-1]["body"]
     reveals = {
         item["builder"]: view.get(f"reveal/{request}/{number}/{item['builder']}")
         for item in _this_round(record, "reveals")
@@ -353,10 +356,10 @@ def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
         agreeing=drawn["agreeing"],
         lock_sha256=body["lock"]["sha256"],
         environment=body["recipe"]["environment"],
-        min_isolation=ctx.numbers.min_isolation,
-        operator_of={node: roster.operator(view, node) for node in drawn["body"]["builders"]},
+        min_isolation=drawn["min_isolation"],
+        operator_of={node: roster.operator(view, node) for node in drawn["builders"]},
     )
-    outcome = verdict.decide(drawn["body"]["builders"], reveals, rules)
+    outcome = verdict.decide(drawn["builders"], reveals, rules)
     if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
         record["round"] = 1  # the only second draw
         record["phase"] = "open"

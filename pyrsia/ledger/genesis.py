@@ -43,7 +43,8 @@ MEMBER: Final = shape.fields(
 )
 # The numbers that a network may change later have one form here and in `network.set`.
 AGREEING: Final = shape.whole(1, 100)
-BUILDERS: Final = shape.whole(3, 100)
+MIN_BUILDERS: Final = 3  # of two, either one alone could stop everything
+BUILDERS: Final = shape.whole(MIN_BUILDERS, 100)
 ENVIRONMENTS: Final = shape.sorted_set(shape.ascii_name(200), 64)
 LIMITS: Final = shape.table(shape.ascii_name(32), shape.whole(0, canonical.MAX_INT), 16)
 _BODY: Final = shape.fields(

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from pyrsia.builds import attest
 from pyrsia.errors import Refusal
 from pyrsia.ledger import index, prefixtree, views
 from pyrsia.ledger.views import RequestView
@@ -18,9 +19,10 @@ from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.node.archive import Archive
 from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, LeafIndex
-from pyrsia.verify import evidence, history, leaves, standing
+from pyrsia.verify import evidence, history, leaves, roll, standing
 from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
+from pyrsia.wire.text import unb32
 
 Reads = Callable[[bytes], bytes | None]
 _LEAVES_A_TURN: Final = 100  # read in about a millisecond
@@ -58,9 +60,22 @@ class Proofs:
             if leaf is None:
                 return None
             rows.append((place, leaf, self._archive.inclusion(place, head[1].size)))
-        builders = [f"member/{one}" for one in found.body["agreeing"]]
-        now = self._now(head[1].size, [f"status/{sha256}", *builders])
+        now = self._now(head[1].size, self._told(sha256, request))
         return None if now is None else self._file(found.leaf, head, evidence.pack(rows, now))
+
+    def _told(self, sha256: str, request: RequestView) -> list[str]:
+        """State keys whose values belong to the proof: status, members, and keys that builders no longer have."""
+        reads, draw = self._archive.state, request.draw
+        if draw is None:
+            return []
+        keys = [f"status/{sha256}", *roll.wanted(draw.body, request.author)]
+        for reveal in request.reveals:
+            record = views.member(reads, unb32(reveal.author))
+            for hint in attest.key_ids(reveal.body["attestation"]):
+                key = f"key/{hint}"
+                if record is not None and hint != record["build"] and reads(key.encode()) is not None:
+                    keys.append(key)
+        return list(dict.fromkeys(keys))
 
     def _now(self, size: int, keys: Sequence[str]) -> "canonical.Json | None":
         """What the state says at the newest seal of a log of `size`; None where that is not kept any more."""

@@ -17,18 +17,18 @@ from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds import attest
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.ledger import draw as drawing
 from pyrsia.ledger import entries, verdict
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.genesis import MIN_BUILDERS, check_quorum
 from pyrsia.units import MAX_PROOF_AGE_S, Limit
 from pyrsia.verify import evidence, standing, wheel
 from pyrsia.verify.evidence import Evidence, invalid
 from pyrsia.verify.finding import Finding
 from pyrsia.verify.leaves import Proven, Verify
 from pyrsia.verify.pins import Pin
+from pyrsia.verify.roll import Roll
 from pyrsia.wire import purl as purls
-from pyrsia.wire.text import b32, unb32
+from pyrsia.wire.text import b32
 
 MAX_AHEAD_S = Limit(86_400, "a wrong time zone is forgiven; a day ahead, the age of a proof means nothing")
 
@@ -82,7 +82,6 @@ def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, 
 
 
 def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) -> Finding:
-    genesis = found.pin.genesis
     artifact = _only(found.of("artifact.add"), "artifact.add")
     if artifact.index != found.index:
         raise Malformed("the proof is about another leaf than its artifact")
@@ -91,11 +90,12 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     if digest != body["sha256"]:
         raise Malformed(f"the file's SHA-256 is {digest}, the log names {body['sha256']}")
     _check_name(file, body, expected)
-    request = _request(found, body, genesis, verify)
-    draw, reveals = _reveals(found, body, request, genesis, verify)
-    _check_verdict(found, body, request, draw, reveals, genesis)
-    unsound = _unsound(request.entry, reveals, body["agreeing"], genesis, verify)
-    status = standing.offered(found.now, digest, body["agreeing"])
+    people = Roll(found.pin.genesis, found.now)
+    request = _request(found, body, people, verify)
+    draw, reveals = _reveals(found, body, request, people, verify)
+    _check_verdict(found, body, request, draw, reveals, people)
+    unsound = _unsound(request.entry, reveals, body["agreeing"], draw["agreeing"], people, verify)
+    status = standing.offered(found.now, digest)
     return _finding(file, digest, found, body, draw, reveals, unsound, status)
 
 
@@ -143,19 +143,17 @@ def _normal(version: str) -> str:
 # -- the chain from request to verdict ------------------------------------------------------------
 
 
-def _authored(leaf: Proven, genesis: Genesis, verify: Verify) -> str:
+def _authored(leaf: Proven, net: str, people: Roll, verify: Verify) -> str:
     """Node id text of the member that signed the leaf."""
     entry = leaf.entry
-    if entry.author is None or entry.net != genesis.net or not entry.signature_holds(verify):
+    if entry.author is None or entry.net != net or not entry.signature_holds(verify):
         raise Malformed(f"a {entry.kind} without its author's signature")
-    if genesis.member(entry.author) is None:
-        raise Malformed(f"a {entry.kind} of somebody who is no member")
-    return b32(entry.author)
+    return people.member(b32(entry.author)).text
 
 
-def _request(found: Evidence, body: Mapping[str, Any], genesis: Genesis, verify: Verify) -> Proven:
+def _request(found: Evidence, body: Mapping[str, Any], people: Roll, verify: Verify) -> Proven:
     request = _only(found.of("build.request"), "build.request")
-    _authored(request, genesis, verify)
+    _authored(request, found.pin.genesis.net, people, verify)
     if request.entry.id.hex() != body["request"]:
         raise Malformed("the artifact came from another request")
     asked = request.entry.body
@@ -165,17 +163,17 @@ def _request(found: Evidence, body: Mapping[str, Any], genesis: Genesis, verify:
 
 
 def _reveals(
-    found: Evidence, body: Mapping[str, Any], request: Proven, genesis: Genesis, verify: Verify
+    found: Evidence, body: Mapping[str, Any], request: Proven, people: Roll, verify: Verify
 ) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:
     """The last draw's body, and builder -> reveal body, each opened against its commitment."""
     draws = [leaf for leaf in found.of("build.draw") if leaf.entry.body["request"] == body["request"]]
     if not draws:
         raise Malformed("the proof carries no draw of builders")
     draw = draws[-1].entry.body
-    _check_draw(draw, request, genesis)
-    commits = _by_builder(found.of("build.commit"), body, draw, genesis, verify)
+    _check_draw(draw, request, people)
+    commits = _by_builder(found, "build.commit", draw, people, verify)
     opened: dict[str, Mapping[str, Any]] = {}
-    for builder, leaf in _by_builder(found.of("build.reveal"), body, draw, genesis, verify).items():
+    for builder, leaf in _by_builder(found, "build.reveal", draw, people, verify).items():
         revealed = leaf.entry.body
         node = leaf.entry.author
         commit = commits.get(builder)
@@ -187,40 +185,40 @@ def _reveals(
     return draw, opened
 
 
-def _check_draw(draw: Mapping[str, Any], request: Proven, genesis: Genesis) -> None:
-    """K builders, each of another operator, none of the requester's."""
+def _check_draw(draw: Mapping[str, Any], request: Proven, people: Roll) -> None:
+    """K builders, each of another operator, none of the requester's; T as the rules allow it."""
     asked = request.entry.body
-    allowed = {
-        member.text: member.operator
-        for member in drawing.capable(genesis, asked["ecosystem"], unb32(asked["requester"]))
-    }
-    drawn = draw["builders"]
-    if any(builder not in allowed for builder in drawn):
+    drawn, agreeing = draw["builders"], draw["agreeing"]
+    if any(not people.could_build(builder, asked["ecosystem"]) for builder in drawn):
         raise Malformed("somebody was drawn who may not build this")
-    if len(drawn) != genesis.builders or len({allowed[builder] for builder in drawn}) != len(drawn):
-        raise Malformed(
-            f"{len(drawn)} builders were drawn, {genesis.builders} of different operators are needed"
-        )
+    operators = {people.member(builder).operator for builder in drawn}
+    if people.member(asked["requester"]).operator in operators:
+        raise Malformed("a builder was drawn whose operator is the requester's")
+    if len(operators) != len(drawn):
+        raise Malformed("two builders of one operator were drawn")
+    try:
+        check_quorum(len(drawn), agreeing)
+    except Malformed as error:
+        raise Malformed(f"{agreeing} of {len(drawn)} builders: {error}") from None
+    if len(drawn) < MIN_BUILDERS:
+        raise Malformed(f"{len(drawn)} builders were drawn, {MIN_BUILDERS} is the least")
 
 
 def _by_builder(
-    leaves: Sequence[Proven],
-    body: Mapping[str, Any],
-    draw: Mapping[str, Any],
-    genesis: Genesis,
-    verify: Verify,
+    found: Evidence, kind: str, draw: Mapping[str, Any], people: Roll, verify: Verify
 ) -> dict[str, Proven]:
-    found: dict[str, Proven] = {}
-    for leaf in leaves:
-        builder = _authored(leaf, genesis, verify)
+    """The leaves of one type, by the drawn builder that signed each."""
+    said: dict[str, Proven] = {}
+    for leaf in found.of(kind):
+        builder = _authored(leaf, found.pin.genesis.net, people, verify)
         if (
-            leaf.entry.body["request"] != body["request"]
+            leaf.entry.body["request"] != draw["request"]
             or builder not in draw["builders"]
-            or builder in found
+            or builder in said
         ):
-            raise Malformed(f"a {leaf.entry.kind} that does not belong to this draw")
-        found[builder] = leaf
-    return found
+            raise Malformed(f"a {kind} that does not belong to this draw")
+        said[builder] = leaf
+    return said
 
 
 def _check_verdict(
@@ -229,16 +227,16 @@ def _check_verdict(
     request: Proven,
     draw: Mapping[str, Any],
     reveals: Mapping[str, Mapping[str, Any]],
-    genesis: Genesis,
+    people: Roll,
 ) -> None:
     """Decide again, with the ledger's own pure rule, and compare with what the log says."""
     asked = request.entry.body
     rules = verdict.Rules(
-        agreeing=genesis.agreeing,
+        agreeing=draw["agreeing"],
         lock_sha256=asked["lock"]["sha256"],
         environment=asked["recipe"]["environment"],
-        min_isolation=genesis.min_isolation,
-        operator_of={member.text: member.operator for member in genesis.members},
+        min_isolation=draw["min_isolation"],
+        operator_of={builder: people.member(builder).operator for builder in draw["builders"]},
     )
     outcome = verdict.decide(draw["builders"], reveals, rules)
     said = _only(found.of("build.verdict"), "build.verdict").entry.body
@@ -256,37 +254,50 @@ def _unsound(
     request: Entry,
     reveals: Mapping[str, Mapping[str, Any]],
     agreeing: Sequence[str],
-    genesis: Genesis,
+    least: int,
+    people: Roll,
     verify: Verify,
 ) -> dict[str, str]:
     """Agreeing builders without sound provenance, and why: they do not count here.
 
     The log admits a reveal without looking into its envelope, so one drawn liar could otherwise make a
-    published file fail everywhere. Enough others must be left: T of them, over two operators.
+    published file fail everywhere. Enough others must be left: `least` of them (T), over two operators.
 
     Raises:
         Malformed: too few are left.
     """
-    members = {member.text: member for member in genesis.members}
     unsound: dict[str, str] = {}
     for builder in agreeing:
         try:
-            _check_provenance(request, reveals[builder], members[builder].build, verify)
+            _check_provenance(request, reveals[builder], people.build_keys(builder), verify)
         except Malformed as error:
             unsound[builder] = str(error)
     sound = [builder for builder in agreeing if builder not in unsound]
-    if len(sound) < genesis.agreeing or len({members[builder].operator for builder in sound}) < 2:
+    if len(sound) < least or len({people.member(builder).operator for builder in sound}) < 2:
         builder, why = next(iter(unsound.items()))
         raise Malformed(
-            f"{len(sound)} builders signed sound provenance, {genesis.agreeing} of two operators are needed;"
+            f"{len(sound)} builders signed sound provenance, {least} of two operators are needed;"
             f" {builder[:8]}: {why}"
         )
     return unsound
 
 
-def _check_provenance(request: Entry, revealed: Mapping[str, Any], key: bytes, verify: Verify) -> None:
-    """The envelope in a reveal is signed with `key` and speaks of its outputs, this request and its source."""
-    statement = attest.open_envelope(revealed["attestation"], key, verify)
+def _opened(envelope: str, keys: Sequence[bytes], verify: Verify) -> dict[str, Any]:
+    """The statement of an envelope that one of `keys` signed."""
+    failed = Malformed("its builder has no key that signs provenance")
+    for key in keys:
+        try:
+            return attest.open_envelope(envelope, key, verify)
+        except Malformed as error:
+            failed = error
+    raise failed
+
+
+def _check_provenance(
+    request: Entry, revealed: Mapping[str, Any], keys: Sequence[bytes], verify: Verify
+) -> None:
+    """The envelope in a reveal is its builder's and speaks of its outputs, this request and its source."""
+    statement = _opened(revealed["attestation"], keys, verify)
     try:
         subjects = {(str(one["name"]), str(one["digest"]["sha256"])) for one in statement["subject"]}
         predicate = statement["predicate"]
@@ -311,9 +322,8 @@ def _finding(
     unsound: Mapping[str, str],
     status: str,
 ) -> Finding:
-    genesis = found.pin.genesis
-    gone = [one for one in body["agreeing"] if found.now.values[f"member/{one}"] is None]
-    names = {member.text: f"{member.name} ({member.operator})" for member in genesis.members}
+    genesis, people = found.pin.genesis, Roll(found.pin.genesis, found.now)
+    names = {builder: people.named(builder) for builder in draw["builders"]}
     isolation = min(
         (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
         key=("confined", "namespace").index,
@@ -341,5 +351,5 @@ def _finding(
         isolation=isolation,
         status=status,
         status_ms=found.now.time_ms,
-        gone=tuple(names[one] for one in gone),
+        gone=tuple(names[one] for one in body["agreeing"] if people.left(one)),
     )

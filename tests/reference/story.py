@@ -17,7 +17,7 @@ from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.units import COMMIT_WINDOW_MS, LeafIndex, TreeSize
-from pyrsia.verify import evidence, standing
+from pyrsia.verify import evidence, roll, standing
 from pyrsia.verify import leaves as leaves_of
 from pyrsia.verify.pins import Pin
 from pyrsia.wire.text import b32
@@ -65,6 +65,7 @@ class Story:
     ):
         """`attestations`: (story, place in the draw, reveal so far) -> attestation, instead of the honest ones."""
         self.world = world or World()
+        self.also = ()  # node ids of others whose records the proof carries
         self.genesis = self.world.genesis
         self.data = data if data is not None else wheel()
         self.sha256 = hashlib.sha256(self.data).hexdigest()
@@ -167,10 +168,13 @@ class Story:
     def now(self, size=None, *, keys=None, seal=None):
         """What the state says at a head, as far as its values have not changed since."""
         size = self.size if size is None else size
-        agreeing = [f"member/{one}" for one in self.artifact.body["agreeing"]]
+        people = [
+            *roll.wanted(self.view.draw.body, self.view.author),
+            *(f"member/{one}" for one in self.also),
+        ]
         trees = self.world.trees[size]
         values = []
-        for name in [f"status/{self.sha256}", *agreeing] if keys is None else keys:
+        for name in dict.fromkeys([f"status/{self.sha256}", *people]) if keys is None else keys:
             value = self.world.db.get(name.encode())
             _, path = prefixtree.prove(trees.state, self.world.fetch, index_of.state_key(name.encode()))
             values.append((name, value, path))

@@ -71,8 +71,8 @@ def accepted():
 def _derived(request, nodes):
     """(name, type, body) of what a ledger would compute; what it says need not be true to be well formed."""
     yield "build.draw", "build.draw", {
-        "beacon": "66" * 32, "builders": nodes, "commit_deadline": START + 600_000, "request": request,
-        "reveal_deadline": START + 720_000, "round": 0,
+        "agreeing": 2, "beacon": "66" * 32, "builders": nodes, "commit_deadline": START + 600_000,
+        "min_isolation": "namespace", "request": request, "reveal_deadline": START + 720_000, "round": 0,
     }  # fmt: skip
     found = {
         "agreeing": nodes[:2],
@@ -180,6 +180,8 @@ WRONG = {
     ],
     "build.draw": [
         ("round 2", ["round"], 2),
+        ("T of none", ["agreeing"], 0),
+        ("isolation of another word", ["min_isolation"], "none"),
         ("builder that is no node id", ["builders", 0], "a" * 51 + "b"),
         ("101 builders", ["builders"], [b32(bytes(32))] * 101),
     ],

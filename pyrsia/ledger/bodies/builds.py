@@ -107,9 +107,11 @@ AUTHORED: Final[dict[str, shape.Check]] = {
 
 DERIVED: Final[dict[str, shape.Check]] = {
     "build.draw": shape.fields(
+        agreeing=shape.whole(1, MAX_DRAWN.value),
         beacon=shape.hash32,
         builders=_NODES,
         commit_deadline=shape.time_ms,
+        min_isolation=shape.one_of(*ISOLATIONS),
         request=shape.hash32,
         reveal_deadline=shape.time_ms,
         round=shape.whole(0, 1),

@@ -83,8 +83,9 @@ def test_no_admitted_entry_raises(data):
     nodes = st.lists(node, max_size=4)
     number = st.integers(0, (1 << 53) - 1)
     kinds = {
-        "build.draw": {"beacon": digest, "builders": nodes, "commit_deadline": number, "request": digest,
-                       "reveal_deadline": number, "round": st.integers(0, 1)},
+        "build.draw": {"agreeing": st.integers(1, 100), "beacon": digest, "builders": nodes,
+                       "commit_deadline": number, "min_isolation": st.sampled_from(("confined", "namespace")),
+                       "request": digest, "reveal_deadline": number, "round": st.integers(0, 1)},
         "build.verdict": {"agreeing": nodes, "dissenting": dissent, "purl": st.just("pkg:pypi/a@1"), "request": digest,
                           "silent": nodes, "source_sha256": digest, "verdict": st.sampled_from(entries.VERDICTS)},
     }  # fmt: skip

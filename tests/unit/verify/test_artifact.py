@@ -457,17 +457,39 @@ def test_a_changed_verdict_is_refused_even_under_a_quorum(story, file):
         )
 
 
-def refuse_draw(story, file, builders):
-    return refused(file, changed(story, story.view.draw.leaf, builders=builders)).what
+def refuse_draw(story, file, builders=None, **fields):
+    told = changed(
+        story, story.view.draw.leaf, **fields, **({} if builders is None else {"builders": builders})
+    )
+    told.also = builders or ()
+    return refused(file, told).what
 
 
 def test_a_draw_that_the_rules_do_not_allow_is_refused_even_under_a_quorum(story, file):
     drawn = story.view.draw.body["builders"]
     follower = b32(story.world.follower.public)
     assert "may not build" in refuse_draw(story, file, [*drawn[:2], follower])
-    assert "may not build" in refuse_draw(story, file, [*drawn[:2], b32(key("stranger").public)])
-    assert "builders were drawn" in refuse_draw(story, file, drawn[:2])
-    assert "builders were drawn" in refuse_draw(story, file, [drawn[0], drawn[0], drawn[1]])
+    assert "never was a member" in refuse_draw(story, file, [*drawn[:2], b32(key("stranger").public)])
+    assert "2 builders were drawn" in refuse_draw(story, file, drawn[:2])
+    assert "of one operator" in refuse_draw(story, file, [drawn[0], drawn[0], drawn[1]])
+    for agreeing in (1, 4, 100):
+        assert f"{agreeing} of 3 builders" in refuse_draw(story, file, agreeing=agreeing)
+
+
+def test_a_builder_of_the_requester_s_operator_is_refused_even_under_a_quorum(tmp_path):
+    world = World(
+        operators=[f"operator-{i % 4}" for i in range(5)]
+    )  # the follower is run by the first builder's
+    story = Story(world=world)
+    drawn = [*story.view.draw.body["builders"][:2], b32(world.nodes[0].public)]
+    assert "requester's" in refuse_draw(story, placed(story, tmp_path), drawn)
+
+
+def test_a_proof_without_a_record_of_somebody_in_it_is_refused(story, file):
+    whole = story.now()
+    for at in range(1, len(whole["values"])):
+        now = {**whole, "values": [row for i, row in enumerate(whole["values"]) if i != at]}
+        assert "leaves out the record" in refused(file, story, story.proof(now=now)).what
 
 
 def test_an_entry_with_a_broken_signature_is_refused_even_under_a_quorum(story, file):
@@ -489,7 +511,8 @@ def test_an_entry_of_another_network_is_refused_even_under_a_quorum(story, file)
 def test_a_request_of_a_stranger_is_refused_even_under_a_quorum(story, file):
     body = entries.parse(story.world.leaves[story.view.request.leaf]).body
     told = story.rewritten(story.view.request.leaf, story.world.entry(key("stranger"), "build.request", body))
-    assert "no member" in refused(file, told).what
+    told.also = (b32(key("stranger").public),)
+    assert "never was a member" in refused(file, told).what
 
 
 def test_a_reveal_that_opens_no_commitment_is_refused_even_under_a_quorum(story, file):

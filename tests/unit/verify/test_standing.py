@@ -111,7 +111,7 @@ def test_what_was_withdrawn_or_disputed_since_is_refused_with_the_reason(tmp_pat
     assert caught.value.code == code
 
 
-def test_a_proof_that_leaves_out_the_status_or_a_builder_is_refused(story, tmp_path, key):
+def test_a_proof_that_leaves_out_the_status_or_a_member_is_refused(story, tmp_path, key):
     file = tmp_path / WHEEL
     file.write_bytes(story.data)
     builders = [f"member/{one}" for one in story.artifact.body["agreeing"]]
