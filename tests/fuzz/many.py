@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.fuzz.corpora import CORPUS, kept, targets
+from tests.fuzz.keeping import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 _SPARE_S = 120  # for imports, and for the replay of what is kept
@@ -18,16 +19,15 @@ _STAT = re.compile(r"stat::(\w+):\s+(\d+)")
 _COVERED = re.compile(r"cov: (\d+) ft: (\d+)")
 
 
-def run(name: str, what: str) -> tuple[int, str]:
+def run(name: str, seconds: str) -> tuple[int, str]:
     """(exit code, what it said) of one target."""
-    wait_s = _SPARE_S + (int(what) if what.isdecimal() else 600)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.run", name, what],
+        [sys.executable, "-m", "tests.fuzz.run", name, seconds],
         cwd=ROOT,
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=wait_s,
+        timeout=_SPARE_S + int(seconds),
         env={**os.environ, "PYTHONHASHSEED": "0"},
         check=False,
     )
@@ -50,19 +50,11 @@ def row(name: str, seconds: str) -> tuple[bool, str]:
     return code == 0 and not found, text if verdict == "held" else f"{text}\n{said[-3000:]}"
 
 
-def keep(name: str) -> str:
-    from tests.fuzz import keeping
-
-    code, said = run(name, "merge")
-    if code != 0:
-        return f"{name}: the merge ended with {code}\n{said[-2000:]}"
-    return f"{name:16} keeps {keeping.keep(name)} grown inputs"
-
-
 def main() -> int:
     what, wanted = sys.argv[1], sys.argv[2:] or targets()
     if what == "keep":
-        print(*map(keep, wanted), sep="\n")
+        for name in wanted:
+            print(f"{name:16} keeps {keep(name)} grown inputs", flush=True)
         return 0
     print(f"atheris {version('atheris')}, {what} s a target; laws: see tests/fuzz/__init__.py\n")
     good = True
