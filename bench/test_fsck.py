@@ -110,7 +110,12 @@ def test_full(measure, tmp_path):
             world.entry(
                 node,
                 "fact.add",
-                {"kind": "note", "subject": f"pkg:pypi/p{number}-{i}@1", "text": "x" * 40, "valid_from": 0},
+                {
+                    "kind": "description",
+                    "subject": f"pkg:pypi/p{number}-{i}@1",
+                    "text": "x" * 40,
+                    "valid_from": 0,
+                },
             )
             for node in world.nodes
             for i in range(200)
