@@ -179,6 +179,18 @@ def members(reads: Reads) -> tuple[str, ...]:
     return tuple(_get(reads, state.MEMBERS, []))
 
 
+def is_member(reads: Reads, node: bytes) -> bool:
+    """Whether the node with this key (32 bytes) is a member now."""
+    record = member(reads, node)
+    return record is not None and "left" not in record
+
+
+def names(reads: Reads) -> dict[str, str]:
+    """Node id -> what people call it, of everybody who is a member now."""
+    records = ((text, _get(reads, f"member/{text}")) for text in members(reads))
+    return {text: str(record["name"]) for text, record in records}
+
+
 def motion(reads: Reads, motion_id: str) -> dict[str, Any] | None:
     """A motion by its entry id: body, approvals, deadline, and its phase: open, enacted, awaits-epoch, expired."""
     record: dict[str, Any] | None = _get(reads, f"motion/{motion_id}")

@@ -84,7 +84,7 @@ class Admin:
             isolation=self.isolation,
             log=self._log(),
             peers=connected,
-            peer_count_expected=len(self.genesis.members) - 1,
+            peer_count_expected=len(views.members(self.archive.state)) - 1,
             building=self._building() + ((note,) if note else ()),
             transfer=self._transfer(),
             http=self.http(),
@@ -130,15 +130,16 @@ class Admin:
     async def peers(self) -> Sequence[PeerStatus]:
         known = {peer.node: peer for peer in self.links.peers()}
         rows = []
-        for member in self.genesis.members:
-            peer = known.get(member.node)
-            if member.node == self.node_id:
+        for text in views.members(self.archive.state):
+            node = NodeId(unb32(text))
+            record, peer = views.member(self.archive.state, node), known.get(node)
+            if node == self.node_id or record is None:
                 continue
             rows.append(
                 PeerStatus(
-                    node_id=member.text,
-                    name=member.name,
-                    role="validator" if "validator" in member.roles else "follower",
+                    node_id=text,
+                    name=record["name"],
+                    role="validator" if "validator" in record["roles"] else "follower",
                     address=peer.address if peer else "",
                     connected=bool(peer and peer.connected),
                     rtt_ms=round(peer.rtt_ms, 2) if peer else -1.0,
@@ -180,7 +181,7 @@ class Admin:
         )
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
-        names = {member.text: member.name for member in self.genesis.members}
+        names = views.names(self.archive.state)
         return [
             summary(first + offset, leaf, names)
             for offset, leaf in enumerate(self.archive.entries(first, count))

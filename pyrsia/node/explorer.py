@@ -22,7 +22,6 @@ from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES, Seal
 from pyrsia.ledger.matching import Filter
-from pyrsia.ledger.state import load
 from pyrsia.ledger.touches import package_key
 from pyrsia.log import tiles
 from pyrsia.log.tree import EMPTY_ROOT, Frontier
@@ -299,11 +298,7 @@ class Explorer:
 
 def _names(log: Log, genesis: Genesis) -> dict[str, str]:
     """What people call the members: those of genesis, who may have left, and those of now."""
-    names = {member.text: member.name for member in genesis.members}
-    for text in views.members(log.state):
-        if text not in names:
-            names[text] = str(load(log.state(f"member/{text}".encode()), {}).get("name", text[:8]))
-    return names
+    return {member.text: member.name for member in genesis.members} | views.names(log.state)
 
 
 def _start(query: LogQuery, low: int, high: int) -> tuple[int, bool]:

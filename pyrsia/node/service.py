@@ -23,7 +23,7 @@ from pyrsia.consensus.effects import Accuse
 from pyrsia.consensus.follower import Follower
 from pyrsia.consensus.timing import Timing
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
-from pyrsia.ledger import beacon
+from pyrsia.ledger import beacon, views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.mempool import ACCEPTED
 from pyrsia.net.data import DataPlane, Served
@@ -185,7 +185,7 @@ class Node:
             house.genesis.chain_id,
             control_addr=f"tcp://{host}:{net.control_port}",
             data_addr=f"tcp://{host}:{net.data_port}",
-            allow=lambda node: house.genesis.member(node) is not None,
+            allow=lambda node: views.is_member(house.archive.state, node),
             on_message=self._on_message,
             methods={Method.SUBMIT: self._on_submit, Method.PING: _on_ping},
             name=house.settings.node.name,

@@ -9,7 +9,7 @@ from pyrsia.ledger.execute import Parses
 from pyrsia.ledger.motions import LEAST_QUOTA, MEMBER_MOTIONS, MOTION_LIFE_MS, VALIDATOR_MOTIONS
 from pyrsia.ledger.replay import Replay
 from pyrsia.ledger.state import View
-from pyrsia.wire.text import b32
+from pyrsia.wire.text import b32, unb32
 from tests.reference.governance import (
     REASON,
     Governed,
@@ -516,3 +516,17 @@ def test_a_governed_log_replays_from_its_leaves_alone():
     replay.feed(world.leaves)
     assert {name: row for name, row in replay.kept.rows.items() if name[0] > 31} == world.state()
     assert views.trees(replay.kept.get) == views.trees(world.db.get)
+
+
+def test_who_is_a_member_now_and_what_people_call_everybody():
+    """What a node lets link to it, and the names that people read."""
+    world = Governed()
+    reads, new = world.db.get, newcomer()
+    node = unb32(new["node"])
+    assert (views.is_member(reads, node), new["node"] in views.names(reads)) == (False, False)
+    world.enact(member_motion("member.add", member=new))
+    assert (views.is_member(reads, node), views.names(reads)[new["node"]]) == (True, "node new")
+    world.enact(member_motion("member.remove", node=new["node"]))
+    assert (views.is_member(reads, node), new["node"] in views.names(reads)) == (False, False)
+    assert views.member(reads, node)["left"] > 0
+    assert len(views.names(reads)) == len(world.nodes)
