@@ -117,17 +117,22 @@ def tile_of(coord: Coord, size: TreeSize) -> Tile:
     Raises:
         ValueError: the node is not a whole subtree of a log of `size`.
     """
+    level, index = _above(coord, size)
+    return Tile(level, index, width(level, index, size))
+
+
+def _above(coord: Coord, size: TreeSize) -> tuple[int, int]:
+    """(level, index) of that tile."""
     level, index = coord
     if (index + 1) << level > size:
         raise ValueError(f"node {coord} is not in a log of {size}")
-    above, within = divmod(level, TILE_HEIGHT)
-    number = index >> (TILE_HEIGHT - within)
-    return Tile(above, number, width(above, number, size))
+    return level // TILE_HEIGHT, index >> (TILE_HEIGHT - level % TILE_HEIGHT)
 
 
 def plan_tiles(coords: Sequence[Coord], size: TreeSize) -> list[Tile]:
     """The tiles to fetch for `coords`, each once."""
-    return sorted({tile_of(coord, size) for coord in coords})
+    places = sorted({_above(coord, size) for coord in coords})
+    return [Tile(level, index, width(level, index, size)) for level, index in places]
 
 
 def nodes_in(coords: Sequence[Coord], size: TreeSize, fetched: Mapping[Tile, bytes]) -> list[bytes]:
@@ -137,15 +142,19 @@ def nodes_in(coords: Sequence[Coord], size: TreeSize, fetched: Mapping[Tile, byt
         Malformed: a tile is missing or has not the length that its width says.
     """
     found: list[bytes] = []
+    whole: dict[tuple[int, int], bytes] = {}  # a proof has some eight nodes in one tile
     for coord in coords:
-        tile = tile_of(coord, size)
-        rows = fetched.get(tile, b"")
-        if len(rows) != tile.width * HASH_BYTES:
-            raise Malformed(f"{tile.path} is not {tile.width} hashes")
+        place = _above(coord, size)
+        rows = whole.get(place)
+        if rows is None:
+            tile = Tile(*place, width(*place, size))
+            rows = whole[place] = fetched.get(tile, b"")
+            if len(rows) != tile.width * HASH_BYTES:
+                raise Malformed(f"{tile.path} is not {tile.width} hashes")
         level, index = coord
         within = level % TILE_HEIGHT
-        at = (index << within) % TILE_WIDTH
-        found.append(merkle.tile_root(rows[at * HASH_BYTES : (at + (1 << within)) * HASH_BYTES]))
+        at = (index << within) % TILE_WIDTH * HASH_BYTES
+        found.append(merkle.tile_root(rows[at : at + (HASH_BYTES << within)]))
     return found
 
 

@@ -180,12 +180,14 @@ def finish_consistency(old: TreeSize, new: TreeSize, nodes: Sequence[bytes]) -> 
 
 def inclusion_proof(index: LeafIndex, size: TreeSize, nodes: Nodes) -> list[bytes]:
     """The proof that leaf `index` is in the log of `size`; `nodes` is called once."""
-    return finish_inclusion(index, size, nodes(plan_inclusion(index, size)))
+    ranges = _inclusion_ranges(index, size)
+    return _folded(ranges, nodes(_coords(ranges)))
 
 
 def consistency_proof(old: TreeSize, new: TreeSize, nodes: Nodes) -> list[bytes]:
     """The proof that the log of `new` begins with that of `old`; `nodes` is called once."""
-    return finish_consistency(old, new, nodes(plan_consistency(old, new)))
+    ranges = _consistency_ranges(old, new)
+    return _folded(ranges, nodes(_coords(ranges)))
 
 
 def _split(width: int) -> int:
@@ -244,20 +246,17 @@ def _coords(ranges: list[tuple[int, int]]) -> list[Coord]:
 
 
 def _folded(ranges: list[tuple[int, int]], nodes: Sequence[bytes]) -> list[bytes]:
+    counts = [(high - low).bit_count() for low, high in ranges]
+    if len(nodes) != sum(counts) or any(len(node) != HASH_BYTES for node in nodes):
+        raise ValueError("not the nodes that were planned")
     proof: list[bytes] = []
     at = 0
-    for low, high in ranges:
-        count = (high - low).bit_count()
-        parts = nodes[at : at + count]
-        if len(parts) != count or any(len(part) != HASH_BYTES for part in parts):
-            raise ValueError("not the nodes that were planned")
-        root = parts[-1]
-        for left in reversed(parts[:-1]):
+    for count in counts:
+        at += count
+        root = nodes[at - 1]
+        for left in reversed(nodes[at - count : at - 1]):
             root = hash_children(left, root)
         proof.append(root)
-        at += count
-    if at != len(nodes):
-        raise ValueError("not the nodes that were planned")
     return proof
 
 
