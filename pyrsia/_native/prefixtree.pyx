@@ -50,6 +50,7 @@ cdef extern from "sums.h" nogil:
     int ones(uint64_t x) noexcept
     int key_nibble(const uint8_t *key, int at) noexcept
     int key_bit(const uint8_t *key, int at) noexcept
+    int key_order(const uint8_t *a, const uint8_t *b) noexcept
     int key_parts(const uint8_t *a, const uint8_t *b) noexcept
 
 cdef enum:
@@ -178,7 +179,7 @@ cdef int parse(Page *page, object data, const uint8_t *path, int depth, uint64_t
         if not shares(at, path, depth) or not shares(at + (page.count - 1) * PAIR, path, depth):
             raise BadPage("a bucket holds a key of another page")
         for i in range(page.count - 1):
-            if memcmp(at + i * PAIR, at + (i + 1) * PAIR, HASH) >= 0:
+            if key_order(at + i * PAIR, at + (i + 1) * PAIR) >= 0:
                 raise BadPage("the keys of a bucket do not rise")
     elif page.kind == FORK:
         page.slots = at[1] << 8 | at[2]
@@ -382,7 +383,7 @@ cdef struct Row:
 
 
 cdef int by_key(const void *a, const void *b) noexcept nogil:
-    return memcmp((<const Edit *> a).key, (<const Edit *> b).key, HASH)
+    return key_order((<const Edit *> a).key, (<const Edit *> b).key)
 
 
 cdef class Update:
@@ -602,7 +603,7 @@ cdef class Update:
         make_room(&self.merged, count + (node.end - node.first))
         into = <Edit *> self.merged.at
         while count or edit < end:
-            order = 1 if count == 0 else -1 if edit == end else memcmp(old, edit.key, HASH)
+            order = 1 if count == 0 else -1 if edit == end else key_order(old, edit.key)
             if order < 0:
                 into[0] = Edit(old, old + HASH)
                 into += 1
