@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _EVERY_S = 0.005
 
 
-def peak_mb(module: str, function: str, *arguments: str, timeout_s: float = 600.0) -> float:
+def peak_mb(module: str, function: str, *arguments: str, timeout_s: float = 1_800.0) -> float:
     """The largest RssAnon, in MB of 10^6 bytes, of a process that calls `module.function(*arguments)` and ends.
 
     Raises:
