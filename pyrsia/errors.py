@@ -127,3 +127,15 @@ class Refusal(PyrsiaError):
             who=fields.get("who", "the node"),
             do=fields.get("do", "look into the node's log"),
         )
+
+
+class DatabaseDamaged(Refusal):
+    """A node's facts are not what was written: its next start sets the database aside (docs/storage.md)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "data-damaged",
+            what=what,
+            who="this machine's disk, or whoever changed the folder",
+            do="start the node again: it sets the database aside and catches up from its peers",
+        )

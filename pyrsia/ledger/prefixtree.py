@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 from pyrsia._native import histories as native_histories
 from pyrsia._native import prefixtree as native
-from pyrsia.errors import Malformed, ProofInvalid, Refusal
+from pyrsia.errors import DatabaseDamaged, Malformed, ProofInvalid
 from pyrsia.log.tree import EMPTY_ROOT
 from pyrsia.units import HASH_BYTES, Limit
 
@@ -352,9 +352,4 @@ def history_count(record: bytes) -> int:
 
 
 def _damaged(why: object) -> NoReturn:
-    raise Refusal(
-        "data-damaged",
-        what=f"the index of this node's database is damaged: {why}",
-        who="this machine's disk or whoever changed the folder",
-        do="start the node again: it sets the database aside and catches up from its peers",
-    )
+    raise DatabaseDamaged(f"the index of this node's database is damaged: {why}")

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from pyrsia.errors import Malformed, ProofInvalid, Refusal
+from pyrsia.errors import DatabaseDamaged, Malformed, ProofInvalid, Refusal
 from pyrsia.files import write_whole
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
@@ -154,10 +154,5 @@ def measure(database: Database, genesis: Genesis) -> int:
         if entries.parse(leaf).body["state_root"] != views.state_root(archive.state):
             raise Malformed("its state is not the one that its newest block sealed")
     except (Malformed, msgspec.DecodeError, KeyError, ValueError) as error:
-        raise Refusal(
-            "data-damaged",
-            what=f"the database {database.path} does not fit together: {error}",
-            who="this machine's disk or whoever changed the folder",
-            do="start the node again: it sets the database aside and catches up from its peers",
-        ) from None
+        raise DatabaseDamaged(f"the database {database.path} does not fit together: {error}") from None
     return head.height

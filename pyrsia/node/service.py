@@ -22,7 +22,7 @@ from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import Accuse
 from pyrsia.consensus.follower import Follower
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import Malformed, PyrsiaError, Refusal
+from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
 from pyrsia.ledger import beacon, views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.mempool import ACCEPTED
@@ -35,6 +35,7 @@ from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
+from pyrsia.node.facts import DATABASE
 from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.outside import open_outside
@@ -49,6 +50,7 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId, View
 from pyrsia.wire.text import b32, safe, unb32
 
@@ -71,6 +73,10 @@ def main(data: Path, plugin: PluginFactory = honest) -> int:
         cause: BaseException = group
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
+        if isinstance(cause, DatabaseDamaged):
+            suspect(
+                data / DATABASE, cause.what
+            )  # what the ledger alone can tell too: a page that is not there
         if isinstance(cause, PyrsiaError):
             raise cause from None
         raise

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 from rocksdict import BlockBasedOptions, Cache, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
 
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.errors import DatabaseDamaged, Refusal, Unavailable
 from pyrsia.store import layout
 from pyrsia.units import MAX_BATCH_BYTES, Limit
 
@@ -233,15 +233,20 @@ class Database:
             return work()
         except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
             found = classify(error, self.path)
-            if isinstance(found, Refusal) and found.code == "data-damaged":
-                with suppress(OSError):  # the refusal is on its way in any case
-                    suspicion(self.path).write_text(found.what, encoding="utf-8")
+            if isinstance(found, DatabaseDamaged):
+                suspect(self.path, found.what)
             raise found from None
 
 
 def suspicion(path: Path) -> Path:
     """Where damage of the database at `path` is noted while it runs."""
     return path.with_name(f"{path.name}.suspect")
+
+
+def suspect(path: Path, what: str) -> None:
+    """Note damage that was met while the database at `path` runs: the next start sets it aside."""
+    with suppress(OSError):  # the refusal is on its way in any case
+        suspicion(path).write_text(what, encoding="utf-8")
 
 
 def _options(cache: Cache) -> Options:
@@ -269,10 +274,5 @@ def classify(error: Exception, path: Path) -> Exception:
         )
     # A file that the database names and that is gone is damage too, whatever RocksDB calls it.
     if text.startswith("Corruption") or "No such file or directory" in text:
-        return Refusal(
-            "data-damaged",
-            what=f"the database {path} is damaged: {text[:200]}",
-            who="this machine's disk or whoever changed the folder",
-            do="start the node again: it sets the database aside and catches up from its peers",
-        )
+        return DatabaseDamaged(f"the database {path} is damaged: {text[:200]}")
     return Unavailable(f"the database {path}: {text[:200]}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import DatabaseDamaged, Malformed
 from pyrsia.log import tiles
 from pyrsia.log.tree import TILE_WIDTH
 from pyrsia.store import layout
@@ -108,12 +108,7 @@ def _decoded(first: int, segment: bytes) -> tuple[bytes, ...]:
     try:
         return tiles.bundle_decode(segment, sum(1 for _ in _lengths(segment)))
     except Malformed:
-        raise Refusal(
-            "data-damaged",
-            what=f"the database's leaves from {first} on are not whole",
-            who="this machine's disk, or whoever changed the folder",
-            do="start the node again: it sets the database aside and catches up from its peers",
-        ) from None
+        raise DatabaseDamaged(f"the database's leaves from {first} on are not whole") from None
 
 
 def _lengths(segment: bytes) -> Iterator[int]:
