@@ -1,5 +1,6 @@
 """A running network's log is checked, exported and mirrored as it grows; a killed node's is checked in its folder."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pyrsia.demo.network import Network
+from tests.reference import stranger
+from tests.unit.audit.files import read as files_below
 
 pytestmark = pytest.mark.processes
 
@@ -70,6 +73,10 @@ def test_a_live_log_is_checked_exported_and_mirrored_and_a_killed_nodes_is_whole
     for folder in ("out", "copy"):
         code, found, err = pyrsia("log", "fsck", tmp_path / folder, *trust)
         assert (code, found["notes"]) == (0, []), err
+        genesis = network.trust.read_bytes()
+        known = stranger.trust(genesis, hashlib.sha256(genesis).hexdigest())
+        head, leaves = stranger.check_log(known, files_below(tmp_path / folder))
+        assert head.size == len(leaves) == found["size"]
 
     network.kill(node)
     code, found, err = pyrsia("log", "fsck", "--full", node.data)
