@@ -231,8 +231,9 @@ def of_network(
 
 def _label(name: str, index: int) -> str:
     """A validator's name, as far as every reader of policies takes it for one."""
-    # A prefix keeps it apart from groups, from `outside-1`, and from words that some readers reserve.
-    return f"validator-{name}" if _LABEL.fullmatch(name) else f"validator-number-{index + 1}"
+    # A prefix keeps it apart from groups, from `outside-1`, and from words that some readers reserve; the dot
+    # from every name, whatever somebody calls himself.
+    return f"validator-{name}" if _LABEL.fullmatch(name) else f"validator.{index + 1}"
 
 
 def _row(*words: str) -> str:

@@ -79,7 +79,7 @@ class WatchedLog:
         head, given, origin = f" {text.strip()}".partition(" " + _ORIGIN)
         words = head.split()
         need = 1
-        if words and "+" not in words[0]:  # every verifier key has one
+        if words and words[0].isascii() and words[0].isdigit():  # every verifier key has a "+"
             need = parse_size(words.pop(0))
         keys = tuple(VerifierKey.parse(word) for word in words[: MAX_LOG_KEYS.value + 1])
         if not 1 <= need <= len(keys) <= MAX_LOG_KEYS.value:
@@ -177,8 +177,8 @@ class Evidence:
 
     Attributes:
         kind: `fork`: another root at a size that we cosigned; with `kept` it convicts by itself. `shrink`: a
-            smaller head sent as growth. `proof`: a larger head whose proof does not lead there. The last two
-            may be somebody else's doing, with a checkpoint of the log's.
+            smaller head sent as growth, and none that we remember. `proof`: a larger head whose proof does not
+            lead there. The last two may be somebody else's doing, with a checkpoint of the log's: no alarm.
         kept: the note that we cosigned.
         told: the note that came.
     """
@@ -269,8 +269,9 @@ def _contradiction(state: Cosigned | None, request: Request) -> Evidence | None:
         return None
     head = request.checkpoint
     for size, root, kept in state.heads:
-        if size == head.size and root != head.root:
-            return Evidence("fork", kept, request.note.encode())
+        if size == head.size:
+            # The same head again, by whoever kept it, takes nothing back.
+            return None if root == head.root else Evidence("fork", kept, request.note.encode())
     # Whoever runs behind another feeder asks with a smaller old size; growth to less is nobody's mistake.
     if head.size < request.old == state.size:
         return Evidence("shrink", state.note, request.note.encode())

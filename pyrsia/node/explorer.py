@@ -124,7 +124,7 @@ class Explorer:
                 "bad-request",
                 what=f"no member is called {wanted}",
                 who="the client's request",
-                do="send author=<node id or name>, as the network's genesis has them",
+                do="send author=<node id>, or the name of a member of now or of genesis",
             ) from None
         return wanted
 

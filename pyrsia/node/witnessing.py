@@ -5,7 +5,8 @@ log looks at it. What stays bounded: how many wait, how many cosignatures of gro
 much evidence is kept.
 
 The key is worth nothing without the memory of what it signed. So the database holds the public half of the key
-that it remembers for; a key whose database is gone cosigns no more.
+that it remembers for; a key whose database is gone cosigns no more, and no more for a log of which the database
+knows less than the mark beside the key (`marks`).
 
 Source: C2SP tlog-witness.md v1.0.0; docs/auditing.md, "Witness"; ADR 28.
 """
@@ -27,6 +28,7 @@ from pyrsia.keys import WITNESS, KeyPair
 from pyrsia.log import witness
 from pyrsia.log.note import VerifierKey, check_name
 from pyrsia.log.witness import Cosigned, Evidence, Request, WatchedLog, WitnessKey
+from pyrsia.node.marks import Marks
 from pyrsia.status import EvidenceRow, WatchedStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
@@ -55,11 +57,16 @@ class Witnessing:
         key: WitnessKey,
         logs: Sequence[WatchedLog],
         *,
+        marks: Marks,
         clock: Callable[[], float],
         notices: list[str],
         stopped: str = "",
     ) -> None:
-        """`clock`: seconds since 1970; `stopped`: why this key must not cosign, empty if it may."""
+        """`clock`: seconds since 1970; `stopped`: why this key must not cosign, empty if it may.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
         self._database = database
         self._key = key
         self._logs: Mapping[str, WatchedLog] = {log.origin: log for log in logs}
@@ -67,13 +74,29 @@ class Witnessing:
         self._turns = {log.origin: trio.Lock() for log in logs}
         self._paces: dict[str, tuple[int, int]] = {}  # origin -> (second, growths in it)
         self._thread = trio.CapacityLimiter(1)
+        self._marks = marks
         self._clock = clock
         self._notices = notices
         self.stopped = stopped
         if stopped:
             notices.append(stopped)
+        self._forgotten = {} if stopped else {log.origin: why for log in logs if (why := self._forgets(log))}
         for log in logs:
             self._alarm(log)
+
+    def _forgets(self, log: WatchedLog) -> str:
+        """Why this key cosigns `log` no more, told as a notice; nothing if the database knows all that it said."""
+        state = self._read(log)
+        why = self._marks.check(log, *((-1, b"") if state is None else (state.size, state.root)))
+        if not why:
+            return ""
+        why = (
+            f"the log {log.origin} is cosigned here no more: {why}; tell that log and the others of this witness, then"
+            f" remove {self._marks.key_file} and restart to begin with a new key"
+        )
+        self._notices.append(why)
+        _log.error("%s", safe(why))
+        return why
 
     @property
     def verifier(self) -> VerifierKey:
@@ -84,7 +107,8 @@ class Witnessing:
         """Our cosignature line, or the size that we cosigned last.
 
         Raises:
-            Refusal: the protocol's no (400, 403, 404, 422), `busy`, or `unavailable` for a key that stopped.
+            Refusal: the protocol's no (400, 403, 404, 422), `busy`, or `unavailable` for a key that stopped, or
+                that stopped for this log.
             Unavailable: the database failed; nothing was signed.
         """
         if self.stopped:
@@ -96,6 +120,8 @@ class Witnessing:
         log = self._logs.get(request.checkpoint.origin)
         if log is None:
             raise witness.unknown(request.checkpoint.origin)
+        if log.origin in self._forgotten:
+            raise _stopped(self._forgotten[log.origin])
         turn = self._turns[log.origin]
         if turn.statistics().tasks_waiting >= WAITING.value:
             raise _busy()
@@ -123,11 +149,21 @@ class Witnessing:
         if decision.line or len(batch):
             # Also for a line that is given again: what wrote it may have failed before it was durable.
             await self._database.sync()
+        if decision.line:
+            await self._mark(log)
         if decision.evidence is not None:
             self._alarm(log)
         if decision.refusal is not None:
             raise decision.refusal
         return decision.line if decision.size is None else decision.size
+
+    async def _mark(self, log: WatchedLog) -> None:
+        """Have it beside the key what is about to be said; after the sync, so that no crash puts it ahead."""
+        state = self._read(log)
+        assert state is not None  # noqa: S101 (a line speaks of what was kept)
+        if self._marks.missing(log, state.size, state.root):
+            keep = partial(self._marks.keep, log, state.size, state.root)
+            await trio.to_thread.run_sync(keep, limiter=self._thread)
 
     def _pace(self, log: WatchedLog, now_s: int) -> None:
         second, count = self._paces.get(log.origin, (now_s, 0))
@@ -158,17 +194,17 @@ class Witnessing:
         return [msgspec.msgpack.decode(raw, type=EvidenceRow) for key, raw in found if key.startswith(prefix)]
 
     def _alarm(self, log: WatchedLog) -> None:
-        """Say so once for each log and kind, again after each start: what convicts a log is never old news."""
+        """Say once that the log forked, again after each start: what convicts a log is never old news.
+
+        What anybody can send with an old checkpoint in hand alarms nobody; it is kept, and `witness list` counts it.
+        """
         kinds = {row.kind for row in self._rows(_EVIDENCE + bytes.fromhex(log.hash))}
-        told = {
-            "fork": f"ALARM: the log {log.origin} signed two tree heads of one size",
-            "shrink": f"ALARM: a smaller head of the log {log.origin} came as growth: it shrinks, or is replayed",
-        }
-        for kind, what in told.items():
-            notice = f"{what}; see `pyrsia witness evidence`"
-            if kind in kinds and notice not in self._notices:
-                self._notices.append(notice)
-                _log.error("%s", safe(notice))
+        notice = (
+            f"ALARM: the log {log.origin} signed two tree heads of one size; see `pyrsia witness evidence`"
+        )
+        if "fork" in kinds and notice not in self._notices:
+            self._notices.append(notice)
+            _log.error("%s", safe(notice))
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -199,6 +235,7 @@ class Witnessing:
             root="" if state is None else state.root.hex(),
             time_s=0 if state is None else state.time_s,
             evidence=len(self._rows(_EVIDENCE + bytes.fromhex(log.hash))),
+            stopped=self._forgotten.get(log.origin, ""),
         )
 
 
@@ -214,6 +251,7 @@ def open_witnessing(
 
     Raises:
         Refusal: `config-invalid` for a line that is no log or a name that is none; `data-damaged`.
+        Unavailable: the disk said no.
     """
     try:
         logs = witness.parse_logs(settings.logs)
@@ -228,7 +266,8 @@ def open_witnessing(
     except Malformed as error:
         raise _invalid("witness.name", str(error)) from None
     key = WitnessKey(name, pair.public, pair.sign)
-    return Witnessing(database, key, logs, clock=clock, notices=notices, stopped=stopped)
+    marks = Marks(folder, pair.public)
+    return Witnessing(database, key, logs, marks=marks, clock=clock, notices=notices, stopped=stopped)
 
 
 def _key_of(folder: Path, database: Database) -> tuple[KeyPair, str]:

@@ -309,7 +309,7 @@ def test_a_network_s_policy_wants_its_quorum_and_names_every_validator() -> None
     made = of_network(ORIGIN, VALIDATORS, 3, url="https://node.example/log")
     assert Policy.parse(made.text()) == made
     assert made.text().decode().splitlines()[-2:] == [
-        "group validators 3 validator-alpha validator-number-2 validator-none validator-delta",
+        "group validators 3 validator-alpha validator.2 validator-none validator-delta",
         "quorum validators",
     ]
     assert len(made.logs) == 4
@@ -320,12 +320,22 @@ def test_a_network_s_policy_wants_its_quorum_and_names_every_validator() -> None
     assert len(made.check(network_note(1, 2, 3, outside=(0, 1)), keys.verify).cosigned) == 3
 
 
+def test_no_name_that_somebody_chose_hides_one_that_was_made_for_another() -> None:
+    names = ["number-2", "a b", "2", "validators", "outside-1", ".2"]
+    for shift in range(len(names)):
+        turned = names[shift:] + names[:shift]
+        validators = [(name, bytes([i]) * 32, bytes([100 + i]) * 32) for i, name in enumerate(turned)]
+        made = of_network(ORIGIN, validators, 4, outside=VKEYS[:1], need=1)
+        assert Policy.parse(made.text()) == made
+        assert len({part.label for part in made.parts}) == len(made.parts)
+
+
 def test_outside_witnesses_can_be_asked_for_besides() -> None:
     made = of_network(ORIGIN, VALIDATORS, 3, outside=VKEYS[:2], need=1)
     assert Policy.parse(made.text()) == made
     assert set(made.check(network_note(0, 1, 2, outside=(1,)), keys.verify).cosigned) == {
         "validator-alpha",
-        "validator-number-2",
+        "validator.2",
         "validator-none",
         "outside-2",
     }

@@ -193,6 +193,7 @@ def test_an_origin_may_differ_from_the_key_s_name() -> None:
         (LOG.request(3, 3, fork=0), 409, "fork", 3),  # below the newest one too
         (LOG.request(5, 3, fork=0, proof=[]), 400, "fork", 3),
         (LOG.request(5, 4, proof=[]), 400, "shrink", 5),
+        (LOG.request(5, 3, proof=[]), 400, None, 0),  # a head that we cosigned ourselves, replayed
         (LOG.request(5, 9, fork=4), 422, "proof", 5),
         (LOG.request(3, 4), 409, None, 0),
         (LOG.request(0, 9), 409, None, 0),
