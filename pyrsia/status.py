@@ -121,7 +121,10 @@ def decode(data: bytes) -> Snapshot:
 
 
 class WatchedStatus(msgspec.Struct, frozen=True):
-    """A log that this node cosigns: its keys, and the newest head that was cosigned (-1 before the first)."""
+    """A log that this node cosigns: its keys, and the newest head that was cosigned (-1 before the first).
+
+    `stopped`: why it is cosigned no more, empty while it is.
+    """
 
     origin: str
     hash: str
@@ -131,6 +134,7 @@ class WatchedStatus(msgspec.Struct, frozen=True):
     root: str = ""
     time_s: int = 0
     evidence: int = 0
+    stopped: str = ""
 
 
 class OutsideStatus(msgspec.Struct, frozen=True):

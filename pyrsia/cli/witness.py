@@ -173,6 +173,7 @@ def show(target: str | None, as_json: bool) -> None:
 
     def lines() -> list[str]:
         told = [f"this witness is stopped: {status['stopped']}"] if status["stopped"] else []
+        told += [one["stopped"] for one in status["logs"] if one["stopped"]]
         told += table(logs, ("log", "cosigned at", "when", "evidence", "hash")) if logs else []
         told += table(outside, ("witness", "address", "cosigned at", "trouble")) if outside else []
         return told or ["no log is watched, and no witness asked: see `pyrsia witness --help`"]

@@ -140,6 +140,11 @@ def test_a_node_without_logs_has_no_key_to_show(pyrsia):
 def test_a_stopped_witness_says_so(pyrsia):
     with FakeNode(answers(stopped="its memory is gone")) as node:
         assert "stopped: its memory is gone" in pyrsia("witness", "list", "--node", node.url)[1]
+    forgotten = [{**STATUS["logs"][0], "stopped": "cosigned here no more\x1b"}]
+    with FakeNode(answers(logs=forgotten)) as node:
+        out = pyrsia("witness", "list", "--node", node.url)[1]
+        assert out.startswith("cosigned here no more")
+        assert "\x1b" not in out
 
 
 def test_evidence_of_a_fork_ends_with_1_and_its_files_convict(pyrsia, tmp_path):

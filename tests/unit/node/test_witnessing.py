@@ -418,7 +418,8 @@ async def test_a_database_with_another_root_or_without_the_log_is_behind_too(nod
     assert len(node.notices) == 1
 
 
-async def test_a_synced_and_damaged_end_of_the_databases_own_log_is_noticed(tmp_path):
+@pytest.mark.parametrize("left", [0, 20], ids=["gone", "torn"])
+async def test_a_synced_end_of_the_databases_own_log_that_is_lost_is_noticed(tmp_path, left):
     """RocksDB cuts it off without a word, as if it had never been synced."""
     (tmp_path / "a").mkdir()
     node = Node(tmp_path / "a")
@@ -432,9 +433,7 @@ async def test_a_synced_and_damaged_end_of_the_databases_own_log_is_noticed(tmp_
     (wal,) = [
         path for path in (tmp_path / "b" / "db").glob("*.log") if path.stat().st_size > before[path.name]
     ]
-    raw = bytearray(wal.read_bytes())
-    raw[before[wal.name] + 20] ^= 1
-    wal.write_bytes(raw)
+    wal.write_bytes(wal.read_bytes()[: before[wal.name] + left])
     again = Node(tmp_path / "b")
     assert again.witness.watched()[0].size == 5
     assert await again.refused(5, 9, fork=5) == 503
@@ -512,9 +511,10 @@ def test_a_mark_reads_back_and_nothing_else_is_one(key, size, root):
 @given(st.binary(max_size=200) | st.text("0123456789abcdefABCDEF\n", max_size=200).map(str.encode))
 def test_what_is_no_mark_is_refused_in_our_words(raw):
     try:
-        assert marks.Mark.parse(raw).encode() == raw
-    except Malformed as error:
-        assert str(error)
+        mark = marks.Mark.parse(raw)
+    except Malformed:
+        return
+    assert mark.encode() == raw
 
 
 async def test_a_crash_while_the_key_is_made_leaves_no_key_without_memory(tmp_path, monkeypatch):
