@@ -41,6 +41,7 @@ MAX_ATTESTATION_BYTES = Limit(16_384, "provenance of one build is 3-8 KB; a reve
 MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer text is a blob")
 MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
 MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs a manifest of its own")
+MAX_TIME_MS = Limit(1 << 52, "142,000 years from 1970: whatever is added to it stays a number of JSON")
 MAX_DERIVED = Limit(256, "what a block computes on its own account; more waits in the queue for the next")
 MAX_OPEN_REQUESTS = Limit(
     500, "their ids are one value of the state; that many builds keep a network busy for hours"

@@ -10,6 +10,7 @@ Source: docs/builds.md, "Provenance"; DSSE protocol 1.0.2; SLSA provenance v1; i
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from pyrsia.errors import Malformed
 from pyrsia.units import MAX_ATTESTATION_BYTES
 from pyrsia.wire import canonical
 
+_KEY: Final = re.compile("[0-9a-f]{64}")
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -153,12 +155,15 @@ def open_envelope(text: str, public: bytes, verify: Verify) -> dict[str, Any]:
 
 
 def key_ids(text: str) -> tuple[str, ...]:
-    """What an envelope says of who signed it: hints, at most four, believed by nobody; none if it is no envelope."""
+    """Public keys, in hex, that an envelope says signed it: hints, at most four, believed by nobody.
+
+    Whatever else stands there is left out; what is no envelope has none.
+    """
     try:
-        signatures = json.loads(text)["signatures"]
-        return tuple(str(one["keyid"]) for one in signatures[:4])
+        hints = [one["keyid"] for one in json.loads(text)["signatures"][:4]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
+    return tuple(hint for hint in hints if isinstance(hint, str) and _KEY.fullmatch(hint))
 
 
 def _statement(payload: bytes) -> dict[str, Any]:

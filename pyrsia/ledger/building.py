@@ -15,6 +15,7 @@ from pyrsia.ledger import draw, entries, roster, standing, state, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Member
+from pyrsia.ledger.verdict import Outcome
 from pyrsia.units import (
     COMMIT_WINDOW_MS,
     KEEP_BUILDERS_MS,
@@ -322,15 +323,20 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         first=kept["builders"] if recent and not record["round"] else (),
         last=silent,
     )
+    if len(builders) < ctx.numbers.builders:  # members left, or K rose, since the request was admitted
+        _conclude(ctx, request, record, verdict.too_few(silent))
+        return
     commit_by = ctx.now + COMMIT_WINDOW_MS.value
-    # T and the least isolation stay what they are here: another T could be less than half of the builders drawn, and
-    # whoever checks the verdict later finds its numbers in the log.
+    # T, the least isolation and who runs whom stay what they are here: another T could be less than half of the
+    # builders drawn, and whoever checks the verdict later finds what it was made by in the log.
     drawn = {
         "agreeing": ctx.numbers.agreeing,
         "beacon": seed,
         "builders": builders,
         "commit_deadline": commit_by,
+        "excluded": roster.operator(view, record["author"]),
         "min_isolation": ctx.numbers.min_isolation,
+        "operators": [roster.operator(view, node) for node in builders],
         "request": request,
         "reveal_deadline": commit_by + REVEAL_WINDOW_MS.value,
         "round": record["round"],
@@ -357,7 +363,7 @@ def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
         lock_sha256=body["lock"]["sha256"],
         environment=body["recipe"]["environment"],
         min_isolation=drawn["min_isolation"],
-        operator_of={node: roster.operator(view, node) for node in drawn["builders"]},
+        operator_of=dict(zip(drawn["builders"], drawn["operators"], strict=True)),
     )
     outcome = verdict.decide(drawn["builders"], reveals, rules)
     if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
@@ -366,6 +372,12 @@ def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
         view.put(f"request/{request}", record)
         _wait(ctx, request)
         return
+    _conclude(ctx, request, record, outcome)
+
+
+def _conclude(ctx: Context, request: str, record: dict[str, Any], outcome: Outcome) -> None:
+    """The verdict, what it publishes, and the end of the request."""
+    body = record["body"]
     dissenting = [{"builder": node, "why": why} for node, why in outcome.dissenting]
     said = {
         "agreeing": list(outcome.agreeing),

@@ -20,11 +20,10 @@ from pyrsia.ledger.mempool import Mempool
 from pyrsia.ledger.prefixtree import Fetch
 from pyrsia.ledger.state import Reads
 from pyrsia.log.tree import Frontier
-from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, Limit
+from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MAX_TIME_MS
 from pyrsia.wire.blocks import NORMAL, Header, entries_root
 
 ZERO: Final = bytes(32)
-MAX_TIME_MS = Limit(1 << 52, "142,000 years from 1970: whatever is added to it stays a number of JSON")
 
 
 class InvalidBlock(PyrsiaError):

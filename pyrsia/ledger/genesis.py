@@ -25,7 +25,7 @@ MAX_MEMBERS: Final = 150  # their keys fill one entry of 60,000 bytes
 RULES: Final = (1,)  # every rules version that this code can execute
 
 _KEYS: Final = {"validator": ("vote", "log", "cosign", "chain_end"), "builder": ("build",)}
-_LABEL: Final = shape.label(64)
+LABEL: Final = shape.label(64)
 # It starts the origin line of checkpoints, and a signed note's key name has neither space nor plus.
 _NAME: Final = shape.matching(r"[A-Za-z0-9._~:/-]{1,64}", "a name of letters, digits and ._~:/-")
 MEMBER: Final = shape.fields(
@@ -33,11 +33,11 @@ MEMBER: Final = shape.fields(
     capabilities=shape.sorted_set(shape.ascii_name(32), 32),
     chain_end=shape.key_or_empty,
     cosign=shape.key_or_empty,
-    domain=_LABEL,
+    domain=LABEL,
     log=shape.key_or_empty,
-    name=_LABEL,
+    name=LABEL,
     node=shape.node,
-    operator=_LABEL,
+    operator=LABEL,
     roles=shape.sorted_set(shape.one_of(*ROLES), len(ROLES)),
     vote=shape.key_or_empty,
 )

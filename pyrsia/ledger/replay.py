@@ -17,7 +17,7 @@ from pyrsia.ledger.context import Parse
 from pyrsia.ledger.execute import BlockIn, Executed, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
-from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED
+from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED, MAX_TIME_MS
 from pyrsia.wire.blocks import rotation
 
 _SEAL: Final = "block.seal"
@@ -142,7 +142,7 @@ class Replay:
             ):
                 raise NotReplayed(0, "block 0 is not the genesis and its seal")
             return BlockIn(0, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
-        if not (height > self.height and view > self._view and time_ms > self.time_ms):
+        if not (height > self.height and view > self._view and self.time_ms < time_ms <= MAX_TIME_MS.value):
             raise NotReplayed(last, "height, view or time do not follow those of the seal before it")
         if body["epoch"] != 0 or proposer != self._rotation[view % self.genesis.n]:
             raise NotReplayed(last, "its epoch or proposer is not the one of its view")

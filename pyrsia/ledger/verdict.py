@@ -81,6 +81,15 @@ def decide(builders: Sequence[str], reveals: Mapping[str, Reveal], rules: Rules)
     return Outcome(verdict, (), reasons, silent, None)
 
 
+def too_few(silent: Sequence[str]) -> Outcome:
+    """The verdict where fewer than K could be drawn: nobody builds, nothing is published.
+
+    Args:
+        silent: node id texts of those that did not reveal in the first round, if this was to be the second.
+    """
+    return Outcome("INSUFFICIENT", (), (), tuple(silent), None)
+
+
 def _flaw(reveal: Reveal, rules: Rules) -> str:
     """Why this reveal cannot count towards any class, or an empty string."""
     if reveal["phase"] == LOCK_MISMATCH:

@@ -119,6 +119,7 @@ class Catalog:
         found = views.artifact(self._archive.state, sha256)
         if found is None:
             return None
+        self._may_be_used(found)
         blob, holders = found.body["metadata"], found.body["agreeing"]
         path = await self._shared(blob["sha256"], lambda: self._fetch(blob, holders))
         return await trio.Path(path).read_bytes()

@@ -18,14 +18,17 @@ from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.node.archive import Archive
-from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, LeafIndex
+from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, LeafIndex, Limit
 from pyrsia.verify import evidence, history, leaves, roll, standing
 from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
 from pyrsia.wire.text import unb32
 
 Reads = Callable[[bytes], bytes | None]
-_LEAVES_A_TURN: Final = 100  # read in about a millisecond
+_LEAVES_A_TURN: Final = 50  # read in about a millisecond
+HISTORIES = Limit(
+    2, "put together at once: each may hold 32 MB and take a second of the loop's time in turns"
+)
 
 
 def _leaves(request: RequestView) -> list[int]:
@@ -40,6 +43,7 @@ class Proofs:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._histories = 0  # being put together
 
     def of_artifact(self, sha256: str) -> bytes | None:
         """The `.tlog-proof` of the artifact with this digest (hex); None while no cosigned head covers it.
@@ -98,8 +102,22 @@ class Proofs:
         None while no cosigned head is there whose index is kept.
 
         Raises:
-            Refusal: `too-large`.
+            Refusal: `too-large`, or `busy`.
         """
+        if self._histories >= HISTORIES.value:
+            raise Refusal(
+                "busy",
+                what=f"{HISTORIES.value} histories are being put together already",
+                who="others who ask this node",
+                do="ask again in a second, or another node",
+            )
+        self._histories += 1
+        try:
+            return await self._history(subject)
+        finally:
+            self._histories -= 1
+
+    async def _history(self, subject: Subject) -> bytes | None:
         head = self._head()
         trees = None if head is None else self._archive.trees(head[1].size - 1)
         if head is None or trees is None:

@@ -20,7 +20,7 @@ from pyrsia.verify.history import Subject
 
 _PAGE: Final = 50  # what a screen shows
 _MAX_TEXT: Final = 200
-_MAX_NAME: Final = 64  # of a member, as genesis has it
+_MAX_NAME: Final = 64  # of a member
 
 _ENTRIES: Final = (
     Param("first", "leaf index at which the page begins; `next` of the page before", WHOLE),
@@ -59,7 +59,10 @@ async def _history(admin: Admin, request: Request) -> bytes:
     try:
         subject = Subject.parse(text)
     except Malformed as error:
-        raise bad(f"the parameter `of` is {error}", do="send of=pkg:pypi/name or of=sha256:<hex>") from None
+        raise bad(
+            f"the parameter `of` names nothing that has a history: {error}",
+            do="send of=pkg:pypi/name or of=sha256:<hex>",
+        ) from None
     found = await admin.history(subject)
     if found is None:
         raise Refusal(
@@ -86,7 +89,7 @@ LOG_ROUTES: Final = (
     Row("GET", "/api/v1/log/entries", _log_entries, "Leaves in a line each, by page and by filter", LogPage,
         query=_ENTRIES, refusals=("bad-request",)),
     Row("GET", "/api/v1/log/history", _history, "All leaves about a package or a digest, proven complete", bytes,
-        query=_ABOUT, media="text/plain; charset=utf-8", refusals=("bad-request", "no-proof", "too-large")),
+        query=_ABOUT, media="text/plain; charset=utf-8", refusals=("bad-request", "no-proof", "too-large", "busy")),
     Row("GET", "/api/v1/log/prove", _prove, "One leaf with its inclusion proof", Inclusion, query=_INDEX,
         refusals=("bad-request", "not-found")),
 )  # fmt: skip

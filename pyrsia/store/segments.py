@@ -45,8 +45,13 @@ def one(database: Database, index: int) -> bytes | None:
     if found is None:
         return None
     first, segment = layout.read_number(found[0]), found[1]
-    leaves = _decoded(first, segment)
-    return leaves[index - first] if index - first < len(leaves) else None
+    start = _end(segment, index - first)
+    if start is None or start == len(segment):
+        return None
+    end = _end(segment[start:], 1)
+    if end is None:
+        raise _damaged(first)
+    return segment[start + _LENGTH_BYTES : start + end]
 
 
 def some(database: Database, first: int, count: int) -> list[bytes]:
@@ -108,7 +113,7 @@ def _decoded(first: int, segment: bytes) -> tuple[bytes, ...]:
     try:
         return tiles.bundle_decode(segment, sum(1 for _ in _lengths(segment)))
     except Malformed:
-        raise DatabaseDamaged(f"the database's leaves from {first} on are not whole") from None
+        raise _damaged(first) from None
 
 
 def _lengths(segment: bytes) -> Iterator[int]:
@@ -117,3 +122,7 @@ def _lengths(segment: bytes) -> Iterator[int]:
         length = int.from_bytes(segment[at : at + _LENGTH_BYTES], "big")
         yield length
         at += _LENGTH_BYTES + length
+
+
+def _damaged(first: int) -> DatabaseDamaged:
+    return DatabaseDamaged(f"the database's leaves from {first} on are not whole")

@@ -90,11 +90,11 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     if digest != body["sha256"]:
         raise Malformed(f"the file's SHA-256 is {digest}, the log names {body['sha256']}")
     _check_name(file, body, expected)
-    people = Roll(found.pin.genesis, found.now)
+    people = Roll(found.now)
     request = _request(found, body, people, verify)
     draw, reveals = _reveals(found, body, request, people, verify)
     _check_verdict(found, body, request, draw, reveals, people)
-    unsound = _unsound(request.entry, reveals, body["agreeing"], draw["agreeing"], people, verify)
+    unsound = _unsound(request.entry, reveals, body["agreeing"], draw, people, verify)
     status = standing.offered(found.now, digest)
     return _finding(file, digest, found, body, draw, reveals, unsound, status)
 
@@ -186,13 +186,14 @@ def _reveals(
 
 
 def _check_draw(draw: Mapping[str, Any], request: Proven, people: Roll) -> None:
-    """K builders, each of another operator, none of the requester's; T as the rules allow it."""
-    asked = request.entry.body
-    drawn, agreeing = draw["builders"], draw["agreeing"]
-    if any(not people.could_build(builder, asked["ecosystem"]) for builder in drawn):
-        raise Malformed("somebody was drawn who may not build this")
-    operators = {people.member(builder).operator for builder in drawn}
-    if people.member(asked["requester"]).operator in operators:
+    """K builders, each of another operator, none of the requester's; T as the rules allow it.
+
+    Operators are those of the draw: who runs a member may have changed since.
+    """
+    drawn, agreeing, operators = draw["builders"], draw["agreeing"], set(draw["operators"])
+    for node in (*drawn, request.entry.body["requester"]):
+        people.member(node)
+    if draw["excluded"] in operators:
         raise Malformed("a builder was drawn whose operator is the requester's")
     if len(operators) != len(drawn):
         raise Malformed("two builders of one operator were drawn")
@@ -202,6 +203,11 @@ def _check_draw(draw: Mapping[str, Any], request: Proven, people: Roll) -> None:
         raise Malformed(f"{agreeing} of {len(drawn)} builders: {error}") from None
     if len(drawn) < MIN_BUILDERS:
         raise Malformed(f"{len(drawn)} builders were drawn, {MIN_BUILDERS} is the least")
+
+
+def _operators(draw: Mapping[str, Any]) -> dict[str, str]:
+    """Drawn builder -> who ran it then."""
+    return dict(zip(draw["builders"], draw["operators"], strict=True))
 
 
 def _by_builder(
@@ -236,7 +242,7 @@ def _check_verdict(
         lock_sha256=asked["lock"]["sha256"],
         environment=asked["recipe"]["environment"],
         min_isolation=draw["min_isolation"],
-        operator_of={builder: people.member(builder).operator for builder in draw["builders"]},
+        operator_of=_operators(draw),
     )
     outcome = verdict.decide(draw["builders"], reveals, rules)
     said = _only(found.of("build.verdict"), "build.verdict").entry.body
@@ -254,14 +260,14 @@ def _unsound(
     request: Entry,
     reveals: Mapping[str, Mapping[str, Any]],
     agreeing: Sequence[str],
-    least: int,
+    draw: Mapping[str, Any],
     people: Roll,
     verify: Verify,
 ) -> dict[str, str]:
     """Agreeing builders without sound provenance, and why: they do not count here.
 
     The log admits a reveal without looking into its envelope, so one drawn liar could otherwise make a
-    published file fail everywhere. Enough others must be left: `least` of them (T), over two operators.
+    published file fail everywhere. Enough others must be left: T of the draw, over two operators.
 
     Raises:
         Malformed: too few are left.
@@ -273,7 +279,8 @@ def _unsound(
         except Malformed as error:
             unsound[builder] = str(error)
     sound = [builder for builder in agreeing if builder not in unsound]
-    if len(sound) < least or len({people.member(builder).operator for builder in sound}) < 2:
+    least, operators = draw["agreeing"], _operators(draw)
+    if len(sound) < least or len({operators[builder] for builder in sound}) < 2:
         builder, why = next(iter(unsound.items()))
         raise Malformed(
             f"{len(sound)} builders signed sound provenance, {least} of two operators are needed;"
@@ -322,8 +329,9 @@ def _finding(
     unsound: Mapping[str, str],
     status: str,
 ) -> Finding:
-    genesis, people = found.pin.genesis, Roll(found.pin.genesis, found.now)
-    names = {builder: people.named(builder) for builder in draw["builders"]}
+    genesis, people = found.pin.genesis, Roll(found.now)
+    operators = _operators(draw)
+    names = {builder: f"{people.member(builder).name} ({operators[builder]})" for builder in draw["builders"]}
     isolation = min(
         (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
         key=("confined", "namespace").index,

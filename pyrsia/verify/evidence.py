@@ -142,8 +142,10 @@ def _document(parsed: TlogProof) -> dict[str, canonical.Json]:
     if parsed.extra is None:
         raise ProofInvalid("the proof carries no leaves")
     document = canonical.decode(parsed.extra, MAX_PROOF_EXTRA_BYTES.value)
-    if not isinstance(document, dict) or set(document) != {"leaves", "now", "v"} or document["v"] != 1:
+    if not isinstance(document, dict) or set(document) != {"leaves", "now", "v"}:
         raise Malformed("the proof's leaves are in an unknown form")
+    if type(document["v"]) is not int or document["v"] != 1:
+        raise Malformed("the proof's leaves are of another version")
     return document
 
 

@@ -105,9 +105,11 @@ def _read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
     if len(data) > MAX_HISTORY_BYTES.value:
         raise Malformed("a history file that is too long")
     first, _, rest = data.partition(b"\n")
-    head_line, _, rest = rest.partition(b"\n")
+    head_line, ends, rest = rest.partition(b"\n")
     if first != HEADER:
         raise Malformed("not a history file, or one of another version")
+    if not ends:
+        raise Malformed("a history's second line ends")
     document = canonical.decode(head_line, _MAX_HEAD_BYTES)
     if not isinstance(document, dict) or set(document) != {"about", "checkpoint", "path", "seal"}:
         raise Malformed("a history has about, checkpoint, path and seal")

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrsia.errors import Malformed
-from pyrsia.ledger.genesis import Genesis, Member
+from pyrsia.ledger.genesis import Member
 from pyrsia.verify.standing import Standing
 
 
 class Roll:
     """The members that one proof speaks of."""
 
-    def __init__(self, genesis: Genesis, now: Standing) -> None:
-        self._genesis = genesis
+    def __init__(self, now: Standing) -> None:
         self._values: Mapping[str, Any] = now.values
 
     def member(self, node: str) -> Member:
@@ -35,19 +34,9 @@ class Roll:
             raise Malformed(f"{node[:8]} never was a member")
         return Member.of(record)
 
-    def named(self, node: str) -> str:
-        """What people call a member, and who runs it."""
-        member = self.member(node)
-        return f"{member.name} ({member.operator})"
-
     def left(self, node: str) -> bool:
         """Whether it is no member any more."""
         return "left" in (self._values.get(f"member/{node}") or {})
-
-    def could_build(self, node: str, ecosystem: str) -> bool:
-        """Whether it is a builder of this ecosystem, or was one in genesis; what it was in between the log says."""
-        known = [self.member(node), *(one for one in self._genesis.members if one.text == node)]
-        return any("builder" in one.roles and ecosystem in one.capabilities for one in known)
 
     def build_keys(self, node: str) -> list[bytes]:
         """Keys with which it may have signed provenance: its own now, and those that the proof shows to be its."""

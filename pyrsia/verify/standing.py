@@ -21,8 +21,8 @@ from pyrsia.units import MAX_DRAWN
 from pyrsia.verify import leaves
 from pyrsia.wire import canonical
 
-# The status, the requester's record, and of each builder its record and a key that it no longer has.
-_MOST: Final = 2 + 2 * MAX_DRAWN.value
+# The status, the requester's record, and of each builder its record and at most four keys that it no longer has.
+_MOST: Final = 2 + 5 * MAX_DRAWN.value
 
 Value = tuple[str, bytes | None, Path]  # state key, value, path
 

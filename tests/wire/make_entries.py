@@ -72,7 +72,9 @@ def _derived(request, nodes):
     """(name, type, body) of what a ledger would compute; what it says need not be true to be well formed."""
     yield "build.draw", "build.draw", {
         "agreeing": 2, "beacon": "66" * 32, "builders": nodes, "commit_deadline": START + 600_000,
-        "min_isolation": "namespace", "request": request, "reveal_deadline": START + 720_000, "round": 0,
+        "excluded": "operator-4", "min_isolation": "namespace",
+        "operators": [f"operator-{i}" for i in range(len(nodes))], "request": request,
+        "reveal_deadline": START + 720_000, "round": 0,
     }  # fmt: skip
     found = {
         "agreeing": nodes[:2],
@@ -181,6 +183,7 @@ WRONG = {
     "build.draw": [
         ("round 2", ["round"], 2),
         ("T of none", ["agreeing"], 0),
+        ("an operator less than builders", ["operators"], ["operator-0"]),
         ("isolation of another word", ["min_isolation"], "none"),
         ("builder that is no node id", ["builders", 0], "a" * 51 + "b"),
         ("101 builders", ["builders"], [b32(bytes(32))] * 101),

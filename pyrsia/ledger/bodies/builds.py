@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
-from pyrsia.ledger.genesis import ISOLATIONS
+from pyrsia.ledger.genesis import ISOLATIONS, LABEL
 from pyrsia.units import MAX_ATTESTATION_BYTES, MAX_DRAWN, MAX_OUTPUTS, Limit
 
 VERDICTS: Final = ("DIVERGED", "EQUIVALENT", "FAILED", "INSUFFICIENT", "REPRODUCED", "WITNESSED")
@@ -71,6 +71,12 @@ def _check_reveal(body: dict[str, Any]) -> None:
             raise Malformed("an upstream file and a relation to it go together")
 
 
+def _check_draw(body: dict[str, Any]) -> None:
+    """Each builder has the operator that ran it at the draw."""
+    if len(body["operators"]) != len(body["builders"]):
+        raise Malformed("a draw names one operator for each builder")
+
+
 RECEIPTS: Final = shape.also(shape.list_of(_RECEIPT, MAX_RECEIPTS.value), _check_receipts)
 
 AUTHORED: Final[dict[str, shape.Check]] = {
@@ -106,15 +112,20 @@ AUTHORED: Final[dict[str, shape.Check]] = {
 }
 
 DERIVED: Final[dict[str, shape.Check]] = {
-    "build.draw": shape.fields(
-        agreeing=shape.whole(1, MAX_DRAWN.value),
-        beacon=shape.hash32,
-        builders=_NODES,
-        commit_deadline=shape.time_ms,
-        min_isolation=shape.one_of(*ISOLATIONS),
-        request=shape.hash32,
-        reveal_deadline=shape.time_ms,
-        round=shape.whole(0, 1),
+    "build.draw": shape.also(
+        shape.fields(
+            agreeing=shape.whole(1, MAX_DRAWN.value),
+            beacon=shape.hash32,
+            builders=_NODES,
+            commit_deadline=shape.time_ms,
+            excluded=LABEL,
+            min_isolation=shape.one_of(*ISOLATIONS),
+            operators=shape.list_of(LABEL, MAX_DRAWN.value),
+            request=shape.hash32,
+            reveal_deadline=shape.time_ms,
+            round=shape.whole(0, 1),
+        ),
+        _check_draw,
     ),
     "build.verdict": shape.fields(
         agreeing=_NODES,

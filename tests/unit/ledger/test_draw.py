@@ -10,6 +10,7 @@ from pyrsia.ledger import beacon, draw, entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.units import COMMIT_WINDOW_MS, KEEP_BUILDERS_MS
 from pyrsia.wire.text import b32
+from tests.reference.governance import Governed, member_motion, numbers
 from tests.reference.ledger import LINKS, World, blob, key, links_at, links_end, make_genesis
 
 MANY = Genesis.parse(make_genesis(12, builders=11, operators=[f"o{i // 2}" for i in range(12)]))
@@ -282,3 +283,36 @@ def test_a_kept_chain_is_read_back_and_any_changed_byte_or_other_seed_is_refused
     for cut in (b"", data[:-1], data + b"x"):
         with pytest.raises(Malformed):
             beacon.Chain20.decode(cut, bytes(32))
+
+
+def test_fewer_than_k_builders_are_not_drawn_and_publish_nothing():
+    """K rises between admission and draw: those who are left would be fewer than the network asks for."""
+    world = Governed()
+    motion = world.propose_motion(numbers(agreeing=3, builders=5))
+    world.block(*(world.approval(motion, one) for one in world.validators()[:2]))
+    raw, request = world.request()
+    world.block(raw)
+    world.block(world.approval(motion, world.validators()[2]))
+    kinds = world.settle()
+
+    view = views.request(world.db.get, request)
+    assert "build.draw" not in kinds
+    assert (view.state, view.draws, view.artifact) == ("done", (), None)
+    assert view.verdict.body["verdict"] == "INSUFFICIENT"
+    assert (view.verdict.body["agreeing"], view.verdict.body["silent"]) == ([], [])
+    with pytest.raises(Refusal, match="5 are needed"):
+        world.chain.mempool.add(world.request(version="2.0")[0], world.time + 1_000, world.db.get)
+
+
+def test_a_draw_keeps_the_operators_of_its_block():
+    world = Governed(count=6, builders=5)
+    world.enact(numbers(agreeing=3, builders=5))
+    request, _ = world.drawn()
+    draw = views.request(world.db.get, request).draw.body
+    operator_of = {member.text: member.operator for member in world.genesis.members}
+    assert draw["operators"] == [operator_of[node] for node in draw["builders"]]
+    assert draw["excluded"] == operator_of[b32(world.follower.public)]
+    fields = next(one for one in world.genesis.body["members"] if one["node"] == b32(world.nodes[4].public))
+    moved = {**fields, "operator": operator_of[b32(world.nodes[0].public)]}
+    world.enact(member_motion("member.replace", node=fields["node"], member=moved))
+    assert views.request(world.db.get, request).draw.body == draw

@@ -6,14 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyrsia.ledger import prefixtree
 from pyrsia.ledger.chain import ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import NOTHING
 from pyrsia.log import tiles
 from pyrsia.log.tree import Frontier
+from pyrsia.node import archive as module
 from pyrsia.node.archive import PAGE, Archive
-from pyrsia.store.rocks import Database
+from pyrsia.store import layout, segments
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit
 from tests.reference import merkle
+from tests.reference.governance import Governed, fact
 from tests.reference.ledger import make_genesis
 from tests.reference.parts import Kept
 
@@ -189,4 +194,49 @@ def test_the_real_ledgers_blocks_reopen_as_they_were(tmp_path):
     assert archive.inclusion(7, archive.size) == merkle.path(
         7, [merkle.leaf_hash(leaf) for leaf in world.leaves]
     )
+    database.close()
+
+
+class Deciding(Kept, Governed):
+    """A world on disk whose validators agree on what they are asked."""
+
+
+def test_the_newest_seals_stay_provable_and_pages_of_older_ones_go(tmp_path, monkeypatch):
+    """With few kept seals, many blocks and a restart: every page of a kept seal is there, and no other page is."""
+    kept = 8
+    monkeypatch.setattr(module, "KEPT_SEALS", Limit(kept, "few, so that many go"))
+    world, rng = Deciding(tmp_path), random.Random(1)
+    trees = {world.archive.size - 1: world.archive.trees(world.archive.size - 1)}
+    for at in range(60):
+        before = world.archive.size
+        subjects = [f"pkg:pypi/p{rng.randrange(150)}" for _ in range(rng.choice([0, 1, 3, 20]))]
+        entries = [world.entry(world.follower, "fact.add", fact(subject=subject)) for subject in subjects]
+        world.block(*entries) if entries else world.propose()
+        if at == 30:
+            world.archive = Archive(world.database, world.genesis)
+        if world.archive.size != before:
+            trees[world.archive.size - 1] = world.archive.trees(world.archive.size - 1)
+        assert all(world.archive.trees(seal) is None for seal in sorted(trees)[:-kept])
+    live = set()
+    for seal in sorted(trees)[-kept:]:
+        assert world.archive.trees(seal) == trees[seal]
+        for tree in (trees[seal].packages, trees[seal].state):
+            live |= {key for key, _ in prefixtree.pages(tree, world.archive.index)}
+            assert list(prefixtree.walk(tree, world.archive.index))
+    stored = {key for key, _ in world.database.scan(layout.INDEX, b"", 1 << 20) if key[0] in (0, 1)}
+    world.close()
+    assert len(trees) > 3 * kept
+    assert stored == live
+
+
+async def test_what_a_segment_holds_is_read_leaf_by_leaf(tmp_path):
+    """Of any number of leaves in a segment, at its edges and beyond the log's end."""
+    database = Database.open(tmp_path / "db")
+    leaves = [bytes([at % 251]) * (at % 300) for at in range(600)]
+    batch = Batch()
+    for first, count in ((0, 2), (2, 300), (302, 1), (303, 297)):
+        segments.put(batch, first, leaves[first : first + count])
+    database.write(batch)
+    assert [segments.one(database, at) for at in range(600)] == leaves
+    assert segments.one(database, 600) is None
     database.close()

@@ -182,6 +182,8 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
         assert caught.value.code == "withdrawn"
         with pytest.raises(Refusal, match="because it is so"):
             await catalog.blob(story.sha256)
+        with pytest.raises(Refusal, match="because it is so"):
+            await catalog.metadata(story.sha256)
         file = tmp_path / WHEEL
         file.write_bytes(story.data)
         proof = await catalog.proof(story.sha256)

@@ -83,8 +83,9 @@ def test_no_admitted_entry_raises(data):
     nodes = st.lists(node, max_size=4)
     number = st.integers(0, (1 << 53) - 1)
     kinds = {
-        "build.draw": {"agreeing": st.integers(1, 100), "beacon": digest, "builders": nodes,
-                       "commit_deadline": number, "min_isolation": st.sampled_from(("confined", "namespace")),
+        "build.draw": {"agreeing": st.integers(1, 100), "beacon": digest, "builders": st.just([b32(bytes(32))]),
+                       "commit_deadline": number, "excluded": st.just("one"),
+                       "min_isolation": st.sampled_from(("confined", "namespace")), "operators": st.just(["two"]),
                        "request": digest, "reveal_deadline": number, "round": st.integers(0, 1)},
         "build.verdict": {"agreeing": nodes, "dissenting": dissent, "purl": st.just("pkg:pypi/a@1"), "request": digest,
                           "silent": nodes, "source_sha256": digest, "verdict": st.sampled_from(entries.VERDICTS)},

@@ -1,5 +1,7 @@
 """Proofs after the network changed: its numbers, its members and their keys are those that the log knows."""
 
+import json
+
 import pytest
 
 from pyrsia.builds import attest
@@ -95,3 +97,35 @@ def test_a_proof_by_keys_that_it_does_not_show_is_refused(world, tmp_path):
     file.write_bytes(story.data)
     with pytest.raises(Refusal, match="0 builders signed sound provenance"):
         judge(file, story.proof(), [story.pin], now_ms=NOW_MS, expected=None, verify=verify)
+
+
+def test_a_builder_s_later_role_operator_and_name_change_nothing_about_what_it_built(tmp_path):
+    world = Deciding(tmp_path, count=6, builders=5)
+    world.enact(numbers(agreeing=3, builders=5))
+    story = Story(world=world)
+    before = judged(story, tmp_path)
+    fields = next(one for one in world.genesis.body["members"] if one["node"] == b32(world.nodes[4].public))
+    other = next(one for one in world.genesis.body["members"] if one["node"] == b32(world.nodes[0].public))
+    world.enact(member_motion(
+        "member.replace", node=fields["node"],
+        member={**fields, "build": "", "capabilities": [], "operator": other["operator"], "roles": ["storage"]},
+    ))  # fmt: skip
+    after = judged(story, tmp_path)
+    world.close()
+    assert (after.builders, after.uncounted, len(after.builders)) == (before.builders, (), 5)
+
+
+def test_a_drawn_liar_cannot_make_an_artifact_unprovable(world, tmp_path):
+    """What an envelope says of its keys is a stranger's text: nothing in it may keep a proof from being made."""
+
+    def odd(story, place, body):
+        if place:
+            return None
+        envelope = json.loads(story.attestation(story.builders[0], body))
+        for hint in ("\ud800", "", "a" * 63, "A" * 64, 7, None, {}):
+            envelope["signatures"].append({"keyid": hint, "sig": "AA=="})
+        envelope["signatures"] = envelope["signatures"][::-1]
+        return json.dumps(envelope)
+
+    found = judged(Story(world=world, attestations=odd), tmp_path)
+    assert (len(found.builders), found.uncounted) == (3, ())
