@@ -158,9 +158,8 @@ class Copy:
             raise self._alarm("forked", kept, head, f"the log has two roots at size {mine.size}")
 
     def _alarm(self, why: evidence.Why, kept: Head, head: Head, what: str) -> Alarm:
-        path = evidence.keep(
-            self._keeper.folder, why, kept=kept.note, offered=head.note, source=self._source.name
-        )
+        pair = evidence.Pair(why, kept.note, head.note, what, self._source.name)
+        path = evidence.keep(self._keeper.folder / evidence.FOLDER, pair)
         return Alarm(what, self._source.name, path)
 
     # -- what is new ---------------------------------------------------------------------------

@@ -37,8 +37,8 @@ class Hands(Protocol):
         """
         ...
 
-    def alarm(self, effect: Alarm) -> None:
-        """Keep the evidence and tell everybody.
+    def alarm(self, effect: Alarm, source: str) -> None:
+        """Keep the evidence and tell everybody. `source`: where the new head was read.
 
         Raises:
             Refusal: always, at its end.
@@ -85,6 +85,7 @@ class Follow:
         self._sleep = sleep
         self._source: Source | None = None
         self._begun: Begun | None = None
+        self._single = False  # one round, whose trouble is its refusal and told by whoever catches that
         self._early = Following()  # paces the attempts before the first checkpoint
         self.trouble: PyrsiaError | None = None
 
@@ -106,6 +107,7 @@ class Follow:
         Raises:
             Refusal: also for what a later round might mend.
         """
+        self._single = True
         try:
             self.round()
         finally:
@@ -147,7 +149,8 @@ class Follow:
             self.trouble = refusal
         self._drop()
         why = self.trouble.what if isinstance(self.trouble, Refusal) else str(self.trouble)
-        return (self._early if self._begun is None else self._begun.following).on_trouble(why)
+        effects = (self._early if self._begun is None else self._begun.following).on_trouble(why)
+        return [one for one in effects if not (self._single and isinstance(one, Warn))]
 
     def _look(self) -> list[Effect]:
         if self._source is None:
@@ -176,7 +179,7 @@ class Follow:
                     following.on_part(position)
                 return following.on_delivered(head.checkpoint.size)
             case Alarm():
-                hands.alarm(effect)
+                hands.alarm(effect, self._source.name)
         return []
 
     def _drop(self) -> None:

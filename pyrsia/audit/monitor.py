@@ -9,18 +9,18 @@ Source: docs/auditing.md, "Monitor".
 
 import fcntl
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import platformdirs
 
 from pyrsia.audit import events
 from pyrsia.audit.events import Event, Watchlist, alarm_event, row, said, timed
+from pyrsia.audit.evidence import Pair, Why, keep_as
 from pyrsia.audit.follow import Undelivered
 from pyrsia.audit.following import Alarm, Keep
 from pyrsia.audit.heads import Head, Rule
@@ -91,6 +91,21 @@ class State:
             state.close()
             raise
         return state
+
+    def begin(self, first: int | None) -> int | None:
+        """The position to go on from: the remembered one, or `first` where there is none; None for the log's end.
+
+        Raises:
+            Refusal: `usage`, where somebody wants to begin at `first` and this monitor is elsewhere already.
+        """
+        if first is None or self.position is None or first == self.position:
+            return first if self.position is None else self.position
+        raise Refusal(
+            "usage",
+            what=f"this monitor goes on at entry {self.position}; it cannot begin at {first} any more",
+            who=f"--from, and the state file {self.path}",
+            do=f"leave --from out to go on; to begin anew remove {self.path}, or name another with --state",
+        )
 
     def last(self, rule: Rule) -> Head | None:
         """The newest proved head, its signatures checked again; None at the first start.
@@ -189,20 +204,12 @@ def default_path(network: str, watched: Filter) -> Path:
     return Path(platformdirs.user_state_dir("pyrsia", appauthor=False)) / "monitor" / f"{name}.json"
 
 
-def keep_evidence(path: Path, alarm: Alarm) -> None:
-    """Both notes, byte for byte, so that they convict whoever signed them.
-
-    Raises:
-        OSError: as the system says it.
-    """
-    told: dict[str, Any] = {
-        "first": alarm.old.note.decode("utf-8"),
-        "said": said(alarm),
-        "second": alarm.new.note.decode("utf-8"),
-        "trouble": alarm.trouble,
-    }
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(path, json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
+def pair_of(alarm: Alarm, source: str) -> Pair:
+    """Both notes, byte for byte, so that they convict whoever signed them. `source`: where the second was read."""
+    why: Why = "shrunk" if alarm.trouble == "shrunk" else "inconsistent"
+    if alarm.old.checkpoint.size == alarm.new.checkpoint.size:
+        why = "forked"
+    return Pair(why, alarm.old.note, alarm.new.note, said(alarm), source)
 
 
 class Monitor:
@@ -211,20 +218,21 @@ class Monitor:
     def __init__(
         self,
         state: State,
-        genesis: Genesis,
         outlets: Sequence[Outlet],
         *,
+        names: Mapping[str, str],
         saw: Callable[[Keep], None],
         warn: Callable[[str], None],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """
         Args:
+            names: node id text -> what people call it.
             saw: compares a proved head with what this user saw elsewhere; raises `Refusal` for a fork.
             progress: hears how many of how many leaves were looked at.
         """
         self._state = state
-        self._names = {member.text: member.name for member in genesis.members}
+        self._names = names
         self._outlets = outlets
         self._saw = saw
         self._warn = warn
@@ -259,10 +267,10 @@ class Monitor:
                 self._save()
                 yield index + 1
 
-    def alarm(self, effect: Alarm) -> None:
+    def alarm(self, effect: Alarm, source: str) -> None:
         path = self._state.path.with_suffix(".alarm")
         try:
-            keep_evidence(path, effect)
+            keep_as(path, pair_of(effect, source))
             kept = str(path)
         except OSError as error:
             kept = ""

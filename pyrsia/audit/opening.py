@@ -8,18 +8,26 @@ from its data directory; else that of the pinned network whose name the checkpoi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from pyrsia.audit import heads
 from pyrsia.audit.fetching import Absent, Address, Dial, Fetcher
 from pyrsia.audit.heads import Quorum, Rule
 from pyrsia.audit.sources import CHECKPOINT, DirectorySource, HttpSource, Source, at_address
 from pyrsia.audit.stopped import StoppedNode, network_of
-from pyrsia.client import resolve, token_for
+from pyrsia.client import Client, resolve, token_for
 from pyrsia.config import CONTROL_SOCKET
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checking import Fault, Wrong, checked
 from pyrsia.node.house import GENESIS
-from pyrsia.verify.pins import Pins, read_genesis
+from pyrsia.status import NodeStatus, PeerStatus
+from pyrsia.verify.pins import Pin, Pins, read_genesis
+
+_ADDRESS: Final = ("http://", "https://")
+NAMES_S: Final = 5.0  # for the names of members, without which everything can be told too
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,41 @@ def own_network(source: Source) -> Quorum | None:
     return None
 
 
+def own_pin(target: str | None) -> Pin | None:
+    """By the same rule: the network of the node that a command asks, if that is a data directory here.
+
+    Raises:
+        Refusal: `bad-request` for a genesis that is none.
+    """
+    found = resolve(target)
+    path = Path(found) / GENESIS
+    return None if found.startswith(_ADDRESS) or not path.is_file() else read_genesis(path)
+
+
+def names_of(source: Source, genesis: Genesis | None) -> dict[str, str]:
+    """Node id -> what people call it: members of genesis, and those of now where one's own node is read.
+
+    A name from anywhere else would be a stranger's word beside what is proved, so there are none from there.
+    """
+    named = {} if genesis is None else {member.text: member.name for member in genesis.members}
+    if isinstance(source, StoppedNode):
+        return named | source.names()
+    return named | own_names(str(source.folder)) if isinstance(source, OwnNode) else named
+
+
+def own_names(target: str | None) -> dict[str, str]:
+    """The members of now, as one's own running node knows them; none for a node at an address, or without answer."""
+    if resolve(target).startswith(_ADDRESS):
+        return {}
+    try:
+        with Client(target, patience_s=NAMES_S) as node:
+            status = msgspec.convert(node.get("/api/v1/status"), NodeStatus)
+            peers = msgspec.convert(node.get("/api/v1/peers")["peers"], list[PeerStatus])
+    except (Refusal, msgspec.ValidationError, KeyError, TypeError):
+        return {}  # names are a courtesy
+    return {status.node_id: status.name} | {peer.node_id: peer.name for peer in peers}
+
+
 def open_log(target: str) -> Source:
     """The log at a folder, an address, or a data directory.
 
@@ -82,7 +125,7 @@ def open_log(target: str) -> Source:
         Refusal: `usage`, `not-found`, `data-in-use`, `data-foreign`, `data-damaged`.
         Unavailable, Malformed: nobody answers there as a log does.
     """
-    if target.startswith(("http://", "https://")):
+    if target.startswith(_ADDRESS):
         return at_address(target)
     folder = Path(target)
     if (folder / GENESIS).exists() or (folder / CONTROL_SOCKET).exists():
@@ -104,7 +147,7 @@ def open_node(target: str | None) -> Source:
         Refusal: as `open_log`.
     """
     found = resolve(target)
-    if not found.startswith(("http://", "https://")):
+    if not found.startswith(_ADDRESS):
         return _data_directory(Path(found))
     token = token_for(found)
     headers = {"authorization": f"Bearer {token}"} if token else {}

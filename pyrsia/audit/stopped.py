@@ -10,6 +10,7 @@ from typing import Final
 from pyrsia.audit.fetching import Absent
 from pyrsia.audit.sources import cores
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.tiles import Bundle, Tile
@@ -92,6 +93,10 @@ class StoppedNode:
             if self._archive.entry(index) is None:
                 raise Malformed(f"entry {index} is not in the database")
         raise Absent(f"{bundle.path} lies beyond the log")
+
+    def names(self) -> dict[str, str]:
+        """Node id -> what people call it, of everybody who is a member now."""
+        return views.names(self._archive.state)
 
     def genesis(self) -> bytes | None:
         return self._archive.genesis()

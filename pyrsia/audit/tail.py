@@ -10,10 +10,12 @@ from pathlib import Path
 import platformdirs
 
 from pyrsia.audit.events import row, timed
+from pyrsia.audit.evidence import keep
 from pyrsia.audit.follow import Begun
 from pyrsia.audit.following import EVERY_S, Alarm, Following, Keep
 from pyrsia.audit.heads import Head, Rule
-from pyrsia.audit.monitor import alarmed, keep_evidence
+from pyrsia.audit.monitor import alarmed, pair_of
+from pyrsia.audit.opening import names_of
 from pyrsia.audit.proven import ProvenLog
 from pyrsia.audit.sources import Source
 from pyrsia.errors import Malformed, Refusal
@@ -60,14 +62,12 @@ class Tail:
             self._show(row(index, leaf, time_ms, self._names))
             yield index + 1
 
-    def alarm(self, effect: Alarm) -> None:
-        head = effect.new.checkpoint
+    def alarm(self, effect: Alarm, source: str) -> None:
         folder = Path(platformdirs.user_state_dir("pyrsia", appauthor=False)) / "alarms"
-        path = folder / f"{head.root.hex()[:24]}-{head.size}.alarm"
         try:
-            keep_evidence(path, effect)
+            path = keep(folder, pair_of(effect, source))
         except OSError as error:
-            self._warn(f"the evidence cannot be kept: {error.strerror}: {path}")
+            self._warn(f"the evidence cannot be kept: {error.strerror}: {folder}")
             raise alarmed(effect, "") from None
         raise alarmed(effect, str(path))
 
@@ -100,11 +100,11 @@ def begin(
     head = found.read(note)
     position = max(0, head.checkpoint.size - newest)
     following = Following(position=position, every_s=every_s, patient=True)
-    return Begun(found, following, hands(_names(source, found, head), found.genesis))
+    return Begun(found, following, hands(names_of(source, _genesis(source, found, head)), found.genesis))
 
 
-def _names(source: Source, rule: Rule, head: Head) -> dict[str, str]:
-    """What the network calls its members: from the pin, else from the genesis that is leaf 0 of this very log."""
+def _genesis(source: Source, rule: Rule, head: Head) -> Genesis | None:
+    """The network's: that of the pin, else that which is leaf 0 of this very log."""
     genesis = rule.genesis
     if genesis is None and head.checkpoint.size:
         try:
@@ -112,5 +112,5 @@ def _names(source: Source, rule: Rule, head: Head) -> dict[str, str]:
             ProvenLog(source, head.checkpoint).included(0, leaf_hash(raw))
             genesis = Genesis.parse(raw)
         except Malformed:
-            return {}  # another kind of log; its entries are told as they are
-    return {} if genesis is None else {member.text: member.name for member in genesis.members}
+            return None  # another kind of log; its entries are told as they are
+    return genesis

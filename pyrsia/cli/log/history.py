@@ -14,6 +14,7 @@ from pyrsia.units import MAX_HISTORY_BYTES
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.verify.history import History
+    from pyrsia.verify.pins import Pin
 
 _trust = click.option(
     "--trust",
@@ -37,8 +38,9 @@ def history(of: str, out: Path | None, trust: Path | None, target: str | None, a
     """All leaves about a package (any version) or a file's digest, checked to be all there are.
 
     PURL is like pkg:pypi/idna, SHA256 the digest of a file or a source. The node's answer counts only if a pinned
-    network cosigned it.
+    network cosigned it, or the network of the node itself where that is a data directory of this machine.
     """
+    from pyrsia.audit.opening import own_names, own_pin
     from pyrsia.verify.history import Subject
 
     try:
@@ -48,7 +50,8 @@ def history(of: str, out: Path | None, trust: Path | None, target: str | None, a
     with Client(target) as node:
         query = urlencode({"of": of if subject.kind == "purl" else subject.text})
         data = node.get_bytes(f"/api/v1/log/history?{query}", most=MAX_HISTORY_BYTES.value)
-    found = _checked(data, trust)
+    own = own_pin(target) if trust is None else None
+    found = _checked(data, trust, own)
     if found.subject != subject:
         raise Refusal(
             "proof-invalid",
@@ -58,7 +61,7 @@ def history(of: str, out: Path | None, trust: Path | None, target: str | None, a
         )
     if out is not None:
         out.write_bytes(data)
-    _tell(found, out, as_json=as_json)
+    _tell(found, out, own_names(target), as_json=as_json)
 
 
 @click.command()
@@ -69,21 +72,23 @@ def verify_history(file: Path, trust: Path | None, as_json: bool) -> None:
     """Check a file written by `log history --prove`, offline: every leaf is there, and no other."""
     with file.open("rb") as opened:
         data = opened.read(MAX_HISTORY_BYTES.value + 1)  # one more, so that what is too long shows
-    _tell(_checked(data, trust), None, as_json=as_json)
+    _tell(_checked(data, trust), None, {}, as_json=as_json)
 
 
-def _checked(data: bytes, trust: Path | None) -> "History":
+def _checked(data: bytes, trust: Path | None, own: "Pin | None" = None) -> "History":
     from pyrsia.keys import verify
     from pyrsia.verify import history
     from pyrsia.verify.pins import Pins, read_genesis
 
-    return history.read(data, [read_genesis(trust)] if trust else Pins.of_user().all(), verify)
+    pin = read_genesis(trust) if trust else own
+    return history.read(data, Pins.of_user().all() if pin is None else [pin], verify)
 
 
-def _tell(found: "History", out: Path | None, *, as_json: bool) -> None:
+def _tell(found: "History", out: Path | None, others: dict[str, str], *, as_json: bool) -> None:
+    """`others`: names of members who came after genesis, by node id."""
     from pyrsia.node.summary import summary
 
-    names = {member.text: member.name for member in found.pin.genesis.members}
+    names = {member.text: member.name for member in found.pin.genesis.members} | others
     told = [summary(index, leaf, names) for index, leaf in found.leaves]
     rows = [(one.index, one.kind, one.summary) for one in told]
     value: dict[str, Any] = {

@@ -36,7 +36,11 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     "--state", "path", type=click.Path(dir_okay=False, path_type=Path), help="State file [one of your own]."
 )
 @click.option(
-    "--from", "first", type=click.IntRange(0), metavar="INDEX", help="Where a first start begins [the end]."
+    "--from",
+    "first",
+    type=click.IntRange(0),
+    metavar="INDEX",
+    help="Where the first start begins [the end].",
 )
 @click.option("--once", is_flag=True, help="One round, then end; for cron.")
 @click.option(
@@ -75,6 +79,7 @@ def monitor(
     from pyrsia.audit.follow import Begun, Follow
     from pyrsia.audit.following import Following
     from pyrsia.audit.monitor import Monitor, State
+    from pyrsia.audit.opening import names_of
 
     watched = _watched(purls, digests)
     outlets = _outlets(commands, webhooks, as_json=as_json)
@@ -87,8 +92,11 @@ def monitor(
         rule.read(note)  # what nobody signed makes no state file
         state = State.open(path, genesis, watched)
         held.append(state)
-        last, position = state.last(rule), first if state.position is None else state.position
-        hands = Monitor(state, genesis, outlets, saw=lambda effect: saw(effect, genesis, trust), warn=warn)
+        last, position = state.last(rule), state.begin(first)
+        names = names_of(source, genesis)
+        hands = Monitor(
+            state, outlets, names=names, saw=lambda effect: saw(effect, genesis, trust), warn=warn
+        )
         return Begun(rule, Following(last=last, position=position, every_s=every_s), hands)
 
     loop = Follow(lambda: opened(place, target, follow=not once), begin, warn=warn)

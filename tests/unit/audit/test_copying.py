@@ -127,7 +127,7 @@ def refused_with_evidence(tmp_path, first, second, why):
     assert alarm.value.path == path
     assert "ALARM" in alarm.value.what
     assert alarm.value.answer.exit == 1
-    assert fields["why"] == why
+    assert (fields["why"], set(fields)) == (why, {"kept", "offered", "said", "source", "why"})
     for name, entries in (("kept", first), ("offered", second)):
         parsed = SignedNote.parse(fields[name].encode())
         assert fields[name].encode() == objects(entries)["checkpoint"]

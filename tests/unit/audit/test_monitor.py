@@ -60,11 +60,11 @@ class Watch:
             rule.read(note)
             state = State.open(self.path, rule.genesis, self.watched)
             states.append(state)
-            position = self.first if state.position is None else state.position
+            position = state.begin(self.first if state.position is None else None)
             hands = Monitor(
                 state,
-                rule.genesis,
                 [self.inbox],
+                names={member.text: member.name for member in rule.genesis.members},
                 saw=lambda e: self.heads.append(e.head),
                 warn=self.warned.append,
             )
@@ -256,14 +256,14 @@ def lie_shrunk(watch):
 
 
 @pytest.mark.parametrize(
-    ("lie", "trouble", "word"),
+    ("lie", "trouble", "word", "why"),
     [
-        (lie_fork_at_one_size, "fork", "two roots"),
-        (lie_fork_that_grew, "fork", "does not begin"),
-        (lie_shrunk, "shrunk", "shrank"),
+        (lie_fork_at_one_size, "fork", "two roots", "forked"),
+        (lie_fork_that_grew, "fork", "does not begin", "inconsistent"),
+        (lie_shrunk, "shrunk", "shrank", "shrunk"),
     ],
 )
-def test_a_log_that_forks_or_shrinks_is_kept_told_and_ends_the_monitor(watch, lie, trouble, word):
+def test_a_log_that_forks_or_shrinks_is_kept_told_and_ends_the_monitor(watch, lie, trouble, word, why):
     watch.run()
     before, honest = len(watch.inbox.events), watch.log.note
     lie(watch)
@@ -277,7 +277,8 @@ def test_a_log_that_forks_or_shrinks_is_kept_told_and_ends_the_monitor(watch, li
     assert (first["event"], first["trouble"]) == ("alarm", trouble)
     assert (first["first"].encode(), first["second"].encode()) == (honest, watch.log.note)
     kept = json.loads((watch.path.parent / "state.alarm").read_text())
-    assert (kept["first"].encode(), kept["second"].encode()) == (honest, watch.log.note)
+    assert (kept["kept"].encode(), kept["offered"].encode()) == (honest, watch.log.note)
+    assert (kept["why"], kept["said"]) == (why, first["summary"])
     assert first["evidence"] == str(watch.path.parent / "state.alarm")
 
 
@@ -336,6 +337,17 @@ def test_an_entry_that_cannot_be_read_is_told_to_everybody(tmp_path, story):
 
 
 # -- the state file --
+
+
+def test_where_to_begin_is_said_at_the_first_start_alone(watch, story):
+    watch.run()
+    state = State.open(watch.path, story.genesis, IDNA)
+    end = state.position
+    assert (state.begin(None), state.begin(end)) == (end, end)
+    with pytest.raises(Refusal, match=f"goes on at entry {end}") as refused:
+        state.begin(0)
+    assert (refused.value.code, str(watch.path) in refused.value.who) == ("usage", True)
+    state.close()
 
 
 def test_two_monitors_cannot_share_a_state(watch, story):

@@ -128,7 +128,8 @@ def test_a_fork_ends_it_with_the_evidence_kept(log, tmp_path, monkeypatch):
     assert refused.value.answer.exit == 1
     (kept,) = (tmp_path / "pyrsia" / "alarms").iterdir()
     found = json.loads(kept.read_text())
-    assert (found["first"].encode(), found["second"].encode()) == (before, log.note)
+    assert (found["kept"].encode(), found["offered"].encode()) == (before, log.note)
+    assert set(found) == {"kept", "offered", "said", "source", "why"}
     assert str(kept) in refused.value.do
     assert reader.indices == told
 
@@ -164,6 +165,10 @@ def test_once_refuses_what_a_loop_would_wait_for(log):
     with pytest.raises(Refusal) as refused:
         Reader(log).loop.once()
     assert refused.value.code == "unavailable"
+    silent = Reader(log)
+    with pytest.raises(Refusal):
+        silent.loop.once()
+    assert silent.warned == []  # the refusal says it
     log.down, log.note = None, b"garbage"
     with pytest.raises(Refusal) as refused:
         Reader(log).loop.once()

@@ -5,8 +5,12 @@ import json
 import pytest
 import trio
 
+from pyrsia.config import CONTROL_SOCKET
+from pyrsia.node.house import GENESIS
 from pyrsia.node.proofs import Proofs
 from pyrsia.verify.history import Subject
+from tests.reference.fakenode import PEER, STATUS, FakeNode
+from tests.reference.ledger import World
 from tests.reference.parts import Kept
 from tests.reference.story import Story
 
@@ -63,6 +67,36 @@ def test_without_a_pin_nothing_is_believed(pyrsia, node, story, trust, tmp_path)
     file = tmp_path / "h"
     code, out, _ = pyrsia("log", "history", IDNA, "--prove", file, "--node", node.url, "--json")
     assert (code, json.loads(out)["error"]["code"], file.exists()) == (3, "not-pinned", False)
+
+
+def test_the_network_of_one_s_own_node_needs_no_pin(pyrsia, story, tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / GENESIS).write_bytes(story.genesis.raw)
+    with FakeNode({ADDRESS: (200, of(story, IDNA))}, socket=folder / CONTROL_SOCKET):
+        code, out, err = pyrsia("log", "history", IDNA, "--node", folder)
+        assert (code, err) == (0, "")
+        monkeypatch.setenv("PYRSIA_NODE", str(folder))
+        assert pyrsia("log", "history", IDNA)[:2] == (0, out)
+        (folder / GENESIS).write_bytes(World(name="another").genesis.raw)
+        assert pyrsia("log", "history", IDNA)[0] == 3
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_who_came_after_genesis_has_the_name_that_one_s_own_node_knows(
+    pyrsia, node, story, trust, tmp_path, own
+):
+    """And none that a stranger's node says: beside what is proven its word would look like more."""
+    members = story.genesis.members
+    peers = {"peers": [{**PEER, "node_id": member.text, "name": "newcomer"} for member in members]}
+    answers = {ADDRESS: of(story, IDNA), "/api/v1/peers": peers, "/api/v1/status": STATUS}
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with FakeNode({path: (200, told) for path, told in answers.items()}, socket=folder / CONTROL_SOCKET):
+        node.answers |= {path: (200, told) for path, told in answers.items()}
+        where = folder if own else node.url
+        code, out, _ = pyrsia("log", "history", IDNA, "--trust", trust, "--node", where)
+        assert (code, "newcomer" in out) == (0, own)
 
 
 @pytest.mark.parametrize(
