@@ -3,18 +3,25 @@
     python tests/check_claims.py JUNIT_XML
 
 Each claim names tests or bench rows. A claim fails when a named test did not run, was skipped, or
-asserts nothing; a run fails when a test was skipped for lack of vectors although they are there.
+asserts nothing, or when a named bench row has no gate or was never recorded beside a baseline of one (CI runs
+the rows themselves, `make bench-ci`); a run fails when a test was skipped for lack of vectors although they are
+there.
 """
 
 import ast
+import json
 import os
 import sys
 import tomllib
 import xml.etree.ElementTree as ET  # our own pytest wrote the file
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSERTING_CALLS = {"raises", "fail", "warns"}
+Functions = Mapping[str, ast.FunctionDef | ast.AsyncFunctionDef]
 
 
 def outcomes(report: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -39,16 +46,22 @@ def outcomes(report: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
 def asserts(test_id: str) -> bool:
     """Whether the function that `test_id` names, or a helper it calls in its module, asserts something."""
     path, _, name = test_id.partition("::")
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    functions = {
-        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    functions = _functions(ROOT / path)
     return name in functions and _asserts(functions[name], functions, set())
 
 
-def _asserts(
-    function: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]
-) -> bool:
+@cache
+def _functions(path: Path) -> Functions:
+    """Those of a file, by name; none where there is no file."""
+    if not path.exists():
+        return {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def _asserts(function: ast.AST, functions: Functions, seen: set[str]) -> bool:
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
@@ -63,6 +76,65 @@ def _asserts(
     return False
 
 
+def row_of(bench_id: str) -> str:
+    """The name of the bench row that a function is, by its `@row("area/what", ...)`; empty if it is none."""
+    path, _, name = bench_id.partition("::")
+    function = _functions(ROOT / path).get(name)
+    for decorator in () if function is None else function.decorator_list:
+        match decorator:
+            case ast.Call(func=ast.Name("row"), args=[ast.Constant(str(row)), *_]):
+                return row
+    return ""
+
+
+class Bench:
+    """What is judged in the bench, and what was recorded (None where nothing ever was)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._baselines: dict[str, list[str]] = {}
+        for gate in tomllib.loads((folder / "gates.toml").read_text(encoding="utf-8"))["gate"]:
+            self._baselines.setdefault(gate["row"], []).append(gate["baseline"])
+        self.recorded: set[tuple[str, str]] | None = None
+        if (folder / "recorded.json").exists():
+            groups = json.loads((folder / "recorded.json").read_bytes())
+            self.recorded = {(one["name"], one["beside"]) for rows in groups.values() for one in rows}
+
+    def complaints(self, bench_id: str) -> list[str]:
+        """Why a claim cannot rest on this row; nothing if it can."""
+        row = row_of(bench_id)
+        if not row:
+            return [f"{bench_id} is no bench row"]
+        if row not in self._baselines:
+            return [f"{bench_id}: the row {row} has no gate in bench/gates.toml"]
+        if self.recorded is None:
+            return []
+        return [
+            f"{bench_id}: the row {row} was never recorded beside {baseline} (make bench RECORD=1)"
+            for baseline in self._baselines[row]
+            if (row, baseline) not in self.recorded
+        ]
+
+
+def complaints(claim: Mapping[str, Any], found: Mapping[str, str], bench: Bench) -> list[str]:
+    """Why one claim does not hold; nothing if it does."""
+    wrong: list[str] = [] if claim["tests"] else ["names no test"]
+    for test in claim["tests"]:
+        if test.startswith("bench/"):
+            wrong += bench.complaints(test)
+        elif found.get(test) != "passed":
+            wrong.append(f"{test} is {found.get(test, 'missing')}")
+        elif not asserts(test):
+            wrong.append(f"{test} asserts nothing")
+    return [f"{claim['says']}: {one}" for one in wrong]
+
+
+def read_claims() -> Sequence[Mapping[str, Any]]:
+    rows: Sequence[Mapping[str, Any]] = tomllib.loads(
+        (ROOT / "tests" / "claims.toml").read_text(encoding="utf-8")
+    )["claim"]
+    return rows
+
+
 def main() -> int:
     found, skipped = outcomes(Path(sys.argv[1]))
     wrong: list[str] = []
@@ -72,22 +144,15 @@ def main() -> int:
             for name, why in skipped
             if "PYRSIA_VECTORS" in why
         ]
-    claims = tomllib.loads((ROOT / "tests" / "claims.toml").read_text(encoding="utf-8"))["claim"]
+    claims, bench = read_claims(), Bench(ROOT / "bench")
     for claim in claims:
-        for test in claim["tests"]:
-            if test.startswith("bench/"):
-                if test.partition("::")[2] not in (ROOT / test.partition("::")[0]).read_text(
-                    encoding="utf-8"
-                ):
-                    wrong.append(f"{claim['says']}: no bench row {test}")
-            elif found.get(test) != "passed":
-                wrong.append(f"{claim['says']}: {test} is {found.get(test, 'missing')}")
-            elif not asserts(test):
-                wrong.append(f"{claim['says']}: {test} asserts nothing")
+        wrong += complaints(claim, found, bench)
     for line in wrong:
         print(f"claims: {line}")
     for name, why in skipped:
         print(f"skipped: {name}: {why}")
+    if bench.recorded is None:
+        print("claims: bench/recorded.json is not there, so no row was asked for its recorded ratio")
     print(f"claims: {len(claims)} rows, {len(wrong)} wrong; {len(skipped)} tests skipped")
     return bool(wrong) or not claims
 
