@@ -100,7 +100,7 @@ class Client:
         except (http.client.HTTPException, OSError) as error:
             raise Refusal(
                 "not-running",
-                what=f"no node answers at {self.target}: {type(error).__name__}",
+                what=f"no node answers at {self.target}: {_why(error)}",
                 who="the node, or the address",
                 do="start it with `pyrsia node run`, or name another with --node URL|DIR",
             ) from None
@@ -133,6 +133,23 @@ class Client:
                 who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
+
+
+def _why(error: http.client.HTTPException | OSError) -> str:
+    """Why there is no answer, in words."""
+    match error:
+        case http.client.HTTPException():
+            return "what listens there does not speak HTTP, or hung up"
+        case FileNotFoundError() | NotADirectoryError():
+            return f"no node runs there (it has no {CONTROL_SOCKET})"
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case TimeoutError():
+            return "it took too long"
+        case PermissionError():
+            return "this user may not connect to it"
+        case _:
+            return error.strerror or str(error) or "the connection failed"
 
 
 def _url(target: str) -> SplitResult:

@@ -33,7 +33,7 @@ def witness() -> None:
 # -- the configuration --
 
 
-@witness.command("add-log")
+@witness.command("add-log", short_help="Cosign the log that signs with VKEY from now on.")
 @click.argument("vkeys", metavar="VKEY...", nargs=-1, required=True)
 @click.option("--origin", help="First line of its checkpoints, if it is not the name of its key.")
 @click.option(
@@ -52,7 +52,7 @@ def add_log(vkeys: tuple[str, ...], origin: str | None, need: int, target: str |
         log = WatchedLog.parse(" ".join(words))
     except Malformed as error:
         raise _usage(
-            f"this is no log to watch: {error}", "give its verifier key, `<name>+<id>+<key>`"
+            f"this is no log to watch: {error}", "give its verifier key, `<name>+<8 hex digits>+<base64>`"
         ) from None
 
     def change(logs: list[str]) -> list[str]:
@@ -64,7 +64,7 @@ def add_log(vkeys: tuple[str, ...], origin: str | None, need: int, target: str |
     tell(told, as_json=as_json, text=lambda: [f"watching {log.origin}", RESTART])
 
 
-@witness.command("remove-log")
+@witness.command("remove-log", short_help="Cosign the log ORIGIN no more.")
 @click.argument("origin")
 @_dir_option
 @json_option
@@ -82,7 +82,7 @@ def remove_log(origin: str, target: str | None, as_json: bool) -> None:
     tell(told, as_json=as_json, text=lambda: [f"{origin} is not watched any more", RESTART])
 
 
-@witness.command("add-witness")
+@witness.command("add-witness", short_help="Send our checkpoints to the witness at URL.")
 @click.argument("vkey")
 @click.argument("url")
 @_dir_option
@@ -102,7 +102,7 @@ def add_witness(vkey: str, url: str, target: str | None, as_json: bool) -> None:
     tell(told, as_json=as_json, text=lambda: [f"asking {asked.key.name}", RESTART])
 
 
-@witness.command("remove-witness")
+@witness.command("remove-witness", short_help="Ask the witness with this key no more.")
 @click.argument("vkey")
 @_dir_option
 @json_option
@@ -156,7 +156,7 @@ def _public(line: str) -> bytes:
 # -- asking the node --
 
 
-@witness.command("list")
+@witness.command("list", short_help="The logs that the node cosigns, the witnesses it asks.")
 @node_option
 @json_option
 def show(target: str | None, as_json: bool) -> None:
@@ -181,7 +181,7 @@ def show(target: str | None, as_json: bool) -> None:
     tell(status, as_json=as_json, text=lines)
 
 
-@witness.command()
+@witness.command(short_help="The verifier key of this witness.")
 @node_option
 @json_option
 def key(target: str | None, as_json: bool) -> None:
@@ -192,7 +192,7 @@ def key(target: str | None, as_json: bool) -> None:
     tell({"vkey": status["vkey"]}, as_json=as_json, text=lambda: [status["vkey"]])
 
 
-@witness.command()
+@witness.command(short_help="What logs signed against their own past.")
 @click.argument("origin", required=False)
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write each note to this folder."
@@ -212,7 +212,7 @@ def evidence(origin: str | None, out: Path | None, target: str | None, as_json: 
         status = _status(target)
         origins = list(dict.fromkeys([status["origin"], *(one["origin"] for one in status["logs"])]))
     with Client(target) as node:
-        found = [shaped(node.get(f"/witness/{origin_hash(one)}/evidence"), EvidenceAnswer) for one in origins]
+        found = [_evidence(node, one) for one in origins]
     rows = [{"origin": one["origin"], **row} for one in found for row in one["evidence"]]
     files = _write(rows, out) if out is not None else []
 
@@ -229,6 +229,16 @@ def evidence(origin: str | None, out: Path | None, target: str | None, as_json: 
     tell({"evidence": rows, "files": files}, as_json=as_json, text=lines)
     if any(row["kind"] == "fork" for row in rows):
         click.get_current_context().exit(1)
+
+
+def _evidence(node: Client, origin: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = shaped(node.get(f"/witness/{origin_hash(origin)}/evidence"), EvidenceAnswer)
+    except Refusal as refusal:
+        if refusal.code != "not-found":
+            raise
+        raise _unknown(f"this node watches no log {origin}") from None
+    return found
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> list[str]:

@@ -81,7 +81,7 @@ class WatchedLog:
         need = 1
         if words and words[0].isascii() and words[0].isdigit():  # every verifier key has a "+"
             need = parse_size(words.pop(0))
-        keys = tuple(VerifierKey.parse(word) for word in words[: MAX_LOG_KEYS.value + 1])
+        keys = tuple(_key(word) for word in words[: MAX_LOG_KEYS.value + 1])
         if not 1 <= need <= len(keys) <= MAX_LOG_KEYS.value:
             raise Malformed(f"{need} of {len(keys)} keys; at most {MAX_LOG_KEYS.value}")
         if any(key.kind != ED25519 for key in keys):
@@ -95,6 +95,13 @@ class WatchedLog:
         # The one rule for origins is the parser's.
         Checkpoint.parse_foreign(Checkpoint(origin, TreeSize(0), tree.EMPTY_ROOT).text())
         return cls(origin, keys, need)
+
+
+def _key(word: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(word)
+    except Malformed as error:
+        raise Malformed(f"{word[:80]!r} is no verifier key: {error}") from None
 
 
 def parse_logs(lines: Sequence[str]) -> tuple[WatchedLog, ...]:

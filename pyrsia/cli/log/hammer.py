@@ -100,7 +100,8 @@ def _address(where: str) -> str:
 def _lines(report: "Report") -> list[str]:
     r = report
     return [
-        f"{r.acknowledged:,} of {r.goal:,} entries acknowledged in {r.seconds:.1f} s, {r.entries_per_second:,.0f}/s",
+        f"{r.acknowledged:,} entries acknowledged (goal {r.goal:,}) in {r.seconds:.1f} s,"
+        f" {r.entries_per_second:,.0f}/s",
         f"  a write takes {r.write_p50_ms:,.0f} ms (p50), {r.write_p99_ms:,.0f} ms (p99); not now: {r.refused:,}",
         f"  {r.verified:,} of them verified where the node said, {r.resent:,} sent again and one leaf still",
         f"  {r.verifications:,} bundles verified, {r.verify_p50_ms:,.1f} ms (p50), {r.verify_p99_ms:,.1f} ms (p99)",

@@ -23,8 +23,14 @@ MAX_PROOF_BYTES = Limit(1 << 20, "an entry of 60,000 bytes, escaped twice, and a
 @json_option
 def prove(index: int, out: Path | None, target: str | None, as_json: bool) -> None:
     """The entry at INDEX with a proof that it is in the log; `log verify` checks it."""
-    with Client(target) as node:
-        answer = shaped(node.get("/api/v1/log/prove", index=index), answers.Proof)
+    try:
+        with Client(target) as node:
+            answer = shaped(node.get("/api/v1/log/prove", index=index), answers.Proof)
+    except Refusal as refusal:
+        if refusal.code != "not-found":
+            raise
+        do = "see how long it is with `pyrsia log show`"
+        raise Refusal(refusal.code, what=refusal.what, who="your command", do=do) from None
     if out is not None:
         out.write_text(json.dumps(answer, sort_keys=True) + "\n", encoding="utf-8")
     tell(answer, as_json=as_json, text=lambda: _proof_lines(answer, out))

@@ -1,6 +1,7 @@
 """`log search`: entries by type, author, package, time, verdict and text, now or as the log was."""
 
 import json
+import re
 from typing import Any, Final
 
 import click
@@ -11,10 +12,25 @@ from pyrsia.cli.log.common import Progress
 from pyrsia.cli.log.when import Time, read, told
 from pyrsia.cli.tell import json_option, node_option, table
 from pyrsia.client import Client
+from pyrsia.errors import Refusal
+from pyrsia.ledger.entries import VERDICTS
+from pyrsia.ledger.matching import KINDS
 from pyrsia.units import MAX_API_ROWS, Limit
 from pyrsia.wire.text import safe
 
 MAX_PAGES = Limit(1_000_000, "pages of 20,000 looked-at leaves: a search through any log that one node holds")
+_PARAMETER: Final = re.compile(r"the parameter `(\w+)`")
+_OPTIONS: Final = {name: f"--{name}" for name in ("type", "author", "purl", "verdict", "since", "until")} | {
+    "text": "the text",
+    "as_of": "--as-of",
+    "as_of_time": "--as-of",
+}
+_ADVICE: Final = {
+    "purl": "write --purl pkg:pypi/idna, with * and ? for any characters and any one",
+    "type": f"write --type with one of {', '.join(sorted(KINDS))}",
+    "verdict": f"write --verdict with one of {', '.join(sorted(VERDICTS))}",
+    "text": "write a shorter text, of at least one character",
+}
 _COLUMNS: Final = ("index", "time", "type", "what")
 
 
@@ -68,12 +84,17 @@ def search(
     progress = Progress("looked at")
     try:
         with Client(target) as node:
-            rows = _rows(node, wanted, limit, progress)
+            rows, nothing = _rows(node, wanted, limit, progress)
+    except Refusal as refusal:
+        raise _of_options(refusal) from None
     finally:
         progress.end()
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, sort_keys=True))
+        return
+    if not rows:
+        click.echo(nothing)
         return
     for line in table(
         ((one["index"], told(one["time_ms"]), one["kind"], one["summary"]) for one in rows), _COLUMNS
@@ -81,10 +102,12 @@ def search(
         click.echo(safe(line))
 
 
-def _rows(node: Client, query: dict[str, str | int], limit: int, progress: Progress) -> list[dict[str, Any]]:
-    """Page after page, all of one size of the log, until `limit` or the end."""
+def _rows(
+    node: Client, query: dict[str, str | int], limit: int, progress: Progress
+) -> tuple[list[dict[str, Any]], str]:
+    """Page after page, all of one size of the log, until `limit` or the end; and what to say if none came."""
     rows: list[dict[str, Any]] = []
-    looked_at = 0
+    looked_at, nothing = 0, "nothing found"
     for _ in range(MAX_PAGES.value):
         page = shaped(
             node.get("/api/v1/log/entries", **query, count=min(limit - len(rows), MAX_API_ROWS.value)),
@@ -94,11 +117,14 @@ def _rows(node: Client, query: dict[str, str | int], limit: int, progress: Progr
         looked_at += page["scanned"]
         progress(looked_at, page["size"])
         if len(rows) >= limit or not _goes_on(page["next"], query):
+            nothing = f"nothing found in the log up to size {page['size']:,}"
+            if page["next"] >= 0:
+                nothing += f", of which the node looked at {looked_at:,} entries and does not go on"
             break
         query = query | {"first": page["next"]}
         if "as_of" not in query and "as_of_time" not in query:
             query["as_of"] = page["size"]
-    return rows
+    return rows, nothing
 
 
 def _goes_on(following: int, query: dict[str, str | int]) -> bool:
@@ -107,6 +133,23 @@ def _goes_on(following: int, query: dict[str, str | int]) -> bool:
     if following < 0 or not isinstance(here, int):
         return following >= 0
     return following > here if query["order"] == "oldest" else following < here
+
+
+def _of_options(refusal: Refusal) -> Refusal:
+    """A no about a parameter of the API, said about the option that it came from."""
+    named = _PARAMETER.search(refusal.what)
+    if refusal.code != "bad-request":
+        return refusal
+    what, do = refusal.what, "correct the option: pyrsia log search --help"
+    if named is not None:
+        option = _OPTIONS.get(named[1], named[1])
+        what = what.replace(named[0], option)
+        do = _ADVICE.get(named[1], do)
+    elif what.startswith("no member is called"):
+        do = "write --author <node id>, or a name from `pyrsia peers`"
+    elif "never as long" in what:
+        do = "write --as-of <a size that `pyrsia log show` tells, or a smaller one>"
+    return Refusal("usage", what=what, who="your command", do=do)
 
 
 def _as_of(text: str | None) -> dict[str, int]:

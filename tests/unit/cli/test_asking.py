@@ -138,6 +138,7 @@ def test_no_node_is_a_sentence_that_says_how_to_start_one(pyrsia, tmp_path):
         code, out, err = pyrsia("status", "--node", target)
         assert (code, out) == (1, "")
         assert "no node answers" in err
+        assert "Error" not in err
         assert "pyrsia node run" in err
     code, out, _ = pyrsia("status", "--json")
     assert (code, json.loads(out)["error"]["code"]) == (1, "not-running")

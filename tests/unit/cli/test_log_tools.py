@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 
-from pyrsia.cli.log import when
+from pyrsia.audit.hammer import Report
+from pyrsia.cli.log import hammer, when
 from pyrsia.wire.text import safe
 from tests.reference.fakenode import STATUS, FakeNode
 from tests.reference.story import Story
@@ -90,8 +91,60 @@ def test_a_node_that_sends_us_round_in_circles_is_left(pyrsia, node):
         page = {"size": 100, "root": "00", "entries": [], "next": onward}
         node.answers["/api/v1/log/entries"] = (200, page)
         node.seen.clear()
-        assert pyrsia("log", "search", *order, "--node", node.url)[0] == 0
+        code, out, _ = pyrsia("log", "search", *order, "--node", node.url)
+        assert (code, "does not go on" in out) == (0, True)
         assert len(node.seen) == 2
+
+
+def test_a_search_that_finds_nothing_says_so_and_how_far_it_looked(pyrsia, node):
+    page = {"size": 1_234, "root": "00", "entries": [], "next": -1}
+    node.answers["/api/v1/log/entries"] = (200, page)
+    assert pyrsia("log", "search", "--node", node.url)[1] == "nothing found in the log up to size 1,234\n"
+    assert pyrsia("log", "search", "--node", node.url, "--json")[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "do"),
+    [
+        ("the parameter `purl` is no pattern: x", "--purl is no pattern: x", "write --purl"),
+        ("the parameter `type` holds a word that is none", "--type holds", "fact.add"),
+        ("the parameter `verdict` holds a word that is none", "--verdict holds", "DIVERGED"),
+        ("the parameter `text` has 1 to 200 characters", "the text has", "shorter"),
+        ("no member is called x", "no member is called x", "--author"),
+        ("this node's log has 5 leaves; it was never as long as 9", "never as long", "--as-of"),
+        ("`since` lies after `until`", "`since`", "--help"),
+    ],
+)
+def test_a_no_of_the_node_is_told_in_the_words_of_the_command(pyrsia, node, what, said, do):
+    error = {"code": "bad-request", "what": what, "who": "x", "do": "send GET /api/v1/x=1"}
+    node.answers["/api/v1/log/entries"] = (400, {"error": error})
+    code, _, err = pyrsia("log", "search", "--node", node.url)
+    assert code == 2
+    assert said in err
+    assert do in err
+    assert "GET" not in err
+
+
+def test_a_leaf_that_is_not_there_is_told_with_the_command_that_shows_how_many_are(pyrsia, node):
+    del node.answers["/api/v1/log/prove"]
+    code, _, err = pyrsia("log", "prove", "99999", "--node", node.url)
+    assert (code, "pyrsia log show" in err) == (1, True)
+
+
+def test_tail_and_monitor_say_once_that_no_node_answers(pyrsia, node):
+    for command in (("tail",), ("monitor", "--purl", "*", "--once")):
+        _, out, err = pyrsia("log", *command, "--node", "http://127.0.0.1:9")
+        assert out == ""
+        assert len([line for line in err.splitlines() if line.startswith("pyrsia: ")]) == 1
+
+
+def test_hammer_tells_what_came_beside_what_was_wanted():
+    report = Report(
+        ok=True, why="", goal=20, acknowledged=35, verified=35, seconds=1.0, entries_per_second=35.0,
+        write_p50_ms=1.0, write_p99_ms=1.0, resent=0, refused=0, verifications=1, verify_p50_ms=1.0,
+        verify_p99_ms=1.0, size=40, root="00",
+    )  # fmt: skip
+    assert hammer._lines(report)[0].startswith("35 entries acknowledged (goal 20) in 1.0 s")
 
 
 def test_what_strangers_wrote_is_harmless_in_every_form(pyrsia, node):
@@ -261,6 +314,8 @@ def test_a_monitor_from_the_beginning_tells_the_whole_history_as_json(pyrsia, fi
     code, out, _ = watched(pyrsia, files, "--purl", "pkg:pypi/idna@1.0", "--from", "0", "--json")
     assert code == 0
     assert [json.loads(line)["index"] for line in out.splitlines()] == files.story.leaves()
+    code, out, err = watched(pyrsia, files, "--purl", "pkg:pypi/idna@1.0", "--from", "0")
+    assert (code, out, "monitor/" in err, "leave --from out" in err) == (2, "", True, True)
 
 
 def test_a_command_that_fails_is_said_and_nothing_is_skipped(pyrsia, files, monkeypatch):

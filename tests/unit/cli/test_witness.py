@@ -160,7 +160,16 @@ def test_evidence_of_a_fork_ends_with_1_and_its_files_convict(pyrsia, tmp_path):
         assert kept.text != told.text
         code, out, _ = pyrsia("witness", "evidence", ORIGIN, "--node", node.url, "--json")
         assert (code, json.loads(out)["evidence"][0]["kind"]) == (1, "fork")
-        assert pyrsia("witness", "evidence", "unknown.example", "--node", node.url)[0] == 1
+        code, _, err = pyrsia("witness", "evidence", "unknown.example", "--node", node.url)
+        assert (code, "watches no log unknown.example" in err) == (1, True)
+
+
+def test_help_is_whole_and_what_is_no_key_is_called_so(pyrsia, data):
+    lines = pyrsia("witness", "--help")[1].splitlines()
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage")]
+    for junk in ("bad", "+5"):
+        err = pyrsia("witness", "add-log", "--node", data, "--", junk)[2]
+        assert f"'{junk}' is no verifier key" in err
 
 
 @pytest.mark.parametrize(
