@@ -133,4 +133,5 @@ async def test_a_history_is_asked_for_by_package_or_digest(node: ToyNode) -> Non
     for query in ("", "of=idna", "of=" + "AB" * 32, "of=pkg:pypi/idna&more=1"):
         answer = await ask(node, query, path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
+    assert "names nothing that has a history: " in (await ask(node, "of=idna", path)).json()["error"]["what"]
     assert (await ask(node, "of=pkg:pypi/other", path)).json()["error"]["code"] == "no-proof"
