@@ -6,7 +6,7 @@ from pyrsia.audit.copying import Copy
 from pyrsia.audit.fetching import Absent
 from pyrsia.audit.fsck import check
 from pyrsia.audit.keeping import Keeper
-from pyrsia.audit.opening import open_log, open_node, own_network
+from pyrsia.audit.opening import names_of, open_log, open_node, own_names, own_network
 from pyrsia.audit.sources import DirectorySource
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.config import CONTROL_SOCKET
@@ -173,3 +173,17 @@ def test_what_the_log_does_not_have_is_absent(node):
         assert with_source.name == str(folder)
     finally:
         with_source.close()
+
+
+def test_a_stopped_node_knows_who_is_a_member_now(node):
+    folder, signed, _ = node
+    genesis = signed.world.genesis
+    members = {member.text: member.name for member in genesis.members}
+    source = open_log(str(folder))
+    try:
+        assert names_of(source, None) == members
+        assert own_names(str(folder)) == {}  # nobody answers there
+        assert names_of(signed, genesis) == members
+        assert names_of(signed, None) == {}
+    finally:
+        source.close()
