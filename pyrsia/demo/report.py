@@ -11,7 +11,12 @@ from pyrsia.files import write_whole
 
 @dataclass(slots=True)
 class Report:
-    """What happened; `seconds` is wall time per step. Paths are absolute."""
+    """What happened; `seconds` is wall time per step. Paths are absolute.
+
+    Attributes:
+        history: the file that proves that a package's history is complete, its subject and how many leaves it has.
+        fsck: how many entries of the follower's log were checked and found true.
+    """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     isolation: str = ""
@@ -20,6 +25,8 @@ class Report:
     proof: str = ""
     trust: str = ""
     log: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, Any] = field(default_factory=dict)
+    fsck: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     written: bool = False
 
@@ -55,6 +62,8 @@ class Report:
             "proof": self.proof,
             "trust": self.trust,
             "log": self.log,
+            "history": self.history,
+            "fsck": self.fsck,
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
         }
         if error is not None:

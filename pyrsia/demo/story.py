@@ -307,9 +307,9 @@ class Story:
         again = lies.pyrsia("log", "verify-history", str(history), "--trust", trust)
         if (told.code, again.code) != (0, 0):
             raise DemoFailed(f"the history of {package} was refused:\n{told.text}{again.text}")
-        tell.say(
-            f"the history of {again.body['of']} is complete: {len(again.body['leaves'])} leaves, proven offline"
-        )
+        of, leaves = again.body["of"], len(again.body["leaves"])
+        self.report.history = {"file": str(history), "of": of, "leaves": leaves}
+        tell.say(f"the history of {of} is complete: {leaves} leaves, proven offline")
         short = lies.shortened(history, self.network.results / "lies")
         refused = lies.pyrsia("log", "verify-history", str(short), "--trust", trust)
         if refused.code != 1:
@@ -318,6 +318,7 @@ class Story:
         whole = lies.pyrsia("log", "fsck", "--trust", trust, *node)
         if whole.code != 0:
             raise DemoFailed(f"the follower's log is not whole: {whole.text}")
+        self.report.fsck = whole.body["size"]
         tell.say(
             f"`pyrsia log fsck`: all {whole.body['size']} entries of the follower's log and every tile are true"
         )

@@ -90,7 +90,8 @@ def test_the_report_has_the_fields_that_scripts_rely_on(demo):
     told = {name: value for name, value in demo.items() if name not in ("process", "out", "report")}
 
     assert set(told) == {
-        "ok", "nodes", "isolation", "requests", "wheel", "proof", "trust", "log", "seconds"
+        "ok", "nodes", "isolation", "requests", "wheel", "proof", "trust", "log", "history", "fsck",
+        "seconds",
     }  # fmt: skip
     assert all(set(one) == {"name", "role", "http", "data", "pid"} for one in told["nodes"])
     assert all(re.fullmatch(r"http://127\.0\.0\.1:\d+", one["http"]) for one in told["nodes"])
@@ -100,6 +101,7 @@ def test_the_report_has_the_fields_that_scripts_rely_on(demo):
     )
     assert told["isolation"] in ("namespace", "confined")
     assert set(told["log"]) == {"size", "root"}
+    assert set(told["history"]) == {"file", "of", "leaves"}
     assert set(told["seconds"]) == {"start", "builds", "dissent", "loss", "use", "proof"}
     assert Path(told["proof"]) == Path(told["wheel"] + ".tlog-proof")
     assert all(Path(told[name]).is_file() for name in ("wheel", "proof", "trust"))
@@ -280,6 +282,59 @@ def test_a_proof_of_one_leaf_is_checked_offline(demo, tmp_path):
     assert checked.returncode == 0, checked.stderr
     out.write_text(out.read_text().replace('"index": 0', '"index": 1'))
     assert pyrsia("log", "verify", str(out), "--trust", demo["trust"]).returncode == 1
+
+
+def test_the_demo_proves_a_whole_history_and_checks_a_whole_log(demo, tmp_path):
+    file = Path(demo["history"]["file"])
+    checked = pyrsia("log", "verify-history", str(file), "--trust", demo["trust"], "--json")
+
+    assert checked.returncode == 0, checked.stderr
+    told = json.loads(checked.stdout)
+    assert (told["complete"], told["of"]) == (True, demo["history"]["of"]) == (True, "pkg:pypi/pyrsia-sample")
+    assert len(told["leaves"]) == demo["history"]["leaves"]
+    kinds = [json.loads(row["leaf"])["type"] for row in told["leaves"]]
+    builds = sum(one["purl"].startswith("pkg:pypi/pyrsia-sample@") for one in demo["requests"])
+    expected = {"build.request": builds, "build.reveal": 3 * builds, "artifact.add": builds, "fact.add": 3}
+    for kind, count in expected.items():
+        assert kinds.count(kind) == count, kinds
+    short = tmp_path / "short.history"
+    short.write_bytes(b"\n".join([*file.read_bytes().split(b"\n")[:-2], b""]))
+    assert pyrsia("log", "verify-history", str(short), "--trust", demo["trust"]).returncode == 1
+    assert 20 < demo["fsck"] <= demo["log"]["size"]
+
+
+def test_the_commands_about_the_log_work_on_the_demo_network(demo, tmp_path):
+    """As anybody else would: over the follower's address, with the trust file alone."""
+    url, trust = node(demo, "follower")["http"], ("--trust", demo["trust"])
+    ask, copy, purl = ("--node", url), str(tmp_path / "copy"), "pkg:pypi/pyrsia-sample"
+    history, checkpoint = str(tmp_path / "one.history"), str(tmp_path / "copy" / "checkpoint")
+    said = {}
+    for command in (
+        ("history", purl, "--prove", history, *ask, *trust),
+        ("verify-history", history, *trust),
+        ("fsck", "--full", url, *trust),
+        ("mirror", url, copy, *trust),
+        ("fsck", copy, *trust),
+        ("export", str(tmp_path / "out"), *ask, *trust),
+        ("policy", "--check", checkpoint, *trust),
+        ("search", "--purl", purl, "--type", "artifact.add", *ask),
+        ("tail", "-n", "3", url, *trust),
+        ("monitor", "--purl", purl, "--from", "0", "--exec", f"tee -a {tmp_path / 'told'}", "--once",
+         "--state", str(tmp_path / "state"), url, *trust),
+        ("hammer", "--goal", "10", "--for", "30s", "--node", node(demo, "follower")["data"], *trust),
+    ):  # fmt: skip
+        done = pyrsia("log", *command, "--json")
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        said[command[0]] = [json.loads(line) for line in done.stdout.splitlines()]
+
+    (whole,) = said["fsck"]  # of the copy, the later one
+    assert whole["size"] == said["mirror"][0]["size"] >= demo["fsck"]
+    assert said["export"][0]["size"] >= whole["size"]
+    assert len(said["tail"]) == 3
+    assert {row["kind"] for row in said["search"]} == {"artifact.add"}
+    events = (tmp_path / "told").read_text()
+    assert events.count('"artifact.add"') >= len(said["search"])
+    assert len(said["history"][0]["leaves"]) == len(said["verify-history"][0]["leaves"]) > 0
 
 
 def test_the_originals_short_flags_and_endpoints_answer(demo):

@@ -425,7 +425,8 @@ async def test_the_log_is_served_bit_for_bit(node: ToyNode) -> None:
     assert held.status_code == 304
     assert tile.content == bytes([2, 1_234_067 % 256]) * 16 * 7
     assert tile.headers["content-type"] == "application/octet-stream"
-    assert tile.headers["cache-control"] == IMMUTABLE
+    for one in (tile, full, bundle):
+        assert one.headers["cache-control"] == IMMUTABLE
     assert full.content == bytes([0, 3]) * 16 * 256
     assert bundle.content == b"\0\1x" * 3
     assert absent.status_code == nowhere.status_code == 404
