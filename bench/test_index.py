@@ -173,7 +173,13 @@ def measure_update(measure, one: Index, count: int) -> None:
 
 
 @pytest.mark.parametrize("at", sizes(3, 4, 5, 6))
-@row("index/update", "1,000 touched in a block, of packages:", unit="us per package", clock="cpu", goal=10)
+@row(
+    "index/update",
+    "1,000 touched in a block, of so many packages",
+    unit="us per package",
+    clock="cpu",
+    goal=10,
+)
 def test_update(measure, indexes, at):
     one = indexes(at)
     assert sum(1 for _ in prefixtree.walk(one.tree, one.fetch)) == at
@@ -181,7 +187,13 @@ def test_update(measure, indexes, at):
 
 
 @pytest.mark.parametrize("at", sizes(5, 6))
-@row("index/update-256", "256 touched in a block, of packages:", unit="us per package", clock="cpu", goal=10)
+@row(
+    "index/update-256",
+    "256 touched in a block, of so many packages",
+    unit="us per package",
+    clock="cpu",
+    goal=10,
+)
 def test_update_256(measure, indexes, at):
     measure_update(measure, indexes(at), SMALL)
 
@@ -200,7 +212,7 @@ def test_stored(measure, tmp_path, at):
 
 
 @pytest.mark.parametrize("at", sizes(3, 4, 5, 6))
-@row("index/prove", "a proof that a package has this history, of packages:", unit="us per proof", clock="cpu")
+@row("index/prove", "proof of one package's history, of so many", unit="us per proof", clock="cpu")
 def test_prove(measure, indexes, at):
     one = indexes(at)
     keys = [key(number) for number in random.Random(at).sample(range(at), ASKED)]
@@ -231,7 +243,7 @@ def grow_and_touch(size: str) -> None:
 
 
 @pytest.mark.parametrize("at", sizes(5, 6))
-@row("index/memory", "building and changing an index of packages:", unit="MB", rounds=1)
+@row("index/memory", "building and changing an index of so many packages", unit="MB", rounds=1)
 def test_memory(measure, at):
     measure(
         Figure(lambda: peak_mb("bench.test_index", "grow_and_touch", str(at))),

@@ -65,7 +65,13 @@ def test_append(measure, tmp_path):
 
 
 @pytest.mark.parametrize("at", SIZES)
-@row("log/inclusion", "a warm inclusion proof from a log of", unit="us per proof", clock="cpu", goal=200)
+@row(
+    "log/inclusion",
+    "a warm inclusion proof, from a log of that size",
+    unit="us per proof",
+    clock="cpu",
+    goal=200,
+)
 def test_inclusion(measure, logs, tmp_path, at):
     log = logs(at)
     indices = random.Random(at).sample(range(at), min(at, ASKED))
@@ -81,7 +87,7 @@ def test_inclusion(measure, logs, tmp_path, at):
 
 
 @pytest.mark.parametrize("at", SIZES)
-@row("log/size", "on disk, a log of", unit="bytes per entry", rounds=1)
+@row("log/size", "a log of that size on disk", unit="bytes per entry", rounds=1)
 def test_size(measure, logs, at):
     log = logs(at)
     assert log.size == at
@@ -90,7 +96,7 @@ def test_size(measure, logs, at):
 
 # Last of those that share logs: it makes them longer.
 @pytest.mark.parametrize("at", SIZES)
-@row("log/append-at", "entries in blocks onto a log of", unit="entries/s", rounds=9)
+@row("log/append-at", "entries in blocks, onto a log of that size", unit="entries/s", rounds=9)
 def test_append_at(measure, logs, tmp_path, at):
     log, count = logs(at), min(at // 10, 10 * APPENDED)
     with closing(PlainLog(tmp_path / "plain")) as plain:
@@ -102,6 +108,6 @@ def build_and_check_mb(folder: Path, size: int) -> float:
 
 
 @pytest.mark.parametrize("at", [CI_SIZE, pytest.param(10**7, marks=LONG)])
-@row("log/memory", "of a process that builds and checks a log of", unit="MB", goal=150, rounds=1)
+@row("log/memory", "a process that builds and checks a log of that size", unit="MB", goal=150, rounds=1)
 def test_memory(measure, tmp_path, at):
     measure(Figure(lambda: build_and_check_mb(tmp_path / "log", at)), {"budget": budget(150.0)})
