@@ -83,14 +83,23 @@ def of_history(touched: Touched, tree: Tree, fetch: Fetch, version: int) -> tupl
     Args:
         version: height of the block.
     """
-    keys = sorted(touched)
-    added = [b"".join(_LEAF.pack(*place) for place in touched[key]) for key in keys]
-    records, values = prefixtree.histories(list(fetch([record_key(key) for key in keys])), added)
-    changes: dict[bytes, bytes | None] = dict(zip(keys, values, strict=True))
-    rows = {record_key(key): record for key, record in zip(keys, records, strict=True)}
-    for key in keys:
-        rows.update((row_key(key, leaf), leaf_hash) for leaf, leaf_hash in touched[key])
+    rows: dict[bytes, bytes] = {}
+    added = [_added(key, places, rows) for key, places in touched.items()]
+    names = [_RECORD + key for key in touched]
+    records, values = prefixtree.histories(list(fetch(names)), added)
+    rows.update(zip(names, records, strict=True))
+    changes: dict[bytes, bytes | None] = dict(zip(touched, values, strict=True))
     return prefixtree.update(tree, fetch, changes, version), rows
+
+
+def _added(key: bytes, places: list[tuple[int, bytes]], rows: dict[bytes, bytes]) -> bytes:
+    """What these leaves add to the history's own tree; each is a row of it too."""
+    added = b""
+    for leaf, leaf_hash in places:
+        number = _NUMBER.pack(leaf)
+        rows[_ROW + key + number] = leaf_hash
+        added += number + leaf_hash
+    return added
 
 
 def of_state(writes: Mapping[bytes, bytes | None], tree: Tree, fetch: Fetch, version: int) -> Change:
