@@ -10,6 +10,7 @@ import heapq
 import json
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,9 +35,27 @@ MAX_GOAL = Limit(
 MAX_WRITERS = Limit(200, "a validator holds so many entries of one author at a time")
 MAX_READERS = Limit(64, "each is a thread; more than this wait for the interpreter, not for the node")
 HEAD_S: Final = 0.25  # between two looks at the checkpoint: four times as often as one is signed
+FIRST_S = Limit(10, "for the first cosigned checkpoint of a network that has just begun: a second or two")
 SETTLE_S = Limit(60, "for a checkpoint that covers the last acknowledged entry: one is due within a second")
 PAUSE_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # after a "not now" of the node; the last one for all that follow
 AGAIN: Final = frozenset(("busy", "unavailable", "not-running"))  # what a later attempt may mend
+
+
+def first_checkpoint(source: Source) -> bytes:
+    """The newest checkpoint of a log, with a little patience: a network that has just begun has none yet.
+
+    Raises:
+        Refusal, Unavailable: as `source.checkpoint`, once the patience is over or waiting would not help.
+    """
+    ends_s = time.monotonic() + FIRST_S.value
+    while True:
+        try:
+            return source.checkpoint()
+        except (Unavailable, Refusal) as error:
+            passing = isinstance(error, Unavailable) or error.code == "unavailable"
+            if not passing or time.monotonic() >= ends_s:
+                raise
+            time.sleep(HEAD_S)
 
 
 class Ack(msgspec.Struct):

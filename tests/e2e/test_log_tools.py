@@ -65,20 +65,21 @@ def test_the_log_is_hammered_followed_and_watched_while_things_are_killed(
     hook, seen, tail = tmp_path / "hook.py", tmp_path / "seen", tmp_path / "tail"
     hook.write_text(f"import os; open({str(seen)!r}, 'a').write(os.environ['PYRSIA_INDEX'] + '\\n')\n")
     watch = (
-        "log", "monitor", follower.http + "/log", "--purl", PURL, "--from", "0", "--every", "0.2", *trust,
+        "log", "monitor", follower.http + "/log", "--purl", PURL, "--every", "0.2", *trust,
         "--state", str(tmp_path / "state.json"), "--exec", f"{sys.executable} {hook}",
     )  # fmt: skip
     follow = ("log", "tail", follower.http, "-f", "-n", "0", "--json", "--every", "0.2", *trust)
 
     with (
         running(tmp_path, tail, *follow) as tailing,
-        running(tmp_path, tmp_path / "watched", *watch) as first,
+        running(tmp_path, tmp_path / "watched", *watch, "--from", "0") as first,
     ):
         hammered = pyrsia(
             tmp_path, "log", "hammer", "--goal", "60", "--for", "60s", "--writers", "20", "--json",
             "--node", str(network.validators[0].data),
         )  # fmt: skip
         report = json.loads(hammered.stdout.splitlines()[-1])
+        assert "ok" in report, (hammered.stdout, hammered.stderr)
         assert (hammered.returncode, report["ok"], report["why"]) == (0, True, "")
         assert report["acknowledged"] == report["verified"] >= 60
         for number in range(3):

@@ -68,7 +68,7 @@ def hammer(
     """
     import trio
 
-    from pyrsia.audit.hammer import Hammer, Plan
+    from pyrsia.audit.hammer import Hammer, Plan, first_checkpoint
     from pyrsia.audit.opening import open_node
     from pyrsia.cli.log.common import Progress, reading
     from pyrsia.cli.log.following import believed
@@ -77,7 +77,7 @@ def hammer(
     with reading(where, progress):
         source = open_node(where)
         try:
-            rule = believed(source, source.checkpoint(), trust)
+            rule = believed(source, first_checkpoint(source), trust)
             genesis = rule.genesis
             if not really and not (genesis and genesis.body["demo"]):
                 raise _no_demo(genesis.name if genesis else where)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from pyrsia.audit import hammer
 from pyrsia.audit.hammer import Hammer, Plan
 from pyrsia.audit.lane import MAX_ANSWER_BYTES, Lane
 from pyrsia.errors import Malformed, Refusal, Unavailable
@@ -288,3 +289,31 @@ def test_a_report_is_json(net):
         json.loads(json.dumps({name: getattr(report, name) for name in report.__struct_fields__}))["ok"]
         is False
     )
+
+
+class Coming:
+    """A log whose first checkpoint comes after some looks; until then the node says so."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    def checkpoint(self):
+        if self.errors:
+            raise self.errors.pop(0)
+        return b"the note"
+
+
+def test_the_first_checkpoint_is_waited_for_and_nothing_else(monkeypatch):
+    passed = [0.0]
+    monkeypatch.setattr(hammer.time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(hammer.time, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
+    soon = Refusal("unavailable", what="none yet", who="validators", do="wait")
+    assert hammer.first_checkpoint(Coming(soon, Unavailable("no answer"), soon)) == b"the note"
+    assert passed[0] == 3 * hammer.HEAD_S
+    with pytest.raises(Refusal, match="none yet"):
+        hammer.first_checkpoint(Coming(*[soon] * 1_000))
+    assert passed[0] <= 2 * hammer.FIRST_S.value
+    before = passed[0]
+    with pytest.raises(Refusal, match="forbidden"):
+        hammer.first_checkpoint(Coming(Refusal("forbidden", what="forbidden", who="you", do="ask"), soon))
+    assert passed[0] == before

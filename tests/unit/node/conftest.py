@@ -9,13 +9,18 @@ from pyrsia.store.rocks import Database
 
 @pytest.fixture
 def autojump_clock(monkeypatch):
-    """Time jumps whenever every task waits. A worker thread is no task, so the disk is synced on the loop."""
+    """Time jumps whenever every task waits. A worker thread is no task, so what one would do is done on the loop."""
 
     async def sync(database):
         database.flush()
         await trio.lowlevel.checkpoint()
 
+    async def inline(work, *args, **_):
+        await trio.lowlevel.checkpoint()
+        return work(*args)
+
     monkeypatch.setattr(Database, "sync", sync)
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
     return trio.testing.MockClock(autojump_threshold=0)
 
 
