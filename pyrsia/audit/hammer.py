@@ -29,11 +29,6 @@ from pyrsia.ledger import entries
 from pyrsia.log.tree import TILE_WIDTH
 from pyrsia.units import MAX_ENTRY_BYTES, Limit
 
-MAX_GOAL = Limit(
-    10_000_000, "each acknowledged entry is remembered until it is verified, and its wait for ever"
-)
-MAX_WRITERS = Limit(200, "a validator holds so many entries of one author at a time")
-MAX_READERS = Limit(64, "each is a thread; more than this wait for the interpreter, not for the node")
 HEAD_S: Final = 0.25  # between two looks at the checkpoint: four times as often as one is signed
 FIRST_S = Limit(10, "for the first cosigned checkpoint of a network that has just begun: a second or two")
 SETTLE_S = Limit(60, "for a checkpoint that covers the last acknowledged entry: one is due within a second")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,11 @@ node_option = click.option(
     "target",
     metavar="URL|DIR",
     help="The node to ask [PYRSIA_NODE, else yours, else the system's].",
+)
+trust_option = click.option(
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 

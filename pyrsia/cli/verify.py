@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyrsia.cli.tell import json_option, tell
+from pyrsia.cli.tell import json_option, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_PROOFFILE_BYTES
@@ -23,11 +23,7 @@ PROOF_SUFFIX = ".tlog-proof"
     "--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof]."
 )
 @click.option("--node", "target", metavar="URL|DIR", help="Fetch the proof from this node instead.")
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
+@trust_option
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
 @json_option
 def verify(

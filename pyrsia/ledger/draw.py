@@ -10,13 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
 
-from pyrsia.ledger.genesis import Genesis, Member
-
-
-def capable(genesis: Genesis, ecosystem: str, requester: bytes) -> list[Member]:
-    """Builders of genesis that may be drawn for this requester (32-byte node key)."""
-    asking = genesis.member(requester)
-    return able(genesis.members, ecosystem, asking.operator if asking is not None else "")
+from pyrsia.ledger.genesis import Member
 
 
 def able(members: Iterable[Member], ecosystem: str, excluded: str) -> list[Member]:

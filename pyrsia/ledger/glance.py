@@ -70,9 +70,14 @@ class Seal(NamedTuple):
     time_ms: int
 
 
+def is_seal(leaf: bytes) -> bool:
+    """Whether it ends a block."""
+    return leaf.endswith(_SEAL_END)
+
+
 def seal(leaf: bytes) -> Seal | None:
     """The leaf as the seal of a block, None if it is none."""
-    if not leaf.endswith(_SEAL_END):
+    if not is_seal(leaf):
         return None
     first, time = _FIRST.search(leaf), _TIME.search(leaf)
     return Seal(int(first[1]), int(time[1])) if first and time else None

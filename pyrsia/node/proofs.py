@@ -5,7 +5,7 @@ newest checkpoint that a quorum cosigned (docs/log.md, "Proof file").
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -24,7 +24,6 @@ from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
 from pyrsia.wire.text import unb32
 
-Reads = Callable[[bytes], bytes | None]
 _LEAVES_A_TURN: Final = 50  # read in about a millisecond
 HISTORIES = Limit(
     2, "put together at once: each may hold 32 MB and take a second of the loop's time in turns"
@@ -83,7 +82,7 @@ class Proofs:
 
     def _now(self, size: int, keys: Sequence[str]) -> "canonical.Json | None":
         """What the state says at the newest seal of a log of `size`; None where that is not kept any more."""
-        trees, seal = self._archive.trees(size - 1), self._archive.entry(size - 1)
+        trees, seal = self._archive.trees(size - 1), self._seal(size)
         if trees is None or seal is None:
             return None
         values = []
@@ -94,7 +93,12 @@ class Proofs:
             if said != (None if value is None else hashlib.sha256(value).digest()):
                 return None
             values.append((key, value, path))
-        return standing.pack(leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size)), values)
+        return standing.pack(seal, values)
+
+    def _seal(self, size: int) -> "canonical.Json | None":
+        """The row of the newest seal in a log of `size`: its last leaf."""
+        leaf = self._archive.entry(size - 1)
+        return None if leaf is None else leaves.row(size - 1, leaf, self._archive.inclusion(size - 1, size))
 
     async def of_history(self, subject: Subject) -> bytes | None:
         """All leaves that touch a package or a digest, with the proof that there are no others.
@@ -124,10 +128,9 @@ class Proofs:
             return None
         size = head[1].size
         value, path = prefixtree.prove(trees.packages, self._archive.index, subject.key)
-        seal = self._archive.entry(size - 1)
-        row = None if seal is None else leaves.row(size - 1, seal, self._archive.inclusion(size - 1, size))
+        seal = self._seal(size)
         found = await self._touching(subject, size - 1) if value is not None else []
-        return None if row is None else history.pack(subject, head[0], row, path, found)
+        return None if seal is None else history.pack(subject, head[0], seal, path, found)
 
     async def _touching(self, subject: Subject, before: int) -> list[tuple[int, bytes]]:
         """(leaf index, leaf) below `before` that touch the subject; other tasks have their turn between pages."""

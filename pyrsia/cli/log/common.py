@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pyrsia.cli.tell import tell
+from pyrsia.cli.tell import tell, trust_option
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.log.checking import Wrong
 from pyrsia.wire.text import safe
@@ -22,13 +22,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 QUIET_S: Final = 1.0  # what takes less needs no progress
 TERMINAL_S: Final = 0.2  # between two looks on a terminal, where one line is written over
 FILE_S: Final = 10.0  # and in a file, where each look is a line
-
-
-trust_option = click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
 
 
 def belief_options(command: Command) -> Command:

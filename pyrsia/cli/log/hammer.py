@@ -9,19 +9,25 @@ import msgspec
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.log.common import trust_option
 from pyrsia.cli.log.when import Span
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import json_option, node_option, tell, trust_option
 from pyrsia.client import Client, resolve
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.audit.hammer import Report
 
+MAX_GOAL = Limit(
+    10_000_000, "each acknowledged entry is remembered until it is verified, and its wait for ever"
+)
+MAX_WRITERS = Limit(200, "a validator holds so many entries of one author at a time")
+MAX_READERS = Limit(64, "each is a thread; more than this wait for the interpreter, not for the node")
+
 
 @click.command()
 @click.option(
-    "--goal", required=True, type=click.IntRange(1, 10_000_000), help="Entries to have acknowledged."
+    "--goal", required=True, type=click.IntRange(1, MAX_GOAL.value), help="Entries to have acknowledged."
 )
 @click.option(
     "--for", "seconds", required=True, type=Span(), metavar="TIME", help="Within this time: 30s, 2m, 1h."
@@ -30,11 +36,15 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     "--writers",
     default=16,
     show_default=True,
-    type=click.IntRange(1, 200),
+    type=click.IntRange(1, MAX_WRITERS.value),
     help="Entries on their way at once.",
 )
 @click.option(
-    "--readers", default=2, show_default=True, type=click.IntRange(1, 64), help="Verifying at once."
+    "--readers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, MAX_READERS.value),
+    help="Verifying at once.",
 )
 @click.option(
     "--resend",

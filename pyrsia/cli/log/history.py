@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import click
 
-from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.cli.tell import json_option, node_option, table, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_HISTORY_BYTES
@@ -15,12 +15,6 @@ from pyrsia.units import MAX_HISTORY_BYTES
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.verify.history import History
     from pyrsia.verify.pins import Pin
-
-_trust = click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
 
 
 @click.command()
@@ -31,7 +25,7 @@ _trust = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the history with its proof to this file; anybody can check it offline.",
 )
-@_trust
+@trust_option
 @node_option
 @json_option
 def history(of: str, out: Path | None, trust: Path | None, target: str | None, as_json: bool) -> None:
@@ -66,7 +60,7 @@ def history(of: str, out: Path | None, trust: Path | None, target: str | None, a
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@_trust
+@trust_option
 @json_option
 def verify_history(file: Path, trust: Path | None, as_json: bool) -> None:
     """Check a file written by `log history --prove`, offline: every leaf is there, and no other."""

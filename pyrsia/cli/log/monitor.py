@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyrsia.cli.log.common import trust_option
+from pyrsia.cli.log.common import CatchingUp
 from pyrsia.cli.log.following import believed, opened, saw, warn
 from pyrsia.cli.log.when import told
-from pyrsia.cli.tell import json_option, node_option
+from pyrsia.cli.tell import json_option, node_option, trust_option
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import Filter, PurlGlob
 from pyrsia.wire.text import safe
@@ -95,7 +95,12 @@ def monitor(
         last, position = state.last(rule), state.begin(first)
         names = names_of(source, genesis)
         hands = Monitor(
-            state, outlets, names=names, saw=lambda effect: saw(effect, genesis, trust), warn=warn
+            state,
+            outlets,
+            names=names,
+            saw=lambda effect: saw(effect, genesis, trust),
+            warn=warn,
+            progress=CatchingUp(),
         )
         return Begun(rule, Following(last=last, position=position, every_s=every_s), hands)
 

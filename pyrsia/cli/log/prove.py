@@ -8,7 +8,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import json_option, node_option, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
@@ -44,11 +44,7 @@ def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
 
 @click.command()
 @click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
-)
+@trust_option
 @json_option
 def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
     """Check a file written by `log prove --out`, offline, against a pinned network."""

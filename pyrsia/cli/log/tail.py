@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from pyrsia.cli.log.common import trust_option
 from pyrsia.cli.log.following import believed, opened, saw, warn
 from pyrsia.cli.log.when import told
-from pyrsia.cli.tell import json_option, node_option
+from pyrsia.cli.tell import json_option, node_option, trust_option
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.status import EntryStatus
 from pyrsia.wire.text import safe
