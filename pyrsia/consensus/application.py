@@ -10,27 +10,11 @@ from typing import Protocol
 
 from pyrsia.errors import PyrsiaError
 from pyrsia.wire.blocks import Header
-from pyrsia.wire.epochs import Validator
+from pyrsia.wire.epochs import Seats as Seats
 
 
 class InvalidBlock(PyrsiaError):
     """A block that breaks a deterministic rule: every honest member refuses it for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seats:
-    """Who decides on the blocks of one epoch, fixed by the state at its start.
-
-    Attributes:
-        validators: sorted by vote key; the position is a member's index.
-        convicted: indices of those who lead no view, because evidence against them is on record.
-        bases: for each validator, the position of its beacon chain at view 0 of this epoch.
-    """
-
-    epoch: int
-    validators: tuple[Validator, ...]
-    convicted: frozenset[int]
-    bases: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Source: docs/agreement.md, "Epochs".
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -41,6 +42,22 @@ class Validator(NamedTuple):
 def members_hash(validators: Sequence[Validator]) -> bytes:
     """What a header says of its epoch's validators, who are sorted by vote key."""
     return blake3(_MEMBERS_PREFIX + b"".join(one.encode() for one in validators)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Who decides on the blocks of one epoch, fixed by the state at its start.
+
+    Attributes:
+        validators: sorted by vote key; the position is a member's index.
+        convicted: indices of those who lead no view, because evidence against them is on record.
+        bases: for each validator, the position of its beacon chain at view 0 of this epoch.
+    """
+
+    epoch: int
+    validators: tuple[Validator, ...]
+    convicted: frozenset[int]
+    bases: tuple[int, ...]
 
 
 class EpochEnd(NamedTuple):
