@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pyrsia.errors import ProofInvalid, PyrsiaError
 from pyrsia.log import tree
-from pyrsia.wire.blocks import EPOCH_END, TAIL, FinalityProof, Header
+from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, FinalityProof, Header
 from pyrsia.wire.epochs import EpochEnd, Validator, members_hash
 
 from .committee import Checker, Committee, Verify
@@ -221,15 +221,10 @@ class Followed:
 
     def _tails(self, proof: FinalityProof) -> None:
         """Behind the end of an epoch come tails alone, of its height and tree."""
-        for above, header in zip(proof.headers, proof.headers[1:], strict=False):
-            same = (above.height, above.tree_size, above.tree_root) == (
-                header.height,
-                header.tree_size,
-                header.tree_root,
-            )
-            if (header.kind in (EPOCH_END, TAIL)) != (above.kind == TAIL) or (
-                above.kind == TAIL and not same
-            ):
+        for above, header in pairwise(proof.headers):
+            tail = above.kind == TAIL
+            same = (above.height, above.tree_root) == (header.height, header.tree_root)
+            if (header.kind != NORMAL) != tail or (tail and not same):
                 raise ProofInvalid("behind the end of an epoch stands something else than its tails")
 
     def _fits_epoch(self, found: Header, age: _Age, proof: FinalityProof) -> None:
