@@ -193,17 +193,7 @@ class Network:
         """Start `node`; its diary goes to a file beside its data."""
         if node.process is not None and node.process.poll() is None:
             raise ValueError(f"{node.name} already runs")
-        command = [
-            sys.executable,
-            "-m",
-            "pyrsia.demo.node",
-            "--data",
-            str(node.data),
-            "--parent",
-            str(os.getpid()),
-        ]
-        if self.villain_purl:
-            command += ["--villain", self.villain_purl]
+        command = self._command(node)
         environment = {
             key: value
             for key, value in os.environ.items()
@@ -218,6 +208,11 @@ class Network:
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops the nodes in order
             )
+
+    def _command(self, node: Node) -> list[str]:
+        command = [sys.executable, "-m", "pyrsia.demo.node"]
+        command += ["--data", str(node.data), "--parent", str(os.getpid())]
+        return command + (["--villain", self.villain_purl] if self.villain_purl else [])
 
     def start_all(self) -> None:
         for node in self.nodes:
