@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyrsia.errors import PyrsiaError
-from pyrsia.wire.blocks import Header
+from pyrsia.wire.blocks import ZERO, Header
 from pyrsia.wire.epochs import Seats as Seats
 
 
@@ -28,28 +28,39 @@ class BlockRef:
     tree_size: int
     tree_root: bytes
     beacon: bytes
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What the view fixes for the block that its leader builds."""
+    """What the view fixes for the block that its leader builds.
+
+    Attributes:
+        next_chain: the end of the proposer's next chain of links, or ZERO.
+    """
 
     epoch: int
     view: int
     proposer: int
     time_ms: int
     reveal: bytes
+    next_chain: bytes = ZERO
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A block's content, executed: agreement adds the rest of the header."""
+    """A block's content, executed: agreement adds the rest of the header.
+
+    Attributes:
+        next_members: what the header says of the next epoch's validators if the block ends its epoch, else empty.
+    """
 
     height: int
     entries: tuple[bytes, ...]
     tree_size: int
     tree_root: bytes
     beacon: bytes
+    next_members: bytes = b""
 
 
 class Executed(Protocol):
@@ -69,6 +80,8 @@ class Executed(Protocol):
     def tree_root(self) -> bytes: ...
     @property
     def beacon(self) -> bytes: ...
+    @property
+    def epoch(self) -> int: ...
 
 
 class Drafted(Protocol):
@@ -84,6 +97,8 @@ class Drafted(Protocol):
     def tree_root(self) -> bytes: ...
     @property
     def beacon(self) -> bytes: ...
+    @property
+    def next_members(self) -> bytes: ...
 
 
 class Application(Protocol):

@@ -43,11 +43,13 @@ class Slot(Protocol):
     def time_ms(self) -> int: ...
     @property
     def reveal(self) -> bytes: ...
+    @property
+    def next_chain(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A block that was executed, and the log after it."""
+    """A block that was executed, and the log after it. `epoch` is the one that it stands in."""
 
     hash: bytes
     height: int
@@ -56,17 +58,23 @@ class BlockRef:
     tree_size: int
     tree_root: bytes
     beacon: bytes
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The content of a block to propose, executed."""
+    """The content of a block to propose, executed.
+
+    Attributes:
+        next_members: what its header says of the next epoch's validators if it ends its epoch, else empty.
+    """
 
     height: int
     entries: tuple[bytes, ...]
     tree_size: int
     tree_root: bytes
     beacon: bytes
+    next_members: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class ChainHead:
     tree_root: bytes
     beacon: bytes
     frontier: bytes
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

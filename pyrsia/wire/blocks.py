@@ -9,7 +9,7 @@ Source: docs/consensus.md, "Objects and bytes", "What is signed".
 
 import base64
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -442,14 +442,22 @@ _TAGS: Final[dict[type[object], int]] = {
 }
 
 
-def rotation(chain_id: bytes, epoch: int, keys: Sequence[bytes]) -> tuple[int, ...]:
-    """Whose turn comes when: the leader of view v is member `rotation[v % n]` (docs/consensus.md, "Members").
+def rotation(
+    chain_id: bytes, epoch: int, keys: Sequence[bytes], skipped: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Whose turn comes when: the leader of view v is member `rotation[v % len(rotation)]`.
+
+    Source: docs/consensus.md, "Members and quorum".
 
     Args:
         keys: vote keys of the epoch's members, sorted; the result holds their positions.
+        skipped: positions of the convicted, who lead nothing; if they are more than f, nobody is left out.
     """
     salt = chain_id + epoch.to_bytes(8, "big")
-    return tuple(sorted(range(len(keys)), key=lambda at: blake3(salt + keys[at]).digest()))
+    leading: Sequence[int] = range(len(keys))
+    if 0 < len(skipped) <= (len(keys) - 1) // 3:
+        leading = [at for at in leading if at not in skipped]
+    return tuple(sorted(leading, key=lambda at: blake3(salt + keys[at]).digest()))
 
 
 def entries_root(entries: Iterable[bytes]) -> bytes:
