@@ -2,8 +2,10 @@
 
 import signal
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from pyrsia import config
 from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
