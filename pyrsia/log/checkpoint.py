@@ -5,16 +5,17 @@ what the format allows besides, for the logs of others.
 
 A validator signs each with two keys: the `log` key as the log itself (type 0x01, name = origin) and the
 `cosign` key (cosignature/v1). q cosignatures, beside at least one signature as the log, make a
-checkpoint trusted. Extension lines are refused: nothing of ours writes them.
+checkpoint trusted. Extension lines are refused: nothing of ours writes them. Validators and their keys
+change with epochs; a quorum is always one of a single epoch.
 
-Source: C2SP tlog-checkpoint.md v1.0.0; docs/log.md, "Checkpoints".
+Source: C2SP tlog-checkpoint.md v1.0.0; docs/log.md, "Checkpoints", "Epochs".
 """
 
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 from pyrsia.errors import Malformed, ProofInvalid
 from pyrsia.log import note as notes
@@ -97,11 +98,22 @@ class Trusted:
     Attributes:
         time_s: the q-th newest cosignature's time: at least one honest validator signed no earlier.
         cosigners: public keys of all whose cosignature holds.
+        of: keys of all validators of the epoch whose quorum this is.
     """
 
     checkpoint: Checkpoint
     time_s: int
     cosigners: tuple[bytes, ...]
+    of: "tuple[Pair, ...]" = ()
+
+
+Pair: TypeAlias = tuple[bytes, bytes]
+"""A validator's public keys `log` and `cosign`."""
+
+
+def needed(validators: int) -> int:
+    """q: how many of so many validators make a quorum."""
+    return validators - (validators - 1) // 3
 
 
 def cosigner_name(origin: str, public: bytes) -> str:
@@ -119,8 +131,8 @@ def cosign_key(origin: str, public: bytes) -> VerifierKey:
     return VerifierKey(cosigner_name(origin, public), COSIGNATURE, public)
 
 
-def validator_keys(origin: str, validators: Iterable[tuple[bytes, bytes]]) -> tuple[VerifierKey, ...]:
-    """The verifier keys of validators, given as (log key, cosign key) pairs."""
+def validator_keys(origin: str, validators: Iterable[Pair]) -> tuple[VerifierKey, ...]:
+    """The verifier keys of validators."""
     return tuple(
         key for log, cosign in validators for key in (log_key(origin, log), cosign_key(origin, cosign))
     )
@@ -155,3 +167,25 @@ def quorum(note: SignedNote, keys: Sequence[VerifierKey], q: int, verify: Verify
     if len(times) < q:
         raise ProofInvalid(f"{len(times)} validators signed the checkpoint; {q} are needed")
     return Trusted(checkpoint, sorted(times.values(), reverse=True)[q - 1], tuple(times))
+
+
+def quorum_of(note: SignedNote, origin: str, epochs: Sequence[Sequence[Pair]], verify: Verify) -> Trusted:
+    """The checkpoint in `note`, if the log and a quorum of one of `epochs` signed it.
+
+    Args:
+        epochs: the validators of each epoch that may speak for this size: one, or two at the end of one. Lines
+            of both are never added up.
+
+    Raises:
+        Malformed: not a checkpoint, or a known signature that does not hold.
+        ProofInvalid: too few signatures of any one epoch, or a log of another origin.
+    """
+    failed = ProofInvalid("nobody's signatures count for a checkpoint of this size")
+    for validators in reversed(epochs):
+        try:
+            found = quorum(note, validator_keys(origin, validators), needed(len(validators)), verify)
+        except ProofInvalid as error:
+            failed = error
+        else:
+            return replace(found, of=tuple(validators))
+    raise failed

@@ -1,25 +1,35 @@
-"""The shell around `log.cosigner`: checkpoints signed after finality, collected, kept and passed on."""
+"""The shell around `log.cosigner`: checkpoints signed after finality, collected, kept and passed on.
+
+Whose signatures count is read from the ledger's state, at every final head: the validators of the epoch that goes
+on, and of the one before it.
+"""
 
 import logging
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 import trio
 
 from pyrsia.errors import Malformed
 from pyrsia.keys import KeyRing, verify
+from pyrsia.ledger import views
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.log.cosigner import Conflict, Cosigner, Effect, NewBest, Send, Signed, WakeAt
+from pyrsia.log.cosigner import Bad, Conflict, Cosigner, Effect, NewBest, Send, Signed, Signers, WakeAt
+from pyrsia.log.note import Sign
 from pyrsia.node.archive import Archive
 from pyrsia.node.kinds import Kind
 from pyrsia.status import EvidenceRow
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit, NodeId, TreeSize
+from pyrsia.wire import canonical
+from pyrsia.wire.text import unb32
 
 QUEUE = Limit(512, "final heads and lines of a few seconds; a newer head makes an older one needless")
+CONFLICTS = Limit(256, "liars whose evidence is kept: more than twice the validators that a network can have")
 
 _SIGNED = b"cosigned"
 _CONFLICT = b"conflict/"
@@ -28,9 +38,9 @@ _log = logging.getLogger("pyrsia.cosigning")
 
 
 class _Conflict(msgspec.Struct, frozen=True):
-    """Who signed two tree heads (an index among the validators, -1 for a quorum), and both."""
+    """Who signed two tree heads (a node id; empty for a quorum), and both."""
 
-    member: int
+    node: bytes
     row: EvidenceRow
 
 
@@ -41,7 +51,7 @@ class Cosigning:
         self,
         keys: KeyRing,
         genesis: Genesis,
-        me: int | None,
+        signs: bool | int | None = True,
         *,
         database: Database,
         archive: Archive,
@@ -49,31 +59,35 @@ class Cosigning:
         audience: Callable[[], Sequence[NodeId]],
         decorated: Callable[[bytes], bytes] = lambda note: note,
     ) -> None:
-        """`audience`: every connected member; `me`: index among the validators; `decorated`: the note as served."""
+        """
+        Args:
+            signs: whether this node may sign when it is a validator; False or None for one that lost its memory.
+            audience: every connected member.
+            decorated: the note as served.
+        """
+        may = signs is not None and signs is not False
+        self._keys = {pair.public: pair.sign for pair in (keys.log, keys.cosign)} if may else {}
         self._decorated = decorated
         self._genesis = genesis
-        self._index = {member.node: number for number, member in enumerate(genesis.validators)}
         self._database = database
         self._archive = archive
         self._send = send
         self._audience = audience
         self.notices: list[str] = []
-        self._alarmed: dict[int, EvidenceRow] = {}
-        for key, kept in database.scan(layout.MISC, _CONFLICT, len(genesis.validators) + 1):
+        self._alarmed: dict[bytes, EvidenceRow] = {}
+        for key, kept in database.scan(layout.MISC, _CONFLICT, CONFLICTS.value):
             if key.startswith(_CONFLICT):
                 self._remind(msgspec.msgpack.decode(kept, type=_Conflict))
-        self._ahead: NewBest | None = None  # cosigned, and longer than the log on this disk
         raw = database.get(layout.META, _SIGNED)
         self._core = Cosigner(
             genesis.origin,
-            me,
-            [(member.log, member.cosign) for member in genesis.validators],
-            genesis.q,
-            keys.log.sign,
-            keys.cosign.sign,
+            keys.node_id,
+            self._key,
             verify,
             None if raw is None else msgspec.msgpack.decode(raw, type=Signed),
+            archive.size,
         )
+        self._follow()
         self._inbox, self._events = trio.open_memory_channel[tuple[NodeId, bytes] | tuple[int, bytes, int]](
             QUEUE.value
         )
@@ -82,9 +96,20 @@ class Cosigning:
         if note is not None:
             self._remember(note)
 
+    def _key(self, public: bytes) -> Sign | None:
+        return self._keys.get(public)
+
+    def _follow(self) -> None:
+        """Tell the core who signs now, if that has changed since it was told."""
+        number = _number(self._archive)
+        if number != self._core.epoch:
+            now = _signers(self._archive, self._genesis, number, None)
+            before = _signers(self._archive, self._genesis, number - 1, now.first) if number else None
+            self._core.on_epoch(now, before)
+
     def _remember(self, note: bytes) -> None:
         try:
-            self._core.on_note(note)
+            self._core.on_note(self._core.me, note)
         except Malformed as error:  # the next quorum makes a new one
             _log.error("the kept checkpoint is damaged: %s", error)
 
@@ -129,19 +154,22 @@ class Cosigning:
     def _hear(self, event: tuple[NodeId, bytes] | tuple[int, bytes, int]) -> Iterable[Effect]:
         if len(event) == 3:
             size, root, time_s = event
-            self._serve()
+            self._follow()
             return self._core.on_final(trio.current_time(), TreeSize(size), root, time_s)
         peer, data = event
         try:
             if data[:1] == b"\x01":
-                return self._core.on_note(data[1:])
-            if data[:1] != b"\x00" or len(data) < 1 + _LINES.size or peer not in self._index:
+                return self._core.on_note(peer, data[1:])
+            if data[:1] != b"\x00" or len(data) < 1 + _LINES.size:
                 raise Malformed("neither lines of a validator nor a note")
             size, root = _LINES.unpack_from(data, 1)
-            return self._core.on_lines(self._index[peer], size, root, data[1 + _LINES.size :])
+            return self._core.on_lines(peer, size, root, data[1 + _LINES.size :])
         except Malformed as error:
-            _log.warning("a bad checkpoint signature from %s: %s", peer.hex()[:8], error)
+            self._blame(peer, str(error))
             return []
+
+    def _blame(self, peer: bytes, why: str) -> None:
+        _log.warning("a bad checkpoint signature from %s: %s", peer.hex()[:8], why)
 
     async def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -152,43 +180,61 @@ class Cosigning:
                     )
                 case Send(size, root, lines):
                     self._tell(b"\x00" + _LINES.pack(size, root) + lines)
-                case NewBest():
-                    self._ahead = effect
-                    self._serve()
+                case NewBest(note):
+                    self._archive.keep_checkpoint(self._decorated(note))
                 case WakeAt(at_s):
                     self._wake_s = at_s
-                case Conflict(member, first, second):
-                    await self._alarm(member, first, second)
-
-    def _serve(self) -> None:
-        """Keep the newest checkpoint as the served one, once every leaf and tile below it is here."""
-        if self._ahead is not None and self._ahead.trusted.checkpoint.size <= self._archive.size:
-            self._archive.keep_checkpoint(self._decorated(self._ahead.note))
-            self._ahead = None
+                case Conflict(node, first, second):
+                    await self._alarm(node or b"", first, second)
+                case Bad(sender, why):
+                    self._blame(sender, why)
 
     def _tell(self, data: bytes) -> None:
         for node in self._audience():
             self._send(node, Kind.COSIGN, data)
 
-    async def _alarm(self, member: int, first: bytes, second: bytes) -> None:
+    async def _alarm(self, node: bytes, first: bytes, second: bytes) -> None:
         """Once for each member: a liar repeats itself as often as it likes."""
-        if member in self._alarmed:
+        if node in self._alarmed or len(self._alarmed) >= CONFLICTS.value:
             return
         row = EvidenceRow("fork", int(time.time()), first.decode(), second.decode())
-        conflict = _Conflict(member, row)
+        conflict = _Conflict(node, row)
         name = self._remind(conflict)
         _log.error("two tree heads of one size, signed by %s: %r and %r", name, first, second)
-        key = _CONFLICT + layout.number(member + 1)
-        await self._database.commit(Batch().put(layout.MISC, key, msgspec.msgpack.encode(conflict)))
+        await self._database.commit(
+            Batch().put(layout.MISC, _CONFLICT + node, msgspec.msgpack.encode(conflict))
+        )
 
     def _remind(self, conflict: "_Conflict") -> str:
         """Tell the operator, now and after every start; the name of who signed twice."""
-        member = conflict.member
-        self._alarmed[member] = conflict.row
-        name = self._genesis.validators[member].name if member >= 0 else "a quorum"
+        self._alarmed[conflict.node] = conflict.row
+        name = self._name(conflict.node) if conflict.node else "a quorum"
         self.notices.append(f"ALARM: {name} signed two tree heads of one size; see `pyrsia witness evidence`")
         return name
+
+    def _name(self, node: bytes) -> str:
+        record = views.member(self._archive.state, node)
+        return str(record["name"]) if record else node.hex()[:8]
 
     def evidence(self) -> tuple[EvidenceRow, ...]:
         """Two notes of our own log for each who signed two tree heads of one size."""
         return tuple(self._alarmed.values())
+
+
+def _number(archive: Archive) -> int:
+    raw = archive.state(b"epoch")
+    return 0 if raw is None else int(raw)
+
+
+def _signers(archive: Archive, genesis: Genesis, number: int, last: int | None) -> Signers:
+    """Who signs in epoch `number`, which ends at size `last`, if it has ended."""
+    raw = archive.state(f"epoch/{number:016}".encode())
+    if raw is None:
+        seats = {bytes(one.node): (one.log, one.cosign) for one in genesis.validators}
+        return Signers(number, TreeSize(0), None, seats)
+    record: Any = canonical.decode(raw)
+    seats = {
+        unb32(one["node"]): (bytes.fromhex(one["log"]), bytes.fromhex(one["cosign"]))
+        for one in record["validators"]
+    }
+    return Signers(number, TreeSize(record["size"]), None if last is None else TreeSize(last), seats)
