@@ -124,6 +124,10 @@ class Application(Protocol):
         """
         ...
 
+    def seats(self, block_hash: bytes) -> Seats:
+        """Who decides on the children of this known block: the next epoch's seats behind one that ends its epoch."""
+        ...
+
     def knows(self, block_hash: bytes) -> bool:
         """Whether this block was checked and is still remembered."""
         ...

@@ -9,9 +9,8 @@ Source: docs/consensus.md, "Members and quorum", "What is signed".
 from collections.abc import Callable
 from itertools import pairwise
 
-from blake3 import blake3
-
 from pyrsia.wire.blocks import Cert, FinalityProof, Statement, Vote, finalize, rotation, signed_text
+from pyrsia.wire.epochs import Seats, Validator, members_hash
 
 Verify = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
 
@@ -21,29 +20,42 @@ _REMEMBERED = 512  # checked certificates and signed texts kept: the views in fl
 class Committee:
     """The validators of one epoch."""
 
-    __slots__ = ("chain_id", "epoch", "f", "keys", "members_hash", "n", "origin", "q", "rotation")
+    __slots__ = (
+        "chain_id", "epoch", "f", "keys", "members_hash", "n", "origin", "places", "q", "rotation", "seats"
+    )  # fmt: skip
 
-    def __init__(self, keys: tuple[bytes, ...], chain_id: bytes, origin: str, epoch: int = 0) -> None:
-        """`keys` are vote keys; their order (sorted) gives each member its index.
+    def __init__(self, seats: Seats, chain_id: bytes, origin: str) -> None:
+        """The validators' order in `seats` gives each member its index.
 
         Raises:
-            ValueError: the keys are not sorted or not distinct.
+            ValueError: they are not sorted by vote key, or not distinct.
         """
+        keys = tuple(one.vote for one in seats.validators)
         if list(keys) != sorted(set(keys)) or not keys:
             raise ValueError("members are distinct and sorted by vote key")
+        self.seats = seats
         self.keys = keys
         self.chain_id = chain_id
         self.origin = origin
-        self.epoch = epoch
+        self.epoch = seats.epoch
         self.n = len(keys)
         self.f = (self.n - 1) // 3
         self.q = self.n - self.f
-        self.members_hash = blake3(b"".join(keys)).digest()
-        self.rotation = rotation(chain_id, epoch, keys)
+        self.members_hash = members_hash(seats.validators)
+        self.rotation = rotation(chain_id, seats.epoch, keys, seats.convicted)
+        self.places = {one.node: index for index, one in enumerate(seats.validators)}
+
+    @property
+    def validators(self) -> tuple[Validator, ...]:
+        return self.seats.validators
 
     def leader(self, view: int) -> int:
         """Index of the member whose turn `view` is."""
-        return self.rotation[view % self.n]
+        return self.rotation[view % len(self.rotation)]
+
+    def position(self, member: int, view: int) -> int:
+        """Where in its chains of links the one lies that `member` reveals as leader of `view`."""
+        return self.seats.bases[member] + view // len(self.rotation)
 
     def text(self, said: Statement) -> bytes:
         return signed_text(self.chain_id, self.origin, said)

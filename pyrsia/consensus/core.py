@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Callable
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_GAP_VIEWS, MAX_STATUS_CERTS, MAX_SYNC_BLOCKS, VIEW_WINDOW, View
+from pyrsia.units import MAX_GAP_VIEWS, MAX_STATUS_CERTS, MAX_SYNC_BLOCKS, VIEW_WINDOW
 from pyrsia.wire.blocks import (
     FIN,
     NORMAL,
     NOT,
     NUL,
-    ZERO,
     Block,
     Blocks,
     Body,
@@ -64,12 +63,13 @@ class Simplex:
         *,
         sign: Callable[[bytes], bytes],
         verify: Verify,
-        reveal: Callable[[View], bytes | None],
+        reveal: Callable[[int], tuple[bytes, bytes] | None],
         timing: Timing | None = None,
         recovered: Recovered | None = None,
     ) -> None:
-        """`me` is the index among `committee.keys`; `sign` signs with that vote key; `reveal` gives the beacon's
-        link for a view, None once the chain has none left."""
+        """`me` is the index among `committee.keys`; `sign` signs with that vote key; `reveal` gives the
+        beacon's link for a position and the end of the chain to come (ZERO while none is due), None once no link is
+        left."""
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
@@ -528,11 +528,11 @@ class Simplex:
         if stand is None:
             return
         parent, just = stand
-        link = self._reveal(View(self.view))
-        if link is None:  # no link is left: another leader's turn, as if this one were asleep
+        links = self._reveal(self.committee.position(self.me, self.view))
+        if links is None:  # no link is left: another leader's turn, as if this one were asleep
             self._nullify(now)
             return
-        block = self._build(now, parent, just, link)
+        block = self._build(now, parent, just, *links)
         self.tree.add(block)
         if not self.tree.check(block):
             self._nullify(now)  # our own rules refuse what we built: a bug of ours must not cost the network
@@ -574,10 +574,14 @@ class Simplex:
             return None
         return ref(self.tree.blocks[block_hash].header), Justification(cert, tuple(reversed(gap)))
 
-    def _build(self, now: Now, parent: BlockRef, just: Justification, reveal: bytes) -> Block:
+    def _build(
+        self, now: Now, parent: BlockRef, just: Justification, reveal: bytes, next_chain: bytes
+    ) -> Block:
         committee = self.committee
         time_ms = max(now.wall_ms, parent.time_ms + 1)
-        draft = self._app.build(parent.hash, Slot(committee.epoch, self.view, self.me, time_ms, reveal))
+        draft = self._app.build(
+            parent.hash, Slot(committee.epoch, self.view, self.me, time_ms, reveal, next_chain)
+        )
         header = Header(
             chain_id=committee.chain_id,
             epoch=committee.epoch,
@@ -597,7 +601,7 @@ class Simplex:
             just_hash=just.hash(),
             reveal=reveal,
             beacon=draft.beacon,
-            next_chain=ZERO,
+            next_chain=next_chain,
         )
         return Block(header, Body(draft.entries, just))
 

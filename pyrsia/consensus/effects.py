@@ -1,9 +1,14 @@
-"""What a core asks of its shell. Run in order; `Persist` is durable before any later `Send` or `Broadcast`."""
+"""What a core asks of its shell. Run in order; `Persist` is durable before any later message.
+
+The cores of one epoch speak of members by their index (`Send, Broadcast, Serve, Accuse`). `epochs.Epochs` turns
+that into node ids (`Post, Answer, Blame`), which is what a shell sees: an index means nothing beyond its epoch.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyrsia.wire.blocks import Block, FinalityProof, Message, Vote
+from pyrsia.wire.blocks import Block, FinalityProof, Header, Justification, Message, Vote
+from pyrsia.wire.text import b32
 
 
 class Now(NamedTuple):
@@ -75,11 +80,19 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """Two signatures of one member that no honest member makes (docs/consensus.md, "Evidence")."""
+    """What no honest member signs (docs/agreement.md, "Evidence"): two votes, or one vote for a block that P2 or P3
+    forbids.
+
+    Attributes:
+        second: the vote that contradicts `first`; None if the block is the proof.
+        header, justification: the block's, then.
+    """
 
     signer: int
     first: Vote
-    second: Vote
+    second: Vote | None = None
+    header: Header | None = None
+    justification: Justification | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +110,76 @@ class Mute:
     reason: str
 
 
-Effect = Send | Broadcast | Persist | WakeAt | Deliver | Serve | Accuse | Halt | Mute
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """A member (its index) sent what no honest member sends: a forged signature, a certificate that is none."""
+
+    sender: int
+    why: str
+
+
+# -- what a shell sees --
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A message to these nodes, or to everybody who is linked (None). Losing it is allowed."""
+
+    to: tuple[bytes, ...] | None
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer a node's `GetBlocks` from the store (`catchup.serve` packs the answer)."""
+
+    to: bytes
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Evidence against a validator, whole: what `fault.evidence` of the log takes. Never against an honest one.
+
+    Attributes:
+        node: the validator's node id in `epoch`.
+        first, second, header, justification: as in `Accuse`.
+    """
+
+    node: bytes
+    epoch: int
+    first: Vote
+    second: Vote | None = None
+    header: Header | None = None
+    justification: Justification | None = None
+
+    def body(self) -> dict[str, object]:
+        """The body of the entry `fault.evidence` (docs/ledger.md, "Leaves")."""
+        named = {"epoch": self.epoch, "validator": b32(self.node)}
+        if self.second is not None:
+            first, second = sorted((self.first.encode().hex(), self.second.encode().hex()))
+            return {"kind": "votes", "first": first, "second": second, **named}
+        if self.header is None or self.justification is None:
+            raise ValueError("evidence is two votes, or a vote and a block's head")
+        return {
+            "kind": "block",
+            "header": self.header.encode().hex(),
+            "justification": self.justification.encode().hex(),
+            "vote": self.first.encode().hex(),
+            **named,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A peer sent what no honest peer sends. Being behind, or slow, is none."""
+
+    node: bytes
+    why: str
+
+
+Effect = (
+    Send | Broadcast | Persist | WakeAt | Deliver | Serve | Accuse | Halt | Mute | Lie
+)  # of an epoch's core
+Act = Post | Persist | WakeAt | Deliver | Answer | Blame | Fault | Halt | Mute  # what a shell sees

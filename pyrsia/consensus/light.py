@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pyrsia.errors import ProofInvalid, PyrsiaError
 from pyrsia.log import tree
 from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, FinalityProof, Header
-from pyrsia.wire.epochs import EpochEnd, Validator, members_hash
+from pyrsia.wire.epochs import EpochEnd, Seats, Validator, members_hash
 
 from .committee import Checker, Committee, Verify
 
@@ -58,7 +58,8 @@ class _Age:
     def __init__(
         self, epoch: int, validators: tuple[Validator, ...], chain_id: bytes, origin: str, verify: Verify
     ) -> None:
-        committee = Committee(tuple(one.vote for one in validators), chain_id, origin, epoch)
+        seats = Seats(epoch, validators, frozenset(), (0,) * len(validators))
+        committee = Committee(seats, chain_id, origin)
         self.checker = Checker(committee, verify)
         self.validators = validators
         self.hash = members_hash(validators)

@@ -26,6 +26,7 @@ def ref(header: Header) -> BlockRef:
         header.tree_size,
         header.tree_root,
         header.beacon,
+        header.epoch,
     )
 
 
@@ -38,7 +39,9 @@ class BlockTree:
         self._app = app
         self._committee = committee
         at = app.head()
-        self.final = BlockRef(at.hash, at.height, at.view, at.time_ms, at.tree_size, at.tree_root, at.beacon)
+        self.final = BlockRef(
+            at.hash, at.height, at.view, at.time_ms, at.tree_size, at.tree_root, at.beacon, at.epoch
+        )
         self.blocks: dict[bytes, Block] = {}
         self.checked: set[bytes] = set()
         self.bad: dict[bytes, str] = {}  # refused for ever, and why

@@ -9,8 +9,6 @@ Source: docs/ledger.md, "Evidence"; docs/consensus.md, "Evidence", rules P2 and 
 from itertools import pairwise
 from typing import Any
 
-from blake3 import blake3
-
 from pyrsia.ledger import roster
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
@@ -27,6 +25,7 @@ from pyrsia.wire.blocks import (
     rotation,
     signed_text,
 )
+from pyrsia.wire.epochs import Validator, members_hash
 from pyrsia.wire.text import unb32
 
 
@@ -86,7 +85,9 @@ def _signed(ctx: Context, vote: Vote) -> bool:
 def _breaks_p2(genesis: Genesis, header: Header) -> bool:
     """Another chain or other members, or a proposer out of turn. (Its epoch is the vote's own.)"""
     keys = [member.vote for member in genesis.validators]
-    members = blake3(b"".join(keys)).digest()
+    members = members_hash(
+        [Validator(m.node, m.vote, m.log, m.cosign, m.chain_end) for m in genesis.validators]
+    )
     return (
         header.chain_id != genesis.chain_id
         or header.members_hash != members

@@ -60,7 +60,9 @@ class Misdeeds:
     def header(self, view=6, parent_view=3, just=None, **changes):
         """Of a block that an honest validator may vote for, changes aside."""
         just = just if just is not None else self.justification(view, parent_view)
-        members = blake3(b"".join(self.keys)).digest()
+        members = blake3(b"pyrsia/members/v1\x00" + b"".join(
+            key for m in self.genesis.validators for key in (m.node, m.vote, m.log, m.cosign, m.chain_end)
+        )).digest()  # fmt: skip
         made = Header(
             self.genesis.chain_id, 0, view, 2, self.parent(parent_view).block_hash, parent_view, self.leader(view),
             1_760_000_009_000, NORMAL, 0, ZERO, 4, ZERO, members, members, just.hash(), ZERO, ZERO, ZERO,

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Slot
+from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Seats, Slot
 from pyrsia.consensus.committee import Committee
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, execute, views
 from pyrsia.ledger.chain import Chain, ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.wire.blocks import Block, Header
+from pyrsia.wire.epochs import Validator
 from tests.reference import merkle
 from tests.reference.ledger import keep, key, links_at, make_genesis
 
@@ -23,6 +24,12 @@ from .world import WALL_MS, Plan, World
 
 GENESIS = Genesis.parse(make_genesis())
 SEEDS = {key(i, "vote").public: key(i, "chain").seed for i in range(GENESIS.n)}
+SEATS = Seats(
+    0,
+    tuple(Validator(m.node, m.vote, m.log, m.cosign, m.chain_end) for m in GENESIS.validators),
+    frozenset(),
+    (0,) * GENESIS.n,
+)
 AUTHOR = key(4, "node")
 
 once = lru_cache(maxsize=10_000)(verify)
@@ -76,6 +83,9 @@ class Real:
             self.inner.mempool.remove([rng.choice(waiting)])
         return self.build(parent, slot)
 
+    def seats(self, block_hash: bytes) -> Seats:
+        return SEATS
+
     def check(self, header: Header, body: tuple[bytes, ...]) -> None:
         Real.running = self.me
         self.inner.check(header, body)
@@ -102,9 +112,7 @@ class RealWorld(World):
 
     def __init__(self, seed: int, plan: Plan | None = None) -> None:
         super().__init__(seed, plan)
-        self.committee = Committee(
-            tuple(member.vote for member in GENESIS.validators), GENESIS.chain_id, GENESIS.origin
-        )
+        self.committee = Committee(SEATS, GENESIS.chain_id, GENESIS.origin)
         self.outcomes: dict[int, tuple[str, dict[bytes, bytes], list[bytes]]] = {}  # by height
         for node in self.nodes:
             app = Real(node.number)
@@ -112,8 +120,8 @@ class RealWorld(World):
             if node.villain is None:
                 app.executed = self._executed
 
-    def reveal(self, member: int, view: int) -> bytes:
-        return link(SEEDS[self.committee.keys[member]], view // self.committee.n)
+    def reveal(self, member: int, position: int) -> bytes:
+        return link(SEEDS[self.committee.keys[member]], position)
 
     def _submit(self, entry: bytes, at: float) -> None:
         body = {

@@ -4,14 +4,29 @@ import random
 
 from blake3 import blake3
 
-from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Slot
+from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Seats, Slot
 from pyrsia.wire.blocks import Block, Header
+from pyrsia.wire.epochs import Validator
 
 GENESIS = BlockRef(blake3(b"toy genesis").digest(), 0, 0, 0, 2, blake3(b"toy root").digest(), bytes(32))
 
 
-def reveal_of(member: int, view: int) -> bytes:
-    return blake3(b"reveal %d %d" % (member, view)).digest()
+def key_of(member: int) -> bytes:
+    return b"%032d" % member
+
+
+def node_of(member: int) -> bytes:
+    return b"node%028d" % member
+
+
+def seats_of(n: int) -> Seats:
+    """Epoch 0 with n validators; a member's number is its index."""
+    made = (Validator(node_of(i), key_of(i), bytes(32), bytes(32), bytes(32)) for i in range(n))
+    return Seats(0, tuple(made), frozenset(), (0,) * n)
+
+
+def reveal_of(member: int, position: int) -> bytes:
+    return blake3(b"reveal %d %d" % (member, position)).digest()
 
 
 def execute(
@@ -27,7 +42,8 @@ def execute(
 class Toy:
     """Implements `Application`; what is final survives a crash, overlays and pending entries do not."""
 
-    def __init__(self, impure: bool = False, me: int = 0) -> None:
+    def __init__(self, impure: bool = False, me: int = 0, n: int = 4) -> None:
+        self.seated = seats_of(n)
         self.final: BlockRef = GENESIS
         self.chain: list[Block] = []
         self.done: set[bytes] = set()
@@ -79,7 +95,7 @@ class Toy:
 
     def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
         at = self._ref(header.parent_hash)
-        if header.reveal != reveal_of(header.proposer, header.view):
+        if header.reveal != reveal_of(header.proposer, header.view // len(self.seated.validators)):
             raise InvalidBlock("wrong reveal")
         used = self._used(header.parent_hash) | self.done
         if len(set(entries)) != len(entries) or any(e in used for e in entries):
@@ -98,6 +114,9 @@ class Toy:
             header.beacon,
         )
         self.over[ref.hash] = (ref, header.parent_hash, entries)
+
+    def seats(self, block_hash: bytes) -> Seats:
+        return self.seated
 
     def knows(self, block_hash: bytes) -> bool:
         return block_hash in self.over

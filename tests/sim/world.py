@@ -21,18 +21,19 @@ from pyrsia.consensus.application import Slot
 from pyrsia.consensus.committee import Committee
 from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import (
-    Accuse,
-    Broadcast,
+    Act,
+    Answer,
+    Blame,
     Deliver,
-    Effect,
+    Fault,
     Halt,
     Mute,
     Now,
     Persist,
-    Send,
-    Serve,
+    Post,
     WakeAt,
 )
+from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.consensus.timing import Timing
 from pyrsia.units import VIEW_WINDOW
@@ -53,7 +54,7 @@ from pyrsia.wire.blocks import (
     nullify,
 )
 
-from .toy import GENESIS, Toy, execute, reveal_of
+from .toy import GENESIS, Toy, execute, reveal_of, seats_of
 
 CHAIN_ID = blake3(b"simulated").digest()
 WALL_MS = 1_800_000_000_000
@@ -64,10 +65,6 @@ HASTY = replace(TIMING, fill_s=0.0, heartbeat_s=0.0)  # a villain waits for noth
 
 class Broken(AssertionError):
     """An invariant does not hold; the text names it and the seed."""
-
-
-def key_of(member: int) -> bytes:
-    return b"%032d" % member
 
 
 def fake_sign(key: bytes, text: bytes) -> bytes:
@@ -115,12 +112,12 @@ class Node:
     number: int
     app: Toy
     skew_ms: int
-    core: Simplex | None = None
+    core: Epochs | None = None
     life: int = 0
     wal: list[bytes] = field(default_factory=list)  # synced
     loose: list[bytes] = field(default_factory=list)  # written, not synced
     durable: set[bytes] = field(default_factory=set)
-    waiting: list[list[Effect]] = field(default_factory=list)  # turns behind an open sync
+    waiting: list[list[Act]] = field(default_factory=list)  # turns behind an open sync
     sent: dict[int, dict[int, bytes]] = field(default_factory=dict)  # view -> kind -> hash, over all lives
     blocks: dict[int, bytes] = field(default_factory=dict)
     proofs: dict[int, bytes] = field(default_factory=dict)
@@ -139,7 +136,7 @@ class World:
         self.rng = random.Random(seed)
         self.plan = plan or Plan.random(self.rng)
         n = self.plan.n
-        self.committee = Committee(tuple(key_of(i) for i in range(n)), CHAIN_ID, "simulated/0")
+        self.committee = Committee(seats_of(n), CHAIN_ID, "simulated/0")
         self.heap: list[tuple[float, int, int, int, object]] = []
         self.seq = 0
         self.now = 0.0
@@ -153,12 +150,12 @@ class World:
         self.entry_at: dict[bytes, int] = {}
         self.said: dict[tuple[int, int, bytes], set[int]] = {}
         self.quorums: dict[int, dict[int, bytes]] = {}
-        self.accused: list[Accuse] = []
+        self.accused: list[Blame] = []
         self.expected: list[bytes] = []
         skews = [
             self.rng.randint(-self.plan.skew_ms, self.plan.skew_ms) // (1 if i == 0 else 10) for i in range(n)
         ]
-        self.nodes = [Node(i, Toy(self.plan.impure, i), skews[i]) for i in range(n)]
+        self.nodes = [Node(i, Toy(self.plan.impure, i, n), skews[i]) for i in range(n)]
         for i in self.rng.sample(range(n), self.plan.byzantine):
             self.nodes[i].villain = Villain(self, self.nodes[i])
         self.honest = [node for node in self.nodes if node.villain is None]
@@ -230,7 +227,7 @@ class World:
             if kind == MESSAGE:
                 sender, message = payload  # type: ignore[misc]
                 if node.core is not None:
-                    self._do(node, node.core.on_message(self.clock(node), sender, message))
+                    self._do(node, node.core.on_message(self.clock(node), self.id_of(sender), message))
             elif kind == WAKE:
                 if node.core is not None and payload == (node.life, node.wake):
                     self._do(node, node.core.on_timer(self.clock(node)))
@@ -256,8 +253,12 @@ class World:
         self.now = end
         return False
 
-    def reveal(self, member: int, view: int) -> bytes:
-        return reveal_of(member, view)
+    def reveal(self, member: int, position: int) -> bytes:
+        return reveal_of(member, position)
+
+    def id_of(self, member: int) -> bytes:
+        """A validator's node id."""
+        return self.committee.validators[member].node
 
     def clock(self, node: Node) -> Now:
         return Now(self.now, WALL_MS + node.skew_ms + int(self.now * 1000))
@@ -266,15 +267,17 @@ class World:
         node.life += 1
         node.view, node.height = 0, node.app.final.height
         key = self.committee.keys[node.number]
-        node.core = self.plan.core(
-            self.committee,
-            node.number,
+        node.core = Epochs(
             node.app,
-            sign=lambda text: fake_sign(key, text),
+            self.committee.chain_id,
+            self.committee.origin,
+            node=self.id_of(node.number),
+            sign=lambda _: lambda text: fake_sign(key, text),
             verify=fake_verify,
-            reveal=lambda view: self.reveal(node.number, view),
+            reveal=lambda _, position: (self.reveal(node.number, position), bytes(32)),
             timing=TIMING if node.villain is None else HASTY,
             recovered=Recovered(tuple(node.wal), node.proof),  # type: ignore[arg-type]
+            voter=self.plan.core,
         )
         self._do(node, node.core.on_start(self.clock(node)))
 
@@ -296,13 +299,13 @@ class World:
 
     # -- effects -----------------------------------------------------------------------------------
 
-    def _do(self, node: Node, effects: list[Effect]) -> None:
+    def _do(self, node: Node, effects: list[Act]) -> None:
         """Run a turn; from its first record that needs a sync, the rest waits for the disk."""
         if node.villain is not None:
             effects = node.villain.twist(effects)
         if self.plan.lose_sync:
-            early = [e for e in effects if isinstance(e, Send | Broadcast)]
-            effects = [e for e in effects if not isinstance(e, Send | Broadcast)]
+            early = [e for e in effects if isinstance(e, Post)]
+            effects = [e for e in effects if not isinstance(e, Post)]
             for effect in early:
                 self._effect(node, effect)
         for i, effect in enumerate(effects):
@@ -334,15 +337,13 @@ class World:
                 if not isinstance(effect, Persist):
                     self._effect(node, effect)
 
-    def _effect(self, node: Node, effect: Effect) -> None:
-        if isinstance(effect, Broadcast):
+    def _effect(self, node: Node, effect: Act) -> None:
+        if isinstance(effect, Post):
             self._sent(node, effect.message)
-            for to in range(self.plan.n):
+            places = self.committee.places
+            for to in range(self.plan.n) if effect.to is None else [places[one] for one in effect.to]:
                 if to != node.number:
                     self.post(node.number, to, effect.message)
-        elif isinstance(effect, Send):
-            self._sent(node, effect.message)
-            self.post(node.number, effect.to, effect.message)
         elif isinstance(effect, WakeAt):
             node.wake = max(effect.at_s, self.now)
             self.push(node.wake, WAKE, node.number, (node.life, node.wake))
@@ -350,14 +351,16 @@ class World:
             node.loose.append(effect.record)
         elif isinstance(effect, Deliver):
             self._delivered(node, effect)
-        elif isinstance(effect, Serve):
+        elif isinstance(effect, Answer):
             answer = catchup.serve(effect.first, effect.last, node.blocks.get, node.proofs.get)
             if answer is not None:
-                self.post(node.number, effect.to, answer)
-        elif isinstance(effect, Accuse):
-            self.accused.append(effect)
-            if self.nodes[effect.signer].villain is None:
-                self.fail(f"I10: {node.number} accuses honest {effect.signer}: {effect}")
+                self.post(node.number, self.committee.places[effect.to], answer)
+        elif isinstance(effect, Blame | Fault):
+            number = self.committee.places[effect.node]
+            if isinstance(effect, Blame):
+                self.accused.append(effect)
+            if self.nodes[number].villain is None:
+                self.fail(f"I10: {node.number} accuses honest {number}: {effect}")
         elif isinstance(effect, Halt | Mute) and node.villain is None:
             self.fail(f"honest {node.number} halts: {effect.reason}")
 
@@ -449,14 +452,14 @@ class World:
 
     def _step(self, node: Node) -> None:
         core = node.core
-        if core is None:
+        if core is None or core.seat is None:
             return
-        if core.view < node.view or core.final.height < node.height:
+        if core.seat.view < node.view or core.final.height < node.height:
             self.fail(f"I8: {node.number} went back")
-        node.view = core.view
+        node.view = core.seat.view
         node.height = core.final.height
-        if self.events & 127 == 0:
-            tallies = sum(1 for s in core._views.values() if any(s.votes.values()))
+        if self.events & 127 == 0 and core.seat is not None:
+            tallies = sum(1 for s in core.seat._views.values() if any(s.votes.values()))
             if tallies > 2 * VIEW_WINDOW.value + 2:
                 self.fail(f"I11: {node.number} keeps {tallies} tallies")
 
@@ -486,7 +489,8 @@ class World:
         begun = self.now
         if not self._until(self.now + 60.0, well):
             heights = [
-                (n.app.final.height, n.core.view if n.core else None, len(n.app.done)) for n in self.honest
+                (n.app.final.height, n.core.seat.view if n.core and n.core.seat else None, len(n.app.done))
+                for n in self.honest
             ]
             self.fail(f"L1/L2/L5: 60 s after healing from height {start}: {heights} of {len(self.expected)}")
         self.heal_s = self.now - begun
@@ -517,22 +521,25 @@ class Villain:
         self.habits = world.rng.sample(("equivocate", "stale", "votes", "withhold", "silent"), 2)
         self.equivocated = 0  # slots of its own for which it sent two blocks
 
-    def twist(self, effects: list[Effect]) -> list[Effect]:
+    def twist(self, effects: list[Act]) -> list[Act]:
         rng = self.world.rng
         if "silent" in self.habits and rng.random() < 0.1:
             return [e for e in effects if isinstance(e, WakeAt | Deliver)]
-        out: list[Effect] = []
+        out: list[Act] = []
         for effect in effects:
-            message = effect.message if isinstance(effect, Broadcast) else None
+            message = effect.message if isinstance(effect, Post) and _to_many(effect) else None
             if isinstance(message, Proposal) and message.block.header.proposer == self.node.number:
                 out += self._propose(message)
             elif isinstance(message, Vote) and "votes" in self.habits:
                 out += [effect, *self._everything(message)]
             elif isinstance(message, Cert) and "withhold" in self.habits:
-                out += [Send(to, message) for to in self._some(1)]
+                out += [self._post(to, message) for to in self._some(1)]
             else:
                 out.append(effect)
         return out
+
+    def _post(self, to: int, message: Message) -> Post:
+        return Post((self.world.id_of(to),), message)
 
     def _some(self, least: int) -> list[int]:
         others = [i for i in range(self.world.plan.n) if i != self.node.number]
@@ -543,22 +550,22 @@ class Villain:
         sig = fake_sign(committee.keys[self.node.number], committee.text(said))  # type: ignore[arg-type]
         return Vote(said, self.node.number, sig)  # type: ignore[arg-type]
 
-    def _everything(self, vote: Vote) -> list[Effect]:
+    def _everything(self, vote: Vote) -> list[Act]:
         """NOT, NUL and FIN of the view, each to whom it may hurt."""
-        out: list[Effect] = [Send(to, self._vote(nullify(0, vote.view))) for to in self._some(0)]
-        core = self.node.core
+        out: list[Act] = [self._post(to, self._vote(nullify(0, vote.view))) for to in self._some(0)]
+        core = self.node.core.seat if self.node.core is not None else None
         for block in list(core.tree.blocks.values()) if core is not None else []:
             if block.header.view == vote.view:
                 for said in (notarize(block.header), finalize(block.header)):
-                    out += [Send(to, self._vote(said)) for to in self._some(0)]
+                    out += [self._post(to, self._vote(said)) for to in self._some(0)]
         return out
 
-    def _propose(self, honest: Proposal) -> list[Effect]:
-        out: list[Effect] = []
+    def _propose(self, honest: Proposal) -> list[Act]:
+        out: list[Act] = []
         if "withhold" in self.habits:
-            out += [Send(to, honest) for to in self._some(1)]
+            out += [self._post(to, honest) for to in self._some(1)]
         else:
-            out.append(Broadcast(honest))
+            out.append(Post(None, honest))
         if "stale" in self.habits or "equivocate" in self.habits:
             other = self._forge(honest.block, stale="stale" in self.habits)
             if other is not None:
@@ -566,15 +573,17 @@ class Villain:
                 vote = self._vote(notarize(other.header))
                 fin = self._vote(finalize(other.header))
                 sides = self._some(1)
-                out = [e for e in out if not ("stale" in self.habits and isinstance(e, Broadcast))] or []
-                out += [Send(to, Proposal(other, vote)) for to in sides]
-                out += [Send(to, fin) for to in sides]
-                out += [Send(to, vote) for to in self._some(0)]
+                out = [
+                    e for e in out if not ("stale" in self.habits and isinstance(e, Post) and e.to is None)
+                ] or []
+                out += [self._post(to, Proposal(other, vote)) for to in sides]
+                out += [self._post(to, fin) for to in sides]
+                out += [self._post(to, vote) for to in self._some(0)]
         return out
 
     def _forge(self, block: Block, stale: bool) -> Block | None:
         """Another block for the same view: a later time, or an older parent without the gap's certificates."""
-        core = self.node.core
+        core = self.node.core.seat if self.node.core is not None else None
         if core is None:
             return None
         header = block.header
@@ -613,3 +622,7 @@ class Villain:
 
     def _knows(self, block_hash: bytes) -> bool:
         return self.node.app.knows(block_hash) or block_hash == self.node.app.final.hash
+
+
+def _to_many(post: Post) -> bool:
+    return post.to is None or len(post.to) > 1

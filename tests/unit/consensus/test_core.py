@@ -29,12 +29,12 @@ from pyrsia.wire.blocks import (
     notarize,
     nullify,
 )
-from tests.sim.toy import GENESIS, Toy, execute, reveal_of
-from tests.sim.world import CHAIN_ID, fake_sign, fake_verify, key_of
+from tests.sim.toy import GENESIS, Toy, execute, key_of, reveal_of, seats_of
+from tests.sim.world import CHAIN_ID, fake_sign, fake_verify
 
 N = 4
 TIMING = Timing(delay_s=0.1, heartbeat_s=10.0, fill_s=0.005)
-COMMITTEE = Committee(tuple(key_of(i) for i in range(N)), CHAIN_ID, "unit/0")
+COMMITTEE = Committee(seats_of(N), CHAIN_ID, "unit/0")
 
 
 def at(seconds: float) -> Now:
@@ -62,10 +62,11 @@ def block(view: int, parent: Block | None = None, just: Justification | None = N
     leader = COMMITTEE.leader(view)
     time_ms = 1_800_000_000_000 + view + nudge
     entries = (b"entry of %d %d" % (view, nudge),)
-    size, root, beacon = execute(ref, entries, time_ms, reveal_of(leader, view))
+    size, root, beacon = execute(ref, entries, time_ms, reveal_of(leader, view // N))
     header = Header(
         CHAIN_ID, 0, view, ref.height + 1, ref.hash, ref.view, leader, time_ms, 0, 1, entries_root(entries), size,
-        root, COMMITTEE.members_hash, COMMITTEE.members_hash, just.hash(), reveal_of(leader, view), beacon, bytes(32),
+        root, COMMITTEE.members_hash, COMMITTEE.members_hash, just.hash(), reveal_of(leader, view // N), beacon,
+        bytes(32),
     )  # fmt: skip
     return Block(header, Body(entries, just))
 
@@ -92,7 +93,7 @@ class Rig:
             self.app,
             sign=lambda text: fake_sign(key_of(me), text),
             verify=fake_verify,
-            reveal=lambda view: reveal_of(me, view) if links else None,
+            reveal=lambda at: (reveal_of(me, at), bytes(32)) if links else None,
             timing=TIMING,
             recovered=recovered,
         )
@@ -229,7 +230,7 @@ def test_nothing_is_voted_before_q_minus_one_members_told_what_they_hold() -> No
     rig = Rig.__new__(Rig)
     rig.app = Toy()
     rig.core = Simplex(
-        COMMITTEE, me, rig.app, sign=lambda t: b"", verify=fake_verify, reveal=lambda v: b"", timing=TIMING
+        COMMITTEE, me, rig.app, sign=lambda t: b"", verify=fake_verify, reveal=lambda v: (b"", b""), timing=TIMING
     )
     rig.out = rig.core.on_start(at(0))
     b = block(1)
@@ -322,7 +323,7 @@ def test_timers_that_ran_out_before_voting_was_allowed_start_again() -> None:
     """Found by the simulator: a member that could not vote yet never gave its view up afterwards."""
     me = not_leader(1)
     core = Simplex(
-        COMMITTEE, me, Toy(), sign=lambda t: fake_sign(key_of(me), t), verify=fake_verify, reveal=lambda v: b"",
+        COMMITTEE, me, Toy(), sign=lambda t: fake_sign(key_of(me), t), verify=fake_verify, reveal=lambda v: (b"", b""),
         timing=TIMING,
     )  # fmt: skip
     out = core.on_start(at(0))

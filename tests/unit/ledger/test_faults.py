@@ -12,6 +12,7 @@ from pyrsia.ledger import entries, faults, views
 from pyrsia.ledger.context import NotApplied
 from pyrsia.ledger.execute import Parses, admit
 from pyrsia.wire.blocks import FIN, Justification, Vote, finalize, notarize, nullify
+from pyrsia.wire.epochs import Seats, Validator
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed
 from tests.reference.ledger import key
@@ -229,7 +230,9 @@ def test_the_rules_are_those_of_agreement():
     """The same block, judged by the core's own committee and by the ledger."""
     from pyrsia.consensus.committee import Checker, Committee
 
-    committee = Committee(tuple(DID.keys), WORLD.genesis.chain_id, WORLD.genesis.origin)
+    seated = tuple(Validator(m.node, m.vote, m.log, m.cosign, m.chain_end) for m in WORLD.genesis.validators)
+    seats = Seats(0, seated, frozenset(), (0,) * len(seated))
+    committee = Committee(seats, WORLD.genesis.chain_id, WORLD.genesis.origin)
     checker = Checker(committee, verify)
     assert [committee.leader(view) for view in range(20)] == [DID.leader(view) for view in range(20)]
     assert DID.header().members_hash == committee.members_hash
