@@ -178,7 +178,7 @@ def refusal_in(status: int, data: bytes) -> Refusal:
     """The no that an answer of 400 or more is: what the node says, or what can be made of it."""
     try:
         fields = json.loads(data)["error"]
-        return Refusal.from_dict({key: str(value) for key, value in fields.items()})
+        return Refusal.from_dict({str(key): value for key, value in fields.items()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Refusal(
             "unavailable" if status >= 500 else "not-found",

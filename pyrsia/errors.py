@@ -6,8 +6,9 @@ what was wrong, who is to blame, what to do; its code fixes the HTTP status and 
 the same fault reads the same in the terminal, in JSON and over HTTP.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 
 class PyrsiaError(Exception):
@@ -56,7 +57,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "not-found": Answer(404, 1),
     "wrong-host": Answer(421, 1),
     "too-large": Answer(413, 1),
-    "busy": Answer(503, 1),
+    "busy": Answer(429, 1),
     "unavailable": Answer(503, 1),
     "conflict": Answer(409, 1),
     # sources and builds
@@ -90,6 +91,11 @@ ANSWERS: Final[dict[str, Answer]] = {
 }
 
 
+MAX_RETRY_S: Final = (
+    86_400  # nothing of ours asks for more patience than a day; a stranger's number may be any
+)
+
+
 class Refusal(PyrsiaError):
     """A clear no, for a person.
 
@@ -98,9 +104,10 @@ class Refusal(PyrsiaError):
         what: what was wrong, one sentence without a full stop at its end.
         who: who is to blame ("the index https://...", "this machine", "your command").
         do: what to do about it, one sentence.
+        retry_s: with `busy`, the seconds after which there will be room; 0 if nobody can say.
     """
 
-    def __init__(self, code: str, *, what: str, who: str, do: str) -> None:
+    def __init__(self, code: str, *, what: str, who: str, do: str, retry_s: int = 0) -> None:
         if code not in ANSWERS:
             raise ValueError(f"{code!r} is not a refusal code")
         super().__init__(f"{what} ({who}): {do}")
@@ -108,24 +115,27 @@ class Refusal(PyrsiaError):
         self.what = what
         self.who = who
         self.do = do
+        self.retry_s = retry_s
 
     @property
     def answer(self) -> Answer:
         return ANSWERS[self.code]
 
-    def as_dict(self) -> dict[str, str]:
-        """The JSON form: the same four fields on every channel."""
-        return {"code": self.code, "what": self.what, "who": self.who, "do": self.do}
+    def as_dict(self) -> dict[str, str | int]:
+        """The JSON form: the same fields on every channel; `retry_s` only where it is known."""
+        fields: dict[str, str | int] = {"code": self.code, "what": self.what, "who": self.who, "do": self.do}
+        return {**fields, "retry_s": self.retry_s} if self.retry_s else fields
 
     @classmethod
-    def from_dict(cls, fields: dict[str, str]) -> "Refusal":
-        """Rebuild from `as_dict`; an unknown code becomes `internal`."""
-        code = fields.get("code", "internal")
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Refusal":
+        """Rebuild from `as_dict`, or from what a stranger says is one; an unknown code becomes `internal`."""
+        code, retry = fields.get("code", "internal"), fields.get("retry_s", 0)
         return cls(
-            code if code in ANSWERS else "internal",
-            what=fields.get("what", "the node refused"),
-            who=fields.get("who", "the node"),
-            do=fields.get("do", "look into the node's log"),
+            code if isinstance(code, str) and code in ANSWERS else "internal",
+            what=str(fields.get("what", "the node refused")),
+            who=str(fields.get("who", "the node")),
+            do=str(fields.get("do", "look into the node's log")),
+            retry_s=retry if type(retry) is int and 0 < retry <= MAX_RETRY_S else 0,
         )
 
 

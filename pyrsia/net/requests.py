@@ -156,6 +156,6 @@ def _answer_of(waiting: Waiting, deadline_s: float) -> bytes:
         fields = json.loads(answer.body)
     except (ValueError, RecursionError):
         fields = None
-    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+    if not isinstance(fields, dict) or not all(isinstance(value, str | int) for value in fields.values()):
         raise Unavailable("the peer could not answer")
     raise Refusal.from_dict(fields)

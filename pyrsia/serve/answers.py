@@ -170,8 +170,8 @@ async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:
     else:
         kind, body = b"application/json", msgspec.json.encode({"error": refusal.as_dict()}) + b"\n"
     headers: list[Header] = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"vary", b"accept")]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", _RETRY_S))
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        headers.append((b"retry-after", b"%d" % refusal.retry_s if refusal.retry_s else _RETRY_S))
     # pip shows a refusal's reason phrase and nothing of its body.
     await send_body(send, status, body, headers, reason=safe(refusal.what).encode("ascii", "replace"))
 

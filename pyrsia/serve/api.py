@@ -76,12 +76,13 @@ class ReadyAnswer(msgspec.Struct, frozen=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The four fields of a refusal."""
+    """What was wrong, who is to blame, what to do; `retry_s` says after how many seconds there will be room."""
 
     code: str
     what: str
     who: str
     do: str
+    retry_s: int = 0
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):

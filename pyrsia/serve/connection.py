@@ -57,7 +57,7 @@ _FAULT_WORDS: Final = {
     408: ("bad-request", "send the request without pauses"),
     413: ("too-large", "send less; the address's limits are in docs/http.md"),
     500: ("internal", "look into the node's diary"),
-    503: ("busy", "try again later"),
+    503: ("unavailable", "try again later"),
 }
 _WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
 _BODILESS: Final = frozenset({204, 304})

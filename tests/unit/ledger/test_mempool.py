@@ -67,8 +67,8 @@ def test_the_memory_of_final_ids_is_bounded(pool, monkeypatch):
     [
         (b"", "breaks its format"),
         (b"{}", "breaks its format"),
-        (WORLD.genesis.raw, "no member"),
-        (WORLD.leaves[-1], "no member"),
+        (WORLD.genesis.raw, "has no author"),
+        (WORLD.leaves[-1], "has no author"),
         (fact(author=key("stranger")), "no member"),
         (fact(until=WORLD.time - 1), "its time is over"),
     ],
@@ -117,7 +117,7 @@ def test_entries_and_bytes_are_bounded_and_freed(pool, monkeypatch, name, most, 
         add(pool, FACTS[0][taken])
     assert no.value.code == "busy"
     pool.remove(pool.ids())
-    assert (pool._bytes, pool._by_author, pool._author_bytes, pool._id_of) == (0, {}, {}, {})
+    assert (pool._bytes, pool._by_author, pool._id_of) == (0, {}, {})
     assert add(pool, FACTS[0][-1]) == ACCEPTED
 
 
