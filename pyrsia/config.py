@@ -86,7 +86,7 @@ class WitnessSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Agreement timers, in milliseconds (docs/consensus.md, "Timers")."""
+    """Agreement timers, in milliseconds (docs/agreement.md, "Timers")."""
 
     delta_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 250
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=500, le=60_000)] = 5_000

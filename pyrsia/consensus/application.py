@@ -2,7 +2,7 @@
 
 Everything here but `has_work` and `build` MUST be a pure function of the chain: no clock, no set order.
 
-Source: docs/consensus.md, "P: when to vote NOT"; docs/ledger.md, "A block".
+Source: docs/agreement.md, "P: when to vote NOT"; docs/ledger.md, "A block".
 """
 
 from dataclasses import dataclass

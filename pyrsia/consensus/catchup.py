@@ -3,7 +3,7 @@
 Nothing is believed before its proof: q signatures over a header, headers linked down to the last block, blocks
 linked down to what the receiver already holds.
 
-Source: docs/consensus.md, "Catch-up".
+Source: docs/agreement.md, "Catch-up".
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 A certificate counts only in its one canonical form: exactly q distinct members in rising order, every
 signature checked (CometBFT issue 1749).
 
-Source: docs/consensus.md, "Members and quorum", "What is signed".
+Source: docs/agreement.md, "Members and quorum", "What is signed".
 """
 
 from collections.abc import Callable

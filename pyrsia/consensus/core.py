@@ -4,7 +4,7 @@ Pure: events and the time go in, effects come out, in the order in which they mu
 to its end; certificates found on the way wait in a queue, so that no handler nests in another.
 Left out: membership changes (one epoch only), the mempool, and every byte of I/O.
 
-Source: docs/consensus.md; it defines the rules P1 to P6 and V1 to V4.
+Source: docs/agreement.md; it defines the rules P1 to P6 and V1 to V4.
 """
 
 from collections import deque

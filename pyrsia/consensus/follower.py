@@ -3,7 +3,7 @@
 It believes no sender: q signatures over a header, links down to what it holds, and its own execution decide.
 Who answers does not matter, so peers are asked in turn, on a timer of its own.
 
-Source: docs/consensus.md, "Followers", "Catch-up".
+Source: docs/agreement.md, "Followers", "Catch-up".
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 Records of votes.wal are read here; the file is the store's business. A vote that peers hold and the file
 lacks means that the file is not this key's whole memory: then the key never votes again.
 
-Source: docs/consensus.md, "The durable record", "Mute and Halt".
+Source: docs/agreement.md, "The durable record", "Mute and Halt".
 """
 
 from collections.abc import Iterable

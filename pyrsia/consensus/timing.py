@@ -1,6 +1,6 @@
 """How long a member waits: delays with back-off from certificates, and who counts as asleep.
 
-Source: docs/consensus.md, "Timers".
+Source: docs/agreement.md, "Timers".
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 Decides when a block is *checked*: its parent is, its header fits the parent, and the application executed it
 (P2, P4 without the clock, P5, P6). Views and votes are not its business.
 
-Source: docs/consensus.md, "P: when to vote NOT", "Delivery".
+Source: docs/agreement.md, "P: when to vote NOT", "Delivery".
 """
 
 from collections import OrderedDict

@@ -3,7 +3,7 @@
 Decides when votes make a certificate and when two votes are a fault. Signatures are checked before votes
 come here.
 
-Source: docs/consensus.md, "Counting", "Evidence".
+Source: docs/agreement.md, "Counting", "Evidence".
 """
 
 from pyrsia.wire.blocks import FIN, NOT, NUL, Block, Cert, Vote, conflicting

@@ -2,7 +2,7 @@
 
 Keeps one overlay of writes for each block that was executed and is not final yet; forgets them when
 another block of their height is final. Decides whether a header tells the truth about its entries
-(P4 without the clock, P5 and P6 of docs/consensus.md; the beacon's link). It never signs and never stores:
+(P4 without the clock, P5 and P6 of docs/agreement.md; the beacon's link). It never signs and never stores:
 `commit` hands out what the store must write, and `final` moves the base once that is written.
 """
 

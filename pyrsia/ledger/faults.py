@@ -3,7 +3,7 @@
 Honest validators are never accused: every rule here is one that consensus checks before the vote that is
 held against them. What happens to the accused is for people; here it is only made certain.
 
-Source: docs/ledger.md, "Evidence"; docs/consensus.md, "Evidence", rules P2 and P3.
+Source: docs/ledger.md, "Evidence"; docs/agreement.md, "Evidence", rules P2 and P3.
 """
 
 from itertools import pairwise

@@ -3,7 +3,7 @@
 Entry 0 of the log and every client's trust file, byte for byte. Decides whether a document can found a
 network; changing members later is governance's business.
 
-Source: docs/ledger.md, "Genesis"; docs/consensus.md, "Members and quorum".
+Source: docs/ledger.md, "Genesis"; docs/agreement.md, "Members and quorum".
 """
 
 from dataclasses import dataclass

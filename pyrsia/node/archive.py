@@ -1,6 +1,6 @@
 """The log on disk: what delivery writes, in one batch, and what readers of the log are given.
 
-Blocks, leaves, tiles, ids, state and the head go together or not at all (docs/consensus.md, "Delivery").
+Blocks, leaves, tiles, ids, state and the head go together or not at all (docs/agreement.md, "Delivery").
 Nothing is acknowledged from here before the batch is synced; that is the caller's business.
 """
 

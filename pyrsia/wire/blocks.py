@@ -4,7 +4,7 @@ Fixed big-endian structs, one byte string for each value: whatever decodes, enco
 This module decides shapes and the texts that are signed; whether a signature or a block is *right* is the
 business of `pyrsia.consensus` and the ledger.
 
-Source: docs/consensus.md, "Objects and bytes", "What is signed".
+Source: docs/agreement.md, "Objects and bytes", "What is signed".
 """
 
 import base64
@@ -447,7 +447,7 @@ def rotation(
 ) -> tuple[int, ...]:
     """Whose turn comes when: the leader of view v is member `rotation[v % len(rotation)]`.
 
-    Source: docs/consensus.md, "Members and quorum".
+    Source: docs/agreement.md, "Members and quorum".
 
     Args:
         keys: vote keys of the epoch's members, sorted; the result holds their positions.

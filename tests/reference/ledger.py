@@ -129,7 +129,7 @@ class World:
         )
 
     def leader(self, view):
-        """docs/consensus.md, "Members and quorum"."""
+        """docs/agreement.md, "Members and quorum"."""
         salt = self.genesis.chain_id + bytes(8)
         keys = [member.vote for member in self.genesis.validators]
         return sorted(range(len(keys)), key=lambda at: blake3(salt + keys[at]).digest())[view % len(keys)]

@@ -3,7 +3,7 @@
 One seeded generator decides all. Signatures are hashes that only their owner computes here. Invariants are
 checked from what was sent and delivered, never with the code under test.
 
-Source: docs/consensus.md, "How it is tested".
+Source: docs/agreement.md, "How it is tested".
 """
 
 import gc

@@ -3,7 +3,7 @@
 In the bytes that validators send each other, so that what is judged is what was signed. Decides what
 can be told from the statements alone: one spelling, one signer, one view, and that they conflict.
 
-Source: docs/ledger.md, "Leaves", "Evidence"; docs/consensus.md, "Evidence".
+Source: docs/ledger.md, "Leaves", "Evidence"; docs/agreement.md, "Evidence".
 """
 
 from typing import Any, Final

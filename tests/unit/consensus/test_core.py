@@ -1,4 +1,4 @@
-"""One validator, one event at a time: the rules of docs/consensus.md, and the faults of comparable code."""
+"""One validator, one event at a time: the rules of docs/agreement.md, and the faults of comparable code."""
 
 from dataclasses import replace
 

@@ -13,7 +13,7 @@ from pyrsia.wire.blocks import NORMAL, Header, entries_root
 from tests.reference import merkle
 from tests.reference.ledger import ZERO, World, links_at
 
-# What a chain cannot judge: the view's rules, certificates and committees are agreement's (docs/consensus.md).
+# What a chain cannot judge: the view's rules, certificates and committees are agreement's (docs/agreement.md).
 AGREEMENTS = {"parent_hash", "parent_view", "members_hash", "next_members_hash", "just_hash", "_hash"}
 LIES = sorted({field.name for field in fields(Header)} - AGREEMENTS)
 
