@@ -6,12 +6,15 @@ logs of others, and is made only where a node is told to. A file holds
 the 32-byte seed in lower-case hex and one newline, mode 0600. Losing `vote` or its votes.wal means a
 new key, never the same one twice (docs/keys.md).
 
+A key is rotated in two steps: the new one is made beside the old, in `next/`, and once the network has agreed on
+it and needs the old one no more, it takes its place and the old one is gone.
+
 One verifier for everything that agreement depends on: libsodium through PyNaCl.
 """
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +28,10 @@ from pyrsia.units import NodeId
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = crypto_sign_BYTES
 PURPOSES: Final = ("node", "vote", "log", "cosign", "build", "chain")
+ROTATED: Final = PURPOSES[1:]  # keys that a member may change; another node key is another node
+CHAIN: Final = "chain"
 WITNESS: Final = "witness"
+NEXT: Final = "next"  # the folder of keys that the network has not agreed on yet
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -62,9 +68,13 @@ class KeyPair:
         return f"KeyPair({self.public.hex()[:8]}...)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyRing:
-    """All keys of one node. `chain_seed` (32 bytes) grows the beacon's hash chain."""
+    """All keys of one node. `chain_seed` (32 bytes) grows the beacon's hash chain.
+
+    Attributes:
+        coming: purpose -> the key that will follow the present one; for `chain` its seed is what counts.
+    """
 
     node: KeyPair
     vote: KeyPair
@@ -72,6 +82,7 @@ class KeyRing:
     cosign: KeyPair
     build: KeyPair
     chain_seed: bytes
+    coming: dict[str, KeyPair] = field(default_factory=dict)
 
     @property
     def node_id(self) -> NodeId:
@@ -88,7 +99,10 @@ class KeyRing:
         Raises:
             Refusal: `data-damaged` when a file is missing or not a seed, with its path.
         """
-        return cls._of({purpose: _read_seed(folder / f"{purpose}.key") for purpose in PURPOSES})
+        ring = cls._of({purpose: _read_seed(folder / f"{purpose}.key") for purpose in PURPOSES})
+        found = ((purpose, load_key(folder / NEXT, purpose)) for purpose in ROTATED)
+        ring.coming = {purpose: pair for purpose, pair in found if pair is not None}
+        return ring
 
     @classmethod
     def load_or_create(cls, folder: Path) -> "KeyRing":
@@ -102,16 +116,57 @@ class KeyRing:
     def save(self, folder: Path) -> None:
         """Write every key file, mode 0600 from its first byte; an existing file is never replaced."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seeds = (self.node, self.vote, self.log, self.cosign, self.build)
-        for purpose, pair in zip(PURPOSES, seeds, strict=False):
-            _write_seed(folder / f"{purpose}.key", pair.seed)
-        _write_seed(folder / "chain.key", self.chain_seed)
+        for purpose in PURPOSES:
+            _write_seed(folder / f"{purpose}.key", self._seed(purpose))
         sync_folder(folder)
+
+    def find(self, purpose: str, public: bytes) -> KeyPair | None:
+        """The key for `purpose` (not `chain`) with this public half, the present one or the one to come."""
+        for pair in (getattr(self, purpose), self.coming.get(purpose)):
+            if pair is not None and pair.public == public:
+                found: KeyPair = pair
+                return found
+        return None
+
+    def prepare(self, folder: Path, purpose: str) -> KeyPair:
+        """The key that will follow, made now and durable when this returns, unless there is one already."""
+        there = self.coming.get(purpose)
+        if there is not None:
+            return there
+        (folder / NEXT).mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder)
+        pair = KeyPair.generate()
+        keep_key(folder / NEXT, purpose, pair)
+        self.coming[purpose] = pair
+        return pair
+
+    def discard(self, folder: Path, purpose: str) -> None:
+        """Forget the key to come."""
+        self.coming.pop(purpose, None)
+        (folder / NEXT / f"{purpose}.key").unlink(missing_ok=True)
+
+    def promote(self, folder: Path, purpose: str) -> None:
+        """The key to come takes the place of the present one, whose secret is gone when this returns."""
+        pair = self.coming[purpose]
+        (folder / NEXT / f"{purpose}.key").rename(folder / f"{purpose}.key")
+        sync_folder(folder)
+        sync_folder(folder / NEXT)
+        del self.coming[purpose]
+        if purpose == CHAIN:
+            self.chain_seed = pair.seed
+        else:
+            setattr(self, purpose, pair)
+
+    def _seed(self, purpose: str) -> bytes:
+        if purpose == CHAIN:
+            return self.chain_seed
+        pair: KeyPair = getattr(self, purpose)
+        return pair.seed
 
     @classmethod
     def _of(cls, seeds: dict[str, bytes]) -> "KeyRing":
         node, vote, log, cosign, build = (KeyPair(seeds[purpose]) for purpose in PURPOSES[:5])
-        return cls(node, vote, log, cosign, build, seeds["chain"])
+        return cls(node, vote, log, cosign, build, seeds[CHAIN])
 
 
 def load_key(folder: Path, purpose: str) -> KeyPair | None:

@@ -4,17 +4,18 @@ The one place that moves the chain's base. What waits for an entry, a block or a
 from here; nothing is acknowledged before the batch that holds it is durable.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from pyrsia.consensus import catchup, recovery
 from pyrsia.consensus.effects import Deliver
 from pyrsia.ledger.chain import Chain, Commit
 from pyrsia.node.archive import Archive
+from pyrsia.node.ballots import Ballots
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.submission import Waiters
 from pyrsia.store.rocks import Database
-from pyrsia.store.votes import VotesWal
 from pyrsia.units import Limit
 from pyrsia.wire.blocks import Block, Blocks, FinalityProof
 
@@ -38,12 +39,13 @@ class Delivery:
         *,
         archive: Archive,
         database: Database,
-        votes: VotesWal | None,
+        votes: Ballots | None,
         cosigning: Cosigning,
         waiters: Waiters,
         pulse: Pulse,
+        synced: Callable[[], None] = lambda: None,
     ) -> None:
-        """`votes`: this validator's record file; None for a follower."""
+        """`votes`: what this node's vote keys signed; `synced`: told after each sync."""
         self._chain = chain
         self._archive = archive
         self._database = database
@@ -51,6 +53,7 @@ class Delivery:
         self._cosigning = cosigning
         self._waiters = waiters
         self._pulse = pulse
+        self._synced = synced
         self._fresh: list[bytes] = []  # ids of entries that are written and not synced yet
         self._durable = archive.size
 
@@ -87,5 +90,6 @@ class Delivery:
             await self._database.sync()
             self._durable = max(self._durable, head.tree_size)
             self._waiters.settled(fresh)
+            self._synced()
             if self._votes is not None and self._votes.size > VOTES_TRIM_BYTES.value:
-                await self._votes.trim(partial(recovery.keep, epoch=0, final_view=head.view))
+                await self._votes.trim(partial(recovery.keep, epoch=head.epoch, final_view=head.view))

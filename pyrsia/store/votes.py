@@ -2,11 +2,12 @@
 
 A file of its own, preallocated in steps. One append is one group with one CRC, and everything behind the last
 sync is one group: so a torn tail (never synced, and so never sent) is told exactly from damage before the
-tail, after which the key must not vote again (docs/consensus.md). Each group carries the newest mark; a mark
+tail, after which the key must not vote again (docs/agreement.md). Each group carries the newest mark; a mark
 that comes alone waits for the next append's sync and is replaced by it (ADR 24). The CRC is salted, so that
-no stranger's entry inside a group can pass for a group. `trim` replaces the file by rename.
+no stranger's entry inside a group can pass for a group. `trim` replaces the file by rename. A file is one vote
+key's memory and names it: beside another key it is damage, for what that key signed is not in it.
 
-    file   = "PYRSIAW2" | u32 salt | u32 crc32(magic | salt) | group* | zeros
+    file   = "PYRSIAW3" | key (32 bytes) | u32 salt | u32 crc32(all before) | group* | zeros
     group  = u32 length (> 0) | u32 crc32(salt, length | data) | data
     data   = u64 height | u64 sequence | (u32 length (> 0) | record)*
 """
@@ -23,14 +24,18 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.files import sync_folder
+from pyrsia.files import sync_folder, write_whole
 from pyrsia.units import MAX_VOTE_RECORD_BYTES, VOTES_STEP_BYTES
 
-MAGIC: Final = b"PYRSIAW2"
+MAGIC: Final = b"PYRSIAW3"
+NO_KEY: Final = bytes(32)  # of a record that belongs to no vote key: tests and benches
+_KEY_BYTES: Final = len(NO_KEY)
 _U32 = struct.Struct(">I")
 _FRAME = struct.Struct(">II")
 _MARK = struct.Struct(">QQ")
-HEAD_BYTES: Final = len(MAGIC) + _FRAME.size
+# What a person is told when a vote key has lost its memory.
+ROTATE: Final = "do not vote with this key again: have the members rotate it (pyrsia keys rotate vote)"
+HEAD_BYTES: Final = len(MAGIC) + _KEY_BYTES + _FRAME.size
 _MAX_DATA: Final = _MARK.size + _U32.size + MAX_VOTE_RECORD_BYTES.value
 
 
@@ -58,12 +63,14 @@ class VotesWal:
     that succeeds would prove nothing.
 
     Attributes:
+        key: the public vote key, 32 bytes, whose memory it is.
         records: every record, oldest first.
         marked: the newest mark.
     """
 
-    def __init__(self, path: Path, handle: int, salt: int) -> None:
+    def __init__(self, path: Path, handle: int, salt: int, key: bytes = NO_KEY) -> None:
         self.path = path
+        self.key = key
         self.records: list[bytes] = []
         self.marked = Mark()
         self._salt = salt
@@ -79,11 +86,11 @@ class VotesWal:
         return self._end
 
     @classmethod
-    def open(cls, path: Path) -> "VotesWal":
-        """Open or create; a torn tail is cut off.
+    def open(cls, path: Path, key: bytes = NO_KEY) -> "VotesWal":
+        """Open or create; a torn tail is cut off. `key`: the public vote key whose memory it must be.
 
         Raises:
-            Refusal: `data-damaged` when a group before the last whole one is broken.
+            Refusal: `data-damaged` when a group before the last whole one is broken, or the file is another key's.
             Unavailable: the disk said no.
         """
         try:
@@ -91,7 +98,7 @@ class VotesWal:
         except OSError as error:
             raise _no_disk(path, error) from None
         try:
-            return cls._opened(path, handle)
+            return cls._opened(path, handle, key)
         except OSError as error:
             os.close(handle)
             raise _no_disk(path, error) from None
@@ -100,15 +107,29 @@ class VotesWal:
             raise
 
     @classmethod
-    def _opened(cls, path: Path, handle: int) -> "VotesWal":
+    def begin(cls, path: Path, key: bytes, mark: Mark) -> "VotesWal":
+        """A new record of a key that has signed nothing; what lay at `path` is gone. It is there whole, or not at all.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
+        salt = secrets.randbits(32)
+        try:
+            write_whole(path, head(salt, key) + frame(mark, (), salt), 0o600)
+        except OSError as error:
+            raise _no_disk(path, error) from None
+        return cls.open(path, key)
+
+    @classmethod
+    def _opened(cls, path: Path, handle: int, key: bytes) -> "VotesWal":
         data = path.read_bytes()
         if not data.strip(b"\0"):
-            data = head(secrets.randbits(32))
+            data = head(secrets.randbits(32), key)
             _write_at(handle, data, 0)
             os.fdatasync(handle)
             sync_folder(path.parent)
-        salt = _salt(data, path)
-        wal = cls(path, handle, salt)
+        salt = _salt(data, path, key)
+        wal = cls(path, handle, salt, key)
         for mark, records, end in scan(data, salt, path):
             wal.marked, wal._end = mark, end
             wal.records += records
@@ -191,7 +212,7 @@ class VotesWal:
     def _replace(self, records: list[bytes]) -> None:
         temporary = self.path.with_name(self.path.name + ".new")
         groups = list(_groups(records, self.marked, self._salt)) or [frame(self.marked, (), self._salt)]
-        data = head(self._salt) + b"".join(groups)
+        data = head(self._salt, self.key) + b"".join(groups)
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _write_at(handle, data, 0)
@@ -229,9 +250,20 @@ def missing(path: Path) -> bool:
         return True
 
 
-def head(salt: int) -> bytes:
-    """The start of a file whose CRCs begin with `salt`, 0..2^32-1."""
-    start = MAGIC + _U32.pack(salt)
+def owner(path: Path) -> bytes | None:
+    """The vote key whose memory the file at `path` is; None if there is none, or its beginning is damaged."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        return None
+    found = _head_of(data)
+    return found and found[1]
+
+
+def head(salt: int, key: bytes = NO_KEY) -> bytes:
+    """The start of the file of `key`, 32 bytes, whose CRCs begin with `salt`, 0..2^32-1."""
+    start = MAGIC + key + _U32.pack(salt)
     return start + _U32.pack(zlib.crc32(start))
 
 
@@ -306,12 +338,23 @@ def _whole_group_after(data: bytes, start: int, salt: int) -> bool:
     return any(_group_at(data, at, salt) is not None for at in range(start, end - _FRAME.size + 1))
 
 
-def _salt(data: bytes, path: Path) -> int:
-    """The salt of a file with a whole head."""
-    salt = int.from_bytes(data[len(MAGIC) : len(MAGIC) + _U32.size], "big")
-    if data[:HEAD_BYTES] != head(salt):
+def _head_of(data: bytes) -> tuple[int, bytes] | None:
+    """(salt, key) of a file with a whole head."""
+    if len(data) < HEAD_BYTES:
+        return None
+    key = data[len(MAGIC) : len(MAGIC) + _KEY_BYTES]
+    (salt,) = _U32.unpack_from(data, len(MAGIC) + _KEY_BYTES)
+    return (salt, key) if data[:HEAD_BYTES] == head(salt, key) else None
+
+
+def _salt(data: bytes, path: Path, key: bytes) -> int:
+    """The salt of a file with a whole head that names `key`."""
+    found = _head_of(data)
+    if found is None:
         raise _damaged(path, 0)
-    return salt
+    if found[1] != key:
+        raise _of_another(path)
+    return found[0]
 
 
 def _damaged(path: Path, at: int) -> Refusal:
@@ -319,7 +362,16 @@ def _damaged(path: Path, at: int) -> Refusal:
         "data-damaged",
         what=f"the vote record {path} is damaged at byte {at}",
         who="this machine's disk or whoever changed the file",
-        do="do not vote with this key again: have the members rotate it, and run as a follower until then",
+        do=ROTATE,
+    )
+
+
+def _of_another(path: Path) -> Refusal:
+    return Refusal(
+        "data-damaged",
+        what=f"the vote record {path} is of another vote key",
+        who="whoever changed the files of this node",
+        do=ROTATE,
     )
 
 

@@ -14,7 +14,7 @@ from pyrsia.wire.blocks import Vote
 
 pytestmark = pytest.mark.processes
 
-HEAD, GROUP = 16, struct.Struct(">II")  # of votes.wal; the test's own reading of it
+HEAD, GROUP = 48, struct.Struct(">II")  # of votes.wal; the test's own reading of it
 MARK = 16
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.node.facts import open_facts
+from pyrsia.node.facts import Facts, open_facts
 from pyrsia.node.house import GENESIS
 from pyrsia.store.blobs import Blobs
 from tests.e2e.crash import operations
@@ -52,23 +52,28 @@ def before(script: Script, data: Path) -> None:
     trio.run(fill)
 
 
+def opened(script: Script, data: Path) -> Facts:
+    """As the validator opens it whose keys the script has."""
+    return open_facts(data, script.genesis, script.keys)
+
+
 async def _append(script: Script, data: Path, steps: list[Step], say) -> None:  # type: ignore[no-untyped-def]
-    facts = open_facts(data, script.genesis, validator=True)
+    facts = opened(script, data)
     try:
-        if facts.votes is None:
+        if not facts.ballots.give(script.keys.vote.public):
             raise Refusal("data-damaged", what=str(facts.notices), who="nobody", do="look")
         blobs = Blobs(data / "blobs", facts.database)
         for step in steps:
             height = step.commit.height
             with suppress(Unavailable):  # a blob fails alone
                 say(f"blob {(await blobs.put_bytes(blob(height), pin='test')).hex()}")
-            await facts.votes.append([vote(height)])
+            await facts.ballots.append([vote(height)])
             say(f"vote {height}")
             facts.archive.write(step.commit, step.block, None)
             await facts.database.sync()
             say(f"size {step.size}")
             facts.archive.keep_checkpoint(step.note)  # as a node does: durable with the next sync
-        await facts.votes.trim(lambda record: record != vote(0))
+        await facts.ballots.trim(lambda record: record != vote(0))
         say("trimmed")
     finally:
         facts.close()

@@ -11,11 +11,11 @@ from pyrsia.audit import fsck
 from pyrsia.audit.heads import Quorum
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.log import tiles
-from pyrsia.node.facts import Facts, open_facts
+from pyrsia.node.facts import Facts
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.units import TreeSize
-from tests.e2e.crash.appender import vote
+from tests.e2e.crash.appender import opened, vote
 from tests.e2e.crash.ground import Run
 from tests.e2e.crash.script import Script, Step
 from tests.reference import merkle
@@ -29,9 +29,9 @@ async def check(script: Script, data: Path, run: Run, *, began: int) -> int:
     Args:
         began: leaves that were on the disk before the run.
     """
-    facts = open_facts(data, script.genesis, validator=True)
+    facts = opened(script, data)
     try:
-        assert facts.may_vote
+        assert facts.ballots.give(script.keys.vote.public)
         if began or run.lines:
             assert facts.notices == ()
         found = facts.archive.size
@@ -97,10 +97,9 @@ def _tiles_are_right(facts: Facts, hashes: list[bytes]) -> None:
 
 def _acknowledged(script: Script, facts: Facts, data: Path, run: Run) -> None:
     assert not any(line.startswith("bug") for line in run.lines), run.lines
-    assert facts.votes is not None
     trimmed = run.size == script.steps[-1].size  # then the vote for the first block goes
     for height in run.said("vote"):
-        assert vote(int(height)) in facts.votes.records or (height == "0" and trimmed)
+        assert vote(int(height)) in facts.ballots.records or (height == "0" and trimmed)
     blobs = Blobs(data / "blobs", facts.database)
     assert list((data / "blobs" / PARTIAL).iterdir()) == []
     for name in run.said("blob"):
@@ -111,12 +110,12 @@ def _acknowledged(script: Script, facts: Facts, data: Path, run: Run) -> None:
 
 async def _goes_on(script: Script, data: Path) -> None:
     """What lacks is appended as if nothing had been."""
-    facts = open_facts(data, script.genesis, validator=True)
+    facts = opened(script, data)
     try:
-        assert facts.votes is not None
+        assert facts.ballots.give(script.keys.vote.public)
         for step in script.steps:
             if step.size > facts.archive.size:
-                await facts.votes.append([vote(step.commit.height)])
+                await facts.ballots.append([vote(step.commit.height)])
                 facts.archive.write(step.commit, step.block, None)
         facts.archive.keep_checkpoint(script.steps[-1].note)
         await facts.database.sync()

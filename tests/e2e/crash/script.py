@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pyrsia.keys import PURPOSES, KeyRing
 from pyrsia.ledger.chain import Commit
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
@@ -36,6 +37,7 @@ class Script(World):
     """The steps from genesis on; the first `BLOCKS_BEFORE` + 1 are there before anything is watched."""
 
     def __init__(self) -> None:
+        self.keys = KeyRing(*(key(0, purpose) for purpose in PURPOSES[:5]), chain_seed=key(0, "chain").seed)
         self.steps: list[Step] = []
         self._header = None
         super().__init__()
