@@ -202,6 +202,10 @@ MAX_HTTP_HEAD_BYTES = Limit(
     32_768, "browsers and proxies stay under 16 KiB; the parser itself would take megabytes"
 )
 MAX_HTTP_HEADERS = Limit(100, "a real client sends about ten; proxies add a few")
+MAX_SUBMIT_ENTRIES = Limit(
+    256, "a client's batch is a quarter of a block, so that none fills one alone; more would save little"
+)
+MAX_SUBMIT_BYTES = Limit(1 << 20, "such a batch of ordinary entries twice over; two full blocks")
 MAX_HTTP_BODY_BYTES = Limit(
     1_048_576, "the largest body that a route takes by default; an entry is 60,000 bytes"
 )

@@ -94,6 +94,7 @@ class Network:
     villain_purl: str = ""
     nodes: list[Node] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)  # what the nodes see beside our own environment
+    guests: list[KeyRing] = field(default_factory=list)  # members without a node, who author entries
 
     @classmethod
     def create(cls, *, isolation: str, environment: str) -> "Network":
@@ -148,6 +149,9 @@ class Network:
                 chain_end=chains[node.name].end if node.name in chains else b"",
             )
             for node in self.nodes
+        ] + [
+            Founder(guest, f"guest-{number}", f"guest-{number}", "guests.example")
+            for number, guest in enumerate(self.guests)
         ]
         genesis = found(
             "demo.pyrsia.example",

@@ -17,6 +17,7 @@ from pyrsia.ledger.views import RequestView
 from pyrsia.log.tree import leaf_hash
 from pyrsia.net.links import Links
 from pyrsia.node.archive import Archive
+from pyrsia.node.batch import Batches
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
@@ -27,7 +28,7 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
 from pyrsia.node.summary import summary
-from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, Requested, SubmitAck
+from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
 from pyrsia.units import Limit, NodeId
 from pyrsia.verify.history import Subject
@@ -61,6 +62,7 @@ class Admin:
     proofs: Proofs
     shelf: Shelf
     submitter: Submitter
+    batches: Batches
     requests: Requests | None
     builder: Builder | None
     http: Callable[[], str]
@@ -275,6 +277,17 @@ class Admin:
             ) from None
         entry_id, index = await self.submitter.submit_entry(entry)
         return SubmitAck(entry_id.hex(), "committed" if known is None else "duplicate", index)
+
+    async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
+        outcomes = await self.batches.submit(entries)
+        return ManyAck(
+            tuple(
+                Outcome("refused", error=one.as_dict())
+                if isinstance(one, Refusal)
+                else Outcome("committed", one[0].hex(), one[1])
+                for one in outcomes
+            )
+        )
 
     async def ping(self, node_id: str) -> PingReply:
         try:

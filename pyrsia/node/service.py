@@ -31,6 +31,7 @@ from pyrsia.net.links import Links
 from pyrsia.node import diary
 from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
+from pyrsia.node.batch import Batches
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
@@ -279,6 +280,12 @@ class Node:
             proofs=self.proofs,
             shelf=self.shelf,
             submitter=self.submitter,
+            batches=Batches(
+                take=self._take if self.house.role == "validator" else None,
+                waiters=self.waiters,
+                leaf_of=self.delivery.leaf_of,
+                one_by_one=self.submitter.submit_entry,
+            ),
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",

@@ -21,9 +21,9 @@ from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, Row, bad
-from pyrsia.serve.views import Admin, PingReply, Requested, SubmitAck
+from pyrsia.serve.views import Admin, ManyAck, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, NodeStatus, PeerStatus, Snapshot
-from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES
+from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
@@ -165,6 +165,18 @@ async def _submit(admin: Admin, request: Request) -> SubmitAck:
     return await admin.submit_entry(body)
 
 
+async def _submit_many(admin: Admin, request: Request) -> ManyAck:
+    """A line an entry: canonical JSON holds no line break."""
+    body = await request.body()
+    lines = body.removesuffix(b"\n").split(b"\n")
+    if not body or len(lines) > MAX_SUBMIT_ENTRIES.value:
+        raise bad(
+            f"a batch has 1 to {MAX_SUBMIT_ENTRIES.value} entries, each in a line of its own",
+            do="split it, and send the next when this one is answered",
+        )
+    return await admin.submit_entries(lines)
+
+
 async def _ping(admin: Admin, request: Request) -> PingReply:
     node = request.path_params["node"]
     if not _NODE.fullmatch(node):
@@ -221,6 +233,8 @@ ROUTES: Final[tuple[Row, ...]] = (
         refusals=_LOGGING),
     Row("POST", "/api/v1/entries", _submit, "Submit a signed entry", SubmitAck, bytes,
         status=202, refusals=(*_LOGGING, "too-large")),
+    Row("POST", "/api/v1/entries/batch", _submit_many, "Submit signed entries, a line each", ManyAck, bytes,
+        refusals=("bad-request", "forbidden", "too-large")),
     Row("GET", "/api/v1/openapi.json", _openapi, "This document", dict[str, Any]),
     Row("GET", "/healthz", _healthz, "The process answers", ReadyAnswer),
     Row("GET", "/readyz", _readyz, "The node can be relied on now (else 503)", ReadyAnswer),

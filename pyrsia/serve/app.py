@@ -18,7 +18,7 @@ from pyrsia.serve.log import LogApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.views import Admin, Catalog, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
-from pyrsia.units import MAX_ENTRY_BYTES, MAX_WITNESS_REQUEST_BYTES
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
 
 _log = logging.getLogger("pyrsia.serve")
 
@@ -29,9 +29,10 @@ the log    /log/checkpoint
 the API    /api/v1/openapi.json
 """
 
-# Entries are the largest body that anyone sends; orders are small.
+# A batch of entries is the largest body that anyone sends, then a single one; orders are small.
 LIMITS: Final = HttpLimits(
     body_routes=(
+        ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
         ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
         (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
         ("/", 65_536),

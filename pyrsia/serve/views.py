@@ -126,6 +126,21 @@ class SubmitAck(msgspec.Struct, frozen=True):
     index: int = -1
 
 
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one entry of a batch: `committed`, with id and index, or `refused`, with a refusal's fields."""
+
+    state: str
+    entry: str = ""
+    index: int = -1
+    error: dict[str, str] = {}
+
+
+class ManyAck(msgspec.Struct, frozen=True):
+    """What became of each entry of a batch, in its order."""
+
+    entries: tuple[Outcome, ...]
+
+
 class PingReply(msgspec.Struct, frozen=True):
     """A peer answered."""
 
@@ -260,5 +275,9 @@ class Admin(Protocol):
         ...
 
     async def submit_entry(self, entry: bytes) -> SubmitAck: ...
+
+    async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
+        """See a batch into the log; returns once each of them is there or refused."""
+        ...
 
     async def ping(self, node_id: str) -> PingReply: ...

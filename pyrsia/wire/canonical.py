@@ -2,7 +2,8 @@
 
 Decides which values exist (objects with sorted ASCII names, lists, text, whole numbers, true and false)
 and that bytes are accepted only if encoding what they say gives them back. What the fields mean is the
-caller's business. A parser's leniency never matters: whatever it forgives, the second encoding exposes.
+caller's business. `decode_plainly` is the definition of canonical bytes: a parser's leniency never matters there, for
+whatever it forgives, the second encoding exposes. The scanner in `_native/form` is its fast twin.
 
 Source: docs/ledger.md, "Leaves"; docs/adr/0003.
 """
@@ -11,6 +12,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from pyrsia._native import form
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_JSON_DEPTH
 
@@ -41,6 +43,14 @@ def decode(data: bytes, limit: int = MAX_ENTRY_BYTES.value) -> Json:
     Raises:
         Malformed: too long, not JSON, or not the one canonical form of what it says.
     """
+    if len(data) <= limit and type(data) is bytes and form.malformed_at(data) < 0:
+        value: Json = _decode(data)
+        return value
+    return decode_plainly(data, limit)  # which says what is wrong; and takes what is longer than an entry
+
+
+def decode_plainly(data: bytes, limit: int = MAX_ENTRY_BYTES.value) -> Json:
+    """`decode` by its definition, some four times slower: read, look at each value, write again, compare."""
     if len(data) > limit:
         raise Malformed(f"{len(data)} bytes of JSON, {limit} are allowed")
     try:

@@ -19,6 +19,7 @@ _TYPE: Final = re.compile("[a-z][a-z0-9.+-]{0,31}")
 # One path segment: unreserved characters as they are, other printable ASCII as upper-case percent codes.
 _SEGMENT: Final = re.compile("(?:[A-Za-z0-9._~:-]|%[2-7][0-9A-F])+")
 _CODE: Final = re.compile("%([0-9A-F]{2})")
+_ALL_PLAIN: Final = re.compile("[A-Za-z0-9._~:-]*")
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:-")
 _PYPI_NAME: Final = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 _RUNS: Final = re.compile(r"[-_.]+")
@@ -100,4 +101,6 @@ def _read(segment: str) -> str:
 
 
 def _written(part: str) -> str:
+    if _ALL_PLAIN.fullmatch(part) is not None:  # nearly every name there is
+        return part
     return "".join(char if char in _PLAIN else f"%{ord(char):02X}" for char in part)

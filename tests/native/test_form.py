@@ -1,4 +1,4 @@
-"""The scanner of whole bundles against `canonical.decode`, which says what canonical JSON is."""
+"""The scanner of whole bundles against `canonical.decode_plainly`, which says what canonical JSON is."""
 
 import random
 import re
@@ -41,7 +41,7 @@ PIECES = st.sampled_from([*SIGNS, *TOKENS, *SEQUENCES])
 
 def is_canonical(data: bytes) -> bool:
     try:
-        canonical.decode(data)
+        canonical.decode_plainly(data)
     except Malformed:
         return False
     return True
@@ -51,6 +51,15 @@ def agree(data: bytes) -> None:
     at = form.malformed_at(data)
     assert (at == -1) == is_canonical(data), (data, at)
     assert -1 <= at <= min(len(data), MAX_ENTRY_BYTES.value)
+    assert said(canonical.decode, data) == said(canonical.decode_plainly, data)
+
+
+def said(decode, data: bytes) -> object:
+    """The value, or the words of the refusal."""
+    try:
+        return decode(data)
+    except Malformed as error:
+        return str(error)
 
 
 @given(VALUES)

@@ -13,6 +13,7 @@ from pyrsia.ledger import entries
 from pyrsia.log.tree import verify_inclusion
 from pyrsia.net.links import PeerLink
 from pyrsia.node.admin import FACT_KINDS, Admin
+from pyrsia.node.batch import Batches
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
@@ -84,6 +85,12 @@ class Node:
             proofs=proofs,
             shelf=shelf,
             submitter=submitter,
+            batches=Batches(
+                take=None,
+                waiters=self.waiters,
+                leaf_of=world.archive.leaf_of,
+                one_by_one=submitter.submit_entry,
+            ),
             requests=Requests() if requests else None,
             builder=builder,
             http=lambda: "http://127.0.0.1:1",
@@ -228,6 +235,15 @@ async def test_an_entry_is_taken_once_and_then_a_duplicate(node):
         with pytest.raises(Refusal) as caught:
             await node.admin.submit_entry(bad)
         assert caught.value.code == "entry-refused"
+
+
+async def test_a_batch_is_told_entry_by_entry(node):
+    good, known = node.world.fact("signed elsewhere"), node.world.fact("and this")
+    await node.admin.submit_entry(known)
+    told = await node.admin.submit_entries([good, b"{}", known])
+    assert [one.state for one in told.entries] == ["committed", "refused", "committed"]
+    assert told.entries[1].error["code"] == "entry-refused"
+    assert told.entries[0].entry == entries.parse(good).id.hex()
 
 
 async def test_a_build_needs_an_ecosystem_that_is_built_here_and_a_sandbox(node, tmp_path):

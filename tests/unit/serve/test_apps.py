@@ -21,6 +21,7 @@ from pyrsia.ledger import entries
 from pyrsia.serve.api import ROUTES, openapi
 from pyrsia.serve.log import parse_tile
 from pyrsia.serve.pypi import HTML, JSON, PLAIN_HTML, negotiate, normalise
+from pyrsia.units import MAX_SUBMIT_BYTES
 from tests.unit.serve.toy import NODE, REQUEST, TOKEN, ToyNode, dial, say, serving, toy_app, toy_wheel
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -446,6 +447,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "/api/v1/builds": b'{"ecosystem":"pip","name":"idna","version":"3.10"}',
         "/api/v1/facts": b'{"kind":"description","subject":"pkg:pypi/idna@3.10","text":"x"}',
         "/api/v1/entries": b'{"v":1}',
+        "/api/v1/entries/batch": b'{"v":1}\n{"v":2}\n',
     }
     asked = 0
 
@@ -463,8 +465,9 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 msgspec.json.decode(answer.content, type=row.answer)
             asked += 1
 
-    assert asked == len(ROUTES) == 20
-    assert [change[0] for change in node.changes] == ["ping", "build", "fact", "entry"]
+    assert asked == len(ROUTES) == 21
+    assert [change[0] for change in node.changes] == ["ping", "build", "fact", "entry", "entries"]
+    assert node.changes[-1][1:] == (b'{"v":1}', b'{"v":2}')
 
 
 async def test_the_original_s_answers_keep_their_shape(node: ToyNode) -> None:
@@ -535,6 +538,9 @@ async def test_readiness_fails_with_its_reasons(node: ToyNode) -> None:
         ("POST", "/api/v1/entries", b"", 400, "bad-request"),
         ("POST", "/api/v1/entries", b"x" * 60_001, 413, "too-large"),
         ("POST", "/api/v1/entries", b"x" * 70_000, 413, "too-large"),
+        ("POST", "/api/v1/entries/batch", b"", 400, "bad-request"),
+        ("POST", "/api/v1/entries/batch", b"{}\n" * 257, 400, "bad-request"),
+        ("POST", "/api/v1/entries/batch", b"x" * (MAX_SUBMIT_BYTES.value + 1), 413, "too-large"),
         ("POST", "/api/v1/peers/nobody/ping", b"", 400, "bad-request"),
     ],
 )

@@ -16,7 +16,17 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
-from pyrsia.serve.views import Inclusion, LogPage, LogQuery, PingReply, ProjectFile, Requested, SubmitAck
+from pyrsia.serve.views import (
+    Inclusion,
+    LogPage,
+    LogQuery,
+    ManyAck,
+    Outcome,
+    PingReply,
+    ProjectFile,
+    Requested,
+    SubmitAck,
+)
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
 from pyrsia.verify.history import Subject
 
@@ -191,6 +201,10 @@ class ToyNode:
             raise Refusal("package-unknown", what="no index has nothing", who="the index", do="check")
         self.changes.append(("build", ecosystem, name, version))
         return [Requested(REQUEST, f"pkg:pypi/{name}@{version}")]
+
+    async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
+        self.changes.append(("entries", *entries))
+        return ManyAck(tuple(Outcome("committed", "e" * 64, at) for at in range(len(entries))))
 
     async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:
         self.changes.append(("fact", kind, subject, text))

@@ -1,0 +1,119 @@
+"""Networks of validators alone, for benches: nodes that tell where their time goes, and members who author entries."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import parts
+from bench.node import PARTS
+from pyrsia.demo.network import Network, Node, free_ports
+from pyrsia.keys import KeyRing
+
+AUTHORS = 16  # so that the bound on one author's waiting entries is no bound on the network
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(slots=True)
+class Validators(Network):
+    """`count` validators and nobody else."""
+
+    count: int = 4
+
+    def _make_nodes(self) -> None:
+        ports = free_ports(3 * self.count)
+        for number in range(self.count):
+            name = f"v{number}"
+            http, control, data = ports[3 * number : 3 * number + 3]
+            self.nodes.append(
+                Node(name, "validator", KeyRing.generate(), self.folder / name, http, control, data)
+            )
+
+    def _command(self, node: Node) -> list[str]:
+        return [sys.executable, "-m", "bench.node", "--data", str(node.data), "--parent", str(os.getpid())]
+
+    @property
+    def validators(self) -> list[Node]:
+        return self.nodes
+
+
+@contextmanager
+def validators(count: int) -> Iterator[Validators]:
+    """A running, linked network of `count` validators."""
+    # Below the socket paths' bound wherever the temporary folder is.
+    folder = Path(tempfile.mkdtemp(prefix="pyrsia-bench-", dir="/tmp"))
+    network = Validators(
+        folder,
+        "namespace",
+        "host:" + "0" * 64,
+        variables={"PYTHONPATH": str(ROOT)},
+        guests=[KeyRing.generate() for _ in range(AUTHORS)],
+        count=count,
+    )
+    try:
+        network._make_nodes()
+        network._found()
+        network.start_all()
+        network.wait(
+            lambda: all(network.status(node)["peers"] >= count - 1 for node in network.nodes), 30, "no links"
+        )
+        yield network
+    finally:
+        network.stop_all()
+        network.remove()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Processor time of a network's nodes between `begin` and `end`."""
+
+    network: Validators
+    _busy_s: dict[str, float] = field(default_factory=dict)
+    _parts: dict[str, Counter[str]] = field(default_factory=dict)
+    _threads: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        for node in self._running():
+            pid = _pid(node)
+            self._parts[node.name] = _told(node)
+            self._threads[node.name] = parts.threads_s(pid)
+            self._busy_s[node.name] = parts.busy_s(pid)
+
+    def busy_s(self) -> float:
+        """Of all nodes together since `begin`."""
+        return sum(parts.busy_s(_pid(node)) - self._busy_s[node.name] for node in self._running())
+
+    def by_part(self) -> Counter[str]:
+        """The same, by part."""
+        found: Counter[str] = Counter()
+        for node in self._running():
+            found.update(_told(node) - self._parts[node.name])
+            found.update(parts.threads_s(_pid(node)) - self._threads[node.name])
+        return found
+
+    def _running(self) -> list[Node]:
+        return [node for node in self.network.nodes if node.process is not None]
+
+
+def _pid(node: Node) -> int:
+    if node.process is None:
+        raise ValueError(f"{node.name} does not run")
+    return node.process.pid
+
+
+def _told(node: Node) -> Counter[str]:
+    path = node.data / PARTS
+    path.unlink(missing_ok=True)
+    os.kill(_pid(node), signal.SIGUSR1)
+    end_s = time.monotonic() + 5
+    while not path.exists():
+        if time.monotonic() > end_s:
+            raise RuntimeError(f"{node.name} does not tell where its time went")
+        time.sleep(0.005)
+    return parts.read(path)
