@@ -12,6 +12,7 @@ class Kind(IntEnum):
     CONSENSUS = 1  # between validators: one encoded agreement message
     ENTRY = 2  # an authored entry on its way to every validator's mempool
     COSIGN = 3  # signature lines of a checkpoint
+    SHARE = 4  # between validators: entries that wait, and ids of them (wire.sharing)
 
 
 class Method(IntEnum):
