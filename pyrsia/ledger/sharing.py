@@ -344,7 +344,7 @@ class Sharing:
         if now.mono_s < known.deaf_s or known.told.take(now.mono_s, 1):
             self.counted["digest not read"] += 1
             return []
-        missing = []
+        missing: list[bytes] = []
         for name in message.ids:
             if len(known.asked) + len(missing) >= ASKED.value:
                 break
