@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import Unavailable
+from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.curve import curve_keys
 from pyrsia.net.dialling import Dialler
 from pyrsia.net.door import Door
@@ -216,6 +216,12 @@ class Links:
     def ban(self, node: NodeId, why: str) -> None:
         """Refuse `node` for a while and drop its link. `why` is a counter's name."""
         self._faults.ban(node, why)
+
+    def fault(self, node: NodeId, why: str) -> None:
+        """A linked node said what no honest one says: it counts like a bad frame, and who goes on is refused."""
+        peer = self._peers.linked(node)
+        if peer is not None and peer.conn is not None:
+            self._faults.of_link(peer.conn, Malformed(why))
 
     def client(self, node: NodeId, address: str, *, frame_bytes: int, hwm: int) -> tuple[ZSock, ZSock]:
         """A DEALER connecting to `node`, and the socket that tells when the connection is lost.

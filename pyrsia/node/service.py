@@ -8,7 +8,6 @@ let out, builds are killed with their whole tree, the database is closed.
 import logging
 import signal
 import time
-from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,18 +16,16 @@ import trio
 
 from pyrsia import config, keys
 from pyrsia.consensus.application import InvalidBlock
-from pyrsia.consensus.committee import Committee
-from pyrsia.consensus.core import Simplex
-from pyrsia.consensus.effects import Accuse
-from pyrsia.consensus.follower import Follower
+from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
 from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
-from pyrsia.ledger import beacon, views
+from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.mempool import ACCEPTED
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Links
 from pyrsia.node import diary
+from pyrsia.node.accusing import Accusing
 from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.batch import Batches
@@ -52,7 +49,8 @@ from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
 from pyrsia.store.rocks import suspect
-from pyrsia.units import NodeId, View
+from pyrsia.units import NodeId
+from pyrsia.wire.epochs import Validator
 from pyrsia.wire.text import b32, safe, unb32
 
 DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
@@ -107,7 +105,6 @@ class Node:
         self.started_s = trio.current_time()
         self.notices = house.notices + workshop.notices
         self.stopped: list[str] = []  # why agreement ended here: this node is no longer ready
-        self.accused: Counter[int] = Counter()
         self.pulse = Pulse()
         self.waiters = Waiters()
         # The state's reader reads what was written last, so the chain may be made before block 0 is.
@@ -120,9 +117,6 @@ class Node:
             invalid=InvalidBlock,
         )
         write_first_block(self.chain, archive)
-        validators = [member.node for member in genesis.validators]
-        others = [member.node for member in genesis.members if member.node not in validators]
-        me = validators.index(ring.node_id) if ring.node_id in validators else None
         self.links = self._links()
         self.plane = DataPlane(self.links, self._offered)
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
@@ -143,11 +137,11 @@ class Node:
         self.cosigning = Cosigning(
             ring,
             genesis,
-            me if house.may_cosign else None,
+            house.may_cosign,
             database=house.database,
             archive=archive,
             send=self.links.send,
-            audience=lambda: [peer.node for peer in self.links.peers() if peer.connected],
+            audience=self._linked,
             decorated=self.outside.decorated,
         )
         self.witnesses = Witnesses(
@@ -161,16 +155,21 @@ class Node:
             cosigning=self.cosigning,
             waiters=self.waiters,
             pulse=self.pulse,
+            synced=self._synced,
         )
-        self.agreement = self._agreement(me, [*validators, *others], len(validators))
+        self.epochs = self._epochs()
+        self.agreement = Agreement(self.epochs, self._hands())
         self.submitter = Submitter(
             ring,
             genesis,
             request=self.links.request,
-            validators=validators,
+            validators=[NodeId(one.node) for one in self.epochs.committee.validators],
             leaf_of=self.delivery.leaf_of,
             waiters=self.waiters,
-            local=self._take if me is not None else None,
+            local=self._take if self.house.role == "validator" else None,
+        )
+        self.accusing = Accusing(
+            reads=archive.state, submit=self.submitter.submit, name_of=self._name_of, notice=self._once
         )
         self.proofs = Proofs(archive)
         self.catalog = Catalog(archive, self.shelf, self.proofs)
@@ -192,7 +191,7 @@ class Node:
             house.genesis.chain_id,
             control_addr=f"tcp://{host}:{net.control_port}",
             data_addr=f"tcp://{host}:{net.data_port}",
-            allow=lambda node: views.is_member(house.archive.state, node),
+            allow=house.welcomes,
             on_message=self._on_message,
             methods={Method.SUBMIT: self._on_submit, Method.PING: _on_ping},
             name=house.settings.node.name,
@@ -203,45 +202,32 @@ class Node:
         links.dial([_peer(text) for text in net.peers])
         return links
 
-    def _agreement(self, me: int | None, members: list[NodeId], voters: int) -> Agreement:
-        house = self.house
-        genesis = house.genesis
-        committee = Committee(
-            tuple(member.vote for member in genesis.validators), genesis.chain_id, genesis.origin
-        )
-        hands = Hands(
-            send=self.links.send,
-            persist=house.persist,
-            deliver=self.delivery.deliver,
-            serve=lambda _, first, last: self.delivery.serve(first, last),
-            accuse=self._accuse,
-            halt=self._halt,
-            mute=self._mute,
-        )
-        if me is None:
-            follower = Follower(committee, self.chain, verify=keys.verify)
-            return Agreement(follower, members, voters, hands)
-        links = house.chain()
-        timing = house.settings.timing
-
-        def reveal(view: View) -> bytes | None:
-            at = beacon.position(view, genesis.n)
-            if at >= beacon.LINKS:
-                self._once("this validator's chain of beacon links is used up: it leads no view any more")
-                return None
-            return links.link(at)
-
-        core = Simplex(
-            committee,
-            me,
+    def _epochs(self) -> Epochs:
+        house, timing = self.house, self.house.settings.timing
+        return Epochs(
             self.chain,
-            sign=house.keys.vote.sign,
+            house.genesis.chain_id,
+            house.genesis.origin,
+            node=house.keys.node_id,
+            sign=house.signer,
             verify=keys.verify,
-            reveal=reveal,
+            reveal=self._reveal,
             timing=Timing(delay_s=timing.delta_ms / 1000, heartbeat_s=timing.heartbeat_ms / 1000),
             recovered=house.recovered(),
         )
-        return Agreement(core, members, voters, hands, core)
+
+    def _hands(self) -> Hands:
+        return Hands(
+            send=self.links.send,
+            linked=self._linked,
+            persist=self.house.persist,
+            deliver=self.delivery.deliver,
+            serve=self.delivery.serve,
+            blame=lambda effect: self.accusing.blame(effect),
+            fault=self.links.fault,
+            halt=self._halt,
+            mute=self._mute,
+        )
 
     def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
         house, plugin = self.house, workshop.plugin
@@ -251,8 +237,6 @@ class Node:
         requests = Requests(
             house.keys.node_id, planner=plugin, shelf=self.shelf, submitter=self.submitter, reads=reads
         )
-        if not house.builds:
-            return None, requests
         builder = Builder(
             house.keys,
             house.genesis,
@@ -271,7 +255,7 @@ class Node:
             genesis=self.house.genesis,
             config=self.house.settings,
             node_id=self.house.keys.node_id,
-            role=self.house.role,
+            role=lambda: self.house.role,
             isolation=isolation,
             archive=self.house.archive,
             cosigning=self.cosigning,
@@ -313,13 +297,14 @@ class Node:
             await nursery.start(self.plane.run)
             await nursery.start(self.agreement.run)
             nursery.start_soon(self.delivery.run)
+            nursery.start_soon(self.accusing.run)
             nursery.start_soon(self.cosigning.run)
             nursery.start_soon(self.outside.run)
             if self.builder is not None:
                 nursery.start_soon(self.builder.run)
             await nursery.start(self.server.run)
             _log.info(
-                "%s %s of %s serves %s", self.house.role, self.house.member.name,
+                "%s %s of %s serves %s", self.house.role, self.house.name,
                 self.house.genesis.name, self.server.url,
             )  # fmt: skip
             for notice in self.notices:
@@ -378,9 +363,9 @@ class Node:
     def _take(self, raw: bytes) -> None:
         """An entry that came here first: ours to pass on to the other validators."""
         if self._admit(raw):
-            for member in self.house.genesis.validators:
-                if member.node != self.house.keys.node_id:
-                    self.links.send(member.node, Kind.ENTRY, raw)
+            for one in self.epochs.committee.validators:
+                if one.node != self.house.keys.node_id:
+                    self.links.send(NodeId(one.node), Kind.ENTRY, raw)
 
     def _admit(self, raw: bytes) -> bool:
         """Put an entry into the mempool; whether it is new.
@@ -400,12 +385,24 @@ class Node:
             self.notices.append(notice)
             _log.error("%s", notice)
 
-    def _accuse(self, effect: Accuse) -> None:
-        name = self.house.genesis.validators[effect.signer].name
-        self.accused[effect.signer] += 1
-        if self.accused[effect.signer] == 1:
-            self.notices.append(f"ALARM: {name} signed two statements that exclude each other")
-            _log.error("%s signed %r and %r", name, effect.first, effect.second)
+    def _linked(self) -> list[NodeId]:
+        return [peer.node for peer in self.links.peers() if peer.connected]
+
+    def _name_of(self, node: bytes) -> str:
+        return views.names(self.house.archive.state).get(b32(node), b32(node)[:8])
+
+    def _reveal(self, validator: Validator, position: int) -> tuple[bytes, bytes] | None:
+        link = self.house.link(validator.chain_end, position)
+        if link is None:
+            self._once(
+                "this validator has no beacon link for its views: it leads none; pyrsia keys rotate chain"
+            )
+        return link
+
+    def _synced(self) -> None:
+        """What was final is on disk: keys that the members have agreed on take their place."""
+        for purpose in self.house.settle():
+            self._once(f"the new {purpose} key of this node is in force; the old one is deleted")
 
     def _halt(self, reason: str) -> None:
         self.stopped.append(f"agreement stopped here: {reason}")

@@ -12,6 +12,7 @@ import pytest
 
 from pyrsia.demo.network import Node
 from pyrsia.errors import Refusal
+from tests.e2e.chaos.lies import LIES
 from tests.e2e.chaos.network import ChaosNetwork
 
 pytestmark = pytest.mark.processes
@@ -189,3 +190,25 @@ def test_a_validator_restored_from_an_old_image_of_its_disk_does_not_vote(networ
     network.wait(network.one_head, 60, "it does not follow")
 
     assert "three vote, one follows" in listed(network, node, told)
+
+
+def test_each_lie_of_a_validator_costs_time_and_nothing_else(network: ChaosNetwork) -> None:
+    liar = network.validators[2]
+    honest = [node for node in network.nodes if node is not liar]
+    for lie in sorted(LIES):
+        again(network, liar, "--lie", lie)
+        told = {
+            network.say(honest[at % 4], f"beside {lie} {at}")["index"]: f"beside {lie} {at}"
+            for at in range(5)
+        }
+        network.wait(lambda: network.one_head(*honest), 60, f"logs differ beside a liar ({lie})")
+        for node in honest:
+            assert [text for index, text in told.items() if text not in listed(network, node, index)] == [], (
+                lie
+            )
+    again(network, liar)
+
+    notices = [notice for node in honest for notice in network.status(node)["notices"]]
+    assert any(notice.startswith(f"ALARM: {liar.name} signed two statements") for notice in notices)
+    assert not any(f"ALARM: {node.name}" in notice for node in honest for notice in notices)
+    assert any(f"evidence against {liar.name} is leaf" in notice for notice in notices)

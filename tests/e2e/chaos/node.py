@@ -67,7 +67,7 @@ def main() -> None:
     if told.lie:
         from tests.e2e.chaos import lies
 
-        service.Epochs = lies.telling(told.lie, told.data)
+        service.Epochs = lies.telling(told.lie)
     try:
         sys.exit(service.main(told.data))
     except PyrsiaError as error:

@@ -4,16 +4,20 @@ import pytest
 import trio
 import trio.testing
 
-from pyrsia.consensus.effects import Accuse, Broadcast, Deliver, Halt, Mute, Persist, Send, Serve, WakeAt
+from pyrsia.consensus.effects import Answer, Blame, Deliver, Fault, Halt, Mute, Persist, Post, WakeAt
 from pyrsia.errors import Unavailable
 from pyrsia.node.agreement import INBOX, LAZY, Agreement, Hands
 from pyrsia.node.kinds import Kind
-from pyrsia.wire.blocks import FIN, Cert, GetBlocks, Statement, encode_message, nullify
+from pyrsia.wire.blocks import GetBlocks, Vote, encode_message, nullify
 from tests.reference.parts import until
 
 ASK = GetBlocks(1, 2)
-MEMBERS = [bytes([i]) * 32 for i in range(5)]  # four voters and a follower
-VOTERS = 4
+MEMBERS = [bytes([i]) * 32 for i in range(5)]
+TO_ALL = Post(tuple(MEMBERS[:4]), ASK)
+
+
+def to(member):
+    return Post((MEMBERS[member],), ASK)
 
 
 class Core:
@@ -28,7 +32,7 @@ class Core:
         return self.start
 
     def on_message(self, now, sender, message):
-        self.heard.append((sender, message))
+        self.heard.append((sender[0], message))
         return self.answers(message)
 
     def on_timer(self, now):
@@ -40,27 +44,29 @@ class Core:
         self.worked += 1
         return []
 
-    def on_peer(self, now, peer):
-        self.peers.append(peer)
+    def on_peer(self, now, node):
+        self.peers.append(node[0])
         return []
 
 
 class World:
     """Hands that write down what they were asked, in order."""
 
-    def __init__(self, core, *, voter=True, answer=None):
+    def __init__(self, core, *, answer=None):
         self.core, self.did, self.gate = core, [], None
         self.broken = False
         hands = Hands(
             send=lambda node, kind, data: self.did.append(("send", node[0], kind, data)) or True,
             persist=self.persist,
             deliver=lambda effect: self.did.append(("deliver", effect)),
-            serve=lambda to, first, last: self.did.append(("serve", first, last)) or answer,
-            accuse=lambda effect: self.did.append(("accuse", effect)),
+            linked=lambda: MEMBERS,
+            serve=lambda first, last: self.did.append(("serve", first, last)) or answer,
+            blame=lambda effect: self.did.append(("blame", effect)),
+            fault=lambda node, why: self.did.append(("fault", node[0], why)),
             halt=lambda reason: self.did.append(("halt", reason)),
             mute=lambda reason: self.did.append(("mute", reason)),
         )
-        self.agreement = Agreement(core, MEMBERS, VOTERS, hands, core if voter else None)
+        self.agreement = Agreement(core, hands)
 
     async def persist(self, records):
         self.did.append(("writing", *records))
@@ -82,7 +88,7 @@ class World:
 
 
 async def test_a_vote_is_durable_before_anything_of_its_turn_is_sent():
-    core = Core(answers=lambda _: [Send(1, ASK), Broadcast(ASK), Persist(b"vote")])
+    core = Core(answers=lambda _: [to(1), TO_ALL, Persist(b"vote")])
     world = World(core)
     world.gate = trio.Event()
 
@@ -100,7 +106,7 @@ async def test_a_vote_is_durable_before_anything_of_its_turn_is_sent():
 
 
 async def test_a_vote_that_cannot_be_written_is_never_sent():
-    world = World(Core(start=[Persist(b"vote"), Broadcast(ASK)]))
+    world = World(Core(start=[Persist(b"vote"), TO_ALL]))
     world.broken = True
     with pytest.raises(Unavailable):
         await world.agreement.run()
@@ -108,7 +114,7 @@ async def test_a_vote_that_cannot_be_written_is_never_sent():
 
 
 async def test_a_cancelled_shell_finishes_the_write_it_began():
-    world = World(Core(answers=lambda _: [Persist(b"vote"), Send(1, ASK)]))
+    world = World(Core(answers=lambda _: [Persist(b"vote"), to(1)]))
     world.gate = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(world.agreement.run)
@@ -120,7 +126,7 @@ async def test_a_cancelled_shell_finishes_the_write_it_began():
 
 
 async def test_what_came_together_shares_one_write():
-    core = Core(answers=lambda message: [Persist(b"%d" % message.first), Send(1, message)])
+    core = Core(answers=lambda message: [Persist(b"%d" % message.first), Post((MEMBERS[1],), message)])
     world = World(core)
     world.gate = trio.Event()
 
@@ -137,7 +143,7 @@ async def test_what_came_together_shares_one_write():
 
 
 async def test_lazy_records_wait_for_a_vote_and_stay_before_it():
-    answers = {1: [Persist(b"lazy 1", lazy=True), Send(1, ASK)], 2: [Persist(b"vote"), Send(1, ASK)]}
+    answers = {1: [Persist(b"lazy 1", lazy=True), to(1)], 2: [Persist(b"vote"), to(1)]}
     world = World(Core(answers=lambda message: answers[message.first]))
 
     async def test():
@@ -178,18 +184,8 @@ async def test_malformed_messages_are_dropped(data, caplog):
     await world.run(test)
     assert world.core.heard == [(1, ASK)]
     assert "malformed" in caplog.text
-
-
-async def test_messages_of_strangers_are_dropped():
-    world = World(Core())
-
-    async def test():
-        world.agreement.receive(b"s" * 32, encode_message(ASK))
-        world.agreement.receive(MEMBERS[4], encode_message(ASK))
-        await until(lambda: world.core.heard)
-
-    await world.run(test)
-    assert world.core.heard == [(4, ASK)]
+    assert [one[:2] for one in world.did] == [("fault", 1)]
+    assert world.agreement.counted["malformed"] == 1
 
 
 async def test_a_full_inbox_drops_and_goes_on():
@@ -208,8 +204,8 @@ async def test_a_full_inbox_drops_and_goes_on():
 
 
 async def test_a_halted_core_is_asked_nothing_more_not_even_in_the_same_turn():
-    core = Core(answers=lambda message: [Halt("no further")] if message.first == 1 else [Send(1, ASK)])
-    core.timer = [Send(1, ASK)]
+    core = Core(answers=lambda message: [Halt("no further")] if message.first == 1 else [to(1)])
+    core.timer = [to(1)]
     world = World(core)
     for at in (1, 2, 3):
         world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(at, at)))
@@ -259,12 +255,9 @@ async def test_a_flood_does_not_hold_up_a_timer(autojump_clock):
     assert core.heard_before[0] < 200
 
 
-async def test_votes_go_to_validators_and_final_news_to_everybody():
-    vote_cert = Cert(nullify(0, 1), 4, (0,), (b"s" * 64,))
-    said = vote_cert.said
-    final = Cert(Statement(**{**said._asdict(), "kind": FIN}), 4, (0,), (b"s" * 64,))
-    for message, expected in ((vote_cert, [0, 1, 2, 3]), (final, [0, 1, 2, 3, 4])):
-        world = World(Core(start=[Broadcast(message)]))
+async def test_a_message_goes_to_those_it_names_or_to_everybody_linked():
+    for post, expected in ((TO_ALL, [0, 1, 2, 3]), (Post(None, ASK), [0, 1, 2, 3, 4])):
+        world = World(Core(start=[post]))
 
         async def nothing():
             await trio.testing.wait_all_tasks_blocked()
@@ -274,34 +267,46 @@ async def test_votes_go_to_validators_and_final_news_to_everybody():
 
 
 async def test_every_other_effect_reaches_its_hand():
-    deliver, accuse = Deliver((), None), Accuse(1, None, None)
-    world = World(Core(start=[deliver, accuse, Serve(2, 5, 9), Send(99, ASK), Send(-1, ASK)]), answer=ASK)
+    deliver, blame = Deliver((), None), Blame(MEMBERS[1], 0, Vote(nullify(0, 1), 1, b"s" * 64))
+    world = World(
+        Core(start=[deliver, blame, Answer(MEMBERS[2], 5, 9), Fault(MEMBERS[3], "a lie")]), answer=ASK
+    )
 
     async def nothing():
         await trio.testing.wait_all_tasks_blocked()
 
     await world.run(nothing)
-    assert world.did[:3] == [("deliver", deliver), ("accuse", accuse), ("serve", 5, 9)]
+    assert world.did[:3] == [("deliver", deliver), ("blame", blame), ("serve", 5, 9)]
+    assert world.did[-1] == ("fault", 3, "a lie")
     assert [one[1] for one in world.sent()] == [2]
 
 
-async def test_work_and_links_reach_voters_only():
-    for voter in (True, False):
-        world = World(Core(), voter=voter)
+async def test_a_range_that_is_not_here_is_answered_by_nothing():
+    world = World(Core(start=[Answer(MEMBERS[2], 5, 9)]))
 
-        async def test(world=world):
-            world.agreement.work()
-            for peer in (MEMBERS[3], MEMBERS[4], b"s" * 32):
-                world.agreement.linked(peer)
-            world.agreement.receive(MEMBERS[1], encode_message(ASK))
-            await until(lambda: world.core.heard)
+    async def nothing():
+        await trio.testing.wait_all_tasks_blocked()
 
-        await world.run(test)
-        assert (world.core.worked, world.core.peers) == ((1, [3]) if voter else (0, []))
+    await world.run(nothing)
+    assert world.did == [("serve", 5, 9)]
+
+
+async def test_work_and_links_reach_the_core():
+    world = World(Core())
+
+    async def test():
+        world.agreement.work()
+        for peer in (MEMBERS[3], MEMBERS[4]):
+            world.agreement.linked(peer)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await until(lambda: world.core.heard)
+
+    await world.run(test)
+    assert (world.core.worked, world.core.peers) == (1, [3, 4])
 
 
 async def test_a_key_that_must_not_vote_again_is_told_and_its_core_goes_on_following():
-    core = Core(answers=lambda _: [Mute("the file lacks a vote"), Send(1, ASK)])
+    core = Core(answers=lambda _: [Mute("the file lacks a vote"), to(1)])
     world = World(core)
 
     async def test():
