@@ -14,10 +14,12 @@ from blake3 import blake3
 from pyrsia.errors import Malformed
 
 LINKS: Final = 1 << 20
+NEXT_WITHIN: Final = 65_536  # links left: at 4 validators and a view every 5 s the last fortnight of a chain
 KEPT_EVERY: Final = 1_024  # 32 KB kept, and any link is at most 1,023 hashes away
 ZERO: Final = bytes(32)
 
 _START: Final = "pyrsia v1 beacon chain"
+_NEXT: Final = "pyrsia v1 beacon next chain"
 _FILE: Final = "pyrsia v1 beacon chain file"
 
 
@@ -74,6 +76,13 @@ class Chain20:
         return forward(self._kept[steps // KEPT_EVERY], steps % KEPT_EVERY)
 
 
+def chain_seed(seed: bytes, number: int) -> bytes:
+    """The seed of a member's chain `number`: what grows from `seed` is its first, 0."""
+    if number == 0:
+        return seed
+    return blake3(seed + number.to_bytes(8, "big"), derive_key_context=_NEXT).digest()
+
+
 def chain_end(seed: bytes) -> bytes:
     """The end of the chain that grows from `seed`, 32 bytes."""
     return Chain20(seed).end
@@ -86,9 +95,19 @@ def forward(link: bytes, steps: int) -> bytes:
     return link
 
 
-def position(view: int, leaders: int) -> int:
-    """Position of the link that a header of `view` reveals, in the first epoch."""
-    return view // leaders
+def position(view: int, leaders: int, base: int = 0) -> int:
+    """Position of the link that a header of `view` reveals; it counts through all chains of its proposer.
+
+    Args:
+        leaders: how many lead in turn in this epoch.
+        base: the proposer's position at view 0 of this epoch.
+    """
+    return base + view // leaders
+
+
+def offers_next(at: int) -> bool:
+    """Whether the header that reveals the link at position `at` may name the end of the chain after this one."""
+    return LINKS - 1 - at % LINKS < NEXT_WITHIN
 
 
 def check_link(reveal: bytes, at: int, newest: bytes, next_position: int) -> None:
@@ -96,12 +115,12 @@ def check_link(reveal: bytes, at: int, newest: bytes, next_position: int) -> Non
 
     Args:
         newest: the newest known link of this chain, or its end if none was revealed.
-        next_position: position after that of `newest`; 0 for the end.
+        next_position: position after that of `newest`; the chain's first for its end.
 
     Raises:
-        Malformed: it is not, or `at` lies behind the newest link or outside the chain.
+        Malformed: it is not, or `at` lies behind the newest link or in another chain.
     """
-    if not next_position <= at < LINKS:
+    if not next_position <= at or at // LINKS != next_position // LINKS:
         raise Malformed(f"position {at} of a chain whose next is {next_position}")
     if forward(reveal, at - next_position + 1) != newest:
         raise Malformed("the revealed link does not lead to the newest known one")

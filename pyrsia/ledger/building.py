@@ -212,8 +212,11 @@ def _wait(ctx: Context, request: str) -> None:
         ctx.view.put(state.WAITING, [*heights, height])
 
 
-def collect(ctx: Context) -> None:
-    """Give this block's preimage to every group before it; complete groups are drawn."""
+def collect(ctx: Context, proposer: str, reveal: bytes) -> None:
+    """Give this block's preimage to every group before it; complete groups are drawn.
+
+    Proposers are told apart by node id: an index means another validator in another epoch.
+    """
     view = ctx.view
     heights = view.get(state.WAITING, [])
     left: list[int] = []
@@ -222,13 +225,13 @@ def collect(ctx: Context) -> None:
             left.append(height)
             continue
         group = view.get(f"waiting/{height}")
-        if all(proposer != ctx.proposer for proposer, _ in group["reveals"]):
-            group["reveals"].append([ctx.proposer, ctx.reveal.hex()])
-        if len(group["reveals"]) <= ctx.genesis.f:
+        if all(one != proposer for one, _ in group["reveals"]):
+            group["reveals"].append([proposer, reveal.hex()])
+        if len(group["reveals"]) <= ctx.epoch.f:
             view.put(f"waiting/{height}", group)
             left.append(height)
             continue
-        seed = draw.seed([bytes.fromhex(reveal) for _, reveal in group["reveals"]]).hex()
+        seed = draw.seed([bytes.fromhex(link) for _, link in group["reveals"]]).hex()
         for request in group["requests"]:
             _enqueue(ctx, "draw", request, seed)
         view.delete(f"waiting/{height}")

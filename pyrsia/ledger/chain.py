@@ -8,22 +8,22 @@ another block of their height is final. Decides whether a header tells the truth
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from pyrsia.errors import Malformed, PyrsiaError
-from pyrsia.ledger import beacon, state
+from pyrsia.ledger import beacon, index, seats, state
 from pyrsia.ledger.context import Verify
-from pyrsia.ledger.execute import BlockIn, Executed, due, execute
+from pyrsia.ledger.execute import BlockIn, Executed, UnknownRules, due, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
 from pyrsia.ledger.mempool import Mempool
 from pyrsia.ledger.prefixtree import Fetch
-from pyrsia.ledger.state import Reads
+from pyrsia.ledger.seats import Epoch
+from pyrsia.ledger.state import Reads, View
 from pyrsia.log.tree import Frontier
-from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MAX_TIME_MS
-from pyrsia.wire.blocks import NORMAL, Header, entries_root
-
-ZERO: Final = bytes(32)
+from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MAX_TIME_MS, MAX_VALIDATORS
+from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, ZERO, Header, entries_root
+from pyrsia.wire.epochs import Seats
 
 
 class InvalidBlock(PyrsiaError):
@@ -122,6 +122,15 @@ class _Node:
     executed: Executed
 
 
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """The newest link that was proven from one link of the state: the next proof need not hash that way again."""
+
+    start: tuple[bytes, int]
+    link: bytes
+    next: int
+
+
 class Chain:
     """Agreement's `Application` over one ledger."""
 
@@ -152,9 +161,7 @@ class Chain:
         self._parse = self.mempool.parse
         self._nodes: dict[bytes, _Node] = {}
         self._built: tuple[bytes, BlockIn, Executed] | None = None  # the newest draft
-        self._links: dict[
-            int, tuple[bytes, int]
-        ] = {}  # proposer -> newest link proven, and its next position
+        self._links: dict[bytes, _Proven] = {}  # by proposer; those of the present validators
         start = head if head is not None else self.genesis_commit().head
         self._base = _reference(start)
         self._frontier = Frontier.decode(start.frontier)
@@ -163,7 +170,7 @@ class Chain:
 
     def genesis_commit(self) -> Commit:
         """Block 0 = [genesis, seal]; its hash is the chain id."""
-        block = BlockIn(0, 0, 0, self.genesis.created_ms, 0, ZERO, (), 0, ZERO)
+        block = BlockIn(0, 0, 0, self.genesis.created_ms, 0, ZERO, (), 0, ZERO)  # (of epoch 0, at view 0)
         nothing: Reads = lambda _: None  # noqa: E731
         executed = execute(block, nothing, self.genesis, self._parse, lambda keys: [None] * len(keys))
         node = self._grown(self.genesis.chain_id, block, b"", Frontier(), executed)
@@ -177,9 +184,13 @@ class Chain:
     def knows(self, block_hash: bytes) -> bool:
         return block_hash == self._base.hash or block_hash in self._nodes
 
+    def seats(self, block_hash: bytes) -> Seats:
+        """Who decides on the children of this known block: the next epoch's seats behind one that ends its epoch."""
+        return seats.seats(View(self._over(block_hash)))
+
     def has_work(self, parent: bytes) -> bool:
-        """Whether a block on `parent` would change the log."""
-        if not self.knows(parent):
+        """Whether a block on `parent` would change the log; behind the end of an epoch none does before the next."""
+        if not self.knows(parent) or (parent != self._base.hash and self._ended(parent)):
             return False
         reads = self._over(parent)
         if due(reads, self._ref(parent).time_ms):
@@ -190,18 +201,34 @@ class Chain:
         """Fill and execute a block on `parent`; entries that no longer apply are left out.
 
         What may apply later is not counted as work again until the state has changed; a heartbeat tries it.
+        In the epoch that `parent` ended it is a tail; under rules that are not known here it is as empty, and no
+        valid block.
         """
+        at = self._ref(parent)
+        tail = Draft(at.height, (), at.tree_size, at.tree_root, at.beacon)
+        if self._ended(parent) and slot.epoch == at.epoch:
+            return tail
         reads = self._over(parent)
         offered = self.mempool.pick(
             MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms, self._held(parent)
         )
-        block = self._block(parent, slot.epoch, slot.view, slot.time_ms, slot.proposer, slot.reveal, offered)
-        executed = execute(block, reads, self.genesis, self._parse, self._rows_over(parent))
+        block = self._block(parent, slot, offered)
+        try:
+            executed = execute(block, reads, self.genesis, self._parse, self._rows_over(parent))
+        except UnknownRules:
+            return replace(tail, height=at.height + 1)
         self.mempool.set_aside(executed.refused, _root(reads), slot.time_ms)
         # What was left out has left no trace, so the block as proposed has this very outcome.
         self._built = parent, replace(block, entries=executed.applied), replace(executed, refused=())
         frontier = _appended(self._tree(parent), executed)
-        return Draft(block.height, executed.applied, int(frontier.size), frontier.root(), executed.beacon)
+        return Draft(
+            block.height,
+            executed.applied,
+            int(frontier.size),
+            frontier.root(),
+            executed.beacon,
+            executed.next_members,
+        )
 
     def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
         """Execute a block whose parent is known, and remember the outcome.
@@ -215,67 +242,97 @@ class Chain:
         if header.hash() in self._nodes:
             return
         parent = self._ref(header.parent_hash)
-        if header.chain_id != self.genesis.chain_id or header.epoch != 0 or header.kind != NORMAL:
-            raise self._invalid("another chain, another epoch, or no normal block")
-        if (
-            header.height != parent.height + 1
-            or header.time_ms <= parent.time_ms
-            or header.view <= parent.view
-        ):
-            raise self._invalid("height, time or view does not follow its parent's")
+        if header.chain_id != self.genesis.chain_id:
+            raise self._invalid("it belongs to another chain")
+        if header.time_ms <= parent.time_ms:
+            raise self._invalid("its time does not follow its parent's")
         if header.time_ms > MAX_TIME_MS.value:
             raise self._invalid("its time, or a deadline after it, is no number of the log")
-        if header.next_chain != ZERO:
-            raise self._invalid("a next chain of links, which these rules do not know")
-        self._check_link(header)
-        block = self._block(
-            header.parent_hash,
-            header.epoch,
-            header.view,
-            header.time_ms,
-            header.proposer,
-            header.reveal,
-            entries,
-        )
+        follows = header.view > (parent.view if header.epoch == parent.epoch else 0)
+        if not follows:
+            raise self._invalid("its view does not follow its parent's")
+        if header.kind == TAIL:
+            self._nodes[header.hash()] = self._tail(header)
+            return
+        if header.kind not in (NORMAL, EPOCH_END):
+            raise self._invalid("no block has this kind")
+        if header.height != parent.height + 1:
+            raise self._invalid("its height does not follow its parent's")
+        self._nodes[header.hash()] = self._executed(header, entries)
+
+    def _executed(self, header: Header, entries: tuple[bytes, ...]) -> _Node:
+        view = View(self._over(header.parent_hash))
+        epoch = seats.current(view)
+        if header.epoch != epoch.number:
+            raise self._invalid("another epoch, or one that has ended below it")
+        self._check_link(header, epoch, view)
+        block = self._block(header.parent_hash, header, entries)
         executed = self._outcome(header.parent_hash, block)
         if executed.refused:
             raise self._invalid(f"an entry does not apply: {executed.refused[0].why}")
+        if (header.kind == EPOCH_END) != bool(executed.next_members):
+            raise self._invalid("a block ends its epoch exactly if it changes the validators")
+        if header.next_members_hash != (executed.next_members or epoch.members_hash):
+            raise self._invalid("execution gives other validators after it")
         node = self._grown(header.hash(), block, header.parent_hash, self._tree(header.parent_hash), executed)
         if (node.ref.tree_size, node.ref.tree_root) != (header.tree_size, header.tree_root):
             raise self._invalid("execution gives another tree")
         if node.ref.beacon != header.beacon:
             raise self._invalid("execution gives another beacon")
-        self._nodes[header.hash()] = node
+        return node
+
+    def _tail(self, header: Header) -> _Node:
+        """A block behind the end of its epoch: it adds nothing, and is never delivered."""
+        parent = self._ref(header.parent_hash)
+        if not self._ended(header.parent_hash) or header.epoch != parent.epoch:
+            raise self._invalid("a tail stands behind the end of its epoch, and nowhere else")
+        if header.n_entries or header.reveal != ZERO or header.next_chain != ZERO:
+            raise self._invalid("a tail has no entries and no links")
+        told = header.height, header.tree_size, header.tree_root, header.beacon
+        if told != (parent.height, parent.tree_size, parent.tree_root, parent.beacon):
+            raise self._invalid("a tail leaves height, tree and beacon as they are")
+        if header.next_members_hash != header.members_hash:
+            raise self._invalid("a tail ends no epoch")
+        ref = replace(parent, hash=header.hash(), view=header.view, time_ms=header.time_ms)
+        nothing = Executed((), b"", index.NOTHING, {}, (), (), (), parent.beacon, False)
+        return _Node(ref, header.parent_hash, self._tree(header.parent_hash), nothing)
+
+    def _ended(self, block_hash: bytes) -> bool:
+        """Whether the epoch of a known block is over with it: it changed the validators, or is a tail."""
+        return seats.number(View(self._over(block_hash))) != self._ref(block_hash).epoch
 
     def _outcome(self, parent: bytes, block: BlockIn) -> Executed:
         """Execute, except what this node has just built itself."""
         if self._built is not None and self._built[:2] == (parent, block):
             return self._built[2]
-        return execute(block, self._over(parent), self.genesis, self._parse, self._rows_over(parent))
-
-    def _check_link(self, header: Header) -> None:
-        """The reveal is the link that the view fixes. What was proven once is not hashed again."""
-        at = beacon.position(header.view, self.genesis.n)
-        reads = self._over(header.parent_hash)
-        stored = state.load(reads(f"link/{header.proposer:05}".encode()))
-        if stored is None:
-            raise self._invalid("its proposer has no chain of links")
-        if at < stored["next"]:
-            raise self._invalid("its reveal lies behind the newest link")
-        link, following = bytes.fromhex(stored["link"]), int(stored["next"])
-        proven = self._links.get(header.proposer)
-        if proven is not None and following <= proven[1] <= at:
-            link, following = proven
-        elif proven is not None and proven[1] == at + 1:
-            if header.reveal != proven[0]:
-                raise self._invalid("its reveal is not the link of its view")
-            return
         try:
-            beacon.check_link(header.reveal, at, link, following)
+            return execute(block, self._over(parent), self.genesis, self._parse, self._rows_over(parent))
+        except UnknownRules as error:
+            raise self._invalid(str(error)) from None
+
+    def _check_link(self, header: Header, epoch: Epoch, view: View) -> None:
+        """The reveal is the link that the view fixes. What was proven once is not hashed again."""
+        if header.proposer >= epoch.n:
+            raise self._invalid("its proposer is no validator")
+        node = epoch.validators[header.proposer].node
+        mine = seats.link(view, node)
+        at = beacon.position(header.view, epoch.leaders, mine.base)
+        try:
+            seats.check_next(view, mine, at, header.next_chain)
+            start = mine.start(at)
+            proven = self._links.get(node)
+            if proven is not None and proven.start == start and proven.next == at + 1:
+                if header.reveal != proven.link:
+                    raise Malformed("its reveal is not the link of its view")
+                return
+            ahead = proven is not None and proven.start == start and proven.next <= at
+            beacon.check_link(header.reveal, at, *((proven.link, proven.next) if proven and ahead else start))
         except Malformed as error:
             raise self._invalid(str(error)) from None
-        if proven is None or proven[1] < at + 1:
-            self._links[header.proposer] = (header.reveal, at + 1)
+        if proven is None or proven.start != start or proven.next < at + 1:
+            self._links[node] = _Proven(start, header.reveal, at + 1)
+            if len(self._links) > MAX_VALIDATORS.value:
+                del self._links[next(iter(self._links))]
 
     # -- delivery --
 
@@ -375,27 +432,19 @@ class Chain:
     def _tree(self, block_hash: bytes) -> Frontier:
         return self._frontier if block_hash == self._base.hash else self._nodes[block_hash].frontier
 
-    def _block(
-        self,
-        parent: bytes,
-        epoch: int,
-        view: int,
-        time_ms: int,
-        proposer: int,
-        reveal: bytes,
-        entries: tuple[bytes, ...],
-    ) -> BlockIn:
+    def _block(self, parent: bytes, slot: Slot, entries: tuple[bytes, ...]) -> BlockIn:
         before = self._ref(parent)
         return BlockIn(
             before.height + 1,
-            epoch,
-            view,
-            time_ms,
-            proposer,
-            reveal,
+            slot.epoch,
+            slot.view,
+            slot.time_ms,
+            slot.proposer,
+            slot.reveal,
             entries,
             before.tree_size,
             before.beacon,
+            slot.next_chain,
         )
 
     def _grown(
@@ -403,7 +452,14 @@ class Chain:
     ) -> _Node:
         grown = _appended(frontier, executed)
         ref = BlockRef(
-            name, block.height, block.view, block.time_ms, int(grown.size), grown.root(), executed.beacon
+            name,
+            block.height,
+            block.view,
+            block.time_ms,
+            int(grown.size),
+            grown.root(),
+            executed.beacon,
+            block.epoch,
         )
         return _Node(ref, parent, grown, executed)
 
@@ -423,6 +479,7 @@ def _commit(node: _Node, first_leaf: int) -> Commit:
         ref.tree_root,
         ref.beacon,
         node.frontier.encode(),
+        ref.epoch,
     )
     ids = executed.ids + (b"",) * (len(executed.leaves) - len(executed.ids))
     return Commit(
@@ -448,6 +505,7 @@ def _reference(head: ChainHead) -> BlockRef:
         head.tree_size,
         head.tree_root,
         head.beacon,
+        head.epoch,
     )
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, seats
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.roster import Numbers
+from pyrsia.ledger.seats import Epoch
 from pyrsia.ledger.state import View
+from pyrsia.wire.epochs import Validator
 
 Verify = Callable[[bytes, bytes, bytes], bool]  # (public key, message, signature)
 
@@ -50,6 +52,7 @@ class Context:
         first_leaf: leaf index of the block's first entry.
         applied, derived: the block's leaves so far, without the seal.
         facts: the block's facts by id, in order; `facts.keep` writes them.
+        successors: the validators of the next epoch, once an entry of this block has changed them: it is the last.
     """
 
     genesis: Genesis
@@ -58,12 +61,19 @@ class Context:
     holds: Verify
     now: int
     height: int
-    proposer: int
-    reveal: bytes
     first_leaf: int
     applied: list[bytes] = field(default_factory=list)
     derived: list[bytes] = field(default_factory=list)
     facts: dict[str, list[str]] = field(default_factory=dict)
+    successors: tuple[Validator, ...] = ()
+    _epoch: Epoch | None = None
+
+    @property
+    def epoch(self) -> Epoch:
+        """The one that the block stands in; read once, and only by who asks."""
+        if self._epoch is None:
+            self._epoch = seats.current(self.view)
+        return self._epoch
 
     def derive(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         """Add a derived entry to the block; its body and its leaf index."""

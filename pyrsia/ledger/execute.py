@@ -17,7 +17,7 @@ from typing import Final
 from blake3 import blake3
 
 from pyrsia._native import merkle
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.ledger import (
     beacon,
     building,
@@ -27,6 +27,7 @@ from pyrsia.ledger import (
     index,
     motions,
     roster,
+    seats,
     state,
     touches,
     withdrawing,
@@ -45,9 +46,11 @@ from pyrsia.units import (
     MAX_EXPIRED,
     MAX_UNTIL_MS,
 )
+from pyrsia.wire.epochs import members_hash
 from pyrsia.wire.text import b32
 
 HOUR_MS: Final = 3_600_000
+_MOTIONS: Final = ("motion.approve", "motion.propose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class BlockIn:
     entries: tuple[bytes, ...]
     first_leaf: int
     parent_beacon: bytes
+    next_chain: bytes = beacon.ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Executed:
         growth: what the block adds to the verifiable index.
         applied: the entries that stand, in order.
         ids: theirs, 32 bytes each.
+        next_members: what headers say of the next epoch's validators if the block ends its epoch, else empty.
     """
 
     leaves: tuple[bytes, ...]
@@ -95,6 +100,17 @@ class Executed:
     ids: tuple[bytes, ...]
     beacon: bytes
     sealed: bool
+    next_members: bytes = b""
+
+
+class UnknownRules(PyrsiaError):
+    """The block stands under rules that this software does not have: it can neither judge nor execute it."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"rules version {version} is in force and not known to this node: install a newer one"
+        )
+        self.version = version
 
 
 class Parses:
@@ -189,7 +205,12 @@ def admit(entry: Entry, reads: Reads, genesis: Genesis, time_ms: int, holds: Ver
     """
     height = View(reads).get(state.CHAIN, {"height": 0})["height"] + 1
     block = BlockIn(height, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
-    _Run(block, reads, genesis, holds).apply(entry)
+    try:
+        _Run(block, reads, genesis, holds).apply(entry)
+    except UnknownRules as error:
+        raise NotApplied(str(error)) from None
+    if entry.kind in _MOTIONS:
+        motions.check_known(reads, entry)
 
 
 class _Run:
@@ -207,11 +228,12 @@ class _Run:
             holds,
             block.time_ms,
             block.height,
-            block.proposer,
-            block.reveal,
             block.first_leaf,
         )
-        self._handlers = _HANDLERS[self._ctx.numbers.rules_at(block.height)]
+        version = self._ctx.numbers.rules_at(block.height)
+        if version not in _HANDLERS:
+            raise UnknownRules(version)
+        self._handlers = _HANDLERS[version]
         self.applied = self._ctx.applied
         self.refused: list[Refused] = []
         self._ids: list[bytes] = []
@@ -226,12 +248,15 @@ class _Run:
         """Members, their chains and the network's numbers enter the state."""
         genesis = self._genesis
         roster.found(self._view, genesis)
+        seats.found(self._view, genesis)
         return self._sealed([genesis.raw], self._block.parent_beacon, fetch)
 
     # -- authored entries --
 
     def apply(self, entry: Entry) -> None:
         block, view = self._block, self._view
+        if self._ctx.successors:
+            raise NotApplied("the entry before it ends the epoch, and with it the block", later=True)
         if entry.author is None or entry.net != self._genesis.net:
             raise NotApplied("not an authored entry of this network")
         if not block.time_ms <= entry.until_ms <= block.time_ms + MAX_UNTIL_MS.value:
@@ -270,15 +295,20 @@ class _Run:
     # -- the seal --
 
     def seal(self, fetch: Fetch) -> Executed:
-        block = self._block
-        building.collect(self._ctx)
-        building.deadlines(self._ctx)
-        building.work(self._ctx)
-        facts.keep(self._ctx)
+        block, ctx = self._block, self._ctx
+        proposer = ctx.epoch.validators[block.proposer].node
+        building.collect(ctx, b32(proposer), block.reveal)
+        building.deadlines(ctx)
+        building.work(ctx)
+        facts.keep(ctx)
         self._remember()
-        at = beacon.position(block.view, self._genesis.n)
-        self._view.put(f"link/{block.proposer:05}", {"link": block.reveal.hex(), "next": at + 1})
-        leaves = [*self.applied, *self._ctx.derived]
+        base = seats.link(self._view, proposer).base
+        at = beacon.position(block.view, ctx.epoch.leaders, base)
+        seats.reveal(self._view, proposer, at, block.reveal, block.next_chain)
+        leaves = [*self.applied, *ctx.derived]
+        if ctx.successors:
+            size = block.first_leaf + len(leaves) + 1
+            seats.begin(self._view, ctx.successors, ended_at=block.view, height=block.height, size=size)
         return self._sealed(leaves, beacon.mix(block.parent_beacon, block.reveal), fetch)
 
     def _remember(self) -> None:
@@ -338,6 +368,7 @@ class _Run:
             tuple(self._ids),
             now,
             True,
+            members_hash(self._ctx.successors) if self._ctx.successors else b"",
         )
 
     def _seal_leaf(self, trees: Trees, now: bytes) -> bytes:
@@ -354,6 +385,8 @@ class _Run:
             "time_ms": block.time_ms,
             "view": block.view,
         }
+        if block.next_chain != beacon.ZERO:
+            body["next_chain"] = block.next_chain.hex()
         return entries.derive("block.seal", body, net=self._genesis.net)
 
     def _touched(self, hashes: bytes) -> dict[bytes, list[tuple[int, bytes]]]:

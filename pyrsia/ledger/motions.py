@@ -1,9 +1,10 @@
 """Governance: a member proposes, validators approve, and with the q-th approval it is so.
 
 Decides what a motion needs to be proposed, who may approve, and what each kind does in the block that
-holds the approval that completes the quorum. What would change the set of validators waits for an epoch.
+holds the approval that completes the quorum. Whoever is to validate accepts as well; what changes the validators
+ends the epoch, and is the last entry of its block.
 
-Source: docs/ledger.md, "Motions"; docs/adr/0026.
+Source: docs/ledger.md, "Motions", "Epochs"; docs/adr/0026, 0037.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
-from pyrsia.ledger import roster, standing, state
+from pyrsia.ledger import roster, seats, standing, state
 from pyrsia.ledger.bodies.motions import NUMBERS, ROTATED
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
-from pyrsia.ledger.genesis import MAX_MEMBERS, RULES, Member, check_keys, check_quorum
-from pyrsia.ledger.state import View
-from pyrsia.units import Limit
+from pyrsia.ledger.genesis import MAX_MEMBERS, MIN_VALIDATORS, RULES, Member, check_keys, check_quorum
+from pyrsia.ledger.state import Reads, View
+from pyrsia.units import MAX_VALIDATORS, Limit
+from pyrsia.wire.epochs import Validator
+from pyrsia.wire.text import b32, unb32
 
 MOTION_LIFE_MS = Limit(604_800_000, "a week: people on holiday read it, and nothing half approved lies about")
 MEMBER_MOTIONS = Limit(
@@ -25,6 +28,12 @@ MEMBER_MOTIONS = Limit(
 )
 VALIDATOR_MOTIONS = Limit(4, "open motions of one validator, so that no crowd of members shuts them out")
 LEAST_QUOTA: Final = 60  # entries an hour that network.set leaves a validator, or nobody could set it back
+
+OPEN: Final = "open"
+AWAITS_ACCEPTANCE: Final = "awaits-acceptance"  # by the member that is to validate; all else is there
+ENACTED: Final = "enacted"
+EXPIRED: Final = "expired"
+LIVE: Final = (OPEN, AWAITS_ACCEPTANCE)
 
 Body = dict[str, Any]
 
@@ -36,18 +45,16 @@ class _Kind:
     Attributes:
         check: raises NotApplied if it cannot be enacted now.
         enact: writes; `check` has passed on this state.
-        waits: whether it changes the validators, which only an epoch may do.
     """
 
     check: Callable[[Context, Body], None]
     enact: Callable[[Context, Body, int], None]
-    waits: Callable[[View, Body], bool] = lambda view, body: False
 
 
 def propose(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     """`motion.propose`: what could be enacted now, by a member with no other motion open."""
     view, body = ctx.view, entry.body
-    validates = roster.validator(view, entry.author or b"") is not None
+    validates = ctx.epoch.index(entry.author or b"") is not None
     most = (VALIDATOR_MOTIONS if validates else MEMBER_MOTIONS).value
     opened = [row for row in view.get(state.MOTIONS, []) if row[1] >= ctx.now]
     if sum(1 for row in opened if row[0] == author) >= most:
@@ -62,45 +69,90 @@ def propose(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         "body": body,
         "deadline": deadline,
         "leaf": leaf,
-        "phase": "open",
+        "phase": OPEN,
         "time_ms": ctx.now,
     }
     view.put(f"motion/{motion}", record)
 
 
 def approve(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
-    """`motion.approve`: once a validator, while the motion is open; the q-th enacts it."""
-    view, motion = ctx.view, entry.body["motion"]
-    if roster.validator(view, entry.author or b"") is None:
-        raise NotApplied("only validators approve")
+    """`motion.approve`: by a validator, or by the member that the motion makes one, while the motion is open.
+
+    What completes the q approvals of present validators and the acceptance, in any order, enacts.
+    """
+    view, motion, node = ctx.view, entry.body["motion"], entry.author or b""
     record = view.get(f"motion/{motion}")
     if record is None:
         raise NotApplied("the log has no such motion", later=True)
-    if record["phase"] != "open":
+    validates, newcomer = ctx.epoch.index(node) is not None, _newcomer(ctx, record["body"])
+    if not validates and node != newcomer:
+        raise NotApplied("only validators approve, and the member that the motion makes one")
+    if record["phase"] not in LIVE:
         raise NotApplied(f"this motion is {record['phase']}")
     if ctx.now > record["deadline"]:
         raise NotApplied("this motion's time is over")
-    if any(item["validator"] == author for item in record["approvals"]):
-        raise NotApplied("this validator has approved it already")
-    record["approvals"].append({"leaf": leaf, "validator": author})
-    if len(record["approvals"]) >= ctx.genesis.q:
+    new = _note(record, author, leaf, validates)
+    enough = tally(ctx.epoch, record) >= ctx.epoch.q
+    if enough and (newcomer is None or accepted(record, b32(newcomer))):
+        # Also by one who has approved before: a quorum may have become smaller, or a rule hold again.
         _enact(ctx, motion, record, leaf)
+    elif not new:
+        raise NotApplied("its author has approved it already")
+    else:
+        record["phase"] = AWAITS_ACCEPTANCE if enough else OPEN
     _sweep(ctx)
     view.put(f"motion/{motion}", record)
+
+
+def tally(epoch: seats.Epoch, record: Body) -> int:
+    """How many of the epoch's validators have approved."""
+    return sum(1 for item in record["approvals"] if epoch.index(unb32(item["validator"])) is not None)
+
+
+def accepted(record: Body, node: str) -> bool:
+    """Whether the node that is to validate has said that it will, be it when it still validated."""
+    return "accepted" in record or any(item["validator"] == node for item in record["approvals"])
+
+
+def _note(record: Body, author: str, leaf: int, validates: bool) -> bool:
+    """Write an approval or acceptance into the record; False if it stands there."""
+    if not validates:
+        return bool(record.setdefault("accepted", leaf) == leaf)
+    if any(item["validator"] == author for item in record["approvals"]):
+        return False
+    record["approvals"].append({"leaf": leaf, "validator": author})
+    return True
 
 
 def _enact(ctx: Context, motion: str, record: Body, leaf: int) -> None:
     """What could be done when it was proposed may no longer be: then this approval does not stand."""
     body, kind = record["body"], _KINDS[record["body"]["kind"]]
     kind.check(ctx, body)
+    successors = _successors(ctx, body)
+    kind.enact(ctx, body, leaf)
     record["decided"] = leaf
-    if kind.waits(ctx.view, body):
-        record["phase"] = "awaits-epoch"
-    else:
-        record["phase"] = "enacted"
-        kind.enact(ctx, body, leaf)
+    record["phase"] = ENACTED
+    if successors != ctx.epoch.validators:
+        ctx.successors = successors
+        record["epoch"] = ctx.epoch.number + 1
     rows = ctx.view.get(state.MOTIONS, [])
     ctx.view.put(state.MOTIONS, [row for row in rows if row[2] != motion])
+
+
+def check_known(reads: Reads, entry: Entry) -> None:
+    """Whether this node can go on once a motion that `entry` proposes or approves is enacted.
+
+    Asked at the door only: which rules a node's software knows must not decide whether a block is valid.
+
+    Raises:
+        NotApplied: it brings rules that are not known here.
+    """
+    body = entry.body
+    if entry.kind == "motion.approve":
+        body = View(reads).get(f"motion/{body['motion']}", {"body": {}})["body"]
+    version = body["rules"]["version"] if body.get("kind") == "network.set" and "rules" in body else None
+    if version is not None and version not in RULES:
+        raise NotApplied(f"rules version {version} is not known to this node: install a newer one first")
 
 
 def _sweep(ctx: Context) -> None:
@@ -109,7 +161,7 @@ def _sweep(ctx: Context) -> None:
     rows = view.get(state.MOTIONS, [])
     live = [row for row in rows if row[1] >= ctx.now]
     for _, _, motion in rows[: len(rows) - len(live)]:
-        view.put(f"motion/{motion}", {**view.get(f"motion/{motion}"), "phase": "expired"})
+        view.put(f"motion/{motion}", {**view.get(f"motion/{motion}"), "phase": EXPIRED})
     if len(live) != len(rows):
         view.put(state.MOTIONS, live)
 
@@ -124,29 +176,34 @@ def _present(ctx: Context, node: str) -> Body:
     return fields
 
 
-def _fits(ctx: Context, newcomer: Member, instead_of: Member | None) -> None:
-    """Whether a member with these fields may stand beside the others, one of whom it may replace."""
+def _fits(ctx: Context, told: Member, leaving: str = "") -> None:
+    """Whether a member may have these fields beside the others, without the one that leaves."""
     view = ctx.view
-    others = [one for one in roster.members(view) if instead_of is None or one.node != instead_of.node]
+    before = roster.member(view, told.node)
+    others = [one for one in roster.members(view) if one.text not in (leaving, told.text)]
     if len(others) >= MAX_MEMBERS:
         raise NotApplied(f"the network has its {MAX_MEMBERS} members")
-    if any(one.name == newcomer.name for one in others):
+    if any(one.name == told.name for one in others):
         raise NotApplied("another member has this name")
-    kept = _kept(newcomer, instead_of)
-    if any(key not in kept and roster.taken(view, key) for key in newcomer.keys):
+    kept = _kept(told, before)
+    if any(key not in kept and roster.taken(view, key) for key in told.keys):
         raise NotApplied("a key of it is or was somebody's in this network")
 
 
-def _kept(newcomer: Member, instead_of: Member | None) -> frozenset[bytes]:
+def _kept(told: Member, before: Member | None) -> frozenset[bytes]:
     """Keys that a changed member goes on using, each for what it used it for."""
-    if instead_of is None or instead_of.node != newcomer.node:
+    if before is None:
         return frozenset()
-    same = (name for name in ("node", *ROTATED) if getattr(newcomer, name) == getattr(instead_of, name))
-    return frozenset(getattr(newcomer, name) for name in same)
+    same = (name for name in ("node", *ROTATED) if getattr(told, name) == getattr(before, name))
+    return frozenset(getattr(told, name) for name in same)
 
 
 def _check_add(ctx: Context, body: Body) -> None:
-    _fits(ctx, Member.of(body["member"]), None)
+    told = Member.of(body["member"])
+    if roster.member(ctx.view, told.node) is not None:
+        raise NotApplied("this node is a member already")
+    _fits(ctx, told)
+    _check_seats(ctx, body)
 
 
 def _add(ctx: Context, body: Body, leaf: int) -> None:
@@ -155,6 +212,7 @@ def _add(ctx: Context, body: Body, leaf: int) -> None:
 
 def _check_remove(ctx: Context, body: Body) -> None:
     _present(ctx, body["node"])
+    _check_seats(ctx, body)
 
 
 def _remove(ctx: Context, body: Body, leaf: int) -> None:
@@ -163,7 +221,7 @@ def _remove(ctx: Context, body: Body, leaf: int) -> None:
 
 def _rotated(view: View, body: Body) -> Body:
     """The member's fields with its new keys."""
-    return {**_plain(roster.fields(view, body["node"])), **{n: body[n] for n in ROTATED if n in body}}
+    return {**(roster.fields(view, body["node"]) or {}), **{n: body[n] for n in ROTATED if n in body}}
 
 
 def _check_rotate(ctx: Context, body: Body) -> None:
@@ -178,46 +236,68 @@ def _check_rotate(ctx: Context, body: Body) -> None:
 
 
 def _rotate(ctx: Context, body: Body, leaf: int) -> None:
-    index = _present(ctx, body["node"])["index"]
-    roster.change(ctx.view, _rotated(ctx.view, body), index)
+    roster.change(ctx.view, _rotated(ctx.view, body))
 
 
 def _check_replace(ctx: Context, body: Body) -> None:
-    old = Member.of(_present(ctx, body["node"]))
-    _fits(ctx, Member.of(body["member"]), old)
+    _present(ctx, body["node"])
+    _fits(ctx, Member.of(body["member"]), body["node"])
+    _check_seats(ctx, body)
 
 
 def _replace(ctx: Context, body: Body, leaf: int) -> None:
-    """One member in another's place, or the same with other roles, capabilities or keys."""
-    index = _present(ctx, body["node"])["index"]
-    if body["member"]["node"] == body["node"]:
-        roster.change(ctx.view, body["member"], index)
-        return
-    roster.dismiss(ctx.view, body["node"], leaf)
-    roster.admit(ctx.view, body["member"], index)
+    """One member in another's place, or the same with other roles, capabilities or keys.
 
-
-def _plain(fields: Body | None) -> Body:
-    return {name: value for name, value in (fields or {}).items() if name != "index"}
-
-
-def _as_validator(member: Member | None) -> tuple[bytes, ...]:
-    """What the other validators know of one: it is what an epoch agrees on. Empty for others."""
-    if member is None or "validator" not in member.roles:
-        return ()
-    return member.node, member.vote, member.log, member.cosign, member.chain_end
-
-
-def _changes_validators(view: View, body: Body) -> bool:
-    old = roster.fields(view, body["node"]) if "node" in body else None
-    before = Member.of(old) if old is not None else None
-    if body["kind"] == "member.remove":
-        after = None
-    elif body["kind"] == "member.rotate":
-        after = Member.of(_rotated(view, body))
+    The other one may be a member already: then there is one less.
+    """
+    told = body["member"]
+    if told["node"] != body["node"]:
+        roster.dismiss(ctx.view, body["node"], leaf)
+    if roster.fields(ctx.view, told["node"]) is None:
+        roster.admit(ctx.view, told)
     else:
-        after = Member.of(body["member"])
-    return _as_validator(before) != _as_validator(after)
+        roster.change(ctx.view, told)
+
+
+# -- who validates --
+
+
+def _newcomer(ctx: Context, body: Body) -> bytes | None:
+    """Node key of the one who would validate by this motion and does not now."""
+    if "member" not in body or "validator" not in body["member"]["roles"]:
+        return None
+    node = unb32(body["member"]["node"])
+    return node if ctx.epoch.index(node) is None else None
+
+
+def _successors(ctx: Context, body: Body) -> tuple[Validator, ...]:
+    """The validators once this motion is enacted, sorted by vote key. Asked before it is."""
+    seated = {one.node: one for one in ctx.epoch.validators}
+    if "node" in body:
+        seated.pop(unb32(body["node"]), None)
+    told = _rotated(ctx.view, body) if body["kind"] == "member.rotate" else body.get("member")
+    if told is not None:
+        one = Member.of(told)
+        seated.pop(one.node, None)
+        if "validator" in one.roles:
+            seated[one.node] = Validator(one.node, one.vote, one.log, one.cosign, one.chain_end)
+    return tuple(sorted(seated.values(), key=lambda one: one.vote))
+
+
+def _check_seats(ctx: Context, body: Body) -> None:
+    """One seat a motion, so that those who are left and know the log are always enough to go on."""
+    before, after = frozenset(ctx.epoch.validators), frozenset(_successors(ctx, body))
+    if len(before - after) > 1 or len(after - before) > 1:
+        raise NotApplied("it changes two validators, and a motion may change one")
+    if len(after) < MIN_VALIDATORS:
+        raise NotApplied(f"it leaves {len(after)} validators, and {MIN_VALIDATORS} are needed")
+    if len(after) > MAX_VALIDATORS.value:
+        raise NotApplied(f"the network has its {MAX_VALIDATORS.value} validators")
+    newcomer = _newcomer(ctx, body)
+    if newcomer is not None and roster.member(ctx.view, newcomer) is None:
+        raise NotApplied(
+            "whoever is to validate is a member first: admit it without that role, then replace it by itself with it"
+        )
 
 
 # -- packages and artifacts --
@@ -266,8 +346,8 @@ def _check_numbers(ctx: Context, body: Body) -> None:
     if max(limits.get("validator", 0), limits.get(roster.EVERY_MEMBER, 0)) < LEAST_QUOTA:
         raise NotApplied(f"with under {LEAST_QUOTA} entries an hour validators could not undo it")
     if "rules" in body:
-        if body["rules"]["version"] not in RULES:
-            raise NotApplied(f"rules version {body['rules']['version']} is not known here")
+        if not 0 <= body["rules"]["version"] - config["rules"] <= 1:
+            raise NotApplied(f"rules {config['rules']} are in force, and the next version is one more")
         if body["rules"]["height"] <= ctx.height:
             raise NotApplied("its rules begin at a height that has passed")
 
@@ -294,9 +374,9 @@ _KINDS: Final[dict[str, _Kind]] = {
     "artifact.withdraw": _Kind(_check_withdraw, _withdraw),
     "dispute.resolve": _Kind(_check_resolve, _resolve),
     "mapping.set": _Kind(_check_mapping, _set_mapping),
-    "member.add": _Kind(_check_add, _add, _changes_validators),
-    "member.remove": _Kind(_check_remove, _remove, _changes_validators),
-    "member.replace": _Kind(_check_replace, _replace, _changes_validators),
-    "member.rotate": _Kind(_check_rotate, _rotate, _changes_validators),
+    "member.add": _Kind(_check_add, _add),
+    "member.remove": _Kind(_check_remove, _remove),
+    "member.replace": _Kind(_check_replace, _replace),
+    "member.rotate": _Kind(_check_rotate, _rotate),
     "network.set": _Kind(_check_numbers, _set_numbers),
 }

@@ -12,13 +12,14 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from pyrsia.errors import Malformed, PyrsiaError
-from pyrsia.ledger import beacon, entries, glance, index, state
+from pyrsia.ledger import beacon, entries, glance, index, seats
 from pyrsia.ledger.context import Parse
-from pyrsia.ledger.execute import BlockIn, Executed, execute
+from pyrsia.ledger.execute import BlockIn, Executed, UnknownRules, execute
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
+from pyrsia.ledger.seats import Epoch
+from pyrsia.ledger.state import View
 from pyrsia.units import MAX_BLOCK_ENTRIES, MAX_DERIVED, MAX_TIME_MS
-from pyrsia.wire.blocks import rotation
 
 _SEAL: Final = "block.seal"
 _MOST: Final = MAX_BLOCK_ENTRIES.value + MAX_DERIVED.value + 1  # leaves of one block
@@ -67,6 +68,7 @@ class Replay:
     Attributes:
         size: leaves that were fed and executed: it ends behind a seal.
         height, time_ms: of the newest seal.
+        epoch: the one that the next block stands in; None before block 0.
         kept: the state after it.
     """
 
@@ -81,10 +83,10 @@ class Replay:
         self.size = 0
         self.height = -1
         self.time_ms = -1
-        self._view = -1
+        self.epoch: Epoch | None = None
+        self._rotation: tuple[int, ...] = ()
+        self._view = 0
         self._beacon = beacon.ZERO
-        votes = [member.vote for member in genesis.validators]
-        self._rotation = rotation(genesis.chain_id, 0, votes)
         self._parse = parse
         self._pending: list[bytes] = []
 
@@ -119,12 +121,23 @@ class Replay:
         if seal.kind != _SEAL:
             raise NotReplayed(last, "it ends like a seal and is none")
         block = self._read(seal.body, leaves, last)
-        executed = execute(block, self.kept.get, self.genesis, self._parse, self.kept.fetch)
+        try:
+            executed = execute(block, self.kept.get, self.genesis, self._parse, self.kept.fetch)
+        except UnknownRules as error:
+            raise NotReplayed(self.size, str(error)) from None
         self._compare(leaves, executed)
         self.kept.keep(executed.writes, executed.growth)
         self.size += len(leaves)
         self.height, self.time_ms, self._view = block.height, block.time_ms, block.view
         self._beacon = executed.beacon
+        if executed.next_members or self.epoch is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        """An epoch begins: its views count from 1."""
+        self.epoch = seats.current(View(self.kept.get))
+        self._rotation = self.epoch.rotation(self.genesis.chain_id)
+        self._view = 0
 
     def _read(self, body: dict[str, Any], leaves: Sequence[bytes], last: int) -> BlockIn:
         """The block that a seal speaks of, checked as far as the log can tell."""
@@ -140,18 +153,33 @@ class Replay:
             return BlockIn(0, 0, 0, time_ms, 0, beacon.ZERO, (), 0, beacon.ZERO)
         if not (height > self.height and view > self._view and self.time_ms < time_ms <= MAX_TIME_MS.value):
             raise NotReplayed(last, "height, view or time do not follow those of the seal before it")
-        if body["epoch"] != 0 or proposer != self._rotation[view % self.genesis.n]:
+        epoch = self.epoch
+        assert epoch is not None  # noqa: S101  (block 0 began the first)
+        if body["epoch"] != epoch.number or proposer != self._rotation[view % len(self._rotation)]:
             raise NotReplayed(last, "its epoch or proposer is not the one of its view")
-        reveal = bytes.fromhex(body["reveal"])
-        self._check_link(proposer, view, reveal, last)
+        reveal, next_chain = bytes.fromhex(body["reveal"]), bytes.fromhex(body.get("next_chain", "00" * 32))
+        self._check_link(epoch.validators[proposer].node, view, reveal, next_chain, last)
         authored = tuple(leaf for leaf in leaves if leaf.startswith(b'{"author":'))
-        return BlockIn(height, 0, view, time_ms, proposer, reveal, authored, self.size, self._beacon)
+        return BlockIn(
+            height,
+            epoch.number,
+            view,
+            time_ms,
+            proposer,
+            reveal,
+            authored,
+            self.size,
+            self._beacon,
+            next_chain,
+        )
 
-    def _check_link(self, proposer: int, view: int, reveal: bytes, last: int) -> None:
-        newest = state.load(self.kept.get(f"link/{proposer:05}".encode()))
+    def _check_link(self, node: bytes, view: int, reveal: bytes, next_chain: bytes, last: int) -> None:
+        now = View(self.kept.get)
+        link = seats.link(now, node)
+        at = beacon.position(view, len(self._rotation), link.base)
         try:
-            at = beacon.position(view, self.genesis.n)
-            beacon.check_link(reveal, at, bytes.fromhex(newest["link"]), newest["next"])
+            beacon.check_link(reveal, at, *link.start(at))
+            seats.check_next(now, link, at, next_chain)
         except Malformed as error:
             raise NotReplayed(last, str(error)) from None
 

@@ -1,7 +1,7 @@
 """Who is a member and which numbers hold, as the state has it now: genesis, and the motions since.
 
-Everything that nodes must agree on about members asks here; consensus keeps the validators of genesis
-until an epoch changes them.
+Everything that nodes must agree on about members asks here. Who of them validates is `seats`' business: it stays
+what it is until an epoch changes it.
 
 Source: docs/ledger.md, "Members and numbers".
 """
@@ -16,7 +16,6 @@ from pyrsia.ledger.state import View, load
 from pyrsia.wire.text import b32
 
 EVERY_MEMBER: Final = "member"  # the role of `limits` that all members have
-NO_VALIDATOR: Final = 65_535  # index of those who do not validate
 _MEMBERS: Final = 256  # records of one network, read for every entry
 _CONFIGS: Final = 8  # the newest and those of blocks that are not final
 
@@ -51,13 +50,10 @@ class Numbers:
 
 
 def found(view: View, genesis: Genesis) -> None:
-    """Block 0: members, their chains and the network's numbers enter the state."""
-    place = {member.node: index for index, member in enumerate(genesis.validators)}
+    """Block 0: members and the network's numbers enter the state."""
     for fields, member in zip(genesis.body["members"], genesis.members, strict=True):
-        _write(view, fields, place.get(member.node, NO_VALIDATOR))
+        _write(view, fields)
         _claim(view, member)
-    for index, member in enumerate(genesis.validators):
-        view.put(f"link/{index:05}", {"link": member.chain_end.hex(), "next": 0})
     view.put(state.MEMBERS, [member.text for member in genesis.members])
     view.put(state.CONFIG, {name: value for name, value in genesis.body.items() if name != "members"})
 
@@ -76,17 +72,8 @@ def member(view: View, node: bytes) -> Member | None:
     raw = view.raw(f"member/{b32(node)}")
     if raw is None:
         return None
-    found, _, left = _member(raw)
+    found, left = _member(raw)
     return None if left else found
-
-
-def validator(view: View, node: bytes) -> int | None:
-    """Index of a validator, or None."""
-    raw = view.raw(f"member/{b32(node)}")
-    if raw is None:
-        return None
-    _, index, left = _member(raw)
-    return None if left or index == NO_VALIDATOR else index
 
 
 def operator(view: View, node: str) -> str:
@@ -101,7 +88,7 @@ def members(view: View) -> list[Member]:
 
 
 def fields(view: View, node: str) -> dict[str, Any] | None:
-    """The record of a member now: its fields and `index`."""
+    """The record of a member now."""
     found: dict[str, Any] | None = view.get(f"member/{node}")
     return None if found is None or "left" in found else found
 
@@ -114,10 +101,10 @@ def taken(view: View, key: bytes) -> bool:
 # -- changed --
 
 
-def admit(view: View, told: dict[str, Any], index: int = NO_VALIDATOR) -> None:
+def admit(view: View, told: dict[str, Any]) -> None:
     """A new member with these fields."""
     newcomer = Member.of(told)
-    _write(view, told, index)
+    _write(view, told)
     _claim(view, newcomer)
     everybody = view.get(state.MEMBERS, [])
     if newcomer.text not in everybody:
@@ -130,14 +117,14 @@ def dismiss(view: View, node: str, leaf: int) -> None:
     view.put(state.MEMBERS, [text for text in view.get(state.MEMBERS, []) if text != node])
 
 
-def change(view: View, told: dict[str, Any], index: int) -> None:
+def change(view: View, told: dict[str, Any]) -> None:
     """A member's fields become these; new keys are its own from now on, old ones nobody's again."""
-    _write(view, told, index)
+    _write(view, told)
     _claim(view, Member.of(told))
 
 
-def _write(view: View, told: dict[str, Any], index: int) -> None:
-    view.put(f"member/{told['node']}", {**told, "index": index})
+def _write(view: View, told: dict[str, Any]) -> None:
+    view.put(f"member/{told['node']}", told)
 
 
 def _claim(view: View, owner: Member) -> None:
@@ -146,10 +133,10 @@ def _claim(view: View, owner: Member) -> None:
 
 
 @lru_cache(_MEMBERS)
-def _member(raw: bytes) -> tuple[Member, int, bool]:
+def _member(raw: bytes) -> tuple[Member, bool]:
     """By its bytes: the same bytes are the same member, whatever the state around them."""
     record = load(raw)
-    return Member.of(record), int(record["index"]), "left" in record
+    return Member.of(record), "left" in record
 
 
 @lru_cache(_CONFIGS)

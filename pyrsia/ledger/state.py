@@ -18,6 +18,7 @@ Reads = Callable[[bytes], bytes | None]
 CHAIN: Final = "chain"  # beacon, height, time_ms of the newest sealed block
 ROOT: Final = "root"  # both roots after the newest sealed block, and where their pages are; outside of both
 CONFIG: Final = "config"
+EPOCH: Final = "epoch"  # number of the current epoch
 WAITING: Final = "waiting"  # heights whose requests wait for preimages
 DUE: Final = "due"  # buckets of DUE_MS that hold deadlines, sorted
 QUEUE: Final = "queue"  # first and end of the derived work that is still to do

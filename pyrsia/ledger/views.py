@@ -6,11 +6,14 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import facts, state
+from pyrsia.ledger import facts, motions, state
+from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
+from pyrsia.ledger.seats import Epoch
 from pyrsia.ledger.standing import PUBLISHED
 from pyrsia.ledger.state import Reads, View, load
+from pyrsia.wire.epochs import Seats, Validator
 from pyrsia.wire.text import b32
 
 
@@ -93,9 +96,36 @@ def trees(reads: Reads) -> Trees:
 
 
 def member(reads: Reads, node: bytes) -> dict[str, Any] | None:
-    """A member's fields, and `index` (65535 for those who do not validate); `left`: the leaf by which it went."""
+    """A member's fields; `left`: the leaf by which it went."""
     found: dict[str, Any] | None = _get(reads, f"member/{b32(node)}")
     return found
+
+
+def current(reads: Reads, genesis: Genesis) -> Epoch:
+    """The epoch in which the next block stands; before block 0 is written, the first."""
+    return seating.current(_begun(reads, genesis))
+
+
+def epoch(reads: Reads, number: int) -> Epoch | None:
+    """Who validated in an epoch and where it began, None if it has not begun."""
+    return seating.of(View(reads), number)
+
+
+def validators(reads: Reads, genesis: Genesis) -> tuple[Validator, ...]:
+    """Who validates now, sorted by vote key."""
+    return current(reads, genesis).validators
+
+
+def seats(reads: Reads, genesis: Genesis) -> Seats:
+    """What agreement needs of the current epoch."""
+    return seating.seats(_begun(reads, genesis))
+
+
+def _begun(reads: Reads, genesis: Genesis) -> View:
+    view = View(reads)
+    if view.raw(state.EPOCH) is None:
+        seating.found(view, genesis)  # (into the view alone)
+    return view
 
 
 def request(reads: Reads, request_id: str) -> RequestView | None:
@@ -192,10 +222,14 @@ def names(reads: Reads) -> dict[str, str]:
 
 
 def motion(reads: Reads, motion_id: str) -> dict[str, Any] | None:
-    """A motion by its entry id: body, approvals, deadline, and its phase: open, enacted, awaits-epoch, expired."""
+    """A motion by its entry id: body, approvals, deadline, and its phase: open, awaits-acceptance, enacted, expired."""
     record: dict[str, Any] | None = _get(reads, f"motion/{motion_id}")
-    if record is not None and record["phase"] == "open" and chain(reads)["time_ms"] > record["deadline"]:
-        record["phase"] = "expired"  # the next motion writes it down
+    if (
+        record is not None
+        and record["phase"] in motions.LIVE
+        and chain(reads)["time_ms"] > record["deadline"]
+    ):
+        record["phase"] = motions.EXPIRED  # the next motion writes it down
     return record
 
 

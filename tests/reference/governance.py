@@ -2,10 +2,11 @@
 
 from pyrsia.ledger import entries, withdrawing
 from pyrsia.wire.text import b32
-from tests.reference.ledger import ENVIRONMENT, World, blob, key
+from tests.reference.ledger import ENVIRONMENT, World, blob, key, links_end
 
 REASON = "because it is so"
 MAINTAINER = key("maintainer")
+NEWCOMERS = ("new", "other", "third", "fourth", "fifth")
 
 
 def newcomer(word="new", roles=("builder",), **changes):
@@ -18,7 +19,7 @@ def newcomer(word="new", roles=("builder",), **changes):
     return {
         "build": public("build", builds),
         "capabilities": ["pip"] if builds else [],
-        "chain_end": public("chain", validates),
+        "chain_end": links_end(key(word, "chain").seed).hex() if validates else "",
         "cosign": public("cosign", validates),
         "domain": f"domain-{word}",
         "log": public("log", validates),
@@ -117,8 +118,24 @@ def every_fact():
 class Governed(World):
     """A world whose validators agree on what they are asked."""
 
+    def __init__(self, **changes):
+        super().__init__(**changes)
+        for word in NEWCOMERS:
+            seed = key(word, "chain").seed
+            self.seeds[links_end(seed)] = seed
+            vote = key(word, "vote")
+            self.vote_keys[vote.public] = vote
+
     def validators(self):
-        return self.nodes[: self.genesis.n]
+        """Node keys of those who validate now: of the first members in order, then of newcomers."""
+        known = {one.public: one for one in (*self.nodes, *(key(word, "node") for word in NEWCOMERS))}
+        seated = {one.node for one in self.seats().validators}
+        return [one for public, one in known.items() if public in seated]
+
+    @property
+    def q(self):
+        n = len(self.seats().validators)
+        return n - (n - 1) // 3
 
     def propose_motion(self, body, author=None):
         raw = self.entry(author or self.follower, "motion.propose", body)
@@ -131,7 +148,7 @@ class Governed(World):
     def enact(self, body, author=None, *, missing=0):
         """Propose, and let q validators (less `missing`) approve in one block."""
         motion = self.propose_motion(body, author)
-        self.block(*(self.approval(motion, one) for one in self.validators()[: self.genesis.q - missing]))
+        self.block(*(self.approval(motion, one) for one in self.validators()[: self.q - missing]))
         return motion
 
     def published(self, version="1.0"):

@@ -9,7 +9,8 @@ from pyrsia.keys import KeyPair, verify
 from pyrsia.ledger import beacon, chain, entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.wire import canonical
-from pyrsia.wire.blocks import Header, entries_root
+from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, Header, entries_root
+from pyrsia.wire.epochs import members_hash
 from pyrsia.wire.text import b32
 
 ZERO = bytes(32)
@@ -27,7 +28,9 @@ def links_end(seed):
 
 
 def links_at(seed, position):
-    return beacon.forward(seed, LINKS - 1 - position)
+    """Also of the chains that follow the first, if their length is that of `beacon.LINKS`."""
+    chain, at = divmod(position, LINKS)
+    return beacon.forward(beacon.chain_seed(seed, chain), LINKS - 1 - at)
 
 
 def blob(word):
@@ -100,7 +103,8 @@ class World:
         self.view = 0
         self.count = 0
         self.nodes = [key(i, "node") for i in range(len(self.genesis.members))]
-        self.seeds = {key(i, "vote").public: key(i, "chain").seed for i in range(self.genesis.n)}
+        self.seeds = {links_end(key(i, "chain").seed): key(i, "chain").seed for i in range(self.genesis.n)}
+        self.vote_keys = {key(i, "vote").public: key(i, "vote") for i in range(self.genesis.n)}
         self.follower = self.nodes[-1]
 
     def write(self, commit):
@@ -128,27 +132,57 @@ class World:
             sign=author.sign,
         )
 
-    def leader(self, view):
-        """docs/agreement.md, "Members and quorum"."""
-        salt = self.genesis.chain_id + bytes(8)
-        keys = [member.vote for member in self.genesis.validators]
-        return sorted(range(len(keys)), key=lambda at: blake3(salt + keys[at]).digest())[view % len(keys)]
+    def seats(self):
+        return self.chain.seats(self.chain.head().hash)
 
-    def slot(self, wait=1_000):
+    def rotation(self, seats=None):
+        """docs/agreement.md, "Members and quorum"."""
+        seats = seats or self.seats()
+        salt = self.genesis.chain_id + seats.epoch.to_bytes(8, "big")
+        n = len(seats.validators)
+        skipped = seats.convicted if 3 * len(seats.convicted) < n else ()
+        leading = [at for at in range(n) if at not in skipped]
+        return sorted(leading, key=lambda at: blake3(salt + seats.validators[at].vote).digest())
+
+    def leader(self, view):
+        turns = self.rotation()
+        return turns[view % len(turns)]
+
+    def position(self, view):
+        seats = self.seats()
+        return seats.bases[self.leader(view)] + view // len(self.rotation(seats))
+
+    def seed(self, proposer):
+        return self.seeds[self.seats().validators[proposer].chain_end]
+
+    def slot(self, wait=1_000, next_chain=ZERO):
         self.time += wait
         self.view += 1
         proposer = self.leader(self.view)
-        seed = self.seeds[self.genesis.validators[proposer].vote]
+        reveal = links_at(self.seed(proposer), self.position(self.view))
         from pyrsia.consensus.application import Slot
 
-        return Slot(0, self.view, proposer, self.time, links_at(seed, self.view // self.genesis.n))
+        return Slot(self.seats().epoch, self.view, proposer, self.time, reveal, next_chain)
 
     def header(self, draft, slot, **changes):
         parent = self.chain.head()
+        members = members_hash(self.seats().validators)
         made = Header(
-            self.genesis.chain_id, 0, slot.view, draft.height, parent.hash, parent.view, slot.proposer,
-            slot.time_ms, 0, len(draft.entries), entries_root(draft.entries), draft.tree_size,
-            draft.tree_root, ZERO, ZERO, ZERO, slot.reveal, draft.beacon, ZERO,
+            self.genesis.chain_id, slot.epoch, slot.view, draft.height, parent.hash, parent.view, slot.proposer,
+            slot.time_ms, EPOCH_END if draft.next_members else NORMAL, len(draft.entries),
+            entries_root(draft.entries), draft.tree_size, draft.tree_root, members,
+            draft.next_members or members, ZERO, slot.reveal, draft.beacon, slot.next_chain,
+        )  # fmt: skip
+        return replace(made, **changes)
+
+    def tail(self, header, view=None, **changes):
+        """What follows a header that ends an epoch, before that is final."""
+        view = header.view + 1 if view is None else view
+        nothing = {"n_entries": 0, "entries_root": entries_root(()), "reveal": ZERO, "next_chain": ZERO}
+        made = replace(
+            header, kind=TAIL, view=view, parent_view=header.view, parent_hash=header.hash(),
+            proposer=self.leader(view), time_ms=header.time_ms + 1, next_members_hash=header.members_hash,
+            **nothing,
         )  # fmt: skip
         return replace(made, **changes)
 
@@ -158,14 +192,16 @@ class World:
             self.chain.mempool.add(item, self.time, self.db.get)
         return self.propose(wait)
 
-    def propose(self, wait=1_000):
-        slot = self.slot(wait)
+    def propose(self, wait=1_000, next_chain=ZERO):
+        slot = self.slot(wait, next_chain)
         draft = self.chain.build(self.chain.head().hash, slot)
         header = self.header(draft, slot)
         self.chain.check(header, draft.entries)
         commit = self.chain.commit(header.hash())
         self.write(commit)
         self.chain.final(header.hash())
+        if header.kind == EPOCH_END:
+            self.view = 0
         return [entries.parse(leaf).kind for leaf in commit.leaves]
 
     def forced(self, *raw, wait=1_000, at=None):

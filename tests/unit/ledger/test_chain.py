@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.chain import Chain, InvalidBlock
-from pyrsia.wire.blocks import NORMAL, Header, entries_root
+from pyrsia.wire.blocks import EPOCH_END, TAIL, Header, entries_root
 from tests.reference import merkle
 from tests.reference.ledger import ZERO, World, links_at
 
 # What a chain cannot judge: the view's rules, certificates and committees are agreement's (docs/agreement.md).
-AGREEMENTS = {"parent_hash", "parent_view", "members_hash", "next_members_hash", "just_hash", "_hash"}
+AGREEMENTS = {"parent_hash", "parent_view", "members_hash", "just_hash", "_hash"}
 LIES = sorted({field.name for field in fields(Header)} - AGREEMENTS)
 
 
@@ -76,15 +76,18 @@ def test_a_header_with_one_lie_is_refused(honest, data):
     [
         ({"chain_id": ZERO}, "another chain"),
         ({"epoch": 1}, "another epoch"),
-        ({"kind": NORMAL + 1}, "no normal block"),
+        ({"kind": EPOCH_END}, "exactly if it changes the validators"),
+        ({"kind": TAIL}, "and nowhere else"),
+        ({"kind": 3}, "no block has this kind"),
+        ({"next_members_hash": ZERO}, "other validators after it"),
         ({"tree_root": ZERO}, "another tree"),
         ({"tree_size": 3}, "another tree"),
         ({"beacon": ZERO}, "another beacon"),
         ({"reveal": ZERO}, "not the link of its view|does not lead"),
         ({"entries_root": ZERO}, "not the one that the header names"),
         ({"n_entries": 2}, "not the one that the header names"),
-        ({"next_chain": b"\1" * 32}, "next chain"),
-        ({"proposer": 99}, "no chain of links"),
+        ({"next_chain": b"\1" * 32}, "before the present one is nearly used up"),
+        ({"proposer": 99}, "is no validator"),
         ({"view": 0}, "does not follow"),
         ({"time_ms": 0}, "does not follow"),
     ],
@@ -125,7 +128,7 @@ def test_height_is_the_parents_and_one(honest, step):
 def test_the_link_of_another_view_is_refused(honest):
     """A proposer that knows its whole chain cannot choose which link it reveals."""
     world, header, body = honest
-    seed = world.seeds[world.genesis.validators[header.proposer].vote]
+    seed = world.seed(header.proposer)
     at = header.view // world.genesis.n
     for other in (at - 1, at + 1):
         with pytest.raises(InvalidBlock):
