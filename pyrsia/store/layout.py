@@ -6,7 +6,7 @@ Source: docs/storage.md, "Database".
 """
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 META: Final = "meta"  # head of the log, frontier, chain id
 STATE: Final = "state"  # the ledger's key-value state
@@ -14,6 +14,7 @@ ENTRIES: Final = "entries"  # index of its first leaf -> segment (segments.py)
 TILES: Final = "tiles"  # (level, index) -> hashes so far
 BLOCKS: Final = "blocks"  # height -> final block with its proof
 INDEX: Final = "index"  # pages, records and histories of the verifiable index (ledger/index.py)
+KEYS: Final = "keys"  # key in the tree behind state_root -> state key
 SEALS: Final = "seals"  # leaf index of a seal -> its trees, and the pages that it made superfluous
 IDS: Final = "ids"  # entry id -> leaf index
 BLOBS: Final = "blobs"  # SHA-256 -> size and pins
@@ -22,6 +23,20 @@ NAMED: Final = "named"  # manifest id -> leaf index of the first entry that name
 JOBS: Final = "jobs"  # what this builder owes
 PEERS: Final = "peers"
 MISC: Final = "misc"
+EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
+
+
+class Generation(NamedTuple):
+    """The families that hold one state: state, index and the keys between them."""
+
+    state: str
+    pages: str
+    keys: str
+
+
+# A state is either live or under construction (a snapshot on its way); the last byte of `meta/generation` is the
+# number of the live one, and the one write that changes it makes the other live.
+GENERATIONS: Final = (Generation(STATE, INDEX, KEYS), Generation("state.2", "index.2", "keys.2"))
 
 FAMILIES: Final = (
     META,
@@ -30,6 +45,9 @@ FAMILIES: Final = (
     TILES,
     BLOCKS,
     INDEX,
+    KEYS,
+    *GENERATIONS[1],
+    EPOCHS,
     SEALS,
     IDS,
     BLOBS,

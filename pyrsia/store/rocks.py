@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from rocksdict import BlockBasedOptions, Cache, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    Snapshot,
+    WriteBatch,
+    WriteOptions,
+)
 
 from pyrsia.errors import DatabaseDamaged, Refusal, Unavailable
 from pyrsia.store import layout
@@ -27,6 +36,12 @@ CACHE_BYTES = Limit(
     16 << 20, "of all families together, unpacked blocks of tables: a hot few; the system caches the files"
 )
 
+POUR_S = Limit(60, "a disk that takes no table for a minute is not slow, it is broken")
+
+_BEHIND_ALL = b"\xff" * 64  # no key is as large: those of hashes have 32 bytes, the others begin below 0x80
+_STALLED_S = 0.05
+_NO_KEY = "key not found"  # rocksdict's words (it is pinned exactly); a test holds them
+
 Witness = Callable[[int], Callable[[], Awaitable[None]]]
 """Asked before a flush, with the sequence that it covers; what it gives is awaited once that is on disk."""
 
@@ -34,10 +49,11 @@ Witness = Callable[[int], Callable[[], Awaitable[None]]]
 class Batch:
     """Changes that become visible together or not at all."""
 
-    __slots__ = ("_changes", "size")
+    __slots__ = ("_changes", "cleared", "size")
 
     def __init__(self) -> None:
         self._changes: list[tuple[str, bytes, bytes | None]] = []
+        self.cleared: list[str] = []
         self.size = 0
 
     def put(self, family: str, key: bytes, value: bytes) -> "Batch":
@@ -50,8 +66,13 @@ class Batch:
         self.size += len(key)
         return self
 
+    def clear(self, family: str) -> "Batch":
+        """Everything that is in the family goes, before what else the batch does to it."""
+        self.cleared.append(family)
+        return self
+
     def __len__(self) -> int:
-        return len(self._changes)
+        return len(self._changes) + len(self.cleared)
 
     def __iter__(self) -> Iterator[tuple[str, bytes, bytes | None]]:
         return iter(self._changes)
@@ -75,6 +96,7 @@ class Database:
         self._flushing = trio.Lock()
         self._thread = trio.CapacityLimiter(1)
         self._closed = False
+        self._frozen: set[Frozen] = set()
 
     @classmethod
     def open(cls, path: Path, *, point_in_time: bool = False) -> "Database":
@@ -159,6 +181,8 @@ class Database:
         if batch.size > MAX_BATCH_BYTES.value:
             raise ValueError(f"a batch of {batch.size} bytes; at most {MAX_BATCH_BYTES.value}")
         raw = WriteBatch(raw_mode=True)
+        for family in batch.cleared:
+            raw.delete_range(b"", _BEHIND_ALL, self._handles[family])
         for family, key, value in batch:
             if value is None:
                 raw.delete(key, self._handles[family])
@@ -167,6 +191,34 @@ class Database:
         self._ask(lambda: self._rdict.write(raw))
         self._written += 1
         return self._written
+
+    async def pour(self, batch: Batch) -> None:
+        """`write` for who brings more than the tables take at once: waits while they are behind.
+
+        Raises:
+            Unavailable: the disk said no, or is behind for longer than POUR_S.
+        """
+        with trio.move_on_after(POUR_S.value):
+            while True:
+                try:
+                    self.write(batch)
+                    return
+                except Unavailable as error:
+                    if "stall" not in str(error).lower():
+                        raise
+                await trio.sleep(_STALLED_S)
+        raise Unavailable(f"the database {self.path} does not keep up with what is written")
+
+    def freeze(self, families: Sequence[str]) -> "Frozen":
+        """These families as they are now, for reading while the database goes on; `close` it soon.
+
+        What it sees cannot be cleaned up before, so it costs room as the database changes.
+        """
+        found = Frozen(
+            {name: self._ask(self._families[name].snapshot) for name in families}, self._ask, self._frozen
+        )
+        self._frozen.add(found)
+        return found
 
     async def sync(self) -> None:
         """Return when everything written before this call is on disk.
@@ -219,6 +271,8 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        for frozen in tuple(self._frozen):
+            frozen.close()
         with (
             ExitStack() as steps
         ):  # each is done whatever became of the others; the last to be added comes first
@@ -236,6 +290,48 @@ class Database:
             if isinstance(found, DatabaseDamaged):
                 suspect(self.path, found.what)
             raise found from None
+
+
+class Frozen:
+    """Some families of a database as they were at one moment."""
+
+    def __init__(
+        self, snapshots: dict[str, Snapshot], ask: Callable[[Any], Any], among: "set[Frozen]"
+    ) -> None:
+        self._snapshots = snapshots
+        self._ask = ask
+        self._among = among
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """The value at that moment.
+
+        Raises:
+            Unavailable: it is closed.
+        """
+        [found] = self.multi_get(family, (key,))
+        return found
+
+    def multi_get(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values in the order asked; as `get`."""
+        snapshot = self._snapshots.get(family)
+        if snapshot is None:
+            raise Unavailable("this moment of the database is kept no more")
+
+        def one(key: bytes) -> bytes | None:
+            try:
+                found: bytes = snapshot[key]
+            except Exception as error:
+                if str(error) == _NO_KEY:
+                    return None
+                raise
+            return found
+
+        return list(self._ask(lambda: [one(key) for key in keys]))
+
+    def close(self) -> None:
+        """Let go of it. Calling it twice is harmless."""
+        self._snapshots = {}
+        self._among.discard(self)
 
 
 def suspicion(path: Path) -> Path:
