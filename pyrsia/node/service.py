@@ -21,11 +21,12 @@ from pyrsia.consensus.timing import Timing
 from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
-from pyrsia.ledger.mempool import ACCEPTED
+from pyrsia.ledger.sharing import Sharing
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Links
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
+from pyrsia.node.acknowledging import Acknowledgements, Believer
 from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.batch import Batches
@@ -40,8 +41,9 @@ from pyrsia.node.outside import open_outside
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.requests import Requests
+from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
-from pyrsia.node.submission import Submitter, Waiters, write_refusal
+from pyrsia.node.submission import Reception, Submitter, Waiters
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
 from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
@@ -159,19 +161,32 @@ class Node:
         )
         self.epochs = self._epochs()
         self.agreement = Agreement(self.epochs, self._hands())
+        self.sharer = Sharer(
+            Sharing(self.chain.mempool, archive.state, node=ring.node_id, validators=self._validators),
+            send=self.links.send,
+            work=self.agreement.work,
+        )
         self.submitter = Submitter(
             ring,
             genesis,
             request=self.links.request,
-            validators=[NodeId(one.node) for one in self.epochs.committee.validators],
+            validators=self._validators,
             leaf_of=self.delivery.leaf_of,
             waiters=self.waiters,
-            local=self._take if self.house.role == "validator" else None,
+            local=self._take,
+            believe=Believer(genesis, archive.state, keys.verify),
         )
         self.accusing = Accusing(
             reads=archive.state, submit=self.submitter.submit, name_of=self._name_of, notice=self._once
         )
         self.proofs = Proofs(archive)
+        self.acknowledgements = Acknowledgements(archive, self.proofs.of_leaf)
+        self.reception = Reception(
+            orders=lambda: ring.node_id in self._validators(),
+            offer=self.sharer.offer,
+            leaf_of=self.delivery.leaf_of,
+            acknowledge=self.acknowledgements.of,
+        )
         self.catalog = Catalog(archive, self.shelf, self.proofs)
         self.builder, self.requests = self._work(workshop)
         self.server: Server | None = None
@@ -296,6 +311,7 @@ class Node:
             await nursery.start(self.links.run)
             await nursery.start(self.plane.run)
             await nursery.start(self.agreement.run)
+            nursery.start_soon(self.sharer.run)
             nursery.start_soon(self.delivery.run)
             nursery.start_soon(self.accusing.run)
             nursery.start_soon(self.cosigning.run)
@@ -331,52 +347,26 @@ class Node:
         match kind:
             case Kind.CONSENSUS:
                 self.agreement.receive(node, payload)
-            case Kind.ENTRY:
-                try:
-                    self._admit(payload)
-                except Refusal as refusal:
-                    _log.debug("an entry that %s passed on: %s", b32(node)[:8], refusal)
+            case Kind.SHARE:
+                self.sharer.receive(node, payload)
             case Kind.COSIGN:
                 self.cosigning.receive(node, payload)
 
     def _on_link(self, node: NodeId, up: bool) -> None:
+        self.sharer.linked(node, up)
         if up:
             self.agreement.linked(node)
             self.cosigning.welcome(node)
 
     async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
-        if self.house.role != "validator":
-            return write_refusal(
-                Refusal(
-                    "forbidden",
-                    what="this node orders no entries",
-                    who="the peer that asked",
-                    do="send the entry to a validator",
-                )
-            )
-        try:
-            self._take(raw)
-        except Refusal as refusal:
-            return write_refusal(refusal)
-        return b""
+        return await self.reception.answer(node, raw)
 
     def _take(self, raw: bytes) -> None:
-        """An entry that came here first: ours to pass on to the other validators."""
-        if self._admit(raw):
-            for one in self.epochs.committee.validators:
-                if one.node != self.house.keys.node_id:
-                    self.links.send(NodeId(one.node), Kind.ENTRY, raw)
+        """Into our own mempool, and on to the other validators."""
+        self.sharer.offer(raw)
 
-    def _admit(self, raw: bytes) -> bool:
-        """Put an entry into the mempool; whether it is new.
-
-        Raises:
-            Refusal: why not.
-        """
-        taken = self.chain.mempool.add(raw, int(time.time() * 1000), self.house.archive.state)
-        if taken == ACCEPTED:
-            self.agreement.work()
-        return taken == ACCEPTED
+    def _validators(self) -> list[NodeId]:
+        return [NodeId(one.node) for one in self.epochs.committee.validators]
 
     # -- what agreement says --
 

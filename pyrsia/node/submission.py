@@ -1,11 +1,15 @@
 """Entries on their way to the log: handed to validators, acknowledged only after finality.
 
 The same bytes are sent again until the log holds them or their `until` has passed, so that a
-submission is idempotent across validators and restarts: the entry's id is its content.
+submission is idempotent across validators and restarts: the entry's id is its content. Where a validator
+has no room it says for how long, and is not asked before.
+
+Source: docs/submission.md.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,22 +18,27 @@ import trio
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import entries
+from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.units import Limit, NodeId
+from pyrsia.verify.acknowledged import Acknowledgement, read
 
 UNTIL_MS = Limit(
     600_000, "ten minutes bridge a restart of a majority; a longer life only fills the dedup state"
 )
 RESEND_S = Limit(2, "two views of a dead leader pass in this time; asking more often only repeats the bytes")
 ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")
+PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")
 NONCE_BYTES = 16
 BUSY = "busy"
 
 
 Request = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
 LeafOf = Callable[[bytes], int | None]
+Acknowledge = Callable[[bytes, int], Acknowledgement]  # (entry id, leaf index)
+Believe = Callable[[bytes, Acknowledgement], bool]  # (the entry's bytes, what a validator says of it)
 
 
 class Waiters:
@@ -61,6 +70,23 @@ class Waiters:
             self._events[entry_id] = waiting
 
 
+@dataclass(slots=True)
+class _Answers:
+    """What validators said to one offer.
+
+    Attributes:
+        taken: how many hold the entry.
+        refused: noes for good.
+        busy: noes for now.
+        said: an acknowledgement of one of them, once it is checked.
+    """
+
+    taken: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+    busy: list[Refusal] = field(default_factory=list)
+    said: Acknowledgement | None = None
+
+
 class Submitter:
     """Authors entries as this node and sees them into the log."""
 
@@ -70,22 +96,31 @@ class Submitter:
         genesis: Genesis,
         *,
         request: Request,
-        validators: Sequence[NodeId],
+        validators: Callable[[], Sequence[NodeId]],
         leaf_of: LeafOf,
         waiters: Waiters,
         local: Callable[[bytes], None] | None,
+        believe: Believe = lambda _, __: False,
         now_ms: NowMs = wall_ms,
     ) -> None:
-        """`local` puts an entry into this node's own mempool, if it is a validator (may raise `Refusal`);
-        `now_ms` is Unix time, which an entry's `until` counts in."""
+        """
+        Args:
+            validators: node ids of those who validate now, this node maybe among them.
+            leaf_of: where an entry stands in the durable log of this node.
+            local: puts an entry into this node's own mempool, for while it validates (may raise `Refusal`).
+            believe: whether a validator's acknowledgement proves what it says; a follower may lag behind.
+            now_ms: Unix time, which an entry's `until` counts in.
+        """
         self._keys = keys
         self._genesis = genesis
         self._request = request
-        self._validators = [node for node in validators if node != keys.node_id]
+        self._all = validators
         self._leaf_of = leaf_of
         self._waiters = waiters
         self._local = local
+        self._believe = believe
         self._now_ms = now_ms
+        self._not_before_s: dict[NodeId, float] = {}  # validators that said for how long they are busy
 
     def author(self, kind: str, body: dict[str, Any]) -> bytes:
         """A signed entry of this node, valid for `UNTIL_MS` from now."""
@@ -100,67 +135,108 @@ class Submitter:
         )
 
     async def submit(self, kind: str, body: dict[str, Any]) -> tuple[bytes, int]:
-        """Author an entry and return (entry id, leaf index) once the log holds it."""
+        """Author an entry and return (entry id, leaf index) once this node's log holds it."""
         return await self.submit_entry(self.author(kind, body))
 
-    async def submit_entry(self, raw: bytes) -> tuple[bytes, int]:
-        """See `raw` into the log.
+    async def submit_entry(self, raw: bytes, *, patient: bool = True) -> tuple[bytes, int]:
+        """See `raw` into the log of this node; (entry id, leaf index).
+
+        Args:
+            patient: wait for room as long as the entry's `until` allows; else `busy` is told at once, for
+                somebody who can wait better than we.
 
         Raises:
             Refusal: f + 1 validators said no, so that an honest one did; or the log did not hold it by its
                 `until`.
         """
-        try:
-            entry = entries.parse(raw)
-        except Malformed as error:
-            raise Refusal(
-                "entry-refused",
-                what=f"the entry breaks its format: {error}",
-                who="its author",
-                do="correct it",
-            ) from None
-        if entry.author is None:
-            raise Refusal(
-                "entry-refused",
-                what=f"a {entry.kind} is computed by every node and taken from nobody",
-                who="its author",
-                do="send an entry with an author's signature",
-            )
+        entry = _readable(raw)
         final = self._waiters.expect(entry.id)
         try:
             known = self._leaf_of(entry.id)
             if known is not None:
                 return entry.id, known
-            await self._see_through(raw, entry.until_ms, final)
+            await self._see_through(entry, final, patient=patient)
         finally:
             self._waiters.forget(entry.id, final)
+        return entry.id, self._leaf(entry)
+
+    async def acknowledged(self, raw: bytes, acknowledge: Acknowledge) -> tuple[Acknowledgement, bool]:
+        """See `raw` into the log; its acknowledgement, and whether it stood there already.
+
+        One that validators give and that proves itself will do, where this node's own log lags behind.
+
+        Args:
+            acknowledge: makes it for a leaf of this node's own log.
+
+        Raises:
+            Refusal: as `submit_entry`, `busy` with the seconds after which there will be room.
+        """
+        entry = _readable(raw)
+        final = self._waiters.expect(entry.id)
+        try:
+            known = self._leaf_of(entry.id)
+            if known is not None:
+                return acknowledge(entry.id, known), True
+            said = await self._see_through(entry, final, patient=False, remote=True)
+        finally:
+            self._waiters.forget(entry.id, final)
+        return said or acknowledge(entry.id, self._leaf(entry)), False
+
+    def _leaf(self, entry: Entry) -> int:
         index = self._leaf_of(entry.id)
         if index is None:
             raise Refusal(
                 "internal", what="an acknowledged entry has no index", who="this node", do="report this"
             )
-        return entry.id, index
+        return index
 
-    async def _see_through(self, raw: bytes, until_ms: int, final: trio.Event) -> None:
+    async def _see_through(
+        self, entry: Entry, final: trio.Event, *, patient: bool, remote: bool = False
+    ) -> Acknowledgement | None:
+        """Until it is final here, or, with `remote`, proven to be final elsewhere."""
         attempt = 0
         while not final.is_set():
-            if self._now_ms() >= until_ms:
-                raise Refusal(
-                    "unavailable",
-                    what="the network did not take the entry in time",
-                    who=f"more than {self._genesis.f} of {self._genesis.n} validators are unreachable or silent",
-                    do="see `pyrsia peers`; ask again when a quorum is back",
-                )
-            refusal = await self._offer_until(final, raw, attempt)
-            if refusal is not None and not final.is_set():
-                raise refusal
+            if self._now_ms() >= entry.until_ms:
+                raise self._overdue()
+            answers = await self._offer_until(final, entry.raw, attempt)
+            if final.is_set():
+                break
+            if answers.said is not None and remote:
+                return answers.said
+            settled = self._settled(answers)
+            wait_s = float(RESEND_S.value)
+            if settled is not None:
+                if not patient or settled.code != BUSY:
+                    raise settled
+                left_s = (entry.until_ms - self._now_ms()) / 1000
+                wait_s = max(wait_s, min(settled.retry_s, PUSHBACK_S.value, left_s))
             attempt += 1
-            with trio.move_on_after(RESEND_S.value):
+            with trio.move_on_after(wait_s):
                 await final.wait()
+        return None
 
-    async def _offer_until(self, final: trio.Event, raw: bytes, attempt: int) -> Refusal | None:
+    def _overdue(self) -> Refusal:
+        n = len(self._all())
+        return Refusal(
+            "unavailable",
+            what="the network did not take the entry in time",
+            who=f"more than {(n - 1) // 3} of {n} validators are unreachable or silent",
+            do="see `pyrsia peers`; ask again when a quorum is back",
+        )
+
+    def _settled(self, answers: _Answers) -> Refusal | None:
+        """The no that settles the matter: our own mempool's, or one that f + 1 validators said: one alone may lie."""
+        enough = 1 if self._own() is not None else self._enough()
+        if len(answers.refused) >= enough:
+            return answers.refused[0]
+        if not answers.taken and len(answers.busy) >= enough:
+            # The shortest: a liar's wish for patience binds nobody, and coming too early costs one question.
+            return min(answers.busy, key=lambda one: one.retry_s)
+        return None
+
+    async def _offer_until(self, final: trio.Event, raw: bytes, attempt: int) -> _Answers:
         """Offer, but wait for no silent validator once the log holds the entry."""
-        refused: list[Refusal] = []
+        answers = _Answers()
 
         async def watch() -> None:
             await final.wait()
@@ -168,44 +244,148 @@ class Submitter:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            refused = await self._offer(raw, attempt)
+            await self._offer(answers, raw, attempt)
             nursery.cancel_scope.cancel()
-        return refused[0] if refused else None
+        return answers
 
-    async def _offer(self, raw: bytes, attempt: int) -> list[Refusal]:
-        """To our own mempool, or to f + 1 validators, so that one honest holds it; others each time.
-
-        Returns what settles the matter: nothing, our own mempool's no, or f + 1 validators' noes. One
-        validator's no settles nothing: it may lie.
-        """
-        if self._local is not None:
-            try:
-                self._local(raw)
-            except Refusal as refusal:
-                return [] if refusal.code == BUSY else [refusal]
-            return []
-        enough = self._genesis.f + 1
+    async def _offer(self, answers: _Answers, raw: bytes, attempt: int) -> None:
+        """To our own mempool, or to f + 1 validators, so that one honest holds it; others each time."""
+        own = self._own()
+        if own is not None:
+            _offer_here(own, answers, raw)
+            return
+        others = [node for node in self._all() if node != self._keys.node_id]
+        enough = self._enough()
         turn = attempt * enough
-        taken, refused = 0, list[Refusal]()
-        for i in range(len(self._validators)):
-            no = await self._ask(self._validators[(turn + i) % len(self._validators)], raw)
-            if no is None:
-                taken += 1
-            elif no.code != BUSY:
-                refused.append(no)
-            if enough in (taken, len(refused)):
+        for i in range(len(others)):
+            await self._ask(others[(turn + i) % len(others)], raw, answers)
+            if answers.said is not None or enough in (answers.taken, len(answers.refused)):
                 break
-        return refused if len(refused) >= enough else []
 
-    async def _ask(self, validator: NodeId, raw: bytes) -> Refusal | None:
-        """One validator's answer; None is yes, `busy` also stands for one that does not answer."""
+    def _own(self) -> Callable[[bytes], None] | None:
+        """Our own mempool's door, while we validate."""
+        return self._local if self._keys.node_id in self._all() else None
+
+    def _enough(self) -> int:
+        return (len(self._all()) - 1) // 3 + 1
+
+    async def _ask(self, validator: NodeId, raw: bytes, answers: _Answers) -> None:
+        """Add one validator's answer; silence, and a validator that is still busy, add nothing that settles."""
+        left_s = self._not_before_s.get(validator, 0.0) - trio.current_time()
+        if left_s > 0:
+            answers.busy.append(_told_busy(left_s))
+            return
         try:
             answer = await self._request(validator, Method.SUBMIT, raw, float(ANSWER_S.value))
-        except Unavailable as error:
-            return Refusal(BUSY, what=str(error), who="the validator", do="ask again")
+        except Unavailable:
+            return
         except Refusal as refusal:
-            return refusal
-        return read_refusal(answer) if answer else None
+            said: Refusal | Acknowledgement | None = refusal
+        else:
+            said = read_answer(answer)
+        match said:
+            case None:
+                answers.taken += 1
+            case Acknowledgement():
+                # Final elsewhere: one that proves it ends the matter, one that does not is no answer.
+                if self._believe(raw, said):
+                    answers.said = said
+            case Refusal():
+                self._refused(validator, said, answers)
+
+    def _refused(self, validator: NodeId, refusal: Refusal, answers: _Answers) -> None:
+        if refusal.code != BUSY:
+            answers.refused.append(refusal)
+            return
+        wait_s = min(max(1, refusal.retry_s), PUSHBACK_S.value)
+        known: Collection[NodeId] = self._all()
+        self._not_before_s = {node: s for node, s in self._not_before_s.items() if node in known}
+        self._not_before_s[validator] = trio.current_time() + wait_s
+        answers.busy.append(refusal)
+
+
+class Reception:
+    """Answers SUBMIT: nothing for what is taken, a refusal, or the acknowledgement of what is final."""
+
+    def __init__(
+        self,
+        *,
+        orders: Callable[[], bool],
+        offer: Callable[[bytes, NodeId], object],
+        leaf_of: LeafOf,
+        acknowledge: Acknowledge,
+    ) -> None:
+        """`orders`: whether this node validates now; `offer`: its mempool's door (`Sharer.offer`)."""
+        self._orders = orders
+        self._offer = offer
+        self._leaf_of = leaf_of
+        self._acknowledge = acknowledge
+
+    async def answer(self, node: NodeId, raw: bytes) -> bytes:
+        """What a peer is told that submits `raw`; the same bytes are answered the same, whatever node is asked."""
+        try:
+            leaf = self._known(raw)
+            if leaf is not None:
+                return write_acknowledgement(leaf)
+            if not self._orders():
+                raise Refusal(
+                    "forbidden",
+                    what="this node orders no entries",
+                    who="the peer that asked",
+                    do="send the entry to a validator",
+                )
+            self._offer(raw, node)
+        except Refusal as refusal:
+            return write_refusal(refusal)
+        return b""
+
+    def _known(self, raw: bytes) -> Acknowledgement | None:
+        try:
+            entry = entries.parse(raw)
+        except Malformed:
+            return None  # the door says what is wrong with it
+        index = self._leaf_of(entry.id)
+        return None if index is None else self._acknowledge(entry.id, index)
+
+
+def _readable(raw: bytes) -> Entry:
+    try:
+        entry = entries.parse(raw)
+    except Malformed as error:
+        raise Refusal(
+            "entry-refused",
+            what=f"the entry breaks its format: {error}",
+            who="its author",
+            do="correct it",
+        ) from None
+    if entry.author is None:
+        raise Refusal(
+            "entry-refused",
+            what=f"a {entry.kind} is computed by every node and taken from nobody",
+            who="its author",
+            do="send an entry with an author's signature",
+        )
+    return entry
+
+
+def _offer_here(own: Callable[[bytes], None], answers: _Answers, raw: bytes) -> None:
+    try:
+        own(raw)
+    except Refusal as refusal:
+        (answers.busy if refusal.code == BUSY else answers.refused).append(refusal)
+    else:
+        answers.taken += 1
+
+
+def _told_busy(left_s: float) -> Refusal:
+    wait_s = int(left_s) + 1
+    return Refusal(
+        BUSY,
+        what="the validators have no room for the entry",
+        who="the network's load",
+        do=f"send it again in {wait_s} s",
+        retry_s=wait_s,
+    )
 
 
 def write_refusal(refusal: Refusal) -> bytes:
@@ -213,10 +393,23 @@ def write_refusal(refusal: Refusal) -> bytes:
     return msgspec.json.encode(refusal.as_dict())
 
 
-def read_refusal(answer: bytes) -> Refusal:
+def write_acknowledgement(said: Acknowledgement) -> bytes:
+    """The answer to SUBMIT for an entry that is final."""
+    return msgspec.json.encode({"acknowledgement": said})
+
+
+def read_answer(answer: bytes) -> Refusal | Acknowledgement | None:
+    """What a validator says to SUBMIT; nothing if it took the entry."""
+    if not answer:
+        return None
     try:
-        return Refusal.from_dict(msgspec.json.decode(answer, type=dict[str, str]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Refusal(
-            "internal", what="a validator gave no readable answer", who="the validator", do="ask again"
-        )
+        fields = msgspec.json.decode(answer, type=dict[str, Any])
+        if "acknowledgement" in fields:
+            return read(fields["acknowledgement"])
+        if all(isinstance(value, str | int) for value in fields.values()):
+            return Refusal.from_dict(fields)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Malformed):
+        pass
+    return Refusal(
+        "internal", what="a validator gave no readable answer", who="the validator", do="ask again"
+    )

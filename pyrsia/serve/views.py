@@ -132,7 +132,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     entry: str = ""
     index: int = -1
-    error: dict[str, str] = {}
+    error: dict[str, str | int] = {}
 
 
 class ManyAck(msgspec.Struct, frozen=True):

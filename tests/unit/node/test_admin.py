@@ -65,7 +65,7 @@ class Node:
             keys,
             world.genesis,
             request=self.request,
-            validators=[one.node for one in world.genesis.validators],
+            validators=lambda: [one.node for one in world.genesis.validators],
             leaf_of=world.archive.leaf_of,
             waiters=self.waiters,
             local=None,

@@ -13,7 +13,7 @@ from pyrsia.node.submission import (
     UNTIL_MS,
     Submitter,
     Waiters,
-    read_refusal,
+    read_answer,
     write_refusal,
 )
 from tests.reference.ledger import START, World
@@ -36,7 +36,7 @@ class Network:
             self.keys,
             self.genesis,
             request=self.request,
-            validators=[member.node for member in self.genesis.validators],
+            validators=lambda: [member.node for member in self.genesis.validators],
             leaf_of=self.log.get,
             waiters=self.waiters,
             local=local,
@@ -243,10 +243,10 @@ async def test_fields_that_are_no_entry_are_the_callers_bug(autojump_clock):
     [b"x", b"[]", b"{}", b'{"code":5}', b'{"code":"nonsense"}', b"\xff\xfe", b"[" * 100_000, b"null"],
 )
 def test_an_unreadable_answer_is_some_refusal(answer):
-    refusal = read_refusal(answer)
+    refusal = read_answer(answer)
     assert refusal.code == "internal"
     assert refusal.what
 
 
 def test_a_refusal_crosses_the_wire_whole():
-    assert read_refusal(write_refusal(NO)).as_dict() == NO.as_dict()
+    assert read_answer(write_refusal(NO)).as_dict() == NO.as_dict()

@@ -1,0 +1,144 @@
+"""Acknowledgements out of one archive: where an entry stands, and what proves it.
+
+Entries of one block share all but the last hashes of their proofs, so what a block costs is paid once.
+"""
+
+import base64
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from pyrsia.consensus import catchup
+from pyrsia.consensus.light import Contradiction, Followed
+from pyrsia.errors import Malformed, ProofInvalid, Refusal
+from pyrsia.ledger import entries, glance, views
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.state import Reads
+from pyrsia.log.checkpoint import Trusted
+from pyrsia.log.note import SignedNote
+from pyrsia.node.archive import Archive
+from pyrsia.units import Limit
+from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock, check
+from pyrsia.verify.leaves import Verify
+from pyrsia.wire.blocks import FinalityProof, Header
+
+BLOCKS = Limit(32, "blocks whose proofs are kept at hand: those of the last second or two")
+
+_PAGE: Final = 64  # leaves looked at for a block's seal at a time
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block with leaves: from `first` up to its size."""
+
+    first: int
+    final: FinalBlock
+
+
+class Acknowledgements:
+    """Makes acknowledgements of entries that are in the log."""
+
+    def __init__(self, archive: Archive, of_leaf: Callable[[int], bytes | None]) -> None:
+        """`of_leaf`: the tlog-proof of a leaf under the newest cosigned checkpoint that covers it."""
+        self._archive = archive
+        self._of_leaf = of_leaf
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()  # by first leaf
+
+    def of(self, entry_id: bytes, index: int) -> Acknowledgement:
+        """The acknowledgement of the entry that stands at leaf `index` of the durable log.
+
+        Raises:
+            Refusal: `internal`; the log on disk lacks what it must have.
+        """
+        block = self._block(index)
+        hashes = self._archive.inclusion(index, block.final.size)
+        covered = self._of_leaf(index)
+        return Acknowledgement(
+            entry_id.hex(),
+            index,
+            tuple(one.hex() for one in hashes),
+            block.final,
+            "" if covered is None else covered.decode(),
+        )
+
+    def _block(self, index: int) -> _Block:
+        for first, block in reversed(self._blocks.items()):
+            if first <= index < block.final.size:
+                return block
+        block = self._read(index)
+        self._blocks[block.first] = block
+        if len(self._blocks) > BLOCKS.value:
+            self._blocks.popitem(last=False)
+        return block
+
+    def _read(self, index: int) -> _Block:
+        """The block that leaf `index` is in: its seal is the next one from there."""
+        at = index
+        while at < min(index + glance.MAX_BLOCK_LEAVES, self._archive.size):
+            page = self._archive.entries(at, _PAGE)
+            for leaf in page:
+                at += 1
+                if glance.is_seal(leaf):
+                    return self._sealed(entries.parse(leaf).body, at)
+            if not page:
+                break
+        raise Refusal(
+            "internal",
+            what=f"no seal stands behind leaf {index}",
+            who="this node's disk",
+            do="check the log: pyrsia log fsck --full",
+        )
+
+    def _sealed(self, seal: dict[str, Any], size: int) -> _Block:
+        """A block by its seal, which is the last of `size` leaves."""
+        height = seal["height"]
+        # A node that began with a snapshot has not the blocks below it, nor their certificates.
+        found = catchup.serve(height, height, self._archive.block, self._archive.finality) if height else None
+        if found is None:
+            return _Block(seal["first_leaf"], FinalBlock(height, size, "", ""))
+        root = found.blocks[0].header.tree_root.hex()
+        proof = base64.b64encode(found.proof.encode()).decode()
+        return _Block(seal["first_leaf"], FinalBlock(height, size, root, proof))
+
+
+class Believer:
+    """Checks what validators say is final, with the validators that this node's own state knows."""
+
+    def __init__(self, genesis: Genesis, reads: Reads, verify: Verify) -> None:
+        self.genesis = genesis
+        self._reads = reads
+        self._verify = verify
+
+    def __call__(self, leaf: bytes, said: Acknowledgement) -> bool:
+        """Whether the finality proof of `said` proves that the log holds `leaf`."""
+        try:
+            check(msgspec.structs.replace(said, checkpoint=""), leaf, self, self._verify)
+        except (Malformed, Contradiction):
+            return False
+        return True
+
+    def final(self, proof: FinalityProof) -> Header:
+        """The header that `proof` proves final.
+
+        Raises:
+            ProofInvalid: it proves nothing, or is of an epoch that this node has not come to yet.
+        """
+        epoch = views.epoch(self._reads, proof.cert.said.epoch)
+        if epoch is None:
+            raise ProofInvalid("an epoch that this node has not come to")
+        genesis = self.genesis
+        known = Followed(
+            epoch.validators,
+            chain_id=genesis.chain_id,
+            origin=genesis.origin,
+            verify=self._verify,
+            epoch=epoch.number,
+        )
+        return known.final(proof)
+
+    def trusted(self, note: SignedNote) -> Trusted:
+        """Checkpoints are not asked about here."""
+        raise ProofInvalid("a checkpoint proves nothing here")
