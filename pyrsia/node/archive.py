@@ -6,10 +6,12 @@ Nothing is acknowledged from here before the batch is synced; that is the caller
 
 import struct
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
-from pyrsia.ledger import entries, index
+from pyrsia.errors import Refusal
+from pyrsia.ledger import entries, index, views
 from pyrsia.ledger.chain import ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
@@ -19,6 +21,7 @@ from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import LeafIndex, Limit, TreeSize
 from pyrsia.wire.blocks import Block, FinalityProof
+from pyrsia.wire.epochs import EpochEnd
 
 PAGE = Limit(1_000, "one page of an answer; a reader asks again for more")
 
@@ -27,6 +30,8 @@ KEPT_SEALS = Limit(
 )
 
 _HEAD = b"head"
+_GENERATION = b"generation"
+_HOLE = b"hole"
 _NOTE = b"checkpoint"
 _PROOF = struct.Struct(">I")
 
@@ -38,12 +43,41 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
     dropped: list[bytes]
 
 
+class Hole(msgspec.Struct, frozen=True, array_like=True):
+    """What a node that began from a snapshot has yet to fetch of the log below it; it is filled from above.
+
+    Attributes:
+        first: entries below this leaf were here before.
+        end: size of the log at the snapshot.
+        at: from this leaf on everything is here. Below it entries from `first` on and their tiles may lack, and
+            all rows of histories do.
+    """
+
+    first: int
+    end: int
+    at: int
+
+
+def generation(database: Database) -> int:
+    """Which of `layout.GENERATIONS` is live."""
+    return 1 if database.get(layout.META, _GENERATION) == b"\x01" else 0
+
+
 class Archive:
-    """The final log of one node: entries, tiles, blocks and state."""
+    """The final log of one node: entries, tiles, blocks and state.
+
+    Attributes:
+        hole: what is not here yet of a log that was begun from a snapshot; `keep_hole` changes it.
+        sealed: called after each block with a seal is written, before anything else is.
+    """
 
     def __init__(self, database: Database, genesis: Genesis) -> None:
         self._database = database
         self._genesis = genesis
+        self.live = layout.GENERATIONS[generation(database)]
+        raw_hole = database.get(layout.META, _HOLE)
+        self.hole = None if raw_hole is None else msgspec.msgpack.decode(raw_hole, type=Hole)
+        self.sealed: Callable[[], None] = lambda: None
         raw = database.get(layout.META, _HEAD)
         self.head = None if raw is None else msgspec.msgpack.decode(raw, type=ChainHead)
         self._seals = deque(
@@ -63,11 +97,7 @@ class Archive:
         self._write_leaves(batch, commit)
         if commit.leaves:
             self._write_index(batch, commit)
-        for key, value in commit.writes.items():
-            if value is None:
-                batch.delete(layout.STATE, key)
-            else:
-                batch.put(layout.STATE, key, value)
+        self._write_state(batch, commit)
         if block is not None:
             encoded = block.encode()
             tail = b"" if proof is None else proof.encode()
@@ -79,12 +109,26 @@ class Archive:
             self._seals.append(commit.tree_size - 1)
         while len(self._seals) > KEPT_SEALS.value:
             self._seals.popleft()
+        if commit.leaves:
+            self.sealed()
+
+    def _write_state(self, batch: Batch, commit: Commit) -> None:
+        for key, value in commit.writes.items():
+            if value is None:
+                batch.delete(self.live.state, key)
+            else:
+                batch.put(self.live.state, key, value)
+            if index.covered(key):
+                if value is None:
+                    batch.delete(self.live.keys, index.state_key(key))
+                else:
+                    batch.put(self.live.keys, index.state_key(key), key)
 
     def _write_index(self, batch: Batch, commit: Commit) -> None:
         """What the block's seal adds to the index; pages that no kept seal needs any more go."""
         growth = commit.growth
         for key, row in growth.rows.items():
-            batch.put(layout.INDEX, key, row)
+            batch.put(self.live.pages, key, row)
         seal = msgspec.msgpack.encode(Sealed(growth.trees.value(), list(growth.dropped)))
         batch.put(layout.SEALS, layout.number(commit.tree_size - 1), seal)
         if len(self._seals) < KEPT_SEALS.value:
@@ -93,7 +137,7 @@ class Archive:
         batch.delete(layout.SEALS, layout.number(self._seals[0]))
         following = self._seals[1] if len(self._seals) > 1 else None
         for page in () if following is None else self._sealed(following).dropped:
-            batch.delete(layout.INDEX, page)
+            batch.delete(self.live.pages, page)
 
     def _write_leaves(self, batch: Batch, commit: Commit) -> None:
         segments.put(batch, commit.first_leaf, commit.leaves)
@@ -115,17 +159,32 @@ class Archive:
         return 0 if self.head is None else self.head.tree_size
 
     def state(self, key: bytes) -> bytes | None:
-        return self._database.get(layout.STATE, key)
+        return self._database.get(self.live.state, key)
 
     def entry(self, index: int) -> bytes | None:
-        return segments.one(self._database, index) if 0 <= index < self.size else None
+        """Leaf `index`, None beyond the end.
+
+        Raises:
+            Refusal: `not-found`, it is not here yet.
+        """
+        found = segments.one(self._database, index) if 0 <= index < self.size else None
+        if found is None:
+            self._refuse_hole(index, index + 1)
+        return found
 
     def entries(self, first: int, count: int) -> list[bytes]:
-        """At most `count` leaves from `first` on, in order."""
+        """At most `count` leaves from `first` on, in order.
+
+        Raises:
+            Refusal: `not-found`, not all of them are here yet.
+        """
         count = min(count, PAGE.value, self.size - first)
         if first < 0 or count <= 0:
             return []
-        return segments.some(self._database, first, count)
+        found = segments.some(self._database, first, count)
+        if len(found) < count:
+            self._refuse_hole(first, first + count)
+        return found
 
     def leaf_of(self, entry_id: bytes) -> int | None:
         """Where the entry with this id stands."""
@@ -152,11 +211,22 @@ class Archive:
         (size,) = _PROOF.unpack_from(raw)
         return raw[_PROOF.size + size :] or None
 
+    def epoch_end(self, number: int) -> bytes | None:
+        """The encoded step (`wire.epochs.EpochEnd`) from an epoch to the next one; None if it has not ended."""
+        brought = self._database.get(layout.EPOCHS, layout.number(number))
+        if brought is not None:
+            return brought
+        following = views.epoch(self.state, number + 1)
+        proof = None if following is None else self.finality(following.height)
+        if following is None or proof is None:
+            return None
+        return EpochEnd(FinalityProof.decode(proof), following.validators).encode()
+
     # -- the verifiable index ----------------------------------------------------------------
 
     def index(self, keys: list[bytes]) -> list[bytes | None]:
         """Rows of the index (`ledger.index` names them), in the order asked."""
-        return self._database.multi_get(layout.INDEX, keys)
+        return self._database.multi_get(self.live.pages, keys)
 
     def trees(self, seal: int) -> Trees | None:
         """Both trees as the seal at leaf index `seal` has them; None for one that is not kept any more."""
@@ -169,9 +239,14 @@ class Archive:
         Args:
             first: begin at this leaf index.
             count: at most so many, and at most a page.
+
+        Raises:
+            Refusal: `not-found`, some of them may not be here yet.
         """
+        if self.hole is not None and first < self.hole.at:
+            raise self._not_here()
         found = self._database.scan(
-            layout.INDEX,
+            self.live.pages,
             index.row_key(key, first),
             min(count, PAGE.value),
             before=index.rows_after(key),
@@ -187,37 +262,97 @@ class Archive:
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Hashes from leaf `index` to the root of the tree of `size` leaves."""
         return tree.inclusion_proof(
-            LeafIndex(index), TreeSize(size), lambda wanted: self._nodes(wanted, size)
+            LeafIndex(index), TreeSize(size), lambda wanted: self.nodes(wanted, size)
         )
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Hashes that lead from the root at `old` leaves to the root at `new`, 1 <= old <= new <= size."""
-        return tree.consistency_proof(TreeSize(old), TreeSize(new), lambda wanted: self._nodes(wanted, new))
+        return tree.consistency_proof(TreeSize(old), TreeSize(new), lambda wanted: self.nodes(wanted, new))
 
-    def _nodes(self, wanted: list[Coord], size: int) -> list[bytes]:
+    def nodes(self, wanted: list[Coord], size: int) -> list[bytes]:
+        """Hashes of these nodes of the tree of `size` leaves."""
         planned = tiles.plan_tiles(wanted, TreeSize(size))
         keys = [layout.tile(tile.level, tile.index) for tile in planned]
         rows = self._database.multi_get(layout.TILES, keys)
         # A stored tile may be wider than the tree asked about: any narrower one is its prefix.
         fetched = {tile: (row or b"")[: 32 * tile.width] for tile, row in zip(planned, rows, strict=True)}
+        if self.hole is not None and any(len(row) < 32 * tile.width for tile, row in fetched.items()):
+            raise self._not_here()
         return tiles.nodes_in(wanted, TreeSize(size), fetched)
 
     def _read_tile(self, level: int, index: int) -> bytes:
         return self._database.get(layout.TILES, layout.tile(level, index)) or b""
 
     def tile(self, level: int, index: int, width: int) -> bytes | None:
-        """The first `width` hashes of a tile, if the log is that far."""
+        """The first `width` hashes of a tile, if the log is that far.
+
+        Raises:
+            Refusal: `not-found`, it is not here yet.
+        """
         row = self._read_tile(level, index)[: 32 * width]
-        return row if len(row) == 32 * width else None
+        if len(row) == 32 * width:
+            return row
+        step = TILE_WIDTH**level
+        self._refuse_hole(index * TILE_WIDTH * step, (index * TILE_WIDTH + width) * step)
+        return None
+
+    def edge(self, size: int) -> list[bytes]:
+        """The last tile of each level of the log of `size` leaves, as wide as it was then, lowest first."""
+        found: list[bytes] = []
+        while count := size >> 8 * len(found):
+            number = (count - 1) // TILE_WIDTH
+            found.append(self._read_tile(len(found), number)[: 32 * (count - TILE_WIDTH * number)])
+        return found
 
     def bundle(self, index: int, width: int) -> bytes | None:
+        """The first `width` entries of a bundle, if the log is that far.
+
+        Raises:
+            Refusal: `not-found`, they are not here yet.
+        """
         first = index * TILE_WIDTH
         if first + width > self.size:
             return None
-        return segments.bundle(self._database, index, width)
+        found = segments.bundle(self._database, index, width)
+        if found is None:
+            self._refuse_hole(first, first + width)
+        return found
 
     def genesis(self) -> bytes:
         return self._genesis.raw
+
+    # -- a log that was begun from a snapshot --------------------------------------------------
+
+    @property
+    def behind(self) -> str:
+        """What of the log is not here yet, in words; empty when all of it is."""
+        hole = self.hole
+        if hole is None:
+            return ""
+        done = 100 * (hole.end - hole.at) // hole.end
+        return f"the log below entry {hole.at} is being fetched ({done} % of what the snapshot left out)"
+
+    def keep_hole(self, batch: Batch, hole: Hole | None) -> None:
+        """Write with `batch`, at once, that this is what is not here yet."""
+        if hole is None:
+            batch.delete(layout.META, _HOLE)
+        else:
+            batch.put(layout.META, _HOLE, msgspec.msgpack.encode(hole))
+        self._database.write(batch)
+        self.hole = hole
+
+    def _refuse_hole(self, first: int, end: int) -> None:
+        """Raise if one of these leaves may not be here yet; returns where the log just is not that long."""
+        if self.hole is not None and end <= self.size and first < self.hole.at and end > self.hole.first:
+            raise self._not_here()
+
+    def _not_here(self) -> Refusal:
+        return Refusal(
+            "not-found",
+            what=f"not here yet: {self.behind}",
+            who="this node, which began from a snapshot",
+            do="ask again later, or ask another node",
+        )
 
     # -- the served checkpoint -----------------------------------------------------------------
 
