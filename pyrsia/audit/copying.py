@@ -18,8 +18,9 @@ from pyrsia.audit import evidence
 from pyrsia.audit.fsck import Progress, named, read_head
 from pyrsia.audit.heads import Head, Rule
 from pyrsia.audit.keeping import Keeper
-from pyrsia.audit.sources import GENESIS, Absent, Source
+from pyrsia.audit.sources import GENESIS, Absent, Source, step_path
 from pyrsia.audit.spreading import in_order
+from pyrsia.consensus.light import Contradiction
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.log import tiles
 from pyrsia.log.checking import (
@@ -33,6 +34,7 @@ from pyrsia.log.checking import (
 from pyrsia.log.tiles import TILE_HEIGHT, Bundle, Tile
 from pyrsia.log.tree import TILE_WIDTH
 from pyrsia.units import HASH_BYTES, TreeSize
+from pyrsia.verify.evidence import forked
 
 _NOTHING: Final = TreeSize(0)
 
@@ -116,6 +118,8 @@ class Copy:
         pruned = 0
         if head.checkpoint.size > old or kept is None:
             self._grow(kept, head)
+        self._epochs(head)
+        if head.checkpoint.size > old or kept is None:
             self._keeper.sync()
             # Before the checkpoint: a run that is killed in between finds the old size again, and prunes again.
             pruned = self._keeper.prune(old, head.checkpoint.size)
@@ -130,7 +134,7 @@ class Copy:
         except Absent:
             return None
         try:
-            return self._rule.read(note)
+            return self._rule.read(note, self._keeper.files.epoch)
         except Malformed as error:
             raise Refusal(
                 "data-damaged",
@@ -177,6 +181,7 @@ class Copy:
             except ProofInvalid:
                 what = f"the log of {size} entries does not begin with the one of {old}"
                 raise self._alarm("inconsistent", kept, head, what) from None
+        self._ended(proven, old, size)
         done = int(old)
         jobs = self._jobs(proven, old, size)
         for part in in_order(self._copied, jobs, self._source.lanes, on_failure=self._source.close):
@@ -188,6 +193,32 @@ class Copy:
         self._upper(proven, old, size)
         if self._rule.genesis is not None:
             self._put(GENESIS, self._rule.genesis.raw)
+
+    def _ended(self, proven: ProvenTiles, old: TreeSize, size: TreeSize) -> None:
+        """What ended an epoch by a quorum's votes and what a quorum cosigned must be one log.
+
+        Raises:
+            Refusal: an alarm; they are not.
+        """
+        line = self._rule.line
+        for number, step in enumerate(line.up_to(size) if line is not None else ()):
+            end = line.end(number) if line is not None else None
+            if end is None or not old < end.size < size:
+                continue
+            try:
+                check_growth(proven, end.size, end.root)
+            except Wrong:
+                raise
+            except ProofInvalid:
+                what = f"the log of {size} entries does not begin with the one of {end.size} that ended epoch {number}"
+                raise forked(Contradiction(what, step, b"")) from None
+
+    def _epochs(self, head: Head) -> None:
+        """The steps between epochs up to this head, which whoever checks the copy needs."""
+        line = self._rule.line
+        for number, step in enumerate(line.up_to(head.checkpoint.size) if line is not None else ()):
+            if self._keeper.files.epoch(number) != step:
+                self._put(step_path(number), step)
 
     def _jobs(self, proven: ProvenTiles, old: TreeSize, size: TreeSize) -> Iterator[_Job]:
         for index in range(old // TILE_WIDTH, -(-size // TILE_WIDTH)):

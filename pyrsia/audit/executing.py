@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 from pyrsia.errors import Malformed
 from pyrsia.keys import verify
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, seats
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.execute import Parses
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.replay import NotReplayed, Replay
+from pyrsia.ledger.seats import Epoch
+from pyrsia.ledger.state import View
 from pyrsia.units import CACHED_ENTRIES
 
 _AUTHORED = b'{"author":'  # how a canonical entry begins that somebody signed
@@ -48,6 +50,10 @@ class Execution:
         self._replay = Replay(genesis, self._parses)
         self.blocks = 0
         self.signatures = 0
+
+    def epoch(self, number: int) -> Epoch | None:
+        """An epoch that has begun in the log so far, as its ledger says."""
+        return seats.of(View(self._replay.kept.get), number)
 
     def feed(self, leaves: Sequence[bytes], signed: Sequence[Entry]) -> None:
         """The next leaves, and those of them that `signed_in` vouches for.

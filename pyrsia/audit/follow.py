@@ -158,7 +158,7 @@ class Follow:
         note = self._source.checkpoint()
         if self._begun is None:
             self._begun = self._begin(self._source, note)
-        head = self._begun.rule.read(note)
+        head = self._begun.rule.read(note, self._source.epoch)
         return self._begun.following.on_checkpoint(self._now_s(), head)
 
     def _do(self, effect: Effect) -> list[Effect]:

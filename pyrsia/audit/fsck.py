@@ -15,7 +15,7 @@ from pyrsia._native import merkle
 from pyrsia.audit.blame import Blame
 from pyrsia.audit.executing import Execution, signed_in
 from pyrsia.audit.heads import Head, Rule
-from pyrsia.audit.sources import CHECKPOINT, GENESIS, Absent, DirectorySource, Source
+from pyrsia.audit.sources import CHECKPOINT, GENESIS, Absent, DirectorySource, Source, step_path
 from pyrsia.audit.spreading import in_order
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.audit.strays import Strays
@@ -37,6 +37,7 @@ from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.log.tree import TILE_WIDTH, Frontier
 from pyrsia.units import HASH_BYTES, Limit, TreeSize
+from pyrsia.verify.epochs import Line
 
 STEP_BUNDLES = Limit(8, "bundles a thread takes at a time: about a millisecond, so handing out costs nothing")
 
@@ -53,6 +54,7 @@ class Report:
         formed: whether entries were checked to be canonical JSON.
         entries: whether entries were read at all.
         executed: blocks executed and signatures checked, in a full check.
+        epoch: the newest that is known of a log of Pyrsia: each of those before was proven to end.
         notes: what is odd and not wrong.
     """
 
@@ -64,6 +66,7 @@ class Report:
     formed: bool
     entries: bool
     executed: tuple[int, int] | None
+    epoch: int | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,6 +79,7 @@ class Report:
             "root": found.root.hex(),
             "time_s": self.head.time_s,
             "signers": list(self.head.signers),
+            **({} if self.epoch is None else {"epoch": self.epoch}),
             "objects": self.objects,
             "bytes": self.octets,
             "beyond": self.beyond,
@@ -100,12 +104,16 @@ class _Step:
 
 
 def read_head(source: Source, rule: Rule) -> Head:
-    """The source's checkpoint, if `rule` believes it.
+    """The source's checkpoint, if `rule` believes it, and all steps between epochs that the source has.
 
     Raises:
-        Wrong: it is missing, or not one to believe.
+        Wrong: it is missing, or not one to believe; or a step proves nothing.
         Unavailable: the source cannot be read now.
     """
+    try:
+        rule.follow(source.epoch)
+    except Malformed as error:
+        raise checked(step_path(rule.line.epoch if rule.line else 0), error) from None
     try:
         return rule.read(source.checkpoint())
     except Absent:
@@ -174,9 +182,10 @@ class _Check:
         self._genesis()
         self._tree()
         self._checkpoint()
+        self._epochs()
         notes: tuple[str, ...] = ()
         if isinstance(self.source, DirectorySource):
-            notes = Strays(self.source, self.tree_size, self._bundle, self._tile).check()
+            notes = Strays(self.source, self.tree_size, self._bundle, self._tile, len(self._steps)).check()
         return Report(
             source=self.source.name,
             head=self.head,
@@ -186,6 +195,7 @@ class _Check:
             formed=self._formed and self.read_entries,
             entries=self.read_entries,
             executed=(self.execution.blocks, self.execution.signatures) if self.execution else None,
+            epoch=None if self.rule.line is None else self.rule.line.epoch,
             notes=notes,
         )
 
@@ -299,6 +309,41 @@ class _Check:
                     found=signed.root.hex(),
                 )
             )
+
+    @property
+    def _steps(self) -> list[bytes]:
+        """Between the epochs of a log of Pyrsia that had ended by its last leaf."""
+        return [] if self.rule.line is None else self.rule.line.up_to(self.tree_size)
+
+    def _epochs(self) -> None:
+        """Each epoch ended with a block of this very log; and, executed, the log names the same validators."""
+        line = self.rule.line
+        if line is None:
+            return
+        for number, step in enumerate(self._steps):
+            end = line.end(number)
+            found = Frontier.from_tiles(end.size, self._wide).root()
+            if found != end.root:
+                what = (
+                    f"the first {end.size} entries give another root than the one that ended epoch {number}"
+                )
+                raise Wrong(Fault(step_path(number), what, expected=found.hex(), found=end.root.hex()))
+            self._objects += 1
+            self._octets += len(step)
+        if self.execution is not None:
+            self._executed(line, self.execution)
+
+    def _executed(self, line: Line, execution: Execution) -> None:
+        for number in range(line.epoch + 2):
+            ran = execution.epoch(number)
+            path = step_path(max(number - 1, 0))
+            if number > line.epoch:
+                if ran is not None:
+                    raise Wrong(Fault(path, f"it is missing: the log goes on in epoch {number}"))
+            elif number and line.end(number - 1).size > self.tree_size:
+                return
+            elif ran is None or ran.validators != line.validators(number):
+                raise Wrong(Fault(path, f"epoch {number} has other validators than the log says"))
 
     def _wide(self, level: int, index: int) -> bytes:
         return self._tile(Tile(level, index, tiles.width(level, index, self.tree_size)))

@@ -256,8 +256,8 @@ class Hammer:
 
     async def _look(self) -> None:
         """The newest checkpoint, if it is signed and goes on from the last."""
-        note = await trio.to_thread.run_sync(self.source.checkpoint, abandon_on_cancel=True)
-        head, last = self.rule.read(note), self.head
+        head = await trio.to_thread.run_sync(self._head, abandon_on_cancel=True)
+        last = self.head
         if last is not None:
             old, new = last.checkpoint, head.checkpoint
             if new.size < old.size:
@@ -272,6 +272,10 @@ class Hammer:
         self.head = head
         self._grown.set()
         self._grown = trio.Event()
+
+    def _head(self) -> Head:
+        """What the node says, in a thread: it may take steps to later epochs."""
+        return self.rule.read(self.source.checkpoint(), self.source.epoch)
 
     async def _settle(self, reader: "_Reader") -> None:
         """Until every acknowledged entry is verified.

@@ -1,9 +1,10 @@
 """Whose signature makes a checkpoint worth believing: named keys for any log, a quorum for a pinned network.
 
 A `Rule` reads a note and gives the head that it may be believed for, or refuses. Foreign logs may write
-extension lines below the root; ours never do.
+extension lines below the root; ours never do. Validators change with epochs: whoever gives the note also gives the
+steps from those that are known to those who signed it, each of which is proven before it counts.
 
-Source: C2SP tlog-checkpoint v1.0.0 and signed-note; docs/log.md, "Checkpoints".
+Source: C2SP tlog-checkpoint v1.0.0 and signed-note; docs/log.md, "Checkpoints", "Epochs".
 """
 
 from collections.abc import Sequence
@@ -11,14 +12,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyrsia import keys
+from pyrsia.consensus.light import Contradiction
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log import checkpoint as checkpoints
 from pyrsia.log import note as notes
-from pyrsia.log.checkpoint import Checkpoint
+from pyrsia.log.checkpoint import Checkpoint, Trusted
 from pyrsia.log.note import SignedNote, VerifierKey
-from pyrsia.verify.evidence import validator_keys
+from pyrsia.verify.epochs import Line, Steps
+from pyrsia.verify.evidence import forked
 from pyrsia.verify.pins import Pin
+
+
+def no_steps(epoch: int) -> bytes | None:
+    """Nobody tells of later epochs."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +53,46 @@ class Rule(Protocol):
         """Of a Pyrsia log, whose entries then have a form to check; None for any other log."""
         ...
 
-    def read(self, note: bytes) -> Head:
+    @property
+    def line(self) -> Line | None:
+        """The epochs of a Pyrsia log that are known by now; None for any other log."""
+        ...
+
+    def read(self, note: bytes, steps: Steps = no_steps) -> Head:
         """The head that `note` may be believed for.
+
+        Args:
+            steps: gives the steps to later epochs, where that takes them.
 
         Raises:
             Malformed: no checkpoint, a signature that does not hold, or too few of them (`ProofInvalid`).
+            Refusal: an alarm; quorums have signed what excludes each other.
+            Unavailable: `steps` cannot be had now.
         """
         ...
 
+    def follow(self, steps: Steps) -> int:
+        """Take all further steps that `steps` gives; how many. Raises as `read`."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class NamedKeys:
+
+class _Epochless:
+    """The rule of a log whose signers do not change."""
+
+    @property
+    def genesis(self) -> Genesis | None:
+        return None
+
+    @property
+    def line(self) -> Line | None:
+        return None
+
+    def follow(self, steps: Steps) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class NamedKeys(_Epochless):
     """Every one of `keys` must have signed.
 
     A plain key signs as the log, so it names the origin too; with cosigners' keys alone the origin is
@@ -65,11 +102,7 @@ class NamedKeys:
     keys: tuple[VerifierKey, ...]
     origin: str | None = None
 
-    @property
-    def genesis(self) -> Genesis | None:
-        return None
-
-    def read(self, note: bytes) -> Head:
+    def read(self, note: bytes, steps: Steps = no_steps) -> Head:
         parsed = SignedNote.parse(note)
         found, _ = Checkpoint.parse_foreign(parsed.text)
         signers = notes.verify_note(parsed, self.keys, keys.verify)
@@ -89,23 +122,53 @@ class NamedKeys:
         return {key.name for key in self.keys if key.kind == notes.ED25519} or {default}
 
 
-@dataclass(frozen=True, slots=True)
-class Quorum:
-    """The log and q validators of a network must have signed."""
+@dataclass(frozen=True)
+class Unsigned(_Epochless):
+    """Nobody's signature counts: for a log that is read along without a pin."""
 
-    network: Genesis
+    def read(self, note: bytes, steps: Steps = no_steps) -> Head:
+        return Head(note, Checkpoint.parse_foreign(SignedNote.parse(note).text)[0], None, ())
+
+
+class Quorum:
+    """The log and a quorum of a network's validators must have signed: those of the epoch that the size lies in."""
+
+    def __init__(self, network: Genesis, steps: Sequence[bytes] = ()) -> None:
+        """`steps`: to later epochs, as they are remembered; they are proven here."""
+        self.network = network
+        self._line = Line.of(network, steps, keys.verify)
 
     @property
     def genesis(self) -> Genesis | None:
         return self.network
 
-    def read(self, note: bytes) -> Head:
+    @property
+    def line(self) -> Line | None:
+        return self._line
+
+    def read(self, note: bytes, steps: Steps = no_steps) -> Head:
         parsed = SignedNote.parse(note)
-        known = validator_keys(self.network)
-        trusted = checkpoints.quorum(parsed, known, self.network.q, keys.verify)
-        names = {key.public: key.name for key in known}
-        signers = tuple(names[public] for public in trusted.cosigners)
+        try:
+            trusted = self._trusted(parsed)
+        except ProofInvalid:
+            if not self.follow(steps):
+                raise
+            trusted = self._trusted(parsed)
+        origin = self.network.origin
+        signers = tuple(checkpoints.cosigner_name(origin, public) for public in trusted.cosigners)
         return Head(note, trusted.checkpoint, trusted.time_s, signers)
+
+    def follow(self, steps: Steps) -> int:
+        try:
+            return self._line.follow(steps)
+        except Contradiction as error:
+            raise forked(error) from None
+
+    def _trusted(self, note: SignedNote) -> Trusted:
+        try:
+            return self._line.trusted(note)
+        except Contradiction as error:
+            raise forked(error) from None
 
 
 def origin_of(note: bytes) -> str:
@@ -144,7 +207,7 @@ def pinned(note: bytes, pins: Sequence[Pin]) -> Quorum:
     origin = origin_of(note)
     for pin in pins:
         if pin.genesis.origin == origin:
-            return Quorum(pin.genesis)
+            return Quorum(pin.genesis, pin.steps)
     raise Refusal(
         "not-pinned",
         what=f"not pinned: no pinned network keeps the log {origin}",

@@ -18,6 +18,7 @@ from pyrsia.errors import Malformed, Unavailable
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.log.tree import TILE_BYTES, TILE_WIDTH
 from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, Limit
+from pyrsia.verify.epochs import FOLDER, MAX_STEP_BYTES
 
 CHECKPOINT: Final = "checkpoint"
 GENESIS: Final = "genesis"
@@ -58,6 +59,10 @@ class Source(Protocol):
         """The trust file of a Pyrsia log; None where there is none."""
         ...
 
+    def epoch(self, number: int) -> bytes | None:
+        """The step from epoch `number` of a Pyrsia log to the next one, not verified; None where there is none."""
+        ...
+
     def close(self) -> None:
         """Let go of what is held open. Reads under way in other threads end soon, with `Unavailable`."""
         ...
@@ -93,6 +98,12 @@ class Objects:
         except Absent:
             return None
 
+    def epoch(self, number: int) -> bytes | None:
+        try:
+            return self._get(step_path(number), MAX_STEP_BYTES.value)
+        except Absent:
+            return None
+
     def _exactly(self, path: str, size: int) -> bytes:
         data = self._get(path, size)
         if len(data) != size:
@@ -102,6 +113,11 @@ class Objects:
     def _get(self, path: str, most: int, *, packed: bool = False) -> bytes:
         """The object at `path` below the log; `packed` where gzip may help."""
         raise NotImplementedError
+
+
+def step_path(epoch: int) -> str:
+    """Where the step that ends an epoch lies below a log's address, and in its copies."""
+    return f"{FOLDER}/{epoch}"
 
 
 def first_entries(data: bytes, count: int) -> bytes:

@@ -101,6 +101,9 @@ class StoppedNode:
     def genesis(self) -> bytes | None:
         return self._archive.genesis()
 
+    def epoch(self, number: int) -> bytes | None:
+        return self._archive.epoch_end(number)
+
     def close(self) -> None:
         self._database.close()
         self._directory.close()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pyrsia.audit.sources import CHECKPOINT, GENESIS, DirectorySource, first_entries
+from pyrsia.audit.sources import CHECKPOINT, GENESIS, DirectorySource, first_entries, step_path
 from pyrsia.errors import Malformed
 from pyrsia.log import tiles
 from pyrsia.log.checking import Fault, Wrong
@@ -20,12 +20,17 @@ MAX_NOTES = Limit(20, "names a person reads; the rest is a number")
 
 @dataclass(slots=True)
 class Strays:
-    """One walk through a folder whose log of `size` leaves was found whole, read by `bundle` and `tile`."""
+    """One walk through a folder whose log of `size` leaves was found whole, read by `bundle` and `tile`.
+
+    Attributes:
+        epochs: how many steps between epochs were checked.
+    """
 
     source: DirectorySource
     size: TreeSize
     bundle: Callable[[Bundle], bytes]
     tile: Callable[[Tile], bytes]
+    epochs: int = 0
     _beyond: int = 0
     _strays: list[str] = field(default_factory=list)
     _stray: int = 0
@@ -55,7 +60,7 @@ class Strays:
                     yield name if below == "." else f"{below}/{name}"
 
     def _look(self, path: str) -> None:
-        if path in (CHECKPOINT, GENESIS):
+        if path in (CHECKPOINT, GENESIS, *map(step_path, range(self.epochs))):
             return
         try:
             named = tiles.parse(path)

@@ -4,7 +4,6 @@ With a pinned network the checkpoint's signatures are checked; without one only 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -13,29 +12,15 @@ from pyrsia.audit.events import row, timed
 from pyrsia.audit.evidence import keep
 from pyrsia.audit.follow import Begun
 from pyrsia.audit.following import EVERY_S, Alarm, Following, Keep
-from pyrsia.audit.heads import Head, Rule
+from pyrsia.audit.heads import Head, Rule, Unsigned
 from pyrsia.audit.monitor import alarmed, pair_of
 from pyrsia.audit.opening import names_of
 from pyrsia.audit.proven import ProvenLog
 from pyrsia.audit.sources import Source
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.log.note import SignedNote
 from pyrsia.log.tree import leaf_hash
 from pyrsia.status import EntryStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Unsigned:
-    """Nobody's signature counts: for a log that is read along without a pin."""
-
-    @property
-    def genesis(self) -> Genesis | None:
-        return None
-
-    def read(self, note: bytes) -> Head:
-        return Head(note, Checkpoint.parse_foreign(SignedNote.parse(note).text)[0], None, ())
 
 
 class Tail:
@@ -79,7 +64,7 @@ def begin(
     source: Source,
     note: bytes,
     rule: Callable[[Source, bytes], Rule],
-    hands: Callable[[Mapping[str, str], Genesis | None], Tail],
+    hands: Callable[[Mapping[str, str], Rule], Tail],
     *,
     newest: int,
     warn: Callable[[str], None],
@@ -97,10 +82,10 @@ def begin(
             raise
         warn(f"{refusal.what}; nobody's signatures are checked, only that nothing is taken back")
         found = Unsigned()
-    head = found.read(note)
+    head = found.read(note, source.epoch)
     position = max(0, head.checkpoint.size - newest)
     following = Following(position=position, every_s=every_s, patient=True)
-    return Begun(found, following, hands(names_of(source, _genesis(source, found, head)), found.genesis))
+    return Begun(found, following, hands(names_of(source, _genesis(source, found, head)), found))
 
 
 def _genesis(source: Source, rule: Rule, head: Head) -> Genesis | None:

@@ -12,7 +12,7 @@ from pyrsia.units import MAX_PROOFFILE_BYTES
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.verify.evidence import Evidence
-    from pyrsia.verify.pins import Pins
+    from pyrsia.verify.pins import Pin, Pins
 
 PROOF_SUFFIX = ".tlog-proof"
 
@@ -44,7 +44,10 @@ def verify(
         raise click.UsageError("--proof and --node are two places for one proof; name one of them")
     pins = Pins.of_user()
     believed = [read_genesis(trust)] if trust else pins.all()
-    found = evidence.read(_proof(file, proof, target), believed, verify_signature)
+    raw = _proof(file, proof, target)
+    if target is not None:
+        believed = _told(believed, raw, target)
+    found = evidence.read(raw, believed, verify_signature)
     finding = judge_by(file, found, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
     if not trust:  # a network that is pinned for one call leaves nothing behind
         _remember(pins, found, current=target is not None)
@@ -54,9 +57,29 @@ def verify(
 def _remember(pins: "Pins", found: "Evidence", *, current: bool) -> None:
     """Compare with the newest head seen; a trust folder that cannot be written still verifies."""
     try:
+        pins.learn(found.pin, found.line)
         pins.saw(found.pin, found.note, found.head.checkpoint, current=current)
     except OSError as error:
         click.echo(f"pyrsia: the newest head is not remembered: {error.strerror}: {pins.folder}", err=True)
+
+
+def _told(believed: "list[Pin]", proof: bytes, target: str) -> "list[Pin]":
+    """The same pins with the epochs that the node knows, where its proof has no room for all that are new here."""
+    from dataclasses import replace
+
+    from pyrsia.cli.epochs import followed, told_by
+    from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify import evidence
+
+    try:
+        evidence.read(proof, believed, verify_signature)
+    except Refusal as refusal:
+        if refusal.code == "no-proof":
+            pin = evidence.pin_of_proof(proof, believed)
+            with Client(target) as node:
+                line = followed(pin, told_by(node))
+            return [replace(pin, steps=tuple(line.steps))]
+    return believed
 
 
 def _proof(file: Path, proof: Path | None, target: str | None) -> bytes:

@@ -8,7 +8,6 @@ import logging
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import msgspec
 import trio
@@ -17,6 +16,7 @@ from pyrsia.errors import Malformed
 from pyrsia.keys import KeyRing, verify
 from pyrsia.ledger import views
 from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.seats import Epoch
 from pyrsia.log.cosigner import Bad, Conflict, Cosigner, Effect, NewBest, Send, Signed, Signers, WakeAt
 from pyrsia.log.note import Sign
 from pyrsia.node.archive import Archive
@@ -25,8 +25,6 @@ from pyrsia.status import EvidenceRow
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit, NodeId, TreeSize
-from pyrsia.wire import canonical
-from pyrsia.wire.text import unb32
 
 QUEUE = Limit(512, "final heads and lines of a few seconds; a newer head makes an older one needless")
 CONFLICTS = Limit(256, "liars whose evidence is kept: more than twice the validators that a network can have")
@@ -65,8 +63,7 @@ class Cosigning:
             audience: every connected member.
             decorated: the note as served.
         """
-        may = signs is not None and signs is not False
-        self._keys = {pair.public: pair.sign for pair in (keys.log, keys.cosign)} if may else {}
+        self._keys = keys if signs is not None and signs is not False else None
         self._decorated = decorated
         self._genesis = genesis
         self._database = database
@@ -97,15 +94,19 @@ class Cosigning:
             self._remember(note)
 
     def _key(self, public: bytes) -> Sign | None:
-        return self._keys.get(public)
+        """Signs with the key of this public half: the present one, or the one that was made to follow it."""
+        if self._keys is None:
+            return None
+        pair = self._keys.find("log", public) or self._keys.find("cosign", public)
+        return None if pair is None else pair.sign
 
     def _follow(self) -> None:
         """Tell the core who signs now, if that has changed since it was told."""
-        number = _number(self._archive)
-        if number != self._core.epoch:
-            now = _signers(self._archive, self._genesis, number, None)
-            before = _signers(self._archive, self._genesis, number - 1, now.first) if number else None
-            self._core.on_epoch(now, before)
+        reads = self._archive.state
+        now = views.current(reads, self._genesis)
+        if now.number != self._core.epoch:
+            before = views.epoch(reads, now.number - 1)
+            self._core.on_epoch(_signers(now), None if before is None else _signers(before, now.size))
 
     def _remember(self, note: bytes) -> None:
         try:
@@ -221,20 +222,7 @@ class Cosigning:
         return tuple(self._alarmed.values())
 
 
-def _number(archive: Archive) -> int:
-    raw = archive.state(b"epoch")
-    return 0 if raw is None else int(raw)
-
-
-def _signers(archive: Archive, genesis: Genesis, number: int, last: int | None) -> Signers:
-    """Who signs in epoch `number`, which ends at size `last`, if it has ended."""
-    raw = archive.state(f"epoch/{number:016}".encode())
-    if raw is None:
-        seats = {bytes(one.node): (one.log, one.cosign) for one in genesis.validators}
-        return Signers(number, TreeSize(0), None, seats)
-    record: Any = canonical.decode(raw)
-    seats = {
-        unb32(one["node"]): (bytes.fromhex(one["log"]), bytes.fromhex(one["cosign"]))
-        for one in record["validators"]
-    }
-    return Signers(number, TreeSize(record["size"]), None if last is None else TreeSize(last), seats)
+def _signers(epoch: Epoch, last: int | None = None) -> Signers:
+    """Who signs in an epoch; `last`: the size at which it ended."""
+    seats = {one.node: (one.log, one.cosign) for one in epoch.validators}
+    return Signers(epoch.number, TreeSize(epoch.size), None if last is None else TreeSize(last), seats)

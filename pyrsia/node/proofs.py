@@ -12,19 +12,21 @@ import trio
 
 from pyrsia.builds import attest
 from pyrsia.errors import Refusal
-from pyrsia.ledger import index, prefixtree, views
+from pyrsia.ledger import index, prefixtree, seats, views
+from pyrsia.ledger.state import View
 from pyrsia.ledger.views import RequestView
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.node.archive import Archive
-from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, LeafIndex, Limit
+from pyrsia.units import MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, MAX_PROOFFILE_BYTES, LeafIndex, Limit
 from pyrsia.verify import evidence, history, leaves, roll, standing
 from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
 from pyrsia.wire.text import unb32
 
 _LEAVES_A_TURN: Final = 50  # read in about a millisecond
+KEPT_STEPS = Limit(128, "steps between epochs kept encoded: those of the newest proofs")
 HISTORIES = Limit(
     2, "put together at once: each may hold 32 MB and take a second of the loop's time in turns"
 )
@@ -43,6 +45,7 @@ class Proofs:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._histories = 0  # being put together
+        self._ends: dict[int, bytes] = {}
 
     def of_artifact(self, sha256: str) -> bytes | None:
         """The `.tlog-proof` of the artifact with this digest (hex); None while no cosigned head covers it.
@@ -64,7 +67,10 @@ class Proofs:
                 return None
             rows.append((place, leaf, self._archive.inclusion(place, head[1].size)))
         now = self._now(head[1].size, self._told(sha256, request))
-        return None if now is None else self._file(found.leaf, head, evidence.pack(rows, now))
+        if now is None:
+            return None
+        first, steps = self._steps(head[1].size)
+        return self._file(found.leaf, head, evidence.pack(rows, now, steps, first))
 
     def _told(self, sha256: str, request: RequestView) -> list[str]:
         """State keys whose values belong to the proof: status, members, and keys that builders no longer have."""
@@ -130,7 +136,8 @@ class Proofs:
         value, path = prefixtree.prove(trees.packages, self._archive.index, subject.key)
         seal = self._seal(size)
         found = await self._touching(subject, size - 1) if value is not None else []
-        return None if seal is None else history.pack(subject, head[0], seal, path, found)
+        first, steps = self._steps(size)
+        return None if seal is None else history.pack(subject, head[0], seal, path, found, steps, first)
 
     async def _touching(self, subject: Subject, before: int) -> list[tuple[int, bytes]]:
         """(leaf index, leaf) below `before` that touch the subject; other tasks have their turn between pages."""
@@ -158,7 +165,40 @@ class Proofs:
         head = self._head()
         if head is None or not 0 <= index < head[1].size:
             return None
-        return self._file(index, head, None)
+        first, steps = self._steps(head[1].size)
+        return self._file(index, head, evidence.pack_steps(steps, first))
+
+    def _steps(self, size: int) -> tuple[int, list[bytes]]:
+        """The steps between epochs up to a log of `size` leaves, and the epoch that the first of them ends.
+
+        All of them, or the newest that one answer can hold, or that this node has.
+        """
+        number = seats.number(View(self._archive.state))
+        while number and self._begins(number) > size:
+            number -= 1
+        steps: list[bytes] = []
+        room = MAX_PROOFFILE_BYTES.value
+        while number and room > 0:
+            step = self._step(number - 1)
+            if step is None:
+                break
+            steps.insert(0, step)
+            room -= len(step)
+            number -= 1
+        return number, steps
+
+    def _begins(self, epoch: int) -> int:
+        record = views.epoch(self._archive.state, epoch)
+        return 0 if record is None else record.size
+
+    def _step(self, epoch: int) -> bytes | None:
+        """The step that ends an epoch, which never changes."""
+        found = self._ends.get(epoch) or self._archive.epoch_end(epoch)
+        if found is not None:
+            self._ends[epoch] = found
+            if len(self._ends) > KEPT_STEPS.value:
+                del self._ends[min(self._ends)]
+        return found
 
     def _head(self) -> tuple[bytes, Checkpoint] | None:
         note = self._archive.checkpoint()

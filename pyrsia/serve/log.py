@@ -1,4 +1,4 @@
-"""The log over HTTP, bit for bit as C2SP tlog-tiles has it, and the trust file beside it.
+"""The log over HTTP, bit for bit as C2SP tlog-tiles has it; beside it the trust file and the steps between epochs.
 
 Paths are parsed strictly: a second spelling of one tile would be a second thing to cache. Whether a tile
 exists is the log view's knowledge; a width that no published size implies is a 404, not a guess.
@@ -19,6 +19,7 @@ PREFIX: Final = "/log/"
 _TILE: Final = re.compile(
     r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
+_EPOCH: Final = re.compile(r"epochs/(0|[1-9][0-9]{0,9})", re.ASCII)
 _MAX_LEVEL: Final = 63
 _OCTETS: Final = b"application/octet-stream"
 
@@ -44,7 +45,7 @@ def parse_tile(path: str) -> tuple[int | None, int, int] | None:
 
 
 class LogApp:
-    """`/log/`: checkpoint, tiles, entry bundles, genesis."""
+    """`/log/`: checkpoint, tiles, entry bundles, genesis, epochs."""
 
     def __init__(self, view: LogView) -> None:
         self._view = view
@@ -61,6 +62,8 @@ class LogApp:
             await send_cached(
                 scope, send, body, kind=b"application/json", etag=_etag(body), caching=REVALIDATE
             )
+        elif epoch := _EPOCH.fullmatch(path):
+            await self._epoch(scope, send, int(epoch[1]))
         elif tile := parse_tile(path):
             await self._tile(scope, send, *tile)
         else:
@@ -77,6 +80,16 @@ class LogApp:
             )
         kind = b"text/plain; charset=utf-8"
         await send_cached(scope, send, body, kind=kind, etag=_etag(body), caching=REVALIDATE)
+
+    async def _epoch(self, scope: Scope, send: Send, number: int) -> None:
+        body = self._view.epoch_end(number)
+        if body is None:
+            raise not_found(
+                f"epoch {number} has not ended, or this node did not see its end",
+                do="ask again when a checkpoint is signed by validators that you do not know, or another node",
+            )
+        # Several proofs of one end are as good as each other, so another node's bytes may differ.
+        await send_cached(scope, send, body, kind=_OCTETS, etag=_etag(body), caching=REVALIDATE)
 
     async def _tile(self, scope: Scope, send: Send, level: int | None, index: int, width: int) -> None:
         view = self._view

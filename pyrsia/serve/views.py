@@ -14,8 +14,17 @@ from typing import Any, Protocol
 import msgspec
 
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.status import BuildStatus, EntryStatus, NodeStatus, PeerStatus
+from pyrsia.status import (
+    BuildStatus,
+    EntryStatus,
+    KeyStatus,
+    MembersStatus,
+    MotionStatus,
+    NodeStatus,
+    PeerStatus,
+)
 from pyrsia.units import MAX_API_ROWS
+from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from pyrsia.verify.history import Subject
 
 
@@ -110,6 +119,10 @@ class LogView(Protocol):
         """The trust file: the genesis document byte for byte."""
         ...
 
+    def epoch_end(self, number: int) -> bytes | None:
+        """The step from epoch `number` to the next one (docs/log.md, "Epochs"); None before it has ended."""
+        ...
+
 
 class Requested(msgspec.Struct, frozen=True):
     """One build request that now stands in the log's queue."""
@@ -119,26 +132,41 @@ class Requested(msgspec.Struct, frozen=True):
 
 
 class SubmitAck(msgspec.Struct, frozen=True):
-    """What became of a submitted entry: `accepted`, `duplicate` or `committed` (then with its index)."""
+    """What became of a submitted entry: `committed`, or `duplicate` if it stood in the log already.
+
+    Attributes:
+        leaf: the entry's bytes, where this node wrote it; who sent it has them.
+        acknowledgement: the proof that it stands there (docs/submission.md).
+    """
 
     entry: str
     state: str
     index: int = -1
+    leaf: str = ""
+    acknowledgement: Acknowledgement | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one entry of a batch: `committed`, with id and index, or `refused`, with a refusal's fields."""
+    """What became of one entry of a batch: `committed`, or `refused` with a refusal's fields.
+
+    Attributes:
+        entry, index, inclusion: of its acknowledgement.
+        height: of the block that its acknowledgement speaks of.
+    """
 
     state: str
     entry: str = ""
     index: int = -1
+    height: int = -1
+    inclusion: tuple[str, ...] = ()
     error: dict[str, str | int] = {}
 
 
 class ManyAck(msgspec.Struct, frozen=True):
-    """What became of each entry of a batch, in its order."""
+    """What became of each entry of a batch, in its order, and the blocks that hold them, each once."""
 
     entries: tuple[Outcome, ...]
+    blocks: tuple[FinalBlock, ...] = ()
 
 
 class PingReply(msgspec.Struct, frozen=True):
@@ -260,6 +288,22 @@ class Admin(Protocol):
         """
         ...
 
+    async def members(self) -> MembersStatus:
+        """Every member, and the motions that can be approved."""
+        ...
+
+    async def motion(self, motion: str) -> MotionStatus | None:
+        """A motion by its entry id in hex, also one that is decided or expired."""
+        ...
+
+    async def document(self) -> dict[str, Any]:
+        """This node's member document, with all its public keys."""
+        ...
+
+    async def keys(self) -> Sequence[KeyStatus]:
+        """This node's keys: those in use and those made for a rotation; public halves."""
+        ...
+
     async def ready(self) -> Sequence[str]:
         """Why this node should not be asked now; empty when it should."""
         ...
@@ -281,3 +325,25 @@ class Admin(Protocol):
         ...
 
     async def ping(self, node_id: str) -> PingReply: ...
+
+    async def propose(self, body: Mapping[str, Any], *, approve: bool) -> MotionStatus:
+        """Author a `motion.propose`, and approve it if that is wanted and this node's approval counts.
+
+        Raises:
+            Refusal: `bad-request`, `conflict`, `entry-refused`.
+        """
+        ...
+
+    async def approve(self, motion: str) -> MotionStatus:
+        """Approve a motion as a validator, or accept the seat that it gives this node."""
+        ...
+
+    async def authorize(self, node: str, document: dict[str, Any] | None, reason: str) -> MotionStatus:
+        """Propose that a node builds; `document`: None, and it is asked for its own."""
+        ...
+
+    async def rotate_keys(
+        self, purposes: Sequence[str], reason: str, *, propose: bool
+    ) -> tuple[dict[str, Any], MotionStatus | None]:
+        """Make new keys and propose them: the motion's body, and the motion if it was proposed."""
+        ...

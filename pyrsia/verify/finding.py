@@ -14,7 +14,7 @@ class Finding:
         builders: names of the agreeing builders, with operator, as genesis vouches for them.
         uncounted: (name, why) of those that the log counts as agreeing and whose provenance is not sound.
         dissenting: (name, why) of those that disagreed.
-        quorum: (validators that cosigned, validators in all).
+        quorum: (validators that cosigned, validators in all) of the `epoch` in which the checkpoint lies.
         checkpoint_s: POSIX seconds of the newest cosignature that made the quorum.
         status: the artifact's at the checkpoint, and `status_ms` the block time that it is proven for.
         gone: agreeing builders that are no members any more.
@@ -34,6 +34,7 @@ class Finding:
     size: int
     root: str
     quorum: tuple[int, int]
+    epoch: int
     checkpoint_s: int
     source_sha256: str
     source: str
@@ -55,7 +56,7 @@ class Finding:
         yield f"source:    sha256:{self.source_sha256} ({self.source})"
         yield f"log:       leaf {self.index} of {self.size} in {self.network}"
         signed, of = self.quorum
-        yield f"quorum:    cosigned by {signed} of {of} validators, {_moment(self.checkpoint_s)}"
+        yield f"quorum:    cosigned by {signed} of {of} validators of epoch {self.epoch}, {_moment(self.checkpoint_s)}"
         yield f"status:    {self.status}, neither withdrawn nor disputed as of {_moment(self.status_ms // 1000)}"
         yield from (f"gone:      {name} is no member any more" for name in self.gone)
         if self.demo:
@@ -75,7 +76,7 @@ class Finding:
             "network": self.network,
             "demo": self.demo,
             "log": {"index": self.index, "size": self.size, "root": self.root},
-            "quorum": {"cosigned": self.quorum[0], "validators": self.quorum[1]},
+            "quorum": {"cosigned": self.quorum[0], "validators": self.quorum[1], "epoch": self.epoch},
             "checkpoint_s": self.checkpoint_s,
             "source": {"sha256": self.source_sha256, "by": self.source},
             "upstream": self.upstream,

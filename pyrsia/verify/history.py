@@ -1,7 +1,7 @@
 """The complete history of a package or of a file's digest, checked offline: all of it, in order, nothing left out.
 
     pyrsia/history/v1
-    {"about": {"purl": "pkg:pypi/idna"}, "checkpoint": "<note>", "path": <path>, "seal": <row>}
+    {"about": {"purl": "pkg:pypi/idna"}, "checkpoint": "<note>", "epochs": <steps>, "path": <path>, "seal": <row>}
     <leaf index> <the leaf's canonical JSON>
     ...
 
@@ -23,15 +23,18 @@ from pyrsia.ledger.prefixtree import Path
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote
 from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_HISTORY_BYTES, MAX_HISTORY_LEAVES, MAX_TREE_SIZE
-from pyrsia.verify import leaves
-from pyrsia.verify.evidence import invalid, trusted
+from pyrsia.verify import epochs, leaves
+from pyrsia.verify.epochs import Line
+from pyrsia.verify.evidence import pinned, refusing, trusted
 from pyrsia.verify.leaves import Verify
 from pyrsia.verify.pins import Pin
 from pyrsia.wire import canonical
 from pyrsia.wire import purl as purls
 
 HEADER: Final = b"pyrsia/history/v1"
-_MAX_HEAD_BYTES: Final = 262_144  # a checkpoint of 64 KB, escaped, a path and the seal take half of it
+_MAX_STEPS_BYTES: Final = 262_144  # steps to later epochs, some hundred of a network of four
+_MAX_HEAD_BYTES: Final = 262_144 + _MAX_STEPS_BYTES  # a checkpoint of 64 KB, escaped, a path and the seal
+_FIELDS: Final = frozenset(("about", "checkpoint", "epochs", "path", "seal"))
 _DIGITS: Final = frozenset(b"0123456789")
 _HEX: Final = frozenset("0123456789abcdef")
 
@@ -68,6 +71,7 @@ class History:
     """A proven history. `leaves`: (leaf index, leaf), in log order; `time_ms`: block time that it is complete for."""
 
     pin: Pin
+    line: Line
     subject: Subject
     head: Trusted
     time_ms: int
@@ -75,13 +79,20 @@ class History:
 
 
 def pack(
-    subject: Subject, note: bytes, seal: canonical.Json, path: Path, found: Sequence[tuple[int, bytes]]
+    subject: Subject,
+    note: bytes,
+    seal: canonical.Json,
+    path: Path,
+    found: Sequence[tuple[int, bytes]],
+    steps: Sequence[bytes] = (),
+    first: int = 0,
 ) -> bytes:
-    """The file."""
+    """The file; of the steps to later epochs as many of the newest as it has room for."""
     head = canonical.encode(
         {
             "about": {subject.kind: subject.text},
             "checkpoint": note.decode(),
+            "epochs": epochs.pack(steps, _MAX_STEPS_BYTES - 64, first),
             "path": path.as_json(),
             "seal": seal,
         }
@@ -93,12 +104,11 @@ def read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
     """Check a history file against the pinned networks.
 
     Raises:
-        Refusal: `not-pinned`, or `proof-invalid` for everything that does not hold.
+        Refusal: `not-pinned`, `no-proof` for a gap in the epochs, or `proof-invalid` for everything that does not hold.
     """
-    try:
-        return _read(data, pins, verify)
-    except Malformed as error:
-        raise invalid(str(error)) from None
+    with refusing():
+        found = _read(data, pins, verify)
+    return found
 
 
 def _read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
@@ -111,13 +121,14 @@ def _read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
     if not ends:
         raise Malformed("a history's second line ends")
     document = canonical.decode(head_line, _MAX_HEAD_BYTES)
-    if not isinstance(document, dict) or set(document) != {"about", "checkpoint", "path", "seal"}:
-        raise Malformed("a history has about, checkpoint, path and seal")
+    if not isinstance(document, dict) or set(document) != _FIELDS:
+        raise Malformed("a history has about, checkpoint, epochs, path and seal")
     subject = _subject(document["about"])
     if not isinstance(document["checkpoint"], str):
         raise Malformed("a checkpoint is text")
     note = SignedNote.parse(document["checkpoint"].encode("utf-8", "surrogatepass"))
-    pin, head = trusted(note, pins, verify)
+    pin = pinned(note, pins)
+    line, head = trusted(note, pin, document["epochs"], verify)
     roots = leaves.roots(document["seal"], head)
     found = _lines(rest, roots.seal)
     path = Path.from_json(document["path"])
@@ -125,7 +136,7 @@ def _read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
         prefixtree.verify_present(roots.index_root, subject.key, _value(found), path)
     else:
         prefixtree.verify_absent(roots.index_root, subject.key, path)
-    return History(pin, subject, head, roots.time_ms, found)
+    return History(pin, line, subject, head, roots.time_ms, found)
 
 
 def _subject(about: Any) -> Subject:

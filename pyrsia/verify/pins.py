@@ -6,12 +6,18 @@ every read. Nothing is believed that is not here, except a file that the caller 
 Beside a pin stands `<digest>.head`, the newest cosigned checkpoint that was seen of that network: an older
 one is no node's current head, and another root at its size is a fork, kept as `<digest>.fork`. What lies
 between two sizes is not compared: that takes a consistency proof, which a proof file does not carry.
+
+`<digest>.epochs` holds the steps from epoch to epoch that were seen, each behind its length in 4 bytes. They are
+proven again at every use, so the file saves a download and is believed no more than one; what it adds is memory:
+validators who have left are not believed again.
 """
 
 import hashlib
 import os
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
@@ -21,19 +27,36 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.units import MAX_NOTE_BYTES, Limit
+from pyrsia.verify.epochs import Line
+from pyrsia.verify.leaves import Verify
+
+_LENGTH: Final = struct.Struct(">I")
 
 MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
+MAX_EPOCHS_BYTES = Limit(
+    32 << 20, "4,096 epochs of ten validators; of a larger network the rest is fetched again"
+)
 MAX_PINS = Limit(1_000, "networks that one user believes; a folder with more was filled by a mistake")
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One believed network. `digest` is 64 hex digits of SHA-256 over the genesis bytes."""
+    """One believed network.
+
+    Attributes:
+        digest: 64 hex digits of SHA-256 over the genesis bytes.
+        steps: to later epochs, as they are remembered; nothing is proven of them yet.
+    """
 
     name: str
     digest: str
     path: Path
     genesis: Genesis
+    steps: tuple[bytes, ...] = ()
+
+    def line(self, verify: Verify) -> Line:
+        """The epochs that are known of the network, each proven now."""
+        return Line.of(self.genesis, self.steps, verify)
 
 
 def read_genesis(path: Path) -> Pin:
@@ -94,7 +117,7 @@ class Pins:
             except Refusal:
                 continue
             if path.stem == pin.digest:
-                found.append(pin)
+                found.append(replace(pin, steps=self._steps(pin)))
         return found
 
     def add(self, genesis: bytes) -> Pin:
@@ -102,13 +125,14 @@ class Pins:
         pin = pin_of(genesis, self.folder / "new")
         path = self.folder / f"{pin.digest}.genesis"
         self._keep(path, genesis)
-        return Pin(pin.name, pin.digest, path, pin.genesis)
+        return Pin(pin.name, pin.digest, path, pin.genesis, self._steps(pin))
 
     def remove(self, digest: str) -> Pin:
         for pin in self.all():
             if pin.digest == digest:
                 pin.path.unlink()
                 self._head(pin).unlink(missing_ok=True)
+                self._epochs(pin).unlink(missing_ok=True)
                 return pin
         raise Refusal(
             "not-found",
@@ -154,6 +178,39 @@ class Pins:
                 who="the node: it lags, or hides the newest entries",
                 do="try again in a moment, or ask another node",
             )
+
+    # -- the epochs seen ---------------------------------------------------------------------------
+
+    def learn(self, pin: Pin, line: Line) -> None:
+        """Remember the epochs that `line` knows, if those are more than are remembered."""
+        if line.epoch <= len(self._steps(pin)):
+            return
+        kept, size = [], 0
+        for step in line.steps:
+            size += _LENGTH.size + len(step)
+            if size > MAX_EPOCHS_BYTES.value:
+                break
+            kept += [_LENGTH.pack(len(step)), step]
+        self._keep(self._epochs(pin), b"".join(kept))
+
+    def _steps(self, pin: Pin) -> tuple[bytes, ...]:
+        """As far as the file can be read; it is no more than a memory."""
+        try:
+            data = _read(self._epochs(pin), MAX_EPOCHS_BYTES.value)
+        except OSError:
+            return ()
+        steps: list[bytes] = []
+        at = 0
+        while at + _LENGTH.size <= len(data):
+            (size,) = _LENGTH.unpack_from(data, at)
+            at += _LENGTH.size + size
+            if at > len(data):
+                break
+            steps.append(data[at - size : at])
+        return tuple(steps)
+
+    def _epochs(self, pin: Pin) -> Path:
+        return self.folder / f"{pin.digest}.epochs"
 
     def _head(self, pin: Pin) -> Path:
         return self.folder / f"{pin.digest}.head"

@@ -52,6 +52,9 @@ class InMemory(Source):
     def genesis(self) -> None:
         return None
 
+    def epoch(self, number: int) -> None:
+        return None
+
     def close(self) -> None:
         pass
 

@@ -11,7 +11,6 @@ from pyrsia.audit.sources import Source
 from pyrsia.client import resolve
 from pyrsia.config import CONTROL_SOCKET
 from pyrsia.errors import Refusal
-from pyrsia.ledger.genesis import Genesis
 from pyrsia.node.house import GENESIS
 from pyrsia.verify.pins import Pins, read_genesis
 from pyrsia.wire.text import safe
@@ -53,19 +52,22 @@ def believed(source: Source, note: bytes, trust: Path | None) -> Rule:
         raise Refusal(refusal.code, what=refusal.what, who=refusal.who, do=do) from None
 
 
-def saw(effect: Keep, genesis: Genesis | None, trust: Path | None) -> None:
-    """Compare a proved head with the newest one that any command saw of a pinned network, and remember it.
+def saw(effect: Keep, rule: Rule, trust: Path | None) -> None:
+    """Compare a proved head with the newest one that any command saw of a pinned network, and remember it, with the
+    epochs that led to it.
 
     Raises:
         Refusal: `proof-invalid` for a fork.
     """
-    if genesis is None or trust is not None:
+    genesis, line = rule.genesis, rule.line
+    if genesis is None or line is None or trust is not None:
         return  # what is believed for one call leaves nothing behind
     pins = Pins.of_user()
     pin = next((one for one in pins.all() if one.genesis.raw == genesis.raw), None)
     if pin is None:
         return
     try:
+        pins.learn(pin, line)
         pins.saw(pin, effect.head.note, effect.head.checkpoint)
     except OSError as error:
         warn(f"the newest head is not remembered: {error.strerror}: {pins.folder}")

@@ -89,7 +89,7 @@ def monitor(
         rule = believed(source, note, trust)
         genesis = rule.genesis
         assert genesis is not None  # noqa: S101 (a trust file, a node or a pin: each has one)
-        rule.read(note)  # what nobody signed makes no state file
+        rule.read(note, source.epoch)  # what nobody signed makes no state file
         state = State.open(path, genesis, watched)
         held.append(state)
         last, position = state.last(rule), state.begin(first)
@@ -98,7 +98,7 @@ def monitor(
             state,
             outlets,
             names=names,
-            saw=lambda effect: saw(effect, genesis, trust),
+            saw=lambda effect: saw(effect, rule, trust),
             warn=warn,
             progress=CatchingUp(),
         )

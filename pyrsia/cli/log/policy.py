@@ -1,7 +1,7 @@
 """`log policy`: the trust policy of a network for everybody's tools, and whether a note satisfies one."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,11 @@ from pyrsia.log.note import SignedNote
 from pyrsia.log.policy import Policy, Satisfied, of_network
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.units import MAX_POLICY_BYTES, MAX_PROOFFILE_BYTES
+from pyrsia.wire.text import b32
+
+if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.verify.epochs import Line
+    from pyrsia.verify.pins import Pin
 
 _PROOF: Final = b"c2sp.org/tlog-proof@"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -19,7 +24,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command()
 @click.option(
-    "--trust", type=_FILE, help="The network's trust file, believed for this call; no node is asked."
+    "--trust",
+    type=_FILE,
+    help="The network's trust file, believed for this call; no node is asked. Later epochs: epochs/ beside it.",
 )
 @click.option("--from", "source", type=_FILE, help="Read this policy instead of making the network's.")
 @click.option("--witness", "outside", multiple=True, metavar="VKEY", help="Also want a witness of others.")
@@ -41,7 +48,8 @@ def policy(
     """A C2SP trust policy: a `log` line for each validator's note key, a `witness` line for each
     cosignature key, and the quorum of them that makes a checkpoint one to believe.
 
-    A node at an address is asked for the network's genesis only if that is pinned. With --check, exit code 0
+    The validators are those of the newest epoch that is known; a checkpoint of an earlier one has another policy. A
+    node at an address is asked for the network's genesis only if that is pinned. With --check, exit code 0
     means that the checkpoint in the file satisfies the policy; of a proof file nothing else is checked.
     """
     if source is not None and (outside or need or url or trust):
@@ -62,19 +70,22 @@ def policy(
 def _of_network(
     target: str | None, trust: Path | None, outside: tuple[str, ...], need: int | None, url: str
 ) -> tuple[Policy, dict[str, Any]]:
-    from pyrsia.verify.pins import read_genesis
+    from pyrsia.log.checkpoint import needed
 
-    pin = read_genesis(trust) if trust is not None else _asked(target)
+    pin, line = _offline(trust) if trust is not None else _asked(target)
     genesis = pin.genesis
     if any(character <= " " or character == "\x7f" for character in url):
         raise _usage("an address has no spaces", "write --url https://HOST/log")
     if need and not outside:
         raise _usage("--need counts witnesses of others", "name them with --witness VKEY")
+    validators = line.validators()
+    named = {bytes(member.node): member.name for member in genesis.members}
+    q = needed(len(validators))
     try:
         made = of_network(
             genesis.origin,
-            [(member.name, member.log, member.cosign) for member in genesis.validators],
-            genesis.q,
+            [(named.get(one.node, b32(one.node)[:8]), one.log, one.cosign) for one in validators],
+            q,
             outside=outside,
             need=need or len(outside),
             url=url,
@@ -82,25 +93,46 @@ def _of_network(
     except Malformed as error:
         raise _usage(str(error), "give each witness's verifier key, `<name>+<id>+<key>`, once") from None
     about = {"network": genesis.name, "origin": genesis.origin, "genesis": f"sha256:{pin.digest}"}
-    return made, {**about, "quorum": f"{genesis.q} of {genesis.n} validators"}
+    begins = "" if line.epoch == 0 else f", from size {line.end(line.epoch - 1).size} on"
+    about["epoch"] = f"{line.epoch}{begins}"
+    return made, {**about, "quorum": f"{q} of {len(validators)} validators"}
 
 
-def _asked(target: str | None) -> Any:
-    """The genesis of the node's network, if it is one to believe: the user's own node's, or a pinned one."""
+def _offline(trust: Path) -> "tuple[Pin, Line]":
+    """The network of a trust file, with the epochs that lie beside it and those that are remembered of it."""
+    from dataclasses import replace
+
+    from pyrsia.audit.sources import DirectorySource
+    from pyrsia.cli.epochs import followed
+    from pyrsia.verify.pins import Pins, read_genesis
+
+    pin = read_genesis(trust)
+    known = next((one.steps for one in Pins.of_user().all() if one.digest == pin.digest), ())
+    pin = replace(pin, steps=known)
+    return pin, followed(pin, DirectorySource(trust.parent).epoch)
+
+
+def _asked(target: str | None) -> "tuple[Pin, Line]":
+    """The genesis of the node's network, if it is one to believe (the user's own node's, or a pinned one), and its
+    epochs."""
+    from dataclasses import replace
+
+    from pyrsia.cli.epochs import followed, told_by
     from pyrsia.verify.pins import MAX_GENESIS_BYTES, Pins, pin_of
 
     with Client(target) as node:
         raw = node.get_bytes("/log/genesis", most=MAX_GENESIS_BYTES.value)
-    pin = pin_of(raw, Path(resolve(target)))
-    if resolve(target).startswith(("http://", "https://")):
-        if pin.digest not in {known.digest for known in Pins.of_user().all()}:
+        pin = pin_of(raw, Path(resolve(target)))
+        known = next((one for one in Pins.of_user().all() if one.digest == pin.digest), None)
+        if known is None and resolve(target).startswith(("http://", "https://")):
             raise Refusal(
                 "not-pinned",
                 what=f"the network of this node is not pinned; it says sha256:{pin.digest}",
                 who=resolve(target),
                 do="get the digest on another channel and pin it: pyrsia trust add URL --digest sha256:...",
             )
-    return pin
+        pin = replace(pin, steps=() if known is None else known.steps)
+        return pin, followed(pin, told_by(node))
 
 
 def _read_policy(path: Path) -> Policy:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -10,9 +11,11 @@ import msgspec
 from pyrsia.cli.log.following import believed, opened, saw, warn
 from pyrsia.cli.log.when import told
 from pyrsia.cli.tell import json_option, node_option, trust_option
-from pyrsia.ledger.genesis import Genesis
 from pyrsia.status import EntryStatus
 from pyrsia.wire.text import safe
+
+if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.audit.heads import Rule
 
 
 @click.command()
@@ -56,11 +59,11 @@ def tail(
     from pyrsia.audit.follow import Follow
     from pyrsia.audit.tail import Tail, begin
 
-    def hands(names: Mapping[str, str], genesis: Genesis | None) -> Tail:
+    def hands(names: Mapping[str, str], rule: "Rule") -> Tail:
         return Tail(
             lambda row: _show(row, as_json=as_json),
             names=names,
-            saw=lambda effect: saw(effect, genesis, trust),
+            saw=lambda effect: saw(effect, rule, trust),
             warn=warn,
         )
 

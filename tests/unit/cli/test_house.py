@@ -263,7 +263,7 @@ def test_a_file_is_pinned_listed_and_removed(pyrsia, genesis, home):
     code, out, _ = pyrsia("trust", "add", genesis, "--json")
     assert (code, json.loads(out)["digest"], json.loads(out)["network"]) == (0, DIGEST, "test")
     assert json.loads(pyrsia("trust", "list", "--json")[1]) == {
-        "pins": [{"network": "test", "digest": DIGEST}]
+        "pins": [{"network": "test", "digest": DIGEST, "epoch": 0}]
     }
     assert DIGEST in pyrsia("trust", "list")[1]
     assert [pin.digest for pin in Pins.of_user().all()] == [DIGEST.removeprefix("sha256:")]
