@@ -6,7 +6,7 @@ Entries of one block share all but the last hashes of their proofs, so what a bl
 import base64
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +17,12 @@ from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.ledger import entries, glance, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.state import Reads
+from pyrsia.log import tree
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote
+from pyrsia.log.tree import Coord
 from pyrsia.node.archive import Archive
-from pyrsia.units import Limit
+from pyrsia.units import LeafIndex, Limit, TreeSize
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock, check
 from pyrsia.verify.leaves import Verify
 from pyrsia.wire.blocks import FinalityProof, Header
@@ -32,18 +34,30 @@ _PAGE: Final = 64  # leaves looked at for a block's seal at a time
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block with leaves: from `first` up to its size."""
+    """A block with leaves, from `first` up to its size, and hashes of the tree of that size."""
 
     first: int
     final: FinalBlock
+    nodes: dict[Coord, bytes] = field(default_factory=dict)
 
 
 class Acknowledgements:
     """Makes acknowledgements of entries that are in the log."""
 
-    def __init__(self, archive: Archive, of_leaf: Callable[[int], bytes | None]) -> None:
-        """`of_leaf`: the tlog-proof of a leaf under the newest cosigned checkpoint that covers it."""
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        covered: Callable[[], int] = lambda: 0,
+        of_leaf: Callable[[int], bytes | None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            covered: size of the newest cosigned checkpoint.
+            of_leaf: the tlog-proof of a leaf under that checkpoint.
+        """
         self._archive = archive
+        self._covered = covered
         self._of_leaf = of_leaf
         self._blocks: OrderedDict[int, _Block] = OrderedDict()  # by first leaf
 
@@ -54,8 +68,10 @@ class Acknowledgements:
             Refusal: `internal`; the log on disk lacks what it must have.
         """
         block = self._block(index)
-        hashes = self._archive.inclusion(index, block.final.size)
-        covered = self._of_leaf(index)
+        hashes = tree.inclusion_proof(
+            LeafIndex(index), TreeSize(block.final.size), lambda coords: self._hashes(block, coords)
+        )
+        covered = self._of_leaf(index) if index < self._covered() else None
         return Acknowledgement(
             entry_id.hex(),
             index,
@@ -63,6 +79,12 @@ class Acknowledgements:
             block.final,
             "" if covered is None else covered.decode(),
         )
+
+    def _hashes(self, block: _Block, coords: list[Coord]) -> list[bytes]:
+        missing = [coord for coord in coords if coord not in block.nodes]
+        if missing:
+            block.nodes.update(zip(missing, self._archive.nodes(missing, block.final.size), strict=True))
+        return [block.nodes[coord] for coord in coords]
 
     def _block(self, index: int) -> _Block:
         for first, block in reversed(self._blocks.items()):

@@ -10,7 +10,7 @@ import trio
 from pyrsia import __version__
 from pyrsia.config import Config
 from pyrsia.errors import Malformed, Refusal, Unavailable
-from pyrsia.ledger import entries, views
+from pyrsia.ledger import views
 from pyrsia.ledger.bodies.facts import KINDS
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import RequestView
@@ -26,11 +26,12 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
-from pyrsia.node.submission import Submitter
+from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, Requested, SubmitAck
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
 from pyrsia.units import Limit, NodeId
+from pyrsia.verify.acknowledged import FinalBlock
 from pyrsia.verify.history import Subject
 from pyrsia.wire.text import b32, unb32
 
@@ -63,6 +64,7 @@ class Admin:
     shelf: Shelf
     submitter: Submitter
     batches: Batches
+    acknowledge: Acknowledge
     requests: Requests | None
     builder: Builder | None
     http: Callable[[], str]
@@ -262,32 +264,27 @@ class Admin:
             raise Refusal(
                 "bad-request", what=f"not a fact: {error}", who="your command", do="correct it"
             ) from None
-        entry, index = await self.submitter.submit_entry(raw)
-        return SubmitAck(entry.hex(), "committed", index)
+        told, _ = await self.submitter.acknowledged(raw, self.acknowledge)
+        return SubmitAck(told.entry, "committed", told.index, raw.decode(), told)
 
     async def submit_entry(self, entry: bytes) -> SubmitAck:
-        try:
-            known = self.archive.leaf_of(entries.parse(entry).id)
-        except Malformed as error:
-            raise Refusal(
-                "entry-refused",
-                what=f"the entry breaks its format: {error}",
-                who="its author",
-                do="correct it",
-            ) from None
-        entry_id, index = await self.submitter.submit_entry(entry)
-        return SubmitAck(entry_id.hex(), "committed" if known is None else "duplicate", index)
+        said, known = await self.submitter.acknowledged(entry, self.acknowledge)
+        return SubmitAck(said.entry, "duplicate" if known else "committed", said.index, "", said)
 
     async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
-        outcomes = await self.batches.submit(entries)
-        return ManyAck(
-            tuple(
-                Outcome("refused", error=one.as_dict())
-                if isinstance(one, Refusal)
-                else Outcome("committed", one[0].hex(), one[1])
-                for one in outcomes
+        blocks: dict[int, FinalBlock] = {}
+        outcomes = []
+        for one in await self.batches.submit(entries):
+            if isinstance(one, Refusal):
+                outcomes.append(Outcome("refused", error=one.as_dict()))
+                continue
+            said = self.acknowledge(*one)
+            blocks[said.block.height] = said.block
+            height = said.block.height
+            outcomes.append(
+                Outcome("committed", said.entry, said.index, height=height, inclusion=said.inclusion)
             )
-        )
+        return ManyAck(tuple(outcomes), tuple(blocks.values()))
 
     async def ping(self, node_id: str) -> PingReply:
         try:

@@ -9,6 +9,7 @@ import logging
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -180,7 +181,9 @@ class Node:
             reads=archive.state, submit=self.submitter.submit, name_of=self._name_of, notice=self._once
         )
         self.proofs = Proofs(archive)
-        self.acknowledgements = Acknowledgements(archive, self.proofs.of_leaf)
+        self.acknowledgements = Acknowledgements(
+            archive, covered=lambda: self.cosigning.cosigned[0], of_leaf=self.proofs.of_leaf
+        )
         self.reception = Reception(
             orders=lambda: ring.node_id in self._validators(),
             offer=self.sharer.offer,
@@ -283,8 +286,9 @@ class Node:
                 take=self._take if self.house.role == "validator" else None,
                 waiters=self.waiters,
                 leaf_of=self.delivery.leaf_of,
-                one_by_one=self.submitter.submit_entry,
+                one_by_one=partial(self.submitter.submit_entry, patient=False),
             ),
+            acknowledge=self.acknowledgements.of,
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",

@@ -12,6 +12,7 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import entries
 from pyrsia.log.tree import verify_inclusion
 from pyrsia.net.links import PeerLink
+from pyrsia.node.acknowledging import Acknowledgements
 from pyrsia.node.admin import FACT_KINDS, Admin
 from pyrsia.node.batch import Batches
 from pyrsia.node.catalog import Catalog
@@ -91,6 +92,7 @@ class Node:
                 leaf_of=world.archive.leaf_of,
                 one_by_one=submitter.submit_entry,
             ),
+            acknowledge=Acknowledgements(world.archive).of,
             requests=Requests() if requests else None,
             builder=builder,
             http=lambda: "http://127.0.0.1:1",
@@ -212,6 +214,7 @@ async def test_a_fact_becomes_an_entry_of_this_node(node):
     entry = entries.parse(node.world.archive.entry(told.index))
     assert (told.state, entry.id.hex(), entry.author) == ("committed", told.entry, ring(4).node_id)
     assert entry.body["text"] == "a library"
+    assert (told.leaf.encode(), told.acknowledgement.index) == (entry.raw, told.index)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +234,7 @@ async def test_an_entry_is_taken_once_and_then_a_duplicate(node):
     first = await node.admin.submit_entry(raw)
     again = await node.admin.submit_entry(raw)
     assert (first.state, again.state, again.index) == ("committed", "duplicate", first.index)
+    assert first.acknowledgement == again.acknowledgement
     for bad in (b"", b"{}", b"\xff" * 9, json.dumps({"type": "x"}).encode()):
         with pytest.raises(Refusal) as caught:
             await node.admin.submit_entry(bad)
@@ -244,6 +248,7 @@ async def test_a_batch_is_told_entry_by_entry(node):
     assert [one.state for one in told.entries] == ["committed", "refused", "committed"]
     assert told.entries[1].error["code"] == "entry-refused"
     assert told.entries[0].entry == entries.parse(good).id.hex()
+    assert {told.entries[0].height, told.entries[2].height} == {block.height for block in told.blocks}
 
 
 async def test_a_build_needs_an_ecosystem_that_is_built_here_and_a_sandbox(node, tmp_path):
