@@ -23,6 +23,7 @@ from pyrsia.log.note import SignedNote, unb64
 from pyrsia.units import Limit, TreeSize
 from pyrsia.verify.leaves import Verify
 from pyrsia.wire import canonical
+from pyrsia.wire.blocks import FinalityProof, Header
 from pyrsia.wire.epochs import EpochEnd, Validator
 
 MAX_STEP_BYTES = Limit(262_144, "100 validators, 67 signatures and a proof of 512 headers take 215 KB")
@@ -120,6 +121,14 @@ class Line:
             self.take(data, self.epoch)
             taken += 1
         return taken
+
+    def final(self, proof: FinalityProof) -> Header:
+        """The header of the block that `proof` proves final.
+
+        Raises:
+            ProofInvalid, Contradiction: as `consensus.light.Followed.final`.
+        """
+        return self._followed.final(proof)
 
     def trusted(self, note: SignedNote) -> Trusted:
         """The head that `note` is trusted for: its log, and a quorum of the epoch in which its size lies, signed it.
