@@ -144,6 +144,11 @@ def state_key(key: bytes) -> bytes:
     return hashlib.sha256(_STATE_DOMAIN + key).digest()
 
 
+def record_key(key: bytes) -> bytes:
+    """Where the record of a history stands."""
+    return _RECORD + key
+
+
 def row_key(key: bytes, leaf: int) -> bytes:
     return _ROW + key + _NUMBER.pack(leaf)
 

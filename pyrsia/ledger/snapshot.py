@@ -15,15 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pyrsia._native import merkle
 from pyrsia.errors import Malformed, ProofInvalid
 from pyrsia.ledger import entries, index, places
 from pyrsia.ledger.index import PACKAGES, STATE
 from pyrsia.ledger.places import Pair
 from pyrsia.ledger.prefixtree import Fetch, Tree
 from pyrsia.ledger.state import load
+from pyrsia.log import tiles
 from pyrsia.log import tree as log_tree
-from pyrsia.log.tree import EMPTY_ROOT, Frontier
-from pyrsia.units import HASH_BYTES, Limit
+from pyrsia.log.tree import EMPTY_ROOT, TILE_BYTES, TILE_WIDTH, Frontier
+from pyrsia.units import HASH_BYTES, Limit, TreeSize
 from pyrsia.wire import canonical
 from pyrsia.wire.blocks import Header
 from pyrsia.wire.snapshots import ANSWER_BYTES, MAX_PLACES, ROOTS, Anchor, Fork, Part, Place, Row, Rows
@@ -62,9 +64,7 @@ def sealed(anchor: Anchor, header: Header) -> Sealed:
     """
     if anchor.block.hash != header.hash():
         raise ProofInvalid("the anchor's block is not the one that is proven")
-    frontier = Frontier.decode(anchor.frontier)
-    if (int(frontier.size), frontier.root()) != (header.tree_size, header.tree_root):
-        raise ProofInvalid("the anchor's right edge is not that of the block's log")
+    frontier = _frontier(anchor.edge, header)
     last = header.tree_size - 1
     leaf = log_tree.leaf_hash(anchor.seal)
     log_tree.verify_inclusion(leaf, last, header.tree_size, anchor.inclusion, header.tree_root)
@@ -74,6 +74,31 @@ def sealed(anchor: Anchor, header: Header) -> Sealed:
         raise ProofInvalid("the newest leaf is not the seal of the anchor's block")
     roots = {STATE: bytes.fromhex(said["state_root"]), PACKAGES: bytes.fromhex(said["index_root"])}
     return Sealed(roots, frontier)
+
+
+def _frontier(edge: Sequence[bytes], header: Header) -> Frontier:
+    """The right edge of the block's log. Where a level's last tile is full, the level above holds its root."""
+    size = header.tree_size
+    above = b""
+    for level in reversed(range(len(edge))):
+        row = edge[level]
+        count = size >> 8 * level
+        if not count or len(row) != HASH_BYTES * tiles.width(
+            level, (count - 1) // TILE_WIDTH, TreeSize(size)
+        ):
+            raise ProofInvalid("the anchor's edge is not as wide as its log")
+        if len(row) == TILE_BYTES and merkle.tile_root(row) != above[-HASH_BYTES:]:
+            raise ProofInvalid("a full tile of the anchor's edge has no place in the level above")
+        above = row
+    try:
+        frontier = Frontier.from_tiles(
+            TreeSize(size), lambda level, _: edge[level] if level < len(edge) else b""
+        )
+    except Malformed as error:
+        raise ProofInvalid(str(error)) from None
+    if frontier.root() != header.tree_root:
+        raise ProofInvalid("the anchor's edge is not that of the block's log")
+    return frontier
 
 
 # -- what a part proves --

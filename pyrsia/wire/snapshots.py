@@ -32,6 +32,7 @@ MAX_STEPS = Limit(64, "epochs in one answer; one of four validators takes 1.5 KB
 ANSWER_BYTES = Limit(
     512 << 10, "rows of one answer: half of the largest message, so that one row more always fits"
 )
+MAX_LEVELS = Limit(8, "levels of tiles below the largest size of a log")
 MAX_BUNDLES = Limit(64, "asked at once; an answer has as many as fit")
 MAX_TILES = Limit(48, "of 8 KiB each in one answer")
 
@@ -122,7 +123,7 @@ class Anchor(NamedTuple):
         block: the sealed block; the proof proves it.
         seal: its last leaf.
         inclusion: from the seal up to the block's `tree_root`.
-        frontier: the right edge of the tree, as `log.tree.Frontier` encodes it.
+        edge: the last tile of each level of the tree, as wide as it is at that size, lowest level first.
         grown: consistency proof from the asker's size to the block's.
     """
 
@@ -130,7 +131,7 @@ class Anchor(NamedTuple):
     proof: FinalityProof
     seal: bytes
     inclusion: tuple[bytes, ...]
-    frontier: bytes
+    edge: tuple[bytes, ...]
     grown: tuple[bytes, ...] = ()
 
     @property
@@ -138,8 +139,9 @@ class Anchor(NamedTuple):
         return Point(self.block.header.height, self.block.header.tree_size, self.block.hash)
 
     def encode(self) -> bytes:
-        fields = (self.block.encode(), self.proof.encode(), self.seal, self.frontier)
-        return b"".join((*map(_sized, fields), _hashes(self.inclusion), _hashes(self.grown)))
+        fields = (self.block.encode(), self.proof.encode(), self.seal)
+        edge = bytes((len(self.edge),)) + encode_pieces(self.edge)
+        return b"".join((*map(_sized, fields), edge, _hashes(self.inclusion), _hashes(self.grown)))
 
     @classmethod
     def decode(cls, data: bytes) -> "Anchor":
@@ -149,10 +151,11 @@ class Anchor(NamedTuple):
         """
         read = _Reader(data)
         block, proof = Block.decode(read.sized()), FinalityProof.decode(read.sized())
-        seal, frontier = read.sized(), read.sized()
-        if len(seal) > MAX_ENTRY_BYTES.value:
-            raise Malformed("a seal longer than an entry")
-        anchor = cls(block, proof, seal, read.hashes(), frontier, read.hashes())
+        seal, levels = read.sized(), read.u8()
+        if len(seal) > MAX_ENTRY_BYTES.value or levels > MAX_LEVELS.value:
+            raise Malformed("a seal longer than an entry, or a tree of more levels than there are")
+        edge = tuple(read.sized() for _ in range(levels))
+        anchor = cls(block, proof, seal, read.hashes(), edge, read.hashes())
         read.end()
         return anchor
 
