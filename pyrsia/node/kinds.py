@@ -20,3 +20,11 @@ class Method(IntEnum):
 
     SUBMIT = 1  # an entry -> empty, or a refusal as JSON
     PING = 2  # empty -> empty
+    DOCUMENT = 3  # empty -> this node's member document as JSON
+    # of wire.snapshots, by nodes that are far behind and by those that began from a snapshot
+    POINTS = 16  # empty -> points whose state is kept here
+    ANCHOR = 17  # a point and a size -> what proves the point
+    STEPS = 18  # an epoch and a size -> the ends of that epoch and of those after it
+    PARTS = 19  # a point and places of its trees -> their rows
+    BUNDLES = 20  # entry bundles of the log
+    TILES = 21  # full tiles of the log
