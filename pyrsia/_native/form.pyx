@@ -10,7 +10,7 @@ objects with strictly rising ASCII names, lists, text with no escape but the nec
 Source: docs/ledger.md, "Leaves"; RFC 8259; RFC 3629, section 4 for UTF-8.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -26,6 +26,11 @@ cdef enum:
     MAX_ENTRY_BYTES = 60_000  # pyrsia.units.MAX_ENTRY_BYTES; a test holds the two together
     MAX_DEPTH = 8  # pyrsia.units.MAX_JSON_DEPTH
     MAX_DIGITS = 16  # of 2^53 - 1
+
+cdef enum:
+    NODE_CHARS = 52  # base32 of 32 bytes
+    NONCE_DIGITS = 32
+    SIGNATURE_DIGITS = 128
 
 cdef uint64_t MAX_INT = ((<uint64_t> 1) << 53) - 1
 cdef uint64_t ONES = 0x0101010101010101
@@ -311,3 +316,116 @@ def first_malformed(bytes bundle not None, Py_ssize_t count):
         if found < 0 and at != end:
             found = count
     return found
+
+
+cdef inline int digit(uint8_t sign) noexcept nogil:
+    """What a lower-case hex digit is worth; -1 for anything else."""
+    if 0x30 <= sign <= 0x39:
+        return sign - 0x30
+    if 0x61 <= sign <= 0x66:
+        return sign - 0x57
+    return -1
+
+
+cdef bint hexed(const uint8_t **at, const uint8_t *end, int digits, uint8_t *out) noexcept nogil:
+    """Read past so many hex digits; into `out` unless it is NULL."""
+    cdef int i, high, low
+    if end - at[0] < digits:
+        return False
+    for i in range(0, digits, 2):
+        high, low = digit(at[0][i]), digit(at[0][i + 1])
+        if high < 0 or low < 0:
+            return False
+        if out != NULL:
+            out[i // 2] = <uint8_t> (high << 4 | low)
+    at[0] += digits
+    return True
+
+
+cdef bint simple(const uint8_t **at, const uint8_t *end, Py_ssize_t size) noexcept nogil:
+    """Read past `size` printable ASCII signs without quote or backslash, or up to the next quote if it is negative."""
+    cdef const uint8_t *here = at[0]
+    while here < end and here[0] != 0x22 and size != 0:
+        if not 0x20 <= here[0] < 0x7F or here[0] == 0x5C:
+            return False
+        here += 1
+        size -= 1
+    at[0] = here
+    return size <= 0
+
+
+def authored(bytes entry not None, bytes domain not None):
+    """The parts of an authored entry: (author, body, net, signature, type, until, signed), or None.
+
+    None if the bytes are anything but canonical JSON of exactly the eight fields of an authored entry, author and
+    net of 52 signs, nonce and signature of their digits, version 1: then whoever asks looks closer. What the parts
+    say (node ids, type, body) is not looked at here.
+
+    Args:
+        domain: stands in front of `signed`, which is the entry without its signature.
+    """
+    cdef const uint8_t *start = <const uint8_t *> PyBytes_AS_STRING(entry)
+    cdef Py_ssize_t size = len(entry)
+    cdef const uint8_t *at = start
+    cdef const uint8_t *end = start + size
+    cdef const uint8_t *author
+    cdef const uint8_t *body
+    cdef const uint8_t *net
+    cdef const uint8_t *before_sig
+    cdef const uint8_t *after_sig
+    cdef const uint8_t *kind
+    cdef const uint8_t *until
+    cdef Py_ssize_t body_size, kind_size, until_size, head
+    cdef uint8_t signature[64]
+    cdef char *out
+    if size > MAX_ENTRY_BYTES or not word(&at, end, b'{"author":"', 11):
+        return None
+    author = at
+    if not simple(&at, end, NODE_CHARS) or not word(&at, end, b'","body":', 9) or at == end or at[0] != 0x7B:
+        return None
+    body = at
+    if not value(&at, end, MAX_DEPTH - 1):
+        return None
+    body_size = at - body
+    if not word(&at, end, b',"net":"', 8):
+        return None
+    net = at
+    if not simple(&at, end, NODE_CHARS) or not word(&at, end, b'","nonce":"', 11):
+        return None
+    if not hexed(&at, end, NONCE_DIGITS, NULL) or not word(&at, end, b'"', 1):
+        return None
+    before_sig = at
+    if not word(&at, end, b',"sig":"', 8) or not hexed(&at, end, SIGNATURE_DIGITS, signature):
+        return None
+    if not word(&at, end, b'"', 1):
+        return None
+    after_sig = at
+    if not word(&at, end, b',"type":"', 9):
+        return None
+    kind = at
+    if not simple(&at, end, -1):
+        return None
+    kind_size = at - kind
+    if not word(&at, end, b'","until":', 10):
+        return None
+    until = at
+    if at == end or not 0x30 <= at[0] <= 0x39 or not number(&at, end):
+        return None
+    until_size = at - until
+    if not word(&at, end, b',"v":1}', 7) or at != end:
+        return None
+    head = len(domain)
+    signed = PyBytes_FromStringAndSize(NULL, head + (before_sig - start) + (end - after_sig))
+    out = PyBytes_AS_STRING(signed)
+    memcpy(out, PyBytes_AS_STRING(domain), head)
+    memcpy(out + head, start, before_sig - start)
+    memcpy(out + head + (before_sig - start), after_sig, end - after_sig)
+    return (
+        author[:NODE_CHARS].decode("ascii"),
+        body[:body_size],
+        net[:NODE_CHARS].decode("ascii"),
+        PyBytes_FromStringAndSize(<char *> signature, sizeof(signature)),
+        kind[:kind_size].decode("ascii"),
+        int(until[:until_size]),
+        signed,
+    )

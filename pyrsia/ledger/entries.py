@@ -9,11 +9,12 @@ Source: docs/ledger.md, "Leaves".
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from blake3 import blake3
 
+from pyrsia._native import form
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
 from pyrsia.ledger.bodies import AUTHORED as AUTHORED
@@ -33,12 +34,12 @@ _NOT_COMMITTED: Final = ("nonce", "receipts")
 _AUTHORED_FIELDS: Final = frozenset(("author", "body", "net", "nonce", "sig", "type", "until", "v"))
 _DERIVED_FIELDS: Final = frozenset(("body", "net", "type", "v"))
 _GENESIS_FIELDS: Final = frozenset(("body", "type", "v"))
+_decode: Final = msgspec.json.Decoder().decode
 _check_nonce: Final = shape.hexed(NONCE_BYTES)
 _check_signature: Final = shape.hexed(SIGNATURE_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A well-formed leaf. `author` is None and `until_ms` 0 where nobody signed it.
 
     Attributes:
@@ -112,6 +113,22 @@ def parse(raw: bytes) -> Entry:
     Raises:
         Malformed: not an entry of version 1. Nothing else escapes.
     """
+    parts = form.authored(raw, DOMAIN) if type(raw) is bytes else None
+    if parts is None or parts[4] not in AUTHORED:
+        return parse_plainly(raw)
+    author, text, net, signature, kind, until_ms, signed = parts
+    body = _decode(text)
+    try:
+        unb32(net)
+        node = NodeId(unb32(author))
+        AUTHORED[kind](body)
+    except Malformed:
+        return parse_plainly(raw)  # which finds the same, and says it in its order
+    return Entry(kind, body, net, node, until_ms, blake3(signed).digest(), signed, signature, raw)
+
+
+def parse_plainly(raw: bytes) -> Entry:
+    """`parse` field by field, for leaves of any kind and for what is wrong with them; twice as slow."""
     fields = canonical.decode(raw, MAX_ENTRY_BYTES.value)
     if type(fields) is not dict:
         raise Malformed("an entry is an object")

@@ -6,7 +6,7 @@ Nothing is acknowledged from here before the batch is synced; that is the caller
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from pyrsia.ledger.index import Trees
 from pyrsia.log import tiles, tree
 from pyrsia.log.tree import TILE_WIDTH, Coord, Frontier
 from pyrsia.store import layout, segments
+from pyrsia.store.hot import Hot
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import LeafIndex, Limit, TreeSize
 from pyrsia.wire.blocks import Block, FinalityProof
@@ -74,7 +75,8 @@ class Archive:
     def __init__(self, database: Database, genesis: Genesis) -> None:
         self._database = database
         self._genesis = genesis
-        self.live = layout.GENERATIONS[generation(database)]
+        self._hot = Hot(lambda key: database.get(self._live.state, key))
+        self._live = layout.GENERATIONS[generation(database)]
         raw_hole = database.get(layout.META, _HOLE)
         self.hole = None if raw_hole is None else msgspec.msgpack.decode(raw_hole, type=Hole)
         self.sealed: Callable[[], None] = lambda: None
@@ -97,13 +99,14 @@ class Archive:
         self._write_leaves(batch, commit)
         if commit.leaves:
             self._write_index(batch, commit)
-        self._write_state(batch, commit)
+        self._write_state(batch, commit.writes)
         if block is not None:
             encoded = block.encode()
             tail = b"" if proof is None else proof.encode()
             batch.put(layout.BLOCKS, layout.number(commit.height), _PROOF.pack(len(encoded)) + encoded + tail)
         batch.put(layout.META, _HEAD, msgspec.msgpack.encode(commit.head))
         self._database.write(batch)
+        self._hot.changed(commit.writes)
         self.head = commit.head
         if commit.leaves:
             self._seals.append(commit.tree_size - 1)
@@ -112,23 +115,19 @@ class Archive:
         if commit.leaves:
             self.sealed()
 
-    def _write_state(self, batch: Batch, commit: Commit) -> None:
-        for key, value in commit.writes.items():
-            if value is None:
-                batch.delete(self.live.state, key)
-            else:
-                batch.put(self.live.state, key, value)
-            if index.covered(key):
-                if value is None:
-                    batch.delete(self.live.keys, index.state_key(key))
-                else:
-                    batch.put(self.live.keys, index.state_key(key), key)
+    def _write_state(self, batch: Batch, writes: Mapping[bytes, bytes | None]) -> None:
+        batch.put_all(self.live.state, writes)
+        covered = {
+            index.state_key(key): None if value is None else key
+            for key, value in writes.items()
+            if index.covered(key)
+        }
+        batch.put_all(self.live.keys, covered)
 
     def _write_index(self, batch: Batch, commit: Commit) -> None:
         """What the block's seal adds to the index; pages that no kept seal needs any more go."""
         growth = commit.growth
-        for key, row in growth.rows.items():
-            batch.put(self.live.pages, key, row)
+        batch.put_all(self.live.pages, growth.rows)
         seal = msgspec.msgpack.encode(Sealed(growth.trees.value(), list(growth.dropped)))
         batch.put(layout.SEALS, layout.number(commit.tree_size - 1), seal)
         if len(self._seals) < KEPT_SEALS.value:
@@ -141,16 +140,16 @@ class Archive:
 
     def _write_leaves(self, batch: Batch, commit: Commit) -> None:
         segments.put(batch, commit.first_leaf, commit.leaves)
-        for offset, leaf in enumerate(commit.leaves):
-            index = layout.number(commit.first_leaf + offset)
-            if commit.entry_ids[offset]:
-                batch.put(layout.IDS, commit.entry_ids[offset], index)
+        first, number = commit.first_leaf, layout.number
+        ids = {name: number(first + at) for at, name in enumerate(commit.entry_ids) if name}
+        batch.put_all(layout.IDS, ids)
+        for at, leaf in enumerate(commit.leaves):
             for manifest in entries.manifests(leaf):
-                batch.put(layout.NAMED, manifest, index)
+                batch.put(layout.NAMED, manifest, number(first + at))
         before = Frontier() if self.head is None else Frontier.decode(self.head.frontier)
         _, changed = before.append(commit.leaf_hashes)
-        for (level, number), hashes in changed.items():
-            batch.put(layout.TILES, layout.tile(level, number), hashes)
+        for (level, tile), hashes in changed.items():
+            batch.put(layout.TILES, layout.tile(level, tile), hashes)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -158,8 +157,19 @@ class Archive:
     def size(self) -> int:
         return 0 if self.head is None else self.head.tree_size
 
+    @property
+    def live(self) -> layout.Generation:
+        """Where the state and its index lie."""
+        return self._live
+
+    @live.setter
+    def live(self, generation: layout.Generation) -> None:
+        self._live = generation
+        self._hot.forget()
+
     def state(self, key: bytes) -> bytes | None:
-        return self._database.get(self.live.state, key)
+        """What the state holds under a key; only `write` changes it, or what is remembered would not be true."""
+        return self._hot.get(key)
 
     def entry(self, index: int) -> bytes | None:
         """Leaf `index`, None beyond the end.
@@ -261,9 +271,7 @@ class Archive:
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Hashes from leaf `index` to the root of the tree of `size` leaves."""
-        return tree.inclusion_proof(
-            LeafIndex(index), TreeSize(size), lambda wanted: self.nodes(wanted, size)
-        )
+        return tree.inclusion_proof(LeafIndex(index), TreeSize(size), lambda wanted: self.nodes(wanted, size))
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Hashes that lead from the root at `old` leaves to the root at `new`, 1 <= old <= new <= size."""

@@ -7,7 +7,7 @@ Damage that is met while the database runs is noted beside it, for the next star
 Source: docs/storage.md, "Database", "Start and recovery".
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -47,23 +47,30 @@ Witness = Callable[[int], Callable[[], Awaitable[None]]]
 
 
 class Batch:
-    """Changes that become visible together or not at all."""
+    """Changes that become visible together or not at all, in the order in which they were added."""
 
-    __slots__ = ("_changes", "cleared", "size")
+    __slots__ = ("_groups", "cleared", "size")
 
     def __init__(self) -> None:
-        self._changes: list[tuple[str, bytes, bytes | None]] = []
+        self._groups: list[tuple[str, Iterable[tuple[bytes, bytes | None]], int]] = []
         self.cleared: list[str] = []
         self.size = 0
 
     def put(self, family: str, key: bytes, value: bytes) -> "Batch":
-        self._changes.append((family, key, value))
+        self._groups.append((family, ((key, value),), 1))
         self.size += len(key) + len(value)
         return self
 
     def delete(self, family: str, key: bytes) -> "Batch":
-        self._changes.append((family, key, None))
+        self._groups.append((family, ((key, None),), 1))
         self.size += len(key)
+        return self
+
+    def put_all(self, family: str, rows: Mapping[bytes, bytes | None]) -> "Batch":
+        """All of `rows`, which must not change any more; None deletes."""
+        if rows:
+            self._groups.append((family, rows.items(), len(rows)))
+            self.size += sum(map(len, rows)) + sum(map(len, filter(None, rows.values())))
         return self
 
     def clear(self, family: str) -> "Batch":
@@ -72,10 +79,14 @@ class Batch:
         return self
 
     def __len__(self) -> int:
-        return len(self._changes) + len(self.cleared)
+        return sum(count for _, _, count in self._groups) + len(self.cleared)
 
     def __iter__(self) -> Iterator[tuple[str, bytes, bytes | None]]:
-        return iter(self._changes)
+        return ((family, key, value) for family, rows, _ in self._groups for key, value in rows)
+
+    def groups(self) -> Iterator[tuple[str, Iterable[tuple[bytes, bytes | None]]]]:
+        """The same, group by group as they were added."""
+        return ((family, rows) for family, rows, _ in self._groups)
 
 
 class Database:
@@ -129,7 +140,10 @@ class Database:
         return cls(path, rdict)
 
     def get(self, family: str, key: bytes) -> bytes | None:
-        found: bytes | None = self._ask(lambda: self._families[family].get(key))
+        try:
+            found: bytes | None = self._families[family].get(key)
+        except Exception as error:  # noqa: BLE001 (as in `_ask`, which is too dear for what is asked most)
+            raise self._told(error) from None
         return found
 
     def multi_get(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -183,11 +197,14 @@ class Database:
         raw = WriteBatch(raw_mode=True)
         for family in batch.cleared:
             raw.delete_range(b"", _BEHIND_ALL, self._handles[family])
-        for family, key, value in batch:
-            if value is None:
-                raw.delete(key, self._handles[family])
-            else:
-                raw.put(key, value, self._handles[family])
+        put = raw.put
+        for family, rows in batch.groups():
+            handle = self._handles[family]
+            for key, value in rows:
+                if value is None:
+                    raw.delete(key, handle)
+                else:
+                    put(key, value, handle)
         self._ask(lambda: self._rdict.write(raw))
         self._written += 1
         return self._written
@@ -286,10 +303,14 @@ class Database:
         try:
             return work()
         except Exception as error:  # noqa: BLE001 (rocksdict raises bare Exception; classified by text)
-            found = classify(error, self.path)
-            if isinstance(found, DatabaseDamaged):
-                suspect(self.path, found.what)
-            raise found from None
+            raise self._told(error) from None
+
+    def _told(self, error: Exception) -> Exception:
+        """What an error of the database means; damage is noted for the next start."""
+        found = classify(error, self.path)
+        if isinstance(found, DatabaseDamaged):
+            suspect(self.path, found.what)
+        return found
 
 
 class Frozen:
@@ -353,6 +374,7 @@ def _options(cache: Cache) -> Options:
     options.set_block_based_table_factory(tables)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
+    options.set_allow_concurrent_memtable_write(False)  # there is one writer, and it pays a tenth for others
     options.set_max_log_file_size(1 << 20)
     options.set_keep_log_file_num(2)
     return options

@@ -72,6 +72,15 @@ def test_a_lock_file_that_the_disk_refuses_is_not_another_process(tmp_path, text
     assert type(classify(Exception(text), tmp_path)) is kind
 
 
+def test_changes_take_effect_in_the_order_in_which_they_were_added(database):
+    batch = Batch().put(layout.STATE, b"a", b"1").put_all(layout.STATE, {b"a": None, b"b": b"2"})
+    batch.put_all(layout.META, {}).put(layout.STATE, b"b", b"3").delete(layout.META, b"c")
+    assert (len(batch), batch.size) == (5, 8)
+    assert list(batch)[1:3] == [(layout.STATE, b"a", None), (layout.STATE, b"b", b"2")]
+    database.write(batch)
+    assert database.multi_get(layout.STATE, [b"a", b"b"]) == [None, b"3"]
+
+
 def test_an_oversized_batch_is_the_callers_bug(database):
     with pytest.raises(ValueError, match="at most"):
         database.write(Batch().put(layout.STATE, b"k", bytes(9 << 20)))
