@@ -6,12 +6,21 @@ linked down to what the receiver already holds.
 Source: docs/agreement.md, "Catch-up".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_PROOF_HEADERS, MAX_SYNC_BLOCKS, MAX_SYNC_BYTES
-from pyrsia.wire.blocks import Block, Blocks, FinalityProof, entries_root
+from pyrsia.wire.blocks import (
+    EPOCH_END,
+    HEADER_BYTES,
+    TAIL,
+    Block,
+    Blocks,
+    FinalityProof,
+    Header,
+    entries_root,
+)
 
 from .committee import Checker
 
@@ -24,39 +33,53 @@ def serve(
 ) -> Blocks | None:
     """Final blocks from height `first`, as many as one message takes; None if the store has not the first.
 
+    They are of one epoch: the answer stops at the block that ends it, since what follows is proven by others.
+
     Args:
         block: the stored block at a height.
         proof: the stored `FinalityProof` at a height; the store has one at the last height of each `Deliver`.
     """
-    found: list[Block] = []
-    size = 0
-    for height in range(first, min(last, first + MAX_SYNC_BLOCKS.value - 1) + 1):
-        data = block(height)
-        if data is None or (found and size + len(data) > MAX_SYNC_BYTES.value):
+    data = block(first)
+    if data is None:
+        return None
+    found = [Block.decode(data)]
+    size = len(data) + HEADER_BYTES * _headers_above(found[0], block, proof)
+    for height in range(first + 1, min(last, first + MAX_SYNC_BLOCKS.value - 1) + 1):
+        data = block(height) if found[-1].header.kind != EPOCH_END else None
+        # One block more is one header less in the proof.
+        if data is None or size + len(data) > MAX_SYNC_BYTES.value:
             break
         size += len(data)
         found.append(Block.decode(data))
-    if not found:
-        return None
     packed = _prove(found[-1], block, proof)
     return None if packed is None else Blocks(tuple(found), packed)
+
+
+def _headers_above(
+    block: Block, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
+) -> int:
+    """How many headers a proof of `block` holds; the store has its stored proof's own on top, two at most."""
+    for distance in range(MAX_PROOF_HEADERS.value):
+        height = block.header.height + distance
+        if proof(height) is not None or read(height) is None:
+            return distance + 2
+    return MAX_PROOF_HEADERS.value
 
 
 def _prove(
     block: Block, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
 ) -> FinalityProof | None:
     """The nearest proof at or above `block`, with the headers from there down to it."""
-    down = [block.header]
-    for height in range(block.header.height, block.header.height + MAX_PROOF_HEADERS.value):
-        if height > block.header.height:
-            data = read(height)
-            if data is None:
-                return None
-            down.append(Block.decode(data).header)
+    down: list[Header] = []
+    for height in range(block.header.height, block.header.height + MAX_PROOF_HEADERS.value - 1):
         stored = proof(height)
         if stored is not None:
             above = FinalityProof.decode(stored)
-            return FinalityProof(above.cert, above.headers + tuple(reversed(down[:-1])))
+            return FinalityProof(above.cert, above.headers + tuple(reversed(down)))
+        data = read(height)
+        if data is None:
+            return None
+        down.append(Block.decode(data).header)
     return None
 
 
@@ -70,32 +93,42 @@ def body_fits(block: Block) -> bool:
     )
 
 
-def checked(answer: Blocks, checker: Checker, height: int, block_hash: bytes) -> tuple[Block, ...]:
-    """The blocks of `answer` above (`height`, `block_hash`), proven final and whole.
-
-    Empty if there are none above. Executing them is the caller's business.
+def proven(answer: Blocks, checker: Checker) -> None:
+    """Whether an answer's blocks are whole, linked, of one epoch, and final.
 
     Raises:
         Malformed: the answer proves nothing; its sender is to blame.
-        Conflict: it proves another final block than ours: more than f members lied.
     """
-    if not checker.proof(answer.proof) or answer.proof.headers[-1].hash() != answer.blocks[-1].hash:
+    blocks, last = answer.blocks, answer.blocks[-1]
+    epoch = checker.committee.epoch
+    if any(block.header.epoch != epoch or block.header.kind == TAIL for block in blocks):
+        raise Malformed("a block of another epoch, or one that is not of the log")
+    if not checker.proof(answer.proof) or answer.proof.headers[-1].hash() != last.hash:
         raise Malformed("the proof does not prove the last block")
-    blocks = answer.blocks
     for parent, child in pairwise(blocks):
         if child.header.parent_hash != parent.hash or child.header.height != parent.header.height + 1:
             raise Malformed("the blocks are not linked")
     if not all(body_fits(block) for block in blocks):
         raise Malformed("a body does not fit its header")
+
+
+def above(blocks: Sequence[Block], height: int, block_hash: bytes) -> tuple[Block, ...]:
+    """Of proven blocks those above (`height`, `block_hash`), which the first of them must stand on.
+
+    Empty if there are none, or if they begin too high. Executing them is the caller's business.
+
+    Raises:
+        Conflict: they prove another final block than ours: more than f members lied.
+    """
     for block in blocks:
         if block.header.height == height and block.hash != block_hash:
             raise Conflict(f"two final blocks at height {height}")
-    above = tuple(block for block in blocks if block.header.height > height)
-    if above and above[0].header.height == height + 1 and above[0].header.parent_hash != block_hash:
+    rest = tuple(block for block in blocks if block.header.height > height)
+    if not rest or rest[0].header.height > height + 1:
+        return ()
+    if rest[0].header.parent_hash != block_hash:
         raise Conflict(f"a final block at height {height + 1} does not stand on ours")
-    if above and above[0].header.height > height + 1:
-        raise Malformed("the blocks begin above what was asked for")
-    return above
+    return rest
 
 
 class Conflict(Exception):

@@ -88,6 +88,10 @@ class Checker:
             return False
         return self._verify(committee.keys[vote.signer], self.text(vote.said), vote.sig)
 
+    def signed_by(self, member: int, vote: Vote) -> bool:
+        """Whether a vote of any epoch is by the key that `member` has in this one."""
+        return self._verify(self.committee.keys[member], self.text(vote.said), vote.sig)
+
     def cert(self, cert: Cert) -> bool:
         """Whether a quorum of this epoch said this, in canonical form."""
         if cert in self._good:

@@ -1,59 +1,69 @@
 """Simplex for one epoch: what a validator votes, proposes, relays, and hands on as final.
 
 Pure: events and the time go in, effects come out, in the order in which they must happen. One handler runs
-to its end; certificates found on the way wait in a queue, so that no handler nests in another.
-Left out: membership changes (one epoch only), the mempool, and every byte of I/O.
+to its end; certificates found on the way wait in a queue, so that no handler nests in another. Once the block that
+ends the epoch is final the core is over (`ended`) and says nothing more.
+Decided elsewhere: times (`clock`), permission to vote (`gate`), whom to ask for what is missing (`wanted`), what a
+leader stands on (`proposing`), which blocks are good (`tree`), blocks by height (`sync`), and what comes after the
+epoch (`epochs`).
 
-Source: docs/agreement.md; it defines the rules P1 to P6 and V1 to V4.
+Source: docs/agreement.md; it defines the rules P1 to P6, V1 to V4, N1 to N3, C1 to C6.
 """
 
 from collections import deque
 from collections.abc import Callable
+from typing import ClassVar
 
-from pyrsia.errors import Malformed
-from pyrsia.units import MAX_GAP_VIEWS, MAX_STATUS_CERTS, MAX_SYNC_BLOCKS, VIEW_WINDOW
+from pyrsia.units import MAX_STATUS_CERTS, VIEW_WINDOW
 from pyrsia.wire.blocks import (
+    EPOCH_END,
     FIN,
     NORMAL,
     NOT,
     NUL,
+    ZERO,
     Block,
     Blocks,
-    Body,
     Cert,
     FinalityProof,
     GetBlock,
-    GetBlocks,
     GetCerts,
-    Header,
-    Justification,
     Message,
     OneBlock,
     Proposal,
     Statement,
     Status,
     Vote,
-    entries_root,
     finalize,
+    justified,
     notarize,
     nullify,
 )
 
-from . import catchup
-from .application import Application, BlockRef, Slot
+from . import catchup, proposing
+from .application import Application, BlockRef, Executed, Slot
+from .clock import NEVER, ViewClock
 from .committee import Checker, Committee, Verify
-from .effects import Accuse, Broadcast, Deliver, Effect, Halt, Mute, Now, Persist, Send, Serve, WakeAt
-from .recovery import Recovered, recall, record
+from .effects import Accuse, Broadcast, Deliver, Effect, Halt, Lie, Mute, Now, Persist, Send, WakeAt
+from .gate import Gate
+from .recovery import Recovered, recall, record, statements
 from .timing import Timing, asleep
-from .tree import BlockTree, ref
+from .tree import BlockTree
 from .views import ViewState
+from .wanted import Wanted
 
-_NEVER = float("inf")
-_FETCH_AT_ONCE = 8  # blocks asked for in one round: as many views as may be in flight
+_PAST_VIEWS = 8  # views at and below the final one in which a second vote is still noticed
+_STRANGER = 1 << 16  # no member has this index
 
 
 class Simplex:
-    """One validator in one epoch."""
+    """One validator in one epoch.
+
+    Attributes:
+        ended: the block that ends the epoch was handed on.
+        level: with `ended`: the end came from certificates while this core voted, so the next may vote at once.
+        needs: height of a final block that this core cannot reach by asking for hashes; 0 if there is none.
+    """
 
     def __init__(
         self,
@@ -66,50 +76,63 @@ class Simplex:
         reveal: Callable[[int], tuple[bytes, bytes] | None],
         timing: Timing | None = None,
         recovered: Recovered | None = None,
+        start: Executed | None = None,
+        voting: bool = False,
     ) -> None:
-        """`me` is the index among `committee.keys`; `sign` signs with that vote key; `reveal` gives the
-        beacon's link for a position and the end of the chain to come (ZERO while none is due), None once no link is
-        left."""
+        """
+        Args:
+            me: this member's index.
+            sign: signs with its vote key.
+            reveal: the beacon's link for a position, and the end of the chain to come (ZERO while none is due);
+                None once no link is left.
+            start: the last final block, if it is not the application's head yet.
+            voting: this key voted until the epoch began, in this life: it need not ask what others hold of it.
+        """
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
         self.view = 0
-        self.tree = BlockTree(app, committee)
-        self.proof: FinalityProof | None = None
-        self.voting = False  # only after q-1 members told what they hold ("Mute and Halt")
+        self.tree = BlockTree(app, committee, app.head() if start is None else start)
+        self.proof: FinalityProof | None = None  # of the last final block, if it is one of this epoch
         self.halted = ""
+        self.ended = False
+        self.level = False
+        self.needs = 0
+        self._recovered = recovered or Recovered()
+        self.gate = Gate(
+            may_vote=self._recovered.may_vote,
+            voting=voting,
+            filed=statements(self._recovered.records),
+        )
+        self.clock = ViewClock(self.timing)
         self._app = app
         self._sign = sign
         self._reveal = reveal
         self._checker = Checker(committee, verify)
         self._views: dict[int, ViewState] = {}
+        self._past: dict[int, ViewState] = {}  # of views that are final, for evidence only
         self._floor_cert: Cert | None = None  # certificate of the last final block
         self._good = self.tree.final.view  # newest view known to have a block certificate
-        self._newest: dict[int, Vote] = {}  # by signer, as its own link brought them
         self._out: list[Effect] = []
         self._queue: deque[Cert] = deque()
         self._dirty = False
-        self._recovered = recovered or Recovered()
-        self._stopped = not self._recovered.may_vote
-        self._ask = 0  # number of our question for held votes; 0 once answered
-        self._told: set[int] = set()
-        # timers, all in mono_s
-        self._seen = [0.0] * committee.n
-        self._entered = 0.0
-        self._base = _NEVER  # when the view's clock starts (lazy: "Timers")
-        self._leader_at = _NEVER
-        self._view_at = _NEVER
-        self._resend_at = _NEVER
-        self._resends = 0
-        self._fetch_at = _NEVER
-        self._retry_at = _NEVER
-        self._unsettled: float | None = None  # since when a notarized block waits to be final
-        self._woken = _NEVER
-        # what is known missing
-        self._wanted: dict[bytes, int] = {}  # block hash -> times asked
-        self._want_certs = False
-        self._claims: dict[int, int] = {}  # member -> final height it claims
-        self._turn = me
+        self._seen = [0.0] * committee.n  # when each member last said anything
+        self._reached = [0] * committee.n  # the newest view that each has shown to have left
+        self._reached[me] = 1 << 63
+        self._told_at = [-NEVER] * committee.n  # when each was last sent our Status
+        self._accused: set[tuple[int, bool]] = set()
+        self._wanted = Wanted(me, committee.n)
+        self._woken = NEVER
+
+    @property
+    def final(self) -> BlockRef:
+        """The last final block that was handed on."""
+        return self.tree.final
+
+    @property
+    def voting(self) -> bool:
+        """Whether this key votes now."""
+        return self.gate.voting
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -127,104 +150,122 @@ class Simplex:
             state.record_own(vote)
             state.votes[vote.kind].setdefault(self.me, vote)
         certs = list(memory.certs)
-        if self._recovered.proof is not None:
-            self.proof = self._recovered.proof
-            certs.append(self.proof.cert)
-            if self.proof.cert.view == start:
-                self._floor_cert = self.proof.cert
+        proof = self._recovered.proof
+        if proof is not None and proof.cert.said.epoch == self.committee.epoch:
+            self.proof = proof
+            certs.append(proof.cert)
+            if proof.cert.view == start:
+                self._floor_cert = proof.cert
         for cert in certs:
             if cert.view > start and self._checker.cert(cert):
                 self._note(cert)
         # The view follows from certificates, not from the last record (ava-labs/Simplex 328).
         top = max([start, *(s.view for s in self._views.values() if s.certs)])
         if self._good > start:
-            self._unsettled = now.mono_s
+            self.clock.unsettled = now.mono_s
         self._enter(now, top + 1)
-        self._ask = max(1, now.wall_ms)
-        self._tell_all()
-        self._gate(now)
+        # A number that no question of an earlier life or epoch had.
+        self.gate.open((max(1, now.wall_ms) << 10) | (self.committee.epoch & 1023))
+        if self.gate.ask:
+            self._tell_all(now)
         return self._finish(now)
 
     def on_message(self, now: Now, sender: int, message: Message) -> list[Effect]:
-        """A decoded message; `sender` at or above n is a peer that is no member."""
-        if self.halted:
+        """A decoded message; `sender` at or above n is a peer that is no member of this epoch."""
+        if self.halted or self.ended:
             return []
-        if 0 <= sender < self.committee.n:
+        if 0 <= sender < self.committee.n and sender != self.me:
             self._seen[sender] = now.mono_s
-            self._member_message(now, sender, message)
-        if isinstance(message, GetBlocks):
-            self._on_get_blocks(sender, message)
+            handler = self._HANDLERS.get(type(message))
+            if handler is not None:
+                handler(self, now, sender, message)
+        if isinstance(message, OneBlock):
+            self._on_block(now, message.block)
         elif isinstance(message, GetBlock):
             block = self.tree.find(message.block_hash)
             if block is not None:
                 self._out.append(Send(sender, OneBlock(block)))
         elif isinstance(message, GetCerts):
-            self._on_get_certs(sender, message)
+            self._on_get_certs(now, sender, message)
         return self._finish(now)
 
     def on_timer(self, now: Now) -> list[Effect]:
         """Whatever is due."""
-        if self.halted:
+        if self.halted or self.ended:
             return []
-        self._woken = _NEVER
-        at = now.mono_s
-        if self._leader_at <= at:
-            self._leader_at = _NEVER
+        self._woken = NEVER
+        at, clock = now.mono_s, self.clock
+        if clock.leader_at <= at:
+            clock.leader_at = NEVER
             self._nullify(now)
-        if self._view_at <= at:
-            self._view_at = _NEVER
+        if clock.view_at <= at:
+            clock.view_at = NEVER
             self._nullify(now)
             self._resend(now)
-        if self._unsettled is not None and self._base > at >= self._unsettled + 4 * self.timing.delay_s:
+        if clock.base > at and clock.late(at):
             self._rebase(now)
-        if self._resend_at <= at:
+        if clock.relay_at <= at:
+            self._relay()
+        if clock.resend_at <= at:
             self._resend(now)
-        if self._fetch_at <= at:
+        if self._wanted.at <= at:
             self._fetch(now)
-        if self._retry_at <= at:
-            self._retry_at = _NEVER
+        if clock.retry_at <= at:
+            clock.retry_at = NEVER
         self._dirty = True
         return self._finish(now)
 
     def on_work(self, now: Now) -> list[Effect]:
         """The application may have work: the first entry after idle starts the view's clock."""
-        if self.halted:
+        if self.halted or self.ended:
             return []
-        if self._base > now.mono_s and self._app.has_work(self._tip()):
+        if self.clock.base > now.mono_s and self._has_work():
             self._rebase(now)
             self._dirty = True
         return self._finish(now)
 
     def on_peer(self, now: Now, peer: int) -> list[Effect]:
         """A link to `peer` came up: tell it where we stand."""
-        if self.halted:
+        if self.halted or self.ended:
             return []
-        self._tell(peer)
+        self._tell(now, peer)
         return self._finish(now)
 
-    @property
-    def final(self) -> BlockRef:
-        """The last final block that was handed on."""
-        return self.tree.final
+    def adopt(self, now: Now, answer: Blocks) -> list[Effect]:
+        """Final blocks that `catchup.proven` found good."""
+        if self.halted or self.ended:
+            return []
+        final = self.tree.final
+        try:
+            rest = catchup.above(answer.blocks, final.height, final.hash)
+        except catchup.Conflict as error:
+            self._halt(str(error))
+            return self._finish(now)
+        if rest and self._hand_on(now, list(rest), answer.proof, level=False) and not self.ended:
+            if answer.proof.cert.view > self.tree.final.view:
+                self._queue.append(answer.proof.cert)
+            else:
+                self._enter(now, self.tree.final.view + 1)
+        return self._finish(now)
 
     # -- the turn ----------------------------------------------------------------------------------
 
     def _finish(self, now: Now) -> list[Effect]:
-        while not self.halted:
+        while not self.halted and not self.ended:
             if self._queue:
                 self._take_cert(now, self._queue.popleft())
             elif self._dirty:
                 self._dirty = False
                 self._advance(now)
             else:
+                self._arm(now)
                 break
-        self._arm(now)
         out, self._out = self._out, []
         return out
 
     def _advance(self, now: Now) -> None:
         self._deliver(now)
-        if self.halted:
+        if self.halted or self.ended:
             return
         self._finalize_open(now)
         self._try_vote(now)
@@ -232,29 +273,24 @@ class Simplex:
 
     def _arm(self, now: Now) -> None:
         """One alarm for the earliest timer."""
-        if self.halted:
-            return
-        stuck = self._unsettled is not None or self._ask or (self._view_at == _NEVER and self._base < _NEVER)
-        if not stuck:
-            self._resend_at = _NEVER
-            self._resends = 0
-        elif self._resend_at == _NEVER:
-            self._resend_at = now.mono_s + 2 * self.timing.delay_s
-        if (self._wanted or self._want_certs or self._claims) and self._fetch_at == _NEVER:
-            self._fetch_at = now.mono_s + self.timing.delay_s / 4
-        at = min(self._leader_at, self._view_at, self._resend_at, self._fetch_at, self._retry_at)
-        if self._base > now.mono_s:
-            if self._unsettled is not None:
-                at = min(at, max(now.mono_s, self._unsettled + 4 * self.timing.delay_s))
-            if self.committee.leader(self.view) == self.me:
-                at = min(at, self._base)
-        if at != self._woken and at < _NEVER:
+        clock = self.clock
+        waiting = clock.view_at == NEVER and clock.base < NEVER
+        clock.arm_resend(now.mono_s, stuck=clock.unsettled is not None or bool(self.gate.ask) or waiting)
+        self._wanted.arm(now.mono_s + self.timing.delay_s / 4)
+        if clock.relay_at < NEVER and all(left >= self.view - 1 for left in self._reached):
+            clock.relay_at = NEVER
+        leading = self.committee.leader(self.view) == self.me
+        at = min(clock.next_at(now.mono_s, leading=leading), self._wanted.at)
+        if at != self._woken and at < NEVER:
             self._woken = at
             self._out.append(WakeAt(at))
 
     def _halt(self, reason: str) -> None:
         self.halted = reason
         self._out.append(Halt(reason))
+
+    def _lie(self, sender: int, why: str) -> None:
+        self._out.append(Lie(sender, why))
 
     def _at(self, view: int) -> ViewState:
         state = self._views.get(view)
@@ -268,14 +304,8 @@ class Simplex:
         if view <= self.view:
             return
         self.view = view
-        self._entered = now.mono_s
-        self._resend_at = _NEVER
-        self._resends = 0
-        self._retry_at = _NEVER
-        late = self._unsettled is not None and now.mono_s >= self._unsettled + 4 * self.timing.delay_s
-        busy = late or self._app.has_work(self._tip())
-        self._base = now.mono_s if busy else now.mono_s + self.timing.heartbeat_s
-        self._set_view_timers(now)
+        self.clock.enter(now.mono_s, busy=self._has_work())
+        self._set_patience(now)
         old = self._views.get(view - VIEW_WINDOW.value)
         if old is not None:
             old.forget_votes()  # tallies of at most W views behind and W ahead
@@ -283,57 +313,48 @@ class Simplex:
 
     def _rebase(self, now: Now) -> None:
         """Work came: the lazy clock of this view starts now."""
-        self._base = now.mono_s
-        self._set_view_timers(now)
+        self.clock.base = now.mono_s
+        self._set_patience(now)
 
-    def _set_view_timers(self, now: Now) -> None:
-        failed = max(0, self.view - 1 - self._good)
-        patience = self.timing.patience_s(failed)
-        leader = self.committee.leader(self.view)
+    def _set_patience(self, now: Now) -> None:
+        leader, state = self.committee.leader(self.view), self._views.get(self.view)
         quorum, asleep_s = self.committee.q, self.timing.asleep_s
-        gone = asleep(self._seen, leader, self.me, quorum, now.mono_s, asleep_s)
-        self._leader_at = self._base + (0.0 if gone else 2 * patience)
-        self._view_at = self._base + 3 * patience
-        state = self._views.get(self.view)
-        if state is not None and state.my_not is not None:
-            self._leader_at = _NEVER
+        self.clock.set_patience(
+            max(0, self.view - 1 - self._good),
+            asleep=asleep(self._seen, leader, self.me, quorum, now.mono_s, asleep_s),
+            voted=state is not None and state.my_not is not None,
+        )
 
     def _tip(self) -> bytes:
         """The newest checked block that has a certificate: where work would go."""
-        for view in range(self._good, self.tree.final.view, -1):
+        for view in range(self._good, max(self.tree.final.view, self._good - VIEW_WINDOW.value), -1):
             state = self._views.get(view)
             cert = state.block_cert() if state is not None else None
             if cert is not None and cert.said.block_hash in self.tree.checked:
                 return cert.said.block_hash
-            if view <= self._good - VIEW_WINDOW.value:
-                break
         return self.tree.final.hash
+
+    def _has_work(self) -> bool:
+        """Whether a block would have something to say. Behind the end of an epoch nothing can be said any more."""
+        tip = self._tip()
+        return self.tree.ends_at(tip) is None and self._app.has_work(tip)
 
     # -- votes and certificates --------------------------------------------------------------------
 
-    def _member_message(self, now: Now, sender: int, message: Message) -> None:
-        if isinstance(message, Vote):
-            self._on_vote(now, sender, message)
-        elif isinstance(message, Cert):
-            self._offer(message)
-        elif isinstance(message, Proposal):
-            self._on_proposal(now, message)
-        elif isinstance(message, Status):
-            self._on_status(now, sender, message)
-        elif isinstance(message, Blocks):
-            self._on_blocks(now, sender, message)
-        elif isinstance(message, OneBlock):
-            self._on_block(now, message.block)
-
     def _on_vote(self, now: Now, sender: int, vote: Vote) -> None:
         """Votes come from their signer's own link; others' votes travel in certificates and proposals."""
-        if vote.signer != sender or vote.said.epoch != self.committee.epoch or sender == self.me:
+        if vote.said.epoch != self.committee.epoch:
             return
-        newest = self._newest.get(sender)
-        if newest is None or vote.view >= newest.view:
-            self._newest[sender] = vote
+        if vote.signer != sender:
+            self._lie(sender, "a vote of somebody else over its own link")
+            return
+        self.gate.heard(vote)
+        left = vote.view if vote.kind == FIN else vote.view - 1
+        self._reached[sender] = max(self._reached[sender], left)
         if self.tree.final.view < vote.view <= self.view + VIEW_WINDOW.value:
             self._tally(now, vote)
+        elif vote.view in self._past:
+            self._late_vote(self._past[vote.view], vote)
 
     def _tally(self, now: Now, vote: Vote) -> None:
         state = self._at(vote.view)
@@ -345,12 +366,21 @@ class Simplex:
         if cert is not None and cert.said == vote.said and before is None:
             return  # past the quorum: not worth a check
         if not self._checker.vote(vote):
+            self._lie(vote.signer, "a vote with a forged signature")
             return
         if before is not None:
-            self._accuse(state, before, vote)
+            self._accuse(before, vote)
+        if state.bad_block is not None and vote.kind == NOT and vote.said.block_hash == state.bad_block.hash:
+            self._accuse_of_block(state.bad_block, vote)
         self._count(state, vote)
         if vote.kind == NUL and vote.view == self.view and vote.signer == self.committee.leader(self.view):
             self._nullify(now)  # the leader gives its own view up
+
+    def _late_vote(self, state: ViewState, vote: Vote) -> None:
+        """A vote in a view that is over counts for nothing, but it may contradict an earlier one."""
+        before = state.said_before(vote)
+        if before is not None and self._checker.vote(vote):
+            self._accuse(before, vote)
 
     def _count(self, state: ViewState, vote: Vote) -> None:
         cert = state.add(vote, self.committee.q, self.committee.n)
@@ -358,10 +388,24 @@ class Simplex:
             self._checker.trust(cert)
             self._queue.append(cert)
 
-    def _accuse(self, state: ViewState, first: Vote, second: Vote) -> None:
-        if second.signer not in state.accused:
-            state.accused.add(second.signer)
+    def _accuse(self, first: Vote, second: Vote) -> None:
+        if (second.signer, True) not in self._accused:
+            self._accused.add((second.signer, True))
             self._out.append(Accuse(second.signer, first, second))
+
+    def _accuse_of_block(self, block: Block, vote: Vote) -> None:
+        """A vote for what P2 or P3 forbids: every honest member checks that before this very vote."""
+        if (vote.signer, False) not in self._accused:
+            self._accused.add((vote.signer, False))
+            just = block.body.justification
+            self._out.append(Accuse(vote.signer, vote, None, block.header, just))
+
+    def _on_cert(self, now: Now, sender: int, cert: Cert) -> None:
+        if cert.said.epoch != self.committee.epoch:
+            return
+        self._reached[sender] = max(self._reached[sender], cert.view)
+        if not self._offer(cert):
+            self._lie(sender, "a certificate that is none")
 
     def _offer(self, cert: Cert) -> bool:
         """A certificate from outside; False if it is not a good one. Checked before anything is kept."""
@@ -369,11 +413,15 @@ class Simplex:
             return False
         state = self._views.get(cert.view)
         held = state.certs.get(cert.kind) if state is not None else None
-        if cert.view <= self.tree.final.view or (held is not None and held == cert):
-            return self._checker.cert(cert)
+        if held is not None and held == cert:
+            return True
         if not self._checker.cert(cert):
             return False
-        self._queue.append(cert)
+        if cert.view > self.tree.final.view:
+            self._queue.append(cert)
+        elif self._floor_cert is None and cert.said.block_hash == self.tree.final.hash:
+            self._floor_cert = cert
+            self._dirty = True
         return True
 
     def _note(self, cert: Cert) -> bool:
@@ -394,15 +442,31 @@ class Simplex:
         return True
 
     def _take_cert(self, now: Now, cert: Cert) -> None:
-        """A good certificate: keep it, relay it once, move on."""
+        """A good certificate: keep it, pass it on, move on.
+
+        A view that was given up is told to all at once. Of a block's certificate all members have seen the votes, and
+        most show it by their own next vote; `_relay` sends it to those who do not.
+        """
         if cert.view <= self.tree.final.view or not self._note(cert):
             return
         self._out.append(Persist(record(cert), lazy=True))
-        self._out.append(Broadcast(cert))
-        if cert.kind != NUL and self._unsettled is None:
-            self._unsettled = now.mono_s
+        if cert.kind == NUL:
+            self._out.append(Broadcast(cert))
+        elif self.clock.unsettled is None:
+            self.clock.unsettled = now.mono_s
         self._enter(now, cert.view + 1)
         self._dirty = True
+
+    def _relay(self) -> None:
+        """Send the certificate that ended the view before to each member that has not shown that it left that view."""
+        self.clock.relay_at = NEVER
+        state = self._views.get(self.view - 1)
+        cert = state.block_cert() if state is not None else None
+        if cert is None:
+            return
+        for member, left in enumerate(self._reached):
+            if left < cert.view:
+                self._out.append(Send(member, cert))
 
     def _vote(self, state: ViewState, said: Statement) -> Vote:
         """Sign, log, count. The caller sends; the shell syncs before it does."""
@@ -417,7 +481,7 @@ class Simplex:
         self._count(state, vote)
 
     def _nullify(self, now: Now) -> None:
-        """Give the current view up: allowed after NOT, forbidden after FIN."""
+        """N: give the current view up: allowed after NOT, forbidden after FIN."""
         state = self._at(self.view)
         if not self.voting or state.my_nul is not None or state.my_fin is not None:
             return
@@ -425,45 +489,48 @@ class Simplex:
 
     # -- proposals ---------------------------------------------------------------------------------
 
-    def _on_proposal(self, now: Now, proposal: Proposal) -> None:
+    def _on_proposal(self, now: Now, sender: int, proposal: Proposal) -> None:
         block, vote = proposal.block, proposal.vote
-        header = block.header
-        view = header.view
-        if header.epoch != self.committee.epoch or vote.signer != self.committee.leader(view):
+        view = block.header.view
+        if block.header.epoch != self.committee.epoch:
             return
-        if not self.tree.final.view < view <= self.view + VIEW_WINDOW.value or vote.signer == self.me:
+        if vote.signer != sender or sender != self.committee.leader(view):
+            self._lie(sender, "a proposal in a view that is not its own")
+            return
+        self._reached[sender] = max(self._reached[sender], view - 1)
+        if not self.tree.final.view < view <= self.view + VIEW_WINDOW.value:
             return
         state = self._at(view)
         if state.proposal is not None and state.proposal.hash == block.hash:
             return
         if not catchup.body_fits(block) or not self._checker.vote(vote):
-            return  # the leader signed the header only: anybody could have changed the body
-        self._tally(now, vote)  # a second proposal is a second NOT: evidence
+            self._lie(sender, "a proposal whose body or signature is not its header's")
+            return
+        self.gate.heard(vote)
         if state.proposal is None:
             state.proposal = block
-            state.bad = not self._absorb(block)
+            if not self._absorb(block):
+                state.bad_block = block
+        self._tally(now, vote)  # a second proposal is a second NOT: evidence
+        if state.bad_block is block:
+            for other in state.votes[NOT].values():  # whoever voted for it before its body came
+                if other.said.block_hash == block.hash:
+                    self._accuse_of_block(block, other)
         cert = state.block_cert()
         if state.proposal is block or (cert is not None and cert.said.block_hash == block.hash):
             self.tree.add(block)
-            self._wanted.pop(block.hash, None)
+            self._wanted.got(block.hash)
         self._dirty = True
 
     def _absorb(self, block: Block) -> bool:
-        """P3: the justification holds exactly the certificates it must; good ones move us on."""
-        header, just = block.header, block.body.justification
-        parent = just.parent_cert
-        if parent is None:
-            if header.parent_view != 0:
-                return False
-        elif parent.kind == NUL or parent.said[1:4] != (header.epoch, header.parent_view, header.parent_hash):
+        """P2 and P3, as far as evidence rests on them; good certificates move us on."""
+        header, just, committee = block.header, block.body.justification, self.committee
+        told = header.chain_id, header.members_hash, header.proposer
+        if told != (committee.chain_id, committee.members_hash, committee.leader(header.view)):
             return False
-        gap = range(header.parent_view + 1, header.view)
-        if len(just.gap) != len(gap):
+        if not justified(header, just):
             return False
-        for view, cert in zip(gap, just.gap, strict=True):
-            if cert.kind != NUL or cert.view != view:
-                return False
-        certs = just.gap if parent is None else (parent, *just.gap)
+        certs = just.gap if just.parent_cert is None else (just.parent_cert, *just.gap)
         return all(self._offer(cert) for cert in certs)
 
     def _try_vote(self, now: Now) -> None:
@@ -475,21 +542,21 @@ class Simplex:
         if state.my_not is not None or state.my_nul is not None:  # P1
             return
         header = block.header
-        if state.bad or header.parent_view < self.tree.final.view:  # P3: nothing may skip a final block
-            self._nullify(now)
+        if state.bad_block is not None or header.parent_view < self.tree.final.view:  # P3
+            self._nullify(now)  # (nothing may skip a final block)
             return
         missing = self.tree.settle(block.hash)  # P2, P4, P5, P6
         if missing is not None:
-            self._want(missing)
+            self._wanted.want(missing, header.proposer)
             return
         if block.hash in self.tree.bad:
             self._nullify(now)  # refused for ever, and so by every honest member: at once
             return
         ahead_ms = header.time_ms - now.wall_ms - self.timing.clock_ahead_ms
         if ahead_ms > 0:  # P4, soft: our clock may be the wrong one, so wait rather than refuse
-            self._retry_at = now.mono_s + ahead_ms / 1000
+            self.clock.retry_at = now.mono_s + ahead_ms / 1000
             return
-        self._leader_at = _NEVER
+        self.clock.leader_at = NEVER
         self._out.append(Persist(record(block), lazy=True))  # so that its body outlives us all
         self._cast(state, notarize(header))
 
@@ -498,12 +565,12 @@ class Simplex:
         for view in range(self.tree.final.view + 1, self._good + 1):
             state = self._views.get(view)
             cert = state.certs.get(NOT) if state is not None else None
-            if state is None or cert is None:
+            if state is None or cert is None:  # V1
                 continue
             block_hash = cert.said.block_hash
             missing = self.tree.settle(block_hash)
             if missing is not None:
-                self._want(missing)
+                self._wanted.want(missing, cert.signers[view % len(cert.signers)])
                 continue
             if not self.voting or block_hash not in self.tree.checked:  # V2
                 continue
@@ -518,97 +585,52 @@ class Simplex:
         if not self.voting or self.committee.leader(self.view) != self.me:
             return
         state = self._at(self.view)
-        if state.my_not is not None or state.my_nul is not None or now.mono_s < self._base:
+        if state.my_not is not None or state.my_nul is not None or now.mono_s < self.clock.base:
             return
-        ready_at = self._entered + self.timing.fill_s
+        ready_at = self.clock.entered + self.timing.fill_s
         if now.mono_s < ready_at:
-            self._retry_at = ready_at
+            self.clock.retry_at = ready_at
             return
-        stand = self._stand()
-        if stand is None:
+        at = proposing.stand(self.view, self._views, self.tree, self._floor_cert)
+        if isinstance(at, proposing.Lacking):
+            self._lack(at)
             return
-        parent, just = stand
-        links = self._reveal(self.committee.position(self.me, self.view))
-        if links is None:  # no link is left: another leader's turn, as if this one were asleep
+        block = self._built(now, at) if at is not None else None
+        if at is None:
+            return
+        if block is None or not self.tree.check(block):
+            # No link is left, or our own rules refuse what we built: neither must cost the network its patience.
             self._nullify(now)
             return
-        block = self._build(now, parent, just, *links)
-        self.tree.add(block)
-        if not self.tree.check(block):
-            self._nullify(now)  # our own rules refuse what we built: a bug of ours must not cost the network
-            return
         state.proposal = block
-        self._leader_at = _NEVER
+        self.clock.leader_at = NEVER
         self._out.append(Persist(record(block)))
         vote = self._vote(state, notarize(block.header))
         self._out.append(Broadcast(Proposal(block, vote)))
         self._count(state, vote)
 
-    def _stand(self) -> tuple[BlockRef, Justification] | None:
-        """The newest certified block below the current view, and why one may stand on it; None if unknown."""
-        gap: list[Cert] = []
-        view = self.view - 1
-        final = self.tree.final
-        while view > final.view:
-            state = self._views.get(view)
-            cert = state.block_cert() if state is not None else None
-            if cert is not None:
-                return self._stand_on(cert, gap)
-            skipped = state.certs.get(NUL) if state is not None else None
-            if skipped is None or len(gap) >= MAX_GAP_VIEWS.value:
-                self._want_certs = True
-                return None
-            gap.append(skipped)
-            view -= 1
-        if final.view > 0 and self._floor_cert is None:
-            self._want_certs = True
-            return None
-        return final, Justification(self._floor_cert, tuple(reversed(gap)))
+    def _lack(self, what: proposing.Lacking) -> None:
+        if what.block_hash is None:
+            self._wanted.certs = True
+        else:
+            self._wanted.want(what.block_hash)
 
-    def _stand_on(self, cert: Cert, gap: list[Cert]) -> tuple[BlockRef, Justification] | None:
-        block_hash = cert.said.block_hash
-        missing = self.tree.settle(block_hash)
-        if missing is not None:
-            self._want(missing)
-        if block_hash not in self.tree.checked:
+    def _built(self, now: Now, at: proposing.Stand) -> Block | None:
+        """Our block for this view; None without a link to reveal."""
+        link = (ZERO, ZERO) if at.tail else self._reveal(self.committee.position(self.me, self.view))
+        if link is None:
             return None
-        return ref(self.tree.blocks[block_hash].header), Justification(cert, tuple(reversed(gap)))
-
-    def _build(
-        self, now: Now, parent: BlockRef, just: Justification, reveal: bytes, next_chain: bytes
-    ) -> Block:
-        committee = self.committee
-        time_ms = max(now.wall_ms, parent.time_ms + 1)
-        draft = self._app.build(
-            parent.hash, Slot(committee.epoch, self.view, self.me, time_ms, reveal, next_chain)
-        )
-        header = Header(
-            chain_id=committee.chain_id,
-            epoch=committee.epoch,
-            view=self.view,
-            height=draft.height,
-            parent_hash=parent.hash,
-            parent_view=parent.view,
-            proposer=self.me,
-            time_ms=time_ms,
-            kind=NORMAL,
-            n_entries=len(draft.entries),
-            entries_root=entries_root(draft.entries),
-            tree_size=draft.tree_size,
-            tree_root=draft.tree_root,
-            members_hash=committee.members_hash,
-            next_members_hash=committee.members_hash,
-            just_hash=just.hash(),
-            reveal=reveal,
-            beacon=draft.beacon,
-            next_chain=next_chain,
-        )
-        return Block(header, Body(draft.entries, just))
+        time_ms = max(now.wall_ms, at.parent.time_ms + 1)
+        slot = Slot(self.committee.epoch, self.view, self.me, time_ms, *link)
+        draft = proposing.tail_of(at.parent) if at.tail else self._app.build(at.parent.hash, slot)
+        block = proposing.block(self.committee, at, slot, draft)
+        self.tree.add(block)
+        return block
 
     # -- finality ----------------------------------------------------------------------------------
 
     def _deliver(self, now: Now) -> None:
-        """Hand on the newest final block whose chain is whole."""
+        """Hand on the newest final block whose chain is whole; never anything behind the end of the epoch."""
         for view in range(self._good, self.tree.final.view, -1):
             state = self._views.get(view)
             cert = state.certs.get(FIN) if state is not None else None
@@ -620,12 +642,14 @@ class Simplex:
                 self._halt(f"two final chains: {error}")
                 return
             if missing is not None:
-                self._want(missing)
+                self._wanted.want(missing, cert.signers[0])
                 continue
-            if self._hand_on(now, path, FinalityProof(cert, (path[-1].header,))):
+            log = [block for block in path if block.header.kind in (NORMAL, EPOCH_END)]
+            above = [block.header for block in path[len(log) - 1 :]]
+            if log and self._hand_on(now, log, FinalityProof(cert, tuple(reversed(above))), level=True):
                 return
 
-    def _hand_on(self, now: Now, path: list[Block], proof: FinalityProof) -> bool:
+    def _hand_on(self, now: Now, path: list[Block], proof: FinalityProof, *, level: bool) -> bool:
         for block in path:
             self.tree.add(block)
             if not self.tree.check(block):
@@ -634,109 +658,73 @@ class Simplex:
         self._out.append(Deliver(tuple(path), proof))
         self.proof = proof
         last = path[-1]
+        self.ended = last.header.kind == EPOCH_END
+        self.level = self.ended and level and self.voting
         state = self._views.get(last.header.view)
         own = proof.cert if proof.cert.said.block_hash == last.hash else None
         self._floor_cert = own or (state.block_cert() if state is not None else None)
         self.tree.finalize(path)
         floor = self.tree.final.view
         for view in [v for v in self._views if v <= floor]:
-            del self._views[view]
+            self._past[view] = self._views.pop(view)
+        for view in [v for v in self._past if v <= floor - _PAST_VIEWS]:
+            del self._past[view]
         self._good = max(self._good, floor)
-        self._wanted.clear()  # what is still missing is asked for anew; the rest is on no branch any more
-        self._claims = {m: h for m, h in self._claims.items() if h > self.tree.final.height}
-        self._unsettled = now.mono_s if self._good > floor else None
-        self._resends = 0
+        self._wanted.clear()
+        self.needs = 0
+        self.clock.unsettled = now.mono_s if self._good > floor else None
+        self.clock.resends = 0
         self._dirty = True
         return True
 
     # -- what is missing ---------------------------------------------------------------------------
 
-    def _want(self, block_hash: bytes) -> None:
-        if len(self._wanted) < VIEW_WINDOW.value:
-            self._wanted.setdefault(block_hash, 0)
-
     def _fetch(self, now: Now) -> None:
-        """Ask on, with a timer of its own: certificates may push us through views for ever."""
-        self._fetch_at = _NEVER
-        self._wanted = {
-            h: n
-            for h, n in self._wanted.items()
-            if h not in self.tree.blocks and h not in self.tree.bad and h != self.tree.final.hash
-        }
-        if not self._wanted and not self._want_certs and not self._claims:
+        """Ask on for what is missing."""
+        wanted, tree = self._wanted, self.tree
+        wanted.at = NEVER
+        if not wanted:
             return
-        peer = self._next_peer()
-        for block_hash in list(self._wanted)[:_FETCH_AT_ONCE]:
-            self._wanted[block_hash] += 1
-            self._out.append(Send(peer, GetBlock(block_hash)))
-        if self._want_certs:
-            self._want_certs = False
-            first = self.tree.final.view + 1
-            self._out.append(Send(peer, GetCerts(self.committee.epoch, first, max(first, self.view - 1))))
-        if self._claims or any(n > 1 for n in self._wanted.values()):
-            # a hash that nobody kept is final for them by now: ask by height
-            source = next(iter(self._claims), peer)
-            self._claims.pop(source, None)
-            self._ask_blocks(source)
-        self._fetch_at = now.mono_s + self.timing.delay_s
+        for member, block_hash in wanted.round(
+            lambda known: known in tree.blocks or known in tree.bad or known == tree.final.hash
+        ):
+            self._out.append(Send(member, GetBlock(block_hash)))
+        if wanted.certs:
+            wanted.certs = False
+            first = max(1, tree.final.view)
+            ask = GetCerts(self.committee.epoch, first, max(first, self.view - 1))
+            self._out.append(Send(wanted.peer(), ask))
+        if wanted.by_height:  # a hash that nobody kept is final for them by now
+            self._need()
+        wanted.at = now.mono_s + self.timing.delay_s
 
-    def _ask_blocks(self, peer: int) -> None:
-        first = self.tree.final.height + 1
-        self._out.append(Send(peer, GetBlocks(first, first + MAX_SYNC_BLOCKS.value - 1)))
-
-    def _next_peer(self) -> int:
-        self._turn = (self._turn + 1) % self.committee.n
-        if self._turn == self.me:
-            self._turn = (self._turn + 1) % self.committee.n
-        return self._turn
+    def _need(self) -> None:
+        certs = [s.certs[FIN] for s in self._views.values() if FIN in s.certs]
+        self.needs = max([self.tree.final.height + 1, *(cert.said.height for cert in certs)])
 
     def _on_block(self, now: Now, block: Block) -> None:
         if block.hash in self._wanted and catchup.body_fits(block):
             self.tree.add(block)
-            del self._wanted[block.hash]
+            self._wanted.got(block.hash)
             if block.header.parent_hash not in self.tree.blocks:
-                self._fetch_at = min(self._fetch_at, now.mono_s)
+                self._wanted.at = min(self._wanted.at, now.mono_s)
             self._dirty = True
 
-    def _on_blocks(self, now: Now, sender: int, answer: Blocks) -> None:
-        final = self.tree.final
-        if answer.blocks[-1].header.height <= final.height:
-            return
-        try:
-            above = catchup.checked(answer, self._checker, final.height, final.hash)
-        except Malformed:
-            return
-        except catchup.Conflict as error:
-            self._halt(str(error))
-            return
-        if not above or not self._hand_on(now, list(above), answer.proof):
-            return
-        if answer.proof.cert.view > self.tree.final.view:
-            self._queue.append(answer.proof.cert)
-        else:
-            self._enter(now, self.tree.final.view + 1)
-        if len(answer.blocks) > 1:
-            self._ask_blocks(sender)  # it may have more; the timer is only for when it has not
-
-    def _on_get_blocks(self, sender: int, ask: GetBlocks) -> None:
-        last = min(ask.last, self.tree.final.height, ask.first + MAX_SYNC_BLOCKS.value - 1)
-        if 0 < ask.first <= last:
-            self._out.append(Serve(sender, ask.first, last))
-
-    def _on_get_certs(self, sender: int, ask: GetCerts) -> None:
+    def _on_get_certs(self, now: Now, sender: int, ask: GetCerts) -> None:
         if ask.epoch != self.committee.epoch:
             return
-        certs: list[Cert] = [self.proof.cert] if self.proof and ask.first <= self.tree.final.view else []
-        for view in range(max(ask.first, self.tree.final.view), min(ask.last, self._top()) + 1):
+        final = self.tree.final.view
+        certs: list[Cert] = [self.proof.cert] if self.proof is not None and ask.first <= final else []
+        if ask.first <= final and self._floor_cert is not None and self._floor_cert not in certs:
+            certs.append(self._floor_cert)
+        top = max(self._views, default=self.view)
+        for view in range(max(ask.first, final), min(ask.last, top) + 1):
             state = self._views.get(view)
             if state is not None:
                 certs += state.certs.values()
-        self._out.append(Send(sender, self._status(sender, tuple(certs[: MAX_STATUS_CERTS.value]))))
+        self._out.append(Send(sender, self.status(sender, tuple(certs[: MAX_STATUS_CERTS.value]))))
 
     # -- status and repetition ---------------------------------------------------------------------
-
-    def _top(self) -> int:
-        return max(self._views, default=self.view)
 
     def _entry_certs(self) -> tuple[Cert, ...]:
         """What lets a member that is behind enter our view."""
@@ -747,63 +735,61 @@ class Simplex:
                 certs += [c for c in state.certs.values() if c not in certs]
         return tuple(certs)
 
-    def _status(self, to: int, certs: tuple[Cert, ...] = (), answer: int = 0) -> Status:
+    def status(self, to: int = _STRANGER, certs: tuple[Cert, ...] = (), answer: int = 0) -> Status:
+        """Where we stand, for one peer."""
         final = self.tree.final
-        held = self._newest.get(to)
-        ask = 0 if answer else self._ask  # an answer asks nothing, or two starting members would never stop
-        epoch = self.committee.epoch
-        return Status(epoch, self.view, final.height, final.hash, certs, held, ask, answer)
+        held = self.gate.newest.get(to)
+        # An answer asks nothing, or two starting members would never stop; and a stranger holds nothing of ours.
+        ask = 0 if answer or to >= self.committee.n else self.gate.ask
+        return Status(self.committee.epoch, self.view, final.height, final.hash, certs, held, ask, answer)
 
-    def _tell(self, to: int, answer: int = 0) -> None:
-        self._out.append(Send(to, self._status(to, self._entry_certs(), answer)))
+    def _tell(self, now: Now, to: int, answer: int = 0) -> None:
+        self._told_at[to] = now.mono_s
+        self._out.append(Send(to, self.status(to, self._entry_certs(), answer)))
 
-    def _tell_all(self) -> None:
+    def _tell_all(self, now: Now) -> None:
         for member in range(self.committee.n):
             if member != self.me:
-                self._tell(member)
+                self._tell(now, member)
 
     def _on_status(self, now: Now, sender: int, status: Status) -> None:
-        if status.epoch != self.committee.epoch:
-            return
-        for cert in status.certs:
-            if cert.view > self.tree.final.view:
-                self._offer(cert)
-        self._check_held(status.held, status.certs)
-        if self._ask and status.answer == self._ask:
-            self._told.add(sender)
-            self._gate(now)
-        final = self.tree.final
-        if status.final_height > final.height:
-            self._claims[sender] = status.final_height
-        if status.ask:
-            self._tell(sender, status.ask)
-        elif status.view < self.view or status.final_height < final.height:
-            self._tell(sender)
-
-    def _check_held(self, held: Vote | None, certs: tuple[Cert, ...]) -> None:
-        """A vote of ours that our file lacks: the file is not our whole memory ("Mute and Halt")."""
-        if self._stopped or self.voting:
-            return
-        votes = [held, *(cert.vote_of(self.me) for cert in certs)]
-        for vote in votes:
-            if vote is None or vote.signer != self.me or vote.view <= self.tree.final.view:
-                continue
-            if vote.said in [own.said for own in self._at(vote.view).own()] or not self._checker.vote(vote):
-                continue
-            self._stopped = True
-            text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
-            self._out.append(Mute(text))
-
-    def _gate(self, now: Now) -> None:
-        """After a start: vote only when q-1 members told the newest vote of our key that they hold."""
-        if len(self._told) < self.committee.q - 1:
-            return
-        self._ask = 0
-        if not self._stopped and not self.voting:
-            self.voting = True
-            self._base = max(self._base, now.mono_s)
-            self._set_view_timers(now)  # they may have run out while we were not allowed to vote
+        """A member's, of whatever epoch it is in: what it holds of our key it holds."""
+        mine = status.epoch == self.committee.epoch
+        if mine:
+            self._reached[sender] = max(self._reached[sender], status.view - 1)
+            for cert in status.certs:
+                if not self._offer(cert):
+                    self._lie(sender, "a certificate that is none")
+                    return
+        self._check_held(status)
+        if self.gate.answered(sender, status.answer, self.committee.q - 1):
+            self.clock.base = max(self.clock.base, now.mono_s)
+            self._set_patience(now)  # the timers may have run out while we were not allowed to vote
             self._dirty = True
+        if status.ask:
+            self._tell(now, sender, status.ask)
+            return
+        behind = (status.epoch, status.view) < (self.committee.epoch, self.view)
+        if behind or status.final_height < self.tree.final.height:
+            self._tell_behind(now, sender)
+
+    def _tell_behind(self, now: Now, member: int) -> None:
+        """Tell a member that is behind, but not for everything that it says."""
+        if now.mono_s >= self._told_at[member] + self.timing.delay_s / 4:
+            self._tell(now, member)
+
+    def _check_held(self, status: Status) -> None:
+        """A vote of ours that our file lacks: the file is not our whole memory ("Mute and Halt")."""
+        epoch, floor = self.committee.epoch, self.tree.final.view
+        for vote in (status.held, *(cert.vote_of(self.me) for cert in status.certs)):
+            if vote is None:
+                continue
+            state = self._views.get(vote.view) if vote.said.epoch == epoch else None
+            own = [mine.said for mine in state.own()] if state is not None else []
+            if self.gate.lacks(vote, epoch, floor, own) and self._checker.signed_by(self.me, vote):
+                self.gate.stopped = True
+                text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
+                self._out.append(Mute(text))
 
     def _resend(self, now: Now) -> None:
         """Repeat what is stored; never creates a vote (ava-labs/Simplex 280)."""
@@ -819,12 +805,14 @@ class Simplex:
             older = self._views.get(view)
             if older is not None and FIN not in older.certs and older.my_fin is not None:
                 self._out.append(Broadcast(older.my_fin))
-        self._tell_all()
-        if self._behind():
-            self._claims.setdefault(self._next_peer(), self.tree.final.height + 1)
-        self._resends += 1
-        pause_s = min(8.0, 2.0 * float(1.5 ** min(self._resends, 4))) * self.timing.delay_s
-        self._resend_at = now.mono_s + pause_s
+        self._tell_all(now)
+        if any(FIN in state.certs for state in self._views.values()):
+            self._need()
+        self.clock.pause(now.mono_s)
 
-    def _behind(self) -> bool:
-        return any(FIN in state.certs for state in self._views.values())
+    _HANDLERS: ClassVar[dict[type[object], Callable[..., None]]] = {
+        Vote: _on_vote,
+        Cert: _on_cert,
+        Proposal: _on_proposal,
+        Status: _on_status,
+    }

@@ -1,7 +1,7 @@
 """What a core asks of its shell. Run in order; `Persist` is durable before any later message.
 
-The cores of one epoch speak of members by their index (`Send, Broadcast, Serve, Accuse`). `epochs.Epochs` turns
-that into node ids (`Post, Answer, Blame`), which is what a shell sees: an index means nothing beyond its epoch.
+The cores of one epoch speak of members by their index (`Send, Broadcast, Accuse, Lie`). `epochs.Epochs` turns
+that into node ids (`Post, Answer, Blame, Fault`), which is what a shell sees: an index means nothing beyond its epoch.
 """
 
 from dataclasses import dataclass
@@ -67,15 +67,6 @@ class Deliver:
 
     blocks: tuple[Block, ...]
     proof: FinalityProof
-
-
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """Answer a member's `GetBlocks` from the store (`catchup.serve` packs the answer)."""
-
-    to: int
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +170,5 @@ class Fault:
     why: str
 
 
-Effect = (
-    Send | Broadcast | Persist | WakeAt | Deliver | Serve | Accuse | Halt | Mute | Lie
-)  # of an epoch's core
+Effect = Send | Broadcast | Persist | WakeAt | Deliver | Accuse | Halt | Mute | Lie  # of an epoch's core
 Act = Post | Persist | WakeAt | Deliver | Answer | Blame | Fault | Halt | Mute  # what a shell sees

@@ -1,18 +1,32 @@
-"""One node across epochs: who votes now, who only follows, and which node an index means.
+"""One node across epochs: who votes now, who only follows, what comes from which epoch, and which node an index means.
 
-Owns the core of the current epoch: a `Simplex` if this node has a seat and its vote key, else a `Follower`. Speaks
-to the shell in node ids, since an index means nothing beyond its epoch.
+Owns the core of the current epoch: a `Simplex` if this node has a seat and its vote key, else a `Follower`. When the
+block that ends the epoch is handed on, the next epoch's core starts in the same turn. Speaks to the shell in node ids,
+since an index means nothing beyond its epoch.
 
-Source: docs/agreement.md, "Epochs".
+Source: docs/agreement.md, "Epochs", rules E1 to E8.
 """
 
 from collections.abc import Callable, Iterable
 
-from pyrsia.wire.blocks import FIN, Cert, Message
+from pyrsia.units import MAX_SYNC_BLOCKS, Limit
+from pyrsia.wire.blocks import (
+    FIN,
+    Blocks,
+    Cert,
+    GetBlock,
+    GetBlocks,
+    GetCerts,
+    Message,
+    OneBlock,
+    Proposal,
+    Status,
+    Vote,
+)
 from pyrsia.wire.epochs import Validator
 
-from .application import Application, BlockRef
-from .committee import Committee, Verify
+from .application import Application, BlockRef, Executed
+from .committee import Checker, Committee, Verify
 from .core import Simplex
 from .effects import (
     Accuse,
@@ -20,23 +34,65 @@ from .effects import (
     Answer,
     Blame,
     Broadcast,
+    Deliver,
     Effect,
     Fault,
+    Halt,
     Lie,
+    Mute,
     Now,
+    Persist,
     Post,
     Send,
-    Serve,
+    WakeAt,
 )
 from .follower import Follower
-from .recovery import Recovered
+from .recovery import Recovered, later
+from .sync import Sync
 from .timing import Timing
 
 Sign = Callable[[bytes], bytes]
 
+EARLY_SENDERS = Limit(128, "nodes that may be validators of the next epoch: all of the largest, and some")
+EARLY_MESSAGES = Limit(16, "votes and certificates of the next epoch kept of one sender: its first views")
+EARLY_BLOCKS = Limit(8, "proposals of the next epoch kept: 4 MB; repetition brings what was dropped")
+LINKED = Limit(256, "nodes that are told what is final: as many as may be linked")
+
+_NEVER = float("inf")
+
+
+class Early:
+    """Messages of the next epoch, until it begins: few, and by sender, so that nobody crowds out another."""
+
+    def __init__(self) -> None:
+        self._small: dict[bytes, list[Message]] = {}
+        self._proposals: dict[bytes, Proposal] = {}
+
+    def put(self, node: bytes, message: Message) -> None:
+        """Keep it if there is room; what is dropped is sent again by whoever needs it."""
+        if isinstance(message, Proposal):
+            if node in self._proposals or len(self._proposals) < EARLY_BLOCKS.value:
+                self._proposals.setdefault(node, message)
+        elif node in self._small or len(self._small) < EARLY_SENDERS.value:
+            kept = self._small.setdefault(node, [])
+            if len(kept) < EARLY_MESSAGES.value and message not in kept:
+                kept.append(message)
+
+    def take(self) -> list[tuple[bytes, Message]]:
+        """All of it, proposals first; nothing is kept."""
+        found: list[tuple[bytes, Message]] = [*self._proposals.items()]
+        found += [(node, message) for node, kept in self._small.items() for message in kept]
+        self._small, self._proposals = {}, {}
+        return found
+
 
 class Epochs:
-    """A node's part in agreement, from one epoch to the next."""
+    """A node's part in agreement, from one epoch to the next.
+
+    Attributes:
+        committee: who decides in the current epoch.
+        seat: the voting core, None while this node only follows.
+    """
 
     def __init__(
         self,
@@ -55,9 +111,9 @@ class Epochs:
         """
         Args:
             node: this node's id.
-            sign: the signer of a vote key, None for a key that this node does not have.
-            reveal: a validator's (this node's) link for a position, and the end of the chain to come, ZERO while
-                none is due; None once no link is left.
+            sign: the signer of a vote key; None for a key that this node does not have, or that must not vote.
+            reveal: this node's link for a position of the validator's chains, and the end of the chain to come,
+                ZERO while none is due; None once no link is left.
             voter: the core of a seat; a test puts one here that breaks a rule.
         """
         self._app = app
@@ -70,15 +126,26 @@ class Epochs:
         self._timing = timing or Timing()
         self._recovered = recovered or Recovered()
         self._voter = voter
+        self._muted: set[bytes] = set()  # vote keys that must not vote again
+        self._early = Early()
+        self._linked: dict[bytes, None] = {}
+        self._told_at: dict[
+            bytes, float
+        ] = {}  # peers of other epochs -> when they were last told where we stand
+        delay_s = self._timing.delay_s
+        self._sync = Sync(patience_s=max(8 * delay_s, 0.2), grace_s=delay_s / 4)
+        self._poll_at = 0.0
+        self._core_at = _NEVER
+        self._work_at = _NEVER
+        self._woken = _NEVER
         self.seat: Simplex | None = None
-        self._core = self._open(app.head().hash)
+        head = app.head()
+        self.committee = self._committee_above(head)
+        if head.epoch != self.committee.epoch:
+            self._recovered = later(self._recovered, self.committee.epoch)
+        self._core = self._open(head, voting=False)
 
     # -- what a shell reads --
-
-    @property
-    def committee(self) -> Committee:
-        """Who decides in the current epoch."""
-        return self._committee
 
     @property
     def voting(self) -> bool:
@@ -98,37 +165,223 @@ class Epochs:
     # -- events --
 
     def on_start(self, now: Now) -> list[Act]:
-        return self._acts(self._core.on_start(now))
+        return self._done(now, self._begin(now))
 
     def on_message(self, now: Now, node: bytes, message: Message) -> list[Act]:
         """What `node`, a peer known by its link, said."""
-        sender = self._committee.places.get(node, self._committee.n)
-        return self._acts(self._core.on_message(now, sender, message), node)
+        if isinstance(message, GetBlocks):  # a node whose agreement has halted still serves
+            return self._on_get_blocks(node, message)
+        if self.halted or node == self._node:
+            return []
+        acts: list[Act] = []
+        if isinstance(message, Blocks):
+            lie = self._sync.take(now.mono_s, node, message, self._checker, self.final.height)
+            if lie:
+                acts.append(Fault(node, lie))
+        elif isinstance(message, Status):
+            acts += self._on_status(now, node, message)
+        elif isinstance(message, GetBlock | OneBlock):
+            acts += self._hear(now, node, message)
+        else:
+            acts += self._sorted(now, node, message)
+        return self._done(now, acts)
 
     def on_timer(self, now: Now) -> list[Act]:
-        return self._acts(self._core.on_timer(now))
+        """Whatever is due."""
+        if self.halted:
+            return []
+        self._woken = _NEVER
+        acts: list[Act] = []
+        if self.seat is not None and self._core_at <= now.mono_s:
+            self._core_at = _NEVER
+            acts += self._acts(self.seat.on_timer(now))
+        if self.seat is not None and self._work_at <= now.mono_s:
+            self._work_at = _NEVER
+            acts += self._acts(self.seat.on_work(now))
+        return self._done(now, acts)
 
     def on_work(self, now: Now) -> list[Act]:
-        return self._acts(self.seat.on_work(now)) if self.seat is not None else []
+        """The application may have work."""
+        return self._done(now, self._acts(self.seat.on_work(now))) if self.seat is not None else []
 
     def on_peer(self, now: Now, node: bytes) -> list[Act]:
         """A link to `node` came up."""
-        place = self._committee.places.get(node)
-        if self.seat is None or place is None:
+        if node == self._node or self.halted:
             return []
-        return self._acts(self.seat.on_peer(now, place))
+        self._linked.pop(node, None)
+        while len(self._linked) >= LINKED.value:
+            del self._linked[next(iter(self._linked))]
+        self._linked[node] = None
+        place = self.committee.places.get(node)
+        if self.seat is not None and place is not None:
+            return self._done(now, self._acts(self.seat.on_peer(now, place)))
+        return self._done(now, self._tell(now, node))
 
-    # -- inside --
+    # -- messages by epoch --
 
-    def _open(self, block_hash: bytes) -> Simplex | Follower:
-        seats = self._app.seats(block_hash)
-        self._committee = committee = Committee(seats, self._chain_id, self._origin)
+    def _sorted(self, now: Now, node: bytes, message: Message) -> list[Act]:
+        """Votes, certificates, proposals, and questions for certificates: each has its epoch."""
+        epoch = _epoch_of(message)
+        if epoch == self.committee.epoch:
+            return self._hint(node, message) + self._hear(now, node, message)
+        if epoch == self.committee.epoch + 1:
+            self._early.put(node, message)
+            return self._hint(node, message)
+        if epoch < self.committee.epoch:
+            return self._tell(
+                now, node
+            )  # its epoch is over: it learns that there is more, and asks by height
+        return self._hint(node, message)
+
+    def _hint(self, node: bytes, message: Message) -> list[Act]:
+        """A FIN certificate says that its sender has a block; to a voter of this epoch the core says what it lacks."""
+        if isinstance(message, Cert) and message.kind == FIN:
+            other = message.said.epoch != self.committee.epoch
+            if (self.seat is None or other) and message.said.height > self.final.height:
+                self._sync.claim(node, message.said.height)
+        return []
+
+    def _hear(self, now: Now, node: bytes, message: Message) -> list[Act]:
+        """Something for the core of this epoch."""
+        if self.seat is None:
+            if isinstance(message, GetBlock):
+                block = self._core.tree.find(message.block_hash)
+                return [Post((node,), OneBlock(block))] if block is not None else []
+            return []
+        sender = self.committee.places.get(node, self.committee.n)
+        return self._acts(self.seat.on_message(now, sender, message), node)
+
+    def _on_status(self, now: Now, node: bytes, status: Status) -> list[Act]:
+        if status.final_height > self.final.height:
+            self._sync.claim(node, status.final_height)
+        if self.seat is not None and node in self.committee.places:
+            return self._hear(now, node, status)
+        if (status.epoch, status.final_height) < (self.committee.epoch, self.final.height) or status.ask:
+            return self._tell(now, node, status.ask)
+        return []
+
+    def _tell(self, now: Now, node: bytes, answer: int = 0) -> list[Act]:
+        """Our Status to a peer that is behind or starts, but not for everything that it says."""
+        if now.mono_s < self._told_at.get(node, -_NEVER) + self._timing.delay_s:
+            return []
+        self._told_at.pop(node, None)
+        while len(self._told_at) >= LINKED.value:
+            del self._told_at[next(iter(self._told_at))]
+        self._told_at[node] = now.mono_s
+        place = self.committee.places.get(node, self.committee.n)
+        core = self._core
+        status = core.status(place, (), answer) if isinstance(core, Simplex) else core.status()
+        return [Post((node,), status)]
+
+    def _on_get_blocks(self, node: bytes, ask: GetBlocks) -> list[Act]:
+        last = min(ask.last, self.final.height, ask.first + MAX_SYNC_BLOCKS.value - 1)
+        return [Answer(node, ask.first, last)] if 0 < ask.first <= last else []
+
+    # -- the turn --
+
+    def _done(self, now: Now, acts: list[Act]) -> list[Act]:
+        """What follows from what has happened: blocks that wait, the next epoch, questions, the next alarm."""
+        while not self.halted:
+            if self._core.ended:
+                acts += self._switch(now)
+                continue
+            ready = self._sync.next(self.final.height)
+            if ready is None:
+                break
+            acts += self._acts(self._core.adopt(now, ready))
+        if self.halted:
+            return acts
+        return acts + self._ask(now) + self._alarm(now)
+
+    def _ask(self, now: Now) -> list[Act]:
+        """Questions for blocks by height."""
+        height, seat = self.final.height, self.seat
+        if seat is not None and seat.needs > height:
+            for one in self.committee.validators:
+                if one.node != self._node:
+                    self._sync.claim(one.node, seat.needs)
+            seat.needs = 0
+        asks = self._sync.ask(now.mono_s, height)
+        if asks:
+            self._poll_at = now.mono_s + self._poll_s
+        elif now.mono_s >= self._poll_at:
+            self._poll_at = now.mono_s + self._poll_s
+            asks = self._sync.poll(self._sources(), now.mono_s, height)
+        return [Post((node,), ask) for node, ask in asks]
+
+    @property
+    def _poll_s(self) -> float:
+        """A follower looks again once a second; a voter, whom agreement itself brings forward, hardly ever."""
+        return 1.0 if self.seat is None else 3 * self._timing.heartbeat_s + 8 * self._timing.delay_s
+
+    def _sources(self) -> list[bytes]:
+        """Who may have blocks: validators of this epoch, and whoever is linked, since they may all be gone."""
+        named = dict.fromkeys((*(one.node for one in self.committee.validators), *self._linked))
+        return [node for node in named if node != self._node]
+
+    def _alarm(self, now: Now) -> list[Act]:
+        at = min(
+            self._core_at, self._work_at, self._sync.wake_s(now.mono_s, self.final.height), self._poll_at
+        )
+        if at == self._woken or at == _NEVER:
+            return []
+        self._woken = at
+        return [WakeAt(at)]
+
+    # -- from one epoch to the next --
+
+    def _switch(self, now: Now) -> list[Act]:
+        """The epoch is over: the next one's core starts on the block that ended it.
+
+        It votes at once only if this node saw the end by certificates while it voted with the same key. Whoever was
+        brought here by others' blocks asks first what they hold of its key.
+        """
+        old = self._core
+        acts: list[Act] = []
+        level, key = False, b""
+        heard: dict[bytes, Vote] = {}
+        if isinstance(old, Simplex):
+            level, key = old.level, self.committee.keys[old.me]
+            heard = {self.committee.keys[i]: vote for i, vote in old.gate.newest.items()}
+            if old.gate.stopped and self._recovered.may_vote:
+                self._muted.add(key)
+            if old.proof is not None:  # whoever has the block and lacks its certificate can follow at once
+                acts.append(Post(None, old.proof.cert))
+        end = old.tree.final
+        self.committee = self._committee_above(end)
+        self._recovered = later(self._recovered, self.committee.epoch)
+        self._sync.new_epoch()
+        self._core_at = _NEVER
+        self._core = self._open(end, voting=level, key=key)
+        if self.seat is not None:
+            for index, vote_key in enumerate(self.committee.keys):
+                if vote_key in heard:
+                    self.seat.gate.newest[index] = heard[vote_key]
+        acts += self._begin(now)
+        # Only once the end is written can the application say what there is to do behind it: look again next turn.
+        self._work_at = now.mono_s
+        for node, message in self._early.take():
+            if not self.halted and not self._core.ended:
+                acts += self._hear(now, node, message)
+        return acts
+
+    def _committee_above(self, block: Executed) -> Committee:
+        committee = Committee(self._app.seats(block.hash), self._chain_id, self._origin)
+        self._checker = Checker(committee, self._verify)
+        return committee
+
+    def _open(self, start: Executed, *, voting: bool, key: bytes = b"") -> Simplex | Follower:
+        """The core of the current epoch. `voting`: this node votes, with `key`."""
+        committee = self.committee
         me = committee.places.get(self._node)
         sign = self._sign(committee.keys[me]) if me is not None else None
+        self.seat = None
         if me is None or sign is None:
-            self.seat = None
-            return Follower(committee, self._app, verify=self._verify)
-        validator = committee.validators[me]
+            return Follower(committee, self._app, start)
+        validator, mine = committee.validators[me], committee.keys[me]
+        recovered = self._recovered
+        if mine in self._muted:
+            recovered = Recovered(recovered.records, recovered.proof, may_vote=False)
         self.seat = self._voter(
             committee,
             me,
@@ -137,34 +390,69 @@ class Epochs:
             verify=self._verify,
             reveal=lambda position: self._reveal(validator, position),
             timing=self._timing,
-            recovered=self._recovered,
+            recovered=recovered,
+            start=start,
+            voting=voting and mine == key,
         )
         return self.seat
 
-    def _acts(self, effects: Iterable[Effect], asker: bytes | None = None) -> list[Act]:
-        return [act for effect in effects for act in self._act(effect, asker)]
+    def _begin(self, now: Now) -> list[Act]:
+        self._poll_at = now.mono_s + (0.0 if self.seat is None else self._poll_s)
+        if self.seat is not None:
+            return self._acts(self.seat.on_start(now))
+        if self._node in self.committee.places:
+            return [
+                Mute("this node does not vote with the key of its seat: it lacks that key, or may not use it")
+            ]
+        return []
 
-    def _act(self, effect: Effect, asker: bytes | None) -> list[Act]:
+    # -- effects in node ids --
+
+    def _acts(self, effects: Iterable[Effect], asker: bytes | None = None) -> list[Act]:
+        acts: list[Act] = []
+        for effect in effects:
+            self._act(acts, effect, asker)
+        return acts
+
+    def _act(self, acts: list[Act], effect: Effect, asker: bytes | None) -> None:
         match effect:
             case Broadcast(message):
-                news = isinstance(message, Cert) and message.kind == FIN
-                others = tuple(one.node for one in self._committee.validators if one.node != self._node)
-                return [Post(None if news else others, message)]
+                acts.append(Post(self._others, message))
             case Send(to, message):
-                node = self._named(to, asker)
-                return [Post((node,), message)] if node is not None else []
-            case Serve(to, first, last):
-                node = self._named(to, asker)
-                return [Answer(node, first, last)] if node is not None else []
+                self._to(acts, to, asker, lambda node: Post((node,), message))
+            case WakeAt(at_s):
+                self._core_at = at_s
+            case Deliver(_, proof):
+                acts.append(effect)
+                followers = tuple(node for node in self._linked if node not in self.committee.places)
+                if followers and self.seat is not None:
+                    acts.append(Post(followers, proof.cert))
             case Accuse(signer, first, second, header, justification):
-                node = self._committee.validators[signer].node
-                return [Blame(node, self._committee.epoch, first, second, header, justification)]
+                node = self.committee.validators[signer].node
+                acts.append(Blame(node, self.committee.epoch, first, second, header, justification))
             case Lie(sender, why):
-                node = self._named(sender, asker)
-                return [Fault(node, why)] if node is not None else []
-            case _:
-                return [effect]
+                self._to(acts, sender, asker, lambda node: Fault(node, why))
+            case Persist() | Halt() | Mute():
+                acts.append(effect)
 
-    def _named(self, index: int, asker: bytes | None) -> bytes | None:
-        """The node that a member's index means; who is no member can only be the one that is being answered."""
-        return self._committee.validators[index].node if index < self._committee.n else asker
+    def _to(self, acts: list[Act], index: int, asker: bytes | None, act: Callable[[bytes], Act]) -> None:
+        """Who is no member can only be the one that is being answered."""
+        node = self.committee.validators[index].node if index < self.committee.n else asker
+        if node is not None:
+            acts.append(act(node))
+
+    @property
+    def _others(self) -> tuple[bytes, ...]:
+        return tuple(one.node for one in self.committee.validators if one.node != self._node)
+
+
+def _epoch_of(message: Message) -> int:
+    match message:
+        case Vote(said) | Cert(said):
+            return said.epoch
+        case Proposal(block):
+            return block.header.epoch
+        case GetCerts(epoch):
+            return epoch
+        case _:
+            raise ValueError(f"{type(message).__name__} belongs to no epoch")

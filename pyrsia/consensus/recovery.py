@@ -7,11 +7,11 @@ Source: docs/agreement.md, "The durable record", "Mute and Halt".
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.wire.blocks import Block, Cert, FinalityProof, Vote, decode_cert, decode_vote
+from pyrsia.wire.blocks import Block, Cert, FinalityProof, Statement, Vote, decode_cert, decode_vote
 
 _VOTE: Final = 1
 _BLOCK: Final = 2
@@ -73,6 +73,16 @@ def place(data: bytes) -> tuple[int, int]:
 def keep(data: bytes, epoch: int, final_view: int) -> bool:
     """Whether trimming must leave this record; call only once the batch of `final_view` is synced."""
     return place(data) > (epoch, final_view)
+
+
+def statements(records: Iterable[bytes]) -> list[Statement]:
+    """What the votes of votes.wal say, of whatever epoch."""
+    return [decode_vote(data[1:]).said for data in records if data[:1] == bytes((_VOTE,))]
+
+
+def later(recovered: Recovered, epoch: int) -> Recovered:
+    """What is still of use in `epoch`: its own records and those of later ones. The proof is of an epoch before."""
+    return replace(recovered, records=tuple(r for r in recovered.records if place(r)[0] >= epoch), proof=None)
 
 
 def recall(records: Iterable[bytes], epoch: int, final_view: int) -> Memory:

@@ -27,6 +27,11 @@ class Timing:
     asleep_s: float = 10.0
     clock_ahead_ms: int = 2_000
 
+    @property
+    def relay_s(self) -> float:
+        """After entering a view: who has not shown by then that it left the view before is sent the certificate."""
+        return self.delay_s / 4
+
     def patience_s(self, failed: int) -> float:
         """D for a view that follows `failed` views without a block."""
         return min(self.delay_max_s, self.delay_s * float(1.5 ** min(failed, 12)))

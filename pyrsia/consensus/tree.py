@@ -3,17 +3,22 @@
 Decides when a block is *checked*: its parent is, its header fits the parent, and the application executed it
 (P2, P4 without the clock, P5, P6). Views and votes are not its business.
 
-Source: docs/agreement.md, "P: when to vote NOT", "Delivery".
+A tail has no content, so the application never sees one. It stands on the block that ends the epoch, whatever
+tails came before it: that block is two headers below any certificate that makes it final.
+
+Source: docs/agreement.md, "P: when to vote NOT", "Epochs", "Delivery".
 """
 
 from collections import OrderedDict
 
 from pyrsia.units import MAX_RECENT_BLOCKS
-from pyrsia.wire.blocks import NORMAL, ZERO, Block, Header
+from pyrsia.wire.blocks import EPOCH_END, TAIL, ZERO, Block, Header, entries_root
 
-from .application import Application, BlockRef, InvalidBlock
+from .application import Application, BlockRef, Executed, InvalidBlock
 from .catchup import Conflict
 from .committee import Committee
+
+_NO_ENTRIES = entries_root(())
 
 
 def ref(header: Header) -> BlockRef:
@@ -35,12 +40,20 @@ class BlockTree:
 
     __slots__ = ("_app", "_committee", "bad", "blocks", "checked", "final", "recent")
 
-    def __init__(self, app: Application, committee: Committee) -> None:
+    def __init__(self, app: Application, committee: Committee, start: Executed) -> None:
+        """`start`: the last final block; of this epoch, or the one that ended the epoch before it."""
         self._app = app
         self._committee = committee
-        at = app.head()
+        view = start.view if start.epoch == committee.epoch else 0  # views of an epoch count from 1
         self.final = BlockRef(
-            at.hash, at.height, at.view, at.time_ms, at.tree_size, at.tree_root, at.beacon, at.epoch
+            start.hash,
+            start.height,
+            view,
+            start.time_ms,
+            start.tree_size,
+            start.tree_root,
+            start.beacon,
+            start.epoch,
         )
         self.blocks: dict[bytes, Block] = {}
         self.checked: set[bytes] = set()
@@ -64,6 +77,13 @@ class BlockTree:
             return self.final
         parent = self.blocks.get(header.parent_hash)
         return ref(parent.header) if parent is not None and parent.hash in self.checked else None
+
+    def ends_at(self, block_hash: bytes) -> Block | None:
+        """The un-final block that ends the epoch, if `block_hash` is that block or one of its tails."""
+        block = self.blocks.get(block_hash)
+        if block is not None and block.header.kind == TAIL:
+            block = self.blocks.get(block.header.parent_hash)
+        return block if block is not None and block.header.kind == EPOCH_END else None
 
     def path(self, block_hash: bytes) -> tuple[list[Block], bytes | None]:
         """Blocks above the final one up to `block_hash`, lowest first; and the hash of the missing one.
@@ -91,6 +111,9 @@ class BlockTree:
         """
         if self.stands(block_hash) or block_hash in self.bad:
             return None
+        below = _certified(self.blocks.get(block_hash))
+        if below is not None and below not in self.blocks:
+            return below
         try:
             path, missing = self.path(block_hash)
         except Conflict as error:
@@ -113,37 +136,56 @@ class BlockTree:
         if block.hash in self.bad:
             return False
         try:
-            self._check_header(block.header)
-            self._app.check(block.header, block.body.entries)
+            self._check_header(block)
+            if block.header.kind != TAIL:
+                self._app.check(block.header, block.body.entries)
         except InvalidBlock as error:
             self.bad[block.hash] = str(error)
             return False
         self.checked.add(block.hash)
         return True
 
-    def _check_header(self, header: Header) -> None:
-        """P2 and P4, clock excepted."""
-        committee = self._committee
+    def _check_header(self, block: Block) -> None:
+        """P2, P4 without the clock, and what P6 says of kinds; which kind is due, the application knows."""
+        committee, header = self._committee, block.header
         if header.chain_id != committee.chain_id or header.epoch != committee.epoch:
             raise InvalidBlock("it belongs to another chain or epoch")
-        if header.kind != NORMAL or header.next_chain != ZERO:
-            raise InvalidBlock("this version opens no epoch and no further chain")
-        if (
-            header.members_hash != committee.members_hash
-            or header.next_members_hash != committee.members_hash
-        ):
+        if header.members_hash != committee.members_hash:
             raise InvalidBlock("it names other members")
         if header.proposer != committee.leader(header.view):
             raise InvalidBlock("its proposer is not the leader of its view")
+        if (header.next_members_hash != committee.members_hash) != (header.kind == EPOCH_END):
+            raise InvalidBlock("a block names other next members exactly if it ends the epoch")
         parent = self.parent_of(header)
         if parent is None:
             raise InvalidBlock("its parent is not on the chain")
+        if header.time_ms <= parent.time_ms:
+            raise InvalidBlock("its time is not after its parent's")
+        if header.kind == TAIL:
+            self._check_tail(block, parent)
+            return
+        if self.ends_at(header.parent_hash) is not None:
+            raise InvalidBlock("it stands behind the end of its epoch and is no tail")
         if header.parent_view != parent.view:
             raise InvalidBlock("it misstates its parent's view")
         if header.height != parent.height + 1:
             raise InvalidBlock("its height is not its parent's plus one")
-        if header.time_ms <= parent.time_ms:
-            raise InvalidBlock("its time is not after its parent's")
+
+    def _check_tail(self, block: Block, end: BlockRef) -> None:
+        """A tail repeats the block that ends the epoch, and its certificate is that block's or another tail's of it."""
+        header = block.header
+        below = self.blocks.get(header.parent_hash)
+        if below is None or below.header.kind != EPOCH_END:
+            raise InvalidBlock("a tail stands on the block that ends its epoch")
+        certified = self.blocks.get(_certified(block) or b"")
+        if certified is None or self.ends_at(certified.hash) is not below:
+            raise InvalidBlock("a tail continues the end of its epoch or a tail of it")
+        told = header.height, header.tree_size, header.tree_root, header.beacon
+        if told != (end.height, end.tree_size, end.tree_root, end.beacon):
+            raise InvalidBlock("a tail adds nothing to the log")
+        nothing = header.n_entries, header.entries_root, header.reveal, header.next_chain
+        if nothing != (0, _NO_ENTRIES, ZERO, ZERO):
+            raise InvalidBlock("a tail has no entry and reveals nothing")
 
     def finalize(self, blocks: list[Block]) -> None:
         """Move the floor: everything at or below the last block's view is forgotten."""
@@ -158,3 +200,10 @@ class BlockTree:
             del self.blocks[block_hash]
             self.checked.discard(block_hash)
         self.bad = {h: why for h, why in self.bad.items() if h in self.blocks}
+
+
+def _certified(tail: Block | None) -> bytes | None:
+    """The block whose certificate a tail carries: beside its parent, what it needs to be judged."""
+    if tail is None or tail.header.kind != TAIL or tail.body.justification.parent_cert is None:
+        return None
+    return tail.body.justification.parent_cert.said.block_hash

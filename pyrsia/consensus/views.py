@@ -12,7 +12,7 @@ from pyrsia.wire.blocks import FIN, NOT, NUL, Block, Cert, Vote, conflicting
 class ViewState:
     """What is known of one view."""
 
-    __slots__ = ("accused", "bad", "certs", "my_fin", "my_not", "my_nul", "proposal", "view", "votes")
+    __slots__ = ("bad_block", "certs", "my_fin", "my_not", "my_nul", "proposal", "view", "votes")
 
     def __init__(self, view: int) -> None:
         self.view = view
@@ -22,8 +22,7 @@ class ViewState:
         self.my_nul: Vote | None = None
         self.my_fin: Vote | None = None
         self.proposal: Block | None = None  # the first one that its leader signed
-        self.bad = False  # the proposal breaks a deterministic rule
-        self.accused: set[int] = set()
+        self.bad_block: Block | None = None  # the proposal, if P2 or P3 forbids to vote for it
 
     def block_cert(self) -> Cert | None:
         """A certificate under which a child may stand: notarized, or final."""

@@ -26,6 +26,7 @@ from pyrsia.wire.blocks import (
     Vote,
     decode_justification,
     decode_vote,
+    justified,
     signed_text,
 )
 from pyrsia.wire.text import unb32
@@ -109,17 +110,9 @@ class _Judge:
 
     def _justified(self, header: Header, told: Justification) -> bool:
         """P3: exactly the parent's certificate, and one NUL certificate for each view between, all good."""
+        if not justified(header, told):
+            return False
         parent = told.parent_cert
-        if parent is None:
-            if header.parent_view != 0:
-                return False
-        elif parent.kind == NUL or parent.said[1:4] != (header.epoch, header.parent_view, header.parent_hash):
-            return False
-        if len(told.gap) != header.view - header.parent_view - 1:  # (counted first: a view may be any number)
-            return False
-        for view, cert in enumerate(told.gap, header.parent_view + 1):
-            if (cert.kind, cert.said.epoch, cert.view) != (NUL, header.epoch, view):
-                return False
         certs = told.gap if parent is None else (parent, *told.gap)
         return all(self.good(cert) for cert in certs)
 

@@ -36,10 +36,11 @@ NUL: Final = 2  # nullify: give this view up
 FIN: Final = 3  # finalize: this block is the log
 
 NORMAL: Final = 0
-EPOCH_END: Final = 1  # a number of the format; nobody proposes one before validator sets change
-TAIL: Final = 2
+EPOCH_END: Final = 1  # its last entry changed the validators
+TAIL: Final = 2  # stands on the end of its epoch, adds nothing, and is no block of the log
 
 _HEADER = struct.Struct(">32sQQQ32sQHQBI32sQ32s32s32s32s32s32s32s")
+HEADER_BYTES: Final = _HEADER.size
 _BLOCK_PREFIX: Final = b"pyrsia/block/v1\x00"
 _NOT_PREFIX: Final = b"pyrsia/simplex/notarize/v1\x00"
 _NUL_PREFIX: Final = b"pyrsia/simplex/nullify/v1\x00"
@@ -266,6 +267,28 @@ class Justification:
 
     def hash(self) -> bytes:
         return blake3(self.encode()).digest()
+
+
+def justified(header: Header, told: Justification) -> bool:
+    """Whether a justification is of the form that P3 asks for; its signatures are the caller's business.
+
+    The parent's certificate (none where the parent starts the epoch) and one NUL certificate for every view between.
+    A tail's parent is the block that ends the epoch, and its certificate that block's or the newest tail's.
+    """
+    parent = told.parent_cert
+    if parent is None:
+        if header.parent_view != 0:
+            return False
+    elif parent.kind == NUL or parent.said[1:3] != (header.epoch, header.parent_view):
+        return False
+    elif header.kind != TAIL and parent.said.block_hash != header.parent_hash:
+        return False
+    if len(told.gap) != header.view - header.parent_view - 1:  # (counted first: a view may be any number)
+        return False
+    return all(
+        (cert.kind, cert.said.epoch, cert.view) == (NUL, header.epoch, view)
+        for view, cert in enumerate(told.gap, header.parent_view + 1)
+    )
 
 
 @dataclass(frozen=True, slots=True)

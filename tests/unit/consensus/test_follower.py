@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from pyrsia.consensus import catchup
-from pyrsia.consensus.effects import Deliver, Halt, Now, Send
-from pyrsia.consensus.follower import Follower
+from pyrsia.consensus.effects import Act, Deliver, Fault, Halt, Now, Post
+from pyrsia.consensus.epochs import Epochs
+from pyrsia.units import MAX_SYNC_BLOCKS
 from pyrsia.wire.blocks import Block, Blocks, Body, FinalityProof, GetBlocks, encode_message
-from tests.sim.toy import Toy
+from tests.sim.toy import Toy, node_of
 from tests.sim.world import Plan, World, fake_verify
 
 WORLD = World(5, Plan(entries=20)).run()
@@ -17,36 +18,70 @@ NODE = WORLD.honest[0]
 NOW = Now(1.0, 1_800_000_000_000)
 
 
-def follower() -> tuple[Follower, Toy]:
-    app = Toy()
-    return Follower(WORLD.committee, app, verify=fake_verify), app
+def at(seconds: float) -> Now:
+    return Now(seconds, 1_800_000_000_000)
 
 
-def answer(first: int, last: int) -> Blocks:
-    made = catchup.serve(first, last, NODE.blocks.get, NODE.proofs.get)
+def follower() -> Epochs:
+    made = Epochs(
+        Toy(), WORLD.committee.chain_id, WORLD.committee.origin, node=b"watcher" * 4,
+        sign=lambda _: None, verify=fake_verify, reveal=lambda _, __: None,
+    )  # fmt: skip
+    made.on_start(at(0.0))
+    return made
+
+
+def asked(acts: list[Act]) -> list[tuple[bytes, GetBlocks]]:
+    """Questions by height, and to whom."""
+    return [
+        (act.to[0], act.message)
+        for act in acts
+        if isinstance(act, Post) and act.to is not None and isinstance(act.message, GetBlocks)
+    ]
+
+
+def tell(watcher: Epochs, seconds: float, lie: Callable[[Blocks], Blocks] = lambda a: a) -> list[Act]:
+    """Let it ask on, and answer what it asks, at most three blocks at a time."""
+    out: list[Act] = []
+    for node, ask in asked(watcher.on_timer(at(seconds))):
+        answer = answered(ask.first, min(ask.last, ask.first + 2))
+        out += watcher.on_message(at(seconds), node, lie(answer))
+    return out
+
+
+def answered(first: int, last: int) -> Blocks:
+    made = catchup.serve(first, min(last, max(NODE.blocks)), NODE.blocks.get, NODE.proofs.get)
     assert made is not None
     return made
 
 
 def test_a_follower_executes_the_whole_chain_in_pieces() -> None:
-    watcher, _ = follower()
-    top = max(NODE.blocks)
-    assert isinstance(watcher.on_start(NOW)[0], Send)
+    watcher, top = follower(), max(NODE.blocks)
     delivered = 0
-    for first in range(1, top + 1, 3):
-        out = watcher.on_message(NOW, 0, answer(first, min(first + 2, top)))
-        delivered += sum(len(e.blocks) for e in out if isinstance(e, Deliver))
+    seconds = 0.0
+    while watcher.final.height < top and seconds < 2 * top:
+        seconds += 1.0
+        delivered += sum(len(e.blocks) for e in tell(watcher, seconds) if isinstance(e, Deliver))
 
-    assert delivered == top
+    assert delivered == top >= 5
     assert watcher.final.tree_root == WORLD.roots[top][1]
-    assert top >= 5
+
+
+def test_what_nobody_asked_for_is_not_looked_at() -> None:
+    watcher = follower()
+
+    assert not any(isinstance(e, Deliver) for e in watcher.on_message(NOW, b"stranger" * 4, answered(1, 4)))
 
 
 def test_the_same_blocks_again_change_nothing() -> None:
-    watcher, _ = follower()
-    watcher.on_message(NOW, 0, answer(1, 4))
+    watcher = follower()
+    first = tell(watcher, 1.0)
+    height = watcher.final.height
+    again = watcher.on_message(at(1.1), node_of(1), answered(1, 3))
 
-    assert watcher.on_message(NOW, 1, answer(1, 4)) == []
+    assert any(isinstance(e, Deliver) for e in first)
+    assert not any(isinstance(e, Deliver) for e in again)
+    assert watcher.final.height == height == 3
 
 
 LIES: dict[str, Callable[[Blocks], Blocks]] = {
@@ -75,42 +110,53 @@ LIES: dict[str, Callable[[Blocks], Blocks]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_costs_time_and_never_truth(lie: str) -> None:
-    """Nothing unverified is kept, so no lie stops a follower (ava-labs #544)."""
-    watcher, _ = follower()
-    out = watcher.on_message(NOW, 0, LIES[lie](answer(1, 4)))
+    """Nothing unverified is kept, so no lie stops a follower (ava-labs/Simplex 544)."""
+    watcher = follower()
+    out = tell(watcher, 1.0, LIES[lie])
 
     assert not any(isinstance(e, Deliver | Halt) for e in out)
     assert watcher.final.height == 0
-    assert any(isinstance(e, Deliver) for e in watcher.on_message(NOW, 1, answer(1, 4)))
+    assert any(isinstance(e, Fault) for e in out) == (lie != "blocks from above")  # (proven, and of no help)
+    assert any(isinstance(e, Deliver) for e in tell(watcher, 2.0))
 
 
 def test_another_final_chain_raises_the_alarm() -> None:
-    watcher, _ = follower()
-    watcher.on_message(NOW, 0, answer(1, 4))
-    watcher.tree.final = replace(watcher.tree.final, hash=b"z" * 32)
-    out = watcher.on_message(NOW, 0, answer(5, 5))
+    watcher = follower()
+    tell(watcher, 1.0)
+    tree = watcher._core.tree
+    tree.final = replace(tree.final, hash=b"z" * 32)
+    out = tell(watcher, 2.0)
 
     assert any(isinstance(e, Halt) for e in out)
-    assert watcher.on_timer(Now(99.0, 0)) == []
+    assert watcher.halted
+    assert watcher.on_timer(at(99.0)) == []
 
 
 def test_a_silent_member_is_passed_over() -> None:
-    watcher, _ = follower()
-    watcher.on_start(NOW)
-    asked = [
-        e.to
-        for s in range(2, 12, 2)
-        for e in watcher.on_timer(Now(float(s), 0))
-        if isinstance(e, Send) and isinstance(e.message, GetBlocks)
-    ]
+    watcher = follower()
+    polled = [node for s in range(1, 6) for node, _ in asked(watcher.on_timer(at(float(s))))]
 
-    assert asked == [1, 2, 3, 0, 1]
+    assert len(set(polled)) == 4
+    assert polled[0] == polled[4]
+
+
+def test_ranges_are_asked_of_several_nodes_at_once_and_what_comes_early_waits() -> None:
+    """Beyond one answer's length: each node is asked for another range."""
+    watcher = follower()
+    far = 3 * MAX_SYNC_BLOCKS.value
+    for member in range(3):
+        watcher._sync.claim(node_of(member), far)
+    watcher.on_timer(at(1.0))
+    asks = asked(watcher.on_timer(at(2.0)))
+
+    assert sorted(ask.first for _, ask in asks) == [1, 129, 257]
+    assert len({node for node, _ in asks}) == 3
 
 
 def test_an_answer_fits_one_message_and_proves_its_last_block() -> None:
     top = max(NODE.blocks)
     for first in range(1, top + 1):
-        made = answer(first, top)
+        made = answered(first, top)
         assert len(encode_message(made)) <= 1 << 20
         assert made.proof.headers[-1].hash() == made.blocks[-1].hash
     assert catchup.serve(top + 1, top + 9, NODE.blocks.get, NODE.proofs.get) is None
