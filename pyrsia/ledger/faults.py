@@ -17,7 +17,6 @@ from pyrsia.ledger.seats import Epoch
 from pyrsia.wire.blocks import (
     EPOCH_END,
     NOT,
-    NUL,
     TAIL,
     ZERO,
     Cert,

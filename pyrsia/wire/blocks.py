@@ -279,10 +279,11 @@ def justified(header: Header, told: Justification) -> bool:
     if parent is None:
         if header.parent_view != 0:
             return False
-    elif parent.kind == NUL or parent.said[1:3] != (header.epoch, header.parent_view):
-        return False
-    elif header.kind != TAIL and parent.said.block_hash != header.parent_hash:
-        return False
+    else:
+        if parent.kind == NUL or parent.said[1:3] != (header.epoch, header.parent_view):
+            return False
+        if header.kind != TAIL and parent.said.block_hash != header.parent_hash:
+            return False
     if len(told.gap) != header.view - header.parent_view - 1:  # (counted first: a view may be any number)
         return False
     return all(
