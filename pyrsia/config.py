@@ -25,9 +25,11 @@ CONTROL_TOKEN = "control.token"  # noqa: S105 (a file name; the 0600 file beside
 
 
 class NodeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who this node is to people."""
+    """Who this node is to people: itself, who answers for it, and what fails together with it (its member document)."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "node"
+    operator: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    domain: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,8 @@
 Pure data with one codec. A snapshot owns no connection and is never updated; a new one replaces it.
 """
 
+from typing import Any
+
 import msgspec
 
 
@@ -174,3 +176,83 @@ class EvidenceRow(msgspec.Struct, frozen=True):
 class EvidenceAnswer(msgspec.Struct, frozen=True):
     origin: str
     evidence: tuple[EvidenceRow, ...]
+
+
+# -- members --
+
+
+class MemberStatus(msgspec.Struct, frozen=True):
+    """One member as the log has it.
+
+    Attributes:
+        validates: whether it has a seat in the present epoch; `since_epoch`: the first epoch of that seat, -1 without.
+        convicted: evidence against its vote key is on record, so that it leads no view.
+        keys: purpose -> public key in hex, of the roles that it has.
+    """
+
+    node_id: str
+    name: str
+    operator: str
+    domain: str
+    roles: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()
+    validates: bool = False
+    since_epoch: int = -1
+    convicted: bool = False
+    connected: bool = False
+    keys: dict[str, str] = {}
+
+
+class MotionStatus(msgspec.Struct, frozen=True):
+    """One motion. `phase` is open, awaits-acceptance, enacted or expired; members are told by name.
+
+    Attributes:
+        summary: what it does, in a sentence.
+        approvals: present validators that approved; `needed` of them enact.
+        missing: present validators that have not approved.
+        accepts: the member that is to validate by it and has yet to approve; empty where nobody has.
+        epoch: the epoch that it opened, -1 if none.
+        decided: the leaf that enacted it, -1 before.
+    """
+
+    id: str
+    kind: str
+    summary: str
+    phase: str
+    author: str
+    reason: str
+    approvals: tuple[str, ...]
+    missing: tuple[str, ...]
+    needed: int
+    accepts: str
+    time_ms: int
+    deadline_ms: int
+    leaf: int
+    decided: int = -1
+    epoch: int = -1
+    body: dict[str, Any] = {}
+
+
+class MembersStatus(msgspec.Struct, frozen=True):
+    """Everybody, and the motions that can be approved. `quorum`: approvals that enact."""
+
+    epoch: int
+    validators: int
+    quorum: int
+    members: tuple[MemberStatus, ...]
+    motions: tuple[MotionStatus, ...]
+
+
+class KeyStatus(msgspec.Struct, frozen=True):
+    """One key of this node.
+
+    Attributes:
+        state: `in force`, `not in force` (the log names another, or none), `must not sign` or `to come` (made for a
+            rotation that the members have yet to agree on).
+        why: of `must not sign`.
+    """
+
+    purpose: str
+    public: str
+    state: str
+    why: str = ""

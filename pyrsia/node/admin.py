@@ -22,6 +22,7 @@ from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.explorer import Explorer
+from pyrsia.node.governing import Governing
 from pyrsia.node.kinds import Method
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
@@ -29,7 +30,17 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, Requested, SubmitAck
-from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus, TransferStatus
+from pyrsia.status import (
+    BuildStatus,
+    EntryStatus,
+    KeyStatus,
+    LogStatus,
+    MembersStatus,
+    MotionStatus,
+    NodeStatus,
+    PeerStatus,
+    TransferStatus,
+)
 from pyrsia.units import Limit, NodeId
 from pyrsia.verify.acknowledged import FinalBlock
 from pyrsia.verify.history import Subject
@@ -54,7 +65,7 @@ class Admin:
     genesis: Genesis
     config: Config
     node_id: NodeId
-    role: str
+    role: Callable[[], str]
     isolation: str
     archive: Archive
     cosigning: Cosigning
@@ -63,6 +74,7 @@ class Admin:
     proofs: Proofs
     shelf: Shelf
     submitter: Submitter
+    governing: Governing
     batches: Batches
     acknowledge: Acknowledge
     requests: Requests | None
@@ -80,7 +92,7 @@ class Admin:
         return NodeStatus(
             node_id=b32(self.node_id),
             name=self.config.node.name,
-            role=self.role,
+            role=self.role(),
             network=self.genesis.name,
             demo=self.genesis.demo,
             version=__version__,
@@ -220,6 +232,18 @@ class Admin:
     async def history(self, subject: Subject) -> bytes | None:
         return await self.proofs.of_history(subject)
 
+    async def members(self) -> MembersStatus:
+        return self.governing.members()
+
+    async def motion(self, motion: str) -> MotionStatus | None:
+        return self.governing.motion(motion)
+
+    async def document(self) -> dict[str, Any]:
+        return self.governing.document()
+
+    async def keys(self) -> Sequence[KeyStatus]:
+        return self.governing.keys()
+
     async def ready(self) -> Sequence[str]:
         reasons = list(self.stopped)
         _, time_s, _ = self.cosigning.cosigned
@@ -285,6 +309,25 @@ class Admin:
                 Outcome("committed", said.entry, said.index, height=height, inclusion=said.inclusion)
             )
         return ManyAck(tuple(outcomes), tuple(blocks.values()))
+
+    async def propose(self, body: Mapping[str, Any], *, approve: bool) -> MotionStatus:
+        proposed = await self.governing.propose(dict(body))
+        return await self._approved(proposed) if approve else proposed
+
+    async def _approved(self, motion: MotionStatus) -> MotionStatus:
+        counts = self.governing.may_approve(motion)
+        return await self.governing.approve(motion.id) if counts else motion
+
+    async def approve(self, motion: str) -> MotionStatus:
+        return await self.governing.approve(motion)
+
+    async def authorize(self, node: str, document: dict[str, Any] | None, reason: str) -> MotionStatus:
+        return await self.governing.authorize(node, document, reason)
+
+    async def rotate_keys(
+        self, purposes: Sequence[str], reason: str, *, propose: bool
+    ) -> tuple[dict[str, Any], MotionStatus | None]:
+        return await self.governing.rotate(purposes, reason, propose=propose)
 
     async def ping(self, node_id: str) -> PingReply:
         try:

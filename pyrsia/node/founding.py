@@ -1,10 +1,13 @@
-"""Founding a network: from its members' public keys to the genesis document.
+"""Members as documents: what a node says of itself, and a network founded by several of them.
 
-The genesis is entry 0 of the log and the trust file of every client, byte for byte (docs/keys.md, "Trust root").
+A member document has the form of a member in genesis with every public key in it; who proposes it leaves out those
+that its roles do not need (`fitted`). Nothing in it is secret. The genesis is entry 0 of the log and the trust file of
+every client, byte for byte (docs/keys.md, "Trust root").
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import beacon
@@ -13,6 +16,47 @@ from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
 
 RULES_VERSION = 1
+_NEEDED_BY: Final = {
+    "build": "builder",
+    "chain_end": "validator",
+    "cosign": "validator",
+    "log": "validator",
+    "vote": "validator",
+}
+
+
+def fitted(document: Mapping[str, Any], roles: Sequence[str], capabilities: Sequence[str]) -> dict[str, Any]:
+    """The member that a document makes with these roles: exactly the keys that they need."""
+    told = {**document, "roles": sorted(set(roles)), "capabilities": sorted(set(capabilities))}
+    return {
+        name: "" if _NEEDED_BY.get(name, "") not in ("", *roles) else value for name, value in told.items()
+    }
+
+
+def document(
+    keys: KeyRing,
+    chain_end: bytes,
+    *,
+    name: str,
+    operator: str,
+    domain: str,
+    roles: Sequence[str],
+    capabilities: Sequence[str],
+) -> dict[str, Any]:
+    """What a node says of itself, with all its public keys."""
+    return {
+        "build": keys.build.public.hex(),
+        "capabilities": sorted(set(capabilities)),
+        "chain_end": chain_end.hex(),
+        "cosign": keys.cosign.public.hex(),
+        "domain": domain,
+        "log": keys.log.public.hex(),
+        "name": name,
+        "node": b32(keys.node.public),
+        "operator": operator,
+        "roles": sorted(set(roles)),
+        "vote": keys.vote.public.hex(),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +73,17 @@ class Founder:
 
     def as_member(self) -> dict[str, canonical.Json]:
         """The public half, as genesis writes it; keys of roles it lacks are left empty."""
-        validator = "validator" in self.roles
-        builder = "builder" in self.roles
-        return {
-            "build": self.keys.build.public.hex() if builder else "",
-            "capabilities": [*sorted(self.capabilities)],
-            "chain_end": self._chain_end().hex() if validator else "",
-            "cosign": self.keys.cosign.public.hex() if validator else "",
-            "domain": self.domain,
-            "log": self.keys.log.public.hex() if validator else "",
-            "name": self.name,
-            "node": b32(self.keys.node.public),
-            "operator": self.operator,
-            "roles": [*sorted(self.roles)],
-            "vote": self.keys.vote.public.hex() if validator else "",
-        }
+        end = self._chain_end() if "validator" in self.roles else b""
+        told = document(
+            self.keys,
+            end,
+            name=self.name,
+            operator=self.operator,
+            domain=self.domain,
+            roles=self.roles,
+            capabilities=self.capabilities,
+        )
+        return fitted(told, self.roles, self.capabilities)
 
     def _chain_end(self) -> bytes:
         return self.chain_end or beacon.chain_end(self.keys.chain_seed)

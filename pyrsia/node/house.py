@@ -205,34 +205,24 @@ class House:
         return self._chain(seed, number).link(at), following
 
     def _seed_of(self, chain_end: bytes) -> bytes | None:
-        for seed in (self.keys.chain_seed, *(pair.seed for pair in self._coming(CHAIN))):
-            if self._chain(seed, 0).end == chain_end:
-                return seed
+        if self.chain().end == chain_end:
+            return self.keys.chain_seed
+        if self.coming(CHAIN) == chain_end:
+            return self.keys.coming[CHAIN].seed
         return None
-
-    def _coming(self, purpose: str) -> Sequence[KeyPair]:
-        there = self.keys.coming.get(purpose)
-        return () if there is None else (there,)
 
     def _chain(self, seed: bytes, number: int) -> beacon.Chain20:
         """The chain that grows from `seed`, or one after it. The first is read from a file; a later one takes half a
         second, once a life of this node."""
         if (seed, number) not in self._chains:
             self._chains[seed, number] = (
-                self._first_chain(seed) if number == 0 else beacon.Chain20(chain_seed(seed, number))
+                self._first_of(seed) if number == 0 else beacon.Chain20(chain_seed(seed, number))
             )
         return self._chains[seed, number]
 
-    def _first_chain(self, seed: bytes) -> beacon.Chain20:
-        folder = self.data / KEYS
-        if seed != self.keys.chain_seed:
-            folder /= NEXT
-        try:
-            return beacon.Chain20.decode((folder / LINKS).read_bytes(), seed)
-        except (FileNotFoundError, Malformed):
-            chain = beacon.Chain20(seed)
-            write_whole(folder / LINKS, chain.encode(), 0o600)
-            return chain
+    def _first_of(self, seed: bytes) -> beacon.Chain20:
+        present = seed == self.keys.chain_seed
+        return _kept_chain(self.data / KEYS if present else self.data / KEYS / NEXT, seed)
 
     # -- rotation --
 
@@ -247,12 +237,18 @@ class House:
             there = self.keys.coming.get(purpose)
             if there is not None and self.votes.stopped(there.public):
                 self.keys.discard(self.data / KEYS, purpose)
-            pair = self.keys.prepare(self.data / KEYS, purpose)
-            public = self._chain(pair.seed, 0).end if purpose == CHAIN else pair.public
-            fields[FIELDS.get(purpose, purpose)] = public.hex()
+            self.keys.prepare(self.data / KEYS, purpose)
+            fields[FIELDS.get(purpose, purpose)] = self.coming(purpose).hex()
         return fields
 
-    def settle(self) -> list[str]:
+    def coming(self, purpose: str) -> bytes:
+        """The public half of the key that was made for a rotation; empty if none was."""
+        pair = self.keys.coming.get(purpose)
+        if pair is None:
+            return b""
+        return self._chain(pair.seed, 0).end if purpose == CHAIN else pair.public
+
+    def settle(self) -> Sequence[str]:
         """Let keys that the members have agreed on take the place of those before them, whose secrets are deleted.
 
         Call after a sync of the database. Nothing happens before the first block of the epoch that brought the keys
@@ -275,9 +271,7 @@ class House:
         return changed
 
     def _agreed(self, purpose: str, found: dict[str, Any]) -> bool:
-        pair = self.keys.coming[purpose]
-        public = self._chain(pair.seed, 0).end if purpose == CHAIN else pair.public
-        return bool(found[FIELDS.get(purpose, purpose)] == public.hex())
+        return bool(found[FIELDS.get(purpose, purpose)] == self.coming(purpose).hex())
 
     def _settle(self, purpose: str) -> None:
         folder = self.data / KEYS
@@ -339,6 +333,21 @@ _NEXT_SEED: Final = "pyrsia v1 beacon chain seed"
 def chain_seed(seed: bytes, number: int) -> bytes:
     """The seed of the chain that comes `number` chains after the one that grows from `seed`."""
     return blake3(seed + number.to_bytes(8, "big"), derive_key_context=_NEXT_SEED).digest()
+
+
+def chain_of(data: Path, keys: KeyRing) -> beacon.Chain20:
+    """The chain of beacon links of the node in `data`."""
+    return _kept_chain(data / KEYS, keys.chain_seed)
+
+
+def _kept_chain(folder: Path, seed: bytes) -> beacon.Chain20:
+    """The chain that grows from `seed`, from its file or hashed now."""
+    try:
+        return beacon.Chain20.decode((folder / LINKS).read_bytes(), seed)
+    except (FileNotFoundError, Malformed):
+        chain = beacon.Chain20(seed)
+        write_whole(folder / LINKS, chain.encode(), 0o600)
+        return chain
 
 
 def keep_chain(chain: beacon.Chain20, data: Path) -> None:

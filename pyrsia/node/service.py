@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from pyrsia import config, keys
@@ -36,6 +37,7 @@ from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.facts import DATABASE
+from pyrsia.node.governing import Governing
 from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.outside import open_outside
@@ -56,6 +58,7 @@ from pyrsia.units import NodeId
 from pyrsia.wire.epochs import Validator
 from pyrsia.wire.text import b32, safe, unb32
 
+ASK_S: Final = 5.0  # a peer answers from memory
 DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
 
 _log = logging.getLogger("pyrsia.node")
@@ -193,6 +196,13 @@ class Node:
         self.catalog = Catalog(archive, self.shelf, self.proofs)
         self.builder, self.requests = self._work(workshop)
         self.server: Server | None = None
+        self.governing = Governing(
+            house,
+            self.submitter,
+            pulse=self.pulse,
+            ask=lambda node: self.links.request(node, Method.DOCUMENT, b"", ASK_S),
+            connected=self.links.connected,
+        )
         self.admin = self._admin(workshop.isolation)
 
     # -- making the parts --
@@ -211,7 +221,11 @@ class Node:
             data_addr=f"tcp://{host}:{net.data_port}",
             allow=house.welcomes,
             on_message=self._on_message,
-            methods={Method.SUBMIT: self._on_submit, Method.PING: _on_ping},
+            methods={
+                Method.SUBMIT: self._on_submit,
+                Method.PING: _on_ping,
+                Method.DOCUMENT: self._on_document,
+            },
             name=house.settings.node.name,
             urgent=(Kind.CONSENSUS,),
             advertise=advertise,
@@ -282,6 +296,7 @@ class Node:
             proofs=self.proofs,
             shelf=self.shelf,
             submitter=self.submitter,
+            governing=self.governing,
             batches=Batches(
                 take=self._take if self.house.role == "validator" else None,
                 waiters=self.waiters,
@@ -364,6 +379,9 @@ class Node:
 
     async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
         return await self.reception.answer(node, raw)
+
+    async def _on_document(self, _: NodeId, __: bytes) -> bytes:
+        return msgspec.json.encode(self.governing.document())
 
     def _take(self, raw: bytes) -> None:
         """Into our own mempool, and on to the other validators."""

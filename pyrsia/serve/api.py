@@ -19,6 +19,7 @@ from pyrsia import __version__
 from pyrsia.errors import ANSWERS, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_log import LOG_ROUTES
+from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, Row, bad
 from pyrsia.serve.views import Admin, ManyAck, PingReply, Requested, SubmitAck
@@ -142,12 +143,12 @@ async def _artifact_proof(admin: Admin, request: Request) -> bytes:
 
 
 async def _order_build(admin: Admin, request: Request) -> RequestsAnswer:
-    order = await _decoded(request, BuildOrder)
+    order = await decoded(request, BuildOrder)
     return RequestsAnswer(tuple(await admin.request_build(order.ecosystem, order.name, order.version)))
 
 
 async def _order_fact(admin: Admin, request: Request) -> SubmitAck:
-    order = await _decoded(request, FactOrder)
+    order = await decoded(request, FactOrder)
     return await admin.add_fact(order.kind, order.subject, order.text, order.fields)
 
 
@@ -225,6 +226,7 @@ ROUTES: Final[tuple[Row, ...]] = (
         status=202, refusals=_PLANNING + _LOGGING),
     Row("GET", "/api/v1/builds/{request}", _build, "One build request", BuildStatus, refusals=("not-found",)),
     *LOG_ROUTES,
+    *MEMBER_ROWS,
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
@@ -343,15 +345,6 @@ def _query_parameters(row: Row) -> list[dict[str, Any]]:
 
 
 # -- reading requests --
-
-
-async def _decoded(request: Request, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise bad(
-            f"the body is not what this address takes: {error}", do="see /api/v1/openapi.json"
-        ) from None
 
 
 def _hex(request: Request, name: str) -> str:

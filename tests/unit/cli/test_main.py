@@ -35,6 +35,11 @@ def every_command(group=cli, path=()):
 
 
 PROMISED = (
+    "authorize", "keys", "keys list", "keys rotate",
+    "member", "member list", "member show", "member motions", "member motion", "member document", "member approve",
+    "member propose", "member propose add", "member propose remove", "member propose replace", "member propose roles",
+    "member propose rotate", "member propose mapping", "member propose network", "member propose withdraw",
+    "member propose resolve",
     "init", "node", "node run", "demo", "build", "build request", "build list", "build show", "build status",
     "status", "peers", "ping", "log", "log show", "log prove", "log verify", "verify",
     "log export", "log mirror", "log fsck", "log history", "log verify-history",

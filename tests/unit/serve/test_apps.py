@@ -22,7 +22,7 @@ from pyrsia.serve.api import ROUTES, openapi
 from pyrsia.serve.log import parse_tile
 from pyrsia.serve.pypi import HTML, JSON, PLAIN_HTML, negotiate, normalise
 from pyrsia.units import MAX_SUBMIT_BYTES
-from tests.unit.serve.toy import NODE, REQUEST, TOKEN, ToyNode, dial, say, serving, toy_app, toy_wheel
+from tests.unit.serve.toy import MOTION, NODE, REQUEST, TOKEN, ToyNode, dial, say, serving, toy_app, toy_wheel
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -442,12 +442,15 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
     file = node.publish("a-1-py3-none-any.whl", b"wheel")
     node.proofs[file.sha256] = b"proof\n"
     node.histories["pkg:pypi/a"] = b"pyrsia/history/v1\n"
-    fill = {"{request}": REQUEST, "{sha256}": file.sha256, "{node}": NODE}
+    fill = {"{request}": REQUEST, "{sha256}": file.sha256, "{node}": NODE, "{motion}": MOTION.id}
     orders = {
         "/api/v1/builds": b'{"ecosystem":"pip","name":"idna","version":"3.10"}',
         "/api/v1/facts": b'{"kind":"description","subject":"pkg:pypi/idna@3.10","text":"x"}',
         "/api/v1/entries": b'{"v":1}',
         "/api/v1/entries/batch": b'{"v":1}\n{"v":2}\n',
+        "/api/v1/motions": b'{"motion":{"kind":"member.remove"}}',
+        "/api/v1/keys/rotate": b'{"purposes":["vote"],"reason":"lost"}',
+        "/authorized_node": b'{"peer_id":"' + NODE.encode() + b'"}',
     }
     asked = 0
 
@@ -465,8 +468,10 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 msgspec.json.decode(answer.content, type=row.answer)
             asked += 1
 
-    assert asked == len(ROUTES) == 21
-    assert [change[0] for change in node.changes] == ["ping", "build", "fact", "entry", "entries"]
+    assert asked == len(ROUTES) == 29
+    assert [change[0] for change in node.changes] == [
+        *("ping", "build", "propose", "approve", "rotate", "authorize", "fact", "entry", "entries")
+    ]
     assert node.changes[-1][1:] == (b'{"v":1}', b'{"v":2}')
 
 
@@ -542,6 +547,14 @@ async def test_readiness_fails_with_its_reasons(node: ToyNode) -> None:
         ("POST", "/api/v1/entries/batch", b"{}\n" * 257, 400, "bad-request"),
         ("POST", "/api/v1/entries/batch", b"x" * (MAX_SUBMIT_BYTES.value + 1), 413, "too-large"),
         ("POST", "/api/v1/peers/nobody/ping", b"", 400, "bad-request"),
+        ("GET", "/api/v1/motions/" + "0" * 64, b"", 404, "not-found"),
+        ("POST", "/api/v1/motions/xyz/approve", b"", 404, "not-found"),
+        ("POST", "/api/v1/motions", b'{"motion":[]}', 400, "bad-request"),
+        ("POST", "/api/v1/motions", b'{"motion":{},"colour":1}', 400, "bad-request"),
+        ("POST", "/api/v1/keys/rotate", b'{"purposes":[],"reason":"x"}', 400, "bad-request"),
+        ("POST", "/api/v1/keys/rotate", b'{"purposes":["vote"],"reason":""}', 400, "bad-request"),
+        ("POST", "/authorized_node", b'{"peer_id":""}', 400, "bad-request"),
+        ("POST", "/authorized_node", b"[" * 8_000, 400, "bad-request"),
     ],
 )
 async def test_every_no_says_what_who_and_what_to_do(
@@ -613,6 +626,24 @@ async def test_changes_over_tcp_need_the_token_and_a_rebound_name_reaches_nothin
         202,
         {"requests": [{"request": REQUEST, "purl": "pkg:pypi/idna@"}]},
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/authorized_node", {"peer_id": NODE}),
+        ("/api/v1/motions", {"motion": {"kind": "member.remove"}}),
+        (f"/api/v1/motions/{MOTION.id}/approve", {}),
+        ("/api/v1/keys/rotate", {"purposes": ["vote"], "reason": "x"}),
+    ],
+)
+async def test_nobody_governs_without_the_token(node: ToyNode, path: str, body: dict[str, object]) -> None:
+    async with asking(node) as client:
+        bare = await client.post(path, json=body)
+        wrong = await client.post(path, json=body, headers={"authorization": "Bearer guessed"})
+
+    assert (bare.status_code, wrong.status_code) == (403, 403)
+    assert node.changes == []
 
 
 async def test_head_and_the_home_page(node: ToyNode) -> None:

@@ -27,12 +27,37 @@ from pyrsia.serve.views import (
     Requested,
     SubmitAck,
 )
-from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
+from pyrsia.status import (
+    BuildStatus,
+    EntryStatus,
+    KeyStatus,
+    LogStatus,
+    MembersStatus,
+    MemberStatus,
+    MotionStatus,
+    NodeStatus,
+    PeerStatus,
+)
 from pyrsia.verify.history import Subject
 
 TOKEN = "toy-token"
 NODE = "a" * 52
 REQUEST = "ab" * 32
+MOTION = MotionStatus(
+    id="ef" * 32,
+    kind="member.remove",
+    summary="toy is a member no more",
+    phase="open",
+    author="toy",
+    reason="its disk died",
+    approvals=("a",),
+    missing=("b", "c", "d"),
+    needed=3,
+    accepts="",
+    time_ms=5,
+    deadline_ms=9,
+    leaf=7,
+)
 
 
 def toy_wheel(name: str, version: str, requires: Sequence[str] = ()) -> tuple[str, bytes, bytes]:
@@ -149,6 +174,9 @@ class ToyNode:
     def genesis(self) -> bytes:
         return b'{"body":{},"type":"network.genesis","v":1}'
 
+    def epoch_end(self, number: int) -> bytes | None:
+        return b"step" if number == 0 else None
+
     # Admin
 
     async def status(self) -> NodeStatus:
@@ -193,8 +221,38 @@ class ToyNode:
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.get(sha256)
 
+    async def members(self) -> MembersStatus:
+        return MembersStatus(2, 4, 3, (MemberStatus(NODE, "toy", "o", "d", ("validator",)),), (MOTION,))
+
+    async def motion(self, motion: str) -> MotionStatus | None:
+        return MOTION if motion == MOTION.id else None
+
+    async def document(self) -> dict[str, Any]:
+        return {"node": NODE}
+
+    async def keys(self) -> Sequence[KeyStatus]:
+        return [KeyStatus("vote", "ab" * 32, "in force")]
+
     async def ready(self) -> Sequence[str]:
         return self.why_not
+
+    async def propose(self, body: Mapping[str, Any], *, approve: bool) -> MotionStatus:
+        self.changes.append(("propose", str(body["kind"]), str(approve)))
+        return MOTION
+
+    async def approve(self, motion: str) -> MotionStatus:
+        self.changes.append(("approve", motion))
+        return MOTION
+
+    async def authorize(self, node: str, document: dict[str, Any] | None, reason: str) -> MotionStatus:
+        self.changes.append(("authorize", node, reason))
+        return MOTION
+
+    async def rotate_keys(
+        self, purposes: Sequence[str], reason: str, *, propose: bool
+    ) -> tuple[dict[str, Any], MotionStatus | None]:
+        self.changes.append(("rotate", *purposes))
+        return {"kind": "member.rotate"}, MOTION if propose else None
 
     async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
         if name == "nothing":

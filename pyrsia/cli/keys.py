@@ -1,0 +1,85 @@
+"""`keys`: this node's keys, and new ones in their place."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+import msgspec
+
+from pyrsia.cli.answers import shaped
+from pyrsia.cli.member import PATIENCE_S, finish, follow_option
+from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.client import Client
+from pyrsia.status import KeyStatus, MotionStatus
+
+PURPOSES: Final = ("vote", "log", "cosign", "build", "chain")
+
+
+class _Keys(msgspec.Struct):
+    keys: tuple[KeyStatus, ...]
+
+
+class _Rotated(msgspec.Struct):
+    body: dict[str, Any]
+    motion: MotionStatus | None
+
+
+@click.group()
+def keys() -> None:
+    """The keys of this node: one for each purpose. Only public halves are ever shown."""
+
+
+@keys.command("list")
+@node_option
+@json_option
+def list_keys(target: str | None, as_json: bool) -> None:
+    """Every key with its purpose, its public half and whether the network knows it."""
+    with Client(target) as node:
+        answer = shaped(node.get("/api/v1/keys"), _Keys)
+    tell(answer, as_json=as_json, text=lambda: _lines(answer["keys"]))
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield from table(
+        ((one["purpose"], one["state"], one["public"]) for one in rows), ("key", "state", "public")
+    )
+    for one in rows:
+        if one["why"]:
+            yield f"{one['purpose']}: {one['why']}"
+
+
+@keys.command()
+@click.argument("purposes", nargs=-1, required=True, type=click.Choice(PURPOSES))
+@click.option("--reason", default="rotated by its operator", show_default=True, metavar="TEXT", help="Why.")
+@click.option(
+    "--propose/--no-propose",
+    default=True,
+    show_default=True,
+    help="Propose the motion, or only print its body for another member to propose.",
+)
+@follow_option
+@node_option
+@json_option
+def rotate(
+    purposes: tuple[str, ...], reason: str, propose: bool, follow: bool, target: str | None, as_json: bool
+) -> None:
+    """Make new keys beside the present ones, and propose that the members take them.
+
+    The present ones go on until the motion is enacted and a block of the epoch that it opens is on disk; then they are
+    deleted. Asked again before that, the same new keys are proposed. A vote key that must not sign any more is
+    healed so: its successor begins with an empty record.
+    """
+    with Client(target, patience_s=PATIENCE_S) as node:
+        order = {"purposes": list(purposes), "reason": reason, "propose": propose}
+        answer = shaped(node.post("/api/v1/keys/rotate", order), _Rotated)
+        if answer["motion"] is None:
+            tell(answer, as_json=as_json, text=lambda: _command(answer["body"]))
+        else:
+            finish(node, answer["motion"], follow=follow, as_json=as_json)
+
+
+def _command(body: dict[str, Any]) -> Iterator[str]:
+    """What another member runs."""
+    named = [name for name in ("build", "chain_end", "cosign", "log", "vote") if name in body]
+    told = " ".join(f"--{name.replace('_', '-')} {body[name]}" for name in named)
+    yield f"pyrsia member propose rotate {body['node']} {told} --reason '...'"

@@ -1,0 +1,440 @@
+"""Members and motions as people see them, and this node's part in them: it proposes, approves, and rotates its keys.
+
+What a motion needs and does is the ledger's business; here it is asked before anything is sent, so that a no
+comes at once and from this node.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.keys import CHAIN, ROTATED, verify
+from pyrsia.ledger import entries, execute, motions, views
+from pyrsia.ledger.bodies.motions import MOTIONS
+from pyrsia.ledger.context import NotApplied
+from pyrsia.ledger.genesis import MEMBER, ROLES
+from pyrsia.ledger.seats import Epoch
+from pyrsia.node.clock import NowMs, wall_ms
+from pyrsia.node.founding import document, fitted
+from pyrsia.node.house import FIELDS, House
+from pyrsia.node.pulse import Pulse
+from pyrsia.node.submission import Submitter
+from pyrsia.status import KeyStatus, MembersStatus, MemberStatus, MotionStatus
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire.text import b32, unb32
+
+KNOWN_S = Limit(5, "a motion that another node has just seen become final is here within a block or two")
+EPOCHS_BACK = Limit(1_000, "epochs that are read to tell since when a validator has its seat")
+BUILDER: Final = ("pip",)  # what a builder can, where nothing is said
+
+Ask = Callable[[NodeId], Awaitable[bytes]]
+Connected = Callable[[NodeId], bool]
+
+
+class Governing:
+    """One node's view of its network's members, and its voice among them.
+
+    Args:
+        pulse: beats with each final block.
+        ask: a linked node for its member document, as JSON; may raise `Unavailable`.
+        connected: whether there is a link to a node.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        submitter: Submitter,
+        *,
+        pulse: Pulse,
+        ask: Ask,
+        connected: Connected,
+        now_ms: NowMs = wall_ms,
+    ) -> None:
+        self._house = house
+        self._submitter = submitter
+        self._pulse = pulse
+        self._ask = ask
+        self._connected = connected
+        self._now_ms = now_ms
+
+    # -- who there is --
+
+    def members(self) -> MembersStatus:
+        reads, epoch = self._reads, self._epoch
+        found = (views.member(reads, unb32(text)) for text in views.members(reads))
+        return MembersStatus(
+            epoch=epoch.number,
+            validators=epoch.n,
+            quorum=epoch.q,
+            members=tuple(self._member(fields, epoch) for fields in found if fields is not None),
+            motions=self.motions(),
+        )
+
+    def _member(self, fields: dict[str, Any], epoch: Epoch) -> MemberStatus:
+        node = NodeId(unb32(fields["node"]))
+        seat = epoch.index(node)
+        keys = {
+            name: fields[name] for name in ("build", "chain_end", "cosign", "log", "vote") if fields[name]
+        }
+        return MemberStatus(
+            node_id=fields["node"],
+            name=fields["name"],
+            operator=fields["operator"],
+            domain=fields["domain"],
+            roles=tuple(fields["roles"]),
+            capabilities=tuple(fields["capabilities"]),
+            validates=seat is not None,
+            since_epoch=-1 if seat is None else self._seat_since(node, epoch),
+            convicted=seat is not None and seat in epoch.convicted,
+            connected=node == self._house.keys.node_id or self._connected(node),
+            keys=keys,
+        )
+
+    def _seat_since(self, node: bytes, epoch: Epoch) -> int:
+        """The first epoch of the seat that a validator has without a break."""
+        since = epoch.number
+        for number in range(epoch.number - 1, max(-1, epoch.number - 1 - EPOCHS_BACK.value), -1):
+            before = views.epoch(self._reads, number)
+            if before is None or before.index(node) is None:
+                break
+            since = number
+        return since
+
+    def motions(self) -> tuple[MotionStatus, ...]:
+        """Those that can be approved, oldest first."""
+        found = (self.motion(name) for name in views.motions_open(self._reads))
+        return tuple(one for one in found if one is not None)
+
+    def motion(self, motion: str) -> MotionStatus | None:
+        record = views.motion(self._reads, motion)
+        if record is None:
+            return None
+        names, epoch, body = self._names, self._epoch, record["body"]
+        approved = {item["validator"] for item in record["approvals"]}
+        seats = [b32(one.node) for one in epoch.validators]
+        accepts = self._accepts(record) if record["phase"] in motions.LIVE else ""
+        return MotionStatus(
+            id=motion,
+            kind=body["kind"],
+            summary=summary(body, names),
+            phase=record["phase"],
+            author=names(record["author"]),
+            reason=body["reason"],
+            approvals=tuple(
+                names(one)
+                for one in (approved if record["phase"] == motions.ENACTED else seats)
+                if one in approved
+            ),
+            missing=tuple(sorted(names(one) for one in seats if one not in approved)),
+            needed=epoch.q,
+            accepts=names(accepts) if accepts else "",
+            time_ms=record["time_ms"],
+            deadline_ms=record["deadline"],
+            leaf=record["leaf"],
+            decided=record.get("decided", -1),
+            epoch=record.get("epoch", -1),
+            body=body,
+        )
+
+    def _accepts(self, record: dict[str, Any]) -> str:
+        """Node id of the member that is to validate by this motion and has not accepted yet; empty for nobody."""
+        told = record["body"].get("member")
+        if told is None or "validator" not in told["roles"] or "accepted" in record:
+            return ""
+        node = str(told["node"])
+        approved = any(item["validator"] == node for item in record["approvals"])
+        return "" if approved or self._epoch.index(unb32(node)) is not None else node
+
+    @property
+    def _names(self) -> Callable[[str], str]:
+        """Node id -> what people call it: of members, and of those that a motion names."""
+        known = views.names(self._reads)
+        return lambda node: known.get(node, node[:8])
+
+    # -- this node's part --
+
+    def document(
+        self, roles: Sequence[str] | None = None, capabilities: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """This node as a member: what the log has of it, or else what its configuration says, with all its keys."""
+        house, record = self._house, self._house.record or {}
+        told = house.settings.node
+        wanted = list(record.get("roles", ()) if roles is None else roles)
+        able = list(record.get("capabilities", ()) if capabilities is None else capabilities)
+        return document(
+            house.keys,
+            house.chain().end,
+            name=record.get("name", told.name),
+            operator=record.get("operator", told.operator),
+            domain=record.get("domain", told.domain),
+            roles=wanted,
+            capabilities=able or (BUILDER if "builder" in wanted else ()),
+        )
+
+    async def propose(self, body: dict[str, Any]) -> MotionStatus:
+        """Put a motion into the log; it stands there, final, when this returns.
+
+        Raises:
+            Refusal: `bad-request` for what is no motion, `conflict` where the author has too many open, `entry-refused`
+                with the ledger's reason.
+        """
+        body = self._completed(body)
+        kind = body.get("kind")
+        if not isinstance(kind, str) or kind not in MOTIONS:
+            raise _bad(f"{str(kind)[:40]!r} is no kind of motion", f"use one of {', '.join(MOTIONS)}")
+        self._check_room()
+        try:
+            raw = self._submitter.author("motion.propose", body)
+        except (ValueError, Malformed) as error:
+            raise _bad(f"not a motion: {error}", "correct it") from None
+        self._check(raw)
+        entry, _ = await self._submitter.submit_entry(raw)
+        return self._known(entry.hex())
+
+    async def approve(self, motion: str) -> MotionStatus:
+        """Approve as a validator, or accept the seat that the motion gives this node; final when this returns.
+
+        Raises:
+            Refusal: `not-found`, `entry-refused` with the ledger's reason.
+        """
+        await self._await_known(motion)
+        raw = self._submitter.author("motion.approve", {"motion": motion})
+        self._check(raw)
+        await self._submitter.submit_entry(raw)
+        return self._known(motion)
+
+    def may_approve(self, motion: MotionStatus) -> bool:
+        """Whether this node's approval would count now."""
+        node = self._house.keys.node_id
+        record = views.motion(self._reads, motion.id)
+        if record is None or record["phase"] not in motions.LIVE:
+            return False
+        if self._epoch.index(node) is None:
+            return self._accepts(record) == b32(node)
+        return all(item["validator"] != b32(node) for item in record["approvals"])
+
+    async def authorize(self, node: str, told: dict[str, Any] | None, reason: str) -> MotionStatus:
+        """Propose that a node build, and approve it where this node's approval counts.
+
+        Args:
+            told: its member document; None: it is asked for it, over the link that a member has.
+
+        Raises:
+            Refusal: `bad-request` for an id that is none, another node's document, or a builder already.
+        """
+        key = _node(node)
+        found = views.member(self._reads, key)
+        member = found is not None and "left" not in found
+        if found is not None and member and "builder" in found["roles"]:
+            raise _bad(
+                f"{found['name']} already exists as a builder of this network", "nothing is left to do"
+            )
+        if told is None:
+            told = await self._asked(key, member=member)
+        try:
+            MEMBER(told)
+        except Malformed as error:
+            raise _bad(
+                f"this is no member document: {error}", "make it with `pyrsia member document`"
+            ) from None
+        if told["node"] != node:
+            raise _bad("the member document is another node's", "make it on the node that you name")
+        roles = {*(found["roles"] if found is not None and member else ()), "builder"}
+        fields = fitted(told, sorted(roles), told["capabilities"] or BUILDER)
+        if found is not None and member:
+            kept = {name: found[name] for name in ("name", "operator", "domain")}
+            motion = {"kind": "member.replace", "member": {**fields, **kept}, "node": node, "reason": reason}
+        else:
+            motion = {"kind": "member.add", "member": fields, "reason": reason}
+        proposed = await self.propose(motion)
+        return await self.approve(proposed.id) if self.may_approve(proposed) else proposed
+
+    async def _asked(self, node: NodeId, *, member: bool) -> dict[str, Any]:
+        try:
+            answer = await self._ask(node)
+            return msgspec.json.decode(answer, type=dict[str, Any])
+        except (Unavailable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            why = (
+                "does not answer with its member document"
+                if member
+                else "has no link to this node to be asked over"
+            )
+            raise _bad(
+                f"{b32(node)[:8]} {why}",
+                "give its member document (--file), which `pyrsia member document` prints there",
+            ) from None
+
+    # -- keys --
+
+    def keys(self) -> tuple[KeyStatus, ...]:
+        """This node's keys: those in use, and those made for a rotation."""
+        house = self._house
+        record = house.record or {}
+        rows = [KeyStatus("node", b32(house.keys.node.public), "in force" if record else "not in force")]
+        for purpose in ROTATED:
+            field = FIELDS.get(purpose, purpose)
+            present = house.chain().end if purpose == CHAIN else getattr(house.keys, purpose).public
+            rows.append(self._key(purpose, present, present.hex() == record.get(field)))
+            if purpose in house.keys.coming:
+                coming = house.coming(purpose)
+                rows.append(
+                    self._key(purpose, coming, coming.hex() == record.get(field), otherwise="to come")
+                )
+        return tuple(rows)
+
+    def _key(self, purpose: str, public: bytes, named: bool, otherwise: str = "not in force") -> KeyStatus:
+        why = self._house.votes.stopped(public)
+        if purpose == "vote" and public == self._house.keys.vote.public:
+            why = why or self._house.votes.why
+        return KeyStatus(
+            purpose, public.hex(), "must not sign" if why else "in force" if named else otherwise, why
+        )
+
+    async def rotate(
+        self, purposes: Sequence[str], reason: str, *, propose: bool
+    ) -> tuple[dict[str, Any], MotionStatus | None]:
+        """Make new keys beside the present ones and propose them; the motion's body, and the motion if it was proposed.
+
+        Raises:
+            Refusal: `bad-request` for keys that cannot be rotated, or that this node's roles do not have.
+        """
+        wrong = [purpose for purpose in purposes if purpose not in ROTATED]
+        if wrong or not purposes:
+            raise _bad(
+                f"{', '.join(wrong)[:80] or 'nothing'} cannot be rotated",
+                f"name some of {', '.join(ROTATED)}; another node key is another node: `pyrsia member propose replace`",
+            )
+        record = self._house.record
+        if record is None:
+            raise _bad("this node is no member yet, so nobody knows its keys", "join first: docs/join.md")
+        lacking = [purpose for purpose in purposes if not record[FIELDS.get(purpose, purpose)]]
+        if lacking:
+            raise _bad(
+                f"the log knows no {', '.join(lacking)} key of this node: its roles need none",
+                "rotate others",
+            )
+        body = {"kind": "member.rotate", "node": b32(self._house.keys.node_id), "reason": reason}
+        body.update(self._house.prepare(sorted(set(purposes))))
+        if not propose:
+            return body, None
+        proposed = await self.propose(body)
+        return body, await self.approve(proposed.id) if self.may_approve(proposed) else proposed
+
+    # -- inside --
+
+    @property
+    def _reads(self) -> Callable[[bytes], bytes | None]:
+        return self._house.archive.state
+
+    @property
+    def _epoch(self) -> Epoch:
+        return views.current(self._reads, self._house.genesis)
+
+    def _completed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What this node knows better than whoever asks it: the version of a mapping that is to be replaced."""
+        if body.get("kind") == "mapping.set" and "replaces" not in body:
+            there = views.mapping(self._reads, str(body.get("purl", "")))
+            return {**body, "replaces": there["version"] if there is not None else 0}
+        return body
+
+    def _check_room(self) -> None:
+        """An author with too many motions open would wait for one to end."""
+        me = b32(self._house.keys.node_id)
+        open_now = [
+            record
+            for name in views.motions_open(self._reads)
+            if (record := views.motion(self._reads, name)) is not None and record["author"] == me
+        ]
+        seated = self._epoch.index(self._house.keys.node_id) is not None
+        most = (motions.VALIDATOR_MOTIONS if seated else motions.MEMBER_MOTIONS).value
+        if len(open_now) >= most:
+            raise Refusal(
+                "conflict",
+                what=f"this node has {len(open_now)} motions open, and may have {most}",
+                who="this node",
+                do="wait until one is decided or expires; see `pyrsia member motions`",
+            )
+
+    def _check(self, raw: bytes) -> None:
+        """What the ledger would say of this entry now."""
+        try:
+            execute.admit(entries.parse(raw), self._reads, self._house.genesis, self._now_ms(), verify)
+        except NotApplied as no:
+            raise Refusal(
+                no.code,
+                what=no.why,
+                who="the network's rules, as this node's log has them now",
+                do="see docs/ledger.md, Motions",
+            ) from None
+
+    async def _await_known(self, motion: str) -> None:
+        with trio.move_on_after(KNOWN_S.value):
+            while views.motion(self._reads, motion) is None:
+                seen = self._pulse.beats
+                await self._pulse.after(seen)
+            return
+        raise Refusal(
+            "not-found",
+            what="the log has no such motion",
+            who="your command",
+            do="see `pyrsia member motions`",
+        )
+
+    def _known(self, motion: str) -> MotionStatus:
+        found = self.motion(motion)
+        if found is None:
+            raise Refusal(
+                "internal", what="a motion in the log is not in the state", who="this node", do="report this"
+            )
+        return found
+
+
+def summary(body: dict[str, Any], names: Callable[[str], str]) -> str:
+    """What a motion does, in a sentence."""
+    member = body.get("member", {})
+    as_what = _roles(member.get("roles", ()))
+    match body["kind"]:
+        case "member.add":
+            return f"{member['name']} of {member['operator']} becomes a member {as_what}"
+        case "member.remove":
+            return f"{names(body['node'])} is a member no more"
+        case "member.rotate":
+            purposes = [name for name in ("build", "chain_end", "cosign", "log", "vote") if name in body]
+            return f"{names(body['node'])} has new keys: {', '.join(purposes)}"
+        case "member.replace" if member["node"] == body["node"]:
+            return f"{names(body['node'])} is a member {as_what}"
+        case "member.replace":
+            return f"{member['name']} takes the place of {names(body['node'])}, {as_what}"
+        case "mapping.set":
+            return f"{body['purl']} is built from {body['repository']} at {body['tag']}"
+        case "network.set":
+            changed = [
+                name for name in ("agreeing", "builders", "environments", "limits", "rules") if name in body
+            ]
+            return f"the network has new {', '.join(changed)}"
+        case "artifact.withdraw":
+            return f"{body['purl']} is withdrawn"
+        case _:
+            return f"the dispute about {body['purl']} is over"
+
+
+def _roles(roles: Sequence[str]) -> str:
+    return (
+        f"as {' and '.join(role for role in ROLES if role in roles)}"
+        if roles
+        else "without a role: it follows"
+    )
+
+
+def _node(text: str) -> NodeId:
+    try:
+        return NodeId(unb32(text))
+    except Malformed:
+        raise _bad("this is no node id: 52 characters of a-z and 2-7", "see `pyrsia member list`") from None
+
+
+def _bad(what: str, do: str) -> Refusal:
+    return Refusal("bad-request", what=what, who="your command", do=do)
