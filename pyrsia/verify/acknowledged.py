@@ -14,6 +14,7 @@ Source: docs/submission.md, "The acknowledgement".
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +29,9 @@ from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.units import HASH_BYTES, MAX_PROOF_HASHES, MAX_PROOFFILE_BYTES, Limit
+from pyrsia.verify import epochs, evidence
 from pyrsia.verify.leaves import Verify
+from pyrsia.verify.pins import Pin
 from pyrsia.wire.blocks import FinalityProof, Header
 
 MAX_FINALITY_BYTES = Limit(
@@ -131,14 +134,28 @@ def check(said: Acknowledgement, leaf: bytes, line: Epochs, verify: Verify) -> A
     return Acknowledged(entry, said.index, line.genesis.name, height, covered)
 
 
-def refused(error: Malformed, who: str) -> Refusal:
-    """The no that a person is told for an acknowledgement that does not hold."""
-    return Refusal(
-        "proof-invalid",
-        what=str(error),
-        who=who,
-        do="do not rely on it; submit the same bytes to another node, which answers with its own",
-    )
+def judge(fields: Any, leaf: bytes, pins: Sequence[Pin], verify: Verify) -> Acknowledged:
+    """The same, from decoded JSON and with the networks that a user has pinned.
+
+    Raises:
+        Refusal: `not-pinned`; `no-proof` where epochs lie between that are not known here; `proof-invalid` for
+            everything that does not hold.
+    """
+    with evidence.refusing():
+        said, entry = read(fields), entries.parse(leaf)
+        pin = next((one for one in pins if one.genesis.net == entry.net), None)
+        if pin is None:
+            raise Refusal(
+                "not-pinned",
+                what="not pinned: the entry is of no pinned network",
+                who="this machine's trust",
+                do="pin the network: pyrsia trust add URL --digest sha256:... , or name its trust file with --trust",
+            )
+        line = pin.line(verify)
+        if said.checkpoint:
+            proof = _proof(said)
+            epochs.unpack(evidence.steps_of(proof), line, SignedNote.parse(proof.note))
+        return check(said, leaf, line, verify)
 
 
 def _in_block(said: Acknowledgement, leaf: bytes, line: Epochs) -> int:
@@ -156,17 +173,18 @@ def _in_block(said: Acknowledgement, leaf: bytes, line: Epochs) -> int:
 
 def _in_checkpoint(said: Acknowledgement, leaf: bytes, line: Epochs) -> int:
     """Size of the cosigned checkpoint whose log has the leaf."""
-    if len(said.checkpoint) > MAX_PROOFFILE_BYTES.value:
-        raise Malformed("a proof longer than a proof file may be")
-    try:
-        proof = TlogProof.parse(said.checkpoint.encode())
-    except UnicodeEncodeError:
-        raise Malformed("the proof is no text") from None
+    proof = _proof(said)
     if proof.index != said.index:
         raise ProofInvalid("the checkpoint's proof is of another leaf")
     head = line.trusted(SignedNote.parse(proof.note)).checkpoint
     tree.verify_inclusion(tree.leaf_hash(leaf), said.index, head.size, proof.hashes, head.root)
     return head.size
+
+
+def _proof(said: Acknowledgement) -> TlogProof:
+    if len(said.checkpoint) > MAX_PROOFFILE_BYTES.value:
+        raise Malformed("a proof longer than a proof file may be")
+    return TlogProof.parse(said.checkpoint.encode("utf-8", "surrogatepass"))
 
 
 def _hash(text: str) -> bytes:

@@ -171,7 +171,7 @@ def check_leaf(fields: Any, pins: Sequence[Pin], *, verify: Verify) -> dict[str,
         parsed = TlogProof.parse(fields["proof"].encode("utf-8", "surrogatepass"))
         note = SignedNote.parse(parsed.note)
         pin = pinned(note, pins)
-        _, head = trusted(note, pin, _steps(parsed), verify)
+        _, head = trusted(note, pin, steps_of(parsed), verify)
         if type(fields.get("index")) is not int or fields["index"] != parsed.index:
             raise ProofInvalid("the proof is of another leaf")
         leaf = tree.leaf_hash(fields["entry"].encode("utf-8", "surrogatepass"))
@@ -214,7 +214,7 @@ def _document(parsed: TlogProof) -> dict[str, canonical.Json]:
     return _extra(parsed.extra, {"epochs", "leaves", "now", "v"})
 
 
-def _steps(parsed: TlogProof) -> object:
+def steps_of(parsed: TlogProof) -> object:
     """The steps in the proof of a leaf, which carries nothing else."""
     return _NO_STEPS if parsed.extra is None else _extra(parsed.extra, {"epochs", "v"})["epochs"]
 
