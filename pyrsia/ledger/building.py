@@ -193,9 +193,21 @@ def _drawn(ctx: Context, record: dict[str, Any], author: str) -> dict[str, Any]:
     drawn: dict[str, Any] = record["draws"][-1]["body"] if record["draws"] else {"builders": []}
     if author not in drawn["builders"]:
         raise NotApplied("its author was not drawn for this request")
+    if _revoked(ctx, record["draws"][-1], author):
+        raise NotApplied("its author's build key is another one than when it was drawn")
     if record["phase"] not in ("drawn", "revealing"):
         raise NotApplied("this request is settled")
     return drawn
+
+
+def _revoked(ctx: Context, draw: dict[str, Any], author: str) -> bool:
+    """Whether a drawn builder has got another build key since: what the old one signs counts no more.
+
+    Another role takes nothing away: a builder that is none any more has no key, and finishes what it was drawn for.
+    """
+    builder = roster.fields(ctx.view, author)
+    now = "" if builder is None else builder["build"]
+    return now not in ("", draw["keys"][draw["body"]["builders"].index(author)])
 
 
 # -- what waits for preimages, deadlines and its turn --
@@ -344,7 +356,8 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         "reveal_deadline": commit_by + REVEAL_WINDOW_MS.value,
         "round": record["round"],
     }
-    record["draws"].append(ctx.derive("build.draw", drawn))
+    key_of = {one.text: one.build.hex() for one in able}
+    record["draws"].append({**ctx.derive("build.draw", drawn), "keys": [key_of[node] for node in builders]})
     record["phase"] = "drawn"
     view.put(f"request/{request}", record)
     if not record["round"]:

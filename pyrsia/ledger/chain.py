@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pyrsia.errors import Malformed, PyrsiaError
-from pyrsia.ledger import beacon, index, seats, state
+from pyrsia.ledger import beacon, seats, state
 from pyrsia.ledger.context import Verify
 from pyrsia.ledger.execute import BlockIn, Executed, UnknownRules, due, execute
 from pyrsia.ledger.genesis import Genesis
@@ -22,7 +22,7 @@ from pyrsia.ledger.seats import Epoch
 from pyrsia.ledger.state import Reads, View
 from pyrsia.log.tree import Frontier
 from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MAX_TIME_MS, MAX_VALIDATORS
-from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, ZERO, Header, entries_root
+from pyrsia.wire.blocks import EPOCH_END, NORMAL, ZERO, Header, entries_root
 from pyrsia.wire.epochs import Seats
 
 
@@ -189,8 +189,8 @@ class Chain:
         return seats.seats(View(self._over(block_hash)))
 
     def has_work(self, parent: bytes) -> bool:
-        """Whether a block on `parent` would change the log; behind the end of an epoch none does before the next."""
-        if not self.knows(parent) or (parent != self._base.hash and self._ended(parent)):
+        """Whether a block on `parent` would change the log."""
+        if not self.knows(parent):
             return False
         reads = self._over(parent)
         if due(reads, self._ref(parent).time_ms):
@@ -201,13 +201,8 @@ class Chain:
         """Fill and execute a block on `parent`; entries that no longer apply are left out.
 
         What may apply later is not counted as work again until the state has changed; a heartbeat tries it.
-        In the epoch that `parent` ended it is a tail; under rules that are not known here it is as empty, and no
-        valid block.
+        Under rules that are not known here the draft is empty, and no valid block.
         """
-        at = self._ref(parent)
-        tail = Draft(at.height, (), at.tree_size, at.tree_root, at.beacon)
-        if self._ended(parent) and slot.epoch == at.epoch:
-            return tail
         reads = self._over(parent)
         offered = self.mempool.pick(
             MAX_BLOCK_ENTRIES.value, MAX_BLOCK_BYTES.value, _root(reads), slot.time_ms, self._held(parent)
@@ -216,7 +211,8 @@ class Chain:
         try:
             executed = execute(block, reads, self.genesis, self._parse, self._rows_over(parent))
         except UnknownRules:
-            return replace(tail, height=at.height + 1)
+            before = self._ref(parent)
+            return Draft(block.height, (), before.tree_size, before.tree_root, before.beacon)
         self.mempool.set_aside(executed.refused, _root(reads), slot.time_ms)
         # What was left out has left no trace, so the block as proposed has this very outcome.
         self._built = parent, replace(block, entries=executed.applied), replace(executed, refused=())
@@ -231,7 +227,7 @@ class Chain:
         )
 
     def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
-        """Execute a block whose parent is known, and remember the outcome.
+        """Execute a block whose parent is known, and remember the outcome. Tails, which add nothing, are agreement's.
 
         Raises:
             InvalidBlock: (or what `invalid` makes) a deterministic rule is broken.
@@ -248,16 +244,12 @@ class Chain:
             raise self._invalid("its time does not follow its parent's")
         if header.time_ms > MAX_TIME_MS.value:
             raise self._invalid("its time, or a deadline after it, is no number of the log")
-        follows = header.view > (parent.view if header.epoch == parent.epoch else 0)
-        if not follows:
+        if header.view <= (parent.view if header.epoch == parent.epoch else 0):
             raise self._invalid("its view does not follow its parent's")
-        if header.kind == TAIL:
-            self._nodes[header.hash()] = self._tail(header)
-            return
-        if header.kind not in (NORMAL, EPOCH_END):
-            raise self._invalid("no block has this kind")
         if header.height != parent.height + 1:
             raise self._invalid("its height does not follow its parent's")
+        if header.kind not in (NORMAL, EPOCH_END):
+            raise self._invalid("no block of this kind stands in the log")
         self._nodes[header.hash()] = self._executed(header, entries)
 
     def _executed(self, header: Header, entries: tuple[bytes, ...]) -> _Node:
@@ -281,26 +273,6 @@ class Chain:
             raise self._invalid("execution gives another beacon")
         return node
 
-    def _tail(self, header: Header) -> _Node:
-        """A block behind the end of its epoch: it adds nothing, and is never delivered."""
-        parent = self._ref(header.parent_hash)
-        if not self._ended(header.parent_hash) or header.epoch != parent.epoch:
-            raise self._invalid("a tail stands behind the end of its epoch, and nowhere else")
-        if header.n_entries or header.reveal != ZERO or header.next_chain != ZERO:
-            raise self._invalid("a tail has no entries and no links")
-        told = header.height, header.tree_size, header.tree_root, header.beacon
-        if told != (parent.height, parent.tree_size, parent.tree_root, parent.beacon):
-            raise self._invalid("a tail leaves height, tree and beacon as they are")
-        if header.next_members_hash != header.members_hash:
-            raise self._invalid("a tail ends no epoch")
-        ref = replace(parent, hash=header.hash(), view=header.view, time_ms=header.time_ms)
-        nothing = Executed((), b"", index.NOTHING, {}, (), (), (), parent.beacon, False)
-        return _Node(ref, header.parent_hash, self._tree(header.parent_hash), nothing)
-
-    def _ended(self, block_hash: bytes) -> bool:
-        """Whether the epoch of a known block is over with it: it changed the validators, or is a tail."""
-        return seats.number(View(self._over(block_hash))) != self._ref(block_hash).epoch
-
     def _outcome(self, parent: bytes, block: BlockIn) -> Executed:
         """Execute, except what this node has just built itself."""
         if self._built is not None and self._built[:2] == (parent, block):
@@ -321,15 +293,17 @@ class Chain:
             seats.check_next(view, mine, at, header.next_chain)
             start = mine.start(at)
             proven = self._links.get(node)
-            if proven is not None and proven.start == start and proven.next == at + 1:
+            if proven is None or proven.start != start:
+                proven = _Proven(start, *start)
+            if proven.next == at + 1:
                 if header.reveal != proven.link:
                     raise Malformed("its reveal is not the link of its view")
                 return
-            ahead = proven is not None and proven.start == start and proven.next <= at
-            beacon.check_link(header.reveal, at, *((proven.link, proven.next) if proven and ahead else start))
+            link, following = (proven.link, proven.next) if proven.next <= at else start
+            beacon.check_link(header.reveal, at, link, following)
         except Malformed as error:
             raise self._invalid(str(error)) from None
-        if proven is None or proven.start != start or proven.next < at + 1:
+        if proven.next <= at:
             self._links[node] = _Proven(start, header.reveal, at + 1)
             if len(self._links) > MAX_VALIDATORS.value:
                 del self._links[next(iter(self._links))]

@@ -9,17 +9,22 @@ MAINTAINER = key("maintainer")
 NEWCOMERS = ("new", "other", "third", "fourth", "fifth")
 
 
-def newcomer(word="new", roles=("builder",), **changes):
-    """Fields of a member that the network does not have yet."""
+def secret(word, purpose, turn=0):
+    """The key of the member that `word` stands for; `turn` counts the keys that it has had for this purpose."""
+    return key(word, purpose, turn) if turn else key(word, purpose)
+
+
+def newcomer(word="new", roles=("builder",), turn=0, **changes):
+    """Fields of a member; with a number for `word` those of a genesis, which gives its members the same keys."""
     validates, builds = "validator" in roles, "builder" in roles
 
     def public(purpose, wanted):
-        return key(word, purpose).public.hex() if wanted else ""
+        return secret(word, purpose, turn).public.hex() if wanted else ""
 
     return {
         "build": public("build", builds),
         "capabilities": ["pip"] if builds else [],
-        "chain_end": links_end(key(word, "chain").seed).hex() if validates else "",
+        "chain_end": links_end(secret(word, "chain", turn).seed).hex() if validates else "",
         "cosign": public("cosign", validates),
         "domain": f"domain-{word}",
         "log": public("log", validates),
@@ -120,11 +125,14 @@ class Governed(World):
 
     def __init__(self, **changes):
         super().__init__(**changes)
-        for word in NEWCOMERS:
-            seed = key(word, "chain").seed
-            self.seeds[links_end(seed)] = seed
-            vote = key(word, "vote")
-            self.vote_keys[vote.public] = vote
+        for word in (*range(len(self.nodes)), *NEWCOMERS):
+            self.know(word)
+
+    def know(self, word, turn=0):
+        """So that the member can lead and be caught lying: its chain of links, and its vote key."""
+        seed, vote = secret(word, "chain", turn).seed, secret(word, "vote", turn)
+        self.seeds[links_end(seed)] = seed
+        self.vote_keys[vote.public] = vote
 
     def validators(self):
         """Node keys of those who validate now: of the first members in order, then of newcomers."""

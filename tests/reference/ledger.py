@@ -9,7 +9,7 @@ from pyrsia.keys import KeyPair, verify
 from pyrsia.ledger import beacon, chain, entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.wire import canonical
-from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, Header, entries_root
+from pyrsia.wire.blocks import EPOCH_END, NORMAL, Header, entries_root
 from pyrsia.wire.epochs import members_hash
 from pyrsia.wire.text import b32
 
@@ -175,22 +175,24 @@ class World:
         )  # fmt: skip
         return replace(made, **changes)
 
-    def tail(self, header, view=None, **changes):
-        """What follows a header that ends an epoch, before that is final."""
-        view = header.view + 1 if view is None else view
-        nothing = {"n_entries": 0, "entries_root": entries_root(()), "reveal": ZERO, "next_chain": ZERO}
-        made = replace(
-            header, kind=TAIL, view=view, parent_view=header.view, parent_hash=header.hash(),
-            proposer=self.leader(view), time_ms=header.time_ms + 1, next_members_hash=header.members_hash,
-            **nothing,
-        )  # fmt: skip
-        return replace(made, **changes)
-
     def block(self, *raw, wait=1_000):
         """Offer entries to the mempool, build, check and finalise one block; the kinds of its leaves."""
         for item in raw:
             self.chain.mempool.add(item, self.time, self.db.get)
         return self.propose(wait)
+
+    def offer(self, *raw, wait=1_000):
+        """One final block of a leader who was offered exactly these, whatever the door says; those that stand."""
+        self.chain.mempool.pick = lambda *_: raw
+        try:
+            self.propose(wait)
+        finally:
+            del self.chain.mempool.pick
+        return self.applied
+
+    def offered_kinds(self, *raw):
+        """The types of what stands of these."""
+        return [entries.parse(one).kind for one in self.offer(*raw)]
 
     def propose(self, wait=1_000, next_chain=ZERO):
         slot = self.slot(wait, next_chain)
@@ -200,6 +202,7 @@ class World:
         commit = self.chain.commit(header.hash())
         self.write(commit)
         self.chain.final(header.hash())
+        self.applied = draft.entries
         if header.kind == EPOCH_END:
             self.view = 0
         return [entries.parse(leaf).kind for leaf in commit.leaves]

@@ -11,7 +11,7 @@ from pyrsia.keys import verify
 from pyrsia.ledger import entries, faults, views
 from pyrsia.ledger.context import NotApplied
 from pyrsia.ledger.execute import Parses, admit
-from pyrsia.wire.blocks import FIN, Justification, Vote, finalize, notarize, nullify
+from pyrsia.wire.blocks import EPOCH_END, FIN, TAIL, Justification, Vote, finalize, notarize, nullify
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed
 from tests.reference.ledger import key
@@ -65,7 +65,8 @@ def test_evidence_is_recorded_once_for_each_validator_epoch_and_kind():
     )
     assert views.fault(world.db.get, did.node(2), 0, "votes")
     assert views.fault(world.db.get, did.node(1), 0, "block")
-    assert b32(world.genesis.validators[1].node) in views.members(world.db.get)  # nothing happens to it
+    assert did.node(1) in views.members(world.db.get)  # it leads nothing from the next epoch on; no more
+    assert world.seats().convicted == frozenset()
 
 
 def short_gap(did):
@@ -97,6 +98,10 @@ def test_votes_of_another_network_or_epoch_convict_nobody():
     assert verdict(body) == "the accused did not sign this"
     later = [said._replace(epoch=1) for said in (NOT_ONE, NOT_TWO)]
     assert verdict(DID.pair(1, *later, epoch=1)) == "no epoch has this number"
+    assert (
+        verdict(DID.pair(1, *(said._replace(epoch=9) for said in later), epoch=9))
+        == "no epoch has this number"
+    )
 
 
 HONEST = st.sampled_from(
@@ -134,12 +139,25 @@ def test_a_vote_for_a_block_in_order_is_no_fault():
         {"proposer": 40_000},
         {"chain_id": b"\1" * 32},
         {"members_hash": bytes(32)},
+        {"next_members_hash": b"\1" * 32},
+        {"kind": EPOCH_END},
+        {"kind": TAIL, "reveal": b"\1" * 32},
+        {"kind": TAIL, "next_chain": b"\1" * 32},
+        {"kind": TAIL, "n_entries": 1},
+        {"kind": TAIL, "next_members_hash": b"\1" * 32},
     ],
 )
 @pytest.mark.parametrize("said", [notarize, finalize])
 def test_a_header_that_breaks_p2_convicts_whoever_voted_for_it(changes, said):
     just = DID.justification()
     assert verdict(DID.block(2, DID.header(just=just, **changes), just, said)) == ""
+
+
+@pytest.mark.parametrize("changes", [{"kind": TAIL}, {"kind": EPOCH_END, "next_members_hash": b"\1" * 32}])
+def test_the_end_of_an_epoch_and_a_tail_are_blocks_in_order(changes):
+    just = DID.justification()
+    header = DID.header(just=just, **changes)
+    assert verdict(DID.block(2, header, just)) == "the block breaks neither P2 nor P3"
 
 
 def certs(did):

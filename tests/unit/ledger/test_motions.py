@@ -4,10 +4,12 @@ import pytest
 
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
-from pyrsia.ledger import entries, roster, views
+from pyrsia.ledger import chain, entries, execute, roster, views
+from pyrsia.ledger.context import NotApplied
 from pyrsia.ledger.execute import Parses
+from pyrsia.ledger.genesis import RULES
 from pyrsia.ledger.motions import LEAST_QUOTA, MEMBER_MOTIONS, MOTION_LIFE_MS, VALIDATOR_MOTIONS
-from pyrsia.ledger.replay import Replay
+from pyrsia.ledger.replay import NotReplayed, Replay
 from pyrsia.ledger.state import View
 from pyrsia.wire.text import b32, unb32
 from tests.reference.governance import (
@@ -464,6 +466,93 @@ def test_rules_begin_at_the_height_that_the_motion_names(world):
         world.block(world.entry(world.follower, "fact.add", fact(text=str(world.count))))
     world.enact(numbers(agreeing=3))
     assert "next_rules" not in views.config(world.db.get)
+
+
+class Later:
+    """A second version of the rules, as a later release would bring it: any fact is refused."""
+
+    def __init__(self, monkeypatch, known=(1, 2)):
+        self.handlers = {
+            version: dict(execute._HANDLERS[1], **({"fact.add": self.no} if version == 2 else {}))
+            for version in known
+        }
+        monkeypatch.setattr(execute, "_HANDLERS", self.handlers)
+        monkeypatch.setattr("pyrsia.ledger.motions.RULES", known)
+
+    @staticmethod
+    def no(ctx, entry, author, leaf) -> None:
+        raise NotApplied("no facts any more")
+
+
+def test_the_next_rules_hold_from_their_height_on_for_execution_and_for_replay(world, monkeypatch):
+    Later(monkeypatch)
+    height = world.chain.head().height + 6
+    world.enact(numbers(rules={"height": height, "version": 2}))
+    facts = 0
+    while world.chain.head().height < height + 3:
+        facts += "fact.add" in world.offered_kinds(a_fact(world))
+    assert facts == 3  # heights 3 to 5; the motion stands in 1 and 2
+    assert replay_of(world).kept.rows[b"config"] == world.db[b"config"]
+    world.enact(numbers(agreeing=3))
+    assert views.config(world.db.get)["rules"] == 2
+    later = replay_of(world)
+    assert {name: row for name, row in later.kept.rows.items() if name[0] > 31} == world.state()
+    refused(world, proposal(world, numbers(rules={"height": 1_000, "version": 1})), "rules 2 are in force")
+
+
+def test_a_node_without_the_next_rules_goes_on_to_their_height_and_says_what_it_lacks(world, monkeypatch):
+    """What it knows decides at its own door, never whether a block is valid."""
+    height = world.chain.head().height + 6
+    body = numbers(rules={"height": height, "version": 2})
+    raw = proposal(world, body)
+    with pytest.raises(Refusal, match="rules version 2 is not known to this node: install a newer one"):
+        world.chain.mempool.add(raw, world.time + 1_000, world.db.get)
+    assert world.offer(raw) == (raw,)
+    motion = entries.entry_id(raw).hex()
+    approvals = [world.approval(motion, one) for one in world.validators()[:3]]
+    with pytest.raises(Refusal, match="rules version 2 is not known to this node"):
+        world.chain.mempool.add(approvals[0], world.time + 1_000, world.db.get)
+    assert world.offer(*approvals) == tuple(approvals)
+    while world.chain.head().height < height - 1:
+        assert "fact.add" in world.offered_kinds(a_fact(world))
+    late = a_fact(world)
+    with pytest.raises(Refusal, match="rules version 2 is in force and not known to this node"):
+        world.chain.mempool.add(late, world.time + 1_000, world.db.get)
+    slot = world.slot()
+    draft = world.chain.build(world.chain.head().hash, slot)
+    assert draft.entries == ()
+    with pytest.raises(chain.InvalidBlock, match="not known to this node: install a newer one"):
+        world.chain.check(world.header(draft, slot), ())
+    Later(monkeypatch)
+    world.offered_kinds(numbers_entry := proposal(world, numbers(agreeing=3)))
+    newer = list(world.leaves)
+    assert numbers_entry in newer
+    Later(monkeypatch, known=(1,))
+    with pytest.raises(NotReplayed, match="not known to this node"):
+        replay_of(world)
+
+
+def test_an_agreed_version_can_be_put_off_and_taken_back_before_its_height(world, monkeypatch):
+    Later(monkeypatch)
+    world.enact(numbers(rules={"height": 50, "version": 2}))
+    world.enact(numbers(rules={"height": 60, "version": 2}), world.validators()[0])
+    assert views.config(world.db.get)["next_rules"] == {"height": 60, "version": 2}
+    world.enact(numbers(rules={"height": 55, "version": 1}), world.validators()[0])
+    assert views.config(world.db.get)["next_rules"] == {"height": 55, "version": 1}
+
+
+def a_fact(world):
+    return world.entry(world.follower, "fact.add", fact(text=str(world.count)))
+
+
+def replay_of(world):
+    replay = Replay(world.genesis, Parses(verify, 1_000))
+    replay.feed(world.leaves)
+    return replay
+
+
+def test_every_version_that_may_found_a_network_has_its_rules():
+    assert set(execute._HANDLERS) == set(RULES)
 
 
 def test_a_later_version_of_the_rules_counts_from_its_height_on():
