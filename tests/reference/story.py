@@ -149,9 +149,12 @@ class Story:
         return Checkpoint(self.genesis.origin, TreeSize(size), root or merkle.root(self.hashes(size)))
 
     def note(self, head=None, *, signers=None, time_s=SIGNED_S, strangers=0):
-        """The checkpoint signed by `signers` validators (all of them), and by keys of nobody."""
+        """The checkpoint signed by `signers` validators (all of them) of its epoch, and by keys of nobody."""
         head = head or self.head()
         lines = []
+        if hasattr(self.world, "reigns"):
+            count = len(self.world.reigns[self.world.epoch_at(head.size)]) if signers is None else signers
+            return self.world.cosigned(head, signers=count, time_s=time_s)
         for i in range(self.genesis.n if signers is None else signers):
             lines += signature_lines(head, key(i, "log"), key(i, "cosign"), time_s)
         for i in range(strangers):
@@ -184,7 +187,7 @@ class Story:
         size = self.size if size is None else size
         index = self.artifact.leaf if index is None else index
         rows = [self.row(i, size) for i in (self.leaves() if leaves is None else leaves)]
-        packed = evidence.pack(rows, self.now(size) if now is None else now)
+        packed = evidence.pack(rows, self.now(size) if now is None else now, self.steps(size))
         made = TlogProof(
             packed if extra is None else extra,
             LeafIndex(index),
@@ -192,6 +195,11 @@ class Story:
             note or self.note(self.head(size)),
         )
         return made.encode()
+
+    def steps(self, size):
+        """Between the epochs that had ended by this size, where the world keeps them."""
+        ends = getattr(self.world, "ends", ())
+        return [step for step, end in zip(getattr(self.world, "steps", ()), ends, strict=True) if end <= size]
 
     def kinds(self, kind):
         """Leaf indices of one entry type among those of the proof."""

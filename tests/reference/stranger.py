@@ -22,6 +22,7 @@ from nacl.signing import VerifyKey
 
 LARGEST = (1 << 53) - 1
 LOG, COSIGN = 1, 4  # types of keys
+FIN, EPOCH_END, TAIL = 3, 1, 2
 OFFERED = ("REPRODUCED", "EQUIVALENT", "WITNESSED")
 
 
@@ -149,13 +150,28 @@ def check_inclusion(leaf, index, head, proof):
 
 
 @dataclass(frozen=True)
+class Validator:
+    """Public keys, and what nobody here needs."""
+
+    node: bytes
+    vote: bytes
+    log: bytes
+    cosign: bytes
+    chain_end: bytes
+
+
+@dataclass(frozen=True)
 class Trust:
-    """A network: its genesis, origin, quorum, and (name, key id) -> (type, public key) of its validators."""
+    """A network: its genesis and origin, its validators in each known epoch, and the (size, root) that ended one."""
 
     genesis: bytes
     origin: str
-    q: int
-    keys: dict
+    reigns: tuple
+    ends: tuple = ()
+
+    @property
+    def chain_id(self):
+        return blake3(self.genesis).digest()
 
 
 @dataclass(frozen=True)
@@ -173,15 +189,159 @@ def trust(genesis, sha256):
     document = fields(canonical(utf8(genesis)), "body", "type", "v")
     need(document["type"] == "network.genesis" and document["v"] == 1, "no genesis")
     origin = f"{document['body']['name']}/{base32(blake3(genesis).digest())[:16]}"
-    validators = [one for one in document["body"]["members"] if "validator" in one["roles"]]
+    members = [one for one in document["body"]["members"] if "validator" in one["roles"]]
+    validators = [
+        Validator(
+            unbase32(one["node"]), *(unhex(one[name]) for name in ("vote", "log", "cosign", "chain_end"))
+        )
+        for one in members
+    ]
+    signing = {key for one in validators for key in (one.log, one.cosign)}
+    need(validators and len(signing) == 2 * len(validators), "no validators, or a key twice")
+    return Trust(genesis, origin, (tuple(sorted(validators, key=lambda one: one.vote)),))
+
+
+def unbase32(text):
+    need(isinstance(text, str) and re.fullmatch("[a-z2-7]{52}", text), "no node id")
+    return base64.b32decode(text.upper() + "====")
+
+
+def quorum(validators):
+    return len(validators) - (len(validators) - 1) // 3
+
+
+def keys_of(network, validators):
+    """(name, key id) -> (type, public key) of these validators."""
     keys = {}
     for one in validators:
-        for kind, public in ((LOG, unhex(one["log"])), (COSIGN, unhex(one["cosign"]))):
-            name = origin if kind == LOG else f"{origin}/{base32(public)[:16]}"
+        for kind, public in ((LOG, one.log), (COSIGN, one.cosign)):
+            name = network.origin if kind == LOG else f"{network.origin}/{base32(public)[:16]}"
             keys[name, key_id(name, kind, public)] = kind, public
-    n = len(validators)
-    need(n and len({public for _, public in keys.values()}) == 2 * n, "no validators, or a key twice")
-    return Trust(genesis, origin, n - (n - 1) // 3, keys)
+    return keys
+
+
+# -- "Epochs" --
+
+
+def follow(network, steps):
+    """The network with all its epochs; `steps`: epoch -> bytes of the step that ends it, or nothing."""
+    while step := steps(len(network.ends)):
+        network = take(network, step)
+    return network
+
+
+def take(network, data):
+    """The network one epoch later."""
+    reader = Reader(data)
+    count = reader.number(2)
+    need(0 < count <= 100, "no validators, or too many")
+    validators = tuple(Validator(*(reader.take(32) for _ in range(5))) for _ in range(count))
+    votes = [one.vote for one in validators]
+    need(votes == sorted(set(votes)), "validators are not sorted by vote key")
+    said, signed = reader.cert(len(network.reigns[-1]))
+    headers = [reader.header() for _ in range(reader.number(2))]
+    need(headers and not reader.rest(), "no headers, or bytes behind them")
+    check_headers(network, headers, said, members(validators))
+    check_votes(network, said, signed)
+    end = headers[-1]
+    need(not network.ends or end["tree_size"] > network.ends[-1][0], "an epoch that ends before it begins")
+    return Trust(
+        network.genesis,
+        network.origin,
+        (*network.reigns, validators),
+        (*network.ends, (end["tree_size"], end["tree_root"])),
+    )
+
+
+def members(validators):
+    keys = b"".join(
+        key for one in validators for key in (one.node, one.vote, one.log, one.cosign, one.chain_end)
+    )
+    return blake3(b"pyrsia/members/v1\0" + keys).digest()
+
+
+def check_headers(network, headers, said, following):
+    """One chain down to the block that ends the epoch, all of this epoch; the certificate speaks of the first."""
+    *tails, end = headers
+    epoch, own = len(network.ends), members(network.reigns[-1])
+    for one in headers:
+        need(
+            (one["chain_id"], one["epoch"], one["members_hash"]) == (network.chain_id, epoch, own),
+            "a stranger",
+        )
+    need(
+        end["kind"] == EPOCH_END and end["next_members_hash"] == following, "another end, or other validators"
+    )
+    same = ("height", "tree_size", "tree_root")
+    for one in tails:
+        need(one["kind"] == TAIL and all(one[name] == end[name] for name in same), "no tail of this end")
+    for child, parent in pairwise(headers):
+        need(child["parent_hash"] == parent["hash"], "headers that are not linked")
+    first = headers[0]
+    told = [first[name] for name in ("epoch", "view", "hash", "height", "time_ms", "tree_size", "tree_root")]
+    need(said == (FIN, *told), "a certificate of another block")
+
+
+def check_votes(network, said, signed):
+    _, epoch, view, block, height, time, size, root = said
+    text = (
+        b"pyrsia/simplex/finalize/v1\n"
+        + f"{network.origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
+        + f"pyrsia {epoch} {view} {height} {time} {base64.b64encode(block).decode()}\n".encode()
+    )
+    validators = network.reigns[-1]
+    need(len(signed) == quorum(validators), "not exactly a quorum of signatures")
+    for place, signature in signed:
+        check_signature(validators[place].vote, text, signature)
+
+
+class Reader:
+    """Bytes from front to back."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, size):
+        need(self.at + size <= len(self.data), "a step that ends early")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def number(self, size):
+        return int.from_bytes(self.take(size), "big")
+
+    def rest(self):
+        return self.data[self.at :]
+
+    def cert(self, count):
+        """(what it says, [(place of a validator, signature)]) of a FIN certificate."""
+        kind, epoch, view, block = self.number(1), self.number(8), self.number(8), self.take(32)
+        height, time, size, root = self.number(8), self.number(8), self.number(8), self.take(32)
+        need(self.number(2) == count, "a certificate of other members")
+        bits = int.from_bytes(self.take((count + 7) // 8), "little")
+        need(bits < 1 << count, "a signer who is nobody")
+        places = [at for at in range(count) if bits >> at & 1]
+        return (kind, epoch, view, block, height, time, size, root), [(at, self.take(64)) for at in places]
+
+    def header(self):
+        start = self.at
+        made = {name: self.take(size) if size > 8 else self.number(size) for name, size in HEADER}
+        made["hash"] = blake3(b"pyrsia/block/v1\0" + self.data[start : self.at]).digest()
+        return made
+
+
+HEADER = (
+    ("chain_id", 32), ("epoch", 8), ("view", 8), ("height", 8), ("parent_hash", 32), ("parent_view", 8),
+    ("proposer", 2), ("time_ms", 8), ("kind", 1), ("n_entries", 4), ("entries_root", 32), ("tree_size", 8),
+    ("tree_root", 32), ("members_hash", 32), ("next_members_hash", 32), ("just_hash", 32), ("reveal", 32),
+    ("beacon", 32), ("next_chain", 32),
+)  # fmt: skip
+
+
+def speakers(network, size):
+    """The validators who may speak for a log of this size: of one epoch, where one ends of two."""
+    epoch = sum(end < size for end, _ in network.ends)
+    ends = any(end == size for end, _ in network.ends)
+    return network.reigns[epoch : epoch + 1 + ends]
 
 
 def key_id(name, kind, public):
@@ -198,14 +358,31 @@ def read_note(network, data):
     need(len(told) == 3 and told[0] == network.origin, "not three lines, or another log")
     size, root = number(told[1]), unb64(told[2])
     need(len(root) == 32, "a root of another length")
-    signed = signatures(network, text.encode() + b"\n", lines)
+    need(all(root == other for end, other in network.ends if end == size), "another root than an epoch's end")
+    failed = Refused("nobody speaks for it")
+    for validators in reversed(speakers(network, size)):
+        try:
+            return Head(size, root, signed_by(network, validators, text.encode() + b"\n", lines))
+        except TooFew as error:
+            failed = error
+    raise failed
+
+
+class TooFew(Refused):
+    """Not enough signatures of one epoch; those that there are hold."""
+
+
+def signed_by(network, validators, text, lines):
+    """The time of a note that a quorum of these validators signed."""
+    signed = signatures(keys_of(network, validators), text, lines)
     times = sorted((time for kind, time in signed.values() if kind == COSIGN), reverse=True)
-    need(len(times) < len(signed), "the log did not sign")
-    need(len(times) >= network.q, f"{len(times)} cosignatures, {network.q} are needed")
-    return Head(size, root, times[network.q - 1])
+    q = quorum(validators)
+    if len(times) == len(signed) or len(times) < q:
+        raise TooFew(f"the log did not sign, or {len(times)} cosignatures are fewer than {q}")
+    return times[q - 1]
 
 
-def signatures(network, text, lines):
+def signatures(keys, text, lines):
     """Public key of a validator -> (type, time) of its line. Lines of others mean nothing."""
     found = {}
     for line in lines:
@@ -213,8 +390,8 @@ def signatures(network, text, lines):
         need(parts and len(parts[1].encode()) <= 255, "a malformed signature line")
         blob = unb64(parts[2])
         need(len(blob) > 4, "a line without a signature")
-        if (parts[1], blob[:4]) in network.keys:
-            kind, public = network.keys[parts[1], blob[:4]]
+        if (parts[1], blob[:4]) in keys:
+            kind, public = keys[parts[1], blob[:4]]
             need(public not in found, "a key that signs twice")
             found[public] = kind, signed_at(text, kind, public, blob[4:])
     return found
@@ -225,12 +402,15 @@ def signed_at(text, kind, public, blob):
     need(len(blob) == (64 if kind == LOG else 72), "a signature of another length")
     time = int.from_bytes(blob[:-64], "big")
     need(time < 1 << 63, "a time out of range")
-    message = text if kind == LOG else b"cosignature/v1\ntime %d\n" % time + text
+    check_signature(public, text if kind == LOG else b"cosignature/v1\ntime %d\n" % time + text, blob[-64:])
+    return time
+
+
+def check_signature(public, message, signature):
     try:
-        VerifyKey(public).verify(message, blob[-64:])
+        VerifyKey(public).verify(message, signature)
     except (BadSignatureError, NaclValueError):
         raise Refused("a signature that does not hold") from None
-    return time
 
 
 # -- "Tiles": a whole log --
@@ -243,12 +423,15 @@ def check_log(network, files):
         need(path in files, f"{path} is missing")
         return files[path]
 
+    network = follow(network, lambda epoch: files.get(f"epochs/{epoch}"))
     head = read_note(network, read("checkpoint"))
     leaves = []
     for n, width in tiles(head.size):
         leaves += entries(read(tile_path("entries", n, width)), width)
     hashes = [leaf_hash(leaf) for leaf in leaves]
     need(tree_root(hashes) == head.root, "the leaves have another root")
+    for size, root in network.ends:
+        need(size > head.size or tree_root(hashes[:size]) == root, "an epoch ended with another log")
     check_tiles(read, hashes)
     need(leaves and leaves[0] == network.genesis == read("genesis"), "the log of another genesis")
     kinds = [fields_of(leaf)["type"] for leaf in leaves]
@@ -355,11 +538,13 @@ def check_proof(network, raw, file):
     first, *lines = utf8(top).split("\n")
     need(empty and first == "c2sp.org/tlog-proof@v1" and len(lines) >= 2, "no proof file")
     need(lines[0].startswith("extra ") and lines[1].startswith("index "), "no extra or no index")
-    head = read_note(network, note)
     blob = unb64(lines[0][6:])
     need(len(blob) <= 192 * 1024, "an extra that is too long")
-    extra = fields(canonical(utf8(blob)), "leaves", "now", "v")
+    extra = fields(canonical(utf8(blob)), "epochs", "leaves", "now", "v")
     need(is_int(extra["v"]) and extra["v"] == 1, "another version")
+    network = carried(network, extra["epochs"])
+    head = read_note(network, note)
+    need(all(end <= head.size for end, _ in network.ends), "an epoch behind the checkpoint")
     leaves = check_leaves(extra["leaves"], head)
     index, body = one_of("artifact.add", leaves)
     own = next(row for row in extra["leaves"] if row["index"] == index)
@@ -367,6 +552,23 @@ def check_proof(network, raw, file):
     check_inclusion(own["leaf"].encode(), index, head, [unb64(one) for one in lines[2:]])
     need(sha(file).hex() == body["sha256"], "another file")
     return head, body, check_now(extra["now"], leaves, body, head)
+
+
+def carried(network, epochs):
+    """The network with the epochs that a proof carries; those before its first one must be known."""
+    fields(epochs, "first", "steps")
+    first = epochs["first"]
+    need(is_int(first) and 0 <= first <= len(network.ends), "epochs that begin with one that is not known")
+    for epoch, text in enumerate(listed(epochs["steps"], 4_096), first):
+        need(isinstance(text, str), "a step that is no text")
+        before = Trust(network.genesis, network.origin, network.reigns[: epoch + 1], network.ends[:epoch])
+        after = take(before, unb64(text))
+        if epoch < len(network.ends):
+            known = network.reigns[epoch + 1], network.ends[epoch]
+            need(known == (after.reigns[-1], after.ends[-1]), "two ends of one epoch")
+        else:
+            network = after
+    return network
 
 
 def check_leaves(rows, head):
@@ -420,10 +622,12 @@ def check_history(network, raw, about):
     """(head, [(leaf index, leaf)]) of a history file; `about`: {"purl": ...} or {"digest": ...}, as asked for."""
     first, *lines = utf8(raw).split("\n")
     need(first == "pyrsia/history/v1" and len(lines) >= 2 and lines.pop() == "", "no history file")
-    top = fields(canonical(lines.pop(0)), "about", "checkpoint", "path", "seal")
+    top = fields(canonical(lines.pop(0)), "about", "checkpoint", "epochs", "path", "seal")
     need(top["about"] == about, "the history of another")
     need(isinstance(top["checkpoint"], str), "a note that is no text")
+    network = carried(network, top["epochs"])
     head = read_note(network, top["checkpoint"].encode())
+    need(all(end <= head.size for end, _ in network.ends), "an epoch behind the checkpoint")
     root = unhex(check_seal(top["seal"], head)["index_root"])
     found = [
         (number(index), leaf.encode())

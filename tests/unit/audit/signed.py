@@ -13,8 +13,10 @@ TIME_S = START // 1000
 
 
 def signed(world, size, root, time_s=TIME_S, signers=3):
-    """The note that `signers` validators sign for this head."""
+    """The note that `signers` validators of its epoch sign for this head."""
     head = Checkpoint(world.genesis.origin, size, root)
+    if hasattr(world, "reigns"):
+        return world.cosigned(head, signers=signers, time_s=time_s)
     lines = []
     for i in range(signers):
         log, cosign = key(i, "log"), key(i, "cosign")
@@ -59,6 +61,7 @@ class SignedLog(Log):
     def follow(self):
         """The log as the world has it now."""
         self.append(self.world.leaves[len(self.entries) :])
+        self.steps = list(getattr(self.world, "steps", ()))
         return self
 
     # -- the source --

@@ -25,6 +25,7 @@ from pyrsia.log.prooffile import TlogProof
 from pyrsia.node.proofs import Proofs
 from pyrsia.verify import evidence, history, standing
 from pyrsia.verify.artifact import judge
+from pyrsia.verify.epochs import Line
 from pyrsia.verify.history import Subject
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
@@ -32,6 +33,7 @@ from tests.reference import stranger
 from tests.reference.governance import Governed, about, member_motion, numbers
 from tests.reference.ledger import World, key
 from tests.reference.parts import Kept
+from tests.reference.reigns import KeptReigns, three_epochs
 from tests.reference.story import NOW_MS, WHEEL, Story
 from tests.unit.audit.files import read as files_below
 from tests.unit.audit.files import write
@@ -66,6 +68,10 @@ class Desk:
     @property
     def proof(self):
         return Proofs(self.story.world.archive).of_artifact(self.story.sha256)
+
+    @property
+    def steps(self):
+        return self.story.steps(self.story.size)
 
     def history(self, text):
         return trio.run(Proofs(self.story.world.archive).of_history, Subject.parse(text))
@@ -115,10 +121,11 @@ class Desk:
         return ours
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory):
+@pytest.fixture(scope="module", params=["one epoch", "three epochs"])
+def desk(tmp_path_factory, request):
     """A file with its proof; histories with further leaves; no signature more than needed."""
-    world = Kept(tmp_path_factory.mktemp("kept"))
+    folder = tmp_path_factory.mktemp("kept")
+    world = Kept(folder) if request.param == "one epoch" else three_epochs(KeptReigns(folder))
     story = Story(world=world, dissenter=True)
     for at in range(3):
         world.block(world.fact(f"about idna {at}"))
@@ -166,10 +173,11 @@ def test_both_accept_proofs_of_builders_that_rotated_keys_or_left_and_refuse_wha
     assert desk.agreed_history(desk.history(IDNA))
 
 
-@pytest.fixture(scope="module")
-def log():
+@pytest.fixture(scope="module", params=["one epoch", "three epochs"])
+def log(request):
     """The log of a world, in memory, cosigned by as few as may be; two bundles, one hash in the tile above."""
-    return grown(SignedLog(world=World()).follow(), 257)
+    world = World() if request.param == "one epoch" else three_epochs()
+    return grown(SignedLog(world=world).follow(), 257)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +200,8 @@ def grown(log, size):
 
 
 def files_of(log):
-    return {"checkpoint": log.note, "genesis": log.world.genesis.raw, **dict(log.every())}
+    steps = {f"epochs/{at}": step for at, step in enumerate(log.steps)}
+    return {"checkpoint": log.note, "genesis": log.world.genesis.raw, **steps, **dict(log.every())}
 
 
 def checked(world, folder):
@@ -364,12 +373,13 @@ def test_a_tampered_head_of_a_history_divides_nobody(desk, data):
 def test_a_tampered_note_divides_nobody(desk, data):
     lie = data.draw(tampered(desk.story.note(signers=data.draw(st.sampled_from([3, 4])), strangers=1)))
     try:
-        _, head = evidence.trusted(SignedNote.parse(lie), [desk.story.pin], verify)
+        line = Line.of(desk.story.genesis, desk.steps, verify)
+        head = line.trusted(SignedNote.parse(lie))
         ours = (head.checkpoint.size, head.checkpoint.root, head.time_s)
     except (Refusal, Malformed):
         ours = None
     try:
-        head = stranger.read_note(desk.network, lie)
+        head = stranger.read_note(stranger.follow(desk.network, dict(enumerate(desk.steps)).get), lie)
         theirs = (head.size, head.root, head.time_s)
     except stranger.Refused:
         theirs = None
