@@ -277,7 +277,7 @@ class Simplex:
         waiting = clock.view_at == NEVER and clock.base < NEVER
         clock.arm_resend(now.mono_s, stuck=clock.unsettled is not None or bool(self.gate.ask) or waiting)
         self._wanted.arm(now.mono_s + self.timing.delay_s / 4)
-        if clock.relay_at < NEVER and all(left >= self.view - 1 for left in self._reached):
+        if clock.relay_at < NEVER and min(self._reached) >= self.view - 1:
             clock.relay_at = NEVER
         leading = self.committee.leader(self.view) == self.me
         at = min(clock.next_at(now.mono_s, leading=leading), self._wanted.at)
@@ -356,7 +356,7 @@ class Simplex:
         elif vote.view in self._past:
             self._late_vote(self._past[vote.view], vote)
 
-    def _tally(self, now: Now, vote: Vote) -> None:
+    def _tally(self, now: Now, vote: Vote, *, checked: bool = False) -> None:
         state = self._at(vote.view)
         known = state.votes[vote.kind].get(vote.signer)
         if known is not None and known.said == vote.said:
@@ -365,7 +365,7 @@ class Simplex:
         cert = state.certs.get(vote.kind)
         if cert is not None and cert.said == vote.said and before is None:
             return  # past the quorum: not worth a check
-        if not self._checker.vote(vote):
+        if not checked and not self._checker.vote(vote):
             self._lie(vote.signer, "a vote with a forged signature")
             return
         if before is not None:
@@ -411,11 +411,10 @@ class Simplex:
         """A certificate from outside; False if it is not a good one. Checked before anything is kept."""
         if cert.said.epoch != self.committee.epoch:
             return False
-        state = self._views.get(cert.view)
-        held = state.certs.get(cert.kind) if state is not None else None
-        if held is not None and held == cert:
+        state = self._views.get(cert.view) or self._past.get(cert.view)
+        if state is not None and state.certs.get(cert.kind) == cert:
             return True
-        if not self._checker.cert(cert):
+        if not self._checker.cert(cert, state.votes[cert.kind] if state is not None else None):
             return False
         if cert.view > self.tree.final.view:
             self._queue.append(cert)
@@ -511,7 +510,7 @@ class Simplex:
             state.proposal = block
             if not self._absorb(block):
                 state.bad_block = block
-        self._tally(now, vote)  # a second proposal is a second NOT: evidence
+        self._tally(now, vote, checked=True)  # a second proposal is a second NOT: evidence
         if state.bad_block is block:
             for other in state.votes[NOT].values():  # whoever voted for it before its body came
                 if other.said.block_hash == block.hash:

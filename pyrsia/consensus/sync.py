@@ -79,6 +79,8 @@ class Sync:
 
     def ask(self, now_s: float, height: int) -> list[tuple[bytes, GetBlocks]]:
         """Questions that are due when the last final block is at `height`."""
+        if not self._claims and not self._asked:
+            return []
         self._expire(now_s, height)
         target = max(self._claims.values(), default=0)
         if target <= height:
@@ -101,6 +103,8 @@ class Sync:
 
     def wake_s(self, now_s: float, height: int) -> float:
         """When `ask` may have something to say again."""
+        if not self._claims:
+            return NEVER
         if max(self._claims.values(), default=0) <= height:
             return NEVER
         since = now_s if self._behind_since is None else self._behind_since
