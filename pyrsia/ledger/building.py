@@ -24,6 +24,7 @@ from pyrsia.units import (
     REVEAL_WINDOW_MS,
 )
 from pyrsia.wire import canonical, purl
+from pyrsia.wire.text import unb32
 
 _DAY_S: Final = 86_400
 _TYPES: Final = {"pip": "pypi"}  # ecosystem -> purl type
@@ -205,8 +206,8 @@ def _revoked(ctx: Context, draw: dict[str, Any], author: str) -> bool:
 
     Another role takes nothing away: a builder that is none any more has no key, and finishes what it was drawn for.
     """
-    builder = roster.fields(ctx.view, author)
-    now = "" if builder is None else builder["build"]
+    builder = roster.member(ctx.view, unb32(author))
+    now = "" if builder is None else builder.build.hex()
     return now not in ("", draw["keys"][draw["body"]["builders"].index(author)])
 
 
