@@ -15,6 +15,7 @@ from pyrsia.ledger import draw, entries, roster, standing, state, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Member
+from pyrsia.ledger.state import View
 from pyrsia.ledger.verdict import Outcome
 from pyrsia.units import (
     COMMIT_WINDOW_MS,
@@ -194,21 +195,23 @@ def _drawn(ctx: Context, record: dict[str, Any], author: str) -> dict[str, Any]:
     drawn: dict[str, Any] = record["draws"][-1]["body"] if record["draws"] else {"builders": []}
     if author not in drawn["builders"]:
         raise NotApplied("its author was not drawn for this request")
-    if _revoked(ctx, record["draws"][-1], author):
+    if revoked(ctx.view, record["draws"][-1], author):
         raise NotApplied("its author's build key is another one than when it was drawn")
     if record["phase"] not in ("drawn", "revealing"):
         raise NotApplied("this request is settled")
     return drawn
 
 
-def _revoked(ctx: Context, draw: dict[str, Any], author: str) -> bool:
-    """Whether a drawn builder has got another build key since: what the old one signs counts no more.
+def revoked(view: View, draw: dict[str, Any], node: str) -> bool:
+    """Whether a drawn builder has got another build key since, or has left: what the old one signs counts no more.
 
     Another role takes nothing away: a builder that is none any more has no key, and finishes what it was drawn for.
     """
-    builder = roster.member(ctx.view, unb32(author))
-    now = "" if builder is None else builder.build.hex()
-    return now not in ("", draw["keys"][draw["body"]["builders"].index(author)])
+    builder = roster.member(view, unb32(node))
+    return builder is None or builder.build.hex() not in (
+        "",
+        draw["keys"][draw["body"]["builders"].index(node)],
+    )
 
 
 # -- what waits for preimages, deadlines and its turn --

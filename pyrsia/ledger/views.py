@@ -6,7 +6,7 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import facts, motions, state
+from pyrsia.ledger import building, facts, motions, state
 from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Trees
@@ -277,15 +277,18 @@ def artifact(reads: Reads, sha256: str) -> Placed | None:
 
 
 def assignments(reads: Reads, genesis: Genesis, node: bytes) -> tuple[Assignment, ...]:
-    """What the builder `node` owes, in log order. A reveal is owed once every drawn builder has committed,
-    or the request's phase says that the gate opened at the deadline."""
+    """What the builder `node` owes, in log order; nothing where its build key is not the drawn one any more.
+
+    A reveal is owed once every drawn builder has committed, or the request's phase says that the gate opened at the
+    deadline.
+    """
     me, owed = b32(node), []
     for request_id in requests_open(reads):
         view = request(reads, request_id)
         if view is None or view.draw is None or view.state not in ("drawn", "committing", "revealing"):
             continue
         drawn = view.draw.body
-        if me not in drawn["builders"]:
+        if me not in drawn["builders"] or _revoked(reads, request_id, me):
             continue
         now = [item for item in view.commits if item.round == view.round]
         committed = any(item.author == me for item in now)
@@ -295,6 +298,11 @@ def assignments(reads: Reads, genesis: Genesis, node: bytes) -> tuple[Assignment
         elif committed and not revealed and view.state == "revealing":
             owed.append(Assignment(request_id, "reveal", drawn["reveal_deadline"], view))
     return tuple(owed)
+
+
+def _revoked(reads: Reads, request_id: str, node: str) -> bool:
+    record = _get(reads, f"request/{request_id}")
+    return building.revoked(View(reads), record["draws"][-1], node)
 
 
 def _get(reads: Reads, key: str, otherwise: Any = None) -> Any:

@@ -457,6 +457,8 @@ def test_a_builder_whose_build_key_was_revoked_counts_no_more(committed):
         world.block(*commits(world, bodies))
     world.enact(rotate(word, build=newcomer(word, turn=1)["build"]), key(0, "node"))
     late = reveals(world, bodies)[0] if committed else commits(world, bodies)[0]
+    owed = [len(views.assignments(world.db.get, world.genesis, one.public)) for one in builders]
+    assert owed == [0, 1, 1]
     assert "build key is another one than when it was drawn" in world.forced(late)
     rest = {builder: body for builder, body in bodies.items() if builder != builders[0]}
     if not committed:
