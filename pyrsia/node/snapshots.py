@@ -198,13 +198,12 @@ class Snapshots:
 
     async def _anchor(self, point: Point, givers: list[NodeId]) -> tuple[Anchor | None, Sealed | None]:
         """A point proven by finality, epoch by epoch; whoever lies about it is taken from `givers`."""
-        head = self._archive.head
-        size = 0 if head is None else head.tree_size
+        followed = self._followed()
+        size = 0 if followed.seen is None else followed.seen.size
         for node in tuple(givers):
             try:
                 data = await self._ask(node, Method.ANCHOR, wire.ask_anchor(point.block_hash, size))
-                anchor = Anchor.decode(data)
-                followed = self._followed()
+                anchor, followed = Anchor.decode(data), self._followed()
                 await self._follow(followed, anchor.block.header.epoch, size, node)
                 header = followed.advance(anchor.proof, anchor.grown)
                 if not catchup.body_fits(anchor.block) or anchor.point != point:
@@ -218,10 +217,14 @@ class Snapshots:
         return None, None
 
     def _followed(self) -> Followed:
-        """From what this node has executed itself: the epoch it is in, and the head of its log."""
+        """From what this node has executed itself: the epoch it is in, and the head of its log.
+
+        Genesis alone needs no proof that a log has grown from it: the chain id is in all that is signed.
+        """
         head, reads = self._archive.head, self._archive.state
         seats = views.seats(reads, self._genesis)
-        seen = None if head is None else Head(seats.epoch, head.tree_size, head.tree_root)
+        begun = head is not None and head.height > 0
+        seen = Head(seats.epoch, head.tree_size, head.tree_root) if head is not None and begun else None
         return Followed(
             seats.validators,
             chain_id=self._genesis.chain_id,
