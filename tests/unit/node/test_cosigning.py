@@ -10,23 +10,28 @@ from pyrsia.log import checkpoint
 from pyrsia.log.checkpoint import Checkpoint, log_key
 from pyrsia.log.note import SignedNote, verify_note
 from pyrsia.log.witness import origin_hash
+from pyrsia.node.archive import Archive
 from pyrsia.node.cosigning import QUEUE, Cosigning
 from pyrsia.node.kinds import Kind
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import TreeSize
+from pyrsia.verify.epochs import Line
 from tests.reference import merkle
+from tests.reference.governance import secret
 from tests.reference.ledger import key
 from tests.reference.parts import Kept, ring, until
+from tests.reference.reigns import KeptReigns
 from tests.reference.story import signature_lines
 
 
 class Member:
     """One validator (or the follower) with an archive of its own, fed by one ledger."""
 
-    def __init__(self, folder, number=0):
-        self.world = Kept(folder)
+    def __init__(self, folder, number=0, world=None):
+        self.world = world or Kept(folder)
+        self.ring = ring(number)
         self.number = number
         self.genesis = self.world.genesis
         for at in range(3):
@@ -36,9 +41,8 @@ class Member:
         self.start()
 
     def start(self):
-        keys = ring(self.number)
         self.cosigning = Cosigning(
-            keys,
+            self.ring,
             self.genesis,
             True,
             database=self.world.database,
@@ -149,7 +153,8 @@ async def test_a_restarted_validator_never_signs_another_root_at_a_size_that_it_
     member.sent.clear()
     path = member.world.database.path
     member.world.close()
-    member.world.database = member.world.archive._database = Database.open(path)
+    member.world.database = Database.open(path)
+    member.world.archive = Archive(member.world.database, member.genesis)
     member.start()
 
     async def second():
@@ -302,3 +307,104 @@ async def test_a_damaged_kept_checkpoint_does_not_stop_the_node(follower):
     follower.world.archive.keep_checkpoint(b"damage")
     follower.start()
     assert follower.cosigning.cosigned == (0, 0, 0)
+
+
+# -- epochs --
+
+
+@pytest.fixture
+def reigning(tmp_path):
+    """A member (number 1) of a network whose validators and keys change."""
+    made = Member(tmp_path, 1, KeptReigns(tmp_path))
+    yield made
+    made.world.close()
+
+
+def final(member, time_ms):
+    head = member.head()
+    member.cosigning.final(head.size, head.root, time_ms)
+    return head
+
+
+async def test_the_served_checkpoint_is_always_one_of_the_epoch_that_its_size_lies_in(reigning):
+    world, archive = reigning.world, reigning.world.archive
+
+    def served():
+        line = Line.of(
+            reigning.genesis, [archive.epoch_end(number) for number in range(len(world.ends))], verify
+        )
+        return line.trusted(SignedNote.parse(archive.checkpoint()))
+
+    async def test():
+        old = final(reigning, 1_000)
+        reigning.cosigning.receive(b"x" * 32, b"\x01" + world.cosigned(epoch=0))
+        await until(lambda: archive.checkpoint() is not None)
+        for epoch, change in enumerate((lambda: world.rotate(0, 1), lambda: world.replace(2, "new"))):
+            change()
+            world.block(world.fact(f"in epoch {epoch + 1}"))
+            new = final(reigning, 2_000 + 1_000 * epoch)
+            reigning.cosigning.receive(b"x" * 32, b"\x01" + world.cosigned(new, epoch=epoch))
+            await trio.testing.wait_all_tasks_blocked()
+            assert served().checkpoint == old  # until the new quorum has signed
+            reigning.cosigning.receive(b"x" * 32, b"\x01" + world.cosigned(new, epoch=epoch + 1))
+            await until(lambda new=new: served().checkpoint == new)
+            old = new
+
+    await reigning.run(test)
+    assert served().of == tuple((one.log, one.cosign) for one in world.reigns[2])
+    reigning.start()  # as after a restart
+    assert reigning.cosigning.cosigned[0] == reigning.size
+
+
+async def test_a_validator_signs_with_the_keys_of_the_present_epoch_and_not_at_all_when_it_has_left(reigning):
+    world = reigning.world
+    reigning.ring.coming = {purpose: secret(1, purpose, 1) for purpose in ("log", "cosign")}
+
+    async def signed_by(turn, time_s):
+        reigning.sent.clear()
+        final(reigning, 1_000 * time_s)
+        await until(lambda: reigning.sent)
+        pair = (secret(1, purpose, turn) for purpose in ("log", "cosign"))
+        text = b"".join(line.encode() for line in signature_lines(reigning.head(), *pair, time_s))
+        return reigning.sent[0][2].endswith(text)
+
+    async def test():
+        assert await signed_by(0, 1)
+        world.rotate(1, 1, "log", "cosign")
+        world.block(world.fact())
+        assert await signed_by(1, 2)
+        world.replace(1, "new")
+        world.block(world.fact())
+        reigning.sent.clear()
+        final(reigning, 3_000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reigning.sent == []
+
+    await reigning.run(test)
+
+
+async def test_validators_who_came_and_left_are_told_apart_by_their_lines(reigning):
+    world = reigning.world
+    follower = reigning
+    world.replace(2, "new")
+    world.block(world.fact())
+
+    def spoken(who):
+        pair = (secret(who, "log"), secret(who, "cosign"))
+        lines = b"".join(line.encode() for line in signature_lines(follower.head(), *pair, 100))
+        head = follower.head()
+        return secret(who, "node").public, b"\x00" + head.size.to_bytes(8, "big") + head.root + lines
+
+    async def test():
+        final(follower, 1_000)
+        for who in (2, 0):
+            follower.cosigning.receive(*spoken(who))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (
+            world.archive.checkpoint() is None
+        )  # our own word, one more, and one of a validator that has left
+        follower.cosigning.receive(*spoken("new"))
+        await until(lambda: world.archive.checkpoint() is not None)
+
+    await follower.run(test)
+    assert follower.cosigning.cosigned[2] == 3

@@ -95,7 +95,7 @@ def test_only_the_round_that_counted_is_in_the_proof(tmp_path):
 
 
 def test_a_proof_that_would_not_fit_is_a_refusal(story, monkeypatch):
-    monkeypatch.setattr(module.evidence, "pack", lambda rows, now: b"x" * 300_000)
+    monkeypatch.setattr(module.evidence, "pack", lambda *_: b"x" * 300_000)
     with pytest.raises(Refusal) as caught:
         publish(story).of_artifact(story.sha256)
     assert caught.value.code == "too-large"
