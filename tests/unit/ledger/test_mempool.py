@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import mempool as pools
+from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.execute import Refused
 from pyrsia.ledger.mempool import ACCEPTED, DUPLICATE, RETRY_MS, Mempool
 from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MEMPOOL_AUTHOR_ENTRIES, Limit
@@ -205,3 +206,146 @@ def test_a_commit_that_came_before_its_draw_stands_in_the_first_block_after_it()
     assert kinds.index("build.draw") < kinds.index("build.commit")
     assert kinds.count("build.commit") == 3
     assert len(world.chain.mempool) == 0
+
+
+# -- room --
+
+
+def drained(pool, seconds, a_second):
+    """Blocks that took so many entries a second, of an author whose queue is filled again each time."""
+    for at in range(seconds + 1):
+        pool._drain.left, pool._drain.left_bytes = a_second * min(at, 1), a_second * SIZE * min(at, 1)
+        pool.expire(WORLD.time + at * 1_000)
+
+
+def test_a_full_table_makes_room_for_a_light_author_at_the_cost_of_the_heaviest_ones_newest(
+    pool, monkeypatch
+):
+    monkeypatch.setattr(pools, "MEMPOOL_ENTRIES", Limit(8, "a test"))
+    for raw in FACTS[0][:6]:
+        add(pool, raw)
+    for raw in FACTS[1][:2]:
+        add(pool, raw)
+    assert add(pool, FACTS[2][0]) == ACCEPTED
+    assert add(pool, FACTS[1][2]) == ACCEPTED
+    assert add(pool, FACTS[2][1]) == ACCEPTED
+    held = [pool.get(name) for name in pool.ids()]
+    assert held == [*FACTS[0][:3], *FACTS[1][:2], FACTS[2][0], FACTS[1][2], FACTS[2][1]]
+    # Now nobody is heavier than the newcomer would be.
+    with pytest.raises(Refusal) as no:
+        add(pool, FACTS[1][3])
+    assert (no.value.code, len(pool)) == ("busy", 8)
+
+
+def test_bytes_are_freed_as_many_as_an_entry_needs_and_the_heaviest_makes_none_for_itself(pool, monkeypatch):
+    monkeypatch.setattr(pools, "MEMPOOL_BYTES", Limit(6 * SIZE, "a test"))
+    for raw in FACTS[0][:6]:
+        add(pool, raw)
+    with pytest.raises(Refusal, match="this validator holds"):
+        add(pool, FACTS[0][6])
+    large = fact(1, "y" * 2 * SIZE)
+    assert add(pool, large) == ACCEPTED
+    assert pool._bytes <= 6 * SIZE
+    assert pool.get(pool.ids()[0]) == FACTS[0][0]
+
+
+def test_a_forged_entry_costs_nobody_its_place(pool, monkeypatch):
+    """Room is made only for what has passed every other check."""
+    monkeypatch.setattr(pools, "MEMPOOL_ENTRIES", Limit(4, "a test"))
+    for raw in FACTS[0][:4]:
+        add(pool, raw)
+    entry = pools.entries.parse(FACTS[1][0])
+    with pytest.raises(pools.Unsound):
+        add(pool, FACTS[1][0].replace(entry.signature.hex().encode(), b"00" * 64))
+    assert len(pool) == 4
+    assert add(pool, FACTS[1][0]) == ACCEPTED
+
+
+def test_what_has_no_room_costs_no_check_of_a_signature(monkeypatch):
+    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(1, "a test"))
+    checked = []
+    pool = Mempool(WORLD.genesis, lambda *words: checked.append(words) or verify(*words))
+    add(pool, FACTS[0][0])
+    for raw in FACTS[0][1:]:
+        with pytest.raises(Refusal):
+            add(pool, raw)
+    assert len(checked) == 1
+
+
+def test_busy_says_how_long_the_queue_takes_at_the_rate_at_which_it_empties(pool, monkeypatch):
+    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(3, "a test"))
+
+    def told(raw):
+        with pytest.raises(Refusal) as no:
+            add(pool, raw)
+        assert f"in {no.value.retry_s} s" in no.value.do
+        return no.value.retry_s
+
+    for raw in FACTS[0][:3]:
+        add(pool, raw)
+    assert told(FACTS[0][3]) == 5  # nothing has left yet: a heartbeat
+    drained(pool, 3, 1)
+    # One a second leaves, and those who were told before come before, as many as may wait at once.
+    assert [told(raw) for raw in FACTS[0][4:8]] == [3, 4, 4, 4]
+    pool.remove([pools.entries.entry_id(FACTS[0][0])])
+    for raw in FACTS[1][:3]:
+        add(pool, raw)
+    add(pool, FACTS[0][3])
+    assert told(FACTS[1][3]) == 3  # two authors take turns: one place in two seconds
+    drained(pool, 3, 1_000)
+    assert told(FACTS[1][4]) == 1
+    for raw in FACTS[1][5:] * 200:
+        assert 1 <= told(raw) <= pools.RETRY_AFTER_S.value
+
+
+def test_an_hours_quota_is_told_until_the_hour_ends():
+    world = World(limits=[["member", 2], ["validator", 60]])
+    world.time = 3_600_000 * 500_000 + 3_000_000
+    world.propose()
+    pool = world.chain.mempool
+    raws = [world.entry(world.follower, "fact.add", pools.entries.parse(fact()).body) for _ in range(3)]
+    for raw in raws[:2]:
+        assert pool.add(raw, world.time, world.db.get) == ACCEPTED
+    with pytest.raises(Refusal, match="used its 2 entries") as no:
+        pool.add(raws[2], world.time, world.db.get)
+    left_s = (3_600_000 - world.time % 3_600_000) / 1_000
+    assert left_s <= no.value.retry_s <= left_s + 1
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 3_600_000, -3_600_000])
+def test_a_clock_that_is_an_hour_off_neither_refuses_what_is_good_nor_takes_what_is_over(ahead_ms):
+    world = World()
+    world.block(world.entry(world.follower, "fact.add", pools.entries.parse(fact()).body))
+    pool = world.chain.mempool
+    good = world.entry(
+        world.follower, "fact.add", pools.entries.parse(fact()).body, until=world.time + 600_000
+    )
+    over = world.entry(world.follower, "fact.add", pools.entries.parse(fact()).body, until=world.time - 1)
+    wall_ms = world.time + ahead_ms
+    assert pool.add(good, wall_ms, world.db.get) == ACCEPTED
+    with pytest.raises(Refusal, match="its time is over"):
+        pool.add(over, wall_ms, world.db.get)
+
+
+def test_a_block_finds_what_waits_checked_and_verifies_nothing_again(monkeypatch):
+    """Signatures are checked once a node: at the door, however long ago, and not in the block."""
+    monkeypatch.setattr(pools, "CACHED_ENTRIES", Limit(4, "a test"))  # many blocks have gone by since
+    checked = []
+
+    def counting(*words):
+        checked.append(words)
+        return verify(*words)
+
+    leader, voter = World(), World()
+    pool = Mempool(voter.genesis, counting)
+    voter.chain = Chain(voter.genesis, voter.db.get, verify=verify, mempool=pool)
+    raws = [fact(i % 5, f"once {i}") for i in range(40)]
+    for raw in raws:
+        leader.chain.mempool.add(raw, leader.time, leader.db.get)
+        pool.add(raw, voter.time, voter.db.get)
+    assert len(checked) == 40
+    slot = leader.slot()
+    draft = leader.chain.build(leader.chain.head().hash, slot)
+    assert len(draft.entries) == 40
+    voter.chain.check(leader.header(draft, slot), draft.entries)
+    assert len(checked) == 40
