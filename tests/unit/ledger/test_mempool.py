@@ -211,9 +211,9 @@ def test_a_commit_that_came_before_its_draw_stands_in_the_first_block_after_it()
 # -- room --
 
 
-def drained(pool, seconds, a_second):
-    """Blocks that took so many entries a second, of an author whose queue is filled again each time."""
-    for at in range(seconds + 1):
+def drained(pool, first, last, a_second):
+    """A block a second that took so many entries, of an author whose queue is filled again each time."""
+    for at in range(first, last):
         pool._drain.left, pool._drain.left_bytes = a_second * min(at, 1), a_second * SIZE * min(at, 1)
         pool.expire(WORLD.time + at * 1_000)
 
@@ -284,7 +284,7 @@ def test_busy_says_how_long_the_queue_takes_at_the_rate_at_which_it_empties(pool
     for raw in FACTS[0][:3]:
         add(pool, raw)
     assert told(FACTS[0][3]) == 5  # nothing has left yet: a heartbeat
-    drained(pool, 3, 1)
+    drained(pool, 0, 4, 1)
     # One a second leaves, and those who were told before come before, as many as may wait at once.
     assert [told(raw) for raw in FACTS[0][4:8]] == [3, 4, 4, 4]
     pool.remove([pools.entries.entry_id(FACTS[0][0])])
@@ -292,7 +292,7 @@ def test_busy_says_how_long_the_queue_takes_at_the_rate_at_which_it_empties(pool
         add(pool, raw)
     add(pool, FACTS[0][3])
     assert told(FACTS[1][3]) == 3  # two authors take turns: one place in two seconds
-    drained(pool, 3, 1_000)
+    drained(pool, 4, 8, 1_000)
     assert told(FACTS[1][4]) == 1
     for raw in FACTS[1][5:] * 200:
         assert 1 <= told(raw) <= pools.RETRY_AFTER_S.value
