@@ -49,7 +49,7 @@ class Cosigning:
         self,
         keys: KeyRing,
         genesis: Genesis,
-        signs: bool | int | None = True,
+        signs: bool = True,
         *,
         database: Database,
         archive: Archive,
@@ -59,11 +59,11 @@ class Cosigning:
     ) -> None:
         """
         Args:
-            signs: whether this node may sign when it is a validator; False or None for one that lost its memory.
+            signs: whether this node may sign when it is a validator; not if it lost what it signed before.
             audience: every connected member.
             decorated: the note as served.
         """
-        self._keys = keys if signs is not None and signs is not False else None
+        self._keys = keys if signs else None
         self._decorated = decorated
         self._genesis = genesis
         self._database = database
