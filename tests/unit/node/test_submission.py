@@ -1,5 +1,7 @@
 """Entries on their way: idempotent, sent again to others, refused only by more than liars, acknowledged once final."""
 
+import itertools
+
 import pytest
 import trio
 import trio.testing
@@ -9,13 +11,17 @@ from pyrsia.ledger import entries
 from pyrsia.node.kinds import Method
 from pyrsia.node.submission import (
     ANSWER_S,
+    PUSHBACK_S,
     RESEND_S,
     UNTIL_MS,
+    Reception,
     Submitter,
     Waiters,
     read_answer,
+    write_acknowledgement,
     write_refusal,
 )
+from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from tests.reference.ledger import START, World
 from tests.reference.parts import ring
 
@@ -250,3 +256,197 @@ def test_an_unreadable_answer_is_some_refusal(answer):
 
 def test_a_refusal_crosses_the_wire_whole():
     assert read_answer(write_refusal(NO)).as_dict() == NO.as_dict()
+
+
+# -- pushback --
+
+
+def busy(retry_s):
+    return write_refusal(Refusal("busy", what="full", who="me", do="wait", retry_s=retry_s))
+
+
+async def test_a_busy_validator_is_not_asked_before_its_time_and_the_others_are(autojump_clock):
+    network = Network({0: busy(30), 1: busy(1), 2: b"", 3: b""})
+    raw = network.submitter.author("fact.add", BODY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.submitter.submit_entry, raw)
+        await trio.sleep(29)
+        assert network.asked.count(0) == 1
+        assert network.asked.count(1) > 1
+        await trio.sleep(6)
+        assert network.asked.count(0) == 2
+        network.final(raw)
+
+
+async def test_whoever_can_wait_better_is_told_how_long_and_at_once(autojump_clock):
+    """The shortest of f + 1 answers: a liar that asks for a day's patience binds nobody."""
+    network = Network(dict(enumerate([busy(80_000), busy(7), busy(9), busy(8)])))
+    raw = network.submitter.author("fact.add", BODY)
+    began = trio.current_time()
+    with pytest.raises(Refusal) as caught:
+        await network.submitter.submit_entry(raw, patient=False)
+    assert (caught.value.code, caught.value.retry_s) == ("busy", 7)
+    assert trio.current_time() - began < 1
+    # Asked again too soon: nobody is bothered, and what is left is told.
+    await trio.sleep(2)
+    network.asked.clear()
+    with pytest.raises(Refusal) as caught:
+        await network.submitter.submit_entry(raw, patient=False)
+    assert (caught.value.retry_s, network.asked) == (6, [])
+
+
+async def test_one_validator_that_says_busy_holds_nothing_up(autojump_clock):
+    network = Network({0: busy(60)})
+    raw = network.submitter.author("fact.add", BODY)
+    got = []
+
+    async def submit():
+        got.append(await network.submitter.submit_entry(raw, patient=False))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await trio.sleep(1)
+        assert network.asked == [0, 1, 2]
+        network.final(raw)
+    assert got == [(entries.parse(raw).id, 7)]
+
+
+async def test_our_own_mempools_patience_is_honoured_and_bounded(autojump_clock):
+    offered = []
+
+    def local(_):
+        offered.append(trio.current_time())
+        raise Refusal("busy", what="full", who="me", do="wait", retry_s=80_000 if len(offered) > 1 else 9)
+
+    network = Network(local=local, me=0)
+    raw = network.submitter.author("fact.add", BODY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.submitter.submit_entry, raw)
+        await trio.sleep(PUSHBACK_S.value + 20)
+        network.final(raw)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(offered)]
+    assert pauses == pytest.approx([9, PUSHBACK_S.value])
+    with pytest.raises(Refusal) as caught:
+        await Network(local=local, me=0).submitter.submit_entry(raw, patient=False)
+    assert caught.value.retry_s == 80_000
+
+
+async def test_validators_that_left_are_forgotten_with_their_patience(autojump_clock):
+    network = Network(dict.fromkeys(range(4), busy(60)))
+    with pytest.raises(Refusal):
+        await network.submitter.submit_entry(network.submitter.author("fact.add", BODY), patient=False)
+    assert len(network.submitter._not_before_s) >= 2
+    await trio.sleep(PUSHBACK_S.value)
+    network.submitter._all = lambda: [member.node for member in network.genesis.validators][3:]
+    with pytest.raises(Refusal):
+        await network.submitter.submit_entry(network.submitter.author("fact.add", BODY), patient=False)
+    assert len(network.submitter._not_before_s) == 1
+
+
+# -- acknowledgements --
+
+
+SAID = Acknowledgement("ab" * 32, 7, ("cd" * 32,), FinalBlock(3, 9, "ef" * 32, "AAAA"))
+
+
+def acknowledge(entry_id, index):
+    return Acknowledgement(entry_id.hex(), index, (), SAID.block)
+
+
+async def test_the_same_bytes_are_acknowledged_the_same_before_and_after_finality(autojump_clock):
+    network = Network()
+    raw = network.submitter.author("fact.add", BODY)
+    got = []
+
+    async def submit():
+        got.append(await network.submitter.acknowledged(raw, acknowledge))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        nursery.start_soon(submit)
+        await trio.sleep(0.5)
+        network.final(raw)
+    again = await network.submitter.acknowledged(raw, acknowledge)
+    said = acknowledge(entries.parse(raw).id, 7)
+    assert [*got, again] == [(said, False), (said, False), (said, True)]
+
+
+async def test_an_acknowledgement_of_a_validator_will_do_where_our_log_lags_and_it_proves_itself(
+    autojump_clock,
+):
+    network = Network({0: write_acknowledgement(SAID)})
+    network.submitter._believe = lambda raw, said: said == SAID
+    raw = network.submitter.author("fact.add", BODY)
+    assert await network.submitter.acknowledged(raw, acknowledge) == (SAID, False)
+    assert (network.asked, len(network.waiters)) == ([0], 0)
+
+
+async def test_an_acknowledgement_that_proves_nothing_is_no_answer(autojump_clock):
+    network = Network(dict.fromkeys(range(4), write_acknowledgement(SAID)))
+    raw = network.submitter.author("fact.add", BODY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.submitter.acknowledged, raw, acknowledge)
+        await trio.sleep(1)
+        assert network.asked == [0, 1, 2, 3]
+        network.final(raw)
+
+
+async def test_who_needs_our_own_log_waits_for_it_though_others_have_the_entry(autojump_clock):
+    network = Network(dict.fromkeys(range(4), write_acknowledgement(SAID)))
+    network.submitter._believe = lambda raw, said: True
+    raw = network.submitter.author("fact.add", BODY)
+    got = []
+
+    async def submit():
+        got.append(await network.submitter.submit_entry(raw))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await trio.sleep(5)
+        assert got == []
+        network.final(raw)
+    assert got == [(entries.parse(raw).id, 7)]
+
+
+# -- the validator's side --
+
+
+def reception(**changes):
+    parts = {
+        "orders": lambda: True,
+        "offer": lambda raw, node: "accepted",
+        "leaf_of": lambda entry_id: None,
+        "acknowledge": acknowledge,
+    }
+    return Reception(**{**parts, **changes})
+
+
+async def test_a_submitted_entry_is_taken_refused_or_acknowledged(autojump_clock):
+    raw = Network().submitter.author("fact.add", BODY)
+
+    def full(_, __):
+        raise Refusal("busy", what="full", who="me", do="wait", retry_s=3)
+
+    assert await reception().answer(b"n" * 32, raw) == b""
+    assert read_answer(await reception(offer=full).answer(b"n" * 32, raw)).retry_s == 3
+    for orders in (True, False):  # any node that has it acknowledges it, whatever it is
+        answer = await reception(leaf_of=lambda _: 5, orders=lambda o=orders: o).answer(b"n" * 32, raw)
+        assert read_answer(answer) == acknowledge(entries.parse(raw).id, 5)
+    assert read_answer(await reception(orders=lambda: False).answer(b"n" * 32, raw)).code == "forbidden"
+
+
+async def test_what_is_no_entry_is_the_doors_to_refuse(autojump_clock):
+    offered = []
+    await reception(offer=lambda raw, node: offered.append((raw, node))).answer(b"n" * 32, b"{}")
+    assert offered == [(b"{}", b"n" * 32)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"acknowledgement":1}', b'{"acknowledgement":{}}', b'{"acknowledgement":{"entry":[]}}',
+     b'{"code":"busy","retry_s":-1}', b'{"code":"busy","retry_s":1e300}', b'{"code":"busy","what":{}}'],
+)  # fmt: skip
+def test_an_answer_that_lies_about_its_form_is_a_refusal_without_patience(answer):
+    said = read_answer(answer)
+    assert isinstance(said, Refusal)
+    assert said.retry_s == 0
