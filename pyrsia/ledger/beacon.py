@@ -76,42 +76,6 @@ class Chain20:
         return forward(self._kept[steps // KEPT_EVERY], steps % KEPT_EVERY)
 
 
-class Links:
-    """What one validator reveals at each position, through all its chains.
-
-    A new chain takes about half a second to make: whoever holds this makes those that `lacking` names where it
-    delays nobody, from `chain_seed`, and hands them in.
-    """
-
-    __slots__ = ("_chains",)
-
-    def __init__(self) -> None:
-        self._chains: dict[int, Chain20] = {}
-
-    def take(self, number: int, chain: Chain20) -> None:
-        """This is the chain with this number; the first is 0."""
-        self._chains[number] = chain
-
-    def lacking(self, position: int) -> tuple[int, ...]:
-        """Numbers of the chains that the reveal at `position` needs and that are not held."""
-        number = position // LINKS
-        needed = (number, number + 1) if offers_next(position) else (number,)
-        return tuple(one for one in needed if one not in self._chains)
-
-    def reveal(self, position: int) -> tuple[bytes, bytes] | None:
-        """The link at `position`, and the end of the next chain where it may be named, else ZERO.
-
-        None if its own chain is not held: then there is nothing to propose. One that is done with is let go.
-        """
-        number, at = divmod(position, LINKS)
-        chain = self._chains.get(number)
-        if chain is None:
-            return None
-        self._chains = {other: held for other, held in self._chains.items() if other >= number}
-        following = self._chains.get(number + 1) if offers_next(position) else None
-        return chain.link(at), following.end if following is not None else ZERO
-
-
 def chain_seed(seed: bytes, number: int) -> bytes:
     """The seed of a member's chain `number`: what grows from `seed` is its first, 0."""
     if number == 0:

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from blake3 import blake3
-
 from pyrsia import config
 from pyrsia.builds.sandbox.collect import discard
 from pyrsia.consensus.recovery import Recovered
@@ -216,7 +214,7 @@ class House:
         second, once a life of this node."""
         if (seed, number) not in self._chains:
             self._chains[seed, number] = (
-                self._first_of(seed) if number == 0 else beacon.Chain20(chain_seed(seed, number))
+                self._first_of(seed) if number == 0 else beacon.Chain20(beacon.chain_seed(seed, number))
             )
         return self._chains[seed, number]
 
@@ -327,12 +325,6 @@ class House:
 
 
 FIELDS: Final = {CHAIN: "chain_end"}  # how a member's record calls a key, where it is not by its purpose
-_NEXT_SEED: Final = "pyrsia v1 beacon chain seed"
-
-
-def chain_seed(seed: bytes, number: int) -> bytes:
-    """The seed of the chain that comes `number` chains after the one that grows from `seed`."""
-    return blake3(seed + number.to_bytes(8, "big"), derive_key_context=_NEXT_SEED).digest()
 
 
 def chain_of(data: Path, keys: KeyRing) -> beacon.Chain20:

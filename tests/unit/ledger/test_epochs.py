@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import beacon, entries, views
 from pyrsia.ledger.chain import Chain, InvalidBlock
@@ -593,25 +593,20 @@ def test_a_new_chain_of_links_begins_at_its_first_position_and_forgets_the_commi
 # -- what proposers keep --
 
 
-def test_what_a_validator_reveals_at_each_position_of_each_of_its_chains(monkeypatch):
+def test_the_chains_of_one_seed_are_different_and_each_has_positions_of_its_own(monkeypatch):
     monkeypatch.setattr(beacon, "LINKS", 2_048)
     monkeypatch.setattr(beacon, "NEXT_WITHIN", 100)
     seed = b"\5" * 32
     chains = [beacon.Chain20(beacon.chain_seed(seed, number)) for number in range(3)]
     assert chains[0].end == beacon.chain_end(seed)
     assert len({one.end for one in chains}) == 3
-    links = beacon.Links()
-    assert (links.lacking(0), links.reveal(0)) == ((0,), None)
-    links.take(0, chains[0])
-    assert (links.lacking(0), links.lacking(1_947), links.lacking(1_948)) == ((), (), (1,))
-    assert links.reveal(1_947) == links.reveal(1_947) == (chains[0].link(1_947), ZERO)
-    assert links.reveal(2_047) == (chains[0].link(2_047), ZERO)  # better without the next one than not at all
-    links.take(1, chains[1])
-    assert links.reveal(1_948) == (chains[0].link(1_948), chains[1].end)
-    assert links.reveal(2_048) == (chains[1].link(0), ZERO)
-    assert links.lacking(2_047) == (0,)  # let go
-    assert links.lacking(2 * 2_048 - 1) == (2,)
+    assert [at for at in range(3 * 2_048) if beacon.offers_next(at)] == [
+        at for chain in (1, 2, 3) for at in range(2_048 * chain - 100, 2_048 * chain)
+    ]
     beacon.check_link(chains[1].link(7), 2_048 + 7, chains[1].end, 2_048)
+    for at, following in ((2_048 + 7, 0), (2 * 2_048, 2_048), (2_048, 2_048 + 7)):
+        with pytest.raises(Malformed, match="of a chain whose next is"):
+            beacon.check_link(chains[1].link(7), at, chains[1].end, following)
 
 
 def test_who_validates_is_told_before_the_first_block_is_written():
