@@ -57,6 +57,7 @@ class Admin:
     """One node's face.
 
     Attributes:
+        progress: what goes on in the background that its operator may wait for.
         notices: what its operator should know; none of it makes the node unready.
         stopped: why agreement ended here, empty while it goes on. A node that only must not vote any more
             follows and serves rightly, so it stays ready; its reason is among the notices.
@@ -83,6 +84,7 @@ class Admin:
     notices: list[str]
     stopped: list[str]
     started_s: float
+    progress: Callable[[], Sequence[str]] = tuple
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class Admin:
             building=self._building() + ((note,) if note else ()),
             transfer=self._transfer(),
             http=self.http(),
-            notices=(*self.stopped, *self.notices, *self.cosigning.notices),
+            notices=(*self.stopped, *self.notices, *self.cosigning.notices, *self.progress()),
         )
 
     def _log(self) -> LogStatus:
@@ -120,7 +122,7 @@ class Admin:
             checkpoint_size=size,
             checkpoint_time_s=time_s,
             cosigned=cosigned,
-            validators=self.genesis.n,
+            validators=len(views.validators(self.archive.state, self.genesis)),
         )
 
     def _building(self) -> tuple[str, ...]:

@@ -89,7 +89,16 @@ class Agreement:
         self._inbox, self._events = trio.open_memory_channel[Event](INBOX.value)
         self._wake_s = float("inf")
         self._halted = False
+        self._goes_on = trio.Event()  # replaced while held
+        self._goes_on.set()
         self._lazy: list[bytes] = []
+
+    def hold(self, held: bool) -> None:
+        """Stand still, or go on: while a state is on its way that takes the place of all that would be done."""
+        if held and self._goes_on.is_set():
+            self._goes_on = trio.Event()
+        elif not held:
+            self._goes_on.set()
 
     def receive(self, peer: NodeId, data: bytes) -> None:
         """A message of a linked peer; what breaks its format is dropped, and is its sender's fault."""
@@ -121,6 +130,7 @@ class Agreement:
         await self._do(self._core.on_start(_now()))
         task_status.started()
         while True:
+            await self._goes_on.wait()
             await self._do(await self._turn())
 
     async def _turn(self) -> list[Act]:

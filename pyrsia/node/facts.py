@@ -24,6 +24,7 @@ from pyrsia.log import tree
 from pyrsia.node import ballots
 from pyrsia.node.archive import Archive
 from pyrsia.node.ballots import Ballots
+from pyrsia.node.staging import adopt
 from pyrsia.store import rescue
 from pyrsia.store.rocks import Database
 from pyrsia.store.votes import Mark
@@ -73,9 +74,10 @@ def open_facts(data: Path, genesis: Genesis, keys: KeyRing) -> Facts:
     except BaseException:
         memory.close()
         raise
+    adopted = adopt(opened.database, genesis)
     archive = Archive(opened.database, genesis)
     opened.database.witness = _witness(memory, archive)
-    notices = (f"stopped voting: {memory.why}" if memory.why else "", opened.said)
+    notices = (f"stopped voting: {memory.why}" if memory.why else "", opened.said, adopted)
     return Facts(opened.database, archive, memory, tuple(filter(None, notices)))
 
 

@@ -31,6 +31,7 @@ from pyrsia.node.accusing import Accusing
 from pyrsia.node.acknowledging import Acknowledgements, Believer
 from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
+from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
@@ -41,11 +42,13 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.outside import open_outside
+from pyrsia.node.points import Points
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.requests import Requests
 from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
+from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.submission import Reception, Submitter, Waiters
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
@@ -73,7 +76,8 @@ def main(data: Path, plugin: PluginFactory = honest) -> int:
     settings = config.load(data)
     diary.start(settings.log)
     try:
-        trio.run(_run, data, settings, plugin)
+        while trio.run(_run, data, settings, plugin):
+            _log.info("starting anew, from the state that was staged")
     except BaseExceptionGroup as group:  # of the nursery: the first cause is what a person is told
         cause: BaseException = group
         while isinstance(cause, BaseExceptionGroup):
@@ -88,7 +92,8 @@ def main(data: Path, plugin: PluginFactory = honest) -> int:
     return 0
 
 
-async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> None:
+async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> bool:
+    """One life of the node; whether it is to begin another."""
     with ExitStack() as closing:
         house = House.open(data, settings)
         closing.callback(house.close)
@@ -99,7 +104,8 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> No
             node.links.open()
             http = await listen_tcp(settings.http.host, settings.http.port)
             control = await listen_unix(data / config.CONTROL_SOCKET)
-            await node.run([http, control], write_token(data / config.CONTROL_TOKEN))
+            return await node.run([http, control], write_token(data / config.CONTROL_TOKEN))
+    return False
 
 
 class Node:
@@ -123,6 +129,7 @@ class Node:
             invalid=InvalidBlock,
         )
         write_first_block(self.chain, archive)
+        self.points = Points(archive, house.database)
         self.links = self._links()
         self.plane = DataPlane(self.links, self._offered)
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
@@ -165,6 +172,17 @@ class Node:
         )
         self.epochs = self._epochs()
         self.agreement = Agreement(self.epochs, self._hands())
+        peers = Peers(self._linked, self.links.request, self.links.fault)
+        self.snapshots = Snapshots(
+            genesis,
+            archive,
+            house.database,
+            peers,
+            verify=keys.verify,
+            alarm=self._halt,
+            hold=self.agreement.hold,
+        )
+        self.backfill = Backfill(archive, house.database, peers)
         self.sharer = Sharer(
             Sharing(self.chain.mempool, archive.state, node=ring.node_id, validators=self._validators),
             send=self.links.send,
@@ -225,6 +243,7 @@ class Node:
                 Method.SUBMIT: self._on_submit,
                 Method.PING: _on_ping,
                 Method.DOCUMENT: self._on_document,
+                **self.points.methods,
             },
             name=house.settings.node.name,
             urgent=(Kind.CONSENSUS,),
@@ -307,6 +326,7 @@ class Node:
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",
+            progress=lambda: tuple(filter(None, (self.snapshots.said, self.house.archive.behind))),
             notices=self.notices,
             stopped=self.stopped,
             started_s=self.started_s,
@@ -314,8 +334,8 @@ class Node:
 
     # -- life --
 
-    async def run(self, listeners: list[Listener], token: str) -> None:
-        """Run every part until a signal comes or one of them fails."""
+    async def run(self, listeners: list[Listener], token: str) -> bool:
+        """Run every part until a signal comes, one of them fails, or another state is staged: True then."""
         http = self.house.settings.http
         guard = Guard(names=(*http.names, http.host), control_token=token, public=http.public)
         app = build_app(
@@ -330,6 +350,8 @@ class Node:
             await nursery.start(self.links.run)
             await nursery.start(self.plane.run)
             await nursery.start(self.agreement.run)
+            nursery.start_soon(self.snapshots.run)
+            nursery.start_soon(self.backfill.run)
             nursery.start_soon(self.sharer.run)
             nursery.start_soon(self.delivery.run)
             nursery.start_soon(self.accusing.run)
@@ -344,18 +366,24 @@ class Node:
             )  # fmt: skip
             for notice in self.notices:
                 _log.warning("%s", notice)
-            await self._until_told()
+            again = await self._until_told()
             self.server.drain(DRAIN_S)
             with trio.move_on_after(DRAIN_S):
                 while self.server.connections:  # noqa: ASYNC110 (bounded; the server has no event for it)
                     await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
+        return again
 
-    async def _until_told(self) -> None:
+    async def _until_told(self) -> bool:
+        """Whether to stop is to begin anew: a snapshot is staged."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                _log.info("stopping: %s", signal.Signals(number).name)
-                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_after, self.snapshots.again, nursery.cancel_scope)
+                async for number in signals:
+                    _log.info("stopping: %s", signal.Signals(number).name)
+                    nursery.cancel_scope.cancel()
+                    return False
+        return True
 
     # -- what peers say --
 
@@ -423,6 +451,11 @@ class Node:
     def _mute(self, reason: str) -> None:
         self.notices.append(f"stopped voting: {reason}")
         _log.error("stopped voting, but follows and serves: %s", reason)
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 async def _on_ping(_: NodeId, __: bytes) -> bytes:
