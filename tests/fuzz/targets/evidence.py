@@ -19,13 +19,14 @@ from pyrsia.log import tree
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.verify import evidence
 from pyrsia.verify.artifact import judge_by
+from tests.reference.reigns import Reigns, three_epochs
 from tests.reference.story import NOW_MS, WHEEL, Story
 
 MAX_BYTES = 65_536
 JSON = True
 
 FILE, EXTRA, BELIEVED, LEAF = b"f", b"e", b"b", b"l"
-CODES = {"proof-invalid", "not-pinned", "too-old", "not-found"}
+CODES = {"proof-invalid", "no-proof", "not-pinned", "too-old", "not-found"}
 
 
 def check(data: bytes) -> bool:
@@ -96,7 +97,7 @@ class _Story(Story):
 
 @cache
 def _story() -> tuple[_Story, Path]:
-    story = _Story(dissenter=True)
+    story = _Story(world=three_epochs(Reigns(count=6)), dissenter=True)
     story.proof_file = story.proof(note=story.note(signers=3))
     folder = Path(mkdtemp(prefix="pyrsia-fuzz-"))
     file = folder / WHEEL
@@ -107,7 +108,11 @@ def _story() -> tuple[_Story, Path]:
 def _leaf_file(story: Story) -> bytes:
     index = story.artifact.leaf
     proof = TlogProof.parse(story.proof(extra=b"x"))
-    bare = TlogProof(None, proof.index, proof.hashes, proof.note).encode().decode()
+    bare = (
+        TlogProof(evidence.pack_steps(story.world.steps), proof.index, proof.hashes, proof.note)
+        .encode()
+        .decode()
+    )
     fields = {"entry": story.world.leaves[index].decode(), "index": index, "proof": bare}
     return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -121,6 +126,7 @@ def seeds() -> dict[str, bytes]:
         "extra": EXTRA + extra,
         "believed": BELIEVED + extra,
         "leaf": LEAF + _leaf_file(story),
-        "no-leaves": EXTRA + b'{"leaves":[],"v":1}',
+        "no-leaves": EXTRA + b'{"epochs":{"first":0,"steps":[]},"leaves":[],"now":{},"v":1}',
+        "late": EXTRA + extra.replace(b'"first":0', b'"first":1'),
         "one-leaf": BELIEVED + evidence.pack([story.row(story.artifact.leaf, story.size)], story.now()),
     }

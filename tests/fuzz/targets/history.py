@@ -17,14 +17,14 @@ from pyrsia.node.proofs import Proofs
 from pyrsia.verify import history
 from pyrsia.verify.history import Subject
 from pyrsia.verify.pins import Pin
-from tests.reference.parts import Kept
+from tests.reference.reigns import KeptReigns, three_epochs
 from tests.reference.story import Story
 
 MAX_BYTES = 32_768
 JSON = True
 
 FILE, BELIEVED = b"f", b"b"
-CODES = {"proof-invalid", "not-pinned"}
+CODES = {"proof-invalid", "no-proof", "not-pinned"}
 
 
 def check(data: bytes) -> bool:
@@ -64,7 +64,7 @@ def _believing() -> Iterator[None]:
 def _made() -> tuple[Pin, dict[str, bytes]]:
     """The pinned network, and histories out of its archive."""
     with TemporaryDirectory(prefix="pyrsia-fuzz-") as folder:
-        world = Kept(Path(folder))
+        world = three_epochs(KeptReigns(Path(folder)))
         try:
             story = Story(world=world, dissenter=True)
             world.block(world.fact("about idna"))
@@ -87,5 +87,6 @@ def seeds() -> dict[str, bytes]:
         "believed": BELIEVED + digest,
         "believed-absent": BELIEVED + nobody,
         "line-left-out": FILE + b"\n".join(lines[:2] + lines[3:]),
+        "late": FILE + package.replace(b'"first":0', b'"first":1'),
         "cut": FILE + package[:-1],
     }
