@@ -195,9 +195,9 @@ class Epochs:
         if self.seat is not None and self._core_at <= now.mono_s:
             self._core_at = _NEVER
             acts += self._acts(self.seat.on_timer(now))
-        if self.seat is not None and self._work_at <= now.mono_s:
+        if self._work_at <= now.mono_s:
             self._work_at = _NEVER
-            acts += self._acts(self.seat.on_work(now))
+            acts += self._acts(self.seat.on_work(now)) if self.seat is not None else []
         return self._done(now, acts)
 
     def on_work(self, now: Now) -> list[Act]:
