@@ -8,7 +8,7 @@ from typing import Any
 
 from pyrsia.ledger import building, facts, motions, state
 from pyrsia.ledger import seats as seating
-from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.genesis import RULES, Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.seats import Epoch
 from pyrsia.ledger.standing import PUBLISHED
@@ -78,6 +78,15 @@ def config(reads: Reads) -> dict[str, Any]:
     """The network's numbers: genesis without its members."""
     found: dict[str, Any] = _get(reads, state.CONFIG, {})
     return found
+
+
+def unknown_rules(reads: Reads) -> tuple[int, int] | None:
+    """(version, height where it begins) of agreed rules that this software does not have, None if it has them.
+
+    A validator that lacks them stops voting before that height: from there on it finds every block invalid.
+    """
+    told = config(reads).get("next_rules")
+    return None if told is None or told["version"] in RULES else (told["version"], told["height"])
 
 
 def chain(reads: Reads) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
@@ -17,6 +19,7 @@ from pyrsia.wire.text import b32
 from tests.reference.governance import Governed, fact, member_motion, newcomer
 from tests.reference.ledger import ZERO, key, links_end
 from tests.reference.misdeeds import Misdeeds
+from tests.unit.ledger.test_chain import LIES, lie_of
 
 BOTH = ("builder", "validator")
 
@@ -251,6 +254,12 @@ def ending(world, *more):
     return world.header(draft, slot), draft.entries
 
 
+@pytest.fixture(scope="module")
+def end():
+    world = Governed(count=6)
+    return world, *ending(world)
+
+
 def settle(world, header, body):
     world.chain.check(header, body)
     world.write(world.chain.commit(header.hash()))
@@ -288,6 +297,17 @@ def test_its_header_says_so_and_names_the_next_validators(world):
     assert world.chain.seats(header.parent_hash) == world.seats()
     later = world.chain.seats(header.hash())
     assert (later.epoch, members_hash(later.validators)) == (1, header.next_members_hash)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_header_that_ends_an_epoch_with_one_lie_is_refused(end, data):
+    world, header, body = end
+    name = data.draw(st.sampled_from(LIES))
+    lie = replace(header, **{name: lie_of(getattr(header, name), 255 if name == "kind" else 65_535, data)})
+    with pytest.raises(InvalidBlock):
+        world.chain.check(lie, body)
+    assert not world.chain.knows(lie.hash())
 
 
 def test_no_block_of_the_old_epoch_adds_to_the_log_behind_its_end(world):

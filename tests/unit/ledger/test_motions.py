@@ -512,7 +512,9 @@ def test_a_node_without_the_next_rules_goes_on_to_their_height_and_says_what_it_
     approvals = [world.approval(motion, one) for one in world.validators()[:3]]
     with pytest.raises(Refusal, match="rules version 2 is not known to this node"):
         world.chain.mempool.add(approvals[0], world.time + 1_000, world.db.get)
+    assert views.unknown_rules(world.db.get) is None
     assert world.offer(*approvals) == tuple(approvals)
+    assert views.unknown_rules(world.db.get) == (2, height)
     while world.chain.head().height < height - 1:
         assert "fact.add" in world.offered_kinds(a_fact(world))
     late = a_fact(world)
