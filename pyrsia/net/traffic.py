@@ -61,6 +61,7 @@ class Traffic:
                 peer.out_bytes += sum(map(len, parts))
             elif peer.conn is conn:
                 await peer.outbox.wait()
+                conn.sock.rested()
             if peer.conn is not conn:
                 return
             batch = peer.outbox.take()

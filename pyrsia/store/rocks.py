@@ -26,6 +26,7 @@ from rocksdict import (
 
 from pyrsia.errors import DatabaseDamaged, Refusal, Unavailable
 from pyrsia.store import layout
+from pyrsia.store.turns import Turns
 from pyrsia.units import MAX_BATCH_BYTES, Limit
 
 # By default each family has 128 MiB of these and 32 MiB of cache, and a log of a million leaves 230 MB of memory.
@@ -104,7 +105,7 @@ class Database:
         self._written = 0
         self._synced = 0
         self._lost = ""  # what a flush failed with, once
-        self._flushing = trio.Lock()
+        self._flushing = Turns()
         self._thread = trio.CapacityLimiter(1)
         self._closed = False
         self._frozen: set[Frozen] = set()

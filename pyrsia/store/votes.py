@@ -25,6 +25,7 @@ import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import sync_folder, write_whole
+from pyrsia.store.turns import Turns
 from pyrsia.units import MAX_VOTE_RECORD_BYTES, VOTES_STEP_BYTES
 
 MAGIC: Final = b"PYRSIAW3"
@@ -77,7 +78,7 @@ class VotesWal:
         self._handle = handle
         self._end = self._allocated = HEAD_BYTES
         self._failed = ""  # what the disk said
-        self._lock = trio.Lock()
+        self._lock = Turns()
         self._thread = trio.CapacityLimiter(1)
 
     @property
