@@ -210,7 +210,8 @@ class MotionStatus(msgspec.Struct, frozen=True):
         summary: what it does, in a sentence.
         approvals: present validators that approved; `needed` of them enact.
         missing: present validators that have not approved.
-        accepts: the member that is to validate by it and has yet to approve; empty where nobody has.
+        accepts: the member that is to validate by it and has yet to accept; empty where nobody has.
+        accepted: the member that has accepted its seat; empty where nobody has, or needs to.
         epoch: the epoch that it opened, -1 if none.
         decided: the leaf that enacted it, -1 before.
     """
@@ -228,6 +229,7 @@ class MotionStatus(msgspec.Struct, frozen=True):
     time_ms: int
     deadline_ms: int
     leaf: int
+    accepted: str = ""
     decided: int = -1
     epoch: int = -1
     body: dict[str, Any] = {}

@@ -1,10 +1,11 @@
-"""A node's member document, made from its data directory: the node need not run."""
+"""A node's member document, made from its data directory: who it is stands there, or else in the log of the node."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pyrsia import config
+from pyrsia.client import Client, resolve
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.node.founding import document
@@ -21,15 +22,18 @@ def document_of(
     roles: Sequence[str] | None = None,
     capabilities: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What the node in `data` says of itself; what is not named stands in its configuration.
+    """What the node in `data` says of itself; what is not named stands in its configuration, or the node says it.
 
     Raises:
         Refusal: `usage` where it lacks an operator or a domain, `data-damaged` where it has no keys.
     """
-    folder = data or config.user_data_dir()
+    folder = data or own_directory()
     told = config.load(folder).node
     keys = KeyRing.load(folder / KEYS)
-    who, where = operator or told.operator, domain or told.domain
+    known = {"name": told.name, "operator": told.operator, "domain": told.domain}
+    if not (operator or told.operator) or not (domain or told.domain):
+        known = as_the_log_has_it(folder) or known
+    who, where = operator or known["operator"], domain or known["domain"]
     if not who or not where:
         raise Refusal(
             "usage",
@@ -42,9 +46,25 @@ def document_of(
     return document(
         keys,
         chain_of(folder, keys).end,
-        name=name or told.name,
+        name=name or known["name"],
         operator=who,
         domain=where,
         roles=wanted,
         capabilities=able,
     )
+
+
+def own_directory() -> Path:
+    """The data directory that commands mean when none is named."""
+    found = resolve(None)
+    return config.user_data_dir() if found.startswith(("http://", "https://")) else Path(found)
+
+
+def as_the_log_has_it(folder: Path) -> dict[str, Any] | None:
+    """The document that the running node of this directory gives of itself; None where none runs."""
+    try:
+        with Client(str(folder)) as node:
+            told = node.get("/api/v1/document")
+    except Refusal:
+        return None
+    return told if isinstance(told, dict) and {"name", "operator", "domain"} <= told.keys() else None

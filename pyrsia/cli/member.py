@@ -18,14 +18,14 @@ from pyrsia.units import Limit
 
 PATIENCE_S: Final = 90.0  # until an entry is final, also while a leader is gone
 POLL_S: Final = 0.5
-LEAST_ID: Final = 6  # of a motion's id; fewer are a slip of the hand
+LEAST_ID: Final = 6  # characters of a node id; fewer are a slip of the hand
 MAX_DOCUMENT_BYTES = Limit(
     16_384, "a member document has a dozen short fields; a longer file is another file"
 )
 NONE: Final = "none"  # the roles of a follower
 ROLES: Final = ("builder", "issuer", "storage", "validator")
 _LIVE: Final = ("open", "awaits-acceptance")
-_ID: Final = re.compile("[0-9a-f]{1,64}")
+_ID: Final = re.compile("[0-9a-f]{6,64}")
 
 reason_option = click.option(
     "--reason", required=True, metavar="TEXT", help="Why; it stands in the log for ever."
@@ -87,7 +87,7 @@ def _list_lines(answer: dict[str, Any]) -> Iterator[str]:
             _seat(one),
             "up" if one["connected"] else "down",
         )
-        for one in answer["members"]
+        for one in sorted(answer["members"], key=lambda one: str(one["name"]))
     ]
     yield from table(rows, ("name", "id", "operator", "domain", "roles", "validates", "link"))
     yield f"epoch {answer['epoch']}: {answer['validators']} validators, {answer['quorum']} approvals enact a motion"
@@ -149,9 +149,12 @@ def _motions_lines(found: list[dict[str, Any]]) -> Iterator[str]:
 @node_option
 @json_option
 def motion(motion: str, follow: bool, target: str | None, as_json: bool) -> None:
-    """One motion, also one that is decided: who approved it, and what is missing."""
+    """One motion, also one that is decided: who approved it, and what is missing.
+
+    MOTION is its id, or the first characters of it.
+    """
     with Client(target) as node:
-        told = shaped(node.get(f"/api/v1/motions/{full_id(node, motion)}"), MotionStatus)
+        told = shaped(node.get(f"/api/v1/motions/{motion_id(motion)}"), MotionStatus)
         finish(node, told, follow=follow, as_json=as_json)
 
 
@@ -176,7 +179,8 @@ def document(
 ) -> None:
     """Print this node's member document: who it is, and its public keys. Nothing in it is secret.
 
-    An existing member proposes it. The node need not run. It is one line of JSON, with --json or without.
+    An existing member proposes it. The node need not run, unless it is to say as whom the log knows it. It is one line
+    of JSON, with --json or without.
     """
     from pyrsia.cli.documents import document_of
 
@@ -412,7 +416,7 @@ def approve(motion: str, follow: bool, target: str | None, as_json: bool) -> Non
     MOTION is its id, or the first characters of it. What cannot be approved is refused with the reason.
     """
     with Client(target, patience_s=PATIENCE_S) as node:
-        told = node.post(f"/api/v1/motions/{full_id(node, motion)}/approve", {})
+        told = node.post(f"/api/v1/motions/{motion_id(motion)}/approve", {})
         finish(node, shaped(told, MotionStatus), follow=follow, as_json=as_json)
 
 
@@ -441,6 +445,7 @@ def standing(motion: dict[str, Any]) -> str:
     if motion["accepts"]:
         waits.append(f"the acceptance of {motion['accepts']} (pyrsia member approve, on that node)")
     by = f" ({', '.join(motion['approvals'])})" if motion["approvals"] else ""
+    by += f", accepted by {motion['accepted']}" if motion["accepted"] else ""
     return f"{len(motion['approvals'])} of {needed} approvals{by}; waiting for {' and '.join(waits)}"
 
 
@@ -481,31 +486,19 @@ def find_member(node: Client, who: str) -> dict[str, Any]:
     )
 
 
-def full_id(node: Client, motion: str) -> str:
-    """The id of the open motion that begins so; a whole id as it is.
+def motion_id(text: str) -> str:
+    """An id of a motion, or the start of one, as the node finds it.
 
     Raises:
-        Refusal: `not-found`, or `usage` where several begin so.
+        Refusal: `usage`; it is neither.
     """
-    if not _ID.fullmatch(motion) or len(motion) < LEAST_ID:
-        raise Refusal(
-            "usage",
-            what=f"{motion} is no id of a motion: {LEAST_ID} to 64 characters of 0-9 and a-f",
-            who="your command",
-            do="see `pyrsia member motions`",
-        )
-    if len(motion) == 64:
-        return motion
-    found = shaped(node.get("/api/v1/members"), MembersStatus)["motions"]
-    ids = [one["id"] for one in found if one["id"].startswith(motion)]
-    if len(ids) == 1:
-        name: str = ids[0]
-        return name
+    if _ID.fullmatch(text):
+        return text
     raise Refusal(
-        "usage" if ids else "not-found",
-        what=f"{'several open motions begin' if ids else 'no open motion begins'} with {motion}",
+        "usage",
+        what=f"{text} is no id of a motion: 6 to 64 characters of 0-9 and a-f",
         who="your command",
-        do="see `pyrsia member motions`; a motion that is decided needs its whole id",
+        do="see `pyrsia member motions`",
     )
 
 

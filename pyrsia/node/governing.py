@@ -108,9 +108,24 @@ class Governing:
         found = (self.motion(name) for name in views.motions_open(self._reads))
         return tuple(one for one in found if one is not None)
 
-    def motion(self, motion: str) -> MotionStatus | None:
-        record = views.motion(self._reads, motion)
-        if record is None:
+    def find(self, text: str) -> str | None:
+        """The id of the motion whose id begins so, of all that there ever were; None if there is none.
+
+        Raises:
+            Refusal: `bad-request` where several begin so.
+        """
+        start = b"motion/" + text.encode()
+        rows = self._house.database.scan(self._house.archive.live.state, start, 2)
+        found = [key.removeprefix(b"motion/").decode() for key, _ in rows if key.startswith(start)]
+        if len(found) > 1:
+            raise _bad(f"several motions begin with {text}", "give more of the id")
+        return found[0] if found else None
+
+    def motion(self, text: str) -> MotionStatus | None:
+        """The motion whose id begins so."""
+        motion = self.find(text)
+        record = None if motion is None else views.motion(self._reads, motion)
+        if motion is None or record is None:
             return None
         names, epoch, body = self._names, self._epoch, record["body"]
         approved = {item["validator"] for item in record["approvals"]}
@@ -131,6 +146,7 @@ class Governing:
             missing=tuple(sorted(names(one) for one in seats if one not in approved)),
             needed=epoch.q,
             accepts=names(accepts) if accepts else "",
+            accepted=names(body["member"]["node"]) if "accepted" in record else "",
             time_ms=record["time_ms"],
             deadline_ms=record["deadline"],
             leaf=record["leaf"],
@@ -194,13 +210,16 @@ class Governing:
         entry, _ = await self._submitter.submit_entry(raw)
         return self._known(entry.hex())
 
-    async def approve(self, motion: str) -> MotionStatus:
+    async def approve(self, text: str) -> MotionStatus:
         """Approve as a validator, or accept the seat that the motion gives this node; final when this returns.
 
+        Args:
+            text: the motion's id, or its first characters.
+
         Raises:
-            Refusal: `not-found`, `entry-refused` with the ledger's reason.
+            Refusal: `not-found`, `bad-request`, `entry-refused` with the ledger's reason.
         """
-        await self._await_known(motion)
+        motion = await self._await_known(text)
         raw = self._submitter.author("motion.approve", {"motion": motion})
         self._check(raw)
         await self._submitter.submit_entry(raw)
@@ -370,12 +389,13 @@ class Governing:
                 do="see docs/ledger.md, Motions",
             ) from None
 
-    async def _await_known(self, motion: str) -> None:
+    async def _await_known(self, text: str) -> str:
+        """The id of a motion that another node may have seen a moment before this one."""
         with trio.move_on_after(KNOWN_S.value):
-            while views.motion(self._reads, motion) is None:
+            while (motion := self.find(text)) is None:
                 seen = self._pulse.beats
                 await self._pulse.after(seen)
-            return
+            return motion
         raise Refusal(
             "not-found",
             what="the log has no such motion",

@@ -16,7 +16,7 @@ from pyrsia.serve.views import Admin
 from pyrsia.status import KeyStatus, MembersStatus, MotionStatus
 from pyrsia.units import MAX_FACT_BYTES
 
-_HEX32: Final = re.compile(r"[0-9a-f]{64}")
+_ID: Final = re.compile(r"[0-9a-f]{6,64}")  # a motion's, or enough of it
 _AUTHORIZED: Final = "it was authorised over POST /authorized_node"
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_FACT_BYTES.value)]
@@ -112,8 +112,8 @@ async def decoded(request: Request, kind: Any) -> Any:
 
 def _id(request: Request) -> str:
     text: str = request.path_params["motion"]
-    if not _HEX32.fullmatch(text):
-        raise not_found("the address ends in no id: 64 hexadecimal digits in lower case")
+    if not _ID.fullmatch(text):
+        raise not_found("the address ends in no id of a motion: 6 to 64 hexadecimal digits in lower case")
     return text
 
 
@@ -121,7 +121,8 @@ _CHANGING: Final = ("bad-request", "busy", "conflict", "entry-refused", "forbidd
 
 MEMBER_ROWS: Final = (
     Row("GET", "/api/v1/members", _members, "Every member, and the motions that can be approved", MembersStatus),
-    Row("GET", "/api/v1/motions/{motion}", _motion, "One motion", MotionStatus, refusals=("not-found",)),
+    Row("GET", "/api/v1/motions/{motion}", _motion, "One motion, by the start of its id", MotionStatus,
+        refusals=("bad-request", "not-found")),
     Row("POST", "/api/v1/motions", _propose, "Propose a motion", MotionStatus, MotionOrder, status=201,
         refusals=_CHANGING),
     Row("POST", "/api/v1/motions/{motion}/approve", _approve, "Approve a motion, or accept its seat",

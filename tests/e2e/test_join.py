@@ -1,0 +1,330 @@
+"""docs/join.md as it stands, run by real nodes: joining, building, validating, replacing, new keys, leaving.
+
+The page's blocks are read and run in order, each as the person that it names. What the page leaves to its reader is
+filled in: an address, a digest, the motion that was proposed last. Between blocks the test looks at what came of it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from pyrsia import config
+from pyrsia.client import Client
+from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
+from pyrsia.errors import Refusal
+from pyrsia.keys import KeyPair
+
+pytestmark = pytest.mark.processes
+
+PAGE = Path(__file__).parents[2] / "docs" / "join.md"
+BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROPOSED = re.compile(r"^motion ([0-9a-f]{12}): ", re.MULTILINE)
+THERE, HERE = "192.0.2.1", "192.0.2.2"  # the members' namespace, and the newcomer's
+PATIENCE_S = 60.0
+
+
+def sections() -> dict[str, list[tuple[str, list[str]]]]:
+    """The page's commands: heading -> (person, lines)."""
+    parts = re.split(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        heading: [(who, lines.strip().splitlines()) for who, lines in BLOCK.findall(text)]
+        for heading, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+@dataclass(slots=True)
+class Spread(Network):
+    """The demo's network, in a network namespace where one is named."""
+
+    namespace: str = ""
+    address: str = LOOPBACK
+
+    @classmethod
+    def spread(cls, namespace: str, address: str) -> "Spread":
+        """The network, made and not running."""
+        folder = Path(tempfile.mkdtemp(prefix="pyrsia-join-", dir="/tmp"))  # short: it holds control sockets
+        made = cls(folder, "namespace", "host:" + "0" * 64, namespace=namespace, address=address)
+        made._make_nodes()
+        made._found()
+        return made
+
+    def _config(self, node: Node) -> config.Config:
+        plain = super(Spread, self)._config(node)
+        peers = tuple(peer.replace(LOOPBACK, self.address) for peer in plain.net.peers)
+        return replace(
+            plain,
+            http=replace(plain.http, host=self.address, public=True),
+            net=replace(plain.net, host=self.address, peers=peers),
+        )
+
+    def _command(self, node: Node) -> list[str]:
+        return [*inside(self.namespace), *super(Spread, self)._command(node)]
+
+
+def inside(namespace: str) -> list[str]:
+    return ["ip", "netns", "exec", namespace] if namespace else []
+
+
+@dataclass(slots=True)
+class People:
+    """Who runs the page's commands, and what they see."""
+
+    network: Spread
+    namespace: str = ""  # of erin
+    motion: str = ""
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def desk(self) -> Path:
+        """Where files lie that people send each other, and erin's home."""
+        return self.network.folder / "desk"
+
+    @property
+    def erin(self) -> Path:
+        return self.desk / "erin" / ".local" / "share" / "pyrsia" / "node"
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.network.nodes if node.name == name)
+
+    def data(self, name: str) -> Path:
+        return self.erin if name == "erin" else self.node(name).data
+
+    def variables(self, who: str) -> dict[str, str]:
+        """A shell of that person: own home, and a `pyrsia` that is this tree's."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYRSIA_", "XDG_"))}
+        own = {"HOME": str(self.desk / who), "PATH": f"{self.desk}:{os.environ['PATH']}"}
+        if who != "erin":
+            return {**kept, **own, "PYRSIA_NODE": str(self.data(who))}
+        if not self.namespace:  # on one machine the usual ports are the others'
+            ports = zip(("HTTP__PORT", "NET__CONTROL_PORT", "NET__DATA_PORT"), self._ports(), strict=True)
+            own |= {f"PYRSIA_{name}": str(port) for name, port in ports}
+        return {**kept, **own}
+
+    def _ports(self) -> list[int]:
+        kept = self.desk / "ports.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(free_ports(3)))
+        found: list[int] = json.loads(kept.read_text())
+        return found
+
+    def prepare(self) -> None:
+        self.desk.mkdir()
+        shim = self.desk / "pyrsia"
+        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pyrsia "$@"\n')
+        shim.chmod(0o755)
+
+    def run(self, heading: str) -> str:
+        """Every command below a heading of the page; all that they printed."""
+        told = ""
+        for who, lines in sections()[heading]:
+            if who == "erin" and self.running:
+                self.catch_up("erin")
+            for line in lines:
+                told += self.say(who, line)
+        return told
+
+    def say(self, who: str, line: str) -> str:
+        """One command line of the page, as that person."""
+        address = f"http://{self.network.address}:{self.node('amber').http_port}"
+        digest = hashlib.sha256(self.network.trust.read_bytes()).hexdigest()
+        line = line.replace("http://amber.example:7888", address)
+        line = line.replace("sha256:HEX", f"sha256:{digest}").replace("MOTION", self.motion)
+        command = [*(inside(self.namespace) if who == "erin" else []), "sh", "-c", line]
+        (self.desk / who).mkdir(exist_ok=True)
+        if line == "pyrsia node run":
+            self._start(who, command)
+            return ""
+        done = subprocess.run(
+            command,
+            cwd=self.desk,
+            env=self.variables(who),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, f"{who}: {line}\n{done.stdout}\n{done.stderr}"
+        if "propose" in line or "rotate" in line:
+            self.motion = PROPOSED.findall(done.stdout)[-1]
+        return done.stdout
+
+    def _start(self, who: str, command: list[str]) -> None:
+        with (self.desk / f"{who}.log").open("ab") as diary:
+            self.running.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=diary, stderr=diary, env=self.variables(who)
+                )
+            )
+        self.wait(lambda: self.asked(who, "/healthz")["ready"], f"{who}'s node does not answer")
+
+    def asked(self, who: str, path: str) -> dict[str, Any]:
+        with Client(str(self.data(who))) as node:
+            answer: dict[str, Any] = node.get(path)
+            return answer
+
+    def wait(self, condition: Any, what: str) -> None:
+        def holds() -> bool:
+            try:
+                return bool(condition())
+            except Refusal:
+                return False
+
+        self.network.wait(holds, PATIENCE_S, what)
+
+    def head(self, who: str) -> tuple[int, str]:
+        log = self.asked(who, "/api/v1/status")["log"]
+        return log["size"], log["root"]
+
+    def catch_up(self, who: str, other: str = "amber") -> None:
+        """Once a member: until its log is another's. A node that is refused is left alone."""
+        if self.asked(other, "/api/v1/members")["members"] and self.member(who) is not None:
+            self.wait(lambda: self.head(who) == self.head(other), f"{who} does not catch up")
+
+    def member(self, who: str, by: str = "amber") -> dict[str, Any] | None:
+        everybody = self.asked(by, "/api/v1/members")["members"]
+        return next((one for one in everybody if one["name"] == who), None)
+
+    def order(self, who: str, text: str) -> int:
+        """A fact through that person's node; its place in the log."""
+        with Client(str(self.data(who)), patience_s=PATIENCE_S) as node:
+            index: int = node.post(
+                "/api/v1/facts", {"kind": "description", "subject": "pkg:pypi/join@1", "text": text}
+            )["index"]
+            return index
+
+    def end(self) -> None:
+        for process in self.running:
+            process.terminate()
+        for process in self.running:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        self.network.stop_all()
+        self.network.remove()
+
+
+@pytest.fixture
+def apart() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with a cable between them: the members', the newcomer's."""
+    names = (f"pyrsia-m{os.getpid()}", f"pyrsia-n{os.getpid()}")
+    cable = (f"pm{os.getpid()}", f"pn{os.getpid()}")
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and iproute2; apt-get install iproute2")
+    steps = [
+        *(["ip", "netns", "add", name] for name in names),
+        [
+            "ip",
+            "link",
+            "add",
+            cable[0],
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            cable[1],
+            "netns",
+            names[1],
+        ],
+        *(
+            [*inside(name), "ip", "addr", "add", f"{address}/30", "dev", end]
+            for name, address, end in zip(names, (THERE, HERE), cable, strict=True)
+        ),
+        *(
+            [*inside(name), "ip", "link", "set", one, "up"]
+            for name, end in zip(names, cable, strict=True)
+            for one in ("lo", end)
+        ),
+    ]
+    try:
+        for step in steps:
+            done = subprocess.run(step, capture_output=True, text=True, timeout=20, check=False)
+            if done.returncode != 0:
+                pytest.skip(
+                    f"this machine allows no network namespaces: {' '.join(step)}: {done.stderr.strip()}"
+                )
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
+
+
+@pytest.fixture
+def people(request: pytest.FixtureRequest) -> Iterator[People]:
+    """The members' nodes run; erin has nothing yet. `request.param`: whether she is on a machine of her own."""
+    theirs, hers = request.getfixturevalue("apart") if request.param else ("", "")
+    network = Spread.spread(theirs, THERE if request.param else LOOPBACK)
+    made = People(network, hers)
+    try:
+        made.prepare()
+        network.start_all()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.mark.parametrize("people", [False, True], ids=["one machine", "own namespace"], indirect=True)
+def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
+    members = ("amber", "birch", "cedar", "dune")
+    people.run("1. A node of one's own")
+    before = people.asked("erin", "/api/v1/status")
+    assert (before["peers"], before["log"]["size"], people.member("erin")) == (0, 2, None)
+
+    people.run("2. A member that follows")
+    people.catch_up("erin")
+    assert people.member("erin", by="erin")["roles"] == []
+    assert people.asked("erin", "/api/v1/status")["role"] == "follower"
+
+    people.run("3. A builder")
+    assert people.member("erin")["roles"] == ["builder"]
+    assert people.asked("amber", "/api/v1/members")["epoch"] == 0
+
+    told = people.run("4. A validator")
+    assert "epoch 1 begins behind it" in told
+    people.catch_up("erin")
+    now = people.asked("erin", "/api/v1/members")
+    assert (now["epoch"], now["validators"], now["quorum"]) == (1, 5, 4)
+    assert people.asked("erin", "/api/v1/status")["role"] == "validator"
+    people.network.kill(people.node("dune"))
+    size = people.order("birch", "four of five are needed now: erin's vote is one of them")
+    assert size > 0
+
+    people.run("A validator that is gone")
+    people.catch_up("erin")
+    people.catch_up("fern")
+    now = people.asked("fern", "/api/v1/members")
+    assert {one["name"] for one in now["members"] if one["validates"]} == {*members, "erin", "fern"} - {
+        "dune"
+    }
+    assert people.member("dune") is None
+    assert people.order("fern", "fern votes in dune's place") > size
+
+    old = people.member("erin")["keys"]["vote"]
+    people.run("New keys")
+    people.catch_up("erin")
+    new = people.member("erin")["keys"]["vote"]
+    key = people.erin / "keys" / "vote.key"
+    people.order("erin", "a block of the new epoch")
+    people.wait(lambda: not (people.erin / "keys" / "next" / "vote.key").exists(), "the new key has no place")
+    assert new != old
+    assert KeyPair(bytes.fromhex(key.read_text())).public.hex() == new
+
+    people.run("Leaving")
+    assert people.member("erin") is None
+    assert people.asked("amber", "/api/v1/members")["validators"] == 4
+    assert people.order("cedar", "and it goes on") > 0
