@@ -16,11 +16,12 @@ class ViewClock:
 
     __slots__ = (
         "base", "entered", "leader_at", "relay_at", "resend_at", "resends", "retry_at", "timing", "unsettled",
-        "view_at",
+        "view", "view_at",
     )  # fmt: skip
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
+        self.view = 0
         self.entered = 0.0
         self.base = NEVER  # when the view begins to count
         self.leader_at = NEVER  # patience with the leader ends
@@ -31,8 +32,9 @@ class ViewClock:
         self.retry_at = NEVER  # something waits for nothing but time
         self.unsettled: float | None = None  # since when a notarized block waits to be final
 
-    def enter(self, now_s: float, *, busy: bool) -> None:
+    def enter(self, now_s: float, view: int, *, busy: bool) -> None:
         """A new view; `set_patience` comes next."""
+        self.view = view
         self.entered = now_s
         self.base = now_s if busy or self.late(now_s) else now_s + self.timing.heartbeat_s
         self.relay_at = now_s + self.timing.relay_s

@@ -10,11 +10,10 @@ epoch (`epochs`).
 Source: docs/agreement.md; it defines the rules P1 to P6, V1 to V4, N1 to N3, C1 to C6.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
-from pyrsia.units import MAX_STATUS_CERTS, VIEW_WINDOW
+from pyrsia.units import VIEW_WINDOW
 from pyrsia.wire.blocks import (
     EPOCH_END,
     FIN,
@@ -44,16 +43,15 @@ from . import catchup, proposing
 from .application import Application, BlockRef, Executed, Slot
 from .clock import NEVER, ViewClock
 from .committee import Checker, Committee, Verify
-from .effects import Accuse, Broadcast, Deliver, Effect, Halt, Lie, Mute, Now, Persist, Send, WakeAt
+from .counting import Counting
+from .effects import Broadcast, Deliver, Effect, Halt, Lie, Mute, Now, Persist, Send, WakeAt
 from .gate import Gate
 from .recovery import Recovered, recall, record, statements
+from .telling import Telling
 from .timing import Timing, asleep
 from .tree import BlockTree
 from .views import ViewState
 from .wanted import Wanted
-
-_PAST_VIEWS = 8  # views at and below the final one in which a second vote is still noticed
-_STRANGER = 1 << 16  # no member has this index
 
 
 class Simplex:
@@ -91,9 +89,7 @@ class Simplex:
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
-        self.view = 0
         self.tree = BlockTree(app, committee, app.head() if start is None else start)
-        self.proof: FinalityProof | None = None  # of the last final block, if it is one of this epoch
         self.halted = ""
         self.ended = False
         self.level = False
@@ -108,21 +104,34 @@ class Simplex:
         self._app = app
         self._sign = sign
         self._reveal = reveal
-        self._checker = Checker(committee, verify)
-        self._views: dict[int, ViewState] = {}
-        self._past: dict[int, ViewState] = {}  # of views that are final, for evidence only
-        self._floor_cert: Cert | None = None  # certificate of the last final block
-        self._good = self.tree.final.view  # newest view known to have a block certificate
         self._out: list[Effect] = []
-        self._queue: deque[Cert] = deque()
+        self._checker = Checker(committee, verify)
+        self.counting = Counting(committee, self._checker, self.tree.final.view, self._out)
+        self.counting.reached[me] = 1 << 63
+        self._views = self.counting.views
+        self.telling = Telling(
+            committee,
+            me,
+            tree=self.tree,
+            counting=self.counting,
+            gate=self.gate,
+            clock=self.clock,
+            out=self._out,
+        )
         self._dirty = False
         self._seen = [0.0] * committee.n  # when each member last said anything
-        self._reached = [0] * committee.n  # the newest view that each has shown to have left
-        self._reached[me] = 1 << 63
-        self._told_at = [-NEVER] * committee.n  # when each was last sent our Status
-        self._accused: set[tuple[int, bool]] = set()
         self._wanted = Wanted(me, committee.n)
         self._woken = NEVER
+
+    @property
+    def view(self) -> int:
+        """The current view."""
+        return self.clock.view
+
+    @property
+    def _floor_cert(self) -> Cert | None:
+        """A certificate of the last final block."""
+        return self.telling.floor
 
     @property
     def final(self) -> BlockRef:
@@ -144,30 +153,30 @@ class Simplex:
         for block in memory.blocks:
             self.tree.add(block)
             if block.header.proposer == self.me:
-                self._at(block.header.view).proposal = block
+                self.counting.at(block.header.view).proposal = block
         for vote in memory.votes:
-            state = self._at(vote.view)
+            state = self.counting.at(vote.view)
             state.record_own(vote)
             state.votes[vote.kind].setdefault(self.me, vote)
         certs = list(memory.certs)
         proof = self._recovered.proof
         if proof is not None and proof.cert.said.epoch == self.committee.epoch:
-            self.proof = proof
+            self.telling.proof = proof
             certs.append(proof.cert)
             if proof.cert.view == start:
-                self._floor_cert = proof.cert
+                self.telling.floor = proof.cert
         for cert in certs:
             if cert.view > start and self._checker.cert(cert):
-                self._note(cert)
+                self.counting.keep(cert)
         # The view follows from certificates, not from the last record (ava-labs/Simplex 328).
         top = max([start, *(s.view for s in self._views.values() if s.certs)])
-        if self._good > start:
+        if self.counting.good > start:
             self.clock.unsettled = now.mono_s
         self._enter(now, top + 1)
         # A number that no question of an earlier life or epoch had.
         self.gate.open((max(1, now.wall_ms) << 10) | (self.committee.epoch & 1023))
         if self.gate.ask:
-            self._tell_all(now)
+            self.telling.tell_all(now)
         return self._finish(now)
 
     def on_message(self, now: Now, sender: int, message: Message) -> list[Effect]:
@@ -186,7 +195,7 @@ class Simplex:
             if block is not None:
                 self._out.append(Send(sender, OneBlock(block)))
         elif isinstance(message, GetCerts):
-            self._on_get_certs(now, sender, message)
+            self.telling.answer(message, sender)
         return self._finish(now)
 
     def on_timer(self, now: Now) -> list[Effect]:
@@ -205,7 +214,8 @@ class Simplex:
         if clock.base > at and clock.late(at):
             self._rebase(now)
         if clock.relay_at <= at:
-            self._relay()
+            clock.relay_at = NEVER
+            self.telling.relay()
         if clock.resend_at <= at:
             self._resend(now)
         if self._wanted.at <= at:
@@ -228,7 +238,7 @@ class Simplex:
         """A link to `peer` came up: tell it where we stand."""
         if self.halted or self.ended:
             return []
-        self._tell(now, peer)
+        self.telling.tell(now, peer)
         return self._finish(now)
 
     def adopt(self, now: Now, answer: Blocks) -> list[Effect]:
@@ -243,7 +253,7 @@ class Simplex:
             return self._finish(now)
         if rest and self._hand_on(now, list(rest), answer.proof, level=False) and not self.ended:
             if answer.proof.cert.view > self.tree.final.view:
-                self._queue.append(answer.proof.cert)
+                self.counting.queue.append(answer.proof.cert)
             else:
                 self._enter(now, self.tree.final.view + 1)
         return self._finish(now)
@@ -252,15 +262,16 @@ class Simplex:
 
     def _finish(self, now: Now) -> list[Effect]:
         while not self.halted and not self.ended:
-            if self._queue:
-                self._take_cert(now, self._queue.popleft())
+            if self.counting.queue:
+                self._take_cert(now, self.counting.queue.popleft())
             elif self._dirty:
                 self._dirty = False
                 self._advance(now)
             else:
                 self._arm(now)
                 break
-        out, self._out = self._out, []
+        out = self._out.copy()
+        self._out.clear()
         return out
 
     def _advance(self, now: Now) -> None:
@@ -277,7 +288,7 @@ class Simplex:
         waiting = clock.view_at == NEVER and clock.base < NEVER
         clock.arm_resend(now.mono_s, stuck=clock.unsettled is not None or bool(self.gate.ask) or waiting)
         self._wanted.arm(now.mono_s + self.timing.delay_s / 4)
-        if clock.relay_at < NEVER and min(self._reached) >= self.view - 1:
+        if clock.relay_at < NEVER and min(self.counting.reached) >= self.view - 1:
             clock.relay_at = NEVER
         leading = self.committee.leader(self.view) == self.me
         at = min(clock.next_at(now.mono_s, leading=leading), self._wanted.at)
@@ -292,23 +303,14 @@ class Simplex:
     def _lie(self, sender: int, why: str) -> None:
         self._out.append(Lie(sender, why))
 
-    def _at(self, view: int) -> ViewState:
-        state = self._views.get(view)
-        if state is None:
-            state = self._views[view] = ViewState(view)
-        return state
-
     # -- views -------------------------------------------------------------------------------------
 
     def _enter(self, now: Now, view: int) -> None:
         if view <= self.view:
             return
-        self.view = view
-        self.clock.enter(now.mono_s, busy=self._has_work())
+        self.clock.enter(now.mono_s, view, busy=self._has_work())
         self._set_patience(now)
-        old = self._views.get(view - VIEW_WINDOW.value)
-        if old is not None:
-            old.forget_votes()  # tallies of at most W views behind and W ahead
+        self.counting.enter(view)
         self._dirty = True
 
     def _rebase(self, now: Now) -> None:
@@ -320,16 +322,17 @@ class Simplex:
         leader, state = self.committee.leader(self.view), self._views.get(self.view)
         quorum, asleep_s = self.committee.q, self.timing.asleep_s
         self.clock.set_patience(
-            max(0, self.view - 1 - self._good),
+            max(0, self.view - 1 - self.counting.good),
             asleep=asleep(self._seen, leader, self.me, quorum, now.mono_s, asleep_s),
             voted=state is not None and state.my_not is not None,
         )
 
     def _tip(self) -> bytes:
         """The newest checked block that has a certificate: where work would go."""
-        for view in range(self._good, max(self.tree.final.view, self._good - VIEW_WINDOW.value), -1):
-            state = self._views.get(view)
-            cert = state.block_cert() if state is not None else None
+        for view in range(
+            self.counting.good, max(self.tree.final.view, self.counting.good - VIEW_WINDOW.value), -1
+        ):
+            cert = self.counting.block_cert(view)
             if cert is not None and cert.said.block_hash in self.tree.checked:
                 return cert.said.block_hash
         return self.tree.final.hash
@@ -349,104 +352,42 @@ class Simplex:
             self._lie(sender, "a vote of somebody else over its own link")
             return
         self.gate.heard(vote)
-        left = vote.view if vote.kind == FIN else vote.view - 1
-        self._reached[sender] = max(self._reached[sender], left)
-        if self.tree.final.view < vote.view <= self.view + VIEW_WINDOW.value:
+        self.counting.left(sender, vote.view if vote.kind == FIN else vote.view - 1)
+        if vote.view <= self.tree.final.view:
+            self.counting.late_vote(vote)
+        elif vote.view <= self.view + VIEW_WINDOW.value:
             self._tally(now, vote)
-        elif vote.view in self._past:
-            self._late_vote(self._past[vote.view], vote)
 
     def _tally(self, now: Now, vote: Vote, *, checked: bool = False) -> None:
-        state = self._at(vote.view)
-        known = state.votes[vote.kind].get(vote.signer)
-        if known is not None and known.said == vote.said:
-            return
-        before = known or state.said_before(vote)
-        cert = state.certs.get(vote.kind)
-        if cert is not None and cert.said == vote.said and before is None:
-            return  # past the quorum: not worth a check
-        if not checked and not self._checker.vote(vote):
-            self._lie(vote.signer, "a vote with a forged signature")
-            return
-        if before is not None:
-            self._accuse(before, vote)
-        if state.bad_block is not None and vote.kind == NOT and vote.said.block_hash == state.bad_block.hash:
-            self._accuse_of_block(state.bad_block, vote)
-        self._count(state, vote)
-        if vote.kind == NUL and vote.view == self.view and vote.signer == self.committee.leader(self.view):
-            self._nullify(now)  # the leader gives its own view up
-
-    def _late_vote(self, state: ViewState, vote: Vote) -> None:
-        """A vote in a view that is over counts for nothing, but it may contradict an earlier one."""
-        before = state.said_before(vote)
-        if before is not None and self._checker.vote(vote):
-            self._accuse(before, vote)
-
-    def _count(self, state: ViewState, vote: Vote) -> None:
-        cert = state.add(vote, self.committee.q, self.committee.n)
-        if cert is not None:
-            self._checker.trust(cert)
-            self._queue.append(cert)
-
-    def _accuse(self, first: Vote, second: Vote) -> None:
-        if (second.signer, True) not in self._accused:
-            self._accused.add((second.signer, True))
-            self._out.append(Accuse(second.signer, first, second))
-
-    def _accuse_of_block(self, block: Block, vote: Vote) -> None:
-        """A vote for what P2 or P3 forbids: every honest member checks that before this very vote."""
-        if (vote.signer, False) not in self._accused:
-            self._accused.add((vote.signer, False))
-            just = block.body.justification
-            self._out.append(Accuse(vote.signer, vote, None, block.header, just))
+        new = self.counting.vote(vote, checked=checked)
+        if new and vote.said[:3] == (NUL, self.committee.epoch, self.view):
+            if vote.signer == self.committee.leader(self.view):
+                self._nullify(now)  # the leader gives its own view up
 
     def _on_cert(self, now: Now, sender: int, cert: Cert) -> None:
         if cert.said.epoch != self.committee.epoch:
             return
-        self._reached[sender] = max(self._reached[sender], cert.view)
+        self.counting.left(sender, cert.view)
         if not self._offer(cert):
             self._lie(sender, "a certificate that is none")
 
     def _offer(self, cert: Cert) -> bool:
-        """A certificate from outside; False if it is not a good one. Checked before anything is kept."""
-        if cert.said.epoch != self.committee.epoch:
-            return False
-        state = self._views.get(cert.view) or self._past.get(cert.view)
-        if state is not None and state.certs.get(cert.kind) == cert:
-            return True
-        if not self._checker.cert(cert, state.votes[cert.kind] if state is not None else None):
-            return False
-        if cert.view > self.tree.final.view:
-            self._queue.append(cert)
-        elif self._floor_cert is None and cert.said.block_hash == self.tree.final.hash:
-            self._floor_cert = cert
-            self._dirty = True
-        return True
-
-    def _note(self, cert: Cert) -> bool:
-        """Keep a good certificate; False if it was held, or if it proves that more than f lied."""
-        state = self._at(cert.view)
-        held = state.certs.get(cert.kind)
-        if held is not None:
-            if held.said != cert.said:
-                self._halt(f"two certificates of one kind in view {cert.view}")
-            return False
-        state.certs[cert.kind] = cert
-        fin, nul, block = state.certs.get(FIN), state.certs.get(NUL), state.certs.get(NOT)
-        if fin is not None and (nul is not None or (block and block.said.block_hash != fin.said.block_hash)):
-            self._halt(f"view {cert.view} was both finalized and given up, or finalized twice")
-            return False
-        if cert.kind != NUL:
-            self._good = max(self._good, cert.view)
-        return True
+        return self.counting.offer(cert)
 
     def _take_cert(self, now: Now, cert: Cert) -> None:
         """A good certificate: keep it, pass it on, move on.
 
         A view that was given up is told to all at once. Of a block's certificate all members have seen the votes, and
-        most show it by their own next vote; `_relay` sends it to those who do not.
+        most show it by their own next vote; `Telling.relay` sends it to those who do not.
         """
-        if cert.view <= self.tree.final.view or not self._note(cert):
+        if cert.view <= self.tree.final.view:
+            if self.telling.floor is None and cert.said.block_hash == self.tree.final.hash:
+                self.telling.floor = cert
+                self._dirty = True
+            return
+        if not self.counting.keep(cert):
+            if self.counting.broken:
+                self._halt(self.counting.broken)
             return
         self._out.append(Persist(record(cert), lazy=True))
         if cert.kind == NUL:
@@ -455,17 +396,6 @@ class Simplex:
             self.clock.unsettled = now.mono_s
         self._enter(now, cert.view + 1)
         self._dirty = True
-
-    def _relay(self) -> None:
-        """Send the certificate that ended the view before to each member that has not shown that it left that view."""
-        self.clock.relay_at = NEVER
-        state = self._views.get(self.view - 1)
-        cert = state.block_cert() if state is not None else None
-        if cert is None:
-            return
-        for member, left in enumerate(self._reached):
-            if left < cert.view:
-                self._out.append(Send(member, cert))
 
     def _vote(self, state: ViewState, said: Statement) -> Vote:
         """Sign, log, count. The caller sends; the shell syncs before it does."""
@@ -477,11 +407,11 @@ class Simplex:
     def _cast(self, state: ViewState, said: Statement) -> None:
         vote = self._vote(state, said)
         self._out.append(Broadcast(vote))
-        self._count(state, vote)
+        self.counting.count(state, vote)
 
     def _nullify(self, now: Now) -> None:
         """N: give the current view up: allowed after NOT, forbidden after FIN."""
-        state = self._at(self.view)
+        state = self.counting.at(self.view)
         if not self.voting or state.my_nul is not None or state.my_fin is not None:
             return
         self._cast(state, nullify(self.committee.epoch, self.view))
@@ -496,10 +426,10 @@ class Simplex:
         if vote.signer != sender or sender != self.committee.leader(view):
             self._lie(sender, "a proposal in a view that is not its own")
             return
-        self._reached[sender] = max(self._reached[sender], view - 1)
+        self.counting.left(sender, view - 1)
         if not self.tree.final.view < view <= self.view + VIEW_WINDOW.value:
             return
-        state = self._at(view)
+        state = self.counting.at(view)
         if state.proposal is not None and state.proposal.hash == block.hash:
             return
         if not catchup.body_fits(block) or not self._checker.vote(vote):
@@ -509,12 +439,8 @@ class Simplex:
         if state.proposal is None:
             state.proposal = block
             if not self._absorb(block):
-                state.bad_block = block
+                self.counting.forbid(state, block)
         self._tally(now, vote, checked=True)  # a second proposal is a second NOT: evidence
-        if state.bad_block is block:
-            for other in state.votes[NOT].values():  # whoever voted for it before its body came
-                if other.said.block_hash == block.hash:
-                    self._accuse_of_block(block, other)
         cert = state.block_cert()
         if state.proposal is block or (cert is not None and cert.said.block_hash == block.hash):
             self.tree.add(block)
@@ -561,7 +487,7 @@ class Simplex:
 
     def _finalize_open(self, now: Now) -> None:
         """V1 to V4 for every view that has a notarization and not our FIN."""
-        for view in range(self.tree.final.view + 1, self._good + 1):
+        for view in range(self.tree.final.view + 1, self.counting.good + 1):
             state = self._views.get(view)
             cert = state.certs.get(NOT) if state is not None else None
             if state is None or cert is None:  # V1
@@ -583,14 +509,14 @@ class Simplex:
         """L: lead the current view once there is something to say."""
         if not self.voting or self.committee.leader(self.view) != self.me:
             return
-        state = self._at(self.view)
+        state = self.counting.at(self.view)
         if state.my_not is not None or state.my_nul is not None or now.mono_s < self.clock.base:
             return
         ready_at = self.clock.entered + self.timing.fill_s
         if now.mono_s < ready_at:
             self.clock.retry_at = ready_at
             return
-        at = proposing.stand(self.view, self._views, self.tree, self._floor_cert)
+        at = proposing.stand(self.view, self._views, self.tree, self.telling.floor)
         if isinstance(at, proposing.Lacking):
             self._lack(at)
             return
@@ -606,7 +532,7 @@ class Simplex:
         self._out.append(Persist(record(block)))
         vote = self._vote(state, notarize(block.header))
         self._out.append(Broadcast(Proposal(block, vote)))
-        self._count(state, vote)
+        self.counting.count(state, vote)
 
     def _lack(self, what: proposing.Lacking) -> None:
         if what.block_hash is None:
@@ -630,7 +556,7 @@ class Simplex:
 
     def _deliver(self, now: Now) -> None:
         """Hand on the newest final block whose chain is whole; never anything behind the end of the epoch."""
-        for view in range(self._good, self.tree.final.view, -1):
+        for view in range(self.counting.good, self.tree.final.view, -1):
             state = self._views.get(view)
             cert = state.certs.get(FIN) if state is not None else None
             if cert is None:
@@ -655,23 +581,18 @@ class Simplex:
                 self._halt(f"a final block that our rules refuse: {self.tree.bad.get(block.hash)}")
                 return False
         self._out.append(Deliver(tuple(path), proof))
-        self.proof = proof
+        self.telling.proof = proof
         last = path[-1]
         self.ended = last.header.kind == EPOCH_END
         self.level = self.ended and level and self.voting
-        state = self._views.get(last.header.view)
         own = proof.cert if proof.cert.said.block_hash == last.hash else None
-        self._floor_cert = own or (state.block_cert() if state is not None else None)
+        self.telling.floor = own or self.counting.block_cert(last.header.view)
         self.tree.finalize(path)
         floor = self.tree.final.view
-        for view in [v for v in self._views if v <= floor]:
-            self._past[view] = self._views.pop(view)
-        for view in [v for v in self._past if v <= floor - _PAST_VIEWS]:
-            del self._past[view]
-        self._good = max(self._good, floor)
+        self.counting.finalize(floor)
         self._wanted.clear()
         self.needs = 0
-        self.clock.unsettled = now.mono_s if self._good > floor else None
+        self.clock.unsettled = now.mono_s if self.counting.good > floor else None
         self.clock.resends = 0
         self._dirty = True
         return True
@@ -709,53 +630,13 @@ class Simplex:
                 self._wanted.at = min(self._wanted.at, now.mono_s)
             self._dirty = True
 
-    def _on_get_certs(self, now: Now, sender: int, ask: GetCerts) -> None:
-        if ask.epoch != self.committee.epoch:
-            return
-        final = self.tree.final.view
-        certs: list[Cert] = [self.proof.cert] if self.proof is not None and ask.first <= final else []
-        if ask.first <= final and self._floor_cert is not None and self._floor_cert not in certs:
-            certs.append(self._floor_cert)
-        top = max(self._views, default=self.view)
-        for view in range(max(ask.first, final), min(ask.last, top) + 1):
-            state = self._views.get(view)
-            if state is not None:
-                certs += state.certs.values()
-        self._out.append(Send(sender, self.status(sender, tuple(certs[: MAX_STATUS_CERTS.value]))))
-
-    # -- status and repetition ---------------------------------------------------------------------
-
-    def _entry_certs(self) -> tuple[Cert, ...]:
-        """What lets a member that is behind enter our view."""
-        certs = [self.proof.cert] if self.proof is not None else []
-        for view in (self._good, self.view - 1):
-            state = self._views.get(view)
-            if state is not None:
-                certs += [c for c in state.certs.values() if c not in certs]
-        return tuple(certs)
-
-    def status(self, to: int = _STRANGER, certs: tuple[Cert, ...] = (), answer: int = 0) -> Status:
-        """Where we stand, for one peer."""
-        final = self.tree.final
-        held = self.gate.newest.get(to)
-        # An answer asks nothing, or two starting members would never stop; and a stranger holds nothing of ours.
-        ask = 0 if answer or to >= self.committee.n else self.gate.ask
-        return Status(self.committee.epoch, self.view, final.height, final.hash, certs, held, ask, answer)
-
-    def _tell(self, now: Now, to: int, answer: int = 0) -> None:
-        self._told_at[to] = now.mono_s
-        self._out.append(Send(to, self.status(to, self._entry_certs(), answer)))
-
-    def _tell_all(self, now: Now) -> None:
-        for member in range(self.committee.n):
-            if member != self.me:
-                self._tell(now, member)
+    # -- what others tell --------------------------------------------------------------------------
 
     def _on_status(self, now: Now, sender: int, status: Status) -> None:
         """A member's, of whatever epoch it is in: what it holds of our key it holds."""
         mine = status.epoch == self.committee.epoch
         if mine:
-            self._reached[sender] = max(self._reached[sender], status.view - 1)
+            self.counting.left(sender, status.view - 1)
             for cert in status.certs:
                 if not self._offer(cert):
                     self._lie(sender, "a certificate that is none")
@@ -766,16 +647,11 @@ class Simplex:
             self._set_patience(now)  # the timers may have run out while we were not allowed to vote
             self._dirty = True
         if status.ask:
-            self._tell(now, sender, status.ask)
+            self.telling.tell(now, sender, status.ask)
             return
         behind = (status.epoch, status.view) < (self.committee.epoch, self.view)
         if behind or status.final_height < self.tree.final.height:
-            self._tell_behind(now, sender)
-
-    def _tell_behind(self, now: Now, member: int) -> None:
-        """Tell a member that is behind, but not for everything that it says."""
-        if now.mono_s >= self._told_at[member] + self.timing.delay_s / 4:
-            self._tell(now, member)
+            self.telling.tell_behind(now, sender)
 
     def _check_held(self, status: Status) -> None:
         """A vote of ours that our file lacks: the file is not our whole memory ("Mute and Halt")."""
@@ -792,19 +668,7 @@ class Simplex:
 
     def _resend(self, now: Now) -> None:
         """Repeat what is stored; never creates a vote (ava-labs/Simplex 280)."""
-        state = self._views.get(self.view)
-        if state is not None:
-            for vote in state.own():
-                proposal = state.proposal
-                if vote.kind == NOT and proposal is not None and proposal.header.proposer == self.me:
-                    self._out.append(Broadcast(Proposal(proposal, vote)))
-                else:
-                    self._out.append(Broadcast(vote))
-        for view in range(max(self.tree.final.view + 1, self.view - VIEW_WINDOW.value), self.view):
-            older = self._views.get(view)
-            if older is not None and FIN not in older.certs and older.my_fin is not None:
-                self._out.append(Broadcast(older.my_fin))
-        self._tell_all(now)
+        self.telling.repeat(now)
         if any(FIN in state.certs for state in self._views.values()):
             self._need()
         self.clock.pause(now.mono_s)

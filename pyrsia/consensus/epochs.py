@@ -270,7 +270,7 @@ class Epochs:
         self._told_at[node] = now.mono_s
         place = self.committee.places.get(node, self.committee.n)
         core = self._core
-        status = core.status(place, (), answer) if isinstance(core, Simplex) else core.status()
+        status = core.telling.status(place, (), answer) if isinstance(core, Simplex) else core.status()
         return [Post((node,), status)]
 
     def _on_get_blocks(self, node: bytes, ask: GetBlocks) -> list[Act]:
@@ -345,8 +345,10 @@ class Epochs:
             heard = {self.committee.keys[i]: vote for i, vote in old.gate.newest.items()}
             if old.gate.stopped and self._recovered.may_vote:
                 self._muted.add(key)
-            if old.proof is not None:  # whoever has the block and lacks its certificate can follow at once
-                acts.append(Post(None, old.proof.cert))
+            if (
+                old.telling.proof is not None
+            ):  # whoever has the block and lacks its certificate can follow at once
+                acts.append(Post(None, old.telling.proof.cert))
         end = old.tree.final
         self.committee = self._committee_above(end)
         self._recovered = later(self._recovered, self.committee.epoch)

@@ -86,7 +86,7 @@ class BothVotes(Simplex):
     """Mutant: forgets that it gave a view up when it finalizes, and the other way round."""
 
     def _nullify(self, now: Now) -> None:
-        state = self._at(self.view)
+        state = self.counting.at(self.view)
         mine, state.my_fin = state.my_fin, None
         super()._nullify(now)
         state.my_fin = state.my_fin or mine
