@@ -20,8 +20,8 @@ pytestmark = pytest.mark.processes
 HOUR_S = 3_600
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ChaosNetwork]:
+@contextlib.contextmanager
+def running() -> Iterator[ChaosNetwork]:
     network = ChaosNetwork.create(isolation="namespace", environment="host:" + "0" * 64)
     try:
         network.start_all()
@@ -29,6 +29,18 @@ def shared() -> Iterator[ChaosNetwork]:
     finally:
         network.stop_all()
         network.remove()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ChaosNetwork]:
+    with running() as network:
+        yield network
+
+
+@pytest.fixture
+def fresh() -> Iterator[ChaosNetwork]:
+    with running() as network:
+        yield network
 
 
 @pytest.fixture
@@ -158,6 +170,35 @@ def test_a_disk_that_is_slow_or_ends_costs_its_own_node_only(network: ChaosNetwo
     assert "three of four go on" in listed(network, network.validators[2], told)
 
 
+def test_each_lie_of_a_validator_costs_time_and_nothing_else(fresh: ChaosNetwork) -> None:
+    network, liar = fresh, fresh.validators[2]
+    honest = [node for node in network.nodes if node is not liar]
+    # "hasty" comes last: votes for views to come, which its own record lacks, stop its key at the next start.
+    for lie in sorted(LIES, key=lambda name: (name == "hasty", name)):
+        again(network, liar, "--lie", lie)
+        told = {
+            network.say(honest[at % 4], f"beside {lie} {at}")["index"]: f"beside {lie} {at}"
+            for at in range(5)
+        }
+        network.wait(lambda: network.one_head(*honest), 60, f"logs differ beside a liar ({lie})")
+        for node in honest:
+            assert [text for index, text in told.items() if text not in listed(network, node, index)] == [], (
+                lie
+            )
+
+    again(network, liar)
+    network.wait(
+        lambda: any("stopped voting" in notice for notice in network.status(liar)["notices"]),
+        60,
+        "the former liar votes with a record that lacks its votes",
+    )
+    notices = [notice for node in honest for notice in network.status(node)["notices"]]
+    assert any(notice.startswith(f"ALARM: {liar.name} signed two statements") for notice in notices)
+    assert not any(f"ALARM: {node.name}" in notice for node in honest for notice in notices)
+    assert any(f"evidence against {liar.name} is leaf" in notice for notice in notices)
+
+
+# The last one: its validator votes no more, and a network of four bears one such.
 def test_a_validator_restored_from_an_old_image_of_its_disk_does_not_vote(network: ChaosNetwork) -> None:
     node = network.validators[3]
     network.say(network.follower, "in the image")
@@ -190,25 +231,3 @@ def test_a_validator_restored_from_an_old_image_of_its_disk_does_not_vote(networ
     network.wait(network.one_head, 60, "it does not follow")
 
     assert "three vote, one follows" in listed(network, node, told)
-
-
-def test_each_lie_of_a_validator_costs_time_and_nothing_else(network: ChaosNetwork) -> None:
-    liar = network.validators[2]
-    honest = [node for node in network.nodes if node is not liar]
-    for lie in sorted(LIES):
-        again(network, liar, "--lie", lie)
-        told = {
-            network.say(honest[at % 4], f"beside {lie} {at}")["index"]: f"beside {lie} {at}"
-            for at in range(5)
-        }
-        network.wait(lambda: network.one_head(*honest), 60, f"logs differ beside a liar ({lie})")
-        for node in honest:
-            assert [text for index, text in told.items() if text not in listed(network, node, index)] == [], (
-                lie
-            )
-    again(network, liar)
-
-    notices = [notice for node in honest for notice in network.status(node)["notices"]]
-    assert any(notice.startswith(f"ALARM: {liar.name} signed two statements") for notice in notices)
-    assert not any(f"ALARM: {node.name}" in notice for node in honest for notice in notices)
-    assert any(f"evidence against {liar.name} is leaf" in notice for notice in notices)
