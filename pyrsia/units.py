@@ -75,6 +75,10 @@ MAX_PROOFFILE_BYTES = Limit(
     262_144, "seven reveals of 16 KB, their proofs and the checkpoint take half of it"
 )
 MAX_PROOF_HASHES = Limit(64, "an inclusion proof has one hash per level, and no tree has more levels")
+MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
+MAX_STEP_BYTES = Limit(
+    262_144, "from an epoch to the next: 100 validators, 67 signatures, a proof of 512 headers take 215 KB"
+)
 COSIGN_QUIET_MS = Limit(
     500, "a log that has not grown this long is at rest; its newest size is worth signing"
 )

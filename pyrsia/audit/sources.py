@@ -17,8 +17,8 @@ from pyrsia.audit.fetching import Address, Fetcher
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.log.tree import TILE_BYTES, TILE_WIDTH
-from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, Limit
-from pyrsia.verify.epochs import FOLDER, MAX_STEP_BYTES
+from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, MAX_STEP_BYTES, Limit
+from pyrsia.verify.epochs import FOLDER
 
 CHECKPOINT: Final = "checkpoint"
 GENESIS: Final = "genesis"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
-from pyrsia.verify.epochs import FOLDER, MAX_STEP_BYTES, Line, Steps
+from pyrsia.units import MAX_STEP_BYTES
+from pyrsia.verify.epochs import FOLDER, Line, Steps
 from pyrsia.verify.evidence import refusing
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote
-from pyrsia.units import MAX_NOTE_BYTES
+from pyrsia.units import MAX_GENESIS_BYTES, MAX_NOTE_BYTES
 from pyrsia.verify.epochs import Line
 from pyrsia.verify.evidence import refusing
-from pyrsia.verify.pins import MAX_GENESIS_BYTES, Pin, Pins, pin_of, read_genesis
+from pyrsia.verify.pins import Pin, Pins, pin_of, read_genesis
 
 
 @click.group()

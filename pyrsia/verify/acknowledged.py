@@ -89,6 +89,15 @@ class Acknowledged:
     height: int | None
     checkpoint: int | None
 
+    def line(self) -> str:
+        """In one line, for people."""
+        proven = []
+        if self.height is not None:
+            proven.append(f"final in block {self.height}")
+        if self.checkpoint is not None:
+            proven.append(f"below the cosigned checkpoint of {self.checkpoint}")
+        return f"leaf {self.index} is in {self.network}, {' and '.join(proven)}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "ok": True,
@@ -155,7 +164,22 @@ def judge(fields: Any, leaf: bytes, pins: Sequence[Pin], verify: Verify) -> Ackn
         if said.checkpoint:
             proof = _proof(said)
             epochs.unpack(evidence.steps_of(proof), line, SignedNote.parse(proof.note))
+        _known(said, line)
         return check(said, leaf, line, verify)
+
+
+def _known(said: Acknowledgement, line: epochs.Line) -> None:
+    """Raises `Refusal` `no-proof` where the certificate is of an epoch that is not known here yet."""
+    if not said.block.finality:
+        return
+    epoch = FinalityProof.decode(_unpacked(said.block.finality)).cert.said.epoch
+    if epoch > line.epoch:
+        raise Refusal(
+            "no-proof",
+            what=f"it is signed by the validators of epoch {epoch}, and those up to {line.epoch} are known here",
+            who="this machine's memory of the network",
+            do="learn them from any node of the network, which need not be believed: pyrsia trust update URL",
+        )
 
 
 def _in_block(said: Acknowledgement, leaf: bytes, line: Epochs) -> int:

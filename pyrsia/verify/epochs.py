@@ -20,13 +20,12 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.log import checkpoint as checkpoints
 from pyrsia.log.checkpoint import Checkpoint, Pair, Trusted
 from pyrsia.log.note import SignedNote, unb64
-from pyrsia.units import Limit, TreeSize
+from pyrsia.units import MAX_STEP_BYTES, Limit, TreeSize
 from pyrsia.verify.leaves import Verify
 from pyrsia.wire import canonical
 from pyrsia.wire.blocks import FinalityProof, Header
 from pyrsia.wire.epochs import EpochEnd, Validator
 
-MAX_STEP_BYTES = Limit(262_144, "100 validators, 67 signatures and a proof of 512 headers take 215 KB")
 MAX_EPOCHS = Limit(4_096, "a validator set that changes every week, for eighty years")
 _QUOTES: Final = 3  # around and between texts in a list of canonical JSON
 FOLDER: Final = "epochs"  # of the steps below a log's address, and in its copies

@@ -26,13 +26,12 @@ from pyrsia.files import write_whole
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
-from pyrsia.units import MAX_NOTE_BYTES, Limit
+from pyrsia.units import MAX_GENESIS_BYTES, MAX_NOTE_BYTES, Limit
 from pyrsia.verify.epochs import Line
 from pyrsia.verify.leaves import Verify
 
 _LENGTH: Final = struct.Struct(">I")
 
-MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
 MAX_EPOCHS_BYTES = Limit(
     32 << 20, "4,096 epochs of ten validators; of a larger network the rest is fetched again"
 )

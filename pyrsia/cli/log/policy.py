@@ -11,7 +11,7 @@ from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.log.note import SignedNote
 from pyrsia.log.policy import Policy, Satisfied, of_network
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.units import MAX_POLICY_BYTES, MAX_PROOFFILE_BYTES
+from pyrsia.units import MAX_GENESIS_BYTES, MAX_POLICY_BYTES, MAX_PROOFFILE_BYTES
 from pyrsia.wire.text import b32
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
@@ -118,7 +118,7 @@ def _asked(target: str | None) -> "tuple[Pin, Line]":
     from dataclasses import replace
 
     from pyrsia.cli.epochs import followed, told_by
-    from pyrsia.verify.pins import MAX_GENESIS_BYTES, Pins, pin_of
+    from pyrsia.verify.pins import Pins, pin_of
 
     with Client(target) as node:
         raw = node.get_bytes("/log/genesis", most=MAX_GENESIS_BYTES.value)

@@ -12,7 +12,7 @@ from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.keys import verify
 from pyrsia.log.checkpoint import needed
 from pyrsia.log.note import SignedNote
-from pyrsia.units import MAX_PROOFFILE_BYTES
+from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES
 from pyrsia.verify import epochs, evidence
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.epochs import Gap, Line
@@ -140,7 +140,7 @@ LIES = {
     "other members": lambda: (0, WORLD.step(0, replace(ended(0), members_hash=b"\1" * 32))),
     "it ends before it begins": lambda: (1, WORLD.step(1, replace(ended(1), height=1, tree_size=3))),
     "nothing": lambda: (0, b""),
-    "too long": lambda: (0, WORLD.steps[0] + bytes(epochs.MAX_STEP_BYTES.value)),
+    "too long": lambda: (0, WORLD.steps[0] + bytes(MAX_STEP_BYTES.value)),
     "followed by bytes": lambda: (0, WORLD.steps[0] + b"\0"),
 }
 
