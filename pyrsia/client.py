@@ -87,6 +87,10 @@ class Client:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._json(self._send("POST", path, json.dumps(body).encode()))
 
+    def post_bytes(self, path: str, body: bytes) -> Any:
+        """The answer to a body that is JSON already, byte for byte."""
+        return self._json(self._send("POST", path, body))
+
     def _send(
         self, method: str, path: str, body: bytes | None = None, *, most: int = MAX_ANSWER_BYTES.value
     ) -> bytes:

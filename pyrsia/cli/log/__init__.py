@@ -12,6 +12,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "tail": ("tail", "tail", "The newest entries, proved; with --follow those to come."),
     "monitor": ("monitor", "monitor", "Tell a command or an address of every entry about some packages."),
     "hammer": ("hammer", "hammer", "Write and verify at once, as fast as it goes; for one's own network."),
+    "submit": ("submit", "submit", "Put a signed entry into the log, and prove that it is there."),
     "prove": ("prove", "prove", "An entry with a proof that it is in the log."),
     "policy": ("policy", "policy", "The network's trust policy for other tools; does a note satisfy it?"),
     "export": ("export", "export", "Write a node's log as files for any static host."),
@@ -23,7 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "All leaves about a package or a digest; --prove that none is missing.",
     ),
     "verify-history": ("history", "verify_history", "Check a history file, offline."),
-    "verify": ("prove", "verify", "Check a file written by `log prove --out`, offline."),
+    "verify": ("prove", "verify", "Check a file written by `log prove` or `log submit` with --out, offline."),
 }
 
 

@@ -47,8 +47,9 @@ def _proof_lines(answer: dict[str, Any], out: Path | None) -> list[str]:
 @trust_option
 @json_option
 def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
-    """Check a file written by `log prove --out`, offline, against a pinned network."""
+    """Check a file written by `log prove --out` or `log submit --out`, offline, against a pinned network."""
     from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify.acknowledged import judge
     from pyrsia.verify.evidence import check_leaf
     from pyrsia.verify.pins import Pins, read_genesis
 
@@ -63,6 +64,11 @@ def verify(proof: Path, trust: Path | None, as_json: bool) -> None:
             who=str(proof),
             do="write it with `pyrsia log prove --out`",
         ) from None
+    if isinstance(fields, dict) and isinstance(fields.get("leaf"), str) and "acknowledgement" in fields:
+        raw = fields["leaf"].encode("utf-8", "surrogatepass")
+        held = judge(fields["acknowledgement"], raw, pins, verify_signature)
+        tell(held.as_dict(), as_json=as_json, text=lambda: [held.line()])
+        return
     found = check_leaf(fields, pins, verify=verify_signature)
     tell(
         found,

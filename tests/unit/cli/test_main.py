@@ -43,7 +43,7 @@ PROMISED = (
     "init", "node", "node run", "demo", "build", "build request", "build list", "build show", "build status",
     "status", "peers", "ping", "log", "log show", "log prove", "log verify", "verify",
     "log export", "log mirror", "log fsck", "log history", "log verify-history",
-    "log search", "log tail", "log monitor", "log hammer",
+    "log search", "log tail", "log monitor", "log hammer", "log submit",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
     "trust", "trust add", "trust list", "trust remove", "trust update", "fetch", "doctor", "dashboard", "list", "config", "config edit",

@@ -184,7 +184,8 @@ def test_an_acknowledgement_with_any_one_thing_changed_is_refused(world, data):
             raw = bytearray(base64.b64decode(block[part]))
             raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
             block[part] = base64.b64encode(raw).decode()
-    assert refused(world, fields, leaf) == "proof-invalid"
+    # (another epoch's number is no lie that can be told from an epoch that is not known here yet)
+    assert refused(world, fields, leaf) in ("proof-invalid", "no-proof" if part == "finality" else "")
 
 
 @pytest.mark.parametrize(
