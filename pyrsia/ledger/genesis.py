@@ -16,6 +16,7 @@ from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
 from pyrsia.units import MAX_VALIDATORS, NodeId
 from pyrsia.wire import canonical
+from pyrsia.wire.epochs import Validator
 from pyrsia.wire.text import b32, unb32
 
 ROLES: Final = ("builder", "issuer", "storage", "validator")
@@ -97,6 +98,13 @@ class Member:
     @property
     def text(self) -> str:
         return b32(self.node)
+
+    @property
+    def seat(self) -> Validator | None:
+        """How other validators know it, None if it does not validate."""
+        if "validator" not in self.roles:
+            return None
+        return Validator(self.node, self.vote, self.log, self.cosign, self.chain_end)
 
     @property
     def keys(self) -> tuple[bytes, ...]:

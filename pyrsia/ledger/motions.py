@@ -279,8 +279,8 @@ def _successors(ctx: Context, body: Body) -> tuple[Validator, ...]:
     if told is not None:
         one = Member.of(told)
         seated.pop(one.node, None)
-        if "validator" in one.roles:
-            seated[one.node] = Validator(one.node, one.vote, one.log, one.cosign, one.chain_end)
+        if one.seat is not None:
+            seated[one.node] = one.seat
     return tuple(sorted(seated.values(), key=lambda one: one.vote))
 
 

@@ -178,9 +178,7 @@ def check_next(view: View, mine: Link, at: int, next_chain: bytes) -> None:
 
 def found(view: View, genesis: Genesis) -> None:
     """Block 0: the first epoch."""
-    every = tuple(
-        Validator(one.node, one.vote, one.log, one.cosign, one.chain_end) for one in genesis.validators
-    )
+    every = tuple(one.seat for one in genesis.validators if one.seat is not None)
     for one in every:
         _put_link(view, one.node, Link(0, one.chain_end, 0))
     _put(view, 0, 0, GENESIS_LEAVES, every, [])

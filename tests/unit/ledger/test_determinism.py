@@ -9,9 +9,18 @@ SCRIPT = """
 import sys; sys.path.insert(0, ".")
 from pathlib import Path
 exec(Path("tests/unit/ledger/conftest.py").read_text())
-from tests.reference.ledger import World
+from tests.reference.governance import Governed, member_motion, newcomer
+from tests.reference.misdeeds import Misdeeds
 from pyrsia.ledger import views
-world = World(count=8, builders=8)
+world = Governed(count=8, builders=8)
+did = Misdeeds(world)
+for at in (0, 1, 2):
+    one, two, *_ = did.statements()
+    world.block(world.entry(world.follower, "fault.evidence", did.pair(at, one, two)))
+member = newcomer(4, ("builder", "validator"))
+motion = world.propose_motion(member_motion("member.replace", node=member["node"], member=member))
+world.block(*(world.approval(motion, world.nodes[at]) for at in (0, 4, 1, 2)))
+assert (world.seats().epoch, len(world.seats().convicted)) == (1, 3)
 request, builders = world.drawn()
 world.run(request, [(b, world.reveal(request, i % 2)) for i, b in enumerate(builders)])
 print(views.state_root(world.db.get), world.chain.head().tree_root.hex())
