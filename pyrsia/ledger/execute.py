@@ -10,6 +10,7 @@ queue), `block.seal` last. A block without entries and without anything due has 
 Source: docs/ledger.md, "A block", "The draw", "The verdict".
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -46,10 +47,12 @@ from pyrsia.units import (
     MAX_EXPIRED,
     MAX_UNTIL_MS,
 )
+from pyrsia.wire import canonical
 from pyrsia.wire.epochs import members_hash
 from pyrsia.wire.text import b32
 
 HOUR_MS: Final = 3_600_000
+_STANDS: Final = canonical.encode(1)  # what the row of an id says
 _MOTIONS: Final = ("motion.approve", "motion.propose")
 
 
@@ -119,9 +122,9 @@ class Parses:
     def __init__(self, verify: Verify, most: int) -> None:
         self._verify = verify
         self._most = most
-        self._known: dict[bytes, Entry] = {}
+        self._known: OrderedDict[bytes, Entry] = OrderedDict()  # (the first of a plain one is dear to find)
         self._bytes = 0
-        self._held: dict[bytes, bool] = {}
+        self._held: OrderedDict[bytes, bool] = OrderedDict()
 
     def __call__(self, raw: bytes) -> Entry:
         """The entry, its signature checked.
@@ -145,7 +148,7 @@ class Parses:
             held = self._verify(key, text, signature)
             self._held[name] = held
             if len(self._held) > self._most:
-                del self._held[next(iter(self._held))]
+                self._held.popitem(last=False)
         return held
 
     def know(self, entry: Entry) -> None:
@@ -155,9 +158,8 @@ class Parses:
         self._known[entry.raw] = entry
         self._bytes += len(entry.raw)
         while len(self._known) > self._most or self._bytes > MAX_CACHED_BYTES.value:
-            oldest = next(iter(self._known))
+            oldest, _ = self._known.popitem(last=False)
             self._bytes -= len(oldest)
-            del self._known[oldest]
 
 
 def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Parse, fetch: Fetch) -> Executed:
@@ -267,7 +269,8 @@ class _Run:
         member = roster.member(view, entry.author)
         if member is None:
             raise NotApplied("its author is not a member")
-        if entry.id in self._seen or view.raw(f"id/{entry.id.hex()}") is not None:
+        name = entry.id.hex()
+        if entry.id in self._seen or view.raw(f"id/{name}") is not None:
             raise NotApplied("it stands in the log already")
         quota = self._quota(entry.author)
         most = self._ctx.numbers.quota(member)
@@ -278,7 +281,7 @@ class _Run:
         quota["used"] += 1
         self._quotas[entry.author] = quota  # only now: what is left out must leave no trace in the writes
         self._seen.add(entry.id)
-        self._fresh.setdefault(entry.until_ms // state.BUCKET_MS, []).append(entry.id.hex())
+        self._fresh.setdefault(entry.until_ms // state.BUCKET_MS, []).append(name)
         self._ids.append(entry.id)
         self._entries.append(entry)
         self.applied.append(entry.raw)
@@ -319,7 +322,7 @@ class _Run:
         for bucket in sorted(self._fresh):
             ids = self._fresh[bucket]
             for name in ids:
-                view.put(f"id/{name}", 1)
+                view.put_encoded(f"id/{name}", _STANDS)
             count = view.get(f"ids/{bucket}", 0)
             view.put(f"ids/{bucket}/{count}", ids)
             view.put(f"ids/{bucket}", count + 1)

@@ -13,6 +13,7 @@ from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.state import View
 from pyrsia.units import Limit
+from pyrsia.wire import canonical
 
 FACTS_A_LIST = Limit(64, "12 KB: read whole, in some 40 us, by whoever supersedes one of them")
 
@@ -47,8 +48,9 @@ def keep(ctx: Context) -> None:
         place = f"facts/{ctx.height}/{number}"
         number += 1
         ctx.view.put(place, part)
+        named = canonical.encode(place)
         for _, fact, *_ in part:
-            ctx.view.put(f"fact/{fact}", place)
+            ctx.view.put_encoded(f"fact/{fact}", named)
 
 
 def find(view: View, fact: str) -> Row | None:

@@ -6,6 +6,7 @@ decided again by whoever executes the block. How entries come to the other valid
 Source: docs/submission.md, "At the door".
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -92,7 +93,7 @@ class Mempool:
         self._by_author: dict[bytes, _Author] = {}
         self._id_of: dict[bytes, bytes] = {}  # raw -> id
         self._bytes = 0
-        self._recent: dict[bytes, None] = {}
+        self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._drain = _Drain()
         self._told = 0  # turned away because the whole table was full
         self._swept_ms = 0
@@ -257,7 +258,7 @@ class Mempool:
                 self._by_author[author] = self._by_author.pop(author)
             self._recent[name] = None
             if len(self._recent) > RECENT_IDS.value:
-                del self._recent[next(iter(self._recent))]
+                self._recent.popitem(last=False)
 
     def expire(self, now_ms: int) -> None:
         """A block with this time is final: forget what no later one may hold."""

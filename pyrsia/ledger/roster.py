@@ -46,7 +46,11 @@ class Numbers:
 
     def quota(self, member: Member) -> int:
         """Entries an hour: the most that one of its roles, or being a member, allows."""
-        return max((self.limits.get(role, 0) for role in (*member.roles, EVERY_MEMBER)), default=0)
+        limit = self.limits.get
+        most = limit(EVERY_MEMBER, 0)
+        for role in member.roles:
+            most = max(most, limit(role, 0))
+        return most
 
 
 def found(view: View, genesis: Genesis) -> None:

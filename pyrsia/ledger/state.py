@@ -58,5 +58,9 @@ class View:
     def put(self, key: str, value: Any) -> None:
         self.writes[key.encode()] = canonical.encode(value)
 
+    def put_encoded(self, key: str, data: bytes) -> None:
+        """`put` of what `canonical.encode` gave; for rows of which a block has thousands."""
+        self.writes[key.encode()] = data
+
     def delete(self, key: str) -> None:
         self.writes[key.encode()] = None

@@ -9,7 +9,7 @@ Nodes are named (level, index): the root of leaves [index << level, (index + 1) 
 Source: RFC 6962 section 2.1; verification follows RFC 9162 sections 2.1.3.2 and 2.1.4.2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -182,6 +182,14 @@ def inclusion_proof(index: LeafIndex, size: TreeSize, nodes: Nodes) -> list[byte
     """The proof that leaf `index` is in the log of `size`; `nodes` is called once."""
     ranges = _inclusion_ranges(index, size)
     return _folded(ranges, nodes(_coords(ranges)))
+
+
+def inclusion_proofs(indices: Iterable[LeafIndex], size: TreeSize, nodes: Nodes) -> list[list[bytes]]:
+    """`inclusion_proof` of many leaves; what their proofs share is fetched and folded once."""
+    paths = [_inclusion_ranges(index, size) for index in indices]
+    ranges = list(dict.fromkeys(part for path in paths for part in path))
+    known = dict(zip(ranges, _folded(ranges, nodes(_coords(ranges))), strict=True))
+    return [[known[part] for part in path] for path in paths]
 
 
 def consistency_proof(old: TreeSize, new: TreeSize, nodes: Nodes) -> list[bytes]:

@@ -5,8 +5,9 @@ Entries of one block share all but the last hashes of their proofs, so what a bl
 
 import base64
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -67,10 +68,26 @@ class Acknowledgements:
         Raises:
             Refusal: `internal`; the log on disk lacks what it must have.
         """
-        block = self._block(index)
-        hashes = tree.inclusion_proof(
-            LeafIndex(index), TreeSize(block.final.size), lambda coords: self._hashes(block, coords)
-        )
+        return self.many([(entry_id, index)])[0]
+
+    def many(self, places: Sequence[tuple[bytes, int]]) -> list[Acknowledgement]:
+        """The same for (entry id, leaf index) of each; those of one block cost little more than one."""
+        together: dict[int, tuple[_Block, list[int]]] = {}  # by first leaf: positions in `places`
+        for position, (_, index) in enumerate(places):
+            block = self._block(index)
+            together.setdefault(block.first, (block, []))[1].append(position)
+        made: dict[int, Acknowledgement] = {}
+        for block, positions in together.values():
+            proofs = tree.inclusion_proofs(
+                [LeafIndex(places[position][1]) for position in positions],
+                TreeSize(block.final.size),
+                partial(self._hashes, block),
+            )
+            for position, hashes in zip(positions, proofs, strict=True):
+                made[position] = self._one(*places[position], block, hashes)
+        return [made[position] for position in range(len(places))]
+
+    def _one(self, entry_id: bytes, index: int, block: _Block, hashes: list[bytes]) -> Acknowledgement:
         covered = self._of_leaf(index) if index < self._covered() else None
         return Acknowledgement(
             entry_id.hex(),

@@ -42,7 +42,7 @@ from pyrsia.status import (
     TransferStatus,
 )
 from pyrsia.units import Limit, NodeId
-from pyrsia.verify.acknowledged import FinalBlock
+from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from pyrsia.verify.history import Subject
 from pyrsia.wire.text import b32, unb32
 
@@ -78,6 +78,7 @@ class Admin:
     governing: Governing
     batches: Batches
     acknowledge: Acknowledge
+    acknowledge_all: Callable[[Sequence[tuple[bytes, int]]], list[Acknowledgement]]
     requests: Requests | None
     builder: Builder | None
     http: Callable[[], str]
@@ -298,19 +299,21 @@ class Admin:
         return SubmitAck(said.entry, "duplicate" if known else "committed", said.index, "", said)
 
     async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
+        outcomes = await self.batches.submit(entries)
+        told = iter(self.acknowledge_all([one for one in outcomes if not isinstance(one, Refusal)]))
         blocks: dict[int, FinalBlock] = {}
-        outcomes = []
-        for one in await self.batches.submit(entries):
+
+        def row(one: tuple[bytes, int] | Refusal) -> Outcome:
             if isinstance(one, Refusal):
-                outcomes.append(Outcome("refused", error=one.as_dict()))
-                continue
-            said = self.acknowledge(*one)
+                return Outcome("refused", error=one.as_dict())
+            said = next(told)
             blocks[said.block.height] = said.block
-            height = said.block.height
-            outcomes.append(
-                Outcome("committed", said.entry, said.index, height=height, inclusion=said.inclusion)
+            return Outcome(
+                "committed", said.entry, said.index, height=said.block.height, inclusion=said.inclusion
             )
-        return ManyAck(tuple(outcomes), tuple(blocks.values()))
+
+        rows = tuple(row(one) for one in outcomes)
+        return ManyAck(rows, tuple(blocks.values()))
 
     async def propose(self, body: Mapping[str, Any], *, approve: bool) -> MotionStatus:
         proposed = await self.governing.propose(dict(body))

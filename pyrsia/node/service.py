@@ -323,6 +323,7 @@ class Node:
                 one_by_one=partial(self.submitter.submit_entry, patient=False),
             ),
             acknowledge=self.acknowledgements.of,
+            acknowledge_all=self.acknowledgements.many,
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",

@@ -156,6 +156,21 @@ def test_proofs_of_earlier_sizes_come_from_the_tiles_of_a_grown_log(data: st.Dat
     tree.verify_consistency(old, ROOTS[old], size, ROOTS[size], consistency)
 
 
+@given(st.data(), st.integers(2, 1_100))
+def test_many_inclusion_proofs_are_what_each_would_be_alone(data: st.DataObject, size: int) -> None:
+    indices = data.draw(st.lists(st.integers(0, size - 1).map(LeafIndex), max_size=8))
+    asked = []
+    nodes = WHOLE.nodes(size)
+
+    def counted(coords):  # type: ignore[no-untyped-def]
+        asked.append(len(coords))
+        return nodes(coords)
+
+    alone = [tree.inclusion_proof(index, TreeSize(size), nodes) for index in indices]
+    assert tree.inclusion_proofs(indices, TreeSize(size), counted) == alone
+    assert len(asked) == 1
+
+
 @settings(max_examples=200)
 @given(st.data(), st.integers(2, 1_100))
 def test_an_inclusion_proof_with_any_one_thing_changed_proves_nothing(data: st.DataObject, size: int) -> None:

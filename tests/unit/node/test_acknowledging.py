@@ -56,6 +56,14 @@ def test_entries_of_one_block_are_told_one_block_and_what_it_costs_is_paid_once(
     assert sum(read) <= 46
 
 
+def test_many_are_told_in_their_order_what_each_would_be_told_alone(world):
+    places = filled(world)
+    asked = [(entries.parse(world.leaves[at]).id, at) for at in (*places[::-1], places[3])]
+    made = Acknowledgements(world.archive)
+    assert made.many(asked) == [Acknowledgements(world.archive).of(*one) for one in asked]
+    assert made.many([]) == []
+
+
 def test_blocks_at_hand_are_bounded_and_an_old_entry_is_acknowledged_the_same_again(world, monkeypatch):
     monkeypatch.setattr(acknowledging, "BLOCKS", Limit(2, "a test"))
     places = filled(world)

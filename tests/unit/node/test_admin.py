@@ -93,6 +93,7 @@ class Node:
                 one_by_one=submitter.submit_entry,
             ),
             acknowledge=Acknowledgements(world.archive).of,
+            acknowledge_all=Acknowledgements(world.archive).many,
             requests=Requests() if requests else None,
             builder=builder,
             http=lambda: "http://127.0.0.1:1",
