@@ -287,7 +287,7 @@ class Cosigner:
         # Written and read again: the size and root must be ones that a checkpoint can hold.
         checkpoint = Checkpoint.parse(Checkpoint(self.origin, TreeSize(size), root).text())
         told: _Told = (checkpoint, (parsed[0], parsed[1]))
-        if sender == self.me or (self._best and size < self._best.trusted.checkpoint.size):
+        if sender == self.me or self._over(size):
             return []
         if size > self.size:
             self._keep_early(sender, told)
@@ -313,11 +313,16 @@ class Cosigner:
             return []
         return self._read(note, size)
 
+    def _over(self, size: int) -> bool:
+        """Whether nothing new can be said at `size`: a larger one is cosigned, or its epoch is long over."""
+        if self._best is not None and size < self._best.trusted.checkpoint.size:
+            return True
+        return bool(self._epochs) and size < self._epochs[0].first
+
     def _read(self, note: SignedNote, size: int) -> list[Effect]:
-        speakers = self._speakers(size)
-        if not speakers and self._best and size < self._best.trusted.checkpoint.size:
-            return []  # of an epoch that is over: somebody lags
-        seats = [tuple(one.seats.values()) for one in speakers]
+        if self._epochs and size < self._epochs[0].first:
+            return []  # somebody lags
+        seats = [tuple(one.seats.values()) for one in self._speakers(size)]
         trusted = quorum_of(note, self.origin, seats, self.verify)
         # What we serve and pass on is what we verified: lines of strangers, and of those who left, end here.
         known = {(key.name, key.id) for key in validator_keys(self.origin, trusted.of)}
@@ -350,7 +355,7 @@ class Cosigner:
         try:
             if isinstance(told, SignedNote):
                 return self._read(told, Checkpoint.parse(told.text).size)
-            if self._best is not None and told[0].size < self._best.trusted.checkpoint.size:
+            if self._over(told[0].size):
                 return []
             return self._count(sender, self._verified(sender, *told))
         except Malformed as error:
