@@ -1,32 +1,58 @@
-"""A few nodes across epochs in one queue: no loss but what a test asks for, and time that jumps.
+"""What the tests of agreement are made of.
 
-The application counts entries; one that begins with `seats` names the numbers of the next epoch's validators.
+`Net`: a few nodes across epochs in one queue, no loss but what a test asks for, and time that jumps. `Rig`: one core of
+epoch 0 and what it did, fed with blocks, votes and certificates of four members by hand.
+The application (`App`) orders entries; one that begins with `seats` names the numbers of the next epoch's validators.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
 from pyrsia.consensus import catchup
 from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Slot
+from pyrsia.consensus.committee import Committee
+from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import (
     Act,
     Answer,
     Blame,
+    Broadcast,
     Deliver,
+    Effect,
     Fault,
     Halt,
     Mute,
     Now,
     Persist,
     Post,
+    Send,
     WakeAt,
 )
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.consensus.timing import Timing
-from pyrsia.wire.blocks import EPOCH_END, ZERO, Block, FinalityProof, Header, Message
+from pyrsia.wire.blocks import (
+    EPOCH_END,
+    NORMAL,
+    TAIL,
+    ZERO,
+    Block,
+    Body,
+    Cert,
+    FinalityProof,
+    Header,
+    Justification,
+    Message,
+    Proposal,
+    Statement,
+    Status,
+    Vote,
+    entries_root,
+    notarize,
+    nullify,
+)
 from pyrsia.wire.epochs import Seats, Validator, members_hash
 
 CHAIN_ID = blake3(b"unit").digest()
@@ -297,3 +323,157 @@ class Net:
 
     def epochs(self, *numbers: int) -> list[int]:
         return [self.peers[i].on.committee.epoch for i in numbers or range(len(self.peers))]
+
+
+# -- one core ---------------------------------------------------------------------------------------
+
+N = 4
+SEATS = Seats(0, tuple(validator(i) for i in range(N)), frozenset(), (0,) * N)
+COMMITTEE = Committee(SEATS, CHAIN_ID, ORIGIN)
+
+
+def at(seconds: float) -> Now:
+    return Now(seconds, WALL_MS + int(seconds * 1000))
+
+
+def vote(member: int, said: Statement) -> Vote:
+    return Vote(said, member, sign(COMMITTEE.keys[member], COMMITTEE.text(said)))
+
+
+def cert(said: Statement, members: tuple[int, ...] = (0, 1, 2)) -> Cert:
+    return Cert(said, N, members, tuple(vote(i, said).sig for i in members))
+
+
+def not_leader(*views: int) -> int:
+    """A member that leads none of these views."""
+    return next(i for i in range(N) if i not in {COMMITTEE.leader(v) for v in views})
+
+
+def justification(view: int, parent: Block | None) -> Justification:
+    first = 1 if parent is None else parent.header.view + 1
+    gap = tuple(cert(nullify(0, v)) for v in range(first, view))
+    return Justification(cert(notarize(parent.header)) if parent is not None else None, gap)
+
+
+def block(
+    view: int,
+    parent: Block | None = None,
+    just: Justification | None = None,
+    nudge: int = 0,
+    entries: tuple[bytes, ...] | None = None,
+) -> Block:
+    """A good block of this view's leader. `nudge`: makes another one, that many ms later."""
+    app = App(SEATS)
+    above = START
+    if parent is not None:
+        h = parent.header
+        above = BlockRef(h.hash(), h.height, h.view, h.time_ms, h.tree_size, h.tree_root, h.beacon)
+        app.final = above
+        app.seats_at[above.hash] = SEATS
+    just = justification(view, parent) if just is None else just
+    leader = COMMITTEE.leader(view)
+    reveal = link_of(node_of(leader), COMMITTEE.position(leader, view))
+    time_ms = WALL_MS + view + nudge
+    entries = (b"entry of %d %d" % (view, nudge),) if entries is None else entries
+    draft = app._run(above.hash, entries, time_ms, reveal)
+    ends = bool(draft.next_members)
+    header = Header(
+        CHAIN_ID, 0, view, draft.height, above.hash, above.view, leader, time_ms, EPOCH_END if ends else NORMAL,
+        len(entries), entries_root(entries), draft.tree_size, draft.tree_root, COMMITTEE.members_hash,
+        draft.next_members if ends else COMMITTEE.members_hash, just.hash(), reveal, draft.beacon, ZERO,
+    )  # fmt: skip
+    return Block(header, Body(entries, just))
+
+
+def tail(view: int, end: Block, below: Block, **changes: object) -> Block:
+    """A tail of `end`, with the certificate of `below`: `end` itself or another tail."""
+    gap = tuple(cert(nullify(0, v)) for v in range(below.header.view + 1, view))
+    just = Justification(cert(notarize(below.header)), gap)
+    h = end.header
+    fields = {
+        "view": view,
+        "parent_hash": end.hash,
+        "parent_view": below.header.view,
+        "proposer": COMMITTEE.leader(view),
+        "time_ms": h.time_ms + view,
+        "kind": TAIL,
+        "n_entries": 0,
+        "entries_root": entries_root(()),
+        "next_members_hash": COMMITTEE.members_hash,
+        "just_hash": just.hash(),
+        "reveal": ZERO,
+        **changes,
+    }
+    return Block(replace(h, **fields), Body((), just))  # type: ignore[arg-type]
+
+
+def proposal(made: Block) -> Proposal:
+    return Proposal(made, vote(made.header.proposer, notarize(made.header)))
+
+
+class Rig:
+    """A core that may vote (q-1 members answered), and what it did."""
+
+    def __init__(
+        self,
+        me: int,
+        app: App | None = None,
+        recovered: Recovered | None = None,
+        held: Vote | None = None,
+        links: bool = True,
+        gate: bool = True,
+    ):
+        """`gate`: whether others answer the question what they hold."""
+        self.me = me
+        self.app = app or App(SEATS)
+        self.core = Simplex(
+            COMMITTEE,
+            me,
+            self.app,
+            sign=lambda text: sign(COMMITTEE.keys[me], text),
+            verify=verify,
+            reveal=lambda at: (link_of(node_of(me), at), ZERO) if links else None,
+            timing=TIMING,
+            recovered=recovered,
+        )
+        self.out: list[Effect] = self.core.on_start(at(0))
+        self.ask = self.core.gate.ask
+        if gate:
+            self.answer(held)
+
+    @property
+    def others(self) -> list[int]:
+        return [i for i in range(N) if i != self.me]
+
+    def answer(self, held: Vote | None = None, seconds: float = 0.01) -> None:
+        """Two members tell what they hold of our votes."""
+        for other in self.others[:2]:
+            self.hear(other, Status(0, 1, 0, START.hash, (), held, 0, self.ask), seconds)
+
+    def hear(self, sender: int, message: Message, seconds: float = 0.01) -> list[Effect]:
+        out = self.core.on_message(at(seconds), sender, message)
+        self.out += out
+        return out
+
+    def certify(self, said: Statement, seconds: float = 0.01) -> list[Effect]:
+        """Somebody sends a certificate."""
+        return self.hear(self.others[0], cert(said), seconds)
+
+    def propose(self, made: Block, seconds: float = 0.01) -> list[Effect]:
+        return self.hear(made.header.proposer, proposal(made), seconds)
+
+    def timer(self, seconds: float) -> list[Effect]:
+        out = self.core.on_timer(at(seconds))
+        self.out += out
+        return out
+
+    def sent(self, kind: type[Message]) -> list[Message]:
+        return [
+            e.message for e in self.out if isinstance(e, Broadcast | Send) and isinstance(e.message, kind)
+        ]
+
+    def votes(self, kind: int | None = None) -> list[Statement]:
+        """What it said to all, each once."""
+        sent = [e.message for e in self.out if isinstance(e, Broadcast)]
+        votes = [m.vote if isinstance(m, Proposal) else m for m in sent if isinstance(m, Vote | Proposal)]
+        return list(dict.fromkeys(v.said for v in votes if kind in (None, v.kind)))

@@ -10,11 +10,21 @@ from pyrsia.consensus.effects import Act, Deliver, Fault, Halt, Now, Post
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.units import MAX_SYNC_BLOCKS
 from pyrsia.wire.blocks import Block, Blocks, Body, FinalityProof, GetBlocks, encode_message
-from tests.sim.toy import Toy, node_of
-from tests.sim.world import Plan, World, fake_verify
+from tests.unit.consensus.parts import CHAIN_ID, ORIGIN, App, Net, node_of, verify
 
-WORLD = World(5, Plan(entries=20)).run()
-NODE = WORLD.honest[0]
+
+def _made() -> Net:
+    """A chain of eight blocks that five nodes hold."""
+    net = Net()
+    net.start()
+    for height in range(1, 9):
+        net.submit(b"entry %d" % height)
+        assert net.run(lambda height=height: min(net.heights()) >= height)
+    return net
+
+
+NET = _made()
+NODE = NET[0]
 NOW = Now(1.0, 1_800_000_000_000)
 
 
@@ -24,8 +34,8 @@ def at(seconds: float) -> Now:
 
 def follower() -> Epochs:
     made = Epochs(
-        Toy(), WORLD.committee.chain_id, WORLD.committee.origin, node=b"watcher" * 4,
-        sign=lambda _: None, verify=fake_verify, reveal=lambda _, __: None,
+        App(NET.seats), CHAIN_ID, ORIGIN, node=b"watcher" * 4,
+        sign=lambda _: None, verify=verify, reveal=lambda _, __: None,
     )  # fmt: skip
     made.on_start(at(0.0))
     return made
@@ -64,7 +74,7 @@ def test_a_follower_executes_the_whole_chain_in_pieces() -> None:
         delivered += sum(len(e.blocks) for e in tell(watcher, seconds) if isinstance(e, Deliver))
 
     assert delivered == top >= 5
-    assert watcher.final.tree_root == WORLD.roots[top][1]
+    assert watcher.final.tree_root == NODE.app.final.tree_root
 
 
 def test_what_nobody_asked_for_is_not_looked_at() -> None:
