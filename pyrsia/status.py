@@ -22,6 +22,23 @@ class LogStatus(msgspec.Struct, frozen=True):
     validators: int = 0
 
 
+class AgreementStatus(msgspec.Struct, frozen=True):
+    """Where agreement stands. `part` is exactly `votes`, `asks` (before it may vote), `follows` or `halted`.
+
+    `leader` is the name of the validator whose turn the view is, for a node that votes or asks; else empty.
+    `dropped`: messages that were not looked at, by reason.
+    """
+
+    epoch: int
+    view: int
+    part: str
+    leader: str = ""
+    validators: int = 0
+    quorum: int = 0
+    convicted: int = 0
+    dropped: dict[str, int] = {}
+
+
 class PeerStatus(msgspec.Struct, frozen=True):
     """One peer. `rtt_ms` is negative while unknown."""
 
@@ -95,6 +112,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     transfer: TransferStatus = TransferStatus()
     http: str = ""
     notices: tuple[str, ...] = ()
+    agreement: AgreementStatus = AgreementStatus(0, 0, "follows")
 
 
 class Snapshot(msgspec.Struct, frozen=True):

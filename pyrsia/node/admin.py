@@ -31,6 +31,7 @@ from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, Requested, SubmitAck
 from pyrsia.status import (
+    AgreementStatus,
     BuildStatus,
     EntryStatus,
     KeyStatus,
@@ -57,6 +58,7 @@ class Admin:
     """One node's face.
 
     Attributes:
+        agreement: where agreement stands, and this node's part in it.
         progress: what goes on in the background that its operator may wait for.
         notices: what its operator should know; none of it makes the node unready.
         stopped: why agreement ended here, empty while it goes on. A node that only must not vote any more
@@ -85,6 +87,7 @@ class Admin:
     notices: list[str]
     stopped: list[str]
     started_s: float
+    agreement: Callable[[], AgreementStatus]
     progress: Callable[[], Sequence[str]] = tuple
 
     # -- reading -------------------------------------------------------------------------------
@@ -106,6 +109,7 @@ class Admin:
             peer_count_expected=len(views.members(self.archive.state)) - 1,
             building=self._building() + ((note,) if note else ()),
             transfer=self._transfer(),
+            agreement=self.agreement(),
             http=self.http(),
             notices=(*self.stopped, *self.notices, *self.cosigning.notices, *self.progress()),
         )

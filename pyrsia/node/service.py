@@ -56,6 +56,7 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.status import AgreementStatus
 from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId
 from pyrsia.wire.epochs import Validator
@@ -181,6 +182,7 @@ class Node:
             verify=keys.verify,
             alarm=self._halt,
             hold=self.agreement.hold,
+            patient=house.role != "validator",
         )
         self.backfill = Backfill(archive, house.database, peers)
         self.sharer = Sharer(
@@ -327,6 +329,7 @@ class Node:
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",
+            agreement=self._agreement_status,
             progress=lambda: tuple(filter(None, (self.snapshots.said, self.house.archive.behind))),
             notices=self.notices,
             stopped=self.stopped,
@@ -425,6 +428,25 @@ class Node:
         if notice not in self.notices:
             self.notices.append(notice)
             _log.error("%s", notice)
+
+    def _agreement_status(self) -> AgreementStatus:
+        epochs, committee = self.epochs, self.epochs.committee
+        seat = epochs.seat
+        part = (
+            "halted" if epochs.halted else "follows" if seat is None else "votes" if seat.voting else "asks"
+        )
+        view = seat.view if seat is not None else epochs.final.view
+        leader = committee.validators[committee.leader(view)].node if seat is not None else b""
+        return AgreementStatus(
+            epoch=committee.epoch,
+            view=view,
+            part=part,
+            leader=self._name_of(leader) if leader else "",
+            validators=committee.n,
+            quorum=committee.q,
+            convicted=len(committee.seats.convicted),
+            dropped=dict(self.agreement.counted),
+        )
 
     def _linked(self) -> list[NodeId]:
         return [peer.node for peer in self.links.peers() if peer.connected]

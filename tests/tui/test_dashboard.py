@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Static
 
 from pyrsia.status import (
+    AgreementStatus,
     BuildStatus,
     EntryStatus,
     LogStatus,
@@ -28,6 +29,7 @@ def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapsh
     node = NodeStatus(
         "a" * 52, name, "follower", "demo.example", True, "0.1.0", 5.0, "namespace", log, 4, 4,
         (), TransferStatus(), "http://127.0.0.1:1", (),
+        AgreementStatus(2, 15, "votes", "amber", 4, 3, 1),
     )  # fmt: skip
     peer = PeerStatus("b" * 52, "amber", "validator", "tcp://127.0.0.1:1", True, 1.25, 2_000, 3_000_000)
     build = BuildStatus("c" * 64, "pkg:pypi/idna@3.10", "revealing", "", ("b",), ("b",), ())
@@ -58,7 +60,10 @@ async def test_the_screen_shows_log_peers_builds_and_entries():
         await pilot.pause()
 
         assert "fern (follower aaaaaaaa)" in str(app.query_one("#headline", Static).render())
-        assert "41 entries" in str(app.query_one("#log", Static).render())
+        log = str(app.query_one("#log", Static).render())
+        assert "41 entries" in log
+        assert "epoch 2: 3 of 4 validators decide, 1 of them convicted of a lie" in log
+        assert "this node votes, amber leads view 15" in log
         assert plain(app, "#peers")[1] == "amber"
         assert plain(app, "#builds")[:2] == ["pkg:pypi/idna@3.10", "revealing"]
         assert plain(app, "#entries")[0] == "40"

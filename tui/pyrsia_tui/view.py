@@ -20,13 +20,32 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def log_lines(snapshot: Snapshot) -> list[str]:
-    """Head of the log in three lines."""
+    """Head of the log, and who decides on it, in four lines."""
     log = snapshot.node.log
     return [
         f"{log.size:,} entries   block {log.height:,}   view {log.view:,}",
         safe(f"root {log.root[:32]}"),
         f"cosigned by {log.cosigned} of {log.validators} at size {log.checkpoint_size:,}",
+        safe(agreement_line(snapshot)),
     ]
+
+
+_PARTS = {
+    "votes": "this node votes",
+    "asks": "this node asks what it has signed before it votes",
+    "follows": "this node follows",
+    "halted": "agreement has ended here",
+}
+
+
+def agreement_line(snapshot: Snapshot) -> str:
+    """Who decides now, and this node's part in it."""
+    told = snapshot.node.agreement
+    part = _PARTS.get(told.part, told.part)
+    leader = f", {told.leader} leads view {told.view:,}" if told.leader else ""
+    convicted = f", {told.convicted} of them convicted of a lie" if told.convicted else ""
+    of = f"{told.quorum} of {told.validators} validators decide{convicted}"
+    return f"epoch {told.epoch:,}: {of}; {part}{leader}"
 
 
 def notice_lines(snapshot: Snapshot, mark: str) -> list[str]:

@@ -19,9 +19,13 @@ from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
 from pyrsia.serve.views import Requested
+from pyrsia.status import AgreementStatus
 from pyrsia.wire.text import b32
 from tests.reference.parts import Kept, ring
 from tests.reference.story import Story
+
+
+AGREEMENT = AgreementStatus(1, 9, "votes", "amber", 4, 3)
 
 
 class Links:
@@ -77,7 +81,7 @@ class Node:
             genesis=world.genesis,
             config=Config(),
             node_id=keys.node_id,
-            role="follower",
+            role=lambda: "follower",
             isolation="none",
             archive=world.archive,
             cosigning=SimpleNamespace(cosigned=(7, 100, 3), notices=["ALARM"]),
@@ -86,6 +90,7 @@ class Node:
             proofs=proofs,
             shelf=shelf,
             submitter=submitter,
+            governing=SimpleNamespace(),  # tests of its own
             batches=Batches(
                 take=None,
                 waiters=self.waiters,
@@ -100,6 +105,7 @@ class Node:
             notices=["stopped voting: rotate the key"],
             stopped=[],
             started_s=trio.current_time(),
+            agreement=lambda: AGREEMENT,
         )
 
     async def request(self, node, method, raw, deadline_s):
@@ -136,6 +142,7 @@ async def test_the_status_tells_the_log_the_peers_and_what_went_wrong(node):
     assert (told.log.checkpoint_size, told.log.cosigned, told.log.validators) == (7, 3, 4)
     assert (told.peers, told.peer_count_expected) == (1, 4)
     assert told.notices == ("stopped voting: rotate the key", "ALARM")
+    assert told.agreement == AGREEMENT
     node.admin.stopped.append("agreement stopped here: no further")
     assert (await node.admin.status()).notices[0] == "agreement stopped here: no further"
     assert told.building == ("planning idna",)
