@@ -86,6 +86,7 @@ class Snapshots:
         verify: Verify,
         alarm: Callable[[str], None],
         hold: Callable[[bool], None] = lambda held: None,
+        patient: bool = False,
         far_leaves: int = FAR_LEAVES.value,
         far_blocks: int = FAR_BLOCKS.value,
     ) -> None:
@@ -93,6 +94,7 @@ class Snapshots:
         Args:
             alarm: told when quorums contradict each other: whoever is right, this node must not go on by itself.
             hold: told True while a point is fetched: executing blocks meanwhile would be for nothing.
+            patient: a node without a block waits for its first look; not for validators, who begin a network.
         """
         self.said = ""
         self.again = trio.Event()
@@ -103,6 +105,7 @@ class Snapshots:
         self._verify = verify
         self._alarm = alarm
         self._hold = hold
+        self._patient = patient
         self._far_leaves = far_leaves
         self._far_blocks = far_blocks
         self._liars: set[NodeId] = set()
@@ -110,6 +113,8 @@ class Snapshots:
     async def run(self) -> None:
         """Until a point is staged, quorums contradict each other, or it is cancelled."""
         wait_s = float(FIRST_LOOK_S.value)
+        head = self._archive.head
+        self._hold(self._patient and (head is None or head.height == 0))
         while True:
             await trio.sleep(wait_s)
             if not self._peers.linked():
