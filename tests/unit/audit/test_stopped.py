@@ -5,6 +5,7 @@ import pytest
 from pyrsia.audit.copying import Copy
 from pyrsia.audit.fetching import Absent
 from pyrsia.audit.fsck import check
+from pyrsia.audit.heads import Quorum
 from pyrsia.audit.keeping import Keeper
 from pyrsia.audit.opening import names_of, open_log, open_node, own_names, own_network
 from pyrsia.audit.sources import DirectorySource
@@ -18,6 +19,7 @@ from pyrsia.store import layout
 from pyrsia.store.lock import DataDir
 from pyrsia.store.rocks import Batch, Database
 from tests.reference.ledger import World
+from tests.reference.reigns import KeptReigns, three_epochs
 from tests.unit.audit.files import read
 from tests.unit.audit.signed import SignedLog
 
@@ -187,3 +189,21 @@ def test_a_stopped_node_knows_who_is_a_member_now(node):
         assert names_of(signed, None) == {}
     finally:
         source.close()
+
+
+def test_a_stopped_node_gives_the_steps_between_its_epochs_and_is_checked_through_them(tmp_path):
+    world = three_epochs(KeptReigns(tmp_path))
+    world.archive.keep_checkpoint(world.cosigned())
+    world.database.close()
+    (tmp_path / "genesis.json").write_bytes(world.genesis.raw)
+    source = StoppedNode.open(tmp_path)
+    try:
+        assert [source.epoch(number) for number in range(3)] == [*world.steps, None]
+        report = check(source, own_network(source), silent, full=True)
+        assert (report.as_dict()["epoch"], report.beyond) == (2, 0)
+        keeper = Keeper(tmp_path / "copy")
+        Copy(source, own_network(source), keeper, silent).round()
+        keeper.close()
+    finally:
+        source.close()
+    assert check(DirectorySource(tmp_path / "copy"), Quorum(world.genesis), silent, full=True).notes == ()

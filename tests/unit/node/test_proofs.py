@@ -1,5 +1,6 @@
 """Proof files out of a real archive are what `verify` accepts; none is made before a head covers the leaf."""
 
+import base64
 import hashlib
 
 import pytest
@@ -9,10 +10,13 @@ from pyrsia.keys import verify
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.node import proofs as module
 from pyrsia.node.proofs import Proofs
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.evidence import check_leaf
 from pyrsia.wire import canonical
 from tests.reference.parts import Kept
+from tests.reference.reigns import KeptReigns, three_epochs
 from tests.reference.story import NOW_MS, WHEEL, Story
 
 
@@ -99,3 +103,29 @@ def test_a_proof_that_would_not_fit_is_a_refusal(story, monkeypatch):
     with pytest.raises(Refusal) as caught:
         publish(story).of_artifact(story.sha256)
     assert caught.value.code == "too-large"
+
+
+def test_a_proof_brings_the_steps_up_to_its_checkpoint_or_the_newest_that_this_node_has(tmp_path):
+    world = three_epochs(KeptReigns(tmp_path, count=6))
+    story = Story(world=world)
+    world.archive.keep_checkpoint(story.note())
+    file = tmp_path / WHEEL
+    file.write_bytes(story.data)
+
+    def made():
+        return Proofs(world.archive).of_artifact(story.sha256)
+
+    def carried(proof):
+        return canonical.decode(TlogProof.parse(proof).extra, 1 << 18)["epochs"]
+
+    assert [base64.b64decode(one) for one in carried(made())["steps"]] == world.steps
+    found = judge(file, made(), [story.pin], now_ms=NOW_MS, expected=None, verify=verify)
+    assert (found.epoch, found.quorum) == (2, (4, 4))
+    assert len(carried(Proofs(world.archive).of_leaf(story.artifact.leaf))["steps"]) == 2
+    # A step that is known to be over and is not here, as with a node that does not know how the first epoch ended.
+    world.database.write(Batch().delete(layout.EPOCHS, layout.number(0)))
+    assert (carried(made())["first"], len(carried(made())["steps"])) == (1, 1)
+    world.rotate(3, 2)
+    after = Proofs(world.archive).of_leaf(story.artifact.leaf)
+    assert len(carried(after)["steps"]) == 1  # the epoch that ended now did so behind the checkpoint
+    world.close()

@@ -435,6 +435,23 @@ async def test_the_log_is_served_bit_for_bit(node: ToyNode) -> None:
     assert none_yet.status_code == 503
 
 
+async def test_the_step_between_two_epochs_has_one_address(node: ToyNode) -> None:
+    async with asking(node) as client:
+        step = await client.get("/log/epochs/0")
+        held = await client.get("/log/epochs/0", headers={"if-none-match": step.headers["etag"]})
+        later = await client.get("/log/epochs/1")
+        others = [await client.get(f"/log/epochs/{name}") for name in ("", "00", "-1", "x", "0/", "9" * 11)]
+        posted = await client.post("/log/epochs/0")
+
+    assert (step.status_code, step.content) == (200, b"step")
+    assert step.headers["cache-control"] == "no-cache"  # another proof of the same end may take its place
+    assert held.status_code == 304
+    assert later.status_code == 404
+    assert "epoch 1 has not ended" in later.text
+    assert {one.status_code for one in others} == {404}
+    assert posted.status_code in (403, 405)
+
+
 # -- the API --
 
 

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from pyrsia.consensus.light import Contradiction
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.keys import verify
-from pyrsia.log.checkpoint import needed
-from pyrsia.log.note import SignedNote
+from pyrsia.log import checkpoint as checkpoints
+from pyrsia.log import note as notes
+from pyrsia.log.checkpoint import Checkpoint, needed
+from pyrsia.log.note import SignatureLine, SignedNote
 from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES
 from pyrsia.verify import epochs, evidence
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.epochs import Gap, Line
 from pyrsia.verify.pins import Pin, Pins
-from pyrsia.wire.blocks import EPOCH_END
+from pyrsia.wire.blocks import EPOCH_END, finalize, signed_text
 from pyrsia.wire.epochs import EpochEnd, members_hash
 from tests.reference.ledger import START
 from tests.reference.reigns import Reigns, fact, three_epochs
@@ -97,6 +99,28 @@ def test_the_epoch_of_a_head_is_the_one_whose_quorum_signed_it():
         for size, epoch in ((5, 0), (FIRST, 0), (FIRST, 1), (FIRST + 1, 1), (SECOND, 2), (SIZE, 2))
     ]
     assert told == [0, 0, 1, 1, 2, 2]
+
+
+def test_what_validators_vote_for_is_no_checkpoint_whoever_signs_it():
+    """FIN says size and root too, before anything is final; its text has a first line and a form of its own."""
+    said = finalize(ended(1))
+    text = signed_text(WORLD.genesis.chain_id, WORLD.genesis.origin, said)
+    with pytest.raises(Malformed):
+        Checkpoint.parse(text)
+    with pytest.raises(Malformed):
+        Checkpoint.parse_foreign(text[: text.index(b"\n") + 1])
+    signers = [WORLD.pairs[one.log] for one in WORLD.reigns[1]]
+    lines = tuple(notes.sign_line(text, WORLD.genesis.origin, pair.sign, pair.public) for pair in signers)
+    with pytest.raises(Malformed):
+        known().trusted(SignedNote(text, lines))
+    head = WORLD.at(SECOND)
+    votes = [WORLD.pairs[one.vote] for one in WORLD.reigns[1]]
+    relabelled = tuple(
+        SignatureLine(head.origin, checkpoints.log_key(head.origin, pair.public).id, voter.sign(text))
+        for pair, voter in zip(signers, votes, strict=True)
+    )
+    with pytest.raises(Malformed):
+        known().trusted(SignedNote(head.text(), relabelled))
 
 
 # -- steps --
