@@ -299,13 +299,15 @@ class House:
         return not any(self.votes.stopped(pair.public) for pair in (self.keys.log, self.keys.cosign))
 
     def recovered(self) -> Recovered:
-        """What agreement remembers of an earlier life: records of both vote keys, told apart by their epochs."""
+        """What agreement remembers of an earlier life: records of both vote keys, told apart by their epochs.
+
+        Which key must not vote is nothing that it says: `signer` has none for it, and one for its successor.
+        """
         head = self.archive.head
         raw = self.archive.finality(head.height) if head is not None else None
         return Recovered(
             records=tuple(self.votes.records),
             proof=FinalityProof.decode(raw) if raw is not None else None,
-            may_vote=self.may_vote,
         )
 
     def chain(self) -> beacon.Chain20:

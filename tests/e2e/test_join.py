@@ -328,3 +328,51 @@ def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
     assert people.member("erin") is None
     assert people.asked("amber", "/api/v1/members")["validators"] == 4
     assert people.order("cedar", "and it goes on") > 0
+
+
+@pytest.mark.parametrize("people", [False], ids=["four"], indirect=True)
+def test_at_four_a_dead_validator_is_replaced_and_one_that_lost_its_votes_votes_again(people: People) -> None:
+    network = people.network
+    people.order("amber", "before anything happened")
+    network.kill(people.node("dune"))
+    people.say("fern", "pyrsia member document > fern.json")
+    people.say("amber", "pyrsia member propose replace dune --file fern.json --reason 'dune is dead'")
+    for who in ("birch", "cedar", "fern"):
+        people.say(who, "pyrsia member approve MOTION")
+    network.nodes.remove(people.node("dune"))
+    people.catch_up("fern")
+    now = people.asked("fern", "/api/v1/members")
+    assert (now["epoch"], now["validators"], people.asked("fern", "/api/v1/status")["role"]) == (
+        1,
+        4,
+        "validator",
+    )
+    people.order("fern", "four again")
+
+    amber = people.node("amber")
+    network.stop(amber)
+    record = amber.data / "votes.wal"
+    data = bytearray(record.read_bytes())
+    data[60] ^= 1  # in its first group: with whole ones behind it that is damage
+    record.write_bytes(data)
+    network.start(amber)
+    network.wait_ready(amber)
+    assert any(
+        text.startswith("stopped voting") for text in people.asked("amber", "/api/v1/status")["notices"]
+    )
+    assert "must not sign" in people.say("amber", "pyrsia keys list")
+    people.order("birch", "three go on without amber's votes")
+
+    people.catch_up("amber", "birch")
+    people.say("amber", "pyrsia keys rotate vote --reason 'its record was damaged'")
+    for who in ("birch", "cedar"):
+        people.say(who, "pyrsia member approve MOTION")
+    people.order("birch", "a block of the new epoch")
+    people.wait(lambda: not (amber.data / "votes.next").exists(), "the new record has no place")
+    network.kill(people.node("birch"))
+    network.nodes.remove(people.node("birch"))
+
+    # Of four, three are left: nothing becomes final without amber's votes.
+    assert people.order("cedar", "with amber's new vote key") > 0
+    assert "must not sign" not in people.say("amber", "pyrsia keys list")
+    assert (amber.data / "votes.wal.damaged-1").exists()

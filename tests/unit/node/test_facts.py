@@ -264,7 +264,7 @@ async def test_a_damaged_validator_has_its_whole_log_or_no_vote(validator, tmp_p
         assert notices[0].startswith("stopped voting: ")
         assert "set the database aside" in notices[1]
         assert (data / "voting.stopped").exists()
-        assert (house.recovered().may_vote, house.may_cosign) == (False, False)
+        assert (house.may_vote, house.may_cosign) == (False, False)
     assert may_vote or damage != "nothing"
 
 
