@@ -130,13 +130,15 @@ class Agreement:
         await self._do(self._core.on_start(_now()))
         task_status.started()
         while True:
-            await self._goes_on.wait()
             await self._do(await self._turn())
 
     async def _turn(self) -> list[Act]:
         """What has come wants, or the timer when nothing came in time."""
+        event: Event | None = None
         with trio.move_on_at(self._wake_s):
             event = await self._events.receive()
+        await self._goes_on.wait()
+        if event is not None:
             return self._hear(event) + self._hear_waiting()
         self._wake_s = float("inf")
         return self._hear(self._core.on_timer)

@@ -317,3 +317,21 @@ async def test_a_key_that_must_not_vote_again_is_told_and_its_core_goes_on_follo
 
     await world.run(test)
     assert [one for one in world.did if one[0] != "send"] == [("mute", "the file lacks a vote")] * 2
+
+
+async def test_agreement_that_is_held_stands_still_and_goes_on_later():
+    core = Core(start=[WakeAt(0.0)], timer=[])
+    world = World(core)
+
+    async def test():
+        await until(lambda: core.timers)
+        world.agreement.hold(True)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await trio.testing.wait_all_tasks_blocked()
+        assert core.heard == []
+        world.agreement.hold(False)
+        await until(lambda: len(core.heard) == 2)
+
+    await world.run(test)
+    assert [sender for sender, _ in core.heard] == [1, 2]
