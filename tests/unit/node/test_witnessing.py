@@ -254,14 +254,14 @@ async def test_who_waits_is_bounded(node, monkeypatch):
             for _ in range(WAITING.value + 4):
                 nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
-            assert answers == [503] * 3
+            assert answers == [429] * 3
             gate.set()
 
 
 async def test_a_log_gets_so_many_cosignatures_in_a_second(node):
     for size in range(1, GROWTHS.value + 1):
         await node.tell(size - 1, size)
-    assert await node.refused(GROWTHS.value, GROWTHS.value + 1) == 503
+    assert await node.refused(GROWTHS.value, GROWTHS.value + 1) == 429
     for _ in range(50):  # asking again costs nothing and writes nothing
         await node.tell(GROWTHS.value, GROWTHS.value)
     node.now_s += 1
