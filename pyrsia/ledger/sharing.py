@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.mempool import ACCEPTED, DUPLICATE, Mempool, Unsound
 from pyrsia.ledger.state import Reads
-from pyrsia.units import Limit
+from pyrsia.units import SHARE_BYTES, SHARE_ENTRIES, SHARE_IDS, Limit
 from pyrsia.wire import sharing as wire
-from pyrsia.wire.sharing import BATCH_BYTES, BATCH_ENTRIES, PAGE_IDS, Entries, Have, Want
+from pyrsia.wire.sharing import Entries, Have, Want
 
 GATHER_S: Final = 0.005  # what comes within this time after a batch goes with the next one
 ROUND_S: Final = 2.0  # between two digests; each goes to another validator
@@ -252,11 +252,11 @@ class Sharing:
     def _gather(self, now: Now, raw: bytes) -> list[Effect]:
         """The first entry goes at once; what follows within a moment goes together."""
         effects: list[Effect] = []
-        if self._batch_bytes + wire.cost(raw) > BATCH_BYTES.value - 2:
+        if self._batch_bytes + wire.cost(raw) > SHARE_BYTES.value - 2:
             effects += self._flush(now)
         self._batch.append(raw)
         self._batch_bytes += wire.cost(raw)
-        if len(self._batch) >= BATCH_ENTRIES.value or now.mono_s >= self._sent_s + GATHER_S:
+        if len(self._batch) >= SHARE_ENTRIES.value or now.mono_s >= self._sent_s + GATHER_S:
             effects += self._flush(now)
         return effects
 
@@ -332,7 +332,7 @@ class Sharing:
     def _page(self, peer: bytes, known: _Peer) -> list[Effect]:
         page: list[bytes] = []
         at = 0
-        while at < len(known.pages) and len(page) < PAGE_IDS.value:
+        while at < len(known.pages) and len(page) < SHARE_IDS.value:
             if self._pool.get(known.pages[at]) is not None:
                 page.append(known.pages[at])
             at += 1
@@ -366,7 +366,7 @@ class Sharing:
                 break
             del known.asked[name]
             known.broken += not self._pool.knows(name, self._reads)
-        if known.broken > PAGE_IDS.value:
+        if known.broken > SHARE_IDS.value:
             known.broken, known.deaf_s = 0, now.mono_s + _BROKEN_S
             self.counted["named what it has not"] += 1
 
@@ -384,7 +384,7 @@ class Sharing:
                 break
             raws.append(raw)
         effects: list[Effect] = [Tell((peer,), batch.encode()) for batch in wire.batches(raws)]
-        known.passed += PAGE_IDS.value
+        known.passed += SHARE_IDS.value
         if message.next:
             effects += self._page(peer, known)
         return effects

@@ -10,15 +10,14 @@ class Kind(IntEnum):
     """One-way messages."""
 
     CONSENSUS = 1  # between validators: one encoded agreement message
-    ENTRY = 2  # an authored entry on its way to every validator's mempool
     COSIGN = 3  # signature lines of a checkpoint
-    SHARE = 4  # between validators: entries that wait, and ids of them (wire.sharing)
+    SHARE = 4  # between validators: entries that wait, and ids of them (wire.sharing); 2 was a single entry
 
 
 class Method(IntEnum):
     """Requests."""
 
-    SUBMIT = 1  # an entry -> empty, or a refusal as JSON
+    SUBMIT = 1  # an entry -> empty, a refusal as JSON, or {"acknowledgement": ...} once it is final
     PING = 2  # empty -> empty
     DOCUMENT = 3  # empty -> this node's member document as JSON
     # of wire.snapshots, by nodes that are far behind and by those that began from a snapshot

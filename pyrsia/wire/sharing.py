@@ -16,11 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, Limit
-
-BATCH_ENTRIES = Limit(64, "what one validator of a busy network takes in while a batch waits, with room")
-BATCH_BYTES = Limit(65_000, "one frame of a link with its heads; the largest entry fits")
-PAGE_IDS = Limit(1_024, "ids of one message: 32 KiB, half a frame")
+from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, SHARE_BYTES, SHARE_ENTRIES, SHARE_IDS
 
 _ENTRIES: Final = 1
 _HAVE: Final = 2
@@ -31,7 +27,7 @@ _LENGTH_BYTES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Whole entries: new ones of the sender, or what was asked for. 1 to `BATCH_ENTRIES`."""
+    """Whole entries: new ones of the sender, or what was asked for. 1 to `SHARE_ENTRIES`."""
 
     raws: tuple[bytes, ...]
 
@@ -44,7 +40,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Have:
-    """Ids of entries that wait at the sender, 1 to `PAGE_IDS`. `more`: there are other pages, for the asking."""
+    """Ids of entries that wait at the sender, 1 to `SHARE_IDS`. `more`: there are other pages, for the asking."""
 
     ids: tuple[bytes, ...]
     more: bool
@@ -55,7 +51,7 @@ class Have:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Ids that the sender lacks, at most `PAGE_IDS`. `next`: send the next page."""
+    """Ids that the sender lacks, at most `SHARE_IDS`. `next`: send the next page."""
 
     ids: tuple[bytes, ...]
     next: bool
@@ -78,7 +74,7 @@ def batches(raws: Sequence[bytes]) -> list[Entries]:
     batch: list[bytes] = []
     size = _HEAD_BYTES
     for raw in raws:
-        if len(batch) == BATCH_ENTRIES.value or size + cost(raw) > BATCH_BYTES.value:
+        if len(batch) == SHARE_ENTRIES.value or size + cost(raw) > SHARE_BYTES.value:
             found.append(Entries(tuple(batch)))
             batch, size = [], _HEAD_BYTES
         batch.append(raw)
@@ -103,7 +99,7 @@ def decode(data: bytes) -> Message:
 
 def _entries(data: bytes) -> Entries:
     count, at = data[1], _HEAD_BYTES
-    if not 1 <= count <= BATCH_ENTRIES.value or len(data) > BATCH_BYTES.value:
+    if not 1 <= count <= SHARE_ENTRIES.value or len(data) > SHARE_BYTES.value:
         raise Malformed(f"sharing: a batch of {count} entries and {len(data)} bytes")
     raws = []
     for _ in range(count):
@@ -125,7 +121,7 @@ def _page(tag: int, flag: bool, ids: Sequence[bytes]) -> bytes:
 def _ids(data: bytes) -> Have | Want:
     flag, count = data[1], int.from_bytes(data[2:4], "big")
     least = 1 if data[0] == _HAVE else 0
-    if flag > 1 or not least <= count <= PAGE_IDS.value or len(data) != 4 + count * HASH_BYTES:
+    if flag > 1 or not least <= count <= SHARE_IDS.value or len(data) != 4 + count * HASH_BYTES:
         raise Malformed(f"sharing: a page of {count} ids in {len(data)} bytes")
     ids = tuple(data[at : at + HASH_BYTES] for at in range(4, len(data), HASH_BYTES))
     if len(set(ids)) != count:

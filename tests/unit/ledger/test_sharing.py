@@ -8,9 +8,9 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger import entries, sharing
 from pyrsia.ledger import mempool as pools
 from pyrsia.ledger.sharing import GATHER_S, ROUND_S, Blame, Now, Sharing, Tell, WakeAt, Work
-from pyrsia.units import Limit
+from pyrsia.units import SHARE_BYTES, SHARE_ENTRIES, Limit
 from pyrsia.wire import sharing as wire
-from pyrsia.wire.sharing import BATCH_ENTRIES, Entries, Have, Want
+from pyrsia.wire.sharing import Entries, Have, Want
 from tests.reference.ledger import START, key
 from tests.reference.sharing import WORLD, Net, fact, once
 
@@ -78,14 +78,14 @@ def test_a_batch_ends_at_its_bound_of_entries_and_of_bytes():
     one = One()
     one.give(FACTS[:1], 1.0)
     sent = told(one.give(FACTS[1:150], 1.001))
-    assert [len(message.raws) for _, message in sent] == [BATCH_ENTRIES.value] * 2
+    assert [len(message.raws) for _, message in sent] == [SHARE_ENTRIES.value] * 2
 
     large = [fact(i % 5, "x" * 1_000) for i in range(80)]
     other = One()
     other.give(FACTS[:1], 1.0)
     sent = told([*other.give(large, 1.001), *other.core.on_timer(now(2))])
     assert [raw for _, message in sent for raw in message.raws] == large
-    assert all(len(message.encode()) <= wire.BATCH_BYTES.value for _, message in sent)
+    assert all(len(message.encode()) <= SHARE_BYTES.value for _, message in sent)
 
 
 def test_a_lone_entry_is_one_frame_to_each_and_a_busy_second_a_few_hundred(monkeypatch):
@@ -167,7 +167,7 @@ def test_who_comes_is_told_everything_and_asks_for_what_it_lacks():
 
 
 def test_pages_follow_at_the_pace_of_who_reads_them_and_the_next_round_goes_on_where_one_ended(monkeypatch):
-    monkeypatch.setattr(sharing, "PAGE_IDS", Limit(4, "a test"))
+    monkeypatch.setattr(sharing, "SHARE_IDS", Limit(4, "a test"))
     one = One(linked=())
     one.give(FACTS[:10], 1.0)
     pages = told(one.core.on_link(now(5), A, True))

@@ -608,6 +608,18 @@ async def test_every_refusal_code_is_told_over_http(
     assert ("retry-after" in answer.headers) == (ANSWERS[code].http in (429, 503))
 
 
+async def test_busy_says_when_there_will_be_room(node: ToyNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: bytes) -> None:
+        raise Refusal("busy", what="full", who="load", do="send it again in 17 s", retry_s=17)
+
+    monkeypatch.setattr(node, "submit_entry", refuse)
+    async with asking(node) as client:
+        answer = await client.post("/api/v1/entries", content=b"{}", headers=BEARER)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "17")
+    assert answer.json()["error"]["retry_s"] == 17
+
+
 async def test_a_name_that_no_project_has_is_not_advised_to_be_built(node: ToyNode) -> None:
     async with asking(node) as client:
         answer = await client.get("/pypi/simple/a%20b/")

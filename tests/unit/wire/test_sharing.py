@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_ENTRY_BYTES, MAX_PART_BYTES
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_PART_BYTES, SHARE_BYTES, SHARE_ENTRIES, SHARE_IDS
 from pyrsia.wire import frames, sharing
-from pyrsia.wire.sharing import BATCH_BYTES, BATCH_ENTRIES, PAGE_IDS, Entries, Have, Want
+from pyrsia.wire.sharing import Entries, Have, Want
 
 raws = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=64)
 ids = st.lists(st.binary(min_size=32, max_size=32), max_size=40, unique=True)
@@ -49,19 +49,19 @@ def test_batches_keep_all_entries_in_order_within_one_frame_each(found):
     made = sharing.batches(found)
     assert [raw for batch in made for raw in batch.raws] == found
     for batch in made:
-        assert 1 <= len(batch.raws) <= BATCH_ENTRIES.value
+        assert 1 <= len(batch.raws) <= SHARE_ENTRIES.value
         assert sharing.decode(batch.encode()) == batch
     # As few as that takes: no two neighbours would fit one message.
     for one, other in pairwise(made):
         together = 2 + sum(map(sharing.cost, (*one.raws, other.raws[0])))
-        assert len(one.raws) == BATCH_ENTRIES.value or together > BATCH_BYTES.value
+        assert len(one.raws) == SHARE_ENTRIES.value or together > SHARE_BYTES.value
 
 
 def test_the_largest_messages_fit_one_frame():
     head = frames.HEADER_BYTES + 2
     largest = Entries((b"x" * MAX_ENTRY_BYTES.value,)).encode()
-    page = Have(tuple(i.to_bytes(32, "big") for i in range(PAGE_IDS.value)), True).encode()
-    assert max(len(largest), len(page), BATCH_BYTES.value) + head <= MAX_PART_BYTES.value
+    page = Have(tuple(i.to_bytes(32, "big") for i in range(SHARE_IDS.value)), True).encode()
+    assert max(len(largest), len(page), SHARE_BYTES.value) + head <= MAX_PART_BYTES.value
     assert sharing.decode(page).more
 
 
@@ -75,7 +75,7 @@ def test_the_largest_messages_fit_one_frame():
         b"\1\1" + (60_001).to_bytes(2, "big") + b"x" * 60_001,
         Have((), False).encode(),
         Have((b"a" * 32, b"a" * 32), False).encode(),
-        Want(tuple(i.to_bytes(32, "big") for i in range(PAGE_IDS.value + 1)), False).encode(),
+        Want(tuple(i.to_bytes(32, "big") for i in range(SHARE_IDS.value + 1)), False).encode(),
         b"\2\2\0\1" + b"a" * 32,  # a flag of two
     ],
 )  # fmt: skip
