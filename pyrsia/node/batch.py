@@ -24,13 +24,15 @@ class Batches:
     def __init__(
         self,
         *,
-        take: Callable[[bytes], None] | None,
+        take: Callable[[bytes], None],
+        orders: Callable[[], bool],
         waiters: Waiters,
         leaf_of: LeafOf,
         one_by_one: Callable[[bytes], Awaitable[tuple[bytes, int]]],
     ) -> None:
-        """`take` puts an entry into this node's own mempool, if it is a validator (may raise `Refusal`)."""
+        """`take` puts an entry into this node's own mempool (may raise `Refusal`), while it `orders` entries."""
         self._take = take
+        self._orders = orders
         self._waiters = waiters
         self._leaf_of = leaf_of
         self._one_by_one = one_by_one
@@ -64,7 +66,7 @@ class Batches:
         waiting: list[tuple[int, bytes, trio.Event]],
     ) -> None:
         """Into our own mempool, if we have one; what it refuses for good is refused."""
-        if self._take is None:
+        if not self._orders():
             return
         try:
             entry = entries.parse(raw)

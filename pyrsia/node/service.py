@@ -208,7 +208,7 @@ class Node:
             archive, covered=lambda: self.cosigning.cosigned[0], of_leaf=self.proofs.of_leaf
         )
         self.reception = Reception(
-            orders=lambda: ring.node_id in self._validators(),
+            orders=self._orders,
             offer=self.sharer.offer,
             leaf_of=self.delivery.leaf_of,
             acknowledge=self.acknowledgements.of,
@@ -319,7 +319,8 @@ class Node:
             submitter=self.submitter,
             governing=self.governing,
             batches=Batches(
-                take=self._take if self.house.role == "validator" else None,
+                take=self._take,
+                orders=self._orders,
                 waiters=self.waiters,
                 leaf_of=self.delivery.leaf_of,
                 one_by_one=partial(self.submitter.submit_entry, patient=False),
@@ -418,6 +419,10 @@ class Node:
     def _take(self, raw: bytes) -> None:
         """Into our own mempool, and on to the other validators."""
         self.sharer.offer(raw)
+
+    def _orders(self) -> bool:
+        """Whether this node orders entries now."""
+        return self.house.keys.node_id in self.epochs.committee.places
 
     def _validators(self) -> list[NodeId]:
         return [NodeId(one.node) for one in self.epochs.committee.validators]

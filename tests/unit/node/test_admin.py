@@ -92,7 +92,8 @@ class Node:
             submitter=submitter,
             governing=SimpleNamespace(),  # tests of its own
             batches=Batches(
-                take=None,
+                take=lambda raw: None,
+                orders=lambda: False,
                 waiters=self.waiters,
                 leaf_of=world.archive.leaf_of,
                 one_by_one=submitter.submit_entry,

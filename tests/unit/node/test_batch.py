@@ -35,7 +35,8 @@ class Node:
         self.refuse = refuse or {}
         self.log, self.waiters, self.taken, self.single = {}, Waiters(), [], []
         self.batches = Batches(
-            take=self.take if mempool else None,
+            take=self.take,
+            orders=lambda: mempool,
             waiters=self.waiters,
             leaf_of=self.log.get,
             one_by_one=self.one_by_one,
@@ -85,6 +86,7 @@ async def test_each_entry_has_its_own_refusal_and_busy_ones_are_tried_singly(aut
     node.refuse[node.raws[3]] = Unavailable("no quorum")
     told = await Batches(
         take=lambda raw: node.take(raw) if raw != node.raws[3] else None,
+        orders=lambda: True,
         waiters=node.waiters,
         leaf_of=node.log.get,
         one_by_one=node.one_by_one,
