@@ -57,7 +57,7 @@ class Line:
         for step in steps:
             try:
                 line.take(step)
-            except Malformed:
+            except (Malformed, Contradiction):
                 break
         return line
 

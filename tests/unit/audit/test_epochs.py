@@ -125,6 +125,26 @@ def test_a_log_that_goes_another_way_than_its_epochs_ended_is_an_alarm(log, tmp_
     assert read(tmp_path) == {}
 
 
+def test_a_step_that_comes_late_is_held_against_the_log_as_well(log, tmp_path):
+    """Those who are in both epochs signed, so the copy grew without the step; then one comes that ends elsewhere."""
+    world = log.world
+    world.rotate(1, 1)
+    world.block(fact(world, "after"))
+    common = [(0, place) for place, one in enumerate(world.reigns[0]) if one in world.reigns[1]]
+    log.follow()
+    log.steps = []
+    log.note = world.cosigned(signers=0, also=common)
+    copy(log, tmp_path)
+    world.block(fact(world, "later"))
+    log.follow()
+    header = EpochEnd.decode(world.steps[0]).proof.headers[-1]
+    log.steps = [world.step(0, replace(header, tree_root=b"\1" * 32))]
+    log.note = world.cosigned(signers=0, also=common)
+    with pytest.raises(Refusal) as refused:
+        copy(log, tmp_path)
+    assert refused.value.what.startswith("ALARM")
+
+
 # -- fsck --
 
 

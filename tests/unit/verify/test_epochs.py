@@ -396,6 +396,16 @@ def test_a_memory_that_is_cut_or_changed_is_believed_as_far_as_it_proves_itself(
     assert again(pins).line(verify).epoch in (0, 2)
 
 
+def test_a_memory_that_contradicts_itself_ends_where_it_does(tmp_path):
+    pins, pin = pinned(tmp_path)
+    pins.learn(pin, known(1))
+    thief = tuple(sorted((*WORLD.reigns[0][:3], WORLD.reigns[2][3]), key=lambda one: one.vote))
+    lie = WORLD.step(0, replace(ended(0), next_members_hash=members_hash(thief)), following=thief)
+    path = tmp_path / f"{pin.digest}.epochs"
+    path.write_bytes(path.read_bytes() + len(lie).to_bytes(4, "big") + lie)
+    assert again(pins).line(verify).steps == WORLD.steps[:1]
+
+
 def test_more_validators_want_a_larger_quorum():
     """Four of five from the step on: the three that sufficed before it do not."""
     world = Reigns(count=6, validators=5)
