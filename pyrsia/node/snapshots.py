@@ -41,6 +41,7 @@ STRIKES = Limit(3, "no answers in a row of one peer; a node that restarts has on
 LOOK_S = Limit(60, "between two looks at how far peers are; a partition that heals is noticed in time")
 FIRST_LOOK_S = Limit(1, "from the first link to the first look: the others are linked by then")
 AGAIN_S = Limit(5, "after a fetch that came to nothing; peers may keep a newer point by then")
+OFFER_S = Limit(3, "a peer answers from memory; a fresh follower waits for the slowest")
 ASK_S = Limit(15, "an answer of half a megabyte over 1 Mbit/s takes half of it")
 MAX_EPOCHS = Limit(100_000, "epochs followed at once: a change of validators every hour for eleven years")
 
@@ -122,16 +123,15 @@ class Snapshots:
             wait_s = float(LOOK_S.value)
             try:
                 if await self.look():
-                    return
+                    return  # held to the end: what it executed now would be further than the point
             except Contradiction as error:
                 self._alarm(f"{error}: the operators must talk to each other")
                 return
             except (NotGiven, Unavailable) as error:
                 _log.warning("no snapshot yet: %s", error)
                 wait_s = float(AGAIN_S.value)
-            finally:
-                self.said = ""
-                self._hold(False)
+            self.said = ""
+            self._hold(False)
 
     async def look(self) -> bool:
         """Fetch a point if the peers are far ahead; whether one is staged now.
@@ -145,12 +145,12 @@ class Snapshots:
         for point, givers in _best(offers):
             if not self._far(point):
                 continue
-            self._hold(True)
-            self.said = f"far behind: taking the state after block {point.height}"
-            _log.info("%s from %d peers", self.said, len(givers))
             anchor, sealed = await self._anchor(point, givers)
             if anchor is None or sealed is None:
                 continue
+            self._hold(True)  # not before it is proven: who votes must not stand still for a word
+            self.said = f"far behind: taking the state after block {point.height}"
+            _log.info("%s from %d peers", self.said, len(givers))
             await self._gather(anchor, sealed, givers)
             self.again.set()
             return True
@@ -165,13 +165,13 @@ class Snapshots:
 
     # -- asking --
 
-    async def _ask(self, node: NodeId, method: Method, payload: bytes) -> bytes:
+    async def _ask(self, node: NodeId, method: Method, payload: bytes, within_s: int = ASK_S.value) -> bytes:
         """
         Raises:
             Unavailable: no answer, or a refusal.
         """
         try:
-            return await self._peers.request(node, method, payload, float(ASK_S.value))
+            return await self._peers.request(node, method, payload, float(within_s))
         except Refusal as refusal:
             raise Unavailable(f"{b32(node)[:8]} refused: {refusal.what}") from None
 
@@ -186,7 +186,7 @@ class Snapshots:
 
         async def one(node: NodeId) -> None:
             try:
-                found[node] = wire.decode_points(await self._ask(node, Method.POINTS, b""))
+                found[node] = wire.decode_points(await self._ask(node, Method.POINTS, b"", OFFER_S.value))
             except Unavailable:
                 pass
             except Malformed as error:
