@@ -1,6 +1,7 @@
 """A node for the chaos tests: the real one, with a wrong clock, a slow or failing disk, or a lying core.
 
 python -m tests.e2e.chaos.node --data DIR --parent PID [--skew-s N] [--sync-ms N] [--fail-sync-at N] [--lie NAME]
+    [--far LEAVES]
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sync-ms", type=float, default=0.0)
     parser.add_argument("--fail-sync-at", type=int, default=0)
     parser.add_argument("--lie", default="")
+    parser.add_argument("--far", type=int, default=0)
     told = parser.parse_args()
 
     from pyrsia.demo.node import die_with
@@ -62,8 +64,10 @@ def main() -> None:
         failing_sync(told.fail_sync_at)
 
     from pyrsia.errors import PyrsiaError
-    from pyrsia.node import service
+    from pyrsia.node import service, snapshots
 
+    if told.far:
+        snapshots.Snapshots.__init__.__kwdefaults__["far_leaves"] = told.far
     if told.lie:
         from tests.e2e.chaos import lies
 
