@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from pyrsia.errors import Malformed
-from pyrsia.keys import KeyRing, verify
+from pyrsia.keys import verify
 from pyrsia.ledger import views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.seats import Epoch
@@ -47,10 +47,10 @@ class Cosigning:
 
     def __init__(
         self,
-        keys: KeyRing,
+        node: NodeId,
         genesis: Genesis,
-        signs: bool = True,
         *,
+        signer: Callable[[bytes], Sign | None],
         database: Database,
         archive: Archive,
         send: Callable[[NodeId, int, bytes], bool],
@@ -59,11 +59,11 @@ class Cosigning:
     ) -> None:
         """
         Args:
-            signs: whether this node may sign when it is a validator; not if it lost what it signed before.
+            signer: of the log or cosign key with this public half; None for one that is not this node's, or that
+                has lost the memory of what it signed.
             audience: every connected member.
             decorated: the note as served.
         """
-        self._keys = keys if signs else None
         self._decorated = decorated
         self._genesis = genesis
         self._database = database
@@ -78,8 +78,8 @@ class Cosigning:
         raw = database.get(layout.META, _SIGNED)
         self._core = Cosigner(
             genesis.origin,
-            keys.node_id,
-            self._key,
+            node,
+            signer,
             verify,
             None if raw is None else msgspec.msgpack.decode(raw, type=Signed),
             archive.size,
@@ -92,13 +92,6 @@ class Cosigning:
         note = archive.checkpoint()
         if note is not None:
             self._remember(note)
-
-    def _key(self, public: bytes) -> Sign | None:
-        """Signs with the key of this public half: the present one, or the one that was made to follow it."""
-        if self._keys is None:
-            return None
-        pair = self._keys.find("log", public) or self._keys.find("cosign", public)
-        return None if pair is None else pair.sign
 
     def _follow(self) -> None:
         """Tell the core who signs now, if that has changed since it was told."""

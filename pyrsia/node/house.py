@@ -177,6 +177,11 @@ class House:
         """The key that cosigns checkpoints as this validator; None as for `log_key`."""
         return self._remembering("cosign", public)
 
+    def tree_signer(self, public: bytes) -> Sign | None:
+        """What signs tree heads with the log or cosign key of this public half; None as for `log_key`."""
+        pair = self.log_key(public) or self.cosign_key(public)
+        return None if pair is None else pair.sign
+
     def build_key(self) -> KeyPair:
         """The key that attests builds now: the one that the state names, if this node has it."""
         found = self.record

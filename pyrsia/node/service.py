@@ -149,9 +149,9 @@ class Node:
             notices=self.notices,
         )
         self.cosigning = Cosigning(
-            ring,
+            ring.node_id,
             genesis,
-            house.may_cosign,
+            signer=house.tree_signer,
             database=house.database,
             archive=archive,
             send=self.links.send,

@@ -24,7 +24,6 @@ from pyrsia.wire.text import b32
 from tests.reference.parts import Kept, ring
 from tests.reference.story import Story
 
-
 AGREEMENT = AgreementStatus(1, 9, "votes", "amber", 4, 3)
 
 

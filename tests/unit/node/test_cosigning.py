@@ -42,14 +42,18 @@ class Member:
 
     def start(self):
         self.cosigning = Cosigning(
-            self.ring,
+            self.ring.node_id,
             self.genesis,
-            True,
+            signer=self.signer,
             database=self.world.database,
             archive=self.world.archive,
             send=self.send,
             audience=lambda: [b"a" * 32, b"b" * 32],
         )
+
+    def signer(self, public):
+        pair = self.ring.find("log", public) or self.ring.find("cosign", public)
+        return None if pair is None else pair.sign
 
     def send(self, node, kind, data):
         kept = self.world.database.get(layout.META, b"cosigned")
