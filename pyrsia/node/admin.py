@@ -249,7 +249,7 @@ class Admin:
         return self.governing.document()
 
     async def keys(self) -> Sequence[KeyStatus]:
-        return self.governing.keys()
+        return self.governing.own_keys()
 
     async def ready(self) -> Sequence[str]:
         reasons = list(self.stopped)

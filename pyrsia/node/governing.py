@@ -288,7 +288,7 @@ class Governing:
 
     # -- keys --
 
-    def keys(self) -> tuple[KeyStatus, ...]:
+    def own_keys(self) -> tuple[KeyStatus, ...]:
         """This node's keys: those in use, and those made for a rotation."""
         house = self._house
         record = house.record or {}
