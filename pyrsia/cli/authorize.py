@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.member import PATIENCE_S, file_option, finish, motion_lines, read_document
+from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, motion_lines
+from pyrsia.cli.papers import file_option, read_document
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.status import MotionStatus
@@ -23,7 +24,7 @@ from pyrsia.status import MotionStatus
     metavar="TEXT",
     help="Why; it stands in the log.",
 )
-@click.option("--follow", is_flag=True, help="Stay until it is decided, and say what happens.")
+@follow_option
 @node_option
 @json_option
 def authorize(

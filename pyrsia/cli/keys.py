@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.member import PATIENCE_S, finish, follow_option
+from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.status import KeyStatus, MotionStatus

@@ -46,7 +46,8 @@ PROMISED = (
     "log search", "log tail", "log monitor", "log hammer", "log submit",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
-    "trust", "trust add", "trust list", "trust remove", "trust update", "fetch", "doctor", "dashboard", "list", "config", "config edit",
+    "trust", "trust add", "trust list", "trust remove", "trust update",
+    "fetch", "doctor", "dashboard", "list", "config", "config edit",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pyrsia.cli import member as member_command
+from pyrsia.cli import motions
 from pyrsia.cli.init import MOST_PEERS, peers_of
 from pyrsia.keys import KeyRing
 from tests.reference.fakenode import ANSWERS, FakeNode
@@ -155,7 +155,7 @@ def test_people_see_who_belongs_to_the_network_and_what_waits_for_whom(pyrsia, n
     ],
 )
 def test_where_a_motion_stands_is_said_in_a_sentence(change, words):
-    assert words in member_command.standing({**MOTION, **change})
+    assert words in motions.standing({**MOTION, **change})
 
 
 def test_following_stays_until_it_is_decided_and_says_each_step_once(pyrsia, node, monkeypatch):
@@ -171,7 +171,7 @@ def test_following_stays_until_it_is_decided_and_says_each_step_once(pyrsia, nod
         slept.append(1)
         node.answers[path] = (200, steps[min(len(slept) // 2, 2)])
 
-    monkeypatch.setattr(member_command.time, "sleep", sleep)
+    monkeypatch.setattr(motions.time, "sleep", sleep)
     code, out, err = pyrsia("member", "approve", ID[:12], "--follow", "--node", node.url)
 
     assert code == 0
@@ -184,7 +184,7 @@ def test_following_stays_until_it_is_decided_and_says_each_step_once(pyrsia, nod
 
 def test_following_a_motion_that_expires_is_a_no(pyrsia, node, monkeypatch):
     node.answers[f"/api/v1/motions/{ID}"] = (200, {**MOTION, "phase": "expired"})
-    monkeypatch.setattr(member_command.time, "sleep", lambda _: None)
+    monkeypatch.setattr(motions.time, "sleep", lambda _: None)
 
     assert pyrsia("member", "motion", ID, "--follow", "--node", node.url)[0] == 1
     assert pyrsia("member", "approve", ID[:12], "--follow", "--node", node.url)[0] == 1
