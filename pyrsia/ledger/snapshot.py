@@ -11,9 +11,9 @@ Source: docs/storage.md, "Snapshots"; docs/adr/0032.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from pyrsia._native import merkle
 from pyrsia.errors import Malformed, ProofInvalid
@@ -134,51 +134,54 @@ def record_value(record: bytes) -> bytes:
     return hashlib.sha256(record[:8] + root).digest()
 
 
-def part_root(part: Part) -> bytes:
-    """The root that a part gives its place.
+def fork_root(fork: Fork) -> bytes:
+    """The root that the places below it give a place.
 
     Raises:
-        ProofInvalid: it has none: rows of other places or twice, places below one that has none.
+        ProofInvalid: there are none.
+    """
+    if fork.place.depth > DEEPEST:
+        raise ProofInvalid("a fork where no two keys part any more")
+    return places.of_slots(fork.place, fork.slots)
+
+
+def rows_root(part: Rows) -> tuple[bytes, list[Pair]]:
+    """The root that rows give their place, and what its tree holds of each.
+
+    Raises:
+        ProofInvalid: a row stands twice, or belongs to another place.
     """
     place = part.place
-    if isinstance(part, Fork):
-        if place.depth > DEEPEST:
-            raise ProofInvalid("a fork where no two keys part any more")
-        return places.of_slots(place, part.slots)
-    found = dict(pair(place.tree, row) for row in part.rows)
-    if len(found) != len(part.rows) or not all(map(place.holds, found)):
+    found = [pair(place.tree, row) for row in part.rows]
+    if len(dict(found)) != len(found) or not all(place.holds(key) for key, _ in found):
         raise ProofInvalid("a row stands twice, or belongs to another place")
-    return places.of_pairs(list(found.items())) or EMPTY_ROOT
+    return places.of_pairs(found) or EMPTY_ROOT, found
 
 
-def derived(key: bytes, value: bytes) -> Iterator[Row]:
+class Proven(NamedTuple):
+    """All rows below a place, to be installed, with what the place's tree holds of each."""
+
+    place: Place
+    rows: tuple[Row, ...]
+    pairs: Sequence[Pair]
+
+
+def derived(key: bytes, value: bytes) -> list[Row]:
     """The rows outside of `state_root` that follow from one inside of it: an id or a fact for each in a list.
 
     Raises:
         ProofInvalid: the value is not such a list.
     """
-    for prefix, name, of in _LISTS:
-        if key.startswith(prefix) and key.count(b"/") == 2:
-            listed = load(value)
-            if type(listed) is not list:
-                raise ProofInvalid("a list of the state that is none")
-            for one in listed:
-                yield name + of(one).encode("ascii"), _told(prefix, key)
-
-
-def _told(prefix: bytes, key: bytes) -> bytes:
-    return b"1" if prefix == b"ids/" else canonical.encode(key.decode("ascii"))
-
-
-def _id(one: Any) -> str:
-    return str(one)
-
-
-def _fact(one: Any) -> str:
-    return str(one[1])  # [author, id, kind, subject]
-
-
-_LISTS: Final = ((b"ids/", b"id/", _id), (b"facts/", b"fact/", _fact))
+    ids, facts = key.startswith(b"ids/"), key.startswith(b"facts/")
+    if not (ids or facts) or key.count(b"/") != 2:
+        return []
+    listed = load(value)
+    if type(listed) is not list:
+        raise ProofInvalid("a list of the state that is none")
+    if ids:
+        return [(b"id/" + one.encode("ascii"), b"1") for one in listed]
+    place = canonical.encode(key.decode("ascii"))
+    return [(b"fact/" + one[1].encode("ascii"), place) for one in listed]  # [author, id, kind, subject]
 
 
 # -- asking --
@@ -201,7 +204,7 @@ class Gathering:
     _waiting: list[tuple[Place, bytes]] = field(default_factory=list)
     _asked: dict[Place, bytes] = field(default_factory=dict)
 
-    def start(self) -> list[Rows]:
+    def start(self) -> list[Proven]:
         """Begin; what can be installed at once: nothing, in the place of an empty tree."""
         return [gone for place in ROOTS for gone in self._want(place, self.roots[place.tree])]
 
@@ -234,7 +237,7 @@ class Gathering:
         """No answer: these are to be asked for again."""
         self._waiting += [(place, self._asked.pop(place)) for place in reversed(asked)]
 
-    def take(self, asked: Sequence[Place], parts: Sequence[Part]) -> list[Rows]:
+    def take(self, asked: Sequence[Place], parts: Sequence[Part]) -> list[Proven]:
         """What the answer to a question proves, to be installed; what it leaves out is asked for again.
 
         Raises:
@@ -243,17 +246,21 @@ class Gathering:
         """
         known = {place: self._asked[place] for place in asked}
         forks: list[Fork] = []
-        found: list[Rows] = []
+        found: list[Proven] = []
         for part in parts:
             expected = known.pop(part.place, None)
             if expected is None:
                 raise ProofInvalid("a part of a place that was not asked for")
-            if part_root(part) != expected:
+            if isinstance(part, Rows):
+                root, pairs = rows_root(part)
+                found.append(Proven(part.place, part.rows, pairs))
+            else:
+                root = fork_root(part)
+                forks.append(part)
+            if root != expected:
                 raise ProofInvalid("a part that has another root than its place")
             if isinstance(part, Rows):
-                found.append(part)
                 continue
-            forks.append(part)
             known.update((part.place.child(slot), made) for slot, made in part.slots)
         if not found and not forks:
             raise ProofInvalid("an answer without a part")
@@ -261,31 +268,31 @@ class Gathering:
             raise ProofInvalid("an answer that parts places without giving a row")
         for place in asked:
             del self._asked[place]
-        for part in found:
-            self._arrived(part.place)
+        for proven in found:
+            self._arrived(proven.place)
         found += [gone for fork in forks for gone in self._emptied(fork)]
         for place, expected in reversed(known.items()):
             found += self._want(place, expected)
         return found
 
-    def _want(self, place: Place, expected: bytes) -> list[Rows]:
+    def _want(self, place: Place, expected: bytes) -> list[Proven]:
         """Ask for a place, unless what is held below it is right already."""
         held = self.held(place)
         if expected == EMPTY_ROOT and place.depth == 0:
             self._arrived(place)
-            return [] if held is None else [Rows(place, ())]
+            return [] if held is None else [Proven(place, (), ())]
         if held == expected:
             self._arrived(place)
         else:
             self._waiting.append((place, expected))
         return []
 
-    def _emptied(self, fork: Fork) -> list[Rows]:
+    def _emptied(self, fork: Fork) -> list[Proven]:
         """What is held where the fork has nothing goes."""
         full = {slot for slot, _ in fork.slots}
         empty = [fork.place.child(slot) for slot in range(16) if slot not in full]
         self.done[fork.place.tree] += sum(16.0**-place.depth for place in empty)
-        return [Rows(place, ()) for place in empty if self.held(place) is not None]
+        return [Proven(place, (), ()) for place in empty if self.held(place) is not None]
 
     def _arrived(self, place: Place) -> None:
         self.done[place.tree] += 16.0**-place.depth

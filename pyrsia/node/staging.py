@@ -19,18 +19,20 @@ from pyrsia.ledger import index, places, prefixtree, snapshot, state
 from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import PACKAGES, STATE, Trees
+from pyrsia.ledger.places import Pair
 from pyrsia.ledger.prefixtree import Tree
+from pyrsia.ledger.snapshot import Proven
 from pyrsia.log import tree as log_tree
 from pyrsia.node.archive import KEPT_SEALS, Archive, Hole, Sealed, generation
 from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
 from pyrsia.wire import canonical
-from pyrsia.wire.snapshots import Anchor, Place, Row, Rows
+from pyrsia.wire.snapshots import Anchor, Place, Row
 
 GONE = Limit(4_096, "rows that go in one batch: their keys and pages stay below a megabyte")
 PIECE_BYTES = Limit(
-    128 << 10, "rows that come in one batch: with keys, pages and what is made from them 2 MB"
+    128 << 10, "rows that come in one batch: with keys, pages and what is made from them some 3 MB"
 )
 
 _STAGING: Final = b"staging"
@@ -65,7 +67,7 @@ class Staging:
         """The root of what is here below a place; None for nothing."""
         return places.root(self._trees[place.tree], self._fetch, place)
 
-    async def install(self, part: Rows, version: int) -> None:
+    async def install(self, part: Proven, version: int) -> None:
         """Make these rows, which are proven, all that there is below their place.
 
         Args:
@@ -78,9 +80,9 @@ class Staging:
         async with self._turn:
             await self._install(part, version)
 
-    async def _install(self, part: Rows, version: int) -> None:
+    async def _install(self, part: Proven, version: int) -> None:
         number = part.place.tree
-        came = {snapshot.pair(number, row)[0] for row in part.rows}
+        came = {key for key, _ in part.pairs}
         gone = [
             key
             for page in places.pairs(self._trees[number], self._fetch, part.place)
@@ -88,18 +90,19 @@ class Staging:
             if key not in came
         ]
         for some in batched(gone, GONE.value):
-            await self._apply(number, (), some, version)
+            await self._apply(number, (), (), some, version)
         at, size = 0, 0
         for end, row in enumerate(part.rows, 1):
             size += sum(map(len, row))
             if size >= PIECE_BYTES.value or end == len(part.rows):
-                await self._apply(number, part.rows[at:end], (), version)
+                await self._apply(number, part.rows[at:end], part.pairs[at:end], (), version)
                 at, size = end, 0
 
-    async def _apply(self, number: int, rows: Sequence[Row], gone: Sequence[bytes], version: int) -> None:
+    async def _apply(
+        self, number: int, rows: Sequence[Row], pairs: Sequence[Pair], gone: Sequence[bytes], version: int
+    ) -> None:
         """One batch: some rows come or go, with the pages over them and what is made from them."""
         tree, spare, batch = self._trees[number], self._spare, Batch()
-        pairs = [snapshot.pair(number, row) for row in rows]
         changes: dict[bytes, bytes | None] = dict(pairs)
         changes.update(dict.fromkeys(gone))
         change = prefixtree.update(tree, self._fetch, changes, max(version, tree.version or 0))

@@ -45,7 +45,8 @@ class Side:
     def install(self, part):
         """What a shell does with a proven part: these rows, and no others below the place."""
         tree = part.place.tree
-        kept = {snapshot.pair(tree, row)[0] for row in part.rows}
+        assert list(part.pairs) == [snapshot.pair(tree, row) for row in part.rows]
+        kept = {key for key, _ in part.pairs}
         self.change(
             tree, part.rows, [key for key in self.rows[tree] if part.place.holds(key) and key not in kept]
         )
