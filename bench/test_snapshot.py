@@ -27,6 +27,7 @@ from pyrsia.units import NodeId
 
 CI_SIZE = 20_000
 GIVERS = [NodeId(b"%032d" % number) for number in range(4)]
+MEMORY_SIZES = [pytest.param(CI_SIZE, id=f"{CI_SIZE}"), pytest.param(200_000, marks=LONG, id="200000")]
 SIZES = [pytest.param(CI_SIZE, id=f"{CI_SIZE}"), pytest.param(10**6, marks=LONG, id=f"{10**6}")]
 
 
@@ -169,7 +170,7 @@ def take_of(folder: str) -> None:
         trio.run(take, past, Path(other))
 
 
-@pytest.mark.parametrize("at", SIZES)
+@pytest.mark.parametrize("at", MEMORY_SIZES)
 @row("snapshot/memory", "giving and taking a snapshot of so many entries", unit="MB", rounds=1)
 def test_memory(measure, tmp_path, at):
     LongPast(tmp_path).grow(at).close()

@@ -346,3 +346,45 @@ def test_a_data_directory_belongs_to_one_process_and_one_network(tmp_path):
 
     assert in_use.value.code == "data-in-use"
     assert foreign.value.code == "data-foreign"
+
+
+def test_a_frozen_moment_does_not_change(database):
+    database.write(Batch().put(layout.STATE, b"a", b"1").put(layout.STATE, b"b", b"2"))
+    frozen = database.freeze((layout.STATE,))
+    database.write(Batch().put(layout.STATE, b"a", b"new").delete(layout.STATE, b"b"))
+
+    assert frozen.multi_get(layout.STATE, [b"b", b"nobody", b"a"]) == [b"2", None, b"1"]
+    assert frozen.get(layout.STATE, b"nobody") is None
+    frozen.close()
+    with pytest.raises(Unavailable):
+        frozen.get(layout.STATE, b"a")
+
+
+def test_a_database_closes_under_its_frozen_moments(tmp_path):
+    database = Database.open(tmp_path / "db")
+    frozen = database.freeze((layout.STATE,))
+    database.close()
+    with pytest.raises(Unavailable):
+        frozen.get(layout.STATE, b"a")
+    Database.open(tmp_path / "db").close()
+
+
+def test_a_family_is_emptied_and_filled_in_one_batch(database):
+    database.write(Batch().put(layout.STATE, b"\x00", b"1").put(layout.STATE, b"\xff" * 33, b"2"))
+    database.write(Batch().put(layout.STATE, b"new", b"3").clear(layout.STATE))
+    assert database.scan(layout.STATE, b"", 10) == [(b"new", b"3")]
+
+
+async def test_who_pours_waits_for_a_disk_that_is_behind(database, monkeypatch):
+    write, refused = database.write, []
+
+    def behind(batch):
+        if len(refused) < 3:
+            refused.append(batch)
+            raise Unavailable("the database: Incomplete: Write stall")
+        return write(batch)
+
+    monkeypatch.setattr(database, "write", behind)
+    await database.pour(Batch().put(layout.STATE, b"a", b"1"))
+    assert len(refused) == 3
+    assert database.get(layout.STATE, b"a") == b"1"
