@@ -46,13 +46,13 @@ class ViewClock:
         """Arm both view timers, counted from `base`.
 
         Args:
-            failed: views since the newest certified block.
+            failed: views that brought nothing (`Simplex` counts them).
             asleep: the leader is passed over at once.
             voted: the leader has done its part.
         """
-        patience_s, relay_s = self.timing.patience_s(failed), self.timing.relay_s
-        self.leader_at = self.base if asleep else self.base + 2 * patience_s + relay_s
-        self.view_at = self.base + 3 * patience_s + relay_s
+        patience_s = self.timing.patience_s(failed)
+        self.leader_at = self.base if asleep else self.base + 2 * patience_s
+        self.view_at = self.base + 3 * patience_s
         if voted:
             self.leader_at = NEVER
 

@@ -53,6 +53,9 @@ from .tree import BlockTree
 from .views import ViewState
 from .wanted import Wanted
 
+_IN_FLIGHT = 3  # views that may be notarized and not final while all is well
+_CERT_VIEWS = 21  # views asked for at once: three certificates each fit one answer
+
 
 class Simplex:
     """One validator in one epoch.
@@ -175,6 +178,7 @@ class Simplex:
         self._enter(now, top + 1)
         # A number that no question of an earlier life or epoch had.
         self.gate.open((max(1, now.wall_ms) << 10) | (self.committee.epoch & 1023))
+        self._recovered = Recovered()
         if self.gate.ask:
             self.telling.tell_all(now)
         return self._finish(now)
@@ -322,10 +326,18 @@ class Simplex:
         leader, state = self.committee.leader(self.view), self._views.get(self.view)
         quorum, asleep_s = self.committee.q, self.timing.asleep_s
         self.clock.set_patience(
-            max(0, self.view - 1 - self.counting.good),
+            self._failed(),
             asleep=asleep(self._seen, leader, self.me, quorum, now.mono_s, asleep_s),
             voted=state is not None and state.my_not is not None,
         )
+
+    def _failed(self) -> int:
+        """Views without a block since the newest certified one; or views that should be final by now and are not.
+
+        The second: where delays are longer than D0 says, members may give up each view that the others notarize, and
+        nothing would ever be final although every few views have a block.
+        """
+        return max(0, self.view - 1 - self.counting.good, self.view - 1 - self.tree.final.view - _IN_FLIGHT)
 
     def _tip(self) -> bytes:
         """The newest checked block that has a certificate: where work would go."""
@@ -416,6 +428,15 @@ class Simplex:
             return
         self._cast(state, nullify(self.committee.epoch, self.view))
 
+    def _give_up(self, now: Now) -> None:
+        """This view will bring nothing: at once, unless leader after leader fails; then with the view's patience.
+
+        A network in which nobody can lead would else burn thousands of views in a minute, and a block names a
+        certificate for each of them.
+        """
+        if self._failed() <= 2 * self.committee.n:
+            self._nullify(now)
+
     # -- proposals ---------------------------------------------------------------------------------
 
     def _on_proposal(self, now: Now, sender: int, proposal: Proposal) -> None:
@@ -468,14 +489,14 @@ class Simplex:
             return
         header = block.header
         if state.bad_block is not None or header.parent_view < self.tree.final.view:  # P3
-            self._nullify(now)  # (nothing may skip a final block)
+            self._give_up(now)  # (nothing may skip a final block)
             return
         missing = self.tree.settle(block.hash)  # P2, P4, P5, P6
         if missing is not None:
             self._wanted.want(missing, header.proposer)
             return
         if block.hash in self.tree.bad:
-            self._nullify(now)  # refused for ever, and so by every honest member: at once
+            self._give_up(now)  # refused for ever, and so by every honest member
             return
         ahead_ms = header.time_ms - now.wall_ms - self.timing.clock_ahead_ms
         if ahead_ms > 0:  # P4, soft: our clock may be the wrong one, so wait rather than refuse
@@ -525,7 +546,7 @@ class Simplex:
             return
         if block is None or not self.tree.check(block):
             # No link is left, or our own rules refuse what we built: neither must cost the network its patience.
-            self._nullify(now)
+            self._give_up(now)
             return
         state.proposal = block
         self.clock.leader_at = NEVER
@@ -536,7 +557,7 @@ class Simplex:
 
     def _lack(self, what: proposing.Lacking) -> None:
         if what.block_hash is None:
-            self._wanted.certs = True
+            self._wanted.certs = max(1, what.view)
         else:
             self._wanted.want(what.block_hash)
 
@@ -610,10 +631,9 @@ class Simplex:
         ):
             self._out.append(Send(member, GetBlock(block_hash)))
         if wanted.certs:
-            wanted.certs = False
-            first = max(1, tree.final.view)
-            ask = GetCerts(self.committee.epoch, first, max(first, self.view - 1))
-            self._out.append(Send(wanted.peer(), ask))
+            last, wanted.certs = wanted.certs, 0
+            first = max(1, tree.final.view, last - _CERT_VIEWS + 1)
+            self._out.append(Send(wanted.peer(), GetCerts(self.committee.epoch, first, max(first, last))))
         if wanted.by_height:  # a hash that nobody kept is final for them by now
             self._need()
         wanted.at = now.mono_s + self.timing.delay_s

@@ -359,6 +359,7 @@ class Epochs:
             for index, vote_key in enumerate(self.committee.keys):
                 if vote_key in heard:
                     self.seat.gate.newest[index] = heard[vote_key]
+        self._core.tree.recent.update(old.tree.recent)
         acts += self._begin(now)
         # Only once the end is written can the application say what there is to do behind it: look again next turn.
         self._work_at = now.mono_s
@@ -401,7 +402,9 @@ class Epochs:
     def _begin(self, now: Now) -> list[Act]:
         self._poll_at = now.mono_s + (0.0 if self.seat is None else self._poll_s)
         if self.seat is not None:
-            return self._acts(self.seat.on_start(now))
+            acts = self._acts(self.seat.on_start(now))
+            self._recovered = later(self._recovered, self.committee.epoch + 1)
+            return acts
         if self._node in self.committee.places:
             return [
                 Mute("this node does not vote with the key of its seat: it lacks that key, or may not use it")

@@ -43,9 +43,10 @@ class Stand(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """Why there is nothing to stand on yet: a certificate, or a block (its hash) is missing."""
+    """Why there is nothing to stand on yet: a certificate of `view` is missing, or a block (its hash)."""
 
-    block_hash: bytes | None
+    view: int
+    block_hash: bytes | None = None
 
 
 def stand(
@@ -66,11 +67,11 @@ def stand(
             return _stand_on(cert, gap, tree)
         skipped = state.certs.get(NUL) if state is not None else None
         if skipped is None or len(gap) >= MAX_GAP_VIEWS.value:
-            return Lacking(None)
+            return Lacking(at)
         gap.append(skipped)
         at -= 1
     if final.view > 0 and floor is None:
-        return Lacking(None)
+        return Lacking(final.view)
     # (In the first view of an epoch the floor is the epoch's start, and there is no certificate of this epoch.)
     return Stand(
         final, final.view, Justification(floor if final.view else None, tuple(reversed(gap))), tail=False
@@ -81,7 +82,7 @@ def _stand_on(cert: Cert, gap: list[Cert], tree: BlockTree) -> Stand | Lacking |
     block_hash = cert.said.block_hash
     missing = tree.settle(block_hash)
     if missing is not None:
-        return Lacking(missing)
+        return Lacking(cert.view, missing)
     if block_hash not in tree.checked:
         return None
     end = tree.ends_at(block_hash)

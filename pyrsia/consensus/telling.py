@@ -93,9 +93,8 @@ class Telling:
         if ask.first <= final:
             certs += [self.proof.cert] if self.proof is not None else []
             certs += [self.floor] if self.floor is not None and self.floor not in certs else []
-        for view in range(max(ask.first, final), min(ask.last, max(views, default=self._clock.view)) + 1):
-            if view in views:
-                certs += views[view].certs.values()
+        for view in sorted(view for view in views if ask.first <= view <= ask.last):
+            certs += views[view].certs.values()
         self._out.append(Send(to, self.status(to, tuple(certs[: MAX_STATUS_CERTS.value]))))
 
     def relay(self) -> None:

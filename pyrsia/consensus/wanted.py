@@ -25,14 +25,14 @@ class Wanted:
         self._turn = me
         self._asked: dict[bytes, int] = {}  # block hash -> times asked
         self._hint: dict[bytes, int] = {}  # who should have it: asked first
-        self.certs = False  # certificates between the last final block and the view
+        self.certs = 0  # the newest view of which a certificate is missing; 0 if none is
         self.at = NEVER  # when to ask
 
     def __contains__(self, block_hash: object) -> bool:
         return block_hash in self._asked
 
     def __bool__(self) -> bool:
-        return self.certs or bool(self._asked)
+        return bool(self.certs or self._asked)
 
     @property
     def by_height(self) -> bool:

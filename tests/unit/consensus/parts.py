@@ -146,7 +146,8 @@ class App:
         at, seats = self._ref(parent), self.seats_at[parent]
         next_members = b""
         if entries and entries[-1].startswith(b"seats"):
-            next_members = members_hash(_seats(seats.epoch + 1, entries[-1]).validators)
+            after = _seats(seats.epoch + 1, entries[-1]).validators
+            next_members = members_hash(after) if after != seats.validators else b""
         if not entries:
             return Draft(at.height + 1, (), at.tree_size, at.tree_root, at.beacon)
         root = blake3(at.tree_root + b"|".join(entries) + b"%d" % time_ms).digest()

@@ -588,18 +588,75 @@ def test_t2_patience_grows_with_failed_views_and_ends() -> None:
     assert timing.patience_s(1_000) == 60.0
 
 
+def patience(rig: Rig) -> float:
+    """D of the current view, in units of D0."""
+    return (rig.core.clock.view_at - rig.core.clock.base) / 3 / TIMING.delay_s
+
+
 def test_t2_patience_follows_from_certificates_and_not_from_a_counter() -> None:
     rig = Rig(not_leader(1))
     for view in range(1, 6):
         rig.certify(nullify(0, view))
-    slow = rig.core.clock.view_at - rig.core.clock.base
+    slow = patience(rig)
     b = block(6)
     rig.propose(b)
     rig.certify(notarize(b.header))
-    fast = rig.core.clock.view_at - rig.core.clock.base
+    rig.certify(finalize(b.header))
+    rig.certify(notarize(block(7, b).header))
 
-    assert slow > 3 * 0.1 * 1.5**5
-    assert fast == pytest.approx(3 * 0.1 + TIMING.relay_s)
+    assert slow == pytest.approx(1.5**5)
+    assert patience(rig) == pytest.approx(1.0)
+
+
+def test_t2_blocks_that_are_never_final_make_a_member_patient_too() -> None:
+    """Delays longer than D0: each view gets its block and too many NUL votes, and nothing would ever be final."""
+    rig = Rig(not_leader(1, 2))
+    blocks = [block(1)]
+    for view in range(2, 9):
+        blocks.append(block(view, blocks[-1]))
+    found = []
+    for made in blocks:
+        rig.propose(made)
+        rig.certify(notarize(made.header))
+        found.append(patience(rig))
+
+    assert found[:3] == [pytest.approx(1.0)] * 3
+    assert found[3:] == [pytest.approx(1.5**k) for k in range(1, 6)]
+
+
+def test_n4_when_leader_after_leader_fails_a_view_takes_its_time() -> None:
+    """Else a network whose leaders all fail would burn the 2,048 views that a block can bridge in a few minutes."""
+    quick, slow = Rig(not_leader(1, 2)), Rig(not_leader(1, 2, 20))
+    bad = [Block(replace(block(v).header, tree_root=b"?" * 32), block(v).body) for v in (2, 20)]
+    quick.certify(nullify(0, 1))
+    quick.propose(bad[0])
+    for view in range(1, 20):
+        slow.certify(nullify(0, view))
+    slow.propose(bad[1])
+
+    assert nullify(0, 2) in quick.votes(NUL)
+    assert nullify(0, 20) not in slow.votes(NUL)
+    slow.timer(100.0)
+    assert nullify(0, 20) in slow.votes(NUL)
+
+
+def test_l2_a_long_gap_is_asked_for_from_its_newest_missing_view_on() -> None:
+    leader = COMMITTEE.leader(300)
+    rig = Rig(leader)
+    rig.app.pending.append(b"work")
+    rig.certify(nullify(0, 299), 1.0)
+    seconds, asked = 1.01, []
+    while seconds < 4.0 and not any(m.block.header.view == 300 for m in rig.sent(Proposal)):  # type: ignore[attr-defined]
+        out = rig.timer(seconds)
+        asked = [e.message for e in out if isinstance(e, Send) and isinstance(e.message, GetCerts)]
+        for ask in asked:
+            held = tuple(cert(nullify(0, view)) for view in range(ask.first, ask.last + 1))
+            assert len(held) <= 21
+            rig.hear(rig.others[0], Status(0, 300, 0, START.hash, held), seconds)
+        seconds += 0.026
+
+    [made] = {m.block for m in rig.sent(Proposal) if isinstance(m, Proposal) and m.block.header.view == 300}
+    assert len(made.body.justification.gap) == 299
 
 
 def test_t3_repeating_sends_the_same_bytes_and_nothing_new() -> None:
