@@ -117,6 +117,7 @@ class Node:
         self.house = house
         self.started_s = trio.current_time()
         self.notices = house.notices + workshop.notices
+        self._members: bytes | None = None  # as they were when links were last looked at
         self.stopped: list[str] = []  # why agreement ended here: this node is no longer ready
         self.pulse = Pulse()
         self.waiters = Waiters()
@@ -471,6 +472,17 @@ class Node:
         """What was final is on disk: keys that the members have agreed on take their place."""
         for purpose in self.house.settle():
             self._once(f"the new {purpose} key of this node is in force; the old one is deleted")
+        self._part()
+
+    def _part(self) -> None:
+        """Links end with membership. Looked at when the members have changed: a sync comes with every block."""
+        members = self.house.archive.state(b"members")
+        if members == self._members:
+            return
+        self._members = members
+        for node in self._linked():
+            if not self.house.welcomes(node):
+                self.links.ban(node, "left")
 
     def _halt(self, reason: str) -> None:
         self.stopped.append(f"agreement stopped here: {reason}")

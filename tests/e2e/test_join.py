@@ -327,6 +327,10 @@ def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
     people.run("Leaving")
     assert people.member("erin") is None
     assert people.asked("amber", "/api/v1/members")["validators"] == 4
+    people.wait(
+        lambda: not any(peer["connected"] for peer in people.asked("erin", "/api/v1/peers")["peers"]),
+        "links outlive membership",
+    )
     assert people.order("cedar", "and it goes on") > 0
 
 
