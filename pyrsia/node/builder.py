@@ -18,7 +18,7 @@ import trio
 from pyrsia.builds import attest
 from pyrsia.builds.pip.plugin import Built, FileOut, Inputs, Output, WheelOut
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
-from pyrsia.keys import KeyRing
+from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
@@ -72,9 +72,12 @@ class Builder:
         database: Database,
         pulse: Pulse,
         parallel: int,
+        attests: Callable[[], KeyPair] | None = None,
         now_ms: NowMs = wall_ms,
     ) -> None:
+        """`attests`: the build key that the log knows now; without it the one in `keys`."""
         self._keys = keys
+        self._attests = attests or (lambda: keys.build)
         self._genesis = genesis
         self._plugin = plugin
         self._shelf = shelf
@@ -216,7 +219,8 @@ class Builder:
             inputs=built.tools,
             byproducts=[("log", built.log.sha256)],
         )
-        return attest.envelope(statement, self._keys.build.sign, self._keys.build.public.hex())
+        pair = self._attests()
+        return attest.envelope(statement, pair.sign, pair.public.hex())
 
     async def _output(self, output: Output) -> dict[str, Any]:
         fields: dict[str, Any] = {

@@ -301,6 +301,7 @@ class Node:
             database=house.database,
             pulse=self.pulse,
             parallel=house.settings.builds.parallel,
+            attests=house.build_key,
         )
         return builder, requests
 
