@@ -276,10 +276,9 @@ def justified(header: Header, told: Justification) -> bool:
     A tail's parent is the block that ends the epoch, and its certificate that block's or the newest tail's.
     """
     parent = told.parent_cert
-    if parent is None:
-        if header.parent_view != 0:
-            return False
-    else:
+    if (parent is None) != (header.parent_view == 0):
+        return False
+    if parent is not None:
         if parent.kind == NUL or parent.said[1:3] != (header.epoch, header.parent_view):
             return False
         if header.kind != TAIL and parent.said.block_hash != header.parent_hash:
