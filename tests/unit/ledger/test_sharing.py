@@ -393,7 +393,7 @@ def happen(net, op, node, what):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(OPS, max_size=60),
+    st.lists(OPS, min_size=25, max_size=80),
     st.sampled_from([(4, 0), (4, 1), (7, 2)]),
     st.integers(0, 2**32),
     st.sampled_from([0.0, 0.1, 0.5]),
