@@ -156,7 +156,7 @@ class People:
             timeout=PATIENCE_S,
         )
         assert done.returncode == 0, f"{who}: {line}\n{done.stdout}\n{done.stderr}"
-        if "propose" in line or "rotate" in line:
+        if any(word in line for word in ("propose", "rotate", "authorize")):
             self.motion = PROPOSED.findall(done.stdout)[-1]
         return done.stdout
 
@@ -338,6 +338,15 @@ def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
 def test_at_four_a_dead_validator_is_replaced_and_one_that_lost_its_votes_votes_again(people: People) -> None:
     network = people.network
     people.order("amber", "before anything happened")
+    fern = people.node("fern").node_id
+    told = people.say("amber", f"pyrsia authorize --peer {fern}")  # its keys come over the link
+    assert told.startswith("Authorize request successfully handled.")
+    for who in ("birch", "cedar"):
+        people.say(who, "pyrsia member approve MOTION")
+    people.catch_up("fern")
+    assert people.member("fern")["roles"] == ["builder"]
+    with pytest.raises(Refusal, match="already exists"), Client(str(people.data("amber"))) as node:
+        node.post("/authorized_node", {"peer_id": fern})
     network.kill(people.node("dune"))
     people.say("fern", "pyrsia member document > fern.json")
     people.say("amber", "pyrsia member propose replace dune --file fern.json --reason 'dune is dead'")
