@@ -205,6 +205,9 @@ class Admin:
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         names = views.names(self.archive.state)
+        here = self.archive.here_from(first)
+        if here < first + count:  # what of it is here; if nothing is, the archive says so
+            first, count = here, first + count - here
         return [
             summary(first + offset, leaf, names)
             for offset, leaf in enumerate(self.archive.entries(first, count))

@@ -340,6 +340,10 @@ class Archive:
         done = 100 * (hole.end - hole.at) // hole.end
         return f"the log below entry {hole.at} is being fetched ({done} % of what the snapshot left out)"
 
+    def here_from(self, first: int) -> int:
+        """From which leaf on, `first` or a later one, everything is here."""
+        return first if self.hole is None else max(first, self.hole.at)
+
     def keep_hole(self, batch: Batch, hole: Hole | None) -> None:
         """Write with `batch`, at once, that this is what is not here yet."""
         if hole is None:

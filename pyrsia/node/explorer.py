@@ -51,6 +51,7 @@ class Log(Protocol):
     def state(self, key: bytes) -> bytes | None: ...
     def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]: ...
     def tile(self, level: int, index: int, width: int) -> bytes | None: ...
+    def here_from(self, first: int) -> int: ...
 
 
 @dataclass(slots=True)
@@ -90,6 +91,8 @@ class Explorer:
         low = 0 if query.since_ms is None else await self._first_at(query.since_ms)
         high = size if query.until_ms is None else min(size, await self._first_at(query.until_ms + 1))
         first, down = _start(query, low, high)
+        if query.first is None and not down and first > low:  # the newest page: what is here of it
+            first = min(self._log.here_from(first), high - 1)
         after = -1
         if down:
             walk = self._down if look.package is None else self._history_down
@@ -209,6 +212,7 @@ class Explorer:
         while at >= end and not look.over:
             await trio.lowlevel.checkpoint()
             count = min(STRETCH.value, at - end + 1, look.left)
+            count = min(count, max(1, at + 1 - self._log.here_from(at - count + 1)))
             leaves = self._log.entries(at - count + 1, count)
             if len(leaves) < count:
                 return -1

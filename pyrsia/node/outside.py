@@ -122,7 +122,11 @@ class Outside:
         old = feed.ask(trio.current_time(), head)
         if old is None:
             return False
-        body = self._request(note, head, old)
+        try:
+            body = self._request(note, head, old)
+        except Refusal as refusal:  # a log that was begun from a snapshot
+            feed.on_failure(trio.current_time(), f"cannot be asked yet: {refusal.what}")
+            return True
         try:
             status, kind, answer = await _post(client, f"{asked.url}/add-checkpoint", body)
         except (httpx.HTTPError, trio.TooSlowError) as error:

@@ -212,6 +212,9 @@ class Long:
     def tile(self, level, index, width):
         return bytes(32 * width)
 
+    def here_from(self, first):
+        return first
+
     def entries(self, first, count):
         self.asked += count
         self.together = max(self.together, count)
