@@ -78,6 +78,7 @@ def test_a_follower_executes_the_whole_chain_in_pieces() -> None:
 
 
 def test_what_nobody_asked_for_is_not_looked_at() -> None:
+    """S1."""
     watcher = follower()
 
     assert not any(isinstance(e, Deliver) for e in watcher.on_message(NOW, b"stranger" * 4, answered(1, 4)))
@@ -120,7 +121,7 @@ LIES: dict[str, Callable[[Blocks], Blocks]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_costs_time_and_never_truth(lie: str) -> None:
-    """Nothing unverified is kept, so no lie stops a follower (ava-labs/Simplex 544)."""
+    """S2: nothing unverified is kept, so no lie stops a follower (ava-labs/Simplex 544)."""
     watcher = follower()
     out = tell(watcher, 1.0, LIES[lie])
 
@@ -151,7 +152,7 @@ def test_a_silent_member_is_passed_over() -> None:
 
 
 def test_ranges_are_asked_of_several_nodes_at_once_and_what_comes_early_waits() -> None:
-    """Beyond one answer's length: each node is asked for another range."""
+    """S3: beyond one answer's length each node is asked for another range."""
     watcher = follower()
     far = 3 * MAX_SYNC_BLOCKS.value
     for member in range(3):
@@ -161,6 +162,32 @@ def test_ranges_are_asked_of_several_nodes_at_once_and_what_comes_early_waits() 
 
     assert sorted(ask.first for _, ask in asks) == [1, 129, 257]
     assert len({node for node, _ in asks}) == 3
+
+
+def test_who_does_not_answer_or_lies_is_asked_later_than_others() -> None:
+    """S4."""
+    watcher = follower()
+    liar, silent, honest = (node_of(i) for i in range(3))
+    for node in (liar, silent, honest):
+        watcher._sync.claim(node, 8)
+    order: list[bytes] = []
+    seconds = 1.0
+    while watcher.final.height < 8 and seconds < 60:
+        for node, ask in asked(watcher.on_timer(at(seconds))):
+            order.append(node)
+            answer = answered(ask.first, min(ask.last, ask.first + 1))
+            if node == liar:
+                watcher.on_message(at(seconds), node, LIES["a signature"](answer))
+            elif node == honest:
+                for other, more in asked(watcher.on_message(at(seconds), node, answer)):
+                    order.append(other)
+                    assert other == honest or more.first > 1
+        seconds += 0.25
+
+    assert watcher.final.height == 8
+    assert order.count(liar) <= 3
+    assert order.count(silent) <= 3
+    assert watcher._sync._strikes.get(honest) is None
 
 
 def test_an_answer_fits_one_message_and_proves_its_last_block() -> None:

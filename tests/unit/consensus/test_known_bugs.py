@@ -206,7 +206,7 @@ def test_a_vote_is_on_disk_before_it_is_on_the_wire() -> None:
 
 @pytest.mark.parametrize("members", [(0, 1), (0, 1, 2, 3), (0, 0, 1), (2, 1, 0)])
 def test_only_the_canonical_certificate_counts(members: tuple[int, ...]) -> None:
-    """CometBFT 1749: exactly q, distinct, sorted, every signature good."""
+    """C5, CometBFT 1749: exactly q, distinct, sorted, every signature good."""
     assert not Checker(COMMITTEE, verify).cert(cert(nullify(0, 1), members))
     good = cert(nullify(0, 1))
     assert Checker(COMMITTEE, verify).cert(good)

@@ -142,6 +142,7 @@ WRONG_HEADS = {
 
 @pytest.mark.parametrize("rule", WRONG_HEADS)
 def test_p2_to_p6_a_block_that_breaks_a_deterministic_rule_is_given_up_at_once(rule: str) -> None:
+    """P2, P4, P5, P6."""
     rig, good = Rig(not_leader(1)), block(1)
     bad = Block(replace(good.header, **WRONG_HEADS[rule]), good.body)
     leader = COMMITTEE.leader(1)
@@ -168,7 +169,7 @@ FIRST = block(1)
     ],
 )
 def test_p3_the_justification_holds_exactly_the_certificates_that_it_must(just: Justification) -> None:
-    """And whoever votes for such a block gives evidence against itself."""
+    """A4: whoever votes for such a block gives evidence against itself."""
     made = block(3, FIRST, just)
     rig = Rig(not_leader(1, 3))
     rig.propose(FIRST)
@@ -351,6 +352,23 @@ def test_v4_one_fin_and_none_for_another_block_than_the_one_voted_not_for() -> N
 
 
 # -- N: giving a view up --
+
+
+def test_n1_patience_with_the_leader_is_two_d_and_with_its_view_three() -> None:
+    """Counted from the moment when the view's clock starts: here after the heartbeat."""
+    silent, slow = Rig(not_leader(1)), Rig(not_leader(1))
+    starts, d = TIMING.heartbeat_s, TIMING.delay_s
+    slow.propose(block(1), starts)
+    silent.timer(starts + 2 * d - 0.01)
+    early = silent.votes()
+    silent.timer(starts + 2 * d)
+    slow.timer(starts + 3 * d - 0.01)
+    held = slow.votes(NUL)
+    slow.timer(starts + 3 * d)
+
+    assert early == held == []
+    assert silent.votes() == [nullify(0, 1)]
+    assert slow.votes() == [notarize(block(1).header), nullify(0, 1)]
 
 
 def test_n2_no_nul_after_fin() -> None:
@@ -792,8 +810,8 @@ def test_r2_trimming_keeps_what_lies_above_the_final_view() -> None:
 # -- members --
 
 
-def test_the_convicted_lead_no_view_and_positions_count_from_the_base() -> None:
-    """M: leaders in turn, less the convicted; more than f convicted count as none."""
+def test_m1_the_convicted_lead_no_view_and_positions_count_from_the_base() -> None:
+    """Leaders in turn, less the convicted; more than f convicted count as none."""
     one = replace(SEATS, convicted=frozenset({2}), bases=(0, 10, 20, 30))
     two = replace(SEATS, convicted=frozenset({1, 2}))
     committee = Committee(one, COMMITTEE.chain_id, COMMITTEE.origin)
