@@ -196,7 +196,8 @@ class Submitter:
         """Until it is final here, or, with `remote`, proven to be final elsewhere."""
         attempt = 0
         while not final.is_set():
-            if self._now_ms() >= entry.until_ms:
+            # Asked once even when its time is over: others may know where it stands, or say that it is.
+            if attempt and self._now_ms() >= entry.until_ms:
                 raise self._overdue()
             answers = await self._offer_until(final, entry.raw, attempt)
             if final.is_set():

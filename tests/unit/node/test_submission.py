@@ -450,3 +450,22 @@ def test_an_answer_that_lies_about_its_form_is_a_refusal_without_patience(answer
     said = read_answer(answer)
     assert isinstance(said, Refusal)
     assert said.retry_s == 0
+
+
+async def test_an_entry_whose_time_is_over_is_asked_about_once(autojump_clock):
+    """Others may hold what this node never saw; else they say why it cannot stand, which is more than silence."""
+    network = Network({0: write_acknowledgement(SAID)})
+    network.submitter._believe = lambda raw, said: True
+    raw = network.submitter.author("fact.add", BODY)
+    await trio.sleep(UNTIL_MS.value / 1000 + 1)
+    assert await network.submitter.acknowledged(raw, acknowledge) == (SAID, False)
+    over = write_refusal(
+        Refusal("entry-refused", what="its time is over", who="its author", do="sign it anew")
+    )
+    network.answers = dict.fromkeys(range(4), over)
+    with pytest.raises(Refusal, match="its time is over"):
+        await network.submitter.acknowledged(raw, acknowledge)
+    network.answers = dict.fromkeys(range(4), Unavailable("no link"))
+    with pytest.raises(Refusal) as caught:
+        await network.submitter.acknowledged(raw, acknowledge)
+    assert caught.value.code == "unavailable"
