@@ -33,6 +33,7 @@ from pyrsia.wire.blocks import Message, decode_message, encode_message
 from pyrsia.wire.text import b32
 
 INBOX = Limit(4_096, "agreement repeats what it needs; a fuller inbox would only be older news")
+WAITING = Limit(512, "of one peer's messages in the inbox, so that none pushes out the votes of the others")
 TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
 LAZY = Limit(64, "records that wait for the next vote's sync; a member that casts none writes them by itself")
 
@@ -87,6 +88,7 @@ class Agreement:
         self._core = core
         self._hands = hands
         self._inbox, self._events = trio.open_memory_channel[Event](INBOX.value)
+        self._waiting: Counter[NodeId] = Counter()  # messages in the inbox, by who sent them
         self._wake_s = float("inf")
         self._halted = False
         self._goes_on = trio.Event()  # replaced while held
@@ -102,6 +104,9 @@ class Agreement:
 
     def receive(self, peer: NodeId, data: bytes) -> None:
         """A message of a linked peer; what breaks its format is dropped, and is its sender's fault."""
+        if self._waiting[peer] >= WAITING.value:
+            self.counted["peer-full"] += 1
+            return
         try:
             message = decode_message(data)
         except Malformed as error:
@@ -109,7 +114,15 @@ class Agreement:
             self.counted["malformed"] += 1
             self._hands.fault(peer, str(error))
             return
-        self._offer(lambda now: self._core.on_message(now, peer, message))
+
+        def heard(now: Now) -> list[Act]:
+            self._waiting[peer] -= 1
+            if not self._waiting[peer]:
+                del self._waiting[peer]
+            return self._core.on_message(now, peer, message)
+
+        if self._offer(heard):
+            self._waiting[peer] += 1
 
     def work(self) -> None:
         """There is a new entry to order."""
@@ -119,11 +132,13 @@ class Agreement:
         """A link came up: that node is told where we stand."""
         self._offer(lambda now: self._core.on_peer(now, peer))
 
-    def _offer(self, event: Event) -> None:
+    def _offer(self, event: Event) -> bool:
         try:
             self._inbox.send_nowait(event)
         except trio.WouldBlock:
             self.counted["inbox-full"] += 1
+            return False
+        return True
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Feed the core until cancelled."""
@@ -155,10 +170,10 @@ class Agreement:
         return acts
 
     def _hear(self, event: Event) -> list[Act]:
-        """What the core wants done; nothing more once it has stopped, in this turn or a later one."""
-        if self._halted:
-            return []
+        """What the core wants done; once it has stopped, in this turn or a later one, final blocks are still served."""
         acts = event(_now())
+        if self._halted:
+            return [act for act in acts if isinstance(act, Answer)]
         self._halted = any(isinstance(act, Halt) for act in acts)
         return acts
 

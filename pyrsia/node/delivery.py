@@ -43,9 +43,9 @@ class Delivery:
         cosigning: Cosigning,
         waiters: Waiters,
         pulse: Pulse,
-        synced: Callable[[], None] = lambda: None,
+        synced: Callable[[int], None] = lambda height: None,
     ) -> None:
-        """`votes`: what this node's vote keys signed; `synced`: told after each sync."""
+        """`votes`: what this node's vote keys signed; `synced`: told after each sync up to which height blocks are on disk."""
         self._chain = chain
         self._archive = archive
         self._database = database
@@ -90,6 +90,6 @@ class Delivery:
             await self._database.sync()
             self._durable = max(self._durable, head.tree_size)
             self._waiters.settled(fresh)
-            self._synced()
+            self._synced(head.height)
             if self._votes is not None and self._votes.size > VOTES_TRIM_BYTES.value:
                 await self._votes.trim(partial(recovery.keep, epoch=head.epoch, final_view=head.view))

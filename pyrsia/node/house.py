@@ -251,17 +251,20 @@ class House:
             return b""
         return self._chain(pair.seed, 0).end if purpose == CHAIN else pair.public
 
-    def settle(self) -> Sequence[str]:
+    def settle(self, height: int | None = None) -> Sequence[str]:
         """Let keys that the members have agreed on take the place of those before them, whose secrets are deleted.
 
         Call after a sync of the database. Nothing happens before the first block of the epoch that brought the keys
         is on disk: until then the old ones may be needed to finish the epoch before.
 
+        Args:
+            height: of the newest block that is on disk; None where everything is, as at a start.
+
         Returns:
             The purposes of the keys that changed.
         """
         found = self.record
-        if not self.keys.coming or found is None or not self._epoch_began():
+        if not self.keys.coming or found is None or not self._epoch_began(height):
             return []
         changed = [
             purpose for purpose in ROTATED if purpose in self.keys.coming and self._agreed(purpose, found)
@@ -287,10 +290,12 @@ class House:
             (folder / NEXT / LINKS).rename(folder / LINKS)
             sync_folder(folder)
 
-    def _epoch_began(self) -> bool:
+    def _epoch_began(self, height: int | None) -> bool:
         """Whether a block of the present epoch is on disk."""
         head, row = self.archive.head, _epoch(self.archive)
-        return head is not None and (row is None or head.height > row["height"])
+        if head is None:
+            return False
+        return row is None or (head.height if height is None else height) > row["height"]
 
     # -- what agreement needs --
 

@@ -469,9 +469,9 @@ class Node:
             )
         return link
 
-    def _synced(self) -> None:
-        """What was final is on disk: keys that the members have agreed on take their place."""
-        for purpose in self.house.settle():
+    def _synced(self, height: int) -> None:
+        """Blocks up to `height` are on disk: keys that the members have agreed on take their place."""
+        for purpose in self.house.settle(height):
             self._once(f"the new {purpose} key of this node is in force; the old one is deleted")
         self._part()
 
@@ -490,6 +490,10 @@ class Node:
         _log.error("agreement stopped here: %s", reason)
 
     def _mute(self, reason: str) -> None:
+        """The vote key of our seat has lost its memory: that is written down, since others may forget it."""
+        place = self.epochs.committee.places.get(self.house.keys.node_id)
+        if place is not None:
+            self.house.votes.stop([self.epochs.committee.keys[place]], reason)
         self.notices.append(f"stopped voting: {reason}")
         _log.error("stopped voting, but follows and serves: %s", reason)
 

@@ -6,7 +6,7 @@ import trio.testing
 
 from pyrsia.consensus.effects import Answer, Blame, Deliver, Fault, Halt, Mute, Persist, Post, WakeAt
 from pyrsia.errors import Unavailable
-from pyrsia.node.agreement import INBOX, LAZY, Agreement, Hands
+from pyrsia.node.agreement import INBOX, LAZY, WAITING, Agreement, Hands
 from pyrsia.node.kinds import Kind
 from pyrsia.wire.blocks import GetBlocks, Vote, encode_message, nullify
 from tests.reference.parts import until
@@ -192,37 +192,59 @@ async def test_a_full_inbox_drops_and_goes_on():
     core = Core()
     world = World(core)
     for _ in range(INBOX.value + 500):
-        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        world.agreement.work()
 
     async def test():
-        await until(lambda: len(core.heard) == INBOX.value)
+        await until(lambda: core.worked == INBOX.value)
         world.agreement.receive(MEMBERS[2], encode_message(ASK))
-        await until(lambda: core.heard[-1][0] == 2)
+        await until(lambda: core.heard)
 
     await world.run(test)
-    assert len(core.heard) == INBOX.value + 1
+    assert core.heard == [(2, ASK)]
+    assert world.agreement.counted["inbox-full"] == 500
 
 
-async def test_a_halted_core_is_asked_nothing_more_not_even_in_the_same_turn():
-    core = Core(answers=lambda message: [Halt("no further")] if message.first == 1 else [to(1)])
+async def test_one_peer_cannot_push_out_what_others_say():
+    core = Core()
+    world = World(core)
+    for _ in range(INBOX.value + 500):
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+    world.agreement.receive(MEMBERS[2], encode_message(ASK))
+
+    async def test():
+        await until(lambda: core.heard and core.heard[-1][0] == 2)
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+        await until(lambda: core.heard[-1][0] == 1)
+
+    await world.run(test)
+    assert len(core.heard) == WAITING.value + 2
+    assert world.agreement.counted["peer-full"] == INBOX.value + 500 - WAITING.value
+
+
+async def test_a_halted_core_does_nothing_more_but_serve_not_even_in_the_same_turn():
+    core = Core(
+        answers=lambda message: (
+            [Halt("no further")] if message.first == 1 else [to(1), Answer(MEMBERS[1], 1, message.first)]
+        )
+    )
     core.timer = [to(1)]
     world = World(core)
     for at in (1, 2, 3):
         world.agreement.receive(MEMBERS[1], encode_message(GetBlocks(at, at)))
 
     async def test():
-        await until(lambda: ("halt", "no further") in world.did)
+        await until(lambda: ("serve", 1, 3) in world.did)
+        core.answers = lambda message: [to(1), Persist(b"vote"), Answer(MEMBERS[1], 1, message.first)]
         world.agreement.receive(MEMBERS[1], encode_message(ASK))
         world.agreement.work()
         world.agreement.linked(MEMBERS[1])
         await trio.testing.wait_all_tasks_blocked()
 
     await world.run(test)
-    assert world.did == [("halt", "no further")]
-    assert (len(core.heard), core.worked, core.peers) == (1, 0, [])
+    assert world.did == [("halt", "no further"), *[("serve", 1, at) for at in (2, 3, 1)]]
 
 
-async def test_a_core_that_halts_at_its_start_hears_nothing():
+async def test_a_core_that_halts_at_its_start_says_nothing():
     world = World(Core(start=[Halt("newer vote elsewhere")]))
 
     async def test():
@@ -230,7 +252,7 @@ async def test_a_core_that_halts_at_its_start_hears_nothing():
         await trio.testing.wait_all_tasks_blocked()
 
     await world.run(test)
-    assert (world.did, world.core.heard) == ([("halt", "newer vote elsewhere")], [])
+    assert world.did == [("halt", "newer vote elsewhere")]
 
 
 async def test_timers_fire_when_asked_and_the_last_wish_counts(autojump_clock):
