@@ -32,6 +32,11 @@ def peak_mb(module: str, function: str, *arguments: str, timeout_s: float = 1_80
     return peak * 1024 / 1e6
 
 
+def held_mb(pid: int) -> float:
+    """RssAnon of a running process, in MB of 10^6 bytes."""
+    return _anonymous_kb(pid) * 1024 / 1e6
+
+
 def _anonymous_kb(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")

@@ -11,11 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bench import parts
 from bench.node import PARTS
+from pyrsia.config import Config, TimingSection
 from pyrsia.demo.network import Network, Node, free_ports
 from pyrsia.keys import KeyRing
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.wire.blocks import rotation
 
+D0_MS = 150  # the delay of a message that nodes assume: as the demo's, so that busy cores are no dead leaders
 AUTHORS = 16  # so that the bound on one author's waiting entries is no bound on the network
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +43,21 @@ class Validators(Network):
 
     def _command(self, node: Node) -> list[str]:
         return [sys.executable, "-m", "bench.node", "--data", str(node.data), "--parent", str(os.getpid())]
+
+    def _config(self, node: Node) -> Config:
+        timing = TimingSection(delta_ms=D0_MS, heartbeat_ms=5_000)
+        return msgspec.structs.replace(super(Validators, self)._config(node), timing=timing)
+
+    def view(self, node: Node) -> int:
+        """The newest final view that a node knows."""
+        return int(self.status(node)["log"]["view"])
+
+    def leader(self) -> Node:
+        """Whose turn it is in the idle network: of the view behind the final one."""
+        genesis = Genesis.parse(self.trust.read_bytes())
+        order = rotation(genesis.chain_id, 0, [member.vote for member in genesis.validators])
+        member = genesis.validators[order[(self.view(self.nodes[0]) + 1) % len(order)]]
+        return next(node for node in self.nodes if node.keys.node_id == member.node)
 
     @property
     def validators(self) -> list[Node]:
