@@ -61,7 +61,9 @@ MEMPOOL_AUTHOR_ENTRIES = Limit(200, "of one author at a time, so that nobody fil
 MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
 MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
 MEMPOOL_BYTES = Limit(64 << 20, "half of what an idle node may use")
-RECENT_IDS = Limit(100_000, "answers a resend without reading the state")
+RECENT_IDS = Limit(
+    16_384, "answers a resend of the last seconds without reading the state, which holds the rest"
+)
 SHARE_ENTRIES = Limit(64, "what one validator of a busy network takes in while a batch waits, with room")
 SHARE_BYTES = Limit(65_000, "one frame of a link with its heads; the largest entry fits")
 SHARE_IDS = Limit(1_024, "ids of entries in one message: 32 KiB, half a frame")

@@ -322,8 +322,6 @@ async def _converse(links: Links, node: NodeId, talk: Talk) -> str:
     why = "the connection broke"
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(sock.run)
-            await nursery.start(monitor.run)
             nursery.start_soon(until_lost, monitor, nursery.cancel_scope)
             try:
                 await talk(sock, nursery)

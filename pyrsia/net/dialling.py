@@ -79,8 +79,6 @@ class Dialler:
         linked = False
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(sock.run)
-                await nursery.start(monitor.run)
                 nursery.start_soon(until_lost, monitor, nursery.cancel_scope)
                 conn = await self._greet(peer, sock)
                 if conn is not None:

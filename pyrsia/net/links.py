@@ -129,7 +129,6 @@ class Links:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(zap.run)
-                await nursery.start(router.run)
                 dialler, door = self._ends(nursery)
                 nursery.start_soon(door.read, router)
                 nursery.start_soon(self._watch)

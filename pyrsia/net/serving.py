@@ -118,7 +118,6 @@ class Server:
         """Until cancelled, or until the links are closed."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await nursery.start(router.run)
             task_status.started()
             try:
                 while True:

@@ -10,6 +10,7 @@ Source: ZeroMQ RFC 27; docs/network.md, "Who is who".
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -61,18 +62,13 @@ class Zap:
         self._counted = counted
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._sock.run)
-            task_status.started()
+        task_status.started()
+        with suppress(Unavailable):
             while True:
-                try:
-                    frames = [frame.bytes for frame in await self._sock.recv()]
-                    answer = self._answer(frames)
-                    if answer is not None:
-                        await self._sock.send(answer)
-                except Unavailable:
-                    break
-            nursery.cancel_scope.cancel()
+                frames = [frame.bytes for frame in await self._sock.recv()]
+                answer = self._answer(frames)
+                if answer is not None:
+                    await self._sock.send(answer)
 
     def close(self) -> None:
         self._sock.close()

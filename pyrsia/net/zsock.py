@@ -3,12 +3,13 @@
 libzmq offers one edge-triggered file descriptor per socket that means only "look at ZMQ_EVENTS", and
 nearly every call on the socket swallows that signal. The rules that keep wake-ups from being lost:
 
-1. only `run` (the pump) waits on the descriptor, and nothing touches the socket but this class;
+1. one of the tasks that wait watches the descriptor, the others are parked; nothing touches the socket but this
+   class. Who ends its watch, whatever the reason, wakes one of the parked, who watches if it finds nothing;
 2. whoever may have swallowed the signal re-reads ZMQ_EVENTS and wakes the tasks that it concerns;
 3. after a success both directions are looked at, the own one too;
 4. after EAGAIN only the other direction is woken (else senders to full ROUTER peers wake each other
    for ever), then the task parks;
-5. nothing yields between a failed attempt and parking;
+5. nothing yields between a failed attempt and the wait;
 6. receiving is take-or-leave: the checkpoint after a success cannot be cancelled. A send that is
    cancelled while parked has not been sent, and a multipart goes out in one call;
 7. tasks yield by time, not by message; who has just waited for something has yielded.
@@ -41,27 +42,18 @@ RETRY_S: Final = 0.05  # look again at a full ROUTER peer (rule 4)
 
 
 class ZSock:
-    """A trio face of `sock`. Start `run` once in a nursery; close with `close`."""
+    """A trio face of `sock`. Close with `close`."""
 
-    __slots__ = ("_closed", "_fd", "_readers", "_slice_ends_s", "_sock", "_writers")
+    __slots__ = ("_closed", "_fd", "_readers", "_slice_ends_s", "_sock", "_watcher", "_writers")
 
     def __init__(self, sock: zmq.Socket[bytes]) -> None:
         self._sock = sock
         self._fd = int(sock.getsockopt(zmq.FD))
         self._readers = ParkingLot()
         self._writers = ParkingLot()
+        self._watcher: ParkingLot | None = None  # among whom the one who watches would be parked
         self._slice_ends_s = 0.0
         self._closed = False
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """The pump. Ends when the socket is closed."""
-        task_status.started()
-        while not self._closed:
-            try:
-                await wait_readable(self._fd)  # rule 1
-            except trio.ClosedResourceError:
-                return
-            self._kick()
 
     async def recv(self) -> list[zmq.Frame]:
         """The next message as frames (not copied).
@@ -75,10 +67,9 @@ class ZSock:
             try:
                 frames = self._sock.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
-                if self._writers:
+                if self._writers or self._watcher is self._writers:
                     self._kick()  # rule 4
-                await self._readers.park()  # rule 5
-                self.rested()
+                await self._wait(self._readers)  # rule 5
                 continue
             await self._after_success()
             return frames
@@ -107,14 +98,13 @@ class ZSock:
             try:
                 self._sock.send_multipart(parts, zmq.DONTWAIT, copy=copy)
             except zmq.Again:
-                if self._readers:
+                if self._readers or self._watcher is self._readers:
                     self._kick()
                 if retry_s is None:
-                    await self._writers.park()
+                    await self._wait(self._writers)
                 else:
                     with trio.move_on_after(retry_s):
-                        await self._writers.park()
-                self.rested()
+                        await self._wait(self._writers)
                 continue
             except zmq.ZMQError as error:
                 self._kick()  # rule 2: a refused send has swallowed the signal as well
@@ -139,6 +129,27 @@ class ZSock:
         self._readers.unpark_all()
         self._writers.unpark_all()
 
+    async def _wait(self, lot: ParkingLot) -> None:
+        """Until it is worth trying again: watching the descriptor, or parked while another does (rule 1)."""
+        if self._watcher is not None:
+            await lot.park()
+            self.rested()
+            return
+        self._watcher = lot
+        try:
+            await wait_readable(self._fd)
+        except trio.ClosedResourceError:
+            pass  # it was closed, which the next attempt says, or another task has seen something for us
+        finally:
+            self._watcher = None
+            (self._readers or self._writers).unpark()
+        self.rested()
+
+    def _wake(self, lot: ParkingLot) -> None:
+        lot.unpark_all()
+        if self._watcher is lot:
+            notify_closing(self._fd)  # trio's one way to call back who waits for a descriptor
+
     def _refuse_closed(self) -> None:
         if self._closed:
             raise Unavailable("the socket is closed")
@@ -148,12 +159,12 @@ class ZSock:
             return
         events = int(self._sock.getsockopt(zmq.EVENTS))  # rule 2: this swallows the signal too
         if events & _IN:
-            self._readers.unpark_all()
+            self._wake(self._readers)
         if events & _OUT:
-            self._writers.unpark_all()
+            self._wake(self._writers)
 
     async def _after_success(self) -> None:
-        if self._readers or self._writers:
+        if self._readers or self._writers or self._watcher is not None:
             self._kick()  # rule 3
         if time.perf_counter() >= self._slice_ends_s:  # rule 7
             await cancel_shielded_checkpoint()  # rule 6

@@ -91,7 +91,6 @@ async def raw_client(nursery, site, to):
     sock, monitor = site.links.client(to.id, to.links.data_endpoint, frame_bytes=chunks.FRAME_BYTES, hwm=32)
     sock._sock.disable_monitor()
     monitor.close()
-    await nursery.start(sock.run)
     return sock
 
 
@@ -281,7 +280,6 @@ async def test_a_source_that_sends_garbage_is_named_and_costs_nothing(sites, tmp
 
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites, serve=[a])
-        await nursery.start(b.links.data_router.run)
         nursery.start_soon(babble, b.links.data_router)
         assert await fetched(c, MANIFEST, [b, a]) == DATA
         c.plane._liars.clear()
@@ -303,7 +301,6 @@ async def test_a_source_whose_frames_are_too_large_is_let_go(sites, tmp_path):
 
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites, serve=[a])
-        await nursery.start(b.links.data_router.run)
         nursery.start_soon(flood, b.links.data_router)
         assert await fetched(c, MANIFEST, [b, a]) == DATA
         nursery.cancel_scope.cancel()

@@ -100,7 +100,6 @@ class Villain:
         villain = cls(town, pair, ZSock(sock), ZSock(monitor))
         for item in (villain.sock, villain.monitor):
             town.socks.append(item)
-            await town.nursery.start(item.run)
         return villain
 
     def hello(self, **changes):
@@ -247,7 +246,6 @@ async def test_a_welcome_of_another_connection_makes_no_link():
         endpoint = server.getsockopt_string(zmq.LAST_ENDPOINT)
         server = ZSock(server)
         here.socks.append(server)
-        await here.nursery.start(server.run)
         here.ann.links.dial([(EVE.public, endpoint)])
         with trio.fail_after(10):
             route, first = await server.recv()

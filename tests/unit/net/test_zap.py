@@ -183,8 +183,6 @@ async def loopback(bans=None, counted=None, handler=True):
         async with trio.open_nursery() as nursery:
             if zap is not None:
                 await nursery.start(zap.run)
-            for sock in socks:
-                await nursery.start(sock.run)
             yield socks
             nursery.cancel_scope.cancel()
     finally:

@@ -66,20 +66,17 @@ async def test_every_message_arrives_exactly_once_both_ways_through_random_cance
     at_router, at_dealer = [], []
     share = MESSAGES // TASKS
     with trio.fail_after(30):
-        async with trio.open_nursery() as pumps:
-            await pumps.start(router.run)
-            await pumps.start(dealer.run)
-            await dealer.send([b"hello"])
-            peer = (await router.recv())[0].bytes
-            async with trio.open_nursery() as work:
-                done = trio.Event(), trio.Event()
-                for task in range(TASKS):
-                    work.start_soon(send_all, dealer, [], b"d%d" % task, share, rng, stats)
-                    work.start_soon(send_all, router, [peer], b"r%d" % task, share, rng, stats)
-                    work.start_soon(receive_all, router, at_router, MESSAGES, rng, done[0], stats)
-                    work.start_soon(receive_all, dealer, at_dealer, MESSAGES, rng, done[1], stats)
-            router.close()
-            dealer.close()
+        await dealer.send([b"hello"])
+        peer = (await router.recv())[0].bytes
+        async with trio.open_nursery() as work:
+            done = trio.Event(), trio.Event()
+            for task in range(TASKS):
+                work.start_soon(send_all, dealer, [], b"d%d" % task, share, rng, stats)
+                work.start_soon(send_all, router, [peer], b"r%d" % task, share, rng, stats)
+                work.start_soon(receive_all, router, at_router, MESSAGES, rng, done[0], stats)
+                work.start_soon(receive_all, dealer, at_dealer, MESSAGES, rng, done[1], stats)
+        router.close()
+        dealer.close()
 
     assert stats["cancelled"] > 50
     assert sorted(at_router) == sorted(b"d%d:%d" % (t, n) for t in range(TASKS) for n in range(share))
@@ -87,7 +84,7 @@ async def test_every_message_arrives_exactly_once_both_ways_through_random_cance
 
 
 def joined_in_process(context, hwm):
-    """Two DEALERs whose messages arrive at once, so that the cases below need no luck; no pump runs."""
+    """Two DEALERs whose messages arrive at once, so that the cases below need no luck."""
     left, right = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
     for sock in (left, right):
         sock.setsockopt(zmq.SNDHWM, hwm)
@@ -148,7 +145,7 @@ async def test_a_parked_sender_is_woken_when_another_takes_the_signal_after_the_
     assert sorted(sent) == list(range(full + 2))
 
 
-async def test_closing_wakes_the_parked_and_ends_the_pump(context):
+async def test_closing_wakes_the_one_who_watches_and_the_parked(context):
     left, right = joined_in_process(context, hwm=4)
     told = []
 
@@ -160,14 +157,39 @@ async def test_closing_wakes_the_parked_and_ends_the_pump(context):
 
     with trio.fail_after(10):
         async with trio.open_nursery() as work:
-            await work.start(left.run)
-            work.start_soon(receive)
+            for _ in range(3):
+                work.start_soon(receive)
             await wait_all_tasks_blocked()
             left.close()
             left.close()
     right.close()
 
-    assert told == ["the socket is closed"]
+    assert told == ["the socket is closed"] * 3
+
+
+async def test_another_watches_when_the_one_who_did_is_cancelled(context):
+    left, right = joined_in_process(context, hwm=4)
+    got = []
+
+    async def receive(scope):
+        with scope:
+            got.append((await left.recv())[0].bytes)
+
+    with trio.fail_after(10):
+        for gone in range(3):
+            scopes = [trio.CancelScope() for _ in range(3)]
+            async with trio.open_nursery() as work:
+                for scope in scopes:
+                    work.start_soon(receive, scope)
+                    await wait_all_tasks_blocked()
+                for scope in (*scopes[:gone], *scopes[gone + 1 :])[:2]:
+                    scope.cancel()
+                await wait_all_tasks_blocked()
+                await right.send([b"%d" % gone])
+    left.close()
+    right.close()
+
+    assert got == [b"0", b"1", b"2"]
 
 
 async def test_a_router_says_that_a_peer_is_gone_instead_of_dropping(context):
