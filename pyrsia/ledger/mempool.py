@@ -57,6 +57,7 @@ class _Pending:
     entry: Entry
     tried_at: bytes = b""  # state_root on which it did not apply
     tried_ms: int = 0  # block time of that; time alone may allow it (an hour's quota, a clock ahead)
+    hopeless: bool = False  # it never will, unless the block that forbade it is abandoned
 
     def ripe(self, root: bytes, time_ms: int) -> bool:
         return not root or self.tried_at != root or time_ms >= self.tried_ms + RETRY_MS
@@ -194,10 +195,13 @@ class Mempool:
     def waiting(self, root: bytes = b"", held: Collection[bytes] = ()) -> bool:
         """Whether something has not been tried on the state with this root.
 
+        What did not apply for good is no work, or it would cost an empty block after every other one until its time
+        is over; blocks that are made anyway try it again.
+
         `held`: ids of entries that stand in blocks below already, which are not final yet.
         """
         return any(
-            (not root or pending.tried_at != root) and name not in held
+            (not root or (pending.tried_at != root and not pending.hopeless)) and name not in held
             for name, pending in self._by_id.items()
         )
 
@@ -242,7 +246,8 @@ class Mempool:
         for item in refused:
             name = self._id_of.get(item.raw)
             if name is not None:
-                self._by_id[name].tried_at, self._by_id[name].tried_ms = root, time_ms
+                pending = self._by_id[name]
+                pending.tried_at, pending.tried_ms, pending.hopeless = root, time_ms, not item.later
 
     def remove(self, ids: Iterable[bytes]) -> None:
         """These are final. Whoever was served waits behind those who were not."""

@@ -177,6 +177,19 @@ def test_what_did_not_apply_is_offered_on_another_state_or_a_second_later(pool):
     assert pool.waiting(b"other")
 
 
+def test_what_did_not_apply_for_good_is_no_work_and_is_tried_by_blocks_that_are_made_anyway(pool):
+    """Or a second proof of one fault would cost an empty block after every other block, for ten minutes."""
+    raw = fact(0)
+    add(pool, raw)
+    pool.set_aside([Refused(raw, "entry-refused", "on record already", False)], b"root", 1_000)
+
+    assert not pool.waiting(b"root")
+    assert not pool.waiting(b"other")
+    assert pool.pick(MOST, MOST_BYTES, b"other", 1_001) == (raw,)
+    pool.set_aside([Refused(raw, "entry-refused", "its epoch is to come", True)], b"other", 1_001)
+    assert pool.waiting(b"root")  # the block that forbade it was abandoned
+
+
 def test_expired_entries_are_forgotten(pool):
     raws = [fact(until=WORLD.time + i * 1_000) for i in range(1, 5)]
     for raw in raws:
