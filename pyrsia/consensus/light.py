@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pyrsia.errors import ProofInvalid, PyrsiaError
 from pyrsia.log import tree
+from pyrsia.wire import canonical
 from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, FinalityProof, Header
 from pyrsia.wire.epochs import EpochEnd, Seats, Validator, members_hash
 
@@ -48,6 +49,17 @@ class Head(NamedTuple):
     def text(self) -> bytes:
         """For people and for evidence."""
         return f"epoch {self.epoch}, size {self.size}, root {self.root.hex()}\n".encode()
+
+
+class Sealed(NamedTuple):
+    """The last leaf of the log at the end of an epoch, and the way from it to the root there.
+
+    An old quorum whose keys leaked can end its epoch anew, at a tree that is the right one, and name whom it likes
+    as the next validators. The log cannot be made to say so: its own seal names them.
+    """
+
+    leaf: bytes
+    inclusion: tuple[bytes, ...]
 
 
 class _Age:
@@ -137,12 +149,13 @@ class Followed:
 
     # -- what others say --
 
-    def step(self, end: EpochEnd, joined: Sequence[bytes] = ()) -> None:
+    def step(self, end: EpochEnd, joined: Sequence[bytes] = (), sealed: "Sealed | None" = None) -> None:
         """Take the step from the newest epoch to the next one; one that was taken already changes nothing.
 
         Args:
             joined: with a head `seen` in this epoch or a later one, the consistency proof between that head and
                 the end of this epoch, from the smaller size to the larger; none where they are of one size.
+            sealed: with a head `seen` in a later epoch, what the log itself says of who came next.
 
         Raises:
             ProofInvalid: it is not proven, another epoch's, or does not lead to `seen`.
@@ -158,6 +171,8 @@ class Followed:
         if header.epoch < self.epoch:  # `_check` has held it against the end that is known
             return
         self._leads(Head(header.epoch, header.tree_size, header.tree_root), end.proof, joined)
+        if self.seen is not None and self.seen.epoch > header.epoch:
+            _seats(header, sealed)
         self._of(header.epoch).end = end
         self._ages.append(self._age(header.epoch + 1, end.validators))
 
@@ -216,6 +231,7 @@ class Followed:
         self._tails(proof)
         for header in proof.headers:
             self._fits_epoch(header, age, proof)
+            self._fits_seen(header, proof)
         found = proof.headers[-1]
         self._fits_newest(found, proof)
         return found
@@ -240,6 +256,12 @@ class Followed:
             return
         if found.height >= last.height or found.tree_size >= last.tree_size or found.kind == EPOCH_END:
             raise _against(age.end, proof, f"epoch {found.epoch} has ended with another block")
+
+    def _fits_seen(self, found: Header, proof: FinalityProof) -> None:
+        """One root a size, also at the size of the head that was seen."""
+        seen = self.seen
+        if seen is not None and found.tree_size == seen.size and found.tree_root != seen.root:
+            raise Contradiction("one size of the log with two roots", seen.text(), proof.encode())
 
     def _fits_newest(self, found: Header, proof: FinalityProof) -> None:
         """One block a height, one root a size."""
@@ -270,11 +292,26 @@ class Followed:
                 proof.encode(),
             )
         if seen.size == head.size:
-            if seen.root != head.root:
-                raise Contradiction("one size of the log with two roots", seen.text(), proof.encode())
-            return
+            return  # of one root: `_fits_seen`
         old, new = (head, seen) if head.size < seen.size else (seen, head)
         tree.verify_consistency(old.size, old.root, new.size, new.root, joined)
+
+
+def _seats(header: Header, sealed: Sealed | None) -> None:
+    """Whether the log itself says that this block ended its epoch, and who comes next.
+
+    Raises:
+        ProofInvalid: it does not, or nobody showed it.
+    """
+    if sealed is None:
+        raise ProofInvalid("below a head that was seen, the end of an epoch is shown with its seal")
+    leaf = tree.leaf_hash(sealed.leaf)
+    tree.verify_inclusion(leaf, header.tree_size - 1, header.tree_size, sealed.inclusion, header.tree_root)
+    entry = canonical.decode(sealed.leaf)
+    body = entry.get("body") if isinstance(entry, dict) and entry.get("type") == "block.seal" else None
+    said = (body.get("epoch"), body.get("next_members")) if isinstance(body, dict) else ()
+    if said != (header.epoch, header.next_members_hash.hex()):
+        raise ProofInvalid("the log does not say that its epoch ended there, or names other validators")
 
 
 def _follows(low: Header, high: Header) -> bool:

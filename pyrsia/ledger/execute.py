@@ -5,7 +5,8 @@ derived from them and from the passing of block time, and in which order. Consen
 it is; `chain` decides whether a header tells the truth about the outcome.
 
 Order of a block's leaves: authored entries, derived entries (at most 256, the rest waits in the state's
-queue), `block.seal` last. A block without entries and without anything due has no leaf and writes nothing.
+queue), `block.seal` last. A block without entries, without anything due and whose header commits its proposer to
+no next chain of links has no leaf and writes nothing.
 
 Source: docs/ledger.md, "A block", "The draw", "The verdict".
 """
@@ -182,7 +183,7 @@ def execute(block: BlockIn, reads: Reads, genesis: Genesis, parse: Parse, fetch:
             run.refused.append(Refused(raw, "entry-refused", str(error), False))
         except NotApplied as no:
             run.refused.append(Refused(raw, no.code, no.why, no.later))
-    if not run.applied and not due(reads, block.time_ms):
+    if not run.applied and not run.commits() and not due(reads, block.time_ms):
         return Executed((), b"", index.NOTHING, {}, tuple(run.refused), (), (), block.parent_beacon, False)
     return run.seal(fetch)
 
@@ -297,16 +298,34 @@ class _Run:
 
     # -- the seal --
 
+    def commits(self) -> bool:
+        """Whether the header names its proposer's next chain of links and that counts.
+
+        Such a block is sealed for that alone: a network at rest seals nothing else, and without it all its chains
+        would end at about the same view, after which nobody leads.
+        """
+        block = self._block
+        if block.next_chain == beacon.ZERO:
+            return False
+        mine = seats.link(self._view, self._proposer)
+        return mine.commits(self._position(mine), block.next_chain)
+
+    @property
+    def _proposer(self) -> bytes:
+        return self._ctx.epoch.validators[self._block.proposer].node
+
+    def _position(self, mine: seats.Link) -> int:
+        return beacon.position(self._block.view, self._ctx.epoch.leaders, mine.base)
+
     def seal(self, fetch: Fetch) -> Executed:
         block, ctx = self._block, self._ctx
-        proposer = ctx.epoch.validators[block.proposer].node
+        proposer = self._proposer
         building.collect(ctx, b32(proposer), block.reveal)
         building.deadlines(ctx)
         building.work(ctx)
         facts.keep(ctx)
         self._remember()
-        base = seats.link(self._view, proposer).base
-        at = beacon.position(block.view, ctx.epoch.leaders, base)
+        at = self._position(seats.link(self._view, proposer))
         seats.reveal(self._view, proposer, at, block.reveal, block.next_chain)
         leaves = [*self.applied, *ctx.derived]
         if ctx.successors:
@@ -390,6 +409,8 @@ class _Run:
         }
         if block.next_chain != beacon.ZERO:
             body["next_chain"] = block.next_chain.hex()
+        if self._ctx.successors:  # in the log itself, so that whoever holds a later head knows who came next
+            body["next_members"] = members_hash(self._ctx.successors).hex()
         return entries.derive("block.seal", body, net=self._genesis.net)
 
     def _touched(self, hashes: bytes) -> dict[bytes, list[tuple[int, bytes]]]:

@@ -102,6 +102,7 @@ def _derived(request, nodes):
     }  # fmt: skip
     yield "block.seal", "block.seal", seal
     yield "block.seal with a next chain", "block.seal", {**seal, "next_chain": "55" * 32}
+    yield "block.seal that ends an epoch", "block.seal", {**seal, "next_members": "66" * 32}
 
 
 def _governed(world):

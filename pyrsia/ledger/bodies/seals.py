@@ -10,7 +10,7 @@ from pyrsia.wire import canonical
 
 DERIVED: Final[dict[str, shape.Check]] = {
     "block.seal": shape.fields(
-        {"next_chain": shape.hash32},
+        {"next_chain": shape.hash32, "next_members": shape.hash32},
         beacon=shape.hash32,
         epoch=shape.whole(0, canonical.MAX_INT),
         first_leaf=shape.whole(0, canonical.MAX_INT),

@@ -7,8 +7,9 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrsia.consensus.light import Contradiction, Followed, Head
+from pyrsia.consensus.light import Contradiction, Followed, Head, Sealed
 from pyrsia.errors import ProofInvalid
+from pyrsia.wire import canonical
 from pyrsia.wire.blocks import (
     EPOCH_END,
     NORMAL,
@@ -53,6 +54,7 @@ class Net:
     headers: list[Header] = field(default_factory=list)
     ends: list[EpochEnd] = field(default_factory=list)
     salt: bytes = b""
+    seals: dict[int, bytes] = field(default_factory=dict)  # size at the end of an epoch -> its seal
 
     def fork(self, salt: bytes) -> "Net":
         return Net(self.validators, self.epoch, list(self.leaves), list(self.headers), list(self.ends), salt)
@@ -60,7 +62,12 @@ class Net:
     def block(self, kind: int = NORMAL, following: tuple[Validator, ...] | None = None) -> Header:
         below = self.headers[-1] if self.headers else None
         view = 1 if below is None or below.epoch != self.epoch else below.view + 1
-        if kind != TAIL:
+        if kind == EPOCH_END:
+            body = {"epoch": self.epoch, "next_members": members_hash(following or ()).hex()}
+            seal = canonical.encode({"body": body, "type": "block.seal", "v": 1})
+            self.leaves.append(merkle.leaf_hash(seal))
+            self.seals[len(self.leaves)] = seal
+        elif kind != TAIL:
             self.leaves.append(merkle.leaf_hash(b"%s %d" % (self.salt, len(self.leaves))))
         height = (0 if below is None else below.height) + (kind != TAIL)
         header = Header(
@@ -98,6 +105,12 @@ class Net:
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         new = len(self.leaves) if new is None else new
         return merkle.proof(old, self.leaves[:new]) if old != new else []
+
+    def sealed(self, end: EpochEnd) -> Sealed:
+        """What this log says at the end of an epoch."""
+        size = end.proof.headers[-1].tree_size
+        leaves = self.leaves[:size]
+        return Sealed(self.seals.get(size, b"{}"), tuple(merkle.path(size - 1, leaves)))
 
     def head(self) -> Head:
         last = self.headers[-1]
@@ -328,7 +341,7 @@ def test_a_remembered_head_stops_a_long_range_fork() -> None:
     for joined in ([], fork.consistency(2), net.consistency(size)):
         with pytest.raises(ProofInvalid):
             client.step(lie, joined)
-    client.step(net.ends[0], net.consistency(size))
+    client.step(net.ends[0], net.consistency(size), net.sealed(net.ends[0]))
     assert client.validators(1) == SECOND
 
 
@@ -347,6 +360,46 @@ def test_a_remembered_head_says_that_its_epoch_had_begun() -> None:
     with pytest.raises(Contradiction, match="does not end where"):
         client.step(lie, fork.consistency(seen.size))
     assert client.epoch == 0
+
+
+def test_a_leaked_quorum_cannot_end_its_epoch_anew_at_a_right_tree() -> None:
+    """The fork's end has size and root of the true log, so consistency holds; only its validators are wrong."""
+    net = story()
+    client = followed(net.head())
+    true = net.ends[0].proof.headers[-1]
+    thieves = people(90, 91, 92, 93)
+    for size in range(2, len(net.leaves)):
+        fork = Net(FIRST, salt=b"leaked")
+        fork.block()
+        root = merkle.root(net.leaves[:size])
+        names = members_hash(thieves)
+        lie = replace(
+            true, parent_hash=fork.headers[0].hash(), tree_size=size, tree_root=root, next_members_hash=names
+        )
+        fork.headers.append(lie)
+        end = EpochEnd(fork.proof(by=FIRST), thieves)
+        for sealed in (None, net.sealed(end), net.sealed(net.ends[0]), net.sealed(net.ends[1])):
+            with pytest.raises(ProofInvalid):
+                client.step(end, net.consistency(size), sealed)
+    assert client.epoch == 0
+    for end in net.ends:
+        size = end.proof.headers[-1].tree_size
+        with pytest.raises(ProofInvalid, match="shown with its seal"):
+            client.step(end, net.consistency(size))
+        client.step(end, net.consistency(size), net.sealed(end))
+    assert client.validators(2) == THIRD
+
+
+def test_a_final_block_of_the_seen_size_has_the_seen_root() -> None:
+    net = Net(FIRST)
+    net.block()
+    fork = net.fork(b"fork")
+    net.block()
+    fork.block()
+    client = followed(net.head())
+    with pytest.raises(Contradiction, match="two roots"):
+        client.final(fork.proof())
+    assert client.final(net.proof()).tree_size == 3
 
 
 def test_an_epoch_does_not_end_below_a_head_that_was_seen_in_it() -> None:
@@ -414,7 +467,7 @@ def test_from_any_remembered_head_the_honest_chain_is_followed(cut: int, epochs:
     for end in net.ends:
         size = end.proof.headers[-1].tree_size
         low, high = sorted((size, seen.size))
-        client.step(end, net.consistency(low, high))
+        client.step(end, net.consistency(low, high), net.sealed(end))
     client.advance(net.proof(), net.consistency(seen.size))
 
     assert client.epoch == epochs
