@@ -107,10 +107,14 @@ class Link(NamedTuple):
         """Whether the chain of position `at` has no successor yet, so that one named there counts."""
         return not self.next_chain or at // beacon.LINKS != self._chain
 
+    def commits(self, at: int, next_chain: bytes) -> bool:
+        """Whether `next_chain`, named by a header at position `at`, is the chain that follows from now on."""
+        return next_chain != beacon.ZERO and beacon.offers_next(at) and self.lacks_next(at)
+
     def after(self, at: int, reveal: bytes, next_chain: bytes) -> "Link":
         """With the reveal of a sealed block. `next_chain`: what its header says, or ZERO."""
         following = b"" if self.lacks_next(at) else self.next_chain
-        if not following and next_chain != beacon.ZERO:
+        if self.commits(at, next_chain):
             following = next_chain
         return Link(self.base, reveal, at + 1, following)
 
@@ -205,11 +209,12 @@ def begin(view: View, validators: Sequence[Validator], *, ended_at: int, height:
 
     Args:
         validators: sorted by vote key.
-        ended_at: the view of the block; links up to it count as used, revealed or not.
+        ended_at: the view of the block; links up to it count as used, revealed or not, and some behind it, which
+            blocks of later views may have revealed that were abandoned for a tail.
         height, size: of the block, and of the log after it.
     """
     old = current(view)
-    used = ended_at // old.leaders + 1
+    used = ended_at // old.leaders + 1 + beacon.END_MARGIN
     leaving = {one.node: one for one in old.validators}
     for one in validators:
         before = leaving.pop(one.node, None)

@@ -11,13 +11,13 @@ from pyrsia.keys import verify
 from pyrsia.ledger import beacon, entries, views
 from pyrsia.ledger.chain import Chain, InvalidBlock
 from pyrsia.ledger.execute import Parses
-from pyrsia.ledger.replay import Replay
+from pyrsia.ledger.replay import NotReplayed, Replay
 from pyrsia.units import Limit
 from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, entries_root
 from pyrsia.wire.epochs import members_hash
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed, fact, member_motion, newcomer
-from tests.reference.ledger import ZERO, key, links_end
+from tests.reference.ledger import ZERO, key, links_at, links_end
 from tests.reference.misdeeds import Misdeeds
 from tests.unit.ledger.test_chain import LIES, lie_of
 
@@ -356,21 +356,37 @@ def test_a_chain_that_starts_again_behind_the_end_of_an_epoch_goes_on_in_the_nex
 # -- who leads, and which link it owes --
 
 
-def test_links_up_to_the_view_of_the_end_are_used_up_revealed_or_not(world):
+def seals(world):
+    parsed = map(entries.parse, world.leaves)
+    return [entry.body for entry in parsed if entry.kind == "block.seal"]
+
+
+def test_links_up_to_the_view_of_the_end_are_used_up_revealed_or_not_and_some_behind_it(world):
     world.view = 20
     world.enact(rotate(0), key(1, "node"))
     world.know(0, 1)
-    ended = [entries.parse(leaf).body for leaf in world.leaves if entries.parse(leaf).kind == "block.seal"][
-        -1
-    ]
-    assert set(world.seats().bases) == {ended["view"] // 4 + 1}
+    assert set(world.seats().bases) == {seals(world)[-1]["view"] // 4 + 1 + 64}
     first = world.seats().bases
     world.view = 9
     world.enact(rotate(1), key(0, "node"))
-    view = [entries.parse(leaf).body for leaf in world.leaves if entries.parse(leaf).kind == "block.seal"][
-        -1
-    ]["view"]
-    assert world.seats().bases == tuple(base + view // 4 + 1 for base in first)
+    view = seals(world)[-1]["view"]
+    assert world.seats().bases == tuple(base + view // 4 + 1 + 64 for base in first)
+
+
+def test_a_link_shown_in_an_abandoned_block_behind_the_end_of_an_epoch_is_not_shown_again(world):
+    """The end is notarized and its view given up; leaders stand on its parent until one stands on the end."""
+    header, body = ending(world)
+    shown = {}
+    for view in range(header.view + 1, header.view + 200):  # the epoch's own leaders, before the end is final
+        shown.setdefault(world.seats().validators[world.leader(view)].node, set()).add(world.position(view))
+    world.chain.check(header, body)
+    settle(world, header, body)
+    world.know(0, 1)
+    for view in range(1, 40):
+        node_key = world.seats().validators[world.leader(view)].node
+        assert world.position(view) not in shown[node_key]
+    world.block(a_fact(world))
+    replays(world)
 
 
 def accuse(world, did, index):
@@ -521,6 +537,7 @@ def short(monkeypatch):
     monkeypatch.setattr("tests.reference.ledger.LINKS", 40)
     monkeypatch.setattr(beacon, "LINKS", 40)
     monkeypatch.setattr(beacon, "NEXT_WITHIN", 10)
+    monkeypatch.setattr(beacon, "END_MARGIN", 2)
     return Governed(count=6)
 
 
@@ -547,9 +564,59 @@ def test_a_chain_that_ends_is_followed_by_the_next_again_and_again(short):
         for _ in range(40):  # over the end
             world.block(a_fact(world))
         assert all("next_chain" not in link_of(world, proposer) for proposer in range(4))
-    seals = [entries.parse(leaf).body for leaf in world.leaves if entries.parse(leaf).kind == "block.seal"]
-    assert sum("next_chain" in seal for seal in seals) == 12
+    assert sum("next_chain" in seal for seal in seals(world)) == 12
     replays(world)
+
+
+def idle(world):
+    """A heartbeat of a leader who names its next chain whenever it may, as proposers do; its leaves."""
+    at = world.position(world.view + 1)
+    number = at // 40 + 1
+    return world.propose(next_chain=following(world, number) if beacon.offers_next(at) else ZERO)
+
+
+def test_a_network_at_rest_goes_on_over_the_end_of_its_chains(short):
+    """Nobody writes anything for two lives of a chain: each validator commits once a life, by a seal of its own."""
+    world = short
+    kinds = [idle(world) for _ in range(4 * 80)]
+    assert kinds.count(["block.seal"]) == 4 * 2
+    assert kinds.count([]) == 4 * 80 - 4 * 2
+    assert world.block(a_fact(world)) == ["fact.add", "block.seal"]
+    replays(world)
+
+
+def test_only_a_next_chain_that_counts_seals_an_idle_block(short):
+    """None, one too early, and one that is committed already leave no trace; the beacon stands still."""
+    world = short
+    world.view = 4 * 30
+    beacons = [world.chain.head().beacon]
+    for _ in range(4):
+        assert idle(world) == ["block.seal"]
+        beacons.append(world.chain.head().beacon)
+    assert len(set(beacons)) == 5
+    size = len(world.leaves)
+    for _ in range(8):
+        assert idle(world) == []
+        assert world.propose(next_chain=b"\7" * 32) == world.propose() == []
+    assert (len(world.leaves), world.chain.head().beacon) == (size, beacons[-1])
+    replays(world)
+
+
+def test_a_seal_for_a_next_chain_that_does_not_count_is_no_replay(short):
+    """The seal of a block at rest, put into the log once more: execution makes no leaf of it."""
+    world = short
+    world.view = 4 * 30
+    idle(world)
+    world.view += 3
+    honest, base = list(world.leaves), seals(world)[-1]
+    at = world.position(world.view + 1)
+    reveal = links_at(world.seed(world.leader(world.view + 1)), at)
+    body = {**base, "first_leaf": len(honest), "height": base["height"] + 1, "view": world.view + 1,
+            "time_ms": base["time_ms"] + 1, "reveal": reveal.hex()}  # fmt: skip
+    lie = entries.derive("block.seal", body, net=world.genesis.net)
+    with pytest.raises(NotReplayed, match="execution of the log before it gives another leaf"):
+        Replay(world.genesis, Parses(verify, 1_000)).feed([*honest, lie])
+    assert Replay(world.genesis, Parses(verify, 1_000)).feed(honest) == 2
 
 
 def test_without_a_next_chain_nobody_leads_beyond_the_end(short):
@@ -578,12 +645,16 @@ def test_the_first_next_chain_in_a_sealed_block_counts(short):
     world = short
     world.view = 4 * 31
     proposer = world.leader(world.view + 1)
-    world.propose(next_chain=following(world))  # an idle block: no seal, and nothing counts
+    world.block(a_fact(world))  # it names none yet
     assert "next_chain" not in link_of(world, proposer)
     world.view = 4 * 32
     first = following(world)
-    world.chain.mempool.add(a_fact(world), world.time, world.db.get)
-    world.propose(next_chain=first)
+    slot = world.slot(next_chain=first)
+    draft = world.chain.build(world.chain.head().hash, slot)
+    world.chain.check(world.header(draft, slot), draft.entries)  # a block that is abandoned: nothing counts
+    assert "next_chain" not in link_of(world, proposer)
+    world.view = 4 * 32
+    assert world.propose(next_chain=first) == ["block.seal"]  # an idle block is sealed for it
     world.view = 4 * 33
     world.chain.mempool.add(a_fact(world), world.time, world.db.get)
     world.propose(next_chain=b"\7" * 32)
