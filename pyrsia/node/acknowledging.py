@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pyrsia._native import merkle
 from pyrsia.consensus import catchup
 from pyrsia.consensus.light import Contradiction, Followed
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
@@ -21,25 +22,42 @@ from pyrsia.ledger.state import Reads
 from pyrsia.log import tree
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.log.note import SignedNote
-from pyrsia.log.tree import Coord
+from pyrsia.log.tree import TILE_WIDTH, Coord
 from pyrsia.node.archive import Archive
-from pyrsia.units import LeafIndex, Limit, TreeSize
+from pyrsia.units import HASH_BYTES, LeafIndex, Limit, TreeSize
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock, check
 from pyrsia.verify.leaves import Verify
 from pyrsia.wire.blocks import FinalityProof, Header
 
 BLOCKS = Limit(32, "blocks whose proofs are kept at hand: those of the last second or two")
 
+_TILE_LEVELS: Final = TILE_WIDTH.bit_length() - 1
 _PAGE: Final = 64  # leaves looked at for a block's seal at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block with leaves, from `first` up to its size, and hashes of the tree of that size."""
+    """A block with leaves, from `first` up to its size, and hashes of the tree of that size.
+
+    Attributes:
+        tiles: by number, of the tiles that the block's leaves lie in: the hashes of each level, lowest first.
+        nodes: other hashes that were asked for.
+    """
 
     first: int
     final: FinalBlock
+    tiles: dict[int, list[bytes]] = field(default_factory=dict)
     nodes: dict[Coord, bytes] = field(default_factory=dict)
+
+    def known(self, coord: Coord) -> bytes | None:
+        """The hash of a node, if it is at hand."""
+        level, index = coord
+        number = index << level >> _TILE_LEVELS
+        rows = self.tiles.get(number)
+        if rows is None or level >= len(rows):
+            return self.nodes.get(coord)
+        at = (index - (number << _TILE_LEVELS >> level)) * HASH_BYTES
+        return rows[level][at : at + HASH_BYTES] or self.nodes.get(coord)
 
 
 class Acknowledgements:
@@ -98,10 +116,25 @@ class Acknowledgements:
         )
 
     def _hashes(self, block: _Block, coords: list[Coord]) -> list[bytes]:
-        missing = [coord for coord in coords if coord not in block.nodes]
+        if not block.tiles:
+            self._bring(block)
+        found = [block.known(coord) for coord in coords]
+        missing = [coord for coord, node in zip(coords, found, strict=True) if node is None]
         if missing:
             block.nodes.update(zip(missing, self._archive.nodes(missing, block.final.size), strict=True))
-        return [block.nodes[coord] for coord in coords]
+        return [
+            block.nodes[coord] if node is None else node for coord, node in zip(coords, found, strict=True)
+        ]
+
+    def _bring(self, block: _Block) -> None:
+        """The tiles of its leaves, hashed level by level: one call each for hundreds of nodes."""
+        size = block.final.size
+        for number in range(block.first // TILE_WIDTH, -(-size // TILE_WIDTH)):
+            row = self._archive.tile(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
+            rows = block.tiles[number] = []
+            while row:
+                rows.append(row)
+                row = merkle.level(row[: len(row) // (2 * HASH_BYTES) * 2 * HASH_BYTES])
 
     def _block(self, index: int) -> _Block:
         for first, block in reversed(self._blocks.items()):

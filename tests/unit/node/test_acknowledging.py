@@ -31,9 +31,10 @@ def said_of(made, world, at):
     return made.of(entries.parse(world.leaves[at]).id, at)
 
 
-def test_hashes_lead_to_the_root_of_the_block_and_are_those_of_the_definition(world):
+@pytest.mark.parametrize(("blocks", "each", "step"), [(4, 5, 1), (3, 180, 29)])
+def test_hashes_lead_to_the_root_of_the_block_and_are_those_of_the_definition(world, blocks, each, step):
     made = Acknowledgements(world.archive)
-    for at in filled(world):
+    for at in filled(world, blocks, each)[::step]:
         said = said_of(made, world, at)
         hashes = [merkle.leaf_hash(leaf) for leaf in world.leaves[: said.block.size]]
         assert [bytes.fromhex(one) for one in said.inclusion] == merkle.path(at, hashes)
