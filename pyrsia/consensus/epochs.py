@@ -135,6 +135,7 @@ class Epochs:
         delay_s = self._timing.delay_s
         self._sync = Sync(patience_s=max(8 * delay_s, 0.2), grace_s=delay_s / 4)
         self._poll_at = 0.0
+        self._height = app.head().height  # of the last final block when it last grew
         self._core_at = _NEVER
         self._work_at = _NEVER
         self._woken = _NEVER
@@ -281,21 +282,24 @@ class Epochs:
 
     def _done(self, now: Now, acts: list[Act]) -> list[Act]:
         """What follows from what has happened: blocks that wait, the next epoch, questions, the next alarm."""
-        while not self.halted:
+        while not self._core.halted:
             if self._core.ended:
                 acts += self._switch(now)
                 continue
-            ready = self._sync.next(self.final.height)
+            ready = self._sync.next(self._core.tree.final.height)
             if ready is None:
+                self._ask(now, acts)
+                self._alarm(now, acts)
                 break
             acts += self._acts(self._core.adopt(now, ready))
-        if self.halted:
-            return acts
-        return acts + self._ask(now) + self._alarm(now)
+        return acts
 
-    def _ask(self, now: Now) -> list[Act]:
+    def _ask(self, now: Now, acts: list[Act]) -> None:
         """Questions for blocks by height."""
-        height, seat = self.final.height, self.seat
+        height, seat = self._core.tree.final.height, self.seat
+        if height != self._height:
+            self._height = height
+            self._poll_at = now.mono_s + self._poll_s
         if seat is not None and seat.needs > height:
             for one in self.committee.validators:
                 if one.node != self._node:
@@ -307,7 +311,7 @@ class Epochs:
         elif now.mono_s >= self._poll_at:
             self._poll_at = now.mono_s + self._poll_s
             asks = self._sync.poll(self._sources(), now.mono_s, height)
-        return [Post((node,), ask) for node, ask in asks]
+        acts += [Post((node,), ask) for node, ask in asks]
 
     @property
     def _poll_s(self) -> float:
@@ -319,14 +323,11 @@ class Epochs:
         named = dict.fromkeys((*(one.node for one in self.committee.validators), *self._linked))
         return [node for node in named if node != self._node]
 
-    def _alarm(self, now: Now) -> list[Act]:
-        at = min(
-            self._core_at, self._work_at, self._sync.wake_s(now.mono_s, self.final.height), self._poll_at
-        )
-        if at == self._woken or at == _NEVER:
-            return []
-        self._woken = at
-        return [WakeAt(at)]
+    def _alarm(self, now: Now, acts: list[Act]) -> None:
+        at = min(self._core_at, self._work_at, self._poll_at, self._sync.wake_s(now.mono_s, self._height))
+        if at != self._woken and at < _NEVER:
+            self._woken = at
+            acts.append(WakeAt(at))
 
     # -- from one epoch to the next --
 
@@ -371,6 +372,7 @@ class Epochs:
     def _committee_above(self, block: Executed) -> Committee:
         committee = Committee(self._app.seats(block.hash), self._chain_id, self._origin)
         self._checker = Checker(committee, self._verify)
+        self._others = tuple(one.node for one in committee.validators if one.node != self._node)
         return committee
 
     def _open(self, start: Executed, *, voting: bool, key: bytes = b"") -> Simplex | Follower:
@@ -445,10 +447,6 @@ class Epochs:
         node = self.committee.validators[index].node if index < self.committee.n else asker
         if node is not None:
             acts.append(act(node))
-
-    @property
-    def _others(self) -> tuple[bytes, ...]:
-        return tuple(one.node for one in self.committee.validators if one.node != self._node)
 
 
 def _epoch_of(message: Message) -> int:

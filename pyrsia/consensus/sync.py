@@ -141,6 +141,8 @@ class Sync:
 
     def next(self, height: int) -> Blocks | None:
         """A proven answer that continues the last final block at `height`."""
+        if not self._early:
+            return None
         for first in sorted(self._early):
             answer = self._early[first]
             if answer.blocks[-1].header.height <= height:

@@ -50,6 +50,11 @@ _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _VIEW_KEY = struct.Struct(">BQQ")  # kind, epoch, view
 _FIN_KEY = struct.Struct(">QQQ32s")  # height, time_ms, tree_size, tree_root
+_VOTES = {  # whole votes, the most frequent message: statement, signer, signature
+    NOT: struct.Struct(">BQQ32sH64s"),
+    NUL: struct.Struct(">BQQH64s"),
+    FIN: struct.Struct(">BQQ32sQQQ32sH64s"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -565,8 +570,15 @@ class _Reader:
         return Statement(kind, epoch, view, block_hash, *_FIN_KEY.unpack(self.take(_FIN_KEY.size)))
 
     def vote(self) -> Vote:
-        said = self.statement()
-        return Vote(said, self.u16(MAX_VALIDATORS.value - 1, "is a signer's number"), self.take(SIG_BYTES))
+        layout = _VOTES.get(self.data[self.at]) if self.at < len(self.data) else None
+        if layout is None:
+            raise Malformed("a vote of no kind")
+        kind, epoch, view, *said, signer, sig = layout.unpack(self.take(layout.size))
+        if view == 0:
+            raise Malformed("views count from 1")
+        if signer >= MAX_VALIDATORS.value:
+            raise Malformed(f"signer {signer}; at most {MAX_VALIDATORS.value} validate")
+        return Vote(Statement(kind, epoch, view, *said), signer, sig)
 
     def cert(self) -> Cert:
         said = self.statement()
