@@ -142,10 +142,11 @@ class Snapshots:
             Unavailable: the disk said no.
         """
         offers = await self._offers()
+        silent: set[NodeId] = set()
         for point, givers in _best(offers):
             if not self._far(point):
                 continue
-            anchor, sealed = await self._anchor(point, givers)
+            anchor, sealed = await self._anchor(point, givers, silent)
             if anchor is None or sealed is None:
                 continue
             self._hold(True)  # not before it is proven: who votes must not stand still for a word
@@ -201,11 +202,17 @@ class Snapshots:
 
     # -- what proves the point --
 
-    async def _anchor(self, point: Point, givers: list[NodeId]) -> tuple[Anchor | None, Sealed | None]:
-        """A point proven by finality, epoch by epoch; whoever lies about it is taken from `givers`."""
+    async def _anchor(
+        self, point: Point, givers: list[NodeId], silent: set[NodeId]
+    ) -> tuple[Anchor | None, Sealed | None]:
+        """A point proven by finality, epoch by epoch; whoever lies about it is taken from `givers`.
+
+        Args:
+            silent: those that did not answer, who are asked about no other point.
+        """
         followed = self._followed()
         size = 0 if followed.seen is None else followed.seen.size
-        for node in tuple(givers):
+        for node in [node for node in givers if node not in silent]:
             try:
                 data = await self._ask(node, Method.ANCHOR, wire.ask_anchor(point.block_hash, size))
                 anchor, followed = Anchor.decode(data), self._followed()
@@ -216,6 +223,8 @@ class Snapshots:
                 return anchor, snapshot.sealed(anchor, header)
             except Unavailable as error:
                 _log.info("no anchor: %s", error)
+                silent.add(node)
+                self._hold(False)  # a fresh follower has waited long enough
             except Malformed as error:
                 self._lied(node, error)
                 givers.remove(node)

@@ -460,7 +460,7 @@ async def test_another_final_history_than_ours_is_an_alarm(made):
     node.follow([world_block(mine, height) for height in range(1, 5)])
     [point] = wire.decode_points(await giver.answer(Method.POINTS, b""))
     with pytest.raises(Contradiction):
-        await node.snapshots._anchor(point, list(node.givers))
+        await node.snapshots._anchor(point, list(node.givers), set())
 
 
 async def test_who_is_not_far_behind_asks_for_nothing_more(made):
@@ -577,3 +577,30 @@ async def test_readers_of_the_newest_are_given_what_is_here(made):
     assert [row.index for row in page.entries] == list(range(here, size))
     with pytest.raises(Refusal, match="not here yet"):
         await explorer.find(LogQuery(count=5, order="oldest"))
+
+
+async def test_who_offers_and_does_not_answer_is_asked_once_and_holds_nobody_up(made):
+    past, joiner = made
+    world = story(past())
+    points = tuple(wire.Point(10**6 + at, 10**9 + at, bytes([at]) * 32) for at in range(16))
+    silent = Giver(world)
+
+    def says_nothing(method, answer):
+        if method is Method.POINTS:
+            return wire.encode_points(points)
+        raise Unavailable("no answer")
+
+    async def answer(method, payload):
+        await trio.lowlevel.checkpoint()
+        silent.counted[method] += 1
+        return says_nothing(method, b"")
+
+    silent.answer = answer
+    node = joiner([silent, Giver(world)])
+    held = []
+    node.snapshots._hold = held.append
+    assert await node.snapshots.look()
+
+    assert silent.counted == {Method.POINTS: 1, Method.ANCHOR: 1}
+    assert held == [False, True]
+    assert node.restart().archive.size == world.archive.size
