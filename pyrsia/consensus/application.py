@@ -102,7 +102,11 @@ class Drafted(Protocol):
 
 
 class Application(Protocol):
-    """MUST remember the outcome of each checked block under its hash until another block of its height is final."""
+    """MUST remember the outcome of each checked block under its hash until another block of its height is final.
+
+    It never sees a tail: those add nothing, and agreement checks them by itself. It is asked about the children of a
+    block that ends its epoch in the turn in which that block becomes final, before the block is written.
+    """
 
     def head(self) -> Executed:
         """The last final block."""

@@ -381,7 +381,10 @@ class Epochs:
         me = committee.places.get(self._node)
         sign = self._sign(committee.keys[me]) if me is not None else None
         self.seat = None
+        # A voter hears of most blocks from agreement itself, a moment later; a follower has nothing to wait for.
+        self._sync.grace_s = self._timing.delay_s / 4
         if me is None or sign is None:
+            self._sync.grace_s = 0.0
             return Follower(committee, self._app, start)
         validator, mine = committee.validators[me], committee.keys[me]
         recovered = self._recovered
