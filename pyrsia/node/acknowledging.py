@@ -86,10 +86,12 @@ class Acknowledgements:
         Raises:
             Refusal: `internal`; the log on disk lacks what it must have.
         """
-        return self.many([(entry_id, index)])[0]
+        said = self.many([(entry_id, index)])[0]
+        covered = self._of_leaf(index) if index < self._covered() else None
+        return said if covered is None else msgspec.structs.replace(said, checkpoint=covered.decode())
 
     def many(self, places: Sequence[tuple[bytes, int]]) -> list[Acknowledgement]:
-        """The same for (entry id, leaf index) of each; those of one block cost little more than one."""
+        """The same for (entry id, leaf index) of each, without checkpoints; those of a block cost little more than one."""
         together: dict[int, tuple[_Block, list[int]]] = {}  # by first leaf: positions in `places`
         for position, (_, index) in enumerate(places):
             block = self._block(index)
@@ -102,18 +104,10 @@ class Acknowledgements:
                 partial(self._hashes, block),
             )
             for position, hashes in zip(positions, proofs, strict=True):
-                made[position] = self._one(*places[position], block, hashes)
+                entry_id, index = places[position]
+                path = tuple(one.hex() for one in hashes)
+                made[position] = Acknowledgement(entry_id.hex(), index, path, block.final, "")
         return [made[position] for position in range(len(places))]
-
-    def _one(self, entry_id: bytes, index: int, block: _Block, hashes: list[bytes]) -> Acknowledgement:
-        covered = self._of_leaf(index) if index < self._covered() else None
-        return Acknowledgement(
-            entry_id.hex(),
-            index,
-            tuple(one.hex() for one in hashes),
-            block.final,
-            "" if covered is None else covered.decode(),
-        )
 
     def _hashes(self, block: _Block, coords: list[Coord]) -> list[bytes]:
         if not block.tiles:
