@@ -19,7 +19,10 @@ class Past(Kept):
         super().__init__(folder, **changes)
 
     def header(self, draft, slot, **changes):
-        made = super().header(draft, slot, **({"just_hash": _NOTHING.hash()} | changes))
+        told = {"just_hash": _NOTHING.hash()}
+        if self.chain.head().epoch != slot.epoch:  # it stands on the block that ended the epoch before
+            told["parent_view"] = 0
+        made = super().header(draft, slot, **(told | changes))
         self.validators = self.seats().validators
         self.block_now = Block(made, Body(draft.entries, _NOTHING))
         return made

@@ -3,9 +3,13 @@
 from collections import Counter
 from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyrsia._native import merkle
 from pyrsia.consensus.light import Contradiction
@@ -193,6 +197,55 @@ async def test_the_next_blocks_execute_the_same(made):
     assert plain_state(node.archive, node.database) == plain_state(world.archive, world.database)
     size = world.archive.size
     assert node.archive.inclusion(size - 1, size) == world.archive.inclusion(size - 1, size)
+
+
+def act(world, action):
+    """One thing that happens to a network."""
+    match action:
+        case "quiet":
+            world.propose()
+        case "build":
+            request, builders = world.drawn(version=f"1.{world.count}")
+            world.run(request, [(builder, world.reveal(request)) for builder in builders])
+        case "epoch":
+            rotate(world)
+        case int():
+            world.block(*(world.fact(f"{world.count}") for _ in range(action)))
+
+
+actions = st.one_of(st.integers(1, 60), st.sampled_from(("quiet", "build", "epoch")))
+
+
+@given(before=st.lists(actions, min_size=1, max_size=6), after=st.lists(actions, max_size=4))
+@settings(max_examples=10, deadline=None)
+def test_whatever_happened_a_snapshot_equals_replay(before, after):
+    """State, roots and heads are equal at the point, and again after whatever happens next."""
+
+    async def both(folder):
+        for name in ("giver", "joiner"):
+            (folder / name).mkdir()
+        world = Past(folder / "giver")
+        world.block(world.fact("first"))
+        for action in before:
+            act(world, action)
+        node = Joiner(folder / "joiner", [Giver(world)])
+        assert await node.snapshots.look()
+        node.restart()
+        assert plain_state(node.archive, node.database) == plain_state(world.archive, world.database)
+        for action in after:
+            act(world, action)
+        first, last = node.archive.head.height + 1, world.archive.head.height
+        node.follow([world_block(world, height) for height in range(first, last + 1)])
+        assert node.archive.head == world.archive.head
+        assert plain_state(node.archive, node.database) == plain_state(world.archive, world.database)
+        trees = [views.trees(one.archive.state) for one in (node, world)]
+        assert trees[0].state.root == trees[1].state.root
+        assert trees[0].packages.root == trees[1].packages.root
+        node.database.close()
+        world.close()
+
+    with TemporaryDirectory() as folder:
+        trio.run(both, Path(folder))
 
 
 def world_block(world, height):
