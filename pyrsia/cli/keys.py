@@ -22,6 +22,7 @@ class _Keys(msgspec.Struct):
 class _Rotated(msgspec.Struct):
     body: dict[str, Any]
     motion: MotionStatus | None
+    replaced: tuple[str, ...] = ()
 
 
 @click.group()
@@ -68,14 +69,30 @@ def rotate(
     The present ones go on until the motion is enacted and a block of the epoch that it opens is on disk; then they are
     deleted. Asked again before that, the same new keys are proposed. A vote key that must not sign any more is
     healed so: its successor begins with an empty record.
+
+    Keys that the log does not name, since the node's roles need none, are replaced at once. Whoever validated and is
+    to do so again needs that: no key is used twice.
     """
     with Client(target, patience_s=PATIENCE_S) as node:
         order = {"purposes": list(purposes), "reason": reason, "propose": propose}
         answer = shaped(node.post("/api/v1/keys/rotate", order), _Rotated)
         if answer["motion"] is None:
-            tell(answer, as_json=as_json, text=lambda: _command(answer["body"]))
-        else:
-            finish(node, answer["motion"], follow=follow, as_json=as_json)
+            tell(answer, as_json=as_json, text=lambda: _rotated(answer))
+            return
+        if answer["replaced"] and not as_json:
+            click.echo(_replaced(answer))
+        finish(node, answer["motion"], follow=follow, as_json=as_json)
+
+
+def _rotated(answer: dict[str, Any]) -> Iterator[str]:
+    if answer["replaced"]:
+        yield _replaced(answer)
+    if answer["body"]:
+        yield from _command(answer["body"])
+
+
+def _replaced(answer: dict[str, Any]) -> str:
+    return f"new at once, since the log names none of this node: {', '.join(answer['replaced'])}"
 
 
 def _command(body: dict[str, Any]) -> Iterator[str]:

@@ -338,7 +338,7 @@ class Admin:
 
     async def rotate_keys(
         self, purposes: Sequence[str], reason: str, *, propose: bool
-    ) -> tuple[dict[str, Any], MotionStatus | None]:
+    ) -> tuple[dict[str, Any], MotionStatus | None, tuple[str, ...]]:
         return await self.governing.rotate(purposes, reason, propose=propose)
 
     async def ping(self, node_id: str) -> PingReply:

@@ -202,6 +202,7 @@ class Governing:
         if not isinstance(kind, str) or kind not in MOTIONS:
             raise _bad(f"{str(kind)[:40]!r} is no kind of motion", f"use one of {', '.join(MOTIONS)}")
         self._check_room()
+        self._check_fresh(body.get("member"))
         try:
             raw = self._submitter.author("motion.propose", body)
         except (ValueError, Malformed) as error:
@@ -314,11 +315,16 @@ class Governing:
 
     async def rotate(
         self, purposes: Sequence[str], reason: str, *, propose: bool
-    ) -> tuple[dict[str, Any], MotionStatus | None]:
-        """Make new keys beside the present ones and propose them; the motion's body, and the motion if it was proposed.
+    ) -> tuple[dict[str, Any], MotionStatus | None, tuple[str, ...]]:
+        """Make new keys beside the present ones and propose them.
+
+        Those that the log does not name, since this node's roles need none, are replaced at once.
+
+        Returns:
+            The body of the motion, empty where none is needed; the motion, if it was proposed; what was replaced.
 
         Raises:
-            Refusal: `bad-request` for keys that cannot be rotated, or that this node's roles do not have.
+            Refusal: `bad-request` for what cannot be rotated, `conflict` while an old key may still be needed.
         """
         wrong = [purpose for purpose in purposes if purpose not in ROTATED]
         if wrong or not purposes:
@@ -329,18 +335,20 @@ class Governing:
         record = self._house.record
         if record is None:
             raise _bad("this node is no member yet, so nobody knows its keys", "join first: docs/join.md")
-        lacking = [purpose for purpose in purposes if not record[FIELDS.get(purpose, purpose)]]
-        if lacking:
-            raise _bad(
-                f"the log knows no {', '.join(lacking)} key of this node: its roles need none",
-                "rotate others",
-            )
+        named = sorted({purpose for purpose in purposes if record[FIELDS.get(purpose, purpose)]})
+        unnamed = tuple(sorted({*purposes} - {*named}))
+        if unnamed:
+            await self._house.database.sync()
+            self._house.renew(unnamed)
+        if not named:
+            return {}, None, unnamed
         body = {"kind": "member.rotate", "node": b32(self._house.keys.node_id), "reason": reason}
-        body.update(self._house.prepare(sorted(set(purposes))))
+        body.update(self._house.prepare(named))
         if not propose:
-            return body, None
+            return body, None, unnamed
         proposed = await self.propose(body)
-        return body, await self.approve(proposed.id) if self.may_approve(proposed) else proposed
+        motion = await self.approve(proposed.id) if self.may_approve(proposed) else proposed
+        return body, motion, unnamed
 
     # -- inside --
 
@@ -375,6 +383,28 @@ class Governing:
                 what=f"this node has {len(open_now)} motions open, and may have {most}",
                 who="this node",
                 do="wait until one is decided or expires; see `pyrsia member motions`",
+            )
+
+    def _check_fresh(self, told: Any) -> None:
+        """Whoever had a seat, or built, and shall again, needs other keys: say so, and how."""
+        try:
+            MEMBER(told)
+        except Malformed:
+            return  # no member, or none that the ledger takes: it says so
+        before = views.member(self._reads, unb32(told["node"])) or {}
+        used = [
+            purpose
+            for purpose in ROTATED
+            if (key := told[FIELDS.get(purpose, purpose)])
+            and key != before.get(FIELDS.get(purpose, purpose))
+            and self._reads(b"key/" + key.encode()) is not None
+        ]
+        if used:
+            raise Refusal(
+                "conflict",
+                what=f"{told['name']} would have a key again that is or was somebody's: {', '.join(used)}",
+                who="the member document: no key is used twice",
+                do=f"make new ones on that node (pyrsia keys rotate {' '.join(used)}) and propose it anew",
             )
 
     def _check(self, raw: bytes) -> None:

@@ -237,12 +237,36 @@ class House:
         """
         fields: dict[str, str] = {}
         for purpose in purposes:
-            there = self.keys.coming.get(purpose)
-            if there is not None and self.votes.stopped(there.public):
-                self.keys.discard(self.data / KEYS, purpose)
-            self.keys.prepare(self.data / KEYS, purpose)
+            self._prepare(purpose)
             fields[FIELDS.get(purpose, purpose)] = self.coming(purpose).hex()
         return fields
+
+    def _prepare(self, purpose: str) -> None:
+        there = self.keys.coming.get(purpose)
+        if there is not None and self.votes.stopped(there.public):
+            self.keys.discard(self.data / KEYS, purpose)
+        self.keys.prepare(self.data / KEYS, purpose)
+
+    def renew(self, purposes: Sequence[str]) -> None:
+        """New keys at once in the place of those that the log does not name: nobody has to agree.
+
+        So a member that left its seat can have one again: the keys that it had are never anybody's again. Call after a
+        sync of the database.
+
+        Raises:
+            Refusal: `conflict` before a block of the present epoch is on disk: the old ones may be needed to get there.
+        """
+        if not self._epoch_began(None):
+            raise Refusal(
+                "conflict",
+                what="the epoch in which the old keys had their part has only just ended",
+                who="this node",
+                do="try again in some seconds",
+            )
+        for purpose in purposes:
+            self._prepare(purpose)
+            self._settle(purpose)
+        self._forget()
 
     def coming(self, purpose: str) -> bytes:
         """The public half of the key that was made for a rotation; empty if none was."""
@@ -272,9 +296,13 @@ class House:
         for purpose in changed:
             self._settle(purpose)
         if changed:
-            kept = [getattr(self.keys, purpose).public for purpose in ("vote", "log", "cosign")]
-            self.votes.forget([*kept, *(pair.public for pair in self.keys.coming.values())])
+            self._forget()
         return changed
+
+    def _forget(self) -> None:
+        """Keys that this node has no more need no word about what they must not."""
+        kept = [getattr(self.keys, purpose).public for purpose in ("vote", "log", "cosign")]
+        self.votes.forget([*kept, *(pair.public for pair in self.keys.coming.values())])
 
     def _agreed(self, purpose: str, found: dict[str, Any]) -> bool:
         return bool(found[FIELDS.get(purpose, purpose)] == self.coming(purpose).hex())

@@ -48,10 +48,11 @@ class RotateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RotateAnswer(msgspec.Struct, frozen=True):
-    """The body of the motion, and the motion once it is proposed."""
+    """The body of the motion, empty where none is needed; the motion once it is proposed; keys replaced at once."""
 
     body: dict[str, Any]
     motion: MotionStatus | None
+    replaced: tuple[str, ...] = ()
 
 
 class KeysAnswer(msgspec.Struct, frozen=True):

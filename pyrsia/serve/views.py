@@ -344,6 +344,6 @@ class Admin(Protocol):
 
     async def rotate_keys(
         self, purposes: Sequence[str], reason: str, *, propose: bool
-    ) -> tuple[dict[str, Any], MotionStatus | None]:
-        """Make new keys and propose them: the motion's body, and the motion if it was proposed."""
+    ) -> tuple[dict[str, Any], MotionStatus | None, tuple[str, ...]]:
+        """Make new keys and propose them: the motion's body, the motion if proposed, and what was replaced at once."""
         ...

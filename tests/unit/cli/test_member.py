@@ -353,6 +353,14 @@ def test_a_rotation_that_another_shall_propose_is_told_as_its_command(pyrsia, no
     assert json.loads(node.seen[-1][3])["propose"] is False
 
 
+def test_keys_that_the_log_does_not_name_are_replaced_at_once_and_so_it_says(pyrsia, node):
+    node.answers["/api/v1/keys/rotate"] = (200, {"body": {}, "motion": None, "replaced": ["log", "vote"]})
+
+    code, out, _ = pyrsia("keys", "rotate", "vote", "log", "--node", node.url)
+
+    assert (code, out) == (0, "new at once, since the log names none of this node: log, vote\n")
+
+
 # -- the newcomer --
 
 

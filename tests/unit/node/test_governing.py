@@ -282,7 +282,7 @@ async def test_a_document_has_every_key_and_a_member_only_those_of_its_roles(mem
 
 async def test_keys_are_told_with_their_states_and_no_secret(member):
     house = member.house
-    body, motion = await member.governing.rotate(["vote", "log"], REASON, propose=True)
+    body, motion, _ = await member.governing.rotate(["vote", "log"], REASON, propose=True)
     told = {(one.purpose, one.state) for one in member.governing.own_keys()}
 
     assert motion.approvals == ("node 0",)
@@ -298,9 +298,44 @@ async def test_keys_are_told_with_their_states_and_no_secret(member):
 
 
 async def test_a_rotation_can_be_left_to_another_member(member):
-    body, motion = await member.governing.rotate(["build"], REASON, propose=False)
+    body, motion, replaced = await member.governing.rotate(["build"], REASON, propose=False)
 
-    assert (motion, member.sent, body["kind"]) == (None, [], "member.rotate")
+    assert (motion, member.sent, body["kind"], replaced) == (None, [], "member.rotate", ())
+
+
+async def test_whoever_left_its_seat_makes_new_keys_by_itself_and_can_have_one_again(member):
+    house, me = member.house, member.me()
+    told = member.governing.document()
+    seat = ("vote", "log", "cosign", "chain")
+    member.enact(member_motion("member.add", member=NEW))
+    member.know("new")
+    motion = member.propose_motion(
+        member_motion("member.replace", member=newcomer("new", roles=("validator",)), node=NEW["node"])
+    )
+    member.block(member.approval(motion, key("new", "node")))
+    member.approve(motion, 0, 1, 2)
+    member.enact(member_motion("member.replace", member=fitted(told, (), ()), node=me))
+    assert (member.governing.members().epoch, house.roles) == (2, frozenset())
+    again = member_motion("member.replace", member=fitted(told, ("validator",), ()), node=me)
+
+    async with refused("conflict", "vote, log, cosign"):
+        await member.governing.propose(again)
+    async with refused("conflict", "has only just ended"):
+        await member.governing.rotate(seat, REASON, propose=True)
+    old = {getattr(house.keys, one).seed.hex() for one in ("vote", "log", "cosign")} | {
+        house.keys.chain_seed.hex()
+    }
+    member.next_block()
+    assert await member.governing.rotate(seat, REASON, propose=True) == ({}, None, tuple(sorted(seat)))
+
+    new = member.governing.document()
+    assert not old & {file.read_text().strip() for file in (member.data / "keys").rglob("*.key")}
+    keys = ("build", "chain_end", "cosign", "log", "vote")
+    assert [name for name in keys if new[name] != told[name]] == ["chain_end", "cosign", "log", "vote"]
+    motion = await member.governing.propose({**again, "member": fitted(new, ("validator",), ())})
+    member.approve(motion.id, 1, 2, 3)
+    done = member.governing.motion(motion.id)
+    assert done.phase in ("enacted", "awaits-acceptance"), done
 
 
 @pytest.mark.parametrize(

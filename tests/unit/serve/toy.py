@@ -250,9 +250,9 @@ class ToyNode:
 
     async def rotate_keys(
         self, purposes: Sequence[str], reason: str, *, propose: bool
-    ) -> tuple[dict[str, Any], MotionStatus | None]:
+    ) -> tuple[dict[str, Any], MotionStatus | None, tuple[str, ...]]:
         self.changes.append(("rotate", *purposes))
-        return {"kind": "member.rotate"}, MOTION if propose else None
+        return {"kind": "member.rotate"}, MOTION if propose else None, ()
 
     async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
         if name == "nothing":
