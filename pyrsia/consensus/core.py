@@ -33,6 +33,7 @@ from pyrsia.wire.blocks import (
     Statement,
     Status,
     Vote,
+    contradicts_itself,
     finalize,
     justified,
     notarize,
@@ -54,7 +55,6 @@ from .views import ViewState
 from .wanted import Wanted
 
 _IN_FLIGHT = 3  # views that may be notarized and not final while all is well
-_CERT_VIEWS = 21  # views asked for at once: three certificates each fit one answer
 
 
 class Simplex:
@@ -123,7 +123,7 @@ class Simplex:
         )
         self._dirty = False
         self._seen = [0.0] * committee.n  # when each member last said anything
-        self._wanted = Wanted(me, committee.n)
+        self._wanted = Wanted(committee, me, tree=self.tree, pause_s=self.timing.delay_s, out=self._out)
         self._woken = NEVER
 
     @property
@@ -193,7 +193,7 @@ class Simplex:
             if handler is not None:
                 handler(self, now, sender, message)
         if isinstance(message, OneBlock):
-            self._on_block(now, message.block)
+            self._dirty |= self._wanted.take(now, message.block)
         elif isinstance(message, GetBlock):
             block = self.tree.find(message.block_hash)
             if block is not None:
@@ -223,7 +223,9 @@ class Simplex:
         if clock.resend_at <= at:
             self._resend(now)
         if self._wanted.at <= at:
-            self._fetch(now)
+            self._wanted.ask(now)
+            if self._wanted.by_height:  # a hash that nobody kept is final for them by now
+                self._need()
         if clock.retry_at <= at:
             clock.retry_at = NEVER
         self._dirty = True
@@ -291,7 +293,7 @@ class Simplex:
         clock = self.clock
         waiting = clock.view_at == NEVER and clock.base < NEVER
         clock.arm_resend(now.mono_s, stuck=clock.unsettled is not None or bool(self.gate.ask) or waiting)
-        self._wanted.arm(now.mono_s + self.timing.delay_s / 4)
+        self._wanted.arm(now)
         if clock.relay_at < NEVER and min(self.counting.reached) >= self.view - 1:
             clock.relay_at = NEVER
         leading = self.committee.leader(self.view) == self.me
@@ -384,6 +386,9 @@ class Simplex:
             self._lie(sender, "a certificate that is none")
 
     def _offer(self, cert: Cert) -> bool:
+        """A certificate from outside; False if it is known to be none. Of views that are over none is worth a check."""
+        if cert.view < self.tree.final.view and cert.said.epoch == self.committee.epoch:
+            return True
         return self.counting.offer(cert)
 
     def _take_cert(self, now: Now, cert: Cert) -> None:
@@ -474,7 +479,7 @@ class Simplex:
         told = header.chain_id, header.members_hash, header.proposer
         if told != (committee.chain_id, committee.members_hash, committee.leader(header.view)):
             return False
-        if not justified(header, just):
+        if contradicts_itself(header) or not justified(header, just):
             return False
         certs = just.gap if just.parent_cert is None else (just.parent_cert, *just.gap)
         return all(self._offer(cert) for cert in certs)
@@ -618,38 +623,6 @@ class Simplex:
         self._dirty = True
         return True
 
-    # -- what is missing ---------------------------------------------------------------------------
-
-    def _fetch(self, now: Now) -> None:
-        """Ask on for what is missing."""
-        wanted, tree = self._wanted, self.tree
-        wanted.at = NEVER
-        if not wanted:
-            return
-        for member, block_hash in wanted.round(
-            lambda known: known in tree.blocks or known in tree.bad or known == tree.final.hash
-        ):
-            self._out.append(Send(member, GetBlock(block_hash)))
-        if wanted.certs:
-            last, wanted.certs = wanted.certs, 0
-            first = max(1, tree.final.view, last - _CERT_VIEWS + 1)
-            self._out.append(Send(wanted.peer(), GetCerts(self.committee.epoch, first, max(first, last))))
-        if wanted.by_height:  # a hash that nobody kept is final for them by now
-            self._need()
-        wanted.at = now.mono_s + self.timing.delay_s
-
-    def _need(self) -> None:
-        certs = [s.certs[FIN] for s in self._views.values() if FIN in s.certs]
-        self.needs = max([self.tree.final.height + 1, *(cert.said.height for cert in certs)])
-
-    def _on_block(self, now: Now, block: Block) -> None:
-        if block.hash in self._wanted and catchup.body_fits(block):
-            self.tree.add(block)
-            self._wanted.got(block.hash)
-            if block.header.parent_hash not in self.tree.blocks:
-                self._wanted.at = min(self._wanted.at, now.mono_s)
-            self._dirty = True
-
     # -- what others tell --------------------------------------------------------------------------
 
     def _on_status(self, now: Now, sender: int, status: Status) -> None:
@@ -685,6 +658,11 @@ class Simplex:
                 self.gate.stopped = True
                 text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
                 self._out.append(Mute(text))
+
+    def _need(self) -> None:
+        """What is known to be final here or elsewhere, and cannot be had by hash."""
+        certs = [s.certs[FIN] for s in self._views.values() if FIN in s.certs]
+        self.needs = max([self.tree.final.height + 1, *(cert.said.height for cert in certs)])
 
     def _resend(self, now: Now) -> None:
         """Repeat what is stored; never creates a vote (ava-labs/Simplex 280)."""

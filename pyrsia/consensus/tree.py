@@ -12,13 +12,11 @@ Source: docs/agreement.md, "P: when to vote NOT", "Epochs", "Delivery".
 from collections import OrderedDict
 
 from pyrsia.units import MAX_RECENT_BLOCKS
-from pyrsia.wire.blocks import EPOCH_END, TAIL, ZERO, Block, Header, entries_root
+from pyrsia.wire.blocks import EPOCH_END, TAIL, Block, Header, contradicts_itself
 
 from .application import Application, BlockRef, Executed, InvalidBlock
 from .catchup import Conflict
 from .committee import Committee
-
-_NO_ENTRIES = entries_root(())
 
 
 def ref(header: Header) -> BlockRef:
@@ -154,8 +152,8 @@ class BlockTree:
             raise InvalidBlock("it names other members")
         if header.proposer != committee.leader(header.view):
             raise InvalidBlock("its proposer is not the leader of its view")
-        if (header.next_members_hash != committee.members_hash) != (header.kind == EPOCH_END):
-            raise InvalidBlock("a block names other next members exactly if it ends the epoch")
+        if contradicts_itself(header):
+            raise InvalidBlock("it names next members, a reveal or entries that its kind forbids")
         parent = self.parent_of(header)
         if parent is None:
             raise InvalidBlock("its parent is not on the chain")
@@ -183,9 +181,6 @@ class BlockTree:
         told = header.height, header.tree_size, header.tree_root, header.beacon
         if told != (end.height, end.tree_size, end.tree_root, end.beacon):
             raise InvalidBlock("a tail adds nothing to the log")
-        nothing = header.n_entries, header.entries_root, header.reveal, header.next_chain
-        if nothing != (0, _NO_ENTRIES, ZERO, ZERO):
-            raise InvalidBlock("a tail has no entry and reveals nothing")
 
     def finalize(self, blocks: list[Block]) -> None:
         """Move the floor: everything at or below the last block's view is forgotten."""

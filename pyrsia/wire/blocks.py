@@ -274,6 +274,15 @@ class Justification:
         return blake3(self.encode()).digest()
 
 
+def contradicts_itself(header: Header) -> bool:
+    """What a header's kind forbids, whatever its parent is: other next members exactly at the end of an epoch, and
+    nothing in a tail."""
+    if (header.next_members_hash != header.members_hash) != (header.kind == EPOCH_END):
+        return True
+    nothing = header.n_entries, header.reveal, header.next_chain
+    return header.kind == TAIL and nothing != (0, ZERO, ZERO)
+
+
 def justified(header: Header, told: Justification) -> bool:
     """Whether a justification is of the form that P3 asks for; its signatures are the caller's business.
 
