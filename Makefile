@@ -11,14 +11,19 @@ WHAT ?=
 ROWS ?=
 JSON ?=
 RECORD ?=
+ARGS ?=
 
-.PHONY: demo test lint types bench bench-ci evidence clean setup
+.PHONY: demo test sim lint types bench bench-ci evidence clean setup
 
 demo: setup
 	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(if $(REPORT),--report "$(REPORT)")
 
 test: setup
 	@"$(BIN)/pytest" -q
+
+# Simulated networks: make sim ARGS='--seeds 10000 --first 1 --nodes 4..10 --byzantine f' (docs/simulator.md).
+sim: setup
+	@PYTHONPATH=. "$(BIN)/python" -m tests.sim $(ARGS)
 
 setup: $(VENV)/.ready
 

@@ -15,7 +15,7 @@ for what in "$@"; do
     out=docs/evidence/$what.txt
     case $what in
     seeds)
-        { head_of "Simulated networks, each seed with faults of its own"; "$BIN/python" -m tests.sim.many 20000; } >"$out.new"
+        { head_of "Simulated networks, each seed with faults of its own"; PYTHONPATH=. "$BIN/python" -m tests.sim --seeds "${SEEDS:-20000}" --first 1 --nodes 4..10 --byzantine any --all; } >"$out.new"
         ;;
     bench)
         json=$(mktemp)

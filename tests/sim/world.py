@@ -1,25 +1,23 @@
 """A whole network in one heap: cores, their disks, an application, catch-up, and everything that goes wrong.
 
-One seeded generator decides all. Signatures are hashes that only their owner computes here. Invariants are
-checked from what was sent and delivered, never with the code under test.
+One seed decides all. Signatures are hashes that only their owner computes here. `plan` says what a run does,
+`faults` what of it takes effect, `network`, `disk`, `clocks` and `villains` do it, `auditor` checks every step, and
+`ending` what must hold once everything was healed.
 
-Source: docs/agreement.md, "How it is tested".
+Source: docs/simulator.md.
 """
 
 import gc
 import heapq
 import random
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 from blake3 import blake3
 
 from pyrsia.consensus import catchup
-from pyrsia.consensus.application import Slot
 from pyrsia.consensus.committee import Committee
-from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import (
     Act,
     Answer,
@@ -35,36 +33,43 @@ from pyrsia.consensus.effects import (
 )
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.recovery import Recovered
-from pyrsia.consensus.timing import Timing
 from pyrsia.units import VIEW_WINDOW
-from pyrsia.wire.blocks import (
-    FIN,
-    NOT,
-    NUL,
-    Block,
-    Body,
-    Cert,
-    Justification,
-    Message,
-    Proposal,
-    Vote,
-    entries_root,
-    finalize,
-    notarize,
-    nullify,
-)
+from pyrsia.wire.blocks import Block, Blocks, Message, Proposal, Statement, Vote, decode_vote
+from pyrsia.wire.epochs import Seats, Validator
 
-from .toy import GENESIS, Toy, execute, reveal_of, seats_of
+from . import toy
+from .auditor import Auditor, Broken, own_vote, quorum
+from .clocks import WALL_MS as WALL_MS
+from .clocks import Clock
+from .disk import Disk, Image
+from .faults import Faults
+from .network import Network, Pair, partition
+from .plan import HASTY, TIMING, Plan, tightened
+from .trace import Trace
+from .villains import Villain
 
 CHAIN_ID = blake3(b"simulated").digest()
-WALL_MS = 1_800_000_000_000
-TIMING = Timing(delay_s=0.05, delay_max_s=2.0, heartbeat_s=1.0, fill_s=0.005, asleep_s=2.0)
+ORIGIN = "simulated/0"
+TURNS = 6  # vote keys that a member may have had
 
-HASTY = replace(TIMING, fill_s=0.0, heartbeat_s=0.0)  # a villain waits for nothing
-
-
-class Broken(AssertionError):
-    """An invariant does not hold; the text names it and the seed."""
+(
+    MESSAGE,
+    WAKE,
+    SYNC,
+    ENTRY,
+    CRASH,
+    RESTART,
+    CUT,
+    MEND,
+    LINK,
+    CLOG,
+    UNCLOG,
+    JUMP,
+    IMAGE,
+    ROLLBACK,
+    DIE,
+    CALL,
+) = range(16)
 
 
 def fake_sign(key: bytes, text: bytes) -> bytes:
@@ -76,93 +81,168 @@ def fake_verify(key: bytes, text: bytes, sig: bytes) -> bool:
 
 
 @dataclass
-class Plan:
-    """What one run does to its network."""
-
-    n: int = 4
-    byzantine: int = 0
-    seconds: float = 2.5
-    drop: float = 0.0
-    duplicate: float = 0.03
-    delay_s: float = 0.008
-    crashes: int = 0
-    partitions: int = 0
-    entries: int = 12
-    slow_disk: float = 0.02
-    skew_ms: int = 300
-    lose_sync: bool = False  # mutant: sends before the sync
-    impure: bool = False  # mutant: a ledger rule that is no function of the log
-    core: type[Simplex] = Simplex
-
-    @classmethod
-    def random(cls, rng: random.Random, **fixed: object) -> "Plan":
-        plan = cls(
-            byzantine=rng.choice((0, 1)),
-            drop=rng.choice((0.0, 0.0, 0.02, 0.1, 0.2)),
-            delay_s=rng.choice((0.002, 0.008, 0.02)),
-            crashes=rng.choice((0, 0, 1, 2, 4)),
-            partitions=rng.choice((0, 0, 1, 2)),
-            skew_ms=rng.choice((0, 300, 5_000)),
-        )
-        return replace(plan, **fixed)  # type: ignore[arg-type]
-
-
-@dataclass
 class Node:
+    """One machine. Twins share a number; every other node has its own.
+
+    Attributes:
+        place: in `World.nodes`.
+        number: whose keys it has.
+        life: counts its starts; what an earlier life asked for is void.
+        epoch: the one that follows from what it delivered.
+        rolled: came back with an old image of its disk, and may be muted for it.
+        worst: the newest view in which it had voted until then; none of the disk's votes may be newer.
+        told: up to this view enough others know better: it must not vote there again.
+    """
+
+    place: int
     number: int
-    app: Toy
-    skew_ms: int
+    app: Any
+    clock: Clock
+    disk: Disk
     core: Epochs | None = None
     life: int = 0
-    wal: list[bytes] = field(default_factory=list)  # synced
-    loose: list[bytes] = field(default_factory=list)  # written, not synced
-    durable: set[bytes] = field(default_factory=set)
-    waiting: list[list[Act]] = field(default_factory=list)  # turns behind an open sync
-    sent: dict[int, dict[int, bytes]] = field(default_factory=dict)  # view -> kind -> hash, over all lives
-    blocks: dict[int, bytes] = field(default_factory=dict)
-    proofs: dict[int, bytes] = field(default_factory=dict)
-    proof: object = None
-    view: int = 0
+    epoch: int = 0
+    view: tuple[int, int] = (0, 0)
     height: int = 0
     wake: float = 0.0
-    villain: "Villain | None" = None
+    villain: Villain | None = None
+    twin: bool = False
+    dead: bool = False
+    rolled: bool = False
+    muted: str = ""
+    worst: tuple[int, int] = (0, 0)
+    told: tuple[int, int] = (0, 0)
+    image: Image | None = None
+    heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # newest vote of others, in this life
+    targets: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def honest(self) -> bool:
+        return self.villain is None and not self.twin
+
+
+class Naive:
+    """The toy's definition, run block by block beside the network."""
+
+    def __init__(self, n: int) -> None:
+        at = toy.GENESIS
+        self.world = toy.begin(n)
+        self.told = at.tree_size, at.tree_root, at.beacon
+
+    def executed(self, block: Block) -> Seats | None:
+        """See `auditor.Oracle`."""
+        header, before = block.header, self.world
+        if header.reveal != before.owes(header.proposer, header.view):
+            raise Broken(f"I6: height {header.height} reveals another link than it owes")
+        after = toy.turn(before, block.body.entries, header.view)
+        if after is None:
+            raise Broken(f"I7: an entry of height {header.height} does not apply")
+        self.told = toy.execute(*self.told, block.body.entries, header.time_ms, header.reveal)
+        if self.told != (header.tree_size, header.tree_root, header.beacon):
+            raise Broken(f"I6: wrong root at height {header.height}")
+        self.world = after
+        return after.seats if after.seats.epoch != before.seats.epoch else None
 
 
 class World:
     """One run."""
 
-    def __init__(self, seed: int, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        plan: Plan | None = None,
+        *,
+        faults: Faults | None = None,
+        trace: Trace | None = None,
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.plan = plan or Plan.random(self.rng)
-        n = self.plan.n
-        self.committee = Committee(seats_of(n), CHAIN_ID, "simulated/0")
-        self.heap: list[tuple[float, int, int, int, object]] = []
+        self.faults = faults or Faults()
+        self.trace = trace
+        self.heap: list[tuple[float, int, int, int, Any]] = []
         self.seq = 0
         self.now = 0.0
         self.events = 0
-        self.messages = 0
-        self.healed = False
-        self.blocked: set[tuple[int, int]] = set()
-        self.audit = blake2b(digest_size=16)
-        self.final: dict[int, Block] = {}
-        self.roots: dict[int, tuple[int, bytes, bytes]] = {}
-        self.entry_at: dict[bytes, int] = {}
-        self.said: dict[tuple[int, int, bytes], set[int]] = {}
-        self.quorums: dict[int, dict[int, bytes]] = {}
-        self.accused: list[Blame] = []
+        self.undecodable = 0
+        self.network = Network(seed, self.plan, self.faults, self._arrives)
         self.expected: list[bytes] = []
-        skews = [
-            self.rng.randint(-self.plan.skew_ms, self.plan.skew_ms) // (1 if i == 0 else 10) for i in range(n)
+        self.numbers = list(range(self.plan.n + self.plan.spares))
+        self._found()
+        self._people()
+        self.handlers: tuple[Callable[[Node, Any], None], ...] = (
+            self._message, self._wake, self._sync, self._entry, self._crash, self._restart, self._cut, self._mend,
+            self._link, self._clog, self._unclog, self._jump, self._keep_image, self._rollback, self._die, self._call,
+        )  # fmt: skip
+
+    # -- the network as it is founded; the real ledger does these in its own way --
+
+    def _found(self) -> None:
+        self.chain_id, self.origin = CHAIN_ID, ORIGIN
+        self.auditor = Auditor(CHAIN_ID, toy.begin(self.plan.n).seats, Naive(self.plan.n))
+
+    def _app(self, number: int) -> Any:
+        return toy.Toy(self.plan.n, number, self.plan.impure)
+
+    def id_of(self, number: int) -> bytes:
+        return toy.node_of(number)
+
+    def number_of(self, node: bytes) -> int:
+        return toy.number_of(node)
+
+    def _holds(self, number: int, vote: bytes) -> bool:
+        """Whether this vote key is one of the node's."""
+        return vote.startswith(b"%016d" % number) and toy.turn_of(vote) < TURNS
+
+    def reveal(self, one: Validator, position: int) -> tuple[bytes, bytes] | None:
+        return toy.reveal_of(one, position), bytes(32)
+
+    # -- who takes part --
+
+    def _people(self) -> None:
+        plan, rng = self.plan, self.rng
+        liars = rng.sample(range(plan.n), plan.byzantine)
+        places = self.numbers + [number for number in liars if plan.twins]
+        self.nodes = [
+            Node(
+                at,
+                number,
+                self._app(number),
+                Clock(rng, plan, wrong=at == 0),
+                Disk(at, random.Random(f"{self.seed} disk {at}"), plan, self.faults),
+            )
+            for at, number in enumerate(places)
         ]
-        self.nodes = [Node(i, Toy(self.plan.impure, i, n), skews[i]) for i in range(n)]
-        for i in self.rng.sample(range(n), self.plan.byzantine):
-            self.nodes[i].villain = Villain(self, self.nodes[i])
-        self.honest = [node for node in self.nodes if node.villain is None]
+        for number in liars:
+            if plan.twins:
+                for node in self.nodes:
+                    node.twin |= node.number == number
+            else:
+                self.nodes[number].villain = Villain(self, self.nodes[number], plan.habits)
+                self.network.fast.add(number)
+        self.honest = [node for node in self.nodes if node.honest]
+        self._wire(rng)
+
+    def _wire(self, rng: random.Random) -> None:
+        """Who hears which copy of whom: twins are each heard by a part of the others, now and then by all."""
+        copies: dict[int, list[int]] = {}
+        for node in self.nodes:
+            copies.setdefault(node.number, []).append(node.place)
+        side = {node.place: rng.choice((0, 1, 2)) for node in self.nodes}
+        for node in self.nodes:
+            for number, all_of in copies.items():
+                heard = all_of
+                if len(all_of) > 1 and side[node.place] < 2 and not node.twin:
+                    heard = all_of[side[node.place] : side[node.place] + 1]
+                if node.twin and self.nodes[all_of[0]].honest:
+                    mine = copies[node.number].index(node.place)
+                    heard = [at for at in all_of if side[at] in (2, mine)]
+                if number != node.number:
+                    node.targets[self.id_of(number)] = tuple(heard)
 
     # -- running -----------------------------------------------------------------------------------
 
-    def push(self, at: float, kind: int, node: int, payload: object) -> None:
+    def push(self, at: float, kind: int, node: int, payload: Any = None) -> None:
         self.seq += 1
         heapq.heappush(self.heap, (at, self.seq, kind, node, payload))
 
@@ -170,459 +250,490 @@ class World:
         """Faults, then healing, then the end checks.
 
         Raises:
-            Broken: with the seed, the moment and the auditor's hash.
+            Broken: with the seed, the moment and the fingerprint.
         """
+        from .ending import heal
+
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self._plan_faults()
-            for node in self.nodes:
-                self._start(node)
-            self._until(self.plan.seconds, lambda: False)
-            self._heal()
-        except (KeyError, ValueError, AttributeError, TypeError, IndexError, RecursionError) as error:
+            with tightened(self.plan.tight):
+                self._plan_faults()
+                for node in self.nodes:
+                    self._start(node)
+                self.until(self.plan.seconds)
+                heal(self)
+        except Broken as error:
+            raise Broken(
+                f"seed {self.seed} at {self.now:.4f}: {error} [{self.auditor.fingerprint}]"
+            ) from error
+        except Exception as error:
             raise Broken(f"seed {self.seed} at {self.now:.4f}: a part raised {error!r}") from error
         finally:
             if collecting:
                 gc.enable()
         return self
 
-    def fail(self, text: str) -> None:
-        raise Broken(f"seed {self.seed} at {self.now:.4f}: {text} [{self.audit.hexdigest()}] {self.plan}")
+    def fail(self, text: str) -> NoReturn:
+        raise Broken(text)
 
     def _plan_faults(self) -> None:
-        rng, plan = self.rng, self.plan
-        for _ in range(plan.crashes):
-            at, node = rng.uniform(0, plan.seconds), rng.choice(self.honest).number
-            everybody = rng.random() < 0.15
-            down_s = rng.uniform(0.02, 1.0)
-            for number in [h.number for h in self.honest] if everybody else [node]:
-                self.push(at, CRASH, number, down_s)
-        for _ in range(plan.partitions):
-            at, length = rng.uniform(0, plan.seconds), rng.uniform(0.1, 1.5)
-            side = set(rng.sample(range(plan.n), rng.randint(1, plan.n - 1)))
-            one_way = rng.random() < 0.4
-            cut = {(a, b) for a in range(plan.n) for b in range(plan.n) if a in side and b not in side}
-            if not one_way:
-                cut |= {(b, a) for a, b in cut}
-            self.push(at, CUT, 0, cut)
-            self.push(at + length, MEND, 0, cut)
+        """Everything that has a time of its own; messages, syncs and lies are decided as they come."""
+        rng, plan, on, push = self.rng, self.plan, self.faults.on, self.push
+        seconds = plan.seconds
+        for i in range(plan.crashes):
+            at, one, down_s = rng.uniform(0, seconds), rng.choice(self.honest), rng.uniform(0.02, 1.0)
+            crashed = self.honest if rng.random() < 0.15 else [one]
+            if on("crash", i):
+                for node in crashed:
+                    push(at, CRASH, node.place, down_s)
+        for i in range(plan.partitions):
+            at, length = rng.uniform(0, seconds), rng.uniform(0.1, 1.5)
+            pairs = partition(rng, len(self.nodes))
+            if on("cut", i):
+                push(at, CUT, 0, pairs)
+                push(at + length, MEND, 0, pairs)
+        for i in range(plan.clogs):
+            self._plan_clog(rng, i)
+        for i in range(plan.jumps):
+            at, one, by_ms = (
+                rng.uniform(0, seconds),
+                rng.choice(self.honest),
+                rng.choice((-3_600_000, -900, 900, 2_500)),
+            )
+            if on("jump", i):
+                push(at, JUMP, one.place, by_ms)
         for i in range(plan.entries):
-            self._submit(b"entry %d" % i, rng.uniform(0, plan.seconds))
+            self._submit(b"entry %d" % i, rng.uniform(0, seconds))
+        for i in range(plan.seats):
+            at, change = rng.uniform(0, seconds), self._change(rng, i)
+            if on("seats", i):
+                self._spread(change, at)
+        for i in range(plan.dead):
+            self._plan_death(rng, i)
+        for i in range(plan.rollbacks):
+            at, back_s = rng.uniform(0.2, seconds * 0.6), rng.uniform(0.05, 0.8)
+            one = rng.choice([node for node in self.honest if node.place < plan.n and not node.dead])
+            if on("rollback", i):
+                push(at, IMAGE, one.place)
+                push(at + back_s, ROLLBACK, one.place, rng.uniform(0.02, 0.3))
+
+    def _plan_clog(self, rng: random.Random, i: int) -> None:
+        """Swizzle: some nodes are clogged one after the other, and unclogged in another order."""
+        nodes = rng.sample(range(len(self.nodes)), rng.randint(1, len(self.nodes)))
+        at = rng.uniform(0, self.plan.seconds)
+        times = [at + k * rng.uniform(0.01, 0.2) for k in range(2 * len(nodes))]
+        back = rng.sample(nodes, len(nodes))
+        if self.faults.on("clog", i):
+            for node, when in zip(nodes, sorted(times)[: len(nodes)], strict=True):
+                self.push(when, CLOG, node)
+            for node, when in zip(back, sorted(times)[len(nodes) :], strict=True):
+                self.push(when, UNCLOG, node)
+
+    def _plan_death(self, rng: random.Random, i: int) -> None:
+        """One validator dies for good; the others seat a spare node and unseat the dead one."""
+        one = rng.choice([node for node in self.honest if node.place < self.plan.n and not node.dead])
+        spare = self.plan.n + i % max(1, self.plan.spares)
+        at = rng.uniform(0, self.plan.seconds * 0.7)
+        if self.faults.on("dead", i):
+            one.dead = True
+            self.push(at, DIE, one.place)
+            self._spread(b"seats + %d #dead%d" % (spare, i), at + 0.2)
+            self._spread(b"seats - %d #dead%d" % (one.number, i), at + 0.3)
+
+    def _change(self, rng: random.Random, i: int) -> bytes:
+        """A change of the seats. Whether it applies then, the chain decides."""
+        what = rng.choice("+-~~") if self.plan.spares else "~"
+        if what == "~":
+            return b"seats ~ %d %d #%d" % (rng.choice(self.numbers), rng.randint(1, TURNS - 2), i)
+        return b"seats %b %d #%d" % (what.encode(), rng.choice(self.numbers), i)
 
     def _submit(self, entry: bytes, at: float) -> None:
+        """An entry that must become final."""
         self.expected.append(entry)
+        self._spread(entry, at)
+
+    def _spread(self, entry: bytes, at: float) -> None:
+        """Every node hears of it, some late."""
         for node in self.nodes:
             late = self.rng.expovariate(1 / 0.005) if self.rng.random() < 0.9 else self.rng.uniform(0, 1)
-            self.push(at + (late if node.number else 0.0), ENTRY, node.number, entry)
+            self.push(at + (late if node.place else 0.0), ENTRY, node.place, entry)
 
-    def _until(self, end: float, done: Callable[[], bool]) -> bool:
-        heap, update = self.heap, self.audit.update
+    def until(self, end: float, done: Callable[[], bool] | None = None) -> bool:
+        """Events up to `end`; stops when `done` says so, and tells whether it did."""
+        heap, step, handlers, nodes, pop = (
+            self.heap,
+            self.auditor.step,
+            self.handlers,
+            self.nodes,
+            heapq.heappop,
+        )
         while heap and heap[0][0] <= end:
-            at, _, kind, number, payload = heapq.heappop(heap)
+            at, _, kind, number, payload = pop(heap)
             self.now = at
             self.events += 1
-            update(_STEP.pack(at, kind, number))
-            node = self.nodes[number]
-            if kind == MESSAGE:
-                sender, message = payload  # type: ignore[misc]
-                if node.core is not None:
-                    self._do(node, node.core.on_message(self.clock(node), self.id_of(sender), message))
-            elif kind == WAKE:
-                if node.core is not None and payload == (node.life, node.wake):
-                    self._do(node, node.core.on_timer(self.clock(node)))
-            elif kind == SYNC:
-                if payload == node.life and node.core is not None:
-                    self._synced(node)
-            elif kind == ENTRY:
-                self._entry(node, payload)  # type: ignore[arg-type]
-            elif kind == CRASH:
-                self._crash(node, payload)  # type: ignore[arg-type]
-            elif kind == RESTART:
-                if node.core is None:
-                    self._start(node)
-            elif kind == CUT:
-                if not self.healed:
-                    self.blocked |= payload  # type: ignore[operator]
-            else:
-                self.blocked -= payload  # type: ignore[operator]
+            step(at, kind, number)
+            node = nodes[number]
+            handlers[kind](node, payload)
             if node.core is not None and node.villain is None:
-                self._step(node)
-            if done():
+                self._still_sane(node)
+            if done is not None and done():
                 return True
         self.now = end
         return False
 
-    def reveal(self, member: int, position: int) -> bytes:
-        return reveal_of(member, position)
+    # -- events ------------------------------------------------------------------------------------
 
-    def id_of(self, member: int) -> bytes:
-        """A validator's node id."""
-        return self.committee.validators[member].node
+    def _arrives(self, at: float, to: int, sender: int, message: object) -> None:
+        self.push(at, MESSAGE, to, (sender, message))
+
+    def _message(self, node: Node, payload: Any) -> None:
+        if node.core is None:
+            return
+        at, message = payload
+        sender = self.nodes[at]
+        if self.trace is not None:
+            self.trace.heard(self.now, node, sender, message)
+        if node.villain is not None:
+            node.villain.heard(message)
+        if self.plan.rollbacks and isinstance(message, Vote | Proposal):
+            said = own_vote(message).said  # type: ignore[union-attr]
+            node.heard[sender.number] = max(node.heard.get(sender.number, (0, 0)), said[1:3])
+        self.hear(node, sender, message)
+
+    def hear(self, node: Node, sender: Node, message: Any) -> None:
+        """A message for one of the node's parts."""
+        assert node.core is not None
+        self.do(node, node.core.on_message(self.clock(node), self.id_of(sender.number), message))
+
+    def _wake(self, node: Node, payload: Any) -> None:
+        if node.core is not None and payload == (node.life, node.wake):
+            self.do(node, node.core.on_timer(self.clock(node)))
+
+    def _sync(self, node: Node, payload: Any) -> None:
+        life, fails = payload
+        if life != node.life or node.core is None:
+            return
+        if fails:  # a node whose disk refuses stops there and then
+            self._crash(node, 0.3)
+            return
+        for turn in node.disk.synced():
+            for act in turn:
+                if not isinstance(act, Persist):
+                    self._act(node, act)
+
+    def _entry(self, node: Node, entry: bytes) -> None:
+        if node.core is not None and node.app.submit(entry):
+            self.do(node, node.core.on_work(self.clock(node)))
+
+    def _crash(self, node: Node, down_s: float) -> None:
+        if node.core is None or self.network.healed:
+            return
+        self._stop(node)
+        self.push(self.now + down_s, RESTART, node.place)
+
+    def _stop(self, node: Node) -> None:
+        if self.trace is not None:
+            self.trace.event(self.now, node, "stops")
+        node.core = None
+        node.disk.crash()
+        node.app.crash()
+        node.heard.clear()
+
+    def _restart(self, node: Node, _: Any) -> None:
+        if node.core is None and not node.dead:
+            self._start(node)
+
+    def _cut(self, _: Node, pairs: list[Pair]) -> None:
+        if not self.network.healed:
+            self.network.sever(pairs)
+
+    def _mend(self, _: Node, pairs: list[Pair]) -> None:
+        self.network.mend(pairs)
+        for a, b in pairs:
+            self.push(self.now + 0.005, LINK, a, b)
+
+    def _link(self, node: Node, other: int) -> None:
+        """A link to `other` is up again."""
+        peer = self.nodes[other]
+        if (
+            node.core is not None
+            and peer.core is not None
+            and other in node.targets.get(self.id_of(peer.number), ())
+        ):
+            self.do(node, node.core.on_peer(self.clock(node), self.id_of(peer.number)))
+
+    def _clog(self, node: Node, _: Any) -> None:
+        if not self.network.healed:
+            self.network.clog(node.place)
+
+    def _unclog(self, node: Node, _: Any) -> None:
+        self.network.unclog(self.now, node.place)
+
+    def _jump(self, node: Node, by_ms: int) -> None:
+        if not self.network.healed:
+            node.clock.jump(by_ms)
+
+    def _die(self, node: Node, _: Any) -> None:
+        if node.core is not None:
+            self._stop(node)
+
+    def _call(self, node: Node, call: Callable[[Node], None]) -> None:
+        call(node)
+
+    # -- an old disk --
+
+    def _keep_image(self, node: Node, _: Any) -> None:
+        if node.core is not None:
+            node.image = node.disk.image(node.app.image())
+
+    def _rollback(self, node: Node, down_s: float) -> None:
+        """The node stops and comes back with the image; if enough others know better it must not vote."""
+        image = node.image
+        if image is None or self.network.healed:
+            return
+        if node.core is not None:
+            self._stop(node)
+        node.disk.restore(image)
+        node.app.restore(image.app)
+        node.rolled = True
+        node.worst = max(
+            (
+                at
+                for key, places in self.auditor.votes.items()
+                if self._holds(node.number, key)
+                for at in places
+            ),
+            default=(0, 0),
+        )
+        node.epoch = node.app.seats(node.app.final.hash).epoch
+        seats = self.auditor.epochs[node.epoch]
+        members = {one.node for one in seats.validators} - {self.id_of(node.number)}
+        heard = sorted(
+            (
+                other.heard.get(node.number, (0, 0))
+                for other in self.honest
+                if self.id_of(other.number) in members
+            ),
+            reverse=True,
+        )
+        f = len(seats.validators) - quorum(seats)
+        node.told = heard[f] if len(heard) > f else (0, 0)
+        self.push(self.now + down_s, RESTART, node.place)
+
+    # -- a node ------------------------------------------------------------------------------------
 
     def clock(self, node: Node) -> Now:
-        return Now(self.now, WALL_MS + node.skew_ms + int(self.now * 1000))
+        return node.clock.now(self.now)
 
     def _start(self, node: Node) -> None:
         node.life += 1
-        node.view, node.height = 0, node.app.final.height
-        key = self.committee.keys[node.number]
+        node.view, node.height = (0, 0), node.app.final.height
+        if self.trace is not None:
+            self.trace.event(self.now, node, f"starts at height {node.height}")
+        for record in node.disk.wal:
+            if record[0] == 1:
+                self._signed(node, decode_vote(record[1:]))
+        number = node.number
         node.core = Epochs(
             node.app,
-            self.committee.chain_id,
-            self.committee.origin,
-            node=self.id_of(node.number),
-            sign=lambda _: lambda text: fake_sign(key, text),
-            verify=fake_verify,
-            reveal=lambda _, position: (self.reveal(node.number, position), bytes(32)),
+            self.chain_id,
+            self.origin,
+            node=self.id_of(number),
+            sign=lambda vote: self.signer(vote) if self._holds(number, vote) else None,
+            verify=self.verify,
+            reveal=self.reveal,
             timing=TIMING if node.villain is None else HASTY,
-            recovered=Recovered(tuple(node.wal), node.proof),  # type: ignore[arg-type]
+            recovered=Recovered(tuple(node.disk.wal), node.disk.proof),
             voter=self.plan.core,
         )
-        self._do(node, node.core.on_start(self.clock(node)))
+        self.do(node, node.core.on_start(self.clock(node)))
+        for other in self.nodes:
+            if other is not node and other.core is not None:
+                self.push(self.now + 0.002, LINK, node.place, other.place)
+                self.push(self.now + 0.002, LINK, other.place, node.place)
 
-    def _crash(self, node: Node, down_s: float) -> None:
-        if node.core is None or self.healed:
-            return
-        node.core = None
-        written = node.loose + [e.record for turn in node.waiting for e in turn if isinstance(e, Persist)]
-        node.wal += written[: self.rng.randint(0, len(written))]  # a torn tail: any prefix may have survived
-        node.durable.update(node.wal)
-        node.loose, node.waiting = [], []
-        node.app.crash()
-        self.push(self.now + down_s, RESTART, node.number, None)
+    def signer(self, vote: bytes) -> Callable[[bytes], bytes]:
+        """Signs with a vote key; a hash that anybody could compute and nobody does."""
+        return lambda text: fake_sign(vote, text)
 
-    def _entry(self, node: Node, entry: bytes) -> None:
-        if node.core is not None and entry not in node.app.done:
-            node.app.pending[entry] = None
-            self._do(node, node.core.on_work(self.clock(node)))
+    def verify(self, key: bytes, text: bytes, sig: bytes) -> bool:
+        return fake_verify(key, text, sig)
 
-    # -- effects -----------------------------------------------------------------------------------
+    def vote_of(self, number: int, said: Statement) -> Vote | None:
+        """What a villain signs: anything, with the key that its node has in that epoch."""
+        seats = self.auditor.epochs.get(said.epoch)
+        me = self.id_of(number)
+        if seats is None:
+            return None
+        for index, one in enumerate(seats.validators):
+            if one.node == me:
+                text = Committee(seats, self.chain_id, self.origin).text(said)
+                return Vote(said, index, self.signer(one.vote)(text))
+        return None
 
-    def _do(self, node: Node, effects: list[Act]) -> None:
+    # -- what a node does --------------------------------------------------------------------------
+
+    def do(self, node: Node, acts: list[Act]) -> None:
         """Run a turn; from its first record that needs a sync, the rest waits for the disk."""
+        if not node.honest:  # what it signs may be in its certificates, whatever it sends
+            for act in acts:
+                if isinstance(act, Persist) and act.record[0] == 1:
+                    self._signed(node, decode_vote(act.record[1:]))
         if node.villain is not None:
-            effects = node.villain.twist(effects)
+            acts = node.villain.twist(acts)
         if self.plan.lose_sync:
-            early = [e for e in effects if isinstance(e, Post)]
-            effects = [e for e in effects if not isinstance(e, Post)]
-            for effect in early:
-                self._effect(node, effect)
-        for i, effect in enumerate(effects):
-            wait = node.waiting or (isinstance(effect, Persist) and not effect.lazy)
-            if wait and not isinstance(effect, WakeAt):
-                node.waiting.append([e for e in effects[i:] if not isinstance(e, WakeAt)])
-                for alarm in effects[i:]:
-                    if isinstance(alarm, WakeAt):
-                        self._effect(node, alarm)
-                slow = self.rng.random() < self.plan.slow_disk and not self.healed
-                self.push(
-                    self.now + (0.2 if slow else self.rng.uniform(0.0002, 0.003)),
-                    SYNC,
-                    node.number,
-                    node.life,
+            for act in acts:
+                if isinstance(act, Post):
+                    self._act(node, act)
+            acts = [act for act in acts if not isinstance(act, Post)]
+        waiting = node.disk.waiting
+        for i, act in enumerate(acts):
+            if isinstance(act, WakeAt):
+                self._act(node, act)
+            elif waiting or (isinstance(act, Persist) and not act.lazy):
+                self._wait(node, acts[i:])
+                return
+            else:
+                self._act(node, act)
+
+    def _wait(self, node: Node, acts: list[Act]) -> None:
+        node.disk.waiting.append([act for act in acts if not isinstance(act, WakeAt)])
+        for act in acts:
+            if isinstance(act, WakeAt):
+                self._act(node, act)
+        sync_s = node.disk.sync_s(self.network.healed)
+        self.push(self.now + abs(sync_s), SYNC, node.place, (node.life, sync_s < 0))
+
+    def _act(self, node: Node, act: Act) -> None:
+        match act:
+            case Post(to, message):
+                self._posts(node, to, message)
+            case WakeAt(at_s):
+                node.wake = max(at_s, self.now)
+                self.push(node.wake, WAKE, node.place, (node.life, node.wake))
+            case Persist(record):
+                node.disk.loose.append(record)
+            case Deliver():
+                self._delivers(node, act)
+            case Answer():
+                answer = self.packed(node, act)
+                if answer is not None:
+                    self._posts(node, (act.to,), answer)
+            case Blame() | Fault():
+                self._blames(node, act)
+            case Halt(reason) | Mute(reason):
+                self._refuses(node, act, reason)
+
+    def _posts(self, node: Node, to: tuple[bytes, ...] | None, message: Any) -> None:
+        self._said(node, message)
+        if self.trace is not None:
+            self.trace.said(self.now, node, to, message)
+        post, now, here = self.network.post, self.now, node.place
+        for one in node.targets if to is None else to:
+            for target in node.targets.get(one, ()):
+                post(now, here, target, message)
+
+    def packed(self, node: Node, ask: Answer) -> Blocks | None:
+        return catchup.serve(ask.first, ask.last, node.disk.blocks.get, node.disk.proofs.get)
+
+    def _said(self, node: Node, message: Message) -> None:
+        vote = own_vote(message)
+        if vote is None:
+            return
+        self._signed(node, vote)
+        if not node.honest:
+            return
+        seats = self.auditor.epochs.get(vote.said.epoch)
+        if seats is None:
+            self.fail(f"I9: {node.number} votes in epoch {vote.said.epoch}, which nobody has begun")
+        key = seats.validators[vote.signer].vote
+        if not self._holds(node.number, key):
+            return  # (a villain's old message is no honest node's: it passes on nobody's votes)
+        if node.rolled and vote.said[1:3] <= node.worst and not self.auditor.has_sent(key, vote.said):
+            if vote.said[1:3] <= node.told:
+                self.fail(
+                    f"I8: {node.number} votes after a rollback that others could tell it of: {vote.said}"
                 )
-                return
-            self._effect(node, effect)
+            return  # whom nobody can tell counts among the f
+        self.auditor.sent(message, key, node.epoch, node.disk.durable, node.number)
 
-    def _synced(self, node: Node) -> None:
-        """One fdatasync covers everything written so far: all open turns go on, in order."""
-        turns, node.waiting = node.waiting, []
-        records = node.loose + [e.record for turn in turns for e in turn if isinstance(e, Persist)]
-        node.wal += records
-        node.durable.update(records)
-        node.loose = []
-        for turn in turns:
-            for effect in turn:
-                if not isinstance(effect, Persist):
-                    self._effect(node, effect)
-
-    def _effect(self, node: Node, effect: Act) -> None:
-        if isinstance(effect, Post):
-            self._sent(node, effect.message)
-            places = self.committee.places
-            for to in range(self.plan.n) if effect.to is None else [places[one] for one in effect.to]:
-                if to != node.number:
-                    self.post(node.number, to, effect.message)
-        elif isinstance(effect, WakeAt):
-            node.wake = max(effect.at_s, self.now)
-            self.push(node.wake, WAKE, node.number, (node.life, node.wake))
-        elif isinstance(effect, Persist):
-            node.loose.append(effect.record)
-        elif isinstance(effect, Deliver):
-            self._delivered(node, effect)
-        elif isinstance(effect, Answer):
-            answer = catchup.serve(effect.first, effect.last, node.blocks.get, node.proofs.get)
-            if answer is not None:
-                self.post(node.number, self.committee.places[effect.to], answer)
-        elif isinstance(effect, Blame | Fault):
-            number = self.committee.places[effect.node]
-            if isinstance(effect, Blame):
-                self.accused.append(effect)
-            if self.nodes[number].villain is None:
-                self.fail(f"I10: {node.number} accuses honest {number}: {effect}")
-        elif isinstance(effect, Halt | Mute) and node.villain is None:
-            self.fail(f"honest {node.number} halts: {effect.reason}")
-
-    def post(self, sender: int, to: int, message: Message) -> None:
-        self.messages += 1
-        rng, plan = self.rng, self.plan
-        if not self.healed:
-            if (sender, to) in self.blocked or (plan.drop and rng.random() < plan.drop):
-                return
-            delay = rng.expovariate(1 / plan.delay_s)
-            if self.nodes[sender].villain is not None and rng.random() < 0.7:
-                delay /= 20  # whoever attacks has the better link
-            elif rng.random() < 0.02:
-                delay += rng.uniform(0, 1)
-            if rng.random() < plan.duplicate:
-                self.push(self.now + 3 * delay, MESSAGE, to, (sender, message))
-        else:
-            delay = rng.uniform(0.001, 0.004)
-        self.push(self.now + delay, MESSAGE, to, (sender, message))
-
-    # -- invariants --------------------------------------------------------------------------------
-
-    def _sent(self, node: Node, message: Message) -> None:
-        vote = (
-            message if isinstance(message, Vote) else message.vote if isinstance(message, Proposal) else None
-        )
-        if vote is None or vote.signer != node.number:
+    def _signed(self, node: Node, vote: Vote) -> None:
+        seats = self.auditor.epochs.get(vote.said.epoch)
+        if seats is None or not 0 <= vote.signer < len(seats.validators):
             return
-        said = vote.said
-        self.note_signed(vote)
-        if node.villain is not None:
-            return
-        if b"\x01" + vote.encode() not in node.durable:
-            self.fail(f"I8: {node.number} sent a vote that is not on its disk: {said}")
-        mine = node.sent.setdefault(said.view, {})
-        before = mine.setdefault(said.kind, said.block_hash)
-        if before != said.block_hash:
-            self.fail(f"I1/I2: {node.number} voted twice in view {said.view}, kind {said.kind}")
-        if NUL in mine and FIN in mine:
-            self.fail(f"I2: {node.number} sent NUL and FIN of view {said.view}")
-        if NOT in mine and FIN in mine and mine[NOT] != mine[FIN]:
-            self.fail(f"I2: {node.number} sent NOT and FIN of two blocks of view {said.view}")
+        if not node.honest:  # what liars send may be forged
+            key = seats.validators[vote.signer].vote
+            text = Committee(seats, self.chain_id, self.origin).text(vote.said)
+            if not self.verify(key, text, vote.sig):
+                return
+        self.auditor.signed(vote)
 
-    def note_signed(self, vote: Vote) -> None:
-        """I5, from the set of all signatures that were ever sent."""
-        said = vote.said
-        signers = self.said.setdefault((said.view, said.kind, said.block_hash), set())
-        signers.add(vote.signer)
-        if len(signers) >= self.committee.q:
-            quorum = self.quorums.setdefault(said.view, {})
-            if quorum.setdefault(said.kind, said.block_hash) != said.block_hash:
-                self.fail(f"I5: two quorums of kind {said.kind} in view {said.view}")
-            if NUL in quorum and FIN in quorum:
-                self.fail(f"I5: view {said.view} was finalized and given up")
-
-    def _delivered(self, node: Node, effect: Deliver) -> None:
+    def _delivers(self, node: Node, effect: Deliver) -> None:
+        if self.trace is not None:
+            self.trace.event(
+                self.now,
+                node,
+                f"delivers {effect.blocks[0].header.height}..{effect.blocks[-1].header.height}",
+            )
+        final = node.app.final
+        if node.honest:
+            self.auditor.delivered(effect, (final.height, final.hash), node.number)
         for block in effect.blocks:
-            header = block.header
-            if header.height != node.app.final.height + 1 or header.parent_hash != node.app.final.hash:
-                self.fail(f"I4: {node.number} delivers height {header.height} on {node.app.final.height}")
-            if node.villain is None:
-                self._agreed(block)
             node.app.finalize(block)
-            node.blocks[header.height] = block.encode()
-        node.proofs[node.app.final.height] = effect.proof.encode()
-        node.proof = effect.proof
-        floor = (0, node.app.final.view)
-        node.wal = [r for r in node.wal if _place(r) > floor]
+            node.disk.blocks[block.header.height] = block.encode()
+        last = effect.blocks[-1].header
+        node.disk.proofs[last.height] = effect.proof.encode()
+        node.disk.proof = effect.proof
+        node.epoch = node.app.seats(last.hash()).epoch
+        node.disk.trim(last.epoch, last.view)
 
-    def _agreed(self, block: Block) -> None:
-        header = block.header
-        known = self.final.setdefault(header.height, block)
-        if known.hash != block.hash:
-            self.fail(f"I3: two final blocks at height {header.height}")
-        if header.height in self.roots:
+    def _blames(self, node: Node, act: Blame | Fault) -> None:
+        number = self.number_of(act.node)
+        accused = [one for one in self.nodes if one.number == number]
+        honest = all(one.honest and not one.rolled for one in accused)
+        if isinstance(act, Fault):
+            if honest and node.honest:
+                self.fail(f"I10: {node.number} finds fault with honest {number}: {act.why}")
             return
-        parent = self.final[header.height - 1].header if header.height > 1 else None
-        at = GENESIS
-        if parent is not None:
-            size, root, beacon = self.roots[header.height - 1]
-            at = replace(GENESIS, tree_size=size, tree_root=root, beacon=beacon)
-        naive = execute(at, block.body.entries, header.time_ms, header.reveal)
-        self.roots[header.height] = naive
-        if naive != (header.tree_size, header.tree_root, header.beacon):
-            self.fail(f"I6: wrong root at height {header.height}")
-        for entry in block.body.entries:
-            if self.entry_at.setdefault(entry, header.height) != header.height:
-                self.fail(f"I7: {entry!r} is in two blocks")
+        if node.honest:
+            self.auditor.blamed(act, honest, node.number)
+            self.evidence(act)
 
-    def _step(self, node: Node) -> None:
+    def evidence(self, act: Blame) -> None:
+        """It goes into the log: the toy believes it, since the auditor has checked it."""
+        seats = self.auditor.epochs[act.epoch]
+        key = seats.validators[act.first.signer].vote
+        entry = b"fault " + key
+        for other in self.honest:
+            self.push(self.now + 0.003, ENTRY, other.place, entry)
+
+    def _refuses(self, node: Node, act: Halt | Mute, reason: str) -> None:
+        if self.trace is not None:
+            self.trace.event(self.now, node, f"refuses: {reason}")
+        if not node.honest:
+            return
+        if node.rolled and isinstance(act, Mute):
+            node.muted = reason
+            return
+        self.fail(f"honest {node.number} halts: {reason}")
+
+    # -- invariants of one node --------------------------------------------------------------------
+
+    def _still_sane(self, node: Node) -> None:
         core = node.core
-        if core is None or core.seat is None:
+        if core is None or not node.honest:
             return
-        if core.seat.view < node.view or core.final.height < node.height:
+        height = core.final.height
+        view = (core.committee.epoch, core.seat.view if core.seat is not None else 0)
+        if view < node.view or height < node.height:
             self.fail(f"I8: {node.number} went back")
-        node.view = core.seat.view
-        node.height = core.final.height
+        node.view, node.height = view, height
         if self.events & 127 == 0 and core.seat is not None:
-            tallies = sum(1 for s in core.seat._views.values() if any(s.votes.values()))
+            tallies = sum(1 for s in core.seat.counting.views.values() if any(s.votes.values()))
             if tallies > 2 * VIEW_WINDOW.value + 2:
                 self.fail(f"I11: {node.number} keeps {tallies} tallies")
 
-    # -- the end -----------------------------------------------------------------------------------
-
-    def _heal(self) -> None:
-        self.healed = True
-        self.blocked.clear()
-        for node in self.nodes:
-            node.skew_ms = 0
-            if node.core is None:
-                self._start(node)
-        for entry in self.expected:
-            for node in self.honest:
-                self.push(self.now + 0.01, ENTRY, node.number, entry)
-        for i in range(4):
-            self._submit(b"late %d" % i, self.now + 0.1 + 0.2 * i)
-        start = max((node.app.final.height for node in self.honest), default=0)
-
-        def well() -> bool:
-            low = min(node.app.final.height for node in self.honest)
-            return low >= start + 5 and all(
-                len(node.app.done) >= len(self.expected) and node.app.done.issuperset(self.expected)
-                for node in self.honest
-            )
-
-        begun = self.now
-        if not self._until(self.now + 60.0, well):
-            heights = [
-                (n.app.final.height, n.core.seat.view if n.core and n.core.seat else None, len(n.app.done))
-                for n in self.honest
-            ]
-            self.fail(f"L1/L2/L5: 60 s after healing from height {start}: {heights} of {len(self.expected)}")
-        self.heal_s = self.now - begun
-        for node in self.honest:  # L2
-            if not node.app.done.issuperset(self.expected):
-                self.fail(f"L2: {node.number} lacks entries")
-        for height in range(1, min(node.app.final.height for node in self.honest) + 1):  # L3
-            if len({node.blocks[height] for node in self.honest}) != 1:
-                self.fail(f"L3: stores differ at height {height}")
-
-
-MESSAGE, WAKE, SYNC, ENTRY, CRASH, RESTART, CUT, MEND = range(8)
-_STEP = struct.Struct(">dBB")
-
-
-def _place(record: bytes) -> tuple[int, int]:
-    """(epoch, view) of a record, read from its fixed places: the test's own reading."""
-    at = 1 + 32 if record[0] == 2 else 2
-    return struct.unpack_from(">QQ", record, at)  # type: ignore[return-value]
-
-
-class Villain:
-    """A validator that holds its key and keeps no rule: it equivocates, votes for everything, withholds."""
-
-    def __init__(self, world: World, node: Node) -> None:
-        self.world = world
-        self.node = node
-        self.habits = world.rng.sample(("equivocate", "stale", "votes", "withhold", "silent"), 2)
-        self.equivocated = 0  # slots of its own for which it sent two blocks
-
-    def twist(self, effects: list[Act]) -> list[Act]:
-        rng = self.world.rng
-        if "silent" in self.habits and rng.random() < 0.1:
-            return [e for e in effects if isinstance(e, WakeAt | Deliver)]
-        out: list[Act] = []
-        for effect in effects:
-            message = effect.message if isinstance(effect, Post) and _to_many(effect) else None
-            if isinstance(message, Proposal) and message.block.header.proposer == self.node.number:
-                out += self._propose(message)
-            elif isinstance(message, Vote) and "votes" in self.habits:
-                out += [effect, *self._everything(message)]
-            elif isinstance(message, Cert) and "withhold" in self.habits:
-                out += [self._post(to, message) for to in self._some(1)]
-            else:
-                out.append(effect)
-        return out
-
-    def _post(self, to: int, message: Message) -> Post:
-        return Post((self.world.id_of(to),), message)
-
-    def _some(self, least: int) -> list[int]:
-        others = [i for i in range(self.world.plan.n) if i != self.node.number]
-        return self.world.rng.sample(others, self.world.rng.randint(least, len(others)))
-
-    def _vote(self, said: object) -> Vote:
-        committee = self.world.committee
-        sig = fake_sign(committee.keys[self.node.number], committee.text(said))  # type: ignore[arg-type]
-        return Vote(said, self.node.number, sig)  # type: ignore[arg-type]
-
-    def _everything(self, vote: Vote) -> list[Act]:
-        """NOT, NUL and FIN of the view, each to whom it may hurt."""
-        out: list[Act] = [self._post(to, self._vote(nullify(0, vote.view))) for to in self._some(0)]
-        core = self.node.core.seat if self.node.core is not None else None
-        for block in list(core.tree.blocks.values()) if core is not None else []:
-            if block.header.view == vote.view:
-                for said in (notarize(block.header), finalize(block.header)):
-                    out += [self._post(to, self._vote(said)) for to in self._some(0)]
-        return out
-
-    def _propose(self, honest: Proposal) -> list[Act]:
-        out: list[Act] = []
-        if "withhold" in self.habits:
-            out += [self._post(to, honest) for to in self._some(1)]
-        else:
-            out.append(Post(None, honest))
-        if "stale" in self.habits or "equivocate" in self.habits:
-            other = self._forge(honest.block, stale="stale" in self.habits)
-            if other is not None:
-                self.equivocated += 1
-                vote = self._vote(notarize(other.header))
-                fin = self._vote(finalize(other.header))
-                sides = self._some(1)
-                out = [
-                    e for e in out if not ("stale" in self.habits and isinstance(e, Post) and e.to is None)
-                ] or []
-                out += [self._post(to, Proposal(other, vote)) for to in sides]
-                out += [self._post(to, fin) for to in sides]
-                out += [self._post(to, vote) for to in self._some(0)]
-        return out
-
-    def _forge(self, block: Block, stale: bool) -> Block | None:
-        """Another block for the same view: a later time, or an older parent without the gap's certificates."""
-        core = self.node.core.seat if self.node.core is not None else None
-        if core is None:
-            return None
-        header = block.header
-        parent_cert, gap = block.body.justification.parent_cert, block.body.justification.gap
-        try:
-            at = self.node.app._ref(header.parent_hash)
-        except KeyError:
-            return None
-        if stale:
-            certs = [s.block_cert() for v, s in sorted(core._views.items()) if v < header.parent_view]
-            if core._floor_cert is not None and core._floor_cert.view < header.parent_view:
-                certs.append(core._floor_cert)
-            known = [c for c in certs if c is not None and self._knows(c.said.block_hash)]
-            if not known:
-                return None
-            parent_cert = self.world.rng.choice(known)
-            at = self.node.app._ref(parent_cert.said.block_hash)
-            gap = ()
-        slot = Slot(0, header.view, header.proposer, max(header.time_ms, at.time_ms) + 1, header.reveal)
-        draft = self.node.app.forge(at.hash, slot, self.world.rng)
-        just = Justification(parent_cert, gap)
-        forged = replace(
-            header,
-            parent_hash=at.hash,
-            parent_view=at.view,
-            height=at.height + 1,
-            time_ms=slot.time_ms,
-            n_entries=len(draft.entries),
-            entries_root=entries_root(draft.entries),
-            tree_size=draft.tree_size,
-            tree_root=draft.tree_root,
-            beacon=draft.beacon,
-            just_hash=just.hash(),
-        )
-        return Block(forged, Body(draft.entries, just))
-
-    def _knows(self, block_hash: bytes) -> bool:
-        return self.node.app.knows(block_hash) or block_hash == self.node.app.final.hash
-
-
-def _to_many(post: Post) -> bool:
-    return post.to is None or len(post.to) > 1
+    def standing(self) -> Iterable[Node]:
+        """Who must be well at the end."""
+        return [node for node in self.honest if not node.dead]
