@@ -48,6 +48,7 @@ from .effects import (
 )
 from .follower import Follower
 from .recovery import Recovered, later
+from .serving import RANGE_COST, Allowance
 from .sync import Sync
 from .timing import Timing
 
@@ -128,6 +129,7 @@ class Epochs:
         self._voter = voter
         self._muted: set[bytes] = set()  # vote keys that must not vote again
         self._early = Early()
+        self._allowance = Allowance()
         self._linked: dict[bytes, None] = {}
         self._told_at: dict[
             bytes, float
@@ -171,7 +173,9 @@ class Epochs:
     def on_message(self, now: Now, node: bytes, message: Message) -> list[Act]:
         """What `node`, a peer known by its link, said."""
         if isinstance(message, GetBlocks):  # a node whose agreement has halted still serves
-            return self._on_get_blocks(node, message)
+            return self._on_get_blocks(now, node, message)
+        if isinstance(message, GetBlock | GetCerts) and not self._allowance.take(node, now.mono_s):
+            return []
         if self.halted or node == self._node:
             return []
         acts: list[Act] = []
@@ -274,9 +278,11 @@ class Epochs:
         status = core.telling.status(place, (), answer) if isinstance(core, Simplex) else core.status()
         return [Post((node,), status)]
 
-    def _on_get_blocks(self, node: bytes, ask: GetBlocks) -> list[Act]:
+    def _on_get_blocks(self, now: Now, node: bytes, ask: GetBlocks) -> list[Act]:
         last = min(ask.last, self.final.height, ask.first + MAX_SYNC_BLOCKS.value - 1)
-        return [Answer(node, ask.first, last)] if 0 < ask.first <= last else []
+        if not 0 < ask.first <= last or not self._allowance.take(node, now.mono_s, RANGE_COST):
+            return []
+        return [Answer(node, ask.first, last)]
 
     # -- the turn --
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrsia.consensus.effects import Act, Blame, Deliver, Fault, Halt, Mute, Persist, Post
+from pyrsia.consensus.effects import Act, Answer, Blame, Deliver, Fault, Halt, Mute, Persist, Post
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_BLOCK_BYTES, MAX_GAP_VIEWS, VIEW_WINDOW
@@ -261,6 +261,29 @@ def test_a_stale_peer_is_answered_once_in_a_while_and_not_for_every_message() ->
     ]
 
     assert len([a for a in sent if isinstance(a, Post)]) == 1
+
+
+def test_a_peer_that_asks_for_everything_is_answered_at_a_bounded_rate() -> None:
+    """S5: a question has 16 bytes, its answer up to a megabyte; other peers are answered all the same."""
+    net = Net(4)
+    net.start()
+    net.submit(b"one")
+    assert net.run(lambda: min(net.heights()) >= 1)
+    core, clock = net[0].on, net.clock
+
+    def answers(node: bytes, seconds: float) -> int:
+        later = clock._replace(mono_s=clock.mono_s + seconds)
+        out = [a for _ in range(500) for a in core.on_message(later, node, GetBlocks(1, 128))]
+        return len([a for a in out if isinstance(a, Answer)])
+
+    assert answers(STRANGER, 0.0) == 4
+    assert answers(STRANGER, 0.5) == 4
+    assert answers(node_of(1), 0.5) == 4
+    blocks = [a for _ in range(500) for a in core.on_message(clock, node_of(2), GetBlock(core.final.hash))]
+    assert len([a for a in blocks if isinstance(a, Post)]) == 64
+    for number in range(1_000):
+        core.on_message(clock, b"%032d" % number, GetBlocks(1, 128))
+    assert len(core._allowance._purses) == 256
 
 
 def test_the_longest_justification_of_lies_stops_at_the_first() -> None:
