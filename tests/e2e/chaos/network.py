@@ -9,8 +9,11 @@ from msgspec.structs import replace
 
 from pyrsia import config
 from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
+from pyrsia.node.founding import fitted
 
 from .wires import Wire
+
+PATIENCE_S = 60.0  # for what needs a quorum, also while a leader is gone
 
 
 @dataclass(slots=True)
@@ -23,7 +26,9 @@ class ChaosNetwork(Network):
     def _config(self, node: Node) -> config.Config:
         plain = super(ChaosNetwork, self)._config(node)
         others = [other for other in self.validators if other is not node]
-        for other, port in zip(others, free_ports(len(others)), strict=True):
+        taken = {port for one in self.nodes for port in (one.http_port, one.control_port, one.data_port)}
+        free = [port for port in free_ports(len(others) + len(taken)) if port not in taken]
+        for other, port in zip(others, free[: len(others)], strict=True):
             self.wires[node.name, other.name] = Wire(port, other.control_port)
         peers = tuple(
             f"{other.node_id}@tcp://{LOOPBACK}:{self.wires[node.name, other.name].port}" for other in others
@@ -54,6 +59,13 @@ class ChaosNetwork(Network):
             wire.close()
         super(ChaosNetwork, self).remove()
 
+    def again(self, node: Node, *twists: str) -> None:
+        """Kill `node` and start it with these twists."""
+        self.kill(node)
+        self.twists[node.name] = list(twists)
+        self.start(node)
+        self.wait_ready(node)
+
     # -- asked and told --
 
     def say(self, node: Node, text: str, patience_s: float = 30.0) -> dict[str, Any]:
@@ -70,3 +82,48 @@ class ChaosNetwork(Network):
 
     def one_head(self, *nodes: Node) -> bool:
         return len({self.head(node) for node in nodes or self.nodes}) == 1
+
+    def leaf(self, node: Node, index: int) -> str:
+        """A leaf of that node's log, as it stands there."""
+        with node.client() as client:
+            return str(client.get("/api/v1/log/prove", index=index)["entry"])
+
+    # -- governed --
+
+    def propose(self, by: Node, **body: Any) -> str:
+        """The id of a motion, which `by` has proposed and, if it validates, approved."""
+        with by.client(PATIENCE_S) as client:
+            return str(client.post("/api/v1/motions", {"motion": {"reason": "a test", **body}})["id"])
+
+    def approve(self, motion: str, *nodes: Node) -> dict[str, Any]:
+        """Each of them approves, or accepts; where the motion stands then."""
+        told: dict[str, Any] = {}
+        for node in nodes:
+            with node.client(PATIENCE_S) as client:
+                told = client.post(f"/api/v1/motions/{motion}/approve", {})
+        return told
+
+    def seated(self, node: Node, *roles: str) -> dict[str, Any]:
+        """The body of the motion that gives `node` these roles."""
+        with node.client() as client:
+            document = client.get("/api/v1/document")
+        able = ("pip",) if "builder" in roles else ()
+        return {
+            "kind": "member.replace",
+            "member": fitted(document, sorted(roles), able),
+            "node": node.node_id,
+        }
+
+    def rotate(self, node: Node, *purposes: str) -> str:
+        """The id of the motion that gives it new keys, which it has proposed and, if it validates, approved."""
+        with node.client(PATIENCE_S) as client:
+            order = {"purposes": purposes, "reason": "a test"}
+            return str(client.post("/api/v1/keys/rotate", order)["motion"]["id"])
+
+    def epoch(self, node: Node) -> int:
+        return int(self.status(node)["agreement"]["epoch"])
+
+    def reach(self, epoch: int, *nodes: Node) -> None:
+        """Wait until they are all in this epoch."""
+        for node in nodes or self.nodes:
+            self.wait(lambda node=node: self.epoch(node) == epoch, 60, f"{node.name} is not in epoch {epoch}")
