@@ -81,6 +81,7 @@ MAX_PROOFFILE_BYTES = Limit(
 )
 MAX_PROOF_HASHES = Limit(64, "an inclusion proof has one hash per level, and no tree has more levels")
 MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
+MAX_SEAL_BYTES = Limit(1_024, "the seal of a block with every number at its largest has 720 bytes")
 MAX_STEP_BYTES = Limit(
     262_144, "from an epoch to the next: 100 validators, 67 signatures, a proof of 512 headers take 215 KB"
 )

@@ -1,9 +1,9 @@
 """Who validates now, and what is final, for somebody who keeps no log: the light client's core.
 
 It starts from validators that it trusts (those of genesis, or of a remembered epoch) and follows the chain of
-epochs by `EpochEnd` steps, each proven with the validators of the epoch that it ends. It may also hold a tree
-head that it has seen: whatever does not lead up to that head, or on from it, is refused, so a key that leaked
-long after its epoch rewrites nothing for who remembers (a long-range fork).
+epochs by `EpochEnd` steps, each proven with the validators of the epoch that it ends, and each said by the log's
+own seal as well. It may also hold a tree head that it has seen: whatever does not lead up to that head, or on from
+it, is refused, so a key that leaked long after its epoch rewrites nothing for who remembers (a long-range fork).
 
 Two answers to a wrong word. `ProofInvalid`: it proves nothing, its sender is to blame, another may be asked.
 `Contradiction`: a quorum signed it, and a quorum signed what excludes it; more than f validators of that epoch
@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from pyrsia.errors import ProofInvalid, PyrsiaError
+from pyrsia.errors import Malformed, ProofInvalid, PyrsiaError
 from pyrsia.log import tree
-from pyrsia.wire import canonical
 from pyrsia.wire.blocks import EPOCH_END, NORMAL, TAIL, FinalityProof, Header
-from pyrsia.wire.epochs import EpochEnd, Seats, Validator, members_hash
+from pyrsia.wire.epochs import EpochEnd, SealedEnd, Seats, Validator, members_hash
 
 from .committee import Checker, Committee, Verify
 
@@ -29,7 +28,8 @@ class Contradiction(PyrsiaError):
     """Two words of a quorum that exclude each other: more than f validators lied, or their keys leaked.
 
     Attributes:
-        first: what was believed before, encoded (an `EpochEnd`, a `FinalityProof`, or a head's text).
+        first: what was believed before, encoded (an `EpochEnd`, a `FinalityProof`, or a head's text); or an
+            `EpochEnd` whose block seats others than the log under it says.
         second: the encoded `FinalityProof` that it excludes.
     """
 
@@ -49,17 +49,6 @@ class Head(NamedTuple):
     def text(self) -> bytes:
         """For people and for evidence."""
         return f"epoch {self.epoch}, size {self.size}, root {self.root.hex()}\n".encode()
-
-
-class Sealed(NamedTuple):
-    """The last leaf of the log at the end of an epoch, and the way from it to the root there.
-
-    An old quorum whose keys leaked can end its epoch anew, at a tree that is the right one, and name whom it likes
-    as the next validators. The log cannot be made to say so: its own seal names them.
-    """
-
-    leaf: bytes
-    inclusion: tuple[bytes, ...]
 
 
 class _Age:
@@ -149,17 +138,16 @@ class Followed:
 
     # -- what others say --
 
-    def step(self, end: EpochEnd, joined: Sequence[bytes] = (), sealed: "Sealed | None" = None) -> None:
+    def step(self, end: EpochEnd, joined: Sequence[bytes] = ()) -> None:
         """Take the step from the newest epoch to the next one; one that was taken already changes nothing.
 
         Args:
             joined: with a head `seen` in this epoch or a later one, the consistency proof between that head and
                 the end of this epoch, from the smaller size to the larger; none where they are of one size.
-            sealed: with a head `seen` in a later epoch, what the log itself says of who came next.
 
         Raises:
             ProofInvalid: it is not proven, another epoch's, or does not lead to `seen`.
-            Contradiction: a quorum signed it, and it excludes what is believed.
+            Contradiction: a quorum signed it, and it excludes what is believed, or what its own log says.
         """
         header = end.proof.headers[-1] if end.proof.headers else None
         if header is None or header.kind != EPOCH_END:
@@ -168,11 +156,10 @@ class Followed:
         if votes != sorted(set(votes)) or header.next_members_hash != members_hash(end.validators):
             raise ProofInvalid("the step brings other validators than its block names")
         self._check(end.proof)
+        _check_seal(end, header)
         if header.epoch < self.epoch:  # `_check` has held it against the end that is known
             return
         self._leads(Head(header.epoch, header.tree_size, header.tree_root), end.proof, joined)
-        if self.seen is not None and self.seen.epoch > header.epoch:
-            _seats(header, sealed)
         self._of(header.epoch).end = end
         self._ages.append(self._age(header.epoch + 1, end.validators))
 
@@ -297,21 +284,28 @@ class Followed:
         tree.verify_consistency(old.size, old.root, new.size, new.root, joined)
 
 
-def _seats(header: Header, sealed: Sealed | None) -> None:
-    """Whether the log itself says that this block ended its epoch, and who comes next.
+def _check_seal(end: EpochEnd, header: Header) -> None:
+    """Whether the log itself says that its epoch ended with this block, and who comes next.
+
+    Without it the keys of an old quorum could end its epoch anew on the true log, so that the end leads to every
+    head that anybody has seen, and seat whom they like.
 
     Raises:
-        ProofInvalid: it does not, or nobody showed it.
+        ProofInvalid: nobody showed what it says.
+        Contradiction: it says something else, and a quorum signed both.
     """
-    if sealed is None:
-        raise ProofInvalid("below a head that was seen, the end of an epoch is shown with its seal")
-    leaf = tree.leaf_hash(sealed.leaf)
-    tree.verify_inclusion(leaf, header.tree_size - 1, header.tree_size, sealed.inclusion, header.tree_root)
-    entry = canonical.decode(sealed.leaf)
-    body = entry.get("body") if isinstance(entry, dict) and entry.get("type") == "block.seal" else None
-    said = (body.get("epoch"), body.get("next_members")) if isinstance(body, dict) else ()
-    if said != (header.epoch, header.next_members_hash.hex()):
-        raise ProofInvalid("the log does not say that its epoch ended there, or names other validators")
+    leaf = tree.leaf_hash(end.seal)
+    tree.verify_inclusion(leaf, header.tree_size - 1, header.tree_size, end.path, header.tree_root)
+    try:
+        said = SealedEnd.read(end.seal)
+    except Malformed as error:
+        raise ProofInvalid(str(error)) from None
+    if said != (header.epoch, header.height, header.next_members_hash):
+        raise Contradiction(
+            f"the block that ends epoch {header.epoch} says something else than the log under it",
+            end.encode(),
+            end.proof.encode(),
+        )
 
 
 def _follows(low: Header, high: Header) -> bool:

@@ -222,7 +222,11 @@ class Archive:
         return raw[_PROOF.size + size :] or None
 
     def epoch_end(self, number: int) -> bytes | None:
-        """The encoded step (`wire.epochs.EpochEnd`) from an epoch to the next one; None if it has not ended."""
+        """The encoded step (`wire.epochs.EpochEnd`) from an epoch to the next one; None if it has not ended.
+
+        Raises:
+            Refusal: `not-found`, its seal is not here yet.
+        """
         brought = self._database.get(layout.EPOCHS, layout.number(number))
         if brought is not None:
             return brought
@@ -230,7 +234,11 @@ class Archive:
         proof = None if following is None else self.finality(following.height)
         if following is None or proof is None:
             return None
-        return EpochEnd(FinalityProof.decode(proof), following.validators).encode()
+        seal = self.entry(following.size - 1)
+        if seal is None:
+            return None
+        path = tuple(self.inclusion(following.size - 1, following.size))
+        return EpochEnd(FinalityProof.decode(proof), following.validators, seal, path).encode()
 
     # -- the verifiable index ----------------------------------------------------------------
 

@@ -72,7 +72,7 @@ def pack_steps(steps: Sequence[bytes], first: int = 0) -> bytes | None:
     if not steps:
         return None
     return canonical.encode(
-        {"epochs": epochs.pack(steps, MAX_PROOF_EXTRA_BYTES.value - _EPOCHS_FRAME), "v": 1}
+        {"epochs": epochs.pack(steps, MAX_PROOF_EXTRA_BYTES.value - _EPOCHS_FRAME, first), "v": 1}
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pyrsia.ledger import entries
 from pyrsia.log import checkpoint
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
@@ -9,7 +10,7 @@ from pyrsia.store import layout
 from pyrsia.store.rocks import Batch
 from pyrsia.units import TreeSize
 from pyrsia.wire.blocks import EPOCH_END, TAIL, ZERO, Cert, FinalityProof, entries_root, finalize, signed_text
-from pyrsia.wire.epochs import EpochEnd
+from pyrsia.wire.epochs import EpochEnd, members_hash
 from pyrsia.wire.text import b32
 from tests.reference import merkle
 from tests.reference.governance import NEWCOMERS, Governed, member_motion, newcomer, secret
@@ -63,11 +64,14 @@ class Reigns(Governed):
     def kept(self, epoch):
         """The step that ended `epoch` is there, for whoever stores it."""
 
-    def step(self, epoch, header, *, tails=0, signers=None, by=None, following=None):
+    def step(self, epoch, header, *, tails=0, signers=None, by=None, following=None, leaves=None):
         """The step that ends `epoch` with `header`; each word of it may be a lie.
 
-        `signers`: how many (q); `by`: the epoch whose keys sign; `following`: the validators that it brings.
+        `signers`: how many (q); `by`: the epoch whose keys sign; `following`: the validators that it brings;
+        `leaves`: the log that it shows, this one.
         """
+        leaves = leaves or self.leaves[: header.tree_size]
+        path = merkle.path(len(leaves) - 1, [merkle.leaf_hash(leaf) for leaf in leaves])
         voting = self.reigns[epoch if by is None else by]
         headers = [*(self.after(header, at + 1) for at in range(tails)), header]
         said = finalize(headers[0])
@@ -76,7 +80,19 @@ class Reigns(Governed):
         places = sorted(sorted(range(len(voting)), key=lambda at: self.rarity(voting[at], "vote"))[:q])
         sigs = tuple(self.pairs[voting[at].vote].sign(text) for at in places)
         proof = FinalityProof(Cert(said, len(voting), tuple(places), sigs), tuple(headers))
-        return EpochEnd(proof, following or self.reigns[epoch + 1]).encode()
+        return EpochEnd(proof, following or self.reigns[epoch + 1], leaves[-1], tuple(path)).encode()
+
+    def elsewhere(self, epoch, header, following=None, **changes):
+        """The step of a quorum that ends `epoch` with the same size in another log, whose seal says the same as its
+        block: only who knows this one can tell."""
+        following = following or self.reigns[epoch + 1]
+        leaves = self.leaves[: header.tree_size]
+        leaves[2] = leaves[2][::-1]
+        body = {**entries.parse(leaves[-1]).body, "next_members": members_hash(following).hex()}
+        leaves[-1] = entries.derive("block.seal", body, net=self.genesis.net)
+        root = merkle.root([merkle.leaf_hash(leaf) for leaf in leaves])
+        lie = replace(header, tree_root=root, next_members_hash=members_hash(following), **changes)
+        return self.step(epoch, lie, following=following, leaves=leaves)
 
     def after(self, header, views):
         """The tail that stands on a block that ends an epoch, so many views later."""

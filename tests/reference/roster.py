@@ -84,7 +84,7 @@ class Roster:
 
     def _next_term(self, view, height):
         old, seats = self.now, seats_of(self.members)
-        used = view // old.leaders + 1
+        used = view // old.leaders + 1 + 64
         bases = {}
         for seat in seats:
             same = [one for one in old.seats if one["node"] == seat["node"]]

@@ -238,18 +238,36 @@ def take(network, data):
     validators = tuple(Validator(*(reader.take(32) for _ in range(5))) for _ in range(count))
     votes = [one.vote for one in validators]
     need(votes == sorted(set(votes)), "validators are not sorted by vote key")
+    seal = reader.take(reader.number(2))
+    path = [reader.take(32) for _ in range(reader.number(1))]
+    need(len(seal) <= 1024 and len(path) <= 64, "a seal or a path that is too long")
     said, signed = reader.cert(len(network.reigns[-1]))
     headers = [reader.header() for _ in range(reader.number(2))]
     need(headers and not reader.rest(), "no headers, or bytes behind them")
     check_headers(network, headers, said, members(validators))
     check_votes(network, said, signed)
     end = headers[-1]
+    check_end(seal, path, end)
     need(not network.ends or end["tree_size"] > network.ends[-1][0], "an epoch that ends before it begins")
     return Trust(
         network.genesis,
         network.origin,
         (*network.reigns, validators),
         (*network.ends, (end["tree_size"], end["tree_root"])),
+    )
+
+
+def check_end(seal, path, end):
+    """The last leaf of the log at the end says what the block says."""
+    head = Head(end["tree_size"], end["tree_root"], 0)
+    check_inclusion(seal, head.size - 1, head, path)
+    leaf = fields(canonical(utf8(seal)), "body", "net", "type", "v")
+    body = leaf["body"]
+    need(leaf["type"] == "block.seal" and isinstance(body, dict), "no seal")
+    said = [body.get("epoch"), body.get("height"), body.get("next_members")]
+    need(not any(isinstance(one, bool) for one in said), "no numbers")
+    need(
+        said == [end["epoch"], end["height"], end["next_members_hash"].hex()], "another seal than the block's"
     )
 
 

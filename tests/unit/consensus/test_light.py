@@ -7,7 +7,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrsia.consensus.light import Contradiction, Followed, Head, Sealed
+from pyrsia.consensus.light import Contradiction, Followed, Head
 from pyrsia.errors import ProofInvalid
 from pyrsia.wire import canonical
 from pyrsia.wire.blocks import (
@@ -63,10 +63,7 @@ class Net:
         below = self.headers[-1] if self.headers else None
         view = 1 if below is None or below.epoch != self.epoch else below.view + 1
         if kind == EPOCH_END:
-            body = {"epoch": self.epoch, "next_members": members_hash(following or ()).hex()}
-            seal = canonical.encode({"body": body, "type": "block.seal", "v": 1})
-            self.leaves.append(merkle.leaf_hash(seal))
-            self.seals[len(self.leaves)] = seal
+            self.seal(following or (), 1 if below is None else below.height + 1)
         elif kind != TAIL:
             self.leaves.append(merkle.leaf_hash(b"%s %d" % (self.salt, len(self.leaves))))
         height = (0 if below is None else below.height) + (kind != TAIL)
@@ -78,6 +75,12 @@ class Net:
         )  # fmt: skip
         self.headers.append(header)
         return header
+
+    def seal(self, following: tuple[Validator, ...], height: int) -> None:
+        body = {"epoch": self.epoch, "height": height, "next_members": members_hash(following).hex()}
+        seal = canonical.encode({"body": body, "net": "n", "type": "block.seal", "v": 1})
+        self.leaves.append(merkle.leaf_hash(seal))
+        self.seals[len(self.leaves)] = seal
 
     def proof(
         self, *, headers: int = 1, short: int = 0, by: tuple[Validator, ...] | None = None, at: int = -1
@@ -96,21 +99,25 @@ class Net:
         self.block(EPOCH_END, following)
         for _ in range(tails):
             self.block(TAIL, following)
-        made = EpochEnd(self.proof(headers=tails + 1, **how), following)
+        made = self.step(following, headers=tails + 1, **how)
         self.headers = self.headers[: len(self.headers) - tails]
         self.validators, self.epoch = following, self.epoch + 1
         self.ends.append(made)
         return made
 
+    def step(self, following: tuple[Validator, ...], **how) -> EpochEnd:
+        """What a block proves, with the seal in the log under it."""
+        return self.showing(self.proof(**how), following)
+
+    def showing(self, proof: FinalityProof, following: tuple[Validator, ...]) -> EpochEnd:
+        """With this log's own last leaf at the size that is proven."""
+        size = proof.headers[-1].tree_size if proof.headers else 1
+        path = tuple(merkle.path(size - 1, self.leaves[:size]))
+        return EpochEnd(proof, following, self.seals.get(size, b"{}"), path)
+
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         new = len(self.leaves) if new is None else new
         return merkle.proof(old, self.leaves[:new]) if old != new else []
-
-    def sealed(self, end: EpochEnd) -> Sealed:
-        """What this log says at the end of an epoch."""
-        size = end.proof.headers[-1].tree_size
-        leaves = self.leaves[:size]
-        return Sealed(self.seals.get(size, b"{}"), tuple(merkle.path(size - 1, leaves)))
 
     def head(self) -> Head:
         last = self.headers[-1]
@@ -204,7 +211,7 @@ def test_a_step_brings_exactly_the_validators_that_its_block_names() -> None:
 
     for lie in ((other, *SECOND[1:]), SECOND[1:], tuple(reversed(SECOND)), THIRD):
         with pytest.raises(ProofInvalid):
-            client.step(EpochEnd(end.proof, lie))
+            client.step(end._replace(validators=lie))
     assert client.epoch == 0
     client.step(end)
     assert client.epoch == 1
@@ -214,9 +221,9 @@ def test_a_block_that_ends_nothing_is_no_step() -> None:
     net, client = Net(FIRST), followed()
     net.block()
     with pytest.raises(ProofInvalid, match="no block that ends"):
-        client.step(EpochEnd(net.proof(), FIRST))
+        client.step(net.step(FIRST))
     with pytest.raises(ProofInvalid, match="no block that ends"):
-        client.step(EpochEnd(FinalityProof(net.proof().cert, ()), FIRST))
+        client.step(net.showing(FinalityProof(net.proof().cert, ()), FIRST))
     assert client.epoch == 0
 
 
@@ -226,7 +233,7 @@ def test_behind_an_end_stand_tails_alone() -> None:
         net.block(EPOCH_END, SECOND)
         net.block(kind, SECOND)
         with pytest.raises(ProofInvalid, match="tails"):
-            client.step(EpochEnd(net.proof(headers=2), SECOND))
+            client.step(net.step(SECOND, headers=2))
         assert client.epoch == 0
 
 
@@ -341,7 +348,7 @@ def test_a_remembered_head_stops_a_long_range_fork() -> None:
     for joined in ([], fork.consistency(2), net.consistency(size)):
         with pytest.raises(ProofInvalid):
             client.step(lie, joined)
-    client.step(net.ends[0], net.consistency(size), net.sealed(net.ends[0]))
+    client.step(net.ends[0], net.consistency(size))
     assert client.validators(1) == SECOND
 
 
@@ -363,9 +370,9 @@ def test_a_remembered_head_says_that_its_epoch_had_begun() -> None:
 
 
 def test_a_leaked_quorum_cannot_end_its_epoch_anew_at_a_right_tree() -> None:
-    """The fork's end has size and root of the true log, so consistency holds; only its validators are wrong."""
+    """The fork's end has size and root of the true log, so consistency holds; only its validators are wrong. It is
+    found out with and without a head that was seen, by whatever leaf it shows."""
     net = story()
-    client = followed(net.head())
     true = net.ends[0].proof.headers[-1]
     thieves = people(90, 91, 92, 93)
     for size in range(2, len(net.leaves)):
@@ -377,17 +384,73 @@ def test_a_leaked_quorum_cannot_end_its_epoch_anew_at_a_right_tree() -> None:
             true, parent_hash=fork.headers[0].hash(), tree_size=size, tree_root=root, next_members_hash=names
         )
         fork.headers.append(lie)
-        end = EpochEnd(fork.proof(by=FIRST), thieves)
-        for sealed in (None, net.sealed(end), net.sealed(net.ends[0]), net.sealed(net.ends[1])):
-            with pytest.raises(ProofInvalid):
-                client.step(end, net.consistency(size), sealed)
-    assert client.epoch == 0
+        own = Net(FIRST, leaves=net.leaves[: size - 1])
+        own.seal(thieves, lie.height)
+        end = net.showing(fork.proof(by=FIRST), thieves)
+        ends = [end, own.showing(end.proof, thieves)]
+        ends += [end._replace(seal=other.seal, path=other.path) for other in net.ends]
+        for seen in (net.head(), None):
+            client = followed(seen)
+            for one in ends:
+                with pytest.raises((ProofInvalid, Contradiction)) as no:
+                    client.step(one, net.consistency(size) if seen else ())
+                assert isinstance(no.value, Contradiction) == (one.seal == net.seals.get(size))
+            assert client.epoch == 0
+    client = followed(net.head())
     for end in net.ends:
-        size = end.proof.headers[-1].tree_size
-        with pytest.raises(ProofInvalid, match="shown with its seal"):
-            client.step(end, net.consistency(size))
-        client.step(end, net.consistency(size), net.sealed(end))
+        client.step(end, net.consistency(end.proof.headers[-1].tree_size))
     assert client.validators(2) == THIRD
+
+
+def test_a_fork_whose_own_seals_seat_its_people_does_not_lead_to_the_head_that_was_seen() -> None:
+    """At every true size: what it must write into its log to seat them makes the log another one."""
+    net = story()
+    for count in range(2, len(net.leaves)):
+        client = followed(net.head())
+        fork = Net(FIRST, leaves=net.leaves[: count - 1], headers=net.headers[:1])
+        lie = fork.end(people(90, 91, 92, 93))
+        assert lie.proof.headers[-1].tree_root != merkle.root(net.leaves[:count])
+        with pytest.raises(ProofInvalid):
+            client.step(lie, net.consistency(count))
+        assert client.epoch == 0
+
+
+def test_a_step_whose_seal_is_no_leaf_of_its_log_proves_nothing() -> None:
+    net = story()
+    end = net.ends[0]
+    other = net.seals[net.ends[1].proof.headers[-1].tree_size]
+    for lie in (
+        end._replace(seal=other),
+        end._replace(seal=end.seal + b" "),
+        end._replace(path=end.path[1:]),
+        end._replace(path=(*end.path, b"x" * 32)),
+        end._replace(path=tuple(reversed(end.path)) if len(end.path) > 1 else ()),
+    ):
+        with pytest.raises(ProofInvalid):
+            followed().step(lie)
+    client = followed()
+    client.step(end)
+    with pytest.raises(ProofInvalid):  # also where the step was taken already
+        client.step(end._replace(seal=other))
+    assert client.epoch == 1
+
+
+@pytest.mark.parametrize("field", ["epoch", "height"])
+def test_a_seal_of_another_epoch_or_height_than_its_block_is_an_alarm(field: str) -> None:
+    net = Net(FIRST)
+    net.block()
+    net.block(EPOCH_END, SECOND)
+    said = {"epoch": 0, "height": net.headers[-1].height, field: 7}
+    body = {**said, "next_members": members_hash(SECOND).hex()}
+    seal = canonical.encode({"body": body, "net": "n", "type": "block.seal", "v": 1})
+    net.leaves[-1] = merkle.leaf_hash(seal)
+    net.seals[len(net.leaves)] = seal
+    net.headers[-1] = replace(net.headers[-1], tree_root=merkle.root(net.leaves))
+    client = followed()
+    with pytest.raises(Contradiction, match="than the log under it") as alarm:
+        client.step(net.step(SECOND))
+    assert EpochEnd.decode(alarm.value.first) == net.step(SECOND)
+    assert client.epoch == 0
 
 
 def test_a_final_block_of_the_seen_size_has_the_seen_root() -> None:
@@ -467,7 +530,7 @@ def test_from_any_remembered_head_the_honest_chain_is_followed(cut: int, epochs:
     for end in net.ends:
         size = end.proof.headers[-1].tree_size
         low, high = sorted((size, seen.size))
-        client.step(end, net.consistency(low, high), net.sealed(end))
+        client.step(end, net.consistency(low, high))
     client.advance(net.proof(), net.consistency(seen.size))
 
     assert client.epoch == epochs

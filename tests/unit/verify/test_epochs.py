@@ -1,6 +1,7 @@
 """Epochs for those outside: every step is proven, every checkpoint signed by its own epoch, every lie refused."""
 
 import base64
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pyrsia.consensus.light import Contradiction
 from pyrsia.errors import Malformed, ProofInvalid, Refusal
 from pyrsia.keys import verify
+from pyrsia.ledger import entries
 from pyrsia.log import checkpoint as checkpoints
 from pyrsia.log import note as notes
 from pyrsia.log.checkpoint import Checkpoint, needed
@@ -19,8 +21,9 @@ from pyrsia.verify import epochs, evidence
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.epochs import Gap, Line
 from pyrsia.verify.pins import Pin, Pins
-from pyrsia.wire.blocks import EPOCH_END, finalize, signed_text
+from pyrsia.wire.blocks import finalize, signed_text
 from pyrsia.wire.epochs import EpochEnd, members_hash
+from tests.reference import merkle
 from tests.reference.ledger import START
 from tests.reference.reigns import Reigns, fact, three_epochs
 from tests.reference.story import NOW_MS, WHEEL, Story
@@ -151,6 +154,27 @@ def test_the_same_step_proven_otherwise_changes_nothing():
     assert line.steps == WORLD.steps
 
 
+BEFORE = max(size for size in range(2, FIRST) if entries.parse(WORLD.leaves[size - 1]).kind == "block.seal")
+THIEF = tuple(sorted((*WORLD.reigns[0][:3], WORLD.reigns[2][3]), key=lambda one: one.vote))
+
+
+def seating(validators):
+    """The block that ended the first epoch, on the true log, with other validators in its header."""
+    return replace(ended(0), next_members_hash=members_hash(validators))
+
+
+def shorter(size):
+    """The block that ended the first epoch, earlier in the true log."""
+    return replace(ended(0), tree_size=size, tree_root=WORLD.tree(size))
+
+
+def showing(index):
+    """The first step with another leaf of its log, which is there."""
+    hashes = [merkle.leaf_hash(leaf) for leaf in WORLD.leaves[:FIRST]]
+    path = tuple(merkle.path(index, hashes))
+    return EpochEnd.decode(WORLD.steps[0])._replace(seal=WORLD.leaves[index], path=path).encode()
+
+
 LIES = {
     "skipped": lambda: (0, WORLD.steps[1]),
     "fewer than a quorum": lambda: (0, WORLD.step(0, ended(0), signers=2)),
@@ -163,6 +187,15 @@ LIES = {
     "another epoch": lambda: (0, WORLD.step(0, replace(ended(0), epoch=1))),
     "other members": lambda: (0, WORLD.step(0, replace(ended(0), members_hash=b"\1" * 32))),
     "it ends before it begins": lambda: (1, WORLD.step(1, replace(ended(1), height=1, tree_size=3))),
+    "a tree that the seal is not in": lambda: (0, WORLD.step(0, replace(ended(0), tree_root=b"\1" * 32))),
+    "another epoch's seal": lambda: (0, WORLD.step(0, ended(0), leaves=WORLD.leaves[: ended(1).tree_size])),
+    "a log that ends in no seal": lambda: (0, WORLD.step(0, shorter(FIRST - 1))),
+    "a log that ends in the seal of a block that ends nothing": lambda: (0, WORLD.step(0, shorter(BEFORE))),
+    "a seal from below": lambda: (0, showing(BEFORE - 1)),
+    "no seal": lambda: (0, EpochEnd.decode(WORLD.steps[0])._replace(seal=b"").encode()),
+    "no path": lambda: (0, EpochEnd.decode(WORLD.steps[0])._replace(path=()).encode()),
+    "validators that its own log does not name": lambda: (0, WORLD.step(0, seating(THIEF), following=THIEF)),
+    "a height that its own log does not name": lambda: (0, WORLD.step(0, replace(ended(0), height=77))),
     "nothing": lambda: (0, b""),
     "too long": lambda: (0, WORLD.steps[0] + bytes(MAX_STEP_BYTES.value)),
     "followed by bytes": lambda: (0, WORLD.steps[0] + b"\0"),
@@ -180,27 +213,31 @@ def test_a_step_that_is_a_lie_is_not_taken(lie):
 
 def test_a_list_of_next_validators_that_was_not_agreed_on_is_not_taken():
     """With the old block the hash betrays it; with a block of its own, the signatures that it lacks."""
-    thief = tuple(sorted((*WORLD.reigns[0][:3], WORLD.reigns[2][3]), key=lambda one: one.vote))
+    thief, forged = THIEF, seating(THIEF)
     real = EpochEnd.decode(WORLD.steps[0])
-    forged = replace(ended(0), next_members_hash=members_hash(thief))
     lies = [
-        EpochEnd(real.proof, thief).encode(),
-        EpochEnd(real.proof._replace(headers=(forged,)) if hasattr(real.proof, "_replace") else
-                 replace(real.proof, headers=(forged,)), thief).encode(),
+        real._replace(validators=thief).encode(),
+        real._replace(proof=replace(real.proof, headers=(forged,)), validators=thief).encode(),
         WORLD.step(0, forged, signers=2, following=thief),
-        EpochEnd(real.proof, real.validators[:3]).encode(),
-        EpochEnd(real.proof, tuple(reversed(real.validators))).encode(),
-    ]  # fmt: skip
+        real._replace(validators=real.validators[:3]).encode(),
+        real._replace(validators=tuple(reversed(real.validators))).encode(),
+    ]
     for lie in lies:
         with pytest.raises(Malformed):
             known(0).take(lie)
 
 
+def test_a_quorum_that_seats_others_than_the_true_log_says_is_an_alarm_also_for_who_knows_nothing_yet():
+    """Leaked keys can sign a block on the true log, and cannot make that log say what it does not."""
+    with pytest.raises(Contradiction) as alarm:
+        known(0).take(WORLD.step(0, seating(THIEF), following=THIEF))
+    told = EpochEnd.decode(alarm.value.first)
+    assert (told.seal, told.validators) == (WORLD.leaves[FIRST - 1], THIEF)
+
+
 def test_a_second_end_of_one_epoch_with_its_quorum_is_an_alarm():
     """More than f validators, or their keys years later: nobody may believe either."""
-    thief = tuple(sorted((*WORLD.reigns[0][:3], WORLD.reigns[2][3]), key=lambda one: one.vote))
-    other = replace(ended(0), view=ended(0).view + 1, kind=EPOCH_END, next_members_hash=members_hash(thief))
-    lie = WORLD.step(0, other, following=thief)
+    lie = WORLD.elsewhere(0, ended(0), THIEF, view=ended(0).view + 1)
     alone = known(0)
     alone.take(lie)  # nothing that was seen speaks against it
     for count in (1, 2):
@@ -338,13 +375,19 @@ def test_a_proof_file_that_contradicts_what_is_remembered_is_an_alarm(story, tmp
     world = story.world
     header = EpochEnd.decode(world.steps[0]).proof.headers[-1]
     thief = tuple(sorted((*world.reigns[0][:3], world.reigns[2][3]), key=lambda one: one.vote))
-    other = replace(header, view=header.view + 1, next_members_hash=members_hash(thief))
-    lie = world.step(0, other, following=thief)
+    lie = world.elsewhere(0, header, thief, view=header.view + 1)
     rows = [story.row(i, story.size) for i in story.leaves()]
     proof = story.proof(extra=evidence.pack(rows, story.now(), [lie]))
     with pytest.raises(Refusal) as refused:
         judged(story, tmp_path, proof, replace(story.pin, steps=tuple(world.steps)))
     assert refused.value.what.startswith("ALARM")
+
+
+def test_a_proof_of_a_leaf_says_with_which_epoch_its_steps_begin():
+    """Also where whoever made it has no older ones."""
+    for first, steps in enumerate((WORLD.steps, WORLD.steps[1:])):
+        assert json.loads(evidence.pack_steps(steps, first))["epochs"]["first"] == first
+    assert evidence.pack_steps([]) is None
 
 
 def test_however_many_epochs_there_are_a_proof_file_stays_within_its_size(story):
@@ -384,7 +427,7 @@ def test_a_memory_that_is_cut_or_changed_is_believed_as_far_as_it_proves_itself(
     pins.learn(pin, known())
     path = tmp_path / f"{pin.digest}.epochs"
     whole = path.read_bytes()
-    half = len(whole) // 2
+    half = 4 + len(WORLD.steps[0])
     for length in (0, 3, 4, half - 1, half, half + 3, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert again(pins).line(verify).epoch == (1 if length >= half else 0)
@@ -399,8 +442,7 @@ def test_a_memory_that_is_cut_or_changed_is_believed_as_far_as_it_proves_itself(
 def test_a_memory_that_contradicts_itself_ends_where_it_does(tmp_path):
     pins, pin = pinned(tmp_path)
     pins.learn(pin, known(1))
-    thief = tuple(sorted((*WORLD.reigns[0][:3], WORLD.reigns[2][3]), key=lambda one: one.vote))
-    lie = WORLD.step(0, replace(ended(0), next_members_hash=members_hash(thief)), following=thief)
+    lie = WORLD.elsewhere(0, ended(0), THIEF)
     path = tmp_path / f"{pin.digest}.epochs"
     path.write_bytes(path.read_bytes() + len(lie).to_bytes(4, "big") + lie)
     assert again(pins).line(verify).steps == WORLD.steps[:1]

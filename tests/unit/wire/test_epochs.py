@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
+from pyrsia.units import MAX_SEAL_BYTES
+from pyrsia.wire import canonical
 from pyrsia.wire.blocks import (
     EPOCH_END,
     NOT,
@@ -27,7 +29,7 @@ from pyrsia.wire.blocks import (
     nullify,
     rotation,
 )
-from pyrsia.wire.epochs import VALIDATOR_BYTES, EpochEnd, Validator, members_hash
+from pyrsia.wire.epochs import VALIDATOR_BYTES, EpochEnd, SealedEnd, Validator, members_hash
 
 VECTORS = Path(__file__).parents[2] / "wire" / "vectors" / "epochs.json"
 
@@ -37,6 +39,13 @@ def validators(*numbers: int) -> tuple[Validator, ...]:
 
 
 OLD, NEW = validators(1, 2, 3, 4), validators(1, 2, 3, 5)
+SEAL = canonical.encode(
+    {
+        "body": {"epoch": 3, "height": 5, "next_members": members_hash(NEW).hex()},
+        "net": "n", "type": "block.seal", "v": 1,
+    }
+)  # fmt: skip
+PATH = (b"a" * 32, b"b" * 32)
 END = Header(
     b"c" * 32, 3, 9, 5, b"p" * 32, 7, 2, 1_800_000_000_000, EPOCH_END, 1, entries_root((b"x",)), 77, b"t" * 32,
     members_hash(OLD), members_hash(NEW), b"j" * 32, b"r" * 32, b"b" * 32, ZERO,
@@ -52,7 +61,14 @@ def signed(header: Header) -> Cert:
 
 
 def step(*headers: Header) -> EpochEnd:
-    return EpochEnd(FinalityProof(signed(headers[0]), headers), NEW)
+    return EpochEnd(FinalityProof(signed(headers[0]), headers), NEW, SEAL, PATH)
+
+
+def sealing(**changes: canonical.Json) -> bytes:
+    """A leaf like that of the end, with other fields in its body."""
+    body = {"epoch": 3, "height": 5, "next_members": members_hash(NEW).hex(), **changes}
+    said = {name: value for name, value in body.items() if value is not None}
+    return canonical.encode({"body": said, "net": "n", "type": "block.seal", "v": 1})
 
 
 def test_the_committed_vectors_pin_the_step_the_hashes_and_the_turns() -> None:
@@ -72,6 +88,45 @@ def test_the_committed_vectors_pin_the_step_the_hashes_and_the_turns() -> None:
     assert len(made["turns"]) == 4
 
 
+NO_SEALS = (
+    b"",
+    b"{}",
+    b"[]",
+    SEAL + b" ",  # not in the one form
+    SEAL[:-1],
+    sealing(epoch=None),
+    sealing(epoch=True),
+    sealing(height="5"),
+    sealing(next_members=None),  # the seal of a block that ends nothing
+    sealing(next_members="AB" * 32),
+    sealing(next_members="ab" * 31),
+    sealing(next_members="ab" * 32 + "\n"),
+    sealing(more="x" * 1_024),
+    canonical.encode({"body": [], "net": "n", "type": "block.seal", "v": 1}),
+    canonical.encode({"body": {}, "type": "block.seal", "v": 1}),
+    SEAL.replace(b"block.seal", b"block.look"),
+    b'{"author":"a",' + SEAL[1:],  # what somebody signed
+)
+
+
+def test_a_seal_says_where_its_epoch_ended_and_who_is_next() -> None:
+    assert SealedEnd.read(SEAL) == (3, 5, members_hash(NEW))
+    assert SealedEnd.read(sealing(beacon="x")) == (3, 5, members_hash(NEW))
+    for seal in NO_SEALS:
+        with pytest.raises(Malformed):
+            SealedEnd.read(seal)
+
+
+def test_the_largest_seal_there_is_fits() -> None:
+    most, digest = canonical.MAX_INT, "f" * 64
+    body = {"beacon": digest, "epoch": most, "first_leaf": most, "height": most, "index_root": digest,
+            "next_chain": digest, "next_members": digest, "proposer": 65_535, "reveal": digest, "state_root": digest,
+            "time_ms": most, "view": most}  # fmt: skip
+    seal = canonical.encode({"body": body, "net": "a" * 52, "type": "block.seal", "v": 1})
+    assert len(seal) == 720 < MAX_SEAL_BYTES.value
+    assert SealedEnd.read(seal) == (most, most, b"\xff" * 32)
+
+
 @pytest.mark.parametrize("headers", [(END,), (TAIL_OF, END)])
 def test_a_step_comes_back_as_it_went(headers: tuple[Header, ...]) -> None:
     assert EpochEnd.decode(step(*headers).encode()) == step(*headers)
@@ -80,12 +135,14 @@ def test_a_step_comes_back_as_it_went(headers: tuple[Header, ...]) -> None:
 @pytest.mark.parametrize(
     "lie",
     [
-        EpochEnd(step(END).proof, OLD),  # other validators than its block names
-        EpochEnd(step(END).proof, NEW[:3]),
-        EpochEnd(step(END).proof, (NEW[1], NEW[0], *NEW[2:])),  # not sorted
-        EpochEnd(step(END).proof, (NEW[0], *NEW)),  # one twice
+        step(END)._replace(validators=OLD),  # other validators than its block names
+        step(END)._replace(validators=NEW[:3]),
+        step(END)._replace(validators=(NEW[1], NEW[0], *NEW[2:])),  # not sorted
+        step(END)._replace(validators=(NEW[0], *NEW)),  # one twice
         step(replace(END, kind=0)),  # its block ends nothing
         step(END, TAIL_OF),  # its last header is a tail
+        step(END)._replace(path=(b"a" * 32,) * 65),
+        *(step(END)._replace(seal=seal) for seal in NO_SEALS),
     ],
 )
 def test_a_step_that_is_none_is_refused(lie: EpochEnd) -> None:
