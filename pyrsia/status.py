@@ -39,6 +39,22 @@ class AgreementStatus(msgspec.Struct, frozen=True):
     dropped: dict[str, int] = {}
 
 
+_PARTS = {
+    "votes": "this node votes",
+    "asks": "this node asks what it has signed before it votes",
+    "follows": "this node follows",
+    "halted": "agreement has ended here",
+}
+
+
+def decided_by(told: AgreementStatus) -> str:
+    """Who decides now, and the node's part in it, in a sentence."""
+    part = _PARTS.get(told.part, told.part)
+    leader = f", {told.leader} leads view {told.view:,}" if told.leader else ""
+    convicted = f", {told.convicted} of them convicted of a lie" if told.convicted else ""
+    return f"epoch {told.epoch:,}: {told.quorum} of {told.validators} validators decide{convicted}; {part}{leader}"
+
+
 class PeerStatus(msgspec.Struct, frozen=True):
     """One peer. `rtt_ms` is negative while unknown."""
 

@@ -60,7 +60,7 @@ def _list_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _seat(one: dict[str, Any]) -> str:
     if not one["validates"]:
         return "-"
-    return f"since epoch {one['since_epoch']}" + (", convicted: leads no view" if one["convicted"] else "")
+    return f"since epoch {one['since_epoch']}" + (", convicted of a lie" if one["convicted"] else "")
 
 
 @member.command()

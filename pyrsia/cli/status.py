@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
+from pyrsia.status import AgreementStatus, decided_by
 
 
 @click.command()
@@ -27,6 +29,7 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     if answer["demo"]:
         yield "demo: all operators are one person"
     yield f"log:       {log['size']} entries, root {log['root'][:16]}, block {log['height']}"
+    yield f"agreement: {decided_by(msgspec.convert(answer['agreement'], AgreementStatus))}"
     yield f"cosigned:  {log['cosigned']} of {log['validators']} at size {log['checkpoint_size']}"
     yield f"Connected Peers Count:       {answer['peers']}"
     yield f"builds:    {', '.join(answer['building']) or 'none running'} ({answer['isolation']})"

@@ -16,6 +16,7 @@ from pyrsia.consensus.effects import Blame
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
+from pyrsia.node.summary import FAULTS
 from pyrsia.units import Limit
 from pyrsia.wire.text import b32
 
@@ -56,8 +57,7 @@ class Accusing:
         self._seen[fault] = None
         if len(self._seen) > SEEN.value:
             del self._seen[next(iter(self._seen))]
-        said = "two statements that exclude each other" if kind == "votes" else "a block against the rules"
-        self._notice(f"ALARM: {self._name_of(effect.node)} signed {said} in epoch {effect.epoch}")
+        self._notice(f"ALARM: {self._name_of(effect.node)} signed {FAULTS[kind]} in epoch {effect.epoch}")
         _log.error("evidence against %s: %r", b32(effect.node)[:8], effect)
 
     async def run(self) -> None:
@@ -68,7 +68,9 @@ class Accusing:
     async def _put_on_record(self, effect: Blame) -> None:
         body = effect.body()
         for _ in range(TRIES.value):
-            if views.fault(self._reads, b32(effect.node), effect.epoch, str(body["kind"])) is not None:
+            there = views.fault(self._reads, b32(effect.node), effect.epoch, str(body["kind"]))
+            if there is not None:
+                self._recorded(effect.node, there["leaf"])
                 return
             try:
                 _, leaf = await self._submit("fault.evidence", body)
@@ -82,6 +84,9 @@ class Accusing:
             except PyrsiaError as error:
                 _log.warning("the evidence waits: %s", error)
             else:
-                self._notice(f"evidence against {self._name_of(effect.node)} is leaf {leaf} of the log")
+                self._recorded(effect.node, leaf)
                 return
             await trio.sleep(PAUSE_S.value)
+
+    def _recorded(self, node: bytes, leaf: int) -> None:
+        self._notice(f"evidence against {self._name_of(node)} is leaf {leaf} of the log")

@@ -1,7 +1,7 @@
 """One leaf in a line: what people read in the log's newest entries."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import entries
@@ -52,6 +52,8 @@ def _motion(body: Body, names: Mapping[str, str]) -> str:
     return f"{body['kind']} {about}".rstrip() + f": {body['reason'][:60]}"
 
 
+FAULTS: Final = {"block": "a block against the rules", "votes": "two statements that exclude each other"}
+
 _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
     "network.genesis": lambda body, _: f"{body['name']}, {len(body['members'])} members",
     "build.request": lambda body, _: f"{body['purl']} from {body['source']['file']}",
@@ -62,7 +64,9 @@ _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
     "build.verdict": _verdict,
     "artifact.add": lambda body, _: f"{body['file']} sha256:{body['sha256'][:12]} {body['verdict']}",
     "fact.add": lambda body, _: f"{body['kind']} of {body['subject']}: {body['text'][:60]}",
-    "fault.evidence": lambda body, names: f"{body['kind']} against {_nodes([body['validator']], names)}",
+    "fault.evidence": lambda body, names: (
+        f"{_nodes([body['validator']], names)} signed {FAULTS[body['kind']]}"
+    ),
     "motion.propose": _motion,
     "motion.approve": lambda body, _: f"{body['motion'][:8]}",
     "artifact.withdraw": lambda body, _: (

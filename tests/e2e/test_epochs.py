@@ -362,6 +362,7 @@ def test_a_liar_is_convicted_leads_no_view_of_the_next_epoch_and_leads_again_wit
     network.wait_ready(liar)
     network.reach(epoch + 1)
     network.wait(lambda: network.one_head(liar, stage.amber), 60, "the former liar does not catch up")
+    assert "it leads no view: find out who signed" in notices(network, liar)
     motion = network.rotate(liar, "vote")
     network.approve(motion, *honest[:3])
     network.reach(epoch + 2)

@@ -69,6 +69,19 @@ async def test_the_screen_shows_log_peers_builds_and_entries():
         assert plain(app, "#entries")[0] == "40"
 
 
+async def test_an_alarm_is_shown_above_what_can_wait():
+    good = snapshot()
+    told = ("a setting is not used", "ALARM: birch signed two statements that exclude each other in epoch 1")
+    app = Dashboard(
+        Scripted(msgspec.structs.replace(good, node=msgspec.structs.replace(good.node, notices=told)))
+    )
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.pause()
+
+        log = str(app.query_one("#log", Static).render())
+        assert log.index("! ALARM: birch") < log.index("! a setting")
+
+
 def plain(app, table, row=0):
     """A row as it is shown: markup that was read as markup is gone from it."""
     return [cell.plain for cell in app.query_one(table, Rows).get_row_at(row)]

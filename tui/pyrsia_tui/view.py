@@ -5,7 +5,7 @@ The node is a stranger here: every text of its snapshot goes through `safe`, who
 
 from collections.abc import Iterable, Sequence
 
-from pyrsia.status import BuildStatus, Snapshot
+from pyrsia.status import BuildStatus, Snapshot, decided_by
 from pyrsia.wire.text import safe
 
 PEER_HEADER = ("id", "name", "role", "state", "round trip", "in", "out")
@@ -26,31 +26,17 @@ def log_lines(snapshot: Snapshot) -> list[str]:
         f"{log.size:,} entries   block {log.height:,}   view {log.view:,}",
         safe(f"root {log.root[:32]}"),
         f"cosigned by {log.cosigned} of {log.validators} at size {log.checkpoint_size:,}",
-        safe(agreement_line(snapshot)),
+        safe(decided_by(snapshot.node.agreement)),
     ]
 
 
-_PARTS = {
-    "votes": "this node votes",
-    "asks": "this node asks what it has signed before it votes",
-    "follows": "this node follows",
-    "halted": "agreement has ended here",
-}
-
-
-def agreement_line(snapshot: Snapshot) -> str:
-    """Who decides now, and this node's part in it."""
-    told = snapshot.node.agreement
-    part = _PARTS.get(told.part, told.part)
-    leader = f", {told.leader} leads view {told.view:,}" if told.leader else ""
-    convicted = f", {told.convicted} of them convicted of a lie" if told.convicted else ""
-    of = f"{told.quorum} of {told.validators} validators decide{convicted}"
-    return f"epoch {told.epoch:,}: {of}; {part}{leader}"
+PRESSING = ("agreement stopped", "stopped voting", "ALARM")
 
 
 def notice_lines(snapshot: Snapshot, mark: str) -> list[str]:
-    """What the node wants its operator to know, a line each, after `mark`."""
-    return [mark + safe(notice) for notice in snapshot.node.notices]
+    """What the node wants its operator to know, a line each, after `mark`; first what may not be overlooked."""
+    told = sorted(snapshot.node.notices, key=lambda notice: not notice.startswith(PRESSING))
+    return [mark + safe(notice) for notice in told]
 
 
 def _row(*cells: str) -> tuple[str, ...]:

@@ -214,7 +214,9 @@ def test_the_originals_short_flags_stand_where_a_command_stands(typed, meant):
 def test_the_short_flags_really_run(pyrsia, node, monkeypatch):
     monkeypatch.setenv("PYRSIA_NODE", node.url)
     assert pyrsia("-l")[:2] == (0, "b" * 52 + "\n")
-    assert "Connected Peers Count:       2" in pyrsia("-s")[1]
+    told = pyrsia("-s")[1]
+    assert "Connected Peers Count:       2" in told
+    assert "agreement: epoch 0: " in told
     assert "pkg:pypi/idna@1.0" in pyrsia("-b", "list")[1]
     assert pyrsia("-c", "-s")[0] == 2  # a URL has no configuration file
 

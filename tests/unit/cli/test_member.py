@@ -133,7 +133,7 @@ def test_people_see_who_belongs_to_the_network_and_what_waits_for_whom(pyrsia, n
     out = pyrsia("member", "list", "--node", node.url)[1]
 
     assert [line.split()[0] for line in out.splitlines()[1:4]] == ["amber", "birch", "erin"]
-    assert "since epoch 2, convicted: leads no view" in out
+    assert "since epoch 2, convicted of a lie" in out
     assert "epoch 2: 4 validators, 3 approvals enact a motion" in out
     assert "1 of 3 approvals (amber); waiting for 2 more of birch, cedar, dune" in out
 

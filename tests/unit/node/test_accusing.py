@@ -83,6 +83,7 @@ async def test_what_the_log_refuses_or_holds_already_is_left(autojump_clock):
     told.rows[f"fault/{b32(LIAR)}/0/votes".encode()] = canonical.encode({"author": "a", "leaf": 3, "view": 1})
     await told.run(blame(), blame(node=OTHER), done=lambda: told.tried)
     assert [body["validator"] for _, body in told.tried] == [b32(OTHER)]
+    assert "is leaf 3 of the log" in told.notices[2]  # behind both alarms
 
 
 async def test_memory_is_bounded(autojump_clock):
