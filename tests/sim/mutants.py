@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from pyrsia.consensus import catchup, committee, core, gate, recovery
-from pyrsia.consensus.clock import NEVER
+from pyrsia.consensus import catchup, committee, core, epochs, gate, recovery, sync, wanted
 from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import Now
 from pyrsia.consensus.recovery import Memory
 from pyrsia.ledger import building, motions
-from pyrsia.wire.blocks import EPOCH_END, NOT, Block, Cert, FinalityProof, finalize
+from pyrsia.wire.blocks import EPOCH_END, NOT, Block, Cert, FinalityProof, Statement, Vote, finalize
 
 from . import toy
 
@@ -82,17 +81,6 @@ class Tailed(Simplex):
         return super()._hand_on(now, path, proof, level=level)
 
 
-class Patient(Simplex):
-    """Asks for what it lacks only when its view's time is over."""
-
-    def _resend(self, now: Now) -> None:
-        super()._resend(now)
-        super()._fetch(now)
-
-    def _fetch(self, now: Now) -> None:
-        self._wanted.at = NEVER
-
-
 @contextmanager
 def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
     whole = getattr(owner, name)
@@ -136,17 +124,43 @@ def _old_records() -> AbstractContextManager[None]:
     def both() -> Iterator[None]:
         with (
             patched(core, "recall", recall),
-            patched(epochs_module(), "later", lambda recovered, epoch: recovered),
+            patched(epochs, "later", lambda recovered, epoch: recovered),
         ):
             yield
 
     return both()
 
 
-def epochs_module() -> Any:
-    from pyrsia.consensus import epochs
+def _old_votes() -> AbstractContextManager[None]:
+    """Votes of an epoch that is over are counted in the one that runs."""
+    text, sorted_ = committee.Committee.text, epochs.Epochs._sorted
 
-    return epochs
+    def timeless(self: committee.Committee, said: Statement) -> bytes:
+        return text(self, said._replace(epoch=0))
+
+    def relabelled(self: epochs.Epochs, now: Now, node: bytes, message: Any) -> Any:
+        if isinstance(message, Vote) and message.said.epoch < self.committee.epoch:
+            message = replace(message, said=message.said._replace(epoch=self.committee.epoch))
+        return sorted_(self, now, node, message)
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patched(committee.Committee, "text", timeless), patched(epochs.Epochs, "_sorted", relabelled):
+            yield
+
+    return both()
+
+
+def _shy() -> AbstractContextManager[None]:
+    """Nobody asks for what it lacks."""
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        asks = patched(sync.Sync, "ask", lambda *_: []), patched(sync.Sync, "poll", lambda *_: [])
+        with patched(wanted.Wanted, "arm", lambda *_: None), asks[0], asks[1]:
+            yield
+
+    return both()
 
 
 def _blind() -> AbstractContextManager[None]:
@@ -219,6 +233,10 @@ MUTANTS: dict[str, Mutant] = {
     "records of an old epoch are taken up": Mutant(
         40, "I9|I1|I2|others hold|rotate", {"seats": 8, "crashes": 6}, within=_old_records
     ),
+    "votes of an old epoch are counted in the new one": Mutant(
+        30, "I10|I9|I5|I3", {"seats": 12, "spares": 2, "drop": 0.1}, within=_old_votes
+    ),
+    "what is missing is not asked for": Mutant(10, "L1", {"drop": 0.2, "crashes": 6, "partitions": 2}, within=_shy),
     "a certificate may name a signer twice": Mutant(
         40, "I9|both finalized|I3|halts", {**LIARS, "habits": ("certificates",)},
         within=lambda: _cert_of(distinct=False, fewer=0),

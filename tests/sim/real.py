@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Seats, Slot
 from pyrsia.errors import Refusal
@@ -37,6 +37,9 @@ from .world import CALL, DIE, TURNS, Node, World, fake_verify
 BOTH = ("builder", "validator")
 BUILD_S = (0.02, 0.3)  # how long a simulated build takes
 ENDED = ("settled", "cancelled", "closed", "done")
+
+if TYPE_CHECKING:
+    from .newcomer import Newcomer
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 
@@ -285,6 +288,7 @@ class RealWorld(World):
         self.commits: dict[tuple[str, int], set[str]] = {}
         self.proposed: dict[str, int] = {}  # motion -> height
         self.gates = 0
+        self.newcomer: Newcomer | None = None
         self.dice = random.Random(f"{seed} people")
         self.refused: list[tuple[bytes, Refusal]] = []
         super().__init__(seed, plan, **rest)
@@ -348,10 +352,18 @@ class RealWorld(World):
 
     def _plan_faults(self) -> None:
         super()._plan_faults()
+        self.push(self.plan.seconds * 0.8, CALL, 0, lambda _: self._arrive())
         for i in range(self.requests):
             raw, _ = self.book.request(f"1.{i}", author=key(self.author, "node"))
             self.expected.append(raw)
             self._spread(raw, self.rng.uniform(0, self.plan.seconds * 0.6))
+
+    def _arrive(self) -> None:
+        """A newcomer asks for the newest state."""
+        from .newcomer import Newcomer
+
+        if self.outcomes:
+            self.newcomer = Newcomer(self, max(self.outcomes))
 
     def _submit(self, entry: bytes, at: float) -> None:
         body = {
@@ -508,6 +520,8 @@ class RealWorld(World):
         super().run()
         try:
             self._ends()
+            if self.newcomer is not None:
+                self.newcomer.check()
             low = min(len(node.app.leaves) for node in self.standing())
             if len({tuple(node.app.leaves[:low]) for node in self.standing()}) != 1:
                 self.fail("L3: the logs differ")

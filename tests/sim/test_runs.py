@@ -22,7 +22,9 @@ BOTH = Ask((4, 4), "0", "toy", (("core", BothVotes), ("drop", 0.05)))
 def breaking() -> int:
     """The first seed at which a core that says NUL and FIN breaks, and would not without any fault."""
     return next(
-        seed for seed in range(100) if broken(BOTH, seed, Faults()) and not broken(BOTH, seed, Faults(only=[]))
+        seed
+        for seed in range(100)
+        if broken(BOTH, seed, Faults()) and not broken(BOTH, seed, Faults(only=[]))
     )
 
 

@@ -214,6 +214,7 @@ def wrong(villain: Villain, act: Act) -> list[Act] | None:
             {"parent_view": header.parent_view + 1},
             {"kind": EPOCH_END},
             {"kind": TAIL},
+            {"kind": TAIL, "parent_hash": villain.rng.randbytes(32)},
             {"kind": NORMAL, "next_members_hash": b"\x07" * 32},
             {"next_members_hash": b"\x07" * 32, "kind": EPOCH_END},
             {"members_hash": b"\x07" * 32},

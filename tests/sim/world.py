@@ -165,6 +165,7 @@ class World:
         self.now = 0.0
         self.events = 0
         self.undecodable = 0
+        self.committees: dict[int, Committee] = {}
         self.network = Network(seed, self.plan, self.faults, self._arrives)
         self.expected: list[bytes] = []
         self.numbers = list(range(self.plan.n + self.plan.spares))
@@ -568,9 +569,15 @@ class World:
             return None
         for index, one in enumerate(seats.validators):
             if one.node == me:
-                text = Committee(seats, self.chain_id, self.origin).text(said)
+                text = self._committee(seats).text(said)
                 return Vote(said, index, self.signer(one.vote)(text))
         return None
+
+    def _committee(self, seats: Seats) -> Committee:
+        found = self.committees.get(seats.epoch)
+        if found is None:
+            found = self.committees[seats.epoch] = Committee(seats, self.chain_id, self.origin)
+        return found
 
     # -- what a node does --------------------------------------------------------------------------
 
@@ -664,7 +671,7 @@ class World:
             return
         if not node.honest:  # what liars send may be forged
             key = seats.validators[vote.signer].vote
-            text = Committee(seats, self.chain_id, self.origin).text(vote.said)
+            text = self._committee(seats).text(vote.said)
             if not self.verify(key, text, vote.sig):
                 return
         self.auditor.signed(vote)
