@@ -27,7 +27,7 @@ WARM = 1_600  # entries before anything is measured: caches, code, first tables
 HALF_RATE = 1_250  # half of the goal of four nodes
 HALF_S = 4.0
 SIZES = {"4-nodes": 4, "7-nodes": 7}
-ENTRIES = {4: 16_000, 7: 9_600}
+ENTRIES = {4: 8_000, 7: 4_800}
 
 
 @pytest.fixture(scope="module")

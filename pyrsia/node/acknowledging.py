@@ -91,7 +91,7 @@ class Acknowledgements:
         return said if covered is None else msgspec.structs.replace(said, checkpoint=covered.decode())
 
     def many(self, places: Sequence[tuple[bytes, int]]) -> list[Acknowledgement]:
-        """The same for (entry id, leaf index) of each, without checkpoints; those of a block cost little more than one."""
+        """The same for (entry id, leaf index) of each, without checkpoints; a block's cost little more than one."""
         together: dict[int, tuple[_Block, list[int]]] = {}  # by first leaf: positions in `places`
         for position, (_, index) in enumerate(places):
             block = self._block(index)
