@@ -27,6 +27,9 @@ from pyrsia.units import Limit, NodeId
 from pyrsia.wire.text import b32, unb32
 
 KNOWN_S = Limit(5, "a motion that another node has just seen become final is here within a block or two")
+DECIDED_S = Limit(
+    1, "an approval that decides a motion is told by its own way; one that came too late waits no longer"
+)
 EPOCHS_BACK = Limit(1_000, "epochs that are read to tell since when a validator has its seat")
 BUILDER: Final = ("pip",)  # what a builder can, where nothing is said
 
@@ -172,6 +175,26 @@ class Governing:
 
     # -- this node's part --
 
+    def notices(self) -> tuple[str, ...]:
+        """What the log says of this node that its operator should know."""
+        house, epoch = self._house, self._epoch
+        if house.record is None:
+            once = views.member(self._reads, house.keys.node_id)
+            if once is not None:
+                return (
+                    f"this node is no member any more, since entry {once['left']}: members refuse its links",
+                )
+            return (
+                "this node is no member, as far as its log goes: members refuse its links until they have admitted it"
+                " (pyrsia member document, docs/join.md)",
+            )
+        if epoch.index(house.keys.node_id) in epoch.convicted:
+            return (
+                "evidence against the vote key of this node is in the log, so it leads no view:"
+                " find out who signed; then pyrsia keys rotate vote",
+            )
+        return ()
+
     def document(
         self, roles: Sequence[str] | None = None, capabilities: Sequence[str] | None = None
     ) -> dict[str, Any]:
@@ -223,8 +246,39 @@ class Governing:
         motion = await self._await_known(text)
         raw = self._submitter.author("motion.approve", {"motion": motion})
         self._check(raw)
-        await self._submitter.submit_entry(raw)
+        await self._see_through(raw, motion)
         return self._known(motion)
+
+    async def _see_through(self, raw: bytes, motion: str) -> None:
+        """Until the approval stands in the log, or the motion is decided without it, as when several approve at once.
+
+        Raises:
+            Refusal: as `Submitter.submit_entry`, while the motion is open.
+        """
+        told: Refusal | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._decided, motion, nursery.cancel_scope)
+            try:
+                await self._submitter.submit_entry(raw)
+            except Refusal as refusal:
+                told = refusal
+            nursery.cancel_scope.cancel()
+        if told is not None and self._is_live(motion):
+            raise told
+
+    async def _decided(self, motion: str, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the motion is decided, and whoever decided it here has had time to be told."""
+        while True:
+            seen = self._pulse.beats
+            if not self._is_live(motion):
+                break
+            await self._pulse.after(seen)
+        await trio.sleep(DECIDED_S.value)
+        scope.cancel()
+
+    def _is_live(self, motion: str) -> bool:
+        record = views.motion(self._reads, motion)
+        return record is not None and record["phase"] in motions.LIVE
 
     def may_approve(self, motion: MotionStatus) -> bool:
         """Whether this node's approval would count now."""

@@ -335,7 +335,7 @@ class Node:
             http=lambda: self.server.url if self.server else "",
             agreement=self._agreement_status,
             progress=lambda: tuple(
-                filter(None, (self.snapshots.said, self.house.archive.behind, self._conviction()))
+                filter(None, (self.snapshots.said, self.house.archive.behind, *self.governing.notices()))
             ),
             notices=self.notices,
             stopped=self.stopped,
@@ -458,16 +458,6 @@ class Node:
             quorum=committee.q,
             convicted=len(committee.seats.convicted),
             dropped=dict(self.agreement.counted),
-        )
-
-    def _conviction(self) -> str:
-        """What the operator of a liar is told, who may not know that another copy runs, or who has its key."""
-        committee = self.epochs.committee
-        if committee.places.get(self.house.keys.node_id) not in committee.seats.convicted:
-            return ""
-        return (
-            "evidence against the vote key of this node is in the log, so it leads no view:"
-            " find out who signed; then pyrsia keys rotate vote"
         )
 
     def _linked(self) -> list[NodeId]:

@@ -318,7 +318,7 @@ def test_a_validator_that_stood_still_over_two_ends_of_epochs_catches_up_over_bo
     rest = [stage.amber, stage.birch, stage.cedar, stage.fern]
     with standing_still(network, still):
         for turn, node in enumerate((stage.cedar, stage.amber), 1):
-            motion = network.rotate(node, "cosign")
+            motion = network.rotate(node, "cosign", "chain")
             told = network.approve(motion, *(one for one in rest if one is not node))
             assert told["phase"] == "enacted"
             network.reach(epoch + turn, *rest)
@@ -329,6 +329,31 @@ def test_a_validator_that_stood_still_over_two_ends_of_epochs_catches_up_over_bo
     assert "two epochs later" in network.leaf(still, index)
     with standing_still(network, stage.amber):
         assert network.say(still, "with the vote of who stood still")["index"] > index
+
+
+def test_two_changes_of_validators_at_once_are_two_epochs_and_nobody_waits_for_a_needless_approval(
+    stage: Stage,
+) -> None:
+    network = stage.network
+    seat(stage, stage.fern)
+    epoch = stage.epoch
+    both = [network.rotate(stage.cedar, "vote"), network.rotate(stage.dune, "log", "vote")]
+    approving = [Approving(network, motion, network.nodes, tries=2) for motion in both]
+    for one in approving:
+        one.join(30)
+
+    assert [(one.is_alive(), one.phase) for one in approving] == [(False, "enacted")] * 2
+    network.reach(epoch + 2)
+    said = 0
+
+    def all_lead() -> bool:
+        nonlocal said
+        said += 1
+        network.say(network.nodes[said % 4], f"in the second of two epochs {said}")
+        return len(stage.proposers()) == 5
+
+    network.wait(all_lead, 60, "not everybody leads")
+    assert {seal["epoch"] for seal in stage.seals(epoch + 1)} == {epoch + 1}
 
 
 def test_a_liar_is_convicted_leads_no_view_of_the_next_epoch_and_leads_again_with_a_new_key(

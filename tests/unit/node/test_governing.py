@@ -197,6 +197,49 @@ async def test_an_approval_that_would_not_count_is_refused_with_the_reason(membe
     assert not member.governing.may_approve(member.governing.motion(motion.id))
 
 
+async def test_an_approval_that_others_have_made_needless_is_not_waited_for(
+    member, autojump_clock, monkeypatch
+):
+    motion = await member.governing.propose(member_motion("member.add", member=NEW))
+
+    async def others_first(raw, **_):
+        member.approve(motion.id, 1, 2, 3)
+        member.pulse.beat()
+        await trio.sleep_forever()  # no block will ever hold it
+
+    monkeypatch.setattr(member.governing._submitter, "submit_entry", others_first)
+    with trio.fail_after(10):
+        told = await member.governing.approve(motion.id)
+
+    assert (told.phase, sorted(told.approvals)) == ("enacted", ["node 1", "node 2", "node 3"])
+
+
+async def test_a_refusal_of_an_approval_is_told_while_the_motion_is_open(member, monkeypatch):
+    motion = await member.governing.propose(member_motion("member.add", member=NEW))
+
+    async def refuses(raw, **_):
+        raise Refusal("busy", what="no room", who="the network", do="wait")
+
+    monkeypatch.setattr(member.governing._submitter, "submit_entry", refuses)
+    async with refused("busy"):
+        await member.governing.approve(motion.id)
+
+
+async def test_an_operator_is_told_what_the_log_says_of_the_node(member):
+    assert member.governing.notices() == ()
+
+    seat = newcomer("new", roles=("validator",))
+    member.enact(member_motion("member.add", member=NEW))
+    member.know("new")
+    motion = member.propose_motion(member_motion("member.replace", member=seat, node=member.me()))
+    member.block(member.approval(motion, key("new", "node")))
+    member.approve(motion, 1, 2, 3)
+    assert "no member any more, since entry" in member.governing.notices()[0]
+
+    member.house.keys.node = key("stranger", "node")
+    assert "until they have admitted it" in member.governing.notices()[0]
+
+
 async def test_a_motion_that_is_not_here_yet_is_awaited_and_not_for_ever(member, autojump_clock):
     raw = member.entry(member.nodes[1], "motion.propose", member_motion("member.add", member=NEW))
     motion = entries.entry_id(raw).hex()
