@@ -34,7 +34,7 @@ from pyrsia.consensus.effects import (
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.recovery import Recovered
 from pyrsia.units import VIEW_WINDOW
-from pyrsia.wire.blocks import Block, Blocks, Message, Proposal, Statement, Vote, decode_vote
+from pyrsia.wire.blocks import EPOCH_END, Block, Blocks, Message, Proposal, Statement, Vote, decode_vote
 from pyrsia.wire.epochs import Seats, Validator
 
 from . import toy
@@ -166,6 +166,7 @@ class World:
         self.events = 0
         self.undecodable = 0
         self.committees: dict[int, Committee] = {}
+        self.unheard: list[tuple[Node, Vote]] = []  # liars' votes of an epoch that no honest node has begun
         self.network = Network(seed, self.plan, self.faults, self._arrives)
         self.expected: list[bytes] = []
         self.numbers = list(range(self.plan.n + self.plan.spares))
@@ -667,7 +668,10 @@ class World:
 
     def _signed(self, node: Node, vote: Vote) -> None:
         seats = self.auditor.epochs.get(vote.said.epoch)
-        if seats is None or not 0 <= vote.signer < len(seats.validators):
+        if seats is None:  # a liar may be the first to learn that an epoch has begun
+            self.unheard = [*self.unheard, (node, vote)][-1_000:]
+            return
+        if not 0 <= vote.signer < len(seats.validators):
             return
         if not node.honest:  # what liars send may be forged
             key = seats.validators[vote.signer].vote
@@ -686,6 +690,10 @@ class World:
         final = node.app.final
         if node.honest:
             self.auditor.delivered(effect, (final.height, final.hash), node.number)
+            if self.unheard and effect.blocks[-1].header.kind == EPOCH_END:
+                unheard, self.unheard = self.unheard, []
+                for liar, vote in unheard:
+                    self._signed(liar, vote)
         for block in effect.blocks:
             node.app.finalize(block)
             node.disk.blocks[block.header.height] = block.encode()
