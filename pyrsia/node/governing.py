@@ -392,8 +392,9 @@ class Governing:
         named = sorted({purpose for purpose in purposes if record[FIELDS.get(purpose, purpose)]})
         unnamed = tuple(sorted({*purposes} - {*named}))
         if unnamed:
+            head = self._house.archive.head
             await self._house.database.sync()
-            self._house.renew(unnamed)
+            self._house.renew(unnamed, 0 if head is None else head.height)
         if not named:
             return {}, None, unnamed
         body = {"kind": "member.rotate", "node": b32(self._house.keys.node_id), "reason": reason}

@@ -247,16 +247,18 @@ class House:
             self.keys.discard(self.data / KEYS, purpose)
         self.keys.prepare(self.data / KEYS, purpose)
 
-    def renew(self, purposes: Sequence[str]) -> None:
+    def renew(self, purposes: Sequence[str], height: int) -> None:
         """New keys at once in the place of those that the log does not name: nobody has to agree.
 
-        So a member that left its seat can have one again: the keys that it had are never anybody's again. Call after a
-        sync of the database.
+        So a member that left its seat can have one again: the keys that it had are never anybody's again.
+
+        Args:
+            height: of the newest block that is on disk.
 
         Raises:
             Refusal: `conflict` before a block of the present epoch is on disk: the old ones may be needed to get there.
         """
-        if not self._epoch_began(None):
+        if not self._epoch_began(height):
             raise Refusal(
                 "conflict",
                 what="the epoch in which the old keys had their part has only just ended",

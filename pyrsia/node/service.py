@@ -495,10 +495,14 @@ class Node:
         _log.error("agreement stopped here: %s", reason)
 
     def _mute(self, reason: str) -> None:
-        """The vote key of our seat has lost its memory: that is written down, since others may forget it."""
+        """The vote key of our seat has lost its memory: that is written down, since others may forget it.
+
+        Not of a key that is not here: it may be put back, with its memory.
+        """
         place = self.epochs.committee.places.get(self.house.keys.node_id)
-        if place is not None:
-            self.house.votes.stop([self.epochs.committee.keys[place]], reason)
+        key = b"" if place is None else self.epochs.committee.keys[place]
+        if self.house.keys.find("vote", key) is not None:
+            self.house.votes.stop([key], reason)
         self.notices.append(f"stopped voting: {reason}")
         _log.error("stopped voting, but follows and serves: %s", reason)
 
