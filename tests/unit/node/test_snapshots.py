@@ -34,6 +34,7 @@ from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import NodeId
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.blocks import Block
+from pyrsia.wire.epochs import EpochEnd, SealedEnd, members_hash
 from pyrsia.wire.text import b32
 from tests.reference.ledger import key, make_genesis
 from tests.reference.past import Past
@@ -359,6 +360,22 @@ async def test_epochs_are_followed_up_to_the_point(made):
     second = joiner([Giver(Whole(node))], "second")
     await second.snapshots.look()
     assert second.restart().archive.head == node.archive.head
+
+
+async def test_a_state_at_the_very_end_of_an_epoch_proves_that_end_to_the_next(made):
+    """The seal that names the next validators is the newest leaf, and all that is here of the log."""
+    past, joiner = made
+    world = story(past(), blocks=6)
+    rotate(world)
+    assert world.archive.head.tree_size == views.epoch(world.archive.state, 1).size
+    node = joiner([Giver(world)])
+    await node.snapshots.look()
+    node.restart()
+
+    step = EpochEnd.decode(node.archive.epoch_end(0))
+    assert node.archive.behind
+    assert step == EpochEnd.decode(world.archive.epoch_end(0))
+    assert SealedEnd.read(step.seal) == (0, world.archive.head.height, members_hash(step.validators))
 
 
 class Whole:
