@@ -50,27 +50,31 @@ Witness = Callable[[int], Callable[[], Awaitable[None]]]
 class Batch:
     """Changes that become visible together or not at all, in the order in which they were added."""
 
-    __slots__ = ("_groups", "cleared", "size")
+    __slots__ = ("_count", "_groups", "cleared", "size")
 
     def __init__(self) -> None:
-        self._groups: list[tuple[str, Iterable[tuple[bytes, bytes | None]], int]] = []
+        self._groups: list[tuple[str, Iterable[tuple[bytes, bytes | None]]]] = []
+        self._count = 0
         self.cleared: list[str] = []
         self.size = 0
 
     def put(self, family: str, key: bytes, value: bytes) -> "Batch":
-        self._groups.append((family, ((key, value),), 1))
+        self._groups.append((family, ((key, value),)))
+        self._count += 1
         self.size += len(key) + len(value)
         return self
 
     def delete(self, family: str, key: bytes) -> "Batch":
-        self._groups.append((family, ((key, None),), 1))
+        self._groups.append((family, ((key, None),)))
+        self._count += 1
         self.size += len(key)
         return self
 
     def put_all(self, family: str, rows: Mapping[bytes, bytes | None]) -> "Batch":
         """All of `rows`, which must not change any more; None deletes."""
         if rows:
-            self._groups.append((family, rows.items(), len(rows)))
+            self._groups.append((family, rows.items()))
+            self._count += len(rows)
             self.size += sum(map(len, rows)) + sum(map(len, filter(None, rows.values())))
         return self
 
@@ -80,14 +84,14 @@ class Batch:
         return self
 
     def __len__(self) -> int:
-        return sum(count for _, _, count in self._groups) + len(self.cleared)
+        return self._count + len(self.cleared)
 
     def __iter__(self) -> Iterator[tuple[str, bytes, bytes | None]]:
-        return ((family, key, value) for family, rows, _ in self._groups for key, value in rows)
+        return ((family, key, value) for family, rows in self._groups for key, value in rows)
 
     def groups(self) -> Iterator[tuple[str, Iterable[tuple[bytes, bytes | None]]]]:
         """The same, group by group as they were added."""
-        return ((family, rows) for family, rows, _ in self._groups)
+        return iter(self._groups)
 
 
 class Database:
