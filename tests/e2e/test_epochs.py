@@ -29,6 +29,7 @@ from pyrsia.demo.network import Node, free_ports
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.node.founding import fitted
+from pyrsia.node.points import REST_S
 from tests.e2e.chaos.load import Load
 from tests.e2e.chaos.network import ChaosNetwork
 from tests.e2e.chaos.person import Person
@@ -36,6 +37,7 @@ from tests.e2e.chaos.person import Person
 pytestmark = [pytest.mark.processes, pytest.mark.builds]
 
 SEED = 20261128
+KILLS = 4
 GOOD = ("REPRODUCED", "EQUIVALENT")
 BUILD_S = 120.0
 
@@ -118,11 +120,19 @@ class Stage:
         return False
 
     def renew(self, node: Node) -> None:
-        """New keys for who had a seat and is to have one again; the log names none, so nobody has to agree."""
+        """New keys for who had a seat and is to have one again; the log names none, so nobody has to agree.
+
+        It is refused until that node has a block of the epoch behind the seat.
+        """
         purposes = ("vote", "log", "cosign", "build", "chain")
-        with node.client() as client:
-            told = client.post("/api/v1/keys/rotate", {"purposes": purposes, "reason": "a test"})
-        assert (told["motion"], told["replaced"]) == (None, sorted(purposes))
+
+        def renewed() -> bool:
+            with contextlib.suppress(Refusal), node.client() as client:
+                told = client.post("/api/v1/keys/rotate", {"purposes": purposes, "reason": "a test"})
+                return (told["motion"], told["replaced"]) == (None, sorted(purposes))
+            return False
+
+        self.network.wait(renewed, 30, f"{node.name} does not get new keys")
 
     def phase(self, motion: str) -> str:
         with self.network.nodes[0].client() as client:
@@ -267,12 +277,13 @@ def test_a_follower_becomes_a_validator_while_others_are_killed_and_nothing_ackn
         network.wait(lambda: len(load.acknowledged) > 5, 60, "the load did not begin")
         motion = network.propose(fern, **body)
         approving = Approving(network, motion, draw.sample(others, len(others)))
-        while approving.is_alive():
+        for _ in range(KILLS):
             victim = draw.choice(others)
             approving.join(draw.uniform(0.0, 0.2))  # the moment of the kill is the random input, not a wait
             network.kill(victim)
             network.start(victim)
             network.wait_ready(victim)
+        approving.join(60)
         for node in network.nodes:  # whoever has not seen the end of the epoch on disk sees it now
             network.kill(node)
         network.start_all()
@@ -419,7 +430,10 @@ def test_a_newcomer_follows_from_genesis_through_every_epoch_and_after_a_loss_fr
     assert (network.epoch(gale), network.status(gale)["role"]) == (stage.epoch, "follower")
 
     told = network.say(gale, "from the newcomer")["index"]
+    told_s = time.monotonic()
     network.kill(gale)
+    # Points that a snapshot can be taken of are made while the log rests.
+    network.wait(lambda: time.monotonic() - told_s > REST_S + 1, 10, "the log does not rest")
     shutil.rmtree(gale.data / "db")
     network.twists[gale.name] = ["--far", "10"]
     network.start(gale)
