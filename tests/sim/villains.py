@@ -7,6 +7,7 @@ few. What it does is a named decision (`faults`), so that a run can be shrunk to
 """
 
 import random
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -368,7 +369,10 @@ def garbage(villain: Villain, act: Act) -> list[Act] | None:
     message = _message(act)
     if message is None or isinstance(message, bytes) or villain.rng.random() > 0.3:
         return None
-    data = bytearray(encode_message(message))
+    try:
+        data = bytearray(encode_message(message))
+    except (OverflowError, struct.error):  # another habit's certificate, which no bytes can say
+        return None
     for _ in range(villain.rng.randint(1, 4)):
         data[villain.rng.randrange(len(data))] = villain.rng.randrange(256)
     if villain.rng.random() < 0.3:

@@ -91,7 +91,6 @@ class Node:
         epoch: the one that follows from what it delivered.
         rolled: came back with an old image of its disk, and may be muted for it.
         worst: the newest view in which it had voted until then; none of the disk's votes may be newer.
-        told: up to this view enough others know better: it must not vote there again.
     """
 
     place: int
@@ -111,7 +110,6 @@ class Node:
     rolled: bool = False
     muted: str = ""
     worst: tuple[int, int] = (0, 0)
-    told: tuple[int, int] = (0, 0)
     image: Image | None = None
     heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # newest vote of others, in this life
     targets: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
@@ -165,6 +163,7 @@ class World:
         self.now = 0.0
         self.events = 0
         self.undecodable = 0
+        self.early: dict[int, list[tuple[Node, Vote]]] = {}
         self.committees: dict[int, Committee] = {}
         self.unheard: list[tuple[Node, Vote]] = []  # liars' votes of an epoch that no honest node has begun
         self.network = Network(seed, self.plan, self.faults, self._arrives)
@@ -509,19 +508,20 @@ class World:
             default=(0, 0),
         )
         node.epoch = node.app.seats(node.app.final.hash).epoch
-        seats = self.auditor.epochs[node.epoch]
-        members = {one.node for one in seats.validators} - {self.id_of(node.number)}
-        heard = sorted(
-            (
-                other.heard.get(node.number, (0, 0))
-                for other in self.honest
-                if self.id_of(other.number) in members
-            ),
-            reverse=True,
-        )
-        f = len(seats.validators) - quorum(seats)
-        node.told = heard[f] if len(heard) > f else (0, 0)
         self.push(self.now + down_s, RESTART, node.place)
+
+    def _known(self, node: Node, key: bytes, said: Statement) -> bool:
+        """Whether f + 1 members, who still have to do with this key, have heard of a vote of it that is no older."""
+        seats = self.auditor.epochs[said.epoch]
+        members = {one.node for one in seats.validators} - {self.id_of(node.number)}
+        knowing = [
+            other
+            for other in self.honest
+            if self.id_of(other.number) in members
+            and other.heard.get(node.number, (0, 0)) >= said[1:3]
+            and any(one.vote == key for one in self.auditor.epochs[other.epoch].validators)
+        ]
+        return len(knowing) > len(seats.validators) - quorum(seats)
 
     # -- a node ------------------------------------------------------------------------------------
 
@@ -659,7 +659,7 @@ class World:
         if not self._holds(node.number, key):
             return  # (a villain's old message is no honest node's: it passes on nobody's votes)
         if node.rolled and vote.said[1:3] <= node.worst and not self.auditor.has_sent(key, vote.said):
-            if vote.said[1:3] <= node.told:
+            if self._known(node, key, vote.said):
                 self.fail(
                     f"I8: {node.number} votes after a rollback that others could tell it of: {vote.said}"
                 )
@@ -690,6 +690,8 @@ class World:
         final = node.app.final
         if node.honest:
             self.auditor.delivered(effect, (final.height, final.hash), node.number)
+            for maker, vote in self.early.pop(max(self.auditor.epochs), ()):
+                self._signed(maker, vote)
             if self.unheard and effect.blocks[-1].header.kind == EPOCH_END:
                 unheard, self.unheard = self.unheard, []
                 for liar, vote in unheard:
