@@ -13,7 +13,7 @@ from bench.memory import held_mb
 from bench.networks import D0_MS, Validators, Watch, validators
 
 IDLE_S = 5.0
-GROWN_FROM, GROWN_TO = 30_000, 130_000  # by then the tables and caches that have a bound are full
+GROWN_FROM, GROWN_TO = 60_000, 160_000  # by then tables and caches that have a bound are nearly full
 CHUNK = 8_000
 
 
