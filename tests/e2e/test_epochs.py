@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -54,6 +55,34 @@ class Stage:
 
     def __getattr__(self, name: str) -> Node:
         return next(node for node in self.network.nodes if node.name == name)
+
+    def followed(self) -> list[subprocess.Popen[bytes]]:
+        """Outsiders who follow the log of fern all the while: a tail and a mirror, with the genesis alone."""
+        url, trust = self.fern.http, ("--trust", self.network.trust)
+        self.followers = [
+            self.late.begin(
+                self.desk / "tail", "log", "tail", url, "-f", "-n", 1_000, "--json", "--every", 0.5, *trust
+            ),
+            self.late.begin(
+                self.desk / "copied", "log", "mirror", url, self.copy, "--follow", "--every", 1, *trust
+            ),
+        ]
+        return self.followers
+
+    @property
+    def copy(self) -> Path:
+        """Where the mirror is."""
+        return self.desk / "copy"
+
+    def tailed(self) -> list[int]:
+        """Places of the entries that the tail has told."""
+        lines = (self.desk / "tail").read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line)["index"] for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def copied(self) -> int:
+        """Size of the mirror."""
+        note = self.copy / "checkpoint"
+        return int(note.read_bytes().split(b"\n")[1]) if note.exists() else 0
 
     @property
     def epoch(self) -> int:
@@ -150,12 +179,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if not found.isolation:
         pytest.skip(f"nothing can be built here: {found.advice}")
     network = ChaosNetwork.create(isolation=found.isolation, environment=host.environment())
+    followers: list[subprocess.Popen[bytes]] = []
     try:
         url = sample.write_index(network.folder / "index")
         network.variables = {"PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": ""}
         network.start_all()
-        yield Stage(network)
+        stage = Stage(network)
+        followers += stage.followed()
+        yield stage
     finally:
+        for process in followers:
+            process.kill()
+            process.wait(10)
         network.stop_all()
         network.remove()
 
@@ -538,6 +573,11 @@ def test_outside_everything_is_believed_by_genesis_alone_over_every_epoch(stage:
     ):
         told = nobody.run(*command)
         assert told.code == 0, (command, told.out, told.err)
+    network.wait(lambda: stage.tailed()[-1:] == [size - 1], 30, "the tail is not at the end")
+    network.wait(lambda: stage.copied() == size, 30, "the mirror is not at the end")
+    assert [process.poll() for process in stage.followers] == [None, None]
+    assert stage.tailed() == list(range(size))
+    assert nobody.run("log", "fsck", stage.copy, "--trust", network.trust).code == 0
     note = stage.desk / "mirror" / "checkpoint"
     told = stage.late.run("log", "policy", "--node", node.http, "--check", note, "--json")
     assert told.code == 0, (told.out, told.err)

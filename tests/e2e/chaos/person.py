@@ -48,3 +48,10 @@ class Person:
             command, capture_output=True, text=True, timeout=COMMAND_S, env=self.variables(), check=False
         )
         return Told(done.returncode, done.stdout, done.stderr)
+
+    def begin(self, out: Path, *arguments: object) -> subprocess.Popen[bytes]:
+        """`pyrsia` that goes on, what it says in `out`. Whoever began it ends it."""
+        command = [sys.executable, "-m", "pyrsia", *map(str, arguments)]
+        self.home.mkdir(exist_ok=True)
+        with out.open("ab") as told:
+            return subprocess.Popen(command, stdout=told, stderr=told, env=self.variables())
