@@ -521,6 +521,8 @@ class RealWorld(World):
         try:
             self._ends()
             if self.newcomer is not None:
+                core = self.newcomer.core
+                self.until(self.now + 20.0, lambda: core.finished)
                 self.newcomer.check()
             low = min(len(node.app.leaves) for node in self.standing())
             if len({tuple(node.app.leaves[:low]) for node in self.standing()}) != 1:
