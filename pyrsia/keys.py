@@ -28,7 +28,8 @@ from pyrsia.units import NodeId
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = crypto_sign_BYTES
 PURPOSES: Final = ("node", "vote", "log", "cosign", "build", "chain")
-ROTATED: Final[tuple[str, ...]] = PURPOSES[1:]  # keys that a member may change; another node key is another node
+# Keys that a member may change; another node key is another node.
+ROTATED: Final[tuple[str, ...]] = PURPOSES[1:]
 CHAIN: Final = "chain"
 WITNESS: Final = "witness"
 NEXT: Final = "next"  # the folder of keys that the network has not agreed on yet

@@ -107,6 +107,17 @@ MAX_BATCH_BYTES = Limit(
 MAX_VOTE_RECORD_BYTES = Limit(2 << 20, "a block with its justification is at most 1 MB")
 VOTES_STEP_BYTES = Limit(1 << 20, "room for some thousand votes, so that an append changes no file size")
 
+KEPT_SEALS = Limit(
+    1_024, "seals whose proofs can still be made: a checkpoint is seconds old, which is some tens of seals"
+)
+
+# -- snapshots --
+SNAPSHOT_PLACES = Limit(64, "places asked at once: small ones, which one answer has room for")
+SNAPSHOT_ANSWER_BYTES = Limit(
+    512 << 10, "rows of one answer: half of the largest message, so that one row more always fits"
+)
+SNAPSHOT_ASK_S = Limit(15, "an answer of half a megabyte over 1 Mbit/s takes half of it")
+
 # -- consensus --
 MAX_VALIDATORS = Limit(
     100, "a certificate of 67 signatures is 4.3 KB and costs 2.7 ms to check; more needs another scheme"

@@ -15,7 +15,8 @@ from pyrsia.errors import Malformed
 
 LINKS: Final = 1 << 20
 NEXT_WITHIN: Final = 65_536  # links left: at 4 validators and a view every 5 s the last fortnight of a chain
-END_MARGIN: Final = 64  # positions skipped where an epoch ends: at 4 validators 256 views, each waited out by somebody
+# Positions skipped where an epoch ends: at 4 validators 256 views, each waited out by somebody.
+END_MARGIN: Final = 64
 KEPT_EVERY: Final = 1_024  # 32 KB kept, and any link is at most 1,023 hashes away
 ZERO: Final = bytes(32)
 

@@ -25,10 +25,10 @@ from pyrsia.ledger.state import load
 from pyrsia.log import tiles
 from pyrsia.log import tree as log_tree
 from pyrsia.log.tree import EMPTY_ROOT, TILE_BYTES, TILE_WIDTH, Frontier
-from pyrsia.units import HASH_BYTES, Limit, TreeSize
+from pyrsia.units import HASH_BYTES, SNAPSHOT_ANSWER_BYTES, SNAPSHOT_PLACES, Limit, TreeSize
 from pyrsia.wire import canonical
 from pyrsia.wire.blocks import Header
-from pyrsia.wire.snapshots import ANSWER_BYTES, MAX_PLACES, ROOTS, Anchor, Fork, Part, Place, Row, Rows
+from pyrsia.wire.snapshots import ROOTS, Anchor, Fork, Part, Place, Row, Rows
 
 DEEPEST: Final = 62  # below it a place is given whole: two keys of SHA-256 never share so much
 
@@ -228,7 +228,7 @@ class Gathering:
         Args:
             askers: questions that may be under way at once; each gets its share.
         """
-        count = max(1, min(MAX_PLACES.value, len(self._waiting) // max(1, askers)))
+        count = max(1, min(SNAPSHOT_PLACES.value, len(self._waiting) // max(1, askers)))
         taken, self._waiting = self._waiting[-count:], self._waiting[:-count]
         self._asked.update(taken)
         return tuple(place for place, _ in reversed(taken))
@@ -306,7 +306,7 @@ def answer(
     fetch: Fetch,
     rows_of: RowsOf,
     asked: Sequence[Place],
-    budget: int = ANSWER_BYTES.value,
+    budget: int = SNAPSHOT_ANSWER_BYTES.value,
 ) -> list[Part]:
     """Parts for as many of the places as have room, the first one always; a place with nothing in it is left out.
 

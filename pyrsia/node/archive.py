@@ -20,15 +20,11 @@ from pyrsia.log.tree import TILE_WIDTH, Coord, Frontier
 from pyrsia.store import layout, segments
 from pyrsia.store.hot import Hot
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import LeafIndex, Limit, TreeSize
+from pyrsia.units import KEPT_SEALS, LeafIndex, Limit, TreeSize
 from pyrsia.wire.blocks import Block, FinalityProof
 from pyrsia.wire.epochs import EpochEnd
 
 PAGE = Limit(1_000, "one page of an answer; a reader asks again for more")
-
-KEPT_SEALS = Limit(
-    1_024, "seals whose proofs can still be made: a checkpoint is seconds old, which is some tens of seals"
-)
 
 _HEAD = b"head"
 _GENERATION = b"generation"

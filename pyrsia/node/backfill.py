@@ -21,10 +21,10 @@ from pyrsia.log import tiles
 from pyrsia.log.tree import TILE_BYTES, TILE_WIDTH
 from pyrsia.node.archive import Archive, Hole
 from pyrsia.node.kinds import Method
-from pyrsia.node.snapshots import ASK_S, Peers
+from pyrsia.node.snapshots import Peers
 from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import HASH_BYTES, Limit, NodeId, TreeSize
+from pyrsia.units import HASH_BYTES, SNAPSHOT_ASK_S, Limit, NodeId, TreeSize
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.text import b32
 
@@ -203,7 +203,7 @@ class Backfill:
         self._turn += 1
         node = nodes[self._turn % len(nodes)]
         try:
-            data = await self._peers.request(node, method, question, float(ASK_S.value))
+            data = await self._peers.request(node, method, question, float(SNAPSHOT_ASK_S.value))
             return node, list(wire.decode_pieces(data, most))
         except Refusal as refusal:
             raise Unavailable(f"{b32(node)[:8]} refused: {refusal.what}") from None

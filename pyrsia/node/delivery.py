@@ -45,7 +45,12 @@ class Delivery:
         pulse: Pulse,
         synced: Callable[[int], None] = lambda height: None,
     ) -> None:
-        """`votes`: what this node's vote keys signed; `synced`: told after each sync up to which height blocks are on disk."""
+        """What it writes to and tells.
+
+        Args:
+            votes: what this node's vote keys signed.
+            synced: told after each sync up to which height blocks are on disk.
+        """
         self._chain = chain
         self._archive = archive
         self._database = database

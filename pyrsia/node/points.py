@@ -24,10 +24,10 @@ from pyrsia.node.archive import Archive
 from pyrsia.node.kinds import Method
 from pyrsia.store.layout import Generation
 from pyrsia.store.rocks import Database, Frozen
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import SNAPSHOT_ANSWER_BYTES, Limit, NodeId
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.epochs import EpochEnd
-from pyrsia.wire.snapshots import ANSWER_BYTES, Anchor, Point, Row, Step
+from pyrsia.wire.snapshots import Anchor, Point, Row, Step
 
 KEPT_POINTS = Limit(8, "minutes for one transfer, which takes less than one; older states cost room")
 READERS = Limit(1, "answers read at once, in a thread: those who vote must not wait for those who are behind")
@@ -165,7 +165,7 @@ class Points:
     async def _on_steps(self, _: NodeId, asked: bytes) -> bytes:
         first, size = wire.asked_steps(asked)
         steps: list[Step] = []
-        room = ANSWER_BYTES.value
+        room = SNAPSHOT_ANSWER_BYTES.value
         for number in range(first, first + wire.MAX_STEPS.value):
             end = self._archive.epoch_end(number)
             room -= 0 if end is None else len(end)
@@ -207,7 +207,7 @@ def _pieces(found: Iterable[bytes | None]) -> bytes:
     try:
         for piece in found:
             size += 0 if piece is None else len(piece)
-            if piece is None or (pieces and size > ANSWER_BYTES.value):
+            if piece is None or (pieces and size > SNAPSHOT_ANSWER_BYTES.value):
                 break
             pieces.append(piece)
     except Refusal:  # a hole of our own

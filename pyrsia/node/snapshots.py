@@ -28,7 +28,7 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.staging import Staging
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import SNAPSHOT_ASK_S, Limit, NodeId
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.snapshots import Anchor, Place, Point
 from pyrsia.wire.text import b32
@@ -42,7 +42,6 @@ LOOK_S = Limit(60, "between two looks at how far peers are; a partition that hea
 FIRST_LOOK_S = Limit(1, "from the first link to the first look: the others are linked by then")
 AGAIN_S = Limit(5, "after a fetch that came to nothing; peers may keep a newer point by then")
 OFFER_S = Limit(3, "a peer answers from memory; a fresh follower waits for the slowest")
-ASK_S = Limit(15, "an answer of half a megabyte over 1 Mbit/s takes half of it")
 MAX_EPOCHS = Limit(100_000, "epochs followed at once: a change of validators every hour for eleven years")
 
 Request = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
@@ -166,7 +165,9 @@ class Snapshots:
 
     # -- asking --
 
-    async def _ask(self, node: NodeId, method: Method, payload: bytes, within_s: int = ASK_S.value) -> bytes:
+    async def _ask(
+        self, node: NodeId, method: Method, payload: bytes, within_s: int = SNAPSHOT_ASK_S.value
+    ) -> bytes:
         """
         Raises:
             Unavailable: no answer, or a refusal.

@@ -23,10 +23,10 @@ from pyrsia.ledger.places import Pair
 from pyrsia.ledger.prefixtree import Tree
 from pyrsia.ledger.snapshot import Proven
 from pyrsia.log import tree as log_tree
-from pyrsia.node.archive import KEPT_SEALS, Archive, Hole, Sealed, generation
+from pyrsia.node.archive import Archive, Hole, Sealed, generation
 from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit
+from pyrsia.units import KEPT_SEALS, Limit
 from pyrsia.wire import canonical
 from pyrsia.wire.snapshots import Anchor, Place, Row
 

@@ -22,16 +22,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from pyrsia.errors import Malformed
-from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_PROOF_HASHES, Limit
+from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, MAX_PROOF_HASHES, SNAPSHOT_PLACES, Limit
 from pyrsia.wire.blocks import Block, FinalityProof
 from pyrsia.wire.epochs import EpochEnd
 
 MAX_POINTS = Limit(16, "a peer keeps fewer; what a liar adds is not looked at")
-MAX_PLACES = Limit(64, "places asked at once: small ones, which one answer has room for")
 MAX_STEPS = Limit(64, "epochs in one answer; one of four validators takes 1.5 KB")
-ANSWER_BYTES = Limit(
-    512 << 10, "rows of one answer: half of the largest message, so that one row more always fits"
-)
 MAX_LEVELS = Limit(8, "levels of tiles below the largest size of a log")
 MAX_BUNDLES = Limit(64, "asked at once; an answer has as many as fit")
 MAX_TILES = Limit(48, "of 8 KiB each in one answer")
@@ -246,12 +242,12 @@ def ask_parts(block_hash: bytes, places: Sequence[Place]) -> bytes:
 def asked_parts(data: bytes) -> tuple[bytes, tuple[Place, ...]]:
     """
     Raises:
-        Malformed: other bytes, no place or more than MAX_PLACES.
+        Malformed: other bytes, no place or more than SNAPSHOT_PLACES.
     """
     read = _Reader(data)
     block_hash, count = read.take(HASH_BYTES), read.u8()
-    if not 0 < count <= MAX_PLACES.value:
-        raise Malformed(f"{count} places; 1 to {MAX_PLACES.value}")
+    if not 0 < count <= SNAPSHOT_PLACES.value:
+        raise Malformed(f"{count} places; 1 to {SNAPSHOT_PLACES.value}")
     places = tuple(read.place() for _ in range(count))
     read.end()
     return block_hash, places
