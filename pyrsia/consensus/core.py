@@ -122,6 +122,7 @@ class Simplex:
             out=self._out,
         )
         self._dirty = False
+        self._patient_for = 0  # failed views that the timers of this view were armed for
         self._seen = [0.0] * committee.n  # when each member last said anything
         self._wanted = Wanted(committee, me, tree=self.tree, pause_s=self.timing.delay_s, out=self._out)
         self._woken = NEVER
@@ -291,6 +292,8 @@ class Simplex:
     def _arm(self, now: Now) -> None:
         """One alarm for the earliest timer."""
         clock = self.clock
+        if self._failed() < self._patient_for:  # it was this member that had not heard
+            self._set_patience(now)
         waiting = clock.view_at == NEVER and clock.base < NEVER
         clock.arm_resend(now.mono_s, stuck=clock.unsettled is not None or bool(self.gate.ask) or waiting)
         self._wanted.arm(now)
@@ -327,8 +330,9 @@ class Simplex:
     def _set_patience(self, now: Now) -> None:
         leader, state = self.committee.leader(self.view), self._views.get(self.view)
         quorum, asleep_s = self.committee.q, self.timing.asleep_s
+        self._patient_for = self._failed()
         self.clock.set_patience(
-            self._failed(),
+            self._patient_for,
             asleep=asleep(self._seen, leader, self.me, quorum, now.mono_s, asleep_s),
             voted=state is not None and state.my_not is not None,
         )
@@ -337,9 +341,10 @@ class Simplex:
         """Views without a block since the newest certified one; or views that should be final by now and are not.
 
         The second: where delays are longer than D0 says, members may give up each view that the others notarize, and
-        nothing would ever be final although every few views have a block.
+        nothing would ever be final although every few views have a block. What is final and not here yet has not
+        failed: only this member is behind.
         """
-        return max(0, self.view - 1 - self.counting.good, self.view - 1 - self.tree.final.view - _IN_FLIGHT)
+        return max(0, self.view - 1 - self.counting.good, self.view - 1 - self.counting.decided - _IN_FLIGHT)
 
     def _tip(self) -> bytes:
         """The newest checked block that has a certificate: where work would go."""

@@ -25,6 +25,7 @@ class Counting:
     Attributes:
         views: those above the last final one; `past`: some below, for evidence only.
         good: newest view known to have a block certificate.
+        decided: newest view known to have a FIN certificate.
         reached: for each member the newest view that it has shown to have left.
         queue: certificates that are good and new.
         broken: why agreement is broken, if certificates prove that more than f members lied.
@@ -36,6 +37,7 @@ class Counting:
         "_committee",
         "_out",
         "broken",
+        "decided",
         "good",
         "past",
         "queue",
@@ -50,7 +52,7 @@ class Counting:
         self._out = out
         self.views: dict[int, ViewState] = {}
         self.past: dict[int, ViewState] = {}
-        self.good = floor
+        self.good = self.decided = floor
         self.reached = [0] * committee.n
         self.queue: deque[Cert] = deque()
         self.broken = ""
@@ -158,6 +160,8 @@ class Counting:
             return False
         if cert.kind != NUL:
             self.good = max(self.good, cert.view)
+        if cert.kind == FIN:
+            self.decided = max(self.decided, cert.view)
         return True
 
     # -- bounds --
@@ -174,4 +178,4 @@ class Counting:
             self.past[view] = self.views.pop(view)
         for view in [v for v in self.past if v <= floor - _PAST_VIEWS]:
             del self.past[view]
-        self.good = max(self.good, floor)
+        self.good, self.decided = max(self.good, floor), max(self.decided, floor)

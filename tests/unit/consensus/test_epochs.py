@@ -360,3 +360,24 @@ def test_votes_are_signed_for_their_own_epoch_only() -> None:
     assert {v.said.epoch for v in sent} == {1}
     assert {NOT, FIN} <= {v.kind for v in sent} <= {NOT, FIN, NUL}
     assert validator(3) not in net[0].on.committee.validators
+
+
+def test_t2_whoever_was_away_holds_nobody_up_once_it_has_caught_up() -> None:
+    """The network waits for the fourth of four, which is dead; the third comes back from sixty blocks ago."""
+    net = running(4)
+    net.stop(2)
+    for i in range(60):
+        net.submit(b"entry %d" % i)
+        assert net.run(lambda i=i: all(b"entry %d" % i in net[n].app.done for n in (0, 1, 3)))
+    while net[0].on.committee.leader(net[0].on.seat.view) != net[0].on.committee.places[node_of(3)]:  # type: ignore[union-attr]
+        net.submit(b"one more at %f" % net.now)
+        view = net[0].on.seat.view  # type: ignore[union-attr]
+        assert net.run(lambda view=view: all(net[n].on.seat.view > view for n in (0, 1)))  # type: ignore[union-attr]
+    net.stop(3)
+    net.submit(b"waits")
+    net.run(lambda: False, 5)
+    came = net.now
+    net.start(2)
+    assert net.run(lambda: all(b"waits" in net[n].app.done for n in (0, 1, 2)), 300)
+
+    assert net.now - came < 3.0  # (virtual time)

@@ -642,6 +642,24 @@ def test_t2_blocks_that_are_never_final_make_a_member_patient_too() -> None:
     assert found[3:] == [pytest.approx(1.5**k) for k in range(1, 6)]
 
 
+def test_t2_what_is_final_and_not_here_yet_has_not_failed() -> None:
+    """A member that was away lacks bodies, not patience: its own lag is no reason to wait for half a minute."""
+    newest = block(7)
+    told, late, idle = Rig(not_leader(1)), Rig(not_leader(1)), Rig(not_leader(1))
+    told.certify(finalize(newest.header))
+    late.certify(notarize(newest.header))
+    idle.certify(nullify(0, 7))
+    before = patience(late), patience(idle)
+    late.certify(finalize(newest.header))
+    idle.certify(notarize(block(6).header))
+
+    assert before == (pytest.approx(1.5**4), pytest.approx(1.5**7))
+    assert patience(told) == patience(late) == pytest.approx(1.0)
+    assert patience(idle) == pytest.approx(1.5**4)
+    assert {rig.core.view for rig in (told, late, idle)} == {8}
+    assert {rig.core.final.view for rig in (told, late, idle)} == {0}
+
+
 def test_n4_when_leader_after_leader_fails_a_view_takes_its_time() -> None:
     """Else a network whose leaders all fail would burn the 2,048 views that a block can bridge in a few minutes."""
     quick, slow = Rig(not_leader(1, 2)), Rig(not_leader(1, 2, 20))
