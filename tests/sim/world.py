@@ -91,6 +91,7 @@ class Node:
         epoch: the one that follows from what it delivered.
         rolled: came back with an old image of its disk, and may be muted for it.
         worst: the newest view in which it had voted until then; none of the disk's votes may be newer.
+        told: by place, the newest view of which others had heard a vote of it then.
     """
 
     place: int
@@ -110,6 +111,7 @@ class Node:
     rolled: bool = False
     muted: str = ""
     worst: tuple[int, int] = (0, 0)
+    told: dict[int, tuple[int, int]] = field(default_factory=dict)
     image: Image | None = None
     heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # newest vote of others, in this life
     targets: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
@@ -508,6 +510,7 @@ class World:
             default=(0, 0),
         )
         node.epoch = node.app.seats(node.app.final.hash).epoch
+        node.told = {other.place: other.heard.get(node.number, (0, 0)) for other in self.honest}
         self.push(self.now + down_s, RESTART, node.place)
 
     def _known(self, node: Node, key: bytes, said: Statement) -> bool:
@@ -518,7 +521,7 @@ class World:
             other
             for other in self.honest
             if self.id_of(other.number) in members
-            and other.heard.get(node.number, (0, 0)) >= said[1:3]
+            and node.told[other.place] >= said[1:3]
             and any(one.vote == key for one in self.auditor.epochs[other.epoch].validators)
         ]
         return len(knowing) > len(seats.validators) - quorum(seats)
