@@ -21,12 +21,10 @@ from pyrsia import config, keys
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
-from pyrsia.ledger import views
+from pyrsia.errors import DatabaseDamaged, PyrsiaError
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
 from pyrsia.net.data import DataPlane, Served
-from pyrsia.net.links import Links
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
 from pyrsia.node.acknowledging import Acknowledgements, Believer
@@ -42,6 +40,7 @@ from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
 from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
+from pyrsia.node.linking import make_links
 from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
 from pyrsia.node.proofs import Proofs
@@ -50,6 +49,7 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
+from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
@@ -57,11 +57,8 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
-from pyrsia.status import AgreementStatus
 from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId
-from pyrsia.wire.epochs import Validator
-from pyrsia.wire.text import b32, safe, unb32
 
 ASK_S: Final = 5.0  # a peer answers from memory
 DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
@@ -114,14 +111,38 @@ class Node:
     """The parts of one node, wired."""
 
     def __init__(self, house: House, workshop: Workshop) -> None:
-        genesis, ring, archive = house.genesis, house.keys, house.archive
         self.house = house
         self.started_s = trio.current_time()
-        self.notices = house.notices + workshop.notices
-        self._members: bytes | None = None  # as they were when links were last looked at
-        self.stopped: list[str] = []  # why agreement ended here: this node is no longer ready
         self.pulse = Pulse()
         self.waiters = Waiters()
+        self.points = Points(house.archive, house.database)
+        self.links = make_links(
+            house,
+            on_message=self._on_message,
+            on_link=self._on_link,
+            methods={
+                Method.SUBMIT: self._on_submit,
+                Method.PING: _on_ping,
+                Method.DOCUMENT: self._on_document,
+                **self.points.methods,
+            },
+        )
+        self.standing = Standing(
+            house, house.notices + workshop.notices, linked=self._linked, ban=self.links.ban
+        )
+        self._wire_log()
+        self._wire_agreement()
+        self._wire_submission()
+        self.builder, self.requests = self._work(workshop)
+        self.catalog = Catalog(house.archive, self.shelf, self.proofs)
+        self.server: Server | None = None
+        self.admin = self._admin(workshop.isolation)
+
+    # -- making the parts --
+
+    def _wire_log(self) -> None:
+        """The ledger, and what makes the log and its files known: cosignatures, witnesses, proofs, bytes."""
+        house, genesis, archive = self.house, self.house.genesis, self.house.archive
         # The state's reader reads what was written last, so the chain may be made before block 0 is.
         self.chain = Chain(
             genesis,
@@ -132,8 +153,6 @@ class Node:
             invalid=InvalidBlock,
         )
         write_first_block(self.chain, archive)
-        self.points = Points(archive, house.database)
-        self.links = self._links()
         self.plane = DataPlane(self.links, self._offered)
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
         self.outside = open_outside(
@@ -141,17 +160,17 @@ class Node:
             origin=genesis.origin,
             archive=archive,
             database=house.database,
-            notices=self.notices,
+            notices=self.standing.notices,
         )
         witnessing = open_witnessing(
             house.data / KEYS,
             house.settings.witness,
             house.database,
             clock=time.time,
-            notices=self.notices,
+            notices=self.standing.notices,
         )
         self.cosigning = Cosigning(
-            ring.node_id,
+            house.keys.node_id,
             genesis,
             signer=house.tree_signer,
             database=house.database,
@@ -163,6 +182,11 @@ class Node:
         self.witnesses = Witnesses(
             witnessing, self.outside, origin=genesis.origin, conflicts=self.cosigning.evidence
         )
+        self.proofs = Proofs(archive)
+
+    def _wire_agreement(self) -> None:
+        """Agreement, what it hands its blocks to, and how a node that is behind comes to it."""
+        house, archive = self.house, self.house.archive
         self.delivery = Delivery(
             self.chain,
             archive=archive,
@@ -171,41 +195,31 @@ class Node:
             cosigning=self.cosigning,
             waiters=self.waiters,
             pulse=self.pulse,
-            synced=self._synced,
+            synced=self.standing.synced,
         )
         self.epochs = self._epochs()
         self.agreement = Agreement(self.epochs, self._hands())
         peers = Peers(self._linked, self.links.request, self.links.fault)
         self.snapshots = Snapshots(
-            genesis,
+            house.genesis,
             archive,
             house.database,
             peers,
             verify=keys.verify,
-            alarm=self._halt,
+            alarm=self.standing.halt,
             hold=self.agreement.hold,
             patient=house.role != "validator",
         )
         self.backfill = Backfill(archive, house.database, peers)
+
+    def _wire_submission(self) -> None:
+        """The ways of an entry into the log, and of its acknowledgement back; who speaks by them."""
+        house, archive = self.house, self.house.archive
         self.sharer = Sharer(
-            Sharing(self.chain.mempool, archive.state, node=ring.node_id, validators=self._validators),
+            Sharing(self.chain.mempool, archive.state, node=house.keys.node_id, validators=self._validators),
             send=self.links.send,
             work=self.agreement.work,
         )
-        self.submitter = Submitter(
-            ring,
-            genesis,
-            request=self.links.request,
-            validators=self._validators,
-            leaf_of=self.delivery.leaf_of,
-            waiters=self.waiters,
-            local=self._take,
-            believe=Believer(genesis, archive.state, keys.verify),
-        )
-        self.accusing = Accusing(
-            reads=archive.state, submit=self.submitter.submit, name_of=self._name_of, notice=self._once
-        )
-        self.proofs = Proofs(archive)
         self.acknowledgements = Acknowledgements(
             archive, covered=lambda: self.cosigning.cosigned[0], of_leaf=self.proofs.of_leaf
         )
@@ -215,9 +229,22 @@ class Node:
             leaf_of=self.delivery.leaf_of,
             acknowledge=self.acknowledgements.of,
         )
-        self.catalog = Catalog(archive, self.shelf, self.proofs)
-        self.builder, self.requests = self._work(workshop)
-        self.server: Server | None = None
+        self.submitter = Submitter(
+            house.keys,
+            house.genesis,
+            request=self.links.request,
+            validators=self._validators,
+            leaf_of=self.delivery.leaf_of,
+            waiters=self.waiters,
+            local=self._take,
+            believe=Believer(house.genesis, archive.state, keys.verify),
+        )
+        self.accusing = Accusing(
+            reads=archive.state,
+            submit=self.submitter.submit,
+            name_of=self.standing.name_of,
+            notice=self.standing.once,
+        )
         self.governing = Governing(
             house,
             self.submitter,
@@ -225,37 +252,6 @@ class Node:
             ask=lambda node: self.links.request(node, Method.DOCUMENT, b"", ASK_S),
             connected=self.links.connected,
         )
-        self.admin = self._admin(workshop.isolation)
-
-    # -- making the parts --
-
-    def _links(self) -> Links:
-        house, net = self.house, self.house.settings.net
-        host = f"[{net.host}]" if ":" in net.host else net.host
-        told = net.advertise and (f"[{net.advertise}]" if ":" in net.advertise else net.advertise)
-        advertise = (
-            (f"tcp://{told}:{net.control_port}", f"tcp://{told}:{net.data_port}") if told else ("", "")
-        )
-        links = Links(
-            house.keys.node,
-            house.genesis.chain_id,
-            control_addr=f"tcp://{host}:{net.control_port}",
-            data_addr=f"tcp://{host}:{net.data_port}",
-            allow=house.welcomes,
-            on_message=self._on_message,
-            methods={
-                Method.SUBMIT: self._on_submit,
-                Method.PING: _on_ping,
-                Method.DOCUMENT: self._on_document,
-                **self.points.methods,
-            },
-            name=house.settings.node.name,
-            urgent=(Kind.CONSENSUS,),
-            advertise=advertise,
-            on_link=self._on_link,
-        )
-        links.dial([_peer(text) for text in net.peers])
-        return links
 
     def _epochs(self) -> Epochs:
         house, timing = self.house, self.house.settings.timing
@@ -266,7 +262,7 @@ class Node:
             node=house.keys.node_id,
             sign=house.signer,
             verify=keys.verify,
-            reveal=self._reveal,
+            reveal=self.standing.reveal,
             timing=Timing(delay_s=timing.delta_ms / 1000, heartbeat_s=timing.heartbeat_ms / 1000),
             recovered=house.recovered(),
         )
@@ -280,8 +276,8 @@ class Node:
             serve=self.delivery.serve,
             blame=lambda effect: self.accusing.blame(effect),
             fault=self.links.fault,
-            halt=self._halt,
-            mute=self._mute,
+            halt=self.standing.halt,
+            mute=lambda reason: self.standing.mute(reason, self.epochs.committee),
         )
 
     def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
@@ -333,12 +329,12 @@ class Node:
             requests=self.requests,
             builder=self.builder,
             http=lambda: self.server.url if self.server else "",
-            agreement=self._agreement_status,
+            agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
                 filter(None, (self.snapshots.said, self.house.archive.behind, *self.governing.notices()))
             ),
-            notices=self.notices,
-            stopped=self.stopped,
+            notices=self.standing.notices,
+            stopped=self.standing.stopped,
             started_s=self.started_s,
         )
 
@@ -374,7 +370,7 @@ class Node:
                 "%s %s of %s serves %s", self.house.role, self.house.name,
                 self.house.genesis.name, self.server.url,
             )  # fmt: skip
-            for notice in self.notices:
+            for notice in self.standing.notices:
                 _log.warning("%s", notice)
             gc.collect()
             gc.freeze()  # what a node consists of stays: to look through it for garbage stops all for 25 ms
@@ -434,77 +430,8 @@ class Node:
     def _validators(self) -> list[NodeId]:
         return [NodeId(one.node) for one in self.epochs.committee.validators]
 
-    # -- what agreement says --
-
-    def _once(self, notice: str) -> None:
-        if notice not in self.notices:
-            self.notices.append(notice)
-            _log.error("%s", notice)
-
-    def _agreement_status(self) -> AgreementStatus:
-        epochs, committee = self.epochs, self.epochs.committee
-        seat = epochs.seat
-        part = (
-            "halted" if epochs.halted else "follows" if seat is None else "votes" if seat.voting else "asks"
-        )
-        view = seat.view if seat is not None else epochs.final.view
-        leader = committee.validators[committee.leader(view)].node if seat is not None else b""
-        return AgreementStatus(
-            epoch=committee.epoch,
-            view=view,
-            part=part,
-            leader=self._name_of(leader) if leader else "",
-            validators=committee.n,
-            quorum=committee.q,
-            convicted=len(committee.seats.convicted),
-            dropped=dict(self.agreement.counted),
-        )
-
     def _linked(self) -> list[NodeId]:
         return [peer.node for peer in self.links.peers() if peer.connected]
-
-    def _name_of(self, node: bytes) -> str:
-        return views.names(self.house.archive.state).get(b32(node), b32(node)[:8])
-
-    def _reveal(self, validator: Validator, position: int) -> tuple[bytes, bytes] | None:
-        link = self.house.link(validator.chain_end, position)
-        if link is None:
-            self._once(
-                "this validator has no beacon link for its views: it leads none; pyrsia keys rotate chain"
-            )
-        return link
-
-    def _synced(self, height: int) -> None:
-        """Blocks up to `height` are on disk: keys that the members have agreed on take their place."""
-        for purpose in self.house.settle(height):
-            self._once(f"the new {purpose} key of this node is in force; the old one is deleted")
-        self._part()
-
-    def _part(self) -> None:
-        """Links end with membership. Looked at when the members have changed: a sync comes with every block."""
-        members = self.house.archive.state(b"members")
-        if members == self._members:
-            return
-        self._members = members
-        for node in self._linked():
-            if not self.house.welcomes(node):
-                self.links.ban(node, "left")
-
-    def _halt(self, reason: str) -> None:
-        self.stopped.append(f"agreement stopped here: {reason}")
-        _log.error("agreement stopped here: %s", reason)
-
-    def _mute(self, reason: str) -> None:
-        """The vote key of our seat has lost its memory: that is written down, since others may forget it.
-
-        Not of a key that is not here: it may be put back, with its memory.
-        """
-        place = self.epochs.committee.places.get(self.house.keys.node_id)
-        key = b"" if place is None else self.epochs.committee.keys[place]
-        if self.house.keys.find("vote", key) is not None:
-            self.house.votes.stop([key], reason)
-        self.notices.append(f"stopped voting: {reason}")
-        _log.error("stopped voting, but follows and serves: %s", reason)
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
@@ -514,19 +441,3 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 async def _on_ping(_: NodeId, __: bytes) -> bytes:
     return b""
-
-
-def _peer(text: str) -> tuple[NodeId, str]:
-    """`<node id>@tcp://host:port` of the configuration."""
-    name, _, address = text.partition("@")
-    try:
-        if not address.startswith("tcp://"):
-            raise Malformed("no tcp:// address")
-        return NodeId(unb32(name)), address
-    except Malformed as error:
-        raise Refusal(
-            "config-invalid",
-            what=f"{safe(text)} names no peer: {error}",
-            who="net.peers in config.toml",
-            do="write <node id>@tcp://host:port",
-        ) from None

@@ -1,0 +1,71 @@
+"""The links of a node, made from its configuration."""
+
+from collections.abc import Callable, Mapping
+
+from pyrsia.config import NetSection
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.net.links import Handler, Links, OnMessage
+from pyrsia.node.house import House
+from pyrsia.node.kinds import Kind
+from pyrsia.units import NodeId
+from pyrsia.wire.text import safe, unb32
+
+
+def make_links(
+    house: House,
+    *,
+    on_message: OnMessage,
+    on_link: Callable[[NodeId, bool], None],
+    methods: Mapping[int, Handler],
+) -> Links:
+    """Links with whom the house welcomes; those of the configuration are dialled. Nothing is bound yet.
+
+    Raises:
+        Refusal: `config-invalid` for a peer that is none.
+    """
+    net = house.settings.net
+    host = _bracketed(net.host)
+    links = Links(
+        house.keys.node,
+        house.genesis.chain_id,
+        control_addr=f"tcp://{host}:{net.control_port}",
+        data_addr=f"tcp://{host}:{net.data_port}",
+        allow=house.welcomes,
+        on_message=on_message,
+        methods=methods,
+        name=house.settings.node.name,
+        urgent=(Kind.CONSENSUS,),
+        advertise=_advertised(net),
+        on_link=on_link,
+    )
+    links.dial([_peer(text) for text in net.peers])
+    return links
+
+
+def _advertised(net: NetSection) -> tuple[str, str]:
+    """Where others are told to dial: control and data; empty where nothing is told."""
+    if not net.advertise:
+        return "", ""
+    host = _bracketed(net.advertise)
+    return f"tcp://{host}:{net.control_port}", f"tcp://{host}:{net.data_port}"
+
+
+def _bracketed(host: str) -> str:
+    """As an address has it: IPv6 stands in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _peer(text: str) -> tuple[NodeId, str]:
+    """`<node id>@tcp://host:port` of the configuration."""
+    name, _, address = text.partition("@")
+    try:
+        if not address.startswith("tcp://"):
+            raise Malformed("no tcp:// address")
+        return NodeId(unb32(name)), address
+    except Malformed as error:
+        raise Refusal(
+            "config-invalid",
+            what=f"{safe(text)} names no peer: {error}",
+            who="net.peers in config.toml",
+            do="write <node id>@tcp://host:port",
+        ) from None
