@@ -24,6 +24,7 @@ from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.explorer import Explorer
 from pyrsia.node.governing import Governing
 from pyrsia.node.kinds import Method
+from pyrsia.node.membership import Membership
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
@@ -77,6 +78,7 @@ class Admin:
     proofs: Proofs
     shelf: Shelf
     submitter: Submitter
+    membership: Membership
     governing: Governing
     batches: Batches
     acknowledge: Acknowledge
@@ -243,10 +245,10 @@ class Admin:
         return await self.proofs.of_history(subject)
 
     async def members(self) -> MembersStatus:
-        return self.governing.members()
+        return self.membership.members()
 
     async def motion(self, motion: str) -> MotionStatus | None:
-        return self.governing.motion(motion)
+        return self.membership.motion(motion)
 
     async def document(self) -> dict[str, Any]:
         return self.governing.document()
@@ -327,7 +329,7 @@ class Admin:
         return await self._approved(proposed) if approve else proposed
 
     async def _approved(self, motion: MotionStatus) -> MotionStatus:
-        counts = self.governing.may_approve(motion)
+        counts = self.membership.may_approve(motion)
         return await self.governing.approve(motion.id) if counts else motion
 
     async def approve(self, motion: str) -> MotionStatus:

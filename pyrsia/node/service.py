@@ -41,6 +41,7 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
+from pyrsia.node.membership import Membership
 from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
 from pyrsia.node.proofs import Proofs
@@ -245,12 +246,13 @@ class Node:
             name_of=self.standing.name_of,
             notice=self.standing.once,
         )
+        self.membership = Membership(house, self.links.connected)
         self.governing = Governing(
             house,
             self.submitter,
+            self.membership,
             pulse=self.pulse,
             ask=lambda node: self.links.request(node, Method.DOCUMENT, b"", ASK_S),
-            connected=self.links.connected,
         )
 
     def _epochs(self) -> Epochs:
@@ -316,6 +318,7 @@ class Node:
             proofs=self.proofs,
             shelf=self.shelf,
             submitter=self.submitter,
+            membership=self.membership,
             governing=self.governing,
             batches=Batches(
                 take=self._take,
@@ -331,7 +334,7 @@ class Node:
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
-                filter(None, (self.snapshots.said, self.house.archive.behind, *self.governing.notices()))
+                filter(None, (self.snapshots.said, self.house.archive.behind, *self.membership.notices()))
             ),
             notices=self.standing.notices,
             stopped=self.standing.stopped,

@@ -89,7 +89,8 @@ class Node:
             proofs=proofs,
             shelf=shelf,
             submitter=submitter,
-            governing=SimpleNamespace(),  # tests of its own
+            membership=SimpleNamespace(),  # tests of their own
+            governing=SimpleNamespace(),
             batches=Batches(
                 take=lambda raw: None,
                 orders=lambda: False,

@@ -11,7 +11,8 @@ from pyrsia.ledger import entries
 from pyrsia.ledger.bodies.motions import MOTIONS
 from pyrsia.ledger.genesis import MEMBER
 from pyrsia.node.founding import fitted
-from pyrsia.node.governing import Governing, summary
+from pyrsia.node.governing import Governing
+from pyrsia.node.membership import Membership, summary
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.submission import Submitter, Waiters
 from pyrsia.wire.text import b32
@@ -39,12 +40,13 @@ class Member(Housed):
             local=self._take,
             now_ms=lambda: self.time,
         )
+        self.membership = Membership(self.house, lambda node: node == self.nodes[1].public)
         self.governing = Governing(
             self.house,
             submitter,
+            self.membership,
             pulse=self.pulse,
             ask=self._ask,
-            connected=lambda node: node == self.nodes[1].public,
             now_ms=lambda: self.time,
         )
 
@@ -83,7 +85,7 @@ async def refused(code, what=""):
 
 
 async def test_members_are_told_with_their_seats_and_links(member):
-    told = member.governing.members()
+    told = member.membership.members()
     names = {one.name: one for one in told.members}
 
     assert (told.epoch, told.validators, told.quorum, told.motions) == (0, 4, 3, ())
@@ -108,22 +110,22 @@ async def test_a_motion_stands_final_and_says_what_it_waits_for(member):
     assert approved.approvals == ("node 0",)
     assert set(approved.missing) == {"node 1", "node 2", "node 3"}
     member.approve(motion.id, 1, 2)
-    assert member.governing.motion(motion.id[:6]).phase == "enacted"
-    assert member.governing.members().motions == ()
+    assert member.membership.motion(motion.id[:6]).phase == "enacted"
+    assert member.membership.members().motions == ()
 
 
 async def test_a_seat_waits_for_its_acceptance_and_opens_an_epoch(member):
     await member.governing.propose(member_motion("member.add", member=NEW))
-    member.approve(member.governing.motions()[0].id, 0, 1, 2)
+    member.approve(member.membership.motions()[0].id, 0, 1, 2)
     seat = newcomer("new", roles=("validator",))
     motion = await member.governing.propose(member_motion("member.replace", member=seat, node=seat["node"]))
     member.approve(motion.id, 0, 1, 2)
-    waits = member.governing.motion(motion.id)
+    waits = member.membership.motion(motion.id)
     assert (waits.phase, waits.accepts, waits.accepted) == ("awaits-acceptance", "node new", "")
 
     member.block(member.approval(motion.id, key("new", "node")))
-    done = member.governing.motion(motion.id)
-    told = member.governing.members()
+    done = member.membership.motion(motion.id)
+    told = member.membership.members()
     mine = next(one for one in told.members if one.name == "node new")
     assert (done.phase, done.epoch, done.accepted) == ("enacted", 1, "node new")
     assert (told.epoch, told.validators, told.quorum, mine.since_epoch) == (1, 5, 4, 1)
@@ -194,7 +196,7 @@ async def test_an_approval_that_would_not_count_is_refused_with_the_reason(membe
     member.approve(motion.id, 1, 2)
     async with refused("entry-refused", "enacted"):
         await member.governing.approve(motion.id)
-    assert not member.governing.may_approve(member.governing.motion(motion.id))
+    assert not member.membership.may_approve(member.membership.motion(motion.id))
 
 
 async def test_an_approval_that_others_have_made_needless_is_not_waited_for(
@@ -226,7 +228,7 @@ async def test_a_refusal_of_an_approval_is_told_while_the_motion_is_open(member,
 
 
 async def test_an_operator_is_told_what_the_log_says_of_the_node(member):
-    assert member.governing.notices() == ()
+    assert member.membership.notices() == ()
 
     seat = newcomer("new", roles=("validator",))
     member.enact(member_motion("member.add", member=NEW))
@@ -234,10 +236,21 @@ async def test_an_operator_is_told_what_the_log_says_of_the_node(member):
     motion = member.propose_motion(member_motion("member.replace", member=seat, node=member.me()))
     member.block(member.approval(motion, key("new", "node")))
     member.approve(motion, 1, 2, 3)
-    assert "no member any more, since entry" in member.governing.notices()[0]
+    assert "no member any more, since entry" in member.membership.notices()[0]
 
     member.house.keys.node = key("stranger", "node")
-    assert "until they have admitted it" in member.governing.notices()[0]
+    assert "until they have admitted it" in member.membership.notices()[0]
+
+
+async def test_an_operator_is_told_of_rules_that_this_software_does_not_have(member, monkeypatch):
+    with monkeypatch.context() as newer:
+        for module in ("motions", "views"):
+            newer.setattr(f"pyrsia.ledger.{module}.RULES", (1, 2))
+        member.enact(numbers(rules={"height": 1_000, "version": 2}))
+        assert member.membership.notices() == ()
+
+    (told,) = member.membership.notices()
+    assert told.startswith("rules version 2 begins with block 1000 and is not known to this node: install")
 
 
 async def test_a_motion_that_is_not_here_yet_is_awaited_and_not_for_ever(member, autojump_clock):
@@ -358,7 +371,7 @@ async def test_whoever_left_its_seat_makes_new_keys_by_itself_and_can_have_one_a
     member.block(member.approval(motion, key("new", "node")))
     member.approve(motion, 0, 1, 2)
     member.enact(member_motion("member.replace", member=fitted(told, (), ()), node=me))
-    assert (member.governing.members().epoch, house.roles) == (2, frozenset())
+    assert (member.membership.members().epoch, house.roles) == (2, frozenset())
     again = member_motion("member.replace", member=fitted(told, ("validator",), ()), node=me)
 
     async with refused("conflict", "vote, log, cosign"):
@@ -377,7 +390,7 @@ async def test_whoever_left_its_seat_makes_new_keys_by_itself_and_can_have_one_a
     assert [name for name in keys if new[name] != told[name]] == ["chain_end", "cosign", "log", "vote"]
     motion = await member.governing.propose({**again, "member": fitted(new, ("validator",), ())})
     member.approve(motion.id, 1, 2, 3)
-    done = member.governing.motion(motion.id)
+    done = member.membership.motion(motion.id)
     assert done.phase in ("enacted", "awaits-acceptance"), done
 
 
