@@ -79,6 +79,7 @@ class Simplex:
         recovered: Recovered | None = None,
         start: Executed | None = None,
         voting: bool = False,
+        stopped: bool = False,
     ) -> None:
         """
         Args:
@@ -88,6 +89,7 @@ class Simplex:
                 None once no link is left.
             start: the last final block, if it is not the application's head yet.
             voting: this key voted until the epoch began, in this life: it need not ask what others hold of it.
+            stopped: this key must not vote: others hold votes that its file lacked.
         """
         self.committee = committee
         self.me = me
@@ -99,7 +101,7 @@ class Simplex:
         self.needs = 0
         self._recovered = recovered or Recovered()
         self.gate = Gate(
-            may_vote=self._recovered.may_vote,
+            stopped=stopped,
             voting=voting,
             filed=statements(self._recovered.records),
         )
@@ -640,12 +642,13 @@ class Simplex:
                     self._lie(sender, "a certificate that is none")
                     return
         self._check_held(status)
-        if self.gate.answered(sender, status.answer, self.committee.q - 1):
+        if mine and self.gate.answered(sender, status.answer, self.committee.q - 1):
             self.clock.base = max(self.clock.base, now.mono_s)
             self._set_patience(now)  # the timers may have run out while we were not allowed to vote
             self._dirty = True
         if status.ask:
-            self.telling.tell(now, sender, status.ask)
+            if status.epoch <= self.committee.epoch:  # (whoever is further asks again until we are there)
+                self.telling.tell(now, sender, status.ask)
             return
         behind = (status.epoch, status.view) < (self.committee.epoch, self.view)
         if behind or status.final_height < self.tree.final.height:
@@ -660,9 +663,14 @@ class Simplex:
             state = self._views.get(vote.view) if vote.said.epoch == epoch else None
             own = [mine.said for mine in state.own()] if state is not None else []
             if self.gate.lacks(vote, epoch, floor, own) and self._checker.signed_by(self.me, vote):
-                self.gate.stopped = True
+                self.gate.stop()
                 text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
                 self._out.append(Mute(text))
+
+    def hear_ahead(self, member: int, vote: Vote) -> None:
+        """A vote of a later epoch, which counts for nothing yet. Its signer is told of it should it have lost it."""
+        if self.gate.newer(member, vote) and self._checker.signed_by(member, vote):
+            self.gate.newest[member] = vote
 
     def _need(self) -> None:
         """What is known to be final here or elsewhere, and cannot be had by hash."""

@@ -229,6 +229,8 @@ class Epochs:
         epoch = _epoch_of(message)
         if epoch == self.committee.epoch:
             return self._hint(node, message) + self._hear(now, node, message)
+        if epoch > self.committee.epoch:
+            self._owe(node, message)
         if epoch == self.committee.epoch + 1:
             self._early.put(node, message)
             return self._hint(node, message)
@@ -237,6 +239,13 @@ class Epochs:
                 now, node
             )  # its epoch is over: it learns that there is more, and asks by height
         return self._hint(node, message)
+
+    def _owe(self, node: bytes, message: Message) -> None:
+        """A vote of an epoch that this node has not begun: its signer may restart without it, and ask in this one."""
+        vote = message.vote if isinstance(message, Proposal) else message
+        place = self.committee.places.get(node)
+        if self.seat is not None and place is not None and isinstance(vote, Vote):
+            self.seat.hear_ahead(place, vote)
 
     def _hint(self, node: bytes, message: Message) -> list[Act]:
         """A FIN certificate says that its sender has a block; to a voter of this epoch the core says what it lacks."""
@@ -261,11 +270,12 @@ class Epochs:
             self._sync.claim(node, status.final_height)
         if self.seat is not None and node in self.committee.places:
             return self._hear(now, node, status)
+        # A question has its answer from members of its own epoch alone; here it says that its asker starts.
         if (status.epoch, status.final_height) < (self.committee.epoch, self.final.height) or status.ask:
-            return self._tell(now, node, status.ask)
+            return self._tell(now, node)
         return []
 
-    def _tell(self, now: Now, node: bytes, answer: int = 0) -> list[Act]:
+    def _tell(self, now: Now, node: bytes) -> list[Act]:
         """Our Status to a peer that is behind or starts, but not for everything that it says."""
         if now.mono_s < self._told_at.get(node, -_NEVER) + self._timing.delay_s:
             return []
@@ -275,7 +285,7 @@ class Epochs:
         self._told_at[node] = now.mono_s
         place = self.committee.places.get(node, self.committee.n)
         core = self._core
-        status = core.telling.status(place, (), answer) if isinstance(core, Simplex) else core.status()
+        status = core.telling.status(place) if isinstance(core, Simplex) else core.status()
         return [Post((node,), status)]
 
     def _on_get_blocks(self, now: Now, node: bytes, ask: GetBlocks) -> list[Act]:
@@ -350,7 +360,7 @@ class Epochs:
         if isinstance(old, Simplex):
             level, key = old.level, self.committee.keys[old.me]
             heard = {self.committee.keys[i]: vote for i, vote in old.gate.newest.items()}
-            if old.gate.stopped and self._recovered.may_vote:
+            if old.gate.stopped:
                 self._muted.add(key)
             if (
                 old.telling.proof is not None
@@ -393,9 +403,6 @@ class Epochs:
             self._sync.grace_s = 0.0
             return Follower(committee, self._app, start)
         validator, mine = committee.validators[me], committee.keys[me]
-        recovered = self._recovered
-        if mine in self._muted:
-            recovered = Recovered(recovered.records, recovered.proof, may_vote=False)
         self.seat = self._voter(
             committee,
             me,
@@ -404,9 +411,10 @@ class Epochs:
             verify=self._verify,
             reveal=lambda position: self._reveal(validator, position),
             timing=self._timing,
-            recovered=recovered,
+            recovered=self._recovered,
             start=start,
             voting=voting and mine == key,
+            stopped=mine in self._muted,
         )
         return self.seat
 

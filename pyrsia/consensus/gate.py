@@ -16,15 +16,15 @@ class Gate:
 
     __slots__ = ("_filed", "_told", "ask", "newest", "stopped", "voting")
 
-    def __init__(self, *, may_vote: bool, voting: bool, filed: Iterable[Statement]) -> None:
+    def __init__(self, *, stopped: bool, voting: bool, filed: Iterable[Statement]) -> None:
         """
         Args:
-            may_vote: False if the key's memory is known to be damaged.
+            stopped: the key must not vote, and whatever others answer changes nothing.
             voting: whether it may vote at once: it did so, in this life, until the epoch began.
             filed: what votes.wal holds of this key, of any epoch.
         """
-        self.stopped = not may_vote
-        self.voting = voting and may_vote
+        self.stopped = stopped
+        self.voting = voting and not stopped
         self.ask = 0  # number of our open question; 0 if there is none
         self.newest: dict[int, Vote] = {}  # by signer
         self._told: set[int] = set()
@@ -35,14 +35,26 @@ class Gate:
         if not self.voting:
             self.ask = number
 
+    def stop(self) -> None:
+        """This key must not vote again."""
+        self.stopped, self.voting = True, False
+
+    def newer(self, member: int, vote: Vote) -> bool:
+        """Whether no newer vote of this member was heard."""
+        newest = self.newest.get(member)
+        return newest is None or vote.said[1:3] >= newest.said[1:3]
+
     def heard(self, vote: Vote) -> None:
-        """A vote over its signer's own link."""
-        newest = self.newest.get(vote.signer)
-        if newest is None or vote.said[1:3] >= newest.said[1:3]:
+        """A vote of this epoch over its signer's own link."""
+        if self.newer(vote.signer, vote):
             self.newest[vote.signer] = vote
 
     def answered(self, member: int, number: int, wanted: int) -> bool:
-        """A member answered question `number`; True once `wanted` of them did and the key may vote from now on."""
+        """A member answered question `number`; True once `wanted` of them did and the key may vote from now on.
+
+        Answers count from members that are in this epoch: one that has not begun it knows nothing of its votes, and
+        in a later one the key may have no seat any more.
+        """
         if not self.ask or number != self.ask:
             return False
         self._told.add(member)
@@ -55,9 +67,11 @@ class Gate:
     def lacks(self, vote: Vote, epoch: int, final_view: int, own: Collection[Statement]) -> bool:
         """Whether a vote of our key that somebody holds is above the last final view and not in our memory.
 
+        Also while the key votes: what it said in this life is in `own`, so whatever else is above was lost before.
+
         Args:
             own: what this key said in the vote's view, as far as the core knows. The signature is the caller's.
         """
-        if self.voting or self.stopped or vote.said[1:3] <= (epoch, final_view):
+        if self.stopped or vote.said[1:3] <= (epoch, final_view):
             return False
         return vote.said not in self._filed and vote.said not in own

@@ -25,12 +25,10 @@ class Recovered:
     Attributes:
         records: records of votes.wal, oldest first.
         proof: finality proof of the head, None for a fresh log.
-        may_vote: False if votes.wal was damaged before its tail, or set aside.
     """
 
     records: tuple[bytes, ...] = ()
     proof: FinalityProof | None = None
-    may_vote: bool = True
 
 
 @dataclass(slots=True)

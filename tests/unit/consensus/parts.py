@@ -228,7 +228,7 @@ class Net:
     def clock(self) -> Now:
         return Now(self.now, WALL_MS + int(self.now * 1000))
 
-    def start(self, *numbers: int, may_vote: bool = True) -> None:
+    def start(self, *numbers: int) -> None:
         """Start nodes (all, if none is named), and link them with all that run."""
         started = [self.peers[i] for i in numbers] or self.peers
         for peer in started:
@@ -241,7 +241,7 @@ class Net:
                 verify=verify,
                 reveal=lambda who, at, peer=peer: (link_of(who.node, at), ZERO) if peer.links else None,
                 timing=TIMING,
-                recovered=Recovered(tuple(peer.wal), peer.proof, may_vote),
+                recovered=Recovered(tuple(peer.wal), peer.proof),
             )
             self.do(peer, peer.core.on_start(self.clock))
         for peer in started:
@@ -423,8 +423,9 @@ class Rig:
         held: Vote | None = None,
         links: bool = True,
         gate: bool = True,
+        stopped: bool = False,
     ):
-        """`gate`: whether others answer the question what they hold."""
+        """`gate`: whether others answer the question what they hold. `stopped`: its key must not vote."""
         self.me = me
         self.app = app or App(SEATS)
         self.core = Simplex(
@@ -436,6 +437,7 @@ class Rig:
             reveal=lambda at: (link_of(node_of(me), at), ZERO) if links else None,
             timing=TIMING,
             recovered=recovered,
+            stopped=stopped,
         )
         self.out: list[Effect] = self.core.on_start(at(0))
         self.ask = self.core.gate.ask

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pyrsia.consensus.application import BlockRef
+from pyrsia.consensus.committee import Committee
 from pyrsia.consensus.effects import Deliver, Mute
 from pyrsia.consensus.recovery import keep, place, record
 from pyrsia.wire.blocks import (
@@ -15,6 +16,7 @@ from pyrsia.wire.blocks import (
     TAIL,
     ZERO,
     Block,
+    Blocks,
     Cert,
     FinalityProof,
     Message,
@@ -23,7 +25,19 @@ from pyrsia.wire.blocks import (
     Vote,
     nullify,
 )
-from tests.unit.consensus.parts import START, Net, Peer, key_of, node_of, seats_entry, sign, validator
+from tests.unit.consensus.parts import (
+    CHAIN_ID,
+    ORIGIN,
+    START,
+    Net,
+    Peer,
+    _seats,
+    key_of,
+    node_of,
+    seats_entry,
+    sign,
+    validator,
+)
 
 
 def running(nodes: int = 5) -> Net:
@@ -271,6 +285,79 @@ def test_a_vote_of_a_later_epoch_that_others_hold_and_the_file_lacks_mutes_the_k
     assert not net[0].on.voting
     assert net[0].sent(Vote) == []
     assert net.heights()[0] == net.heights()[1]  # it follows
+
+
+def first_leader(*names: str) -> int:
+    """The number of the node that leads view 1 of epoch 1 with these seats."""
+    seats = _seats(1, seats_entry(*names))
+    committee = Committee(seats, CHAIN_ID, ORIGIN)
+    return int(committee.validators[committee.leader(1)].node[4:])
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_restored_key_is_told_of_its_votes_in_an_epoch_that_the_others_have_not_begun(ended: bool) -> None:
+    """R4: it alone knew that the epoch had ended, led the next one, and lost that. `ended`: it still knows the end."""
+    names = ["0", "1", "2", "3.1"]
+    if first_leader(*names) == 3:
+        names = ["0", "1", "2.1", "3"]
+    lost = first_leader(*names)
+    net = Net(4)
+    net.start()
+    net.submit(b"first")
+    assert net.run(lambda: min(net.heights()) >= 1)
+    peer, others = net[lost], [i for i in range(4) if i != lost]
+    before = peer.app.final, list(peer.app.done), dict(peer.app.seats_at), dict(peer.blocks), peer.proof
+
+    def hidden(sender: int, to: int, message: Message) -> bool:
+        """Nobody but that node learns that the end is final."""
+        certs = message.certs if isinstance(message, Status) else ()
+        fin = isinstance(message, Vote | Cert) and message.kind == FIN
+        told = any(one.kind == FIN and one.said.height > 1 for one in certs)
+        return isinstance(message, Blocks) or told or (fin and (to != lost or peer.on.committee.epoch == 1))
+
+    net.lost = hidden
+    net.submit(seats_entry(*names))
+    assert net.run(lambda: peer.on.committee.epoch == 1)
+    copy = [data for data in peer.wal if place(data)[0] == 0]
+    net.submit(b"second")
+    assert net.run(lambda: any(place(data)[0] == 1 for data in peer.wal))
+    net.settle()
+    assert net.epochs(*others) == [0, 0, 0]
+
+    net.stop(lost)
+    peer.wal = copy
+    if not ended:
+        peer.app.final, peer.app.done, peer.app.seats_at, peer.blocks, peer.proof = before
+        net.lost = lambda sender, to, message: (
+            hidden(sender, to, message) or (isinstance(message, Vote | Cert) and message.kind == FIN)
+        )
+    net.start(lost)
+    net.run(lambda: False, 6)
+    assert not peer.on.voting
+    assert net.epochs(*others) == [0, 0, 0]
+    net.lost = lambda sender, to, message: False
+    assert net.run(lambda: all(b"second" in one.app.done for one in net.peers))
+    net.run(lambda: False, 6)
+
+    assert peer.did(Mute)
+    assert peer.sent(Vote) == peer.sent(Proposal) == []
+
+
+def test_a_lost_key_is_healed_by_its_successor_while_the_node_runs() -> None:
+    """R6: the node follows, is given another key by the members, and then they can spare another node."""
+    net = Net(4)
+    net[3].keys = {key_of(3, 1)}  # the record of the old one is gone
+    net.start()
+    assert net.run(lambda: all(net[i].on.voting for i in (0, 1, 2)))
+    before = net[3].on.voting, bool(net[3].did(Mute))
+    net.submit(seats_entry("0", "1", "2", "3.1"))
+    assert net.run(lambda: net.epochs() == [1] * 4)
+    assert net.run(lambda: net[3].on.voting)
+    net.stop(2)
+    net.submit(b"by three")
+
+    assert before == (False, True)
+    assert net.run(lambda: b"by three" in net[0].app.done)
 
 
 def test_a_muted_key_stays_muted_in_the_next_epoch_and_its_successor_votes() -> None:

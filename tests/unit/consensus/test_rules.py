@@ -681,12 +681,12 @@ def test_l2_a_long_gap_is_asked_for_from_its_newest_missing_view_on() -> None:
     rig = Rig(leader)
     rig.app.pending.append(b"work")
     rig.certify(nullify(0, 299), 1.0)
-    seconds, asked = 1.01, []
+    seconds, asked, others = 1.01, [], tuple(rig.others)
     while seconds < 4.0 and not any(m.block.header.view == 300 for m in rig.sent(Proposal)):  # type: ignore[attr-defined]
         out = rig.timer(seconds)
         asked = [e.message for e in out if isinstance(e, Send) and isinstance(e.message, GetCerts)]
         for ask in asked:
-            held = tuple(cert(nullify(0, view)) for view in range(ask.first, ask.last + 1))
+            held = tuple(cert(nullify(0, view), others) for view in range(ask.first, ask.last + 1))
             assert len(held) <= 21
             rig.hear(rig.others[0], Status(0, 300, 0, START.hash, held), seconds)
         seconds += 0.026
@@ -797,6 +797,56 @@ def test_r4_a_vote_of_a_later_epoch_that_the_file_holds_stops_nobody() -> None:
     assert holding.core.voting
 
 
+def test_r4_a_lost_vote_that_is_told_after_the_gate_opened_stops_the_key_all_the_same() -> None:
+    """Two members answered and held nothing; the third has what this key signed before its file was restored."""
+    rig, b = Rig(not_leader(1)), block(1)
+    lost = vote(rig.me, notarize(block(1, nudge=7).header))
+    assert rig.core.voting
+    rig.hear(rig.others[2], Status(0, 1, 0, START.hash, (), lost, 0, rig.ask), 0.02)
+    rig.propose(b, 0.03)
+    rig.timer(30.0)
+
+    assert len([e for e in rig.out if isinstance(e, Mute)]) == 1
+    assert not rig.core.voting
+    assert rig.votes() == []
+
+
+def test_r4_what_this_key_said_in_this_life_stops_it_never() -> None:
+    rig, b = Rig(not_leader(1)), block(1)
+    rig.propose(b)
+    said = vote(rig.me, notarize(b.header))
+    for other in rig.others:
+        rig.hear(other, Status(0, 1, 0, START.hash, (), said, 0, rig.ask), 0.02)
+    quorum = tuple(sorted((rig.me, *rig.others[:2])))
+    held = (cert(notarize(b.header), quorum), cert(finalize(b.header), quorum))
+    rig.hear(rig.others[0], Status(0, 2, 0, START.hash, held[:1], said), 0.03)
+    rig.hear(rig.others[0], Status(0, 2, 0, START.hash, held, vote(rig.me, finalize(b.header))), 0.04)
+    rig.hear(rig.others[1], Status(0, 2, 1, b.hash, held, said), 0.05)
+
+    assert rig.core.final.hash == b.hash
+    assert rig.core.voting
+    assert not any(isinstance(e, Mute) for e in rig.out)
+
+
+def test_r4_only_members_of_this_epoch_answer() -> None:
+    """In a later one the key may have no seat any more; an earlier one knows nothing of these votes."""
+    rig = Rig(not_leader(1), gate=False)
+    for epoch in (1, 7):
+        for other in rig.others:
+            rig.hear(other, Status(epoch, 1, 0, START.hash, (), None, 0, rig.ask))
+    assert not rig.core.voting
+    rig.answer()
+    assert rig.core.voting
+
+    before = len(rig.sent(Status))
+    rig.hear(rig.others[2], Status(1, 1, 0, START.hash, (), None, 77), 2.0)
+    assert len(rig.sent(Status)) == before
+    rig.hear(rig.others[2], Status(0, 1, 0, START.hash, (), None, 77), 2.0)
+    [answer] = rig.sent(Status)[before:]
+    assert isinstance(answer, Status)
+    assert answer.answer == 77
+
+
 def test_r4_timers_that_ran_out_before_voting_was_allowed_start_again() -> None:
     """Found by the simulator: a member that could not vote yet never gave its view up afterwards."""
     rig = Rig(not_leader(1), gate=False)
@@ -807,8 +857,8 @@ def test_r4_timers_that_ran_out_before_voting_was_allowed_start_again() -> None:
     assert rig.votes() == [nullify(0, 1)]
 
 
-def test_r6_a_damaged_record_never_votes_and_follows() -> None:
-    rig, b = Rig(not_leader(1), recovered=Recovered(may_vote=False)), block(1)
+def test_r6_a_key_that_must_not_vote_follows() -> None:
+    rig, b = Rig(not_leader(1), stopped=True), block(1)
     rig.propose(b)
     rig.certify(notarize(b.header))
     rig.certify(finalize(b.header))
