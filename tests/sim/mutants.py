@@ -217,6 +217,7 @@ class Mutant:
 
 
 LIARS: dict[str, Any] = {"byzantine": 1, "twins": False}
+ALONE: dict[str, Any] = {"byzantine": 0}
 
 MUTANTS: dict[str, Mutant] = {
     "views between parent and block need no proof": Mutant(
@@ -246,7 +247,9 @@ MUTANTS: dict[str, Mutant] = {
         within=lambda: _cert_of(distinct=True, fewer=1),
     ),
     "votes after a rollback": Mutant(
-        60, "I8.*rollback", {"byzantine": 0, "rollbacks": 1, "dead": 0, "crashes": 0, "failing_disk": 0.0},
+        60,
+        "I8.*rollback",
+        {**ALONE, "rollbacks": 1, "dead": 0, "crashes": 0, "failing_disk": 0.0, "drop": 0.2, "delay_s": 0.02},
         within=lambda: patched(gate.Gate, "lacks", lambda *_: False),
     ),
     "the vote is forgotten over a restart": Mutant(
