@@ -119,27 +119,38 @@ class Governing:
         return self._known(motion)
 
     async def _see_through(self, raw: bytes, motion: str) -> None:
-        """Until the approval stands in the log, or the motion is decided without it, as when several approve at once.
+        """Until the approval stands in the log, or is needless and never will.
+
+        That is so when several approve at once and the motion is decided without it, and when this node had approved
+        already, was killed, and its log had yet to catch up.
 
         Raises:
-            Refusal: as `Submitter.submit_entry`, while the motion is open.
+            Refusal: as `Submitter.submit_entry`, while the approval is needed.
         """
         told: Refusal | None = None
+        again = self._seen.has_approved(motion)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._decided, motion, nursery.cancel_scope)
+            nursery.start_soon(self._until_needless, motion, again, nursery.cancel_scope)
             try:
                 await self._submitter.submit_entry(raw)
             except Refusal as refusal:
                 told = refusal
             nursery.cancel_scope.cancel()
-        if told is not None and self._seen.is_live(motion):
+        if told is not None and self._needed(motion, again):
             raise told
 
-    async def _decided(self, motion: str, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when the motion is decided, and whoever decided it here has had time to be told."""
+    def _needed(self, motion: str, again: bool) -> bool:
+        """Whether an approval of this node may change anything.
+
+        `again`: it had approved before, and does so again to complete a quorum that has become smaller.
+        """
+        return self._seen.is_live(motion) and self._seen.has_approved(motion) == again
+
+    async def _until_needless(self, motion: str, again: bool, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the approval is needless, and whoever waits for it has had time to be told."""
         while True:
             seen = self._pulse.beats
-            if not self._seen.is_live(motion):
+            if not self._needed(motion, again):
                 break
             await self._pulse.after(seen)
         await trio.sleep(DECIDED_S.value)

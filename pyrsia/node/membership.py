@@ -183,6 +183,15 @@ class Membership:
             return self._accepts(record) == b32(node)
         return all(item["validator"] != b32(node) for item in record["approvals"])
 
+    def has_approved(self, motion: str) -> bool:
+        """Whether this node's approval, or its acceptance, stands in the log."""
+        record, me = views.motion(self._reads, motion), b32(self._house.keys.node_id)
+        if record is None:
+            return False
+        if any(item["validator"] == me for item in record["approvals"]):
+            return True
+        return "accepted" in record and bool(record["body"]["member"]["node"] == me)
+
     def is_live(self, motion: str) -> bool:
         """Whether the motion with this id, which is whole, can still be enacted."""
         record = views.motion(self._reads, motion)

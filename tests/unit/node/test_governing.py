@@ -216,6 +216,24 @@ async def test_an_approval_that_others_have_made_needless_is_not_waited_for(
     assert (told.phase, sorted(told.approvals)) == ("enacted", ["node 1", "node 2", "node 3"])
 
 
+async def test_who_has_approved_without_knowing_it_does_not_wait_for_a_second_time(
+    member, autojump_clock, monkeypatch
+):
+    """As after a crash: the approval went out, and the log of this node had yet to catch up."""
+    motion = await member.governing.propose(member_motion("member.add", member=NEW))
+
+    async def caught_up(raw, **_):
+        member.approve(motion.id, 0)
+        member.pulse.beat()
+        await trio.sleep_forever()  # the log holds one approval, and not this one
+
+    monkeypatch.setattr(member.governing._submitter, "submit_entry", caught_up)
+    with trio.fail_after(10):
+        told = await member.governing.approve(motion.id)
+
+    assert (told.phase, told.approvals) == ("open", ("node 0",))
+
+
 async def test_a_refusal_of_an_approval_is_told_while_the_motion_is_open(member, monkeypatch):
     motion = await member.governing.propose(member_motion("member.add", member=NEW))
 
