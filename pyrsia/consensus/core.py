@@ -376,8 +376,12 @@ class Simplex:
         self.counting.left(sender, vote.view if vote.kind == FIN else vote.view - 1)
         if vote.view <= self.tree.final.view:
             self.counting.late_vote(vote)
-        elif vote.view <= self.view + VIEW_WINDOW.value:
+        elif self._near(vote.view):
             self._tally(now, vote)
+
+    def _near(self, view: int) -> bool:
+        """Whether votes and proposals of this view are kept: W views behind and W ahead."""
+        return -VIEW_WINDOW.value < view - self.view <= VIEW_WINDOW.value
 
     def _tally(self, now: Now, vote: Vote, *, checked: bool = False) -> None:
         new = self.counting.vote(vote, checked=checked)
@@ -460,7 +464,7 @@ class Simplex:
             self._lie(sender, "a proposal in a view that is not its own")
             return
         self.counting.left(sender, view - 1)
-        if not self.tree.final.view < view <= self.view + VIEW_WINDOW.value:
+        if view <= self.tree.final.view or not self._near(view):
             return
         state = self.counting.at(view)
         if state.proposal is not None and state.proposal.hash == block.hash:

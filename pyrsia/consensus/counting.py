@@ -35,6 +35,7 @@ class Counting:
         "_accused",
         "_checker",
         "_committee",
+        "_forgotten",
         "_out",
         "broken",
         "decided",
@@ -57,6 +58,7 @@ class Counting:
         self.queue: deque[Cert] = deque()
         self.broken = ""
         self._accused: set[tuple[int, bool]] = set()
+        self._forgotten = floor  # views up to here have no tallies any more
 
     def at(self, view: int) -> ViewState:
         state = self.views.get(view)
@@ -167,10 +169,12 @@ class Counting:
     # -- bounds --
 
     def enter(self, view: int) -> None:
-        """Tallies of at most W views behind and W ahead."""
-        old = self.views.get(view - VIEW_WINDOW.value)
-        if old is not None:
-            old.forget_votes()
+        """Tallies of at most W views behind and W ahead, also when a certificate leads over many views at once."""
+        bound = view - VIEW_WINDOW.value
+        for at, state in self.views.items():
+            if self._forgotten < at <= bound:
+                state.forget_votes()
+        self._forgotten = max(self._forgotten, bound)
 
     def finalize(self, floor: int) -> None:
         """Everything at or below the final view is over."""

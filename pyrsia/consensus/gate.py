@@ -40,9 +40,12 @@ class Gate:
         self.stopped, self.voting = True, False
 
     def newer(self, member: int, vote: Vote) -> bool:
-        """Whether no newer vote of this member was heard."""
+        """Whether no newer vote of this member was heard.
+
+        Within a view NOT comes before NUL or FIN, in whatever order the link and repetition bring them.
+        """
         newest = self.newest.get(member)
-        return newest is None or vote.said[1:3] >= newest.said[1:3]
+        return newest is None or _order(vote) >= _order(newest)
 
     def heard(self, vote: Vote) -> None:
         """A vote of this epoch over its signer's own link."""
@@ -75,3 +78,7 @@ class Gate:
         if self.stopped or vote.said[1:3] <= (epoch, final_view):
             return False
         return vote.said not in self._filed and vote.said not in own
+
+
+def _order(vote: Vote) -> tuple[int, int, int]:
+    return vote.said.epoch, vote.view, vote.kind

@@ -472,6 +472,35 @@ def test_c2_votes_far_ahead_are_not_kept_and_certificates_are() -> None:
     assert rig.core.view == far + 1
 
 
+def test_c2_votes_far_behind_are_forgotten_however_fast_certificates_lead_on() -> None:
+    """One liar votes in every view that can be kept; certificates of views far apart move this member past them."""
+    rig = Rig(not_leader(1))
+    liar, window = rig.others[0], VIEW_WINDOW.value
+    views = rig.core.counting.views
+    for _ in range(10):
+        base = rig.core.view
+        for view in range(max(1, base - 2 * window), base + 2 * window):
+            rig.hear(liar, vote(liar, nullify(0, view)))
+        rig.hear(rig.others[1], cert(nullify(0, base + window - 1), tuple(rig.others)))
+    kept = [state.view for state in views.values() for votes in state.votes.values() for _ in votes]
+
+    assert rig.core.view == 1 + 10 * window
+    assert kept
+    assert len(kept) <= 2 * window
+    assert min(kept) > rig.core.view - window
+
+
+def test_c2_a_late_proposal_of_a_view_far_behind_is_not_kept() -> None:
+    rig = Rig(not_leader(3, 5))
+    rig.certify(nullify(0, 4 + VIEW_WINDOW.value - 1))
+    late, near = block(3), block(5)
+    for made in (late, near):
+        rig.propose(made)
+
+    assert rig.core.tree.find(late.hash) is None
+    assert rig.core.tree.find(near.hash) == near
+
+
 def test_c3_a_signers_first_vote_of_a_kind_stays() -> None:
     first, second = block(1), block(1, nudge=1)
     rig = Rig(not_leader(1))
@@ -826,6 +855,21 @@ def test_r4_what_this_key_said_in_this_life_stops_it_never() -> None:
     assert rig.core.final.hash == b.hash
     assert rig.core.voting
     assert not any(isinstance(e, Mute) for e in rig.out)
+
+
+@pytest.mark.parametrize("last", [NUL, FIN])
+def test_r4_an_old_vote_that_comes_again_hides_no_newer_one(last: int) -> None:
+    """Repetition, or another link, brings NOT after NUL: what the signer is told of is the NUL."""
+    rig, b = Rig(not_leader(1, 2)), block(1)
+    other = b.header.proposer
+    first = vote(other, notarize(b.header))
+    second = vote(other, nullify(0, 1) if last == NUL else finalize(b.header))
+    for said in (first, second, first):
+        rig.hear(other, said)
+    rig.hear(other, Status(0, 1, 0, START.hash, (), None, 5), 2.0)
+    told = [m for m in rig.sent(Status) if isinstance(m, Status) and m.answer == 5]
+
+    assert [m.held for m in told] == [second]
 
 
 def test_r4_only_members_of_this_epoch_answer() -> None:
