@@ -12,9 +12,10 @@ from pyrsia.audit.sources import DirectorySource
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.config import CONTROL_SOCKET
 from pyrsia.errors import Refusal
+from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checking import Wrong
 from pyrsia.log.tiles import Bundle, Tile
-from pyrsia.node.archive import Archive
+from pyrsia.node.archive import Archive, Hole
 from pyrsia.store import layout
 from pyrsia.store.lock import DataDir
 from pyrsia.store.rocks import Batch, Database
@@ -175,6 +176,28 @@ def test_what_the_log_does_not_have_is_absent(node):
         assert with_source.name == str(folder)
     finally:
         with_source.close()
+
+
+def test_a_stopped_node_that_began_from_a_snapshot_is_not_audited_before_its_log_is_whole(node):
+    folder, _, _ = node
+    database = Database.open(folder / "db")
+    archive = Archive(database, Genesis.parse((folder / "genesis.json").read_bytes()))
+    lacking = Batch()
+    for key, _ in database.scan(layout.ENTRIES, layout.number(1), 256, before=layout.number(40)):
+        lacking.delete(layout.ENTRIES, key)
+    archive.keep_hole(lacking, Hole(1, 60, 40))
+    database.close()
+
+    source = StoppedNode.open(folder)
+    try:
+        with pytest.raises(Refusal, match="not here yet: the log below entry 40 is being fetched") as refused:
+            check(source, own_network(source), silent)
+        assert (refused.value.code, refused.value.who) == (
+            "not-found",
+            "this node, which began from a snapshot",
+        )
+    finally:
+        source.close()
 
 
 def test_a_stopped_node_knows_who_is_a_member_now(node):
