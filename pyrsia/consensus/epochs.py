@@ -319,7 +319,7 @@ class Epochs:
         if seat is not None and seat.needs > height:
             for one in self.committee.validators:
                 if one.node != self._node:
-                    self._sync.claim(one.node, seat.needs)
+                    self._sync.guess(one.node, seat.needs)
             seat.needs = 0
         asks = self._sync.ask(now.mono_s, height)
         if asks:

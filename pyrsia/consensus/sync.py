@@ -30,6 +30,7 @@ class _Asked(NamedTuple):
     first: int
     last: int
     until_s: float
+    guess: bool = False  # that node never said that it has these
 
 
 class Sync:
@@ -43,7 +44,8 @@ class Sync:
         """
         self.patience_s = patience_s
         self.grace_s = grace_s
-        self._claims: dict[bytes, int] = {}  # node -> final height that it claims
+        self._claims: dict[bytes, int] = {}  # node -> final height that it has, as it says or as is guessed
+        self._said: dict[bytes, int] = {}  # node -> final height that it claims
         self._asked: dict[bytes, _Asked] = {}  # the open question to each node
         self._late: dict[
             bytes, _Asked
@@ -57,9 +59,16 @@ class Sync:
     # -- what is known --
 
     def claim(self, node: bytes, height: int) -> None:
-        """`node` says, or should know, that a block of this height is final."""
-        if node in self._claims or len(self._claims) < SYNC_NODES.value:
-            self._claims[node] = max(height, self._claims.get(node, 0))
+        """`node` says that a block of this height is final."""
+        if self.guess(node, height):
+            self._said[node] = max(height, self._said.get(node, 0))
+
+    def guess(self, node: bytes, height: int) -> bool:
+        """`node` may have a final block of this height; it has not said so, and its silence is no fault."""
+        if node not in self._claims and len(self._claims) >= SYNC_NODES.value:
+            return False
+        self._claims[node] = max(height, self._claims.get(node, 0))
+        return True
 
     def poll(self, nodes: Iterable[bytes], now_s: float, height: int) -> list[tuple[bytes, GetBlocks]]:
         """Ask one of `nodes`, the next in turn, whether there is anything above `height`; silence is no fault."""
@@ -97,7 +106,8 @@ class Sync:
             if node is None:
                 continue
             last = min(last, self._claims[node])
-            self._asked[node] = _Asked(first, last, now_s + self.patience_s)
+            guess = first > self._said.get(node, 0)
+            self._asked[node] = _Asked(first, last, now_s + self.patience_s, guess)
             out.append((node, GetBlocks(first, last)))
         return out
 
@@ -124,7 +134,7 @@ class Sync:
         first, last = answer.blocks[0].header, answer.blocks[-1].header
         if first.epoch != checker.committee.epoch or last.height <= height:
             # Of a time that is over, or of one whose validators are not known yet: no lie, and no help.
-            if self._claims.get(node, 0) > height:
+            if self._said.get(node, 0) > height:
                 self._strike(now_s, node)
             return ""
         try:
@@ -183,13 +193,16 @@ class Sync:
         return min(able, key=lambda node: self._strikes.get(node, 0))
 
     def _expire(self, now_s: float, height: int) -> None:
-        """Claims that have come true are done; who owes an answer for too long has a strike."""
+        """Claims that have come true are done; who owes an answer for too long has a strike, unless it was a guess."""
         for node in [n for n, claimed in self._claims.items() if claimed <= height]:
             del self._claims[node]
+            self._said.pop(node, None)
         for node in [n for n, asked in self._asked.items() if asked.until_s <= now_s or asked.last <= height]:
             asked = self._asked.pop(node)
             self._late[node] = asked
-            if asked.last > height:
+            if asked.guess and node in self._claims:  # nothing is made of it before it is guessed anew
+                self._claims[node] = self._said.get(node, 0)
+            elif asked.last > height:
                 self._strike(now_s, node)
         _bound(self._late)
 

@@ -109,9 +109,13 @@ class BlockTree:
         """
         if self.stands(block_hash) or block_hash in self.bad:
             return None
-        below = _certified(self.blocks.get(block_hash))
-        if below is not None and below not in self.blocks:
+        block = self.blocks.get(block_hash)
+        below = _certified(block)
+        if below is not None and below not in self.blocks and below != self.final.hash:
             return below
+        if block is not None and not self._placed(block):
+            self.bad[block_hash] = "no certificate speaks of its parent"
+            return None
         try:
             path, missing = self.path(block_hash)
         except Conflict as error:
@@ -126,6 +130,22 @@ class BlockTree:
                 self.bad.setdefault(block_hash, "it stands on a refused block")
                 return None
         return None
+
+    def _placed(self, block: Block) -> bool:
+        """Whether a proposal names a parent that there is, where its certificate is not the parent's own.
+
+        A tail stands on the end that its certificate speaks of; a block without one on the start of the epoch. Any
+        other hash would be asked for until the next final block, since nobody has it.
+        """
+        header = block.header
+        if header.kind != TAIL:
+            return header.parent_view > 0 or self.final.view > 0 or header.parent_hash == self.final.hash
+        certified = self.blocks.get(_certified(block) or b"")
+        if certified is None:
+            return False
+        kind = certified.header.kind
+        end = certified.header.parent_hash if kind == TAIL else certified.hash
+        return kind in (TAIL, EPOCH_END) and header.parent_hash == end
 
     def check(self, block: Block) -> bool:
         """Execute one block whose parent is checked; False and remembered if it breaks a rule."""

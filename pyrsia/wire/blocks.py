@@ -290,7 +290,7 @@ def justified(header: Header, told: Justification) -> bool:
     A tail's parent is the block that ends the epoch, and its certificate that block's or the newest tail's.
     """
     parent = told.parent_cert
-    if (parent is None) != (header.parent_view == 0):
+    if (parent is None) != (header.parent_view == 0) or (parent is None and header.kind == TAIL):
         return False
     if parent is not None:
         if parent.kind == NUL or parent.said[1:3] != (header.epoch, header.parent_view):

@@ -8,6 +8,7 @@ import pytest
 from pyrsia.consensus import catchup
 from pyrsia.consensus.effects import Act, Deliver, Fault, Halt, Now, Post
 from pyrsia.consensus.epochs import Epochs
+from pyrsia.consensus.sync import Sync
 from pyrsia.units import MAX_SYNC_BLOCKS
 from pyrsia.wire.blocks import Block, Blocks, Body, FinalityProof, GetBlocks, encode_message
 from tests.unit.consensus.parts import CHAIN_ID, ORIGIN, App, Net, node_of, verify
@@ -187,6 +188,31 @@ def test_who_does_not_answer_or_lies_is_asked_later_than_others() -> None:
     assert order.count(liar) <= 3
     assert order.count(silent) <= 3
     assert watcher._sync._strikes.get(honest) is None
+
+
+def test_a_guess_that_is_not_answered_is_no_fault_and_is_not_repeated() -> None:
+    """S4: of a block that may not exist everybody is silent; whoever said that it has it is not."""
+    sync = Sync(patience_s=2.0)
+    nodes = [node_of(i) for i in range(3)]
+    seconds, questions = 0.0, 0
+    for _ in range(100):
+        for node in nodes:
+            sync.guess(node, 11)
+        questions += len(sync.ask(seconds, 10))
+        seconds += 2.0
+    for _ in range(3):  # each guess is tried once more at most
+        questions += len(sync.ask(seconds, 10))
+        seconds += 2.0
+    assert sync.ask(seconds, 10) == []
+    assert 50 <= questions <= 103
+
+    for node in nodes:
+        sync.claim(node, 20)
+    [(first, _)] = sync.ask(seconds, 10)
+    [(second, _)] = sync.ask(seconds + 2.0, 10)
+    assert {first, second} < set(nodes)
+    assert first != second  # it had said that it has them
+    assert first in sync._strikes
 
 
 def test_an_answer_fits_one_message_and_proves_its_last_block() -> None:

@@ -286,6 +286,37 @@ def test_p6_a_tail_with_an_entry_or_of_no_end_is_refused() -> None:
     assert notarize(plain.header) not in rig.votes()
 
 
+@pytest.mark.parametrize(
+    "where", ["a tail behind a block", "a tail behind the end", "a tail of nothing", "a first block"]
+)
+def test_p6_a_parent_that_nobody_has_is_refused_at_once_and_not_looked_for(where: str) -> None:
+    """Its leader would cost the network a view's patience, and its hash questions until the next final block."""
+    nowhere = b"?" * 32
+    view = 1 if where == "a first block" else 2
+    rig = Rig(not_leader(1, 2))
+    if where == "a first block":
+        b = block(1)
+        made = replace(b, header=replace(b.header, parent_hash=nowhere))
+    else:
+        below = END if where == "a tail behind the end" else FIRST
+        rig.propose(below)
+        rig.certify(notarize(below.header))
+        made = tail(2, below, below, parent_hash=nowhere)
+    if where == "a tail of nothing":
+        just = Justification(None, (cert(nullify(0, 1)),))
+        header = replace(made.header, parent_view=0, just_hash=just.hash())
+        made = Block(header, replace(made.body, justification=just))
+    rig.propose(made)
+    for step in range(8):
+        rig.timer(0.05 + 0.1 * step)
+
+    assert nullify(0, view) in rig.votes(NUL)
+    assert rig.sent(GetBlock) == []
+    assert rig.core.needs == 0
+    accused = [e for e in rig.out if isinstance(e, Accuse)]
+    assert bool(accused) == (where == "a tail of nothing")  # P3: it says by itself that it is none
+
+
 def test_p6_a_tail_continues_a_tail_of_the_same_end() -> None:
     """E3: its certificate is the newest tail's, its parent the end; a tail of another end is none."""
     first = tail(2, END, END)
