@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,13 +30,15 @@ from pyrsia.consensus.effects import (
 from pyrsia.errors import Malformed
 from pyrsia.node.kinds import Kind
 from pyrsia.units import Limit, NodeId
-from pyrsia.wire.blocks import Message, decode_message, encode_message
+from pyrsia.wire.blocks import Message, StoredBlocks, decode_message, encode_message
 from pyrsia.wire.text import b32
 
 INBOX = Limit(4_096, "agreement repeats what it needs; a fuller inbox would only be older news")
 WAITING = Limit(512, "of one peer's messages in the inbox, so that none pushes out the votes of the others")
 TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
 LAZY = Limit(64, "records that wait for the next vote's sync; a member that casts none writes them by itself")
+
+ANSWERS_QUEUED = Limit(1 << 20, "bytes for one peer: one answer more waits behind one that is still on its way")
 
 _log = logging.getLogger("pyrsia.agreement")
 
@@ -60,6 +63,7 @@ class Hands:
     Attributes:
         linked: every node that has a link now.
         serve: final blocks of a range of heights, if they are here.
+        queued: bytes that wait to be sent to a node.
         blame: evidence against a validator.
         fault: a peer sent what no honest one sends.
         halt: agreement ended here; mute: only this node's voting did.
@@ -69,11 +73,12 @@ class Hands:
     linked: Callable[[], Iterable[NodeId]]
     persist: Callable[[Sequence[bytes]], Awaitable[None]]
     deliver: Callable[[Deliver], None]
-    serve: Callable[[int, int], Message | None]
+    serve: Callable[[int, int], Message | StoredBlocks | None]
     blame: Callable[[Blame], None]
     fault: Callable[[NodeId, str], None]
     halt: Callable[[str], None]
     mute: Callable[[str], None]
+    queued: Callable[[NodeId], int] = lambda _: 0
 
 
 class Agreement:
@@ -90,6 +95,7 @@ class Agreement:
         self._inbox, self._events = trio.open_memory_channel[Event](INBOX.value)
         self._waiting: Counter[NodeId] = Counter()  # messages in the inbox, by who sent them
         self._wake_s = float("inf")
+        self._timer = trio.CancelScope()  # around waiting; its end is the core's timer
         self._halted = False
         self._goes_on = trio.Event()  # replaced while held
         self._goes_on.set()
@@ -145,18 +151,37 @@ class Agreement:
         await self._do(self._core.on_start(_now()))
         task_status.started()
         while True:
-            await self._do(await self._turn())
+            event: Event | None = None
+            with trio.CancelScope(deadline=self._wake_s) as self._timer:
+                event = await self._until_held()
+            if not self._goes_on.is_set():
+                await self._goes_on.wait()
+            if event is not None:
+                await self._do(self._turn(event))
+                continue
+            self._wake_s = float("inf")
+            await self._do(self._hear(self._core.on_timer))
 
-    async def _turn(self) -> list[Act]:
-        """What has come wants, or the timer when nothing came in time."""
-        event: Event | None = None
-        with trio.move_on_at(self._wake_s):
-            event = await self._events.receive()
-        await self._goes_on.wait()
-        if event is not None:
-            return self._hear(event) + self._hear_waiting()
-        self._wake_s = float("inf")
-        return self._hear(self._core.on_timer)
+    async def _until_held(self) -> Event:
+        """Turn after turn, until the timer ends it; an event that is to wait for `hold` comes back."""
+        rested = False
+        while True:
+            event = await self._next(rested)
+            if not self._goes_on.is_set():
+                return event
+            rested = await self._do(self._turn(event))
+
+    async def _next(self, rested: bool) -> Event:
+        """The next event. Who has just waited for a disk has let others run: it need not wait a turn of the loop."""
+        if rested:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(trio.WouldBlock):
+                return self._events.receive_nowait()
+        return await self._events.receive()
+
+    def _turn(self, event: Event) -> list[Act]:
+        """What has come wants."""
+        return self._hear(event) + self._hear_waiting()
 
     def _hear_waiting(self) -> list[Act]:
         """Whatever else has come: one turn, one sync."""
@@ -177,21 +202,23 @@ class Agreement:
         self._halted = any(isinstance(act, Halt) for act in acts)
         return acts
 
-    async def _do(self, acts: Iterable[Act]) -> None:
-        """Persist first, once; then everything else in order."""
+    async def _do(self, acts: Iterable[Act]) -> bool:
+        """Persist first, once; then everything else in order. Whether there was anything to wait for."""
         acts = list(acts)
-        await self._persist([act for act in acts if isinstance(act, Persist)])
+        waited = await self._persist([act for act in acts if isinstance(act, Persist)])
         for act in acts:
             self._do_one(act)
+        return waited
 
-    async def _persist(self, asked: Sequence[Persist]) -> None:
-        """Lazy records wait for the next that is not; their order in the file stays."""
+    async def _persist(self, asked: Sequence[Persist]) -> bool:
+        """Lazy records wait for the next that is not; their order in the file stays. Whether any were written now."""
         self._lazy += [act.record for act in asked]
         if all(act.lazy for act in asked) and len(self._lazy) < LAZY.value:
-            return
+            return False
         records, self._lazy = self._lazy, []
         with trio.CancelScope(shield=True):  # a vote half written is no vote; the sync takes a millisecond
             await self._hands.persist(records)
+        return True
 
     def _do_one(self, act: Act) -> None:
         match act:
@@ -200,10 +227,13 @@ class Agreement:
                 for node in self._hands.linked() if to is None else to:
                     self._hands.send(NodeId(node), Kind.CONSENSUS, data)
             case WakeAt(at_s):
-                self._wake_s = at_s
+                self._wake_s = self._timer.deadline = at_s
             case Deliver():
                 self._hands.deliver(act)
             case Answer(to, first, last):
+                if self._hands.queued(NodeId(to)) > ANSWERS_QUEUED.value:
+                    self.counted["answer-queue-full"] += 1  # it asks again, or another
+                    return
                 answer = self._hands.serve(first, last)
                 if answer is not None:
                     self._hands.send(NodeId(to), Kind.CONSENSUS, encode_message(answer))

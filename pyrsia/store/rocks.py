@@ -26,6 +26,7 @@ from rocksdict import (
 
 from pyrsia.errors import DatabaseDamaged, Refusal, Unavailable
 from pyrsia.store import layout
+from pyrsia.store.aside import Aside
 from pyrsia.store.turns import Turns
 from pyrsia.units import MAX_BATCH_BYTES, Limit
 
@@ -110,7 +111,7 @@ class Database:
         self._synced = 0
         self._lost = ""  # what a flush failed with, once
         self._flushing = Turns()
-        self._thread = trio.CapacityLimiter(1)
+        self._aside = Aside()
         self._closed = False
         self._frozen: set[Frozen] = set()
 
@@ -255,7 +256,7 @@ class Database:
                     return
                 covers = self._written
                 told = None if self.witness is None else self.witness(self.sequence)
-                await trio.to_thread.run_sync(self.flush, limiter=self._thread)
+                await self._aside.run(self.flush)
                 if told is not None:
                     await told()
                 self._synced = max(self._synced, covers)
@@ -293,6 +294,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        self._aside.close()
         for frozen in tuple(self._frozen):
             frozen.close()
         with (

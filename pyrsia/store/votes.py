@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import sync_folder, write_whole
+from pyrsia.store.aside import Aside
 from pyrsia.store.turns import Turns
 from pyrsia.units import MAX_VOTE_RECORD_BYTES, VOTES_STEP_BYTES
 
@@ -79,7 +78,7 @@ class VotesWal:
         self._end = self._allocated = HEAD_BYTES
         self._failed = ""  # what the disk said
         self._lock = Turns()
-        self._thread = trio.CapacityLimiter(1)
+        self._aside = Aside()
 
     @property
     def size(self) -> int:
@@ -148,8 +147,7 @@ class VotesWal:
         """
         async with self._lock:
             groups = list(_groups(records, self.marked, self._salt))
-            with trio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._write(groups))
+            await self._in_thread(lambda: self._write(groups))
             self.records.extend(records)
 
     async def mark(self, mark: Mark) -> None:
@@ -177,17 +175,17 @@ class VotesWal:
         """
         async with self._lock:
             records = [record for record in self.records if keep(record)]
-            with trio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._replace(records))
+            await self._in_thread(lambda: self._replace(records))
             self.records = records
 
     def close(self) -> None:
+        self._aside.close()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        await trio.to_thread.run_sync(lambda: self._try(work), limiter=self._thread)
+        await self._aside.run(lambda: self._try(work))
 
     def _try(self, work: Callable[[], None]) -> None:
         if self._failed:

@@ -4,6 +4,7 @@ import pytest
 import trio
 import trio.testing
 
+from pyrsia.store.aside import Aside
 from pyrsia.store.rocks import Database
 
 
@@ -20,7 +21,11 @@ def autojump_clock(monkeypatch):
         return work(*args)
 
     monkeypatch.setattr(Database, "sync", sync)
+    async def aside(_, work):
+        await inline(work)
+
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    monkeypatch.setattr(Aside, "run", aside)
     return trio.testing.MockClock(autojump_threshold=0)
 
 
