@@ -157,7 +157,13 @@ def test_a_lone_entry_on_an_idle_network_is_final_after_three_delays_and_their_s
 
 # -- seeds that broke something once ---------------------------------------------------------------
 
-REGRESSIONS: dict[str, tuple[int, Ask]] = {}
+MOVED_ON = Ask((4, 4), "0", "toy", tuple({**BACK, "seats": 10, "spares": 1}.items()))
+
+REGRESSIONS: dict[str, tuple[int, Ask]] = {
+    "who came back with an old disk asked those for whom its epoch was over": (8, MOVED_ON),
+    "the same, and its key had been replaced": (22, MOVED_ON),
+    "a late copy hid a newer vote of who came back": (1954, Ask((4, 10), "any", "both")),
+}
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
