@@ -19,21 +19,24 @@ from pyrsia.wire.blocks import (
     Blocks,
     FinalityProof,
     Header,
+    StoredBlocks,
     entries_root,
+    header_of,
 )
 
 from .committee import Checker
 
 
-def serve(
+def pack(
     first: int,
     last: int,
     block: Callable[[int], bytes | None],
     proof: Callable[[int], bytes | None],
-) -> Blocks | None:
+) -> StoredBlocks | None:
     """Final blocks from height `first`, as many as one message takes; None if the store has not the first.
 
-    They are of one epoch: the answer stops at the block that ends it, since what follows is proven by others.
+    They are of one epoch: the answer stops at the block that ends it, since what follows is proven by others. Blocks
+    go out as they are stored; only headers are looked at.
 
     Args:
         block: the stored block at a height.
@@ -42,36 +45,50 @@ def serve(
     data = block(first)
     if data is None:
         return None
-    found = [Block.decode(data)]
-    size = len(data) + HEADER_BYTES * _headers_above(found[0], block, proof)
+    found, top = [data], header_of(data)
+    size = len(data) + HEADER_BYTES * _headers_above(first, block, proof)
     for height in range(first + 1, min(last, first + MAX_SYNC_BLOCKS.value - 1) + 1):
-        data = block(height) if found[-1].header.kind != EPOCH_END else None
+        data = block(height) if top.kind != EPOCH_END else None
         # One block more is one header less in the proof.
         if data is None or size + len(data) > MAX_SYNC_BYTES.value:
             break
         size += len(data)
-        found.append(Block.decode(data))
-    packed = _prove(found[-1], block, proof)
-    return None if packed is None else Blocks(tuple(found), packed)
+        found.append(data)
+        top = header_of(data)
+    packed = _prove(top.height, block, proof)
+    return None if packed is None else StoredBlocks(tuple(found), packed)
+
+
+def serve(
+    first: int,
+    last: int,
+    block: Callable[[int], bytes | None],
+    proof: Callable[[int], bytes | None],
+) -> Blocks | None:
+    """What `pack` answers, decoded: for whoever looks at it here."""
+    packed = pack(first, last, block, proof)
+    if packed is None:
+        return None
+    return Blocks(tuple(Block.decode(data) for data in packed.blocks), packed.proof)
 
 
 def _headers_above(
-    block: Block, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
+    first: int, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
 ) -> int:
-    """How many headers a proof of `block` holds; the store has its stored proof's own on top, two at most."""
+    """How many headers a proof of a block holds; the store has its stored proof's own on top, two at most."""
     for distance in range(MAX_PROOF_HEADERS.value):
-        height = block.header.height + distance
+        height = first + distance
         if proof(height) is not None or read(height) is None:
             return distance + 2
     return MAX_PROOF_HEADERS.value
 
 
 def _prove(
-    block: Block, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
+    last: int, read: Callable[[int], bytes | None], proof: Callable[[int], bytes | None]
 ) -> FinalityProof | None:
-    """The nearest proof at or above `block`, with the headers from there down to it."""
+    """The nearest proof at or above the block at height `last`, with the headers from there down to it."""
     down: list[Header] = []
-    for height in range(block.header.height, block.header.height + MAX_PROOF_HEADERS.value - 1):
+    for height in range(last, last + MAX_PROOF_HEADERS.value - 1):
         stored = proof(height)
         if stored is not None:
             above = FinalityProof.decode(stored)
@@ -79,7 +96,7 @@ def _prove(
         data = read(height)
         if data is None:
             return None
-        down.append(Block.decode(data).header)
+        down.append(header_of(data))
     return None
 
 

@@ -8,6 +8,7 @@ Source: docs/agreement.md, "Epochs", rules E1 to E8.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pyrsia.units import MAX_SYNC_BLOCKS, Limit
 from pyrsia.wire.blocks import (
@@ -174,8 +175,12 @@ class Epochs:
         """What `node`, a peer known by its link, said."""
         if isinstance(message, GetBlocks):  # a node whose agreement has halted still serves
             return self._on_get_blocks(now, node, message)
-        if isinstance(message, GetBlock | GetCerts) and not self._allowance.take(node, now.mono_s):
-            return []
+        if isinstance(message, GetBlock | GetCerts):
+            cost = RANGE_COST if isinstance(message, GetCerts) else 1
+            if not self._allowance.take(node, now.mono_s, cost):
+                return []
+        elif isinstance(message, Status) and message.ask and not self._allowance.take(node, now.mono_s):
+            message = replace(message, ask=0)  # what else it says is worth hearing all the same
         if self.halted or node == self._node:
             return []
         acts: list[Act] = []

@@ -5,10 +5,12 @@ Source: docs/agreement.md, "Catch-up", rule S5.
 
 from pyrsia.units import Limit
 
-ANSWERS = Limit(64, "of one peer at once: four ranges of blocks, or 64 blocks or lists of certificates")
+ANSWERS = Limit(
+    64, "of one peer at once: four ranges of blocks or lists of certificates, or 64 single blocks or Status"
+)
 ANSWERS_A_SECOND = Limit(512, "32 ranges of 128 blocks: more than a node executes in that time")
 ANSWERED = Limit(256, "nodes whose questions are counted: as many as may be linked")
-RANGE_COST = 16  # of an answer of 1 MiB, in answers of one block
+RANGE_COST = 16  # of 1 MiB of blocks, or of 64 certificates (280 KB of 100 members), in answers of one block
 
 
 class Allowance:

@@ -171,8 +171,17 @@ class Links:
             else:
                 self._dial(node, address)
 
+    def linked(self) -> list[NodeId]:
+        """Every node that has a link, by node id."""
+        return [peer.node for peer in self._peers.all() if peer.conn is not None]
+
     def connected(self, node: NodeId) -> bool:
         return self._peers.linked(node) is not None
+
+    def queued(self, node: NodeId) -> int:
+        """Bytes that wait to be sent to `node`."""
+        peer = self._peers.linked(node)
+        return 0 if peer is None else peer.outbox.size
 
     def send(self, node: NodeId, kind: int, payload: bytes) -> bool:
         """Queue a one-way message (at most 1 MiB). False: no link, or its queue is full."""

@@ -40,6 +40,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._lanes[0]) + len(self._lanes[1]) + len(self._big)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return self._bytes
+
     def push(self, message: bytes, lane: int) -> bool:
         """Queue `message`; False when the lane is full. A message over one part goes to the big lane."""
         small = len(message) <= MAX_PART_BYTES.value

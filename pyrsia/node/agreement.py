@@ -38,7 +38,9 @@ WAITING = Limit(512, "of one peer's messages in the inbox, so that none pushes o
 TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
 LAZY = Limit(64, "records that wait for the next vote's sync; a member that casts none writes them by itself")
 
-ANSWERS_QUEUED = Limit(1 << 20, "bytes for one peer: one answer more waits behind one that is still on its way")
+ANSWERS_QUEUED = Limit(
+    1 << 20, "bytes for one peer: one answer more waits behind one that is still on its way"
+)
 
 _log = logging.getLogger("pyrsia.agreement")
 

@@ -17,7 +17,7 @@ from pyrsia.node.pulse import Pulse
 from pyrsia.node.submission import Waiters
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
-from pyrsia.wire.blocks import Block, Blocks, FinalityProof
+from pyrsia.wire.blocks import Block, FinalityProof, StoredBlocks
 
 VOTES_TRIM_BYTES = Limit(
     4 << 20, "eight full blocks with their votes: a start reads this much in milliseconds"
@@ -76,9 +76,9 @@ class Delivery:
         self._chain.final(block.hash)
         self._fresh += [name for name in commit.entry_ids if name]
 
-    def serve(self, first: int, last: int) -> Blocks | None:
+    def serve(self, first: int, last: int) -> StoredBlocks | None:
         """Final blocks for a member that asks."""
-        return catchup.serve(first, last, self._archive.block, self._archive.finality)
+        return catchup.pack(first, last, self._archive.block, self._archive.finality)
 
     def leaf_of(self, entry_id: bytes) -> int | None:
         """Where an entry stands whose block is on disk; None before that."""

@@ -280,6 +280,7 @@ class Node:
             fault=self.links.fault,
             halt=self.standing.halt,
             mute=lambda reason: self.standing.mute(reason, self.epochs.committee),
+            queued=self.links.queued,
         )
 
     def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
@@ -434,7 +435,7 @@ class Node:
         return [NodeId(one.node) for one in self.epochs.committee.validators]
 
     def _linked(self) -> list[NodeId]:
-        return [peer.node for peer in self.links.peers() if peer.connected]
+        return self.links.linked()
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

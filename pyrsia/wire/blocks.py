@@ -433,6 +433,17 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredBlocks:
+    """`Blocks` of blocks as a node stores them: the same bytes, and none is decoded to be sent."""
+
+    blocks: tuple[bytes, ...]
+    proof: FinalityProof
+
+    def encode(self) -> bytes:
+        return b"".join((self.proof.encode(), _U16.pack(len(self.blocks)), *self.blocks))
+
+
+@dataclass(frozen=True, slots=True)
 class GetBlock:
     """Ask for one block that need not be final, by hash."""
 
@@ -473,6 +484,7 @@ _TAGS: Final[dict[type[object], int]] = {
     Status: 4,
     GetBlocks: 5,
     Blocks: 6,
+    StoredBlocks: 6,
     GetBlock: 7,
     OneBlock: 8,
     GetCerts: 9,
@@ -502,7 +514,16 @@ def entries_root(entries: Iterable[bytes]) -> bytes:
     return blake3(b"".join(blake3(entry).digest() for entry in entries)).digest()
 
 
-def encode_message(message: Message) -> bytes:
+def header_of(block: bytes) -> Header:
+    """The header of an encoded block, whose body is not looked at.
+
+    Raises:
+        Malformed: it has none.
+    """
+    return _Reader(block[:HEADER_BYTES]).header()
+
+
+def encode_message(message: Message | StoredBlocks) -> bytes:
     """One tag byte, then the struct."""
     return bytes((_TAGS[type(message)],)) + message.encode()
 

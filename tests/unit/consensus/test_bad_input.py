@@ -279,11 +279,26 @@ def test_a_peer_that_asks_for_everything_is_answered_at_a_bounded_rate() -> None
     assert answers(STRANGER, 0.0) == 4
     assert answers(STRANGER, 0.5) == 4
     assert answers(node_of(1), 0.5) == 4
+    clock = clock._replace(mono_s=clock.mono_s + 1)
     blocks = [a for _ in range(500) for a in core.on_message(clock, node_of(2), GetBlock(core.final.hash))]
     assert len([a for a in blocks if isinstance(a, Post)]) == 64
+
+    def told(message: Message, node: bytes) -> int:
+        out = [a for _ in range(200) for a in core.on_message(clock, node, message)]
+        return len(
+            [a for a in out if isinstance(a, Post) and a.to == (node,) and isinstance(a.message, Status)]
+        )
+
+    assert told(GetCerts(0, 1, 64), node_of(3)) == 4
+    assert told(Status(0, 1, 0, START.hash, (), None, 7), node_of(3)) <= 1  # (as to any that is behind)
     for number in range(1_000):
         core.on_message(clock, b"%032d" % number, GetBlocks(1, 128))
     assert len(core._allowance._purses) == 256
+
+    fresh = Net(4)
+    fresh.start()
+    core, clock = fresh[0].on, fresh.clock._replace(mono_s=fresh.now + 9)
+    assert told(Status(0, core.seat.view, 0, START.hash, (), None, 7), node_of(1)) == 64  # type: ignore[union-attr]
 
 
 def test_the_longest_justification_of_lies_stops_at_the_first() -> None:

@@ -8,7 +8,16 @@ from pyrsia.consensus import catchup
 from pyrsia.consensus.committee import Checker
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_PROOF_HEADERS, MAX_SYNC_BLOCKS, MAX_SYNC_BYTES
-from pyrsia.wire.blocks import EPOCH_END, Block, Blocks, FinalityProof, encode_message, finalize
+from pyrsia.wire.blocks import (
+    EPOCH_END,
+    HEADER_BYTES,
+    Block,
+    Blocks,
+    FinalityProof,
+    decode_message,
+    encode_message,
+    finalize,
+)
 from tests.unit.consensus.parts import COMMITTEE, START, block, cert, seats_entry, tail, verify
 
 CHECKER = Checker(COMMITTEE, verify)
@@ -45,6 +54,22 @@ def test_an_answer_is_as_long_as_one_message_takes() -> None:
     assert 15 < len(made.blocks) < 30
     assert len(encode_message(made)) <= MAX_SYNC_BYTES.value + 10_000
     assert len((Store(3).serve(2, 999) or made).blocks) == 2
+
+
+def test_what_is_stored_is_sent_as_it_is() -> None:
+    """An answer costs its sender no decoding: only headers are looked at."""
+    store = Store(30, every=7)
+    for first, last in ((1, 30), (5, 6), (30, 30)):
+        packed = catchup.pack(first, last, store.blocks.get, store.proofs.get)
+        made = store.serve(first, last)
+        assert packed is not None
+        assert made is not None
+        assert encode_message(packed) == encode_message(made)
+        assert decode_message(encode_message(packed)) == made
+    torn = {height: data[:HEADER_BYTES] + b"?" for height, data in store.blocks.items()}
+
+    assert catchup.pack(1, 30, torn.get, store.proofs.get) is not None
+    assert catchup.pack(31, 40, store.blocks.get, store.proofs.get) is None
 
 
 def test_a_proof_above_brings_the_headers_down_to_the_last_block() -> None:

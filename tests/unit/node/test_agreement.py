@@ -55,6 +55,7 @@ class World:
     def __init__(self, core, *, answer=None):
         self.core, self.did, self.gate = core, [], None
         self.broken = False
+        self.queued = 0
         hands = Hands(
             send=lambda node, kind, data: self.did.append(("send", node[0], kind, data)) or True,
             persist=self.persist,
@@ -65,6 +66,7 @@ class World:
             fault=lambda node, why: self.did.append(("fault", node[0], why)),
             halt=lambda reason: self.did.append(("halt", reason)),
             mute=lambda reason: self.did.append(("mute", reason)),
+            queued=lambda node: self.queued,
         )
         self.agreement = Agreement(core, hands)
 
@@ -301,6 +303,24 @@ async def test_every_other_effect_reaches_its_hand():
     assert world.did[:3] == [("deliver", deliver), ("blame", blame), ("serve", 5, 9)]
     assert world.did[-1] == ("fault", 3, "a lie")
     assert [one[1] for one in world.sent()] == [2]
+
+
+async def test_a_peer_to_which_more_than_an_answer_waits_gets_no_further_range():
+    """Its link is slower than its questions; votes for it must not wait behind answers that it has given up."""
+    world = World(Core(start=[Answer(MEMBERS[2], 5, 9)]), answer=ASK)
+    world.queued = (1 << 20) + 1
+
+    async def test():
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.did == []
+        world.queued = 1 << 20
+        world.agreement.receive(MEMBERS[2], encode_message(ASK))
+        await until(lambda: world.sent())
+
+    world.core.answers = lambda message: [Answer(MEMBERS[2], 5, 9)]
+    await world.run(test)
+    assert world.agreement.counted["answer-queue-full"] == 1
+    assert [one[0] for one in world.did] == ["serve", "send"]
 
 
 async def test_a_range_that_is_not_here_is_answered_by_nothing():
