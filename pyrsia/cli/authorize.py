@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, motion_lines
+from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, motion_lines, reason_option
 from pyrsia.cli.papers import file_option, read_document
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
@@ -17,13 +17,7 @@ from pyrsia.status import MotionStatus
 @click.command()
 @click.option("-p", "--peer", required=True, metavar="ID", help="Node id of the peer that shall build.")
 @file_option
-@click.option(
-    "--reason",
-    default="authorized to build",
-    show_default=True,
-    metavar="TEXT",
-    help="Why; it stands in the log.",
-)
+@reason_option("authorized to build")
 @follow_option
 @node_option
 @json_option
@@ -32,8 +26,8 @@ def authorize(
 ) -> None:
     """Propose that a node builds for the network, and approve it where this node validates.
 
-    The original let anybody say so; here it is a motion, and other validators approve it too. A peer with a link to
-    this node is asked for its member document; of any other, give it with --file.
+    The original let anybody say so; here it is a motion, which a quorum of the validators approves. A peer with a
+    link to this node is asked for its member document; for any other give it with --file.
     """
     order: dict[str, Any] = {"peer_id": peer, "reason": reason}
     if file is not None:

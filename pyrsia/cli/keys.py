@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
+from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, reason_option
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.status import KeyStatus, MotionStatus
@@ -34,7 +34,7 @@ def keys() -> None:
 @node_option
 @json_option
 def list_keys(target: str | None, as_json: bool) -> None:
-    """Every key with its purpose, its public half and whether the network knows it."""
+    """Every key: its purpose, its state, its public half."""
     with Client(target) as node:
         answer = shaped(node.get("/api/v1/keys"), _Keys)
     tell(answer, as_json=as_json, text=lambda: _lines(answer["keys"]))
@@ -51,7 +51,7 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 @keys.command()
 @click.argument("purposes", nargs=-1, required=True, type=click.Choice(PURPOSES))
-@click.option("--reason", default="rotated by its operator", show_default=True, metavar="TEXT", help="Why.")
+@reason_option("rotated by its operator")
 @click.option(
     "--propose/--no-propose",
     default=True,
@@ -64,14 +64,14 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 def rotate(
     purposes: tuple[str, ...], reason: str, propose: bool, follow: bool, target: str | None, as_json: bool
 ) -> None:
-    """Make new keys beside the present ones, and propose that the members take them.
+    """Make new keys, and propose that they replace the present ones.
 
-    The present ones go on until the motion is enacted and a block of the epoch that it opens is on disk; then they are
-    deleted. Asked again before that, the same new keys are proposed. A vote key that must not sign any more is
-    healed so: its successor begins with an empty record.
+    The present keys go on until the validators have approved and the epoch that this opens has begun; then they are
+    deleted. Asked again before that, the same new keys are proposed. This is also how a validator votes again whose
+    vote key must not sign any more.
 
-    Keys that the log does not name, since the node's roles need none, are replaced at once. Whoever validated and is
-    to do so again needs that: no key is used twice.
+    Keys that the log does not name, since the node's roles need none, are replaced at once and without a motion.
+    Whoever validated, left, and is to validate again needs that: no key is used twice.
     """
     with Client(target, patience_s=PATIENCE_S) as node:
         order = {"purposes": list(purposes), "reason": reason, "propose": propose}

@@ -113,9 +113,9 @@ def _motions_lines(found: list[dict[str, Any]]) -> Iterator[str]:
 @node_option
 @json_option
 def motion(motion: str, follow: bool, target: str | None, as_json: bool) -> None:
-    """One motion, also a decided one.
+    """One motion, open or decided.
 
-    Who approved it, and what is missing.
+    What it does, who approved it, and what is missing.
 
     MOTION is its id, or the first characters of it.
     """
@@ -147,8 +147,9 @@ def document(
 
     It says who the node is, and its public keys; nothing in it is secret.
 
-    An existing member proposes it. The node need not run, unless it is to say as whom the log knows it. It is one line
-    of JSON, with --json or without.
+    A member admits the node with it: `pyrsia member propose add --file`. The node need not run, unless
+    neither options nor configuration name operator and domain: then the log is asked. It is one line of JSON, with
+    --json or without.
     """
     from pyrsia.cli.documents import document_of
 
@@ -175,11 +176,11 @@ member.add_command(propose)
 @node_option
 @json_option
 def approve(motion: str, follow: bool, target: str | None, as_json: bool) -> None:
-    """Approve a motion, or accept its seat.
+    """Approve a motion, or accept the seat that it gives.
 
-    Validators approve; the member that a motion makes a validator accepts by the same command.
+    Validators approve. The member that a motion makes a validator accepts by the same command, on its own node.
 
-    MOTION is its id, or the first characters of it. What cannot be approved is refused with the reason.
+    MOTION is its id, or the first characters of it, as `pyrsia member motions` shows it.
     """
     with Client(target, patience_s=PATIENCE_S) as node:
         told = node.post(f"/api/v1/motions/{motion_id(motion)}/approve", {})

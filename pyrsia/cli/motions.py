@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import click
@@ -20,6 +20,14 @@ _LIVE: Final = ("open", "awaits-acceptance")
 _ID: Final = re.compile("[0-9a-f]{6,64}")
 
 follow_option = click.option("--follow", is_flag=True, help="Stay until it is decided, and say what happens.")
+
+
+def reason_option(default: str | None = None) -> Callable[[Any], Any]:
+    """`--reason`: wanted, unless there is a default."""
+    told: dict[str, Any] = (
+        {"required": True} if default is None else {"default": default, "show_default": True}
+    )
+    return click.option("--reason", metavar="TEXT", help="Why; it stands in the log for ever.", **told)
 
 
 def motion_lines(motion: dict[str, Any]) -> Iterator[str]:

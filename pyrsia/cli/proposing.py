@@ -8,16 +8,13 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option
+from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option, reason_option
 from pyrsia.cli.papers import NONE, as_document, can_option, file_option, fit, read_document, role_option
 from pyrsia.cli.tell import json_option, node_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.status import MotionStatus
 
-reason_option = click.option(
-    "--reason", required=True, metavar="TEXT", help="Why; it stands in the log for ever."
-)
 approve_option = click.option(
     "--approve/--no-approve",
     default=True,
@@ -28,9 +25,10 @@ approve_option = click.option(
 
 @click.group()
 def propose() -> None:
-    """Propose a motion. It is in the log, final, when the command returns; it is enacted by approvals.
+    """Propose a motion.
 
-    A motion that is not enacted within a week of block time expires.
+    It is in the log, final, when the command returns. It is enacted once a quorum of the validators has approved it
+    (`pyrsia member approve`); within a week of block time, or it expires.
     """
 
 
@@ -53,7 +51,7 @@ def _proposal(*extra: Callable[[Any], Any]) -> Callable[[Callable[..., dict[str,
             node_option,
             follow_option,
             approve_option,
-            reason_option,
+            reason_option(),
             *reversed(extra),
         ):
             wrapped = option(wrapped)
@@ -68,7 +66,8 @@ def _add(
 ) -> dict[str, Any]:
     """Admit a node as a member.
 
-    Whoever is to validate is admitted without that role first, and given it by `propose roles` once it has caught up.
+    --file is what `pyrsia member document` printed on that node. Whoever is to validate is admitted without that
+    role, and given it by `pyrsia member propose roles` once it has caught up.
     """
     if file is None:
         raise click.UsageError("name the newcomer's member document: --file FILE")
@@ -79,7 +78,7 @@ def _add(
 def _remove(node: Client, who: str) -> dict[str, Any]:
     """Remove a member.
 
-    Its builds and its keys keep their owner in the log.
+    The others end their links with it. What it built stays; its keys are never anybody's again.
     """
     return {"kind": "member.remove", "node": find_member(node, who)["node_id"]}
 
@@ -88,12 +87,13 @@ def _remove(node: Client, who: str) -> dict[str, Any]:
 def _replace(
     node: Client, who: str, file: Path | None, roles: tuple[str, ...], capabilities: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Put a node into another's place.
+    """Put another node into a member's place.
 
-    As after the loss of a machine: --file is the member document of the node that comes.
+    NAME|ID is the member that goes, for example because its machine is lost; --file is the member document of the
+    node that comes.
 
-    Without --role it gets the roles of the one that it replaces. A seat is only given to who is a member already,
-    and accepts it: `pyrsia member approve MOTION` on that node.
+    Without --role it gets the roles of the one that it replaces. The role validator is only given to a node that is a
+    member already and accepts: `pyrsia member approve MOTION` on that node.
     """
     if file is None:
         raise click.UsageError("name the member document of the node that takes the place: --file FILE")
@@ -114,10 +114,10 @@ def _roles(
 ) -> dict[str, Any]:
     """Give a member other roles.
 
-    Exactly those named. Without NAME it is the node that is asked.
+    It has exactly the named ones then. Without NAME|ID it is the node that is asked; another one's keys are read from
+    its member document, --file.
 
-    For another node --file names its member document, for its keys. Whoever is to validate accepts:
-    `pyrsia member approve MOTION` on that node.
+    A new validator also accepts: `pyrsia member approve MOTION` on that node.
     """
     if not roles:
         raise click.UsageError("name the roles that it shall have: --role builder ..., or --role none")
@@ -149,7 +149,8 @@ def _roles(
 def _rotate(node: Client, who: str, **keys: str | None) -> dict[str, Any]:
     """Give a member new keys.
 
-    Their public halves, in hex; `pyrsia keys rotate` on that node makes them and proposes this.
+    `pyrsia keys rotate` on that node makes the keys and proposes this by itself. Here their public halves are given, as
+    it prints them with --no-propose.
     """
     named = {name: value for name, value in keys.items() if value}
     return {"kind": "member.rotate", "node": find_member(node, who)["node_id"], **named}
@@ -160,12 +161,24 @@ def _rotate(node: Client, who: str, **keys: str | None) -> dict[str, Any]:
     click.option(
         "--repository", required=True, metavar="URL", help="https address of its source repository."
     ),
-    click.option("--tag", required=True, metavar="PATTERN", help="Its release tags, {version} in them once."),
     click.option(
-        "--key", "keys", multiple=True, metavar="HEX", help="A maintainer's key, who may withdraw releases."
+        "--tag",
+        required=True,
+        metavar="PATTERN",
+        help="Its release tags, {version} in them once: v{version}.",
     ),
     click.option(
-        "--recipe", default="{}", metavar="JSON", help="Defaults: backend, environment, isolation, ..."
+        "--key",
+        "keys",
+        multiple=True,
+        metavar="HEX",
+        help="A maintainer's public key: it may withdraw releases.",
+    ),
+    click.option(
+        "--recipe",
+        default="{}",
+        metavar="JSON",
+        help="Defaults of its builds: backend, environment, isolation, ...",
     ),
 )
 def _mapping(
@@ -173,7 +186,7 @@ def _mapping(
 ) -> dict[str, Any]:
     """Say where a package's source is.
 
-    The repository and the tags of PURL, which names no version.
+    PURL names the package without a version, for example pkg:pypi/idna; a mapping that it has already is replaced.
     """
     try:
         defaults = json.loads(recipe)
@@ -193,12 +206,22 @@ def _mapping(
     click.option("--builders", type=click.IntRange(1), metavar="K", help="How many builders are drawn."),
     click.option("--agreeing", type=click.IntRange(1), metavar="T", help="How many of them must agree."),
     click.option(
-        "--limit", "limits", multiple=True, metavar="ROLE=N", help="Entries an hour; name all roles."
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="ROLE=N",
+        help="Entries an hour for a role; name every role.",
     ),
     click.option(
-        "--environment", "environments", multiple=True, metavar="DIGEST", help="Admitted; name all of them."
+        "--environment",
+        "environments",
+        multiple=True,
+        metavar="DIGEST",
+        help="Admitted for builds; name every one.",
     ),
-    click.option("--rules", metavar="VERSION@HEIGHT", help="Rules version, and the height where it begins."),
+    click.option(
+        "--rules", metavar="VERSION@HEIGHT", help="The next rules, and the block that they begin with."
+    ),
 )
 def _network(
     node: Client,
@@ -210,7 +233,7 @@ def _network(
 ) -> dict[str, Any]:
     """Change the network's numbers.
 
-    Lists replace the present ones whole.
+    What is not named stays as it is; --limit and --environment replace the whole list.
     """
     body: dict[str, Any] = {"kind": "network.set"}
     if builders:
@@ -238,7 +261,7 @@ def _network(
 def _withdraw(node: Client, purl: str, sha256: str) -> dict[str, Any]:
     """Withdraw a published file.
 
-    No node offers it any more; its history stays.
+    SHA256 is the digest of the file. No node offers it any more; its history stays.
     """
     return {"kind": "artifact.withdraw", "purl": purl, "sha256": sha256}
 
@@ -247,7 +270,7 @@ def _withdraw(node: Client, purl: str, sha256: str) -> dict[str, Any]:
 def _resolve(node: Client, purl: str, sha256: str) -> dict[str, Any]:
     """End the dispute about a file.
 
-    Its first verdict stands again.
+    SHA256 is the digest of the file. Its first verdict stands again.
     """
     return {"kind": "dispute.resolve", "purl": purl, "sha256": sha256}
 

@@ -108,10 +108,10 @@ def _head(pin: Pin, path: Path, source: str) -> _Head:
 @click.argument("url", metavar="URL|DIR", required=False)
 @json_option
 def update(url: str | None, as_json: bool) -> None:
-    """Learn from a node what is new of its network, which must be pinned: epochs, and the newest checkpoint.
+    """Learn a pinned network's new epochs and newest checkpoint.
 
-    The node is not believed: each step to a later epoch must be signed by a quorum of the one before it, and the
-    checkpoint by one of the newest. A checkpoint older than the newest seen is refused.
+    Any node of it will do, since it is not believed: each step to a later epoch must be signed by a quorum of the one
+    before it, and the checkpoint by one of the newest. A checkpoint older than the newest seen is refused.
     """
     pins = Pins.of_user()
     with Client(url) as node:
