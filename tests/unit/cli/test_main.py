@@ -57,6 +57,13 @@ def test_every_promised_command_is_there_and_no_other():
 
 
 ROOT = Path(pyrsia.__file__).parent.parent
+
+
+def test_the_page_of_commands_names_every_command_and_no_other():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `pyrsia ([a-z -]+)` \|", page, re.MULTILINE)) == sorted(PROMISED)
+
+
 # Where a text for people names a command: in backticks, after a colon, or at the start of a line.
 NAMED = re.compile(r"(?:`|: |^[ \t]*|\$ )pyrsia((?: [^\s`|;,#]+)+)", re.MULTILINE)
 
