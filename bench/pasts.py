@@ -52,8 +52,13 @@ class LongPast(Past):
         self.count = self.view = 0
         self.time = START
         self.nodes = [key(i, "node") for i in range(len(self.genesis.members))]
-        self.seeds = {links_end(key(i, "chain").seed): key(i, "chain").seed for i in range(self.genesis.n)}
-        self.vote_keys = {key(i, "vote").public: key(i, "vote") for i in range(self.genesis.n)}
+        self.seeds = {
+            links_end(key(i, "chain").seed): key(i, "chain").seed
+            for i, _ in enumerate(self.genesis.validators)
+        }
+        self.vote_keys = {
+            key(i, "vote").public: key(i, "vote") for i, _ in enumerate(self.genesis.validators)
+        }
         self.follower = self.nodes[-1]
         if self.archive.head is None:
             self.archive.write(self.chain.genesis_commit(), None, None)

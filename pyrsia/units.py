@@ -1,4 +1,4 @@
-"""Types that cannot be mixed up, and every limit that modules share, with the reason for its number.
+"""Types that cannot be mixed up, f and q, and every limit that modules share, with the reason for its number.
 
 A limit that one module alone uses may stand in that module: whoever changes the number then sees the code
 that it bounds, and nobody else can come to depend on it. One test reads the reasons of all.
@@ -17,6 +17,16 @@ Sha256 = NewType("Sha256", bytes)  # 32 bytes
 Blake3 = NewType("Blake3", bytes)  # 32 bytes
 
 HASH_BYTES: Final = 32
+
+
+def tolerated(validators: int) -> int:
+    """f: how many of so many validators may lie, and everything still holds."""
+    return (validators - 1) // 3
+
+
+def needed(validators: int) -> int:
+    """q: how many of so many validators make a quorum; two quorums share f + 1 of them."""
+    return validators - tolerated(validators)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What agreement needs of the thing agreed about. The ledger's chain implements it; so does the simulator's toy.
 
-Everything here but `has_work` and `build` MUST be a pure function of the chain: no clock, no set order.
+Everything here but `has_work`, `build` and `lacks` MUST be a pure function of the chain: no clock, no set order.
 
 Source: docs/agreement.md, "P: when to vote NOT"; docs/ledger.md, "A block".
 """
@@ -130,6 +130,10 @@ class Application(Protocol):
 
     def seats(self, block_hash: bytes) -> Seats:
         """Who decides on the children of this known block: the next epoch's seats behind one that ends its epoch."""
+        ...
+
+    def lacks(self, block_hash: bytes) -> str:
+        """Why this software cannot judge a child of this known block, as a sentence; empty if it can."""
         ...
 
     def knows(self, block_hash: bytes) -> bool:

@@ -124,6 +124,8 @@ class Simplex:
             out=self._out,
         )
         self._dirty = False
+        self._lacking = ""  # why this software cannot judge the next block
+        self._looked_from = b""  # the block above which that was asked
         self._patient_for = 0  # failed views that the timers of this view were armed for
         self._seen = [0.0] * committee.n  # when each member last said anything
         self._wanted = Wanted(committee, me, tree=self.tree, pause_s=self.timing.delay_s, out=self._out)
@@ -146,8 +148,8 @@ class Simplex:
 
     @property
     def voting(self) -> bool:
-        """Whether this key votes now."""
-        return self.gate.voting
+        """Whether this member votes on what comes next: its key may, and its software knows the rules."""
+        return self.gate.voting and not self._lacking
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -288,6 +290,7 @@ class Simplex:
         if self.halted or self.ended:
             return
         self._finalize_open(now)
+        self._look_ahead()
         self._try_vote(now)
         self._try_propose(now)
 
@@ -362,6 +365,17 @@ class Simplex:
         """Whether a block would have something to say. Behind the end of an epoch nothing can be said any more."""
         tip = self._tip()
         return self.tree.ends_at(tip) is None and self._app.has_work(tip)
+
+    def _look_ahead(self) -> None:
+        """R7: who cannot judge what comes next says so and leaves it to the others, timers included."""
+        tip = self._tip()
+        if tip == self._looked_from:
+            return
+        self._looked_from = tip
+        before = self._lacking
+        self._lacking = self._app.lacks(tip) if self.tree.ends_at(tip) is None else ""
+        if self._lacking and not before:
+            self._out.append(Mute(self._lacking))
 
     # -- votes and certificates --------------------------------------------------------------------
 
@@ -534,7 +548,7 @@ class Simplex:
             if missing is not None:
                 self._wanted.want(missing, cert.signers[view % len(cert.signers)])
                 continue
-            if not self.voting or block_hash not in self.tree.checked:  # V2
+            if not self.gate.voting or block_hash not in self.tree.checked:  # V2
                 continue
             if state.my_nul is not None or state.my_fin is not None:  # V3, V4
                 continue
@@ -615,13 +629,13 @@ class Simplex:
         for block in path:
             self.tree.add(block)
             if not self.tree.check(block):
-                self._halt(f"a final block that our rules refuse: {self.tree.bad.get(block.hash)}")
+                self._halt(self.tree.refusal(block))
                 return False
         self._out.append(Deliver(tuple(path), proof))
         self.telling.proof = proof
         last = path[-1]
         self.ended = last.header.kind == EPOCH_END
-        self.level = self.ended and level and self.voting
+        self.level = self.ended and level and self.gate.voting
         own = proof.cert if proof.cert.said.block_hash == last.hash else None
         self.telling.floor = own or self.counting.block_cert(last.header.view)
         self.tree.finalize(path)
@@ -669,7 +683,7 @@ class Simplex:
             if self.gate.lacks(vote, epoch, floor, own) and self._checker.signed_by(self.me, vote):
                 self.gate.stop()
                 text = "others hold a vote of this key that votes.wal lacks: rotate the vote key"
-                self._out.append(Mute(text))
+                self._out.append(Mute(text, lost=True))
 
     def hear_ahead(self, member: int, vote: Vote) -> None:
         """A vote of a later epoch, which counts for nothing yet. Its signer is told of it should it have lost it."""

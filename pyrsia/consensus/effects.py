@@ -95,10 +95,14 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """This member's key must not vote again, and casts no vote any more; the core goes on following. The shell
-    tells the operator."""
+    """This member casts no vote any more; the core goes on following. The shell tells the operator.
+
+    Attributes:
+        lost: the key's memory is known to be lost, so it must never vote again: that is worth writing down.
+    """
 
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Follower:
         for block in rest:
             self.tree.add(block)
             if not self.tree.check(block):
-                return self._halt(f"a final block that our rules refuse: {self.tree.bad[block.hash]}")
+                return self._halt(self.tree.refusal(block))
         self.tree.finalize(list(rest))
         self.ended = rest[-1].header.kind == EPOCH_END
         return [Deliver(rest, answer.proof)]

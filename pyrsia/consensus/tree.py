@@ -147,6 +147,11 @@ class BlockTree:
         end = certified.header.parent_hash if kind == TAIL else certified.hash
         return kind in (TAIL, EPOCH_END) and header.parent_hash == end
 
+    def refusal(self, block: Block) -> str:
+        """Why a final block was refused, for people: software that is too old is no liar's work."""
+        lacking = self._app.lacks(block.header.parent_hash) if self.stands(block.header.parent_hash) else ""
+        return lacking or f"a final block that our rules refuse: {self.bad.get(block.hash)}"
+
     def check(self, block: Block) -> bool:
         """Execute one block whose parent is checked; False and remembered if it breaks a rule."""
         if block.hash in self.checked:

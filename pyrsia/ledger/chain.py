@@ -13,7 +13,7 @@ from typing import Protocol
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.ledger import beacon, seats, state
 from pyrsia.ledger.context import Verify
-from pyrsia.ledger.execute import BlockIn, Executed, UnknownRules, due, execute
+from pyrsia.ledger.execute import BlockIn, Executed, UnknownRules, due, execute, lacks
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import Growth
 from pyrsia.ledger.mempool import Mempool
@@ -196,6 +196,10 @@ class Chain:
         if due(reads, self._ref(parent).time_ms):
             return True
         return self.mempool.waiting(_root(reads), self._held(parent))
+
+    def lacks(self, block_hash: bytes) -> str:
+        """Why this software cannot judge a child of this known block, empty if it can: rules that it does not have."""
+        return lacks(self._over(block_hash), self.genesis, self._ref(block_hash).height + 1)
 
     def build(self, parent: bytes, slot: Slot) -> Draft:
         """Fill and execute a block on `parent`; entries that no longer apply are left out.

@@ -117,6 +117,16 @@ class UnknownRules(PyrsiaError):
         self.version = version
 
 
+def lacks(reads: Reads, genesis: Genesis, height: int) -> str:
+    """Why this software cannot execute the block at `height` above the state that `reads` reads; empty if it can."""
+    numbers = roster.numbers(View(reads), genesis)
+    version = numbers.rules_at(height)
+    if version in _HANDLERS:
+        return ""
+    since = "is in force" if numbers.following is None else f"begins with block {numbers.following[1]}"
+    return f"rules version {version} {since} and is not known to this node: install a newer one"
+
+
 class Parses:
     """Entries parsed and signature-checked once, by their bytes; signatures inside bodies likewise. Bounded."""
 

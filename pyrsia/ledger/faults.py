@@ -15,14 +15,12 @@ from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.seats import Epoch
 from pyrsia.wire.blocks import (
-    EPOCH_END,
     NOT,
-    TAIL,
-    ZERO,
     Cert,
     Header,
     Justification,
     Vote,
+    contradicts_itself,
     decode_justification,
     decode_vote,
     justified,
@@ -98,13 +96,11 @@ class _Judge:
         """
         epoch, chain_id = self._epoch, self._genesis.chain_id
         turns = epoch.rotation(chain_id)
-        stays = header.next_members_hash == epoch.members_hash
         return (
             header.chain_id != chain_id
             or header.members_hash != epoch.members_hash
             or header.proposer != turns[header.view % len(turns)]
-            or stays == (header.kind == EPOCH_END)
-            or (header.kind == TAIL and not _empty(header))
+            or contradicts_itself(header)
         )
 
     def _justified(self, header: Header, told: Justification) -> bool:
@@ -124,8 +120,3 @@ class _Judge:
             return False
         votes = (Vote(cert.said, signer, sig) for signer, sig in zip(signers, cert.sigs, strict=True))
         return all(self._signed(vote) for vote in votes)
-
-
-def _empty(header: Header) -> bool:
-    """A tail brings nothing: whatever it names, nobody reads."""
-    return header.n_entries == 0 and header.reveal == ZERO and header.next_chain == ZERO

@@ -148,17 +148,10 @@ class Genesis:
         """Origin line of the log's checkpoints."""
         return f"{self.name}/{self.net[:16]}"
 
-    @property
-    def n(self) -> int:
-        return len(self.validators)
-
-    @property
-    def f(self) -> int:
-        return (self.n - 1) // 3
-
-    @property
-    def q(self) -> int:
-        return self.n - self.f
+    @cached_property
+    def founders(self) -> tuple[Validator, ...]:
+        """The validators of epoch 0, sorted by vote key. Who validates now, the state says (`views.validators`)."""
+        return tuple(one.seat for one in self.validators if one.seat is not None)
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from pyrsia.errors import Malformed
 from pyrsia.ledger import beacon, state
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.state import View, load
+from pyrsia.units import needed, tolerated
 from pyrsia.wire.blocks import rotation
 from pyrsia.wire.epochs import Seats, Validator, members_hash
 from pyrsia.wire.text import b32, unb32
@@ -46,11 +47,11 @@ class Epoch:
 
     @property
     def f(self) -> int:
-        return (self.n - 1) // 3
+        return tolerated(self.n)
 
     @property
     def q(self) -> int:
-        return self.n - self.f
+        return needed(self.n)
 
     @property
     def leaders(self) -> int:
@@ -182,10 +183,9 @@ def check_next(view: View, mine: Link, at: int, next_chain: bytes) -> None:
 
 def found(view: View, genesis: Genesis) -> None:
     """Block 0: the first epoch."""
-    every = tuple(one.seat for one in genesis.validators if one.seat is not None)
-    for one in every:
+    for one in genesis.founders:
         _put_link(view, one.node, Link(0, one.chain_end, 0))
-    _put(view, 0, 0, GENESIS_LEAVES, every, [])
+    _put(view, 0, 0, GENESIS_LEAVES, genesis.founders, [])
 
 
 def reveal(view: View, node: bytes, at: int, revealed: bytes, next_chain: bytes) -> None:

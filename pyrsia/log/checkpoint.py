@@ -21,7 +21,7 @@ from pyrsia.errors import Malformed, ProofInvalid
 from pyrsia.log import note as notes
 from pyrsia.log.note import COSIGNATURE, ED25519, Sign, SignatureLine, SignedNote, VerifierKey, Verify
 from pyrsia.log.tree import EMPTY_ROOT
-from pyrsia.units import HASH_BYTES, MAX_TREE_SIZE, TreeSize
+from pyrsia.units import HASH_BYTES, MAX_TREE_SIZE, TreeSize, needed
 from pyrsia.wire.text import b32
 
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
@@ -109,11 +109,6 @@ class Trusted:
 
 Pair: TypeAlias = tuple[bytes, bytes]
 """A validator's public keys `log` and `cosign`."""
-
-
-def needed(validators: int) -> int:
-    """q: how many of so many validators make a quorum."""
-    return validators - (validators - 1) // 3
 
 
 def cosigner_name(origin: str, public: bytes) -> str:

@@ -29,7 +29,6 @@ from pyrsia.log.checkpoint import (
     cosign_line,
     log_key,
     log_line,
-    needed,
     quorum_of,
     validator_keys,
 )
@@ -42,6 +41,7 @@ from pyrsia.units import (
     MAX_VALIDATORS,
     Limit,
     TreeSize,
+    needed,
 )
 
 EARLY_NOTES = Limit(8, "whole notes of a longer log than ours: one is enough, and some of them may be lies")

@@ -68,7 +68,7 @@ class Hands:
         queued: bytes that wait to be sent to a node.
         blame: evidence against a validator.
         fault: a peer sent what no honest one sends.
-        halt: agreement ended here; mute: only this node's voting did.
+        halt: agreement ended here; mute: only this node's voting did (True: its key has lost its memory).
     """
 
     send: Callable[[NodeId, int, bytes], bool]
@@ -79,7 +79,7 @@ class Hands:
     blame: Callable[[Blame], None]
     fault: Callable[[NodeId, str], None]
     halt: Callable[[str], None]
-    mute: Callable[[str], None]
+    mute: Callable[[str, bool], None]
     queued: Callable[[NodeId], int] = lambda _: 0
 
 
@@ -243,8 +243,8 @@ class Agreement:
                 self._hands.blame(act)
             case Fault(node, why):
                 self._hands.fault(NodeId(node), why)
-            case Mute(reason):
-                self._hands.mute(reason)
+            case Mute(reason, lost):
+                self._hands.mute(reason, lost)
             case Halt(reason):
                 self._halted = True
                 self._hands.halt(reason)

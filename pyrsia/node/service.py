@@ -279,7 +279,7 @@ class Node:
             blame=lambda effect: self.accusing.blame(effect),
             fault=self.links.fault,
             halt=self.standing.halt,
-            mute=lambda reason: self.standing.mute(reason, self.epochs.committee),
+            mute=lambda reason, lost: self.standing.mute(reason, self.epochs.committee if lost else None),
             queued=self.links.queued,
         )
 

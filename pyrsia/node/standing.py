@@ -83,17 +83,17 @@ class Standing:
         self.stopped.append(f"agreement stopped here: {reason}")
         _log.error("agreement stopped here: %s", reason)
 
-    def mute(self, reason: str, committee: Committee) -> None:
-        """The vote key of our seat has lost its memory: that is written down, since others may forget it.
+    def mute(self, reason: str, committee: Committee | None) -> None:
+        """This node votes no more.
 
-        Not of a key that is not here: it may be put back, with its memory.
+        Args:
+            committee: where the vote key of our seat has lost its memory: that is written down, since others may
+                forget it. None if it only lacks the key, which may be put back with its memory, or newer software.
         """
-        place = committee.places.get(self._house.keys.node_id)
-        key = b"" if place is None else committee.keys[place]
-        if self._house.keys.find("vote", key) is not None:
-            self._house.votes.stop([key], reason)
-        self.notices.append(f"stopped voting: {reason}")
-        _log.error("stopped voting, but follows and serves: %s", reason)
+        place = None if committee is None else committee.places.get(self._house.keys.node_id)
+        if committee is not None and place is not None:
+            self._house.votes.stop([committee.keys[place]], reason)
+        self.once(f"stopped voting: {reason}")
 
     def status(self, epochs: Epochs, dropped: Mapping[str, int]) -> AgreementStatus:
         """Who decides, and this node's part in it. `dropped`: messages of peers, by the reason."""

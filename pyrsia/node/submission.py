@@ -22,7 +22,7 @@ from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import Limit, NodeId, tolerated
 from pyrsia.verify.acknowledged import Acknowledgement, read
 
 UNTIL_MS = Limit(
@@ -221,7 +221,7 @@ class Submitter:
         return Refusal(
             "unavailable",
             what="the network did not take the entry in time",
-            who=f"more than {(n - 1) // 3} of {n} validators are unreachable or silent",
+            who=f"more than {tolerated(n)} of {n} validators are unreachable or silent",
             do="see `pyrsia peers`; ask again when a quorum is back",
         )
 
@@ -268,7 +268,7 @@ class Submitter:
         return self._local if self._keys.node_id in self._all() else None
 
     def _enough(self) -> int:
-        return (len(self._all()) - 1) // 3 + 1
+        return tolerated(len(self._all())) + 1
 
     async def _ask(self, validator: NodeId, raw: bytes, answers: _Answers) -> None:
         """Add one validator's answer; silence, and a validator that is still busy, add nothing that settles."""

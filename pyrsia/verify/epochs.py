@@ -47,7 +47,7 @@ class Line:
         self._ends: list[Checkpoint] = []
         self._verify = verify
         self._followed = Followed(
-            founders(genesis), chain_id=genesis.chain_id, origin=genesis.origin, verify=verify
+            genesis.founders, chain_id=genesis.chain_id, origin=genesis.origin, verify=verify
         )
 
     @classmethod
@@ -153,13 +153,6 @@ class Line:
 
 def _pairs(validators: Sequence[Validator]) -> list[Pair]:
     return [(one.log, one.cosign) for one in validators]
-
-
-def founders(genesis: Genesis) -> tuple[Validator, ...]:
-    """The validators of epoch 0."""
-    return tuple(
-        Validator(bytes(one.node), one.vote, one.log, one.cosign, one.chain_end) for one in genesis.validators
-    )
 
 
 # -- in proofs ------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from pyrsia.units import (
     MAX_STATUS_CERTS,
     MAX_SYNC_BLOCKS,
     MAX_VALIDATORS,
+    tolerated,
 )
 
 ZERO: Final = bytes(HASH_BYTES)
@@ -504,7 +505,7 @@ def rotation(
     """
     salt = chain_id + epoch.to_bytes(8, "big")
     leading: Sequence[int] = range(len(keys))
-    if 0 < len(skipped) <= (len(keys) - 1) // 3:
+    if 0 < len(skipped) <= tolerated(len(keys)):
         leading = [at for at in leading if at not in skipped]
     return tuple(sorted(leading, key=lambda at: blake3(salt + keys[at]).digest()))
 

@@ -1,5 +1,6 @@
 """A world whose final blocks go to an archive with their certificates, as agreement hands them on."""
 
+from pyrsia.units import needed
 from pyrsia.wire.blocks import Block, Body, Cert, FinalityProof, Justification, finalize, signed_text
 from tests.reference.parts import Kept
 
@@ -18,7 +19,7 @@ class Certified(Kept):
         validators = self.seats().validators
         said = finalize(header)
         text = signed_text(self.genesis.chain_id, self.genesis.origin, said)
-        chosen = tuple(range(self.genesis.q)) if signers is None else signers
+        chosen = tuple(range(needed(len(self.genesis.validators)))) if signers is None else signers
         sigs = tuple(self.vote_keys[validators[i].vote].sign(text) for i in chosen)
         return FinalityProof(Cert(said, len(validators), chosen, sigs), (header,))
 

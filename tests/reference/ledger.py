@@ -103,8 +103,13 @@ class World:
         self.view = 0
         self.count = 0
         self.nodes = [key(i, "node") for i in range(len(self.genesis.members))]
-        self.seeds = {links_end(key(i, "chain").seed): key(i, "chain").seed for i in range(self.genesis.n)}
-        self.vote_keys = {key(i, "vote").public: key(i, "vote") for i in range(self.genesis.n)}
+        self.seeds = {
+            links_end(key(i, "chain").seed): key(i, "chain").seed
+            for i, _ in enumerate(self.genesis.validators)
+        }
+        self.vote_keys = {
+            key(i, "vote").public: key(i, "vote") for i, _ in enumerate(self.genesis.validators)
+        }
         self.follower = self.nodes[-1]
 
     def write(self, commit):

@@ -8,7 +8,7 @@ from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch
-from pyrsia.units import TreeSize
+from pyrsia.units import TreeSize, needed
 from pyrsia.wire.blocks import EPOCH_END, TAIL, ZERO, Cert, FinalityProof, entries_root, finalize, signed_text
 from pyrsia.wire.epochs import EpochEnd, members_hash
 from pyrsia.wire.text import b32
@@ -76,7 +76,7 @@ class Reigns(Governed):
         headers = [*(self.after(header, at + 1) for at in range(tails)), header]
         said = finalize(headers[0])
         text = signed_text(self.genesis.chain_id, self.genesis.origin, said)
-        q = checkpoint.needed(len(voting)) if signers is None else signers
+        q = needed(len(voting)) if signers is None else signers
         places = sorted(sorted(range(len(voting)), key=lambda at: self.rarity(voting[at], "vote"))[:q])
         sigs = tuple(self.pairs[voting[at].vote].sign(text) for at in places)
         proof = FinalityProof(Cert(said, len(voting), tuple(places), sigs), tuple(headers))
@@ -145,7 +145,7 @@ class Reigns(Governed):
         """The note that a quorum (or `signers`) of an epoch's validators sign, and `also` (epoch, place) of others."""
         head = head or self.at()
         reign = self.reigns[self.epoch_at(head.size) if epoch is None else epoch]
-        count = checkpoint.needed(len(reign)) if signers is None else signers
+        count = needed(len(reign)) if signers is None else signers
         reign = sorted(reign, key=lambda one: self.rarity(one, "log", "cosign"))
         lines = []
         for one in (*reign[:count], *(self.reigns[of][place] for of, place in also)):

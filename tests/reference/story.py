@@ -155,7 +155,7 @@ class Story:
         if hasattr(self.world, "reigns"):
             count = len(self.world.reigns[self.world.epoch_at(head.size)]) if signers is None else signers
             return self.world.cosigned(head, signers=count, time_s=time_s)
-        for i in range(self.genesis.n if signers is None else signers):
+        for i in range(len(self.genesis.validators) if signers is None else signers):
             lines += signature_lines(head, key(i, "log"), key(i, "cosign"), time_s)
         for i in range(strangers):
             lines += signature_lines(head, key("stranger", i, "log"), key("stranger", i, "cosign"), time_s)

@@ -54,7 +54,7 @@ class Peer:
                 blame=lambda effect: self.broken(f"blames {effect}"),
                 fault=lambda node, why: self.broken(f"finds fault with {node!r}: {why}"),
                 halt=self.broken,
-                mute=self.broken,
+                mute=lambda reason, lost: self.broken(f"votes no more: {reason} ({lost})"),
             ),
         )
 

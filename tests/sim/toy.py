@@ -153,6 +153,9 @@ class Toy:
     def head(self) -> BlockRef:
         return self.final
 
+    def lacks(self, block_hash: bytes) -> str:
+        return ""
+
     def has_work(self, parent: bytes) -> bool:
         if not self.pending:
             return False

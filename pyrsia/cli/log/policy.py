@@ -70,7 +70,7 @@ def policy(
 def _of_network(
     target: str | None, trust: Path | None, outside: tuple[str, ...], need: int | None, url: str
 ) -> tuple[Policy, dict[str, Any]]:
-    from pyrsia.log.checkpoint import needed
+    from pyrsia.units import needed
 
     pin, line = _offline(trust) if trust is not None else _asked(target)
     genesis = pin.genesis

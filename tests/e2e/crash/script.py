@@ -73,7 +73,7 @@ class Script(World):
 
     def _note(self, head):
         lines = []
-        for member in range(self.genesis.n):
+        for member, _ in enumerate(self.genesis.validators):
             lines += signature_lines(
                 head, key(member, "log"), key(member, "cosign"), START // 1_000 + head.size
             )

@@ -40,7 +40,7 @@ def test_the_policy_of_a_trust_file_is_printed_and_reads_back(pyrsia, evidence, 
     code, out, err = pyrsia("log", "policy", "--trust", genesis, "--url", "https://n.example/log")
     assert (code, err) == (0, "")
     read = Policy.parse(out.encode())
-    assert len(read.logs) == evidence.genesis.n
+    assert len(read.logs) == len(evidence.genesis.validators)
     assert read.logs[0].url == "https://n.example/log"
     assert out.startswith("# network ")
     assert f"# genesis sha256:{hashlib.sha256(evidence.genesis.raw).hexdigest()}" in out
@@ -57,7 +57,7 @@ def test_a_node_at_an_address_is_believed_only_for_a_pinned_network(pyrsia, evid
         pyrsia("trust", "add", genesis)
         code, out, _ = pyrsia("log", "policy", "--node", node.url)
         assert code == 0
-        assert len(Policy.parse(out.encode()).logs) == evidence.genesis.n
+        assert len(Policy.parse(out.encode()).logs) == len(evidence.genesis.validators)
         node.answers["/log/genesis"] = (200, b"\x1b[31mjunk")
         assert pyrsia("log", "policy", "--node", node.url)[0] == 2
 

@@ -111,6 +111,7 @@ class App:
         self.seats_at = {START.hash: seats}
         self.over: dict[bytes, tuple[BlockRef, bytes, tuple[bytes, ...]]] = {}
         self.done: list[bytes] = []
+        self.known_below = 1 << 62  # the height from which on it has not the rules
 
     def head(self) -> BlockRef:
         return self.final
@@ -130,6 +131,10 @@ class App:
             _, block_hash, entries = self.over[block_hash]
             used += entries
         return [entry for entry in self.pending if entry not in used and entry not in self.done]
+
+    def lacks(self, block_hash: bytes) -> str:
+        height = self._ref(block_hash).height + 1
+        return "" if height < self.known_below else f"block {height} needs rules of tomorrow"
 
     def has_work(self, parent: bytes) -> bool:
         return bool(self._open(parent))
@@ -156,6 +161,8 @@ class App:
 
     def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
         seats = self.seats_at[header.parent_hash]
+        if header.height >= self.known_below:
+            raise InvalidBlock("rules of tomorrow")
         if any(entry.startswith(b"seats") for entry in entries[:-1]):
             raise InvalidBlock("something behind the entry that ends the epoch")
         draft = self._run(header.parent_hash, entries, header.time_ms, header.reveal)

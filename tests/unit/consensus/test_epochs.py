@@ -6,7 +6,7 @@ import pytest
 
 from pyrsia.consensus.application import BlockRef
 from pyrsia.consensus.committee import Committee
-from pyrsia.consensus.effects import Deliver, Mute
+from pyrsia.consensus.effects import Deliver, Halt, Mute
 from pyrsia.consensus.recovery import keep, place, record
 from pyrsia.wire.blocks import (
     EPOCH_END,
@@ -358,6 +358,78 @@ def test_a_lost_key_is_healed_by_its_successor_while_the_node_runs() -> None:
 
     assert before == (False, True)
     assert net.run(lambda: b"by three" in net[0].app.done)
+
+
+def entry_a_block(net: Net, *numbers: int, count: int) -> None:
+    """So many blocks, one after the other."""
+    for _ in range(count):
+        entry = b"at %f" % net.now
+        net.submit(entry)
+        assert net.run(lambda entry=entry: all(entry in net[i].app.done for i in numbers))
+
+
+def test_r7_whoever_lacks_coming_rules_is_silent_before_them_and_stops_with_a_clear_sentence() -> None:
+    """It votes up to the last block of the old rules, leaves the next to the others, and follows until that is final."""
+    net = running(4)
+    net[0].app.known_below = 4
+    halts: list[Halt] = []
+    do = net.do
+    net.do = lambda peer, acts: do(  # type: ignore[method-assign]
+        peer, [act for act in acts if not (isinstance(act, Halt) and (halts.append(act) or True))]
+    )
+    entry_a_block(net, 0, 1, 2, 3, count=2)
+    assert net.run(lambda: bool(net[0].did(Mute)))
+    heights = net.heights(0)
+    net.run(lambda: False, 30)  # (heartbeats)
+    voted = {v.said.view for v in net[0].sent(Vote) if isinstance(v, Vote)}
+    last = Block.decode(net[0].blocks[3]).header
+
+    assert heights == [3]
+    assert net[0].did(Mute) == [Mute("block 4 needs rules of tomorrow")]
+    assert max(voted) == last.view
+    assert {v.kind for v in net[0].sent(Vote) if isinstance(v, Vote) and v.view == last.view} >= {FIN}
+    assert not any(isinstance(m, Proposal) and m.block.header.view > last.view for m in net[0].sent(Proposal))
+    assert not net[0].on.voting
+    assert halts == [Halt("block 4 needs rules of tomorrow")]
+    assert net[0].on.halted
+    assert net.heights(0) == [3]
+    assert min(net.heights(1, 2, 3)) > 4
+
+
+def test_r7_the_end_of_an_epoch_is_finished_under_the_rules_that_it_knows() -> None:
+    """Tails are no blocks of the log: without them the end would never be final. The next epoch begins silent."""
+    net = running()
+    for peer in net.peers:
+        peer.app.known_below = 3
+    without_fin(net, 2)
+    net.submit(seats_entry("0", "1", "2", "4"))
+    assert net.run(lambda: net.epochs() == [1] * 5, 60)
+    net.submit(b"of tomorrow")
+    net.run(lambda: False, 30)
+
+    assert net.heights() == [2] * 5
+    assert all(len(peer.did(Mute)) == 1 for peer in net.peers if peer.number != 3)
+    assert not any(v.said.epoch for peer in net.peers for v in peer.sent(Vote) if isinstance(v, Vote))
+    net.stop(*range(5))
+    for peer in net.peers:  # newer software everywhere
+        peer.app.known_below = 1 << 62
+    net.start()
+    assert net.run(lambda: all(b"of tomorrow" in peer.app.done for peer in net.peers))
+
+
+def test_r7_a_follower_stops_at_them_with_the_same_sentence() -> None:
+    net = running()
+    entry_a_block(net, 0, 1, 2, 3, count=2)
+    late = Net(5)
+    late.start(4)
+    late[4].app.known_below = 2
+    late[4].on._sync.claim(node_of(0), 3)
+    answer = Blocks(tuple(blocks(net[0])), FinalityProof.decode(net[0].proofs[3]))
+    late[4].on.on_timer(late.clock._replace(mono_s=1.0))
+    out = late[4].on.on_message(late.clock, node_of(0), answer)
+
+    assert Halt("block 2 needs rules of tomorrow") in out
+    assert late[4].on.halted == "block 2 needs rules of tomorrow"
 
 
 def test_a_muted_key_stays_muted_in_the_next_epoch_and_its_successor_votes() -> None:

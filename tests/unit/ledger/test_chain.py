@@ -129,7 +129,7 @@ def test_the_link_of_another_view_is_refused(honest):
     """A proposer that knows its whole chain cannot choose which link it reveals."""
     world, header, body = honest
     seed = world.seed(header.proposer)
-    at = header.view // world.genesis.n
+    at = header.view // len(world.genesis.validators)
     for other in (at - 1, at + 1):
         with pytest.raises(InvalidBlock):
             world.chain.check(replace(header, reveal=links_at(seed, other)), body)

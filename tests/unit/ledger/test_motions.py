@@ -11,6 +11,7 @@ from pyrsia.ledger.genesis import RULES
 from pyrsia.ledger.motions import LEAST_QUOTA, MEMBER_MOTIONS, MOTION_LIFE_MS, VALIDATOR_MOTIONS
 from pyrsia.ledger.replay import NotReplayed, Replay
 from pyrsia.ledger.state import View
+from pyrsia.units import needed
 from pyrsia.wire.text import b32, unb32
 from tests.reference.governance import (
     REASON,
@@ -64,7 +65,7 @@ def test_the_approval_that_completes_the_quorum_enacts_and_none_before(world, ki
     body = every_motion(world, sha256)[kind]
     motion = world.propose_motion(body)
     before = state_of(world)
-    for validator in world.validators()[: world.genesis.q - 1]:
+    for validator in world.validators()[: needed(len(world.genesis.validators)) - 1]:
         world.block(world.approval(motion, validator))
         assert (phase(world, motion), state_of(world)) == ("open", before)
     last = world.approval(motion, world.validators()[-1])

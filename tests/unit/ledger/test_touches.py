@@ -7,7 +7,7 @@ import pytest
 from pyrsia.ledger import entries
 from pyrsia.ledger.state import View
 from pyrsia.ledger.touches import _RULES, MAX_TOUCHED, digest_key, package_key, touched, touches
-from pyrsia.units import MAX_OUTPUTS
+from pyrsia.units import MAX_OUTPUTS, needed
 from tests.reference.governance import (
     Governed,
     about,
@@ -72,7 +72,7 @@ def test_governance_stands_under_the_package_and_the_file_that_it_is_about():
         entry = entries.parse(leaf)
         if entry.kind != "block.seal":
             found.append((entry.kind, set(touched(entry, view))))
-    file, quorum = {IDNA, digest_key(sha256)}, world.genesis.q
+    file, quorum = {IDNA, digest_key(sha256)}, needed(len(world.genesis.validators))
     assert found == [
         ("motion.propose", {IDNA}), *[("motion.approve", {IDNA})] * quorum,
         ("motion.propose", file), *[("motion.approve", file)] * quorum,

@@ -65,7 +65,7 @@ class World:
             blame=lambda effect: self.did.append(("blame", effect)),
             fault=lambda node, why: self.did.append(("fault", node[0], why)),
             halt=lambda reason: self.did.append(("halt", reason)),
-            mute=lambda reason: self.did.append(("mute", reason)),
+            mute=lambda reason, lost: self.did.append(("mute", reason, lost)),
             queued=lambda node: self.queued,
         )
         self.agreement = Agreement(core, hands)
@@ -348,7 +348,7 @@ async def test_work_and_links_reach_the_core():
 
 
 async def test_a_key_that_must_not_vote_again_is_told_and_its_core_goes_on_following():
-    core = Core(answers=lambda _: [Mute("the file lacks a vote"), to(1)])
+    core = Core(answers=lambda _: [Mute("the file lacks a vote", lost=True), to(1)])
     world = World(core)
 
     async def test():
@@ -358,7 +358,7 @@ async def test_a_key_that_must_not_vote_again_is_told_and_its_core_goes_on_follo
         await until(lambda: len(world.sent()) == 2)
 
     await world.run(test)
-    assert [one for one in world.did if one[0] != "send"] == [("mute", "the file lacks a vote")] * 2
+    assert [one for one in world.did if one[0] != "send"] == [("mute", "the file lacks a vote", True)] * 2
 
 
 async def test_agreement_that_is_held_stands_still_and_goes_on_later():

@@ -16,7 +16,7 @@ from pyrsia.node.kinds import Kind
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
-from pyrsia.units import TreeSize
+from pyrsia.units import TreeSize, needed
 from pyrsia.verify.epochs import Line
 from tests.reference import merkle
 from tests.reference.governance import secret
@@ -107,7 +107,7 @@ def quorum(member, note):
     keys = checkpoint.validator_keys(
         member.genesis.origin, [(one.log, one.cosign) for one in member.genesis.validators]
     )
-    return checkpoint.quorum(SignedNote.parse(note), keys, member.genesis.q, verify)
+    return checkpoint.quorum(SignedNote.parse(note), keys, needed(len(member.genesis.validators)), verify)
 
 
 async def test_a_validator_signs_a_final_head_and_tells_everybody(member):

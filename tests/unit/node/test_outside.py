@@ -21,7 +21,7 @@ from pyrsia.node.witnessing import open_witnessing
 from pyrsia.serve.app import build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.store.rocks import Database
-from pyrsia.units import TreeSize
+from pyrsia.units import TreeSize, needed
 from tests.reference import merkle
 from tests.reference.ledger import key
 from tests.reference.parts import Kept, until
@@ -76,7 +76,7 @@ class Network:
 
     def policy(self, *outside):
         rows = [(member.name, member.log, member.cosign) for member in self.genesis.validators]
-        made = of_network(self.genesis.origin, rows, self.genesis.q, outside=outside, need=len(outside))
+        made = of_network(self.genesis.origin, rows, needed(len(rows)), outside=outside, need=len(outside))
         return Policy.parse(made.text())
 
 
@@ -172,7 +172,7 @@ async def test_another_node_of_ours_witnesses_our_log_and_the_served_note_says_s
     # The note stays what our own verifiers take, and B shows the same head with the lines it asked for.
     validators = [(one.log, one.cosign) for one in network.genesis.validators]
     trusted = checkpoint.quorum(
-        served, checkpoint.validator_keys(network.genesis.origin, validators), network.genesis.q, verify
+        served, checkpoint.validator_keys(network.genesis.origin, validators), needed(len(validators)), verify
     )
     shown = SignedNote.parse(face.checkpoint(hash_))
     assert shown.text == trusted.checkpoint.text()

@@ -18,7 +18,7 @@ from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
 from pyrsia.node.acknowledging import Acknowledgements
-from pyrsia.units import LeafIndex, TreeSize
+from pyrsia.units import LeafIndex, TreeSize, tolerated
 from pyrsia.verify.acknowledged import judge
 from pyrsia.verify.pins import Pin
 from pyrsia.wire.blocks import FinalityProof
@@ -69,7 +69,7 @@ def covered(world, at):
     head = Checkpoint(world.genesis.origin, TreeSize(len(hashes)), merkle.root(hashes))
     lines = [
         line
-        for i in range(world.genesis.n)
+        for i in range(len(world.genesis.validators))
         for line in signature_lines(head, key(i, "log"), key(i, "cosign"), 9)
     ]
     note = SignedNote(head.text(), tuple(lines)).encode()
@@ -111,7 +111,7 @@ def test_a_checkpoint_of_another_leaf_or_of_too_few_is_refused(world):
     fields["checkpoint"] = covered(world, other).decode()
     assert refused(world, fields, leaf) == "proof-invalid"
     few = SignedNote.parse(TlogProof.parse(covered(world, at)).note)
-    note = replace(few, lines=few.lines[: 2 * world.genesis.f]).encode()
+    note = replace(few, lines=few.lines[: 2 * tolerated(len(world.genesis.validators))]).encode()
     fields["checkpoint"] = replace(TlogProof.parse(covered(world, at)), note=note).encode().decode()
     assert refused(world, fields, leaf) == "proof-invalid"
 

@@ -14,9 +14,9 @@ from pyrsia.keys import verify
 from pyrsia.ledger import entries
 from pyrsia.log import checkpoint as checkpoints
 from pyrsia.log import note as notes
-from pyrsia.log.checkpoint import Checkpoint, needed
+from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignatureLine, SignedNote
-from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES
+from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, needed
 from pyrsia.verify import epochs, evidence
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.epochs import Gap, Line
