@@ -18,6 +18,7 @@ NEXT_WITHIN: Final = 65_536  # links left: at 4 validators and a view every 5 s 
 # Positions skipped where an epoch ends: at 4 validators 256 views, each waited out by somebody.
 END_MARGIN: Final = 64
 KEPT_EVERY: Final = 1_024  # 32 KB kept, and any link is at most 1,023 hashes away
+NEAR_EVERY: Final = 32  # of the kilobyte around the last position, so that the next one costs 31 hashes
 ZERO: Final = bytes(32)
 
 _START: Final = "pyrsia v1 beacon chain"
@@ -28,7 +29,9 @@ _FILE: Final = "pyrsia v1 beacon chain file"
 class Chain20:
     """One validator's chain of links, secret until revealed."""
 
-    __slots__ = ("_kept", "end")
+    __slots__ = ("_kept", "_near", "end")
+
+    _near: dict[int, bytes]  # links between two kept ones, where the last question was, by how far they are
 
     def __init__(self, seed: bytes) -> None:
         """Hash the whole chain once: about half a second."""
@@ -40,6 +43,7 @@ class Chain20:
             kept.append(link)
             link = forward(link, KEPT_EVERY)
         self._kept = tuple(kept)
+        self._near = {}
         self.end = link  # what genesis commits to
 
     def encode(self) -> bytes:
@@ -63,6 +67,7 @@ class Chain20:
             raise Malformed("a chain of another seed")
         chain = cls.__new__(cls)
         chain._kept = tuple(content[at : at + 32] for at in range(0, len(content) - 32, 32))
+        chain._near = {}
         chain.end = content[-32:]
         return chain
 
@@ -75,7 +80,19 @@ class Chain20:
         if not 0 <= position < LINKS:
             raise ValueError(f"position {position} is outside the chain")
         steps = LINKS - 1 - position
-        return forward(self._kept[steps // KEPT_EVERY], steps % KEPT_EVERY)
+        near, rest = divmod(steps, NEAR_EVERY)
+        if near not in self._near:
+            self._walk(steps // KEPT_EVERY)
+        return forward(self._near[near], rest)
+
+    def _walk(self, kept: int) -> None:
+        """Remember what lies between this kept link and the next: positions are asked for one after the other."""
+        link, each = self._kept[kept], KEPT_EVERY // NEAR_EVERY
+        found: dict[int, bytes] = {}
+        for at in range(kept * each, (kept + 1) * each):
+            found[at] = link
+            link = forward(link, NEAR_EVERY)
+        self._near = found
 
 
 def chain_seed(seed: bytes, number: int) -> bytes:

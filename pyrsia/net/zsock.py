@@ -19,10 +19,11 @@ Source: docs/network.md, "ZeroMQ from trio"; docs/adr/0022.
 
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import trio
 import zmq
+import zmq.backend
 from trio.lowlevel import (
     ParkingLot,
     cancel_shielded_checkpoint,
@@ -35,9 +36,13 @@ from pyrsia.errors import Unavailable
 
 # A checkpoint is a turn of the whole loop: twice in a millisecond it is free, and nobody else waits longer.
 SLICE_S: Final = 0.0005
-# Plain numbers: the enumeration's own operators cost as much as the call that tells the events.
+# Plain numbers and the plain socket: what pyzmq lays around them costs as much as the calls themselves.
 _IN: Final = int(zmq.POLLIN)
 _OUT: Final = int(zmq.POLLOUT)
+_Plain: Final[Any] = zmq.backend.Socket
+_EVENTS: Final = int(zmq.EVENTS)
+_DONTWAIT: Final = int(zmq.DONTWAIT)
+_MORE: Final = int(zmq.DONTWAIT | zmq.SNDMORE)
 RETRY_S: Final = 0.05  # look again at a full ROUTER peer (rule 4)
 
 
@@ -65,7 +70,7 @@ class ZSock:
         while True:
             self._refuse_closed()
             try:
-                frames = self._sock.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._received()
             except zmq.Again:
                 if self._writers or self._watcher is self._writers:
                     self._kick()  # rule 4
@@ -96,7 +101,7 @@ class ZSock:
         while True:
             self._refuse_closed()
             try:
-                self._sock.send_multipart(parts, zmq.DONTWAIT, copy=copy)
+                self._send(parts, copy)
             except zmq.Again:
                 if self._readers or self._watcher is self._readers:
                     self._kick()
@@ -129,6 +134,21 @@ class ZSock:
         self._readers.unpark_all()
         self._writers.unpark_all()
 
+    def _received(self) -> list[zmq.Frame]:
+        """One message, all of it or none: ZeroMQ hands over no part before the last one is here."""
+        frame = _Plain.recv(self._sock, _DONTWAIT, copy=False)
+        frames: list[zmq.Frame] = [frame]
+        while frame.more:
+            frame = _Plain.recv(self._sock, _DONTWAIT, copy=False)
+            frames.append(frame)
+        return frames
+
+    def _send(self, parts: Sequence[bytes | memoryview | zmq.Frame], copy: bool) -> None:
+        """One message: ZeroMQ refuses its first part, or none."""
+        last = len(parts) - 1
+        for at, part in enumerate(parts):
+            _Plain.send(self._sock, part, _MORE if at < last else _DONTWAIT, copy=copy)
+
     async def _wait(self, lot: ParkingLot) -> None:
         """Until it is worth trying again: watching the descriptor, or parked while another does (rule 1)."""
         if self._watcher is not None:
@@ -157,7 +177,7 @@ class ZSock:
     def _kick(self) -> None:
         if self._closed:
             return
-        events = int(self._sock.getsockopt(zmq.EVENTS))  # rule 2: this swallows the signal too
+        events: int = _Plain.get(self._sock, _EVENTS)  # rule 2: this swallows the signal too
         if events & _IN:
             self._wake(self._readers)
         if events & _OUT:
