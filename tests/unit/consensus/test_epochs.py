@@ -369,7 +369,7 @@ def entry_a_block(net: Net, *numbers: int, count: int) -> None:
 
 
 def test_r7_whoever_lacks_coming_rules_is_silent_before_them_and_stops_with_a_clear_sentence() -> None:
-    """It votes up to the last block of the old rules, leaves the next to the others, and follows until that is final."""
+    """It votes for the last block of the old rules, leaves the next to the others, and follows."""
     net = running(4)
     net[0].app.known_below = 4
     halts: list[Halt] = []
