@@ -67,7 +67,6 @@ class PeerStatus(msgspec.Struct, frozen=True):
     received_bytes: int = 0
     sent_bytes: int = 0
     since_ms: int = 0
-    log_size: int = 0
 
 
 class BuildStatus(msgspec.Struct, frozen=True):

@@ -27,7 +27,6 @@ from pyrsia.units import MAX_POLICY_BYTES, Limit
 MAX_POLICY_PARTS = Limit(256, "of each kind; the format asks for 32, our networks have up to 100 validators")
 
 NONE: Final = "none"
-_KEYWORDS: Final = frozenset(("log", "witness", "group", "quorum", "all", "any", NONE))
 _SPACE: Final = re.compile(r"[ \t]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
