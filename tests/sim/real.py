@@ -109,7 +109,7 @@ class Real:
             invalid=InvalidBlock,
         )
         self.head, self.has_work, self.knows = self.inner.head, self.inner.has_work, self.inner.knows
-        self.seats, self._ref = self.inner.seats, self.inner._ref
+        self.seats, self.lacks, self._ref = self.inner.seats, self.inner.lacks, self.inner._ref
 
     @property
     def final(self) -> BlockRef:
