@@ -189,7 +189,12 @@ class Links:
         if peer is None:
             return False
         message = frames.encode(Frame(Type.SEND, number=kind, body=payload))
-        sent = peer.outbox.push(message, URGENT if kind in self._urgent else ORDINARY)
+        if kind not in self._urgent:
+            sent = peer.outbox.push(message, ORDINARY)
+        else:
+            sent = (peer.conn is not None and peer.conn.send_now(message)) or peer.outbox.push(
+                message, URGENT
+            )
         if not sent:
             self.counted["send-queue-full"] += 1
         return sent

@@ -60,7 +60,11 @@ class Traffic:
                 await conn.sock.send([*prefix, *parts], retry_s=RETRY_S)
                 peer.out_bytes += sum(map(len, parts))
             elif peer.conn is conn:
-                await peer.outbox.wait()
+                conn.idle = True
+                try:
+                    await peer.outbox.wait()
+                finally:
+                    conn.idle = False
                 conn.sock.rested()
             if peer.conn is not conn:
                 return

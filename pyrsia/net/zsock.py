@@ -117,6 +117,23 @@ class ZSock:
             await self._after_success()
             return
 
+    def send_now(self, parts: Sequence[bytes]) -> bool:
+        """Send one message if its peer's queue has room this moment, without waiting. False: nothing was sent."""
+        if self._closed:
+            return False
+        try:
+            self._send(parts, copy=True)
+        except zmq.Again:
+            if self._readers or self._watcher is self._readers:
+                self._kick()  # rule 4
+            return False
+        except zmq.ZMQError:
+            self._kick()  # as in `send`, which whoever has something for this peer calls next
+            return False
+        if self._readers or self._writers or self._watcher is not None:
+            self._kick()  # rule 3
+        return True
+
     def rested(self) -> None:
         """The task that uses this socket has just waited, here or elsewhere: its time begins anew (rule 7)."""
         self._slice_ends_s = time.perf_counter() + SLICE_S

@@ -53,6 +53,23 @@ async def test_an_urgent_message_overtakes_big_ones_that_were_queued_before_it(t
     assert b.got[0] == (a.id, 1, b"vote")
 
 
+async def test_urgent_messages_keep_their_order_whether_or_not_they_have_to_wait(two):
+    a, b = two
+    many = [number.to_bytes(2, "big") for number in range(600)]
+    async with trio.open_nursery() as nursery:
+        await join(nursery, a, b)
+        for number, body in enumerate(many):  # far more than ZeroMQ takes at once, and now and then a pause
+            assert a.links.send(b.id, 1, body)
+            if number % 100 == 99:
+                a.links.send(b.id, 9, bytes(70_000))
+                await until(lambda number=number: len([one for one in b.got if one[1] == 1]) > number)
+        await until(lambda: len(b.got) == len(many) + 6)
+        nursery.cancel_scope.cancel()
+
+    assert [body for _, kind, body in b.got if kind == 1] == many
+    assert not [name for name in b.links.counted if name.startswith("frame")]
+
+
 async def test_a_message_over_the_limit_is_the_callers_mistake_and_a_full_queue_says_no(two):
     a, b = two
     async with trio.open_nursery() as nursery:
