@@ -21,6 +21,7 @@ def autojump_clock(monkeypatch):
         return work(*args)
 
     monkeypatch.setattr(Database, "sync", sync)
+
     async def aside(_, work):
         await inline(work)
 
