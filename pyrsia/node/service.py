@@ -238,6 +238,7 @@ class Node:
             leaf_of=self.delivery.leaf_of,
             waiters=self.waiters,
             local=self._take,
+            admitted=lambda: self.house.record is not None,
             believe=Believer(house.genesis, archive.state, keys.verify),
         )
         self.accusing = Accusing(

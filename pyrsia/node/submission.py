@@ -101,10 +101,12 @@ class Submitter:
         waiters: Waiters,
         local: Callable[[bytes], None] | None,
         believe: Believe = lambda _, __: False,
+        admitted: Callable[[], bool] = lambda: True,
         now_ms: NowMs = wall_ms,
     ) -> None:
         """
         Args:
+            admitted: whether this node is a member now, as far as its log goes: nobody else may author.
             validators: node ids of those who validate now, this node maybe among them.
             leaf_of: where an entry stands in the durable log of this node.
             local: puts an entry into this node's own mempool, for while it validates (may raise `Refusal`).
@@ -119,6 +121,7 @@ class Submitter:
         self._waiters = waiters
         self._local = local
         self._believe = believe
+        self._admitted = admitted
         self._now_ms = now_ms
         self._not_before_s: dict[NodeId, float] = {}  # validators that said for how long they are busy
 
@@ -135,7 +138,18 @@ class Submitter:
         )
 
     async def submit(self, kind: str, body: dict[str, Any]) -> tuple[bytes, int]:
-        """Author an entry and return (entry id, leaf index) once this node's log holds it."""
+        """Author an entry and return (entry id, leaf index) once this node's log holds it.
+
+        Raises:
+            Refusal: as `submit_entry`; `forbidden` at once while this node is no member.
+        """
+        if not self._admitted():
+            raise Refusal(
+                "forbidden",
+                what="this node is no member of the network, and only members author entries",
+                who="this node, as far as its log goes",
+                do="see `pyrsia member list`; to be admitted, docs/join.md; or ask another node",
+            )
         return await self.submit_entry(self.author(kind, body))
 
     async def submit_entry(self, raw: bytes, *, patient: bool = True) -> tuple[bytes, int]:

@@ -38,6 +38,7 @@ class Network:
         self.waiters, self.log, self.asked = Waiters(), {}, []
         self.answers = answers or {}
         self.began = trio.current_time()
+        self.admitted = True
         self.submitter = Submitter(
             self.keys,
             self.genesis,
@@ -46,6 +47,7 @@ class Network:
             leaf_of=self.log.get,
             waiters=self.waiters,
             local=local,
+            admitted=lambda: self.admitted,
             now_ms=self.now_ms,
         )
 
@@ -469,3 +471,11 @@ async def test_an_entry_whose_time_is_over_is_asked_about_once(autojump_clock):
     with pytest.raises(Refusal) as caught:
         await network.submitter.acknowledged(raw, acknowledge)
     assert caught.value.code == "unavailable"
+
+
+async def test_a_node_that_is_no_member_authors_nothing_and_says_so_at_once(autojump_clock):
+    network = Network()
+    network.admitted = False
+    with pytest.raises(Refusal, match="no member of the network") as caught:
+        await network.submitter.submit("fact.add", BODY)
+    assert (caught.value.code, network.asked, len(network.waiters)) == ("forbidden", [], 0)
