@@ -36,8 +36,7 @@ class Sharer:
         self._send = send
         self._work = work
         self._now_ms = now_ms
-        self._wake_s = float("inf")
-        self._moved = trio.Event()
+        self._timer = trio.CancelScope()  # around waiting; its end is the core's timer
 
     def offer(self, raw: bytes, peer: NodeId | None = None) -> str:
         """Take in an entry that came here first, from our own node or from `peer`, and pass it on.
@@ -68,11 +67,9 @@ class Sharer:
         """Keep the core's timer until cancelled."""
         self._do(self._core.on_start(self._now()))
         while True:
-            moved = self._moved
-            with trio.move_on_at(self._wake_s):
-                await moved.wait()
-                continue
-            self._wake_s = float("inf")
+            with self._timer:
+                await trio.sleep_forever()
+            self._timer = trio.CancelScope()  # before the core is asked: it says when the next one ends
             self._do(self._core.on_timer(self._now()))
 
     def _now(self) -> Now:
@@ -86,7 +83,7 @@ class Sharer:
                     for node in to:
                         self._send(NodeId(node), Kind.SHARE, data)
                 case WakeAt(at_s):
-                    self._wake_at(at_s)
+                    self._timer.deadline = at_s  # moved without waking the task that waits
                 case Work():
                     self._work()
                 case Blame():
@@ -94,9 +91,3 @@ class Sharer:
         if blamed is not None:
             _log.warning("%s: %s", b32(blamed.node)[:8], blamed.what)
             raise PeerFault(blamed.what, peer=blamed.node, evidence=blamed.evidence)
-
-    def _wake_at(self, at_s: float) -> None:
-        if at_s < self._wake_s:  # a later moment is seen when the earlier one has come
-            self._moved.set()
-            self._moved = trio.Event()
-        self._wake_s = at_s
