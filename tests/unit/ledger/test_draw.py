@@ -266,7 +266,7 @@ def test_a_link_behind_the_newest_or_outside_the_chain_is_refused():
 
 def test_a_real_chain_keeps_every_1024th_link_and_finds_all():
     chain = beacon.Chain20(bytes(32))
-    for at in (0, 1, 1_022, 1_023, 1_024, beacon.LINKS // 2, beacon.LINKS - 1):
+    for at in (0, 1, 1_022, 1_023, 1_024, *range(2_000, 2_100), beacon.LINKS // 2, beacon.LINKS - 1):
         assert beacon.forward(chain.link(at), 1) == (chain.link(at - 1) if at else chain.end)
     for at in (-1, beacon.LINKS):
         with pytest.raises(ValueError, match="outside"):
