@@ -13,7 +13,7 @@ from pyrsia.errors import Malformed
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.sockets import MOST_FRAMES
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import LINK_FAULTS, MAX_PART_BYTES
+from pyrsia.units import BAN_S, LINK_FAULTS, MAX_PART_BYTES
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Greeting, Type
 
@@ -455,3 +455,40 @@ async def test_a_node_that_comes_anew_replaces_its_own_link_and_nobody_elses():
         await first.say(frames.encode(Frame(Type.SEND, number=5, body=b"first")))
         await until(lambda: here.counted["bad-greeting"] == 1)  # its route has to greet again
         assert (EVE.public, 5, b"first") not in here.ann.got
+
+
+async def test_lies_that_the_node_finds_in_messages_cost_their_sender_its_link_after_a_few():
+    async with town() as here:
+        villain = await (await Villain.at(here)).greet()
+        for _ in range(LINK_FAULTS.value - 1):
+            here.ann.links.fault(EVE.public, "cert: none")
+        await villain.say(frames.encode(Frame(Type.SEND, number=5, body=b"still here")))
+        await until(lambda: (EVE.public, 5, b"still here") in here.ann.got)
+        assert here.counted["banned-faults"] == 0
+        began_s = trio.current_time()
+
+        here.ann.links.fault(EVE.public, "cert: none")
+        assert (here.counted["bad-cert"], here.counted["banned-faults"]) == (LINK_FAULTS.value, 1)
+        assert not here.ann.links.connected(EVE.public)
+        again = await Villain.at(here)
+        await again.is_cut_off()
+        assert here.counted["connect-banned"] >= 1
+
+        curve, bans = curve_public(EVE.public), here.ann.links.bans
+        bans._clock = lambda: began_s + BAN_S.value - 1
+        assert curve in bans
+        bans._clock = lambda: trio.current_time() + BAN_S.value
+        assert curve not in bans
+        late = await (await Villain.at(here)).greet()
+        here.ann.links.fault(EVE.public, "cert: none")  # the first of a new link
+        await late.say(frames.encode(Frame(Type.SEND, number=5, body=b"back")))
+        await until(lambda: (EVE.public, 5, b"back") in here.ann.got)
+
+
+async def test_a_fault_of_a_node_without_a_link_is_nothing():
+    async with town() as here:
+        for _ in range(2 * LINK_FAULTS.value):
+            here.ann.links.fault(EVE.public, "cert: none")
+        assert (here.counted["bad-cert"], here.counted["banned-faults"]) == (0, 0)
+        await (await Villain.at(here)).greet()
+        assert here.ann.links.connected(EVE.public)
