@@ -56,14 +56,14 @@ B = block(1)
 STRANGER = b"stranger" * 4
 
 
-def victim() -> Epochs:
+def victim(me: int = ME) -> Epochs:
     """A validator that may vote, in view 1, with nothing to order."""
     net = Net(4)
-    net.start(ME)
-    core = net[ME].on
+    net.start(me)
+    core = net[me].on
     assert core.seat is not None
     for other in core.seat.committee.places:
-        if other != node_of(ME):
+        if other != node_of(me):
             core.on_message(net.clock, other, Status(0, 1, 0, START.hash, (), None, 0, core.seat.gate.ask))
     assert core.voting
     return core
@@ -180,6 +180,38 @@ def test_a_strangers_good_votes_count_for_nothing() -> None:
 
     assert core.seat is not None
     assert core.seat.view == 1
+
+
+@pytest.mark.parametrize("answer", ["another block", "another body", "another justification"])
+def test_an_answer_that_was_asked_for_and_holds_another_block_is_not_taken(answer: str) -> None:
+    """The question stands, and the right answer counts afterwards."""
+    me = not_leader(1, 2)
+    other = block(1, nudge=1)
+    lie = {
+        "another block": other,
+        "another body": Block(B.header, Body((b"!",), B.body.justification)),
+        "another justification": Block(B.header, Body(B.body.entries, other_justification())),
+    }[answer]
+    core = victim(me)
+    assert core.seat is not None
+    second = block(2, B)
+    acts = tell(core, COMMITTEE.leader(2), proposal(second))
+    acts += core.on_timer(later := Net(1).clock._replace(mono_s=0.2))
+    asked = [a.to for a in acts if isinstance(a, Post) and a.message == GetBlock(B.hash)]
+    assert asked
+    assert asked[0] is not None
+    acts = core.on_message(later, asked[0][0], OneBlock(lie))
+
+    assert changed(acts) == []
+    assert core.seat.tree.find(lie.hash) is None
+    assert B.hash in core.seat._wanted
+    acts = core.on_message(later, asked[0][0], OneBlock(B))
+    votes = [a.message.said for a in acts if isinstance(a, Post) and isinstance(a.message, Vote)]
+    assert notarize(second.header) in votes
+
+
+def other_justification() -> Justification:
+    return Justification(None, (cert(nullify(0, 1)),))
 
 
 # -- floods --
@@ -326,6 +358,7 @@ def test_the_longest_justification_of_lies_stops_at_the_first() -> None:
 
 
 def test_a_body_beyond_its_limits_is_not_even_decoded() -> None:
+    """P5."""
     huge = block(1, entries=(b"x" * 60_000,) * (MAX_BLOCK_BYTES.value // 60_000 + 1))
     with pytest.raises(Malformed):
         decode_message(encode_message(proposal(huge)))

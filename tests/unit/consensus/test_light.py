@@ -144,6 +144,7 @@ def story() -> Net:
 
 
 def test_steps_lead_to_the_validators_of_now() -> None:
+    """F2."""
     net, client = story(), followed()
     for end in net.ends:
         client.step(end)
@@ -156,7 +157,36 @@ def test_steps_lead_to_the_validators_of_now() -> None:
     assert client.epoch == 2
 
 
+def test_from_a_later_epoch_and_the_head_that_was_seen_then_the_rest_is_followed() -> None:
+    """F1: nobody asks for the steps before it, and none of them is taken."""
+    net = story()
+    size = net.ends[0].proof.headers[-1].tree_size
+    seen = Head(1, size + 1, merkle.root(net.leaves[: size + 1]))
+    client = Followed(SECOND, chain_id=CHAIN, origin=ORIGIN, verify=verify, epoch=1, seen=seen)
+    with pytest.raises(ProofInvalid, match="epoch 0 are not known"):
+        client.step(net.ends[0], net.consistency(size, seen.size))
+    client.step(net.ends[1], net.consistency(seen.size, net.ends[1].proof.headers[-1].tree_size))
+    client.advance(net.proof(), net.consistency(seen.size))
+
+    assert (client.epoch, client.validators(2), client.seen) == (2, THIRD, net.head())
+    with pytest.raises(ProofInvalid):  # and without the right ones, nothing
+        Followed(THIRD, chain_id=CHAIN, origin=ORIGIN, verify=verify, epoch=1, seen=seen).step(net.ends[1])
+
+
+def test_from_the_validators_of_genesis_alone_everything_is_followed() -> None:
+    """F1: whoever trusts others from the start believes nothing of this network."""
+    net, stranger = story(), Followed(THIRD, chain_id=CHAIN, origin=ORIGIN, verify=verify)
+    with pytest.raises(ProofInvalid):
+        stranger.step(net.ends[0])
+    client = followed()
+    for end in net.ends:
+        client.step(end)
+
+    assert (client.epoch, stranger.epoch) == (2, 0)
+
+
 def test_a_size_leads_to_its_signers() -> None:
+    """F4."""
     net, client = story(), followed()
     for end in net.ends:
         client.step(end)
@@ -174,6 +204,7 @@ def test_a_size_leads_to_its_signers() -> None:
 
 
 def test_a_skipped_epoch_is_refused() -> None:
+    """F2."""
     net, client = story(), followed()
 
     with pytest.raises(ProofInvalid, match="epoch 1 are not known"):
@@ -184,6 +215,7 @@ def test_a_skipped_epoch_is_refused() -> None:
 
 
 def test_fewer_than_a_quorum_proves_nothing() -> None:
+    """F3."""
     net = Net(FIRST)
     net.block()
     client = followed()
@@ -196,7 +228,7 @@ def test_fewer_than_a_quorum_proves_nothing() -> None:
 
 
 def test_another_set_proves_nothing() -> None:
-    """Strangers, and the validators that follow, who must not end the epoch before theirs."""
+    """F3: strangers, and the validators that follow, who must not end the epoch before theirs."""
     for signers in (people(7, 8, 9, 10), SECOND):
         net, client = Net(FIRST), followed()
         with pytest.raises(ProofInvalid, match="no quorum"):
@@ -205,6 +237,7 @@ def test_another_set_proves_nothing() -> None:
 
 
 def test_a_step_brings_exactly_the_validators_that_its_block_names() -> None:
+    """F2."""
     net, client = Net(FIRST), followed()
     end = net.end(SECOND)
     other = SECOND[0]._replace(cosign=b"x" * 32)
@@ -218,6 +251,7 @@ def test_a_step_brings_exactly_the_validators_that_its_block_names() -> None:
 
 
 def test_a_block_that_ends_nothing_is_no_step() -> None:
+    """F2."""
     net, client = Net(FIRST), followed()
     net.block()
     with pytest.raises(ProofInvalid, match="no block that ends"):
@@ -228,6 +262,7 @@ def test_a_block_that_ends_nothing_is_no_step() -> None:
 
 
 def test_behind_an_end_stand_tails_alone() -> None:
+    """F2."""
     for kind in (NORMAL, EPOCH_END):
         net, client = Net(FIRST), followed()
         net.block(EPOCH_END, SECOND)
@@ -248,6 +283,7 @@ def test_a_tail_is_no_final_block() -> None:
 
 @pytest.mark.parametrize("field", ["chain_id", "epoch", "members_hash"])
 def test_a_quorums_header_of_another_chain_epoch_or_set_counts_for_nothing(field: str) -> None:
+    """F3."""
     net, client = Net(FIRST), followed()
     header = replace(net.block(), **{field: 7 if field == "epoch" else b"z" * 32})
     net.headers[-1] = header
@@ -272,7 +308,7 @@ def test_no_bit_of_a_step_can_change(flip: int, bit: int) -> None:
 
 
 def test_an_old_set_that_signs_on_is_an_alarm() -> None:
-    """After its epoch ended, a quorum of leaked keys signs a longer log without the end."""
+    """F6: after its epoch ended, a quorum of leaked keys signs a longer log without the end."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"leaked")
@@ -288,6 +324,7 @@ def test_an_old_set_that_signs_on_is_an_alarm() -> None:
 
 
 def test_an_epoch_that_ends_twice_is_an_alarm() -> None:
+    """F6."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"fork")
@@ -299,6 +336,7 @@ def test_an_epoch_that_ends_twice_is_an_alarm() -> None:
 
 
 def test_two_blocks_at_one_height_or_two_roots_at_one_size_are_an_alarm() -> None:
+    """F6."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"fork")
@@ -317,6 +355,7 @@ def test_two_blocks_at_one_height_or_two_roots_at_one_size_are_an_alarm() -> Non
 
 
 def test_an_epoch_that_begins_below_its_start_is_an_alarm() -> None:
+    """F6."""
     net = story()
     client = followed()
     client.step(net.ends[0])
@@ -333,7 +372,7 @@ def test_an_epoch_that_begins_below_its_start_is_an_alarm() -> None:
 
 
 def test_a_remembered_head_stops_a_long_range_fork() -> None:
-    """A leaked quorum of the first epoch forks the log far below what the client has seen."""
+    """F5: a leaked quorum of the first epoch forks the log far below what the client has seen."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"leaked")
@@ -353,7 +392,7 @@ def test_a_remembered_head_stops_a_long_range_fork() -> None:
 
 
 def test_a_remembered_head_says_that_its_epoch_had_begun() -> None:
-    """The fork goes on from the remembered head itself, so only the head's epoch convicts it."""
+    """F5: the fork goes on from the remembered head itself, so only the head's epoch convicts it."""
     net = Net(FIRST)
     net.block()
     net.end(SECOND)
@@ -370,7 +409,7 @@ def test_a_remembered_head_says_that_its_epoch_had_begun() -> None:
 
 
 def test_a_leaked_quorum_cannot_end_its_epoch_anew_at_a_right_tree() -> None:
-    """The fork's end has size and root of the true log, so consistency holds; only its validators are wrong. It is
+    """F2: the fork's end has size and root of the true log, so consistency holds; only its validators are wrong. It is
     found out with and without a head that was seen, by whatever leaf it shows."""
     net = story()
     true = net.ends[0].proof.headers[-1]
@@ -403,7 +442,7 @@ def test_a_leaked_quorum_cannot_end_its_epoch_anew_at_a_right_tree() -> None:
 
 
 def test_a_fork_whose_own_seals_seat_its_people_does_not_lead_to_the_head_that_was_seen() -> None:
-    """At every true size: what it must write into its log to seat them makes the log another one."""
+    """F5: at every true size: what it must write into its log to seat them makes the log another one."""
     net = story()
     for count in range(2, len(net.leaves)):
         client = followed(net.head())
@@ -416,6 +455,7 @@ def test_a_fork_whose_own_seals_seat_its_people_does_not_lead_to_the_head_that_w
 
 
 def test_a_step_whose_seal_is_no_leaf_of_its_log_proves_nothing() -> None:
+    """F2."""
     net = story()
     end = net.ends[0]
     other = net.seals[net.ends[1].proof.headers[-1].tree_size]
@@ -437,6 +477,7 @@ def test_a_step_whose_seal_is_no_leaf_of_its_log_proves_nothing() -> None:
 
 @pytest.mark.parametrize("field", ["epoch", "height"])
 def test_a_seal_of_another_epoch_or_height_than_its_block_is_an_alarm(field: str) -> None:
+    """F6."""
     net = Net(FIRST)
     net.block()
     net.block(EPOCH_END, SECOND)
@@ -454,6 +495,7 @@ def test_a_seal_of_another_epoch_or_height_than_its_block_is_an_alarm(field: str
 
 
 def test_a_final_block_of_the_seen_size_has_the_seen_root() -> None:
+    """F5."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"fork")
@@ -466,6 +508,7 @@ def test_a_final_block_of_the_seen_size_has_the_seen_root() -> None:
 
 
 def test_an_epoch_does_not_end_below_a_head_that_was_seen_in_it() -> None:
+    """F5."""
     net = Net(FIRST)
     net.block()
     fork = net.fork(b"fork")
@@ -478,6 +521,7 @@ def test_an_epoch_does_not_end_below_a_head_that_was_seen_in_it() -> None:
 
 
 def test_heads_advance_with_proof_of_growth_only() -> None:
+    """F5."""
     net = Net(FIRST)
     net.block()
     client = followed()
@@ -502,6 +546,7 @@ def test_heads_advance_with_proof_of_growth_only() -> None:
 
 
 def test_heads_advance_over_epochs() -> None:
+    """F5."""
     net, client = story(), followed()
     client.advance(net.proof(at=0, by=FIRST))
     seen = client.seen
@@ -515,6 +560,7 @@ def test_heads_advance_over_epochs() -> None:
 
 @given(cut=st.integers(0, 6), epochs=st.integers(1, 4), blocks=st.integers(0, 3))
 def test_from_any_remembered_head_the_honest_chain_is_followed(cut: int, epochs: int, blocks: int) -> None:
+    """F5."""
     net = Net(FIRST)
     net.block()
     heads = [net.head()]

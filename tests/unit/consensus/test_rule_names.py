@@ -6,7 +6,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[3] / "docs" / "agreement.md"
 HERE = Path(__file__).parent
-RULE = re.compile(r"[MLPVNCEATSR]\d")
+RULE = re.compile(r"[MLPVNCEATSFR]\d")
 
 
 def rules(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.committee import Checker, Committee
 from pyrsia.consensus.effects import Accuse, Broadcast, Deliver, Lie, Mute, Persist, Send, WakeAt
 from pyrsia.consensus.recovery import Recovered, keep, place, record
@@ -20,6 +21,7 @@ from pyrsia.wire.blocks import (
     Cert,
     GetBlock,
     GetCerts,
+    Header,
     Justification,
     Proposal,
     Status,
@@ -35,6 +37,7 @@ from tests.unit.consensus.parts import (
     SEATS,
     START,
     TIMING,
+    WALL_MS,
     App,
     N,
     Rig,
@@ -112,16 +115,17 @@ def test_p1_one_not_a_view_and_none_after_nul() -> None:
     assert late.votes() == [nullify(0, 1)]
 
 
-def test_p1_a_later_views_proposal_waits_until_that_view_comes() -> None:
-    """Buffering: kept, and voted on once the view is entered."""
+def test_p1_a_later_views_proposal_brings_its_view_and_waits_for_its_parent() -> None:
+    """Its justification brings the certificate of view 1; what is behind may get no NOT any more."""
     first = block(1)
     second = block(2, first)
     rig = Rig(not_leader(1, 2))
     rig.propose(second)
-    assert rig.votes(NOT) == [notarize(second.header)] or rig.votes(NOT) == []
+    assert (rig.core.view, rig.votes(NOT)) == (2, [])
     rig.propose(first)
 
-    assert notarize(second.header) in rig.votes(NOT)  # (its justification brought the certificate of view 1)
+    assert rig.votes(NOT) == [notarize(second.header)]
+    assert rig.votes(FIN) == [finalize(first.header)]
 
 
 WRONG_HEADS = {
@@ -149,6 +153,19 @@ def test_p2_to_p6_a_block_that_breaks_a_deterministic_rule_is_given_up_at_once(r
     rig.hear(leader, Proposal(bad, vote(leader, notarize(bad.header))))
 
     assert rig.votes() == [nullify(0, 1)]
+
+
+def test_p5_a_block_with_an_entry_that_does_not_apply_in_its_place_is_given_up() -> None:
+    """Header and body agree in all; the application alone refuses what stands behind the end of an epoch."""
+    rig = Rig(not_leader(1))
+    bad = block(1, entries=(seats_entry("0", "1", "2", "5"), b"behind the end"))
+    rig.propose(bad)
+
+    assert rig.votes() == [nullify(0, 1)]
+    assert bad.hash in rig.core.tree.bad
+    other = Rig(rig.me)
+    other.propose(block(1, entries=(b"behind nothing", b"behind the end")))
+    assert len(other.votes(NOT)) == 1
 
 
 FIRST = block(1)
@@ -442,6 +459,35 @@ def test_l1_the_leader_proposes_what_its_own_rules_accept() -> None:
     assert made.vote.said == notarize(made.block.header)
 
 
+def test_l1_a_block_fills_for_five_milliseconds_of_its_view() -> None:
+    rig = Rig(COMMITTEE.leader(2))
+    rig.app.pending.append(b"first")
+    rig.certify(nullify(0, 1), 1.0)
+    rig.timer(1.0049)
+    assert rig.sent(Proposal) == []
+    rig.app.pending.append(b"second")
+    rig.timer(1.005)
+
+    [made] = {m for m in rig.sent(Proposal) if isinstance(m, Proposal)}
+    assert made.block.body.entries == (b"first", b"second")
+    assert Timing().fill_s == TIMING.fill_s == 0.005
+
+
+def test_l1_a_leader_whose_own_rules_refuse_what_it_built_gives_its_view_up() -> None:
+    class Doubting(App):
+        def check(self, header: Header, entries: tuple[bytes, ...]) -> None:
+            raise InvalidBlock("our own fault")
+
+    app = Doubting(SEATS)
+    app.pending.append(b"work")
+    rig = Rig(COMMITTEE.leader(1), app)
+    rig.timer(10 * TIMING.heartbeat_s)
+
+    assert rig.sent(Proposal) == []
+    assert rig.votes() == [nullify(0, 1)]
+    assert not rig.core.halted
+
+
 def test_l2_a_leader_that_lacks_a_certificate_asks_for_it() -> None:
     leader = COMMITTEE.leader(3)
     app = App(SEATS)
@@ -478,6 +524,21 @@ def test_l4_the_header_names_the_next_chain_that_the_leader_reveals() -> None:
     [made] = [m for m in rig.sent(Proposal) if isinstance(m, Proposal)]
 
     assert made.block.header.next_chain == b"next" * 8
+
+
+@pytest.mark.parametrize(("parent_ahead_ms", "expected_ms"), [(1_500, 1_502), (0, 40)])
+def test_l4_a_block_has_its_leaders_time_or_the_moment_after_its_parents(
+    parent_ahead_ms: int, expected_ms: int
+) -> None:
+    rig, parent = Rig(COMMITTEE.leader(2)), block(1, nudge=parent_ahead_ms)
+    rig.app.pending.append(b"work")
+    rig.propose(parent, 0.02)
+    rig.certify(notarize(parent.header), 0.02)
+    rig.timer(0.04)
+
+    [made] = {m for m in rig.sent(Proposal) if isinstance(m, Proposal)}
+    assert made.block.header.parent_hash == parent.hash
+    assert made.block.header.time_ms == WALL_MS + expected_ms
 
 
 # -- C: counting --
