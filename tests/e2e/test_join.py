@@ -4,6 +4,7 @@ The page's blocks are read and run in order, each as the person that it names. W
 filled in: an address, a digest, the motion that was proposed last. Between blocks the test looks at what came of it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -75,7 +77,9 @@ class Spread(Network):
 
 
 def inside(namespace: str) -> list[str]:
-    return ["ip", "netns", "exec", namespace] if namespace else []
+    """What goes before a command that is to run in the namespace of the process with this number."""
+    own = ["-U", "--preserve-credentials"] if os.geteuid() else []
+    return ["nsenter", "-t", namespace, *own, "-n"] if namespace else []
 
 
 @dataclass(slots=True)
@@ -220,48 +224,46 @@ class People:
 @pytest.fixture
 def apart() -> Iterator[tuple[str, str]]:
     """Two network namespaces with a cable between them: the members', the newcomer's."""
-    names = (f"pyrsia-m{os.getpid()}", f"pyrsia-n{os.getpid()}")
-    cable = (f"pm{os.getpid()}", f"pn{os.getpid()}")
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and iproute2; apt-get install iproute2")
-    steps = [
-        *(["ip", "netns", "add", name] for name in names),
-        [
-            "ip",
-            "link",
-            "add",
-            cable[0],
-            "netns",
-            names[0],
-            "type",
-            "veth",
-            "peer",
-            "name",
-            cable[1],
-            "netns",
-            names[1],
-        ],
-        *(
-            [*inside(name), "ip", "addr", "add", f"{address}/30", "dev", end]
-            for name, address, end in zip(names, (THERE, HERE), cable, strict=True)
-        ),
-        *(
-            [*inside(name), "ip", "link", "set", one, "up"]
-            for name, end in zip(names, cable, strict=True)
-            for one in ("lo", end)
-        ),
-    ]
-    try:
-        for step in steps:
-            done = subprocess.run(step, capture_output=True, text=True, timeout=20, check=False)
-            if done.returncode != 0:
-                pytest.skip(
-                    f"this machine allows no network namespaces: {' '.join(step)}: {done.stderr.strip()}"
-                )
-        yield names
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
+    if shutil.which("ip") is None:
+        pytest.skip("network namespaces need iproute2; apt-get install iproute2")
+    with contextlib.ExitStack() as held:
+        # Who is not root is so in a user namespace, and both network namespaces belong to that.
+        theirs = holder(held, ["unshare", "-n" if os.geteuid() == 0 else "-Urn"])
+        hers = holder(held, [*inside(theirs), "unshare", "-n"])
+        cable = ["ip", "link", "add", "there", "type", "veth", "peer", "name", "here", "netns", hers]
+        made([*inside(theirs), *cable])
+        for name, address, end in ((theirs, THERE, "there"), (hers, HERE, "here")):
+            made([*inside(name), "ip", "addr", "add", f"{address}/30", "dev", end])
+            for one in ("lo", end):
+                made([*inside(name), "ip", "link", "set", one, "up"])
+        yield theirs, hers
+
+
+def holder(held: contextlib.ExitStack, command: list[str]) -> str:
+    """The number of a process that keeps a new namespace until `held` ends, or this process does."""
+    process = held.enter_context(
+        subprocess.Popen([*command, "cat"], stdin=PIPE, stdout=PIPE, stderr=subprocess.STDOUT)
+    )
+    held.callback(process.kill)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"in\n")
+        process.stdin.flush()
+    said = process.stdout.readline()  # the same word once the namespace is there, else a complaint and an end
+    if said != b"in\n":
+        refused(command, said.decode(errors="replace"))
+    return str(process.pid)
+
+
+def made(step: list[str]) -> None:
+    done = subprocess.run(step, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode != 0:
+        refused(step, done.stderr)
+
+
+def refused(step: list[str], said: str) -> None:
+    pytest.skip(f"this machine allows no network namespaces: {' '.join(step)}: {said.strip()}")
 
 
 @pytest.fixture
