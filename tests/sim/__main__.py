@@ -16,7 +16,7 @@ EVERY_S = 2.0  # between two lines of progress
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = _parsed(argv)
     ask = Ask(args.nodes, args.byzantine, args.ledger)
     if args.replay is not None:
         return replay(ask, args)
@@ -39,11 +39,18 @@ def main(argv: list[str] | None = None) -> int:
         print(words(told, took_s))
     if told.broken:
         seed, why = min(told.broken)
-        print(f"seed {seed} breaks; look at it with --replay {seed}" if not args.json else f"seed {seed}")
+        print(f"seed {seed} breaks; look at it with {again(args, seed)}" if not args.json else f"seed {seed}")
         return 1
     if not args.json:
         print(f"{told.seeds} seeds held")
     return 0
+
+
+def again(args: argparse.Namespace, seed: int) -> str:
+    """The command that runs this seed alone, as it was run."""
+    low, high = args.nodes
+    told = f"--nodes {low}..{high} --byzantine {args.byzantine} --ledger {args.ledger}"
+    return f"make sim ARGS='--replay {seed} {told}'"
 
 
 def replay(ask: Ask, args: argparse.Namespace) -> int:
@@ -93,22 +100,62 @@ def summary(told: Sum, took_s: float) -> dict[str, object]:
 
 
 def _range(text: str) -> tuple[int, int]:
-    low, _, high = text.partition("..")
-    if not 4 <= int(low) <= int(high or low) <= 100:
-        raise argparse.ArgumentTypeError("4..100 nodes")
-    return int(low), int(high or low)
+    low, dots, high = text.partition("..")
+    found = (_number(low), _number(high if dots else low))
+    if not 4 <= found[0] <= found[1] <= 100:
+        raise argparse.ArgumentTypeError("from 4 to 100 nodes: 4, or 4..10")
+    return found
+
+
+def _liars(text: str) -> str:
+    """A number that some network can bear; whether those of `--nodes` do is known later."""
+    if text not in ("f", "f-1", "any") and not 0 <= _number(text) <= _borne(100):
+        raise argparse.ArgumentTypeError(f"liars: a number up to {_borne(100)}, f, f-1, or any")
+    return text
+
+
+def _count(text: str) -> int:
+    found = _number(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError("one at least")
+    return found
+
+
+def _number(text: str) -> int:
+    """Decimal digits alone; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() else -1
+
+
+def _borne(nodes: int) -> int:
+    """f: how many liars so many nodes bear."""
+    return (nodes - 1) // 3
+
+
+def _parsed(argv: list[str] | None) -> argparse.Namespace:
+    """
+    Raises:
+        SystemExit: with 2, and a sentence on stderr, if the words make no sense.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    low, most = args.nodes[0], _borne(args.nodes[0])
+    if _number(args.byzantine) > most:
+        parser.error(f"argument --byzantine: {low} nodes bear {most} liars and no more, not {args.byzantine}")
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make sim ARGS='...'", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many")
+    parser.add_argument("--seeds", type=_count, default=1_000, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--nodes", type=_range, default=(4, 7), help="validators: 4, or 4..10")
-    parser.add_argument("--byzantine", default="any", help="liars: a number, f, f-1, or any (0 to f)")
+    parser.add_argument(
+        "--byzantine", type=_liars, default="any", help="liars: a number, f, f-1, or any (0 to f)"
+    )
     parser.add_argument(
         "--ledger", choices=("toy", "real", "both"), default="both", help="both: one seed in ten is real"
     )
-    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--processes", type=_count, default=PROCESSES)
     parser.add_argument("--all", action="store_true", help="go on after the first seed that breaks")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and tell its end")

@@ -63,11 +63,41 @@ def test_a_seed_that_breaks_is_on_the_last_line(
     seed = breaking()
     monkeypatch.setattr(command, "Ask", lambda *_: BOTH)
 
-    code = command.main(["--first", str(seed), "--seeds", "1", "--processes", "1"])
+    line = f"--first {seed} --seeds 1 --processes 1 --nodes 4..5 --byzantine f --ledger toy"
+    code = command.main(line.split())
 
     out = capsys.readouterr().out.splitlines()
     assert code == 1
-    assert out[-1].startswith(f"seed {seed} ")
+    assert out[-1] == (
+        f"seed {seed} breaks; look at it with"
+        f" make sim ARGS='--replay {seed} --nodes 4..5 --byzantine f --ledger toy'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--byzantine", "99"], "a number up to 33, f, f-1, or any"),
+        (["--byzantine", "x"], "a number up to 33, f, f-1, or any"),
+        (["--byzantine", "-1"], "a number up to 33, f, f-1, or any"),
+        (["--nodes", "4..7", "--byzantine", "2"], "4 nodes bear 1 liars and no more, not 2"),
+        (["--nodes", "3"], "from 4 to 100 nodes"),
+        (["--nodes", "7..4"], "from 4 to 100 nodes"),
+        (["--nodes", "4.."], "from 4 to 100 nodes"),
+        (["--nodes", "many"], "from 4 to 100 nodes"),
+        (["--seeds", "0"], "one at least"),
+        (["--seeds", "few"], "one at least"),
+        (["--processes", "0"], "one at least"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused_with_a_sentence(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(words)
+
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_two_processes_find_what_one_finds() -> None:
