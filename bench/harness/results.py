@@ -59,7 +59,7 @@ def result(
     """What the rounds of a pair come to."""
     subject, baseline = figures
     return Result(
-        name=row.name, at=at, measures=row.measures, unit=row.unit, clock=row.clock, goal=row.goal,
+        name=row.name, at=at, measures=row.measures, unit=row.unit, clock=row.clock, goal=row.goal_at(at),
         subject=_side(subject), beside=beside, baseline=_side(baseline),
         ratio=Ratio(*map(rounded, spread(ratios(subject, baseline)))),
         machine=machine, commit=commit, date=date,

@@ -5,7 +5,7 @@ family of rows (a curve, a number of writers): one gate for all, one line for ea
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -29,7 +29,8 @@ class Row:
         measures: what the figure is of, in words that end a line of the table.
         unit: `ns per node` (ns, us, ms or s an item), `entries/s`, `GB/s`, or anything else for a `Figure`.
         clock: `wall`, or `cpu` for work of this process alone, which busy neighbours then disturb less.
-        goal: what the figure is meant to reach on our machine. Shown, never judged: seconds are the machine's.
+        goal: what the figure is meant to reach on our machine, or of a family what it is where (`at` -> goal); a size
+            that is not named has none. Shown, never judged: seconds are the machine's.
         rounds: at most so many; for what takes long by itself.
     """
 
@@ -37,12 +38,18 @@ class Row:
     measures: str
     unit: str
     clock: Clock = "wall"
-    goal: float | None = None
+    goal: float | Mapping[int | str, float] | None = None
     rounds: int | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"a row is named area/what in small letters, not {self.name!r}")
+
+    def goal_at(self, at: int | str | None) -> float | None:
+        """What is aimed at there."""
+        if isinstance(self.goal, Mapping):
+            return self.goal.get(at) if at is not None else None
+        return self.goal
 
     def figure(self, seconds: float, items: float) -> float:
         """`items` done in `seconds`, in this row's unit.

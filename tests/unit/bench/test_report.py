@@ -35,6 +35,13 @@ def test_figures_have_three_digits_that_count(value, written):
     assert short(value) == written
 
 
+@pytest.mark.parametrize(("at", "said"), [(10, "(goal 12.0, missed)"), (100, "(goal 40.0)"), (1000, None)])
+def test_a_goal_may_depend_on_the_size(at, said):
+    written = page(f"{BEGIN}\n{END}\n", recorded(point(at, 15.0, goal={10: 12.0, 100: 40.0})), GATES)
+    assert (said or "| 15.0 |") in written
+    assert ("goal" in written) == (said is not None)
+
+
 def test_sizes_sort_as_numbers():
     names = ["curve@1000", "curve@10000", "curve@64", "other"]
 
