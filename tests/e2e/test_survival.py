@@ -174,7 +174,7 @@ def test_each_lie_of_a_validator_costs_time_and_nothing_else(fresh: ChaosNetwork
     network, liar = fresh, fresh.validators[2]
     honest = [node for node in network.nodes if node is not liar]
     linked = len(honest)
-    # "hasty" comes last: votes for views to come, which its own record lacks, stop its key at the next start.
+    # "hasty" comes last: votes for views to come, which its own record lacks, stop its key once it is honest.
     for lie in sorted(LIES, key=lambda name: (name == "hasty", name)):
         again(network, liar, "--lie", lie)
         # A lie that reaches nobody is none; a liar whom the others refuse is let in again after a minute.

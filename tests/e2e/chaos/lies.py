@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import Act, Post
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.node import agreement
@@ -50,6 +51,13 @@ def encoded(message: Message | Garbage) -> bytes:
     return message.data if isinstance(message, Garbage) else encode_message(message)
 
 
+class Shameless(Simplex):
+    """Votes on when others hold votes of its key that it has no record of: what a lie leaves behind."""
+
+    def _check_held(self, status):
+        pass
+
+
 class Liar(Epochs):
     """Subclasses say what they twist."""
 
@@ -59,7 +67,7 @@ class Liar(Epochs):
         self.seen: Block | None = None  # the last block that anybody proposed here
         self.faults_left = LINK_FAULTS.value // 2
         self.lied = False
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, voter=Shameless, **kwargs)
 
     def on_message(self, now, node, message):
         if isinstance(message, Proposal):
@@ -72,7 +80,7 @@ class Liar(Epochs):
     def _twisted(self, act: Act) -> Iterator[Act]:
         if isinstance(act, Post) and act.to is not None:
             said = [*self.tell(act.to, act.message)]
-            if said != [act] and not self.lied:
+            if said != [act] and not self.lied and self._linked.keys() >= set(act.to):
                 self.lied = True
                 print(f"{TOLD}{type(self).__name__.lower()}", flush=True)
             yield from said
