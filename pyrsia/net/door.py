@@ -69,7 +69,10 @@ class Door:
             seq, data = frames.split_seq(parts[0])
             greeting = self._greeter.check(frames.decode(data), key, None, Type.HELLO)
         except Malformed as error:
-            self._faults.of_stranger(key, error)
+            if self._peers.lost(route):
+                self._counted["frame-late"] += 1
+            else:
+                self._faults.of_stranger(key, error)
             return
         if not self._welcome_at_all(greeting):
             self._faults.not_ours(key)

@@ -37,6 +37,9 @@ from pyrsia.wire.frames import Frame, Type
 
 __all__ = ["Busy", "Handler", "Links", "NodeKey", "OnMessage", "PeerLink"]
 
+STOOD_S: Final = (
+    5.0  # between two looks a second apart: no load does that, a stopped process or a sleeping machine does
+)
 PING_S: Final = 1.0  # a dead peer is noticed at the next ping; 60 bytes a second cost nothing
 
 
@@ -248,10 +251,15 @@ class Links:
 
     async def _watch(self) -> None:
         """Ping everybody; drop who has been silent too long."""
-        ident = 0
+        ident, looked_s = 0, trio.current_time()
         while True:
             await trio.sleep(PING_S)
             now_s = trio.current_time()
+            if (
+                now_s - looked_s > STOOD_S
+            ):  # this process stood still: what others said meanwhile waits to be read
+                self._peers.heard(now_s)
+            looked_s = now_s
             for conn in [*self._peers.inbound.values()]:
                 if now_s - conn.heard_s > LINK_DEAD_S.value:
                     self._peers.lose(conn)

@@ -166,6 +166,7 @@ class Peers:
 
     def __init__(self, counted: Counter[str], on_link: OnLink | None) -> None:
         self.inbound: dict[bytes, Conn] = {}
+        self._lost: dict[bytes, None] = {}  # routes of links that are no more, newest last
         self._by_node: dict[NodeId, Peer] = {}
         self._by_curve: dict[bytes, Peer] = {}
         self._dialling: set[NodeId] = set()
@@ -207,6 +208,18 @@ class Peers:
             self._by_curve[peer.curve] = peer
         return peer
 
+    def heard(self, now_s: float) -> None:
+        """Nobody counts as silent up to now."""
+        for conn in self.inbound.values():
+            conn.heard_s = max(conn.heard_s, now_s)
+        for peer in self._by_node.values():
+            if peer.conn is not None:
+                peer.conn.heard_s = max(peer.conn.heard_s, now_s)
+
+    def lost(self, route: bytes) -> bool:
+        """Whether what comes over `route` was sent on a link that is no more: late, and nobody's fault."""
+        return route in self._lost
+
     def keep(self, node: NodeId) -> bool:
         """Remember that `node` is dialled, so that it stays known without a link; False: no need or no room."""
         if node in self._dialling or len(self._dialling) >= MAX_PEERS.value:
@@ -233,7 +246,10 @@ class Peers:
 
     def lose(self, conn: Conn) -> None:
         """Forget `conn`; if it was its peer's link, whoever waits for answers is told."""
-        self.inbound.pop(conn.route, None)
+        if self.inbound.pop(conn.route, None) is not None:
+            self._lost[conn.route] = None
+            if len(self._lost) > MAX_PEERS.value:
+                del self._lost[next(iter(self._lost))]
         conn.scope.cancel()
         peer = conn.peer
         if peer.conn is not conn:

@@ -30,6 +30,7 @@ from pyrsia.units import (
 from pyrsia.wire import frames
 
 CURVE_BYTES: Final = 64  # what encryption adds to a frame (33), which ZeroMQ counts before it decrypts
+KEEPALIVE_S: Final = 5  # three probes unanswered, and a link is dead
 MOST_FRAMES: Final = LINK_BATCH_FRAMES.value + 2  # one more of the second lane, and a part
 _LOST_EVENTS: Final = (
     zmq.EVENT_DISCONNECTED
@@ -154,9 +155,13 @@ def _bound(sock: zmq.Socket[bytes], frame_bytes: int, hwm: int) -> None:
     sock.setsockopt(zmq.SNDHWM, hwm)
     sock.setsockopt(zmq.RCVHWM, hwm)
     sock.setsockopt(zmq.MAXMSGSIZE, frame_bytes + CURVE_BYTES)
-    sock.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, LINK_DEAD_S.value * 1000)
-    sock.setsockopt(zmq.HEARTBEAT_TTL, LINK_DEAD_S.value * 1000)
+    # A dead peer's connection ends by the kernel's probes. Not by ZeroMQ's heartbeats: libzmq 4.3.5 aborts the process
+    # when one falls due on a connection that broke while its messages waited to be read (zeromq/libzmq#4841).
+    sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_S)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_CNT, LINK_DEAD_S.value // KEEPALIVE_S)
+    sock.setsockopt(zmq.TCP_MAXRT, LINK_DEAD_S.value * 1000)  # the same for what is sent and never confirmed
 
 
 def _bind(sock: zmq.Socket[bytes], address: str) -> str:

@@ -10,7 +10,7 @@ Source: docs/submission.md.
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -29,6 +29,9 @@ UNTIL_MS = Limit(
     600_000, "ten minutes bridge a restart of a majority; a longer life only fills the dedup state"
 )
 RESEND_S = Limit(2, "two views of a dead leader pass in this time; asking more often only repeats the bytes")
+HEDGE_S: Final = (
+    0.25  # then the next validator is asked beside one that is slow; an answer takes a round trip
+)
 ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")
 PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")
 NONCE_BYTES = 16
@@ -272,10 +275,24 @@ class Submitter:
         others = [node for node in self._all() if node != self._keys.node_id]
         enough = self._enough()
         turn = attempt * enough
-        for i in range(len(others)):
-            await self._ask(others[(turn + i) % len(others)], raw, answers)
-            if answers.said is not None or enough in (answers.taken, len(answers.refused)):
-                break
+
+        def settled() -> bool:
+            return answers.said is not None or enough in (answers.taken, len(answers.refused))
+
+        async def ask(validator: NodeId, answered: trio.Event) -> None:
+            await self._ask(validator, raw, answers)
+            answered.set()
+            if settled():
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for i in range(len(others)):
+                answered = trio.Event()
+                nursery.start_soon(ask, others[(turn + i) % len(others)], answered)
+                with trio.move_on_after(HEDGE_S):
+                    await answered.wait()
+                if settled():
+                    return
 
     def _own(self) -> Callable[[bytes], None] | None:
         """Our own mempool's door, while we validate."""

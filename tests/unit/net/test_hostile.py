@@ -13,7 +13,7 @@ from pyrsia.errors import Malformed
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.sockets import MOST_FRAMES
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import BAN_S, LINK_FAULTS, MAX_PART_BYTES
+from pyrsia.units import BAN_S, LINK_DEAD_S, LINK_FAULTS, MAX_PART_BYTES
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Greeting, Type
 
@@ -453,7 +453,7 @@ async def test_a_node_that_comes_anew_replaces_its_own_link_and_nobody_elses():
         await second.say(frames.encode(Frame(Type.SEND, number=5, body=b"second")))
         await until(lambda: (EVE.public, 5, b"second") in here.ann.got)
         await first.say(frames.encode(Frame(Type.SEND, number=5, body=b"first")))
-        await until(lambda: here.counted["bad-greeting"] == 1)  # its route has to greet again
+        await until(lambda: here.counted["frame-late"] == 1)  # its route has to greet again
         assert (EVE.public, 5, b"first") not in here.ann.got
 
 
@@ -492,3 +492,33 @@ async def test_a_fault_of_a_node_without_a_link_is_nothing():
         assert (here.counted["bad-cert"], here.counted["banned-faults"]) == (0, 0)
         await (await Villain.at(here)).greet()
         assert here.ann.links.connected(EVE.public)
+
+
+async def test_what_was_sent_on_a_link_that_is_no_more_is_late_and_nobodys_fault():
+    async with town() as here:
+        villain = await (await Villain.at(here)).greet()
+        here.ann.links._peers.lose(here.ann.links._peers.linked(EVE.public).conn)
+        for _ in range(4 * LINK_FAULTS.value):
+            await villain.say(frames.encode(Frame(Type.SEND, number=5, body=b"late")))
+        await until(lambda: here.counted["frame-late"] == 4 * LINK_FAULTS.value)
+        assert (here.counted["banned-stranger"], here.counted["bad-greeting"], here.ann.got) == (0, 0, [])
+
+        again = await (await Villain.at(here)).greet()
+        await again.say(frames.encode(Frame(Type.SEND, number=5, body=b"anew")))
+        await until(lambda: (EVE.public, 5, b"anew") in here.ann.got)
+
+
+@pytest.mark.parametrize("stood", [True, False])
+async def test_a_process_that_stood_still_holds_nobodys_silence_against_him(monkeypatch, stood):
+    monkeypatch.setattr("pyrsia.net.links.PING_S", 0.02)
+    monkeypatch.setattr("pyrsia.net.links.STOOD_S", -1.0 if stood else 5.0)
+    async with town() as here:
+        await (await Villain.at(here)).greet()
+        conn = here.ann.links._peers.linked(EVE.public).conn
+        conn.heard_s -= 2 * LINK_DEAD_S.value
+        silent_s = conn.heard_s
+        if stood:
+            await until(lambda: conn.heard_s > silent_s + LINK_DEAD_S.value)
+        else:
+            await until(lambda: not here.ann.links.connected(EVE.public))
+        assert here.ann.links.connected(EVE.public) is stood

@@ -23,7 +23,7 @@ from pyrsia.node.submission import (
 )
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from tests.reference.ledger import START, World
-from tests.reference.parts import ring
+from tests.reference.parts import ring, until
 
 BODY = {"kind": "description", "subject": "pkg:pypi/idna@1.0", "text": "x", "valid_from": 1}
 NO = Refusal("entry-refused", what="no such request", who="the author", do="look again")
@@ -479,3 +479,16 @@ async def test_a_node_that_is_no_member_authors_nothing_and_says_so_at_once(auto
     with pytest.raises(Refusal, match="no member of the network") as caught:
         await network.submitter.submit("fact.add", BODY)
     assert (caught.value.code, network.asked, len(network.waiters)) == ("forbidden", [], 0)
+
+
+async def test_a_silent_validator_is_not_waited_for_before_the_next_is_asked(autojump_clock):
+    network = Network({0: silent})
+    raw = network.submitter.author("fact.add", BODY)
+    began_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.submitter.submit_entry, raw)
+        await until(lambda: len(network.asked) == 3)
+        asked_after_s = trio.current_time() - began_s
+        network.final(raw)
+    assert network.asked == [0, 1, 2]
+    assert asked_after_s < ANSWER_S.value / 2
