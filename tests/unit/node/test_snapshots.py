@@ -490,7 +490,7 @@ async def test_a_peer_that_gives_up_half_way_costs_nothing_that_came(made):
         other = joiner([fresh], "other")
         assert await other.snapshots.look()
     assert before > 60_000
-    assert after < fresh.octets[Method.PARTS] - before // 2
+    assert after < fresh.octets[Method.PARTS] - before // 4  # (roots of places come twice)
     node.restart()
     assert plain_state(node.archive, node.database) == plain_state(world.archive, world.database)
 
