@@ -9,6 +9,7 @@ Source: docs/agreement.md, "Members and quorum", "What is signed".
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+from pyrsia.units import needed, tolerated
 from pyrsia.wire.blocks import Cert, FinalityProof, Statement, Vote, finalize, rotation, signed_text
 from pyrsia.wire.epochs import Seats, Validator, members_hash
 
@@ -39,8 +40,8 @@ class Committee:
         self.origin = origin
         self.epoch = seats.epoch
         self.n = len(keys)
-        self.f = (self.n - 1) // 3
-        self.q = self.n - self.f
+        self.f = tolerated(self.n)
+        self.q = needed(self.n)
         self.members_hash = members_hash(seats.validators)
         self.rotation = rotation(chain_id, seats.epoch, keys, seats.convicted)
         self.places = {one.node: index for index, one in enumerate(seats.validators)}

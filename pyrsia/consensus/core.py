@@ -137,11 +137,6 @@ class Simplex:
         return self.clock.view
 
     @property
-    def _floor_cert(self) -> Cert | None:
-        """A certificate of the last final block."""
-        return self.telling.floor
-
-    @property
     def final(self) -> BlockRef:
         """The last final block that was handed on."""
         return self.tree.final

@@ -2,30 +2,17 @@
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from pyrsia.demo.network import Node
 from pyrsia.errors import PyrsiaError
 from pyrsia.node.points import REST_S
-from tests.e2e.chaos.network import ChaosNetwork
+from tests.e2e.chaos.network import ChaosNetwork, running
 
 pytestmark = pytest.mark.processes
 
 ENTRIES = 40
-
-
-@contextmanager
-def running() -> Iterator[ChaosNetwork]:
-    network = ChaosNetwork.create(isolation="namespace", environment="host:" + "0" * 64)
-    try:
-        network.start_all()
-        yield network
-    finally:
-        network.stop_all()
-        network.remove()
 
 
 def notices(network: ChaosNetwork, node: Node) -> str:

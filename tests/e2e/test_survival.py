@@ -13,22 +13,11 @@ import pytest
 from pyrsia.demo.network import Node
 from pyrsia.errors import Refusal
 from tests.e2e.chaos.lies import LIES, TOLD
-from tests.e2e.chaos.network import ChaosNetwork
+from tests.e2e.chaos.network import ChaosNetwork, running
 
 pytestmark = pytest.mark.processes
 
 HOUR_S = 3_600
-
-
-@contextlib.contextmanager
-def running() -> Iterator[ChaosNetwork]:
-    network = ChaosNetwork.create(isolation="namespace", environment="host:" + "0" * 64)
-    try:
-        network.start_all()
-        yield network
-    finally:
-        network.stop_all()
-        network.remove()
 
 
 @pytest.fixture(scope="module")

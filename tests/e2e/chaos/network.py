@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,3 +129,15 @@ class ChaosNetwork(Network):
         """Wait until they are all in this epoch."""
         for node in nodes or self.nodes:
             self.wait(lambda node=node: self.epoch(node) == epoch, 60, f"{node.name} is not in epoch {epoch}")
+
+
+@contextmanager
+def running() -> Iterator[ChaosNetwork]:
+    """A network of its own that runs, and leaves nothing."""
+    network = ChaosNetwork.create(isolation="namespace", environment="host:" + "0" * 64)
+    try:
+        network.start_all()
+        yield network
+    finally:
+        network.stop_all()
+        network.remove()
