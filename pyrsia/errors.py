@@ -70,6 +70,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "lock-mismatch": Answer(422, 1),
     "build-failed": Answer(422, 1),
     "no-sandbox": Answer(501, 1),
+    "no-environment": Answer(501, 1),
     "no-compiler": Answer(501, 1),
     "too-few-builders": Answer(409, 1),
     # the log and its proofs

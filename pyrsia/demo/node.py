@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pyrsia.builds.pip.index import IndexClient
-    from pyrsia.builds.pip.inside import Inside
-    from pyrsia.builds.pip.plugin import PipPlugin
+    from collections.abc import Sequence
+
+    from pyrsia.builds.model import Plugin
+    from pyrsia.builds.shop import Shop
     from pyrsia.node.builder import DrawnFirst
 
 PR_SET_PDEATHSIG: Final = 1
@@ -37,15 +38,17 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with(arguments.parent)
 
+    from pyrsia.builds.inside import Inside
+    from pyrsia.builds.pip.plugin import PROGRAM
     from pyrsia.demo.villain import Villain
     from pyrsia.errors import PyrsiaError
     from pyrsia.node import service
     from pyrsia.node.workshop import honest
 
-    def villain(
-        inside: "Inside", index: "IndexClient", results: Path, drawn_first: "DrawnFirst"
-    ) -> "PipPlugin":
-        return Villain(inside, index, results, purl=arguments.villain, drawn_first=drawn_first)
+    def villain(shop: "Shop", drawn_first: "DrawnFirst") -> "Sequence[Plugin]":
+        inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+        lying = Villain(inside, shop.index, shop.results, purl=arguments.villain, drawn_first=drawn_first)
+        return [lying, *(one for one in honest(shop, drawn_first) if one.name != lying.name)]
 
     try:
         sys.exit(service.main(arguments.data, villain if arguments.villain else honest))

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyrsia.builds.inside import Inside
+from pyrsia.builds.model import Inputs
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.inside import Inside
-from pyrsia.builds.pip.plugin import Inputs, PipPlugin
+from pyrsia.builds.pip.plugin import PipPlugin
 
 ALTERED_LINE = b"\n# altered by the demo's villain\n"
 

@@ -8,6 +8,7 @@ from typing import Any
 import trio
 
 from pyrsia import __version__
+from pyrsia.builds.model import Want
 from pyrsia.config import Config
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.ledger import views
@@ -266,13 +267,6 @@ class Admin:
     # -- changes -------------------------------------------------------------------------------
 
     async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
-        if ecosystem != "pip":
-            raise Refusal(
-                "bad-request",
-                what=f"the ecosystem {ecosystem} is not built here",
-                who="your command",
-                do="use pip; others come later",
-            )
         if self.requests is None:
             raise Refusal(
                 "no-sandbox",
@@ -280,7 +274,7 @@ class Admin:
                 who="this machine",
                 do="run `pyrsia doctor` there, or ask through another node",
             )
-        return await self.requests.ask(name, version, int(time.time() * 1000))
+        return await self.requests.ask(ecosystem, Want(name, version or None), int(time.time() * 1000))
 
     async def add_fact(
         self, kind: str, subject: str, text: str, fields: Mapping[str, Any] | None = None

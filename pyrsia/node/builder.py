@@ -11,12 +11,12 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
 from pyrsia.builds import attest
-from pyrsia.builds.pip.plugin import Built, FileOut, Inputs, Output, WheelOut
+from pyrsia.builds.model import Built, FileOut, Output, Packed, Plugin
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
@@ -39,22 +39,12 @@ RETRY_S = Limit(
     5, "what failed for want of a peer or a disk is tried again; the deadline of the draw ends it"
 )
 PIN = "build"
+UNABLE = frozenset({"no-sandbox", "no-environment"})  # of this machine: nothing is said about the package
 
 _log = logging.getLogger("pyrsia.builder")
 
 DrawnFirst = Callable[[Mapping[str, Any]], bool]
 Reads = Callable[[bytes], bytes | None]
-
-
-class Plugin(Protocol):
-    """What the builder needs of an ecosystem's plug-in."""
-
-    async def relock(self, request: Mapping[str, Any]) -> bytes: ...
-    async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs: ...
-    async def build(
-        self, request: Mapping[str, Any], inputs: Inputs, progress: Callable[[str], None]
-    ) -> Built: ...
-    async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built: ...
 
 
 class Builder:
@@ -65,7 +55,7 @@ class Builder:
         keys: KeyRing,
         genesis: Genesis,
         *,
-        plugin: Plugin,
+        plugins: Mapping[str, Plugin],
         shelf: Shelf,
         submitter: Submitter,
         reads: Reads,
@@ -79,7 +69,7 @@ class Builder:
         self._keys = keys
         self._attests = attests or (lambda: keys.build)
         self._genesis = genesis
-        self._plugin = plugin
+        self._plugins = plugins
         self._shelf = shelf
         self._submitter = submitter
         self._reads = reads
@@ -152,7 +142,7 @@ class Builder:
             await built.discard()
         # What the log cannot hold is this package's failure, and not this builder's: said, not thrown.
         failure = Refusal("build-failed", what=why, who=request["purl"], do="tell its authors")
-        failed = await self._plugin.failed(failure, built.lock_sha256, phase="normalise")
+        failed = await self._plugin_of(request).failed(failure, built.lock_sha256, phase="normalise")
         try:
             return await self._body(owed.request, request, failed)
         finally:
@@ -163,13 +153,14 @@ class Builder:
             self.notes[owed.request] = sentence
 
         wanted = request["lock"]["sha256"]
+        plugin = self._plugin_of(request)
         progress("resolving the lock")
         try:
-            locked = await self._plugin.relock(request)
+            locked = await plugin.relock(request)
         except Refusal as refusal:
-            if refusal.code == "no-sandbox":
+            if refusal.code in UNABLE:
                 raise
-            return await self._plugin.failed(refusal, wanted)
+            return await plugin.failed(refusal, wanted)
         mine = hashlib.sha256(locked).hexdigest()
         if mine != wanted:
             mismatch = Refusal(
@@ -178,13 +169,28 @@ class Builder:
                 who="the requester's index or this one",
                 do="compare both indexes",
             )
-            return await self._plugin.failed(mismatch, mine, phase="lock-mismatch")
+            return await plugin.failed(mismatch, mine, phase="lock-mismatch")
         progress("fetching source and tools")
         try:
-            inputs = await self._plugin.prefetch(request, locked)
+            inputs = await plugin.prefetch(request, locked)
         except Refusal as refusal:
-            return await self._plugin.failed(refusal, mine)
-        return await self._plugin.build(request, inputs, progress)
+            return await plugin.failed(refusal, mine)
+        return await plugin.build(request, inputs, progress)
+
+    def _plugin_of(self, request: Mapping[str, Any]) -> Plugin:
+        """
+        Raises:
+            Refusal: `no-sandbox`: genesis says that this node builds it, this machine does not.
+        """
+        plugin = self._plugins.get(request["ecosystem"])
+        if plugin is None:
+            raise Refusal(
+                "no-sandbox",
+                what=f"this node has no plug-in for {request['ecosystem']}",
+                who="this machine",
+                do="see `pyrsia doctor`; the draw goes on without this builder",
+            )
+        return plugin
 
     async def _body(self, request_id: str, request: Mapping[str, Any], built: Built) -> dict[str, Any]:
         """The body of `build.reveal`, all its blobs pinned here."""
@@ -224,28 +230,29 @@ class Builder:
 
     async def _output(self, output: Output) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "canonical": await self._wheel(output.canonical),
+            "canonical": await self._packed(output.canonical),
             "containment": output.containment,
             "name": output.name,
             "normalised": list(output.normalised),
-            "raw": await self._wheel(output.raw),
+            "raw": await self._packed(output.raw),
             "stable": output.stable,
             "upstream_relation": output.upstream_relation if output.upstream else "none",
         }
         if output.requires_python:
             fields["requires_python"] = output.requires_python
         if output.upstream is not None:
-            fields["upstream"] = await self._wheel(output.upstream)
+            fields["upstream"] = await self._packed(output.upstream)
         return fields
 
-    async def _wheel(self, wheel: WheelOut) -> dict[str, Any]:
-        fields = {
-            **await self._blob(wheel.file),
-            "members": await self._blob(wheel.members),
-            "metadata": await self._blob(wheel.metadata),
+    async def _packed(self, packed: Packed) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            **await self._blob(packed.file),
+            "members": await self._blob(packed.members),
         }
-        if wheel.requires_python:
-            fields["requires_python"] = wheel.requires_python
+        if packed.metadata is not None:
+            fields["metadata"] = await self._blob(packed.metadata)
+        if packed.requires_python:
+            fields["requires_python"] = packed.requires_python
         return fields
 
     async def _blob(self, file: FileOut) -> dict[str, Any]:

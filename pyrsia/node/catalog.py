@@ -47,6 +47,9 @@ class Catalog:
         names = (name.removeprefix(_PYPI) for name in views.projects(self._archive.state))
         return sorted(name for name in names if ":" not in name)
 
+    def packages(self, start: str) -> Sequence[str]:
+        return sorted(name for name in views.projects(self._archive.state) if name.startswith(start))
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         reads = self._archive.state
         placed = views.project_files(reads, name)

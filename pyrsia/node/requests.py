@@ -1,11 +1,11 @@
 """Asking the network for a package: plan its closure, and request what the log does not hold yet."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import trio
 
-from pyrsia.builds.pip.plugin import Planned
+from pyrsia.builds.model import Planned, Plugin, Want
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.views import RequestView
@@ -22,46 +22,60 @@ PIN = "lock"
 Reads = Callable[[bytes], bytes | None]
 
 
-class Planner(Protocol):
-    """What asking needs of an ecosystem's plug-in."""
-
-    async def plan(
-        self, name: str, version: str | None, now_ms: int, progress: Callable[[str], None]
-    ) -> tuple[Planned, ...]: ...
-
-
 class Requests:
     """Build requests authored by this node."""
 
     def __init__(
-        self, node_id: bytes, *, planner: Planner, shelf: Shelf, submitter: Submitter, reads: Reads
+        self,
+        node_id: bytes,
+        *,
+        plugins: Mapping[str, Plugin],
+        shelf: Shelf,
+        submitter: Submitter,
+        reads: Reads,
     ) -> None:
         self._me = b32(node_id)
-        self._planner = planner
+        self._plugins = plugins
         self._shelf = shelf
         self._submitter = submitter
         self._reads = reads
         self.note = ""  # what is being planned right now
 
-    async def ask(self, name: str, version: str, now_ms: int) -> Sequence[Requested]:
-        """Request `name` and its run-time closure, dependencies first; what is published or being built is named,
-        not asked for again.
+    async def plan(self, ecosystem: str, want: Want, now_ms: int) -> Sequence[Planned]:
+        """What would be asked for, dependencies first; nothing is.
 
         Raises:
-            Refusal: the plan's, or the log's.
+            Refusal: `bad-request` for an ecosystem that is not built here; the plan's.
         """
+        plugin = self._plugins.get(ecosystem)
+        if plugin is None:
+            raise Refusal(
+                "bad-request",
+                what=f"this node plans no {ecosystem[:20]} packages",
+                who="your request",
+                do=f"ask for one of {', '.join(sorted(self._plugins))}",
+            )
         try:
             with trio.fail_after(PLAN_S.value):
-                planned = await self._planner.plan(name, version or None, now_ms, self._say)
+                return await plugin.plan(want, now_ms, self._say)
         except trio.TooSlowError:
             raise Refusal(
                 "unavailable",
-                what=f"planning {name} took longer than {PLAN_S.value} s",
+                what=f"planning {want.name} took longer than {PLAN_S.value} s",
                 who="the package index",
                 do="try again later, or with an index nearby",
             ) from None
         finally:
             self.note = ""
+
+    async def ask(self, ecosystem: str, want: Want, now_ms: int) -> Sequence[Requested]:
+        """Request `want` and its run-time closure, dependencies first; what is published or being built is named,
+        not asked for again.
+
+        Raises:
+            Refusal: the plan's, or the log's.
+        """
+        planned = await self.plan(ecosystem, want, now_ms)
         recent = await self._recent()
         return [Requested(await self._one(one, recent), one.purl) for one in planned]
 

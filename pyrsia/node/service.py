@@ -285,17 +285,17 @@ class Node:
         )
 
     def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
-        house, plugin = self.house, workshop.plugin
-        if plugin is None:
+        house, plugins = self.house, workshop.plugins
+        if not plugins:
             return None, None
         reads = house.archive.state
         requests = Requests(
-            house.keys.node_id, planner=plugin, shelf=self.shelf, submitter=self.submitter, reads=reads
+            house.keys.node_id, plugins=plugins, shelf=self.shelf, submitter=self.submitter, reads=reads
         )
         builder = Builder(
             house.keys,
             house.genesis,
-            plugin=plugin,
+            plugins=plugins,
             shelf=self.shelf,
             submitter=self.submitter,
             reads=reads,

@@ -1,40 +1,62 @@
-"""Where this node plans and builds packages: the sandbox, the index client and the pip plug-in.
+"""Where this node plans and builds packages: the sandbox, the environments and a plug-in for each ecosystem.
 
 A node without a sandbox goes on without a workshop and says so: it follows, serves and verifies.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyrsia.builds.environments import HostOnly
+from pyrsia.builds.inside import Inside
+from pyrsia.builds.model import Plugin, SourceMapping
 from pyrsia.builds.pip import config as pip_config
+from pyrsia.builds.pip import host
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.inside import Inside
-from pyrsia.builds.pip.plugin import PipPlugin
+from pyrsia.builds.pip.plugin import PROGRAM, PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, choose
-from pyrsia.errors import Refusal
+from pyrsia.builds.shop import Shop
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import views
 from pyrsia.node.builder import DrawnFirst, Reads
 from pyrsia.node.house import INDEX, RESULTS, SCRATCH, House
 from pyrsia.wire.text import b32
 
-PluginFactory = Callable[[Inside, IndexClient, Path, DrawnFirst], PipPlugin]
+PluginFactory = Callable[[Shop, DrawnFirst], Sequence[Plugin]]
 
 
 @dataclass(slots=True)
 class Workshop:
-    """What builds need. `plugin` is None where this machine has no sandbox; `notices` say why."""
+    """What builds need. `plugins` is empty where this machine has no sandbox; `notices` say why."""
 
-    plugin: PipPlugin | None = None
+    plugins: dict[str, Plugin] = field(default_factory=dict)
     isolation: str = "none"
     notices: list[str] = field(default_factory=list)
+    courier: "Courier" = field(default_factory=lambda: Courier())
 
 
-def honest(inside: Inside, index: IndexClient, results: Path, _: DrawnFirst) -> PipPlugin:
-    """The plug-in of every node but the demo's villain."""
-    return PipPlugin(inside, index, results)
+class Courier:
+    """Brings the source that came along with a request; the node lends it its links once it has some."""
+
+    def __init__(self) -> None:
+        self.fetch: Callable[[Mapping[str, Any]], Awaitable[Path]] | None = None
+
+    async def bring(self, request: Mapping[str, Any]) -> Path:
+        """The source of a request's body.
+
+        Raises:
+            Unavailable: nobody gave it.
+        """
+        if self.fetch is None:
+            raise Unavailable("this node has no links yet")
+        return await self.fetch(request)
+
+
+def honest(shop: Shop, _: DrawnFirst) -> Sequence[Plugin]:
+    """The plug-ins of every node but the demo's villain."""
+    return (PipPlugin(Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits), shop.index, shop.results),)
 
 
 async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory = honest) -> Workshop:
@@ -50,11 +72,28 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         return Workshop(notices=[f"no builds here: {refusal.what}; do: {refusal.do}"])
     found = pip_config.load()
     index = await stack.enter_async_context(IndexClient(found, house.data / INDEX))
-    limits = BuildLimits(wall_s=settings.wall_s, memory_bytes=settings.memory_mb << 20)
-    inside = Inside(sandbox, house.data / SCRATCH, limits)
-    first = drawn_first(house.archive.state, house.keys.node_id)
-    plugin = make(inside, index, house.data / RESULTS, first)
-    return Workshop(plugin, sandbox.isolation, list(found.unused))
+    reads, courier = house.archive.state, Courier()
+    shop = Shop(
+        sandbox=sandbox,
+        limits=BuildLimits(wall_s=settings.wall_s, memory_bytes=settings.memory_mb << 20),
+        scratch=house.data / SCRATCH,
+        results=house.data / RESULTS,
+        cache=house.data / INDEX,
+        index=index,
+        environments=HostOnly(host.environment(), host.facts()),
+        admitted=lambda: tuple(views.config(reads)["environments"]),
+        claimed=courier.bring,
+        mapping=lambda purl: _mapping(reads, purl),
+    )
+    plugins = make(shop, drawn_first(reads, house.keys.node_id))
+    return Workshop({one.name: one for one in plugins}, sandbox.isolation, list(found.unused), courier)
+
+
+def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
+    found = views.mapping(reads, purl)
+    if found is None:
+        return None
+    return SourceMapping(purl, found["repository"], found["tag"], found["recipe"], found["version"])
 
 
 def drawn_first(reads: Reads, node: bytes) -> DrawnFirst:

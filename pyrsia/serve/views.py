@@ -71,8 +71,13 @@ class Catalog(Protocol):
         """Normalised names, sorted."""
         ...
 
+    def packages(self, start: str) -> Sequence[str]:
+        """Versionless purls that begin with `start` (`pkg:maven/`), sorted."""
+        ...
+
     def files(self, name: str) -> Sequence[ProjectFile]:
-        """The files of a normalised name, in log order; empty for a name the log does not hold."""
+        """The files of a normalised pypi name, or of a versionless purl of any ecosystem, in log order; empty for
+        one the log does not hold."""
         ...
 
     def file(self, sha256: str) -> ProjectFile | None:

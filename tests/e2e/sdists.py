@@ -9,10 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pyrsia.builds.inside import Inside
+from pyrsia.builds.model import Planned
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.inside import Inside
-from pyrsia.builds.pip.plugin import PipPlugin, Planned
+from pyrsia.builds.pip.plugin import PROGRAM, PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "builds"))
@@ -132,7 +133,7 @@ async def plugin(
     home.mkdir(mode=0o755, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     urls = tuple(one if isinstance(one, str) else one.resolve().as_uri() for one in indexes)
     async with IndexClient(PipConfig(urls), home / "cache") as index:
-        yield PipPlugin(Inside(sandbox, home / "scratch", limits), index, home / "results")
+        yield PipPlugin(Inside(sandbox, home / "scratch", PROGRAM, limits), index, home / "results")
 
 
 def now_ms() -> int:

@@ -23,8 +23,9 @@ import pytest
 import trio
 
 from pyrsia.builds import members
+from pyrsia.builds.model import Built, Want
 from pyrsia.builds.pip import lock
-from pyrsia.builds.pip.plugin import Built, PipPlugin
+from pyrsia.builds.pip.plugin import PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, Job, Outcome, Sandbox, Usage, choose, landlock
 from pyrsia.demo import sample
 from pyrsia.errors import Refusal, Unavailable
@@ -61,7 +62,7 @@ async def carried_out(plugin: PipPlugin, planned: Any) -> Built:
 async def built_once(sandbox: Sandbox, home: Path, index: Path, limits: BuildLimits | None = None) -> Built:
     """Plan `thing` with usual limits and build it with `limits`, both on one machine."""
     async with sdists.plugin(sandbox, home / "planner", index) as planner:
-        (planned,) = await planner.plan("thing", None, sdists.now_ms())
+        (planned,) = await planner.plan(Want("thing", None), sdists.now_ms())
         request = sdists.request(planned)
         inputs = await planner.prefetch(request, planned.lock)
         async with sdists.plugin(sandbox, home / "builder", index, limits=limits) as builder:
@@ -82,7 +83,7 @@ def said_by(built: Built) -> dict[str, Any]:
 async def test_two_builders_of_the_sample_get_equal_bytes(sandbox: Sandbox, tmp_path: Path, index: Path):
     sample.write_index(index)
     async with sdists.plugin(sandbox, tmp_path / "p", index) as planner:
-        planned = await planner.plan(*sample.DEFAULT, sdists.now_ms())
+        planned = await planner.plan(Want(*sample.DEFAULT), sdists.now_ms())
         assert [one.purl for one in planned] == [
             "pkg:pypi/pyrsia-sample-dep@1.0.0",
             "pkg:pypi/pyrsia-sample@0.3.0",
@@ -145,23 +146,23 @@ async def test_a_known_wheel_of_the_registry_is_compared_and_a_changed_one_is_to
     theirs.write_bytes(first.raw.file.path.read_bytes())
 
     async with sdists.plugin(sandbox, tmp_path / "same", index) as plugin:
-        (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
+        (planned,) = await plugin.plan(Want("thing", "1.0"), sdists.now_ms())
         same = (await carried_out(plugin, planned)).outputs[0]
     theirs.write_bytes(sdists.wheels.pack(sdists.wheels.members({"thing/__init__.py": b"other = 1\n"})))
     async with sdists.plugin(sandbox, tmp_path / "changed", index) as plugin:
-        (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
+        (planned,) = await plugin.plan(Want("thing", "1.0"), sdists.now_ms())
         changed = (await carried_out(plugin, planned)).outputs[0]
 
     altered = sdists.wheels.members() | {"thing/__init__.py": b"altered after RECORD was written"}
     theirs.write_bytes(sdists.wheels.pack(altered))
     async with sdists.plugin(sandbox, tmp_path / "odd", index) as plugin:
-        (planned,) = await plugin.plan("thing", "1.0", sdists.now_ms())
+        (planned,) = await plugin.plan(Want("thing", "1.0"), sdists.now_ms())
         built = await carried_out(plugin, planned)
         odd, told = built.outputs[0], built.log.path.read_text()
     theirs.write_bytes(b"not a wheel at all")
     async with sdists.plugin(sandbox, tmp_path / "broken", index) as plugin:
         with pytest.raises(Refusal) as broken:
-            await plugin.plan("thing", "1.0", sdists.now_ms())
+            await plugin.plan(Want("thing", "1.0"), sdists.now_ms())
 
     assert same.upstream is not None
     assert (same.upstream_relation, same.upstream.file.sha256) == ("identical", same.raw.file.sha256)
@@ -179,7 +180,7 @@ async def test_a_known_wheel_of_the_registry_is_compared_and_a_changed_one_is_to
 
 async def refused(plugin: PipPlugin, name: str = "thing", version: str | None = None) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        await plugin.plan(name, version, sdists.now_ms())
+        await plugin.plan(Want(name, version), sdists.now_ms())
     return caught.value
 
 
@@ -211,7 +212,7 @@ async def test_an_older_version_is_taken_where_the_newest_needs_what_is_nowhere(
     sdists.sdist(index, "lib", "2.0", needs=("nowhere",))
     sdists.sdist(index, needs=("lib",))
     async with sdists.plugin(make("confined"), tmp_path / "p", index) as plugin:
-        planned = await plugin.plan("thing", None, sdists.now_ms())
+        planned = await plugin.plan(Want("thing", None), sdists.now_ms())
 
     assert [one.purl for one in planned] == ["pkg:pypi/lib@1.0", "pkg:pypi/thing@1.0"]
 
@@ -266,7 +267,7 @@ async def test_a_builder_whose_index_has_another_build_tool_gets_another_lock(
     sdists.sdist(other, requires=("tool",))
     sdists.wheel(other, "tool", "1.1")
     async with sdists.plugin(sandbox, tmp_path / "p", index) as planner:
-        (planned,) = await planner.plan("thing", None, sdists.now_ms())
+        (planned,) = await planner.plan(Want("thing", None), sdists.now_ms())
         assert [line.file for line in lock.decode(planned.lock)] == ["tool-1.0-py3-none-any.whl"]
         assert (await carried_out(planner, planned)).outcome == "built"
     async with sdists.plugin(sandbox, tmp_path / "b", other) as builder:
@@ -285,7 +286,7 @@ async def test_a_builder_whose_index_has_another_source_or_other_rules_refuses(t
     other = tmp_path / "other"
     sdists.sdist(other, evil="pass")
     async with sdists.plugin(make("confined"), tmp_path / "p", index) as planner:
-        (planned,) = await planner.plan("thing", None, sdists.now_ms())
+        (planned,) = await planner.plan(Want("thing", None), sdists.now_ms())
         request = sdists.request(planned)
         changed = request | {"recipe": request["recipe"] | {"sde": request["recipe"]["sde"] + 1}}
         with pytest.raises(Refusal) as recipe:
@@ -306,9 +307,9 @@ async def test_a_version_younger_than_the_page_that_a_builder_remembers_is_found
         sdists.plugin(make("confined"), tmp_path / "b", index) as builder,
         sdists.plugin(make("confined"), tmp_path / "p", index) as planner,
     ):
-        await builder.plan("thing", None, sdists.now_ms())
+        await builder.plan(Want("thing", None), sdists.now_ms())
         sdists.sdist(index, version="1.1")
-        (planned,) = await planner.plan("thing", None, sdists.now_ms())
+        (planned,) = await planner.plan(Want("thing", None), sdists.now_ms())
 
         assert planned.purl == "pkg:pypi/thing@1.1"
         assert await builder.relock(sdists.request(planned)) == planned.lock
@@ -632,7 +633,7 @@ async def test_a_disk_that_takes_nothing_is_the_machine_s_fault_and_no_verdict_o
 ):
     sdists.sdist(index)
     async with sdists.plugin(sandbox, tmp_path / "p", index) as plugin:
-        (planned,) = await plugin.plan("thing", None, sdists.now_ms())
+        (planned,) = await plugin.plan(Want("thing", None), sdists.now_ms())
         request = sdists.request(planned)
         inputs = await plugin.prefetch(request, planned.lock)
         shutil.rmtree(tmp_path / "p" / place, ignore_errors=True)

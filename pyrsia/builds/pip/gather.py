@@ -19,9 +19,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from pyrsia.builds.inside import Answer, Inside
+from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.pip import lock, resolve
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.inside import Answer, Inside, PhaseFailed
 from pyrsia.builds.pip.resolve import Facts, Metadata, Release, Role
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target

@@ -33,16 +33,19 @@ def target() -> Target:
 
 def environment() -> str:
     """`host:<hex>`: interpreter, platform, C library and compressor."""
-    return fingerprint(
-        {
-            "arch": platform.machine(),
-            "implementation": platform.python_implementation(),
-            "libc": _libc(),
-            "os": sys.platform,
-            "python": platform.python_version(),
-            "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        }
-    )
+    return fingerprint(facts())
+
+
+def facts() -> dict[str, str]:
+    """What of this machine may shape the bytes of a pure package."""
+    return {
+        "arch": platform.machine(),
+        "implementation": platform.python_implementation(),
+        "libc": _libc(),
+        "os": sys.platform,
+        "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
 
 
 def _libc() -> str:

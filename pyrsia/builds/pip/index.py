@@ -19,13 +19,13 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import trio
 
+from pyrsia.builds.outbound.addresses import bare, origin_of, shown
+from pyrsia.builds.outbound.web import Web
 from pyrsia.builds.pip import folder, simple
-from pyrsia.builds.pip.addresses import bare, origin_of, shown
 from pyrsia.builds.pip.cache import Cache
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.refusals import mismatch, too_large, unreachable
 from pyrsia.builds.pip.simple import IndexFile, Project
-from pyrsia.builds.pip.web import Web
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, MAX_METADATA_BYTES, MAX_SOURCE_BYTES, Limit
 from pyrsia.wire.purl import pypi_name

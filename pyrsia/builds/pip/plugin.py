@@ -12,7 +12,7 @@ import functools
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,21 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds import members
+from pyrsia.builds.inside import Answer, Inside, Program, read_plain
+from pyrsia.builds.model import (
+    Built,
+    FileOut,
+    Inputs,
+    NamedFile,
+    Output,
+    Packed,
+    PhaseFailed,
+    Planned,
+    Progress,
+    Want,
+    file_out,
+    keep,
+)
 from pyrsia.builds.pip import host, lock, resolve, simple
 from pyrsia.builds.pip.gather import (
     AUTHOR,
@@ -34,7 +49,6 @@ from pyrsia.builds.pip.gather import (
     together,
 )
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.inside import Answer, Inside, PhaseFailed, read_plain
 from pyrsia.builds.pip.resolve import Facts, Release
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
@@ -50,106 +64,8 @@ from pyrsia.units import (
     PLANS_AT_ONCE,
 )
 
-Progress = Callable[[str], None]
 ECOSYSTEM: Final = "pip"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One request that is ready to be authored: all fields of `build.request` but the requester.
-
-    Attributes:
-        lock: the lock's bytes; the node stores them and writes their manifest.
-    """
-
-    purl: str
-    coordinates: dict[str, str]
-    source: dict[str, Any]
-    recipe: dict[str, Any]
-    lock: bytes
-    target: dict[str, str]
-    ecosystem: str = ECOSYSTEM
-
-
-@dataclass(frozen=True, slots=True)
-class FileOut:
-    """A file that the node adopts."""
-
-    path: Path
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class WheelOut:
-    """One packing of the wheel with its member list and METADATA."""
-
-    file: FileOut
-    members: FileOut
-    metadata: FileOut
-    requires_python: str
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """The one output of a build.
-
-    Attributes:
-        name: file name of the wheel.
-        upstream: the registry's wheel, if there is one and it could be read; see `upstream_relation`.
-        missing: the first paths that are not in the source.
-        upstream_reason: why upstream's wheel could not be compared, or "".
-    """
-
-    name: str
-    raw: WheelOut
-    canonical: WheelOut
-    stable: str
-    upstream: WheelOut | None
-    upstream_relation: str
-    containment: str
-    normalised: tuple[str, ...]
-    requires_python: str
-    missing: tuple[str, ...] = ()
-    upstream_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What a builder reveals, but for manifests, nonce and attestation.
-
-    Attributes:
-        outcome: `built` or `failed`. phase: "" when built.
-        folder: holds every file named here; `discard` deletes it once the node has adopted them.
-        why: for a failure, in words.
-        tools: (file name, sha256 hex) of each line of the lock that was used.
-    """
-
-    outcome: str
-    phase: str
-    lock_sha256: str
-    source: str
-    outputs: tuple[Output, ...]
-    environment: str
-    isolation: str
-    log: FileOut
-    folder: Path
-    why: str = ""
-    tools: tuple[tuple[str, str], ...] = ()
-
-    async def discard(self) -> None:
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(self.folder, ignore_errors=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a build needs, fetched by digest: (file name, path) each; of `tools` (file name, sha256 hex)."""
-
-    source: tuple[str, Path]
-    wheels: tuple[tuple[str, Path], ...]
-    upstream: tuple[str, Path] | None
-    lock_sha256: str
-    tools: tuple[tuple[str, str], ...] = ()
+PROGRAM: Final = Program("builds/pip/worker.py", plain=("builds/pip/hook.py",), hostile=frozenset({"hook"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +73,10 @@ class Inspected:
     """What the sandbox said about one wheel; files stand in the folder it was asked to fill."""
 
     value: Mapping[str, Any]
-    canonical: WheelOut
+    canonical: Packed
     raw_members: FileOut
     metadata: FileOut
-    upstream: WheelOut | None
+    upstream: Packed | None
     log: bytes
 
 
@@ -194,21 +110,18 @@ class PipPlugin:
 
     # -- plan --
 
-    async def plan(
-        self, name: str, version: str | None, now_ms: int, progress: Progress = lambda _: None
-    ) -> tuple[Planned, ...]:
+    async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
         """The package and its whole run-time closure, dependencies first.
 
         Args:
-            version: exact, or None for the newest.
             now_ms: nothing uploaded later is seen.
 
         Raises:
             Refusal: `package-unknown`, `version-unknown`, `no-sdist`, `unresolvable`, `index-unreachable`,
                 `build-failed` when a package cannot be built as pure Python.
         """
-        progress(f"looking for {name} on {self._index.indexes[0]}")
-        wanted = await self._requirement(name, version, now_ms)
+        progress(f"looking for {want.name} on {self._index.indexes[0]}")
+        wanted = await self._requirement(want.name, want.version, now_ms)
         chosen = await self._closure(wanted, now_ms, progress)
 
         async def one(release: Release) -> Planned:
@@ -256,21 +169,21 @@ class PipPlugin:
         lines = lock.decode(locked)
         fetches = [functools.partial(self._tool, line) for line in lines]
         wheels = await together(fetches, FETCHES_AT_ONCE.value)
-        upstream = None
+        upstream = {}
         if release.pure is not None:
-            upstream = (release.pure.filename, await self._index.fetch(release.pure))
+            upstream[release.pure.filename] = await self._index.fetch(release.pure)
         digest = hashlib.sha256(locked).hexdigest()
         tools = tuple((line.file, line.sha256) for line in lines)
-        return Inputs((sdist.filename, source), tuple(wheels), upstream, digest, tools)
+        return Inputs(NamedFile(sdist.filename, source), tuple(wheels), upstream, digest, tools)
 
-    async def _tool(self, line: lock.Locked) -> tuple[str, Path]:
+    async def _tool(self, line: lock.Locked) -> NamedFile:
         page = await self._index.project(line.name)
         file = _file(page, line.file)
         if file is None:
             raise _version_unknown(line.name, line.file, page.index)
         if file.sha256 != line.sha256:
             raise _other_digest(line.file, page.index, file.sha256, line.sha256)
-        return line.file, await self._index.fetch(file)
+        return NamedFile(line.file, await self._index.fetch(file))
 
     # -- build --
 
@@ -306,7 +219,7 @@ class PipPlugin:
             outputs=(output,),
             environment=self.environment,
             isolation=self._inside.isolation,
-            log=_keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
+            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
             folder=folder,
             tools=inputs.tools,
         )
@@ -418,6 +331,7 @@ class PipPlugin:
             recipe=recipe,
             lock=lock.encode(line for line, _ in tools),
             target=self.target.as_dict(),
+            ecosystem=ECOSYSTEM,
         )
 
     # -- own source --
@@ -455,8 +369,8 @@ class PipPlugin:
                 who="this builder",
                 do="ask builders that have this environment",
             )
-        job = hook_job("build", inputs.source[0], [name for name, _ in inputs.wheels], sde)
-        files = {inner(inputs.source[0]): inputs.source[1], **dict(inputs.wheels)}
+        job = hook_job("build", inputs.source[0], [name for name, _ in inputs.files], sde)
+        files = {inner(inputs.source[0]): inputs.source[1], **dict(inputs.files)}
         async with self._inside.run(job, files, phase="build", who=who, epoch=sde) as answer:
             log += answer.log
             hook_ok(answer, "build", who)
@@ -478,7 +392,8 @@ class PipPlugin:
         log: bytearray,
     ) -> Output:
         sde = request["recipe"]["sde"]
-        found = await self.normalise((name, wheel), inputs.source, inputs.upstream, sde, folder)
+        theirs = next(iter(inputs.upstream.items()), None)
+        found = await self.normalise((name, wheel), inputs.source, theirs, sde, folder)
         log += found.log
         if found.value["upstream_reason"]:
             log += f"pyrsia: upstream's wheel is not compared: {found.value['upstream_reason']}\n".encode()
@@ -488,7 +403,7 @@ class PipPlugin:
             raise PhaseFailed("normalise", "the METADATA names another package", who=name, do=AUTHOR)
         relation = str(found.value["relation"])
         requires = metadata.requires_python
-        raw = WheelOut(_out(wheel), found.raw_members, found.metadata, requires)
+        raw = Packed(file_out(wheel), found.raw_members, found.metadata, requires)
         upstream = found.upstream
         return Output(
             name=name,
@@ -514,7 +429,7 @@ class PipPlugin:
             outputs=(),
             environment=self.environment,
             isolation=self._inside.isolation,
-            log=_keep(folder, "log", log),
+            log=keep(folder, "log", log),
             folder=folder,
             why=error.what,
         )
@@ -550,17 +465,6 @@ def _take(source: Path, path: Path, who: str) -> None:
     path.write_bytes(data)
 
 
-def _keep(folder: Path, name: str, data: bytes) -> FileOut:
-    path = folder / name
-    path.write_bytes(data)
-    return FileOut(path, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def _out(path: Path) -> FileOut:
-    with path.open("rb") as file:
-        return FileOut(path, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
-
-
 def _collect(answer: Answer, into: Path, upstream: tuple[str, Path] | None) -> Inspected:
     """Copy what the inspection wrote into the result's folder."""
 
@@ -568,18 +472,18 @@ def _collect(answer: Answer, into: Path, upstream: tuple[str, Path] | None) -> I
         data = read_plain(answer.work / name, limit)
         if data is None:
             raise PhaseFailed("normalise", f"the inspection left no {name}", who="this node", do=AUTHOR)
-        return _keep(into, name, data)
+        return keep(into, name, data)
 
     listed = MAX_WORKER_RESULT_BYTES.value
     metadata = take("metadata", MAX_METADATA_BYTES.value)
-    canonical = WheelOut(
+    canonical = Packed(
         take("canonical", MAX_UNPACKED_BYTES.value + listed), take("canonical.members", listed), metadata, ""
     )
     theirs = None
     if upstream is not None and not answer.value.get("upstream_reason"):
         shutil.copyfile(upstream[1], into / "upstream")
-        theirs = WheelOut(
-            _out(into / "upstream"),
+        theirs = Packed(
+            file_out(into / "upstream"),
             take("upstream.members", listed),
             take("upstream.metadata", MAX_METADATA_BYTES.value),
             "",

@@ -1,6 +1,6 @@
 """What a person is told when an index does not give what it should."""
 
-from pyrsia.builds.pip.addresses import shown
+from pyrsia.builds.outbound.addresses import shown
 from pyrsia.builds.pip.simple import IndexFile
 from pyrsia.errors import Refusal
 

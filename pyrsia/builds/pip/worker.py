@@ -22,29 +22,15 @@ import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from pyrsia.builds import members_tar, members_zip, normalise
 from pyrsia.builds.containment import containment
-from pyrsia.builds.members import Hostile, Member, Names, encode, stable
+from pyrsia.builds.members import Hostile, Names, encode, stable
+from pyrsia.builds.unpack import put, read_source, serve, source_members, unpack_source
 from pyrsia.builds.upstream import relation
 from pyrsia.units import MAX_METADATA_BYTES
-
-_CHUNK = 1 << 16
-
-
-def main(inputs: Path, work: Path) -> int:
-    job = json.loads((inputs / "job.json").read_text())
-    os.umask(0o022)
-    try:
-        result = OPERATIONS[job["operation"]](job, inputs, work)
-    except Hostile as error:
-        result = {"refused": str(error)}
-    (work / "result.json").write_text(json.dumps(result))
-    return 0
-
 
 # -- reading --
 
@@ -92,7 +78,7 @@ def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
 def _project_file(path: Path) -> bytes:
     """The pyproject.toml of a source archive; b"" where it has none."""
     found = b""
-    for name, folder, size, _, _, pieces in _source(path):
+    for name, folder, size, _, _, pieces in read_source(path):
         if not folder and name.partition("/")[2] == "pyproject.toml":
             if size > MAX_METADATA_BYTES.value:
                 raise Hostile("pyproject.toml is too large")
@@ -100,71 +86,7 @@ def _project_file(path: Path) -> bytes:
     return found
 
 
-def source_members(path: Path) -> list[Member]:
-    """The files of a source archive with their digests, below its one top folder."""
-    found = []
-    for name, folder, _, executable, _, pieces in _source(path):
-        if not folder:
-            digest, size = hashlib.sha256(), 0
-            for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
-            found.append(Member(name, digest.hexdigest(), size, executable))
-    return found
-
-
-def _source(path: Path) -> Iterator[tuple[str, bool, int, bool, int, Iterator[bytes]]]:
-    with path.open("rb") as file:
-        if path.name.endswith(".zip"):
-            for one in members_zip.read(file, strict=False):
-                pieces = iter(()) if one.folder else members_zip.content(file, one)
-                yield one.path, one.folder, one.size, one.exec, one.time, pieces
-        else:
-            for name, folder, size, executable, time, contents in members_tar.read(file):
-                yield name, folder, size, executable, time, _pieces(contents)
-
-
-def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
-    while file is not None and (piece := file.read(_CHUNK)):
-        yield piece
-
-
 # -- unpacking and building --
-
-
-def unpack_source(path: Path, into: Path, epoch: int) -> Path:
-    """Unpack a source archive below `into`; its one top folder.
-
-    Times are clamped to `epoch`, modes to 0644 and 0755.
-    """
-    tops = set()
-    for name, folder, _, executable, time, pieces in _source(path):
-        tops.add(name.partition("/")[0])
-        if len(tops) > 1:
-            raise Hostile("a source archive has one top folder, this one has more")
-        _put(into, name, folder, executable, pieces)
-        if not folder:
-            when = min(max(time, members_zip.EARLIEST), epoch)
-            os.utime(into / name, (when, when))
-    if not tops:
-        raise Hostile("the source archive is empty")
-    top = into / tops.pop()
-    if not top.is_dir():
-        raise Hostile("the source archive has no top folder")
-    return top
-
-
-def _put(into: Path, name: str, folder: bool, executable: bool, pieces: Iterator[bytes]) -> None:
-    """Write one member. `into` was made by us and holds no link, so a plain path stays inside it."""
-    path = into / name
-    if folder:
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o755 if executable else 0o644), "wb") as out:
-        for piece in pieces:
-            out.write(piece)
 
 
 def install(wheels: list[Path], into: Path) -> None:
@@ -177,7 +99,7 @@ def install(wheels: list[Path], into: Path) -> None:
                 if one.folder or name is None:
                     continue
                 names.admit(name, one.size, folder=False)
-                _put(into, name, False, one.exec, members_zip.content(file, one))
+                put(into, name, False, one.exec, members_zip.content(file, one))
 
 
 def _installed_name(path: str) -> str | None:
@@ -292,4 +214,4 @@ def _write(path: Path, data: bytes) -> None:
 OPERATIONS = {"metadata": metadata, "study": study, "hook": hook, "inspect": inspect}
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(serve(OPERATIONS, Path(sys.argv[1]), Path(sys.argv[2])))

@@ -25,6 +25,7 @@ FIXED_ENVIRONMENT: Final[Mapping[str, str]] = {
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+EGRESS_PORT: Final = 7999  # of the job's own loopback
 DEFAULT_PATH: Final = "/usr/bin:/bin"
 TRUNCATED: Final = b"\n[pyrsia: the log was cut here; the build wrote more than its limit]\n"
 
@@ -59,7 +60,12 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One program to run inside. It gets this environment, this input and these mounts, and nothing else."""
+    """One program to run inside. It gets this environment, this input and these mounts, and nothing else.
+
+    Attributes:
+        root: folder that is shown as the file system, read-only, in place of the host's own programs; None for those.
+        egress: Unix socket of the host that the job reaches as `http://127.0.0.1:EGRESS_PORT`; None for no way out.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +73,8 @@ class Job:
     mounts: tuple[Mount, ...] = ()
     limits: BuildLimits = field(default_factory=BuildLimits)
     stdin: bytes = b""
+    root: Path | None = None
+    egress: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """The whole environment of the job: its own words, under the fixed ones."""

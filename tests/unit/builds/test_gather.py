@@ -10,9 +10,10 @@ import pytest
 import trio
 from packaging.requirements import Requirement
 
+from pyrsia.builds.inside import Answer
+from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.pip import gather, host
 from pyrsia.builds.pip.gather import Gatherer, Memory, Source, together
-from pyrsia.builds.pip.inside import Answer, PhaseFailed
 from pyrsia.builds.pip.resolve import Facts
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Refusal

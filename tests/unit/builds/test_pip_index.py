@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrsia.builds.pip import addresses, cache, index, simple
+from pyrsia.builds.outbound import addresses
+from pyrsia.builds.pip import cache, index, simple
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.errors import Malformed, Refusal, Unavailable

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from pyrsia.builds import inside, unpack
 from pyrsia.builds.members import Hostile
-from pyrsia.builds.pip import hook, inside, worker
+from pyrsia.builds.pip import hook, worker
+from pyrsia.builds.pip.plugin import PROGRAM
 from pyrsia.builds.sandbox import collect
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -96,7 +98,7 @@ def test_a_source_is_unpacked_with_plain_modes_and_clamped_times(tmp_path: Path)
     (tmp_path / "a.tar.gz").write_bytes(wheels.tar(items))
     old = os.umask(0)
     try:
-        top = worker.unpack_source(tmp_path / "a.tar.gz", tmp_path / "src", 1_600_000_000)
+        top = unpack.unpack_source(tmp_path / "a.tar.gz", tmp_path / "src", 1_600_000_000)
     finally:
         os.umask(old)
 
@@ -124,7 +126,7 @@ def test_a_source_of_another_shape_is_refused(tmp_path: Path, items: list[tuple[
     (tmp_path / "a.tar.gz").write_bytes(wheels.tar(items))
 
     with pytest.raises(Hostile):
-        worker.unpack_source(tmp_path / "a.tar.gz", tmp_path / "src", 0)
+        unpack.unpack_source(tmp_path / "a.tar.gz", tmp_path / "src", 0)
     assert not (tmp_path / "x").exists()
 
 
@@ -208,7 +210,7 @@ def test_a_wheel_that_may_not_be_published_is_refused_whole(tmp_path: Path):
 
 def test_the_worker_runs_from_its_compiled_form_alone(tmp_path: Path):
     """As in the sandbox: nothing of ours importable but the files of one folder, no site, no cache."""
-    for name, data in inside._program().items():
+    for name, data in inside.laid_out(PROGRAM, compiled=True).items():
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -232,7 +234,7 @@ def test_a_hostile_input_is_an_answer_and_not_a_crash(tmp_path: Path):
     (tmp_path / "job.json").write_text(json.dumps({"operation": "study", "source": "a.zip", "file": "a.zip"}))
     (tmp_path / "a.zip").write_bytes(b"garbage")
 
-    assert worker.main(tmp_path, tmp_path) == 0
+    assert unpack.serve(worker.OPERATIONS, tmp_path, tmp_path) == 0
     assert list(json.loads((tmp_path / "result.json").read_text())) == ["refused"]
 
 

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from pyrsia.builds import attest
-from pyrsia.builds.pip.plugin import Built, FileOut, Output, WheelOut
+from pyrsia.builds.model import Built, FileOut, Output, Packed
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
@@ -66,7 +66,7 @@ class Plugin:
         progress("building")
         if self.gate is not None:
             await self.gate.wait()
-        wheel = WheelOut(self.file(b"wheel"), self.file(b"members"), self.file(b"metadata"), "")
+        wheel = Packed(self.file(b"wheel"), self.file(b"members"), self.file(b"metadata"), "")
         fields = {
             "name": WHEEL, "raw": wheel, "canonical": wheel, "stable": "5" * 64, "upstream": None,
             "upstream_relation": "different", "containment": "full", "normalised": (), "requires_python": "",
@@ -118,7 +118,7 @@ class Stage:
         self.builder = Builder(
             self.keys,
             self.world.genesis,
-            plugin=self.plugin,
+            plugins={"pip": self.plugin},
             shelf=self.shelf,
             submitter=self,
             reads=self.world.db.get,

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from pyrsia.builds.pip.plugin import Planned
+from pyrsia.builds.model import Planned, Want
 from pyrsia.errors import Refusal
 from pyrsia.ledger import entries
 from pyrsia.node.requests import PLAN_S, Requests
@@ -16,9 +16,9 @@ class Planner:
     def __init__(self, *planned):
         self.planned, self.asked, self.hangs = planned, [], False
 
-    async def plan(self, name, version, now_ms, progress):
-        self.asked.append((name, version))
-        progress(f"planning {name}")
+    async def plan(self, want, now_ms, progress):
+        self.asked.append((want.name, want.version))
+        progress(f"planning {want.name}")
         if self.hangs:
             await trio.sleep_forever()
         return self.planned
@@ -54,6 +54,7 @@ def planned(story, version="1.0", **changes):
         "source": asked["source"],
         "recipe": asked["recipe"],
         "lock": b"lock lines",
+        "ecosystem": "pip",
         "target": asked["target"],
         **changes,
     }
@@ -64,7 +65,7 @@ def requests(story, planner, shelf=None):
     world = story.world
     return Requests(
         world.follower.public,
-        planner=planner,
+        plugins={"pip": planner},
         shelf=shelf or Shelf(),
         submitter=Submitter(world),
         reads=world.db.get,
@@ -79,7 +80,7 @@ def story():
 async def test_a_published_package_is_named_and_not_asked_for_again(story):
     shelf = Shelf()
     size = story.size
-    asked = await requests(story, Planner(planned(story)), shelf).ask("idna", "1.0", 1)
+    asked = await requests(story, Planner(planned(story)), shelf).ask("pip", Want("idna", "1.0"), 1)
     assert [(one.request, one.purl) for one in asked] == [(story.request, "pkg:pypi/idna@1.0")]
     assert (story.size, shelf.kept) == (size, [])
 
@@ -87,13 +88,13 @@ async def test_a_published_package_is_named_and_not_asked_for_again(story):
 async def test_a_running_request_is_named_and_not_asked_for_again(story):
     request, _ = story.world.drawn(version="2.0")
     size = story.size
-    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("idna", "2.0", 1)
+    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("pip", Want("idna", "2.0"), 1)
     assert (asked.request, story.size) == (request, size)
 
 
 async def test_what_is_new_is_requested_in_the_plans_order_with_its_lock_kept(story):
     shelf, planner = Shelf(), Planner(planned(story, "2.0"), planned(story), planned(story, "3.0"))
-    asked = await requests(story, planner, shelf).ask("idna", "", 1)
+    asked = await requests(story, planner, shelf).ask("pip", Want("idna", None), 1)
     assert [one.purl.partition("@")[2] for one in asked] == ["2.0", "1.0", "3.0"]
     assert asked[1].request == story.request
     assert planner.asked == [("idna", None)]
@@ -111,7 +112,7 @@ async def test_a_request_that_failed_is_asked_for_anew(story):
     request, builders = world.drawn(version="2.0")
     view = world.run(request, [(builder, world.reveal(request, at)) for at, builder in enumerate(builders)])
     assert view.artifact is None
-    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("idna", "2.0", 1)
+    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("pip", Want("idna", "2.0"), 1)
     assert asked.request != request
 
 
@@ -120,7 +121,9 @@ async def test_another_source_target_or_recipe_is_another_request(story, name):
     value = dict(getattr(planned(story), name))
     changed = {"source": ("sha256", "9" * 64), "target": ("arch", "riscv64"), "recipe": ("sde", 5)}[name]
     value[changed[0]] = changed[1]
-    (asked,) = await requests(story, Planner(planned(story, **{name: value}))).ask("idna", "1.0", 1)
+    (asked,) = await requests(story, Planner(planned(story, **{name: value}))).ask(
+        "pip", Want("idna", "1.0"), 1
+    )
     assert asked.request != story.request
 
 
@@ -129,7 +132,7 @@ async def test_a_refused_entry_is_told_as_the_log_says_it(story):
     world.drawn(version="2.0")
     other = {**planned(story).recipe, "sde": 7}
     with pytest.raises(Refusal, match="is being built"):
-        await requests(story, Planner(planned(story, "2.0", recipe=other))).ask("idna", "2.0", 1)
+        await requests(story, Planner(planned(story, "2.0", recipe=other))).ask("pip", Want("idna", "2.0"), 1)
 
 
 async def test_what_somebody_else_asked_for_meanwhile_is_named(story):
@@ -141,7 +144,9 @@ async def test_what_somebody_else_asked_for_meanwhile_is_named(story):
             asked.append(world.drawn(version="2.0")[0])
             return await shelf.put(data, pin=pin)
 
-    (found,) = await requests(story, Planner(planned(story, "2.0")), Meanwhile()).ask("idna", "2.0", 1)
+    (found,) = await requests(story, Planner(planned(story, "2.0")), Meanwhile()).ask(
+        "pip", Want("idna", "2.0"), 1
+    )
     assert [found.request] == asked
 
 
@@ -150,7 +155,7 @@ async def test_a_plan_that_hangs_ends_with_a_sentence(story, autojump_clock):
     planner.hangs = True
     asking, began = requests(story, planner), trio.current_time()
     with pytest.raises(Refusal) as caught:
-        await asking.ask("idna", "1.0", 1)
+        await asking.ask("pip", Want("idna", "1.0"), 1)
     assert (caught.value.code, trio.current_time() - began) == ("unavailable", pytest.approx(PLAN_S.value))
     assert asking.note == ""
 
@@ -165,3 +170,9 @@ async def test_what_is_planned_right_now_can_be_read(story):
         assert asking.note == "planning idna"
         nursery.cancel_scope.cancel()
     assert asking.note == ""
+
+
+async def test_an_ecosystem_without_a_plug_in_is_refused_and_those_with_one_are_named(story):
+    with pytest.raises(Refusal) as caught:
+        await requests(story, Planner()).ask("npm", Want("left-pad"), 1)
+    assert (caught.value.code, "pip" in caught.value.do) == ("bad-request", True)

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from pyrsia.builds.pip.addresses import Forbidden, Origin, bare, origin_of
+from pyrsia.builds.outbound.addresses import Forbidden, Origin, bare, origin_of
+from pyrsia.builds.outbound.transport import make_client, netrc
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.refusals import too_large, unreachable
-from pyrsia.builds.pip.transport import make_client, netrc
 from pyrsia.errors import Malformed
 from pyrsia.units import INDEX_ATTEMPTS, INDEX_FETCH_S, INDEX_REDIRECTS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from pyrsia.builds.pip.addresses import Guard
+from pyrsia.builds.outbound.addresses import Guard
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.errors import Refusal
 

@@ -1,4 +1,4 @@
-"""Runs the worker in the sandbox: one folder in, one folder out, nothing else shared.
+"""Runs a plug-in's worker in the sandbox: one folder in, one folder out, nothing else shared.
 
 Decides what the sandbox sees and how its answer is read back: whatever ran inside may have written the
 answer, so files are opened without following links, must be plain, and are cut at a limit.
@@ -22,14 +22,16 @@ from typing import Any, Final
 
 import trio
 
+from pyrsia.builds.environments import Environment
+from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.sandbox.collect import discard
 from pyrsia.builds.sandbox.model import BuildLimits, Job, Mount, Sandbox
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.errors import Unavailable
 from pyrsia.units import INSPECT_WALL_S, MAX_WORKER_RESULT_BYTES
 
 # The modules that the worker needs, at their own places below one folder: they import each other by name.
-_PACKAGE: Final = Path(__file__).resolve().parent.parent.parent
-_MODULES: Final = (
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+SHARED: Final = (
     "errors.py",
     "units.py",
     "builds/containment.py",
@@ -37,6 +39,7 @@ _MODULES: Final = (
     "builds/members_tar.py",
     "builds/members_zip.py",
     "builds/normalise.py",
+    "builds/unpack.py",
     "builds/upstream.py",
 )
 _ENDINGS: Final = {
@@ -49,20 +52,21 @@ _ENDINGS: Final = {
 }
 
 
-class PhaseFailed(Refusal):
-    """A build that ended without a wheel.
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A worker: what runs inside, and what of ours it imports there.
 
     Attributes:
-        phase: `prefetch`, `requirements`, `metadata`, `build`, `normalise` or `lock-mismatch`.
-        log: what the build printed, at most BUILD_LOG_BYTES.
+        worker: its module below `pyrsia/`, with a `main(inputs, work)` that reads `job.json`; see `unpack.serve`.
+        modules: further modules below `pyrsia/` that it imports, besides SHARED.
+        plain: files that are laid beside it as they are, for a stranger's interpreter to run.
+        hostile: operations that run strangers' code; they get a build's limits, all others those of an inspection.
     """
 
-    def __init__(
-        self, phase: str, why: str, *, who: str, do: str, log: bytes = b"", code: str = "build-failed"
-    ) -> None:
-        super().__init__(code, what=f"{phase}: {why}", who=who, do=do)
-        self.phase = phase
-        self.log = log
+    worker: str
+    modules: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+    hostile: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +79,27 @@ class Answer:
 
 
 @functools.cache
-def _program() -> dict[str, bytes]:
+def laid_out(program: Program, *, compiled: bool) -> dict[str, bytes]:
     """The worker's files by their place in the input folder.
 
-    Compiled once here, since every run would do it again; the hook stays source, as its tracebacks are read.
+    Args:
+        compiled: once here, since every run would do it again; only for the interpreter that runs us. What is
+            `plain` stays source, as its tracebacks are read.
     """
-    files = {"hook.py": Path(__file__).with_name("hook.py").read_bytes()}
-    for name in _MODULES:
-        files[f"lib/pyrsia/{name}c"] = _compiled(_PACKAGE / name, f"pyrsia/{name}")
-    for package in ("pyrsia", "pyrsia/builds"):
-        files[f"lib/{package}/__init__.py"] = b""
-    files["worker.pyc"] = _compiled(Path(__file__).with_name("worker.py"), "pyrsia/builds/pip/worker.py")
+    files = {Path(name).name: (_PACKAGE / name).read_bytes() for name in program.plain}
+    for name in (*SHARED, *program.modules):
+        place = _PACKAGE / name
+        files[f"lib/pyrsia/{name}{'c' if compiled else ''}"] = (
+            _compiled(place, f"pyrsia/{name}") if compiled else place.read_bytes()
+        )
+        for above in Path("pyrsia", name).parents:
+            if above.name:
+                files[f"lib/{above}/__init__.py"] = b""
+    worker = _PACKAGE / program.worker
+    if compiled:
+        files["worker.pyc"] = _compiled(worker, f"pyrsia/{program.worker}")
+    else:
+        files["worker.py"] = worker.read_bytes()
     return files
 
 
@@ -96,22 +110,47 @@ def _compiled(path: Path, shown: str) -> bytes:
 
 
 class Inside:
-    """Runs worker operations in `sandbox`, each in folders of its own below `scratch`."""
+    """Runs operations of one program in `sandbox`, each in folders of its own below `scratch`."""
 
-    def __init__(self, sandbox: Sandbox, scratch: Path, build_limits: BuildLimits | None = None) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        scratch: Path,
+        program: Program,
+        build_limits: BuildLimits | None = None,
+    ) -> None:
         self._sandbox = sandbox
         self._scratch = scratch
+        self._program = program
         self._limits = build_limits or BuildLimits()
 
     @property
     def isolation(self) -> str:
         return self._sandbox.isolation
 
+    def running(self, program: Program) -> "Inside":
+        """The same place for another plug-in's worker."""
+        return Inside(self._sandbox, self._scratch, program, self._limits)
+
     @asynccontextmanager
     async def run(
-        self, job: Mapping[str, Any], files: Mapping[str, Path], *, phase: str, who: str, epoch: int = 0
+        self,
+        job: Mapping[str, Any],
+        files: Mapping[str, Path],
+        *,
+        phase: str,
+        who: str,
+        epoch: int = 0,
+        environment: Environment | None = None,
+        egress: Path | None = None,
+        mounts: tuple[Mount, ...] = (),
     ) -> AsyncIterator[Answer]:
         """Run one operation with `files` (name inside -> path); its folder lives as long as the context.
+
+        Args:
+            environment: what it runs in; None for the host's own.
+            egress: Unix socket of the one way out that a planning run has; None for no network at all.
+            mounts: read-only folders besides.
 
         Raises:
             PhaseFailed: the run ended otherwise than by itself with an answer, or refused its input.
@@ -119,8 +158,9 @@ class Inside:
         """
         folder = None
         try:
-            folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files))
-            outcome = await self._sandbox.run(self._job(folder, job, epoch))
+            root = None if environment is None else environment.root
+            folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files), root is None)
+            outcome = await self._sandbox.run(self._job(folder, job, epoch, root, egress, mounts))
             if outcome.ended != "exit" or outcome.code != 0:
                 why = _ENDINGS.get(outcome.ended, f"it ended with code {outcome.code}")
                 raise PhaseFailed(phase, why, who=who, do=_DO, log=outcome.log)
@@ -137,22 +177,24 @@ class Inside:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(discard, folder)
 
-    def _prepare(self, job: dict[str, Any], files: dict[str, Path]) -> Path:
+    def _prepare(self, job: dict[str, Any], files: dict[str, Path], compiled: bool) -> Path:
         self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch))
         try:
-            self._fill(folder, job, files)
+            self._fill(folder, job, files, laid_out(self._program, compiled=compiled))
         except OSError:
             discard(folder)
             raise
         return folder
 
     @staticmethod
-    def _fill(folder: Path, job: dict[str, Any], files: dict[str, Path]) -> None:
+    def _fill(
+        folder: Path, job: dict[str, Any], files: dict[str, Path], program: Mapping[str, bytes]
+    ) -> None:
         folder.chmod(0o755)  # the sandbox's uid is another one
         inputs = folder / "in"
         (folder / "work").mkdir()
-        for name, data in _program().items():
+        for name, data in program.items():
             place = inputs / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
@@ -162,22 +204,35 @@ class Inside:
         for path in (inputs, *inputs.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
-    def _job(self, folder: Path, job: Mapping[str, Any], epoch: int) -> Job:
+    def _job(
+        self,
+        folder: Path,
+        job: Mapping[str, Any],
+        epoch: int,
+        root: Path | None,
+        egress: Path | None,
+        mounts: tuple[Mount, ...],
+    ) -> Job:
         """The worker on two folders; every backend rewrites `/in` and `/build` where it cannot move paths."""
-        hostile = job["operation"] == "hook"
+        hostile = job["operation"] in self._program.hostile
+        python = self._sandbox.python() if root is None else (ROOT_PYTHON,)
+        worker = "/in/worker.pyc" if root is None else "/in/worker.py"
         return Job(
-            argv=(*self._sandbox.python(), "-S", "-s", "-P", "-B", "/in/worker.pyc", "/in", "/build"),
-            env=environment(epoch),
+            argv=(*python, "-S", "-s", "-P", "-B", worker, "/in", "/build"),
+            env=variables(epoch),
             cwd="/build",
-            mounts=(Mount(folder / "in", "/in"), Mount(folder / "work", "/build", writable=True)),
+            mounts=(Mount(folder / "in", "/in"), Mount(folder / "work", "/build", writable=True), *mounts),
             limits=self._limits if hostile else replace(self._limits, wall_s=INSPECT_WALL_S.value),
+            root=root,
+            egress=egress,
         )
 
 
+ROOT_PYTHON: Final = "/usr/bin/python3"  # of a `rootfs:` environment; 3.11 or newer, for `-P`
 _DO: Final = "read the build's log; if the source is to blame, tell its author"
 
 
-def environment(epoch: int) -> dict[str, str]:
+def variables(epoch: int) -> dict[str, str]:
     """The variables of every run beside the sandbox's fixed ones."""
     return {
         "LANG": "C.UTF-8",

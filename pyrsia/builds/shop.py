@@ -1,0 +1,39 @@
+"""What the plug-ins of one node share: its sandbox, its folders, its environments, its ways to sources.
+
+Source: docs/builds.md, "Plug-ins".
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyrsia.builds.environments import Environments
+from pyrsia.builds.model import SourceMapping
+from pyrsia.builds.pip.index import IndexClient
+from pyrsia.builds.sandbox import BuildLimits, Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What a plug-in is made from.
+
+    Attributes:
+        scratch: folders of jobs that run. results: outputs until the node has adopted them.
+        cache: files of registries, each under its SHA-256.
+        index: the client of the user's package indexes.
+        admitted: environments of the network, in its order, now.
+        claimed: brings the source of a request's body whose author gave it along, checked against its digest.
+        mapping: the enacted mapping of a versionless purl, None without one.
+    """
+
+    sandbox: Sandbox
+    limits: BuildLimits
+    scratch: Path
+    results: Path
+    cache: Path
+    index: IndexClient
+    environments: Environments
+    admitted: Callable[[], Sequence[str]]
+    claimed: Callable[[Mapping[str, Any]], Awaitable[Path]]
+    mapping: Callable[[str], SourceMapping | None]
