@@ -66,6 +66,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "no-sdist": Answer(422, 1),
     "digest-mismatch": Answer(422, 1),
     "index-unreachable": Answer(502, 1),
+    "source-unreachable": Answer(502, 1),
     "unresolvable": Answer(422, 1),
     "lock-mismatch": Answer(422, 1),
     "build-failed": Answer(422, 1),

@@ -1,13 +1,14 @@
 """Where a fetch may go: which addresses are open to it, and what of a URL may be printed.
 
-A page of a stranger names the URLs that we fetch, so addresses of loopback, private networks and
-link-local are reached only where the user configured that very host and port as an index. A name is
+A page or a mapping of a stranger names URLs that we fetch, so addresses of loopback, private networks and
+link-local are reached only where the operator configured that very host and port. A name is
 resolved once and the checked address is the one connected to.
 
 Source: docs/builds.md, "Where sources come from".
 """
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -23,10 +24,11 @@ _CLOSED: Final = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.168.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "fc00::/7", "fe80::/10",
-        "ff00::/8",
+        "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/96", "fc00::/7",
+        "fe80::/10", "fec0::/10", "ff00::/8",
     )
 )  # fmt: skip
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _PORTS: Final = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]  # scheme, host, port
 
@@ -35,8 +37,41 @@ def address_allowed(text: str) -> bool:
     """Whether a numeric address lies outside loopback, private and link-local networks."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
+        address = _inner(address)
     return not any(address in network for network in _CLOSED if network.version == address.version)
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, Teredo or NAT64; else itself."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
+
+
+def check_host(host: str, port: int, open_hosts: frozenset[tuple[str, int]]) -> None:
+    """Refuse a host that is a closed address already as it is written, before a proxy would resolve it for us.
+
+    Raises:
+        Forbidden: it is this machine, or a numeric address of a closed network, and is not configured.
+    """
+    host = host.lower().rstrip(".")
+    if (host, port) in open_hosts:
+        return
+    try:
+        numeric = socket.inet_ntoa(socket.inet_aton(host))  # also 127.1, 0x7f.1 and 2130706433
+    except (OSError, UnicodeError):
+        numeric = host
+    try:
+        closed = not address_allowed(numeric)
+    except ValueError:
+        closed = host == "localhost" or host.endswith(".localhost")
+    if closed:
+        raise Forbidden(_closed(host))
+
+
+def _closed(host: str) -> str:
+    return f"{host} is a loopback, private or link-local address and is not configured here"
 
 
 def origin_of(url: str) -> Origin:
@@ -96,7 +131,7 @@ class Guard(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError(f"{host}: the name does not resolve") from error
         addresses = list(dict.fromkeys(str(item[4][0]) for item in found))[:4]
         if (host.lower(), port) not in self._open and not all(map(address_allowed, addresses)):
-            raise Forbidden(f"{host} is a loopback, private or link-local address and is no configured index")
+            raise Forbidden(_closed(host))
         failure: Exception = httpcore.ConnectError(f"{host}: no address")
         for address in addresses:
             try:

@@ -1,4 +1,4 @@
-"""HTTP clients as pip's configuration wants them: certificates, proxies, netrc, and the guard of addresses."""
+"""HTTP clients as an `Outbound` wants them: certificates, proxies, netrc, and the guard of addresses."""
 
 import os
 import ssl
@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from pyrsia.builds.outbound.addresses import Guard
-from pyrsia.builds.pip.config import PipConfig
+from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.errors import Refusal
 
 
@@ -23,11 +23,15 @@ def netrc() -> httpx.Auth | None:
     return None
 
 
-def make_client(
-    config: PipConfig, open_hosts: frozenset[tuple[str, int]], trusted: bool
-) -> httpx.AsyncClient:
-    context = _tls(config, trusted)
-    guard = Guard(open_hosts)
+def make_client(config: Outbound, *, trusted: bool, own: bool) -> httpx.AsyncClient:
+    """A client without cookies, redirects or environment.
+
+    Args:
+        trusted: certificates are not checked, as the operator wants it for this host.
+        own: the host is configured, so it may see the client certificate.
+    """
+    context = _tls(config, trusted, own)
+    guard = Guard(config.open_hosts)
 
     def transport(proxy: str | None) -> httpx.AsyncHTTPTransport:
         made = httpx.AsyncHTTPTransport(
@@ -50,7 +54,7 @@ def make_client(
     )
 
 
-def _proxies(config: PipConfig) -> dict[str, str | None]:
+def _proxies(config: Outbound) -> dict[str, str | None]:
     """Pattern of URL -> proxy, or None for a direct connection."""
     if config.proxy:
         proxy = config.proxy if "://" in config.proxy else f"http://{config.proxy}"
@@ -60,7 +64,7 @@ def _proxies(config: PipConfig) -> dict[str, str | None]:
     return get_environment_proxies()
 
 
-def _tls(config: PipConfig, trusted: bool) -> ssl.SSLContext:
+def _tls(config: Outbound, trusted: bool, own: bool) -> ssl.SSLContext:
     try:
         if trusted:
             context = ssl.create_default_context()
@@ -72,13 +76,13 @@ def _tls(config: PipConfig, trusted: bool) -> ssl.SSLContext:
             context = ssl.create_default_context(capath=config.cert)
         else:
             context = ssl.create_default_context(cafile=config.cert)
-        if config.client_cert:
+        if config.client_cert and own:
             context.load_cert_chain(config.client_cert)
     except (OSError, ssl.SSLError) as error:
         raise Refusal(
             "config-invalid",
-            what=f"the certificate file of the pip configuration cannot be read: {error}",
-            who="pip's options cert and client-cert",
+            what=f"a certificate file of the configuration cannot be read: {error}",
+            who="the options that name certificates (pip: cert and client-cert)",
             do="correct the path",
         ) from error
     return context

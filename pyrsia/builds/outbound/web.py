@@ -1,4 +1,4 @@
-"""Answers over HTTP: redirects, repeats, credentials and bounds of every fetch from an index.
+"""Answers over HTTP: redirects, repeats, credentials and bounds of every fetch from outside.
 
 A redirect counts as a new fetch, with its own checks; credentials go to the origin they were written for
 and nowhere else. How long and how large an answer may be is decided here, what it says is not.
@@ -8,35 +8,51 @@ Source: docs/builds.md, "Where sources come from".
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 import trio
 
-from pyrsia.builds.outbound.addresses import Forbidden, Origin, bare, origin_of
+from pyrsia.builds.outbound.addresses import Forbidden, Origin, bare, check_host, origin_of
+from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.builds.outbound.transport import make_client, netrc
-from pyrsia.builds.pip.config import PipConfig
-from pyrsia.builds.pip.refusals import too_large, unreachable
 from pyrsia.errors import Malformed
 from pyrsia.units import INDEX_ATTEMPTS, INDEX_FETCH_S, INDEX_REDIRECTS
 
+_MISSING: Final = (404, 410)
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 
-class Web:
-    """Fetches by URL. Call `aclose` when done.
 
-    Args:
-        auth: origin -> the credentials written for it; where there are none, the user's netrc.
-        open_hosts: (host, port) of the configured indexes, reached whatever their address.
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One question, as it is put to each origin that a chain of redirects leads through.
+
+    Attributes:
+        auth: credentials of this question alone; they go to `origin` only.
     """
 
-    def __init__(
-        self, config: PipConfig, auth: Mapping[Origin, httpx.Auth], open_hosts: frozenset[tuple[str, int]]
-    ) -> None:
-        self._config = config
-        self._auth = auth
-        self._netrc = netrc()
-        self._open = open_hosts
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+    method: str
+    headers: Mapping[str, str]
+    body: bytes
+    auth: httpx.Auth | None
+    origin: Origin = field(default=("", "", 0))
+
+
+class Web:
+    """Fetches by URL, as `settings` says. Call `aclose` when done."""
+
+    def __init__(self, settings: Outbound) -> None:
+        self._settings = settings
+        self._netrc = netrc() if settings.netrc else None
+        self._clients: dict[tuple[bool, bool], httpx.AsyncClient] = {}
+
+    async def __aenter__(self) -> "Web":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         for client in self._clients.values():
@@ -46,26 +62,54 @@ class Web:
 
     @asynccontextmanager
     async def get(
-        self, url: str, *, accept: str, limit: int, missing_ok: bool = False
+        self,
+        url: str,
+        *,
+        accept: str,
+        limit: int,
+        missing_ok: bool = False,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """One answer with status 200 (or 404, 410 where missing is an answer), its body unread.
 
         Args:
             accept: the media types wanted; `*/*` asks for the bytes as stored.
             limit: bytes; an answer that promises more is refused.
+            headers: more of them, not for secrets: redirects get them too.
+            auth: credentials of this fetch alone, for the origin of `url` only.
 
         Raises:
-            Refusal: `index-unreachable`, `too-large`; both also while the body is read.
+            Refusal: the settings' code (`index-unreachable` for pip), `too-large`; both also while the body is read.
         """
+        told = {"accept": accept, "accept-encoding": "identity" if accept == "*/*" else "gzip"}
+        ask = _Ask("GET", told | dict(headers or {}), b"", auth)
+        async with self._asked(url, ask, limit, missing_ok) as response:
+            yield response
+
+    @asynccontextmanager
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], limit: int
+    ) -> AsyncIterator[httpx.Response]:
+        """The same for a question that changes nothing on the other side, like git's; it may be put twice."""
+        ask = _Ask("POST", {"accept-encoding": "identity"} | dict(headers), body, None)
+        async with self._asked(url, ask, limit, False) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _asked(
+        self, url: str, ask: _Ask, limit: int, missing_ok: bool
+    ) -> AsyncIterator[httpx.Response]:
+        unreachable = self._settings.blame.unreachable
         with trio.move_on_after(INDEX_FETCH_S.value) as scope:
-            response = await self._answer(url, accept)
+            response = await self._answer(url, ask)
             try:
-                if response.status_code != 200 and not (missing_ok and response.status_code in (404, 410)):
+                if response.status_code != 200 and not (missing_ok and response.status_code in _MISSING):
                     raise unreachable(url, f"the answer was {response.status_code} {response.reason_phrase}")
                 promised = response.headers.get("content-length", "")
                 # One without a length is cut while it is read.
                 if promised.isdecimal() and int(promised) > limit:
-                    raise too_large(url, limit)
+                    raise self._settings.blame.too_large(url, limit)
                 try:
                     yield response
                 except httpx.HTTPError as error:
@@ -76,33 +120,45 @@ class Web:
         if scope.cancelled_caught:
             raise unreachable(url, f"no whole answer within {INDEX_FETCH_S.value} s")
 
-    async def _answer(self, url: str, accept: str) -> httpx.Response:
+    async def _answer(self, url: str, ask: _Ask) -> httpx.Response:
         """Follow redirects ourselves: each hop is a new fetch with its own checks and credentials."""
-        first = url
+        first, unreachable = url, self._settings.blame.unreachable
+        ask = _Ask(ask.method, ask.headers, ask.body, ask.auth, self._origin(url))
         for _ in range(INDEX_REDIRECTS.value + 1):
-            response = await self._send(url, accept)
-            if response.status_code not in (301, 302, 303, 307, 308):
+            response = await self._send(url, ask)
+            if response.status_code not in _REDIRECTS:
                 return response
             target = response.headers.get("location", "")
             await response.aclose()
-            following = str(httpx.URL(url).join(target))
+            try:
+                following = str(httpx.URL(url).join(target))
+            except (httpx.InvalidURL, ValueError):
+                raise unreachable(first, "a redirect leads to something that is no URL") from None
             if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
                 raise unreachable(first, "a redirect leads from https to http")
             url = following
         raise unreachable(first, f"more than {INDEX_REDIRECTS.value} redirects")
 
-    async def _send(self, url: str, accept: str) -> httpx.Response:
+    def _origin(self, url: str) -> Origin:
         try:
-            origin = origin_of(url)
+            return origin_of(url)
         except Malformed as error:
+            raise self._settings.blame.unreachable(url, str(error)) from error
+
+    async def _send(self, url: str, ask: _Ask) -> httpx.Response:
+        origin, unreachable = self._origin(url), self._settings.blame.unreachable
+        try:
+            check_host(origin[1], origin[2], self._settings.open_hosts)
+        except Forbidden as error:
             raise unreachable(url, str(error)) from error
-        client = self._client(trusted=self._trusted(origin))
-        request = client.build_request(
-            "GET", bare(url), headers={"accept": accept, "accept-encoding": "gzip"}
-        )
-        if accept == "*/*":
-            request.headers["accept-encoding"] = "identity"  # a hash speaks of the bytes as stored
-        auth = self._auth.get(origin) or self._netrc
+        client = self._client(origin)
+        try:
+            request = client.build_request(
+                ask.method, bare(url), headers=dict(ask.headers), content=ask.body or None
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise unreachable(url, _reason(error)) from error
+        auth = (ask.auth if origin == ask.origin else None) or self._settings.auth.get(origin) or self._netrc
         for attempt in range(INDEX_ATTEMPTS.value):
             last = attempt + 1 == INDEX_ATTEMPTS.value
             try:
@@ -119,14 +175,13 @@ class Web:
             await trio.sleep(0.25 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _trusted(self, origin: Origin) -> bool:
+    def _client(self, origin: Origin) -> httpx.AsyncClient:
         _, host, port = origin
-        return host in self._config.trusted_hosts or f"{host}:{port}" in self._config.trusted_hosts
-
-    def _client(self, *, trusted: bool) -> httpx.AsyncClient:
-        if trusted not in self._clients:
-            self._clients[trusted] = make_client(self._config, self._open, trusted)
-        return self._clients[trusted]
+        trusted = host in self._settings.trusted_hosts or f"{host}:{port}" in self._settings.trusted_hosts
+        kind = trusted, (host, port) in self._settings.open_hosts
+        if kind not in self._clients:
+            self._clients[kind] = make_client(self._settings, trusted=kind[0], own=kind[1])
+        return self._clients[kind]
 
 
 def _reason(error: Exception) -> str:

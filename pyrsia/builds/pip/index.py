@@ -9,7 +9,7 @@ Source: docs/builds.md, "Where sources come from"; PEPs 503, 658, 691.
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import trio
 
-from pyrsia.builds.outbound.addresses import bare, origin_of, shown
+from pyrsia.builds.outbound.addresses import Origin, bare, origin_of, shown
+from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.builds.outbound.web import Web
 from pyrsia.builds.pip import folder, simple
 from pyrsia.builds.pip.cache import Cache
 from pyrsia.builds.pip.config import PipConfig
-from pyrsia.builds.pip.refusals import mismatch, too_large, unreachable
+from pyrsia.builds.pip.refusals import BLAME, mismatch, too_large, unreachable
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, MAX_METADATA_BYTES, MAX_SOURCE_BYTES, Limit
@@ -67,7 +68,7 @@ class IndexClient:
         self._folders = tuple(i.folder.resolve() for i in self._indexes if i.folder)
         auth = {origin_of(i.root): i.auth for i in self._indexes if i.folder is None and i.auth}
         hosts = frozenset(origin_of(i.root)[1:] for i in self._indexes if i.folder is None)
-        self._web = Web(config, auth, hosts)
+        self._web = Web(outbound(config, auth, hosts))
 
     async def __aenter__(self) -> "IndexClient":
         return self
@@ -164,6 +165,22 @@ class IndexClient:
                 return simple.parse(bytes(body), kind, str(response.url), name, shown(index.root))
             except Malformed as error:
                 raise unreachable(url, str(error)) from error
+
+
+def outbound(
+    config: PipConfig, auth: Mapping[Origin, httpx.Auth], hosts: frozenset[tuple[str, int]]
+) -> Outbound:
+    """How fetches go under pip's configuration."""
+    return Outbound(
+        cert=config.cert,
+        client_cert=config.client_cert,
+        proxy=config.proxy,
+        trusted_hosts=config.trusted_hosts,
+        timeout_s=config.timeout_s,
+        auth=auth,
+        open_hosts=hosts,
+        blame=BLAME,
+    )
 
 
 async def _folder_page(index: _Index, name: str) -> Project | None:

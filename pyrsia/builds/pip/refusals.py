@@ -1,26 +1,19 @@
 """What a person is told when an index does not give what it should."""
 
+from typing import Final
+
 from pyrsia.builds.outbound.addresses import shown
+from pyrsia.builds.outbound.settings import Blame
 from pyrsia.builds.pip.simple import IndexFile
 from pyrsia.errors import Refusal
 
 
-def unreachable(url: str, why: str) -> Refusal:
-    return Refusal(
-        "index-unreachable",
-        what=f"{shown(url)} gave no usable answer: {why}",
-        who="the package index of your pip configuration",
-        do="check the network and `pip config list`, then try again",
-    )
-
-
-def too_large(url: str, limit: int) -> Refusal:
-    return Refusal(
-        "too-large",
-        what=f"{shown(url)} is larger than {limit} bytes",
-        who="the package index",
-        do="this file cannot be used",
-    )
+BLAME: Final = Blame(
+    code="index-unreachable",
+    who="the package index of your pip configuration",
+    do="check the network and `pip config list`, then try again",
+)
+unreachable, too_large = BLAME.unreachable, BLAME.too_large
 
 
 def mismatch(file: IndexFile, got: str, url: str) -> Refusal:
