@@ -77,6 +77,7 @@ class Want:
         parameters: of the recipe, from mapping or requester (the latter only with `source`).
         environment: one that must be used; "" leaves the choice to the rules.
         upstream: coordinates are to be witnessed, not rebuilt, where the plug-in is `witness`.
+        verified_only: every file of the lock must be published by the network; others are refused by name.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Want:
     parameters: Mapping[str, str] = field(default_factory=dict)
     environment: str = ""
     closure: bool = True
+    verified_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Planned:
 
     Attributes:
         lock: the lock's bytes; the node stores them and writes their manifest.
+        linked: (file of the lock, leaf of the `artifact.add` that published these very bytes), for people.
     """
 
     purl: str
@@ -104,6 +107,7 @@ class Planned:
     lock: bytes
     target: dict[str, str]
     ecosystem: str
+    linked: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +252,14 @@ class Plugin(Protocol):
 
     async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs: ...
 
-    async def build(self, request: Mapping[str, Any], inputs: Inputs, progress: Progress) -> Built:
+    async def build(
+        self, request: Mapping[str, Any], inputs: Inputs, progress: Progress, vary: bool = False
+    ) -> Built:
         """A build that fails is an answer, not an exception.
+
+        Args:
+            vary: build as another machine might: at another path below /build, with another umask, time zone and
+                order of folders, as far as the ecosystem can. What differs from a plain build is unstable.
 
         Raises:
             Unavailable: this machine could not build; nothing should be said about the package.

@@ -25,6 +25,7 @@ class Shop:
         admitted: environments of the network, in its order, now.
         claimed: brings the source of a request's body whose author gave it along, checked against its digest.
         mapping: the enacted mapping of a versionless purl, None without one.
+        published: leaf of the `artifact.add` that published the file with this SHA-256 (hex), None without one.
     """
 
     sandbox: Sandbox
@@ -37,3 +38,4 @@ class Shop:
     admitted: Callable[[], Sequence[str]]
     claimed: Callable[[Mapping[str, Any]], Awaitable[Path]]
     mapping: Callable[[str], SourceMapping | None]
+    published: Callable[[str], int | None] = lambda _: None

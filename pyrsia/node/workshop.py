@@ -84,6 +84,7 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         admitted=lambda: tuple(views.config(reads)["environments"]),
         claimed=courier.bring,
         mapping=lambda purl: _mapping(reads, purl),
+        published=lambda sha256: _published(reads, sha256),
     )
     plugins = make(shop, drawn_first(reads, house.keys.node_id))
     return Workshop({one.name: one for one in plugins}, sandbox.isolation, list(found.unused), courier)
@@ -94,6 +95,11 @@ def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
     if found is None:
         return None
     return SourceMapping(purl, found["repository"], found["tag"], found["recipe"], found["version"])
+
+
+def _published(reads: Reads, sha256: str) -> int | None:
+    found = views.artifact(reads, sha256)
+    return None if found is None or not views.offered(reads, sha256) else found.leaf
 
 
 def drawn_first(reads: Reads, node: bytes) -> DrawnFirst:
