@@ -41,6 +41,7 @@ SHARED: Final = (
     "builds/normalise.py",
     "builds/unpack.py",
     "builds/upstream.py",
+    "builds/zips.py",
 )
 _ENDINGS: Final = {
     "wall": "it ran longer than its limit",

@@ -15,20 +15,18 @@ import csv
 import hashlib
 import io
 import re
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import BinaryIO, Final
 
 from pyrsia.builds import members_zip
 from pyrsia.builds.members import Hostile, Member, is_record, shown
 from pyrsia.builds.members_zip import EARLIEST, ZipMember
+from pyrsia.builds.zips import Writer, dos_time
 from pyrsia.units import MAX_METADATA_BYTES
 
 NORMALISER: Final = "wheel@1"
-_LATEST: Final = 4_354_819_198  # 2107-12-31, the last date that ZIP can write
 _SIGNATURES: Final = (".dist-info/RECORD.jws", ".dist-info/RECORD.p7s")
 
 
@@ -94,19 +92,13 @@ def rewrite(file: BinaryIO, wheel: Wheel, out: BinaryIO, time_s: int) -> tuple[M
     kept = [one for one in wheel.members if not is_record(one.path)]
     name = f"{wheel.info}/RECORD"
     last = Member(name, hashlib.sha256(record).hexdigest(), len(record), exec=False)
-    directory = bytearray()
-    stamp = dos_time(time_s)
+    packed = Writer(out, time_s)
     for one in kept:
-        crc = by_path[one.path].crc
-        directory += _header(out, one, crc, stamp)
-        for piece in members_zip.content(file, by_path[one.path]):
-            out.write(piece)
-    directory += _header(out, last, zlib.crc32(record), stamp)
-    out.write(record)
-    start = out.tell()
-    out.write(directory)
-    count = len(kept) + 1
-    out.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), start, 0))
+        source = by_path[one.path]
+        pieces = members_zip.content(file, source)
+        packed.add(one.path, one.size, source.crc, pieces, executable=one.exec)
+    packed.add(name, last.size, zlib.crc32(record), (record,), executable=False)
+    packed.finish()
     return tuple(sorted([*kept, last]))
 
 
@@ -139,26 +131,6 @@ def removed(wheel: Wheel, time_s: int) -> list[str]:
 def newest_time(wheel_records: Sequence[ZipMember]) -> int:
     """The newest member time in s since 1970."""
     return max((one.time for one in wheel_records), default=EARLIEST)
-
-
-def dos_time(time_s: int) -> tuple[int, int]:
-    """(time, date) as ZIP writes them, to 2 s, in UTC, within the years that it can write."""
-    stamp = datetime.fromtimestamp(min(max(time_s, EARLIEST), _LATEST), UTC)
-    return (
-        stamp.hour << 11 | stamp.minute << 5 | stamp.second // 2,
-        (stamp.year - 1980) << 9 | stamp.month << 5 | stamp.day,
-    )
-
-
-def _header(out: BinaryIO, one: Member, crc: int, stamp: tuple[int, int]) -> bytes:
-    """Write the local header; the directory's record for it."""
-    offset, name = out.tell(), one.path.encode("utf-8")
-    flags = 0 if one.path.isascii() else 0x800
-    common = (20, flags, 0, *stamp, crc, one.size, one.size, len(name), 0)
-    out.write(struct.pack("<4s5H3L2H", b"PK\3\4", *common) + name)
-    mode = (0o100755 if one.exec else 0o100644) << 16
-    made_by = 3 << 8 | 20  # Unix, so that the mode counts
-    return struct.pack("<4s6H3L5H2L", b"PK\1\2", made_by, *common, 0, 0, 0, mode, offset) + name
 
 
 def _info_folder(files: Sequence[ZipMember]) -> str:
