@@ -7,31 +7,21 @@ nothing here. What is signed are the payload's bytes; they are never rebuilt fro
 Source: docs/builds.md, "Provenance"; DSSE protocol 1.0.2; SLSA provenance v1; in-toto Statement v1.
 """
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pyrsia.builds import dsse
+from pyrsia.builds.dsse import Sign, Verify
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_ATTESTATION_BYTES
 from pyrsia.wire import canonical
 
 _KEY: Final = re.compile("[0-9a-f]{64}")
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
-BUILD_TYPE: Final = "https://pyrsia.io/build/pip-wheel/v1"
-
-Sign = Callable[[bytes], bytes]
-Verify = Callable[[bytes, bytes, bytes], bool]  # public key, message, signature
-
-
-def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: what is really signed."""
-    kind = payload_type.encode("utf-8")
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+BUILD_TYPE: Final = "https://pyrsia.io/build/{ecosystem}/v1"
 
 
 def statement(
@@ -62,9 +52,8 @@ def statement(
     """
     if len({name for name, _ in subjects}) != len(subjects) or not subjects:
         raise ValueError("a statement needs subjects with different names")
-    source = request["source"]
     dependencies: list[canonical.Json] = [
-        {"digest": {"sha256": source["sha256"]}, "name": source["file"], "uri": request["purl"]},
+        _source(request),
         {"digest": {"sha256": lock_sha256}, "name": "lock"},
     ]
     run: canonical.Json = {
@@ -94,7 +83,7 @@ def _definition(
 ) -> canonical.Json:
     """What was asked for and what it was made with: `resolved` are sources and tools."""
     return {
-        "buildType": BUILD_TYPE,
+        "buildType": BUILD_TYPE.format(ecosystem=request["ecosystem"]),
         "externalParameters": {
             "coordinates": dict(request["coordinates"]),
             "purl": request["purl"],
@@ -109,26 +98,28 @@ def _definition(
     }
 
 
+def _source(request: Mapping[str, Any]) -> canonical.Json:
+    """The source as in-toto describes a resource; of a git source the commit stands beside the archive's digest."""
+    source = request["source"]
+    digest = {"sha256": source["sha256"]}
+    if "git" in source:
+        digest["gitCommit"] = source["git"]["commit"]
+    return {"digest": dict(sorted(digest.items())), "name": source["file"], "uri": request["purl"]}
+
+
 def _digests(named: Sequence[tuple[str, str]]) -> list[canonical.Json]:
     """in-toto's resource descriptors of (name, sha256 hex)."""
     return [{"digest": {"sha256": digest}, "name": name} for name, digest in named]
 
 
 def envelope(payload: bytes, sign: Sign, keyid: str) -> str:
-    """The DSSE envelope as JSON text.
+    """The DSSE envelope of one builder's Statement, as JSON text.
 
     Args:
         sign: makes the 64-byte Ed25519 signature of the bytes given to it.
         keyid: hex of the public key; a hint.
     """
-    signature = sign(pae(PAYLOAD_TYPE, payload))
-    return canonical.encode(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": keyid, "sig": base64.b64encode(signature).decode()}],
-        }
-    ).decode()
+    return dsse.envelope(payload, [(keyid, sign(dsse.signed_text(payload)))])
 
 
 def open_envelope(text: str, public: bytes, verify: Verify) -> dict[str, Any]:
@@ -137,20 +128,7 @@ def open_envelope(text: str, public: bytes, verify: Verify) -> dict[str, Any]:
     Raises:
         Malformed: no envelope, another payload type, no signature of that key, or no Statement.
     """
-    if len(text) > MAX_ATTESTATION_BYTES.value:
-        raise Malformed(f"an attestation of {len(text)} characters")
-    try:
-        outer = json.loads(text)
-        kind = outer["payloadType"]
-        payload = _unbase64(outer["payload"])
-        signatures = [_unbase64(one["sig"]) for one in outer["signatures"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Malformed("not a DSSE envelope") from error
-    if kind != PAYLOAD_TYPE:
-        raise Malformed("an attestation with another payload type")
-    message = pae(PAYLOAD_TYPE, payload)
-    if not any(verify(public, message, signature) for signature in signatures[:16]):
-        raise Malformed("the attestation is not signed by this builder's key")
+    payload, _ = dsse.opened(text, [public], verify)
     return _statement(payload)
 
 
@@ -176,11 +154,3 @@ def _statement(payload: bytes) -> dict[str, Any]:
     if not good or not digests:
         raise Malformed("a Statement of another kind, or without a subject")
     return dict(value)
-
-
-def _unbase64(text: str) -> bytes:
-    """Standard or URL-safe base64, as DSSE asks of a verifier."""
-    try:
-        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, AttributeError) as error:
-        raise ValueError("not base64") from error

@@ -242,6 +242,9 @@ class Admin:
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.of_artifact(sha256)
 
+    async def attestations(self, sha256: str) -> bytes | None:
+        return await self.catalog.attestations(sha256)
+
     async def history(self, subject: Subject) -> bytes | None:
         return await self.proofs.of_history(subject)
 

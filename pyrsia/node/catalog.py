@@ -33,10 +33,13 @@ class _Download:
 class Catalog:
     """The packages of one node's log (`serve.views.Catalog`)."""
 
-    def __init__(self, archive: Archive, shelf: Shelf, proofs: Proofs) -> None:
+    def __init__(
+        self, archive: Archive, shelf: Shelf, proofs: Proofs, bundle: Callable[[str], Awaitable[bytes | None]]
+    ) -> None:
         self._archive = archive
         self._shelf = shelf
         self._proofs = proofs
+        self._bundle = bundle
         self.fetched = 0
         self._running: dict[str, _Download] = {}
 
@@ -129,6 +132,9 @@ class Catalog:
 
     async def proof(self, sha256: str) -> bytes | None:
         return self._proofs.of_artifact(sha256)
+
+    async def attestations(self, sha256: str) -> bytes | None:
+        return await self._bundle(sha256)
 
     async def _fetch(self, blob: dict[str, Any], holders: Sequence[str]) -> Path:
         """Bring one blob from the builders that agreed on it."""

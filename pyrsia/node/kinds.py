@@ -20,6 +20,7 @@ class Method(IntEnum):
     SUBMIT = 1  # an entry -> empty, a refusal as JSON, or {"acknowledgement": ...} once it is final
     PING = 2  # empty -> empty
     DOCUMENT = 3  # empty -> this node's member document as JSON
+    VOUCH = 4  # SHA-256 of a published file -> signatures over what its builders attest together
     # of wire.snapshots, by nodes that are far behind and by those that began from a snapshot
     POINTS = 16  # empty -> points whose state is kept here
     ANCHOR = 17  # a point and a size -> what proves the point

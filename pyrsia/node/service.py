@@ -52,6 +52,7 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
+from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
 from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
@@ -117,6 +118,16 @@ class Node:
         self.pulse = Pulse()
         self.waiters = Waiters()
         self.points = Points(house.archive, house.database)
+        self.vouching = Vouching(
+            node_id=house.keys.node_id,
+            network=house.genesis.net,
+            reads=house.archive.state,
+            database=house.database,
+            attests=house.build_key,
+            ask=lambda *question: self.links.request(*question),
+            verify=keys.verify,
+            pulse=self.pulse,
+        )
         self.links = make_links(
             house,
             on_message=self._on_message,
@@ -126,6 +137,7 @@ class Node:
                 Method.PING: _on_ping,
                 Method.DOCUMENT: self._on_document,
                 **self.points.methods,
+                **self.vouching.methods,
             },
         )
         self.standing = Standing(
@@ -135,7 +147,7 @@ class Node:
         self._wire_agreement()
         self._wire_submission()
         self.builder, self.requests = self._work(workshop)
-        self.catalog = Catalog(house.archive, self.shelf, self.proofs)
+        self.catalog = Catalog(house.archive, self.shelf, self.proofs, self.vouching.bundle)
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
 
@@ -368,6 +380,7 @@ class Node:
             nursery.start_soon(self.accusing.run)
             nursery.start_soon(self.cosigning.run)
             nursery.start_soon(self.outside.run)
+            nursery.start_soon(self.vouching.run)
             if self.builder is not None:
                 nursery.start_soon(self.builder.run)
             await nursery.start(self.server.run)

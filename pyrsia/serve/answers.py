@@ -5,6 +5,7 @@ One rendering of a refusal serves every application, so that the same fault read
 Source: RFC 9110 sections 12.5.1 (Accept), 13.2.2 (precedence), 14 (ranges), 15.4.5 (304).
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -67,6 +68,14 @@ async def send_cached(
         await send_nothing(send, 304, headers)
         return
     await send_body(send, 200, body, [(b"content-type", kind), *headers])
+
+
+async def send_bundle(scope: Scope, send: Send, bundle: bytes | None) -> None:
+    """A bundle of attestations, an envelope a line. It grows by signatures that arrive later: not immutable."""
+    if not bundle:
+        raise not_found("nobody attests this file")
+    etag = b'"%b"' % hashlib.sha256(bundle).hexdigest()[:32].encode("ascii")
+    await send_cached(scope, send, bundle, kind=b"application/jsonl", etag=etag, caching=REVALIDATE)
 
 
 async def send_file(

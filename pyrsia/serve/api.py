@@ -18,13 +18,14 @@ from starlette.routing import Route, Router
 from pyrsia import __version__
 from pyrsia.errors import ANSWERS, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
+from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, Row, bad
-from pyrsia.serve.views import Admin, ManyAck, PingReply, Requested, SubmitAck
-from pyrsia.status import BuildStatus, NodeStatus, PeerStatus, Snapshot
-from pyrsia.units import MAX_API_ROWS, MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
+from pyrsia.serve.views import Admin, ManyAck, PingReply, SubmitAck
+from pyrsia.status import NodeStatus, PeerStatus, Snapshot
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
@@ -32,14 +33,6 @@ _NODE: Final = re.compile(r"[a-z2-7]{52}")
 _NEWEST_ENTRIES: Final = 50  # what a screen shows
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-
-
-class BuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask the network for a package and everything it needs at run time. No version: the newest."""
-
-    ecosystem: Text
-    name: Text
-    version: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 class FactOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,14 +46,6 @@ class FactOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class PeersAnswer(msgspec.Struct, frozen=True):
     peers: tuple[PeerStatus, ...]
-
-
-class BuildsAnswer(msgspec.Struct, frozen=True):
-    builds: tuple[BuildStatus, ...]
-
-
-class RequestsAnswer(msgspec.Struct, frozen=True):
-    requests: tuple[Requested, ...]
 
 
 class OriginalStatus(msgspec.Struct, frozen=True):
@@ -112,22 +97,18 @@ async def _peers(admin: Admin, _: Request) -> PeersAnswer:
     return PeersAnswer(tuple(await admin.peers()))
 
 
-async def _builds(admin: Admin, _: Request) -> BuildsAnswer:
-    return BuildsAnswer(tuple(await admin.builds())[: MAX_API_ROWS.value])
-
-
-async def _build(admin: Admin, request: Request) -> BuildStatus:
-    build = await admin.build(_hex(request, "request"))
-    if build is None:
-        raise not_found("the log holds no build request with this id", do="see GET /api/v1/builds")
-    return build
-
-
 async def _artifact(admin: Admin, request: Request) -> dict[str, Any]:
     artifact = await admin.artifact(_hex(request, "sha256"))
     if artifact is None:
         raise not_found("the log publishes no artifact with this digest")
     return artifact
+
+
+async def _attestations(admin: Admin, request: Request) -> bytes:
+    found = await admin.attestations(_hex(request, "sha256"))
+    if not found:
+        raise not_found("the log publishes no file with this digest, or nobody attests it")
+    return found
 
 
 async def _artifact_proof(admin: Admin, request: Request) -> bytes:
@@ -140,11 +121,6 @@ async def _artifact_proof(admin: Admin, request: Request) -> bytes:
             do="check the digest; if the artifact is new, try again in a second",
         )
     return proof
-
-
-async def _order_build(admin: Admin, request: Request) -> RequestsAnswer:
-    order = await decoded(request, BuildOrder)
-    return RequestsAnswer(tuple(await admin.request_build(order.ecosystem, order.name, order.version)))
 
 
 async def _order_fact(admin: Admin, request: Request) -> SubmitAck:
@@ -207,11 +183,6 @@ async def _openapi(_: Admin, __: Request) -> dict[str, Any]:
     return openapi()
 
 
-# What may end a plan or its request: the index, the sources, this machine, the network as it stands.
-_PLANNING: Final = (
-    "package-unknown", "version-unknown", "no-sdist", "unresolvable", "digest-mismatch", "too-large",
-    "index-unreachable", "build-failed", "no-sandbox", "config-invalid", "too-few-builders", "conflict",
-)  # fmt: skip
 # What may keep an entry out of the log.
 _LOGGING: Final = ("bad-request", "forbidden", "entry-refused", "busy", "unavailable", "internal")
 
@@ -221,16 +192,15 @@ ROUTES: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/peers", _peers, "Every known peer", PeersAnswer),
     Row("POST", "/api/v1/peers/{node}/ping", _ping, "Ask a peer for a sign of life", PingReply,
         refusals=("bad-request", "not-found", "unavailable", "forbidden")),
-    Row("GET", "/api/v1/builds", _builds, "Build requests, newest first", BuildsAnswer),
-    Row("POST", "/api/v1/builds", _order_build, "Ask for a package and its closure", RequestsAnswer, BuildOrder,
-        status=202, refusals=_PLANNING + _LOGGING),
-    Row("GET", "/api/v1/builds/{request}", _build, "One build request", BuildStatus, refusals=("not-found",)),
+    *BUILD_ROWS,
     *LOG_ROUTES,
     *MEMBER_ROWS,
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
         media="text/plain; charset=utf-8", refusals=("no-proof",)),
+    Row("GET", "/api/v1/attestations/{sha256}", _attestations, "Its attestations, a DSSE envelope a line", bytes,
+        media="application/jsonl", refusals=("not-found",)),
     Row("POST", "/api/v1/facts", _order_fact, "Put a fact into the log", SubmitAck, FactOrder,
         refusals=_LOGGING),
     Row("POST", "/api/v1/entries", _submit, "Submit a signed entry", SubmitAck, bytes,

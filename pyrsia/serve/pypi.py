@@ -30,6 +30,7 @@ from pyrsia.serve.answers import (
     put_back,
     quality,
     send_body,
+    send_bundle,
     send_cached,
     send_file,
     send_not_allowed,
@@ -49,6 +50,7 @@ API_VERSION: Final = "1.1"
 
 METADATA_SUFFIX: Final = ".metadata"
 PROOF_SUFFIX: Final = ".tlog-proof"
+BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 
 # The spellings of each form; `latest` is answered with what it means today.
 _SPELLINGS: Final = {
@@ -185,6 +187,8 @@ class PypiApp:
             await self._metadata(scope, send, file)
         elif filename == file.filename + PROOF_SUFFIX:
             await self._proof(scope, send, file)
+        elif filename == file.filename + BUNDLE_SUFFIX:
+            await send_bundle(scope, send, await self._catalog.attestations(file.sha256))
         else:
             # The digest alone is not enough: a name the log does not give would be our lie.
             raise not_found("the log gives this digest another file name")
@@ -306,6 +310,7 @@ def _file_json(file: ProjectFile) -> dict[str, Any]:
             "agreeing": list(file.agreeing),
             "dissenting": list(file.dissenting),
             "proof": url + PROOF_SUFFIX,
+            "attestations": url + BUNDLE_SUFFIX,
         },
     }
     if file.requires_python:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pyrsia.ledger.matching import PurlGlob
+from pyrsia.serve.orders import Desk
 from pyrsia.status import (
     BuildStatus,
     EntryStatus,
@@ -104,6 +105,10 @@ class Catalog(Protocol):
         """The proof file (`.tlog-proof`) of the artifact; None while no cosigned checkpoint covers it."""
         ...
 
+    async def attestations(self, sha256: str) -> bytes | None:
+        """The bundle of its attestations (`.intoto.jsonl`), a DSSE envelope a line; None for an unknown file."""
+        ...
+
 
 class LogView(Protocol):
     """The log as C2SP tlog-tiles; every method answers at once, None for what is not there."""
@@ -127,13 +132,6 @@ class LogView(Protocol):
     def epoch_end(self, number: int) -> bytes | None:
         """The step from epoch `number` to the next one (docs/log.md, "Epochs"); None before it has ended."""
         ...
-
-
-class Requested(msgspec.Struct, frozen=True):
-    """One build request that now stands in the log's queue."""
-
-    request: str
-    purl: str
 
 
 class SubmitAck(msgspec.Struct, frozen=True):
@@ -285,6 +283,8 @@ class Admin(Protocol):
 
     async def proof_file(self, sha256: str) -> bytes | None: ...
 
+    async def attestations(self, sha256: str) -> bytes | None: ...
+
     async def history(self, subject: Subject) -> bytes | None:
         """The history file of a package or a digest; None while no cosigned checkpoint allows one.
 
@@ -315,8 +315,9 @@ class Admin(Protocol):
 
     # -- changes: only with the control token --
 
-    async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
-        """Plan the closure and ask the network for what it lacks. `version` may be empty: the newest."""
+    @property
+    def desk(self) -> Desk:
+        """Where builds are ordered and followed."""
         ...
 
     async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia import keys
-from pyrsia.builds import attest
+from pyrsia.builds import attest, dsse
 from pyrsia.errors import Malformed
 
 PAIR = keys.KeyPair(b"\x07" * 32)
 REQUEST = {
+    "ecosystem": "pip",
     "purl": "pkg:pypi/thing@1.0",
     "coordinates": {"name": "thing", "version": "1.0"},
     "source": {"file": "thing-1.0.tar.gz", "sha256": "ab" * 32, "size": 7},
@@ -35,7 +36,7 @@ def payload(tools: int = 2) -> bytes:
 
 
 def test_the_pre_authentication_encoding_is_that_of_the_specification():
-    assert attest.pae("http://example.com/HelloWorld", b"hello world") == (
+    assert dsse.pae("http://example.com/HelloWorld", b"hello world") == (
         b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
     )
 

@@ -45,6 +45,10 @@ class Links:
         return b""
 
 
+async def no_bundle(sha256):
+    return None
+
+
 class Requests:
     note = "planning idna"
 
@@ -85,7 +89,7 @@ class Node:
             archive=world.archive,
             cosigning=SimpleNamespace(cosigned=(7, 100, 3), notices=["ALARM"]),
             links=self.links,
-            catalog=Catalog(world.archive, shelf, proofs),
+            catalog=Catalog(world.archive, shelf, proofs, no_bundle),
             proofs=proofs,
             shelf=shelf,
             submitter=submitter,

@@ -53,7 +53,11 @@ def shelf(tmp_path):
 
 @pytest.fixture
 def catalog(story, shelf):
-    return Catalog(story.world.archive, shelf, Proofs(story.world.archive))
+    return Catalog(story.world.archive, shelf, Proofs(story.world.archive), no_bundle)
+
+
+async def no_bundle(sha256):
+    return None
 
 
 async def many(catalog, sha256, count=5):
@@ -172,7 +176,7 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
     story = Story(world=Deciding(tmp_path))
     try:
         archive = story.world.archive
-        catalog = Catalog(archive, shelf, Proofs(archive))
+        catalog = Catalog(archive, shelf, Proofs(archive), no_bundle)
         assert [one.sha256 for one in catalog.files("idna")] == [story.sha256]
         story.world.enact(about("artifact.withdraw", story.sha256))
         archive.keep_checkpoint(story.note())
