@@ -50,7 +50,9 @@ MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only ser
 MAX_ATTESTATION_BYTES = Limit(16_384, "provenance of one build is 3-8 KB; a reveal stays far below one entry")
 MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer text is a blob")
 MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
-MAX_OUTPUTS = Limit(8, "one wheel today; a build with more files than this needs a manifest of its own")
+MAX_OUTPUTS = Limit(
+    32, "files of one build; their records take 1.3 KB each, so 32 fit beside the provenance in one entry"
+)
 MAX_TIME_MS = Limit(1 << 52, "142,000 years from 1970: whatever is added to it stays a number of JSON")
 MAX_DERIVED = Limit(256, "what a block computes on its own account; more waits in the queue for the next")
 MAX_OPEN_REQUESTS = Limit(
@@ -62,6 +64,16 @@ MAX_UNTIL_MS = Limit(
 MAX_EXPIRED = Limit(2_000, "ids forgotten in one block: twice what a block can add, so forgetting keeps up")
 COMMIT_WINDOW_MS = Limit(
     600_000, "the slowest build of a pure package, its downloads and a restart of a builder"
+)
+SLOW_COMMIT_WINDOW_MS = Limit(
+    2_700_000, "C and Java: three quarters of an hour for a cold repository, a compiler and a restart"
+)
+STRIKE_WINDOW_MS = Limit(
+    86_400_000, "a builder that kept others waiting goes last for a day; a bad day is over the next"
+)
+MAX_STRIKES = Limit(16, "newest strikes kept of one builder: enough to see a pattern, 2 KB of the state")
+MAX_OPEN_OF_OPERATOR = Limit(
+    250, "half of the open requests, so that one operator cannot lock out all others"
 )
 REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two minutes bridge a restart")
 KEEP_BUILDERS_MS = Limit(
@@ -213,6 +225,9 @@ BUILD_ENTRIES = Limit(200_000, "files and folders in what a job may write; count
 SANDBOX_POLL_MS = Limit(100, "a tree that grows is seen before it hurts; one look costs a few ms")
 SANDBOX_KILL_MS = Limit(1_000, "from the decision to the last process's end; the kernel needs some ms")
 SANDBOX_PROBE_S = Limit(20, "an empty job takes 50 ms; a busy machine may take a hundred times as long")
+SANDBOX_EGRESS_CONNECTIONS = Limit(
+    32, "a package client opens ten; further ones wait in the listen queue of the job's own loopback"
+)
 COLLECT_FILES = Limit(1_000, "outputs of one build read back; a wheel build has one")
 COLLECT_BYTES = Limit(512 << 20, "all outputs of one build together")
 MAX_ARCHIVE_MEMBERS = Limit(20_000, "the largest pure package on the public index has 11,000 files")
@@ -227,6 +242,17 @@ MAX_WORKER_RESULT_BYTES = Limit(8 << 20, "METADATA of 200 wheels in base64")
 PLANS_AT_ONCE = Limit(2, "each runs a sandbox of its own; small machines have two cores")
 MAX_HOOK_REQUIRES = Limit(200, "requirements that a backend may ask for; real ones ask for two or three")
 INSPECT_WALL_S = Limit(120, "512 MiB through SHA-256 and inflate twice on a busy core")
+
+# -- builds: maven --
+MAX_MAVEN_LOCK_LINES = Limit(
+    4_000, "a small Apache project reads 850 files of its repository, a large one 2,500"
+)
+MAX_MAVEN_LOCK_BYTES = Limit(1 << 20, "4,000 lines of 260 bytes")
+MAX_MAVEN_FILE_BYTES = Limit(256 << 20, "the largest jar that builds commonly read, a compiler, has 60 MB")
+MAX_MAVEN_PAGE_BYTES = Limit(4 << 20, "a project file or a list of versions; the largest seen has 400 KB")
+MAX_MAVEN_PARENTS = Limit(4, "steps from a module to the project that was released as one source archive")
+MAX_POM_FILES = Limit(2_000, "project files of one source archive; the largest Apache project has 700")
+MAX_SETTINGS_BYTES = Limit(1 << 20, "a settings file of a company with its mirrors has some KB")
 
 # -- serve --
 MAX_HTTP_HEAD_BYTES = Limit(

@@ -29,6 +29,7 @@ _DESCRIPTOR: Final = 0x8
 _LEVEL_BITS: Final = 0x6  # a hint about the compressor's effort
 _ZIP64: Final = 0x0001
 _TIMES: Final = (0x5455, 0x000A)  # extended timestamp, NTFS times
+_JAR: Final = 0xCAFE  # "this is a jar": empty, written by Java's own tools
 _ALL_ONES: Final = 0xFFFFFFFF
 _CHUNK: Final = 1 << 16
 EARLIEST: Final = 315_532_800  # 1980-01-01, the first date that ZIP can write
@@ -239,7 +240,7 @@ def _zip64(
             size = values.pop(0) if size == _ALL_ONES and values else size
             packed = values.pop(0) if packed == _ALL_ONES and values else packed
             offset = values.pop(0) if offset == _ALL_ONES and values else offset
-        elif strict and kind not in _TIMES:
+        elif strict and kind not in _TIMES and (kind != _JAR or length):
             raise Hostile(f"an extra field {kind:#06x} at {shown(name)}")
     if strict and at != len(extra):
         raise Hostile(f"broken extra fields at {shown(name)}")
@@ -256,6 +257,8 @@ def _decode(raw: bytes, flags: int, *, strict: bool) -> str:
 
 
 def _mode(mode: int, path: str, *, folder: bool) -> int:
+    if folder and mode == 0o177777:
+        return 0o755  # the -1 that Maven's archiver wrote for years on folders it added by itself
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFLNK:
         raise Hostile(f"{shown(path)} is a link")

@@ -36,16 +36,22 @@ class Writer:
 
     def add(self, path: str, size: int, crc: int, pieces: Iterable[bytes], *, executable: bool) -> None:
         """One file, stored. `pieces` hold exactly `size` bytes with the checksum `crc`."""
+        self._header(path, size, crc, (0o100755 if executable else 0o100644) << 16)
+        for piece in pieces:
+            self._out.write(piece)
+
+    def folder(self, path: str) -> None:
+        """One folder, `path` without a slash at its end."""
+        self._header(f"{path}/", 0, 0, 0o040755 << 16 | 0x10)
+
+    def _header(self, path: str, size: int, crc: int, attributes: int) -> None:
         offset, name = self._out.tell(), path.encode("utf-8")
         flags = 0 if path.isascii() else 0x800
         common = (20, flags, 0, *self._stamp, crc, size, size, len(name), 0)
         self._out.write(struct.pack("<4s5H3L2H", b"PK\3\4", *common) + name)
-        for piece in pieces:
-            self._out.write(piece)
-        mode = (0o100755 if executable else 0o100644) << 16
         made_by = 3 << 8 | 20  # Unix, so that the mode counts
-        self._directory += struct.pack("<4s6H3L5H2L", b"PK\1\2", made_by, *common, 0, 0, 0, mode, offset)
-        self._directory += name
+        fields = (made_by, *common, 0, 0, 0, attributes, offset)
+        self._directory += struct.pack("<4s6H3L5H2L", b"PK\1\2", *fields) + name
         self._count += 1
 
     def finish(self) -> None:
