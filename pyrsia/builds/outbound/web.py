@@ -6,8 +6,8 @@ and nowhere else. How long and how large an answer may be is decided here, what 
 Source: docs/builds.md, "Where sources come from".
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -182,6 +182,22 @@ class Web:
         if kind not in self._clients:
             self._clients[kind] = make_client(self._settings, trusted=kind[0], own=kind[1])
         return self._clients[kind]
+
+
+async def stored(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it was sent. Who stops reading early closes this (`aclosing`), and with it all that lies below."""
+    source, whole = response.aiter_raw(), False
+    try:
+        async for piece in source:
+            yield piece
+        whole = True
+    finally:
+        if not whole:
+            # httpx nests generators that only an end of theirs closes; a closed connection is such an end.
+            with trio.CancelScope(shield=True), trio.move_on_after(2), suppress(httpx.HTTPError):
+                await response.aclose()
+                async for _ in source:
+                    pass
 
 
 def _reason(error: Exception) -> str:

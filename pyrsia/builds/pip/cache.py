@@ -6,7 +6,6 @@ A file is here whole and with the promised digest, or not at all.
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 import trio
 
+from pyrsia.builds.outbound.keeping import trim
 from pyrsia.builds.pip.refusals import mismatch, too_large
 from pyrsia.builds.pip.simple import IndexFile
 from pyrsia.units import MAX_SOURCE_BYTES, Limit
@@ -68,24 +68,3 @@ class Cache:
                 os.unlink(temporary)
         await trio.to_thread.run_sync(trim, self._folder, _CACHE_BYTES.value, _CACHE_KEPT_S.value)
         return path
-
-
-def trim(cache: Path, most_bytes: int, kept_s: float) -> None:
-    """Drop the files of `cache` that were not asked for longest, until the rest is at most `most_bytes`.
-
-    Args:
-        kept_s: files asked for within that time stay, whatever their size.
-    """
-    found = []
-    with os.scandir(cache) as listing:
-        for entry in listing:
-            with suppress(FileNotFoundError):
-                state = entry.stat(follow_symlinks=False)
-                found.append((state.st_mtime, state.st_size, entry.path))
-    total, now = sum(size for _, size, _ in found), time.time()
-    for asked, size, path in sorted(found):
-        if total <= most_bytes or asked > now - kept_s:
-            return
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        total -= size

@@ -1,12 +1,12 @@
 """What a person is told when an index does not give what it should."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from pyrsia.builds.outbound.addresses import shown
 from pyrsia.builds.outbound.settings import Blame
 from pyrsia.builds.pip.simple import IndexFile
 from pyrsia.errors import Refusal
-
 
 BLAME: Final = Blame(
     code="index-unreachable",
@@ -22,4 +22,52 @@ def mismatch(file: IndexFile, got: str, url: str) -> Refusal:
         what=f"{file.filename} has the SHA-256 {got}, but {file.sha256 or 'one'} was promised",
         who=shown(url) if url else "the package index",
         do="do not use this file; ask the index's operator what happened",
+    )
+
+
+def version_unknown(name: str, version: str, index: str) -> Refusal:
+    return Refusal(
+        "version-unknown",
+        what=f"{name} has no {version} that suits this Python",
+        who=f"the index {index}",
+        do="look at the versions that the index has, or leave the version out",
+    )
+
+
+def no_sdist(bare: Sequence[tuple[str, str]], index: str) -> Refusal:
+    names = ", ".join(f"{name} {version}" for name, version in bare)
+    return Refusal(
+        "no-sdist",
+        what=f"no source archive: {names}",
+        who=f"the index {index}",
+        do="ask for a version that has one, or ask its authors to publish the source",
+    )
+
+
+def needs_compiler(name: str, version: str, index: str) -> Refusal:
+    return Refusal(
+        "build-failed",
+        what=f"{name} {version} has compiled wheels only, and no environment with a compiler is admitted and here; "
+        "pure Python packages are built here",
+        who=f"the index {index}",
+        do="ask for a package whose run-time closure is pure Python, or see `pyrsia build environment list`",
+    )
+
+
+def other_digest(name: str, index: str, mine: str, theirs: str) -> Refusal:
+    return Refusal(
+        "digest-mismatch",
+        what=f"{name} has the SHA-256 {mine} here, and {theirs} in the request",
+        who=f"the index {index} or the request",
+        do="do not use this file; compare both indexes",
+    )
+
+
+def unverified(package: str, files: Sequence[str]) -> Refusal:
+    shown_ = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+    return Refusal(
+        "inputs-unverified",
+        what=f"the network has not published these build tools of {package}: {shown_}",
+        who="--only-verified-inputs",
+        do="ask for those packages first (`pyrsia build request`), or leave the option out",
     )
