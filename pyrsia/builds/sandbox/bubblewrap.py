@@ -17,12 +17,13 @@ import trio
 
 from pyrsia import units
 
-from . import collect, host, seccomp
+from . import collect, host, seccomp, world
 from .model import Isolation, Job, Outcome
 from .supervise import JOB_UID, LAUNCHER, Prepared, specification, supervise
 
 _INSIDE_UID: Final = 1000
 _INSIDE_LAUNCHER: Final = "/run/pyrsia-launcher.py"
+_INSIDE_ROOT: Final = "/run/pyrsia-root"  # of bubblewrap's world only
 
 
 class Bubblewrap:
@@ -59,6 +60,7 @@ class Bubblewrap:
             seccomp=seccomp.assemble("namespace", platform.machine()),
             uid=JOB_UID if root else -1,
             map_to=_INSIDE_UID if root and self._proc else -1,
+            place=None if job.root is None else (self._inner(job, job.root), -1 if root else _INSIDE_UID),
         )
 
         def command(spec_fd: int, status_fd: int) -> list[str]:
@@ -68,12 +70,21 @@ class Bubblewrap:
         # Outside bwrap, inside bwrap (first process of the namespace), warden.
         return await supervise(Prepared(command, spec, writable, overhead=3, warden=False), job)
 
+    @staticmethod
+    def _inner(job: Job, root: Path) -> list[world.Step]:
+        """From bubblewrap's world, in which our interpreter runs, to the one that the job names."""
+        targets = [mount.target for mount in job.mounts]
+        shown = world.of_root(root, targets, outside=_INSIDE_ROOT)
+        return [*shown, *world.moved_furniture(job), *world.mounts(job, moved=True)]
+
     def _world(self, job: Job, *, root: bool) -> list[str]:
         words = [self._program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
         words += ["--hostname", "builder", "--cap-drop", "ALL"]
         if root:
             words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+            # The launcher's own second world; see `_inner`. Nothing of a job runs before it is given up.
+            words += ["--cap-add", "CAP_SYS_ADMIN"] if job.root is not None else []
         else:
             words += ["--unshare-user", "--uid", str(_INSIDE_UID), "--gid", str(_INSIDE_UID)]
         for place in host.SYSTEM:
@@ -101,13 +112,14 @@ class Bubblewrap:
         words += ["--dev", "/dev", "--perms", "1777", "--size", str(units.BUILD_SHM_BYTES.value)]
         words += ["--tmpfs", "/dev/shm"]  # noqa: S108 - the job's own
         words += ["--proc", "/proc"] if self._proc else ["--dir", "/proc"]
-        tmp = min(units.BUILD_TMP_BYTES.value, job.limits.disk_bytes)
-        words += ["--perms", "1777", "--size", str(tmp), "--tmpfs", "/tmp"]  # noqa: S108 - the job's own
+        words += ["--perms", "1777", "--size", str(world.tmp_bytes(job)), "--tmpfs", "/tmp"]  # noqa: S108 - the job's own
         for above, making in made:  # an interpreter of a checkout in /tmp
             words += making if above.startswith("/tmp/") else []  # noqa: S108
         for prefix in host.prefixes():
             words += ["--ro-bind", str(prefix), str(prefix)]
         words += ["--ro-bind", str(LAUNCHER), _INSIDE_LAUNCHER]
+        if job.root is not None:
+            words += ["--ro-bind", os.path.realpath(job.root), _INSIDE_ROOT]
         for mount in sorted(job.mounts, key=lambda mount: mount.target):
             words += [
                 "--bind" if mount.writable else "--ro-bind",

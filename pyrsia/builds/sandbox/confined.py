@@ -58,6 +58,7 @@ class Confined:
 
     async def run(self, job: Job) -> Outcome:
         job.check()
+        _refuse(job)
         async with self._turn:
             try:
                 await trio.to_thread.run_sync(self._set, job)
@@ -160,6 +161,21 @@ class Confined:
             *(self._place(mount.target) for mount in job.mounts if mount.writable),
         )
         return Prepared(command, spec, folders, overhead=1, warden=True)
+
+
+def _refuse(job: Job) -> None:
+    """What needs a world of its own cannot be had here; the builder then says nothing about the package."""
+    for wanted, code, what in (
+        (job.root, "no-environment", "this build needs a file system of its own"),
+        (job.egress, "no-sandbox", "planning this build needs a way out through a network of its own"),
+    ):
+        if wanted is not None:
+            raise errors.Refusal(
+                code,
+                what=f"{what}, which isolation `confined` does not give",
+                who="this machine",
+                do="see `pyrsia doctor` for the one command that gives isolation `namespace`",
+            )
 
 
 def _open_to_all(place: Path) -> None:

@@ -4,7 +4,8 @@ Run as `python -I -S launcher.py SPEC_FD STATUS_FD`, alone: it may import nothin
 since inside it is one bound file, and little of that, since every job pays for it. The parent half (the
 warden) stays unconfined, waits, ends what the job left behind, and writes `CODE CPU-SECONDS`, and on further
 lines what went wrong before the job began, to STATUS_FD. The child half takes its rights away, in an order in
-which each step still can, and becomes the job.
+which each step still can, and becomes the job. Where the specification has a world, both halves move into it
+first (`enter.py`): a root that strangers filled is entered only when nothing of it is needed to confine a job.
 
 Decides nothing: limits, filter, rules and uids come in the specification.
 """
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PDEATHSIG, _DUMPABLE, _KEEPCAPS, _SECCOMP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 4, 8, 22, 36, 38, 47
+_BOUNDING, _AMBIENT_CLEAR = 24, 4
 _CAP_DAC_READ_SEARCH = 2
 _ADD_RULE, _RESTRICT_SELF, _CREATE_RULESET = 445, 446, 444
 _NEW_USER = 0x10000000
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+_BACKLOG = 64  # connections of a job that wait for their turn
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,6 +55,48 @@ def _prctl(option: int, *arguments: Any) -> None:
 
 def _syscall(number: int, *arguments: Any) -> int:
     return _checked(_LIBC.syscall(ctypes.c_long(number), *arguments), f"system call {number}")
+
+
+# -- the world ---------------------------------------------------------------------------------------
+
+
+def _raise_loopback() -> None:
+    """Bring the one interface of a new network namespace up; it leads nowhere but to ourselves."""
+    import _socket
+    import fcntl
+
+    any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    fcntl.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+    any_socket.close()
+
+
+def _listen(way_fd: int, port: int) -> None:
+    """Listen where the job may connect, and hand the ear to the node: nothing that relays lives in here."""
+    import _socket
+
+    ear = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    ear.bind(("127.0.0.1", port))
+    ear.listen(_BACKLOG)
+    way = _socket.socket(fileno=way_fd)
+    way.sendmsg([b"e"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("=i", ear.fileno()))])
+    way.close()
+    ear.close()
+
+
+def _arrive(spec: dict[str, Any]) -> None:
+    """Everything that is about the place and not about the job."""
+    if spec["host_name"]:
+        name = spec["host_name"].encode()
+        _checked(_LIBC.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")
+    if spec["loopback"]:
+        _raise_loopback()
+    if spec["egress"]:
+        _listen(*spec["egress"])
+    if spec["world"]:
+        steps, uid, code = spec["world"]
+        names: dict[str, Any] = {"__name__": "enter"}
+        exec(marshal.loads(code), names)  # noqa: S102, S302 - ours, compiled by the node that started us
+        names["enter"](steps, uid)
 
 
 # -- the child ---------------------------------------------------------------------------------------
@@ -97,6 +143,16 @@ def _drop(uid: int, search: bool) -> None:
     _prctl(_AMBIENT, 2, _CAP_DAC_READ_SEARCH)
 
 
+def _disarm() -> None:
+    """No capability is left, nor a way to one: not in a user namespace of our own either."""
+    number = 0
+    while _LIBC.prctl(_BOUNDING, ctypes.c_ulong(number), *[ctypes.c_ulong(0)] * 3) == 0:
+        number += 1  # ends at the first that the kernel does not know, or that we may not drop
+    _prctl(_AMBIENT, _AMBIENT_CLEAR)
+    header = struct.pack("=Ii", 0x20080522, 0)
+    _checked(_LIBC.capset(header, bytes(24)), "capset")
+
+
 def _map(uid: int) -> None:
     """Appear as `uid` inside, whoever the host thinks we are; left out where the host forbids it."""
     outer_uid, outer_gid = os.getuid(), os.getgid()
@@ -127,6 +183,8 @@ def _confine(spec: dict[str, Any]) -> None:
     os.chdir(spec["cwd"])  # the job's own folder: only its uid may enter
     if spec["map"] >= 0:
         _map(spec["map"])
+    if not spec["search"]:
+        _disarm()
     _prctl(_NO_NEW_PRIVS, 1)
     if fence >= 0:
         _syscall(_RESTRICT_SELF, ctypes.c_int(fence), ctypes.c_uint32(0))
@@ -251,6 +309,11 @@ def main() -> None:
     with open(spec_fd, "rb") as file:
         spec = marshal.loads(file.read())  # noqa: S302 - written by the node that started us, same interpreter
     os.set_inheritable(status_fd, False)
+    try:
+        _arrive(spec)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the node must hear it
+        os.write(status_fd, f"127 0\nconfine\n{error}".encode("utf-8", "replace")[:4096])
+        return
     _ward(spec, status_fd)
 
 

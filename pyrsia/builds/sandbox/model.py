@@ -64,6 +64,7 @@ class Job:
 
     Attributes:
         root: folder that is shown as the file system, read-only, in place of the host's own programs; None for those.
+            Its /proc, /dev, /sys, /run and /tmp are not shown: the job has its own.
         egress: Unix socket of the host that the job reaches as `http://127.0.0.1:EGRESS_PORT`; None for no way out.
     """
 
@@ -99,6 +100,8 @@ class Job:
                 raise ValueError(f"{mount.target!r} is not a plain absolute path inside")
             if mount.writable and not mount.source.is_dir():
                 raise ValueError(f"{mount.target!r} is writable and not a folder")
+        if self.root is not None and not self.root.is_dir():
+            raise ValueError("a job's root is not a folder")
         if len({mount.target for mount in self.mounts}) != len(self.mounts):
             raise ValueError("two mounts at one place")
 
@@ -164,6 +167,7 @@ class Sandbox(Protocol):
         """Run `job` to its end; cancelling kills its whole tree before it returns.
 
         Raises:
+            Refusal: `no-environment` or `no-sandbox`: this backend cannot give the job its root or its way out.
             Unavailable: the job could not be started or could not be killed; nothing is known of its outputs.
         """
         ...

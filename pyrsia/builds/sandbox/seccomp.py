@@ -196,6 +196,7 @@ _ALWAYS: Final = [
     "chroot",
     "fanotify_init",
     "kcmp",
+    "pidfd_getfd",
 ]
 _CONFINED: Final = [
     "socket",
@@ -207,7 +208,6 @@ _CONFINED: Final = [
     "tkill",
     "tgkill",
     "pidfd_open",
-    "pidfd_getfd",
     "pidfd_send_signal",
     "rt_sigqueueinfo",
     "rt_tgsigqueueinfo",

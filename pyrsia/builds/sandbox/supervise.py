@@ -11,6 +11,7 @@ import marshal
 import math
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,13 +22,14 @@ import trio
 
 from pyrsia import errors, units
 
-from . import watcher
-from .model import TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
+from . import egress, watcher, world
+from .model import EGRESS_PORT, TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 # A uid that nothing else on a host uses, so that a limit on processes counts ours only and DAC refuses the rest.
 JOB_UID: Final = 61_534
-_ROOM: Final = 1 << 30  # what one process fills between two looks, and what it maps without using
+# What one process maps without using it: a Java machine reserves some GiB that it never touches.
+_ROOM: Final = 8 << 30
 _SPARE: Final = 64  # processes between the watcher's limit, which names the cause, and the kernel's
 
 
@@ -94,9 +96,26 @@ def threads_of_uid(uid: int) -> int:
 
 
 def specification(
-    job: Job, *, seccomp: bytes, uid: int, map_to: int = -1, landlock: dict[str, Any] | None = None
+    job: Job,
+    *,
+    seccomp: bytes,
+    uid: int,
+    map_to: int = -1,
+    landlock: dict[str, Any] | None = None,
+    place: tuple[list[world.Step], int] | None = None,
+    host_name: str = "",
+    loopback: bool = False,
 ) -> dict[str, Any]:
-    """What the launcher is told. `uid` and `map_to` are -1 for "as you are"."""
+    """What the launcher is told.
+
+    Args:
+        uid: who the job is on the host; -1 for "as you are".
+        map_to: who it is inside; -1 for the same.
+        landlock: the fence of `confined`.
+        place: steps to the job's file system, and who to be while they are made (-1 for "as you are").
+        host_name: to set, in a namespace that has the host's; "" to leave it.
+        loopback: whether the interface of a new network namespace has to be brought up.
+    """
     existing = 0 if uid >= 0 else threads_of_uid(os.getuid())
     return {
         "argv": list(job.argv),
@@ -110,6 +129,10 @@ def specification(
         "seccomp": seccomp,
         "sweep": landlock is not None,
         "stage": "",
+        "world": place and (*place, world.entering()),
+        "host_name": host_name,
+        "loopback": loopback,
+        "egress": None,
     }
 
 
@@ -170,8 +193,13 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
     started = trio.current_time()
     run = _Run()
     fds: list[int] = []
+    ways = contextlib.ExitStack()
     try:
-        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec))
+        here, there = socket.socketpair()
+        ways.enter_context(here)
+        ways.enter_context(there)
+        out = (there.fileno(), EGRESS_PORT) if job.egress else None
+        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec | {"egress": out}))
         stdin_fd = _memory_file("stdin", job.stdin)
         status_r, status_w = os.pipe()
         log_r, log_w = os.pipe()
@@ -184,7 +212,7 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
                 stdin=stdin_fd,
                 stdout=log_w,
                 stderr=log_w,
-                pass_fds=(spec_fd, status_w),
+                pass_fds=(spec_fd, status_w, *([there.fileno()] if job.egress else [])),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
@@ -192,21 +220,28 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
         except OSError as error:
             await log.aclose()
             raise errors.Unavailable(f"the sandbox does not start: {error}") from error
+        there.close()
         os.close(log_w)
         os.close(status_w)
         fds = [fd for fd in fds if fd not in (log_w, status_w)]
-        await _follow(process, log, prepared, job, run)
+        await _follow(process, log, prepared, job, run, here)
         os.set_blocking(status_r, False)
         with contextlib.suppress(BlockingIOError):
             return _outcome(run, os.read(status_r, 65_536), process, trio.current_time() - started)
         return _outcome(run, b"", process, trio.current_time() - started)
     finally:
+        ways.close()
         for fd in fds:
             os.close(fd)
 
 
 async def _follow(
-    process: subprocess.Popen[bytes], log: trio.lowlevel.FdStream, prepared: Prepared, job: Job, run: _Run
+    process: subprocess.Popen[bytes],
+    log: trio.lowlevel.FdStream,
+    prepared: Prepared,
+    job: Job,
+    run: _Run,
+    way: socket.socket,
 ) -> None:
     """From the start of `process` to the end of its whole tree and of its log."""
     stop = trio.Event()
@@ -226,6 +261,8 @@ async def _follow(
             nursery.start_soon(read)
             nursery.start_soon(wait)
             nursery.start_soon(_watch, process.pid, prepared, job.limits, run, stop)
+            if job.egress is not None:
+                nursery.start_soon(egress.relay, way, job.egress)
             with trio.move_on_after(job.limits.wall_s) as scope:
                 await stop.wait()
             if scope.cancelled_caught and not stop.is_set():
