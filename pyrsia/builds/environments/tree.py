@@ -54,7 +54,7 @@ class Tree:
 
     def folder(self, path: str) -> None:
         place = self._place(path)
-        if place and place not in MERGED:
+        if place:
             self._put(place, Node("folder"))
 
     def link(self, path: str, target: str) -> None:
@@ -95,7 +95,7 @@ class Tree:
     def _place(self, path: str) -> str:
         """Where `path` comes to lie, "" for nowhere."""
         place = checked_name(path)
-        if place.split("/")[0] in MERGED and place not in MERGED:
+        if place.split("/")[0] in MERGED:
             place = f"usr/{place}"
         return "" if f"{place}/".startswith(self._dropped) else place
 
@@ -141,7 +141,8 @@ class Tree:
             elif node.size and node.start in written:
                 writer.hard(place, written[node.start], mode)
             else:
-                written[node.start] = place
+                if node.size:  # an empty file begins where the next one does
+                    written[node.start] = place
                 writer.file(place, mode, node.size, self._bytes(node))
         writer.close()
 
