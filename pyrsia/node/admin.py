@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from pyrsia import __version__
-from pyrsia.builds.model import Want
+from pyrsia.builds.explain.report import Explanation
 from pyrsia.config import Config
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.ledger import views
@@ -19,9 +19,11 @@ from pyrsia.log.tree import leaf_hash
 from pyrsia.net.links import Links
 from pyrsia.node.archive import Archive
 from pyrsia.node.batch import Batches
+from pyrsia.node.build_desk import Desk
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
+from pyrsia.node.explaining import Explaining
 from pyrsia.node.explorer import Explorer
 from pyrsia.node.governing import Governing
 from pyrsia.node.kinds import Method
@@ -31,7 +33,7 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
-from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, Requested, SubmitAck
+from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, SubmitAck
 from pyrsia.status import (
     AgreementStatus,
     BuildStatus,
@@ -76,6 +78,7 @@ class Admin:
     cosigning: Cosigning
     links: Links
     catalog: Catalog
+    explaining: Explaining
     proofs: Proofs
     shelf: Shelf
     submitter: Submitter
@@ -86,6 +89,7 @@ class Admin:
     acknowledge_all: Callable[[Sequence[tuple[bytes, int]]], list[Acknowledgement]]
     requests: Requests | None
     builder: Builder | None
+    desk: Desk
     http: Callable[[], str]
     notices: list[str]
     stopped: list[str]
@@ -185,6 +189,9 @@ class Admin:
         view = views.request(self.archive.state, request)
         return None if view is None else self._build(view)
 
+    async def explain(self, request: str, *, deep: bool = False) -> Explanation:
+        return await self.explaining.explain(request, deep=deep)
+
     def _build(self, view: RequestView) -> BuildStatus:
         verdict = view.verdict.body if view.verdict else {}
         artifact = view.artifact.body if view.artifact else {}
@@ -268,16 +275,6 @@ class Admin:
         return reasons
 
     # -- changes -------------------------------------------------------------------------------
-
-    async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
-        if self.requests is None:
-            raise Refusal(
-                "no-sandbox",
-                what="this node cannot plan builds: it has no sandbox",
-                who="this machine",
-                do="run `pyrsia doctor` there, or ask through another node",
-            )
-        return await self.requests.ask(ecosystem, Want(name, version or None), int(time.time() * 1000))
 
     async def add_fact(
         self, kind: str, subject: str, text: str, fields: Mapping[str, Any] | None = None

@@ -36,6 +36,7 @@ SUFFIX: Final = ".intoto.jsonl"
 Reads = Callable[[bytes], bytes | None]
 Ask = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
 Verify = Callable[[bytes, bytes, bytes], bool]
+Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
 Signatures = dict[str, dict[str, bytes]]  # kind -> builder -> signature
 
 _log = logging.getLogger("pyrsia.vouching")
@@ -70,7 +71,7 @@ class Vouching:
         self._verify = verify
         self._pulse = pulse
         self._seen: set[str] = set()
-        self.methods = {Method.VOUCH: self._on_vouch}
+        self.methods: dict[int, Handler] = {Method.VOUCH: self._on_vouch}
 
     # -- what others ask --
 

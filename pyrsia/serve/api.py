@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from pyrsia import __version__
+from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import ANSWERS, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_builds import BUILD_ROWS
@@ -102,6 +103,14 @@ async def _artifact(admin: Admin, request: Request) -> dict[str, Any]:
     if artifact is None:
         raise not_found("the log publishes no artifact with this digest")
     return artifact
+
+
+async def _explanation(admin: Admin, request: Request) -> Explanation:
+    return await admin.explain(_hex(request, "request"))
+
+
+async def _explanation_deep(admin: Admin, request: Request) -> Explanation:
+    return await admin.explain(_hex(request, "request"), deep=True)
 
 
 async def _attestations(admin: Admin, request: Request) -> bytes:
@@ -193,6 +202,10 @@ ROUTES: Final[tuple[Row, ...]] = (
     Row("POST", "/api/v1/peers/{node}/ping", _ping, "Ask a peer for a sign of life", PingReply,
         refusals=("bad-request", "not-found", "unavailable", "forbidden")),
     *BUILD_ROWS,
+    Row("GET", "/api/v1/builds/{request}/explanation", _explanation, "Who said what, and why they differ",
+        Explanation, refusals=("not-found",)),
+    Row("POST", "/api/v1/builds/{request}/explanation", _explanation_deep, "The same with diffoscope's reports",
+        Explanation, refusals=("not-found", "no-sandbox", "unavailable", "forbidden")),
     *LOG_ROUTES,
     *MEMBER_ROWS,
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],

@@ -9,16 +9,18 @@ import logging
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import log, pypi, witness
+from pyrsia.serve import explained, log, pypi, witness
 from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
 from pyrsia.serve.api import build_api
+from pyrsia.serve.api_builds import SOURCES
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
+from pyrsia.serve.explained import ExplainedApp
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.views import Admin, Catalog, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
-from pyrsia.units import MAX_ENTRY_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
 
 _log = logging.getLogger("pyrsia.serve")
 
@@ -26,14 +28,16 @@ _HOME: Final = b"""A Pyrsia node.
 
 packages   /pypi/simple/
 the log    /log/checkpoint
+a build    /builds/<request>
 the API    /api/v1/openapi.json
 """
 
-# A batch of entries is the largest body that anyone sends, then a single one; orders are small.
+# A source archive is the largest body that anyone sends (its operator only), then a batch of entries; orders are small.
 LIMITS: Final = HttpLimits(
     body_routes=(
         ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
         ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
+        (SOURCES, MAX_SOURCE_BYTES.value),
         (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
         ("/", 65_536),
     )
@@ -48,6 +52,7 @@ def build_app(
         (pypi.PREFIX, PypiApp(catalog)),
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
+        (explained.PREFIX, ExplainedApp(admin)),
     )
     api = build_api(admin)
 

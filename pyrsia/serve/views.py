@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pyrsia.builds.explain.report import Explanation
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.orders import Desk
 from pyrsia.status import (
@@ -262,6 +263,14 @@ class Admin(Protocol):
         ...
 
     async def build(self, request: str) -> BuildStatus | None: ...
+
+    async def explain(self, request: str, *, deep: bool = False) -> Explanation:
+        """Who said what about a build and why they differ; `deep`: with diffoscope's reports.
+
+        Raises:
+            Refusal: `not-found`; `no-sandbox`, `unavailable` only where `deep`.
+        """
+        ...
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         """At most `count` leaves from index `first`, in order; fewer at the log's end."""

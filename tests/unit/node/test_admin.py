@@ -18,7 +18,6 @@ from pyrsia.node.batch import Batches
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
-from pyrsia.serve.views import Requested
 from pyrsia.status import AgreementStatus
 from pyrsia.wire.text import b32
 from tests.reference.parts import Kept, ring
@@ -51,9 +50,6 @@ async def no_bundle(sha256):
 
 class Requests:
     note = "planning idna"
-
-    async def ask(self, ecosystem, want, now_ms):
-        return [Requested("c" * 64, f"pkg:pypi/{want.name}@{want.version}")]
 
 
 class Node:
@@ -91,6 +87,7 @@ class Node:
             links=self.links,
             catalog=Catalog(world.archive, shelf, proofs, no_bundle),
             proofs=proofs,
+            explaining=SimpleNamespace(),  # tests of its own
             shelf=shelf,
             submitter=submitter,
             membership=SimpleNamespace(),  # tests of their own
@@ -106,6 +103,7 @@ class Node:
             acknowledge_all=Acknowledgements(world.archive).many,
             requests=Requests() if requests else None,
             builder=builder,
+            desk=SimpleNamespace(),  # tests of its own
             http=lambda: "http://127.0.0.1:1",
             notices=["stopped voting: rotate the key"],
             stopped=[],
@@ -264,13 +262,8 @@ async def test_a_batch_is_told_entry_by_entry(node):
     assert {told.entries[0].height, told.entries[2].height} == {block.height for block in told.blocks}
 
 
-async def test_a_build_needs_a_sandbox(node, tmp_path):
-    asked = await node.admin.request_build("pip", "idna", "3.10")
-    assert [one.purl for one in asked] == ["pkg:pypi/idna@3.10"]
+async def test_a_node_that_builds_nothing_has_nothing_to_tell_of_it(node):
     node.admin.requests = None
-    with pytest.raises(Refusal) as caught:
-        await node.admin.request_build("pip", "idna", "3.10")
-    assert caught.value.code == "no-sandbox"
     assert (await node.admin.status()).building == ()
 
 

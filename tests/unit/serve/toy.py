@@ -12,10 +12,12 @@ from typing import Any
 
 import trio
 
+from pyrsia.builds.explain.report import Explanation, Said
 from pyrsia.errors import Refusal
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
+from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
 from pyrsia.serve.views import (
     Inclusion,
     LogPage,
@@ -24,7 +26,6 @@ from pyrsia.serve.views import (
     Outcome,
     PingReply,
     ProjectFile,
-    Requested,
     SubmitAck,
 )
 from pyrsia.status import (
@@ -160,6 +161,9 @@ class ToyNode:
     async def proof(self, sha256: str) -> bytes | None:
         return self.proofs.get(sha256)
 
+    async def attestations(self, sha256: str) -> bytes | None:
+        return b'{"payload":""}\n' if sha256 in self.proofs else None
+
     # LogView
 
     def checkpoint(self) -> bytes | None:
@@ -197,6 +201,13 @@ class ToyNode:
 
     async def build(self, request: str) -> BuildStatus | None:
         return BuildStatus(REQUEST, "pkg:pypi/idna@3.10", "done") if request == REQUEST else None
+
+    async def explain(self, request: str, *, deep: bool = False) -> Explanation:
+        if request != REQUEST:
+            raise Refusal("not-found", what="no such build", who="you", do="list them")
+        said = (Said("b" * 52, "org <b>", "A", "built", "namespace", True, ""),)
+        words = ("deep",) if deep else ("quick",)
+        return Explanation(REQUEST, "pkg:pypi/idna@3.10", "done", "REPRODUCED", said, (), words)
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         return [EntryStatus(index, "fact.add", "a fact") for index in range(first, min(120, first + count))]
@@ -254,11 +265,40 @@ class ToyNode:
         self.changes.append(("rotate", *purposes))
         return {"kind": "member.rotate"}, MOTION if propose else None, ()
 
-    async def request_build(self, ecosystem: str, name: str, version: str) -> Sequence[Requested]:
-        if name == "nothing":
+    # Desk, which is its own
+
+    @property
+    def desk(self) -> "ToyNode":
+        return self
+
+    async def order(self, order: BuildOrder) -> Ordered:
+        if not order.name and not order.purl:
+            raise Refusal("bad-request", what="no package", who="the order", do="name one")
+        if order.name == "nothing":
             raise Refusal("package-unknown", what="no index has nothing", who="the index", do="check")
-        self.changes.append(("build", ecosystem, name, version))
-        return [Requested(REQUEST, f"pkg:pypi/{name}@{version}")]
+        if order.dry_run:
+            return Ordered(plans=(PlanRow(order.purl, "pip", {}, {}, {}, "d" * 64, ()),))
+        self.changes.append(("build", order.ecosystem, order.name, order.version))
+        return Ordered((Requested(REQUEST, f"pkg:pypi/{order.name}@{order.version}"),))
+
+    async def take(self, file: str, chunks: AsyncIterator[bytes]) -> GivenSource:
+        data = b"".join([chunk async for chunk in chunks])
+        self.changes.append(("source", file, str(len(data))))
+        return GivenSource(file, "e" * 64, hashlib.sha256(data).hexdigest(), len(data))
+
+    async def cancel(self, request: str) -> Cancelled:
+        self.changes.append(("cancel", request))
+        return Cancelled(request, 7)
+
+    async def log(self, request: str, builder: str, offset: int) -> LogPart:
+        text = b"one line\nand another\n"
+        return LogPart(request, builder or NODE, offset, len(text), text[offset:])
+
+    def prefer(self, request: str) -> None:
+        self.changes.append(("prefer", request))
+
+    def queue(self) -> Sequence[str]:
+        return ("ab: new, asked by c",)
 
     async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
         self.changes.append(("entries", *entries))
