@@ -1,8 +1,8 @@
-"""The life of a build request, entry by entry: asked for, drawn, committed, revealed, settled, published.
+"""The life of a build request, entry by entry: asked for, drawn, committed, revealed, and its turn to be settled.
 
-Decides what its entries need to stand, when its builders are drawn, what its deadlines do and what is
-derived from all that. Which entries of a block are looked at, and in which order, is `execute`'s business;
-who wins is `verdict`'s.
+Decides what its entries need to stand, when its builders are drawn, and what its deadlines do. Which entries of a
+block are looked at, and in which order, is `execute`'s business; what a request must say is `asking`'s, how it ends
+`settling`'s, who wins `verdict`'s.
 
 Source: docs/ledger.md, "A block", "The draw", "The verdict".
 """
@@ -11,24 +11,22 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from pyrsia.ledger import draw, entries, roster, standing, state, verdict
+from pyrsia.ledger import asking, draw, entries, roster, settling, state, strikes, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Member
-from pyrsia.ledger.state import View
-from pyrsia.ledger.verdict import Outcome
+from pyrsia.ledger.settling import revoked as revoked
+from pyrsia.ledger.settling import this_round
 from pyrsia.units import (
-    COMMIT_WINDOW_MS,
     KEEP_BUILDERS_MS,
     MAX_DERIVED,
+    MAX_OPEN_OF_OPERATOR,
     MAX_OPEN_REQUESTS,
     REVEAL_WINDOW_MS,
 )
 from pyrsia.wire import canonical, purl
-from pyrsia.wire.text import unb32
 
 _DAY_S: Final = 86_400
-_TYPES: Final = {"pip": "pypi"}  # ecosystem -> purl type
 
 
 def gate_open(request: dict[str, Any], time_ms: int) -> bool:
@@ -36,25 +34,20 @@ def gate_open(request: dict[str, Any], time_ms: int) -> bool:
     if not request["draws"]:
         return False
     drawn = request["draws"][-1]["body"]
-    commits = len(_this_round(request, "commits"))
+    commits = len(this_round(request, "commits"))
     return commits >= len(drawn["builders"]) or (
         commits >= drawn["agreeing"] and time_ms > drawn["commit_deadline"]
     )
 
 
-def _this_round(request: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    return [item for item in request[what] if item["round"] == request["round"]]
-
-
-def _open_key(body: dict[str, Any]) -> str:
-    return (
-        "unique/"
-        + blake3(canonical.encode([body["purl"], body["source"]["sha256"], body["target"]])).hexdigest()
-    )
-
-
 def _kept_key(body: dict[str, Any]) -> str:
-    return "kept/" + blake3(canonical.encode([body["purl"], body["source"]["sha256"]])).hexdigest()
+    """Requests that keep their builders: for one package from one source.
+
+    Under a node's own name the source is left out: its author makes it, and could make one until it likes the draw.
+    """
+    own = purl.parse(body["purl"]).owner
+    same = [body["purl"]] if own else [body["purl"], body["source"]["sha256"]]
+    return "kept/" + blake3(canonical.encode(same)).hexdigest()
 
 
 # -- authored entries --
@@ -65,12 +58,8 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     body, view, numbers = entry.body, ctx.view, ctx.numbers
     if body["requester"] != author:
         raise NotApplied("the requester is not its author")
-    coordinates, recipe = body["coordinates"], body["recipe"]
-    kind = _TYPES.get(body["ecosystem"])
-    if kind is None:
-        raise NotApplied(f"the ecosystem {body['ecosystem']} is not built here")
-    if purl.Purl(kind, "", coordinates["name"], coordinates["version"]) != purl.parse(body["purl"]):
-        raise NotApplied("purl and coordinates name different packages")
+    recipe = body["recipe"]
+    asking.check(ctx, body)
     if recipe["environment"] not in numbers.environments:
         raise NotApplied("its environment is not admitted by this network")
     if recipe["cutoff_ms"] > ctx.now or recipe["sde"] > ctx.now // 1000 + _DAY_S:
@@ -82,12 +71,17 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
             f"{numbers.builders} are needed",
             code="too-few-builders",
         )
-    unique = _open_key(body)
+    unique = settling.open_key(body)
     if view.raw(unique) is not None:
         raise NotApplied("the same package, source and target is being built", later=True, code="conflict")
     opened = view.get(state.OPEN, [])
     if len(opened) >= MAX_OPEN_REQUESTS.value:
         raise NotApplied(f"{len(opened)} requests are open already", later=True, code="busy")
+    operator = roster.operator(view, author)
+    asked = view.get(f"asking/{operator}", 0)
+    if asked >= MAX_OPEN_OF_OPERATOR.value:
+        raise NotApplied(f"{asked} requests of its operator are open already", later=True, code="busy")
+    view.put(f"asking/{operator}", asked + 1)
     request = entry.id.hex()
     view.put(unique, request)
     view.put(state.OPEN, [*opened, request])
@@ -100,6 +94,7 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         "commits": [],
         "draws": [],
         "leaf": leaf,
+        "operator": operator,
         "phase": "open",
         "reveals": [],
         "round": 0,
@@ -118,7 +113,7 @@ def cancel(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     if record["phase"] != "open" or record["draws"]:
         raise NotApplied("after the draw a request cannot be cancelled")
     record["cancel"] = {"leaf": leaf}
-    _close(ctx, request, record, "cancelled")
+    settling.close(ctx, request, record, "cancelled")
 
 
 def commit(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
@@ -126,11 +121,11 @@ def commit(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     request = entry.body["request"]
     record = _found(ctx, request)
     drawn = _drawn(ctx, record, author)
-    if any(item["builder"] == author for item in _this_round(record, "commits")):
+    if any(item["builder"] == author for item in this_round(record, "commits")):
         raise NotApplied("this builder has committed already")
     if ctx.now > drawn["commit_deadline"]:
         raise NotApplied("the commit deadline has passed")
-    if _this_round(record, "reveals"):
+    if this_round(record, "reveals"):
         raise NotApplied("a reveal stands in the log: a commit now could be a copy")
     record["commits"].append(
         {
@@ -152,10 +147,10 @@ def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         raise NotApplied("no storage member gives receipts under these rules: its receipts must be none")
     record = _found(ctx, request)
     drawn = _drawn(ctx, record, author)
-    mine = [item for item in _this_round(record, "commits") if item["builder"] == author]
+    mine = [item for item in this_round(record, "commits") if item["builder"] == author]
     if not mine:
         raise NotApplied("this builder has not committed", later=True)
-    if any(item["builder"] == author for item in _this_round(record, "reveals")):
+    if any(item["builder"] == author for item in this_round(record, "reveals")):
         raise NotApplied("this builder has revealed already")
     if not gate_open(record, ctx.now):
         raise NotApplied("the other builders have not committed yet", later=True)
@@ -168,9 +163,9 @@ def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     record["reveals"].append({"builder": author, "leaf": leaf, "round": number})
     record["phase"] = "revealing"
     ctx.view.put(f"reveal/{request}/{number}/{author}", body)
-    if len(_this_round(record, "reveals")) == len(drawn["builders"]) or (
+    if len(this_round(record, "reveals")) == len(drawn["builders"]) or (
         ctx.now > drawn["commit_deadline"]
-        and len(_this_round(record, "reveals")) == len(_this_round(record, "commits"))
+        and len(this_round(record, "reveals")) == len(this_round(record, "commits"))
     ):
         record["phase"] = "settling"
         _enqueue(ctx, "settle", request)
@@ -200,18 +195,6 @@ def _drawn(ctx: Context, record: dict[str, Any], author: str) -> dict[str, Any]:
     if record["phase"] not in ("drawn", "revealing"):
         raise NotApplied("this request is settled")
     return drawn
-
-
-def revoked(view: View, draw: dict[str, Any], node: str) -> bool:
-    """Whether a drawn builder has got another build key since, or has left: what the old one signs counts no more.
-
-    Another role takes nothing away: a builder that is none any more has no key, and finishes what it was drawn for.
-    """
-    builder = roster.member(view, unb32(node))
-    return builder is None or builder.build.hex() not in (
-        "",
-        draw["keys"][draw["body"]["builders"].index(node)],
-    )
 
 
 # -- what waits for preimages, deadlines and its turn --
@@ -283,7 +266,7 @@ def _deadline(ctx: Context, request: str) -> None:
     if record["phase"] not in ("drawn", "revealing"):
         return
     drawn = record["draws"][-1]["body"]
-    commits, reveals = _this_round(record, "commits"), _this_round(record, "reveals")
+    commits, reveals = this_round(record, "commits"), this_round(record, "reveals")
     if ctx.now <= drawn["commit_deadline"]:
         return  # a reminder of the first round
     if (
@@ -305,27 +288,31 @@ def _enqueue(ctx: Context, what: str, request: str, seed: str = "") -> None:
 
 
 def work(ctx: Context) -> None:
-    """Derived entries in queue order. One job makes at most two, so room for two is asked for."""
+    """Derived entries in queue order, as long as there is room for all that the next job could make."""
     view = ctx.view
     queue = view.get(state.QUEUE, {"end": 0, "first": 0})
     first = queue["first"]
-    while first < queue["end"] and len(ctx.derived) + 2 <= MAX_DERIVED.value:
+    while first < queue["end"]:
         key = f"queue/{first:016}"
         job = view.get(key)
+        room = 1 if job["do"] == "draw" else settling.MOST_DERIVED
+        if len(ctx.derived) + room > MAX_DERIVED.value:
+            break
         view.delete(key)
         first += 1
         record = view.get(f"request/{job['request']}")
         if job["do"] == "draw":
             _draw(ctx, job["request"], record, job["seed"])
-        else:
-            _settle(ctx, job["request"], record)
+        elif settling.settle(ctx, job["request"], record):
+            record["round"] = 1  # the only second draw
+            record["phase"] = "open"
+            view.put(f"request/{job['request']}", record)
+            _wait(ctx, job["request"])
     if first != queue["first"]:
         view.put(state.QUEUE, {"end": queue["end"], "first": first})
 
 
 def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None:
-    if record["phase"] != "open":
-        return  # cancelled while it waited
     body, view = record["body"], ctx.view
     able = _able(ctx, body["ecosystem"], record["author"])
     kept = view.get(_kept_key(body), {"builders": [], "time_ms": 0})
@@ -334,18 +321,27 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
     if record["round"]:
         answered = {item["builder"] for item in record["reveals"]}
         silent = [node for node in record["draws"][0]["body"]["builders"] if node not in answered]
+    stays = recent and not record["round"]
     builders = draw.rank(
         bytes.fromhex(request),
         bytes.fromhex(seed),
         able,
         ctx.numbers.builders,
-        first=kept["builders"] if recent and not record["round"] else (),
-        last=silent,
+        first=kept["builders"] if stays else (),
+        later=() if stays else _before(ctx, body),
+        last=[*silent, *(one.text for one in able if strikes.ranks(view, one.text, ctx.now))],
     )
-    if len(builders) < ctx.numbers.builders:  # members left, or K rose, since the request was admitted
-        _conclude(ctx, request, record, verdict.too_few(silent))
+    enough = len(builders) >= ctx.numbers.builders
+    if enough and not record["round"]:
+        # Also of a cancelled request: whoever leads the block of the draw knows it, and could have it called off.
+        began = kept["time_ms"] if recent else ctx.now
+        view.put(_kept_key(body), {"builders": builders, "time_ms": began})
+    if record["phase"] != "open":
+        return  # cancelled while it waited
+    if not enough:  # members left, or K rose, since the request was admitted
+        settling.conclude(ctx, request, record, verdict.too_few(silent))
         return
-    commit_by = ctx.now + COMMIT_WINDOW_MS.value
+    commit_by = ctx.now + asking.commit_window_ms(body)
     # T, the least isolation and who runs whom stay what they are here: another T could be less than half of the
     # builders drawn, and whoever checks the verdict later finds what it was made by in the log.
     drawn = {
@@ -364,86 +360,14 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
     record["draws"].append({**ctx.derive("build.draw", drawn), "keys": [key_of[node] for node in builders]})
     record["phase"] = "drawn"
     view.put(f"request/{request}", record)
-    if not record["round"]:
-        began = kept["time_ms"] if recent else ctx.now
-        view.put(_kept_key(body), {"builders": builders, "time_ms": began})
     _remind(ctx, request, commit_by)
     _remind(ctx, request, commit_by + REVEAL_WINDOW_MS.value)
 
 
-def _settle(ctx: Context, request: str, record: dict[str, Any]) -> None:
-    body, view = record["body"], ctx.view
-    number, drawn = record["round"], record["draws"][-1]["body"]
-    reveals = {
-        item["builder"]: view.get(f"reveal/{request}/{number}/{item['builder']}")
-        for item in _this_round(record, "reveals")
-    }
-    rules = verdict.Rules(
-        agreeing=drawn["agreeing"],
-        lock_sha256=body["lock"]["sha256"],
-        environment=body["recipe"]["environment"],
-        min_isolation=drawn["min_isolation"],
-        operator_of=dict(zip(drawn["builders"], drawn["operators"], strict=True)),
-    )
-    outcome = verdict.decide(drawn["builders"], reveals, rules)
-    if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
-        record["round"] = 1  # the only second draw
-        record["phase"] = "open"
-        view.put(f"request/{request}", record)
-        _wait(ctx, request)
-        return
-    _conclude(ctx, request, record, outcome)
-
-
-def _conclude(ctx: Context, request: str, record: dict[str, Any], outcome: Outcome) -> None:
-    """The verdict, what it publishes, and the end of the request."""
-    body = record["body"]
-    dissenting = [{"builder": node, "why": why} for node, why in outcome.dissenting]
-    said = {
-        "agreeing": list(outcome.agreeing),
-        "dissenting": dissenting,
-        "purl": body["purl"],
-        "request": request,
-        "silent": list(outcome.silent),
-        "source_sha256": body["source"]["sha256"],
-        "verdict": outcome.verdict,
-    }
-    record["verdict"] = ctx.derive("build.verdict", said)
-    if outcome.served is not None:
-        artifact = {
-            **outcome.served,
-            "agreeing": list(outcome.agreeing),
-            "dissenting": dissenting,
-            "purl": body["purl"],
-            "request": request,
-            "source_sha256": body["source"]["sha256"],
-            "time_ms": ctx.now,
-        }
-        record["artifact"] = ctx.derive("artifact.add", artifact)
-        _publish(ctx, record["artifact"])
-    _close(ctx, request, record, "done")
-
-
-def _publish(ctx: Context, artifact: dict[str, Any]) -> None:
-    """Into the project's list; the first file of a purl is the one that is served, for ever."""
-    view, body = ctx.view, artifact["body"]
-    name = str(purl.parse(body["purl"]).versionless)
-    count = view.get(f"project/{name}", 0)
-    if count == 0:
-        projects = view.get(state.PROJECTS, 0)
-        view.put(f"projects/{projects:016}", name)
-        view.put(state.PROJECTS, projects + 1)
-    served = view.raw(f"served/{body['purl']}") is None
-    view.put(f"project/{name}/{count:016}", {**artifact, "served": served})
-    view.put(f"project/{name}", count + 1)
-    if served:
-        view.put(f"served/{body['purl']}", body["sha256"])
-    standing.publish(view, artifact)
-
-
-def _close(ctx: Context, request: str, record: dict[str, Any], phase: str) -> None:
-    view = ctx.view
-    record["phase"] = phase
-    view.put(f"request/{request}", record)
-    view.delete(_open_key(record["body"]))
-    view.put(state.OPEN, [other for other in view.get(state.OPEN, []) if other != request])
+def _before(ctx: Context, body: dict[str, Any]) -> list[str]:
+    """Who was drawn when exactly this was published first: a later look at it is better somebody else's."""
+    made = ctx.view.get(settling.made_key(body))
+    if made is None:
+        return []
+    draws = ctx.view.get(f"request/{made['request']}")["draws"]
+    return [node for one in draws for node in one["body"]["builders"]]

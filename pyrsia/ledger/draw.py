@@ -39,6 +39,7 @@ def rank(
     count: int,
     *,
     first: Sequence[str] = (),
+    later: Sequence[str] = (),
     last: Sequence[str] = (),
 ) -> list[str]:
     """Node id texts of the `count` drawn builders in order, fewer if there are fewer operators.
@@ -47,15 +48,16 @@ def rank(
         request: 32-byte entry id.
         beacon: the seed, 32 bytes.
         first: node id texts that keep their place (a repeated request keeps its builders).
-        last: node id texts that are taken only if nobody else is left (they were silent before).
+        later: node id texts that go behind the others (they have built exactly this before).
+        last: node id texts that go behind all those (they were silent before).
     """
     ahead = {text: place for place, text in enumerate(first)}
-    behind = frozenset(last)
+    behind, again = frozenset(last), frozenset(later)
 
-    def place(member: Member) -> tuple[bool, int, bytes]:
+    def place(member: Member) -> tuple[bool, bool, int, bytes]:
         text = member.text
         digest = blake3(request + beacon + member.node).digest()
-        return text in behind, ahead.get(text, len(ahead)), digest
+        return text in behind, text in again, ahead.get(text, len(ahead)), digest
 
     drawn: list[str] = []
     taken: set[str] = set()

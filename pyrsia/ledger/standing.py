@@ -43,6 +43,12 @@ def withdraw(view: View, body: dict[str, Any], leaf: int) -> None:
     _set(view, body["sha256"], WITHDRAWN, leaf, body["reason"])
 
 
+def dispute(view: View, sha256: str, leaf: int, reason: str) -> None:
+    """A later verdict contradicts published bytes: not offered until a motion resolves it. Withdrawn ones stay so."""
+    if view.get(f"status/{sha256}")["status"] in PUBLISHED:
+        _set(view, sha256, DISPUTED, leaf, reason)
+
+
 def check_resolve(view: View, body: dict[str, Any]) -> None:
     """Whether there is a dispute to resolve.
 

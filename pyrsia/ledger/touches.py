@@ -18,7 +18,7 @@ from pyrsia.units import Limit
 from pyrsia.wire import purl
 
 MAX_TOUCHED = Limit(
-    64, "index keys of one entry: a reveal of 8 outputs with 3 files each has 25, so nothing comes near"
+    128, "index keys of one entry: a reveal of 32 outputs with 3 files each has 97, so nothing comes near"
 )
 
 KEYS_KNOWN = Limit(16_384, "purls of a busy day, 4 MB; parsing one costs more than all else about its key")

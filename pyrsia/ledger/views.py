@@ -6,13 +6,14 @@ Everything here speaks of the state that `reads` shows; give it the final one.
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import building, facts, motions, state
+from pyrsia.ledger import building, facts, motions, state, strikes
 from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import RULES, Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.seats import Epoch
 from pyrsia.ledger.standing import PUBLISHED
 from pyrsia.ledger.state import Reads, View, load
+from pyrsia.wire import purl
 from pyrsia.wire.epochs import Seats, Validator
 from pyrsia.wire.text import b32
 
@@ -46,7 +47,12 @@ class RequestView:
     commits: tuple[Placed, ...]
     reveals: tuple[Placed, ...]
     verdict: Placed | None
-    artifact: Placed | None
+    artifacts: tuple[Placed, ...]
+
+    @property
+    def artifact(self) -> Placed | None:
+        """The first published file by name, None where nothing is published."""
+        return self.artifacts[0] if self.artifacts else None
 
     @property
     def draw(self) -> Placed | None:
@@ -60,7 +66,7 @@ class RequestView:
     def leaves(self) -> tuple[int, ...]:
         """Leaf indices of all of it, in log order."""
         placed = [self.request, *self.draws, *self.commits, *self.reveals]
-        placed += [item for item in (self.verdict, self.artifact) if item is not None]
+        placed += [item for item in (self.verdict, *self.artifacts) if item is not None]
         return tuple(sorted(item.leaf for item in placed))
 
 
@@ -72,6 +78,15 @@ class Assignment:
     owes: str
     deadline_ms: int
     view: RequestView
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A drawn builder kept others waiting. `word`: silent, withheld (these two rank it last), or unanswered."""
+
+    time_ms: int
+    request: str
+    word: str
 
 
 def config(reads: Reads) -> dict[str, Any]:
@@ -174,8 +189,25 @@ def request(reads: Reads, request_id: str) -> RequestView | None:
         commits=commits,
         reveals=reveals,
         verdict=_placed(record.get("verdict")),
-        artifact=_placed(record.get("artifact")),
+        artifacts=_artifacts(reads, record),
     )
+
+
+def _artifacts(reads: Reads, record: dict[str, Any]) -> tuple[Placed, ...]:
+    package = str(purl.parse(record["body"]["purl"]).versionless)
+    items = (_get(reads, f"project/{package}/{number:016}") for number in record.get("artifacts", ()))
+    return tuple(Placed(item["leaf"], item["body"]) for item in items)
+
+
+def struck(reads: Reads, node: str) -> tuple[Strike, ...]:
+    """The newest strikes of a builder (node id text), oldest first; see `strikes`."""
+    return tuple(Strike(*row) for row in strikes.of(View(reads), node))
+
+
+def first_commit(reads: Reads, package: str) -> dict[str, Any] | None:
+    """The commit that builders first found behind the tag of a purl's version: commit, leaf, request, tag."""
+    found: dict[str, Any] | None = _get(reads, f"commit/{package}")
+    return found
 
 
 def requests_open(reads: Reads) -> tuple[str, ...]:

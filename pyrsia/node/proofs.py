@@ -14,7 +14,7 @@ from pyrsia.builds import attest
 from pyrsia.errors import Refusal
 from pyrsia.ledger import index, prefixtree, seats, views
 from pyrsia.ledger.state import View
-from pyrsia.ledger.views import RequestView
+from pyrsia.ledger.views import Placed, RequestView
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
@@ -32,9 +32,12 @@ HISTORIES = Limit(
 )
 
 
-def _leaves(request: RequestView) -> list[int]:
-    """What the verdict was decided from: the last draw's round and nothing of one that came to nothing."""
-    placed = [request.request, request.draw, request.verdict, request.artifact]
+def _leaves(request: RequestView, artifact: Placed) -> list[int]:
+    """What the verdict was decided from: the last draw's round and nothing of one that came to nothing.
+
+    Of several published files the one that the proof is about.
+    """
+    placed = [request.request, request.draw, request.verdict, artifact]
     placed += [item for item in (*request.commits, *request.reveals) if item.round == request.round]
     return sorted(item.leaf for item in placed if item is not None)
 
@@ -61,7 +64,7 @@ class Proofs:
         if request is None:
             return None
         rows = []
-        for place in _leaves(request):
+        for place in _leaves(request, found):
             leaf = self._archive.entry(place) if place < head[1].size else None
             if leaf is None:
                 return None

@@ -11,7 +11,7 @@ Source: docs/log.md, "What `pyrsia verify` checks"; docs/ledger.md, "The verdict
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from packaging.version import InvalidVersion, Version
 
@@ -30,6 +30,10 @@ from pyrsia.verify.roll import Roll
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import b32
 
+_OF_REVEALS: Final = frozenset((
+    "containment", "file", "manifest", "members", "metadata", "requires_python", "served", "sha256", "size", "source",
+    "upstream", "verdict",
+))  # fields of artifact.add that the reveals give  # fmt: skip
 MAX_AHEAD_S = Limit(86_400, "a wrong time zone is forgiven; a day ahead, the age of a proof means nothing")
 
 
@@ -114,14 +118,19 @@ def _only(leaves: Sequence[Proven], kind: str) -> Proven:
 
 
 def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> None:
-    """The purl, the file's own name and the name inside it are one."""
-    package = purls.parse(body["purl"])
+    """The purl and the file's own name are the log's; a wheel also says inside whose it is.
+
+    Of other files the log's name for these bytes is all there is: nothing of theirs is opened here.
+    """
+    package = purls.parse(body["purl"]).package
     if expected is not None and expected != body["purl"]:
         raise Malformed(f"the file is {body['purl']}, not {expected}")
     if file.name != body["file"]:
         raise Malformed(
             f"the file is called {file.name}; the log published {body['file']} for {body['purl']}"
         )
+    if package.type != "pypi" or not file.name.endswith(".whl"):
+        return
     name, version = wheel.name_and_version(file)
     stem = body["file"].split("-")
     for told, where in ((name, "METADATA"), (stem[0], "the file's name")):
@@ -236,19 +245,12 @@ def _check_verdict(
     people: Roll,
 ) -> None:
     """Decide again, with the ledger's own pure rule, and compare with what the log says."""
-    asked = request.entry.body
-    rules = verdict.Rules(
-        agreeing=draw["agreeing"],
-        lock_sha256=asked["lock"]["sha256"],
-        environment=asked["recipe"]["environment"],
-        min_isolation=draw["min_isolation"],
-        operator_of=_operators(draw),
-    )
-    outcome = verdict.decide(draw["builders"], reveals, rules)
+    outcome = verdict.decide(draw["builders"], reveals, verdict.Rules.of(request.entry.body, draw))
     said = _only(found.of("build.verdict"), "build.verdict").entry.body
     if said["request"] != body["request"] or said["verdict"] != outcome.verdict:
         raise Malformed("the verdict in the log is not what the reveals give")
-    if outcome.served is None or any(body.get(name) != value for name, value in outcome.served.items()):
+    served = next((one for one in outcome.served if one["file"] == body["file"]), None)
+    if served is None or {name: body[name] for name in body if name in _OF_REVEALS} != served:
         raise Malformed("the published record is not what the reveals give")
     if tuple(body["agreeing"]) != outcome.agreeing:
         raise Malformed("the agreeing builders in the record are not those of the reveals")

@@ -2,8 +2,13 @@
 
 `pkg:type/namespace/name@version`. Accepts only the canonical spelling, so that equal purls are equal
 text and agreement needs no purl, version or Unicode library. Qualifiers and subpaths are
-left out: what shapes an output stands in the recipe and the target. For `pypi` the name is normalised
-as PEP 503 says and the version is in PEP 440's normal form.
+left out: what shapes an output stands in the recipe and the target. By type:
+
+- `pypi`: no namespace; the name is normalised as PEP 503 says, the version is in PEP 440's normal form.
+- `maven`: `group/artifact`, letters as they are: Maven tells case apart.
+- `conan`: `name`, or `user/name`, or `user/channel/name`, in lower case as Conan 2 asks.
+- `docker`: `[namespace/...]name`, and a tag or `sha256:` with a digest as the version.
+- `generic`: `NodeId/type[/namespace]/name`, what a node built under its own name (`under`); others as they are.
 """
 
 import re
@@ -12,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed
+from pyrsia.wire.text import unb32
 
 MAX_PURL_CHARS: Final = 300  # a registry's longest names are about 200 characters
 
@@ -29,6 +35,15 @@ _PYPI_VERSION: Final = re.compile(
     rf"(?:[1-9][0-9]*!)?{_N}(?:\.{_N})*(?:(?:a|b|rc){_N})?(?:\.post{_N})?(?:\.dev{_N})?"
     r"(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?"
 )
+_MAVEN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_MAVEN_VERSION: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._+~-]*")
+_CONAN: Final = re.compile("[a-z0-9_][a-z0-9_+.-]{1,100}")
+_CONAN_VERSION: Final = re.compile("[a-z0-9_][a-z0-9_+.-]{0,100}")
+_DOCKER: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_DOCKER_VERSION: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
+
+GENERIC: Final = "generic"
+BUILT: Final = ("conan", "docker", "maven", "pypi")  # types of what is built, and what `under` takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,37 @@ class Purl:
     @property
     def versionless(self) -> "Purl":
         return Purl(self.type, self.namespace, self.name, "")
+
+    @property
+    def owner(self) -> str:
+        """Node id text of the node under whose own name it stands, else an empty text (see `under`)."""
+        owner, _, rest = self.namespace.partition("/")
+        if self.type != GENERIC or rest.partition("/")[0] not in BUILT:
+            return ""
+        try:
+            unb32(owner)
+        except Malformed:
+            return ""
+        return owner
+
+    @property
+    def package(self) -> "Purl":
+        """As its ecosystem names it: itself, or what stands under a node's own name."""
+        if not self.owner:
+            return self
+        _, kind, *rest = self.namespace.split("/")
+        return Purl(kind, "/".join(rest), self.name, self.version)
+
+
+def under(owner: str, package: Purl) -> Purl:
+    """`package` under a node's own name: what that node claims, and nobody else vouches for.
+
+    Args:
+        owner: node id text.
+        package: of one of the types in `BUILT`.
+    """
+    path = (owner, package.type, package.namespace) if package.namespace else (owner, package.type)
+    return Purl(GENERIC, "/".join(path), package.name, package.version)
 
 
 def pypi_name(name: str) -> str:
@@ -75,8 +121,9 @@ def parse(text: str) -> Purl:
         raise Malformed("a purl has a lower-case type and a name")
     names = [_read(segment) for segment in segments[1:]]
     purl = Purl(segments[0], "/".join(names[:-1]), names[-1], _read(version) if "@" in text else "")
-    if purl.type == "pypi":
-        _check_pypi(purl)
+    check = _CHECKS.get(purl.package.type)
+    if check is not None:
+        check(purl.package)
     if str(purl) != text:
         raise Malformed("not the canonical spelling of this purl")
     return purl
@@ -89,6 +136,40 @@ def _check_pypi(purl: Purl) -> None:
         raise Malformed("a pypi name is not normalised")
     if purl.version and _PYPI_VERSION.fullmatch(purl.version) is None:
         raise Malformed("a pypi version is not in normal form")
+
+
+def _check_maven(purl: Purl) -> None:
+    """Group and artifact as Maven's own tools take them; none could leave the folders of a repository."""
+    if _MAVEN.fullmatch(purl.namespace) is None or _MAVEN.fullmatch(purl.name) is None:
+        raise Malformed("a maven purl is group/artifact, of letters, digits, `.`, `_` and `-`")
+    if purl.version and _MAVEN_VERSION.fullmatch(purl.version) is None:
+        raise Malformed("not a maven version")
+
+
+def _check_conan(purl: Purl) -> None:
+    """Source: Conan 2, names of recipes."""
+    parts = purl.namespace.split("/") if purl.namespace else []
+    if len(parts) > 2 or any(_CONAN.fullmatch(part) is None for part in (*parts, purl.name)):
+        raise Malformed("a conan purl is [user/[channel/]]name, in lower case")
+    if purl.version and _CONAN_VERSION.fullmatch(purl.version) is None:
+        raise Malformed("not a conan version")
+
+
+def _check_docker(purl: Purl) -> None:
+    """Source: the OCI distribution specification, names and tags."""
+    parts = purl.namespace.split("/") if purl.namespace else []
+    if any(_DOCKER.fullmatch(part) is None for part in (*parts, purl.name)):
+        raise Malformed("a docker purl is [namespace/]name, in lower case")
+    if purl.version and _DOCKER_VERSION.fullmatch(purl.version) is None:
+        raise Malformed("neither a tag nor a digest")
+
+
+_CHECKS: Final = {
+    "conan": _check_conan,
+    "docker": _check_docker,
+    "maven": _check_maven,
+    "pypi": _check_pypi,
+}
 
 
 def _read(segment: str) -> str:

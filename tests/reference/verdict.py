@@ -13,7 +13,7 @@ def sound(reveal, rules):
         and reveal["lock_sha256"] == rules.lock_sha256
         and reveal["environment"] == rules.environment
         and ORDER.index(reveal["isolation"]) >= ORDER.index(rules.min_isolation)
-        and (reveal["outcome"] == "failed" or reveal["source"] in ("registry", "mapping"))
+        and (reveal["outcome"] == "failed" or reveal["source"] in rules.sources)
     )
 
 
@@ -37,10 +37,8 @@ def decide(builders, reveals, rules):
     silent = tuple(node for node in builders if node not in reveals)
     good = [node for node in here if sound(reveals[node], rules)]
     built = [node for node in good if reveals[node]["outcome"] == "built"]
-    for verdict, parts in (
-        ("REPRODUCED", ["raw", "canonical", "stable"]),
-        ("EQUIVALENT", ["canonical", "stable"]),
-    ):
+    built_words = [("REPRODUCED", ["raw", "canonical", "stable"]), ("EQUIVALENT", ["canonical", "stable"])]
+    for verdict, parts in [("WITNESSED", ["raw"])] if rules.witness else built_words:
         for chosen in sets(built, rules):
             if same([reveals[node] for node in chosen], parts):
                 return verdict, chosen, silent
@@ -58,8 +56,15 @@ def decide(builders, reveals, rules):
 
 
 def served(verdict, winners, rules):
-    """(which, sha256, verdict of the bytes, relation, containment) of the first output by name."""
-    outs = [min(reveal["outputs"], key=lambda out: out["name"]) for reveal in winners]
+    """(file, which, sha256, verdict of the bytes, relation, containment) of each output, by name."""
+    names = sorted(out["name"] for out in winners[0]["outputs"])
+    return [(name, *served_as(name, verdict, winners, rules)) for name in names]
+
+
+def served_as(name, verdict, winners, rules):
+    outs = [next(out for out in reveal["outputs"] if out["name"] == name) for reveal in winners]
+    if verdict == "WITNESSED":
+        return "upstream", outs[0]["raw"]["sha256"], "WITNESSED", "identical", "none"
     which = "raw" if verdict == "REPRODUCED" else "canonical"
     sha256, told = outs[0][which]["sha256"], verdict
     different = [out for out in outs if out["upstream_relation"] == "different"]
@@ -81,3 +86,9 @@ def served(verdict, winners, rules):
             break
     least = min((out["containment"] for out in outs), key=CONTAINMENT.index)
     return which, sha256, told, relation, least
+
+
+def source(winners):
+    """The weakest way in which one of the winners got the source."""
+    ways = {reveal["source"] for reveal in winners}
+    return next(way for way in ("claimed", "registry", "mapping") if way in ways)

@@ -49,6 +49,20 @@ def accepted():
     builders = world.nodes[:3]
     yield "network.genesis", world.genesis.raw
     yield "build.request", asked
+    said = entries.parse(asked).body
+    git = {"commit": "ab" * 20, "tag": "v1.0", "tree": "cd" * 32}
+    maven = {
+        **said, "coordinates": {"name": "commons-text", "namespace": "org.apache.commons", "version": "1.12.0"},
+        "ecosystem": "maven", "purl": "pkg:maven/org.apache.commons/commons-text@1.12.0",
+        "recipe": {**said["recipe"], "parameters": [["goals", "package"], ["profiles", ""]]},
+        "source": {**said["source"], "git": git},
+        "target": {"arch": "x86_64", "compiler": "gcc-12", "jdk": "17", "libc": "glibc-2.36", "os": "linux"},
+    }  # fmt: skip
+    yield "build.request from git", world.entry(world.follower, "build.request", maven)
+    untagged = {**said["source"], "git": {**git, "commit": "ab" * 32, "tag": ""}, "manifest": "ef" * 32}
+    own = f"pkg:generic/{b32(world.follower.public)}/pypi/idna@1.0"
+    claimed = {**said, "purl": own, "source": untagged, "target": {"arch": "any", "libc": "", "os": "any"}}
+    yield "build.request under an own name", world.entry(world.follower, "build.request", claimed)
     yield "build.cancel", world.entry(world.follower, "build.cancel", {"request": request})
     body = world.reveal(request)
     yield "build.commit", world.commit(builders[0], body)
@@ -63,6 +77,13 @@ def accepted():
     outputs = [{**body["outputs"][0], **upstream}]
     named = {**body, "outputs": outputs}
     yield "build.reveal with an upstream file", world.entry(builders[2], "build.reveal", named)
+    bare = {name: value for name, value in file_record("jar").items() if name != "metadata"}
+    files = [
+        {**body["outputs"][0], "canonical": bare, "name": f"thing-1.0{end}", "raw": bare}
+        for end in ("-sources.jar", ".jar", ".pom")
+    ]
+    several = {**body, "outputs": files, "source": "mapping"}
+    yield "build.reveal of several files", world.entry(builders[2], "build.reveal", several)
     for name, kind, derived in _derived(request, [b32(builder.public) for builder in builders]):
         yield name, entries.derive(kind, derived, net=world.genesis.net)
     yield from _governed(world)
@@ -96,6 +117,9 @@ def _derived(request, nodes):
         "verdict": "EQUIVALENT",
     }
     yield "artifact.add of upstream bytes", "artifact.add", {**artifact, **file_record("upstream"), **served}
+    seen = {"containment": "none", "served": "upstream", "upstream": "identical", "verdict": "WITNESSED"}
+    jar = {name: value for name, value in artifact.items() if name != "metadata"}
+    yield "artifact.add of what was witnessed", "artifact.add", {**jar, **seen, "file": "thing-1.0.jar"}
     seal = {
         "beacon": "11" * 32, "epoch": 0, "first_leaf": 8, "height": 3, "index_root": "22" * 32, "proposer": 2,
         "reveal": "33" * 32, "state_root": "44" * 32, "time_ms": START, "view": 5,
@@ -158,6 +182,18 @@ WRONG = {
         ("sde over 2^40", ["recipe", "sde"], (1 << 40) + 1),
         ("ecosystem with a space", ["ecosystem"], "p ip"),
         ("requester that is no node id", ["requester"], "a" * 51 + "b"),
+        ("commit of 39 digits", ["source", "git"], {"commit": "a" * 39, "tag": "", "tree": "00" * 32}),
+        ("git without a tree", ["source", "git"], {"commit": "a" * 40, "tag": ""}, "fields"),
+        ("a tag with a space", ["source", "git"], {"commit": "a" * 40, "tag": "v 1", "tree": "00" * 32}),
+        ("source manifest too short", ["source", "manifest"], "00" * 31),
+        ("parameters not sorted", ["recipe", "parameters"], [["b", ""], ["a", ""]]),
+        ("a parameter over 200 bytes", ["recipe", "parameters"], [["a", "x" * 201]]),
+        ("33 parameters", ["recipe", "parameters"], [[f"p{at:02}", ""] for at in range(33)]),
+        ("an unknown target", ["target", "ruby"], "3.2", "fields"),
+        ("an empty namespace", ["coordinates", "namespace"], ""),
+        ("a maven purl without a group", ["purl"], "pkg:maven/commons-text@1.12.0"),
+        ("a conan purl in upper case", ["purl"], "pkg:conan/Zlib@1.3.1"),
+        ("a docker purl with a registry's port", ["purl"], "pkg:docker/host:5000/app@1"),
     ],
     "build.cancel": [
         ("request too short", ["request"], "00" * 31),
@@ -168,7 +204,8 @@ WRONG = {
         ("built without outputs", ["outputs"], []),
         ("built with a phase", ["phase"], "build"),
         ("failed with outputs", ["outcome"], "failed"),
-        ("nine outputs", ["outputs"], [{}] * 9),
+        ("33 outputs", ["outputs"], [{}] * 33),
+        ("two outputs of one name", ["outputs"], lambda outputs: outputs * 2),
         ("relation without a file", ["outputs", 0, "upstream_relation"], "identical"),
         ("file without a relation", ["outputs", 0, "upstream"], file_record("x")),
         ("unknown isolation", ["isolation"], "none"),
@@ -325,6 +362,9 @@ WRONG_SHAPE = {
 }
 
 
+OPTIONAL = {("artifact.add", "metadata")}  # (type, field) that may be left out, of first accepted entries
+
+
 def changed(raw, path, value):
     """The canonical bytes with one value of the body changed, set or taken away."""
     said = json.loads(raw)
@@ -350,7 +390,8 @@ def refused(known):
         for field in body:
             # Without its kind, nobody can say which fields are missing.
             why = "value" if field == "kind" else "fields"
-            yield f"{kind}: {field} missing", why, changed(raw, [field], GONE)
+            if (kind, field) not in OPTIONAL:
+                yield f"{kind}: {field} missing", why, changed(raw, [field], GONE)
             yield f"{kind}: {field} of another type", "value", changed(raw, [field], [[]])
         yield f"{kind}: extra field", "fields", changed(raw, ["x"], 1)
         for what, path, value, *why in WRONG.get(kind, []):

@@ -21,10 +21,9 @@ FILE: Final = shape.matching(r"[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}", "a plain f
 _VERSION: Final = shape.text(100)
 BLOB: Final = shape.fields(manifest=shape.hash32, sha256=shape.hash32, size=shape.size)
 _PUBLISHED: Final = shape.fields(
-    {"requires_python": _VERSION},
+    {"metadata": BLOB, "requires_python": _VERSION},
     manifest=shape.hash32,
     members=BLOB,
-    metadata=BLOB,
     sha256=shape.hash32,
     size=shape.size,
 )
@@ -38,7 +37,24 @@ _OUTPUT: Final = shape.fields(
     stable=shape.hash32,
     upstream_relation=shape.one_of(*RELATIONS),
 )
+MAX_PARAMETERS = Limit(32, "of a recipe; a package that needs more has a build file of its own")
+PARAMETERS: Final = shape.table(WORD, shape.text(200), MAX_PARAMETERS.value)
+COMMIT: Final = shape.matching("[0-9a-f]{40}(?:[0-9a-f]{24})?", "a commit's digest")
+_TAG: Final = shape.matching(r"[!#-\[\]-~]{0,220}", "a tag's name, or no text for a commit without one")
+_SOURCE: Final = shape.fields(
+    {"git": shape.fields(commit=COMMIT, tag=_TAG, tree=shape.hash32), "manifest": shape.hash32},
+    file=FILE,
+    sha256=shape.hash32,
+    size=shape.size,
+)
+_COORDINATES: Final = shape.fields(
+    {"namespace": shape.ascii_name(200)}, name=shape.ascii_name(200), version=shape.ascii_name(100)
+)
+_TARGET: Final = shape.fields(
+    {"compiler": WORD, "jdk": WORD, "python": WORD}, arch=WORD, libc=shape.text(100), os=WORD
+)
 _RECIPE: Final = shape.fields(
+    {"parameters": PARAMETERS},
     backend=WORD,
     cutoff_ms=shape.time_ms,
     environment=shape.ascii_name(200),
@@ -66,6 +82,8 @@ def _check_reveal(body: dict[str, Any]) -> None:
     built = body["outcome"] == "built"
     if built != bool(body["outputs"]) or built == bool(body["phase"]):
         raise Malformed("built with outputs and no phase, or failed with a phase and no outputs")
+    if len({output["name"] for output in body["outputs"]}) != len(body["outputs"]):
+        raise Malformed("two outputs of one name")
     for output in body["outputs"]:
         if (output["upstream_relation"] == "none") == ("upstream" in output):
             raise Malformed("an upstream file and a relation to it go together")
@@ -81,14 +99,14 @@ RECEIPTS: Final = shape.also(shape.list_of(_RECEIPT, MAX_RECEIPTS.value), _check
 
 AUTHORED: Final[dict[str, shape.Check]] = {
     "build.request": shape.fields(
-        coordinates=shape.fields(name=shape.ascii_name(200), version=shape.ascii_name(100)),
+        coordinates=_COORDINATES,
         ecosystem=WORD,
         lock=BLOB,
         purl=shape.purl,
         recipe=_RECIPE,
         requester=shape.node,
-        source=shape.fields(file=FILE, sha256=shape.hash32, size=shape.size),
-        target=shape.fields(arch=WORD, libc=shape.text(100), os=WORD, python=WORD),
+        source=_SOURCE,
+        target=_TARGET,
     ),
     "build.cancel": shape.fields(request=shape.hash32),
     "build.commit": shape.fields(commitment=shape.hash32, request=shape.hash32),
@@ -137,14 +155,13 @@ DERIVED: Final[dict[str, shape.Check]] = {
         verdict=shape.one_of(*VERDICTS),
     ),
     "artifact.add": shape.fields(
-        {"requires_python": _VERSION},
+        {"metadata": BLOB, "requires_python": _VERSION},
         agreeing=_NODES,
         containment=shape.one_of(*CONTAINMENTS),
         dissenting=_DISSENTING,
         file=FILE,
         manifest=shape.hash32,
         members=BLOB,
-        metadata=BLOB,
         purl=shape.purl,
         request=shape.hash32,
         served=shape.one_of("canonical", "raw", "upstream"),

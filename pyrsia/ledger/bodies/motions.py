@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
-from pyrsia.ledger.bodies.builds import WORD
+from pyrsia.ledger.bodies.builds import PARAMETERS, WORD
 from pyrsia.ledger.genesis import (
     AGREEING,
     BUILDERS,
@@ -24,7 +24,6 @@ from pyrsia.units import MAX_FACT_BYTES, Limit
 from pyrsia.wire import canonical
 
 MAX_MAINTAINER_KEYS = Limit(16, "people who may withdraw a release; more belong behind one key of their own")
-MAX_PARAMETERS = Limit(32, "of a recipe; a package that needs more has a build file of its own")
 
 ROTATED: Final = ("build", "chain_end", "cosign", "log", "vote")  # keys that a member may change
 NUMBERS: Final = ("agreeing", "builders", "environments", "limits", "rules")  # what network.set may change
@@ -43,7 +42,7 @@ _RECIPE: Final = shape.fields(
         "environment": shape.ascii_name(200),
         "isolation": WORD,
         "normaliser": WORD,
-        "parameters": shape.table(WORD, shape.text(200), MAX_PARAMETERS.value),
+        "parameters": PARAMETERS,
     }
 )
 

@@ -101,6 +101,7 @@ def test_the_largest_reveal_that_is_an_entry_touches_fewer_keys_than_the_index_a
     outputs = [
         {
             **world.reveal(request, at)["outputs"][0],
+            "name": f"file-{at}.jar",
             "upstream": file_record((at, "upstream")),
             "upstream_relation": "different",
         }
@@ -109,5 +110,5 @@ def test_the_largest_reveal_that_is_an_entry_touches_fewer_keys_than_the_index_a
     body = world.reveal(request, outputs=outputs[:-1])
     entry = entries.parse(world.entry(builders[0], "build.reveal", body))
     assert len(touches(entry, "pkg:pypi/idna@1.0")) == 1 + 3 * MAX_OUTPUTS.value <= MAX_TOUCHED.value
-    with pytest.raises(ValueError, match="at most 8"):
+    with pytest.raises(ValueError, match="at most 32"):
         world.entry(builders[0], "build.reveal", {**body, "outputs": outputs})

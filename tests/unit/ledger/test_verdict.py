@@ -47,13 +47,14 @@ def failed(phase="build", **changes):
     return reveal(outcome="failed", phase=phase, **changes) | {"outputs": []}
 
 
-def rules(agreeing=2, operators=NODES, min_isolation="namespace"):
+def rules(agreeing=2, operators=NODES, min_isolation="namespace", **more):
     return verdict.Rules(
         agreeing=agreeing,
         lock_sha256=LOCK,
         environment=ENVIRONMENT,
         min_isolation=min_isolation,
         operator_of=dict(zip(NODES, operators, strict=False)),
+        **more,
     )
 
 
@@ -70,7 +71,7 @@ OUTPUTS = st.builds(
     raw=WORDS,
     canonical=WORDS,
     stable=WORDS,
-    name=st.sampled_from(["x.whl", "x.whl", "y.whl"]),
+    name=st.sampled_from(["x.whl", "x.whl", "y.whl", "z.whl"]),
     upstream=st.none() | WORDS,
     containment=st.sampled_from(["none", "partial", "full"]),
 )
@@ -97,11 +98,19 @@ def reveals_of_one(draw):
         changes[name] = value
     if kind == "failed":
         return failed(draw(st.sampled_from(["build", "lock-mismatch", "prefetch"])), **changes)
-    outs = draw(st.lists(OUTPUTS, min_size=1, max_size=2, unique_by=lambda out: out["name"]))
+    outs = draw(st.lists(OUTPUTS, min_size=1, max_size=3, unique_by=lambda out: out["name"]))
     for out in outs:
         if "upstream" in out:
             out["upstream_relation"] = draw(st.sampled_from(["identical", "equivalent", "different"]))
     return reveal(*outs, **changes)
+
+
+KINDS_OF_REQUEST = [
+    {},
+    {"sources": ("mapping",)},
+    {"sources": ("claimed", "mapping", "registry")},
+    {"sources": ("registry",), "witness": True},
+]
 
 
 @settings(max_examples=600)
@@ -114,6 +123,7 @@ def test_verdict_agreeing_and_served_file_are_the_oracles(data):
         "agreeing": agreeing,
         "operators": operators,
         "min_isolation": data.draw(st.sampled_from(oracle.ORDER)),
+        **data.draw(st.sampled_from(KINDS_OF_REQUEST)),
     }
     builders = NODES[: len(said)]
     reveals = {node: body for node, body in zip(builders, said, strict=True) if body is not None}
@@ -127,14 +137,15 @@ def test_verdict_agreeing_and_served_file_are_the_oracles(data):
     assert named | {*outcome.agreeing, *outcome.silent} == {*builders}
     assert len(named) + len(outcome.agreeing) + len(outcome.silent) == len(builders)
     assert all(why for _, why in outcome.dissenting)
-    if outcome.verdict in ("REPRODUCED", "EQUIVALENT"):
+    if outcome.verdict in ("REPRODUCED", "EQUIVALENT", "WITNESSED"):
         winners = [reveals[node] for node in outcome.agreeing]
-        found = outcome.served
-        assert (
-            found["served"], found["sha256"], found["verdict"], found["upstream"], found["containment"]
-        ) == oracle.served(outcome.verdict, winners, rules(**changes))  # fmt: skip
+        assert [
+            (one["file"], one["served"], one["sha256"], one["verdict"], one["upstream"], one["containment"])
+            for one in outcome.served
+        ] == oracle.served(outcome.verdict, winners, rules(**changes))
+        assert {one["source"] for one in outcome.served} == {oracle.source(winners)}
     else:
-        assert outcome.served is None
+        assert outcome.served == ()
 
 
 @settings(max_examples=100)
@@ -153,14 +164,14 @@ def test_equal_raw_bytes_reproduce_and_are_served():
     outcome = decide(reveal(), reveal(), reveal())
 
     assert (outcome.verdict, outcome.agreeing) == ("REPRODUCED", ("a", "b", "c"))
-    assert (outcome.served["served"], outcome.served["verdict"]) == ("raw", "REPRODUCED")
+    assert (outcome.served[0]["served"], outcome.served[0]["verdict"]) == ("raw", "REPRODUCED")
 
 
 def test_equal_after_normalising_is_equivalent_and_the_rewrite_is_served():
     outcome = decide(reveal(output(raw=1)), reveal(output(raw=2)), reveal(output(raw=3)))
 
     assert (outcome.verdict, outcome.agreeing) == ("EQUIVALENT", ("a", "b", "c"))
-    assert outcome.served["sha256"] == file_record("canonical")["sha256"]
+    assert outcome.served[0]["sha256"] == file_record("canonical")["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -194,14 +205,14 @@ def test_a_dissenter_is_named_with_what_differs(other, why):
 def test_reveals_that_cannot_count_publish_nothing_even_if_all_say_the_same(change):
     outcome = decide(*[reveal(**change)] * 3)
 
-    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", None)
+    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", ())
     assert len(outcome.dissenting) == 3
 
 
 def test_one_sound_reveal_beside_two_that_cannot_count_is_not_enough():
     outcome = decide(reveal(), reveal(source="claimed"), reveal(source="claimed"))
 
-    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", None)
+    assert (outcome.verdict, outcome.served) == ("INSUFFICIENT", ())
 
 
 def test_confined_counts_where_the_network_admits_it_and_namespace_counts_everywhere():
@@ -213,7 +224,7 @@ def test_confined_counts_where_the_network_admits_it_and_namespace_counts_everyw
 def test_a_lock_that_nobody_reproduces_fails_and_publishes_nothing():
     outcome = decide(failed("lock-mismatch"), failed("lock-mismatch"), reveal())
 
-    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("FAILED", ("a", "b"), None)
+    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("FAILED", ("a", "b"), ())
     assert outcome.dissenting == (("c", "built something else"),)
 
 
@@ -224,7 +235,7 @@ def test_failures_in_different_phases_are_no_agreement():
 def test_one_operator_alone_agrees_with_nobody():
     outcome = decide(reveal(), reveal(), None, operators=["same", "same", "other"])
 
-    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("INSUFFICIENT", (), None)
+    assert (outcome.verdict, outcome.agreeing, outcome.served) == ("INSUFFICIENT", (), ())
 
 
 def test_silence_counts_in_the_denominator():
@@ -237,7 +248,7 @@ def test_all_outputs_count_at_once_in_whatever_order_they_were_listed():
     outcome = decide(reveal(one, two), reveal(two, one), reveal(one, output(raw=6, name="y.whl")))
 
     assert (outcome.verdict, outcome.agreeing) == ("REPRODUCED", ("a", "b"))
-    assert outcome.served["file"] == "x.whl"
+    assert outcome.served[0]["file"] == "x.whl"
 
 
 @pytest.mark.parametrize("field", ["members", "metadata", "manifest", "size"])
@@ -247,18 +258,18 @@ def test_no_winner_can_slip_in_another_record_for_the_same_bytes(field):
     outcome = decide(reveal(forged), reveal(), reveal())
 
     assert outcome.agreeing == ("b", "c")
-    assert outcome.served[field] == file_record("raw")[field]
+    assert outcome.served[0][field] == file_record("raw")[field]
 
 
 def test_requires_python_comes_from_the_compared_record_alone():
     lying = output(requires_python=">=99")
     outcome = decide(reveal(lying), reveal(), reveal())
     assert outcome.agreeing == ("a", "b", "c")
-    assert "requires_python" not in outcome.served
+    assert "requires_python" not in outcome.served[0]
 
     told = output()
     told["raw"] = {**told["raw"], "requires_python": ">=3.8"}
-    assert decide(reveal(told), reveal(told), None).served["requires_python"] == ">=3.8"
+    assert decide(reveal(told), reveal(told), None).served[0]["requires_python"] == ">=3.8"
 
 
 def test_upstreams_bytes_are_served_where_enough_winners_name_them():
@@ -266,17 +277,17 @@ def test_upstreams_bytes_are_served_where_enough_winners_name_them():
     outcome = decide(reveal(mine), reveal(mine), reveal())
 
     assert outcome.verdict == "REPRODUCED"  # what was built
-    assert outcome.served["verdict"] == "EQUIVALENT"  # what is served: nobody produced those bytes
-    assert (outcome.served["served"], outcome.served["upstream"]) == ("upstream", "equivalent")
-    assert outcome.served["sha256"] == file_record("up")["sha256"]
+    assert outcome.served[0]["verdict"] == "EQUIVALENT"  # what is served: nobody produced those bytes
+    assert (outcome.served[0]["served"], outcome.served[0]["upstream"]) == ("upstream", "equivalent")
+    assert outcome.served[0]["sha256"] == file_record("up")["sha256"]
 
 
 def test_identical_is_believed_only_of_raw_bytes_that_are_upstreams():
     honest = output(upstream="raw", relation="identical")
-    assert decide(*[reveal(honest)] * 3).served["upstream"] == "identical"
+    assert decide(*[reveal(honest)] * 3).served[0]["upstream"] == "identical"
 
     boasting = output(upstream="up", relation="identical")
-    served = decide(*[reveal(boasting)] * 3).served
+    served = decide(*[reveal(boasting)] * 3).served[0]
     assert (served["upstream"], served["verdict"]) == ("equivalent", "EQUIVALENT")
 
 
@@ -290,21 +301,21 @@ def test_identical_is_believed_only_of_raw_bytes_that_are_upstreams():
 )
 def test_without_enough_names_for_one_upstream_file_our_own_is_served(relations, told):
     said = [reveal(output(upstream=word, relation=relation)) for word, relation in relations]
-    served = decide(*said).served
+    served = decide(*said).served[0]
 
     assert (served["served"], served["upstream"]) == ("raw", told)
 
 
 def test_the_weakest_containment_of_the_winners_is_told():
     said = [reveal(output(containment=word)) for word in ("full", "partial", "none")]
-    assert decide(*said).served["containment"] == "none"
-    assert decide(said[0], said[1], None).served["containment"] == "partial"
+    assert decide(*said).served[0]["containment"] == "none"
+    assert decide(said[0], said[1], None).served[0]["containment"] == "partial"
 
 
 def test_a_source_is_mapped_only_if_every_winner_says_so():
     mapped = reveal(source="mapping")
-    assert decide(mapped, mapped, mapped).served["source"] == "mapping"
-    assert decide(mapped, mapped, reveal()).served["source"] == "registry"
+    assert decide(mapped, mapped, mapped).served[0]["source"] == "mapping"
+    assert decide(mapped, mapped, reveal()).served[0]["source"] == "registry"
 
 
 def test_a_phase_of_strangers_text_is_cut_where_it_is_told():
