@@ -1,0 +1,93 @@
+"""The lock of a conan build: every file that its planning fetched, one line each.
+
+Two kinds of lines under the head: files of recipes and packages that the recipe requires, each named by its place
+(`<recipe revision>~<file>`, `<recipe revision>~<package id>~<package revision>~<file>`), and sources that `source()`
+downloads, named `source~<SHA-256>`. Where a file came from is left out: two mirrors give one lock.
+
+Source: docs/builds.md, "conan".
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.builds.conan import names
+from pyrsia.errors import Malformed
+from pyrsia.units import MAX_LOCK_BYTES, MAX_LOCK_LINES
+
+HEADER: Final = "pyrsia lock conan v1"
+SOURCE: Final = "source~"
+_LINE: Final = re.compile(
+    r"(?P<title>[a-z0-9_+.@/-]{2,310}) (?P<version>[a-z0-9_+.-]{1,100}) (?P<file>[a-z0-9_.~]{1,200})"
+    r" (?P<sha256>[0-9a-f]{64}) (?P<size>0|[1-9][0-9]{0,11})"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Locked:
+    """One file.
+
+    Attributes:
+        title: `name` or `name@user[/channel]` of the package that it belongs to; for a source, of the one to be built.
+    """
+
+    title: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+
+    @property
+    def is_source(self) -> bool:
+        return self.file.startswith(SOURCE)
+
+
+def encode(files: Iterable[Locked]) -> bytes:
+    """The lock's bytes; the order of `files` does not matter.
+
+    Raises:
+        ValueError: two files at one place.
+    """
+    ordered = sorted(set(files))
+    if len({(one.title, one.version, one.file) for one in ordered}) != len(ordered):
+        raise ValueError("a lock names each file once")
+    lines = [f"{one.title} {one.version} {one.file} {one.sha256} {one.size}" for one in ordered]
+    return "".join(f"{line}\n" for line in [HEADER, *lines]).encode("ascii")
+
+
+def decode(data: bytes) -> tuple[Locked, ...]:
+    """Read a lock strictly: `encode(decode(data)) == data`.
+
+    Raises:
+        Malformed: anything that `encode` would not have written.
+    """
+    if len(data) > MAX_LOCK_BYTES.value:
+        raise Malformed(f"a lock of {len(data)} bytes")
+    try:
+        lines = data.decode("ascii").split("\n")
+    except UnicodeDecodeError as error:
+        raise Malformed("a lock that is not ASCII") from error
+    if lines[0] != HEADER or lines[-1] != "" or len(lines) - 2 > MAX_LOCK_LINES.value:
+        raise Malformed("a lock without its first line, its last newline, or with too many lines")
+    found = tuple(_line(line) for line in lines[1:-1])
+    try:
+        same = encode(found) == data
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+    if not same:
+        raise Malformed("a lock whose lines are not in order")
+    return found
+
+
+def _line(text: str) -> Locked:
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise Malformed(f"not a line of a lock: {text[:80]!r}")
+    names.titled(match["title"], match["version"])
+    if match["file"].startswith(SOURCE):
+        if match["file"] != SOURCE + match["sha256"]:
+            raise Malformed(f"a source that is not named by its digest: {text[:80]!r}")
+    else:
+        names.place(match["file"])
+    return Locked(match["title"], match["version"], match["file"], match["sha256"], int(match["size"]))
