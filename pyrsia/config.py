@@ -55,9 +55,12 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this node builds, if genesis gave it the role of a builder."""
 
     allow_confined: bool = False
-    parallel: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    parallel: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # builds at once; 0: one for every two cores
     wall_s: Annotated[int, msgspec.Meta(ge=5, le=86_400)] = 600
     memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1_048_576)] = 2_048
+    environments: str = (
+        ""  # folder of build environments, which nodes may share; empty: in the data directory
+    )
 
 
 class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

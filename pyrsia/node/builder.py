@@ -11,6 +11,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -22,6 +23,7 @@ from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
+from pyrsia.node.build_queue import Priority, Turns, slots
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import Shelf
@@ -38,6 +40,7 @@ MAX_JOBS = Limit(10_000, "jobs looked at by one start; a builder owes a few at a
 RETRY_S = Limit(
     5, "what failed for want of a peer or a disk is tried again; the deadline of the draw ends it"
 )
+RETRY_MOST_S = Limit(60, "each wait is longer than the one before, up to this: a window has ten minutes")
 PIN = "build"
 UNABLE = frozenset({"no-sandbox", "no-environment"})  # of this machine: nothing is said about the package
 
@@ -45,6 +48,16 @@ _log = logging.getLogger("pyrsia.builder")
 
 DrawnFirst = Callable[[Mapping[str, Any]], bool]
 Reads = Callable[[bytes], bytes | None]
+Revealed = Callable[[str, Mapping[str, Any]], None]  # (request, body of the reveal)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One assignment that is worked on. `sealed`: nothing of it is built any more, an entry is on its way."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    sealed: bool = False
+    failures: int = 0
 
 
 class Builder:
@@ -63,9 +76,15 @@ class Builder:
         pulse: Pulse,
         parallel: int,
         attests: Callable[[], KeyPair] | None = None,
+        revealed: Revealed = lambda *_: None,
         now_ms: NowMs = wall_ms,
     ) -> None:
-        """`attests`: the build key that the log knows now; without it the one in `keys`."""
+        """
+        Args:
+            parallel: builds at once; 0: by this machine's cores.
+            attests: the build key that the log knows now; without it the one in `keys`.
+            revealed: told of each reveal of ours that stands in the log.
+        """
         self._keys = keys
         self._attests = attests or (lambda: keys.build)
         self._genesis = genesis
@@ -76,8 +95,9 @@ class Builder:
         self._database = database
         self._pulse = pulse
         self._now_ms = now_ms
-        self._slots = trio.CapacityLimiter(parallel)
-        self._active: set[tuple[str, str, int]] = set()
+        self._revealed = revealed
+        self.turns = Turns(slots(parallel))
+        self._active: dict[tuple[str, str, int], _Work] = {}
         self.notes: dict[str, str] = {}  # request -> what is done for it right now
         self.built = 0
 
@@ -85,47 +105,81 @@ class Builder:
     def building(self) -> tuple[str, ...]:
         return tuple(self.notes)
 
+    def waiting(self) -> list[str]:
+        """What waits for its turn, the next one first, in words."""
+        return [
+            f"{one.request[:16]}: {one.priority.name.lower().replace('_', '-')}, asked by {one.requester[:8]}"
+            for one in self.turns.waiting()
+        ]
+
+    def job(self, request: str, number: int) -> dict[str, Any] | None:
+        """The reveal that this node has ready for a round of a request, if it has one."""
+        raw = self._database.get(layout.JOBS, bytes.fromhex(request) + bytes((number,)))
+        found = None if raw is None else canonical.decode(raw)
+        return found if isinstance(found, dict) else None
+
     async def run(self) -> None:
         """Look at every new block for work; each assignment runs in a task of its own, until cancelled."""
-        await self._forget_settled()
+        await self.forget_settled()
         async with trio.open_nursery() as nursery:
             while True:
                 seen = self._pulse.beats
-                for owed in views.assignments(self._reads, self._genesis, self._keys.node_id):
-                    key = _key(owed)
+                due = {
+                    _key(owed): owed
+                    for owed in views.assignments(self._reads, self._genesis, self._keys.node_id)
+                }
+                for key, work in self._active.items():
+                    if key not in due and not work.sealed:
+                        work.scope.cancel()  # settled without us: its tree dies with the task
+                for key, owed in due.items():
                     if key not in self._active:
-                        self._active.add(key)
-                        nursery.start_soon(self._work, owed)
+                        self._active[key] = _Work()
+                        nursery.start_soon(self._work, owed, self._active[key])
                 await self._pulse.after(seen)
 
-    async def _work(self, owed: Assignment) -> None:
-        """One assignment to its end; a fault of the world is tried again until the deadline."""
+    async def _work(self, owed: Assignment, work: _Work) -> None:
+        """One assignment to its end; a fault of the world is tried again, later each time, until the deadline."""
         try:
-            while self._now_ms() < owed.deadline_ms:
-                try:
-                    await (self._commit(owed) if owed.owes == "commit" else self._reveal(owed))
-                    return
-                except PyrsiaError as error:
-                    _log.warning("%s of %s: %s", owed.owes, owed.request[:16], error)
-                    if isinstance(error, Refusal) and error.code == "entry-refused":
-                        return  # the log will not take it: too late, or done by another life of ours
-                except Exception:  # noqa: BLE001 (one package's surprise must not end the node that builds it)
-                    _log.exception("%s of %s", owed.owes, owed.request[:16])
-                await trio.sleep(RETRY_S.value)
+            with work.scope:
+                while (left_ms := owed.deadline_ms - self._now_ms()) > 0:
+                    # What is built after the deadline nobody may see; an entry on its way is let go there.
+                    with trio.move_on_after(left_ms / 1000):
+                        if await self._tried(owed, work):
+                            return
+                        work.failures += 1
+                        await trio.sleep(min(work.failures * RETRY_S.value, RETRY_MOST_S.value))
+            if work.scope.cancelled_caught:
+                _log.info("%s of %s: settled without this builder", owed.owes, owed.request[:16])
         finally:
-            self._active.discard(_key(owed))
+            self._active.pop(_key(owed), None)
             self.notes.pop(owed.request, None)
+
+    async def _tried(self, owed: Assignment, work: _Work) -> bool:
+        """Whether this assignment needs no other try."""
+        try:
+            await (self._commit(owed, work) if owed.owes == "commit" else self._reveal(owed, work))
+            return True
+        except PyrsiaError as error:
+            _log.warning("%s of %s: %s", owed.owes, owed.request[:16], error)
+            # The log will not take it: too late, or done by another life of ours.
+            return isinstance(error, Refusal) and error.code == "entry-refused"
+        except Exception:  # noqa: BLE001 (one package's surprise must not end the node that builds it)
+            _log.exception("%s of %s", owed.owes, owed.request[:16])
+            return False
 
     # -- commit --------------------------------------------------------------------------------
 
-    async def _commit(self, owed: Assignment) -> None:
+    async def _commit(self, owed: Assignment, work: _Work) -> None:
         body = self._job(owed)
         if body is None:
-            async with self._slots:
+            priority = Priority.RETRY if work.failures else Priority.NEW
+            self.notes[owed.request] = "waiting for its turn"
+            async with self.turns.turn(owed.request, owed.view.author, priority):
                 body = await self._made(owed)
             await self._database.commit(Batch().put(layout.JOBS, self._job_key(owed), canonical.encode(body)))
             self.built += len(body["outputs"])
         digest = entries.commitment(bytes.fromhex(owed.request), self._keys.node_id, body)
+        work.sealed = True
         self.notes[owed.request] = "committing"
         await self._submitter.submit("build.commit", {"commitment": digest.hex(), "request": owed.request})
 
@@ -260,7 +314,8 @@ class Builder:
 
     # -- reveal --------------------------------------------------------------------------------
 
-    async def _reveal(self, owed: Assignment) -> None:
+    async def _reveal(self, owed: Assignment, work: _Work) -> None:
+        work.sealed = True
         body = self._job(owed)
         if body is None:
             raise Refusal(
@@ -272,9 +327,10 @@ class Builder:
         self.notes[owed.request] = "revealing"
         await self._submitter.submit("build.reveal", body)
         self._database.write(Batch().delete(layout.JOBS, self._job_key(owed)))
+        self._revealed(owed.request, body)
 
-    async def _forget_settled(self) -> None:
-        """Jobs of requests that have their verdict: nobody will ask for them again."""
+    async def forget_settled(self) -> None:
+        """Drop the jobs of requests that have their verdict: nobody will ask for them again."""
         batch = Batch()
         for key, _ in self._database.scan(layout.JOBS, b"", MAX_JOBS.value):
             view = views.request(self._reads, key[:HASH_BYTES].hex())
@@ -284,9 +340,7 @@ class Builder:
             await self._database.commit(batch)
 
     def _job(self, owed: Assignment) -> dict[str, Any] | None:
-        raw = self._database.get(layout.JOBS, self._job_key(owed))
-        found = None if raw is None else canonical.decode(raw)
-        return found if isinstance(found, dict) else None
+        return self.job(owed.request, owed.view.round)
 
     @staticmethod
     def _job_key(owed: Assignment) -> bytes:

@@ -1,7 +1,15 @@
-"""Asking the network for a package: plan its closure, and request what the log does not hold yet."""
+"""Asking the network for a package: plan its closure, and request what the log does not hold yet.
 
+Decides what is planned by which plug-in, what the log knows already, and under whose name a result may stand: a source
+that was given along, and parameters of one's own, lead to a name of one's own. What a plan holds is the plug-in's.
+
+Source: docs/builds.md, "Asking and following".
+"""
+
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import trio
 
@@ -9,15 +17,23 @@ from pyrsia.builds.model import Planned, Plugin, Want
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.views import RequestView
+from pyrsia.node.build_names import own_name, want_of_purl
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
-from pyrsia.serve.views import Requested
-from pyrsia.units import Limit
+from pyrsia.serve.orders import InputLine, PlanRow, Requested
+from pyrsia.units import MAX_LOCK_LINES, Limit
 from pyrsia.wire.text import b32
 
 PLAN_S = Limit(300, "a closure of dozens of packages over a slow index; longer is an index that is down")
 RECENT = Limit(500, "as many requests as can be open at once are looked at for one that already runs")
+PLANS_WAITING = Limit(
+    16, "orders that wait for a planner; at a minute each the last has waited a quarter of an hour"
+)
+PLANNERS = Limit(2, "plans made at once: each has sandboxes of its own, and builds go on beside them")
 PIN = "lock"
+WITNESS: Final = "witness"
+# What a plug-in says where upstream has something, and nothing of it can be built here.
+UNBUILDABLE: Final = frozenset({"no-sdist", "not-buildable", "build-failed", "no-environment"})
 
 Reads = Callable[[bytes], bytes | None]
 
@@ -39,13 +55,14 @@ class Requests:
         self._shelf = shelf
         self._submitter = submitter
         self._reads = reads
+        self._planners = trio.CapacityLimiter(PLANNERS.value)
         self.note = ""  # what is being planned right now
 
     async def plan(self, ecosystem: str, want: Want, now_ms: int) -> Sequence[Planned]:
         """What would be asked for, dependencies first; nothing is.
 
         Raises:
-            Refusal: `bad-request` for an ecosystem that is not built here; the plan's.
+            Refusal: `bad-request` for an ecosystem that is not built here; `busy`; the plan's.
         """
         plugin = self._plugins.get(ecosystem)
         if plugin is None:
@@ -55,9 +72,18 @@ class Requests:
                 who="your request",
                 do=f"ask for one of {', '.join(sorted(self._plugins))}",
             )
+        if self._planners.statistics().tasks_waiting >= PLANS_WAITING.value:
+            raise Refusal(
+                "busy",
+                what=f"{PLANS_WAITING.value} orders wait here to be planned already",
+                who="this node, which plans a few at a time",
+                do="ask again in a minute",
+                retry_s=60,
+            )
         try:
-            with trio.fail_after(PLAN_S.value):
-                return await plugin.plan(want, now_ms, self._say)
+            async with self._planners:
+                with trio.fail_after(PLAN_S.value):
+                    planned = await plugin.plan(want, now_ms, self._say)
         except trio.TooSlowError:
             raise Refusal(
                 "unavailable",
@@ -67,17 +93,96 @@ class Requests:
             ) from None
         finally:
             self.note = ""
+        return [self._named(one, want) for one in planned]
 
-    async def ask(self, ecosystem: str, want: Want, now_ms: int) -> Sequence[Requested]:
+    async def plan_or_witness(self, ecosystem: str, want: Want, now_ms: int) -> tuple[Sequence[Planned], str]:
+        """As `plan`; where there is nothing to build, upstream's own file for the witnesses, and why in words."""
+        try:
+            return await self.plan(ecosystem, want, now_ms), ""
+        except Refusal as refusal:
+            if refusal.code not in UNBUILDABLE or WITNESS not in self._plugins or want.source is not None:
+                raise
+            witnessed = replace(want, name=str(want_of_purl(ecosystem, want.name)))
+            return await self.plan(WITNESS, witnessed, now_ms), f"witnessed, not rebuilt: {refusal.what}"
+
+    async def ask(
+        self,
+        ecosystem: str,
+        want: Want,
+        now_ms: int,
+        *,
+        witness: bool = False,
+    ) -> Sequence[Requested]:
         """Request `want` and its run-time closure, dependencies first; what is published or being built is named,
         not asked for again.
 
+        Args:
+            witness: have upstream's file witnessed where it has no source that can be built.
+
         Raises:
-            Refusal: the plan's, or the log's.
+            Refusal: the plan's, or the log's; `inputs-unverified`.
         """
-        planned = await self.plan(ecosystem, want, now_ms)
+        planned, note = await self._planned(ecosystem, want, now_ms, witness=witness)
         recent = await self._recent()
-        return [Requested(await self._one(one, recent), one.purl) for one in planned]
+        return [await self._one(one, recent, note) for one in planned]
+
+    async def rows(
+        self, ecosystem: str, want: Want, now_ms: int, *, witness: bool = False
+    ) -> Sequence[PlanRow]:
+        """What `ask` would author, for people.
+
+        Raises:
+            Refusal: as `ask`, but for the log's.
+        """
+        planned, note = await self._planned(ecosystem, want, now_ms, witness=witness)
+        recent = await self._recent()
+        return [self._row(one, recent, note) for one in planned]
+
+    async def _planned(
+        self, ecosystem: str, want: Want, now_ms: int, *, witness: bool
+    ) -> tuple[Sequence[Planned], str]:
+        if witness:
+            planned, note = await self.plan_or_witness(ecosystem, want, now_ms)
+        else:
+            planned, note = await self.plan(ecosystem, want, now_ms), ""
+        if want.verified_only:
+            self._refuse_unverified(planned)
+        return planned, note
+
+    def _refuse_unverified(self, planned: Sequence[Planned]) -> None:
+        """
+        Raises:
+            Refusal: `inputs-unverified`, naming what this network has not published.
+        """
+        missing = [
+            f"{line.file} of {one.purl}"
+            for one in planned
+            for line in lock_lines(one.lock, self._entry)
+            if line.entry < 0
+        ]
+        if missing:
+            shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise Refusal(
+                "inputs-unverified",
+                what=f"{len(missing)} inputs are not published by this network: {shown}",
+                who="your wish for verified inputs only",
+                do="have those built first with `pyrsia build request`, or leave --only-verified-inputs out",
+            )
+
+    def _entry(self, sha256: str) -> int:
+        found = views.artifact(self._reads, sha256)
+        return -1 if found is None or not views.offered(self._reads, sha256) else found.leaf
+
+    def _named(self, planned: Planned, want: Want) -> Planned:
+        """With the name that its result may have, and the manifest by which its given source travels."""
+        if want.source is None and not (want.generic and want.parameters):
+            return planned
+        source = dict(planned.source)
+        if want.source is not None and source["sha256"] == want.source.sha256 and want.source.manifest:
+            source["manifest"] = want.source.manifest
+        if want.source is None or "manifest" in source:
+            return replace(planned, purl=own_name(planned.purl, self._me), source=source)
+        return planned  # a dependency of it, from a registry
 
     def _say(self, sentence: str) -> None:
         self.note = sentence
@@ -92,11 +197,24 @@ class Requests:
             await trio.lowlevel.checkpoint()
         return found
 
-    async def _one(self, planned: Planned, recent: Sequence[RequestView]) -> str:
-        """The request id for one package."""
+    def _row(self, planned: Planned, recent: Sequence[RequestView], note: str) -> PlanRow:
+        return PlanRow(
+            purl=planned.purl,
+            ecosystem=planned.ecosystem,
+            source=dict(planned.source),
+            recipe=dict(planned.recipe),
+            target=dict(planned.target),
+            lock_sha256=hashlib.sha256(planned.lock).hexdigest(),
+            inputs=tuple(lock_lines(planned.lock, self._entry)),
+            request=_known(planned, recent) or "",
+            note=note,
+        )
+
+    async def _one(self, planned: Planned, recent: Sequence[RequestView], note: str) -> Requested:
+        """The request for one package."""
         known = _known(planned, recent)
         if known is not None:
-            return known
+            return Requested(known, planned.purl, planned.ecosystem, known=True, note=note)
         lock = await self._shelf.put(planned.lock, pin=PIN)
         body: dict[str, Any] = {
             "coordinates": planned.coordinates,
@@ -115,8 +233,19 @@ class Requests:
             known = _known(planned, await self._recent()) if refusal.code == "conflict" else None
             if known is None:
                 raise
-            return known
-        return entry_id.hex()
+            return Requested(known, planned.purl, planned.ecosystem, known=True, note=note)
+        return Requested(entry_id.hex(), planned.purl, planned.ecosystem, note=note)
+
+
+def lock_lines(lock: bytes, entry: Callable[[str], int]) -> list[InputLine]:
+    """The lines of a lock of any ecosystem: `name version file sha256 size` under a head line; others are left out."""
+    found = []
+    for line in lock.decode("ascii", "replace").splitlines()[1 : MAX_LOCK_LINES.value + 1]:
+        words = line.split(" ")
+        if len(words) == 5 and words[4].isdecimal():
+            name, version, file, sha256, size = words
+            found.append(InputLine(name, version, file, sha256, int(size), entry(sha256)))
+    return found
 
 
 def _known(planned: Planned, recent: Sequence[RequestView]) -> str | None:

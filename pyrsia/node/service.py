@@ -32,13 +32,16 @@ from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
+from pyrsia.node.build_desk import Desk
+from pyrsia.node.build_sources import Sources
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
+from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
-from pyrsia.node.house import KEYS, House
+from pyrsia.node.house import KEYS, SCRATCH, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
@@ -146,7 +149,7 @@ class Node:
         self._wire_log()
         self._wire_agreement()
         self._wire_submission()
-        self.builder, self.requests = self._work(workshop)
+        self._wire_builds(workshop)
         self.catalog = Catalog(house.archive, self.shelf, self.proofs, self.vouching.bundle)
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
@@ -296,27 +299,41 @@ class Node:
             queued=self.links.queued,
         )
 
-    def _work(self, workshop: Workshop) -> tuple[Builder | None, Requests | None]:
-        house, plugins = self.house, workshop.plugins
-        if not plugins:
-            return None, None
-        reads = house.archive.state
-        requests = Requests(
-            house.keys.node_id, plugins=plugins, shelf=self.shelf, submitter=self.submitter, reads=reads
-        )
-        builder = Builder(
-            house.keys,
-            house.genesis,
-            plugins=plugins,
+    def _wire_builds(self, workshop: Workshop) -> None:
+        """What asks for builds, what builds, and the desk in front of both."""
+        house, plugins, reads = self.house, workshop.plugins, self.house.archive.state
+        sources = Sources(self.shelf, house.data / SCRATCH, self._linked)
+        workshop.courier.fetch = sources.bring
+        if workshop.roots is not None:
+            workshop.roots.fetch = lambda sha256: self.catalog.blob(sha256)
+        self.explaining = Explaining(reads=reads, shelf=self.shelf, shop=workshop.shop)
+        self.requests: Requests | None = None
+        self.builder: Builder | None = None
+        if plugins:
+            self.requests = Requests(
+                house.keys.node_id, plugins=plugins, shelf=self.shelf, submitter=self.submitter, reads=reads
+            )
+            self.builder = Builder(
+                house.keys,
+                house.genesis,
+                plugins=plugins,
+                shelf=self.shelf,
+                submitter=self.submitter,
+                reads=reads,
+                database=house.database,
+                pulse=self.pulse,
+                parallel=house.settings.builds.parallel,
+                attests=house.build_key,
+            )
+        self.desk = Desk(
+            house.keys.node_id,
+            requests=self.requests,
+            builder=self.builder,
+            sources=sources,
             shelf=self.shelf,
             submitter=self.submitter,
             reads=reads,
-            database=house.database,
-            pulse=self.pulse,
-            parallel=house.settings.builds.parallel,
-            attests=house.build_key,
         )
-        return builder, requests
 
     def _admin(self, isolation: str) -> Admin:
         return Admin(
@@ -329,6 +346,7 @@ class Node:
             cosigning=self.cosigning,
             links=self.links,
             catalog=self.catalog,
+            explaining=self.explaining,
             proofs=self.proofs,
             shelf=self.shelf,
             submitter=self.submitter,
@@ -345,6 +363,7 @@ class Node:
             acknowledge_all=self.acknowledgements.many,
             requests=self.requests,
             builder=self.builder,
+            desk=self.desk,
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(

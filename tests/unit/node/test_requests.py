@@ -165,7 +165,7 @@ async def test_what_is_planned_right_now_can_be_read(story):
     planner.hangs = True
     asking = requests(story, planner)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(asking.ask, "idna", "1.0", 1)
+        nursery.start_soon(asking.ask, "pip", Want("idna", "1.0"), 1)
         await trio.testing.wait_all_tasks_blocked()
         assert asking.note == "planning idna"
         nursery.cancel_scope.cancel()
