@@ -9,10 +9,11 @@ import logging
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import explained, log, pypi, witness
+from pyrsia.serve import conan, explained, log, pypi, witness
 from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
+from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
 from pyrsia.serve.explained import ExplainedApp
 from pyrsia.serve.guard import Guard
@@ -50,6 +51,7 @@ def build_app(
     """The whole ASGI application of a node. `witnessing`: None where it neither is nor asks a witness."""
     table = (
         (pypi.PREFIX, PypiApp(catalog)),
+        (conan.PREFIX, ConanApp(catalog)),
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
         (explained.PREFIX, ExplainedApp(admin)),
