@@ -6,6 +6,7 @@ Source: docs/environments.md, "Facts".
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from pyrsia.builds.environments.lock import RootfsLock
@@ -32,25 +33,40 @@ _PACKAGES: Final = {
 
 def facts(lock: RootfsLock) -> dict[str, str]:
     """`arch`, `libc`, `os`, and the tools that are there with their upstream versions."""
+    return _of(
+        (part.name, part.version, part.file.removesuffix(".deb").rpartition("_")[2] if part.debian else "")
+        for part in lock.parts
+    )
+
+
+def of_status(text: str) -> dict[str, str]:
+    """The same from dpkg's own list (`var/lib/dpkg/status`) of a root that another tool made."""
+    rows = []
+    for paragraph in text.split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in paragraph.split("\n") if not line.startswith(" "))
+        rows.append((fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")))
+    return _of(rows)
+
+
+def written(found: dict[str, str]) -> bytes:
+    """The file that a rootfs carries: sorted, compact JSON and a newline."""
+    return json.dumps(found, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _of(packages: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Args: packages: (name, version, architecture in Debian's words or "")."""
     found = {"os": "linux"}
-    for part in lock.parts:
-        if part.debian:
-            arch = part.file.removesuffix(".deb").rpartition("_")[2]
-            if arch in _ARCHES:
-                found["arch"] = _ARCHES[arch]
-        if part.name == "libc6":
-            found["libc"] = "glibc-" + ".".join(_upstream(part.version).split(".")[:2])
+    for name, version, arch in packages:
+        if arch in _ARCHES:
+            found["arch"] = _ARCHES[arch]
+        if name == "libc6":
+            found["libc"] = "glibc-" + ".".join(_upstream(version).split(".")[:2])
         for fact, pattern in _PACKAGES.items():
-            if re.fullmatch(pattern, part.name):
-                found[fact] = _upstream(part.version)
+            if re.fullmatch(pattern, name):
+                found[fact] = _upstream(version)
     if "compiler" in found:
         found["compiler"] = f"gcc-{found['compiler']}"
     return found
-
-
-def facts_bytes(lock: RootfsLock) -> bytes:
-    """The file that a rootfs carries: sorted, compact JSON and a newline."""
-    return json.dumps(facts(lock), sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def _upstream(version: str) -> str:

@@ -19,7 +19,7 @@ from pyrsia.builds.environments.apt import Apt
 from pyrsia.builds.environments.lock import Part, RootfsLock, decode, encode
 from pyrsia.builds.environments.model import Environment
 from pyrsia.builds.environments.recipes import Archive, Definition, rules
-from pyrsia.builds.environments.store import Store
+from pyrsia.builds.environments.store import FOLDER, PARTS, Kept, Store
 from pyrsia.builds.inside import Answer, Inside, Program
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.simple import IndexFile
@@ -98,7 +98,7 @@ class Maker:
         Raises:
             Refusal: `digest-mismatch`, or as the sources say.
         """
-        self._parts.mkdir(parents=True, exist_ok=True)
+        self._open_parts()
         missing = [one for one in lock.parts if not (self._parts / one.sha256).is_file()]
         debian = [one for one in missing if one.debian]
         if debian:
@@ -113,9 +113,18 @@ class Maker:
                 found = next((file for file in page.files if file.sha256 == one.sha256), None)
                 if found is None:
                     raise _missing(one)
-                await trio.to_thread.run_sync(
-                    shutil.copyfile, await index.fetch(found), self._parts / one.sha256
-                )
+                await trio.to_thread.run_sync(self._copy, await index.fetch(found), one.sha256)
+
+    def _open_parts(self) -> None:
+        """The folder is shown to jobs, which have another uid: readable for all, whatever the umask."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        self._parts.chmod(0o755)
+
+    def _copy(self, path: Path, digest: str) -> None:
+        with tempfile.NamedTemporaryFile(dir=self._parts, delete=False) as new, path.open("rb") as file:
+            shutil.copyfileobj(file, new)
+        Path(new.name).chmod(0o644)
+        os.replace(new.name, self._parts / digest)
 
     def _adopt(self, one: Part, path: Path) -> None:
         if not path.is_file():
@@ -129,6 +138,7 @@ class Maker:
                 who="the archive that apt asked",
                 do="do not use it; plan anew if the package was published again",
             )
+        path.chmod(0o644)
         os.replace(path, self._parts / one.sha256)
 
     async def make(self, data: bytes) -> Environment:
@@ -168,6 +178,18 @@ class Maker:
         self, job: Mapping[str, object], files: Mapping[str, Path], mounts: tuple[Mount, ...]
     ) -> AbstractAsyncContextManager[Answer]:
         return self._inside.run(job, files, phase="environment", who="the files of the root", mounts=mounts)
+
+
+def place(data: Path, configured: str) -> Path:
+    """The folder of environments of the node in `data`; `configured`: `builds.environments` of its configuration."""
+    return Path(configured) if configured else data / FOLDER
+
+
+def kept(own: Environment, sandbox: Sandbox, data: Path, configured: str, scratch: Path) -> Kept:
+    """The environments of a node; it unpacks what it fetches in `sandbox`."""
+    folder = place(data, configured)
+    store = Store(folder)
+    return Kept(own, store, adopt=Maker(sandbox, store, scratch, folder / PARTS).adopt)
 
 
 def _missing(one: Part) -> Refusal:

@@ -26,6 +26,8 @@ from pyrsia.builds.sandbox.collect import discard
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 
+FOLDER: Final = "environments"  # in a node's data directory
+PARTS: Final = "parts"  # in it: files that roots are made of, by SHA-256
 _NAME: Final = re.compile("[0-9a-f]{64}")
 ROOT_ENTRIES = Limit(200_000, "a JDK has 1,000 files, a tool chain 15,000; a desktop stays below this")
 KEPT = Limit(12, "three definitions of four dates; at 500 MB each that is 6 GB")

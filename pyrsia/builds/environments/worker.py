@@ -51,6 +51,8 @@ _PEOPLE: Final = {
     "etc/hosts": b"127.0.0.1 localhost builder\n::1 localhost\n",
 }
 _CHUNK: Final = 1 << 20
+_STATUS: Final = "var/lib/dpkg/status"
+_MOST_TOLD: Final = 8 << 20  # of a file that is read for facts; a desktop's list of packages has 3 MB
 
 
 def make(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _finish(tree: Tree, lock: RootfsLock) -> None:
     for path, data in _PEOPLE.items():
         if path not in tree:
             tree.file(path, False, io.BytesIO(data))
-    tree.file(facts.FACTS_FILE, False, io.BytesIO(facts.facts_bytes(lock)))
+    tree.file(facts.FACTS_FILE, False, io.BytesIO(facts.written(facts.facts(lock))))
 
 
 def _written(tree: Tree, work: Path) -> dict[str, Any]:
@@ -134,20 +136,49 @@ def _written(tree: Tree, work: Path) -> dict[str, Any]:
 
 
 def taken(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """`rootfs.tar` of ours from an archive that another tool made (mmdebstrap): same files, our order and times."""
-    told = {str(key): str(value) for key, value in job["facts"].items()}
+    """`rootfs.tar` of ours from an archive that another tool made (mmdebstrap): same files, our order and times.
+
+    Facts: those that the archive carries, else from its own list of packages, with `job["facts"]` over them.
+    """
+    seen = {facts.FACTS_FILE: b"", _STATUS: b""}
     with (work / "spool").open("w+b") as spool:
         tree = Tree(spool, job["dropped"])
         for entry in _foreign(Path(job["archive"])):
-            _enter(tree, entry)
+            if entry.path in seen and entry.contents is not None:
+                data = entry.contents.read(_MOST_TOLD)
+                seen[entry.path] = data
+                tree.file(entry.path, entry.exec, io.BytesIO(data))
+            else:
+                _enter(tree, entry)
         for place in PLACES:
             tree.folder(place)
-        if facts.FACTS_FILE not in tree:
-            text = json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n"
-            tree.file(facts.FACTS_FILE, False, io.BytesIO(text.encode()))
+        told = _facts_in(seen[facts.FACTS_FILE]) or (
+            facts.of_status(seen[_STATUS].decode("utf-8", "replace"))
+        )
+        if not seen[facts.FACTS_FILE]:
+            told |= {str(key): str(value) for key, value in job["facts"].items()}
+            tree.file(facts.FACTS_FILE, False, io.BytesIO(facts.written(told)))
+        lacking = [word for word in ("arch", "libc", "os", "python") if not told.get(word)]
+        if lacking:
+            raise Hostile(f"the archive does not say its {', '.join(lacking)}: give them as facts")
         answer = _written(tree, work)
     (work / "spool").unlink()
     return answer | {"facts": told}
+
+
+def _facts_in(data: bytes) -> dict[str, str]:
+    """The table of a facts file; empty for no file.
+
+    Raises:
+        Hostile: something else than a table of words.
+    """
+    try:
+        told = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Hostile(f"/{facts.FACTS_FILE} is not JSON") from error
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise Hostile(f"/{facts.FACTS_FILE} is not a table of words")
+    return {str(key)[:40]: value[:80] for key, value in told.items()}
 
 
 def _foreign(path: Path) -> Iterator[deb.Entry]:
@@ -202,12 +233,10 @@ def unpacked(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             raise Hostile(f"not an archive of a root: {error}") from error
     try:
-        told = json.loads((root / facts.FACTS_FILE).read_bytes())
-    except (OSError, ValueError) as error:
+        told = _facts_in((root / facts.FACTS_FILE).read_bytes())
+    except OSError as error:
         raise Hostile(f"the root says nothing of itself in /{facts.FACTS_FILE}") from error
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
-        raise Hostile(f"/{facts.FACTS_FILE} is not a table of words")
-    return {"facts": {str(key)[:40]: value[:80] for key, value in told.items()}}
+    return {"facts": told}
 
 
 def _unpack(root: Path, item: tarfile.TarInfo, opened: tarfile.TarFile) -> None:
