@@ -1,4 +1,4 @@
-"""Reading source archives of strangers (.tar.gz): plain files and folders only, and nothing behind the end.
+"""Reading source archives of strangers (.tar.gz, .tar): plain files and folders only, and nothing behind the end.
 
 It runs inside the sandbox and imports only the standard library. Decompression is counted while it
 happens, so a bomb stops at the limit and not at the end of memory.
@@ -62,6 +62,28 @@ class _Gunzip:
             raise Hostile("the gzip stream ends early")
 
 
+class _Plain:
+    """The same face for an archive that is not compressed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._total = 0
+
+    def read(self, size: int) -> bytes:
+        out = self._file.read(size)
+        self._total += len(out)
+        if self._total > 2 * MAX_UNPACKED_BYTES.value:
+            raise Hostile(f"unpacks to more than {MAX_UNPACKED_BYTES.value} bytes")
+        return out
+
+    def rest_is_zero(self) -> bool:
+        """Read to the end; whether everything left is padding."""
+        while piece := self.read(_CHUNK):
+            if any(piece):
+                return False
+        return True
+
+
 def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] | None]]:
     """(path, is a folder, size, is executable, time in s, contents) of each member, in order.
 
@@ -70,7 +92,9 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
     Raises:
         Hostile: a name or kind of member that may not be unpacked, or a broken archive.
     """
-    stream = _Gunzip(file)
+    gzip = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    stream = _Gunzip(file) if gzip else _Plain(file)
     names = Names()
     try:
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", errorlevel=2) as archive:
