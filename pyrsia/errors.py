@@ -70,12 +70,12 @@ ANSWERS: Final[dict[str, Answer]] = {
     "unresolvable": Answer(422, 1),
     "lock-mismatch": Answer(422, 1),
     "build-failed": Answer(422, 1),
-    "inputs-unverified": Answer(422, 1),
     "no-sandbox": Answer(501, 1),
     "no-environment": Answer(501, 1),
     "no-compiler": Answer(501, 1),
     "too-few-builders": Answer(409, 1),
     "not-yet": Answer(409, 1),
+    "inputs-unverified": Answer(422, 1),
     # the log and its proofs
     "entry-refused": Answer(422, 1),
     "proof-invalid": Answer(422, 1),

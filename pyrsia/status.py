@@ -69,8 +69,17 @@ class PeerStatus(msgspec.Struct, frozen=True):
     since_ms: int = 0
 
 
+GOOD = ("REPRODUCED", "EQUIVALENT")  # rebuilt from source by enough builders
+
+
 class BuildStatus(msgspec.Struct, frozen=True):
-    """One build request. `state` is open, drawn, committing, revealing or done."""
+    """One build request. `state` is open, drawn, committing, revealing or done.
+
+    Attributes:
+        ecosystem: the plug-in that it is for.
+        file, sha256: of its first published file; `files` has the names of all.
+        waits: what it waits for, in words; "" when it is done.
+    """
 
     request: str
     purl: str
@@ -85,6 +94,16 @@ class BuildStatus(msgspec.Struct, frozen=True):
     sha256: str = ""
     requested_ms: int = 0
     note: str = ""  # what this node itself does for it right now
+    ecosystem: str = ""
+    files: tuple[str, ...] = ()
+    waits: str = ""
+
+
+def in_words(verdict: str, agreeing: int) -> str:
+    """What a verdict says, so that nobody takes what was merely fetched for what was rebuilt."""
+    if verdict == "WITNESSED":
+        return f"WITNESSED: same bytes seen by {agreeing} nodes, not rebuilt"
+    return f"{verdict} by {agreeing} builders" if verdict in GOOD else verdict
 
 
 class EntryStatus(msgspec.Struct, frozen=True):
@@ -124,6 +143,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     peers: int
     peer_count_expected: int
     building: tuple[str, ...] = ()
+    queue: tuple[str, ...] = ()  # builds that wait for their turn here, in their order
     transfer: TransferStatus = TransferStatus()
     http: str = ""
     notices: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from pyrsia.net.links import Links
 from pyrsia.node.archive import Archive
 from pyrsia.node.batch import Batches
 from pyrsia.node.build_desk import Desk
+from pyrsia.node.build_told import told
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
@@ -115,6 +116,7 @@ class Admin:
             peers=connected,
             peer_count_expected=len(views.members(self.archive.state)) - 1,
             building=self._building() + ((note,) if note else ()),
+            queue=tuple(self.builder.waiting()) if self.builder else (),
             transfer=self._transfer(),
             agreement=self.agreement(),
             http=self.http(),
@@ -193,25 +195,7 @@ class Admin:
         return await self.explaining.explain(request, deep=deep)
 
     def _build(self, view: RequestView) -> BuildStatus:
-        verdict = view.verdict.body if view.verdict else {}
-        artifact = view.artifact.body if view.artifact else {}
-        dissenting = [one["builder"] for one in verdict.get("dissenting", [])]
-        why = "; ".join(f"{one['builder'][:8]}: {one['why']}" for one in verdict.get("dissenting", []))
-        return BuildStatus(
-            request=view.id,
-            purl=view.request.body["purl"],
-            state="done" if view.state in ("done", "cancelled") else view.state,
-            verdict=verdict.get("verdict", ""),
-            builders=tuple(view.draw.body["builders"]) if view.draw else (),
-            committed=tuple(one.author for one in view.commits if one.round == view.round),
-            revealed=tuple(one.author for one in view.reveals if one.round == view.round),
-            agreeing=tuple(verdict.get("agreeing", ())),
-            dissenting=tuple(dissenting),
-            file=artifact.get("file", ""),
-            sha256=artifact.get("sha256", ""),
-            requested_ms=view.time_ms,
-            note=self.builder.notes.get(view.id, why) if self.builder else why,
-        )
+        return told(view, self.builder.notes.get(view.id, "") if self.builder else "")
 
     async def log_entries(self, first: int, count: int) -> Sequence[EntryStatus]:
         names = views.names(self.archive.state)
@@ -294,8 +278,8 @@ class Admin:
             raise Refusal(
                 "bad-request", what=f"not a fact: {error}", who="your command", do="correct it"
             ) from None
-        told, _ = await self.submitter.acknowledged(raw, self.acknowledge)
-        return SubmitAck(told.entry, "committed", told.index, raw.decode(), told)
+        said, _ = await self.submitter.acknowledged(raw, self.acknowledge)
+        return SubmitAck(said.entry, "committed", said.index, raw.decode(), said)
 
     async def submit_entry(self, entry: bytes) -> SubmitAck:
         said, known = await self.submitter.acknowledged(entry, self.acknowledge)
@@ -303,13 +287,13 @@ class Admin:
 
     async def submit_entries(self, entries: Sequence[bytes]) -> ManyAck:
         outcomes = await self.batches.submit(entries)
-        told = iter(self.acknowledge_all([one for one in outcomes if not isinstance(one, Refusal)]))
+        acknowledged = iter(self.acknowledge_all([one for one in outcomes if not isinstance(one, Refusal)]))
         blocks: dict[int, FinalBlock] = {}
 
         def row(one: tuple[bytes, int] | Refusal) -> Outcome:
             if isinstance(one, Refusal):
                 return Outcome("refused", error=one.as_dict())
-            said = next(told)
+            said = next(acknowledged)
             blocks[said.block.height] = said.block
             return Outcome(
                 "committed", said.entry, said.index, height=said.block.height, inclusion=said.inclusion

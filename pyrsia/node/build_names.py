@@ -7,9 +7,8 @@ from typing import Final
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire import purl as purls
-from pyrsia.wire.purl import Purl, pypi_name
+from pyrsia.wire.purl import GENERIC, Purl, pypi_name
 
-GENERIC: Final = "generic"
 # plug-in -> purl type
 TYPES: Final = {"pip": "pypi", "maven": "maven", "conan": "conan", "oci": "docker"}
 _PLUGINS: Final = {kind: plugin for plugin, kind in TYPES.items()}
@@ -18,19 +17,7 @@ _PLUGINS: Final = {kind: plugin for plugin, kind in TYPES.items()}
 def own_name(purl: str, node: str) -> str:
     """`purl` as a result of the member `node` alone: `pkg:generic/<node>/<type>[/<namespace>]/<name>@<version>`."""
     found = purls.parse(purl)
-    if found.type == GENERIC:
-        return purl
-    above = "/".join(part for part in (node, found.type, found.namespace) if part)
-    return str(Purl(GENERIC, above, found.name, found.version))
-
-
-def owned(purl: Purl) -> tuple[str, Purl] | None:
-    """(node id text, the package) of a name that a member has of its own; None for any other purl."""
-    if purl.type != GENERIC:
-        return None
-    node, _, rest = purl.namespace.partition("/")
-    kind, _, namespace = rest.partition("/")
-    return (node, Purl(kind, namespace, purl.name, purl.version)) if kind else None
+    return purl if found.type == GENERIC else str(purls.under(node, found))
 
 
 def want_of_purl(ecosystem: str, name: str) -> Purl:

@@ -126,7 +126,9 @@ class Catalog:
         if found is None:
             return None
         self._may_be_used(found)
-        blob, holders = found.body["metadata"], found.body["agreeing"]
+        blob, holders = found.body.get("metadata"), found.body["agreeing"]
+        if blob is None:
+            return None
         path = await self._shared(blob["sha256"], lambda: self._fetch(blob, holders))
         return await trio.Path(path).read_bytes()
 
@@ -168,7 +170,7 @@ def _file(placed: Placed) -> ProjectFile:
         log_index=placed.leaf,
         request=body["request"],
         requires_python=body.get("requires_python", ""),
-        metadata_sha256=body["metadata"]["sha256"],
+        metadata_sha256=body["metadata"]["sha256"] if "metadata" in body else "",
         upstream=body["upstream"],
         agreeing=tuple(body["agreeing"]),
         dissenting=tuple(one["builder"] for one in body["dissenting"]),

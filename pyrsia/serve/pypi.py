@@ -39,6 +39,7 @@ from pyrsia.serve.answers import (
 from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.status import in_words
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, MAX_PAGE_CACHE
 from pyrsia.wire.purl import pypi_name
 
@@ -60,6 +61,7 @@ _SPELLINGS: Final = {
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NODE: Final = re.compile(r"[a-z2-7]{52}")
 _MAX_NAME: Final = 200
 
 
@@ -98,27 +100,31 @@ def _quality_of(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, 
 
 
 class PypiApp:
-    """`/pypi/simple/` and `/pypi/files/`."""
+    """`/pypi/simple/` and `/pypi/files/`; under `/pypi/<NodeId>/` what that node built under its own name."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._pages: dict[tuple[str, str], tuple[bytes, bytes]] = {}  # (name, form) -> (etag, body)
+        self._pages: dict[
+            tuple[str, str, str], tuple[bytes, bytes]
+        ] = {}  # (owner, name, form) -> (etag, body)
         self._revision = -1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             await send_not_allowed(scope, send)
             return
-        path = scope["path"].removeprefix(PREFIX)
-        match path.split("/"):
+        parts, owner = scope["path"].removeprefix(PREFIX).split("/"), ""
+        if _NODE.fullmatch(parts[0]):
+            owner, *parts = parts
+        match parts:
             case ["simple"]:
                 await _redirect(send, b"simple/", scope)
             case ["simple", ""]:
-                await self._page(scope, send, "")
+                await self._page(scope, send, owner, "")
             case ["simple", name]:
                 await self._project_without_slash(scope, send, name)
             case ["simple", name, ""]:
-                await self._project(scope, send, name)
+                await self._project(scope, send, owner, name)
             case ["files", sha256, filename]:
                 await self._file(scope, receive, send, sha256, filename)
             case _:
@@ -132,45 +138,47 @@ class PypiApp:
             raise _unknown(name)
         await _redirect(send, f"{normal}/".encode("ascii"), scope)
 
-    async def _project(self, scope: Scope, send: Send, name: str) -> None:
+    async def _project(self, scope: Scope, send: Send, owner: str, name: str) -> None:
         normal = normalise(name)
         if normal is None:
             raise _unknown(name)
         if normal != name:
             await _redirect(send, f"../{normal}/".encode("ascii"), scope)
             return
-        await self._page(scope, send, normal)
+        await self._page(scope, send, owner, normal)
 
-    async def _page(self, scope: Scope, send: Send, name: str) -> None:
-        """The page of `name`, or the list of all names for ""."""
+    async def _page(self, scope: Scope, send: Send, owner: str, name: str) -> None:
+        """The page of `name`, or the list of all names for ""; `owner`: under whose own name, "" for nobody's."""
         form = negotiate(header(scope, b"accept"))
         if form is None:
             await _not_acceptable(send)
             return
-        etag, body = self._rendered(name, form)
+        etag, body = self._rendered(owner, name, form)
         kind = form.encode("ascii") + (b"; charset=utf-8" if form == PLAIN_HTML else b"")
         vary: list[Header] = [(b"vary", b"Accept")]
         await send_cached(scope, send, body, kind=kind, etag=etag, caching=REVALIDATE, more=vary)
 
-    def _rendered(self, name: str, form: str) -> tuple[bytes, bytes]:
+    def _rendered(self, owner: str, name: str, form: str) -> tuple[bytes, bytes]:
         revision = self._catalog.revision()
         if revision != self._revision:
             self._pages.clear()
             self._revision = revision
-        page = self._pages.get((name, form))
+        page = self._pages.get((owner, name, form))
         if page is None:
-            body = self._render(name, form)
+            body = self._render(owner, name, form)
             page = (b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii"), body)
             if len(self._pages) >= MAX_PAGE_CACHE.value:
                 del self._pages[next(iter(self._pages))]
-            self._pages[(name, form)] = page
+            self._pages[(owner, name, form)] = page
         return page
 
-    def _render(self, name: str, form: str) -> bytes:
+    def _render(self, owner: str, name: str, form: str) -> bytes:
+        start = f"pkg:generic/{owner}/pypi/" if owner else ""
         if not name:
-            projects = self._catalog.projects()
+            named = (one.removeprefix(start) for one in self._catalog.packages(start)) if owner else None
+            projects = self._catalog.projects() if named is None else list(named)
             return projects_json(projects) if form == JSON else projects_html(projects)
-        files = self._catalog.files(name)
+        files = self._catalog.files(start + name)
         if not files:
             raise _unknown(name)
         return project_json(name, files) if form == JSON else project_html(name, files)
@@ -305,6 +313,7 @@ def _file_json(file: ProjectFile) -> dict[str, Any]:
         "_pyrsia": {
             "log-index": file.log_index,
             "verdict": file.verdict,
+            "verdict-in-words": in_words(file.verdict, len(file.agreeing)),
             "purl": file.purl,
             "upstream": file.upstream,
             "agreeing": list(file.agreeing),
@@ -340,6 +349,7 @@ def _anchor(file: ProjectFile) -> str:
         attributes["data-dist-info-metadata"] = f"sha256={file.metadata_sha256}"
     if file.yanked:
         attributes["data-yanked"] = file.yanked
+    attributes["data-pyrsia-verdict"] = in_words(file.verdict, len(file.agreeing))
     text = " ".join(f'{key}="{escape(value)}"' for key, value in attributes.items())
     return f"<a {text}>{escape(file.filename)}</a><br>"
 

@@ -288,7 +288,10 @@ async def test_ping_names_the_peer_or_says_why_not(node):
 
 
 async def test_what_a_builder_does_is_part_of_the_picture(node):
-    node.admin.builder = SimpleNamespace(notes={node.story.request: "building"}, built=2)
+    node.admin.builder = SimpleNamespace(
+        notes={node.story.request: "building"}, built=2, waiting=lambda: ["ab: new, asked by c"]
+    )
+    assert (await node.admin.status()).queue == ("ab: new, asked by c",)
     assert f"{node.story.request[:8]}: building" in (await node.admin.status()).building
     assert (await node.admin.build(node.story.request)).note == "building"
     assert (await node.admin.status()).transfer.artifacts_built == 2
