@@ -7,15 +7,19 @@ Source: docs/ledger.md, "Facts".
 """
 
 from itertools import islice
+from typing import Any, Final
 
-from pyrsia.ledger.bodies.facts import about
+from pyrsia.ledger.bodies.facts import DIGEST, about
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.state import View
 from pyrsia.units import Limit
 from pyrsia.wire import canonical
+from pyrsia.wire.purl import parse
 
 FACTS_A_LIST = Limit(64, "12 KB: read whole, in some 40 us, by whoever supersedes one of them")
+
+RECHECK: Final = "recheck"
 
 Row = list[str]  # author, id, kind, subject: as a list, since there are thousands
 
@@ -24,6 +28,8 @@ def add(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     """`fact.add`: new, or in the place of one's own earlier word on the same subject."""
     view, body = ctx.view, entry.body
     fact, kind, subject = entry.id.hex(), body["kind"], about(body["subject"])
+    if kind == RECHECK and "withdrawn" not in body:
+        _check_recheck(view, body, author, subject)
     earlier = body.get("supersedes")
     if earlier is not None:
         before = ctx.facts.get(earlier) or find(view, earlier)
@@ -38,6 +44,26 @@ def add(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         view.put(f"superseded/{earlier}", fact)
     if "withdrawn" not in body:
         ctx.facts[fact] = [author, fact, kind, subject]
+
+
+def _check_recheck(view: View, body: dict[str, Any], author: str, subject: str) -> None:
+    """A re-check is of a request that has its verdict, and says what it is about; a self-check is its builder's.
+
+    It is a word like any other fact's: it changes no status, and no verdict counts it.
+    """
+    record = view.get(f"request/{body['request']}")
+    if record is None or "verdict" not in record:
+        raise NotApplied("the log has no verdict over the request that was checked again", later=True)
+    package = str(parse(record["body"]["purl"]).versionless)
+    if subject.startswith(DIGEST):
+        numbers = record.get("artifacts", ())
+        made = [view.get(f"project/{package}/{number:016}")["body"]["sha256"] for number in numbers]
+        if subject[len(DIGEST) :] not in made:
+            raise NotApplied("the request that was checked again did not publish this file")
+    elif subject != package or body["subject"] not in (package, record["body"]["purl"]):
+        raise NotApplied("the request that was checked again is of another package")
+    if "self" in body and all(item["builder"] != author for item in record["reveals"]):
+        raise NotApplied("a self-check is of a builder that revealed a result of this request")
 
 
 def keep(ctx: Context) -> None:

@@ -112,7 +112,10 @@ def every_fact():
         "description": fact(),
         "licence": fact("licence", expression="BSD-3-Clause OR MIT"),
         "recheck": fact(
-            "recheck", "sha256:" + "cd" * 32, outcome="different", rebuilt="ef" * 32, request="12" * 32
+            "recheck", "sha256:" + "cd" * 32, outcome="contradicts", request="12" * 32,
+            files=[
+                {"expected": "cd" * 32, "file": "a.jar", "found": "ef" * 32}, {"expected": "01" * 32, "file": "b.pom"},
+            ],
         ),
         "review": fact("review", outcome="approved"),
         "sbom": fact("sbom", format="cyclonedx", blob=blob("sbom")),

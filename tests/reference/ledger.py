@@ -42,7 +42,7 @@ def file_record(word):
     return {**blob(word), "members": blob((word, "members")), "metadata": blob((word, "metadata"))}
 
 
-def make_genesis(count=5, *, validators=4, builders=4, operators=None, **changes):
+def make_genesis(count=5, *, validators=4, builders=4, operators=None, capabilities=("pip",), **changes):
     members = []
     for i in range(count):
         is_validator, is_builder = i < validators, i < builders
@@ -50,7 +50,7 @@ def make_genesis(count=5, *, validators=4, builders=4, operators=None, **changes
         members.append(
             {
                 "build": key(i, "build").public.hex() if is_builder else "",
-                "capabilities": ["pip"] if is_builder else [],
+                "capabilities": sorted(capabilities) if is_builder else [],
                 "chain_end": links_end(key(i, "chain").seed).hex() if is_validator else "",
                 "cosign": key(i, "cosign").public.hex() if is_validator else "",
                 "domain": f"domain-{i}",

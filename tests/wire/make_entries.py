@@ -147,6 +147,8 @@ def _governed(world):
     yield "fact.add", world.entry(author, "fact.add", fact())
     for kind, body in every_fact().items():
         yield f"fact.add of {kind}", world.entry(author, "fact.add", body)
+    checked = fact("recheck", outcome="unstable", request="12" * 32, self=True)
+    yield "fact.add of a self-check", world.entry(author, "fact.add", checked)
     longest = fact(subject="pkg:generic/".ljust(300, "s"), text="é" * 512, valid_from=canonical.MAX_INT)
     yield "fact.add at its bounds", world.entry(author, "fact.add", longest)
     escapes = fact(text='"\\\n\t\x1f\x7f/é\U0001f600')
@@ -286,7 +288,14 @@ WRONG_SHAPE = {
         ("a short commit", ["commit"], "ab" * 19),
         ("good as a number", ["good"], 1),
     ],
-    "fact.add of recheck": [("rebuilt too short", ["rebuilt"], "ab" * 31)],
+    "fact.add of recheck": [
+        ("found too short", ["files", 0, "found"], "ab" * 31),
+        ("an outcome of itself", ["outcome"], "stable"),
+        ("of itself, and contradicts", ["self"], True),
+        ("of no request", ["request"], GONE, "fields"),
+        ("files not sorted", ["files"], lambda files: files[::-1]),
+        ("a file without what was expected", ["files", 0, "expected"], GONE, "fields"),
+    ],
     "fact.add that withdraws": [
         ("withdrawn false", ["withdrawn"], False),
         ("withdrawn with a blob", ["blob"], blob("x"), "fields"),

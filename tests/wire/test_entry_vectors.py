@@ -41,7 +41,7 @@ def test_the_file_is_what_its_script_writes():
 
 
 def test_the_number_of_cases():
-    assert (len(CASES["accepted"]), len(CASES["refused"])) == (50, 405)
+    assert (len(CASES["accepted"]), len(CASES["refused"])) == (51, 410)
     for part in CASES.values():
         assert len({case["name"] for case in part}) == len(part)
         assert len({of(case) for case in part}) == len(part)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
-from pyrsia.ledger.bodies.builds import BLOB
-from pyrsia.units import MAX_FACT_BYTES, Limit
+from pyrsia.ledger.bodies.builds import BLOB, COMMIT, FILE
+from pyrsia.units import MAX_FACT_BYTES, MAX_OUTPUTS, Limit
 from pyrsia.wire import purl
 
 MAX_RANGES = Limit(16, "of versions in one fact: an advisory has one for each release line")
@@ -23,7 +23,10 @@ SEVERITIES: Final = ("critical", "high", "low", "medium", "none", "unknown")
 DIGEST: Final = "sha256:"  # starts the subject that is a file
 _ID: Final = shape.ascii_name(64)
 _VERSION: Final = shape.ascii_name(100)
-_COMMIT: Final = shape.matching("[0-9a-f]{40}(?:[0-9a-f]{24})?", "a commit's digest")
+
+RECHECKS: Final = ("agrees", "contradicts", "failed")  # somebody built a request's inputs again
+SELF_CHECKS: Final = ("stable", "unstable")  # a builder of the request varied its own build
+_FOUND: Final = shape.fields({"found": shape.hash32}, expected=shape.hash32, file=FILE)
 
 Fields = Mapping[str, shape.Check]
 
@@ -39,15 +42,13 @@ KINDS: Final[dict[str, tuple[Fields, Fields]]] = {
         {"aliases": shape.sorted_set(_ID, MAX_ALIASES.value), "cvss": shape.ascii_name(200)},
     ),
     "commit-signature": _fields(
-        {"commit": _COMMIT, "good": shape.flag, "key": shape.ascii_name(128)},
+        {"commit": COMMIT, "good": shape.flag, "key": shape.ascii_name(128)},
     ),
     "description": _fields(),
     "licence": _fields(optional={"expression": shape.label(200)}),
     "recheck": _fields(
-        {
-            "outcome": shape.one_of("different", "equivalent", "failed", "identical"),
-        },
-        {"rebuilt": shape.hash32, "request": shape.hash32},
+        {"outcome": shape.one_of(*RECHECKS, *SELF_CHECKS), "request": shape.hash32},
+        {"files": shape.list_of(_FOUND, MAX_OUTPUTS.value), "self": shape.yes},
     ),
     "review": _fields(optional={"outcome": shape.one_of("approved", "noted", "rejected")}),
     "sbom": _fields(optional={"format": shape.one_of("cyclonedx", "spdx")}),
@@ -84,7 +85,19 @@ def _check(body: Any) -> None:
         _WITHDRAWN(body)
     else:
         shape.tagged("kind", _STATED)(body)
+        _check_recheck(body)
     _check_subject(body)
+
+
+def _check_recheck(body: dict[str, Any]) -> None:
+    """Of the same inputs by the same builder, or by somebody else: the words differ, so nobody mixes them up."""
+    if body["kind"] != "recheck":
+        return
+    if (body["outcome"] in SELF_CHECKS) != ("self" in body):
+        raise Malformed("a self-check is stable or unstable, another re-check agrees, contradicts or failed")
+    names = [one["file"] for one in body.get("files", ())]
+    if names != sorted(set(names)):
+        raise Malformed("files of a re-check that are not sorted by name, or stand twice")
 
 
 @lru_cache(SUBJECTS_KNOWN.value)
