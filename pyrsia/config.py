@@ -17,7 +17,14 @@ from pyrsia.files import write_whole
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
-_LISTS = ("peers", "names", "logs", "outside")  # what a variable writes with commas
+_LISTS = (
+    "peers",
+    "names",
+    "logs",
+    "outside",
+    "git_hosts",
+    "git_mirrors",
+)  # what a variable writes with commas
 
 CONFIG_NAME = "config.toml"
 CONTROL_SOCKET = "control.sock"  # how the operator reaches a running node, in its data directory
@@ -61,6 +68,10 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environments: str = (
         ""  # folder of build environments, which nodes may share; empty: in the data directory
     )
+    git_hosts: tuple[
+        str, ...
+    ] = ()  # http(s)://host:port of the own network that repositories may be fetched from
+    git_mirrors: tuple[str, ...] = ()  # START = INSTEAD: what is asked in place of repositories that begin so
 
 
 class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

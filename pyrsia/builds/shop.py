@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pyrsia.builds.environments import Environments
+from pyrsia.builds.inside import Inside
 from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
+from pyrsia.builds.sources import git
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Shop:
         admitted: environments of the network, in its order, now.
         claimed: brings the source of a request's body whose author gave it along, checked against its digest.
         mapping: the enacted mapping of a versionless purl, None without one.
+        git_hosts: what the operator configured of repositories; see `git`.
         published: leaf of the `artifact.add` that published the file with this SHA-256 (hex), None without one.
     """
 
@@ -39,3 +42,10 @@ class Shop:
     claimed: Callable[[Mapping[str, Any]], Awaitable[Path]]
     mapping: Callable[[str], SourceMapping | None]
     published: Callable[[str], int | None] = lambda _: None
+    git_hosts: git.GitHosts = git.GitHosts()
+
+    @property
+    def git(self) -> git.GitSources:
+        """Sources out of repositories: `mapped` for a mapping's version, `fetch` for one commit."""
+        inside = Inside(self.sandbox, self.scratch, git.PROGRAM, self.limits)
+        return git.GitSources(inside, self.cache, self.git_hosts)
