@@ -145,6 +145,7 @@ class Inside:
         environment: Environment | None = None,
         egress: Path | None = None,
         mounts: tuple[Mount, ...] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
         """Run one operation with `files` (name inside -> path); its folder lives as long as the context.
 
@@ -152,6 +153,7 @@ class Inside:
             environment: what it runs in; None for the host's own.
             egress: Unix socket of the one way out that a planning run has; None for no network at all.
             mounts: read-only folders besides.
+            variables: of the worker, besides those of every run.
 
         Raises:
             PhaseFailed: the run ended otherwise than by itself with an answer, or refused its input.
@@ -161,7 +163,8 @@ class Inside:
         try:
             root = None if environment is None else environment.root
             folder = await trio.to_thread.run_sync(self._prepare, dict(job), dict(files), root is None)
-            outcome = await self._sandbox.run(self._job(folder, job, epoch, root, egress, mounts))
+            words = fixed_variables(epoch) | dict(variables or {})
+            outcome = await self._sandbox.run(self._job(folder, job, words, root, egress, mounts))
             if outcome.ended != "exit" or outcome.code != 0:
                 why = _ENDINGS.get(outcome.ended, f"it ended with code {outcome.code}")
                 raise PhaseFailed(phase, why, who=who, do=_DO, log=outcome.log)
@@ -209,7 +212,7 @@ class Inside:
         self,
         folder: Path,
         job: Mapping[str, Any],
-        epoch: int,
+        words: Mapping[str, str],
         root: Path | None,
         egress: Path | None,
         mounts: tuple[Mount, ...],
@@ -220,7 +223,7 @@ class Inside:
         worker = "/in/worker.pyc" if root is None else "/in/worker.py"
         return Job(
             argv=(*python, "-S", "-s", "-P", "-B", worker, "/in", "/build"),
-            env=variables(epoch),
+            env=words,
             cwd="/build",
             mounts=(Mount(folder / "in", "/in"), Mount(folder / "work", "/build", writable=True), *mounts),
             limits=self._limits if hostile else replace(self._limits, wall_s=INSPECT_WALL_S.value),
@@ -233,7 +236,7 @@ ROOT_PYTHON: Final = "/usr/bin/python3"  # of a `rootfs:` environment; 3.11 or n
 _DO: Final = "read the build's log; if the source is to blame, tell its author"
 
 
-def variables(epoch: int) -> dict[str, str]:
+def fixed_variables(epoch: int) -> dict[str, str]:
     """The variables of every run beside the sandbox's fixed ones."""
     return {
         "LANG": "C.UTF-8",

@@ -19,19 +19,20 @@ _FLOOR_MINOR: Final = 12
 _FLOOR_MS: Final = 1_685_577_600_000  # 2023-06-01
 
 
-def pip_recipe(*, environment: str, cutoff_ms: int, newest_s: int) -> dict[str, Any]:
+def pip_recipe(*, environment: str, cutoff_ms: int, newest_s: int, pure: bool = True) -> dict[str, Any]:
     """The recipe for one source.
 
     Args:
-        environment: `host:` and a fingerprint.
+        environment: `host:` and a fingerprint, or `rootfs:` and a digest.
         cutoff_ms: the source's upload time, or the request's time where the index gives none.
         newest_s: newest member time of upstream's wheel, or of the source where there is no wheel.
+        pure: the environment is no part of the output, nor is the path that it was built at.
     """
     return {
         "backend": BACKEND,
         "cutoff_ms": cutoff_ms,
         "environment": environment,
-        "isolation": "pure",
+        "isolation": "pure" if pure else "namespace",
         "normaliser": NORMALISER,
         "sde": epoch(newest_s, cutoff_ms),
         "v": 1,

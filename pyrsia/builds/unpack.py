@@ -62,10 +62,13 @@ def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
         yield piece
 
 
-def unpack_source(path: Path, into: Path, epoch: int) -> Path:
+def unpack_source(path: Path, into: Path, epoch: int, *, backwards: bool = False) -> Path:
     """Unpack a source archive below `into`; its one top folder.
 
-    Times are clamped to `epoch`, modes to 0644 and 0755.
+    Times are clamped to `epoch`, modes to 0644 and 0755. Links that stay inside become copies of what they lead to.
+
+    Args:
+        backwards: make the folders' entries anew in the opposite order, for a second look at a build.
     """
     tops = set()
     for name, folder, _, executable, time, pieces in read_source(path):
@@ -81,7 +84,18 @@ def unpack_source(path: Path, into: Path, epoch: int) -> Path:
     top = into / tops.pop()
     if not top.is_dir():
         raise Hostile("the source archive has no top folder")
+    if backwards:
+        _turned(top)
     return top
+
+
+def _turned(top: Path) -> None:
+    """Take every file out of its folder and put it back, last name first: most file systems list them so, then."""
+    for folder, _, files in os.walk(top):
+        for name in sorted(files, reverse=True):
+            path = Path(folder, name)
+            path.rename(f"{path}.turned")
+            Path(f"{path}.turned").rename(path)
 
 
 def put(into: Path, name: str, folder: bool, executable: bool, pieces: Iterator[bytes]) -> None:

@@ -38,16 +38,13 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with(arguments.parent)
 
-    from pyrsia.builds.inside import Inside
-    from pyrsia.builds.pip.plugin import PROGRAM
     from pyrsia.demo.villain import Villain
     from pyrsia.errors import PyrsiaError
     from pyrsia.node import service
     from pyrsia.node.workshop import honest
 
     def villain(shop: "Shop", drawn_first: "DrawnFirst") -> "Sequence[Plugin]":
-        inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
-        lying = Villain(inside, shop.index, shop.results, purl=arguments.villain, drawn_first=drawn_first)
+        lying = Villain(shop, purl=arguments.villain, drawn_first=drawn_first)
         return [lying, *(one for one in honest(shop, drawn_first) if one.name != lying.name)]
 
     try:

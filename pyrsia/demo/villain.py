@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyrsia.builds.inside import Inside
 from pyrsia.builds.model import Inputs
-from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.plugin import PipPlugin
+from pyrsia.builds.shop import Shop
 
 ALTERED_LINE = b"\n# altered by the demo's villain\n"
 
@@ -24,23 +23,15 @@ ALTERED_LINE = b"\n# altered by the demo's villain\n"
 class Villain(PipPlugin):
     """Honest for every package but one, and there only when the log drew it first."""
 
-    def __init__(
-        self,
-        inside: Inside,
-        index: IndexClient,
-        results: Path,
-        *,
-        purl: str,
-        drawn_first: Callable[[Mapping[str, Any]], bool],
-    ) -> None:
-        super().__init__(inside, index, results)
+    def __init__(self, shop: Shop, *, purl: str, drawn_first: Callable[[Mapping[str, Any]], bool]) -> None:
+        super().__init__(shop)
         self._purl = purl
         self._drawn_first = drawn_first
 
     async def _build_wheel(
-        self, request: Mapping[str, Any], inputs: Inputs, folder: Path, log: bytearray
+        self, request: Mapping[str, Any], inputs: Inputs, folder: Path, log: bytearray, vary: bool = False
     ) -> tuple[str, Path]:
-        name, wheel = await super()._build_wheel(request, inputs, folder, log)
+        name, wheel = await super()._build_wheel(request, inputs, folder, log, vary)
         if request["purl"] == self._purl and self._drawn_first(request):
             alter(wheel)
         return name, wheel

@@ -4,17 +4,20 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pyrsia.builds.inside import Inside
+from pyrsia.builds.environments import HostOnly
 from pyrsia.builds.model import Planned
+from pyrsia.builds.pip import host
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.plugin import PROGRAM, PipPlugin
+from pyrsia.builds.pip.plugin import PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
+from pyrsia.builds.shop import Shop
+from pyrsia.errors import Unavailable
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "builds"))
 import wheels
@@ -133,7 +136,31 @@ async def plugin(
     home.mkdir(mode=0o755, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     urls = tuple(one if isinstance(one, str) else one.resolve().as_uri() for one in indexes)
     async with IndexClient(PipConfig(urls), home / "cache") as index:
-        yield PipPlugin(Inside(sandbox, home / "scratch", PROGRAM, limits), index, home / "results")
+        yield PipPlugin(shop(sandbox, home, index, limits))
+
+
+def shop(
+    sandbox: Sandbox, home: Path, index: IndexClient, limits: BuildLimits | None = None, **more: Any
+) -> Shop:
+    """What a plug-in is made from, with this machine's own environment alone; `more` replaces what a test needs."""
+
+    async def claimed(_: Mapping[str, Any]) -> Path:
+        raise Unavailable("no source was given along")
+
+    own = host.environment()
+    fields: dict[str, Any] = {
+        "sandbox": sandbox,
+        "limits": limits or BuildLimits(),
+        "scratch": home / "scratch",
+        "results": home / "results",
+        "cache": home / "cache",
+        "index": index,
+        "environments": HostOnly(own, host.facts()),
+        "admitted": lambda: (own,),
+        "claimed": claimed,
+        "mapping": lambda _: None,
+    }
+    return Shop(**(fields | more))
 
 
 def now_ms() -> int:

@@ -8,6 +8,7 @@ Source: docs/builds.md, "The lock"; PEP 517, PEP 658.
 """
 
 import base64
+import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds.inside import Answer, Inside
-from pyrsia.builds.model import PhaseFailed
-from pyrsia.builds.pip import lock, resolve
+from pyrsia.builds.model import NamedFile, PhaseFailed
+from pyrsia.builds.pip import generator, lock, resolve
+from pyrsia.builds.pip.hooks import AUTHOR, Hooks, Tool, inner, tools_of
 from pyrsia.builds.pip.index import IndexClient
+from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Facts, Metadata, Release, Role
 from pyrsia.builds.pip.simple import IndexFile, Project
-from pyrsia.builds.pip.target import Target
 from pyrsia.builds.recipe import pip_recipe, tools_cutoff_ms
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import FETCHES_AT_ONCE, MAX_HOOK_REQUIRES, MAX_METADATA_BYTES, Limit
 
-AUTHOR: Final = "read the build's log and tell the package's author"
 READ_AT_ONCE: Final = Limit(32, "wheels in one run of the sandbox; more is copied than is likely needed")
 REMEMBERED: Final = Limit(2_048, "answers kept by digest, a few KB each; a busy builder sees less in a day")
 
@@ -55,11 +56,34 @@ class Memory(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source archive that is here: its name in the index, its SHA-256, its path."""
+    """A source archive that is here, and what its registry says of it.
+
+    Attributes:
+        name: in the index. sha256: hex.
+        upload_ms: when the index got it; None where no index tells, as for a source that was given along.
+        reference: upstream's wheel of the release that tells how it was built, see `resolve.Release`.
+    """
 
     name: str
     sha256: str
     path: Path
+    upload_ms: int | None = None
+    reference: IndexFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a source and upstream's wheel say before anything runs.
+
+    Attributes:
+        newest: newest member time of upstream's wheel, else of the source, in s since 1970.
+        requires: `build-system.requires`.
+        pins: the program that packed upstream's wheel, at its version; empty where it says none.
+    """
+
+    newest: int
+    requires: tuple[str, ...]
+    pins: tuple[Requirement, ...]
 
 
 async def together(tasks: Sequence[Callable[[], Awaitable[V]]], at_once: int) -> list[V]:
@@ -81,20 +105,26 @@ async def together(tasks: Sequence[Callable[[], Awaitable[V]]], at_once: int) ->
 
 
 class Gatherer:
-    """Answers questions about packages for one environment; any number of tasks may ask at once."""
+    """Answers questions about packages; any number of tasks may ask at once."""
 
-    def __init__(self, inside: Inside, index: IndexClient, environment: str) -> None:
+    def __init__(self, inside: Inside, index: IndexClient, hooks: Hooks) -> None:
         self._inside = inside
         self._index = index
-        self._environment = environment
+        self._hooks = hooks
         self._metadata: Memory[str, Metadata] = Memory()
-        self._studies: Memory[tuple[str, str], tuple[int, tuple[str, ...]]] = Memory()
-        self._hooks: Memory[tuple[object, ...], tuple[str, ...]] = Memory()
+        self._studies: Memory[tuple[str, str, str], Study] = Memory()
+        self._asked: Memory[tuple[object, ...], tuple[str, ...]] = Memory()
 
     # -- resolving --
 
     async def solve(
-        self, wanted: Sequence[Requirement], facts: Facts, target: Target, cutoff_ms: int, role: Role
+        self,
+        wanted: Sequence[Requirement],
+        facts: Facts,
+        place: Place,
+        cutoff_ms: int,
+        role: Role,
+        pins: Sequence[Requirement] = (),
     ) -> tuple[Release, ...]:
         """Resolve, fetching what is missing. Ends: each round adds a page or a METADATA, both finite.
 
@@ -107,7 +137,7 @@ class Gatherer:
         unknown: dict[str, Refusal] = {}
         while True:
             try:
-                return resolve.resolve(wanted, facts, target, cutoff_ms, role=role)
+                return resolve.resolve(wanted, facts, place.target, cutoff_ms, role=role, pins=pins)
             except resolve.Need as need:
                 missing = need
             except Refusal as refusal:
@@ -117,7 +147,7 @@ class Gatherer:
                         raise unknown[name] from refusal
                 raise
             await self._add_pages(missing.projects, facts, cutoff_ms, unknown)
-            await self._add_metadata(missing.releases, facts, target, cutoff_ms)
+            await self._add_metadata(missing.releases, facts, place, cutoff_ms)
 
     async def _add_pages(
         self, names: Sequence[str], facts: Facts, cutoff_ms: int, unknown: dict[str, Refusal]
@@ -138,7 +168,7 @@ class Gatherer:
     # -- METADATA --
 
     async def _add_metadata(
-        self, wanted: Sequence[Release], facts: Facts, target: Target, cutoff_ms: int
+        self, wanted: Sequence[Release], facts: Facts, place: Place, cutoff_ms: int
     ) -> None:
         """The METADATA of the first release, and of those others that come cheaply."""
         missing = []
@@ -155,7 +185,7 @@ class Gatherer:
         first, *others = missing
         batch = [one for one in others if one.wheel is not None][: READ_AT_ONCE.value - 1]
         if first.wheel is None:
-            found = await self._of_source(first, target, cutoff_ms)
+            found = await self._of_source(first, place, cutoff_ms)
             assert first.sdist is not None  # noqa: S101 - as above
             self._metadata.keep(first.sdist.sha256, found)
             facts.metadata[first.sdist.sha256] = found
@@ -214,55 +244,79 @@ class Gatherer:
             found[wheel.sha256] = text if text is not None else str(why or "the answer cannot be read")
         return found
 
-    async def _of_source(self, release: Release, target: Target, cutoff_ms: int) -> Metadata:
-        """A release without any wheel: its backend is asked, in the sandbox (PEP 517)."""
-        where = f"{release.name} {release.version}"
-        assert release.sdist is not None  # noqa: S101 - there is no wheel
-        source = await self.source(release.sdist)
-        recipe = await self.recipe(release, source, cutoff_ms)
-        tools = await self.tools(source, target, recipe)
-        files = {inner(source.name): source.path, **{line.file: path for line, path in tools}}
-        job = hook_job("metadata", source.name, [line.file for line, _ in tools], recipe["sde"])
-        async with self._inside.run(job, files, phase="metadata", who=where, epoch=recipe["sde"]) as answer:
-            hook_ok(answer, "metadata", where)
+    async def _of_source(self, release: Release, place: Place, cutoff_ms: int) -> Metadata:
+        source = await self.source(release)
+        recipe = await self.recipe(source, place, cutoff_ms)
+        return await self.metadata(source, place, recipe, f"{release.name} {release.version}")
+
+    async def metadata(
+        self,
+        source: Source,
+        place: Place,
+        recipe: Mapping[str, Any],
+        who: str,
+        *,
+        subdir: str = "",
+        version: str = "",
+    ) -> Metadata:
+        """What a source's own backend says of it: asked in the sandbox (PEP 517).
+
+        Args:
+            subdir, version: as `Hooks.run`.
+        """
+        tools = await self.tools(source, place, recipe, subdir=subdir, version=version)
+        async with self._hooks.run(
+            "metadata",
+            NamedFile(source.name, source.path),
+            tools_of(tools),
+            place,
+            recipe["sde"],
+            phase="metadata",
+            who=who,
+            subdir=subdir,
+            version=version,
+        ) as answer:
             data = _decoded(answer.value.get("metadata"))
             if data is None:
-                raise PhaseFailed("metadata", "no METADATA", who=where, do=AUTHOR, log=answer.log)
-        return parsed(data, where)
+                raise PhaseFailed("metadata", "no METADATA", who=who, do=AUTHOR, log=answer.log)
+        return parsed(data, who)
 
     # -- sources and their tools --
 
-    async def source(self, sdist: IndexFile) -> Source:
-        """Fetch a source archive, checked against its digest."""
-        return Source(sdist.filename, sdist.sha256, await self._index.fetch(sdist))
+    async def source(self, release: Release) -> Source:
+        """Fetch a release's source archive, checked against its digest."""
+        sdist = release.sdist
+        assert sdist is not None  # noqa: S101 - the caller chose one with it
+        path = await self._index.fetch(sdist)
+        return Source(sdist.filename, sdist.sha256, path, sdist.upload_ms, release.reference)
 
-    async def recipe(self, release: Release, source: Source, fallback_ms: int) -> dict[str, Any]:
-        """Cut-off and SOURCE_DATE_EPOCH as the rules give them for this source.
+    async def recipe(self, source: Source, place: Place, fallback_ms: int) -> dict[str, Any]:
+        """The recipe as the rules give it for this source in this environment.
 
         Args:
             fallback_ms: the cut-off where the index tells no upload time.
         """
-        assert release.sdist is not None  # noqa: S101 - it has this source
-        upload_ms = release.sdist.upload_ms
-        newest, _ = await self._study(source, release.pure)
+        found = await self._study(source)
         return pip_recipe(
-            environment=self._environment,
-            cutoff_ms=fallback_ms if upload_ms is None else upload_ms,
-            newest_s=newest,
+            environment=place.environment.id,
+            cutoff_ms=fallback_ms if source.upload_ms is None else source.upload_ms,
+            newest_s=found.newest,
+            pure=not place.native,
         )
 
-    async def _study(self, source: Source, pure: IndexFile | None) -> tuple[int, tuple[str, ...]]:
-        """(newest member time of upstream's wheel or else the source, static requirements), in one run."""
-        key = (source.sha256, pure.sha256 if pure else "")
+    async def _study(self, source: Source, subdir: str = "") -> Study:
+        """Read, in one run, what the source and upstream's wheel say."""
+        reference = source.reference
+        key = (source.sha256, reference.sha256 if reference else "", subdir)
         known = self._studies.get(key)
         if known is not None:
             return known
         files = {inner(source.name): source.path}
         timed = inner(source.name)
-        if pure is not None:
+        if reference is not None:
             timed = "upstream.whl"
-            files[timed] = await self._index.fetch(pure)
-        job = {"operation": "study", "file": timed, "source": inner(source.name)}
+            files[timed] = await self._index.fetch(reference)
+        job = {"operation": "study", "file": timed, "source": inner(source.name), "subdir": subdir}
         async with self._inside.run(job, files, phase="prefetch", who=source.name) as answer:
             newest, unreadable = answer.value.get("newest"), answer.value.get("unreadable")
             if not isinstance(newest, int) or newest < 0:
@@ -272,77 +326,97 @@ class Gatherer:
                 why = str(unreadable)[:300]
                 raise PhaseFailed("requirements", why, who=source.name, do=AUTHOR, log=answer.log)
             lines = _requirement_lines(answer, source.name)
-        self._studies.keep(key, (newest, lines))
-        return newest, lines
+            pinned = generator.pin(str(answer.value.get("generator", ""))[:200])
+        found = Study(newest, lines, () if pinned is None else (pinned,))
+        self._studies.keep(key, found)
+        return found
 
     async def tools(
-        self, source: Source, target: Target, recipe: Mapping[str, Any], pure: IndexFile | None = None
-    ) -> list[tuple[lock.Locked, Path]]:
+        self,
+        source: Source,
+        place: Place,
+        recipe: Mapping[str, Any],
+        *,
+        subdir: str = "",
+        version: str = "",
+    ) -> list[Tool]:
         """The wheels that build `source`: what pyproject.toml names, and what the backend asks for in turn.
 
+        The program that packed upstream's wheel stands at its version, where everything else allows that.
+
         Args:
-            pure: as in the release that `recipe` was made for; it only spares a second look at the source.
+            subdir, version: as `Hooks.run`.
         """
-        cutoff = tools_cutoff_ms(recipe["cutoff_ms"], target.version[1])
+        study = await self._study(source, subdir)
+        asking = functools.partial(
+            self._asked_for, source, place=place, epoch=recipe["sde"], subdir=subdir, version=version
+        )
+        cutoff = tools_cutoff_ms(recipe["cutoff_ms"], place.target.version[1])
+        try:
+            return await self._tools(source, study.requires, study.pins, place, cutoff, asking)
+        except Refusal as refusal:
+            if refusal.code != "unresolvable" or not study.pins:
+                raise
+            return await self._tools(source, study.requires, (), place, cutoff, asking)
+
+    async def _tools(
+        self,
+        source: Source,
+        requires: Sequence[str],
+        pins: Sequence[Requirement],
+        place: Place,
+        cutoff: int,
+        asking: Callable[[Sequence[Tool]], Awaitable[tuple[str, ...]]],
+    ) -> list[Tool]:
         facts = Facts()
-        _, lines = await self._study(source, pure)
-        static = [resolve.parse_requirement(line, source.name) for line in lines]
-        wheels = await self._fetched(await self.solve(static, facts, target, cutoff, "tool"))
-        lines = await self._asked_for(source, wheels, recipe["sde"])
+        static = [resolve.parse_requirement(line, source.name) for line in requires]
+        wheels = await self._fetched(await self.solve(static, facts, place, cutoff, "tool", pins))
+        lines = await asking(wheels)
         if lines:
             dynamic = [resolve.parse_requirement(line, source.name) for line in lines]
-            chosen = await self.solve([*static, *dynamic], facts, target, cutoff, "tool")
+            chosen = await self.solve([*static, *dynamic], facts, place, cutoff, "tool", pins)
             wheels = await self._fetched(chosen)
         return wheels
 
     async def _asked_for(
-        self, source: Source, wheels: Sequence[tuple[lock.Locked, Path]], epoch: int
+        self, source: Source, tools: Sequence[Tool], *, place: Place, epoch: int, subdir: str, version: str
     ) -> tuple[str, ...]:
         """`get_requires_for_build_wheel` of the backend, run in the sandbox with the static tools."""
-        key = (source.sha256, epoch, *(line.sha256 for line, _ in wheels))
-        known = self._hooks.get(key)
+        digests = [one.line.sha256 for one in tools]
+        key = (source.sha256, subdir, version, place.environment.id, epoch, *digests)
+        known = self._asked.get(key)
         if known is not None:
             return known
-        job = hook_job("requires", source.name, [line.file for line, _ in wheels], epoch)
-        files = {inner(source.name): source.path, **{line.file: path for line, path in wheels}}
-        async with self._inside.run(job, files, phase="requirements", who=source.name, epoch=epoch) as answer:
-            hook_ok(answer, "requirements", source.name)
+        archive = NamedFile(source.name, source.path)
+        async with self._hooks.run(
+            "requires",
+            archive,
+            tools_of(tools),
+            place,
+            epoch,
+            phase="requirements",
+            who=source.name,
+            subdir=subdir,
+            version=version,
+        ) as answer:
             lines = _requirement_lines(answer, source.name)
-        self._hooks.keep(key, lines)
+        self._asked.keep(key, lines)
         return lines
 
-    async def _fetched(self, chosen: Sequence[Release]) -> list[tuple[lock.Locked, Path]]:
-        async def one(release: Release) -> tuple[lock.Locked, Path]:
+    async def _fetched(self, chosen: Sequence[Release]) -> list[Tool]:
+        async def one(release: Release) -> Tool:
             wheel = release.wheel
             assert wheel is not None  # noqa: S101 - role "tool"
             path = await self._index.fetch(wheel)
             size = (await trio.Path(path).stat()).st_size
-            return lock.Locked(release.name, str(release.version), wheel.filename, wheel.sha256, size), path
+            line = lock.Locked(release.name, str(release.version), wheel.filename, wheel.sha256, size)
+            return Tool(line, path)
 
         return sorted(await together([_later(one, release) for release in chosen], FETCHES_AT_ONCE.value))
 
 
 def _later(function: Callable[[Any], Awaitable[V]], argument: Any) -> Callable[[], Awaitable[V]]:
     return lambda: function(argument)
-
-
-def inner(filename: str) -> str:
-    """The name of an archive inside: its own for the backend's eyes does not matter, its ending does."""
-    return "archive" + (
-        ".whl" if filename.endswith(".whl") else ".zip" if filename.endswith(".zip") else ".tar.gz"
-    )
-
-
-def hook_job(hook: str, source: str, wheels: list[str], epoch: int) -> dict[str, Any]:
-    return {"operation": "hook", "hook": hook, "source": inner(source), "wheels": wheels, "epoch": epoch}
-
-
-def hook_ok(answer: Answer, phase: str, who: str) -> None:
-    """Raises: PhaseFailed when the backend gave up, with the last line that it printed."""
-    if "failed" in answer.value:
-        last = answer.log.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        why = f"the build backend gave up: {last[:200]!a}"
-        raise PhaseFailed(phase, why, who=who, do=AUTHOR, log=answer.log)
 
 
 def parsed(data: bytes, where: str) -> Metadata:

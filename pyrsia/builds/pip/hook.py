@@ -1,9 +1,10 @@
 """Runs one PEP 517 hook of a build backend, inside the sandbox, and writes its answer to a file.
 
-    python hook.py HOOK ANSWER-FILE OUTPUT-FOLDER
+    python hook.py HOOK ANSWER-FILE OUTPUT-FOLDER [vary]
 
-The working folder is the unpacked source; the build tools are on PYTHONPATH. This file stands alone:
-nothing of ours but it is importable while a stranger's backend runs.
+The working folder is the unpacked source; the build tools are on PYTHONPATH. With `vary`, folders are listed in the
+opposite order, as another file system may. This file stands alone: nothing of ours but it is importable while a
+stranger's backend runs.
 
 Source: PEP 517, PEP 518.
 """
@@ -23,10 +24,48 @@ def backend_of(project: dict[str, Any]) -> tuple[str, list[str]]:
     return system.get("build-backend", "setuptools.build_meta:__legacy__"), system.get("backend-path", [])
 
 
-def main(hook: str, answer_file: str, output: str) -> int:
+class _Backwards:
+    """What `os.scandir` gives, last name first."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = iter(sorted(found, key=lambda entry: entry.name, reverse=True))
+
+    def __iter__(self) -> Any:
+        return self._found
+
+    def __next__(self) -> Any:
+        return next(self._found)
+
+    def __enter__(self) -> "_Backwards":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._found = iter(())
+
+
+def list_backwards() -> None:
+    """Let this interpreter list every folder from its last name to its first; `glob` and `pathlib` ask it too."""
+    scandir, listdir = os.scandir, os.listdir
+
+    def scanned(path: Any = None) -> _Backwards:
+        with scandir(path) as found:
+            return _Backwards(found)
+
+    def listed(path: Any = None) -> Any:
+        return sorted(listdir(path), reverse=True)
+
+    os.scandir, os.listdir = scanned, listed  # type: ignore[assignment]
+
+
+def main(hook: str, answer_file: str, output: str, mode: str = "") -> int:
     # `site` was not run, so that no package of the host is importable; setup.py files use exit() of it.
     site.setquit()
     site.setcopyright()
+    if mode == "vary":
+        list_backwards()
     try:
         with open("pyproject.toml", "rb") as file:
             project = tomllib.load(file)
@@ -58,4 +97,4 @@ def main(hook: str, answer_file: str, output: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(*sys.argv[1:5]))

@@ -63,11 +63,10 @@ def other_digest(name: str, index: str, mine: str, theirs: str) -> Refusal:
     )
 
 
-def unverified(package: str, files: Sequence[str]) -> Refusal:
-    shown_ = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+def another_package(file: str, found: str, wanted: str) -> Refusal:
     return Refusal(
-        "inputs-unverified",
-        what=f"the network has not published these build tools of {package}: {shown_}",
-        who="--only-verified-inputs",
-        do="ask for those packages first (`pyrsia build request`), or leave the option out",
+        "bad-request",
+        what=f"{file} is {found}, and {wanted} was asked for",
+        who="the source that was given along",
+        do="give the source of what you ask for, or leave name and version out",
     )

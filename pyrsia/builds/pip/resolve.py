@@ -60,6 +60,8 @@ class Release:
         wheel: the wheel that ranks best on the target, or None.
         sdist: the source archive, or None.
         pure: the wheel for every platform, or None.
+        compiled: whether there is a wheel for one platform.
+        reference: the wheel that tells how upstream built: the pure one, else the one that was uploaded first.
     """
 
     name: str
@@ -68,7 +70,13 @@ class Release:
     sdist: IndexFile | None
     pure: IndexFile | None
     yanked: bool
-    wheels: int
+    compiled: bool = False
+    reference: IndexFile | None = None
+
+    @property
+    def compiled_only(self) -> bool:
+        """Whether upstream has wheels, and none for every platform."""
+        return self.compiled and self.pure is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,27 +170,32 @@ def _release(name: str, version: Version, files: list[IndexFile], target: Target
     ranked: list[tuple[int, int, str, IndexFile]] = []
     pure: list[IndexFile] = []
     sdists: list[IndexFile] = []
-    wheels = 0
+    compiled: list[IndexFile] = []
     for file in sorted(files, key=lambda one: one.filename):
         if file.filename.endswith(".whl"):
-            wheels += 1
             _, _, build, tags = parse_wheel_filename(file.filename)
             rank = min((target.ranks[tag] for tag in tags if tag in target.ranks), default=None)
             if rank is not None:
                 ranked.append((rank, -(build[0] if build else 0), file.filename, file))
-            if file.filename.endswith("-none-any.whl") and not build:
+            if not file.filename.endswith("-none-any.whl"):
+                compiled.append(file)
+            elif not build:
                 pure.append(file)
         else:
             sdists.append(file)
     sdists.sort(key=lambda one: (not one.filename.endswith(".tar.gz"), one.filename))
+    # A wheel that is added to the release later, for a newer Python, changes nothing: the first one stays.
+    compiled.sort(key=lambda one: (one.upload_ms is None, one.upload_ms or 0, one.filename))
+    best = pure[-1] if pure else None  # py3-none-any sorts behind py2.py3-none-any
     return Release(
         name=name,
         version=version,
         wheel=min(ranked)[3] if ranked else None,
         sdist=sdists[0] if sdists else None,
-        pure=pure[-1] if pure else None,  # py3-none-any sorts behind py2.py3-none-any
+        pure=best,
         yanked=all(file.yanked for file in files),
-        wheels=wheels,
+        compiled=bool(compiled),
+        reference=best or next(iter(compiled), None),
     )
 
 
@@ -217,8 +230,11 @@ def _serves(release: Release, role: Role) -> bool:
 class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
     """The rules of choice: newest first, final before pre-release, names in order. Nothing random."""
 
-    def __init__(self, facts: Facts, target: Target, cutoff_ms: int | None, role: Role) -> None:
+    def __init__(
+        self, facts: Facts, target: Target, cutoff_ms: int | None, role: Role, pins: Sequence[Requirement]
+    ) -> None:
         self._facts, self._target, self._cutoff_ms, self._role = facts, target, cutoff_ms, role
+        self._pins = {canonicalize_name(one.name): one.specifier for one in pins}
         self._unread: dict[str, Release] = {}  # METADATA taken for empty, by digest, in the order of asking
 
     def identify(self, requirement_or_candidate: Requirement | Candidate) -> str:
@@ -248,7 +264,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
         name, _, listed = identifier.removesuffix("]").partition("[")
         extras = frozenset(filter(None, listed.split(",")))
         refused = {one.version for one in incompatibilities[identifier]}
-        specifier = SpecifierSet()
+        specifier = self._pins.get(canonicalize_name(name), SpecifierSet())
         for one in wanted:
             specifier &= one.specifier
         pinned = any(spec.operator in ("==", "===") for spec in specifier)
@@ -346,18 +362,20 @@ def resolve(
     cutoff_ms: int | None,
     *,
     role: Role,
+    pins: Sequence[Requirement] = (),
 ) -> tuple[Release, ...]:
     """The releases that satisfy `wanted` and everything they need, dependencies first, then by name.
 
     Args:
         role: `tool` takes wheels only, since tools are installed; `source` takes only versions with a source
             archive, since they are built; `any` takes both, to learn what a closure without source would be.
+        pins: hold where a project is needed anyway; they make nothing needed.
 
     Raises:
         Need: pages or METADATA are missing in `facts`; add at least the first release and call again.
         Refusal: `unresolvable`, with the requirements that contradict each other.
     """
-    provider = _Provider(facts, target, cutoff_ms, role)
+    provider = _Provider(facts, target, cutoff_ms, role, pins)
     roots = [one for one in wanted if holds(one, (), target)]
     provider.need_pages(canonicalize_name(one.name) for one in roots)
     # Not `Resolver`: its last step never ends where a cycle of packages was chosen and given up again.

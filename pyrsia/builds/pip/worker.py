@@ -3,9 +3,9 @@
     python worker.py INPUT-FOLDER WORK-FOLDER
 
 INPUT-FOLDER holds `job.json` and the files that it names; WORK-FOLDER receives `result.json` and files.
-Operations: `metadata` (headers of the METADATA of wheels), `study` (what a source says before its backend
-runs: newest member time, static requirements), `hook` (unpack a source and the build tools, run one hook of
-the backend), `inspect` (normalise, digests, containment, upstream).
+Operations: `metadata` (headers of the METADATA of wheels), `study` (what a source and upstream's wheel say before
+any backend runs), `lay` (unpack and compile build tools), `hook` (unpack a source, run one hook of its backend),
+`inspect` (normalise, digests, containment, upstream).
 
 Only the standard library and the few modules of ours that say the same of themselves are imported. The
 result is data of a stranger to whoever reads it: the backend ran here.
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from pyrsia.builds import members_tar, members_zip, normalise
 from pyrsia.builds.containment import containment
@@ -31,6 +31,13 @@ from pyrsia.builds.members import Hostile, Names, encode, stable
 from pyrsia.builds.unpack import put, read_source, serve, source_members, unpack_source
 from pyrsia.builds.upstream import relation
 from pyrsia.units import MAX_METADATA_BYTES
+
+# Newer setuptools take CFLAGS in place of the interpreter's own, older ones beside them: so what those would be is
+# said here in full, for every build in an environment with a compiler. No debug data: it is where paths hide.
+FLAGS: Final = "-DNDEBUG -O2 -g0 -fwrapv -Wall -ffile-prefix-map={base}=."
+
+# Where tools that read a repository's history take the version from instead: setuptools-scm and hatch-vcs, pbr, pdm.
+VERSIONS: Final = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION", "PDM_BUILD_SCM_VERSION")
 
 # -- reading --
 
@@ -47,13 +54,13 @@ def metadata(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     return found
 
 
-def _metadata_of(file: BinaryIO) -> bytes:
+def _metadata_of(file: BinaryIO, name: str = "METADATA") -> bytes:
     for one in members_zip.read(file, strict=False):
-        if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.path):
+        if re.fullmatch(rf"[^/]+\.dist-info/{name}", one.path):
             if one.size > MAX_METADATA_BYTES.value:
-                raise Hostile("the METADATA is too large")
+                raise Hostile(f"the {name} is too large")
             return b"".join(members_zip.content(file, one))
-    raise Hostile("the wheel has no METADATA")
+    raise Hostile(f"the wheel has no {name}")
 
 
 def _headers(data: bytes) -> bytes:
@@ -62,24 +69,37 @@ def _headers(data: bytes) -> bytes:
 
 
 def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """The newest member time of `file`, in s since 1970, and what pyproject.toml of `source` requires."""
+    """The newest member time of `file` in s since 1970, what packed it, what pyproject.toml of `source` requires."""
+    generator = ""
     with (inputs / job["file"]).open("rb") as file:
+        if job["file"].endswith(".whl"):
+            generator = _generator(file)
         if job["file"].endswith((".whl", ".zip")):
             newest = normalise.newest_time(members_zip.read(file, strict=False))
         else:
             newest = max((time for _, _, _, _, time, _ in members_tar.read(file)), default=0)
     try:
-        requires = _static_requires(_project_file(inputs / job["source"]))
+        requires = _static_requires(_project_file(inputs / job["source"], job.get("subdir", "")))
     except Hostile as error:
         return {"newest": newest, "unreadable": str(error)}
-    return {"newest": newest, "requires": requires}
+    return {"newest": newest, "requires": requires, "generator": generator}
 
 
-def _project_file(path: Path) -> bytes:
-    """The pyproject.toml of a source archive; b"" where it has none."""
-    found = b""
+def _generator(file: BinaryIO) -> str:
+    """What stands behind `Generator:` in a wheel's WHEEL; "" where it says nothing that can be read."""
+    try:
+        text = _metadata_of(file, "WHEEL").decode("utf-8", "replace")
+    except Hostile:
+        return ""
+    match = re.search(r"^Generator:[ \t]*(.{0,200}?)[ \t\r]*$", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _project_file(path: Path, subdir: str) -> bytes:
+    """The pyproject.toml of a source archive, or of a folder in it; b"" where it has none."""
+    found, wanted = b"", f"{subdir}/pyproject.toml" if subdir else "pyproject.toml"
     for name, folder, size, _, _, pieces in read_source(path):
-        if not folder and name.partition("/")[2] == "pyproject.toml":
+        if not folder and name.partition("/")[2] == wanted:
             if size > MAX_METADATA_BYTES.value:
                 raise Hostile("pyproject.toml is too large")
             found = b"".join(pieces)
@@ -112,21 +132,53 @@ def _installed_name(path: str) -> str | None:
     return f"bin/{match[2]}" if match[1] == "scripts" else None
 
 
+def lay(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """Unpack build tools into `tools` and compile their modules; nothing of them runs.
+
+    What is compiled names no time and no path of this machine (PEP 552, unchecked), and what cannot be compiled is
+    left as it is: test data of tools is written in many a dialect.
+    """
+    import py_compile  # only here: every other run does without
+
+    tools = work / "tools"
+    tools.mkdir()
+    install([inputs / name for name in job["wheels"]], tools)
+    for path in sorted(tools.rglob("*.py")):
+        shown = str(path.relative_to(tools))
+        if "/test" not in f"/{shown}":
+            py_compile.compile(
+                str(path),
+                dfile=shown,
+                quiet=2,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+    return {"tools": len(job["wheels"])}
+
+
 def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     """Run one hook of the source's backend: `requires`, `metadata` or `build`."""
-    source = unpack_source(inputs / job["source"], work / "src", job["epoch"])
-    tools, output, answer = work / "env", work / "out", work / "answer.json"
-    tools.mkdir()
+    base = work / "elsewhere" / "varied" if job["vary"] else work
+    source = unpack_source(inputs / job["source"], base / "src", job["epoch"], backwards=job["vary"])
+    if job["subdir"]:
+        source = _below(source, job["subdir"])
+    output, answer = work / "out", work / "answer.json"
     output.mkdir()
-    install([inputs / name for name in job["wheels"]], tools)
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = str(tools)
-    environment["PATH"] = f"{tools / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}"
-    environment["SOURCE_DATE_EPOCH"] = str(job["epoch"])
-    command = [sys.executable, "-S", "-s", "-P", "-B", str(inputs / "hook.py")]
-    code = subprocess.call([*command, job["hook"], str(answer), str(output)], cwd=source, env=environment)
+    environment = _variables(job, base)
+    mode = "vary" if job["vary"] else ""
+
+    def call(name: str) -> int:
+        command = [sys.executable, "-S", "-s", "-P", "-B", str(inputs / "hook.py")]
+        os.umask(0o002 if mode else 0o022)
+        try:
+            return subprocess.call(
+                [*command, name, str(answer), str(output), mode], cwd=source, env=environment
+            )
+        finally:
+            os.umask(0o022)
+
+    code = call(job["hook"])
     if code == 0 and job["hook"] == "metadata" and json.loads(answer.read_text()) == "":
-        code = subprocess.call([*command, "build", str(answer), str(output)], cwd=source, env=environment)
+        code = call("build")
     if code:
         return {"failed": code}
     value = json.loads(answer.read_text())
@@ -135,6 +187,32 @@ def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     if job["hook"] == "metadata":
         return {"metadata": base64.b64encode(_built_metadata(output, str(value))).decode()}
     return {"file": value}
+
+
+def _below(source: Path, subdir: str) -> Path:
+    """A folder of the source; its name was checked outside, and the source holds no link."""
+    folder = source / subdir
+    if not folder.is_dir():
+        raise Hostile(f"the source has no folder {subdir}")
+    return folder
+
+
+def _variables(job: dict[str, Any], base: Path) -> dict[str, str]:
+    """The hook's environment: tools on their paths, the compiler's flags, and what is varied."""
+    environment = dict(os.environ)
+    tools = environment.pop("TOOLS", "")
+    environment.pop("PYTHONPATH", None)
+    if tools:
+        environment["PYTHONPATH"] = tools
+        environment["PATH"] = f"{tools}/bin:{environment.get('PATH', '/usr/bin:/bin')}"
+    environment["SOURCE_DATE_EPOCH"] = str(job["epoch"])
+    if job["native"]:
+        environment["CFLAGS"] = environment["CXXFLAGS"] = FLAGS.format(base=base)
+    if job["version"]:  # there is no history here that could be asked
+        environment.update(dict.fromkeys(VERSIONS, job["version"]))
+    if job["vary"]:
+        environment["TZ"] = "VAR-9"
+    return environment
 
 
 def _static_requires(text: bytes) -> list[str]:
@@ -211,7 +289,7 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-OPERATIONS = {"metadata": metadata, "study": study, "hook": hook, "inspect": inspect}
+OPERATIONS = {"metadata": metadata, "study": study, "lay": lay, "hook": hook, "inspect": inspect}
 
 if __name__ == "__main__":
     sys.exit(serve(OPERATIONS, Path(sys.argv[1]), Path(sys.argv[2])))

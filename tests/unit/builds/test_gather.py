@@ -10,16 +10,19 @@ import pytest
 import trio
 from packaging.requirements import Requirement
 
+from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Answer
 from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.pip import gather, host
 from pyrsia.builds.pip.gather import Gatherer, Memory, Source, together
+from pyrsia.builds.pip.hooks import Hooks
+from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Facts
 from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.builds.pip.toolbox import Toolbox
 from pyrsia.errors import Refusal
 
-TARGET = host.target()
-ENVIRONMENT = "host:" + "0" * 64
+HERE = Place(Environment("host:" + "0" * 64, None, host.facts()), host.target())
 
 
 class World:
@@ -34,7 +37,7 @@ class World:
         self.runs: list[dict[str, Any]] = []
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, int]] = []
-        self.gatherer = Gatherer(self, self, ENVIRONMENT)
+        self.gatherer = Gatherer(self, self, Hooks(self, Toolbox(self, folder / "toolbox")))
 
     def add(
         self, name: str, version: str = "1.0", requires: tuple[str, ...] = (), *, sdist: bool = False
@@ -68,8 +71,10 @@ class World:
     # the sandbox
 
     @contextlib.asynccontextmanager
-    async def run(self, job: dict[str, Any], files: dict[str, Path], *, phase: str, who: str, epoch: int = 0):
-        self.runs.append(dict(job))
+    async def run(self, job: dict[str, Any], files: dict[str, Path], *, phase: str, who: str, **more: Any):
+        self.runs.append(dict(job) | {"mounts": more.get("mounts", ())})
+        if job["operation"] == "lay":
+            (self.folder / "tools").mkdir()
         yield Answer(self._answer(job, files), b"a log", self.folder)
 
     def _answer(self, job: dict[str, Any], files: dict[str, Path]) -> dict[str, Any]:
@@ -80,6 +85,8 @@ class World:
             return {"newest": 1_700_000_000, "requires": []}
         if kind == "requires":
             return {"requires": []}
+        if kind == "lay":
+            return {"tools": len(job["wheels"])}
         if kind == "metadata" and "hook" in job:
             return {"metadata": base64.b64encode(self._metadata(files[job["source"]].name)).decode()}
         found: dict[str, dict[str, str]] = {"metadata": {}, "broken": {}}
@@ -93,7 +100,7 @@ class World:
 
     async def solve(self, *wanted: str, cutoff: int = 7) -> list[str]:
         lines = [Requirement(one) for one in wanted]
-        found = await self.gatherer.solve(lines, Facts(), TARGET, cutoff, "any")
+        found = await self.gatherer.solve(lines, Facts(), HERE, cutoff, "any")
         return [f"{one.name} {one.version}" for one in found]
 
 
@@ -205,11 +212,11 @@ async def test_tools_are_what_is_static_and_what_the_backend_asks_for_and_are_as
     }
     recipe = {"cutoff_ms": 1_700_000_000_000, "sde": 5}
 
-    first = await world.gatherer.tools(source, TARGET, recipe)
+    first = await world.gatherer.tools(source, HERE, recipe)
     runs = len(world.runs)
-    second = await world.gatherer.tools(source, TARGET, recipe)
+    second = await world.gatherer.tools(source, HERE, recipe)
 
-    assert [line.name for line, _ in first] == ["helper", "late", "tool"]
+    assert [one.line.name for one in first] == ["helper", "late", "tool"]
     assert first == second
     assert len(world.runs) == runs
 
@@ -233,7 +240,7 @@ async def test_what_a_source_says_wrongly_is_a_failure_in_its_phase(
     world.answers[kind] = answer
 
     with pytest.raises(PhaseFailed) as caught:
-        await world.gatherer.tools(source, TARGET, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
+        await world.gatherer.tools(source, HERE, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
 
     assert caught.value.phase == phase
     if kind == "requires":
@@ -245,7 +252,7 @@ async def test_a_requirement_with_a_url_is_refused(world: World):
     world.answers["study"] = {"newest": 5, "requires": ["tool @ https://evil.example/tool.whl"]}
 
     with pytest.raises(Refusal) as caught:
-        await world.gatherer.tools(source, TARGET, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
+        await world.gatherer.tools(source, HERE, {"cutoff_ms": 1_700_000_000_000, "sde": 5})
 
     assert caught.value.code == "unresolvable"
 

@@ -196,7 +196,7 @@ def test_a_wheel_for_another_platform_is_no_wheel_and_a_compiled_one_of_ours_ran
     assert release.wheel.filename.startswith("a-1-cp311-cp311-manylinux_2_17")
     assert release.pure is not None
     assert release.pure.filename == "a-1-py3-none-any.whl"
-    assert release.wheels == 4
+    assert (release.compiled, release.compiled_only, release.reference) == (True, False, release.pure)
 
 
 @pytest.mark.parametrize("data", [b"", b"Name: x\n", b"\xff\xfe", b"Version: 1\n\nName: y\n"])

@@ -37,7 +37,11 @@ def study(folder: Path, source: bytes, wheel: bytes | None = None) -> dict[str, 
 def test_a_source_is_studied_without_being_unpacked(tmp_path: Path):
     source = wheels.sdist({"pyproject.toml": PYPROJECT, "deep/pyproject.toml": b"other", "x.py": b""})
 
-    assert study(tmp_path, source) == {"newest": wheels.EPOCH, "requires": ["flit_core>=3.2,<4"]}
+    assert study(tmp_path, source) == {
+        "newest": wheels.EPOCH,
+        "requires": ["flit_core>=3.2,<4"],
+        "generator": "",
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["archive.tar.gz"]
 
 

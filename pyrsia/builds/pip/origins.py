@@ -1,0 +1,158 @@
+"""Where the source of a request comes from: this node's own index, the mapped repository, or its author.
+
+Each builder gets the source itself; what the request says of it is only compared. A source that was given along is
+`claimed`: nobody vouches for it, so its result stands under its author's own name alone.
+
+Source: docs/builds.md, "Where sources come from"; docs/ledger.md, "Whose source".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from packaging.version import Version
+
+from pyrsia.builds.pip import refusals, resolve
+from pyrsia.builds.pip.gather import Gatherer, Source
+from pyrsia.builds.pip.resolve import Release
+from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.builds.pip.target import Target
+from pyrsia.builds.shop import Shop
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.wire import purl as purls
+
+Kind = Literal["claimed", "mapping", "registry"]
+SUBDIR: Final = "subdir"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A source, and who vouches for it.
+
+    Attributes:
+        release: what this node's own index has under the name; None where nothing.
+        parameters: of the recipe: `subdir`, the folder of the source that is built.
+        version: that the package has, for tools that would ask a repository's history for it; "" for a source of a
+            registry, which says so itself.
+    """
+
+    kind: Kind
+    source: Source
+    release: Release | None
+    parameters: Mapping[str, str]
+    version: str = ""
+
+    @property
+    def subdir(self) -> str:
+        return self.parameters.get(SUBDIR, "")
+
+
+def kind_of(request: Mapping[str, Any]) -> Kind:
+    """How a request's body says that its source is to be had."""
+    if "git" in request["source"]:
+        return "mapping"
+    return "claimed" if "manifest" in request["source"] else "registry"
+
+
+class Origins:
+    """Brings sources, for the requests of others and for our own."""
+
+    def __init__(self, shop: Shop, gather: Gatherer) -> None:
+        self._shop = shop
+        self._gather = gather
+
+    async def of(self, request: Mapping[str, Any]) -> Origin:
+        """The source of a request, as this node gets it.
+
+        Raises:
+            Refusal: `version-unknown`, `digest-mismatch` with both digests, `lock-mismatch` for parameters that are
+                none.
+        """
+        kind, named = kind_of(request), request["source"]
+        if kind == "registry":
+            return await self._of_index(request)
+        parameters = checked(request["recipe"].get("parameters", {}))
+        version = request["coordinates"]["version"]
+        if kind == "claimed":
+            path = await self._shop.claimed(request)
+            return Origin(kind, Source(named["file"], named["sha256"], path), None, parameters, version)
+        raise Refusal(
+            "source-unreachable",
+            what="sources from repositories are not fetched here",
+            who=request["purl"],
+            do="ask builders that fetch them",
+        )
+
+    async def _of_index(self, request: Mapping[str, Any]) -> Origin:
+        named, name = request["source"], request["coordinates"]["name"]
+        page = await self._shop.index.project(name)
+        sdist = file_of(page, named["file"])
+        if sdist is None:  # it may be younger than the page that we remember
+            page = await self._shop.index.project(name, None)
+            sdist = file_of(page, named["file"])
+        if sdist is None:
+            raise refusals.version_unknown(page.name, named["file"], page.index)
+        if sdist.sha256 != named["sha256"]:
+            raise refusals.other_digest(sdist.filename, page.index, sdist.sha256, named["sha256"])
+        found = resolve.releases(page, Target.from_dict(request["target"]), None)
+        wanted = request["coordinates"]["version"]
+        release = next((one for one in found if str(one.version) == wanted and one.sdist == sdist), None)
+        if release is None:
+            raise refusals.version_unknown(page.name, wanted, page.index)
+        return await self.registered(release)
+
+    async def registered(self, release: Release) -> Origin:
+        """The source archive of a release of the index."""
+        return Origin("registry", await self._gather.source(release), release, {})
+
+    async def release(self, name: str, version: str, target: Target, now_ms: int | None) -> Release | None:
+        """What the index has of one version for one target, if anything."""
+        try:
+            page = await self._shop.index.project(name)
+        except Refusal as refusal:
+            if refusal.code != "package-unknown":
+                raise
+            return None
+        found = resolve.releases(page, target, now_ms)
+        return next((one for one in found if one.version == Version(version)), None)
+
+
+def file_of(page: Project, filename: str) -> IndexFile | None:
+    return next((one for one in page.files if one.filename == filename), None)
+
+
+def checked(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters that a pip recipe may have.
+
+    Raises:
+        Refusal: `lock-mismatch`, one is not known or leads out of the source.
+    """
+    subdir = parameters.get(SUBDIR, "")
+    parts = subdir.split("/")
+    plain = all(part not in ("", ".", "..") and part.isascii() and part.isprintable() for part in parts)
+    if set(parameters) - {SUBDIR} or (subdir and (not plain or "\\" in subdir)):
+        raise Refusal(
+            "lock-mismatch",
+            what="a pip recipe has one parameter, `subdir`: a plain folder below the source",
+            who="the request or the package's mapping",
+            do="correct the parameters",
+        )
+    return {SUBDIR: subdir} if subdir else {}
+
+
+def claimed_purl(owner: str, name: str, version: str) -> str:
+    """`pkg:generic/<owner>/pypi/<name>@<version>`.
+
+    Raises:
+        Refusal: `bad-request`, they make no purl.
+    """
+    package = purls.Purl("pypi", "", purls.pypi_name(name), version)
+    try:
+        return str(purls.parse(str(purls.under(owner, package))))
+    except Malformed as error:
+        raise Refusal(
+            "bad-request",
+            what=f"{name[:80]!r} {version[:40]!r} cannot be published: {error}",
+            who="the source's own metadata",
+            do="correct name and version in the source",
+        ) from error
