@@ -76,7 +76,8 @@ def profiles(facts: Mapping[str, str], parameters: Mapping[str, str], name: str)
         raise Malformed(f"no Conan settings are known for {facts['os']} on {facts['arch']}")
     cppstd = parameters.get("cppstd") or ("gnu17" if int(major) >= _GNU17 else "gnu14")
     # Paths are the same on every builder already; the map keeps them out of what is published.
-    flags = '["-ffile-prefix-map=@HOME@=.", "-ffile-prefix-map=/build=."]'
+    # Of several maps that fit, gcc takes the one given last.
+    flags = '["-ffile-prefix-map=/build=.", "-ffile-prefix-map=@HOME@=."]'
     options = [
         f"{name}/*:{key.removeprefix('option.')}={value}\n"
         for key, value in sorted(parameters.items())
