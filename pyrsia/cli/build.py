@@ -10,6 +10,7 @@ import click
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.environments import environment
+from pyrsia.cli.explain import explain
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -26,6 +27,9 @@ FOLLOW_S = Limit(3_600, "two rounds of 12 minutes each with their draws, twice o
 @click.group()
 def build() -> None:
     """Ask the network for a verified build; list and follow builds."""
+
+
+build.add_command(explain)
 
 
 build.add_command(environment)

@@ -15,12 +15,14 @@ class Report:
 
     Attributes:
         history: the file that proves that a package's history is complete, its subject and how many leaves it has.
+        explained: why the two results of the altered build differ, in sentences.
         fsck: how many entries of the follower's log were checked and found true.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     isolation: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    explained: list[str] = field(default_factory=list)
     wheel: str = ""
     proof: str = ""
     trust: str = ""
@@ -58,6 +60,7 @@ class Report:
             "nodes": self.nodes,
             "isolation": self.isolation,
             "requests": self.requests,
+            "explained": self.explained,
             "wheel": self.wheel,
             "proof": self.proof,
             "trust": self.trust,

@@ -166,6 +166,23 @@ class Story:
                 f"two honest builders should have published it; the record says {build['verdict']}"
             )
         self.tell.say("the record names the dissenter; the two that agree published the package")
+        self._explained(build["request"])
+
+    def _explained(self, request: str) -> None:
+        """What the follower says about why they differ, after bringing both results."""
+        with self.network.follower.client(FETCH_S) as client:
+            told = self._while_polling(
+                lambda: client.get(f"/api/v1/builds/{request}/explanation"), "comparing the two results"
+            )
+        self.report.explained = list(told["sentences"])
+        lines = [line for pair in told["pairs"] for one in pair["differing"] for line in one["shown"]]
+        if not lines:
+            raise DemoFailed(
+                f"the altered file should have been found and shown; the node says {told['sentences']}"
+            )
+        for sentence in told["sentences"]:
+            self.tell.say(f"explained: {sentence}")
+        self.tell.say(f"explained: the altered result says {lines[0][1]!r}")
 
     # -- 3: loss -------------------------------------------------------------------------------
 
@@ -260,6 +277,8 @@ class Story:
                 (self.network.results / build["file"]).write_bytes(wheel)
                 proof = client.get_bytes(f"{base}.tlog-proof")
                 (self.network.results / f"{build['file']}.tlog-proof").write_bytes(proof)
+                bundle = client.get_bytes(f"{base}.intoto.jsonl")
+                (self.network.results / f"{build['file']}.intoto.jsonl").write_bytes(bundle)
 
     def _published(self) -> list[dict[str, Any]]:
         return [item for item in self.report.requests if item["file"]]

@@ -3,6 +3,7 @@
 One demo runs for the whole module, offline, with --keep; every test looks at it as a stranger would.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
 
 from tests.reference.machine import slowed
 
@@ -90,7 +94,7 @@ def test_the_report_has_the_fields_that_scripts_rely_on(demo):
     told = {name: value for name, value in demo.items() if name not in ("process", "out", "report")}
 
     assert set(told) == {
-        "ok", "nodes", "isolation", "requests", "wheel", "proof", "trust", "log", "history", "fsck",
+        "ok", "nodes", "isolation", "requests", "explained", "wheel", "proof", "trust", "log", "history", "fsck",
         "seconds",
     }  # fmt: skip
     assert all(set(one) == {"name", "role", "http", "data", "pid"} for one in told["nodes"])
@@ -150,6 +154,44 @@ def test_the_dissenter_is_the_first_drawn_and_is_named_by_every_node(demo):
         builds = get(f"{one['http']}/api/v1/builds")["builds"]
         found = next(b for b in builds if b["purl"] == altered["purl"])
         assert list(found["dissenting"]) == altered["dissenting"] == [found["builders"][0]]
+
+
+def test_any_node_explains_the_dissent_by_file_and_line_and_draws_a_page_of_it(demo):
+    altered = demo["requests"][-1]
+    builds = get(f"{demo['nodes'][0]['http']}/api/v1/builds")["builds"]
+    request = next(b["request"] for b in builds if b["purl"] == altered["purl"])
+    told = get(f"{node(demo, 'follower')['http']}/api/v1/builds/{request}/explanation")
+
+    assert [one["builder"] for one in told["said"] if not one["agrees"]] == altered["dissenting"]
+    (pair,) = told["pairs"]
+    (changed,) = [one for one in pair["differing"] if one["path"].endswith(".py")]
+    assert (changed["cause"], "altered by the demo" in str(changed["shown"])) == ("unknown", True)
+    assert any("no usual cause explains it" in line for line in demo["explained"])
+    page = httpx.get(f"{demo['nodes'][0]['http']}/builds/{request}", timeout=30).text
+    assert "altered by the demo" in page
+    words = pyrsia("build", "explain", request[:16], "--node", demo["nodes"][0]["http"])
+    assert (words.returncode, "altered by the demo" in words.stdout) == (0, True)
+
+
+def test_the_bundle_beside_the_wheel_is_signed_by_all_that_agreed(demo):
+    listed = get(f"{demo['nodes'][0]['http']}/api/v1/members")["members"]
+    members = {one["node_id"]: one["keys"].get("build", "") for one in listed}
+    asked = next(
+        one
+        for one in demo["requests"]
+        if one["sha256"] == hashlib.sha256(Path(demo["wheel"]).read_bytes()).hexdigest()
+    )
+    trusted = [
+        SSlibKey(members[one], "ed25519", "ed25519", {"public": members[one]}) for one in asked["agreeing"]
+    ]
+    lines = Path(f"{demo['wheel']}.intoto.jsonl").read_text().splitlines()
+    envelopes = [Envelope.from_dict(json.loads(line)) for line in lines]
+    kinds = [json.loads(one.payload)["predicateType"] for one in envelopes]
+
+    assert kinds.count("https://slsa.dev/provenance/v1") >= len(trusted)
+    summary = envelopes[kinds.index("https://slsa.dev/verification_summary/v1")]
+    assert len(summary.verify(trusted, 2)) >= 2
+    assert json.loads(summary.payload)["subject"][0]["digest"]["sha256"] == asked["sha256"]
 
 
 def test_the_follower_fetched_from_peers_and_built_nothing(demo):

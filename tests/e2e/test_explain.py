@@ -1,0 +1,73 @@
+"""Two results of one build, compared by a worker in a real sandbox, and by diffoscope there."""
+
+import hashlib
+import shutil
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from pyrsia.builds.explain.report import Said
+from pyrsia.builds.sandbox import BuildLimits, choose
+from pyrsia.errors import Refusal
+from pyrsia.node import explaining
+from pyrsia.node.explaining import Explaining
+from tests.e2e import sdists
+
+pytestmark = [pytest.mark.processes, pytest.mark.builds]
+needs_diffoscope = pytest.mark.skipif(
+    shutil.which("diffoscope") is None,
+    reason="diffoscope is not installed; apt-get install diffoscope-minimal",
+)
+FIRST, SECOND = (Said(who * 52, "", who.upper(), "built", "namespace", True, "") for who in "ab")
+
+
+@asynccontextmanager
+async def explainer(folder):
+    shop = SimpleNamespace(sandbox=await choose(True), limits=BuildLimits(), scratch=folder / "scratch")
+    yield Explaining(reads=lambda key: None, shelf=None, shop=shop), shop
+
+
+def packed(folder, name, code):
+    path = folder / name
+    path.write_bytes(sdists.wheels.pack(sdists.wheels.members({"thing/__init__.py": code})))
+    return path
+
+
+async def test_the_worker_compares_two_wheels_inside(tmp_path):
+    paths = [packed(tmp_path, "a", b"x = 1\n"), packed(tmp_path, "b", b"x = 1\nbuilt = '2024-05-06'\n")]
+    async with explainer(tmp_path) as (made, shop):
+        pair = await made._compared(shop, "thing-1.0-py3-none-any.whl", FIRST, SECOND, paths)
+    assert [(one.path, one.how) for one in pair.differing] == [("thing/__init__.py", "content")]
+    assert pair.differing[0].shown == (("", "built = '2024-05-06'"),)
+
+
+@needs_diffoscope
+async def test_diffoscope_reads_both_inside_and_its_report_is_cut(tmp_path):
+    paths = [packed(tmp_path, "a", b"x = 1\n"), packed(tmp_path, "b", b"x = 2\n\x1b[31m\n")]
+    async with explainer(tmp_path) as (made, shop):
+        told = await made._deep(shop, "thing-1.0-py3-none-any.whl", paths)
+    assert "-x = 1" in told
+    assert "+x = 2" in told
+    assert "\x1b" not in told
+    assert len(told) <= explaining.DEEP_BYTES.value + 1_000
+
+
+async def test_where_diffoscope_is_not_installed_the_command_that_installs_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(explaining, "DIFFOSCOPE", str(tmp_path / "absent"))
+    async with explainer(tmp_path) as (made, shop):
+        with pytest.raises(Refusal, match="not installed") as caught:
+            await made._deep(shop, "x.whl", [tmp_path, tmp_path])
+    assert "apt-get install" in caught.value.do
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\3\4" + b"\0" * 100, hashlib.sha256(b"x").digest() * 999])
+async def test_a_result_that_is_no_archive_is_compared_as_bytes(tmp_path, data):
+    other = packed(tmp_path, "b", b"x = 1\n")
+    (tmp_path / "a").write_bytes(data)
+    async with explainer(tmp_path) as (made, shop):
+        pair = await made._compared(
+            shop, "thing-1.0-py3-none-any.whl", FIRST, SECOND, [tmp_path / "a", other]
+        )
+    assert pair.note
+    assert [one.how for one in pair.differing] == ["content"]
