@@ -24,6 +24,17 @@ class Chooser:
         self._index = index
         self._gather = gather
 
+    def version(self, name: str, version: str) -> str:
+        """`version` in its normal form.
+
+        Raises:
+            Refusal: `version-unknown`, it is none.
+        """
+        try:
+            return str(Version(version))
+        except InvalidVersion:
+            raise refusals.version_unknown(name, version, self._index.indexes[0]) from None
+
     async def requirement(self, name: str, version: str | None, place: Place, now_ms: int) -> Requirement:
         """The requirement for a package itself, after finding out that it has a source at all.
 

@@ -12,12 +12,14 @@ from typing import Any, Final, Literal
 
 from packaging.version import Version
 
+from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip import refusals, resolve
 from pyrsia.builds.pip.gather import Gatherer, Source
 from pyrsia.builds.pip.resolve import Release
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
 from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources import git
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire import purl as purls
 
@@ -76,12 +78,38 @@ class Origins:
         if kind == "claimed":
             path = await self._shop.claimed(request)
             return Origin(kind, Source(named["file"], named["sha256"], path), None, parameters, version)
-        raise Refusal(
-            "source-unreachable",
-            what="sources from repositories are not fetched here",
-            who=request["purl"],
-            do="ask builders that fetch them",
+        mapping = self._shop.mapping(f"pkg:pypi/{request['coordinates']['name']}")
+        if mapping is None:
+            raise Refusal(
+                "lock-mismatch",
+                what=f"no mapping says where the source of {request['purl']} is",
+                who="the request",
+                do="have the package mapped first (`pyrsia package map`)",
+            )
+        target = Target.from_dict(request["target"])
+        origin, found = await self.mapped(mapping, request["coordinates"]["name"], version, target, None)
+        git.same(named, found)
+        return origin
+
+    async def mapped(
+        self, mapping: SourceMapping, name: str, version: str, target: Target, now_ms: int | None
+    ) -> tuple[Origin, git.GitArchive]:
+        """The source that a mapping gives for a version, and what the index has under the same name.
+
+        Raises:
+            Refusal: `version-unknown` for no such tag, `source-unreachable`.
+        """
+        found = await self._shop.git.mapped(mapping, name=name.replace("-", "_"), version=version)
+        release = await self.release(name, version, target, now_ms)
+        source = Source(
+            found.file.name,
+            found.sha256,
+            found.file.path,
+            release.uploaded_ms if release else None,
+            release.reference if release else None,
         )
+        parameters = checked(mapping.recipe.get("parameters", {}))
+        return Origin("mapping", source, release, parameters, version), found
 
     async def _of_index(self, request: Mapping[str, Any]) -> Origin:
         named, name = request["source"], request["coordinates"]["name"]

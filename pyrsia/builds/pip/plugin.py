@@ -13,6 +13,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from pyrsia.builds.model import (
     PhaseFailed,
     Planned,
     Progress,
+    SourceMapping,
     Want,
     keep,
 )
@@ -41,7 +43,7 @@ from pyrsia.builds.pip.hooks import AUTHOR, Hooks, Tool
 from pyrsia.builds.pip.inspecting import Inspected
 from pyrsia.builds.pip.origins import Origin, Origins, checked, claimed_purl, file_of, kind_of
 from pyrsia.builds.pip.places import Place
-from pyrsia.builds.pip.resolve import Release
+from pyrsia.builds.pip.resolve import Metadata, Release
 from pyrsia.builds.pip.toolbox import Toolbox
 from pyrsia.builds.recipe import disagreement
 from pyrsia.builds.shop import Shop
@@ -81,6 +83,9 @@ class PipPlugin:
         pure, native = await self._places(want)
         if want.source is not None:
             return await self._plan_given(want, want.source, pure, native, now_ms, progress)
+        mapping = want.mapping or self._shop.mapping(f"pkg:pypi/{canonicalize_name(want.name)}")
+        if mapping is not None:
+            return await self._plan_mapped(want, mapping, pure, native, now_ms, progress)
         progress(f"looking for {want.name} on {self._index.indexes[0]}")
         wanted = await self._choose.requirement(want.name, want.version, pure, now_ms)
         chosen = await self._closure([wanted], pure, native, now_ms, progress)
@@ -102,26 +107,69 @@ class PipPlugin:
         parameters = checked(want.parameters)
         progress(f"asking {given.file} for its name and requirements")
         source = Source(given.file, given.sha256, given.path)
-        recipe = await self._gather.recipe(source, where, now_ms)
-        subdir = parameters.get("subdir", "")
-        found = await self._gather.metadata(
-            source, where, recipe, given.file, subdir=subdir, version=want.version or ""
-        )
+        origin = Origin("claimed", source, None, parameters, want.version or "")
+        found = await self._metadata(origin, where, now_ms)
         version = str(Version(found.version))
         if want.name and canonicalize_name(want.name) != found.name:
             raise refusals.another_package(given.file, found.name, want.name)
         if want.version and Version(want.version) != Version(version):
             raise refusals.another_package(given.file, f"{found.name} {version}", want.version)
-        planned: tuple[Planned, ...] = ()
-        needs = resolve.wanted_by(found, (), where.target)
-        if needs and want.closure:
-            chosen = await self._closure(needs, pure, native, now_ms, progress)
-            planned = await self._plan_all(chosen, pure, native, now_ms, progress)
-        origin = Origin("claimed", source, None, parameters, version)
+        planned = await self._needs(want, found, where, pure, native, now_ms, progress)
+        origin = replace(origin, version=version)
         body = {"file": given.file, "sha256": given.sha256, "size": given.size, "manifest": given.manifest}
         purl = claimed_purl(want.generic, found.name, version)
         mine = await self._planned(origin, where, now_ms, purl, found.name, version, body)
         return (*planned, mine)
+
+    async def _plan_mapped(
+        self,
+        want: Want,
+        mapping: SourceMapping,
+        pure: Place,
+        native: Place | None,
+        now_ms: int,
+        progress: Progress,
+    ) -> tuple[Planned, ...]:
+        """A source out of the repository that an enacted mapping names, and what it needs at run time."""
+        name = canonicalize_name(want.name)
+        version = want.version
+        if version is None:  # the index knows which is the newest; a repository does not
+            wanted = await self._choose.requirement(want.name, None, pure, now_ms)
+            version = next(iter(wanted.specifier)).version
+        version = self._choose.version(name, version)
+        progress(f"fetching {name} {version} from the repository that its mapping names")
+        release = await self._origins.release(name, version, pure.target, now_ms)
+        where = pure if release is not None and not release.compiled else native or pure
+        origin, archive = await self._origins.mapped(mapping, name, version, where.target, now_ms)
+        found = await self._metadata(origin, where, now_ms)
+        planned = await self._needs(want, found, where, pure, native, now_ms, progress)
+        purl = f"pkg:pypi/{name}@{version}"
+        mine = await self._planned(origin, where, now_ms, purl, name, version, archive.as_source())
+        return (*planned, mine)
+
+    async def _metadata(self, origin: Origin, place: Place, now_ms: int) -> Metadata:
+        """What the source's own backend says of it."""
+        recipe = await self._recipe(origin, place, now_ms)
+        return await self._gather.metadata(
+            origin.source, place, recipe, origin.source.name, subdir=origin.subdir, version=origin.version
+        )
+
+    async def _needs(
+        self,
+        want: Want,
+        found: Metadata,
+        where: Place,
+        pure: Place,
+        native: Place | None,
+        now_ms: int,
+        progress: Progress,
+    ) -> tuple[Planned, ...]:
+        """Requests for what a source needs at run time."""
+        wanted = resolve.wanted_by(found, (), where.target)
+        if not wanted or not want.closure:
+            return ()
+        chosen = await self._closure(wanted, pure, native, now_ms, progress)
+        return await self._plan_all(chosen, pure, native, now_ms, progress)
 
     async def _closure(
         self,
@@ -191,7 +239,8 @@ class PipPlugin:
 
     async def _places(self, want: Want) -> tuple[Place, Place | None]:
         """(for pure packages, for others) as the mapping or the rules say."""
-        mapped = want.mapping.recipe.get("environment", "") if want.mapping else ""
+        mapping = want.mapping or self._shop.mapping(f"pkg:pypi/{canonicalize_name(want.name)}")
+        mapped = mapping.recipe.get("environment", "") if mapping and want.source is None else ""
         named = str(mapped or want.environment)
         if named:
             only = places.place(await self._shop.environments.get(named))

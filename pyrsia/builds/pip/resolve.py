@@ -74,6 +74,12 @@ class Release:
     reference: IndexFile | None = None
 
     @property
+    def uploaded_ms(self) -> int | None:
+        """When the release came to the index; None where the index tells no times."""
+        file = self.sdist or self.reference
+        return file.upload_ms if file else None
+
+    @property
     def compiled_only(self) -> bool:
         """Whether upstream has wheels, and none for every platform."""
         return self.compiled and self.pure is None
