@@ -6,7 +6,7 @@ Source: docs/builds.md, "Plug-ins".
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pyrsia.builds.environments import Environments
 from pyrsia.builds.inside import Inside
@@ -14,6 +14,8 @@ from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.builds.sources import git
+
+_NO_HOSTS: Final = git.GitHosts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Shop:
     claimed: Callable[[Mapping[str, Any]], Awaitable[Path]]
     mapping: Callable[[str], SourceMapping | None]
     published: Callable[[str], int | None] = lambda _: None
-    git_hosts: git.GitHosts = git.GitHosts()
+    git_hosts: git.GitHosts = _NO_HOSTS
 
     @property
     def git(self) -> git.GitSources:
