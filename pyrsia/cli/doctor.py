@@ -1,12 +1,16 @@
 """`doctor`: what this machine can do, and the one command for more."""
 
+import os
 import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pyrsia.cli.tell import json_option, tell
+
+if TYPE_CHECKING:
+    from pyrsia.builds.sandbox import HostSurvey
 
 
 @click.command()
@@ -20,7 +24,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _line(one: dict[str, Any]) -> str:
-    mark = "ok  " if one["ok"] else "lack"
+    mark = "    " if one["what"].startswith(" ") else "ok  " if one["ok"] else "lack"
     return f"{mark}  {one['what']}: {one['found']}" + (f"; do: {one['do']}" if one["do"] else "")
 
 
@@ -39,10 +43,31 @@ async def _examine() -> list[dict[str, Any]]:
             ok=bool(shutil.which("cc") or shutil.which("gcc")),
             do="apt-get install build-essential",
         ),
-        _row("build sandbox", host.isolation or "none", ok=host.isolation == "namespace", do=host.advice),
+        _row("build sandbox", _sandbox(host), ok=host.isolation == "namespace", do=host.advice),
     ]
     rows += [_row("  " + name, found, ok=True) for name, found in host.facts]
+    kernel = host.limits.startswith("by the kernel")
+    rows.append(
+        _row("build limits", f"memory and processes bounded {host.limits}", ok=kernel, do=_divisible())
+    )
     return rows
+
+
+def _divisible() -> str:
+    """The command that gives a node a control group of its own to divide, where systemd manages them."""
+    if not os.path.isdir("/run/systemd/system"):
+        return ""
+    whose = "" if os.geteuid() == 0 else "--user "
+    return f"systemd-run {whose}--scope -p Delegate=yes pyrsia node run"
+
+
+def _sandbox(host: "HostSurvey") -> str:
+    """What a build gets here, and what that is worth."""
+    if host.isolation == "namespace":
+        return f"namespace, by {host.backend}: every kind of package"
+    if host.isolation == "confined":
+        return "confined: pure packages only, and only where the network lets that count"
+    return "none: this machine builds nothing"
 
 
 def _native() -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Runs inside a sandbox and tries to get out: prints one JSON object, `done` or `refused` for each attempt.
+"""Runs inside a sandbox and tries to get out: prints one JSON object, for each attempt `done` or the error it got.
 
 argv[1] is JSON: what the test laid out on the host. Standalone: no package of ours is inside.
 """
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -22,7 +23,9 @@ RESULTS: dict[str, str | int] = {}
 def attempt(name, act):
     try:
         act()
-    except (OSError, ValueError, MemoryError):
+    except OSError as error:
+        RESULTS[name] = errno.errorcode.get(error.errno, "timeout")
+    except (ValueError, MemoryError):
         RESULTS[name] = "refused"
     else:
         RESULTS[name] = "done"
@@ -34,6 +37,52 @@ def call(number_x86, number_arm, *arguments):
         raise OSError(ctypes.get_errno(), "refused")
 
 
+def every_filtered_call():
+    """All calls that no build needs, with arguments that harm nobody: each must get the filter's answer."""
+    for number in BAIT["filtered"]:
+        ctypes.set_errno(0)
+        if LIBC.syscall(ctypes.c_long(number), *[ctypes.c_long(-1)] * 6) != -1:
+            return
+        if ctypes.get_errno() != errno.EPERM:
+            raise OSError(errno.ENOTRECOVERABLE, str(number))
+    raise OSError(errno.EPERM, "all of them")
+
+
+def capability():
+    words = (ctypes.c_uint32 * 6)()
+    if LIBC.capget((ctypes.c_uint32 * 2)(0x20080522, 0), words) != 0:
+        raise OSError(ctypes.get_errno(), "refused")
+    if not any(
+        word & ~(1 << 2) for word in words
+    ):  # see docs/sandbox.md for the one that `confined` may keep
+        raise OSError(errno.EPERM, "none")
+
+
+def privileges_by_exec():
+    if LIBC.prctl(39, *[ctypes.c_ulong(0)] * 4) == 1:  # PR_GET_NO_NEW_PRIVS
+        raise OSError(errno.EPERM, "none")
+
+
+def foreign_descriptor():
+    for fd in range(3, 4096):
+        with contextlib.suppress(OSError):
+            os.fstat(fd)
+            return
+    raise OSError(errno.EBADF, "none")
+
+
+def attach_shared_memory():
+    number = 29 if os.uname().machine == "x86_64" else 194
+    if LIBC.syscall(ctypes.c_long(number), ctypes.c_int(BAIT["shm_key"]), ctypes.c_size_t(1), 0) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def type_into_terminal():
+    import fcntl
+
+    fcntl.ioctl(0, 0x5412, b"x")
+
+
 def send(family, kind, address):
     with socket.socket(family, kind) as one:
         one.settimeout(2)
@@ -42,6 +91,14 @@ def send(family, kind, address):
         else:
             one.connect(address)
             one.sendall(b"escaped")
+
+
+def ask_for_a_name():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(2)
+        one.connect(("127.0.0.53", 53))
+        one.send(bytes(12))
+        one.recv(1)
 
 
 def through_a_pair():
@@ -116,6 +173,10 @@ def main() -> None:
     attempt("control socket", lambda: send(socket.AF_UNIX, socket.SOCK_STREAM, BAIT["control"]))
     attempt("abstract socket", lambda: send(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + BAIT["abstract"]))
     attempt("abstract socket through a pair", through_a_pair)
+    attempt("a name by DNS", ask_for_a_name)
+    attempt(
+        "the way out of another job", lambda: send(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 7999))
+    )
     # files
     attempt("read a secret", lambda: read(BAIT["secret"]))
     attempt("write in the user's home", lambda: write(BAIT["home"] + "/escaped"))
@@ -127,6 +188,13 @@ def main() -> None:
     attempt("list the folder of the secret", lambda: os.listdir(os.path.dirname(BAIT["secret"])))
     attempt("device node", lambda: os.mknod("device", 0o600 | 0o020000, os.makedev(1, 1)))
     attempt("truncate a secret", lambda: os.truncate(BAIT["secret"], 0))
+    attempt("second name of a secret", lambda: os.link(BAIT["secret"], "second"))
+    attempt("write in the input", lambda: write(os.path.dirname(__file__) + "/escaped"))
+    attempt("the disk itself", lambda: os.close(os.open(BAIT["disk"], os.O_RDWR)))
+    attempt("the host's root by the first process", lambda: read("/proc/1/root" + BAIT["secret"]))
+    attempt("the host's shared memory by name", lambda: read(BAIT["shm_file"]))
+    attempt("the host's shared memory by key", attach_shared_memory)
+    attempt("a descriptor that was left open", foreign_descriptor)
     # other processes
     for who, pid in (("the node", node), ("a sibling", sibling)):
         attempt(f"signal {who}", lambda pid=pid: os.kill(pid, signal.SIGCONT))
@@ -156,6 +224,13 @@ def main() -> None:
         attempt(f"{name} namespace", lambda flag=flag: namespace(flag))
     attempt("mount", mount)
     attempt("chroot", lambda: os.chroot("/tmp"))
+    attempt("every filtered call", every_filtered_call)
+    attempt("a capability", capability)
+    attempt("privileges by a program's owner", privileges_by_exec)
+    attempt("kernel settings", lambda: write("/proc/sys/kernel/core_pattern"))
+    attempt("kernel's emergency keys", lambda: write("/proc/sysrq-trigger"))
+    attempt("control groups", lambda: os.mkdir("/sys/fs/cgroup/escaped"))
+    attempt("type into a terminal", type_into_terminal)
     attempt("keyring", lambda: call(250, 219, 0, -3, 1))
     attempt("become root", lambda: os.setuid(0))
     attempt("bpf", lambda: call(321, 280, 0, None, 0))

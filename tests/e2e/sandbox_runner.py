@@ -1,10 +1,11 @@
 # ruff: noqa: ASYNC220, ASYNC240 - one program, nothing else to do while it waits
 """Lays out bait on the host, runs the probe in one backend and prints what came of it, as JSON.
 
-`sandbox_runner.py namespace|confined|best`. A program of its own, so that the same attempt can be made as
+`sandbox_runner.py bubblewrap|unshare|confined|best`. A program of its own, so that the same attempt can be made as
 another user and on a machine that refuses namespaces.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -17,9 +18,10 @@ from pathlib import Path
 
 import trio
 
-from pyrsia.builds.sandbox import BuildLimits, Job, Mount, choose, host
+from pyrsia.builds.sandbox import BuildLimits, Job, Mount, choose, host, seccomp
 from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
+from pyrsia.builds.sandbox.unshare import Unshare
 
 PROBE = Path(__file__).with_name("sandbox_probe.py")
 
@@ -44,11 +46,23 @@ def touched(one):
     return True
 
 
+def filtered():
+    """Numbers of the calls that every backend refuses whatever their arguments."""
+    column = 0 if os.uname().machine == "x86_64" else 1
+    numbers = [seccomp.SYSCALLS[name][column] for name in seccomp._ALWAYS]
+    return [number for number in numbers if number is not None]
+
+
+def disk():
+    """Some block device of the host; a name that is nowhere if it has none."""
+    found = [f"/dev/{name}" for name in sorted(os.listdir("/sys/class/block"))]
+    return next(filter(os.path.exists, found), "/dev/none")
+
+
 async def main() -> None:
     wanted = sys.argv[1]
-    sandbox = (
-        {"namespace": Bubblewrap, "confined": Confined}[wanted]() if wanted != "best" else await choose(True)
-    )
+    kinds = {"bubblewrap": Bubblewrap, "unshare": Unshare, "confined": Confined}
+    sandbox = kinds[wanted]() if wanted != "best" else await choose(True)
     with tempfile.TemporaryDirectory(prefix="pyrsia-bait-") as text:
         top = Path(text)
         top.chmod(0o755)
@@ -68,6 +82,10 @@ async def main() -> None:
             "abstract_datagram": listener(socket.AF_UNIX, socket.SOCK_DGRAM, "\0" + name + "d"),
         }
         (top / "control.sock").chmod(0o777)
+        shared = Path("/dev/shm") / f"pyrsia-bait-{name}"
+        shared.write_text("of the host")
+        shm_key = secrets.randbelow(1 << 30) + 1
+        shm = ctypes.CDLL(None, use_errno=True).shmget(shm_key, 4096, 0o1666)  # IPC_CREAT
         sibling = subprocess.Popen(["sleep", "60"])
         before = resource.prlimit(sibling.pid, resource.RLIMIT_NOFILE)
         bait = {
@@ -80,6 +98,10 @@ async def main() -> None:
             "home": str(top / "home"),
             "sibling": sibling.pid,
             "node": os.getpid(),
+            "shm_file": str(shared),
+            "shm_key": shm_key,
+            "disk": disk(),
+            "filtered": filtered(),
         }
         os.environ["NODE_SECRET"] = "never seen inside"
         try:
@@ -101,6 +123,8 @@ async def main() -> None:
         finally:
             sibling.kill()
             sibling.wait()
+            shared.unlink()
+            ctypes.CDLL(None).shmctl(shm, 0, None)  # IPC_RMID
         try:
             table = json.loads(outcome.log)
         except ValueError:

@@ -199,6 +199,12 @@ def _become(spec: dict[str, Any], trouble: int) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for fd in spec["groups"]:
+            try:  # noqa: SIM105 - as below
+                os.write(fd, b"0")  # in by our own hand: nobody else's process of the tree counts
+            except OSError:
+                pass  # before Linux 5.16 a new namespace may not; the watcher stands alone then
         os.dup2(trouble, 3, inheritable=False)
         os.closerange(4, 65536)
         trouble = 3
@@ -250,48 +256,54 @@ def _sweep() -> None:
         time.sleep(0.002)
 
 
-class _Told(BaseException):
-    """The node wants an end, or has died."""
+# Never handled, only waited for: a handler that raises would leave moments in which it must not.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # the node wants an end; the node has died
+_HEARD = (*_ENDING, signal.SIGCHLD)
 
 
-def _tell(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Told
-
-
-def _await(child: int) -> int:
-    """The wait status of `child`; orphans of the job that come to us are reaped on the way."""
+def _await(child: int) -> tuple[int, int]:
+    """(wait status of `child`, 0), or (0, the signal that wants an end); orphans that come to us are reaped."""
     while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == child:
-            return status
+        heard = signal.sigwait(_HEARD)
+        if heard in _ENDING:
+            return 0, heard
+        try:
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == child:
+                    return found[1], 0
+        except ChildProcessError:
+            return 0, signal.SIGTERM  # somebody else reaped it, which nobody can
+
+
+def _clear(spec: dict[str, Any]) -> None:
+    """The node is gone and nobody else will. Does not return where there is something to remove."""
+    if spec["stage"]:
+        os.execvp("rm", ["rm", "-rf", "--", spec["stage"]])  # noqa: S606
 
 
 def _ward(spec: dict[str, Any], status_fd: int) -> None:
     hear, trouble = os.pipe()
-    parent = os.getppid()
     _prctl(_DUMPABLE, 0)  # a job with our uid gets nothing of ours from /proc
     _prctl(_SUBREAPER, 1)
-    signal.signal(signal.SIGTERM, _tell)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     if spec["sweep"]:
-        _prctl(_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            return
+        # Sent when the thread that started us ends. The process may then still be there for a moment, with its
+        # other threads, and be our parent: the signal itself says that it dies, its number must be another.
+        _prctl(_PDEATHSIG, signal.SIGHUP)
+        if os.getppid() != spec["node"]:
+            return _clear(spec)
     child = os.fork()
     if child == 0:
         os.close(status_fd)
         _become(spec, trouble)
-    os.close(trouble)
-    code, said = 0, b""
-    try:
-        # The job's own output must end with the job; we keep no copy of it.
-        for fd in (0, 1, 2):
-            os.close(fd)
-        code = os.waitstatus_to_exitcode(_await(child))
-        said = os.read(hear, 4096)
-    except _Told:
-        code = -signal.SIGKILL
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for fd in (trouble, *spec["groups"]):
+        os.close(fd)
+    # The job's own output must end with the job; we keep no copy of it.
+    for fd in (0, 1, 2):
+        os.close(fd)
+    status, wanted = _await(child)
+    code = -signal.SIGKILL if wanted else os.waitstatus_to_exitcode(status)
+    said = b"" if wanted else os.read(hear, 4096)
     if spec["sweep"]:
         _sweep()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -299,9 +311,9 @@ def _ward(spec: dict[str, Any], status_fd: int) -> None:
         os.write(status_fd, f"{code} {used.ru_utime + used.ru_stime:.3f}\n".encode() + said)
     except OSError:
         pass  # the node is gone
-    if spec["stage"] and os.getppid() != parent:
-        # The node is gone and nobody else will clear up.
-        os.execvp("rm", ["rm", "-rf", "--", spec["stage"]])  # noqa: S606
+    if wanted == signal.SIGHUP or (spec["sweep"] and os.getppid() != spec["node"]):
+        _clear(spec)
+    return None
 
 
 def main() -> None:

@@ -143,18 +143,21 @@ class HostSurvey:
     """What this host gives.
 
     Attributes:
-        isolation: the best backend that works here, "" for none.
+        isolation: the best isolation that works here, "" for none.
+        backend: the program or fence that gives it: `bubblewrap`, `unshare` or `confined`; "" for none.
         landlock: ABI version, 0 for none.
         facts: what was tried, and what was found, for people.
-        advice: the one command for more, "" where there is no more.
+        advice: the one command for more isolation, "" where there is no more.
+        limits: what bounds memory and processes; "" where it was not looked at.
     """
 
     isolation: str
-    bubblewrap: bool
+    backend: str
     landlock: int
     root: bool
     facts: tuple[tuple[str, str], ...]
     advice: str
+    limits: str = ""
 
 
 class Sandbox(Protocol):

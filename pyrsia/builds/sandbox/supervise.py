@@ -22,7 +22,7 @@ import trio
 
 from pyrsia import errors, units
 
-from . import egress, watcher, world
+from . import cgroups, egress, watcher, world
 from .model import EGRESS_PORT, TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
@@ -63,6 +63,10 @@ class _Run:
     memory_bytes: int = 0
     processes: int = 0
     disk_bytes: int = 0
+    group: cgroups.Group | None = None
+
+    def memory_broken(self) -> bool:
+        return self.group is not None and self.group.memory_broken()
 
 
 def rlimits(limits: BuildLimits, *, existing: int) -> dict[str, int]:
@@ -129,10 +133,12 @@ def specification(
         "seccomp": seccomp,
         "sweep": landlock is not None,
         "stage": "",
+        "node": os.getpid(),
         "world": place and (*place, world.entering()),
         "host_name": host_name,
         "loopback": loopback,
         "egress": None,
+        "groups": [],
     }
 
 
@@ -160,7 +166,8 @@ async def _watch(root: int, prepared: Prepared, limits: BuildLimits, run: _Run, 
         run.memory_bytes = max(run.memory_bytes, sample.memory_bytes)
         run.processes = max(run.processes, len(sample.members) - prepared.overhead)
         run.disk_bytes = max(run.disk_bytes, sample.disk_bytes)
-        if why := watcher.broken(sample, limits, prepared.overhead):
+        why = watcher.broken(sample, limits, prepared.overhead)
+        if why := why or ("memory" if run.memory_broken() else None):
             run.ended = run.ended or why
             stop.set()
         with trio.move_on_after(units.SANDBOX_POLL_MS.value / 1000):
@@ -173,6 +180,8 @@ async def _end(process: subprocess.Popen[bytes], prepared: Prepared, run: _Run) 
     start = trio.current_time()
     if prepared.warden and process.poll() is None:
         process.send_signal(signal.SIGTERM)
+    if run.group is not None:
+        await trio.to_thread.run_sync(run.group.kill)
     while True:
         late = trio.current_time() - start > patience_s
         # A warden that does not finish in time is struck too: it is stuck, and its tree with it.
@@ -195,11 +204,14 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
     fds: list[int] = []
     ways = contextlib.ExitStack()
     try:
+        run.group = await trio.to_thread.run_sync(cgroups.make, job.limits)
+        doors = [] if run.group is None else run.group.doors()
+        fds += doors
         here, there = socket.socketpair()
         ways.enter_context(here)
         ways.enter_context(there)
         out = (there.fileno(), EGRESS_PORT) if job.egress else None
-        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec | {"egress": out}))
+        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec | {"egress": out, "groups": doors}))
         stdin_fd = _memory_file("stdin", job.stdin)
         status_r, status_w = os.pipe()
         log_r, log_w = os.pipe()
@@ -212,7 +224,7 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
                 stdin=stdin_fd,
                 stdout=log_w,
                 stderr=log_w,
-                pass_fds=(spec_fd, status_w, *([there.fileno()] if job.egress else [])),
+                pass_fds=(spec_fd, status_w, *doors, *([there.fileno()] if job.egress else [])),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
@@ -225,6 +237,8 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
         os.close(status_w)
         fds = [fd for fd in fds if fd not in (log_w, status_w)]
         await _follow(process, log, prepared, job, run, here)
+        if run.memory_broken():  # the kernel was faster than any look
+            run.ended = run.ended or "memory"
         os.set_blocking(status_r, False)
         with contextlib.suppress(BlockingIOError):
             return _outcome(run, os.read(status_r, 65_536), process, trio.current_time() - started)
@@ -233,6 +247,9 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
         ways.close()
         for fd in fds:
             os.close(fd)
+        if run.group is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(run.group.remove)
 
 
 async def _follow(

@@ -10,14 +10,19 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import trio
 
 from pyrsia import errors, units
 
-from . import landlock, seccomp
+from . import cgroups, landlock, seccomp
 from .bubblewrap import Bubblewrap
 from .confined import Confined
 from .model import BuildLimits, HostSurvey, Job, Mount, Sandbox
+from .unshare import Unshare
 
 _INSTALL = "apt-get install bubblewrap"
 # Kernel settings that keep bubblewrap from namespaces: place below /proc/sys, the value that does, the cure.
@@ -62,41 +67,70 @@ async def _works(sandbox: Sandbox) -> str:
     return f"an empty job ended with {outcome.ended} {outcome.code}: {words}"
 
 
-async def _look(*, all_of_them: bool) -> tuple[HostSurvey, Sandbox | None, Sandbox | None]:
-    """What was found, and the backends that work; with one that is best, the others are tried only if asked."""
-    program, abi, root = shutil.which("bwrap"), landlock.abi(), os.geteuid() == 0
-    facts: list[tuple[str, str]] = []
-    namespace: Sandbox | None = None
-    confined: Sandbox | None = None
+async def _first_that_works(candidates: Sequence[Sandbox]) -> tuple[Sandbox | None, str]:
+    """The first candidate in which an empty job runs, and "works"; or None, and why the first did not."""
+    first = ""
+    for candidate in candidates:
+        why = await _works(candidate)
+        if not why:
+            return candidate, "works"
+        first = first or why
+    return None, first
+
+
+@dataclass(slots=True)
+class _Found:
+    """What works here, by name, best first; and every word about it."""
+
+    backends: dict[str, Sandbox] = field(default_factory=dict)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> Sandbox | None:
+        return self.backends.get("bubblewrap") or self.backends.get("unshare")
+
+
+async def _look(*, all_of_them: bool) -> tuple[HostSurvey, _Found]:
+    """What was found; with one backend that is best, the others are tried only if asked."""
+    abi, found = landlock.abi(), _Found()
     supported = sys.platform == "linux" and platform.machine() in seccomp.ARCHES
     if not supported:
-        facts.append(("machine", f"{sys.platform} on {platform.machine()}: there is no filter for it"))
-    if program is None:
-        facts.append(("bubblewrap", "not installed"))
-    elif supported:
-        why = ""
-        for candidate in (Bubblewrap(program), Bubblewrap(program, proc=False)):
-            first, why = why, await _works(candidate)
-            if not why:
-                namespace = candidate
-                break
-            why = first or why
-        facts.append(("bubblewrap", why or "works"))
-    facts.append(("landlock", f"ABI {abi}" if abi else "not in this kernel"))
-    if supported and abi >= landlock.LEAST_ABI and (all_of_them or namespace is None):
-        fenced = Confined(abi)
-        why = await _works(fenced)
-        confined = None if why else fenced
-        facts.append(("confined", why or "works"))
+        found.facts.append(("machine", f"{sys.platform} on {platform.machine()}: there is no filter for it"))
+    programs = {"bubblewrap": shutil.which("bwrap"), "unshare": _util_linux()}
+    for name, program in programs.items():
+        if program is None:
+            found.facts.append((name, "not installed"))
+        elif supported and (all_of_them or not found.backends):
+            kind = Bubblewrap if name == "bubblewrap" else Unshare
+            # A container may forbid a /proc of the job's own: then the job has none.
+            backend, told = await _first_that_works((kind(program), kind(program, proc=False)))
+            found.facts.append((name, told))
+            if backend is not None:
+                found.backends[name] = backend
+    found.facts.append(("landlock", f"ABI {abi}" if abi else "not in this kernel"))
+    if supported and abi >= landlock.LEAST_ABI and (all_of_them or not found.backends):
+        backend, told = await _first_that_works((Confined(abi),))
+        found.facts.append(("confined", told))
+        if backend is not None:
+            found.backends["confined"] = backend
     advice = ""
-    if namespace is None:
-        advice = _INSTALL if program is None else advise(Path("/proc/sys"))
-    name = "namespace" if namespace else "confined" if confined else ""
-    return HostSurvey(name, namespace is not None, abi, root, tuple(facts), advice), namespace, confined
+    if found.namespace is None:
+        # One that is there and does not work says that the other would not either.
+        advice = advise(Path("/proc/sys")) if any(programs.values()) else _INSTALL
+    best = next(iter(found.backends), "")
+    isolation = "namespace" if found.namespace else best
+    limits = await trio.to_thread.run_sync(cgroups.told) if all_of_them else ""
+    root = os.geteuid() == 0
+    return HostSurvey(isolation, best, abi, root, tuple(found.facts), advice, limits), found
+
+
+def _util_linux() -> str | None:
+    """Path of unshare, where the program that ties it to the node's life is there too."""
+    return shutil.which("unshare") if shutil.which("setpriv") else None
 
 
 async def survey() -> HostSurvey:
-    """Try every backend. Takes about a tenth of a second."""
+    """Try every backend, and the limits. Takes about a quarter of a second."""
     return (await _look(all_of_them=True))[0]
 
 
@@ -109,9 +143,10 @@ async def choose(allow_confined: bool) -> Sandbox:
     Raises:
         Refusal: `no-sandbox`.
     """
-    found, namespace, confined = await _look(all_of_them=False)
-    if namespace is not None:
-        return namespace
+    found, here = await _look(all_of_them=False)
+    if here.namespace is not None:
+        return here.namespace
+    confined = here.backends.get("confined")
     if confined is not None and allow_confined:
         return confined
     told = "; ".join(f"{name}: {what}" for name, what in found.facts)
