@@ -11,7 +11,6 @@ Source: docs/builds.md, "conan"; Conan 2, `conan/internal/rest/rest_client_v2.py
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -22,10 +21,11 @@ from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.answers import REVALIDATE, send_body, send_file, send_not_allowed
-from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.bringing import brought
+from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
-from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, Limit
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
@@ -73,9 +73,7 @@ class ConanApp:
                 await self._infos(receive, send, owner, ref, places)
             case rest.Held(ref, place):
                 file = self._shelf(owner, ref)[1][str(place)]
-                found = self._catalog.local(file.sha256)
-                if found is None and scope["method"] == "GET":
-                    found = await self._brought(receive, file)
+                found = await brought(self._catalog, receive, file) if scope["method"] == "GET" else None
                 etag = b'"%b"' % file.sha256.encode("ascii")
                 await send_file(scope, send, found, file.size, kind=b"application/octet-stream", etag=etag)
             case rest.Missing(what):
@@ -91,7 +89,7 @@ class ConanApp:
             file = files[str(place)]
             if file.size > _INFO_BYTES.value:
                 continue
-            path = self._catalog.local(file.sha256) or await self._brought(receive, file)
+            path = await brought(self._catalog, receive, file)
             found[package_id] = {"content": await trio.Path(path).read_text("utf-8", "replace")}
         await _json(send, msgspec.json.encode(found))
 
@@ -135,46 +133,6 @@ class ConanApp:
                         yield ref
             except Malformed:
                 continue  # a name that the log took and no Conan client can say
-
-    # -- bytes --
-
-    async def _brought(self, receive: Receive, file: ProjectFile) -> Path:
-        """Bring the file from peers while the client waits; a client that leaves ends the wait.
-
-        Raises:
-            Refusal: nobody gave it in time. ClientGone: there is nobody left to give it to.
-        """
-        found: list[Path] = []
-        refused: list[Refusal] = []
-
-        async def fetch() -> None:
-            try:
-                found.append(await self._catalog.blob(file.sha256))
-            except Refusal as refusal:
-                refused.append(refusal)
-            nursery.cancel_scope.cancel()
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value) as patience:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(fetch)
-                nursery.start_soon(watch)
-        if found:
-            return found[0]
-        if refused:
-            raise refused[0]
-        if patience.cancelled_caught:
-            raise Refusal(
-                "unavailable",
-                what=f"no peer gave {file.filename} in time",
-                who="the peers that hold it",
-                do="try again; `pyrsia peers` shows who is connected",
-            )
-        raise ClientGone("the client left while its file was on the way")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -14,12 +14,10 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import (
@@ -36,11 +34,12 @@ from pyrsia.serve.answers import (
     send_not_allowed,
     send_nothing,
 )
-from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof
+from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.status import in_words
-from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, MAX_PAGE_CACHE
+from pyrsia.units import MAX_PAGE_CACHE
 from pyrsia.wire.purl import pypi_name
 
 PREFIX: Final = "/pypi/"
@@ -50,7 +49,6 @@ PLAIN_HTML: Final = "text/html"
 API_VERSION: Final = "1.1"
 
 METADATA_SUFFIX: Final = ".metadata"
-PROOF_SUFFIX: Final = ".tlog-proof"
 BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 
 # The spellings of each form; `latest` is answered with what it means today.
@@ -194,7 +192,7 @@ class PypiApp:
         elif filename == file.filename + METADATA_SUFFIX:
             await self._metadata(scope, send, file)
         elif filename == file.filename + PROOF_SUFFIX:
-            await self._proof(scope, send, file)
+            await send_proof(self._catalog, scope, send, file)
         elif filename == file.filename + BUNDLE_SUFFIX:
             await send_bundle(scope, send, await self._catalog.attestations(file.sha256))
         else:
@@ -203,51 +201,8 @@ class PypiApp:
 
     async def _artifact(self, scope: Scope, receive: Receive, send: Send, file: ProjectFile) -> None:
         etag = b'"%b"' % file.sha256.encode("ascii")
-        path = None
-        if scope["method"] == "GET":
-            path = self._catalog.local(file.sha256)
-            if path is None:
-                path = await self._fetch(receive, file)
+        path = await brought(self._catalog, receive, file) if scope["method"] == "GET" else None
         await send_file(scope, send, path, file.size, kind=_kind(file.filename), etag=etag)
-
-    async def _fetch(self, receive: Receive, file: ProjectFile) -> Path:
-        """Bring the file from peers while the client waits; a client that leaves ends the wait.
-
-        Raises:
-            Refusal: nobody gave it in time.
-            ClientGone: there is nobody left to give it to.
-        """
-        found: list[Path] = []
-        refused: list[Refusal] = []
-
-        async def fetch() -> None:
-            try:
-                found.append(await self._catalog.blob(file.sha256))
-            except Refusal as refusal:
-                refused.append(refusal)
-            nursery.cancel_scope.cancel()
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
-
-        with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value) as patience:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(fetch)
-                nursery.start_soon(watch)
-        if found:
-            return found[0]
-        if refused:
-            raise refused[0]
-        if patience.cancelled_caught:
-            raise Refusal(
-                "unavailable",
-                what=f"no peer gave {file.filename} in time",
-                who="the peers that hold it",
-                do="try again; `pyrsia peers` shows who is connected",
-            )
-        raise ClientGone("the client left while its file was on the way")
 
     async def _metadata(self, scope: Scope, send: Send, file: ProjectFile) -> None:
         body = await self._catalog.metadata(file.sha256) if file.metadata_sha256 else None
@@ -263,20 +218,6 @@ class PypiApp:
         etag = b'"%b"' % file.metadata_sha256.encode("ascii")
         kind = b"text/plain; charset=utf-8"
         await send_cached(scope, send, body, kind=kind, etag=etag, caching=IMMUTABLE)
-
-    async def _proof(self, scope: Scope, send: Send, file: ProjectFile) -> None:
-        body = await self._catalog.proof(file.sha256)
-        if body is None:
-            raise Refusal(
-                "no-proof",
-                what="no cosigned checkpoint covers this file yet",
-                who="the network's validators",
-                do="try again in a second",
-            )
-        # A later proof has a newer checkpoint: not immutable.
-        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
-        kind = b"text/plain; charset=utf-8"
-        await send_cached(scope, send, body, kind=kind, etag=etag, caching=REVALIDATE)
 
 
 # -- rendering --
