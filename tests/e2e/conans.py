@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "serve"))
 from toy import ToyNode
 
 EPOCH = 1_700_000_000
-CONANFILE = '''
+CONANFILE = """
 from conan import ConanFile
 from conan.tools.cmake import CMake, CMakeToolchain, CMakeDeps, cmake_layout
 
@@ -64,7 +64,7 @@ class Recipe(ConanFile):
 
     def package_info(self):
         self.cpp_info.libs = [{name!r}]
-'''
+"""
 CMAKELISTS = """
 cmake_minimum_required(VERSION 3.15)
 project({name} C)
@@ -143,7 +143,9 @@ class Here:
     """Environments with one in it: the host's tools, named as a file system would be."""
 
     def __init__(self) -> None:
-        major = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=True).stdout.strip()
+        major = subprocess.run(
+            ["gcc", "-dumpversion"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         self.one = Environment(
             "rootfs:" + "c" * 64,
             None,

@@ -88,6 +88,8 @@ def _plan(api: Any, job: dict[str, Any]) -> dict[str, Any]:
         for node in graph.nodes:
             if node.binary == "Invalid":
                 raise ConanException(f"{node.ref} cannot be built for this configuration")
+            if node.binary == "Build":
+                node.conanfile.conf.define("tools.build:download_source", True)
             if node.binary in ("Download", "Update") and node.prev:
                 api.download.package(PkgReference(node.ref, node.package_id, node.prev), node.binary_remote)
             if node.ref is not None and node.ref == wanted:

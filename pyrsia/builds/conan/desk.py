@@ -28,6 +28,7 @@ PORT: Final = 7998
 REMOTE: Final = "locked"
 SOURCES: Final = "sources"
 _RECORD: Final = json.dumps({"references": {}, "timestamp": 0}).encode()
+_ONE_TIME_MS: Final = 1_000_000_000_000  # any will do that Conan does not take for none
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 Fetch = Callable[[str], bytes | None]
@@ -50,7 +51,7 @@ class Stock:
     way_out: str = ""
 
     def shelf(self, ref: Ref) -> rest.Shelf:
-        return rest.Shelf((name, 0) for name in self.files.get(ref, {}))
+        return rest.Shelf((name, _ONE_TIME_MS) for name in self.files.get(ref, {}))
 
 
 def candidates(sha256: str, urls: list[str], origins: Mapping[str, str], way_out: str) -> list[str]:
