@@ -79,14 +79,26 @@ async def send_bundle(scope: Scope, send: Send, bundle: bytes | None) -> None:
 
 
 async def send_file(
-    scope: Scope, send: Send, path: Path | None, size: int, *, kind: bytes, etag: bytes
+    scope: Scope,
+    send: Send,
+    path: Path | None,
+    size: int,
+    *,
+    kind: bytes,
+    etag: bytes,
+    more: Sequence[Header] = (),
 ) -> None:
     """An immutable file of `size` bytes, whole or in part. `path` None: only HEAD and 304 need no bytes.
 
     Raises:
         Refusal: the file on disk is not `size` bytes long; nothing was sent.
     """
-    headers: list[Header] = [(b"etag", etag), (b"cache-control", IMMUTABLE), (b"accept-ranges", b"bytes")]
+    headers: list[Header] = [
+        (b"etag", etag),
+        (b"cache-control", IMMUTABLE),
+        (b"accept-ranges", b"bytes"),
+        *more,
+    ]
     asked = header(scope, b"if-none-match")
     if asked and matches(asked, etag):
         await send_nothing(send, 304, headers)
