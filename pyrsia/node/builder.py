@@ -252,7 +252,7 @@ class Builder:
         log = await self._blob(built.log)
         return {
             "attestation": self._attestation(request_id, request, built),
-            "environment": built.environment,
+            "environment": built.environment or request["recipe"]["environment"],
             "isolation": built.isolation,
             "lock_sha256": built.lock_sha256,
             "log": log,
