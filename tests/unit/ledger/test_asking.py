@@ -1,0 +1,240 @@
+"""What a request must say: whose name, whose source, whose recipe. And how long its builders have."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrsia.errors import Refusal
+from pyrsia.ledger import asking, entries, views
+from pyrsia.units import COMMIT_WINDOW_MS, MAX_OPEN_OF_OPERATOR, SLOW_COMMIT_WINDOW_MS
+from pyrsia.wire import purl
+from pyrsia.wire.text import b32
+from tests.reference.governance import Governed, mapping
+from tests.reference.ledger import blob
+
+APPLIES = "execution gives another tree"
+GIT = {"commit": "ab" * 20, "tag": "v1.0", "tree": "cd" * 32}
+SOURCE = {"file": "idna.tar.gz", "sha256": blob("source")["sha256"], "size": 5}
+GIVEN = {**SOURCE, "manifest": "ef" * 32}
+PACKAGES = {
+    "maven": ("pkg:maven/org.apache.commons/commons-text@1.12.0", "org.apache.commons", "commons-text", "1.12.0"),
+    "conan": ("pkg:conan/team/stable/zlib@1.3.1", "team/stable", "zlib", "1.3.1"),
+    "oci": ("pkg:docker/team/app@1.0", "team", "app", "1.0"),
+    "pip": ("pkg:pypi/idna@1.0", None, "idna", "1.0"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def world():
+    return Governed(count=7, builders=6, capabilities=sorted(asking.ECOSYSTEMS))
+
+
+def named(ecosystem, package=None):
+    text, namespace, name, version = PACKAGES[package or ecosystem]
+    coordinates = {"name": name, "version": version}
+    return {
+        "coordinates": coordinates if namespace is None else {**coordinates, "namespace": namespace},
+        "ecosystem": ecosystem,
+        "purl": text,
+    }
+
+
+def own(node, text):
+    return str(purl.under(b32(node.public), purl.parse(text)))
+
+
+def asked(world, author=None, **changes):
+    """Why this request may not stand, or that it may."""
+    return world.forced(world.request(author=author, **changes)[0])
+
+
+def recipe(world, **changes):
+    return {**entries.parse(world.request()[0]).body["recipe"], **changes}
+
+
+MAPPED = {"parameters": [["extras", "none"]]}
+
+
+# -- names --
+
+
+@pytest.mark.parametrize("ecosystem", sorted(PACKAGES))
+def test_each_ecosystem_builds_packages_of_its_type_alone(world, ecosystem):
+    assert APPLIES in asked(world, **named(ecosystem))
+    for other in set(PACKAGES) - {ecosystem}:
+        assert f"{ecosystem} builds" in asked(world, **{**named(ecosystem), "purl": PACKAGES[other][0]})
+    for any_type in ("witness", "pipeline"):
+        assert APPLIES in asked(world, **named(any_type, ecosystem))
+
+
+@pytest.mark.parametrize("ecosystem", ["maven", "conan", "oci"])
+def test_the_namespace_is_part_of_the_name(world, ecosystem):
+    good = named(ecosystem)
+    bare = {name: value for name, value in good["coordinates"].items() if name != "namespace"}
+    for coordinates in (bare, {**bare, "namespace": "other"}, {**bare, "name": "x", "namespace": "team"}):
+        assert "different packages" in asked(world, **{**good, "coordinates": coordinates})
+
+
+def test_an_own_name_is_its_nodes_alone(world):
+    me, other = world.follower, world.nodes[0]
+    mine = {**named("pip"), "purl": own(me, "pkg:pypi/idna@1.0"), "source": GIVEN}
+    assert APPLIES in asked(world, **mine)
+    assert "only its own node" in asked(world, author=other, **mine, requester=b32(other.public))
+    assert "witnessed under its own name" in asked(
+        world, **{**mine, "ecosystem": "witness", "source": SOURCE}
+    )
+    assert "pip builds" in asked(world, **{**mine, "purl": own(me, PACKAGES["maven"][0])})
+    assert "different packages" in asked(world, **{**mine, "purl": own(me, "pkg:pypi/idna@2.0")})
+
+
+def test_a_source_that_was_given_along_never_stands_under_a_known_name(world):
+    assert "requester's own name only" in asked(world, source=GIVEN)
+    world.enact(mapping())
+    assert "requester's own name only" in asked(world, source=GIVEN, recipe=recipe(world, **MAPPED))
+
+
+@pytest.mark.parametrize(("where", "verdict"), [("own", "REPRODUCED"), ("known", "INSUFFICIENT")])
+def test_a_claimed_source_counts_under_the_claimers_name_and_nowhere_else(world, where, verdict):
+    """Even if all builders say so: under a known name each of them has to look for itself."""
+    changes = {"purl": own(world.follower, "pkg:pypi/idna@1.0"), "source": GIVEN} if where == "own" else {}
+    request, builders = world.drawn(**changes)
+    view = world.run(request, [(b, world.reveal(request, source="claimed")) for b in builders])
+    assert view.verdict.body["verdict"] == verdict
+    if where == "known":
+        assert view.artifacts == ()
+        return
+    assert view.artifact.body["source"] == "claimed"
+    assert views.project_files(world.db.get, "idna") == ()
+    package = own(world.follower, "pkg:pypi/idna")
+    assert views.project_files(world.db.get, package) == (view.artifact,)
+
+
+# -- mappings --
+
+
+def test_a_git_source_needs_a_mapping_and_the_mappings_tag(world):
+    git = {**SOURCE, "git": GIT}
+    assert "no enacted mapping" in asked(world, source=git)
+    world.enact(mapping())
+    fits = {"recipe": recipe(world, **MAPPED)}
+    assert APPLIES in asked(world, source=git, **fits)
+    for tag in ("", "1.0", "v1.0.0", "v2.0", "V1.0"):
+        assert "its tag is not the one" in asked(world, source={**SOURCE, "git": {**GIT, "tag": tag}}, **fits)
+    assert APPLIES in asked(world, **fits)  # an archive of the registry is still a source
+
+
+@pytest.mark.parametrize("field", ["backend", "isolation", "normaliser"])
+def test_what_a_mapping_sets_of_a_recipe_is_not_the_requesters_choice(world, field):
+    other = recipe(world, **MAPPED, **{field: "other"})
+    assert APPLIES in asked(world, recipe=other)  # for the builders to judge, by the rules
+    world.enact(mapping())
+    assert f"{field} is not what" in asked(world, recipe=other)
+    assert APPLIES in asked(world, recipe=recipe(world, **MAPPED))
+    claimed = own(world.follower, "pkg:pypi/idna@1.0")
+    assert APPLIES in asked(world, purl=claimed, source=GIVEN, recipe=other)  # under its own name it is
+
+
+@pytest.mark.parametrize("given", [None, [], [["extras", "all"]], [["other", "none"]]])
+def test_parameters_of_a_mapping_are_all_there_as_it_sets_them(world, given):
+    world.enact(mapping())
+    other = recipe(world) if given is None else recipe(world, parameters=given)
+    assert "parameter extras is not what" in asked(world, recipe=other)
+    more = recipe(world, parameters=[["extras", "none"], ["z", "by the rules"]])
+    assert APPLIES in asked(world, recipe=more)
+
+
+def test_a_mapping_says_nothing_of_what_is_witnessed(world):
+    world.enact(mapping())
+    assert APPLIES in asked(world, ecosystem="witness", recipe=recipe(world, backend="witness@1"))
+
+
+# -- a tag that moves --
+
+
+def from_git(world, commit="ab" * 20, sources=("mapping",) * 3, **changes):
+    source = {**SOURCE, "git": {**GIT, "commit": commit}, **changes}
+    request, builders = world.drawn(source=source, recipe=recipe(world, **MAPPED))
+    bodies = [(b, world.reveal(request, source=how)) for b, how in zip(builders, sources, strict=True)]
+    return world.run(request, bodies)
+
+
+def test_the_commit_that_builders_found_first_stays_the_one_of_its_version(world):
+    world.enact(mapping())
+    view = from_git(world)
+    assert view.artifact.body["source"] == "mapping"
+    seen = views.first_commit(world.db.get, "pkg:pypi/idna@1.0")
+    assert seen == {"commit": "ab" * 20, "leaf": view.verdict.leaf, "request": view.id, "tag": "v1.0"}
+    moved = {**SOURCE, "git": {**GIT, "commit": "ff" * 20}}
+    assert "the tag was moved" in asked(world, source=moved, recipe=recipe(world, **MAPPED))
+    world.enact(mapping(replaces=1, repository="https://example.org/elsewhere"))
+    assert "the tag was moved" in asked(world, source=moved, recipe=recipe(world, **MAPPED))
+    same = {**SOURCE, "git": GIT}
+    assert APPLIES in asked(world, source=same, recipe=recipe(world, **MAPPED))
+
+
+def test_whoever_asks_first_with_a_false_commit_spoils_no_name(world):
+    """A request is a claim; only what T builders resolved themselves is kept."""
+    world.enact(mapping())
+    false = {**SOURCE, "git": {**GIT, "commit": "ff" * 20}}
+    request, builders = world.drawn(source=false, recipe=recipe(world, **MAPPED))
+    failed = {"outcome": "failed", "outputs": [], "phase": "prefetch"}
+    world.run(request, [(b, world.reveal(request, **failed)) for b in builders])
+    assert views.first_commit(world.db.get, "pkg:pypi/idna@1.0") is None
+    assert from_git(world).artifact is not None
+
+
+@pytest.mark.parametrize("how", ["registry", "claimed"])
+def test_a_git_source_counts_only_of_builders_that_resolved_the_tag(world, how):
+    world.enact(mapping())
+    view = from_git(world, sources=(how, "mapping", how))
+    assert (view.verdict.body["verdict"], view.artifacts) == ("INSUFFICIENT", ())
+    assert views.first_commit(world.db.get, "pkg:pypi/idna@1.0") is None
+
+
+# -- how long builders have --
+
+
+@given(st.sampled_from(sorted(asking.ECOSYSTEMS)), st.sampled_from(["pure", "native"]))
+def test_the_window_is_a_function_of_what_is_asked_for(ecosystem, isolation):
+    body = {"ecosystem": ecosystem, "recipe": {"isolation": isolation}}
+    quick = ecosystem == "witness" or (ecosystem == "pip" and isolation == "pure")
+    expected = COMMIT_WINDOW_MS.value if quick else SLOW_COMMIT_WINDOW_MS.value
+    assert asking.commit_window_ms(body) == expected
+
+
+def test_a_slow_build_may_commit_late_and_not_a_millisecond_later(world):
+    request, builders = world.drawn(**named("conan"))
+    deadline = views.request(world.db.get, request).draw.body["commit_deadline"]
+    assert deadline == world.time + SLOW_COMMIT_WINDOW_MS.value
+    raw = world.entry(
+        builders[0], "build.commit", {"commitment": "00" * 32, "request": request}, until=deadline + 60_000
+    )
+    assert APPLIES in world.forced(raw, at=deadline)
+    assert "commit deadline has passed" in world.forced(raw, at=deadline + 1)
+
+
+# -- how much one may ask for --
+
+
+def test_one_operator_keeps_half_of_the_open_requests_free_for_others():
+    world = Governed(count=5, operators=["a", "b", "c", "d", "d"])
+    world.db[b"asking/d"] = str(MAX_OPEN_OF_OPERATOR.value).encode()
+    with pytest.raises(Refusal, match="250 requests of its operator are open") as no:
+        world.block(world.request()[0])
+    assert no.value.code == "busy"
+    assert "of its operator are open" in asked(
+        world, author=world.nodes[3]
+    )  # another node of the same operator
+    assert APPLIES in asked(world, author=world.nodes[0])
+
+
+def test_what_is_over_is_counted_no_more(world):
+    for _ in range(2):
+        raw, request = world.request()
+        world.block(raw)
+        assert world.db[b"asking/operator-6"] == b"1"
+        world.block(world.entry(world.follower, "build.cancel", {"request": request}))
+        assert b"asking/operator-6" not in world.db
+    request, builders = world.drawn()
+    world.run(request, [(b, world.reveal(request)) for b in builders])
+    assert b"asking/operator-6" not in world.db
