@@ -16,6 +16,7 @@ from pyrsia.builds.maven.coordinates import Artifact, of_request, parse_name, pl
 from pyrsia.builds.maven.remotes import Remotes, other_digest
 from pyrsia.builds.model import FileOut, SourceMapping, Want
 from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources import git
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_MAVEN_PAGE_BYTES, MAX_MAVEN_PARENTS, MAX_SOURCE_BYTES
 
@@ -85,7 +86,7 @@ class Origins:
         artifact = Artifact(group, name, version)
         mapping = want.mapping or self._shop.mapping(Artifact(group, name, "").purl())
         if mapping is not None:
-            return await self._mapped(artifact, mapping)
+            return (await self._mapped(artifact, mapping))[0]
         return await self._registry(artifact)
 
     async def of(self, request: Mapping[str, Any]) -> Origin:
@@ -103,9 +104,10 @@ class Origins:
             mapping = self._shop.mapping(Artifact(artifact.group, artifact.name, "").purl())
             if mapping is None:
                 raise _unmapped(artifact)
-            found = await self._mapped(artifact, mapping)
-        else:
-            found = await self._registry(artifact)
+            origin, archive = await self._mapped(artifact, mapping)
+            git.same(named, archive)
+            return origin
+        found = await self._registry(artifact)
         if found.source["sha256"] != named["sha256"]:
             raise other_digest(named["file"], found.source["sha256"], named["sha256"])
         return found
@@ -173,13 +175,14 @@ class Origins:
 
     # -- mapping --
 
-    async def _mapped(self, artifact: Artifact, mapping: SourceMapping) -> Origin:
-        raise Refusal(
-            "source-unreachable",
-            what="sources from repositories are not fetched here",
-            who=str(artifact),
-            do="ask builders that fetch them",
-        )
+    async def _mapped(self, artifact: Artifact, mapping: SourceMapping) -> tuple[Origin, git.GitArchive]:
+        """The commit that the mapping's tag leads to now, packed."""
+        found = await self._shop.git.mapped(mapping, name=artifact.name, version=artifact.version)
+        parameters = {
+            str(key): str(value) for key, value in dict(mapping.recipe.get("parameters", ())).items()
+        }
+        path = found.file.path
+        return Origin("mapping", artifact, found.as_source(), path, parameters, mapping), found
 
 
 def _package_unknown(group: str, name: str) -> Refusal:

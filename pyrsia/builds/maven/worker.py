@@ -60,12 +60,12 @@ def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
                 found[path.rpartition("/")[0]] = pom
             if len(found) > MAX_POM_FILES.value:
                 raise Hostile(f"more than {MAX_POM_FILES.value} project files")
-    if len(tops) != 1 or "" not in found:
-        raise Hostile("the source has no pom.xml in its one top folder")
+    if len(tops) != 1 or not found:
+        raise Hostile("the source has no pom.xml below one top folder")
     if job["upstream"]:
         with (inputs / job["upstream"]).open("rb") as file:
             times = [one.time for one in members_zip.read(file, strict=False)] or times
-    mine = found[""]
+    mine = found[min(found, key=lambda folder: (folder.count("/") + bool(folder), folder))]
     name = job["artifact"] or mine.name
     place = poms.find(found, job["group"] or mine.group, name, job["version"] or mine.version)
     return {
