@@ -7,6 +7,7 @@ PACKAGE ?=
 KEEP ?=
 OFFLINE ?=
 REPORT ?=
+ENVIRONMENTS ?=
 WHAT ?=
 ROWS ?=
 JSON ?=
@@ -16,7 +17,7 @@ ARGS ?=
 .PHONY: demo test sim lint types bench bench-ci evidence clean setup
 
 demo: setup
-	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(if $(REPORT),--report "$(REPORT)")
+	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(foreach name,$(ENVIRONMENTS),--environment $(name)) $(if $(REPORT),--report "$(REPORT)")
 
 test: setup
 	@"$(BIN)/pytest" -q

@@ -18,10 +18,19 @@ if TYPE_CHECKING:  # the demo's modules are imported when it runs, not for --hel
 @click.option(
     "--package", "packages", multiple=True, metavar="NAME[==VERSION]", help="What to build and install."
 )
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    metavar="NAME",
+    help="Make this build environment first and admit it (`pyrsia build environment list` names them).",
+)
 @click.option("--keep", is_flag=True, help="Leave the network running until Ctrl-C, its addresses printed.")
 @click.option("--offline", is_flag=True, help="Build the sample package of this repository; no index needed.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a JSON report here.")
-def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | None) -> None:
+def demo(
+    packages: tuple[str, ...], environments: tuple[str, ...], keep: bool, offline: bool, report: Path | None
+) -> None:
     """Four validator-builders and one follower on this machine: from source to pip install.
 
     Exits 0 only when every step was checked from outside; a failing step is an error with its cause.
@@ -38,7 +47,7 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
     told, tell = Report(), Teller()
     error: str | None = "stopped before its end"
     try:
-        _run(packages, keep, offline, told, tell, report)
+        _run(packages, environments, keep, offline, told, tell, report)
         error = None
     except Refusal as refusal:
         error = refusal.what
@@ -52,8 +61,15 @@ def demo(packages: tuple[str, ...], keep: bool, offline: bool, report: Path | No
 
 
 def _run(
-    packages: tuple[str, ...], keep: bool, offline: bool, told: "Report", tell: "Teller", report: Path | None
+    packages: tuple[str, ...],
+    environments: tuple[str, ...],
+    keep: bool,
+    offline: bool,
+    told: "Report",
+    tell: "Teller",
+    report: Path | None,
 ) -> None:
+    from pyrsia.demo import roots
     from pyrsia.demo.install import FreshVenv
     from pyrsia.demo.network import Network
     from pyrsia.demo.prepare import prepare
@@ -61,7 +77,10 @@ def _run(
 
     ready = prepare(packages, offline=offline, tell=tell)
     told.isolation = ready.isolation
-    network = Network.create(isolation=ready.isolation, environment=ready.environment)
+    kept = roots.made(environments, roots.folder(), tell.say)
+    network = Network.create(
+        isolation=ready.isolation, environment=ready.environment, roots=kept.ids, shared=kept.folder
+    )
     done = False
     environment = FreshVenv(network.folder / "venv")
     try:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from pyrsia.wire.text import b32
 VALIDATORS: Final = ("amber", "birch", "cedar", "dune")
 FOLLOWER: Final = "fern"
 LOOPBACK: Final = "127.0.0.1"
+ECOSYSTEMS: Final = ("conan", "maven", "oci", "pip", "witness")  # that every builder of the demo can build
 
 START_S: Final = 20.0  # interpreter, imports and RocksDB on a busy two-core machine take about 2 s
 STOP_S: Final = 3.0  # what a person waits after Ctrl-C
@@ -95,12 +96,16 @@ class Network:
     nodes: list[Node] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)  # what the nodes see beside our own environment
     guests: list[KeyRing] = field(default_factory=list)  # members without a node, who author entries
+    roots: tuple[str, ...] = ()  # environments that are admitted beside `environment`
+    shared: str = ""  # folder of environments that all nodes read; empty: each has its own
 
     @classmethod
-    def create(cls, *, isolation: str, environment: str) -> "Network":
+    def create(
+        cls, *, isolation: str, environment: str, roots: Sequence[str] = (), shared: str = ""
+    ) -> "Network":
         """Keys, genesis, directories and configurations of a new network; nothing runs yet."""
         folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-", dir=_short_folder()))
-        network = cls(folder, isolation, environment)
+        network = cls(folder, isolation, environment, roots=tuple(roots), shared=shared)
         try:
             network._make_nodes()
             network._found()
@@ -145,7 +150,7 @@ class Network:
                 operator=f"{node.name}-operator",
                 domain=f"{node.name}.example",
                 roles=("builder", "validator") if node.role == "validator" else (),
-                capabilities=("pip",) if node.role == "validator" else (),
+                capabilities=ECOSYSTEMS if node.role == "validator" else (),
                 chain_end=chains[node.name].end if node.name in chains else b"",
             )
             for node in self.nodes
@@ -158,7 +163,7 @@ class Network:
             founders,
             builders=3,
             agreeing=2,
-            environments=[self.environment],
+            environments=[self.environment, *self.roots],
             min_isolation=self.isolation,
             demo=True,
             now_ms=int(time.time() * 1000),
@@ -185,7 +190,9 @@ class Network:
             net=config.NetSection(
                 host=LOOPBACK, control_port=node.control_port, data_port=node.data_port, peers=peers
             ),
-            builds=config.BuildsSection(allow_confined=self.isolation == "confined", wall_s=120),
+            builds=config.BuildsSection(
+                allow_confined=self.isolation == "confined", wall_s=120, environments=self.shared
+            ),
             timing=config.TimingSection(delta_ms=150, heartbeat_ms=5_000),
         )
 

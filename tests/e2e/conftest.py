@@ -1,9 +1,11 @@
-"""A network of real processes, shared by the tests that kill and damage its nodes."""
+"""A network of real processes, shared by the tests that kill and damage its nodes; environments for real builds."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from pyrsia.demo import roots
 from pyrsia.demo.network import Network
 
 
@@ -17,3 +19,11 @@ def network() -> Iterator[Network]:
     finally:
         net.stop_all()
         net.remove()
+
+
+@pytest.fixture(scope="session")
+def made_roots() -> roots.Roots:
+    """Environments `c` and `jvm`, in this order, made once on this machine (a minute) and found made after that."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("build environments are made of Debian's packages, and there is no apt-get")
+    return roots.made(("c", "jvm"), roots.folder(), lambda _: None)
