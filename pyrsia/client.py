@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pyrsia import config
@@ -91,10 +91,23 @@ class Client:
         """The answer to a body that is JSON already, byte for byte."""
         return self._json(self._send("POST", path, body))
 
+    def post_file(self, path: str, file: Path) -> Any:
+        """The answer to a file's bytes, which are read as they are sent."""
+        with file.open("rb") as body:
+            return self._json(self._send("POST", path, body, length=file.stat().st_size))
+
     def _send(
-        self, method: str, path: str, body: bytes | None = None, *, most: int = MAX_ANSWER_BYTES.value
+        self,
+        method: str,
+        path: str,
+        body: bytes | IO[bytes] | None = None,
+        *,
+        most: int = MAX_ANSWER_BYTES.value,
+        length: int | None = None,
     ) -> bytes:
         headers = self._headers | ({"content-type": "application/json"} if body is not None else {})
+        if length is not None:
+            headers |= {"content-type": "application/octet-stream", "content-length": str(length)}
         prefix = self._url.path.rstrip("/") if self._url is not None else ""
         connection = self._connection()
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from pyrsia.errors import Refusal
+from pyrsia.serve import orders
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
 
 Status = NodeStatus
@@ -36,13 +37,16 @@ class Page(msgspec.Struct):
     scanned: int = 0
 
 
-class Asked(msgspec.Struct):
-    request: str
-    purl: str
+Ordered = orders.Ordered
+GivenSource = orders.GivenSource
+LogPart = orders.LogPart
 
 
-class Requests(msgspec.Struct):
-    requests: tuple[Asked, ...]
+class Queue(msgspec.Struct):
+    queue: tuple[str, ...]
+
+
+Cancelled = orders.Cancelled
 
 
 class Proof(msgspec.Struct):

@@ -88,7 +88,7 @@ class Desk:
                 name = str(purls.parse(order.purl).versionless)
             elif ecosystem not in (of_type, "pipeline"):
                 raise _no_order(f"{ecosystem} builds no {order.purl[:80]}", f"leave {ecosystem} out")
-        if not ecosystem or not name:
+        if not ecosystem or (not name and order.source is None):
             raise _no_order("it names no package", "send `purl`, or `ecosystem` and `name`")
         if order.parameters and order.source is None:
             raise _no_order(

@@ -1,4 +1,4 @@
-"""One build request as people and scripts are told of it: a snapshot out of what the log says, and of what it waits for.
+"""One build request as people and scripts are told of it: what the log says of it, and what it waits for.
 
 Source: docs/builds.md, "Asking and following".
 """

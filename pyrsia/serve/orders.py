@@ -51,7 +51,7 @@ class BuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-class Requested(msgspec.Struct, frozen=True, omit_defaults=True):
+class Requested(msgspec.Struct, frozen=True):
     """One build request that stands in the log.
 
     Attributes:
@@ -91,7 +91,7 @@ class PlanRow(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Ordered(msgspec.Struct, frozen=True, omit_defaults=True):
+class Ordered(msgspec.Struct, frozen=True):
     """What came of an order: requests in the log, or for a dry run what they would be; dependencies first."""
 
     requests: tuple[Requested, ...] = ()

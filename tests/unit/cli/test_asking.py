@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pyrsia import client
-from pyrsia.cli import build as build_command
+from pyrsia.cli import build_follow
 from tests.reference.fakenode import ANSWERS, BUILD, PEER, STATUS, FakeNode
 
 EVIL = "\x1b[31m\u202eevil\x07\x9b"
@@ -258,26 +258,27 @@ def asking(node, *states):
 
 
 def test_a_build_is_asked_for_and_followed_to_its_verdict(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_command, "POLL_S", 0.001)
+    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
     asking(node, {"state": "open"}, {"state": "drawn"}, {})
     code, out, err = pyrsia("build", "request", "idna==1.0", "--follow", "--node", node.url)
     assert code == 0
-    assert json.loads(node.seen[0][3]) == {"ecosystem": "pip", "name": "idna", "version": "1.0"}
+    order = {"ecosystem": "pip", "name": "idna", "version": "1.0", "witness": True}
+    assert json.loads(node.seen[0][3]) == order
     assert "asked: pkg:pypi/idna@1.0" in out
     assert "REPRODUCED (1 agreeing, 1 dissenting)" in out
     assert [line.split()[-1] for line in err.splitlines()] == ["open", "drawn"]
 
 
 def test_a_build_that_was_not_reproduced_exits_1(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_command, "POLL_S", 0.001)
+    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
     asking(node, {"verdict": "DIVERGED"})
     code, out, err = pyrsia("build", "request", "idna", "--follow", "--node", node.url)
     assert (code, "DIVERGED" in out, "not every package" in err) == (1, True, True)
 
 
 def test_following_a_network_that_stands_still_ends(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_command, "POLL_S", 0.001)
-    monkeypatch.setattr(build_command, "FOLLOW_S", type(build_command.FOLLOW_S)(1, "a test's patience"))
+    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
+    monkeypatch.setattr(build_follow, "FOLLOW_S", type(build_follow.FOLLOW_S)(1, "a test's patience"))
     asking(node, {"state": "drawn"})
     code, _, err = pyrsia("build", "request", "idna", "--follow", "--node", node.url)
     assert (code, "no verdict after 1 s" in err) == (1, True)

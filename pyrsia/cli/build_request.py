@@ -1,0 +1,356 @@
+"""`build request` and `build plan`: packages, purls, files that list them, or a source of one's own.
+
+Every package is an order of its own, so that one that cannot be built does not keep the others back: it is named with
+its reason, and the exit code says that not everything was asked for.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pyrsia.cli import answers, build_files, build_follow
+from pyrsia.cli.answers import shaped
+from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.client import Client
+from pyrsia.errors import Refusal
+from pyrsia.wire.text import safe
+
+PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
+ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")
+
+packages_argument = click.argument("packages", metavar="[PURL|NAME[==VERSION]]...", nargs=-1)
+files_option = click.option(
+    "-r",
+    "--requirement",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Every package of a requirements.txt, uv.lock, pom.xml or conan.lock.",
+)
+source_option = click.option(
+    "--source", metavar="DIR|ARCHIVE|git+URL@COMMIT", help="Build this source, under your node's own name."
+)
+as_option = click.option(
+    "--as", "kind", type=click.Choice(ECOSYSTEMS), help="What a name or a source is [pip]."
+)
+param_option = click.option(
+    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the recipe; only with --source."
+)
+verified_option = click.option(
+    "--only-verified-inputs",
+    "verified_only",
+    is_flag=True,
+    help="Refuse builds whose inputs are not all published by this network.",
+)
+witness_option = click.option(
+    "--witness/--no-witness",
+    default=True,
+    help="Have upstream's file witnessed where no source can be built [yes].",
+)
+
+
+@dataclass(slots=True)
+class Asked:
+    """What came of all orders."""
+
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+@click.command()
+@packages_argument
+@files_option
+@source_option
+@as_option
+@param_option
+@verified_option
+@witness_option
+@click.option("--wait", "--follow", "follow", is_flag=True, help="Stay until every build has its verdict.")
+@node_option
+@json_option
+def request(
+    packages: tuple[str, ...],
+    files: tuple[Path, ...],
+    source: str | None,
+    kind: str | None,
+    parameters: tuple[str, ...],
+    verified_only: bool,
+    witness: bool,
+    follow: bool,
+    target: str | None,
+    as_json: bool,
+) -> None:
+    """Ask for packages and everything they need at run time; no version: the newest.
+
+    What the network has or builds already is named and not asked for again.
+    """
+    with Client(target, patience_s=PLAN_S) as node:
+        asked = Asked()
+        orders = _orders(node, asked, packages, files, source, kind, parameters)
+        common = {"verified_only": True} if verified_only else {}
+        common |= {"witness": True} if witness and source is None else {}
+        for order in _counted(orders, quiet=as_json):
+            _ask(node, order | common, asked, quiet=as_json)
+        ids = list(dict.fromkeys(one["request"] for one in asked.requests))
+        done = build_follow.wait(node, ids, quiet=as_json) if follow else []
+    _tell_asked(asked, done, follow=follow, as_json=as_json)
+    _judge(asked, done, one_order=len(orders) == 1)
+
+
+@click.command()
+@packages_argument
+@files_option
+@source_option
+@as_option
+@param_option
+@verified_option
+@witness_option
+@node_option
+@json_option
+def plan(
+    packages: tuple[str, ...],
+    files: tuple[Path, ...],
+    source: str | None,
+    kind: str | None,
+    parameters: tuple[str, ...],
+    verified_only: bool,
+    witness: bool,
+    target: str | None,
+    as_json: bool,
+) -> None:
+    """Show recipe, lock, inputs and environment of each build, before anything is asked for or runs."""
+    with Client(target, patience_s=PLAN_S) as node:
+        asked = Asked()
+        orders = _orders(node, asked, packages, files, source, kind, parameters)
+        common = {"verified_only": True} if verified_only else {}
+        common |= {"witness": True} if witness and source is None else {}
+        for order in _counted(orders, quiet=as_json):
+            _ask(node, order | common | {"dry_run": True}, asked, quiet=True)
+    if as_json:
+        told = {"plans": asked.plans, "refused": asked.refused, "skipped": asked.skipped}
+        tell(told, as_json=True, text=lambda: ())
+    else:
+        tell({}, as_json=False, text=lambda: _plan_lines(asked))
+    _judge(asked, [], one_order=len(orders) == 1)
+
+
+# -- orders --
+
+
+def _orders(
+    node: Client,
+    asked: Asked,
+    packages: Sequence[str],
+    files: Sequence[Path],
+    source: str | None,
+    kind: str | None,
+    parameters: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Each package once, in the order given.
+
+    Raises:
+        Refusal: `usage`.
+    """
+    if parameters and source is None:
+        raise _usage("--param goes with --source", "parameters of known packages come from their mapping")
+    orders = [_order_of(text, kind or "pip") for text in packages]
+    if source is not None:
+        return [_sourced(node, orders, files, source, kind or "pip", parameters)]
+    for path in files:
+        listed = build_files.read(path)
+        asked.skipped += [f"{path.name}: {one}" for one in listed.skipped]
+        for item in listed.items:
+            order: dict[str, Any] = {
+                "ecosystem": item.ecosystem,
+                "name": item.name,
+                "version": item.version,
+            }
+            orders.append(order if item.closure else order | {"closure": False})
+    unique = list({repr(order): order for order in orders}.values())
+    if not unique and not asked.skipped:
+        raise _usage("nothing to ask for", "name packages, or a file with -r, or a --source")
+    return unique
+
+
+def _order_of(text: str, kind: str) -> dict[str, Any]:
+    if text.startswith("pkg:"):
+        return {"purl": text}
+    name, _, version = text.partition("==")
+    return {"ecosystem": kind, "name": name.strip(), "version": version.strip()}
+
+
+def _sourced(
+    node: Client,
+    orders: Sequence[dict[str, Any]],
+    files: Sequence[Path],
+    source: str,
+    kind: str,
+    parameters: Sequence[str],
+) -> dict[str, Any]:
+    """The order of a source that is given along; the source is sent to the node first."""
+    from pyrsia.builds.sources import local  # it brings the sandbox along, which most commands need not
+
+    if files or len(orders) > 1:
+        raise _usage("--source is one package's", "leave -r and further names out")
+    order = dict(orders[0]) if orders else {}
+    if "purl" in order:
+        raise _usage(
+            "a source of your own is published under your node's name, not under a purl",
+            "write NAME==VERSION",
+        )
+    name, version = str(order.get("name", "")), str(order.get("version", ""))
+    values = dict(_parameter(text) for text in parameters)
+    with tempfile.TemporaryDirectory(prefix="pyrsia-source-") as folder:
+        found = local.given(source, Path(folder), name=name, version=version)
+        sent = node.post_file(f"/api/v1/builds/sources?file={found.file}", found.path)
+    given = shaped(sent, answers.GivenSource)
+    if given["sha256"] != found.sha256:
+        raise Refusal(
+            "digest-mismatch",
+            what=f"the node kept {given['sha256']}, {found.sha256} was sent",
+            who="the node, or the way to it",
+            do="send it again",
+        )
+    made = {"ecosystem": kind, "name": name, "version": version, "source": given}
+    return made | ({"parameters": values} if values else {})
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise _usage(f"{text[:60]!r} is no parameter", "write --param NAME=VALUE")
+    return name, value
+
+
+def _usage(what: str, do: str) -> Refusal:
+    return Refusal("usage", what=what, who="your command", do=do)
+
+
+def _counted(orders: Sequence[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:
+    """The orders, with one line each on standard error where there are several: planning takes its time."""
+    for number, order in enumerate(orders, 1):
+        if not quiet and len(orders) > 1:
+            click.echo(safe(f"  planning {number} of {len(orders)}: {_called(order)}"), err=True)
+        yield order
+
+
+def _called(order: dict[str, Any]) -> str:
+    if "purl" in order:
+        return str(order["purl"])
+    return f"{order['name']}=={order['version']}" if order["version"] else str(order["name"])
+
+
+def _ask(node: Client, order: dict[str, Any], asked: Asked, *, quiet: bool) -> None:
+    """One order; a no of the plan or of the log is this package's, any other one ends the command."""
+    try:
+        answer = shaped(node.post("/api/v1/builds", order), answers.Ordered)
+    except Refusal as refusal:
+        if refusal.code in (
+            "not-running",
+            "no-sandbox",
+            "forbidden",
+            "unavailable",
+            "wrong-host",
+            "internal",
+        ):
+            raise
+        asked.refused.append({"package": _called(order), **refusal.as_dict()})
+        return
+    asked.plans += answer["plans"]
+    known = {one["request"] for one in asked.requests}
+    for one in answer["requests"]:
+        if one["request"] in known:
+            continue
+        asked.requests.append(one)
+        if not quiet:
+            word = "known" if one["known"] else "asked"
+            note = f", {one['note']}" if one["note"] else ""
+            click.echo(safe(f"{word}: {one['purl']} ({one['request'][:16]}){note}"))
+
+
+# -- telling --
+
+
+def _tell_asked(asked: Asked, done: Sequence[dict[str, Any]], *, follow: bool, as_json: bool) -> None:
+    if as_json:
+        told: dict[str, Any] = {"requests": asked.requests}
+        told |= {"refused": asked.refused} if asked.refused else {}
+        told |= {"skipped": asked.skipped} if asked.skipped else {}
+        tell(told | ({"builds": list(done)} if follow else {}), as_json=True, text=lambda: ())
+        return
+    tell({}, as_json=False, text=lambda: [*map(build_follow.line, done), *_refusals(asked)])
+
+
+def _refusals(asked: Asked) -> Iterator[str]:
+    for one in asked.skipped:
+        yield f"left out: {one}"
+    if len(asked.refused) + len(asked.requests) + len(asked.plans) > 1:
+        for no in asked.refused:
+            yield f"no: {no['package']}: {no['what']}; {no['do']}"
+
+
+def _judge(asked: Asked, done: Sequence[dict[str, Any]], *, one_order: bool) -> None:
+    """The exit code: 0 where everything was asked for and, if that was awaited, agreed on.
+
+    Raises:
+        Refusal: what of it was not.
+    """
+    if asked.refused and one_order:
+        raise Refusal.from_dict(asked.refused[0])
+    if asked.refused:
+        raise Refusal(
+            "build-failed",
+            what=f"{len(asked.refused)} packages could not be asked for",
+            who="the reasons named above",
+            do="ask for others, or for these by another version",
+        )
+    bad = [one for one in done if not build_follow.good(one)]
+    if bad:
+        raise Refusal(
+            "build-failed",
+            what=f"not every package of the closure was reproduced: {len(bad)} of {len(done)} were not",
+            who="the builders named above",
+            do="see what each said with `pyrsia build list` and `pyrsia build explain REQUEST`",
+        )
+
+
+def _plan_lines(asked: Asked) -> Iterator[str]:
+    for one in asked.plans:
+        recipe, source = one["recipe"], one["source"]
+        yield f"{one['purl']} ({one['ecosystem']})"
+        if one["note"]:
+            yield f"  note         {one['note']}"
+        size = f"{source.get('size', 0)} bytes"
+        yield f"  source       {source.get('file', '')}  sha256:{source.get('sha256', '')}  {size}"
+        if "git" in source:
+            yield f"  git          commit {source['git'].get('commit', '')}  tag {source['git'].get('tag') or '-'}"
+        yield f"  environment  {recipe.get('environment', '')}"
+        yield "  target       " + "  ".join(f"{key} {value}" for key, value in sorted(one["target"].items()))
+        shown = sorted(
+            (key, value) for key, value in recipe.items() if key not in ("environment", "parameters")
+        )
+        yield "  recipe       " + "  ".join(f"{key} {value}" for key, value in shown)
+        for key, value in _parameters(recipe.get("parameters")):
+            yield f"  parameter    {key} = {value}"
+        yield f"  lock         sha256:{one['lock_sha256']}  {len(one['inputs'])} inputs"
+        for line in one["inputs"]:
+            here = f"  in the log at {line['entry']}" if line["entry"] >= 0 else ""
+            yield f"    {line['name']} {line['version']}  {line['file']}  sha256:{line['sha256']}{here}"
+        yield f"  would be     {'asked for' if not one['request'] else 'no new request: ' + one['request'][:16]}"
+    yield from _refusals(asked)
+
+
+def _parameters(told: Any) -> list[tuple[str, str]]:
+    """A table of words as entries have it: sorted pairs, or an object."""
+    if isinstance(told, dict):
+        return sorted((str(key), str(value)) for key, value in told.items())
+    if isinstance(told, list):
+        return [(str(one[0]), str(one[1])) for one in told if isinstance(one, list) and len(one) == 2]
+    return []
