@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "verify": ("verify", "verify", "Use", "Check a downloaded file against the log, offline."),
     "fetch": ("packages", "fetch", "Use", "Download a file of the network with its proof."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
+    "package": ("package", "package", "Provide", "Say where a package's source is."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
     "member": (
         "member",

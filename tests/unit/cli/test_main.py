@@ -48,7 +48,7 @@ PROMISED = (
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
     "trust", "trust add", "trust list", "trust remove", "trust update",
-    "fetch", "doctor", "dashboard", "list", "config", "config edit",
+    "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map",
 )  # fmt: skip
 
 
