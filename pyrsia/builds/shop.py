@@ -14,8 +14,13 @@ from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.builds.sources import git
+from pyrsia.errors import Unavailable
 
 _NO_HOSTS: Final = git.GitHosts()
+
+
+async def _nobody(sha256: str) -> Path:
+    raise Unavailable("this node has no links yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Shop:
         claimed: brings the source of a request's body whose author gave it along, checked against its digest.
         mapping: the enacted mapping of a versionless purl, None without one.
         git_hosts: what the operator configured of repositories; see `git`.
+        artifact: body of the `artifact.add` that published the file with this SHA-256, None without one.
+        bring: the bytes of such a file, from here or from peers.
         published: leaf of the `artifact.add` that published the file with this SHA-256 (hex), None without one.
     """
 
@@ -45,6 +52,8 @@ class Shop:
     mapping: Callable[[str], SourceMapping | None]
     published: Callable[[str], int | None] = lambda _: None
     git_hosts: git.GitHosts = _NO_HOSTS
+    artifact: Callable[[str], Mapping[str, Any] | None] = lambda _: None
+    bring: Callable[[str], Awaitable[Path]] = _nobody
 
     @property
     def git(self) -> git.GitSources:

@@ -304,8 +304,7 @@ class Node:
         house, plugins, reads = self.house, workshop.plugins, self.house.archive.state
         sources = Sources(self.shelf, house.data / SCRATCH, self._linked)
         workshop.courier.fetch = sources.bring
-        if workshop.roots is not None:
-            workshop.roots.fetch = lambda sha256: self.catalog.blob(sha256)
+        workshop.courier.fetch_published = lambda sha256: self.catalog.blob(sha256)
         self.explaining = Explaining(reads=reads, shelf=self.shelf, shop=workshop.shop)
         self.requests: Requests | None = None
         self.builder: Builder | None = None

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pyrsia.builds.environments import HostOnly
-from pyrsia.builds.inside import Inside
+from pyrsia.builds.environments.making import kept
+from pyrsia.builds.environments.model import Environment
 from pyrsia.builds.model import Plugin, SourceMapping
+from pyrsia.builds.oci.plugin import OciPlugin
 from pyrsia.builds.pip import config as pip_config
 from pyrsia.builds.pip import host
 from pyrsia.builds.pip.index import IndexClient
-from pyrsia.builds.pip.plugin import PROGRAM, PipPlugin
+from pyrsia.builds.pip.plugin import PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, choose
 from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import views
 from pyrsia.node.builder import DrawnFirst, Reads
@@ -35,6 +37,7 @@ class Workshop:
     isolation: str = "none"
     notices: list[str] = field(default_factory=list)
     courier: "Courier" = field(default_factory=lambda: Courier())
+    shop: Shop | None = None
 
 
 class Courier:
@@ -42,6 +45,7 @@ class Courier:
 
     def __init__(self) -> None:
         self.fetch: Callable[[Mapping[str, Any]], Awaitable[Path]] | None = None
+        self.fetch_published: Callable[[str], Awaitable[Path]] | None = None
 
     async def bring(self, request: Mapping[str, Any]) -> Path:
         """The source of a request's body.
@@ -53,10 +57,21 @@ class Courier:
             raise Unavailable("this node has no links yet")
         return await self.fetch(request)
 
+    async def bring_published(self, sha256: str) -> Path:
+        """A file that the log publishes.
+
+        Raises:
+            Refusal: nobody gave it, or it is withdrawn or disputed.
+            Unavailable: this node has no links yet.
+        """
+        if self.fetch_published is None:
+            raise Unavailable("this node has no links yet")
+        return await self.fetch_published(sha256)
+
 
 def honest(shop: Shop, _: DrawnFirst) -> Sequence[Plugin]:
     """The plug-ins of every node but the demo's villain."""
-    return (PipPlugin(Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits), shop.index, shop.results),)
+    return (PipPlugin(shop), OciPlugin(shop))
 
 
 async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory = honest) -> Workshop:
@@ -73,6 +88,10 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
     found = pip_config.load()
     index = await stack.enter_async_context(IndexClient(found, house.data / INDEX))
     reads, courier = house.archive.state, Courier()
+    own = Environment(host.environment(), None, host.facts())
+    roots = kept(
+        own, sandbox, house.data, settings.environments, house.data / SCRATCH, courier.bring_published
+    )
     shop = Shop(
         sandbox=sandbox,
         limits=BuildLimits(wall_s=settings.wall_s, memory_bytes=settings.memory_mb << 20),
@@ -80,14 +99,17 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         results=house.data / RESULTS,
         cache=house.data / INDEX,
         index=index,
-        environments=HostOnly(host.environment(), host.facts()),
+        environments=roots,
         admitted=lambda: tuple(views.config(reads)["environments"]),
         claimed=courier.bring,
         mapping=lambda purl: _mapping(reads, purl),
         published=lambda sha256: _published(reads, sha256),
+        artifact=lambda sha256: _artifact(reads, sha256),
+        bring=courier.bring_published,
+        git_hosts=GitHosts.configured(settings.git_hosts, settings.git_mirrors),
     )
     plugins = make(shop, drawn_first(reads, house.keys.node_id))
-    return Workshop({one.name: one for one in plugins}, sandbox.isolation, list(found.unused), courier)
+    return Workshop({one.name: one for one in plugins}, sandbox.isolation, list(found.unused), courier, shop)
 
 
 def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
@@ -95,6 +117,11 @@ def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
     if found is None:
         return None
     return SourceMapping(purl, found["repository"], found["tag"], found["recipe"], found["version"])
+
+
+def _artifact(reads: Reads, sha256: str) -> Mapping[str, Any] | None:
+    found = views.artifact(reads, sha256)
+    return None if found is None or not views.offered(reads, sha256) else found.body
 
 
 def _published(reads: Reads, sha256: str) -> int | None:

@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import conan, explained, log, maven, pypi, witness
+from pyrsia.serve import conan, explained, log, maven, oci, pypi, witness
 from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
@@ -19,6 +19,7 @@ from pyrsia.serve.explained import ExplainedApp
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
+from pyrsia.serve.oci import OciApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.views import Admin, Catalog, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
@@ -29,6 +30,7 @@ _log = logging.getLogger("pyrsia.serve")
 _HOME: Final = b"""A Pyrsia node.
 
 packages   /pypi/simple/
+images     /v2/
 the log    /log/checkpoint
 a build    /builds/<request>
 the API    /api/v1/openapi.json
@@ -53,6 +55,7 @@ def build_app(
     table = (
         (pypi.PREFIX, PypiApp(catalog)),
         (conan.PREFIX, ConanApp(catalog)),
+        (oci.PREFIX, OciApp(catalog)),
         (maven.PREFIX, MavenApp(catalog)),
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),

@@ -19,7 +19,7 @@ from pyrsia.builds.environments.apt import Apt
 from pyrsia.builds.environments.lock import Part, RootfsLock, decode, encode
 from pyrsia.builds.environments.model import Environment
 from pyrsia.builds.environments.recipes import Archive, Definition, rules
-from pyrsia.builds.environments.store import FOLDER, PARTS, Kept, Store
+from pyrsia.builds.environments.store import FOLDER, PARTS, Fetch, Kept, Store
 from pyrsia.builds.inside import Answer, Inside, Program
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.simple import IndexFile
@@ -185,11 +185,13 @@ def place(data: Path, configured: str) -> Path:
     return Path(configured) if configured else data / FOLDER
 
 
-def kept(own: Environment, sandbox: Sandbox, data: Path, configured: str, scratch: Path) -> Kept:
-    """The environments of a node; it unpacks what it fetches in `sandbox`."""
+def kept(
+    own: Environment, sandbox: Sandbox, data: Path, configured: str, scratch: Path, fetch: Fetch | None = None
+) -> Kept:
+    """The environments of a node; it unpacks in `sandbox` what `fetch` brings."""
     folder = place(data, configured)
     store = Store(folder)
-    return Kept(own, store, adopt=Maker(sandbox, store, scratch, folder / PARTS).adopt)
+    return Kept(own, store, fetch, Maker(sandbox, store, scratch, folder / PARTS).adopt)
 
 
 def _missing(one: Part) -> Refusal:

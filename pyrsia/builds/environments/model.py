@@ -27,11 +27,13 @@ class Environment:
         root: folder that is shown as the file system inside, read-only; None for the host's own.
         facts: what it offers: `arch`, `libc`, `os` always; `python`, `jdk`, `maven`, `compiler`, `cmake`, `conan`
             with their versions where it has them.
+        archive: the archive that it was unpacked from, where it is kept.
     """
 
     id: str
     root: Path | None
     facts: Mapping[str, str]
+    archive: Path | None = None
 
     @property
     def pure_only(self) -> bool:

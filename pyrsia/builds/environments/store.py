@@ -54,9 +54,8 @@ class Store:
             return None
         if not isinstance(facts, dict) or not (place / "root").is_dir():
             return None
-        return Environment(
-            ROOTFS + digest, place / "root", {str(key): str(value) for key, value in facts.items()}
-        )
+        told = {str(key): str(value) for key, value in facts.items()}
+        return Environment(ROOTFS + digest, place / "root", told, self.archive(digest))
 
     def archive(self, digest: str) -> Path | None:
         path = self.folder / digest / "rootfs.tar"
@@ -167,7 +166,7 @@ class Kept:
     ) -> None:
         self._own = own
         self._store = store
-        self.fetch = fetch
+        self._fetch = fetch
         self._adopt = adopt
 
     def here(self) -> Sequence[Environment]:
@@ -178,11 +177,11 @@ class Kept:
 
     async def get(self, id: str) -> Environment:
         known = [one for one in (self._own, self._store.get(id.removeprefix(ROOTFS))) if one and one.id == id]
-        if known or self.fetch is None or self._adopt is None or not id.startswith(ROOTFS):
+        if known or self._fetch is None or self._adopt is None or not id.startswith(ROOTFS):
             return find(known, id)
         digest = id.removeprefix(ROOTFS)
         try:
-            return await self._adopt(await self.fetch(digest), digest)
+            return await self._adopt(await self._fetch(digest), digest)
         except Refusal as refusal:
             raise Refusal(
                 "no-environment",

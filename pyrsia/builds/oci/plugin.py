@@ -1,0 +1,536 @@
+"""The oci plug-in: plan, relock, prefetch and build of one image from a Dockerfile that runs nothing.
+
+The source is an archive that somebody gave along, or the repository of an enacted mapping. What is copied from
+elsewhere, and every base, is named by digest in the Dockerfile and must be published by this network, or be a root
+that is on this machine. Archives open only inside the sandbox; here they are names, digests and copies.
+
+Source: docs/builds.md, "oci"; docs/adr/0043-images-without-an-engine.md.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import trio
+
+from pyrsia.builds import members
+from pyrsia.builds.environments import ROOTFS, Environment
+from pyrsia.builds.inside import Inside, Program, read_plain
+from pyrsia.builds.members import Difference, Member
+from pyrsia.builds.model import (
+    Built,
+    FileOut,
+    Inputs,
+    NamedFile,
+    Output,
+    Packed,
+    PhaseFailed,
+    Planned,
+    Progress,
+    Want,
+    file_out,
+    keep,
+)
+from pyrsia.builds.oci import bases, lock, names
+from pyrsia.builds.oci.bases import Based
+from pyrsia.builds.oci.layer import NORMALISER
+from pyrsia.builds.oci.lock import Locked
+from pyrsia.builds.recipe import disagreement, epoch
+from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources import git
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.units import BUILD_DISK_BYTES, BUILD_LOG_BYTES, MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES, Limit
+from pyrsia.wire.purl import Purl, parse
+
+ECOSYSTEM: Final = "oci"
+BACKEND: Final = "oci@1"
+PROGRAM: Final = Program(
+    "builds/oci/worker.py",
+    modules=(
+        "builds/environments/tarball.py",
+        "builds/environments/tree.py",
+        "builds/oci/compose.py",
+        "builds/oci/dockerfile.py",
+        "builds/oci/documents.py",
+        "builds/oci/layer.py",
+    ),
+    hostile=frozenset({"compose", "inspect"}),
+)
+MAX_PLATFORMS: Final = Limit(6, "the platforms that Debian's own images have; each adds two documents")
+_PLATFORM: Final = re.compile("linux/(amd64|arm64|386|riscv64|s390x|ppc64le|arm/v[567])")
+_PARAMETERS: Final = ("dockerfile", "platforms")
+_AUTHOR: Final = "correct the Dockerfile; docs/builds.md, oci, lists what is taken"
+_PHASE: Final = "metadata"
+
+
+class Source(NamedTuple):
+    """A source that is here. `body`: as a request says it."""
+
+    kind: str
+    file: NamedFile
+    body: Mapping[str, Any]
+    parameters: Mapping[str, str]
+
+
+class Read(NamedTuple):
+    """What a source's Dockerfile asks for.
+
+    Attributes:
+        newest: newest time of the source, in s.
+        platforms: in the order of the request.
+        rows: for each platform its base, the line of it, and the digests that are copied out of.
+    """
+
+    newest: int
+    platforms: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+
+
+class OciPlugin:
+    """Composes images; nothing of what goes into them is run."""
+
+    name: Final = ECOSYSTEM
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+
+    # -- plan --
+
+    async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
+        """The request for one image.
+
+        Raises:
+            Refusal: `bad-request` for a name, a parameter or a line of the Dockerfile; `not-found` for a digest that
+                nobody published; `no-environment`.
+        """
+        purl = names.purl(want.name, want.version)
+        source = await self._wanted(want, purl)
+        environment = await self._environment(want)
+        progress(f"reading the Dockerfile of {want.name}")
+        read = await self._read(source, environment, str(purl))
+        lines = [line for row in await self._inputs(read) for line in row.lines]
+        linked = ((one.file, self._shop.published(one.sha256)) for one in lines)
+        return (
+            Planned(
+                purl=str(purl),
+                coordinates=names.coordinates(purl),
+                source=dict(source.body),
+                recipe=_recipe(environment, read, now_ms, source.parameters),
+                lock=lock.encode(lines),
+                target=_target(environment),
+                ecosystem=ECOSYSTEM,
+                linked=tuple((file, leaf) for file, leaf in linked if leaf is not None),
+            ),
+        )
+
+    async def relock(self, request: Mapping[str, Any]) -> bytes:
+        """The lock that this node makes for a request, after deriving its recipe here as well.
+
+        Raises:
+            Refusal: `lock-mismatch` when the recipe is not what the rules give; as `plan`.
+        """
+        theirs = request["recipe"]
+        environment = await self._shop.environments.get(theirs["environment"])
+        source = await self._source(request)
+        read = await self._read(source, environment, request["purl"])
+        mine = _recipe(environment, read, theirs["cutoff_ms"], source.parameters)
+        why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
+        if why:
+            raise PhaseFailed(
+                "lock-mismatch",
+                f"the recipe of {request['purl']} is not what the rules give: {why}",
+                who="the request",
+                do="ask for the image again from a node with the same environment",
+                code="lock-mismatch",
+            )
+        return lock.encode(line for row in await self._inputs(read) for line in row.lines)
+
+    async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs:
+        """The source, and every file of the lock by its digest, from here or from peers.
+
+        Raises:
+            Refusal: `digest-mismatch`, `no-environment`, or as peers say.
+        """
+        source = await self._source(request)
+        lines = lock.decode(locked)
+        files = [NamedFile(one.file, await self._bring(one)) for one in lines]
+        digest = hashlib.sha256(locked).hexdigest()
+        return Inputs(source.file, tuple(files), {}, digest, tuple((one.file, one.sha256) for one in lines))
+
+    async def _bring(self, line: Locked) -> Path:
+        if line.name == lock.ROOTFS:
+            archive = (await self._shop.environments.get(ROOTFS + line.sha256)).archive
+            if archive is None:
+                raise bases.no_archive(line.sha256)
+            return archive
+        return await self._shop.bring(line.sha256)
+
+    # -- build --
+
+    async def build(
+        self,
+        request: Mapping[str, Any],
+        inputs: Inputs,
+        progress: Progress = lambda _: None,
+        vary: bool = False,
+    ) -> Built:
+        """Compose and inspect the image in two sandboxes. A build that fails is an answer, not an exception.
+
+        Raises:
+            Unavailable: this machine could not build.
+        """
+        folder = await trio.to_thread.run_sync(self._new_folder)
+        log = bytearray()
+        try:
+            progress(f"composing {request['purl']}")
+            outputs = await self._composed(request, inputs, folder, log, vary)
+        except PhaseFailed as error:
+            log += error.log
+            return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Built(
+            outcome="built",
+            phase="",
+            lock_sha256=inputs.lock_sha256,
+            source=_kind(request),
+            outputs=outputs,
+            environment=request["recipe"]["environment"],
+            isolation=self._inside.isolation,
+            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
+            folder=folder,
+            tools=inputs.tools,
+        )
+
+    async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
+        """The answer of a builder that did not come as far as `build`."""
+        if not isinstance(error, PhaseFailed):
+            error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
+        folder = await trio.to_thread.run_sync(self._new_folder)
+        return self._failed(folder, error, lock_sha256, error.log, None)
+
+    # -- source and Dockerfile --
+
+    async def _wanted(self, want: Want, purl: Purl) -> Source:
+        if want.source is not None:
+            given = want.source
+            body = {
+                "file": given.file,
+                "sha256": given.sha256,
+                "size": given.size,
+                "manifest": given.manifest,
+            }
+            return Source("claimed", NamedFile(given.file, given.path), body, _parameters(want.parameters))
+        mapping = want.mapping or self._shop.mapping(str(purl.versionless))
+        if mapping is None:
+            raise Refusal(
+                "not-found",
+                what=f"nothing says where the source of {purl} is",
+                who="your request",
+                do="give the source along (`--source DIR --as oci`), or have the image mapped (`pyrsia package map`)",
+            )
+        found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
+        return Source(
+            "mapping", found.file, found.as_source(), _parameters(mapping.recipe.get("parameters", {}))
+        )
+
+    async def _source(self, request: Mapping[str, Any]) -> Source:
+        """The source of a request, as this node gets it.
+
+        Raises:
+            Refusal: `digest-mismatch`, `lock-mismatch`.
+        """
+        body = request["source"]
+        if _kind(request) == "claimed":
+            path = await self._shop.claimed(request)
+            return Source(
+                "claimed",
+                NamedFile(body["file"], path),
+                body,
+                _parameters(request["recipe"].get("parameters", {})),
+            )
+        purl = parse(request["purl"])
+        mapping = self._shop.mapping(str(purl.versionless))
+        if mapping is None:
+            raise Refusal(
+                "lock-mismatch",
+                what=f"no mapping says where the source of {request['purl']} is",
+                who="the request",
+                do="have the image mapped first (`pyrsia package map`)",
+            )
+        found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
+        git.same(body, found)
+        return Source("mapping", found.file, body, _parameters(mapping.recipe.get("parameters", {})))
+
+    async def _environment(self, want: Want) -> Environment:
+        mapped = want.mapping.recipe.get("environment", "") if want.mapping else ""
+        named = str(mapped or want.environment)
+        if named:
+            return await self._shop.environments.get(named)
+        return self._shop.environments.chosen(self._shop.admitted(), "python", pure=True)
+
+    async def _read(self, source: Source, environment: Environment, who: str) -> Read:
+        """
+        Raises:
+            Refusal: `bad-request`, naming the line of the Dockerfile and what to do instead.
+        """
+        native = names.native(environment.facts.get("arch", ""))
+        platforms = tuple(source.parameters.get("platforms", native).split(","))
+        file = source.parameters.get("dockerfile", "Dockerfile")
+        job = {
+            "operation": "read",
+            "source": names.inner(source.file.name),
+            "dockerfile": file,
+            "platforms": platforms,
+        }
+        files = {names.inner(source.file.name): source.file.path}
+        async with self._inside.run(job, files, phase=_PHASE, who=who, environment=environment) as answer:
+            _refuse(answer.value, file)
+            return Read(int(answer.value["newest"]), platforms, tuple(answer.value["recipes"]))
+
+    async def _inputs(self, read: Read) -> list[Based]:
+        """For each platform its base, and every line of the lock that it needs.
+
+        Raises:
+            Refusal: `not-found`, `no-environment`, `bad-request`.
+        """
+        found = []
+        for platform, row in zip(read.platforms, read.rows, strict=True):
+            base = await bases.of(self._shop, row["base"], platform, row["line"])
+            found.append(base.with_lines(bases.published(self._shop, digest) for digest in row["origins"]))
+        return found
+
+    # -- composing --
+
+    async def _composed(
+        self, request: Mapping[str, Any], inputs: Inputs, folder: Path, log: bytearray, vary: bool
+    ) -> tuple[Output, ...]:
+        recipe, who = request["recipe"], request["purl"]
+        environment = await self._shop.environments.get(recipe["environment"])
+        source = Source("", inputs.source, {}, _parameters(recipe.get("parameters", {})))
+        read = await self._read(source, environment, who)
+        paths = {sha256: one.path for (_, sha256), one in zip(inputs.tools, inputs.files, strict=True)}
+        based = await self._inputs(read)
+        origins = {digest for row in read.rows for digest in row["origins"]}
+        artifacts = {line.sha256: line.file for row in based for line in row.lines if line.sha256 in origins}
+        inner = names.inner(inputs.source.name)
+        files = {inner: inputs.source.path} | {sha256: paths[sha256] for sha256 in artifacts}
+        job = {
+            "operation": "compose",
+            "artifacts": artifacts,
+            "bases": {where: row.told for where, row in zip(read.platforms, based, strict=True)},
+            "dockerfile": source.parameters.get("dockerfile", "Dockerfile"),
+            "platforms": read.platforms,
+            "sde": recipe["sde"],
+            "source": inner,
+            "vary": vary,
+        }
+        async with self._inside.run(
+            job, files, phase="build", who=who, epoch=recipe["sde"], environment=environment
+        ) as answer:
+            log += answer.log
+            if "dockerfile" in answer.value:
+                told = answer.value["dockerfile"]
+                raise PhaseFailed("build", str(told["what"])[:300], who=who, do=str(told["do"])[:300])
+            made = answer.value
+            for digest in {*made["blobs"], *made["manifests"], made["top"]}:
+                await trio.to_thread.run_sync(
+                    _take, answer.work / "out" / digest, folder / digest, digest, who
+                )
+        layers = {one: folder / one for one, kind in made["blobs"].items() if kind == "layer"}
+        inspected = await self._inspected(job, files, layers, who, environment, folder, log)
+        outputs = [
+            _document(folder, f"sha256~{one}", one) for one, kind in made["blobs"].items() if kind == "config"
+        ]
+        outputs += [_layer(folder, one, inspected[one]) for one in layers]
+        below = {one.sha256 for row in based for one in row.told["layers"]} - set(layers)
+        for digest in below:
+            await trio.to_thread.run_sync(shutil.copyfile, paths[digest], folder / digest)
+            outputs.append(_document(folder, f"sha256~{digest}", digest))
+        tag = request["coordinates"]["version"].replace(":", "~")
+        outputs.append(_document(folder, f"manifest~{tag}", made["top"]))
+        others = (one for one in made["manifests"] if one != made["top"])
+        outputs += [_document(folder, f"manifest~sha256~{one}", one) for one in others]
+        if len(outputs) > MAX_OUTPUTS.value:
+            raise PhaseFailed(
+                "build", f"an image of {len(outputs)} blobs", who=who, do="use fewer COPY lines"
+            )
+        return tuple(sorted(outputs, key=lambda one: one.name))
+
+    async def _inspected(
+        self,
+        job: Mapping[str, Any],
+        files: Mapping[str, Path],
+        layers: Mapping[str, Path],
+        who: str,
+        environment: Environment,
+        folder: Path,
+        log: bytearray,
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Look at every layer in a sandbox that holds nothing of the one that made it."""
+        asked = {key: job[key] for key in ("artifacts", "sde", "source")}
+        asked |= {"operation": "inspect", "layers": sorted(layers)}
+        async with self._inside.run(
+            asked, {**files, **layers}, phase="normalise", who=who, environment=environment
+        ) as answer:
+            log += answer.log
+            for digest in layers:
+                data = read_plain(answer.work / f"members-{digest}", MAX_WORKER_RESULT_BYTES.value)
+                if data is None:
+                    raise PhaseFailed("normalise", "the inspection left no member list", who=who, do=_AUTHOR)
+                keep(folder, f"members-{digest}", data)
+            found: Mapping[str, Mapping[str, Any]] = answer.value["layers"]
+            return found
+
+    # -- normalise, compare, containment --
+
+    @staticmethod
+    def compare(first: bytes, second: bytes) -> Difference:
+        """Name the members in which two layers differ, from their published member lists.
+
+        Raises:
+            Malformed: one of them is not a member list.
+        """
+        return members.compare(members.decode(first), members.decode(second))
+
+    # -- results --
+
+    def _new_folder(self) -> Path:
+        self._shop.results.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="oci-", dir=self._shop.results))
+
+    def _failed(
+        self,
+        folder: Path,
+        error: PhaseFailed,
+        lock_sha256: str,
+        log: bytes,
+        request: Mapping[str, Any] | None,
+    ) -> Built:
+        return Built(
+            outcome="failed",
+            phase=error.phase,
+            lock_sha256=lock_sha256,
+            source="claimed" if request is None else _kind(request),
+            outputs=(),
+            environment="" if request is None else request["recipe"]["environment"],
+            isolation=self._inside.isolation,
+            log=keep(folder, "log", log[: BUILD_LOG_BYTES.value]),
+            folder=folder,
+            why=error.what,
+        )
+
+
+def _kind(request: Mapping[str, Any]) -> str:
+    return "mapping" if "git" in request["source"] else "claimed"
+
+
+def _parameters(told: Mapping[str, str]) -> dict[str, str]:
+    """
+    Raises:
+        Refusal: `bad-request` for a parameter that is none, or a platform that is not known.
+    """
+    unknown = sorted(set(told) - set(_PARAMETERS))
+    platforms = told["platforms"].split(",") if "platforms" in told else []
+    bad = [one for one in platforms if not _PLATFORM.fullmatch(one)]
+    path = told.get("dockerfile", "Dockerfile")
+    why = ""
+    if unknown:
+        why = f"an image takes no parameter {unknown[0][:40]!a}; it takes {' and '.join(_PARAMETERS)}"
+    elif bad:
+        why = f"{bad[0][:40]!a} is no platform that is known here"
+    elif len(platforms) > MAX_PLATFORMS.value or len(set(platforms)) != len(platforms):
+        why = f"at most {MAX_PLATFORMS.value} platforms, each once"
+    elif path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
+        why = f"{path[:60]!a} is no path below the source"
+    if why:
+        raise Refusal(
+            "bad-request", what=why, who="your request", do="platforms are written linux/amd64,linux/arm64"
+        )
+    return {key: told[key] for key in sorted(told)}
+
+
+def _recipe(
+    environment: Environment, read: Read, cutoff_ms: int, parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    found = {
+        "backend": BACKEND,
+        "cutoff_ms": cutoff_ms,
+        "environment": environment.id,
+        "isolation": "pure",
+        "normaliser": NORMALISER,
+        "sde": epoch(read.newest, cutoff_ms),
+        "v": 1,
+    }
+    return found | ({"parameters": dict(parameters)} if parameters else {})
+
+
+def _target(environment: Environment) -> dict[str, str]:
+    return {key: environment.facts[key] for key in ("arch", "libc", "os")}
+
+
+def _refuse(value: Mapping[str, Any], file: str) -> None:
+    told = value.get("dockerfile")
+    if told is not None:
+        raise Refusal(
+            "bad-request",
+            what=f"{file[:80]!a}, {str(told['what'])[:300]}",
+            who="the source that was given",
+            do=str(told["do"])[:300],
+        )
+
+
+def _take(source: Path, target: Path, digest: str, who: str) -> None:
+    """Copy one blob that the sandbox left; its name must be its digest.
+
+    Raises:
+        PhaseFailed: otherwise.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(source, flags), "rb") as file, target.open("xb") as out:
+        if os.fstat(file.fileno()).st_size > BUILD_DISK_BYTES.value:
+            raise PhaseFailed("build", "a blob is too large", who=who, do=_AUTHOR)
+        shutil.copyfileobj(file, out)
+    if file_out(target).sha256 != digest or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise PhaseFailed("build", "a blob is not what it is called", who=who, do=_AUTHOR)
+
+
+def _document(folder: Path, name: str, digest: str) -> Output:
+    """A file that is one whole: a configuration, a manifest, a layer of a base."""
+    file = FileOut(folder / digest, digest, (folder / digest).stat().st_size)
+    rows: Sequence[Member] = (Member(name, digest, file.size, False),)
+    listed = keep(folder, f"members-{name}", members.encode(rows))
+    return _output(name, Packed(file, listed), digest, "full", (), ())
+
+
+def _layer(folder: Path, digest: str, row: Mapping[str, Any]) -> Output:
+    file = FileOut(folder / digest, digest, (folder / digest).stat().st_size)
+    packed = Packed(file, file_out(folder / f"members-{digest}"))
+    missing, notes = tuple(row["missing"]), tuple(row["normalised"])
+    return _output(f"sha256~{digest}", packed, row["stable"], row["containment"], notes, missing)
+
+
+def _output(
+    name: str, packed: Packed, stable: str, containment: str, notes: tuple[str, ...], missing: tuple[str, ...]
+) -> Output:
+    return Output(
+        name=name,
+        raw=packed,
+        canonical=packed,
+        stable=stable,
+        upstream=None,
+        upstream_relation="none",
+        containment=containment,
+        normalised=notes,
+        missing=missing,
+    )
