@@ -31,6 +31,7 @@ class Validators(Network):
     """`count` validators and nobody else."""
 
     count: int = 4
+    instant: bool = False  # builds take no time
 
     def _make_nodes(self) -> None:
         ports = free_ports(3 * self.count)
@@ -42,7 +43,8 @@ class Validators(Network):
             )
 
     def _command(self, node: Node) -> list[str]:
-        return [sys.executable, "-m", "bench.node", "--data", str(node.data), "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "bench.node", "--data", str(node.data), "--parent", str(os.getpid())]
+        return [*command, "--instant"] if self.instant else command
 
     def _config(self, node: Node) -> Config:
         timing = TimingSection(delta_ms=D0_MS, heartbeat_ms=5_000)
@@ -65,8 +67,8 @@ class Validators(Network):
 
 
 @contextmanager
-def validators(count: int) -> Iterator[Validators]:
-    """A running, linked network of `count` validators."""
+def validators(count: int, *, instant: bool = False) -> Iterator[Validators]:
+    """A running, linked network of `count` validators; `instant`: builds take no time (`bench.instant`)."""
     # Below the socket paths' bound wherever the temporary folder is.
     folder = Path(tempfile.mkdtemp(prefix="pyrsia-bench-", dir="/tmp"))
     network = Validators(
@@ -76,6 +78,7 @@ def validators(count: int) -> Iterator[Validators]:
         variables={"PYTHONPATH": str(ROOT)},
         guests=[KeyRing.generate() for _ in range(AUTHORS)],
         count=count,
+        instant=instant,
     )
     try:
         network._make_nodes()
