@@ -68,8 +68,10 @@ def small_root(root: Path) -> Path:
     real = Path(host.interpreter())
     name = Path(sysconfig.get_path("stdlib")).name
     copied_interpreter(real, root / "usr/bin/python3", root / "usr/lib" / name)
-    linked = subprocess.run(["ldd", str(real)], capture_output=True, text=True, timeout=20, check=True).stdout
-    for found in re.findall(r"(/\S+)", linked):
+    modules = map(str, (root / "usr/lib" / name / "lib-dynload").glob("_ctypes.*"))
+    words = ["ldd", str(real), *modules]
+    linked = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout
+    for found in re.findall(r"(?:=> |^\t)(/\S+) ", linked, re.M):
         # The loader is called by its whole path; everything else is found in /usr/lib.
         place = (
             root / f"usr{found}"

@@ -249,7 +249,7 @@ def main() -> None:
     attempt("needed: /dev/null", lambda: write("/dev/null"))
     attempt("needed: random bytes", lambda: read("/dev/urandom"))
     attempt("needed: rename", lambda: os.rename("here", "moved"))
-    attempt("needed: a program", lambda: subprocess.run(["true"], check=True))
+    attempt("needed: a program", lambda: subprocess.run([sys.executable, "-c", ""], check=True))
     attempt("needed: its own group", own_signal)
     with contextlib.suppress(OSError):
         chmod_secret()

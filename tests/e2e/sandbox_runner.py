@@ -1,8 +1,8 @@
 # ruff: noqa: ASYNC220, ASYNC240 - one program, nothing else to do while it waits
 """Lays out bait on the host, runs the probe in one backend and prints what came of it, as JSON.
 
-`sandbox_runner.py bubblewrap|unshare|confined|best`. A program of its own, so that the same attempt can be made as
-another user and on a machine that refuses namespaces.
+`sandbox_runner.py bubblewrap|unshare|confined|best [ROOT]`, with ROOT in that file system and with a way out. A
+program of its own, so that the same attempt can be made as another user and on a machine that refuses namespaces.
 """
 
 import ctypes
@@ -60,9 +60,10 @@ def disk():
 
 
 async def main() -> None:
-    wanted = sys.argv[1]
+    wanted, root = sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None
     kinds = {"bubblewrap": Bubblewrap, "unshare": Unshare, "confined": Confined}
     sandbox = kinds[wanted]() if wanted != "best" else await choose(True)
+    python = sandbox.python() if root is None else ("/usr/bin/python3",)
     with tempfile.TemporaryDirectory(prefix="pyrsia-bait-") as text:
         top = Path(text)
         top.chmod(0o755)
@@ -106,9 +107,11 @@ async def main() -> None:
         os.environ["NODE_SECRET"] = "never seen inside"
         try:
             job = Job(
-                (*sandbox.python(), "/program/probe.py", json.dumps(bait)),
+                (*python, "/program/probe.py", json.dumps(bait)),
                 mounts=(Mount(top / "build", "/build", writable=True), Mount(top / "program", "/program")),
                 limits=BuildLimits(wall_s=30),
+                root=root,
+                egress=root and top / "proxy.sock",
             )
             outcome = await sandbox.run(job)
             outside = {

@@ -20,11 +20,20 @@ import trio
 
 from pyrsia import errors
 from pyrsia.builds.sandbox import BuildLimits, Job, Mount, cgroups, choose, collect, host, survey
+from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
 from pyrsia.builds.sandbox.supervise import JOB_UID
 from pyrsia.builds.sandbox.survey import advise
 from pyrsia.builds.sandbox.unshare import Unshare
-from tests.e2e.sandbox_backends import BACKENDS, WITH_WORLDS, copied_interpreter, isolation, make, needs
+from tests.e2e.sandbox_backends import (
+    BACKENDS,
+    WITH_WORLDS,
+    copied_interpreter,
+    isolation,
+    make,
+    needs,
+    small_root,
+)
 from tests.reference.machine import slowed
 
 HERE = Path(__file__).parent
@@ -53,9 +62,11 @@ def python_of_other_uid() -> list[str]:
     return [*drop, f"PATH={os.defpath}", "PYTHONDONTWRITEBYTECODE=1", f"PYTHONPATH={paths}", found[0]]
 
 
-def probe(python: list[str], backend: str, packages: str = PACKAGES) -> dict[str, object]:
+def probe(
+    python: list[str], backend: str, packages: str = PACKAGES, root: Path | None = None
+) -> dict[str, object]:
     done = subprocess.run(
-        [*python, str(HERE / "sandbox_runner.py"), backend],
+        [*python, str(HERE / "sandbox_runner.py"), backend, *([str(root)] if root else [])],
         capture_output=True,
         text=True,
         timeout=60,
@@ -105,6 +116,17 @@ def test_nor_does_it_where_the_node_runs_as_an_ordinary_user(backend: str):
     needs(backend)
 
     assert_contained(probe(python_of_other_uid(), backend), backend)
+
+
+@pytest.mark.parametrize("backend", WITH_WORLDS)
+def test_nor_does_it_in_a_root_of_its_own_with_the_one_way_out(backend: str, tmp_path: Path):
+    needs(backend)
+
+    result = probe([sys.executable], backend, root=small_root(tmp_path))
+
+    assert result["table"].pop("the way out of another job") == "done"  # it is its own
+    result["table"]["the way out of another job"] = "ECONNREFUSED"
+    assert_contained(result, backend)
 
 
 @pytest.fixture(scope="module")
@@ -500,6 +522,82 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
 
     assert node.returncode == -9
     assert of_marker(marker) == []
+
+
+ENDING_THREAD = """
+import marshal, os, platform, subprocess, sys, threading, time
+from pyrsia.builds.sandbox import Job, seccomp, supervise
+steps = seccomp.assemble("confined", platform.machine())
+spec = supervise.specification(Job(("sleep", "60"), cwd="/"), seccomp=steps, uid=-1)
+spec |= {"stage": sys.argv[1], "sweep": True}
+memory = os.memfd_create("spec")
+os.write(memory, supervise.launching() + marshal.dumps(spec))
+os.lseek(memory, 0, 0)
+hear, say = os.pipe()
+def start():
+    subprocess.Popen(supervise.launch(memory, say), pass_fds=(memory, say))
+    os.read(hear, 6)
+    os.close(say)
+one = threading.Thread(target=start)
+one.start()
+one.join()
+while True:
+    time.sleep(1)
+"""
+
+
+async def test_a_stage_goes_when_the_node_ends_and_its_last_thread_lives_on(tmp_path: Path):
+    """A node that is killed dies thread by thread, and is its builds' parent until the last one has gone."""
+    needs("confined")
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    argv = [sys.executable, "-c", ENDING_THREAD, str(stage)]
+    node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": PACKAGES})
+    try:
+        with trio.fail_after(30):
+            while stage.exists():
+                await trio.sleep(0.02)
+
+        assert node.poll() is None
+    finally:
+        node.kill()
+        await node.wait()
+
+
+@pytest.mark.parametrize("backend", WITH_WORLDS)
+async def test_where_no_proc_may_be_mounted_a_job_still_runs(backend: str, tmp_path: Path):
+    """As in a container that masks /proc; nothing of the host's is shown in its place."""
+    needs(backend)
+    sandbox = {"bubblewrap": Bubblewrap, "unshare": Unshare}[backend](proc=False)
+    code = "import os\nprint(os.listdir('/proc'), os.getuid() != 0)"
+
+    outcome = await sandbox.run(
+        Job((*sandbox.python(), "-c", code), mounts=(Mount(tmp_path, "/build", True),))
+    )
+
+    assert outcome.log == b"[] True\n"
+
+
+async def test_a_job_that_ends_its_own_warden_has_ended_itself(tmp_path: Path):
+    """Else a package could keep builders silent: they would take it for a fault of their machine."""
+    needs("bubblewrap")
+    python = python_of_other_uid()
+    code = (
+        "import trio, sys; from pathlib import Path; from pyrsia.builds.sandbox import Job, Mount\n"
+        "from pyrsia.builds.sandbox.bubblewrap import Bubblewrap\n"
+        "kill = 'import os, time; os.kill(os.getppid(), 9); time.sleep(60)'\n"
+        "job = Job((*Bubblewrap().python(), '-c', kill), mounts=(Mount(Path(sys.argv[1]), '/build', True),))\n"
+        "print(trio.run(Bubblewrap().run, job).ended)\n"
+    )
+    tmp_path.chmod(0o777)  # noqa: ASYNC240 - pytest made it, for its own user only
+    for above in (tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(0o755)
+
+    done = await trio.run_process(
+        [*python, "-c", code, str(tmp_path)], capture_stdout=True, capture_stderr=True, check=False
+    )
+
+    assert done.stdout == b"signal\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,9 @@ from pyrsia import units
 
 from . import collect, host, seccomp, world
 from .model import Isolation, Job, Outcome
-from .supervise import JOB_UID, LAUNCHER, Prepared, specification, supervise
+from .supervise import JOB_UID, Prepared, launch, specification, supervise
 
 _INSIDE_UID: Final = 1000
-_INSIDE_LAUNCHER: Final = "/run/pyrsia-launcher.py"
 _INSIDE_ROOT: Final = "/run/pyrsia-root"  # of bubblewrap's world only
 
 
@@ -64,8 +63,7 @@ class Bubblewrap:
         )
 
         def command(spec_fd: int, status_fd: int) -> list[str]:
-            launch = [host.interpreter(), "-I", "-S", _INSIDE_LAUNCHER, str(spec_fd), str(status_fd)]
-            return [*self._world(job, root=root), "--", *launch]
+            return [*self._world(job, root=root), "--", *launch(spec_fd, status_fd)]
 
         # Outside bwrap, inside bwrap (first process of the namespace), warden.
         return await supervise(Prepared(command, spec, writable, overhead=3, warden=False), job)
@@ -96,7 +94,7 @@ class Bubblewrap:
         bound = [
             *map(str, host.prefixes()),
             *host.ETC,
-            _INSIDE_LAUNCHER,
+            _INSIDE_ROOT,
             *(mount.target for mount in job.mounts),
         ]
         aboves = sorted({str(above) for place in bound for above in Path(place).parents} - {"/", "/tmp"})  # noqa: S108
@@ -117,7 +115,6 @@ class Bubblewrap:
             words += making if above.startswith("/tmp/") else []  # noqa: S108
         for prefix in host.prefixes():
             words += ["--ro-bind", str(prefix), str(prefix)]
-        words += ["--ro-bind", str(LAUNCHER), _INSIDE_LAUNCHER]
         if job.root is not None:
             words += ["--ro-bind", os.path.realpath(job.root), _INSIDE_ROOT]
         for mount in sorted(job.mounts, key=lambda mount: mount.target):

@@ -22,7 +22,7 @@ from pyrsia import errors, units
 
 from . import collect, host, landlock, seccomp
 from .model import Isolation, Job, Mount, Outcome
-from .supervise import JOB_UID, LAUNCHER, Prepared, specification, supervise
+from .supervise import JOB_UID, Prepared, launch, specification, supervise
 
 _TMP: Final = "/tmp"  # noqa: S108 - as the job calls it
 _READABLE: Final = (*host.SYSTEM, *host.ETC, "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
@@ -153,14 +153,11 @@ class Confined:
         # An interpreter in root's home: this capability opens the way there, and Landlock everything else not.
         spec["search"] = root and not host.reachable(Path(host.interpreter()))
 
-        def command(spec_fd: int, status_fd: int) -> list[str]:
-            return [host.interpreter(), "-I", "-S", str(LAUNCHER), str(spec_fd), str(status_fd)]
-
         folders = (
             self._place(_TMP),
             *(self._place(mount.target) for mount in job.mounts if mount.writable),
         )
-        return Prepared(command, spec, folders, overhead=1, warden=True)
+        return Prepared(launch, spec, folders, overhead=1, warden=True)
 
 
 def _refuse(job: Job) -> None:

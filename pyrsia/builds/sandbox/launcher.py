@@ -1,9 +1,9 @@
 """The program that stands between the node and a job: it confines a child, runs the job in it, and reaps.
 
-Run as `python -I -S launcher.py SPEC_FD STATUS_FD`, alone: it may import nothing but the standard library,
-since inside it is one bound file, and little of that, since every job pays for it. The parent half (the
-warden) stays unconfined, waits, ends what the job left behind, and writes `CODE CPU-SECONDS`, and on further
-lines what went wrong before the job began, to STATUS_FD. The child half takes its rights away, in an order in
+Run as compiled code that comes with its specification in SPEC_FD (`supervise.launch`), alone: it may import
+nothing but the standard library, and little of that, since every job pays for it. The parent half (the
+warden) stays unconfined, waits, ends what the job left behind, and writes `begun`, then `CODE CPU-SECONDS`, and on
+further lines what went wrong before the job began, to STATUS_FD. The child half takes its rights away, in an order in
 which each step still can, and becomes the job. Where the specification has a world, both halves move into it
 first (`enter.py`): a root that strangers filled is entered only when nothing of it is needed to confine a job.
 
@@ -24,7 +24,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, BinaryIO
 
 _PDEATHSIG, _DUMPABLE, _KEEPCAPS, _SECCOMP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 4, 8, 22, 36, 38, 47
 _BOUNDING, _AMBIENT_CLEAR = 24, 4
@@ -298,6 +298,9 @@ def _ward(spec: dict[str, Any], status_fd: int) -> None:
         _become(spec, trouble)
     for fd in (trouble, *spec["groups"]):
         os.close(fd)
+    if not spec["sweep"]:
+        _disarm()  # the end of the namespace ends everything in it: we need no right over anybody
+    os.write(status_fd, b"begun\n")
     # The job's own output must end with the job; we keep no copy of it.
     for fd in (0, 1, 2):
         os.close(fd)
@@ -316,10 +319,10 @@ def _ward(spec: dict[str, Any], status_fd: int) -> None:
     return None
 
 
-def main() -> None:
-    spec_fd, status_fd = int(sys.argv[1]), int(sys.argv[2])
-    with open(spec_fd, "rb") as file:
-        spec = marshal.loads(file.read())  # noqa: S302 - written by the node that started us, same interpreter
+def main(given: BinaryIO) -> None:
+    """`given` is the open SPEC_FD, behind the code that this is."""
+    spec, status_fd = marshal.load(given), int(sys.argv[2])  # noqa: S302 - ours, from the same interpreter
+    given.close()
     os.set_inheritable(status_fd, False)
     try:
         _arrive(spec)
@@ -330,4 +333,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(globals()["f"])

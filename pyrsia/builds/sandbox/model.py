@@ -6,6 +6,7 @@ backend that cannot move paths (`confined`) rewrites those words when it starts 
 Leaves out: how any of it is enforced. Source: docs/sandbox.md, "What a job sees".
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ FIXED_ENVIRONMENT: Final[Mapping[str, str]] = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 EGRESS_PORT: Final = 7999  # of the job's own loopback
+_MAX_SOCKET_PATH: Final = 107  # unix(7)
 DEFAULT_PATH: Final = "/usr/bin:/bin"
 TRUNCATED: Final = b"\n[pyrsia: the log was cut here; the build wrote more than its limit]\n"
 
@@ -102,6 +104,8 @@ class Job:
                 raise ValueError(f"{mount.target!r} is writable and not a folder")
         if self.root is not None and not self.root.is_dir():
             raise ValueError("a job's root is not a folder")
+        if self.egress is not None and len(os.fsencode(self.egress)) > _MAX_SOCKET_PATH:
+            raise ValueError(f"a Unix socket's path has at most {_MAX_SOCKET_PATH} bytes")
         if len({mount.target for mount in self.mounts}) != len(self.mounts):
             raise ValueError("two mounts at one place")
 

@@ -22,14 +22,17 @@ import trio
 
 from pyrsia import errors, units
 
-from . import cgroups, egress, watcher, world
+from . import cgroups, egress, host, watcher, world
 from .model import EGRESS_PORT, TRUNCATED, BuildLimits, Ended, Job, Outcome, Usage
 
-LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+# The launcher comes with its specification, compiled: no file of ours is shown inside, and no job compiles it anew.
+_START: Final = "import marshal,sys;f=open(int(sys.argv[1]),'rb');exec(marshal.load(f))"
 # A uid that nothing else on a host uses, so that a limit on processes counts ours only and DAC refuses the rest.
 JOB_UID: Final = 61_534
 # What one process maps without using it: a Java machine reserves some GiB that it never touches.
 _ROOM: Final = 8 << 30
+_BEGUN: Final = b"begun\n"
 _SPARE: Final = 64  # processes between the watcher's limit, which names the cause, and the kernel's
 
 
@@ -67,6 +70,16 @@ class _Run:
 
     def memory_broken(self) -> bool:
         return self.group is not None and self.group.memory_broken()
+
+
+@functools.cache
+def launching() -> bytes:
+    return marshal.dumps(compile(_LAUNCHER.read_bytes(), "launcher.py", "exec", dont_inherit=True))
+
+
+def launch(spec_fd: int, status_fd: int) -> list[str]:
+    """The argv that runs the launcher: isolated, without site packages, by the interpreter that runs us."""
+    return [host.interpreter(), "-I", "-S", "-c", _START, str(spec_fd), str(status_fd)]
 
 
 def rlimits(limits: BuildLimits, *, existing: int) -> dict[str, int]:
@@ -180,8 +193,8 @@ async def _end(process: subprocess.Popen[bytes], prepared: Prepared, run: _Run) 
     start = trio.current_time()
     if prepared.warden and process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    if run.group is not None:
-        await trio.to_thread.run_sync(run.group.kill)
+    if run.group is not None and process.poll() is None:
+        run.group.kill()
     while True:
         late = trio.current_time() - start > patience_s
         # A warden that does not finish in time is struck too: it is stuck, and its tree with it.
@@ -204,14 +217,15 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
     fds: list[int] = []
     ways = contextlib.ExitStack()
     try:
-        run.group = await trio.to_thread.run_sync(cgroups.make, job.limits)
+        run.group = cgroups.make(job.limits)
         doors = [] if run.group is None else run.group.doors()
         fds += doors
         here, there = socket.socketpair()
         ways.enter_context(here)
         ways.enter_context(there)
         out = (there.fileno(), EGRESS_PORT) if job.egress else None
-        spec_fd = _memory_file("spec", marshal.dumps(prepared.spec | {"egress": out, "groups": doors}))
+        spec = marshal.dumps(prepared.spec | {"egress": out, "groups": doors})
+        spec_fd = _memory_file("spec", launching() + spec)
         stdin_fd = _memory_file("stdin", job.stdin)
         status_r, status_w = os.pipe()
         log_r, log_w = os.pipe()
@@ -249,7 +263,7 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
             os.close(fd)
         if run.group is not None:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(run.group.remove)
+                await run.group.remove()
 
 
 async def _follow(
@@ -301,11 +315,13 @@ async def _follow(
 
 
 def _outcome(run: _Run, said: bytes, process: subprocess.Popen[bytes], wall_s: float) -> Outcome:
-    code, cpu_s, trouble = _report(said)
+    begun = said.startswith(_BEGUN)
+    code, cpu_s, trouble = _report(said.removeprefix(_BEGUN))
     kind, _, what = trouble.partition("\n")
     if run.ended is None and kind == "confine":
         raise errors.Unavailable(f"this host does not let a build be confined: {what}")
-    if run.ended is None and code is None:
+    # A job of our own uid can end its warden: that is its own doing, as any other end that it brings about.
+    if run.ended is None and code is None and not begun:
         words = bytes(run.log[-500:]).decode("utf-8", "replace").strip()
         raise errors.Unavailable(f"the sandbox ended with {process.returncode} before its job: {words}")
     code = -signal.SIGKILL if code is None else code

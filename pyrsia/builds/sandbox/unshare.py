@@ -16,7 +16,7 @@ import trio
 
 from . import collect, host, seccomp, world
 from .model import Isolation, Job, Outcome
-from .supervise import JOB_UID, LAUNCHER, Prepared, specification, supervise
+from .supervise import JOB_UID, Prepared, launch, specification, supervise
 
 _INSIDE_UID: Final = 1000
 
@@ -67,7 +67,7 @@ class Unshare:
             words += ["--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--cgroup"]
             if not root:
                 words += ["--user", f"--map-user={_INSIDE_UID}", f"--map-group={_INSIDE_UID}", "--keep-caps"]
-            return [*words, "--", host.interpreter(), "-I", "-S", str(LAUNCHER), str(spec_fd), str(status_fd)]
+            return [*words, "--", *launch(spec_fd, status_fd)]
 
         # unshare outside, and the warden, which is the first process of the namespace.
         return await supervise(Prepared(command, spec, writable, overhead=2, warden=False), job)

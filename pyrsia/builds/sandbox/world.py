@@ -74,9 +74,18 @@ def _entries(folder: str, outside: str, inside: str, holes: frozenset[str]) -> I
         place = f"{inside}/{entry.name}"
         if place in holes:
             continue
+        below = any(hole.startswith(place + "/") for hole in holes)
+        if entry.is_symlink() and below:
+            # Mounting would follow it, to wherever the root's author wished.
+            raise errors.Refusal(
+                "no-environment",
+                what=f"the build environment has a link at {place}, below which the build needs a folder",
+                who="who made the environment",
+                do="use another environment",
+            )
         if entry.is_symlink():
             yield ("link", place, os.readlink(entry.path))
-        elif entry.is_dir() and any(hole.startswith(place + "/") for hole in holes):
+        elif entry.is_dir() and below:
             yield ("dir", place)
             yield from _entries(entry.path, f"{outside}/{entry.name}", place, holes)
         elif entry.is_dir() or entry.is_file():
