@@ -10,6 +10,7 @@ Source: docs/builds.md, "Maven".
 import functools
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -483,10 +484,18 @@ def _maven_ok(answer: Answer, phase: str, who: str, *, log: bool = True) -> None
     """
     if "failed" not in answer.value:
         return
-    lines = answer.log.decode("utf-8", "replace").splitlines()
-    first = next((line for line in lines if line.startswith("[ERROR] ")), "")
-    said = safe(first.removeprefix("[ERROR] ").strip())[:200] or f"code {answer.value['failed']}"
+    said = _errors(answer.log) or f"code {answer.value['failed']}"
     raise PhaseFailed(phase, f"Maven failed: {said}", who=who, do=_AUTHOR, log=answer.log if log else b"")
+
+
+def _errors(log: bytes) -> str:
+    """Maven's first words about what went wrong, as they may be shown."""
+    lines = log.decode("utf-8", "replace").splitlines()
+    told = (re.sub(r"^(?:\[(?:ERROR|FATAL)\] )+", "", line) for line in lines if line.startswith("[ERROR] "))
+    words = [
+        safe(line.strip()) for line in told if line.strip() and not line.startswith(("Some problems", "---"))
+    ]
+    return ": ".join(words[:2])[:300]
 
 
 def _moves(who: str, moving: set[str]) -> Refusal:

@@ -154,10 +154,7 @@ def run(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
 def _settings(remote: str) -> str:
     """Settings whose one mirror is the recording proxy; checksums are not asked for, since the record has its own."""
     policy = "<updatePolicy>never</updatePolicy><checksumPolicy>ignore</checksumPolicy>"
-    place = (
-        f"<id>central</id><url>{remote}</url><releases>{policy}</releases>"
-        f"<snapshots><enabled>false</enabled>{policy}</snapshots>"
-    )
+    place = f"<id>central</id><url>{remote}</url><releases>{policy}</releases><snapshots>{policy}</snapshots>"
     return (
         "<settings><interactiveMode>false</interactiveMode>"
         f"<mirrors><mirror><id>central</id><mirrorOf>*</mirrorOf><url>{remote}</url></mirror></mirrors>"

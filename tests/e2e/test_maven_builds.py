@@ -1,0 +1,267 @@
+"""The whole maven plug-in with a real Maven: projects built offline from their lock, honest and hostile."""
+
+import importlib.util
+import io
+import os
+import socket
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrsia.builds.maven import lock
+from pyrsia.builds.model import Built, LocalSource, Want, file_out
+from pyrsia.builds.sandbox import Sandbox
+from pyrsia.errors import Refusal
+
+sys.path.insert(0, str(Path(__file__).parent))
+import mavens
+from sandbox_backends import make
+
+assert importlib.util.find_spec("mavens")
+pytestmark = [pytest.mark.builds, pytest.mark.processes]
+TOOL = Want("org.example:tool", "1.0")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    mavens.needs_maven()
+    return make("bubblewrap")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> mavens.House:
+    tmp_path.chmod(0o755)
+    return mavens.House(tmp_path / "house")
+
+
+def digests(built: Built) -> dict[str, tuple[str, str, str]]:
+    assert built.outcome == "built", built.why
+    return {one.name: (one.raw.file.sha256, one.canonical.file.sha256, one.stable) for one in built.outputs}
+
+
+async def test_builders_of_other_umask_zone_and_place_agree_bit_for_bit_and_name_what_upstream_has(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House, monkeypatch: pytest.MonkeyPatch
+):
+    """Parent, plug-ins, test and dependency come from the repositories; the builders have nothing but the lock."""
+    house.release(mavens.project())
+    planner = mavens.plugin(sandbox, tmp_path / "planner", house)
+    (planned,) = await planner.plan(TOOL, mavens.now_ms())
+    request = mavens.request(planned)
+    paths = [line.path for line in lock.decode(planned.lock)]
+
+    assert planned.purl == "pkg:maven/org.example/tool@1.0"
+    assert planned.coordinates == {"name": "tool", "namespace": "org.example", "version": "1.0"}
+    assert "org/example/house/3/house-3.pom" in paths
+    assert "commons-io/commons-io/2.11.0/commons-io-2.11.0.jar" in paths
+    assert "junit/junit/4.13.2/junit-4.13.2.jar" in paths
+    assert not [path for path in paths if path.endswith((".sha1", ".md5")) or "maven-metadata" in path]
+
+    first = await planner.build(request, await planner.prefetch(request, planned.lock))
+    jar = next(one for one in first.outputs if one.name == "tool-1.0.jar")
+    house.put("org/example/tool/1.0/tool-1.0.jar", _repacked(jar.raw.file.path))
+
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    monkeypatch.setenv("LC_ALL", "C")
+    before = os.umask(0o077)
+    try:
+        other = mavens.plugin(sandbox, tmp_path / "a" / "longer" / "place", house)
+        second = await other.build(request, await other.prefetch(request, planned.lock), vary=True)
+    finally:
+        os.umask(before)
+
+    assert digests(first) == digests(second)
+    assert sorted(digests(first)) == ["tool-1.0.jar", "tool-1.0.pom"]
+    pom, theirs = (
+        next(one for one in second.outputs if one.name == name) for name in ("tool-1.0.pom", "tool-1.0.jar")
+    )
+    assert (pom.upstream_relation, pom.containment) == ("identical", "full")
+    assert (theirs.upstream_relation, theirs.containment) == ("equivalent", "partial")
+    assert theirs.missing == ("org/example/Tool.class",)
+    assert (second.source, second.isolation) == ("registry", "namespace")
+    with zipfile.ZipFile(theirs.raw.file.path) as packed:
+        assert {item.date_time for item in packed.infolist()} == {mavens.STAMP}
+        assert packed.read("words.txt") == b"just words\n"
+
+
+def _repacked(path: Path) -> bytes:
+    """The same jar as another machine's tools would pack it: other times, and who built it."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(path) as ours, zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as theirs:
+        for item in ours.infolist():
+            text = ours.read(item)
+            if item.filename == "META-INF/MANIFEST.MF":
+                text = text.replace(
+                    b"Manifest-Version: 1.0\r\n", b"Manifest-Version: 1.0\r\nBuilt-By: someone\r\n"
+                )
+            item.date_time = mavens.STAMP
+            theirs.writestr(item, text)
+    return data.getvalue()
+
+
+async def test_every_builder_s_own_planning_gives_the_same_lock(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    house.release(mavens.project())
+    (planned,) = await mavens.plugin(sandbox, tmp_path / "p", house).plan(TOOL, mavens.now_ms())
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+
+    assert await builder.relock(mavens.request(planned)) == planned.lock
+
+    other = mavens.request(planned)
+    other["recipe"] = planned.recipe | {"sde": planned.recipe["sde"] + 2}
+    with pytest.raises(Refusal, match="sde is") as refused:
+        await builder.relock(other)
+    assert refused.value.code == "lock-mismatch"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        sock.setblocking(False)
+        yield sock
+
+
+async def test_an_extension_that_writes_to_home_and_dials_out_is_contained_while_planning_and_building(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House, listener: socket.socket
+):
+    home = tmp_path / "home of somebody"
+    home.mkdir(mode=0o777)
+    places = [str(home / "evil"), "/etc/evil", "/usr/evil", "/mnt/evil", "/in/evil"]
+    port = listener.getsockname()[1]
+    house.evil(places, port)
+    house.release(mavens.project(mavens.USES_EXTENSION))
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+    before = set(Path.home().iterdir())
+
+    (planned,) = await builder.plan(TOOL, mavens.now_ms())
+    request = mavens.request(planned)
+    built = await builder.build(request, await builder.prefetch(request, planned.lock))
+
+    with zipfile.ZipFile(built.outputs[0].raw.file.path) as packed:
+        said = packed.read("said.txt").decode().splitlines()
+    assert "wrote /tmp/evil-was-here" in said  # its own HOME, in memory, gone with the run
+    assert {f"no {place}" for place in places} <= set(said)
+    assert {"no way to 127.0.0.1", "no way to 203.0.113.7"} <= set(said)
+    assert (
+        len([line for line in said if line.startswith("nobody answers")]) == 3
+    )  # the build has no proxy at all
+    assert list(home.iterdir()) == []
+    assert set(Path.home().iterdir()) == before
+    assert "evil-was-here" not in os.listdir("/tmp")
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+@pytest.mark.parametrize(
+    ("dependency", "where"),
+    [
+        ("[2.0,3.0)", "commons-io/commons-io/maven-metadata.xml"),
+        ("2.99-SNAPSHOT", "commons-io/commons-io/2.99-SNAPSHOT"),
+    ],
+)
+async def test_a_project_that_leaves_a_version_open_is_refused_by_name(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House, dependency: str, where: str
+):
+    files = mavens.project()
+    files["pom.xml"] = files["pom.xml"].replace(
+        "<version>2.11.0</version>", f"<version>{dependency}</version>"
+    )
+    house.put("commons-io/commons-io/maven-metadata.xml", b"<metadata/>")
+    house.release(files)
+
+    with pytest.raises(Refusal) as refused:
+        await mavens.plugin(sandbox, tmp_path / "p", house).plan(TOOL, mavens.now_ms())
+
+    assert refused.value.code == "unresolvable"
+    assert where in refused.value.what
+
+
+async def test_a_source_that_was_given_along_stands_under_its_author_s_name(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    """Its own files say whose it is; a module of it is built with what it needs, and nothing is compared."""
+    node = "a" * 52
+    path = tmp_path / "mine.zip"
+    path.write_bytes(mavens.archive(_two_modules(), top="two-2.0"))
+    given = file_out(path)
+    want = Want(
+        "org.example:core",
+        "2.0",
+        source=LocalSource("mine.zip", path, given.sha256, given.size),
+        generic=node,
+        parameters={"define": "said=hello"},
+    )
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+
+    (planned,) = await builder.plan(want, mavens.now_ms())
+
+    assert planned.purl == f"pkg:generic/{node}/maven/org.example/core@2.0"
+    assert planned.recipe["parameters"] == [
+        ["define", "said=hello"],
+        ["sources", "project"],
+        ["tests", "compile"],
+    ]
+    request = mavens.request(planned) | {"source": planned.source | {"manifest": "0" * 64}}
+    folder = tmp_path / "b" / "given"
+    folder.mkdir()
+    (folder / "mine.zip").write_bytes(path.read_bytes())
+    built = await builder.build(request, await builder.prefetch(request, planned.lock))
+    assert built.source == "claimed"
+    assert sorted(digests(built)) == ["core-2.0.jar", "core-2.0.pom"]
+    with zipfile.ZipFile(built.outputs[0].raw.file.path) as packed:
+        assert packed.read("said.txt") == b"hello"
+
+
+def _two_modules() -> dict[str, str]:
+    head = '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+    parent = (
+        "<parent><groupId>org.example</groupId><artifactId>two</artifactId><version>2.0</version></parent>"
+    )
+    return {
+        "pom.xml": f"{head}<parent><groupId>org.example</groupId><artifactId>house</artifactId><version>3</version>"
+        "<relativePath/></parent><artifactId>two</artifactId><version>2.0</version><packaging>pom</packaging>"
+        "<modules><module>core</module><module>broken</module></modules></project>",
+        "core/pom.xml": f"{head}{parent}<artifactId>core</artifactId><build><resources><resource><directory>res"
+        "</directory><filtering>true</filtering></resource></resources></build></project>",
+        "core/res/said.txt": "${said}",
+        "broken/pom.xml": f"{head}{parent}<artifactId>broken</artifactId></project>",
+        "broken/src/main/java/Broken.java": "this is no Java",
+    }
+
+
+async def test_a_build_that_fails_is_an_answer_that_tells_maven_s_first_words(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    house.release(mavens.project(files={"src/main/java/org/example/Broken.java": "class Broken {"}))
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+
+    with pytest.raises(Refusal, match="COMPILATION ERROR") as refused:
+        await builder.plan(TOOL, mavens.now_ms())
+    failed = await builder.failed(refused.value, "0" * 64)
+
+    assert (failed.outcome, failed.phase) == ("failed", "requirements")
+    assert b"Broken.java" in failed.log.path.read_bytes()
+    assert str(tmp_path).encode() not in failed.log.path.read_bytes()
+
+
+async def test_what_no_source_was_released_for_is_left_to_witnesses(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    house.put("org/example/bare/1/bare-1.pom", mavens.BARE_POM.format("org.example", "bare", 1).encode())
+    plan = mavens.plugin(sandbox, tmp_path / "p", house).plan
+
+    for name, version, code, words in (
+        ("org.example:bare", "1", "no-sdist", "witness"),
+        ("org.example:nobody", "1", "package-unknown", "spelling"),
+        ("org.example:tool", "1-SNAPSHOT", "version-unknown", "exact version"),
+        ("nonsense", "1", "bad-request", "group:artifact"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            await plan(Want(name, version), mavens.now_ms())
+        assert refused.value.code == code
+        assert words in refused.value.do
