@@ -11,15 +11,18 @@ from typing import Any
 
 from pyrsia.builds.environments.making import kept
 from pyrsia.builds.environments.model import Environment
+from pyrsia.builds.maven.plugin import MavenPlugin
 from pyrsia.builds.model import Plugin, SourceMapping
 from pyrsia.builds.oci.plugin import OciPlugin
 from pyrsia.builds.pip import config as pip_config
 from pyrsia.builds.pip import host
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.plugin import PipPlugin
+from pyrsia.builds.pipeline import plugin as pipeline
 from pyrsia.builds.sandbox import BuildLimits, choose
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitHosts
+from pyrsia.builds.witness import plugin as witness
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import views
 from pyrsia.node.builder import DrawnFirst, Reads
@@ -71,7 +74,7 @@ class Courier:
 
 def honest(shop: Shop, _: DrawnFirst) -> Sequence[Plugin]:
     """The plug-ins of every node but the demo's villain."""
-    return (PipPlugin(shop), OciPlugin(shop))
+    return (PipPlugin(shop), MavenPlugin(shop), OciPlugin(shop), witness.made_from(shop, shop.registries, host.target().as_dict()), *pipeline.made_from(shop), ConanPlugin(shop))
 
 
 async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory = honest) -> Workshop:
@@ -106,6 +109,8 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         published=lambda sha256: _published(reads, sha256),
         artifact=lambda sha256: _artifact(reads, sha256),
         bring=courier.bring_published,
+        registries=settings.registries,
+        pipeline_url=settings.pipeline_url,
         git_hosts=GitHosts.configured(settings.git_hosts, settings.git_mirrors),
     )
     plugins = make(shop, drawn_first(reads, house.keys.node_id))

@@ -2,6 +2,9 @@
 
 import hashlib
 import importlib.util
+import json
+import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -15,12 +18,14 @@ import pytest
 import trio
 
 from pyrsia.builds.conan.remotes import Remotes
-from pyrsia.builds.model import Built, Want
-from pyrsia.builds.sandbox import Sandbox
+from pyrsia.builds.model import Built, PhaseFailed, Want
+from pyrsia.builds.sandbox import BuildLimits, Sandbox
+from pyrsia.errors import Refusal
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conans
 from sandbox_backends import make
+from test_sandbox_escapes import of_marker
 from toy import serving, toy_app
 
 assert importlib.util.find_spec("conans")
@@ -33,6 +38,27 @@ def sandbox(tmp_path: Path) -> Sandbox:
     tmp_path.chmod(0o755)
     conans.needed()
     return make("bubblewrap")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The library, built once for the tests that only use what came of it."""
+    home = tmp_path_factory.mktemp("tiny")
+    home.chmod(0o755)
+    home.parent.chmod(0o755)
+    conans.needed()
+    source = conans.archive(home, conans.library())
+    return trio.run(built_from, make("bubblewrap"), home / "node", source)
+
+
+@pytest.fixture
+def node(tiny: Built, tmp_path: Path) -> conans.Published:
+    """A gateway that has it under its own name, and under a node's."""
+    (tmp_path / "toy").mkdir()
+    found = conans.Published(tmp_path / "toy")
+    conans.publish(found, tiny)
+    conans.publish(found, tiny, f"pkg:generic/{NODE}/conan/tiny")
+    return found
 
 
 async def built_from(
@@ -96,13 +122,10 @@ def profile(folder: Path, build_type: str) -> str:
     return str(path)
 
 
-async def test_an_unchanged_conan_installs_both_and_a_consumer_links_them(sandbox: Sandbox, tmp_path: Path):
+async def test_an_unchanged_conan_installs_both_and_a_consumer_links_them(
+    node: conans.Published, tmp_path: Path
+):
     """From the network's names, and from the node's own."""
-    built = await built_from(sandbox, tmp_path / "a", conans.archive(tmp_path, conans.library()))
-    (tmp_path / "toy").mkdir()
-    node = conans.Published(tmp_path / "toy")
-    conans.publish(node, built)
-    conans.publish(node, built, f"pkg:generic/{NODE}/conan/tiny")
     files = conans.library("app", ("tiny/1.0",))
     for path, text in files.items():
         (tmp_path / "app" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -117,11 +140,12 @@ async def test_an_unchanged_conan_installs_both_and_a_consumer_links_them(sandbo
             await client(home, "remote", "disable", "conancenter")
             listed = await client(home, "list", "tiny/*:*", "-r", "pyrsia", "--format", "compact")
             assert "tiny/1.0" in listed
-            for build_type in ("Release", "Debug"):
+            for build_type in ("Release", "Debug") if number == 0 else ("Debug",):
                 chosen = profile(tmp_path, build_type)
                 said = await client(home, "install", "--requires=tiny/1.0", "-pr:a", chosen, "--build=never")
                 assert "Package installed" in said
-                await client(home, "create", str(tmp_path / "app"), "-pr:a", chosen, "--build=app/*")
+                if number == 0:
+                    await client(home, "create", str(tmp_path / "app"), "-pr:a", chosen, "--build=app/*")
             await client(home, "cache", "check-integrity", "tiny/1.0:*")
 
 
@@ -152,13 +176,10 @@ async def files_of(folder: Path) -> AsyncIterator[str]:
         thread.join()
 
 
-async def test_a_recipe_of_a_remote_is_rebuilt_and_found_identical(sandbox: Sandbox, tmp_path: Path):
+async def test_a_recipe_of_a_remote_is_rebuilt_and_found_identical(
+    sandbox: Sandbox, tiny: Built, node: conans.Published, tmp_path: Path
+):
     """By revision, with the package that the remote already has compared member by member."""
-    built = await built_from(sandbox, tmp_path / "a", conans.archive(tmp_path, conans.library()))
-    (tmp_path / "toy").mkdir()
-    node = conans.Published(tmp_path / "toy")
-    conans.publish(node, built)
-
     async with serving(toy_app(node)) as server:
         url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
         remotes = Remotes({"conan-0": url}, {})
@@ -174,21 +195,19 @@ async def test_a_recipe_of_a_remote_is_rebuilt_and_found_identical(sandbox: Sand
     assert planned.purl == "pkg:conan/tiny@1.0"
     assert locked == planned.lock == b"pyrsia lock conan v1\n"
     assert planned.recipe["sde"] == conans.EPOCH
-    assert conans.digests(again) == conans.digests(built)
+    assert conans.digests(again) == conans.digests(tiny)
     assert again.source == "registry"
     assert {one.upstream_relation for one in again.outputs} == {"identical"}
     assert {one.upstream.file.sha256 for one in again.outputs if one.upstream} == set(
-        conans.digests(built).values()
+        conans.digests(tiny).values()
     )
 
 
-async def test_what_a_recipe_requires_is_locked_linked_and_built_against(sandbox: Sandbox, tmp_path: Path):
-    built = await built_from(sandbox, tmp_path / "a", conans.archive(tmp_path, conans.library()))
-    (tmp_path / "toy").mkdir()
-    node = conans.Published(tmp_path / "toy")
-    conans.publish(node, built)
+async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
+    sandbox: Sandbox, tiny: Built, node: conans.Published, tmp_path: Path
+):
     files = conans.library("app", ("tiny/1.0",))
-    linked = {sha256: number for number, sha256 in enumerate(conans.digests(built).values())}
+    linked = {sha256: number for number, sha256 in enumerate(conans.digests(tiny).values())}
     sources = tmp_path / "sources"
     sources.mkdir()
     (sources / "notes.txt").write_text("fetched\n")
@@ -210,10 +229,121 @@ async def test_what_a_recipe_requires_is_locked_linked_and_built_against(sandbox
     lines = [line.split(" ") for line in locked.decode().splitlines()[1:]]
     assert ["app", "1.0", f"source~{digest}", digest, "8"] in lines
     required = {name: sha256 for title, _, name, sha256, _ in lines if title == "tiny"}
-    published = conans.digests(built)
-    assert required and required.items() <= published.items()
+    published = conans.digests(tiny)
+    assert required
+    assert required.items() <= published.items()
     assert sum(name.endswith("conan_package.tgz") for name in required) == 2
     assert dict(planned.linked) == {name: linked[sha256] for name, sha256 in required.items()}
     assert conans.digests(made)
     package = next(one for one in made.outputs if one.name.endswith("conan_package.tgz"))
     assert conans.unpacked(package.raw.file.path, tmp_path)["res/notes.txt"] == b"fetched\n"
+
+
+# -- hostile recipes ----------------------------------------------------------------------------------
+
+EVIL = """
+import json, os, socket, subprocess, sys, urllib.error, urllib.request
+
+def tried(what):
+    try:
+        return repr(what())[:200]
+    except Exception as error:
+        return f"refused: {type(error).__name__}"
+
+def ask(url, data=None):
+    return urllib.request.urlopen(url, data=data, timeout=5).status
+
+said = {
+    "home": tried(lambda: open(os.path.expanduser("~/left"), "w").write("x")),
+    "host": tried(lambda: open(HOST_HOME + "/left", "w").write("x")),
+    "host's files": tried(lambda: os.listdir(HOST_HOME)),
+    "neighbour": tried(lambda: socket.create_connection(("127.0.0.1", PORT), 2)),
+    "outside": tried(lambda: socket.create_connection(("192.0.2.1", 80), 2)),
+    "the remote": tried(lambda: ask("http://127.0.0.1:7999/conan-0/v1/ping")),
+    "another place on it": tried(lambda: ask("http://127.0.0.1:7999/conan-0/api/v1/status")),
+    "a post to it": tried(lambda: ask("http://127.0.0.1:7999/conan-0/v1/ping", b"stolen")),
+    "the neighbour through it": tried(lambda: ask(f"http://127.0.0.1:7999/http://127.0.0.1:{PORT}/")),
+}
+for _ in range(3):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", MARKER], start_new_session=True)
+print("SAID" + json.dumps(said), file=sys.stderr, flush=True)
+raise RuntimeError("that is all")
+"""
+
+
+async def test_a_hostile_recipe_gets_out_of_planning_with_nothing(
+    sandbox: Sandbox, node: conans.Published, tmp_path: Path
+):
+    """It writes to HOME and to the host's, dials out, misuses the way out and leaves daemons behind."""
+    marker = f"marker-{secrets.token_hex(6)}"
+    (tmp_path / "home").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        names = f"HOST_HOME, PORT, MARKER = {str(tmp_path / 'home')!r}, {port}, {marker!r}\n"
+        files = conans.library()
+        files["conanfile.py"] = names + EVIL + files["conanfile.py"]
+        source = conans.archive(tmp_path, files)
+        async with serving(toy_app(node)) as server:
+            url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
+            planner = conans.plugin(sandbox, tmp_path / "n", Remotes({"conan-0": url}, {}), given=source)
+            with pytest.raises(PhaseFailed, match="Unable to load conanfile") as caught:
+                await planner.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+    lines = caught.value.log.decode().splitlines()
+    said = json.loads(next(line for line in lines if line.startswith("SAID"))[4:])
+    assert said.pop("home") == "1"  # the sandbox's own, in memory
+    assert said.pop("the remote") == "200"
+    assert {name: words for name, words in said.items() if not words.startswith("refused")} == {}
+    assert list((tmp_path / "home").iterdir()) == []
+    assert of_marker(marker) == []
+    assert list((tmp_path / "n" / "scratch").iterdir()) == []
+
+
+IN_BUILD = """
+    def build(self):
+        {code}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os\n        while True: os.fork()", "processes"),
+        (
+            "import socket\n        socket.create_connection(('192.0.2.1', 80), 5)",
+            "Conan ended with an error",
+        ),
+        ("import os\n        os.remove('/build/answer.json')", "Conan ended with an error"),
+    ],
+    ids=["fork bomb", "dials out", "breaks its own run"],
+)
+async def test_a_hostile_build_fails_and_is_told_as_that(
+    sandbox: Sandbox, tmp_path: Path, code: str, why: str
+):
+    files = conans.library()
+    files["conanfile.py"] += IN_BUILD.format(code=code)
+    source = conans.archive(tmp_path, files)
+    node = conans.plugin(sandbox, tmp_path / "n", given=source, limits=BuildLimits(processes=64))
+    (planned,) = await node.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
+    request = conans.request(planned, NODE)
+
+    built = await node.build(request, await node.prefetch(request, planned.lock))
+
+    assert (built.outcome, built.phase, built.outputs) == ("failed", "build", ())
+    assert why in built.why
+    await built.discard()
+    assert list((tmp_path / "n" / "results").iterdir()) == []
+    assert list((tmp_path / "n" / "scratch").iterdir()) == []
+
+
+async def test_a_recipe_that_calls_itself_another_package_is_refused(sandbox: Sandbox, tmp_path: Path):
+    source = conans.archive(tmp_path, conans.library("other"))
+    node = conans.plugin(sandbox, tmp_path / "n", given=source)
+
+    with pytest.raises(Refusal, match="tiny") as caught:
+        await node.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
+
+    assert caught.value.code == "build-failed"

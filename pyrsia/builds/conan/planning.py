@@ -82,13 +82,15 @@ class Task:
     Attributes:
         ref: of the package; its version may be "" for a source that says it itself.
         rrev: that a remote is asked for; "" for its newest.
-        given: the source that was given along, None for a recipe of a remote.
+        given: the archive with the recipe's folder, None for a recipe of a remote.
+        subdir: folder of that archive which holds the conanfile, "" for its top.
         profiles: build type -> text.
     """
 
     ref: Ref
     rrev: str
     given: LocalSource | None
+    subdir: str
     profiles: Mapping[str, str]
     environment: Environment
 
@@ -105,6 +107,7 @@ def job_of(task: Task, epoch: int, bench: Bench, *, vary: bool = False) -> dict[
         "profiles": dict(task.profiles),
         "epoch": epoch,
         "path": bench.path,
+        "subdir": task.subdir,
         "home": "elsewhere/second" if vary else "home",
         "umask": 0o027 if vary else 0o022,
         "zone": "Asia/Kathmandu" if vary else "UTC",

@@ -9,9 +9,7 @@ Source: docs/builds.md, "conan"; docs/adr/0045-conan-by-content.md.
 """
 
 import hashlib
-import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,21 +17,20 @@ from typing import Any, Final
 
 import trio
 
-from pyrsia.builds.conan import lock, names, pack, profile
+from pyrsia.builds.conan import lock, pack, profile, results
 from pyrsia.builds.conan.lock import Locked
 from pyrsia.builds.conan.names import Ref
+from pyrsia.builds.conan.origins import Origin, Origins, kind_of, purl, ref_of
 from pyrsia.builds.conan.planning import AUTHOR, Bench, Found, Planner, Task, inner, job_of, rrev_of
 from pyrsia.builds.conan.remotes import Remotes, load
 from pyrsia.builds.environments import Environment
-from pyrsia.builds.inside import Answer, Inside, Program, read_plain
+from pyrsia.builds.inside import Inside, Program
 from pyrsia.builds.model import (
     Built,
-    FileOut,
     Inputs,
     LocalSource,
     NamedFile,
     Output,
-    Packed,
     PhaseFailed,
     Planned,
     Progress,
@@ -45,13 +42,9 @@ from pyrsia.builds.recipe import disagreement, epoch
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import (
-    BUILD_DISK_BYTES,
     BUILD_LOG_BYTES,
-    MAX_OUTPUTS,
-    MAX_WORKER_RESULT_BYTES,
     Limit,
 )
-from pyrsia.wire.purl import Purl, parse
 
 ECOSYSTEM: Final = "conan"
 BACKEND: Final = "conan@1"
@@ -69,7 +62,6 @@ PROGRAM: Final = Program(
 )
 LEFT: Final = "left.tar"
 _REMEMBERED: Final = Limit(16, "plannings between relock and prefetch of builds that run at once")
-_MAX_PACKAGES: Final = Limit(4, "Conan knows four build types")
 
 
 class ConanPlugin:
@@ -87,7 +79,8 @@ class ConanPlugin:
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
         self._remotes = remotes
         self._bench = bench or Bench()
-        self._plans: dict[str, Found] = {}
+        self._origins = Origins(shop)
+        self._plans: dict[str, tuple[Origin, Found]] = {}
 
     # -- plan --
 
@@ -98,26 +91,18 @@ class ConanPlugin:
             Refusal: `bad-request`, `package-unknown`, `no-environment`, `no-sandbox`, `build-failed`.
         """
         self._must_be_contained()
-        ref = _wanted(want)
-        mapping = want.mapping or self._shop.mapping(str(_purl(ref).versionless))
-        if want.source is None and want.version is None:
-            raise _bad(
-                "a conan package is asked for with its version", "add it after the name, as in zlib@1.3.1"
-            )
-        settings = dict(mapping.recipe) if mapping is not None else {}
-        parameters = _parameters(dict(settings.get("parameters", ())) | dict(want.parameters))
-        chosen = want.environment or str(settings.get("environment", ""))
-        environment = await self._environment(chosen)
-        progress(f"planning {ref} in the sandbox")
-        found = await self._found(ref, "", want.source, parameters, environment)
+        origin = await self._origins.wanted(want)
+        environment = await self._environment(origin.environment)
+        progress(f"planning {origin.ref} in the sandbox")
+        found = await self._found(origin, environment)
+        source = origin.source or _source(found.source)
         linked = ((line.file, self._shop.published(line.sha256)) for line in found.lines)
-        source = {"file": found.source.file, "sha256": found.source.sha256, "size": found.source.size}
         return (
             Planned(
-                purl=str(_purl(found.ref)),
+                purl=str(purl(found.ref)),
                 coordinates=_coordinates(found.ref),
                 source=source,
-                recipe=_recipe(environment, found, now_ms, parameters),
+                recipe=_recipe(environment, found, now_ms, origin.parameters),
                 lock=lock.encode(found.lines),
                 target=_target(environment),
                 ecosystem=ECOSYSTEM,
@@ -134,10 +119,10 @@ class ConanPlugin:
         """
         self._must_be_contained()
         environment = await self._shop.environments.get(request["recipe"]["environment"])
-        found = await self._again(request, environment)
+        origin, found = await self._again(request, environment)
         theirs = request["recipe"]
-        mine = _recipe(environment, found, theirs["cutoff_ms"], self._rules(request))
-        why = disagreement(mine, theirs)
+        mine = _recipe(environment, found, theirs["cutoff_ms"], origin.parameters)
+        why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
         if why:
             raise PhaseFailed(
                 "lock-mismatch",
@@ -157,7 +142,7 @@ class ConanPlugin:
             Refusal: `digest-mismatch`, or the planning's where it has to run again.
         """
         environment = await self._shop.environments.get(request["recipe"]["environment"])
-        found = await self._again(request, environment)
+        _, found = await self._again(request, environment)
         lines = lock.decode(locked)
         files = []
         for line in lines:
@@ -210,7 +195,7 @@ class ConanPlugin:
             outcome="built",
             phase="",
             lock_sha256=inputs.lock_sha256,
-            source=_whose(request),
+            source=kind_of(request),
             outputs=outputs,
             environment=environment.id,
             isolation=self._inside.isolation,
@@ -228,16 +213,9 @@ class ConanPlugin:
 
     # -- planning --
 
-    async def _found(
-        self,
-        ref: Ref,
-        rrev: str,
-        given: LocalSource | None,
-        parameters: Mapping[str, str],
-        environment: Environment,
-    ) -> Found:
+    async def _found(self, origin: Origin, environment: Environment) -> Found:
         try:
-            profiles = profile.profiles(environment.facts, parameters, ref.name)
+            profiles = profile.profiles(environment.facts, origin.parameters, origin.ref.name)
         except Malformed as error:
             raise Refusal(
                 "no-environment",
@@ -249,28 +227,24 @@ class ConanPlugin:
             self._remotes = await trio.to_thread.run_sync(load)
         files, kept = self._shop.cache.parent / "conan-files", self._shop.cache.parent / "conan-recipes"
         planner = Planner(self._inside, self._remotes, files, kept, self._bench)
-        return await planner.run(Task(ref, rrev, given, profiles, environment))
+        subdir = origin.parameters.get(profile.SUBDIR, "")
+        return await planner.run(Task(origin.ref, origin.rrev, origin.folder, subdir, profiles, environment))
 
-    async def _again(self, request: Mapping[str, Any], environment: Environment) -> Found:
+    async def _again(self, request: Mapping[str, Any], environment: Environment) -> tuple[Origin, Found]:
         """This node's own planning of a request, run once between relock and prefetch.
 
         Raises:
             Refusal: `digest-mismatch` where the own recipe is another one.
         """
         key = f"{request['purl']} {request['source']['sha256']} {request['recipe']}"
-        found = self._plans.get(key)
-        if found is not None and all(path.is_file() for path in (*found.files.values(), found.source.path)):
-            return found
-        coordinates, source = request["coordinates"], request["source"]
-        ref = names.from_namespace(
-            coordinates.get("namespace", ""), coordinates["name"], coordinates["version"]
-        )
-        given = None
-        if _is_given(request):
-            path = await self._shop.claimed(request)
-            given = LocalSource(source["file"], path, source["sha256"], source["size"])
-        rrev = "" if given else rrev_of(source["file"])
-        found = await self._found(ref, rrev, given, self._rules(request), environment)
+        known = self._plans.get(key)
+        if known is not None and all(
+            path.is_file() for path in (*known[1].files.values(), known[1].source.path)
+        ):
+            return known
+        origin = await self._origins.of(request)
+        found = await self._found(origin, environment)
+        source = request["source"]
         if found.source.sha256 != source["sha256"]:
             raise Refusal(
                 "digest-mismatch",
@@ -280,16 +254,8 @@ class ConanPlugin:
             )
         while len(self._plans) >= _REMEMBERED.value:
             del self._plans[next(iter(self._plans))]
-        self._plans[key] = found
-        return found
-
-    def _rules(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """The parameters that a request may have: its own for a given source, else those of rules and mapping."""
-        told = dict(request["recipe"].get("parameters", ()))
-        if parse(request["purl"]).owner:
-            return _parameters(told)
-        mapping = self._shop.mapping(str(parse(request["purl"]).versionless))
-        return _parameters(dict(mapping.recipe.get("parameters", ())) if mapping is not None else {})
+        self._plans[key] = origin, found
+        return origin, found
 
     async def _environment(self, chosen: str) -> Environment:
         if chosen:
@@ -316,14 +282,14 @@ class ConanPlugin:
         log: bytearray,
         vary: bool,
     ) -> dict[str, Any]:
-        recipe, who = request["recipe"], request["purl"]
-        coordinates = request["coordinates"]
-        ref = names.from_namespace(
-            coordinates.get("namespace", ""), coordinates["name"], coordinates["version"]
-        )
-        profiles = profile.profiles(environment.facts, dict(recipe["parameters"]), ref.name)
-        given = LocalSource(inputs.source.name, inputs.source.path, "", 0) if _is_given(request) else None
-        task = Task(ref, "" if given else rrev_of(inputs.source.name), given, profiles, environment)
+        recipe, who, ref = request["recipe"], request["purl"], ref_of(request)
+        parameters = dict(recipe["parameters"])
+        profiles = profile.profiles(environment.facts, parameters, ref.name)
+        folder_of = None
+        if kind_of(request) != "registry":
+            folder_of = LocalSource(inputs.source.name, inputs.source.path, "", 0)
+        rrev = "" if folder_of else rrev_of(inputs.source.name)
+        task = Task(ref, rrev, folder_of, parameters.get(profile.SUBDIR, ""), profiles, environment)
         digests = dict(inputs.tools)
         rows = [(*name.split(" "), sha256) for name, sha256 in inputs.tools]
         job = job_of(task, recipe["sde"], self._bench, vary=vary) | {
@@ -345,7 +311,7 @@ class ConanPlugin:
             log += answer.log
             if "failed" in answer.value:
                 raise PhaseFailed("build", "Conan ended with an error", who=who, do=AUTHOR)
-            await trio.to_thread.run_sync(_take, answer.work / LEFT, folder / LEFT, who)
+            await trio.to_thread.run_sync(results.take, answer.work / LEFT, folder / LEFT, who)
             return answer.value
 
     async def _outputs(
@@ -357,7 +323,7 @@ class ConanPlugin:
         log: bytearray,
     ) -> tuple[Output, ...]:
         who = request["purl"]
-        packages = _package_ids(built, who)
+        packages = results.package_ids(built, who)
         theirs, files = {}, {LEFT: folder / LEFT, inner(inputs.source.name): inputs.source.path}
         for number, (key, path) in enumerate(sorted(inputs.upstream.items())):
             found = await trio.to_thread.run_sync(file_out, path)
@@ -371,16 +337,16 @@ class ConanPlugin:
         job = {
             "operation": "inspect",
             "source": inner(inputs.source.name),
-            "recipe": not _is_given(request),
+            "recipe": kind_of(request) == "registry",
             "archives": archives,
-            "rrev": "" if _is_given(request) else rrev_of(inputs.source.name),
+            "rrev": rrev_of(inputs.source.name) if kind_of(request) == "registry" else "",
             "packages": packages,
             "theirs": theirs,
             "epoch": request["recipe"]["sde"],
         }
         async with self._inside.run(job, files, phase="normalise", who=who) as answer:
             log += answer.log
-            outputs = await trio.to_thread.run_sync(_collect, answer, folder, inputs.upstream, who)
+            outputs = await trio.to_thread.run_sync(results.collect, answer, folder, inputs.upstream, who)
         (folder / LEFT).unlink()
         return outputs
 
@@ -397,7 +363,7 @@ class ConanPlugin:
             outcome="failed",
             phase=error.phase,
             lock_sha256=lock_sha256,
-            source=_whose(request) if request is not None else "registry",
+            source=kind_of(request) if request is not None else "registry",
             outputs=(),
             environment=request["recipe"]["environment"] if request is not None else "",
             isolation=self._inside.isolation,
@@ -414,28 +380,8 @@ class ConanPlugin:
             raise Unavailable(f"this machine cannot keep what is built: {error}") from error
 
 
-def _wanted(want: Want) -> Ref:
-    """The reference of a want; its version is "" where a given source says it."""
-    try:
-        ref = names.titled(want.name, want.version or "0")
-    except Malformed as error:
-        raise _bad(str(error), "name it as Conan does: zlib, or zlib@user/channel") from error
-    return Ref(ref.name, want.version or "", ref.user, ref.channel)
-
-
-def _parameters(told: Mapping[str, str]) -> dict[str, str]:
-    try:
-        return profile.checked(told)
-    except Malformed as error:
-        raise _bad(str(error), "change the parameters") from error
-
-
-def _bad(what: str, do: str) -> Refusal:
-    return Refusal("bad-request", what=what, who="the request", do=do)
-
-
-def _purl(ref: Ref) -> Purl:
-    return Purl("conan", ref.namespace, ref.name, ref.version)
+def _source(archive: LocalSource) -> dict[str, Any]:
+    return {"file": archive.file, "sha256": archive.sha256, "size": archive.size}
 
 
 def _coordinates(ref: Ref) -> dict[str, str]:
@@ -469,85 +415,6 @@ def _target(environment: Environment) -> dict[str, str]:
     }
 
 
-def _is_given(request: Mapping[str, Any]) -> bool:
-    """Whether the source of a request is an archive that holds a recipe's folder."""
-    source = request["source"]
-    return "manifest" in source or "git" in source or not rrev_of(source["file"])
-
-
-def _whose(request: Mapping[str, Any]) -> str:
-    """How this builder knows that the source is that package's."""
-    if "git" in request["source"]:
-        return "mapping"
-    return "claimed" if _is_given(request) else "registry"
-
-
 def _line_name(line: Locked) -> str:
     """A line of the lock without its digest: `title version file`."""
     return f"{line.title} {line.version} {line.file}"
-
-
-def _package_ids(built: Mapping[str, Any], who: str) -> list[str]:
-    """The package ids that a build says it made; whether they are, the inspection computes."""
-    rows = built.get("packages")
-    found = [row.get("package_id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    good = [one for one in found if isinstance(one, str) and names.is_package_id(one)]
-    if not good or good != found or len(set(good)) != len(good) or len(good) > _MAX_PACKAGES.value:
-        raise PhaseFailed("build", "Conan named no packages", who=who, do=AUTHOR)
-    return good
-
-
-def _take(source: Path, path: Path, who: str) -> None:
-    """Copy the tar that a build left, as one reads a stranger's file: no link, no device, no more than its limit."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        handle = os.open(source, flags)
-    except OSError:
-        raise PhaseFailed("build", "the build left no packages", who=who, do=AUTHOR) from None
-    with os.fdopen(handle, "rb") as file, path.open("xb") as out:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or state.st_size > BUILD_DISK_BYTES.value:
-            raise PhaseFailed(
-                "build", "what the build left is no plain file or too large", who=who, do=AUTHOR
-            )
-        shutil.copyfileobj(file, out)
-
-
-def _collect(answer: Answer, folder: Path, upstream: Mapping[str, Path], who: str) -> tuple[Output, ...]:
-    """Copy what the inspection wrote into the result's folder."""
-
-    def take(name: str, into: str) -> FileOut:
-        data = read_plain(answer.work / name, MAX_WORKER_RESULT_BYTES.value)
-        if data is None:
-            raise PhaseFailed("normalise", f"the inspection left no {name}", who="this node", do=AUTHOR)
-        return keep(folder, into, data)
-
-    rows = answer.value["outputs"]
-    if not 0 < len(rows) <= MAX_OUTPUTS.value:
-        raise PhaseFailed("normalise", f"{len(rows)} outputs of one build", who=who, do=AUTHOR)
-    found = []
-    for number, row in enumerate(rows):
-        place = names.place(row["name"])
-        _take(answer.work / row["path"], folder / row["name"], who)
-        packed = Packed(file_out(folder / row["name"]), take(f"members-{number}", f"members-{number}"))
-        theirs = None
-        if row["relation"] != "none" and not row["reason"]:
-            key = f"{place.package_id}~{place.file}" if place.package_id else place.file
-            copied = folder / f"upstream-{number}"
-            shutil.copyfile(upstream[key], copied)
-            theirs = Packed(file_out(copied), take(f"upstream-{number}", f"upstream-members-{number}"))
-        found.append(
-            Output(
-                name=row["name"],
-                raw=packed,
-                canonical=packed,
-                stable=row["stable"],
-                upstream=theirs,
-                upstream_relation=row["relation"] if theirs is not None else "none",
-                containment=row["containment"],
-                normalised=tuple(row["normalised"]),
-                missing=tuple(row["missing"]),
-                upstream_reason=row["reason"],
-            )
-        )
-    return tuple(found)

@@ -1,7 +1,7 @@
 """The profile of a build: settings from the environment, build types and options from the recipe's parameters.
 
-Decides what a requester or mapping may set (`build_type`, `cppstd`, `option.<name>`) and what the rules give without:
-Release and Debug, the compiler's default standard, the recipe's own options.
+Decides what a requester or mapping may set (`build_type`, `cppstd`, `option.<name>`, `subdir`) and what the rules give
+without: Release and Debug, the compiler's default standard, the recipe's own options.
 
 Source: docs/builds.md, "conan"; Conan 2, `conan/internal/default_settings.py`, `conan/internal/api/detect/`.
 """
@@ -21,6 +21,8 @@ _ARCHES: Final = {
     "i686": "x86",
     "riscv64": "riscv64",
 }
+SUBDIR: Final = "subdir"
+_SUBDIR: Final = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9_.+-]*){0,9}")
 _OPTION: Final = re.compile(r"option\.[a-z0-9_][a-z0-9_.+-]{0,60}", re.IGNORECASE)
 _VALUE: Final = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _CPPSTD: Final = re.compile(r"(?:gnu)?(?:98|11|14|17|20|23|26)")
@@ -46,9 +48,15 @@ def checked(parameters: Mapping[str, str]) -> dict[str, str]:
                 raise Malformed(
                     "cppstd is a year of the standard, with or without gnu before it, as in gnu17"
                 )
+        elif name == SUBDIR:
+            if _SUBDIR.fullmatch(value) is None:
+                raise Malformed(
+                    "subdir is the folder of the source that holds the conanfile, as in packaging/conan"
+                )
         elif _OPTION.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
             raise Malformed(
-                f"{name[:40]!r} is no parameter of a conan build; there are build_type, cppstd and option.<name>"
+                f"{name[:40]!r} is no parameter of a conan build; "
+                "there are build_type, cppstd, subdir and option.<name>"
             )
     return dict(sorted(found.items()))
 

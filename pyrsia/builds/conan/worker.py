@@ -84,9 +84,11 @@ def _unpacked(job: Mapping[str, Any], inputs: Path, work: Path) -> str:
     if not job["source"] or job["ref"]:
         return ""
     top = unpack_source(inputs / job["source"], work / "src", job["epoch"], backwards=job["backwards"])
-    if not (top / names.CONANFILE).is_file():
-        raise Hostile("the source has no conanfile.py in its top folder")
-    return str(top)
+    recipe = top / job["subdir"]
+    if not (recipe / names.CONANFILE).is_file():
+        where = ascii(job["subdir"]) if job["subdir"] else "its top folder"
+        raise Hostile(f"the source has no conanfile.py in {where}; the parameter subdir names another one")
+    return str(recipe)
 
 
 def _conan(
