@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyrsia.builds.conan.plugin import ConanPlugin
 from pyrsia.builds.environments.making import kept
 from pyrsia.builds.environments.model import Environment
 from pyrsia.builds.maven.plugin import MavenPlugin
@@ -74,7 +75,14 @@ class Courier:
 
 def honest(shop: Shop, _: DrawnFirst) -> Sequence[Plugin]:
     """The plug-ins of every node but the demo's villain."""
-    return (PipPlugin(shop), MavenPlugin(shop), OciPlugin(shop), witness.made_from(shop, shop.registries, host.target().as_dict()), *pipeline.made_from(shop), ConanPlugin(shop))
+    return (
+        PipPlugin(shop),
+        MavenPlugin(shop),
+        OciPlugin(shop),
+        witness.made_from(shop, shop.registries, host.target().as_dict()),
+        *pipeline.made_from(shop),
+        ConanPlugin(shop),
+    )
 
 
 async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory = honest) -> Workshop:
