@@ -99,7 +99,7 @@ MAX_TREE_SIZE = Limit(
 MAX_NOTE_BYTES = Limit(65_536, "100 validators with two lines of 180 bytes each are 36 KB")
 MAX_NOTE_LINES = Limit(256, "two lines of each of 100 validators, and some witnesses")
 MAX_PROOFFILE_BYTES = Limit(
-    262_144, "seven reveals of 16 KB, their proofs and the checkpoint take half of it"
+    1 << 20, "seven reveals of 60 KB, escaped and in base64, with their proofs and the checkpoint"
 )
 MAX_PROOF_HASHES = Limit(64, "an inclusion proof has one hash per level, and no tree has more levels")
 MAX_GENESIS_BYTES = Limit(60_000, "genesis is an entry of the log, and entries end here")
@@ -297,7 +297,7 @@ MAX_CONTROL_PATH_BYTES = Limit(
 
 # -- node, cli, demo --
 MAX_FILE_BYTES = Limit(512 << 20, "the largest file that builders publish")
-MAX_PROOF_EXTRA_BYTES = Limit(192 << 10, "what is left of a proof file of 256 KiB after base64")
+MAX_PROOF_EXTRA_BYTES = Limit(768 << 10, "what is left of a proof file of 1 MiB after base64")
 MAX_PROOF_LEAVES = Limit(
     400, "request, draw, verdict, artifact, and commit and reveal of at most 100 builders twice"
 )

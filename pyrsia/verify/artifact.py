@@ -125,7 +125,7 @@ def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> No
     package = purls.parse(body["purl"]).package
     if expected is not None and expected != body["purl"]:
         raise Malformed(f"the file is {body['purl']}, not {expected}")
-    if file.name != body["file"]:
+    if file.name not in (body["file"], body["file"].rpartition("~")[2]):
         raise Malformed(
             f"the file is called {file.name}; the log published {body['file']} for {body['purl']}"
         )
@@ -166,6 +166,8 @@ def _request(found: Evidence, body: Mapping[str, Any], people: Roll, verify: Ver
     if request.entry.id.hex() != body["request"]:
         raise Malformed("the artifact came from another request")
     asked = request.entry.body
+    if purls.parse(asked["purl"]).owner not in ("", asked["requester"]):
+        raise Malformed("it stands under the own name of a node that did not ask for it")
     if asked["purl"] != body["purl"] or asked["source"]["sha256"] != body["source_sha256"]:
         raise Malformed("the request asked for another package or another source")
     return request
@@ -338,8 +340,10 @@ def _finding(
         (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
         key=("confined", "namespace").index,
     )
+    owner = purls.parse(body["purl"]).owner
     return Finding(
         purl=body["purl"],
+        claimed_by=people.member(owner).name if owner else "",
         file=file.name,
         sha256=digest,
         verdict=body["verdict"],

@@ -31,6 +31,7 @@ from pyrsia.verify.standing import Standing
 from pyrsia.wire import canonical
 
 _EPOCHS_FRAME: Final = 64  # of canonical JSON around the steps
+_STEPS_BYTES: Final = 192 << 10  # in the proof of a leaf alone: some sixty steps of a network of four
 _NO_STEPS: Final[canonical.Json] = {"first": 0, "steps": []}
 
 
@@ -71,9 +72,7 @@ def pack_steps(steps: Sequence[bytes], first: int = 0) -> bytes | None:
     """The `extra` bytes of a proof that carries nothing but steps to later epochs; None where there are none."""
     if not steps:
         return None
-    return canonical.encode(
-        {"epochs": epochs.pack(steps, MAX_PROOF_EXTRA_BYTES.value - _EPOCHS_FRAME, first), "v": 1}
-    )
+    return canonical.encode({"epochs": epochs.pack(steps, _STEPS_BYTES - _EPOCHS_FRAME, first), "v": 1})
 
 
 def read(proof: bytes, pins: Sequence[Pin], verify: Verify) -> Evidence:

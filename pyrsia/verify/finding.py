@@ -11,6 +11,7 @@ class Finding:
     """An accepted file.
 
     Attributes:
+        claimed_by: name of the node under whose own name the purl stands, else an empty text.
         builders: names of the agreeing builders, with operator, as genesis vouches for them.
         uncounted: (name, why) of those that the log counts as agreeing and whose provenance is not sound.
         dissenting: (name, why) of those that disagreed.
@@ -21,6 +22,7 @@ class Finding:
     """
 
     purl: str
+    claimed_by: str
     file: str
     sha256: str
     verdict: str
@@ -49,11 +51,16 @@ class Finding:
         """The purl first; then who, what, where in the log, and what is not claimed."""
         yield self.purl
         yield f"file:      {self.file} (sha256:{self.sha256})"
-        yield f"built by:  {', '.join(self.builders)} ({len(self.builders)} of {self.drawn} drawn, {self.isolation})"
+        did = "built by: " if self.rebuilt else "seen by:  "
+        yield f"{did} {', '.join(self.builders)} ({len(self.builders)} of {self.drawn} drawn, {self.isolation})"
         yield from (f"uncounted: {name}: {why}" for name, why in self.uncounted)
         yield from (f"dissent:   {name}: {why}" for name, why in self.dissenting)
-        yield f"verdict:   {self.verdict}; upstream's file: {self.upstream}; found in the source: {self.containment}"
-        yield f"source:    sha256:{self.source_sha256} ({self.source})"
+        if self.rebuilt:
+            also = f"upstream's file: {self.upstream}; found in the source: {self.containment}"
+            yield f"verdict:   {self.verdict}; {also}"
+        else:
+            yield f"verdict:   {self.verdict}: same bytes seen by {len(self.builders)} nodes, not rebuilt"
+        yield f"source:    sha256:{self.source_sha256} ({self._source()})"
         yield f"log:       leaf {self.index} of {self.size} in {self.network}"
         signed, of = self.quorum
         yield f"quorum:    cosigned by {signed} of {of} validators of epoch {self.epoch}, {_moment(self.checkpoint_s)}"
@@ -62,10 +69,23 @@ class Finding:
         if self.demo:
             yield "demo: all operators are one person"
 
+    @property
+    def rebuilt(self) -> bool:
+        """Whether anybody built it: what was witnessed was only fetched."""
+        return self.verdict != "WITNESSED"
+
+    def _source(self) -> str:
+        if not self.claimed_by:
+            return self.source
+        how = "claimed source of" if self.source == "claimed" else f"{self.source}; under the own name of"
+        return f"{how} {self.claimed_by}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "ok": True,
             "purl": self.purl,
+            "claimed_by": self.claimed_by,
+            "rebuilt": self.rebuilt,
             "file": self.file,
             "sha256": self.sha256,
             "verdict": self.verdict,

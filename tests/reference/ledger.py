@@ -42,7 +42,10 @@ def file_record(word):
     return {**blob(word), "members": blob((word, "members")), "metadata": blob((word, "metadata"))}
 
 
-def make_genesis(count=5, *, validators=4, builders=4, operators=None, capabilities=("pip",), **changes):
+def make_genesis(
+    count=5, *, validators=4, builders=4, operators=None, capabilities=("pip",), drawn=3, **changes
+):
+    """`builders`: how many members build; `drawn`: K."""
     members = []
     for i in range(count):
         is_validator, is_builder = i < validators, i < builders
@@ -64,7 +67,7 @@ def make_genesis(count=5, *, validators=4, builders=4, operators=None, capabilit
         )
     body = {
         "agreeing": 2,
-        "builders": 3,
+        "builders": drawn,
         "created_ms": START,
         "demo": False,
         "environments": [ENVIRONMENT],

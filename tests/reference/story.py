@@ -61,16 +61,25 @@ class Story:
         silent=False,
         redrawn=False,
         attestations=None,
+        asked=None,
+        files=None,
+        revealed=None,
         **outputs,
     ):
-        """`attestations`: (story, place in the draw, reveal so far) -> attestation, instead of the honest ones."""
+        """`attestations`: (story, place in the draw, reveal so far) -> attestation, instead of the honest ones.
+
+        `asked`: fields of the request; `files`: name -> bytes of a result that is no wheel; `revealed`: fields of
+        reveals.
+        """
+        self.files = files
+        self.revealed = revealed or {}
         self.world = world or World()
         self.also = ()  # node ids of others whose records the proof carries
         self.genesis = self.world.genesis
         self.data = data if data is not None else wheel()
         self.sha256 = hashlib.sha256(self.data).hexdigest()
         self.numbers = {b32(node.public): i for i, node in enumerate(self.world.nodes)}
-        self.request, self.builders = self.world.drawn()
+        self.request, self.builders = self.world.drawn(**(asked or {}))
         if redrawn:
             # One builder commits, the other two stay silent: the draw came to nothing and is made again.
             self.world.block(self.world.commit(self.builders[0], self.reveal()))
@@ -102,12 +111,33 @@ class Story:
         return views.request(self.world.db.get, self.request)
 
     def reveal(self, word="same", **outputs):
-        body = self.world.reveal(self.request, word)
+        body = self.world.reveal(self.request, word, **self.revealed)
         output = body["outputs"][0]
+        if self.files is not None:
+            body["outputs"] = [
+                self.plain(output, name, data if word == "same" else b"altered", **outputs)
+                for name, data in self.files.items()
+            ]
+            return body
         if word == "same":
             output["raw"] = {**output["raw"], "sha256": self.sha256, "size": len(self.data)}
         output.update(name=WHEEL, **outputs)
         return body
+
+    def plain(self, output, name, data, **outputs):
+        """An output without metadata."""
+        raw = {"manifest": "9" * 64, "members": blob((name, "members"))}
+        raw.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        return {**output, "canonical": raw, "name": name, "raw": raw, **outputs}
+
+    def of(self, name):
+        """The same story, told of the published file with this name."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.data = self.files[name]
+        made.sha256 = hashlib.sha256(made.data).hexdigest()
+        made.artifact = next(one for one in self.view.artifacts if one.body["file"] == name)
+        return made
 
     def statement(self, builder, body, **changes):
         fields = {
@@ -163,7 +193,8 @@ class Story:
 
     def leaves(self):
         """Indices that an honest proof carries."""
-        return list(self.view.leaves)
+        others = {one.leaf for one in self.view.artifacts if one != self.artifact}
+        return [leaf for leaf in self.view.leaves if leaf not in others]
 
     def row(self, index, size):
         return index, self.world.leaves[index], merkle.path(index, self.hashes(size))

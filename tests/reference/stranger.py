@@ -557,7 +557,7 @@ def check_proof(network, raw, file):
     need(empty and first == "c2sp.org/tlog-proof@v1" and len(lines) >= 2, "no proof file")
     need(lines[0].startswith("extra ") and lines[1].startswith("index "), "no extra or no index")
     blob = unb64(lines[0][6:])
-    need(len(blob) <= 192 * 1024, "an extra that is too long")
+    need(len(blob) <= 768 * 1024, "an extra that is too long")
     extra = fields(canonical(utf8(blob)), "epochs", "leaves", "now", "v")
     need(is_int(extra["v"]) and extra["v"] == 1, "another version")
     network = carried(network, extra["epochs"])

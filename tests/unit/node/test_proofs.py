@@ -93,13 +93,13 @@ def test_only_the_round_that_counted_is_in_the_proof(tmp_path):
     file.write_bytes(story.data)
     found = judge(file, proof, [story.pin], now_ms=NOW_MS + 3_600_000, expected=None, verify=verify)
     assert (found.verdict, len(found.builders)) == ("REPRODUCED", 3)
-    leaves = canonical.decode(TlogProof.parse(proof).extra, 1 << 18)["leaves"]
+    leaves = canonical.decode(TlogProof.parse(proof).extra, 1 << 20)["leaves"]
     assert len(leaves) == 1 + 1 + 3 + 3 + 2
     world.close()
 
 
 def test_a_proof_that_would_not_fit_is_a_refusal(story, monkeypatch):
-    monkeypatch.setattr(module.evidence, "pack", lambda *_: b"x" * 300_000)
+    monkeypatch.setattr(module.evidence, "pack", lambda *_: b"x" * 1_200_000)
     with pytest.raises(Refusal) as caught:
         publish(story).of_artifact(story.sha256)
     assert caught.value.code == "too-large"
