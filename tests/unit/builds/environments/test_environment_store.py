@@ -1,0 +1,203 @@
+"""The folder of environments, the definitions, apt's answers, and how a node finds what it builds in."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pyrsia.builds.environments import Environment, apt, recipes
+from pyrsia.builds.environments.lock import Part
+from pyrsia.builds.environments.store import Kept, Store, check
+from pyrsia.errors import Malformed, Refusal
+
+FACTS = {"arch": "x86_64", "libc": "glibc-2.36", "os": "linux", "python": "3.11.2"}
+OWN = Environment("host:" + "0" * 64, None, FACTS)
+
+
+def put(store: Store, folder: Path, name: str, facts: dict[str, str] | None = None) -> str:
+    """A root named after `name`; its digest."""
+    root = folder / f"root-{name}"
+    (root / "usr").mkdir(parents=True)
+    archive = folder / f"{name}.tar"
+    archive.write_bytes(name.encode())
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    store.keep(digest, archive, root, facts or FACTS, b"lock of " + name.encode())
+    return digest
+
+
+def test_what_is_kept_is_found_again_with_its_facts_archive_and_lock(tmp_path: Path):
+    store = Store(tmp_path / "store")
+
+    digest = put(store, tmp_path, "one")
+
+    (found,) = store.here()
+    assert (found.id, dict(found.facts)) == (f"rootfs:{digest}", FACTS)
+    assert found.root == store.folder / digest / "root"
+    assert found.archive is not None
+    assert found.archive.read_bytes() == b"one"
+    assert store.lock(digest) == b"lock of one"
+
+
+def test_what_is_half_written_or_foreign_is_passed_over(tmp_path: Path):
+    store = Store(tmp_path)
+    (tmp_path / ("a" * 64)).mkdir()
+    (tmp_path / "new-x" / "root").mkdir(parents=True)
+    (tmp_path / ("b" * 64) / "root").mkdir(parents=True)
+    (tmp_path / ("b" * 64) / "facts.json").write_text("[1]")
+
+    assert store.here() == []
+    assert Store(tmp_path / "nowhere").here() == []
+
+
+def test_the_same_environment_is_kept_once(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    digest = put(store, tmp_path, "one")
+    (tmp_path / "again").mkdir()
+
+    store.keep(digest, tmp_path / "one.tar", tmp_path / "again", FACTS)
+
+    assert [path.name for path in store.folder.iterdir()] == [digest]
+
+
+def test_the_oldest_go_first_and_what_is_needed_stays(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    digests = [put(store, tmp_path, name) for name in "abcd"]
+    for age, digest in enumerate(digests):
+        os.utime(store.folder / digest / "facts.json", (1_000 + age, 1_000 + age))
+
+    gone = store.trim([f"rootfs:{digests[0]}"], most=2)
+
+    assert gone == [digests[1], digests[2]]
+    assert {one.id for one in store.here()} == {f"rootfs:{digests[0]}", f"rootfs:{digests[3]}"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "setuid", "writable"])
+def test_a_root_holds_plain_things_only(tmp_path: Path, kind: str):
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"")
+        path.chmod(0o4755 if kind == "setuid" else 0o666)
+
+    with pytest.raises(Malformed):
+        check(tmp_path)
+
+
+def test_links_of_a_root_are_not_followed(tmp_path: Path):
+    (tmp_path / "l").symlink_to("/dev/null")
+    (tmp_path / "up").symlink_to("..")
+    check(tmp_path)
+    assert (tmp_path / "l").is_symlink()
+
+
+def test_the_first_admitted_environment_with_the_tools_is_chosen(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    plain = f"rootfs:{put(store, tmp_path, 'plain')}"
+    full = f"rootfs:{put(store, tmp_path, 'full', FACTS | {'compiler': 'gcc-12.2.0'})}"
+    kept = Kept(OWN, store)
+
+    assert kept.chosen([OWN.id, plain, full], "python", pure=True).id == OWN.id
+    assert kept.chosen([OWN.id, plain, full], "python").id == plain
+    assert kept.chosen([OWN.id, plain, full], "python", "compiler").id == full
+    with pytest.raises(Refusal) as caught:
+        kept.chosen([OWN.id, plain], "jdk")
+    assert caught.value.code == "no-environment"
+    assert "pyrsia build environment list" in caught.value.do
+
+
+async def test_an_environment_that_is_not_here_is_fetched_by_its_digest(tmp_path: Path):
+    store, asked = Store(tmp_path / "store"), []
+    digest = hashlib.sha256(b"far").hexdigest()
+
+    async def fetch(sha256: str) -> Path:
+        asked.append(sha256)
+        return tmp_path / "far.tar"
+
+    async def adopt(archive: Path, sha256: str) -> Environment:
+        put(store, tmp_path, "far")
+        found = store.get(sha256)
+        assert found is not None
+        return found
+
+    kept = Kept(OWN, store, fetch, adopt)
+
+    assert (await kept.get(f"rootfs:{digest}")).id == f"rootfs:{digest}"
+    assert (await kept.get(f"rootfs:{digest}")).id == f"rootfs:{digest}"
+    assert asked == [digest]
+    assert (await kept.get(OWN.id)) == OWN
+
+
+@pytest.mark.parametrize("name", ["host:" + "1" * 64, "rootfs:" + "1" * 64, "rootfs:../x", "x"])
+async def test_an_environment_that_nobody_has_is_refused_with_the_command(tmp_path: Path, name: str):
+    async def fetch(sha256: str) -> Path:
+        raise Refusal("not-found", what="the log names no file", who="x", do="y")
+
+    async def adopt(archive: Path, sha256: str) -> Environment:
+        raise AssertionError("nothing was fetched")
+
+    with pytest.raises(Refusal) as caught:
+        await Kept(OWN, Store(tmp_path), fetch, adopt).get(name)
+    assert caught.value.code == "no-environment"
+    assert "pyrsia build environment" in caught.value.do
+
+
+def test_every_definition_that_comes_along_can_be_read_and_has_a_python():
+    assert recipes.names() == ["c", "jvm", "python"]
+    for name in recipes.names():
+        found = recipes.definition(name)
+        assert "python3" in found.packages
+        assert found.about.endswith(".")
+        files = {one.name: f"{one.name}.tar.gz" for one in found.archives}
+        assert all(rule[0] in ("drop", "link", "lay", "run") for rule in recipes.rules(found, files))
+
+
+@pytest.mark.parametrize("text", ["", "about = 1", 'about = "x"\npackages = ["a"]\nrun = "rm"', "= ="])
+def test_a_definition_that_is_none_is_refused_with_where_to_read(tmp_path: Path, text: str):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+
+    with pytest.raises(Refusal) as caught:
+        recipes.definition(str(path))
+    assert (caught.value.code, caught.value.answer.exit) == ("usage", 2)
+    assert "docs/environments.md" in caught.value.do
+
+
+class Told(apt.Apt):
+    """Apt that answers what a test says."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        super().__init__(folder)
+        self.text = text
+        self.asked: list[Sequence[str]] = []
+
+    def _refresh(self) -> None:
+        return
+
+    def _run(self, *words: str, cwd: Path | None = None) -> str:
+        self.asked.append(words)
+        return self.text
+
+
+LINE = (
+    "'http://x/pool/m/maven/maven_1%3a3.8.7-1_all.deb' maven_1%3a3.8.7-1_all.deb 18128 SHA256:"
+    + "a" * 64
+    + "\n"
+)
+
+
+def test_apt_names_files_by_digest_and_no_address_gets_into_the_lock(tmp_path: Path):
+    told = Told(tmp_path, "Reading package lists...\n" + LINE + LINE.replace("maven_", "doc_"))
+
+    (part,) = told.plan(["maven"], ["doc"])
+
+    assert part == Part("maven", "1:3.8.7-1", "maven_1%3a3.8.7-1_all.deb", "a" * 64, 18_128)
+    told.fetch([part], tmp_path)
+    assert told.asked[-1] == ("download", "maven=1:3.8.7-1")
+
+
+def test_apt_that_names_nothing_is_a_refusal(tmp_path: Path):
+    with pytest.raises(Refusal, match="no files"):
+        Told(tmp_path, "E: nothing\n").plan(["x"])
