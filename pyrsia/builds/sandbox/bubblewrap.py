@@ -8,20 +8,15 @@ Source: docs/sandbox.md, "Two backends"; bwrap(1).
 """
 
 import os
-import platform
 import shutil
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from pyrsia import units
 
-from . import collect, host, seccomp, world
+from . import host, namespaces, world
 from .model import Isolation, Job, Outcome
-from .supervise import JOB_UID, Prepared, launch, specification, supervise
 
-_INSIDE_UID: Final = 1000
 _INSIDE_ROOT: Final = "/run/pyrsia-root"  # of bubblewrap's world only
 
 
@@ -50,23 +45,11 @@ class Bubblewrap:
     async def run(self, job: Job) -> Outcome:
         job.check()
         root = os.geteuid() == 0
-        writable = tuple(mount.source for mount in job.mounts if mount.writable)
-        if root:
-            for folder in writable:
-                await trio.to_thread.run_sync(collect.give, folder, JOB_UID)
-        spec = specification(
-            job,
-            seccomp=seccomp.assemble("namespace", platform.machine()),
-            uid=JOB_UID if root else -1,
-            map_to=_INSIDE_UID if root and self._proc else -1,
-            place=None if job.root is None else (self._inner(job, job.root), -1 if root else _INSIDE_UID),
-        )
-
-        def command(spec_fd: int, status_fd: int) -> list[str]:
-            return [*self._world(job, root=root), "--", *launch(spec_fd, status_fd)]
-
+        place = None
+        if job.root is not None:
+            place = (self._inner(job, job.root), -1 if root else namespaces.INSIDE_UID)
         # Outside bwrap, inside bwrap (first process of the namespace), warden.
-        return await supervise(Prepared(command, spec, writable, overhead=3, warden=False), job)
+        return await namespaces.run(job, self._world(job, root=root), place, proc=self._proc, overhead=3)
 
     @staticmethod
     def _inner(job: Job, root: Path) -> list[world.Step]:
@@ -84,7 +67,13 @@ class Bubblewrap:
             # The launcher's own second world; see `_inner`. Nothing of a job runs before it is given up.
             words += ["--cap-add", "CAP_SYS_ADMIN"] if job.root is not None else []
         else:
-            words += ["--unshare-user", "--uid", str(_INSIDE_UID), "--gid", str(_INSIDE_UID)]
+            words += [
+                "--unshare-user",
+                "--uid",
+                str(namespaces.INSIDE_UID),
+                "--gid",
+                str(namespaces.INSIDE_UID),
+            ]
         for place in host.SYSTEM:
             if os.path.islink(place):
                 words += ["--symlink", os.readlink(place), place]

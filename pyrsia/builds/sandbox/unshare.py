@@ -8,17 +8,10 @@ Source: docs/sandbox.md, "Three backends"; unshare(1), setpriv(1).
 """
 
 import os
-import platform
 import shutil
-from typing import Final
 
-import trio
-
-from . import collect, host, seccomp, world
+from . import host, namespaces, world
 from .model import Isolation, Job, Outcome
-from .supervise import JOB_UID, Prepared, launch, specification, supervise
-
-_INSIDE_UID: Final = 1000
 
 
 class Unshare:
@@ -46,31 +39,16 @@ class Unshare:
 
     async def run(self, job: Job) -> Outcome:
         job.check()
-        root = os.geteuid() == 0
-        writable = tuple(mount.source for mount in job.mounts if mount.writable)
-        if root:
-            for folder in writable:
-                await trio.to_thread.run_sync(collect.give, folder, JOB_UID)
-        spec = specification(
-            job,
-            seccomp=seccomp.assemble("namespace", platform.machine()),
-            uid=JOB_UID if root else -1,
-            map_to=_INSIDE_UID if root and self._proc else -1,
-            place=(await trio.to_thread.run_sync(self._steps, job), -1),
-            host_name="builder",
-            loopback=True,
-        )
-
-        def command(spec_fd: int, status_fd: int) -> list[str]:
-            # Without setpriv a killed node would leave `unshare` behind, and with it the job.
-            words = [self._setpriv, "--pdeathsig", "KILL", self._program]
-            words += ["--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--cgroup"]
-            if not root:
-                words += ["--user", f"--map-user={_INSIDE_UID}", f"--map-group={_INSIDE_UID}", "--keep-caps"]
-            return [*words, "--", *launch(spec_fd, status_fd)]
-
+        # Without setpriv a killed node would leave `unshare` behind, and with it the job.
+        words = [self._setpriv, "--pdeathsig", "KILL", self._program]
+        words += ["--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--cgroup"]
+        if os.geteuid() != 0:
+            uid = namespaces.INSIDE_UID
+            words += ["--user", f"--map-user={uid}", f"--map-group={uid}", "--keep-caps"]
         # unshare outside, and the warden, which is the first process of the namespace.
-        return await supervise(Prepared(command, spec, writable, overhead=2, warden=False), job)
+        return await namespaces.run(
+            job, words, (self._steps(job), -1), proc=self._proc, overhead=2, bare=True
+        )
 
     def _steps(self, job: Job) -> list[world.Step]:
         targets = [mount.target for mount in job.mounts]

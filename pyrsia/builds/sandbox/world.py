@@ -75,17 +75,17 @@ def _entries(folder: str, outside: str, inside: str, holes: frozenset[str]) -> I
         if place in holes:
             continue
         below = any(hole.startswith(place + "/") for hole in holes)
-        if entry.is_symlink() and below:
-            # Mounting would follow it, to wherever the root's author wished.
+        if below and not entry.is_dir(follow_symlinks=False):
+            # Mounting would follow a link, to wherever the root's author wished.
             raise errors.Refusal(
                 "no-environment",
-                what=f"the build environment has a link at {place}, below which the build needs a folder",
+                what=f"the build environment has a link or a file at {place}, where the build needs a folder",
                 who="who made the environment",
                 do="use another environment",
             )
         if entry.is_symlink():
             yield ("link", place, os.readlink(entry.path))
-        elif entry.is_dir() and below:
+        elif below:
             yield ("dir", place)
             yield from _entries(entry.path, f"{outside}/{entry.name}", place, holes)
         elif entry.is_dir() or entry.is_file():
