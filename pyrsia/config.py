@@ -24,6 +24,8 @@ _LISTS = (
     "outside",
     "git_hosts",
     "git_mirrors",
+    "registries",
+    "auto",
 )  # what a variable writes with commas
 
 CONFIG_NAME = "config.toml"
@@ -71,6 +73,15 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     git_hosts: tuple[
         str, ...
     ] = ()  # http(s)://host:port of the own network that repositories may be fetched from
+    registries: tuple[str, ...] = ("https://registry-1.docker.io",)  # that images are witnessed at, in order
+    pipeline_url: str = ""  # of a build pipeline that speaks the original's HTTP contract; empty: none
+    self_check: bool = (
+        True  # build again, otherwise, when nothing else is to do, and say whether it came out the same
+    )
+    rechecks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 2  # old verdicts that are built again
+    auto: tuple[str, ...] = ()  # globs of purls that are asked for when a client misses them; none: never
+    auto_per_hour: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 10  # of those, at most
+    cache_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 8  # fetched files of indexes and repositories
     git_mirrors: tuple[str, ...] = ()  # START = INSTEAD: what is asked in place of repositories that begin so
 
 

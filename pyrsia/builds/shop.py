@@ -37,6 +37,7 @@ class Shop:
         git_hosts: what the operator configured of repositories; see `git`.
         artifact: body of the `artifact.add` that published the file with this SHA-256, None without one.
         bring: the bytes of such a file, from here or from peers.
+        registries: base URLs that images are witnessed at. pipeline_url: of an HTTP build pipeline, "" for none.
         published: leaf of the `artifact.add` that published the file with this SHA-256 (hex), None without one.
     """
 
@@ -54,6 +55,9 @@ class Shop:
     git_hosts: git.GitHosts = _NO_HOSTS
     artifact: Callable[[str], Mapping[str, Any] | None] = lambda _: None
     bring: Callable[[str], Awaitable[Path]] = _nobody
+
+    registries: tuple[str, ...] = ()
+    pipeline_url: str = ""
 
     @property
     def git(self) -> git.GitSources:

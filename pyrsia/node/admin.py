@@ -278,8 +278,8 @@ class Admin:
             raise Refusal(
                 "bad-request", what=f"not a fact: {error}", who="your command", do="correct it"
             ) from None
-        said, _ = await self.submitter.acknowledged(raw, self.acknowledge)
-        return SubmitAck(said.entry, "committed", said.index, raw.decode(), said)
+        done, _ = await self.submitter.acknowledged(raw, self.acknowledge)
+        return SubmitAck(done.entry, "committed", done.index, raw.decode(), done)
 
     async def submit_entry(self, entry: bytes) -> SubmitAck:
         said, known = await self.submitter.acknowledged(entry, self.acknowledge)

@@ -79,10 +79,15 @@ def honest(shop: Shop, _: DrawnFirst) -> Sequence[Plugin]:
         PipPlugin(shop),
         MavenPlugin(shop),
         OciPlugin(shop),
-        witness.made_from(shop, shop.registries, host.target().as_dict()),
-        *pipeline.made_from(shop),
+        *_fetching(shop),
         ConanPlugin(shop),
     )
+
+
+def _fetching(shop: Shop) -> Sequence[Plugin]:
+    """Those that bring what others built: a witness everywhere, a pipeline where one is configured."""
+    target = host.target().as_dict()
+    return (witness.made_from(shop, shop.registries, target), *pipeline.made_from(shop, target))
 
 
 async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory = honest) -> Workshop:

@@ -87,12 +87,36 @@ class Web:
         async with self._asked(url, ask, limit, missing_ok) as response:
             yield response
 
+    async def challenge(self, url: str) -> str:
+        """What the server at `url` asks of a stranger: its WWW-Authenticate, "" where it lets everybody in.
+
+        Raises:
+            Refusal: as `get`.
+        """
+        with trio.move_on_after(INDEX_FETCH_S.value):
+            response = await self._answer(url, _Ask("GET", {"accept": "*/*"}, b"", None))
+            try:
+                return response.headers.get("www-authenticate", "") if response.status_code == 401 else ""
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(2):
+                    await response.aclose()
+        raise self._settings.blame.unreachable(url, f"no answer within {INDEX_FETCH_S.value} s")
+
     @asynccontextmanager
     async def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str], limit: int
     ) -> AsyncIterator[httpx.Response]:
         """The same for a question that changes nothing on the other side, like git's; it may be put twice."""
         ask = _Ask("POST", {"accept-encoding": "identity"} | dict(headers), body, None)
+        async with self._asked(url, ask, limit, False) as response:
+            yield response
+
+    @asynccontextmanager
+    async def put(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], limit: int
+    ) -> AsyncIterator[httpx.Response]:
+        """The same with PUT, for a server of the operator's own that starts something by it; never put twice."""
+        ask = _Ask("PUT", {"accept-encoding": "identity"} | dict(headers), body, None)
         async with self._asked(url, ask, limit, False) as response:
             yield response
 
@@ -159,8 +183,9 @@ class Web:
         except (httpx.InvalidURL, ValueError) as error:
             raise unreachable(url, _reason(error)) from error
         auth = (ask.auth if origin == ask.origin else None) or self._settings.auth.get(origin) or self._netrc
-        for attempt in range(INDEX_ATTEMPTS.value):
-            last = attempt + 1 == INDEX_ATTEMPTS.value
+        attempts = 1 if ask.method == "PUT" else INDEX_ATTEMPTS.value
+        for attempt in range(attempts):
+            last = attempt + 1 == attempts
             try:
                 response = await client.send(request, auth=auth, stream=True, follow_redirects=False)
             except Forbidden as error:

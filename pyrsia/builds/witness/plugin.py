@@ -1,0 +1,259 @@
+"""The witness plug-in: upstream's own file, seen by several operators by their own ways; nothing is rebuilt.
+
+What has no source that can be built here can at least be shown to be the same for everybody: each drawn witness
+fetches it from the servers that its own operator configured, and the log compares the bytes. Nothing of a stranger's is
+unpacked or run, so isolation has no part in it.
+
+Source: docs/builds.md, "Witnessed".
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from pyrsia.builds import unbuilt
+from pyrsia.builds.members_zip import EARLIEST
+from pyrsia.builds.model import Built, Inputs, NamedFile, PhaseFailed, Planned, Progress, Want, keep
+from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.shop import Shop
+from pyrsia.builds.witness import lock
+from pyrsia.builds.witness.origins import Origin, Place
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
+
+ECOSYSTEM: Final = "witness"
+BACKEND: Final = "witness@1"
+
+
+class WitnessPlugin:
+    """Fetches what upstream publishes.
+
+    Args:
+        places: purl type -> where its files are.
+        target: of this node: arch, libc, os, python.
+    """
+
+    name: Final = ECOSYSTEM
+
+    def __init__(
+        self, shop: Shop, places: Mapping[str, Callable[[], Place]], target: Mapping[str, str]
+    ) -> None:
+        self._shop = shop
+        self._places = places
+        self._target = dict(target)
+
+    async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
+        """The one request for a package; what it needs is asked for by itself.
+
+        Args:
+            want: its name is a versionless purl.
+
+        Raises:
+            Refusal: `bad-request`, `package-unknown`, `version-unknown`, `index-unreachable`, `no-environment`.
+        """
+        package = _package(want)
+        place, target = self._place(package), self._target_of(package)
+        if not package.version:
+            newest = await place.newest(package, target)
+            package = Purl(package.type, package.namespace, package.name, newest)
+        progress(f"looking at {package}")
+        found = await place.files(package, target, now_ms)
+        cutoff_ms = max((one.uploaded_ms for one in found), default=0) or now_ms
+        first = found[0].seen
+        coordinates = {"name": package.name, "version": package.version}
+        if package.namespace:
+            coordinates["namespace"] = package.namespace
+        return (
+            Planned(
+                purl=str(package),
+                coordinates=coordinates,
+                source={"file": first.file, "sha256": first.sha256, "size": first.size},
+                recipe=self._recipe(cutoff_ms),
+                lock=_lock(package, found),
+                target=target,
+                ecosystem=ECOSYSTEM,
+            ),
+        )
+
+    async def relock(self, request: Mapping[str, Any]) -> bytes:
+        """What this node sees, by its own way.
+
+        Raises:
+            Refusal: `lock-mismatch` for a recipe that the rules do not give, and what looking may end with.
+        """
+        theirs = request["recipe"]
+        mine = {**self._recipe(theirs["cutoff_ms"]), "environment": theirs["environment"]}
+        why = disagreement(mine, theirs)
+        if why:
+            raise PhaseFailed(
+                "lock-mismatch",
+                f"the recipe of {request['purl']} is not a witness's: {why}",
+                who="the request",
+                do="ask again",
+                code="lock-mismatch",
+            )
+        package = purls.parse(request["purl"])
+        return _lock(package, await self._seen(request))
+
+    async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs:
+        """The files as this node fetched them just now, or has them from then.
+
+        Raises:
+            Refusal: `digest-mismatch`, and what looking may end with.
+        """
+        lines = lock.decode(locked)
+        found = {one.seen: one for one in await self._seen(request)}
+        missing = [line.file for line in lines if line not in found]
+        if missing:
+            raise Refusal(
+                "digest-mismatch",
+                what=f"{missing[0]} is another file here than a moment ago",
+                who="the server that publishes it",
+                do="do not use this file",
+            )
+        files = tuple(NamedFile(line.file, found[line].path) for line in lines)
+        source = next((one for one in files if one.name == request["source"]["file"]), files[0])
+        tools = tuple((line.file, line.sha256) for line in lines)
+        return Inputs(source, files, {}, hashlib.sha256(locked).hexdigest(), tools)
+
+    async def build(
+        self,
+        request: Mapping[str, Any],
+        inputs: Inputs,
+        progress: Progress = lambda _: None,
+        vary: bool = False,
+    ) -> Built:
+        """The fetched files as outputs.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
+        progress(f"keeping what {request['purl']} is here")
+        requires = {one.seen.file: one.requires_python for one in await self._seen(request)}
+        folder = await trio.to_thread.run_sync(unbuilt.new_folder, self._shop.results)
+
+        def outputs() -> tuple[Any, ...]:
+            return tuple(
+                unbuilt.as_it_is(folder, one.name, one.path, requires_python=requires.get(one.name, ""))
+                for one in inputs.files
+            )
+
+        try:
+            made = await trio.to_thread.run_sync(outputs)
+            log = "".join(f"saw {one.name} sha256:{one.raw.file.sha256}\n" for one in made)
+            kept = keep(folder, "log", log.encode())
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Unavailable(f"this machine cannot keep what it saw: {error}") from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Built(
+            outcome="built",
+            phase="",
+            lock_sha256=inputs.lock_sha256,
+            source="registry",
+            outputs=made,
+            environment=request["recipe"]["environment"],
+            isolation=self._shop.sandbox.isolation,
+            log=kept,
+            folder=folder,
+            tools=inputs.tools,
+        )
+
+    async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
+        return await trio.to_thread.run_sync(
+            lambda: unbuilt.failed(
+                self._shop.results,
+                error,
+                lock_sha256=lock_sha256,
+                phase=phase,
+                source="registry",
+                environment=self._environment(),
+                isolation=self._shop.sandbox.isolation,
+            )
+        )
+
+    async def _seen(self, request: Mapping[str, Any]) -> list[Origin]:
+        package = purls.parse(request["purl"])
+        return await self._place(package).files(package, request["target"], request["recipe"]["cutoff_ms"])
+
+    def _place(self, package: Purl) -> Place:
+        make = self._places.get(package.type)
+        if make is None:
+            raise Refusal(
+                "bad-request",
+                what=f"packages of the type {package.type} are not witnessed here",
+                who="your request",
+                do=f"ask for one of {', '.join(sorted(self._places))}",
+            )
+        return make()
+
+    def _target_of(self, package: Purl) -> dict[str, str]:
+        names = ("arch", "libc", "os", "python") if package.type == "pypi" else ("arch", "libc", "os")
+        return {name: self._target[name] for name in names}
+
+    def _environment(self) -> str:
+        """Nothing runs in it; a request must name one that its network admits."""
+        admitted = self._shop.admitted()
+        if not admitted:
+            raise Refusal(
+                "no-environment",
+                what="this network admits no build environment",
+                who="its genesis",
+                do="propose one with `pyrsia member propose network`",
+            )
+        return str(admitted[0])
+
+    def _recipe(self, cutoff_ms: int) -> dict[str, Any]:
+        return {
+            "backend": BACKEND,
+            "cutoff_ms": cutoff_ms,
+            "environment": self._environment(),
+            "isolation": "none",
+            "normaliser": unbuilt.BYTES,
+            "sde": max(EARLIEST, cutoff_ms // 1000),
+            "v": 1,
+        }
+
+
+def _package(want: Want) -> Purl:
+    try:
+        found = purls.parse(want.name)
+    except Malformed as error:
+        raise Refusal(
+            "bad-request",
+            what=f"{want.name[:120]!r} is no package URL: {error}",
+            who="your request",
+            do="write pkg:pypi/name, pkg:maven/group/artifact or pkg:docker/name",
+        ) from None
+    return Purl(found.type, found.namespace, found.name, want.version or found.version)
+
+
+def _lock(package: Purl, found: list[Origin]) -> bytes:
+    name = f"{package.namespace}/{package.name}" if package.namespace else package.name
+    return lock.encode(name, package.version, [one.seen for one in found])
+
+
+def made_from(shop: Shop, registries: tuple[str, ...], target: Mapping[str, str]) -> WitnessPlugin:
+    """The plug-in of a node, whose indexes, Maven settings and registries are its operator's."""
+    from pyrsia.builds.maven import settings as maven
+    from pyrsia.builds.witness.origins import Images, Jars, Wheels
+
+    def jars() -> Place:
+        return Jars(maven.load(), Path(shop.cache))
+
+    return WitnessPlugin(
+        shop,
+        {
+            "pypi": lambda: Wheels(shop.index),
+            "maven": jars,
+            "docker": lambda: Images(registries, Path(shop.cache)),
+        },
+        target,
+    )
