@@ -131,9 +131,8 @@ def inspect(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
             canonical.open("wb") as out,
         ):
             found = layer.normalise(file, spool, out, job["sde"])
-        with canonical.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise Hostile("a layer is not in its canonical form")
+        if {_file_sum(inputs / digest), _file_sum(canonical)} != {digest}:
+            raise Hostile("a layer is not in its canonical form")
         (work / f"members-{digest}").write_bytes(members.encode(found.members))
         missing = [one.path for one in found.members if one.sha256 not in known]
         whole = "full" if not missing else "none" if len(missing) == len(found.members) else "partial"
@@ -161,6 +160,11 @@ def _digests(inputs: Path, job: dict[str, Any]) -> set[str]:
                     if not folder and contents is not None:
                         known.add(_sum(iter(lambda: contents.read(1 << 16), b"")))  # noqa: B023
     return known
+
+
+def _file_sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sum(pieces: Any) -> str:
