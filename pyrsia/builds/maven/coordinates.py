@@ -14,8 +14,9 @@ from typing import Any, Final
 from pyrsia.errors import Refusal
 from pyrsia.wire.purl import Purl
 
-_PART: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
-_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
+_PART: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_MAX_PART: Final = 100
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}")
 _MOVING: Final = ("LATEST", "RELEASE")
 METADATA: Final = "maven-metadata.xml"
 
@@ -88,7 +89,7 @@ def of_request(request: Mapping[str, Any]) -> Artifact:
 
 def plain(part: str) -> bool:
     """Whether `part` can be a group or an artifact id: no empty step in it once its dots are slashes."""
-    return _PART.fullmatch(part) is not None and ".." not in part
+    return len(part) <= _MAX_PART and _PART.fullmatch(part) is not None
 
 
 def release(version: str) -> str:

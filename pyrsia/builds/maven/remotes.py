@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import trio
 
-from pyrsia.builds.maven.coordinates import METADATA
+from pyrsia.builds.maven.coordinates import METADATA, of_path
 from pyrsia.builds.maven.lock import Locked
 from pyrsia.builds.maven.settings import MavenSettings
 from pyrsia.builds.model import FileOut
@@ -95,7 +95,7 @@ class Remotes(Web):
             moves = moving_path(path)
             if moves:
                 moving.add(path)
-            return not moves
+            return not moves and of_path(path) is not None
 
         return RecordingProxy(self, {REMOTE: Remote(_ALL, allowed=allowed)}, self._cache)
 
