@@ -260,6 +260,10 @@ async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "E
             parts = lock.decode(locked)
         except Malformed as error:
             raise Refusal("usage", what=str(error), who="the lock", do="plan it anew") from error
+        known = _store(data).made_of(locked)
+        if known is not None:
+            progress("made of this lock before; the same lock makes the same bytes")
+            return known
         await bench.maker.gather(parts, bench.apt, bench.index, progress)
         progress(f"making a root of {len(parts.parts)} files")
         made = await bench.maker.make(locked)

@@ -68,6 +68,10 @@ class Store:
         except OSError:
             return b""
 
+    def made_of(self, lock: bytes) -> Environment | None:
+        """The one that was made of these bytes of a lock."""
+        return next((one for one in self.here() if self.lock(one.id.removeprefix(ROOTFS)) == lock), None)
+
     def keep(
         self, digest: str, archive: Path, root: Path, facts: Mapping[str, str], lock: bytes = b""
     ) -> Environment:

@@ -40,6 +40,17 @@ def test_what_is_kept_is_found_again_with_its_facts_archive_and_lock(tmp_path: P
     assert store.lock(digest) == b"lock of one"
 
 
+def test_what_was_made_of_a_lock_is_found_by_it_and_not_made_again(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    digest = put(store, tmp_path, "one")
+
+    found = store.made_of(b"lock of one")
+
+    assert found is not None
+    assert found.id == f"rootfs:{digest}"
+    assert store.made_of(b"lock of two") is None
+
+
 def test_what_is_half_written_or_foreign_is_passed_over(tmp_path: Path):
     store = Store(tmp_path)
     (tmp_path / ("a" * 64)).mkdir()
