@@ -6,6 +6,7 @@ something else.
 Source: docs/builds.md, "The recipe"; https://reproducible-builds.org/specs/source-date-epoch/.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pyrsia.builds.members_zip import EARLIEST
@@ -59,3 +60,13 @@ def disagreement(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
         if mine.get(key) != theirs.get(key):
             return f"{key} is {theirs.get(key)!r} in the request and {mine.get(key)!r} here"
     return ""
+
+
+def parameters(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a request's or a mapping's recipe, which are pairs there, as a map."""
+    return {str(name): str(value) for name, value in recipe.get("parameters", ())}
+
+
+def pairs(parameters: Mapping[str, str]) -> list[list[str]]:
+    """Parameters as a recipe holds them: pairs, sorted."""
+    return [[name, parameters[name]] for name in sorted(parameters)]

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from packaging.version import Version
 
+from pyrsia.builds import recipe as recipes
 from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip import refusals, resolve
 from pyrsia.builds.pip.gather import Gatherer, Source
@@ -73,7 +74,7 @@ class Origins:
         kind, named = kind_of(request), request["source"]
         if kind == "registry":
             return await self._of_index(request)
-        parameters = checked(request["recipe"].get("parameters", {}))
+        parameters = checked(recipes.parameters(request["recipe"]))
         version = request["coordinates"]["version"]
         if kind == "claimed":
             path = await self._shop.claimed(request)
@@ -108,7 +109,7 @@ class Origins:
             release.uploaded_ms if release else None,
             release.reference if release else None,
         )
-        parameters = checked(mapping.recipe.get("parameters", {}))
+        parameters = checked(recipes.parameters(mapping.recipe))
         return Origin("mapping", source, release, parameters, version), found
 
     async def _of_index(self, request: Mapping[str, Any]) -> Origin:
