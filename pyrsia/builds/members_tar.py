@@ -111,6 +111,10 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
                 contents = archive.extractfile(item) if item.isreg() else None
                 time = max(0, int(item.mtime))
                 yield path, item.isdir(), item.size, bool(item.mode & 0o111), time, contents
+            # What it read ahead of the end as well: records are larger than blocks.
+            while archive.fileobj is not None and (piece := archive.fileobj.read(_CHUNK)):
+                if any(piece):
+                    raise Hostile("trailing data behind the tar archive")
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         raise Hostile(f"not a tar archive: {error}") from error
     if not stream.rest_is_zero():

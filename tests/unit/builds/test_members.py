@@ -1,5 +1,6 @@
 """Archives of strangers: what an honest tool never makes is refused by name."""
 
+import gzip
 import io
 import stat
 import struct
@@ -205,6 +206,32 @@ def test_a_hostile_source_archive_is_refused(kind):
 def test_data_before_behind_or_missing_at_the_end_of_a_source_archive_is_refused(data):
     with pytest.raises(Hostile):
         read_tar(data)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_data_between_the_end_mark_of_a_tar_archive_and_the_end_of_its_record_is_refused(packed):
+    """A reader that goes on behind the end mark would see other files than we do."""
+    plain = bytearray(gzip.decompress(wheels.tar([wheels.entry("a")])))
+    hidden = gzip.decompress(wheels.tar([wheels.entry("b")]))[:1024]
+    plain[-2048:-1024] = hidden
+    with pytest.raises(Hostile, match="trailing data"):
+        read_tar(gzip.compress(bytes(plain)) if packed else bytes(plain))
+
+
+def test_an_archive_that_is_not_compressed_says_the_same(monkeypatch):
+    packed = wheels.tar([wheels.entry("d/a", b"a"), wheels.entry("d/b", b"b" * 9_000)])
+    assert read_tar(gzip.decompress(packed)) == read_tar(packed) == {"d/a": b"a", "d/b": b"b" * 9_000}
+    for data in (
+        gzip.decompress(packed) + b"trailing",
+        gzip.decompress(packed)[:700],
+        bytes(100),
+        b"x" * 600,
+    ):
+        with pytest.raises(Hostile):
+            read_tar(data)
+    monkeypatch.setattr(members_tar, "MAX_UNPACKED_BYTES", type(members.MAX_UNPACKED_BYTES)(1_000, "test"))
+    with pytest.raises(Hostile, match="unpacks to more"):
+        read_tar(gzip.decompress(packed))
 
 
 def test_a_bomb_in_a_source_archive_stops_at_the_limit(monkeypatch):
