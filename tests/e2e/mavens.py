@@ -58,6 +58,15 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0<
   </dependencies>{more}
 </project>
 """
+# A range: Maven must find the version in the list that the gateway makes.
+CONSUMER = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+  <parent><groupId>org.example</groupId><artifactId>house</artifactId><version>3</version><relativePath/></parent>
+  <artifactId>consumer</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.example</groupId><artifactId>tool</artifactId><version>[1.0,2)</version></dependency>
+  </dependencies>
+</project>
+"""
 MAIN = """package org.example;
 
 public class Tool {

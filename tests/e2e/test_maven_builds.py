@@ -4,14 +4,17 @@ import importlib.util
 import io
 import os
 import socket
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from pyrsia.builds.maven import lock
+from pyrsia.builds.maven.coordinates import of_path
 from pyrsia.builds.model import Built, LocalSource, Want, file_out
 from pyrsia.builds.sandbox import Sandbox
 from pyrsia.errors import Refusal
@@ -20,9 +23,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mavens
 from sandbox_backends import make
 
+from tests.unit.serve.test_maven import publish
+from tests.unit.serve.toy import ToyNode, serving, toy_app
+
 assert importlib.util.find_spec("mavens")
 pytestmark = [pytest.mark.builds, pytest.mark.processes]
 TOOL = Want("org.example:tool", "1.0")
+FOLDER = "org/example/tool/1.0"
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +272,53 @@ async def test_what_no_source_was_released_for_is_left_to_witnesses(
             await plan(Want(name, version), mavens.now_ms())
         assert refused.value.code == code
         assert words in refused.value.do
+
+
+async def test_an_unchanged_mvn_builds_on_what_the_network_published_and_on_nothing_else(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    """Every file of a lock and the result itself stand at a gateway; Maven starts with an empty repository."""
+    house.release(mavens.project())
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+    (planned,) = await builder.plan(TOOL, mavens.now_ms())
+    request = mavens.request(planned)
+    inputs = await builder.prefetch(request, planned.lock)
+    built = await builder.build(request, inputs)
+    (tmp_path / "node").mkdir()
+    node = ToyNode(tmp_path / "node")
+    for path, file in [
+        *inputs.files,
+        *((f"{FOLDER}/{one.name}", one.raw.file.path) for one in built.outputs),
+    ]:
+        artifact = of_path(path)
+        assert artifact is not None
+        publish(node, artifact, path.rpartition(f"/{artifact.name}-{artifact.version}")[2], file.read_bytes())
+    consumer = tmp_path / "consumer"
+    consumer.mkdir()
+    (consumer / "pom.xml").write_text(mavens.CONSUMER)
+    source = consumer / "src/main/java/org/example/Uses.java"
+    source.parent.mkdir(parents=True)
+    source.write_text('package org.example; class Uses { String name = Tool.name("/a/b.c"); }')
+
+    async with serving(toy_app(node)) as server:
+        (tmp_path / "settings.xml").write_text(
+            "<settings><mirrors><mirror><id>pyrsia</id><mirrorOf>*</mirrorOf>"
+            f"<url>{server.url}/maven2/</url></mirror></mirrors></settings>"
+        )
+        command = [
+            "mvn",
+            "-B",
+            "-q",
+            "-C",
+            "-s",
+            str(tmp_path / "settings.xml"),
+            "-f",
+            str(consumer / "pom.xml"),
+        ]
+        command += [f"-Dmaven.repo.local={tmp_path / 'repository'}", f"-Duser.home={tmp_path}", "package"]
+        ran = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
+
+    assert ran.returncode == 0, ran.stdout.decode()
+    assert (consumer / "target" / "consumer-1.jar").is_file()
+    fetched = tmp_path / "repository" / FOLDER / "tool-1.0.jar"
+    assert file_out(fetched).sha256 == digests(built)["tool-1.0.jar"][0]
