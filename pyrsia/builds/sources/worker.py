@@ -23,6 +23,7 @@ from typing import IO, Any
 from pyrsia.builds import unpack
 from pyrsia.builds.members import Hostile, Member, shown
 from pyrsia.builds.sources import git_tree, packing
+from pyrsia.units import MAX_ARCHIVE_MEMBERS, MAX_UNPACKED_BYTES
 
 _ANSWER_BYTES = 1 << 20  # of `ls-remote` for one tag: two lines
 _LINK_BYTES = 4_096  # as long as a path
@@ -103,7 +104,8 @@ class _Git:
             data = process.stdout.read(most + 1)
             if len(data) > most:
                 process.kill()
-                raise Hostile(f"git {words[0]} printed more than {most} bytes")
+                verb = next(word for word in words if word not in ("-C", "repo"))
+                raise Hostile(f"git {verb} printed more than {most} bytes")
         return data if process.returncode == 0 else None
 
 
@@ -164,10 +166,11 @@ def _listed(listing: bytes) -> tuple[_Listed, dict[str, tuple[str, int]]]:
     """Files and links of a tree.
 
     Raises:
-        Hostile: a submodule, or a name that is not Unicode.
+        Hostile: a submodule, a name that is not Unicode, or too many or too large.
     """
     files: _Listed = {}
     links: dict[str, tuple[str, int]] = {}
+    total = 0
     for line in listing.split(b"\0")[:-1]:
         head, _, name = line.partition(b"\t")
         mode, _kind, digest, size = head.split()
@@ -183,8 +186,14 @@ def _listed(listing: bytes) -> tuple[_Listed, dict[str, tuple[str, int]]]:
             links[path] = digest.decode(), int(size)
         elif mode in (git_tree.PLAIN, git_tree.EXECUTABLE):
             files[path] = digest.decode(), int(size), mode == git_tree.EXECUTABLE
+            total += int(size)
         else:
             raise Hostile(f"{shown(path)} has the mode {mode.decode()}, which git writes for nothing today")
+    if len(files) + len(links) > MAX_ARCHIVE_MEMBERS.value or total > MAX_UNPACKED_BYTES.value:
+        # Before any of it is read: a few KB of a pack may stand for more than this machine has.
+        raise Hostile(
+            f"{len(files) + len(links)} files of {total} bytes together are more than a source may have"
+        )
     return files, links
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pyrsia.builds.members import Hostile
 from pyrsia.builds.sources import worker
+from pyrsia.units import Limit
 from tests.e2e import git_server
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="no git here (apt-get install git)")
@@ -103,6 +104,28 @@ def test_marks_of_the_other_side_change_no_byte(tmp_path):
     with tarfile.open(archive) as found:
         assert found.extractfile("thing-1.0/a").read() == b"$Id$ $Format:%H$\n"
         assert found.extractfile("thing-1.0/b").read() == b"kept"
+
+
+def test_a_few_trees_that_stand_for_a_hundred_million_files_are_refused(tmp_path):
+    folder = tmp_path / "thing"
+    git_server.repository(folder, {"a": b"a"})
+    tree = git_server.git(folder, "rev-parse", "HEAD^{tree}")
+    for _ in range(8):
+        listing = "".join(f"040000 tree {tree}\t{name}\n" for name in "0123456789")
+        tree = git_server.git(folder, "mktree", stdin=listing.encode())
+    with pytest.raises(Hostile, match="git ls-tree printed more than"):
+        fetched(tmp_path, git_server.git(folder, "commit-tree", "-m", "x", tree))
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    commit = git_server.repository(tmp_path / "thing", {"a": bytes(2_000), "b": b""})
+    monkeypatch.setattr(worker, "MAX_UNPACKED_BYTES", Limit(1_999, "a test"))
+    with pytest.raises(Hostile, match="2 files of 2000 bytes together are more"):
+        fetched(tmp_path, commit)
+    monkeypatch.setattr(worker, "MAX_UNPACKED_BYTES", Limit(2_000, "a test"))
+    monkeypatch.setattr(worker, "MAX_ARCHIVE_MEMBERS", Limit(1, "a test"))
+    with pytest.raises(Hostile, match="2 files of 2000 bytes together are more"):
+        fetched(tmp_path, commit)
 
 
 def test_an_object_that_is_no_commit_or_is_not_there_gives_nothing(tmp_path):
