@@ -9,15 +9,17 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from pyrsia import config, keys
+from pyrsia.builds.model import Plugin
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
@@ -32,10 +34,12 @@ from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
+from pyrsia.node.build_checks import Checker
 from pyrsia.node.build_desk import Desk
 from pyrsia.node.build_sources import Sources
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
+from pyrsia.node.clock import wall_ms
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.explaining import Explaining
@@ -308,6 +312,7 @@ class Node:
         self.explaining = Explaining(reads=reads, shelf=self.shelf, shop=workshop.shop)
         self.requests: Requests | None = None
         self.builder: Builder | None = None
+        self.checker: Checker | None = None
         if plugins:
             self.requests = Requests(
                 house.keys.node_id, plugins=plugins, shelf=self.shelf, submitter=self.submitter, reads=reads
@@ -323,7 +328,9 @@ class Node:
                 pulse=self.pulse,
                 parallel=house.settings.builds.parallel,
                 attests=house.build_key,
+                revealed=lambda *told: self.checker.revealed(*told) if self.checker else None,
             )
+            self.checker = self._checker(plugins, self.builder)
         self.desk = Desk(
             house.keys.node_id,
             requests=self.requests,
@@ -332,6 +339,22 @@ class Node:
             shelf=self.shelf,
             submitter=self.submitter,
             reads=reads,
+        )
+
+    def _checker(self, plugins: Mapping[str, Plugin], builder: Builder) -> Checker:
+        async def add_fact(body: Mapping[str, Any]) -> None:
+            await self.submitter.submit("fact.add", {**body, "valid_from": wall_ms()})
+
+        house = self.house
+        return Checker(
+            house.keys.node_id,
+            plugins=plugins,
+            turns=builder.turns,
+            reads=house.archive.state,
+            add_fact=add_fact,
+            self_check=house.settings.builds.self_check,
+            per_day=house.settings.builds.rechecks_per_day,
+            may=lambda: house.builds,
         )
 
     def _admin(self, isolation: str) -> Admin:
@@ -401,6 +424,8 @@ class Node:
             nursery.start_soon(self.vouching.run)
             if self.builder is not None:
                 nursery.start_soon(self.builder.run)
+            if self.checker is not None:
+                nursery.start_soon(self.checker.run)
             await nursery.start(self.server.run)
             _log.info(
                 "%s %s of %s serves %s", self.house.role, self.house.name,
