@@ -264,6 +264,10 @@ async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "E
         if known is not None:
             progress("made of this lock before; the same lock makes the same bytes")
             return known
+        known = _store(data).of_lock(locked)
+        if known is not None:
+            progress("it is here already")
+            return known
         await bench.maker.gather(parts, bench.apt, bench.index, progress)
         progress(f"making a root of {len(parts.parts)} files")
         made = await bench.maker.make(locked)

@@ -148,6 +148,9 @@ class Maker:
             PhaseFailed: a package is hostile, or two contradict each other.
         """
         decode(data)
+        known = await trio.to_thread.run_sync(self._store.of_lock, data)
+        if known is not None:
+            return known
         with tempfile.NamedTemporaryFile(dir=self._parts, prefix="lock-") as file:
             file.write(data)
             file.flush()

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.builds.members import Hostile
@@ -173,13 +174,12 @@ def everything(desk: Desk) -> dict[str, bytes]:
 names = st.from_regex(r"[a-zA-Z0-9_]{1,12}", fullmatch=True)
 
 
+@settings(max_examples=30)
 @given(
     st.dictionaries(names, st.binary(max_size=400), min_size=1, max_size=5), st.sampled_from([0o022, 0o077])
 )
 def test_the_bytes_depend_on_the_files_alone(files: dict[str, bytes], mask: int):
     """Not on the order of the archive, its times, the umask, or the order in which folders are made."""
-    import tempfile
-
     source = {"Dockerfile": b"FROM scratch\nCOPY . /x/\n"} | {
         f"f/{name}": data for name, data in files.items()
     }
