@@ -147,7 +147,9 @@ class RecordingProxy:
         return tuple(self._refused)
 
     async def __aenter__(self) -> "RecordingProxy":
-        folder = Path(tempfile.mkdtemp(prefix="pyrsia-egress-"))  # 0700: the way out is this user's
+        folder = Path(
+            tempfile.mkdtemp(prefix="pyrsia-egress-")
+        )  # 0700: only we connect, for whoever is inside
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             await self._listen(folder / "s")
@@ -170,8 +172,6 @@ class RecordingProxy:
         listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         self._stack.callback(listener.close)
         await listener.bind(str(path))
-        # The sandbox connects as another uid, through a mount of the socket alone.
-        os.chmod(path, 0o666)  # noqa: S103
         listener.listen(64)
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         self._stack.callback(nursery.cancel_scope.cancel)
