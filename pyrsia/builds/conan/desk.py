@@ -64,8 +64,8 @@ def candidates(sha256: str, urls: list[str], origins: Mapping[str, str], way_out
     return [*found, *(f"{way_out}/{name}/{sha256}" for name in sorted(origins))]
 
 
-def serve(stock: Stock) -> ThreadingHTTPServer:
-    """Start answering on PORT in a thread of its own; `shutdown` ends it."""
+def serve(stock: Stock, port: int = PORT) -> ThreadingHTTPServer:
+    """Start answering on `port` in a thread of its own; `shutdown` ends it."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -142,6 +142,6 @@ def serve(stock: Stock) -> ThreadingHTTPServer:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -17,8 +17,8 @@ import posixpath
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
@@ -40,25 +40,24 @@ class Item:
     Attributes:
         data: where its bytes are; None for a link.
         link: target of a link, "" for a file.
+        odd: its mode was neither 0644 nor 0755.
     """
 
     path: str
     data: Path | None
     exec: bool = False
     link: str = ""
+    odd: bool = False
 
 
-def read(file: BinaryIO | IO[bytes], into: Path) -> tuple[dict[str, Item], dict[str, int]]:
-    """The files and links of a tar stream, contents written below `into` under numbers; and what was left out.
-
-    Returns:
-        items by path, and counts of `folders` (never kept) and `modes` other than 0644 and 0755.
+def read(file: BinaryIO | IO[bytes], into: Path) -> tuple[dict[str, Item], list[str]]:
+    """The files and links of a tar stream, contents written below `into` under numbers; and the empty folders.
 
     Raises:
         Hostile: a name, link or kind of member that may not be packed, or a broken archive.
     """
     items: dict[str, Item] = {}
-    counts = {"folders": 0, "modes": 0}
+    folders: list[str] = []
     admitted = Names()
     into.mkdir(parents=True, exist_ok=True)
     try:
@@ -67,8 +66,7 @@ def read(file: BinaryIO | IO[bytes], into: Path) -> tuple[dict[str, Item], dict[
                 name = one.name.removeprefix("./")
                 if one.isdir():
                     if name not in ("", "."):
-                        admitted.admit(name, 0, folder=True)
-                        counts["folders"] += 1
+                        folders.append(admitted.admit(name, 0, folder=True))
                     continue
                 if one.issparse() or not (one.isreg() or one.issym()):
                     raise Hostile(f"{shown(one.name)} is a hard link, device, pipe or sparse file")
@@ -80,21 +78,25 @@ def read(file: BinaryIO | IO[bytes], into: Path) -> tuple[dict[str, Item], dict[
                 if one.issym():
                     items[path] = Item(path, None, link=_target(path, one.linkname))
                     continue
-                counts["modes"] += one.mode & 0o777 not in (0o644, 0o755)
                 place = into / str(len(items))
                 contents = archive.extractfile(one)
                 with place.open("xb") as out:
                     while contents is not None and (piece := contents.read(_PIECE)):
                         out.write(piece)
-                items[path] = Item(path, place, bool(one.mode & 0o111))
+                odd = one.mode & 0o777 not in (0o644, 0o755)
+                items[path] = Item(path, place, bool(one.mode & 0o111), odd=odd)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         raise Hostile(f"not a tar archive: {error}") from error
     for path in items:
-        above = path
-        while above := posixpath.dirname(above):
-            if above in items:
-                raise Hostile(f"{shown(path)} lies below a link or file")
-    return items, counts
+        if any(above in items for above in _aboves(path)):
+            raise Hostile(f"{shown(path)} lies below a link or file")
+    filled = {above for path in (*items, *folders) for above in _aboves(path)}
+    return items, [folder for folder in folders if folder not in filled]
+
+
+def _aboves(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
 
 
 def _target(path: str, target: str) -> str:
@@ -256,15 +258,14 @@ def of_file(place: names.Place, path: Path, notes: Iterable[str] = ()) -> Made:
     return Made(place, path, (whole,), digest, tuple(notes))
 
 
-def of_archive(
-    place: names.Place, items: Mapping[str, Item], path: Path, time_s: int, counts: Mapping[str, int]
-) -> Made:
-    """An output that is an archive, written to `path`."""
+def of_archive(place: names.Place, items: Mapping[str, Item], path: Path, time_s: int, lost: int) -> Made:
+    """An output that is an archive, written to `path`. `lost`: empty folders, which are not kept."""
     with path.open("xb") as out:
         archive(items, out, time_s)
     found = member_list(items)
-    notes = [f"tar-{what}:{count}" for what, count in sorted(counts.items()) if count]
-    return Made(place, path, tuple(found), stable(found), ("tar-packed-anew:1", *notes))
+    counts = {"tar-empty-folder": lost, "tar-mode": sum(one.odd for one in items.values()), "tar-packing": 1}
+    notes = tuple(f"{what}:{count}" for what, count in counts.items() if count)
+    return Made(place, path, tuple(found), stable(found), notes)
 
 
 def below(items: Mapping[str, Item], top: str) -> dict[str, Item]:
@@ -275,5 +276,5 @@ def below(items: Mapping[str, Item], top: str) -> dict[str, Item]:
             inner = path[len(top) + 1 :]
             if one.link:  # a link that stayed within the whole may still leave this folder
                 _target(inner, one.link)
-            found[inner] = Item(inner, one.data, one.exec, one.link)
+            found[inner] = replace(one, path=inner)
     return found

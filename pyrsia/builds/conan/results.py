@@ -25,8 +25,9 @@ def package_ids(built: Mapping[str, Any], who: str) -> list[str]:
     Raises:
         PhaseFailed: it named none, or what is none.
     """
-    rows = built.get("packages")
-    found = [row.get("package_id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows: Any = built.get("packages")
+    rows = rows if isinstance(rows, list) else []
+    found = [row.get("package_id") if isinstance(row, dict) else None for row in rows]
     good = [one for one in found if isinstance(one, str) and names.is_package_id(one)]
     if not good or good != found or len(set(good)) != len(good) or len(good) > _MAX_PACKAGES.value:
         raise PhaseFailed("build", "Conan named no packages", who=who, do=AUTHOR)

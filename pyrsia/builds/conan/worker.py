@@ -181,17 +181,17 @@ def _recipe_files(source: Path, rrev: str, into: Path) -> dict[str, Path]:
 def inspect(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     """Everything that the reveal says about what was built. Nothing of it runs."""
     with (inputs / LEFT).open("rb") as file:
-        items, counts = pack.read(file, work / "items")
+        items, folders = pack.read(file, work / "items")
     outputs = work / "outputs"
     outputs.mkdir()
     epoch = job["epoch"]
-    made, rrev = _recipe(items, outputs, epoch, counts)
+    made, rrev = _recipe(items, folders, outputs, epoch)
     if job["rrev"] and rrev != job["rrev"]:
         raise Hostile(
             f"the recipe has the revision {rrev}, not {job['rrev']}: it was changed, or counts otherwise"
         )
     for number, package_id in enumerate(job["packages"]):
-        made += _package(items, f"package-{number}", rrev, package_id, outputs, epoch)
+        made += _package(items, folders, f"package-{number}", rrev, package_id, outputs, epoch)
     source = _known(job, inputs, work)
     rows = []
     for number, one in enumerate(made):
@@ -213,7 +213,7 @@ def inspect(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
 
 
 def _recipe(
-    items: Mapping[str, pack.Item], outputs: Path, epoch: int, counts: Mapping[str, int]
+    items: Mapping[str, pack.Item], folders: list[str], outputs: Path, epoch: int
 ) -> tuple[list[pack.Made], str]:
     export, sources = pack.below(items, "export"), pack.below(items, "sources")
     if export.pop(names.MANIFEST, None) is None or names.CONANFILE not in export:
@@ -221,22 +221,27 @@ def _recipe(
     md5s = pack.sums(export) | pack.sums(sources, "export_source/")
     rrev = pack.revision(md5s)
     conanfile = export.pop(names.CONANFILE)
-    assert conanfile.data is not None or conanfile.link  # noqa: S101 - an item is a file or a link
     if conanfile.data is None:
         raise Hostile("conanfile.py is a link")
     made = [
         pack.of_file(Place(rrev, names.CONANFILE), conanfile.data),
         _manifest(Place(rrev, names.MANIFEST), md5s, outputs, epoch),
     ]
-    for file, found in ((names.EXPORT, export), (names.SOURCES, sources)):
+    for file, top, found in ((names.EXPORT, "export", export), (names.SOURCES, "sources", sources)):
         if found:
             place = Place(rrev, file)
-            made.append(pack.of_archive(place, found, outputs / str(place), epoch, counts))
+            made.append(pack.of_archive(place, found, outputs / str(place), epoch, _lost(folders, top)))
     return made, rrev
 
 
 def _package(
-    items: Mapping[str, pack.Item], top: str, rrev: str, package_id: str, outputs: Path, epoch: int
+    items: Mapping[str, pack.Item],
+    folders: list[str],
+    top: str,
+    rrev: str,
+    package_id: str,
+    outputs: Path,
+    epoch: int,
 ) -> list[pack.Made]:
     found = pack.below(items, top)
     found.pop(names.MANIFEST, None)
@@ -252,8 +257,12 @@ def _package(
     return [
         pack.of_file(Place(rrev, names.INFO, package_id, prev), info.data),
         _manifest(Place(rrev, names.MANIFEST, package_id, prev), md5s, outputs, epoch),
-        pack.of_archive(whole, found, outputs / str(whole), epoch, {}),
+        pack.of_archive(whole, found, outputs / str(whole), epoch, _lost(folders, top)),
     ]
+
+
+def _lost(folders: list[str], top: str) -> int:
+    return sum(folder.startswith(f"{top}/") for folder in folders)
 
 
 def _manifest(place: Place, md5s: Mapping[str, str], outputs: Path, epoch: int) -> pack.Made:

@@ -1,0 +1,194 @@
+"""The Conan 2 REST API over the log: addresses, forms, and a node's own names; `tests/e2e` has the real client."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrsia.builds.conan import names
+from pyrsia.builds.conan.names import Place
+from pyrsia.serve.views import ProjectFile
+
+sys.path.insert(0, str(Path(__file__).parent))
+from toy import TOKEN, ToyNode, dial, read_answer, serving, toy_app
+
+OWNER = "b" * 51 + "a"
+RREV, PREV, PID = "a1" * 16, "b2" * 16, "c3" * 20
+R = "/v2/conans/tiny/1.0/_/_"
+INFO = b"[settings]\nos=Linux\n"
+
+
+class Node(ToyNode):
+    """A toy node whose catalogue knows packages by their versionless purls."""
+
+    asked = 0
+
+    def packages(self, start: str) -> list[str]:
+        return sorted({file.name for file in self.published.values() if file.name.startswith(start)})
+
+    def files(self, name: str) -> list[ProjectFile]:
+        self.asked += 1
+        return [file for file in self.published.values() if file.name == name]
+
+    def file(self, sha256: str) -> ProjectFile | None:
+        return next((file for file in self.published.values() if file.sha256 == sha256), None)
+
+    def put(self, purl: str, filename: str, data: bytes, version: str = "1.0", time_ms: int = 1_000) -> str:
+        sha256 = hashlib.sha256(data).hexdigest()
+        (self.folder / sha256).write_bytes(data)
+        self.published[f"{purl} {version} {filename} {len(self.published)}"] = ProjectFile(
+            filename=filename, sha256=sha256, size=len(data), upload_time_ms=time_ms, purl=f"{purl}@{version}",
+            name=purl, version=version, verdict="REPRODUCED", log_index=len(self.published),
+        )  # fmt: skip
+        return sha256
+
+    def package(self, purl: str, version: str = "1.0") -> None:
+        for file in names.RECIPE_FILES:
+            self.put(purl, str(Place(RREV, file)), f"{file} of {version}".encode(), version)
+        for file in names.PACKAGE_FILES:
+            data = INFO if file == names.INFO else f"package's {file}".encode()
+            self.put(purl, str(Place(RREV, file, PID, PREV)), data, version)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    found = Node(tmp_path)
+    found.package("pkg:conan/tiny")
+    return found
+
+
+async def get(
+    node: Node, path: str, method: str = "GET", more: str = ""
+) -> tuple[int, dict[str, str], bytes]:
+    async with serving(toy_app(node)) as server:
+        stream = await dial(server)
+        async with stream:
+            text = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n{more}Connection: close\r\n\r\n"
+            await stream.send_all(text.encode())
+            return await read_answer(stream, bytearray())
+
+
+async def value(node: Node, path: str) -> Any:
+    status, headers, body = await get(node, f"/conan{path}")
+    assert status == 200, body
+    assert headers["content-type"] == "application/json"  # Conan takes no other spelling
+    return json.loads(body)
+
+
+async def test_a_ping_says_that_revisions_are_spoken(node: Node):
+    for prefix in ("/conan", f"/conan/{OWNER}"):
+        status, headers, body = await get(node, f"{prefix}/v1/ping")
+        assert (status, body, headers["x-conan-server-capabilities"]) == (200, b"", "revisions")
+
+
+async def test_a_fresh_install_finds_recipe_and_package(node: Node):
+    assert (await value(node, f"{R}/latest"))["revision"] == RREV
+    assert set((await value(node, f"{R}/revisions/{RREV}/files"))["files"]) == set(names.RECIPE_FILES)
+    at = f"{R}/revisions/{RREV}/packages/{PID}"
+    assert (await value(node, f"{at}/latest")) == {
+        "revision": PREV,
+        "time": "1970-01-01T00:00:01.000000+00:00",
+    }
+    assert set((await value(node, f"{at}/revisions/{PREV}/files"))["files"]) == set(names.PACKAGE_FILES)
+    status, headers, body = await get(node, f"/conan{at}/revisions/{PREV}/files/conan_package.tgz")
+    assert (status, body) == (200, b"package's conan_package.tgz")
+    assert headers["content-length"] == str(len(body))
+    assert "content-encoding" not in headers
+
+
+async def test_packages_are_told_with_their_settings(node: Node):
+    assert await value(node, f"{R}/search?list_only=True") == {PID: {}}
+    assert await value(node, f"{R}/revisions/{RREV}/search") == {PID: {"content": INFO.decode()}}
+
+
+async def test_an_interrupted_download_goes_on(node: Node):
+    path = f"/conan{R}/revisions/{RREV}/files/conanfile.py"
+
+    status, headers, body = await get(node, path, more="Range: bytes=4-\r\n")
+
+    assert (status, body) == (206, b"nfile.py of 1.0")
+    assert headers["content-range"] == "bytes 4-18/19"
+
+
+async def test_what_a_node_claims_stands_below_its_name_and_nowhere_else(node: Node):
+    node.package(f"pkg:generic/{OWNER}/conan/mine")
+    node.package(f"pkg:generic/{OWNER}/conan/team/stable/mine", "2.0")
+    own = f"/{OWNER}/v2/conans"
+
+    assert (await value(node, f"{own}/mine/1.0/_/_/latest"))["revision"] == RREV
+    assert (await value(node, f"{own}/mine/2.0/team/stable/latest"))["revision"] == RREV
+    assert (await value(node, f"{own}/search?q=*"))["results"] == ["mine/1.0", "mine/2.0@team/stable"]
+    assert (await value(node, "/v2/conans/search?q=*"))["results"] == ["tiny/1.0"]
+    mine = "/v2/conans/mine/1.0/_/_/latest"
+    for path in (f"/{OWNER}{R}/latest", f"/{'c' * 52}{mine}", mine):
+        assert (await get(node, f"/conan{path}"))[0] == 404
+
+
+async def test_what_is_not_there_is_a_short_text_that_conan_prints(node: Node):
+    none, upper, half = (
+        "/v2/conans/none/1/_/_/latest",
+        "/v2/conans/UPPER/1/_/_/latest",
+        f"{R}/revisions/{PREV}/files",
+    )
+    for path in ("", "/x", none, upper, half):
+        status, headers, body = await get(node, f"/conan{path or '/'}")
+        assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
+        assert b"\n" in body
+        assert b"{" not in body
+
+
+async def test_terminal_escapes_of_a_name_do_not_come_back(node: Node):
+    _, _, body = await get(node, "/conan/v2/conans/%1b%5b31m/1/_/_/latest")
+
+    assert b"\x1b" not in body
+
+
+async def test_nothing_is_uploaded_or_deleted(node: Node):
+    before = dict(node.published)
+    for method in ("PUT", "DELETE", "POST"):
+        assert (await get(node, f"/conan{R}/revisions/{RREV}", method, "Content-Length: 0\r\n"))[0] == 403
+        with_token = f"Content-Length: 0\r\nAuthorization: Bearer {TOKEN}\r\n"
+        assert (await get(node, f"/conan{R}/revisions/{RREV}", method, with_token))[0] == 405
+    assert node.published == before
+
+
+async def test_the_first_file_of_a_name_is_what_is_served(node: Node):
+    node.put("pkg:conan/tiny", str(Place(RREV, names.CONANFILE)), b"another", time_ms=9_000)
+
+    _, _, body = await get(node, f"/conan{R}/revisions/{RREV}/files/conanfile.py")
+
+    assert body == b"conanfile.py of 1.0"
+
+
+async def test_a_file_that_peers_hold_is_brought_and_one_that_nobody_has_is_told(node: Node):
+    place = str(Place(RREV, names.CONANFILE))
+    sha256 = next(file.sha256 for file in node.published.values() if file.filename == place)
+    node.absent.add(sha256)
+    path = f"/conan{R}/revisions/{RREV}/files/conanfile.py"
+
+    assert (await get(node, path))[2] == b"conanfile.py of 1.0"
+    node.lost.add(sha256)
+    status, headers, body = await get(node, path)
+
+    assert (status, headers["content-type"]) == (503, "text/plain; charset=utf-8")
+    assert body == b"no peer has it; try again\n"
+
+
+async def test_between_two_blocks_the_catalogue_is_asked_once(node: Node):
+    async with serving(toy_app(node)) as server:
+        for _ in range(3):
+            stream = await dial(server)
+            async with stream:
+                await stream.send_all(f"GET /conan{R}/latest HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                assert (await read_answer(stream, bytearray()))[0] == 200
+        assert node.asked == 1
+        node.put("pkg:conan/tiny", str(Place(PREV, names.CONANFILE)), b"new", time_ms=9_000)
+        node.put("pkg:conan/tiny", str(Place(PREV, names.MANIFEST)), b"new", time_ms=9_000)
+        stream = await dial(server)
+        async with stream:
+            await stream.send_all(f"GET /conan{R}/latest HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            _, _, body = await read_answer(stream, bytearray())
+        assert json.loads(body)["revision"] == PREV
