@@ -53,13 +53,18 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("backend", WITH_WORLDS)
-async def test_a_hostile_planner_is_given_what_is_configured_and_reaches_nothing_else(
-    backend: str, tmp_path: Path
-):
-    sandbox = make(backend)
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
     tmp_path.chmod(0o755)
     (tmp_path / "build").mkdir()
+    return tmp_path / "build"
+
+
+@pytest.mark.parametrize("backend", WITH_WORLDS)
+async def test_a_hostile_planner_is_given_what_is_configured_and_reaches_nothing_else(
+    backend: str, build: Path, tmp_path: Path
+):
+    sandbox = make(backend)
     async with serving() as upstream:
         upstream.page("/repo/a.jar", b"a jar")
         upstream.page("/secret", b"of the host")
