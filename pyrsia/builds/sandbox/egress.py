@@ -17,6 +17,7 @@ import trio
 
 from pyrsia import units
 
+_DIAL_S: Final = units.Limit(10, "a socket of this machine; a node that does not take it now is stuck")
 _PAUSE_S: Final = 0.05  # before the next try where a connection could not be taken
 
 
@@ -61,8 +62,10 @@ async def _serve(
     """One connection, both ways, until each side has said its end or one has gone."""
     try:
         async with caller:
-            with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                async with await trio.open_unix_socket(target) as far, trio.open_nursery() as nursery:
+            with contextlib.suppress(OSError, trio.TooSlowError):
+                with trio.fail_after(_DIAL_S.value):
+                    far = await trio.open_unix_socket(target)
+                async with far, trio.open_nursery() as nursery:
                     nursery.start_soon(_pour, caller, far)
                     nursery.start_soon(_pour, far, caller)
     finally:

@@ -31,9 +31,6 @@ EXCUSED = {
     ("pyrsia/builds/pip/worker.py", "hook", "a process or an answer without a time limit"): (
         "it runs inside the sandbox, whose wall limit ends the whole tree"
     ),
-    ("pyrsia/builds/sandbox/launcher.py", "_await", "a wait for ever"): (
-        "the launcher lives for its job alone; the node ends both at the wall limit, or dies and takes them along"
-    ),
     ("pyrsia/demo/story.py", "_while_polling", "a wait for ever"): (
         "the result of a future that the bounded wait above it has seen done"
     ),
