@@ -1,9 +1,9 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
-# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash]      default: all
+# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash] [wheels]      default: all
 set -eu
 BIN=${BIN:-.venv/bin}
-[ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash
+[ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash wheels
 mkdir -p docs/evidence
 
 head_of() { # title
@@ -41,6 +41,13 @@ for what in "$@"; do
         ;;
     crash)
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
+        ;;
+    wheels)
+        # ROOTS: a folder of build environments (<data>/environments of a node). INTERPRETER: another CPython's prefix.
+        {
+            head_of "Popular wheels built from their source archives"
+            PYTHONPATH=. "$BIN/python" -m tests.evidence.wheels ${ROOTS:+--roots "$ROOTS"} ${INTERPRETER:+--interpreter "$INTERPRETER"}
+        } >"$out.new"
         ;;
     *)
         echo "evidence: there is no '$what'" >&2

@@ -45,7 +45,7 @@ from pyrsia.builds.pip.origins import Origin, Origins, checked, claimed_purl, fi
 from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Metadata, Release
 from pyrsia.builds.pip.toolbox import Toolbox
-from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.recipe import disagreement, pairs, parameters
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import BUILD_LOG_BYTES, FETCHES_AT_ONCE, PLANS_AT_ONCE
@@ -88,9 +88,11 @@ class PipPlugin:
             return await self._plan_mapped(want, mapping, pure, native, now_ms, progress)
         progress(f"looking for {want.name} on {self._index.indexes[0]}")
         wanted = await self._choose.requirement(want.name, want.version, pure, now_ms)
-        chosen = await self._closure([wanted], pure, native, now_ms, progress)
-        if not want.closure:
-            chosen = tuple(one for one in chosen if one.name == canonicalize_name(wanted.name))
+        if want.closure:
+            chosen = await self._closure([wanted], pure, native, now_ms, progress)
+        else:
+            alone = await self._origins.release(wanted.name, _version(wanted), pure.target, now_ms)
+            chosen = self._buildable(() if alone is None else (alone,), native)
         return await self._plan_all(chosen, pure, native, now_ms, progress)
 
     async def _plan_given(
@@ -135,7 +137,7 @@ class PipPlugin:
         version = want.version
         if version is None:  # the index knows which is the newest; a repository does not
             wanted = await self._choose.requirement(want.name, None, pure, now_ms)
-            version = next(iter(wanted.specifier)).version
+            version = _version(wanted)
         version = self._choose.version(name, version)
         progress(f"fetching {name} {version} from the repository that its mapping names")
         release = await self._origins.release(name, version, pure.target, now_ms)
@@ -183,6 +185,13 @@ class PipPlugin:
         chosen = await self._choose.closure(wanted, pure, now_ms, progress)
         if native is not None and native.target != pure.target and any(one.compiled for one in chosen):
             chosen = await self._choose.closure(wanted, native, now_ms, progress)
+        return self._buildable(chosen, native)
+
+    def _buildable(self, chosen: tuple[Release, ...], native: Place | None) -> tuple[Release, ...]:
+        """
+        Raises:
+            Refusal: `build-failed`, one needs a compiler, and there is none.
+        """
         for one in chosen:
             if one.compiled_only and native is None:
                 raise refusals.needs_compiler(one.name, str(one.version), self._index.indexes[0])
@@ -251,7 +260,7 @@ class PipPlugin:
 
     async def _recipe(self, origin: Origin, place: Place, fallback_ms: int) -> dict[str, Any]:
         recipe = await self._gather.recipe(origin.source, place, fallback_ms)
-        return recipe | ({"parameters": dict(origin.parameters)} if origin.parameters else {})
+        return recipe | ({"parameters": pairs(origin.parameters)} if origin.parameters else {})
 
     async def _tools(self, origin: Origin, place: Place, recipe: Mapping[str, Any]) -> list[Tool]:
         return await self._gather.tools(
@@ -385,11 +394,13 @@ class PipPlugin:
             recipe["sde"],
             phase="build",
             who=who,
-            subdir=checked(recipe.get("parameters", {})).get("subdir", ""),
+            subdir=checked(parameters(recipe)).get("subdir", ""),
             version="" if kind_of(request) == "registry" else request["coordinates"]["version"],
             vary=vary,
         ) as answer:
             log += answer.log
+            if isinstance(took := answer.value.get("ms"), int):
+                log += f"pyrsia: the backend took {took} ms\n".encode()
             name = answer.value.get("file")
             why = inspecting.unfit(name, request["coordinates"], place)
             if why:
@@ -454,3 +465,8 @@ class PipPlugin:
             return Path(tempfile.mkdtemp(prefix="built-", dir=self._shop.results))
         except OSError as error:
             raise Unavailable(f"this machine cannot keep what is built: {error}") from error
+
+
+def _version(pinned: Requirement) -> str:
+    """The version of a requirement that pins one."""
+    return next(iter(pinned.specifier)).version

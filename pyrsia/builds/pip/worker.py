@@ -21,6 +21,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -77,7 +78,7 @@ def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         if job["file"].endswith((".whl", ".zip")):
             newest = normalise.newest_time(members_zip.read(file, strict=False))
         else:
-            newest = max((time for _, _, _, _, time, _ in members_tar.read(file)), default=0)
+            newest = max((when for _, _, _, _, when, _ in members_tar.read(file)), default=0)
     try:
         requires = _static_requires(_project_file(inputs / job["source"], job.get("subdir", "")))
     except Hostile as error:
@@ -166,6 +167,8 @@ def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     environment = _variables(job, base)
     mode = "vary" if job["vary"] else ""
 
+    start = time.monotonic()
+
     def call(name: str) -> int:
         command = [sys.executable, "-S", "-s", "-P", "-B", str(inputs / "hook.py")]
         os.umask(0o002 if mode else 0o022)
@@ -186,7 +189,7 @@ def hook(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         return {"requires": value}
     if job["hook"] == "metadata":
         return {"metadata": base64.b64encode(_built_metadata(output, str(value))).decode()}
-    return {"file": value}
+    return {"file": value, "ms": int((time.monotonic() - start) * 1000)}
 
 
 def _below(source: Path, subdir: str) -> Path:
