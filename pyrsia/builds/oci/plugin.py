@@ -114,7 +114,7 @@ class OciPlugin:
         environment = await self._environment(want)
         progress(f"reading the Dockerfile of {want.name}")
         read = await self._read(source, environment, str(purl))
-        lines = [line for row in await self._inputs(read) for line in row.lines]
+        lines = sorted({line for row in await self._inputs(read) for line in row.lines})
         linked = ((one.file, self._shop.published(one.sha256)) for one in lines)
         return (
             Planned(

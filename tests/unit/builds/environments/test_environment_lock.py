@@ -12,12 +12,13 @@ HEX = "ab" * 32
 ONE = Part("libc6", "2.36-9+deb12u14", "libc6_2.36-9+deb12u14_amd64.deb", HEX, 2_759_320)
 CONAN = Part("conan", "2.34.0", "conan-2.34.0.tar.gz", "cd" * 32, 5)
 
+words = st.text("abcxyz0129", min_size=1, max_size=8)
 parts = st.builds(
-    Part,
-    st.from_regex(r"[a-z0-9][a-z0-9+.-]{0,20}", fullmatch=True),
-    st.from_regex(r"[0-9]:?[0-9.+~-]{1,10}", fullmatch=True),
-    st.from_regex(r"[a-z0-9]{1,12}_[0-9]{1,4}_amd64\.deb", fullmatch=True),
-    st.from_regex("[0-9a-f]{64}", fullmatch=True),
+    lambda name, version, file, digest, size: Part(name, version, f"{file}_1_amd64.deb", digest, size),
+    st.builds("{}{}".format, words, st.sampled_from(["", "+", ".1", "-dev"])),
+    st.builds("{}{}{}".format, st.sampled_from(["", "1:"]), words, st.sampled_from(["", "-1", "~rc1+b2"])),
+    words,
+    st.binary(min_size=32, max_size=32).map(bytes.hex),
     st.integers(0, 10**11),
 )
 

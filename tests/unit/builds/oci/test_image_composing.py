@@ -174,7 +174,7 @@ def everything(desk: Desk) -> dict[str, bytes]:
 names = st.from_regex(r"[a-zA-Z0-9_]{1,12}", fullmatch=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)  # it writes files
 @given(
     st.dictionaries(names, st.binary(max_size=400), min_size=1, max_size=5), st.sampled_from([0o022, 0o077])
 )
