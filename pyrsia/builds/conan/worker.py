@@ -143,7 +143,7 @@ def _furnish(home: Path, inputs: Path, remotes: list[tuple[str, str]]) -> None:
         "core.download:retry": "0",
         "core.sources:download_urls": f"['http://127.0.0.1:{desk.PORT}/{desk.SOURCES}']",
         "core:skip_warnings": "['experimental']",
-        "tools.system.package_manager:mode": "report",  # a build installs nothing; what is there, is there
+        "tools.system.package_manager:mode": "check",  # a build installs nothing; what lacks is told
         "tools.build:jobs": "2",
     }
     (home / "global.conf").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
