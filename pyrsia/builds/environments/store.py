@@ -72,6 +72,10 @@ class Store:
         """The one that was made of these bytes of a lock."""
         return next((one for one in self.here() if self.lock(one.id.removeprefix(ROOTFS)) == lock), None)
 
+    def of_lock(self, lock: bytes) -> Environment | None:
+        """The environment that was made from this lock, if it is here: the same lock makes the same bytes."""
+        return next((one for one in self.here() if self.lock(one.id.removeprefix(ROOTFS)) == lock), None)
+
     def keep(
         self, digest: str, archive: Path, root: Path, facts: Mapping[str, str], lock: bytes = b""
     ) -> Environment:
