@@ -12,6 +12,7 @@ import pytest
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.model import PhaseFailed, SourceMapping
 from pyrsia.builds.sandbox import choose
+from pyrsia.builds.sources import local
 from pyrsia.builds.sources.git import PROGRAM, GitHosts, GitSources, same
 from pyrsia.errors import Refusal
 
@@ -124,6 +125,7 @@ async def test_what_is_not_there_is_said_so_and_by_whom(host, inside, tmp_path):
         lambda: git.fetch("https://git.example/none/.git", commit, name="thing", version="1"),
         lambda: git.fetch("http://127.0.0.2:1/thing", commit, name="thing", version="1"),
         lambda: git.fetch("https://127.0.0.1:1/thing", commit, name="thing", version="1"),
+        lambda: git.fetch(f"file://{folder}", commit, name="thing", version="1"),
         lambda: git.fetch(mapping().repository, "HEAD", name="thing", version="1"),
         lambda: git.fetch(mapping().repository, "ab" * 20, name="thing", version="1"),
     ):
@@ -137,9 +139,23 @@ async def test_what_is_not_there_is_said_so_and_by_whom(host, inside, tmp_path):
         "source-unreachable",
         "source-unreachable",
         "source-unreachable",
+        "source-unreachable",
         "bad-request",
         "source-unreachable",
     ]
     assert "has no tag v9" in refusals[0].what
     assert "it is not https" in refusals[3].what
     assert "not configured here" in refusals[4].what
+    assert "are no repositories unless configured" in refusals[5].what
+
+
+async def test_a_commit_given_along_comes_out_of_a_folder_that_its_owner_names(inside, tmp_path):
+    commit = git_server.repository(tmp_path / "thing", FILES)
+    asked = local.parse(f"git+file://{tmp_path}/thing@{commit}")
+    found = await local.bring(asked, tmp_path / "out", inside, name="thing", version="1.0")
+    (tmp_path / "thing" / "README").write_bytes(b"changed, and not committed")
+    copied = shutil.copyfile(found.path, tmp_path / found.file)
+    archive = await local.bring(local.parse(str(copied)), tmp_path / "again", inside)
+
+    assert (found.file, found.size) == ("thing-1.0.tar", found.path.stat().st_size)
+    assert (archive.file, archive.sha256) == (found.file, found.sha256)

@@ -31,6 +31,10 @@ _CACHE_BYTES: Final = Limit(4 << 30, "repositories of some hundred projects")
 _CACHE_KEPT_S: Final = Limit(3_600, "what was just fetched is still to be copied into a sandbox")
 _REFUSED: Final = Limit(200, "sentences kept of what was refused; the first ones say what is wrong")
 _UPLOAD_PACK: Final = "info/refs?service=git-upload-pack"
+_GIT_HEADERS: Final = {
+    "git-protocol": "version=2",
+    "user-agent": "git/2 (pyrsia)",
+}  # some hosts ask who is there
 _PACK_TYPE: Final = "application/x-git-upload-pack-request"
 # What clients need to read an answer; nothing else of a stranger's head goes inside.
 _SHOWN: Final = ("content-type", "last-modified", "x-conan-server-capabilities")
@@ -257,7 +261,7 @@ class RecordingProxy:
         return Reply(200, known.headers, known.found.file, known.found.size)
 
     async def _fetch(self, remote: Remote, wanted: target.Target) -> _Known:
-        headers = {"git-protocol": "version=2"} if remote.git else {}
+        headers = dict(_GIT_HEADERS) if remote.git else {}
         url = f"{remote.url.rstrip('/')}/{wanted.path}"
         limit = self._room()
         async with self._web.get(
@@ -280,7 +284,7 @@ class RecordingProxy:
         if asked.headers.get(b"content-type", b"").decode("latin-1") != _PACK_TYPE:
             return self._no(403, "that is no question of git's")
         headers = {"content-type": _PACK_TYPE, "accept": "application/x-git-upload-pack-result"}
-        headers["git-protocol"] = "version=2"
+        headers |= _GIT_HEADERS
         if asked.headers.get(b"content-encoding", b"identity") == b"gzip":
             headers["content-encoding"] = "gzip"
         limit = self._room()

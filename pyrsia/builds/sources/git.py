@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -86,11 +86,23 @@ class GitHosts:
         return cls(hosts, tuple(pairs))
 
     def place(self, repository: str) -> str:
-        """The URL that is really asked for `repository`."""
+        """The URL that is really asked for `repository`.
+
+        Raises:
+            Refusal: `source-unreachable` for a folder that is not configured.
+        """
         for start, instead in self.mirrors:
             if repository.startswith(start):
                 return instead + repository.removeprefix(start)
+        if repository.startswith("file:"):
+            raise _BLAME.unreachable(
+                repository, "folders of this machine are no repositories unless configured"
+            )
         return repository
+
+    def with_own(self, folder: str) -> "GitHosts":
+        """The same for whoever names a folder of their own machine, a `file:` URL, themselves."""
+        return replace(self, mirrors=((folder, folder), *self.mirrors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,10 @@ async def bring(
     if asked.kind == "archive":
         return await _of_archive(Path(asked.place), into, inside.running(PROGRAM))
     named = name or urlsplit(asked.place).path.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    found = await GitSources(inside, into / "git", hosts).fetch(
+    own = hosts or GitHosts()
+    if asked.place.startswith("file:"):
+        own = own.with_own(asked.place)
+    found = await GitSources(inside, into / "git", own).fetch(
         asked.place, asked.commit, name=named or "source", version=version or asked.commit[:12]
     )
     return LocalSource(found.file.name, found.file.path, found.sha256, found.size)
