@@ -34,12 +34,19 @@ class Catalog:
     """The packages of one node's log (`serve.views.Catalog`)."""
 
     def __init__(
-        self, archive: Archive, shelf: Shelf, proofs: Proofs, bundle: Callable[[str], Awaitable[bytes | None]]
+        self,
+        archive: Archive,
+        shelf: Shelf,
+        proofs: Proofs,
+        bundle: Callable[[str], Awaitable[bytes | None]],
+        missed: Callable[[str], object] = lambda _: None,
     ) -> None:
+        """`missed`: told of each versionless purl that a client asked for in vain."""
         self._archive = archive
         self._shelf = shelf
         self._proofs = proofs
         self._bundle = bundle
+        self._missed = missed
         self.fetched = 0
         self._running: dict[str, _Download] = {}
 
@@ -56,6 +63,8 @@ class Catalog:
     def files(self, name: str) -> Sequence[ProjectFile]:
         reads = self._archive.state
         placed = views.project_files(reads, name)
+        if not placed:
+            self._missed(name if name.startswith("pkg:") else _PYPI + name)
         return [_file(one) for one in placed if views.offered(reads, one.body["sha256"])]
 
     def file(self, sha256: str) -> ProjectFile | None:

@@ -23,7 +23,7 @@ from pyrsia.builds.model import Plugin
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import DatabaseDamaged, PyrsiaError
+from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
 from pyrsia.net.data import DataPlane, Served
@@ -34,8 +34,10 @@ from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
+from pyrsia.node.build_auto import Auto
 from pyrsia.node.build_checks import Checker
 from pyrsia.node.build_desk import Desk
+from pyrsia.node.build_keep import Keeper
 from pyrsia.node.build_sources import Sources
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
@@ -45,7 +47,7 @@ from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
-from pyrsia.node.house import KEYS, SCRATCH, House
+from pyrsia.node.house import INDEX, KEYS, RESULTS, SCRATCH, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
@@ -66,6 +68,7 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.serve.orders import BuildOrder
 from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId
 
@@ -154,7 +157,9 @@ class Node:
         self._wire_agreement()
         self._wire_submission()
         self._wire_builds(workshop)
-        self.catalog = Catalog(house.archive, self.shelf, self.proofs, self.vouching.bundle)
+        self.catalog = Catalog(
+            house.archive, self.shelf, self.proofs, self.vouching.bundle, lambda purl: self.auto.missed(purl)
+        )
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
 
@@ -341,6 +346,39 @@ class Node:
             reads=reads,
         )
 
+        self.auto = self._auto()
+        self.keeper = Keeper(
+            house.database,
+            house.blobs,
+            named=house.archive.names,
+            folders=(house.data / SCRATCH, house.data / RESULTS),
+            longest_s=float(house.settings.builds.wall_s),
+            cache=house.data / INDEX,
+            cache_bytes=house.settings.builds.cache_gb << 30,
+            forget=self._forget_settled,
+        )
+
+    async def _forget_settled(self) -> None:
+        if self.builder is not None:
+            await self.builder.forget_settled()
+
+    def _auto(self) -> Auto:
+        """
+        Raises:
+            Refusal: `config-invalid`.
+        """
+        builds = self.house.settings.builds
+
+        async def ask(purl: str) -> None:
+            await self.desk.order(BuildOrder(purl=purl, witness=True))
+
+        try:
+            return Auto(builds.auto, builds.auto_per_hour, ask)
+        except Malformed as error:
+            raise Refusal(
+                "config-invalid", what=f"builds.auto: {error}", who="config.toml", do="correct it"
+            ) from None
+
     def _checker(self, plugins: Mapping[str, Plugin], builder: Builder) -> Checker:
         async def add_fact(body: Mapping[str, Any]) -> None:
             await self.submitter.submit("fact.add", {**body, "valid_from": wall_ms()})
@@ -424,6 +462,8 @@ class Node:
             nursery.start_soon(self.vouching.run)
             if self.builder is not None:
                 nursery.start_soon(self.builder.run)
+            nursery.start_soon(self.keeper.run)
+            nursery.start_soon(self.auto.run)
             if self.checker is not None:
                 nursery.start_soon(self.checker.run)
             await nursery.start(self.server.run)

@@ -1,0 +1,185 @@
+"""What builds leave on the disk, and when it goes: what an audit needs stays, what never came to be seen goes.
+
+Kept for ever: blobs that the log names (outputs, logs, sources, locks), and those of a reveal that is still owed. Let
+go after a day: blobs of builds that were settled without this node, sources that were sent and never asked for. Let go
+after hours: folders of jobs that ended with their process. The index cache keeps what was asked for last.
+
+Source: docs/builds.md, "On a builder"; docs/storage.md.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from pyrsia.builds.outbound.keeping import trim
+from pyrsia.builds.sandbox.collect import discard
+from pyrsia.errors import PyrsiaError
+from pyrsia.node import build_sources, builder, requests
+from pyrsia.store import layout
+from pyrsia.store.blobs import BlobRecord, Blobs
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import HASH_BYTES, Limit
+from pyrsia.wire import canonical
+
+EVERY_S = Limit(3_600, "what is left over is found within an hour of its day; a look reads two indexes")
+GRACE_S = Limit(
+    86_400, "an order, or a reveal that waits for its gate, takes minutes; a day forgives a weekend's clock"
+)
+FOLDER_GRACE_S = Limit(
+    3_600, "beyond twice the longest build: a result that nobody adopted by then is nobody's"
+)
+ROWS = Limit(1_000, "rows read before other tasks have their turn")
+OURS: Final = frozenset({builder.PIN, requests.PIN, build_sources.PIN})
+
+_log = logging.getLogger("pyrsia.builder")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one look let go."""
+
+    blobs: int
+    folders: int
+
+
+class Keeper:
+    """Looks now and then for what nobody needs.
+
+    Args:
+        named: whether the log names a manifest id.
+        folders: where jobs run and results wait to be adopted.
+        longest_s: what one build may take.
+        cache: of indexes and repositories; at most `cache_bytes` of it stay.
+        forget: drops the jobs of settled requests.
+        now_s: this machine's time, as file times have it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        *,
+        named: Callable[[bytes], bool],
+        folders: tuple[Path, ...],
+        longest_s: float,
+        cache: Path,
+        cache_bytes: int,
+        forget: Callable[[], Any],
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._named = named
+        self._folders = folders
+        self._longest_s = longest_s
+        self._cache = cache
+        self._cache_bytes = cache_bytes
+        self._forget = forget
+        self._now_s = now_s
+
+    async def run(self) -> None:
+        """Look every hour until cancelled."""
+        while True:
+            await trio.sleep(EVERY_S.value)
+            try:
+                swept = await self.sweep()
+                if swept.blobs or swept.folders:
+                    _log.info("let go %d blobs and %d folders of builds", swept.blobs, swept.folders)
+            except (PyrsiaError, OSError) as error:
+                _log.warning("what builds left cannot be looked through: %s", error)
+
+    async def sweep(self) -> Swept:
+        """One look."""
+        await self._forget()
+        folders = await trio.to_thread.run_sync(self._old_folders)
+        blobs = await self._unneeded()
+        for sha256, pins in blobs:
+            for pin in pins:
+                await self._blobs.unpin(sha256, pin)
+            await self._blobs.evict(sha256)
+        await self._drop_manifests(frozenset(sha256 for sha256, _ in blobs))
+        if self._cache.is_dir():
+            await trio.to_thread.run_sync(trim, self._cache, self._cache_bytes, float(FOLDER_GRACE_S.value))
+        return Swept(len(blobs), folders)
+
+    def _old_folders(self) -> int:
+        before = self._now_s() - 2 * self._longest_s - FOLDER_GRACE_S.value
+        count = 0
+        for folder in self._folders:
+            with suppress(FileNotFoundError):
+                for path in folder.iterdir():
+                    with suppress(FileNotFoundError):
+                        if path.lstat().st_mtime < before:
+                            discard(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                            count += 1
+        return count
+
+    async def _unneeded(self) -> list[tuple[bytes, tuple[str, ...]]]:
+        """Blobs that only builds pinned, of more than a day ago, which neither the log nor a job names."""
+        needed = await self._needed()
+        before, found = self._now_s() - GRACE_S.value, []
+        async for sha256, raw in self._rows(layout.BLOBS):
+            record = _record(raw)
+            if record is None or not record.pins or not OURS.issuperset(record.pins) or sha256 in needed:
+                continue
+            with suppress(FileNotFoundError):
+                if self._blobs.path(sha256).stat().st_mtime < before:
+                    found.append((sha256, record.pins))
+        return found
+
+    async def _needed(self) -> set[bytes]:
+        needed = set()
+        async for manifest, row in self._rows(layout.MANIFESTS):
+            if self._named(manifest):
+                needed.add(row[:HASH_BYTES])
+        async for _, raw in self._rows(layout.JOBS):
+            needed |= {bytes.fromhex(text) for text in _digests(canonical.decode(raw))}
+        return needed
+
+    async def _drop_manifests(self, gone: frozenset[bytes]) -> None:
+        if not gone:
+            return
+        batch = Batch()
+        async for manifest, row in self._rows(layout.MANIFESTS):
+            if row[:HASH_BYTES] in gone:
+                batch.delete(layout.MANIFESTS, manifest)
+        await self._database.commit(batch)
+
+    async def _rows(self, family: str) -> Any:
+        start = b""
+        while True:
+            rows = list(self._database.scan(family, start, ROWS.value))
+            for key, value in rows:
+                yield key, value
+            if len(rows) < ROWS.value:
+                return
+            start = rows[-1][0] + b"\0"
+            await trio.lowlevel.checkpoint()
+
+
+def _record(raw: bytes) -> BlobRecord | None:
+    import msgspec
+
+    try:
+        return msgspec.msgpack.decode(raw, type=BlobRecord)
+    except msgspec.DecodeError:
+        return None
+
+
+def _digests(value: Any) -> Iterator[str]:
+    """Every `sha256` of a reveal, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "sha256" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _digests(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _digests(inner)

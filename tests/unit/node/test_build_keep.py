@@ -1,0 +1,117 @@
+"""What builds leave behind: what the log or a job names stays, the rest goes after a day."""
+
+import hashlib
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from pyrsia.node.build_keep import FOLDER_GRACE_S, GRACE_S, Keeper
+from pyrsia.node.shelf import Shelf
+from pyrsia.store import layout
+from pyrsia.store.blobs import Blobs
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.wire import canonical
+
+NOW_S = 2_000_000_000.0
+PLANE = SimpleNamespace(counters=None)
+
+
+class House:
+    def __init__(self, folder):
+        self.database = Database.open(folder / "db")
+        self.blobs = Blobs(folder / "blobs", self.database)
+        self.named, self.forgot = set(), 0
+        self.shelf = Shelf(self.database, self.blobs, PLANE, named=self.named.__contains__)
+        self.results, self.cache = folder / "results", folder / "index"
+        for place in (self.results, self.cache):
+            place.mkdir()
+        self.keeper = Keeper(
+            self.database,
+            self.blobs,
+            named=self.named.__contains__,
+            folders=(self.results, folder / "scratch-that-is-not-there"),
+            longest_s=600.0,
+            cache=self.cache,
+            cache_bytes=10,
+            forget=self.forget,
+            now_s=lambda: NOW_S,
+        )
+
+    async def forget(self):
+        self.forgot += 1
+
+    async def put(self, data, pin, age_s):
+        kept = await self.shelf.put(data, pin=pin)
+        self.aged(self.blobs.path(kept.sha256), age_s)
+        return kept
+
+    def aged(self, path, age_s):
+        os.utime(path, (NOW_S - age_s, NOW_S - age_s))
+
+
+@pytest.fixture
+def house(tmp_path):
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+
+
+OLD = GRACE_S.value + 60
+
+
+async def test_what_nobody_came_to_see_goes_after_a_day_with_its_manifest(house):
+    lost = await house.put(b"built and settled without us", "build", OLD)
+    unused = await house.put(b"a source that nobody asked for", "source", OLD)
+    young = await house.put(b"a reveal that waits", "build", 60)
+    swept = await house.keeper.sweep()
+    assert (swept.blobs, house.forgot) == (2, 1)
+    for gone in (lost, unused):
+        assert house.shelf.local(gone.sha256) is None
+        assert not house.blobs.path(gone.sha256).exists()
+        assert house.database.get(layout.MANIFESTS, gone.manifest) is None
+    assert house.shelf.local(young.sha256) is not None
+
+
+async def test_what_the_log_names_stays_whatever_its_age(house):
+    kept = [
+        await house.put(data, pin, 100 * OLD)
+        for data, pin in (
+            (b"output", "build"),
+            (b"log", "build"),
+            (b"lock lines", "lock"),
+            (b"src", "source"),
+        )
+    ]
+    house.named |= {one.manifest for one in kept}
+    assert (await house.keeper.sweep()).blobs == 0
+    assert all(house.shelf.local(one.sha256) for one in kept)
+
+
+async def test_what_a_job_names_and_what_others_pinned_stays(house):
+    owed = await house.put(b"owed", "build", OLD)
+    body = {"log": owed.as_dict(), "outputs": [{"raw": {"members": owed.as_dict()}}]}
+    await house.database.commit(Batch().put(layout.JOBS, b"j" * 33, canonical.encode(body)))
+    other = await house.put(b"somebody else's too", "build", OLD)
+    await house.blobs.pin(other.sha256, "environment")
+    unpinned = await house.put(b"brought from a peer", "", OLD)
+    assert (await house.keeper.sweep()).blobs == 0
+    assert all(house.shelf.local(one.sha256) for one in (owed, other, unpinned))
+
+
+async def test_folders_of_jobs_that_ended_with_their_process_go_and_those_that_may_run_stay(house):
+    for name, age_s in (("built-old", 2 * 600 + FOLDER_GRACE_S.value + 60), ("built-new", 600)):
+        (house.results / name).mkdir()
+        (house.results / name / "file").write_bytes(b"x")
+        house.aged(house.results / name, age_s)
+    assert (await house.keeper.sweep()).folders == 1
+    assert [path.name for path in house.results.iterdir()] == ["built-new"]
+
+
+async def test_the_cache_of_indexes_keeps_what_was_asked_for_last(house):
+    for number, data in enumerate((b"0123456789", b"abcdefghij")):
+        path = house.cache / hashlib.sha256(data).hexdigest()
+        path.write_bytes(data)
+        os.utime(path, (1_000 + number, 1_000 + number))
+    await house.keeper.sweep()
+    assert [path.read_bytes() for path in house.cache.iterdir()] == [b"abcdefghij"]
