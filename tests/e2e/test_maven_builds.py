@@ -3,11 +3,13 @@
 import importlib.util
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ import trio
 
 from pyrsia.builds.maven import lock
 from pyrsia.builds.maven.coordinates import of_path
-from pyrsia.builds.model import Built, LocalSource, Want, file_out
+from pyrsia.builds.model import Built, Inputs, LocalSource, Planned, SourceMapping, Want, file_out
 from pyrsia.builds.sandbox import Sandbox
+from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Refusal
 
 sys.path.insert(0, str(Path(__file__).parent))
+import git_server
 import mavens
 from sandbox_backends import make
 
@@ -49,45 +53,75 @@ def digests(built: Built) -> dict[str, tuple[str, str, str]]:
     return {one.name: (one.raw.file.sha256, one.canonical.file.sha256, one.stable) for one in built.outputs}
 
 
-async def test_builders_of_other_umask_zone_and_place_agree_bit_for_bit_and_name_what_upstream_has(
-    sandbox: Sandbox, tmp_path: Path, house: mavens.House, monkeypatch: pytest.MonkeyPatch
-):
-    """Parent, plug-ins, test and dependency come from the repositories; the builders have nothing but the lock."""
+@dataclass(frozen=True)
+class Made:
+    """The honest project, planned and built once for all tests that only look at it."""
+
+    house: mavens.House
+    planned: Planned
+    inputs: Inputs
+    built: Built
+
+
+@pytest.fixture(scope="module")
+def made(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    home = tmp_path_factory.mktemp("made")
+    home.chmod(0o755)
+    house = mavens.House(home / "house")
     house.release(mavens.project())
-    planner = mavens.plugin(sandbox, tmp_path / "planner", house)
-    (planned,) = await planner.plan(TOOL, mavens.now_ms())
-    request = mavens.request(planned)
+
+    async def make_it() -> Made:
+        builder = mavens.plugin(sandbox, home / "b", house)
+        (planned,) = await builder.plan(TOOL, mavens.now_ms())
+        request = mavens.request(planned)
+        inputs = await builder.prefetch(request, planned.lock)
+        return Made(house, planned, inputs, await builder.build(request, inputs))
+
+    return trio.run(make_it)
+
+
+def test_a_plan_names_source_recipe_and_every_file_that_the_build_reads(made: Made):
+    """Parent, plug-ins, test and dependency come from the repositories; checksums and lists are not kept."""
+    planned = made.planned
     paths = [line.path for line in lock.decode(planned.lock)]
 
     assert planned.purl == "pkg:maven/org.example/tool@1.0"
     assert planned.coordinates == {"name": "tool", "namespace": "org.example", "version": "1.0"}
+    assert planned.source["file"] == "tool-1.0-source-release.zip"
+    assert planned.target["jdk"] == "17"
     assert "org/example/house/3/house-3.pom" in paths
     assert "commons-io/commons-io/2.11.0/commons-io-2.11.0.jar" in paths
     assert "junit/junit/4.13.2/junit-4.13.2.jar" in paths
+    assert "org/apache/maven/plugins/maven-surefire-plugin/2.22.3/maven-surefire-plugin-2.22.3.jar" in paths
     assert not [path for path in paths if path.endswith((".sha1", ".md5")) or "maven-metadata" in path]
 
-    first = await planner.build(request, await planner.prefetch(request, planned.lock))
-    jar = next(one for one in first.outputs if one.name == "tool-1.0.jar")
-    house.put("org/example/tool/1.0/tool-1.0.jar", _repacked(jar.raw.file.path))
 
+async def test_builders_of_other_umask_zone_and_place_agree_bit_for_bit_and_name_what_upstream_has(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House, made: Made, monkeypatch: pytest.MonkeyPatch
+):
+    """The other builder makes the lock itself, and the build has nothing but the files of it."""
+    house.release(mavens.project())
+    jar = next(one for one in made.built.outputs if one.name == "tool-1.0.jar")
+    house.put(f"{FOLDER}/tool-1.0.jar", _repacked(jar.raw.file.path))
+    request = mavens.request(made.planned)
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     monkeypatch.setenv("LC_ALL", "C")
     before = os.umask(0o077)
     try:
         other = mavens.plugin(sandbox, tmp_path / "a" / "longer" / "place", house)
-        second = await other.build(request, await other.prefetch(request, planned.lock), vary=True)
+        locked = await other.relock(request)
+        built = await other.build(request, await other.prefetch(request, locked), vary=True)
     finally:
         os.umask(before)
 
-    assert digests(first) == digests(second)
-    assert sorted(digests(first)) == ["tool-1.0.jar", "tool-1.0.pom"]
-    pom, theirs = (
-        next(one for one in second.outputs if one.name == name) for name in ("tool-1.0.pom", "tool-1.0.jar")
-    )
+    assert locked == made.planned.lock
+    assert digests(built) == digests(made.built)
+    assert sorted(digests(built)) == ["tool-1.0.jar", "tool-1.0.pom"]
+    theirs, pom = built.outputs
     assert (pom.upstream_relation, pom.containment) == ("identical", "full")
     assert (theirs.upstream_relation, theirs.containment) == ("equivalent", "partial")
     assert theirs.missing == ("org/example/Tool.class",)
-    assert (second.source, second.isolation) == ("registry", "namespace")
+    assert (built.source, built.isolation) == ("registry", "namespace")
     with zipfile.ZipFile(theirs.raw.file.path) as packed:
         assert {item.date_time for item in packed.infolist()} == {mavens.STAMP}
         assert packed.read("words.txt") == b"just words\n"
@@ -108,20 +142,28 @@ def _repacked(path: Path) -> bytes:
     return data.getvalue()
 
 
-async def test_every_builder_s_own_planning_gives_the_same_lock(
-    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+async def test_a_request_whose_recipe_or_source_is_not_what_the_rules_give_is_refused_before_maven_runs(
+    sandbox: Sandbox, tmp_path: Path, made: Made
 ):
-    house.release(mavens.project())
-    (planned,) = await mavens.plugin(sandbox, tmp_path / "p", house).plan(TOOL, mavens.now_ms())
-    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+    builder = mavens.plugin(sandbox, tmp_path / "b", made.house)
+    honest = mavens.request(made.planned)
+    recipe, source = made.planned.recipe, made.planned.source
+    lies = {
+        "lock-mismatch": [
+            {"recipe": recipe | {"sde": recipe["sde"] + 2}},
+            {"recipe": recipe | {"parameters": [["sources", "project"], ["tests", "skip"]]}},
+            {"recipe": recipe | {"normaliser": "jar@2"}},
+            {"target": made.planned.target | {"jdk": "8"}},
+        ],
+        "digest-mismatch": [{"source": source | {"sha256": "0" * 64}}],
+        "no-environment": [{"recipe": recipe | {"environment": "rootfs:" + "1" * 64}}],
+    }
 
-    assert await builder.relock(mavens.request(planned)) == planned.lock
-
-    other = mavens.request(planned)
-    other["recipe"] = planned.recipe | {"sde": planned.recipe["sde"] + 2}
-    with pytest.raises(Refusal, match="sde is") as refused:
-        await builder.relock(other)
-    assert refused.value.code == "lock-mismatch"
+    for code, changes in lies.items():
+        for change in changes:
+            with pytest.raises(Refusal) as refused:
+                await builder.relock(honest | change)
+            assert refused.value.code == code
 
 
 @pytest.fixture
@@ -241,6 +283,37 @@ def _two_modules() -> dict[str, str]:
     }
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="this machine has no git (apt-get install git)")
+async def test_a_mapped_repository_is_the_source_under_the_package_s_own_name(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    """The tag's commit is packed, the mapping's words are the recipe's, and another commit is not the request's."""
+    folder = tmp_path / "repos" / "tool"
+    files = {path: text.encode() for path, text in mavens.project().items()}
+    commit = git_server.repository(folder, files)
+    git_server.git(folder, "tag", "tool-1.0")
+    mapping = SourceMapping(
+        "pkg:maven/org.example/tool",
+        "https://git.example/tool",
+        "tool-{version}",
+        {"parameters": [["tests", "skip"]]},
+        1,
+    )
+    hosts = GitHosts(mirrors=(("https://git.example/", f"file://{tmp_path}/repos/"),))
+    builder = mavens.plugin(sandbox, tmp_path / "b", house, mapping=mapping, hosts=hosts)
+
+    (planned,) = await builder.plan(TOOL, mavens.now_ms())
+    request = mavens.request(planned)
+
+    assert planned.purl == "pkg:maven/org.example/tool@1.0"
+    assert planned.source["git"]["commit"] == commit
+    assert planned.recipe["parameters"] == [["sources", "project"], ["tests", "skip"]]
+    other = request | {"source": planned.source | {"git": planned.source["git"] | {"commit": "0" * 40}}}
+    with pytest.raises(Refusal, match="commit") as refused:
+        await builder.relock(other)
+    assert refused.value.code == "digest-mismatch"
+
+
 async def test_a_build_that_fails_is_an_answer_that_tells_maven_s_first_words(
     sandbox: Sandbox, tmp_path: Path, house: mavens.House
 ):
@@ -275,21 +348,13 @@ async def test_what_no_source_was_released_for_is_left_to_witnesses(
 
 
 async def test_an_unchanged_mvn_builds_on_what_the_network_published_and_on_nothing_else(
-    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+    tmp_path: Path, made: Made
 ):
     """Every file of a lock and the result itself stand at a gateway; Maven starts with an empty repository."""
-    house.release(mavens.project())
-    builder = mavens.plugin(sandbox, tmp_path / "b", house)
-    (planned,) = await builder.plan(TOOL, mavens.now_ms())
-    request = mavens.request(planned)
-    inputs = await builder.prefetch(request, planned.lock)
-    built = await builder.build(request, inputs)
     (tmp_path / "node").mkdir()
     node = ToyNode(tmp_path / "node")
-    for path, file in [
-        *inputs.files,
-        *((f"{FOLDER}/{one.name}", one.raw.file.path) for one in built.outputs),
-    ]:
+    results = [(f"{FOLDER}/{one.name}", one.raw.file.path) for one in made.built.outputs]
+    for path, file in [*made.inputs.files, *results]:
         artifact = of_path(path)
         assert artifact is not None
         publish(node, artifact, path.rpartition(f"/{artifact.name}-{artifact.version}")[2], file.read_bytes())
@@ -321,4 +386,4 @@ async def test_an_unchanged_mvn_builds_on_what_the_network_published_and_on_noth
     assert ran.returncode == 0, ran.stdout.decode()
     assert (consumer / "target" / "consumer-1.jar").is_file()
     fetched = tmp_path / "repository" / FOLDER / "tool-1.0.jar"
-    assert file_out(fetched).sha256 == digests(built)["tool-1.0.jar"][0]
+    assert file_out(fetched).sha256 == digests(made.built)["tool-1.0.jar"][0]
