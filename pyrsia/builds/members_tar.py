@@ -84,6 +84,20 @@ class _Plain:
         return True
 
 
+class _Contents:
+    """The bytes of one member; what is broken inside it is hostile like everything else."""
+
+    def __init__(self, inner: IO[bytes], name: str) -> None:
+        self._inner = inner
+        self._name = name
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._inner.read(size)
+        except (tarfile.TarError, EOFError) as error:
+            raise Hostile(f"{shown(self._name)} ends early") from error
+
+
 def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] | None]]:
     """(path, is a folder, size, is executable, time in s, contents) of each member, in order.
 
@@ -100,7 +114,11 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", errorlevel=2) as archive:
             for item in archive:
                 if item.issparse() or not (item.isreg() or item.isdir()):
-                    kind = "a link" if item.issym() or item.islnk() else "a device, pipe or sparse file"
+                    kind = (
+                        "a link, and those are not followed"
+                        if item.issym() or item.islnk()
+                        else "a device, pipe or sparse file"
+                    )
                     raise Hostile(f"{shown(item.name)} is {kind}")
                 if item.mode & 0o6000 and item.isreg():
                     raise Hostile(f"{shown(item.name)} is setuid or setgid")
@@ -108,7 +126,8 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
                 if item.isdir() and name in ("", "."):
                     continue
                 path = names.admit(name, item.size, folder=item.isdir())
-                contents = archive.extractfile(item) if item.isreg() else None
+                inner = archive.extractfile(item) if item.isreg() else None
+                contents = None if inner is None else cast("IO[bytes]", _Contents(inner, item.name))
                 time = max(0, int(item.mtime))
                 yield path, item.isdir(), item.size, bool(item.mode & 0o111), time, contents
             # What it read ahead of the end as well: records are larger than blocks.

@@ -227,8 +227,12 @@ def _descriptor(file: BinaryIO, at: int, sums: tuple[int, int, int], path: str) 
 def _zip64(
     extra: bytes, size: int, packed: int, offset: int, name: str, *, strict: bool
 ) -> tuple[int, int, int]:
-    """Walk the extra fields; real sizes where the record says they stand in zip64's."""
-    at = 0
+    """Walk the extra fields; real sizes where the record says they stand in zip64's.
+
+    A reader that takes zip64's numbers whether they are asked for or not must not see others than one that does not,
+    so one such field at most, with the numbers that the record leaves to it and no more.
+    """
+    at, wide = 0, False
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
         body = extra[at + 4 : at + 4 + length]
@@ -236,10 +240,15 @@ def _zip64(
         if len(body) != length:
             break
         if kind == _ZIP64:
+            if wide or (strict and length % 8):
+                raise Hostile(f"a second or broken zip64 field at {shown(name)}")
+            wide = True
             values = list(struct.unpack(f"<{length // 8}Q", body[: length // 8 * 8]))
             size = values.pop(0) if size == _ALL_ONES and values else size
             packed = values.pop(0) if packed == _ALL_ONES and values else packed
             offset = values.pop(0) if offset == _ALL_ONES and values else offset
+            if strict and values:
+                raise Hostile(f"a zip64 field at {shown(name)} with numbers that nothing asks for")
         elif strict and kind not in _TIMES and (kind != _JAR or length):
             raise Hostile(f"an extra field {kind:#06x} at {shown(name)}")
     if strict and at != len(extra):

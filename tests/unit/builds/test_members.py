@@ -7,6 +7,7 @@ import struct
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,114 @@ def wrong_crc() -> bytes:
     return bytes(data)
 
 
+def laid(
+    *,
+    local: dict[str, object] | None = None,
+    central: dict[str, object] | None = None,
+    second: dict[str, object] | None = None,
+    count: int | None = None,
+    gap: bytes = b"",
+) -> bytes:
+    """A ZIP of one stored member `a` holding `data`, laid byte for byte, with fields of its headers replaced.
+
+    Args:
+        local, central: fields of the two headers.
+        second: of one more record of the directory, without bytes of its own.
+        gap: between the member and the directory.
+    """
+    crc = zlib.crc32(b"data")
+    plain = {
+        "name": b"a",
+        "flags": 0,
+        "method": 0,
+        "crc": crc,
+        "packed": 4,
+        "size": 4,
+        "extra": b"",
+        "offset": 0,
+    }
+    first, listed = plain | (local or {}), [plain | (central or {})]
+    listed += [plain | second] if second is not None else []
+
+    def words(one: dict[str, object]) -> tuple[object, ...]:
+        return (
+            one["flags"],
+            one["method"],
+            0,
+            33,
+            one["crc"],
+            one["packed"],
+            one["size"],
+            len(one["name"]),
+            len(one["extra"]),
+        )
+
+    head = struct.pack("<4sH2H2H3L2H", b"PK\3\4", 20, *words(first))
+    body = head + first["name"] + first["extra"] + b"data" + gap
+    directory = b"".join(
+        struct.pack("<4sHH2H2H3L2H", b"PK\1\2", 3 << 8 | 20, 20, *words(one))
+        + struct.pack("<3H2L", 0, 0, 0, 0o100644 << 16, one["offset"])
+        + one["name"]
+        + one["extra"]
+        for one in listed
+    )
+    told = len(listed) if count is None else count
+    return (
+        body + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, told, told, len(directory), len(body), 0)
+    )
+
+
+def zip64(*numbers: int) -> bytes:
+    return struct.pack(f"<HH{len(numbers)}Q", 1, 8 * len(numbers), *numbers)
+
+
+def overlapping() -> bytes:
+    """The second record's local header stands inside the first one's bytes (a quoted overlap, as in a ZIP bomb)."""
+    inner = zipped("b")
+    start = inner.index(b"PK\1\2")
+    quoted = inner[:start]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a"), quoted)
+    data = out.getvalue()
+    at = data.index(b"PK\1\2")
+    record = bytearray(inner[start : inner.index(b"PK\5\6")])
+    struct.pack_into("<L", record, 42, data.index(quoted))
+    first = data[at : data.index(b"PK\5\6")]
+    directory = first + bytes(record)
+    return data[:at] + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2, 2, len(directory), at, 0)
+
+
+ONES = 0xFFFFFFFF
 HOSTILE_ZIPS = {
+    "local header: another name": laid(local={"name": b"b"}),
+    "local header: another size": laid(local={"size": 3}),
+    "local header: another packed size": laid(local={"packed": 3}),
+    "local header: another checksum": laid(local={"crc": 0}),
+    "local header: another method": laid(local={"method": 8}),
+    "local header: other flags": laid(local={"flags": 8}),
+    "overlapping members": overlapping(),
+    "two records for the same bytes": laid(second={"name": b"b"}),
+    "a record that leads out of the file": laid(central={"offset": 1 << 20}),
+    "zip64: a second size that nothing asks for": laid(central={"extra": zip64(9)}),
+    "zip64: two fields": laid(central={"extra": zip64() + zip64()}),
+    "zip64: local and directory disagree": laid(
+        local={"size": ONES, "packed": ONES, "extra": zip64(4, 4)},
+        central={"size": ONES, "packed": ONES, "extra": zip64(5, 5)},
+    ),
+    "zip64: all ones and no number": laid(
+        local={"size": ONES, "packed": ONES}, central={"size": ONES, "packed": ONES}
+    ),
+    "zip64: an offset that lies": laid(central={"offset": ONES, "extra": zip64(1 << 40)}),
+    "zip64: a broken length": laid(central={"extra": struct.pack("<HH3s", 1, 3, b"abc")}),
+    "NUL in a name": laid(local={"name": b"a\0b"}, central={"name": b"a\0b"}),
+    "a name that is not UTF-8": laid(local={"name": b"\xff"}, central={"name": b"\xff"}),
+    "a gap before the directory": laid(gap=b"hidden"),
+    "more records than are there": laid(count=2),
+    "fewer records than are there": laid(second={"name": b"b"}, count=1),
+    "encrypted": laid(local={"flags": 1}, central={"flags": 1}),
+    "setgid": zipped("s", mode=stat.S_IFREG | 0o2755),
+    "link out of the folder": zipped("l", mode=stat.S_IFLNK | 0o777),
     "path traversal": zipped("a/../../etc/passwd"),
     "absolute path": zipped("/etc/passwd"),
     "absolute path on another system": zipped("C:/x"),
@@ -139,6 +247,14 @@ HOSTILE_ZIPS = {
 def test_a_hostile_zip_is_refused(kind):
     with pytest.raises(Hostile):
         read_zip(HOSTILE_ZIPS[kind])
+
+
+def test_what_the_hostile_archives_are_made_from_is_read_without_their_lies():
+    wide = {"size": ONES, "packed": ONES, "extra": zip64(4, 4)}
+
+    assert read_zip(laid()) == {"a": b"data"}
+    assert read_zip(laid(local=wide)) == {"a": b"data"}
+    assert read_zip(laid(local=wide, central=wide)) == {"a": b"data"}
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -171,7 +287,24 @@ def test_the_lie_in_a_zip_any_byte_changed_is_refused_or_changes_the_answer():
     assert unseen < 40
 
 
+def pax(name: str, **headers: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A member whose name or size a pax header replaces."""
+    item, data = wheels.entry(name)
+    item.pax_headers = headers
+    return item, data
+
+
 HOSTILE_TARS = {
+    "NUL in a name": [pax("a", path="a\0b")],
+    "traversal by a pax header": [pax("a", path="../../x")],
+    "absolute path by a pax header": [pax("a", path="/x")],
+    "a size that a pax header replaces": [pax("a", size="70000")],
+    "backslash": [wheels.entry("a\\b")],
+    "control character": [wheels.entry("a\x1bb")],
+    "setgid": [wheels.entry("s", mode=0o2755)],
+    "folder collision": [wheels.entry("A/x"), wheels.entry("a/y")],
+    "file and folder of one name": [wheels.entry("a"), wheels.entry("a/b")],
+    "link out of the folder": [wheels.entry("l", kind=tarfile.SYMTYPE, link="../../etc/passwd")],
     "path traversal": [wheels.entry("../x")],
     "inner traversal": [wheels.entry("a/../../x")],
     "absolute path": [wheels.entry("/x")],
