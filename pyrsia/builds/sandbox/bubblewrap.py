@@ -4,7 +4,7 @@ A job sees /usr read-only, the interpreter's folders, a /tmp in memory, its moun
 that leads nowhere, and only its own processes. Started as root, bubblewrap binds what only root can reach
 and the launcher becomes another uid before the job starts; started by a user, a user namespace does that.
 
-Source: docs/sandbox.md, "Two backends"; bwrap(1).
+Source: docs/sandbox.md, "Three backends"; bwrap(1).
 """
 
 import os

@@ -5,7 +5,7 @@ short name of fixed length; `/build` is `<stage>/build`, `/tmp` is `<stage>/tmp`
 name such a place are rewritten. What it wrote is copied back when its tree is dead. Outputs that record
 their path can thus differ from those of `namespace`: this backend is for pure packages.
 
-Source: docs/sandbox.md, "Two backends"; docs/adr/0007.
+Source: docs/sandbox.md, "Three backends"; docs/adr/0007.
 """
 
 import contextlib
