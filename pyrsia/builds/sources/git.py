@@ -365,5 +365,5 @@ def _invalid(text: str, where: str, form: str) -> Refusal:
         "config-invalid",
         what=f"{text!r} is not of the form {form}",
         who=where,
-        do="correct it in config.toml",
+        do="correct that key of the configuration",
     )
