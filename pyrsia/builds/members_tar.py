@@ -9,7 +9,7 @@ Source: POSIX pax format as `tarfile` reads it; PEP 517 and PEP 625 for what a s
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from pyrsia.builds.members import Hostile, Names, shown
 from pyrsia.units import MAX_UNPACKED_BYTES
@@ -17,7 +17,7 @@ from pyrsia.units import MAX_UNPACKED_BYTES
 _CHUNK = 1 << 16
 
 
-class _Gunzip:
+class Gunzip:
     """A readable stream of decompressed bytes that refuses bombs and anything behind the gzip stream."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -98,27 +98,41 @@ class _Contents:
             raise Hostile(f"{shown(self._name)} ends early") from error
 
 
-def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] | None]]:
-    """(path, is a folder, size, is executable, time in s, contents) of each member, in order.
+class Record(NamedTuple):
+    """One member as it is packed.
 
-    The contents must be read before the next member is asked for.
+    Attributes:
+        time: s since 1970. owner: uid, gid and their names. extended: keywords of its pax header, sorted.
+    """
+
+    path: str
+    folder: bool
+    size: int
+    mode: int
+    time: int
+    owner: tuple[int, int, str, str]
+    extended: tuple[str, ...]
+
+
+def records(file: BinaryIO) -> Iterator[tuple[Record, IO[bytes] | None]]:
+    """Each member with its contents, in order; the contents must be read before the next member is asked for.
+
+    Args:
+        file: at its beginning; compressed with gzip or not.
 
     Raises:
         Hostile: a name or kind of member that may not be unpacked, or a broken archive.
     """
     gzip = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    stream = _Gunzip(file) if gzip else _Plain(file)
+    stream = Gunzip(file) if gzip else _Plain(file)
     names = Names()
     try:
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", errorlevel=2) as archive:
             for item in archive:
                 if item.issparse() or not (item.isreg() or item.isdir()):
-                    kind = (
-                        "a link, and those are not followed"
-                        if item.issym() or item.islnk()
-                        else "a device, pipe or sparse file"
-                    )
+                    linked = item.issym() or item.islnk()
+                    kind = "a link, and those are not followed" if linked else "a device, pipe or sparse file"
                     raise Hostile(f"{shown(item.name)} is {kind}")
                 if item.mode & 0o6000 and item.isreg():
                     raise Hostile(f"{shown(item.name)} is setuid or setgid")
@@ -128,8 +142,10 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
                 path = names.admit(name, item.size, folder=item.isdir())
                 inner = archive.extractfile(item) if item.isreg() else None
                 contents = None if inner is None else cast("IO[bytes]", _Contents(inner, item.name))
+                owner = (item.uid, item.gid, item.uname, item.gname)
                 time = max(0, int(item.mtime))
-                yield path, item.isdir(), item.size, bool(item.mode & 0o111), time, contents
+                extended = tuple(sorted(item.pax_headers))
+                yield Record(path, item.isdir(), item.size, item.mode, time, owner, extended), contents
             # What it read ahead of the end as well: records are larger than blocks.
             while archive.fileobj is not None and (piece := archive.fileobj.read(_CHUNK)):
                 if any(piece):
@@ -138,3 +154,9 @@ def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] 
         raise Hostile(f"not a tar archive: {error}") from error
     if not stream.rest_is_zero():
         raise Hostile("trailing data behind the tar archive")
+
+
+def read(file: BinaryIO) -> Iterator[tuple[str, bool, int, bool, int, IO[bytes] | None]]:
+    """(path, is a folder, size, is executable, time in s, contents) of each member; see `records`."""
+    for one, contents in records(file):
+        yield one.path, one.folder, one.size, bool(one.mode & 0o111), one.time, contents
