@@ -24,7 +24,7 @@ from pyrsia.builds.conan import desk, names, pack
 from pyrsia.builds.conan.names import Place
 from pyrsia.builds.containment import containment
 from pyrsia.builds.members import Hostile, Member, encode
-from pyrsia.builds.members_tar import _Gunzip
+from pyrsia.builds.members_tar import Gunzip
 from pyrsia.builds.unpack import read_source, serve, source_members, unpack_source
 
 LEFT: Final = "left.tar"  # what a build hands over
@@ -309,7 +309,7 @@ def _nested(path: Path, scratch: Path) -> list[Member]:
 
 def _read_tgz(path: Path, into: Path) -> list[Member]:
     with path.open("rb") as file:
-        stream = _Gunzip(file)
+        stream = Gunzip(file)
         items, _ = pack.read(stream, into)  # type: ignore[arg-type]
         if not stream.rest_is_zero():
             raise Hostile("trailing data behind the tar archive")
