@@ -19,7 +19,7 @@ from tests.e2e.sandbox_backends import WITH_WORLDS, make, small_root
 pytestmark = pytest.mark.builds
 
 LOOK = """
-import json, os, sys
+import json, os, pwd, socket, sys
 def written(path):
     try:
         open(path, "w").close()
@@ -39,6 +39,8 @@ print(json.dumps({
     "below": open("/opt/tool/given/file").read(),
     "tmp": listed("/tmp"),
     "uid": os.getuid(),
+    "name and home": [pwd.getpwuid(os.getuid()).pw_name, pwd.getpwuid(os.getuid()).pw_dir],
+    "own address": socket.gethostbyname(os.uname().nodename),
     "host": os.uname().nodename,
     "first process": listed("/proc/1/root"),
     "writes": {p: written(p) for p in ("/x", "/usr/x", "/etc/x", "/opt/tool/x", "/in/x", "/run/x", "/dev/x")},
@@ -86,6 +88,8 @@ async def test_a_job_sees_the_root_that_it_names_and_nothing_of_the_hosts(
         "below": "given",
         "tmp": [],
         "uid": 1000,
+        "name and home": ["builder", "/tmp"],
+        "own address": "127.0.0.1",
         "host": "builder",
     }
     assert not any((root / place).exists() for place in ("x", "usr/x", "etc/x", "opt/tool/x", "tmp/x"))

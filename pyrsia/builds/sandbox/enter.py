@@ -89,6 +89,10 @@ def _do(step: tuple) -> None:  # type: ignore[type-arg] # as marshal reads it
         os.makedirs(target, 0o755, exist_ok=True)
     elif kind == "link":
         os.symlink(step[2], target)
+    elif kind == "file":
+        _place(target, folder=False)
+        with open(target, "wb", buffering=0) as file:
+            file.write(step[2])
     elif kind == "bind":
         _bind(_OLD + step[2], target, step[3])
     elif kind == "tmpfs":

@@ -4,6 +4,7 @@ A step is a tuple of its name and its place inside, then what it needs:
 
     ("dir", place)                        a folder of ours
     ("link", place, text)                 a symbolic link
+    ("file", place, bytes)                a small file of ours
     ("bind", place, source, attributes)   a file or folder of the world outside, restricted by MOUNT_ATTR_* bits
     ("tmpfs", place, mode, bytes)         a folder in memory
     ("proc", place)                       the processes of the job's own namespace
@@ -33,6 +34,16 @@ READ_ONLY, NO_SUID, NO_DEVICES = 1, 2, 4
 _SHOWN: Final = READ_ONLY | NO_SUID | NO_DEVICES
 # Made anew in every world, whatever a root holds there.
 _OURS: Final = frozenset({"/proc", "/dev", "/tmp", "/sys", "/run"})  # noqa: S108 - places inside
+# Who a job is and where, whatever a root says: programs ask by uid for a home, and by name for their own address.
+_WHO: Final = {
+    "/etc/group": b"root:x:0:\nbuilder:x:1000:\nnogroup:x:65534:\n",
+    "/etc/hosts": b"127.0.0.1 localhost builder\n",
+    "/etc/passwd": (
+        b"root:x:0:0:root:/root:/bin/sh\n"
+        b"builder:x:1000:1000:builder:/tmp:/bin/sh\n"
+        b"nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    ),
+}
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _STREAMS: Final = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
 _ENTER: Final = Path(__file__).with_name("enter.py")
@@ -57,7 +68,7 @@ def of_root(root: Path, holes: Sequence[str], *, outside: str | None = None) -> 
     """
     at = os.path.realpath(root) if outside is None else outside
     try:
-        yield from _entries(os.path.realpath(root), at, "", frozenset(holes) | _OURS)
+        yield from _entries(os.path.realpath(root), at, "", frozenset(holes) | _OURS | _WHO.keys())
     except OSError as error:
         raise errors.Refusal(
             "no-environment",
@@ -65,6 +76,9 @@ def of_root(root: Path, holes: Sequence[str], *, outside: str | None = None) -> 
             who="this machine",
             do="make the environment anew, or fetch it again",
         ) from error
+    for place, data in _WHO.items():
+        if not any(place == hole or place.startswith(hole + "/") for hole in holes):
+            yield ("file", place, data)
 
 
 def _entries(folder: str, outside: str, inside: str, holes: frozenset[str]) -> Iterator[Step]:

@@ -18,6 +18,7 @@ def a_root(folder: Path) -> Path:
     for name in (
         "usr/bin/sh",
         "etc/passwd",
+        "etc/debian_version",
         "opt/tool/run",
         "proc/host",
         "dev/sda",
@@ -37,13 +38,17 @@ def a_root(folder: Path) -> Path:
 def test_a_root_is_shown_by_its_entries_read_only_without_what_is_the_jobs_own(tmp_path: Path):
     root = a_root(tmp_path)
 
+    who = [("file", place, data) for place, data in world._WHO.items()]
+    assert [place for _, place, _ in who] == ["/etc/group", "/etc/hosts", "/etc/passwd"]
     assert list(world.of_root(root, ["/build"])) == [
         ("bind", "/.marker", f"{root}/.marker", SHOWN),
         ("link", "/bin", "usr/bin"),
-        ("bind", "/etc", f"{root}/etc", SHOWN),
+        ("dir", "/etc"),
+        ("bind", "/etc/debian_version", f"{root}/etc/debian_version", SHOWN),
         ("bind", "/opt", f"{root}/opt", SHOWN),
         ("link", "/out", "/old/etc"),
         ("bind", "/usr", f"{root}/usr", SHOWN),
+        *who,
     ]
 
 
@@ -68,6 +73,8 @@ def test_what_is_mounted_hides_what_the_root_has_there(tmp_path: Path):
 
     assert "/usr" not in places
     assert "/etc/passwd" not in places
+    assert "/etc/hosts" in places
+    assert "/etc/hosts" not in [step[1] for step in world.of_root(root, ["/etc"])]
 
 
 @pytest.mark.parametrize("target", ["/out/x", "/bin/x/y", "/.marker/x", "/pipe/x"])
