@@ -39,6 +39,13 @@ for what in "$@"; do
         "$BIN/python" -m pip install -q --disable-pip-version-check --group fuzz >&2
         { head_of "Every parser of strangers' bytes under a fuzzer"; "$BIN/python" -m tests.fuzz.many "${FUZZ_S:-60}"; } >"$out.new"
         ;;
+    maven)
+        # Needs an environment with a JDK and Maven: `pyrsia build environment`, and the folder that it is kept in.
+        {
+            head_of "Releases of the public Maven repository, built twice and compared with what it serves"
+            PYTHONPATH=. "$BIN/python" -m tests.e2e.maven_evidence "${ENVIRONMENTS:?the folder of a node's environments}"
+        } >"$out.new"
+        ;;
     crash)
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
         ;;
