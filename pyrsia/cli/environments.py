@@ -172,7 +172,7 @@ def _told(made: "Environment", *, as_json: bool) -> None:
     def text() -> Iterator[str]:
         yield made.id
         yield from (f"  {key}: {value}" for key, value in sorted(made.facts.items()))
-        yield "admit it: pyrsia member propose network.set --environment (every id that counts)"
+        yield "admit it: pyrsia member propose network --environment ID (name every one that counts)"
 
     tell(_row(made), as_json=as_json, text=text)
 
@@ -271,6 +271,7 @@ async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "E
         await bench.maker.gather(parts, bench.apt, bench.index, progress)
         progress(f"making a root of {len(parts.parts)} files")
         made = await bench.maker.make(locked)
+        await bench.maker.tidy()
         progress(f"done in {time.monotonic() - started:.0f} s")
         return made
 

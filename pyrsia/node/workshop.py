@@ -6,6 +6,7 @@ A node without a sandbox goes on without a workshop and says so: it follows, ser
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,15 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
     index = await stack.enter_async_context(IndexClient(found, house.data / INDEX))
     reads, courier = house.archive.state, Courier()
     own = Environment(host.environment(), None, host.facts())
+    admitted = partial(_admitted, reads)
     roots = kept(
-        own, sandbox, house.data, settings.environments, house.data / SCRATCH, courier.bring_published
+        own,
+        sandbox,
+        house.data,
+        settings.environments,
+        house.data / SCRATCH,
+        fetch=courier.bring_published,
+        needed=admitted,
     )
     shop = Shop(
         sandbox=sandbox,
@@ -116,7 +124,7 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         cache=house.data / INDEX,
         index=index,
         environments=roots,
-        admitted=lambda: tuple(views.config(reads)["environments"]),
+        admitted=admitted,
         claimed=courier.bring,
         mapping=lambda purl: _mapping(reads, purl),
         published=lambda sha256: _published(reads, sha256),
@@ -128,6 +136,10 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
     )
     plugins = make(shop, drawn_first(reads, house.keys.node_id))
     return Workshop({one.name: one for one in plugins}, sandbox.isolation, list(found.unused), courier, shop)
+
+
+def _admitted(reads: Reads) -> tuple[str, ...]:
+    return tuple(views.config(reads)["environments"])
 
 
 def _mapping(reads: Reads, purl: str) -> SourceMapping | None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import time
@@ -25,7 +26,8 @@ from pyrsia.builds.model import Built, LocalSource, PhaseFailed, Want
 from pyrsia.builds.oci import lock
 from pyrsia.builds.oci.plugin import OciPlugin
 from pyrsia.builds.pip import host
-from pyrsia.builds.sandbox import Sandbox
+from pyrsia.builds.sandbox import Sandbox, survey
+from pyrsia.demo.network import Network as Demo
 from pyrsia.errors import Refusal
 from pyrsia.serve.views import ProjectFile
 from pyrsia.wire import purl as purls
@@ -358,3 +360,58 @@ async def test_an_image_stands_on_another_one_that_was_published(sandbox: Sandbo
     config = json.loads(documents[manifest["config"]["digest"].removeprefix("sha256:")].read_bytes())
     assert config["config"]["Entrypoint"] == ["/srv/app.sh"]
     assert config["rootfs"]["diff_ids"] == [f"sha256:{one}" for one in layers]
+
+
+@pytest.fixture
+def running() -> Iterator[Demo]:
+    """Four builders and a follower that admit this machine's own interpreter."""
+    net = Demo.create(isolation=trio.run(survey).isolation, environment=host.environment())
+    try:
+        net.start_all()
+        yield net
+    finally:
+        net.stop_all()
+        net.remove()
+
+
+@pytest.mark.processes
+def test_a_network_agrees_on_an_image_and_a_follower_gives_it_to_skopeo(running: Demo, folder: Path):
+    """As a maintainer does it: one folder with a Dockerfile, one command, one pull."""
+    needs("skopeo")
+    (folder / "app").mkdir()
+    (folder / "app" / "Dockerfile").write_text(
+        'FROM scratch\nCOPY app.sh /srv/\nENTRYPOINT ["/srv/app.sh"]\n'
+    )
+    (folder / "app" / "app.sh").write_text("#!/bin/sh\n")
+    (folder / "app" / "app.sh").chmod(0o755)
+    node = running.follower
+    words = ("build", "request", "team/app==1.0", "--source", str(folder / "app"), "--as", "oci", "--wait")
+
+    command(sys.executable, "-m", "pyrsia", *words, "--node", str(node.data))
+
+    address = f"docker://127.0.0.1:{node.http_port}/{node.node_id}/team/app:1.0"
+    told = json.loads(command("skopeo", "inspect", "--config", "--tls-verify=false", address))
+    assert told["config"]["Entrypoint"] == ["/srv/app.sh"]
+    command(
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--src-tls-verify=false",
+        address,
+        f"oci:{folder / 'layout'}:app",
+    )
+    (row,) = json.loads((folder / "layout" / "index.json").read_bytes())["manifests"]
+    with node.client() as client:
+        (build,) = client.get("/api/v1/builds")["builds"]
+        published = client.get_bytes(f"/v2/{node.node_id}/team/app/manifests/{row['digest']}")
+    assert f"sha256:{hashlib.sha256(published).hexdigest()}" == row["digest"]
+    assert (build["purl"], build["verdict"]) == (
+        f"pkg:generic/{node.node_id}/docker/team/app@1.0",
+        "REPRODUCED",
+    )
+
+
+def command(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-400:] + done.stderr[-800:]
+    return done.stdout

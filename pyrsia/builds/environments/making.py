@@ -159,6 +159,10 @@ class Maker:
             async with self._run(job, {"lock": Path(file.name)}, mounts) as answer:
                 return await self._keep(answer, data)
 
+    async def tidy(self) -> None:
+        """Delete what no environment needs any more; see `Store.tidy`."""
+        await trio.to_thread.run_sync(self._store.tidy)
+
     async def take(self, archive: Path, facts: dict[str, str], dropped: Sequence[str]) -> Environment:
         """An environment from an archive that another tool made."""
         job = {"operation": "import", "archive": _ARCHIVE, "facts": facts, "dropped": list(dropped)}
@@ -189,12 +193,18 @@ def place(data: Path, configured: str) -> Path:
 
 
 def kept(
-    own: Environment, sandbox: Sandbox, data: Path, configured: str, scratch: Path, fetch: Fetch | None = None
+    own: Environment,
+    sandbox: Sandbox,
+    data: Path,
+    configured: str,
+    scratch: Path,
+    fetch: Fetch | None = None,
+    needed: Callable[[], Sequence[str]] = tuple,
 ) -> Kept:
-    """The environments of a node; it unpacks in `sandbox` what `fetch` brings."""
+    """The environments of a node; it unpacks in `sandbox` what `fetch` brings, and keeps those that are `needed`."""
     folder = place(data, configured)
     store = Store(folder)
-    return Kept(own, store, fetch, Maker(sandbox, store, scratch, folder / PARTS).adopt)
+    return Kept(own, store, fetch, Maker(sandbox, store, scratch, folder / PARTS).adopt, needed)
 
 
 def _missing(one: Part) -> Refusal:

@@ -17,9 +17,12 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+import trio
 
 from pyrsia.builds.environments.model import ROOTFS, Environment, choose, find
 from pyrsia.builds.sandbox.collect import discard
@@ -30,6 +33,7 @@ FOLDER: Final = "environments"  # in a node's data directory
 PARTS: Final = "parts"  # in it: files that roots are made of, by SHA-256
 _NAME: Final = re.compile("[0-9a-f]{64}")
 ROOT_ENTRIES = Limit(200_000, "a JDK has 1,000 files, a tool chain 15,000; a desktop stays below this")
+HALF_MADE_S = Limit(86_400, "nobody makes an environment for a day; what is older was left by a crash")
 KEPT = Limit(12, "three definitions of four dates; at 500 MB each that is 6 GB")
 
 
@@ -122,6 +126,24 @@ class Store:
             self.remove(name)
         return gone
 
+    def tidy(self) -> None:
+        """Delete what a crash left half made, and fetched files that no environment here was made of. Blocks."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in list(self.folder.iterdir()):
+                if path.name.startswith("new-") and _age_s(path) > HALF_MADE_S.value:
+                    discard(path)
+        needed = {
+            word for one in self.here() for word in self.lock(one.id.removeprefix(ROOTFS)).decode().split()
+        }
+        with contextlib.suppress(FileNotFoundError):
+            for path in list((self.folder / PARTS).iterdir()):
+                if path.name not in needed and _age_s(path) > HALF_MADE_S.value:
+                    discard(path)
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.lstat().st_mtime
+
 
 def check(root: Path) -> None:
     """Read every entry's kind, following nothing: files, folders and links only, no setuid, not too many.
@@ -163,6 +185,7 @@ class Kept:
         own: the host's.
         fetch: brings the archive of a digest that the log publishes, from peers; None where there are none.
         adopt: unpacks an archive and keeps it.
+        needed: ids that stay when what was fetched outgrows `KEPT`: the network's, in its order.
     """
 
     def __init__(
@@ -171,11 +194,13 @@ class Kept:
         store: Store,
         fetch: Fetch | None = None,
         adopt: Callable[[Path, str], Awaitable[Environment]] | None = None,
+        needed: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._own = own
         self._store = store
         self._fetch = fetch
         self._adopt = adopt
+        self._needed = needed
 
     def here(self) -> Sequence[Environment]:
         return (self._own, *self._store.here())
@@ -189,7 +214,7 @@ class Kept:
             return find(known, id)
         digest = id.removeprefix(ROOTFS)
         try:
-            return await self._adopt(await self._fetch(digest), digest)
+            found = await self._adopt(await self._fetch(digest), digest)
         except Refusal as refusal:
             raise Refusal(
                 "no-environment",
@@ -197,3 +222,5 @@ class Kept:
                 who="this node",
                 do="see `pyrsia build environment list`; make it with `pyrsia build environment make`",
             ) from refusal
+        await trio.to_thread.run_sync(self._store.trim, [id, *self._needed()])
+        return found

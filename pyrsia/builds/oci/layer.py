@@ -45,7 +45,7 @@ def entries(file: BinaryIO) -> Iterator[Entry]:
     """
     names, seen = Names(), set()
     try:
-        with tarfile.open(fileobj=file, mode="r|", errorlevel=2) as archive:
+        with tarfile.open(fileobj=file, mode="r|*", errorlevel=2) as archive:
             for item in archive:
                 name = item.name.removeprefix("./").rstrip("/")
                 if item.isdir() and name in ("", "."):

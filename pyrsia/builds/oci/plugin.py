@@ -59,7 +59,7 @@ PROGRAM: Final = Program(
         "builds/oci/documents.py",
         "builds/oci/layer.py",
     ),
-    hostile=frozenset({"compose", "inspect"}),
+    hostile=frozenset({"compose", "inspect", "normalise"}),
 )
 MAX_PLATFORMS: Final = Limit(6, "the platforms that Debian's own images have; each adds two documents")
 _PLATFORM: Final = re.compile("linux/(amd64|arm64|386|riscv64|s390x|ppc64le|arm/v[567])")
@@ -393,6 +393,27 @@ class OciPlugin:
             return found
 
     # -- normalise, compare, containment --
+
+    async def normalise(self, blob: Path, sde: int, into: Path) -> tuple[Packed, str, tuple[str, ...]]:
+        """The canonical form of any layer, plain or compressed, copied into `into`: file, stable digest, notes.
+
+        Raises:
+            PhaseFailed: it holds something that no image of ours may hold.
+        """
+        job = {"operation": "normalise", "sde": sde}
+        async with self._inside.run(job, {"layer": blob}, phase="normalise", who="the layer") as answer:
+            for name in ("canonical", "members"):
+                await trio.to_thread.run_sync(shutil.copyfile, answer.work / name, into / name)
+            packed = Packed(file_out(into / "canonical"), file_out(into / "members"))
+            return packed, str(answer.value["stable"]), tuple(answer.value["normalised"])
+
+    async def containment(self, blob: Path, source: NamedFile) -> str:
+        """`full`, `partial` or `none`: any node can ask this alone, trusting no builder."""
+        inner = names.inner(source.name)
+        job = {"operation": "normalise", "sde": 0, "source": inner, "artifacts": {}}
+        files = {"layer": blob, inner: source.path}
+        async with self._inside.run(job, files, phase="normalise", who="the layer") as answer:
+            return str(answer.value["containment"])
 
     @staticmethod
     def compare(first: bytes, second: bytes) -> Difference:

@@ -135,14 +135,31 @@ def inspect(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
             raise Hostile("a layer is not in its canonical form")
         (work / f"members-{digest}").write_bytes(members.encode(found.members))
         missing = [one.path for one in found.members if one.sha256 not in known]
-        whole = "full" if not missing else "none" if len(missing) == len(found.members) else "partial"
         rows[digest] = {
-            "containment": whole,
+            "containment": _whole(missing, found),
             "missing": missing[:20],
             "normalised": found.notes,
             "stable": found.stable,
         }
     return {"layers": rows}
+
+
+def normalise(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """Any layer, of whatever tool: its canonical form, member list and stable digest."""
+    with (
+        (inputs / "layer").open("rb") as file,
+        (work / "spool").open("w+b") as spool,
+        (work / "canonical").open("wb") as out,
+    ):
+        found = layer.normalise(file, spool, out, job["sde"])
+    (work / "members").write_bytes(members.encode(found.members))
+    known = _digests(inputs, job) if "source" in job else set()
+    missing = [one.path for one in found.members if one.sha256 not in known]
+    return {"containment": _whole(missing, found), "normalised": found.notes, "stable": found.stable}
+
+
+def _whole(missing: list[str], found: layer.Normalised) -> str:
+    return "full" if not missing else "none" if len(missing) == len(found.members) else "partial"
 
 
 def _digests(inputs: Path, job: dict[str, Any]) -> set[str]:
@@ -174,7 +191,7 @@ def _sum(pieces: Any) -> str:
     return digest.hexdigest()
 
 
-OPERATIONS: Final = {"compose": make, "inspect": inspect, "read": read}
+OPERATIONS: Final = {"compose": make, "inspect": inspect, "normalise": normalise, "read": read}
 
 if __name__ == "__main__":
     sys.exit(unpack.serve(OPERATIONS, Path(sys.argv[1]), Path(sys.argv[2])))

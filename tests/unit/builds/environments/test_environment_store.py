@@ -84,6 +84,37 @@ def test_the_oldest_go_first_and_what_is_needed_stays(tmp_path: Path):
     assert {one.id for one in store.here()} == {f"rootfs:{digests[0]}", f"rootfs:{digests[3]}"}
 
 
+def test_what_a_crash_left_and_what_no_environment_is_made_of_goes(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    digest = put(store, tmp_path, "one")
+    (store.folder / digest / "lock").write_text(f"{'a' * 64}\n")
+    parts = store.folder / "parts"
+    parts.mkdir()
+    for name in ("a" * 64, "b" * 64, "c" * 64):
+        (parts / name).write_bytes(b"")
+    for name in ("new-old", "new-young"):
+        (store.folder / name / "root").mkdir(parents=True)
+    for old in (parts / ("a" * 64), parts / ("b" * 64), store.folder / "new-old"):
+        os.utime(old, (1_000, 1_000))
+
+    store.tidy()
+
+    assert {path.name for path in store.folder.iterdir()} == {digest, "new-young", "parts"}
+    assert {path.name for path in parts.iterdir()} == {"a" * 64, "c" * 64}
+
+
+def test_the_environment_of_a_lock_is_found(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    digest = put(store, tmp_path, "one")
+    put(store, tmp_path, "two")
+
+    found = store.of_lock(b"lock of one")
+
+    assert found is not None
+    assert found.id == f"rootfs:{digest}"
+    assert store.of_lock(b"lock of three") is None
+
+
 @pytest.mark.parametrize("kind", ["pipe", "setuid", "writable"])
 def test_a_root_holds_plain_things_only(tmp_path: Path, kind: str):
     path = tmp_path / "x"

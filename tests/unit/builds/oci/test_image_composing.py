@@ -1,5 +1,6 @@
 """Images out of files: what comes to lie where, the same bytes always, and nothing but what came in."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -283,6 +284,24 @@ def test_the_exec_bit_and_the_content_are_never_normalised_away():
     }
 
     assert len(found) == 3
+
+
+def test_a_compressed_layer_has_the_form_of_the_plain_one():
+    data = tarred([("a", b"x" * 1_000, 0o644, SDE)])
+
+    assert normalised(gzip.compress(data)) == normalised(data)
+
+
+def test_a_layer_of_another_tool_is_judged_alone(desk: Desk):
+    source = packed({"a": b"a", "b": b"b"})
+    job = desk.job(source) | {"operation": "normalise"}
+    (desk.inputs / "layer").write_bytes(tarred([("srv/a", b"a", 0o600, 1), ("srv/c", b"c", 0o600, 1)]))
+
+    found = worker.normalise(job, desk.inputs, desk.work)
+
+    assert found["containment"] == "partial"
+    assert found["normalised"] == ["oci-mode:2", "oci-time:2"]
+    assert (desk.work / "canonical").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
