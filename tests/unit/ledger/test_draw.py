@@ -86,6 +86,23 @@ def test_kept_builders_come_first_in_their_order_and_silent_ones_last(request, s
     assert len(draw.rank(request, seed, able, 6, last=before)) == 6  # taken if nobody else is left
 
 
+@given(HASH, HASH, st.data())
+def test_who_built_it_before_goes_behind_the_others_and_before_those_that_were_silent(request, seed, data):
+    able = capable(MANY, "pip", b"")
+    texts = [member.text for member in able]
+    again = data.draw(st.sets(st.sampled_from(texts)))
+    silent = data.draw(st.sets(st.sampled_from(texts)))
+
+    drawn = draw.rank(request, seed, able, 6, later=sorted(again), last=sorted(silent))
+
+    groups = [2 if text in silent else 1 if text in again else 0 for text in drawn]
+    assert groups == sorted(groups)
+    operator_of = {member.text: member.operator for member in able}
+    for text, group in zip(drawn, groups, strict=True):  # of each operator the builder of its best group
+        mine = [one for one in texts if operator_of[one] == operator_of[text]]
+        assert group == min(2 if one in silent else 1 if one in again else 0 for one in mine)
+
+
 def test_a_kept_builder_that_is_not_capable_any_more_is_replaced():
     able = capable(MANY, "pip", b"")
     before = draw.rank(bytes(32), bytes(32), able, 3)

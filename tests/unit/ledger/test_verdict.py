@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.ledger import verdict
+from pyrsia.wire.text import b32
 from tests.reference import verdict as oracle
 from tests.reference.ledger import blob, file_record
 
@@ -113,7 +114,7 @@ KINDS_OF_REQUEST = [
 ]
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(st.data())
 def test_verdict_agreeing_and_served_file_are_the_oracles(data):
     said = data.draw(st.lists(reveals_of_one(), min_size=3, max_size=5))
@@ -321,3 +322,99 @@ def test_a_source_is_mapped_only_if_every_winner_says_so():
 def test_a_phase_of_strangers_text_is_cut_where_it_is_told():
     outcome = decide(failed("x" * 60), reveal(), reveal())
     assert outcome.dissenting == (("a", "failed in " + "x" * 60),)
+
+
+# -- the rules of one request --
+
+REQUEST = {
+    "ecosystem": "pip",
+    "lock": blob("lock"),
+    "purl": "pkg:pypi/idna@1.0",
+    "recipe": {"environment": ENVIRONMENT},
+    "source": {"sha256": "00" * 32},
+}
+DRAW = {"agreeing": 2, "builders": ["a", "b"], "min_isolation": "confined", "operators": ["x", "y"]}
+OWN = f"pkg:generic/{b32(bytes(32))}/pypi/idna@1.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sources", "witness"),
+    [
+        ({}, {"mapping", "registry"}, False),
+        ({"source": {"git": {}, "sha256": "00" * 32}}, {"mapping"}, False),
+        ({"ecosystem": "witness"}, {"registry"}, True),
+        ({"purl": OWN}, {"claimed", "mapping", "registry"}, False),
+        (
+            {"purl": OWN, "source": {"git": {}, "sha256": "00" * 32}},
+            {"claimed", "mapping", "registry"},
+            False,
+        ),
+        ({"purl": "pkg:generic/x/pypi/idna@1.0"}, {"mapping", "registry"}, False),
+    ],
+)
+def test_what_counts_for_a_request_is_said_by_its_name_and_source(changes, sources, witness):
+    found = verdict.Rules.of({**REQUEST, **changes}, DRAW)
+    assert (set(found.sources), found.witness) == (sources, witness)
+    assert (found.agreeing, found.lock_sha256, found.environment) == (2, LOCK, ENVIRONMENT)
+    assert (found.min_isolation, found.operator_of) == ("confined", {"a": "x", "b": "y"})
+
+
+# -- witnesses --
+
+SEEN = {"sources": ("registry",), "witness": True}
+
+
+def test_what_is_seen_alike_is_witnessed_and_never_reproduced_even_if_all_call_it_identical():
+    mine = output(upstream="raw", relation="identical")
+    outcome = decide(*[reveal(mine)] * 3, **SEEN)
+    assert (outcome.verdict, outcome.served[0]["verdict"]) == ("WITNESSED", "WITNESSED")
+    assert (outcome.served[0]["served"], outcome.served[0]["containment"]) == ("upstream", "none")
+
+
+def test_equal_after_normalising_is_nothing_that_was_seen():
+    outcome = decide(*[reveal(output(raw=at)) for at in range(3)], **SEEN)
+    assert (outcome.verdict, outcome.served) == ("DIVERGED", ())
+
+
+def test_a_witness_that_saw_other_bytes_of_one_file_is_named_with_the_file():
+    files = [output(name="a.jar"), output(name="b.pom")]
+    other = [files[0], output(raw="another", name="b.pom")]
+    outcome = decide(reveal(*other), reveal(*files), reveal(*files), **SEEN)
+    assert (outcome.agreeing, outcome.dissenting) == (("b", "c"), (("a", "other contents of b.pom"),))
+
+
+# -- several files --
+
+
+def test_the_files_that_differ_are_counted_and_the_first_is_named():
+    files = [output(name=f"{at}.jar") for at in range(4)]
+    other = [files[0], *[output(canonical="x", raw="x", name=f"{at}.jar") for at in range(1, 4)]]
+    outcome = decide(reveal(*other), reveal(*files), reveal(*files))
+    assert outcome.dissenting == (("a", "other contents of 1.jar, and 2 more"),)
+
+
+@settings(max_examples=30)
+@given(st.text("ab.~", min_size=1, max_size=200), st.integers(2, 32))
+def test_a_reason_never_outgrows_its_field(name, count):
+    files = [output(name=f"x{name}{at}"[-200:]) for at in range(count)]
+    other = [{**one, "stable": "00" * 32} for one in files]
+    ((_, why),) = decide(reveal(*other), reveal(*files), reveal(*files)).dissenting
+    assert 0 < len(why.encode()) <= 200
+
+
+def test_metadata_is_told_where_there_is_some_and_only_then():
+    plain = output(name="a.jar")
+    plain["raw"] = {name: value for name, value in plain["raw"].items() if name != "metadata"}
+    outcome = decide(*[reveal(plain, output(name="b.whl"))] * 3)
+    assert ["metadata" in one for one in outcome.served] == [False, True]
+
+
+def test_the_weakest_source_of_those_that_agree_is_told():
+    ways = {"sources": ("claimed", "mapping", "registry")}
+    for said, told in (
+        (["mapping"] * 3, "mapping"),
+        (["mapping", "registry", "mapping"], "registry"),
+        (["mapping", "registry", "claimed"], "claimed"),
+    ):
+        outcome = decide(*[reveal(source=one) for one in said], **ways)
+        assert outcome.served[0]["source"] == told
