@@ -224,7 +224,7 @@ def kinds(built: Built) -> list[str]:
     return sorted(names.place(one.name).file for one in built.outputs)
 
 
-def unpacked(path: Path, into: Path) -> dict[str, bytes | str]:
+def unpacked(path: Path) -> dict[str, bytes | str]:
     """The members of an archive: contents, or the target of a link."""
     found: dict[str, bytes | str] = {}
     with tarfile.open(path) as tar:

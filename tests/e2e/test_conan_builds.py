@@ -73,18 +73,20 @@ async def built_from(
     return await node.build(request, await node.prefetch(request, locked), vary=vary)
 
 
-async def test_release_and_debug_agree_across_homes_umasks_and_time_zones(sandbox: Sandbox, tmp_path: Path):
+async def test_release_and_debug_agree_across_homes_umasks_and_time_zones(
+    sandbox: Sandbox, tiny: Built, tmp_path: Path
+):
     source = conans.archive(tmp_path, conans.library())
 
-    first = await built_from(sandbox, tmp_path / "a", source)
-    second = await built_from(sandbox, tmp_path / "another-machine", source, vary=True)
+    other = await built_from(sandbox, tmp_path / "another-machine", source, vary=True)
 
-    assert conans.digests(first) == conans.digests(second)
-    assert conans.kinds(first) == sorted(
+    assert conans.digests(tiny) == conans.digests(other)
+    assert conans.kinds(tiny) == sorted(
         ["conanfile.py", "conan_sources.tgz", "conanmanifest.txt"]
         + 2 * ["conan_package.tgz", "conaninfo.txt", "conanmanifest.txt"]
     )
-    assert [one.stable for one in first.outputs] == [one.stable for one in second.outputs]
+    assert [one.stable for one in tiny.outputs] == [one.stable for one in other.outputs]
+    assert tiny.source == "claimed"
 
 
 async def client(home: Path, *words: str, cwd: Path | None = None) -> str:
@@ -219,7 +221,9 @@ async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
         url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
         remotes = Remotes({"conan-0": url}, {"source-0": from_there})
         builder = conans.plugin(sandbox, tmp_path / "n", remotes, given=source, published=linked)
-        (planned,) = await builder.plan(Want("app", None, source=source, generic=NODE), conans.now_ms())
+        (planned,) = await builder.plan(
+            Want("", None, source=source, generic=NODE, parameters={"option.shared": "True"}), conans.now_ms()
+        )
         request = conans.request(planned, NODE)
         locked = await builder.relock(request)
         inputs = await builder.prefetch(request, locked)
@@ -236,7 +240,9 @@ async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
     assert dict(planned.linked) == {name: linked[sha256] for name, sha256 in required.items()}
     assert conans.digests(made)
     package = next(one for one in made.outputs if one.name.endswith("conan_package.tgz"))
-    assert conans.unpacked(package.raw.file.path, tmp_path)["res/notes.txt"] == b"fetched\n"
+    held = conans.unpacked(package.raw.file.path)
+    assert held["res/notes.txt"] == b"fetched\n"
+    assert held["lib/libapp.so"] == "libapp.so.1"  # a link stays one
 
 
 # -- hostile recipes ----------------------------------------------------------------------------------
@@ -316,9 +322,8 @@ IN_BUILD = """
             "import socket\n        socket.create_connection(('192.0.2.1', 80), 5)",
             "Conan ended with an error",
         ),
-        ("import os\n        os.remove('/build/answer.json')", "Conan ended with an error"),
     ],
-    ids=["fork bomb", "dials out", "breaks its own run"],
+    ids=["fork bomb", "dials out"],
 )
 async def test_a_hostile_build_fails_and_is_told_as_that(
     sandbox: Sandbox, tmp_path: Path, code: str, why: str
@@ -327,7 +332,8 @@ async def test_a_hostile_build_fails_and_is_told_as_that(
     files["conanfile.py"] += IN_BUILD.format(code=code)
     source = conans.archive(tmp_path, files)
     node = conans.plugin(sandbox, tmp_path / "n", given=source, limits=BuildLimits(processes=64))
-    (planned,) = await node.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
+    want = Want("tiny", "1.0", source=source, generic=NODE, parameters={"build_type": "Release"})
+    (planned,) = await node.plan(want, conans.now_ms())
     request = conans.request(planned, NODE)
 
     built = await node.build(request, await node.prefetch(request, planned.lock))

@@ -50,7 +50,7 @@ def _recipe(api: Any, job: dict[str, Any], remotes: list[Any]) -> Any:
         path = api.local.get_conanfile_path(job["folder"], job["folder"], py=True)
         ref, _ = api.export.export(
             path,
-            job["name"],
+            job["name"] or None,
             job["version"] or None,
             job["user"] or None,
             job["channel"] or None,
@@ -70,6 +70,8 @@ def _recipe(api: Any, job: dict[str, Any], remotes: list[Any]) -> Any:
 
 
 def _graph(api: Any, ref: Any, profile: str, remotes: list[Any]) -> Any:
+    text = Path(profile).read_text()
+    Path(profile).write_text(text.replace("@NAME@", ref.name))
     settings = api.profiles.get_profile([profile])
     graph = api.graph.load_graph_requires([ref], None, settings, settings, None, remotes, False)
     graph.report_graph_error()

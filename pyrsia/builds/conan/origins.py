@@ -19,7 +19,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire.purl import Purl
 
 Kind = Literal["claimed", "mapping", "registry"]
-ANY_VERSION: Final = ""  # of a source that says its version itself
+ANY: Final = ""  # name or version of a source that says so itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Origin:
     """A recipe, and who vouches for it.
 
     Attributes:
-        ref: what was asked for; its version may be ANY_VERSION.
+        ref: what was asked for; its name and version may be ANY.
         rrev: recipe revision that a remote is asked for; "" for its newest, and for other kinds.
         folder: the archive with the recipe's folder; None for a recipe of a remote.
         source: as a request names it; None for a recipe of a remote, whose archive planning packs.
@@ -141,11 +141,18 @@ def checked(told: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wanted(want: Want) -> Ref:
+    """The reference of `zlib`, `zlib@user/channel`, or `user/channel/zlib` as a purl has it."""
+    if not want.name and want.source is not None:
+        return Ref(ANY, want.version or ANY)
     try:
-        ref = names.titled(want.name, want.version or "0")
+        namespace, _, last = want.name.rpartition("/")
+        if "@" in want.name:
+            ref = names.titled(want.name, want.version or "0")
+        else:
+            ref = names.from_namespace(namespace, last, want.version or "0")
     except Malformed as error:
         raise _bad(str(error), "name it as Conan does: zlib, or zlib@user/channel") from error
-    return Ref(ref.name, want.version or ANY_VERSION, ref.user, ref.channel)
+    return Ref(ref.name, want.version or ANY, ref.user, ref.channel)
 
 
 def _bad(what: str, do: str) -> Refusal:

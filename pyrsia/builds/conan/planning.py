@@ -80,7 +80,7 @@ class Task:
     """What is to be planned.
 
     Attributes:
-        ref: of the package; its version may be "" for a source that says it itself.
+        ref: of the package; its name and version may be "" for a source that says them itself.
         rrev: that a remote is asked for; "" for its newest.
         given: the archive with the recipe's folder, None for a recipe of a remote.
         subdir: folder of that archive which holds the conanfile, "" for its top.
@@ -141,7 +141,7 @@ class Planner:
         Raises:
             Refusal: `package-unknown`, `unresolvable`, `build-failed`, or the sandbox's.
         """
-        who = str(task.ref)
+        who = str(task.ref) if task.ref.name else "the source that was given along"
         async with self._way_out() as proxy:
             job = job_of(task, EARLIEST, self._bench) | {
                 "operation": "plan",
@@ -269,7 +269,7 @@ def _named(task: Task, value: Mapping[str, Any]) -> tuple[Ref, str]:
         raise PhaseFailed("requirements", str(error), who=str(task.ref), do=AUTHOR) from error
     wanted = task.ref
     same = (ref.name, ref.user, ref.channel) == (wanted.name, wanted.user, wanted.channel)
-    if not same or wanted.version not in ("", ref.version):
+    if not (same or not wanted.name) or wanted.version not in ("", ref.version):
         raise PhaseFailed(
             "requirements",
             f"the recipe says that it is {ref}",

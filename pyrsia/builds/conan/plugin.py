@@ -215,7 +215,7 @@ class ConanPlugin:
 
     async def _found(self, origin: Origin, environment: Environment) -> Found:
         try:
-            profiles = profile.profiles(environment.facts, origin.parameters, origin.ref.name)
+            profiles = profile.profiles(environment.facts, origin.parameters)
         except Malformed as error:
             raise Refusal(
                 "no-environment",
@@ -284,7 +284,7 @@ class ConanPlugin:
     ) -> dict[str, Any]:
         recipe, who, ref = request["recipe"], request["purl"], ref_of(request)
         parameters = dict(recipe["parameters"])
-        profiles = profile.profiles(environment.facts, parameters, ref.name)
+        profiles = profile.profiles(environment.facts, parameters)
         folder_of = None
         if kind_of(request) != "registry":
             folder_of = LocalSource(inputs.source.name, inputs.source.path, "", 0)

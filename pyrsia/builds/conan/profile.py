@@ -69,11 +69,13 @@ def compiler(facts: Mapping[str, str]) -> str:
     return f"gcc-{match[1]}"
 
 
-def profiles(facts: Mapping[str, str], parameters: Mapping[str, str], name: str) -> dict[str, str]:
-    """build type -> the text of its profile, used for host and build alike; `@HOME@` stands for Conan's home.
+def profiles(facts: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
+    """build type -> the text of its profile, used for host and build alike.
+
+    `@HOME@` stands for Conan's home and `@NAME@` for the package: a recipe may say its name only when it is read.
 
     Args:
-        parameters: as `checked` gives them. name: of the package that options are for.
+        parameters: as `checked` gives them.
 
     Raises:
         Malformed: Conan has no word for this environment.
@@ -87,7 +89,7 @@ def profiles(facts: Mapping[str, str], parameters: Mapping[str, str], name: str)
     # Of several maps that fit, gcc takes the one given last.
     flags = '["-ffile-prefix-map=/build=.", "-ffile-prefix-map=@HOME@=."]'
     options = [
-        f"{name}/*:{key.removeprefix('option.')}={value}\n"
+        f"@NAME@/*:{key.removeprefix('option.')}={value}\n"
         for key, value in sorted(parameters.items())
         if key.startswith("option.")
     ]

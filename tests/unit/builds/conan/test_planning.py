@@ -150,10 +150,9 @@ def test_a_run_that_names_another_recipe_is_not_believed(value):
     assert caught.value.phase == "requirements"
 
 
-def test_a_source_may_say_its_own_version():
-    wanted = task(ref=Ref("app", ""))
-
-    assert planning._named(wanted, {"ref": "app/3.1", "rrev": RREV}) == (Ref("app", "3.1"), RREV)
+@pytest.mark.parametrize("wanted", [Ref("app", ""), Ref("", ""), Ref("", "3.1")])
+def test_a_source_may_say_its_own_name_and_version(wanted):
+    assert planning._named(task(ref=wanted), {"ref": "app/3.1", "rrev": RREV}) == (Ref("app", "3.1"), RREV)
 
 
 def test_what_conan_said_last_is_told_without_its_control_characters():
