@@ -396,6 +396,7 @@ def test_a_network_agrees_on_an_image_and_a_follower_gives_it_to_skopeo(running:
         "skopeo",
         "--insecure-policy",
         "copy",
+        "--preserve-digests",
         "--src-tls-verify=false",
         address,
         f"oci:{folder / 'layout'}:app",
