@@ -249,11 +249,18 @@ def lock_lines(lock: bytes, entry: Callable[[str], int]) -> list[InputLine]:
 
 
 def _known(planned: Planned, recent: Sequence[RequestView]) -> str | None:
-    """A request for the same source, target and recipe that was published or still runs."""
+    """A request for the same source, target and recipe that was published or still runs.
+
+    The cut-off alone makes no other request: where an index tells no upload times it is the time of asking.
+    """
     for view in recent:
         body = view.request.body
-        same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target", "recipe"))
+        same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target"))
         alive = view.state not in ("done", "cancelled") or view.artifact is not None
-        if same and alive:
+        if same and alive and _timeless(body["recipe"]) == _timeless(planned.recipe):
             return view.id
     return None
+
+
+def _timeless(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "cutoff_ms"}

@@ -176,3 +176,9 @@ async def test_an_ecosystem_without_a_plug_in_is_refused_and_those_with_one_are_
     with pytest.raises(Refusal) as caught:
         await requests(story, Planner()).ask("npm", Want("left-pad"), 1)
     assert (caught.value.code, "pip" in caught.value.do) == ("bad-request", True)
+
+
+async def test_the_cut_off_alone_makes_no_other_request(story):
+    later = {**planned(story).recipe, "cutoff_ms": 1}
+    (asked,) = await requests(story, Planner(planned(story, recipe=later))).ask("pip", Want("idna", "1.0"), 1)
+    assert (asked.request, asked.known) == (story.request, True)

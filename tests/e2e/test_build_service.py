@@ -1,0 +1,181 @@
+"""The build service of a real network: a source of one's own, what is witnessed, logs, plans, and pip at the end.
+
+Five processes, an index made of a folder, the command line as a person types it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from pyrsia.builds.pip import host
+from pyrsia.builds.sandbox import survey
+from pyrsia.demo import sample
+from pyrsia.demo.network import Network
+
+pytestmark = pytest.mark.processes
+COMMAND_S = 180
+
+
+class Service:
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.network, self.folder = network, folder
+        self.follower = network.follower
+
+    def pyrsia(self, *words: str, node: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "pyrsia",
+            *map(str, words),
+            "--node",
+            str(node or self.follower.data),
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+
+    def told(self, *words: str) -> dict:
+        done = self.pyrsia(*words, "--json")
+        assert done.returncode == 0, done.stderr + done.stdout
+        return json.loads(done.stdout)
+
+
+def wheel_only(folder: Path) -> None:
+    """A project that has a wheel for this Python and no source archive."""
+    version = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    libc = os.confstr("CS_GNU_LIBC_VERSION").split()[1].replace(".", "_")
+    tag = f"{version}-{version}-manylinux_{libc}_{os.uname().machine}"
+    place = folder / "seen"
+    place.mkdir()
+    with zipfile.ZipFile(place / f"seen-1.0-{tag}.whl", "w") as archive:
+        archive.writestr("seen/__init__.py", "x = 1\n")
+        archive.writestr("seen-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: seen\nVersion: 1.0\n")
+        archive.writestr(
+            "seen-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n"
+        )
+        archive.writestr("seen-1.0.dist-info/RECORD", "")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    found = trio.run(survey)
+    if not found.isolation:
+        pytest.skip("nothing can be built on a machine without a sandbox")
+    folder = tmp_path_factory.mktemp("service")
+    url = sample.write_index(folder / "index")
+    wheel_only(folder / "index")
+    network = Network.create(isolation=found.isolation, environment=host.environment())
+    network.variables = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": ""}
+    try:
+        network.start_all()
+        network.wait(
+            lambda: all(network.status(node)["peers"] >= 3 for node in network.nodes), 30, "nodes do not meet"
+        )
+        yield Service(network, folder)
+    finally:
+        network.stop_all()
+        network.remove()
+
+
+def own_source(folder: Path) -> Path:
+    """A folder with a project that no index has."""
+    place = folder / "mine"
+    shutil.copytree(sample.PROJECTS / "pyrsia-sample" / "0.1.0", place)
+    (place / "backend").mkdir()
+    shutil.copyfile(sample.BACKEND, place / "backend" / "sample_backend.py")
+    text = (place / "pyproject.toml").read_text()
+    (place / "pyproject.toml").write_text(text.replace('version = "0.1.0"', 'version = "9.9"'))
+    return place
+
+
+def test_a_source_of_ones_own_is_built_by_three_and_installed_from_a_prefix_of_its_own(
+    service: Service, tmp_path: Path
+):
+    place = own_source(tmp_path)
+    asked = ("pyrsia-sample==9.9", "--source", str(place), "--as", "pip")
+
+    plan = service.told("build", "plan", *asked)["plans"][0]
+    done = service.told("build", "request", *asked, "--wait")
+
+    owner = service.follower.node_id
+    (build,) = done["builds"]
+    assert build["purl"] == plan["purl"] == f"pkg:generic/{owner}/pypi/pyrsia-sample@9.9"
+    assert (build["verdict"], len(build["agreeing"])) == ("REPRODUCED", 3), build
+    assert plan["lock_sha256"] == _lock_of(service, build["request"])
+    target = tmp_path / "installed"
+    index = f"{service.follower.http}/pypi/{owner}/simple/"
+    quiet = ("--quiet", "--no-cache-dir", "--no-deps", "--disable-pip-version-check")
+    installed = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *quiet,
+            "--target",
+            str(target),
+            "--index-url",
+            index,
+            "pyrsia-sample",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+        env=os.environ | {"PIP_CONFIG_FILE": os.devnull},
+    )
+    assert installed.returncode == 0, installed.stderr
+    assert (target / "pyrsia_sample" / "__init__.py").is_file()
+    with service.follower.client() as client:
+        projects = client.get("/pypi/simple/")["projects"]
+    assert {"name": "pyrsia-sample"} not in projects  # (its first of that name comes below)
+
+
+def _lock_of(service: Service, request: str) -> str:
+    with service.follower.client() as client:
+        found = client.get("/api/v1/log/entries", first=0, count=1_000)["entries"]
+        index = next(
+            one["index"] for one in found if one["kind"] == "build.request" and "9.9" in one["summary"]
+        )
+        entry = json.loads(client.get("/api/v1/log/prove", index=index)["entry"])
+    return str(entry["body"]["lock"]["sha256"])
+
+
+def test_what_has_no_source_is_witnessed_and_said_to_be_that_and_no_more(service: Service):
+    done = service.pyrsia("build", "request", "seen==1.0", "--wait")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "witnessed, not rebuilt: no source archive" in done.stdout
+    assert "WITNESSED: same bytes seen by 3 nodes, not rebuilt" in done.stdout
+    with service.follower.client() as client:
+        (file,) = client.get("/pypi/simple/seen/")["files"]
+        html = client.get_bytes("/pypi/simple/seen/")
+    assert file["_pyrsia"]["verdict"] == "WITNESSED"
+    assert file["_pyrsia"]["verdict-in-words"].endswith("not rebuilt")
+    assert b"seen" in html
+
+
+def test_a_known_package_is_built_its_log_is_read_once_it_may_be_and_it_cannot_be_cancelled_any_more(
+    service: Service,
+):
+    done = service.told("build", "request", "pyrsia-sample==0.2.0", "--wait")
+    (build,) = done["builds"]
+    assert build["verdict"] == "REPRODUCED"
+
+    log = service.pyrsia("build", "logs", build["request"], "--builder", build["agreeing"][0][:8])
+    again = service.told("build", "request", "pkg:pypi/pyrsia-sample@0.2.0")
+    cancel = service.pyrsia("build", "cancel", build["request"])
+    shown = service.pyrsia("build", "show", build["request"])
+
+    assert log.returncode == 0, log.stderr
+    assert again["requests"][0] | {"note": ""} == {
+        "ecosystem": "pip", "known": True, "note": "", "purl": build["purl"], "request": build["request"],
+    }  # fmt: skip
+    assert (cancel.returncode, "after the draw" in cancel.stderr) == (1, True)
+    assert "REPRODUCED by 3 builders" in shown.stdout
