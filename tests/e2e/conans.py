@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from pyrsia.builds.conan import names
 from pyrsia.builds.conan.planning import Bench
@@ -29,7 +31,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.serve.views import ProjectFile
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "serve"))
-from toy import ToyNode
+from toy import LIMITS, ToyNode, listen_tcp, serve, toy_app
 
 EPOCH = 1_700_000_000
 CONANFILE = """
@@ -276,3 +278,17 @@ class Published(ToyNode):
 
     def file(self, sha256: str) -> ProjectFile | None:
         return next((file for file in self.published.values() if file.sha256 == sha256), None)
+
+
+@asynccontextmanager
+async def gateway(node: ToyNode) -> AsyncIterator[str]:
+    """Serve `node` on a free port; its address. A client that compiles may take its time."""
+    async with trio.open_nursery() as nursery:
+        listener = await listen_tcp("127.0.0.1", 0)
+
+        async def run(*, task_status: Any) -> None:
+            await serve(toy_app(node), [listener], limits=LIMITS, task_status=task_status)
+
+        await nursery.start(run)
+        yield f"http://127.0.0.1:{listener.port}"
+        nursery.cancel_scope.cancel()

@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import conans
 from sandbox_backends import make
 from test_sandbox_escapes import of_marker
-from toy import serving, toy_app
 
 assert importlib.util.find_spec("conans")
 pytestmark = pytest.mark.builds
@@ -133,8 +132,8 @@ async def test_an_unchanged_conan_installs_both_and_a_consumer_links_them(
         (tmp_path / "app" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "app" / path).write_text(text)
 
-    async with serving(toy_app(node)) as server:
-        base = f"http://127.0.0.1:{server.listeners[0].port}/conan"
+    async with conans.gateway(node) as address:
+        base = f"{address}/conan"
         for number, url in enumerate((base, f"{base}/{NODE}")):
             home = tmp_path / f"client-{number}"
             home.mkdir()
@@ -182,8 +181,8 @@ async def test_a_recipe_of_a_remote_is_rebuilt_and_found_identical(
     sandbox: Sandbox, tiny: Built, node: conans.Published, tmp_path: Path
 ):
     """By revision, with the package that the remote already has compared member by member."""
-    async with serving(toy_app(node)) as server:
-        url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
+    async with conans.gateway(node) as address:
+        url = f"{address}/conan"
         remotes = Remotes({"conan-0": url}, {})
         planner = conans.plugin(sandbox, tmp_path / "planner", remotes)
         builder = conans.plugin(sandbox, tmp_path / "builder", remotes)
@@ -214,11 +213,11 @@ async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
     sources.mkdir()
     (sources / "notes.txt").write_text("fetched\n")
 
-    async with serving(toy_app(node)) as server, files_of(sources) as from_there:
+    async with conans.gateway(node) as address, files_of(sources) as from_there:
         digest = hashlib.sha256(b"fetched\n").hexdigest()
         files["conanfile.py"] += SOURCE.replace("BASE", from_there).replace("SHA256", digest)
         source = conans.archive(tmp_path, files, "app-1.0")
-        url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
+        url = f"{address}/conan"
         remotes = Remotes({"conan-0": url}, {"source-0": from_there})
         builder = conans.plugin(sandbox, tmp_path / "n", remotes, given=source, published=linked)
         (planned,) = await builder.plan(
@@ -290,8 +289,8 @@ async def test_a_hostile_recipe_gets_out_of_planning_with_nothing(
         files = conans.library()
         files["conanfile.py"] = names + EVIL + files["conanfile.py"]
         source = conans.archive(tmp_path, files)
-        async with serving(toy_app(node)) as server:
-            url = f"http://127.0.0.1:{server.listeners[0].port}/conan"
+        async with conans.gateway(node) as address:
+            url = f"{address}/conan"
             planner = conans.plugin(sandbox, tmp_path / "n", Remotes({"conan-0": url}, {}), given=source)
             with pytest.raises(PhaseFailed, match="Unable to load conanfile") as caught:
                 await planner.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
