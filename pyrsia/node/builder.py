@@ -192,6 +192,10 @@ class Builder:
             why = _unfit(body)
             if not why:
                 return body
+        except (
+            ValueError
+        ) as error:  # from `attest.statement`: names or parameters that fill the provenance alone
+            why = f"its provenance does not fit into the log: {error}"[:200]
         finally:
             await built.discard()
         # What the log cannot hold is this package's failure, and not this builder's: said, not thrown.

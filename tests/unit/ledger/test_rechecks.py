@@ -2,10 +2,13 @@
 
 import pytest
 
+from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
+from pyrsia.ledger.execute import Parses
+from pyrsia.ledger.replay import Replay
 from pyrsia.units import KEEP_BUILDERS_MS
 from pyrsia.wire.text import b32
-from tests.reference.governance import Governed, about, fact
+from tests.reference.governance import Governed, about, fact, mapping
 from tests.reference.ledger import blob, file_record
 
 APPLIES = "execution gives another tree"
@@ -195,3 +198,25 @@ def test_a_self_check_is_of_a_builder_of_that_request(world):
     assert APPLIES in said(world, builders[0], **mine)
     other = next(node for node in world.nodes if node not in builders)
     assert "a builder that revealed" in said(world, other, **mine)
+
+
+def test_disputes_strikes_and_first_commits_can_be_computed_from_the_log_alone(world):
+    world.enact(mapping())
+    git = {"commit": "ab" * 20, "tag": "v1.0", "tree": "cd" * 32}
+    recipe = {**entries.parse(world.request()[0]).body["recipe"], "parameters": [["extras", "none"]]}
+    source = {"file": "idna.tar", "git": git, "sha256": blob("source")["sha256"], "size": 5}
+    for word in ("one", "two"):
+        request, builders = world.drawn(source=source, recipe=recipe)
+        bodies = [(b, world.reveal(request, word, source="mapping")) for b in builders]
+        world.block(*(world.commit(*pair) for pair in bodies))
+        world.block(*(world.entry(b, "build.reveal", body) for b, body in bodies[:2]))
+        tomorrow(world)  # the third withheld its own
+        world.settle()
+    kept = {name.partition(b"/")[0] for name in world.db}
+    assert {b"strikes", b"commit", b"made", b"served"} <= kept
+    replay = Replay(world.genesis, Parses(verify, 100))
+    replay.feed(world.leaves)
+    assert {name: row for name, row in replay.kept.rows.items() if name[0] > 31} == world.state()
+    assert views.trees(replay.kept.get) == views.trees(world.db.get)
+    first = views.project_files(world.db.get, "idna", every=True)[0]
+    assert views.status(replay.kept.get, first.body["sha256"])["status"] == "DISPUTED"

@@ -309,6 +309,7 @@ async def test_a_fault_is_tried_again_and_ends_no_node(stage, error, autojump_cl
     [
         {"name": "../evil.whl"},
         {"name": "x" * 300},
+        {"name": "x" * 20_000},
         {"normalised": ("x",) * 100},
         {"normalised": ("x" * 300,)},
         {"requires_python": ">=3" + ",!=3.0" * 40},
