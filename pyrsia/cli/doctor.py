@@ -43,6 +43,12 @@ async def _examine() -> list[dict[str, Any]]:
             ok=bool(shutil.which("cc") or shutil.which("gcc")),
             do="apt-get install build-essential",
         ),
+        _row(
+            "git",
+            shutil.which("git") or "none; sources from repositories cannot be fetched here",
+            ok=bool(shutil.which("git")),
+            do="apt-get install git",
+        ),
         _row("build sandbox", _sandbox(host), ok=host.isolation == "namespace", do=host.advice),
     ]
     rows += [_row("  " + name, found, ok=True) for name, found in host.facts]
