@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pyrsia.builds.environments import HostOnly
+from pyrsia.builds.environments import Environment, HostOnly, choose, find
 from pyrsia.builds.model import Planned
 from pyrsia.builds.pip import host
 from pyrsia.builds.pip.config import PipConfig
@@ -128,15 +129,41 @@ def setuptools_wheel(folder: Path) -> str:
     return found.version
 
 
+class StandIn:
+    """The environments of a builder: its own, and one whose compiler and Python are this machine's too.
+
+    It stands in for a root file system, which takes minutes to make; only its id says that it is one.
+    """
+
+    def __init__(self) -> None:
+        facts = host.facts() | {"compiler": "this machine's"}
+        self.own = Environment(host.environment(), None, host.facts())
+        self.root = Environment("rootfs:" + "5" * 64, None, facts)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.own.id, self.root.id
+
+    def here(self) -> tuple[Environment, ...]:
+        return self.own, self.root
+
+    def chosen(self, admitted: Sequence[str], *tools: str, pure: bool = False) -> Environment:
+        looked = (self.own, replace(self.root, root=Path("/")))
+        return find(self.here(), choose(looked, admitted, tools, pure=pure).id)
+
+    async def get(self, id: str) -> Environment:
+        return find(self.here(), id)
+
+
 @contextlib.asynccontextmanager
 async def plugin(
-    sandbox: Sandbox, home: Path, *indexes: Path | str, limits: BuildLimits | None = None
+    sandbox: Sandbox, home: Path, *indexes: Path | str, limits: BuildLimits | None = None, **more: Any
 ) -> AsyncIterator[PipPlugin]:
-    """A plug-in of its own, with empty caches, that asks `indexes` in order."""
+    """A plug-in of its own, with empty caches, that asks `indexes` in order; `more` as for `shop`."""
     home.mkdir(mode=0o755, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
     urls = tuple(one if isinstance(one, str) else one.resolve().as_uri() for one in indexes)
     async with IndexClient(PipConfig(urls), home / "cache") as index:
-        yield PipPlugin(shop(sandbox, home, index, limits))
+        yield PipPlugin(shop(sandbox, home, index, limits, **more))
 
 
 def shop(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyrsia.builds.environments import Environment, Environments
+from pyrsia.builds.environments import HOST, Environment, Environments
 from pyrsia.builds.pip.resolve import Release
 from pyrsia.builds.pip.target import Target
 from pyrsia.errors import Malformed, Refusal
@@ -30,7 +30,7 @@ class Place:
     @property
     def native(self) -> bool:
         """Whether wheels for one platform may come out of it."""
-        return self.environment.root is not None
+        return not self.environment.id.startswith(HOST)
 
 
 def place(environment: Environment) -> Place:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Facts
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.toolbox import Toolbox
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.units import Limit
 
 HERE = Place(Environment("host:" + "0" * 64, None, host.facts()), host.target())
 
@@ -291,3 +293,117 @@ def test_a_memory_forgets_its_oldest_rows():
 
     assert memory.get(4) is None
     assert memory.get(5) == 5
+
+
+def with_reference(source: Source, generator: str, world: World, requires: list[str]) -> Source:
+    """The same source with an upstream wheel that was packed by `generator`."""
+    world.answers["study"] = {"newest": 5, "requires": requires, "generator": generator}
+    (world.folder / "up.whl").write_bytes(b"a wheel")
+    return replace(source, reference=IndexFile("up.whl", "file:///up.whl", "cd" * 32))
+
+
+async def locked(world: World, source: Source) -> list[str]:
+    recipe = {"cutoff_ms": 1_700_000_000_000, "sde": 5}
+    found = await world.gatherer.tools(source, HERE, recipe)
+    return [f"{one.line.name} {one.line.version}" for one in found]
+
+
+async def test_the_program_that_packed_upstreams_wheel_stands_at_its_version(world: World):
+    for version in ("1.0", "2.0", "3.0"):
+        world.add("hatchling", version)
+    source = a_source(world)
+
+    assert await locked(world, with_reference(source, "hatchling 2.0", world, ["hatchling"])) == [
+        "hatchling 2.0"
+    ]
+
+
+@pytest.mark.parametrize("generator", ["hatchling 2.0", "hatchling 9.9", "flit 3.9.0", "meson", ""])
+async def test_what_the_tools_own_requirements_do_not_allow_is_not_pinned(world: World, generator: str):
+    for version in ("1.0", "2.0", "3.0"):
+        world.add("hatchling", version)
+    source = with_reference(a_source(world), generator, world, ["hatchling>2"])
+
+    assert await locked(world, source) == ["hatchling 3.0"]
+
+
+async def test_a_generator_holds_for_what_the_backend_asks_for_as_well_and_makes_nothing_needed(world: World):
+    world.add("setuptools")
+    for version in ("0.40", "0.44", "0.45"):
+        world.add("wheel", version)
+    source = with_reference(a_source(world), "bdist_wheel (0.44)", world, ["setuptools"])
+
+    assert await locked(world, source) == ["setuptools 1.0"]
+    world.answers["requires"] = {"requires": ["wheel"]}
+    other = replace(source, sha256="ee" * 32)
+    assert await locked(world, other) == ["setuptools 1.0", "wheel 0.44"]
+
+
+# -- tools that are laid out once ------------------------------------------------------------------
+
+
+WHEELS = {"a-1-py3-none-any.whl": ("aa" * 32, Path("a")), "b-1-py3-none-any.whl": ("bb" * 32, Path("b"))}
+
+
+def laid(world: World) -> int:
+    return sum(run["operation"] == "lay" for run in world.runs)
+
+
+async def opened(
+    toolbox: Toolbox, wheels: dict[str, tuple[str, Path]] = WHEELS, environment: Any = None
+) -> Path:
+    async with toolbox.opened(wheels, environment or HERE.environment, who="x") as mounts:
+        (mount,) = mounts
+        assert (mount.writable, mount.source.is_dir()) == (False, True)
+        return mount.source
+
+
+async def test_a_set_of_tools_is_laid_out_once_for_all_who_ask_for_it(world: World):
+    toolbox = Toolbox(world, world.folder / "box")
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(opened, toolbox)
+
+    assert laid(world) == 1
+    assert await opened(toolbox) == await opened(toolbox, dict(reversed(WHEELS.items())))
+    assert laid(world) == 1
+
+
+async def test_another_wheel_or_another_environment_is_another_set(world: World):
+    toolbox = Toolbox(world, world.folder / "box")
+    first = await opened(toolbox)
+    other = Environment("rootfs:" + "0" * 64, None, host.facts())
+    changed = WHEELS | {"a-1-py3-none-any.whl": ("cc" * 32, Path("a"))}
+    places = {first, await opened(toolbox, changed), await opened(toolbox, environment=other)}
+
+    assert len(places) == 3
+    async with toolbox.opened({}, HERE.environment, who="x") as mounts:
+        assert mounts == ()
+    assert laid(world) == 3
+
+
+async def test_sets_that_are_too_many_go_but_none_that_is_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pyrsia.builds.pip.toolbox.SETS", Limit(2, "test"))
+    toolbox = Toolbox(world, world.folder / "box")
+    async with toolbox.opened(WHEELS, HERE.environment, who="x") as mounts:
+        for number in range(4):
+            await opened(toolbox, {"c.whl": (f"{number:064}", Path("c"))})
+        assert mounts[0].source.is_dir()
+        assert len(list((world.folder / "box").iterdir())) == 2
+    await opened(toolbox, {"c.whl": ("9" * 64, Path("c"))})
+
+    assert not mounts[0].source.exists()
+    assert len(list((world.folder / "box").iterdir())) == 2
+
+
+async def test_tools_that_cannot_be_laid_out_leave_nothing_and_may_be_tried_again(world: World):
+    toolbox = Toolbox(world, world.folder / "box")
+    (world.folder / "box").write_text("a file where the folder should be")
+    with pytest.raises(Unavailable):
+        await opened(toolbox)
+    (world.folder / "box").unlink()
+    (world.folder / "tools").rmdir()
+
+    assert (await opened(toolbox)).is_dir()

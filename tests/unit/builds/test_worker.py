@@ -316,3 +316,107 @@ def test_equal_inputs_inspect_to_equal_bytes(tmp_path: Path):
         digests.add(hashlib.sha256((tmp_path / "canonical").read_bytes()).hexdigest())
     assert len(digests) == 1
     assert io.BytesIO((tmp_path / "raw.members").read_bytes()).read(1) == b"["
+
+
+def test_what_packed_upstreams_wheel_is_read_from_its_wheel_file(tmp_path: Path):
+    members = wheels.members()
+    members["thing-1.0.dist-info/WHEEL"] = (
+        b"Wheel-Version: 1.0\r\nGenerator: setuptools (75.1.0) \r\nTag: py3-none-any\r\n"
+    )
+    source = wheels.sdist({"x": b""})
+
+    assert study(tmp_path, source, wheels.pack(members))["generator"] == "setuptools (75.1.0)"
+    assert study(tmp_path, source, wheels.pack({"thing/x.py": b""}))["generator"] == ""
+    assert study(tmp_path, source)["generator"] == ""
+
+
+def test_the_requirements_of_a_folder_of_the_source_are_those_of_its_own_project(tmp_path: Path):
+    source = wheels.sdist(
+        {"pyproject.toml": b"[build-system]\nrequires = []\n", "python/pyproject.toml": PYPROJECT}
+    )
+    (tmp_path / "archive.tar.gz").write_bytes(source)
+    job = {"source": "archive.tar.gz", "file": "archive.tar.gz", "subdir": "python"}
+
+    assert worker.study(job, tmp_path, tmp_path)["requires"] == ["flit_core>=3.2,<4"]
+
+
+def test_tools_are_laid_out_with_compiled_modules_that_name_no_place(tmp_path: Path):
+    tool = {"tool/__init__.py": b"x = 1\n", "tool/broken.py": b"print 'two'\n", "tool/tests/t.py": b"y = 2\n"}
+    (tmp_path / "a.whl").write_bytes(wheels.pack(tool))
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert worker.lay({"wheels": ["a.whl"]}, tmp_path, tmp_path / name) == {"tools": 1}
+        compiled = list((tmp_path / name / "tools").rglob("*.pyc"))
+        assert [path.name.partition(".")[0] for path in compiled] == ["__init__"]
+        found.append(compiled[0].read_bytes())
+
+    assert found[0] == found[1]
+    assert str(tmp_path).encode() not in found[0]
+
+
+HOOK = {
+    "operation": "hook",
+    "hook": "build",
+    "source": "a.tar.gz",
+    "epoch": wheels.EPOCH,
+    "native": False,
+    "version": "",
+}
+TELLING = b"""
+import json, os, pathlib, time
+def build_wheel(folder, settings=None, metadata=None):
+    mask = os.umask(0)
+    os.umask(mask)
+    with os.scandir("seen") as found:
+        scanned = [entry.name for entry in found]
+    return [os.getcwd(), oct(mask), os.environ.get("TZ", ""), os.listdir("seen"), scanned,
+            [path.name for path in pathlib.Path("seen").glob("*")], os.environ.get("CFLAGS", ""),
+            os.environ.get("PBR_VERSION", ""), next(os.walk("seen"))[2]]
+"""
+
+
+def told(folder: Path, **changes: object) -> list[object]:
+    """What a build sees of its surroundings."""
+    text = b'[build-system]\nrequires = []\nbuild-backend = "telling"\nbackend-path = ["."]\n'
+    files = {"pyproject.toml": text, "telling.py": TELLING, **{f"seen/{name}": b"" for name in "abc"}}
+    files |= {f"part/{name}": data for name, data in dict(files).items()}
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / "a.tar.gz").write_bytes(wheels.sdist(files))
+    (folder / "in" / "hook.py").write_bytes(Path(hook.__file__).read_bytes())
+    work = folder / f"work{len(list(folder.iterdir()))}"
+    work.mkdir()
+    value = worker.hook({**HOOK, "subdir": "", "vary": False} | changes, folder / "in", work)
+    assert isinstance(value["ms"], int)
+    return [str(one).removeprefix(str(work)) if isinstance(one, str) else one for one in value["file"]]
+
+
+def test_a_varied_build_sees_another_path_umask_time_zone_and_order_of_folders(tmp_path: Path):
+    plain, varied = told(tmp_path), told(tmp_path, vary=True)
+
+    assert plain[:2] == ["/src/thing-1.0", "0o22"]
+    assert varied[:3] == ["/elsewhere/varied/src/thing-1.0", "0o2", "VAR-9"]
+    for at in (3, 4, 5, 8):
+        assert varied[at] == ["c", "b", "a"], at
+        assert sorted(plain[at]) == ["a", "b", "c"]
+
+
+def test_a_compiler_is_told_to_forget_the_path_only_where_there_is_one(tmp_path: Path):
+    plain, native, varied = (
+        told(tmp_path),
+        told(tmp_path, native=True),
+        told(tmp_path, native=True, vary=True),
+    )
+
+    assert plain[6] == ""
+    assert "-ffile-prefix-map=" in native[6]
+    assert native[6].endswith("=.")
+    assert varied[6].endswith("/elsewhere/varied=.")
+
+
+def test_a_folder_of_the_source_is_built_where_the_recipe_says_so_and_its_version_is_told(tmp_path: Path):
+    found = told(tmp_path, subdir="part", version="2.5")
+
+    assert (found[0], found[7]) == ("/src/thing-1.0/part", "2.5")
+    with pytest.raises(Hostile):
+        told(tmp_path, subdir="nowhere")
