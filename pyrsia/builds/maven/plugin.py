@@ -171,7 +171,7 @@ class MavenPlugin:
 
             async def fetch(line: lock.Locked) -> None:
                 async with places:
-                    found[line.path] = await remotes.locked(line)
+                    found[line.path] = await self._input(remotes, line)
 
             await _together(fetch, lines)
         digest = hashlib.sha256(locked).hexdigest()
@@ -179,6 +179,15 @@ class MavenPlugin:
         tools = tuple((line.path, line.sha256) for line in lines)
         named = {name: one.path for name, one in upstream.items()}
         return Inputs(NamedFile(origin.source["file"], origin.path), files, named, digest, tools)
+
+    async def _input(self, remotes: Remotes, line: lock.Locked) -> Path:
+        """One file of a lock: from peers where the network published these very bytes, else from the remotes."""
+        if self._shop.published(line.sha256) is not None:
+            try:
+                return await self._shop.bring(line.sha256)
+            except (Refusal, Unavailable):
+                pass  # whoever has it is away; the bytes are the same everywhere
+        return await remotes.locked(line)
 
     # -- build --
 

@@ -74,10 +74,13 @@ class Remotes(Web):
         for base in self._bases:
             if base.startswith("file:"):
                 found = await trio.to_thread.run_sync(_from_folder, base, path)
-                if found is not None:
+                if found is None:
+                    continue
+                try:
                     yield found
-                    return
-                continue
+                finally:
+                    await found.aclose()
+                return
             async with super().get(f"{base}/{path}", accept=accept, limit=limit, missing_ok=True) as response:
                 if response.status_code == 200:
                     yield response
@@ -162,12 +165,19 @@ def _from_folder(base: str, path: str) -> httpx.Response | None:
 
 
 class _Pieces(httpx.AsyncByteStream):
-    """A file as the body of an answer."""
+    """A file as the body of an answer. No generator: one that is left half read would stay open."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = path.open("rb")
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with await trio.open_file(self._path, "rb") as file:
-            while piece := await file.read(1 << 18):
-                yield piece
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await trio.to_thread.run_sync(self._file.read, 1 << 18)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._file.close()
