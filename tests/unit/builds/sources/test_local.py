@@ -66,7 +66,7 @@ def test_what_is_packed_is_what_the_reader_of_sources_finds(tmp_path_factory, fi
     try:
         local.pack_folder(folder / "in", folder / "out.tar", "top")
     except Hostile as error:
-        assert "differ only in case or form" in str(error)  # noqa: PT017
+        assert any(why in str(error) for why in ("differ only in case or form", "Git LFS pointer"))  # noqa: PT017
         return
     found = {one.path: (one.size, one.sha256) for one in unpack.source_members(folder / "out.tar")}
     assert found == {
