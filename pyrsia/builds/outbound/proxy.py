@@ -24,7 +24,7 @@ from pyrsia.builds.outbound import target
 from pyrsia.builds.outbound.keeping import keep, trim
 from pyrsia.builds.outbound.serving import Asked, Reply, serve
 from pyrsia.builds.outbound.web import Web, stored
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
 from pyrsia.units import MAX_CONTROL_PATH_BYTES, MAX_SOURCE_BYTES, Limit
 
 _CACHE_BYTES: Final = Limit(4 << 30, "repositories of some hundred projects")
@@ -54,7 +54,7 @@ class Answered:
     size: int
 
 
-# None leaves the answer as it is; bytes go in its place; a Refusal or Malformed refuses it.
+# None leaves the answer as it is; bytes go in its place; what is raised (PyrsiaError) refuses it.
 Cut = Callable[[Answered], Awaitable[bytes | None]]
 
 
@@ -236,7 +236,7 @@ class RecordingProxy:
             return self._no(502, f"the time for fetching is over ({self._limits.seconds:.0f} s)")
         except _Bound as error:
             return self._no(403, str(error))
-        except (Refusal, Malformed) as error:
+        except PyrsiaError as error:
             why = error.what if isinstance(error, Refusal) else str(error)
             return self._no(
                 502, f"{wanted.remote} gave no usable answer for {wanted.path}", f"{where}: {why}"

@@ -15,7 +15,7 @@ from pyrsia.builds.outbound import serving as bounds
 from pyrsia.builds.outbound.proxy import Fetched, ProxyLimits, RecordingProxy, Remote
 from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.builds.outbound.web import Web
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import Limit
 from tests.unit.builds.outbound.upstream import Upstream, serving
 
@@ -150,21 +150,24 @@ async def test_a_hook_takes_away_what_is_younger_or_refuses(upstream, tmp_path):
             return b"<older/>"
         if answered.path.endswith("/none"):
             raise Malformed("it says nothing")
+        if answered.path.endswith("/later"):
+            raise Unavailable("its time is not known now")
         if answered.size > 5:
             raise Refusal("too-old", what="it came after the cut-off", who="the remote", do="wait")
         return None
 
     upstream.page("/maven2/small", b"small")
     upstream.page("/maven2/a/none", b"")
+    upstream.page("/maven2/a/later", b"")
     remotes = {"central": Remote(f"{upstream.url}/maven2", cut=cut)}
     async with proxied(upstream, tmp_path, remotes) as proxy:
         answers = [
             await ask(proxy, f"/central/{path}")
-            for path in ("g/a/maven-metadata.xml", "small", "g/a/1/a-1.jar", "a/none")
+            for path in ("g/a/maven-metadata.xml", "small", "g/a/1/a-1.jar", "a/none", "a/later")
         ]
 
     assert [(status, body) for status, _, body in answers[:2]] == [(200, b"<older/>"), (200, b"small")]
-    assert [status for status, _, _ in answers[2:]] == [502, 502]
+    assert [status for status, _, _ in answers[2:]] == [502, 502, 502]
     assert [(one.path, one.sha256) for one in proxy.record] == [
         ("g/a/maven-metadata.xml", hashlib.sha256(b"<older/>").hexdigest()),
         ("small", hashlib.sha256(b"small").hexdigest()),
