@@ -95,9 +95,10 @@ def _words(path: Path) -> set[str]:
 
 
 def _is_ours(group: Path) -> bool:
-    """Whether we may divide `group`: an administrator's word, or, for a user, that it is writable at all."""
-    if os.geteuid() != 0:
-        return os.access(group / "cgroup.procs", os.W_OK) and os.access(group, os.W_OK)
+    """Whether an administrator gave us `group` to divide; that it can be written is not enough.
+
+    A terminal's scope is writable for its user too, and holds his shell: those processes are not ours to move.
+    """
     for name in _DELEGATED:
         with contextlib.suppress(OSError):
             if os.getxattr(group, name) == b"1":
@@ -145,7 +146,10 @@ def find(folders: Mapping[str, Path]) -> Places | None:
 
 @functools.cache
 def here() -> Places | None:
-    """The places of this host in which a group was made, bounded, entered and removed just now."""
+    """The places of this host in which a group was made, bounded, entered and removed when this was first asked.
+
+    Blocks for some 20 ms then: call it in a thread.
+    """
     try:
         folders = own(Path("/proc/self/mounts").read_text(), Path("/proc/self/cgroup").read_text())
         places = find(folders)
@@ -278,7 +282,7 @@ class Group:
 
 
 def make(limits: BuildLimits) -> Group | None:
-    """Groups for one job, None where this host gives none. A fifth of a millisecond; the first time, 20 ms more."""
+    """Groups for one job, None where this host gives none. Takes a fifth of a millisecond once `here` was asked."""
     places = here()
     if places is None:
         return None

@@ -217,6 +217,7 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
     fds: list[int] = []
     ways = contextlib.ExitStack()
     try:
+        await trio.to_thread.run_sync(cgroups.here)
         run.group = cgroups.make(job.limits)
         doors = [] if run.group is None else run.group.doors()
         fds += doors

@@ -1,5 +1,7 @@
 """Where control groups are looked for, how they are bounded, and what is read from them: on folders that look so."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,39 @@ def test_a_node_that_moved_down_finds_the_group_that_it_divided(tmp_path: Path):
     leaf = unified(group, controllers="memory pids", name="pyrsia-node")
 
     assert cgroups.find({"": leaf}) == Places(2, {"memory": group, "pids": group}, group)
+
+
+@pytest.mark.parametrize("word", [b"1", b"0", b"", None])
+def test_a_group_with_processes_is_divided_only_where_somebody_gave_it_to_us(
+    word: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel refuses to bound groups below one that holds processes: they must move, and may be a user's shell."""
+    group = unified(tmp_path, controllers="memory pids")
+    (group / "cgroup.procs").write_text("4001\n")
+    written = Path.write_text
+
+    def as_the_kernel_does(self: Path, text: str, *rest: str) -> int:
+        if self.name == "cgroup.subtree_control" and not (group / "pyrsia-node/cgroup.procs").exists():
+            raise OSError(errno.EBUSY, "busy")
+        return written(self, text, *rest)
+
+    def said(_: Path, name: str) -> bytes:
+        if word is None or name != "user.delegate":
+            raise OSError(errno.ENODATA, "none")
+        return word
+
+    monkeypatch.setattr(Path, "write_text", as_the_kernel_does)
+    monkeypatch.setattr(os, "getxattr", said)
+
+    places = cgroups.find({"": group})
+
+    moved = group / "pyrsia-node" / "cgroup.procs"
+    if word == b"1":
+        assert places == Places(2, {"memory": group, "pids": group}, group)
+        assert moved.read_text() == "4001"
+    else:
+        assert places is None
+        assert not moved.parent.exists()
 
 
 def test_a_unified_hierarchy_without_memory_leaves_that_to_version_1(tmp_path: Path):
