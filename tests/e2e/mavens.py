@@ -152,12 +152,14 @@ def project(more: str = "", files: Mapping[str, str] | None = None) -> dict[str,
     } | dict(files or {})
 
 
-def archive(files: Mapping[str, str], top: str = "tool-1.0") -> bytes:
+def archive(
+    files: Mapping[str, str], top: str = "tool-1.0", stamp: tuple[int, int, int, int, int, int] = STAMP
+) -> bytes:
     """A source archive as a release makes it."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as packed:
         for path, text in files.items():
-            item = zipfile.ZipInfo(f"{top}/{path}", STAMP)
+            item = zipfile.ZipInfo(f"{top}/{path}", stamp)
             item.external_attr = 0o100644 << 16
             packed.writestr(item, text)
     return data.getvalue()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -236,17 +236,18 @@ async def test_a_source_that_was_given_along_stands_under_its_author_s_name(
     """Its own files say whose it is; a module of it is built with what it needs, and nothing is compared."""
     node = "a" * 52
     path = tmp_path / "mine.zip"
-    path.write_bytes(mavens.archive(_two_modules(), top="two-2.0"))
+    path.write_bytes(mavens.archive(_two_modules(), top="two-2.0", stamp=(1980, 1, 1, 0, 0, 0)))
     given = file_out(path)
     want = Want(
         "org.example:core",
-        "2.0",
         source=LocalSource("mine.zip", path, given.sha256, given.size),
         generic=node,
         parameters={"define": "said=hello"},
     )
     builder = mavens.plugin(sandbox, tmp_path / "b", house)
 
+    with pytest.raises(Refusal, match="holds no project"):
+        await builder.plan(replace(want, name="org.example:other"), mavens.now_ms())
     (planned,) = await builder.plan(want, mavens.now_ms())
 
     assert planned.purl == f"pkg:generic/{node}/maven/org.example/core@2.0"

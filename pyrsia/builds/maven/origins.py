@@ -30,7 +30,7 @@ class Origin:
 
     Attributes:
         kind: `registry`, `mapping` or `claimed`.
-        artifact: what was asked for; None where the source itself must say.
+        artifact: what was asked for; None, or without a version, where the source itself must say.
         source: as the request names it.
         parameters: of the recipe, from a mapping or from who gave the source along.
     """
@@ -78,8 +78,8 @@ class Origins:
             source = {"file": given.file, "sha256": given.sha256, "size": given.size}
             source |= {"manifest": given.manifest} if given.manifest else {}
             asked = None
-            if want.name and want.version:
-                asked = Artifact(*parse_name(want.name), release(want.version))
+            if want.name:
+                asked = Artifact(*parse_name(want.name), release(want.version) if want.version else "")
             return Origin("claimed", asked, source, given.path, want.parameters)
         group, name = parse_name(want.name)
         version = release(want.version) if want.version else await self._newest(group, name)

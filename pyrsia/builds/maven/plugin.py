@@ -281,7 +281,7 @@ class MavenPlugin:
         who = str(asked or origin.source["file"])
         async with self._inside.run(job, files, phase="metadata", who=who) as answer:
             value = answer.value
-        if asked is None:  # a source that was given along says itself whose it is
+        if asked is None or not asked.version:  # a source that was given along says itself whose it is
             group, name = parse_name(f"{value['group']}:{value['name']}")
             asked = Artifact(group, name, release(str(value["version"])))
         return Study(asked, value)

@@ -135,6 +135,7 @@ def find(poms: Mapping[str, Pom], group: str, name: str, version: str) -> Found:
 
     Args:
         poms: by the folder that each stands in, "" for the top one.
+        version: empty for any.
 
     Raises:
         Hostile: the source does not hold it.
@@ -151,7 +152,7 @@ def find(poms: Mapping[str, Pom], group: str, name: str, version: str) -> Found:
 
 def _fits(pom: Pom, group: str, name: str, version: str) -> bool:
     return all(
-        said == wanted or "${" in said
+        said == wanted or "${" in said or not wanted
         for said, wanted in ((pom.group, group), (pom.name, name), (pom.version, version))
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pyrsia.builds.maven.normalise import NORMALISER
+from pyrsia.builds.members_zip import EARLIEST
 from pyrsia.builds.recipe import epoch
 from pyrsia.errors import Refusal
 
@@ -28,6 +29,8 @@ _FORMS: Final = {
 }
 _NEVER: Final = ("project.build.outputTimestamp", "maven.repo.local", "user.home", "style.color")
 _MAX_TEXT: Final = 200
+# Maven's archiver refuses an outputTimestamp before 1980-01-01T00:00:02Z.
+_FIRST_S: Final = EARLIEST + 2
 
 
 def maven_recipe(
@@ -47,7 +50,7 @@ def maven_recipe(
         "isolation": "namespace",
         "normaliser": NORMALISER,
         "parameters": [[name, parameters[name]] for name in sorted(parameters)],
-        "sde": epoch(newest_s, cutoff_ms),
+        "sde": max(_FIRST_S, epoch(newest_s, cutoff_ms)),
         "v": 1,
     }
 

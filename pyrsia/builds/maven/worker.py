@@ -67,7 +67,8 @@ def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
             times = [one.time for one in members_zip.read(file, strict=False)] or times
     mine = found[min(found, key=lambda folder: (folder.count("/") + bool(folder), folder))]
     name = job["artifact"] or mine.name
-    place = poms.find(found, job["group"] or mine.group, name, job["version"] or mine.version)
+    version = job["version"] if job["artifact"] else mine.version
+    place = poms.find(found, job["group"] or mine.group, name, version)
     return {
         "newest": max(times),
         "root": place.root,

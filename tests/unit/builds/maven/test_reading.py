@@ -236,6 +236,13 @@ def test_rules_decide_what_nobody_may_choose():
     assert recipe.parameters_of(made) == {"a": "b", "tests": "compile"}
 
 
+def test_a_source_without_times_gets_the_first_that_maven_s_archiver_takes():
+    """A folder that is given along is packed with the time 1980-01-01 for all."""
+    made = recipe.maven_recipe(environment="rootfs:x", cutoff_ms=10**12, newest_s=315_532_800, parameters={})
+
+    assert made["sde"] == 315_532_802
+
+
 def test_parameters_of_a_mapping_stand_over_the_rules():
     assert recipe.chosen({}, sources_wanted=True) == {"sources": "attach", "tests": "compile"}
     given = {"sources": "project", "tests": "run", "profiles": "release,!slow", "define": "a=1 b.c=x/y"}
