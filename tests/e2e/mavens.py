@@ -27,9 +27,14 @@ from pyrsia.builds.sources.git import GitHosts
 
 DEBIAN = Path("/usr/share/maven-repo")
 PLUGINS = DEBIAN / "org/apache/maven/plugins"
-NEEDED = ("maven-resources-plugin", "maven-compiler-plugin", "maven-jar-plugin", "maven-surefire-plugin")
+NEEDED = (  # as PARENT names them
+    "maven-resources-plugin/3.3.0",
+    "maven-compiler-plugin/3.10.1",
+    "maven-jar-plugin/3.3.0",
+    "maven-surefire-plugin/2.22.3",
+)
 INSTALL = (
-    "apt-get install maven openjdk-17-jdk-headless libmaven-resources-plugin-java libmaven-compiler-plugin-java"
+    "apt-get install maven default-jdk-headless libmaven-resources-plugin-java libmaven-compiler-plugin-java"
     " libmaven-jar-plugin-java libmaven-source-plugin-java libsurefire-java junit4"
 )
 STAMP = (2024, 5, 6, 7, 8, 10)  # of every member of a source archive
