@@ -3,6 +3,7 @@
 No node is asked: the folder belongs to the data directory, or is the one that its configuration names.
 """
 
+import hashlib
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -71,7 +72,8 @@ def list_environments(data: Path | None, as_json: bool) -> None:
 @click.option("--arch", default="", help="Architecture, as uname says it [this machine's].")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write the lock there.")
 @data_option
-def plan(definition: str, arch: str, output: Path | None, data: Path | None) -> None:
+@json_option
+def plan(definition: str, arch: str, output: Path | None, data: Path | None, as_json: bool) -> None:
     """Print the lock of a definition: every file by digest, every rule. Nothing is made.
 
     DEFINITION is a name of `list`, or a TOML file of your own.
@@ -79,10 +81,11 @@ def plan(definition: str, arch: str, output: Path | None, data: Path | None) -> 
     import trio
 
     locked = trio.run(_plan, definition, arch, data)
-    if output is None:
-        click.echo(locked.decode("ascii"), nl=False)
-    else:
+    if output is not None:
         output.write_bytes(locked)
+    text = [] if output is not None else locked.decode("ascii").splitlines()
+    answer = {"lock": locked.decode("ascii"), "sha256": hashlib.sha256(locked).hexdigest()}
+    tell(answer, as_json=as_json, text=lambda: text)
 
 
 @environment.command()
@@ -160,12 +163,13 @@ def take(
 @environment.command()
 @click.argument("name", metavar="ENVIRONMENT")
 @data_option
-def remove(name: str, data: Path | None) -> None:
+@json_option
+def remove(name: str, data: Path | None, as_json: bool) -> None:
     """Delete an environment from this machine. Builds that run in it will fail."""
     store = _store(data)
     found = _found(store, name)
     store.remove(found.id.partition(":")[2])
-    click.echo(f"removed: {found.id}")
+    tell({"removed": found.id}, as_json=as_json, text=lambda: [f"removed: {found.id}"])
 
 
 def _told(made: "Environment", *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from pyrsia.builds.members import Hostile, shown
 _MAGIC: Final = b"!<arch>\n"
 _MEMBER: Final = 60
 _ZSTD: Final = "/usr/bin/zstd"
+_UNPACK_S: Final = 600.0  # the largest package unpacks in seconds; the sandbox has its own limit
 
 
 class Entry(NamedTuple):
@@ -108,7 +109,7 @@ class _Zstd:
     """Feeds zstd on one side and reads from the other, by a whole file at once: packages are small."""
 
     def __init__(self, program: subprocess.Popen[bytes], data: IO[bytes]) -> None:
-        out, _ = program.communicate(data.read())
+        out, _ = program.communicate(data.read(), timeout=_UNPACK_S)
         if program.returncode:
             raise OSError("zstd refuses it")
         self._out = memoryview(out)
