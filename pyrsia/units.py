@@ -254,6 +254,11 @@ MAX_MAVEN_PARENTS = Limit(4, "steps from a module to the project that was releas
 MAX_POM_FILES = Limit(2_000, "project files of one source archive; the largest Apache project has 700")
 MAX_SETTINGS_BYTES = Limit(1 << 20, "a settings file of a company with its mirrors has some KB")
 
+# -- builds: witnesses --
+MAX_WITNESSED_FILES = Limit(
+    24, "of one package: an image of 20 layers, or one wheel for each Python; a reveal names each"
+)
+
 # -- serve --
 MAX_HTTP_HEAD_BYTES = Limit(
     32_768, "browsers and proxies stay under 16 KiB; the parser itself would take megabytes"

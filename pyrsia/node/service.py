@@ -376,7 +376,10 @@ class Node:
             return Auto(builds.auto, builds.auto_per_hour, ask)
         except Malformed as error:
             raise Refusal(
-                "config-invalid", what=f"builds.auto: {error}", who="config.toml", do="correct it"
+                "config-invalid",
+                what=f"builds.auto: {error}",
+                who=f"this node's {config.CONFIG_NAME}",
+                do="correct it",
             ) from None
 
     def _checker(self, plugins: Mapping[str, Plugin], builder: Builder) -> Checker:

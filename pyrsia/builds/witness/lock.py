@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_LOCK_BYTES, Limit
+from pyrsia.units import MAX_LOCK_BYTES, MAX_WITNESSED_FILES
 
 HEADER: Final = "pyrsia lock witness v1"
 MAX_FILES = Limit(
@@ -40,7 +40,9 @@ def encode(name: str, version: str, files: Iterable[Seen]) -> bytes:
         ValueError: no file, too many, or two of one name.
     """
     ordered = sorted(files, key=lambda one: one.file)
-    if not 1 <= len(ordered) <= MAX_FILES.value or len({one.file for one in ordered}) != len(ordered):
+    if not 1 <= len(ordered) <= MAX_WITNESSED_FILES.value or len({one.file for one in ordered}) != len(
+        ordered
+    ):
         raise ValueError("a witness sees a few files, each name once")
     lines = [f"{name} {version} {one.file} {one.sha256} {one.size}" for one in ordered]
     return "".join(f"{line}\n" for line in [HEADER, *lines]).encode("ascii")

@@ -20,9 +20,10 @@ from pyrsia.builds.maven.settings import MavenSettings
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.simple import IndexFile
 from pyrsia.builds.pip.target import Target
-from pyrsia.builds.witness.lock import MAX_FILES, Seen
+from pyrsia.builds.witness.lock import Seen
 from pyrsia.builds.witness.registry import Registries
 from pyrsia.errors import Refusal
+from pyrsia.units import MAX_WITNESSED_FILES
 from pyrsia.wire.purl import Purl
 
 OPTIONAL = ("-sources.jar",)
@@ -85,7 +86,7 @@ class Wheels:
             raise _unknown(package, f"no wheel for Python {python.python} on {python.arch}", page.index)
         chosen.sort(key=lambda one: _rank(one, python))
         found = []
-        for one in chosen[: MAX_FILES.value]:
+        for one in chosen[: MAX_WITNESSED_FILES.value]:
             path = await self._index.fetch(one)
             seen = Seen(one.filename, one.sha256, path.stat().st_size)
             found.append(Origin(seen, path, one.requires_python, one.upload_ms or 0))

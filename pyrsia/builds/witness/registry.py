@@ -21,9 +21,9 @@ import trio
 from pyrsia.builds.outbound.keeping import keep
 from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
-from pyrsia.builds.witness.lock import MAX_FILES, Seen
+from pyrsia.builds.witness.lock import Seen
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import MAX_FILE_BYTES, Limit
+from pyrsia.units import MAX_FILE_BYTES, MAX_WITNESSED_FILES, Limit
 
 INDEXES: Final = (
     "application/vnd.oci.image.index.v1+json",
@@ -118,10 +118,10 @@ class Registries:
             document, wanted = below
             found.append(wanted)
         descriptors = [document.get("config"), *_list(document.get("layers"))]
-        if len(descriptors) + len(found) > MAX_FILES.value:
+        if len(descriptors) + len(found) > MAX_WITNESSED_FILES.value:
             raise Refusal(
                 "too-large",
-                what=f"the image has {len(descriptors)} blobs, {MAX_FILES.value - len(found)} are taken",
+                what=f"the image has {len(descriptors)} blobs, {MAX_WITNESSED_FILES.value - len(found)} are taken",
                 who="the image",
                 do="witness one with fewer layers",
             )
