@@ -329,7 +329,7 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         ctx.numbers.builders,
         first=kept["builders"] if stays else (),
         later=() if stays else _before(ctx, body),
-        last=[*silent, *(one.text for one in able if strikes.ranks(view, one.text, ctx.now))],
+        last=[*silent, *_struck(ctx, body["ecosystem"], able)],
     )
     enough = len(builders) >= ctx.numbers.builders
     if enough and not record["round"]:
@@ -362,6 +362,10 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
     view.put(f"request/{request}", record)
     _remind(ctx, request, commit_by)
     _remind(ctx, request, commit_by + REVEAL_WINDOW_MS.value)
+
+
+def _struck(ctx: Context, ecosystem: str, able: list[Member]) -> list[str]:
+    return [one.text for one in able if strikes.ranks(ctx.view, one.text, ecosystem, ctx.now)]
 
 
 def _before(ctx: Context, body: dict[str, Any]) -> list[str]:

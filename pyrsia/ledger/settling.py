@@ -74,7 +74,7 @@ def settle(ctx: Context, request: str, record: Record) -> bool:
     for node in drawn["builders"]:
         word = strikes.why(node, committed, reveals, drawn["agreeing"])
         if word and not revoked(view, draw, node):
-            strikes.add(ctx, node, request, word)
+            strikes.add(ctx, node, body["ecosystem"], request, word)
     outcome = verdict.decide(drawn["builders"], reveals, verdict.Rules.of(body, drawn))
     if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
         return True

@@ -4,7 +4,8 @@ A struck builder is ranked last and never left out: in a small network the draw 
 strikes given to others would choose the builders by it. For the same reason only those strikes rank that the builder
 alone can have earned: it did not commit while at least T of its draw did, or it committed, the gate opened and it did
 not reveal. A round in which fewer than T committed says more about the package than about anybody; it is on record as
-`unanswered`, and ranks nobody.
+`unanswered`, and ranks nobody. A strike ranks for its ecosystem alone: a builder that lacks a compiler's environment is
+still good for the others, and nobody takes it away from those by asking for what it lacks.
 
 Source: docs/ledger.md, "Strikes"; docs/adr/0039.
 """
@@ -21,7 +22,7 @@ WITHHELD: Final = "withheld"  # committed, and did not reveal while it could
 UNANSWERED: Final = "unanswered"  # committed nothing, and neither did T others
 RANKING: Final = (SILENT, WITHHELD)
 
-Row = list[Any]  # [block time in ms, request id, word]
+Row = list[Any]  # [block time in ms, ecosystem, request id, word]
 
 
 def why(node: str, committed: Iterable[str], revealed: Iterable[str], agreeing: int) -> str:
@@ -34,10 +35,10 @@ def why(node: str, committed: Iterable[str], revealed: Iterable[str], agreeing: 
     return WITHHELD if node in commits else SILENT
 
 
-def add(ctx: Context, node: str, request: str, word: str) -> None:
+def add(ctx: Context, node: str, ecosystem: str, request: str, word: str) -> None:
     """Note a strike; old ones and those over MAX_STRIKES go."""
     rows = [row for row in of(ctx.view, node) if row[0] + STRIKE_WINDOW_MS.value >= ctx.now]
-    ctx.view.put(f"strikes/{node}", [*rows, [ctx.now, request, word]][-MAX_STRIKES.value :])
+    ctx.view.put(f"strikes/{node}", [*rows, [ctx.now, ecosystem, request, word]][-MAX_STRIKES.value :])
 
 
 def of(view: View, node: str) -> list[Row]:
@@ -46,8 +47,9 @@ def of(view: View, node: str) -> list[Row]:
     return rows
 
 
-def ranks(view: View, node: str, now: int) -> bool:
-    """Whether it goes last in a draw at block time `now`."""
+def ranks(view: View, node: str, ecosystem: str, now: int) -> bool:
+    """Whether it goes last in a draw for this ecosystem at block time `now`."""
     return any(
-        word in RANKING and time_ms + STRIKE_WINDOW_MS.value >= now for time_ms, _, word in of(view, node)
+        word in RANKING and struck == ecosystem and time_ms + STRIKE_WINDOW_MS.value >= now
+        for time_ms, struck, _, word in of(view, node)
     )

@@ -82,9 +82,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A drawn builder kept others waiting. `word`: silent, withheld (these two rank it last), or unanswered."""
+    """A drawn builder kept others waiting.
+
+    Attributes:
+        word: silent, withheld (these two rank it last in draws for this ecosystem), or unanswered.
+    """
 
     time_ms: int
+    ecosystem: str
     request: str
     word: str
 

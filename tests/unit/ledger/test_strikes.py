@@ -100,6 +100,18 @@ def test_a_struck_builder_is_drawn_last_for_a_day_and_still_drawn_where_nobody_e
     assert struck.public in drawn
 
 
+def test_a_strike_ranks_for_its_own_ecosystem_alone():
+    """Else asking for what a builder lacks would take it away from all that it can build."""
+    world = World(count=4, builders=3, validators=4, capabilities=["pip", "witness"])
+    request, builders = world.drawn()
+    play(world, request, builders, 2, 2)
+    assert views.struck(world.db.get, b32(builders[2].public))[0].ecosystem == "pip"
+    view, now = views.View(world.db.get), world.time
+    for at, one in enumerate(builders):
+        assert strikes.ranks(view, b32(one.public), "pip", now) == (at == 2)
+        assert not strikes.ranks(view, b32(one.public), "witness", now)
+
+
 def test_nobody_is_ranked_by_a_round_in_which_hardly_anybody_answered():
     """Else a package that keeps every honest builder too long would put them all behind those who only copy."""
     world = World(count=12, builders=11)
@@ -109,7 +121,9 @@ def test_nobody_is_ranked_by_a_round_in_which_hardly_anybody_answered():
     play(world, request, second, 0, 0)
     now = world.time
     assert all(words(world, one) for one in (*builders[1:], *second))
-    assert not any(strikes.ranks(views.View(world.db.get), b32(one.public), now) for one in world.nodes)
+    assert not any(
+        strikes.ranks(views.View(world.db.get), b32(one.public), "pip", now) for one in world.nodes
+    )
 
 
 def test_a_builder_whose_key_was_revoked_could_not_answer_and_is_not_struck():

@@ -114,7 +114,7 @@ KINDS_OF_REQUEST = [
 ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(st.data())
 def test_verdict_agreeing_and_served_file_are_the_oracles(data):
     said = data.draw(st.lists(reveals_of_one(), min_size=3, max_size=5))
