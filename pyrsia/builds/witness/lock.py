@@ -15,9 +15,6 @@ from pyrsia.errors import Malformed
 from pyrsia.units import MAX_LOCK_BYTES, MAX_WITNESSED_FILES
 
 HEADER: Final = "pyrsia lock witness v1"
-MAX_FILES = Limit(
-    24, "of one package: an image of 20 layers, or one wheel for each Python; a reveal names each"
-)
 _LINE: Final = re.compile(
     r"(?P<name>[!-~]{1,200}) (?P<version>[!-~]{1,128}) (?P<file>[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199})"
     r" (?P<sha256>[0-9a-f]{64}) (?P<size>0|[1-9][0-9]{0,11})"
