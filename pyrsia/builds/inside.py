@@ -35,6 +35,7 @@ SHARED: Final = (
     "errors.py",
     "units.py",
     "builds/containment.py",
+    "builds/links.py",
     "builds/members.py",
     "builds/members_tar.py",
     "builds/members_zip.py",

@@ -42,6 +42,7 @@ class ZipMember:
     Attributes:
         time: last modification in s since 1970; DOS times carry no zone and are read as UTC.
         start: offset of the (compressed) bytes. packed: their number.
+        link: its bytes name another path; see `builds.links`.
     """
 
     path: str
@@ -53,14 +54,18 @@ class ZipMember:
     method: int
     start: int
     packed: int
+    link: bool = False
 
     @property
     def exec(self) -> bool:
         return bool(self.mode & 0o111)
 
 
-def read(file: BinaryIO, *, strict: bool) -> list[ZipMember]:
+def read(file: BinaryIO, *, strict: bool, links: bool = False) -> list[ZipMember]:
     """The records of `file` in the order of its directory.
+
+    Args:
+        links: they are given as what they are, for who follows none of them on a disk; else they are refused.
 
     Raises:
         Hostile: with the rule that it breaks. Contents are checked by `content`, not here.
@@ -74,7 +79,7 @@ def read(file: BinaryIO, *, strict: bool) -> list[ZipMember]:
     spans: list[tuple[int, int, str]] = []
     at = 0
     for _ in range(count):
-        member, (first, last), at = _record(file, directory, at, names, strict=strict)
+        member, (first, last), at = _record(file, directory, at, names, strict=strict, links=links)
         found.append(member)
         spans.append((first, last, member.path))
     if at != len(directory):
@@ -141,7 +146,7 @@ def _end(file: BinaryIO, size: int) -> tuple[int, int, int]:
 
 
 def _record(
-    file: BinaryIO, directory: bytes, at: int, names: Names, *, strict: bool
+    file: BinaryIO, directory: bytes, at: int, names: Names, *, strict: bool, links: bool
 ) -> tuple[ZipMember, tuple[int, int], int]:
     """Read one directory record and its local header; (member, bytes it covers, next position)."""
     if at + _CENTRAL.size > len(directory):
@@ -165,13 +170,15 @@ def _record(
     size, packed, offset = _zip64(extra, size, packed, offset, name, strict=strict)
     folder = name.endswith("/")
     path = names.admit(name, size, folder=folder)
-    mode = _mode(attributes >> 16 if system == 3 else 0, path, folder=folder)
+    mode = attributes >> 16 if system == 3 else 0
+    link = links and stat.S_ISLNK(mode) and not folder
+    mode = 0o644 if link else _mode(mode, path, folder=folder)
     if folder and size:
         raise Hostile(f"the folder {shown(path)} has contents")
     if method == 0 and packed != size:
         raise Hostile(f"{shown(path)} is stored with two sizes")
     start, last = _local(file, offset, raw_name, flags, method, (crc, packed, size), path, strict=strict)
-    member = ZipMember(path, folder, size, crc, mode, _time(day, clock), method, start, packed)
+    member = ZipMember(path, folder, size, crc, mode, _time(day, clock), method, start, packed, link)
     return member, (offset, last), at
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pyrsia.builds import members_tar, members_zip
+from pyrsia.builds import links, members_tar, members_zip
 from pyrsia.builds.members import Hostile, Member
 
 _CHUNK = 1 << 16
@@ -49,9 +49,12 @@ def source_members(path: Path) -> list[Member]:
 def read_source(path: Path) -> Iterator[tuple[str, bool, int, bool, int, Iterator[bytes]]]:
     with path.open("rb") as file:
         if path.name.endswith(".zip"):
-            for one in members_zip.read(file, strict=False):
-                pieces = iter(()) if one.folder else members_zip.content(file, one)
-                yield one.path, one.folder, one.size, one.exec, one.time, pieces
+            records = members_zip.read(file, strict=False, links=True)
+            for one in records:
+                if one.folder:
+                    yield one.path, True, 0, one.exec, one.time, iter(())
+            for name, one in links.followed(file, records):
+                yield name, False, one.size, one.exec, one.time, members_zip.content(file, one)
         else:
             for name, folder, size, executable, time, contents in members_tar.read(file):
                 yield name, folder, size, executable, time, _pieces(contents)
