@@ -14,7 +14,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pyrsia.builds.conan import rest
 from pyrsia.builds.conan.names import Ref
+from pyrsia.units import Limit
 
 PORT: Final = 7998
 REMOTE: Final = "locked"
@@ -31,7 +32,9 @@ _RECORD: Final = json.dumps({"references": {}, "timestamp": 0}).encode()
 _ONE_TIME_MS: Final = 1_000_000_000_000  # any will do that Conan does not take for none
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
-Fetch = Callable[[str], bytes | None]
+_PATIENCE_S: Final = Limit(
+    600, "the proxy reads an answer to its end first, and gives up after five minutes itself"
+)
 
 
 @dataclass(slots=True)
@@ -125,7 +128,7 @@ def serve(stock: Stock, port: int = PORT) -> ThreadingHTTPServer:
             told = [url for url in urls if isinstance(url, str)] if isinstance(urls, list) else []
             for url in candidates(sha256, told, stock.origins, stock.way_out):
                 try:
-                    with urllib.request.urlopen(url) as answer:  # noqa: S310 - the way out, on our loopback
+                    with urllib.request.urlopen(url, timeout=_PATIENCE_S.value) as answer:  # noqa: S310 - the way out, on our loopback
                         data = answer.read()
                 except (urllib.error.URLError, OSError):
                     continue
