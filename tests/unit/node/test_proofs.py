@@ -41,6 +41,26 @@ def test_the_proof_file_of_an_artifact_is_accepted_with_its_dissenter(story, tmp
     assert proof == story.proof()
 
 
+def test_each_file_of_a_build_has_its_own_proof_file(tmp_path):
+    """Of three files the proof carries the one that it is about; the leaves that led to all of them are the same."""
+    asked = {
+        "coordinates": {"name": "text", "namespace": "org.example", "version": "1.0"},
+        "ecosystem": "maven",
+        "purl": "pkg:maven/org.example/text@1.0",
+    }
+    files = {"text-1.0-sources.jar": b"sources", "text-1.0.jar": b"a jar", "text-1.0.pom": b"<project/>"}
+    story = Story(world=Kept(tmp_path, capabilities=["maven"]), asked=asked, files=files)
+    proofs = publish(story)
+    for name, data in files.items():
+        one, file = story.of(name), tmp_path / name
+        file.write_bytes(data)
+        proof = proofs.of_artifact(one.sha256)
+        assert proof == one.proof()
+        found = judge(file, proof, [story.pin], now_ms=NOW_MS, expected=asked["purl"], verify=verify)
+        assert (found.file, found.index, found.verdict) == (name, one.artifact.leaf, "REPRODUCED")
+    story.world.close()
+
+
 def test_without_a_head_that_covers_it_there_is_no_proof(story):
     proofs = Proofs(story.world.archive)
     assert (proofs.of_artifact(story.sha256), proofs.of_leaf(0)) == (None, None)
