@@ -22,7 +22,7 @@ from pyrsia import errors
 from pyrsia.builds.sandbox import BuildLimits, Job, Mount, cgroups, choose, collect, host, survey
 from pyrsia.builds.sandbox.bubblewrap import Bubblewrap
 from pyrsia.builds.sandbox.confined import Confined
-from pyrsia.builds.sandbox.supervise import JOB_UID
+from pyrsia.builds.sandbox.specify import JOB_UID
 from pyrsia.builds.sandbox.survey import advise
 from pyrsia.builds.sandbox.unshare import Unshare
 from tests.e2e.sandbox_backends import (
@@ -526,16 +526,16 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
 
 ENDING_THREAD = """
 import marshal, os, platform, subprocess, sys, threading, time
-from pyrsia.builds.sandbox import Job, seccomp, supervise
+from pyrsia.builds.sandbox import Job, seccomp, specify
 steps = seccomp.assemble("confined", platform.machine())
-spec = supervise.specification(Job(("sleep", "60"), cwd="/"), seccomp=steps, uid=-1)
+spec = specify.specification(Job(("sleep", "60"), cwd="/"), seccomp=steps, uid=-1)
 spec |= {"stage": sys.argv[1], "sweep": True}
 memory = os.memfd_create("spec")
-os.write(memory, supervise.launching() + marshal.dumps(spec))
+os.write(memory, specify.launching() + marshal.dumps(spec))
 os.lseek(memory, 0, 0)
 hear, say = os.pipe()
 def start():
-    subprocess.Popen(supervise.launch(memory, say), pass_fds=(memory, say))
+    subprocess.Popen(specify.launch(memory, say), pass_fds=(memory, say))
     os.read(hear, 6)
     os.close(say)
 one = threading.Thread(target=start)

@@ -41,6 +41,7 @@ print(json.dumps({
     "uid": os.getuid(),
     "name and home": [pwd.getpwuid(os.getuid()).pw_name, pwd.getpwuid(os.getuid()).pw_dir],
     "own address": socket.gethostbyname(os.uname().nodename),
+    "flags": {p: os.statvfs(p).f_flag & 7 for p in ("/", "/usr", "/in", "/opt/tool/given", "/build", "/tmp")},
     "host": os.uname().nodename,
     "first process": listed("/proc/1/root"),
     "writes": {p: written(p) for p in ("/x", "/usr/x", "/etc/x", "/opt/tool/x", "/in/x", "/run/x", "/dev/x")},
@@ -90,6 +91,8 @@ async def test_a_job_sees_the_root_that_it_names_and_nothing_of_the_hosts(
         "uid": 1000,
         "name and home": ["builder", "/tmp"],
         "own address": "127.0.0.1",
+        # read-only, set-uid bits do nothing, devices do nothing: 1 + 2 + 4
+        "flags": {"/": 7, "/usr": 7, "/in": 7, "/opt/tool/given": 7, "/build": 6, "/tmp": 6},
         "host": "builder",
     }
     assert not any((root / place).exists() for place in ("x", "usr/x", "etc/x", "opt/tool/x", "tmp/x"))

@@ -8,7 +8,7 @@ supervise    start, stream, watch, end               watcher     what a tree use
 launcher     the program that confines and reaps     cgroups     what the kernel bounds for us
 egress       the one way out of a planning job       collect     reads back what a job left
 seccomp      the two system call filters             landlock    which files, in Landlock's words
-host         what of this host a job must see
+host         what of this host a job must see        specify     what the launcher is told
 """
 
 from .model import BuildLimits, HostSurvey, Isolation, Job, Mount, Outcome, Sandbox, Usage

@@ -22,7 +22,8 @@ from pyrsia import errors, units
 
 from . import collect, host, landlock, seccomp
 from .model import Isolation, Job, Mount, Outcome
-from .supervise import JOB_UID, Prepared, launch, specification, supervise
+from .specify import JOB_UID, launch, specification
+from .supervise import Prepared, supervise
 
 _TMP: Final = "/tmp"  # noqa: S108 - as the job calls it
 _READABLE: Final = (*host.SYSTEM, *host.ETC, "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")

@@ -1,6 +1,6 @@
 """The program that stands between the node and a job: it confines a child, runs the job in it, and reaps.
 
-Run as compiled code that comes with its specification in SPEC_FD (`supervise.launch`), alone: it may import
+Run as compiled code that comes with its specification in SPEC_FD (`specify.launch`), alone: it may import
 nothing but the standard library, and little of that, since every job pays for it. The parent half (the
 warden) stays unconfined, waits, ends what the job left behind, and writes `begun`, then `CODE CPU-SECONDS`, and on
 further lines what went wrong before the job began, to STATUS_FD. The child half takes its rights away, in an order in

@@ -9,7 +9,8 @@ import trio
 
 from . import collect, seccomp
 from .model import Job, Outcome
-from .supervise import JOB_UID, Prepared, launch, specification, supervise
+from .specify import JOB_UID, launch, specification
+from .supervise import Prepared, supervise
 from .world import Step
 
 INSIDE_UID: Final = 1000
