@@ -86,12 +86,19 @@ def _check_mapping(mapping: Body, body: Body, named: Purl) -> None:
         raise NotApplied("its tag is not the one that the package's mapping gives for this version")
 
 
+def other_commit(ctx: Context, body: Body) -> str:
+    """The commit that builders found first behind this version's tag, if the request names another; else empty."""
+    git = body["source"].get("git")
+    seen = None if git is None else ctx.view.get(f"commit/{body['purl']}")
+    return "" if seen is None or seen["commit"] == git["commit"] else str(seen["commit"])
+
+
 def _check_commit(ctx: Context, body: Body) -> None:
     """The first commit that builders found behind a version's tag stays the commit of that version."""
-    seen, commit = ctx.view.get(f"commit/{body['purl']}"), body["source"]["git"]["commit"]
-    if seen is not None and seen["commit"] != commit:
+    seen, commit = other_commit(ctx, body), body["source"]["git"]["commit"]
+    if seen:
         raise NotApplied(
-            f"builders found commit {seen['commit'][:12]} behind the tag of this version at first, and that stays: "
+            f"builders found commit {seen[:12]} behind the tag of this version at first, and that stays: "
             f"the tag was moved, or {commit[:12]} is not what it names"
         )
 
@@ -101,8 +108,8 @@ def see_commit(ctx: Context, body: Body, request: str, leaf: int) -> None:
 
     At the verdict and not at admission, or whoever asks first would choose the commit, or spoil the name.
     """
-    key, git = f"commit/{body['purl']}", body["source"]["git"]
-    if ctx.view.raw(key) is None:
+    key, git = f"commit/{body['purl']}", body["source"].get("git")
+    if git is not None and not purl.parse(body["purl"]).owner and ctx.view.raw(key) is None:
         ctx.view.put(key, {"commit": git["commit"], "leaf": leaf, "request": request, "tag": git["tag"]})
 
 

@@ -6,6 +6,7 @@ Source: docs/ledger.md, "The verdict", "Status"; docs/adr/0039.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from blake3 import blake3
@@ -78,6 +79,10 @@ def settle(ctx: Context, request: str, record: Record) -> bool:
     outcome = verdict.decide(drawn["builders"], reveals, verdict.Rules.of(body, drawn))
     if outcome.verdict == "INSUFFICIENT" and outcome.silent and number == 0:
         return True
+    if asking.other_commit(
+        ctx, body
+    ):  # both were asked for before either was built, and the tag moved in between
+        outcome = replace(outcome, served=())
     conclude(ctx, request, record, outcome, reveals)
     return False
 
@@ -107,7 +112,7 @@ def conclude(
     ]
     if outcome.served and reveals is not None:
         agreed = reveals[outcome.agreeing[0]]
-        if "git" in body["source"] and all(reveals[node]["source"] == "mapping" for node in outcome.agreeing):
+        if all(reveals[node]["source"] == "mapping" for node in outcome.agreeing):
             asking.see_commit(ctx, body, request, record["verdict"]["leaf"])
         _compare(ctx, request, record, outcome, agreed)
     close(ctx, request, record, "done")

@@ -183,6 +183,33 @@ def test_whoever_asks_first_with_a_false_commit_spoils_no_name(world):
     assert from_git(world).artifact is not None
 
 
+def test_of_two_commits_that_were_asked_for_at_once_the_second_to_be_built_publishes_nothing(world):
+    world.enact(mapping())
+    recipe_of = recipe(world, **MAPPED)
+    requests = []
+    for at, commit in enumerate(("ab" * 20, "ff" * 20)):
+        sha256 = blob(("source", at))["sha256"]
+        source = {**SOURCE, "git": {**GIT, "commit": commit}, "sha256": sha256}
+        requests.append(world.drawn(source=source, recipe=recipe_of))
+    views_of = [
+        world.run(request, [(b, world.reveal(request, at, source="mapping")) for b in builders])
+        for at, (request, builders) in enumerate(requests)
+    ]
+    assert [view.verdict.body["verdict"] for view in views_of] == ["REPRODUCED"] * 2
+    assert [len(view.artifacts) for view in views_of] == [1, 0]
+    assert views.first_commit(world.db.get, "pkg:pypi/idna@1.0")["commit"] == "ab" * 20
+
+
+def test_under_an_own_name_no_commit_stays(world):
+    """There its author says which commit is which version, and may say another thing tomorrow."""
+    for at, commit in enumerate(("ab" * 20, "ff" * 20)):
+        source = {**SOURCE, "git": {**GIT, "commit": commit}, "sha256": blob(("own", at))["sha256"]}
+        request, builders = world.drawn(purl=own(world.follower, "pkg:pypi/idna@1.0"), source=source)
+        view = world.run(request, [(b, world.reveal(request, at, source="mapping")) for b in builders])
+        assert len(view.artifacts) == 1
+    assert not [name for name in world.db if name.startswith(b"commit/")]
+
+
 @pytest.mark.parametrize("how", ["registry", "claimed"])
 def test_a_git_source_counts_only_of_builders_that_resolved_the_tag(world, how):
     world.enact(mapping())
