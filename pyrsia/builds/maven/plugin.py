@@ -362,7 +362,7 @@ class MavenPlugin:
             study = Study(of_request(request), answer.value)
         job = _job(study, inner, recipe, remote=_PROXY) | {"repository": _REPOSITORY}
         if vary:
-            job |= {"folder": "elsewhere/source", "zone": "Pacific/Auckland"}
+            job |= {"folder": "elsewhere/source", "zone": "Pacific/Auckland", "backwards": True}
         repository = await trio.to_thread.run_sync(self._laid_out, inputs.files)
         try:
             async with self._inside.run(
@@ -468,7 +468,7 @@ def _job(study: Study, inner: str, recipe: Mapping[str, Any], *, remote: str) ->
     known = {name: study.value[name] for name in ("root", "module", "packaging", "final_name")}
     return (
         {"operation": "run", "source": inner, "epoch": recipe["sde"], "folder": "source", "zone": "UTC"}
-        | {"repository": "", "remote": remote}
+        | {"repository": "", "remote": remote, "backwards": False}
         | known
         | _asked(study.artifact)
         | {"define": "", "profiles": ""}

@@ -115,7 +115,8 @@ def versions(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
 
 def run(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     """Build the project with Maven: with the way out while planning, offline on a ready repository afterwards."""
-    source = unpack_source(inputs / job["source"], work / job["folder"], job["epoch"])
+    place = work / job["folder"]
+    source = unpack_source(inputs / job["source"], place, job["epoch"], backwards=job["backwards"])
     repository = Path(job["repository"]) if job["repository"] else work / "repository"
     settings = work / "settings.xml"
     settings.write_text(_settings(job["remote"]))
