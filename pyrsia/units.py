@@ -259,6 +259,9 @@ MAX_WITNESSED_FILES = Limit(
     24, "of one package: an image of 20 layers, or one wheel for each Python; a reveal names each"
 )
 
+# -- sources --
+MAX_BUILDSPEC_BYTES = Limit(65_536, "the longest of 12,000 published ones has a few hundred lines")
+
 # -- serve --
 MAX_HTTP_HEAD_BYTES = Limit(
     32_768, "browsers and proxies stay under 16 KiB; the parser itself would take megabytes"

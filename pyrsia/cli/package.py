@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.builds.sources.buildspec import MAX_BUILDSPEC_BYTES, Mapped, parse_buildspec, parse_mapping
+from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mapping
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
 from pyrsia.cli.proposing import approve_option
@@ -20,6 +20,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.files import write_whole
 from pyrsia.ledger.bodies.motions import MOTIONS
 from pyrsia.status import MotionStatus
+from pyrsia.units import MAX_BUILDSPEC_BYTES
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import safe
 

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit
+from pyrsia.units import MAX_BUILDSPEC_BYTES
 from pyrsia.wire.purl import Purl
-
-MAX_BUILDSPEC_BYTES: Final = Limit(65_536, "the longest of 12,000 published ones has a few hundred lines")
 
 # Taken, or without a meaning for a build of ours.
 _TAKEN: Final = (

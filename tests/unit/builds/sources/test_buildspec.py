@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrsia.builds.sources.buildspec import MAX_BUILDSPEC_BYTES, Mapped, parse_buildspec, parse_mapping
+from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mapping
 from pyrsia.errors import Malformed
 from pyrsia.ledger.bodies.motions import MOTIONS
+from pyrsia.units import MAX_BUILDSPEC_BYTES
 
 PLAIN = """\
 # coordinates
