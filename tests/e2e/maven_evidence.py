@@ -25,6 +25,7 @@ from pyrsia.builds.shop import Shop
 from pyrsia.errors import Refusal
 
 PROJECTS: Final = (
+    "org.apache.maven.shared:maven-shared-utils:3.4.2",
     "org.apache.maven.shared:file-management:3.2.0",
     "org.apache.maven.plugins:maven-clean-plugin:3.3.1",
 )
