@@ -9,7 +9,7 @@ Source: docs/builds.md, "Step by step", "Plug-ins".
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -35,6 +35,29 @@ class PhaseFailed(Refusal):
         super().__init__(code, what=f"{phase}: {why}", who=who, do=do)
         self.phase = phase
         self.log = log
+
+
+class Unbuildable(Refusal):
+    """A want that leads to packages without a source that can be built.
+
+    Attributes:
+        packages: those, (name, version) each, in the ecosystem's words.
+        closure: all that the want leads to, dependencies first, where that is known; with those.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        what: str,
+        who: str,
+        do: str,
+        packages: Sequence[tuple[str, str]],
+        closure: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(code, what=what, who=who, do=do)
+        self.packages = tuple(packages)
+        self.closure = tuple(closure)
 
 
 @dataclass(frozen=True, slots=True)

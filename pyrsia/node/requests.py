@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from pyrsia.builds.model import Planned, Plugin, Want
+from pyrsia.builds.model import Planned, Plugin, Unbuildable, Want
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.views import RequestView
@@ -95,15 +95,44 @@ class Requests:
             self.note = ""
         return [self._named(one, want) for one in planned]
 
-    async def plan_or_witness(self, ecosystem: str, want: Want, now_ms: int) -> tuple[Sequence[Planned], str]:
-        """As `plan`; where there is nothing to build, upstream's own file for the witnesses, and why in words."""
+    async def plan_or_witness(self, ecosystem: str, want: Want, now_ms: int) -> list[tuple[Planned, str]]:
+        """As `plan`, each with a note; of what has no source that can be built, upstream's own file is witnessed.
+
+        Raises:
+            Refusal: the plan's, where witnessing does not help either.
+        """
         try:
-            return await self.plan(ecosystem, want, now_ms), ""
+            return [(one, "") for one in await self.plan(ecosystem, want, now_ms)]
         except Refusal as refusal:
             if refusal.code not in UNBUILDABLE or WITNESS not in self._plugins or want.source is not None:
                 raise
-            witnessed = replace(want, name=str(want_of_purl(ecosystem, want.name)))
-            return await self.plan(WITNESS, witnessed, now_ms), f"witnessed, not rebuilt: {refusal.what}"
+            return await self._in_parts(ecosystem, want, now_ms, refusal)
+
+    async def _in_parts(
+        self, ecosystem: str, want: Want, now_ms: int, refusal: Refusal
+    ) -> list[tuple[Planned, str]]:
+        """Each package of a closure by itself: built where it can be, else witnessed; the rest is as far as known."""
+        told = refusal if isinstance(refusal, Unbuildable) else None
+        known = told.closure if told is not None else ()
+        bare = {name for name, _ in told.packages} if told is not None else set()
+        found: list[tuple[Planned, str]] = []
+        for name, version in known or ((want.name, want.version),):
+            one = replace(want, name=name, version=version, closure=False)
+            why = refusal.what
+            if name not in bare:
+                try:
+                    note = "" if known else f"without what it needs: {refusal.what}"
+                    found += [(part, note) for part in await self.plan(ecosystem, one, now_ms)]
+                    continue
+                except Refusal as another:
+                    if another.code not in UNBUILDABLE:
+                        raise
+                    why = another.what
+            seen = replace(one, name=str(want_of_purl(ecosystem, name)))
+            found += [
+                (part, f"witnessed, not rebuilt: {why}") for part in await self.plan(WITNESS, seen, now_ms)
+            ]
+        return found
 
     async def ask(
         self,
@@ -122,9 +151,9 @@ class Requests:
         Raises:
             Refusal: the plan's, or the log's; `inputs-unverified`.
         """
-        planned, note = await self._planned(ecosystem, want, now_ms, witness=witness)
+        planned = await self._planned(ecosystem, want, now_ms, witness=witness)
         recent = await self._recent()
-        return [await self._one(one, recent, note) for one in planned]
+        return [await self._one(one, recent, note) for one, note in planned]
 
     async def rows(
         self, ecosystem: str, want: Want, now_ms: int, *, witness: bool = False
@@ -134,20 +163,20 @@ class Requests:
         Raises:
             Refusal: as `ask`, but for the log's.
         """
-        planned, note = await self._planned(ecosystem, want, now_ms, witness=witness)
+        planned = await self._planned(ecosystem, want, now_ms, witness=witness)
         recent = await self._recent()
-        return [self._row(one, recent, note) for one in planned]
+        return [self._row(one, recent, note) for one, note in planned]
 
     async def _planned(
         self, ecosystem: str, want: Want, now_ms: int, *, witness: bool
-    ) -> tuple[Sequence[Planned], str]:
+    ) -> list[tuple[Planned, str]]:
         if witness:
-            planned, note = await self.plan_or_witness(ecosystem, want, now_ms)
+            planned = await self.plan_or_witness(ecosystem, want, now_ms)
         else:
-            planned, note = await self.plan(ecosystem, want, now_ms), ""
+            planned = [(one, "") for one in await self.plan(ecosystem, want, now_ms)]
         if want.verified_only:
-            self._refuse_unverified(planned)
-        return planned, note
+            self._refuse_unverified([one for one, _ in planned if one.ecosystem != WITNESS])
+        return planned
 
     def _refuse_unverified(self, planned: Sequence[Planned]) -> None:
         """

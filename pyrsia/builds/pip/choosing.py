@@ -81,7 +81,8 @@ class Chooser:
             if not bare:
                 raise
             names = [(one.name, str(one.version)) for one in bare]
-            raise refusals.no_sdist(names, facts.projects[bare[0].name].index) from refusal
+            every = [(one.name, str(one.version)) for one in anyhow]
+            raise refusals.no_sdist(names, facts.projects[bare[0].name].index, every) from refusal
         for release in chosen:
             newest = resolve.releases(facts.projects[release.name], place.target, now_ms)[0]
             if newest.sdist is None and newest.version > release.version:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from pyrsia.builds.model import Unbuildable
 from pyrsia.builds.outbound.addresses import shown
 from pyrsia.builds.outbound.settings import Blame
 from pyrsia.builds.pip.simple import IndexFile
@@ -34,23 +35,28 @@ def version_unknown(name: str, version: str, index: str) -> Refusal:
     )
 
 
-def no_sdist(bare: Sequence[tuple[str, str]], index: str) -> Refusal:
+def no_sdist(
+    bare: Sequence[tuple[str, str]], index: str, closure: Sequence[tuple[str, str]] = ()
+) -> Unbuildable:
     names = ", ".join(f"{name} {version}" for name, version in bare)
-    return Refusal(
+    return Unbuildable(
         "no-sdist",
         what=f"no source archive: {names}",
         who=f"the index {index}",
         do="ask for a version that has one, or ask its authors to publish the source",
+        packages=bare,
+        closure=closure,
     )
 
 
-def needs_compiler(name: str, version: str, index: str) -> Refusal:
-    return Refusal(
+def needs_compiler(name: str, version: str, index: str) -> Unbuildable:
+    return Unbuildable(
         "build-failed",
         what=f"{name} {version} has compiled wheels only, and no environment with a compiler is admitted and here; "
         "pure Python packages are built here",
         who=f"the index {index}",
         do="ask for a package whose run-time closure is pure Python, or see `pyrsia build environment list`",
+        packages=[(name, version)],
     )
 
 

@@ -1,12 +1,13 @@
 """Orders, sources and logs: what an order means, whose name a result has, and when a log may be read."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import trio
 
-from pyrsia.builds.model import Planned
+from pyrsia.builds.model import Planned, Unbuildable
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import entries, views
 from pyrsia.node.build_desk import LOG_PART_BYTES, Desk
@@ -211,6 +212,38 @@ async def test_what_has_no_source_to_build_goes_to_the_witnesses_if_that_is_want
     (asked,) = (await stage.desk.order(BuildOrder(purl="pkg:pypi/idna@2.0", witness=True))).requests
     assert "witnessed, not rebuilt: no source archive" in asked.note
     assert [want.name for want in witness.wants] == ["pkg:pypi/idna"]
+
+
+async def test_of_a_closure_what_can_be_built_is_built_and_only_the_rest_is_witnessed(stage):
+    """A dependency without a source archive keeps the package that needs it from nothing."""
+    whole = [("dep", "1.0"), ("bare", "3.0"), ("idna", "2.0")]
+
+    class Closure(Planner):
+        async def plan(self, want, now_ms, progress):
+            self.wants.append((want.name, want.version, want.closure))
+            if want.closure:
+                raise Unbuildable(
+                    "no-sdist", what="no source archive: bare 3.0", who="w", do="d",
+                    packages=[("bare", "3.0")], closure=whole,
+                )  # fmt: skip
+            (one,) = await super().plan(want, now_ms, progress)
+            return (replace(one, purl=f"pkg:pypi/{want.name}@{want.version}"),)
+
+    class Seeing(Planner):
+        async def plan(self, want, now_ms, progress):
+            self.wants.append(want)
+            (one,) = await super().plan(want, now_ms, progress)
+            return (replace(one, purl=f"{want.name}@{want.version}", ecosystem="witness"),)
+
+    builds, sees = Closure(stage.story), Seeing(stage.story)
+    stage.desk._requests._plugins = {"pip": builds, "witness": sees}
+    order = BuildOrder(purl="pkg:pypi/idna@2.0", witness=True)
+    asked = (await stage.desk.order(order)).requests
+    assert [(one.purl, one.ecosystem, one.note) for one in asked] == [
+        ("pkg:pypi/dep@1.0", "pip", ""),
+        ("pkg:pypi/bare@3.0", "witness", "witnessed, not rebuilt: no source archive: bare 3.0"),
+        ("pkg:pypi/idna@2.0", "pip", ""),
+    ]
 
 
 # -- sources --
