@@ -40,6 +40,11 @@ _ARCHES: Final = {
 }
 
 
+suite_option = click.option(
+    "--suite", default="", metavar="NAME", help="Another release of this machine's archive, such as trixie."
+)
+
+
 @click.group()
 def environment() -> None:
     """Build environments by digest: file systems that every builder makes with the same bytes."""
@@ -71,16 +76,19 @@ def list_environments(data: Path | None, as_json: bool) -> None:
 @click.argument("definition")
 @click.option("--arch", default="", help="Architecture, as uname says it [this machine's].")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write the lock there.")
+@suite_option
 @data_option
 @json_option
-def plan(definition: str, arch: str, output: Path | None, data: Path | None, as_json: bool) -> None:
+def plan(
+    definition: str, arch: str, output: Path | None, suite: str, data: Path | None, as_json: bool
+) -> None:
     """Print the lock of a definition: every file by digest, every rule. Nothing is made.
 
     DEFINITION is a name of `list`, or a TOML file of your own.
     """
     import trio
 
-    locked = trio.run(_plan, definition, arch, data)
+    locked = trio.run(_plan, definition, arch, suite, data)
     if output is not None:
         output.write_bytes(locked)
     text = [] if output is not None else locked.decode("ascii").splitlines()
@@ -91,16 +99,17 @@ def plan(definition: str, arch: str, output: Path | None, data: Path | None, as_
 @environment.command()
 @click.argument("definition")
 @click.option("--arch", default="", help="Architecture, as uname says it [this machine's].")
+@suite_option
 @data_option
 @json_option
-def make(definition: str, arch: str, data: Path | None, as_json: bool) -> None:
+def make(definition: str, arch: str, suite: str, data: Path | None, as_json: bool) -> None:
     """Make an environment from a definition, or from a lock that somebody planned.
 
     The lock's SHA-256 decides every byte, so that two machines make the same environment.
     """
     import trio
 
-    made = trio.run(_make, definition, arch, data, not as_json)
+    made = trio.run(_make, definition, arch, suite, data, not as_json)
     _told(made, as_json=as_json)
 
 
@@ -222,7 +231,7 @@ class _Bench:
 
 
 @asynccontextmanager
-async def _bench(data: Path | None, arch: str) -> AsyncIterator[_Bench]:
+async def _bench(data: Path | None, arch: str, suite: str) -> AsyncIterator[_Bench]:
     from pyrsia.builds.environments import making, store
     from pyrsia.builds.environments.apt import Apt
     from pyrsia.builds.pip import config as pip_config
@@ -232,21 +241,23 @@ async def _bench(data: Path | None, arch: str) -> AsyncIterator[_Bench]:
     folder = _folder(data)
     sandbox = await choose(allow_confined=True)
     machine = arch or platform.machine()
-    apt = Apt(folder / "apt" / machine, _ARCHES.get(machine, machine))
+    apt = Apt(
+        folder / "apt" / "-".join((machine, *filter(None, (suite,)))), _ARCHES.get(machine, machine), suite
+    )
     async with IndexClient(pip_config.load(), folder / "index") as index:
         maker = making.Maker(sandbox, store.Store(folder), folder / _SCRATCH, folder / store.PARTS)
         yield _Bench(apt, index, maker)
 
 
-async def _plan(definition: str, arch: str, data: Path | None) -> bytes:
+async def _plan(definition: str, arch: str, suite: str, data: Path | None) -> bytes:
     from pyrsia.builds.environments import making, recipes
 
     found = recipes.definition(definition)
-    async with _bench(data, arch) as bench:
+    async with _bench(data, arch, suite) as bench:
         return await making.plan(found, bench.apt, bench.index)
 
 
-async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "Environment":
+async def _make(definition: str, arch: str, suite: str, data: Path | None, talk: bool) -> "Environment":
     from pyrsia.builds.environments import lock, making, recipes
 
     locked = _locked(definition)
@@ -257,7 +268,7 @@ async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "E
         if talk:
             click.echo(f"  {text}", err=True)
 
-    async with _bench(data, arch) as bench:
+    async with _bench(data, arch, suite) as bench:
         if found is not None:
             locked = await making.plan(found, bench.apt, bench.index)
         try:
@@ -283,7 +294,7 @@ async def _make(definition: str, arch: str, data: Path | None, talk: bool) -> "E
 async def _take(
     archive: Path, facts: dict[str, str], dropped: tuple[str, ...], data: Path | None
 ) -> "Environment":
-    async with _bench(data, "") as bench:
+    async with _bench(data, "", "") as bench:
         return await bench.maker.take(archive, facts, dropped)
 
 

@@ -23,6 +23,11 @@ from pyrsia.units import Limit
 
 APT_S = Limit(1_800, "500 MB of packages on a slow line")
 _URI: Final = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+_ARCHIVE: Final = re.compile(r"'(?P<base>[^'\s]+)/dists/[^'/\s]+/InRelease'")
+_SUITE: Final = re.compile("[a-z][a-z0-9-]{1,30}")
+_KEYS: Final = tuple(
+    Path("/usr/share/keyrings") / f"{name}-archive-keyring.gpg" for name in ("debian", "ubuntu")
+)
 _LISTS_AGE_S = Limit(
     86_400, "archives publish four times a day; a day-old list still names files that are there"
 )
@@ -33,21 +38,28 @@ class Apt:
 
     Args:
         arch: in Debian's words (`amd64`); the machine's own where it is "".
+        suite: another release of the machine's own archive (`trixie`); its own sources where it is "".
     """
 
-    def __init__(self, state: Path, arch: str = "") -> None:
+    def __init__(self, state: Path, arch: str = "", suite: str = "") -> None:
         self._state = state
         self._arch = arch
+        self._suite = suite
 
-    def plan(self, packages: Sequence[str], leave: Iterable[str] = ()) -> tuple[Part, ...]:
-        """The closure of `packages`, recommended ones left out, without `leave`. Blocks: call it in a thread.
+    def plan(
+        self, packages: Sequence[str], leave: Iterable[str] = (), wish: Iterable[str] = ()
+    ) -> tuple[Part, ...]:
+        """The closure of `packages` and of what of `wish` the archive has, recommended ones left out, without `leave`.
+
+        Blocks: call it in a thread.
 
         Raises:
             Refusal: `no-environment` without apt; `unresolvable` with apt's words.
         """
         self._refresh()
         left = frozenset(leave)
-        text = self._run("--print-uris", "-y", "install", *packages)
+        wished = [one for one in wish if self._has(one)]
+        text = self._run("--print-uris", "-y", "install", *packages, *wished)
         found = [_part(match) for match in _URI.finditer(text)]
         if not found:
             raise _refusal("apt named no files", "look at /etc/apt/sources.list.d; then try again")
@@ -59,6 +71,12 @@ class Apt:
         self._refresh()
         self._run("download", *(f"{one.name}={one.version}" for one in parts), cwd=into)
 
+    def _has(self, package: str) -> bool:
+        try:
+            return bool(self._run("--print-uris", "download", package))
+        except Refusal:
+            return False
+
     def _refresh(self) -> None:
         if shutil.which("apt-get") is None:
             raise _refusal(
@@ -67,10 +85,16 @@ class Apt:
             )
         for name in ("state/lists/partial", "cache/archives/partial"):
             (self._state / name).mkdir(parents=True, exist_ok=True)
+        if self._suite and not self._other.exists():
+            self._other.write_text(other_release(self._run("--print-uris", "update"), self._suite))
         stamp = self._state / "refreshed"
         if not stamp.exists() or _age_s(stamp) > _LISTS_AGE_S.value:
             self._run("update")
             stamp.touch()
+
+    @property
+    def _other(self) -> Path:
+        return self._state / "suite.sources"
 
     def _run(self, *words: str, cwd: Path | None = None) -> str:
         own = {
@@ -85,6 +109,8 @@ class Apt:
         }
         if self._arch:
             own |= {"APT::Architecture": self._arch, "APT::Architectures": self._arch}
+        if self._other.exists():
+            own |= {"Dir::Etc::sourcelist": self._other, "Dir::Etc::sourceparts": "-"}
         options = [part for key, value in own.items() if value != "" for part in ("-o", f"{key}={value}")]
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"} | {
             key: value
@@ -111,8 +137,27 @@ class Apt:
             lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [
                 "it said nothing"
             ]
-            raise _refusal(ascii(" ".join(lines)[:400]), "look at the names, and at /etc/apt/sources.list.d")
+            raise _refusal(
+                ascii(" ".join(lines)[:400]),
+                "look at the names, at /etc/apt/sources.list.d, and whether the lock is of another release (--suite)",
+            )
         return done.stdout
+
+
+def other_release(told: str, suite: str) -> str:
+    """A source of `suite` on the first archive among what `apt-get --print-uris update` told, as deb822 has it.
+
+    Raises:
+        Refusal: `usage` for no suite's name, `unresolvable` where no archive was told.
+    """
+    if not _SUITE.fullmatch(suite):
+        raise Refusal("usage", what=f"{suite[:40]!a} is no release", who="your command", do="write trixie")
+    found = _ARCHIVE.search(told)
+    if found is None:
+        raise _refusal("apt names no archive", "look at /etc/apt/sources.list.d")
+    keys = next((path for path in _KEYS if found["base"].rstrip("/").endswith(path.stem.split("-")[0])), None)
+    signed = f"Signed-By: {keys}\n" if keys is not None and keys.exists() else ""
+    return f"Types: deb\nURIs: {found['base']}\nSuites: {suite}\nComponents: main\n{signed}"
 
 
 def _part(match: re.Match[str]) -> Part:

@@ -56,7 +56,7 @@ async def plan(made: Definition, apt: Apt, index: IndexClient) -> bytes:
     Raises:
         Refusal: `unresolvable`, `package-unknown`, `version-unknown`, `index-unreachable`.
     """
-    parts = list(await trio.to_thread.run_sync(apt.plan, made.packages, made.leave))
+    parts = list(await trio.to_thread.run_sync(apt.plan, made.packages, made.leave, made.wish))
     files = {}
     for one in made.archives:
         found = await _archive(one, index)

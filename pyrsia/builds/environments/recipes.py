@@ -28,12 +28,14 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Attributes:
     about: one sentence for people.
     packages: names for apt; `name/release` and `name=version` as apt reads them.
+    wish: packages that are taken where the archive has them.
     leave: packages whose files are not taken though something depends on them.
     drop: path prefixes. link: path -> target. archives: Python ones besides.
     """
 
     about: str
     packages: Words
+    wish: Words = ()
     leave: Words = ()
     drop: Words = ()
     link: dict[str, str] = {}
