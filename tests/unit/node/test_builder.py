@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -450,6 +451,102 @@ async def test_what_is_being_done_can_be_read_and_one_at_a_time_is_built(stage):
         await trio.testing.wait_all_tasks_blocked()
         assert stage.plugin.log.count("build") == 1
         assert "building" in stage.builder.notes.values()
+        stage.plugin.gate.set()
+
+    await stage.run(test)
+
+
+# -- ends and turns --
+
+
+async def test_a_build_of_a_request_that_was_settled_without_us_is_cancelled_and_gives_its_turn_back(stage):
+    stage.plugin.gate = trio.Event()
+    world = stage.world
+
+    async def test():
+        await until(lambda: "building" in stage.builder.notes.values())
+        assert not stage.builder.turns.idle
+        stage.others("commit")
+        world.propose(wait=700_000)  # the commit deadline passes; two of three have committed
+        stage.others("reveal")
+        world.propose(wait=800_000)
+        world.settle()
+        assert views.request(world.db.get, stage.request).state == "done"
+        stage.pulse.beat()
+        await until(lambda: stage.builder.turns.idle)
+
+    await stage.run(test)
+    assert (stage.builder.notes, stage.submitted, stage.job()) == ({}, [], None)
+
+
+async def test_what_is_built_when_its_deadline_passes_is_given_up(stage, autojump_clock):
+    stage.plugin.gate = trio.Event()
+    began = trio.current_time()
+    left_s = (
+        views.request(stage.world.db.get, stage.request).draw.body["commit_deadline"] - stage.world.time
+    ) / 1000
+
+    async def test():
+        await until(lambda: "building" in stage.builder.notes.values())
+        stage.world.time += int(left_s * 1000) + 1
+        await trio.sleep(left_s + 1)
+        assert stage.builder.turns.idle
+
+    await stage.run(test)
+    assert (stage.plugin.log.count("build"), stage.submitted) == (1, [])
+    assert trio.current_time() - began < 2 * left_s + 10
+
+
+async def test_each_wait_before_another_try_is_longer_up_to_a_bound(stage, autojump_clock):
+    tries = []
+    original = stage.plugin.ask
+
+    def ask(what):
+        if what == "build":
+            tries.append(trio.current_time())
+        original(what)
+
+    stage.plugin.ask = ask
+    stage.plugin.raises = {"build": [Unavailable("disk full")] * 14}
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], 2_000)
+
+    await stage.run(test)
+    waits = [round(later - earlier) for earlier, later in pairwise(tries)]
+    assert waits[:3] == [5, 10, 15]
+    assert waits == sorted(waits)
+    assert waits[-1] == 60
+
+
+async def test_a_build_that_failed_here_before_comes_after_new_ones(stage, autojump_clock):
+    asked = []
+    turns = stage.builder.turns
+    original = turns.turn
+
+    def turn(request, requester, priority):
+        asked.append(priority.name)
+        return original(request, requester, priority)
+
+    turns.turn = turn
+    stage.plugin.raises = {"build": [Unavailable("disk full")]}
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], 30)
+
+    await stage.run(test)
+    assert asked == ["NEW", "RETRY"]
+
+
+async def test_what_waits_is_told_in_its_order(stage):
+    stage.plugin.gate = trio.Event()
+    request, _ = stage.world.drawn(version="2.0")
+
+    async def test():
+        await until(lambda: "build" in stage.plugin.log and stage.builder.waiting())
+        (line,) = stage.builder.waiting()
+        assert line.split(":")[0] in (request[:16], stage.request[:16])
+        assert ": new, asked by " in line
         stage.plugin.gate.set()
 
     await stage.run(test)
