@@ -1,7 +1,8 @@
-"""Build tools, unpacked and compiled once for each set of wheels, then shown read-only to every hook that needs it.
+"""Build tools, unpacked once for each set of wheels, then shown read-only to every hook that needs it.
 
-A set is named by the digests of its wheels and by the environment whose interpreter compiled it. It is made in the
-sandbox by our own code, which unpacks and compiles and runs nothing of a stranger's; no hook can write to it.
+A set is named by the digests of its wheels and by the environment whose interpreter compiles it. It is made in the
+sandbox by our own code, which unpacks and compiles and runs nothing of a stranger's; no hook can write to it. Compiling
+costs what it spares three to ten hooks, so only sets that come again are compiled.
 
 Source: docs/builds.md, "Where the time goes".
 """
@@ -27,14 +28,19 @@ from pyrsia.units import Limit
 
 INSIDE: Final = "/mnt"  # there in every `rootfs:`, and no interpreter of a host is below it
 SETS: Final = Limit(64, "sets of tools kept, 5 to 30 MB each; packages of one period share theirs")
+PLAIN_USES: Final = Limit(
+    4, "hooks with a set before it is compiled: as many as one package needs, looked at twice"
+)
 
 
 @dataclass(slots=True)
 class _Set:
-    """One set: `folder` once it is there; `users` hooks look at it now."""
+    """One set: `folder` once it is there; `users` hooks look at it now, `uses` looked at it ever."""
 
     folder: Path | None = None
     users: int = 0
+    uses: int = 0
+    compiled: bool = False
     turn: trio.Lock = field(default_factory=trio.Lock)
 
 
@@ -69,18 +75,27 @@ class Toolbox:
         one.users += 1
         try:
             async with one.turn:
-                if one.folder is None:
-                    one.folder = await self._made(
-                        {name: path for name, (_, path) in wheels.items()}, environment, who
+                ripe = one.uses >= PLAIN_USES.value and one.users == 1 and not one.compiled
+                if one.folder is None or ripe:
+                    paths = {name: path for name, (_, path) in wheels.items()}
+                    old, one.folder = (
+                        one.folder,
+                        await self._made(paths, environment, who, compiled=ripe),
                     )
+                    one.compiled = ripe
+                    if old is not None:
+                        await trio.to_thread.run_sync(discard, old.parent)
+                one.uses += 1
             yield (Mount(one.folder, INSIDE),)
         finally:
             one.users -= 1
             with trio.CancelScope(shield=True):
                 await self._forget()
 
-    async def _made(self, wheels: dict[str, Path], environment: Environment, who: str) -> Path:
-        job = {"operation": "lay", "wheels": sorted(wheels)}
+    async def _made(
+        self, wheels: dict[str, Path], environment: Environment, who: str, *, compiled: bool
+    ) -> Path:
+        job = {"operation": "lay", "wheels": sorted(wheels), "compile": compiled}
         async with self._inside.run(
             job, wheels, phase="requirements", who=who, environment=environment
         ) as answer:

@@ -134,7 +134,7 @@ def _installed_name(path: str) -> str | None:
 
 
 def lay(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
-    """Unpack build tools into `tools` and compile their modules; nothing of them runs.
+    """Unpack build tools into `tools` and, if the job says so, compile their modules; nothing of them runs.
 
     What is compiled names no time and no path of this machine (PEP 552, unchecked), and what cannot be compiled is
     left as it is: test data of tools is written in many a dialect.
@@ -144,7 +144,7 @@ def lay(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     tools = work / "tools"
     tools.mkdir()
     install([inputs / name for name in job["wheels"]], tools)
-    for path in sorted(tools.rglob("*.py")):
+    for path in sorted(tools.rglob("*.py")) if job["compile"] else ():
         shown = str(path.relative_to(tools))
         if "/test" not in f"/{shown}":
             py_compile.compile(

@@ -20,7 +20,7 @@ from pyrsia.builds.pip.hooks import Hooks
 from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Facts
 from pyrsia.builds.pip.simple import IndexFile, Project
-from pyrsia.builds.pip.toolbox import Toolbox
+from pyrsia.builds.pip.toolbox import PLAIN_USES, Toolbox
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.units import Limit
 
@@ -361,7 +361,7 @@ async def opened(
 async def test_a_set_of_tools_is_laid_out_once_for_all_who_ask_for_it(world: World):
     toolbox = Toolbox(world, world.folder / "box")
     async with trio.open_nursery() as nursery:
-        for _ in range(5):
+        for _ in range(PLAIN_USES.value - 2):
             nursery.start_soon(opened, toolbox)
 
     assert laid(world) == 1
@@ -396,6 +396,21 @@ async def test_sets_that_are_too_many_go_but_none_that_is_looked_at(
 
     assert not mounts[0].source.exists()
     assert len(list((world.folder / "box").iterdir())) == 2
+
+
+async def test_a_set_that_comes_again_is_compiled_when_nobody_looks_at_it(world: World):
+    toolbox = Toolbox(world, world.folder / "box")
+    for _ in range(PLAIN_USES.value - 1):
+        await opened(toolbox)
+    async with toolbox.opened(WHEELS, HERE.environment, who="x") as mounts:
+        assert await opened(toolbox) == mounts[0].source  # ripe, but somebody looks at it
+    assert laid(world) == 1
+    compiled = await opened(toolbox)
+
+    assert [run["compile"] for run in world.runs if run["operation"] == "lay"] == [False, True]
+    assert compiled != mounts[0].source
+    assert not mounts[0].source.exists()
+    assert await opened(toolbox) == compiled
 
 
 async def test_tools_that_cannot_be_laid_out_leave_nothing_and_may_be_tried_again(world: World):

@@ -346,13 +346,17 @@ def test_tools_are_laid_out_with_compiled_modules_that_name_no_place(tmp_path: P
     found = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        assert worker.lay({"wheels": ["a.whl"]}, tmp_path, tmp_path / name) == {"tools": 1}
+        job = {"wheels": ["a.whl"], "compile": True}
+        assert worker.lay(job, tmp_path, tmp_path / name) == {"tools": 1}
         compiled = list((tmp_path / name / "tools").rglob("*.pyc"))
         assert [path.name.partition(".")[0] for path in compiled] == ["__init__"]
         found.append(compiled[0].read_bytes())
 
     assert found[0] == found[1]
     assert str(tmp_path).encode() not in found[0]
+    (tmp_path / "plain").mkdir()
+    worker.lay({"wheels": ["a.whl"], "compile": False}, tmp_path, tmp_path / "plain")
+    assert not list((tmp_path / "plain" / "tools").rglob("*.pyc"))
 
 
 HOOK = {

@@ -34,7 +34,7 @@ EXCUSED = {
     ("pyrsia/builds/maven/worker.py", "run", "a process or an answer without a time limit"): (
         "it runs inside the sandbox, whose wall limit ends the whole tree"
     ),
-    ("pyrsia/builds/pip/worker.py", "hook", "a process or an answer without a time limit"): (
+    ("pyrsia/builds/pip/worker.py", "call", "a process or an answer without a time limit"): (
         "it runs inside the sandbox, whose wall limit ends the whole tree"
     ),
     ("pyrsia/demo/story.py", "_while_polling", "a wait for ever"): (
