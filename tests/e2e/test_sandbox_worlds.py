@@ -36,7 +36,7 @@ print(json.dumps({
     "top": listed("/"),
     "mark": open("/etc/mark").read(),
     "tool": open("/opt/tool/run").read(),
-    "below": open("/opt/tool/given/file").read(),
+    "below": [open("/opt/tool/given/file").read(), open("/usr/share/given/file").read()],
     "tmp": listed("/tmp"),
     "uid": os.getuid(),
     "name and home": [pwd.getpwuid(os.getuid()).pw_name, pwd.getpwuid(os.getuid()).pw_dir],
@@ -62,8 +62,9 @@ def mounts(tmp_path: Path) -> tuple[Mount, ...]:
     (tmp_path / "in" / "file").write_text("given")
     return (
         Mount(tmp_path / "in", "/in"),
-        Mount(tmp_path / "in", "/opt/tool/given"),
         Mount(tmp_path / "build", "/build", writable=True),
+        Mount(tmp_path / "in", "/opt/tool/given"),
+        Mount(tmp_path / "in", "/usr/share/given"),
     )
 
 
@@ -86,7 +87,7 @@ async def test_a_job_sees_the_root_that_it_names_and_nothing_of_the_hosts(
         "python": "/usr/bin/python3",
         "mark": "of the root",
         "tool": "shown",
-        "below": "given",
+        "below": ["given", "given"],
         "tmp": [],
         "uid": 1000,
         "name and home": ["builder", "/tmp"],
@@ -96,7 +97,7 @@ async def test_a_job_sees_the_root_that_it_names_and_nothing_of_the_hosts(
         "host": "builder",
     }
     assert not any((root / place).exists() for place in ("x", "usr/x", "etc/x", "opt/tool/x", "tmp/x"))
-    assert (mounts[2].source / "x").exists()
+    assert (mounts[1].source / "x").exists()
 
 
 @pytest.mark.parametrize("backend", WITH_WORLDS)
@@ -110,7 +111,7 @@ async def test_nothing_of_a_root_runs_before_the_job_is_confined(
     (trap / "python3").write_text("#!/build/trap\n")
     (trap / "python3").chmod(0o755)
 
-    outcome = await sandbox.run(Job(("/usr/bin/missing",), mounts=mounts[2:], root=tmp_path / "trap"))
+    outcome = await sandbox.run(Job(("/usr/bin/missing",), mounts=mounts[1:2], root=tmp_path / "trap"))
 
     assert (outcome.ended, outcome.code) == ("exit", 127)
     assert b"No such file or directory" in outcome.log
@@ -179,7 +180,7 @@ async def test_the_one_way_out_leads_to_its_socket_and_nowhere_else(
     with ear:
         async with toy_server(place) as asked:
             own_root = root if of == "root" else None
-            outcome = await sandbox.run(Job(argv, mounts=mounts[2:], root=own_root, egress=place))
+            outcome = await sandbox.run(Job(argv, mounts=mounts[1:2], root=own_root, egress=place))
 
     assert outcome.good, outcome
     seen = json.loads(outcome.log)
@@ -227,7 +228,7 @@ async def test_connections_are_bounded_and_end_with_the_job(backend: str, tmp_pa
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, hold, [trio.SocketListener(ear)])
-            job = Job(argv, mounts=mounts[2:], limits=BuildLimits(wall_s=1), egress=tmp_path / "proxy.sock")
+            job = Job(argv, mounts=mounts[1:2], limits=BuildLimits(wall_s=1), egress=tmp_path / "proxy.sock")
             outcome = await sandbox.run(job)
             while open_now:
                 await trio.sleep(0.01)
@@ -251,7 +252,7 @@ async def test_a_way_out_that_nobody_serves_is_a_closed_door(backend: str, tmp_p
     outcome = await sandbox.run(
         Job(
             (*sandbox.python(), "-c", code, str(EGRESS_PORT)),
-            mounts=mounts[2:],
+            mounts=mounts[1:2],
             egress=tmp_path / "nobody.sock",
         )
     )

@@ -17,7 +17,8 @@ from pyrsia import units
 from . import host, namespaces, world
 from .model import Isolation, Job, Outcome
 
-_INSIDE_ROOT: Final = "/run/pyrsia-root"  # of bubblewrap's world only
+_INSIDE_ROOT: Final = "/run/pyrsia-root"  # of bubblewrap's world only, as the next
+_INSIDE_MOUNT: Final = "/run/pyrsia-mount-"
 
 
 class Bubblewrap:
@@ -56,9 +57,10 @@ class Bubblewrap:
         """From bubblewrap's world, in which our interpreter runs, to the one that the job names."""
         targets = [mount.target for mount in job.mounts]
         shown = world.of_root(root, targets, outside=_INSIDE_ROOT)
-        return [*shown, *world.moved_furniture(job), *world.mounts(job, moved=True)]
+        return [*shown, *world.moved_furniture(job), *world.mounts(job, _outside(job))]
 
     def _world(self, job: Job, *, root: bool) -> list[str]:
+        outside = _outside(job)
         words = [self._program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
         words += ["--hostname", "builder", "--cap-drop", "ALL"]
@@ -84,13 +86,13 @@ class Bubblewrap:
             *map(str, host.prefixes()),
             *host.ETC,
             _INSIDE_ROOT,
-            *(mount.target for mount in job.mounts),
+            *outside.values(),
         ]
         aboves = sorted({str(above) for place in bound for above in Path(place).parents} - {"/", "/tmp"})  # noqa: S108
         made = [
             (above, ["--perms", "0755", "--dir", above])
             for above in aboves
-            if not any(Path(above).is_relative_to(mount.target) for mount in job.mounts)
+            if not any(Path(above).is_relative_to(place) for place in outside.values())
         ]
         for above, making in made:
             words += making if not above.startswith("/tmp/") else []  # noqa: S108
@@ -110,7 +112,19 @@ class Bubblewrap:
             words += [
                 "--bind" if mount.writable else "--ro-bind",
                 str(Path(mount.source).absolute()),
-                mount.target,
+                outside[mount.target],
             ]
         # The tree that bubblewrap made lives in memory without a limit: nothing more is written there.
         return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+
+
+def _outside(job: Job) -> dict[str, str]:
+    """Where each mount of a job is in bubblewrap's own world, by its target.
+
+    Where the job has a root, that is beside everything: the host's /usr has no place for a mount below the root's.
+    """
+    moved = job.root is not None
+    return {
+        mount.target: f"{_INSIDE_MOUNT}{number}" if moved else mount.target
+        for number, mount in enumerate(job.mounts)
+    }

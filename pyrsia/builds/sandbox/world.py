@@ -19,7 +19,7 @@ Source: docs/sandbox.md, "How a world is made".
 import functools
 import marshal
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,14 +154,14 @@ def moved_furniture(job: Job) -> Iterator[Step]:
     yield ("tmpfs", "/tmp", 0o1777, tmp_bytes(job))  # noqa: S108
 
 
-def mounts(job: Job, *, moved: bool = False) -> Iterator[Step]:
+def mounts(job: Job, outside: Mapping[str, str] | None = None) -> Iterator[Step]:
     """What the job brings.
 
     Args:
-        moved: the world outside shows it where the job sees it, and not where the node has it.
+        outside: by target, where the world outside has it; None where that is the node's own world.
     """
     for mount in sorted(job.mounts, key=lambda mount: mount.target):
-        source = mount.target if moved else os.path.realpath(mount.source)
+        source = os.path.realpath(mount.source) if outside is None else outside[mount.target]
         attributes = NO_SUID | NO_DEVICES | (0 if mount.writable else READ_ONLY)
         yield ("bind", mount.target, source, attributes)
     yield ("fixed", "/")
