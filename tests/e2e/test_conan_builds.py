@@ -88,12 +88,12 @@ async def test_release_and_debug_agree_across_homes_umasks_and_time_zones(
     assert tiny.source == "claimed"
 
 
-async def client(home: Path, *words: str, cwd: Path | None = None) -> str:
+async def client(home: Path, *words: str) -> str:
     """Run an unmodified Conan with a home of its own; what it said."""
     done = await trio.run_process(
         [str(conans.conan()), *words],
         env=conans.clean(home),
-        cwd=cwd,
+        cwd=home,  # it writes scripts where it stands
         capture_stdout=True,
         stderr=subprocess.STDOUT,
         check=False,

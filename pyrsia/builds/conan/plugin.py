@@ -68,7 +68,7 @@ class ConanPlugin:
     """Builds Conan packages.
 
     Args:
-        remotes: of the operator; read from Conan's home where not given.
+        remotes: of the operator; read from Conan's home, anew for each planning, where not given.
         bench: what runs see besides their environment.
     """
 
@@ -223,10 +223,9 @@ class ConanPlugin:
                 who="the build environment",
                 do="choose one with a C compiler",
             ) from error
-        if self._remotes is None:
-            self._remotes = await trio.to_thread.run_sync(load)
+        remotes = self._remotes or await trio.to_thread.run_sync(load)
         files, kept = self._shop.cache.parent / "conan-files", self._shop.cache.parent / "conan-recipes"
-        planner = Planner(self._inside, self._remotes, files, kept, self._bench)
+        planner = Planner(self._inside, remotes, files, kept, self._bench)
         subdir = origin.parameters.get(profile.SUBDIR, "")
         return await planner.run(Task(origin.ref, origin.rrev, origin.folder, subdir, profiles, environment))
 
