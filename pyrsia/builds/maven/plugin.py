@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ import trio
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Answer, Inside, Program, read_plain
 from pyrsia.builds.maven import fixed, lock, results
-from pyrsia.builds.maven.coordinates import Artifact, of_request, parse_name, release
+from pyrsia.builds.maven.coordinates import Artifact, of_path, of_request, parse_name, release
 from pyrsia.builds.maven.origins import Origin, Origins
 from pyrsia.builds.maven.recipe import chosen, maven_recipe, parameters_of
 from pyrsia.builds.maven.remotes import REMOTE, Remotes
@@ -332,6 +332,7 @@ class MavenPlugin:
                 raise
             record = proxy.record
         lines = [lock.Locked(one.path, one.sha256, one.size) for one in record if lock.kept(one.path)]
+        _no_copy(study.artifact, lines)
         if len(lines) > MAX_MAVEN_LOCK_LINES.value:
             raise Refusal(
                 "too-large",
@@ -515,6 +516,18 @@ def _moves(who: str, moving: set[str]) -> Refusal:
         who="the project's own files (a range, LATEST, a SNAPSHOT, or a plug-in without a version)",
         do="ask its authors to name exact versions, or ask for the package with `witness`",
     )
+
+
+def _no_copy(artifact: Artifact, lines: Sequence[lock.Locked]) -> None:
+    """Refuse a build that reads its own published result: it could hand that out as what it built."""
+    for one in lines:
+        if of_path(one.path) == artifact and not one.path.endswith(".pom"):
+            raise Refusal(
+                "unresolvable",
+                what=f"{artifact} fetches its own published file {one.path[:200]} while it is built",
+                who="the project's own files",
+                do="ask its authors to build it without that, or ask for the package with `witness`",
+            )
 
 
 def _all_verified(missing: list[str]) -> None:

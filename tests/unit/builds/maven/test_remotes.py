@@ -9,7 +9,7 @@ import trio
 
 from pyrsia.builds.maven import lock
 from pyrsia.builds.maven.coordinates import Artifact
-from pyrsia.builds.maven.plugin import MavenPlugin, Study, _errors, _job
+from pyrsia.builds.maven.plugin import MavenPlugin, Study, _errors, _job, _no_copy
 from pyrsia.builds.maven.remotes import REMOTE, Remotes
 from pyrsia.builds.maven.settings import MavenSettings, Repository
 from pyrsia.errors import Refusal
@@ -163,3 +163,24 @@ def test_a_recipe_s_parameters_reach_the_run_and_stand_over_nothing_else():
 
     assert (job["tests"], job["sources"], job["module"], job["artifact"]) == ("run", "attach", "core", "core")
     assert (job["repository"], job["profiles"], job["zone"]) == ("", "", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("path", "copies"),
+    [
+        (JAR, True),
+        ("org/example/tool/1.0/tool-1.0-sources.jar", True),
+        ("org/example/tool/1.0/tool-1.0.pom", False),
+        ("org/example/tool/0.9/tool-0.9.jar", False),
+        ("org/example/tool-core/1.0/tool-core-1.0.jar", False),
+    ],
+)
+def test_a_build_that_reads_its_own_published_result_is_refused(path: str, copies: bool):
+    """Whoever runs inside may fetch that through the proxy and hand it out as built; the record tells."""
+    artifact, lines = Artifact("org.example", "tool", "1.0"), [locked(path, b"x")]
+    code = ""
+    try:
+        _no_copy(artifact, lines)
+    except Refusal as refused:
+        code = refused.code
+    assert code == ("unresolvable" if copies else "")
