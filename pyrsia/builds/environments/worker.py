@@ -203,8 +203,6 @@ def _foreign(path: Path) -> Iterator[deb.Entry]:
                         if item.islnk()
                         else "file"
                     )
-                    if kind == "link" and name in ("bin", "lib", "lib32", "lib64", "libx32", "sbin"):
-                        continue
                     contents = archive.extractfile(item) if kind == "file" else None
                     yield deb.Entry(name, kind, bool(item.mode & 0o111), item.size, first, contents)
         except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, ValueError) as error:

@@ -243,3 +243,34 @@ def test_apt_names_files_by_digest_and_no_address_gets_into_the_lock(tmp_path: P
 def test_apt_that_names_nothing_is_a_refusal(tmp_path: Path):
     with pytest.raises(Refusal, match="no files"):
         Told(tmp_path, "E: nothing\n").plan(["x"])
+
+
+URIS = "'http://x/debian/dists/bookworm/InRelease' x_InRelease 0 \n'http://y/z/dists/q/InRelease' y_InRelease 0 \n"
+
+
+def test_another_release_is_asked_of_the_machine_s_own_archive():
+    text = apt.other_release(URIS, "trixie")
+
+    assert text.startswith("Types: deb\nURIs: http://x/debian\nSuites: trixie\nComponents: main\n")
+
+
+@pytest.mark.parametrize(
+    ("told", "suite", "code"), [(URIS, "x\nTypes: y", "usage"), ("", "trixie", "unresolvable")]
+)
+def test_a_release_that_is_none_and_an_archive_that_is_none_are_refused(told: str, suite: str, code: str):
+    with pytest.raises(Refusal) as caught:
+        apt.other_release(told, suite)
+    assert caught.value.code == code
+
+
+def test_what_is_wished_for_is_taken_where_the_archive_has_it(tmp_path: Path):
+    class Half(Told):
+        def _run(self, *words: str, cwd: Path | None = None) -> str:
+            if words[-1] == "gone" and "download" in words:
+                raise Refusal("unresolvable", what="no such package", who="apt", do="x")
+            return super()._run(*words, cwd=cwd)
+
+    told = Half(tmp_path, LINE)
+    told.plan(["maven"], wish=["gone", "there"])
+
+    assert told.asked[-1] == ("--print-uris", "-y", "install", "maven", "there")

@@ -49,6 +49,13 @@ def test_what_a_package_puts_into_bin_and_lib_lies_below_usr(kitchen: Kitchen):
     assert kitchen.content("usr/lib64/ld.so") == b"ld"
 
 
+def test_a_package_that_brings_the_links_of_the_merged_usr_changes_nothing(kitchen: Kitchen):
+    found = kitchen.made([("bin", "usr/bin", 0), ("usr/bin/sh", b"sh", 0o755), ("sbin", "usr/sbin", 0)])
+
+    assert (found["bin"].linkname, found["sbin"].linkname) == ("usr/bin", "usr/sbin")
+    assert kitchen.content("usr/bin/sh") == b"sh"
+
+
 def test_second_names_stay_second_names_and_empty_files_stay_empty(kitchen: Kitchen):
     rows = [
         ("usr/empty", b"", 0o644),
