@@ -108,6 +108,10 @@ class Job:
             raise ValueError(f"a Unix socket's path has at most {_MAX_SOCKET_PATH} bytes")
         if len({mount.target for mount in self.mounts}) != len(self.mounts):
             raise ValueError("two mounts at one place")
+        for mount in self.mounts:
+            if any(mount.target.startswith(other.target + "/") for other in self.mounts):
+                # Its place would be looked for in the other's content, through whatever links a stranger left there.
+                raise ValueError(f"{mount.target!r} lies inside another mount")
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,17 +114,24 @@ def test_whatever_is_mounted_a_root_is_never_bound_whole_or_writable(tmp_path_fa
             assert not any(hole.startswith(step[1] + "/") for hole in holes)
 
 
-def test_a_jobs_mounts_come_outermost_first_and_the_world_is_closed_behind_them(tmp_path: Path):
-    job = Job(("x",), mounts=(Mount(tmp_path, "/build/deep"), Mount(tmp_path, "/build", writable=True)))
+def test_a_jobs_mounts_come_in_order_and_the_world_is_closed_behind_them(tmp_path: Path):
+    job = Job(("x",), mounts=(Mount(tmp_path, "/in"), Mount(tmp_path, "/build", writable=True)))
 
     source = os.path.realpath(tmp_path)
     assert list(world.mounts(job)) == [
         ("bind", "/build", source, NO_SUID | NO_DEVICES),
-        ("bind", "/build/deep", source, SHOWN),
+        ("bind", "/in", source, SHOWN),
         ("fixed", "/"),
     ]
-    outside = {"/build": "/elsewhere/1", "/build/deep": "/elsewhere/0"}
+    outside = {"/build": "/elsewhere/1", "/in": "/elsewhere/0"}
     assert [step[1:3] for step in world.mounts(job, outside)][:2] == [*outside.items()]
+
+
+def test_a_mount_inside_another_is_the_callers_mistake(tmp_path: Path):
+    mounts = (Mount(tmp_path, "/build/deep"), Mount(tmp_path, "/build", writable=True))
+
+    with pytest.raises(ValueError, match="'/build/deep' lies inside another mount"):
+        Job(("x",), mounts=mounts).check()
 
 
 def test_folders_in_memory_are_no_larger_than_the_jobs_disk():
