@@ -32,8 +32,9 @@ PLANS_WAITING = Limit(
 PLANNERS = Limit(2, "plans made at once: each has sandboxes of its own, and builds go on beside them")
 PIN = "lock"
 WITNESS: Final = "witness"
-# What a plug-in says where upstream has something, and nothing of it can be built here.
-UNBUILDABLE: Final = frozenset({"no-sdist", "not-buildable", "build-failed", "no-environment"})
+# What plug-ins say where nothing can be built here though upstream may have something: no source archive, no mapping
+# of an image's source, a source that does not build, no compiler.
+UNBUILDABLE: Final = frozenset({"no-sdist", "not-found", "build-failed", "no-environment", "no-compiler"})
 
 Reads = Callable[[bytes], bytes | None]
 

@@ -98,7 +98,7 @@ def _request_of(request: Request) -> str:
 _PLANNING: Final = (
     "package-unknown", "version-unknown", "no-sdist", "unresolvable", "digest-mismatch", "too-large",
     "index-unreachable", "build-failed", "no-sandbox", "config-invalid", "too-few-builders", "conflict",
-    "no-environment", "inputs-unverified",
+    "no-environment", "no-compiler", "not-found", "source-unreachable", "inputs-unverified",
 )  # fmt: skip
 # What may keep an entry out of the log.
 _LOGGING: Final = ("bad-request", "forbidden", "entry-refused", "busy", "unavailable", "internal")
