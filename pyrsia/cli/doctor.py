@@ -49,7 +49,7 @@ async def _examine() -> list[dict[str, Any]]:
             ok=bool(shutil.which("git")),
             do="apt-get install git",
         ),
-        _row("build sandbox", _sandbox(host), ok=host.isolation == "namespace", do=host.advice),
+        _row("build sandbox", _sandbox(host), ok=host.roots, do=host.advice),
     ]
     rows += [_row("  " + name, found, ok=True) for name, found in host.facts]
     kernel = host.limits.startswith("by the kernel")
@@ -70,7 +70,8 @@ def _divisible() -> str:
 def _sandbox(host: "HostSurvey") -> str:
     """What a build gets here, and what that is worth."""
     if host.isolation == "namespace":
-        return f"namespace, by {host.backend}: every kind of package"
+        kinds = "every kind of package" if host.roots else "pure packages only, see `file systems of builds`"
+        return f"namespace, by {host.backend}: {kinds}"
     if host.isolation == "confined":
         return "confined: pure packages only, and only where the network lets that count"
     return "none: this machine builds nothing"

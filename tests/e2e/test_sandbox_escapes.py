@@ -630,6 +630,7 @@ async def test_the_survey_names_what_works_and_the_choice_follows_it(monkeypatch
     assert found.isolation in ("namespace", "confined", "")
     assert (found.isolation == "namespace") == (found.backend in WITH_WORLDS)
     assert bool(found.advice) == (found.isolation != "namespace")
+    assert found.roots == (found.isolation == "namespace")
     assert ("by the kernel" in found.limits) == (cgroups.here() is not None)
     monkeypatch.setenv("PATH", "/nowhere")
 

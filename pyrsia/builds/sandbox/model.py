@@ -157,6 +157,7 @@ class HostSurvey:
         facts: what was tried, and what was found, for people.
         advice: the one command for more isolation, "" where there is no more.
         limits: what bounds memory and processes; "" where it was not looked at.
+        roots: whether a build can have a file system of its own, as all but pure packages need.
     """
 
     isolation: str
@@ -166,6 +167,7 @@ class HostSurvey:
     facts: tuple[tuple[str, str], ...]
     advice: str
     limits: str = ""
+    roots: bool = False
 
 
 class Sandbox(Protocol):

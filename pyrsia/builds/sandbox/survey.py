@@ -67,6 +67,26 @@ async def _works(sandbox: Sandbox) -> str:
     return f"an empty job ended with {outcome.ended} {outcome.code}: {words}"
 
 
+async def _shows_roots(sandbox: Sandbox) -> str:
+    """ "works" if a job can be led into a file system of its own, here an empty one; else what went wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="pyrsia-probe-"))
+    try:
+        os.chmod(folder, 0o755)
+        job = Job(
+            ("/nothing",),
+            cwd="/",
+            root=folder,
+            limits=BuildLimits(wall_s=units.SANDBOX_PROBE_S.value),
+        )
+        outcome = await sandbox.run(job)
+    except errors.PyrsiaError as error:
+        return str(error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    # Nothing can be started in it, and that is all that went wrong: 127 is the launcher's word for it.
+    return "works" if outcome.code == 127 else f"a job in an empty one ended with {outcome.code}"
+
+
 async def _first_that_works(candidates: Sequence[Sandbox]) -> tuple[Sandbox | None, str]:
     """The first candidate in which an empty job runs, and "works"; or None, and why the first did not."""
     first = ""
@@ -119,9 +139,13 @@ async def _look(*, all_of_them: bool) -> tuple[HostSurvey, _Found]:
         advice = advise(Path("/proc/sys")) if any(programs.values()) else _INSTALL
     best = next(iter(found.backends), "")
     isolation = "namespace" if found.namespace else best
+    roots = ""
+    if all_of_them and found.namespace is not None:
+        roots = await _shows_roots(found.namespace)
+        found.facts.append(("file systems of builds", roots))
     limits = await trio.to_thread.run_sync(cgroups.told) if all_of_them else ""
     root = os.geteuid() == 0
-    return HostSurvey(isolation, best, abi, root, tuple(found.facts), advice, limits), found
+    return HostSurvey(isolation, best, abi, root, tuple(found.facts), advice, limits, roots == "works"), found
 
 
 def _util_linux() -> str | None:

@@ -27,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch, found: HostSurvey, *words: str) -> str
 def test_a_machine_that_has_all_needs_nothing(monkeypatch: pytest.MonkeyPatch):
     facts = (("bubblewrap", "not installed"), ("unshare", "works"))
 
-    output = told(monkeypatch, HostSurvey("namespace", "unshare", 7, True, facts, "", KERNEL))
+    output = told(monkeypatch, HostSurvey("namespace", "unshare", 7, True, facts, "", KERNEL, roots=True))
 
     assert "ok    build sandbox: namespace, by unshare: every kind of package\n" in output
     assert "        bubblewrap: not installed\n" in output
@@ -50,9 +50,19 @@ def test_a_machine_that_lacks_something_gets_one_command(isolation: str, words: 
     assert f"lack  build sandbox: {words}; do: apt-get install bubblewrap\n" in output
 
 
+def test_an_old_kernel_that_cannot_show_roots_is_named(monkeypatch: pytest.MonkeyPatch):
+    facts = (("bubblewrap", "works"), ("file systems of builds", "mount_setattr is not in this kernel"))
+
+    output = told(monkeypatch, HostSurvey("namespace", "bubblewrap", 7, True, facts, "", KERNEL))
+
+    words = "namespace, by bubblewrap: pure packages only, see `file systems of builds`"
+    assert f"lack  build sandbox: {words}\n" in output
+    assert "        file systems of builds: mount_setattr is not in this kernel\n" in output
+
+
 @pytest.mark.parametrize(("uid", "whose"), [(0, ""), (1000, "--user ")])
 def test_where_systemd_runs_the_command_gives_the_node_a_group_to_divide(uid: int, whose: str, monkeypatch):
-    found = HostSurvey("namespace", "bubblewrap", 7, uid == 0, (), "", WATCHER)
+    found = HostSurvey("namespace", "bubblewrap", 7, uid == 0, (), "", WATCHER, roots=True)
     real = os.path.isdir
     monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or real(path))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
