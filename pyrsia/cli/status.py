@@ -33,6 +33,8 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"cosigned:  {log['cosigned']} of {log['validators']} at size {log['checkpoint_size']}"
     yield f"Connected Peers Count:       {answer['peers']}"
     yield f"builds:    {', '.join(answer['building']) or 'none running'} ({answer['isolation']})"
+    if answer["queue"]:
+        yield f"waiting:   {len(answer['queue'])} builds, next {answer['queue'][0]}"
     yield f"transfer:  {moved['bytes_received']} bytes in, {moved['bytes_sent']} bytes out"
     yield f"packages:  {answer['http']}/pypi/simple/"
     yield from (f"notice:    {notice}" for notice in answer["notices"])

@@ -268,3 +268,13 @@ def test_a_request_is_cancelled_or_put_first_and_the_queue_is_shown(pyrsia, node
     assert pyrsia("build", "cancel", REQUEST, "--node", node.url)[1] == f"cancelled: {REQUEST} (leaf 9)\n"
     assert pyrsia("build", "prefer", REQUEST, "--node", node.url)[1] == "ab: new\n"
     assert pyrsia("build", "list", "--queue", "--node", node.url)[1] == "nothing waits here\n"
+
+
+def test_the_status_tells_what_waits_here(pyrsia, node):
+    status = node.answers["/api/v1/status"][1]
+    assert "waiting:" not in pyrsia("status", "--node", node.url)[1]
+    node.answers["/api/v1/status"] = (
+        200,
+        {**status, "queue": ["ab: new, asked by c", "cd: retry, asked by d"]},
+    )
+    assert "waiting:   2 builds, next ab: new, asked by c" in pyrsia("status", "--node", node.url)[1]
