@@ -23,6 +23,14 @@ def cut(log: bytes) -> bytes:
     return log if len(log) <= most else log[: most - len(CUT)] + CUT
 
 
+def marked(log: FileOut) -> FileOut:
+    """A log that fills its limit, which is one that was cut there, with the marker at its end; any other as it is."""
+    if log.size < BUILD_LOG_BYTES.value:
+        return log
+    data = log.path.read_bytes()[: BUILD_LOG_BYTES.value]
+    return keep(log.path.parent, f"{log.path.name}-cut", cut(data + CUT))
+
+
 def new_folder(results: Path) -> Path:
     """A folder for one result.
 

@@ -11,13 +11,14 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
 
 from pyrsia.builds import attest
 from pyrsia.builds.model import Built, FileOut, Output, Packed, Plugin
+from pyrsia.builds.unbuilt import marked
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
@@ -252,6 +253,7 @@ class Builder:
 
     async def _body(self, request_id: str, request: Mapping[str, Any], built: Built) -> dict[str, Any]:
         """The body of `build.reveal`, all its blobs pinned here."""
+        built = replace(built, log=marked(built.log))
         outputs = [await self._output(output) for output in built.outputs]
         log = await self._blob(built.log)
         return {

@@ -92,12 +92,13 @@ class Plugin:
 
 class Shelf:
     def __init__(self):
-        self.pinned = []
+        self.pinned, self.kept = [], []
 
     async def adopt(self, file, sha256, *, pin=""):
         data = file.read_bytes()
         assert hashlib.sha256(data).digest() == sha256
         self.pinned.append((sha256, pin))
+        self.kept.append(data)
         return BlobRef(sha256[::-1], sha256, len(data))
 
 
@@ -550,3 +551,17 @@ async def test_what_waits_is_told_in_its_order(stage):
         stage.plugin.gate.set()
 
     await stage.run(test)
+
+
+async def test_a_log_that_fills_its_limit_ends_with_a_marker_and_is_no_longer(stage, monkeypatch):
+    monkeypatch.setattr("pyrsia.builds.unbuilt.BUILD_LOG_BYTES", type(RETRY_S)(1_000, "a test's"))
+    original = stage.plugin.file
+    stage.plugin.file = lambda data: original(b"line\n" * 200 if data == b"log" else data)
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    told = stage.job()["log"]
+    (kept,) = [data for data in stage.shelf.kept if hashlib.sha256(data).hexdigest() == told["sha256"]]
+    assert (len(kept), kept.endswith(b"more than its limit]\n")) == (1_000, True)
