@@ -118,6 +118,17 @@ def test_where_too_few_others_are_left_nothing_is_disputed():
     assert status(world, first) == ["REPRODUCED"]
 
 
+@pytest.mark.parametrize(("builders", "status_then"), [(7, "REPRODUCED"), (8, "DISPUTED")])
+def test_t_others_must_contradict_and_not_one_fewer(builders, status_then):
+    """Of seven, two are left for the second draw of five; of eight, three, which is T."""
+    world = Governed(count=9, builders=builders, drawn=5, agreeing=3)
+    first, _ = built(world)
+    tomorrow(world)
+    second, _ = built(world, "two")
+    assert len(second.verdict.body["agreeing"]) == 5
+    assert status(world, first) == [status_then]
+
+
 def test_only_the_files_that_differ_are_disputed(world):
     names = ("a.jar", "b.pom", "c.jar")
     first, _ = built(world, names=names)
