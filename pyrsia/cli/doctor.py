@@ -52,15 +52,13 @@ async def _examine() -> list[dict[str, Any]]:
         _row("build sandbox", _sandbox(host), ok=host.roots, do=host.advice),
     ]
     rows += [_row("  " + name, found, ok=True) for name, found in host.facts]
-    kernel = host.limits.startswith("by the kernel")
-    rows.append(
-        _row("build limits", f"memory and processes bounded {host.limits}", ok=kernel, do=_divisible())
-    )
+    more = "" if host.limits.startswith("by the kernel") else _divisible()
+    rows.append(_row("build limits", f"memory and processes bounded {host.limits}", ok=not more, do=more))
     return rows
 
 
 def _divisible() -> str:
-    """The command that gives a node a control group of its own to divide, where systemd manages them."""
+    """The command that gives a node a control group of its own to divide; "" where there is none to give."""
     if not os.path.isdir("/run/systemd/system"):
         return ""
     whose = "" if os.geteuid() == 0 else "--user "

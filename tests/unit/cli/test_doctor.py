@@ -72,3 +72,11 @@ def test_where_systemd_runs_the_command_gives_the_node_a_group_to_divide(uid: in
     (row,) = [row for row in rows if row["what"] == "build limits"]
     assert row["ok"] is False
     assert row["do"] == f"systemd-run {whose}--scope -p Delegate=yes pyrsia node run"
+
+
+def test_where_nobody_can_give_a_group_the_watcher_is_enough(monkeypatch: pytest.MonkeyPatch):
+    found = HostSurvey("namespace", "bubblewrap", 7, True, (), "", WATCHER, roots=True)
+    real = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path != "/run/systemd/system" and real(path))
+
+    assert f"ok    build limits: memory and processes bounded {WATCHER}\n" in told(monkeypatch, found)
