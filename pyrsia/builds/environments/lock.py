@@ -5,6 +5,7 @@ Debian package (`.deb`) and Python archive (`.whl`, `.tar.gz`), sorted, then rul
 sorted too:
 
     drop PREFIX             nothing below this path is taken
+    join PREFIX TO          a file TO of all that lies below PREFIX, in the order of paths
     lay FILE INSIDE TO      from the archive FILE, what stands at INSIDE below its top folder, laid at TO
     link PATH TARGET        a symbolic link
     run PATH MODULE:NAME    a program at PATH that calls a Python function
@@ -32,6 +33,7 @@ _FILE: Final = re.compile(
 _PATH: Final = r"[A-Za-z0-9._+@:~/-]{1,200}"
 _RULES: Final = {
     "drop": re.compile(f"drop {_PATH}"),
+    "join": re.compile(f"join {_PATH} {_PATH}"),
     "lay": re.compile(f"lay [A-Za-z0-9][A-Za-z0-9.+%~_-]{{0,250}} {_PATH} {_PATH}"),
     "link": re.compile(f"link {_PATH} {_PATH}"),
     "run": re.compile(rf"run {_PATH} [A-Za-z_][A-Za-z0-9_.]{{0,99}}:[A-Za-z_][A-Za-z0-9_]{{0,99}}"),
@@ -134,7 +136,9 @@ def _check(line: str) -> Part | tuple[str, ...]:
     rule = _RULES.get(words[0])
     if rule is None or not rule.fullmatch(line):
         raise ValueError(f"not a line of a rootfs lock: {line[:80]!r}")
-    paths = {"drop": words[1:], "lay": words[2:], "link": words[1:2], "run": words[1:2]}[words[0]]
+    paths = {"drop": words[1:], "join": words[1:], "lay": words[2:], "link": words[1:2], "run": words[1:2]}[
+        words[0]
+    ]
     for path in paths:
         if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
             raise ValueError(f"not a path below the root: {path[:80]!r}")

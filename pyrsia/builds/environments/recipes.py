@@ -30,7 +30,8 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: names for apt; `name/release` and `name=version` as apt reads them.
     wish: packages that are taken where the archive has them.
     leave: packages whose files are not taken though something depends on them.
-    drop: path prefixes. link: path -> target. archives: Python ones besides.
+    drop: path prefixes. link: path -> target. join: path of a file -> folder whose files it holds.
+    archives: Python ones besides.
     """
 
     about: str
@@ -39,6 +40,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leave: Words = ()
     drop: Words = ()
     link: dict[str, str] = {}
+    join: dict[str, str] = {}
     archives: tuple[Archive, ...] = ()
 
 
@@ -77,6 +79,7 @@ def rules(made: Definition, files: dict[str, str]) -> list[tuple[str, ...]]:
     """The rules of a lock; `files`: name of a Python archive -> its file's name."""
     found: list[tuple[str, ...]] = [("drop", one) for one in made.drop]
     found += [("link", path, target) for path, target in made.link.items()]
+    found += [("join", folder, path) for path, folder in made.join.items()]
     for one in made.archives:
         found += [("lay", files[one.name], inside, to) for inside, to in one.lay.items()]
         found += [("run", path, function) for path, function in one.run.items()]

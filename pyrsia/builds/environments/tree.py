@@ -113,6 +113,11 @@ class Tree:
         ):
             raise Hostile(f"two packages disagree on {shown(place)}")
 
+    def joined(self, prefix: str) -> bytes:
+        """The contents of every file below `prefix`, one after the other in the order of their paths."""
+        nodes = [self._nodes[place] for place in sorted(self._nodes) if place.startswith(f"{prefix}/")]
+        return b"".join(piece for node in nodes if node.kind == "file" for piece in self._bytes(node))
+
     def settle(self) -> None:
         """Add the folders above everything and the links of the merged /usr.
 

@@ -117,6 +117,8 @@ def _finish(tree: Tree, lock: RootfsLock) -> None:
             f"#!/usr/bin/python3\nimport sys\nfrom {module} import {name}\nsys.exit({name}(sys.argv[1:]))\n"
         )
         tree.file(path, True, io.BytesIO(text.encode()))
+    for prefix, path in lock.rule("join"):
+        tree.file(path, False, io.BytesIO(tree.joined(prefix)))
     for path, data in _PEOPLE.items():
         if path not in tree:
             tree.file(path, False, io.BytesIO(data))

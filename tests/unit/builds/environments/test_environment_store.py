@@ -193,7 +193,7 @@ def test_every_definition_that_comes_along_can_be_read_and_has_a_python():
         assert "python3" in found.packages
         assert found.about.endswith(".")
         files = {one.name: f"{one.name}.tar.gz" for one in found.archives}
-        assert all(rule[0] in ("drop", "link", "lay", "run") for rule in recipes.rules(found, files))
+        assert all(rule[0] in ("drop", "join", "link", "lay", "run") for rule in recipes.rules(found, files))
 
 
 @pytest.mark.parametrize("text", ["", "about = 1", 'about = "x"\npackages = ["a"]\nrun = "rm"', "= ="])

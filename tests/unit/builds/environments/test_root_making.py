@@ -84,6 +84,18 @@ def test_rules_drop_link_and_write_programs(kitchen: Kitchen):
     assert found["usr/bin/x"].mode == 0o755
 
 
+def test_files_are_joined_in_the_order_of_their_paths(kitchen: Kitchen):
+    rows: list[debs.Row] = [
+        ("usr/ca/b.crt", b"B", 0o644),
+        ("usr/ca/a/z.crt", b"A", 0o644),
+        ("usr/cab", b"no", 0o644),
+    ]
+
+    kitchen.made(rows, [("join", "usr/ca", "etc/ssl/all.crt")])
+
+    assert kitchen.content("etc/ssl/all.crt") == b"AB"
+
+
 def test_python_archives_are_laid_where_the_rules_say(kitchen: Kitchen):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
