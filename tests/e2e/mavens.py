@@ -31,6 +31,7 @@ NEEDED = (  # as PARENT names them
     "maven-resources-plugin/3.3.0",
     "maven-compiler-plugin/3.10.1",
     "maven-jar-plugin/3.3.0",
+    "maven-source-plugin/3.2.1",  # the version of our own rules
     "maven-surefire-plugin/2.22.3",
 )
 INSTALL = (
@@ -78,6 +79,7 @@ public class Tool {
     public static String name(String path) { return org.apache.commons.io.FilenameUtils.getBaseName(path); }
 }
 """
+WORDS = "just words\n"
 TEST = """package org.example;
 
 public class ToolTest {
@@ -152,19 +154,23 @@ def project(more: str = "", files: Mapping[str, str] | None = None) -> dict[str,
     return {
         "pom.xml": POM.format(more=more),
         "src/main/java/org/example/Tool.java": MAIN,
-        "src/main/resources/words.txt": "just words\n",
+        "src/main/resources/words.txt": WORDS,
         "src/test/java/org/example/ToolTest.java": TEST,
     } | dict(files or {})
 
 
 def archive(
-    files: Mapping[str, str], top: str = "tool-1.0", stamp: tuple[int, int, int, int, int, int] = STAMP
+    files: Mapping[str, str],
+    top: str = "tool-1.0",
+    stamp: tuple[int, int, int, int, int, int] = STAMP,
+    more: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A source archive as a release makes it."""
+    """A source archive as a release makes it; `more` stands beside its top folder."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as packed:
-        for path, text in files.items():
-            item = zipfile.ZipInfo(f"{top}/{path}", stamp)
+        named = {f"{top}/{path}": text for path, text in files.items()} | dict(more or {})
+        for path, text in named.items():
+            item = zipfile.ZipInfo(path, stamp)
             item.external_attr = 0o100644 << 16
             packed.writestr(item, text)
     return data.getvalue()
@@ -183,8 +189,15 @@ class House:
         place.write_bytes(data)
 
     def release(self, files: Mapping[str, str]) -> None:
-        """What a release of the project publishes, but for the jar."""
+        """What a release of the project publishes, but for the jar; nothing names a version of who packs sources."""
         base = "org/example/tool/1.0/tool-1.0"
+        beside = {
+            "MANIFEST.MF": "Manifest-Version: 1.0\r\nCreated-By: another plug-in\r\n\r\n",
+            "maven/org.example/tool/pom.xml": files["pom.xml"],
+            "maven/org.example/tool/pom.properties": "#Generated\nversion=1.0\ngroupId=org.example\nartifactId=tool\n",
+        }
+        packed = archive(beside, top="META-INF", more={"org/example/Tool.java": MAIN, "words.txt": WORDS})
+        self.put(f"{base}-sources.jar", packed)
         self.put(f"{base}-source-release.zip", archive(files))
         self.put(f"{base}.pom", files["pom.xml"].encode())
 

@@ -89,6 +89,7 @@ def test_a_plan_names_source_recipe_and_every_file_that_the_build_reads(made: Ma
     assert planned.coordinates == {"name": "tool", "namespace": "org.example", "version": "1.0"}
     assert planned.source["file"] == "tool-1.0-source-release.zip"
     assert planned.target["jdk"] == "17"
+    assert planned.recipe["parameters"] == [["sources", "attach"], ["tests", "compile"]]
     assert "org/example/house/3/house-3.pom" in paths
     assert "commons-io/commons-io/2.11.0/commons-io-2.11.0.jar" in paths
     assert "junit/junit/4.13.2/junit-4.13.2.jar" in paths
@@ -116,8 +117,9 @@ async def test_builders_of_other_umask_zone_and_place_agree_bit_for_bit_and_name
 
     assert locked == made.planned.lock
     assert digests(built) == digests(made.built)
-    assert sorted(digests(built)) == ["tool-1.0.jar", "tool-1.0.pom"]
-    theirs, pom = built.outputs
+    assert sorted(digests(built)) == ["tool-1.0-sources.jar", "tool-1.0.jar", "tool-1.0.pom"]
+    sources, theirs, pom = built.outputs
+    assert (sources.upstream_relation, sources.containment) == ("equivalent", "full")
     assert (pom.upstream_relation, pom.containment) == ("identical", "full")
     assert (theirs.upstream_relation, theirs.containment) == ("equivalent", "partial")
     assert theirs.missing == ("org/example/Tool.class",)

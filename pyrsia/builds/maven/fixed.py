@@ -19,7 +19,9 @@ _TEXT: Final = (
 
 
 def lay(repository: Path) -> None:
-    """Put the list where Maven looks for the answer of its one remote, `central`."""
+    """Put the list where Maven looks for the answer of its one remote, `central`; everybody may read it."""
     folder = repository / GROUP.replace(".", "/") / NAME
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "maven-metadata-central.xml").write_text(_TEXT)
+    path = folder / "maven-metadata-central.xml"
+    path.write_text(_TEXT)
+    path.chmod(0o644)  # the sandbox reads it as another uid
