@@ -42,6 +42,7 @@ print(json.dumps({
     "name and home": [pwd.getpwuid(os.getuid()).pw_name, pwd.getpwuid(os.getuid()).pw_dir],
     "own address": socket.gethostbyname(os.uname().nodename),
     "flags": {p: os.statvfs(p).f_flag & 7 for p in ("/", "/usr", "/in", "/opt/tool/given", "/build", "/tmp")},
+    "terminal": os.ttyname(os.openpty()[1]),
     "host": os.uname().nodename,
     "first process": listed("/proc/1/root"),
     "writes": {p: written(p) for p in ("/x", "/usr/x", "/etc/x", "/opt/tool/x", "/in/x", "/run/x", "/dev/x")},
@@ -92,6 +93,7 @@ async def test_a_job_sees_the_root_that_it_names_and_nothing_of_the_hosts(
         "uid": 1000,
         "name and home": ["builder", "/tmp"],
         "own address": "127.0.0.1",
+        "terminal": "/dev/pts/0",
         # read-only, set-uid bits do nothing, devices do nothing: 1 + 2 + 4
         "flags": {"/": 7, "/usr": 7, "/in": 7, "/opt/tool/given": 7, "/build": 6, "/tmp": 6},
         "host": "builder",
@@ -115,6 +117,34 @@ async def test_nothing_of_a_root_runs_before_the_job_is_confined(
 
     assert (outcome.ended, outcome.code) == ("exit", 127)
     assert b"No such file or directory" in outcome.log
+
+
+SAME = """
+import json, os, resource, sys
+print(json.dumps({
+    "folders": {p: sorted(os.listdir(p)) for p in ("/", "/etc", "/run", "/dev", "/dev/shm", "/tmp", "/build", "/in")},
+    "flags": {p: os.statvfs(p).f_flag & 7 for p in ("/", "/usr", "/etc", "/dev", "/tmp", "/build", "/in", "/dev/shm")},
+    "limits": [resource.getrlimit(n) for n in range(16)],
+    "who": [os.getresuid(), os.getresgid(), os.uname().nodename, os.getcwd(), os.umask(0), dict(os.environ)],
+    "sizes": {p: os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/tmp", "/dev/shm")},
+}))
+"""
+
+
+@pytest.mark.parametrize("of", ["host", "root"])
+async def test_both_ways_of_making_a_world_make_the_same(of: str, root: Path, mounts: tuple[Mount, ...]):
+    seen = []
+    for backend in WITH_WORLDS:
+        sandbox = make(backend)
+        python = "/usr/bin/python3" if of == "root" else sandbox.python()[0]
+        job = Job((python, "-c", SAME), mounts=mounts[:2], root=root if of == "root" else None)
+        outcome = await sandbox.run(job)
+        assert outcome.good, outcome
+        seen.append(json.loads(outcome.log))
+
+    # A link to the kernel's memory, which leads nowhere without rights; bubblewrap always makes it.
+    seen[0]["folders"]["/dev"].remove("core")
+    assert seen[0] == seen[1]
 
 
 ASK = """

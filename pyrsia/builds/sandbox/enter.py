@@ -98,6 +98,9 @@ def _do(step: tuple) -> None:  # type: ignore[type-arg] # as marshal reads it
     elif kind == "tmpfs":
         _place(target, folder=True)
         _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, f"mode={step[2]:o},size={step[3]}")
+    elif kind == "terminals":
+        _place(target, folder=True)
+        _mount("devpts", target, "devpts", _NOSUID | _NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     elif kind == "proc":
         _place(target, folder=True)
         _mount("proc", target, "proc", _NOSUID | _NODEV | _NOEXEC)

@@ -7,6 +7,7 @@ A step is a tuple of its name and its place inside, then what it needs:
     ("file", place, bytes)                a small file of ours
     ("bind", place, source, attributes)   a file or folder of the world outside, restricted by MOUNT_ATTR_* bits
     ("tmpfs", place, mode, bytes)         a folder in memory
+    ("terminals", place)                  pseudo terminals that nobody else has
     ("proc", place)                       the processes of the job's own namespace
     ("fixed", place)                      nothing is written here any more
 
@@ -135,6 +136,8 @@ def furniture(job: Job, *, proc: bool) -> Iterator[Step]:
         yield ("bind", f"/dev/{name}", f"/dev/{name}", NO_SUID)
     for name, rest in _STREAMS:
         yield ("link", f"/dev/{name}", f"/proc/self/fd{rest}")
+    yield ("terminals", "/dev/pts")
+    yield ("link", "/dev/ptmx", "pts/ptmx")
     yield ("tmpfs", "/dev/shm", 0o1777, units.BUILD_SHM_BYTES.value)  # noqa: S108
     yield ("fixed", "/dev")
     yield ("dir", "/run")
