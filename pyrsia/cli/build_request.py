@@ -4,8 +4,11 @@ Every package is an order of its own, so that one that cannot be built does not 
 its reason, and the exit code says that not everything was asked for.
 """
 
+import re
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +22,11 @@ from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
+PROGRESS_S: Final = 1.0
+_OF_A_REQUEST: Final = re.compile("[0-9a-f]{8}: ")  # begins what a node says of a build
 PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
-ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")
+ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci", "witness", "pipeline")
+SOURCED: Final = ECOSYSTEMS[:4]  # those that build a source of one's own
 
 packages_argument = click.argument("packages", metavar="[PURL|NAME[==VERSION]]...", nargs=-1)
 files_option = click.option(
@@ -36,7 +42,10 @@ source_option = click.option(
     "--source", metavar="DIR|ARCHIVE|git+URL@COMMIT", help="Build this source, under your node's own name."
 )
 as_option = click.option(
-    "--as", "kind", type=click.Choice(ECOSYSTEMS), help="What a name or a source is [pip]."
+    "--as",
+    "kind",
+    type=click.Choice(ECOSYSTEMS),
+    help="What a name or a source is [pip]; or how a purl is taken: witness, pipeline.",
 )
 param_option = click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the recipe; only with --source."
@@ -132,7 +141,7 @@ def plan(
         common = {"verified_only": True} if verified_only else {}
         common |= {"witness": True} if witness and source is None else {}
         for order in _counted(orders, quiet=as_json):
-            _ask(node, order | common | {"dry_run": True}, asked, quiet=True)
+            _ask(node, order | common | {"dry_run": True}, asked, quiet=as_json)
     if as_json:
         told = {"plans": asked.plans, "refused": asked.refused, "skipped": asked.skipped}
         tell(told, as_json=True, text=lambda: ())
@@ -160,7 +169,7 @@ def _orders(
     """
     if parameters and source is None:
         raise _usage("--param goes with --source", "parameters of known packages come from their mapping")
-    orders = [_order_of(text, kind or "pip") for text in packages]
+    orders = [_order_of(text, kind) for text in packages]
     if source is not None:
         return [_sourced(node, orders, files, source, kind or "pip", parameters)]
     for path in files:
@@ -179,11 +188,11 @@ def _orders(
     return unique
 
 
-def _order_of(text: str, kind: str) -> dict[str, Any]:
+def _order_of(text: str, kind: str | None) -> dict[str, Any]:
     if text.startswith("pkg:"):
-        return {"purl": text}
+        return {"purl": text} | ({"ecosystem": kind} if kind is not None else {})
     name, _, version = text.partition("==")
-    return {"ecosystem": kind, "name": name.strip(), "version": version.strip()}
+    return {"ecosystem": kind or "pip", "name": name.strip(), "version": version.strip()}
 
 
 def _sourced(
@@ -197,6 +206,8 @@ def _sourced(
     """The order of a source that is given along; the source is sent to the node first."""
     from pyrsia.builds.sources import local  # it brings the sandbox along, which most commands need not
 
+    if kind not in SOURCED:
+        raise _usage(f"{kind} builds no source of one's own", f"write --as {', --as '.join(SOURCED)}")
     if files or len(orders) > 1:
         raise _usage("--source is one package's", "leave -r and further names out")
     order = dict(orders[0]) if orders else {}
@@ -250,7 +261,7 @@ def _called(order: dict[str, Any]) -> str:
 def _ask(node: Client, order: dict[str, Any], asked: Asked, *, quiet: bool) -> None:
     """One order; a no of the plan or of the log is this package's, any other one ends the command."""
     try:
-        answer = shaped(node.post("/api/v1/builds", order), answers.Ordered)
+        answer = shaped(_posted(node, order, quiet=quiet), answers.Ordered)
     except Refusal as refusal:
         if refusal.code in (
             "not-running",
@@ -273,6 +284,38 @@ def _ask(node: Client, order: dict[str, Any], asked: Asked, *, quiet: bool) -> N
             word = "known" if one["known"] else "asked"
             note = f", {one['note']}" if one["note"] else ""
             click.echo(safe(f"{word}: {one['purl']} ({one['request'][:16]}){note}"))
+
+
+def _posted(node: Client, order: dict[str, Any], *, quiet: bool) -> Any:
+    """The answer to an order; what the node plans meanwhile is told on standard error, where it takes long."""
+    done: Future[Any] = Future()
+
+    def post() -> None:
+        try:
+            done.set_result(node.post("/api/v1/builds", order))
+        except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
+            done.set_exception(error)
+
+    threading.Thread(target=post, daemon=True).start()
+    shown = ""
+    while True:
+        try:
+            return done.result(PROGRESS_S)
+        except TimeoutError:
+            told = "" if quiet else _planning(node)
+            if told and told != shown:
+                shown = told
+                click.echo(safe(f"  {told}"), err=True)
+
+
+def _planning(node: Client) -> str:
+    """What the node says that it plans now; "" where it says nothing."""
+    try:
+        building = shaped(node.get("/api/v1/status"), answers.Status)["building"]
+    except Refusal:
+        return ""
+    notes = [one for one in building if not _OF_A_REQUEST.match(one)]
+    return str(notes[-1]) if notes else ""
 
 
 # -- telling --

@@ -63,7 +63,7 @@ class Catalog:
     def files(self, name: str) -> Sequence[ProjectFile]:
         reads = self._archive.state
         placed = views.project_files(reads, name)
-        if not placed:
+        if not placed and not views.project_files(reads, name, every=True):  # (not: withdrawn or disputed)
             self._missed(name if name.startswith("pkg:") else _PYPI + name)
         return [_file(one) for one in placed if views.offered(reads, one.body["sha256"])]
 

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import json
+import threading
 
 import pytest
 
-from pyrsia.cli import build_follow
+from pyrsia.cli import build_follow, build_request
 from tests.reference.fakenode import BUILD
 
 REQUEST = BUILD["request"]
@@ -106,9 +107,11 @@ def test_what_is_witnessed_and_what_is_known_already_is_told_as_that(pyrsia, des
 def test_flags_become_fields_of_the_order_and_nothing_else(pyrsia, desk):
     pyrsia("build", "request", "a", "--no-witness", "--only-verified-inputs", "--node", desk.url)
     pyrsia("build", "request", "org.demo:lib==1", "--as", "maven", "--node", desk.url)
+    pyrsia("build", "request", "pkg:pypi/torch@2", "--as", "witness", "--node", desk.url)
     assert desk.orders == [
         {"ecosystem": "pip", "name": "a", "version": "", "verified_only": True},
         {"ecosystem": "maven", "name": "org.demo:lib", "version": "1", "witness": True},
+        {"purl": "pkg:pypi/torch@2", "ecosystem": "witness", "witness": True},
     ]
 
 
@@ -121,6 +124,7 @@ def test_flags_become_fields_of_the_order_and_nothing_else(pyrsia, desk):
         ["a", "b", "--source", "SOURCE"],
         ["a==1", "--source", "SOURCE", "--param", "no-value"],
         ["a==1", "--source", "nowhere"],
+        ["a==1", "--source", "SOURCE", "--as", "witness"],
         ["a==1", "--source", "git+https://example.com/x@short"],
     ],
 )
@@ -211,6 +215,26 @@ def test_a_plan_shows_recipe_lock_inputs_and_environment_before_anything_runs(py
         assert told in out, told
     told = json.loads(pyrsia("build", "plan", "idna", "--json", "--node", desk.url)[1])
     assert told["plans"][0]["purl"] == "pkg:pypi/idna@3.10"
+
+
+def test_what_is_planned_meanwhile_is_told_where_it_takes_long(pyrsia, desk, monkeypatch):
+    monkeypatch.setattr(build_request, "PROGRESS_S", 0.01)
+    status = desk.fake.answers["/api/v1/status"][1]
+    notes = ["0123abcd: building", "looking for idna on https://index.example"]
+    desk.fake.answers["/api/v1/status"] = (200, {**status, "building": notes})
+    told = threading.Event()
+
+    class Slow(type(desk.fake.answers)):
+        def get(inner, path, otherwise=None):
+            if path == "/api/v1/status":
+                told.set()
+            elif path == "/api/v1/builds":
+                assert told.wait(10)
+            return super().get(path, otherwise)
+
+    desk.fake.answers = Slow(desk.fake.answers)
+    code, _, err = pyrsia("build", "request", "idna", "--node", desk.url)
+    assert (code, err.splitlines()) == (0, ["  looking for idna on https://index.example"])
 
 
 # -- following --

@@ -196,3 +196,17 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
         assert caught.value.code == "withdrawn"
     finally:
         story.world.close()
+
+
+async def test_what_the_log_does_not_hold_is_told_as_missed_and_what_was_withdrawn_is_not(tmp_path, shelf):
+    story, missed = Story(world=Deciding(tmp_path)), []
+    try:
+        archive = story.world.archive
+        catalog = Catalog(archive, shelf, Proofs(archive), no_bundle, missed.append)
+        assert catalog.files("idna")
+        story.world.enact(about("artifact.withdraw", story.sha256))
+        assert (catalog.files("idna"), missed) == ([], [])
+        assert (catalog.files("other"), catalog.files("pkg:maven/g/a")) == ([], [])
+        assert missed == ["pkg:pypi/other", "pkg:maven/g/a"]
+    finally:
+        story.world.close()
