@@ -19,6 +19,7 @@ from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import survey
 from pyrsia.demo import sample
 from pyrsia.demo.network import Network
+from pyrsia.errors import Refusal
 
 pytestmark = pytest.mark.processes
 COMMAND_S = 180
@@ -71,7 +72,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     url = sample.write_index(folder / "index")
     wheel_only(folder / "index")
     network = Network.create(isolation=found.isolation, environment=host.environment())
-    network.variables = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": ""}
+    network.variables = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": url,
+        "PIP_EXTRA_INDEX_URL": "",
+        "PYRSIA_BUILDS__AUTO": "pkg:pypi/*-dep",
+    }
     try:
         network.start_all()
         network.wait(
@@ -179,3 +185,24 @@ def test_a_known_package_is_built_its_log_is_read_once_it_may_be_and_it_cannot_b
     }  # fmt: skip
     assert (cancel.returncode, "after the draw" in cancel.stderr) == (1, True)
     assert "REPRODUCED by 3 builders" in shown.stdout
+
+
+def test_what_a_client_misses_is_asked_for_within_the_glob_and_nothing_else(service: Service):
+    follower = service.follower
+
+    def missed(name: str) -> str:
+        with follower.client() as client, pytest.raises(Refusal) as caught:
+            client.get(f"/pypi/simple/{name}/")
+        return caught.value.code
+
+    assert [missed(name) for name in ("pyrsia-sample-dep", "other")] == ["package-unknown"] * 2
+
+    def built() -> bool:
+        with follower.client() as client:
+            builds = client.get("/api/v1/builds")["builds"]
+        return any("/pyrsia-sample-dep@" in one["purl"] and one["verdict"] == "REPRODUCED" for one in builds)
+
+    service.network.wait(built, 90, "what a client missed was not built")
+    with follower.client() as client:
+        assert client.get("/pypi/simple/pyrsia-sample-dep/")["files"]
+        assert not any("/other" in one["purl"] for one in client.get("/api/v1/builds")["builds"])
