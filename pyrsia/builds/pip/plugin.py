@@ -118,7 +118,8 @@ class PipPlugin:
             raise refusals.another_package(given.file, f"{found.name} {version}", want.version)
         planned = await self._needs(want, found, where, pure, native, now_ms, progress)
         origin = replace(origin, version=version)
-        body = {"file": given.file, "sha256": given.sha256, "size": given.size, "manifest": given.manifest}
+        body: dict[str, Any] = {"file": given.file, "sha256": given.sha256, "size": given.size}
+        body |= {"manifest": given.manifest} if given.manifest else {}  # else the node adds it
         purl = claimed_purl(want.generic, found.name, version)
         mine = await self._planned(origin, where, now_ms, purl, found.name, version, body)
         return (*planned, mine)

@@ -40,6 +40,12 @@ FLAGS: Final = "-DNDEBUG -O2 -g0 -fwrapv -Wall -ffile-prefix-map={base}=."
 # Where tools that read a repository's history take the version from instead: setuptools-scm and hatch-vcs, pbr, pdm.
 VERSIONS: Final = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION", "PDM_BUILD_SCM_VERSION")
 
+# A line of `[console_scripts]` (the entry points specification), extras left out.
+_SCRIPT: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]{0,99})[ ]*=[ ]*(?P<module>[A-Za-z_][A-Za-z0-9_.]{0,199})[ ]*:[ ]*"
+    r"(?P<first>[A-Za-z_][A-Za-z0-9_]{0,99})(?P<rest>(?:\.[A-Za-z_][A-Za-z0-9_]{0,99}){0,9})(?:[ ]*\[.*\])?"
+)
+
 # -- reading --
 
 
@@ -133,6 +139,26 @@ def _installed_name(path: str) -> str | None:
     return f"bin/{match[2]}" if match[1] == "scripts" else None
 
 
+def scripts(entry_points: str, into: Path) -> None:
+    """Write the commands that a tool's entry points name: build systems call each other by them (meson, cython).
+
+    What cannot be read names nothing; a file that the wheel brought itself stays.
+    """
+    inside = False
+    for line in entry_points.splitlines():
+        if line.lstrip().startswith("["):
+            inside = line.strip() == "[console_scripts]"
+            continue
+        match = _SCRIPT.fullmatch(line.strip()) if inside else None
+        if match is not None and not (into / match["name"]).exists():
+            into.mkdir(exist_ok=True)
+            called = f"import sys\nfrom {match['module']} import {match['first']}\n"
+            called += f"sys.exit({match['first']}{match['rest']}())\n"
+            path = into / match["name"]
+            path.write_text(f"#!{sys.executable} -SsPB\n{called}")
+            path.chmod(0o755)
+
+
 def lay(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     """Unpack build tools into `tools` and, if the job says so, compile their modules; nothing of them runs.
 
@@ -144,6 +170,8 @@ def lay(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     tools = work / "tools"
     tools.mkdir()
     install([inputs / name for name in job["wheels"]], tools)
+    for listed in sorted(tools.glob("*.dist-info/entry_points.txt")):
+        scripts(listed.read_text("utf-8", "replace"), tools / "bin")
     for path in sorted(tools.rglob("*.py")) if job["compile"] else ():
         shown = str(path.relative_to(tools))
         if "/test" not in f"/{shown}":

@@ -424,3 +424,32 @@ def test_a_folder_of_the_source_is_built_where_the_recipe_says_so_and_its_versio
     assert (found[0], found[7]) == ("/src/thing-1.0/part", "2.5")
     with pytest.raises(Hostile):
         told(tmp_path, subdir="nowhere")
+
+
+def test_tools_bring_the_commands_that_their_entry_points_name(tmp_path: Path):
+    text = b"""[other]
+bad = tool:main
+[console_scripts]
+hello = tool.cli:App.main [extra]
+own = tool.cli:main
+../out = tool.cli:main
+evil = tool.cli:main; import os
+"""
+    cli = b"class App:\n    @staticmethod\n    def main():\n        print('hello from a tool')\n"
+    members = {"tool/__init__.py": b"", "tool/cli.py": cli, "tool-1.data/scripts/own": b"#!/bin/sh\n"}
+    members["tool-1.dist-info/entry_points.txt"] = text
+    (tmp_path / "a.whl").write_bytes(wheels.pack(members))
+    worker.lay({"wheels": ["a.whl"], "compile": False}, tmp_path, tmp_path)
+
+    there = tmp_path / "tools" / "bin"
+    assert sorted(path.name for path in there.iterdir()) == ["hello", "own"]
+    assert (there / "own").read_bytes() == b"#!/bin/sh\n"
+    done = subprocess.run(
+        [there / "hello"],
+        env={"PYTHONPATH": str(tmp_path / "tools")},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "hello from a tool\n"
