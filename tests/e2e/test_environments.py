@@ -1,6 +1,7 @@
 """A real build environment: made from Debian's packages by the command, the same bytes twice, and work done in it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -13,13 +14,16 @@ from typing import Any
 
 import pytest
 
-from pyrsia.builds.environments import lock
-from pyrsia.builds.environments.store import Store
+from pyrsia.builds.environments import Environment, lock
+from pyrsia.builds.environments.store import Kept, Store
 from pyrsia.builds.inside import Inside
-from pyrsia.builds.oci.plugin import PROGRAM
+from pyrsia.builds.model import LocalSource, Want
+from pyrsia.builds.oci.plugin import PROGRAM, OciPlugin
+from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import BuildLimits, Job
 
 sys.path.insert(0, str(Path(__file__).parent))
+import sdists
 from test_sandbox_escapes import make
 
 pytestmark = pytest.mark.builds
@@ -135,3 +139,45 @@ async def test_our_worker_runs_under_the_root_s_own_interpreter(data: Path, sour
         job, {"source.tar": source}, phase="metadata", who="x", environment=only(data)
     ) as answer:
         assert "has no such file" in answer.value["dockerfile"]["what"]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> LocalSource:
+    """A source of an image, with names that interpreters could sort or write differently."""
+    path = tmp_path / "image-1.tar.gz"
+    files = {
+        "Dockerfile": b"FROM scratch\nCOPY files /\n",
+        "files/\u00e4/\u00fc": b"u",
+        "files/a-b": b"1",
+        "files/a/b": b"2",
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            item = tarfile.TarInfo(f"image/{name}")
+            item.size, item.mtime = len(content), 1_700_000_000
+            archive.addfile(item, io.BytesIO(content))
+    data = path.read_bytes()
+    return LocalSource(path.name, path, hashlib.sha256(data).hexdigest(), len(data), "0" * 64)
+
+
+async def test_an_image_has_the_same_bytes_under_the_root_s_python_and_under_this_one(
+    data: Path, image: LocalSource, tmp_path: Path
+):
+    found = only(data)
+    kept = Kept(Environment(host.environment(), None, host.facts()), Store(data / "environments"))
+
+    async def claimed(_: Mapping[str, Any]) -> Path:
+        return image.path
+
+    shop = sdists.shop(make("bubblewrap"), tmp_path, None, environments=kept, claimed=claimed)  # type: ignore[arg-type]
+    results = []
+    for name in (found.id, host.environment()):
+        plugin = OciPlugin(shop)
+        (planned,) = await plugin.plan(Want("image", "1", source=image, environment=name), sdists.now_ms())
+        request = sdists.request(planned)
+        built = await plugin.build(request, await plugin.prefetch(request, await plugin.relock(request)))
+        assert built.environment == name
+        results.append({one.name: one.raw.file.sha256 for one in built.outputs})
+
+    assert len(results[0]) == 3
+    assert results[0] == results[1]

@@ -201,10 +201,14 @@ def kept(
     fetch: Fetch | None = None,
     needed: Callable[[], Sequence[str]] = tuple,
 ) -> Kept:
-    """The environments of a node; it unpacks in `sandbox` what `fetch` brings, and keeps those that are `needed`."""
+    """The environments of a node; it unpacks in `sandbox` what `fetch` brings, and keeps those that are `needed`.
+
+    A folder that was configured belongs to its operator, and perhaps to other nodes: nothing in it is deleted.
+    """
     folder = place(data, configured)
     store = Store(folder)
-    return Kept(own, store, fetch, Maker(sandbox, store, scratch, folder / PARTS).adopt, needed)
+    adopt = Maker(sandbox, store, scratch, folder / PARTS).adopt
+    return Kept(own, store, fetch, adopt, None if configured else needed)
 
 
 def _missing(one: Part) -> Refusal:

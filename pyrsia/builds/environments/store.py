@@ -185,7 +185,7 @@ class Kept:
         own: the host's.
         fetch: brings the archive of a digest that the log publishes, from peers; None where there are none.
         adopt: unpacks an archive and keeps it.
-        needed: ids that stay when what was fetched outgrows `KEPT`: the network's, in its order.
+        needed: ids that stay when what was fetched outgrows `KEPT`: the network's; None: all stay.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Kept:
         store: Store,
         fetch: Fetch | None = None,
         adopt: Callable[[Path, str], Awaitable[Environment]] | None = None,
-        needed: Callable[[], Sequence[str]] = tuple,
+        needed: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self._own = own
         self._store = store
@@ -222,5 +222,6 @@ class Kept:
                 who="this node",
                 do="see `pyrsia build environment list`; make it with `pyrsia build environment make`",
             ) from refusal
-        await trio.to_thread.run_sync(self._store.trim, [id, *self._needed()])
+        if self._needed is not None:
+            await trio.to_thread.run_sync(self._store.trim, [id, *self._needed()])
         return found
