@@ -234,6 +234,15 @@ class EvidenceAnswer(msgspec.Struct, frozen=True):
 # -- members --
 
 
+class StrikeStatus(msgspec.Struct, frozen=True):
+    """A drawn builder kept others waiting. `word` is silent, withheld (both rank it last for a day) or unanswered."""
+
+    time_ms: int
+    ecosystem: str
+    request: str
+    word: str
+
+
 class MemberStatus(msgspec.Struct, frozen=True):
     """One member as the log has it.
 
@@ -241,6 +250,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
         validates: whether it has a seat in the present epoch; `since_epoch`: the first epoch of that seat, -1 without.
         convicted: evidence against its vote key is on record, so that it leads no view.
         keys: purpose -> public key in hex, of the roles that it has.
+        strikes: the newest as a builder, oldest first.
     """
 
     node_id: str
@@ -254,6 +264,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
     convicted: bool = False
     connected: bool = False
     keys: dict[str, str] = {}
+    strikes: tuple[StrikeStatus, ...] = ()
 
 
 class MotionStatus(msgspec.Struct, frozen=True):

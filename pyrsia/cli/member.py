@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log import when
 from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option, motion_id, motion_lines
 from pyrsia.cli.papers import can_option, role_option, wanted_roles
 from pyrsia.cli.proposing import propose
@@ -83,6 +84,9 @@ def _member_lines(one: dict[str, Any]) -> Iterator[str]:
     yield f"validates: {'no' if _seat(one) == '-' else _seat(one)}"
     for purpose, public in sorted(one["keys"].items()):
         yield f"{purpose + ':':<11}{public}"
+    for strike in one["strikes"]:
+        told = f"{strike['word']} in a build of {strike['ecosystem']}, request {strike['request'][:16]}"
+        yield f"strike:    {when.told(strike['time_ms'])}: {told}"
 
 
 @member.command()

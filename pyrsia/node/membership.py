@@ -8,7 +8,7 @@ from pyrsia.ledger import motions, views
 from pyrsia.ledger.genesis import ROLES
 from pyrsia.ledger.seats import Epoch
 from pyrsia.node.house import House
-from pyrsia.status import MembersStatus, MemberStatus, MotionStatus
+from pyrsia.status import MembersStatus, MemberStatus, MotionStatus, StrikeStatus
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire.text import b32, unb32
 
@@ -54,6 +54,10 @@ class Membership:
             convicted=seat is not None and seat in epoch.convicted,
             connected=node == self._house.keys.node_id or self._connected(node),
             keys=keys,
+            strikes=tuple(
+                StrikeStatus(one.time_ms, one.ecosystem, one.request, one.word)
+                for one in views.struck(self._reads, fields["node"])
+            ),
         )
 
     def _seat_since(self, node: bytes, epoch: Epoch) -> int:

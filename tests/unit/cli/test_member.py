@@ -43,6 +43,9 @@ AMBER = {
     "connected": True,
     "keys": {"vote": "ab" * 32},
 }
+AMBER["strikes"] = [
+    {"time_ms": 1_760_000_000_000, "ecosystem": "conan", "request": "cd" * 32, "word": "withheld"}
+]
 BIRCH = {**AMBER, "node_id": "abbbbb" + "b" * 46, "name": "birch", "convicted": True, "since_epoch": 2}
 ERIN = {
     **AMBER,
@@ -100,6 +103,11 @@ ASKING = [
     ["keys", "list"],
     ["keys", "rotate", "vote"],
 ]
+
+
+def test_a_builder_that_kept_others_waiting_is_shown_with_its_strikes(pyrsia, node):
+    _, out, _ = pyrsia("member", "show", "amber", "--node", node.url)
+    assert "strike:    2025-10-09 08:53:20: withheld in a build of conan, request cdcdcdcdcdcdcdcd\n" in out
 
 
 @pytest.mark.parametrize("command", ASKING, ids=" ".join)

@@ -15,6 +15,7 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.membership import Membership, summary
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.submission import Submitter, Waiters
+from pyrsia.units import COMMIT_WINDOW_MS, REVEAL_WINDOW_MS
 from pyrsia.wire.text import b32
 from tests.reference.governance import REASON, about, every_motion, mapping, member_motion, newcomer, numbers
 from tests.reference.housed import ME, Housed
@@ -98,6 +99,21 @@ async def test_members_are_told_with_their_seats_and_links(member):
     )
     assert names["node 4"].keys == {}
     assert names["node 1"].since_epoch == 0
+
+
+async def test_a_builder_that_kept_others_waiting_is_told_with_its_strikes(member):
+    request, builders = member.drawn()
+    body = member.reveal(request)
+    member.block(*(member.commit(one, body) for one in builders[:2]))
+    member.propose(wait=COMMIT_WINDOW_MS.value + REVEAL_WINDOW_MS.value + 2_000)
+    member.settle()
+    struck = {one.node_id: one.strikes for one in member.membership.members().members if one.strikes}
+    assert {node: [one.word for one in rows] for node, rows in struck.items()} == {
+        b32(builders[0].public): ["withheld"],
+        b32(builders[1].public): ["withheld"],
+        b32(builders[2].public): ["silent"],
+    }
+    assert {(one.ecosystem, one.request) for rows in struck.values() for one in rows} == {("pip", request)}
 
 
 async def test_a_motion_stands_final_and_says_what_it_waits_for(member):
