@@ -223,7 +223,9 @@ class ConanPlugin:
                 who="the build environment",
                 do="choose one with a C compiler",
             ) from error
-        remotes = self._remotes or await trio.to_thread.run_sync(load)
+        remotes = self._remotes
+        if remotes is None:
+            remotes = await trio.to_thread.run_sync(load)
         files, kept = self._shop.cache.parent / "conan-files", self._shop.cache.parent / "conan-recipes"
         planner = Planner(self._inside, remotes, files, kept, self._bench)
         subdir = origin.parameters.get(profile.SUBDIR, "")
@@ -331,7 +333,8 @@ class ConanPlugin:
         archives = []
         downloaded = [one for one in inputs.files if one.name.rpartition(" ")[2].startswith(lock.SOURCE)]
         for number, one in enumerate(downloaded):
-            archives.append(f"archive-{number}.tar.gz")
+            kind = await trio.to_thread.run_sync(_kind, one.path)
+            archives.append(f"archive-{number}{kind}")
             files[archives[-1]] = one.path
         job = {
             "operation": "inspect",
@@ -412,6 +415,11 @@ def _target(environment: Environment) -> dict[str, str]:
         "libc": facts["libc"],
         "os": facts["os"],
     }
+
+
+def _kind(path: Path) -> str:
+    with path.open("rb") as file:
+        return ".zip" if file.read(4) == b"PK\3\4" else ".tar"
 
 
 def _line_name(line: Locked) -> str:

@@ -11,14 +11,16 @@ Source: docs/builds.md, "conan"; docs/sandbox.md.
 
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from pyrsia.builds.conan import desk, names, pack
 from pyrsia.builds.conan.names import Place
@@ -26,6 +28,7 @@ from pyrsia.builds.containment import containment
 from pyrsia.builds.members import Hostile, Member, encode
 from pyrsia.builds.members_tar import Gunzip
 from pyrsia.builds.unpack import read_source, serve, source_members, unpack_source
+from pyrsia.units import MAX_ARCHIVE_MEMBERS, MAX_UNPACKED_BYTES
 
 LEFT: Final = "left.tar"  # what a build hands over
 _PROFILES: Final = "profiles"
@@ -278,17 +281,45 @@ def _payload(one: pack.Made) -> list[Member]:
 
 def _known(job: Mapping[str, Any], inputs: Path, work: Path) -> list[Member]:
     """The files of the source, and of those archives among the downloaded sources that can be read."""
-    found: list[Member] = []
-    for name in (job["source"], *job["archives"]):
-        path = inputs / name
-        try:
-            members = source_members(path)
-        except Hostile:
-            continue
-        found += members
-        if job["recipe"] and name == job["source"]:
-            found += _nested(path, work / "nested")
+    found = source_members(inputs / job["source"])
+    if job["recipe"]:
+        found += _nested(inputs / job["source"], work / "nested")
+    for name in job["archives"]:
+        found += _downloaded(inputs / name)
     return found
+
+
+def _downloaded(path: Path) -> list[Member]:
+    """The plain files of an archive of any common kind, or of a single file; none of what cannot be read.
+
+    Only digests are taken, so names and links may be as they like; counts and sizes have the usual bounds.
+    """
+    found: list[Member] = []
+    try:
+        if path.name.endswith(".zip"):
+            return source_members(path)
+        with tarfile.open(path, "r|*") as archive:
+            left = MAX_UNPACKED_BYTES.value
+            for item in archive:
+                left -= item.size
+                if left < 0 or len(found) >= MAX_ARCHIVE_MEMBERS.value:
+                    return []
+                contents = archive.extractfile(item) if item.isreg() else None
+                if contents is not None:
+                    found.append(Member(path.name, _digest(contents), item.size, exec=False))
+    except (tarfile.ReadError, tarfile.CompressionError):
+        with path.open("rb") as file:
+            return [Member(path.name, _digest(file), path.stat().st_size, exec=False)]
+    except (Hostile, tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError):
+        return []
+    return found
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 16):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _nested(path: Path, scratch: Path) -> list[Member]:
@@ -344,7 +375,7 @@ def _compare(
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _digest(file)
 
 
 OPERATIONS = {"plan": plan, "build": build, "inspect": inspect}

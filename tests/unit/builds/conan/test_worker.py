@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,32 @@ def test_a_source_without_a_conanfile_is_refused(tmp_path: Path):
 
     found = worker._unpacked({**job, "subdir": "packaging"}, tmp_path, tmp_path / "two")
     assert Path(found).name == "packaging"
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz", "zip", "bare", "broken", "cut"])
+def test_a_downloaded_source_of_any_kind_is_looked_into(tmp_path: Path, kind: str):
+    data, path = b"\x7fcode" * 2, tmp_path / ("archive-0.zip" if kind == "zip" else "archive-0.tar")
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as out:
+            out.writestr("top/a.c", data)
+    elif kind == "bare":
+        path.write_bytes(data)
+    elif kind == "broken":
+        path.write_bytes(gzip.compress(b"no tar " * 200))
+    else:
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz" if kind == "cut" else kind) as out:
+            link = tarfile.TarInfo("top/link")
+            link.type, link.linkname = tarfile.SYMTYPE, "../../out"
+            out.addfile(link)
+            info = tarfile.TarInfo("top/a.c")
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+        path.write_bytes(raw.getvalue()[: 60 if kind == "cut" else None])
+
+    found = [one.sha256 for one in worker._downloaded(path)]
+
+    if kind in ("broken", "cut"):
+        assert hashlib.sha256(data).hexdigest() not in found
+    else:
+        assert found == [hashlib.sha256(data).hexdigest()]
