@@ -9,21 +9,19 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import trio
 
 from pyrsia import config, keys
-from pyrsia.builds.model import Plugin
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import DatabaseDamaged, Malformed, PyrsiaError, Refusal
+from pyrsia.errors import DatabaseDamaged, PyrsiaError
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
 from pyrsia.net.data import DataPlane, Served
@@ -34,20 +32,14 @@ from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
-from pyrsia.node.build_auto import Auto
-from pyrsia.node.build_checks import Checker
-from pyrsia.node.build_desk import Desk
-from pyrsia.node.build_keep import Keeper
-from pyrsia.node.build_sources import Sources
-from pyrsia.node.builder import Builder
+from pyrsia.node.build_parts import BuildParts, make_parts
 from pyrsia.node.catalog import Catalog
-from pyrsia.node.clock import wall_ms
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
-from pyrsia.node.house import INDEX, KEYS, RESULTS, SCRATCH, House
+from pyrsia.node.house import KEYS, House
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
@@ -55,7 +47,6 @@ from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.requests import Requests
 from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
@@ -68,7 +59,6 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
-from pyrsia.serve.orders import BuildOrder
 from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId
 
@@ -158,7 +148,7 @@ class Node:
         self._wire_submission()
         self._wire_builds(workshop)
         self.catalog = Catalog(
-            house.archive, self.shelf, self.proofs, self.vouching.bundle, lambda purl: self.auto.missed(purl)
+            house.archive, self.shelf, self.proofs, self.vouching.bundle, self.building.auto.missed
         )
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
@@ -309,93 +299,16 @@ class Node:
         )
 
     def _wire_builds(self, workshop: Workshop) -> None:
-        """What asks for builds, what builds, and the desk in front of both."""
-        house, plugins, reads = self.house, workshop.plugins, self.house.archive.state
-        sources = Sources(self.shelf, house.data / SCRATCH, self._linked)
-        workshop.courier.fetch = sources.bring
+        """What asks for builds and what builds; who explains them."""
         workshop.courier.fetch_published = lambda sha256: self.catalog.blob(sha256)
-        self.explaining = Explaining(reads=reads, shelf=self.shelf, shop=workshop.shop)
-        self.requests: Requests | None = None
-        self.builder: Builder | None = None
-        self.checker: Checker | None = None
-        if plugins:
-            self.requests = Requests(
-                house.keys.node_id, plugins=plugins, shelf=self.shelf, submitter=self.submitter, reads=reads
-            )
-            self.builder = Builder(
-                house.keys,
-                house.genesis,
-                plugins=plugins,
-                shelf=self.shelf,
-                submitter=self.submitter,
-                reads=reads,
-                database=house.database,
-                pulse=self.pulse,
-                parallel=house.settings.builds.parallel,
-                attests=house.build_key,
-                revealed=lambda *told: self.checker.revealed(*told) if self.checker else None,
-            )
-            self.checker = self._checker(plugins, self.builder)
-        self.desk = Desk(
-            house.keys.node_id,
-            requests=self.requests,
-            builder=self.builder,
-            sources=sources,
+        self.explaining = Explaining(reads=self.house.archive.state, shelf=self.shelf, shop=workshop.shop)
+        self.building: BuildParts = make_parts(
+            self.house,
+            workshop,
             shelf=self.shelf,
             submitter=self.submitter,
-            reads=reads,
-        )
-
-        self.auto = self._auto()
-        self.keeper = Keeper(
-            house.database,
-            house.blobs,
-            named=house.archive.names,
-            folders=(house.data / SCRATCH, house.data / RESULTS),
-            longest_s=float(house.settings.builds.wall_s),
-            cache=house.data / INDEX,
-            cache_bytes=house.settings.builds.cache_gb << 30,
-            forget=self._forget_settled,
-        )
-
-    async def _forget_settled(self) -> None:
-        if self.builder is not None:
-            await self.builder.forget_settled()
-
-    def _auto(self) -> Auto:
-        """
-        Raises:
-            Refusal: `config-invalid`.
-        """
-        builds = self.house.settings.builds
-
-        async def ask(purl: str) -> None:
-            await self.desk.order(BuildOrder(purl=purl, witness=True))
-
-        try:
-            return Auto(builds.auto, builds.auto_per_hour, ask)
-        except Malformed as error:
-            raise Refusal(
-                "config-invalid",
-                what=f"builds.auto: {error}",
-                who=f"this node's {config.CONFIG_NAME}",
-                do="correct it",
-            ) from None
-
-    def _checker(self, plugins: Mapping[str, Plugin], builder: Builder) -> Checker:
-        async def add_fact(body: Mapping[str, Any]) -> None:
-            await self.submitter.submit("fact.add", {**body, "valid_from": wall_ms()})
-
-        house = self.house
-        return Checker(
-            house.keys.node_id,
-            plugins=plugins,
-            turns=builder.turns,
-            reads=house.archive.state,
-            add_fact=add_fact,
-            self_check=house.settings.builds.self_check,
-            per_day=house.settings.builds.rechecks_per_day,
-            may=lambda: house.builds,
+            pulse=self.pulse,
+            linked=self._linked,
         )
 
     def _admin(self, isolation: str) -> Admin:
@@ -424,9 +337,9 @@ class Node:
             ),
             acknowledge=self.acknowledgements.of,
             acknowledge_all=self.acknowledgements.many,
-            requests=self.requests,
-            builder=self.builder,
-            desk=self.desk,
+            requests=self.building.requests,
+            builder=self.building.builder,
+            desk=self.building.desk,
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
@@ -463,12 +376,7 @@ class Node:
             nursery.start_soon(self.cosigning.run)
             nursery.start_soon(self.outside.run)
             nursery.start_soon(self.vouching.run)
-            if self.builder is not None:
-                nursery.start_soon(self.builder.run)
-            nursery.start_soon(self.keeper.run)
-            nursery.start_soon(self.auto.run)
-            if self.checker is not None:
-                nursery.start_soon(self.checker.run)
+            nursery.start_soon(self.building.run)
             await nursery.start(self.server.run)
             _log.info(
                 "%s %s of %s serves %s", self.house.role, self.house.name,
