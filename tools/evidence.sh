@@ -50,10 +50,10 @@ for what in "$@"; do
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
         ;;
     wheels)
-        # ROOTS: a folder of build environments (<data>/environments of a node). INTERPRETER: another CPython's prefix.
+        # ROOTS: a folder of build environments (<data>/environments of a node).
         {
             head_of "Popular wheels built from their source archives"
-            PYTHONPATH=. "$BIN/python" -m tests.evidence.wheels ${ROOTS:+--roots "$ROOTS"} ${INTERPRETER:+--interpreter "$INTERPRETER"}
+            PYTHONPATH=. "$BIN/python" -m tests.evidence.wheels ${ROOTS:+--roots "$ROOTS"}
         } >"$out.new"
         ;;
     *)

@@ -1,21 +1,19 @@
 """Popular wheels built from their source archives: against the index's own files, and again under other conditions.
 
-    python -m tests.evidence.wheels [--roots FOLDER] [--interpreter PREFIX] [--only NAME ...] [--home FOLDER]
+    python -m tests.evidence.wheels [--roots FOLDER] [--only NAME ...] [--home FOLDER] [--speed]
 
 Plans and builds with the plug-in itself, one package after the other, without a network of nodes. Each is built as
-every builder builds it, then varied (another path, umask, time zone, order of folders) and, where `--roots` names a
-store of root file systems, in one of those; with `--interpreter`, also in a copy of it with another CPython.
+every builder builds it, again, then varied (another path, umask, time zone, order of folders) and, where `--roots`
+names a store of root file systems, in each of those that has a compiler.
 """
 
 import argparse
 import contextlib
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -148,7 +146,7 @@ class Bench:
             theirs = await self.planned(package, other.id)
             name += "" if theirs.lock == plan.lock else ", other tools"
             return compared(name, first, await self.built(theirs))
-        return f"{name}: has no compiler"
+        return f"{name}: {'another target' if other.root else 'has no compiler'}"
 
 
 def generator(wheel: Path) -> str:
@@ -197,28 +195,6 @@ def cause(ours: Path, theirs: Path) -> str:
 
 
 # -- a home ------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def other_root(root: Path, prefix: Path, home: Path) -> Iterator[Environment]:
-    """A copy of `root` (hard links) in which /usr/bin/python3 is the CPython installed at `prefix`."""
-    copy = home / "interpreter-root"
-    subprocess.run(["cp", "-al", str(root), str(copy)], check=True)
-    place = copy / str(prefix).lstrip("/")
-    shutil.copytree(prefix, place, symlinks=True, ignore=shutil.ignore_patterns("test", "__pycache__"))
-    for above in place.relative_to(copy).parents:
-        (copy / above).chmod(0o755)
-    program = copy / "usr/bin/python3"
-    program.unlink()
-    program.symlink_to(prefix / "bin/python3")
-    said = subprocess.run(
-        [prefix / "bin/python3", "-c", "import platform; print(platform.python_version())"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    facts = {"arch": host.facts()["arch"], "libc": "glibc-2.36", "os": "linux", "python": said.stdout.strip()}
-    yield Environment("rootfs:" + "13" * 32, copy, facts | {"compiler": "the same"})
 
 
 @contextlib.asynccontextmanager
@@ -292,7 +268,6 @@ def backend_s(log: str) -> float:
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.evidence.wheels")
     parser.add_argument("--roots", type=Path)
-    parser.add_argument("--interpreter", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--home", type=Path)
     parser.add_argument("--speed", action="store_true", help="measure instead, in the host's own environment")
@@ -306,12 +281,9 @@ async def main() -> int:
             await speed(home, await choose_sandbox(False), environments[0])
             return 0
         if arguments.roots:
-            compilers = [one for one in Store(arguments.roots).here() if one.offers("python", "compiler")]
-            environments += compilers[:1]
-            if arguments.interpreter and compilers and compilers[0].root:
-                environments.append(
-                    stack.enter_context(other_root(compilers[0].root, arguments.interpreter, home))
-                )
+            roots = [one for one in Store(arguments.roots).here() if one.offers("python", "compiler")]
+            environments += {one.facts["python"]: one for one in roots}.values()  # one for each Python
+            environments[1:] = sorted(environments[1:], key=lambda one: one.facts["python"])
         return await table(home, await choose_sandbox(False), environments, arguments.only)
 
 

@@ -239,6 +239,8 @@ def _variables(job: dict[str, Any], base: Path) -> dict[str, str]:
     environment["SOURCE_DATE_EPOCH"] = str(job["epoch"])
     if job["native"]:
         environment["CFLAGS"] = environment["CXXFLAGS"] = FLAGS.format(base=base)
+    else:  # what is optional must come out the same on hosts with a compiler and without
+        environment["CC"] = environment["CXX"] = "false"
     if job["version"]:  # there is no history here that could be asked
         environment.update(dict.fromkeys(VERSIONS, job["version"]))
     if job["vary"]:
