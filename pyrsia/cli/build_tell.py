@@ -5,11 +5,19 @@ Every package has its line: asked for, known already, planned, left out, refused
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pyrsia.cli import build_follow
 from pyrsia.cli.tell import tell
 from pyrsia.errors import Refusal
+
+# purl type -> where a node serves what `{}` built under its own name
+_PREFIXES: Final = {
+    "pypi": "/pypi/{}/simple/",
+    "maven": "/maven2/{}/",
+    "conan": "/conan/{}/",
+    "docker": "/v2/{}/",
+}
 
 
 @dataclass(slots=True)
@@ -29,7 +37,17 @@ def tell_asked(asked: Asked, done: Sequence[dict[str, Any]], *, follow: bool, as
         told |= {"skipped": asked.skipped} if asked.skipped else {}
         tell(told | ({"builds": list(done)} if follow else {}), as_json=True, text=lambda: ())
         return
-    tell({}, as_json=False, text=lambda: [*map(build_follow.line, done), *_refusals(asked)])
+    tell({}, as_json=False, text=lambda: [*map(build_follow.line, done), *_refusals(asked), *_places(done)])
+
+
+def _places(done: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Where what stands under a node's own name installs from."""
+    for one in done:
+        _, _, path = one["purl"].partition("pkg:generic/")
+        owner, _, rest = path.partition("/")
+        prefix = _PREFIXES.get(rest.partition("/")[0], "")
+        if prefix and one["file"]:
+            yield f"  installs from {prefix.format(owner)} of every node of this network"
 
 
 def _refusals(asked: Asked) -> Iterator[str]:

@@ -302,3 +302,12 @@ def test_the_status_tells_what_waits_here(pyrsia, node):
         {**status, "queue": ["ab: new, asked by c", "cd: retry, asked by d"]},
     )
     assert "waiting:   2 builds, next ab: new, asked by c" in pyrsia("status", "--node", node.url)[1]
+
+
+def test_what_stands_under_an_own_name_is_told_with_the_prefix_that_it_installs_from(pyrsia, desk):
+    owner = "b" * 52
+    build = {**BUILD, "purl": f"pkg:generic/{owner}/maven/org.demo/lib@1.0", "verdict": "REPRODUCED"}
+    request = asked("idna")["requests"][0]["request"]
+    desk.fake.answers[f"/api/v1/builds/{request}"] = (200, {**build, "request": request})
+    code, out, _ = pyrsia("build", "request", "idna", "--wait", "--node", desk.url)
+    assert (code, f"  installs from /maven2/{owner}/ of every node of this network\n" in out) == (0, True)
