@@ -7,6 +7,7 @@ lock.py         the files of a build's repository
 origins.py      whose source is built
 recipe.py       what shapes the output, as a function of rules, mapping and source
 plugin.py       the phases of a build, in order
+runs.py         what a run of the worker may see
 results.py      what the inspection said, as outputs
 worker.py       what touches strangers' archives and runs mvn; only inside
 poms.py         what a project file says; only inside

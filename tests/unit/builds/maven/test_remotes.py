@@ -9,8 +9,9 @@ import trio
 
 from pyrsia.builds.maven import lock
 from pyrsia.builds.maven.coordinates import Artifact
-from pyrsia.builds.maven.plugin import MavenPlugin, Study, _errors, _job, _no_copy
+from pyrsia.builds.maven.plugin import MavenPlugin
 from pyrsia.builds.maven.remotes import REMOTE, Remotes
+from pyrsia.builds.maven.runs import Study, first_words, job_of, no_copy
 from pyrsia.builds.maven.settings import MavenSettings, Repository
 from pyrsia.errors import Refusal
 
@@ -146,7 +147,7 @@ def test_maven_s_first_words_are_told_and_nothing_of_them_raw():
         b"[ERROR] COMPILATION ERROR : \n[INFO] ---\n[ERROR] \x1b[31mTool.java:[3,1] missing\n[ERROR] third\n"
     )
 
-    said = _errors(log)
+    said = first_words(log)
 
     assert said.startswith("COMPILATION ERROR :: ")
     assert "Tool.java" in said
@@ -159,7 +160,7 @@ def test_a_recipe_s_parameters_reach_the_run_and_stand_over_nothing_else():
     study = Study(Artifact("org.example", "core", "1"), value)
     recipe = {"sde": 5, "parameters": [["sources", "attach"], ["tests", "run"]]}
 
-    job = _job(study, "source.zip", recipe, remote="http://x")
+    job = job_of(study, "source.zip", recipe, remote="http://x")
 
     assert (job["tests"], job["sources"], job["module"], job["artifact"]) == ("run", "attach", "core", "core")
     assert (job["repository"], job["profiles"], job["zone"]) == ("", "", "UTC")
@@ -180,7 +181,7 @@ def test_a_build_that_reads_its_own_published_result_is_refused(path: str, copie
     artifact, lines = Artifact("org.example", "tool", "1.0"), [locked(path, b"x")]
     code = ""
     try:
-        _no_copy(artifact, lines)
+        no_copy(artifact, lines)
     except Refusal as refused:
         code = refused.code
     assert code == ("unresolvable" if copies else "")
