@@ -246,6 +246,29 @@ async def a_plan(sandbox: Sandbox, home: Path, index: Path, machine: sdists.Stan
     return planned
 
 
+async def test_what_upstream_has_decides_where_a_package_and_its_closure_are_built(
+    sandbox: Sandbox, tmp_path: Path, index: Path
+):
+    sdists.sdist(index, "mixed", needs=("plain", "thing"))
+    sdists.wheel(index, "mixed", "1.0", needs=("plain", "thing"))
+    (index / "mixed" / "mixed-1.0-cp310-cp310-win_amd64.whl").write_bytes(b"not read")
+    sdists.sdist(index, "plain")
+    sdists.sdist(index)
+    machine = sdists.StandIn()
+    found = {}
+    for name, ids in {"both": machine.ids, "own": machine.ids[:1]}.items():
+        more: dict[str, Any] = {"environments": machine, "admitted": lambda ids=ids: ids}
+        async with sdists.plugin(sandbox, tmp_path / name, index, **more) as plugin:
+            now_ms = sdists.now_ms()
+            planned = await plugin.plan(Want("mixed"), now_ms)
+            (alone,) = await plugin.plan(Want("mixed", closure=False), now_ms)
+        assert alone == planned[-1]
+        found[name] = {one.coordinates["name"]: one.recipe["environment"] for one in planned}
+
+    assert found["both"] == {"plain": machine.own.id, "thing": machine.own.id, "mixed": machine.root.id}
+    assert set(found["own"].values()) == {machine.own.id}
+
+
 # -- twice ---------------------------------------------------------------------------------------------
 
 
