@@ -242,8 +242,10 @@ def _lock(package: Purl, found: list[Origin]) -> bytes:
 
 def made_from(shop: Shop, registries: tuple[str, ...], target: Mapping[str, str]) -> WitnessPlugin:
     """The plug-in of a node, whose indexes, Maven settings and registries are its operator's."""
+    from pyrsia.builds.conan import remotes as conan
     from pyrsia.builds.maven import settings as maven
     from pyrsia.builds.witness.origins import Images, Jars, Wheels
+    from pyrsia.builds.witness.recipes import Recipes
 
     def jars() -> Place:
         return Jars(maven.load(), Path(shop.cache))
@@ -253,6 +255,7 @@ def made_from(shop: Shop, registries: tuple[str, ...], target: Mapping[str, str]
         {
             "pypi": lambda: Wheels(shop.index),
             "maven": jars,
+            "conan": lambda: Recipes(tuple(conan.load().conan.values()), Path(shop.cache)),
             "docker": lambda: Images(registries, Path(shop.cache)),
         },
         target,

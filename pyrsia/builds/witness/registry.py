@@ -139,7 +139,7 @@ class Registries:
             raise _mismatch(reference, digest)
         path = self._cache / digest
         await trio.to_thread.run_sync(_write, path, data)
-        return _document(data), Wanted(Seen(manifest_name(name), digest, len(data)), path)
+        return document(data), Wanted(Seen(manifest_name(name), digest, len(data)), path)
 
     async def _bytes(self, url: str, accept: str) -> bytes | None:
         async with self._web.get(
@@ -196,8 +196,8 @@ class Registries:
         async with self._web.get(
             f"{realm}?{query}", accept="application/json", limit=MAX_TOKEN_BYTES.value
         ) as response:
-            body = await _limited(response, MAX_TOKEN_BYTES.value)
-        told = _document(body)
+            body = await limited(response, MAX_TOKEN_BYTES.value)
+        told = document(body)
         token = told.get("token") or told.get("access_token")
         return token if isinstance(token, str) else ""
 
@@ -249,7 +249,7 @@ def _descriptor(value: Any) -> tuple[str, int]:
     return digest, size
 
 
-def _document(data: bytes) -> dict[str, Any]:
+def document(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -259,7 +259,7 @@ def _document(data: bytes) -> dict[str, Any]:
     return found
 
 
-async def _limited(response: httpx.Response, limit: int) -> bytes:
+async def limited(response: httpx.Response, limit: int) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
