@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from pyrsia.builds.environments import Environment, lock
+from pyrsia.builds.environments.making import Maker
 from pyrsia.builds.environments.store import Kept, Store
+from pyrsia.builds.environments.tarball import TarWriter
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.model import LocalSource, Want
 from pyrsia.builds.oci.plugin import PROGRAM, OciPlugin
@@ -181,3 +183,40 @@ async def test_an_image_has_the_same_bytes_under_the_root_s_python_and_under_thi
 
     assert len(results[0]) == 3
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("backend", ["bubblewrap", "confined"])
+async def test_an_archive_from_a_peer_is_unpacked_though_only_the_node_may_read_it(
+    archive: tuple[Path, str], backend: str, tmp_path: Path
+):
+    """As `Catalog.blob` gives it: a file of the node's own store. Any sandbox can unpack; only some can show a root."""
+    path, digest = archive
+    store = Store(tmp_path / "store")
+    own = Environment(host.environment(), None, host.facts())
+
+    async def fetch(sha256: str) -> Path:
+        assert sha256 == digest
+        return path
+
+    maker = Maker(make(backend), store, tmp_path / "scratch", tmp_path / "parts")
+    found = await Kept(own, store, fetch, maker.adopt).get(f"rootfs:{digest}")
+
+    assert found.facts["python"] == "3.11.2"
+    assert [one.id for one in store.here()] == [f"rootfs:{digest}"]
+    assert sorted(os.listdir(found.root or "")) == ["etc", "usr"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> tuple[Path, str]:
+    """A small root in a file of mode 0600, and its digest."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "blob"
+    with path.open("wb") as file:
+        writer = TarWriter(file, 315_532_800)
+        for folder in ("etc", "usr"):
+            writer.folder(folder)
+        data = b'{"arch":"x86_64","python":"3.11.2"}\n'
+        writer.file("etc/pyrsia-environment.json", 0o644, len(data), [data])
+        writer.close()
+    path.chmod(0o600)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -84,11 +84,18 @@ async def _archive(one: Archive, index: IndexClient) -> IndexFile:
     )
 
 
+class _Shown(NamedTuple):
+    path: str
+    files: dict[str, Path]
+    mounts: tuple[Mount, ...]
+
+
 class Maker:
     """Makes and unpacks roots for one store. `parts`: folder of fetched files by SHA-256."""
 
     def __init__(self, sandbox: Sandbox, store: Store, scratch: Path, parts: Path) -> None:
         self._inside = Inside(sandbox, scratch, PROGRAM, limits())
+        self._sandbox = sandbox
         self._store = store
         self._parts = parts
 
@@ -154,7 +161,7 @@ class Maker:
         with tempfile.NamedTemporaryFile(dir=self._parts, prefix="lock-") as file:
             file.write(data)
             file.flush()
-            job = {"operation": "make", "parts": _PARTS}
+            job = {"operation": "make", "parts": self._sandbox.inside(_PARTS)}
             mounts = (Mount(self._parts, _PARTS),)
             async with self._run(job, {"lock": Path(file.name)}, mounts) as answer:
                 return await self._keep(answer, data)
@@ -165,18 +172,26 @@ class Maker:
 
     async def take(self, archive: Path, facts: dict[str, str], dropped: Sequence[str]) -> Environment:
         """An environment from an archive that another tool made."""
-        job = {"operation": "import", "archive": _ARCHIVE, "facts": facts, "dropped": list(dropped)}
-        async with self._run(job, {}, (Mount(archive, _ARCHIVE),)) as answer:
+        shown = self._shown(archive)
+        job = {"operation": "import", "archive": shown.path, "facts": facts, "dropped": list(dropped)}
+        async with self._run(job, shown.files, shown.mounts) as answer:
             return await self._keep(answer, b"")
 
     async def adopt(self, archive: Path, digest: str, lock: bytes = b"") -> Environment:
         """Unpack and keep `archive`, whose SHA-256 must be `digest`."""
-        job = {"operation": "unpack", "archive": _ARCHIVE, "sha256": digest}
-        async with self._run(job, {}, (Mount(archive, _ARCHIVE),)) as answer:
+        shown = self._shown(archive)
+        job = {"operation": "unpack", "archive": shown.path, "sha256": digest}
+        async with self._run(job, shown.files, shown.mounts) as answer:
             facts = answer.value["facts"]
             return await trio.to_thread.run_sync(
                 self._store.keep, digest, archive, answer.work / "root", facts, lock
             )
+
+    def _shown(self, archive: Path) -> _Shown:
+        """How a job sees an archive: where it lies, or as a copy where the job's own uid may not read it."""
+        if archive.stat().st_mode & 0o004:
+            return _Shown(self._sandbox.inside(_ARCHIVE), {}, (Mount(archive, _ARCHIVE),))
+        return _Shown(self._sandbox.inside("/in/archive.tar"), {"archive.tar": archive}, ())
 
     async def _keep(self, answer: Answer, lock: bytes) -> Environment:
         return await self.adopt(answer.work / "rootfs.tar", answer.value["sha256"], lock)
