@@ -17,7 +17,7 @@ from pyrsia.builds.model import Built, LocalSource, Planned, SourceMapping, Want
 from pyrsia.builds.pip.plugin import PipPlugin
 from pyrsia.builds.sandbox import Sandbox
 from pyrsia.builds.sources.git import GitHosts
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 
 sys.path.insert(0, str(Path(__file__).parent))
 import git_server
@@ -286,6 +286,34 @@ async def test_a_varied_build_of_what_is_stable_has_the_same_bytes_and_of_what_i
             assert (plain.outputs[0].raw.file.sha256 == varied.outputs[0].raw.file.sha256) == found[name]
 
     assert found == {"calm": True, "jumpy": False}
+
+
+async def test_a_tool_that_the_network_published_comes_from_peers_and_from_the_index_where_they_are_away(
+    sandbox: Sandbox, tmp_path: Path, index: Path
+):
+    sdists.sdist(index, requires=("tool",))
+    tool = sdists.wheel(index, "tool", "1.0")
+    kept = tmp_path / "kept"
+    kept.write_bytes(tool.read_bytes())
+    asked: list[str] = []
+
+    async def bring(sha256: str) -> Path:
+        asked.append(sha256)
+        if len(asked) > 1:
+            raise Unavailable("nobody is linked")
+        return kept
+
+    more: dict[str, Any] = {"published": lambda _: 41, "bring": bring}
+    locks = []
+    for name in ("near", "away"):
+        async with sdists.plugin(sandbox, tmp_path / name, index, **more) as plugin:
+            (planned,) = await plugin.plan(Want("thing"), sdists.now_ms())
+            built = await carried_out(plugin, planned) if name == "away" else None
+            locks.append(planned.lock)
+
+    assert built is not None
+    assert locks[0] == locks[1]
+    assert set(asked) == {hashlib.sha256(kept.read_bytes()).hexdigest()}
 
 
 async def test_inputs_that_the_network_published_are_linked_by_their_leaf(

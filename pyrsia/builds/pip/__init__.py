@@ -4,6 +4,7 @@ config.py      the user's pip configuration
 index.py       which index is asked, and what of its answers is kept
 folder.py      `file:` indexes
 cache.py       fetched files by digest
+bringing.py    a build tool by its digest, from peers or the index
 refusals.py    what a person is told
 simple.py      what a project page says
 origins.py     where a request's source comes from

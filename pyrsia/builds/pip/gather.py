@@ -107,10 +107,18 @@ async def together(tasks: Sequence[Callable[[], Awaitable[V]]], at_once: int) ->
 class Gatherer:
     """Answers questions about packages; any number of tasks may ask at once."""
 
-    def __init__(self, inside: Inside, index: IndexClient, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        inside: Inside,
+        index: IndexClient,
+        hooks: Hooks,
+        bring: Callable[[IndexFile], Awaitable[Path]] | None = None,
+    ) -> None:
+        """`bring` gets the bytes of a tool; by itself from the index."""
         self._inside = inside
         self._index = index
         self._hooks = hooks
+        self._bring = bring or index.fetch
         self._metadata: Memory[str, Metadata] = Memory()
         self._studies: Memory[tuple[str, str, str], Study] = Memory()
         self._asked: Memory[tuple[object, ...], tuple[str, ...]] = Memory()
@@ -232,7 +240,7 @@ class Gatherer:
         rest = [one for one in wheels if one.sha256 not in found]
         if not rest:
             return found
-        paths = await together([_later(self._index.fetch, one) for one in rest], FETCHES_AT_ONCE.value)
+        paths = await together([_later(self._bring, one) for one in rest], FETCHES_AT_ONCE.value)
         names = [f"{at}.whl" for at in range(len(rest))]
         job = {"operation": "metadata", "wheels": names}
         files = dict(zip(names, paths, strict=True))
@@ -407,7 +415,7 @@ class Gatherer:
         async def one(release: Release) -> Tool:
             wheel = release.wheel
             assert wheel is not None  # noqa: S101 - role "tool"
-            path = await self._index.fetch(wheel)
+            path = await self._bring(wheel)
             size = (await trio.Path(path).stat()).st_size
             line = lock.Locked(release.name, str(release.version), wheel.filename, wheel.sha256, size)
             return Tool(line, path)

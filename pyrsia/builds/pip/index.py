@@ -113,6 +113,10 @@ class IndexClient:
             do="check the spelling, or set index-url in your pip configuration",
         )
 
+    def holds(self, file: IndexFile) -> bool:
+        """Whether `file` was fetched before."""
+        return self._cache.get(file.sha256) is not None
+
     async def fetch(self, file: IndexFile) -> Path:
         """The bytes of `file`, checked against its SHA-256; a file fetched before is not fetched again.
 

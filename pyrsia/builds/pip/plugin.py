@@ -37,6 +37,7 @@ from pyrsia.builds.model import (
     keep,
 )
 from pyrsia.builds.pip import inspecting, lock, places, refusals, resolve
+from pyrsia.builds.pip.bringing import Bringer
 from pyrsia.builds.pip.choosing import Chooser
 from pyrsia.builds.pip.gather import Gatherer, Source, together
 from pyrsia.builds.pip.hooks import AUTHOR, Hooks, Tool
@@ -64,7 +65,8 @@ class PipPlugin:
         self._index = shop.index
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
         self._hooks = Hooks(self._inside, Toolbox(self._inside, shop.scratch / "tools"))
-        self._gather = Gatherer(self._inside, shop.index, self._hooks)
+        self._bring = Bringer(shop).bring
+        self._gather = Gatherer(self._inside, shop.index, self._hooks, self._bring)
         self._choose = Chooser(shop.index, self._gather)
         self._origins = Origins(shop, self._gather)
 
@@ -329,7 +331,7 @@ class PipPlugin:
             raise refusals.version_unknown(line.name, line.file, page.index)
         if file.sha256 != line.sha256:
             raise refusals.other_digest(line.file, page.index, file.sha256, line.sha256)
-        return NamedFile(line.file, await self._index.fetch(file))
+        return NamedFile(line.file, await self._bring(file))
 
     # -- build --
 
