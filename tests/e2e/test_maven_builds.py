@@ -17,7 +17,7 @@ import trio
 
 from pyrsia.builds.maven import lock
 from pyrsia.builds.maven.coordinates import of_path
-from pyrsia.builds.model import Built, Inputs, LocalSource, Planned, SourceMapping, Want, file_out
+from pyrsia.builds.model import Built, Inputs, LocalSource, NamedFile, Planned, SourceMapping, Want, file_out
 from pyrsia.builds.sandbox import Sandbox
 from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Refusal
@@ -166,6 +166,34 @@ async def test_a_request_whose_recipe_or_source_is_not_what_the_rules_give_is_re
             with pytest.raises(Refusal) as refused:
                 await builder.relock(honest | change)
             assert refused.value.code == code
+
+
+async def test_any_node_normalises_compares_and_asks_for_containment_alone(
+    sandbox: Sandbox, tmp_path: Path, made: Made
+):
+    builder = mavens.plugin(sandbox, tmp_path / "b", made.house)
+    outputs = {one.name: one for one in made.built.outputs}
+    jar = outputs["tool-1.0.jar"]
+    theirs = tmp_path / "theirs.jar"
+    theirs.write_bytes(_repacked(jar.raw.file.path))
+    source, into = made.inputs.source, tmp_path / "into"
+    into.mkdir()
+
+    (found,) = await builder.normalise({jar.name: theirs}, source, {jar.name: jar.raw.file.path}, 5, into)
+
+    assert found.upstream_relation == "equivalent"
+    assert found.stable == jar.stable
+    assert found.raw.file.sha256 != jar.raw.file.sha256
+    assert "jar-manifest:3" in found.normalised
+    differs = builder.compare(found.raw.members.path.read_bytes(), jar.raw.members.path.read_bytes())
+    assert differs.content == ("META-INF/MANIFEST.MF",)
+    for name, kind in (
+        ("tool-1.0.jar", "partial"),
+        ("tool-1.0.pom", "full"),
+        ("tool-1.0-sources.jar", "full"),
+    ):
+        file = NamedFile(name, outputs[name].raw.file.path)
+        assert await builder.containment(file, source, into) == kind
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import trio
 
+from pyrsia.builds import members
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.maven import lock, results
@@ -30,6 +31,7 @@ from pyrsia.builds.model import (
     FileOut,
     Inputs,
     NamedFile,
+    Output,
     PhaseFailed,
     Planned,
     Progress,
@@ -178,7 +180,15 @@ class MavenPlugin:
             progress(f"building {request['purl']} without network")
             files = await self._runs.built(request, inputs, environment, folder, log, vary=vary)
             progress(f"inspecting {len(files)} files")
-            outputs = await self._runs.inspected(request, inputs, files, folder, log)
+            outputs = await self._runs.inspected(
+                request["purl"],
+                inputs.source,
+                files,
+                inputs.upstream,
+                request["recipe"]["sde"],
+                folder,
+                log,
+            )
         except PhaseFailed as error:
             log += error.log
             return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
@@ -207,6 +217,36 @@ class MavenPlugin:
             error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
         folder = await trio.to_thread.run_sync(self._new_folder)
         return self._failed(folder, error, lock_sha256, error.log, None)
+
+    # -- normalise, compare, containment --
+
+    async def normalise(
+        self, files: Mapping[str, Path], source: NamedFile, upstream: Mapping[str, Path], sde: int, into: Path
+    ) -> tuple[Output, ...]:
+        """Inspect files of one build in the sandbox and put their canonical forms and lists into the folder `into`.
+
+        Args:
+            files, upstream: by the names that a repository gives.
+
+        Raises:
+            PhaseFailed: one may not be published; the text says why.
+        """
+        who = ", ".join(sorted(files))
+        return await self._runs.inspected(who, source, files, upstream, sde, into, bytearray())
+
+    @staticmethod
+    def compare(first: bytes, second: bytes) -> members.Difference:
+        """Name the members in which two results differ, from their published member lists.
+
+        Raises:
+            Malformed: one of them is not a member list.
+        """
+        return members.compare(members.decode(first), members.decode(second))
+
+    async def containment(self, file: NamedFile, source: NamedFile, into: Path) -> str:
+        """`full`, `partial` or `none`: any node can ask this alone, trusting no builder."""
+        (found,) = await self.normalise({file.name: file.path}, source, {}, 0, into)
+        return found.containment
 
     # -- what a plan is made of --
 

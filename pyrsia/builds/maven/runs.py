@@ -198,29 +198,39 @@ class Runs:
 
     async def inspected(
         self,
-        request: Mapping[str, Any],
-        inputs: Inputs,
+        who: str,
+        source: NamedFile,
         files: Mapping[str, Path],
+        upstream: Mapping[str, Path],
+        sde: int,
         folder: Path,
         log: bytearray,
     ) -> tuple[Output, ...]:
-        inner = Origin.name_inside(inputs.source.name)
-        given = {inner: inputs.source.path}
+        """The files of one build as outputs; what is written of them stands in `folder`.
+
+        Args:
+            files, upstream: by the names that a repository gives.
+            sde: the one time of canonical members.
+
+        Raises:
+            PhaseFailed: one may not be published; the text says why.
+        """
+        inner = Origin.name_inside(source.name)
+        given = {inner: source.path}
         told = []
         for number, (name, path) in enumerate(sorted(files.items())):
             given[f"{number}.ours"] = path
-            theirs = inputs.upstream.get(name)
+            theirs = upstream.get(name)
             if theirs is not None:
                 given[f"{number}.theirs"] = theirs
             told.append(
                 {"name": name, "file": f"{number}.ours", "upstream": f"{number}.theirs" if theirs else ""}
             )
-        sde = request["recipe"]["sde"]
         job = {"operation": "inspect", "source": inner, "files": told, "epoch": sde}
-        async with self._inside.run(job, given, phase="normalise", who=request["purl"], epoch=sde) as answer:
+        async with self._inside.run(job, given, phase="normalise", who=who, epoch=sde) as answer:
             log += answer.log
             return await trio.to_thread.run_sync(
-                functools.partial(results.collect, answer, dict(files), dict(inputs.upstream), folder, log)
+                functools.partial(results.collect, answer, dict(files), dict(upstream), folder, log)
             )
 
 
