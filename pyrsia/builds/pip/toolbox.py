@@ -8,11 +8,12 @@ Source: docs/builds.md, "Where the time goes".
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,8 @@ class Toolbox:
         one.users += 1
         try:
             async with one.turn:
+                if one.folder is not None and not await trio.to_thread.run_sync(self._there, one.folder):
+                    one.folder, one.compiled = None, False
                 ripe = one.uses >= PLAIN_USES.value and one.users == 1 and not one.compiled
                 if one.folder is None or ripe:
                     paths = {name: path for name, (_, path) in wheels.items()}
@@ -91,6 +94,12 @@ class Toolbox:
             one.users -= 1
             with trio.CancelScope(shield=True):
                 await self._forget()
+
+    def _there(self, folder: Path) -> bool:
+        """Whether a set is still there: what lies unused for hours, the node takes for left over and sweeps away."""
+        with suppress(FileNotFoundError):
+            os.utime(self._home)
+        return folder.is_dir()
 
     async def _made(
         self, wheels: dict[str, Path], environment: Environment, who: str, *, compiled: bool

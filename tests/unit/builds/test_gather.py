@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import hashlib
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -411,6 +413,18 @@ async def test_a_set_that_comes_again_is_compiled_when_nobody_looks_at_it(world:
     assert compiled != mounts[0].source
     assert not mounts[0].source.exists()
     assert await opened(toolbox) == compiled
+
+
+async def test_a_set_that_was_swept_away_is_laid_out_again_and_one_in_use_looks_young(world: World):
+    toolbox = Toolbox(world, world.folder / "box")
+    first = await opened(toolbox)
+    os.utime(world.folder / "box", (0, 0))
+    assert await opened(toolbox) == first
+    assert (world.folder / "box").stat().st_mtime > 1e9
+    shutil.rmtree(world.folder / "box")
+
+    assert (await opened(toolbox)).is_dir()
+    assert laid(world) == 2
 
 
 async def test_tools_that_cannot_be_laid_out_leave_nothing_and_may_be_tried_again(world: World):
