@@ -71,7 +71,7 @@ class MavenPlugin:
                 `no-environment`, `inputs-unverified`, `build-failed` with what Maven said.
         """
         async with self._remotes() as (remotes, origins):
-            progress(f"looking for the source of {want.name}")
+            progress(f"looking for the source of {want.name or 'what was given along'}")
             origin = await origins.wanted(want)
             environment = await self._environment(want, origin)
             upstream = await self._upstream(remotes, origin)
