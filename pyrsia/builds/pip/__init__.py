@@ -16,6 +16,7 @@ resolve.py     which versions are chosen
 lock.py        the wheels of a build environment
 target.py      the interpreter that a request builds for
 host.py        the interpreter that runs us
+planning.py    which requests a want becomes
 plugin.py      the phases of a build, in order
 hooks.py       hooks of backends, run in the sandbox
 toolbox.py     build tools, laid out once for each set

@@ -16,6 +16,8 @@ from pyrsia.builds import recipe as recipes
 from pyrsia.builds.model import SourceMapping
 from pyrsia.builds.pip import refusals, resolve
 from pyrsia.builds.pip.gather import Gatherer, Source
+from pyrsia.builds.pip.hooks import Tool
+from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Release
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.target import Target
@@ -144,6 +146,15 @@ class Origins:
             return None
         found = resolve.releases(page, target, now_ms)
         return next((one for one in found if one.version == Version(version)), None)
+
+    async def recipe(self, origin: Origin, place: Place, fallback_ms: int) -> dict[str, Any]:
+        recipe = await self._gather.recipe(origin.source, place, fallback_ms)
+        return recipe | ({"parameters": recipes.pairs(origin.parameters)} if origin.parameters else {})
+
+    async def tools(self, origin: Origin, place: Place, recipe: Mapping[str, Any]) -> list[Tool]:
+        return await self._gather.tools(
+            origin.source, place, recipe, subdir=origin.subdir, version=origin.version
+        )
 
 
 def file_of(page: Project, filename: str) -> IndexFile | None:
