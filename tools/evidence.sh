@@ -46,6 +46,21 @@ for what in "$@"; do
             PYTHONPATH=. "$BIN/python" -m tests.e2e.maven_evidence "${ENVIRONMENTS:?the folder of a node's environments}"
         } >"$out.new"
         ;;
+    conan)
+        # Needs an environment with Conan, cmake and gcc, and zlib's source archive: `apt-get source zlib` brings one.
+        {
+            head_of "zlib by a Conan recipe, Release and Debug, static and shared, built as two machines would"
+            PYTHONPATH=. "$BIN/python" -m tests.e2e.conan_evidence "${ENVIRONMENTS:?the folder of a node's environments}" "${ARCHIVE:?zlib's source archive}"
+        } >"$out.new"
+        ;;
+    builders)
+        # OTHER: another CPython than $BIN's. A quarter of an hour; it needs apt-get, pip's index and a Maven repository.
+        # KEEP: a folder where the other virtual environment is kept.
+        {
+            head_of "Builders under two Pythons and other conditions agree bit for bit, in four ecosystems"
+            PYTHONPATH=. "$BIN/python" -m tests.evidence.mixed --other "${OTHER:-python3.13}" ${KEEP:+--home "$KEEP"}
+        } >"$out.new"
+        ;;
     crash)
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
         ;;
