@@ -184,7 +184,8 @@ class Inside:
 
     def _prepare(self, job: dict[str, Any], files: dict[str, Path], compiled: bool) -> Path:
         self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch))
+        # Without links, so that reading back may refuse every one (`open_plain`).
+        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch.resolve()))
         try:
             self._fill(folder, job, files, laid_out(self._program, compiled=compiled))
         except OSError:
@@ -248,19 +249,37 @@ def fixed_variables(epoch: int) -> dict[str, str]:
 
 
 def read_plain(path: Path, limit: int) -> bytes | None:
-    """The bytes of a plain file, or None for anything else: a link, a device, something too large."""
+    """The bytes of a plain file, or None for anything else: a link anywhere in its path, a device, too large."""
+    handle = open_plain(path, limit)
+    if handle is None:
+        return None
+    with open(handle, "rb") as file:
+        return file.read(limit)
+
+
+def open_plain(path: Path, limit: int) -> int | None:
+    """A descriptor of a plain file of at most `limit` bytes; None for anything else.
+
+    What ran inside may have put links in place of folders too, so each part of the path is opened in the one
+    before it and none is followed. `path` is absolute, and ours without links down to the job's own folder.
+    """
+    steps = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    above = os.open(path.anchor, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        for part in path.parts[1:-1]:
+            below = os.open(part, steps, dir_fd=above)
+            os.close(above)
+            above = below
+        handle = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
     except OSError:
         return None
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
-            return None
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(limit)
     finally:
+        os.close(above)
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
         os.close(handle)
+        return None
+    return handle
 
 
 def _result(path: Path) -> dict[str, Any] | None:

@@ -5,14 +5,13 @@ Source: docs/builds.md, "conan".
 
 import os
 import shutil
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pyrsia.builds.conan import names
 from pyrsia.builds.conan.planning import AUTHOR
-from pyrsia.builds.inside import Answer, read_plain
+from pyrsia.builds.inside import Answer, open_plain, read_plain
 from pyrsia.builds.model import FileOut, Output, Packed, PhaseFailed, file_out, keep
 from pyrsia.units import BUILD_DISK_BYTES, MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES, Limit
 
@@ -40,18 +39,12 @@ def take(source: Path, path: Path, who: str) -> None:
     Raises:
         PhaseFailed: it is none of that kind.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        handle = os.open(source, flags)
-    except OSError:
-        raise PhaseFailed("build", f"the run left no {path.name}", who=who, do=AUTHOR) from None
-    with os.fdopen(handle, "rb") as file:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or state.st_size > BUILD_DISK_BYTES.value:
-            why = f"{path.name} is no plain file or too large"
-            raise PhaseFailed("build", why, who=who, do=AUTHOR)
-        with path.open("xb") as out:
-            shutil.copyfileobj(file, out)
+    handle = open_plain(source, BUILD_DISK_BYTES.value)
+    if handle is None:
+        why = f"the run left no plain file {path.name}, or one that is too large"
+        raise PhaseFailed("build", why, who=who, do=AUTHOR)
+    with os.fdopen(handle, "rb") as file, path.open("xb") as out:
+        shutil.copyfileobj(file, out)
 
 
 def collect(answer: Answer, folder: Path, upstream: Mapping[str, Path], who: str) -> tuple[Output, ...]:

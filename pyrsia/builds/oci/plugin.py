@@ -8,11 +8,9 @@ Source: docs/builds.md, "oci"; docs/adr/0043-images-without-an-engine.md.
 """
 
 import hashlib
-import os
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +19,9 @@ import trio
 from pyrsia.builds import members
 from pyrsia.builds.environments import ROOTFS, Environment
 from pyrsia.builds.inside import Inside, Program, read_plain
-from pyrsia.builds.members import Difference, Member
+from pyrsia.builds.members import Difference
 from pyrsia.builds.model import (
     Built,
-    FileOut,
     Inputs,
     NamedFile,
     Output,
@@ -36,19 +33,17 @@ from pyrsia.builds.model import (
     file_out,
     keep,
 )
-from pyrsia.builds.oci import bases, lock, names
+from pyrsia.builds.oci import bases, lock, names, outputs, rules
 from pyrsia.builds.oci.bases import Based
-from pyrsia.builds.oci.layer import NORMALISER
 from pyrsia.builds.oci.lock import Locked
-from pyrsia.builds.recipe import disagreement, epoch
+from pyrsia.builds.recipe import disagreement
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources import git
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.units import BUILD_DISK_BYTES, BUILD_LOG_BYTES, MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES, Limit
+from pyrsia.units import BUILD_LOG_BYTES, MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES
 from pyrsia.wire.purl import Purl, parse
 
 ECOSYSTEM: Final = "oci"
-BACKEND: Final = "oci@1"
 PROGRAM: Final = Program(
     "builds/oci/worker.py",
     modules=(
@@ -61,10 +56,6 @@ PROGRAM: Final = Program(
     ),
     hostile=frozenset({"compose", "inspect", "normalise"}),
 )
-MAX_PLATFORMS: Final = Limit(6, "the platforms that Debian's own images have; each adds two documents")
-_PLATFORM: Final = re.compile("linux/(amd64|arm64|386|riscv64|s390x|ppc64le|arm/v[567])")
-_PARAMETERS: Final = ("dockerfile", "platforms")
-_AUTHOR: Final = "correct the Dockerfile; docs/builds.md, oci, lists what is taken"
 _PHASE: Final = "metadata"
 
 
@@ -75,20 +66,6 @@ class Source(NamedTuple):
     file: NamedFile
     body: Mapping[str, Any]
     parameters: Mapping[str, str]
-
-
-class Read(NamedTuple):
-    """What a source's Dockerfile asks for.
-
-    Attributes:
-        newest: newest time of the source, in s.
-        platforms: in the order of the request.
-        rows: for each platform its base, the line of it, and the digests that are copied out of.
-    """
-
-    newest: int
-    platforms: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...]
 
 
 class OciPlugin:
@@ -121,9 +98,9 @@ class OciPlugin:
                 purl=str(purl),
                 coordinates=names.coordinates(purl),
                 source=dict(source.body),
-                recipe=_recipe(environment, read, now_ms, source.parameters),
+                recipe=rules.recipe(environment, read, now_ms, source.parameters),
                 lock=lock.encode(lines),
-                target=_target(environment),
+                target=rules.target(environment),
                 ecosystem=ECOSYSTEM,
                 linked=tuple((file, leaf) for file, leaf in linked if leaf is not None),
             ),
@@ -139,8 +116,8 @@ class OciPlugin:
         environment = await self._shop.environments.get(theirs["environment"])
         source = await self._source(request)
         read = await self._read(source, environment, request["purl"])
-        mine = _recipe(environment, read, theirs["cutoff_ms"], source.parameters)
-        why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
+        mine = rules.recipe(environment, read, theirs["cutoff_ms"], source.parameters)
+        why = disagreement(mine, theirs) or disagreement(rules.target(environment), dict(request["target"]))
         if why:
             raise PhaseFailed(
                 "lock-mismatch",
@@ -189,7 +166,7 @@ class OciPlugin:
         log = bytearray()
         try:
             progress(f"composing {request['purl']}")
-            outputs = await self._composed(request, inputs, folder, log, vary)
+            made = await self._composed(request, inputs, folder, log, vary)
         except PhaseFailed as error:
             log += error.log
             return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
@@ -204,7 +181,7 @@ class OciPlugin:
             phase="",
             lock_sha256=inputs.lock_sha256,
             source=_kind(request),
-            outputs=outputs,
+            outputs=made,
             environment=request["recipe"]["environment"],
             isolation=self._inside.isolation,
             log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
@@ -230,7 +207,9 @@ class OciPlugin:
                 "size": given.size,
                 "manifest": given.manifest,
             }
-            return Source("claimed", NamedFile(given.file, given.path), body, _parameters(want.parameters))
+            return Source(
+                "claimed", NamedFile(given.file, given.path), body, rules.parameters(want.parameters)
+            )
         mapping = want.mapping or self._shop.mapping(str(purl.versionless))
         if mapping is None:
             raise Refusal(
@@ -241,7 +220,7 @@ class OciPlugin:
             )
         found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
         return Source(
-            "mapping", found.file, found.as_source(), _parameters(mapping.recipe.get("parameters", {}))
+            "mapping", found.file, found.as_source(), rules.parameters(mapping.recipe.get("parameters", {}))
         )
 
     async def _source(self, request: Mapping[str, Any]) -> Source:
@@ -257,7 +236,7 @@ class OciPlugin:
                 "claimed",
                 NamedFile(body["file"], path),
                 body,
-                _parameters(request["recipe"].get("parameters", {})),
+                rules.parameters(request["recipe"].get("parameters", {})),
             )
         purl = parse(request["purl"])
         mapping = self._shop.mapping(str(purl.versionless))
@@ -270,7 +249,7 @@ class OciPlugin:
             )
         found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
         git.same(body, found)
-        return Source("mapping", found.file, body, _parameters(mapping.recipe.get("parameters", {})))
+        return Source("mapping", found.file, body, rules.parameters(mapping.recipe.get("parameters", {})))
 
     async def _environment(self, want: Want) -> Environment:
         mapped = want.mapping.recipe.get("environment", "") if want.mapping else ""
@@ -279,7 +258,7 @@ class OciPlugin:
             return await self._shop.environments.get(named)
         return self._shop.environments.chosen(self._shop.admitted(), "python", pure=True)
 
-    async def _read(self, source: Source, environment: Environment, who: str) -> Read:
+    async def _read(self, source: Source, environment: Environment, who: str) -> rules.Read:
         """
         Raises:
             Refusal: `bad-request`, naming the line of the Dockerfile and what to do instead.
@@ -296,9 +275,9 @@ class OciPlugin:
         files = {names.inner(source.file.name): source.file.path}
         async with self._inside.run(job, files, phase=_PHASE, who=who, environment=environment) as answer:
             _refuse(answer.value, file)
-            return Read(int(answer.value["newest"]), platforms, tuple(answer.value["recipes"]))
+            return rules.Read(int(answer.value["newest"]), platforms, tuple(answer.value["recipes"]))
 
-    async def _inputs(self, read: Read) -> list[Based]:
+    async def _inputs(self, read: rules.Read) -> list[Based]:
         """For each platform its base, and every line of the lock that it needs.
 
         Raises:
@@ -317,7 +296,7 @@ class OciPlugin:
     ) -> tuple[Output, ...]:
         recipe, who = request["recipe"], request["purl"]
         environment = await self._shop.environments.get(recipe["environment"])
-        source = Source("", inputs.source, {}, _parameters(recipe.get("parameters", {})))
+        source = Source("", inputs.source, {}, rules.parameters(recipe.get("parameters", {})))
         read = await self._read(source, environment, who)
         paths = {sha256: one.path for (_, sha256), one in zip(inputs.tools, inputs.files, strict=True)}
         based = await self._inputs(read)
@@ -344,28 +323,26 @@ class OciPlugin:
                 raise PhaseFailed("build", str(told["what"])[:300], who=who, do=str(told["do"])[:300])
             made = answer.value
             for digest in {*made["blobs"], *made["manifests"], made["top"]}:
-                await trio.to_thread.run_sync(
-                    _take, answer.work / "out" / digest, folder / digest, digest, who
-                )
+                await trio.to_thread.run_sync(outputs.take, answer.work / "out", folder, digest, who)
         layers = {one: folder / one for one, kind in made["blobs"].items() if kind == "layer"}
         inspected = await self._inspected(job, files, layers, who, environment, folder, log)
-        outputs = [
-            _document(folder, f"sha256~{one}", one) for one, kind in made["blobs"].items() if kind == "config"
+        found = [
+            outputs.document(folder, f"sha256~{one}", one)
+            for one, kind in made["blobs"].items()
+            if kind == "config"
         ]
-        outputs += [_layer(folder, one, inspected[one]) for one in layers]
+        found += [outputs.layer(folder, one, inspected[one]) for one in layers]
         below = {one.sha256 for row in based for one in row.told["layers"]} - set(layers)
         for digest in below:
             await trio.to_thread.run_sync(shutil.copyfile, paths[digest], folder / digest)
-            outputs.append(_document(folder, f"sha256~{digest}", digest))
+            found.append(outputs.document(folder, f"sha256~{digest}", digest))
         tag = request["coordinates"]["version"].replace(":", "~")
-        outputs.append(_document(folder, f"manifest~{tag}", made["top"]))
+        found.append(outputs.document(folder, f"manifest~{tag}", made["top"]))
         others = (one for one in made["manifests"] if one != made["top"])
-        outputs += [_document(folder, f"manifest~sha256~{one}", one) for one in others]
-        if len(outputs) > MAX_OUTPUTS.value:
-            raise PhaseFailed(
-                "build", f"an image of {len(outputs)} blobs", who=who, do="use fewer COPY lines"
-            )
-        return tuple(sorted(outputs, key=lambda one: one.name))
+        found += [outputs.document(folder, f"manifest~sha256~{one}", one) for one in others]
+        if len(found) > MAX_OUTPUTS.value:
+            raise PhaseFailed("build", f"an image of {len(found)} blobs", who=who, do="use fewer COPY lines")
+        return tuple(sorted(found, key=lambda one: one.name))
 
     async def _inspected(
         self,
@@ -387,7 +364,9 @@ class OciPlugin:
             for digest in layers:
                 data = read_plain(answer.work / f"members-{digest}", MAX_WORKER_RESULT_BYTES.value)
                 if data is None:
-                    raise PhaseFailed("normalise", "the inspection left no member list", who=who, do=_AUTHOR)
+                    raise PhaseFailed(
+                        "normalise", "the inspection left no member list", who=who, do=outputs.AUTHOR
+                    )
                 keep(folder, f"members-{digest}", data)
             found: Mapping[str, Mapping[str, Any]] = answer.value["layers"]
             return found
@@ -403,7 +382,7 @@ class OciPlugin:
         job = {"operation": "normalise", "sde": sde}
         async with self._inside.run(job, {"layer": blob}, phase="normalise", who="the layer") as answer:
             for name in ("canonical", "members"):
-                await trio.to_thread.run_sync(shutil.copyfile, answer.work / name, into / name)
+                await trio.to_thread.run_sync(outputs.copy, answer.work / name, into / name, "the layer")
             packed = Packed(file_out(into / "canonical"), file_out(into / "members"))
             return packed, str(answer.value["stable"]), tuple(answer.value["normalised"])
 
@@ -456,50 +435,6 @@ def _kind(request: Mapping[str, Any]) -> str:
     return "mapping" if "git" in request["source"] else "claimed"
 
 
-def _parameters(told: Mapping[str, str]) -> dict[str, str]:
-    """
-    Raises:
-        Refusal: `bad-request` for a parameter that is none, or a platform that is not known.
-    """
-    unknown = sorted(set(told) - set(_PARAMETERS))
-    platforms = told["platforms"].split(",") if "platforms" in told else []
-    bad = [one for one in platforms if not _PLATFORM.fullmatch(one)]
-    path = told.get("dockerfile", "Dockerfile")
-    why = ""
-    if unknown:
-        why = f"an image takes no parameter {unknown[0][:40]!a}; it takes {' and '.join(_PARAMETERS)}"
-    elif bad:
-        why = f"{bad[0][:40]!a} is no platform that is known here"
-    elif len(platforms) > MAX_PLATFORMS.value or len(set(platforms)) != len(platforms):
-        why = f"at most {MAX_PLATFORMS.value} platforms, each once"
-    elif path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
-        why = f"{path[:60]!a} is no path below the source"
-    if why:
-        raise Refusal(
-            "bad-request", what=why, who="your request", do="platforms are written linux/amd64,linux/arm64"
-        )
-    return {key: told[key] for key in sorted(told)}
-
-
-def _recipe(
-    environment: Environment, read: Read, cutoff_ms: int, parameters: Mapping[str, str]
-) -> dict[str, Any]:
-    found = {
-        "backend": BACKEND,
-        "cutoff_ms": cutoff_ms,
-        "environment": environment.id,
-        "isolation": "pure",
-        "normaliser": NORMALISER,
-        "sde": epoch(read.newest, cutoff_ms),
-        "v": 1,
-    }
-    return found | ({"parameters": dict(parameters)} if parameters else {})
-
-
-def _target(environment: Environment) -> dict[str, str]:
-    return {key: environment.facts[key] for key in ("arch", "libc", "os")}
-
-
 def _refuse(value: Mapping[str, Any], file: str) -> None:
     told = value.get("dockerfile")
     if told is not None:
@@ -509,49 +444,3 @@ def _refuse(value: Mapping[str, Any], file: str) -> None:
             who="the source that was given",
             do=str(told["do"])[:300],
         )
-
-
-def _take(source: Path, target: Path, digest: str, who: str) -> None:
-    """Copy one blob that the sandbox left; its name must be its digest.
-
-    Raises:
-        PhaseFailed: otherwise.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(source, flags), "rb") as file, target.open("xb") as out:
-        if os.fstat(file.fileno()).st_size > BUILD_DISK_BYTES.value:
-            raise PhaseFailed("build", "a blob is too large", who=who, do=_AUTHOR)
-        shutil.copyfileobj(file, out)
-    if file_out(target).sha256 != digest or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise PhaseFailed("build", "a blob is not what it is called", who=who, do=_AUTHOR)
-
-
-def _document(folder: Path, name: str, digest: str) -> Output:
-    """A file that is one whole: a configuration, a manifest, a layer of a base."""
-    file = FileOut(folder / digest, digest, (folder / digest).stat().st_size)
-    rows: Sequence[Member] = (Member(name, digest, file.size, False),)
-    listed = keep(folder, f"members-{name}", members.encode(rows))
-    return _output(name, Packed(file, listed), digest, "full", (), ())
-
-
-def _layer(folder: Path, digest: str, row: Mapping[str, Any]) -> Output:
-    file = FileOut(folder / digest, digest, (folder / digest).stat().st_size)
-    packed = Packed(file, file_out(folder / f"members-{digest}"))
-    missing, notes = tuple(row["missing"]), tuple(row["normalised"])
-    return _output(f"sha256~{digest}", packed, row["stable"], row["containment"], notes, missing)
-
-
-def _output(
-    name: str, packed: Packed, stable: str, containment: str, notes: tuple[str, ...], missing: tuple[str, ...]
-) -> Output:
-    return Output(
-        name=name,
-        raw=packed,
-        canonical=packed,
-        stable=stable,
-        upstream=None,
-        upstream_relation="none",
-        containment=containment,
-        normalised=notes,
-        missing=missing,
-    )

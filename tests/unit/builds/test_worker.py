@@ -262,6 +262,18 @@ def test_only_a_plain_small_file_of_the_sandbox_is_read_back(tmp_path: Path, kin
     assert inside.read_plain(path_, 50) == b"x" * 50
 
 
+def test_a_link_in_place_of_a_folder_leads_nowhere(tmp_path: Path):
+    """A backend may put one in place of its output folder, to have the node read the host's files."""
+    secret, work = tmp_path / "private", tmp_path / "work"
+    secret.mkdir()
+    work.mkdir()
+    (secret / "secret-1.0-py3-none-any.whl").write_bytes(b"the company's own wheel")
+    (work / "out").symlink_to(secret)
+
+    assert inside.read_plain(work / "out" / "secret-1.0-py3-none-any.whl", 1_000) is None
+    assert inside.read_plain(secret / "secret-1.0-py3-none-any.whl", 1_000) == b"the company's own wheel"
+
+
 @pytest.mark.parametrize("text", ["", "[]", "7", "{", "[" * 100_000, "\udc80"])
 def test_an_answer_that_is_no_object_is_none(tmp_path: Path, text: str):
     path = tmp_path / "result.json"
