@@ -4,6 +4,9 @@
 means what `builds.conan.rest` decides; here are the log's files, their bytes, and the words that Conan prints: its
 errors are text. A revision is shown only when all of its files are published, and its bytes are those of the log.
 
+Beside every file of a recipe or package stand its proof (`.tlog-proof`) and its attestations (`.intoto.jsonl`); no list
+names them, since clients would take them for files of the package.
+
 Left out: uploads, logins (everything may be read by everyone), metadata files.
 
 Source: docs/builds.md, "conan"; Conan 2, `conan/internal/rest/rest_client_v2.py`.
@@ -20,8 +23,8 @@ import trio
 from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.answers import REVALIDATE, send_body, send_file, send_not_allowed
-from pyrsia.serve.bringing import brought
+from pyrsia.serve.answers import REVALIDATE, send_body, send_bundle, send_file, send_not_allowed
+from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
@@ -31,6 +34,7 @@ from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
 
 PREFIX: Final = "/conan/"
+BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 _OWNER: Final = re.compile(r"[a-z2-7]{52}")
 _TEXT: Final = b"text/plain; charset=utf-8"
 _JSON: Final = b"application/json"
@@ -64,7 +68,17 @@ class ConanApp:
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, owner: str, path: str, query: Mapping[str, str]
     ) -> None:
+        beside = next((one for one in (PROOF_SUFFIX, BUNDLE_SUFFIX) if path.endswith(one)), "")
+        path = path.removesuffix(beside)
         match rest.answer(path, query, lambda: self._all(owner), lambda ref: self._shelf(owner, ref)[0]):
+            case rest.Held(ref, place) if beside:
+                file = self._shelf(owner, ref)[1][str(place)]
+                if beside == PROOF_SUFFIX:
+                    await send_proof(self._catalog, scope, send, file)
+                else:
+                    await send_bundle(scope, send, await self._catalog.attestations(file.sha256))
+            case _ if beside:
+                await _say(send, 404, "proofs and attestations stand beside files only")
             case rest.Pong():
                 await send_body(send, 200, b"", [(b"content-type", _TEXT), _CAPABILITIES])
             case rest.Json(value):

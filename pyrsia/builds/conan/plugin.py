@@ -123,6 +123,8 @@ class ConanPlugin:
         theirs = request["recipe"]
         mine = _recipe(environment, found, theirs["cutoff_ms"], origin.parameters)
         why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
+        if not why and not environment.offers(*TOOLS):
+            why = "its environment lacks Conan, cmake or a compiler"
         if why:
             raise PhaseFailed(
                 "lock-mismatch",

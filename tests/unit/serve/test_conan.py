@@ -177,6 +177,22 @@ async def test_a_file_that_peers_hold_is_brought_and_one_that_nobody_has_is_told
     assert body == b"no peer has it; try again\n"
 
 
+async def test_proof_and_attestations_stand_beside_each_file_and_in_no_list(node: Node):
+    place = str(Place(RREV, names.CONANFILE))
+    sha256 = next(file.sha256 for file in node.published.values() if file.filename == place)
+    node.proofs[sha256] = b"a proof"
+    path = f"/conan{R}/revisions/{RREV}/files/conanfile.py"
+
+    assert (await get(node, f"{path}.tlog-proof"))[2] == b"a proof"
+    assert (await get(node, f"{path}.intoto.jsonl"))[0] == 200
+    for beside in (f"/conan{R}/latest.tlog-proof", f"/conan{R}/revisions/{RREV}/files/x.intoto.jsonl"):
+        status, headers, _ = await get(node, beside)
+        assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    manifest = await get(node, f"/conan{R}/revisions/{RREV}/files/conanmanifest.txt.tlog-proof")
+    assert (manifest[0], manifest[1]["content-type"]) == (404, "text/plain; charset=utf-8")  # not covered yet
+    assert set((await value(node, f"{R}/revisions/{RREV}/files"))["files"]) == set(names.RECIPE_FILES)
+
+
 async def test_between_two_blocks_the_catalogue_is_asked_once(node: Node):
     async with serving(toy_app(node)) as server:
         for _ in range(3):
