@@ -62,6 +62,8 @@ def make(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
     files = compose.listing(source)
     ignore = source / ".dockerignore"
     if ignore.is_file() and not ignore.is_symlink():
+        if ignore.stat().st_size > dockerfile.MAX_DOCKERFILE_BYTES.value:
+            raise Hostile("the .dockerignore is longer than a Dockerfile may be")
         files = compose.without_ignored(files, ignore.read_text("utf-8", "replace"))
     roots = {"": Root(files)}
     for digest, name in job["artifacts"].items():
