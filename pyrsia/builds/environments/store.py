@@ -11,6 +11,7 @@ Source: docs/environments.md, "Where they are kept".
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -97,11 +98,13 @@ class Store:
         try:
             new.chmod(0o755)
             _move(root, new / "root")
-            shutil.copyfile(archive, new / "rootfs.tar")
+            shutil.copyfile(archive, new / "rootfs.tar", follow_symlinks=False)
+            if _sum(new / "rootfs.tar") != digest:
+                raise Malformed("the archive of a root is not the one that it is called by")
             (new / "facts.json").write_text(json.dumps(dict(facts), sort_keys=True) + "\n")
             if lock:
                 (new / "lock").write_bytes(lock)
-            with contextlib.suppress(FileExistsError, OSError):
+            with contextlib.suppress(OSError):  # another process was quicker
                 os.rename(new, self.folder / digest)
         finally:
             if new.exists():
@@ -141,6 +144,11 @@ class Store:
                     discard(path)
 
 
+def _sum(path: Path) -> str:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _age_s(path: Path) -> float:
     return time.time() - path.lstat().st_mtime
 
@@ -151,6 +159,8 @@ def check(root: Path) -> None:
     Raises:
         Malformed: otherwise.
     """
+    if root.is_symlink():
+        raise Malformed("a root is a link")
     left, folders = ROOT_ENTRIES.value, [root]
     while folders:
         with os.scandir(folders.pop()) as listing:

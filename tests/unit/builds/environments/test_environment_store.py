@@ -128,6 +128,21 @@ def test_a_root_holds_plain_things_only(tmp_path: Path, kind: str):
         check(tmp_path)
 
 
+def test_a_root_that_is_a_link_and_an_archive_that_is_another_one_are_not_kept(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"a")
+    store = Store(tmp_path / "store")
+
+    with pytest.raises(Malformed, match="link"):
+        store.keep(hashlib.sha256(b"a").hexdigest(), archive, tmp_path / "root", FACTS)
+    with pytest.raises(Malformed, match="not the one"):
+        store.keep("0" * 64, archive, tmp_path / "real", FACTS)
+    assert store.here() == []
+    assert not store.folder.exists() or list(store.folder.iterdir()) == []
+
+
 def test_links_of_a_root_are_not_followed(tmp_path: Path):
     (tmp_path / "l").symlink_to("/dev/null")
     (tmp_path / "up").symlink_to("..")
