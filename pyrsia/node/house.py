@@ -7,6 +7,7 @@ voting.stopped                        which of its keys must not sign any more, 
 db/  blobs/                           facts, and artifact bytes
 db.damaged-N/  votes.wal.damaged-N    what was set aside
 scratch/  results/  index/            of builds; the first two are empty after a start
+environments/                         file systems that builds run in, by digest
 control.sock  control.token           how its operator reaches it
 
 Whether this node is a member, and with which roles and keys, is nothing that a house knows: the state says it, and it
