@@ -159,9 +159,10 @@ class Planner:
         Raises:
             Refusal: `build-failed`, one needs a compiler, and there is none.
         """
-        for one in chosen:
-            if one.compiled_only and native is None:
-                raise refusals.needs_compiler(one.name, str(one.version), self._index.indexes[0])
+        if native is None and any(one.compiled_only for one in chosen):
+            compiled = [(one.name, str(one.version)) for one in chosen if one.compiled_only]
+            every = [(one.name, str(one.version)) for one in chosen]
+            raise refusals.needs_compiler(compiled, self._index.indexes[0], every)
         return chosen
 
     async def _plan_all(

@@ -49,14 +49,18 @@ def no_sdist(
     )
 
 
-def needs_compiler(name: str, version: str, index: str) -> Unbuildable:
+def needs_compiler(
+    compiled: Sequence[tuple[str, str]], index: str, closure: Sequence[tuple[str, str]]
+) -> Unbuildable:
+    names = ", ".join(f"{name} {version}" for name, version in compiled)
     return Unbuildable(
         "build-failed",
-        what=f"{name} {version} has compiled wheels only, and no environment with a compiler is admitted and here; "
-        "pure Python packages are built here",
+        what=f"{names} {'has' if len(compiled) == 1 else 'have'} compiled wheels only, and no environment with a "
+        "compiler is admitted and here; pure Python packages are built here",
         who=f"the index {index}",
         do="ask for a package whose run-time closure is pure Python, or see `pyrsia build environment list`",
-        packages=[(name, version)],
+        packages=compiled,
+        closure=closure,
     )
 
 
