@@ -22,11 +22,12 @@ from pyrsia.builds.conan.planning import Bench
 from pyrsia.builds.conan.plugin import ConanPlugin
 from pyrsia.builds.conan.remotes import Remotes
 from pyrsia.builds.environments import Environment, choose, find
-from pyrsia.builds.model import Built, LocalSource, Planned
+from pyrsia.builds.model import Built, LocalSource, Planned, SourceMapping
 from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.builds.sandbox.model import Mount
 from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Unavailable
 from pyrsia.serve.views import ProjectFile
 
@@ -112,6 +113,19 @@ def archive(folder: Path, files: Mapping[str, str], name: str = "tiny-1.0") -> L
     return LocalSource(path.name, path, hashlib.sha256(data).hexdigest(), len(data), manifest="ab" * 32)
 
 
+def repository(place: Path, folder: str, files: Mapping[str, str]) -> Path:
+    """A git repository with one commit and the tag v1.0; the recipe stands in `folder`."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed; apt-get install git")
+    for path, text in files.items():
+        (place / folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / folder / path).write_text(text)
+    me = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "one"), ("tag", "v1.0")):
+        subprocess.run(["git", *me, *words], cwd=place, check=True)
+    return place
+
+
 def conan() -> Path:
     """The `conan` of the tests' environment, or of PATH."""
     beside = Path(sys.executable).parent / "conan"
@@ -172,8 +186,14 @@ def plugin(
     limits: BuildLimits | None = None,
     given: LocalSource | None = None,
     published: Mapping[str, int] | None = None,
+    mapping: SourceMapping | None = None,
+    repositories: Path | None = None,
 ) -> ConanPlugin:
-    """A node's plug-in below `home`; `given` is what its peers give as a claimed source."""
+    """A node's plug-in below `home`; `given` is what its peers give as a claimed source.
+
+    Args:
+        repositories: folder that stands for `https://code.example/`.
+    """
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)
 
@@ -193,8 +213,11 @@ def plugin(
         environments=here,
         admitted=lambda: (here.one.id,),
         claimed=claimed,
-        mapping=lambda _: None,
+        mapping=lambda _: mapping,
         published=(published or {}).get,
+        git_hosts=GitHosts.configured(
+            (), (f"https://code.example/ = {repositories.as_uri()}/",) if repositories else ()
+        ),
     )
     return ConanPlugin(shop, remotes or Remotes({}, {}), bench())
 

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from pyrsia.builds.conan.remotes import Remotes
-from pyrsia.builds.model import Built, PhaseFailed, Want
+from pyrsia.builds.model import Built, PhaseFailed, SourceMapping, Want
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.errors import Refusal
 
@@ -352,3 +352,22 @@ async def test_a_recipe_that_calls_itself_another_package_is_refused(sandbox: Sa
         await node.plan(Want("tiny", "1.0", source=source, generic=NODE), conans.now_ms())
 
     assert caught.value.code == "build-failed"
+
+
+async def test_a_mapped_repository_is_planned_by_commit_and_tag(sandbox: Sandbox, tmp_path: Path):
+    """The recipe in a folder of the repository, its options by the mapping; two nodes agree on source and lock."""
+    repository = conans.repository(tmp_path / "repositories" / "tiny", "packaging", conans.library())
+    recipe = {"parameters": [["build_type", "Release"], ["subdir", "packaging"]]}
+    mapping = SourceMapping("pkg:conan/tiny", "https://code.example/tiny", "v{version}", recipe, 1)
+    nodes = [
+        conans.plugin(sandbox, tmp_path / name, mapping=mapping, repositories=repository.parent)
+        for name in "ab"
+    ]
+
+    (planned,) = await nodes[0].plan(Want("tiny", "1.0"), conans.now_ms())
+    locked = await nodes[1].relock(conans.request(planned))
+
+    assert locked == planned.lock
+    assert planned.purl == "pkg:conan/tiny@1.0"
+    assert (planned.source["file"], planned.source["git"]["tag"]) == ("tiny-1.0.tar", "v1.0")
+    assert planned.recipe["parameters"] == recipe["parameters"]
