@@ -28,7 +28,7 @@ from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Facts, Metadata, Release, Role
 from pyrsia.builds.pip.simple import IndexFile, Project
-from pyrsia.builds.recipe import pip_recipe, tools_cutoff_ms
+from pyrsia.builds.recipe import cutoff_of, pip_recipe, tools_cutoff_ms
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import FETCHES_AT_ONCE, MAX_HOOK_REQUIRES, MAX_METADATA_BYTES, Limit
 
@@ -137,7 +137,7 @@ class Gatherer:
         """Resolve, fetching what is missing. Ends: each round adds a page or a METADATA, both finite.
 
         Args:
-            cutoff_ms: nothing uploaded later is seen; pages read before that moment are read again.
+            cutoff_ms: nothing uploaded later is seen, pages read before that moment are read again; 0: all is seen.
 
         Raises:
             Refusal: `package-unknown` when that is why nothing fits; else as `resolve.resolve` and the index.
@@ -145,7 +145,7 @@ class Gatherer:
         unknown: dict[str, Refusal] = {}
         while True:
             try:
-                return resolve.resolve(wanted, facts, place.target, cutoff_ms, role=role, pins=pins)
+                return resolve.resolve(wanted, facts, place.target, cutoff_ms or None, role=role, pins=pins)
             except resolve.Need as need:
                 missing = need
             except Refusal as refusal:
@@ -254,7 +254,7 @@ class Gatherer:
 
     async def _of_source(self, release: Release, place: Place, cutoff_ms: int) -> Metadata:
         source = await self.source(release)
-        recipe = await self.recipe(source, place, cutoff_ms)
+        recipe = await self.recipe(source, place)
         return await self.metadata(source, place, recipe, f"{release.name} {release.version}")
 
     async def metadata(
@@ -298,16 +298,17 @@ class Gatherer:
         path = await self._index.fetch(sdist)
         return Source(sdist.filename, sdist.sha256, path, sdist.upload_ms, release.reference)
 
-    async def recipe(self, source: Source, place: Place, fallback_ms: int) -> dict[str, Any]:
+    async def recipe(self, source: Source, place: Place, fallback_ms: int | None = 0) -> dict[str, Any]:
         """The recipe as the rules give it for this source in this environment.
 
         Args:
-            fallback_ms: the cut-off where the index tells no upload time.
+            fallback_ms: the cut-off where the index tells no upload time; None: the source's newest member.
         """
         found = await self._study(source)
+        fallback = cutoff_of(found.newest) if fallback_ms is None else fallback_ms
         return pip_recipe(
             environment=place.environment.id,
-            cutoff_ms=fallback_ms if source.upload_ms is None else source.upload_ms,
+            cutoff_ms=fallback if source.upload_ms is None else source.upload_ms,
             newest_s=found.newest,
             pure=not place.native,
         )

@@ -147,8 +147,17 @@ class Origins:
         found = resolve.releases(page, target, now_ms)
         return next((one for one in found if one.version == Version(version)), None)
 
-    async def recipe(self, origin: Origin, place: Place, fallback_ms: int) -> dict[str, Any]:
-        recipe = await self._gather.recipe(origin.source, place, fallback_ms)
+    async def recipe(self, origin: Origin, place: Place, claimed_ms: int) -> dict[str, Any]:
+        """The recipe as the rules give it.
+
+        Where an index tells no upload time the past cannot be asked about, and nothing is left out; a commit has its
+        own time. Neither is the requester's to choose, only what it builds under its own name.
+
+        Args:
+            claimed_ms: the cut-off for a source that was given along: the time of asking, or what the request says.
+        """
+        fallback = {"claimed": claimed_ms, "mapping": None}.get(origin.kind, 0)
+        recipe = await self._gather.recipe(origin.source, place, fallback)
         return recipe | ({"parameters": recipes.pairs(origin.parameters)} if origin.parameters else {})
 
     async def tools(self, origin: Origin, place: Place, recipe: Mapping[str, Any]) -> list[Tool]:

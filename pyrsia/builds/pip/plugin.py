@@ -80,7 +80,6 @@ class PipPlugin:
         theirs = request["recipe"]
         place = places.place(await self._shop.environments.get(theirs["environment"]))
         origin = await self._origins.of(request)
-        # An index without upload times cannot be asked about the past; then the request's time stands.
         mine = await self._origins.recipe(origin, place, theirs["cutoff_ms"])
         why = disagreement(mine, theirs) or disagreement(place.target.as_dict(), dict(request["target"]))
         if not why and origin.release is not None and not places.fits(place, origin.release):

@@ -22,7 +22,7 @@ import trio
 
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Inside
-from pyrsia.builds.sandbox.collect import discard
+from pyrsia.builds.sandbox.collect import discard, give
 from pyrsia.builds.sandbox.model import Mount
 from pyrsia.errors import Unavailable
 from pyrsia.units import Limit
@@ -117,6 +117,10 @@ class Toolbox:
             folder = Path(tempfile.mkdtemp(prefix="tools-", dir=self._home))
             folder.chmod(0o755)  # the sandbox's uid is another one
             shutil.move(made, folder / "tools")
+            if os.geteuid() == 0:
+                give(
+                    folder, 0
+                )  # no later job, which has the same uid as this one, owns what others are shown
         except OSError as error:
             raise Unavailable(f"this machine cannot keep build tools: {error}") from error
         return folder / "tools"
