@@ -79,6 +79,9 @@ REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two mi
 KEEP_BUILDERS_MS = Limit(
     86_400_000, "asking again within a day draws no new builders, so asking is no re-roll"
 )
+MAX_NAMES_OF_BYTES = Limit(
+    32, "purls listed for one digest, 10 KB at most: a layer of many images; own names give way to others"
+)
 MEMPOOL_AUTHOR_ENTRIES = Limit(200, "of one author at a time, so that nobody fills the table alone")
 MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
 MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
@@ -255,6 +258,7 @@ MAX_POM_FILES = Limit(2_000, "project files of one source archive; the largest A
 MAX_SETTINGS_BYTES = Limit(1 << 20, "a settings file of a company with its mirrors has some KB")
 
 # -- builds: witnesses --
+MAX_IMAGE_DOCUMENT_BYTES = Limit(4 << 20, "what registries take of a manifest, as the OCI specification advises")
 MAX_WITNESSED_FILES = Limit(
     24, "of one package: an image of 20 layers, or one wheel for each Python; a reveal names each"
 )

@@ -9,7 +9,7 @@ Source: docs/builds.md, "Witnessed".
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,6 @@ class WitnessPlugin:
             package = Purl(package.type, package.namespace, package.name, newest)
         progress(f"looking at {package}")
         found = await place.files(package, target, now_ms)
-        cutoff_ms = max((one.uploaded_ms for one in found), default=0) or now_ms
         first = found[0].seen
         coordinates = {"name": package.name, "version": package.version}
         if package.namespace:
@@ -73,7 +72,7 @@ class WitnessPlugin:
                 purl=str(package),
                 coordinates=coordinates,
                 source={"file": first.file, "sha256": first.sha256, "size": first.size},
-                recipe=self._recipe(cutoff_ms),
+                recipe=self._recipe(found),
                 lock=_lock(package, found),
                 target=target,
                 ecosystem=ECOSYSTEM,
@@ -87,7 +86,10 @@ class WitnessPlugin:
             Refusal: `lock-mismatch` for a recipe that the rules do not give, and what looking may end with.
         """
         theirs = request["recipe"]
-        mine = {**self._recipe(theirs["cutoff_ms"]), "environment": theirs["environment"]}
+        package = purls.parse(request["purl"])
+        # All that is there now: an earlier cut-off would let the requester choose among the files.
+        found = await self._place(package).files(package, request["target"], 0)
+        mine = {**self._recipe(found), "environment": theirs["environment"]}
         why = disagreement(mine, theirs)
         if why:
             raise PhaseFailed(
@@ -97,8 +99,7 @@ class WitnessPlugin:
                 do="ask again",
                 code="lock-mismatch",
             )
-        package = purls.parse(request["purl"])
-        return _lock(package, await self._seen(request))
+        return _lock(package, found)
 
     async def prefetch(self, request: Mapping[str, Any], locked: bytes) -> Inputs:
         """The files as this node fetched them just now, or has them from then.
@@ -210,7 +211,9 @@ class WitnessPlugin:
             )
         return str(admitted[0])
 
-    def _recipe(self, cutoff_ms: int) -> dict[str, Any]:
+    def _recipe(self, found: Sequence[Origin]) -> dict[str, Any]:
+        """The cut-off is when the newest of the files was uploaded; 0 where their server does not tell."""
+        cutoff_ms = max((one.uploaded_ms for one in found), default=0)
         return {
             "backend": BACKEND,
             "cutoff_ms": cutoff_ms,

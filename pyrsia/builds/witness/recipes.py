@@ -17,9 +17,9 @@ from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.builds.witness.lock import Seen
 from pyrsia.builds.witness.origins import Origin
-from pyrsia.builds.witness.registry import MAX_MANIFEST_BYTES, document, limited
+from pyrsia.builds.witness.registry import document, limited
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_SOURCE_BYTES, MAX_WITNESSED_FILES
+from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, MAX_SOURCE_BYTES, MAX_WITNESSED_FILES
 from pyrsia.wire.purl import Purl
 
 ARCHES: Final[Mapping[str, str]] = {"aarch64": "armv8", "armv7l": "armv7hf"}
@@ -110,11 +110,11 @@ class Recipes:
 
     async def _json(self, url: str) -> dict[str, Any] | None:
         async with self._web.get(
-            url, accept="application/json", limit=MAX_MANIFEST_BYTES.value, missing_ok=True
+            url, accept="application/json", limit=MAX_IMAGE_DOCUMENT_BYTES.value, missing_ok=True
         ) as response:
             if response.status_code != 200:
                 return None
-            return document(await limited(response, MAX_MANIFEST_BYTES.value))
+            return document(await limited(response, MAX_IMAGE_DOCUMENT_BYTES.value))
 
 
 def _id(value: Any) -> str:

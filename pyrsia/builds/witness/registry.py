@@ -23,7 +23,7 @@ from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.builds.witness.lock import Seen
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import MAX_FILE_BYTES, MAX_WITNESSED_FILES, Limit
+from pyrsia.units import MAX_FILE_BYTES, MAX_IMAGE_DOCUMENT_BYTES, MAX_WITNESSED_FILES, Limit
 
 INDEXES: Final = (
     "application/vnd.oci.image.index.v1+json",
@@ -33,7 +33,6 @@ MANIFESTS: Final = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-MAX_MANIFEST_BYTES = Limit(4 << 20, "what registries take of a manifest, as the specification advises")
 MAX_TOKEN_BYTES = Limit(65_536, "a token of a registry has a few KB")
 ARCHES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
@@ -145,7 +144,7 @@ class Registries:
         async with self._web.get(
             url,
             accept=accept,
-            limit=MAX_MANIFEST_BYTES.value,
+            limit=MAX_IMAGE_DOCUMENT_BYTES.value,
             missing_ok=True,
             auth=await self._auth(url),
         ) as response:
@@ -154,8 +153,8 @@ class Registries:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > MAX_MANIFEST_BYTES.value:
-                    raise _BLAME.too_large(url, MAX_MANIFEST_BYTES.value)
+                if len(body) > MAX_IMAGE_DOCUMENT_BYTES.value:
+                    raise _BLAME.too_large(url, MAX_IMAGE_DOCUMENT_BYTES.value)
             return bytes(body)
 
     async def _blob(self, place: str, digest: str, size: int) -> Wanted:
