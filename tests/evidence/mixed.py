@@ -234,7 +234,7 @@ class Asking:
         row.verdict = build["verdict"]
         row.agreeing = tuple(sorted(map(self._network.called, build["agreeing"])))
         row.relation = self._relation(build["purl"])
-        if row.verdict != "REPRODUCED" or build["dissenting"] or "different" in row.relation:
+        if row.verdict != "REPRODUCED" or build["dissenting"]:
             with self._network.follower.client() as client:
                 sentences = client.get(f"/api/v1/builds/{request}/explanation")["sentences"]
             row.words = tuple(sentences[:SENTENCES])
@@ -336,6 +336,10 @@ def table(network: Mixed, home: Path, only: Sequence[str]) -> int:
     print(
         f"\n{len(done)} packages, {len(good)} reproduced by all three, {len(both)} of them under both interpreters"
     )
+    if any("different" in row.relation for row in done):
+        print(
+            "different: upstream's own file came out of other tools than the environment's, such as its compiler"
+        )
     return int(any(row.verdict != "REPRODUCED" and not row.words for row in done))
 
 
