@@ -12,6 +12,9 @@ from tests.reference.ledger import blob
 from tests.reference.story import Story
 
 
+LOCK = repr("lock").encode()  # whose digest the reference's requests name
+
+
 class Planner:
     def __init__(self, *planned):
         self.planned, self.asked, self.hangs = planned, [], False
@@ -53,7 +56,7 @@ def planned(story, version="1.0", **changes):
         "coordinates": {"name": "idna", "version": version},
         "source": asked["source"],
         "recipe": asked["recipe"],
-        "lock": b"lock lines",
+        "lock": LOCK,
         "ecosystem": "pip",
         "target": asked["target"],
         **changes,
@@ -98,7 +101,7 @@ async def test_what_is_new_is_requested_in_the_plans_order_with_its_lock_kept(st
     assert [one.purl.partition("@")[2] for one in asked] == ["2.0", "1.0", "3.0"]
     assert asked[1].request == story.request
     assert planner.asked == [("idna", None)]
-    assert shelf.kept == [(b"lock lines", "lock")] * 2
+    assert shelf.kept == [(LOCK, "lock")] * 2
     body = entries.parse(story.world.leaves[-2]).body
     assert (body["purl"], body["lock"], body["coordinates"]["version"]) == (
         "pkg:pypi/idna@3.0",
