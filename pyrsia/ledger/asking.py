@@ -15,12 +15,14 @@ from pyrsia.units import COMMIT_WINDOW_MS, SLOW_COMMIT_WINDOW_MS
 from pyrsia.wire import purl
 from pyrsia.wire.purl import Purl
 
+PIPELINE: Final = "pipeline"
+PIPELINE_BACKEND: Final = "pipeline@1"  # what a mapping's recipe names if its package is built so
 ECOSYSTEMS: Final[dict[str, tuple[str, ...]]] = {
     "conan": ("conan",),
     "maven": ("maven",),
     "oci": ("docker",),
     "pip": ("pypi",),
-    "pipeline": purl.BUILT,
+    PIPELINE: ("docker", "maven"),
     WITNESS: purl.BUILT,
 }
 _SET_BY_MAPPING: Final = ("backend", "environment", "isolation", "normaliser")
@@ -42,10 +44,10 @@ def check(ctx: Context, body: Body) -> None:
         raise NotApplied("a source that was given along is published under the requester's own name only")
     mapping = ctx.view.get(f"mapping/{named.versionless}")
     if mapping is None:
-        if "git" in source:
+        if "git" in source or body["ecosystem"] == PIPELINE:
             raise NotApplied("no enacted mapping says where this package's source is", later=True)
     elif body["ecosystem"] != WITNESS:
-        _check_mapping(mapping, body, named)
+        _check_mapping(mapping, _in_force(ctx, mapping["recipe"]), body, named)
     if "git" in source:
         _check_commit(ctx, body)
 
@@ -71,9 +73,24 @@ def _named(body: Body) -> Purl:
     return told
 
 
-def _check_mapping(mapping: Body, body: Body, named: Purl) -> None:
-    """What the package's maintainers and the validators agreed on is in the request as they did."""
-    recipe, agreed = body["recipe"], mapping["recipe"]
+def _in_force(ctx: Context, agreed: Body) -> Body:
+    """A mapping's recipe; an environment that the network has ceased to admit is left out, or the package were lost."""
+    gone = agreed.get("environment", "") not in ctx.numbers.environments
+    return {name: value for name, value in agreed.items() if not (gone and name == "environment")}
+
+
+def _check_mapping(mapping: Body, agreed: Body, body: Body, named: Purl) -> None:
+    """What the package's maintainers and the validators agreed on is in the request as they did.
+
+    The source too: who maps a package to its repository need not trust what a registry was given under its name.
+    """
+    recipe, git = body["recipe"], body["source"].get("git")
+    if body["ecosystem"] == PIPELINE and agreed.get("backend") != PIPELINE_BACKEND:
+        raise NotApplied("the package's mapping does not say that a pipeline builds it")
+    if git is None:
+        raise NotApplied("the package's mapping names a repository, and its source is not from there")
+    if git["tag"] != mapping["tag"].replace("{version}", named.version):
+        raise NotApplied("its tag is not the one that the package's mapping gives for this version")
     for name in _SET_BY_MAPPING:
         if name in agreed and recipe[name] != agreed[name]:
             raise NotApplied(f"its recipe's {name} is not what the package's mapping sets")
@@ -81,9 +98,6 @@ def _check_mapping(mapping: Body, body: Body, named: Purl) -> None:
     for name, value in agreed.get("parameters", []):
         if given.get(name) != value:
             raise NotApplied(f"its recipe's parameter {name} is not what the package's mapping sets")
-    git = body["source"].get("git")
-    if git is not None and git["tag"] != mapping["tag"].replace("{version}", named.version):
-        raise NotApplied("its tag is not the one that the package's mapping gives for this version")
 
 
 def other_commit(ctx: Context, body: Body) -> str:

@@ -9,8 +9,6 @@ Source: docs/ledger.md, "A block", "The draw", "The verdict".
 
 from typing import Any, Final
 
-from blake3 import blake3
-
 from pyrsia.ledger import asking, draw, entries, roster, settling, state, strikes, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
@@ -24,9 +22,9 @@ from pyrsia.units import (
     MAX_OPEN_REQUESTS,
     REVEAL_WINDOW_MS,
 )
-from pyrsia.wire import canonical, purl
+from pyrsia.wire import purl
 
-_DAY_S: Final = 86_400
+_DAY_S: Final = 86_400  # times in a ZIP carry no zone: they may lie hours ahead
 
 
 def gate_open(request: dict[str, Any], time_ms: int) -> bool:
@@ -40,14 +38,17 @@ def gate_open(request: dict[str, Any], time_ms: int) -> bool:
     )
 
 
-def _kept_key(body: dict[str, Any]) -> str:
-    """Requests that keep their builders: for one package from one source.
+def _package(body: dict[str, Any]) -> str:
+    return str(purl.parse(body["purl"]).versionless)
 
-    Under a node's own name the source is left out: its author makes it, and could make one until it likes the draw.
+
+def _kept_key(body: dict[str, Any]) -> str:
+    """Requests that keep their builders: in one ecosystem for one package.
+
+    Never by source or version: nothing in the log says that either exists, so a requester could make them up until it
+    likes the draw, and what enough of its friends then say of a version that nobody made would be published.
     """
-    own = purl.parse(body["purl"]).owner
-    same = [body["purl"]] if own else [body["purl"], body["source"]["sha256"]]
-    return "kept/" + blake3(canonical.encode(same)).hexdigest()
+    return f"kept/{body['ecosystem']}/{_package(body)}"
 
 
 # -- authored entries --
@@ -62,7 +63,7 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     asking.check(ctx, body)
     if recipe["environment"] not in numbers.environments:
         raise NotApplied("its environment is not admitted by this network")
-    if recipe["cutoff_ms"] > ctx.now or recipe["sde"] > ctx.now // 1000 + _DAY_S:
+    if max(recipe["cutoff_ms"] // 1000, recipe["sde"]) > ctx.now // 1000 + _DAY_S:
         raise NotApplied("its recipe lies in the future", later=True)
     able = draw.operators(_able(ctx, body["ecosystem"], author))
     if able < numbers.builders:
@@ -73,7 +74,7 @@ def request(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         )
     unique = settling.open_key(body)
     if view.raw(unique) is not None:
-        raise NotApplied("the same package, source and target is being built", later=True, code="conflict")
+        raise NotApplied("exactly this is being built", later=True, code="conflict")
     opened = view.get(state.OPEN, [])
     if len(opened) >= MAX_OPEN_REQUESTS.value:
         raise NotApplied(f"{len(opened)} requests are open already", later=True, code="busy")
@@ -322,20 +323,27 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
         answered = {item["builder"] for item in record["reveals"]}
         silent = [node for node in record["draws"][0]["body"]["builders"] if node not in answered]
     stays = recent and not record["round"]
+    struck = {one.text: strikes.ranks(view, one.text, body["ecosystem"], ctx.now) for one in able}
     builders = draw.rank(
         bytes.fromhex(request),
         bytes.fromhex(seed),
         able,
         ctx.numbers.builders,
-        first=kept["builders"] if stays else (),
+        first=[node for node in kept["builders"] if not _missed(ctx, body, struck.get(node, []))]
+        if stays
+        else (),
         later=() if stays else _before(ctx, body),
-        last=[*silent, *_struck(ctx, body["ecosystem"], able)],
+        last=[*silent, *(node for node, earned in struck.items() if earned)],
     )
     enough = len(builders) >= ctx.numbers.builders
     if enough and not record["round"]:
         # Also of a cancelled request: whoever leads the block of the draw knows it, and could have it called off.
+        # Who could not be drawn this once (the requester's own builder) keeps its place: the list only grows, or two
+        # requesters in turn would draw anew.
         began = kept["time_ms"] if recent else ctx.now
-        view.put(_kept_key(body), {"builders": builders, "time_ms": began})
+        stayed = kept["builders"] if recent else []
+        newcomers = [node for node in builders if node not in stayed]
+        view.put(_kept_key(body), {"builders": [*stayed, *newcomers], "time_ms": began})
     if record["phase"] != "open":
         return  # cancelled while it waited
     if not enough:  # members left, or K rose, since the request was admitted
@@ -364,8 +372,13 @@ def _draw(ctx: Context, request: str, record: dict[str, Any], seed: str) -> None
     _remind(ctx, request, commit_by + REVEAL_WINDOW_MS.value)
 
 
-def _struck(ctx: Context, ecosystem: str, able: list[Member]) -> list[str]:
-    return [one.text for one in able if strikes.ranks(ctx.view, one.text, ecosystem, ctx.now)]
+def _missed(ctx: Context, body: dict[str, Any], earned: list[str]) -> bool:
+    """Whether one of these strikes comes from a request for this very package.
+
+    Only such a one takes a kept builder's place from it: a dead builder does not hold its package up all day, and
+    nobody moves the draw of one package by what is asked of its builders for another.
+    """
+    return any(_package(ctx.view.get(f"request/{one}")["body"]) == _package(body) for one in earned)
 
 
 def _before(ctx: Context, body: dict[str, Any]) -> list[str]:

@@ -47,17 +47,18 @@ def rank(
     Args:
         request: 32-byte entry id.
         beacon: the seed, 32 bytes.
-        first: node id texts that keep their place (a repeated request keeps its builders).
+        first: node id texts that go before all others, whatever else is said of them (a repeated request keeps its
+            builders).
         later: node id texts that go behind the others (they have built exactly this before).
         last: node id texts that go behind all those (they were silent before).
     """
     ahead = {text: place for place, text in enumerate(first)}
     behind, again = frozenset(last), frozenset(later)
 
-    def place(member: Member) -> tuple[bool, bool, int, bytes]:
+    def place(member: Member) -> tuple[int, bool, bool, bytes]:
         text = member.text
         digest = blake3(request + beacon + member.node).digest()
-        return text in behind, text in again, ahead.get(text, len(ahead)), digest
+        return ahead.get(text, len(ahead)), text in behind, text in again, digest
 
     drawn: list[str] = []
     taken: set[str] = set()

@@ -30,15 +30,19 @@ def this_round(record: Record, what: str) -> list[dict[str, Any]]:
 
 
 def open_key(body: Record) -> str:
-    """Where the one open request for a package, source and target stands."""
-    return (
-        "unique/"
-        + blake3(canonical.encode([body["purl"], body["source"]["sha256"], body["target"]])).hexdigest()
-    )
+    """Where the one open request for exactly these inputs stands.
+
+    With lock and recipe: a request with false ones keeps nobody else's out. It is no new draw (`building`).
+    """
+    return "unique/" + _inputs(body)
 
 
 def made_key(body: Record) -> str:
     """Where the first request stands that published from exactly these inputs: only such verdicts are compared."""
+    return "made/" + _inputs(body)
+
+
+def _inputs(body: Record) -> str:
     same = [
         body["purl"],
         body["ecosystem"],
@@ -47,7 +51,7 @@ def made_key(body: Record) -> str:
         body["recipe"],
         body["target"],
     ]
-    return "made/" + blake3(canonical.encode(same)).hexdigest()
+    return blake3(canonical.encode(same)).hexdigest()
 
 
 def revoked(view: View, draw: Record, node: str) -> bool:
@@ -119,7 +123,9 @@ def conclude(
 
 
 def _publish(ctx: Context, artifact: Record) -> int:
-    """Into the project's list, as number n; the first file of a name under a purl is the one that is served, for ever.
+    """Into the project's list, as number n; the first file of a name under a purl is the one that is served.
+
+    That is for ever, but for what was only witnessed: the first file of that name that is built takes its place.
 
     Returns:
         n.
@@ -132,11 +138,17 @@ def _publish(ctx: Context, artifact: Record) -> int:
         view.put(f"projects/{projects:016}", name)
         view.put(state.PROJECTS, projects + 1)
     key = f"served/{body['purl']}/{body['file']}"
-    served = view.raw(key) is None
+    number = view.get(key)
+    served = number is None
+    if number is not None:
+        before = view.get(f"project/{name}/{number:016}")
+        served = standing.raises(before["body"], body)
+        if served:
+            view.put(f"project/{name}/{number:016}", {**before, "served": False})
     view.put(f"project/{name}/{count:016}", {**artifact, "served": served})
     view.put(f"project/{name}", count + 1)
     if served:
-        view.put(key, body["sha256"])
+        view.put(key, count)
     standing.publish(view, artifact)
     return count
 
@@ -144,8 +156,8 @@ def _publish(ctx: Context, artifact: Record) -> int:
 def _compare(ctx: Context, request: str, record: Record, outcome: Outcome, agreed: Record) -> None:
     """Whether this verdict contradicts the first one over the same inputs; if so, those bytes are disputed.
 
-    The served file stays the same one. T builders of two operators that the first draw did not have must say so:
-    fewer, or the same people again, are a fact and no verdict.
+    The served file stays the same one, and under other purls the same bytes are what they were. T builders of two
+    operators that the first draw did not have must say so: fewer, or the same people again, are a fact and no verdict.
     """
     view, key = ctx.view, made_key(record["body"])
     first = view.get(key)
@@ -167,7 +179,8 @@ def _compare(ctx: Context, request: str, record: Record, outcome: Outcome, agree
         if now.get(name) != contents:
             published = view.get(f"project/{package}/{number:016}")["body"]
             why = f"{len(others)} builders outside of its draw agree on other contents, request {request}"
-            standing.dispute(view, published["sha256"], record["verdict"]["leaf"], why)
+            seen = record["body"]["ecosystem"] == verdict.WITNESS
+            standing.dispute(view, published, record["verdict"]["leaf"], why, witnessed=seen)
 
 
 def _contents(body: Record, agreed: Record) -> list[list[Any]]:

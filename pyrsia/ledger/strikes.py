@@ -47,9 +47,10 @@ def of(view: View, node: str) -> list[Row]:
     return rows
 
 
-def ranks(view: View, node: str, ecosystem: str, now: int) -> bool:
-    """Whether it goes last in a draw for this ecosystem at block time `now`."""
-    return any(
-        word in RANKING and struck == ecosystem and time_ms + STRIKE_WINDOW_MS.value >= now
-        for time_ms, struck, _, word in of(view, node)
-    )
+def ranks(view: View, node: str, ecosystem: str, now: int) -> list[str]:
+    """Requests for whose sake it goes last in a draw for this ecosystem at block time `now`; if there are any."""
+    return [
+        request
+        for time_ms, struck, request, word in of(view, node)
+        if word in RANKING and struck == ecosystem and time_ms + STRIKE_WINDOW_MS.value >= now
+    ]

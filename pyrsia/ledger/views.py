@@ -11,7 +11,7 @@ from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import RULES, Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.seats import Epoch
-from pyrsia.ledger.standing import PUBLISHED
+from pyrsia.ledger.standing import PUBLISHED, artifact_key, names_key, status_key
 from pyrsia.ledger.state import Reads, View, load
 from pyrsia.wire import purl
 from pyrsia.wire.epochs import Seats, Validator
@@ -232,16 +232,34 @@ def projects(reads: Reads, most: int = 100_000) -> tuple[str, ...]:
     return tuple(_get(reads, f"projects/{at:016}") for at in range(count))
 
 
-def status(reads: Reads, sha256: str) -> dict[str, Any] | None:
-    """What published bytes are worth now: `status`, and the `leaf` of the entry that made it so."""
-    found: dict[str, Any] | None = _get(reads, f"status/{sha256}")
+def status(reads: Reads, sha256: str, package: str = "") -> dict[str, Any] | None:
+    """What published bytes are worth now: `status`, and the `leaf` of the entry that made it so.
+
+    Args:
+        package: the purl under which they were published; without one, that of `artifact`.
+    """
+    found: dict[str, Any] | None = _get(reads, status_key(sha256, package or name_of(reads, sha256)))
     return found
 
 
-def offered(reads: Reads, sha256: str) -> bool:
-    """Whether published bytes are neither withdrawn nor disputed."""
-    record = status(reads, sha256)
+def offered(reads: Reads, sha256: str, package: str = "") -> bool:
+    """Whether published bytes are neither withdrawn nor disputed; `package` as in `status`."""
+    record = status(reads, sha256, package)
     return record is not None and record["status"] in PUBLISHED
+
+
+def name_of(reads: Reads, sha256: str) -> str:
+    """The purl that speaks for published bytes where nobody says which one is meant; an empty text for none.
+
+    One without owner if there is any, so that no copy under somebody's own name speaks for a package, nor keeps
+    offering what is withdrawn under its real name; of these the first that is offered, else the first.
+    """
+    names = _get(reads, names_key(sha256), [])
+    if not names:
+        return ""
+    shared = [name for name in names if not purl.parse(name).owner] or names
+    good = (name for name in shared if offered(reads, sha256, name))
+    return str(next(good, shared[0]))
 
 
 def mapping(reads: Reads, package: str) -> dict[str, Any] | None:
@@ -313,13 +331,16 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     return tuple(
         Placed(item["leaf"], item["body"])
         for item in found
-        if every or (item["served"] and offered(reads, item["body"]["sha256"]))
+        if every or (item["served"] and offered(reads, item["body"]["sha256"], item["body"]["purl"]))
     )
 
 
-def artifact(reads: Reads, sha256: str) -> Placed | None:
-    """The first `artifact.add` that names these bytes."""
-    return _placed(_get(reads, f"artifact/{sha256}"))
+def artifact(reads: Reads, sha256: str, package: str = "") -> Placed | None:
+    """The `artifact.add` by which these bytes count under a purl; without one, under that of `name_of`.
+
+    It is the first one, or the first that was built where that was only witnessed.
+    """
+    return _placed(_get(reads, artifact_key(sha256, package or name_of(reads, sha256))))
 
 
 def assignments(reads: Reads, genesis: Genesis, node: bytes) -> tuple[Assignment, ...]:

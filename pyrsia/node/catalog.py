@@ -65,7 +65,7 @@ class Catalog:
         placed = views.project_files(reads, name)
         if not placed and not views.project_files(reads, name, every=True):  # (not: withdrawn or disputed)
             self._missed(name if name.startswith("pkg:") else _PYPI + name)
-        return [_file(one) for one in placed if views.offered(reads, one.body["sha256"])]
+        return [_file(one) for one in placed if views.offered(reads, one.body["sha256"], one.body["purl"])]
 
     def file(self, sha256: str) -> ProjectFile | None:
         found = views.artifact(self._archive.state, sha256)
@@ -76,7 +76,7 @@ class Catalog:
         Raises:
             Refusal: `withdrawn` or `disputed`: the file and its history stay, nobody is given it.
         """
-        record = views.status(self._archive.state, found.body["sha256"])
+        record = views.status(self._archive.state, found.body["sha256"], found.body["purl"])
         if record is not None:
             standing.refuse_unless_offered(record)
         return found

@@ -5,14 +5,15 @@ newest checkpoint that a quorum cosigned (docs/log.md, "Proof file").
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import trio
 
 from pyrsia.builds import attest
 from pyrsia.errors import Refusal
 from pyrsia.ledger import index, prefixtree, seats, views
+from pyrsia.ledger.standing import status_key
 from pyrsia.ledger.state import View
 from pyrsia.ledger.views import Placed, RequestView
 from pyrsia.log.checkpoint import Checkpoint
@@ -50,13 +51,16 @@ class Proofs:
         self._histories = 0  # being put together
         self._ends: dict[int, bytes] = {}
 
-    def of_artifact(self, sha256: str) -> bytes | None:
+    def of_artifact(self, sha256: str, purl: str = "") -> bytes | None:
         """The `.tlog-proof` of the artifact with this digest (hex); None while no cosigned head covers it.
+
+        Args:
+            purl: under which it was published; without one, that of `views.name_of`.
 
         Raises:
             Refusal: `too-large`; a draw of so many builders makes more evidence than a proof file holds.
         """
-        found = views.artifact(self._archive.state, sha256)
+        found = views.artifact(self._archive.state, sha256, purl)
         head = self._head()
         if found is None or head is None or found.leaf >= head[1].size:
             return None
@@ -69,18 +73,18 @@ class Proofs:
             if leaf is None:
                 return None
             rows.append((place, leaf, self._archive.inclusion(place, head[1].size)))
-        now = self._now(head[1].size, self._told(sha256, request))
+        now = self._now(head[1].size, self._told(found.body, request))
         if now is None:
             return None
         first, steps = self._steps(head[1].size)
         return self._file(found.leaf, head, evidence.pack(rows, now, steps, first))
 
-    def _told(self, sha256: str, request: RequestView) -> list[str]:
+    def _told(self, artifact: Mapping[str, Any], request: RequestView) -> list[str]:
         """State keys whose values belong to the proof: status, members, and keys that builders no longer have."""
         reads, draw = self._archive.state, request.draw
         if draw is None:
             return []
-        keys = [f"status/{sha256}", *roll.wanted(draw.body, request.author)]
+        keys = [status_key(artifact["sha256"], artifact["purl"]), *roll.wanted(draw.body, request.author)]
         for reveal in request.reveals:
             record = views.member(reads, unb32(reveal.author))
             for hint in attest.key_ids(reveal.body["attestation"]):

@@ -279,14 +279,17 @@ def lock_lines(lock: bytes, entry: Callable[[str], int]) -> list[InputLine]:
 
 
 def _known(planned: Planned, recent: Sequence[RequestView]) -> str | None:
-    """A request for the same source, target and recipe that was published or still runs.
+    """A request for the same source, target and recipe that was published, or runs with the same lock.
 
-    The cut-off alone makes no other request: where an index tells no upload times it is the time of asking.
+    Of one that runs nobody has said yet that its lock is true. The cut-off alone makes no other request: of a source
+    that was given along it is the time of asking.
     """
+    locked = hashlib.sha256(planned.lock).hexdigest()
     for view in recent:
         body = view.request.body
         same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target"))
-        alive = view.state not in ("done", "cancelled") or view.artifact is not None
+        runs = view.state not in ("done", "cancelled") and body["lock"]["sha256"] == locked
+        alive = runs or view.artifact is not None
         if same and alive and _timeless(body["recipe"]) == _timeless(planned.recipe):
             return view.id
     return None

@@ -146,7 +146,12 @@ def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
     found = views.mapping(reads, purl)
     if found is None:
         return None
-    return SourceMapping(purl, found["repository"], found["tag"], found["recipe"], found["version"])
+    recipe = dict(found["recipe"])
+    if recipe.get("environment") not in _admitted(
+        reads
+    ):  # not any more: the rules choose, as in `ledger.asking`
+        recipe.pop("environment", None)
+    return SourceMapping(purl, found["repository"], found["tag"], recipe, found["version"])
 
 
 def _artifact(reads: Reads, sha256: str) -> Mapping[str, Any] | None:

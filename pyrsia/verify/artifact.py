@@ -99,7 +99,7 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     draw, reveals = _reveals(found, body, request, people, verify)
     _check_verdict(found, body, request, draw, reveals, people)
     unsound = _unsound(request.entry, reveals, body["agreeing"], draw, people, verify)
-    status = standing.offered(found.now, digest)
+    status = standing.offered(found.now, digest, body["purl"])
     return _finding(file, digest, found, body, draw, reveals, unsound, status)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import index, prefixtree
 from pyrsia.ledger.prefixtree import Path
-from pyrsia.ledger.standing import DISPUTED, PUBLISHED
+from pyrsia.ledger.standing import DISPUTED, PUBLISHED, status_key
 from pyrsia.log.checkpoint import Trusted
 from pyrsia.units import MAX_DRAWN
 from pyrsia.verify import leaves
@@ -89,14 +89,14 @@ def _value(row: object, root: bytes) -> tuple[str, Any]:
     return key, canonical.decode(raw)
 
 
-def offered(standing: Standing, sha256: str) -> str:
-    """The present status of an artifact that may be used.
+def offered(standing: Standing, sha256: str, purl: str) -> str:
+    """The present status, under its purl, of an artifact that may be used.
 
     Raises:
         Malformed: the proof leaves out what is needed.
         Refusal: `withdrawn` or `disputed`.
     """
-    key = f"status/{sha256}"
+    key = status_key(sha256, purl)
     if key not in standing.values:
         raise Malformed("the proof leaves out the artifact's present status")
     record = standing.values[key]
@@ -110,7 +110,7 @@ def refuse_unless_offered(record: Mapping[str, Any]) -> None:
     """Nothing, for the status of an artifact that may be used.
 
     Args:
-        record: value of the state key `status/<sha256>`.
+        record: value of the state key `status/<sha256>/<purl>`.
 
     Raises:
         Refusal: `withdrawn` or `disputed`, with the reason that the log gives.

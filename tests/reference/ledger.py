@@ -240,13 +240,13 @@ class World:
 
     # -- builds --
 
-    def request(self, version="1.0", author=None, **changes):
+    def request(self, version="1.0", author=None, name="idna", **changes):
         author = author or self.follower
         body = {
-            "coordinates": {"name": "idna", "version": version},
+            "coordinates": {"name": name, "version": version},
             "ecosystem": "pip",
             "lock": blob("lock"),
-            "purl": f"pkg:pypi/idna@{version}",
+            "purl": f"pkg:pypi/{name}@{version}",
             "recipe": {
                 "backend": "pip/wheel@1",
                 "cutoff_ms": START,

@@ -99,6 +99,11 @@ class Story:
         self.view = self._run(bodies, silent)
         self.artifact = self.view.artifact
 
+    @property
+    def status_key(self):
+        """docs/ledger.md, "State keys"."""
+        return f"status/{self.sha256}/{self.asked['purl']}"
+
     def _run(self, bodies, silent):
         if not silent:
             return self.world.run(self.request, bodies)
@@ -208,7 +213,7 @@ class Story:
         ]
         trees = self.world.trees[size]
         values = []
-        for name in dict.fromkeys([f"status/{self.sha256}", *people]) if keys is None else keys:
+        for name in dict.fromkeys([self.status_key, *people]) if keys is None else keys:
             value = self.world.db.get(name.encode())
             _, path = prefixtree.prove(trees.state, self.world.fetch, index_of.state_key(name.encode()))
             values.append((name, value, path))

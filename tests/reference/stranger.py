@@ -612,7 +612,7 @@ def check_now(now, leaves, artifact, head):
     need(draws, "no draw")
     for node in (*draws[-1]["builders"], request["requester"]):
         need(state.get(f"member/{node}") is not None, f"no record of {node}")
-    status = state.get(f"status/{artifact['sha256']}")
+    status = state.get(f"status/{artifact['sha256']}/{artifact['purl']}")
     need(status is not None, "no status")
     need(status["status"] in OFFERED, f"the status is {status['status']}")
     return status

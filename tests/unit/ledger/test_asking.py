@@ -9,12 +9,13 @@ from pyrsia.ledger import asking, entries, views
 from pyrsia.units import COMMIT_WINDOW_MS, MAX_OPEN_OF_OPERATOR, SLOW_COMMIT_WINDOW_MS
 from pyrsia.wire import purl
 from pyrsia.wire.text import b32
-from tests.reference.governance import Governed, mapping
-from tests.reference.ledger import blob
+from tests.reference.governance import Governed, mapping, numbers
+from tests.reference.ledger import ENVIRONMENT, blob
 
 APPLIES = "execution gives another tree"
 GIT = {"commit": "ab" * 20, "tag": "v1.0", "tree": "cd" * 32}
 SOURCE = {"file": "idna.tar.gz", "sha256": blob("source")["sha256"], "size": 5}
+FROM_GIT = {**SOURCE, "git": GIT}
 GIVEN = {**SOURCE, "manifest": "ef" * 32}
 PACKAGES = {
     "maven": ("pkg:maven/org.apache.commons/commons-text@1.12.0", "org.apache.commons", "commons-text", "1.12.0"),
@@ -63,8 +64,7 @@ def test_each_ecosystem_builds_packages_of_its_type_alone(world, ecosystem):
     assert APPLIES in asked(world, **named(ecosystem))
     for other in set(PACKAGES) - {ecosystem}:
         assert f"{ecosystem} builds" in asked(world, **{**named(ecosystem), "purl": PACKAGES[other][0]})
-    for any_type in ("witness", "pipeline"):
-        assert APPLIES in asked(world, **named(any_type, ecosystem))
+    assert APPLIES in asked(world, **named("witness", ecosystem))
 
 
 @pytest.mark.parametrize("ecosystem", ["maven", "conan", "oci"])
@@ -91,6 +91,7 @@ def test_a_source_that_was_given_along_never_stands_under_a_known_name(world):
     assert "requester's own name only" in asked(world, source=GIVEN)
     world.enact(mapping())
     assert "requester's own name only" in asked(world, source=GIVEN, recipe=recipe(world, **MAPPED))
+    assert APPLIES in asked(world, source=FROM_GIT, recipe=recipe(world, **MAPPED))
 
 
 @pytest.mark.parametrize(("where", "verdict"), [("own", "REPRODUCED"), ("known", "INSUFFICIENT")])
@@ -113,14 +114,59 @@ def test_a_claimed_source_counts_under_the_claimers_name_and_nowhere_else(world,
 
 
 def test_a_git_source_needs_a_mapping_and_the_mappings_tag(world):
-    git = {**SOURCE, "git": GIT}
-    assert "no enacted mapping" in asked(world, source=git)
+    assert "no enacted mapping" in asked(world, source=FROM_GIT)
     world.enact(mapping())
     fits = {"recipe": recipe(world, **MAPPED)}
-    assert APPLIES in asked(world, source=git, **fits)
+    assert APPLIES in asked(world, source=FROM_GIT, **fits)
     for tag in ("", "1.0", "v1.0.0", "v2.0", "V1.0"):
         assert "its tag is not the one" in asked(world, source={**SOURCE, "git": {**GIT, "tag": tag}}, **fits)
-    assert APPLIES in asked(world, **fits)  # an archive of the registry is still a source
+
+
+def test_a_mapping_is_not_left_out_by_asking_for_the_registrys_archive(world):
+    """Whoever mapped a package may have done so because an upload can be somebody else's."""
+    world.enact(mapping(recipe={}))
+    assert "is not from there" in asked(world)
+    assert "is not from there" in asked(world, version="2.0", recipe=recipe(world, **MAPPED))
+    assert APPLIES in asked(world, source=FROM_GIT)
+    assert APPLIES in asked(world, ecosystem="witness")  # which says itself that nobody built anything
+    assert APPLIES in asked(world, purl=own(world.follower, "pkg:pypi/idna@1.0"))
+
+
+def test_an_environment_that_is_not_admitted_any_more_does_not_lose_the_package(world):
+    other = "rootfs:" + "7" * 64
+    world.enact(numbers(environments=[ENVIRONMENT, other]))
+    world.enact(mapping(recipe={"environment": other}))
+    assert "environment is not what" in asked(world, source=FROM_GIT)
+    assert APPLIES in asked(world, source=FROM_GIT, recipe=recipe(world, environment=other))
+    world.enact(numbers(environments=[ENVIRONMENT]))
+    assert "not admitted" in asked(world, source=FROM_GIT, recipe=recipe(world, environment=other))
+    assert APPLIES in asked(world, source=FROM_GIT)
+
+
+@pytest.mark.parametrize("package", ["maven", "oci"])
+def test_a_pipeline_builds_what_a_mapping_gives_to_it_and_nothing_else(world, package):
+    """Few builders have one: whoever could choose it would choose among few."""
+    asks = {**named("pipeline", package), "source": FROM_GIT}
+    name = str(purl.parse(asks["purl"]).versionless)
+    tag = GIT["tag"].replace("1.0", "{version}")
+    world.enact(mapping(name, recipe={"backend": "maven@1"}, tag=tag))
+    source = {**SOURCE, "git": {**GIT, "tag": "v" + asks["coordinates"]["version"]}}
+    asks["source"] = source
+    assert "does not say that a pipeline" in asked(world, **asks)
+    world.enact(mapping(name, replaces=1, recipe={}, tag=tag))
+    assert "does not say that a pipeline" in asked(world, **asks)
+    world.enact(mapping(name, replaces=2, recipe={"backend": "pipeline@1"}, tag=tag))
+    assert APPLIES in asked(world, **asks, recipe=recipe(world, backend="pipeline@1"))
+    assert "is not from there" in asked(
+        world, **{**asks, "source": SOURCE}, recipe=recipe(world, backend="pipeline@1")
+    )
+
+
+def test_without_a_mapping_nothing_is_built_by_a_pipeline(world):
+    for package in ("maven", "oci"):
+        assert "no enacted mapping" in asked(world, **named("pipeline", package))
+    for package in ("pip", "conan"):
+        assert "pipeline builds docker, maven packages" in asked(world, **named("pipeline", package))
 
 
 @pytest.mark.parametrize("field", ["backend", "isolation", "normaliser"])
@@ -128,8 +174,8 @@ def test_what_a_mapping_sets_of_a_recipe_is_not_the_requesters_choice(world, fie
     other = recipe(world, **MAPPED, **{field: "other"})
     assert APPLIES in asked(world, recipe=other)  # for the builders to judge, by the rules
     world.enact(mapping())
-    assert f"{field} is not what" in asked(world, recipe=other)
-    assert APPLIES in asked(world, recipe=recipe(world, **MAPPED))
+    assert f"{field} is not what" in asked(world, source=FROM_GIT, recipe=other)
+    assert APPLIES in asked(world, source=FROM_GIT, recipe=recipe(world, **MAPPED))
     claimed = own(world.follower, "pkg:pypi/idna@1.0")
     assert APPLIES in asked(world, purl=claimed, source=GIVEN, recipe=other)  # under its own name it is
 
@@ -138,9 +184,9 @@ def test_what_a_mapping_sets_of_a_recipe_is_not_the_requesters_choice(world, fie
 def test_parameters_of_a_mapping_are_all_there_as_it_sets_them(world, given):
     world.enact(mapping())
     other = recipe(world) if given is None else recipe(world, parameters=given)
-    assert "parameter extras is not what" in asked(world, recipe=other)
+    assert "parameter extras is not what" in asked(world, source=FROM_GIT, recipe=other)
     more = recipe(world, parameters=[["extras", "none"], ["z", "by the rules"]])
-    assert APPLIES in asked(world, recipe=more)
+    assert APPLIES in asked(world, source=FROM_GIT, recipe=more)
 
 
 def test_a_mapping_says_nothing_of_what_is_witnessed(world):

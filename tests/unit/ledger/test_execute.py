@@ -217,7 +217,9 @@ def test_a_request_that_can_never_stand_is_refused(world, changes, why):
     refused(world, world.request(**changes)[0], why)
 
 
-@pytest.mark.parametrize("changes", [recipe(cutoff_ms=START + 60_000), recipe(sde=START // 1000 + 86_410)])
+@pytest.mark.parametrize(
+    "changes", [recipe(cutoff_ms=START + 86_410_000), recipe(sde=START // 1000 + 86_410)]
+)
 def test_a_recipe_in_the_future_waits_until_it_is_not(world, changes):
     raw, request = world.request(**changes)
     assert "in the future" in world.forced(raw)

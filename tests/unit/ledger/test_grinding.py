@@ -36,6 +36,11 @@ def finished(world, **changes):
     return publics(builders)
 
 
+def made_up(at):
+    """A source that nobody has; nothing in the log tells."""
+    return {"file": "idna.tar.gz", "sha256": blob(("made up", at))["sha256"], "size": 5}
+
+
 WAYS = {
     "again": lambda world, at: {},
     "another member of the operator": lambda world, at: {"author": world.nodes[11 + at % 3]},
@@ -46,6 +51,8 @@ WAYS = {
     "another name of the source's file": lambda world, at: {
         "source": {"file": f"f{at}.tar.gz", "sha256": blob("source")["sha256"], "size": 5}
     },
+    "another source": lambda world, at: {"source": made_up(at)},
+    "another version": lambda world, at: {"version": f"99.{at}", "source": made_up(at)},
 }
 
 
@@ -101,6 +108,54 @@ def test_another_operator_moves_its_own_builder_alone():
     assert before[0] not in after
 
 
+def test_two_requesters_in_turn_move_their_own_builders_alone():
+    """Else each turn would bring in somebody new, and a gang could wait until that is one of it."""
+    world = big()
+    before = finished(world)
+    askers = [next(node for node in world.nodes if node.public == one) for one in before[:2]]
+    drawn = [finished(world, author=askers[at % 2]) for at in range(2 * TRIES)]
+    assert len({tuple(one) for one in drawn}) == 2
+    assert finished(world) == before
+
+
+def test_each_ecosystem_has_its_own_draw_for_a_package_and_no_other():
+    world = big(capabilities=["pip", "witness"])
+    drawn = {how: [finished(world, ecosystem=how) for _ in range(2)] for how in ("pip", "witness")}
+    assert same(drawn["pip"])
+    assert same(drawn["witness"])
+    assert finished(world) == drawn["pip"][0]
+
+
+def test_colluders_do_not_get_together_by_asking_for_what_nobody_made():
+    """Two of eleven: a draw that has both comes once in eighteen, so sixty throws would find it."""
+    world = big()
+    seen = {tuple(finished(world, version=f"99.{at}", source=made_up(at))) for at in range(60)}
+    assert len(seen) == 1
+
+
+def test_strikes_for_other_packages_do_not_move_a_kept_draw():
+    world = big()
+    before = finished(world)
+    struck = []
+    for at in range(20):  # one of the three is drawn for half of all packages
+        asked, builders = world.drawn(name=f"other-{at}")
+        silent = [b.public for b in builders if b.public in before][:1]
+        struck += silent
+        play(world, asked, [(b, world.reveal(asked)) for b in builders if b.public not in silent])
+    assert struck
+    assert all(views.struck(world.db.get, b32(one)) for one in struck)
+    assert finished(world) == before
+
+
+def play(world, request, bodies):
+    """Those who answer, and the deadlines for those who do not."""
+    world.block(*(world.commit(*pair) for pair in bodies))
+    world.propose(wait=COMMIT_WINDOW_MS.value + 1_000)
+    world.propose()
+    world.block(*(world.entry(b, "build.reveal", body) for b, body in bodies))
+    world.settle()
+
+
 def test_under_an_own_name_another_source_is_no_new_draw():
     """There its author makes the source, and could change a byte of it until it likes the draw."""
     world = big()
@@ -121,11 +176,7 @@ def test_a_builder_that_dies_is_replaced_and_no_other():
     world = big()
     request, builders = world.drawn()
     bodies = [(b, world.reveal(request, at)) for at, b in enumerate(builders)]
-    world.block(*(world.commit(*pair) for pair in bodies[:2]))
-    world.propose(wait=COMMIT_WINDOW_MS.value + 1_000)
-    world.propose()
-    world.block(*(world.entry(b, "build.reveal", body) for b, body in bodies[:2]))
-    world.settle()
+    play(world, request, bodies[:2])
     after = finished(world)
     assert after[:2] == publics(builders)[:2]
     assert after[2] != builders[2].public

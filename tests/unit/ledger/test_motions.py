@@ -25,7 +25,7 @@ from tests.reference.governance import (
     numbers,
     withdrawal,
 )
-from tests.reference.ledger import ENVIRONMENT, key
+from tests.reference.ledger import ENVIRONMENT, blob, key
 
 APPLIES = "execution gives another tree"  # what `forced` says of a block whose entries all apply
 
@@ -85,7 +85,7 @@ def state_of(world):
 
 def dispute(world, sha256):
     """As a later rule will: nothing in rules 1 disputes an artifact."""
-    world.db[f"status/{sha256}".encode()] = b'{"leaf":1,"status":"DISPUTED"}'
+    world.db[f"status/{sha256}/pkg:pypi/idna@1.0".encode()] = b'{"leaf":1,"status":"DISPUTED"}'
     world.chain.final(world.chain.head().hash)
 
 
@@ -584,7 +584,9 @@ def test_a_governed_log_replays_from_its_leaves_alone():
     world.enact(member_motion("member.rotate", node=VALIDATOR, vote=key("next", "vote").public.hex()))
     world.block(world.entry(world.follower, "artifact.withdraw", withdrawal(world, sha256)))
     recipe = entries.parse(world.request()[0]).body["recipe"]
-    world.drawn(version="2.0", recipe={**recipe, "parameters": [["extras", "none"]]})
+    git = {"commit": "ab" * 20, "tag": "v2.0", "tree": "cd" * 32}
+    source = {"file": "idna.tar", "git": git, "sha256": blob("source")["sha256"], "size": 5}
+    world.drawn(version="2.0", source=source, recipe={**recipe, "parameters": [["extras", "none"]]})
     replay = Replay(world.genesis, Parses(verify, 1_000))
     replay.feed(world.leaves)
     assert {name: row for name, row in replay.kept.rows.items() if name[0] > 31} == world.state()

@@ -231,3 +231,103 @@ def test_disputes_strikes_and_first_commits_can_be_computed_from_the_log_alone(w
     assert views.trees(replay.kept.get) == views.trees(world.db.get)
     first = views.project_files(world.db.get, "idna", every=True)[0]
     assert views.status(replay.kept.get, first.body["sha256"])["status"] == "DISPUTED"
+
+
+# -- witnessed, then built --
+
+
+@pytest.fixture
+def seeing():
+    return Governed(count=12, builders=11, capabilities=["pip", "witness"])
+
+
+def served(world):
+    return [(one.leaf, one.body["verdict"]) for one in views.project_files(world.db.get, "idna")]
+
+
+def test_what_was_witnessed_and_is_built_bit_for_bit_later_is_reproduced(seeing):
+    seen, _ = built(seeing, ecosystem="witness")
+    sha256 = seen.artifact.body["sha256"]
+    assert served(seeing) == [(seen.artifact.leaf, "WITNESSED")]
+    made, _ = built(seeing)
+    assert made.artifact.body["sha256"] == sha256
+    assert views.status(seeing.db.get, sha256) == {"leaf": made.artifact.leaf, "status": "REPRODUCED"}
+    assert views.artifact(seeing.db.get, sha256) == made.artifact
+    assert served(seeing) == [(made.artifact.leaf, "REPRODUCED")]
+    tomorrow(seeing)
+    built(seeing, ecosystem="witness")  # what is seen again takes nothing from it
+    assert served(seeing) == [(made.artifact.leaf, "REPRODUCED")]
+
+
+def test_a_built_file_takes_the_place_of_one_that_was_only_witnessed(seeing):
+    """Else whoever has a tampered upload witnessed first keeps the honest build out for ever."""
+    seen, _ = built(seeing, "tampered upstream", ecosystem="witness")
+    made, _ = built(seeing, "honest build")
+    assert served(seeing) == [(made.artifact.leaf, "REPRODUCED")]
+    assert status(seeing, seen) == ["WITNESSED"]  # by its digest it is what it was
+    later, _ = built(seeing, "another build", recipe=recipe_of(seeing, sde=1))
+    assert later.artifact is not None
+    assert served(seeing) == [(made.artifact.leaf, "REPRODUCED")]  # what was built stays
+    assert len(views.project_files(seeing.db.get, "idna", every=True)) == 3
+
+
+def recipe_of(world, **changes):
+    return {**entries.parse(world.request()[0]).body["recipe"], **changes}
+
+
+@pytest.mark.parametrize("names", [("a.jar",), ("a.jar", "b.pom")])
+def test_files_that_nobody_builds_stay_witnessed(seeing, names):
+    built(seeing, names=("a.jar", "b.pom", "c-javadoc.jar"), ecosystem="witness")
+    built(seeing, "built", names=names)
+    now = {one.body["file"]: one.body["verdict"] for one in views.project_files(seeing.db.get, "idna")}
+    assert now == {
+        name: "REPRODUCED" if name in names else "WITNESSED" for name in ("a.jar", "b.pom", "c-javadoc.jar")
+    }
+
+
+def test_withdrawn_bytes_stay_withdrawn_when_they_are_built(seeing):
+    seen, _ = built(seeing, ecosystem="witness")
+    seeing.enact(about("artifact.withdraw", seen.artifact.body["sha256"]))
+    made, _ = built(seeing)
+    assert status(seeing, made) == ["WITHDRAWN"]
+    assert served(seeing) == []
+
+
+def test_a_dispute_among_witnesses_ends_in_the_better_verdict(seeing):
+    seen, _ = built(seeing, ecosystem="witness")
+    tomorrow(seeing)
+    built(seeing, "two", ecosystem="witness")
+    assert status(seeing, seen) == ["DISPUTED"]
+    made, _ = built(seeing)
+    assert status(seeing, made) == ["DISPUTED"]
+    seeing.enact(about("dispute.resolve", seen.artifact.body["sha256"]))
+    assert status(seeing, made) == ["REPRODUCED"]
+
+
+def test_witnesses_of_another_upload_say_nothing_against_what_was_built(seeing):
+    built(seeing, ecosystem="witness")
+    made, _ = built(seeing)
+    tomorrow(seeing)
+    later, _ = built(seeing, "another upload", ecosystem="witness")
+    assert later.verdict.body["verdict"] == "WITNESSED"
+    assert status(seeing, made) == ["REPRODUCED"]
+    assert served(seeing) == [(made.artifact.leaf, "REPRODUCED")]
+
+
+# -- two requests at once --
+
+
+def test_a_false_lock_or_recipe_keeps_nobody_elses_request_out(world):
+    honest = world.request()[0]
+    world.block(world.request(lock=blob("junk"))[0], world.request(recipe=recipe_of(world, sde=1))[0])
+    assert APPLIES in world.forced(honest)
+    assert "build.request" in world.block(honest)
+    assert "is being built" in world.forced(world.request()[0])
+    assert len(views.requests_open(world.db.get)) == 3
+
+
+def test_requests_at_once_for_one_package_have_the_same_builders(world):
+    drawn = []
+    for at in range(3):
+        drawn.append(world.drawn(lock=blob(("lock", at)))[1])
+    assert drawn[0] == drawn[1] == drawn[2]

@@ -27,7 +27,7 @@ def head(story):
 
 @pytest.fixture
 def key(story):
-    return f"status/{story.sha256}"
+    return story.status_key
 
 
 def test_present_and_absent_values_are_proven_as_of_the_newest_seal(story, head, key):
@@ -50,6 +50,7 @@ def lies(document):
     yield "another value", made(lambda d: d["values"][0].update(value=row["value"].replace("REPRO", "WITNE")))
     yield "said to be absent", made(lambda d: d["values"][0].pop("value"))
     yield "another key", made(lambda d: d["values"][0].update(key="status/" + "0" * 64))
+    yield "another purl's key", made(lambda d: d["values"][0].update(key=row["key"].replace("1.0", "2.0")))
     yield "a key that the root leaves out", made(lambda d: d["values"][0].update(key="id/" + "0" * 64))
     yield "twice", made(lambda d: d["values"].append(d["values"][0]))
     yield "too many", made(lambda d: d.update(values=[row] * 200))
@@ -97,7 +98,7 @@ def test_a_leaf_that_is_no_seal_is_none(story, key):
 def test_what_was_withdrawn_or_disputed_since_is_refused_with_the_reason(tmp_path, status, code):
     """The state is changed behind the rules' back: entries that lead there are the ledger's tests."""
     story = Story()
-    key, trees = f"status/{story.sha256}".encode(), views.trees(story.world.db.get)
+    key, trees = story.status_key.encode(), views.trees(story.world.db.get)
     value = canonical.encode({"leaf": story.artifact.leaf, "reason": "the key leaked", "status": status})
     changes = {index.state_key(key): hashlib.sha256(value).digest()}
     change = prefixtree.update(trees.state, story.world.fetch, changes, trees.state.version)
