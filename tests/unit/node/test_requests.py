@@ -11,7 +11,6 @@ from pyrsia.node.shelf import BlobRef
 from tests.reference.ledger import blob
 from tests.reference.story import Story
 
-
 LOCK = repr("lock").encode()  # whose digest the reference's requests name
 
 
