@@ -178,7 +178,7 @@ class Row:
     words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        told = f"{self.name:44} {self.verdict:12} {', '.join(self.agreeing):34} {self.relation:34} {self.seconds:5.0f}"
+        told = f"{self.name:46} {self.verdict:12} {', '.join(self.agreeing):34} {self.relation:34} {self.seconds:5.0f}"
         return "\n".join([told, *(f"    {safe(line)}" for line in self.words)])
 
 
@@ -326,7 +326,7 @@ def table(network: Mixed, home: Path, only: Sequence[str]) -> int:
     print("\n".join(described(network)))
     print("\nThree of the four are drawn for each package; seconds: from order to verdict, with planning.\n")
     print("The date is the machine's: what is identical to upstream's file was built there on another one.\n")
-    print(f"{'package':44} {'verdict':12} {'agreeing':34} {'against upstream':34} seconds", flush=True)
+    print(f"{'package':46} {'verdict':12} {'agreeing':34} {'against upstream':34} seconds", flush=True)
     done = []
     for row in chosen(Asking(network), home, only):
         print(row, flush=True)
