@@ -25,7 +25,7 @@ def pip_recipe(*, environment: str, cutoff_ms: int, newest_s: int, pure: bool = 
 
     Args:
         environment: `host:` and a fingerprint, or `rootfs:` and a digest.
-        cutoff_ms: the source's upload time, or the request's time where the index gives none.
+        cutoff_ms: the source's upload time; 0 where its index gives none.
         newest_s: newest member time of upstream's wheel, or of the source where there is no wheel.
         pure: the environment is no part of the output, nor is the path that it was built at.
     """
@@ -41,16 +41,26 @@ def pip_recipe(*, environment: str, cutoff_ms: int, newest_s: int, pure: bool = 
 
 
 def epoch(newest_s: int, cutoff_ms: int) -> int:
-    """SOURCE_DATE_EPOCH: `newest_s` within 1980-01-01 and a day past the cut-off.
+    """SOURCE_DATE_EPOCH: `newest_s` within 1980-01-01 and a day past the cut-off, if there is one.
 
     The day is there because times in a ZIP carry no zone: a wheel packed east of Greenwich seems to come
     from hours after its own upload.
     """
-    return max(EARLIEST, min(newest_s, cutoff_ms // 1000 + _DAY_S))
+    return max(EARLIEST, min(newest_s, cutoff_ms // 1000 + _DAY_S) if cutoff_ms else newest_s)
+
+
+def cutoff_of(newest_s: int) -> int:
+    """The cut-off of a source whose upload time nobody tells: its newest member, in ms; 0 where it has no times.
+
+    A function of the source alone, so that no requester chooses it and two requests for one source say the same.
+    """
+    return max(0, newest_s) * 1000
 
 
 def tools_cutoff_ms(cutoff_ms: int, python_minor: int) -> int:
-    """Until when a build tool may have been uploaded: the tools of the source's own period."""
+    """Until when a build tool may have been uploaded: the tools of the source's own period; 0: any."""
+    if not cutoff_ms:
+        return 0
     return max(cutoff_ms, _FLOOR_MS) if python_minor >= _FLOOR_MINOR else cutoff_ms
 
 

@@ -146,11 +146,11 @@ def _mapping(reads: Reads, purl: str) -> SourceMapping | None:
     found = views.mapping(reads, purl)
     if found is None:
         return None
-    recipe = dict(found["recipe"])
-    if recipe.get("environment") not in _admitted(
-        reads
-    ):  # not any more: the rules choose, as in `ledger.asking`
-        recipe.pop("environment", None)
+    # An environment that is not admitted any more is none: the rules choose, as the ledger says too.
+    admitted = _admitted(reads)
+    recipe = {
+        name: value for name, value in found["recipe"].items() if name != "environment" or value in admitted
+    }
     return SourceMapping(purl, found["repository"], found["tag"], recipe, found["version"])
 
 

@@ -38,7 +38,7 @@ from pyrsia.builds.model import (
     file_out,
     keep,
 )
-from pyrsia.builds.recipe import disagreement, epoch
+from pyrsia.builds.recipe import cutoff_of, disagreement, epoch
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import (
@@ -102,7 +102,7 @@ class ConanPlugin:
                 purl=str(purl(found.ref)),
                 coordinates=_coordinates(found.ref),
                 source=source,
-                recipe=_recipe(environment, found, now_ms, origin.parameters),
+                recipe=_recipe(environment, found, origin.parameters),
                 lock=lock.encode(found.lines),
                 target=_target(environment),
                 ecosystem=ECOSYSTEM,
@@ -121,7 +121,7 @@ class ConanPlugin:
         environment = await self._shop.environments.get(request["recipe"]["environment"])
         origin, found = await self._again(request, environment)
         theirs = request["recipe"]
-        mine = _recipe(environment, found, theirs["cutoff_ms"], origin.parameters)
+        mine = _recipe(environment, found, origin.parameters)
         why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
         if not why and not environment.offers(*TOOLS):
             why = "its environment lacks Conan, cmake or a compiler"
@@ -393,18 +393,16 @@ def _coordinates(ref: Ref) -> dict[str, str]:
     return found | ({"namespace": ref.namespace} if ref.namespace else {})
 
 
-def _recipe(
-    environment: Environment, found: Found, cutoff_ms: int, parameters: Mapping[str, str]
-) -> dict[str, Any]:
+def _recipe(environment: Environment, found: Found, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Everything that shapes the output besides its inputs."""
     return {
         "backend": BACKEND,
-        "cutoff_ms": cutoff_ms,
+        "cutoff_ms": cutoff_of(found.newest),
         "environment": environment.id,
         "isolation": "namespace",
         "normaliser": pack.NORMALISER,
         "parameters": [[name, value] for name, value in sorted(parameters.items())],
-        "sde": epoch(found.newest, cutoff_ms),
+        "sde": epoch(found.newest, 0),
         "v": 1,
     }
 

@@ -77,7 +77,7 @@ class MavenPlugin:
             upstream = await self._upstream(remotes, origin)
             study = await self._runs.study(origin, upstream)
             parameters = self._parameters(origin, study, upstream)
-            recipe = self._recipe(study, environment, parameters, now_ms)
+            recipe = self._recipe(study, environment, parameters)
             progress(f"building {study.artifact} once to see what it needs")
             lines = await self._runs.recorded(remotes, origin, study, recipe, environment)
         linked = [(one.path, self._shop.published(one.sha256)) for one in lines]
@@ -109,7 +109,7 @@ class MavenPlugin:
             upstream = await self._upstream(remotes, origin)
             study = await self._runs.study(origin, upstream)
             parameters = self._parameters(origin, study, upstream)
-            mine = self._recipe(study, environment, parameters, theirs["cutoff_ms"])
+            mine = self._recipe(study, environment, parameters)
             why = disagreement(mine, theirs) or disagreement(_target(environment), dict(request["target"]))
             if not why and not environment.offers("jdk", "maven"):
                 why = "its environment has no JDK or no Maven"
@@ -279,12 +279,9 @@ class MavenPlugin:
         return chosen(origin.parameters, sources_wanted=wanted)
 
     @staticmethod
-    def _recipe(
-        study: Study, environment: Environment, parameters: Mapping[str, str], now_ms: int
-    ) -> dict[str, Any]:
+    def _recipe(study: Study, environment: Environment, parameters: Mapping[str, str]) -> dict[str, Any]:
         return maven_recipe(
             environment=environment.id,
-            cutoff_ms=now_ms,
             newest_s=int(study.value["newest"]),
             parameters=parameters,
         )

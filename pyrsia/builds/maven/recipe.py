@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pyrsia.builds.maven.normalise import NORMALISER
 from pyrsia.builds.members_zip import EARLIEST
-from pyrsia.builds.recipe import epoch
+from pyrsia.builds.recipe import cutoff_of
 from pyrsia.errors import Refusal
 
 BACKEND: Final = "maven/jar@1"
@@ -33,24 +33,21 @@ _MAX_TEXT: Final = 200
 _FIRST_S: Final = EARLIEST + 2
 
 
-def maven_recipe(
-    *, environment: str, cutoff_ms: int, newest_s: int, parameters: Mapping[str, str]
-) -> dict[str, Any]:
+def maven_recipe(*, environment: str, newest_s: int, parameters: Mapping[str, str]) -> dict[str, Any]:
     """The recipe for one source.
 
     Args:
-        cutoff_ms: the request's time; nothing that moves is read, so it only bounds the epoch.
         newest_s: newest member time of upstream's jar, or of the source where there is none.
         parameters: as `chosen` gives them.
     """
     return {
         "backend": BACKEND,
-        "cutoff_ms": cutoff_ms,
+        "cutoff_ms": cutoff_of(newest_s),
         "environment": environment,
         "isolation": "namespace",
         "normaliser": NORMALISER,
         "parameters": [[name, parameters[name]] for name in sorted(parameters)],
-        "sde": max(_FIRST_S, epoch(newest_s, cutoff_ms)),
+        "sde": max(_FIRST_S, newest_s),
         "v": 1,
     }
 

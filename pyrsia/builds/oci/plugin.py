@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from pyrsia.builds import members
+from pyrsia.builds import recipe as recipes
 from pyrsia.builds.environments import ROOTFS, Environment
 from pyrsia.builds.inside import Inside, Program, read_plain
 from pyrsia.builds.members import Difference
@@ -98,7 +99,7 @@ class OciPlugin:
                 purl=str(purl),
                 coordinates=names.coordinates(purl),
                 source=dict(source.body),
-                recipe=rules.recipe(environment, read, now_ms, source.parameters),
+                recipe=rules.recipe(environment, read, source.parameters),
                 lock=lock.encode(lines),
                 target=rules.target(environment),
                 ecosystem=ECOSYSTEM,
@@ -116,7 +117,7 @@ class OciPlugin:
         environment = await self._shop.environments.get(theirs["environment"])
         source = await self._source(request)
         read = await self._read(source, environment, request["purl"])
-        mine = rules.recipe(environment, read, theirs["cutoff_ms"], source.parameters)
+        mine = rules.recipe(environment, read, source.parameters)
         why = disagreement(mine, theirs) or disagreement(rules.target(environment), dict(request["target"]))
         if why:
             raise PhaseFailed(
@@ -220,7 +221,7 @@ class OciPlugin:
             )
         found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
         return Source(
-            "mapping", found.file, found.as_source(), rules.parameters(mapping.recipe.get("parameters", {}))
+            "mapping", found.file, found.as_source(), rules.parameters(recipes.parameters(mapping.recipe))
         )
 
     async def _source(self, request: Mapping[str, Any]) -> Source:
@@ -236,7 +237,7 @@ class OciPlugin:
                 "claimed",
                 NamedFile(body["file"], path),
                 body,
-                rules.parameters(request["recipe"].get("parameters", {})),
+                rules.parameters(recipes.parameters(request["recipe"])),
             )
         purl = parse(request["purl"])
         mapping = self._shop.mapping(str(purl.versionless))
@@ -249,7 +250,7 @@ class OciPlugin:
             )
         found = await self._shop.git.mapped(mapping, name=purl.name, version=purl.version)
         git.same(body, found)
-        return Source("mapping", found.file, body, rules.parameters(mapping.recipe.get("parameters", {})))
+        return Source("mapping", found.file, body, rules.parameters(recipes.parameters(mapping.recipe)))
 
     async def _environment(self, want: Want) -> Environment:
         mapped = want.mapping.recipe.get("environment", "") if want.mapping else ""
@@ -296,7 +297,7 @@ class OciPlugin:
     ) -> tuple[Output, ...]:
         recipe, who = request["recipe"], request["purl"]
         environment = await self._shop.environments.get(recipe["environment"])
-        source = Source("", inputs.source, {}, rules.parameters(recipe.get("parameters", {})))
+        source = Source("", inputs.source, {}, rules.parameters(recipes.parameters(recipe)))
         read = await self._read(source, environment, who)
         paths = {sha256: one.path for (_, sha256), one in zip(inputs.tools, inputs.files, strict=True)}
         based = await self._inputs(read)

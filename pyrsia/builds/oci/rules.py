@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.oci.layer import NORMALISER
-from pyrsia.builds.recipe import epoch
+from pyrsia.builds.recipe import cutoff_of, epoch, pairs
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
@@ -34,7 +34,11 @@ class Read(NamedTuple):
 
 
 def parameters(told: Mapping[str, str]) -> dict[str, str]:
-    """
+    """The parameters of an image, sorted.
+
+    Args:
+        told: as a person gives them; those of a recipe are pairs, see `recipe.parameters`.
+
     Raises:
         Refusal: `bad-request` for a parameter that is none, or a platform that is not known.
     """
@@ -58,19 +62,17 @@ def parameters(told: Mapping[str, str]) -> dict[str, str]:
     return {key: told[key] for key in sorted(told)}
 
 
-def recipe(
-    environment: Environment, read: Read, cutoff_ms: int, parameters: Mapping[str, str]
-) -> dict[str, Any]:
+def recipe(environment: Environment, read: Read, parameters: Mapping[str, str]) -> dict[str, Any]:
     found = {
         "backend": BACKEND,
-        "cutoff_ms": cutoff_ms,
+        "cutoff_ms": cutoff_of(read.newest),
         "environment": environment.id,
         "isolation": "pure",
         "normaliser": NORMALISER,
-        "sde": epoch(read.newest, cutoff_ms),
+        "sde": epoch(read.newest, 0),
         "v": 1,
     }
-    return found | ({"parameters": dict(parameters)} if parameters else {})
+    return found | ({"parameters": pairs(parameters)} if parameters else {})
 
 
 def target(environment: Environment) -> dict[str, str]:

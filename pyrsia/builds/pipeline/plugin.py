@@ -32,7 +32,7 @@ from pyrsia.builds.model import (
     keep,
 )
 from pyrsia.builds.pipeline.contract import Artifact, Pipeline
-from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.recipe import cutoff_of, disagreement
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitArchive
 from pyrsia.errors import Malformed, Refusal, Unavailable
@@ -80,7 +80,7 @@ class PipelinePlugin:
                 purl=str(package),
                 coordinates=coordinates,
                 source=source.as_source(),
-                recipe=self._recipe(now_ms, source),
+                recipe=self._recipe(source),
                 lock=LOCK,
                 target=dict(self._target),
                 ecosystem=ECOSYSTEM,
@@ -101,7 +101,7 @@ class PipelinePlugin:
                 do="compare both",
             )
         theirs = request["recipe"]
-        mine = {**self._recipe(theirs["cutoff_ms"], source), "environment": theirs["environment"]}
+        mine = {**self._recipe(source), "environment": theirs["environment"]}
         why = disagreement(mine, theirs)
         if why:
             raise PhaseFailed("lock-mismatch", why, who="the request", do="ask again", code="lock-mismatch")
@@ -208,14 +208,14 @@ class PipelinePlugin:
         """Nothing of ours runs in it; a request must name one that its network admits."""
         return str(next(iter(self._shop.admitted()), ""))
 
-    def _recipe(self, cutoff_ms: int, source: GitArchive) -> dict[str, Any]:
+    def _recipe(self, source: GitArchive) -> dict[str, Any]:
         return {
             "backend": BACKEND,
-            "cutoff_ms": cutoff_ms,
+            "cutoff_ms": cutoff_of(source.time_s),
             "environment": self._environment(),
             "isolation": "none",
             "normaliser": unbuilt.BYTES,
-            "sde": max(EARLIEST, min(source.time_s, cutoff_ms // 1000)),
+            "sde": max(EARLIEST, source.time_s),
             "v": 1,
         }
 

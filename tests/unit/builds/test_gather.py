@@ -251,6 +251,28 @@ async def test_what_a_source_says_wrongly_is_a_failure_in_its_phase(
         assert caught.value.log == b"a log"
 
 
+async def test_the_cut_off_is_what_the_source_gives_and_nobodys_choice(world: World):
+    source = a_source(world)
+    world.answers["study"] = {"newest": 1_600_000_000, "requires": []}
+    unknown = await world.gatherer.recipe(source, HERE)
+    of_commit = await world.gatherer.recipe(source, HERE, None)
+    uploaded = await world.gatherer.recipe(replace(source, upload_ms=1_650_000_000_000), HERE, None)
+    assert (unknown["cutoff_ms"], unknown["sde"]) == (0, 1_600_000_000)
+    assert (of_commit["cutoff_ms"], of_commit["sde"]) == (1_600_000_000_000, 1_600_000_000)
+    assert (uploaded["cutoff_ms"], uploaded["sde"]) == (1_650_000_000_000, 1_600_000_000)
+
+
+async def test_without_a_cut_off_every_tool_is_seen(world: World):
+    world.add("tool")
+    name, at = "tool-2.0-py3-none-any.whl", 1_750_000_000_000
+    (world.folder / name).write_bytes(b"later")
+    late = IndexFile(name, f"file:///{name}", hashlib.sha256(b"later").hexdigest(), upload_ms=at)
+    world.requires[name] = []
+    world.projects["tool"] = Project("tool", "x", (*world.projects["tool"].files, late))
+    assert await world.solve("tool", cutoff=at - 1) == ["tool 1.0"]
+    assert await world.solve("tool", cutoff=0) == ["tool 2.0"]
+
+
 async def test_a_requirement_with_a_url_is_refused(world: World):
     source = a_source(world)
     world.answers["study"] = {"newest": 5, "requires": ["tool @ https://evil.example/tool.whl"]}

@@ -277,6 +277,9 @@ def test_the_epoch_stays_between_1980_and_a_day_past_the_cut_off():
     assert made["sde"] == 315_532_800
     assert recipe.epoch(999_999_999, 1_000_000_000_000) == 999_999_999
     assert recipe.epoch(2_000_000_000, 1_000_000_000_000) == 1_000_086_400
+    assert recipe.epoch(2_000_000_000, 0) == 2_000_000_000  # nobody tells an upload time
+    assert recipe.epoch(5, 0) == 315_532_800
+    assert (recipe.cutoff_of(7), recipe.cutoff_of(0), recipe.cutoff_of(-1)) == (7_000, 0, 0)
     assert recipe.disagreement(made, made) == ""
     assert "sde" in recipe.disagreement(made, {**made, "sde": 5})
     assert recipe.disagreement(made, {**made, "extra": 1}) != ""
@@ -286,6 +289,7 @@ def test_tools_are_of_the_source_s_period_but_not_older_than_what_the_interprete
     assert recipe.tools_cutoff_ms(5, 11) == 5
     assert recipe.tools_cutoff_ms(5, 12) > 5
     assert recipe.tools_cutoff_ms(10**14, 13) == 10**14
+    assert recipe.tools_cutoff_ms(0, 11) == recipe.tools_cutoff_ms(0, 13) == 0  # any
 
 
 def test_a_fingerprint_depends_on_every_fact():

@@ -129,11 +129,22 @@ async def test_another_source_target_or_recipe_is_another_request(story, name):
     assert asked.request != story.request
 
 
+async def test_a_false_lock_of_somebody_elses_running_request_is_no_answer(story):
+    """Its builders will say so, some time; the honest request does not wait for that."""
+    squatter = story.world.drawn(version="2.0", lock=blob("junk"))[0]
+    (asked,) = await requests(story, Planner(planned(story, "2.0"))).ask("pip", Want("idna", "2.0"), 1)
+    assert (asked.known, asked.request == squatter) == (False, False)
+
+
+async def test_of_what_is_published_another_lock_makes_no_new_request(story):
+    other = b"pyrsia lock pip v1\n"  # as an index would give it today
+    (asked,) = await requests(story, Planner(planned(story, lock=other))).ask("pip", Want("idna", "1.0"), 1)
+    assert (asked.request, asked.known) == (story.request, True)
+
+
 async def test_a_refused_entry_is_told_as_the_log_says_it(story):
-    world = story.world
-    world.drawn(version="2.0")
-    other = {**planned(story).recipe, "sde": 7}
-    with pytest.raises(Refusal, match="is being built"):
+    other = {**planned(story).recipe, "environment": "host:" + "7" * 64}
+    with pytest.raises(Refusal, match="not admitted"):
         await requests(story, Planner(planned(story, "2.0", recipe=other))).ask("pip", Want("idna", "2.0"), 1)
 
 

@@ -225,20 +225,19 @@ def test_spellings_of_one_version_are_equal(one: str, other: str):
 def test_rules_decide_what_nobody_may_choose():
     made = recipe.maven_recipe(
         environment="rootfs:x",
-        cutoff_ms=1_700_000_000_000,
-        newest_s=10**12,
+        newest_s=1_700_000_000,
         parameters={"tests": "compile", "a": "b"},
     )
 
     assert made["parameters"] == [["a", "b"], ["tests", "compile"]]
-    assert made["sde"] == 1_700_000_000 + 86_400
+    assert (made["sde"], made["cutoff_ms"]) == (1_700_000_000, 1_700_000_000_000)
     assert (made["backend"], made["normaliser"]) == ("maven/jar@1", "jar@1")
     assert recipe.parameters_of(made) == {"a": "b", "tests": "compile"}
 
 
 def test_a_source_without_times_gets_the_first_that_maven_s_archiver_takes():
     """A folder that is given along is packed with the time 1980-01-01 for all."""
-    made = recipe.maven_recipe(environment="rootfs:x", cutoff_ms=10**12, newest_s=315_532_800, parameters={})
+    made = recipe.maven_recipe(environment="rootfs:x", newest_s=315_532_800, parameters={})
 
     assert made["sde"] == 315_532_802
 
