@@ -2,13 +2,14 @@
 
 import pytest
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import entries
-from pyrsia.verify import evidence
+from pyrsia.verify import evidence, roll, standing
 from pyrsia.verify.artifact import judge
 from pyrsia.wire import purl
 from pyrsia.wire.text import b32
+from tests.reference.governance import Governed, about
 from tests.reference.ledger import World, blob, key
 from tests.reference.story import NOW_MS, Story
 from tests.unit.verify.test_artifact import changed
@@ -172,3 +173,37 @@ def test_a_result_of_the_most_and_longest_files_still_has_its_proof(tmp_path):
     assert judged(placed(one, tmp_path, next(iter(files))), one, proof).verdict == "REPRODUCED"
     assert len(proof) > 262_144  # what a proof file could hold when a result was one wheel
     assert evidence.read(proof, [story.pin], verify).index == one.artifact.leaf
+
+
+def test_the_status_that_counts_is_that_of_the_purl_which_is_printed(tmp_path):
+    """The same bytes under an own name say nothing about those under the package's, and the other way round."""
+    world = Governed(count=12, builders=11, capabilities=list(ALL))
+    known = Story(world=world)
+    own = str(purl.under(b32(world.follower.public), purl.parse("pkg:pypi/idna@1.0")))
+    copy = Story(world=world, asked={"purl": own}, revealed={"source": "claimed"})
+    path = placed(known, tmp_path, known.artifact.body["file"])
+    assert known.sha256 == copy.sha256
+    assert (judged(path, known).purl, judged(path, copy).purl) == ("pkg:pypi/idna@1.0", own)
+
+    world.enact(about("artifact.withdraw", known.sha256))
+    assert "WITHDRAWN" in refused(path, known)
+    assert judged(path, copy).status == "REPRODUCED"
+    people = roll.wanted(known.view.draw.body, known.view.author)
+    others = known.now(keys=[copy.status_key, *people])
+    assert "leaves out" in refused(path, known, known.proof(now=others))
+    believed = evidence.read(known.proof(now=others), [known.pin], verify)
+    assert standing.offered(believed.now, known.sha256, own) == "REPRODUCED"
+    with pytest.raises(Malformed, match="leaves out"):
+        standing.offered(believed.now, known.sha256, "pkg:pypi/idna@1.0")
+
+
+def test_what_was_witnessed_and_is_built_later_is_proven_as_reproduced(tmp_path):
+    world = Governed(count=12, builders=11, capabilities=list(ALL))
+    seen = Story(world=world, asked={"ecosystem": "witness"})
+    path = placed(seen, tmp_path, seen.artifact.body["file"])
+    assert judged(path, seen).status == "WITNESSED"
+    made = Story(world=world)
+    assert made.sha256 == seen.sha256
+    found = judged(path, made)
+    assert (found.verdict, found.status) == ("REPRODUCED", "REPRODUCED")
+    assert judged(path, seen).verdict == "WITNESSED"  # the older leaf says what was found then

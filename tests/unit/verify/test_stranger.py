@@ -86,7 +86,9 @@ class Desk:
         """Ours, without the way from the request to the verdict: the head and the status."""
         try:
             found = evidence.read(proof, [self.story.pin], verify)
-            return found.head.checkpoint.size, standing.offered(found.now, self.story.sha256)
+            return found.head.checkpoint.size, standing.offered(
+                found.now, self.story.sha256, self.story.asked["purl"]
+            )
         except (Refusal, Malformed):
             return None
 
