@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Unavailable
 from pyrsia.serve.views import ProjectFile
+from tests.unit.builds.taken import taken
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "serve"))
 from toy import LIMITS, ToyNode, listen_tcp, serve, toy_app
@@ -224,19 +226,13 @@ def plugin(
 
 def request(planned: Planned, owner: str = "") -> dict[str, Any]:
     """The body that the node authors from a plan; under its own name where the source was given along."""
-    source = dict(planned.source)
-    purl = planned.purl
     if owner:
-        source["manifest"] = "ab" * 32
-        purl = purl.replace("pkg:conan/", f"pkg:generic/{owner}/conan/")
-    return {
-        "purl": purl,
-        "coordinates": planned.coordinates,
-        "source": source,
-        "recipe": planned.recipe,
-        "target": planned.target,
-        "ecosystem": planned.ecosystem,
-    }
+        planned = replace(
+            planned,
+            purl=planned.purl.replace("pkg:conan/", f"pkg:generic/{owner}/conan/"),
+            source={**planned.source, "manifest": "ab" * 32},
+        )
+    return taken(planned)
 
 
 def digests(built: Built) -> dict[str, str]:

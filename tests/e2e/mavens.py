@@ -24,6 +24,7 @@ from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitHosts
+from tests.unit.builds.taken import taken
 
 DEBIAN = Path("/usr/share/maven-repo")
 PLUGINS = DEBIAN / "org/apache/maven/plugins"
@@ -299,9 +300,8 @@ def plugin(sandbox: Sandbox, home: Path, house: House, **more: Any) -> MavenPlug
 
 
 def request(planned: Planned) -> dict[str, Any]:
-    """The body of a request as far as a plug-in reads it."""
-    names = ("purl", "coordinates", "source", "recipe", "target", "ecosystem")
-    return {name: getattr(planned, name) for name in names}
+    """The body of a request, as the log takes it."""
+    return taken(planned)
 
 
 def now_ms() -> int:

@@ -1,7 +1,6 @@
 """Source archives, wheels and `file:` indexes for tests of the pip plug-in, and plug-ins that build from them."""
 
 import contextlib
-import hashlib
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pyrsia.builds.pip.plugin import PipPlugin
 from pyrsia.builds.sandbox import BuildLimits, Sandbox
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Unavailable
+from tests.unit.builds.taken import taken
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "builds"))
 import wheels
@@ -195,12 +195,5 @@ def now_ms() -> int:
 
 
 def request(planned: Planned) -> dict[str, Any]:
-    """What a builder reads of `build.request` (the node adds manifest and requester)."""
-    return {
-        "purl": planned.purl,
-        "coordinates": planned.coordinates,
-        "source": planned.source,
-        "recipe": planned.recipe,
-        "target": planned.target,
-        "lock": {"sha256": hashlib.sha256(planned.lock).hexdigest(), "size": len(planned.lock)},
-    }
+    """The body of a request, as the log takes it."""
+    return taken(planned)

@@ -88,12 +88,13 @@ async def _image(shop: Shop, digest: str, platform: str, line: int) -> Based:
         lines.append(second)
     config, third = await _document(shop, _digest(top.get("config"), line), line)
     lines.append(third)
-    rows, diffs = top.get("layers"), config.get("rootfs", {}).get("diff_ids")
+    root = config.get("rootfs")
+    rows, diffs = top.get("layers"), root.get("diff_ids") if isinstance(root, dict) else None
     if not isinstance(rows, list) or not isinstance(diffs, list) or len(rows) != len(diffs):
         raise _bad(line, "the base has no layers that can be read", "choose another base")
     layers = []
     for row, diff in zip(rows, diffs, strict=True):
-        found = published(shop, _digest(row, line))
+        found = published(shop, _digest(row, line))  # refuses a row that is no map
         kind = row.get("mediaType")
         if kind not in _LAYERS or not isinstance(diff, str) or not diff.startswith("sha256:"):
             raise _bad(line, "the base has a layer of a kind that is not known", "choose another base")

@@ -17,6 +17,7 @@ from pyrsia.builds.pipeline.plugin import LOCK, PROGRAM, PipelinePlugin, made_fr
 from pyrsia.builds.sandbox import BuildLimits, Outcome, Usage
 from pyrsia.builds.sources.git import GitArchive
 from pyrsia.errors import Refusal
+from tests.unit.builds.taken import taken
 
 TARGET = {"arch": "x86_64", "libc": "glibc-2.36", "os": "linux", "python": "3.11.7"}
 ENVIRONMENT = "host:" + "e" * 64
@@ -148,7 +149,7 @@ def plugin(folder: Path, url: str, *, wall_s: float = 20.0, mapped: bool = True)
 
 
 def request(planned):
-    return {name: getattr(planned, name) for name in ("purl", "recipe", "source", "target", "ecosystem")}
+    return taken(planned)
 
 
 async def built(one: PipelinePlugin):

@@ -17,9 +17,10 @@ from pyrsia.builds.pip.config import PipConfig
 from pyrsia.builds.pip.index import IndexClient
 from pyrsia.builds.witness import lock
 from pyrsia.builds.witness.lock import Seen
-from pyrsia.builds.witness.origins import Images, Jars, Wheels
+from pyrsia.builds.witness.origins import Images, Jars, Origin, Wheels
 from pyrsia.builds.witness.plugin import WitnessPlugin
 from pyrsia.errors import Malformed, Refusal
+from tests.unit.builds.taken import taken
 from tests.unit.builds.witness.registry import FakeRegistry
 
 TARGET = {"arch": "x86_64", "libc": "glibc-2.36", "os": "linux", "python": "3.11.7"}
@@ -62,13 +63,7 @@ async def wheels(folder: Path, contents: dict[str, bytes]):
 
 
 def request(planned):
-    return {
-        "purl": planned.purl,
-        "recipe": planned.recipe,
-        "source": planned.source,
-        "target": planned.target,
-        "ecosystem": planned.ecosystem,
-    }
+    return taken(planned)
 
 
 async def test_two_witnesses_with_mirrors_of_their_own_see_the_same_and_say_so(tmp_path):
@@ -106,13 +101,45 @@ async def test_a_mirror_with_other_bytes_gives_another_lock(tmp_path):
     assert caught.value.code == "digest-mismatch"
 
 
-async def test_a_recipe_that_is_no_witnesss_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "changes", [{"backend": "pip/wheel@1"}, {"cutoff_ms": 1}, {"cutoff_ms": NOW_MS}, {"sde": 1}]
+)
+async def test_a_recipe_that_is_no_witnesss_is_refused(tmp_path, changes):
+    """Its cut-off too: an early one hides wheels, and with that of asking no two requests agree."""
     async with wheels(tmp_path, files()) as plugin:
         (planned,) = await plugin.plan(Want("pkg:pypi/demo", None), NOW_MS)
-        other = replace(planned, recipe={**planned.recipe, "backend": "pip/wheel@1"})
+        other = replace(planned, recipe={**planned.recipe, **changes})
         with pytest.raises(Refusal) as caught:
             await plugin.relock(request(other))
     assert caught.value.code == "lock-mismatch"
+
+
+class Uploads:
+    """Files with upload times, by name."""
+
+    def __init__(self, folder: Path, times: dict[str, int]) -> None:
+        self.folder, self.times = folder, times
+
+    async def files(self, package, target, cutoff_ms):
+        shown = {name: at for name, at in self.times.items() if not cutoff_ms or at <= cutoff_ms}
+        return [
+            Origin(lock.Seen(name, "a" * 64, 1), self.folder / name, "", at) for name, at in shown.items()
+        ]
+
+
+async def test_the_cut_off_is_the_newest_upload_and_no_requester_picks_among_the_files(tmp_path):
+    place = Uploads(tmp_path, {"a-1.0-py3-none-any.whl": 5_000, "a-1.0-cp311-none-any.whl": 9_000})
+    plugin = WitnessPlugin(shop(tmp_path), {"pypi": lambda: place}, TARGET)
+    (planned,) = await plugin.plan(Want("pkg:pypi/a", "1.0"), NOW_MS)
+    (later,) = await plugin.plan(Want("pkg:pypi/a", "1.0"), NOW_MS + 5)
+    assert (planned.recipe["cutoff_ms"], planned) == (9_000, later)
+    assert await plugin.relock(request(planned)) == planned.lock
+    place.times.pop("a-1.0-cp311-none-any.whl")
+    (fewer,) = await plugin.plan(Want("pkg:pypi/a", "1.0"), NOW_MS)
+    place.times["a-1.0-cp311-none-any.whl"] = 9_000
+    assert fewer.recipe["cutoff_ms"] == 5_000
+    with pytest.raises(Refusal, match="cutoff_ms"):
+        await plugin.relock(request(fewer))
 
 
 @pytest.mark.parametrize("name", ["demo", "pkg:npm/left-pad", "pkg:pypi/Demo"])
