@@ -204,7 +204,7 @@ def _not_newer(changed: datetime, since: bytes) -> bool:
     """Whether a client that has the file of `since` has it still (RFC 9110 section 13.1.3)."""
     try:
         asked = parsedate_to_datetime(since.decode("ascii")) if since else None
-    except (ValueError, UnicodeDecodeError):
+    except (OverflowError, ValueError):  # a year or a zone beyond every calendar
         return False
     return asked is not None and asked.tzinfo is not None and changed <= asked
 

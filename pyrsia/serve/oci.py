@@ -56,6 +56,8 @@ class OciApp:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._revision = -1
+        self._found: dict[str, Sequence[ProjectFile]] = {}  # by versionless purl, of one revision
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -72,7 +74,12 @@ class OciApp:
         if scope["method"] not in ("GET", "HEAD"):
             raise _Problem(405, "UNSUPPORTED", "this registry is read-only", "pyrsia build request publishes")
         path = scope["path"].removeprefix(PREFIX)
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        try:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        except ValueError as error:
+            raise _Problem(
+                400, "UNSUPPORTED", "the address has too many parameters", "leave them out"
+            ) from error
         if not path:
             await send_body(send, 200, b"{}", [(b"content-type", _JSON), _VERSION])
             return
@@ -112,8 +119,13 @@ class OciApp:
             raise _Problem(
                 400, "NAME_INVALID", f"{safe(name[:80])} is no name of an image", str(error)
             ) from None
-        purl = purls.under(owner, package) if owned else package
-        files = self._catalog.files(str(purl))
+        purl = str(purls.under(owner, package) if owned else package)
+        if (revision := self._catalog.revision()) != self._revision:
+            self._found.clear()
+            self._revision = revision
+        files = self._found.get(purl) or self._catalog.files(purl)
+        if files:  # as many rows as images, whatever strangers ask for
+            self._found[purl] = files
         if not files:
             detail = f"ask for it: pyrsia build request {package}"
             raise _Problem(404, "NAME_UNKNOWN", f"the log holds no image {name[:120]}", detail)

@@ -88,6 +88,23 @@ async def test_a_file_is_served_with_its_checksums_beside_it_and_in_its_head(nod
         assert answer.headers[f"x-checksum-{kind}"] == digest
 
 
+@pytest.mark.parametrize(
+    "since",
+    [
+        "Mon, 01 Jan 2020 00:00:00 +99999999999999999999",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2020 00:00:00 +9999",
+        "Mon, 01 Jan 0000 00:00:00 GMT",
+        "x",
+    ],
+)
+async def test_a_time_that_no_calendar_has_is_no_condition(node: ToyNode, since: str):
+    async with asking(node) as client:
+        answer = await client.get(f"{BASE}/1.9/tool-1.9.jar", headers={"if-modified-since": since})
+
+    assert (answer.status_code, answer.content) == (200, JAR)
+
+
 async def test_what_the_client_has_is_not_sent_again(node: ToyNode):
     async with asking(node) as client:
         path = f"{BASE}/1.9/tool-1.9.jar"

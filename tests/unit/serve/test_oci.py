@@ -12,7 +12,6 @@ import pytest
 
 from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal
-from pyrsia.serve.oci import OciApp
 from pyrsia.serve.views import ProjectFile
 from pyrsia.wire import purl as purls
 
@@ -57,7 +56,15 @@ class Images(ToyNode):
     def rows(self) -> list[ProjectFile]:
         return self.__dict__.setdefault("_rows", [])
 
+    @property
+    def asked(self) -> list[str]:
+        return self.__dict__.setdefault("_asked", [])
+
+    def revision(self) -> int:
+        return len(self.rows)
+
     def files(self, name: str) -> Sequence[ProjectFile]:
+        self.asked.append(name)
         return [one for one in self.rows if str(purls.parse(one.purl).versionless) == name]
 
     def packages(self, start: str) -> Sequence[str]:
@@ -265,5 +272,22 @@ async def test_what_was_withdrawn_is_denied_and_what_nobody_has_is_unavailable(n
     assert (junk.status_code, junk.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
 
 
-def test_the_application_keeps_no_state(node: Images):
-    assert OciApp(node).__dict__ == {"_catalog": node}
+async def test_the_files_of_an_image_are_looked_up_once_for_each_size_of_the_log(node: Images):
+    made = node.image("app", "1")
+    address = f"/v2/app/blobs/sha256:{sha(made['layer'])}"
+    async with client(node) as web:
+        answers = [(await web.get(address)).status_code for _ in range(3)]
+        missing = [(await web.get("/v2/none/tags/list")).status_code for _ in range(2)]
+        node.image("app", "2", layer=b"another" * 9)
+        tags = await web.get("/v2/app/tags/list")
+
+    assert (answers, missing) == ([200] * 3, [404] * 2)
+    assert node.asked == ["pkg:docker/app", "pkg:docker/none", "pkg:docker/none", "pkg:docker/app"]
+    assert tags.json()["tags"] == ["1", "2"]
+
+
+async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Images):
+    async with client(node) as web:
+        answer = await web.get("/v2/_catalog?" + "&".join(["a=1"] * 21))
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "UNSUPPORTED")
