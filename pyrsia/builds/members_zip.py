@@ -266,8 +266,11 @@ def _zip64(
 def _decode(raw: bytes, flags: int, *, strict: bool) -> str:
     if b"\0" in raw:
         raise Hostile(f"a zero byte in the name {raw[:80]!r}")
+    if strict and not flags & _UTF8 and not raw.isascii():
+        # Java reads it as UTF-8, Python and unzip as cp437: one archive with two lists of names.
+        raise Hostile(f"a name that readers read in two ways: {raw[:80]!r}")
     try:
-        return raw.decode("utf-8" if flags & _UTF8 or strict else "cp437")
+        return raw.decode("utf-8" if flags & _UTF8 else "cp437")
     except UnicodeDecodeError as error:
         raise Hostile(f"a name that is not UTF-8: {raw[:80]!r}") from error
 

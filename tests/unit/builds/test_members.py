@@ -190,6 +190,7 @@ def overlapping() -> bytes:
 
 ONES = 0xFFFFFFFF
 HOSTILE_ZIPS = {
+    "a name that readers read in two ways": laid(local={"name": b"\xc3\xa9"}, central={"name": b"\xc3\xa9"}),
     "local header: another name": laid(local={"name": b"b"}),
     "local header: another size": laid(local={"size": 3}),
     "local header: another packed size": laid(local={"packed": 3}),
