@@ -197,7 +197,8 @@ class Inside:
     def _fill(
         folder: Path, job: dict[str, Any], files: dict[str, Path], program: Mapping[str, bytes]
     ) -> None:
-        folder.chmod(0o755)  # the sandbox's uid is another one
+        # `folder` stays closed to everybody else on the host, as `mkdtemp` made it: a build may leave a program in it
+        # that runs as its owner. The sandbox is given what lies below, whoever it runs as.
         inputs = folder / "in"
         (folder / "work").mkdir()
         for name, data in program.items():

@@ -147,6 +147,30 @@ async def test_both_ways_of_making_a_world_make_the_same(of: str, root: Path, mo
     assert seen[0] == seen[1]
 
 
+TOLD = """
+import os
+for number in [name for name in os.listdir("/proc") if name.isdigit()]:
+    for part in ("cmdline", "environ", "fd"):
+        path = f"/proc/{number}/{part}"
+        try:
+            print(os.listdir(path) if part == "fd" else open(path, "rb").read())
+        except PermissionError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("backend", WITH_WORLDS)
+async def test_the_processes_of_a_job_tell_nothing_of_where_the_host_keeps_it(
+    backend: str, root: Path, mounts: tuple[Mount, ...]
+):
+    outcome = await make(backend).run(Job(("/usr/bin/python3", "-c", TOLD), mounts=mounts, root=root))
+
+    assert outcome.good, outcome
+    assert b"/usr/bin/python3" in outcome.log
+    for place in (root, *(mount.source for mount in mounts)):
+        assert str(place).encode() not in outcome.log
+
+
 ASK = """
 import json, os, socket, sys
 def attempt(family, kind, address):

@@ -50,7 +50,9 @@ class Bubblewrap:
         if job.root is not None:
             place = (self._inner(job, job.root), -1 if root else namespaces.INSIDE_UID)
         # Outside bwrap, inside bwrap (first process of the namespace), warden.
-        return await namespaces.run(job, self._world(job, root=root), place, proc=self._proc, overhead=3)
+        return await namespaces.run(
+            job, [self._program], place, proc=self._proc, overhead=3, told=self._world(job, root=root)
+        )
 
     @staticmethod
     def _inner(job: Job, root: Path) -> list[world.Step]:
@@ -61,7 +63,7 @@ class Bubblewrap:
 
     def _world(self, job: Job, *, root: bool) -> list[str]:
         outside = _outside(job)
-        words = [self._program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+        words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
         words += ["--hostname", "builder", "--cap-drop", "ALL"]
         if root:

@@ -78,8 +78,11 @@ class Confined:
     def _set(self, job: Job) -> None:
         """Make the stage: copies of what is mounted, and an empty /tmp."""
         root = os.geteuid() == 0
-        os.mkdir(self._stage, 0o711)  # fails if somebody else made it
-        os.chmod(self._stage, 0o711)  # noqa: S103 - passed through, never listed
+        # Under our own uid nobody else passes: a job may leave a program there that runs as its owner. Another uid
+        # must pass through, without listing; what it leaves runs as a uid that owns nothing.
+        mode = 0o711 if root else 0o700
+        os.mkdir(self._stage, mode)  # fails if somebody else made it
+        os.chmod(self._stage, mode)
         mounts = [*job.mounts, Mount(self._stage, _TMP, writable=True)]
         for mount in sorted(mounts, key=lambda mount: mount.target):
             place = self._place(mount.target)

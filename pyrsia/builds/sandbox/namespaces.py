@@ -1,5 +1,6 @@
 """What the two `namespace` backends share: who a job is, inside and outside, and how its command is run."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import trio
 from . import collect, seccomp
 from .model import Job, Outcome
 from .specify import JOB_UID, launch, specification
-from .supervise import Prepared, supervise
+from .supervise import Prepared, memory_file, supervise
 from .world import Step
 
 INSIDE_UID: Final = 1000
@@ -24,6 +25,7 @@ async def run(
     proc: bool,
     overhead: int,
     bare: bool = False,
+    told: Sequence[str] = (),
 ) -> Outcome:
     """Run `job` behind `words`, the command that makes its namespaces.
 
@@ -35,6 +37,7 @@ async def run(
         proc: whether the job has a /proc of its own.
         overhead: processes that `words` and the launcher add to the job's own.
         bare: `words` leave the host's name and a network interface that is down.
+        told: options that bubblewrap reads from a descriptor: a command line would show the host's paths to the job.
     """
     root = os.geteuid() == 0
     writable = tuple(mount.source for mount in job.mounts if mount.writable)
@@ -51,7 +54,14 @@ async def run(
         loopback=bare,
     )
 
-    def command(spec_fd: int, status_fd: int) -> list[str]:
-        return [*words, "--", *launch(spec_fd, status_fd)]
+    with contextlib.ExitStack() as ending:
+        more: tuple[int, ...] = ()
+        if told:
+            more = (memory_file("told", b"".join(os.fsencode(word) + b"\0" for word in told)),)
+            ending.callback(os.close, *more)
+            words = [*words, "--args", str(more[0])]
 
-    return await supervise(Prepared(command, spec, writable, overhead, warden=False), job)
+        def command(spec_fd: int, status_fd: int) -> list[str]:
+            return [*words, "--", *launch(spec_fd, status_fd)]
+
+        return await supervise(Prepared(command, spec, writable, overhead, warden=False, more=more), job)

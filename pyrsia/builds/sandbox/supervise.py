@@ -40,6 +40,7 @@ class Prepared:
         folders: what the job may write on the host's disk.
         overhead: processes in the tree that are ours.
         warden: the root of the tree ends its own tree on SIGTERM and must be given the time.
+        more: further descriptors that the command reads.
     """
 
     command: Callable[[int, int], list[str]]
@@ -47,6 +48,7 @@ class Prepared:
     folders: tuple[Path, ...]
     overhead: int
     warden: bool
+    more: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ class _Run:
         return self.group is not None and self.group.memory_broken()
 
 
-def _memory_file(name: str, data: bytes) -> int:
+def memory_file(name: str, data: bytes) -> int:
+    """A descriptor of a file in memory with these bytes, to be read from its beginning; the caller closes it."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:
@@ -137,8 +140,8 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
         ways.enter_context(there)
         out = (there.fileno(), EGRESS_PORT) if job.egress else None
         spec = marshal.dumps(prepared.spec | {"egress": out, "groups": doors})
-        spec_fd = _memory_file("spec", launching() + spec)
-        stdin_fd = _memory_file("stdin", job.stdin)
+        spec_fd = memory_file("spec", launching() + spec)
+        stdin_fd = memory_file("stdin", job.stdin)
         status_r, status_w = os.pipe()
         log_r, log_w = os.pipe()
         with contextlib.suppress(OSError):  # a user may have used up his share of large pipes
@@ -152,7 +155,13 @@ async def supervise(prepared: Prepared, job: Job) -> Outcome:
                 stdin=stdin_fd,
                 stdout=log_w,
                 stderr=log_w,
-                pass_fds=(spec_fd, status_w, *doors, *([there.fileno()] if job.egress else [])),
+                pass_fds=(
+                    spec_fd,
+                    status_w,
+                    *prepared.more,
+                    *doors,
+                    *([there.fileno()] if job.egress else []),
+                ),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
