@@ -30,13 +30,13 @@ if [ -n "$lacks" ]; then
     fi
 fi
 
-# Advised, not needed: without it (or without user namespaces) builds run confined.
+# Advised, not needed: without it builds use unshare where they may make namespaces, and else run confined.
 if ! command -v bwrap >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PYRSIA_NO_BWRAP:-}" ]; then
-        echo "pyrsia: installing bubblewrap, so that builds run in namespaces: apt-get install -y bubblewrap"
+        echo "pyrsia: installing bubblewrap, which makes the namespaces that builds run in: apt-get install -y bubblewrap"
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y bubblewrap >/dev/null; } ||
-            echo "pyrsia: bubblewrap could not be installed; builds will run confined"
+            echo "pyrsia: bubblewrap could not be installed; builds will use unshare where they may, and else run confined"
     else
-        echo "pyrsia: bubblewrap is advised (stronger build sandbox); install with: sudo apt-get install -y bubblewrap"
+        echo "pyrsia: bubblewrap is advised (builds use unshare without it, where they may make namespaces); install with: sudo apt-get install -y bubblewrap"
     fi
 fi
