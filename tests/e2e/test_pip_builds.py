@@ -4,6 +4,7 @@ What a build must not do is looked for from outside: sockets that listen, files 
 processes that must be gone.
 """
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -131,7 +132,7 @@ async def test_the_files_of_a_result_are_what_they_say_and_discard_leaves_nothin
     assert output.raw.file.path.name == output.name == "thing-1.0-py3-none-any.whl"
     with zipfile.ZipFile(output.raw.file.path) as archive:
         for one in listed:
-            assert one.sha256 == sdists.hashlib.sha256(archive.read(one.path)).hexdigest()
+            assert one.sha256 == hashlib.sha256(archive.read(one.path)).hexdigest()
     await built.discard()
     assert list((tmp_path / "builder" / "results").iterdir()) == []
     assert list((tmp_path / "builder" / "scratch").iterdir()) == []
@@ -241,7 +242,7 @@ async def test_other_bytes_than_the_index_promised_are_refused_with_both_digests
 
     assert refusal.code == "digest-mismatch"
     assert promised in refusal.what
-    assert sdists.hashlib.sha256(path.read_bytes()).hexdigest() in refusal.what
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in refusal.what
     assert list((tmp_path / "p" / "cache").iterdir()) == []
 
 
