@@ -1,6 +1,7 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
-# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash] [wheels]      default: all
+# under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash] [wheels]      default: these
+# More that need what this machine may lack: builders, conan, maven.
 set -eu
 BIN=${BIN:-.venv/bin}
 [ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash wheels
