@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 
 Progress = Callable[[str], None]
 
@@ -35,6 +35,10 @@ class PhaseFailed(Refusal):
         super().__init__(code, what=f"{phase}: {why}", who=who, do=do)
         self.phase = phase
         self.log = log
+
+
+class SourceWithheld(Unavailable):
+    """A source that a requester gave along, which neither its node nor anybody else gives now."""
 
 
 class Unbuildable(Refusal):

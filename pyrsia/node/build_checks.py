@@ -189,20 +189,24 @@ class Checker:
         return Found(outcome, differing, f"built again later: {outcome} with the builders of the verdict")
 
     async def _built(self, view: RequestView, priority: Priority, *, vary: bool) -> Built | None:
-        """None where this machine cannot say anything about the package."""
+        """None where this machine cannot say anything about the package, or something else is to be built meanwhile."""
+        async with self._turns.turn(view.id, view.author, priority, share_s=0.0):
+            return await self._built_now(view, vary=vary)
+        return None  # it gave way
+
+    async def _built_now(self, view: RequestView, *, vary: bool) -> Built | None:
         request = view.request.body
         plugin = self._plugins[request["ecosystem"]]
-        async with self._turns.turn(view.id, view.author, priority):
-            try:
-                locked = await plugin.relock(request)
-                if hashlib.sha256(locked).hexdigest() != request["lock"]["sha256"]:
-                    return None  # its index moved on: nothing of the old inputs can be said
-                inputs = await plugin.prefetch(request, locked)
-            except Refusal:
-                return None
-            if vary:
-                return await plugin.build(request, inputs, _nothing, vary=True)
-            return await plugin.build(request, inputs, _nothing)
+        try:
+            locked = await plugin.relock(request)
+            if hashlib.sha256(locked).hexdigest() != request["lock"]["sha256"]:
+                return None  # its index moved on: nothing of the old inputs can be said
+            inputs = await plugin.prefetch(request, locked)
+        except Refusal:
+            return None
+        if vary:
+            return await plugin.build(request, inputs, _nothing, vary=True)
+        return await plugin.build(request, inputs, _nothing)
 
     async def _tell(self, view: RequestView, found: Found) -> None:
         body: dict[str, Any] = {

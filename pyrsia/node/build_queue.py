@@ -1,13 +1,15 @@
 """Who builds next on this machine: priorities first, then fairness between requesters, then who came first.
 
 `Line` decides and waits for nothing; `Turns` is the shell around it. A requester that asks for a thousand packages
-delays its own thousand, and nobody else's one.
+delays its own thousand, and nobody else's one. Who has its turn keeps it for its share of time; longer only while
+nobody of its own priority or a better one waits.
 
-Source: docs/builds.md, "On a builder".
+Source: docs/builds.md, "The queue".
 """
 
+import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -51,7 +53,7 @@ class Line:
     def __init__(self) -> None:
         self._waiting: list[Ticket] = []
         self._served: dict[str, int] = {}  # requester -> turns, counted from the least of those that wait
-        self._first: set[str] = set()  # requests that the operator put first
+        self._first: dict[str, None] = {}  # requests that the operator put first, the oldest wish first
         self._number = 0
 
     def __len__(self) -> int:
@@ -82,8 +84,14 @@ class Line:
 
     def prefer(self, request: str) -> None:
         """Put a request first, also one that comes later; the newest MAX_WAITING wishes are kept."""
-        if len(self._first) < MAX_WAITING.value:
-            self._first.add(request)
+        self._first.pop(request, None)
+        self._first[request] = None
+        while len(self._first) > MAX_WAITING.value:
+            del self._first[next(iter(self._first))]
+
+    def drop_wishes(self, but: Collection[str]) -> None:
+        """Forget the operator's wishes for requests other than these: they will not come."""
+        self._first = {one: None for one in self._first if one in but}
 
     def order(self) -> list[Ticket]:
         """Those that wait, the next one first, as things stand now."""
@@ -102,12 +110,19 @@ class Line:
         ticket = min(self._waiting, key=lambda one: self._place(one, self._served))
         self._waiting.remove(ticket)
         self._served[ticket.requester] = self._served.get(ticket.requester, 0) + 1
-        self._first.discard(ticket.request)
+        ticket.priority = self._priority(ticket)
+        self._first.pop(ticket.request, None)
         return ticket
 
+    def waits(self, priority: Priority) -> bool:
+        """Whether anything of this priority or a better one waits."""
+        return any(self._priority(one) <= priority for one in self._waiting)
+
+    def _priority(self, ticket: Ticket) -> Priority:
+        return Priority.MANUAL if ticket.request in self._first else ticket.priority
+
     def _place(self, ticket: Ticket, served: dict[str, int]) -> tuple[int, int, int]:
-        priority = Priority.MANUAL if ticket.request in self._first else ticket.priority
-        return int(priority), served.get(ticket.requester, 0), ticket.number
+        return int(self._priority(ticket)), served.get(ticket.requester, 0), ticket.number
 
 
 def slots(configured: int) -> int:
@@ -117,16 +132,35 @@ def slots(configured: int) -> int:
     return min(MAX_AT_ONCE.value, max(1, len(os.sched_getaffinity(0)) // CORES_A_BUILD))
 
 
+@dataclass(slots=True)
+class Turn:
+    """A turn, held since `since` (trio's clock). `cut`: it ended because its share was used and others waited."""
+
+    priority: Priority
+    share_s: float
+    since: float
+    scope: trio.CancelScope
+    cut: bool = False
+
+
 class Turns:
     """Gives turns in the order of a `Line`, a bounded number at a time."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
         self._line = Line()
+        self._held: list[Turn] = []
 
     @asynccontextmanager
-    async def turn(self, request: str, requester: str, priority: Priority) -> AsyncIterator[None]:
-        """Wait for a turn and have it for the time of the block."""
+    async def turn(
+        self, request: str, requester: str, priority: Priority, share_s: float = math.inf
+    ) -> AsyncIterator[Turn]:
+        """Wait for a turn and have it for the time of the block.
+
+        Args:
+            share_s: after this many seconds the block is cancelled as soon as something of the same priority or a
+                better one waits; the code after it goes on, and finds the turn `cut`.
+        """
         ticket = self._line.join(request, requester, priority)
         try:
             self._give()
@@ -135,14 +169,25 @@ class Turns:
             self._line.leave(ticket)
             if ticket.ready.is_set():  # it was given the turn and will not use it
                 self._back()
+            self._judge()
             raise
+        held = Turn(ticket.priority, share_s, trio.current_time(), trio.CancelScope())
+        self._held.append(held)
+        self._judge()
         try:
-            yield
+            with held.scope:
+                yield held
         finally:
+            self._held.remove(held)
             self._back()
+        held.cut = held.scope.cancelled_caught
 
     def prefer(self, request: str) -> None:
         self._line.prefer(request)
+        self._judge()
+
+    def drop_wishes(self, but: Collection[str]) -> None:
+        self._line.drop_wishes(but)
 
     def waiting(self) -> list[Ticket]:
         return self._line.order()
@@ -160,3 +205,10 @@ class Turns:
         while self._free and (ticket := self._line.take()) is not None:
             self._free -= 1
             ticket.ready.set()
+        self._judge()
+
+    def _judge(self) -> None:
+        """Who holds a turn has until the end of its share while somebody waits, else as long as it likes."""
+        for held in self._held:
+            waited_for = self._line.waits(held.priority)
+            held.scope.deadline = held.since + held.share_s if waited_for else math.inf

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import trio
 
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.builds.model import SourceWithheld
+from pyrsia.errors import Malformed, PeerFault, Refusal, Unavailable
 from pyrsia.ledger.bodies.builds import FILE
 from pyrsia.node.shelf import Shelf
 from pyrsia.serve.orders import GivenSource
@@ -82,7 +83,7 @@ class Sources:
         """The source of a request's body, from here, its author's node, or a builder that has it already.
 
         Raises:
-            Unavailable: nobody gave it in time, or the request names none.
+            SourceWithheld: nobody gave it in time, or the request names none.
         """
         source = request["source"]
         sha256 = bytes.fromhex(source["sha256"])
@@ -90,7 +91,7 @@ class Sources:
         if local is not None:
             return local
         if "manifest" not in source:
-            raise Unavailable("the request does not say how its source travels")
+            raise SourceWithheld("the request does not say how its source travels")
         author = NodeId(unb32(request["requester"]))
         sources = [author, *(node for node in self._near() if node != author)]
         try:
@@ -99,7 +100,9 @@ class Sources:
                     bytes.fromhex(source["manifest"]), sha256, source["size"], sources
                 )
         except trio.TooSlowError:
-            raise Unavailable(f"nobody gave the source {source['sha256'][:16]} in time") from None
+            raise SourceWithheld(f"nobody gave the source {source['sha256'][:16]} in time") from None
+        except (Unavailable, PeerFault, Malformed) as error:
+            raise SourceWithheld(f"nobody gave the source {source['sha256'][:16]}: {error}") from None
 
 
 def _check_name(file: str) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 import trio
 
 from pyrsia.builds import attest
-from pyrsia.builds.model import Built, FileOut, Output, Packed, Plugin
+from pyrsia.builds.model import Built, FileOut, Output, Packed, PhaseFailed, Plugin, SourceWithheld
 from pyrsia.builds.unbuilt import marked
-from pyrsia.errors import Malformed, PyrsiaError, Refusal
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
 from pyrsia.node.build_queue import Priority, Turns, slots
+from pyrsia.node.build_time import SPARE_MS, Times, times
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import Shelf
@@ -39,11 +40,14 @@ NONCE_BYTES = 32
 ENVELOPE_BYTES = 1_000  # author, nonce, signature and names around a body
 MAX_JOBS = Limit(10_000, "jobs looked at by one start; a builder owes a few at a time, the rest is history")
 RETRY_S = Limit(
-    5, "what failed for want of a peer or a disk is tried again; the deadline of the draw ends it"
+    5, "what failed for want of a peer, an index or a disk is tried again until the window is nearly over"
 )
 RETRY_MOST_S = Limit(60, "each wait is longer than the one before, up to this: a window has ten minutes")
 PIN = "build"
-UNABLE = frozenset({"no-sandbox", "no-environment"})  # of this machine: nothing is said about the package
+# Of this machine or of the world: nothing is said about the package.
+UNABLE = frozenset(
+    {"no-sandbox", "no-environment", "index-unreachable", "source-unreachable", "unavailable", "busy"}
+)
 
 _log = logging.getLogger("pyrsia.builder")
 
@@ -54,11 +58,31 @@ Revealed = Callable[[str, Mapping[str, Any]], None]  # (request, body of the rev
 
 @dataclass(slots=True)
 class _Work:
-    """One assignment that is worked on. `sealed`: nothing of it is built any more, an entry is on its way."""
+    """One assignment that is worked on.
 
+    Attributes:
+        sealed: nothing of it is built any more, an entry is on its way.
+        since: when the try that runs had its turn, on trio's clock; None while none runs.
+        cut: a try used up its share while others waited.
+    """
+
+    times: Times
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     sealed: bool = False
     failures: int = 0
+    since: float | None = None
+    cut: bool = False
+
+    def late(self) -> bool:
+        """Whether, at the end of the time for it, the build itself was what took too long, and not the world.
+
+        After faults of the world only a try that had some time says anything about the package.
+        """
+        if self.cut:
+            return True
+        if self.since is None:
+            return False
+        return not self.failures or trio.current_time() - self.since >= SPARE_MS.value / 1000
 
 
 class Builder:
@@ -134,8 +158,9 @@ class Builder:
                         work.scope.cancel()  # settled without us: its tree dies with the task
                 for key, owed in due.items():
                     if key not in self._active:
-                        self._active[key] = _Work()
+                        self._active[key] = _Work(times(owed, self._now_ms()))
                         nursery.start_soon(self._work, owed, self._active[key])
+                self.turns.drop_wishes(views.requests_open(self._reads))
                 await self._pulse.after(seen)
 
     async def _work(self, owed: Assignment, work: _Work) -> None:
@@ -148,12 +173,18 @@ class Builder:
                         if await self._tried(owed, work):
                             return
                         work.failures += 1
-                        await trio.sleep(min(work.failures * RETRY_S.value, RETRY_MOST_S.value))
+                        await trio.sleep(self._pause_s(work))
             if work.scope.cancelled_caught:
                 _log.info("%s of %s: settled without this builder", owed.owes, owed.request[:16])
         finally:
             self._active.pop(_key(owed), None)
             self.notes.pop(owed.request, None)
+
+    def _pause_s(self, work: _Work) -> float:
+        """How long to wait before another try: longer each time, and never past the moment for the last one."""
+        pause_s = min(work.failures * RETRY_S.value, RETRY_MOST_S.value)
+        left_s = (work.times.source_by_ms - self._now_ms()) / 1000
+        return min(pause_s, left_s) if left_s > 0 else pause_s
 
     async def _tried(self, owed: Assignment, work: _Work) -> bool:
         """Whether this assignment needs no other try."""
@@ -173,10 +204,12 @@ class Builder:
     async def _commit(self, owed: Assignment, work: _Work) -> None:
         body = self._job(owed)
         if body is None:
-            priority = Priority.RETRY if work.failures else Priority.NEW
-            self.notes[owed.request] = "waiting for its turn"
-            async with self.turns.turn(owed.request, owed.view.author, priority):
-                body = await self._made(owed)
+            body = await self._in_time(owed, work)
+            if body is None:
+                _log.warning(
+                    "commit of %s: not built in time, and not by the package's fault", owed.request[:16]
+                )
+                await trio.sleep_forever()  # until it is settled, or the deadline: nothing is said
             await self._database.commit(Batch().put(layout.JOBS, self._job_key(owed), canonical.encode(body)))
             self.built += len(body["outputs"])
         digest = entries.commitment(bytes.fromhex(owed.request), self._keys.node_id, body)
@@ -184,10 +217,65 @@ class Builder:
         self.notes[owed.request] = "committing"
         await self._submitter.submit("build.commit", {"commitment": digest.hex(), "request": owed.request})
 
-    async def _made(self, owed: Assignment) -> dict[str, Any]:
-        """Build, keep every file, and write the reveal that will be opened later."""
+    async def _in_time(self, owed: Assignment, work: _Work) -> dict[str, Any] | None:
+        """The reveal: of what was built, or that it was not done in time; None where that was not its own fault.
+
+        Raises:
+            Unavailable: it gives way to others that wait, to be tried again after them; and as `_made`.
+        """
+        priority = Priority.RETRY if work.failures else Priority.NEW
+        self.notes[owed.request] = "waiting for its turn"
+        with trio.move_on_after(max(work.times.end_ms - self._now_ms(), 0) / 1000):
+            async with self.turns.turn(owed.request, owed.view.author, priority, work.times.share_s):
+                work.since = trio.current_time()
+                try:
+                    return await self._made(owed, work)
+                except Exception:
+                    work.since = None
+                    raise
+            work.cut, work.since = True, None
+            raise Unavailable(f"it had its share of {work.times.share_s:.0f} s, and others wait")
+        return await self._late(owed) if work.late() else None
+
+    async def _late(self, owed: Assignment) -> dict[str, Any]:
+        """The reveal that says that a build was not done in time."""
+        self.notes[owed.request] = "not done in time"
         request = owed.view.request.body
-        built = await self._built(owed, request)
+        failure = PhaseFailed(
+            "build",
+            "not done in time: the time for it ended a minute before the commitment is due",
+            who=request["purl"],
+            do="tell its authors, or ask when fewer builds are open",
+        )
+        return await self._failure(owed, failure, request["lock"]["sha256"], "build")
+
+    async def _failure(
+        self, owed: Assignment, failure: Refusal, lock_sha256: str, phase: str
+    ) -> dict[str, Any]:
+        request = owed.view.request.body
+        failed = await self._plugin_of(request).failed(failure, lock_sha256, phase=phase)
+        try:
+            return await self._body(owed.request, request, failed)
+        finally:
+            await _let_go(failed)
+
+    async def _made(self, owed: Assignment, work: _Work) -> dict[str, Any]:
+        """Build, keep every file, and write the reveal that will be opened later.
+
+        Raises:
+            SourceWithheld: and there is time left in which it may come.
+        """
+        request = owed.view.request.body
+        try:
+            built = await self._built(owed, request)
+        except SourceWithheld as error:
+            if self._now_ms() < work.times.source_by_ms:
+                raise
+            why = f"nobody gave the source in two thirds of the time: {error}"[:200]
+            withheld = PhaseFailed(
+                "prefetch", why, who="the requester", do="keep the node that has it running"
+            )
+            return await self._failure(owed, withheld, request["lock"]["sha256"], "prefetch")
         try:
             body = await self._body(owed.request, request, built)
             why = _unfit(body)
@@ -198,14 +286,10 @@ class Builder:
         ) as error:  # from `attest.statement`: names or parameters that fill the provenance alone
             why = f"its provenance does not fit into the log: {error}"[:200]
         finally:
-            await built.discard()
+            await _let_go(built)
         # What the log cannot hold is this package's failure, and not this builder's: said, not thrown.
         failure = Refusal("build-failed", what=why, who=request["purl"], do="tell its authors")
-        failed = await self._plugin_of(request).failed(failure, built.lock_sha256, phase="normalise")
-        try:
-            return await self._body(owed.request, request, failed)
-        finally:
-            await failed.discard()
+        return await self._failure(owed, failure, built.lock_sha256, "normalise")
 
     async def _built(self, owed: Assignment, request: Mapping[str, Any]) -> Built:
         def progress(sentence: str) -> None:
@@ -233,6 +317,8 @@ class Builder:
         try:
             inputs = await plugin.prefetch(request, locked)
         except Refusal as refusal:
+            if refusal.code in UNABLE:
+                raise
             return await plugin.failed(refusal, mine)
         return await plugin.build(request, inputs, progress)
 
@@ -352,6 +438,12 @@ class Builder:
     def _job_key(owed: Assignment) -> bytes:
         """One job for each request and round: a second draw is built anew."""
         return bytes.fromhex(owed.request) + bytes((owed.view.round,))
+
+
+async def _let_go(built: Built) -> None:
+    """Its folder goes, also where its time is over."""
+    with trio.CancelScope(shield=True):
+        await built.discard()
 
 
 def _key(owed: Assignment) -> tuple[str, str, int]:

@@ -139,3 +139,113 @@ def test_builds_at_once_follow_the_cores_unless_they_are_configured(monkeypatch)
     assert slots(0) == 1
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(256)))
     assert slots(0) == 16
+
+
+# -- shares --
+
+
+async def held_for(turns, bound_s, share_s=100.0, priority=Priority.NEW):
+    """How long a holder that never ends by itself has its turn, and whether it was cut; None if it was not."""
+    began, cut = trio.current_time(), False
+    with trio.move_on_after(bound_s):
+        async with turns.turn("long", "x", priority, share_s) as turn:
+            await trio.sleep_forever()
+        cut = turn.cut
+    return trio.current_time() - began if cut else None
+
+
+async def waits(turns, after_s, priority=Priority.NEW):
+    await trio.sleep(after_s)
+    async with turns.turn("other", "y", priority):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("comes_s", "priority", "held_s"),
+    [
+        (10, Priority.NEW, 100),  # it waits until the share is used
+        (300, Priority.NEW, 300),  # used long ago: at once
+        (10, Priority.MANUAL, 100),
+        (10, Priority.RETRY, None),  # what gave way before, or failed here, does not drive out what is new
+        (10, Priority.SELF_CHECK, None),
+    ],
+)
+async def test_a_turn_ends_after_its_share_once_something_as_urgent_waits(
+    comes_s, priority, held_s, autojump_clock
+):
+    turns, found = Turns(1), []
+
+    async def hold():
+        found.append(await held_for(turns, 1_000))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(waits, turns, comes_s, priority)
+    assert found == [held_s if held_s is None else pytest.approx(held_s)]
+    assert turns.idle
+
+
+async def test_alone_a_turn_has_no_end_and_who_stops_waiting_ends_none(autojump_clock):
+    turns, found = Turns(1), []
+
+    async def hold():
+        found.append(await held_for(turns, 1_000))
+
+    async def impatient():
+        with trio.move_on_after(50):
+            await waits(turns, 10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(impatient)
+    assert found == [None]
+
+
+async def test_a_check_gives_way_at_once(autojump_clock):
+    turns, found = Turns(1), []
+
+    async def hold():
+        found.append(await held_for(turns, 1_000, 0.0, Priority.RECHECK))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(waits, turns, 7)
+    assert found == [pytest.approx(7)]
+
+
+async def test_with_a_free_slot_nobody_gives_way(autojump_clock):
+    turns, found = Turns(2), []
+
+    async def hold():
+        found.append(await held_for(turns, 1_000))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(waits, turns, 200)
+    assert found == [None]
+
+
+# -- wishes --
+
+
+def test_of_too_many_wishes_the_newest_are_kept():
+    line = Line()
+    for at in range(MAX_WAITING.value + 1):
+        line.prefer(f"wish-{at}")
+    for name in ("other", "wish-0", f"wish-{MAX_WAITING.value}"):
+        line.join(name, "x", Priority.NEW)
+    assert names(line) == [f"wish-{MAX_WAITING.value}", "other", "wish-0"]
+
+
+def test_wishes_for_what_will_not_come_are_dropped():
+    line = Line()
+    line.prefer("settled")
+    line.prefer("open")
+    line.drop_wishes(("open", "another"))
+    for name in ("new", "settled", "open"):
+        line.join(name, "x", Priority.NEW)
+    assert names(line) == ["open", "new", "settled"]

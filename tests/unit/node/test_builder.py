@@ -10,15 +10,16 @@ import trio
 import trio.testing
 
 from pyrsia.builds import attest
-from pyrsia.builds.model import Built, FileOut, Output, Packed
+from pyrsia.builds.model import Built, FileOut, Output, Packed, SourceWithheld
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
-from pyrsia.node.builder import RETRY_S, Builder
+from pyrsia.node.builder import RETRY_MOST_S, RETRY_S, UNABLE, Builder
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import BlobRef
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
+from pyrsia.units import COMMIT_WINDOW_MS
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
 from tests.reference.ledger import ENVIRONMENT, blob
@@ -41,6 +42,7 @@ class Plugin:
 
     def __init__(self, folder):
         self.folder, self.log, self.lock, self.number = Path(folder), [], LOCK, 0
+        self.why = []
         self.raises, self.changes, self.gate = {}, {}, None
 
     def file(self, data):
@@ -78,6 +80,7 @@ class Plugin:
         )
 
     async def failed(self, error, lock_sha256, phase="prefetch"):
+        self.why.append(error.what)
         self.log.append(("failed", error.code, phase))
         return self.built("failed", phase, (), lock_sha256)
 
@@ -129,6 +132,13 @@ class Stage:
             parallel=1,
             now_ms=lambda: self.world.time,
         )
+
+    def ticks(self):
+        """From now on the world's time follows trio's; the seconds until the commit deadline."""
+        began = trio.current_time()
+        self.builder._now_ms = lambda: self.world.time + int((trio.current_time() - began) * 1000)
+        draw = views.request(self.world.db.get, self.request).draw
+        return (draw.body["commit_deadline"] - self.world.time) / 1000
 
     def restart(self):
         path = self.world.database.path
@@ -270,8 +280,9 @@ async def test_another_lock_is_revealed_as_a_mismatch_and_nothing_is_built(stage
 
 
 @pytest.mark.parametrize("phase", ["relock", "prefetch"])
-async def test_what_fails_before_the_build_is_revealed_as_failed(stage, phase):
-    stage.plugin.raises = {phase: [Refusal("index-unreachable", what="w", who="h", do="d")]}
+@pytest.mark.parametrize("code", ["version-unknown", "digest-mismatch", "build-failed"])
+async def test_what_fails_before_the_build_is_revealed_as_failed(stage, phase, code):
+    stage.plugin.raises = {phase: [Refusal(code, what="w", who="h", do="d")]}
 
     async def test():
         await until(lambda: stage.kinds() == ["build.commit"])
@@ -280,9 +291,10 @@ async def test_what_fails_before_the_build_is_revealed_as_failed(stage, phase):
     assert (stage.job()["outcome"], stage.job()["lock_sha256"]) == ("failed", blob("lock")["sha256"])
 
 
-@pytest.mark.parametrize("phase", ["relock", "build"])
-async def test_without_a_sandbox_nothing_is_said_about_the_package(stage, phase, autojump_clock):
-    stage.plugin.raises = {phase: [Refusal("no-sandbox", what="w", who="h", do="d")]}
+@pytest.mark.parametrize("phase", ["relock", "prefetch", "build"])
+@pytest.mark.parametrize("code", sorted(UNABLE))
+async def test_what_the_world_did_says_nothing_about_the_package(stage, phase, code, autojump_clock):
+    stage.plugin.raises = {phase: [Refusal(code, what="w", who="h", do="d")]}
 
     async def test():
         await until(lambda: stage.plugin.log)
@@ -292,6 +304,29 @@ async def test_without_a_sandbox_nothing_is_said_about_the_package(stage, phase,
 
     await stage.run(test)
     assert stage.job()["outcome"] == "built"
+
+
+async def test_an_index_that_stays_away_is_asked_until_a_minute_before_the_deadline_and_nothing_is_said(
+    stage, autojump_clock
+):
+    left_s, asked = stage.ticks(), []
+    original = stage.plugin.ask
+
+    def ask(what):
+        asked.append(trio.current_time())
+        original(what)
+
+    stage.plugin.ask = ask
+    stage.plugin.raises = {"relock": [Refusal("index-unreachable", what="w", who="h", do="d")] * 1_000}
+    began = trio.current_time()
+
+    async def test():
+        await trio.sleep(left_s + 60)
+
+    await stage.run(test)
+    assert (stage.submitted, stage.job()) == ([], None)
+    last = asked[-1] - began
+    assert left_s - 60 - RETRY_MOST_S.value <= last <= left_s - 60
 
 
 @pytest.mark.parametrize("error", [Unavailable("disk full"), OSError("gone"), ValueError("a surprise")])
@@ -480,22 +515,135 @@ async def test_a_build_of_a_request_that_was_settled_without_us_is_cancelled_and
     assert (stage.builder.notes, stage.submitted, stage.job()) == ({}, [], None)
 
 
-async def test_what_is_built_when_its_deadline_passes_is_given_up(stage, autojump_clock):
+async def test_a_build_that_hangs_is_committed_as_failed_a_minute_before_its_deadline(stage, autojump_clock):
     stage.plugin.gate = trio.Event()
-    began = trio.current_time()
-    left_s = (
-        views.request(stage.world.db.get, stage.request).draw.body["commit_deadline"] - stage.world.time
-    ) / 1000
+    left_s, began = stage.ticks(), trio.current_time()
 
     async def test():
-        await until(lambda: "building" in stage.builder.notes.values())
-        stage.world.time += int(left_s * 1000) + 1
-        await trio.sleep(left_s + 1)
-        assert stage.builder.turns.idle
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
 
     await stage.run(test)
-    assert (stage.plugin.log.count("build"), stage.submitted) == (1, [])
-    assert trio.current_time() - began < 2 * left_s + 10
+    assert trio.current_time() - began == pytest.approx(left_s - 60, abs=1)
+    assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "build")
+    (why,) = [one for one in stage.plugin.why if "not done in time" in one]
+    assert why.startswith("build: ")
+    assert stage.builder.turns.idle
+
+
+async def test_hooks_before_the_build_have_no_time_of_their_own(stage, autojump_clock):
+    left_s, began = stage.ticks(), trio.current_time()
+    original = stage.plugin.relock
+
+    async def relock(request):
+        await trio.sleep(left_s / 2)
+        return await original(request)
+
+    stage.plugin.relock, stage.plugin.gate = relock, trio.Event()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
+
+    await stage.run(test)
+    assert trio.current_time() - began == pytest.approx(left_s - 60, abs=1)
+    assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "build")
+
+
+async def test_after_faults_of_the_world_a_try_that_had_no_time_says_nothing(stage, autojump_clock):
+    left_s = stage.ticks()
+    stage.plugin.gate, asked = trio.Event(), []
+
+    async def relock(request):
+        asked.append(trio.current_time())
+        if len(asked) == 1:
+            await trio.sleep(left_s - 100)
+            raise Refusal("index-unreachable", what="w", who="h", do="d")
+        return LOCK
+
+    stage.plugin.relock = relock
+
+    async def test():
+        await trio.sleep(left_s + 60)
+
+    await stage.run(test)
+    assert len(asked) == 2
+    assert (stage.submitted, stage.job()) == ([], None)
+
+
+async def test_who_starts_late_still_builds_for_half_of_what_is_left(stage, autojump_clock):
+    left_s = stage.ticks()
+    stage.world.time += int(left_s * 1000) - 40_000
+    stage.plugin.gate, began = trio.Event(), trio.current_time()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], 39)
+
+    await stage.run(test)
+    assert trio.current_time() - began == pytest.approx(20, abs=1)
+    assert stage.job()["phase"] == "build"
+
+
+@pytest.mark.parametrize("phase", ["relock", "prefetch"])
+async def test_a_source_that_is_kept_back_is_the_requesters_failure_after_two_thirds_of_the_window(
+    stage, phase, autojump_clock
+):
+    left_s, began = stage.ticks(), trio.current_time()
+    stage.plugin.raises = {phase: [SourceWithheld("nobody gave it")] * 1_000}
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
+
+    await stage.run(test)
+    assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "prefetch")
+    window_s = COMMIT_WINDOW_MS.value / 1000
+    assert trio.current_time() - began == pytest.approx(left_s - window_s / 3, abs=2)
+
+
+async def test_a_source_that_comes_late_is_built(stage, autojump_clock):
+    stage.ticks()
+    stage.plugin.raises = {"relock": [SourceWithheld("nobody gave it")] * 5}
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"], 200)
+
+    await stage.run(test)
+    assert stage.job()["outcome"] == "built"
+
+
+async def test_a_build_that_hangs_gives_way_after_a_third_of_its_window_and_others_are_built(
+    stage, autojump_clock
+):
+    """One slot, two requests: the one whose source hangs is committed as failed, the other one is built in time."""
+    stage.world.drawn(version="2.0")
+    hanging, began = [], trio.current_time()
+    original = stage.plugin.build
+
+    async def build(request, inputs, progress):
+        if not hanging:
+            hanging.append(request["purl"])
+        if request["purl"] in hanging:
+            await trio.sleep_forever()
+        return await original(request, inputs, progress)
+
+    stage.plugin.build = build
+    stage.ticks()
+    done = []
+    committed = stage.submit
+
+    async def submit(kind, body):
+        purl = views.request(stage.world.db.get, body["request"]).request.body["purl"]
+        done.append((purl in hanging, trio.current_time() - began))
+        return await committed(kind, body)
+
+    stage.submit = submit
+
+    async def test():
+        await until(lambda: len(done) == 2, 600)
+
+    await stage.run(test)
+    third_s = COMMIT_WINDOW_MS.value / 3000
+    assert [hung for hung, _ in done] == [False, True]
+    assert done[0][1] == pytest.approx(third_s, abs=2)
+    assert COMMIT_WINDOW_MS.value / 1000 - done[1][1] >= 59
 
 
 async def test_each_wait_before_another_try_is_longer_up_to_a_bound(stage, autojump_clock):
@@ -525,9 +673,9 @@ async def test_a_build_that_failed_here_before_comes_after_new_ones(stage, autoj
     turns = stage.builder.turns
     original = turns.turn
 
-    def turn(request, requester, priority):
+    def turn(request, requester, priority, share_s):
         asked.append(priority.name)
-        return original(request, requester, priority)
+        return original(request, requester, priority, share_s)
 
     turns.turn = turn
     stage.plugin.raises = {"build": [Unavailable("disk full")]}
