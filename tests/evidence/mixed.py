@@ -4,8 +4,8 @@
 
 A real network of four validators and a follower. Two builders run under this interpreter, two under PYTHON in a
 virtual environment that is made from a copy of the repository at another path. Time zone, umask, locale, depth of
-paths, host name and the compiler's variables differ as well. Three of the four are drawn for each package, so that no
-verdict is one interpreter's. Environments are file systems only: a host's own would be another for each Python.
+paths, host name and the compiler's variables differ as well. One asks, in turn, and the three others are drawn, so that
+no verdict is one interpreter's. Environments are file systems only: a host's own would be another for each Python.
 Packages come from the operator's index and repositories; the last two travel as sources of a requester's own.
 """
 
@@ -324,7 +324,7 @@ def main() -> int:
 
 def table(network: Mixed, home: Path, only: Sequence[str]) -> int:
     print("\n".join(described(network)))
-    print("\nThree of the four are drawn for each package; seconds: from order to verdict, with planning.\n")
+    print("\nOne of the four asks, the others are drawn; seconds: from order to verdict, with planning.\n")
     print("The date is the machine's: what is identical to upstream's file was built there on another one.\n")
     print(f"{'package':46} {'verdict':12} {'agreeing':34} {'against upstream':34} seconds", flush=True)
     done = []
