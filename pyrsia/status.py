@@ -79,6 +79,8 @@ class BuildStatus(msgspec.Struct, frozen=True):
         ecosystem: the plug-in that it is for.
         file, sha256: of its first published file; `files` has the names of all.
         waits: what it waits for, in words; "" when it is done.
+        served: whether clients get its files. The first file of a name under a purl stays, so those of a second build
+            may not be; neither is what was withdrawn or is disputed. Told of one build, not in lists.
     """
 
     request: str
@@ -97,6 +99,7 @@ class BuildStatus(msgspec.Struct, frozen=True):
     ecosystem: str = ""
     files: tuple[str, ...] = ()
     waits: str = ""
+    served: bool = True
 
 
 def in_words(verdict: str, agreeing: int) -> str:

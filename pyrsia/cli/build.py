@@ -12,6 +12,7 @@ from pyrsia.cli.environments import environment
 from pyrsia.cli.explain import explain
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
+from pyrsia.errors import Refusal
 from pyrsia.status import in_words
 from pyrsia.wire.text import safe
 
@@ -42,7 +43,13 @@ def show_all(queue: bool, target: str | None, as_json: bool) -> None:
             return
         answer = shaped(node.get("/api/v1/builds"), answers.Builds)
     rows = [
-        (one["request"][:16], one["purl"], one["state"], one["verdict"] or "-", len(one["agreeing"]))
+        (
+            one["request"][:16],
+            build_find.called(one["purl"]),
+            one["state"],
+            one["verdict"] or "-",
+            len(one["agreeing"]),
+        )
         for one in answer["builds"]
     ]
     tell(
@@ -67,7 +74,8 @@ def show(request: str, target: str | None, as_json: bool) -> None:
 
 
 def _detail(one: dict[str, Any]) -> Iterator[str]:
-    yield f"{one['purl']}: {one['state']} {one['verdict']}"
+    yield f"{build_find.called(one['purl'])}: {one['state']} {one['verdict']}".rstrip()
+    yield f"package   {one['purl']}"
     yield f"request   {one['request']}"
     if one["verdict"]:
         yield f"verdict   {in_words(one['verdict'], len(one['agreeing']))}"
@@ -130,8 +138,12 @@ def logs(request: str, builder: str, follow: bool, target: str | None, as_json: 
         if as_json:
             tell({"request": found, "lines": list(lines)}, as_json=True, text=lambda: ())
             return
+        told = False
         for line in lines:
+            told = True
             click.echo(safe(line))
+    if not told:
+        click.echo("this build printed nothing", err=True)
 
 
 def _builders(node: Client, request: str) -> list[str]:
@@ -147,7 +159,13 @@ def cancel(request: str, target: str | None, as_json: bool) -> None:
     """End a request of this node before its builders are drawn; after the draw nobody can."""
     with Client(target) as node:
         found = build_find.one(node, request)["request"]
-        answer = shaped(node.post(f"/api/v1/builds/{found}/cancel", {}), answers.Cancelled)
+        try:
+            answer = shaped(node.post(f"/api/v1/builds/{found}/cancel", {}), answers.Cancelled)
+        except Refusal as refusal:
+            if refusal.code != "entry-refused":
+                raise
+            do = f"let it end; see `pyrsia build show {found[:16]}`"
+            raise Refusal(refusal.code, what=refusal.what, who="the log's rules", do=do) from None
     tell(answer, as_json=as_json, text=lambda: [f"cancelled: {found} (leaf {answer['leaf']})"])
 
 

@@ -1,4 +1,4 @@
-"""Which request a person means: its whole id, or the beginning of a recent one; and what becomes of it."""
+"""Which request a person means: its whole id, or the beginning of a recent one; and how its package is called."""
 
 import re
 from typing import Any, Final
@@ -6,8 +6,9 @@ from typing import Any, Final
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.client import Client
-from pyrsia.errors import Refusal
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
 
 _WHOLE: Final = re.compile("[0-9a-f]{64}")
 _PREFIX: Final = re.compile("[0-9a-f]{8,63}")
@@ -30,6 +31,18 @@ def one(node: Client, request: str) -> dict[str, Any]:
     except Refusal as refusal:
         raise _not_found(request) if refusal.code == "not-found" else refusal from None
     return found
+
+
+def called(purl: str) -> str:
+    """How people are told of a package: a purl, but what stands under a node's own name without 44 of its 52 digits.
+
+    `own:h3ehcmyl/pypi/greeter@1.0`. Whole in `--json`, in plans and in `pyrsia build show`.
+    """
+    try:
+        owner = purls.parse(purl).owner
+    except Malformed:
+        return purl
+    return f"own:{owner[:8]}{purl.removeprefix(f'pkg:generic/{owner}')}" if owner else purl
 
 
 def _by_prefix(node: Client, prefix: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.cli.build_find import one
+from pyrsia.cli.build_find import called, one
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.status import GOOD, in_words
@@ -61,23 +61,29 @@ def _progress(build: dict[str, Any], shown: dict[str, str]) -> None:
     told = f"{build['state']}{waits}"
     if shown.get(build["request"]) != told:
         shown[build["request"]] = told
-        click.echo(safe(f"  {build['purl']}: {told}"), err=True)
+        click.echo(safe(f"  {called(build['purl'])}: {told}"), err=True)
 
 
 def line(build: dict[str, Any]) -> str:
     """One build in a line: its verdict, or what it waits for, or why there is none."""
+    name, file = called(build["purl"]), _file(build)
     dissent = f", {len(build['dissenting'])} dissenting" if build["dissenting"] else ""
     if build["state"] != "done":
-        return f"{build['purl']}: {build['state']}, waits for {build.get('waits') or 'the network'}"
+        return f"{name}: {build['state']}, waits for {build.get('waits') or 'the network'}"
     if not build["verdict"]:
-        return f"{build['purl']}: cancelled"
+        return f"{name}: cancelled"
     if build["verdict"] == WITNESSED:
-        return f"{build['purl']}: {in_words(WITNESSED, len(build['agreeing']))}{dissent} {build['file']}".rstrip()
+        return f"{name}: {in_words(WITNESSED, len(build['agreeing']))}{dissent} {file}".rstrip()
     why = f" because {build['note']}" if not good(build) and build["note"] else ""
-    return (
-        f"{build['purl']}: {build['verdict']} ({len(build['agreeing'])} agreeing{dissent}) {build['file']}".rstrip()
-        + why
-    )
+    return f"{name}: {build['verdict']} ({len(build['agreeing'])} agreeing{dissent}) {file}".rstrip() + why
+
+
+def _file(build: dict[str, Any]) -> str:
+    """The file, or how many there are: those of Conan packages and images have names that no person reads."""
+    files = build.get("files") or []
+    if len(files) > 1 and "~" in build["file"]:
+        return f"{len(files)} files"
+    return f"{build['file']} and {len(files) - 1} more" if len(files) > 1 else str(build["file"])
 
 
 def log_lines(node: Client, request: str, builder: str, *, follow: bool) -> Iterator[str]:

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.cli import answers, build_files, build_follow
+from pyrsia.cli import answers, build_files, build_follow, build_install
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.build_find import called
 from pyrsia.cli.build_tell import Asked, judge, plan_lines, tell_asked
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
@@ -27,6 +28,13 @@ _OF_A_REQUEST: Final = re.compile("[0-9a-f]{8}: ")  # begins what a node says of
 PLAN_S: Final = 600.0  # resolving a closure downloads every member's metadata
 ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci", "witness", "pipeline")
 SOURCED: Final = ECOSYSTEMS[:4]  # those that build a source of one's own
+# what a folder holds that is a source of that kind; without it a tool may pack an empty package (setuptools does)
+_MARKS: Final = {
+    "pip": ("pyproject.toml", "setup.py"),
+    "maven": ("pom.xml",),
+    "conan": ("conanfile.py",),
+    "oci": ("Dockerfile",),
+}
 
 packages_argument = click.argument("packages", metavar="[PURL|NAME[==VERSION]]...", nargs=-1)
 files_option = click.option(
@@ -45,7 +53,7 @@ as_option = click.option(
     "--as",
     "kind",
     type=click.Choice(ECOSYSTEMS),
-    help="What a name or a source is [pip]; or how a purl is taken: witness, pipeline.",
+    help="What a name is [pip], or a source [as its folder says]; or how a purl is taken: witness, pipeline.",
 )
 param_option = click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the recipe; only with --source."
@@ -99,7 +107,8 @@ def request(
             _ask(node, order | common, asked, quiet=as_json)
         ids = list(dict.fromkeys(one["request"] for one in asked.requests))
         done = build_follow.wait(node, ids, quiet=as_json) if follow else []
-    tell_asked(asked, done, follow=follow, as_json=as_json)
+        address = build_install.address(node) if done and len(orders) == 1 and not as_json else ""
+    tell_asked(asked, done, follow=follow, as_json=as_json, address=address)
     judge(asked, done, one_order=len(orders) == 1)
 
 
@@ -161,7 +170,7 @@ def _orders(
         raise _usage("--param goes with --source", "parameters of known packages come from their mapping")
     orders = [_order_of(text, kind) for text in packages]
     if source is not None:
-        return [_sourced(node, orders, files, source, kind or "pip", parameters)]
+        return [_sourced(node, orders, files, source, kind, parameters)]
     for path in files:
         listed = build_files.read(path)
         asked.skipped += [f"{path.name}: {one}" for one in listed.skipped]
@@ -190,12 +199,12 @@ def _sourced(
     orders: Sequence[dict[str, Any]],
     files: Sequence[Path],
     source: str,
-    kind: str,
+    kind: str | None,
     parameters: Sequence[str],
 ) -> dict[str, Any]:
     """The order of a source that is given along; the source is sent to the node first."""
-    from pyrsia.builds.sources import local  # it brings the sandbox along, which most commands need not
-
+    values = dict(_parameter(text) for text in parameters)
+    kind = _kind(Path(source), kind, values)
     if kind not in SOURCED:
         raise _usage(f"{kind} builds no source of one's own", f"write --as {', --as '.join(SOURCED)}")
     if files or len(orders) > 1:
@@ -207,11 +216,27 @@ def _sourced(
             "write NAME==VERSION",
         )
     name, version = str(order.get("name", "")), str(order.get("version", ""))
-    values = dict(_parameter(text) for text in parameters)
+    if kind == "oci" and not (name and version):
+        raise _usage(
+            "nothing in a Dockerfile says how the image is called", "write NAME==TAG, as in team/app==1.0"
+        )
+    given = _posted_source(node, source, name, version)
+    made = {"ecosystem": kind, "name": name, "version": version, "source": given}
+    return made | ({"parameters": values} if values else {})
+
+
+def _posted_source(node: Client, source: str, name: str, version: str) -> dict[str, Any]:
+    """Pack a source and send it to the node; what the node calls it.
+
+    Raises:
+        Refusal: `digest-mismatch`.
+    """
+    from pyrsia.builds.sources import local  # it brings the sandbox along, which most commands need not
+
     with tempfile.TemporaryDirectory(prefix="pyrsia-source-") as folder:
         found = local.given(source, Path(folder), name=name, version=version)
         sent = node.post_file(f"/api/v1/builds/sources?file={found.file}", found.path)
-    given = shaped(sent, answers.GivenSource)
+    given: dict[str, Any] = shaped(sent, answers.GivenSource)
     if given["sha256"] != found.sha256:
         raise Refusal(
             "digest-mismatch",
@@ -219,8 +244,28 @@ def _sourced(
             who="the node, or the way to it",
             do="send it again",
         )
-    made = {"ecosystem": kind, "name": name, "version": version, "source": given}
-    return made | ({"parameters": values} if values else {})
+    return given
+
+
+def _kind(folder: Path, kind: str | None, values: dict[str, str]) -> str:
+    """What a source is built as: as was said, else as what lies in its folder says; `pip` for archives and git.
+
+    Raises:
+        Refusal: `usage`: a folder without the file that makes it such a source, or with several of these files.
+    """
+    if not folder.is_dir() or values.keys() & {"subdir", "dockerfile"}:
+        return kind or "pip"
+    found = [each for each, marks in _MARKS.items() if any((folder / mark).is_file() for mark in marks)]
+    if kind is None and len(found) != 1:
+        seen = f"has {', '.join(_MARKS[each][0] for each in found)}" if found else "has no project file"
+        raise _usage(f"{folder} {seen}", f"say what it is: --as {', --as '.join(found or SOURCED)}")
+    if kind in _MARKS and kind not in found:
+        other = f"; it looks like one for --as {found[0]}" if found else ""
+        raise _usage(
+            f"{folder} has no {' or '.join(_MARKS[kind])}{other}",
+            "name the folder of the project, or its part with --param subdir=FOLDER",
+        )
+    return kind or found[0]
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -273,7 +318,7 @@ def _ask(node: Client, order: dict[str, Any], asked: Asked, *, quiet: bool) -> N
         if not quiet:
             word = "known" if one["known"] else "asked"
             note = f", {one['note']}" if one["note"] else ""
-            click.echo(safe(f"{word}: {one['purl']} ({one['request'][:16]}){note}"))
+            click.echo(safe(f"{word}: {called(one['purl'])} ({one['request'][:16]}){note}"))
 
 
 def _posted(node: Client, order: dict[str, Any], *, quiet: bool) -> Any:

@@ -5,19 +5,12 @@ Every package has its line: asked for, known already, planned, left out, refused
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from pyrsia.cli import build_follow
+from pyrsia.cli import build_follow, build_install
+from pyrsia.cli.build_find import called
 from pyrsia.cli.tell import tell
 from pyrsia.errors import Refusal
-
-# purl type -> where a node serves what `{}` built under its own name
-_PREFIXES: Final = {
-    "pypi": "/pypi/{}/simple/",
-    "maven": "/maven2/{}/",
-    "conan": "/conan/{}/",
-    "docker": "/v2/{}/",
-}
 
 
 @dataclass(slots=True)
@@ -30,24 +23,35 @@ class Asked:
     skipped: list[str] = field(default_factory=list)
 
 
-def tell_asked(asked: Asked, done: Sequence[dict[str, Any]], *, follow: bool, as_json: bool) -> None:
+def tell_asked(
+    asked: Asked, done: Sequence[dict[str, Any]], *, follow: bool, as_json: bool, address: str = ""
+) -> None:
+    """
+    Args:
+        address: where the node serves packages; "" where no client shall be named.
+    """
     if as_json:
         told: dict[str, Any] = {"requests": asked.requests}
         told |= {"refused": asked.refused} if asked.refused else {}
         told |= {"skipped": asked.skipped} if asked.skipped else {}
         tell(told | ({"builds": list(done)} if follow else {}), as_json=True, text=lambda: ())
         return
-    tell({}, as_json=False, text=lambda: [*map(build_follow.line, done), *_refusals(asked), *_places(done)])
+    tell(
+        {},
+        as_json=False,
+        text=lambda: [*map(build_follow.line, done), *_refusals(asked), *_installed(done, address)],
+    )
 
 
-def _places(done: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Where what stands under a node's own name installs from."""
-    for one in done:
-        _, _, path = one["purl"].partition("pkg:generic/")
-        owner, _, rest = path.partition("/")
-        prefix = _PREFIXES.get(rest.partition("/")[0], "")
-        if prefix and one["file"]:
-            yield f"  installs from {prefix.format(owner)} of every node of this network"
+def _installed(done: Sequence[dict[str, Any]], address: str) -> Iterator[str]:
+    """How the last package, which needs the others, is installed from this node; from every other one likewise."""
+    lines = list(build_install.words(done[-1], address)) if done and build_follow.good(done[-1]) else []
+    if lines and not done[-1]["served"]:
+        yield "clients do not get these files: an earlier build's of this name stay, or these were withdrawn;"
+        yield "a changed source needs a new version"
+    elif lines:
+        yield "install it:"
+        yield from (f"  {line}" for line in lines)
 
 
 def _refusals(asked: Asked) -> Iterator[str]:
@@ -69,7 +73,7 @@ def judge(asked: Asked, done: Sequence[dict[str, Any]], *, one_order: bool) -> N
     if asked.refused:
         raise Refusal(
             "build-failed",
-            what=f"{len(asked.refused)} packages could not be asked for",
+            what=f"{len(asked.refused)} of the packages could not be asked for",
             who="the reasons named above",
             do="ask for others, or for these by another version",
         )
@@ -86,7 +90,9 @@ def judge(asked: Asked, done: Sequence[dict[str, Any]], *, one_order: bool) -> N
 def plan_lines(asked: Asked) -> Iterator[str]:
     for one in asked.plans:
         recipe, source = one["recipe"], one["source"]
-        yield f"{one['purl']} ({one['ecosystem']})"
+        yield f"{called(one['purl'])} ({one['ecosystem']})"
+        if called(one["purl"]) != one["purl"]:
+            yield f"  purl         {one['purl']}"
         if one["note"]:
             yield f"  note         {one['note']}"
         size = f"{source.get('size', 0)} bytes"

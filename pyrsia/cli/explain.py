@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from pyrsia.builds.explain.report import SENTENCES, Explanation, Pair
+from pyrsia.cli.build_find import called
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -43,7 +44,7 @@ def explain(request: str, deep: bool, target: str | None, as_json: bool) -> None
 
 def lines(found: Explanation) -> Iterator[str]:
     """The explanation for a terminal."""
-    yield f"{found.purl}: {found.verdict or found.state}"
+    yield f"{called(found.purl)}: {found.verdict or found.state}"
     yield ""
     rows = [
         (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from pyrsia import __version__
 from pyrsia.builds.explain.report import Explanation
@@ -20,7 +21,7 @@ from pyrsia.net.links import Links
 from pyrsia.node.archive import Archive
 from pyrsia.node.batch import Batches
 from pyrsia.node.build_desk import Desk
-from pyrsia.node.build_told import told
+from pyrsia.node.build_told import is_served, told
 from pyrsia.node.builder import Builder
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
@@ -34,7 +35,7 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
-from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PingReply, SubmitAck
+from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PackageFile, PingReply, SubmitAck
 from pyrsia.status import (
     AgreementStatus,
     BuildStatus,
@@ -188,8 +189,9 @@ class Admin:
         return [self._build(view) for view in found if view is not None]
 
     async def build(self, request: str) -> BuildStatus | None:
-        view = views.request(self.archive.state, request)
-        return None if view is None else self._build(view)
+        reads = self.archive.state
+        view = views.request(reads, request)
+        return None if view is None else replace(self._build(view), served=is_served(reads, view))
 
     async def explain(self, request: str, *, deep: bool = False) -> Explanation:
         return await self.explaining.explain(request, deep=deep)
@@ -235,6 +237,14 @@ class Admin:
 
     async def attestations(self, sha256: str) -> bytes | None:
         return await self.catalog.attestations(sha256)
+
+    async def package_files(self, package: str) -> Sequence[PackageFile]:
+        return [
+            PackageFile(
+                one.filename, one.sha256, one.size, one.version, one.verdict, one.log_index, one.upstream
+            )
+            for one in self.catalog.files(package)
+        ]
 
     async def history(self, subject: Subject) -> bytes | None:
         return await self.proofs.of_history(subject)

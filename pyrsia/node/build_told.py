@@ -3,8 +3,10 @@
 Source: docs/builds.md, "Asking and following".
 """
 
-from pyrsia.ledger.views import RequestView
+from pyrsia.ledger.state import Reads
+from pyrsia.ledger.views import RequestView, project_files
 from pyrsia.status import BuildStatus
+from pyrsia.wire import purl as purls
 
 
 def told(view: RequestView, note: str = "") -> BuildStatus:
@@ -35,6 +37,15 @@ def told(view: RequestView, note: str = "") -> BuildStatus:
         files=tuple(files),
         waits=_waits(view),
     )
+
+
+def is_served(reads: Reads, view: RequestView) -> bool:
+    """Whether clients get what `view` published; so too where nothing was."""
+    if not view.artifacts:
+        return True
+    package = purls.parse(view.request.body["purl"]).versionless
+    offered = {one.body["sha256"] for one in project_files(reads, str(package))}
+    return all(one.body["sha256"] in offered for one in view.artifacts)
 
 
 def _waits(view: RequestView) -> str:

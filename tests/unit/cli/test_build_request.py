@@ -67,7 +67,7 @@ def test_one_that_cannot_be_built_is_named_with_its_reason_and_keeps_no_other_ba
     assert (code, len(desk.orders)) == (1, 2)
     assert "asked: good" in out
     assert "no: bad: no source archive: bad 1; ask for another" in out
-    assert "1 packages could not be asked for" in err
+    assert "1 of the packages could not be asked for" in err
 
 
 def test_a_single_no_is_told_as_the_node_says_it(pyrsia, desk):
@@ -304,10 +304,133 @@ def test_the_status_tells_what_waits_here(pyrsia, node):
     assert "waiting:   2 builds, next ab: new, asked by c" in pyrsia("status", "--node", node.url)[1]
 
 
-def test_what_stands_under_an_own_name_is_told_with_the_prefix_that_it_installs_from(pyrsia, desk):
-    owner = "b" * 52
-    build = {**BUILD, "purl": f"pkg:generic/{owner}/maven/org.demo/lib@1.0", "verdict": "REPRODUCED"}
+OWNER = "b" * 51 + "a"  # a node id's last digit holds one bit
+
+
+@pytest.mark.parametrize(
+    ("purl", "words"),
+    [
+        (f"pkg:generic/{OWNER}/pypi/lib@1.0", ["pip install --index-url AT/pypi/OWNER/simple/ lib==1.0"]),
+        ("pkg:pypi/lib@1.0", ["pip install --index-url AT/pypi/simple/ lib==1.0"]),
+        (
+            f"pkg:generic/{OWNER}/maven/org.demo/lib@1.0",
+            ["mvn dependency:get -Dartifact=org.demo:lib:1.0 -DremoteRepositories=AT/maven2/OWNER/"],
+        ),
+        (
+            f"pkg:generic/{OWNER}/conan/lib@1.0",
+            [
+                "conan remote add pyrsia-bbbbbbbb AT/conan/OWNER",
+                "conan install --requires=lib/1.0 --build=never -r pyrsia-bbbbbbbb",
+            ],
+        ),
+        (
+            "pkg:conan/me/test/lib@1.0",
+            [
+                "conan remote add pyrsia AT/conan",
+                "conan install --requires=lib/1.0@me/test --build=never -r pyrsia",
+            ],
+        ),
+        (
+            f"pkg:generic/{OWNER}/docker/team/lib@1.0",
+            [
+                "docker pull HOST/OWNER/team/lib:1.0",
+                "skopeo copy --src-tls-verify=false docker://HOST/OWNER/team/lib:1.0 oci:lib",
+            ],
+        ),
+    ],
+)
+def test_what_was_agreed_on_is_told_with_the_words_that_install_it(pyrsia, desk, purl, words):
+    build = {**BUILD, "purl": purl, "verdict": "REPRODUCED"}
     request = asked("idna")["requests"][0]["request"]
     desk.fake.answers[f"/api/v1/builds/{request}"] = (200, {**build, "request": request})
     code, out, _ = pyrsia("build", "request", "idna", "--wait", "--node", desk.url)
-    assert (code, f"  installs from /maven2/{owner}/ of every node of this network\n" in out) == (0, True)
+    told = [
+        one.replace("AT", desk.url).replace("HOST", desk.url[7:]).replace("OWNER", OWNER) for one in words
+    ]
+    assert (code, out.split("install it:\n")[-1].splitlines()) == (0, [f"  {one}" for one in told])
+
+
+def test_files_that_clients_do_not_get_are_not_told_as_installed(pyrsia, desk):
+    request = asked("idna")["requests"][0]["request"]
+    desk.fake.answers[f"/api/v1/builds/{request}"] = (
+        200, {**BUILD, "verdict": "REPRODUCED", "request": request, "served": False},
+    )  # fmt: skip
+    code, out, _ = pyrsia("build", "request", "idna", "--wait", "--node", desk.url)
+    assert code == 0
+    assert "clients do not get these files" in out
+    assert "install it" not in out
+
+
+def test_own_names_are_short_for_people_and_whole_for_scripts(pyrsia, node):
+    whole = f"pkg:generic/{OWNER}/maven/org.demo/lib@1.0"
+    node.answers["/api/v1/builds"] = (200, {"builds": [{**BUILD, "purl": whole}]})
+    _, shown, _ = pyrsia("build", "list", "--node", node.url)
+    _, scripted, _ = pyrsia("build", "list", "--json", "--node", node.url)
+    _, one, _ = pyrsia("build", "show", BUILD["request"][:8], "--node", node.url)
+    assert "own:bbbbbbbb/maven/org.demo/lib@1.0" in shown
+    assert OWNER not in shown
+    assert json.loads(scripted)["builds"][0]["purl"] == whole
+    assert f"package   {whole}\n" in one
+
+
+def test_many_files_of_unreadable_names_are_counted():
+    base = {**BUILD, "purl": "p", "dissenting": []}
+    assert build_follow.line({**base, "file": "a~b", "files": ["a~b", "c"]}).endswith("agreeing) 2 files")
+    assert build_follow.line({**base, "file": "a.jar", "files": ["a.jar", "a.pom"]}).endswith(
+        "a.jar and 1 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["pyproject.toml"], "pip"), (["setup.py", "x"], "pip"), (["pom.xml"], "maven"),
+        (["conanfile.py", "CMakeLists.txt"], "conan"),
+    ],
+)  # fmt: skip
+def test_what_a_folder_is_follows_from_what_lies_in_it(pyrsia, desk, tmp_path, monkeypatch, files, kind):
+    for name in files:
+        (tmp_path / name).write_text("x")
+    monkeypatch.setattr(
+        build_request,
+        "_posted_source",
+        lambda *_: {"file": "f", "sha256": "a" * 64, "size": 1, "manifest": "b" * 64},
+    )
+    pyrsia("build", "plan", "--source", str(tmp_path), "--node", desk.url)
+    assert [one["ecosystem"] for one in desk.orders] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("files", "words", "told"),
+    [
+        ([], ["--as", "pip"], "has no pyproject.toml or setup.py"),
+        ([], [], "has no project file"),
+        (["pom.xml"], ["--as", "pip"], "it looks like one for --as maven"),
+        (["setup.py", "Dockerfile"], [], "--as pip, --as oci"),
+        (["Dockerfile"], [], "write NAME==TAG"),
+        (["Dockerfile"], ["app"], "write NAME==TAG"),
+    ],
+)
+def test_a_folder_that_is_no_such_source_is_refused_before_it_is_sent(
+    pyrsia, desk, tmp_path, files, words, told
+):
+    for name in files:
+        (tmp_path / name).write_text("x")
+    code, _, err = pyrsia("build", "request", *words, "--source", str(tmp_path), "--node", desk.url)
+    assert (code, told in err, desk.orders) == (2, True, [])
+
+
+def test_a_cancel_that_comes_too_late_says_what_is_left_to_do(pyrsia, node):
+    request = BUILD["request"]
+    no_more = {
+        "code": "entry-refused",
+        "what": "after the draw nobody can",
+        "who": "the author",
+        "do": "sign anew",
+    }
+    node.answers[f"/api/v1/builds/{request}"] = (200, BUILD)
+    node.answers[f"/api/v1/builds/{request}/cancel"] = (422, {"error": no_more})
+    code, _, err = pyrsia("build", "cancel", request, "--node", node.url)
+    assert code != 0
+    assert "after the draw nobody can" in err
+    assert "let it end" in err
