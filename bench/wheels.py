@@ -3,6 +3,7 @@
 The loop of the plug-in runs in a thread of its own, so that a row's call is one build and nothing else.
 """
 
+import compileall
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,7 @@ class Workbench:
         for one in self.inputs.files:
             with zipfile.ZipFile(one.path) as archive:
                 archive.extractall(tools)  # noqa: S202 (made above, by us)
+        compileall.compile_dir(tools, quiet=2)  # as an installer leaves them
 
     def build(self) -> str:
         """Build, inspect and throw away; the wheel's SHA-256."""
@@ -94,7 +96,7 @@ class Workbench:
         where = self.folder / place
         (source,) = [one for one in where.iterdir() if one.is_dir()]
         return subprocess.Popen(
-            [sys.executable, "-S", "-B", "-c", HOOK, str(where)],
+            [sys.executable, "-S", "-c", HOOK, str(where)],
             cwd=source,
             env={
                 "PYTHONPATH": str(self.folder / "tools"),

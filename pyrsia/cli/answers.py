@@ -10,6 +10,7 @@ import msgspec
 
 from pyrsia.errors import Refusal
 from pyrsia.serve import orders
+from pyrsia.serve.views import PackageFile
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
 
 Status = NodeStatus
@@ -59,17 +60,7 @@ class Proof(msgspec.Struct):
     proof: str = ""
 
 
-class Hashes(msgspec.Struct):
-    sha256: str
-
-
-class ProjectFile(msgspec.Struct):
-    filename: str
-    hashes: Hashes
-
-
-class Project(msgspec.Struct):
-    files: tuple[ProjectFile, ...]
+PackageFiles = tuple[PackageFile, ...]
 
 
 def shaped(answer: Any, shape: Any) -> Any:

@@ -1,11 +1,12 @@
-"""`fetch`: a file of the network, with its proof beside it."""
+"""`fetch`: files of the network, with proof and attestations beside each."""
 
 import hashlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 import click
 from packaging.utils import (
@@ -27,6 +28,8 @@ from pyrsia.wire import purl as purls
 
 PROOF_WAIT_S = Limit(30, "a head is cosigned within two seconds; the rest bridges a validator's restart")
 POLL_S: Final = 0.3
+PROOF: Final = ".tlog-proof"
+BUNDLE: Final = ".intoto.jsonl"
 
 # A node names the file; a name is not a path.
 _FILE: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}")
@@ -41,69 +44,118 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 @node_option
 @json_option
 def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
-    """Download PURL (pkg:pypi/NAME@VERSION) and its proof; without @VERSION the newest release.
+    """Download PURL and beside each file its proof and attestations; without @VERSION the newest release.
 
-    The newest is by version, not by date, and a pre-release only where there is nothing else. The bytes are
+    Of pkg:pypi/NAME one file is taken, of other packages every file of the version. The newest is by version for
+    pypi, a pre-release only where there is nothing else, and the one published last elsewhere. The bytes are
     compared with the digest that the node names; `pyrsia verify` checks that the log says so.
     """
-    name, version = _package(purl)
+    wanted = _package(purl)
     with Client(target, patience_s=300.0) as node:
-        page = shaped(node.get(f"/pypi/simple/{name}/"), answers.Project)
-        chosen = _chosen(page["files"], name, version)
-        if chosen is None:
+        query = urlencode({"purl": str(wanted.versionless)})
+        listed = shaped(node.get(f"/api/v1/packages?{query}"), answers.PackageFiles)
+        chosen = _of_pypi(listed, wanted) if wanted.type == "pypi" else _of_version(listed, wanted.version)
+        if not chosen:
             raise Refusal(
                 "version-unknown",
                 what=f"the network holds no {purl}",
                 who="your command",
-                do=f"ask for it: pyrsia build request {name}{'==' + version if version else ''}",
+                do=f"ask for it: pyrsia build request {_asked(wanted)}",
             )
-        _check_names(chosen["filename"], chosen["hashes"]["sha256"])
-        path = f"/pypi/files/{chosen['hashes']['sha256']}/{chosen['filename']}"
-        data = node.get_bytes(path, most=MAX_FILE_BYTES.value)
-        proof = _proof(node, f"{path}.tlog-proof", quiet=as_json)
-    if hashlib.sha256(data).hexdigest() != chosen["hashes"]["sha256"]:
+        for one in chosen:
+            _check_names(one["file"], one["sha256"])
+        files = [_one(node, one, out, quiet=as_json) for one in chosen]
+    tell(
+        {**files[0], "files": files},
+        as_json=as_json,
+        text=lambda: [line for one in files for line in _told(one)],
+    )
+
+
+def _asked(wanted: purls.Purl) -> str:
+    """As `build request` takes it: a pypi package by the name that people write."""
+    if wanted.type != "pypi":
+        return str(wanted)
+    return f"{wanted.name}=={wanted.version}" if wanted.version else wanted.name
+
+
+def _told(one: dict[str, str]) -> list[str]:
+    beside = [one[name] for name in ("proof", "attestations") if one[name]]
+    return [one["file"], *beside, f"check it: pyrsia verify {one['file']}"]
+
+
+def _one(node: Client, one: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, str]:
+    """Download one file with what stands beside it; the paths that were written.
+
+    Raises:
+        Refusal: `digest-mismatch`; the node's.
+    """
+    path = f"/pypi/files/{one['sha256']}/{quote(one['file'], safe='!')}"  # by digest, whatever made it
+    data = node.get_bytes(path, most=MAX_FILE_BYTES.value)
+    proof = _proof(node, f"{path}{PROOF}", quiet=quiet)
+    if hashlib.sha256(data).hexdigest() != one["sha256"]:
         raise Refusal(
             "digest-mismatch",
             what="the bytes are not what the node's own index names",
             who="the node",
             do="ask another node; do not use these bytes",
         )
+    bundle = _bundle(node, f"{path}{BUNDLE}")
     out.mkdir(parents=True, exist_ok=True)
-    file = out / chosen["filename"]
-    write_whole(file.with_name(file.name + ".tlog-proof"), proof)
+    file = out / one["file"]
+    write_whole(file.with_name(file.name + PROOF), proof)
     write_whole(file, data)
-    tell(
-        {"file": str(file), "proof": f"{file}.tlog-proof", "sha256": chosen["hashes"]["sha256"]},
-        as_json=as_json,
-        text=lambda: [f"{file}", f"{file}.tlog-proof", f"check it: pyrsia verify {file}"],
-    )
+    if bundle:
+        write_whole(file.with_name(file.name + BUNDLE), bundle)
+    return {
+        "attestations": f"{file}{BUNDLE}" if bundle else "",
+        "file": str(file),
+        "proof": f"{file}{PROOF}",
+        "sha256": one["sha256"],
+    }
 
 
-def _package(purl: str) -> tuple[str, str]:
-    """Name and version of a pypi purl; the version may be empty."""
+def _bundle(node: Client, path: str) -> bytes:
+    """The bundle of attestations; b"" where nobody attests the file, as of one that was witnessed."""
+    try:
+        return node.get_bytes(path)
+    except Refusal as refusal:
+        if refusal.code != "not-found":
+            raise
+        return b""
+
+
+def _package(purl: str) -> purls.Purl:
+    """What PURL names; a bare name is one of pypi. The version may be empty."""
     try:
         found = purls.parse(purl if purl.startswith("pkg:") else f"pkg:pypi/{purl}")
-        if found.type != "pypi":
-            raise Malformed(f"packages of type {found.type} are not served here")
+        if found.type not in purls.BUILT and not found.owner:
+            raise Malformed(f"packages of type {found.type} are not built here")
+        return found
     except Malformed as error:
         raise Refusal(
-            "usage", what=f"{purl}: {error}", who="your command", do="write it as pkg:pypi/NAME@VERSION"
+            "usage", what=f"{purl}: {error}", who="your command", do="write it as pkg:TYPE/NAME@VERSION"
         ) from None
-    return found.name, found.version
 
 
-def _chosen(files: Iterable[dict[str, Any]], name: str, version: str) -> dict[str, Any] | None:
-    """The last published file of `version`, or of the newest one: finals before pre-releases."""
-    wanted = Version(version) if version else None
+def _of_version(files: Sequence[dict[str, Any]], version: str) -> list[dict[str, Any]]:
+    """Every file of `version`, or of the version that was published last."""
+    wanted = version or (files[-1]["version"] if files else "")
+    return [one for one in files if one["version"] == wanted]
+
+
+def _of_pypi(files: Sequence[dict[str, Any]], wanted: purls.Purl) -> list[dict[str, Any]]:
+    """The last published file of the version, or of the newest one: finals before pre-releases."""
+    exact = Version(wanted.version) if wanted.version else None
     best: tuple[tuple[bool, Version], dict[str, Any]] | None = None
     for file in files:
-        found = _version(file["filename"], name)
-        if found is None or (wanted is not None and found != wanted):
+        found = _version(file["file"], wanted.name)
+        if found is None or (exact is not None and found != exact):
             continue
         rank = (not found.is_prerelease, found)
         if best is None or rank >= best[0]:
             best = rank, file
-    return best[1] if best else None
+    return [best[1]] if best else []
 
 
 def _version(filename: str, name: str) -> Version | None:

@@ -17,16 +17,17 @@ from starlette.routing import Route, Router
 
 from pyrsia import __version__
 from pyrsia.builds.explain.report import Explanation
-from pyrsia.errors import ANSWERS, Refusal
+from pyrsia.errors import ANSWERS, Malformed, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.connection import App, Receive, Scope, Send
-from pyrsia.serve.routes import JSON, Row, bad
-from pyrsia.serve.views import Admin, ManyAck, PingReply, SubmitAck
+from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
+from pyrsia.serve.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck
 from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
+from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
@@ -111,6 +112,29 @@ async def _explanation(admin: Admin, request: Request) -> Explanation:
 
 async def _explanation_deep(admin: Admin, request: Request) -> Explanation:
     return await admin.explain(_hex(request, "request"), deep=True)
+
+
+_PACKAGE_QUERY: Final = (Param("purl", "its purl without a version", TEXT),)
+
+
+async def _package(admin: Admin, request: Request) -> tuple[PackageFile, ...]:
+    only(request, _PACKAGE_QUERY)
+    text = request.query_params.get("purl", "")
+    try:
+        package = purls.parse(text)
+    except Malformed as error:
+        raise bad(
+            f"`purl` is not a purl: {error}", do="send ?purl=pkg:TYPE/NAME, without a version"
+        ) from None
+    found = tuple(await admin.package_files(str(package.versionless)))
+    if not found:
+        raise Refusal(
+            "package-unknown",
+            what=f"the log offers no file of {package.versionless}",
+            who="the client's request",
+            do=f"ask the network to build it: pyrsia build request {package.versionless}",
+        )
+    return found
 
 
 async def _attestations(admin: Admin, request: Request) -> bytes:
@@ -208,6 +232,9 @@ ROUTES: Final[tuple[Row, ...]] = (
         Explanation, refusals=("not-found", "no-sandbox", "unavailable", "forbidden")),
     *LOG_ROUTES,
     *MEMBER_ROWS,
+    Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
+        tuple[PackageFile, ...], query=_PACKAGE_QUERY,
+        refusals=("bad-request", "package-unknown")),
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,

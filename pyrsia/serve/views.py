@@ -62,6 +62,18 @@ class ProjectFile:
     dissenting: tuple[str, ...] = ()
 
 
+class PackageFile(msgspec.Struct, frozen=True):
+    """One published file of a package, of whatever ecosystem."""
+
+    file: str
+    sha256: str
+    size: int
+    version: str
+    verdict: str
+    log_index: int
+    upstream: str = "none"
+
+
 class Catalog(Protocol):
     """What the log publishes, and its bytes."""
 
@@ -293,6 +305,10 @@ class Admin(Protocol):
     async def proof_file(self, sha256: str) -> bytes | None: ...
 
     async def attestations(self, sha256: str) -> bytes | None: ...
+
+    async def package_files(self, package: str) -> Sequence[PackageFile]:
+        """The files that are offered under a versionless purl, in log order."""
+        ...
 
     async def history(self, subject: Subject) -> bytes | None:
         """The history file of a package or a digest; None while no cosigned checkpoint allows one.

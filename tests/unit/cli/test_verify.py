@@ -220,12 +220,15 @@ def test_a_leafs_proof_is_checked_offline(pyrsia, story, tmp_path, trust_folder)
 # -- fetch --
 
 
+def listed(filename, sha256, version="1.0"):
+    return {
+        "file": filename, "sha256": sha256, "size": 1, "version": version, "verdict": "REPRODUCED", "log_index": 7,
+    }  # fmt: skip
+
+
 def index(node, story, filename=WHEEL, sha256=None):
     sha256 = sha256 or story.sha256
-    node.answers["/pypi/simple/idna/"] = (
-        200,
-        {"files": [{"filename": filename, "hashes": {"sha256": sha256}, "size": 1}]},
-    )
+    node.answers["/api/v1/packages"] = (200, [listed(filename, sha256)])
     node.answers[f"/pypi/files/{sha256}/{filename}"] = (200, story.data)
     node.answers[f"/pypi/files/{sha256}/{filename}.tlog-proof"] = (200, story.proof())
 
@@ -247,10 +250,10 @@ def offering(node, story, *filenames):
     for filename in filenames:
         data = filename.encode()
         digest = hashlib.sha256(data).hexdigest()
-        files.append({"filename": filename, "hashes": {"sha256": digest}})
+        files.append(listed(filename, digest))
         node.answers[f"/pypi/files/{digest}/{filename}"] = (200, data)
         node.answers[f"/pypi/files/{digest}/{filename}.tlog-proof"] = (200, story.proof())
-    node.answers["/pypi/simple/idna/"] = (200, {"files": files})
+    node.answers["/api/v1/packages"] = (200, files)
 
 
 def wheel(version, name="idna", tag="py3"):
@@ -343,6 +346,34 @@ def test_a_version_that_the_network_lacks_says_how_to_ask_for_it(pyrsia, node, s
     index(node, story)
     code, _, err = pyrsia("fetch", "pkg:pypi/idna@9.9", "--out", tmp_path, "--node", node.url)
     assert (code, "pyrsia build request idna==9.9" in err) == (1, True)
+
+
+def test_every_file_of_another_ecosystem_s_version_is_fetched_with_what_stands_beside_it(
+    pyrsia, node, story, tmp_path
+):
+    purl = "pkg:maven/org.example/tool"
+    files = []
+    for name, version in (("tool-1.0.jar", "1.0"), ("tool-2.0.jar", "2.0"), ("tool-2.0.pom", "2.0")):
+        data = name.encode()
+        digest = hashlib.sha256(data).hexdigest()
+        files.append(listed(name, digest, version))
+        node.answers[f"/pypi/files/{digest}/{name}"] = (200, data)
+        node.answers[f"/pypi/files/{digest}/{name}.tlog-proof"] = (200, b"a proof")
+        node.answers[f"/pypi/files/{digest}/{name}.intoto.jsonl"] = (200, b"{}\n")
+    node.answers["/api/v1/packages"] = (200, files)
+    code, said, _ = pyrsia("fetch", purl, "--out", tmp_path / "out", "--node", node.url)
+    beside = ("", ".intoto.jsonl", ".tlog-proof")
+    assert (code, "check it: pyrsia verify" in said) == (0, True)
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        f"tool-2.0{ending}{more}" for ending in (".jar", ".pom") for more in beside
+    ]
+    assert node.seen[0][1] == "/api/v1/packages?purl=pkg%3Amaven%2Forg.example%2Ftool"
+    code, said, _ = pyrsia("fetch", f"{purl}@1.0", "--out", tmp_path / "one", "--node", node.url, "--json")
+    assert (code, [one["file"] for one in json.loads(said)["files"]]) == (
+        0,
+        [str(tmp_path / "one" / "tool-1.0.jar")],
+    )
+    assert pyrsia("fetch", f"{purl}@3.0", "--out", tmp_path / "none", "--node", node.url)[0] == 1
 
 
 @pytest.mark.parametrize("purl", ["pkg:npm/x@1", "pkg:pypi/Idna@1.0", "pkg:pypi/../x", "a b", "pkg:"])

@@ -480,6 +480,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 "prove": {"index": "5"},
                 "history": {"of": "pkg:pypi/a"},
                 "sources": {"file": "a-1.tar"},
+                "packages": {"purl": "pkg:pypi/a"},
             }.get(path.rpartition("/")[2])
             content = orders.get(row.path) if row.method == "POST" else None
             answer = await client.request(row.method, path, params=params, content=content, headers=BEARER)

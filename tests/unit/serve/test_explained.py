@@ -70,3 +70,13 @@ async def test_the_bundle_stands_beside_the_file_and_by_digest(client):
     again = await client.get(str(beside.url), headers={"if-none-match": beside.headers["etag"]})
     assert again.status_code == 304
     assert (await client.get(f"/api/v1/attestations/{'0' * 64}")).status_code == 404
+
+
+async def test_the_files_of_a_package_are_listed_by_its_purl(client):
+    file = client.node.publish("idna-3.10-py3-none-any.whl", b"bytes of a wheel")
+    listed = (await client.get("/api/v1/packages", params={"purl": "pkg:pypi/idna"})).json()
+    assert [(one["file"], one["sha256"], one["version"]) for one in listed] == [
+        (file.filename, file.sha256, "3.10")
+    ]
+    for purl, status in (("pkg:pypi/none", 404), ("no purl", 400), ("", 400)):
+        assert (await client.get("/api/v1/packages", params={"purl": purl})).status_code == status

@@ -24,6 +24,7 @@ from pyrsia.serve.views import (
     LogQuery,
     ManyAck,
     Outcome,
+    PackageFile,
     PingReply,
     ProjectFile,
     SubmitAck,
@@ -160,6 +161,13 @@ class ToyNode:
 
     async def proof(self, sha256: str) -> bytes | None:
         return self.proofs.get(sha256)
+
+    async def package_files(self, package: str) -> Sequence[PackageFile]:
+        return [
+            PackageFile(one.filename, one.sha256, one.size, one.version, one.verdict, one.log_index)
+            for one in self.published.values()
+            if one.purl.partition("@")[0] == package
+        ]
 
     async def attestations(self, sha256: str) -> bytes | None:
         return b'{"payload":""}\n' if sha256 in self.proofs else None
