@@ -104,7 +104,7 @@ class Want:
         parameters: of the recipe, from mapping or requester (the latter only with `source`).
         environment: one that must be used; "" leaves the choice to the rules.
         upstream: coordinates are to be witnessed, not rebuilt, where the plug-in is `witness`.
-        verified_only: every file of the lock must be published by the network; others are refused by name.
+        verified_only: every file of the lock must have been built by the network; others are refused by name.
     """
 
     name: str

@@ -39,6 +39,7 @@ class Shop:
         bring: the bytes of such a file, from here or from peers.
         registries: base URLs that images are witnessed at. pipeline_url: of an HTTP build pipeline, "" for none.
         published: leaf of the `artifact.add` that published the file with this SHA-256 (hex), None without one.
+        verified: the same where the network built these bytes, under a name without owner or this node's own.
     """
 
     sandbox: Sandbox
@@ -52,6 +53,7 @@ class Shop:
     claimed: Callable[[Mapping[str, Any]], Awaitable[Path]]
     mapping: Callable[[str], SourceMapping | None]
     published: Callable[[str], int | None] = lambda _: None
+    verified: Callable[[str], int | None] = lambda _: None
     git_hosts: git.GitHosts = _NO_HOSTS
     artifact: Callable[[str], Mapping[str, Any] | None] = lambda _: None
     bring: Callable[[str], Awaitable[Path]] = _nobody

@@ -11,7 +11,7 @@ from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import RULES, Genesis
 from pyrsia.ledger.index import Trees
 from pyrsia.ledger.seats import Epoch
-from pyrsia.ledger.standing import PUBLISHED, artifact_key, names_key, status_key
+from pyrsia.ledger.standing import BUILT, PUBLISHED, artifact_key, names_key, status_key
 from pyrsia.ledger.state import Reads, View, load
 from pyrsia.wire import purl
 from pyrsia.wire.epochs import Seats, Validator
@@ -260,6 +260,21 @@ def name_of(reads: Reads, sha256: str) -> str:
     shared = [name for name in names if not purl.parse(name).owner] or names
     good = (name for name in shared if offered(reads, sha256, name))
     return str(next(good, shared[0]))
+
+
+def built(reads: Reads, sha256: str, member: str) -> int | None:
+    """Leaf of the `artifact.add` by which this network vouches to `member` (node id text) that it built these bytes.
+
+    None where they were only witnessed, or stand under another member's own name only: anybody can have a copy of
+    anything published under their own.
+    """
+    for name in _get(reads, names_key(sha256), []):
+        record = status(reads, sha256, name)
+        found = artifact(reads, sha256, name)
+        own = purl.parse(name).owner
+        if own in ("", member) and record is not None and record["status"] in BUILT and found is not None:
+            return found.leaf
+    return None
 
 
 def mapping(reads: Reads, package: str) -> dict[str, Any] | None:

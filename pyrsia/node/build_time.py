@@ -3,7 +3,7 @@
 A build that hangs, and a source that its author keeps back, are the requester's doing: both are committed as a failure
 while there is time for it, so that no builder is struck for being silent about them.
 
-Source: docs/builds.md, "The queue"; docs/ledger.md, "Strikes".
+Source: docs/builds.md, "On a builder"; docs/ledger.md, "Strikes".
 """
 
 from dataclasses import dataclass

@@ -194,14 +194,15 @@ class Requests:
             shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise Refusal(
                 "inputs-unverified",
-                what=f"{len(missing)} inputs are not published by this network: {shown}",
+                what=f"{len(missing)} inputs were not built by this network (one that was only witnessed, or stands "
+                f"under another member's own name, does not count): {shown}",
                 who="your wish for verified inputs only",
                 do="have those built first with `pyrsia build request`, or leave --only-verified-inputs out",
             )
 
     def _entry(self, sha256: str) -> int:
-        found = views.artifact(self._reads, sha256)
-        return -1 if found is None or not views.offered(self._reads, sha256) else found.leaf
+        found = views.built(self._reads, sha256, self._me)
+        return -1 if found is None else found
 
     def _named(self, planned: Planned, want: Want) -> Planned:
         """With the name that its result may have, and the manifest by which its given source travels."""
@@ -236,13 +237,13 @@ class Requests:
             target=dict(planned.target),
             lock_sha256=hashlib.sha256(planned.lock).hexdigest(),
             inputs=tuple(lock_lines(planned.lock, self._entry)),
-            request=_known(planned, recent) or "",
+            request=self._known(planned, recent) or "",
             note=note,
         )
 
     async def _one(self, planned: Planned, recent: Sequence[RequestView], note: str) -> Requested:
         """The request for one package."""
-        known = _known(planned, recent)
+        known = self._known(planned, recent)
         if known is not None:
             return Requested(known, planned.purl, planned.ecosystem, known=True, note=note)
         lock = await self._shelf.put(planned.lock, pin=PIN)
@@ -260,11 +261,32 @@ class Requests:
             entry_id, _ = await self._submitter.submit("build.request", body)
         except Refusal as refusal:
             # Somebody else asked for the same while this plan was made: then that request is the answer.
-            known = _known(planned, await self._recent()) if refusal.code == "conflict" else None
+            known = self._known(planned, await self._recent()) if refusal.code == "conflict" else None
             if known is None:
                 raise
             return Requested(known, planned.purl, planned.ecosystem, known=True, note=note)
         return Requested(entry_id.hex(), planned.purl, planned.ecosystem, note=note)
+
+    def _known(self, planned: Planned, recent: Sequence[RequestView]) -> str | None:
+        """A request for the same source, target and recipe whose files are offered, or that runs with the same lock.
+
+        Of one that runs nobody has said yet that its lock is true. The cut-off alone makes no other request: of a
+        source that was given along it is the time of asking. What was withdrawn or is disputed is no answer.
+        """
+        locked = hashlib.sha256(planned.lock).hexdigest()
+        for view in recent:
+            body = view.request.body
+            same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target"))
+            runs = view.state not in ("done", "cancelled") and body["lock"]["sha256"] == locked
+            alive = runs or self._offered(view)
+            if same and alive and _timeless(body["recipe"]) == _timeless(planned.recipe):
+                return view.id
+        return None
+
+    def _offered(self, view: RequestView) -> bool:
+        """Whether something came of a request, and all of it is offered."""
+        files = [(one.body["sha256"], one.body["purl"]) for one in view.artifacts]
+        return bool(files) and all(views.offered(self._reads, sha256, purl) for sha256, purl in files)
 
 
 def lock_lines(lock: bytes, entry: Callable[[str], int]) -> list[InputLine]:
@@ -276,23 +298,6 @@ def lock_lines(lock: bytes, entry: Callable[[str], int]) -> list[InputLine]:
             name, version, file, sha256, size = words
             found.append(InputLine(name, version, file, sha256, int(size), entry(sha256)))
     return found
-
-
-def _known(planned: Planned, recent: Sequence[RequestView]) -> str | None:
-    """A request for the same source, target and recipe that was published, or runs with the same lock.
-
-    Of one that runs nobody has said yet that its lock is true. The cut-off alone makes no other request: of a source
-    that was given along it is the time of asking.
-    """
-    locked = hashlib.sha256(planned.lock).hexdigest()
-    for view in recent:
-        body = view.request.body
-        same = all(body[name] == getattr(planned, name) for name in ("purl", "source", "target"))
-        runs = view.state not in ("done", "cancelled") and body["lock"]["sha256"] == locked
-        alive = runs or view.artifact is not None
-        if same and alive and _timeless(body["recipe"]) == _timeless(planned.recipe):
-            return view.id
-    return None
 
 
 def _timeless(recipe: Mapping[str, Any]) -> dict[str, Any]:

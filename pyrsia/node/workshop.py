@@ -128,6 +128,7 @@ async def open_workshop(house: House, stack: AsyncExitStack, make: PluginFactory
         claimed=courier.bring,
         mapping=lambda purl: _mapping(reads, purl),
         published=lambda sha256: _published(reads, sha256),
+        verified=lambda sha256: views.built(reads, sha256, b32(house.keys.node_id)),
         artifact=lambda sha256: _artifact(reads, sha256),
         bring=courier.bring_published,
         registries=settings.registries,

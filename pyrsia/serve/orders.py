@@ -34,7 +34,7 @@ class BuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: given along; the result then stands under this node's own name only.
         parameters: of the recipe; only with a `source`.
         closure: with everything that it needs at run time.
-        verified_only: refuse a build whose inputs are not all published by this network.
+        verified_only: refuse a build whose inputs this network has not all built; witnessed ones do not count.
         witness: where it has no source that can be built, have upstream's file witnessed instead.
         dry_run: plan, and ask for nothing.
     """
@@ -67,7 +67,7 @@ class Requested(msgspec.Struct, frozen=True):
 
 
 class InputLine(msgspec.Struct, frozen=True):
-    """One line of a lock. `entry`: leaf index of the `artifact.add` that publishes these bytes here, -1 without one."""
+    """One line of a lock. `entry`: leaf index of the `artifact.add` that says that they were built here, or -1."""
 
     name: str
     version: str

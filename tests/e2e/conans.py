@@ -217,6 +217,7 @@ def plugin(
         claimed=claimed,
         mapping=lambda _: mapping,
         published=(published or {}).get,
+        verified=(published or {}).get,
         git_hosts=GitHosts.configured(
             (), (f"https://code.example/ = {repositories.as_uri()}/",) if repositories else ()
         ),

@@ -107,7 +107,15 @@ def plugin(sandbox: Sandbox, home: Path, network: Network, source: LocalSource, 
         return source.path
 
     shop = sdists.shop(sandbox, home, None, claimed=claimed, **more)  # type: ignore[arg-type]
-    return OciPlugin(replace(shop, artifact=network.bodies.get, bring=network.bring, published=lambda _: 7))
+    return OciPlugin(
+        replace(
+            shop,
+            artifact=network.bodies.get,
+            bring=network.bring,
+            published=lambda _: 7,
+            verified=lambda _: 7,
+        )
+    )
 
 
 @pytest.fixture

@@ -5,11 +5,14 @@ import trio
 
 from pyrsia.builds.model import Planned, Want
 from pyrsia.errors import Refusal
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, views
 from pyrsia.node.requests import PLAN_S, Requests
 from pyrsia.node.shelf import BlobRef
+from pyrsia.wire.text import b32
+from tests.reference.governance import Governed, about
 from tests.reference.ledger import blob
 from tests.reference.story import Story
+from tests.unit.ledger.test_rechecks import built, tomorrow
 
 LOCK = repr("lock").encode()  # whose digest the reference's requests name
 
@@ -195,3 +198,82 @@ async def test_the_cut_off_alone_makes_no_other_request(story):
     later = {**planned(story).recipe, "cutoff_ms": 1}
     (asked,) = await requests(story, Planner(planned(story, recipe=later))).ask("pip", Want("idna", "1.0"), 1)
     assert (asked.request, asked.known) == (story.request, True)
+
+
+# -- what counts as published --
+
+
+@pytest.fixture
+def world():
+    return Governed(count=12, builders=11, capabilities=["pip", "witness"])
+
+
+class Told:
+    """As much of a story as `requests` and `planned` read: one request that came to its end."""
+
+    def __init__(self, world, view):
+        self.world, self.asked, self.request = world, view.request.body, view.id
+
+
+async def again(world, view):
+    """The request that answers somebody who asks for what `view` is about."""
+    story = Told(world, view)
+    (asked,) = await requests(story, Planner(planned(story))).ask("pip", Want("idna", "1.0"), 1)
+    return asked
+
+
+async def test_a_withdrawn_file_answers_nobody_who_asks_for_it(world):
+    view, _ = built(world)
+    assert (await again(world, view)).request == view.id
+    world.enact(about("artifact.withdraw", view.artifact.body["sha256"]))
+    assert not (await again(world, view)).known
+
+
+async def test_a_disputed_file_answers_nobody_who_asks_for_it(world):
+    view, _ = built(world)
+    tomorrow(world)
+    built(world, "two")
+    assert views.status(world.db.get, view.artifact.body["sha256"])["status"] == "DISPUTED"
+    asked = await again(world, view)
+    assert asked.request != view.id
+
+
+def lock_of(*files):
+    rows = [f"tool 1.0 {one.body['file']} {one.body['sha256']} 5" for one in files]
+    return "\n".join(["pyrsia lock pip v1", *rows, ""]).encode()
+
+
+async def asked_verified(world, view):
+    """The rows of a plan whose one input is the file of `view`, for who takes verified inputs only."""
+    story = Told(world, view)
+    one = planned(story, "9.0", lock=lock_of(view.artifact))
+    return await requests(story, Planner(one)).rows("pip", Want("idna", "9.0", verified_only=True), 1)
+
+
+@pytest.mark.parametrize("mine", [True, False])
+async def test_an_input_under_an_own_name_is_verified_for_its_owner_alone(world, mine):
+    """`requests` asks as the follower: what another member had built under its name is nothing to it."""
+    author = world.follower if mine else world.nodes[0]
+    view, _ = built(world, author=author, purl=f"pkg:generic/{b32(author.public)}/pypi/idna@1.0")
+    if mine:
+        (row,) = await asked_verified(world, view)
+        assert row.inputs[0].entry == view.artifact.leaf
+        return
+    with pytest.raises(Refusal) as caught:
+        await asked_verified(world, view)
+    assert caught.value.code == "inputs-unverified"
+    assert "another member's own name" in caught.value.what
+
+
+async def test_an_input_that_was_only_witnessed_is_not_verified(world):
+    view, _ = built(world, ecosystem="witness")
+    with pytest.raises(Refusal) as caught:
+        await asked_verified(world, view)
+    assert caught.value.code == "inputs-unverified"
+    assert "only witnessed" in caught.value.what
+
+
+async def test_an_input_that_was_built_is_verified_and_its_leaf_is_told(world):
+    view, _ = built(world)
+    (row,) = await asked_verified(world, view)
+    assert row.inputs[0].entry == view.artifact.leaf
