@@ -21,6 +21,7 @@ from pyrsia.builds.pip.origins import Origin, Origins, checked, claimed_purl
 from pyrsia.builds.pip.places import Place
 from pyrsia.builds.pip.resolve import Metadata, Release
 from pyrsia.builds.shop import Shop
+from pyrsia.builds.sources.git import GitArchive
 from pyrsia.units import PLANS_AT_ONCE
 
 ECOSYSTEM: Final = "pip"
@@ -107,14 +108,33 @@ class Planner:
             version = _version(wanted)
         version = self._choose.version(name, version)
         progress(f"fetching {name} {version} from the repository that its mapping names")
-        release = await self._origins.release(name, version, pure.target, now_ms)
-        where = pure if release is not None and not release.compiled else native or pure
-        origin, archive = await self._origins.mapped(mapping, name, version, where.target, now_ms)
+        where, origin, archive = await self._of_mapping(mapping, name, version, pure, native, now_ms)
         found = await self._metadata(origin, where, now_ms)
         planned = await self._needs(want, found, where, pure, native, now_ms, progress)
         purl = f"pkg:pypi/{name}@{version}"
         mine = await self._planned(origin, where, now_ms, purl, name, version, archive.as_source())
         return (*planned, mine)
+
+    async def _of_mapping(
+        self,
+        mapping: SourceMapping,
+        name: str,
+        version: str,
+        pure: Place,
+        native: Place | None,
+        now_ms: int,
+    ) -> tuple[Place, Origin, GitArchive]:
+        release = await self._origins.release(name, version, pure.target, now_ms)
+        where = pure if release is not None and not release.compiled else native or pure
+        origin, archive = await self._origins.mapped(mapping, name, version, where.target, now_ms)
+        return where, origin, archive
+
+    async def _mapped_need(self, mapping: SourceMapping, name: str, version: str, now_ms: int) -> Planned:
+        """One package of a closure out of its mapping's repository: the log takes no other source for it."""
+        pure, native = await self._places(Want(name, version))
+        where, origin, archive = await self._of_mapping(mapping, name, version, pure, native, now_ms)
+        purl = f"pkg:pypi/{name}@{version}"
+        return await self._planned(origin, where, now_ms, purl, name, version, archive.as_source())
 
     async def _metadata(self, origin: Origin, place: Place, now_ms: int) -> Metadata:
         """What the source's own backend says of it."""
@@ -177,6 +197,9 @@ class Planner:
             progress(f"planning {release.name} {release.version}")
             place = native if native is not None and release.compiled else pure
             version = str(release.version)
+            mapping = self._shop.mapping(f"pkg:pypi/{release.name}")
+            if mapping is not None:
+                return await self._mapped_need(mapping, release.name, version, now_ms)
             # The closure may have been chosen for the other Python; what is built is what this one may see.
             suited = await self._origins.release(release.name, version, place.target, now_ms)
             if suited is None or suited.sdist is None:
@@ -202,7 +225,7 @@ class Planner:
     ) -> Planned:
         recipe = await self._origins.recipe(origin, place, now_ms)
         tools = await self._origins.tools(origin, place, recipe)
-        leaves = ((one.line.file, self._shop.published(one.line.sha256)) for one in tools)
+        leaves = ((one.line.file, self._shop.verified(one.line.sha256)) for one in tools)
         return Planned(
             purl=purl,
             coordinates={"name": name, "version": version},
