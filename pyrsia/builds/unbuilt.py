@@ -4,13 +4,11 @@ Source: docs/builds.md, "Witnessed", "An HTTP pipeline".
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from pyrsia.builds.members import Member, encode
-from pyrsia.builds.model import Built, FileOut, Output, Packed, PhaseFailed, file_out, keep
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.builds.model import FileOut, Output, Packed, file_out, keep
 from pyrsia.units import BUILD_LOG_BYTES
 
 BYTES: Final = "bytes@1"  # the normaliser that takes nothing away
@@ -31,19 +29,6 @@ def marked(log: FileOut) -> FileOut:
     return keep(log.path.parent, f"{log.path.name}-cut", cut(data + CUT))
 
 
-def new_folder(results: Path) -> Path:
-    """A folder for one result.
-
-    Raises:
-        Unavailable: the disk said no.
-    """
-    try:
-        results.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="built-", dir=results))
-    except OSError as error:
-        raise Unavailable(f"this machine cannot keep what is built: {error}") from error
-
-
 def as_it_is(folder: Path, name: str, source: Path, *, requires_python: str = "") -> Output:
     """`source` as an output: raw, canonical and stable are its bytes, its one member is itself."""
     path = folder / f"file-{name}"
@@ -61,34 +46,4 @@ def as_it_is(folder: Path, name: str, source: Path, *, requires_python: str = ""
         containment="none",
         normalised=(),
         requires_python=requires_python,
-    )
-
-
-def failed(
-    results: Path,
-    error: Refusal,
-    *,
-    lock_sha256: str,
-    phase: str,
-    source: str,
-    environment: str,
-    isolation: str,
-    log: bytes = b"",
-) -> Built:
-    """The answer of a builder whose `phase` ended with `error`."""
-    if not isinstance(error, PhaseFailed):
-        error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
-    folder = new_folder(results)
-    kept: FileOut = keep(folder, "log", cut(log + error.log))
-    return Built(
-        outcome="failed",
-        phase=error.phase,
-        lock_sha256=lock_sha256,
-        source=source,
-        outputs=(),
-        environment=environment,
-        isolation=isolation,
-        log=kept,
-        folder=folder,
-        why=error.what,
     )

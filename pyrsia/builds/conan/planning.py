@@ -7,9 +7,11 @@ Source: docs/builds.md, "conan".
 """
 
 import hashlib
+import os
 import re
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -124,15 +126,14 @@ class Planner:
     """Runs plannings.
 
     Args:
-        inside: of this plug-in's worker. cache: files by SHA-256, filled by the proxy.
-        kept: folder for the archives of recipes, by SHA-256.
+        inside: of this plug-in's worker.
+        cache: files by SHA-256, filled by the proxy; archives of recipes are kept there too.
     """
 
-    def __init__(self, inside: Inside, remotes: Remotes, cache: Path, kept: Path, bench: Bench) -> None:
+    def __init__(self, inside: Inside, remotes: Remotes, cache: Path, bench: Bench) -> None:
         self._inside = inside
         self._remotes = remotes
         self._cache = cache
-        self._kept = kept
         self._bench = bench
 
     async def run(self, task: Task) -> Found:
@@ -204,6 +205,8 @@ class Planner:
                     elif where.rrev == rrev:
                         recipe.setdefault(where.file, one.file)
                     continue
+                if (whose.name, whose.version) == (ref.name, ref.version):
+                    raise _of_itself(ref)
                 line = lock.Locked(whose.title, whose.version, str(where), one.sha256, one.size)
             lines.setdefault((line.title, line.version, line.file), line)
             files.setdefault(line.sha256, one.file)
@@ -228,17 +231,20 @@ class Planner:
         items = {f"{top}/{name}": pack.Item(f"{top}/{name}", path) for name, path in recipe.items()}
         first = recipe[names.MANIFEST].read_bytes()[:20].partition(b"\n")[0]
         time_s = int(first) if first.isdigit() else 0
-        self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{top}-{rrev}.tar.gz"
-        part = self._kept / f".part-{rrev}"
-        part.unlink(missing_ok=True)
-        with part.open("xb") as out:
-            pack.archive(items, out, EARLIEST)
-        with part.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        path = self._kept / sha256
-        part.replace(path)
-        return LocalSource(name, path, sha256, path.stat().st_size), time_s
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=self._cache, prefix=".part-")  # others may plan the same
+        try:
+            with open(handle, "w+b") as out:
+                pack.archive(items, out, EARLIEST)
+                size = out.seek(0, os.SEEK_END)
+                out.seek(0)
+                sha256 = hashlib.file_digest(out, "sha256").hexdigest()
+            os.chmod(part, 0o644)  # as every file of the cache
+            os.replace(part, self._cache / sha256)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+        return LocalSource(f"{top}-{rrev}.tar.gz", self._cache / sha256, sha256, size), time_s
 
 
 def read_path(path: str) -> tuple[Ref, Place] | None:
@@ -279,6 +285,16 @@ def _named(task: Task, value: Mapping[str, Any]) -> tuple[Ref, str]:
     if not isinstance(rrev, str) or not names.is_revision(rrev) or task.rrev not in ("", rrev):
         raise PhaseFailed("requirements", "Conan gave no recipe revision", who=str(wanted), do=AUTHOR)
     return ref, rrev
+
+
+def _of_itself(ref: Ref) -> PhaseFailed:
+    return PhaseFailed(
+        "requirements",
+        "it requires a package of its own name and version, which it could hand out as built",
+        who=str(ref),
+        do="have the recipe require an older version",
+        code="unresolvable",
+    )
 
 
 def _failed(task: Task, log: bytes, remotes: bool) -> Refusal:

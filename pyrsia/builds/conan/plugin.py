@@ -9,8 +9,6 @@ Source: docs/builds.md, "conan"; docs/adr/0045-conan-by-content.md.
 """
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,13 +34,12 @@ from pyrsia.builds.model import (
     Progress,
     Want,
     file_out,
-    keep,
 )
 from pyrsia.builds.recipe import cutoff_of, disagreement, epoch
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import (
-    BUILD_LOG_BYTES,
     Limit,
 )
 
@@ -77,6 +74,7 @@ class ConanPlugin:
     def __init__(self, shop: Shop, remotes: Remotes | None = None, bench: Bench | None = None) -> None:
         self._shop = shop
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+        self._results = Results(shop.results, self._inside.isolation)
         self._remotes = remotes
         self._bench = bench or Bench()
         self._origins = Origins(shop)
@@ -96,7 +94,7 @@ class ConanPlugin:
         progress(f"planning {origin.ref} in the sandbox")
         found = await self._found(origin, environment)
         source = origin.source or _source(found.source)
-        linked = ((line.file, self._shop.published(line.sha256)) for line in found.lines)
+        linked = ((line.file, self._shop.verified(line.sha256)) for line in found.lines)
         return (
             Planned(
                 purl=str(purl(found.ref)),
@@ -177,41 +175,18 @@ class ConanPlugin:
             Refusal: `no-environment`. Unavailable: this machine could not build.
         """
         environment = await self._shop.environments.get(request["recipe"]["environment"])
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        log = bytearray()
-        try:
+
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
             progress(f"building {request['purl']} without network")
             answer = await self._conan(request, inputs, environment, folder, log, vary)
             progress(f"inspecting {request['purl']}")
-            outputs = await self._outputs(request, inputs, answer, folder, log)
-        except PhaseFailed as error:
-            log += error.log
-            return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source=kind_of(request),
-            outputs=outputs,
-            environment=environment.id,
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
-            folder=folder,
-            tools=inputs.tools,
-        )
+            return await self._outputs(request, inputs, answer, folder, log)
+
+        return await self._results.of(request, inputs, kind_of(request), make)
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
         """The answer of a builder that did not come as far as `build`."""
-        if not isinstance(error, PhaseFailed):
-            error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        return self._failed(folder, error, lock_sha256, error.log, None)
+        return await self._results.failed(error, lock_sha256, phase, source="registry")
 
     # -- planning --
 
@@ -228,8 +203,7 @@ class ConanPlugin:
         remotes = self._remotes
         if remotes is None:
             remotes = await trio.to_thread.run_sync(load)
-        files, kept = self._shop.cache.parent / "conan-files", self._shop.cache.parent / "conan-recipes"
-        planner = Planner(self._inside, remotes, files, kept, self._bench)
+        planner = Planner(self._inside, remotes, self._shop.cache, self._bench)
         subdir = origin.parameters.get(profile.SUBDIR, "")
         return await planner.run(Task(origin.ref, origin.rrev, origin.folder, subdir, profiles, environment))
 
@@ -353,35 +327,6 @@ class ConanPlugin:
             outputs = await trio.to_thread.run_sync(results.collect, answer, folder, inputs.upstream, who)
         (folder / LEFT).unlink()
         return outputs
-
-    def _failed(
-        self,
-        folder: Path,
-        error: PhaseFailed,
-        lock_sha256: str,
-        log: bytes,
-        request: Mapping[str, Any] | None,
-    ) -> Built:
-        (folder / LEFT).unlink(missing_ok=True)
-        return Built(
-            outcome="failed",
-            phase=error.phase,
-            lock_sha256=lock_sha256,
-            source=kind_of(request) if request is not None else "registry",
-            outputs=(),
-            environment=request["recipe"]["environment"] if request is not None else "",
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", log[: BUILD_LOG_BYTES.value]),
-            folder=folder,
-            why=error.what,
-        )
-
-    def _new_folder(self) -> Path:
-        try:
-            self._shop.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="built-", dir=self._shop.results))
-        except OSError as error:
-            raise Unavailable(f"this machine cannot keep what is built: {error}") from error
 
 
 def _source(archive: LocalSource) -> dict[str, Any]:

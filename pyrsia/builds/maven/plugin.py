@@ -8,8 +8,6 @@ Source: docs/builds.md, "Maven".
 """
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,12 +34,12 @@ from pyrsia.builds.model import (
     Planned,
     Progress,
     Want,
-    keep,
 )
 from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.units import BUILD_LOG_BYTES, FETCHES_AT_ONCE
+from pyrsia.units import FETCHES_AT_ONCE
 
 ECOSYSTEM: Final = "maven"
 
@@ -59,6 +57,7 @@ class MavenPlugin:
         self._shop = shop
         self._settings = settings
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+        self._results = Results(shop.results, self._inside.isolation)
         self._runs = Runs(self._inside, shop.scratch)
 
     # -- plan --
@@ -80,7 +79,7 @@ class MavenPlugin:
             recipe = self._recipe(study, environment, parameters)
             progress(f"building {study.artifact} once to see what it needs")
             lines = await self._runs.recorded(remotes, origin, study, recipe, environment)
-        linked = [(one.path, self._shop.published(one.sha256)) for one in lines]
+        linked = [(one.path, self._shop.verified(one.sha256)) for one in lines]
         if want.verified_only:
             _all_verified([path for path, leaf in linked if leaf is None])
         planned = Planned(
@@ -174,49 +173,21 @@ class MavenPlugin:
             Refusal: `no-environment`.
         """
         environment = await self._shop.environments.get(request["recipe"]["environment"])
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        log = bytearray()
-        try:
+
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
             progress(f"building {request['purl']} without network")
             files = await self._runs.built(request, inputs, environment, folder, log, vary=vary)
             progress(f"inspecting {len(files)} files")
-            outputs = await self._runs.inspected(
-                request["purl"],
-                inputs.source,
-                files,
-                inputs.upstream,
-                request["recipe"]["sde"],
-                folder,
-                log,
+            sde = request["recipe"]["sde"]
+            return await self._runs.inspected(
+                request["purl"], inputs.source, files, inputs.upstream, sde, folder, log
             )
-        except PhaseFailed as error:
-            log += error.log
-            return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source=Origins.kind_of(request),
-            outputs=outputs,
-            environment=environment.id,
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
-            folder=folder,
-            tools=inputs.tools,
-        )
+
+        return await self._results.of(request, inputs, Origins.kind_of(request), make)
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
         """The answer of a builder that did not come as far as `build`: refused by `relock` or `prefetch`."""
-        if not isinstance(error, PhaseFailed):
-            error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        return self._failed(folder, error, lock_sha256, error.log, None)
+        return await self._results.failed(error, lock_sha256, phase, source="registry")
 
     # -- normalise, compare, containment --
 
@@ -285,34 +256,6 @@ class MavenPlugin:
             newest_s=int(study.value["newest"]),
             parameters=parameters,
         )
-
-    def _failed(
-        self,
-        folder: Path,
-        error: PhaseFailed,
-        lock_sha256: str,
-        log: bytes,
-        request: Mapping[str, Any] | None,
-    ) -> Built:
-        return Built(
-            outcome="failed",
-            phase=error.phase,
-            lock_sha256=lock_sha256,
-            source="registry" if request is None else Origins.kind_of(request),
-            outputs=(),
-            environment="" if request is None else request["recipe"]["environment"],
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", log[: BUILD_LOG_BYTES.value]),
-            folder=folder,
-            why=error.what,
-        )
-
-    def _new_folder(self) -> Path:
-        try:
-            self._shop.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="built-", dir=self._shop.results))
-        except OSError as error:
-            raise Unavailable(f"this machine cannot keep what is built: {error}") from error
 
 
 def _target(environment: Environment) -> dict[str, str]:

@@ -9,7 +9,6 @@ Source: docs/builds.md, "oci"; docs/adr/0043-images-without-an-engine.md.
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -38,10 +37,11 @@ from pyrsia.builds.oci import bases, lock, names, outputs, rules
 from pyrsia.builds.oci.bases import Based
 from pyrsia.builds.oci.lock import Locked
 from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources import git
-from pyrsia.errors import Refusal, Unavailable
-from pyrsia.units import BUILD_LOG_BYTES, MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES
+from pyrsia.errors import Refusal
+from pyrsia.units import MAX_OUTPUTS, MAX_WORKER_RESULT_BYTES
 from pyrsia.wire.purl import Purl, parse
 
 ECOSYSTEM: Final = "oci"
@@ -77,6 +77,7 @@ class OciPlugin:
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+        self._results = Results(shop.results, self._inside.isolation)
 
     # -- plan --
 
@@ -93,7 +94,7 @@ class OciPlugin:
         progress(f"reading the Dockerfile of {want.name}")
         read = await self._read(source, environment, str(purl))
         lines = sorted({line for row in await self._inputs(read) for line in row.lines})
-        linked = ((one.file, self._shop.published(one.sha256)) for one in lines)
+        linked = ((one.file, self._shop.verified(one.sha256)) for one in lines)
         return (
             Planned(
                 purl=str(purl),
@@ -163,39 +164,16 @@ class OciPlugin:
         Raises:
             Unavailable: this machine could not build.
         """
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        log = bytearray()
-        try:
+
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
             progress(f"composing {request['purl']}")
-            made = await self._composed(request, inputs, folder, log, vary)
-        except PhaseFailed as error:
-            log += error.log
-            return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source=_kind(request),
-            outputs=made,
-            environment=request["recipe"]["environment"],
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
-            folder=folder,
-            tools=inputs.tools,
-        )
+            return await self._composed(request, inputs, folder, log, vary)
+
+        return await self._results.of(request, inputs, _kind(request), make)
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
         """The answer of a builder that did not come as far as `build`."""
-        if not isinstance(error, PhaseFailed):
-            error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        return self._failed(folder, error, lock_sha256, error.log, None)
+        return await self._results.failed(error, lock_sha256, phase, source="claimed")
 
     # -- source and Dockerfile --
 
@@ -403,33 +381,6 @@ class OciPlugin:
             Malformed: one of them is not a member list.
         """
         return members.compare(members.decode(first), members.decode(second))
-
-    # -- results --
-
-    def _new_folder(self) -> Path:
-        self._shop.results.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="oci-", dir=self._shop.results))
-
-    def _failed(
-        self,
-        folder: Path,
-        error: PhaseFailed,
-        lock_sha256: str,
-        log: bytes,
-        request: Mapping[str, Any] | None,
-    ) -> Built:
-        return Built(
-            outcome="failed",
-            phase=error.phase,
-            lock_sha256=lock_sha256,
-            source="claimed" if request is None else _kind(request),
-            outputs=(),
-            environment="" if request is None else request["recipe"]["environment"],
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", log[: BUILD_LOG_BYTES.value]),
-            folder=folder,
-            why=error.what,
-        )
 
 
 def _kind(request: Mapping[str, Any]) -> str:

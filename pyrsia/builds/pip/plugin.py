@@ -10,8 +10,6 @@ Source: docs/builds.md, "Step by step".
 
 import functools
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,11 +22,11 @@ from pyrsia.builds.model import (
     Built,
     Inputs,
     NamedFile,
+    Output,
     PhaseFailed,
     Planned,
     Progress,
     Want,
-    keep,
 )
 from pyrsia.builds.pip import inspecting, lock, places, refusals
 from pyrsia.builds.pip.bringing import Bringer
@@ -38,11 +36,12 @@ from pyrsia.builds.pip.inspecting import Inspected
 from pyrsia.builds.pip.origins import Origins, checked, file_of, kind_of
 from pyrsia.builds.pip.planning import ECOSYSTEM, Planner
 from pyrsia.builds.pip.resolve import Release
-from pyrsia.builds.pip.toolbox import Toolbox
+from pyrsia.builds.pip.toolbox import TOOLS, Toolbox
 from pyrsia.builds.recipe import disagreement, parameters
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
-from pyrsia.errors import Refusal, Unavailable
-from pyrsia.units import BUILD_LOG_BYTES, FETCHES_AT_ONCE
+from pyrsia.errors import Refusal
+from pyrsia.units import FETCHES_AT_ONCE
 
 PROGRAM: Final = Program("builds/pip/worker.py", plain=("builds/pip/hook.py",), hostile=frozenset({"hook"}))
 
@@ -56,7 +55,8 @@ class PipPlugin:
         self._shop = shop
         self._index = shop.index
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
-        self._hooks = Hooks(self._inside, Toolbox(self._inside, shop.scratch / "tools"))
+        self._results = Results(shop.results, self._inside.isolation)
+        self._hooks = Hooks(self._inside, Toolbox(self._inside, shop.scratch / TOOLS))
         self._bring = Bringer(shop).bring
         self._gather = Gatherer(self._inside, shop.index, self._hooks, self._bring)
         self._origins = Origins(shop, self._gather)
@@ -147,9 +147,8 @@ class PipPlugin:
         Raises:
             Unavailable: this machine could not build; nothing should be said about the package.
         """
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        log = bytearray()
-        try:
+
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
             progress(f"building {request['purl']} without network")
             name, wheel = await self._build_wheel(request, inputs, folder, log, vary)
             progress(f"inspecting {name}")
@@ -157,27 +156,9 @@ class PipPlugin:
             output = await inspecting.output(
                 self._inside, request, made, inputs.source, inputs.upstream, folder, log
             )
-        except PhaseFailed as error:
-            log += error.log
-            return self._failed(folder, error, inputs.lock_sha256, bytes(log), request)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source=kind_of(request),
-            outputs=(output,),
-            environment=request["recipe"]["environment"],
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", bytes(log[: BUILD_LOG_BYTES.value])),
-            folder=folder,
-            tools=inputs.tools,
-        )
+            return (output,)
+
+        return await self._results.of(request, inputs, kind_of(request), make)
 
     async def _build_wheel(
         self, request: Mapping[str, Any], inputs: Inputs, folder: Path, log: bytearray, vary: bool = False
@@ -211,31 +192,7 @@ class PipPlugin:
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
         """The answer of a builder that did not come as far as `build`: refused by `relock` or `prefetch`."""
-        if not isinstance(error, PhaseFailed):
-            error = PhaseFailed(phase, error.what, who=error.who, do=error.do)
-        folder = await trio.to_thread.run_sync(self._new_folder)
-        return self._failed(folder, error, lock_sha256, error.log, None)
-
-    def _failed(
-        self,
-        folder: Path,
-        error: PhaseFailed,
-        lock_sha256: str,
-        log: bytes,
-        request: Mapping[str, Any] | None,
-    ) -> Built:
-        return Built(
-            outcome="failed",
-            phase=error.phase,
-            lock_sha256=lock_sha256,
-            source="registry" if request is None else kind_of(request),
-            outputs=(),
-            environment="" if request is None else request["recipe"]["environment"],
-            isolation=self._inside.isolation,
-            log=keep(folder, "log", log[: BUILD_LOG_BYTES.value]),
-            folder=folder,
-            why=error.what,
-        )
+        return await self._results.failed(error, lock_sha256, phase, source="registry")
 
     # -- normalise, compare, containment --
 
@@ -258,10 +215,3 @@ class PipPlugin:
         """`full`, `partial` or `none`: any node can ask this alone, trusting no builder."""
         found = await self.normalise(wheel, source, None, 0, into)
         return str(found.value["containment"])
-
-    def _new_folder(self) -> Path:
-        try:
-            self._shop.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="built-", dir=self._shop.results))
-        except OSError as error:
-            raise Unavailable(f"this machine cannot keep what is built: {error}") from error

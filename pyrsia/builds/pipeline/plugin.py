@@ -9,7 +9,6 @@ Source: docs/builds.md, "An HTTP pipeline".
 """
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +32,10 @@ from pyrsia.builds.model import (
 )
 from pyrsia.builds.pipeline.contract import Artifact, Pipeline
 from pyrsia.builds.recipe import cutoff_of, disagreement
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitArchive
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_WORKER_RESULT_BYTES
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -57,6 +57,7 @@ class PipelinePlugin:
     def __init__(self, shop: Shop, target: Mapping[str, str]) -> None:
         self._shop = shop
         self._inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
+        self._results = Results(shop.results, ISOLATION)
         self._target = {name: target[name] for name in ("arch", "libc", "os")}
 
     async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
@@ -123,43 +124,24 @@ class PipelinePlugin:
         Raises:
             Unavailable: the disk said no.
         """
-        folder = await trio.to_thread.run_sync(unbuilt.new_folder, self._shop.results)
-        try:
-            made = await self._made(request, progress)
-            outputs = await self._outputs(request, made, folder)
-        except Refusal as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            return await self.failed(error, inputs.lock_sha256, phase="build")
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what was built: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        log = f"built by an HTTP pipeline, whose isolation is its own: {len(made)} files\n"
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source="mapping",
-            outputs=outputs,
-            environment=request["recipe"]["environment"],
-            isolation=ISOLATION,
-            log=keep(folder, "log", log.encode()),
-            folder=folder,
-        )
+
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
+            try:
+                made = await self._made(request, progress)
+                outputs = await self._outputs(request, made, folder)
+            except PhaseFailed:
+                raise
+            except Refusal as error:  # what the pipeline answers is a matter of the package, too
+                raise PhaseFailed("build", error.what, who=error.who, do=error.do) from error
+            log += f"built by an HTTP pipeline, whose isolation is its own: {len(made)} files\n".encode()
+            return outputs
+
+        return await self._results.of(request, inputs, "mapping", make)
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
-        return await trio.to_thread.run_sync(
-            lambda: unbuilt.failed(
-                self._shop.results,
-                error,
-                lock_sha256=lock_sha256,
-                phase=phase,
-                source="mapping",
-                environment=self._environment(),
-                isolation=ISOLATION,
-            )
+        environment = self._environment()
+        return await self._results.failed(
+            error, lock_sha256, phase, source="mapping", environment=environment
         )
 
     async def _made(self, request: Mapping[str, Any], progress: Progress) -> list[Artifact]:

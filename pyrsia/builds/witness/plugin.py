@@ -8,7 +8,6 @@ Source: docs/builds.md, "Witnessed".
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +16,13 @@ import trio
 
 from pyrsia.builds import unbuilt
 from pyrsia.builds.members_zip import EARLIEST
-from pyrsia.builds.model import Built, Inputs, NamedFile, PhaseFailed, Planned, Progress, Want, keep
+from pyrsia.builds.model import Built, Inputs, NamedFile, Output, PhaseFailed, Planned, Progress, Want
 from pyrsia.builds.recipe import disagreement
+from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.witness import lock
 from pyrsia.builds.witness.origins import Origin, Place
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
@@ -46,6 +46,7 @@ class WitnessPlugin:
         self._shop = shop
         self._places = places
         self._target = dict(target)
+        self._results = Results(shop.results, shop.sandbox.isolation)
 
     async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
         """The one request for a package; what it needs is asked for by itself.
@@ -136,48 +137,24 @@ class WitnessPlugin:
         """
         progress(f"keeping what {request['purl']} is here")
         requires = {one.seen.file: one.requires_python for one in await self._seen(request)}
-        folder = await trio.to_thread.run_sync(unbuilt.new_folder, self._shop.results)
 
-        def outputs() -> tuple[Any, ...]:
-            return tuple(
-                unbuilt.as_it_is(folder, one.name, one.path, requires_python=requires.get(one.name, ""))
-                for one in inputs.files
-            )
+        async def make(folder: Path, log: bytearray) -> tuple[Output, ...]:
+            def outputs() -> tuple[Output, ...]:
+                return tuple(
+                    unbuilt.as_it_is(folder, one.name, one.path, requires_python=requires.get(one.name, ""))
+                    for one in inputs.files
+                )
 
-        try:
             made = await trio.to_thread.run_sync(outputs)
-            log = "".join(f"saw {one.name} sha256:{one.raw.file.sha256}\n" for one in made)
-            kept = keep(folder, "log", log.encode())
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable(f"this machine cannot keep what it saw: {error}") from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Built(
-            outcome="built",
-            phase="",
-            lock_sha256=inputs.lock_sha256,
-            source="registry",
-            outputs=made,
-            environment=request["recipe"]["environment"],
-            isolation=self._shop.sandbox.isolation,
-            log=kept,
-            folder=folder,
-            tools=inputs.tools,
-        )
+            log += "".join(f"saw {one.name} sha256:{one.raw.file.sha256}\n" for one in made).encode()
+            return made
+
+        return await self._results.of(request, inputs, "registry", make)
 
     async def failed(self, error: Refusal, lock_sha256: str, phase: str = "prefetch") -> Built:
-        return await trio.to_thread.run_sync(
-            lambda: unbuilt.failed(
-                self._shop.results,
-                error,
-                lock_sha256=lock_sha256,
-                phase=phase,
-                source="registry",
-                environment=self._environment(),
-                isolation=self._shop.sandbox.isolation,
-            )
+        environment = self._environment()
+        return await self._results.failed(
+            error, lock_sha256, phase, source="registry", environment=environment
         )
 
     async def _seen(self, request: Mapping[str, Any]) -> list[Origin]:

@@ -1,6 +1,7 @@
 """What a planning run fetched, sorted: paths of the API, recipes' archives, and lies about names."""
 
 import gzip
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -60,7 +61,7 @@ def test_no_path_is_too_strange(text):
 @pytest.fixture
 def planner(tmp_path):
     remotes = Remotes({"conan-0": "http://c"}, {"source-0": "http://s"})
-    return planning.Planner(None, remotes, tmp_path / "files", tmp_path / "kept", planning.Bench())
+    return planning.Planner(None, remotes, tmp_path / "files", planning.Bench())
 
 
 def fetched(tmp_path, remote: str, path: str, data: bytes) -> Fetched:
@@ -120,6 +121,37 @@ def test_two_mirrors_give_one_lock(planner, tmp_path):
     first, second = (planner._sorted(task(given), APP, RREV, {"newest": 7}, row, b"").lines for row in rows)
 
     assert first == second != ()
+
+
+@pytest.mark.parametrize("ref", [APP, replace(APP, user="team", channel="stable")])
+def test_a_recipe_that_requires_a_package_of_its_own_name_and_version_is_refused(planner, tmp_path, ref):
+    """It could hand that package out as built; an older version it may use."""
+    given = planning.LocalSource("app.tar.gz", tmp_path, "0" * 64, 1)
+    older = fetched(
+        tmp_path, "conan-0", path_of(replace(ref, version="0.9"), Place(RREV, "conanfile.py")), b"o"
+    )
+    own = fetched(tmp_path, "conan-0", path_of(ref, Place(RREV, "conan_package.tgz", PID, PREV)), b"theirs")
+
+    assert planner._sorted(task(given), APP, RREV, {}, [older], b"").lines != ()
+    with pytest.raises(PhaseFailed, match="its own name and version") as caught:
+        planner._sorted(task(given), APP, RREV, {}, [older, own], b"")
+    assert caught.value.code == "unresolvable"
+
+
+def test_archives_of_recipes_are_files_of_the_cache_and_nothing_else_is_left(planner, tmp_path):
+    record = [
+        fetched(tmp_path, "conan-0", path_of(APP, Place(RREV, "conanfile.py")), b"class A"),
+        fetched(tmp_path, "conan-0", path_of(APP, Place(RREV, "conanmanifest.txt")), b"7\n"),
+    ]
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / f".part-{RREV}").mkdir()  # of another planning of the same
+
+    found = planner._sorted(task(), APP, RREV, {}, record, b"")
+
+    assert found.source.path == tmp_path / "files" / found.source.sha256
+    assert found.source.size == found.source.path.stat().st_size
+    assert planning.hashlib.sha256(found.source.path.read_bytes()).hexdigest() == found.source.sha256
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {found.source.sha256, f".part-{RREV}"}
 
 
 def test_half_a_recipe_is_refused(planner, tmp_path):

@@ -81,6 +81,7 @@ def plugin(folder: Path, given: LocalSource, mapping: SourceMapping | None = Non
         "git": Git(given),
         "artifact": lambda _: None,
         "published": lambda _: None,
+        "verified": lambda _: None,
     }
     return OciPlugin(cast("Shop", SimpleNamespace(**(fields | more))))
 
