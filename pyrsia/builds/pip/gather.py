@@ -11,13 +11,13 @@ import base64
 import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import trio
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds.inside import Answer, Inside
@@ -62,6 +62,8 @@ class Source:
         name: in the index. sha256: hex.
         upload_ms: when the index got it; None where no index tells, as for a source that was given along.
         reference: upstream's wheel of the release that tells how it was built, see `resolve.Release`.
+        builds: (canonical name, version) that the network will vouch for. Its own wheels are no tools of it, nor are
+            those of later versions: the source could hand them out as built. None for a source that was given along.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Source:
     path: Path
     upload_ms: int | None = None
     reference: IndexFile | None = None
+    builds: tuple[str, Version] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +136,13 @@ class Gatherer:
         cutoff_ms: int,
         role: Role,
         pins: Sequence[Requirement] = (),
+        builds: tuple[str, Version] | None = None,
     ) -> tuple[Release, ...]:
         """Resolve, fetching what is missing. Ends: each round adds a page or a METADATA, both finite.
 
         Args:
             cutoff_ms: nothing uploaded later is seen, pages read before that moment are read again; 0: all is seen.
+            builds: what the tools are for, see `Source`; only older versions of it are seen.
 
         Raises:
             Refusal: `package-unknown` when that is why nothing fits; else as `resolve.resolve` and the index.
@@ -154,15 +159,21 @@ class Gatherer:
                     if name in unknown:
                         raise unknown[name] from refusal
                 raise
-            await self._add_pages(missing.projects, facts, cutoff_ms, unknown)
+            await self._add_pages(missing.projects, facts, cutoff_ms, unknown, builds)
             await self._add_metadata(missing.releases, facts, place, cutoff_ms)
 
     async def _add_pages(
-        self, names: Sequence[str], facts: Facts, cutoff_ms: int, unknown: dict[str, Refusal]
+        self,
+        names: Sequence[str],
+        facts: Facts,
+        cutoff_ms: int,
+        unknown: dict[str, Refusal],
+        builds: tuple[str, Version] | None,
     ) -> None:
         async def one(name: str) -> Project:
             try:
-                return await self._index.project(name, cutoff_ms)
+                found = await self._index.project(name, cutoff_ms)
+                return _older(found, builds[1]) if builds and canonicalize_name(name) == builds[0] else found
             except Refusal as refusal:
                 if refusal.code != "package-unknown":
                     raise
@@ -296,7 +307,8 @@ class Gatherer:
         sdist = release.sdist
         assert sdist is not None  # noqa: S101 - the caller chose one with it
         path = await self._index.fetch(sdist)
-        return Source(sdist.filename, sdist.sha256, path, sdist.upload_ms, release.reference)
+        builds = canonicalize_name(release.name), release.version
+        return Source(sdist.filename, sdist.sha256, path, sdist.upload_ms, release.reference, builds)
 
     async def recipe(self, source: Source, place: Place, fallback_ms: int | None = 0) -> dict[str, Any]:
         """The recipe as the rules give it for this source in this environment.
@@ -379,11 +391,12 @@ class Gatherer:
     ) -> list[Tool]:
         facts = Facts()
         static = [resolve.parse_requirement(line, source.name) for line in requires]
-        wheels = await self._fetched(await self.solve(static, facts, place, cutoff, "tool", pins))
+        chosen = await self.solve(static, facts, place, cutoff, "tool", pins, source.builds)
+        wheels = await self._fetched(chosen)
         lines = await asking(wheels)
         if lines:
             dynamic = [resolve.parse_requirement(line, source.name) for line in lines]
-            chosen = await self.solve([*static, *dynamic], facts, place, cutoff, "tool", pins)
+            chosen = await self.solve([*static, *dynamic], facts, place, cutoff, "tool", pins, source.builds)
             wheels = await self._fetched(chosen)
         return wheels
 
@@ -426,6 +439,18 @@ class Gatherer:
 
 def _later(function: Callable[[Any], Awaitable[V]], argument: Any) -> Callable[[], Awaitable[V]]:
     return lambda: function(argument)
+
+
+def _older(project: Project, version: Version) -> Project:
+    """`project` as it was before `version`: without that version's wheels, and without later ones."""
+
+    def stays(file: IndexFile) -> bool:
+        try:
+            return parse_wheel_filename(file.filename)[1] < version
+        except (InvalidVersion, InvalidWheelFilename):
+            return True  # no wheel, so no tool
+
+    return replace(project, files=tuple(file for file in project.files if stays(file)))
 
 
 def parsed(data: bytes, where: str) -> Metadata:

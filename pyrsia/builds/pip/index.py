@@ -32,6 +32,10 @@ from pyrsia.units import MAX_INDEX_PAGE_BYTES, MAX_METADATA_BYTES, MAX_SOURCE_BY
 from pyrsia.wire.purl import pypi_name
 
 _PAGES: Final = Limit(128, "pages kept in memory: twice the packages and tools of one large closure")
+_PAGE_MS: Final = Limit(
+    600_000,
+    "nodes that look minutes apart agree; a file that was added or yanked is seen while its request is built",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +93,18 @@ class IndexClient:
 
         Args:
             since_ms: a page that was read before that time (ms since 1970) is read again: one that is
-                younger than a cut-off says all that there is to know before it. None: read it anew.
+                younger than a cut-off says all that there is to know before it, but for what was deleted or
+                yanked since: one that was read _PAGE_MS ago is read again whatever is asked. None: read it anew.
 
         Raises:
             Refusal: `package-unknown` when no index has it, `index-unreachable` when one did not answer.
         """
         name = pypi_name(name)
         asked_ms, known = self._pages.get(name, (0, None))
-        if known is not None and since_ms is not None and asked_ms >= since_ms:
+        now_ms = self._clock_ms()
+        if known is not None and since_ms is not None and asked_ms >= max(since_ms, now_ms - _PAGE_MS.value):
             return known
-        asked_ms = self._clock_ms()
+        asked_ms = now_ms
         for index in self._indexes:
             found = await (_folder_page(index, name) if index.folder else self._page(index, name))
             if found is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pyrsia.builds import recipe as recipes
@@ -110,17 +111,16 @@ class Origins:
             found.file.path,
             release.uploaded_ms if release else None,
             release.reference if release else None,
+            (canonicalize_name(name), Version(version)),
         )
         parameters = checked(recipes.parameters(mapping.recipe))
         return Origin("mapping", source, release, parameters, version), found
 
     async def _of_index(self, request: Mapping[str, Any]) -> Origin:
         named, name = request["source"], request["coordinates"]["name"]
-        page = await self._shop.index.project(name)
+        # As it is now: a wheel that came since, and tells how upstream built, is one that the requester has seen.
+        page = await self._shop.index.project(name, None)
         sdist = file_of(page, named["file"])
-        if sdist is None:  # it may be younger than the page that we remember
-            page = await self._shop.index.project(name, None)
-            sdist = file_of(page, named["file"])
         if sdist is None:
             raise refusals.version_unknown(page.name, named["file"], page.index)
         if sdist.sha256 != named["sha256"]:
@@ -137,9 +137,13 @@ class Origins:
         return Origin("registry", await self._gather.source(release), release, {})
 
     async def release(self, name: str, version: str, target: Target, now_ms: int | None) -> Release | None:
-        """What the index has of one version for one target, if anything."""
+        """What the index has of one version for one target, if anything.
+
+        Args:
+            now_ms: of the plan, whose closure was chosen from pages as young as that; None: the page is read anew.
+        """
         try:
-            page = await self._shop.index.project(name)
+            page = await self._shop.index.project(name, now_ms)
         except Refusal as refusal:
             if refusal.code != "package-unknown":
                 raise

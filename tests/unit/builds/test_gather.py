@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Answer
@@ -20,7 +21,7 @@ from pyrsia.builds.pip import gather, host
 from pyrsia.builds.pip.gather import Gatherer, Memory, Source, together
 from pyrsia.builds.pip.hooks import Hooks
 from pyrsia.builds.pip.places import Place
-from pyrsia.builds.pip.resolve import Facts
+from pyrsia.builds.pip.resolve import Facts, Release
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.builds.pip.toolbox import PLAIN_USES, Toolbox
 from pyrsia.errors import Refusal, Unavailable
@@ -361,6 +362,45 @@ async def test_a_generator_holds_for_what_the_backend_asks_for_as_well_and_makes
     world.answers["requires"] = {"requires": ["wheel"]}
     other = replace(source, sha256="ee" * 32)
     assert await locked(world, other) == ["setuptools 1.0", "wheel 0.44"]
+
+
+def thing(source: Source, version: str = "2.0") -> Source:
+    return replace(source, builds=("thing", Version(version)))
+
+
+async def test_a_source_is_never_built_by_its_own_wheel_nor_by_a_later_one(world: World):
+    """It could hand that wheel out as built; older versions are how a package builds itself."""
+    source = thing(a_source(world))
+    for version in ("1.0", "1.5", "2.0", "3.0"):
+        world.add("thing", version)
+    world.add("helper", requires=("Thing",))
+    world.answers["study"] = {"newest": 5, "requires": ["helper"]}
+
+    assert await locked(world, source) == ["helper 1.0", "thing 1.5"]
+    world.answers["requires"] = {"requires": ["thing>=1.5"]}
+    assert await locked(world, replace(source, sha256="ee" * 32)) == ["helper 1.0", "thing 1.5"]
+
+
+@pytest.mark.parametrize("asked", ["static", "dynamic"])
+async def test_where_nothing_but_its_own_wheel_fits_a_source_is_not_built(world: World, asked: str):
+    source = thing(a_source(world))
+    world.add("thing", "2.0")
+    world.add("tool")
+    lines = ["thing==2.0"]
+    world.answers["study"] = {"newest": 5, "requires": lines if asked == "static" else ["tool"]}
+    world.answers["requires"] = {"requires": lines}
+
+    with pytest.raises(Refusal) as caught:
+        await locked(world, source)
+    assert caught.value.code == "unresolvable"
+
+
+async def test_a_release_of_an_index_says_what_it_builds(world: World):
+    world.add("Thing", "2.0", sdist=True)
+    (file,) = world.projects["Thing"].files
+    release = Release("thing", Version("2.0"), None, file, None, False)
+
+    assert (await world.gatherer.source(release)).builds == ("thing", Version("2.0"))
 
 
 # -- tools that are laid out once ------------------------------------------------------------------

@@ -341,6 +341,18 @@ async def test_a_page_older_than_the_moment_asked_about_is_read_again(server, tm
     assert len(server.asked) == 5
 
 
+async def test_a_page_that_was_read_long_ago_is_read_again_whatever_is_asked(server, tmp_path):
+    """What was uploaded or yanked since is then seen by a node that runs for weeks as by a new one."""
+    server.page("thing", b"bytes")
+    now = [1_000_000_000]
+    config = PipConfig(indexes=(f"http://127.0.0.1:{server.port}/simple",))
+    async with IndexClient(config, tmp_path / "cache", lambda: now[0]) as client:
+        for passed_ms, requests in ((0, 1), (599_999, 1), (2, 2), (600_000, 2), (1, 3)):
+            now[0] += passed_ms
+            await client.project("thing", 0)
+            assert len(server.asked) == requests, passed_ms
+
+
 async def test_pages_in_memory_have_a_bound(server, tmp_path, monkeypatch):
     monkeypatch.setattr(index, "_PAGES", Limit(2, "a test"))
     for name in ("a", "b", "c"):
