@@ -58,7 +58,11 @@ class ConanApp:
             await send_not_allowed(scope, send)
             return
         owner, path = _split(scope["path"].removeprefix(PREFIX))
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        try:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        except ValueError:
+            await _say(send, 400, "the address has too many parameters")
+            return
         self._renew()
         try:
             await self._answer(scope, receive, send, owner, path, query)

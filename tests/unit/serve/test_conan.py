@@ -78,6 +78,12 @@ async def value(node: Node, path: str) -> Any:
     return json.loads(body)
 
 
+async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Node):
+    status, _, body = await get(node, "/conan/v2/conans/search?" + "&".join(["a=1"] * 21))
+
+    assert (status, body) == (400, b"the address has too many parameters\n")
+
+
 async def test_a_ping_says_that_revisions_are_spoken(node: Node):
     for prefix in ("/conan", f"/conan/{OWNER}"):
         status, headers, body = await get(node, f"{prefix}/v1/ping")
