@@ -12,7 +12,8 @@ from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 from pyrsia.verify.artifact import judge
-from pyrsia.wire.text import unb32
+from pyrsia.wire import purl
+from pyrsia.wire.text import b32, unb32
 from tests.reference.governance import Governed, about
 from tests.reference.parts import Kept
 from tests.reference.story import NOW_MS, WHEEL, Story
@@ -210,3 +211,31 @@ async def test_what_the_log_does_not_hold_is_told_as_missed_and_what_was_withdra
         assert missed == ["pkg:pypi/other", "pkg:maven/g/a"]
     finally:
         story.world.close()
+
+
+async def test_a_copy_under_an_own_name_neither_speaks_for_its_package_nor_takes_it_away(tmp_path, shelf):
+    """It was there first, and has the very bytes; asked by digest, the package's own name answers."""
+    world = Deciding(tmp_path, count=12, builders=11)
+    try:
+        own = str(purl.under(b32(world.follower.public), purl.parse("pkg:pypi/idna@1.0")))
+        copy = Story(world=world, asked={"purl": own}, revealed={"source": "claimed"})
+        archive, proofs = world.archive, Proofs(world.archive)
+        catalog = Catalog(archive, shelf, proofs, no_bundle)
+        assert catalog.file(copy.sha256).purl == own
+        known = Story(world=world)
+        assert known.sha256 == copy.sha256
+        assert catalog.file(known.sha256).purl == "pkg:pypi/idna@1.0"
+        world.enact(about("artifact.withdraw", known.sha256))
+        archive.keep_checkpoint(known.note())
+        assert catalog.files("idna") == []
+        assert [one.purl for one in catalog.files(own.partition("@")[0])] == [own]
+        with pytest.raises(Refusal, match="because it is so"):
+            await catalog.blob(known.sha256)  # not by the copy's name either
+        file = tmp_path / WHEEL
+        file.write_bytes(copy.data)
+        found = judge(
+            file, proofs.of_artifact(copy.sha256, own), [copy.pin], now_ms=NOW_MS, expected=own, verify=verify
+        )
+        assert (found.purl, found.status) == (own, "REPRODUCED")
+    finally:
+        world.close()
