@@ -4,7 +4,7 @@ Decides the bytes that a builder signs and whether an envelope holds under a key
 the log says which build key belongs to which builder. `keyid` is a hint for other tools and decides
 nothing here. What is signed are the payload's bytes; they are never rebuilt from what was parsed.
 
-Source: docs/builds.md, "Provenance"; DSSE protocol 1.0.2; SLSA provenance v1; in-toto Statement v1.
+Source: docs/attestations.md, "Provenance"; DSSE protocol 1.0.2; SLSA provenance v1; in-toto Statement v1.
 """
 
 import json

@@ -3,7 +3,7 @@
 `host:<64 hex>` names an interpreter and its compressor on one kind of machine. It is allowed for pure
 packages only, and only where the network lists it. Facts come in as arguments; nothing is read here.
 
-Source: docs/builds.md, "The recipe", "Why it is done so".
+Source: docs/builds-pip.md, "The recipe"; docs/builds-how.md, "Why it is done so".
 """
 
 import hashlib

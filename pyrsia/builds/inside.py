@@ -3,7 +3,7 @@
 Decides what the sandbox sees and how its answer is read back: whatever ran inside may have written the
 answer, so files are opened without following links, must be plain, and are cut at a limit.
 
-Source: docs/builds.md, "Step by step"; docs/sandbox.md.
+Source: docs/builds-how.md, "Step by step"; docs/sandbox.md.
 """
 
 import functools

@@ -5,7 +5,7 @@ nothing or in a circle is refused, and copies count like everything else that is
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Maven", "Where the source comes from".
+Source: docs/builds-maven.md, "Where the source comes from".
 """
 
 import posixpath

@@ -4,7 +4,7 @@ Archives are made by strangers. This module says which names may be unpacked and
 is written down so that two nodes write the same bytes. It runs inside the sandbox: only the standard
 library is imported, and nothing is read or written here.
 
-Source: docs/builds.md, "Normalising".
+Source: docs/builds-how.md, "What no archive may hold".
 """
 
 import hashlib

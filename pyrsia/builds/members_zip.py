@@ -4,7 +4,7 @@
 records of one name, local headers that disagree with the directory. This reader does not. It runs
 inside the sandbox and imports only the standard library.
 
-Two degrees: `strict` is the form that may be published (docs/builds.md, "Normalising"): no extra field
+Two degrees: `strict` is the form that may be published (docs/builds-pip.md, "Normalising"): no extra field
 but zip64 and timestamps, no comment, gap or duplicate. Without it, an archive is only made safe to
 unpack: build tools come in wheels whose packing is none of our business.
 

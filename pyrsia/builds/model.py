@@ -4,7 +4,7 @@ A plug-in turns a want into requests for the log (`plan`), makes the request's l
 brings the inputs by digest (`prefetch`), builds them in the sandbox and normalises what came out (`build`). What is
 agreed, published and signed from that, the node and the ledger say.
 
-Source: docs/builds.md, "Step by step", "Plug-ins".
+Source: docs/builds-how.md, "Step by step".
 """
 
 import hashlib

@@ -7,7 +7,7 @@ library version takes part. What was normalised away is listed, never hidden.
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Normalising"; the wheel format (PEP 427, PEP 376).
+Source: docs/builds-pip.md, "Normalising"; the wheel format (PEP 427, PEP 376).
 """
 
 import base64

@@ -3,7 +3,7 @@
 Nothing here is the requester's choice. Each builder derives the recipe itself and refuses one that says
 something else.
 
-Source: docs/builds.md, "The recipe"; https://reproducible-builds.org/specs/source-date-epoch/.
+Source: docs/builds-pip.md, "The recipe"; https://reproducible-builds.org/specs/source-date-epoch/.
 """
 
 from collections.abc import Mapping

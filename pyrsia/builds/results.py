@@ -2,7 +2,7 @@
 
 A build that fails is an answer; a disk that is full is this machine's, and says nothing about a package.
 
-Source: docs/builds.md, "Step by step".
+Source: docs/builds-how.md, "Step by step".
 """
 
 import shutil

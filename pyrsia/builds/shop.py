@@ -1,6 +1,6 @@
 """What the plug-ins of one node share: its sandbox, its folders, its environments, its ways to sources.
 
-Source: docs/builds.md, "Plug-ins".
+Source: docs/builds-how.md, "Step by step".
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

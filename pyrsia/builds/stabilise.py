@@ -7,7 +7,7 @@ could (links, setuid, duplicates, trailing data) is refused when the archive is 
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Normalising"; POSIX ustar and pax; RFC 1951, RFC 1952.
+Source: docs/builds-how.md, "Archives"; POSIX ustar and pax; RFC 1951, RFC 1952.
 """
 
 import hashlib

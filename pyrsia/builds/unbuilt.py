@@ -1,6 +1,6 @@
 """What plug-ins that run nothing of a stranger's share: results out of files that came from somewhere else.
 
-Source: docs/builds.md, "Witnessed", "An HTTP pipeline".
+Source: docs/builds.md, "Witnessed"; docs/builds-how.md, "An HTTP pipeline".
 """
 
 import shutil

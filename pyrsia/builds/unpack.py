@@ -3,7 +3,7 @@
 Reads the members of a source archive, unpacks it below a folder of our own making, and answers the one job that a
 worker is started for. Only the standard library and modules that say the same of themselves are imported.
 
-Source: docs/builds.md, "Step by step"; docs/sandbox.md.
+Source: docs/builds-how.md, "Step by step"; docs/sandbox.md.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ registry serves no wheel for every platform. Upstream never takes part in the ve
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "What else the reveal says"; docs/ledger.md, "The verdict".
+Source: docs/builds-how.md, "What else the reveal says"; docs/ledger.md, "The verdict".
 """
 
 from collections.abc import Iterable

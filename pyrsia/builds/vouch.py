@@ -5,7 +5,7 @@ into one envelope. A summary (VSA) is made for REPRODUCED only; the statement ab
 that file are the same after stabilising", in the shape that OSS Rebuild gave it. Neither names an index, a host or a
 path: coordinates and digests are enough.
 
-Source: docs/builds.md, "Attestations"; SLSA verification summary v1 and its verified property SLSA_BUILD_REPRODUCED;
+Source: docs/attestations.md; SLSA verification summary v1 and its verified property SLSA_BUILD_REPRODUCED;
 SLSA provenance v1; in-toto Statement v1.
 """
 

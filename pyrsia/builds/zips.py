@@ -3,7 +3,7 @@
 Who calls it decides the members and their order; here is only how bytes are laid. It runs inside the sandbox
 and imports only the standard library.
 
-Source: docs/builds.md, "Normalising"; PKWARE APPNOTE 6.3.10, sections 4.3 and 4.4.
+Source: docs/builds-pip.md, "Normalising"; PKWARE APPNOTE 6.3.10, sections 4.3 and 4.4.
 """
 
 import struct

@@ -3,7 +3,7 @@
 Off unless globs are configured. A name that the log does not hold tells others what somebody here wants, so nothing
 leaves this node for a name that no glob allows.
 
-Source: docs/builds.md, "Asking by itself"; DESIGN 9, "Each normalised name has one owner".
+Source: docs/builds-how.md, "Asking by itself"; DESIGN 9, "Each normalised name has one owner".
 """
 
 import logging

@@ -5,7 +5,7 @@ of folders: what differs is unstable, and that is told before a disagreement has
 package of the past, so that nobody can count on never being looked at again. Both come after everything else that is to
 be built here, and both are facts: they change no status.
 
-Source: docs/builds.md, "Built again"; docs/ledger.md, "Facts".
+Source: docs/builds-how.md, "Built again"; docs/ledger.md, "Facts".
 """
 
 import hashlib

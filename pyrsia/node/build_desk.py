@@ -2,7 +2,7 @@
 
 Decides what an order means and when a log may be read; planning, building and agreeing are others' work.
 
-Source: docs/builds.md, "Asking and following".
+Source: docs/builds.md, "Ask for somebody else's package".
 """
 
 import time

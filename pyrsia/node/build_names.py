@@ -1,6 +1,6 @@
 """Between a package's purl and what its ecosystem calls it, and the name that a result may stand under.
 
-Source: docs/builds.md, "Asking and following"; docs/ledger.md, "Leaves".
+Source: docs/builds.md, "Ask for somebody else's package"; docs/ledger.md, "Leaves".
 """
 
 from typing import Final

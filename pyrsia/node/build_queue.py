@@ -4,7 +4,7 @@
 delays its own thousand, and nobody else's one. Who has its turn keeps it for its share of time; longer only while
 nobody of its own priority or a better one waits.
 
-Source: docs/builds.md, "On a builder".
+Source: docs/builds-how.md, "On a builder".
 """
 
 import math

@@ -3,7 +3,7 @@
 A source is a blob like any other: named by its SHA-256 and manifest, given to peers once the log names it. What is in
 the archive nobody looks at here.
 
-Source: docs/builds.md, "Asking and following".
+Source: docs/builds.md, "A source of one's own".
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """One build request as people and scripts are told of it: what the log says of it, and what it waits for.
 
-Source: docs/builds.md, "Asking and following".
+Source: docs/builds.md, "Follow, explain, cancel".
 """
 
 from pyrsia.ledger.state import Reads

@@ -4,7 +4,7 @@ Only what the log names after a reveal is brought, so nothing is explained befor
 comparison reads strangers' archives, and diffoscope reads more of them: both run inside, with limits. Answers are kept
 for a while, since the same build is asked about by everybody at once.
 
-Source: docs/builds.md, "Explanations".
+Source: docs/attestations.md, "Explanations".
 """
 
 from collections import OrderedDict
@@ -34,6 +34,7 @@ AT_ONCE = Limit(2, "comparisons at once; each reads two results of up to 512 MiB
 MAX_PAIRS = Limit(24, "outputs that are compared for one answer: eight files of three groups")
 DEEP_BYTES = Limit(200_000, "of diffoscope's report; 36 MB were seen for one shared object")
 DEEP_S = Limit(30, "what diffoscope needs for a shared object and its text is 2 to 8 s")
+TAR_MAGIC_AT: Final = 257  # POSIX.1-2017 pax, "ustar Interchange Format"
 DIFFOSCOPE: Final = "/usr/bin/diffoscope"
 
 Reads = Callable[[bytes], bytes | None]
@@ -108,22 +109,19 @@ class Explaining:
         reveals = {one.author: one.body for one in view.reveals if one.round == view.round}
         found: list[Pair] = []
         for first, second in report.to_compare(who):
-            ours, theirs = (
-                {one["name"]: one["raw"] for one in reveals[side.builder]["outputs"]}
-                for side in (first, second)
-            )
-            for name in sorted(ours.keys() | theirs.keys()):
+            outputs = [reveals[side.builder]["outputs"] for side in (first, second)]
+            for ours, theirs in report.matched(*outputs):
                 if len(found) == MAX_PAIRS.value:
                     return found
-                if name not in ours or name not in theirs:
-                    only = first if name in ours else second
+                if ours is None or theirs is None:
+                    only, one = (first, ours) if ours is not None else (second, theirs)
+                    name = one["name"] if one is not None else ""
                     found.append(
                         Pair(name, first.group, second.group, note=f"only {only.group} made this file")
                     )
-                elif ours[name]["sha256"] != theirs[name]["sha256"]:
-                    found.append(
-                        await self._pair(name, (first, ours[name]), (second, theirs[name]), deep=deep)
-                    )
+                else:
+                    sides = (first, ours["raw"]), (second, theirs["raw"])
+                    found.append(await self._pair(ours["name"], *sides, deep=deep))
         return found
 
     async def _pair(
@@ -159,7 +157,8 @@ class Explaining:
         self, shop: Shop, name: str, first: Said, second: Said, paths: Sequence[Path]
     ) -> Pair:
         inside = Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
-        names = [f"{side}-{_inner(name)}" for side in ("first", "second")]
+        inner = await trio.to_thread.run_sync(_inner, name, paths[0])
+        names = [f"{side}-{inner}" for side in ("first", "second")]
         job = {"operation": "compare", "first": names[0], "second": names[1]}
         files = dict(zip(names, paths, strict=True))
         async with inside.run(job, files, phase="explain", who=name) as answer:
@@ -178,7 +177,7 @@ class Explaining:
                 who="this machine",
                 do="apt-get install diffoscope-minimal",
             )
-        inner = _inner(name)
+        inner = await trio.to_thread.run_sync(_inner, name, paths[0])
         job = Job(
             argv=(
                 DIFFOSCOPE, "--text", "-", "--no-progress", "--timeout", str(DEEP_S.value),
@@ -212,9 +211,16 @@ async def _text(sandbox: Sandbox, job: Job) -> str:
     return f"{told}\n(diffoscope ended by {outcome.ended} {outcome.code})"
 
 
-def _inner(name: str) -> str:
-    """A name that says how the file is packed and nothing else of what a stranger wrote."""
+def _inner(name: str, path: Path) -> str:
+    """A name that says how the file is packed and nothing else of what a stranger wrote.
+
+    Blobs of images have no ending, so their first bytes are asked.
+    """
     for ending in (".whl", ".jar", ".zip", ".tar.gz", ".tgz", ".tar", ".pom"):
         if name.endswith(ending):
             return f"file{'.tar.gz' if ending == '.tgz' else ending}"
-    return "file"
+    with path.open("rb") as file:
+        head = file.read(TAR_MAGIC_AT + 5)
+    if head.startswith(b"\x1f\x8b"):
+        return "file.tar.gz"
+    return "file.tar" if head[TAR_MAGIC_AT:] == b"ustar" else "file"

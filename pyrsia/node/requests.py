@@ -3,7 +3,7 @@
 Decides what is planned by which plug-in, what the log knows already, and under whose name a result may stand: a source
 that was given along, and parameters of one's own, lead to a name of one's own. What a plan holds is the plug-in's.
 
-Source: docs/builds.md, "Asking and following".
+Source: docs/builds.md, "Ask for somebody else's package".
 """
 
 import hashlib

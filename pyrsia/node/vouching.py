@@ -4,7 +4,7 @@ A builder signs only what it helped to decide, and only after its own log says s
 is kept. What is missing is asked for when somebody wants the bundle, of the builders that agreed; whoever has
 gathered T keeps them, so that one of them is enough later.
 
-Source: docs/builds.md, "Attestations".
+Source: docs/attestations.md.
 """
 
 import json

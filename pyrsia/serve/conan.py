@@ -9,7 +9,7 @@ names them, since clients would take them for files of the package.
 
 Left out: uploads, logins (everything may be read by everyone), metadata files.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/rest/rest_client_v2.py`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/rest/rest_client_v2.py`.
 """
 
 import re

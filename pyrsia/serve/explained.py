@@ -3,7 +3,7 @@
 Everything on it comes from others: each text is escaped here, after `safe` has taken out what is hidden. No script,
 no style in the page itself: it carries `default-src 'self'`.
 
-Source: docs/builds.md, "Explanations"; Content Security Policy Level 3.
+Source: docs/attestations.md, "Explanations"; Content Security Policy Level 3.
 """
 
 import re

@@ -6,7 +6,7 @@ not there is a quick 404, since Maven asks each of its repositories in turn.
 
 Left out: uploads, snapshots, lists of plug-in prefixes, upstream proxying.
 
-Source: the layout of Maven 2 repositories; docs/builds.md, "Maven", "Installing".
+Source: the layout of Maven 2 repositories; docs/builds-maven.md, "Installing".
 """
 
 import hashlib

@@ -5,7 +5,7 @@ leads to the manifest that was published for it; every other address is a digest
 
 Left out: uploads and deletions (the log has its own door), logins (everything may be read by everyone).
 
-Source: OCI distribution-spec 1.1; docs/builds.md, "oci".
+Source: OCI distribution-spec 1.1; docs/builds-oci.md.
 """
 
 import re

@@ -6,7 +6,7 @@ Recipes of strangers run in this process: what it answers is their word, and is 
 Conan puts a random UUID into the path of every build folder, and compilers write paths into what they make. The one
 thing changed here is where those UUIDs come from: a counter, so that equal builds work at equal paths.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/cache/cache.py`, `conan/cli/commands/`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/cache/cache.py`, `conan/cli/commands/`.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"

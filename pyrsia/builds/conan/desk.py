@@ -6,7 +6,7 @@ way out: it answers from the files that the node laid there, as a remote that ha
 
 Only the standard library and modules that say the same of themselves are imported.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/rest/caching_file_downloader.py`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/rest/caching_file_downloader.py`.
 """
 
 import json

@@ -4,7 +4,7 @@ Two kinds of lines under the head: files of recipes and packages that the recipe
 (`<recipe revision>~<file>`, `<recipe revision>~<package id>~<package revision>~<file>`), and sources that `source()`
 downloads, named `source~<SHA-256>`. Where a file came from is left out: two mirrors give one lock.
 
-Source: docs/builds.md, "conan".
+Source: docs/builds-conan.md.
 """
 
 import re

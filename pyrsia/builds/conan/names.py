@@ -6,7 +6,7 @@ name, so every published name reads back in one way.
 
 It runs inside the sandbox too and imports only the standard library.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/api/model/refs.py`.
+Source: docs/builds-conan.md; Conan 2, `conan/api/model/refs.py`.
 """
 
 import re

@@ -7,7 +7,7 @@ here as Conan computes them, so nothing that a build says of itself is taken ove
 
 It runs inside the sandbox and imports only the standard library and modules that say the same of themselves.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/model/manifest.py` (manifest and revisions),
+Source: docs/builds-conan.md; Conan 2, `conan/internal/model/manifest.py` (manifest and revisions),
 `conan/internal/model/info.py` (package id); RFC 1951 section 3.2.4, RFC 1952.
 """
 

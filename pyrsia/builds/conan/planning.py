@@ -3,7 +3,7 @@
 The run evaluates a stranger's recipe, so its own answer counts for little: the reference that it names is checked
 against what was wanted, and every line of the lock comes from the proxy's record, not from inside.
 
-Source: docs/builds.md, "conan".
+Source: docs/builds-conan.md.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ requester's planner and every drawn builder run the same planning; what one lock
 
 Recipes run and archives open only inside the sandbox. Here they are names, digests and copies.
 
-Source: docs/builds.md, "conan"; docs/adr/0045-conan-by-content.md.
+Source: docs/builds-conan.md; docs/adr/0045-conan-by-content.md.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Decides what a requester or mapping may set (`build_type`, `cppstd`, `option.<name>`, `subdir`) and what the rules give
 without: Release and Debug, the compiler's default standard, the recipe's own options.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/default_settings.py`, `conan/internal/api/detect/`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/default_settings.py`, `conan/internal/api/detect/`.
 """
 
 import re

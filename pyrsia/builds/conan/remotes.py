@@ -5,7 +5,7 @@ Nothing of Conan runs on the host. Every remote that is enabled and of the ordin
 
 Left out: credentials files (a remote that asks for them may have them in its URL, or in netrc), local recipe folders.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/api/remotes/`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/api/remotes/`.
 """
 
 import json

@@ -6,7 +6,7 @@ that finds half a package fails, one that finds none goes on to its next remote.
 
 It runs inside the sandbox too and imports only the standard library.
 
-Source: docs/builds.md, "conan"; Conan 2, `conan/internal/rest/client_routes.py` (addresses), `rest_client_v2.py`.
+Source: docs/builds-conan.md; Conan 2, `conan/internal/rest/client_routes.py` (addresses), `rest_client_v2.py`.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What a build and its inspection left, read back as one reads a stranger's letter, and made into outputs.
 
-Source: docs/builds.md, "conan".
+Source: docs/builds-conan.md.
 """
 
 import os

@@ -6,7 +6,7 @@ what a build left, computes revisions anew, and writes the outputs.
 Only the standard library and modules of ours that say the same of themselves are imported. What `plan` and `build`
 answer is a stranger's word to whoever reads it.
 
-Source: docs/builds.md, "conan"; docs/sandbox.md.
+Source: docs/builds-conan.md; docs/sandbox.md.
 """
 
 import hashlib

@@ -4,7 +4,7 @@
 system by the SHA-256 of its archive: the same tools on every builder, whatever machine it has. Decides which
 environments are here and what each offers; which of them a network admits, its genesis and motions say.
 
-Source: docs/builds.md, "Environments".
+Source: docs/environments.md.
 """
 
 from collections.abc import Mapping, Sequence

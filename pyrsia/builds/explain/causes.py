@@ -6,7 +6,7 @@ themselves. Contents are strangers' bytes: everything is bounded, and no pattern
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Explanations"; the causes measured for wheels, jars and Conan packages.
+Source: docs/attestations.md, "Explanations"; the causes measured for wheels, jars and Conan packages.
 """
 
 import re

@@ -3,16 +3,19 @@
 Builders that said the same are one group, called A, B, ... in the order of the draw. Each other group is compared
 with the one that won, or with A where nobody did. The words about causes are decided here and nowhere else.
 
-Source: docs/builds.md, "Explanations".
+Source: docs/attestations.md, "Explanations".
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final
 
 from pyrsia.wire import canonical
 from pyrsia.wire.text import safe
 
+_DIGEST: Final = re.compile("[0-9a-f]{32,128}")
 MAX_GROUPS: Final = 4  # that are compared: the winner with three others; more is noise, and each costs a run
 
 SENTENCES: Final[Mapping[str, str]] = {
@@ -152,6 +155,28 @@ def to_compare(said: Sequence[Said]) -> tuple[tuple[Said, Said], ...]:
         if one.group != first.group:
             others.setdefault(one.group, one)
     return tuple((first, one) for one in list(others.values())[: MAX_GROUPS - 1])
+
+
+def matched(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+    """Outputs of two results that are the same file of each, in order; None where one side lacks it.
+
+    Files of images and of Conan packages have digests and revisions in their names, so what differs has another
+    name too: such runs are left out, and what then has one name is matched in the order in which it was revealed.
+    """
+    same = {one["raw"]["sha256"] for one in ours} & {one["raw"]["sha256"] for one in theirs}
+    sides: list[dict[str, list[Mapping[str, Any]]]] = [{}, {}]
+    for side, outputs in zip(sides, (ours, theirs), strict=True):
+        for one in outputs:
+            if one["raw"]["sha256"] not in same:
+                side.setdefault(_DIGEST.sub("*", one["name"]), []).append(one)
+    left, right = sides
+    return [
+        pair
+        for name in sorted(left.keys() | right.keys())
+        for pair in zip_longest(left.get(name, ()), right.get(name, ()))
+    ]
 
 
 def pair(output: str, first: Said, second: Said, answer: Mapping[str, Any]) -> Pair:

@@ -4,7 +4,7 @@ Operation `compare`: `first` and `second` are file names in the input folder, pa
 tar, gzip) or plain bytes. The answer lists at most MAX_DIFFERING members with how and why they differ, and what differs
 in the packing alone.
 
-Source: docs/builds.md, "Explanations".
+Source: docs/attestations.md, "Explanations".
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Only releases have a name here: a version that ends in `-SNAPSHOT`, a range or a word such as `LATEST` means another
 file tomorrow.
 
-Source: docs/builds.md, "Maven"; the repository layout of Maven 2.
+Source: docs/builds-maven.md; the repository layout of Maven 2.
 """
 
 import re

@@ -4,7 +4,7 @@
 that the lock can be laid out as a local repository; name and version are written out for people and must be the path's
 own. Which remote gave a file is left out: two operators with two mirrors must get the same lock.
 
-Source: docs/builds.md, "Maven", "The lock".
+Source: docs/builds-maven.md, "The lock".
 """
 
 import re

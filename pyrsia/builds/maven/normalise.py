@@ -7,7 +7,7 @@ and the manifest comes first, since `JarInputStream` looks for it there.
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Maven", "Normalising, jar@1"; the JAR file specification.
+Source: docs/builds-maven.md, "Normalising, `jar@1`"; the JAR file specification.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Each builder gets the source itself; what a request says of it is only compared. Without a mapping the source is the
 archive that the project released beside its jar, or beside the parent of the same version that it was released with.
 
-Source: docs/builds.md, "Maven", "Whose source".
+Source: docs/builds-maven.md, "Where the source comes from".
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ The requester's planner and every drawn builder run the same code on their own r
 derive again and compare. A planning run is the build itself with one way out, so that its record is exactly the files
 that the build reads. Leaves out: who builds, what is published, and every word to the log.
 
-Source: docs/builds.md, "Maven".
+Source: docs/builds-maven.md.
 """
 
 import hashlib

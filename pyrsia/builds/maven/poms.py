@@ -5,7 +5,7 @@ Maven would compute (`${revision}`) is taken for any value.
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Maven"; the POM reference of Maven.
+Source: docs/builds-maven.md; the POM reference of Maven.
 """
 
 import posixpath

@@ -3,7 +3,7 @@
 Parameters come from an enacted mapping, or from a requester who gives the source along; without either the rules
 alone give them. Each builder derives the recipe itself and refuses one that says something else.
 
-Source: docs/builds.md, "Maven", "The recipe".
+Source: docs/builds-maven.md, "The recipe".
 """
 
 import re
@@ -72,7 +72,7 @@ def chosen(given: Mapping[str, str], *, sources_wanted: bool) -> dict[str, str]:
                 "bad-request",
                 what=f"{name[:40]}={value[:80]!r} is no parameter of a Maven build",
                 who="the mapping or your request",
-                do=f"use {', '.join(sorted(_FORMS))} as docs/builds.md says",
+                do=f"use {', '.join(sorted(_FORMS))} as docs/builds-maven.md says",
             )
     return {"sources": "attach" if sources_wanted else "project", "tests": "compile"} | dict(given)
 

@@ -4,7 +4,7 @@ The first repository that has a path wins, in the order of the settings, for our
 run asks through the recording proxy alike. A `file:` repository is a folder of this machine, such as the one that
 Debian's packages fill.
 
-Source: docs/builds.md, "Maven", "Where sources come from".
+Source: docs/builds-maven.md, "Where the source comes from".
 """
 
 from collections.abc import AsyncIterator, Mapping

@@ -1,6 +1,6 @@
 """What the inspection said of the files of one build, as outputs of a result.
 
-Source: docs/builds.md, "Maven", "Outputs".
+Source: docs/builds-maven.md, "The build".
 """
 
 import shutil

@@ -4,7 +4,7 @@ What a run may see is decided here: the source and one way out while planning; t
 that holds the lock's files while building; only data while inspecting. What is asked for, and what comes of it, the
 plug-in says.
 
-Source: docs/builds.md, "Maven"; docs/sandbox.md.
+Source: docs/builds-maven.md; docs/sandbox.md.
 """
 
 import functools

@@ -5,7 +5,7 @@ active profiles before central. Left out, each told in one sentence: encrypted p
 one, and everything that would shape a build (properties, local repository): one machine must not shape what all
 agree on.
 
-Source: docs/builds.md, "Maven", "Where sources come from"; the settings reference of Maven.
+Source: docs/builds-maven.md, "Where the source comes from"; the settings reference of Maven.
 """
 
 import os

@@ -5,7 +5,7 @@ went. A text that cannot be read as what it should be comes back as it is: then 
 
 It runs inside the sandbox and imports only the standard library.
 
-Source: docs/builds.md, "Maven", "Normalising, jar@1"; the JAR file specification, section "Name-Value pairs".
+Source: docs/builds-maven.md, "Normalising, `jar@1`"; the JAR file specification, section "Name-Value pairs".
 """
 
 import re

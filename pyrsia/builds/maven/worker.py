@@ -3,7 +3,7 @@
 Started as `python worker.py INPUTS WORK` with `job.json` in INPUTS; leaves `result.json` and files in WORK.
 Imports the standard library and those of our modules that say the same of themselves.
 
-Source: docs/builds.md, "Maven"; docs/sandbox.md.
+Source: docs/builds-maven.md; docs/sandbox.md.
 """
 
 import hashlib

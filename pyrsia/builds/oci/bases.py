@@ -3,7 +3,7 @@
 Everything named here is fixed by its digest; who vouches for it is the log (a published file), or its digest alone (a
 root, which any machine makes again from its lock).
 
-Source: docs/builds.md, "oci".
+Source: docs/builds-oci.md.
 """
 
 import json

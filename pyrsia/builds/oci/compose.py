@@ -3,7 +3,7 @@
 It runs inside the sandbox: only the standard library. What it writes depends on its inputs and on nothing else: not on
 this Python's version, the compressor, the umask or the time.
 
-Source: docs/builds.md, "oci"; OCI image-spec 1.1; Docker's Dockerfile reference, COPY.
+Source: docs/builds-oci.md; OCI image-spec 1.1; Docker's Dockerfile reference, COPY.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ whoever builds is refused with its line and with what to do instead.
 
 It runs inside the sandbox: only the standard library, no I/O.
 
-Source: docs/builds.md, "oci"; Docker's Dockerfile reference; OCI image-spec, config.md.
+Source: docs/builds-oci.md; Docker's Dockerfile reference; OCI image-spec, config.md.
 """
 
 import json

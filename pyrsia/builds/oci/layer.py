@@ -5,7 +5,7 @@ takes part, since no two of them write the same bytes. Refused: devices, setuid,
 the end, a name that stands twice.
 
 It runs inside the sandbox: only the standard library.
-Source: docs/builds.md, "oci"; OCI image-spec, layer.md.
+Source: docs/builds-oci.md; OCI image-spec, layer.md.
 """
 
 import hashlib

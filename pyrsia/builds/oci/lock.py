@@ -3,7 +3,7 @@
 `name version file sha256 size` under the first line, sorted. `name` is what the file is published as (`click`), or
 `rootfs` and `image` for a base. The source itself stands in the request.
 
-Source: docs/builds.md, "oci".
+Source: docs/builds-oci.md.
 """
 
 import re

@@ -3,7 +3,7 @@
 A result's files are `sha256~<hex>` for each blob (layers and configurations), `manifest~<tag>` for what the tag leads
 to, and `manifest~sha256~<hex>` for each platform's manifest below an index.
 
-Source: docs/builds.md, "oci"; OCI distribution-spec, "Pulling manifests".
+Source: docs/builds-oci.md; OCI distribution-spec, "Pulling manifests".
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
 """The files of a composed image, as a result names them; read back from the sandbox and checked by digest.
 
-Source: docs/builds.md, "oci".
+Source: docs/builds-oci.md.
 """
 
 import os
@@ -17,7 +17,7 @@ from pyrsia.builds.model import FileOut, Output, Packed, PhaseFailed, file_out, 
 from pyrsia.units import BUILD_DISK_BYTES
 
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
-AUTHOR: Final = "correct the Dockerfile; docs/builds.md, oci, lists what is taken"
+AUTHOR: Final = "correct the Dockerfile; docs/builds-oci.md lists what is taken"
 
 
 def take(source: Path, target: Path, name: str, who: str) -> Path:

@@ -4,7 +4,7 @@ The source is an archive that somebody gave along, or the repository of an enact
 elsewhere, and every base, is named by digest in the Dockerfile and must be published by this network, or be a root
 that is on this machine. Archives open only inside the sandbox; here they are names, digests and copies.
 
-Source: docs/builds.md, "oci"; docs/adr/0043-images-without-an-engine.md.
+Source: docs/builds-oci.md; docs/adr/0043-images-without-an-engine.md.
 """
 
 import hashlib

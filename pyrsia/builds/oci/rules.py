@@ -1,6 +1,6 @@
 """The rules of an image's request: parameters, recipe, target. Functions of what was read, without I/O.
 
-Source: docs/builds.md, "oci".
+Source: docs/builds-oci.md.
 """
 
 import re

@@ -3,7 +3,7 @@
 `read`: what the Dockerfile of a source needs. `compose`: the image. `inspect`: every layer again, by other code than
 wrote it, in another sandbox: its members, its canonical form, and whether every file of it comes from the inputs.
 
-Source: docs/builds.md, "oci".
+Source: docs/builds-oci.md.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ A page or a mapping of a stranger names URLs that we fetch, so addresses of loop
 link-local are reached only where the operator configured that very host and port. A name is
 resolved once and the checked address is the one connected to.
 
-Source: docs/builds.md, "Where sources come from".
+Source: docs/sources.md, "The rules of every fetch".
 """
 
 import ipaddress

@@ -1,6 +1,6 @@
 """Files kept under their SHA-256: written whole or not at all, those not asked for longest go first.
 
-Source: docs/builds.md, "Where sources come from".
+Source: docs/sources.md, "The rules of every fetch".
 """
 
 import hashlib

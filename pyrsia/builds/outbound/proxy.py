@@ -4,7 +4,7 @@ A program inside asks `http://127.0.0.1:7999/<remote>/<path>`; our own client fe
 with the operator's certificates and credentials, which the program never sees. What was given out stands in the
 record, and stays in the cache under its SHA-256, so that a lock can name it and a build can have it without network.
 
-Source: docs/builds.md, "The recording proxy"; DESIGN 8, outbound rules.
+Source: docs/sources.md, "The recording proxy"; DESIGN 8, outbound rules.
 """
 
 import os

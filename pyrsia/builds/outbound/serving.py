@@ -3,7 +3,7 @@
 Reads requests with h11, asks for the answer, sends it. Everything that breaks the protocol or a bound ends this one
 connection with a sentence, if there is still somebody to read it.
 
-Source: docs/builds.md, "The recording proxy"; RFC 9112.
+Source: docs/sources.md, "The recording proxy"; RFC 9112.
 """
 
 import re

@@ -3,7 +3,7 @@
 pip's configuration, Maven's settings, Conan's remotes, apt's sources and git's hosts are read by their own plug-ins;
 each makes one `Outbound` of what it read, so that the rules of a fetch stand in one place.
 
-Source: docs/builds.md, "Where sources come from".
+Source: docs/sources.md, "The rules of every fetch".
 """
 
 from collections.abc import Iterable, Mapping

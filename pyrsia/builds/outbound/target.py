@@ -3,7 +3,7 @@
 One path has one spelling: what is written in two ways, leads upwards, or means something else to another reader is
 refused here, before anything is fetched.
 
-Source: docs/builds.md, "The recording proxy"; RFC 3986 section 2 and 3.3.
+Source: docs/sources.md, "The recording proxy"; RFC 3986 section 2 and 3.3.
 """
 
 import re

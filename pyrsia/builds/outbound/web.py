@@ -3,7 +3,7 @@
 A redirect counts as a new fetch, with its own checks; credentials go to the origin they were written for
 and nowhere else. How long and how large an answer may be is decided here, what it says is not.
 
-Source: docs/builds.md, "Where sources come from".
+Source: docs/sources.md, "The rules of every fetch".
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping

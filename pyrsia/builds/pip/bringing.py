@@ -2,7 +2,7 @@
 
 The digest is what this node's own index says; who gives the bytes makes no difference to them.
 
-Source: docs/builds.md, "Where sources come from".
+Source: docs/builds-pip.md, "Where the source comes from".
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Which releases a request leads to: the package that was asked for and its run-time closure.
 
-Source: docs/builds.md, "Where sources come from", "What is refused, and how it is told".
+Source: docs/builds-pip.md, "Where the source comes from"; docs/builds-how.md, "What is refused, and how it is told".
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Turns "this source, this target, this cut-off" into a recipe, a set of tools and
 requirement leads to. Decides how much is asked at a time: pages and files together, every METADATA that one
 search misses in one run of the sandbox, and nothing twice for the same bytes. What is chosen, `resolve` says.
 
-Source: docs/builds.md, "The lock"; PEP 517, PEP 658.
+Source: docs/builds-pip.md, "The lock"; PEP 517, PEP 658.
 """
 
 import base64

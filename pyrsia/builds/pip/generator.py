@@ -3,7 +3,7 @@
 Tools of the source's period come from the cut-off; the exact one is written into every wheel. It is taken where the
 tools' own requirements allow it, and left out where they do not. It says nothing else about the build.
 
-Source: docs/builds.md, "The lock"; the wheel format (PEP 427, `Generator` in WHEEL).
+Source: docs/builds-pip.md, "The lock"; the wheel format (PEP 427, `Generator` in WHEEL).
 """
 
 import re

@@ -3,7 +3,7 @@
 Decides what a hook sees: one source, the tools read-only at one place, one environment. Tools are laid out and
 compiled once for each set (`toolbox`), not once for each hook.
 
-Source: docs/builds.md, "Step by step"; PEP 517.
+Source: docs/builds-how.md, "Step by step"; PEP 517.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

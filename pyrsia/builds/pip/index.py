@@ -4,7 +4,7 @@ Decides: which index is asked, in which order, what of its answers is kept, and 
 are given out. Leaves out: where a fetch may go (`addresses`), how it goes (`web`, `transport`), what a
 page says (`simple`) and which file is wanted (`resolve`, `plugin`).
 
-Source: docs/builds.md, "Where sources come from"; PEPs 503, 658, 691.
+Source: docs/builds-pip.md, "Where the source comes from"; PEPs 503, 658, 691.
 """
 
 import time

@@ -3,7 +3,7 @@
 The wheel is data of a stranger: it is opened in a sandbox of its own, in which nothing of the build ran, and what
 comes back is read as plain files within bounds.
 
-Source: docs/builds.md, "Normalising", "What else the reveal says".
+Source: docs/builds-pip.md, "Normalising"; docs/builds-how.md, "What else the reveal says".
 """
 
 import shutil

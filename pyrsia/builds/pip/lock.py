@@ -4,7 +4,7 @@ The first line names the format, so that a lock without any tool still has bytes
 `name version file sha256 size`, sorted by name. Which index gave a file is left out on purpose: two
 builders with two mirrors must get the same lock.
 
-Source: docs/builds.md, "The lock"; docs/adr/0013.
+Source: docs/builds-pip.md, "The lock"; docs/adr/0013.
 """
 
 import re

@@ -4,7 +4,7 @@ What needs no compiler is built in the first environment that the network admits
 for every platform, so that the host's own will do. What needs one is built in a `rootfs:` with a compiler: the same
 one on every builder.
 
-Source: docs/builds.md, "Environments"; docs/adr/0046.
+Source: docs/builds-pip.md, "The recipe"; docs/adr/0046.
 """
 
 from collections.abc import Sequence

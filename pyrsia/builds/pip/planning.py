@@ -1,6 +1,6 @@
 """Planning: which requests a want becomes, each with its source, recipe and lock, dependencies first.
 
-Source: docs/builds.md, "Step by step", "The recipe".
+Source: docs/builds-how.md, "Step by step"; docs/builds-pip.md, "The recipe".
 """
 
 import functools

@@ -5,7 +5,7 @@ others derive again and compare. Leaves out: who builds, what is published, and 
 
 Archives are opened only inside the sandbox. Here they are names, digests and copies.
 
-Source: docs/builds.md, "Step by step".
+Source: docs/builds-how.md, "Step by step".
 """
 
 import functools

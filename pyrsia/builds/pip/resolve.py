@@ -10,7 +10,7 @@ one that found everything it asked for.
 
 Leaves out: fetching, and reading METADATA out of archives (that happens in the sandbox).
 
-Source: docs/builds.md, "The lock"; docs/adr/0011; PEP 440, PEP 508, PEP 592.
+Source: docs/builds-pip.md, "The lock"; docs/adr/0011; PEP 440, PEP 508, PEP 592.
 """
 
 import email.parser

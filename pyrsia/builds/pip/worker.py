@@ -10,7 +10,7 @@ any backend runs), `lay` (unpack and compile build tools), `hook` (unpack a sour
 Only the standard library and the few modules of ours that say the same of themselves are imported. The
 result is data of a stranger to whoever reads it: the backend ran here.
 
-Source: docs/builds.md, "Step by step", "Normalising"; PEP 427, PEP 517.
+Source: docs/builds-how.md, "Step by step"; docs/builds-pip.md, "Normalising"; PEP 427, PEP 517.
 """
 
 import base64

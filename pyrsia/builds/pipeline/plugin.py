@@ -5,7 +5,7 @@ up by each builder. The pipeline is told repository and tag, and builds as it li
 can know, so its results are recorded with the weakest word that the log has, and count nowhere where the network asks
 for `namespace`.
 
-Source: docs/builds.md, "An HTTP pipeline".
+Source: docs/builds-how.md, "An HTTP pipeline".
 """
 
 import hashlib

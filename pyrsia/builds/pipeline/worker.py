@@ -1,6 +1,6 @@
 """What runs in the sandbox over the files of a pipeline: archives are listed member by member, or refused by name.
 
-It runs inside the sandbox and imports only the standard library. Source: docs/builds.md, "An HTTP pipeline".
+It runs inside the sandbox and imports only the standard library. Source: docs/builds-how.md, "An HTTP pipeline".
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Two forms: Reproducible Central's `.buildspec` (shell variables, of which only p
 `${groupId}`, `${artifactId}` and `${version}` in them; the original Pyrsia's own keys too), and the original's mapping
 (JSON). What comes out are the fields of a `mapping.set` motion, and a sentence for each thing that was left out.
 
-Source: docs/builds.md, "Mappings"; Reproducible Central, BUILDSPEC.md.
+Source: docs/sources.md, "Mappings"; Reproducible Central, BUILDSPEC.md.
 """
 
 import json

@@ -7,7 +7,7 @@ commit's digest in another run that has neither git nor network. Nothing that gi
 
 Leaves out: whether a request's commit is the one that was seen first (the ledger), and what is built from it.
 
-Source: docs/builds.md, "Sources from git"; DESIGN 8, "Whose source".
+Source: docs/sources.md, "Sources from git"; DESIGN 8, "Whose source".
 """
 
 import os

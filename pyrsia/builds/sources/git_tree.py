@@ -3,7 +3,7 @@
 Whatever unpacked a stranger's pack may have been led astray by it; a commit's digest over a tree's digest over the
 files at hand cannot. SHA-1 alone would not do, which is why our own digest of the tree stands beside the commit.
 
-Source: gitformat-pack(5), git-hash-object(1); docs/builds.md, "Sources from git".
+Source: gitformat-pack(5), git-hash-object(1); docs/sources.md, "Sources from git".
 """
 
 import hashlib

@@ -4,7 +4,7 @@ A folder is packed here in the one form (`packing`): what it holds decides the b
 taken as it is, after a look in the sandbox. A commit comes as any source from git does. Nobody vouches for any of them:
 what is built stands under the name of whoever gave it.
 
-Source: docs/builds.md, "A source that you give along".
+Source: docs/sources.md, "A source that you give along".
 """
 
 import os

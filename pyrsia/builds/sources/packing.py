@@ -4,7 +4,7 @@ Members are sorted by the bytes of their paths below one top folder, with modes 
 names of owners; folders have no entries of their own. Two nodes that have the same tree write the same bytes. Runs
 inside the sandbox and outside: only the standard library is imported.
 
-Source: docs/builds.md, "Sources from git"; POSIX pax format.
+Source: docs/sources.md, "Sources from git"; POSIX pax format.
 """
 
 import hashlib

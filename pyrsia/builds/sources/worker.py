@@ -8,7 +8,7 @@
 git is a program that strangers' servers talk to: it runs with no configuration but ours, and what it brought is made
 sure of by `check` in another run. Only the standard library and modules that say the same of themselves are imported.
 
-Source: docs/builds.md, "Sources from git".
+Source: docs/sources.md, "Sources from git".
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Files have the names that the network publishes Conan packages by: `<rrev>~<file
 `<rrev>~<package id>~<prev>~<file>` of a package. Of packages those are taken whose settings say Linux and the target's
 architecture, in the order of their ids, as many as fit.
 
-Source: docs/builds.md, "Witnessed", "conan"; Conan 2, `conan/internal/rest/client_routes.py`.
+Source: docs/builds.md, "Witnessed"; docs/builds-conan.md; Conan 2, `conan/internal/rest/client_routes.py`.
 """
 
 import re
