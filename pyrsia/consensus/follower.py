@@ -3,7 +3,7 @@
 It believes no sender: q signatures over a header, links down to what it holds, and its own execution decide. Whom it
 asks, and that the proofs hold, is `sync`'s business; what comes after the epoch is `epochs`'.
 
-Source: docs/agreement.md, "Followers", "Catch-up".
+Source: docs/agreement.md, "Followers and light clients", "Catch-up".
 """
 
 from pyrsia.wire.blocks import EPOCH_END, ZERO, Block, Blocks, Status

@@ -2,7 +2,7 @@
 
 Each builder gets it itself; what a request says of it is only compared.
 
-Source: docs/builds-conan.md; docs/sources.md, "The rules of every fetch"; docs/ledger.md, "Whose source".
+Source: docs/builds-conan.md; docs/sources.md, "The rules of every fetch"; docs/ledger.md, "A request".
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Each builder gets the source itself; what the request says of it is only compared. A source that was given along is
 `claimed`: nobody vouches for it, so its result stands under its author's own name alone.
 
-Source: docs/builds-pip.md, "Where the source comes from"; docs/ledger.md, "Whose source".
+Source: docs/builds-pip.md, "Where the source comes from"; docs/ledger.md, "A request".
 """
 
 from collections.abc import Mapping
