@@ -62,7 +62,7 @@ verified_option = click.option(
     "--only-verified-inputs",
     "verified_only",
     is_flag=True,
-    help="Refuse builds whose inputs are not all published by this network.",
+    help="Refuse builds whose inputs were not all built by this network.",
 )
 witness_option = click.option(
     "--witness/--no-witness",

@@ -109,7 +109,7 @@ def plan_lines(asked: Asked) -> Iterator[str]:
             yield f"  parameter    {key} = {value}"
         yield f"  lock         sha256:{one['lock_sha256']}  {len(one['inputs'])} inputs"
         for line in one["inputs"]:
-            here = f"  in the log at {line['entry']}" if line["entry"] >= 0 else ""
+            here = f"  built by this network, in the log at {line['entry']}" if line["entry"] >= 0 else ""
             yield f"    {line['name']} {line['version']}  {line['file']}  sha256:{line['sha256']}{here}"
         yield f"  would be     {'asked for' if not one['request'] else 'no new request: ' + one['request'][:16]}"
     yield from _refusals(asked)

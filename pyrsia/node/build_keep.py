@@ -4,12 +4,12 @@ Kept for ever: blobs that the log names (outputs, logs, sources, locks), and tho
 go after a day: blobs of builds that were settled without this node, sources that were sent and never asked for. Let go
 after hours: folders of jobs that ended with their process. The index cache keeps what was asked for last.
 
-Source: docs/builds.md, "On a builder"; docs/storage.md.
+Source: docs/builds-how.md, "On a builder"; docs/storage.md.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ class Keeper:
     Args:
         named: whether the log names a manifest id.
         folders: where jobs run and results wait to be adopted.
+        spared: names in them that belong to no job: their owner bounds them, and uses them while it runs.
         longest_s: what one build may take.
         cache: of indexes and repositories; at most `cache_bytes` of it stay.
         forget: drops the jobs of settled requests.
@@ -71,6 +72,7 @@ class Keeper:
         cache: Path,
         cache_bytes: int,
         forget: Callable[[], Any],
+        spared: Collection[str] = (),
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -81,6 +83,7 @@ class Keeper:
         self._cache = cache
         self._cache_bytes = cache_bytes
         self._forget = forget
+        self._spared = frozenset(spared)
         self._now_s = now_s
 
     async def run(self) -> None:
@@ -113,7 +116,7 @@ class Keeper:
         count = 0
         for folder in self._folders:
             with suppress(FileNotFoundError):
-                for path in folder.iterdir():
+                for path in (one for one in folder.iterdir() if one.name not in self._spared):
                     with suppress(FileNotFoundError):
                         if path.lstat().st_mtime < before:
                             discard(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from pyrsia.builds.pip.toolbox import TOOLS
 from pyrsia.config import CONFIG_NAME
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.node.build_auto import Auto
@@ -145,6 +146,7 @@ class _Maker:
             cache=house.data / INDEX,
             cache_bytes=house.settings.builds.cache_gb << 30,
             forget=forget,
+            spared=(TOOLS,),
         )
 
 

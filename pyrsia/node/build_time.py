@@ -3,7 +3,7 @@
 A build that hangs, and a source that its author keeps back, are the requester's doing: both are committed as a failure
 while there is time for it, so that no builder is struck for being silent about them.
 
-Source: docs/builds.md, "On a builder"; docs/ledger.md, "Strikes".
+Source: docs/builds-how.md, "On a builder"; docs/ledger.md, "Strikes".
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,13 @@ class Times:
         source_by_ms: a source that nobody gave by then is not given.
         end_ms: nothing is built after it.
         share_s: a slot is held no longer while others wait for it.
+        spare_s: what is left of the window after `end_ms`, where nobody came late.
     """
 
     source_by_ms: int
     end_ms: int
     share_s: float
+    spare_s: float = SPARE_MS.value / 1000
 
 
 def times(owed: Assignment, now_ms: int) -> Times:

@@ -4,7 +4,7 @@ The job (the reveal to come, with its nonce) is on disk before its commitment is
 restarted builder opens the commitment that it made. What the log draws, and when a reveal is owed, the
 ledger says; nothing is decided here but the order of work.
 
-Source: docs/builds.md, "Step by step"; docs/ledger.md, "A block".
+Source: docs/builds-how.md, "Step by step"; docs/ledger.md, "A block".
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
 from pyrsia.node.build_queue import Priority, Turns, slots
-from pyrsia.node.build_time import SPARE_MS, Times, times
+from pyrsia.node.build_time import Times, times
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import Shelf
@@ -82,7 +82,7 @@ class _Work:
             return True
         if self.since is None:
             return False
-        return not self.failures or trio.current_time() - self.since >= SPARE_MS.value / 1000
+        return not self.failures or trio.current_time() - self.since >= self.times.spare_s
 
 
 class Builder:

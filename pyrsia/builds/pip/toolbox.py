@@ -4,7 +4,7 @@ A set is named by the digests of its wheels and by the environment whose interpr
 sandbox by our own code, which unpacks and compiles and runs nothing of a stranger's; no hook can write to it. Compiling
 costs what it spares three to ten hooks, so only sets that come again are compiled.
 
-Source: docs/builds.md, "Where the time goes".
+Source: docs/builds-pip.md, "Where the time goes".
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.units import Limit
 
 INSIDE: Final = "/mnt"  # there in every `rootfs:`, and no interpreter of a host is below it
+TOOLS: Final = "tools"  # the folder of all sets; whoever sweeps the place where it lies, leaves it alone
 SETS: Final = Limit(64, "sets of tools kept, 5 to 30 MB each; packages of one period share theirs")
 PLAIN_USES: Final = Limit(
     4, "hooks with a set before it is compiled: as many as one package needs, looked at twice"
@@ -96,7 +97,7 @@ class Toolbox:
                 await self._forget()
 
     def _there(self, folder: Path) -> bool:
-        """Whether a set is still there: what lies unused for hours, the node takes for left over and sweeps away."""
+        """Whether a set is still there, whatever swept here; to one that goes by age, a set in use looks young."""
         with suppress(FileNotFoundError):
             os.utime(self._home)
         return folder.is_dir()
