@@ -1,7 +1,9 @@
 """Two results of one build, compared by a worker in a real sandbox, and by diffoscope there."""
 
 import hashlib
+import io
 import shutil
+import tarfile
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -71,3 +73,16 @@ async def test_a_result_that_is_no_archive_is_compared_as_bytes(tmp_path, data):
         )
     assert pair.note
     assert [one.how for one in pair.differing] == ["content"]
+
+
+async def test_layers_of_images_are_compared_by_member_although_their_names_say_nothing(tmp_path):
+    paths = []
+    for name, data in (("a", b"x = 1\n"), ("b", b"x = 2\n")):
+        with tarfile.open(tmp_path / name, "w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("app/x.py")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        paths.append(tmp_path / name)
+    async with explainer(tmp_path) as (made, shop):
+        pair = await made._compared(shop, f"sha256~{'1' * 64}", FIRST, SECOND, paths)
+    assert [(one.path, one.how) for one in pair.differing] == [("app/x.py", "content")]

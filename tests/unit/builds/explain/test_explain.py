@@ -218,3 +218,29 @@ def test_every_cause_has_its_sentence_and_a_stranger_s_answer_adds_none():
 def test_an_answer_without_form_is_an_empty_comparison(answer):
     first, second = (Said(who, "", who.upper(), "built", "namespace", True, "") for who in "ab")
     assert report.pair("t.whl", first, second, answer) == Pair("t.whl", "A", "B")
+
+
+def outputs(*rows):
+    return [{"name": name, "raw": {"sha256": digest}} for name, digest in rows]
+
+
+def test_files_whose_names_hold_digests_are_matched_by_the_rest_of_their_names():
+    ours = outputs(
+        ("manifest~1.0", "m1"),
+        (f"sha256~{'1' * 64}", "c1"),
+        (f"sha256~{'2' * 64}", "same"),
+        (f"{'a' * 32}~{'b' * 40}~{'c' * 32}~conan_package.tgz", "p1"),
+        ("only.jar", "j"),
+    )
+    theirs = outputs(
+        ("manifest~1.0", "m2"),
+        (f"sha256~{'2' * 64}", "same"),
+        (f"sha256~{'3' * 64}", "c2"),
+        (f"{'a' * 32}~{'b' * 40}~{'d' * 32}~conan_package.tgz", "p2"),
+    )
+    found = [
+        (one and one["raw"]["sha256"], other and other["raw"]["sha256"])
+        for one, other in report.matched(ours, theirs)
+    ]
+    assert found == [("p1", "p2"), ("m1", "m2"), ("j", None), ("c1", "c2")]
+    assert report.matched(ours, ours) == []
