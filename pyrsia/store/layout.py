@@ -20,7 +20,9 @@ IDS: Final = "ids"  # entry id -> leaf index
 BLOBS: Final = "blobs"  # SHA-256 -> size and pins
 MANIFESTS: Final = "manifests"  # manifest id -> SHA-256 of the blob, then the manifest
 NAMED: Final = "named"  # manifest id -> leaf index of the first entry that names it
-VOUCHES: Final = "vouches"  # SHA-256 of a file, kind, builder -> its signature over the statement of that kind
+VOUCHES: Final = (
+    "vouches"  # SHA-256 of a file, kind, builder -> its signature over the statement of that kind
+)
 JOBS: Final = "jobs"  # what this builder owes
 PEERS: Final = "peers"
 MISC: Final = "misc"
