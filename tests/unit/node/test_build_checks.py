@@ -199,6 +199,28 @@ async def test_who_builds_nothing_checks_no_old_verdicts_and_none_a_day_is_none(
         assert stage.facts == []
 
 
+async def test_a_check_gives_way_to_what_is_to_be_built_and_says_nothing(tmp_path, autojump_clock):
+    stage = Stage(tmp_path)
+    started, waited = trio.Event(), []
+
+    async def build(request, inputs, progress, vary=False):
+        started.set()
+        await trio.sleep_forever()
+
+    stage.plugin.build = build
+    stage.checker.revealed(stage.story.request, stage.reveal)
+
+    async def test():
+        await started.wait()
+        began = trio.current_time()
+        async with stage.turns.turn("new", "y", Priority.NEW):
+            waited.append(trio.current_time() - began)
+        await trio.sleep(20 * QUIET_S.value)
+
+    await stage.run(test)
+    assert (waited, stage.facts, stage.turns.idle) == ([0], [], True)
+
+
 def test_the_lock_of_these_tests_is_the_reference_requests():
     assert hashlib.sha256(LOCK).hexdigest() == blob("lock")["sha256"]
     assert entries.AUTHORED

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from pyrsia.builds.model import Planned, Unbuildable
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.builds.model import Planned, SourceWithheld, Unbuildable
+from pyrsia.errors import Malformed, PeerFault, Refusal, Unavailable
 from pyrsia.ledger import entries, views
 from pyrsia.node.build_desk import LOG_PART_BYTES, Desk
 from pyrsia.node.build_names import coordinates, own_name, want_of_purl
@@ -296,6 +296,34 @@ async def test_a_builder_brings_the_source_from_its_authors_node_by_the_manifest
     assert (await stage.sources.bring(body), len(stage.shelf.asked)) == (path, asked)
     with pytest.raises(Unavailable, match="how its source travels"):
         await stage.sources.bring({**body, "source": {"sha256": "0" * 64, "size": 1, "file": "x"}})
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), PeerFault("lies", peer=b"p" * 32), Malformed("junk")])
+async def test_whatever_a_requesters_node_does_instead_of_giving_the_source_it_is_withheld(stage, error):
+    body = {
+        "requester": b32(stage.me.public),
+        "source": {"file": "x.tar", "manifest": "ab" * 32, "sha256": "cd" * 32, "size": 5},
+    }
+
+    async def fetch(*_):
+        raise error
+
+    stage.shelf.fetch = fetch
+    with pytest.raises(SourceWithheld, match="nobody gave the source"):
+        await stage.sources.bring(body)
+
+
+async def test_a_source_that_never_comes_whole_is_withheld(stage, autojump_clock):
+    async def fetch(*_):
+        await trio.sleep_forever()
+
+    stage.shelf.fetch = fetch
+    body = {
+        "requester": b32(stage.me.public),
+        "source": {"file": "x.tar", "manifest": "ab" * 32, "sha256": "cd" * 32, "size": 5},
+    }
+    with pytest.raises(SourceWithheld, match="in time"):
+        await stage.sources.bring(body)
 
 
 # -- logs --
