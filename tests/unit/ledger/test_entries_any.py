@@ -3,10 +3,11 @@
 import contextlib
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.execute import Parses
@@ -63,3 +64,11 @@ def test_any_entries_in_any_order_leave_a_log_that_replays(steps, wait):
 
 def test_the_bodies_are_of_every_type():
     assert {kind for kind, _ in BODIES} == set(entries.AUTHORED)
+
+
+@pytest.mark.parametrize("field", ["expected", "sha256", "artifact_hash", "outputs"])
+def test_a_request_has_no_place_for_the_digest_that_should_come_out(field):
+    body = next(body for kind, body in BODIES if kind == "build.request")
+    entries.AUTHORED["build.request"](body)
+    with pytest.raises(Malformed):
+        entries.AUTHORED["build.request"]({**body, field: "ab" * 32})
