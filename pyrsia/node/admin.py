@@ -35,7 +35,16 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
-from pyrsia.serve.views import Inclusion, LogPage, LogQuery, ManyAck, Outcome, PackageFile, PingReply, SubmitAck
+from pyrsia.serve.views import (
+    Inclusion,
+    LogPage,
+    LogQuery,
+    ManyAck,
+    Outcome,
+    PackageFile,
+    PingReply,
+    SubmitAck,
+)
 from pyrsia.status import (
     AgreementStatus,
     BuildStatus,

@@ -20,7 +20,7 @@ import trio
 from pyrsia.builds.outbound.keeping import trim
 from pyrsia.builds.sandbox.collect import discard
 from pyrsia.errors import PyrsiaError
-from pyrsia.node import build_sources, builder, requests
+from pyrsia.node import build_reveal, build_sources, requests
 from pyrsia.store import layout
 from pyrsia.store.blobs import BlobRecord, Blobs
 from pyrsia.store.rocks import Batch, Database
@@ -35,7 +35,7 @@ FOLDER_GRACE_S = Limit(
     3_600, "beyond twice the longest build: a result that nobody adopted by then is nobody's"
 )
 ROWS = Limit(1_000, "rows read before other tasks have their turn")
-OURS: Final = frozenset({builder.PIN, requests.PIN, build_sources.PIN})
+OURS: Final = frozenset({build_reveal.PIN, requests.PIN, build_sources.PIN})
 
 _log = logging.getLogger("pyrsia.builder")
 

@@ -9,22 +9,20 @@ Source: docs/builds-how.md, "Step by step"; docs/ledger.md, "A block".
 
 import hashlib
 import logging
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
-from pyrsia.builds import attest
-from pyrsia.builds.model import Built, FileOut, Output, Packed, PhaseFailed, Plugin, SourceWithheld
-from pyrsia.builds.unbuilt import marked
-from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
+from pyrsia.builds.model import Built, PhaseFailed, Plugin, SourceWithheld
+from pyrsia.errors import PyrsiaError, Refusal, Unavailable
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
 from pyrsia.node.build_queue import Priority, Turns, slots
+from pyrsia.node.build_reveal import Reveals, unfit
 from pyrsia.node.build_time import Times, times
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
@@ -32,18 +30,14 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Submitter
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import HASH_BYTES, MAX_ENTRY_BYTES, Limit
+from pyrsia.units import HASH_BYTES, Limit
 from pyrsia.wire import canonical
-from pyrsia.wire.text import b32
 
-NONCE_BYTES = 32
-ENVELOPE_BYTES = 1_000  # author, nonce, signature and names around a body
 MAX_JOBS = Limit(10_000, "jobs looked at by one start; a builder owes a few at a time, the rest is history")
 RETRY_S = Limit(
     5, "what failed for want of a peer, an index or a disk is tried again until the window is nearly over"
 )
 RETRY_MOST_S = Limit(60, "each wait is longer than the one before, up to this: a window has ten minutes")
-PIN = "build"
 # Of this machine or of the world: nothing is said about the package.
 UNABLE = frozenset(
     {"no-sandbox", "no-environment", "index-unreachable", "source-unreachable", "unavailable", "busy"}
@@ -111,10 +105,9 @@ class Builder:
             revealed: told of each reveal of ours that stands in the log.
         """
         self._keys = keys
-        self._attests = attests or (lambda: keys.build)
         self._genesis = genesis
         self._plugins = plugins
-        self._shelf = shelf
+        self._reveals = Reveals(keys.node_id, attests or (lambda: keys.build), shelf)
         self._submitter = submitter
         self._reads = reads
         self._database = database
@@ -255,7 +248,7 @@ class Builder:
         request = owed.view.request.body
         failed = await self._plugin_of(request).failed(failure, lock_sha256, phase=phase)
         try:
-            return await self._body(owed.request, request, failed)
+            return await self._reveals.body(owed.request, request, failed)
         finally:
             await _let_go(failed)
 
@@ -277,8 +270,8 @@ class Builder:
             )
             return await self._failure(owed, withheld, request["lock"]["sha256"], "prefetch")
         try:
-            body = await self._body(owed.request, request, built)
-            why = _unfit(body)
+            body = await self._reveals.body(owed.request, request, built)
+            why = unfit(body)
             if not why:
                 return body
         except (
@@ -337,73 +330,6 @@ class Builder:
             )
         return plugin
 
-    async def _body(self, request_id: str, request: Mapping[str, Any], built: Built) -> dict[str, Any]:
-        """The body of `build.reveal`, all its blobs pinned here."""
-        built = replace(built, log=marked(built.log))
-        outputs = [await self._output(output) for output in built.outputs]
-        log = await self._blob(built.log)
-        return {
-            "attestation": self._attestation(request_id, request, built),
-            "environment": built.environment or request["recipe"]["environment"],
-            "isolation": built.isolation,
-            "lock_sha256": built.lock_sha256,
-            "log": log,
-            "nonce": secrets.token_bytes(NONCE_BYTES).hex(),
-            "outcome": built.outcome,
-            "outputs": outputs,
-            "phase": built.phase,
-            "receipts": [],
-            "request": request_id,
-            "source": built.source,
-        }
-
-    def _attestation(self, request_id: str, request: Mapping[str, Any], built: Built) -> str:
-        if built.outcome != "built":
-            return ""
-        statement = attest.statement(
-            request_id=request_id,
-            request=request,
-            subjects=[(output.name, output.raw.file.sha256) for output in built.outputs],
-            builder=b32(self._keys.node_id),
-            environment=built.environment,
-            isolation=built.isolation,
-            lock_sha256=built.lock_sha256,
-            inputs=built.tools,
-            byproducts=[("log", built.log.sha256)],
-        )
-        pair = self._attests()
-        return attest.envelope(statement, pair.sign, pair.public.hex())
-
-    async def _output(self, output: Output) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            "canonical": await self._packed(output.canonical),
-            "containment": output.containment,
-            "name": output.name,
-            "normalised": list(output.normalised),
-            "raw": await self._packed(output.raw),
-            "stable": output.stable,
-            "upstream_relation": output.upstream_relation if output.upstream else "none",
-        }
-        if output.requires_python:
-            fields["requires_python"] = output.requires_python
-        if output.upstream is not None:
-            fields["upstream"] = await self._packed(output.upstream)
-        return fields
-
-    async def _packed(self, packed: Packed) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            **await self._blob(packed.file),
-            "members": await self._blob(packed.members),
-        }
-        if packed.metadata is not None:
-            fields["metadata"] = await self._blob(packed.metadata)
-        if packed.requires_python:
-            fields["requires_python"] = packed.requires_python
-        return fields
-
-    async def _blob(self, file: FileOut) -> dict[str, Any]:
-        return (await self._shelf.adopt(file.path, bytes.fromhex(file.sha256), pin=PIN)).as_dict()
-
     # -- reveal --------------------------------------------------------------------------------
 
     async def _reveal(self, owed: Assignment, work: _Work) -> None:
@@ -448,14 +374,3 @@ async def _let_go(built: Built) -> None:
 
 def _key(owed: Assignment) -> tuple[str, str, int]:
     return owed.request, owed.owes, owed.view.round
-
-
-def _unfit(body: dict[str, Any]) -> str:
-    """Why the log could not hold this reveal, in words; empty if it could."""
-    try:
-        entries.AUTHORED["build.reveal"](body)
-        size = len(canonical.encode(body))
-    except (Malformed, ValueError) as error:
-        return f"the result does not fit into the log: {error}"[:200]
-    room = MAX_ENTRY_BYTES.value - ENVELOPE_BYTES
-    return "" if size <= room else f"a reveal of {size} bytes, {room} fit into the log"
