@@ -323,7 +323,7 @@ async def test_inputs_that_the_network_published_are_linked_by_their_leaf(
     tool = sdists.wheel(index, "tool", "1.0")
     sdists.wheel(index, "other", "1.0")
     digest = hashlib.sha256(tool.read_bytes()).hexdigest()
-    more: dict[str, Any] = {"published": lambda sha256: 41 if sha256 == digest else None}
+    more: dict[str, Any] = {"verified": lambda sha256: 41 if sha256 == digest else None}
     async with sdists.plugin(sandbox, tmp_path / "p", index, **more) as plugin:
         (planned,) = await plugin.plan(Want("thing"), sdists.now_ms())
 
