@@ -8,6 +8,7 @@ import click
 from pyrsia.cli import answers, build_find, build_follow
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.build_request import plan, request
+from pyrsia.cli.compare import compare
 from pyrsia.cli.environments import environment
 from pyrsia.cli.explain import explain
 from pyrsia.cli.tell import json_option, node_option, table, tell
@@ -26,7 +27,7 @@ def build() -> None:
     """Ask the network for a verified build; plan, list, follow and explain builds."""
 
 
-for command in (request, plan, explain, environment):
+for command in (request, plan, explain, compare, environment):
     build.add_command(command)
 
 

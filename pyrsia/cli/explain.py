@@ -61,10 +61,11 @@ def lines(found: Explanation) -> Iterator[str]:
         yield ""
         yield from found.sentences
     for pair in found.pairs:
-        yield from _pair(pair)
+        yield from members(pair)
 
 
-def _pair(one: Pair) -> Iterator[str]:
+def members(one: Pair) -> Iterator[str]:
+    """The files that differ, each with its cause and lines of both sides."""
     if one.differing:
         yield ""
         yield f"{one.output}: {one.first} against {one.second}"

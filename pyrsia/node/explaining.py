@@ -16,8 +16,9 @@ from typing import Any, Final
 import trio
 
 from pyrsia.builds.explain import report
+from pyrsia.builds.explain.comparing import PROGRAM
 from pyrsia.builds.explain.report import Explanation, Pair, Said
-from pyrsia.builds.inside import Inside, Program
+from pyrsia.builds.inside import Inside
 from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.sandbox import BuildLimits, Job, Mount, Sandbox
 from pyrsia.builds.shop import Shop
@@ -28,7 +29,6 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, Limit, NodeId
 from pyrsia.wire.text import safe, unb32
 
-PROGRAM: Final = Program("builds/explain/worker.py", modules=("builds/explain/causes.py", "builds/zips.py"))
 KEPT = Limit(32, "explanations that are remembered, a few 10 KB each")
 AT_ONCE = Limit(2, "comparisons at once; each reads two results of up to 512 MiB")
 MAX_PAIRS = Limit(24, "outputs that are compared for one answer: eight files of three groups")
@@ -221,6 +221,5 @@ def _inner(name: str, path: Path) -> str:
             return f"file{'.tar.gz' if ending == '.tgz' else ending}"
     with path.open("rb") as file:
         head = file.read(TAR_MAGIC_AT + 5)
-    if head.startswith(b"\x1f\x8b"):
-        return "file.tar.gz"
-    return "file.tar" if head[TAR_MAGIC_AT:] == b"ustar" else "file"
+    # (a layer may hold links, which no other archive of ours may)
+    return "file.layer" if head.startswith(b"\x1f\x8b") or head[TAR_MAGIC_AT:] == b"ustar" else "file"

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ import pytest
 
 from pyrsia.builds.explain.report import Said
 from pyrsia.builds.sandbox import BuildLimits, choose
+from pyrsia.cli.main import cli
+from pyrsia.cli.tell import run
 from pyrsia.errors import Refusal
 from pyrsia.node import explaining
 from pyrsia.node.explaining import Explaining
@@ -86,3 +89,34 @@ async def test_layers_of_images_are_compared_by_member_although_their_names_say_
     async with explainer(tmp_path) as (made, shop):
         pair = await made._compared(shop, f"sha256~{'1' * 64}", FIRST, SECOND, paths)
     assert [(one.path, one.how) for one in pair.differing] == [("app/x.py", "content")]
+
+
+def tarred(path, members, mode, *, time, owner):
+    with tarfile.open(path, mode) as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime, info.uid = len(data), time, owner
+            archive.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def test_two_files_are_compared_on_this_machine_without_a_node(tmp_path, capsys):
+    """Order, time, owner and compression make no difference; a changed file does; a trap is told in a sentence."""
+    members = [("a/x", b"1\n"), ("a/y", b"built 2024-05-06\n")]
+    changed = [members[0], ("a/y", b"built 2025-01-01\n")]
+    one = tarred(tmp_path / "one.tar", members, "w", time=5, owner=0)
+    other = tarred(tmp_path / "two.tar.gz", members[::-1], "w:gz", time=9, owner=1000)
+    third = tarred(tmp_path / "three.tgz", changed, "w:gz", time=9, owner=1000)
+    trap = tarred(tmp_path / "trap.tar", [("../x", b"1")], "w", time=5, owner=0)
+
+    assert run(cli, ["build", "compare", one, other, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["result"] == "equivalent"
+    words = {note.partition(":")[0] for note in told["sides"][1]["normalised"]}
+    assert {"tar-order", "tar-owner", "tar-time", "gzip-compression"} <= words
+
+    assert run(cli, ["build", "compare", one, third]) == 1
+    assert "a/y: a date or a time is written into it" in capsys.readouterr().out
+
+    assert run(cli, ["build", "compare", one, trap]) == 2
+    assert "trap.tar cannot be read as tar@1: path traversal" in capsys.readouterr().err

@@ -16,6 +16,16 @@ from pyrsia.wire import canonical
 from pyrsia.wire.text import safe
 
 _DIGEST: Final = re.compile("[0-9a-f]{32,128}")
+KINDS: Final = (
+    "wheel@1",
+    "jar@1",
+    "conan@1",
+    "oci-layer@1",
+    "tar@1",
+    "sdist@1",
+    "gzip@1",
+    "bytes",
+)  # of files
 MAX_GROUPS: Final = 4  # that are compared: the winner with three others; more is noise, and each costs a run
 
 SENTENCES: Final[Mapping[str, str]] = {

@@ -4,24 +4,32 @@ Operation `compare`: `first` and `second` are file names in the input folder, pa
 tar, gzip) or plain bytes. The answer lists at most MAX_DIFFERING members with how and why they differ, and what differs
 in the packing alone.
 
-Source: docs/attestations.md, "Explanations".
+Operation `stable`: the files `first` and `second`, which their owner calls `names`; whether they are the same without
+their packing, what that took away, and if they are not, what `compare` says.
+
+Source: docs/attestations.md, "Explanations", "Comparing two files".
 """
 
 import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyrsia.builds import members_zip
+from pyrsia.builds.explain import stable
 from pyrsia.builds.explain.causes import MAX_CONTENT, cause
 from pyrsia.builds.members import Hostile, is_record
+from pyrsia.builds.oci import layer
 from pyrsia.builds.unpack import read_source, serve
 
 MAX_DIFFERING = 100  # members that are listed; a person reads fewer
 _ZIP = (".whl", ".jar", ".zip")
 _TAR = (".tar", ".tar.gz", ".tgz")
+_GZIP = b"\x1f\x8b"
+_LAYER = ".layer"  # a tar file, compressed or not, that may hold links
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,7 @@ def packing(first: Path, second: Path, left: dict[str, Seen], right: dict[str, S
         ):
             found.add("compression")
     elif not found and left == right and first.read_bytes() != second.read_bytes():
-        found.add("compression" if first.name.endswith((".gz", ".tgz")) else "mode")
+        found.add("compression" if first.read_bytes()[:2] == _GZIP else "mode")
     return sorted(found)
 
 
@@ -116,7 +124,16 @@ def _records(path: Path) -> dict[str, members_zip.ZipMember]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, bool, int, Iterator[bytes]]]:
-    """(path, executable, time, pieces) of each file."""
+    """(path, executable, time, pieces) of each file; the content of a link is where it leads."""
+    if path.name.endswith(_LAYER):
+        with path.open("rb") as file:
+            for item in layer.entries(file):
+                if item.kind != "folder":
+                    target = iter((item.target.encode("utf-8", "replace"),))
+                    content = item.contents
+                    pieces = target if content is None else iter(partial(content.read, 1 << 16), b"")
+                    yield item.path, bool(item.mode & 0o111), item.time, pieces
+        return
     if path.name.endswith((*_ZIP, *_TAR)):
         if path.name.endswith(_ZIP):
             with path.open("rb") as file:
@@ -143,7 +160,29 @@ def told(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         return {"members": 1, "differing": [how], "more": 0, "packing": [], "unread": str(error)}
 
 
-OPERATIONS = {"compare": told}
+def unpacked(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """Whether two files are the same without their packing; of one that is not taken, which and why."""
+    sides, kinds = ("first", "second"), []
+    found: list[stable.Stable] = []
+    for side, name in zip(sides, job["names"], strict=True):
+        kind = job["kind"] or stable.kind_of(name, inputs / side)
+        kinds.append(kind)
+        try:
+            found.append(stable.stable(kind, inputs / side, work))
+        except Hostile as error:
+            return {"hostile": side, "kind": kind, "why": str(error)}
+    answer = {"kinds": kinds, "removed": [one.removed for one in found], "same": False}
+    if found[0].content != found[1].content:
+        return answer | {"unread": f"one is {kinds[0]}, the other {kinds[1]}"}
+    if found[0].digest == found[1].digest:
+        return answer | {"same": True}
+    first, second = (
+        stable.laid(one, inputs / side, side, work) for one, side in zip(found, sides, strict=True)
+    )
+    return answer | told({"first": first.name, "second": second.name}, work, work)
+
+
+OPERATIONS = {"compare": told, "stable": unpacked}
 
 if __name__ == "__main__":
     sys.exit(serve(OPERATIONS, Path(sys.argv[1]), Path(sys.argv[2])))
