@@ -5,12 +5,14 @@ Every package has its line: asked for, known already, planned, left out, refused
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pyrsia.cli import build_follow, build_install
 from pyrsia.cli.build_find import called
 from pyrsia.cli.tell import tell
 from pyrsia.errors import Refusal
+
+SHOWN: Final = 12  # inputs of a plan; a small Maven project has 170
 
 
 @dataclass(slots=True)
@@ -108,9 +110,11 @@ def plan_lines(asked: Asked) -> Iterator[str]:
         for key, value in _parameters(recipe.get("parameters")):
             yield f"  parameter    {key} = {value}"
         yield f"  lock         sha256:{one['lock_sha256']}  {len(one['inputs'])} inputs"
-        for line in one["inputs"]:
+        for line in one["inputs"][:SHOWN]:
             here = f"  built by this network, in the log at {line['entry']}" if line["entry"] >= 0 else ""
             yield f"    {line['name']} {line['version']}  {line['file']}  sha256:{line['sha256']}{here}"
+        if len(one["inputs"]) > SHOWN:
+            yield f"    and {len(one['inputs']) - SHOWN} more; --json has all"
         yield f"  would be     {'asked for' if not one['request'] else 'no new request: ' + one['request'][:16]}"
     yield from _refusals(asked)
 

@@ -1,12 +1,15 @@
 """A package of each ecosystem, built by three nodes and installed from a fourth one by its own unchanged client.
 
-The words are those of docs/builds.md: a maintainer's folder is asked for with `pyrsia build request --source`. Builds
-run in environments made from Debian's packages; Maven plans with the operator's own remote.
+docs/builds.md is run as it stands: the commands of its four sections in a maintainer's folder, and what they print is
+what the page shows, but for ids, the node's address and the wheel's tags. Builds run in environments made from Debian's
+packages; Maven plans with the operator's own remote.
 """
 
 import concurrent.futures
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +24,9 @@ from tests.e2e import sdists
 pytestmark = [pytest.mark.processes, pytest.mark.builds]
 
 PATIENCE_S = 400.0
+PAGE = Path(__file__).parents[2] / "docs" / "builds.md"
+BLOCK = re.compile(r"^```(sh|text) (pip|maven|conan|oci)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ASKED = re.compile(r"^asked: \S+ \(([0-9a-f]{16})\)$", re.MULTILINE)
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
   <groupId>org.example</groupId><artifactId>greeting</artifactId><version>1.0</version>
   <properties>
@@ -67,9 +73,7 @@ install(TARGETS tiny)
 install(FILES src/tiny.h DESTINATION include)
 """
 DOCKERFILE = 'FROM scratch\nCOPY greeting.txt /greeting.txt\nLABEL org.example=yes\nCMD ["/greeting.txt"]\n'
-SETUP = (
-    "from setuptools import Extension, setup\nsetup(ext_modules=[Extension('answer._c', ['answer/_c.c'])])\n"
-)
+SETUP = "from setuptools import Extension, setup\nsetup(ext_modules=[Extension('greeter._c', ['greeter/_c.c'])])\n"
 C_MODULE = """#include <Python.h>
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_c", __FILE__, -1, NULL};
 PyMODINIT_FUNC PyInit__c(void) { return PyModule_Create(&module); }
@@ -90,10 +94,10 @@ def projects(folder: Path, setuptools: str) -> dict[str, Path]:
         "pip": {
             "pyproject.toml": f'[build-system]\nrequires = ["setuptools=={setuptools}"]\n'
             'build-backend = "setuptools.build_meta"\n'
-            '[project]\nname = "answer"\nversion = "1.0"\n[tool.setuptools]\npackages = ["answer"]\n',
+            '[project]\nname = "greeter"\nversion = "1.0"\n[tool.setuptools]\npackages = ["greeter"]\n',
             "setup.py": SETUP,
-            "answer/__init__.py": "VALUE = 42\n",
-            "answer/_c.c": C_MODULE,
+            "greeter/__init__.py": "VALUE = 42\n",
+            "greeter/_c.c": C_MODULE,
         },
     }
     for kind, texts in files.items():
@@ -104,9 +108,19 @@ def projects(folder: Path, setuptools: str) -> dict[str, Path]:
     return {kind: folder / kind for kind in files}
 
 
-def pyrsia(network: Network, *words: str) -> subprocess.CompletedProcess[str]:
+def page(form: str) -> dict[str, str]:
+    """Kind -> what the page's section has in its block of this form: `sh` commands, `text` what they print."""
+    return {
+        kind: text for found, kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if found == form
+    }
+
+
+def pyrsia(network: Network, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """As the maintainer whose node is the first one."""
     return subprocess.run(
-        [sys.executable, "-m", "pyrsia", *words, "--node", str(network.nodes[0].data)],
+        [sys.executable, "-m", "pyrsia", *words],
+        cwd=folder,
+        env=os.environ | {"PYRSIA_NODE": str(network.nodes[0].data)},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -114,9 +128,17 @@ def pyrsia(network: Network, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def as_the_page(network: Network, told: str) -> str:
+    """What a command printed, with the page's own ids, address and wheel."""
+    told = told.replace(network.nodes[0].http.removeprefix("http://"), "127.0.0.1:7888")
+    told = told.replace(owner(network), "NODEID").replace(owner(network)[:8], "h3ehcmyl")
+    told = re.sub(r"\([0-9a-f]{16}\)$", "(ID)", told, flags=re.MULTILINE)
+    return re.sub(r"-[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+\.whl", "-py3-none-any.whl", told)
+
+
 @pytest.fixture(scope="module")
 def built(made_roots, tmp_path_factory):
-    """The network, and what `build request --wait --json` said of each ecosystem; asked for by a validator."""
+    """The network, what it says of each ecosystem's build, and what the page's last command printed."""
     folder = tmp_path_factory.mktemp("four")
     index = folder / "index"
     folders = projects(folder, sdists.setuptools_wheel(index))
@@ -128,25 +150,30 @@ def built(made_roots, tmp_path_factory):
         "PIP_INDEX_URL": index.as_uri(),
         "PIP_EXTRA_INDEX_URL": "",
     }
-    names = {"oci": ["team/greeting==1.0"]}
     try:
         network.start_all()
         network.wait(
             lambda: all(network.status(node)["peers"] >= 3 for node in network.nodes), 30, "no links"
         )
 
-        def ask(kind: str) -> subprocess.CompletedProcess[str]:
-            words = ["--source", str(folders[kind]), "--as", kind, "--wait", "--json"]
-            return pyrsia(network, "build", "request", *names.get(kind, []), *words)
+        def carried_out(kind: str) -> str:
+            told = ""
+            for line in page("sh")[kind].splitlines():
+                program, *words = shlex.split(line)
+                assert program == "pyrsia"
+                done = pyrsia(network, *words, folder=folders[kind])
+                if done.returncode:
+                    pytest.fail(f"{line}: {done.stdout[-3_000:]}\n{done.stderr[-3_000:]}", pytrace=False)
+                told = done.stdout
+            return told
 
         with concurrent.futures.ThreadPoolExecutor(len(folders)) as pool:
-            done = dict(zip(folders, pool.map(ask, folders), strict=True))
-        said = {}
-        for kind, one in done.items():
-            if one.returncode:
-                pytest.fail(f"{kind}: {one.stdout[-3_000:]}\n{one.stderr[-3_000:]}", pytrace=False)
-            (said[kind],) = json.loads(one.stdout)["builds"]
-        yield network, said
+            printed = dict(zip(folders, pool.map(carried_out, folders), strict=True))
+        said = {
+            kind: json.loads(pyrsia(network, "build", "show", ASKED.findall(told)[-1], "--json").stdout)
+            for kind, told in printed.items()
+        }
+        yield network, said, printed
     finally:
         network.stop_all()
         network.remove()
@@ -157,8 +184,15 @@ def owner(network: Network) -> str:
 
 
 @pytest.mark.parametrize("kind", ["pip", "maven", "conan", "oci"])
+def test_the_commands_of_the_page_print_what_the_page_shows(built, kind):
+    network, _, printed = built
+    shown = re.sub(r"\([0-9a-f]{16}\)$", "(ID)", page("text")[kind], flags=re.MULTILINE)
+    assert as_the_page(network, printed[kind]) == shown
+
+
+@pytest.mark.parametrize("kind", ["pip", "maven", "conan", "oci"])
 def test_three_builders_agree_bit_for_bit(built, kind):
-    network, said = built
+    network, said, _ = built
     one = said[kind]
     assert (one["verdict"], len(one["builders"]), one["dissenting"]) == ("REPRODUCED", 3, [])
     assert len(one["agreeing"]) == 3
@@ -166,7 +200,7 @@ def test_three_builders_agree_bit_for_bit(built, kind):
 
 
 def test_an_unchanged_pip_installs_the_compiled_wheel_from_the_node_that_built_nothing(built, tmp_path):
-    network, said = built
+    network, said, _ = built
     url = f"{network.follower.http}/pypi/{owner(network)}/simple/"
     words = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--platform", "linux_x86_64"]
     subprocess.run(
@@ -181,21 +215,21 @@ def test_an_unchanged_pip_installs_the_compiled_wheel_from_the_node_that_built_n
             *words,
             "--index-url",
             url,
-            "answer==1.0",
+            "greeter==1.0",
         ],
         check=True,
         timeout=120,
         env=os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"},
     )
-    assert (tmp_path / "answer" / "__init__.py").read_text() == "VALUE = 42\n"
-    assert list((tmp_path / "answer").glob("_c.*.so"))
+    assert (tmp_path / "greeter" / "__init__.py").read_text() == "VALUE = 42\n"
+    assert list((tmp_path / "greeter").glob("_c.*.so"))
     assert said["pip"]["file"].endswith("linux_x86_64.whl")
 
 
 def test_an_unchanged_maven_resolves_the_jar_from_the_node_that_built_nothing(built, tmp_path):
     if shutil.which("mvn") is None:
         pytest.skip("this machine has no mvn; apt-get install maven")
-    network, _ = built
+    network, _, _ = built
     (tmp_path / "settings.xml").write_text(
         f"""<settings><mirrors><mirror><id>pyrsia</id><mirrorOf>greetings</mirrorOf>
         <url>{network.follower.http}/maven2/{owner(network)}/</url></mirror></mirrors></settings>"""
@@ -224,7 +258,7 @@ def test_an_unchanged_conan_installs_release_and_debug_from_the_node_that_built_
     found = str(program) if program.exists() else shutil.which("conan")
     if found is None:
         pytest.skip("conan is not installed; pip install conan")
-    network, said = built
+    network, said, _ = built
 
     def conan(*words: str) -> str:
         done = subprocess.run(
@@ -265,7 +299,7 @@ def test_an_unchanged_conan_installs_release_and_debug_from_the_node_that_built_
 def test_an_unchanged_registry_client_pulls_the_image_from_the_node_that_built_nothing(built, tmp_path):
     if shutil.which("skopeo") is None:
         pytest.skip("this machine has no skopeo; apt-get install skopeo")
-    network, _ = built
+    network, _, _ = built
     place = network.follower.http.removeprefix("http://")
     subprocess.run(
         ["skopeo", "copy", "-q", "--src-tls-verify=false",
@@ -282,7 +316,7 @@ def test_an_unchanged_registry_client_pulls_the_image_from_the_node_that_built_n
 
 
 def test_the_node_that_served_them_all_built_nothing_and_holds_the_same_log(built):
-    network, said = built
+    network, said, _ = built
     moved = network.status(network.follower)["transfer"]
     assert moved["artifacts_built"] == 0
     network.wait(

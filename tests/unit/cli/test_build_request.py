@@ -217,6 +217,17 @@ def test_a_plan_shows_recipe_lock_inputs_and_environment_before_anything_runs(py
     assert told["plans"][0]["purl"] == "pkg:pypi/idna@3.10"
 
 
+def test_of_many_inputs_a_plan_shows_the_first_and_says_where_the_rest_is(pyrsia, desk):
+    status, plan = plan_of()
+    one = plan["plans"][0]["inputs"][0]
+    plan["plans"][0]["inputs"] = [{**one, "file": f"{number}.jar"} for number in range(170)]
+    desk.answers["idna"] = (status, plan)
+    _, out, _ = pyrsia("build", "plan", "idna", "--node", desk.url)
+    told = json.loads(pyrsia("build", "plan", "idna", "--json", "--node", desk.url)[1])
+    assert (out.count(".jar"), "and 158 more; --json has all" in out) == (12, True)
+    assert len(told["plans"][0]["inputs"]) == 170
+
+
 def test_what_is_planned_meanwhile_is_told_where_it_takes_long(pyrsia, desk, monkeypatch):
     monkeypatch.setattr(build_request, "PROGRESS_S", 0.01)
     status = desk.fake.answers["/api/v1/status"][1]
