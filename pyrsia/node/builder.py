@@ -58,6 +58,8 @@ class _Work:
         sealed: nothing of it is built any more, an entry is on its way.
         since: when the try that runs had its turn, on trio's clock; None while none runs.
         cut: a try used up its share while others waited.
+        blocked: a server did not answer the package's own run, which chose what to ask: tried again, and told at the
+            end, since a package could otherwise have one builder struck by asking for what no server answers.
     """
 
     times: Times
@@ -66,13 +68,14 @@ class _Work:
     failures: int = 0
     since: float | None = None
     cut: bool = False
+    blocked: PhaseFailed | None = None
 
     def late(self) -> bool:
         """Whether, at the end of the time for it, the build itself was what took too long, and not the world.
 
         After faults of the world only a try that had some time says anything about the package.
         """
-        if self.cut:
+        if self.cut or self.blocked:
             return True
         if self.since is None:
             return False
@@ -174,10 +177,11 @@ class Builder:
             self.notes.pop(owed.request, None)
 
     def _pause_s(self, work: _Work) -> float:
-        """How long to wait before another try: longer each time, and never past the moment for the last one."""
-        pause_s = min(work.failures * RETRY_S.value, RETRY_MOST_S.value)
-        left_s = (work.times.source_by_ms - self._now_ms()) / 1000
-        return min(pause_s, left_s) if left_s > 0 else pause_s
+        """How long to wait before another try: longer each time, and never past a moment when something is due."""
+        pause_s = float(min(work.failures * RETRY_S.value, RETRY_MOST_S.value))
+        now_ms = self._now_ms()
+        due = [(at - now_ms) / 1000 for at in (work.times.source_by_ms, work.times.end_ms) if at > now_ms]
+        return min(pause_s, *due)
 
     async def _tried(self, owed: Assignment, work: _Work) -> bool:
         """Whether this assignment needs no other try."""
@@ -223,24 +227,25 @@ class Builder:
                 work.since = trio.current_time()
                 try:
                     return await self._made(owed, work)
-                except Exception:
+                except Exception as error:
                     work.since = None
+                    work.blocked = error if isinstance(error, PhaseFailed) else None
                     raise
             work.cut, work.since = True, None
             raise Unavailable(f"it had its share of {work.times.share_s:.0f} s, and others wait")
-        return await self._late(owed) if work.late() else None
+        return await self._late(owed, work) if work.late() else None
 
-    async def _late(self, owed: Assignment) -> dict[str, Any]:
+    async def _late(self, owed: Assignment, work: _Work) -> dict[str, Any]:
         """The reveal that says that a build was not done in time."""
         self.notes[owed.request] = "not done in time"
         request = owed.view.request.body
-        failure = PhaseFailed(
+        failure = work.blocked or PhaseFailed(
             "build",
             "not done in time: the time for it ended a minute before the commitment is due",
             who=request["purl"],
             do="tell its authors, or ask when fewer builds are open",
         )
-        return await self._failure(owed, failure, request["lock"]["sha256"], "build")
+        return await self._failure(owed, failure, request["lock"]["sha256"], failure.phase)
 
     async def _failure(
         self, owed: Assignment, failure: Refusal, lock_sha256: str, phase: str

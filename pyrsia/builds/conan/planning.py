@@ -165,8 +165,9 @@ class Planner:
             ) as answer:
                 value, log = answer.value, answer.log
             record = proxy.record if proxy else []
+            trouble = proxy.trouble if proxy else None
         if "failed" in value:
-            raise _failed(task, log, bool(self._remotes.conan))
+            raise trouble or _failed(task, log, bool(self._remotes.conan))
         ref, rrev = _named(task, value)
         return await trio.to_thread.run_sync(self._sorted, task, ref, rrev, value, record, log)
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 import httpx
 import trio
 
+from pyrsia.builds.model import PhaseFailed
 from pyrsia.builds.outbound import target
 from pyrsia.builds.outbound.keeping import keep, trim
 from pyrsia.builds.outbound.serving import Asked, Reply, serve
@@ -30,6 +31,7 @@ from pyrsia.units import MAX_CONTROL_PATH_BYTES, MAX_SOURCE_BYTES, Limit
 _CACHE_BYTES: Final = Limit(4 << 30, "repositories of some hundred projects")
 _CACHE_KEPT_S: Final = Limit(3_600, "what was just fetched is still to be copied into a sandbox")
 _REFUSED: Final = Limit(200, "sentences kept of what was refused; the first ones say what is wrong")
+_ABSENT: Final = frozenset({"index-unreachable", "source-unreachable", "unavailable"})
 _UPLOAD_PACK: Final = "info/refs?service=git-upload-pack"
 _GIT_HEADERS: Final = {
     "git-protocol": "version=2",
@@ -136,6 +138,7 @@ class RecordingProxy:
         self._given: set[tuple[str, str]] = set()
         self._asked = self._bytes = 0
         self._refused: list[str] = []
+        self._unanswered = ""
         self._until_s = float("inf")
         self._stack = AsyncExitStack()
         self.socket = Path()
@@ -149,6 +152,22 @@ class RecordingProxy:
     def refused(self) -> tuple[str, ...]:
         """A sentence for each refusal, for the operator: they may name hosts, so they stay out of logs and locks."""
         return tuple(self._refused)
+
+    @property
+    def trouble(self) -> PhaseFailed | None:
+        """That a server gave no usable answer in this run: if the run failed, its package need not be to blame.
+
+        Whoever ran inside chose what was asked, so it is a run's failure, to be tried again, and no plain refusal.
+        """
+        if not self._unanswered:
+            return None
+        return PhaseFailed(
+            "prefetch",
+            self._unanswered,
+            who="that server, or the network between",
+            do="check the network, then try again",
+            code="index-unreachable",
+        )
 
     async def __aenter__(self) -> "RecordingProxy":
         folder = Path(
@@ -238,9 +257,10 @@ class RecordingProxy:
             return self._no(403, str(error))
         except PyrsiaError as error:
             why = error.what if isinstance(error, Refusal) else str(error)
-            return self._no(
-                502, f"{wanted.remote} gave no usable answer for {wanted.path}", f"{where}: {why}"
-            )
+            words = f"{wanted.remote} gave no usable answer for {wanted.path}"
+            if isinstance(error, Unavailable) or (isinstance(error, Refusal) and error.code in _ABSENT):
+                self._unanswered = self._unanswered or words[:300]
+            return self._no(502, words, f"{where}: {why}")
         except (OSError, ValueError, RecursionError) as error:
             words = "this machine could not keep or read the answer"
             return self._no(502, words, f"{where}: {words}: {error}")

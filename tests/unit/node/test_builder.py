@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from pyrsia.builds import attest
-from pyrsia.builds.model import Built, FileOut, Output, Packed, SourceWithheld
+from pyrsia.builds.model import Built, FileOut, Output, Packed, PhaseFailed, SourceWithheld
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, views
@@ -535,6 +535,22 @@ async def test_a_build_that_hangs_is_committed_as_failed_a_minute_before_its_dea
     (why,) = [one for one in stage.plugin.why if "not done in time" in one]
     assert why.startswith("build: ")
     assert stage.builder.turns.idle
+
+
+async def test_a_run_that_asks_for_what_no_server_answers_is_told_at_the_end_and_strikes_nobody(
+    stage, autojump_clock
+):
+    """Code of the package chose what was asked for, perhaps on this machine alone."""
+    left_s, began = stage.ticks(), trio.current_time()
+    why = PhaseFailed("prefetch", "no answer", who="w", do="d", code="index-unreachable")
+    stage.plugin.raises = {"relock": [why] * 1_000}
+
+    async def test():
+        await minutes(lambda: stage.kinds() == ["build.commit"], left_s)
+
+    await stage.run(test)
+    assert trio.current_time() - began == pytest.approx(left_s - 60, abs=2)
+    assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "prefetch")
 
 
 async def test_hooks_before_the_build_have_no_time_of_their_own(stage, autojump_clock):

@@ -1,7 +1,9 @@
 """What a planning run fetched, sorted: paths of the API, recipes' archives, and lies about names."""
 
 import gzip
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -234,3 +236,23 @@ def test_a_varied_run_differs_in_what_must_not_matter():
 
     differing = {key for key in plain if plain[key] != varied[key]}
     assert differing == {"home", "umask", "zone", "backwards"}
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_a_planning_that_failed_for_want_of_a_servers_answer_is_not_the_recipes_failure(away):
+    trouble = PhaseFailed("prefetch", "no usable answer", who="w", do="d", code="index-unreachable")
+
+    class Inside:
+        @asynccontextmanager
+        async def run(self, *_, **__):
+            yield SimpleNamespace(value={"failed": 1}, log=b"ERROR: connection\n")
+
+    class WayOut(planning.Planner):
+        @asynccontextmanager
+        async def _way_out(self):
+            yield SimpleNamespace(socket=None, record=[], trouble=trouble if away else None)
+
+    planner = WayOut(Inside(), SimpleNamespace(conan={}, sources={}), None, planning.Bench())
+    with pytest.raises(PhaseFailed) as caught:
+        await planner.run(planning.Task(APP, "", None, "", {}, HERE))
+    assert caught.value.code == ("index-unreachable" if away else "build-failed")

@@ -102,7 +102,7 @@ async def test_what_was_given_out_stands_in_the_record_with_its_digest_and_its_f
     ]
     assert proxy.record[0].file.read_bytes() == JAR
     assert proxy.record[0].file == tmp_path / "cache" / proxy.record[0].sha256
-    assert proxy.refused == ()
+    assert (proxy.refused, proxy.trouble) == ((), None)
     assert not proxy.socket.exists()
     assert heads["content-length"] == str(len(JAR))
 
@@ -173,6 +173,8 @@ async def test_a_hook_takes_away_what_is_younger_or_refuses(upstream, tmp_path):
         ("small", hashlib.sha256(b"small").hexdigest()),
     ]
     assert any("after the cut-off" in why for why in proxy.refused)
+    assert proxy.trouble is not None  # of the three, one is no rule of ours but the world
+    assert proxy.trouble.what == "prefetch: central gave no usable answer for a/later"
 
 
 async def test_a_remote_that_fails_is_a_502_that_names_no_host_inside_and_all_of_it_outside(
@@ -185,6 +187,11 @@ async def test_a_remote_that_fails_is_a_502_that_names_no_host_inside_and_all_of
         away = await ask(proxy, "/central/away")
 
     assert (broken[0], away[0]) == (502, 502)
+    assert proxy.trouble is not None
+    assert (proxy.trouble.code, proxy.trouble.what) == (
+        "index-unreachable",
+        "prefetch: central gave no usable answer for broken",
+    )
     assert b"127.0.0.1" not in broken[2] + away[2]
     assert b"secret" not in broken[2]
     assert any("169.254.169.254 is a loopback, private or link-local address" in why for why in proxy.refused)
