@@ -4,6 +4,7 @@ No node is asked: the folder belongs to the data directory, or is the one that i
 """
 
 import hashlib
+import os
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +30,7 @@ data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="PYRSIA_DATA",
-    help="Data directory of the node [the user's].",
+    help="Data directory of the node [PYRSIA_NODE where that is one, else the user's].",
 )
 _ARCHES: Final = {
     "x86_64": "amd64",
@@ -211,8 +212,14 @@ def _folder(data: Path | None) -> Path:
     from pyrsia import config
     from pyrsia.builds.environments.making import place
 
-    house = data or config.user_data_dir()
+    house = data or _named() or config.user_data_dir()
     return place(house, config.load(house).builds.environments)
+
+
+def _named() -> Path | None:
+    """The directory that other commands ask the node of; an address says nothing about this machine."""
+    named = os.environ.get("PYRSIA_NODE", "")
+    return Path(named) if named and Path(named).is_dir() else None
 
 
 def _store(data: Path | None) -> "Store":
