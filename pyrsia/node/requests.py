@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import trio
 
+from pyrsia.builds.closures import UNBUILDABLE
 from pyrsia.builds.model import Planned, Plugin, Unbuildable, Want
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
@@ -32,9 +33,6 @@ PLANS_WAITING = Limit(
 PLANNERS = Limit(2, "plans made at once: each has sandboxes of its own, and builds go on beside them")
 PIN = "lock"
 WITNESS: Final = "witness"
-# What plug-ins say where nothing can be built here though upstream may have something: no source archive, no mapping
-# of an image's source, a source that does not build, no compiler.
-UNBUILDABLE: Final = frozenset({"no-sdist", "not-found", "build-failed", "no-environment", "no-compiler"})
 
 Reads = Callable[[bytes], bytes | None]
 

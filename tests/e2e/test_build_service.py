@@ -63,6 +63,19 @@ def wheel_only(folder: Path) -> None:
         archive.writestr("seen-1.0.dist-info/RECORD", "")
 
 
+def tool(folder: Path) -> None:
+    """Something that a source may want to be built with, and that this network has never built."""
+    place = folder / "tool"
+    place.mkdir()
+    with zipfile.ZipFile(place / "tool-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("tool.py", "x = 1\n")
+        archive.writestr("tool-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n")
+        archive.writestr(
+            "tool-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("tool-1.0.dist-info/RECORD", "")
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     found = trio.run(survey)
@@ -71,6 +84,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     url = sample.write_index(folder / "index")
     wheel_only(folder / "index")
+    tool(folder / "index")
     network = Network.create(isolation=found.isolation, environment=host.environment())
     network.variables = {
         "PIP_CONFIG_FILE": os.devnull,
@@ -206,3 +220,44 @@ def test_what_a_client_misses_is_asked_for_within_the_glob_and_nothing_else(serv
     with follower.client() as client:
         assert client.get("/pypi/simple/pyrsia-sample-dep/")["files"]
         assert not any("/other" in one["purl"] for one in client.get("/api/v1/builds")["builds"])
+
+
+def test_a_file_that_lists_packages_is_asked_for_as_a_whole_and_followed(service: Service, tmp_path: Path):
+    """With what they need; what the network has already is named and not built again."""
+    listed = tmp_path / "requirements.txt"
+    listed.write_text("pyrsia-sample==0.3.0  # needs the other one\npyrsia-sample-dep==1.0.0\n-e ./mine\n")
+
+    done = service.pyrsia("build", "request", "-r", str(listed), "--wait", "--json")
+    again = service.told("build", "plan", "-r", str(listed))
+
+    told = json.loads(done.stdout)
+    assert {one["purl"]: one["verdict"] for one in told["builds"]} == {
+        "pkg:pypi/pyrsia-sample-dep@1.0.0": "REPRODUCED",
+        "pkg:pypi/pyrsia-sample@0.3.0": "REPRODUCED",
+    }
+    asked = [one["purl"] for one in told["requests"]]
+    assert asked.index("pkg:pypi/pyrsia-sample-dep@1.0.0") < asked.index("pkg:pypi/pyrsia-sample@0.3.0")
+    (skipped,) = told["skipped"]
+    assert skipped.startswith("requirements.txt: line 3: the option -e ")
+    known = {one["purl"]: one["request"] for one in again["plans"]}
+    assert known == {one["purl"]: one["request"] for one in told["builds"]}
+
+
+def test_inputs_that_the_network_has_not_built_are_refused_by_name_where_only_those_are_wanted(
+    service: Service, tmp_path: Path
+):
+    place = own_source(tmp_path)
+    project = place / "pyproject.toml"
+    project.write_text(
+        project.read_text().replace("requires = []", 'requires = ["tool"]').replace("9.9", "9.8")
+    )
+    asked = ("--source", str(place), "--as", "pip")
+
+    refused = service.pyrsia("build", "request", *asked, "--only-verified-inputs")
+    plan = service.told("build", "plan", *asked)["plans"][0]
+
+    assert refused.returncode == 1
+    assert "tool-1.0-py3-none-any.whl of pkg:" in refused.stderr
+    assert "were not built by this network" in refused.stderr
+    assert [(one["file"], one["entry"]) for one in plan["inputs"]] == [("tool-1.0-py3-none-any.whl", -1)]
+    assert plan["request"] == ""  # nothing was asked for

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -204,7 +205,7 @@ async def test_a_recipe_of_a_remote_is_rebuilt_and_found_identical(
     )
 
 
-async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
+async def test_what_a_recipe_requires_is_asked_for_first_locked_linked_and_built_against(
     sandbox: Sandbox, tiny: Built, node: conans.Published, tmp_path: Path
 ):
     files = conans.library("app", ("tiny/1.0",))
@@ -220,23 +221,29 @@ async def test_what_a_recipe_requires_is_locked_linked_and_built_against(
         url = f"{address}/conan"
         remotes = Remotes({"conan-0": url}, {"source-0": from_there})
         builder = conans.plugin(sandbox, tmp_path / "n", remotes, given=source, published=linked)
-        (planned,) = await builder.plan(
-            Want("", None, source=source, generic=NODE, parameters={"option.shared": "True"}), conans.now_ms()
-        )
+        want = Want("", None, source=source, generic=NODE, parameters={"option.shared": "True"})
+        required, planned = await builder.plan(want, conans.now_ms())
+        (alone,) = await builder.plan(replace(want, closure=False), conans.now_ms())
         request = conans.request(planned, NODE)
         locked = await builder.relock(request)
         inputs = await builder.prefetch(request, locked)
 
     made = await builder.build(request, inputs)
 
+    assert (required.purl, planned.purl) == ("pkg:conan/tiny@1.0", "pkg:conan/app@1.0")
+    assert required.source["file"].startswith("tiny-1.0-")
+    assert required.recipe["parameters"] == [
+        ["build_type", "Debug Release"]
+    ]  # by the rules, not as the app's
+    assert alone == planned
     lines = [line.split(" ") for line in locked.decode().splitlines()[1:]]
     assert ["app", "1.0", f"source~{digest}", digest, "8"] in lines
-    required = {name: sha256 for title, _, name, sha256, _ in lines if title == "tiny"}
+    needed = {name: sha256 for title, _, name, sha256, _ in lines if title == "tiny"}
     published = conans.digests(tiny)
-    assert required
-    assert required.items() <= published.items()
-    assert sum(name.endswith("conan_package.tgz") for name in required) == 2
-    assert dict(planned.linked) == {name: linked[sha256] for name, sha256 in required.items()}
+    assert needed
+    assert needed.items() <= published.items()
+    assert sum(name.endswith("conan_package.tgz") for name in needed) == 2
+    assert dict(planned.linked) == {name: linked[sha256] for name, sha256 in needed.items()}
     assert conans.digests(made)
     package = next(one for one in made.outputs if one.name.endswith("conan_package.tgz"))
     held = conans.unpacked(package.raw.file.path)

@@ -32,7 +32,7 @@ from tests.unit.serve.toy import ToyNode, serving, toy_app
 
 assert importlib.util.find_spec("mavens")
 pytestmark = [pytest.mark.builds, pytest.mark.processes]
-TOOL = Want("org.example:tool", "1.0")
+TOOL = Want("org.example:tool", "1.0", closure=False)
 FOLDER = "org/example/tool/1.0"
 
 
@@ -418,3 +418,34 @@ async def test_an_unchanged_mvn_builds_on_what_the_network_published_and_on_noth
     assert (consumer / "target" / "consumer-1.jar").is_file()
     fetched = tmp_path / "repository" / FOLDER / "tool-1.0.jar"
     assert file_out(fetched).sha256 == digests(made.built)["tool-1.0.jar"][0]
+
+
+async def test_what_a_project_needs_at_run_time_is_asked_for_before_it(
+    sandbox: Sandbox, tmp_path: Path, house: mavens.House
+):
+    """And what Maven fetched for tests and plug-ins alone is not."""
+    need = "<groupId>org.example</groupId><artifactId>words</artifactId><version>1</version>"
+    pom = mavens.BARE_POM.format("org.example", "words", 1)
+    house_of = (
+        "<groupId>org.example</groupId><artifactId>house</artifactId><version>3</version><relativePath/>"
+    )
+    pom = pom.replace("<groupId>", f"<parent>{house_of}</parent><groupId>", 1)
+    files = {"pom.xml": pom, "src/main/resources/words.txt": mavens.WORDS}
+    house.put("org/example/words/1/words-1.pom", pom.encode())
+    house.put("org/example/words/1/words-1.jar", mavens.archive({"words.txt": mavens.WORDS}, top="META-INF"))
+    house.put("org/example/words/1/words-1-source-release.zip", mavens.archive(files, top="words-1"))
+    project = mavens.project(
+        files={"src/main/java/org/example/Tool.java": "package org.example; class Tool {}\n"}
+    )
+    project.pop("src/test/java/org/example/ToolTest.java")
+    io = "<groupId>commons-io</groupId><artifactId>commons-io</artifactId><version>2.11.0</version>"
+    project["pom.xml"] = project["pom.xml"].replace(io, need)
+    house.release(project)
+    builder = mavens.plugin(sandbox, tmp_path / "b", house)
+
+    words, tool = await builder.plan(replace(TOOL, closure=True), mavens.now_ms())
+
+    assert (words.purl, tool.purl) == ("pkg:maven/org.example/words@1", "pkg:maven/org.example/tool@1.0")
+    assert words.source["file"] == "words-1-source-release.zip"
+    assert "org/example/words/1/words-1.jar" in [line.path for line in lock.decode(tool.lock)]
+    assert await builder.relock(mavens.request(words)) == words.lock

@@ -9,13 +9,14 @@ Source: docs/builds-conan.md; docs/adr/0045-conan-by-content.md.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-from pyrsia.builds.conan import lock, pack, profile, results
+from pyrsia.builds import closures
+from pyrsia.builds.conan import lock, names, pack, profile, results
 from pyrsia.builds.conan.lock import Locked
 from pyrsia.builds.conan.names import Ref
 from pyrsia.builds.conan.origins import Origin, Origins, kind_of, purl, ref_of
@@ -58,6 +59,9 @@ PROGRAM: Final = Program(
     hostile=frozenset({"plan", "build"}),
 )
 LEFT: Final = "left.tar"
+_REQUIRED: Final = Limit(
+    50, "recipes requested along with one: at five seconds each they fill the time of a plan"
+)
 _REMEMBERED: Final = Limit(16, "plannings between relock and prefetch of builds that run at once")
 
 
@@ -83,11 +87,27 @@ class ConanPlugin:
     # -- plan --
 
     async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
-        """The request for one recipe. What it requires is locked, from the operator's remotes.
+        """The request for one recipe, after those for what it requires: the same files are locked with either.
 
         Raises:
             Refusal: `bad-request`, `package-unknown`, `no-environment`, `no-sandbox`, `build-failed`.
         """
+        mine, ref, lines = await self._one(want, progress)
+        if not want.closure:
+            return (mine,)
+
+        async def plan(one: Want) -> tuple[Planned]:
+            return ((await self._one(one, progress))[0],)
+
+        who, needs = _asked(ref), sorted(_recipes(lines))
+        found = await closures.with_needs(want, mine, who, needs, _REQUIRED, plan, progress)
+        # What another requires has fewer requirements itself: all of its own are the other's as well.
+        return tuple(
+            sorted(found, key=lambda one: (one is mine, len(_recipes(lock.decode(one.lock))), one.purl))
+        )
+
+    async def _one(self, want: Want, progress: Progress) -> tuple[Planned, Ref, tuple[Locked, ...]]:
+        """One recipe's request, its reference, and the lines of its lock."""
         self._must_be_contained()
         origin = await self._origins.wanted(want)
         environment = await self._environment(origin.environment)
@@ -95,18 +115,17 @@ class ConanPlugin:
         found = await self._found(origin, environment)
         source = origin.source or _source(found.source)
         linked = ((line.file, self._shop.verified(line.sha256)) for line in found.lines)
-        return (
-            Planned(
-                purl=str(purl(found.ref)),
-                coordinates=_coordinates(found.ref),
-                source=source,
-                recipe=_recipe(environment, found, origin.parameters),
-                lock=lock.encode(found.lines),
-                target=_target(environment),
-                ecosystem=ECOSYSTEM,
-                linked=tuple((file, leaf) for file, leaf in linked if leaf is not None),
-            ),
+        planned = Planned(
+            purl=str(purl(found.ref)),
+            coordinates=_coordinates(found.ref),
+            source=source,
+            recipe=_recipe(environment, found, origin.parameters),
+            lock=lock.encode(found.lines),
+            target=_target(environment),
+            ecosystem=ECOSYSTEM,
+            linked=tuple((file, leaf) for file, leaf in linked if leaf is not None),
         )
+        return planned, found.ref, found.lines
 
     async def relock(self, request: Mapping[str, Any]) -> bytes:
         """The lock that this node makes for a request, after deriving its recipe here as well.
@@ -327,6 +346,17 @@ class ConanPlugin:
             outputs = await trio.to_thread.run_sync(results.collect, answer, folder, inputs.upstream, who)
         (folder / LEFT).unlink()
         return outputs
+
+
+def _recipes(lines: Iterable[Locked]) -> set[tuple[str, str]]:
+    """(name, version) of every other package whose recipe a lock has."""
+    found = [one for one in lines if one.file.endswith(f"~{names.CONANFILE}")]
+    return {_asked(names.titled(one.title, one.version)) for one in found}
+
+
+def _asked(ref: Ref) -> tuple[str, str]:
+    """(name, version) with which a reference is asked for; the name is as a purl has it."""
+    return f"{ref.namespace}/{ref.name}".lstrip("/"), ref.version
 
 
 def _source(archive: LocalSource) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import trio
 
-from pyrsia.builds import members
+from pyrsia.builds import closures, members
 from pyrsia.builds.environments import Environment
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.maven import lock, results
@@ -39,9 +39,12 @@ from pyrsia.builds.recipe import disagreement
 from pyrsia.builds.results import Results
 from pyrsia.builds.shop import Shop
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.units import FETCHES_AT_ONCE
+from pyrsia.units import FETCHES_AT_ONCE, Limit
 
 ECOSYSTEM: Final = "maven"
+_NEEDED: Final = Limit(
+    50, "dependencies of one project; most have no source release, which is soon found out"
+)
 
 
 class MavenPlugin:
@@ -63,7 +66,7 @@ class MavenPlugin:
     # -- plan --
 
     async def plan(self, want: Want, now_ms: int, progress: Progress = lambda _: None) -> tuple[Planned, ...]:
-        """The one request for `want`; what a jar needs at run time is asked for by its own name.
+        """The request for `want`, after those for what it needs at run time.
 
         Raises:
             Refusal: `package-unknown`, `version-unknown`, `no-sdist`, `unresolvable`, `index-unreachable`,
@@ -79,6 +82,7 @@ class MavenPlugin:
             recipe = self._recipe(study, environment, parameters)
             progress(f"building {study.artifact} once to see what it needs")
             lines = await self._runs.recorded(remotes, origin, study, recipe, environment)
+            needs = await self._runs.needs(remotes, study, lines) if want.closure else []
         linked = [(one.path, self._shop.verified(one.sha256)) for one in lines]
         if want.verified_only:
             _all_verified([path for path, leaf in linked if leaf is None])
@@ -92,7 +96,12 @@ class MavenPlugin:
             ecosystem=ECOSYSTEM,
             linked=tuple((path, leaf) for path, leaf in linked if leaf is not None),
         )
-        return (planned,)
+
+        async def plan(one: Want) -> tuple[Planned, ...]:
+            return await self.plan(one, now_ms, progress)
+
+        who = f"{study.artifact.group}:{study.artifact.name}", study.artifact.version
+        return await closures.with_needs(want, planned, who, needs, _NEEDED, plan, progress)
 
     async def relock(self, request: Mapping[str, Any]) -> bytes:
         """The lock that this node makes for a request, after deriving its recipe here as well.

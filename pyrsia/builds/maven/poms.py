@@ -9,7 +9,7 @@ Source: docs/builds-maven.md; the POM reference of Maven.
 """
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
@@ -18,6 +18,10 @@ from pyrsia.builds.members import Hostile, shown
 
 _DEPTH: Final = 60  # elements inside each other; a project file of a large build has 15
 FILE: Final = "pom.xml"
+_PARENTS: Final = 20  # of one project; Maven's own have five
+_RUN_TIME: Final = ("", "compile", "runtime")
+
+Need = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -48,6 +52,8 @@ class Pom:
         group, version: its own, else its parent's. packaging: `jar` where it says nothing.
         parent: (group, artifact, version), empty strings without one.
         modules: folders as written. attaches_sources: it makes its sources jar by itself.
+        needs: (group, artifact, version) of what it needs at run time as it says so itself; a version that it does not
+            write out is "".
     """
 
     group: str
@@ -58,6 +64,7 @@ class Pom:
     modules: tuple[str, ...]
     final_name: str
     attaches_sources: bool
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,71 @@ def read(data: bytes) -> Pom:
         modules=tuple(one.text.strip() for one in root.all("modules/module")),
         final_name=root.get("build/finalName"),
         attaches_sources="maven-source-plugin" in plugins,
+        needs=_needs(root),
     )
+
+
+def _needs(root: Element) -> tuple[Need, ...]:
+    own = {
+        "groupId": root.get("groupId") or root.get("parent/groupId"),
+        "version": root.get("version") or root.get("parent/version"),
+    }
+    found = []
+    for one in root.all("dependencies/dependency"):
+        if one.get("scope") not in _RUN_TIME or one.get("optional") == "true":
+            continue
+        parts = []
+        for name in ("groupId", "artifactId", "version"):
+            text = one.get(name)
+            for word, value in own.items():
+                text = text.replace(f"${{project.{word}}}", value)
+            parts.append("" if "${" in text else text)
+        found.append((parts[0], parts[1], parts[2].strip("[]") if "," not in parts[2] else ""))
+    return tuple(one for one in found if one[0] and one[1])
+
+
+def inherited(pom: Pom, of: Callable[[Need], Pom | None]) -> list[Need]:
+    """What a project needs by its own words and those of its parents, as far as `of` has them."""
+    found = list(pom.needs)
+    for _ in range(_PARENTS):
+        above = of(pom.parent)
+        if above is None:
+            break
+        pom = above
+        found += pom.needs
+    return found
+
+
+def closure(start: Sequence[Need], of: Callable[[Need], Pom | None], jars: Collection[Need]) -> list[Need]:
+    """All that `start` leads to among `jars`, dependencies first.
+
+    Which version it is, Maven decided already: the one whose jar it fetched. Where it fetched several, because a
+    plug-in needs another, the one that is written out counts.
+
+    Args:
+        of: the project file of a release, where it is there. jars: releases whose jar was fetched.
+    """
+    versions: dict[tuple[str, str], list[str]] = {}
+    for group, name, version in jars:
+        versions.setdefault((group, name), []).append(version)
+    chosen: set[tuple[str, str]] = set()
+    found: list[Need] = []
+    waiting: list[tuple[Need, bool]] = [(one, False) for one in reversed(start)]
+    while waiting:
+        (group, name, version), finished = waiting.pop()
+        if finished:
+            found.append((group, name, version))
+            continue
+        here = versions.get((group, name), [])
+        version = here[0] if len(here) == 1 else version
+        if version not in here or (group, name) in chosen:
+            continue
+        chosen.add((group, name))
+        waiting.append(((group, name, version), True))
+        pom = of((group, name, version))
+        if pom is not None:
+            waiting += [(one, False) for one in reversed(inherited(pom, of))]
+    return found
 
 
 def find(poms: Mapping[str, Pom], group: str, name: str, version: str) -> Found:

@@ -124,7 +124,7 @@ class Runs:
             except PhaseFailed as error:
                 if moving:
                     raise _moves(who, moving) from error
-                raise
+                raise proxy.trouble or error from None
             record = proxy.record
         lines = [lock.Locked(one.path, one.sha256, one.size) for one in record if lock.kept(one.path)]
         no_copy(study.artifact, lines)
@@ -136,6 +136,41 @@ class Runs:
                 do="build one of its modules, or ask for it with `witness`",
             )
         return lines
+
+    async def needs(
+        self, remotes: Remotes, study: Study, lines: Sequence[lock.Locked]
+    ) -> list[tuple[str, str]]:
+        """(group:artifact, version) of what the built artifact needs at run time, dependencies first.
+
+        Args:
+            lines: what its build fetched; what Maven did not fetch, such as a module built beside it, is left out.
+        """
+        jars, files, told = set(), {}, []
+        for number, line in enumerate(lines):
+            found = of_path(line.path)
+            if found is None or found == study.artifact:
+                continue
+            if line.path == found.path(".jar"):
+                jars.add((found.group, found.name, found.version))
+            elif line.path == found.path(".pom"):
+                files[f"{number}.pom"] = await remotes.locked(line)
+                told.append((found.group, found.name, found.version, f"{number}.pom"))
+        job = {
+            "operation": "needs",
+            "needs": study.value["needs"],
+            "above": study.value["above"],
+            "poms": told,
+            "jars": sorted(jars),
+        }
+        async with self._inside.run(job, files, phase="metadata", who=str(study.artifact)) as answer:
+            value = answer.value["needs"]
+        named = [Artifact(*(str(part) for part in one)) for one in value]
+        # Only what the record has was asked about, and only that counts in the answer.
+        return [
+            (f"{one.group}:{one.name}", one.version)
+            for one in named
+            if (one.group, one.name, one.version) in jars
+        ]
 
     async def built(
         self,

@@ -79,7 +79,22 @@ def study(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         "group": place.pom.group,
         "name": place.pom.name,
         "version": place.pom.version,
+        "needs": poms.inherited(place.pom, {_of(one): one for one in found.values()}.get),
+        "above": _above(place.pom, {_of(one): one for one in found.values()}),
     }
+
+
+def _of(pom: poms.Pom) -> poms.Need:
+    return pom.group, pom.name, pom.version
+
+
+def _above(pom: poms.Pom, found: dict[poms.Need, poms.Pom]) -> poms.Need:
+    """The first parent of a project that is not in its source, empty strings without one."""
+    seen: set[poms.Need] = set()
+    while pom.parent in found and pom.parent not in seen:
+        seen.add(pom.parent)
+        pom = found[pom.parent]
+    return pom.parent
 
 
 def _tolerant(data: bytes) -> poms.Pom | None:
@@ -98,6 +113,21 @@ def pom(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
         "version": found.version,
         "packaging": found.packaging,
         "parent": found.parent,
+    }
+
+
+def needs(job: dict[str, Any], inputs: Path, work: Path) -> dict[str, Any]:
+    """What a project leads to at run time, from the project files and names of jars that its build fetched."""
+    places = {(group, name, version): file for group, name, version, file in job["poms"]}
+
+    def of(key: poms.Need) -> poms.Pom | None:
+        return _tolerant((inputs / places[key]).read_bytes()) if key in places else None
+
+    start = [(group, name, version) for group, name, version in job["needs"]]
+    above = of(tuple(job["above"]))
+    start += poms.inherited(above, of) if above is not None else []
+    return {
+        "needs": poms.closure(start, of, [(group, name, version) for group, name, version in job["jars"]])
     }
 
 
@@ -295,7 +325,14 @@ def _write(work: Path, number: str, what: str, data: bytes) -> None:
     (work / f"{number}.{what}").write_bytes(data)
 
 
-OPERATIONS: Final = {"study": study, "pom": pom, "versions": versions, "run": run, "inspect": inspect}
+OPERATIONS: Final = {
+    "study": study,
+    "pom": pom,
+    "needs": needs,
+    "versions": versions,
+    "run": run,
+    "inspect": inspect,
+}
 
 if __name__ == "__main__":
     sys.exit(serve(OPERATIONS, Path(sys.argv[1]), Path(sys.argv[2])))

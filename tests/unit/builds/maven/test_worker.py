@@ -218,3 +218,60 @@ def test_maven_is_told_one_mirror_and_one_version_of_its_own_plug_in(tmp_path: P
 )
 def test_the_time_is_told_as_maven_reads_it(epoch: int, text: str):
     assert worker._iso(epoch) == text
+
+
+# -- what a project needs at run time --
+
+NEED = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId>{}</dependency>"
+
+
+def pom_of(name: str, *needs: str, more: str = "") -> str:
+    return (
+        f"<project><groupId>org.example</groupId><artifactId>{name}</artifactId><version>1</version>{more}"
+        f"<dependencies>{''.join(needs)}</dependencies></project>"
+    )
+
+
+def need(name: str, version: str = "1", more: str = "", group: str = "org.example") -> str:
+    return NEED.format(group, name, (f"<version>{version}</version>" if version else "") + more)
+
+
+def test_what_a_project_leads_to_is_in_the_versions_that_maven_fetched_dependencies_first(tmp_path: Path):
+    """Managed versions, parents in the source and in the repository; no tests, no optional ones, no cycle's end."""
+    top = pom_of(
+        "top", need("shared"), more="<packaging>pom</packaging><modules><module>core</module></modules>"
+    )
+    core = (
+        "<project>" + "<parent><groupId>org.example</groupId><artifactId>top</artifactId><version>1</version>"
+    )
+    core += "</parent><artifactId>core</artifactId><dependencies>"
+    core += need("a", "${managed}", group="${project.groupId}") + need("sibling") + need("late", "1")
+    core += need("tests", "1", "<scope>test</scope>") + need("extra", "1", "<optional>true</optional>")
+    core += "</dependencies></project>"
+    value = study(
+        tmp_path, {"pom.xml": top, "core/pom.xml": core}, group="org.example", artifact="core", version="1"
+    )
+    house = (
+        "<parent><groupId>org.example</groupId><artifactId>house</artifactId><version>1</version></parent>"
+    )
+    files = {
+        "a": pom_of("a", need("b", ""), more=house),
+        "b": pom_of("b", need("a", "2")),
+        "house": pom_of("house", need("c", "[1]")),
+        "c": "this is no project file",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    jars = ["a 2", "b 1", "c 1", "shared 1", "late 1", "late 2", "tests 1", "extra 1", "plugin 1"]
+    job = {
+        "needs": value["needs"],
+        "above": value["above"],
+        "poms": [["org.example", name, "2" if name == "a" else "1", name] for name in files],
+        "jars": [["org.example", *one.split()] for one in jars],
+    }
+
+    found = worker.needs(job, tmp_path, tmp_path)["needs"]
+
+    assert [(name, version) for _, name, version in found] == [
+        ("b", "1"), ("c", "1"), ("a", "2"), ("late", "1"), ("shared", "1"),
+    ]  # fmt: skip
