@@ -30,6 +30,9 @@ _LEVEL_BITS: Final = 0x6  # a hint about the compressor's effort
 _ZIP64: Final = 0x0001
 _TIMES: Final = (0x5455, 0x000A)  # extended timestamp, NTFS times
 _JAR: Final = 0xCAFE  # "this is a jar": empty, written by Java's own tools
+_NEWEST: Final = (
+    63  # "version needed to extract", tenths: of the APPNOTE below; `zipfile` opens nothing newer
+)
 _ALL_ONES: Final = 0xFFFFFFFF
 _CHUNK: Final = 1 << 16
 EARLIEST: Final = 315_532_800  # 1980-01-01, the first date that ZIP can write
@@ -152,7 +155,7 @@ def _record(
     if at + _CENTRAL.size > len(directory):
         raise Hostile("the directory ends inside a record")
     fields = _CENTRAL.unpack_from(directory, at)
-    (magic, _, system, _, _, flags, method, clock, day, crc, packed, size) = fields[:12]
+    (magic, _, system, needed, _, flags, method, clock, day, crc, packed, size) = fields[:12]
     (name_len, extra_len, comment_len, disk, _, attributes, offset) = fields[12:]
     at += _CENTRAL.size
     raw_name = directory[at : at + name_len]
@@ -163,6 +166,8 @@ def _record(
     name = _decode(raw_name, flags, strict=strict)
     if flags & ~(_UTF8 | _DESCRIPTOR | _LEVEL_BITS):
         raise Hostile(f"{shown(name)} is encrypted or uses a feature that is not accepted")
+    if needed > _NEWEST:
+        raise Hostile(f"{shown(name)} asks for version {needed / 10} of ZIP, which no client reads")
     if method not in (0, 8):
         raise Hostile(f"{shown(name)} is compressed with method {method}")
     if strict and comment_len:

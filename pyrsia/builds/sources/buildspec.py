@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_BUILDSPEC_BYTES
-from pyrsia.wire.purl import Purl
+from pyrsia.wire.purl import Purl, parse
 
 # Taken, or without a meaning for a build of ours.
 _TAKEN: Final = (
@@ -226,7 +226,7 @@ def parse_mapping(data: bytes) -> Mapped:
 
 
 def _maven(group: str, artifact: str) -> str:
-    return str(Purl("maven", group, artifact, ""))
+    return str(parse(str(Purl("maven", group, artifact, ""))))  # read back: the names are a stranger's
 
 
 def _text(data: bytes) -> str:

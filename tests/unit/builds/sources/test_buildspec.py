@@ -111,6 +111,7 @@ def test_what_a_shell_would_make_something_of_is_refused_with_its_line(line, why
         ),
         (("gitRepo=https", "other=https"), "other is no variable"),
         (("umask=022", "repoType=svn"), "only repositories of git"),
+        (("groupId=", "groupId=../"), "purl"),
     ],
 )
 def test_what_is_missing_is_named(change, why):
