@@ -111,7 +111,8 @@ class ConanPlugin:
         self._must_be_contained()
         origin = await self._origins.wanted(want)
         environment = await self._environment(origin.environment)
-        progress(f"planning {origin.ref} in the sandbox")
+        named = str(origin.ref) if want.name else "the recipe that was given along"
+        progress(f"planning {named} in the sandbox")
         found = await self._found(origin, environment)
         source = origin.source or _source(found.source)
         linked = ((line.file, self._shop.verified(line.sha256)) for line in found.lines)
