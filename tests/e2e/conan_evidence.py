@@ -106,7 +106,7 @@ class Kept(conans.Here):
 
 async def built(home: Path, source: conans.LocalSource, remotes: Remotes, shared: str, second: bool) -> Built:
     node = conans.plugin(Unshare() if second else Bubblewrap(), home, remotes, given=source)
-    want = Want("", None, source=source, generic=NODE, parameters={"option.shared": shared})
+    want = Want("", None, source=source, generic=NODE, parameters={"option.shared": shared}, closure=False)
     (planned,) = await node.plan(want, conans.now_ms())
     request = conans.request(planned, NODE)
     inputs = await node.prefetch(request, planned.lock)

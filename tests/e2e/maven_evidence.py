@@ -70,7 +70,7 @@ async def shop(home: Path, environments: Kept) -> Shop:
 async def row(plugin: MavenPlugin, text: str) -> str:
     group, name, version = text.split(":")
     started = time.monotonic()
-    (planned,) = await plugin.plan(Want(f"{group}:{name}", version), int(time.time() * 1000))
+    (planned,) = await plugin.plan(Want(f"{group}:{name}", version, closure=False), int(time.time() * 1000))
     planning = time.monotonic() - started
     request = {key: getattr(planned, key) for key in Planned.__dataclass_fields__}
     inputs = await plugin.prefetch(request, planned.lock)
