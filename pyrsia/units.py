@@ -258,7 +258,9 @@ MAX_POM_FILES = Limit(2_000, "project files of one source archive; the largest A
 MAX_SETTINGS_BYTES = Limit(1 << 20, "a settings file of a company with its mirrors has some KB")
 
 # -- builds: witnesses --
-MAX_IMAGE_DOCUMENT_BYTES = Limit(4 << 20, "what registries take of a manifest, as the OCI specification advises")
+MAX_IMAGE_DOCUMENT_BYTES = Limit(
+    4 << 20, "what registries take of a manifest, as the OCI specification advises"
+)
 MAX_WITNESSED_FILES = Limit(
     24, "of one package: an image of 20 layers, or one wheel for each Python; a reveal names each"
 )
