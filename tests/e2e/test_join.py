@@ -149,7 +149,8 @@ class People:
         command = [*(inside(self.namespace) if who == "erin" else []), "sh", "-c", line]
         (self.desk / who).mkdir(exist_ok=True)
         if line == "pyrsia node run":
-            self._start(who, command)
+            # In the shell's place, so that ending the process ends the node and leaves none behind.
+            self._start(who, [*command[:-1], f"exec {line}"])
             return ""
         done = subprocess.run(
             command,
