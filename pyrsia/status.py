@@ -146,11 +146,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
     peers: int
     peer_count_expected: int
     building: tuple[str, ...] = ()
-    queue: tuple[str, ...] = ()  # builds that wait for their turn here, in their order
     transfer: TransferStatus = TransferStatus()
     http: str = ""
     notices: tuple[str, ...] = ()
     agreement: AgreementStatus = AgreementStatus(0, 0, "follows")
+    queue: tuple[str, ...] = ()  # builds that wait for their turn here, in their order
 
 
 class Snapshot(msgspec.Struct, frozen=True):

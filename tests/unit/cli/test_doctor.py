@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from pyrsia.builds import sandbox
 from pyrsia.builds.sandbox import HostSurvey
-from pyrsia.cli.doctor import doctor
+from pyrsia.cli.main import cli
 
 KERNEL = "by the kernel (control groups, version 2), and by a look at them every 100 ms"
 WATCHER = "by a look at them every 100 ms; no control group is ours to use"
@@ -19,7 +19,7 @@ def told(monkeypatch: pytest.MonkeyPatch, found: HostSurvey, *words: str) -> str
         return found
 
     monkeypatch.setattr(sandbox, "survey", survey)
-    done = CliRunner().invoke(doctor, words, catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["doctor", *words], catch_exceptions=False)
     assert done.exit_code == 0
     return done.output
 
