@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -213,16 +214,18 @@ class Runs:
                 )
 
     def _laid_out(self, files: tuple[NamedFile, ...]) -> Path:
-        """A folder that is a local repository of `files`: links to the cache, copies where it is elsewhere."""
+        """A folder that is a local repository of `files`: links to the cache, copies of what cannot be linked.
+
+        A link has the mode of its file. Blobs that peers brought are closed to everybody but the node, and the job
+        runs as another user: those are copied too.
+        """
         self._scratch.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="repository-", dir=self._scratch))
         folder.chmod(0o755)
         for name, path in files:
             place = folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place)
-            except OSError:
+            if not _linked(path, place):
                 shutil.copyfile(path, place)
                 place.chmod(0o644)
         fixed.lay(folder)
@@ -285,6 +288,17 @@ def job_of(study: Study, inner: str, recipe: Mapping[str, Any], *, remote: str) 
         | {"define": "", "profiles": ""}
         | parameters
     )
+
+
+def _linked(path: Path, place: Path) -> bool:
+    """Make `place` a link to `path` if everybody may read that; whether it is one now."""
+    if not path.stat().st_mode & stat.S_IROTH:
+        return False
+    try:
+        os.link(path, place)
+    except OSError:  # another file system, or one without links
+        return False
+    return True
 
 
 def _host_mounts(environment: Environment) -> tuple[Mount, ...]:
