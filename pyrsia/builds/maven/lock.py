@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia.builds import locks
 from pyrsia.builds.maven.coordinates import of_path
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_MAVEN_LOCK_BYTES, MAX_MAVEN_LOCK_LINES
@@ -49,7 +50,7 @@ def encode(files: Iterable[Locked]) -> bytes:
             raise ValueError(f"{one.path[:120]!r} is no file of an artifact")
         name = f"{artifact.group}:{artifact.name}"
         lines.append(f"{name} {artifact.version} {one.path} {one.sha256} {one.size}")
-    return "".join(f"{line}\n" for line in [HEADER, *lines]).encode("ascii")
+    return locks.written(HEADER, lines)
 
 
 def decode(data: bytes) -> tuple[Locked, ...]:
@@ -58,26 +59,20 @@ def decode(data: bytes) -> tuple[Locked, ...]:
     Raises:
         Malformed: anything that `encode` would not have written.
     """
-    if len(data) > MAX_MAVEN_LOCK_BYTES.value:
-        raise Malformed(f"a lock of {len(data)} bytes")
-    try:
-        lines = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise Malformed("a lock that is not ASCII") from error
-    if lines[0] != HEADER or lines[-1] != "" or len(lines) - 2 > MAX_MAVEN_LOCK_LINES.value:
-        raise Malformed("a lock without its first line, its last newline, or with too many lines")
+    lines = locks.lines_of(
+        data, HEADER, most_bytes=MAX_MAVEN_LOCK_BYTES.value, most_lines=MAX_MAVEN_LOCK_LINES.value
+    )
     found = []
-    for line in lines[1:-1]:
+    for line in lines:
         match = _LINE.fullmatch(line)
         if match is None:
             raise Malformed(f"not a line of a lock: {line[:80]!r}")
         found.append(Locked(match["path"], match["sha256"], int(match["size"])))
-    try:
-        same = encode(found) == data
-    except ValueError as error:
-        raise Malformed(str(error)) from error
-    if not same:
-        raise Malformed("a lock whose lines are not in order, or name another artifact than their path")
+    locks.check_same(
+        data,
+        lambda: encode(found),
+        "a lock whose lines are not in order, or name another artifact than their path",
+    )
     return tuple(found)
 
 

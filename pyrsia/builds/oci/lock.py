@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from pyrsia.builds import locks
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_LOCK_BYTES
 
@@ -35,7 +36,7 @@ class Locked(NamedTuple):
 def encode(lines: Iterable[Locked]) -> bytes:
     """The lock's bytes; the order of `lines` does not matter, and a file that stands twice counts once."""
     rows = [f"{one.name} {one.version} {one.file} {one.sha256} {one.size}" for one in sorted(set(lines))]
-    return "".join(f"{row}\n" for row in [HEADER, *rows]).encode("ascii")
+    return locks.written(HEADER, rows)
 
 
 def decode(data: bytes) -> tuple[Locked, ...]:
@@ -44,17 +45,9 @@ def decode(data: bytes) -> tuple[Locked, ...]:
     Raises:
         Malformed: anything that `encode` would not have written.
     """
-    if len(data) > MAX_LOCK_BYTES.value:
-        raise Malformed(f"a lock of {len(data)} bytes")
-    try:
-        rows = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise Malformed("a lock that is not ASCII") from error
-    if rows[0] != HEADER or rows[-1] != "":
-        raise Malformed("a lock without its first line or its last newline")
-    found = tuple(_line(row) for row in rows[1:-1])
-    if encode(found) != data:
-        raise Malformed("a lock whose lines are not in order")
+    # Its bytes bound its lines: a large image has more of them than a build has tools.
+    found = tuple(_line(row) for row in locks.lines_of(data, HEADER, most_lines=MAX_LOCK_BYTES.value))
+    locks.check_same(data, lambda: encode(found), "a lock whose lines are not in order")
     return found
 
 

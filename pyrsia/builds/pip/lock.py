@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia.builds import locks
 from pyrsia.builds.pip.simple import plain_name
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_LOCK_BYTES, MAX_LOCK_LINES
 
 HEADER: Final = "pyrsia lock pip v1"
 _LINE: Final = re.compile(
@@ -44,7 +44,7 @@ def encode(wheels: Iterable[Locked]) -> bytes:
     if len({one.name for one in ordered}) != len(ordered):
         raise ValueError("a lock names each project once")
     lines = [f"{one.name} {one.version} {one.file} {one.sha256} {one.size}" for one in ordered]
-    return "".join(f"{line}\n" for line in [HEADER, *lines]).encode("ascii")
+    return locks.written(HEADER, lines)
 
 
 def decode(data: bytes) -> tuple[Locked, ...]:
@@ -53,21 +53,8 @@ def decode(data: bytes) -> tuple[Locked, ...]:
     Raises:
         Malformed: anything that `encode` would not have written.
     """
-    if len(data) > MAX_LOCK_BYTES.value:
-        raise Malformed(f"a lock of {len(data)} bytes")
-    try:
-        lines = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise Malformed("a lock that is not ASCII") from error
-    if lines[0] != HEADER or lines[-1] != "" or len(lines) - 2 > MAX_LOCK_LINES.value:
-        raise Malformed("a lock without its first line, its last newline, or with too many lines")
-    found = tuple(_line(line) for line in lines[1:-1])
-    try:
-        same = encode(found) == data
-    except ValueError as error:
-        raise Malformed(str(error)) from error
-    if not same:
-        raise Malformed("a lock whose lines are not in order")
+    found = tuple(_line(line) for line in locks.lines_of(data, HEADER))
+    locks.check_same(data, lambda: encode(found), "a lock whose lines are not in order")
     return found
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia.builds import locks
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_LOCK_BYTES, MAX_WITNESSED_FILES
+from pyrsia.units import MAX_WITNESSED_FILES
 
 HEADER: Final = "pyrsia lock witness v1"
 _LINE: Final = re.compile(
@@ -42,7 +43,7 @@ def encode(name: str, version: str, files: Iterable[Seen]) -> bytes:
     ):
         raise ValueError("a witness sees a few files, each name once")
     lines = [f"{name} {version} {one.file} {one.sha256} {one.size}" for one in ordered]
-    return "".join(f"{line}\n" for line in [HEADER, *lines]).encode("ascii")
+    return locks.written(HEADER, lines)
 
 
 def decode(data: bytes) -> tuple[Seen, ...]:
@@ -51,23 +52,14 @@ def decode(data: bytes) -> tuple[Seen, ...]:
     Raises:
         Malformed: anything that `encode` would not have written.
     """
-    if len(data) > MAX_LOCK_BYTES.value:
-        raise Malformed(f"a lock of {len(data)} bytes")
-    try:
-        lines = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise Malformed("a lock that is not ASCII") from error
-    if lines[0] != HEADER or lines[-1] != "" or len(lines) < 3:
-        raise Malformed("a lock without its first line, its last newline, or without a file")
-    matches = [_LINE.fullmatch(line) for line in lines[1:-1]]
+    matches = [_LINE.fullmatch(line) for line in locks.lines_of(data, HEADER)]
     found = [match for match in matches if match is not None]
-    if len(found) != len(matches):
-        raise Malformed("not a line of a lock")
+    if not found or len(found) != len(matches):
+        raise Malformed("a lock without a file, or with a line that is none of a lock")
     seen = tuple(Seen(one["file"], one["sha256"], int(one["size"])) for one in found)
-    try:
-        same = encode(found[0]["name"], found[0]["version"], seen) == data
-    except ValueError as error:
-        raise Malformed(str(error)) from error
-    if not same:
-        raise Malformed("a lock whose lines are not in order, or are of two packages")
+    locks.check_same(
+        data,
+        lambda: encode(found[0]["name"], found[0]["version"], seen),
+        "a lock whose lines are not in order, or are of two packages",
+    )
     return seen
