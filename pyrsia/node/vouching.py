@@ -120,10 +120,15 @@ class Vouching:
 
     async def run(self) -> None:
         """Gather for what this builder agreed on while its fellows are still there, until cancelled."""
+        looked = None
         while True:
             seen = self._pulse.beats
-            for name in views.recent_requests(self._reads, RECENT.value):
-                await self._settled(name)
+            # A verdict takes its request out of the open ones; every other block has nothing for us.
+            now = views.requests_open(self._reads), views.recent_requests(self._reads, 1)
+            if now != looked:
+                looked = now
+                for name in views.recent_requests(self._reads, RECENT.value):
+                    await self._settled(name)
             await self._pulse.after(seen)
 
     async def _settled(self, request: str) -> None:
