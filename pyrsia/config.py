@@ -26,6 +26,7 @@ _LISTS = (
     "git_mirrors",
     "registries",
     "auto",
+    "allow",
 )  # what a variable writes with commas
 
 CONFIG_NAME = "config.toml"
@@ -48,6 +49,9 @@ class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 7888
     names: tuple[str, ...] = ()  # further Host names that clients may use
     public: bool = False  # reading without a token also from other machines
+    tls_cert: str = ""  # PEM files of a certificate chain and its key: the port then speaks TLS
+    tls_key: str = ""
+    workers: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0  # further processes that send files; 0: none
 
 
 class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +98,23 @@ class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allocated_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 10
 
 
+class LocalSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Packages that people push to this node: it alone has them, and no peer is given them."""
+
+    quota_gb: Annotated[int, msgspec.Meta(ge=0, le=65_536)] = 20  # of all local packages; 0: nothing is taken
+    upload_gb: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 10  # of one file
+    delete: bool = True  # whether a push token may also take back what was pushed
+
+
+class ProxySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What comes from upstream unverified, where policy.toml puts an ecosystem into the mode `proxy`."""
+
+    allow: tuple[str, ...] = ("*",)  # globs of purls that upstream may be asked for
+    quota_gb: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 10  # kept copies; the least recently used go
+    fresh_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600  # an index page is not asked for again
+    absent_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60  # nor is what upstream did not have
+
+
 class LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The node's own diary on standard error (not the transparency log)."""
 
@@ -125,6 +146,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     net: NetSection = NetSection()
     builds: BuildsSection = BuildsSection()
     storage: StorageSection = StorageSection()
+    local: LocalSection = LocalSection()
+    proxy: ProxySection = ProxySection()
     log: LogSection = LogSection()
     timing: TimingSection = TimingSection()
     witness: WitnessSection = WitnessSection()

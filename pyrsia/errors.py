@@ -53,7 +53,9 @@ class Answer:
 ANSWERS: Final[dict[str, Answer]] = {
     "bad-request": Answer(400, 2),
     "usage": Answer(400, 2),
+    "unauthenticated": Answer(401, 1),
     "forbidden": Answer(403, 1),
+    "denied": Answer(403, 1),  # by this node's policy
     "not-found": Answer(404, 1),
     "wrong-host": Answer(421, 1),
     "too-large": Answer(413, 1),

@@ -16,6 +16,8 @@ from pyrsia import __version__
 COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "verify": ("verify", "verify", "Use", "Check a downloaded file against the log, offline."),
     "fetch": ("packages", "fetch", "Use", "Download a file of the network with its proof."),
+    "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
+    "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
     "package": ("package", "package", "Provide", "Say where a package's source is."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
@@ -43,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Run", "What this machine can do, and the one command for more."),
     "dashboard": ("dashboard", "dashboard", "Run", "Live peers, log and builds in the terminal."),
     "log": ("log", "log", "Audit", "Read, prove and check the transparency log."),
+    "export": ("export", "export", "Audit", "Files by which stock clients enforce what the log says."),
     "witness": ("witness", "witness", "Audit", "Cosign the logs of others, and have ours cosigned."),
 }
 

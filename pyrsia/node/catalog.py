@@ -13,7 +13,7 @@ from pyrsia.ledger.views import Placed
 from pyrsia.node.archive import Archive
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import Shelf
-from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, NodeId
 from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
@@ -66,6 +66,16 @@ class Catalog:
         if not placed and not views.project_files(reads, name, every=True):  # (not: withdrawn or disputed)
             self._missed(name if name.startswith("pkg:") else _PYPI + name)
         return [_file(one) for one in placed if views.offered(reads, one.body["sha256"], one.body["purl"])]
+
+    def refused(self, name: str) -> Sequence[Refused]:
+        reads = self._archive.state
+        found: list[Refused] = []
+        for one in views.project_files(reads, name, every=True):
+            try:
+                self._may_be_used(one)
+            except Refusal as refusal:
+                found.append(Refused(_file(one), refusal))
+        return found
 
     def file(self, sha256: str) -> ProjectFile | None:
         found = views.artifact(self._archive.state, sha256)

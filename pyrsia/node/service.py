@@ -52,6 +52,7 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
+from pyrsia.node.supply import make_supply
 from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
@@ -150,6 +151,7 @@ class Node:
         self.catalog = Catalog(
             house.archive, self.shelf, self.proofs, self.vouching.bundle, self.building.auto.missed
         )
+        self.supply = make_supply(house, self.catalog)
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
 
@@ -358,7 +360,7 @@ class Node:
         guard = Guard(names=(*http.names, http.host), control_token=token, public=http.public)
         app = build_app(
             guard=guard,
-            catalog=self.catalog,
+            supply=self.supply,
             log_view=self.house.archive,
             admin=self.admin,
             witnessing=self.witnesses,

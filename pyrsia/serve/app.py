@@ -21,7 +21,8 @@ from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
 from pyrsia.serve.oci import OciApp
 from pyrsia.serve.pypi import PypiApp
-from pyrsia.serve.views import Admin, Catalog, LogView
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import Admin, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
 
@@ -49,14 +50,14 @@ LIMITS: Final = HttpLimits(
 
 
 def build_app(
-    *, guard: Guard, catalog: Catalog, log_view: LogView, admin: Admin, witnessing: WitnessView | None = None
+    *, guard: Guard, supply: Supply, log_view: LogView, admin: Admin, witnessing: WitnessView | None = None
 ) -> App:
     """The whole ASGI application of a node. `witnessing`: None where it neither is nor asks a witness."""
     table = (
-        (pypi.PREFIX, PypiApp(catalog)),
-        (conan.PREFIX, ConanApp(catalog)),
-        (oci.PREFIX, OciApp(catalog)),
-        (maven.PREFIX, MavenApp(catalog)),
+        (pypi.PREFIX, PypiApp(supply)),
+        (conan.PREFIX, ConanApp(supply)),
+        (oci.PREFIX, OciApp(supply)),
+        (maven.PREFIX, MavenApp(supply)),
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
         (explained.PREFIX, ExplainedApp(admin)),

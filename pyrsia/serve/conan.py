@@ -27,7 +27,8 @@ from pyrsia.serve.answers import REVALIDATE, send_body, send_bundle, send_file, 
 from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import ProjectFile
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -47,8 +48,9 @@ _CAPABILITIES: Final[Header] = (b"x-conan-server-capabilities", rest.CAPABILITIE
 class ConanApp:
     """`/conan/` and `/conan/<NodeId>/`."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._catalog = supply.network
         self._revision = -1
         self._shelves: dict[tuple[str, Ref], tuple[rest.Shelf, dict[str, ProjectFile]]] = {}
         self._refs: dict[str, list[Ref]] = {}

@@ -36,7 +36,8 @@ from pyrsia.serve.answers import (
 from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import ProjectFile
 from pyrsia.units import MAX_PAGE_CACHE, Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -58,8 +59,9 @@ Sums = dict[str, str]
 class MavenApp:
     """`/maven2/` and `/maven2/<NodeId>/`."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._catalog = supply.network
         self._revision = -1
         self._files: dict[str, dict[tuple[str, str], ProjectFile]] = {}  # purl -> (version, name) -> file
         self._sums: dict[str, Sums] = {}

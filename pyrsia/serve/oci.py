@@ -22,7 +22,8 @@ from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, quality, send_body, send
 from pyrsia.serve.bringing import brought
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import ProjectFile
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -54,8 +55,9 @@ class _Problem(Exception):
 class OciApp:
     """`/v2/`."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._catalog = supply.network
         self._revision = -1
         self._found: dict[str, Sequence[ProjectFile]] = {}  # by versionless purl, of one revision
 

@@ -37,7 +37,8 @@ from pyrsia.serve.answers import (
 from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import ProjectFile
 from pyrsia.status import in_words
 from pyrsia.units import MAX_PAGE_CACHE
 from pyrsia.wire.purl import pypi_name
@@ -100,8 +101,9 @@ def _quality_of(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, 
 class PypiApp:
     """`/pypi/simple/` and `/pypi/files/`; under `/pypi/<NodeId>/` what that node built under its own name."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._catalog = supply.network
         self._pages: dict[
             tuple[str, str, str], tuple[bytes, bytes]
         ] = {}  # (owner, name, form) -> (etag, body)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pyrsia.builds.explain.report import Explanation
+from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.orders import Desk
 from pyrsia.status import (
@@ -62,6 +63,14 @@ class ProjectFile:
     dissenting: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file of the log that this node does not give, and why: `denied` by policy, `withdrawn` or `disputed`."""
+
+    file: ProjectFile
+    refusal: Refusal
+
+
 class PackageFile(msgspec.Struct, frozen=True):
     """One published file of a package, of whatever ecosystem."""
 
@@ -75,7 +84,11 @@ class PackageFile(msgspec.Struct, frozen=True):
 
 
 class Catalog(Protocol):
-    """What the log publishes, and its bytes."""
+    """What the log publishes and this node's policy allows, and its bytes.
+
+    A method that takes a digest raises `denied`, `withdrawn` or `disputed` for a file that nobody may be given, so that
+    no door can forget to ask.
+    """
 
     def revision(self) -> int:
         """Changes whenever an answer of the methods below may have changed; the log's size will do."""
@@ -91,7 +104,11 @@ class Catalog(Protocol):
 
     def files(self, name: str) -> Sequence[ProjectFile]:
         """The files of a normalised pypi name, or of a versionless purl of any ecosystem, in log order; empty for
-        one the log does not hold."""
+        one the log does not hold. Only what may be given to clients."""
+        ...
+
+    def refused(self, name: str) -> Sequence[Refused]:
+        """The other files of that name, in log order: to list them as what they are, and to say why."""
         ...
 
     def file(self, sha256: str) -> ProjectFile | None:

@@ -20,6 +20,7 @@ from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
 from pyrsia.serve.app import build_app
 from pyrsia.serve.guard import Guard
+from pyrsia.serve.supply import of_log
 from pyrsia.store.rocks import Database
 from pyrsia.units import TreeSize, needed
 from tests.reference import merkle
@@ -149,7 +150,9 @@ async def test_another_node_of_ours_witnesses_our_log_and_the_served_note_says_s
     own = open_witnessing(folder / "keys", settings, database, clock=lambda: 1_800_000_000.0, notices=[])
     toy = ToyNode(folder)
     face = Witnesses(own, Network.outside(network), origin="b.example", conflicts=lambda: ())
-    app = build_app(guard=Guard(control_token=TOKEN), catalog=toy, log_view=toy, admin=toy, witnessing=face)
+    app = build_app(
+        guard=Guard(control_token=TOKEN), supply=of_log(toy), log_view=toy, admin=toy, witnessing=face
+    )
     outside = network.outside(
         Asked(own.verifier, "http://localhost/witness"),
         client=lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app=app)),

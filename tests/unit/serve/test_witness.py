@@ -17,6 +17,7 @@ from pyrsia.log.note import SignedNote, VerifierKey
 from pyrsia.node.witnessing import Witnessing, open_witnessing
 from pyrsia.serve.app import build_app
 from pyrsia.serve.guard import Guard
+from pyrsia.serve.supply import of_log
 from pyrsia.status import EvidenceRow, WitnessStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import MAX_WITNESS_REQUEST_BYTES
@@ -56,7 +57,11 @@ async def witness(folder: Path, **guard: Any) -> AsyncIterator[tuple[httpx.Async
     assert own is not None
     toy = ToyNode(folder)
     app = build_app(
-        guard=Guard(control_token=TOKEN, **guard), catalog=toy, log_view=toy, admin=toy, witnessing=Face(own)
+        guard=Guard(control_token=TOKEN, **guard),
+        supply=of_log(toy),
+        log_view=toy,
+        admin=toy,
+        witnessing=Face(own),
     )
     try:
         async with serving(app) as server:
@@ -143,7 +148,7 @@ async def test_any_server_that_stands_in_is_held_to_the_same_bound(tmp_path: Pat
     async with witness(tmp_path) as (_, own, _):
         app = build_app(
             guard=Guard(control_token=TOKEN),
-            catalog=ToyNode(tmp_path),
+            supply=of_log(ToyNode(tmp_path)),
             log_view=ToyNode(tmp_path),
             admin=ToyNode(tmp_path),
             witnessing=Face(own),

@@ -18,6 +18,7 @@ from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.supply import of_log
 from pyrsia.serve.views import (
     Inclusion,
     LogPage,
@@ -27,6 +28,7 @@ from pyrsia.serve.views import (
     PackageFile,
     PingReply,
     ProjectFile,
+    Refused,
     SubmitAck,
 )
 from pyrsia.status import (
@@ -90,6 +92,7 @@ class ToyNode:
 
     folder: Path
     published: dict[str, ProjectFile] = field(default_factory=dict)
+    kept_back: dict[str, Refused] = field(default_factory=dict)  # by digest
     metadatas: dict[str, bytes] = field(default_factory=dict)
     proofs: dict[str, bytes] = field(default_factory=dict)
     histories: dict[str, bytes] = field(default_factory=dict)  # subject -> history file
@@ -136,9 +139,18 @@ class ToyNode:
         return sorted({file.name for file in self.published.values()})
 
     def files(self, name: str) -> Sequence[ProjectFile]:
-        return [file for file in self.published.values() if file.name == name]
+        return [
+            file
+            for sha256, file in self.published.items()
+            if file.name == name and sha256 not in self.kept_back
+        ]
+
+    def refused(self, name: str) -> Sequence[Refused]:
+        return [one for one in self.kept_back.values() if one.file.name == name]
 
     def file(self, sha256: str) -> ProjectFile | None:
+        if sha256 in self.kept_back:
+            raise self.kept_back[sha256].refusal
         return self.published.get(sha256)
 
     def local(self, sha256: str) -> Path | None:
@@ -326,7 +338,9 @@ class ToyNode:
 
 
 def toy_app(node: ToyNode, **guard: Any) -> App:
-    return build_app(guard=Guard(control_token=TOKEN, **guard), catalog=node, log_view=node, admin=node)
+    return build_app(
+        guard=Guard(control_token=TOKEN, **guard), supply=of_log(node), log_view=node, admin=node
+    )
 
 
 @asynccontextmanager

@@ -1,0 +1,57 @@
+"""Who may push what: the question that every application asks before it takes a byte."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.errors import Refusal
+from pyrsia.ledger.matching import PurlGlob
+from pyrsia.serve.connection import Scope
+
+READ: Final = "read"
+PUSH: Final = "push"
+ADMIN: Final = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the token of a request allows.
+
+    Attributes:
+        name: of the token, for people; `control` for the node's own.
+        scope: READ, PUSH or ADMIN.
+        pattern: glob of the versionless purls that it may push; "" means every one.
+    """
+
+    name: str
+    scope: str
+    pattern: str = ""
+
+    def pushes(self, package: str) -> bool:
+        """Whether it may push to this versionless purl."""
+        if self.scope not in (PUSH, ADMIN):
+            return False
+        return not self.pattern or PurlGlob.parse(self.pattern).matches(package)
+
+
+def require_push(scope: Scope, package: str) -> Grant:
+    """The grant by which the client of `scope` may push to, or delete from, a versionless purl.
+
+    Raises:
+        Refusal: `unauthenticated` without a token, `forbidden` with one that does not reach that far.
+    """
+    grant: Grant | None = scope.get("pyrsia.grant")
+    if grant is None:
+        raise Refusal(
+            "unauthenticated",
+            what="pushing to this node needs a token",
+            who="the client's request",
+            do="log in with a push token as the password: pyrsia keys token --scope push makes one",
+        )
+    if not grant.pushes(package):
+        raise Refusal(
+            "forbidden",
+            what=f"the token {grant.name} may not push {package}",
+            who="the client's token",
+            do="ask the node's operator for a token whose scope and pattern reach this package",
+        )
+    return grant

@@ -1,0 +1,267 @@
+"""Where the registry applications take packages from: the log, this node's own shelf, upstream. Protocols only.
+
+Each versionless purl has one owner: local, then the network, then upstream (docs/consumers.md, "Who owns a name").
+`Supply.owner` says which; an application asks only that one, but for versions that a proxy adds to a network's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pyrsia.errors import Refusal
+from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
+from pyrsia.serve.views import Catalog
+
+
+class Arriving(Protocol):
+    """A file whose bytes are here or on their way; what is readable is verified.
+
+    Attributes:
+        path: a file of `size` bytes that fills up.
+        size: what the answer announces.
+        sha256: lower-case hex; "" while upstream's digest is unknown.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+
+    async def ready(self, offset: int) -> int:
+        """Wait until the byte at `offset` may be sent; the end (exclusive) of the run that may be sent from there.
+
+        Raises:
+            Unavailable: the rest does not come, or is not what it must be: cut the connection.
+        """
+        ...
+
+    def close(self) -> None:
+        """This reader is done; the last one of an abandoned download ends it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRow:
+    """One thing that was pushed under a local package.
+
+    Attributes:
+        key: the application's own name for it (`manifests/sha256:...`, `1.0/lib-1.0.jar`).
+        sha256, size: of its bytes.
+        by: name of the token that pushed it.
+        more: what the application wants to remember (media type, other digests, where a tag leads).
+    """
+
+    package: str
+    key: str
+    sha256: str
+    size: int
+    time_ms: int
+    by: str
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+class Upload(Protocol):
+    """Bytes of one file on their way in; at most one request writes at a time.
+
+    Attributes:
+        id: unguessable text.
+        package: versionless purl that it will belong to.
+        size: bytes so far.
+    """
+
+    id: str
+    package: str
+    size: int
+
+    async def write(self, piece: bytes) -> None:
+        """Append.
+
+        Raises:
+            Refusal: `too-large` for one file, or `unavailable` when the quota is used up; the upload is dropped.
+        """
+        ...
+
+    def digest(self, algorithm: str) -> str:
+        """Hex of what was written so far: sha256, sha512, sha1 or md5."""
+        ...
+
+    async def keep(self, key: str, *, by: str, more: Mapping[str, str] | None = None) -> LocalRow:
+        """Durable when this returns, in the place of what stood under `key`. The upload is gone then."""
+        ...
+
+    def drop(self) -> None:
+        """Forget it and its bytes."""
+        ...
+
+
+class Local(Protocol):
+    """Packages that were pushed to this node. Purls are versionless and canonical."""
+
+    def owns(self, package: str) -> bool: ...
+
+    def revision(self) -> int:
+        """Changes with every push and deletion."""
+        ...
+
+    def packages(self, start: str) -> Sequence[str]:
+        """Owned purls that begin with `start`, sorted."""
+        ...
+
+    def rows(self, package: str, start: str = "") -> Sequence[LocalRow]:
+        """What stands under keys that begin with `start`, sorted by key."""
+        ...
+
+    def row(self, package: str, key: str) -> LocalRow | None: ...
+
+    def path(self, sha256: str) -> Path | None:
+        """The bytes of a row; an immutable file."""
+        ...
+
+    async def open(self, package: str) -> Upload:
+        """Begin an upload.
+
+        Raises:
+            Refusal: `busy` when there are too many, `denied` when the node takes no packages.
+        """
+        ...
+
+    def upload(self, id: str) -> Upload | None:
+        """One that was begun and neither kept nor dropped; idle ones are dropped after an hour."""
+        ...
+
+    async def link(
+        self, package: str, key: str, sha256: str, *, by: str, more: Mapping[str, str] | None = None
+    ) -> LocalRow | None:
+        """A row for bytes that are here already (a mount, a second tag); None if they are not."""
+        ...
+
+    async def delete(self, package: str, key: str) -> bool:
+        """Whether there was such a row. Bytes that no row names any more are deleted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A page or list of upstream's, whole: at most a few MiB.
+
+    Attributes:
+        kind: its Content-Type.
+        stale: upstream did not answer, and this is what it said before.
+    """
+
+    data: bytes
+    kind: str
+    stale: bool = False
+
+
+class Upstream(Protocol):
+    """Unverified packages, where the mode of an ecosystem is `proxy`. Ecosystems: pip, maven, conan, oci."""
+
+    def takes(self, package: str) -> bool:
+        """Whether upstream may be asked for this versionless purl: by mode and globs, and by nothing that it has."""
+        ...
+
+    async def document(
+        self, package: str, path: str, *, accept: str = "", most: int = 8 << 20
+    ) -> Document | None:
+        """What upstream has at `path` (below its configured root); None if it has nothing there.
+
+        Raises:
+            Refusal: `denied` outside of the mode and globs, `index-unreachable` with nothing kept to give instead.
+        """
+        ...
+
+    async def file(self, package: str, path: str, *, sha256: str = "", sha512: str = "") -> Arriving | None:
+        """A file of upstream's, from here or on its way; None if upstream has none there.
+
+        A digest that is given must hold, or the last bytes never become ready. Raises as `document`.
+        """
+        ...
+
+    def kept(self, package: str, path: str) -> Path | None:
+        """The file if it is here whole; never waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """All of it, for one application to choose from."""
+
+    network: Catalog
+    local: Local
+    upstream: Upstream
+
+    def owner(self, package: str) -> str:
+        """`LOCAL`, `NETWORK` or `PROXIED` (which may have nothing) for a versionless purl.
+
+        A name that the log holds belongs to the network even where policy refuses each of its files.
+        """
+        if self.local.owns(package):
+            return LOCAL
+        if self.network.files(package) or self.network.refused(package):
+            return NETWORK
+        return PROXIED
+
+
+class NoLocal:
+    """The shelf of a node that takes no packages: nothing is on it."""
+
+    def owns(self, package: str) -> bool:
+        return False
+
+    def revision(self) -> int:
+        return 0
+
+    def packages(self, start: str) -> Sequence[str]:
+        return ()
+
+    def rows(self, package: str, start: str = "") -> Sequence[LocalRow]:
+        return ()
+
+    def row(self, package: str, key: str) -> LocalRow | None:
+        return None
+
+    def path(self, sha256: str) -> Path | None:
+        return None
+
+    async def open(self, package: str) -> Upload:
+        raise Refusal(
+            "denied",
+            what="this node takes no packages",
+            who="its configuration",
+            do="its operator sets local.quota_gb in config.toml",
+        )
+
+    def upload(self, id: str) -> Upload | None:
+        return None
+
+    async def link(
+        self, package: str, key: str, sha256: str, *, by: str, more: Mapping[str, str] | None = None
+    ) -> LocalRow | None:
+        return None
+
+    async def delete(self, package: str, key: str) -> bool:
+        return False
+
+
+class NoUpstream:
+    """No ecosystem is in the mode `proxy`."""
+
+    def takes(self, package: str) -> bool:
+        return False
+
+    async def document(
+        self, package: str, path: str, *, accept: str = "", most: int = 8 << 20
+    ) -> Document | None:
+        return None
+
+    async def file(self, package: str, path: str, *, sha256: str = "", sha512: str = "") -> Arriving | None:
+        return None
+
+    def kept(self, package: str, path: str) -> Path | None:
+        return None
+
+
+def of_log(catalog: Catalog) -> Supply:
+    """What a node serves that has nothing but the log."""
+    return Supply(catalog, NoLocal(), NoUpstream())
