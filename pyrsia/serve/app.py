@@ -9,17 +9,17 @@ import logging
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import conan, explained, log, maven, oci, pypi, witness
-from pyrsia.serve.answers import send_body, send_not_allowed, send_refusal
+from pyrsia.serve import conan, log, maven, oci, pypi, via, witness
+from pyrsia.serve.answers import send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
-from pyrsia.serve.explained import ExplainedApp
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
 from pyrsia.serve.oci import OciApp
+from pyrsia.serve.pages.app import PagesApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogView
@@ -27,15 +27,6 @@ from pyrsia.serve.witness import WitnessApp, WitnessView
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
 
 _log = logging.getLogger("pyrsia.serve")
-
-_HOME: Final = b"""A Pyrsia node.
-
-packages   /pypi/simple/
-images     /v2/
-the log    /log/checkpoint
-a build    /builds/<request>
-the API    /api/v1/openapi.json
-"""
 
 # A source archive is the largest body that anyone sends (its operator only), then a batch of entries; orders are small.
 LIMITS: Final = HttpLimits(
@@ -60,8 +51,8 @@ def build_app(
         (maven.PREFIX, MavenApp(supply)),
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
-        (explained.PREFIX, ExplainedApp(admin)),
     )
+    pages = PagesApp(supply, admin, log_view)
     api = build_api(admin)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,8 +62,8 @@ def build_app(
             if path.startswith(prefix):
                 await app(scope, receive, send)
                 return
-        if path == "/":
-            await _home(scope, send)
+        if pages.takes(path):
+            await pages(scope, receive, send)
             return
         await api(scope, receive, send)
 
@@ -80,6 +71,7 @@ def build_app(
         if scope["type"] != "http":
             raise RuntimeError(f"this application speaks HTTP only, not {scope['type']}")
         scope.setdefault("pyrsia.peer", "tcp")
+        via.note(scope["headers"])
         begun = False
 
         async def sending(event: Message) -> None:
@@ -100,13 +92,6 @@ def build_app(
             await send_refusal(scope, send, _unavailable())
 
     return app
-
-
-async def _home(scope: Scope, send: Send) -> None:
-    if scope["method"] not in ("GET", "HEAD"):
-        await send_not_allowed(scope, send)
-        return
-    await send_body(send, 200, _HOME, [(b"content-type", b"text/plain; charset=utf-8")])
 
 
 def _unavailable() -> Refusal:

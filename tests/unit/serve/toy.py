@@ -13,13 +13,14 @@ from typing import Any
 import trio
 
 from pyrsia.builds.explain.report import Explanation, Said
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.app import LIMITS, build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
 from pyrsia.serve.supply import of_log
 from pyrsia.serve.views import (
+    Arriving,
     Inclusion,
     LogPage,
     LogQuery,
@@ -135,6 +136,10 @@ class ToyNode:
     def revision(self) -> int:
         return len(self.published)
 
+    def packages(self, start: str) -> Sequence[str]:
+        names = {file.purl.partition("@")[0] for file in self.published.values()}
+        return sorted(name for name in names if name.startswith(start))
+
     def projects(self) -> Sequence[str]:
         return sorted({file.name for file in self.published.values()})
 
@@ -167,6 +172,9 @@ class ToyNode:
             self.fetch_cancelled = True
             raise
         return self.folder / sha256
+
+    def arriving(self, sha256: str) -> Arriving:
+        return _Toyed(self, sha256)
 
     async def metadata(self, sha256: str) -> bytes | None:
         return self.metadatas.get(sha256)
@@ -335,6 +343,24 @@ class ToyNode:
     async def ping(self, node_id: str) -> PingReply:
         self.changes.append(("ping", node_id))
         return PingReply(node_id, 0.5)
+
+
+class _Toyed:
+    """A file of a toy node, which is there whole or not at all."""
+
+    def __init__(self, node: ToyNode, sha256: str) -> None:
+        self.node, self.path, self.sha256 = node, node.folder / sha256, sha256
+        self.size = node.published[sha256].size
+
+    async def ready(self, offset: int) -> int:
+        try:
+            await self.node.blob(self.sha256)
+        except Refusal as refusal:
+            raise Unavailable(refusal.what) from None
+        return self.size
+
+    def close(self) -> None:
+        pass
 
 
 def toy_app(node: ToyNode, **guard: Any) -> App:

@@ -1,0 +1,1 @@
+"""Pages for people at `/`: search, package, entry, build, node; no scripts, and nothing from elsewhere."""

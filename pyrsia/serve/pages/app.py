@@ -1,0 +1,107 @@
+"""Which address is which page. What a page shows is decided by the module that is named like it.
+
+/                        the node, its newest builds, how to use it
+/search?q=               packages by name
+/packages/<purl>         versions, files, verdicts, builders, history, how to install
+/entries/<index>         a leaf of the log with its proof
+/builds/<request>        who said what about a build; /log?builder= what a builder printed
+/node                    the node and its checkpoint
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from pyrsia.errors import Refusal
+from pyrsia.serve.answers import header, not_found, send_not_allowed
+from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.pages import builds, drawing, entries, home, packages
+from pyrsia.serve.routes import MAX_NUMBER, bad
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import Admin, LogView
+
+_REQUEST: Final = re.compile("[0-9a-f]{64}")
+_NODE: Final = re.compile("[a-z2-7]{52}")
+_STYLE: Final = re.compile(r"/style-[0-9a-f]{12}\.css")
+_ROOTS: Final = frozenset({"", "search", "packages", "entries", "builds", "node"})
+
+Drawn = tuple[str, Mapping[str, Any]]  # a template and what it shows
+
+
+class PagesApp:
+    """The pages of one node."""
+
+    def __init__(self, supply: Supply, admin: Admin, log_view: LogView) -> None:
+        self._supply = supply
+        self._admin = admin
+        self._log = log_view
+
+    def takes(self, path: str) -> bool:
+        """Whether an address is one of a page."""
+        return path.split("/", 2)[1] in _ROOTS or _STYLE.fullmatch(path) is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_not_allowed(scope, send)
+            return
+        if _STYLE.fullmatch(scope["path"]):
+            await drawing.send_style(scope, send)
+            return
+        try:
+            template, values = await self._page(scope)
+        except Refusal as refusal:
+            body = drawing.draw("refusal", refusal=refusal)
+            await drawing.send_page(scope, send, body, status=HTTPStatus(refusal.answer.http))
+            return
+        await drawing.send_page(scope, send, drawing.draw(template, **values))
+
+    async def _page(self, scope: Scope) -> Drawn:
+        root, _, rest = scope["path"].removeprefix("/").partition("/")
+        query = _query(scope)
+        match root:
+            case "" if not rest:
+                return "home", await home.home(self._supply, self._admin, address(scope))
+            case "search" if not rest:
+                return "search", home.search(self._supply, query.get("q", ""))
+            case "node" if not rest:
+                return "node", await home.node(self._admin, self._log)
+            case "packages" if rest:
+                return "package", await packages.package(self._supply, self._admin, rest, address(scope))
+            case "entries" if _is_number(rest):
+                return "entry", await entries.entry(self._admin, int(rest))
+            case "builds":
+                return await self._build(rest, query)
+            case _:
+                raise not_found("there is no such page", do="begin at /")
+
+    async def _build(self, rest: str, query: Mapping[str, str]) -> Drawn:
+        request, _, part = rest.partition("/")
+        if not _REQUEST.fullmatch(request) or rest not in (request, f"{request}/log"):
+            raise not_found(
+                "there is no such page", do="a build's page is /builds/<its 64 hexadecimal digits>"
+            )
+        if not part:
+            return "build", await builds.build(self._admin, request)
+        builder, offset = query.get("builder", ""), query.get("offset", "0")
+        if not _is_number(offset) or (builder and not _NODE.fullmatch(builder)):
+            raise bad("a log is asked for by builder and offset", do="follow the link on the build's page")
+        return "log", await builds.log(self._admin, request, builder, int(offset))
+
+
+def address(scope: Scope) -> str:
+    """Where this client reaches the node, as it says itself; the guard has seen that the name is one of ours."""
+    host = header(scope, b"host").decode("latin-1")
+    return f"{scope.get('scheme', 'http')}://{host}"
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=10, encoding="utf-8"))
+    except ValueError:
+        raise bad("the address has too many parameters", do="leave them out") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_NUMBER

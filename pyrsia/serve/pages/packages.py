@@ -1,0 +1,146 @@
+"""What a package's page shows: versions with their files, who agreed, what is kept back and why, and the history."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger.matching import PurlGlob
+from pyrsia.policy.facts import LOCAL
+from pyrsia.serve.answers import not_found
+from pyrsia.serve.pages.install import ways
+from pyrsia.serve.supply import LocalRow, Supply
+from pyrsia.serve.views import Admin, LogQuery, ProjectFile
+from pyrsia.status import MembersStatus
+from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
+
+_FILES: Final = Limit(400, "files on one page; an image of many layers has some hundred")
+_HISTORY: Final = Limit(50, "entries on a page; the log's own pages have the others")
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """One file, told for people. `leaf` is -1 for what the log does not know."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    time_ms: int
+    verdict: str
+    leaf: int = -1
+    request: str = ""
+    upstream: str = ""
+    agreeing: tuple[str, ...] = ()
+    dissenting: tuple[str, ...] = ()
+    by: str = ""
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version and its files, in the order in which they were published."""
+
+    version: str
+    files: tuple[FileView, ...]
+
+
+async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str, Any]:
+    """The values of the page of a purl, which may name a version.
+
+    Raises:
+        Refusal: `not-found`: it is no purl, or nothing here has this name.
+    """
+    purl = _purl(text)
+    name = str(purl.versionless)
+    files = _local(supply.local.rows(name)) if supply.owner(name) == LOCAL else ()
+    owner = LOCAL if files else ""
+    if not files:
+        files = await _network(supply, admin, purl.versionless)
+    versions = [one for one in by_version(files) if purl.version in ("", one.version)]
+    if not versions:
+        raise not_found(
+            f"this node has no {text[:200]}", do=f"ask the network for it: pyrsia build request {text[:200]}"
+        )
+    given = next((one.version for one in versions if any(not file.refusal for file in one.files)), "")
+    return {
+        "purl": text,
+        "owner": owner,
+        "install": ways(purl.versionless, given, url) if given else (),
+        "versions": versions,
+        "history": () if owner else await _history(admin, name),
+    }
+
+
+def by_version(files: Iterable[FileView]) -> list[VersionView]:
+    """Files by their version; the version that was published last comes first."""
+    found: dict[str, list[FileView]] = {}
+    for file in files:
+        found.setdefault(file.version, []).append(file)
+    return [VersionView(version, tuple(of)) for version, of in reversed(found.items())]
+
+
+def _purl(text: str) -> Purl:
+    try:
+        return purls.parse(text)
+    except Malformed as error:
+        raise not_found(
+            f"this address names no package: {error}", do="a package's page is /packages/pkg:pypi/idna"
+        ) from None
+
+
+async def _network(supply: Supply, admin: Admin, purl: Purl) -> tuple[FileView, ...]:
+    # The catalog calls Python's packages by their names alone.
+    name = purl.name if purl.type == "pypi" else str(purl)
+    kept_back = {one.file.sha256: one for one in supply.network.refused(name)}
+    both = [*supply.network.files(name), *(one.file for one in kept_back.values())]
+    names = _names(await admin.members())
+    shown = sorted(both, key=lambda file: file.log_index)[-_FILES.value :]
+    return tuple(
+        _of_log(file, names, kept_back[file.sha256].refusal if file.sha256 in kept_back else None)
+        for file in shown
+    )
+
+
+def _of_log(file: ProjectFile, names: Mapping[str, str], refusal: Refusal | None) -> FileView:
+    return FileView(
+        name=file.filename,
+        version=file.version,
+        sha256=file.sha256,
+        size=file.size,
+        time_ms=file.upload_time_ms,
+        verdict=file.verdict,
+        leaf=file.log_index,
+        request=file.request,
+        upstream="" if file.upstream == "none" else file.upstream,
+        agreeing=tuple(names.get(node, node[:8]) for node in file.agreeing),
+        dissenting=tuple(names.get(node, node[:8]) for node in file.dissenting),
+        refusal=refusal,
+    )
+
+
+def _names(members: MembersStatus) -> dict[str, str]:
+    return {one.node_id: f"{one.name} ({one.operator})" for one in members.members}
+
+
+def _local(rows: Sequence[LocalRow]) -> tuple[FileView, ...]:
+    """Rows of the local shelf; their applications keep versions in `more` or in the first part of the key."""
+    return tuple(
+        FileView(
+            name=row.key.rpartition("/")[2],
+            version=row.more.get("version", "") or row.key.partition("/")[0],
+            sha256=row.sha256,
+            size=row.size,
+            time_ms=row.time_ms,
+            verdict=LOCAL,
+            by=row.by,
+        )
+        for row in sorted(rows, key=lambda row: row.time_ms)[-_FILES.value :]
+    )
+
+
+async def _history(admin: Admin, name: str) -> Sequence[Any]:
+    page = await admin.explore(LogQuery(count=_HISTORY.value, order="newest", purl=PurlGlob.parse(name)))
+    return page.entries
