@@ -18,6 +18,20 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def into_place(temporary: Path, target: Path) -> None:
+    """Rename to `<aa>/<bb>/<name>`, with every directory that is new made durable from the bottom up.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    for folder in (target.parent.parent, target.parent):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(folder.parent)
+    temporary.rename(target)
+    sync_folder(target.parent)
+
+
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Make `path` hold `data`, by rename, and durable when this returns; until then it is what it was.
 

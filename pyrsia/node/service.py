@@ -52,7 +52,7 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
-from pyrsia.node.supply import make_supply
+from pyrsia.node.supply import make_local, make_supply
 from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
@@ -151,7 +151,10 @@ class Node:
         self.catalog = Catalog(
             house.archive, self.shelf, self.proofs, self.vouching.bundle, self.building.auto.missed
         )
-        self.supply = make_supply(house, self.catalog)
+        self.local = make_local(house)
+        if self.local.said:
+            self.standing.notices.append(self.local.said)
+        self.supply = make_supply(house, self.catalog, self.local)
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
 
@@ -379,6 +382,7 @@ class Node:
             nursery.start_soon(self.outside.run)
             nursery.start_soon(self.vouching.run)
             nursery.start_soon(self.building.run)
+            nursery.start_soon(self.local.run)
             await nursery.start(self.server.run)
             _log.info(
                 "%s %s of %s serves %s", self.house.role, self.house.name,

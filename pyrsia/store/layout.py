@@ -26,6 +26,9 @@ VOUCHES: Final = (
 JOBS: Final = "jobs"  # what this builder owes
 PEERS: Final = "peers"
 MISC: Final = "misc"
+LOCAL: Final = "local"  # versionless purl, 0, key -> what was pushed to this node under it (local.py)
+LOCAL_BYTES: Final = "local.bytes"  # SHA-256 -> size, and how many rows of `local` name it
+TOKENS: Final = "tokens"  # id of a token -> its hash, and what it allows
 EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
 
 
@@ -60,6 +63,9 @@ FAMILIES: Final = (
     JOBS,
     PEERS,
     MISC,
+    LOCAL,
+    LOCAL_BYTES,
+    TOKENS,
 )
 
 _U64 = struct.Struct(">Q")

@@ -1,0 +1,239 @@
+"""Packages that were pushed to this node: rows in the database, bytes in files of their own.
+
+    local/<aa>/<bb>/<sha256>   bytes, which never change       local/partial   on their way in
+    local.aside-N              bytes whose database was lost
+
+Apart from `blobs/`, so that nothing here can be offered to a peer or named by the log. Write order: bytes, fdatasync,
+rename, then one batch with the row and the count of rows that name the bytes; the other way round where the last of
+them goes. So a row never names a missing file, and what a crash leaves is files without a row, which a start removes.
+
+Left out: who may push, how much, and what the keys mean (node/local.py, and the registries).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from pyrsia.errors import Unavailable
+from pyrsia.files import into_place, sync_folder
+from pyrsia.store import layout
+from pyrsia.store.blobs import PARTIAL
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit
+
+SCAN_ROWS = Limit(1_000, "rows that one step through the database holds at once: about a megabyte")
+
+_KNOWN: Final = b"local-known"  # in MISC: the rows of this database are those of the folder
+_BEHIND: Final = "\x01"  # follows the 0 between package and key
+
+
+class Pushed(msgspec.Struct, frozen=True, array_like=True):
+    """A row: whose bytes, pushed when and with which token, and what the registry remembers beside them."""
+
+    sha256: bytes
+    size: int
+    time_ms: int
+    by: str
+    more: dict[str, str]
+
+
+class _Held(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that `rows` rows name."""
+
+    size: int
+    rows: int
+
+
+class LocalStore:
+    """The folder and its rows. One per data directory; rows change on the trio loop only.
+
+    Attributes:
+        packages: versionless purl -> how many rows it has.
+        used: bytes of all files that rows name.
+        said: what a start did that the operator should know; "" for nothing.
+    """
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        """Read what there is, and remove what was left half done. Blocks: for a start only.
+
+        Raises:
+            Unavailable: the disk said no.
+        """
+        self._folder = folder
+        self._database = database
+        self._settling: Counter[bytes] = Counter()  # digests whose file is in place and whose row is to come
+        self._thread = trio.CapacityLimiter(4)
+        self.packages: Counter[str] = Counter()
+        self.used = 0
+        try:
+            self.said = self._set_aside_the_unknown()
+            (folder / PARTIAL).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._load()
+            self._sweep()
+        except OSError as error:
+            raise self._no_disk(error) from None
+
+    # -- reading --
+
+    def get(self, package: str, key: str) -> Pushed | None:
+        raw = self._database.get(layout.LOCAL, _key(package, key))
+        return None if raw is None else msgspec.msgpack.decode(raw, type=Pushed)
+
+    def rows(self, package: str, start: str) -> Iterator[tuple[str, Pushed]]:
+        """Keys that begin with `start`, in order of their UTF-8."""
+        skip = len(_key(package, ""))
+        first = _key(package, start)
+        for key, raw in self._scan(layout.LOCAL, first, _key(package, "", _BEHIND)):
+            if not key.startswith(first):
+                return
+            yield key[skip:].decode(), msgspec.msgpack.decode(raw, type=Pushed)
+
+    def size(self, sha256: bytes) -> int | None:
+        """Of bytes that a row names."""
+        held = self._held(sha256)
+        return None if held is None else held.size
+
+    def path(self, sha256: bytes) -> Path:
+        name = sha256.hex()
+        return self._folder / name[:2] / name[2:4] / name
+
+    def partial(self, name: str) -> Path:
+        """Where bytes are collected; emptied by every start."""
+        return self._folder / PARTIAL / name
+
+    # -- changing --
+
+    async def keep(self, partial: Path, package: str, key: str, row: Pushed) -> None:
+        """Durable when this returns. `partial` holds the row's bytes and is synced; it is gone then.
+
+        Raises:
+            Unavailable: the disk said no; nothing was acknowledged.
+        """
+        self._settling[row.sha256] += 1
+        try:
+            try:
+                await trio.to_thread.run_sync(
+                    into_place, partial, self.path(row.sha256), limiter=self._thread
+                )
+            except OSError as error:
+                raise self._no_disk(error) from None
+            dropped = self._put(package, key, row)
+        finally:
+            self._settling -= Counter([row.sha256])
+        await self._database.sync()
+        self._unlink(dropped)
+
+    async def link(self, package: str, key: str, row: Pushed) -> bool:
+        """A row for bytes that another row names already; False if none does. Durable when this returns."""
+        if self._held(row.sha256) is None:
+            return False
+        dropped = self._put(package, key, row)
+        await self._database.sync()
+        self._unlink(dropped)
+        return True
+
+    async def delete(self, package: str, key: str) -> bool:
+        """Whether there was such a row. It is gone for good when this returns."""
+        row = self.get(package, key)
+        if row is None:
+            return False
+        batch = Batch().delete(layout.LOCAL, _key(package, key))
+        self._count(batch, {row.sha256: -1}, row.size)
+        self._database.write(batch)
+        self._counted(package, -1)
+        await self._database.sync()
+        self._unlink(row.sha256)
+        return True
+
+    def _put(self, package: str, key: str, row: Pushed) -> bytes:
+        """Write a row and the counts; the digest of the row before it. Nothing awaits: all of it or nothing is seen."""
+        before = self.get(package, key)
+        batch = Batch().put(layout.LOCAL, _key(package, key), msgspec.msgpack.encode(row))
+        if before is None or before.sha256 != row.sha256:
+            self._count(batch, {row.sha256: 1}, row.size)
+            if before is not None:
+                self._count(batch, {before.sha256: -1}, before.size)
+        self._database.write(batch)
+        if before is None:
+            self._counted(package, 1)
+        return before.sha256 if before is not None else b""
+
+    def _count(self, batch: Batch, changes: dict[bytes, int], size: int) -> None:
+        for sha256, change in changes.items():
+            held = self._held(sha256)
+            rows = (held.rows if held is not None else 0) + change
+            if rows > 0:
+                batch.put(layout.LOCAL_BYTES, sha256, msgspec.msgpack.encode(_Held(size, rows)))
+            else:
+                batch.delete(layout.LOCAL_BYTES, sha256)
+            self.used += size * ((rows > 0) - (held is not None))
+
+    def _counted(self, package: str, change: int) -> None:
+        self.packages[package] += change
+        if self.packages[package] <= 0:
+            del self.packages[package]
+
+    def _unlink(self, sha256: bytes) -> None:
+        """Remove bytes that no row names and none is about to; on the loop, so that none can come between."""
+        if sha256 and self._held(sha256) is None and sha256 not in self._settling:
+            with suppress(OSError):  # the next start tries again
+                self.path(sha256).unlink(missing_ok=True)
+
+    def _held(self, sha256: bytes) -> _Held | None:
+        raw = self._database.get(layout.LOCAL_BYTES, sha256)
+        return None if raw is None else msgspec.msgpack.decode(raw, type=_Held)
+
+    # -- starting --
+
+    def _set_aside_the_unknown(self) -> str:
+        """A database that was begun anew knows none of these files: no sweep may take them for leftovers."""
+        if self._database.get(layout.MISC, _KNOWN) is not None:
+            return ""
+        said = ""
+        if any(self._files()):
+            number = 1
+            while (aside := self._folder.with_name(f"{self._folder.name}.aside-{number}")).exists():
+                number += 1
+            self._folder.rename(aside)
+            sync_folder(self._folder.parent)
+            said = f"the database that named the packages pushed here is lost: their files are kept in {aside.name}"
+        self._database.write(Batch().put(layout.MISC, _KNOWN, b"\x01"))
+        self._database.flush()
+        return said
+
+    def _load(self) -> None:
+        for key, _ in self._scan(layout.LOCAL, b"", None):
+            self.packages[key.partition(b"\0")[0].decode()] += 1
+        for _, raw in self._scan(layout.LOCAL_BYTES, b"", None):
+            self.used += msgspec.msgpack.decode(raw, type=_Held).size
+
+    def _sweep(self) -> None:
+        for left in (self._folder / PARTIAL).iterdir():
+            left.unlink(missing_ok=True)
+        for file in self._files():
+            if self._held(bytes.fromhex(file.name)) is None:
+                file.unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[Path]:
+        for file in self._folder.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*"):
+            with suppress(ValueError):  # a name that is none of ours
+                if len(bytes.fromhex(file.name)) == 32:
+                    yield file
+
+    def _scan(self, family: str, first: bytes, before: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        at = first
+        while found := self._database.scan(family, at, SCAN_ROWS.value, before=before):
+            yield from found
+            at = found[-1][0] + b"\0"
+
+    def _no_disk(self, error: OSError) -> Unavailable:
+        return Unavailable(f"the folder of local packages {self._folder}: {error.strerror}")
+
+
+def _key(package: str, key: str, between: str = "\0") -> bytes:
+    return f"{package}{between}{key}".encode()

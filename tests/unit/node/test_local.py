@@ -1,0 +1,381 @@
+"""Packages that are pushed to a node: what was acknowledged is there again, and nothing else stays."""
+
+import hashlib
+import signal
+import sys
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyrsia.config import LocalSection
+from pyrsia.errors import Refusal
+from pyrsia.node import local
+from pyrsia.node.local import IDLE_S, KEY_CHARS, MORE_BYTES, OPEN_UPLOADS, PIECE_BYTES, LocalPackages
+from pyrsia.store.local import LocalStore
+from pyrsia.store.rocks import Database
+from pyrsia.units import Limit
+
+PACKAGE = "pkg:maven/org.example/lib"
+OTHER = "pkg:maven/org.example/lib2"
+DATA = bytes(range(256)) * 3_000  # some pieces and a rest
+
+
+class Shelf:
+    """A shelf on a disk that can be opened again."""
+
+    def __init__(self, folder, section=None):
+        self.folder = folder
+        self.section = section or LocalSection()
+        self.database = None
+        self.start()
+
+    def start(self):
+        self.database = Database.open(self.folder / "db")
+        self.store = LocalStore(self.folder / "local", self.database)
+        self.packages = LocalPackages(self.store, self.section, now_ms=lambda: 5)
+
+    def stop(self):
+        self.database.close()
+
+    def again(self):
+        self.stop()
+        self.start()
+
+    def files(self):
+        """Names of all files below the folder of bytes."""
+        return sorted(path.name for path in (self.folder / "local").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    made = Shelf(tmp_path)
+    yield made
+    made.stop()
+
+
+async def push(shelf, key, data=DATA, package=PACKAGE, more=None):
+    upload = await shelf.packages.open(package)
+    for at in range(0, len(data), 100_000):
+        await upload.write(data[at : at + 100_000])
+    return await upload.keep(key, by="ci", more=more)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+async def test_what_was_pushed_is_there_after_a_restart_with_all_that_was_said_of_it(shelf):
+    row = await push(shelf, "1.0/lib-1.0.jar", more={"sha1": "ab"})
+    shelf.again()
+
+    assert (row.sha256, row.size, row.by, row.time_ms, row.more) == (
+        sha256(DATA),
+        len(DATA),
+        "ci",
+        5,
+        {"sha1": "ab"},
+    )
+    assert shelf.packages.row(PACKAGE, "1.0/lib-1.0.jar") == row
+    assert shelf.packages.path(row.sha256).read_bytes() == DATA
+    assert shelf.packages.owns(PACKAGE)
+    assert not shelf.packages.owns("pkg:maven/org.example")
+    assert shelf.files() == [row.sha256]
+
+
+async def test_an_acknowledged_push_survives_kill_9(tmp_path):
+    program = """
+import os, signal, sys, trio
+from pathlib import Path
+from tests.unit.node.test_local import Shelf, push
+async def main():
+    shelf = Shelf(Path(sys.argv[1]))
+    row = await push(shelf, "a")
+    await (await shelf.packages.open("pkg:pypi/half")).write(b"x" * 300_000)
+    print(row.sha256, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+trio.run(main)
+"""
+    ran = await trio.run_process(
+        [sys.executable, "-c", program, str(tmp_path)], capture_stdout=True, check=False
+    )
+
+    assert ran.returncode == -signal.SIGKILL
+    shelf = Shelf(tmp_path)
+    assert shelf.packages.path(ran.stdout.decode().strip()).read_bytes() == DATA
+    assert shelf.files() == [sha256(DATA)]  # the half one is nobody's
+    assert not shelf.packages.owns("pkg:pypi/half")
+    shelf.stop()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1", "md5"])
+async def test_digests_are_those_of_what_was_written_so_far(shelf, algorithm):
+    upload = await shelf.packages.open(PACKAGE)
+    written = b""
+    for piece in (b"", b"a", DATA, b"z" * PIECE_BYTES.value, b"end"):
+        await upload.write(piece)
+        written += piece
+        assert upload.digest(algorithm) == hashlib.new(algorithm, written).hexdigest()
+        assert upload.size == len(written)
+
+
+async def test_bytes_live_as_long_as_a_row_names_them(shelf):
+    digest = (await push(shelf, "a")).sha256
+    assert await shelf.packages.link(OTHER, "b", digest, by="ci") is not None
+    assert shelf.store.used == len(DATA)
+
+    assert await shelf.packages.delete(PACKAGE, "a")
+    assert not await shelf.packages.delete(PACKAGE, "a")
+    assert not shelf.packages.owns(PACKAGE)
+    assert shelf.packages.path(digest).read_bytes() == DATA
+
+    await push(shelf, "b", b"others", OTHER)
+    assert shelf.packages.path(digest) is None
+    assert shelf.files() == [sha256(b"others")]
+    assert shelf.store.used == len(b"others")
+
+
+async def test_pushing_the_same_again_changes_neither_counts_nor_bytes(shelf):
+    for _ in range(3):
+        await push(shelf, "a")
+    assert shelf.store.used == len(DATA)
+    assert shelf.store.packages == {PACKAGE: 1}
+    assert await shelf.packages.delete(PACKAGE, "a")
+    assert shelf.files() == []
+
+
+async def test_nothing_is_linked_to_bytes_that_are_not_here(shelf):
+    assert await shelf.packages.link(PACKAGE, "a", "ab" * 32, by="ci") is None
+    assert await shelf.packages.link(PACKAGE, "a", "../../../etc/passwd", by="ci") is None
+    assert shelf.packages.path("../../x") is None
+    assert shelf.packages.path(sha256(b"").upper()) is None
+    assert not shelf.packages.owns(PACKAGE)
+
+
+async def test_packages_and_keys_do_not_run_into_each_other(shelf):
+    for package, key in ((PACKAGE, "a/1"), (PACKAGE, "a/2"), (PACKAGE, "b"), (OTHER, "a/1"), (OTHER, "2")):
+        await push(shelf, key, key.encode(), package)
+
+    assert [row.key for row in shelf.packages.rows(PACKAGE)] == ["a/1", "a/2", "b"]
+    assert [row.key for row in shelf.packages.rows(PACKAGE, "a/")] == ["a/1", "a/2"]
+    assert [row.key for row in shelf.packages.rows(OTHER)] == ["2", "a/1"]
+    assert list(shelf.packages.packages("pkg:maven/")) == [PACKAGE, OTHER]
+    assert list(shelf.packages.packages("pkg:pypi/")) == []
+
+
+async def test_each_change_has_a_revision_and_no_read_has(shelf):
+    seen = [shelf.packages.revision()]
+    await push(shelf, "a")
+    seen.append(shelf.packages.revision())
+    await shelf.packages.link(PACKAGE, "b", sha256(DATA), by="ci")
+    seen.append(shelf.packages.revision())
+    await shelf.packages.delete(PACKAGE, "a")
+    seen.append(shelf.packages.revision())
+    shelf.packages.rows(PACKAGE)
+    assert len(set(seen)) == 4
+    assert shelf.packages.revision() == seen[-1]
+
+
+# -- bounds --
+
+
+async def refused(awaitable):
+    with pytest.raises(Refusal) as caught:
+        await awaitable
+    return caught.value.code
+
+
+async def test_one_file_too_large_is_refused_and_leaves_nothing(shelf, monkeypatch):
+    monkeypatch.setattr(local, "_GB", 100_000)
+    shelf.packages = LocalPackages(shelf.store, LocalSection(quota_gb=100, upload_gb=3))
+    upload = await shelf.packages.open(PACKAGE)
+    await upload.write(b"x" * 300_000)
+
+    assert await refused(upload.write(b"x")) == "too-large"
+    assert shelf.packages.upload(upload.id) is None
+    assert shelf.files() == []
+
+
+async def test_what_is_on_its_way_counts_against_the_quota_too(shelf, monkeypatch):
+    monkeypatch.setattr(local, "_GB", 100_000)
+    shelf.packages = LocalPackages(shelf.store, LocalSection(quota_gb=3, upload_gb=3))
+    await push(shelf, "a", b"k" * 100_000)
+    first = await shelf.packages.open(PACKAGE)
+    await first.write(b"x" * 150_000)
+    second = await shelf.packages.open(PACKAGE)
+
+    assert await refused(second.write(b"y" * 60_000)) == "unavailable"
+    first.drop()
+    third = await shelf.packages.open(PACKAGE)
+    await third.write(b"y" * 200_000)
+    await third.keep("b", by="ci")
+    assert shelf.store.used == 300_000
+
+
+async def test_a_quota_of_zero_takes_nothing(tmp_path):
+    shelf = Shelf(tmp_path, LocalSection(quota_gb=0))
+    assert await refused(shelf.packages.open(PACKAGE)) == "denied"
+    shelf.stop()
+
+
+async def test_so_many_uploads_are_open_and_no_more_until_an_idle_hour_ends_them(autojump_clock, shelf):
+    first = await shelf.packages.open(PACKAGE)
+    await first.write(b"x" * PIECE_BYTES.value)
+    for _ in range(OPEN_UPLOADS.value - 1):
+        await shelf.packages.open(PACKAGE)
+    assert await refused(shelf.packages.open(PACKAGE)) == "busy"
+
+    await trio.sleep(IDLE_S.value - 1)
+    assert shelf.packages.upload(first.id) is first
+    await first.write(b"y")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shelf.packages.run)
+        await trio.sleep(IDLE_S.value - 1)
+        assert shelf.packages.upload(first.id) is first  # it was written to
+        assert len(shelf.packages._uploads) == 1
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert shelf.files() == []  # by itself, although nobody asked
+    assert await refused(first.write(b"z")) == "conflict"
+
+
+async def test_rows_of_a_package_and_packages_have_a_bound(shelf, monkeypatch):
+    monkeypatch.setattr(local, "PACKAGE_ROWS", Limit(2, "a test"))
+    monkeypatch.setattr(local, "PACKAGES", Limit(1, "a test"))
+    await push(shelf, "a")
+    await push(shelf, "b")
+
+    assert await refused(push(shelf, "c")) == "too-large"
+    assert await refused(shelf.packages.open(OTHER)) == "too-large"
+    assert await refused(shelf.packages.link(PACKAGE, "c", sha256(DATA), by="ci")) == "too-large"
+    assert [row.key for row in shelf.packages.rows(PACKAGE)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "code"),
+    [
+        ("a\0b", {}, "bad-request"),
+        ("a" * (KEY_CHARS.value + 1), {}, "bad-request"),
+        ("a", {"text": "x" * (MORE_BYTES.value + 1)}, "too-large"),
+    ],
+)
+async def test_a_key_that_is_none_and_a_talkative_client_leave_nothing(shelf, key, more, code):
+    assert await refused(push(shelf, key, more=more)) == code
+    assert shelf.files() == []
+    assert not shelf.packages.owns(PACKAGE)
+
+
+async def test_an_upload_takes_one_writer_at_a_time_and_ends_once(shelf):
+    upload = await shelf.packages.open(PACKAGE)
+    codes = []
+
+    async def write():
+        try:
+            await upload.write(DATA)
+        except Refusal as refusal:
+            codes.append(refusal.code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(write)
+
+    assert codes == ["conflict", "conflict"]
+    assert (await upload.keep("a", by="ci")).sha256 == sha256(DATA)
+    assert await refused(upload.keep("b", by="ci")) == "conflict"
+    assert await refused(upload.write(b"x")) == "conflict"
+
+
+async def test_a_cancelled_piece_does_not_end_an_upload(shelf):
+    upload = await shelf.packages.open(PACKAGE)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await upload.write(b"a" * PIECE_BYTES.value)
+    await upload.write(b"b")
+
+    row = await upload.keep("a", by="ci")
+    assert row.sha256 == sha256(b"a" * PIECE_BYTES.value + b"b")
+    assert row.size == PIECE_BYTES.value + 1
+
+
+# -- crashes --
+
+
+async def test_a_start_removes_what_no_row_names_and_nothing_else(shelf):
+    row = await push(shelf, "a")
+    shelf.stop()
+    stray = shelf.store.path(hashlib.sha256(b"stray").digest())
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"stray")
+    (shelf.folder / "local" / "partial" / "half").write_bytes(b"half")
+    shelf.start()
+
+    assert shelf.files() == [row.sha256]
+    assert shelf.packages.said == ""
+
+
+async def test_files_outlive_the_database_that_named_them(tmp_path):
+    shelf = Shelf(tmp_path)
+    row = await push(shelf, "a")
+    shelf.stop()
+    (tmp_path / "db").rename(tmp_path / "db.damaged-1")
+    shelf.start()
+
+    assert not shelf.packages.owns(PACKAGE)
+    assert "local.aside-1" in shelf.packages.said
+    assert [path.name for path in (tmp_path / "local.aside-1").glob("*/*/*")] == [row.sha256]
+    shelf.again()
+    assert shelf.packages.said == ""
+    shelf.stop()
+
+
+async def test_a_database_of_before_gets_the_new_families(tmp_path, monkeypatch):
+    from pyrsia.store import layout
+
+    new = (layout.LOCAL, layout.LOCAL_BYTES, layout.TOKENS)
+    with monkeypatch.context() as before:
+        before.setattr(layout, "FAMILIES", tuple(one for one in layout.FAMILIES if one not in new))
+        Database.open(tmp_path / "db").close()
+
+    shelf = Shelf(tmp_path)
+    assert (await push(shelf, "a")).sha256 == sha256(DATA)
+    shelf.stop()
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+BYTES = st.sampled_from([b"", b"one", b"two"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
+        st.tuples(st.just("link"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
+        st.tuples(st.just("delete"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
+        st.tuples(st.just("restart"), st.just(""), st.just(""), st.just(b"")),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+async def test_after_any_steps_the_shelf_is_what_a_dict_would_be(tmp_path_factory, steps):
+    shelf, rows = Shelf(tmp_path_factory.mktemp("shelf")), {}
+    for step, package, key, data in steps:
+        if step == "push":
+            await push(shelf, key, data, package)
+            rows[package, key] = data
+        elif step == "link":
+            linked = await shelf.packages.link(package, key, sha256(data), by="ci")
+            assert (linked is not None) == (data in rows.values())
+            if linked is not None:
+                rows[package, key] = data
+        elif step == "delete":
+            assert await shelf.packages.delete(package, key) == (rows.pop((package, key), None) is not None)
+        else:
+            shelf.again()
+
+        assert {(p, r.key): r.sha256 for p in (PACKAGE, OTHER) for r in shelf.packages.rows(p)} == {
+            place: sha256(held) for place, held in rows.items()
+        }
+        assert shelf.files() == sorted({sha256(held) for held in rows.values()})
+        assert shelf.store.used == sum(map(len, set(rows.values())))
+    shelf.stop()
