@@ -85,7 +85,13 @@ class DataPlane:
         return found
 
     async def fetch(
-        self, manifest: Manifest, sources: Sequence[NodeId], write: Write, *, held: int = 0
+        self,
+        manifest: Manifest,
+        sources: Sequence[NodeId],
+        write: Write,
+        *,
+        held: int = 0,
+        ordered: bool = False,
     ) -> None:
         """Bring the chunks of `manifest` from several of `sources` at once.
 
@@ -93,12 +99,13 @@ class DataPlane:
             write: called with (offset, bytes) of each chunk, in any order, once, after it was verified.
                 What it raises ends the transfer and reaches the caller.
             held: bit i is set for each chunk that is here already (resume).
+            ordered: somebody reads along: the earlier chunks first.
 
         Raises:
             Unavailable: no source is left; the text names each with its reason.
         """
         async with self._slots:
-            core = Swarm(manifest, self._candidates(sources), secrets.SystemRandom(), held)
+            core = Swarm(manifest, self._candidates(sources), secrets.SystemRandom(), held, ordered=ordered)
             await _Download(self._links, manifest, core, write, self.counters, self._accuse).run()
 
     def _candidates(self, sources: Sequence[NodeId]) -> list[NodeId]:

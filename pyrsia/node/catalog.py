@@ -1,7 +1,6 @@
 """What package clients see: the projects of the final log, and files brought from peers when asked for."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,16 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import views
 from pyrsia.ledger.views import Placed
 from pyrsia.node.archive import Archive
+from pyrsia.node.arriving import Arrivals
 from pyrsia.node.proofs import Proofs
-from pyrsia.node.shelf import Shelf
-from pyrsia.serve.views import ProjectFile, Refused
-from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, NodeId
+from pyrsia.node.shelf import BlobRef, Shelf
+from pyrsia.serve.views import Arriving, ProjectFile, Refused
+from pyrsia.units import NodeId
 from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
-
-
-@dataclass(slots=True)
-class _Download:
-    """One that runs. `refusal`: how it ended, if badly; None also when its asker was cancelled."""
-
-    done: trio.Event = field(default_factory=trio.Event)
-    refusal: Refusal | None = None
 
 
 class Catalog:
@@ -47,8 +39,12 @@ class Catalog:
         self._proofs = proofs
         self._bundle = bundle
         self._missed = missed
-        self.fetched = 0
-        self._running: dict[str, _Download] = {}
+        self.arrivals = Arrivals(shelf)
+
+    @property
+    def fetched(self) -> int:
+        """Files that were brought for clients."""
+        return self.arrivals.brought
 
     def revision(self) -> int:
         return self._archive.size
@@ -94,8 +90,7 @@ class Catalog:
     def local(self, sha256: str) -> Path | None:
         return self._shelf.local(bytes.fromhex(sha256))
 
-    async def blob(self, sha256: str) -> Path:
-        """The file's path; many askers share one download."""
+    def arriving(self, sha256: str) -> Arriving:
         found = views.artifact(self._archive.state, sha256)
         if found is None:
             raise Refusal(
@@ -105,40 +100,11 @@ class Catalog:
                 do="check it",
             )
         body = self._may_be_used(found).body
-        return await self._shared(sha256, lambda: self._whole(body))
+        return self._arriving(body, body["agreeing"])
 
-    async def _whole(self, blob: dict[str, Any]) -> Path:
-        path = await self._fetch(blob, blob["agreeing"])
-        self.fetched += 1
-        return path
-
-    async def _shared(self, sha256: str, fetch: Callable[[], Awaitable[Path]]) -> Path:
-        """The blob from here, or from the one download of it; its refusal is everybody's.
-
-        When the asker that downloads goes away, the next one takes over.
-        """
-        while True:
-            local = self.local(sha256)
-            if local is not None:
-                return local
-            running = self._running.get(sha256)
-            if running is None:
-                return await self._download(sha256, fetch)
-            await running.done.wait()
-            if running.refusal is not None:
-                told = running.refusal
-                raise Refusal(told.code, what=told.what, who=told.who, do=told.do)
-
-    async def _download(self, sha256: str, fetch: Callable[[], Awaitable[Path]]) -> Path:
-        running = self._running[sha256] = _Download()
-        try:
-            return await fetch()
-        except Refusal as refusal:
-            running.refusal = refusal
-            raise
-        finally:
-            del self._running[sha256]
-            running.done.set()
+    async def blob(self, sha256: str) -> Path:
+        """The file's path; many askers share one download."""
+        return await _whole(self.arriving(sha256))
 
     async def metadata(self, sha256: str) -> bytes | None:
         found = views.artifact(self._archive.state, sha256)
@@ -148,7 +114,7 @@ class Catalog:
         blob, holders = found.body.get("metadata"), found.body["agreeing"]
         if blob is None:
             return None
-        path = await self._shared(blob["sha256"], lambda: self._fetch(blob, holders))
+        path = await _whole(self._arriving(blob, holders))
         return await trio.Path(path).read_bytes()
 
     async def proof(self, sha256: str) -> bytes | None:
@@ -157,21 +123,30 @@ class Catalog:
     async def attestations(self, sha256: str) -> bytes | None:
         return await self._bundle(sha256)
 
-    async def _fetch(self, blob: dict[str, Any], holders: Sequence[str]) -> Path:
-        """Bring one blob from the builders that agreed on it."""
-        sources = [NodeId(unb32(node)) for node in holders]
-        try:
-            with trio.fail_after(MAX_HTTP_FETCH_WAIT_S.value):
-                return await self._shelf.fetch(
-                    bytes.fromhex(blob["manifest"]), bytes.fromhex(blob["sha256"]), blob["size"], sources
-                )
-        except (Unavailable, trio.TooSlowError) as error:
-            raise Refusal(
-                "unavailable",
-                what=f"none of the {len(sources)} builders that hold {blob['sha256'][:16]} gave it: {error}",
-                who="the builders or the network between",
-                do="try again when one of them is back; see `pyrsia peers`",
-            ) from None
+    def _arriving(self, blob: dict[str, Any], holders: Sequence[str]) -> Arriving:
+        """One blob, from here or from the builders that agreed on it."""
+        ref = BlobRef(bytes.fromhex(blob["manifest"]), bytes.fromhex(blob["sha256"]), blob["size"])
+        return self.arrivals.bring(ref, [NodeId(unb32(node)) for node in holders])
+
+
+async def _whole(arriving: Arriving) -> Path:
+    """Its path once every byte is here.
+
+    Raises:
+        Refusal: `unavailable`.
+    """
+    try:
+        await arriving.ready(arriving.size)
+        return arriving.path
+    except Unavailable as error:
+        raise Refusal(
+            "unavailable",
+            what=str(error),
+            who="the builders or the network between",
+            do="try again when one of them is back; see `pyrsia peers`",
+        ) from None
+    finally:
+        arriving.close()
 
 
 def _file(placed: Placed) -> ProjectFile:

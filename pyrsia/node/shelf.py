@@ -13,6 +13,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.net.data import Counters, DataPlane, Served
 from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
+from pyrsia.store.growing import Growing
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, HASH_BYTES, NodeId
@@ -75,8 +76,18 @@ class Shelf:
         manifest = await self._blobs.in_thread(lambda: _manifest_of(self._blobs.path(sha256)))
         return await self._describe(manifest)
 
-    async def fetch(self, manifest_id: bytes, sha256: bytes, size: int, sources: Sequence[NodeId]) -> Path:
+    async def fetch(
+        self,
+        manifest_id: bytes,
+        sha256: bytes,
+        size: int,
+        sources: Sequence[NodeId],
+        growing: Growing | None = None,
+    ) -> Path:
         """Bring a blob that the log names from any of `sources`; its path.
+
+        Args:
+            growing: is told what has come, for those who read along; its end is the caller's to tell.
 
         Raises:
             Unavailable: none of them gave it whole.
@@ -87,9 +98,9 @@ class Shelf:
         manifest = await self._plane.manifest(manifest_id, sources)
         if (manifest.sha256, manifest.size) != (sha256, size):
             raise Unavailable("the manifest that the log names speaks of other bytes than the log")
-        partial = self._blobs.writer(size)
+        partial = await self._blobs.writer(size, growing)
         try:
-            await self._plane.fetch(manifest, sources, partial.write_at)
+            await self._plane.fetch(manifest, sources, partial.write_at, ordered=growing is not None)
             path = await partial.finish(sha256)
         except BaseException:
             partial.discard()

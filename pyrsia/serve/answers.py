@@ -8,16 +8,22 @@ Source: RFC 9110 sections 12.5.1 (Accept), 13.2.2 (precedence), 14 (ranges), 15.
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import trio
 
-from pyrsia.errors import Refusal
-from pyrsia.serve.connection import Scope, Send
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.ranges import Span, Unsatisfiable, matches, parse_range
 from pyrsia.serve.reading import Header
+from pyrsia.serve.views import Arriving
+from pyrsia.serve.waiting import while_there
+from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 from pyrsia.wire.text import safe
 
 IMMUTABLE: Final = b"public, max-age=31536000, immutable"
@@ -93,6 +99,79 @@ async def send_file(
     Raises:
         Refusal: the file on disk is not `size` bytes long; nothing was sent.
     """
+    part = await _part(scope, send, size, kind=kind, etag=etag, more=more)
+    if part is None:
+        return
+    if path is None:
+        await send(part.start)
+        await send({"type": "http.response.body"})
+        return
+    with _opened(path, size) as file:
+        await send(part.start)
+        await _send_span(scope, send, file, part.span)
+
+
+async def send_arriving(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    arriving: Arriving,
+    *,
+    kind: bytes,
+    etag: bytes,
+    more: Sequence[Header] = (),
+) -> None:
+    """As `send_file`, of a file whose bytes may still be on their way. Closes `arriving`.
+
+    Raises:
+        Refusal: `unavailable`: nothing came, and nothing was sent.
+        Unavailable: the rest does not come; the server cuts the connection.
+        ClientGone: nobody is left to give it to.
+    """
+    try:
+        part = await _part(scope, send, arriving.size, kind=kind, etag=etag, more=more)
+        if part is not None:
+            await while_there(receive, lambda: _send_runs(scope, send, arriving, part))
+    finally:
+        arriving.close()
+
+
+async def _send_runs(scope: Scope, send: Send, arriving: Arriving, part: "_Part") -> None:
+    offset, end = part.span.first, part.span.first + part.span.count
+    try:
+        upto = await _patiently(arriving, offset)
+    except Unavailable as error:
+        raise _nobody_gives(str(error)) from None
+    with _opened(arriving.path, None) as file:
+        await send(part.start)
+        while True:
+            upto = min(upto, end)
+            await _send_span(scope, send, file, Span(offset, upto - offset), more=upto < end)
+            offset = upto
+            if offset >= end:
+                return
+            upto = await _patiently(arriving, offset)
+
+
+async def _patiently(arriving: Arriving, offset: int) -> int:
+    """`Arriving.ready`, with a limit for one wait and none for the whole."""
+    with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value):
+        return await arriving.ready(offset)
+    raise Unavailable(f"no byte of it came in {MAX_HTTP_FETCH_WAIT_S.value} seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The head of an answer, and the bytes that are to follow it."""
+
+    start: dict[str, object]
+    span: Span
+
+
+async def _part(
+    scope: Scope, send: Send, size: int, *, kind: bytes, etag: bytes, more: Sequence[Header]
+) -> _Part | None:
+    """What of an immutable file is to be sent; None if no byte of it is, and the answer was given."""
     headers: list[Header] = [
         (b"etag", etag),
         (b"cache-control", IMMUTABLE),
@@ -102,7 +181,7 @@ async def send_file(
     asked = header(scope, b"if-none-match")
     if asked and matches(asked, etag):
         await send_nothing(send, 304, headers)
-        return
+        return None
     headers += [(b"content-type", kind), _SNIFF]
     span: Span | Unsatisfiable | None = None
     condition = header(scope, b"if-range")
@@ -111,46 +190,49 @@ async def send_file(
     if isinstance(span, Unsatisfiable):
         raise_size = (b"content-range", b"bytes */%d" % size)
         await send_body(send, 416, b"", [raise_size, (b"accept-ranges", b"bytes")])
-        return
+        return None
     status = 206 if span else 200
     if span is not None:
         headers.append((b"content-range", span.content_range(size)))
     else:
         span = Span(0, size)
     headers.append((b"content-length", b"%d" % span.count))
-    start = {"type": "http.response.start", "status": status, "headers": headers}
-    if path is None or scope["method"] == "HEAD":
+    start: dict[str, object] = {"type": "http.response.start", "status": status, "headers": headers}
+    if scope["method"] == "HEAD":
         await send(start)
         await send({"type": "http.response.body"})
-        return
-    await _send_span(scope, send, start, path, size, span)
+        return None
+    return _Part(start, span)
 
 
-async def _send_span(
-    scope: Scope, send: Send, start: dict[str, object], path: Path, size: int, span: Span
-) -> None:
+def _opened(path: Path, size: int | None) -> FileIO:
+    """The file, which must have `size` bytes where that is given."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = FileIO(path, "rb")
     except OSError as error:
         raise _not_whole(path, error.strerror or "it cannot be opened") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if os.fstat(descriptor).st_size != size:
-            raise _not_whole(path, "its length on disk is not the one in the log")
-        await send(start)
-        if "http.response.zerocopysend" in scope.get("extensions", {}):
-            await send(
-                {
-                    "type": "http.response.zerocopysend",
-                    "file": file,
-                    "offset": span.first,
-                    "count": span.count,
-                }
-            )
-            return
-        await _send_copied(send, descriptor, span)
+    if size is not None and os.fstat(file.fileno()).st_size != size:
+        file.close()
+        raise _not_whole(path, "its length on disk is not the one in the log")
+    return file
 
 
-async def _send_copied(send: Send, descriptor: int, span: Span) -> None:
+async def _send_span(scope: Scope, send: Send, file: FileIO, span: Span, *, more: bool = False) -> None:
+    if "http.response.zerocopysend" in scope.get("extensions", {}):
+        await send(
+            {
+                "type": "http.response.zerocopysend",
+                "file": file,
+                "offset": span.first,
+                "count": span.count,
+                "more_body": more,
+            }
+        )
+        return
+    await _send_copied(send, file.fileno(), span, more=more)
+
+
+async def _send_copied(send: Send, descriptor: int, span: Span, *, more: bool) -> None:
     """For ASGI servers without zero-copy: pieces of 256 KiB."""
     offset, left = span.first, span.count
     while left:
@@ -159,8 +241,8 @@ async def _send_copied(send: Send, descriptor: int, span: Span) -> None:
             raise EOFError("a file ended before its announced length")
         offset += len(piece)
         left -= len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-    if not span.count:
+        await send({"type": "http.response.body", "body": piece, "more_body": more or left > 0})
+    if not span.count and not more:
         await send({"type": "http.response.body"})
 
 
@@ -169,6 +251,15 @@ def put_back(sha256: str) -> str:
     return (
         "ask another node; the operator of this one checks the disk, and puts another node's copy "
         f"in the place of the file {sha256} below blobs/ in the data directory"
+    )
+
+
+def _nobody_gives(why: str) -> Refusal:
+    return Refusal(
+        "unavailable",
+        what=f"nobody gives this file now: {why}",
+        who="who holds it, or the network between",
+        do="try again; `pyrsia peers` shows who is connected",
     )
 
 

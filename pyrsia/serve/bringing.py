@@ -1,22 +1,53 @@
 """Files that peers hold: brought while the client waits, and no longer than it does."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.answers import REVALIDATE, send_cached
-from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.answers import REVALIDATE, send_arriving, send_cached, send_file
+from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.waiting import while_there
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 
 PROOF_SUFFIX: Final = ".tlog-proof"
 
 
+async def send_published(
+    catalog: Catalog,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    file: ProjectFile,
+    *,
+    kind: bytes,
+    etag: bytes,
+    more: Sequence[Header] = (),
+) -> None:
+    """A published file, from here, or from peers while they bring it. HEAD and 304 bring nothing.
+
+    Raises:
+        Refusal: nobody gives it; nothing was sent.
+        Unavailable: the rest did not come; the server cuts the connection.
+        ClientGone: there is nobody left to give it to.
+    """
+    here = catalog.local(file.sha256)
+    if here is not None or scope["method"] == "HEAD":
+        await send_file(scope, send, here, file.size, kind=kind, etag=etag, more=more)
+        return
+    arriving = catalog.arriving(file.sha256)
+    await send_arriving(scope, receive, send, arriving, kind=kind, etag=etag, more=more)
+
+
 async def brought(catalog: Catalog, receive: Receive, file: ProjectFile) -> Path:
-    """The file's path, from here or from peers; a client that leaves ends the wait.
+    """The whole file's path, from here or from peers; a client that leaves ends the wait.
+
+    For what must be read to answer at all (checksums, a manifest): files that are sent go through `send_published`.
 
     Raises:
         Refusal: nobody gave it in time.
@@ -25,37 +56,14 @@ async def brought(catalog: Catalog, receive: Receive, file: ProjectFile) -> Path
     here = catalog.local(file.sha256)
     if here is not None:
         return here
-    found: list[Path] = []
-    refused: list[Refusal] = []
-
-    async def fetch() -> None:
-        try:
-            found.append(await catalog.blob(file.sha256))
-        except Refusal as refusal:
-            refused.append(refusal)
-        nursery.cancel_scope.cancel()
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        nursery.cancel_scope.cancel()
-
-    with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value) as patience:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(fetch)
-            nursery.start_soon(watch)
-    if found:
-        return found[0]
-    if refused:
-        raise refused[0]
-    if patience.cancelled_caught:
-        raise Refusal(
-            "unavailable",
-            what=f"no peer gave {file.filename} in time",
-            who="the peers that hold it",
-            do="try again; `pyrsia peers` shows who is connected",
-        )
-    raise ClientGone("the client left while its file was on the way")
+    with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value):
+        return await while_there(receive, lambda: catalog.blob(file.sha256))
+    raise Refusal(
+        "unavailable",
+        what=f"no peer gave {file.filename} in time",
+        who="the peers that hold it",
+        do="try again; `pyrsia peers` shows who is connected",
+    )
 
 
 async def send_proof(catalog: Catalog, scope: Scope, send: Send, file: ProjectFile) -> None:

@@ -11,33 +11,8 @@ from typing import Protocol
 
 from pyrsia.errors import Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
+from pyrsia.serve.views import Arriving as Arriving
 from pyrsia.serve.views import Catalog
-
-
-class Arriving(Protocol):
-    """A file whose bytes are here or on their way; what is readable is verified.
-
-    Attributes:
-        path: a file of `size` bytes that fills up.
-        size: what the answer announces.
-        sha256: lower-case hex; "" while upstream's digest is unknown.
-    """
-
-    path: Path
-    size: int
-    sha256: str
-
-    async def ready(self, offset: int) -> int:
-        """Wait until the byte at `offset` may be sent; the end (exclusive) of the run that may be sent from there.
-
-        Raises:
-            Unavailable: the rest does not come, or is not what it must be: cut the connection.
-        """
-        ...
-
-    def close(self) -> None:
-        """This reader is done; the last one of an abandoned download ends it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +122,27 @@ class Document:
     Attributes:
         kind: its Content-Type.
         stale: upstream did not answer, and this is what it said before.
+        url: where it came from in the end; relative links in it start there. Not for clients.
     """
 
     data: bytes
     kind: str
     stale: bool = False
+    url: str = ""
 
 
 class Upstream(Protocol):
-    """Unverified packages, where the mode of an ecosystem is `proxy`. Ecosystems: pip, maven, conan, oci."""
+    """Unverified packages, where the mode of an ecosystem is `proxy`. Ecosystems: pip, maven, conan, oci.
+
+    A path is what the ecosystem's own clients ask for below a root that the operator configured, and it must be one
+    of `package`'s: pip `six/` (a page), Maven `org/acme/lib/1.0/lib-1.0.jar`, Conan `v2/conans/zlib/1.3/_/_/latest`,
+    images `v2/library/alpine/manifests/3` (a name of one part is also looked for below `library/`). A file of pip's is
+    named by the absolute URL that a page of the same package gives it, with `.metadata` behind it for that; other URLs
+    are refused.
+
+    Which nodes a request has come through already (`serve.via`) is known from its head: this node asks nobody a
+    second time for it.
+    """
 
     def takes(self, package: str) -> bool:
         """Whether upstream may be asked for this versionless purl: by mode and globs, and by nothing that it has."""

@@ -83,6 +83,39 @@ class PackageFile(msgspec.Struct, frozen=True):
     upstream: str = "none"
 
 
+class Arriving(Protocol):
+    """A file whose bytes are here or on their way; what is readable is verified."""
+
+    @property
+    def path(self) -> Path:
+        """A file of `size` bytes that fills up: to be opened right after `ready` has returned, and kept open."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """What the answer announces."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex; "" while upstream's digest is unknown."""
+        ...
+
+    async def ready(self, offset: int) -> int:
+        """Wait until the byte at `offset` may be sent; the end (exclusive) of the run that may be sent from there.
+
+        At `size` and beyond it waits until the file is whole, and returns `size`.
+
+        Raises:
+            Unavailable: the rest does not come, or is not what it must be: cut the connection.
+        """
+        ...
+
+    def close(self) -> None:
+        """This reader is done; the last one of an abandoned download ends it."""
+        ...
+
+
 class Catalog(Protocol):
     """What the log publishes and this node's policy allows, and its bytes.
 
@@ -124,6 +157,14 @@ class Catalog(Protocol):
 
         Raises:
             Refusal: `unavailable` when nobody gave them in time, `not-found` when the log has no such file.
+        """
+        ...
+
+    def arriving(self, sha256: str) -> Arriving:
+        """The file, here or on its way from peers: to send what has come while the rest comes. Close it.
+
+        Raises:
+            Refusal: `not-found` when the log has no such file.
         """
         ...
 

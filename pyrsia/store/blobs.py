@@ -19,6 +19,7 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import sync_folder
 from pyrsia.store import layout
+from pyrsia.store.growing import Growing
 from pyrsia.store.rocks import Batch, Database
 
 _T = TypeVar("_T")
@@ -87,9 +88,23 @@ class Blobs:
                 )
             await self.settle(temporary, sha256, size, pin)
 
-    def writer(self, size: int) -> "PartialBlob":
-        """A file of `size` bytes to be written in any order."""
-        return PartialBlob(self, self._temporary(), size)
+    async def writer(self, size: int, growing: Growing | None = None) -> "PartialBlob":
+        """A file of `size` bytes to be written in any order; `growing` is told what has come.
+
+        Raises:
+            Unavailable: the disk has no room for it.
+        """
+        path = self._temporary()
+        with _dropped_on_failure(path):
+            handle = await self.in_thread(lambda: _reserve(path, size))
+        partial = PartialBlob(self, path, handle, size, growing)
+        if growing is not None:
+            try:
+                growing.opened(path)
+            except OSError as error:
+                partial.discard()
+                raise self._no_disk(error) from None
+        return partial
 
     async def pin(self, sha256: bytes, reason: str) -> None:
         record = self._record(sha256)
@@ -147,18 +162,14 @@ class Blobs:
 class PartialBlob:
     """A blob on its way: written in any order, kept only when its SHA-256 is right."""
 
-    def __init__(self, blobs: Blobs, path: Path, size: int) -> None:
+    def __init__(
+        self, blobs: Blobs, path: Path, handle: int, size: int, growing: Growing | None = None
+    ) -> None:
         self._blobs = blobs
         self._path = path
         self._size = size
-        self._handle = -1
-        try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if size:
-                os.posix_fallocate(self._handle, 0, size)
-        except OSError as error:
-            self.discard()
-            raise Unavailable(f"no room for {size} bytes: {error.strerror}") from None
+        self._handle = handle
+        self._growing = growing
 
     def write_at(self, offset: int, data: bytes) -> None:
         if offset < 0 or offset + len(data) > self._size:
@@ -167,6 +178,8 @@ class PartialBlob:
             os.pwrite(self._handle, data, offset)
         except OSError as error:
             raise Unavailable(f"a blob cannot be written: {error.strerror}") from None
+        if self._growing is not None:
+            self._growing.wrote(offset, len(data))
 
     async def finish(self, sha256: bytes, *, pin: str = "") -> Path:
         """Check, sync and keep it; its path."""
@@ -200,6 +213,20 @@ def _dropped_on_failure(temporary: Path) -> Iterator[None]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _reserve(path: Path, size: int) -> int:
+    """A new file with its disk taken, in a thread: some file systems write every byte of it; the descriptor."""
+    handle = -1
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if size:
+            os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if handle >= 0:
+            os.close(handle)
+        raise Unavailable(f"no room for {size} bytes: {error.strerror}") from None
+    return handle
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -6,7 +6,8 @@ The rules, in the order in which they were needed:
    for, is dropped for good and named as guilty.
 2. Credit in bytes: asked of one source and not yet here, clamp(2 x rate x round trip, 1 MiB, 16 MiB),
    and 64 MiB over all sources. The factor 2 lets it grow from round to round until the path is full.
-3. The first two chunks at random, then those that the fewest sources hold; ties at random.
+3. The first two chunks at random, then those that the fewest sources hold; ties at random. Where a client
+   reads along: always the first that is wanted; it is sent nothing beyond a gap.
 4. A chunk goes to the source that is expected to finish it first. One that would finish it long after all
    the others are done with the whole file gets none.
 5. While another source is still being reached, the first one leaves half of the chunks, for two seconds.
@@ -216,10 +217,20 @@ class Swarm:
         sources: who may have it, the preferred first; each once. At most eight are used at a time.
         draw: the caller's generator (`random.Random`).
         held: bit i is set for each chunk that was written (and verified) before: resume.
+        ordered: somebody reads the file while it comes (rule 3).
     """
 
-    def __init__(self, manifest: Manifest, sources: Sequence[NodeId], draw: Draw, held: int = 0) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        sources: Sequence[NodeId],
+        draw: Draw,
+        held: int = 0,
+        *,
+        ordered: bool = False,
+    ) -> None:
         self._manifest = manifest
+        self._ordered = ordered
         self._all = (1 << manifest.count) - 1
         if held & ~self._all or held < 0:
             raise ValueError("chunks are held that the file does not have")
@@ -459,6 +470,8 @@ class Swarm:
 
     def _pick(self, pool: int) -> int:
         """A chunk of `pool` (not empty), rule 3."""
+        if self._ordered:
+            return (pool & -pool).bit_length() - 1
         self._picks += 1
         if self._picks > RANDOM_FIRST:
             pool = next(found for rare in self._rare[1:] if (found := pool & rare))

@@ -265,11 +265,11 @@ def test_a_fault_at_any_call_of_a_whole_file_leaves_the_old_one_or_the_new_one(t
     assert calls >= 5
 
 
-def test_a_partial_blob_that_cannot_be_made_is_an_error_of_ours(tmp_path, database):
+async def test_a_partial_blob_that_cannot_be_made_is_an_error_of_ours(tmp_path, database):
     blobs = Blobs(tmp_path / "blobs", database)
     for at in (1, 2):
         with Failpoint(at, errno.ENOSPC).set() as point, pytest.raises(Unavailable, match="room"):
-            blobs.writer(100)
+            await blobs.writer(100)
 
         assert point.failed
         assert list((tmp_path / "blobs" / PARTIAL).iterdir()) == []

@@ -100,7 +100,7 @@ async def test_a_blob_is_kept_under_its_digest_and_swept_partials_are_gone(datab
 
 async def test_a_partial_with_one_wrong_byte_is_not_kept(database, tmp_path):
     blobs = Blobs(tmp_path / "blobs", database)
-    partial = blobs.writer(4)
+    partial = await blobs.writer(4)
     partial.write_at(2, b"cd")
     partial.write_at(0, b"aX")
 

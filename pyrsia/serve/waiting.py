@@ -1,0 +1,41 @@
+"""Work that a client waits for, and that ends when the client leaves."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from pyrsia.serve.connection import ClientGone, Receive
+
+_T = TypeVar("_T")
+
+
+async def while_there(receive: Receive, work: Callable[[], Awaitable[_T]]) -> _T:
+    """What `work` returns or raises. The request's body must have been read, or have none that matters.
+
+    Raises:
+        ClientGone: the client left first; `work` was cancelled.
+    """
+    done: list[_T] = []
+    failed: list[Exception] = []
+
+    async def run() -> None:
+        try:
+            done.append(await work())
+        except Exception as error:  # noqa: BLE001 - raised again below, without the nursery's group around it
+            failed.append(error)
+        nursery.cancel_scope.cancel()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        nursery.start_soon(watch)
+    if failed:
+        raise failed[0]
+    if done:
+        return done[0]
+    raise ClientGone("the client left while its answer was on the way")
