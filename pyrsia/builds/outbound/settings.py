@@ -53,6 +53,7 @@ class Outbound:
         auth: origin -> the credentials written for it; where there are none, the user's netrc.
         open_hosts: (host, port) that the operator configured: reached whatever their address.
         netrc: whether the user's netrc is read at all.
+        connections: at once, of one kind of host.
     """
 
     cert: str | None = None
@@ -63,6 +64,7 @@ class Outbound:
     auth: Mapping[Origin, httpx.Auth] = field(default_factory=dict)
     open_hosts: frozenset[tuple[str, int]] = frozenset()
     netrc: bool = True
+    connections: int = 8
     blame: Blame = Blame()
 
     def configured(self, urls: Iterable[str]) -> "Outbound":

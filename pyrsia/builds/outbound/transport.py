@@ -34,9 +34,8 @@ def make_client(config: Outbound, *, trusted: bool, own: bool) -> httpx.AsyncCli
     guard = Guard(config.open_hosts)
 
     def transport(proxy: str | None) -> httpx.AsyncHTTPTransport:
-        made = httpx.AsyncHTTPTransport(
-            verify=context, proxy=proxy, trust_env=False, limits=httpx.Limits(max_connections=8)
-        )
+        limits = httpx.Limits(max_connections=config.connections)
+        made = httpx.AsyncHTTPTransport(verify=context, proxy=proxy, trust_env=False, limits=limits)
         if proxy is None:
             # httpx has no argument for the backend that connects; a proxy resolves for itself.
             made._pool._network_backend = guard

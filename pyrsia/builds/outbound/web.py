@@ -8,7 +8,7 @@ Source: docs/sources.md, "The rules of every fetch".
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ class _Ask:
 
     Attributes:
         auth: credentials of this question alone; they go to `origin` only.
+        attempts: at each origin, where nobody answers or the answer is a failure of the server; 0: the usual number.
     """
 
     method: str
@@ -38,6 +39,7 @@ class _Ask:
     body: bytes
     auth: httpx.Auth | None
     origin: Origin = field(default=("", "", 0))
+    attempts: int = 0
 
 
 class Web:
@@ -87,6 +89,24 @@ class Web:
         async with self._asked(url, ask, limit, missing_ok) as response:
             yield response
 
+    @asynccontextmanager
+    async def ask(
+        self, url: str, *, headers: Mapping[str, str], auth: httpx.Auth | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Whatever is answered, of whatever status, its body unread; asked once.
+
+        For who tells one no from another: how much is read, and for how long, is the caller's to bound.
+
+        Raises:
+            Refusal: nobody answered, or the way there is closed; its cause is httpx's error in the first case.
+        """
+        response = await self._answer(url, _Ask("GET", headers, b"", auth, attempts=1))
+        try:
+            yield response
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(2):
+                await response.aclose()
+
     async def challenge(self, url: str) -> str:
         """What the server at `url` asks of a stranger: its WWW-Authenticate, "" where it lets everybody in.
 
@@ -116,7 +136,7 @@ class Web:
         self, url: str, body: bytes, *, headers: Mapping[str, str], limit: int
     ) -> AsyncIterator[httpx.Response]:
         """The same with PUT, for a server of the operator's own that starts something by it; never put twice."""
-        ask = _Ask("PUT", {"accept-encoding": "identity"} | dict(headers), body, None)
+        ask = _Ask("PUT", {"accept-encoding": "identity"} | dict(headers), body, None, attempts=1)
         async with self._asked(url, ask, limit, False) as response:
             yield response
 
@@ -147,7 +167,7 @@ class Web:
     async def _answer(self, url: str, ask: _Ask) -> httpx.Response:
         """Follow redirects ourselves: each hop is a new fetch with its own checks and credentials."""
         first, unreachable = url, self._settings.blame.unreachable
-        ask = _Ask(ask.method, ask.headers, ask.body, ask.auth, self._origin(url))
+        ask = replace(ask, origin=self._origin(url))
         for _ in range(INDEX_REDIRECTS.value + 1):
             response = await self._send(url, ask)
             if response.status_code not in _REDIRECTS:
@@ -183,7 +203,7 @@ class Web:
         except (httpx.InvalidURL, ValueError) as error:
             raise unreachable(url, _reason(error)) from error
         auth = (ask.auth if origin == ask.origin else None) or self._settings.auth.get(origin) or self._netrc
-        attempts = 1 if ask.method == "PUT" else INDEX_ATTEMPTS.value
+        attempts = ask.attempts or INDEX_ATTEMPTS.value
         for attempt in range(attempts):
             last = attempt + 1 == attempts
             try:
