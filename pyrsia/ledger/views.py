@@ -262,6 +262,26 @@ def name_of(reads: Reads, sha256: str) -> str:
     return str(next(good, shared[0]))
 
 
+def names_of(reads: Reads, sha256: str) -> tuple[str, ...]:
+    """The purls that may speak for published bytes, as in `name_of`: own names only where there is no other."""
+    names = _get(reads, names_key(sha256), [])
+    shared = tuple(name for name in names if not purl.parse(name).owner)
+    return shared or tuple(names)
+
+
+def draw_of(reads: Reads, request_id: str) -> dict[str, Any]:
+    """Body of the draw that counts, empty before it: its `builders`, who ran each then (`operators`), its `round`."""
+    record = _get(reads, f"request/{request_id}")
+    draws = [] if record is None else record["draws"]
+    return dict(draws[-1]["body"]) if draws else {}
+
+
+def isolation_of(reads: Reads, request_id: str, round: int, builder: str) -> str:
+    """How a builder says that its build was kept in; empty without its reveal."""
+    revealed = _get(reads, f"reveal/{request_id}/{round}/{builder}")
+    return "" if revealed is None else str(revealed.get("isolation", ""))
+
+
 def built(reads: Reads, sha256: str, member: str) -> int | None:
     """Leaf of the `artifact.add` by which this network vouches to `member` (node id text) that it built these bytes.
 

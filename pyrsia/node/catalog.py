@@ -1,4 +1,8 @@
-"""What package clients see: the projects of the final log, and files brought from peers when asked for."""
+"""What package clients see: the projects of the final log as far as policy allows, and files brought from peers.
+
+Every method that gives a file asks the policy (`policing`). Only `published` does not: what builders here need is not
+what this node's clients may have.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -11,6 +15,7 @@ from pyrsia.ledger import views
 from pyrsia.ledger.views import Placed
 from pyrsia.node.archive import Archive
 from pyrsia.node.arriving import Arrivals
+from pyrsia.node.policing import Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import BlobRef, Shelf
 from pyrsia.serve.views import Arriving, ProjectFile, Refused
@@ -32,13 +37,19 @@ class Catalog:
         proofs: Proofs,
         bundle: Callable[[str], Awaitable[bytes | None]],
         missed: Callable[[str], object] = lambda _: None,
+        policing: Policing | None = None,
     ) -> None:
-        """`missed`: told of each versionless purl that a client asked for in vain."""
+        """
+        Args:
+            missed: told of each versionless purl that a client asked for in vain.
+            policing: None for the default rules and a head that is always fresh.
+        """
         self._archive = archive
         self._shelf = shelf
         self._proofs = proofs
         self._bundle = bundle
         self._missed = missed
+        self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
 
     @property
@@ -47,7 +58,8 @@ class Catalog:
         return self.arrivals.brought
 
     def revision(self) -> int:
-        return self._archive.size
+        """Both numbers only grow, so that no two states share one."""
+        return self._archive.size + self.policing.revision()
 
     def projects(self) -> Sequence[str]:
         names = (name.removeprefix(_PYPI) for name in views.projects(self._archive.state))
@@ -57,60 +69,88 @@ class Catalog:
         return sorted(name for name in views.projects(self._archive.state) if name.startswith(start))
 
     def files(self, name: str) -> Sequence[ProjectFile]:
-        reads = self._archive.state
-        placed = views.project_files(reads, name)
-        if not placed and not views.project_files(reads, name, every=True):  # (not: withdrawn or disputed)
-            self._missed(name if name.startswith("pkg:") else _PYPI + name)
-        return [_file(one) for one in placed if views.offered(reads, one.body["sha256"], one.body["purl"])]
+        placed = views.project_files(self._archive.state, name)
+        if not placed and not views.project_files(self._archive.state, name, every=True):
+            self._missed(name if name.startswith("pkg:") else _PYPI + name)  # (not: withdrawn or disputed)
+        return [_file(one) for one in placed if self._refuses(one) is None]
 
     def refused(self, name: str) -> Sequence[Refused]:
-        reads = self._archive.state
+        """Later files of a version, which pages never list, only where they are withdrawn or disputed."""
+        served = {one.leaf for one in views.project_files(self._archive.state, name)}
         found: list[Refused] = []
-        for one in views.project_files(reads, name, every=True):
-            try:
-                self._may_be_used(one)
-            except Refusal as refusal:
+        for one in views.project_files(self._archive.state, name, every=True):
+            refusal = self._refuses(one)
+            if refusal is not None and (refusal.code != "denied" or one.leaf in served):
                 found.append(Refused(_file(one), refusal))
         return found
 
     def file(self, sha256: str) -> ProjectFile | None:
-        found = views.artifact(self._archive.state, sha256)
-        return None if found is None else _file(self._may_be_used(found))
+        found = self._allowed(sha256)
+        return None if found is None else _file(found)
 
-    def _may_be_used(self, found: Placed) -> Placed:
-        """
-        Raises:
-            Refusal: `withdrawn` or `disputed`: the file and its history stay, nobody is given it.
-        """
+    def _refuses(self, found: Placed) -> Refusal | None:
+        """`withdrawn` or `disputed` (the file and its history stay, nobody is given it), or `denied` by policy."""
         record = views.status(self._archive.state, found.body["sha256"], found.body["purl"])
-        if record is not None:
+        if record is None:
+            return None
+        try:
             standing.refuse_unless_offered(record)
-        return found
+        except Refusal as refusal:
+            return refusal
+        return self.policing.refuses(found, str(record["status"]))
+
+    def _allowed(self, sha256: str) -> Placed | None:
+        """The bytes under a purl by which they may be given: a layer may be of an image that is denied and of another.
+
+        Raises:
+            Refusal: there is no such purl; it says what speaks against the one that stands for them.
+        """
+        reads = self._archive.state
+        first = views.name_of(reads, sha256)
+        told: Refusal | None = None
+        for name in (first, *(one for one in views.names_of(reads, sha256) if one != first)):
+            found = views.artifact(reads, sha256, name) if name else None
+            if found is None:
+                continue
+            refusal = self._refuses(found)
+            if refusal is None:
+                return found
+            told = told or refusal
+        if told is not None:
+            raise told
+        return None
 
     def local(self, sha256: str) -> Path | None:
         return self._shelf.local(bytes.fromhex(sha256))
 
     def arriving(self, sha256: str) -> Arriving:
-        found = views.artifact(self._archive.state, sha256)
+        found = self._allowed(sha256)
         if found is None:
-            raise Refusal(
-                "not-found",
-                what=f"the log names no file {sha256[:16]}",
-                who="the client's request",
-                do="check it",
-            )
-        body = self._may_be_used(found).body
-        return self._arriving(body, body["agreeing"])
+            raise _unknown(sha256)
+        return self._arriving(found.body, found.body["agreeing"])
 
     async def blob(self, sha256: str) -> Path:
         """The file's path; many askers share one download."""
         return await _whole(self.arriving(sha256))
 
-    async def metadata(self, sha256: str) -> bytes | None:
+    async def published(self, sha256: str) -> Path:
+        """The same for builds on this node, which take what the log offers, whatever clients may have.
+
+        Raises:
+            Refusal: as `blob`, but for `denied`.
+        """
         found = views.artifact(self._archive.state, sha256)
         if found is None:
+            raise _unknown(sha256)
+        record = views.status(self._archive.state, sha256, found.body["purl"])
+        if record is not None:
+            standing.refuse_unless_offered(record)
+        return await _whole(self._arriving(found.body, found.body["agreeing"]))
+
+    async def metadata(self, sha256: str) -> bytes | None:
+        found = self._allowed(sha256)
+        if found is None:
             return None
-        self._may_be_used(found)
         blob, holders = found.body.get("metadata"), found.body["agreeing"]
         if blob is None:
             return None
@@ -147,6 +187,12 @@ async def _whole(arriving: Arriving) -> Path:
         ) from None
     finally:
         arriving.close()
+
+
+def _unknown(sha256: str) -> Refusal:
+    return Refusal(
+        "not-found", what=f"the log names no file {sha256[:16]}", who="the client's request", do="check it"
+    )
 
 
 def _file(placed: Placed) -> ProjectFile:

@@ -9,6 +9,7 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
+from pyrsia.node.policing import POLICY_NAME, Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.sharing import Sharer
@@ -148,8 +150,16 @@ class Node:
         self._wire_agreement()
         self._wire_submission()
         self._wire_builds(workshop)
+        self.policing = Policing(
+            house.data / POLICY_NAME, house.archive.state, head_s=lambda: self.cosigning.cosigned[1]
+        )
         self.catalog = Catalog(
-            house.archive, self.shelf, self.proofs, self.vouching.bundle, self.building.auto.missed
+            house.archive,
+            self.shelf,
+            self.proofs,
+            self.vouching.bundle,
+            self.building.auto.missed,
+            self.policing,
         )
         self.local = make_local(house)
         if self.local.said:
@@ -305,7 +315,7 @@ class Node:
 
     def _wire_builds(self, workshop: Workshop) -> None:
         """What asks for builds and what builds; who explains them."""
-        workshop.courier.fetch_published = lambda sha256: self.catalog.blob(sha256)
+        workshop.courier.fetch_published = lambda sha256: self.catalog.published(sha256)
         self.explaining = Explaining(reads=self.house.archive.state, shelf=self.shelf, shop=workshop.shop)
         self.building: BuildParts = make_parts(
             self.house,
@@ -348,12 +358,15 @@ class Node:
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
-                filter(None, (self.snapshots.said, self.house.archive.behind, *self.membership.notices()))
+                filter(None, (self.snapshots.said, self.house.archive.behind, *self._notices()))
             ),
             notices=self.standing.notices,
             stopped=self.standing.stopped,
             started_s=self.started_s,
         )
+
+    def _notices(self) -> Sequence[str]:
+        return (self.policing.notice, *self.membership.notices())
 
     # -- life --
 
@@ -372,6 +385,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.links.run)
             await nursery.start(self.plane.run)
+            await nursery.start(self.catalog.arrivals.run)
             await nursery.start(self.agreement.run)
             nursery.start_soon(self.snapshots.run)
             nursery.start_soon(self.backfill.run)

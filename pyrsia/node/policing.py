@@ -1,0 +1,225 @@
+"""What this node's policy says of the log's files: policy.toml, kept up to date, and its answers, kept while they hold.
+
+The file is looked at every few seconds and taken over once two looks found it the same, so that a half-written one is
+never believed. One that went bad changes nothing: the rules before it stay, and the node's status says so. Rules and
+their evaluation are `pyrsia.policy`'s; what of them this node's clock and the log's head change is told by `revision`.
+
+Source: docs/policy.md, "At a node".
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyrsia.errors import Refusal
+from pyrsia.ledger import views
+from pyrsia.ledger.standing import WITNESSED
+from pyrsia.ledger.state import Reads
+from pyrsia.ledger.views import Placed
+from pyrsia.policy import evaluate, rules
+from pyrsia.policy.evaluate import NEVER_MS
+from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
+from pyrsia.policy.rules import ECOSYSTEMS, OTHER, Policy
+from pyrsia.units import Limit
+
+POLICY_NAME: Final = "policy.toml"
+LOOK_S: Final = 2.0  # between two looks at the file
+COARSE_S: Final = 1.0  # what time alone changes is noticed this late
+MAX_JUDGED = Limit(10_000, "files whose answer is remembered, 1 KB each; then all are asked anew")
+
+_log = logging.getLogger("pyrsia.policy")
+_Stamp = tuple[int, int, int]  # inode, time of change, bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An answer for a fresh head, and when time alone changes it."""
+
+    facts: Facts
+    refusal: Refusal | None
+    flips_ms: int | None
+
+
+class Policing:
+    """One node's policy, and its answers."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        reads: Reads,
+        *,
+        head_s: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            path: of policy.toml, which need not be there; None for the defaults.
+            head_s: POSIX seconds of the newest head that a quorum signed, 0 without one; None: it is always fresh.
+
+        Raises:
+            Refusal: `config-invalid`, as `rules.parse`.
+        """
+        self._path, self._reads, self._head_s, self._clock = path, reads, head_s, clock
+        self._stamp = self._seen = self._stat()
+        self._policy = self._read()
+        self.notice = ""
+        self._looked_s = self._timed_s = clock()
+        self._revision = 0
+        self._judged: dict[tuple[int, str, str, str], _Judged] = {}
+        self._next_ms: int | None = None
+        self._stale: tuple[str, ...] = self._stale_now()
+
+    # -- the file --
+
+    @property
+    def policy(self) -> Policy:
+        """The rules that hold now."""
+        now_s = self._clock()
+        if self._path is not None and abs(now_s - self._looked_s) >= LOOK_S:
+            self._looked_s = now_s
+            self._look()
+        return self._policy
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    def _stat(self) -> _Stamp | None:
+        """What tells one state of the file from another; None where it is not there."""
+        try:
+            told = self._path.stat() if self._path is not None else None
+        except OSError:
+            return None
+        return None if told is None else (told.st_ino, told.st_mtime_ns, told.st_size)
+
+    def _read(self) -> Policy:
+        if self._path is None or self._stamp is None:
+            return rules.parse(b"", POLICY_NAME)
+        try:
+            with self._path.open("rb") as opened:
+                return rules.parse(opened.read(rules.MAX_POLICY_BYTES.value + 1), str(self._path))
+        except OSError as error:
+            raise Refusal(
+                "config-invalid",
+                what=f"the policy cannot be read: {error.strerror}",
+                who=str(self._path),
+                do="let the node's user read it",
+            ) from None
+
+    def _look(self) -> None:
+        stamp = self._stat()
+        if stamp == self._stamp:
+            self._seen = stamp
+            return
+        if stamp != self._seen:  # it is being changed: the next look will tell
+            self._seen = stamp
+            return
+        self._stamp = stamp
+        try:
+            self._policy = self._read()
+        except Refusal as refusal:
+            self.notice = f"{refusal.what} ({refusal.who}): the rules before that change stay in force"
+            _log.error("%s", self.notice)
+            return
+        self.notice = ""
+        self._judged.clear()
+        self._next_ms = None
+        self._stale = self._stale_now()
+        self._revision += 1
+        _log.info("the policy has changed")
+
+    # -- time --
+
+    def revision(self) -> int:
+        """Grows whenever an answer may have changed by the file or by time; the log's growth is not in it."""
+        now_s = self._clock()
+        if abs(now_s - self._timed_s) < COARSE_S:
+            return self._revision
+        self._timed_s = now_s
+        _ = self.policy  # which looks at the file
+        stale = self._stale_now()
+        due = self._next_ms is not None and now_s * 1_000 >= self._next_ms
+        if due:
+            to_come = (one.flips_ms for one in self._judged.values() if one.flips_ms is not None)
+            self._next_ms = min((one for one in to_come if one > now_s * 1_000), default=None)
+        if due or stale != self._stale:
+            self._stale = stale
+            self._revision += 1
+        return self._revision
+
+    def head_age_ms(self) -> int:
+        """Since the newest head was signed; `NEVER_MS` where there is none."""
+        if self._head_s is None:
+            return 0
+        head_s = self._head_s()
+        return max(0, int(self._clock() * 1_000) - head_s * 1_000) if head_s else NEVER_MS
+
+    def _stale_now(self) -> tuple[str, ...]:
+        """The ecosystems for which the head is too old."""
+        age_ms = self.head_age_ms()
+        return tuple(one for one in (*ECOSYSTEMS, OTHER) if evaluate.head_is_stale(self._policy, one, age_ms))
+
+    # -- answers --
+
+    def decision(self, facts: Facts) -> Decision:
+        """The answer about any file, whatever its origin."""
+        return evaluate.decide(self.policy, facts, int(self._clock() * 1_000), self.head_age_ms())
+
+    def refuses(self, placed: Placed, status: str) -> Refusal | None:
+        """Why a file of the log is not given, None if it is; for each call anew where one may be raised.
+
+        Args:
+            status: what the state says of it now.
+        """
+        policy, now_ms = self.policy, int(self._clock() * 1_000)
+        body = placed.body
+        key = (placed.leaf, body["sha256"], body["purl"], status)
+        found = self._judged.get(key)
+        if found is None or (found.flips_ms is not None and now_ms >= found.flips_ms):
+            found = self._judge(policy, placed, status, now_ms)
+            if len(self._judged) >= MAX_JUDGED.value:
+                self._judged.clear()
+            self._judged[key] = found
+        if self._stale and rules.ecosystem_of(body["purl"]) in self._stale:
+            return self._refusal(policy, found.facts, now_ms, self.head_age_ms())
+        told = found.refusal
+        return None if told is None else Refusal(told.code, what=told.what, who=told.who, do=told.do)
+
+    def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int) -> _Judged:
+        facts = facts_of(self._reads, placed, status)
+        flips_ms = evaluate.flips_at(policy, facts, now_ms)
+        if flips_ms is not None:
+            self._next_ms = flips_ms if self._next_ms is None else min(self._next_ms, flips_ms)
+        return _Judged(facts, self._refusal(policy, facts, now_ms, 0), flips_ms)
+
+    def _refusal(self, policy: Policy, facts: Facts, now_ms: int, head_ms: int) -> Refusal | None:
+        said = evaluate.decide(policy, facts, now_ms, head_ms)
+        return None if said.allowed else evaluate.refusal(facts, said)
+
+
+def facts_of(reads: Reads, placed: Placed, status: str) -> Facts:
+    """What the log says of one of its files, as far as a rule asks."""
+    body = placed.body
+    draw = views.draw_of(reads, body["request"])
+    operators = dict(zip(draw.get("builders", ()), draw.get("operators", ()), strict=True))
+    seen = body["verdict"] == WITNESSED
+
+    def isolation(builder: str) -> str:
+        return "" if seen else views.isolation_of(reads, body["request"], draw["round"], builder)
+
+    return Facts(
+        purl=body["purl"],
+        origin=NETWORK,
+        file=body["file"],
+        sha256=body["sha256"],
+        status=status,
+        agreeing=tuple(
+            Agreeing(one, operators[one], isolation(one)) for one in body["agreeing"] if one in operators
+        ),
+        containment=body["containment"],
+        upstream=body["upstream"],
+        published_ms=body["time_ms"],
+    )
