@@ -59,7 +59,7 @@ from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
 from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
-from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.app import build_app, limits
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
 from pyrsia.store.rocks import suspect
@@ -381,7 +381,7 @@ class Node:
             admin=self.admin,
             witnessing=self.witnesses,
         )
-        self.server = Server(app, listeners, LIMITS)
+        self.server = Server(app, listeners, limits(self.house.settings.local.upload_gb << 30))
         async with trio.open_nursery() as nursery:
             await nursery.start(self.links.run)
             await nursery.start(self.plane.run)

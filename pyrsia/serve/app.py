@@ -28,16 +28,30 @@ from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MA
 
 _log = logging.getLogger("pyrsia.serve")
 
-# A source archive is the largest body that anyone sends (its operator only), then a batch of entries; orders are small.
-LIMITS: Final = HttpLimits(
-    body_routes=(
-        ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
-        ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
-        (SOURCES, MAX_SOURCE_BYTES.value),
-        (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
-        ("/", 65_536),
+_UPLOAD_BYTES: Final = 10 << 30  # what `local.upload_gb` is by default
+_UPLOAD_FRAMING_BYTES: Final = 1 << 20  # of a form around a file; a manifest beside it
+
+
+def limits(upload_bytes: int = _UPLOAD_BYTES) -> HttpLimits:
+    """What a node takes of one request. Registries take files of `upload_bytes`; they refuse before they read."""
+    upload = upload_bytes + _UPLOAD_FRAMING_BYTES
+    # Elsewhere a source archive is the largest body that anyone sends (its operator only), then a batch of entries.
+    return HttpLimits(
+        body_routes=(
+            ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
+            ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
+            (SOURCES, MAX_SOURCE_BYTES.value),
+            (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
+            (oci.PREFIX, upload),
+            (maven.PREFIX, upload),
+            (conan.PREFIX, upload),
+            (pypi.PREFIX + "legacy/", upload),
+            ("/", 65_536),
+        )
     )
-)
+
+
+LIMITS: Final = limits()
 
 
 def build_app(
