@@ -28,6 +28,8 @@ from pyrsia.wire.text import safe
 
 IMMUTABLE: Final = b"public, max-age=31536000, immutable"
 REVALIDATE: Final = b"no-cache"
+# Goes with every 401 (RFC 9110 section 11.6.1).
+CHALLENGE: Final[Header] = (b"www-authenticate", b'Basic realm="pyrsia"')
 _SNIFF: Final[Header] = (b"x-content-type-options", b"nosniff")
 _RETRY_S: Final = b"5"
 
@@ -284,6 +286,8 @@ async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:
     headers: list[Header] = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"vary", b"accept")]
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers.append((b"retry-after", b"%d" % refusal.retry_s if refusal.retry_s else _RETRY_S))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append(CHALLENGE)
     # pip shows a refusal's reason phrase and nothing of its body.
     await send_body(send, status, body, headers, reason=safe(refusal.what).encode("ascii", "replace"))
 

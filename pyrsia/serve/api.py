@@ -329,11 +329,14 @@ def _operation(row: Row, schema_of: dict[str, Any]) -> dict[str, Any]:
         "responses": {str(row.status): {"description": row.summary, "content": content}},
     }
     error = {JSON: {"schema": schema_of[str(ErrorAnswer)]}}
-    for status in sorted({ANSWERS[code].http for code in row.refusals}):
-        codes = sorted(code for code in row.refusals if ANSWERS[code].http == status)
+    # What is forbidden to some needs a token first, and so does every change.
+    asks = row.method != "GET" or "forbidden" in row.refusals
+    refusals = {*row.refusals, "unauthenticated"} if asks else set(row.refusals)
+    for status in sorted({ANSWERS[code].http for code in refusals}):
+        codes = sorted(code for code in refusals if ANSWERS[code].http == status)
         told = {"description": f"refused: {', '.join(codes)}", "content": error}
         operation["responses"][str(status)] = told
-    if row.method != "GET":
+    if asks:
         operation["security"] = [{"token": []}]
     if row.body is not None:
         body = {"type": "object"} if row.body is bytes else schema_of[str(row.body)]

@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 from starlette.requests import Request
 
-from pyrsia.errors import Refusal
 from pyrsia.serve.answers import not_found
 from pyrsia.serve.api_members import decoded
+from pyrsia.serve.grants import require_admin
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.views import Admin
@@ -68,13 +68,7 @@ async def _queue(admin: Admin, _: Request) -> QueueAnswer:
 
 
 async def _log(admin: Admin, request: Request) -> LogPart:
-    if not request.scope.get("pyrsia.admin") and request.scope["pyrsia.peer"] != "control":
-        raise Refusal(
-            "forbidden",
-            what="a build's log is given to this node's operator only",
-            who="the client's request",
-            do="use its control socket (--node DIR), or send `Authorization: Bearer <text of its control.token>`",
-        )
+    require_admin(request.scope)
     only(request, _LOG_QUERY)
     builder = request.query_params.get("builder", "")
     if builder and not _NODE.fullmatch(builder):

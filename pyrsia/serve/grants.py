@@ -55,3 +55,19 @@ def require_push(scope: Scope, package: str) -> Grant:
             do="ask the node's operator for a token whose scope and pattern reach this package",
         )
     return grant
+
+
+def require_admin(scope: Scope) -> None:
+    """Let nobody pass but this node's operator: over the control socket, or with an admin token.
+
+    Raises:
+        Refusal: `unauthenticated` without a token, `forbidden` with one for packages.
+    """
+    if scope.get("pyrsia.admin") or scope["pyrsia.peer"] == "control":
+        return
+    raise Refusal(
+        "unauthenticated" if scope.get("pyrsia.grant") is None else "forbidden",
+        what="this is given to the node's operator only",
+        who="the client's request",
+        do="use its control socket (--node DIR), or a token that was made with --scope admin",
+    )

@@ -2,26 +2,42 @@
 
 A web page that its visitor's browser lets loose on localhost is the stranger to keep out: DNS rebinding
 meets the Host list, cross-site posts meet Origin and Sec-Fetch-Site, and without a token nothing changes
-at all. There is no CORS: no answer of ours is for another site's scripts. Left out: who may see which
-package (policy).
+at all. There is no CORS: no answer of ours is for another site's scripts.
 
-Source: RFC 9110 section 7.4 (421); Fetch Metadata Request Headers; RFC 6750 section 2.1 (Bearer).
+A token that is sent is looked at, also where none is needed: whoever logs in wants to hear that the password is
+wrong. Pushes to a registry pass without an answer to who may push what: the registry knows the package, and asks
+(`grants.require_push`). Left out: who may see which package (policy).
+
+Source: RFC 9110 sections 7.4 (421) and 11.6 (401); Fetch Metadata Request Headers; RFC 6750 section 2.1 (Bearer);
+RFC 7617 (Basic).
 """
 
+import binascii
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.connection import Scope
+from pyrsia.serve.grants import ADMIN, Grant
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Registries, which ask by themselves who may push.
+PUSHED: Final = ("/v2/", "/maven2/", "/conan/", "/pypi/legacy/")
 _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})  # a load balancer has no token
 # What changes something there is a checkpoint that a log signed whose key the operator configured: the signature is
 # the permission, as C2SP tlog-witness has it. Who may read may bring one.
 _SIGNED_PATHS: Final = frozenset({"/witness/add-checkpoint"})
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_MAX_CREDENTIALS: Final = 1_024  # a token has 63 characters; a user name may stand before it
+
+TokenOf = Callable[[str], Grant | None]
+"""What a token allows; None for one that is unknown, revoked or expired."""
+
+
+def _no_tokens(_: str) -> Grant | None:
+    return None
 
 
 class Guard:
@@ -30,8 +46,9 @@ class Guard:
     Args:
         names: Host names beyond loopback's that clients may use, without a port.
         control_token: the text of the 0600 token file `control.token`; valid on the control socket and over
-            TCP, for changes and for reading from other machines. There is no other token yet.
-        public: other machines may read without it.
+            TCP, for changes and for reading from other machines.
+        public: other machines may read without a token.
+        tokens: those that the operator made (`pyrsia keys token`).
     """
 
     def __init__(
@@ -40,43 +57,101 @@ class Guard:
         names: Iterable[str] = (),
         control_token: str,
         public: bool = False,
+        tokens: TokenOf = _no_tokens,
     ) -> None:
         if not control_token:
             raise ValueError("an empty control token would let everybody in")
         self._names = frozenset(name.lower().strip("[]") for name in (*_LOOPBACK_NAMES, *names))
         self._token = control_token.encode()
         self._public = public
+        self._tokens = tokens
 
     def check(self, scope: Scope) -> None:
-        """Let the request pass, or say why not. Sets `scope["pyrsia.admin"]`.
+        """Let the request pass, or say why not. Sets `scope["pyrsia.grant"]` and `scope["pyrsia.admin"]`.
 
         Raises:
-            Refusal: `wrong-host` or `forbidden`.
+            Refusal: `wrong-host`, `forbidden`, or `unauthenticated` where another token would do.
         """
         headers = _first_of(scope)
         control = scope["pyrsia.peer"] == "control"
         if not control and host_name(headers.get(b"host", b"")) not in self._names:
             raise _wrong_host(headers.get(b"host", b""))
-        admin = hmac.compare_digest(_bearer(headers.get(b"authorization", b"")), self._token)
-        scope["pyrsia.admin"] = admin
-        if scope["method"] not in SAFE_METHODS:
-            _check_site(headers, control=control)
-            signed = scope["method"] == "POST" and scope["path"] in _SIGNED_PATHS
-            if not admin and not (signed and (control or self._may_read(scope))):
-                raise _needs_token(control=control)
-        elif not (control or admin or self._may_read(scope)):
+        changes = scope["method"] not in SAFE_METHODS
+        if changes:
+            _check_site(headers, scope.get("scheme", "http"), control=control)
+        grant = self._granted(headers.get(b"authorization", b""))
+        scope["pyrsia.grant"] = grant
+        scope["pyrsia.admin"] = grant is not None and grant.scope == ADMIN
+        if changes:
+            self._check_change(scope, grant, control=control)
+        elif not (control or grant is not None or self._may_read(scope)):
+            raise _unauthenticated(
+                "reading this node from another machine needs a token",
+                "send a token as the password of any user, or let its operator set http.public"
+                " (`pyrsia keys token --scope read` makes one)",
+            )
+
+    def _check_change(self, scope: Scope, grant: Grant | None, *, control: bool) -> None:
+        if scope["pyrsia.admin"] or scope["path"].startswith(PUSHED):
+            return
+        signed = scope["method"] == "POST" and scope["path"] in _SIGNED_PATHS
+        if signed and (control or grant is not None or self._may_read(scope)):
+            return
+        if grant is not None:
             raise Refusal(
                 "forbidden",
-                what="reading this node from another machine needs a token",
-                who="the client's request",
-                do="send `Authorization: Bearer <text of its control.token>`, or let its operator set http.public",
+                what=f"the token {grant.name} is for {'pushing' if grant.scope == 'push' else 'reading'}, not for this",
+                who="the client's token",
+                do="use the node's control socket (--node DIR), or a token that was made with --scope admin",
             )
+        raise _needs_token(control=control)
+
+    def _granted(self, authorization: bytes) -> Grant | None:
+        """What the token of the request allows; None without one.
+
+        Raises:
+            Refusal: `unauthenticated` for a token that allows nothing.
+        """
+        token = credentials(authorization)
+        if token is None:
+            return None
+        if hmac.compare_digest(token, self._token):
+            return Grant("control", ADMIN)
+        try:
+            grant = self._tokens(token.decode("ascii"))
+        except UnicodeDecodeError:
+            grant = None
+        if grant is None:
+            raise _unauthenticated(
+                "this token is none of this node's, or it has expired or was revoked",
+                "log in again with a token that is in force: `pyrsia keys token list` shows them to the operator",
+            )
+        return grant
 
     def _may_read(self, scope: Scope) -> bool:
         if self._public or scope["path"] in _OPEN_PATHS:
             return True
         client = scope.get("client")
         return client is not None and _is_loopback(client[0])
+
+
+def credentials(authorization: bytes) -> bytes | None:
+    """The token of an Authorization header: what Bearer carries, or the password that Basic carries.
+
+    None for an empty one and for other schemes, which are not for us; a broken header holds the token "?", nobody's.
+    """
+    scheme, _, value = authorization.strip().partition(b" ")
+    value = value.strip()
+    if scheme.lower() not in (b"basic", b"bearer"):
+        return None
+    if len(value) > _MAX_CREDENTIALS:
+        return b"?"
+    if scheme.lower() == b"bearer":
+        return value or None
+    try:
+        return binascii.a2b_base64(value, strict_mode=True).partition(b":")[2] or None
+    except binascii.Error:
+        return b"?"
 
 
 def host_name(host: bytes) -> str:
@@ -100,11 +175,6 @@ def _first_of(scope: Scope) -> dict[bytes, bytes]:
     return found
 
 
-def _bearer(authorization: bytes) -> bytes:
-    scheme, _, token = authorization.partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else b""
-
-
 def _is_loopback(address: str) -> bool:
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
@@ -114,10 +184,10 @@ def _is_loopback(address: str) -> bool:
     return (mapped or ip).is_loopback
 
 
-def _check_site(headers: dict[bytes, bytes], *, control: bool) -> None:
+def _check_site(headers: dict[bytes, bytes], scheme: str, *, control: bool) -> None:
     site = headers.get(b"sec-fetch-site", b"none").strip().lower()
     origin = headers.get(b"origin")
-    own = b"http://" + headers.get(b"host", b"").lower()
+    own = scheme.encode("ascii") + b"://" + headers.get(b"host", b"").lower()
     if site not in (b"none", b"same-origin") or (origin is not None and (control or origin.lower() != own)):
         raise Refusal(
             "forbidden",
@@ -131,15 +201,12 @@ def _needs_token(*, control: bool) -> Refusal:
     if control:
         do = "read the token from control.token in the node's data directory; `pyrsia` does so by itself"
     else:
-        do = (
-            "use its control socket (--node DIR), or send `Authorization: Bearer <text of its control.token>`"
-        )
-    return Refusal(
-        "forbidden",
-        what="a request that changes something needs the node's token",
-        who="the client's request",
-        do=do,
-    )
+        do = "use its control socket (--node DIR), or a token that was made with --scope admin"
+    return _unauthenticated("a request that changes something needs the node's token", do)
+
+
+def _unauthenticated(what: str, do: str) -> Refusal:
+    return Refusal("unauthenticated", what=what, who="the client's request", do=do)
 
 
 def _wrong_host(host: bytes) -> Refusal:

@@ -129,7 +129,7 @@ async def test_a_log_is_read_over_the_admin_door_only(node: Owning) -> None:
                 {"builder": NODE, "offset": "9" * 20},
             )
         ]
-    assert (bare.status_code, bare.json()["error"]["code"]) == (403, "forbidden")
+    assert (bare.status_code, bare.json()["error"]["code"]) == (401, "unauthenticated")
     assert (own.status_code, own.json()["offset"], own.json()["builder"]) == (200, 4, NODE)
     assert bad == [400, 400, 400, 400]
 

@@ -44,7 +44,7 @@ async def test_the_page_changes_nothing(client):
 async def test_an_explanation_is_open_and_the_costly_one_needs_the_token(client):
     path = f"/api/v1/builds/{REQUEST}/explanation"
     assert (await client.get(path)).json()["sentences"] == ["quick"]
-    assert (await client.post(path)).status_code == 403
+    assert (await client.post(path)).status_code == 401
     deep = await client.post(path, headers={"authorization": f"Bearer {TOKEN}"})
     assert deep.json()["sentences"] == ["deep"]
     assert (await client.get(f"/api/v1/builds/{'0' * 64}/explanation")).status_code == 404

@@ -1,14 +1,30 @@
 """Who may ask what, decided from the scope alone."""
 
-import re
+import base64
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.guard import Guard, host_name
+from pyrsia.serve.grants import ADMIN, PUSH, READ, Grant, require_push
+from pyrsia.serve.guard import PUSHED, Guard, credentials, host_name
 
 TOKEN = (b"authorization", b"Bearer sesame")
+GRANTS = {
+    "pushing": Grant("ci", PUSH, "pkg:pypi/acme-*"),
+    "reading": Grant("laptop", READ),
+    "ruling": Grant("ops", ADMIN),
+}
+
+
+def bearer(token: str) -> tuple[bytes, bytes]:
+    return (b"authorization", b"Bearer " + token.encode())
+
+
+def basic(token: str, user: str = "__token__") -> tuple[bytes, bytes]:
+    return (b"authorization", b"Basic " + base64.b64encode(f"{user}:{token}".encode()))
 
 
 def scope(
@@ -30,7 +46,7 @@ def scope(
 
 def verdict(asked: dict[str, Any], **how: Any) -> str:
     try:
-        Guard(control_token="sesame", **how).check(asked)
+        Guard(control_token="sesame", tokens=GRANTS.get, **how).check(asked)
     except Refusal as refusal:
         return refusal.code
     return "pass"
@@ -78,12 +94,17 @@ def test_the_control_socket_has_no_host() -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ((), "forbidden"),
+        ((), "unauthenticated"),
         ((TOKEN,), "pass"),
+        ((basic("sesame"),), "pass"),
+        ((bearer("ruling"),), "pass"),
+        ((bearer("pushing"),), "forbidden"),
+        ((basic("reading"),), "forbidden"),
         (((b"authorization", b"bearer sesame"),), "pass"),
-        (((b"authorization", b"Bearer wrong"),), "forbidden"),
-        (((b"authorization", b"Bearer "),), "forbidden"),
-        (((b"authorization", b"Basic sesame"),), "forbidden"),
+        (((b"authorization", b"Bearer wrong"),), "unauthenticated"),
+        (((b"authorization", b"Bearer "),), "unauthenticated"),
+        (((b"authorization", b"Basic sesame"),), "unauthenticated"),
+        (((b"authorization", b"Digest sesame"),), "unauthenticated"),
         ((TOKEN, (b"sec-fetch-site", b"cross-site")), "forbidden"),
         ((TOKEN, (b"sec-fetch-site", b"same-site")), "forbidden"),
         ((TOKEN, (b"sec-fetch-site", b"same-origin")), "pass"),
@@ -111,12 +132,19 @@ def test_a_page_of_this_node_may_change_things_over_tcp_only() -> None:
         ("127.9.9.9", {}, (), "pass"),
         ("::1", {}, (), "pass"),
         ("::ffff:127.0.0.1", {}, (), "pass"),
-        ("192.0.2.1", {}, (), "forbidden"),
-        ("fe80::1%eth0", {}, (), "forbidden"),
+        ("192.0.2.1", {}, (), "unauthenticated"),
+        ("fe80::1%eth0", {}, (), "unauthenticated"),
         ("192.0.2.1", {"public": True}, (), "pass"),
-        ("192.0.2.1", {}, ((b"authorization", b"Bearer q"),), "forbidden"),
-        ("192.0.2.1", {}, ((b"authorization", b"Bearer "),), "forbidden"),
+        ("192.0.2.1", {}, ((b"authorization", b"Bearer q"),), "unauthenticated"),
+        ("192.0.2.1", {}, ((b"authorization", b"Bearer "),), "unauthenticated"),
         ("192.0.2.1", {}, (TOKEN,), "pass"),
+        ("192.0.2.1", {}, (basic("reading"),), "pass"),
+        ("192.0.2.1", {}, (bearer("pushing"),), "pass"),
+        ("192.0.2.1", {}, (bearer("ruling"),), "pass"),
+        # Whoever logs in wants to hear that the password is wrong, also where nobody asks for one.
+        ("127.0.0.1", {}, (basic("wrong"),), "unauthenticated"),
+        ("192.0.2.1", {"public": True}, (bearer("wrong"),), "unauthenticated"),
+        ("127.0.0.1", {}, (basic(""),), "pass"),
     ],
 )
 def test_reading_from_another_machine_needs_a_token_unless_public(
@@ -126,19 +154,77 @@ def test_reading_from_another_machine_needs_a_token_unless_public(
 
 
 def test_a_public_node_is_public_for_reading_only() -> None:
-    assert verdict(scope("POST", client="192.0.2.1"), public=True) == "forbidden"
+    assert verdict(scope("POST", client="192.0.2.1"), public=True) == "unauthenticated"
 
 
-@pytest.mark.parametrize("peer", ["tcp", "control"])
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_no_speaks_only_of_tokens_and_settings_that_there_are(peer: str, method: str) -> None:
-    if (peer, method) == ("control", "GET"):
-        assert verdict(scope(method, peer=peer)) == "pass"
-        return
-    with pytest.raises(Refusal) as caught:
-        Guard(control_token="sesame").check(scope(method, peer=peer, client="192.0.2.1"))
-    assert "control.token" in caught.value.do
-    assert re.search("(read|admin) token", caught.value.do) is None
+@pytest.mark.parametrize("path", [prefix + "x" for prefix in PUSHED])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_who_may_push_is_for_the_registry_to_ask(path: str, method: str) -> None:
+    for headers, code in (((), "unauthenticated"), ((bearer("reading"),), "forbidden")):
+        asked = scope(method, *headers, path=path)
+        assert verdict(asked) == "pass"
+        with pytest.raises(Refusal) as caught:
+            require_push(asked, "pkg:pypi/acme-lib")
+        assert caught.value.code == code
+    asked = scope(method, basic("pushing"), path=path)
+    assert verdict(asked) == "pass"
+    assert require_push(asked, "pkg:pypi/acme-lib").name == "ci"
+    with pytest.raises(Refusal, match="may not push pkg:pypi/other"):
+        require_push(asked, "pkg:pypi/other")
+    for host in (b"evil.example", b"127.0.0.1.nip.io"):
+        assert verdict(scope(method, basic("pushing"), path=path, host=host)) == "wrong-host"
+    foreign = (b"sec-fetch-site", b"cross-site")
+    assert verdict(scope(method, basic("pushing"), foreign, path=path)) == "forbidden"
+    assert verdict(scope(method, basic("wrong"), path=path)) == "unauthenticated"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/members/propose", "/api/v1/builds", "/", "/pypi/simple/", "/v2"])
+@pytest.mark.parametrize("token", ["pushing", "reading"])
+def test_a_token_for_packages_changes_nothing_else(path: str, token: str) -> None:
+    for peer in ("tcp", "control"):
+        assert verdict(scope("POST", bearer(token), path=path, peer=peer)) == "forbidden"
+
+
+def test_only_an_admin_token_makes_an_admin() -> None:
+    for token, admin in (("pushing", False), ("reading", False), ("ruling", True), ("sesame", True)):
+        asked = scope("GET", bearer(token))
+        assert verdict(asked) == "pass"
+        assert asked["pyrsia.admin"] is admin
+    asked = scope("GET")
+    assert verdict(asked) == "pass"
+    assert (asked["pyrsia.admin"], asked["pyrsia.grant"]) == (False, None)
+
+
+def test_a_page_over_tls_has_another_origin() -> None:
+    for scheme, expected in (("https", "pass"), ("http", "forbidden")):
+        asked = scope("POST", TOKEN, (b"origin", b"https://127.0.0.1:7888"))
+        assert verdict({**asked, "scheme": scheme}) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (b"", None),
+        (b"Basic", None),
+        (b"Basic Og==", None),
+        (b"Bearer   ", None),
+        (b"Negotiate YII=", None),
+        (b"Basic " + base64.b64encode(b"a:b:c"), b"b:c"),
+        (b"BASIC  " + base64.b64encode(b":b"), b"b"),
+        (b"Basic " + base64.b64encode(b"nocolon"), None),
+        (b"Basic not base64", b"?"),
+        (b"Basic YWI6Y2Q", b"?"),
+        (b"Bearer " + b"x" * 2_000, b"?"),
+    ],
+)
+def test_a_token_is_what_bearer_carries_or_the_password_of_basic(header: bytes, token: bytes | None) -> None:
+    assert credentials(header) == token
+
+
+@given(st.binary(max_size=80))
+def test_no_header_of_a_stranger_passes_for_a_token(noise: bytes) -> None:
+    asked = scope("POST", (b"authorization", noise))
+    assert verdict(asked) == "unauthenticated"
 
 
 def test_health_is_open_to_a_load_balancer() -> None:

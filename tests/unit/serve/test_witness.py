@@ -178,10 +178,10 @@ async def test_any_server_that_stands_in_is_held_to_the_same_bound(tmp_path: Pat
 async def test_the_log_s_signature_is_the_permission_and_the_rest_needs_the_token(tmp_path: Path) -> None:
     async with witness(tmp_path) as (client, _, _):
         assert (await client.post(ADD, content=LOG.request(0, 5).encode())).status_code == 200
-        assert (await client.post("/witness/", content=b"x")).status_code == 403
-        assert (await client.post(f"/witness/{HASH}/checkpoint", content=b"x")).status_code == 403
-        assert (await client.put(ADD, content=b"x")).status_code == 403
-        assert (await client.delete(ADD)).status_code == 403
+        assert (await client.post("/witness/", content=b"x")).status_code == 401
+        assert (await client.post(f"/witness/{HASH}/checkpoint", content=b"x")).status_code == 401
+        assert (await client.put(ADD, content=b"x")).status_code == 401
+        assert (await client.delete(ADD)).status_code == 401
         for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
             answer = await client.post(ADD, content=LOG.request(5, 5).encode(), headers=headers)
             assert answer.status_code == 403
