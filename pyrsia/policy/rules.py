@@ -173,8 +173,10 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _invalid(where, "it is not UTF-8 text") from None
     except RecursionError:
         raise _invalid(where, "its values are nested too deeply") from None
-    except ValueError as error:  # TOMLDecodeError, and numbers with more digits than Python reads
+    except tomllib.TOMLDecodeError as error:
         raise _invalid(where, str(error)[:200]) from None
+    except ValueError:  # Python reads no number with thousands of digits, and no date of year 0
+        raise _invalid(where, "it holds a number or a date that nobody can read") from None
     return Policy(text, MappingProxyType({name: _rules(said, name, where) for name in (*ECOSYSTEMS, OTHER)}))
 
 
@@ -225,7 +227,11 @@ def _glob(pattern: str, key: str, where: str) -> PurlGlob:
 def _readable(error: str) -> str:
     """msgspec's sentence with the key in front, as TOML spells it."""
     what, _, place = error.partition(" - at `$.")
-    return f"{place.rstrip('`').replace('[...]', '')}: {what}" if place else what
+    key = place.rstrip("`").replace("[...]", "")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
+    if unknown is not None:
+        return f"there is no key {f'{key}.' if key else ''}{unknown[1][:40]}"
+    return f"{key}: {what}" if key else what
 
 
 def _invalid(where: str, why: str) -> Refusal:

@@ -1,0 +1,72 @@
+"""The policy as slowly and plainly as possible: what the TOML says, read again for every question."""
+
+import fnmatch
+import re
+import tomllib
+from typing import Any
+
+DAY_MS = 86_400_000
+WORTH = {"WITNESSED": 1, "EQUIVALENT": 2, "REPRODUCED": 3}
+SHARE = {"none": 0, "partial": 1, "full": 2}
+TYPES = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
+
+
+def package_of(purl: str) -> str:
+    """`pkg:generic/<node>/pypi/x@1` is `pkg:pypi/x@1` of that node."""
+    own = re.fullmatch(r"pkg:generic/[a-z2-7]{52}/(pypi|maven|conan|docker)/(.*)", purl)
+    return purl if own is None else f"pkg:{own[1]}/{own[2]}"
+
+
+def matches(pattern: str, purl: str) -> bool:
+    name, _, version = purl.partition("@")
+    want, at, want_version = pattern.partition("@")
+    # (No sets of characters: `[` means itself.)
+    if not fnmatch.fnmatchcase(name, want.replace("[", "[[]")):
+        return False
+    return not at or not version or fnmatch.fnmatchcase(version, want_version.replace("[", "[[]"))
+
+
+def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
+    said = tomllib.loads(text)
+    kind = package_of(facts.purl).partition("/")[0].removeprefix("pkg:")
+    ecosystem = TYPES.get(kind, "other")
+    common, own = said.get("all", {}), said.get(ecosystem, {})
+
+    def value(key: str, otherwise: Any) -> Any:
+        return own.get(key, common.get(key, otherwise))
+
+    mode = value("mode", "verified+witnessed" if ecosystem == "oci" else "verified")
+    for pattern in [*common.get("deny", []), *own.get("deny", [])]:
+        if matches(pattern, facts.purl) or matches(pattern, package_of(facts.purl)):
+            return False
+    if not any(matches(pattern, facts.purl) for pattern in value("allow", ["*"])):
+        return False
+    if facts.origin == "local":
+        return True
+    days = value("min_age_days", 0)
+    if days and (facts.published_ms <= 0 or facts.published_ms + days * DAY_MS > now_ms):
+        return False
+    if facts.origin == "proxied":
+        return bool(mode == "proxy")
+    if facts.origin != "network" or facts.status not in WORTH:
+        return False
+    least = value("minimum", "EQUIVALENT" if mode == "verified" else "WITNESSED")
+    if WORTH[facts.status] < WORTH[least]:
+        return False
+    operators, builders = value("operators", []), value("builders", [])
+    votes = set()
+    for one in facts.agreeing:
+        if (operators or builders) and one.operator not in operators and one.node not in builders:
+            continue
+        if value("isolation", "confined") == "namespace" and facts.status != "WITNESSED":
+            if one.isolation != "namespace":
+                continue
+        votes.add(one.operator)
+    if len(votes) < value("agreeing", 2):
+        return False
+    if SHARE[facts.containment or "none"] < SHARE[value("containment", "none")]:
+        return False
+    if facts.upstream not in value("upstream", ["identical", "equivalent", "different", "none"]):
+        return False
+    most = value("max_head_age_s", 600)
+    return not most or head_age_ms <= most * 1000

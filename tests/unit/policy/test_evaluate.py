@@ -1,0 +1,241 @@
+"""Decisions: against a plain oracle, monotone where a person expects it, failing closed, and told in one sentence."""
+
+import dataclasses
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pyrsia.policy import evaluate
+from pyrsia.policy.evaluate import NEVER_MS, decide, flips_at
+from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Agreeing, Facts
+from pyrsia.policy.rules import MAX_GLOBS, parse, toml
+from tests.reference import policy as oracle
+
+DAY_MS = 86_400_000
+NOW_MS = 1_800_000_000_000
+NODES = ["a" * 52, "b" * 52, "c" * 52, "d" * 52]
+FACTS = Facts(
+    purl="pkg:pypi/idna@3.10",
+    origin=NETWORK,
+    file="idna-3.10-py3-none-any.whl",
+    sha256="0" * 64,
+    status="REPRODUCED",
+    agreeing=(Agreeing(NODES[0], "org A", "namespace"), Agreeing(NODES[1], "org B", "namespace")),
+    containment="full",
+    upstream="identical",
+    published_ms=NOW_MS - 10 * DAY_MS,
+)
+
+
+def decided(text="", facts=FACTS, now_ms=NOW_MS, head_age_ms=0, **more):
+    return decide(parse(text.encode(), "p"), dataclasses.replace(facts, **more), now_ms, head_age_ms)
+
+
+def against(decision):
+    return [one.rule for one in decision.reasons if not one.allows]
+
+
+def test_what_was_rebuilt_is_allowed_and_every_rule_says_why():
+    found = decided()
+    assert (found.allowed, against(found)) == (True, [])
+    assert [one.rule for one in found.reasons] == [
+        "deny", "allow", "minimum", "agreeing", "containment", "upstream", "min_age_days", "max_head_age_s",
+        "max_proof_age_days",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "rules"),
+    [
+        ("", {"status": "WITNESSED"}, ["minimum"]),
+        ('[pip]\nmode = "verified+witnessed"', {"status": "WITNESSED"}, []),
+        ("", {"purl": "pkg:docker/library/alpine@3", "status": "WITNESSED"}, []),
+        ('[all]\nminimum = "REPRODUCED"', {"status": "EQUIVALENT"}, ["minimum"]),
+        ("", {"status": "DISPUTED"}, ["minimum"]),
+        ("", {"status": "WITHDRAWN"}, ["minimum"]),
+        ('[pip]\nmode = "proxy"', {"status": "WITHDRAWN"}, ["minimum"]),
+        ("", {"status": ""}, ["minimum"]),
+        ("", {"agreeing": FACTS.agreeing[:1]}, ["agreeing"]),
+        ("", {"agreeing": (FACTS.agreeing[0], Agreeing(NODES[2], "org A", "namespace"))}, ["agreeing"]),
+        ('[all]\noperators = ["org A"]', {}, ["agreeing"]),
+        ('[all]\noperators = ["org A"]\nagreeing = 1', {}, []),
+        (f'[all]\noperators = ["org A"]\nbuilders = ["{NODES[1]}"]', {}, []),
+        (f'[all]\nbuilders = ["{NODES[2]}"]\nagreeing = 1', {}, ["agreeing"]),
+        (
+            '[all]\nisolation = "namespace"',
+            {"agreeing": (FACTS.agreeing[0], Agreeing(NODES[1], "org B", "confined"))},
+            ["agreeing"],
+        ),
+        ('[all]\ncontainment = "full"', {"containment": "partial"}, ["containment"]),
+        ('[all]\ncontainment = "partial"', {"containment": ""}, ["containment"]),
+        ('[all]\nupstream = ["identical", "equivalent"]', {"upstream": "different"}, ["upstream"]),
+        ("[all]\nmin_age_days = 10", {}, []),
+        ("[all]\nmin_age_days = 11", {}, ["min_age_days"]),
+        ("[all]\nmin_age_days = 1", {"published_ms": 0}, ["min_age_days"]),
+        ("[all]\nmin_age_days = 1", {"published_ms": NOW_MS + DAY_MS}, ["min_age_days"]),
+        ('[all]\ndeny = ["pkg:pypi/*"]\nallow = ["pkg:pypi/idna"]', {}, ["deny"]),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.1*"]', {}, ["deny"]),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.9"]', {}, []),
+        ('[pip]\nallow = ["pkg:pypi/i*"]', {}, []),
+        ('[pip]\nallow = []', {}, ["allow"]),
+        ('[all]\ndeny = ["pkg:pypi/idna"]', {"purl": f"pkg:generic/{NODES[0]}/pypi/idna@3.10"}, ["deny"]),
+        ('[pip]\nallow = ["pkg:pypi/*"]', {"purl": f"pkg:generic/{NODES[0]}/pypi/idna@3.10"}, ["allow"]),
+        ("", {"origin": PROXIED}, ["mode"]),
+        ('[pip]\nmode = "proxy"', {"origin": PROXIED, "status": ""}, []),
+        ('[maven]\nmode = "proxy"', {"origin": PROXIED}, ["mode"]),
+        ('[pip]\nmode = "proxy"\nmin_age_days = 3', {"origin": PROXIED, "published_ms": NOW_MS}, ["min_age_days"]),
+        ("[all]\nmin_age_days = 3", {"origin": LOCAL, "status": "", "agreeing": (), "published_ms": NOW_MS}, []),
+        ('[all]\ndeny = ["pkg:pypi/idna"]', {"origin": LOCAL}, ["deny"]),
+        ("", {"origin": "elsewhere"}, ["origin"]),
+        ("", {"purl": "no purl"}, ["purl"]),
+        ('[all]\ndeny = ["*idna*"]\ncontainment = "full"', {"containment": "none", "status": "WITNESSED"},
+         ["deny", "minimum", "containment"]),
+    ],
+)  # fmt: skip
+def test_each_rule_refuses_what_it_names_and_all_of_them_are_told(text, more, rules):
+    found = decided(text, **more)
+    assert (against(found), found.allowed) == (rules, not rules)
+    facts = dataclasses.replace(FACTS, **more)
+    if "purl" not in more or facts.purl.startswith("pkg:"):
+        assert found.allowed == oracle.allows(text, facts, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "good"), [(0, True), (600_000, True), (600_001, False), (NEVER_MS, False)]
+)
+def test_a_stale_head_refuses_what_the_log_publishes_and_nothing_else(age_ms, good):
+    assert decided(head_age_ms=age_ms).allowed is good
+    assert decided("[all]\nmax_head_age_s = 0", head_age_ms=age_ms).allowed
+    assert decided(origin=LOCAL, head_age_ms=age_ms).allowed
+    assert decided('[pip]\nmode = "proxy"', origin=PROXIED, head_age_ms=age_ms).allowed
+
+
+def test_an_old_proof_is_refused():
+    policy = parse(b"[all]\nmax_proof_age_days = 3\n", "p")
+    assert decide(policy, FACTS, NOW_MS, 0, 3 * DAY_MS).allowed
+    assert against(decide(policy, FACTS, NOW_MS, 0, 3 * DAY_MS + 1)) == ["max_proof_age_days"]
+
+
+# -- against the oracle, with policies and facts of every kind --
+
+GLOBS = st.sampled_from([
+    "*", "pkg:*", "pkg:pypi/*", "pkg:pypi/idna", "pkg:pypi/idna@3.*", "pkg:pypi/idna@3.1?", "*@3.10", "pkg:*/*a*@*",
+    "pkg:maven/org.acme/*", "pkg:docker/*@sha256:*", f"pkg:generic/{NODES[0]}/*", "pkg:pypi/other@1",
+])  # fmt: skip
+OPERATORS = ["org A", "org B", "org C"]
+KEYS = st.fixed_dictionaries({}, optional={
+    "mode": st.sampled_from(["verified", "verified+witnessed", "proxy"]),
+    "minimum": st.sampled_from(["WITNESSED", "EQUIVALENT", "REPRODUCED"]),
+    "allow": st.lists(GLOBS, max_size=3),
+    "deny": st.lists(GLOBS, max_size=2),
+    "agreeing": st.integers(1, 3),
+    "operators": st.lists(st.sampled_from(OPERATORS), max_size=3),
+    "builders": st.lists(st.sampled_from(NODES), max_size=2),
+    "isolation": st.sampled_from(["confined", "namespace"]),
+    "containment": st.sampled_from(["none", "partial", "full"]),
+    "upstream": st.lists(st.sampled_from(["identical", "equivalent", "different", "none"]), min_size=1, max_size=4),
+    "min_age_days": st.integers(0, 12),
+    "max_head_age_s": st.sampled_from([0, 60, 600]),
+})  # fmt: skip
+FILES = st.dictionaries(st.sampled_from(["all", "pip", "maven", "oci"]), KEYS, max_size=3)
+AGREEING = st.builds(
+    Agreeing,
+    st.sampled_from(NODES),
+    st.sampled_from(OPERATORS),
+    st.sampled_from(["", "confined", "namespace"]),
+)
+KNOWN = st.builds(
+    Facts,
+    purl=st.sampled_from([
+        "pkg:pypi/idna@3.10", "pkg:pypi/other@1", "pkg:maven/org.acme/lib@1.0", "pkg:docker/library/alpine@3.20",
+        f"pkg:generic/{NODES[0]}/pypi/idna@3.10", "pkg:generic/thing@1", "pkg:conan/zlib@1.3",
+    ]),
+    origin=st.sampled_from([NETWORK, NETWORK, NETWORK, LOCAL, PROXIED, ""]),
+    status=st.sampled_from(["REPRODUCED", "REPRODUCED", "EQUIVALENT", "WITNESSED", "DISPUTED", "WITHDRAWN", ""]),
+    agreeing=st.lists(AGREEING, max_size=4).map(tuple),
+    containment=st.sampled_from(["", "none", "partial", "full"]),
+    upstream=st.sampled_from(["identical", "equivalent", "different", "none"]),
+    published_ms=st.sampled_from([0, NOW_MS, NOW_MS + 1, NOW_MS - DAY_MS, NOW_MS - 7 * DAY_MS, NOW_MS - 12 * DAY_MS]),
+)  # fmt: skip
+AGES = st.sampled_from([0, 60_000, 60_001, 600_000, 600_001, NEVER_MS])
+
+
+def written(file):
+    lines = []
+    for section, keys in file.items():
+        lines += [f"[{section}]", *(f"{key} = {toml(value)}" for key, value in keys.items())]
+    return "\n".join(lines)
+
+
+@given(FILES, KNOWN, AGES)
+def test_the_engine_agrees_with_the_oracle(file, facts, age_ms):
+    text = written(file)
+    found = decide(parse(text.encode(), "p"), facts, NOW_MS, age_ms)
+    assert found.allowed == oracle.allows(text, facts, NOW_MS, age_ms), found
+    assert found.allowed == (not against(found))
+
+
+@given(FILES, KNOWN, GLOBS, st.sampled_from(["all", "pip", "maven", "oci"]))
+@example({"pip": {"deny": []}}, FACTS, "pkg:pypi/idna", "all")
+def test_one_more_denial_never_allows_more(file, facts, glob, section):
+    more = {**file, section: {**file.get(section, {})}}
+    more[section]["deny"] = [*more[section].get("deny", []), glob]
+    before = decide(parse(written(file).encode(), "p"), facts, NOW_MS)
+    after = decide(parse(written(more).encode(), "p"), facts, NOW_MS)
+    assert before.allowed or not after.allowed
+
+
+@given(FILES, KNOWN, AGREEING)
+def test_one_more_that_agrees_never_refuses(file, facts, one):
+    policy = parse(written(file).encode(), "p")
+    more = dataclasses.replace(facts, agreeing=(*facts.agreeing, one))
+    assert decide(policy, more, NOW_MS).allowed or not decide(policy, facts, NOW_MS).allowed
+
+
+@given(FILES, KNOWN, AGES, AGES)
+def test_an_older_head_never_allows_more(file, facts, one, other):
+    policy = parse(written(file).encode(), "p")
+    young, old = sorted((one, other))
+    assert decide(policy, facts, NOW_MS, young).allowed or not decide(policy, facts, NOW_MS, old).allowed
+
+
+@given(FILES, KNOWN)
+def test_time_changes_an_answer_when_it_was_announced_and_not_before(file, facts):
+    policy = parse(written(file).encode(), "p")
+    due = flips_at(policy, facts, NOW_MS)
+    until = NOW_MS + 15 * DAY_MS if due is None else due - 1
+    assert decide(policy, facts, NOW_MS).allowed == decide(policy, facts, until).allowed
+    if due is not None:
+        assert "min_age_days" in against(decide(policy, facts, due - 1))
+        assert "min_age_days" not in against(decide(policy, facts, due))
+
+
+@given(FILES, KNOWN, AGES)
+def test_a_refusal_fits_into_a_reason_phrase_and_its_rest_is_told(file, facts, age_ms):
+    found = decide(parse(written(file).encode(), "p"), facts, NOW_MS, age_ms)
+    if found.allowed:
+        return
+    told = evaluate.refusal(facts, found)
+    assert (told.code, len(told.what) < 200, told.what.isascii(), told.what.isprintable()) == (
+        "denied", True, True, True,
+    )  # fmt: skip
+    for one in found.reasons:
+        assert one.allows or one.what in told.what + told.do
+    assert "pyrsia policy explain" in told.do
+
+
+def test_a_name_as_long_as_names_get_leaves_room_for_the_reason():
+    facts = dataclasses.replace(FACTS, purl=f"pkg:pypi/{'a' * 250}@1", status="WITNESSED")
+    told = evaluate.refusal(facts, decide(parse(b"", "p"), facts, NOW_MS))
+    assert "it is WITNESSED, EQUIVALENT is the least" in told.what
+    assert len(told.what) < 200
+
+
+def test_patterns_made_to_backtrack_are_answered():
+    """With backtracking this would not end today: 14 stars over 280 letters, a thousand times."""
+    patterns = ["pkg:*" + "a*" * 14 + "b"] * MAX_GLOBS.value
+    policy = parse(f"[all]\ndeny = {toml(patterns)}\n".encode(), "p")
+    facts = dataclasses.replace(FACTS, purl="pkg:pypi/" + "a" * 280)
+    assert decide(policy, facts, NOW_MS).allowed
+    assert not decide(policy, dataclasses.replace(facts, purl=facts.purl + "b"), NOW_MS).allowed
