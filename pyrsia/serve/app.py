@@ -98,14 +98,22 @@ def build_app(
         except Refusal as refusal:
             if begun:  # too late to say no; an unfinished answer makes the server cut it short
                 raise
-            await send_refusal(scope, send, refusal)
+            await _refuse(scope, send, refusal)
         except Unavailable as error:
             if begun:
                 raise
             _log.warning("not available: %s", error)
-            await send_refusal(scope, send, _unavailable())
+            await _refuse(scope, send, _unavailable())
 
     return app
+
+
+async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Say no in the words of the clients that ask at this address."""
+    if scope["path"].startswith(oci.PREFIX):
+        await oci.send_refusal(scope, send, refusal)
+    else:
+        await send_refusal(scope, send, refusal)
 
 
 def _unavailable() -> Refusal:

@@ -31,6 +31,7 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})  # a load balancer has n
 _SIGNED_PATHS: Final = frozenset({"/witness/add-checkpoint"})
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _MAX_CREDENTIALS: Final = 1_024  # a token has 63 characters; a user name may stand before it
+ANONYMOUS: Final = b"anonymous"  # a token that is none: dockerd must have one, also to read (serve/oci/login.py)
 
 TokenOf = Callable[[str], Grant | None]
 """What a token allows; None for one that is unknown, revoked or expired."""
@@ -147,7 +148,7 @@ def credentials(authorization: bytes) -> bytes | None:
     if len(value) > _MAX_CREDENTIALS:
         return b"?"
     if scheme.lower() == b"bearer":
-        return value or None
+        return value if value and value != ANONYMOUS else None
     try:
         return binascii.a2b_base64(value, strict_mode=True).partition(b":")[2] or None
     except binascii.Error:

@@ -1,0 +1,139 @@
+"""Lists: tags of an image, names of images, referrers of a manifest; who refers to what, by whom it is owned.
+
+Source: OCI distribution-spec 1.1, "Listing Tags", "Listing Referrers"; `_catalog` is Docker's registry's own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from pyrsia.builds.oci import documents
+from pyrsia.serve.answers import REVALIDATE, send_body
+from pyrsia.serve.oci import names, replies
+from pyrsia.serve.oci.attested import Attested
+from pyrsia.serve.oci.errors import VERSION
+from pyrsia.serve.oci.images import Images
+from pyrsia.serve.oci.names import Name
+from pyrsia.serve.oci.proxying import Proxied
+from pyrsia.serve.oci.replies import Request, page
+from pyrsia.serve.oci.shelf import DOCKER, REFERRER, Shelf
+from pyrsia.serve.reading import Header
+from pyrsia.serve.supply import LocalRow, Supply
+from pyrsia.units import Limit
+
+MAX_REFERRERS = Limit(512, "of one page: a manifest each is read; a client follows the Link")
+MAX_LIST_BYTES = Limit(4 << 20, "of one page of referrers, which clients take as a manifest")
+
+
+class Lists:
+    """`tags/list`, `_catalog`, `referrers/`."""
+
+    def __init__(
+        self, supply: Supply, shelf: Shelf, images: Images, attested: Attested, proxied: Proxied
+    ) -> None:
+        self._supply = supply
+        self._shelf = shelf
+        self._images = images
+        self._attested = attested
+        self._proxied = proxied
+
+    async def tags(self, request: Request, name: Name) -> None:
+        mark: Header = replies.LOCAL
+        if self._shelf.owns(name):
+            found = set(self._shelf.tags(name))
+        else:
+            image = self._images.image(name)
+            found, mark = set(image.tags), replies.NETWORK
+            if self._proxied.takes(name):
+                more = await self._proxied.tags(request, name)
+                if more is None and not image.known:
+                    raise replies.name_unknown(name, "neither the log nor upstream has it")
+                more = [tag for tag in more or () if tag not in found and tag not in image.refused]
+                found.update(more)
+                mark = replies.PROXIED if more else mark
+            elif not image.known:
+                raise replies.name_unknown(name, how_to_get(name))
+        rows, link = page(sorted(found), name.address("tags/list"), request)
+        await request.json({"name": name.asked, "tags": rows}, link=link, more=(mark,))
+
+    async def catalogue(self, request: Request) -> None:
+        """Names of images: local, then the log's; what a node claims stands behind its id."""
+        network = self._supply.network
+        purls = {
+            *self._supply.local.packages(DOCKER),
+            *network.packages(DOCKER),
+            *network.packages("pkg:generic/"),
+        }
+        found = sorted({name for name in map(names.shown, purls) if name})
+        rows, link = page(found, "/v2/_catalog", request)
+        await request.json({"repositories": rows}, link=link)
+
+    async def referrers(self, request: Request, name: Name, subject: str) -> None:
+        """An unknown subject has an empty list."""
+        algorithm, found = names.digest(subject)
+        wanted = request.query.get("artifactType", "")
+        link, mark = "", replies.NETWORK
+        rows: list[Mapping[str, Any]]
+        if self._shelf.owns(name):
+            rows, link = await self._pushed(request, name, subject, wanted)
+            mark = replies.LOCAL
+        else:
+            image = self._images.image(name)
+            made = await self._attested.referrers(name.package, image, found) if algorithm == "sha256" else ()
+            rows = [one for one in made if not wanted or one.get("artifactType") == wanted]
+        value = {"schemaVersion": 2, "mediaType": documents.INDEX, "manifests": rows}
+        headers: list[Header] = [
+            (b"content-type", documents.INDEX.encode("ascii")),
+            (b"cache-control", REVALIDATE),
+            VERSION,
+            mark,
+        ]
+        if wanted:
+            headers.append((b"oci-filters-applied", b"artifactType"))
+        if link:
+            headers.append((b"link", link.encode("ascii")))
+        await send_body(request.send, 200, msgspec.json.encode(value), headers)
+
+    async def _pushed(
+        self, request: Request, name: Name, subject: str, wanted: str
+    ) -> tuple[list[Mapping[str, Any]], str]:
+        """A page of what refers to a local manifest, in the order of digests."""
+        start, last = f"{REFERRER}{subject}/", request.query.get("last", "")
+        every = self._supply.local.rows(name.package, start)
+        left = [row for row in _of_type(every, wanted) if row.key.removeprefix(start) > last]
+        rows: list[Mapping[str, Any]] = []
+        taken = 0
+        for row in left[: MAX_REFERRERS.value]:
+            data = await self._shelf.document(row)
+            if data is None:
+                continue
+            rows.append(described(data, row.key.removeprefix(start), row))
+            taken += len(msgspec.json.encode(rows[-1]))
+            if taken > MAX_LIST_BYTES.value:
+                break
+        if not rows or row is left[-1]:
+            return rows, ""
+        address = name.address(f"referrers/{subject}")
+        join = "&" if "?" in address else "?"
+        kind = f"&artifactType={quote(wanted, safe='')}" if wanted else ""
+        return rows, f'<{address}{join}last={quote(rows[-1]["digest"], safe="")}{kind}>; rel="next"'
+
+
+def described(data: bytes, digest: str, row: LocalRow) -> Mapping[str, Any]:
+    """A referrer as a list has it: its own annotations, and what it is."""
+    found: dict[str, Any] = {"mediaType": row.more["kind"], "digest": digest, "size": row.size}
+    if kind := row.more.get("artifact"):
+        found["artifactType"] = kind
+    if annotations := msgspec.json.decode(data).get("annotations"):
+        found["annotations"] = annotations
+    return found
+
+
+def how_to_get(name: Name) -> str:
+    return f"ask for it: pyrsia build request {name.package}@TAG builds it, or witnesses it at its registry"
+
+
+def _of_type(rows: Sequence[LocalRow], wanted: str) -> Iterator[LocalRow]:
+    return (row for row in rows if not wanted or row.more.get("artifact") == wanted)
