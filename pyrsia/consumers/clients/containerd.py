@@ -1,0 +1,124 @@
+"""containerd: hosts.toml files that ask the node first, or only the node.
+
+Without `--strict` the node is asked before Docker Hub for images of docker.io. With it the node is the server of
+every registry (`_default`), and nothing is asked behind it: other hosts of `docker.io` are taken out.
+
+Source: containerd's docs/hosts.md; docs/setup.md.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+
+from pyrsia.consumers import toml
+from pyrsia.consumers.edits import Edit, Hole, Kind, Place, Plan, Seen, Want, text_of
+from pyrsia.wire.text import safe
+
+_HUB: Final = "https://registry-1.docker.io"
+_HEAD: Final = "# Written by `pyrsia setup containerd`; `--undo` takes it back.\n"
+
+
+def _folder(place: Place) -> Path:
+    return place.file if place.file is not None else place.root / "etc/containerd/certs.d"
+
+
+def _config(place: Place) -> Path:
+    return place.root / "etc/containerd/config.toml"
+
+
+def _hub(place: Place) -> Path:
+    return _folder(place) / "docker.io" / "hosts.toml"
+
+
+def _reads(place: Place) -> Sequence[Path]:
+    # A glob takes one last part only, so the folders of other registries are not seen here.
+    return (_hub(place), _folder(place) / "_default" / "hosts.toml", _config(place))
+
+
+def _hosts(text: str, path: Path) -> dict[str, Any]:
+    found = toml.read(text, path).get("host", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _plan(place: Place, seen: Seen, want: Want) -> Plan:
+    hub, default = _hub(place), _folder(place) / "_default" / "hosts.toml"
+    text = text_of(hub, seen)
+    others = [one for one in _hosts(text, hub) if one != want.node]
+    holes = _config_holes(place, seen)
+    if want.strict:
+        only = (_HEAD + _only(want)).encode()
+        told = [f"the host {safe(one)[:200]} of {hub}" for one in others]
+        advice = _advice(place, want)
+        return Plan(
+            (Edit(hub, only), Edit(default, only)),
+            tuple(holes),
+            (*told, "the fall-through to Docker Hub"),
+            advice,
+        )
+    server = safe(str(toml.read(text, hub).get("server", _HUB)))[:200]
+    if server.rstrip("/") != want.node:
+        holes.insert(
+            0, Hole(f"{hub}: what the node does not have or refuses comes from {server}", "use --strict")
+        )
+    holes += [Hole(f"{hub}: another host, {safe(one)[:200]}", "use --strict") for one in others]
+    return Plan((Edit(hub, _first(text, hub, want).encode()),), tuple(holes), (), _advice(place, want))
+
+
+def _only(want: Want) -> str:
+    return f'server = "{want.node}"\n\n[host."{want.node}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
+def _first(text: str, path: Path, want: Want) -> str:
+    """The file with the node before every other host; they are asked in the order of the file."""
+    if not text.strip():
+        return f'{_HEAD}server = "{_HUB}"\n\n[host."{want.node}"]\n  capabilities = ["pull", "resolve"]\n'
+    hosts = _hosts(text, path)
+    if hosts and next(iter(hosts)) == want.node:
+        return text
+    made, wanted = toml.document(text, path), toml.read(text, path)
+    ours: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+    rows = tomlkit.table(is_super_table=True)
+    old: Any = made.get("host", {})
+    rows.append(want.node, ours)
+    for name in [one for one in old if one != want.node]:
+        rows.append(name, old[name])
+    made.pop("host", None)
+    made.append("host", rows)
+    wanted["host"] = {want.node: ours, **{name: one for name, one in hosts.items() if name != want.node}}
+    return toml.finished(made, wanted, path)
+
+
+def _config_holes(place: Place, seen: Seen) -> list[Hole]:
+    path = _config(place)
+    text = text_of(path, seen)
+    toml.read(text, path)
+    if path in seen and "registry.mirrors" in text:
+        return [
+            Hole(
+                f"{path} names mirrors of its own, which replace hosts.toml",
+                f"take registry.mirrors out of {path}",
+            )
+        ]
+    return []
+
+
+def _advice(place: Place, want: Want) -> tuple[str, ...]:
+    folder = _folder(place)
+    return (
+        f'Kubernetes reads it where config.toml says config_path = "{folder}"; no restart is needed',
+        f"ctr reads it when told: ctr images pull --hosts-dir {folder} docker.io/library/NAME:TAG",
+        "nerdctl reads it by itself",
+    )
+
+
+def _now(place: Place, seen: Seen) -> Sequence[str]:
+    hub = _hub(place)
+    text = text_of(hub, seen)
+    server = str(toml.read(text, hub).get("server", _HUB))
+    hosts = [one for one in _hosts(text, hub) if one != server]
+    return [*(f"docker.io: first {safe(one)[:200]}" for one in hosts), f"docker.io: {safe(server)[:200]}"]
+
+
+KIND: Final = Kind("containerd", "oci", ("containerd", "ctr", "nerdctl"), _reads, _plan, _now)
