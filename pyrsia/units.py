@@ -292,8 +292,13 @@ MAX_HTTP_IDLE_S = Limit(
     60, "without one byte of progress either way; a slow transfer that moves is never cut"
 )
 MAX_HTTP_KEEP_ALIVE_S = Limit(75, "between two requests; longer than the pause of any package client")
-MAX_HTTP_LINGER_S = Limit(2, "to let a refused sender read why before the connection is reset")
-MAX_HTTP_LINGER_BYTES = Limit(1_048_576, "bytes of a refused body that are read and dropped before the close")
+MAX_HTTP_LINGER_S = Limit(
+    5, "to let a refused sender read why before the connection is reset; most close at once"
+)
+MAX_HTTP_LINGER_BYTES = Limit(
+    64 << 20,
+    "bytes of a refused body that are read and dropped before the close: what fits into 5 s of a fast network",
+)
 MAX_HTTP_READ_BYTES = Limit(
     65_536, "one read from a socket: what a request may hold in memory beyond its head"
 )

@@ -41,6 +41,7 @@ from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
 from pyrsia.node.house import KEYS, House
+from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
@@ -55,6 +56,7 @@ from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
 from pyrsia.node.supply import make_local, make_supply
+from pyrsia.node.tokens import Tokens
 from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
@@ -62,6 +64,7 @@ from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import build_app, limits
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.serve.tls import configured
 from pyrsia.store.rocks import suspect
 from pyrsia.units import NodeId
 
@@ -106,7 +109,8 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> bo
             node = Node(house, workshop)
             closing.callback(node.links.close)
             node.links.open()
-            http = await listen_tcp(settings.http.host, settings.http.port)
+            tls = configured(data, settings.http.tls_cert, settings.http.tls_key)
+            http = await listen_tcp(settings.http.host, settings.http.port, tls=tls)
             control = await listen_unix(data / config.CONTROL_SOCKET)
             return await node.run([http, control], write_token(data / config.CONTROL_TOKEN))
     return False
@@ -161,6 +165,7 @@ class Node:
             self.building.auto.missed,
             self.policing,
         )
+        self.tokens = Tokens(house.database)
         self.local = make_local(house)
         if self.local.said:
             self.standing.notices.append(self.local.said)
@@ -355,6 +360,8 @@ class Node:
             requests=self.building.requests,
             builder=self.building.builder,
             desk=self.building.desk,
+            judge=Judge(self.policing, self.house.archive.state, self.supply),
+            tokens=self.tokens,
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
@@ -373,7 +380,12 @@ class Node:
     async def run(self, listeners: list[Listener], token: str) -> bool:
         """Run every part until a signal comes, one of them fails, or another state is staged: True then."""
         http = self.house.settings.http
-        guard = Guard(names=(*http.names, http.host), control_token=token, public=http.public)
+        guard = Guard(
+            names=(*http.names, http.host),
+            control_token=token,
+            public=http.public,
+            tokens=self.tokens.grant,
+        )
         app = build_app(
             guard=guard,
             supply=self.supply,

@@ -24,8 +24,12 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.serve.listen import Listener, peer_uid
 from pyrsia.serve.reading import Fault, Header, Incoming, RequestReader, looks_like_tls
+from pyrsia.serve.tls import TlsWire
+from pyrsia.serve.wires import ClientGone as ClientGone
+from pyrsia.serve.wires import PlainWire, Wire
 from pyrsia.units import (
     MAX_HTTP_BODY_BYTES,
     MAX_HTTP_CONNECTIONS,
@@ -33,11 +37,9 @@ from pyrsia.units import (
     MAX_HTTP_HEAD_WAIT_S,
     MAX_HTTP_IDLE_S,
     MAX_HTTP_KEEP_ALIVE_S,
-    MAX_HTTP_LINGER_BYTES,
-    MAX_HTTP_LINGER_S,
-    MAX_HTTP_READ_BYTES,
-    MAX_SENDFILE_BYTES,
+    Limit,
 )
+from pyrsia.wire.text import safe
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -51,7 +53,6 @@ _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE_BAD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JOINED_BYTES: Final = 65_536  # head and body in one write up to here; copying more costs more than it saves
-_READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
 _FAULT_WORDS: Final = {
     403: ("forbidden", "ask as the user who runs the node, or over HTTP"),
     408: ("bad-request", "send the request without pauses"),
@@ -59,7 +60,9 @@ _FAULT_WORDS: Final = {
     500: ("internal", "look into the node's diary"),
     503: ("unavailable", "try again later"),
 }
-_WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
+_REASON_BYTES: Final = Limit(
+    4_096, "half of the line that clients take (8 KB); Maven shows a refusal's reasons nowhere but here"
+)
 _BODILESS: Final = frozenset({204, 304})
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
@@ -78,10 +81,6 @@ class HttpLimits:
 
     def body_limit(self, path: str) -> int:
         return next((most for prefix, most in self.body_routes if path.startswith(prefix)), self.body_bytes)
-
-
-class ClientGone(OSError):
-    """The other side left or stopped moving; there is nobody to tell."""
 
 
 class BodyFault(Exception):
@@ -106,14 +105,14 @@ class Connection:
 
     def __init__(self, server: Host, sock: trio.socket.SocketType, address: Any, listener: Listener) -> None:
         self.server = server
-        self.sock = sock
         self.listener = listener
         self.client = (address[0], address[1]) if listener.peer == "tcp" else None
         self.scope = trio.CancelScope()
         self.reader = RequestReader()
+        self.wire = _wire(sock, listener, server.limits.idle_s)
         self.idle_since_s = math.inf  # since when it waits for a next request; inf while it works
+        self._sock = sock
         self._cut_at_s = math.inf  # set by a drain
-        self._unyielded = 0  # bytes written since other tasks had their turn
 
     def cut_at(self, deadline_s: float) -> None:
         """End by `deadline_s` whatever is going on."""
@@ -128,9 +127,15 @@ class Connection:
         """Answer requests until either side is done. Raises `ClientGone` when the other side left."""
         if self.listener.peer == "tcp":
             with suppress(OSError):  # it may have left already
-                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        elif peer_uid(self.sock) != os.geteuid():
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif peer_uid(self._sock) != os.geteuid():
             await self.refuse(Fault(403, "the control socket answers only the user who runs the node"))
+            return
+        self.idle_since_s = trio.current_time()
+        wrong = await self.wire.greet()
+        self.idle_since_s = math.inf
+        if wrong:
+            await self.refuse(Fault(400, wrong))
             return
         while incoming := await self._next_request():
             exchange = Exchange(self, incoming)
@@ -138,8 +143,11 @@ class Connection:
             self.server.requests += 1
             if not exchange.reusable or self.server.draining:
                 if not incoming.complete:
-                    await self._linger()
+                    await self.wire.linger()
+                elif exchange.whole:
+                    await self.wire.finish()
                 return
+        await self.wire.finish()
 
     async def _next_request(self) -> Incoming | None:
         reader = self.reader
@@ -171,104 +179,31 @@ class Connection:
         try:
             if self.reader.in_head:
                 with trio.CancelScope(deadline=head_due_s):
-                    return await self.sock.recv(MAX_HTTP_READ_BYTES.value)
+                    return await self.wire.recv()
                 return None
             # Between requests nobody needs an answer: the connection's own scope may just end it, and
             # moving its deadline costs a third of a new scope.
             self.idle_since_s = trio.current_time()
             self.scope.deadline = min(self.idle_since_s + self.server.limits.keep_alive_s, self._cut_at_s)
-            data = await self.sock.recv(MAX_HTTP_READ_BYTES.value)
+            data = await self.wire.recv()
             self.scope.deadline = self._cut_at_s
             return data
-        except OSError as error:
-            raise ClientGone(str(error)) from None
         finally:
             self.idle_since_s = math.inf
 
     async def read_body(self) -> None:
         """Feed some more bytes of the current request's body."""
         data = None
-        try:
-            with trio.move_on_after(self.server.limits.idle_s):
-                data = await self.sock.recv(MAX_HTTP_READ_BYTES.value)
-        except OSError as error:
-            raise ClientGone(str(error)) from None
+        with trio.move_on_after(self.server.limits.idle_s):
+            data = await self.wire.recv()
         if data is None:
             raise BodyFault(Fault(408, "the request's body stopped coming"))
         if not data:
             raise ClientGone("the client left in the middle of its request")
         self.reader.feed(data)
 
-    async def send_all(self, data: bytes) -> None:
-        """Write everything; each step may idle, the whole may take for ever."""
-        try:
-            sent = self._send_now(data)
-            self._unyielded += sent + _WRITE_COST_BYTES
-            if self._unyielded > MAX_SENDFILE_BYTES.value:
-                self._unyielded = 0
-                await trio.lowlevel.checkpoint()
-            view = memoryview(data)
-            while sent < len(data):
-                with trio.move_on_after(self.server.limits.idle_s) as scope:
-                    sent += await self.sock.send(view[sent:])
-                if scope.cancelled_caught:
-                    raise ClientGone("the client stopped reading")
-        except ClientGone:
-            raise
-        except OSError as error:
-            raise ClientGone(str(error)) from None
-
-    def _send_now(self, data: bytes) -> int:
-        """What the socket's buffer takes at once: nearly always all of it, without a turn of the loop.
-
-        Requests read ahead are few and every read is a turn, so no client can hold the loop this way.
-        """
-        try:
-            return os.write(self.sock.fileno(), data) if data else 0
-        except BlockingIOError:
-            return 0
-
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
-        """`count` bytes of `fd` from `offset`, in the kernel.
-
-        Raises:
-            EOFError: the file is shorter than announced; only closing is honest now.
-        """
-        out = self.sock.fileno()
-        advised = offset
-        while count:
-            if offset >= advised:
-                # A cold file blocks the loop inside sendfile; let the kernel read ahead meanwhile.
-                os.posix_fadvise(fd, offset, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-                advised = offset + _READ_AHEAD_BYTES // 2
-            try:
-                sent = os.sendfile(out, fd, offset, min(count, MAX_SENDFILE_BYTES.value))
-            except BlockingIOError:
-                await self._writable()
-                continue
-            except OSError as error:
-                raise ClientGone(str(error)) from None
-            if sent == 0:
-                raise EOFError("a file ended before its announced length")
-            offset += sent
-            count -= sent
-            # Others run, and a cancelled connection stops, however fast this client reads.
-            await trio.lowlevel.checkpoint()
-
-    async def _writable(self) -> None:
-        with trio.move_on_after(self.server.limits.idle_s) as scope:
-            await trio.lowlevel.wait_writable(self.sock)
-        if scope.cancelled_caught:
-            raise ClientGone("the client stopped reading")
-
-    def cork(self, on: bool) -> None:
-        """Hold the head back until the body's first bytes join it; letting go flushes."""
-        if self.listener.peer == "tcp":
-            with suppress(OSError):
-                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, int(on))
-
     async def refuse(self, fault: Fault, *, linger: bool = True) -> None:
-        """Say why and end the connection so that the sender can read it."""
+        """Say why and end the connection so that the sender can read it. `linger`: unless it may hold nothing."""
         # Written here by hand: a fault of framing has no scope that an application could answer.
         code, do = _FAULT_WORDS.get(fault.status, ("bad-request", "send HTTP/1.1 as RFC 9112 has it"))
         who = "this node" if fault.status in (500, 503) else "the client's request"
@@ -278,19 +213,15 @@ class Connection:
         head += b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
             body
         )
-        await self.send_all(head + body)
-        await self._linger()
+        await self.wire.send_all(head + body)
+        if linger:
+            await self.wire.linger()
 
-    async def _linger(self) -> None:
-        """Read and drop for a moment: closing on unread bytes would reset the answer away."""
-        with suppress(OSError), trio.move_on_after(MAX_HTTP_LINGER_S.value):
-            self.sock.shutdown(socket.SHUT_WR)
-            dropped = 0
-            while dropped < MAX_HTTP_LINGER_BYTES.value:
-                data = await self.sock.recv(MAX_HTTP_READ_BYTES.value)
-                if not data:
-                    return
-                dropped += len(data)
+
+def _wire(sock: trio.socket.SocketType, listener: Listener, idle_s: float) -> Wire:
+    if listener.tls is not None:
+        return TlsWire(sock, listener.tls, idle_s=idle_s)
+    return PlainWire(sock, idle_s=idle_s, tcp=listener.peer == "tcp")
 
 
 class Exchange:
@@ -314,9 +245,14 @@ class Exchange:
         self._done = trio.Event()
 
     @property
+    def whole(self) -> bool:
+        """The answer was written to its end."""
+        return self._finished and not self._gone
+
+    @property
     def reusable(self) -> bool:
         """The connection is in step: request read whole, answer written whole, both sides willing."""
-        return self._finished and self._keep and self._incoming.complete and not self._gone
+        return self.whole and self._keep and self._incoming.complete
 
     async def run(self) -> None:
         scope = _scope(self._connection, self._incoming)
@@ -333,6 +269,9 @@ class Exchange:
             await self._fail(error.fault)
         except ClientGone:
             raise
+        except Unavailable as error:  # what was promised does not come; told before, or cut
+            _log.warning("%s was cut short: %s", safe(scope["path"][:200]), error)
+            await self._fail(Fault(503, "the node cannot reach what it needs for this answer"))
         except Exception as error:  # noqa: BLE001 - an application's bug costs one answer, never the node
             if self._gone:
                 raise ClientGone(str(error)) from None
@@ -379,16 +318,11 @@ class Exchange:
 
     async def _disconnect(self) -> Message:
         """Wait until the answer is whole or the client has left, without eating its next request."""
-        sock = self._connection.sock
-        while not self._done.is_set() and not self._gone:
-            peeked = b"?"
-            with suppress(OSError):
-                await trio.lowlevel.wait_readable(sock)
-                peeked = await sock.recv(1, socket.MSG_PEEK)
-            if peeked == b"":
-                self._gone = True
-            elif peeked:
+        if not self._done.is_set() and not self._gone:
+            if await self._connection.wire.until_heard():
                 await self._done.wait()  # a pipelined request: it is here, so the client is too
+            else:
+                self._gone = True
         return {"type": "http.disconnect"}
 
     # -- ASGI send --
@@ -463,12 +397,12 @@ class Exchange:
         self._end_if(not more)
 
     async def _send_file(self, fd: int, offset: int, count: int, head: bytes, *, more: bool) -> None:
-        connection = self._connection
+        wire = self._connection.wire
         chunked = self._chunked and count
-        connection.cork(True)
+        wire.cork(True)
         try:
             await self._write(head + (b"%x\r\n" % count if chunked else b""))
-            await connection.send_file(fd, offset, count)
+            await wire.send_file(fd, offset, count)
             await self._write(
                 (b"\r\n" if chunked else b"") + (b"0\r\n\r\n" if self._chunked and not more else b"")
             )
@@ -476,7 +410,7 @@ class Exchange:
             self._gone = True
             raise
         finally:
-            connection.cork(False)
+            wire.cork(False)
 
     def _frame(self, size: int, *, more: bool) -> bytes:
         """Choose how the body ends and write the head. RFC 9112 section 6.3."""
@@ -518,7 +452,7 @@ class Exchange:
 
     async def _write(self, data: bytes) -> None:
         try:
-            await self._connection.send_all(data)
+            await self._connection.wire.send_all(data)
         except ClientGone:
             self._gone = True
             raise
@@ -549,7 +483,7 @@ def _scope(connection: Connection, incoming: Incoming) -> Scope | Fault:
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": incoming.version,
         "method": incoming.method,
-        "scheme": "http",
+        "scheme": "http" if listener.tls is None else "https",
         "path": path,
         "raw_path": raw_path,
         "root_path": "",
@@ -567,7 +501,7 @@ def _status_line(status: int, reason: bytes) -> bytes:
 
 
 def _printable(reason: bytes) -> bytes:
-    return bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in reason[:200])
+    return bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in reason[: _REASON_BYTES.value])
 
 
 _dated: tuple[int, bytes] = (0, b"")

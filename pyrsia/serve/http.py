@@ -2,7 +2,7 @@
 
 Decides how bytes move and when a connection ends; knows nothing of packages. No exception of one
 connection reaches another: a malformed request is answered and closed, an application that fails is a
-logged 500. Every wait has an idle limit and no transfer a total one. Left out: TLS, HTTP/2, WebSocket,
+logged 500. Every wait has an idle limit and no transfer a total one. Left out: HTTP/2, WebSocket,
 lifespan (the node starts and stops what the applications need).
 
 Extensions: `http.response.zerocopysend` and `http.response.pathsend`, by os.sendfile; `reason` in
@@ -34,6 +34,7 @@ from pyrsia.serve.connection import (
 )
 from pyrsia.serve.listen import Listener, listen_tcp, listen_unix, peer_uid, write_token
 from pyrsia.serve.reading import Fault
+from pyrsia.units import Limit
 
 __all__ = [
     "App",
@@ -55,6 +56,7 @@ __all__ = [
 _log = logging.getLogger("pyrsia.serve")
 
 _ACCEPT_PAUSE_S: Final = 0.1  # after "too many open files": closing one takes at least as long
+_REFUSED_LINGER: Final = Limit(64, "connections beyond the limit that are told why without a reset")
 _ACCEPT_ENDED: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
 _ACCEPT_HARMLESS: Final = frozenset(
     {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH}
@@ -72,6 +74,7 @@ class Server:
         self.draining = False
         self.requests = 0  # answered since the start
         self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set()}
+        self._refused = 0  # that are being told so
         self._accepting = trio.CancelScope()
         self._cut_at_s = math.inf
 
@@ -135,9 +138,7 @@ class Server:
             connection.cut_at(self._cut_at_s)
             try:
                 if not self._admit(group, listener):
-                    # No lingering: the refused are not counted, so they may hold nothing.
-                    full = Fault(503, "this node serves as many connections as it may")
-                    await connection.refuse(full, linger=False)
+                    await self._refuse(connection)
                     return
                 group.add(connection)
                 await connection.run()
@@ -147,6 +148,15 @@ class Server:
                 _log.exception("a connection ended in a fault of ours")
             finally:
                 group.discard(connection)
+
+    async def _refuse(self, connection: Connection) -> None:
+        """No room. A few such may linger, so that their clients can read why; more hold nothing."""
+        self._refused += 1
+        try:
+            full = Fault(503, "this node serves as many connections as it may")
+            await connection.refuse(full, linger=self._refused <= _REFUSED_LINGER.value)
+        finally:
+            self._refused -= 1
 
     def _admit(self, group: set[Connection], listener: Listener) -> bool:
         """Room for one more; the connection that idled longest gives way before anyone is refused."""

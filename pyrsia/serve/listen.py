@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import socket
+import ssl
 import stat
 import struct
 from contextlib import suppress
@@ -22,16 +23,17 @@ from pyrsia.units import MAX_CONTROL_PATH_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening socket; `peer` is `tcp` or `control`."""
+    """A bound, listening socket; `peer` is `tcp` or `control`. `tls`: what it speaks TLS with, if it does."""
 
     sock: trio.socket.SocketType
     peer: str
     name: str  # "http://127.0.0.1:7888" or the path of the Unix socket
     host: str = ""
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
 
-async def listen_tcp(host: str, port: int) -> Listener:
+async def listen_tcp(host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Listener:
     """Listen on one address; port 0 takes a free one.
 
     Raises:
@@ -46,7 +48,8 @@ async def listen_tcp(host: str, port: int) -> Listener:
     sock = opened[0].socket
     address = sock.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return Listener(sock, "tcp", f"http://{shown}:{address[1]}", address[0], address[1])
+    scheme = "http" if tls is None else "https"
+    return Listener(sock, "tcp", f"{scheme}://{shown}:{address[1]}", address[0], address[1], tls)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> Refusal:

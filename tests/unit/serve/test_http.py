@@ -25,8 +25,8 @@ from pyrsia.serve.http import (
     listen_unix,
     write_token,
 )
+from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 from tests.unit.serve.test_reading import MALFORMED
-from tests.unit.serve.toy import dial, read_answer, read_to_end, say, serving
 
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
 

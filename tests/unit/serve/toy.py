@@ -5,7 +5,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,13 @@ import trio
 from pyrsia.builds.explain.report import Explanation, Said
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.grants import Grant
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
+from pyrsia.serve.http import App, HttpLimits, Listener, Server
+from pyrsia.serve.http import listen_tcp as listen_tcp
+from pyrsia.serve.http import serve as serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.tokens import MadeToken, TokenOrder, TokenStatus
 from pyrsia.serve.supply import of_log
 from pyrsia.serve.views import (
     Arriving,
@@ -44,6 +48,11 @@ from pyrsia.status import (
     PeerStatus,
 )
 from pyrsia.verify.history import Subject
+from tests.unit.serve import talk
+from tests.unit.serve.talk import dial as dial
+from tests.unit.serve.talk import read_answer as read_answer
+from tests.unit.serve.talk import read_to_end as read_to_end
+from tests.unit.serve.talk import say as say
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -88,6 +97,31 @@ def toy_wheel(name: str, version: str, requires: Sequence[str] = ()) -> tuple[st
 
 
 @dataclass
+class ToyTokens:
+    """Tokens that say themselves what they allow: `push-NAME`, `read-NAME`, `admin-NAME`."""
+
+    made: dict[str, TokenStatus] = field(default_factory=dict)
+    failures: int = 0
+
+    async def make(self, order: TokenOrder) -> MadeToken:
+        name = order.name or "toy"
+        self.made[name] = TokenStatus("1" * 12, name, order.scope, order.package, 5, 6)
+        return MadeToken(f"{order.scope}-{name}", self.made[name])
+
+    def list(self) -> Sequence[TokenStatus]:
+        return list(self.made.values())
+
+    async def revoke(self, which: str) -> TokenStatus:
+        if which not in self.made:
+            raise Refusal("not-found", what="no such token", who="you", do="list them")
+        return self.made.pop(which)
+
+    def grant(self, token: str) -> Grant | None:
+        kept = self.made.get(token.partition("-")[2])
+        return Grant(kept.name, kept.scope, kept.package) if kept is not None else None
+
+
+@dataclass
 class ToyNode:
     """Catalog, LogView and Admin at once."""
 
@@ -106,6 +140,7 @@ class ToyNode:
     why_not: tuple[str, ...] = ()
     changes: list[tuple[str, ...]] = field(default_factory=list)
     queries: list[LogQuery] = field(default_factory=list)
+    keyring: ToyTokens = field(default_factory=ToyTokens)
 
     def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -299,6 +334,10 @@ class ToyNode:
     def desk(self) -> "ToyNode":
         return self
 
+    @property
+    def tokens(self) -> "ToyTokens":
+        return self.keyring
+
     async def order(self, order: BuildOrder) -> Ordered:
         if not order.name and not order.purl:
             raise Refusal("bad-request", what="no package", who="the order", do="name one")
@@ -350,7 +389,7 @@ class _Toyed:
 
     def __init__(self, node: ToyNode, sha256: str) -> None:
         self.node, self.path, self.sha256 = node, node.folder / sha256, sha256
-        self.size = node.published[sha256].size
+        self.size = next(file.size for file in node.published.values() if file.sha256 == sha256)
 
     async def ready(self, offset: int) -> int:
         try:
@@ -369,64 +408,6 @@ def toy_app(node: ToyNode, **guard: Any) -> App:
     )
 
 
-@asynccontextmanager
-async def serving(
-    app: App, *more: Listener, limits: HttpLimits = LIMITS, host: str = "127.0.0.1"
-) -> AsyncIterator[Server]:
-    """A server of `app` on a free port for the time of the block; nothing of it survives the block."""
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            listeners = [await listen_tcp(host, 0), *more]
-
-            async def run(*, task_status: trio.TaskStatus[Server]) -> None:
-                await serve(app, listeners, limits=limits, task_status=task_status)
-
-            server = await nursery.start(run)
-            yield server
-            nursery.cancel_scope.cancel()
-
-
-async def dial(server: Server) -> trio.SocketStream:
-    listener = server.listeners[0]
-    return await trio.open_tcp_stream(listener.host, listener.port)
-
-
-async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:
-    with trio.fail_after(20):
-        parts = []
-        try:
-            async for part in stream:
-                parts.append(part)
-        except trio.BrokenResourceError:
-            parts.append(b"<reset>")
-        return b"".join(parts)
-
-
-async def say(server: Server, data: bytes, *, half_close: bool = True) -> bytes:
-    """Send bytes, then read until the server closes."""
-    stream = await dial(server)
-    async with stream:
-        await stream.send_all(data)
-        if half_close:
-            await stream.send_eof()
-        return await read_to_end(stream)
-
-
-async def read_answer(stream: trio.abc.ReceiveStream, kept: bytearray) -> tuple[int, dict[str, str], bytes]:
-    """One answer with a content-length; what follows it stays in `kept`."""
-    with trio.fail_after(20):
-        while b"\r\n\r\n" not in kept:
-            part = await stream.receive_some()
-            assert part, f"the server closed after {bytes(kept)!r}"
-            kept += part
-        head, _, _ = bytes(kept).partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
-        end = len(head) + 4 + int(headers.get("content-length", "0"))
-        while len(kept) < end:
-            part = await stream.receive_some()
-            assert part, "the server closed in the middle of a body"
-            kept += part
-        body = bytes(kept[len(head) + 4 : end])
-        del kept[:end]
-        return int(lines[0].split()[1]), headers, body
+def serving(app: App, *more: Listener, limits: HttpLimits = LIMITS) -> AbstractAsyncContextManager[Server]:
+    """`talk.serving` with the limits of a node."""
+    return talk.serving(app, *more, limits=limits)
