@@ -95,13 +95,14 @@ async def send_file(
     kind: bytes,
     etag: bytes,
     more: Sequence[Header] = (),
+    caching: bytes = IMMUTABLE,
 ) -> None:
-    """An immutable file of `size` bytes, whole or in part. `path` None: only HEAD and 304 need no bytes.
+    """A file of `size` bytes, whole or in part. `path` None: only HEAD and 304 need no bytes.
 
     Raises:
         Refusal: the file on disk is not `size` bytes long; nothing was sent.
     """
-    part = await _part(scope, send, size, kind=kind, etag=etag, more=more)
+    part = await _part(scope, send, size, kind=kind, etag=etag, more=more, caching=caching)
     if part is None:
         return
     if path is None:
@@ -171,12 +172,19 @@ class _Part:
 
 
 async def _part(
-    scope: Scope, send: Send, size: int, *, kind: bytes, etag: bytes, more: Sequence[Header]
+    scope: Scope,
+    send: Send,
+    size: int,
+    *,
+    kind: bytes,
+    etag: bytes,
+    more: Sequence[Header],
+    caching: bytes = IMMUTABLE,
 ) -> _Part | None:
-    """What of an immutable file is to be sent; None if no byte of it is, and the answer was given."""
+    """What of a file is to be sent; None if no byte of it is, and the answer was given."""
     headers: list[Header] = [
         (b"etag", etag),
-        (b"cache-control", IMMUTABLE),
+        (b"cache-control", caching),
         (b"accept-ranges", b"bytes"),
         *more,
     ]

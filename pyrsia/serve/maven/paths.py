@@ -1,0 +1,136 @@
+"""What a path below `/maven2/` names: a file of a version, a list, or something beside one of them. No I/O.
+
+Only the path's form is judged. `maven-metadata.xml` below `org/example/tool` may be the list of `org.example:tool` and
+that of the plug-ins of the group `org.example.tool`; it is both at once, as in other repositories.
+
+Source: the layout of Maven 2 repositories.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.builds.maven.coordinates import METADATA, plain
+from pyrsia.errors import Refusal
+from pyrsia.serve.answers import not_found
+from pyrsia.serve.bringing import PROOF_SUFFIX
+from pyrsia.serve.maven.sums import SUMS
+from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
+
+BUNDLE_SUFFIX: Final = ".intoto.jsonl"
+SNAPSHOT: Final = "-SNAPSHOT"
+PREFIXES: Final = ".meta/prefixes.txt"
+UNKNOWN: Final = "there is no such artifact"
+_OWNER: Final = re.compile(r"[a-z2-7]{52}")
+_PART: Final = re.compile(r"[A-Za-z0-9._+~-]{1,200}")
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """A file of one version, or what is made of it.
+
+    Attributes:
+        root: node id text where the path is below what that node claims, else "".
+        name: of the file itself.
+        beside: "" for the file, else the ending of what stands beside it (`.sha1`, `.tlog-proof`).
+        whole: the path of the file itself below the root.
+    """
+
+    root: str
+    group: str
+    artifact: str
+    version: str
+    name: str
+    beside: str = ""
+
+    @property
+    def package(self) -> str:
+        """Versionless purl."""
+        return package_of(self.group, self.artifact, self.root)
+
+    @property
+    def key(self) -> str:
+        """As the shelf knows it."""
+        return f"{self.version}/{self.name}"
+
+    @property
+    def whole(self) -> str:
+        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListPath:
+    """A `maven-metadata.xml` or a checksum of it (`beside`)."""
+
+    root: str
+    folders: tuple[str, ...]
+    beside: str = ""
+
+    @property
+    def group(self) -> str:
+        """The group whose plug-ins it may list."""
+        return ".".join(self.folders)
+
+    @property
+    def artifact(self) -> tuple[str, str] | None:
+        """(group, artifact) whose versions it may list."""
+        return (".".join(self.folders[:-1]), self.folders[-1]) if len(self.folders) >= 2 else None
+
+    @property
+    def snapshot(self) -> tuple[str, str, str] | None:
+        """(group, artifact, version) of the snapshot whose builds it lists."""
+        if len(self.folders) < 3 or not self.folders[-1].endswith(SNAPSHOT):
+            return None
+        return ".".join(self.folders[:-2]), self.folders[-2], self.folders[-1]
+
+    @property
+    def whole(self) -> str:
+        return "/".join((*self.folders, METADATA))
+
+
+def package_of(group: str, artifact: str, root: str = "") -> str:
+    """The versionless purl, of the network or below a node's own name."""
+    package = Purl("maven", group, artifact, "")
+    return str(purls.under(root, package) if root else package)
+
+
+def read(path: str) -> FilePath | ListPath:
+    """What the text after `/maven2/` names.
+
+    Raises:
+        Refusal: `not-found`: no file of a Maven repository could have this name.
+    """
+    first, _, rest = path.partition("/")
+    root = first if _OWNER.fullmatch(first) else ""
+    *folders, name = (rest if root else path).split("/")
+    if not all(_PART.fullmatch(part) for part in (*folders, name)):
+        raise unknown()
+    beside = next((ending for ending in (*SUMS, PROOF_SUFFIX, BUNDLE_SUFFIX) if name.endswith(ending)), "")
+    name = name.removesuffix(beside)
+    if name == METADATA and folders and beside in ("", *SUMS):
+        listed = ListPath(root, tuple(folders), beside)
+        of_snapshot = listed.snapshot
+        if all(plain(part) for part in (folders[:-1] if of_snapshot else folders)) and plain(
+            listed.group[:100]
+        ):
+            return listed
+    if len(folders) < 3 or not name:
+        raise not_found(UNKNOWN, do="artifacts are at /maven2/<group>/<artifact>/<version>/")
+    *groups, artifact, version = folders
+    group = ".".join(groups)
+    if not (plain(group) and plain(artifact) and _VERSION.fullmatch(version)) or ".." in version:
+        raise unknown()
+    return FilePath(root, group, artifact, version, name, beside)
+
+
+def unknown(package: str = "", version: str = "") -> Refusal:
+    """Nobody here has it; how a user gets it built."""
+    if not package:
+        return not_found(UNKNOWN)
+    named = f"{package}@{version}" if version else package
+    return not_found(
+        "neither the log nor this node's shelf has this artifact",
+        do=f"check the name; `pyrsia build request {named}` asks the network to build it",
+    )

@@ -1,0 +1,81 @@
+"""What a policy's no says to Maven: 403, with the whole reason in the status line.
+
+Maven prints a status line's phrase and no body. It takes 404 and 410 for "not here" and remembers that for a day, so
+whatever the reason is, the status is 403. A build stops at the first plug-in that it does not get, so the answer about
+that one names all plug-ins of the log that stand as it does.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from pyrsia.errors import Refusal
+from pyrsia.serve.maven.lists import prefix_of
+from pyrsia.serve.maven.names import MAVEN, Names
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import Refused
+from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
+
+_NAMED: Final = Limit(
+    40, "plug-ins that one status line names, about 2 KB; a build of Maven's own needs twelve"
+)
+_ASKED: Final = Limit(2_000, "plug-ins of the log that are looked at for one listing")
+_EXTENSION: Final = re.compile(r".+-extensions?|wagon-.+|os-maven-plugin")
+_MAVENS: Final = "org.apache.maven.plugins:"
+
+
+class Refusals:
+    """Says why, and remembers the list of plug-ins until something changes."""
+
+    def __init__(self, supply: Supply, names: Names) -> None:
+        self._supply = supply
+        self._names = names
+        self._revision: tuple[int, int] | None = None
+        self._plugins: list[Refused] = []
+
+    def told(self, refused: Refused) -> Refusal:
+        """The refusal of one file, in Maven's form."""
+        why = refused.refusal
+        what = why.what
+        if is_plugin(refused.file.name):
+            others = self._beside(refused)
+            if others:
+                what += f"; the same holds for {len(others)} more plug-ins of the log: "
+                what += ", ".join(others[: _NAMED.value])
+                if len(others) > _NAMED.value:
+                    what += f" and {len(others) - _NAMED.value} more"
+        if why.do:
+            what += f" -- {why.do}"
+        return Refusal("denied", what=what, who=why.who, do=why.do)
+
+    def _beside(self, refused: Refused) -> list[str]:
+        """`group:artifact:version` of the other plug-ins that are refused as this one is, each once."""
+        if self._revision != self._names.revision:
+            self._revision = self._names.revision
+            self._plugins = list(self._all())
+        mine = (refused.file.name, refused.file.version)
+        found = [
+            one.file
+            for one in self._plugins
+            if one.refusal.code == refused.refusal.code
+            and one.file.verdict == refused.file.verdict
+            and (one.file.name, one.file.version) != mine
+        ]
+        return list(dict.fromkeys(_named(file.name, file.version) for file in found))
+
+    def _all(self) -> Iterator[Refused]:
+        plugins = [purl for purl in self._supply.network.packages(MAVEN) if is_plugin(purl)]
+        for purl in plugins[: _ASKED.value]:
+            yield from self._names.known(purl).refused.values()
+
+
+def is_plugin(purl: str) -> bool:
+    """Whether Maven itself loads it, as far as its name tells."""
+    artifact = purl.partition("@")[0].rpartition("/")[2]
+    return bool(prefix_of(artifact) or _EXTENSION.fullmatch(artifact))
+
+
+def _named(purl: str, version: str) -> str:
+    package = purls.parse(purl).package
+    return f"{package.namespace}:{package.name}:{version}".removeprefix(_MAVENS)
