@@ -1,4 +1,4 @@
-"""`keys`: this node's keys, and new ones in their place."""
+"""`keys`: this node's keys, new ones in their place, and tokens for clients (tokens.py)."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,6 +9,7 @@ import msgspec
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, reason_option
 from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.cli.tokens import token
 from pyrsia.client import Client
 from pyrsia.status import KeyStatus, MotionStatus
 
@@ -27,7 +28,10 @@ class _Rotated(msgspec.Struct):
 
 @click.group()
 def keys() -> None:
-    """The keys of this node: one for each purpose. Only public halves are ever shown."""
+    """The keys of this node, one for each purpose, and tokens for its clients. Only public halves are ever shown."""
+
+
+keys.add_command(token)
 
 
 @keys.command("list")

@@ -35,6 +35,7 @@ from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
+from pyrsia.node.tokens import Tokens
 from pyrsia.serve.views import (
     Inclusion,
     LogPage,
@@ -101,6 +102,7 @@ class Admin:
     requests: Requests | None
     builder: Builder | None
     desk: Desk
+    tokens: Tokens
     http: Callable[[], str]
     notices: list[str]
     stopped: list[str]

@@ -17,6 +17,7 @@ from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.orders import Desk
+from pyrsia.serve.tokens import TokenDesk
 from pyrsia.status import (
     BuildStatus,
     EntryStatus,
@@ -401,6 +402,11 @@ class Admin(Protocol):
     @property
     def desk(self) -> Desk:
         """Where builds are ordered and followed."""
+        ...
+
+    @property
+    def tokens(self) -> TokenDesk:
+        """Where tokens for clients are made and ended."""
         ...
 
     async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:

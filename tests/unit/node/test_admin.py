@@ -104,6 +104,7 @@ class Node:
             requests=Requests() if requests else None,
             builder=builder,
             desk=SimpleNamespace(),  # tests of its own
+            tokens=SimpleNamespace(),
             http=lambda: "http://127.0.0.1:1",
             notices=["stopped voting: rotate the key"],
             stopped=[],

@@ -21,8 +21,8 @@ from pyrsia.serve.http import App, HttpLimits, Listener, Server
 from pyrsia.serve.http import listen_tcp as listen_tcp
 from pyrsia.serve.http import serve as serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.supply import Supply, of_log
 from pyrsia.serve.tokens import MadeToken, TokenOrder, TokenStatus
-from pyrsia.serve.supply import of_log
 from pyrsia.serve.views import (
     Arriving,
     Inclusion,
@@ -402,9 +402,12 @@ class _Toyed:
         pass
 
 
-def toy_app(node: ToyNode, **guard: Any) -> App:
+def toy_app(node: ToyNode, supply: Supply | None = None, **guard: Any) -> App:
     return build_app(
-        guard=Guard(control_token=TOKEN, **guard), supply=of_log(node), log_view=node, admin=node
+        guard=Guard(control_token=TOKEN, tokens=node.keyring.grant, **guard),
+        supply=supply or of_log(node),
+        log_view=node,
+        admin=node,
     )
 
 
