@@ -42,12 +42,7 @@ class Remotes(Web):
 
     def __init__(self, settings: MavenSettings, cache: Path) -> None:
         """`cache`: folder of files by SHA-256."""
-        web = [one for one in settings.repositories if urlsplit(one.url).scheme != "file"]
-        auth: dict[tuple[str, str, int], httpx.Auth] = {
-            origin_of(one.url): httpx.BasicAuth(one.user, one.password) for one in web if one.user
-        }
-        outbound = Outbound(proxy=settings.proxy, timeout_s=60.0, auth=auth, blame=_BLAME)
-        super().__init__(outbound.configured(one.url for one in web))
+        super().__init__(outbound(settings))
         self._bases = [one.url for one in settings.repositories]
         self._cache = cache
 
@@ -138,6 +133,16 @@ class Remotes(Web):
         if found.sha256 != line.sha256:
             raise other_digest(line.path, found.sha256, line.sha256)
         return found.path
+
+
+def outbound(settings: MavenSettings) -> Outbound:
+    """How fetches go under Maven's settings: proxy, hosts, and the credentials of each repository for itself."""
+    web = [one for one in settings.repositories if urlsplit(one.url).scheme != "file"]
+    auth: dict[tuple[str, str, int], httpx.Auth] = {
+        origin_of(one.url): httpx.BasicAuth(one.user, one.password) for one in web if one.user
+    }
+    found = Outbound(proxy=settings.proxy, timeout_s=60.0, auth=auth, blame=_BLAME)
+    return found.configured(one.url for one in web)
 
 
 def moving_path(path: str) -> bool:
