@@ -28,6 +28,7 @@ from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.explorer import Explorer
 from pyrsia.node.governing import Governing
+from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Method
 from pyrsia.node.membership import Membership
 from pyrsia.node.proofs import Proofs
@@ -66,7 +67,6 @@ from pyrsia.wire.text import b32, unb32
 BUILDS = Limit(200, "what a screen can show; older ones are found by their request")
 FACT_KINDS = tuple(KINDS)
 PING_S = 5.0
-STALE_S = Limit(600, "ten minutes without a cosigned head: a client should ask another node")
 
 
 @dataclass(slots=True)
@@ -102,6 +102,7 @@ class Admin:
     requests: Requests | None
     builder: Builder | None
     desk: Desk
+    judge: Judge
     tokens: Tokens
     http: Callable[[], str]
     notices: list[str]
@@ -273,11 +274,8 @@ class Admin:
         return self.governing.own_keys()
 
     async def ready(self) -> Sequence[str]:
-        reasons = list(self.stopped)
-        _, time_s, _ = self.cosigning.cosigned
-        if time.time() - time_s > STALE_S.value:
-            reasons.append("the newest cosigned head is older than ten minutes, or there is none")
-        return reasons
+        stale = self.judge.stale()
+        return [*self.stopped, *([stale] if stale else [])]
 
     # -- changes -------------------------------------------------------------------------------
 

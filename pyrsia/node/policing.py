@@ -157,10 +157,16 @@ class Policing:
         head_s = self._head_s()
         return max(0, int(self._clock() * 1_000) - head_s * 1_000) if head_s else NEVER_MS
 
+    def stale(self) -> str:
+        """Why a client should rather ask another node: the head is too old for an ecosystem, or there is none."""
+        age_ms = self.head_age_ms()
+        told = (evaluate.stale_head(self.policy, one, age_ms) for one in ECOSYSTEMS)
+        return next(filter(None, told), "there is no signed head of the log" if age_ms >= NEVER_MS else "")
+
     def _stale_now(self) -> tuple[str, ...]:
         """The ecosystems for which the head is too old."""
         age_ms = self.head_age_ms()
-        return tuple(one for one in (*ECOSYSTEMS, OTHER) if evaluate.head_is_stale(self._policy, one, age_ms))
+        return tuple(one for one in (*ECOSYSTEMS, OTHER) if evaluate.stale_head(self._policy, one, age_ms))
 
     # -- answers --
 

@@ -65,9 +65,10 @@ def flips_at(policy: Policy, facts: Facts, now_ms: int) -> int | None:
     return due if days and facts.origin != LOCAL and facts.published_ms > 0 and now_ms < due else None
 
 
-def head_is_stale(policy: Policy, ecosystem: str, head_age_ms: int) -> bool:
-    """Whether files of the log are refused now, whatever speaks for them."""
-    return not _max_head_age(policy.of(ecosystem), head_age_ms).allows
+def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
+    """Why files of the log are refused now, whatever speaks for them; "" while they are not."""
+    said = _max_head_age(policy.of(ecosystem), head_age_ms)
+    return "" if said.allows else said.what
 
 
 # -- rules of every origin --

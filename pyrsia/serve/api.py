@@ -22,6 +22,7 @@ from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
+from pyrsia.serve.api_policy import POLICY_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
@@ -233,6 +234,7 @@ ROUTES: Final[tuple[Row, ...]] = (
         Explanation, refusals=("not-found", "no-sandbox", "unavailable", "forbidden")),
     *LOG_ROUTES,
     *MEMBER_ROWS,
+    *POLICY_ROWS,
     *TOKEN_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
         tuple[PackageFile, ...], query=_PACKAGE_QUERY,

@@ -16,6 +16,7 @@ import msgspec
 from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
+from pyrsia.serve.judging import Judge
 from pyrsia.serve.orders import Desk
 from pyrsia.serve.tokens import TokenDesk
 from pyrsia.status import (
@@ -395,6 +396,11 @@ class Admin(Protocol):
 
     async def ready(self) -> Sequence[str]:
         """Why this node should not be asked now; empty when it should."""
+        ...
+
+    @property
+    def judge(self) -> Judge:
+        """The node's policy."""
         ...
 
     # -- changes: only with the control token --

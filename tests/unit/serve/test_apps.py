@@ -481,6 +481,8 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 "history": {"of": "pkg:pypi/a"},
                 "sources": {"file": "a-1.tar"},
                 "packages": {"purl": "pkg:pypi/a"},
+                "check": {"purl": "pkg:pypi/a"},
+                "facts": {"purl": "pkg:pypi/a"} if row.method == "GET" else None,
             }.get(path.rpartition("/")[2])
             content = orders.get(row.path) if row.method == "POST" else None
             answer = await client.request(row.method, path, params=params, content=content, headers=BEARER)

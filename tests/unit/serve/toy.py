@@ -53,6 +53,7 @@ from tests.unit.serve.talk import dial as dial
 from tests.unit.serve.talk import read_answer as read_answer
 from tests.unit.serve.talk import read_to_end as read_to_end
 from tests.unit.serve.talk import say as say
+from tests.unit.serve.toyjudge import ToyJudge
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -131,6 +132,7 @@ class ToyNode:
     metadatas: dict[str, bytes] = field(default_factory=dict)
     proofs: dict[str, bytes] = field(default_factory=dict)
     histories: dict[str, bytes] = field(default_factory=dict)  # subject -> history file
+    judge: ToyJudge = field(default_factory=ToyJudge)
     absent: set[str] = field(default_factory=set)  # not local yet
     lost: set[str] = field(default_factory=set)  # no peer has it either
     fetching: trio.Event = field(default_factory=trio.Event)

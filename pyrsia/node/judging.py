@@ -1,0 +1,91 @@
+"""What people may ask of this node's policy (`serve.judging.Judge`): its rules, facts of packages, its decisions."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from pyrsia.ledger import views
+from pyrsia.ledger.state import Reads
+from pyrsia.node.policing import Policing, facts_of
+from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
+from pyrsia.serve import judging
+from pyrsia.serve.judging import FactsAnswer, PolicyAnswer
+from pyrsia.serve.supply import Supply
+from pyrsia.units import MAX_API_ROWS
+from pyrsia.wire import purl as purls
+
+
+class Judge:
+    """One node's."""
+
+    def __init__(
+        self, policing: Policing, reads: Reads, supply: Supply, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._policing, self._reads, self._supply, self._clock = policing, reads, supply, clock
+
+    def policy(self) -> PolicyAnswer:
+        policy, path = self._policing.policy, self._policing.path
+        return PolicyAnswer(
+            path=str(path) if path is not None and path.exists() else "",
+            text=policy.text,
+            notice=self._policing.notice,
+            head_age_ms=self._policing.head_age_ms(),
+            rules=judging.told(policy),
+        )
+
+    def facts(self, purl: str) -> FactsAnswer:
+        package = str(purls.parse(purl).versionless)
+        version = "" if purl == package else purl
+        if self._supply.local.owns(package):
+            return self._answer(LOCAL, self._pushed(package, version))
+        found = tuple(self._published(package, version))
+        if found:
+            return self._answer(NETWORK, found)
+        if self._supply.upstream.takes(package):
+            return self._answer(PROXIED, (Facts(purl, PROXIED),))
+        return self._answer(NETWORK if views.project_files(self._reads, package, every=True) else "", ())
+
+    def facts_of_bytes(self, sha256: str) -> FactsAnswer:
+        return self._answer(NETWORK, tuple(self._named(sha256)))
+
+    def decision(self, facts: Facts) -> Decision:
+        return self._policing.decision(facts)
+
+    def stale(self) -> str:
+        return self._policing.stale()
+
+    def _answer(self, owner: str, files: tuple[Facts, ...]) -> FactsAnswer:
+        known = owner if files or owner != NETWORK else ""
+        return FactsAnswer(
+            known,
+            int(self._clock() * 1_000),
+            self._policing.head_age_ms(),
+            files[: MAX_API_ROWS.value],
+        )
+
+    def _pushed(self, package: str, version: str) -> tuple[Facts, ...]:
+        """Which of them belong to a version is the registry's to know: rules ask nothing of pushed files."""
+        rows = self._supply.local.rows(package)[: MAX_API_ROWS.value]
+        return tuple(
+            Facts(version or package, LOCAL, file=row.key, sha256=row.sha256, published_ms=row.time_ms)
+            for row in rows
+        )
+
+    def _published(self, package: str, version: str) -> Iterator[Facts]:
+        """Those that pages list, and what was withdrawn or is disputed."""
+        served = {one.leaf for one in views.project_files(self._reads, package)}
+        for one in views.project_files(self._reads, package, every=True):
+            body = one.body
+            if version and body["purl"] != version:
+                continue
+            if one.leaf in served or not views.offered(self._reads, body["sha256"], body["purl"]):
+                yield self._of(one)
+
+    def _named(self, sha256: str) -> Iterator[Facts]:
+        for name in views.names_of(self._reads, sha256):
+            found = views.artifact(self._reads, sha256, name)
+            if found is not None:
+                yield self._of(found)
+
+    def _of(self, placed: views.Placed) -> Facts:
+        record = views.status(self._reads, placed.body["sha256"], placed.body["purl"])
+        return facts_of(self._reads, placed, "" if record is None else str(record["status"]))

@@ -1,0 +1,55 @@
+"""The addresses of the policy: its rules, the facts that it decides on, and its decisions. Nothing here changes it."""
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+
+from pyrsia.errors import Malformed
+from pyrsia.serve.judging import CheckAnswer, FactsAnswer, PolicyAnswer, checked, judged
+from pyrsia.serve.routes import TEXT, Param, Row, bad, only
+from pyrsia.serve.views import Admin
+from pyrsia.wire import purl as purls
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_QUERY: Final = (
+    Param("purl", "a package, with or without its version", TEXT),
+    Param("sha256", "or the digest of a file", TEXT),
+)
+
+
+async def _policy(admin: Admin, request: Request) -> PolicyAnswer:
+    only(request, ())
+    return admin.judge.policy()
+
+
+async def _facts(admin: Admin, request: Request) -> FactsAnswer:
+    only(request, _QUERY)
+    purl, sha256 = (request.query_params.get(name, "") for name in ("purl", "sha256"))
+    if bool(purl) == bool(sha256):
+        raise bad(
+            "the question names no package, or two", do="send ?purl=pkg:TYPE/NAME@VERSION or ?sha256=HEX"
+        )
+    if sha256:
+        if not _SHA256.fullmatch(sha256):
+            raise bad("`sha256` is not 64 hexadecimal digits in lower case", do="send ?sha256=HEX")
+        return admin.judge.facts_of_bytes(sha256)
+    try:
+        return admin.judge.facts(str(purls.parse(purl)))
+    except Malformed as error:
+        raise bad(f"`purl` is not a purl: {error}", do="send ?purl=pkg:TYPE/NAME@VERSION") from None
+
+
+async def _check(admin: Admin, request: Request) -> CheckAnswer:
+    found = await _facts(admin, request)
+    return checked(found.owner, [judged(one, admin.judge.decision(one)) for one in found.files])
+
+
+POLICY_ROWS: Final[tuple[Row, ...]] = (
+    Row("GET", "/api/v1/policy", _policy, "The rules by which this node gives packages to clients", PolicyAnswer,
+        refusals=("bad-request",)),
+    Row("GET", "/api/v1/policy/check", _check, "What they say of a package or file, with every reason", CheckAnswer,
+        query=_QUERY, refusals=("bad-request",)),
+    Row("GET", "/api/v1/policy/facts", _facts, "What they decide on, to try other rules", FactsAnswer, query=_QUERY,
+        refusals=("bad-request",)),
+)  # fmt: skip
