@@ -10,7 +10,8 @@ import pytest
 
 from pyrsia.builds.conan import names
 from pyrsia.builds.conan.names import Place
-from pyrsia.serve.views import ProjectFile
+from pyrsia.errors import Refusal
+from pyrsia.serve.views import ProjectFile, Refused
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toy import TOKEN, ToyNode, dial, read_answer, serving, toy_app
@@ -19,6 +20,7 @@ OWNER = "b" * 51 + "a"
 RREV, PREV, PID = "a1" * 16, "b2" * 16, "c3" * 20
 R = "/v2/conans/tiny/1.0/_/_"
 INFO = b"[settings]\nos=Linux\n"
+LISTS = ("metadata/sign/pyrsia.json", "metadata/sign/pkgsign-manifest.json")
 
 
 class Node(ToyNode):
@@ -31,7 +33,11 @@ class Node(ToyNode):
 
     def files(self, name: str) -> list[ProjectFile]:
         self.asked += 1
-        return [file for file in self.published.values() if file.name == name]
+        return [
+            file
+            for file in self.published.values()
+            if file.name == name and file.sha256 not in self.kept_back
+        ]
 
     def file(self, sha256: str) -> ProjectFile | None:
         return next((file for file in self.published.values() if file.sha256 == sha256), None)
@@ -78,6 +84,10 @@ async def value(node: Node, path: str) -> Any:
     return json.loads(body)
 
 
+async def listed(node: Node, revision: str) -> set[str]:
+    return set((await value(node, f"{revision}/files"))["files"])
+
+
 async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Node):
     status, _, body = await get(node, "/conan/v2/conans/search?" + "&".join(["a=1"] * 21))
 
@@ -87,18 +97,22 @@ async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Node):
 async def test_a_ping_says_that_revisions_are_spoken(node: Node):
     for prefix in ("/conan", f"/conan/{OWNER}"):
         status, headers, body = await get(node, f"{prefix}/v1/ping")
-        assert (status, body, headers["x-conan-server-capabilities"]) == (200, b"", "revisions")
+        assert (status, body, headers["x-conan-server-capabilities"]) == (
+            200,
+            b"",
+            "revisions,checksum_deploy",
+        )
 
 
 async def test_a_fresh_install_finds_recipe_and_package(node: Node):
     assert (await value(node, f"{R}/latest"))["revision"] == RREV
-    assert set((await value(node, f"{R}/revisions/{RREV}/files"))["files"]) == set(names.RECIPE_FILES)
+    assert await listed(node, f"{R}/revisions/{RREV}") == {*names.RECIPE_FILES, *LISTS}
     at = f"{R}/revisions/{RREV}/packages/{PID}"
     assert (await value(node, f"{at}/latest")) == {
         "revision": PREV,
         "time": "1970-01-01T00:00:01.000000+00:00",
     }
-    assert set((await value(node, f"{at}/revisions/{PREV}/files"))["files"]) == set(names.PACKAGE_FILES)
+    assert await listed(node, f"{at}/revisions/{PREV}") == {*names.PACKAGE_FILES, *LISTS}
     status, headers, body = await get(node, f"/conan{at}/revisions/{PREV}/files/conan_package.tgz")
     assert (status, body) == (200, b"package's conan_package.tgz")
     assert headers["content-length"] == str(len(body))
@@ -152,12 +166,16 @@ async def test_terminal_escapes_of_a_name_do_not_come_back(node: Node):
     assert b"\x1b" not in body
 
 
-async def test_nothing_is_uploaded_or_deleted(node: Node):
+async def test_what_the_network_owns_is_neither_pushed_to_nor_deleted(node: Node):
     before = dict(node.published)
-    for method in ("PUT", "DELETE", "POST"):
-        assert (await get(node, f"/conan{R}/revisions/{RREV}", method, "Content-Length: 0\r\n"))[0] == 403
+    for method in ("PUT", "DELETE"):
+        path = f"/conan{R}/revisions/{RREV}/files/conanfile.py"
+        assert (await get(node, path, method, "Content-Length: 0\r\n"))[0] == 401
         with_token = f"Content-Length: 0\r\nAuthorization: Bearer {TOKEN}\r\n"
-        assert (await get(node, f"/conan{R}/revisions/{RREV}", method, with_token))[0] == 405
+        status, headers, body = await get(node, path, method, with_token)
+        assert (status, headers["content-type"]) == (403, "text/plain; charset=utf-8")
+        assert b"the network owns the name pkg:conan/tiny" in body
+        assert b"--user" in body
     assert node.published == before
 
 
@@ -180,23 +198,120 @@ async def test_a_file_that_peers_hold_is_brought_and_one_that_nobody_has_is_told
     status, headers, body = await get(node, path)
 
     assert (status, headers["content-type"]) == (503, "text/plain; charset=utf-8")
-    assert body == b"no peer has it; try again\n"
+    assert (
+        body
+        == b"nobody gives this file now: no peer has it; try again; `pyrsia peers` shows who is connected\n"
+    )
 
 
-async def test_proof_and_attestations_stand_beside_each_file_and_in_no_list(node: Node):
+async def test_proof_and_attestations_stand_beside_each_file_and_are_listed_where_plugins_look(node: Node):
     place = str(Place(RREV, names.CONANFILE))
     sha256 = next(file.sha256 for file in node.published.values() if file.filename == place)
     node.proofs[sha256] = b"a proof"
-    path = f"/conan{R}/revisions/{RREV}/files/conanfile.py"
+    path = f"/conan{R}/revisions/{RREV}/files"
 
-    assert (await get(node, f"{path}.tlog-proof"))[2] == b"a proof"
-    assert (await get(node, f"{path}.intoto.jsonl"))[0] == 200
-    for beside in (f"/conan{R}/latest.tlog-proof", f"/conan{R}/revisions/{RREV}/files/x.intoto.jsonl"):
+    for where in (f"{path}/", f"{path}/metadata/sign/"):
+        assert (await get(node, f"{where}conanfile.py.tlog-proof"))[2] == b"a proof"
+        assert (await get(node, f"{where}conanfile.py.intoto.jsonl"))[0] == 200
+    for beside in (
+        f"/conan{R}/latest.tlog-proof",
+        f"{path}/x.intoto.jsonl",
+        f"{path}/metadata/sign/x.tlog-proof",
+    ):
         status, headers, _ = await get(node, beside)
         assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
-    manifest = await get(node, f"/conan{R}/revisions/{RREV}/files/conanmanifest.txt.tlog-proof")
+    manifest = await get(node, f"{path}/conanmanifest.txt.tlog-proof")
     assert (manifest[0], manifest[1]["content-type"]) == (404, "text/plain; charset=utf-8")  # not covered yet
-    assert set((await value(node, f"{R}/revisions/{RREV}/files"))["files"]) == set(names.RECIPE_FILES)
+    beside = {f"metadata/sign/conanfile.py{suffix}" for suffix in (".tlog-proof", ".intoto.jsonl")}
+    assert await listed(node, f"{R}/revisions/{RREV}") == {*names.RECIPE_FILES, *LISTS, *beside}
+
+
+async def test_every_file_that_a_list_names_is_given(node: Node):
+    """A client fails as a whole at one that is not."""
+    for sha256 in list({file.sha256 for file in node.published.values()}):
+        node.proofs[sha256] = b"a proof"
+    recipe = f"{R}/revisions/{RREV}"
+
+    for revision in (recipe, f"{recipe}/packages/{PID}/revisions/{PREV}"):
+        for file in await listed(node, revision):
+            assert (await get(node, f"/conan{revision}/files/{file}"))[0] == 200
+
+
+async def test_the_lists_for_plugins_hold_what_the_log_says_of_each_file(node: Node):
+    at = f"{R}/revisions/{RREV}/packages/{PID}/revisions/{PREV}"
+
+    facts = await value(node, f"{at}/files/{LISTS[0]}")
+    digests = await value(node, f"{at}/files/{LISTS[1]}")
+
+    _, headers, info = await get(node, f"/conan{at}/files/conaninfo.txt")
+    assert headers["x-pyrsia-verified"] == "yes"
+    assert (facts["purl"], facts["revision"]) == ("pkg:conan/tiny@1.0", PREV)
+    assert set(facts["files"]) == set(names.PACKAGE_FILES)
+    about = facts["files"]["conaninfo.txt"]
+    assert about["sha256"] == hashlib.sha256(info).hexdigest()
+    assert (about["verdict"], about["log_index"], about["size"]) == ("REPRODUCED", 4, len(info))
+    assert {"file": "conaninfo.txt", "sha256": about["sha256"]} in digests["files"]
+
+
+def keep_back(node: Node, *files: str, code: str = "denied") -> None:
+    """The policy denies these published names."""
+    for file in node.published.values():
+        if file.filename in files:
+            why = Refusal(code, what="nobody may have it", who="policy.toml", do="ask its author")
+            node.kept_back[file.sha256] = Refused(file, why)
+
+
+@pytest.mark.parametrize("code", ["denied", "withdrawn", "disputed"])
+async def test_what_policy_refuses_is_a_403_with_the_reason_at_the_first_question(node: Node, code: str):
+    keep_back(node, str(Place(RREV, names.CONANFILE)), code=code)
+    at = f"{R}/revisions/{RREV}"
+    package = f"{at}/packages/{PID}"
+
+    for path in (
+        f"{R}/latest", f"{R}/revisions", f"{at}/files", f"{at}/files/conanfile.py", f"{at}/search",
+        f"{package}/latest", f"{package}/revisions/{PREV}/files/conaninfo.txt",
+    ):  # fmt: skip
+        status, headers, body = await get(node, f"/conan{path}")
+        assert (status, body) == (403, b"nobody may have it; ask its author\n"), path
+        assert headers["content-type"] == "text/plain; charset=utf-8"
+
+
+async def test_a_refused_package_of_an_allowed_recipe_is_refused_alone(node: Node):
+    keep_back(node, str(Place(RREV, names.PACKAGE, PID, PREV)))
+    at = f"{R}/revisions/{RREV}"
+
+    assert (await value(node, f"{R}/latest"))["revision"] == RREV
+    assert await value(node, f"{at}/search") == {}
+    assert (await get(node, f"/conan{at}/packages/{PID}/latest"))[0] == 403
+    assert (await get(node, f"/conan{at}/packages/{'d4' * 20}/latest"))[0] == 404
+
+
+async def test_ranges_find_refused_versions_only_where_no_other_is_left(node: Node):
+    """So that a client comes and hears why, and does not go on to its next remote."""
+    node.package("pkg:conan/tiny", "2.0")
+    old = [file.sha256 for file in node.published.values() if file.version == "1.0"]
+    why = Refusal("denied", what="no", who="policy.toml", do="ask")
+    for file in list(node.published.values()):
+        if file.version == "1.0":
+            node.kept_back[file.sha256] = Refused(file, why)
+
+    some = (await value(node, "/v2/conans/search?q=tiny/*"))["results"]
+    for file in list(node.published.values()):
+        node.kept_back[file.sha256] = Refused(file, why)
+    node.publish("other-1.0-py3-none-any.whl", b"x")  # the catalogue changed
+    none = (await value(node, "/v2/conans/search?q=tiny/*"))["results"]
+
+    assert old
+    assert some == ["tiny/2.0"]
+    assert none == ["tiny/1.0", "tiny/2.0"]
+
+
+async def test_a_name_that_the_log_does_not_hold_says_how_to_ask_for_a_build(node: Node):
+    status, _, body = await get(node, "/conan/v2/conans/none/1/_/_/latest")
+
+    assert (status, body) == (
+        404, b"the network has no none/1; ask for a build: pyrsia build request pkg:conan/none@1\n",
+    )  # fmt: skip
 
 
 async def test_between_two_blocks_the_catalogue_is_asked_once(node: Node):

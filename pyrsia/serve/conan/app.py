@@ -1,0 +1,157 @@
+"""The Conan 2 REST API for `conan install`, `list`, `upload`, `remove` and their like.
+
+`/conan/` holds the packages that stand under their own names, `/conan/<NodeId>/` what that node claims. Which address
+means what `builds.conan.rest` decides; here are whose files answer, their bytes, and the words that Conan prints: its
+errors are text. Each name has one owner (serve/supply.py): what was pushed here, else what the log publishes, else
+upstream, where the mode is `proxy` and the log has no file of the version.
+
+A refusal of the policy is a 403 already at the first question about a package: the client prints the body and stops,
+where a 404 would send it on to its next remote. The same 403 at a file would make it ask for a password.
+
+Beside every file of a recipe or package stand its proof (`.tlog-proof`) and its attestations (`.intoto.jsonl`); lists
+name them below `metadata/sign/`, where Conan's plugins for signatures look for them (`signing`).
+
+Source: docs/consumers-conan.md; Conan 2, `conan/internal/rest/rest_client_v2.py`, `auth_manager.py`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from pyrsia.builds.conan import rest
+from pyrsia.builds.conan.names import Ref
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
+from pyrsia.serve.answers import header, send_body
+from pyrsia.serve.conan.of_network import OfNetwork
+from pyrsia.serve.conan.of_shelf import OfShelf
+from pyrsia.serve.conan.of_upstream import OfUpstream
+from pyrsia.serve.conan.published import Published, Shelves, package_of
+from pyrsia.serve.conan.pushed import Pushed
+from pyrsia.serve.conan.words import PROXIED_MARK, TEXT, Call, no_such, say, say_refusal, send_json
+from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.grants import Grant
+from pyrsia.serve.guard import credentials
+from pyrsia.serve.reading import Header
+from pyrsia.serve.supply import Supply
+
+PREFIX: Final = "/conan/"
+_OWNER: Final = re.compile(r"[a-z2-7]{52}")
+_PONG: Final[tuple[Header, ...]] = (
+    (b"content-type", TEXT),
+    (b"x-conan-server-capabilities", f"{rest.CAPABILITIES},checksum_deploy".encode("ascii")),
+)
+_ALLOW: Final[Header] = (b"allow", b"GET, HEAD, PUT, DELETE")
+
+
+class ConanApp:
+    """`/conan/` and `/conan/<NodeId>/`."""
+
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._published = Shelves(supply.network)
+        self._pushed = Pushed(supply.local)
+        self._network = OfNetwork(supply.network)
+        self._shelf = OfShelf(supply, self._pushed)
+        self._upstream = OfUpstream(supply.upstream)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        owner, path = _split(scope["path"].removeprefix(PREFIX))
+        try:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        except ValueError:
+            await say(send, 400, "the address has too many parameters")
+            return
+        try:
+            if scope["method"] not in ("GET", "HEAD", "PUT", "DELETE"):
+                await say(send, 405, f"{scope['method']} is not a method of a Conan remote", [_ALLOW])
+                return
+            target = rest.target(path)
+            if target is None:
+                await self._of_all(scope, send, owner, path, query)
+            else:
+                await self._of_one(Call(scope, receive, send, path, query, owner, target))
+        except Refusal as refusal:
+            await say_refusal(send, refusal)
+        except Malformed as error:
+            await say(send, 404, str(error))
+
+    async def _of_one(self, call: Call) -> None:
+        """A request about one reference."""
+        match call.scope["method"]:
+            case "PUT":
+                await self._shelf.put(call)
+                return
+            case "DELETE":
+                await self._shelf.delete(call)
+                return
+        published = self._published.of(call.owner, call.target.ref)
+        whose = self._whose(call.owner, call.target.ref, published)
+        if whose == LOCAL:
+            await self._shelf.answer(call)
+        elif whose == PROXIED:
+            await self._upstream.answer(call)
+        else:
+            await self._network.answer(call, published)
+
+    def _whose(self, owner: str, ref: Ref, published: Published) -> str:
+        """Who answers for a reference: upstream only where it may be asked for it, and the log has no such version."""
+        if owner:
+            return NETWORK
+        if self._supply.local.owns(package_of(ref)):
+            return LOCAL
+        return PROXIED if not published.held and self._upstream.takes(ref) else NETWORK
+
+    async def _of_all(
+        self, scope: Scope, send: Send, owner: str, path: str, query: Mapping[str, str]
+    ) -> None:
+        """A request about no reference."""
+        reads = scope["method"] in ("GET", "HEAD")
+        match path.split("/"):
+            case ["v1" | "v2", "ping"] if reads:
+                await send_body(send, 200, b"", _PONG)
+            case ["v1" | "v2", "users", "authenticate" | "check_credentials" as what] if reads:
+                await _user(scope, send, what)
+            case ["v2", "conans", "search"] if reads:
+                await self._search(send, owner, query)
+            case _:
+                raise no_such("there is no such address; a remote is added by its base address")
+
+    async def _search(self, send: Send, owner: str, query: Mapping[str, str]) -> None:
+        """References of the log, of the shelf and of upstream's; each name its owner's alone."""
+        refs = set(self._published.refs(owner))
+        proxied: set[Ref] = set()
+        if not owner:
+            pushed = set(self._pushed.refs())
+            refs = {ref for ref in refs if not self._supply.local.owns(package_of(ref))} | pushed
+            proxied = {ref for ref in await self._upstream.search(query) if self._is_proxied(ref)}
+        match rest.answer("v2/conans/search", query, lambda: refs | proxied, lambda _: rest.Shelf(())):
+            case rest.Json(value):
+                await send_json(send, value, PROXIED_MARK if proxied else None)
+            case rest.Missing(what):
+                await say(send, 404, what)
+
+    def _is_proxied(self, ref: Ref) -> bool:
+        return self._whose("", ref, self._published.of("", ref)) == PROXIED
+
+
+async def _user(scope: Scope, send: Send, what: str) -> None:
+    """Logging in: the token that is the password is the token of the session too."""
+    grant: Grant | None = scope.get("pyrsia.grant")
+    token = credentials(header(scope, b"authorization"))
+    if grant is None or not token:
+        raise Refusal(
+            "unauthenticated",
+            what="this needs a token of this node",
+            who="the client's request",
+            do="log in with a token as the password: pyrsia keys token --scope push makes one",
+        )
+    body = token if what == "authenticate" else grant.name.encode()
+    await send_body(send, 200, body, [(b"content-type", TEXT), (b"cache-control", b"no-store")])
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The node whose own names are meant ("" for those of the network), and the rest of the path."""
+    first, _, rest_of_path = path.partition("/")
+    return (first, rest_of_path) if _OWNER.fullmatch(first) else ("", path)

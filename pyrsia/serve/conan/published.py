@@ -1,0 +1,135 @@
+"""What the log publishes of Conan's packages, as shelves of revisions, and why the rest of it is not given.
+
+A revision is shown only when all of its files may be given. Where one may not, the revision is not shown, and who asks
+for it is told why: a client takes 404 as leave to ask its next remote, and stops at a refusal.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.builds.conan import names, rest
+from pyrsia.builds.conan.names import Ref
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.serve.views import Catalog, ProjectFile, Refused
+from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
+
+SHELVES: Final = Limit(2_000, "references remembered between two blocks; a client asks for some hundred")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the log has of one reference.
+
+    Attributes:
+        files: by published name, what may be given; the first of a name stays.
+        kept_back: the others.
+    """
+
+    shelf: rest.Shelf
+    files: dict[str, ProjectFile]
+    kept_back: tuple[Refused, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether the log has any file of this version."""
+        return bool(self.files or self.kept_back)
+
+    def refusal(self, target: rest.Target) -> Refusal | None:
+        """Why what `target` is about is not given; None where the log does not have it."""
+        recipe = None
+        for one in self.kept_back:
+            try:
+                place = names.place(one.file.filename)
+            except Malformed:
+                continue
+            if target.reaches(place):
+                return one.refusal
+            if target.packages and place.rrev == target.rrev and not place.package_id:
+                recipe = recipe or one.refusal  # a package of a recipe that is not given is not either
+        return recipe
+
+
+class Shelves:
+    """The catalogue's packages, put in order once between two blocks."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._revision = -1
+        self._shelves: dict[tuple[str, Ref], Published] = {}
+        self._refs: dict[str, list[Ref]] = {}
+
+    def of(self, owner: str, ref: Ref) -> Published:
+        """What stands under `ref`. `owner`: the node whose claims are meant; "" for the names of all."""
+        self._renew()
+        found = self._shelves.get((owner, ref))
+        if found is None:
+            found = self._read(owner, ref)
+            if len(self._shelves) >= SHELVES.value:
+                del self._shelves[next(iter(self._shelves))]
+            self._shelves[owner, ref] = found
+        return found
+
+    def refs(self, owner: str) -> list[Ref]:
+        """Every reference with a recipe that is given; those of a package that has none of them all the same, so that
+        its clients come and are told why."""
+        self._renew()
+        if owner not in self._refs:
+            if len(self._refs) >= SHELVES.value:
+                self._refs.clear()
+            self._refs[owner] = sorted(set(self._references(owner)))
+        return self._refs[owner]
+
+    def _renew(self) -> None:
+        revision = self._catalog.revision()
+        if revision != self._revision:
+            self._shelves.clear()
+            self._refs.clear()
+            self._revision = revision
+
+    def _read(self, owner: str, ref: Ref) -> Published:
+        files: dict[str, ProjectFile] = {}
+        name = package_of(ref, owner)
+        for file in self._catalog.files(name):
+            if file.version == ref.version:
+                files.setdefault(file.filename, file)
+        kept_back = tuple(
+            one
+            for one in self._catalog.refused(name)
+            if one.file.version == ref.version and one.file.filename not in files
+        )
+        shelf = rest.Shelf((name, file.upload_time_ms) for name, file in files.items())
+        return Published(shelf, files, kept_back)
+
+    def _references(self, owner: str) -> Iterable[Ref]:
+        start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
+        for name in self._catalog.packages(start):
+            given = {file.version for file in self._catalog.files(name)}
+            found = [ref for ref in _versions(name, given) if self.of(owner, ref).shelf.recipes()]
+            if not found:
+                found = _versions(name, {one.file.version for one in self._catalog.refused(name)})
+            yield from found
+
+
+def package_of(ref: Ref, owner: str = "") -> str:
+    """The versionless purl of a reference."""
+    package = Purl("conan", ref.namespace, ref.name, "")
+    return str(purls.under(owner, package) if owner else package)
+
+
+def ref_of(name: str, version: str) -> Ref:
+    """The reference of a versionless purl and a version; raises `Malformed`."""
+    package = purls.parse(name).package
+    return names.from_namespace(package.namespace, package.name, version)
+
+
+def _versions(name: str, versions: Iterable[str]) -> list[Ref]:
+    found = []
+    for version in versions:
+        try:
+            found.append(ref_of(name, version))
+        except Malformed:
+            continue  # a name that the log took and no Conan client can say
+    return found
