@@ -91,11 +91,12 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise _odd(path, error.strerror or "it cannot be read") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        if str(path) == os.devnull:  # how people say "no file" in a variable
+            return None
+        raise _odd(path, "it is no regular file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            if str(path) == os.devnull:  # how people say "no file" in a variable
-                return None
-            raise _odd(path, "it is no regular file")
         data = file.read(MAX_CONFIG_BYTES.value + 1)
     if len(data) > MAX_CONFIG_BYTES.value:
         raise _odd(path, f"it is larger than {MAX_CONFIG_BYTES.value} bytes")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import tomlkit
 
 from pyrsia.consumers import toml
-from pyrsia.consumers.edits import Edit, Hole, Kind, Place, Plan, Seen, Want, text_of
+from pyrsia.consumers.edits import Edit, Hole, Kind, Place, Plan, Seen, Want, broken, text_of
 from pyrsia.wire.text import safe
 
 _HUB: Final = "https://registry-1.docker.io"
@@ -39,7 +39,9 @@ def _reads(place: Place) -> Sequence[Path]:
 
 def _hosts(text: str, path: Path) -> dict[str, Any]:
     found = toml.read(text, path).get("host", {})
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise broken(path, "host is no table of hosts")
+    return found
 
 
 def _plan(place: Place, seen: Seen, want: Want) -> Plan:

@@ -63,11 +63,11 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     made, wanted = toml.document(text, own), toml.read(text, own)
     closed = [_told(own, one) for one in _indexes(wanted) if one.get("name") != _NAME]
     beside = [key for key in (*_BESIDE, "no-index") if wanted.get(key)]
+    old = _indexes(wanted)
     entry = {"name": _NAME, "url": url, "default": True}
-    first = [dict(one, **entry) for one in _indexes(wanted) if one.get("name") == _NAME][:1] or [entry]
-    others = [one for one in _indexes(wanted) if one.get("name") != _NAME]
-    if first[0] not in _indexes(wanted) or want.strict or any(one.get("default") for one in others):
-        _set_indexes(made, wanted, first, [] if want.strict else others)
+    ours = {**next((one for one in old if one.get("name") == _NAME), {}), **entry}
+    theirs = [] if want.strict else [one for one in old if one.get("name") != _NAME]
+    _set_indexes(made, wanted, [*({k: v for k, v in one.items() if k != "default"} for one in theirs), ours])
     for key in beside if want.strict else ():
         del made[key]
         del wanted[key]
@@ -84,30 +84,20 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     )
 
 
-def _set_indexes(
-    made: tomlkit.TOMLDocument,
-    wanted: dict[str, Any],
-    ours: list[dict[str, Any]],
-    others: list[dict[str, Any]],
-) -> None:
-    """The node's index before the user's others, none of which is the default any more."""
-    kept = [{key: value for key, value in one.items() if key != "default"} for one in others]
-    if "index" in made and len(ours + kept) == 1:
-        del made["index"]
-    if "index" in made and not any(one.get("default") for one in others) and not _has_ours(wanted):
-        made["index"].append(_table(ours[0]))
-        wanted["index"] = [*others, *ours]
+def _set_indexes(made: tomlkit.TOMLDocument, wanted: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Make the indexes be `rows`, the node's last: as the default one it is asked last anyway."""
+    old = wanted.get("index", [])
+    if old == rows:
         return
-    rows = tomlkit.aot()
-    for one in (*kept, *ours):
-        rows.append(_table(one))
+    wanted["index"] = rows
+    if old and old == rows[:-1] and isinstance(made["index"], tomlkit.items.AoT):
+        made["index"].append(_table(rows[-1]))
+        return
+    tables = tomlkit.aot()
+    for one in rows:
+        tables.append(_table(one))
     made.pop("index", None)
-    made.append("index", rows)
-    wanted["index"] = [*kept, *ours]
-
-
-def _has_ours(wanted: Mapping[str, Any]) -> bool:
-    return any(one.get("name") == _NAME for one in _indexes(wanted))
+    made.append("index", tables)
 
 
 def _table(fields: Mapping[str, Any]) -> tomlkit.items.Table:
@@ -130,7 +120,7 @@ def _holes(place: Place, seen: Seen, own: Path, url: str, *, strict: bool) -> li
         holes += [
             Hole(f"{_told(path, one)}: {short(str(one.get('url', '')))}", f"take it out of {path}")
             for one in _indexes(settings)
-            if one.get("url") != url and not (one.get("default") and path == own)
+            if one.get("url") != url and not (one.get("name") == _NAME and path == own)
         ]
         told = [key for key in (*_BESIDE, "no-index") if settings.get(key)]
         if path in _project(place) and settings.get("index-url"):
