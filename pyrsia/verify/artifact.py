@@ -57,7 +57,7 @@ def judge(
 def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, verify: Verify) -> Finding:
     """The same, with evidence that was read already."""
     try:
-        finding = _judge(file, found, expected, verify)
+        finding = _judge(_digest(file), file, found, expected, verify)
     except Malformed as error:
         raise invalid(str(error)) from None
     except OSError as error:
@@ -67,6 +67,28 @@ def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, 
             who=str(file),
             do="name a file that you may read",
         ) from None
+    return _in_time(finding, now_ms)
+
+
+def judge_digest(
+    digest: str, found: Evidence, *, now_ms: int, expected: str | None, verify: Verify
+) -> Finding:
+    """What is proven about bytes with this SHA-256, wherever they are; no file is opened.
+
+    The finding's `file` is the name that the log has for them: what they are called here is the caller's business.
+
+    Raises:
+        Refusal: as `judge`.
+    """
+    try:
+        finding = _judge(digest, None, found, expected, verify)
+    except Malformed as error:
+        raise invalid(str(error)) from None
+    return _in_time(finding, now_ms)
+
+
+def _in_time(finding: Finding, now_ms: int) -> Finding:
+    """Raises `Refusal` (`too-old`) for a checkpoint that says nothing about today."""
     age_s = now_ms // 1000 - finding.checkpoint_s
     if age_s < -MAX_AHEAD_S.value:
         raise Refusal(
@@ -85,12 +107,11 @@ def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, 
     return finding
 
 
-def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) -> Finding:
+def _judge(digest: str, file: Path | None, found: Evidence, expected: str | None, verify: Verify) -> Finding:
     artifact = _only(found.of("artifact.add"), "artifact.add")
     if artifact.index != found.index:
         raise Malformed("the proof is about another leaf than its artifact")
     body = artifact.entry.body
-    digest = _digest(file)
     if digest != body["sha256"]:
         raise Malformed(f"the file's SHA-256 is {digest}, the log names {body['sha256']}")
     _check_name(file, body, expected)
@@ -100,7 +121,8 @@ def _judge(file: Path, found: Evidence, expected: str | None, verify: Verify) ->
     _check_verdict(found, body, request, draw, reveals, people)
     unsound = _unsound(request.entry, reveals, body["agreeing"], draw, people, verify)
     status = standing.offered(found.now, digest, body["purl"])
-    return _finding(file, digest, found, body, draw, reveals, unsound, status)
+    name = body["file"] if file is None else file.name
+    return _finding(name, digest, found, body, draw, reveals, unsound, status)
 
 
 def _digest(file: Path) -> str:
@@ -117,7 +139,7 @@ def _only(leaves: Sequence[Proven], kind: str) -> Proven:
 # -- the name -----------------------------------------------------------------------------------
 
 
-def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> None:
+def _check_name(file: Path | None, body: Mapping[str, Any], expected: str | None) -> None:
     """The purl and the file's own name are the log's; a wheel also says inside whose it is.
 
     Of other files the log's name for these bytes is all there is: nothing of theirs is opened here.
@@ -125,6 +147,8 @@ def _check_name(file: Path, body: Mapping[str, Any], expected: str | None) -> No
     package = purls.parse(body["purl"]).package
     if expected is not None and expected != body["purl"]:
         raise Malformed(f"the file is {body['purl']}, not {expected}")
+    if file is None:
+        return
     if file.name not in (body["file"], body["file"].rpartition("~")[2]):
         raise Malformed(
             f"the file is called {file.name}; the log published {body['file']} for {body['purl']}"
@@ -324,7 +348,7 @@ def _check_provenance(
 
 
 def _finding(
-    file: Path,
+    name: str,
     digest: str,
     found: Evidence,
     body: Mapping[str, Any],
@@ -344,7 +368,7 @@ def _finding(
     return Finding(
         purl=body["purl"],
         claimed_by=people.member(owner).name if owner else "",
-        file=file.name,
+        file=name,
         sha256=digest,
         verdict=body["verdict"],
         builders=tuple(names[one] for one in body["agreeing"] if one not in unsound),

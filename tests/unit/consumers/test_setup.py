@@ -7,7 +7,7 @@ import stat
 import string
 import tomllib
 from pathlib import Path
-from xml.etree import ElementTree  # noqa: S405  (of files that the test wrote)
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
