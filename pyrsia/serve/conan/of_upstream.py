@@ -30,7 +30,7 @@ DOCUMENT_BYTES = Limit(
 )
 ROWS = Limit(5_000, "revisions, files or packages of one answer")
 _REVISION: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}")
-_NAME_FIRST: Final = re.compile(r"[a-z0-9_][a-z0-9_+.-]{1,100}")
+_NAME_FIRST: Final = re.compile(r"(?P<name>[a-z0-9_][a-z0-9_+.-]{1,100})\*?(?:/[^\x00-\x1f]*)?")
 
 
 class OfUpstream:
@@ -91,14 +91,15 @@ class OfUpstream:
         return None
 
     async def search(self, query: Mapping[str, str]) -> list[Ref]:
-        """References of upstream's, if the pattern begins with a name that it may be asked for.
+        """References of upstream's, if the pattern is one of a name, or of its beginning, that it may be asked for.
 
-        A pattern of stars alone asks nobody: it would tell upstream nothing and bring all that it has.
+        A pattern of stars alone asks nobody: it would bring all that upstream has.
         """
-        pattern = query.get("q", "*")[: rest.MAX_PATTERN_CHARS]
+        pattern = query.get("q", "*")
         exact = query.get("ignorecase", "True").lower() != "true"
-        name = re.split(r"[*?/@]", pattern.lower(), maxsplit=1)[0]
-        if _NAME_FIRST.fullmatch(name) is None or not self._upstream.takes(f"{names.PURL}{name}"):
+        match = _NAME_FIRST.fullmatch(pattern if exact else pattern.lower())
+        name = match["name"] if match is not None and len(pattern) <= rest.MAX_PATTERN_CHARS else ""
+        if not name or not self._upstream.takes(f"{names.PURL}{name}"):
             return []
         asked = urlencode({"q": pattern} | ({"ignorecase": "False"} if exact else {}))
         value = await self._value(f"{names.PURL}{name}", f"v2/conans/search?{asked}")
