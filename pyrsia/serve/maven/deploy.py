@@ -11,7 +11,6 @@ Source: docs/adr/0052; what Maven 3.8, 3.9 and Gradle 8 send (docs/consumers-mav
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
@@ -20,7 +19,7 @@ from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, not_found, send_nothing
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
-from pyrsia.serve.grants import Grant, require_push
+from pyrsia.serve.grants import READ, Grant, require_push
 from pyrsia.serve.maven import lists, snapshots
 from pyrsia.serve.maven.lists import Plugin
 from pyrsia.serve.maven.names import PLUGIN_KEY, Names
@@ -95,7 +94,9 @@ class Deploy:
     async def _keep(self, scope: Scope, receive: Receive, place: FilePath, grant: Grant) -> None:
         upload = await self._local.open(place.package)
         try:
-            async for piece in _pieces(receive):
+            more = True
+            while more:
+                piece, more = await _piece(receive)
                 await upload.write(piece)
             sums = {kind: upload.digest(kind) for kind in SUMS.values()}
             for kind, made in sums.items():
@@ -147,8 +148,11 @@ class Deploy:
 
     async def _list(self, scope: Scope, receive: Receive, place: ListPath) -> None:
         """Read a list for what it says of plug-ins; a checksum of it speaks of bytes that nobody keeps."""
-        package = self._package(place)
-        grant = self._may(scope, package) if package and self._grant_of(scope).pushes(package) else None
+        named = place.snapshot or place.artifact
+        package = package_of(named[0], named[1]) if named else ""
+        grant = self._pusher(scope, package)
+        if package and grant.pushes(package):
+            self._may(scope, package)
         body = await _whole(receive, SUM_BYTES.value if place.beside else LIST_BYTES.value)
         if place.beside:
             return
@@ -157,13 +161,9 @@ class Deploy:
         except Malformed as error:
             raise _bad(str(error)) from None
         if listed.plugins:
-            await self._plugins(self._grant_of(scope), place.group, listed.plugins)
-        elif grant is None:
-            self._may(scope, package)
-
-    def _package(self, place: ListPath) -> str:
-        named = place.snapshot or place.artifact
-        return package_of(named[0], named[1]) if named else ""
+            await self._plugins(grant, place.group, listed.plugins)
+        else:
+            require_push(scope, package)
 
     async def _plugins(self, grant: Grant, group: str, plugins: tuple[Plugin, ...]) -> None:
         """Remember the prefixes of local plug-ins. The others are in the list because clients add theirs to ours."""
@@ -193,10 +193,10 @@ class Deploy:
             )
         return grant
 
-    def _grant_of(self, scope: Scope) -> Grant:
-        """Any grant that pushes at all."""
+    def _pusher(self, scope: Scope, package: str) -> Grant:
+        """A grant that pushes anything: a list is of many packages, and names them in its body."""
         grant: Grant | None = scope.get("pyrsia.grant")
-        return grant if grant is not None else require_push(scope, "")
+        return require_push(scope, package) if grant is None or grant.scope == READ else grant
 
 
 def _check_name(place: FilePath) -> None:
@@ -220,12 +220,11 @@ def _replaceable(place: FilePath) -> bool:
 
 async def _same(receive: Receive, place: FilePath, row: LocalRow) -> None:
     """Read the body; it must be what the row has."""
-    digest, size = hashlib.sha256(), 0
-    async for piece in _pieces(receive):
+    digest, size, more = hashlib.sha256(), 0, True
+    while more and size <= row.size:
+        piece, more = await _piece(receive)
         digest.update(piece)
         size += len(piece)
-        if size > row.size:
-            break
     if digest.hexdigest() != row.sha256:
         raise _conflict(
             f"{place.name} stands here with other bytes, and what was published does not change",
@@ -233,21 +232,18 @@ async def _same(receive: Receive, place: FilePath, row: LocalRow) -> None:
         )
 
 
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The request's body."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client left in the middle of its file")
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body"):
-            return
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """Some bytes of the request's body, and whether there are more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone("the client left in the middle of its file")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def _whole(receive: Receive, most: int) -> bytes:
-    body = b""
-    async for piece in _pieces(receive):
+    body, more = b"", True
+    while more:
+        piece, more = await _piece(receive)
         body += piece
         if len(body) > most:
             raise Refusal(

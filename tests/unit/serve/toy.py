@@ -183,8 +183,8 @@ class ToyNode:
     def files(self, name: str) -> Sequence[ProjectFile]:
         return [
             file
-            for sha256, file in self.published.items()
-            if file.name == name and sha256 not in self.kept_back
+            for file in self.published.values()
+            if file.name == name and file.sha256 not in self.kept_back
         ]
 
     def refused(self, name: str) -> Sequence[Refused]:
@@ -293,6 +293,9 @@ class ToyNode:
 
     async def history(self, subject: Subject) -> bytes | None:
         return self.histories.get(subject.text)
+
+    async def contents(self, sha256: str) -> bytes | None:
+        return b"[]" if sha256 in self.published else None
 
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.get(sha256)
