@@ -247,6 +247,9 @@ class Admin:
     async def proof_file(self, sha256: str) -> bytes | None:
         return self.proofs.of_artifact(sha256)
 
+    async def contents(self, sha256: str) -> bytes | None:
+        return await self.catalog.contents(sha256)
+
     async def attestations(self, sha256: str) -> bytes | None:
         return await self.catalog.attestations(sha256)
 

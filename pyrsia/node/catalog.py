@@ -19,12 +19,13 @@ from pyrsia.node.policing import Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import BlobRef, Shelf
 from pyrsia.serve.views import Arriving, ProjectFile, Refused
-from pyrsia.units import NodeId
+from pyrsia.units import Limit, NodeId
 from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
+MAX_CONTENTS_BYTES = Limit(24 << 20, "the list of 20,000 members, each with the longest name that is taken")
 
 
 class Catalog:
@@ -154,6 +155,18 @@ class Catalog:
         blob, holders = found.body.get("metadata"), found.body["agreeing"]
         if blob is None:
             return None
+        path = await _whole(self._arriving(blob, holders))
+        return await trio.Path(path).read_bytes()
+
+    async def contents(self, sha256: str) -> bytes | None:
+        """What the file holds, as its builders agreed; whoever installed it may ask, whatever policy says today."""
+        found = views.artifact(self._archive.state, sha256)
+        if found is None:
+            return None
+        blob, holders = found.body["members"], found.body["agreeing"]
+        if blob["size"] > MAX_CONTENTS_BYTES.value:
+            raise Refusal("too-large", what="its list of members is too long to be told", who="its builders",
+                          do="compare the file itself: pyrsia verify FILE")  # fmt: skip
         path = await _whole(self._arriving(blob, holders))
         return await trio.Path(path).read_bytes()
 

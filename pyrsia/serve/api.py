@@ -20,6 +20,7 @@ from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import ANSWERS, Malformed, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_builds import BUILD_ROWS
+from pyrsia.serve.api_contents import CONTENT_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.api_policy import POLICY_ROWS
@@ -243,6 +244,7 @@ ROUTES: Final[tuple[Row, ...]] = (
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
         media="text/plain; charset=utf-8", refusals=("no-proof",)),
+    *CONTENT_ROWS,
     Row("GET", "/api/v1/attestations/{sha256}", _attestations, "Its attestations, a DSSE envelope a line", bytes,
         media="application/jsonl", refusals=("not-found",)),
     Row("POST", "/api/v1/facts", _order_fact, "Put a fact into the log", SubmitAck, FactOrder,

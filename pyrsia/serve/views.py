@@ -364,6 +364,14 @@ class Admin(Protocol):
 
     async def proof_file(self, sha256: str) -> bytes | None: ...
 
+    async def contents(self, sha256: str) -> bytes | None:
+        """The list of its members (`builds.members.encode`) that the log names; None for an unknown file.
+
+        Raises:
+            Refusal: `unavailable` when no builder gave it in time, `too-large`.
+        """
+        ...
+
     async def attestations(self, sha256: str) -> bytes | None: ...
 
     async def package_files(self, package: str) -> Sequence[PackageFile]:
