@@ -15,6 +15,8 @@ catalog.py    what package clients see
 proofs.py     the proof file of an artifact
 admin.py      what people and scripts ask and tell a node
 shelf.py      blobs with their manifests, given to peers and brought from them
+arriving.py   downloads that clients read while they run
+worker.py     the process of a worker; workers.py keeps so many of them
 diary.py      what the node writes for its operator
 service.py    wires, starts and stops all of it
 """

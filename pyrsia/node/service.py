@@ -60,6 +60,8 @@ from pyrsia.node.tokens import Tokens
 from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.node.witnessing import open_witnessing
+from pyrsia.node.worker import WorkerSettings
+from pyrsia.node.workers import SOCKET, Workers
 from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import build_app, limits
 from pyrsia.serve.guard import Guard
@@ -110,9 +112,16 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> bo
             closing.callback(node.links.close)
             node.links.open()
             tls = configured(data, settings.http.tls_cert, settings.http.tls_key)
-            http = await listen_tcp(settings.http.host, settings.http.port, tls=tls)
-            control = await listen_unix(data / config.CONTROL_SOCKET)
-            return await node.run([http, control], write_token(data / config.CONTROL_TOKEN))
+            host, port, shared = settings.http.host, settings.http.port, settings.http.workers > 0
+            if shared:  # whoever else shares it must be one of ours: another node there is a taken port
+                (await listen_tcp(host, port)).sock.close()
+            listeners = [
+                await listen_tcp(host, port, tls=tls, shared=shared),
+                await listen_unix(data / config.CONTROL_SOCKET),
+            ]
+            if shared:
+                listeners.append(await listen_unix(data / SOCKET, folder=data))
+            return await node.run(listeners, write_token(data / config.CONTROL_TOKEN))
     return False
 
 
@@ -394,6 +403,7 @@ class Node:
             witnessing=self.witnesses,
         )
         self.server = Server(app, listeners, limits(self.house.settings.local.upload_gb << 30))
+        workers = self._workers(listeners[0], self.server)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.links.run)
             await nursery.start(self.plane.run)
@@ -410,6 +420,7 @@ class Node:
             nursery.start_soon(self.building.run)
             nursery.start_soon(self.local.run)
             await nursery.start(self.server.run)
+            nursery.start_soon(workers.run)
             _log.info(
                 "%s %s of %s serves %s", self.house.role, self.house.name,
                 self.house.genesis.name, self.server.url,
@@ -419,12 +430,25 @@ class Node:
             gc.collect()
             gc.freeze()  # what a node consists of stays: to look through it for garbage stops all for 25 ms
             again = await self._until_told()
+            workers.drain()
             self.server.drain(DRAIN_S)
             with trio.move_on_after(DRAIN_S):
                 while self.server.connections:  # noqa: ASYNC110 (bounded; the server has no event for it)
                     await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
         return again
+
+    def _workers(self, listener: Listener, server: Server) -> Workers:
+        """The further processes that the configuration wants, at the port that was bound."""
+        house, http = self.house, self.house.settings.http
+        settings = WorkerSettings(
+            data=str(house.data.absolute()),
+            socket=str((house.data / SOCKET).absolute()),
+            http=msgspec.structs.replace(http, port=listener.port),
+            log=house.settings.log,
+            limits=server.limits,
+        )
+        return Workers(http.workers, settings, self.standing.notices.append)
 
     async def _until_told(self) -> bool:
         """Whether to stop is to begin anew: a snapshot is staged."""

@@ -7,7 +7,8 @@ lifespan (the node starts and stops what the applications need).
 
 Extensions: `http.response.zerocopysend` and `http.response.pathsend`, by os.sendfile; `reason` in
 `http.response.start`, because some package clients show nothing else of a refusal; `pyrsia.peer` in the
-scope is `control` on the Unix socket and `tcp` elsewhere.
+scope is `control` on the Unix socket and `tcp` elsewhere. On the socket of the node's own workers (`workers`) files
+below the data directory are named instead of sent, and the client is whom the worker says.
 
 Source: ASGI 3 with its HTTP message extensions; RFC 9112 sections 6 (framing) and 9 (connections).
 """
@@ -73,7 +74,7 @@ class Server:
         self._listening = list(self.listeners)
         self.draining = False
         self.requests = 0  # answered since the start
-        self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set()}
+        self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set(), "worker": set()}
         self._refused = 0  # that are being told so
         self._accepting = trio.CancelScope()
         self._cut_at_s = math.inf
@@ -104,7 +105,7 @@ class Server:
         while self._listening:
             listener = self._listening.pop()
             listener.sock.close()
-            if listener.peer == "control":
+            if listener.peer != "tcp":
                 with suppress(OSError):
                     os.unlink(listener.name)
 
@@ -160,7 +161,7 @@ class Server:
 
     def _admit(self, group: set[Connection], listener: Listener) -> bool:
         """Room for one more; the connection that idled longest gives way before anyone is refused."""
-        most = self.limits.connections if listener.peer == "tcp" else self.limits.control_connections
+        most = self.limits.control_connections if listener.peer == "control" else self.limits.connections
         if len(group) < most:
             return True
         idle = [connection for connection in group if connection.idle_since_s < math.inf]

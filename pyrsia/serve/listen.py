@@ -13,6 +13,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -20,10 +21,18 @@ from pyrsia.errors import Refusal
 from pyrsia.files import write_whole
 from pyrsia.units import MAX_CONTROL_PATH_BYTES
 
+_BACKLOG: Final = 1_024
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening socket; `peer` is `tcp` or `control`. `tls`: what it speaks TLS with, if it does."""
+    """A bound, listening socket.
+
+    Attributes:
+        peer: `tcp`; `control` for the node's own user; `worker` for its own workers, who say for whom they ask.
+        tls: what it speaks TLS with, if it does.
+        folder: with `worker`, the data directory, whose files are named instead of sent.
+    """
 
     sock: trio.socket.SocketType
     peer: str
@@ -31,25 +40,50 @@ class Listener:
     host: str = ""
     port: int = 0
     tls: ssl.SSLContext | None = None
+    folder: Path | None = None
 
 
-async def listen_tcp(host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Listener:
-    """Listen on one address; port 0 takes a free one.
+async def listen_tcp(
+    host: str, port: int, *, tls: ssl.SSLContext | None = None, shared: bool = False
+) -> Listener:
+    """Listen on one address; port 0 takes a free one. `shared`: other processes of this user may listen there too.
 
     Raises:
         Refusal: `port-taken`, or `config-invalid` for an address that is not this machine's.
     """
     try:
-        opened = await trio.open_tcp_listeners(port, host=host, backlog=1024)
+        sock = await (_shared_socket(host, port) if shared else _socket(host, port))
     except OSError as error:
         raise _cannot_listen(host, port, error) from None
-    for extra in opened[1:]:
-        await extra.aclose()
-    sock = opened[0].socket
     address = sock.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     scheme = "http" if tls is None else "https"
     return Listener(sock, "tcp", f"{scheme}://{shown}:{address[1]}", address[0], address[1], tls)
+
+
+async def _socket(host: str, port: int) -> trio.socket.SocketType:
+    opened = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    for extra in opened[1:]:
+        await extra.aclose()
+    return opened[0].socket
+
+
+async def _shared_socket(host: str, port: int) -> trio.socket.SocketType:
+    """With SO_REUSEPORT: the kernel deals new connections out to everybody who listens."""
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, number, _, address = found[0]
+    sock = trio.socket.socket(family, kind, number)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> Refusal:
@@ -74,8 +108,11 @@ def _cannot_listen(host: str, port: int, error: OSError) -> Refusal:
     )
 
 
-async def listen_unix(path: Path) -> Listener:
+async def listen_unix(path: Path, *, folder: Path | None = None) -> Listener:
     """Listen on the control socket: mode 0600, bound under another name and renamed into place.
+
+    Args:
+        folder: it is the socket of the node's workers instead, and this the data directory.
 
     Raises:
         Refusal: the path is too long, or a living server answers there.
@@ -112,7 +149,7 @@ async def listen_unix(path: Path) -> Listener:
             who="the data directory",
             do="check that the directory exists and belongs to this user",
         ) from None
-    return Listener(sock, "control", target)
+    return Listener(sock, "control" if folder is None else "worker", target, folder=folder)
 
 
 def write_token(path: Path) -> str:

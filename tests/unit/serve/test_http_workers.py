@@ -1,0 +1,278 @@
+"""A worker between client and node: the same answers, files by name, and no belief in what clients say they are."""
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from pyrsia.serve.http import HttpLimits, Receive, Scope, Send, Server, listen_tcp, listen_unix, serve
+from pyrsia.serve.workers import accel
+from pyrsia.serve.workers.answers import Answer
+from pyrsia.serve.workers.forward import Forward
+from tests.unit.serve.talk import dial, read_to_end, say
+
+SIZE = 1_000_001
+NAME = "blobs/ab/cd/" + "ab" * 32
+
+
+class Node:
+    """Answers files, echoes, and remembers what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blob = folder / NAME
+        self.asked: list[Scope] = []
+        self.left = trio.Event()
+        self.reading = trio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.append(scope)
+        path = scope["path"]
+        if path == "/file":
+            await self.give(send, self.blob, int(dict(scope["headers"]).get(b"x-first", b"0")))
+        elif path == "/elsewhere":
+            await self.give(send, self.folder / "keys", 0)
+        elif path == "/refused":
+            headers = [(b"www-authenticate", b"Basic"), (b"content-length", b"2")]
+            await send(
+                {"type": "http.response.start", "status": 401, "headers": headers, "reason": b"no token"}
+            )
+            await send({"type": "http.response.body", "body": b"no"})
+        elif path == "/wait":
+            self.reading.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.left.set()
+        elif path == "/cut":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            raise RuntimeError("the rest does not come")
+        else:
+            await self.echo(scope, receive, send)
+
+    async def give(self, send: Send, path: Path, first: int) -> None:
+        size = os.stat(path).st_size - first
+        headers = [(b"content-length", b"%d" % size), (b"etag", b'"x"')]
+        await send({"type": "http.response.start", "status": 206 if first else 200, "headers": headers})
+        with path.open("rb") as file:
+            event: dict[str, Any] = {"type": "http.response.zerocopysend", "file": file}
+            await send({**event, "offset": first, "count": size})
+
+    async def echo(self, scope: Scope, receive: Receive, send: Send) -> None:
+        count, more = 0, scope["method"] != "GET"
+        while more:
+            event = await receive()
+            count, more = count + len(event["body"]), event["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        line = f"{scope['method']} {scope['path']}?{scope['query_string'].decode()} {count}"
+        await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    made = Node(tmp_path)
+    made.blob.parent.mkdir(parents=True)
+    made.blob.write_bytes(os.urandom(SIZE))
+    (tmp_path / "keys").write_bytes(os.urandom(SIZE))
+    return made
+
+
+@asynccontextmanager
+async def worker_of(node: Node, limits: HttpLimits | None = None) -> AsyncIterator[tuple[Server, Server]]:
+    """(the node's server, the worker's) in one loop."""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            limits = limits or HttpLimits(body_bytes=10_000_000)
+
+            async def run(app: Any, listener: Any, *, task_status: trio.TaskStatus[Server]) -> None:
+                await serve(app, [listener], limits=limits, task_status=task_status)
+
+            private = await listen_unix(node.folder / "workers.sock", folder=node.folder)
+            ours = await nursery.start(run, node, private)
+            forward = Forward(node.folder / "workers.sock", node.folder)
+            theirs = await nursery.start(run, forward, await listen_tcp("127.0.0.1", 0))
+            try:
+                yield ours, theirs
+            finally:
+                forward.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_file_is_named_by_the_node_and_sent_by_the_worker(node: Node) -> None:
+    async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        answer = await client.get("/file")
+        part = await client.get("/file", headers={"x-first": "400000"})
+        head = await client.head("/file")
+    assert answer.content == node.blob.read_bytes()
+    assert part.content == node.blob.read_bytes()[400_000:]
+    assert (answer.headers["etag"], answer.headers["content-length"]) == ('"x"', str(SIZE))
+    assert (part.status_code, head.content, head.headers["content-length"]) == (206, b"", str(SIZE))
+    assert not [name for name in answer.headers if name.startswith(("x-accel", "x-pyrsia"))]
+
+
+async def test_the_bytes_do_not_pass_the_private_socket(node: Node) -> None:
+    async with worker_of(node):
+        async with await trio.open_unix_socket(str(node.folder / "workers.sock")) as stream:
+            await stream.send_all(
+                b"GET /file HTTP/1.1\r\nhost: a\r\nx-pyrsia-client: 10.0.0.1 5\r\nconnection: close\r\n\r\n"
+            )
+            answer = await read_to_end(stream)
+    assert f"x-accel-redirect: {NAME}\r\n".encode() in answer
+    assert b"x-accel-bytes: 0-%d\r\n" % SIZE in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_a_file_outside_of_the_folders_is_sent_and_not_named(node: Node) -> None:
+    async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        assert (await client.get("/elsewhere")).content == (node.folder / "keys").read_bytes()
+
+
+async def test_a_client_never_gets_a_name_and_cannot_say_who_it_is(node: Node) -> None:
+    """Neither to the worker nor to the node itself; what it claims is dropped or is an ordinary header."""
+    lies = {"x-pyrsia-client": "127.0.0.1 1", "x-pyrsia-scheme": "https", "x-accel-redirect": NAME}
+    async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        assert (await client.get("/file", headers=lies)).content == node.blob.read_bytes()
+        (scope,) = node.asked
+        assert (scope["client"][1] > 1, scope["scheme"], scope["pyrsia.peer"]) == (True, "http", "tcp")
+        assert [name for name, _ in scope["headers"]].count(b"x-pyrsia-client") == 1
+
+
+async def test_only_who_says_for_whom_it_asks_is_answered_on_the_private_socket(node: Node) -> None:
+    async with worker_of(node):
+        assert stat.S_IMODE(os.stat(node.folder / "workers.sock").st_mode) == 0o600
+        async with await trio.open_unix_socket(str(node.folder / "workers.sock")) as stream:
+            await stream.send_all(b"GET /file HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await read_to_end(stream)).startswith(b"HTTP/1.1 400 ")
+    assert node.asked == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_bodies_pass_whole_and_links_are_used_again(node: Node, chunked: bool) -> None:
+    data = os.urandom(300_000)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 100_000):
+            yield data[at : at + 100_000]
+
+    async with worker_of(node) as (ours, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        for _ in range(3):
+            answer = await client.put("/put?a=b", content=pieces() if chunked else data)
+            assert answer.text == "PUT /put?a=b 300000"
+        assert (await client.get("/get")).text == "GET /get? 0"
+        assert ours.connections == 1
+
+
+async def test_a_refusal_comes_before_the_body_and_without_100(node: Node) -> None:
+    head = b"PUT /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n"
+    async with worker_of(node) as (_, worker):
+        answer = await say(worker, head, half_close=False)
+    assert answer.startswith(b"HTTP/1.1 401 no token\r\n")
+    assert b"www-authenticate: Basic" in answer
+
+
+async def test_a_client_that_waits_for_100_gets_it_once_the_node_wants_the_body(node: Node) -> None:
+    async with worker_of(node) as (_, worker), await dial(worker) as stream:
+        await stream.send_all(
+            b"PUT /put HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await stream.send_all(b"body")
+        await stream.send_eof()
+        assert b"PUT /put? 4" in await read_to_end(stream)
+
+
+async def test_the_node_learns_that_a_client_left(node: Node) -> None:
+    async with worker_of(node) as (ours, worker):
+        stream = await dial(worker)
+        await stream.send_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        await node.reading.wait()
+        await stream.aclose()
+        await node.left.wait()
+        while ours.connections or worker.connections:
+            await trio.sleep(0.01)
+
+
+async def test_an_answer_that_the_node_cuts_is_cut_for_the_client(node: Node) -> None:
+    async with worker_of(node) as (_, worker):
+        answer = await say(worker, b"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n", half_close=False)
+    assert b"content-length: 9\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nhalf")
+
+
+async def test_without_a_node_and_without_the_file_it_is_503(node: Node) -> None:
+    async with worker_of(node) as (ours, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        assert (await client.get("/get")).status_code == 200
+        real, node.blob = node.blob, node.folder / "blobs" / "ab" / "gone"
+        node.blob.write_bytes(bytes(SIZE))
+        evicted = trio.Path(node.blob)
+
+        async def evicting(scope: Scope, receive: Receive, send: Send) -> None:
+            async def sending(event: Any) -> None:
+                if event["type"] == "http.response.zerocopysend":
+                    await evicted.unlink()
+                await send(event)
+
+            await node(scope, receive, sending)
+
+        ours.app = evicting
+        lost = await client.get("/file")
+        assert (lost.status_code, lost.json()["error"]["code"]) == (503, "unavailable")
+        node.blob, ours.app = real, node
+        assert (await client.get("/file")).status_code == 200
+        ours.drain(0)
+        while ours.connections:
+            await trio.sleep(0.01)
+        assert (await client.get("/get")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"keys/node",
+        b"blobs/../keys/node",
+        b"blobs//etc/passwd",
+        b"/etc/passwd",
+        b"blobs",
+        b"",
+        b"blobs/./x",
+        b"blobs/partial/x",
+        b"control.token",
+        b"blobs/link/secret",
+        b"blobs/file-link",
+        b"blobs/a\x00b",
+        b"blobs/\xff",
+    ],
+)
+def test_a_name_that_leads_elsewhere_opens_nothing(tmp_path: Path, name: bytes) -> None:
+    for folder in ("keys", "blobs", "blobs/partial"):
+        (tmp_path / folder).mkdir()
+    for file in ("keys/node", "blobs/partial/x", "control.token", "keys/secret", "blobs/x"):
+        (tmp_path / file).write_bytes(b"secret")
+    (tmp_path / "blobs" / "link").symlink_to(tmp_path / "keys")
+    (tmp_path / "blobs" / "filelink").symlink_to(tmp_path / "control.token")
+    with pytest.raises((ValueError, OSError)):
+        accel.opened(tmp_path, name.replace(b"file-link", b"filelink"), b"0-6")[0].close()
+    file, first, count = accel.opened(tmp_path, b"blobs/x", b"2-4")
+    with file:
+        assert (file.read(), first, count) == (b"secret", 2, 4)
+
+
+@pytest.mark.parametrize("span", [b"", b"1", b"-1-5", b"a-b", b"0-" + b"9" * 50])
+def test_which_bytes_are_meant_is_said_or_nothing_is_opened(tmp_path: Path, span: bytes) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "x").write_bytes(b"1")
+    with pytest.raises(ValueError, match="meant"):
+        accel.opened(tmp_path, b"blobs/x", span)
+
+
+def test_what_is_no_answer_of_a_node_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        Answer(bodiless=False).feed(b"\x16\x03\x01 not http")
