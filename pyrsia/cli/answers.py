@@ -4,7 +4,7 @@ The command's own code then reads plain dicts that have every field. What the fi
 the command says so; only `verify` proves anything.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -61,6 +61,19 @@ class Proof(msgspec.Struct):
 
 
 PackageFiles = tuple[PackageFile, ...]
+T = TypeVar("T")
+
+
+def typed(answer: Any, shape: type[T]) -> T:
+    """`answer` as a value of the type `shape`.
+
+    Raises:
+        Refusal: as `shaped`.
+    """
+    try:
+        return msgspec.convert(answer, shape)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _foreign(error) from None
 
 
 def shaped(answer: Any, shape: Any) -> Any:
@@ -72,9 +85,13 @@ def shaped(answer: Any, shape: Any) -> Any:
     try:
         return msgspec.to_builtins(msgspec.convert(answer, shape))
     except (msgspec.ValidationError, RecursionError) as error:
-        raise Refusal(
-            "unavailable",
-            what=f"the answer is not what a node gives: {str(error)[:200]}",
-            who="whatever listens at that address",
-            do="check the address; is it a Pyrsia node of this version?",
-        ) from None
+        raise _foreign(error) from None
+
+
+def _foreign(error: Exception) -> Refusal:
+    return Refusal(
+        "unavailable",
+        what=f"the answer is not what a node gives: {str(error)[:200]}",
+        who="whatever listens at that address",
+        do="check the address; is it a Pyrsia node of this version?",
+    )

@@ -25,30 +25,51 @@ PROOF_SUFFIX = ".tlog-proof"
 @click.option("--node", "target", metavar="URL|DIR", help="Fetch the proof from this node instead.")
 @trust_option
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
+@click.option(
+    "--policy",
+    "rules",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The rules that must accept it [policy.toml of your configuration folder, else the defaults].",
+)
 @json_option
 def verify(
-    file: Path, proof: Path | None, target: str | None, trust: Path | None, purl: str | None, as_json: bool
+    file: Path,
+    proof: Path | None,
+    target: str | None,
+    trust: Path | None,
+    purl: str | None,
+    rules: Path | None,
+    as_json: bool,
 ) -> None:
-    """Check FILE: what it is, who built it from which source, and that the log says so.
+    """Check FILE: what it is, who built it from which source, that the log says so, and that your policy accepts it.
 
     Exit codes: 0 accepted, 1 refused, 2 usage, 3 no proof, not pinned or too old.
     """
     import time
 
     from pyrsia.keys import verify as verify_signature
-    from pyrsia.verify import evidence
+    from pyrsia.verify import accepting, evidence
     from pyrsia.verify.artifact import judge_by
     from pyrsia.verify.pins import Pins, read_genesis
 
     if proof is not None and target is not None:
         raise click.UsageError("--proof and --node are two places for one proof; name one of them")
+    policy = accepting.of_file(rules) if rules else accepting.of_user()
     pins = Pins.of_user()
     believed = [read_genesis(trust)] if trust else pins.all()
     raw = _proof(file, proof, target)
     if target is not None:
         believed = _told(believed, raw, target)
     found = evidence.read(raw, believed, verify_signature)
-    finding = judge_by(file, found, now_ms=int(time.time() * 1000), expected=purl, verify=verify_signature)
+    finding = judge_by(
+        file,
+        found,
+        now_ms=int(time.time() * 1000),
+        expected=purl,
+        verify=verify_signature,
+        policy=policy,
+        current=target is not None,
+    )
     if not trust:  # a network that is pinned for one call leaves nothing behind
         _remember(pins, found, current=target is not None)
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)

@@ -20,8 +20,10 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import entries, verdict
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import MIN_BUILDERS, check_quorum
+from pyrsia.policy.facts import Agreeing
+from pyrsia.policy.rules import Policy
 from pyrsia.units import MAX_PROOF_AGE_S, Limit
-from pyrsia.verify import evidence, standing, wheel
+from pyrsia.verify import accepting, evidence, standing, wheel
 from pyrsia.verify.evidence import Evidence, invalid
 from pyrsia.verify.finding import Finding
 from pyrsia.verify.leaves import Proven, Verify
@@ -54,8 +56,25 @@ def judge(
     return judge_by(file, found, now_ms=now_ms, expected=expected, verify=verify)
 
 
-def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, verify: Verify) -> Finding:
-    """The same, with evidence that was read already."""
+def judge_by(
+    file: Path,
+    found: Evidence,
+    *,
+    now_ms: int,
+    expected: str | None,
+    verify: Verify,
+    policy: Policy | None = None,
+    current: bool = False,
+) -> Finding:
+    """The same, with evidence that was read already.
+
+    Args:
+        policy: that must accept what is proven; None asks for a proof of at most a year, and for nothing else.
+        current: the proof was made just now, by a node.
+
+    Raises:
+        Refusal: as `judge`, or as `accepting.accept`.
+    """
     try:
         finding = _judge(_digest(file), file, found, expected, verify)
     except Malformed as error:
@@ -67,28 +86,35 @@ def judge_by(file: Path, found: Evidence, *, now_ms: int, expected: str | None, 
             who=str(file),
             do="name a file that you may read",
         ) from None
-    return _in_time(finding, now_ms)
+    return _accepted(finding, now_ms, policy, current)
 
 
 def judge_digest(
-    digest: str, found: Evidence, *, now_ms: int, expected: str | None, verify: Verify
+    digest: str,
+    found: Evidence,
+    *,
+    now_ms: int,
+    expected: str | None,
+    verify: Verify,
+    policy: Policy | None = None,
+    current: bool = False,
 ) -> Finding:
     """What is proven about bytes with this SHA-256, wherever they are; no file is opened.
 
     The finding's `file` is the name that the log has for them: what they are called here is the caller's business.
 
     Raises:
-        Refusal: as `judge`.
+        Refusal: as `judge_by`.
     """
     try:
         finding = _judge(digest, None, found, expected, verify)
     except Malformed as error:
         raise invalid(str(error)) from None
-    return _in_time(finding, now_ms)
+    return _accepted(finding, now_ms, policy, current)
 
 
-def _in_time(finding: Finding, now_ms: int) -> Finding:
-    """Raises `Refusal` (`too-old`) for a checkpoint that says nothing about today."""
+def _accepted(finding: Finding, now_ms: int, policy: Policy | None, current: bool) -> Finding:
+    """Raises `Refusal` for what the policy refuses, and (`too-old`) for a checkpoint that says nothing about today."""
     age_s = now_ms // 1000 - finding.checkpoint_s
     if age_s < -MAX_AHEAD_S.value:
         raise Refusal(
@@ -97,7 +123,9 @@ def _in_time(finding: Finding, now_ms: int) -> Finding:
             who="this machine's clock, or the validators'",
             do="set the clock and check again",
         )
-    if age_s > MAX_PROOF_AGE_S.value:
+    if policy is not None:
+        accepting.accept(policy, finding, now_ms=now_ms, current=current)
+    elif age_s > MAX_PROOF_AGE_S.value:
         raise Refusal(
             "too-old",
             what=f"the proof's checkpoint is {age_s // 86_400} days old",
@@ -359,9 +387,10 @@ def _finding(
 ) -> Finding:
     genesis, people = found.pin.genesis, Roll(found.now)
     operators = _operators(draw)
+    counted = [one for one in body["agreeing"] if one not in unsound]
     names = {builder: f"{people.member(builder).name} ({operators[builder]})" for builder in draw["builders"]}
     isolation = min(
-        (reveals[one]["isolation"] for one in body["agreeing"] if one not in unsound),
+        (reveals[one]["isolation"] for one in counted),
         key=("confined", "namespace").index,
     )
     owner = purls.parse(body["purl"]).owner
@@ -371,7 +400,7 @@ def _finding(
         file=name,
         sha256=digest,
         verdict=body["verdict"],
-        builders=tuple(names[one] for one in body["agreeing"] if one not in unsound),
+        builders=tuple(names[one] for one in counted),
         uncounted=tuple((names[one], why) for one, why in unsound.items()),
         dissenting=tuple((names[one["builder"]], one["why"]) for one in body["dissenting"]),
         drawn=len(draw["builders"]),
@@ -391,4 +420,6 @@ def _finding(
         status=status,
         status_ms=found.now.time_ms,
         gone=tuple(names[one] for one in body["agreeing"] if people.left(one)),
+        agreeing=tuple(Agreeing(one, operators[one], reveals[one]["isolation"]) for one in counted),
+        published_ms=body["time_ms"],
     )

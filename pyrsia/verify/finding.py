@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pyrsia.policy.facts import Agreeing
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -19,6 +21,8 @@ class Finding:
         checkpoint_s: POSIX seconds of the newest cosignature that made the quorum.
         status: the artifact's at the checkpoint, and `status_ms` the block time that it is proven for.
         gone: agreeing builders that are no members any more.
+        agreeing: the builders that count, as a policy asks for them.
+        published_ms: block time of the record.
     """
 
     purl: str
@@ -46,6 +50,8 @@ class Finding:
     status: str
     status_ms: int
     gone: tuple[str, ...]
+    agreeing: tuple[Agreeing, ...] = ()
+    published_ms: int = 0
 
     def lines(self) -> Iterator[str]:
         """The purl first; then who, what, where in the log, and what is not claimed."""

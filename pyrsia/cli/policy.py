@@ -1,0 +1,235 @@
+"""`policy`: what a node or this user accepts, and why; other rules can be tried before they count.
+
+A node is asked for its rules and for facts. The decisions come from the engine that the node itself uses: with
+--policy over another file's rules, and nothing of that reaches the node.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.client import Client
+from pyrsia.errors import Refusal
+
+if TYPE_CHECKING:  # imported when a command runs, not for --help
+    from pyrsia.cli.subjects import Subject
+    from pyrsia.policy.facts import Decision, Facts
+    from pyrsia.policy.rules import Policy
+    from pyrsia.serve.judging import FactsAnswer, Judged, PolicyAnswer
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_policy_option = click.option(
+    "--policy",
+    "tried",
+    type=_file,
+    help="Try the rules of this file instead of the node's; nothing is changed.",
+)
+
+
+@click.group()
+def policy() -> None:
+    """What a node gives to package clients, and what `verify` accepts: show, check, explain, begin a file.
+
+    A node's rules stand in policy.toml in its data directory, a user's own in policy.toml of their configuration
+    folder. docs/policy.md explains every rule.
+    """
+
+
+@policy.command()
+@click.argument("subjects", nargs=-1, metavar="[PURL|FILE|sha256:HEX]...")
+@click.option("-r", "--requirement", "lists", multiple=True, type=_file,
+              help="A requirements*.txt, uv.lock, pom.xml or conan.lock.")  # fmt: skip
+@_policy_option
+@node_option
+@json_option
+def check(
+    subjects: tuple[str, ...], lists: tuple[Path, ...], tried: Path | None, target: str | None, as_json: bool
+) -> int:
+    """Say of each package or file whether policy allows it.
+
+    A version passes if it has files and none of them is refused; a package without a version, if one of its versions
+    passes. Exit codes: 0 all pass, 1 one does not.
+    """
+    import msgspec
+
+    from pyrsia.cli.policy_tell import check_lines
+    from pyrsia.cli.subjects import read
+    from pyrsia.serve.judging import Judged, judged
+
+    named, skipped = read(subjects, lists)
+    rows: list[tuple[str, bool, list[Judged]]] = []
+    with Client(target) as node:
+        rules = _rules(node, tried)
+        for one in named:
+            found = _facts(node, one)
+            decided = [judged(facts, _decision(rules, facts, found)) for facts in found.files]
+            rows.append((one.said, _passes(decided), decided))
+    passed = all(allowed for _, allowed, _ in rows)
+    whose = str(tried) if tried else "the node's policy"
+    told = [
+        {"said": said, "allowed": allowed, "files": msgspec.to_builtins(files)}
+        for said, allowed, files in rows
+    ]
+    tell(
+        {"ok": passed, "checked": told, "skipped": skipped},
+        as_json=as_json,
+        text=lambda: [*(f"skipped: {one}" for one in skipped), *check_lines(rows, whose)],
+    )
+    return 0 if passed else 1
+
+
+@policy.command()
+@click.argument("subject", metavar="PURL|FILE|sha256:HEX")
+@_policy_option
+@node_option
+@json_option
+def explain(subject: str, tried: Path | None, target: str | None, as_json: bool) -> int:
+    """Every rule that is asked about a package or file: its value, the facts, its answer, what would change it.
+
+    Exit codes: 0 all of its files are allowed, 1 one is not.
+    """
+    import dataclasses
+
+    from pyrsia.cli.policy_tell import explain_lines
+    from pyrsia.cli.subjects import read
+    from pyrsia.serve.judging import told
+
+    (named,), _ = read([subject])
+    with Client(target) as node:
+        rules = _rules(node, tried)
+        found = _facts(node, named)
+    if not found.files:
+        raise Refusal(
+            "not-found",
+            what=f"the log holds no {subject}, and policy gives nothing of it",
+            who="the log, or the name",
+            do="check the name, or ask for it: pyrsia build request",
+        )
+    said = [(facts, _decision(rules, facts, found)) for facts in found.files]
+    rows = told(rules)
+    shown = [{**dataclasses.asdict(facts), **dataclasses.asdict(decision)} for facts, decision in said]
+    tell(
+        {"ok": all(one.allowed for _, one in said), "files": shown},
+        as_json=as_json,
+        text=lambda: [
+            line
+            for at, (facts, one) in enumerate(said)
+            for line in (*([""] if at else []), *explain_lines(facts, one, rows[_ecosystem(facts)]))
+        ],
+    )
+    return 0 if all(one.allowed for _, one in said) else 1
+
+
+@policy.command()
+@click.option("--policy", "shown", type=_file, help="Show the rules of this file.")
+@click.option("--user", is_flag=True, help="Show the rules by which your `pyrsia verify` judges.")
+@node_option
+@json_option
+def show(shown: Path | None, user: bool, target: str | None, as_json: bool) -> None:
+    """The rules in force for every ecosystem, and where each comes from: a section, its mode, or the default."""
+    import msgspec
+
+    from pyrsia.cli.policy_tell import rule_lines
+
+    answer = _of_file(shown, user) if shown or user else _answer(target)
+    tell(msgspec.to_builtins(answer), as_json=as_json, text=lambda: rule_lines(answer))
+
+
+@policy.command()
+@click.option("--user", is_flag=True, help="Your own, for `pyrsia verify`, instead of a node's.")
+@click.option("--print", "printed", is_flag=True, help="Print it, and write nothing.")
+@click.option("--node", "target", metavar="DIR", help="The node's data directory.")
+@json_option
+def init(user: bool, printed: bool, target: str | None, as_json: bool) -> None:
+    """Write a policy.toml that names every rule with its meaning and default, all of it commented out.
+
+    A node takes a changed file over within seconds; one that is not valid changes nothing, and its status says so.
+    """
+    from pyrsia.cli.config import data_folder
+    from pyrsia.files import write_whole
+    from pyrsia.policy.rules import render
+    from pyrsia.verify.accepting import user_policy
+
+    text = render()
+    if printed:
+        tell({"text": text}, as_json=as_json, text=lambda: text.splitlines())
+        return
+    path = user_policy() if user else data_folder(target) / "policy.toml"
+    if path.exists():
+        raise Refusal(
+            "conflict",
+            what="the file is there already",
+            who=str(path),
+            do="edit it, or add --print to see a new one",
+        )
+    if user:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.parent.is_dir():
+        raise Refusal("not-found", what="there is no node", who=str(path.parent), do="make one: pyrsia init")
+    write_whole(path, text.encode(), 0o644)
+    tell({"file": str(path)}, as_json=as_json, text=lambda: [str(path)])
+
+
+# -- what the commands have in common --
+
+
+def _answer(target: str | None) -> "PolicyAnswer":
+    from pyrsia.cli.answers import typed
+    from pyrsia.serve.judging import PolicyAnswer
+
+    with Client(target) as node:
+        return typed(node.get("/api/v1/policy"), PolicyAnswer)
+
+
+def _of_file(path: Path | None, user: bool) -> "PolicyAnswer":
+    from pyrsia.serve.judging import PolicyAnswer, told
+    from pyrsia.verify.accepting import of_file, of_user, user_policy
+
+    there = path or (user_policy() if user_policy().exists() else None)
+    rules = of_user() if user else of_file(there or Path())
+    return PolicyAnswer(str(there or ""), rules.text, "", 0, told(rules))
+
+
+def _rules(node: Client, tried: Path | None) -> "Policy":
+    """The rules of a file, or those that the node says it has."""
+    from pyrsia.cli.answers import typed
+    from pyrsia.policy.rules import parse
+    from pyrsia.serve.judging import PolicyAnswer
+    from pyrsia.verify.accepting import of_file
+
+    if tried is not None:
+        return of_file(tried)
+    said = typed(node.get("/api/v1/policy"), PolicyAnswer)
+    return parse(said.text.encode(), f"the policy of {node.target}")
+
+
+def _facts(node: Client, subject: "Subject") -> "FactsAnswer":
+    from pyrsia.cli.answers import typed
+    from pyrsia.serve.judging import FactsAnswer
+
+    return typed(node.get(f"/api/v1/policy/facts?{subject.query}"), FactsAnswer)
+
+
+def _decision(rules: "Policy", facts: "Facts", found: "FactsAnswer") -> "Decision":
+    from pyrsia.policy.evaluate import decide
+
+    return decide(rules, facts, found.now_ms, found.head_age_ms)
+
+
+def _passes(files: "list[Judged]") -> bool:
+    versions: dict[str, bool] = {}
+    for one in files:
+        versions[one.purl] = versions.get(one.purl, True) and one.allowed
+    return any(versions.values())
+
+
+def _ecosystem(facts: "Facts") -> str:
+    from pyrsia.errors import Malformed
+    from pyrsia.policy.rules import OTHER, ecosystem_of
+
+    try:
+        return ecosystem_of(facts.purl)
+    except Malformed:  # a node that names no package; the decision says so
+        return OTHER

@@ -1,0 +1,85 @@
+"""Whether a user's own policy accepts what was proven: the engine that nodes use, over a `Finding`.
+
+The user's rules stand in policy.toml of their configuration folder; without it the defaults hold. Where the proof was
+just made by a node, its checkpoint is the newest head, and must be as young as `max_head_age_s` says; of a proof that
+lay beside the file only `max_proof_age_days` is asked.
+"""
+
+from pathlib import Path
+
+import platformdirs
+
+from pyrsia.errors import Refusal
+from pyrsia.policy import rules
+from pyrsia.policy.evaluate import decide, refusal
+from pyrsia.policy.facts import NETWORK, Facts
+from pyrsia.policy.rules import Policy
+from pyrsia.verify.finding import Finding
+
+WHO = "your policy"
+_AGES = {"max_head_age_s", "max_proof_age_days"}
+
+
+def user_policy() -> Path:
+    """Where this user's policy stands, whether or not it is there."""
+    return Path(platformdirs.user_config_dir("pyrsia", appauthor=False)) / "policy.toml"
+
+
+def of_user() -> Policy:
+    """The user's rules, the defaults where there is no file.
+
+    Raises:
+        Refusal: `config-invalid`.
+    """
+    path = user_policy()
+    return of_file(path) if path.exists() else rules.parse(b"", str(path))
+
+
+def of_file(path: Path) -> Policy:
+    """
+    Raises:
+        Refusal: `config-invalid`, naming file and key.
+    """
+    try:
+        with path.open("rb") as opened:
+            return rules.parse(opened.read(rules.MAX_POLICY_BYTES.value + 1), str(path))
+    except OSError as error:
+        raise Refusal(
+            "config-invalid",
+            what=f"the policy cannot be read: {error.strerror}",
+            who=str(path),
+            do="name a file that you may read",
+        ) from None
+
+
+def facts_of(finding: Finding) -> Facts:
+    """What was proven, as the rules ask for it; whose provenance is not sound is not among those that agree."""
+    return Facts(
+        purl=finding.purl,
+        origin=NETWORK,
+        file=finding.file,
+        sha256=finding.sha256,
+        status=finding.status,
+        agreeing=finding.agreeing,
+        containment=finding.containment,
+        upstream=finding.upstream,
+        published_ms=finding.published_ms,
+    )
+
+
+def accept(policy: Policy, finding: Finding, *, now_ms: int, current: bool) -> None:
+    """Nothing, for what the policy accepts.
+
+    Args:
+        current: the proof was made just now, so that its checkpoint is the log's newest head.
+
+    Raises:
+        Refusal: `denied`, or `too-old` where only the age of proof or head is against it.
+    """
+    facts, age_ms = facts_of(finding), max(0, now_ms - finding.checkpoint_s * 1_000)
+    said = decide(policy, facts, now_ms, age_ms if current else 0, age_ms)
+    if said.allowed:
+        return
+    told = refusal(facts, said, who=WHO)
+    only_old = {one.rule for one in said.reasons if not one.allows} <= _AGES
+    raise Refusal("too-old" if only_old else told.code, what=told.what, who=told.who, do=told.do)
