@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pyrsia.errors import Malformed
 from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Admin, LogView
+from pyrsia.serve.views import Admin, LogQuery, LogView
 from pyrsia.status import decided_by
 from pyrsia.units import Limit
 from pyrsia.wire.purl import parse
@@ -58,7 +58,6 @@ async def node(admin: Admin, log_view: LogView) -> dict[str, Any]:
     """The node, the members, and the newest checkpoint as it is signed."""
     status = await admin.status()
     checkpoint = log_view.checkpoint()
-    first = max(0, status.log.size - _ENTRIES.value)
     return {
         "node": status,
         "why_not": await admin.ready(),
@@ -66,5 +65,5 @@ async def node(admin: Admin, log_view: LogView) -> dict[str, Any]:
         "modes": (),
         "checkpoint": checkpoint.decode("utf-8", "replace").splitlines() if checkpoint else None,
         "members": (await admin.members()).members,
-        "entries": list(reversed(await admin.log_entries(first, _ENTRIES.value))),
+        "entries": (await admin.explore(LogQuery(count=_ENTRIES.value, order="newest"))).entries,
     }

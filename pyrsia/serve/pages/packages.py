@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from packaging.version import Version
+
+from pyrsia.builds.maven import versions as maven
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
@@ -59,17 +62,17 @@ async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str
     owner = LOCAL if files else ""
     if not files:
         files = await _network(supply, admin, purl.versionless)
-    versions = [one for one in by_version(files) if purl.version in ("", one.version)]
-    if not versions:
+    shown = [one for one in by_version(files) if purl.version in ("", one.version)]
+    if not shown:
         raise not_found(
             f"this node has no {text[:200]}", do=f"ask the network for it: pyrsia build request {text[:200]}"
         )
-    given = next((one.version for one in versions if any(not file.refusal for file in one.files)), "")
+    given = newest(purl.type, [one.version for one in shown if any(not file.refusal for file in one.files)])
     return {
         "purl": text,
         "owner": owner,
         "install": ways(purl.versionless, given, url) if given else (),
-        "versions": versions,
+        "versions": shown,
         "history": () if owner else await _history(admin, name),
     }
 
@@ -80,6 +83,21 @@ def by_version(files: Iterable[FileView]) -> list[VersionView]:
     for file in files:
         found.setdefault(file.version, []).append(file)
     return [VersionView(version, tuple(of)) for version, of in reversed(found.items())]
+
+
+def newest(kind: str, versions: Sequence[str]) -> str:
+    """The version to install: by the order of its ecosystem where that is known here, else the first one; "" of none.
+
+    Args:
+        versions: the one that was published last first.
+    """
+    if kind == "maven":
+        releases = [text for text in versions if not text.endswith("-SNAPSHOT")]
+        return maven.newest(releases or list(versions)) if versions else ""
+    if kind != "pypi":
+        return next(iter(versions), "")
+    finals = [text for text in versions if not Version(text).is_prerelease]
+    return max(finals or versions, key=Version, default="")
 
 
 def _purl(text: str) -> Purl:

@@ -11,7 +11,7 @@ import pytest
 from pyrsia.errors import Refusal
 from pyrsia.serve.pages import drawing, entries, home
 from pyrsia.serve.pages.install import ways
-from pyrsia.serve.pages.packages import FileView, by_version
+from pyrsia.serve.pages.packages import FileView, by_version, newest
 from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply
 from pyrsia.serve.views import Refused
 from pyrsia.wire.purl import parse
@@ -183,6 +183,21 @@ def test_strangers_text_is_text_on_every_page() -> None:
 )  # fmt: skip
 def test_each_client_is_told_its_own_words(purl: str, version: str, first: str) -> None:
     assert ways(parse(purl), version, "http://h:1")[0].commands == first
+
+
+@pytest.mark.parametrize(
+    ("kind", "versions", "best"),
+    [
+        ("pypi", ["3.9", "3.10", "4.0rc1"], "3.10"),
+        ("pypi", ["4.0rc1"], "4.0rc1"),
+        ("maven", ["1.9", "1.10", "2.0-SNAPSHOT"], "1.10"),
+        ("conan", ["1.2", "1.3"], "1.2"),
+        ("pypi", [], ""),
+        ("maven", [], ""),
+    ],
+)
+def test_the_newest_version_is_the_one_to_install(kind: str, versions: list[str], best: str) -> None:
+    assert newest(kind, versions) == best
 
 
 def test_maven_s_users_get_a_dependency() -> None:
