@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pyrsia.errors import Refusal
+from pyrsia.ledger.standing import WITNESSED
 from pyrsia.serve.maven.lists import prefix_of
 from pyrsia.serve.maven.names import MAVEN, Names
 from pyrsia.serve.supply import Supply
@@ -22,6 +23,7 @@ _NAMED: Final = Limit(
 )
 _ASKED: Final = Limit(2_000, "plug-ins of the log that are looked at for one listing")
 _EXTENSION: Final = re.compile(r".+-extensions?|wagon-.+|os-maven-plugin")
+_MODE: Final = 'mode = "verified+witnessed" in [maven] of the node\'s policy.toml'
 _MAVENS: Final = "org.apache.maven.plugins:"
 
 
@@ -45,29 +47,32 @@ class Refusals:
                 what += ", ".join(others[: _NAMED.value])
                 if len(others) > _NAMED.value:
                     what += f" and {len(others) - _NAMED.value} more"
+            if refused.file.verdict == WITNESSED:
+                what += f"; {_MODE} takes them"
         if why.do:
             what += f" -- {why.do}"
         return Refusal("denied", what=what, who=why.who, do=why.do)
 
     def _beside(self, refused: Refused) -> list[str]:
-        """`group:artifact:version` of the other plug-ins that are refused as this one is, each once."""
+        """The other plug-ins that are refused as this one is, with their versions: `group:artifact:1 2`."""
         if self._revision != self._names.revision:
             self._revision = self._names.revision
             self._plugins = list(self._all())
         mine = (refused.file.name, refused.file.version)
-        found = [
-            one.file
-            for one in self._plugins
-            if one.refusal.code == refused.refusal.code
-            and one.file.verdict == refused.file.verdict
-            and (one.file.name, one.file.version) != mine
-        ]
-        return list(dict.fromkeys(_named(file.name, file.version) for file in found))
+        found: dict[str, dict[str, None]] = {}
+        for one in self._plugins:
+            alike = one.refusal.code == refused.refusal.code and one.file.verdict == refused.file.verdict
+            if alike and (one.file.name, one.file.version) != mine:
+                found.setdefault(one.file.name, {})[one.file.version] = None
+        return [_named(purl, " ".join(versions)) for purl, versions in found.items()]
 
     def _all(self) -> Iterator[Refused]:
         plugins = [purl for purl in self._supply.network.packages(MAVEN) if is_plugin(purl)]
         for purl in plugins[: _ASKED.value]:
-            yield from self._names.known(purl).refused.values()
+            # Parents of plug-ins are named like them, and are only a pom.
+            for (_, name), one in self._names.known(purl).refused.items():
+                if name.endswith(".jar"):
+                    yield one
 
 
 def is_plugin(purl: str) -> bool:
@@ -76,6 +81,6 @@ def is_plugin(purl: str) -> bool:
     return bool(prefix_of(artifact) or _EXTENSION.fullmatch(artifact))
 
 
-def _named(purl: str, version: str) -> str:
+def _named(purl: str, versions: str) -> str:
     package = purls.parse(purl).package
-    return f"{package.namespace}:{package.name}:{version}".removeprefix(_MAVENS)
+    return f"{package.namespace}:{package.name}:{versions}".removeprefix(_MAVENS)

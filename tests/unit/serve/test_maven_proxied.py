@@ -269,6 +269,8 @@ async def test_a_refused_plugin_names_all_that_stand_as_it_does(node, local, mon
         for ending in (".jar", ".pom"):
             refuse(node, Named(PLUGINS, name, "1"), ending, f"{name}{ending}".encode())
     refuse(node, Named("net.far", "far-maven-plugin", "2"), ".jar", b"far")
+    refuse(node, Named("net.far", "far-maven-plugin", "3"), ".jar", b"farther")
+    refuse(node, Named("net.far", "parent-maven-plugin", "3"), ".pom", b"only a pom")
     refuse(node, Named("net.far", "withdrawn-maven-plugin", "2"), ".jar", b"gone", code="withdrawn")
     refuse(node, Named("net.far", "library", "2"), ".jar", b"library")
     publish(node, Named(PLUGINS, "maven-good-plugin", "1"), ".jar", JAR)
@@ -282,10 +284,11 @@ async def test_a_refused_plugin_names_all_that_stand_as_it_does(node, local, mon
         monkeypatch.setattr(refusals, "_NAMED", Limit(2, "fewer"))
         short = await client.get(f"{path}/1/maven-clean-plugin-1.jar")
 
-    others = "maven-install-plugin:1, maven-jar-plugin:1, net.far:far-maven-plugin:2"
-    told = set(pom.reason_phrase.partition("of the log: ")[2].partition(" -- ")[0].split(", "))
+    others = "maven-install-plugin:1, maven-jar-plugin:1, net.far:far-maven-plugin:2 3"
+    told = set(pom.reason_phrase.partition("of the log: ")[2].partition("; mode =")[0].split(", "))
     assert told == set(others.split(", "))
     assert "3 more plug-ins" in pom.reason_phrase
+    assert 'mode = "verified+witnessed" in [maven] of the node\'s policy.toml takes them' in pom.reason_phrase
     assert listed.status_code == 403
     assert "4 more plug-ins" in later.reason_phrase
     assert "maven-new-plugin:1" in later.reason_phrase
