@@ -364,17 +364,18 @@ class Room:
 
     Attributes:
         path: where to write it; nothing is there yet.
+        size: bytes that there is room for.
     """
 
     def __init__(self, copies: Copies, path: Path) -> None:
         self._copies = copies
-        self._size = 0
         self.path = path
+        self.size = 0
 
     async def grow(self, more: int) -> None:
         """Room for `more` bytes than before; raises as `Copies.room`."""
-        await self._copies.reserve(more, self._size + more)
-        self._size += more
+        await self._copies.reserve(more, self.size + more)
+        self.size += more
 
     async def keep(self, copy: Copy) -> Path:
         """The file is whole and is what `copy` says; its path from now on.
@@ -389,8 +390,8 @@ class Room:
 
     def drop(self) -> None:
         """Give the room back, with what was written. Calling it twice is harmless."""
-        self._copies.release(self._size)
-        self._size = 0
+        self._copies.release(self.size)
+        self.size = 0
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
