@@ -64,6 +64,10 @@ class Upload(Protocol):
         """Durable when this returns, in the place of what stood under `key`. The upload is gone then."""
         ...
 
+    async def peek(self) -> Path:
+        """A file that holds what was written so far, to be read and no more; gone with the upload."""
+        ...
+
     def drop(self) -> None:
         """Forget it and its bytes."""
         ...
@@ -146,6 +150,10 @@ class Upstream(Protocol):
 
     def takes(self, package: str) -> bool:
         """Whether upstream may be asked for this versionless purl: by mode and globs, and by nothing that it has."""
+        ...
+
+    def proxies(self, ecosystem: str) -> bool:
+        """Whether the ecosystem is in the mode `proxy`, so that there may be more than is known here."""
         ...
 
     async def document(
@@ -235,6 +243,9 @@ class NoUpstream:
     """No ecosystem is in the mode `proxy`."""
 
     def takes(self, package: str) -> bool:
+        return False
+
+    def proxies(self, ecosystem: str) -> bool:
         return False
 
     async def document(

@@ -19,7 +19,7 @@ from pyrsia.serve.maven.listing import Listing
 from pyrsia.serve.maven.names import Names
 from pyrsia.serve.maven.paths import PREFIXES, FilePath, ListPath, read, unknown
 from pyrsia.serve.maven.refusals import Refusals
-from pyrsia.serve.supply import NoUpstream, Supply
+from pyrsia.serve.supply import Supply
 
 PREFIX: Final = "/maven2/"
 _METHODS: Final = b"GET, HEAD, PUT, DELETE"
@@ -67,7 +67,7 @@ class MavenApp:
 
     async def _prefixes(self, scope: Scope, send: Send) -> None:
         """Every group that is here, for clients that then ask for no other; only where it is the whole truth."""
-        groups = self._names.groups() if isinstance(self._supply.upstream, NoUpstream) else None
+        groups = None if self._supply.upstream.proxies("maven") else self._names.groups()
         if groups is None:
             raise not_found("this repository does not list its groups")
         text = "## repository-prefixes/2.0\n" + "".join(f"/{group.replace('.', '/')}\n" for group in groups)

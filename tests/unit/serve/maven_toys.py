@@ -122,6 +122,9 @@ class ToyUpstream:
     def takes(self, package: str) -> bool:
         return package.startswith(self.allowed)
 
+    def proxies(self, ecosystem: str) -> bool:
+        return True
+
     async def document(
         self, package: str, path: str, *, accept: str = "", most: int = 8 << 20
     ) -> Document | None:
