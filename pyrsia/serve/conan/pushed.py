@@ -12,6 +12,7 @@ Source: Conan 2, `conan/internal/rest/rest_client_v2.py` (`_upload_files`), `fil
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -268,7 +269,9 @@ class Pushed:
         for row in self._local.rows(key[0], f"{key[1]}files/"):
             known = read_key(row.key)
             if known is not None and known[1].file not in arrivals.files:
-                await self._local.delete(key[0], row.key)  # left by a deletion or a push that was cut short
+                # Left by a deletion or a push that was cut short; where nothing is taken back, it stays unnamed.
+                with suppress(Refusal):
+                    await self._local.delete(key[0], row.key)
         for file, one in sorted(arrivals.files.items()):
             await self._keep(ref, Place(place.rrev, file, place.package_id, place.prev), one, by)
         await self._keep(ref, place, staged, by)

@@ -51,7 +51,7 @@ async def send_json(send: Send, value: Mapping[str, Any], mark: Header | None = 
 
 
 async def say(send: Send, status: int, what: str, more: Sequence[Header] = ()) -> None:
-    body = f"{safe(what)}\n".encode()
+    body = safe(what).encode()  # no line end: Conan writes its own words behind it
     headers = [(b"content-type", TEXT), (b"cache-control", b"no-store"), *more]
     # Where Conan shows no body, requests shows the reason phrase.
     reason = safe(what).encode("ascii", "replace")[:300] if status >= 400 else b""

@@ -91,7 +91,7 @@ async def listed(node: Node, revision: str) -> set[str]:
 async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Node):
     status, _, body = await get(node, "/conan/v2/conans/search?" + "&".join(["a=1"] * 21))
 
-    assert (status, body) == (400, b"the address has too many parameters\n")
+    assert (status, body) == (400, b"the address has too many parameters")
 
 
 async def test_a_ping_says_that_revisions_are_spoken(node: Node):
@@ -156,7 +156,8 @@ async def test_what_is_not_there_is_a_short_text_that_conan_prints(node: Node):
     for path in ("", "/x", none, upper, half):
         status, headers, body = await get(node, f"/conan{path or '/'}")
         assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
-        assert b"\n" in body
+        assert body
+        assert b"\n" not in body
         assert b"{" not in body
 
 
@@ -200,7 +201,7 @@ async def test_a_file_that_peers_hold_is_brought_and_one_that_nobody_has_is_told
     assert (status, headers["content-type"]) == (503, "text/plain; charset=utf-8")
     assert (
         body
-        == b"nobody gives this file now: no peer has it; try again; `pyrsia peers` shows who is connected\n"
+        == b"nobody gives this file now: no peer has it; try again; `pyrsia peers` shows who is connected"
     )
 
 
@@ -272,7 +273,7 @@ async def test_what_policy_refuses_is_a_403_with_the_reason_at_the_first_questio
         f"{package}/latest", f"{package}/revisions/{PREV}/files/conaninfo.txt",
     ):  # fmt: skip
         status, headers, body = await get(node, f"/conan{path}")
-        assert (status, body) == (403, b"nobody may have it; ask its author\n"), path
+        assert (status, body) == (403, b"nobody may have it; ask its author"), path
         assert headers["content-type"] == "text/plain; charset=utf-8"
 
 
@@ -310,7 +311,7 @@ async def test_a_name_that_the_log_does_not_hold_says_how_to_ask_for_a_build(nod
     status, _, body = await get(node, "/conan/v2/conans/none/1/_/_/latest")
 
     assert (status, body) == (
-        404, b"the network has no none/1; ask for a build: pyrsia build request pkg:conan/none@1\n",
+        404, b"the network has no none/1; ask for a build: pyrsia build request pkg:conan/none@1",
     )  # fmt: skip
 
 

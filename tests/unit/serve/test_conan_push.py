@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.builds.conan import names, rest
+from pyrsia.builds.conan.names import Place
 from pyrsia.config import LocalSection
+from pyrsia.errors import Refusal
 from pyrsia.node.local import LocalPackages
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.conan import pushed as pushing
@@ -205,7 +207,7 @@ async def test_the_revision_whose_manifest_came_last_is_the_latest_even_within_a
 WHOLE = {**recipe(), **package()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(order=st.permutations(sorted(WHOLE)), again=st.integers(0, 3))
 def test_whatever_the_order_half_a_revision_is_never_shown(order: list[str], again: int):
     """Each file is pushed in any order, and all of them some times more as a client does that begins again."""
@@ -363,6 +365,37 @@ async def test_what_is_deleted_is_gone_and_the_rest_stays(remote: Remote, target
     assert (await remote.ask("DELETE", target)).status == 404
     await remote.push({**recipe(), **package()})
     assert len(left(remote)) == 6
+
+
+async def test_where_nothing_is_taken_back_a_deletion_says_so(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    async def denied(package: str, key: str) -> bool:
+        raise Refusal("denied", what="nothing is taken back", who="config.toml", do="set local.delete")
+
+    await remote.push(recipe())
+    monkeypatch.setattr(remote.local, "delete", denied)
+
+    answer = await remote.ask("DELETE", RECIPE)
+
+    assert (answer.status, answer.body) == (403, b"nothing is taken back; set local.delete")
+    assert (await remote.get(f"{R}/latest")).status == 200
+
+
+async def test_what_an_interrupted_deletion_left_is_in_nobodys_way(remote: Remote):
+    await remote.push({**recipe(), **package()})
+    await remote.local.delete(
+        "pkg:conan/acme/mine", pushing.key_of("1.0", Place(RREV, names.MANIFEST, PID, PREV))
+    )
+    assert (await remote.get(f"{PACKAGE}/files")).status == 404
+    files = package()
+    files = {f"{PACKAGE}/files/conan_package.tzst": files.pop(f"{PACKAGE}/files/conan_package.tgz"), **files}
+
+    await remote.push(files)
+
+    assert set((await remote.get(f"{PACKAGE}/files")).value["files"]) == {
+        "conan_package.tzst", "conaninfo.txt", "conanmanifest.txt",
+    }  # fmt: skip
 
 
 async def test_one_file_is_not_deleted_alone(remote: Remote):

@@ -185,7 +185,7 @@ async def test_nor_is_one_that_the_policy_refuses(node: ToyNode, upstream: Upstr
 
     status, _, body = await get(node, upstream, f"{R}/latest")
 
-    assert (status, body) == (403, b"nobody may have it; ask\n")
+    assert (status, body) == (403, b"nobody may have it; ask")
     assert upstream.asked == []
 
 
