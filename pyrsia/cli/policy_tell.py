@@ -14,16 +14,20 @@ _MOST_VALUE: Final = 60  # of a rule's value in a table; JSON has all of it
 
 
 def rule_lines(answer: PolicyAnswer) -> Iterator[str]:
-    """Every rule of every ecosystem; those that nobody changed come from `default`."""
+    """What holds for every ecosystem, then what only holds for one."""
     yield f"# {answer.path or 'no policy.toml: these are the defaults'}"
     if answer.notice:
         yield f"# NOT IN FORCE: {answer.notice}"
-    for ecosystem, rows in answer.rules.items():
-        yield ""
-        yield f"[{ecosystem}]"
-        yield from table(
-            [(row.key, _short(row.value), row.origin) for row in rows], ("RULE", "VALUE", "FROM")
-        )
+    several = list(answer.rules.values())
+    common = [row for row in several[0] if all(row in rows for rows in several)] if several else []
+    for name, rows in (("every ecosystem", common), *answer.rules.items()):
+        own = [row for row in rows if rows is common or row not in common]
+        yield from ("", f"[{name}]") if own else ()
+        yield from _rule_table(own) if own else ()
+
+
+def _rule_table(rows: Sequence[RuleRow]) -> list[str]:
+    return table([(row.key, _short(row.value), row.origin) for row in rows], ("RULE", "VALUE", "FROM"))
 
 
 def check_lines(rows: Sequence[tuple[str, bool, Sequence[Judged]]], whose: str) -> Iterator[str]:

@@ -22,13 +22,13 @@ _MOST_NAME: Final = 80  # of the file in it
 
 
 def decide(
-    policy: Policy, facts: Facts, now_ms: int, head_age_ms: int = 0, proof_age_ms: int = 0
+    policy: Policy, facts: Facts, now_ms: int, head_age_ms: int = 0, proof_age_ms: int | None = None
 ) -> Decision:
     """The policy's answer about one file, with the reason of every rule that was asked.
 
     Args:
         head_age_ms: since the newest head of the log that is known here was signed; `NEVER_MS` without one.
-        proof_age_ms: of the file's proof, where there is one.
+        proof_age_ms: of the file's proof, where that is what is judged by.
     """
     try:
         rules = policy.of(ecosystem_of(facts.purl))
@@ -38,7 +38,7 @@ def decide(
     return Decision(all(one.allows for one in reasons), reasons)
 
 
-def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: int) -> Iterator[Reason]:
+def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: int | None) -> Iterator[Reason]:
     yield _deny(rules, facts)
     yield _allow(rules, facts)
     if facts.origin == LOCAL:
@@ -50,7 +50,8 @@ def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: in
         yield from (rule(rules, facts) for rule in _OF_THE_LOG)
         yield _min_age(rules, facts, now_ms)
         yield _max_head_age(rules, head_ms)
-        yield _max_proof_age(rules, proof_ms)
+        if proof_ms is not None:
+            yield _max_proof_age(rules, proof_ms)
     else:
         yield Reason("origin", False, "nobody says where it comes from")
 
@@ -62,7 +63,8 @@ def flips_at(policy: Policy, facts: Facts, now_ms: int) -> int | None:
     except Malformed:
         return None
     due = facts.published_ms + days * _DAY_MS
-    return due if days and facts.origin != LOCAL and facts.published_ms > 0 and now_ms < due else None
+    asked = days and facts.origin in (NETWORK, PROXIED) and facts.published_ms > 0
+    return due if asked and now_ms < due else None
 
 
 def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
@@ -100,7 +102,7 @@ def _min_age(rules: Rules, facts: Facts, now_ms: int) -> Reason:
     what = f"it is {_span(age_ms)} old, {_days(least)} {'is' if least == 1 else 'are'} the least"
     if age_ms >= least * _DAY_MS:
         return Reason("min_age_days", True, what)
-    wait = _span(least * _DAY_MS - age_ms)
+    wait = _span(least * _DAY_MS - age_ms, up=True)
     return Reason("min_age_days", False, what, f"wait for {wait}, or lower `min_age_days`")
 
 
@@ -154,7 +156,9 @@ def _is_isolated(rules: Rules, facts: Facts, isolation: str) -> bool:
 
 def _containment(rules: Rules, facts: Facts) -> Reason:
     least, has = rules.containment, facts.containment or "none"
-    what = f"{has} of it stands in its source, {least} is the least"
+    what = f"{_SHARES.get(has, has)} of it stands in its source"
+    if least != CONTAINMENTS[0]:
+        what += f", {_SHARES[least]} must"
     if has in CONTAINMENTS and CONTAINMENTS.index(has) >= CONTAINMENTS.index(least):
         return Reason("containment", True, what)
     return Reason("containment", False, what, "lower `containment`")
@@ -168,6 +172,7 @@ def _upstream(rules: Rules, facts: Facts) -> Reason:
     return Reason("upstream", False, what, f'add "{facts.upstream}" to `upstream`')
 
 
+_SHARES: Final = {"none": "nothing", "partial": "a part", "full": "all"}
 _OF_THE_LOG: Final[tuple[Callable[[Rules, Facts], Reason], ...]] = (
     _minimum,
     _agreeing,
@@ -228,11 +233,11 @@ def _days(count: int) -> str:
     return f"{count} day{'' if count == 1 else 's'}"
 
 
-def _span(ms: int) -> str:
-    """A time in its largest unit; less than none is none."""
-    seconds = max(0, ms) // 1_000
+def _span(ms: int, *, up: bool = False) -> str:
+    """A time in its largest unit, rounded down or `up`; less than none is none."""
+    seconds = (max(0, ms) + (999 if up else 0)) // 1_000
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
-            count = seconds // size
+            count = (seconds + (size - 1 if up else 0)) // size
             return f"{count} {unit}{'' if count == 1 else 's'}"
     return f"{seconds} second{'' if seconds == 1 else 's'}"

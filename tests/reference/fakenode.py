@@ -4,11 +4,11 @@ import json
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 
 class FakeNode:
-    """`answers`: path -> (status, body), where the body is bytes, or a value that becomes JSON.
+    """`answers`: path -> (status, body): bytes, a value that becomes JSON, or a function of the query that makes one.
 
     Attributes:
         seen: (method, path with query, headers, body) of every request, in order.
@@ -55,6 +55,8 @@ class FakeNode:
                     urlsplit(self.path).path,
                     (404, {"error": {"code": "not-found", "what": "no", "who": "x", "do": "y"}}),
                 )
+                if callable(value):
+                    value = value(dict(parse_qsl(urlsplit(self.path).query)))
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(data)))
