@@ -70,6 +70,14 @@ class LocalUpload:
         found.update(self._pending)
         return found.hexdigest()
 
+    async def peek(self) -> Path:
+        self._begin()
+        try:
+            await self._in_thread(self._flush)
+        finally:
+            self._busy = False
+        return self._path
+
     async def keep(self, key: str, *, by: str, more: Mapping[str, str] | None = None) -> LocalRow:
         """As the protocol says; whatever comes of it, the upload is gone."""
         self._begin()
@@ -136,6 +144,7 @@ class LocalPackages:
         self._store = store
         self._quota = settings.quota_gb * _GB
         self._most = settings.upload_gb * _GB
+        self._pushers_delete = settings.delete
         self._now_ms = now_ms
         self._uploads: dict[str, LocalUpload] = {}
         self._revision = now_ms()  # not 0: a page of an earlier life must not look like one of this
@@ -145,6 +154,9 @@ class LocalPackages:
 
     def owns(self, package: str) -> bool:
         return package in self._store.packages
+
+    def pushers_delete(self) -> bool:
+        return self._pushers_delete
 
     def revision(self) -> int:
         return self._revision

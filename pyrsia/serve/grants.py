@@ -33,6 +33,26 @@ class Grant:
         return not self.pattern or PurlGlob.parse(self.pattern).matches(package)
 
 
+def require_delete(scope: Scope, package: str, *, pushers: bool) -> Grant:
+    """As `require_push`, for taking back what was pushed.
+
+    Args:
+        pushers: whether push tokens may (`Local.pushers_delete`); an admin's always may.
+
+    Raises:
+        Refusal: also `denied`, by the node's configuration.
+    """
+    grant = require_push(scope, package)
+    if grant.scope != ADMIN and not pushers:
+        raise Refusal(
+            "denied",
+            what="push tokens take nothing back on this node",
+            who="its configuration",
+            do="ask its operator, or push a new version; local.delete in config.toml says so",
+        )
+    return grant
+
+
 def require_push(scope: Scope, package: str) -> Grant:
     """The grant by which the client of `scope` may push to, or delete from, a versionless purl.
 

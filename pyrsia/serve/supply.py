@@ -78,6 +78,10 @@ class Local(Protocol):
 
     def owns(self, package: str) -> bool: ...
 
+    def pushers_delete(self) -> bool:
+        """Whether a push token may also take back what was pushed; `grants.require_delete` asks."""
+        ...
+
     def revision(self) -> int:
         """Changes with every push and deletion."""
         ...
@@ -202,6 +206,9 @@ class NoLocal:
     """The shelf of a node that takes no packages: nothing is on it."""
 
     def owns(self, package: str) -> bool:
+        return False
+
+    def pushers_delete(self) -> bool:
         return False
 
     def revision(self) -> int:

@@ -19,7 +19,7 @@ from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, not_found, send_nothing
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
-from pyrsia.serve.grants import READ, Grant, require_push
+from pyrsia.serve.grants import READ, Grant, require_delete, require_push
 from pyrsia.serve.maven import lists, snapshots
 from pyrsia.serve.maven.lists import Plugin
 from pyrsia.serve.maven.names import PLUGIN_KEY, Names
@@ -68,7 +68,7 @@ class Deploy:
         """
         if isinstance(place, ListPath) or place.beside or place.root:
             raise _bad("lists and checksums are made of the files, and go with them")
-        require_push(scope, place.package)
+        require_delete(scope, place.package, pushers=self._local.pushers_delete())
         if not self._local.owns(place.package) or not await self._local.delete(place.package, place.key):
             raise not_found(f"nobody pushed {place.name} of {place.artifact} {place.version} to this node")
         await send_nothing(send, 204, [])

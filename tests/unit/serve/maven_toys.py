@@ -76,11 +76,11 @@ def refuse(node: ToyNode, artifact: Artifact, ending: str, data: bytes, code: st
 
 
 @contextmanager
-def shelf(folder: Path) -> Iterator[LocalPackages]:
+def shelf(folder: Path, section: LocalSection | None = None) -> Iterator[LocalPackages]:
     """The real shelf of a node in `folder`."""
     database = Database.open(folder / "db")
     try:
-        yield LocalPackages(LocalStore(folder / "local", database), LocalSection())
+        yield LocalPackages(LocalStore(folder / "local", database), section or LocalSection())
     finally:
         database.close()
 

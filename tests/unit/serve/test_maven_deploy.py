@@ -8,6 +8,7 @@ import trio
 
 from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.builds.maven.poms import read_xml
+from pyrsia.config import LocalSection
 from pyrsia.serve.maven import deploy, snapshots
 from pyrsia.units import Limit
 from tests.unit.serve.maven_toys import JAR, SUMS, asking, publish, repository, shelf, tool
@@ -373,6 +374,18 @@ async def test_a_file_is_taken_back_by_who_may_push_it(node, local):
         404,
         404,
     )
+
+
+async def test_where_pushers_take_nothing_back_an_admin_still_does(node, tmp_path):
+    with shelf(tmp_path, LocalSection(delete=False)) as local:
+        async with asking(node, local, token="push") as client:
+            await push(client, f"{LIB}/1.0/lib-1.0.jar", JAR)
+            refused = await client.delete(f"{LIB}/1.0/lib-1.0.jar")
+        async with asking(node, local, token=TOKEN) as admin:
+            deleted = await admin.delete(f"{LIB}/1.0/lib-1.0.jar")
+
+    assert (refused.status_code, deleted.status_code) == (403, 204)
+    assert refused.reason_phrase == "push tokens take nothing back on this node"
 
 
 async def test_two_pushes_of_one_file_at_once_do_not_mix(node, local):
