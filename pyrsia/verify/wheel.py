@@ -28,6 +28,16 @@ def name_and_version(path: Path) -> tuple[str, str]:
         Malformed: the file is not a wheel with exactly one METADATA of a sane size, or that names its package
             or version twice.
     """
+    data = metadata(path)
+    return header(data, "Name"), header(data, "Version")
+
+
+def metadata(path: Path) -> bytes:
+    """The METADATA of the wheel at `path`.
+
+    Raises:
+        Malformed: the file is not a wheel with exactly one METADATA of a sane size.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -48,21 +58,25 @@ def name_and_version(path: Path) -> tuple[str, str]:
         raise Malformed(f"the wheel cannot be read: {error}") from None
     if len(data) > MAX_METADATA_BYTES.value:
         raise Malformed("the wheel's METADATA is too large")
-    return _header(data, b"Name"), _header(data, b"Version")
+    return data
 
 
-def _header(metadata: bytes, name: bytes) -> str:
-    """The one value of a header. A line that begins with a space continues the one before."""
+def header(text: bytes, name: str) -> str:
+    """The one value of a header. A line that begins with a space continues the one before.
+
+    Raises:
+        Malformed: it stands there not once, or is not ASCII.
+    """
     values = []
-    for line in metadata.split(b"\n"):
+    for line in text.split(b"\n"):
         if not line.strip():
             break  # headers end at the first empty line
         key, colon, value = line.partition(b":")
-        if colon and key.rstrip().lower() == name.lower():
+        if colon and key.rstrip().lower() == name.lower().encode("ascii"):
             values.append(value.strip())
     if len(values) != 1:
-        raise Malformed(f"METADATA says {name.decode()} {len(values)} times, not once")
+        raise Malformed(f"METADATA says {name} {len(values)} times, not once")
     try:
         return values[0].decode("ascii")
     except UnicodeDecodeError:
-        raise Malformed(f"{name.decode()} in METADATA is not ASCII") from None
+        raise Malformed(f"{name} in METADATA is not ASCII") from None

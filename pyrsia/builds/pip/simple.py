@@ -21,6 +21,7 @@ JSON_TYPE: Final = "application/vnd.pypi.simple.v1+json"
 ACCEPT: Final = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 _HEX64: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME: Final = 255  # the longest file name that common file systems hold
+_MAX_LINK: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class IndexFile:
         requires_python: the specifier, or "".
         yanked: whether installers should pass over it.
         metadata_sha256: PEP 658: digest of `url + ".metadata"`; "" when it has none; None when not offered.
+        provenance: PEP 740: https address of the object that says where it came from, or "".
     """
 
     filename: str
@@ -46,6 +48,7 @@ class IndexFile:
     requires_python: str = ""
     yanked: bool = False
     metadata_sha256: str | None = None
+    provenance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ def _json_file(item: Any, base: str) -> IndexFile | None:
         requires=requires if isinstance(requires, str) else "",
         yanked=bool(item.get("yanked")),
         metadata=metadata,
+        provenance=item.get("provenance"),
     )
 
 
@@ -185,6 +189,7 @@ def _html_file(attrs: dict[str, str | None], base: str) -> IndexFile | None:
         requires=attrs.get("data-requires-python") or "",
         yanked="data-yanked" in attrs,
         metadata=metadata,
+        provenance=attrs.get("data-provenance"),
     )
 
 
@@ -199,6 +204,7 @@ def _file(
     requires: str,
     yanked: bool,
     metadata: str | None,
+    provenance: Any,
 ) -> IndexFile | None:
     if not isinstance(name, str) or not isinstance(link, str) or not plain_name(name):
         return None
@@ -209,7 +215,16 @@ def _file(
         return None
     if scheme not in ("http", "https", "file"):
         return None
-    return IndexFile(name, urldefrag(absolute)[0], sha256, size, upload, requires, yanked, metadata)
+    return IndexFile(
+        name, urldefrag(absolute)[0], sha256, size, upload, requires, yanked, metadata, _secure(provenance)
+    )
+
+
+def _secure(link: Any) -> str:
+    """An https address, or ""."""
+    if not isinstance(link, str) or not link.startswith("https://") or len(link) > _MAX_LINK:
+        return ""
+    return link if link.isascii() and link.isprintable() and " " not in link else ""
 
 
 def plain_name(name: str) -> bool:

@@ -1,0 +1,334 @@
+"""The simple repository API for pip, uv and their like, the files behind it, and uploads.
+
+Decides spelling (normalised names, trailing slashes), who owns a name, and caching. What stands on a page is
+`listing`'s, what is published and where its bytes come from is the supply's. Never a 500 for what does not exist, never
+a full answer with other bytes than those that were announced.
+
+    /pypi/simple/<name>/                      a page
+    /pypi/<NodeId>/simple/<name>/             what that node built under its own name
+    /pypi/files/<sha256>/<file>               of the log, with .metadata, .tlog-proof or .intoto.jsonl behind it
+    /pypi/local/<name>/<sha256>/<file>        pushed to this node, or its .metadata
+    /pypi/proxied/<name>/<sha256>/<file>      upstream's, unverified, or its .metadata
+    /pypi/legacy/                             uploads
+
+Source: the simple repository API specification (PEP 503, 691, 658).
+"""
+
+import hashlib
+import re
+from typing import Final
+
+from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.errors import Refusal
+from pyrsia.serve.answers import (
+    IMMUTABLE,
+    REVALIDATE,
+    header,
+    not_found,
+    put_back,
+    send_arriving,
+    send_body,
+    send_bundle,
+    send_cached,
+    send_file,
+    send_not_allowed,
+    send_nothing,
+)
+from pyrsia.serve.bringing import PROOF_SUFFIX, send_proof, send_published
+from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.pypi import listing, pages
+from pyrsia.serve.pypi.listing import BUNDLE_SUFFIX, FILES
+from pyrsia.serve.pypi.names import PURL, kind_of, normalise
+from pyrsia.serve.pypi.negotiating import HTML, JSON, PLAIN_HTML, negotiate
+from pyrsia.serve.pypi.pages import Page
+from pyrsia.serve.pypi.theirs import Theirs
+from pyrsia.serve.pypi.upload import Uploads, metadata_of
+from pyrsia.serve.reading import Header
+from pyrsia.serve.supply import Supply
+from pyrsia.serve.views import ProjectFile
+from pyrsia.units import MAX_PAGE_CACHE
+
+PREFIX: Final = "/pypi/"
+METADATA_SUFFIX: Final = ".metadata"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NODE: Final = re.compile(r"[a-z2-7]{52}")
+_VERIFIED: Final = b"x-pyrsia-verified"
+
+_Rendered = tuple[
+    Project | None, bytes, bytes, str
+]  # upstream's page behind it, ETag, body, how far verified
+
+
+class PypiApp:
+    """Everything below `/pypi/`."""
+
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._catalog = supply.network
+        self._theirs = Theirs(supply.upstream)
+        self._uploads = Uploads(supply)
+        self._pages: dict[tuple[str, str, str], _Rendered] = {}  # by owner, name and form
+        self._revision = (-1, -1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parts, owner = scope["path"].removeprefix(PREFIX).split("/"), ""
+        if parts == ["legacy", ""]:
+            await self._upload(scope, receive, send)
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_not_allowed(scope, send)
+            return
+        if _NODE.fullmatch(parts[0]):
+            owner, *parts = parts
+        match parts:
+            case ["simple"]:
+                await _redirect(send, b"simple/", scope)
+            case ["simple", ""]:
+                await self._list(scope, send, owner)
+            case ["simple", name]:
+                await self._project_without_slash(scope, send, name)
+            case ["simple", name, ""]:
+                await self._project(scope, send, owner, name)
+            case ["files", sha256, filename]:
+                await self._file(scope, receive, send, sha256, filename)
+            case ["local", name, sha256, filename] if not owner:
+                await self._pushed(scope, send, name, sha256, filename)
+            case ["proxied", name, sha256, filename] if not owner:
+                await self._passed_on(scope, receive, send, name, sha256, filename)
+            case _:
+                raise not_found("there is no such page", do="packages are at /pypi/simple/<name>/")
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await send_not_allowed(scope, send, b"POST")
+            return
+        said = await self._uploads.take(scope, receive)
+        await send_body(send, 200, said.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
+
+    # -- pages --
+
+    async def _project_without_slash(self, scope: Scope, send: Send, name: str) -> None:
+        normal = normalise(name)
+        if normal is None:
+            raise _unknown(name)
+        await _redirect(send, f"{normal}/".encode("ascii"), scope)
+
+    async def _project(self, scope: Scope, send: Send, owner: str, name: str) -> None:
+        normal = normalise(name)
+        if normal is None:
+            raise _unknown(name)
+        if normal != name:
+            await _redirect(send, f"../{normal}/".encode("ascii"), scope)
+            return
+        form = await _form(scope, send)
+        if form is not None:
+            _, etag, body, verified = await self._rendered(owner, normal, form)
+            await _send_page(scope, send, form, etag, body, verified)
+
+    async def _list(self, scope: Scope, send: Send, owner: str) -> None:
+        """All names; `owner`: those that a node has under its own name."""
+        form = await _form(scope, send)
+        if form is None:
+            return
+        self._renew()
+        found = self._pages.get((owner, "", form))
+        if found is None:
+            names = self._names(owner)
+            body = pages.projects_json(names) if form == JSON else pages.projects_html(names)
+            found = self._keep((owner, "", form), None, body, "")
+        await _send_page(scope, send, form, found[1], found[2], "")
+
+    def _names(self, owner: str) -> list[str]:
+        if owner:
+            start = f"pkg:generic/{owner}/pypi/"
+            return [one.removeprefix(start) for one in self._catalog.packages(start)]
+        pushed = (one.removeprefix(PURL) for one in self._supply.local.packages(PURL))
+        return sorted({*self._catalog.projects(), *pushed})
+
+    async def _rendered(self, owner: str, name: str, form: str) -> _Rendered:
+        theirs = None if owner else await self._upstreams(name)
+        self._renew()  # nothing awaits from here on: what is rendered is what is kept
+        found = self._pages.get((owner, name, form))
+        if found is None or found[0] is not theirs:
+            page = self._page(owner, name, theirs)
+            body = pages.project_json(page) if form == JSON else pages.project_html(page)
+            found = self._keep((owner, name, form), theirs, body, page.verified)
+        return found
+
+    def _renew(self) -> None:
+        revision = (self._catalog.revision(), self._supply.local.revision())
+        if revision != self._revision:
+            self._pages.clear()
+            self._revision = revision
+
+    def _keep(
+        self, key: tuple[str, str, str], theirs: Project | None, body: bytes, verified: str
+    ) -> _Rendered:
+        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
+        self._pages.pop(key, None)
+        if len(self._pages) >= MAX_PAGE_CACHE.value:
+            del self._pages[next(iter(self._pages))]
+        self._pages[key] = (theirs, etag, body, verified)
+        return self._pages[key]
+
+    async def _upstreams(self, name: str) -> Project | None:
+        """Upstream's page, where it may have a part in ours.
+
+        Raises:
+            Refusal: upstream does not answer, and nobody else has the name.
+        """
+        if self._supply.local.owns(PURL + name):
+            return None
+        if self._catalog.files(name) or self._catalog.refused(name):
+            return await self._theirs.quietly(name)
+        return await self._theirs.page(name) if self._theirs.takes(name) else None
+
+    def _page(self, owner: str, name: str, theirs: Project | None) -> Page:
+        if owner:
+            files = self._catalog.files(f"pkg:generic/{owner}/pypi/{name}")
+            if files:
+                return listing.of_node(name, files)
+            raise _unknown(name)
+        if self._supply.local.owns(PURL + name):
+            return listing.of_shelf(name, self._supply.local.rows(PURL + name, FILES))
+        files, refused = self._catalog.files(name), self._catalog.refused(name)
+        if files or refused:
+            return listing.of_network(name, files, refused, theirs)
+        if theirs is not None:
+            return listing.of_upstream(name, theirs)
+        raise _unknown(name)
+
+    # -- files of the log --
+
+    async def _file(self, scope: Scope, receive: Receive, send: Send, sha256: str, filename: str) -> None:
+        file = self._catalog.file(sha256) if _SHA256.fullmatch(sha256) else None
+        if file is None:
+            raise not_found("the log publishes no file with this digest")
+        if filename == file.filename:
+            etag = b'"%b"' % file.sha256.encode("ascii")
+            more: list[Header] = [(_VERIFIED, b"yes")]
+            kind = kind_of(file.filename)
+            await send_published(self._catalog, scope, receive, send, file, kind=kind, etag=etag, more=more)
+        elif filename == file.filename + METADATA_SUFFIX:
+            await self._metadata(scope, send, file)
+        elif filename == file.filename + PROOF_SUFFIX:
+            await send_proof(self._catalog, scope, send, file)
+        elif filename == file.filename + BUNDLE_SUFFIX:
+            await send_bundle(scope, send, await self._catalog.attestations(file.sha256))
+        else:
+            # The digest alone is not enough: a name the log does not give would be our lie.
+            raise not_found("the log gives this digest another file name")
+
+    async def _metadata(self, scope: Scope, send: Send, file: ProjectFile) -> None:
+        body = await self._catalog.metadata(file.sha256) if file.metadata_sha256 else None
+        if body is None:
+            raise not_found("this file has no separate metadata")
+        if hashlib.sha256(body).hexdigest() != file.metadata_sha256:
+            raise Refusal(
+                "unavailable",
+                what="this node's copy of the metadata is not the one in the log",
+                who="this node's disk",
+                do=put_back(file.metadata_sha256),
+            )
+        await _send_metadata(scope, send, body, file.metadata_sha256, b"yes")
+
+    # -- files that were pushed here --
+
+    async def _pushed(self, scope: Scope, send: Send, name: str, sha256: str, filename: str) -> None:
+        local = self._supply.local
+        bare = filename.removesuffix(METADATA_SUFFIX)
+        row = local.row(PURL + name, FILES + bare) if normalise(name) == name else None
+        path = local.path(sha256) if row is not None and row.sha256 == sha256 else None
+        if row is None or path is None:
+            raise not_found("no such file was pushed to this node")
+        if filename == bare:
+            etag = b'"%b"' % row.sha256.encode("ascii")
+            more: list[Header] = [(_VERIFIED, b"local")]
+            await send_file(scope, send, path, row.size, kind=kind_of(bare), etag=etag, more=more)
+            return
+        told = row.more.get("metadata", "")
+        if not told:
+            raise not_found("this file has no separate metadata")
+        await _send_metadata(scope, send, await metadata_of(path, told), told, b"local")
+
+    # -- upstream's files --
+
+    async def _passed_on(
+        self, scope: Scope, receive: Receive, send: Send, name: str, sha256: str, filename: str
+    ) -> None:
+        """A file that upstream's page of a package lists with this digest, which must hold."""
+        bare = filename.removesuffix(METADATA_SUFFIX)
+        file = await self._listed_upstream(name, sha256, bare) if normalise(name) == name else None
+        if file is None:
+            raise not_found("upstream lists no such file that this node would pass on")
+        url, digest = file.url, file.sha256
+        if filename != bare:
+            if file.metadata_sha256 is None:
+                raise not_found("this file has no separate metadata")
+            url, digest = file.url + METADATA_SUFFIX, file.metadata_sha256
+        arriving = await self._supply.upstream.file(PURL + name, url, sha256=digest)
+        if arriving is None:
+            raise not_found("upstream has this file no more")
+        kind = kind_of(bare) if filename == bare else b"text/plain; charset=utf-8"
+        etag = b'"%b"' % (digest or f"of-{file.sha256}").encode("ascii")
+        more: list[Header] = [(_VERIFIED, b"no")]
+        await send_arriving(scope, receive, send, arriving, kind=kind, etag=etag, more=more)
+
+    async def _listed_upstream(self, name: str, sha256: str, filename: str) -> IndexFile | None:
+        if self._supply.local.owns(PURL + name) or not self._theirs.takes(name):
+            return None
+        theirs = await self._theirs.page(name)
+        if theirs is None:
+            return None
+        held = {one.version for one in self._catalog.files(name)}
+        held |= {one.file.version for one in self._catalog.refused(name)}
+        # The page may list thousands of files: only the one that is asked for is looked at closely.
+        asked = tuple(one for one in theirs.files if (one.filename, one.sha256) == (filename, sha256))
+        return next(iter(listing.proxied(name, Project(name, theirs.index, asked), held)), None)
+
+
+# -- answers --
+
+
+async def _form(scope: Scope, send: Send) -> str | None:
+    """The form to answer in; None where there is none that the client takes, and it was told."""
+    form = negotiate(header(scope, b"accept"))
+    if form is None:
+        body = f"this index answers in {JSON}, {HTML} or {PLAIN_HTML}\n".encode()
+        headers: list[Header] = [(b"content-type", b"text/plain; charset=utf-8"), (b"vary", b"Accept")]
+        await send_body(send, 406, body, headers)
+    return form
+
+
+async def _send_page(scope: Scope, send: Send, form: str, etag: bytes, body: bytes, verified: str) -> None:
+    # A page costs this node nothing to say again: clients ask each time, and are told 304.
+    kind = form.encode("ascii") + (b"; charset=utf-8" if form == PLAIN_HTML else b"")
+    more: list[Header] = [(b"vary", b"Accept")]
+    if verified:
+        more.append((_VERIFIED, verified.encode("ascii")))
+    await send_cached(scope, send, body, kind=kind, etag=etag, caching=REVALIDATE, more=more)
+
+
+async def _send_metadata(scope: Scope, send: Send, body: bytes, sha256: str, verified: bytes) -> None:
+    etag = b'"%b"' % sha256.encode("ascii")
+    more: list[Header] = [(_VERIFIED, verified)]
+    kind = b"text/plain; charset=utf-8"
+    await send_cached(scope, send, body, kind=kind, etag=etag, caching=IMMUTABLE, more=more)
+
+
+async def _redirect(send: Send, location: bytes, scope: Scope) -> None:
+    query = scope["query_string"]
+    headers = [(b"location", location + (b"?" + query if query else b"")), (b"cache-control", REVALIDATE)]
+    await send_nothing(send, 301, headers)
+
+
+def _unknown(name: str) -> Refusal:
+    shown = "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:80])
+    return Refusal(
+        "package-unknown",
+        what=f"the log holds no package named {shown!r}",
+        who="the client's request",
+        do=f"ask the network to build it: pyrsia build request {shown}"
+        if normalise(name)
+        else "a name has letters and digits, with . _ - between them",
+    )
