@@ -30,7 +30,7 @@ class Service:
         self.network, self.folder = network, folder
         self.follower = network.follower
 
-    def pyrsia(self, *words: str, node: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def pyrsia(self, *words: str | Path, node: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [
             sys.executable,
             "-m",
@@ -173,6 +173,18 @@ def test_what_has_no_source_is_witnessed_and_said_to_be_that_and_no_more(service
     assert done.returncode == 0, done.stderr + done.stdout
     assert "witnessed, not rebuilt: no source archive" in done.stdout
     assert "WITNESSED: same bytes seen by 3 nodes, not rebuilt" in done.stdout
+    refused = service.pyrsia("policy", "check", "pkg:pypi/seen@1.0")
+    assert (refused.returncode, "it is WITNESSED, EQUIVALENT is the least" in refused.stdout) == (1, True)
+    tried = service.folder / "tried.toml"
+    tried.write_text('[pip]\nmode = "verified+witnessed"\n')
+    allowed = service.pyrsia("policy", "check", "pkg:pypi/seen@1.0", "--policy", tried)
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    shutil.copy(tried, service.follower.data / "policy.toml")
+    service.network.wait(
+        lambda: service.pyrsia("policy", "check", "pkg:pypi/seen@1.0").returncode == 0,
+        30,
+        "the policy is not taken over",
+    )
     with service.follower.client() as client:
         (file,) = client.get("/pypi/simple/seen/")["files"]
         html = client.get_bytes("/pypi/simple/seen/")
