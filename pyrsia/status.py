@@ -131,6 +131,31 @@ class TransferStatus(msgspec.Struct, frozen=True):
     sources: dict[str, int] = {}  # peer -> bytes received
 
 
+class UpstreamStatus(msgspec.Struct, frozen=True):
+    """What comes from upstream unverified, since the node started.
+
+    Attributes:
+        modes: ecosystem -> `verified`, `verified+witnessed` or `proxy`; only the last asks upstream.
+        asked: questions that went out. copied: answers from copies that were good.
+        stale: answers from old copies, since upstream gave none. absent: answers that upstream has nothing.
+        failed: questions without a usable answer. refused: files that were not what they should be.
+        bytes_received: of its files and pages.
+        kept_bytes: of copies, of at most quota_bytes; evicted: files that went to make room.
+    """
+
+    modes: dict[str, str] = {}
+    asked: int = 0
+    copied: int = 0
+    stale: int = 0
+    absent: int = 0
+    failed: int = 0
+    refused: int = 0
+    bytes_received: int = 0
+    kept_bytes: int = 0
+    quota_bytes: int = 0
+    evicted: int = 0
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """Everything at a glance; `role` is exactly `validator` or `follower`."""
 
@@ -151,6 +176,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     notices: tuple[str, ...] = ()
     agreement: AgreementStatus = AgreementStatus(0, 0, "follows")
     queue: tuple[str, ...] = ()  # builds that wait for their turn here, in their order
+    upstream: UpstreamStatus = UpstreamStatus()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

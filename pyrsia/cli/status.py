@@ -37,7 +37,18 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"waiting:   {len(answer['queue'])} builds, next {answer['queue'][0]}"
     yield f"transfer:  {moved['bytes_received']} bytes in, {moved['bytes_sent']} bytes out"
     yield f"packages:  {answer['http']}/pypi/simple/"
+    yield from _upstream(answer["upstream"])
     yield from (f"notice:    {notice}" for notice in answer["notices"])
+
+
+def _upstream(told: dict[str, Any]) -> Iterator[str]:
+    """Only where something comes from it."""
+    names = [name for name, mode in sorted(told["modes"].items()) if mode == "proxy"]
+    if names:
+        kept = f"{told['kept_bytes'] / 1e9:.1f} of {told['quota_bytes'] / 1e9:.0f} GB kept"
+        old = f", {told['stale']} of them old" if told["stale"] else ""
+        given = told["copied"] + told["stale"]
+        yield f"upstream:  {', '.join(names)} unverified; {told['asked']} asked, {given} from copies{old}, {kept}"
 
 
 @click.command()

@@ -58,6 +58,7 @@ from pyrsia.status import (
     NodeStatus,
     PeerStatus,
     TransferStatus,
+    UpstreamStatus,
 )
 from pyrsia.units import Limit, NodeId
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
@@ -110,6 +111,7 @@ class Admin:
     started_s: float
     agreement: Callable[[], AgreementStatus]
     progress: Callable[[], Sequence[str]] = tuple
+    upstream: Callable[[], UpstreamStatus] = UpstreamStatus
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -131,6 +133,7 @@ class Admin:
             building=self._building() + ((note,) if note else ()),
             queue=tuple(self.builder.waiting()) if self.builder else (),
             transfer=self._transfer(),
+            upstream=self.upstream(),
             agreement=self.agreement(),
             http=self.http(),
             notices=(*self.stopped, *self.notices, *self.cosigning.notices, *self.progress()),

@@ -55,7 +55,7 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.submission import Reception, Submitter, Waiters
-from pyrsia.node.supply import make_local, make_supply
+from pyrsia.node.supply import make_local, make_supply, make_upstream
 from pyrsia.node.tokens import Tokens
 from pyrsia.node.vouching import Vouching
 from pyrsia.node.witnesses import Witnesses
@@ -178,7 +178,10 @@ class Node:
         self.local = make_local(house)
         if self.local.said:
             self.standing.notices.append(self.local.said)
-        self.supply = make_supply(house, self.catalog, self.local)
+        self.upstream = make_upstream(house, self.local, self.policing)
+        if self.upstream.said:
+            self.standing.notices.append(self.upstream.said)
+        self.supply = make_supply(self.catalog, self.local, self.upstream)
         self.server: Server | None = None
         self.admin = self._admin(workshop.isolation)
 
@@ -369,6 +372,7 @@ class Node:
             requests=self.building.requests,
             builder=self.building.builder,
             desk=self.building.desk,
+            upstream=self.upstream.status,
             judge=Judge(self.policing, self.house.archive.state, self.supply),
             tokens=self.tokens,
             http=lambda: self.server.url if self.server else "",
@@ -419,6 +423,7 @@ class Node:
             nursery.start_soon(self.vouching.run)
             nursery.start_soon(self.building.run)
             nursery.start_soon(self.local.run)
+            await nursery.start(self.upstream.run)
             await nursery.start(self.server.run)
             nursery.start_soon(workers.run)
             _log.info(

@@ -1,6 +1,7 @@
 """Image registries of `builds.registries`: manifests, blobs, tags and referrers of one repository.
 
-A name of one part is an official image of the first public registry, which has them below `library/`. A registry that
+A name of one part is an official image of the first public registry, which has them below `library/`; one that begins
+with a host is asked for at the configured registry of that host and nowhere else. A registry that
 wants a token says where one is given (Docker's token authentication); it is asked for anew when it is no longer taken.
 
 Source: the OCI distribution specification 1.1; docs/upstream.md, "Where upstream is".
@@ -10,7 +11,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -24,10 +25,12 @@ from pyrsia.wire.purl import Purl
 
 MAX_TOKENS = Limit(1_000, "repositories whose token is remembered, a few KB each")
 
+_DIGEST: Final = r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
 _PATH: Final = re.compile(
-    r"v2/(?P<name>[a-z0-9._/-]+)/(?:manifests/(?P<reference>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64})"
-    r"|blobs/(?P<blob>sha256:[0-9a-f]{64})|tags/list(?:\?.*)?|referrers/sha256:[0-9a-f]{64}(?:\?.*)?)"
+    rf"v2/(?P<name>[a-z0-9._/-]+)/(?:manifests/(?:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})|(?P<manifest>{_DIGEST}))"
+    rf"|blobs/(?P<blob>{_DIGEST})|tags/list(?:\?.*)?|referrers/{_DIGEST}(?:\?.*)?)"
 )
+_HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _CHALLENGE: Final = re.compile(r'(realm|service)="([^"]{0,500})"')
 _OFFICIAL: Final = "library/"
 _BLAME: Final = Blame(
@@ -56,28 +59,23 @@ class ImageRegistries:
 
     def urls(self, package: Purl, path: str) -> Sequence[str]:
         found = _PATH.fullmatch(plain(path))
-        name = f"{package.namespace}/{package.name}" if package.namespace else package.name
+        host, name = _placed(package)
         if found is None or found["name"] != name:
             raise Malformed(f"no path of {package}")
-        names = (name,) if "/" in name else (_OFFICIAL + name, name)
-        return [
-            joined(base, f"v2/{one}{path.removeprefix(f'v2/{name}')}")
-            for base in self._bases
-            for one in names
-        ]
+        names = (name,) if "/" in name or host else (_OFFICIAL + name, name)
+        bases = [base for base in self._bases if not host or urlsplit(base).hostname == host]
+        return [joined(base, f"v2/{one}{path.removeprefix(f'v2/{name}')}") for base in bases for one in names]
 
     def moves(self, path: str) -> bool:
-        return not self.digest(path)
+        return not _named(path)
 
     def version(self, package: Purl, path: str) -> str | None:
         found = _PATH.fullmatch(path)
-        reference = (found["reference"] or "") if found is not None else ""
-        return "" if ":" in reference else reference
+        return (found["tag"] or "") if found is not None else ""
 
     def digest(self, path: str) -> str:
-        found = _PATH.fullmatch(path)
-        named = (found["blob"] or found["reference"] or "") if found is not None else ""
-        return named.removeprefix("sha256:") if named.startswith("sha256:") else ""
+        algorithm, _, digest = _named(path).partition(":")
+        return digest if algorithm == "sha256" else ""
 
     async def auth(self, web: Web, url: str) -> httpx.Auth | None:
         token = self._tokens.get(_place(url))
@@ -107,6 +105,19 @@ class ImageRegistries:
         while len(self._tokens) > MAX_TOKENS.value:
             self._tokens.popitem(last=False)
         return True
+
+
+def _placed(package: Purl) -> tuple[str, str]:
+    """(host, name there); no host for an image that any configured registry may have."""
+    name = f"{package.namespace}/{package.name}" if package.namespace else package.name
+    host, _, rest = name.partition("/")
+    return (host, rest) if rest and _HOST.fullmatch(host) else ("", name)
+
+
+def _named(path: str) -> str:
+    """The digest by which a path names bytes, "" where it names none."""
+    found = _PATH.fullmatch(path)
+    return (found["blob"] or found["manifest"] or "") if found is not None else ""
 
 
 def _place(url: str) -> str:

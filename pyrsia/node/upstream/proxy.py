@@ -36,6 +36,7 @@ from pyrsia.policy.facts import PROXIED, Facts
 from pyrsia.policy.modes import PROXY
 from pyrsia.serve import via
 from pyrsia.serve.supply import Arriving, Document
+from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
 from pyrsia.units import MAX_INDEX_PAGE_BYTES
 from pyrsia.wire.text import safe
@@ -121,10 +122,35 @@ class Proxy:
                 for web in webs.values():
                     await web.aclose()
 
-    async def run(self) -> None:
-        """`running` until it is cancelled."""
-        async with self.running():
-            await trio.sleep_forever()
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """`running` until it is cancelled; the copies are closed then."""
+        try:
+            async with self.running():
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self.shop.copies.close()
+
+    @property
+    def said(self) -> str:
+        """What the start did to the copies that the operator should know; "" for nothing."""
+        return self.shop.copies.said
+
+    def status(self) -> UpstreamStatus:
+        copies, counters = self.shop.copies, self.shop.counters
+        return UpstreamStatus(
+            modes={name: self._rules.mode(name) for name in settings.ECOSYSTEMS.values()},
+            asked=counters.asked,
+            copied=counters.copied,
+            stale=counters.stale,
+            absent=counters.absent,
+            failed=counters.failed,
+            refused=counters.refused,
+            bytes_received=counters.bytes,
+            kept_bytes=copies.used,
+            quota_bytes=copies.quota,
+            evicted=copies.evicted,
+        )
 
     # -- what registries ask --
 
