@@ -1,5 +1,6 @@
-"""`verify`: check a downloaded file against the log, offline."""
+"""`verify`: check a downloaded file, or what is installed, against the log."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,53 +12,122 @@ from pyrsia.errors import Refusal
 from pyrsia.units import MAX_PROOFFILE_BYTES
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.policy.rules import Policy
     from pyrsia.verify.evidence import Evidence
     from pyrsia.verify.pins import Pin, Pins
 
 PROOF_SUFFIX = ".tlog-proof"
 
 
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_new = click.Path(dir_okay=False, path_type=Path)
+
+
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, metavar="[FILE|sha256:HEX]")
+@click.option("--venv", "venvs", multiple=True, type=_folder, help="A Python environment, file by file.")
+@click.option("--m2", "m2s", multiple=True, type=_folder, help="A local Maven repository, as ~/.m2.")
+@click.option("--conan-home", "conans", multiple=True, type=_folder, help="A Conan home, as ~/.conan2.")
+@click.option("--image", "images", multiple=True, help="An OCI layout or archive, or a name at the node.")
 @click.option(
-    "--proof", type=click.Path(dir_okay=False, path_type=Path), help="Proof file [FILE.tlog-proof]."
+    "-r", "--lock", "locks", multiple=True, type=_file, help="Requirements with hashes, uv.lock, conan.lock."
 )
-@click.option("--node", "target", metavar="URL|DIR", help="Fetch the proof from this node instead.")
+@click.option("--skip", multiple=True, metavar="NAME", help="Leave this package of an environment out.")
+@click.option("--all", "every", is_flag=True, help="Tell every file, not only those that are not accepted.")
+@click.option("--proof", type=_new, help="Proof file [FILE.tlog-proof].")
+@click.option("--node", "target", metavar="URL|DIR", help="Fetch the proofs from this node.")
+@click.option("--bundle", type=_file, help="Take the proofs from this file, which --save-bundle made.")
+@click.option("--save-bundle", "save", type=_new, help="Write the proofs that were needed to this file.")
 @trust_option
 @click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
 @click.option(
-    "--policy",
-    "rules",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The rules that must accept it [policy.toml of your configuration folder, else the defaults].",
+    "--policy", "rules", type=_file, help="The rules that must accept it [your policy.toml, or the defaults]."
 )
 @json_option
 def verify(
-    file: Path,
+    file: str | None,
+    venvs: tuple[Path, ...],
+    m2s: tuple[Path, ...],
+    conans: tuple[Path, ...],
+    images: tuple[str, ...],
+    locks: tuple[Path, ...],
+    skip: tuple[str, ...],
+    every: bool,
     proof: Path | None,
     target: str | None,
+    bundle: Path | None,
+    save: Path | None,
     trust: Path | None,
     purl: str | None,
     rules: Path | None,
     as_json: bool,
-) -> None:
-    """Check FILE: what it is, who built it from which source, that the log says so, and that your policy accepts it.
+) -> int:
+    """Check FILE, or what is installed: who built it from which source, that the log says so, that your policy accepts.
 
-    Exit codes: 0 accepted, 1 refused, 2 usage, 3 no proof, not pinned or too old.
+    A file is checked with the proof beside it. What is installed is checked file by file with proofs that a node or a
+    bundle gives; nothing that these say is believed beyond the proofs.
+
+    Exit codes: 0 all accepted, 1 something refused, 2 usage, 3 something without proof, not pinned or too old.
     """
-    import time
-
-    from pyrsia.keys import verify as verify_signature
-    from pyrsia.verify import accepting, evidence
-    from pyrsia.verify.artifact import judge_by
+    from pyrsia.cli.verify_installed import How, What, run
+    from pyrsia.verify import accepting
     from pyrsia.verify.pins import Pins, read_genesis
 
-    if proof is not None and target is not None:
-        raise click.UsageError("--proof and --node are two places for one proof; name one of them")
+    if sum(one is not None for one in (proof, target, bundle)) > 1:
+        raise click.UsageError("--proof, --node and --bundle are places for one proof; name one of them")
+    if save is not None and bundle is not None:
+        raise click.UsageError("--save-bundle writes what a node says; name it with --node")
     policy = accepting.of_file(rules) if rules else accepting.of_user()
     pins = Pins.of_user()
     believed = [read_genesis(trust)] if trust else pins.all()
-    raw = _proof(file, proof, target)
+
+    def remember(found: "Evidence", current: bool) -> None:
+        if not trust:  # a network that is pinned for one call leaves nothing behind
+            _remember(pins, found, current=current)
+
+    digests = (_digest(file),) if file is not None and file.startswith("sha256:") else ()
+    what = What(digests, venvs, m2s, conans, images, locks, skip)
+    if what:
+        if proof is not None or (file is not None and not digests):
+            raise click.UsageError("a file is checked by itself: leave the other options, or FILE, out")
+        return run(what, How(target, bundle, save, believed, policy, purl, every, as_json), remember)
+    if file is None or save is not None:
+        raise click.UsageError("name a FILE, sha256:HEX, or one of --venv, --m2, --conan-home, --image, -r")
+    path = _file.convert(file, None, None)
+    _one(Path(path), proof, target, bundle, believed, policy, purl, remember, as_json=as_json)
+    return 0
+
+
+def _digest(text: str) -> str:
+    import re
+
+    found = text.removeprefix("sha256:")
+    if not re.fullmatch("[0-9a-f]{64}", found):
+        raise click.UsageError("sha256: is followed by 64 hexadecimal digits in lower case")
+    return found
+
+
+def _one(
+    file: Path,
+    proof: Path | None,
+    target: str | None,
+    bundle: Path | None,
+    believed: "list[Pin]",
+    policy: "Policy",
+    purl: str | None,
+    remember: "Callable[[Evidence, bool], None]",
+    *,
+    as_json: bool,
+) -> None:
+    """One file by the proof beside it, or that a node or bundle gives."""
+    import time
+
+    from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify import evidence
+    from pyrsia.verify.artifact import judge_by
+
+    raw = _of_bundle(file, bundle) if bundle is not None else _proof(file, proof, target)
     if target is not None:
         believed = _told(believed, raw, target)
     found = evidence.read(raw, believed, verify_signature)
@@ -70,9 +140,18 @@ def verify(
         policy=policy,
         current=target is not None,
     )
-    if not trust:  # a network that is pinned for one call leaves nothing behind
-        _remember(pins, found, current=target is not None)
+    remember(found, target is not None)
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)
+
+
+def _of_bundle(file: Path, bundle: Path) -> bytes:
+    import hashlib
+    from contextlib import closing
+
+    from pyrsia.consumers.installed.bundle import FromBundle
+
+    with file.open("rb") as opened, closing(FromBundle(bundle)) as source:
+        return source.proof(hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 def _remember(pins: "Pins", found: "Evidence", *, current: bool) -> None:

@@ -1,0 +1,1 @@
+"""What is installed on this machine, compared with what the log proves: `pyrsia verify --venv, --m2, ...`."""

@@ -1,0 +1,353 @@
+"""A Python environment: every installed file compared with what the log says the wheel held.
+
+An installer unpacks a wheel and forgets it; its RECORD is no proof, since whoever changes a file can change that too.
+So the wheel is found by name and version among those that the network publishes, and the list of members that its
+builders agreed on is what every file is compared with. RECORD only says whose an unknown file is.
+
+Told apart: what installers make themselves (RECORD, INSTALLER, compiled files of sources that were checked, scripts for
+entry points). Such a file is listed as generated and compared with nothing. A compiled file without its source, a link,
+and whatever no wheel holds is a finding.
+
+Source: the binary distribution format and "Recording installed projects" of the Python packaging specifications.
+"""
+
+import csv
+import hashlib
+import io
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from packaging.version import InvalidVersion, Version
+
+from pyrsia.builds.members import Member, is_record
+from pyrsia.consumers.installed import walking
+from pyrsia.consumers.installed.prover import Prover
+from pyrsia.consumers.installed.rows import ACCEPTED, GENERATED, NO_PROOF, REFUSED, SKIPPED, Row, of_refusal
+from pyrsia.consumers.installed.sources import Listed, Source
+from pyrsia.consumers.installed.walking import Found
+from pyrsia.errors import Refusal
+from pyrsia.units import Limit
+from pyrsia.wire.purl import pypi_name
+
+MAX_RECORD_LINES = Limit(200_000, "ten times the members that a wheel may have")
+MAX_SCRIPT_BYTES = Limit(
+    4 << 20, "a script that a wheel brings; larger ones are programs, and are not rewritten"
+)
+_BY_INSTALLER: Final = frozenset(
+    {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
+)
+_COMPILED: Final = re.compile(
+    r"(?P<folder>(?:.*/)?)__pycache__/(?P<stem>[^/]+?)\.[A-Za-z0-9_-]+(?:\.opt-[12])?\.pyc"
+)
+_ENTRY: Final = re.compile(r"^([^=\s\[#;][^=\s]*)\s*=", re.MULTILINE)
+Tick = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Dist:
+    """One installed distribution: the folder `name-version.dist-info`, and what its RECORD claims."""
+
+    folder: str
+    name: str
+    version: str
+    claims: frozenset[str] = frozenset()
+
+    @property
+    def purl(self) -> str:
+        return f"pkg:pypi/{pypi_name(self.name)}@{self.version}"
+
+
+@dataclass(slots=True)
+class Site:
+    """One site-packages: its files by path below it, and what is known of each already."""
+
+    root: Path  # of the environment
+    folder: Path
+    found: dict[str, Found]
+    dists: list[Dist]
+    told: dict[str, Row] = field(default_factory=dict)
+
+    def shown(self, rel: str) -> str:
+        return str(self.folder / rel)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One wheel held against what is installed; `bad` counts what does not fit."""
+
+    rows: dict[str, Row]
+    outside: tuple[Row, ...]
+    bad: int
+
+
+def check(root: Path, prover: Prover, source: Source, *, skip: Sequence[str] = (), tick: Tick) -> list[Row]:
+    """A row for each file of an environment or of a folder that packages were installed into.
+
+    Args:
+        skip: package names that are not checked; said in their rows.
+
+    Raises:
+        Refusal: `not-found` where there is no such environment; `too-large`.
+    """
+    rows: list[Row] = []
+    for folder in _sites(root):
+        site = _read(root, folder)
+        for number, dist in enumerate(site.dists):
+            tick(number, len(site.dists), dist.name)
+            rows += _dist(site, dist, prover, source, skip)
+        rows += _unclaimed(site)
+        rows += site.told.values()
+    return rows
+
+
+def _sites(root: Path) -> list[Path]:
+    """The folders that Python imports from: not through `lib64`, which is a link to `lib`."""
+    found = [one for one in sorted(root.glob("lib/python3*/site-packages")) if one.is_dir()]
+    if found:
+        return found
+    if any(root.glob("*.dist-info")):
+        return [root]
+    raise Refusal(
+        "not-found",
+        what=f"{root} is no Python environment: it has no lib/python3*/site-packages and no *.dist-info",
+        who="your command",
+        do="name the folder that pyvenv.cfg stands in, or one that packages were installed into",
+    )
+
+
+def _read(root: Path, folder: Path) -> Site:
+    found = {one.rel: one for one in walking.walk(folder)}
+    names = sorted({rel.partition("/")[0] for rel in found if rel.partition("/")[0].endswith(".dist-info")})
+    dists = []
+    for one in names:
+        name, _, version = one.removesuffix(".dist-info").rpartition("-")
+        dist = Dist(one, name or version, version if name else "")
+        dist.claims = frozenset(_record(folder / one / "RECORD"))
+        dists.append(dist)
+    return Site(root, folder, found, dists)
+
+
+def _record(path: Path) -> Iterator[str]:
+    """The paths that a RECORD claims, below site-packages, made plain; those that climb further out are left out."""
+    data = walking.text(path)
+    if data is None:
+        return
+    lines = io.StringIO(data.decode("utf-8", "replace"), newline="")
+    try:
+        for number, line in enumerate(csv.reader(lines)):
+            if number >= MAX_RECORD_LINES.value:
+                return
+            rel = posixpath.normpath(line[0]) if line and line[0] else ""
+            if rel and not rel.startswith(("/", "..")) and "\0" not in rel:
+                yield rel
+    except csv.Error:
+        return
+
+
+# -- one distribution --------------------------------------------------------------------------------
+
+
+def _dist(site: Site, dist: Dist, prover: Prover, source: Source, skip: Sequence[str]) -> list[Row]:
+    """Rows about a distribution that are not about a file below site-packages; those go to `site.told`."""
+    where = site.shown(dist.folder)
+    if pypi_name(dist.name) in {pypi_name(one) for one in skip}:
+        _claim(site, dist)
+        return [Row(where, dist.purl, SKIPPED, why="left out by --skip")]
+    wheels = [one for one in source.files(f"pkg:pypi/{pypi_name(dist.name)}") if _is(one, dist.version)]
+    best: Compared | None = None
+    refusal: Refusal | None = None
+    for wheel in wheels:
+        try:
+            made = _compare(site, dist, prover, wheel)
+        except Refusal as error:
+            if error.code == "not-running":
+                raise
+            refusal = refusal or error
+            continue
+        if best is None or made.bad < best.bad:
+            best = made
+    if best is not None:
+        _tell(site, best.rows)
+        return list(best.outside)
+    _claim(site, dist)
+    return [of_refusal(where, dist.purl, refusal) if refusal else _no_wheel(where, dist)]
+
+
+def _tell(site: Site, rows: dict[str, Row]) -> None:
+    """Of two wheels that both hold a file, what speaks against it counts."""
+    for rel, row in rows.items():
+        if rel not in site.told or row.outcome == REFUSED:
+            site.told[rel] = row
+
+
+def _no_wheel(where: str, dist: Dist) -> Row:
+    return Row(
+        where,
+        dist.purl,
+        NO_PROOF,
+        why=f"the network offers no wheel of {dist.name} {dist.version}",
+        do="ask for it with `pyrsia build request NAME==VERSION`, or leave it out with --skip NAME",
+    )
+
+
+def _claim(site: Site, dist: Dist) -> None:
+    """The files of a distribution that has one row for all: they are not told as nobody's."""
+    for rel in site.found:
+        if rel in dist.claims or rel.startswith(f"{dist.folder}/"):
+            site.told.setdefault(rel, Row(site.shown(rel), dist.purl, SKIPPED, why="see its package"))
+
+
+def _is(listed: Listed, version: str) -> bool:
+    if not listed.file.endswith(".whl"):
+        return False
+    try:
+        return Version(listed.version) == Version(version)
+    except InvalidVersion:
+        return listed.version == version
+
+
+def _compare(site: Site, dist: Dist, prover: Prover, wheel: Listed) -> Compared:
+    """Hold the members of one published wheel against what is installed.
+
+    Raises:
+        Refusal: the wheel is not proven, is another package's, or its members are not in the log.
+    """
+    finding = prover.prove(wheel.sha256).finding
+    if not finding.purl.startswith(f"pkg:pypi/{pypi_name(dist.name)}@"):
+        raise Refusal("proof-invalid", what=f"these bytes are {finding.purl}", who="the node",
+                      do="ask another node, and do not trust this one")  # fmt: skip
+    held = prover.members(wheel.sha256)
+    if not any(is_record(one.path) for one in held):
+        raise Refusal(
+            "no-proof",
+            what=f"{wheel.file} was only witnessed: the log knows its digest, and not what it holds",
+            who="nobody rebuilt it",
+            do="check the wheel itself with `pyrsia verify FILE`, or ask for a build",
+        )
+    rows: dict[str, Row] = {}
+    outside: list[Row] = []
+    for one in held:
+        if is_record(one.path):
+            continue
+        rel = _installed(one.path, dist)
+        row = _member(site, rel, one, finding.purl, finding.verdict, finding.builders)
+        if rel in site.found or not rel.startswith("../"):
+            rows[rel] = row
+        else:
+            outside.append(row)
+    _generated(site, dist, finding.purl, rows)
+    outside += _scripts(site, dist, finding.purl, rows)
+    bad = sum(1 for row in (*rows.values(), *outside) if row.outcome == REFUSED)
+    return Compared(rows, tuple(outside), bad)
+
+
+def _installed(path: str, dist: Dist) -> str:
+    """Where an installer puts a member, relative to site-packages."""
+    first, _, rest = path.partition("/")
+    if not first.endswith(".data") or "/" not in rest:
+        return path
+    kind, _, inner = rest.partition("/")
+    match kind:
+        case "purelib" | "platlib":
+            return inner
+        case "scripts":
+            return f"../../../bin/{inner}"
+        case "headers":
+            return f"../../../include/site/{dist.name}/{inner}"
+        case _:
+            return f"../../../{inner}"
+
+
+def _member(site: Site, rel: str, member: Member, purl: str, verdict: str, builders: tuple[str, ...]) -> Row:
+    path = site.folder / PurePosixPath(rel)
+    shown = posixpath.normpath(str(path))
+    if rel in site.found and site.found[rel].odd:
+        return Row(
+            shown, purl, REFUSED, why=f"{site.found[rel].odd}, where the wheel holds a file", do=_AGAIN
+        )
+    # A folder on the way may be a link too, and lead to anywhere.
+    if not rel.startswith("../") and rel not in site.found:
+        return Row(shown, purl, REFUSED, why="missing: the wheel holds it", do=_AGAIN)
+    found = walking.digest(path)
+    if not found:
+        return Row(shown, purl, REFUSED, why="missing, or no plain file: the wheel holds it", do=_AGAIN)
+    if found == member.sha256 or (rel.startswith("../") and _rewritten(path, member.sha256)):
+        return Row(shown, purl, ACCEPTED, found, verdict, builders)
+    return Row(shown, purl, REFUSED, found, why="changed: it is not what the wheel holds", do=_AGAIN)
+
+
+_AGAIN: Final = "install the package again into a new environment: pip install --force-reinstall"
+
+
+def _rewritten(path: Path, sha256: str) -> bool:
+    """Whether a script is the wheel's with its first line made to name this environment's Python."""
+    data = walking.text(path, MAX_SCRIPT_BYTES.value)
+    if data is None or not data.startswith(b"#!"):
+        return False
+    _, newline, rest = data.partition(b"\n")
+    return any(
+        hashlib.sha256(first + newline + rest).hexdigest() == sha256
+        for first in (
+            b"#!python",
+            b"#!pythonw",
+            b"#!/usr/bin/env python",
+            b"#!/usr/bin/env python3",
+            b"#!python\r",
+        )
+    )
+
+
+def _generated(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> None:
+    """What the installer made for this distribution: beside its metadata, and compiled from its sources."""
+    for name in _BY_INSTALLER:
+        rel = f"{dist.folder}/{name}"
+        if rel in site.found and rel not in rows and not site.found[rel].odd:
+            rows[rel] = Row(site.shown(rel), purl, GENERATED)
+    for rel, found in site.found.items():
+        compiled = _COMPILED.fullmatch(rel)
+        if compiled is None or found.odd or rel in rows:
+            continue
+        source = f"{compiled['folder']}{compiled['stem']}.py"
+        if source in rows and rows[source].outcome == ACCEPTED:
+            rows[rel] = Row(site.shown(rel), purl, GENERATED)
+
+
+def _scripts(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> Iterator[Row]:
+    """Scripts in the environment's bin that stand for entry points which the checked metadata names."""
+    rel = f"{dist.folder}/entry_points.txt"
+    if rel not in rows or rows[rel].outcome != ACCEPTED or site.folder == site.root:
+        return
+    told = (walking.text(site.folder / rel) or b"").decode("utf-8", "replace")
+    for name in dict.fromkeys(_ENTRY.findall(told)):
+        path = site.root / "bin" / name
+        if "/" not in name and path.is_file() and not path.is_symlink():
+            yield Row(str(path), purl, GENERATED)
+
+
+def _unclaimed(site: Site) -> Iterator[Row]:
+    """Files that no checked wheel holds: whoever can write here can make Python run them."""
+    for rel, found in site.found.items():
+        if rel in site.told:
+            continue
+        owner = next(
+            (one for one in site.dists if rel in one.claims or rel.startswith(f"{one.folder}/")), None
+        )
+        if _COMPILED.fullmatch(rel) and _stem(rel) in site.told and site.told[_stem(rel)].outcome == SKIPPED:
+            continue  # of a package that has one row for all
+        if _COMPILED.fullmatch(rel):
+            why = "additional: a compiled file whose source is not here, or was not accepted"
+        elif found.odd:
+            why = f"additional: {found.odd} that no wheel holds"
+        else:
+            why = "additional: the wheel does not hold it" if owner else "additional: no package owns it"
+        yield Row(found.path.as_posix(), owner.purl if owner else "", REFUSED, why=why,
+                  do="look at it and delete it, or name its package with --skip")  # fmt: skip
+
+
+def _stem(rel: str) -> str:
+    found = _COMPILED.fullmatch(rel)
+    return f"{found['folder']}{found['stem']}.py" if found else rel
