@@ -39,7 +39,7 @@ class Problem(Exception):
     """An answer in the API's own words.
 
     Attributes:
-        detail: what to do, or a refusal's fields.
+        detail: what to do, which is told with the message as well, or a refusal's fields.
         more: headers that go with it.
     """
 
@@ -72,12 +72,13 @@ def problem_of(refusal: Refusal) -> Problem:
 
 async def say(send: Send, problem: Problem) -> None:
     """An error as the API writes it."""
-    detail = problem.detail
+    detail, message = problem.detail, problem.message
     if isinstance(detail, str):
         shown: str | dict[str, str | int] = safe(detail)
+        message = f"{message}: {detail}" if detail else message  # clients print nothing else
     else:
         shown = {key: safe(value) if isinstance(value, str) else value for key, value in detail.items()}
-    row = {"code": problem.code, "message": safe(problem.message), "detail": shown}
+    row = {"code": problem.code, "message": safe(message), "detail": shown}
     headers = [JSON, (b"cache-control", b"no-store"), VERSION, *problem.more]
     await send_body(send, problem.status, msgspec.json.encode({"errors": [row]}), headers)
 

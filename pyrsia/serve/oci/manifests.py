@@ -1,8 +1,9 @@
 """Manifests on their way in, and what is taken back: what must be true of a document before it stands under a name.
 
 A manifest is kept byte for byte under the digest that it was pushed by, then its referrer's row, then its tags: whoever
-finds the later ones finds the earlier. Its blobs must be here, in the size it says, but for layers that nobody may
-distribute; manifests that an index names, and a subject, may come later or never. Other fields are nobody's business.
+finds the later ones finds the earlier. Its configuration and at least one of its layers must be here, in the size it
+says: where nothing is here, a push went wrong; one with holes is sparse on purpose. Layers that nobody
+may distribute, manifests that an index names, and a subject may come later or never. Other fields mean nothing here.
 
 Source: OCI distribution-spec 1.1, "Pushing Manifests", "Pushing Manifests with Subject", "Content Management".
 """
@@ -18,6 +19,7 @@ import msgspec
 from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import header
+from pyrsia.serve.grants import require_delete
 from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES
@@ -29,7 +31,7 @@ from pyrsia.serve.reading import Header
 from pyrsia.units import Limit
 
 MAX_TAGS_AT_ONCE = Limit(64, "tag= parameters of one push; a release has a handful")
-MAX_BLOBS = Limit(4_096, "blobs of one manifest: images have at most 127 layers, artifacts hundreds")
+MAX_LAYERS = Limit(4_096, "of one manifest: images have at most 127 layers, artifacts hundreds")
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _INDEXES: Final = (documents.INDEX, documents.DOCKER_LIST)
@@ -45,14 +47,15 @@ class Manifest:
         kind: its media type.
         artifact: its artifactType, as lists of referrers filter by it.
         subject: digest of what it refers to, "" for nothing.
-        blobs: digest and size of what must be here.
+        config, layers: digest and size of the blobs that registries hold of it.
     """
 
     data: bytes
     kind: str
     artifact: str
     subject: str
-    blobs: Sequence[tuple[str, int]]
+    config: Sequence[tuple[str, int]]
+    layers: Sequence[tuple[str, int]]
 
 
 def read(data: bytes, told: str) -> Manifest:
@@ -75,17 +78,17 @@ def read(data: bytes, told: str) -> Manifest:
         raise _invalid("it has no media type")
     if said and said != own:
         raise _invalid(f"it came as {said} and says {own}")
-    below = [value["config"]] if "config" in value else []
-    below += _list(value, "layers")
+    config, layers = [], []
     if own in _INDEXES:
-        below = []
         for one in _list(value, "manifests"):
             _descriptor(one)
-    blobs = [_descriptor(one) for one in below if not _elsewhere(one)]
-    if len(blobs) > MAX_BLOBS.value:
-        raise _invalid(f"it has {len(blobs)} blobs, {MAX_BLOBS.value} are taken")
+    else:
+        config = [_descriptor(value["config"])] if "config" in value else []
+        layers = [_descriptor(one) for one in _list(value, "layers") if not _elsewhere(one)]
+    if len(layers) > MAX_LAYERS.value:
+        raise _invalid(f"it has {len(layers)} layers, {MAX_LAYERS.value} are taken")
     subject = _descriptor(value["subject"])[0] if own in _SUBJECTS and value.get("subject") else ""
-    return Manifest(data, own, artifact_type(value), subject, blobs)
+    return Manifest(data, own, artifact_type(value), subject, config, layers)
 
 
 def artifact_type(value: Mapping[str, Any]) -> str:
@@ -129,17 +132,27 @@ class Manifests:
         await request.nothing(201, (b"location", location), content(digest), *more)
 
     def _check_blobs(self, name: Name, manifest: Manifest) -> None:
-        for digest, size in manifest.blobs:
+        missing = self._missing(name, manifest.config)
+        if not missing:
+            layers = self._missing(name, manifest.layers)
+            missing = layers if len(layers) == len(manifest.layers) else []
+        if missing:
+            raise Problem(
+                404,
+                "MANIFEST_BLOB_UNKNOWN",
+                f"the manifest names the blob {missing[0]}, which is not here under this name",
+                "push its blobs before it",
+            )
+
+    def _missing(self, name: Name, blobs: Sequence[tuple[str, int]]) -> list[str]:
+        missing = []
+        for digest, size in blobs:
             row = self._shelf.blob(name, digest)
             if row is None:
-                raise Problem(
-                    404,
-                    "MANIFEST_BLOB_UNKNOWN",
-                    f"the manifest names the blob {digest}, which is not here under this name",
-                    "push its blobs before it",
-                )
-            if row.size != size:
+                missing.append(digest)
+            elif row.size != size:
                 raise _invalid(f"it says that {digest} has {size} bytes; it has {row.size}")
+        return missing
 
     async def _keep(self, name: Name, manifest: Manifest, digest: str, tags: Sequence[str], by: str) -> None:
         local, package = self._shelf.local, name.package
@@ -186,14 +199,15 @@ class Manifests:
 
     def _permitted(self, request: Request, name: Name) -> None:
         self._uploads.permitted(request, name)
-
-    async def _remove(self, name: Name, key: str) -> bool:
         try:
-            return await self._shelf.local.delete(name.package, key)
+            require_delete(request.scope, name.package, pushers=self._shelf.local.pushers_delete())
         except Refusal as refusal:
             if refusal.code != "denied":
                 raise
             raise Problem(405, "UNSUPPORTED", f"{refusal.what}: {refusal.do}", refusal.as_dict()) from None
+
+    async def _remove(self, name: Name, key: str) -> bool:
+        return await self._shelf.local.delete(name.package, key)
 
 
 def _tags(request: Request, reference: str) -> list[str]:
