@@ -27,13 +27,16 @@ class Checked:
     """
 
     def __init__(self, arriving: Arriving, sha1: str, sums: SumCache, name: str) -> None:
-        self.path: Path = arriving.path
         self.size = arriving.size
         self.sha256 = arriving.sha256
         self.sha1 = sha1
         self._arriving = arriving
         self._sums = sums
         self._name = name
+
+    @property
+    def path(self) -> Path:
+        return self._arriving.path  # which changes when the file is whole
 
     async def ready(self, offset: int) -> int:
         upto = await self._arriving.ready(offset)
