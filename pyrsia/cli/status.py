@@ -45,7 +45,7 @@ def _upstream(told: dict[str, Any]) -> Iterator[str]:
     """Only where something comes from it."""
     names = [name for name, mode in sorted(told["modes"].items()) if mode == "proxy"]
     if names:
-        kept = f"{told['kept_bytes'] / 1e9:.1f} of {told['quota_bytes'] / 1e9:.0f} GB kept"
+        kept = f"{told['kept_bytes'] >> 20} of {told['quota_bytes'] >> 20} MiB kept"
         old = f", {told['stale']} of them old" if told["stale"] else ""
         given = told["copied"] + told["stale"]
         yield f"upstream:  {', '.join(names)} unverified; {told['asked']} asked, {given} from copies{old}, {kept}"

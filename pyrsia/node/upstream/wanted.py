@@ -66,7 +66,7 @@ def no_answer(wanted: Wanted, error: NoAnswer) -> Refusal:
     blame = wanted.ecosystem.outbound.blame
     return Refusal(
         "index-unreachable",
-        what=f"upstream gave no usable answer: {error.why}"[:MAX_WHAT],
+        what=error.why[:MAX_WHAT],
         who=blame.who,
         do=blame.do,
     )
