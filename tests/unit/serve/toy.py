@@ -181,6 +181,7 @@ class ToyNode:
         return sorted({file.name for file in self.published.values()})
 
     def files(self, name: str) -> Sequence[ProjectFile]:
+        name = name.removeprefix("pkg:pypi/")  # a purl means the same
         return [
             file
             for file in self.published.values()
@@ -188,6 +189,7 @@ class ToyNode:
         ]
 
     def refused(self, name: str) -> Sequence[Refused]:
+        name = name.removeprefix("pkg:pypi/")
         return [one for one in self.kept_back.values() if one.file.name == name]
 
     def file(self, sha256: str) -> ProjectFile | None:
