@@ -1,95 +1,17 @@
-"""`/v2/` as docker, containerd, podman and skopeo speak it, over a catalogue of images."""
+"""`/v2/` as docker, containerd, podman and skopeo read it, over a catalogue of images."""
 
-import hashlib
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from pyrsia.builds.oci import documents
-from pyrsia.errors import Refusal
-from pyrsia.serve.views import ProjectFile
-from pyrsia.wire import purl as purls
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy import NODE, TOKEN, ToyNode, serving, toy_app
+from oci_toys import DOCKER, Images, client, code_of, digest, sha
+from toy import NODE, TOKEN
 
-DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 SKOPEO = [documents.MANIFEST, documents.INDEX, DOCKER]
-
-
-class Images(ToyNode):
-    """A catalogue of images; `withdrawn` digests are refused."""
-
-    withdrawn: set[str]
-
-    def image(self, name: str, tag: str, *, layer: bytes = b"layer" * 100, owner: str = "") -> dict[str, Any]:
-        """Publish one as the oci plug-in names its files; what it is made of."""
-        config = documents.encoded({"os": "linux"})
-        manifest = documents.manifest(
-            config, [documents.Layer(documents.LAYER, sha(layer), len(layer), sha(layer))]
-        )
-        for file, data in (
-            (f"sha256~{sha(config)}", config),
-            (f"sha256~{sha(layer)}", layer),
-            (f"manifest~{tag}", manifest),
-        ):
-            self.add(name, tag, file, data, owner)
-        return {"config": config, "layer": layer, "manifest": manifest}
-
-    def add(self, name: str, tag: str, file: str, data: bytes, owner: str = "") -> None:
-        namespace, _, last = name.rpartition("/")
-        package = purls.Purl("docker", namespace, last, tag)
-        (self.folder / sha(data)).write_bytes(data)
-        purl = str(purls.under(owner, package) if owner else package)
-        self.rows.append(
-            ProjectFile(
-                file, sha(data), len(data), 1_700_000_000_000, purl, last, tag, "REPRODUCED", len(self.rows)
-            )
-        )
-
-    @property
-    def rows(self) -> list[ProjectFile]:
-        return self.__dict__.setdefault("_rows", [])
-
-    @property
-    def asked(self) -> list[str]:
-        return self.__dict__.setdefault("_asked", [])
-
-    def revision(self) -> int:
-        return len(self.rows)
-
-    def files(self, name: str) -> Sequence[ProjectFile]:
-        self.asked.append(name)
-        return [one for one in self.rows if str(purls.parse(one.purl).versionless) == name]
-
-    def packages(self, start: str) -> Sequence[str]:
-        found = {str(purls.parse(one.purl).versionless) for one in self.rows}
-        return sorted(one for one in found if one.startswith(start))
-
-    def file(self, sha256: str) -> ProjectFile | None:
-        if sha256 in self.__dict__.get("withdrawn", ()):
-            raise Refusal("withdrawn", what="it was withdrawn", who="the members", do="take another one")
-        return next((one for one in self.rows if one.sha256 == sha256), None)
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@asynccontextmanager
-async def client(node: Images) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(toy_app(node)) as server:
-        listener = server.listeners[0]
-        async with httpx.AsyncClient(
-            base_url=f"http://{listener.host}:{listener.port}",
-            verify=False,  # noqa: S501 - plain http; loading certificates takes longer than a test
-        ) as found:
-            yield found
 
 
 @pytest.fixture
@@ -177,9 +99,20 @@ async def test_a_client_gets_a_kind_that_it_takes(node: Images, accept: list[str
         ("GET", "/v2/app/referrers/x", 400, "DIGEST_INVALID"),
         ("GET", "/v2/app/tags/other", 404, "NAME_UNKNOWN"),
         ("GET", "/v2/app", 404, "NAME_UNKNOWN"),
-        ("PUT", "/v2/app/manifests/1", 405, "UNSUPPORTED"),
-        ("POST", "/v2/app/blobs/uploads/", 405, "UNSUPPORTED"),
-        ("DELETE", "/v2/app/manifests/1", 405, "UNSUPPORTED"),
+        ("GET", "/v2/app/blobs/sha256:" + "A" * 64, 400, "DIGEST_INVALID"),
+        ("GET", "/v2/app/manifests/sha256:baddigeststring", 400, "DIGEST_INVALID"),
+        ("GET", "/v2/nobody/tags/list", 404, "NAME_UNKNOWN"),
+        ("GET", "/v2/app/blobs/sha512:" + "0" * 128, 404, "BLOB_UNKNOWN"),
+        ("POST", "/v2/app/manifests/1", 405, "UNSUPPORTED"),
+        ("PATCH", "/v2/app/blobs/sha256:" + "0" * 64, 405, "UNSUPPORTED"),
+        ("PUT", "/v2/app/tags/list", 405, "UNSUPPORTED"),
+        ("POST", "/v2/", 405, "UNSUPPORTED"),
+        ("POST", "/v2/_catalog", 405, "UNSUPPORTED"),
+        ("GET", "/v2/app/blobs/uploads/", 405, "UNSUPPORTED"),
+        ("PUT", "/v2/app/manifests/1", 403, "DENIED"),
+        ("POST", "/v2/app/blobs/uploads/", 403, "DENIED"),
+        ("DELETE", "/v2/app/manifests/1", 403, "DENIED"),
+        ("POST", f"/v2/{NODE}/app/blobs/uploads/", 403, "DENIED"),
     ],
 )
 async def test_an_error_is_one_of_the_specification(
@@ -189,9 +122,7 @@ async def test_an_error_is_one_of_the_specification(
     async with client(node) as web:
         answer = await web.request(method, path, headers={"authorization": f"Bearer {TOKEN}"})
 
-    (row,) = answer.json()["errors"]
-    assert (answer.status_code, row["code"]) == (status, code)
-    assert row["message"]
+    assert code_of(answer) == (status, code)
 
 
 async def test_what_stands_under_a_node_s_own_name_has_that_name_in_front(node: Images):
@@ -254,22 +185,46 @@ async def test_an_unknown_subject_has_an_empty_list_of_referrers(node: Images):
     assert answer.json()["manifests"] == []
 
 
-async def test_what_was_withdrawn_is_denied_and_what_nobody_has_is_unavailable(node: Images):
+@pytest.mark.parametrize("code", ["denied", "withdrawn", "disputed"])
+async def test_what_this_node_does_not_give_is_denied_with_its_reason_at_every_address(
+    node: Images, code: str
+):
     made = node.image("app", "1")
-    digest = sha(made["layer"])
-    node.add("app", "2", "manifest~2", b"{}")
-    node.__dict__["withdrawn"] = {"1" * 64}
-    node.absent.add(digest)
-    node.lost.add(digest)
+    node.image("app", "2", layer=b"another")
+    for part in made.values():
+        node.refuse(part, code, what="a builder lied")
+    places = (
+        "manifests/1",
+        f"manifests/{digest(made['manifest'])}",
+        f"blobs/{digest(made['layer'])}",
+        f"blobs/{digest(made['manifest'])}",
+        f"referrers/{digest(made['manifest'])}",
+    )
     async with client(node) as web:
-        denied = await web.get("/v2/app/blobs/sha256:" + "1" * 64)
-        lost = await web.get(f"/v2/app/blobs/sha256:{digest}")
+        answers = [await web.get(f"/v2/app/{place}") for place in places]
+        other = await web.get("/v2/app/manifests/2")
+        tags = await web.get("/v2/app/tags/list")
+
+    for answer in answers:
+        assert code_of(answer) == (403, "DENIED")
+        (row,) = answer.json()["errors"]
+        assert row["message"] == "a builder lied: ask for another version"
+        assert (row["detail"]["code"], row["detail"]["who"]) == (code, "policy.toml")
+    assert other.status_code == 200
+    assert tags.json()["tags"] == ["2"]
+
+
+async def test_what_nobody_has_is_unavailable_and_what_is_no_manifest_is_unknown(node: Images):
+    made = node.image("app", "1")
+    node.add("app", "2", "manifest~2", b"{}")
+    node.absent.add(sha(made["layer"]))
+    node.lost.add(sha(made["layer"]))
+    async with client(node) as web:
+        lost = await web.get(f"/v2/app/blobs/{digest(made['layer'])}")
         junk = await web.get("/v2/app/manifests/2")
 
-    assert (denied.status_code, denied.json()["errors"][0]["code"]) == (403, "DENIED")
-    assert denied.json()["errors"][0]["message"] == "it was withdrawn"
     assert lost.status_code == 503
-    assert (junk.status_code, junk.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+    assert code_of(junk) == (404, "MANIFEST_UNKNOWN")
 
 
 async def test_the_files_of_an_image_are_looked_up_once_for_each_size_of_the_log(node: Images):
@@ -282,12 +237,48 @@ async def test_the_files_of_an_image_are_looked_up_once_for_each_size_of_the_log
         tags = await web.get("/v2/app/tags/list")
 
     assert (answers, missing) == ([200] * 3, [404] * 2)
-    assert node.asked == ["pkg:docker/app", "pkg:docker/none", "pkg:docker/none", "pkg:docker/app"]
+    app, none = (["pkg:docker/" + name, "pkg:docker/library/" + name] for name in ("app", "none"))
+    assert node.asked == [*app, *none, *none, *app]
     assert tags.json()["tags"] == ["1", "2"]
 
 
 async def test_an_address_with_too_many_parameters_is_a_bad_request(node: Images):
     async with client(node) as web:
-        answer = await web.get("/v2/_catalog?" + "&".join(["a=1"] * 21))
+        answer = await web.get("/v2/_catalog?" + "&".join(["a=1"] * 81))
 
-    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "UNSUPPORTED")
+    assert code_of(answer) == (400, "UNSUPPORTED")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ("500-1499", 206, "bytes 500-1499/2048"),
+        ("500-", 206, "bytes 500-2047/2048"),
+        ("-500", 206, "bytes 1548-2047/2048"),
+        ("2000-5000", 206, "bytes 2000-2047/2048"),
+        ("500-0", 416, "bytes */2048"),
+        ("5000-10000", 416, "bytes */2048"),
+    ],
+)
+async def test_range_requests_of_the_official_suite(node: Images, asked: str, status: int, told: str):
+    data = bytes(range(256)) * 8
+    made = node.image("app", "1", layer=data)
+    async with client(node) as web:
+        answer = await web.get(f"/v2/app/blobs/{digest(made['layer'])}", headers={"range": f"bytes={asked}"})
+
+    assert (answer.status_code, answer.headers["content-range"]) == (status, told)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    if status == 206:
+        first, _, last = told.removeprefix("bytes ").partition("/")[0].partition("-")
+        assert answer.content == data[int(first) : int(last) + 1]
+
+
+async def test_what_is_verified_says_so(node: Images):
+    made = node.image("app", "1")
+    async with client(node) as web:
+        answers = [
+            await web.get(f"/v2/app/{place}")
+            for place in ("manifests/1", "tags/list", f"blobs/{digest(made['layer'])}")
+        ]
+
+    assert [one.headers["x-pyrsia-verified"] for one in answers] == ["yes"] * 3
