@@ -1,24 +1,28 @@
 """An unchanged Conan 2 takes packages from a node, pushes its own, and is told why it may not.
 
-Here the node is a toy that serves what `conan create` made. The same calls are made against a real follower by
-`evidence`, which clients_evidence.py calls:
+The whole table is made on a network: three nodes witness what a Conan remote on loopback has, and a follower that
+fetched nothing serves it. clients_evidence.py calls the same:
 
-    async def evidence(client: Client, url: str, reference: str, refused: str, other: str, token: str) -> dict[str, str]
+    async def evidence(folder: Path) -> dict[str, str]      a network of its own below `folder` (40 s)
+    async def cells(client: Client, url: str, reference: str, refused: str, other: str, token: str, trust: Path
+        ) -> dict[str, str]                                 on a network that runs already
 
     client      a fresh one, of an empty folder (`Client(folder)`)
-    url         the node's address, `http://127.0.0.1:7888`
+    url         the follower's address, `http://127.0.0.1:7888`
     reference   `name/version` with a package for the profile that `Client` writes, or one without settings
     refused     `name/version` that the node's policy refuses
     other       address of a Conan remote that holds `refused` and is reachable; it is put behind a counter
     token       of scope push
+    trust       the network's trust file
 
-It answers a sentence for each of cold, warm, wrong hash, policy refusal, interrupted transfer, push: what was seen.
-What is not as it must be fails as an AssertionError.
+Either answers a sentence for each of cold, warm, wrong hash, policy refusal, interrupted transfer, push, proofs
+(`evidence`: also upstream cut): what was seen. What is not as it must be fails as an AssertionError.
 """
 
 import hashlib
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,13 +38,13 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
+from pyrsia.builds.pip import host
 from pyrsia.config import LocalSection
-from pyrsia.errors import Refusal
+from pyrsia.demo.network import Network, Node
 from pyrsia.node.local import LocalPackages
 from pyrsia.serve.conan import pushed
 from pyrsia.serve.supply import NoUpstream, Supply
 from pyrsia.serve.tokens import TokenOrder
-from pyrsia.serve.views import Refused
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
 from tests.unit.serve.toy import LIMITS, ToyNode, listen_tcp, serve, toy_app
@@ -59,6 +63,7 @@ from conan import ConanFile
 class Recipe(ConanFile):
     name = {name!r}
     version = {version!r}
+    settings = "os", "arch"
     exports_sources = "payload"
 
     def package(self):
@@ -95,9 +100,9 @@ class Client:
 
     async def only(self, **remotes: str) -> None:
         """These remotes, in this order, and no others."""
-        await self.run("remote", "remove", "*")
-        for name, url in remotes.items():
-            await self.run("remote", "add", name, url)
+        rows = [{"name": name, "url": url, "verify_ssl": True} for name, url in remotes.items()]
+        await trio.Path(self.folder / "home").mkdir(exist_ok=True)
+        await trio.Path(self.folder / "home" / "remotes.json").write_text(json.dumps({"remotes": rows}))
 
     async def install(self, reference: str, *, fails: bool = False, env: dict[str, str] | None = None) -> str:
         words = (f"--requires={reference}", f"-pr:a={self.profile}", "--build=never")
@@ -186,8 +191,8 @@ def between(target: str) -> Iterator[Between]:
 # -- what is seen of a node, whichever it is ----------------------------------------------------------
 
 
-async def evidence(
-    client: Client, url: str, reference: str, refused: str, other: str, token: str
+async def cells(
+    client: Client, url: str, reference: str, refused: str, other: str, token: str, trust: Path
 ) -> dict[str, str]:
     """See the module's docstring."""
     url = f"{url}/conan"
@@ -198,6 +203,7 @@ async def evidence(
         "policy refusal": await refusal(client.fresh(), url, refused, other),
         "interrupted transfer": await interrupted(client.fresh(), url, reference),
         "push": await push(client.fresh(), client.fresh(), url, token),
+        "proofs": await proven(client.fresh(), url, reference, trust),
     }
 
 
@@ -212,7 +218,7 @@ async def cold(client: Client, url: str, reference: str) -> str:
 
 async def warm(client: Client, reference: str) -> str:
     """The same client again, its remote gone."""
-    await client.run("remote", "disable", "*")
+    await client.only()
     said = await client.install(reference)
     assert "Package installed" not in said
     return "nothing was downloaded"
@@ -258,6 +264,22 @@ async def interrupted(client: Client, url: str, reference: str) -> str:
     assert "Package installed" in said
     assert times == 2
     return "asked for once more, and installed"
+
+
+async def proven(client: Client, url: str, reference: str, trust: Path) -> str:
+    """The guide's plugin with the real `pyrsia verify`: no without a pin, yes with one."""
+    plugin(client)
+    home = client.folder / "home"
+    (home / ".config" / "pyrsia").mkdir(parents=True, exist_ok=True)
+    (home / ".config" / "pyrsia" / "policy.toml").write_text('[conan]\nmode = "verified+witnessed"\n')
+    await client.only(pyrsia=url)
+    unpinned = await client.install(reference, fails=True)
+    assert "pin" in unpinned, unpinned
+    command = [sys.executable, "-m", "pyrsia", "trust", "add", str(trust)]
+    await trio.run_process(command, env=client.env, capture_stdout=True)
+    said = await client.install(reference)
+    assert "Package installed" in said
+    return "every file was verified offline before it was used"
 
 
 async def push(author: Client, reader: Client, url: str, token: str) -> str:
@@ -383,43 +405,6 @@ def node(made: Made, tmp_path: Path) -> Published:
     return found
 
 
-async def test_cold_warm_wrong_hash_interrupted_and_refused_beside_a_second_remote(
-    made: Made, node: Published, tmp_path: Path
-):
-    (tmp_path / "second").mkdir()
-    second = Published(tmp_path / "second")
-    made.publish(second, "data")
-    async with shelf(tmp_path / "one", node) as (_, url), shelf(tmp_path / "two", second) as (_, other):
-        client = Client(tmp_path / "clients" / "client-0")
-        seen = {
-            "cold": await cold(client, f"{url}/conan", "data/1.0"),
-            "warm": await warm(client, "data/1.0"),
-            "wrong hash": await wrong_hash(client.fresh(), f"{url}/conan", "data/1.0"),
-            "interrupted": await interrupted(client.fresh(), f"{url}/conan", "data/1.0"),
-        }
-        for row in node.published.values():
-            why = Refusal("denied", what="data is denied by policy.toml", who="policy.toml", do="ask ops")
-            node.kept_back[row.sha256] = Refused(row, why)
-        node.note = b""
-        node.published["another"] = next(iter(node.published.values()))  # the catalogue changed
-        seen["refusal"] = await refusal(client.fresh(), f"{url}/conan", "data/1.0", f"{other}/conan")
-
-    assert "data is denied by policy.toml; ask ops" in seen["refusal"]
-    assert all(seen.values())
-
-
-async def test_a_package_is_created_uploaded_found_installed_elsewhere_and_deleted(tmp_path: Path):
-    (tmp_path / "toy").mkdir()
-    node = Published(tmp_path / "toy")
-    await node.keyring.make(TokenOrder(scope="push", name="ci", package="pkg:conan/acme/*"))
-    async with shelf(tmp_path / "one", node) as (local, url):
-        author = Client(tmp_path / "clients" / "client-0")
-        said = await push(author, author.fresh(), f"{url}/conan", "push-ci")
-
-        assert said
-        assert local.rows("pkg:conan/acme/ours") == ()
-
-
 async def test_a_push_to_a_name_of_the_network_says_why_and_what_to_do(node: Published, tmp_path: Path):
     await node.keyring.make(TokenOrder(scope="push", name="ci"))
     async with shelf(tmp_path / "one", node) as (local, url):
@@ -494,3 +479,81 @@ async def test_metadata_files_are_downloaded_and_the_package_stays_whole(node: P
     facts = json.loads((Path(folder) / "sign" / "pyrsia.json").read_text())
     assert facts["purl"] == "pkg:conan/data@1.0"
     assert "ERROR" not in integrity
+
+
+# -- a network ----------------------------------------------------------------------------------------
+
+
+async def evidence(folder: Path) -> dict[str, str]:
+    """See the module's docstring."""
+    folder = Path(folder)
+    network = Network.create(isolation="namespace", environment=host.environment())
+    try:
+        async with upstream(folder) as other:
+            remotes = folder / "conan" / "remotes.json"
+            remotes.parent.mkdir()
+            remotes.write_text(json.dumps({"remotes": [{"name": "up", "url": other, "verify_ssl": True}]}))
+            network.variables = {"CONAN_HOME": str(remotes.parent)}
+            await trio.to_thread.run_sync(witnessed, network, "data", "evil")
+            made = await trio.to_thread.run_sync(
+                pyrsia, network.follower, "keys", "token", "--scope", "push", "--json"
+            )
+            url, token = network.follower.http, json.loads(made)["token"]
+            client = Client(folder / "clients" / "client-0")
+            seen = await cells(client, url, "data/1.0", "evil/1.0", other, token, network.trust)
+        last = Client(folder / "clients" / "last")
+        await cold(last, f"{url}/conan", "data/1.0")
+        return {**seen, "upstream cut": "a fresh client installs the same"}
+    finally:
+        await trio.to_thread.run_sync(network.stop_all)
+        network.remove()
+
+
+@asynccontextmanager
+async def upstream(folder: Path) -> AsyncIterator[str]:
+    """A Conan remote that has data/1.0 and evil/1.0, pushed by Conan itself; its address."""
+    node = Published(folder)
+    await node.keyring.make(TokenOrder(scope="push", name="ci"))
+    async with shelf(folder / "upstream", node) as (_, url):
+        author = Client(folder / "author")
+        await author.only(up=f"{url}/conan")
+        await author.run("remote", "login", "up", "ci", "-p", "push-ci")
+        for name in ("data", "evil"):
+            recipe = source(author.folder / name, name).parent
+            await author.run("create", str(recipe), f"-pr:a={author.profile}")
+            await author.run("upload", f"{name}/1.0", "-r", "up", "-c")
+        yield f"{url}/conan"
+
+
+def witnessed(network: Network, *names: str) -> None:
+    """Start the network, and have three of its nodes witness these; its follower refuses `evil`."""
+    rules = '[conan]\nmode = "verified+witnessed"\ndeny = ["pkg:conan/evil"]\n'
+    (network.follower.data / "policy.toml").write_text(rules)
+    network.start_all()
+    network.wait(lambda: all(network.status(node)["peers"] >= 3 for node in network.nodes), 60, "no links")
+    for name in names:
+        words = ("build", "request", f"pkg:conan/{name}@1.0", "--as", "witness", "--wait")
+        assert "WITNESSED" in pyrsia(network.nodes[0], *words)
+
+
+def pyrsia(node: Node, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrsia", *words],
+        env=os.environ | {"PYRSIA_NODE": str(node.data)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_an_unchanged_conan_has_all_of_it_from_a_follower_that_fetched_nothing(tmp_path: Path):
+    """Cold, warm, wrong hash, refused beside a second remote, interrupted, pushed, proven, and with upstream cut."""
+    seen = await evidence(tmp_path)
+
+    assert "policy refuses pkg:conan/evil@1.0" in seen["policy refusal"]
+    assert set(seen) == {
+        "cold", "warm", "wrong hash", "policy refusal", "interrupted transfer", "push", "proofs", "upstream cut",
+    }  # fmt: skip

@@ -90,8 +90,10 @@ class Recipes:
     async def _listed(self, at: str, prefix: str) -> list[Origin]:
         """Every file of one revision; `conanfile.py` or `conaninfo.txt` first, which stands for it."""
         told = await self._json(f"{at}/files")
-        names = told.get("files") if told is not None else None
-        if not isinstance(names, dict) or not 1 <= len(names) <= MAX_WITNESSED_FILES.value:
+        files = told.get("files") if told is not None else None
+        # What a remote keeps beside a package (signatures, logs) may change, and nobody names it by the revision.
+        names = [one for one in files if not one.startswith("metadata/")] if isinstance(files, dict) else []
+        if not 1 <= len(names) <= MAX_WITNESSED_FILES.value:
             raise _BLAME.unreachable(at, "its list of files makes no sense")
         found = []
         for name in sorted(names, key=lambda one: (one not in ("conanfile.py", "conaninfo.txt"), one)):
@@ -123,9 +125,26 @@ def _id(value: Any) -> str:
     return value
 
 
+def _settings(info: str) -> dict[str, str]:
+    """The settings of a conaninfo.txt: the lines `name=value` below `[settings]`."""
+    found: dict[str, str] = {}
+    section = ""
+    for line in info.splitlines():
+        name, _, value = line.strip().partition("=")
+        if name.startswith("["):
+            section = name
+        elif section == "[settings]":
+            found[name] = value
+    return found
+
+
 def _suits(told: Any, arch: str) -> bool:
     """Whether a package's settings are those of Linux on `arch`, as far as the remote tells them."""
-    settings = told.get("settings") if isinstance(told, dict) else None
+    if not isinstance(told, dict):
+        return False
+    settings, content = told.get("settings"), told.get("content")
+    if isinstance(content, str):  # the text of its conaninfo.txt, where the remote has not read it
+        settings = _settings(content)
     if not isinstance(settings, dict):
         return False
     return (settings.get("os"), settings.get("arch")) == ("Linux", ARCHES.get(arch, arch))

@@ -72,6 +72,24 @@ async def test_the_newest_recipe_and_its_packages_for_this_platform_are_seen(tmp
     assert await plugin.relock(request) != planned.lock
 
 
+INFO = "[settings]\narch={arch}\nos=Linux\n[options]\narch=x86_64\n"
+
+
+async def test_a_remote_that_gives_settings_as_text_and_files_beside_the_package_is_understood(
+    tmp_path, remote
+):
+    """As conan_server does, and a node of ours."""
+    told = {MINE: {"content": INFO.format(arch="x86_64")}, OTHER: {"content": INFO.format(arch="armv8")}}
+    say(remote, f"{AT}/search", told)
+    files = {"conanfile.py": {}, "metadata/sign/pyrsia.json": {}}
+    say(remote, f"{AT}/files", {"files": files})
+
+    (planned,) = await witness(tmp_path, remote).plan(Want("pkg:conan/zlib", "1.3.1"), 1)
+
+    seen = {one.file for one in lock.decode(planned.lock)}
+    assert seen == {f"{RREV}~conanfile.py", f"{RREV}~{MINE}~{PREV}~conan_package.tgz"}
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
