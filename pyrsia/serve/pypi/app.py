@@ -102,6 +102,9 @@ class PypiApp:
         if scope["method"] != "POST":
             await send_not_allowed(scope, send, b"POST")
             return
+        # uv prints the body of a no as it comes: sentences, not JSON.
+        others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+        scope["headers"] = [*others, (b"accept", b"text/plain")]
         said = await self._uploads.take(scope, receive)
         await send_body(send, 200, said.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
 

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.pypi import JSON
 from pyrsia.serve.supply import Document, Supply
 from pyrsia.serve.tokens import TokenOrder
@@ -106,6 +107,7 @@ class Place:
     upstream: ToyIndex
     client: httpx.AsyncClient
     url: str
+    seen: list[str]  # method and path of every request, in order
 
     async def page(self, name: str) -> dict[str, Any]:
         answer = await self.client.get(f"/pypi/simple/{name}/", headers={"accept": JSON})
@@ -154,8 +156,15 @@ async def place(folder: Path, *, proxy: bool = True) -> AsyncIterator[Place]:
     """A node for the time of the block. `proxy`: whether it asks upstream at all."""
     (folder / "blobs").mkdir()
     node, upstream = ToyNode(folder / "blobs"), ToyIndex(folder, "pkg:pypi/" if proxy else "nothing")
+    seen: list[str] = []
     with shelf(folder) as local:
         supply = Supply(node, local, upstream)
-        async with serving(toy_app(node, supply)) as server:
+        app = toy_app(node, supply)
+
+        async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(f"{scope['method']} {scope['path']}")
+            await app(scope, receive, send)
+
+        async with serving(counting) as server:
             async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
-                yield Place(node, supply, upstream, client, server.url)
+                yield Place(node, supply, upstream, client, server.url, seen)
