@@ -61,9 +61,9 @@ def check(
     named, skipped = read(subjects, lists)
     rows: list[tuple[str, bool, list[Judged]]] = []
     with Client(target) as node:
-        rules = _rules(node, tried)
+        rules = rules_of(node, tried)
         for one in named:
-            found = _facts(node, one)
+            found = facts_about(node, one)
             decided = [judged(facts, _decision(rules, facts, found)) for facts in found.files]
             rows.append((one.said, _passes(decided), decided))
     passed = all(allowed for _, allowed, _ in rows)
@@ -98,8 +98,8 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
 
     (named,), _ = read([subject])
     with Client(target) as node:
-        rules = _rules(node, tried)
-        found = _facts(node, named)
+        rules = rules_of(node, tried)
+        found = facts_about(node, named)
     if not found.files:
         raise Refusal(
             "not-found",
@@ -192,7 +192,7 @@ def _of_file(path: Path | None, user: bool) -> "PolicyAnswer":
     return PolicyAnswer(str(there or ""), rules.text, "", 0, told(rules))
 
 
-def _rules(node: Client, tried: Path | None) -> "Policy":
+def rules_of(node: Client, tried: Path | None) -> "Policy":
     """The rules of a file, or those that the node says it has."""
     from pyrsia.cli.answers import typed
     from pyrsia.policy.rules import parse
@@ -205,7 +205,7 @@ def _rules(node: Client, tried: Path | None) -> "Policy":
     return parse(said.text.encode(), f"the policy of {node.target}")
 
 
-def _facts(node: Client, subject: "Subject") -> "FactsAnswer":
+def facts_about(node: Client, subject: "Subject") -> "FactsAnswer":
     from pyrsia.cli.answers import typed
     from pyrsia.serve.judging import FactsAnswer
 

@@ -8,7 +8,7 @@ from pyrsia.ledger.state import Reads
 from pyrsia.node.policing import Policing, facts_of
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
 from pyrsia.serve import judging
-from pyrsia.serve.judging import FactsAnswer, PolicyAnswer
+from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer
 from pyrsia.serve.supply import Supply
 from pyrsia.units import MAX_API_ROWS
 from pyrsia.wire import purl as purls
@@ -46,6 +46,11 @@ class Judge:
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         return self._answer(NETWORK, tuple(self._named(sha256)))
+
+    def packages(self, start: str, after: str) -> PackagesAnswer:
+        found = [one for one in self._supply.network.packages(start) if one > after]
+        page = tuple(found[: MAX_API_ROWS.value])
+        return PackagesAnswer(page, page[-1] if len(found) > len(page) else "")
 
     def decision(self, facts: Facts) -> Decision:
         return self._policing.decision(facts)

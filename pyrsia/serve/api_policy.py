@@ -6,15 +6,21 @@ from typing import Final
 from starlette.requests import Request
 
 from pyrsia.errors import Malformed
-from pyrsia.serve.judging import CheckAnswer, FactsAnswer, PolicyAnswer, checked, judged
+from pyrsia.serve.judging import CheckAnswer, FactsAnswer, PackagesAnswer, PolicyAnswer, checked, judged
 from pyrsia.serve.routes import TEXT, Param, Row, bad, only
 from pyrsia.serve.views import Admin
 from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import MAX_PURL_CHARS
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _QUERY: Final = (
     Param("purl", "a package, with or without its version", TEXT),
     Param("sha256", "or the digest of a file", TEXT),
+)
+
+_PAGE: Final = (
+    Param("start", "what their versionless purls begin with", TEXT),
+    Param("after", "the last one of the page before", TEXT),
 )
 
 
@@ -45,11 +51,21 @@ async def _check(admin: Admin, request: Request) -> CheckAnswer:
     return checked(found.owner, [judged(one, admin.judge.decision(one)) for one in found.files])
 
 
+async def _packages(admin: Admin, request: Request) -> PackagesAnswer:
+    only(request, _PAGE)
+    start, after = (request.query_params.get(name, "") for name in ("start", "after"))
+    if max(len(start), len(after)) > MAX_PURL_CHARS:
+        raise bad("no purl is that long", do="send ?start=pkg:TYPE/")
+    return admin.judge.packages(start, after)
+
+
 POLICY_ROWS: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/policy", _policy, "The rules by which this node gives packages to clients", PolicyAnswer,
         refusals=("bad-request",)),
     Row("GET", "/api/v1/policy/check", _check, "What they say of a package or file, with every reason", CheckAnswer,
         query=_QUERY, refusals=("bad-request",)),
+    Row("GET", "/api/v1/policy/names", _packages, "The packages that the log holds, whatever policy says of them",
+        PackagesAnswer, query=_PAGE, refusals=("bad-request",)),
     Row("GET", "/api/v1/policy/facts", _facts, "What they decide on, to try other rules", FactsAnswer, query=_QUERY,
         refusals=("bad-request",)),
 )  # fmt: skip

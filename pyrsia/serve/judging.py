@@ -73,6 +73,13 @@ class CheckAnswer(msgspec.Struct, frozen=True):
     files: tuple[Judged, ...]
 
 
+class PackagesAnswer(msgspec.Struct, frozen=True):
+    """Packages by name, a page of them. `next`: ask again with `after` this; "" behind the last page."""
+
+    packages: tuple[str, ...]
+    next: str
+
+
 class Judge(Protocol):
     """A node's policy, for those who ask about it."""
 
@@ -84,6 +91,10 @@ class Judge(Protocol):
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         """Of every name that these bytes have in the log."""
+        ...
+
+    def packages(self, start: str, after: str) -> PackagesAnswer:
+        """Versionless purls that the log holds, which begin with `start` and come behind `after`, sorted."""
         ...
 
     def decision(self, facts: Facts) -> Decision: ...

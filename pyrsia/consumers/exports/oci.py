@@ -34,11 +34,17 @@ class Reference:
 
 
 def reference(text: str) -> Reference | None:
-    """`[host/]name[:tag][@digest]`; without a tag, `latest`. None for what is none."""
+    """`[host/]name[:tag][@digest]`; without a tag, `latest`. None for what is none.
+
+    A host with a port, or `localhost`, is the node itself or another mirror, and no part of the name.
+    """
     said = text.partition("@")[0]
     name, colon, tag = said.rpartition(":")
     if not colon or "/" in tag:
         name, tag = said, "latest"
+    host, slash, rest = name.partition("/")
+    if slash and (":" in host or host == "localhost"):
+        name = rest
     try:
         found = names.read(name)
         spellings = tuple(purls.parse(f"{one}@{tag}") for one in found.spellings)

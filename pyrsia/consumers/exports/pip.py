@@ -14,7 +14,6 @@ from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion
 from packaging.version import Version as PipVersion
 
 from pyrsia.consumers.exports.choosing import Version
@@ -37,6 +36,9 @@ class Want:
     @property
     def asked(self) -> Purl:
         return Purl("pypi", "", purls.pypi_name(self.name), "")
+
+    def fits(self, version: Version) -> bool:
+        return self.specifier.contains(version.purl.version, prereleases=True)
 
     def newest(self, found: Sequence[Version]) -> Version | None:
         """The highest version that fits; a pre-release only where nothing else does (PEP 440)."""
@@ -96,14 +98,6 @@ def render(rows: Sequence[tuple[Want, Version]]) -> str:
         head = f"{version.purl.name}{extras}=={version.purl.version}{marker}"
         blocks.append(" \\\n".join([head, *(f"    --hash=sha256:{each}" for each in hashes)]))
     return "".join(f"{block}\n" for block in dict.fromkeys(blocks))
-
-
-def is_version(text: str) -> bool:
-    try:
-        PipVersion(text)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -242,6 +242,11 @@ def test_the_facts_that_people_ask_for_are_those_that_the_doors_decide_on(police
         assert not asked.decision(facts).allowed
     assert (asked.facts("pkg:pypi/idna@2").files, asked.facts("pkg:pypi/x").files) == ((), ())
     assert asked.facts_of_bytes("0" * 64).files == ()
+    assert asked.packages("pkg:pypi/", "").packages == ("pkg:pypi/idna",)
+    assert (asked.packages("pkg:maven/", "").packages, asked.packages("", "pkg:pypi/idna").packages) == (
+        (),
+        (),
+    )
     told = asked.policy()
     assert (told.path, told.notice) == (str(policed.path), "")
     rows = {row.key: row for row in told.rules["pip"]}

@@ -89,3 +89,13 @@ async def test_from_the_facts_the_same_engine_comes_to_the_same_answer_elsewhere
 async def test_what_is_no_question_is_refused(node, what, query):
     status, told = await get(node, f"/api/v1/policy/{what}{query}")
     assert (status, told["error"]["code"]) == (400, "bad-request")
+
+
+async def test_the_names_that_the_log_holds_come_in_pages(node):
+    node.judge.files += [known(f"pkg:pypi/{name}@1", f"{name}-1.whl") for name in ("a", "b", "c")]
+    first = (await get(node, "/api/v1/policy/names?start=pkg:pypi/"))[1]
+    assert (first["packages"], first["next"]) == (["pkg:pypi/a", "pkg:pypi/b"], "pkg:pypi/b")
+    rest = (await get(node, "/api/v1/policy/names?start=pkg:pypi/&after=pkg:pypi/b"))[1]
+    assert (rest["packages"], rest["next"]) == (["pkg:pypi/c", "pkg:pypi/idna"], "")
+    for wrong in (f"?start={'x' * 400}", "?purl=pkg:pypi/a", "?start=a&start=b"):
+        assert (await get(node, f"/api/v1/policy/names{wrong}"))[0] == 400

@@ -6,7 +6,7 @@ from pyrsia.policy import rules
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
 from pyrsia.serve import judging
-from pyrsia.serve.judging import FactsAnswer, PolicyAnswer
+from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer
 
 NOW_MS = 1_800_000_000_000
 AGREEING = (Agreeing("a" * 52, "org A", "namespace"), Agreeing("b" * 52, "org B", "namespace"))
@@ -35,6 +35,11 @@ class ToyJudge:
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         return self._answer([one for one in self.files if one.sha256 == sha256])
+
+    def packages(self, start: str, after: str) -> PackagesAnswer:
+        names = sorted({one.purl.partition("@")[0] for one in self.files})
+        page = [one for one in names if one.startswith(start) and one > after]
+        return PackagesAnswer(tuple(page[:2]), page[1] if len(page) > 2 else "")
 
     def decision(self, facts: Facts) -> Decision:
         return decide(rules.parse(self.text.encode(), "policy.toml"), facts, NOW_MS, self.head_age_ms)
