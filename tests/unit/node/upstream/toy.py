@@ -142,6 +142,10 @@ class Front:
     def counters(self) -> object:
         return self.proxy.shop.counters
 
+    @property
+    def under_way(self) -> int:
+        return len(self.proxy._files)
+
     def later(self, seconds: float) -> None:
         self.now[0] += int(seconds * 1_000)
 
