@@ -59,9 +59,12 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     system = [one.said("mirrorOf") for path in _system(place) for one in _mirrors(path, seen)]
     narrow = sorted({one for one in system if one and one not in ("*", _BLOCKER)})
     covers = ["*", *(narrow if want.strict else ())]
-    made = _without(data, own, theirs if want.strict else [])
-    made = _with_ours(made, own, want, covers)
-    _check(made, own, want, covers, [] if want.strict else theirs)
+    stay = [] if want.strict else theirs
+    made = data
+    if not _says(data, own, want, covers, stay):
+        made = _with_ours(_without(data, own, theirs if want.strict else []), own, want, covers)
+    if not _says(made, own, want, covers, stay):
+        raise unsure(own)
     holes = [] if want.strict else [_hole(own, one) for one in theirs]
     if not want.strict:
         holes += [
@@ -122,14 +125,13 @@ def _indented(text: str, depth: str) -> str:
     return "\n".join(depth + line for line in text.split("\n"))
 
 
-def _check(made: bytes, path: Path, want: Want, covers: list[str], theirs: list[Element]) -> None:
-    """The edited file says what is wanted, and of the rest what it said before."""
-    found = xml.read(made, path)
-    blocks = found.all("mirrors")
+def _says(data: bytes, path: Path, want: Want, covers: list[str], theirs: list[Element]) -> bool:
+    """Whether the file has our mirrors, and behind them exactly these of the user's."""
+    found = xml.read(data, path)
     told = [(one.said("url"), one.said("mirrorOf")) for one in found.all("mirrors", "mirror")]
     ours = [(f"{want.node}/maven2/", of) for of in covers]
-    if len(blocks) != 1 or told != ours + [(one.said("url"), one.said("mirrorOf")) for one in theirs]:
-        raise unsure(path)
+    stay = [(one.said("url"), one.said("mirrorOf")) for one in theirs]
+    return len(found.all("mirrors")) == 1 and told == ours + stay
 
 
 def _told(path: Path, mirror: Element) -> str:

@@ -312,7 +312,7 @@ def _generated(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> None:
         if compiled is None or found.odd or rel in rows:
             continue
         source = f"{compiled['folder']}{compiled['stem']}.py"
-        if source in rows and rows[source].outcome == ACCEPTED:
+        if source in rows:
             rows[rel] = Row(site.shown(rel), purl, GENERATED)
 
 
@@ -339,7 +339,7 @@ def _unclaimed(site: Site) -> Iterator[Row]:
         if _COMPILED.fullmatch(rel) and _stem(rel) in site.told and site.told[_stem(rel)].outcome == SKIPPED:
             continue  # of a package that has one row for all
         if _COMPILED.fullmatch(rel):
-            why = "additional: a compiled file whose source is not here, or was not accepted"
+            why = "additional: a compiled file whose source no wheel holds"
         elif found.odd:
             why = f"additional: {found.odd} that no wheel holds"
         else:

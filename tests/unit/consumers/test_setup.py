@@ -218,8 +218,8 @@ def test_a_journal_of_a_setup_that_was_killed_undoes_it(home, monkeypatch):
 @pytest.mark.parametrize(
     "garbage",
     [b"\xff\xfe\x00", b"[[[", b"{", b"<a><b></a>", b"<!DOCTYPE a [<!ENTITY b 'c'>]><settings>&b;</settings>",
-     b"[global]\n[global]\n", b'{"a": 1, "a": 2}', b'{"remotes": [3], "registry-mirrors": 3}', b"index = 3\n[[index]]\n",
-     b"[" * 100_000,
+     b"[global]\n[global]\n", b'{"a": 1, "a": 2}', b'{"remotes": [3], "registry-mirrors": 3}',
+     b"index = 3\n[[index]]\n", b"[" * 100_000,
      b"<a>" * 100_000, b"x" * (1 << 20 | 1)],
 )  # fmt: skip
 def test_what_the_client_could_not_read_either_is_refused_and_stays(home, name, garbage):
@@ -307,7 +307,7 @@ _TEXTS = {"pip": _INI, "uv": _TOML, "docker": _OBJECT, "containerd": _TOML, "pod
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_configuration_is_given_back_or_refused_untouched(home, name, data):
     """Whatever stands in the file: setup refuses and leaves it, or changes it and undo gives back every byte."""
@@ -334,7 +334,7 @@ def test_any_configuration_is_given_back_or_refused_untouched(home, name, data):
     assert tree(home) == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_INI)
 def test_an_ini_edit_changes_one_option_and_no_other_line(text):
     """Python's own parser, which pip reads with, sees every other option as before, and no comment is lost."""
