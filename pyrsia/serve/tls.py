@@ -1,7 +1,7 @@
 """TLS on a listener: which files, which versions, and the wire that encrypts. The kernel sends no file here.
 
 Decides that only TLS 1.2 and later is spoken, and how a client is told that asked with http://. Python's TLS reads and
-writes memory, so a file goes through it in pieces of 64 KiB, and an idle connection holds no piece.
+writes memory, so a file goes through it in pieces of 16 KiB, one record each; larger ones stay with every slow reader.
 
 Source: RFC 8446 section 6.1 (close_notify); RFC 7301 (ALPN).
 """
@@ -15,11 +15,11 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.wires import READ_AHEAD_BYTES, ClientGone, PlainWire, drop_the_rest
-from pyrsia.units import MAX_HTTP_HEAD_WAIT_S, MAX_HTTP_READ_BYTES
+from pyrsia.serve.wires import READ_AHEAD_BYTES, WRITE_COST_BYTES, ClientGone, PlainWire, drop_the_rest
+from pyrsia.units import MAX_HTTP_HEAD_WAIT_S, MAX_HTTP_READ_BYTES, MAX_SENDFILE_BYTES
 
 PLAIN: Final = "this port speaks HTTPS: ask with https://, not http://"
-_PIECE_BYTES: Final = 65_536
+_PIECE_BYTES: Final = 16_384  # four times as much saves a third of the time, and costs 200 KB a slow reader
 _HANDSHAKE: Final = 0x16  # the record that a TLS client begins with
 
 
@@ -82,6 +82,7 @@ class TlsWire:
         self._heard: bytes | None = None  # read while waiting for the client to leave
         self._sending = trio.Lock()
         self._plain: PlainWire | None = None  # for the one answer to a client that speaks no TLS
+        self._unyielded = 0  # bytes written since other tasks had their turn
         self._rest = memoryview(b"")  # made by TLS, not yet on the socket
 
     async def greet(self) -> str:
@@ -154,13 +155,27 @@ class TlsWire:
             while self._rest or self._out.pending:
                 if not self._rest:
                     self._rest = memoryview(self._out.read(_PIECE_BYTES * 2))
-                with trio.move_on_after(self._idle_s) as scope:
-                    try:
-                        self._rest = self._rest[await self._sock.send(self._rest) :]
-                    except OSError as error:
-                        raise ClientGone(str(error)) from None
-                if scope.cancelled_caught:
-                    raise ClientGone("the client stopped reading")
+                sent = await self._send_some(self._rest)
+                self._rest = self._rest[sent:]
+                self._unyielded += sent + WRITE_COST_BYTES
+                if self._unyielded > MAX_SENDFILE_BYTES.value:
+                    self._unyielded = 0
+                    await trio.lowlevel.checkpoint()
+
+    async def _send_some(self, data: memoryview) -> int:
+        """What the socket takes, mostly without a turn of the loop."""
+        try:
+            return os.write(self._sock.fileno(), data)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise ClientGone(str(error)) from None
+        with trio.move_on_after(self._idle_s):
+            try:
+                return await self._sock.send(data)
+            except OSError as error:
+                raise ClientGone(str(error)) from None
+        raise ClientGone("the client stopped reading")
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
         advised = offset

@@ -13,7 +13,7 @@ import trio
 from pyrsia.units import MAX_HTTP_LINGER_BYTES, MAX_HTTP_LINGER_S, MAX_HTTP_READ_BYTES, MAX_SENDFILE_BYTES
 
 READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
-_WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
+WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
 
 
 class ClientGone(OSError):
@@ -81,7 +81,7 @@ class PlainWire:
     async def send_all(self, data: bytes) -> None:
         try:
             sent = self._send_now(data)
-            self._unyielded += sent + _WRITE_COST_BYTES
+            self._unyielded += sent + WRITE_COST_BYTES
             if self._unyielded > MAX_SENDFILE_BYTES.value:
                 self._unyielded = 0
                 await trio.lowlevel.checkpoint()
