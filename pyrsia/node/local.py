@@ -137,10 +137,12 @@ class LocalPackages:
 
     Attributes:
         said: what a start did that the operator should know, if anything.
+        judge: asked by `refusal`; nothing is refused until it is set (node.supply).
     """
 
     def __init__(self, store: LocalStore, settings: LocalSection, *, now_ms: NowMs = wall_ms) -> None:
         self.said = store.said
+        self.judge: Callable[[str], Refusal | None] = lambda _: None
         self._store = store
         self._quota = settings.quota_gb * _GB
         self._most = settings.upload_gb * _GB
@@ -160,6 +162,9 @@ class LocalPackages:
 
     def revision(self) -> int:
         return self._revision
+
+    def refusal(self, purl: str) -> Refusal | None:
+        return self.judge(purl)
 
     def packages(self, start: str) -> Sequence[str]:
         return sorted(one for one in self._store.packages if one.startswith(start))

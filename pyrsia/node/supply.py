@@ -12,6 +12,7 @@ from pyrsia.node.local import LocalPackages
 from pyrsia.node.policing import Policing
 from pyrsia.node.upstream.proxy import Proxy, Rules
 from pyrsia.policy import evaluate
+from pyrsia.policy.facts import LOCAL as PUSHED
 from pyrsia.policy.facts import Facts
 from pyrsia.policy.modes import mode_of
 from pyrsia.serve.supply import Supply
@@ -55,6 +56,7 @@ def make_upstream(house: House, local: LocalPackages, policing: Policing) -> Pro
 
 def make_supply(catalog: Catalog, local: LocalPackages, upstream: Proxy) -> Supply:
     """The log's packages, those that were pushed here, and upstream's."""
+    local.judge = lambda purl: _judged(catalog.policing, Facts(purl, PUSHED))
     return Supply(catalog, local, upstream)
 
 

@@ -86,6 +86,13 @@ class Local(Protocol):
         """Changes with every push and deletion."""
         ...
 
+    def refusal(self, purl: str) -> Refusal | None:
+        """Why policy is against giving what was pushed under this purl, which may have a version; None: it is not.
+
+        Registries ask it wherever they give bytes of this shelf; it changes with `Catalog.revision`.
+        """
+        ...
+
     def packages(self, start: str) -> Sequence[str]:
         """Owned purls that begin with `start`, sorted."""
         ...
@@ -213,6 +220,9 @@ class NoLocal:
 
     def revision(self) -> int:
         return 0
+
+    def refusal(self, purl: str) -> Refusal | None:
+        return None
 
     def packages(self, start: str) -> Sequence[str]:
         return ()

@@ -193,7 +193,8 @@ class PypiApp:
                 return listing.of_node(name, files)
             raise _unknown(name)
         if self._supply.local.owns(PURL + name):
-            return listing.of_shelf(name, self._supply.local.rows(PURL + name, FILES))
+            local = self._supply.local
+            return listing.of_shelf(name, local.rows(PURL + name, FILES), local.refusal)
         files, refused = self._catalog.files(name), self._catalog.refused(name)
         if files or refused:
             return listing.of_network(name, files, refused, theirs)
@@ -244,6 +245,9 @@ class PypiApp:
         path = local.path(sha256) if row is not None and row.sha256 == sha256 else None
         if row is None or path is None:
             raise not_found("no such file was pushed to this node")
+        refusal = local.refusal(listing.purl_of(name, row))
+        if refusal is not None:
+            raise refusal
         if filename == bare:
             etag = b'"%b"' % row.sha256.encode("ascii")
             more: list[Header] = [(_VERIFIED, b"local")]

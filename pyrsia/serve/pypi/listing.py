@@ -7,11 +7,12 @@ Where the mode is `proxy`, upstream adds versions that the network does not hold
 its page gives, since nothing else could be checked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.errors import Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.pypi.names import PURL, release
@@ -62,9 +63,28 @@ def of_upstream(name: str, theirs: Project) -> Page:
     return Page(name, tuple(_added(name, theirs, frozenset())), "no", (f"{_TRACKED}{name}/",))
 
 
-def of_shelf(name: str, rows: Iterable[LocalRow]) -> Page:
-    """The page of a name that was pushed to this node. It extends nothing: PEP 708's `tracks` stays empty."""
-    return Page(name, tuple(_pushed(name, row) for row in rows), "local")
+def of_shelf(name: str, rows: Sequence[LocalRow], refusal: Callable[[str], Refusal | None]) -> Page:
+    """The page of a name that was pushed to this node. It extends nothing: PEP 708's `tracks` stays empty.
+
+    Args:
+        refusal: why policy is against a purl, if it is.
+    """
+    said = [refusal(purl_of(name, row)) for row in rows]
+    usable = any(one is None for one in said)
+    items = [_pushed(name, row, one, yanked=usable) for row, one in zip(rows, said, strict=True)]
+    first = None if usable else next(filter(None, said), None)
+    return Page(
+        name,
+        tuple(items),
+        "local",
+        status=ACTIVE if first is None else QUARANTINED,
+        reason="" if first is None else safe(first.what),
+    )
+
+
+def purl_of(name: str, row: LocalRow) -> str:
+    """The purl of a pushed file; its version was checked when it came."""
+    return f"{PURL}{name}@{row.more.get('version', '')}"
 
 
 def proxied(name: str, theirs: Project, held: Iterable[str]) -> list[IndexFile]:
@@ -158,23 +178,25 @@ def _proxied(name: str, file: IndexFile) -> Item:
     )
 
 
-def _pushed(name: str, row: LocalRow) -> Item:
+def _pushed(name: str, row: LocalRow, refusal: Refusal | None, *, yanked: bool) -> Item:
     filename = row.key.removeprefix(FILES)
-    version = row.more.get("version", "")
+    reason = safe(refusal.what) if refusal is not None else ""
     return Item(
         filename=filename,
         url=f"../../local/{name}/{row.sha256}/{quote(filename, safe='')}",
         sha256=row.sha256,
-        version=version,
-        words="pushed to this node",
+        version=row.more.get("version", ""),
+        words=reason or "pushed to this node",
         size=row.size,
         upload_ms=row.time_ms,
         requires_python=row.more.get("requires-python", ""),
+        yanked=reason if yanked else "",
         metadata_sha256=row.more.get("metadata") or None,
         private={
             "origin": LOCAL,
             "verdict": "",
             "verdict-in-words": "pushed to this node",
-            "purl": f"{PURL}{name}@{version}",
+            "purl": purl_of(name, row),
+            **({"refused": refusal.as_dict()} if refusal is not None else {}),
         },
     )

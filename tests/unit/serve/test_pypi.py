@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.builds.pip.simple import IndexFile, Project, parse
+from pyrsia.errors import Refusal
 from pyrsia.serve.pypi import HTML, JSON
 from pyrsia.serve.pypi.listing import of_network, of_upstream, proxied
 from pyrsia.serve.pypi.names import release
@@ -303,6 +304,34 @@ async def test_a_push_is_on_the_page_at_once_and_a_page_that_did_not_change_is_a
     assert (same.status_code, newer.status_code) == (304, 200)
     assert (first.headers["cache-control"], first.headers["vary"]) == ("no-cache", "Accept")
     assert "acme-1.1-py3-none-any.whl" in newer.text
+
+
+async def test_policy_refuses_what_was_pushed_at_the_page_the_file_and_its_metadata(tmp_path: Path) -> None:
+    async with place(tmp_path, proxy=False) as here:
+        token, denied = await here.token(), ["1.0"]
+        for version in ("1.0", "2.0"):
+            await here.push(token, *toy_wheel("acme", version)[:2])
+
+        def judge(purl: str) -> Refusal | None:
+            no = Refusal("denied", what=f"policy refuses {purl}", who="policy", do="ask")
+            return no if purl.rpartition("@")[2] in denied else None
+
+        here.supply.local.judge = judge  # type: ignore[attr-defined] # the real shelf
+        page = await here.page("acme")
+        got = [
+            await here.client.get(f"/pypi/simple/acme/{file['url']}{suffix}")
+            for file in page["files"]
+            for suffix in ("", ".metadata")
+        ]
+        denied.append("2.0")
+        here.node.publish("other-1-py3-none-any.whl", b"x")  # the revision of the network moves with policy
+        all_denied = await here.page("acme")
+
+    assert [file["yanked"] for file in page["files"]] == ["policy refuses pkg:pypi/acme@1.0", False]
+    assert [answer.status_code for answer in got] == [403, 403, 200, 200]
+    assert got[0].reason_phrase == "policy refuses pkg:pypi/acme@1.0"
+    assert all_denied["project-status"]["status"] == "quarantined"
+    assert [file["yanked"] for file in all_denied["files"]] == [False, False]
 
 
 async def test_a_damaged_wheel_on_the_shelf_gives_no_metadata(tmp_path: Path) -> None:

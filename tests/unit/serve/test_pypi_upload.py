@@ -168,7 +168,10 @@ async def test_a_file_that_is_not_what_its_name_says_leaves_nothing(
 async def test_a_digest_that_does_not_hold_is_refused(tmp_path: Path, name: str) -> None:
     async with place(tmp_path) as here:
         answer = await here.push(await here.token(), WHEEL, DATA, **{name: "ab" * 32})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "digest-mismatch")
+        assert answer.status_code == 422
+        assert answer.text.startswith(
+            f"the file that arrived has another {name.removesuffix('_digest')} than"
+        )
         assert nothing_is_kept(here, tmp_path)
 
 
