@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.consumers.applying import Change, Undone
     from pyrsia.consumers.edits import Kind, Place, Plan
 
+_NAMED = 10  # witnessed files that are named; all of them are in --json
 _MODES = ("verified", "verified+witnessed", "proxy")
 _folder = click.Path(file_okay=False, path_type=Path)
 
@@ -127,7 +128,6 @@ def _setup(
     if mode is None and not only_print and not as_json and sys.stdin.isatty():
         mode = _asked(kind, now)
     made, changes = applying.plan(kind, place, want) if only_print else applying.apply(kind, place, want)
-    wanted = mode or now or nodes.DEFAULTS[kind.ecosystem]
     told = {
         "client": kind.name,
         "node": want.node,
@@ -138,10 +138,34 @@ def _setup(
         "closed": list(made.closed),
         "advice": list(made.advice),
         "answers": nodes.answers(want.node),
-        "mode": {"node": now, "wanted": wanted, "fails": list(nodes.fails(kind.ecosystem, wanted)),
-                 "set_it": _set_it(kind, target, now, wanted)},
-    }  # fmt: skip
+        "mode": _mode(kind, target, now, mode, write=not only_print),
+    }
     tell(told, as_json=as_json, text=lambda: _told(kind, made, told))
+
+
+def _mode(kind: "Kind", target: str | None, now: str, chosen: str | None, *, write: bool) -> dict[str, Any]:
+    """The mode that holds or is wanted, what fails in it, and how the node gets it."""
+    from pyrsia.consumers import nodes
+
+    wanted = chosen or now or nodes.DEFAULTS[kind.ecosystem]
+    refused = nodes.witnessed(target, kind.ecosystem) if wanted == "verified" else ()
+    folder = nodes.own_folder(target)
+    line = f'[{kind.ecosystem}] mode = "{wanted}"'
+    how = ""
+    if chosen and chosen != now and folder is not None and folder.is_dir() and write:
+        how = f"wrote {nodes.set_mode(folder, kind.ecosystem, chosen)}: {line}"
+    elif not now:
+        how = f"the node did not say its mode; it is set in its policy.toml: {line}"
+    elif wanted != now:
+        where = f"{folder}/policy.toml" if folder else "the node's policy.toml, which its operator edits"
+        how = f"the node is in mode {now}; for {wanted} write into {where}: {line}"
+    return {
+        "node": now,
+        "wanted": wanted,
+        "fails": list(nodes.fails(kind.ecosystem, wanted)),
+        "witnessed": list(refused),
+        "set_it": how,
+    }
 
 
 def _asked(kind: "Kind", now: str) -> str:
@@ -155,20 +179,6 @@ def _asked(kind: "Kind", now: str) -> str:
             click.echo(f"    {line}")
     default = now or nodes.DEFAULTS[kind.ecosystem]
     return str(click.prompt("mode", type=click.Choice(_MODES), default=default))
-
-
-def _set_it(kind: "Kind", target: str | None, now: str, wanted: str) -> str:
-    """How the node gets the mode that is wanted; "" where it has it."""
-    from pyrsia.consumers import nodes
-
-    if now == wanted:
-        return ""
-    line = f'[{kind.ecosystem}] mode = "{wanted}"'
-    folder = nodes.own_folder(target)
-    if not now:
-        return f"the node did not say its mode; it is set in its policy.toml: {line}"
-    where = str(folder / "policy.toml") if folder else "the node's policy.toml, which its operator edits"
-    return f"the node is in mode {now}; for {wanted} write into {where}: {line}"
 
 
 def _told(kind: "Kind", made: "Plan", told: dict[str, Any]) -> Iterator[str]:
@@ -189,6 +199,9 @@ def _told(kind: "Kind", made: "Plan", told: dict[str, Any]) -> Iterator[str]:
     mode = told["mode"]
     yield f"mode: {mode['wanted']}"
     yield from (f"      {line}" for line in mode["fails"])
+    if mode["witnessed"]:
+        first = ", ".join(mode["witnessed"][:_NAMED])
+        yield f"      witnessed only in the node's log, so refused: {len(mode['witnessed'])} files: {first}"
     if mode["set_it"]:
         yield f"      {mode['set_it']}"
     yield from (f"note: {line}" for line in made.advice)

@@ -9,15 +9,24 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import tomlkit
+
 from pyrsia import config
 from pyrsia.client import Client, resolve
+from pyrsia.consumers import toml
 from pyrsia.errors import Refusal
+from pyrsia.files import write_whole
+from pyrsia.policy import rules
 from pyrsia.policy.modes import MODES, PROXY, VERIFIED, WITNESSED
+from pyrsia.units import Limit
+from pyrsia.wire.text import safe
 
 _ADDRESS: Final = re.compile(
     r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*"
 )
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104  (read, not bound)
+_PURLS: Final = {"pip": "pkg:pypi/", "maven": "pkg:maven/", "conan": "pkg:conan/", "oci": "pkg:docker/"}
+MAX_TOLD = Limit(200, "witnessed files that are looked up to say what a mode refuses; people read ten")
 DEFAULTS: Final = {"pip": VERIFIED, "maven": VERIFIED, "conan": VERIFIED, "oci": WITNESSED}
 
 # What a user of an ecosystem meets in a mode, a sentence each.
@@ -114,16 +123,45 @@ def answers(url: str) -> bool:
 def mode(target: str | None, ecosystem: str) -> str:
     """The mode that the node answers for an ecosystem; "" where it does not answer, or does not say."""
     try:
-        found: Any = Client(target).get("/api/v1/policy")
-    except Refusal:
+        found = Client(target).get("/api/v1/policy")
+        rows = found["rules"][ecosystem]
+        told = {str(row["key"]): row["value"] for row in rows}
+    except (Refusal, KeyError, TypeError):
         return ""
-    for name in ("policy", "ecosystems", ecosystem, "mode"):
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-        elif isinstance(found, list):
-            rows = [one for one in found if isinstance(one, dict) and one.get("ecosystem") == name]
-            found = rows[0] if rows else found
-    return found if isinstance(found, str) and found in MODES else ""
+    said = told.get("mode")
+    return said if isinstance(said, str) and said in MODES else ""
+
+
+def witnessed(target: str | None, ecosystem: str) -> tuple[str, ...]:
+    """Files that the node's log has as witnessed only, the newest first: what the mode `verified` refuses."""
+    query = {"type": "artifact.add", "verdict": "WITNESSED", "purl": f"{_PURLS[ecosystem]}*"}
+    try:
+        found = Client(target).get("/api/v1/log/entries", order="newest", count=MAX_TOLD.value, **query)
+        return tuple(safe(str(row["summary"]).partition(" ")[0])[:120] for row in found["entries"])
+    except (Refusal, KeyError, TypeError):
+        return ()
+
+
+def set_mode(folder: Path, ecosystem: str, name: str) -> Path:
+    """Write the mode into the policy of one's own node, which takes it over within seconds; nothing else changes.
+
+    Raises:
+        Refusal: `config-invalid`; the file stays as it is.
+    """
+    path = folder / "policy.toml"
+    raw = path.read_bytes() if path.exists() else b""
+    rules.parse(raw, str(path))
+    text = raw.decode()
+    made, wanted = toml.document(text, path), toml.read(text, path)
+    wanted[ecosystem] = {**wanted.get(ecosystem, {}), "mode": name}
+    if ecosystem not in made:
+        made.append(ecosystem, tomlkit.table())
+    section: Any = made[ecosystem]
+    section["mode"] = name
+    told = toml.finished(made, wanted, path).encode()
+    rules.parse(told, str(path))
+    write_whole(path, told, 0o644)
+    return path
 
 
 def fails(ecosystem: str, name: str) -> tuple[str, ...]:
