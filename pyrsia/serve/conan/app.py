@@ -22,7 +22,6 @@ from urllib.parse import parse_qsl
 from pyrsia.builds.conan import rest
 from pyrsia.builds.conan.names import Ref
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
 from pyrsia.serve.answers import header, send_body
 from pyrsia.serve.conan.of_network import OfNetwork
 from pyrsia.serve.conan.of_shelf import OfShelf
@@ -86,22 +85,22 @@ class ConanApp:
             case "DELETE":
                 await self._shelf.delete(call)
                 return
-        published = self._published.of(call.owner, call.target.ref)
-        whose = self._whose(call.owner, call.target.ref, published)
-        if whose == LOCAL:
+        if not call.owner and self._is_local(call.target.ref):
+            # Before the catalogue: what that lacks it may ask the network for, and this name is nobody's business.
             await self._shelf.answer(call)
-        elif whose == PROXIED:
+            return
+        published = self._published.of(call.owner, call.target.ref)
+        if not call.owner and self._is_proxied(call.target.ref, published):
             await self._upstream.answer(call)
         else:
             await self._network.answer(call, published)
 
-    def _whose(self, owner: str, ref: Ref, published: Published) -> str:
-        """Who answers for a reference: upstream only where it may be asked for it, and the log has no such version."""
-        if owner:
-            return NETWORK
-        if self._supply.local.owns(package_of(ref)):
-            return LOCAL
-        return PROXIED if not published.held and self._upstream.takes(ref) else NETWORK
+    def _is_local(self, ref: Ref) -> bool:
+        return self._supply.local.owns(package_of(ref))
+
+    def _is_proxied(self, ref: Ref, published: Published) -> bool:
+        """Upstream answers only where it may be asked for the name, and the log has no such version."""
+        return not published.held and self._upstream.takes(ref)
 
     async def _of_all(
         self, scope: Scope, send: Send, owner: str, path: str, query: Mapping[str, str]
@@ -124,16 +123,14 @@ class ConanApp:
         proxied: set[Ref] = set()
         if not owner:
             pushed = set(self._pushed.refs())
-            refs = {ref for ref in refs if not self._supply.local.owns(package_of(ref))} | pushed
-            proxied = {ref for ref in await self._upstream.search(query) if self._is_proxied(ref)}
+            refs = {ref for ref in refs if not self._is_local(ref)} | pushed
+            theirs = [ref for ref in await self._upstream.search(query) if not self._is_local(ref)]
+            proxied = {ref for ref in theirs if self._is_proxied(ref, self._published.of("", ref))}
         match rest.answer("v2/conans/search", query, lambda: refs | proxied, lambda _: rest.Shelf(())):
             case rest.Json(value):
                 await send_json(send, value, PROXIED_MARK if proxied else None)
             case rest.Missing(what):
                 await say(send, 404, what)
-
-    def _is_proxied(self, ref: Ref) -> bool:
-        return self._whose("", ref, self._published.of("", ref)) == PROXIED
 
 
 async def _user(scope: Scope, send: Send, what: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 
 from pyrsia.builds.conan import names, rest
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.pushed import MANIFEST_BYTES, Pushed, place_of
@@ -49,6 +48,9 @@ class OfShelf:
                 path = self._supply.local.path(row.sha256) if row is not None else None
                 if row is None or path is None:
                     raise no_such(f"{ref} is not here in this form")
+                refusal = self._supply.local.refusal(package_of(ref), ref.version)
+                if refusal is not None:
+                    raise refusal
                 etag = b'"%b"' % row.sha256.encode("ascii")
                 await send_file(
                     call.scope, call.send, path, row.size, kind=OCTETS, etag=etag, more=[LOCAL_MARK]
@@ -112,7 +114,8 @@ class OfShelf:
                 who="the client's request",
                 do="push below /conan/ without a node's name",
             )
-        if self._supply.owner(package) == NETWORK:
+        # Not `files` of it: what the catalogue lacks it may ask the network for, and a name that is pushed is private.
+        if not self._supply.local.owns(package) and package in self._supply.network.packages(package):
             raise Refusal(
                 "conflict",
                 what=f"the network owns the name {package}: nothing of it is pushed to, or deleted from, a node",

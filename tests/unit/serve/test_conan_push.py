@@ -427,6 +427,22 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(remote: Remote)
     assert list((Path(remote.node.folder).parent / "local" / "partial").iterdir()) == []
 
 
+async def test_the_catalogue_does_not_hear_of_names_that_are_pushed(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    """It may ask the network for what it lacks."""
+
+    def heard(name: str) -> list[Any]:
+        raise AssertionError(f"the catalogue was asked for {name}")
+
+    monkeypatch.setattr(remote.node, "files", heard)
+    await remote.push(recipe())
+
+    assert (await remote.get(f"{R}/latest")).status == 200
+    assert (await remote.get("v2/conans/mine/9.9/acme/_/latest")).status == 404
+    assert (await remote.ask("DELETE", RECIPE)).status == 200
+
+
 @pytest.mark.parametrize(
     "file",
     [
