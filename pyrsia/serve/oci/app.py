@@ -193,7 +193,7 @@ class OciApp:
                 self._catalog, request.scope, request.receive, send, file, kind=replies.BYTES, etag=etag
             )
         elif image.known and (data := await self._attested.find(name.package, image, reference)) is not None:
-            await request.bytes(data, reference, replies.NETWORK)
+            await request.small_blob(data, reference, replies.NETWORK)
         elif self._proxied.takes(name):
             await self._proxied.send_blob(request, name, reference)
         elif image.known:

@@ -24,7 +24,7 @@ from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES
 from pyrsia.serve.oci.names import Name
-from pyrsia.serve.oci.pushing import Uploads, pieces
+from pyrsia.serve.oci.pushing import Uploads
 from pyrsia.serve.oci.replies import Request, content
 from pyrsia.serve.oci.shelf import BLOB, MANIFEST, REFERRER, TAG, Shelf, unknown_blob, unknown_manifest
 from pyrsia.serve.reading import Header
@@ -234,7 +234,7 @@ def _tags(request: Request, reference: str) -> list[str]:
 
 async def _body(request: Request) -> bytes:
     data = bytearray()
-    async for piece in pieces(request):
+    while (piece := await request.piece()) is not None:
         data += piece
         if len(data) > MANIFEST_BYTES.value:
             raise Problem(

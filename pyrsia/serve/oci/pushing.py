@@ -8,11 +8,9 @@ Source: OCI distribution-spec 1.1, "Pushing Blobs"; Docker's clients send a PATC
 """
 
 import re
-from collections.abc import AsyncIterator
 from typing import Final
 
 from pyrsia.serve.answers import header
-from pyrsia.serve.connection import ClientGone
 from pyrsia.serve.grants import require_push
 from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
@@ -109,7 +107,7 @@ class Uploads:
     async def _write(self, request: Request, upload: Upload, span: tuple[int, int] | None) -> None:
         """Append the body, which is as long as its Content-Range says."""
         came = 0
-        async for piece in pieces(request):
+        while (piece := await request.piece()) is not None:
             came += len(piece)
             if span is not None and came > span[1] - span[0] + 1:
                 break
@@ -161,25 +159,10 @@ class Uploads:
         )
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """The request's body as it comes.
-
-    Raises:
-        ClientGone: it left in the middle.
-    """
-    while True:
-        event = await request.receive()
-        if event["type"] == "http.disconnect":
-            raise ClientGone("the client left in the middle of its upload")
-        if piece := event.get("body", b""):
-            yield piece
-        if not event.get("more_body", False):
-            return
-
-
 async def _drained(request: Request) -> None:
-    """A POST that announces no digest has no body; one that has some all the same is not waited for long."""
-    async for piece in pieces(request):
+    """A POST that announces no digest has no body; one that has some all the same is not waited for."""
+    piece = await request.piece()
+    if piece:
         raise Problem(
             400, "DIGEST_INVALID", f"{len(piece)} bytes came without a digest", "add digest= to the address"
         )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, header, quality, send_body, send_cached, send_nothing
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
 from pyrsia.serve.oci.errors import JSON, Problem
 from pyrsia.serve.oci.errors import VERSION as VERSION
 from pyrsia.serve.oci.names import Name
@@ -33,7 +33,7 @@ class Request:
         query: each parameter's first value; `tags` are all of `tag`.
     """
 
-    __slots__ = ("method", "query", "receive", "scope", "send", "tags")
+    __slots__ = ("_whole", "method", "query", "receive", "scope", "send", "tags")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, query: Sequence[tuple[str, str]]) -> None:
         self.scope = scope
@@ -44,6 +44,7 @@ class Request:
         for key, value in query:
             self.query.setdefault(key, value)
         self.tags = [value for key, value in query if key == "tag"]
+        self._whole = False
 
     @property
     def reads(self) -> bool:
@@ -63,6 +64,21 @@ class Request:
                 f"use {allow}",
                 ((b"allow", allow.encode("ascii")),),
             )
+
+    async def piece(self) -> bytes | None:
+        """The next bytes of the body, as they come; None behind its end.
+
+        Raises:
+            ClientGone: the client left in the middle.
+        """
+        while not self._whole:
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGone("the client left in the middle of its upload")
+            self._whole = not event.get("more_body", False)
+            if event.get("body"):
+                return bytes(event["body"])
+        return None
 
     async def json(self, value: Mapping[str, Any], *, link: str = "", more: Sequence[Header] = ()) -> None:
         headers = [JSON, (b"cache-control", REVALIDATE), VERSION, *more]
@@ -103,7 +119,7 @@ class Request:
             more=more,
         )
 
-    async def bytes(self, data: bytes, digest: str, mark: Header) -> None:
+    async def small_blob(self, data: bytes, digest: str, mark: Header) -> None:
         """A small blob that is no file."""
         more = [content(digest), VERSION, mark]
         await send_cached(

@@ -62,6 +62,9 @@ class Shelf:
         if found is None or data is None:
             raise unknown_manifest(reference)
         digest, row = found
+        refusal = self.local.refusal(name.package, reference)
+        if refusal is not None:
+            raise refusal
         await request.manifest(data, row.more["kind"], digest, reference, replies.LOCAL)
 
     async def send_blob(self, request: Request, name: Name, digest: str) -> None:
