@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.serve.supply import LocalRow
 from pyrsia.store.local import LocalStore, Pushed
 from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
 
 OPEN_UPLOADS = Limit(256, "a client pushes five files at once: fifty clients; each costs 256 KiB at most")
 IDLE_S = Limit(3_600, "what OCI clients pause for when they resume an upload; longer means abandoned")
@@ -137,7 +139,7 @@ class LocalPackages:
 
     Attributes:
         said: what a start did that the operator should know, if anything.
-        judge: asked by `refusal`; nothing is refused until it is set (node.supply).
+        judge: asked by `refusal` about a purl; nothing is refused until it is set (node.supply).
     """
 
     def __init__(self, store: LocalStore, settings: LocalSection, *, now_ms: NowMs = wall_ms) -> None:
@@ -163,8 +165,8 @@ class LocalPackages:
     def revision(self) -> int:
         return self._revision
 
-    def refusal(self, purl: str) -> Refusal | None:
-        return self.judge(purl)
+    def refusal(self, package: str, version: str) -> Refusal | None:
+        return self.judge(str(replace(purls.parse(package), version=version)))
 
     def packages(self, start: str) -> Sequence[str]:
         return sorted(one for one in self._store.packages if one.startswith(start))

@@ -86,8 +86,8 @@ class Local(Protocol):
         """Changes with every push and deletion."""
         ...
 
-    def refusal(self, purl: str) -> Refusal | None:
-        """Why policy is against giving what was pushed under this purl, which may have a version; None: it is not.
+    def refusal(self, package: str, version: str) -> Refusal | None:
+        """Why policy is against giving what was pushed as this version of a package; None: it is not.
 
         Registries ask it wherever they give bytes of this shelf; it changes with `Catalog.revision`.
         """
@@ -221,7 +221,7 @@ class NoLocal:
     def revision(self) -> int:
         return 0
 
-    def refusal(self, purl: str) -> Refusal | None:
+    def refusal(self, package: str, version: str) -> Refusal | None:
         return None
 
     def packages(self, start: str) -> Sequence[str]:

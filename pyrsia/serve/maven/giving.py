@@ -116,6 +116,9 @@ class Giving:
         row = self._row(place)
         if row is None or place.beside in (PROOF_SUFFIX, BUNDLE_SUFFIX):
             raise not_found(f"nobody pushed {place.name} of {place.artifact} {place.version} to this node")
+        refusal = self._supply.local.refusal(place.package, place.version)
+        if refusal is not None:
+            raise refusal
         moving = place.version.endswith(SNAPSHOT) and f"-{place.version}" in place.name
         caching = REVALIDATE if moving else IMMUTABLE
         if place.beside:

@@ -245,7 +245,7 @@ class PypiApp:
         path = local.path(sha256) if row is not None and row.sha256 == sha256 else None
         if row is None or path is None:
             raise not_found("no such file was pushed to this node")
-        refusal = local.refusal(listing.purl_of(name, row))
+        refusal = local.refusal(PURL + name, listing.version_of(row))
         if refusal is not None:
             raise refusal
         if filename == bare:

@@ -20,6 +20,7 @@ from pyrsia.serve.pypi.pages import ACTIVE, QUARANTINED, Item, Page
 from pyrsia.serve.supply import LocalRow
 from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.status import in_words
+from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
 
 BUNDLE_SUFFIX: Final = ".intoto.jsonl"
@@ -63,13 +64,13 @@ def of_upstream(name: str, theirs: Project) -> Page:
     return Page(name, tuple(_added(name, theirs, frozenset())), "no", (f"{_TRACKED}{name}/",))
 
 
-def of_shelf(name: str, rows: Sequence[LocalRow], refusal: Callable[[str], Refusal | None]) -> Page:
+def of_shelf(name: str, rows: Sequence[LocalRow], refusal: Callable[[str, str], Refusal | None]) -> Page:
     """The page of a name that was pushed to this node. It extends nothing: PEP 708's `tracks` stays empty.
 
     Args:
-        refusal: why policy is against a purl, if it is.
+        refusal: why policy is against a package and its version, if it is.
     """
-    said = [refusal(purl_of(name, row)) for row in rows]
+    said = [refusal(PURL + name, version_of(row)) for row in rows]
     usable = any(one is None for one in said)
     items = [_pushed(name, row, one, yanked=usable) for row, one in zip(rows, said, strict=True)]
     first = None if usable else next(filter(None, said), None)
@@ -82,9 +83,9 @@ def of_shelf(name: str, rows: Sequence[LocalRow], refusal: Callable[[str], Refus
     )
 
 
-def purl_of(name: str, row: LocalRow) -> str:
-    """The purl of a pushed file; its version was checked when it came."""
-    return f"{PURL}{name}@{row.more.get('version', '')}"
+def version_of(row: LocalRow) -> str:
+    """Of a pushed file; it was checked when it came."""
+    return row.more.get("version", "")
 
 
 def proxied(name: str, theirs: Project, held: Iterable[str]) -> list[IndexFile]:
@@ -185,7 +186,7 @@ def _pushed(name: str, row: LocalRow, refusal: Refusal | None, *, yanked: bool) 
         filename=filename,
         url=f"../../local/{name}/{row.sha256}/{quote(filename, safe='')}",
         sha256=row.sha256,
-        version=row.more.get("version", ""),
+        version=version_of(row),
         words=reason or "pushed to this node",
         size=row.size,
         upload_ms=row.time_ms,
@@ -196,7 +197,7 @@ def _pushed(name: str, row: LocalRow, refusal: Refusal | None, *, yanked: bool) 
             "origin": LOCAL,
             "verdict": "",
             "verdict-in-words": "pushed to this node",
-            "purl": purl_of(name, row),
+            "purl": str(Purl("pypi", "", name, version_of(row))),
             **({"refused": refusal.as_dict()} if refusal is not None else {}),
         },
     )

@@ -177,6 +177,15 @@ async def test_each_change_has_a_revision_and_no_read_has(shelf):
     assert shelf.packages.revision() == seen[-1]
 
 
+async def test_policy_is_asked_about_the_canonical_purl_of_what_was_pushed(shelf):
+    asked = []
+    assert shelf.packages.refusal(PACKAGE, "1.0") is None
+    shelf.packages.judge = lambda purl: asked.append(purl)
+    shelf.packages.refusal(PACKAGE, "1.0+a~b c")
+    shelf.packages.refusal("pkg:docker/team/app", "sha256:" + "ab" * 32)
+    assert asked == [f"{PACKAGE}@1.0%2Ba~b%20c", "pkg:docker/team/app@sha256:" + "ab" * 32]
+
+
 # -- bounds --
 
 
@@ -355,7 +364,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_after_any_steps_the_shelf_is_what_a_dict_would_be(tmp_path_factory, steps):
     shelf, rows = Shelf(tmp_path_factory.mktemp("shelf")), {}
