@@ -45,6 +45,9 @@ class FakeNode:
             def do_GET(self):
                 self._answer()
 
+            def do_HEAD(self):
+                self._answer()
+
             def do_POST(self):
                 self._answer()
 
@@ -61,7 +64,8 @@ class FakeNode:
                 self.send_response(status)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                if self.command != "HEAD":
+                    self.wfile.write(data)
 
             def address_string(self):
                 return "test"
