@@ -76,20 +76,29 @@ def purl_of(text: str, kind: str) -> "Purl":
 def named(node: Client, asked: "Sequence[Purl]", start: str, every: bool) -> "list[Purl]":
     """What is asked for, or all that the log holds under `start`."""
     from pyrsia.cli.answers import typed
+    from pyrsia.errors import Malformed
     from pyrsia.serve.judging import PackagesAnswer
+    from pyrsia.wire import purl as purls
 
     if not every:
         if not asked:
             raise usage("no package is named", "name packages, or take all with --all")
         return list(asked)
     found: dict[Purl, None] = dict.fromkeys(asked)
-    after = ""
-    while len(found) < MAX_PACKAGES.value:
+    after, told = "", 0
+    while told < MAX_PACKAGES.value:
         page = typed(node.get("/api/v1/policy/names", start=start, after=after), PackagesAnswer)
-        found |= dict.fromkeys(
-            purl_of(one, start.removeprefix("pkg:").partition("/")[0]) for one in page.packages
-        )
-        if page.next <= after:
+        try:
+            found |= dict.fromkeys(purls.parse(one).versionless for one in page.packages)
+        except Malformed as error:
+            raise Refusal(
+                "unavailable",
+                what=f"the node names a package as no node does: {error}",
+                who="whatever listens at that address",
+                do="ask a node that you trust",
+            ) from None
+        told += len(page.packages)
+        if page.next <= after or not page.packages:
             return list(found)
         after = page.next
     raise Refusal("too-large", what=f"the log holds more than {MAX_PACKAGES.value} of them", who="your command",

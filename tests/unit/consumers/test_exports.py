@@ -324,6 +324,17 @@ def test_a_node_whose_list_never_ends_is_left(pyrsia, monkeypatch):
     with FakeNode(answers) as node:
         code, out, _ = pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url, "--json")
         assert (code, json.loads(out)["error"]["code"], len(node.seen) < 9) == (1, "too-large", True)
+        for packages in ([], ["pkg:maven/a/b"]):  # pages that only seem to go on
+            node.seen.clear()
+            node.answers["/api/v1/policy/names"] = (
+                200,
+                lambda query, told=packages: {"packages": told, "next": query.get("after", "") + "z"},
+            )
+            pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url)
+            assert len(node.seen) < 9
+        node.answers["/api/v1/policy/names"] = (200, {"packages": ["pkg:maven/a/../b"], "next": ""})
+        code, out, _ = pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url, "--json")
+        assert (code, json.loads(out)["error"]["code"]) == (1, "unavailable")
         node.answers["/api/v1/policy/names"] = (200, {"packages": ["pkg:maven/a/b"], "next": ""})
         assert pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url)[0] == 0
 
