@@ -16,6 +16,8 @@ import trio
 from tests.reference.fakenode import FakeNode
 from tests.unit.serve.toy import ToyNode, serving, toy_app, toy_wheel
 
+pytestmark = pytest.mark.clients
+
 BIN = Path(sys.executable).parent
 
 
@@ -156,7 +158,7 @@ def test_conan_asks_the_node_first_and_alone_with_strict(user, node):
     user.setup("conan", "--node", node.url, "--strict")
     told = user.run(conan, "remote", "list")
     assert "Enabled: False" in told.partition("conancenter")[2]
-    user.run(conan, "install", "--requires=tiny/1.0", code=None)
+    user.run(conan, "search", "tiny*", code=None)
     assert asked(node, "/conan/v1/ping")
 
 
