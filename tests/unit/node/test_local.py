@@ -360,11 +360,11 @@ STEPS = st.lists(
         st.tuples(st.just("delete"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
         st.tuples(st.just("restart"), st.just(""), st.just(""), st.just(b"")),
     ),
-    max_size=12,
+    max_size=10,
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_after_any_steps_the_shelf_is_what_a_dict_would_be(tmp_path_factory, steps):
     shelf, rows = Shelf(tmp_path_factory.mktemp("shelf")), {}
