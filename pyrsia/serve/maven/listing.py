@@ -178,7 +178,9 @@ class Listing:
         if place.root:
             return None
         named = place.artifact
-        package = package_of(*named) if named and not self._supply.local.owns(package_of(*named)) else ""
+        package = package_of(*named) if named else ""
+        if package and self._supply.local.owns(package):
+            return None  # not even as a group: a private name is not told
         if package and self._supply.upstream.takes(package):
             return package
         stand_in = package_of(place.group, _STAND_IN)
