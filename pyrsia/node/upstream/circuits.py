@@ -50,11 +50,6 @@ class Circuits:
             known.trying = True
         return 0.0
 
-    def resting_s(self, origin: Origin, now_s: float) -> float:
-        """The same as a mere question: nothing must follow."""
-        known = self._known.get(origin)
-        return max(0.0, known.until_s - now_s) if known is not None else 0.0
-
     def good(self, origin: Origin) -> None:
         """It answered, whatever it said."""
         self._known.pop(origin, None)

@@ -14,6 +14,7 @@ from pyrsia.node.upstream import folders
 from pyrsia.node.upstream.asking import NoAnswer
 from pyrsia.node.upstream.digests import Expected, digest_of
 from pyrsia.node.upstream.downloading import Incoming, bring
+from pyrsia.node.upstream.pages import PATIENCE_S
 from pyrsia.node.upstream.paths import is_folder
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
 from pyrsia.serve.views import Arriving
@@ -58,7 +59,11 @@ class Files:
             return None
         if not wanted.chain:  # it came round: nobody is asked again
             return _Kept(shop, kept) if kept is not None else None
-        return await self._coming(wanted, expected, kept)
+        patience_s = PATIENCE_S.value if kept is not None else float("inf")
+        with trio.move_on_after(patience_s):
+            return await self._coming(wanted, expected, kept)
+        shop.counters.stale += 1
+        return _Kept(shop, kept) if kept is not None else None
 
     def _good(self, wanted: Wanted, copy: Copy) -> bool:
         moves = wanted.ecosystem.moves(wanted.path)

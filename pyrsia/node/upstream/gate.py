@@ -77,10 +77,6 @@ class Gate:
             one.release_on_behalf_of(token)
             self._tidy(origin)
 
-    def resting_s(self, origin: Origin) -> float:
-        """How long this server is not to be asked; 0 if it may be. Asks nothing."""
-        return self._circuits.resting_s(origin, trio.current_time())
-
     def _check_queue(self) -> None:
         if self._waiting >= MAX_QUEUE.value:
             raise Refusal(

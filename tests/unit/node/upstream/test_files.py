@@ -296,6 +296,22 @@ async def test_a_file_that_is_read_is_not_evicted_and_one_that_is_not_goes(up, t
         reading.close()
 
 
+async def test_who_has_an_old_file_does_not_wait_for_a_silent_server(up, front, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_S", Limit(0, "a test"))
+    path = "org/acme/lib/1-SNAPSHOT/lib-1-SNAPSHOT.jar"
+
+    async def silent(stream, _):
+        await trio.sleep_forever()
+
+    up.says[f"/m2/{path}"] = plain(b"old")
+    assert await whole(await front.proxy.file(LIB, path)) == b"old"
+    front.later(601)
+    up.says[f"/m2/{path}"] = silent
+
+    assert await whole(await front.proxy.file(LIB, path)) == b"old"
+    assert front.counters.stale == 1
+
+
 async def test_the_disk_says_no_and_readers_are_cut(up, front, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

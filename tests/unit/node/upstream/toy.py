@@ -1,15 +1,19 @@
 """An upstream that says exactly what a test wants said, byte by byte, and counts who asks what; and a node in front."""
 
 import hashlib
+import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 
 from pyrsia.builds.conan.remotes import Remotes
 from pyrsia.builds.maven.settings import MavenSettings, Repository
+from pyrsia.builds.outbound import transport
 from pyrsia.builds.pip.config import PipConfig
 from pyrsia.config import ProxySection
 from pyrsia.errors import Refusal
@@ -23,6 +27,16 @@ from pyrsia.store.proxied import Copies
 
 NODE = "n" * 52
 SIX = "pkg:pypi/six"
+_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy and no netrc of whoever runs the tests; no reading of all authorities, which takes a while."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setattr(transport, "_tls", lambda *_: _CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,6 @@ def plain(body: bytes, status: str = "200 OK", *, length: int | None = None, **h
 
 def page(*files: tuple[str, str], **more: object) -> bytes:
     """A page of an index in JSON: (file name, URL) each."""
-    import json
-
     rows = [{"filename": name, "url": url, "hashes": {}, **more} for name, url in files]
     return json.dumps({"meta": {"api-version": "1.0"}, "name": "six", "files": rows}).encode()
 
@@ -175,11 +187,12 @@ async def in_front(
     *,
     judge: Callable[[Facts], Refusal | None] = lambda _: None,
     node: str = NODE,
+    ours: object = None,
     quota: int = 1 << 30,
     **section: object,
 ) -> AsyncIterator[Front]:
     """A node's upstream that runs as long as the context lasts."""
-    now, judged, ours = [1_700_000_000_000], [], Ours()
+    now, judged, ours = [1_700_000_000_000], [], ours or Ours()
     modes = dict.fromkeys(("pip", "maven", "conan", "oci"), "proxy")
     copies = Copies(folder / "proxied", quota=quota, clock_ms=lambda: now[0])
 
