@@ -8,8 +8,9 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pyrsia import config
@@ -17,6 +18,7 @@ from pyrsia.config import CONTROL_SOCKET, CONTROL_TOKEN
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
+_PIECE_BYTES: Final = 1 << 18  # read at once
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
     32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"
@@ -84,6 +86,42 @@ class Client:
         """The answer's body, at most `most` bytes."""
         return self._send("GET", path, most=most)
 
+    def get_into(self, path: str, file: IO[bytes], *, most: int, tick: Callable[[int], object]) -> None:
+        """Append the answer's body from the byte on at which `file` ends; all of it anew where parts are not given.
+
+        Args:
+            tick: told of the bytes that are in the file, as they come.
+
+        Raises:
+            Refusal: the node's; `not-running` where the connection ends early: `file` keeps what came.
+        """
+        have = file.seek(0, os.SEEK_END)
+        ranged = {"range": f"bytes={have}-"} if have else {}
+        prefix = self._url.path.rstrip("/") if self._url is not None else ""
+        connection = self._connection()
+        try:
+            connection.request("GET", prefix + path, headers=self._headers | ranged)
+            response = connection.getresponse()
+            if response.status >= 400:
+                if response.status == 416:  # there is nothing behind what we have
+                    return
+                raise refusal_in(response.status, response.read(MAX_ANSWER_BYTES.value))
+            if response.status != 206:
+                file.truncate(file.seek(0))
+                have = 0
+            while piece := response.read(_PIECE_BYTES):
+                have += len(piece)
+                if have > most:
+                    raise _too_long(self.target, most)
+                file.write(piece)
+                tick(have)
+            if response.length:  # http.client takes an early end for the end
+                raise http.client.IncompleteRead(b"", response.length)
+        except (http.client.HTTPException, OSError) as error:
+            raise self._away(error) from None
+        finally:
+            connection.close()
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._json(self._send("POST", path, json.dumps(body).encode()))
 
@@ -115,24 +153,22 @@ class Client:
             response = connection.getresponse()
             data = response.read(most + 1)
         except (http.client.HTTPException, OSError) as error:
-            raise Refusal(
-                "not-running",
-                what=f"no node answers at {self.target}: {_why(error)}",
-                who="the node, or the address",
-                do="start it with `pyrsia node run`, or name another with --node URL|DIR",
-            ) from None
+            raise self._away(error) from None
         finally:
             connection.close()
         if len(data) > most:
-            raise Refusal(
-                "too-large",
-                what=f"the answer is longer than {most} bytes",
-                who=f"whatever listens at {self.target}",
-                do="check the address; is it a Pyrsia node?",
-            )
+            raise _too_long(self.target, most)
         if response.status >= 400:
             raise refusal_in(response.status, data)
         return data
+
+    def _away(self, error: http.client.HTTPException | OSError) -> Refusal:
+        return Refusal(
+            "not-running",
+            what=f"no node answers at {self.target}: {_why(error)}",
+            who="the node, or the address",
+            do="start it with `pyrsia node run`, or name another with --node URL|DIR",
+        )
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._url is None:
@@ -150,6 +186,15 @@ class Client:
                 who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
+
+
+def _too_long(target: str, most: int) -> Refusal:
+    return Refusal(
+        "too-large",
+        what=f"the answer is longer than {most} bytes",
+        who=f"whatever listens at {target}",
+        do="check the address; is it a Pyrsia node?",
+    )
 
 
 def _why(error: http.client.HTTPException | OSError) -> str:

@@ -1,6 +1,5 @@
 """`fetch`: files of the network, with proof and attestations beside each."""
 
-import hashlib
 import re
 import time
 from collections.abc import Sequence
@@ -21,9 +20,10 @@ from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
+from pyrsia.consumers import fetching
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.files import write_whole
-from pyrsia.units import MAX_FILE_BYTES, Limit
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
 PROOF_WAIT_S = Limit(30, "a head is cosigned within two seconds; the rest bridges a validator's restart")
@@ -39,7 +39,11 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 @click.command()
 @click.argument("purl", metavar="PURL")
 @click.option(
-    "--out", default=".", type=click.Path(file_okay=False, path_type=Path), help="Folder to write to [.]."
+    "-o",
+    "--out",
+    default=".",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write to [.].",
 )
 @node_option
 @json_option
@@ -48,7 +52,8 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
 
     Of pkg:pypi/NAME one file is taken, of other packages every file of the version. The newest is by version for
     pypi, a pre-release only where there is nothing else, and the one published last elsewhere. The bytes are
-    compared with the digest that the node names; `pyrsia verify` checks that the log says so.
+    compared with the digest that the node names; `pyrsia verify` checks that the log says so. What was interrupted
+    goes on where it ended.
     """
     wanted = _package(purl)
     with Client(target, patience_s=300.0) as node:
@@ -91,20 +96,17 @@ def _one(node: Client, one: dict[str, Any], out: Path, *, quiet: bool) -> dict[s
         Refusal: `digest-mismatch`; the node's.
     """
     path = f"/pypi/files/{one['sha256']}/{quote(one['file'], safe='!')}"  # by digest, whatever made it
-    data = node.get_bytes(path, most=MAX_FILE_BYTES.value)
     proof = _proof(node, f"{path}{PROOF}", quiet=quiet)
-    if hashlib.sha256(data).hexdigest() != one["sha256"]:
-        raise Refusal(
-            "digest-mismatch",
-            what="the bytes are not what the node's own index names",
-            who="the node",
-            do="ask another node; do not use these bytes",
-        )
-    bundle = _bundle(node, f"{path}{BUNDLE}")
     out.mkdir(parents=True, exist_ok=True)
     file = out / one["file"]
+
+    def told(have: int, size: int) -> None:
+        if not quiet:
+            click.echo(f"  {one['file']}: {have >> 20} of {size >> 20} MiB", err=True)
+
+    fetching.fetch(node, path, file, one["sha256"], one["size"], told)
+    bundle = _bundle(node, f"{path}{BUNDLE}")
     write_whole(file.with_name(file.name + PROOF), proof)
-    write_whole(file, data)
     if bundle:
         write_whole(file.with_name(file.name + BUNDLE), bundle)
     return {
