@@ -20,6 +20,7 @@ JSON: Final[Header] = (b"content-type", b"application/json")
 VERSION: Final[Header] = (b"docker-distribution-api-version", b"registry/2.0")
 BASIC: Final[Header] = (b"www-authenticate", b'Basic realm="pyrsia"')
 _RETRY_S: Final = 5
+_REASON_CHARS: Final = 300  # of a status line, which clients take as far as some KB
 
 # Codes of ours that are not just their own HTTP status: (status, code).
 _CODES: Final[Mapping[str, tuple[int, str]]] = {
@@ -78,9 +79,12 @@ async def say(send: Send, problem: Problem) -> None:
         message = f"{message}: {detail}" if detail else message  # clients print nothing else
     else:
         shown = {key: safe(value) if isinstance(value, str) else value for key, value in detail.items()}
-    row = {"code": problem.code, "message": safe(message), "detail": shown}
+    told = safe(message)
+    row = {"code": problem.code, "message": told, "detail": shown}
     headers = [JSON, (b"cache-control", b"no-store"), VERSION, *problem.more]
-    await send_body(send, problem.status, msgspec.json.encode({"errors": [row]}), headers)
+    # containerd asks with HEAD, which has no body, and prints the reason phrase.
+    reason = told[:_REASON_CHARS].encode("ascii", "replace") if problem.code == "DENIED" else b""
+    await send_body(send, problem.status, msgspec.json.encode({"errors": [row]}), headers, reason=reason)
 
 
 async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:

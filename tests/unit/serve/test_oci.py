@@ -204,7 +204,12 @@ async def test_what_this_node_does_not_give_is_denied_with_its_reason_at_every_a
         answers = [await web.get(f"/v2/app/{place}") for place in places]
         other = await web.get("/v2/app/manifests/2")
         tags = await web.get("/v2/app/tags/list")
+        head = await web.head("/v2/app/manifests/1")
 
+    assert (head.status_code, head.reason_phrase) == (
+        403,
+        "a builder lied: ask for another version",
+    )  # containerd's
     for answer in answers:
         assert code_of(answer) == (403, "DENIED")
         (row,) = answer.json()["errors"]
