@@ -26,7 +26,9 @@ from pyrsia.errors import Refusal
 from pyrsia.units import MAX_WITNESSED_FILES
 from pyrsia.wire.purl import Purl
 
-OPTIONAL = ("-sources.jar",)
+# Beside its jar: its sources, and the further jars that Maven's own plug-ins and their containers ask for by classifier.
+# Repositories have no lists that are to be trusted, so what is looked for is fixed.
+OPTIONAL = ("-sources.jar", "-no_aop.jar", "-noaop.jar", "-shaded.jar", "-tests.jar", "-jdk15.jar")
 
 
 @dataclass(frozen=True, slots=True)

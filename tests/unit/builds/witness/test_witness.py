@@ -166,10 +166,10 @@ async def test_a_failure_is_an_answer_with_its_phase(tmp_path):
     )  # fmt: skip
 
 
-async def test_a_jar_its_pom_and_its_sources_are_seen_in_a_maven_repository(tmp_path):
+async def test_a_jar_its_pom_its_sources_and_known_further_jars_are_seen_in_a_maven_repository(tmp_path):
     place = tmp_path / "repo" / "org" / "demo" / "lib" / "1.0"
     place.mkdir(parents=True)
-    for ending in (".jar", ".pom", "-sources.jar"):
+    for ending in (".jar", ".pom", "-sources.jar", "-no_aop.jar"):
         (place / f"lib-1.0{ending}").write_bytes(ending.encode())
     settings = MavenSettings((Repository((tmp_path / "repo").as_uri(), "", ""),), None, ())
     plugin = WitnessPlugin(shop(tmp_path), {"maven": lambda: Jars(settings, tmp_path / "cache")}, TARGET)
@@ -177,7 +177,7 @@ async def test_a_jar_its_pom_and_its_sources_are_seen_in_a_maven_repository(tmp_
     assert planned.coordinates == {"name": "lib", "namespace": "org.demo", "version": "1.0"}
     assert planned.source["file"] == "lib-1.0.jar"
     assert [one.file for one in lock.decode(planned.lock)] == [
-        "lib-1.0-sources.jar", "lib-1.0.jar", "lib-1.0.pom",
+        "lib-1.0-no_aop.jar", "lib-1.0-sources.jar", "lib-1.0.jar", "lib-1.0.pom",
     ]  # fmt: skip
     assert await plugin.relock(request(planned)) == planned.lock
     with pytest.raises(Refusal) as caught:
