@@ -27,7 +27,6 @@ BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 FILES: Final = "files/"  # start of the keys of pushed files, before the file's name
 METADATA: Final = "metadata/"
 ATTESTATIONS: Final = "attestations/"
-IDENTICAL: Final = "identical"
 
 # The packages that purls of the type pypi name are those of this index: the purl specification, "pypi".
 _TRACKED: Final = "https://pypi.org/simple/"
@@ -106,6 +105,7 @@ def _added(name: str, theirs: Project | None, held: Iterable[str]) -> list[Item]
 
 
 def _published(file: ProjectFile, theirs: IndexFile | None) -> Item:
+    """A file of the log. `theirs`: the file of the same name and digest on upstream's page."""
     url = f"../../files/{file.sha256}/{quote(file.filename, safe='')}"
     words = in_words(file.verdict, len(file.agreeing))
     return Item(
@@ -119,8 +119,8 @@ def _published(file: ProjectFile, theirs: IndexFile | None) -> Item:
         requires_python=file.requires_python,
         yanked=file.yanked,
         metadata_sha256=file.metadata_sha256 or None,
-        # Upstream's provenance is about upstream's bytes: these are the same, by the page's digest and by the log.
-        provenance=theirs.provenance if theirs is not None and file.upstream == IDENTICAL else "",
+        # Upstream's provenance is about upstream's bytes: these are the same, by its page's digest and by the log's.
+        provenance=theirs.provenance if theirs is not None else "",
         private=_private(file, words, url),
     )
 

@@ -236,8 +236,9 @@ def file_of(filename: str, data: bytes, provenance: str = "") -> IndexFile:
     ("upstream", "theirs", "told"),
     [
         ("identical", b"ours", True),
-        ("equivalent", b"ours", False),
+        ("equivalent", b"ours", True),
         ("identical", b"other bytes", False),
+        ("different", b"other bytes", False),
     ],
 )
 async def test_provenance_of_upstream_stands_beside_its_very_bytes_and_no_others(

@@ -140,6 +140,35 @@ async def test_a_transfer_that_is_cut_installs_nothing_and_the_next_one_does(
     assert (tmp_path / "site" / "cut.py").exists()
 
 
+async def test_a_lock_of_uv_that_was_made_elsewhere_installs_the_same_bytes_through_the_node(
+    tmp_path: Path,
+) -> None:
+    """`uv sync --frozen` would go to the addresses in the lock; exported with its hashes it comes to the node."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["ours"]\n'
+    )
+    uv = program("uv")
+    async with place(elsewhere) as other, place(tmp_path) as here:
+        for one in (other, here):
+            one.node.publish(*toy_wheel("ours", "1.0"))
+        here.node.publish(*toy_wheel("ours", "2.0"))
+        index = f"{other.url}/pypi/simple/"
+        locked = await run(tmp_path, uv, "lock", "--project", project, "--default-index", index)
+        wanted = tmp_path / "wanted.txt"
+        told = (uv, "export", "--project", project, "--frozen", "--no-emit-project", "-o", wanted, "-q")
+        exported = await run(tmp_path, *told)
+        before = len(other.seen)
+        got = await run(tmp_path, *install("uv", here, tmp_path / "site", "--require-hashes", "-r", wanted))
+
+    assert (locked[0], exported[0]) == (0, 0), locked[1] + exported[1]
+    assert got[0] == 0, got[1]
+    assert (tmp_path / "site" / "ours.py").read_text() == "version = '1.0'\n"
+    assert other.seen[before:] == []
+
+
 @pytest.mark.parametrize("client", ["twine", "uv"])
 async def test_what_is_published_is_installed_and_a_refusal_is_read_by_whoever_publishes(
     tmp_path: Path, client: str
