@@ -5,6 +5,7 @@ what this node's clients may have.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,16 @@ from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
+MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
 MAX_CONTENTS_BYTES = Limit(24 << 20, "the list of 20,000 members, each with the longest name that is taken")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A file that may be given; `body`: its `artifact.add`."""
+
+    body: dict[str, Any]
+    file: ProjectFile
 
 
 class Catalog:
@@ -50,6 +60,8 @@ class Catalog:
         self._proofs = proofs
         self._bundle = bundle
         self._missed = missed
+        self._revision = -1
+        self._known: dict[str, _Given | Refusal] = {}  # by digest, of one revision
         self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
 
@@ -87,20 +99,43 @@ class Catalog:
 
     def file(self, sha256: str) -> ProjectFile | None:
         found = self._allowed(sha256)
-        return None if found is None else _file(found)
+        return None if found is None else found.file
 
     def _refuses(self, found: Placed) -> Refusal | None:
         """`withdrawn` or `disputed` (the file and its history stay, nobody is given it), or `denied` by policy."""
-        record = views.status(self._archive.state, found.body["sha256"], found.body["purl"])
-        if record is None:
-            return None
+        record = views.status(self._archive.state, found.body["sha256"], found.body["purl"]) or {"status": ""}
         try:
-            standing.refuse_unless_offered(record)
+            if record["status"]:
+                standing.refuse_unless_offered(record)
         except Refusal as refusal:
             return refusal
         return self.policing.refuses(found, str(record["status"]))
 
-    def _allowed(self, sha256: str) -> Placed | None:
+    def _allowed(self, sha256: str) -> "_Given | None":
+        """What `_judged` says, remembered as long as nothing can have changed it.
+
+        Raises:
+            Refusal: a new one each time, since raising lengthens the traceback that it carries.
+        """
+        revision = self.revision()
+        if revision != self._revision or len(self._known) >= MAX_KNOWN.value:
+            self._known.clear()
+            self._revision = revision
+        known = self._known.get(sha256)
+        if known is None:
+            try:
+                placed = self._judged(sha256)
+            except Refusal as refusal:
+                self._known[sha256] = _again(refusal)
+                raise
+            if placed is None:  # digests that strangers make up take no room
+                return None
+            known = self._known[sha256] = _Given(placed.body, _file(placed))
+        if isinstance(known, Refusal):
+            raise _again(known)
+        return known
+
+    def _judged(self, sha256: str) -> Placed | None:
         """The bytes under a purl by which they may be given: a layer may be of an image that is denied and of another.
 
         Raises:
@@ -200,6 +235,10 @@ async def _whole(arriving: Arriving) -> Path:
         ) from None
     finally:
         arriving.close()
+
+
+def _again(refusal: Refusal) -> Refusal:
+    return Refusal(refusal.code, what=refusal.what, who=refusal.who, do=refusal.do)
 
 
 def _unknown(sha256: str) -> Refusal:

@@ -13,6 +13,7 @@ from pyrsia.node.proofs import Proofs
 from pyrsia.policy.evaluate import NEVER_MS
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply, of_log
+from pyrsia.units import Limit
 from tests.reference.governance import Governed, about
 from tests.reference.parts import Kept
 from tests.reference.story import Story
@@ -116,7 +117,35 @@ def test_a_refusal_is_a_new_one_each_time_so_that_no_traceback_grows(policed, st
         with pytest.raises(Refusal) as info:
             policed.catalog.file(story.sha256)
         caught.append(info.value)
-    assert caught[0] is not caught[1]
+    kept = policed.catalog._known[story.sha256]
+    assert len({id(one) for one in (*caught, kept)}) == 3
+    assert kept.__traceback__ is None
+
+
+def test_what_is_asked_for_by_digest_is_remembered_until_something_changes_and_within_a_bound(
+    policed, story, monkeypatch
+):
+    catalog, looked = policed.catalog, []
+    judged = catalog._judged
+    monkeypatch.setattr(catalog, "_judged", lambda sha256: looked.append(sha256) or judged(sha256))
+    for _ in range(5):
+        assert catalog.file(story.sha256).purl == "pkg:pypi/idna@1.0"
+        assert catalog.file("0" * 64) is None
+    assert looked.count(story.sha256) == 1
+    assert list(catalog._known) == [story.sha256]
+    policed.say('[pip]\ndeny = ["*"]\n')
+    with pytest.raises(Refusal):
+        catalog.file(story.sha256)
+    policed.say("")
+    assert catalog.file(story.sha256) is not None
+    story.world.enact(about("artifact.withdraw", story.sha256))
+    with pytest.raises(Refusal, match="WITHDRAWN"):
+        catalog.file(story.sha256)
+    monkeypatch.setattr("pyrsia.node.catalog.MAX_KNOWN", Limit(1, "for a test"))
+    for _ in range(3):
+        with pytest.raises(Refusal):
+            catalog.file(story.sha256)
+    assert len(catalog._known) == 1
 
 
 def test_a_file_that_became_bad_changes_nothing_and_is_told(policed):
@@ -214,7 +243,7 @@ def test_what_was_withdrawn_is_told_as_that_whatever_the_policy_says(policed, st
 
 
 def test_answers_are_remembered_within_a_bound(policed, monkeypatch):
-    monkeypatch.setattr("pyrsia.node.policing.MAX_JUDGED", type("Few", (), {"value": 2}))
+    monkeypatch.setattr("pyrsia.node.policing.MAX_JUDGED", Limit(2, "for a test"))
     placed = views.project_files(policed.policing._reads, "idna")[0]
     for status in ("REPRODUCED", "EQUIVALENT", "WITNESSED", "DISPUTED", "REPRODUCED"):
         said = policed.policing.refuses(placed, status)
