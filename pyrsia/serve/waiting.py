@@ -11,10 +11,11 @@ _T = TypeVar("_T")
 
 
 async def while_there(receive: Receive, work: Callable[[], Awaitable[_T]]) -> _T:
-    """What `work` returns or raises. The request's body must have been read, or have none that matters.
+    """What `work` returns or raises. A body that nobody has read is read and dropped.
 
     Raises:
         ClientGone: the client left first; `work` was cancelled.
+        BodyFault: the request's body is none.
     """
     done: list[_T] = []
     failed: list[Exception] = []
@@ -27,8 +28,11 @@ async def while_there(receive: Receive, work: Callable[[], Awaitable[_T]]) -> _T
         nursery.cancel_scope.cancel()
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception as error:  # noqa: BLE001 - a body that is no body, or its sender left: as above
+            failed.append(error)
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:

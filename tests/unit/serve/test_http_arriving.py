@@ -226,3 +226,17 @@ async def test_a_reader_is_closed_whatever_happens(tmp_path: Path) -> None:
     source.growing.fail("over")
     with pytest.raises(Unavailable):
         await source.growing.ready(0)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"zz\r\n", 400), (b"100000\r\n" + bytes(0x100000) + b"\r\n1\r\n", 413)]
+)
+async def test_a_body_that_nobody_wants_is_judged_while_the_file_is_waited_for(
+    tmp_path: Path, body: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sourced(tmp_path) as (source, server):
+        request = GET % b"Transfer-Encoding: chunked\r\n" + body + b"x" * 100_000
+        answer = await say(server, request, half_close=False)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert source.growing.readers == 0
+    assert caplog.records == []
