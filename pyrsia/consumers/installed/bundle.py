@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -60,6 +60,9 @@ class Recorder:
     def step(self, epoch: int) -> bytes | None:
         found = self._source.step(epoch)
         return None if found is None else self._keep(f"epochs/{epoch}", found)
+
+    def file(self, listed: Listed, into: IO[bytes]) -> None:
+        self._source.file(listed, into)
 
     def save(self, path: Path, head: dict[str, Any]) -> int:
         """Write the bundle, whole or not at all; how many answers it holds."""
@@ -122,6 +125,10 @@ class FromBundle:
 
     def step(self, epoch: int) -> bytes | None:
         return self._member(f"epochs/{epoch}", MAX_STEP_BYTES.value)
+
+    def file(self, listed: Listed, into: IO[bytes]) -> None:
+        raise Refusal("no-proof", what=f"{listed.file} was only witnessed: the bundle does not hold the file itself",
+                      who=str(self._path), do="check it with a node: --node URL")  # fmt: skip
 
     def _have(self, name: str, most: int, otherwise: str) -> bytes:
         found = self._member(name, most)

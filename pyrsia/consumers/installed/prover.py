@@ -5,13 +5,16 @@ the digest that the proven record names.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pyrsia.builds import members
 from pyrsia.builds.members import Member
+from pyrsia.consumers.installed import walking, wheels
 from pyrsia.consumers.installed.rows import ACCEPTED, Row, of_refusal
-from pyrsia.consumers.installed.sources import Source
+from pyrsia.consumers.installed.sources import Listed, Source
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.rules import Policy
 from pyrsia.units import Limit
@@ -45,6 +48,7 @@ class Prover:
         self._now_ms = now_ms
         self._verify = verify
         self._policy = policy
+        self._read_members: dict[str, tuple[Member, ...]] = {}
         self._known: dict[str, Proven | Refusal] = {}
         self.seen: dict[str, Evidence] = {}  # the newest head of each network, by digest of its genesis
 
@@ -80,6 +84,27 @@ class Prover:
                 raise
             return of_refusal(what, package, refusal, sha256)
         return Row(what, finding.purl, ACCEPTED, sha256, finding.verdict, finding.builders)
+
+    def held(self, listed: Listed) -> tuple[Member, ...]:
+        """What a published wheel holds: as its builders agreed, else read from the file, whose digest is proven.
+
+        Raises:
+            Refusal: as `members`; `no-proof` where the file cannot be had.
+        """
+        found = self.members(listed.sha256)
+        if any(members.is_record(one.path) for one in found):
+            return found
+        if listed.sha256 not in self._read_members:
+            with tempfile.NamedTemporaryFile(prefix="pyrsia-wheel-") as file:
+                self._source.file(listed, file)
+                file.flush()
+                if walking.digest(Path(file.name)) != listed.sha256:
+                    raise evidence.invalid("the node gave other bytes under this digest")
+                try:
+                    self._read_members[listed.sha256] = wheels.members_of(Path(file.name))
+                except Malformed as error:
+                    raise evidence.invalid(str(error)) from None
+        return self._read_members[listed.sha256]
 
     def members(self, sha256: str) -> tuple[Member, ...]:
         """What the published file with this digest holds, as its builders agreed.

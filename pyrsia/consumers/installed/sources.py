@@ -1,14 +1,14 @@
 """Where proofs come from: a node, or a bundle that was made with one. Neither is believed; `prover.py` checks."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-from urllib.parse import urlencode
+from typing import IO, Protocol
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
+from pyrsia.units import MAX_FILE_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
 from pyrsia.verify.epochs import FOLDER
 
 MAX_CONTENTS_BYTES = Limit(24 << 20, "the list of 20,000 members, each with the longest name that is taken")
@@ -41,6 +41,10 @@ class Source(Protocol):
 
     def step(self, epoch: int) -> bytes | None:
         """The step that ends an epoch."""
+        ...
+
+    def file(self, listed: Listed, into: IO[bytes]) -> None:
+        """Write the published file itself. Raises `Refusal`: `no-proof` where it cannot be had."""
         ...
 
 
@@ -85,9 +89,12 @@ class FromNode:
                 return None
             raise
 
-    def document(self, path: str) -> Any:
-        """An answer of another address, as JSON; nothing of it is proven."""
-        return self._node.get(path)
+    def file(self, listed: Listed, into: IO[bytes]) -> None:
+        path = f"/pypi/files/{listed.sha256}/{quote(listed.file, safe='')}"
+        try:
+            self._node.get_into(path, into, most=MAX_FILE_BYTES.value, tick=lambda _: None)
+        except Refusal as refusal:
+            raise as_no_proof(refusal) from None
 
     def raw(self, path: str, most: int) -> bytes:
         return self._node.get_bytes(path, most=most)

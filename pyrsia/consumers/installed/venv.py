@@ -214,20 +214,13 @@ def _compare(site: Site, dist: Dist, prover: Prover, wheel: Listed) -> Compared:
     """Hold the members of one published wheel against what is installed.
 
     Raises:
-        Refusal: the wheel is not proven, is another package's, or its members are not in the log.
+        Refusal: the wheel is not proven, is another package's, or nobody says what it holds.
     """
     finding = prover.prove(wheel.sha256).finding
     if not finding.purl.startswith(f"pkg:pypi/{pypi_name(dist.name)}@"):
         raise Refusal("proof-invalid", what=f"these bytes are {finding.purl}", who="the node",
                       do="ask another node, and do not trust this one")  # fmt: skip
-    held = prover.members(wheel.sha256)
-    if not any(is_record(one.path) for one in held):
-        raise Refusal(
-            "no-proof",
-            what=f"{wheel.file} was only witnessed: the log knows its digest, and not what it holds",
-            who="nobody rebuilt it",
-            do="check the wheel itself with `pyrsia verify FILE`, or ask for a build",
-        )
+    held = prover.held(wheel)
     rows: dict[str, Row] = {}
     outside: list[Row] = []
     for one in held:

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyrsia.consumers.installed import bundle as bundles
-from pyrsia.errors import Refusal
+from pyrsia.consumers.installed.wheels import members_of
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 from tests.reference.fakenode import FakeNode
 from tests.reference.story import SIGNED_S
-from tests.unit.consumers.made import FILES, WHEEL, Published, answers, idna, install, listed
+from tests.unit.consumers.made import FILES, WHEEL, Published, answers, idna, install, listed, wheel
 
 PURL = "pkg:pypi/idna@1.0"
 TEXT = {
@@ -267,6 +268,72 @@ def test_no_single_changed_byte_passes(check, venv, data):
         (site / path).write_bytes(before)
     assert code == 1
     assert path in {where for where, _ in bad(rows)}
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A wheel that was witnessed: the log lists the file alone, and not what it holds."""
+    data = wheel()
+    return Published({WHEEL: data}, asked={"ecosystem": "witness"}).of(WHEEL)
+
+
+def test_a_witnessed_wheel_is_compared_with_the_file_itself_where_the_policy_takes_it(
+    pyrsia, node, seen, venv, tmp_path
+):
+    node.answers.update(answers(seen, PURL))
+    node.answers[f"/pypi/files/{seen.sha256}/{WHEEL}"] = (200, seen.data)
+    trust = tmp_path / "seen.json"
+    trust.write_bytes(seen.genesis.raw)
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[pip]\nmode = "verified+witnessed"\n')
+
+    def check(*more):
+        code, out, _ = pyrsia("verify", "--venv", venv, "--trust", trust, "--json", *more)
+        return code, json.loads(out)["files"]
+
+    witnessed = ("--node", node.url, "--policy", rules)
+    assert check("--node", node.url)[0] == 1, "the default policy takes no witnessed wheel"
+    bundle = tmp_path / "proofs.zip"
+    code, rows = check(*witnessed, "--save-bundle", bundle)
+    assert code == 0
+    assert {row["verdict"] for row in rows if row["outcome"] == "accepted"} == {"WITNESSED"}
+    (venv / "lib/python3.11/site-packages/idna/core.py").write_text("evil\n")
+    assert check(*witnessed)[0] == 1
+    code, rows = check("--bundle", bundle, "--policy", rules)
+    assert code == 3
+    assert any("the bundle does not hold the file itself" in row["why"] for row in rows)
+    node.answers[f"/pypi/files/{seen.sha256}/{WHEEL}"] = (200, wheel({**FILES, "idna/core.py": b"evil\n"}))
+    code, rows = check(*witnessed)
+    assert code == 1
+    assert ("idna-1.0.dist-info", "the node gave other bytes under this digest") in bad(rows)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [[("../evil", b"x")], [("/etc/evil", b"x")], [("a", b"1"), ("A", b"2")], [("a/../b", b"x")]],
+)
+def test_a_wheel_with_names_that_no_archive_may_hold_is_not_read(tmp_path, members):
+    path = tmp_path / "a.whl"
+    path.write_bytes(_zip(members))
+    with pytest.raises(Malformed):
+        members_of(path)
+
+
+def test_a_wheel_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
+    from pyrsia.builds import members as rules
+
+    path = tmp_path / "a.whl"
+    path.write_bytes(_zip([("a", bytes(100_000))]))
+    monkeypatch.setattr(rules, "MAX_UNPACKED_BYTES", Limit(50_000, "test"))
+    with pytest.raises(Malformed, match="unpacks to more"):
+        members_of(path)
+    path.write_bytes(_zip([("a", b"x")], zipfile.ZIP_BZIP2))
+    with pytest.raises(Malformed, match="unknown method"):
+        members_of(path)
+    for data in (b"", b"PK\3\4", _zip([("a", b"x" * 50)])[:-30]):
+        path.write_bytes(data)
+        with pytest.raises(Malformed):
+            members_of(path)
 
 
 # -- offline ----------------------------------------------------------------------------------------
