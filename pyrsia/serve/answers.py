@@ -282,15 +282,27 @@ def _not_whole(path: Path, why: str) -> Refusal:
     )
 
 
-async def send_refusal(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """Tell a no: JSON, or text for who prefers text. Its `what` is also the reason phrase."""
+async def send_refusal(scope: Scope, send: Send, refusal: Refusal, *, problem: bool = False) -> None:
+    """Tell a no: JSON, or text for who prefers text. Its `what` is also the reason phrase.
+
+    Args:
+        problem: JSON as RFC 9457 has it (Maven 4 shows that, and no reason phrase), with our fields in it.
+    """
     status = refusal.answer.http
     if _prefers_text(header(scope, b"accept")):
         kind = b"text/plain; charset=utf-8"
         lines = f"{safe(refusal.what)}\nwho: {safe(refusal.who)}\ndo:  {safe(refusal.do)}\n"
         body = lines.encode()  # a terminal may be what reads it
     else:
-        kind, body = b"application/json", msgspec.json.encode({"error": refusal.as_dict()}) + b"\n"
+        kind = b"application/json"
+        told: dict[str, object] = {"error": refusal.as_dict()}
+        if (
+            problem and status != HTTPStatus.NOT_FOUND
+        ):  # with a problem in it, Maven 4 takes a 404 for a failure
+            kind = b"application/problem+json"
+            told |= {"type": "about:blank", "status": status}
+            told |= {"title": safe(refusal.what), "detail": safe(refusal.do)}
+        body = msgspec.json.encode(told) + b"\n"
     headers: list[Header] = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"vary", b"accept")]
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers.append((b"retry-after", b"%d" % refusal.retry_s if refusal.retry_s else _RETRY_S))

@@ -13,8 +13,10 @@ from pyrsia.serve import conan, log, maven, oci, pypi, via, witness
 from pyrsia.serve.answers import send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
+from pyrsia.serve.api_search import SCOPE as FINDER
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
+from pyrsia.serve.finding import Finder
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
@@ -67,7 +69,7 @@ def build_app(
         (witness.PREFIX, WitnessApp(witnessing)),
     )
     pages = PagesApp(supply, admin, log_view)
-    api = build_api(admin)
+    api, finder = build_api(admin), Finder(supply)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         guard.check(scope)
@@ -79,6 +81,7 @@ def build_app(
         if pages.takes(path):
             await pages(scope, receive, send)
             return
+        scope[FINDER] = finder
         await api(scope, receive, send)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +115,8 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     """Say no in the words of the clients that ask at this address."""
     if scope["path"].startswith(oci.PREFIX):
         await oci.send_refusal(scope, send, refusal)
+    elif scope["path"].startswith(maven.PREFIX):
+        await send_refusal(scope, send, refusal, problem=True)
     else:
         await send_refusal(scope, send, refusal)
 

@@ -162,6 +162,7 @@ async def test_outside_of_the_globs_nobody_is_asked_and_the_answer_says_what_to_
     assert [one.status_code for one in (answer, listed, claimed, moving)] == [404] * 4
     assert upstream.asked == []
     assert "pyrsia build request pkg:maven/org.else/x@1" in answer.json()["error"]["do"]
+    assert answer.headers["content-type"] == "application/json"  # Maven 4 takes a problem for a failure
 
 
 async def test_upstream_that_is_down_is_no_404(node, local, upstream):
@@ -261,6 +262,10 @@ async def test_a_refused_file_is_a_403_whose_phrase_says_why_whatever_the_reason
         assert "it is WITNESSED, REPRODUCED is the least" in answer.reason_phrase
         assert "lower `minimum`" in answer.reason_phrase
     assert "more plug-ins" not in answers[0].reason_phrase
+    # Maven 4 prints no reason phrase, and this it does (RFC 9457).
+    assert answers[0].headers["content-type"] == "application/problem+json"
+    assert answers[0].json()["title"] == answers[0].reason_phrase
+    assert answers[0].json()["status"] == 403
 
 
 async def test_a_refused_plugin_names_all_that_stand_as_it_does(node, local, monkeypatch):
