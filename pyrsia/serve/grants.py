@@ -65,7 +65,7 @@ def require_push(scope: Scope, package: str) -> Grant:
             "unauthenticated",
             what="pushing to this node needs a token",
             who="the client's request",
-            do="log in with a push token as the password: pyrsia keys token --scope push makes one",
+            do="log in with a push token as the password (`pyrsia keys token --scope push` makes one)",
         )
     if not grant.pushes(package):
         raise Refusal(

@@ -91,13 +91,17 @@ def texts(path):
 
 def unknown(words):
     """What is wrong with a command line as a text gives it; "" when the program knows it."""
-    command, path = cli, []
+    command, path, value = cli, [], False
     for word in words:
         word = word.rstrip(".:)'\"]").lstrip("[")
-        if word.startswith("-"):
-            flags = {flag for one in command.params for flag in one.opts} | {"--help", "-h"}
-            if word.partition("=")[0] not in flags:
+        if value:  # of the option before it
+            value = False
+        elif word.startswith("-"):
+            options = {flag: one for one in command.params for flag in one.opts}
+            if word.partition("=")[0] not in options.keys() | {"--help", "-h"}:
                 return f"{' '.join(path)} takes no {word}"
+            option = options.get(word)
+            value = option is not None and not getattr(option, "is_flag", False)
         elif isinstance(command, click.Group):
             inner = command.get_command(click.Context(command), word)
             if inner is None:
