@@ -33,6 +33,7 @@ from pyrsia.serve.wires import PlainWire, Wire
 from pyrsia.serve.workers import accel
 from pyrsia.units import (
     MAX_HTTP_BODY_BYTES,
+    MAX_HTTP_BODY_READ_BYTES,
     MAX_HTTP_CONNECTIONS,
     MAX_HTTP_CONTROL_CONNECTIONS,
     MAX_HTTP_HEAD_WAIT_S,
@@ -196,7 +197,7 @@ class Connection:
         """Feed some more bytes of the current request's body."""
         data = None
         with trio.move_on_after(self.server.limits.idle_s):
-            data = await self.wire.recv()
+            data = await self.wire.recv(MAX_HTTP_BODY_READ_BYTES.value)
         if data is None:
             raise BodyFault(Fault(408, "the request's body stopped coming"))
         if not data:

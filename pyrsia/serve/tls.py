@@ -107,7 +107,7 @@ class TlsWire:
                     return ""
         raise ClientGone("the TLS handshake did not come to its end")
 
-    async def recv(self) -> bytes:
+    async def recv(self, most: int = MAX_HTTP_READ_BYTES.value) -> bytes:
         if self._heard is not None:
             heard, self._heard = self._heard, None
             return heard

@@ -27,7 +27,7 @@ class Wire(Protocol):
         """Before the first request; what is wrong with how the client began, "" if nothing is."""
         ...
 
-    async def recv(self) -> bytes:
+    async def recv(self, most: int = MAX_HTTP_READ_BYTES.value) -> bytes:
         """Some bytes, nothing at the end. Waits without a limit; what is cancelled loses no byte."""
         ...
 
@@ -72,9 +72,9 @@ class PlainWire:
     async def greet(self) -> str:
         return ""
 
-    async def recv(self) -> bytes:
+    async def recv(self, most: int = MAX_HTTP_READ_BYTES.value) -> bytes:
         try:
-            return await self._sock.recv(MAX_HTTP_READ_BYTES.value)
+            return await self._sock.recv(most)
         except OSError as error:
             raise ClientGone(str(error)) from None
 

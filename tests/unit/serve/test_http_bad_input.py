@@ -12,7 +12,7 @@ import trio.testing
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import send_file, send_refusal
 from pyrsia.serve.http import HttpLimits, Receive, Scope, Send, Server
-from pyrsia.units import MAX_HTTP_READ_BYTES
+from pyrsia.units import MAX_HTTP_BODY_READ_BYTES
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 
 DATA = os.urandom(1_000)
@@ -150,7 +150,7 @@ async def test_a_large_upload_comes_in_pieces_and_waits_for_who_takes_it(tmp_pat
             assert sent < size // 2
             app.may_read.set()
         assert (await read_answer(stream, bytearray()))[0] == 201
-        assert (app.taken, app.largest <= MAX_HTTP_READ_BYTES.value) == (size, True)
+        assert (app.taken, app.largest <= MAX_HTTP_BODY_READ_BYTES.value) == (size, True)
 
 
 async def test_a_body_that_is_shorter_than_announced_is_never_taken_for_whole(tmp_path: Path) -> None:
