@@ -19,7 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
     "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
-    "package": ("package", "package", "Provide", "Say where a package's source is."),
+    "package": ("package", "package", "Provide", "Find packages; say where the source of one is."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
     "member": (
         "member",

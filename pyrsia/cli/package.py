@@ -1,7 +1,8 @@
-"""`package map`: a provider says where the source of a package is; the log's members decide.
+"""`package search`: what a node has by this name. `package map`: a provider says where the source of a package is.
 
-It makes the motion that `member propose mapping` makes, also from what others wrote down already, and hands it to the
-node. Who is no member writes it to a file, and a member proposes that.
+About the latter the log's members decide: the command makes the motion that `member propose mapping` makes, also from
+what others wrote down already, and hands it to the node. Who is no member writes it to a file, and a member proposes
+that.
 """
 
 import json
@@ -14,23 +15,76 @@ from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mappi
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
 from pyrsia.cli.proposing import approve_option
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.files import write_whole
 from pyrsia.ledger.bodies.motions import MOTIONS
+from pyrsia.policy.facts import LOCAL
+from pyrsia.serve.finding import ECOSYSTEMS, Search
 from pyrsia.status import MotionStatus
 from pyrsia.units import MAX_BUILDSPEC_BYTES
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import safe
 
 KIND: Final = "mapping.set"
+SHOWN: Final = 4  # versions in a line
 _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
 def package() -> None:
-    """Packages and their sources, for those who provide them."""
+    """Find packages; say where the source of one is."""
+
+
+@package.command("search")
+@click.argument("words", metavar="TEXT...", nargs=-1, required=True)
+@click.option("--ecosystem", type=click.Choice(ECOSYSTEMS), help="Packages of this one alone.")
+@click.option("--first", type=click.IntRange(min=0), default=0, help="Pass over this many.")
+@click.option(
+    "--count", type=click.IntRange(1, 200), default=50, show_default=True, help="At most this many."
+)
+@node_option
+@json_option
+def search(
+    words: tuple[str, ...], ecosystem: str | None, first: int, count: int, target: str | None, as_json: bool
+) -> None:
+    """Find packages of a node by words of their names.
+
+    `*` and `?` make a word a pattern; a version may follow: zlib, "z*lib", idna@3.1, alpine:3. The best comes first.
+    Exit code 1 if there is none.
+    """
+    asked: dict[str, str | int] = {"q": " ".join(words), "first": first, "count": count}
+    with Client(target) as node:
+        told = node.get("/api/v1/search", **asked, **({"ecosystem": ecosystem} if ecosystem else {}))
+    answer = shaped(told, Search)
+    tell(answer, as_json=as_json, text=lambda: _found(answer, first + count))
+    if not answer["packages"]:
+        click.get_current_context().exit(1)
+
+
+def _found(answer: dict[str, Any], following: int) -> list[str]:
+    if not answer["packages"]:
+        none = f"no package here is called like {answer['query']}"
+        return [none, "have one built: pyrsia build request NAME"]
+    rows = [
+        (
+            one["purl"],
+            ", ".join(one["versions"][:SHOWN]) or "-",
+            _standing(one),
+            f"{len(one['refused'])} refused" if one["refused"] else "",
+        )
+        for one in answer["packages"]
+    ]
+    lines = table(rows, ("package", "newest versions", "verdict of the newest", ""))
+    more = f"there may be more: --first {following}, or write more of the name"
+    return [*lines, more] if answer["more"] else lines
+
+
+def _standing(one: dict[str, Any]) -> str:
+    if one["origin"] == LOCAL:
+        return "pushed here"
+    return "WITNESSED, not rebuilt" if one["verdict"] == "WITNESSED" else one["verdict"] or "refused"
 
 
 @package.command("map")

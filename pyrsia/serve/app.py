@@ -68,8 +68,9 @@ def build_app(
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
     )
-    pages = PagesApp(supply, admin, log_view)
-    api, finder = build_api(admin), Finder(supply)
+    finder = Finder(supply)
+    pages = PagesApp(supply, admin, log_view, finder)
+    api = build_api(admin)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         guard.check(scope)

@@ -1,7 +1,7 @@
 """Which address is which page. What a page shows is decided by the module that is named like it.
 
 /                        the node, its newest builds, how to use it
-/search?q=               packages by name
+/search?q=               packages by name; &first= goes on
 /packages/<purl>         versions, files, verdicts, builders, history, how to install
 /entries/<index>         a leaf of the log with its proof
 /builds/<request>        who said what about a build; /log?builder= what a builder printed
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import header, not_found, send_not_allowed
 from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.finding import Finder
 from pyrsia.serve.pages import builds, drawing, entries, home, packages
 from pyrsia.serve.routes import MAX_NUMBER, bad
 from pyrsia.serve.supply import Supply
@@ -33,8 +34,9 @@ Drawn = tuple[str, Mapping[str, Any]]  # a template and what it shows
 class PagesApp:
     """The pages of one node."""
 
-    def __init__(self, supply: Supply, admin: Admin, log_view: LogView) -> None:
+    def __init__(self, supply: Supply, admin: Admin, log_view: LogView, finder: Finder) -> None:
         self._supply = supply
+        self._finder = finder
         self._admin = admin
         self._log = log_view
 
@@ -64,7 +66,7 @@ class PagesApp:
             case "" if not rest:
                 return "home", await home.home(self._supply, self._admin, address(scope))
             case "search" if not rest:
-                return "search", home.search(self._supply, query.get("q", ""))
+                return "search", self._search(query)
             case "node" if not rest:
                 return "node", await home.node(self._admin, self._log)
             case "packages" if rest:
@@ -75,6 +77,12 @@ class PagesApp:
                 return await self._build(rest, query)
             case _:
                 raise not_found("there is no such page", do="begin at /")
+
+    def _search(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        first = query.get("first", "0")
+        if not _is_number(first):
+            raise bad("a search goes on at a number", do="follow the link on its first page")
+        return home.search(self._finder, query.get("q", ""), int(first))
 
     async def _build(self, rest: str, query: Mapping[str, str]) -> Drawn:
         request, _, part = rest.partition("/")

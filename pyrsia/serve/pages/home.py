@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
+from pyrsia.serve.finding import Finder
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogQuery, LogView
 from pyrsia.status import decided_by
@@ -10,9 +11,8 @@ from pyrsia.units import Limit
 from pyrsia.wire.purl import parse
 
 _BUILDS: Final = Limit(20, "builds on the first page")
-_FOUND: Final = Limit(200, "rows of a search: who sees more writes more letters")
+_FOUND: Final = Limit(100, "rows of a page of a search")
 _ENTRIES: Final = Limit(20, "newest entries on the node's page")
-_QUERY_CHARS: Final = Limit(200, "the longest names")
 
 
 async def home(supply: Supply, admin: Admin, url: str) -> dict[str, Any]:
@@ -25,22 +25,19 @@ async def home(supply: Supply, admin: Admin, url: str) -> dict[str, Any]:
     }
 
 
-def search(supply: Supply, query: str) -> dict[str, Any]:
-    """Packages that have each word of `query` in their names; all of them without one."""
-    query = query.strip()[: _QUERY_CHARS.value]
-    words = query.lower().split()
-    own = supply.local.packages("pkg:")
-    rows = [{"purl": name, "note": "pushed to this node"} for name in own]
-    rows += [{"purl": name, "note": ""} for name in supply.network.packages("pkg:") if name not in set(own)]
-    found = sorted(
-        (row for row in rows if all(word in row["purl"].lower() for word in words)),
-        key=lambda row: (not row["purl"].lower().endswith("/" + query.lower()), row["purl"]),
-    )
+def search(finder: Finder, query: str, first: int) -> dict[str, Any]:
+    """Packages that have each word of `query` in their names; all of them without one.
+
+    Raises:
+        Refusal: `bad-request` for a pattern that costs too much.
+    """
+    found = finder.search(query, first=first, count=_FOUND.value)
     return {
-        "query": query,
-        "rows": found[: _FOUND.value],
-        "more": len(found) > _FOUND.value,
-        "ask": _purl_of(query),
+        "query": found.query,
+        "rows": found.packages,
+        "first": first,
+        "following": first + _FOUND.value if found.more else 0,
+        "ask": _purl_of(found.query),
     }
 
 

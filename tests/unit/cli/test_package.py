@@ -1,4 +1,5 @@
-"""`package map`: the motion that goes to the node, from words, files and documents, and what is refused before."""
+"""`package map`: the motion that goes to the node, from words, files and documents, and what is refused before.
+`package search`: what a person and a script see of what the node found."""
 
 import json
 
@@ -169,3 +170,48 @@ def test_files_that_are_none_are_refused_with_the_line_and_nothing_raw(pyrsia, n
     assert "the file is about pkg:maven/" in about[2]
     assert other
     assert node.seen == []
+
+
+# -- search --
+
+FOUND = {
+    "query": "zlib@1",
+    "more": True,
+    "packages": [
+        {"purl": "pkg:conan/zlib", "ecosystem": "conan", "origin": "network", "owner": "", "verdict": "REPRODUCED",
+         "versions": ["1.3.1", "1.3", "1.2.13", "1.2.12", "1.2.11"], "refused": ["1.2.8"]},
+        {"purl": "pkg:conan/acme/zlib", "ecosystem": "conan", "origin": "local", "owner": "", "verdict": "",
+         "versions": ["1.0"], "refused": []},
+        {"purl": "pkg:docker/zlib", "ecosystem": "oci", "origin": "network", "owner": "", "verdict": "",
+         "versions": [], "refused": ["1"]},
+    ],
+}  # fmt: skip
+
+
+def searched(pyrsia, answer, *words):
+    with FakeNode({"/api/v1/search": (200, answer)}) as node:
+        return *pyrsia("package", "search", *words, "--node", node.url), node.seen[-1][1]
+
+
+def test_what_is_found_stands_in_a_line_each_and_says_how_to_see_more(pyrsia):
+    code, out, _, asked = searched(pyrsia, FOUND, "zlib@1", "conan", "--count", "3", "--ecosystem", "conan")
+
+    assert code == 0
+    assert asked == "/api/v1/search?q=zlib%401+conan&first=0&count=3&ecosystem=conan"
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[1] == ["pkg:conan/zlib", "1.3.1,", "1.3,", "1.2.13,", "1.2.12", "REPRODUCED", "1", "refused"]
+    assert lines[2] == ["pkg:conan/acme/zlib", "1.0", "pushed", "here"]
+    assert lines[3] == ["pkg:docker/zlib", "-", "refused", "1", "refused"]
+    assert "--first 3" in out.splitlines()[-1]
+
+
+def test_a_script_gets_the_node_s_answer(pyrsia):
+    code, out, _, _ = searched(pyrsia, FOUND, "zlib", "--json")
+    assert (code, json.loads(out)) == (0, FOUND)
+
+
+def test_what_is_not_there_is_told_with_what_to_do(pyrsia):
+    code, out, _, _ = searched(pyrsia, {"query": "nothing", "packages": [], "more": False}, "nothing")
+    assert code == 1
+    assert "no package here is called like nothing" in out
+    assert "pyrsia build request" in out

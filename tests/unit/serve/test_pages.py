@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.finding import Finder, Found
 from pyrsia.serve.pages import drawing, entries, home
 from pyrsia.serve.pages.install import ways
 from pyrsia.serve.pages.packages import FileView, by_version, newest
@@ -153,7 +154,8 @@ def test_strangers_text_is_text_on_every_page() -> None:
     drawn = [
         drawing.draw("package", purl=EVIL, owner=EVIL, install=ways(parse("pkg:pypi/a"), EVIL, EVIL),
                      versions=by_version([file, refused]), history=()),
-        drawing.draw("search", query=EVIL, rows=[{"purl": EVIL, "note": EVIL}], more=True, ask=EVIL),
+        drawing.draw("search", query=EVIL, rows=[Found(EVIL, EVIL, EVIL, EVIL, (EVIL,), (EVIL,), EVIL)], first=0,
+                     following=9, ask=EVIL),
         drawing.draw("refusal", refusal=refused.refusal),
         drawing.draw("log", purl=EVIL, request=EVIL, builder=EVIL, first=1, last=2, before=0, size=9, lines=[EVIL]),
         drawing.draw("entry", index=1, kind=EVIL, summary=EVIL, author=EVIL, time_ms=2**60, size=9, root=EVIL,
@@ -212,10 +214,29 @@ def test_what_was_pushed_here_is_found_and_marked(tmp_path: Path) -> None:
             return ["pkg:pypi/mine"]
 
         def rows(self, package: str, start: str = "") -> list[LocalRow]:
-            return [LocalRow(package, "1.0/mine-1.0.tar.gz", "ab" * 32, 3, 5, "ci")]
+            more = {"version": "1.0"}
+            return [LocalRow(package, "files/mine-1.0.tar.gz", "ab" * 32, 3, 5, "ci", more)]
 
-    found = home.search(Supply(ToyNode(tmp_path), Own(), NoUpstream()), "mine")
-    assert found["rows"] == [{"purl": "pkg:pypi/mine", "note": "pushed to this node"}]
+    found = home.search(Finder(Supply(ToyNode(tmp_path), Own(), NoUpstream())), "mine", 0)
+    page = drawing.draw("search", **found).decode()
+    assert [(row.purl, row.versions) for row in found["rows"]] == [("pkg:pypi/mine", ("1.0",))]
+    assert "pushed to this node" in page
+
+
+async def test_a_search_goes_on_where_its_page_ended(client: Client) -> None:
+    for number in range(150):
+        client.node.publish(f"many{number:03}-1.0-py3-none-any.whl", b"%d" % number)
+
+    first = (await client.get("/search?q=many")).text
+    then = (await client.get("/search?q=many&first=100")).text
+
+    assert first.count("<li>") == 100
+    assert 'href="/search?q=many&amp;first=100"' in first
+    assert then.count("<li>") == 50
+    assert "first=200" not in then
+    assert "That was all" in (await client.get("/search?q=many&first=500")).text
+    for wrong in ("first=x", "first=-1", "q=" + "*a" * 6):
+        assert (await client.get(f"/search?{wrong}")).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,307 @@
+"""Packages by what people remember of their names: of every ecosystem, from the log and from this node's own shelf.
+
+Each word of a question must be in the package's name, where `-`, `_`, `.`, `/`, `:` and `@` are one and the same; `*`
+and `?` make a word a pattern of the whole name. A version may follow a word: `idna@3.1` and `idna==3` mean those that
+begin so; `zlib/1.3` and `alpine:3` do as well, where no package is called like that. The order follows the longest
+word: names that are it, then those that begin with it, then those of which a part does, then the rest; of two that are
+as good the shorter.
+
+One request must not hold up the others: names are one text that is searched at C's speed, hits come in the order of the
+answer and end with it, and versions are read of what is shown and no more, since the policy is asked for each file.
+"""
+
+import heapq
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import accumulate, islice, takewhile
+from typing import Final
+
+import msgspec
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.policy.facts import LOCAL, NETWORK
+from pyrsia.serve.supply import LocalRow, Supply
+from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
+
+QUERY_CHARS = Limit(200, "the longest names")
+WORDS = Limit(8, "people write three")
+STARS = Limit(4, "more make a pattern slow to match")
+ROWS = Limit(200, "of one answer; who sees more writes more letters")
+LOOKED_AT = Limit(5_000, "names that hold a word and are compared with the others: 30 ms")
+READ = Limit(200, "packages whose versions are read for one question, where it names a version")
+VERSIONS = Limit(20, "newest versions of one package; its page has all")
+LOCAL_ROWS = Limit(2_000, "files of a pushed package that are read for its versions")
+
+ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")
+_TYPES: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
+_SEPARATORS: Final = re.compile(r"[-_./:@]+")
+_VERSION: Final = re.compile(r"(?P<name>.+?)(?:@|==)(?P<version>[^@=]+)")
+_PERHAPS_VERSION: Final = re.compile(r"(?P<name>.+)[:/](?P<version>[^:/]+)")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A package.
+
+    Attributes:
+        purl: without a version.
+        ecosystem: pip, maven, conan or oci.
+        origin: `network`, or `local` for what was pushed to this node.
+        owner: the node that claims it; "" for a name of the network's.
+        versions: newest first, of what may be given.
+        refused: versions of which nothing may be given, newest first.
+        verdict: of the newest version; "" for what was pushed.
+    """
+
+    purl: str
+    ecosystem: str
+    origin: str
+    owner: str = ""
+    versions: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    verdict: str = ""
+
+
+class Search(msgspec.Struct, frozen=True):
+    """The answer to one question.
+
+    Attributes:
+        more: there are more than these, or there may be: a question looks at a bounded number of names.
+    """
+
+    query: str
+    packages: tuple[Found, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A package. `whole`, `last`: namespace and name, and the name alone, folded."""
+
+    purl: str
+    ecosystem: str
+    origin: str
+    owner: str
+    whole: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word of a question: a piece of a name, a pattern, or the beginning of a purl.
+
+    Attributes:
+        text: as it stands, in lower case.
+        key: a folded text that is in every name that fits; "" if none is known.
+    """
+
+    text: str
+    key: str
+    pattern: bool
+
+    def fits(self, name: _Name) -> bool:
+        if self.pattern:
+            purl = name.purl.lower()
+            whole = purl.partition("/")[2]
+            return any(fnmatchcase(one, self.text) for one in (whole.rpartition("/")[2], whole, purl))
+        if self.text.startswith("pkg:"):
+            return name.purl.lower().startswith(self.text)
+        return self.key in name.whole
+
+
+class _Names:
+    """The names of one moment, as one text: a line each, the shortest first."""
+
+    def __init__(self, names: Sequence[_Name]) -> None:
+        self.in_order = sorted(names, key=lambda name: name.purl.lower())
+        self._names = sorted(names, key=lambda name: (len(name.last), name.purl))
+        lines = [f"{name.whole}\t{name.last}\n" for name in self._names]
+        self._text = "\n" + "".join(lines)
+        self._starts = list(accumulate(map(len, lines), initial=1))  # and the end of all
+
+    def search(self, words: Sequence[_Word], ecosystem: str) -> Iterator[_Name | None]:
+        """What fits all words, the best first; None at the end if that was not all of it."""
+        key = max((word.key for word in words), key=len, default="")
+        start = next((word.text for word in words if word.text.startswith("pkg:") and not word.pattern), "")
+        looked_at = 0
+        for name in self._with(key) if key else self._from(start):
+            if ecosystem in ("", name.ecosystem):
+                if looked_at >= LOOKED_AT.value:
+                    yield None
+                    return
+                looked_at += bool(words)
+                if all(word.fits(name) for word in words):
+                    yield name
+
+    def _from(self, start: str) -> Iterator[_Name]:
+        """Every name whose purl begins with `start`, in order."""
+        first = bisect_left(self.in_order, start, key=lambda name: name.purl.lower())
+        return takewhile(lambda name: name.purl.lower().startswith(start), islice(self.in_order, first, None))
+
+    def _with(self, key: str) -> Iterator[_Name]:
+        """Each name that has `key` in it, the best first."""
+        seen: set[int] = set()
+        for needles in ((f"\t{key}\n", f"\n{key}\t"), (f"\n{key}", f"\t{key}"), (f"-{key}",), (key,)):
+            for line in heapq.merge(*map(self._lines, needles)):
+                if line not in seen:
+                    seen.add(line)
+                    yield self._names[line]
+
+    def _lines(self, needle: str) -> Iterator[int]:
+        """Numbers of the lines that have `needle` in them, upwards."""
+        at = self._text.find(needle)
+        while at >= 0:
+            # A needle may begin with the line end before its line.
+            line = bisect_right(self._starts, at + (needle[0] == "\n")) - 1
+            yield line
+            at = self._text.find(needle, self._starts[line + 1] - 1)
+
+
+class Finder:
+    """The names of one node, and questions about them."""
+
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._revision = (-1, -1)
+        self._read: tuple[Sequence[str], Sequence[str]] = ((), ())
+        self._names = _Names(())
+
+    def search(self, query: str, *, ecosystem: str = "", first: int = 0, count: int = ROWS.value) -> Search:
+        """`count` packages behind the first `first` ones; all packages for an empty question.
+
+        Raises:
+            Refusal: `bad-request` for a pattern that costs too much, and an ecosystem that there is not.
+        """
+        if ecosystem and ecosystem not in ECOSYSTEMS:
+            raise _bad(f"there is no ecosystem {ecosystem[:40]!r}", f"ask for {', '.join(ECOSYSTEMS)}")
+        text = query.strip()[: QUERY_CHARS.value]
+        names = self._all()
+        words, version = _read(text, _VERSION)
+        if not version and next(names.search(words, ecosystem), None) is None:
+            words, version = _read(text, _PERHAPS_VERSION)
+        wanted = names.search(words, ecosystem)
+        count = min(count, ROWS.value)
+        if not version:
+            page = list(islice(wanted, first, first + count + 1))
+            shown = tuple(self._found(name) for name in page[:count] if name is not None)
+            return Search(text, shown, len(page) > len(shown))
+        read = list(islice(wanted, READ.value + 1))
+        rows = [self._found(name) for name in read[: READ.value] if name is not None]
+        found = [row for row in rows if _has(row, version)]
+        chosen = tuple(_only(row, version) for row in found[first : first + count])
+        return Search(text, chosen, len(found) > first + count or len(read) > len(rows))
+
+    def _all(self) -> _Names:
+        """Every name once; one that was pushed here hides the network's."""
+        local, network = self._supply.local, self._supply.network
+        revision = (local.revision(), network.revision())
+        if revision != self._revision:
+            read = (local.packages("pkg:"), network.packages("pkg:"))
+            if read != self._read:  # most blocks bring no new name
+                own = set(read[0])
+                named = [_named(one, LOCAL if one in own else NETWORK) for one in own.union(read[1])]
+                self._names = _Names([name for name in named if name is not None])
+                self._read = read
+            self._revision = revision
+        return self._names
+
+    # -- what is shown of a package --
+
+    def _found(self, name: _Name) -> Found:
+        if name.origin == LOCAL:
+            versions = _of_rows(self._supply.local.rows(name.purl)[: LOCAL_ROWS.value], name.ecosystem)
+            return Found(name.purl, name.ecosystem, LOCAL, versions=versions[: VERSIONS.value])
+        files = sorted(self._supply.network.files(name.purl), key=lambda file: -file.log_index)
+        versions = tuple(dict.fromkeys(file.version for file in files))
+        kept_back = sorted(self._supply.network.refused(name.purl), key=lambda one: -one.file.log_index)
+        refused = dict.fromkeys(one.file.version for one in kept_back)
+        return Found(
+            name.purl,
+            name.ecosystem,
+            NETWORK,
+            name.owner,
+            versions[: VERSIONS.value],
+            tuple(one for one in refused if one not in versions)[: VERSIONS.value],
+            files[0].verdict if files else "",
+        )
+
+
+def _named(text: str, origin: str) -> _Name | None:
+    """None for what is no package that clients ask for."""
+    try:
+        purl = purls.parse(text)
+        package = purl.package
+    except Malformed:
+        return None
+    ecosystem = _TYPES.get(package.type)
+    if ecosystem is None:
+        return None
+    whole = f"{package.namespace}/{package.name}".lstrip("/")
+    return _Name(text, ecosystem, origin, purl.owner, _folded(whole), _folded(package.name))
+
+
+def _folded(text: str) -> str:
+    """`My_Package` and `my.package` are what people write of `my-package`."""
+    return _SEPARATORS.sub("-", text.lower())
+
+
+def _read(query: str, versioned: re.Pattern[str]) -> tuple[list[_Word], str]:
+    """The words of a question, and the beginning of the versions that it is about ("" for all).
+
+    Raises:
+        Refusal: `bad-request`.
+    """
+    words, version = [], ""
+    for text in query.lower().split()[: WORDS.value]:
+        if text.count("*") > STARS.value or "[" in text:
+            raise _bad(
+                f"a pattern has at most {STARS.value} stars, and no brackets", "write more of the name"
+            )
+        match = versioned.fullmatch(text)
+        if match is not None:
+            text, version = match["name"], match["version"]
+        pattern = "*" in text or "?" in text
+        name = text.rpartition("/")[2] if text.startswith("pkg:") else text
+        key = max(map(_folded, re.split(r"[*?]", name)), key=len)
+        words.append(_Word(text, key.strip("-") if pattern or text != name else key, pattern))
+    return words, version
+
+
+def _fits(version: str, wanted: str) -> bool:
+    if "*" in wanted or "?" in wanted:
+        return fnmatchcase(version.lower(), wanted)
+    return version.lower().startswith(wanted)
+
+
+def _has(found: Found, wanted: str) -> bool:
+    return any(_fits(one, wanted) for one in (*found.versions, *found.refused))
+
+
+def _only(found: Found, wanted: str) -> Found:
+    return msgspec.structs.replace(
+        found,
+        versions=tuple(one for one in found.versions if _fits(one, wanted)),
+        refused=tuple(one for one in found.refused if _fits(one, wanted)),
+    )
+
+
+def _of_rows(rows: Sequence[LocalRow], ecosystem: str) -> tuple[str, ...]:
+    """The versions of a pushed package, newest first, as its registry keeps them."""
+    found: dict[str, None] = {}
+    for row in sorted(rows, key=lambda row: -row.time_ms):
+        version = row.more.get("version", "")
+        if not version and ecosystem == "oci":
+            version = row.key.removeprefix("tags/") if row.key.startswith("tags/") else ""
+        elif not version and ecosystem in ("maven", "conan"):
+            version, slash, _ = row.key.partition("/")
+            version = version if slash else ""
+        if version:
+            found[version] = None
+    return tuple(found)
+
+
+def _bad(what: str, do: str) -> Refusal:
+    return Refusal("bad-request", what=what, who="the client's request", do=do)
