@@ -135,19 +135,18 @@ def line(printed: str, words: str) -> str:
 async def trusted(folder: Path, url: str, home: Path, *, given: str = GIVEN, summary: bytes) -> str:
     """Maven 3.9 and newer with `summary` as its trusted checksums: `given` passes, and a changed one does not."""
     (folder / "sums").mkdir(parents=True)
-    (folder / "sums/checksums.sha256").write_bytes(summary)
+    (folder / "sums/checksums-pyrsia.sha256").write_bytes(summary)
     processor = "-Daether.artifactResolver.postProcessor.trustedChecksums"
     options = (
         processor,
         f"{processor}.checksumAlgorithms=SHA-256",
         "-Daether.trustedChecksumsSource.summaryFile",
-        "-Daether.trustedChecksumsSource.summaryFile.originAware=false",
         f"-Daether.trustedChecksumsSource.summaryFile.basedir={folder / 'sums'}",
     )
     maven = Maven(folder / "user", url, home)
     await maven.run("-C", *get(given), *options, f"{processor}.failIfMissing=true")
-    changed = (folder / "sums/checksums.sha256").read_text().replace("0", "1")
-    (folder / "sums/checksums.sha256").write_text(changed)
+    changed = (folder / "sums/checksums-pyrsia.sha256").read_text().replace("0", "1")
+    (folder / "sums/checksums-pyrsia.sha256").write_text(changed)
     maven.forget(place(given)[0])
     printed = await maven.run("-C", *get(given), *options, good=False)
     assert not maven.has(place(given)[1])
