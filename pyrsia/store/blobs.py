@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.files import sync_folder
+from pyrsia.files import into_place
 from pyrsia.store import layout
 from pyrsia.store.growing import Growing
 from pyrsia.store.rocks import Batch, Database
@@ -134,7 +134,7 @@ class Blobs:
         await self._database.commit(Batch().put(layout.BLOBS, sha256, msgspec.msgpack.encode(record)))
 
     async def settle(self, temporary: Path, sha256: bytes, size: int, pin: str) -> None:
-        await self.in_thread(lambda: _rename(temporary, self.path(sha256)))
+        await self.in_thread(lambda: into_place(temporary, self.path(sha256)))
         known = self._record(sha256)
         pins = known.pins if known else ()
         if pin and pin not in pins:
@@ -248,13 +248,3 @@ def _copy(source: Path, target: Path) -> tuple[bytes, int]:
         writer.flush()
         os.fdatasync(writer.fileno())
     return digest.digest(), size
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    """Into place, with every directory that is new made durable from the bottom up."""
-    for folder in (target.parent.parent, target.parent):
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(folder.parent)
-    temporary.rename(target)
-    sync_folder(target.parent)
