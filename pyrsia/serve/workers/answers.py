@@ -23,6 +23,7 @@ class Answer:
         self.continued = False  # the node wants the request's body
         self.complete = False
         self.keep = False  # the link may be used again
+        self.over = False  # the link was let go
         self.pieces: deque[bytes] = deque()  # bounded: one read's worth, sent on before the next
         self._bodiless = bodiless
         self._parser = httptools.HttpResponseParser(self)

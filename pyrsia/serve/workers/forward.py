@@ -43,7 +43,7 @@ class _Link:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.sock = sock
-        self.used = False
+        self.used = False  # by a request before this one
         self.idle_since_s = 0.0
 
     async def send(self, data: bytes) -> None:
@@ -97,31 +97,33 @@ class Forward:
             self._idle.pop().sock.close()
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunked = header(scope, b"transfer-encoding") != b""
-        body = chunked or header(scope, b"content-length").lstrip(b"0") != b""
+        body = _body(scope)
         head = _head(scope, body)
         while True:
             link = await self._link()
             answer = Answer(bodiless=scope["method"] == "HEAD")
             try:
                 await link.send(head)
-                exchange = _Exchange(link, answer, receive, body=body, chunked=chunked)
+                exchange = _Exchange(link, answer, receive, body)
                 await exchange.run(partial(self._give, scope, send, link, answer))
             except _NodeGone:
-                link.sock.close()
-                if link.used and not answer.head and not body:
-                    continue  # it was closed while it idled; nothing was asked on it
+                self._let_go(link, answer, clean=False)
+                if link.used and not answer.head and not answer.continued:
+                    continue  # it was closed while it idled; nothing was asked on it, and no body read
                 raise
             except BaseException:
-                link.sock.close()
+                self._let_go(link, answer, clean=False)
                 raise
-            self._let_go(link, answer, clean=not body or exchange.body_sent)
+            self._let_go(link, answer, clean=exchange.body_sent)
             return
 
     async def _give(self, scope: Scope, send: Send, link: _Link, answer: Answer) -> None:
         """The answer, whose head is here, to the client."""
         if answer.header(REDIRECT):
-            await self._give_file(scope, send, answer)
+            self._let_go(
+                link, answer, clean=not _body(scope)
+            )  # the node is done; a slow reader holds nothing of it
+            await self._give_file(send, answer)
             return
         await send(_start(answer))
         while not answer.complete:
@@ -131,7 +133,7 @@ class Forward:
             await link.read(answer)
         await send({"type": "http.response.body", "body": _taken(answer)})
 
-    async def _give_file(self, scope: Scope, send: Send, answer: Answer) -> None:
+    async def _give_file(self, send: Send, answer: Answer) -> None:
         try:
             file, first, count = opened(self._folder, answer.header(REDIRECT), answer.header(BYTES))
         except (OSError, ValueError) as error:
@@ -155,6 +157,10 @@ class Forward:
         return _Link(sock)
 
     def _let_go(self, link: _Link, answer: Answer, *, clean: bool) -> None:
+        """The exchange on it is over; said again, the link may be somebody else's by now."""
+        if answer.over:
+            return
+        answer.over = True
         if clean and answer.keep and len(self._idle) < _IDLE_LINKS.value:
             link.used, link.idle_since_s = True, trio.current_time()
             self._idle.append(link)
@@ -165,14 +171,13 @@ class Forward:
 class _Exchange:
     """The request's body to the node and the answer's head back, until one of three has left."""
 
-    def __init__(self, link: _Link, answer: Answer, receive: Receive, *, body: bool, chunked: bool) -> None:
-        self._chunked = chunked
+    def __init__(self, link: _Link, answer: Answer, receive: Receive, body: bytes) -> None:
         self._link = link
         self._answer = answer
         self._receive = receive
         self._body = body
         self._wanted = trio.Event()
-        self.body_sent = False
+        self.body_sent = not body
 
     async def run(self, give: Callable[[], Awaitable[None]]) -> None:
         """Raises what ended it: of the node, the client, or the request's body."""
@@ -200,24 +205,32 @@ class _Exchange:
 
     async def _send_body(self) -> None:
         """What the client sends, then nothing until it leaves."""
-        more = self._body
+        more = self._body != b""
         if more:
             await self._wanted.wait()
         while more:
             event = await self._receive()
             piece, more = event.get("body", b""), event.get("more_body", False)
             await self._link.send(self._framed(piece, more=more))
-        self.body_sent = self._body
+        self.body_sent = True
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def _framed(self, piece: bytes, *, more: bool) -> bytes:
-        if not self._chunked:
+        if self._body != b"chunked":
             return piece
         return (b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"") + (b"" if more else b"0\r\n\r\n")
 
 
-def _head(scope: Scope, body: bool) -> bytes:
+def _body(scope: Scope) -> bytes:
+    """How the request's body is framed: nothing where it has none, `chunked`, or its length."""
+    if header(scope, b"transfer-encoding"):
+        return b"chunked"
+    length = header(scope, b"content-length")
+    return length if length.strip(b"0") else b""
+
+
+def _head(scope: Scope, body: bytes) -> bytes:
     """The request as the node is told it."""
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     dropped = _OWN_HEADERS | _HOP_HEADERS
@@ -227,10 +240,8 @@ def _head(scope: Scope, body: bool) -> bytes:
     host, port = scope["client"]
     headers += [(CLIENT, f"{host} {port}".encode()), (SCHEME, scope["scheme"].encode())]
     if body:
-        chunked = bool(header(scope, b"transfer-encoding"))
-        length = b"" if chunked else header(scope, b"content-length")
-        framing = (b"transfer-encoding", b"chunked") if chunked else (b"content-length", length)
-        headers += [framing, (b"expect", b"100-continue")]
+        framing = b"transfer-encoding" if body == b"chunked" else b"content-length"
+        headers += [(framing, body), (b"expect", b"100-continue")]
     lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (scope["method"].encode("ascii"), target, lines)
 

@@ -233,6 +233,36 @@ async def test_without_a_node_and_without_the_file_it_is_503(node: Node) -> None
         assert (await client.get("/get")).status_code == 503
 
 
+async def test_a_slow_reader_of_a_file_holds_no_link_to_the_node(node: Node) -> None:
+    with node.blob.open("ab") as file:
+        file.truncate(40_000_000)  # more than the buffers between take
+    async with worker_of(node) as (ours, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        slow = [await dial(worker) for _ in range(5)]
+        for stream in slow:
+            await stream.send_all(b"GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 200 ")
+        assert (await client.get("/get")).status_code == 200
+        assert (worker.connections, ours.connections) == (6, 1)
+        for stream in slow:
+            answer = await read_to_end(stream)
+            assert len(answer) > 39_999_000
+            await stream.aclose()
+        assert (await client.get("/get")).status_code == 200
+        assert ours.connections == 1
+
+
+async def test_a_link_that_the_node_closed_meanwhile_costs_no_request(node: Node) -> None:
+    async with worker_of(node) as (ours, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        for method in ("GET", "PUT"):
+            assert (await client.get("/get")).status_code == 200
+            for connection in tuple(ours._open["worker"]):
+                connection.close_if_idle()
+            while ours.connections:
+                await trio.sleep(0.001)
+            answer = await client.request(method, "/again", content=b"body" if method == "PUT" else b"")
+            assert (answer.status_code, answer.text.split()[0]) == (200, method)
+
+
 @pytest.mark.parametrize(
     "name",
     [
