@@ -80,7 +80,7 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
         (Edit(own, toml.finished(made, wanted, own).encode()),),
         tuple(holes),
         tuple(closed) if want.strict else (),
-        ("a uv.lock names the index of each package: `uv lock` writes it anew with the node",),
+        ("`uv sync --frozen` goes to the addresses in uv.lock, past the node; `uv sync` writes them anew",),
     )
 
 
