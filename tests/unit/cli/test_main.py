@@ -50,8 +50,10 @@ PROMISED = (
     "log search", "log tail", "log monitor", "log hammer", "log submit",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
+    "policy", "policy check", "policy explain", "policy show", "policy init",
+    "export", "export pip-requirements", "export maven-trusted-checksums", "export conan-lock", "export oci-digests",
     "trust", "trust add", "trust list", "trust remove", "trust update",
-    "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map",
+    "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map", "package search",
 )  # fmt: skip
 
 
