@@ -200,6 +200,13 @@ SWARM_STRIKES = Limit(3, "silences in a row of one source; a node that restarts 
 SWARM_NAKS = Limit(4, "refusals in a row of what a source said it has; an eviction explains one or two")
 SWARM_BUSIES = Limit(8, "answers 'not now' in a row, with growing pauses: 15 s of a source with no room")
 
+# -- upstream --
+UPSTREAM_AT_ONCE = Limit(32, "pages asked for, and files: more make nothing faster on one line to the world")
+UPSTREAM_PATIENCE_S = Limit(
+    5,
+    "who has an old page or file waits no longer for a new one; a page is brought for the next all the same",
+)
+
 # -- builds --
 FETCHES_AT_ONCE = Limit(8, "pages and files of one resolution; more connections make no index faster")
 MAX_INDEX_PAGE_BYTES = Limit(32 << 20, "the largest project page of the public index is 20 MB of JSON")

@@ -15,7 +15,7 @@ HEADER: Final = b"pyrsia-via"
 MAX_HOPS = Limit(8, "a team's node, its site's and its company's are three")
 _NODE: Final = re.compile("[a-z2-7]{52}")
 
-_come_through: ContextVar[tuple[str, ...]] = ContextVar("pyrsia-via", default=())
+_come_through: ContextVar[tuple[str, ...]] = ContextVar("pyrsia-via")
 
 
 def note(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -32,7 +32,7 @@ def note(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 def onward(node: str) -> tuple[str, ...] | None:
     """The chain with `node` at its end, for the question that goes on; None if it has been here, or is long enough."""
-    chain = _come_through.get()
+    chain = _come_through.get(())
     if node in chain or len(chain) >= MAX_HOPS.value:
         return None
     return (*chain, node)

@@ -14,13 +14,12 @@ from pyrsia.node.upstream import folders
 from pyrsia.node.upstream.asking import NoAnswer
 from pyrsia.node.upstream.digests import Expected, digest_of
 from pyrsia.node.upstream.downloading import Incoming, bring
-from pyrsia.node.upstream.pages import PATIENCE_S
 from pyrsia.node.upstream.paths import is_folder
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
 from pyrsia.serve.views import Arriving
 from pyrsia.store.growing import Whole
 from pyrsia.store.proxied import Copy
-from pyrsia.units import Limit
+from pyrsia.units import UPSTREAM_PATIENCE_S, Limit
 
 LINGER_S = Limit(10, "a client that lost its connection asks again within seconds")
 MAX_DOWNLOADS = Limit(512, "files under way or waiting for their turn: the layers of 50 images")
@@ -59,7 +58,7 @@ class Files:
             return None
         if not wanted.chain:  # it came round: nobody is asked again
             return _Kept(shop, kept) if kept is not None else None
-        patience_s = PATIENCE_S.value if kept is not None else float("inf")
+        patience_s = UPSTREAM_PATIENCE_S.value if kept is not None else float("inf")
         with trio.move_on_after(patience_s):
             return await self._coming(wanted, expected, kept)
         shop.counters.stale += 1

@@ -13,9 +13,8 @@ import trio
 from pyrsia.builds.outbound.addresses import Origin
 from pyrsia.errors import Refusal
 from pyrsia.node.upstream.circuits import Circuits, rest_s
-from pyrsia.units import Limit
+from pyrsia.units import UPSTREAM_AT_ONCE, Limit
 
-AT_ONCE = Limit(32, "questions under way of one kind; more make nothing faster on one line to the world")
 AT_ONCE_OF_ONE = Limit(8, "of them at one server: what browsers and package clients allow themselves")
 MAX_QUEUE = Limit(512, "who waits for a place: two builds that ask for all they need at once")
 
@@ -37,7 +36,7 @@ class Gate:
     def __init__(self, circuits: Circuits, unix_s: Callable[[], float]) -> None:
         self._circuits = circuits
         self._unix_s = unix_s
-        self._all = trio.CapacityLimiter(AT_ONCE.value)
+        self._all = trio.CapacityLimiter(UPSTREAM_AT_ONCE.value)
         self._of: dict[Origin, trio.CapacityLimiter] = {}
         self._waiting = 0
 

@@ -17,12 +17,13 @@ import httpx
 
 from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web
-from pyrsia.builds.witness.registry import MAX_TOKEN_BYTES, document, limited
+from pyrsia.builds.witness.registry import document, limited
 from pyrsia.errors import Malformed
 from pyrsia.node.upstream.paths import joined, plain
 from pyrsia.units import Limit
 from pyrsia.wire.purl import Purl
 
+TOKEN_BYTES = Limit(65_536, "a registry's answer with a token has a few KB")
 MAX_TOKENS = Limit(1_000, "repositories whose token is remembered, a few KB each")
 
 _DIGEST: Final = r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
@@ -92,10 +93,10 @@ class ImageRegistries:
         query |= {"service": told["service"]} if "service" in told else {}
         mark = "&" if "?" in told["realm"] else "?"
         async with web.get(
-            f"{told['realm']}{mark}{urlencode(query)}", accept="application/json", limit=MAX_TOKEN_BYTES.value
+            f"{told['realm']}{mark}{urlencode(query)}", accept="application/json", limit=TOKEN_BYTES.value
         ) as answer:
             try:
-                said = document(await limited(answer, MAX_TOKEN_BYTES.value))
+                said = document(await limited(answer, TOKEN_BYTES.value))
             except Malformed as error:
                 raise _BLAME.unreachable(told["realm"], str(error)) from error
         token = said.get("token") or said.get("access_token")

@@ -20,9 +20,7 @@ from pyrsia.node.upstream.turns import Turns
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
 from pyrsia.serve.supply import Document
 from pyrsia.store.proxied import Copy
-from pyrsia.units import MAX_INDEX_PAGE_BYTES, Limit
-
-PATIENCE_S = Limit(5, "who has an old page waits no longer for a new one; it is brought for the next")
+from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_PATIENCE_S
 
 _OCTETS: Final = "application/octet-stream"
 
@@ -53,7 +51,7 @@ class Pages:
             return await self._turns.join(
                 (wanted.package, wanted.path, accept, most, wanted.chain),
                 lambda: self._ask(wanted, accept, most, kept.copy if kept is not None else None),
-                patience_s=PATIENCE_S.value if kept is not None else float("inf"),
+                patience_s=UPSTREAM_PATIENCE_S.value if kept is not None else float("inf"),
                 lasting=kept is not None,
             )
         except (Refusal, Unavailable, trio.TooSlowError):

@@ -25,7 +25,7 @@ from pyrsia.node.upstream.circuits import Circuits
 from pyrsia.node.upstream.digests import Expected
 from pyrsia.node.upstream.files import Files
 from pyrsia.node.upstream.fresh import Absent, Freshness
-from pyrsia.node.upstream.gate import AT_ONCE, Gate
+from pyrsia.node.upstream.gate import Gate
 from pyrsia.node.upstream.links import Links
 from pyrsia.node.upstream.pages import Pages
 from pyrsia.node.upstream.paths import is_folder
@@ -38,7 +38,7 @@ from pyrsia.serve import via
 from pyrsia.serve.supply import Arriving, Document
 from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
-from pyrsia.units import MAX_INDEX_PAGE_BYTES
+from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_AT_ONCE
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.upstream")
@@ -219,7 +219,7 @@ class Proxy:
     def _web(self, name: str, ecosystem: Ecosystem) -> Web:
         if name not in self._webs:
             # The gates say how many are asked at once; no question waits a second time behind them.
-            self._webs[name] = Web(replace(ecosystem.outbound, connections=2 * AT_ONCE.value))
+            self._webs[name] = Web(replace(ecosystem.outbound, connections=2 * UPSTREAM_AT_ONCE.value))
         return self._webs[name]
 
     async def _uploaded_ms(self, package: str, url: str) -> int:

@@ -297,7 +297,7 @@ async def test_a_file_that_is_read_is_not_evicted_and_one_that_is_not_goes(up, t
 
 
 async def test_who_has_an_old_file_does_not_wait_for_a_silent_server(up, front, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE_S", Limit(0, "a test"))
+    monkeypatch.setattr(files, "UPSTREAM_PATIENCE_S", Limit(0, "a test"))
     path = "org/acme/lib/1-SNAPSHOT/lib-1-SNAPSHOT.jar"
 
     async def silent(stream, _):

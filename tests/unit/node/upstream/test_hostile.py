@@ -201,7 +201,7 @@ async def test_an_endless_page_ends_at_its_size_and_a_drip_at_its_time(up, front
 
 
 async def test_who_has_an_old_page_does_not_wait_for_a_silent_server(up, front, monkeypatch):
-    monkeypatch.setattr(pages, "PATIENCE_S", Limit(0, "a test"))
+    monkeypatch.setattr(pages, "UPSTREAM_PATIENCE_S", Limit(0, "a test"))
     go_on = trio.Event()
 
     async def silent(stream, _):

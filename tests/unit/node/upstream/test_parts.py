@@ -19,9 +19,9 @@ from pyrsia.node.upstream.circuits import (
     rest_s,
 )
 from pyrsia.node.upstream.fresh import MAX_ABSENT, Absent, Freshness
-from pyrsia.node.upstream.gate import AT_ONCE, AT_ONCE_OF_ONE, Gate, Resting
+from pyrsia.node.upstream.gate import AT_ONCE_OF_ONE, Gate, Resting
 from pyrsia.node.upstream.turns import Turns
-from pyrsia.units import Limit
+from pyrsia.units import UPSTREAM_AT_ONCE, Limit
 
 ONE = ("https", "one.example", 443)
 TWO = ("https", "two.example", 443)
@@ -113,7 +113,7 @@ async def test_a_few_ask_at_once_and_a_slow_server_takes_no_place_from_the_other
         await wait_all_tasks_blocked()
         assert entered == {ONE: AT_ONCE_OF_ONE.value, TWO: 2}
         nursery.cancel_scope.cancel()
-    assert AT_ONCE.value > AT_ONCE_OF_ONE.value
+    assert UPSTREAM_AT_ONCE.value > AT_ONCE_OF_ONE.value
     async with place.place(ONE):
         pass
     assert place._of == {}
