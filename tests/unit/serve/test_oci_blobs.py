@@ -303,4 +303,5 @@ async def test_two_clients_push_one_blob_at_once(node: Images, local: LocalPacka
         async with trio.open_nursery() as nursery:
             for _ in range(4):
                 nursery.start_soon(push_blob, web, "team/app", DATA)
+        assert (await web.get(f"/v2/team/app/blobs/{told}")).content == DATA
         await stands(web, told, DATA)
