@@ -212,8 +212,11 @@ class Finder:
 
     def _found(self, name: _Name) -> Found:
         if name.origin == LOCAL:
-            versions = _of_rows(self._supply.local.rows(name.purl)[: LOCAL_ROWS.value], name.ecosystem)
-            return Found(name.purl, name.ecosystem, LOCAL, versions=versions[: VERSIONS.value])
+            local = self._supply.local
+            versions = _of_rows(local.rows(name.purl)[: LOCAL_ROWS.value], name.ecosystem)[: VERSIONS.value]
+            denied = tuple(one for one in versions if local.refusal(name.purl, one) is not None)
+            given = tuple(one for one in versions if one not in denied)
+            return Found(name.purl, name.ecosystem, LOCAL, versions=given, refused=denied)
         files = sorted(self._supply.network.files(name.purl), key=lambda file: -file.log_index)
         versions = tuple(dict.fromkeys(file.version for file in files))
         kept_back = sorted(self._supply.network.refused(name.purl), key=lambda one: -one.file.log_index)

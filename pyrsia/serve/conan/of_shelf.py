@@ -16,7 +16,7 @@ from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.pushed import MANIFEST_BYTES, Pushed, place_of
 from pyrsia.serve.conan.words import LOCAL_MARK, OCTETS, TEXT, Call, no_such, say, send_json
 from pyrsia.serve.connection import ClientGone, Receive
-from pyrsia.serve.grants import require_push
+from pyrsia.serve.grants import require_delete, require_push
 from pyrsia.serve.supply import Supply
 from pyrsia.units import Limit
 
@@ -32,7 +32,14 @@ class OfShelf:
         self._pushed = pushed
 
     async def answer(self, call: Call) -> None:
+        """
+        Raises:
+            Refusal: by policy; `not-found`.
+        """
         ref = call.target.ref
+        refusal = self._supply.local.refusal(package_of(ref), ref.version)
+        if refusal is not None:
+            raise refusal
         match rest.answer(call.path, call.query, lambda: (), self._pushed.of):
             case rest.Json(value):
                 await send_json(call.send, value, LOCAL_MARK)
@@ -60,7 +67,8 @@ class OfShelf:
 
     async def delete(self, call: Call) -> None:
         """Take back a revision, all packages of a recipe, or what else the address is about."""
-        require_push(call.scope, package_of(call.target.ref))
+        pushers = self._supply.local.pushers_delete()
+        require_delete(call.scope, package_of(call.target.ref), pushers=pushers)
         self._check_ours(call)
         if call.target.file:
             raise _not_one_file()

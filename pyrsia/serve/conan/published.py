@@ -107,9 +107,9 @@ class Shelves:
         start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
         for name in self._catalog.packages(start):
             given = {file.version for file in self._catalog.files(name)}
-            found = [ref for ref in _versions(name, given) if self.of(owner, ref).shelf.recipes()]
+            found = [ref for ref in versions_of(name, given) if self.of(owner, ref).shelf.recipes()]
             if not found:
-                found = _versions(name, {one.file.version for one in self._catalog.refused(name)})
+                found = versions_of(name, {one.file.version for one in self._catalog.refused(name)})
             yield from found
 
 
@@ -125,7 +125,8 @@ def ref_of(name: str, version: str) -> Ref:
     return names.from_namespace(package.namespace, package.name, version)
 
 
-def _versions(name: str, versions: Iterable[str]) -> list[Ref]:
+def versions_of(name: str, versions: Iterable[str]) -> list[Ref]:
+    """The references of a versionless purl's versions, as far as Conan can say them."""
     found = []
     for version in versions:
         try:

@@ -22,7 +22,7 @@ import trio
 from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.conan.published import package_of, ref_of
+from pyrsia.serve.conan.published import package_of, versions_of
 from pyrsia.serve.supply import Local, LocalRow, Upload
 from pyrsia.units import Limit
 
@@ -147,16 +147,12 @@ class Pushed:
         return found
 
     def refs(self) -> Iterable[Ref]:
-        """Every reference with a visible recipe."""
+        """Every reference with a visible recipe; denied ones where the package has no other, so that clients hear why."""
         for package in self._local.packages(names.PURL):
             versions = {row.key.partition("/")[0] for row in self._local.rows(package)}
-            for version in sorted(versions):
-                try:
-                    ref = ref_of(package, version)
-                except Malformed:
-                    continue
-                if self.of(ref).recipes():
-                    yield ref
+            found = [ref for ref in versions_of(package, versions) if self.of(ref).recipes()]
+            given = [ref for ref in found if self._local.refusal(package, ref.version) is None]
+            yield from given or found
 
     def row(self, ref: Ref, place: Place) -> LocalRow | None:
         return self._local.row(package_of(ref), key_of(ref.version, place))

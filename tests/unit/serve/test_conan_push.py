@@ -24,7 +24,7 @@ from pyrsia.node.local import LocalPackages
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.conan import pushed as pushing
 from pyrsia.serve.connection import ClientGone
-from pyrsia.serve.grants import PUSH, READ, Grant
+from pyrsia.serve.grants import ADMIN, PUSH, READ, Grant
 from pyrsia.serve.supply import NoUpstream, Supply
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
@@ -367,19 +367,34 @@ async def test_what_is_deleted_is_gone_and_the_rest_stays(remote: Remote, target
     assert len(left(remote)) == 6
 
 
-async def test_where_nothing_is_taken_back_a_deletion_says_so(
+async def test_where_push_tokens_take_nothing_back_only_an_admin_s_does(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ):
-    async def denied(package: str, key: str) -> bool:
-        raise Refusal("denied", what="nothing is taken back", who="config.toml", do="set local.delete")
-
     await remote.push(recipe())
-    monkeypatch.setattr(remote.local, "delete", denied)
+    monkeypatch.setattr(remote.local, "pushers_delete", lambda: False)
 
     answer = await remote.ask("DELETE", RECIPE)
 
-    assert (answer.status, answer.body) == (403, b"nothing is taken back; set local.delete")
+    assert (answer.status, answer.body[:37]) == (403, b"push tokens take nothing back on this")
     assert (await remote.get(f"{R}/latest")).status == 200
+    assert (await remote.ask("DELETE", RECIPE, grant=Grant("boss", ADMIN))).status == 200
+
+
+async def test_what_policy_denies_of_what_was_pushed_is_a_403_and_no_version_that_is_found(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    def refusal(package: str, version: str) -> Refusal | None:
+        return (
+            Refusal("denied", what=f"no {version}", who="policy.toml", do="ask") if version == "1.0" else None
+        )
+
+    await remote.push({**recipe(), **package(), **recipe(RECIPE.replace("1.0", "2.0"))})
+    monkeypatch.setattr(remote.local, "refusal", refusal)
+
+    for path in (f"{R}/latest", f"{RECIPE}/files", f"{PACKAGE}/files/conaninfo.txt"):
+        answer = await remote.get(path)
+        assert (answer.status, answer.body) == (403, b"no 1.0; ask")
+    assert (await remote.get("v2/conans/search?q=mine/*")).value["results"] == ["mine/2.0@acme"]
 
 
 async def test_what_an_interrupted_deletion_left_is_in_nobodys_way(remote: Remote):

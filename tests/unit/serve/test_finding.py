@@ -58,6 +58,9 @@ def _file(name: str, version: str, at: int) -> ProjectFile:
 
 
 class Own(NoLocal):
+    def refusal(self, package: str, version: str) -> Refusal | None:
+        return Refusal("denied", what="no", who="policy", do="ask") if version == "9.0" else None
+
     def packages(self, start: str) -> list[str]:
         return ["pkg:conan/acme/zlib", "pkg:docker/app", "pkg:pypi/mine"]
 
