@@ -147,7 +147,7 @@ class Pushed:
         return found
 
     def refs(self) -> Iterable[Ref]:
-        """Every reference with a visible recipe; denied ones where the package has no other, so that clients hear why."""
+        """Every reference with a visible recipe; a denied one where its package has no other: who asks is told why."""
         for package in self._local.packages(names.PURL):
             versions = {row.key.partition("/")[0] for row in self._local.rows(package)}
             found = [ref for ref in versions_of(package, versions) if self.of(ref).recipes()]

@@ -147,10 +147,8 @@ def test_refused_versions_are_told_apart_from_those_that_are_given():
 def test_what_was_pushed_here_hides_the_network_s_and_has_its_versions():
     rows = {one.purl: one for one in finder(local=Own()).search("").packages}
 
-    assert (rows["pkg:conan/acme/zlib"].origin, rows["pkg:conan/acme/zlib"].versions) == (
-        "local",
-        ("9.1", "9.0"),
-    )
+    own = rows["pkg:conan/acme/zlib"]
+    assert (own.origin, own.versions, own.refused) == ("local", ("9.1",), ("9.0",))
     assert rows["pkg:docker/app"].versions == ("latest",)
     assert rows["pkg:pypi/mine"].versions == ("1.0",)
     assert rows["pkg:pypi/idna"].origin == "network"
