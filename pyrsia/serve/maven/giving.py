@@ -3,9 +3,9 @@
 Each answer says in `x-pyrsia-verified` whose the bytes are: `yes` (the network's), `local`, `no` (upstream's).
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import PurePosixPath
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
@@ -32,11 +32,13 @@ from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.serve.views import ProjectFile
 from pyrsia.serve.waiting import while_there
+from pyrsia.units import Limit
 
 YES: Final[Header] = (b"x-pyrsia-verified", b"yes")
 NO: Final[Header] = (b"x-pyrsia-verified", b"no")
 ONLY_HERE: Final[Header] = (b"x-pyrsia-verified", b"local")
 TEXT: Final = b"text/plain; charset=utf-8"
+_HEADS: Final = Limit(8_192, "heads that are made already, 1 KB each; a large build asks for some thousand")
 _OTHER: Final = b"application/octet-stream"
 _KINDS: Final = {
     ".pom": b"text/xml",
@@ -56,6 +58,7 @@ class Giving:
         self._names = names
         self._refusals = refusals
         self._sums = SumCache()
+        self._heads: dict[tuple[str, int], Sequence[Header]] = {}
 
     # -- the network's --
 
@@ -89,17 +92,26 @@ class Giving:
 
     async def _artifact(self, scope: Scope, receive: Receive, send: Send, file: ProjectFile) -> None:
         etag = b'"%b"' % file.sha256.encode("ascii")
-        more, changed = [YES], file.upload_time_ms
-        if await _not_modified(scope, send, etag, changed, more):
+        if await _not_modified(scope, send, etag, file.upload_time_ms, YES):
             return
-        here = self._catalog.local(file.sha256)
         sums = self._sums.known(file.sha256)
-        if sums is None and here is not None:
+        if sums is None and (here := self._catalog.local(file.sha256)) is not None:
             sums = await self._sums.of(file.sha256, here, file.size)
-        more += [_modified(changed), *(headers_of(sums) if sums else [])]
-        await send_published(
-            self._catalog, scope, receive, send, file, kind=kind_of(file.filename), etag=etag, more=more
-        )
+        more, kind = self._head(file, sums), kind_of(file.filename)
+        await send_published(self._catalog, scope, receive, send, file, kind=kind, etag=etag, more=more)
+
+    def _head(self, file: ProjectFile, sums: Sums | None) -> Sequence[Header]:
+        """What is said of a file in every answer; made once where its checksums are known."""
+        if sums is None:
+            return [YES, _modified(file.upload_time_ms)]
+        at = (file.sha256, file.upload_time_ms)
+        kept = self._heads.get(at)
+        if kept is None:
+            kept = (YES, _modified(file.upload_time_ms), *headers_of(sums))
+            if len(self._heads) >= _HEADS.value:
+                del self._heads[next(iter(self._heads))]
+            self._heads[at] = kept
+        return kept
 
     async def _sums_of(self, file: ProjectFile, receive: Receive) -> Sums:
         path = await brought(self._catalog, receive, file)
@@ -126,7 +138,7 @@ class Giving:
             await _send_sum(scope, send, place.beside, text, ONLY_HERE, caching)
             return
         etag = b'"%b"' % row.sha256.encode("ascii")
-        if not moving and await _not_modified(scope, send, etag, row.time_ms, [ONLY_HERE]):
+        if not moving and await _not_modified(scope, send, etag, row.time_ms, ONLY_HERE):
             return
         path = self._supply.local.path(row.sha256)
         if path is None:
@@ -196,7 +208,7 @@ class Giving:
 
 def kind_of(name: str) -> bytes:
     """The media type that a file's name tells."""
-    return _KINDS.get(PurePosixPath(name).suffix, _OTHER)
+    return _KINDS.get(name[name.rfind(".") :], _OTHER)
 
 
 async def _send_sum(
@@ -213,14 +225,14 @@ def _modified(time_ms: int) -> Header:
     return b"last-modified", format_datetime(changed, usegmt=True).encode("ascii")
 
 
-async def _not_modified(scope: Scope, send: Send, etag: bytes, time_ms: int, more: list[Header]) -> bool:
+async def _not_modified(scope: Scope, send: Send, etag: bytes, time_ms: int, mark: Header) -> bool:
     """Answer 304 to a client that has the file of that time and gave no ETag (RFC 9110 section 13.2.2)."""
     since = header(scope, b"if-modified-since")
     if not since or header(scope, b"if-none-match"):
         return False
     if not _not_newer(datetime.fromtimestamp(time_ms // 1000, UTC), since):
         return False
-    told = [(b"etag", etag), (b"cache-control", IMMUTABLE), _modified(time_ms), *more]
+    told = [(b"etag", etag), (b"cache-control", IMMUTABLE), _modified(time_ms), mark]
     await send_nothing(send, 304, told)
     return True
 

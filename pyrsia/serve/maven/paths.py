@@ -7,7 +7,8 @@ Source: the layout of Maven 2 repositories.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from pyrsia.builds.maven.coordinates import METADATA, plain
@@ -15,6 +16,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.answers import not_found
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.maven.sums import SUMS
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
@@ -22,6 +24,7 @@ BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 SNAPSHOT: Final = "-SNAPSHOT"
 PREFIXES: Final = ".meta/prefixes.txt"
 UNKNOWN: Final = "there is no such artifact"
+_READ: Final = Limit(8_192, "paths that are known as read: 4 MB; a large build asks for some thousand")
 _OWNER: Final = re.compile(r"[a-z2-7]{52}")
 _PART: Final = re.compile(r"[A-Za-z0-9._+~-]{1,200}")
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}")
@@ -34,8 +37,8 @@ class FilePath:
     Attributes:
         root: node id text where the path is below what that node claims, else "".
         name: of the file itself.
+        package: versionless purl.
         beside: "" for the file, else the ending of what stands beside it (`.sha1`, `.tlog-proof`).
-        whole: the path of the file itself below the root.
     """
 
     root: str
@@ -45,10 +48,10 @@ class FilePath:
     name: str
     beside: str = ""
 
-    @property
-    def package(self) -> str:
-        """Versionless purl."""
-        return package_of(self.group, self.artifact, self.root)
+    package: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "package", package_of(self.group, self.artifact, self.root))
 
     @property
     def key(self) -> str:
@@ -57,6 +60,7 @@ class FilePath:
 
     @property
     def whole(self) -> str:
+        """The path of the file itself below the root."""
         return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.name}"
 
 
@@ -96,6 +100,7 @@ def package_of(group: str, artifact: str, root: str = "") -> str:
     return str(purls.under(root, package) if root else package)
 
 
+@lru_cache(_READ.value)
 def read(path: str) -> FilePath | ListPath:
     """What the text after `/maven2/` names.
 
