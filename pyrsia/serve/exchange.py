@@ -33,6 +33,7 @@ _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE_BAD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JOINED_BYTES: Final = 65_536  # head and body in one write up to here; copying more costs more than it saves
+_READ_BYTES: Final = 32_768  # of a file, read and joined with the head: one call instead of five
 _REASON_BYTES: Final = Limit(
     4_096, "half of the line that clients take (8 KB); Maven shows a refusal's reasons nowhere but here"
 )
@@ -266,6 +267,12 @@ class Exchange:
 
     async def _send_file(self, fd: int, offset: int, count: int, head: bytes, *, more: bool) -> None:
         wire = self._connection.wire
+        if count <= _READ_BYTES and not self._chunked:
+            data = os.pread(fd, count, offset)
+            if len(data) < count:
+                raise EOFError("a file ended before its announced length")
+            await self._write(head + data)
+            return
         chunked = self._chunked and count
         wire.cork(True)
         try:
