@@ -33,6 +33,12 @@ MORE_BYTES = Limit(65_536, "of what a registry remembers of one file; more belon
 
 _GB: Final = 1_000_000_000
 _ALGORITHMS: Final = ("sha256", "sha512", "sha1", "md5")
+# What clients of an ecosystem ask for; four digests take twice the time of two, and layers are the largest files.
+_ASKED: Final = {
+    "docker": ("sha256", "sha512"),
+    "pypi": ("sha256", "md5"),
+    "conan": ("sha256", "sha1", "md5"),
+}
 
 
 class LocalUpload:
@@ -47,7 +53,8 @@ class LocalUpload:
         self._path = path
         self._pending = bytearray()
         # Two of them are broken as digests; clients compare them all the same, and nothing here trusts them.
-        self._digests = {name: hashlib.new(name, usedforsecurity=False) for name in _ALGORITHMS}
+        asked = _ASKED.get(package.removeprefix("pkg:").partition("/")[0], _ALGORITHMS)
+        self._digests = {name: hashlib.new(name, usedforsecurity=False) for name in asked}
         self._busy = False
         self._done = False
 

@@ -57,7 +57,7 @@ class Upload(Protocol):
         ...
 
     def digest(self, algorithm: str) -> str:
-        """Hex of what was written so far: sha256, sha512, sha1 or md5."""
+        """Hex of what was written so far: sha256 and what else the ecosystem's clients compare (sha512, sha1, md5)."""
         ...
 
     async def keep(self, key: str, *, by: str, more: Mapping[str, str] | None = None) -> LocalRow:

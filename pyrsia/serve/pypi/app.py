@@ -16,7 +16,10 @@ Source: the simple repository API specification (PEP 503, 691, 658).
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Final
+
+import trio
 
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Refusal
@@ -46,13 +49,15 @@ from pyrsia.serve.pypi.upload import Uploads, metadata_of
 from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import ProjectFile
-from pyrsia.units import MAX_PAGE_CACHE
+from pyrsia.units import MAX_PAGE_CACHE, Limit
 
 PREFIX: Final = "/pypi/"
 METADATA_SUFFIX: Final = ".metadata"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NODE: Final = re.compile(r"[a-z2-7]{52}")
 _VERIFIED: Final = b"x-pyrsia-verified"
+# Above, a page is made in a thread: others are answered meanwhile.
+INLINE_FILES = Limit(100, "files that are listed on the loop: two milliseconds")
 
 _Rendered = tuple[
     Project | None, bytes, bytes, str
@@ -68,6 +73,7 @@ class PypiApp:
         self._theirs = Theirs(supply.upstream)
         self._uploads = Uploads(supply)
         self._pages: dict[tuple[str, str, str], _Rendered] = {}  # by owner, name and form
+        self._held: dict[str, bool] = {}  # whether the log holds a name
         self._revision = (-1, -1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +144,8 @@ class PypiApp:
         if found is None:
             names = self._names(owner)
             body = pages.projects_json(names) if form == JSON else pages.projects_html(names)
-            found = self._keep((owner, "", form), None, body, "")
+            found = None, _etag(body), body, ""
+            self._keep((owner, "", form), found)
         await _send_page(scope, send, form, found[1], found[2], "")
 
     def _names(self, owner: str) -> list[str]:
@@ -150,29 +157,55 @@ class PypiApp:
 
     async def _rendered(self, owner: str, name: str, form: str) -> _Rendered:
         theirs = None if owner else await self._upstreams(name)
-        self._renew()  # nothing awaits from here on: what is rendered is what is kept
-        found = self._pages.get((owner, name, form))
-        if found is None or found[0] is not theirs:
-            page = self._page(owner, name, theirs)
+        self._renew()
+        key, revision = (owner, name, form), self._revision
+        found = self._pages.get(key)
+        if found is not None and found[0] is theirs:
+            return found
+        make, count = self._maker(owner, name, theirs)
+
+        def render() -> _Rendered:
+            page = make()
             body = pages.project_json(page) if form == JSON else pages.project_html(page)
-            found = self._keep((owner, name, form), theirs, body, page.verified)
-        return found
+            return theirs, _etag(body), body, page.verified
+
+        made = render() if count <= INLINE_FILES.value else await trio.to_thread.run_sync(render)
+        if revision == self._revision:  # else it is a page of a moment ago: good for who asked then
+            self._keep(key, made)
+        return made
+
+    def _maker(self, owner: str, name: str, theirs: Project | None) -> tuple[Callable[[], Page], int]:
+        """What lists a page, and how many files it looks at."""
+        if owner:
+            files = self._catalog.files(f"pkg:generic/{owner}/pypi/{name}")
+            if files:
+                return lambda: listing.of_node(name, files), len(files)
+            raise _unknown(name)
+        local = self._supply.local
+        if local.owns(PURL + name):
+            rows = local.rows(PURL + name, FILES)
+            refused_rows = [local.refusal(PURL + name, listing.version_of(row)) for row in rows]
+            return lambda: listing.of_shelf(name, rows, refused_rows), len(rows)
+        files, refused = self._catalog.files(name), self._catalog.refused(name)
+        count = len(files) + len(refused) + (len(theirs.files) if theirs is not None else 0)
+        if files or refused:
+            return lambda: listing.of_network(name, files, refused, theirs), count
+        if theirs is not None:
+            return lambda: listing.of_upstream(name, theirs), count
+        raise _unknown(name)
 
     def _renew(self) -> None:
         revision = (self._catalog.revision(), self._supply.local.revision())
         if revision != self._revision:
             self._pages.clear()
+            self._held.clear()
             self._revision = revision
 
-    def _keep(
-        self, key: tuple[str, str, str], theirs: Project | None, body: bytes, verified: str
-    ) -> _Rendered:
-        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
+    def _keep(self, key: tuple[str, str, str], made: _Rendered) -> None:
         self._pages.pop(key, None)
         if len(self._pages) >= MAX_PAGE_CACHE.value:
             del self._pages[next(iter(self._pages))]
-        self._pages[key] = (theirs, etag, body, verified)
-        return self._pages[key]
+        self._pages[key] = made
 
     async def _upstreams(self, name: str) -> Project | None:
         """Upstream's page, where it may have a part in ours.
@@ -180,27 +213,18 @@ class PypiApp:
         Raises:
             Refusal: upstream does not answer, and nobody else has the name.
         """
-        if self._supply.local.owns(PURL + name):
+        if self._supply.local.owns(PURL + name) or not self._theirs.takes(name):
             return None
-        if self._catalog.files(name) or self._catalog.refused(name):
-            return await self._theirs.quietly(name)
-        return await self._theirs.page(name) if self._theirs.takes(name) else None
+        return await (self._theirs.quietly(name) if self._network_has(name) else self._theirs.page(name))
 
-    def _page(self, owner: str, name: str, theirs: Project | None) -> Page:
-        if owner:
-            files = self._catalog.files(f"pkg:generic/{owner}/pypi/{name}")
-            if files:
-                return listing.of_node(name, files)
-            raise _unknown(name)
-        if self._supply.local.owns(PURL + name):
-            local = self._supply.local
-            return listing.of_shelf(name, local.rows(PURL + name, FILES), local.refusal)
-        files, refused = self._catalog.files(name), self._catalog.refused(name)
-        if files or refused:
-            return listing.of_network(name, files, refused, theirs)
-        if theirs is not None:
-            return listing.of_upstream(name, theirs)
-        raise _unknown(name)
+    def _network_has(self, name: str) -> bool:
+        """Whether the log holds the name; asked at each request, and a project may have thousands of files."""
+        self._renew()
+        if name not in self._held:
+            if len(self._held) >= MAX_PAGE_CACHE.value:
+                self._held.clear()
+            self._held[name] = bool(self._catalog.files(name) or self._catalog.refused(name))
+        return self._held[name]
 
     # -- files of the log --
 
@@ -295,6 +319,10 @@ class PypiApp:
 
 
 # -- answers --
+
+
+def _etag(body: bytes) -> bytes:
+    return b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
 
 
 async def _form(scope: Scope, send: Send) -> str | None:

@@ -7,7 +7,7 @@ Where the mode is `proxy`, upstream adds versions that the network does not hold
 its page gives, since nothing else could be checked.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
 from pyrsia.serve.bringing import PROOF_SUFFIX
-from pyrsia.serve.pypi.names import PURL, release
+from pyrsia.serve.pypi.names import release
 from pyrsia.serve.pypi.pages import ACTIVE, QUARANTINED, Item, Page
 from pyrsia.serve.supply import LocalRow
 from pyrsia.serve.views import ProjectFile, Refused
@@ -63,13 +63,12 @@ def of_upstream(name: str, theirs: Project) -> Page:
     return Page(name, tuple(_added(name, theirs, frozenset())), "no", (f"{_TRACKED}{name}/",))
 
 
-def of_shelf(name: str, rows: Sequence[LocalRow], refusal: Callable[[str, str], Refusal | None]) -> Page:
+def of_shelf(name: str, rows: Sequence[LocalRow], said: Sequence[Refusal | None]) -> Page:
     """The page of a name that was pushed to this node. It extends nothing: PEP 708's `tracks` stays empty.
 
     Args:
-        refusal: why policy is against a package and its version, if it is.
+        said: why policy is against each of them, if it is.
     """
-    said = [refusal(PURL + name, version_of(row)) for row in rows]
     usable = any(one is None for one in said)
     items = [_pushed(name, row, one, yanked=usable) for row, one in zip(rows, said, strict=True)]
     first = None if usable else next(filter(None, said), None)

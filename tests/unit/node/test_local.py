@@ -120,6 +120,21 @@ async def test_digests_are_those_of_what_was_written_so_far(shelf, algorithm):
         assert upload.size == len(written)
 
 
+@pytest.mark.parametrize(
+    ("package", "known"),
+    [
+        ("pkg:docker/team/app", ["sha256", "sha512"]),
+        ("pkg:pypi/acme", ["sha256", "md5"]),
+        ("pkg:conan/zlib", ["sha256", "sha1", "md5"]),
+    ],
+)
+async def test_each_ecosystem_has_the_digests_that_its_clients_compare(shelf, package, known):
+    upload = await shelf.packages.open(package)
+    await upload.write(b"bytes")
+    for algorithm in known:
+        assert upload.digest(algorithm) == hashlib.new(algorithm, b"bytes").hexdigest()
+
+
 async def test_bytes_live_as_long_as_a_row_names_them(shelf):
     digest = (await push(shelf, "a")).sha256
     assert await shelf.packages.link(OTHER, "b", digest, by="ci") is not None

@@ -6,12 +6,14 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.builds.pip.simple import IndexFile, Project, parse
 from pyrsia.errors import Refusal
 from pyrsia.serve.pypi import HTML, JSON
+from pyrsia.serve.pypi.app import INLINE_FILES
 from pyrsia.serve.pypi.listing import of_network, of_upstream, proxied
 from pyrsia.serve.pypi.names import release
 from pyrsia.serve.pypi.pages import Item, Page, project_html, project_json
@@ -333,6 +335,26 @@ async def test_policy_refuses_what_was_pushed_at_the_page_the_file_and_its_metad
     assert got[0].reason_phrase == "policy refuses pkg:pypi/acme@1.0"
     assert all_denied["project-status"]["status"] == "quarantined"
     assert [file["yanked"] for file in all_denied["files"]] == [False, False]
+
+
+async def test_a_page_of_many_files_is_made_aside_and_never_kept_for_another_moment(tmp_path: Path) -> None:
+    async with place(tmp_path, proxy=False) as here:
+        for number in range(INLINE_FILES.value + 1):
+            here.node.publish(f"many-1.{number}-py3-none-any.whl", b"%d" % number)
+        pages: list[int] = []
+
+        async def ask() -> None:
+            pages.append(len((await here.page("many"))["files"]))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(ask)
+                await trio.lowlevel.checkpoint()
+                here.node.publish(f"many-2.{number}-py3-none-any.whl", b"later %d" % number)
+        last = len((await here.page("many"))["files"])
+
+    assert last == INLINE_FILES.value + 5
+    assert all(INLINE_FILES.value < count <= last for count in pages)
 
 
 async def test_a_damaged_wheel_on_the_shelf_gives_no_metadata(tmp_path: Path) -> None:
