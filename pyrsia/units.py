@@ -325,6 +325,9 @@ MAX_CONTROL_PATH_BYTES = Limit(
 )
 
 # -- node, cli, demo --
+MAX_CONTENTS_BYTES = Limit(
+    24 << 20, "the list of 20,000 members of a file, each with the longest name that is taken"
+)
 MAX_FILE_BYTES = Limit(512 << 20, "the largest file that builders publish")
 MAX_PROOF_EXTRA_BYTES = Limit(768 << 10, "what is left of a proof file of 1 MiB after base64")
 MAX_PROOF_LEAVES = Limit(

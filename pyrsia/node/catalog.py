@@ -20,14 +20,13 @@ from pyrsia.node.policing import Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import BlobRef, Shelf
 from pyrsia.serve.views import Arriving, ProjectFile, Refused
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_CONTENTS_BYTES, Limit, NodeId
 from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
 MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
-MAX_CONTENTS_BYTES = Limit(24 << 20, "the list of 20,000 members, each with the longest name that is taken")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Without `--strict` the node is asked before Docker Hub for images of docker.io. With it the node is the server of
 every registry (`_default`), and nothing is asked behind it: other hosts of `docker.io` are taken out.
 
-Source: containerd's docs/hosts.md; docs/setup.md.
+Source: containerd's own page on registry hosts; docs/setup.md.
 """
 
 from collections.abc import Sequence

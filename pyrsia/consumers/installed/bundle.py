@@ -21,9 +21,9 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from pyrsia.consumers.installed.sources import MAX_CONTENTS_BYTES, Listed, Source, rows
+from pyrsia.consumers.installed.sources import Listed, Source, rows
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
+from pyrsia.units import MAX_CONTENTS_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
 
 MAX_BUNDLE_BYTES = Limit(4 << 30, "proofs of 20,000 files at 200 KB each")
 MAX_BUNDLE_MEMBERS = Limit(400_000, "a proof and a list of members for each digest of one call")

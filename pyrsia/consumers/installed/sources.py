@@ -8,10 +8,8 @@ import msgspec
 
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_FILE_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
+from pyrsia.units import MAX_CONTENTS_BYTES, MAX_FILE_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES
 from pyrsia.verify.epochs import FOLDER
-
-MAX_CONTENTS_BYTES = Limit(24 << 20, "the list of 20,000 members, each with the longest name that is taken")
 
 
 class Listed(msgspec.Struct, frozen=True):
