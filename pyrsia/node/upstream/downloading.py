@@ -56,12 +56,8 @@ class Incoming:
 
     @property
     def over(self) -> bool:
+        """It has turned out; whoever comes now begins anew."""
         return self.begun.is_set() and (self.growing is None or self.growing.over)
-
-    @property
-    def failed(self) -> bool:
-        """Whoever comes now should begin anew."""
-        return self.over and (self.error is not None or self.growing is not None or self.copy is None)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -20,7 +20,10 @@ from pyrsia.node.upstream.turns import Turns
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
 from pyrsia.serve.supply import Document
 from pyrsia.store.proxied import Copy
-from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_PATIENCE_S
+from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_PATIENCE_S, Limit
+
+HOT_BYTES = Limit(16 << 20, "pages in memory: those of a large build, which asks for each several times")
+HOT_PAGE_BYTES = Limit(1 << 20, "one of them; larger ones are few, and read in 5 ms")
 
 _OCTETS: Final = "application/octet-stream"
 
@@ -31,6 +34,7 @@ class Pages:
     def __init__(self, shop: Shop, nursery: trio.Nursery) -> None:
         self._shop = shop
         self._turns: Turns[Document | None] = Turns(nursery)
+        self._hot = _Hot()
 
     async def get(self, wanted: Wanted, *, accept: str, most: int) -> Document | None:
         """
@@ -68,11 +72,14 @@ class Pages:
         copy = self._shop.copies.find(wanted.package, wanted.path, accept)
         if copy is None or copy.size > most:
             return None
-        path = self._shop.copies.path(copy.sha256)
-        data = await trio.to_thread.run_sync(_read_whole, path, copy.sha256)
-        if data is None:  # somebody tidied the folder, or the disk rots
-            await self._shop.copies.forget(wanted.package, wanted.path, accept)
-            return None
+        data = self._hot.get(copy.sha256)
+        if data is None:
+            path = self._shop.copies.path(copy.sha256)
+            data = await trio.to_thread.run_sync(_read_whole, path, copy.sha256)
+            if data is None:  # somebody tidied the folder, or the disk rots
+                await self._shop.copies.forget(wanted.package, wanted.path, accept)
+                return None
+            self._hot.add(copy.sha256, data)
         return _Kept(copy, data)
 
     # -- asking: one task for all who want the same --
@@ -143,6 +150,28 @@ class Pages:
             self._shop.told(f"a page of upstream's is not kept: {error}")
         self._shop.absent.forget(wanted.package, wanted.path)
         return _Kept(copy, page.data).document(stale=False)
+
+
+class _Hot:
+    """Pages that were asked for lately, by digest: a resolver asks for the same ones again and again."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}  # the one asked for last stands last
+        self._size = 0
+
+    def get(self, sha256: str) -> bytes | None:
+        data = self._data.pop(sha256, None)
+        if data is not None:
+            self._data[sha256] = data
+        return data
+
+    def add(self, sha256: str, data: bytes) -> None:
+        if len(data) > HOT_PAGE_BYTES.value or sha256 in self._data:
+            return
+        self._data[sha256] = data
+        self._size += len(data)
+        while self._size > HOT_BYTES.value:
+            self._size -= len(self._data.pop(next(iter(self._data))))
 
 
 @dataclass(frozen=True, slots=True)

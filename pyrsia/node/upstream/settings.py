@@ -5,6 +5,7 @@ client sends does. What is wrong in one of them refuses the packages of that eco
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 import httpx
@@ -19,8 +20,13 @@ from pyrsia.node.upstream.conan import ConanRemotes
 from pyrsia.node.upstream.maven import MavenRepositories
 from pyrsia.node.upstream.oci import ImageRegistries
 from pyrsia.node.upstream.pip import PackageIndexes
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
+
+PURLS_READ = Limit(
+    4_096, "purls whose reading is remembered: the packages that clients ask for again and again"
+)
 
 ECOSYSTEMS: Final[Mapping[str, str]] = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
 
@@ -82,6 +88,7 @@ def made(ecosystem: str, registries: Sequence[str]) -> Ecosystem:
         ) from error
 
 
+@lru_cache(PURLS_READ.value)
 def read(package: str) -> tuple[str, Purl] | None:
     """The ecosystem of a versionless purl and the purl; None where there is no upstream for it."""
     try:
