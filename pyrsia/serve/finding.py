@@ -117,7 +117,7 @@ class _Names:
 
     def __init__(self, names: Sequence[_Name]) -> None:
         self.in_order = sorted(names, key=lambda name: name.purl.lower())
-        self._names = sorted(names, key=lambda name: (len(name.last), name.purl))
+        self._names = sorted(names, key=lambda name: (len(name.last), len(name.whole), name.purl))
         lines = [f"{name.whole}\t{name.last}\n" for name in self._names]
         self._text = "\n" + "".join(lines)
         self._starts = list(accumulate(map(len, lines), initial=1))  # and the end of all

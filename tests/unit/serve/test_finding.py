@@ -112,6 +112,7 @@ def test_names_are_found_the_best_first(query: str, purls: list[str]):
 
 def test_what_is_the_word_stands_before_what_begins_with_it_and_that_before_what_holds_it():
     assert found("zlib", ecosystem="conan")[-1] == "pkg:conan/zlib-ng"
+    assert found("zlib")[:2] == ["pkg:conan/zlib", "pkg:conan/acme/zlib"]
     assert found("zlib")[-1] == "pkg:pypi/python-zlib"
     assert found("idna", ecosystem="pip")[-1] == "pkg:pypi/idna-ssl"
 
