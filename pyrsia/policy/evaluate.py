@@ -213,20 +213,18 @@ def _max_proof_age(rules: Rules, age_ms: int) -> Reason:
 def refusal(facts: Facts, decision: Decision, *, who: str = "this node's policy") -> Refusal:
     """What a client is told about a file that is refused: `what` fits into a reason phrase, `do` says the rest."""
     against = [one for one in decision.reasons if not one.allows]
+    said = [safe(one.what) for one in against]
     name = safe(facts.purl or facts.file)
-    what = f"policy refuses {name if len(name) <= _MOST_NAME else name[: _MOST_NAME - 3] + '...'}: "
-    told = 0
-    for one in against:
-        more = ("; " if told else "") + safe(one.what)
-        if told and len(what) + len(more) > _MOST_WHAT:
-            break
-        what += more
-        told += 1
-    what = what[:_MOST_WHAT]
-    ways = list(dict.fromkeys(one.do for one in against if one.do)) or ["use another package"]
-    rest = [f"also, {safe(one.what)}" for one in against[told:]]
-    do = "; ".join([*(safe(one) for one in ways), *rest])
-    return Refusal("denied", what=what, who=who, do=f"{do}; all reasons: pyrsia policy explain {name}")
+    short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
+    what, shown = f"policy refuses {short}: {said[0] if said else 'it is refused'}", 1
+    while shown < len(said) and len(what) + len(said[shown]) + 2 <= _MOST_WHAT:
+        what, shown = f"{what}; {said[shown]}", shown + 1
+    if len(what) > _MOST_WHAT:  # a long pattern: `do` says it whole
+        what, shown = f"{what[: _MOST_WHAT - 3]}...", 0
+    ways = list(dict.fromkeys(safe(one.do) for one in against if one.do)) or ["use another package"]
+    rest = [f"also, {one}" for one in said[shown:]]
+    do = "; ".join([*ways, *rest, f"all reasons: pyrsia policy explain {name}"])
+    return Refusal("denied", what=what, who=who, do=do)
 
 
 def _days(count: int) -> str:

@@ -66,6 +66,8 @@ def test_what_was_rebuilt_is_allowed_and_every_rule_says_why():
             {"agreeing": (FACTS.agreeing[0], Agreeing(NODES[1], "org B", "confined"))},
             ["agreeing"],
         ),
+        ('[pip]\nmode = "verified+witnessed"\nisolation = "namespace"',
+         {"status": "WITNESSED", "agreeing": (Agreeing(NODES[0], "org A"), Agreeing(NODES[1], "org B"))}, []),
         ('[all]\ncontainment = "full"', {"containment": "partial"}, ["containment"]),
         ('[all]\ncontainment = "partial"', {"containment": ""}, ["containment"]),
         ('[all]\nupstream = ["identical", "equivalent"]', {"upstream": "different"}, ["upstream"]),
@@ -207,6 +209,7 @@ def test_time_changes_an_answer_when_it_was_announced_and_not_before(file, facts
     until = NOW_MS + 15 * DAY_MS if due is None else due - 1
     assert decide(policy, facts, NOW_MS).allowed == decide(policy, facts, until).allowed
     if due is not None:
+        assert flips_at(policy, facts, due) is None
         assert "min_age_days" in against(decide(policy, facts, due - 1))
         assert "min_age_days" not in against(decide(policy, facts, due))
 
@@ -223,6 +226,14 @@ def test_a_refusal_fits_into_a_reason_phrase_and_its_rest_is_told(file, facts, a
     for one in found.reasons:
         assert one.allows or one.what in told.what + told.do
     assert "pyrsia policy explain" in told.do
+
+
+def test_a_pattern_as_long_as_patterns_get_is_told_whole_where_there_is_room():
+    pattern = "pkg:pypi/" + "i?" * 100 + "*" * 9
+    policy = parse(f"[all]\ndeny = {toml([pattern])}\n".encode(), "p")
+    facts = dataclasses.replace(FACTS, purl=f"pkg:pypi/{'ii' * 100}@1")
+    told = evaluate.refusal(facts, decide(policy, facts, NOW_MS))
+    assert (len(told.what) < 200, told.what.endswith("..."), pattern in told.do) == (True, True, True)
 
 
 def test_a_name_as_long_as_names_get_leaves_room_for_the_reason():
