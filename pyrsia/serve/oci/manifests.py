@@ -184,8 +184,8 @@ class Manifests:
             row = self._shelf.local.row(name.package, MANIFEST + reference)
             if row is None:
                 raise unknown_manifest(reference)
-            for key in list(self._shelf.leading_to(name, reference)):
-                await self._remove(name, key)
+            for tag in self._shelf.leading_to(name, reference):
+                await self._remove(name, TAG + tag)
             if subject := row.more.get("subject"):
                 await self._remove(name, f"{REFERRER}{subject}/{reference}")
             await self._remove(name, MANIFEST + reference)

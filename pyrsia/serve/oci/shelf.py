@@ -6,7 +6,8 @@
 A digest is the one it was pushed by, so that content under SHA-512 is told by SHA-512; bytes are the shelf's business.
 """
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pyrsia.serve.answers import send_file
@@ -16,12 +17,14 @@ from pyrsia.serve.oci.images import Documents
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.replies import Request
 from pyrsia.serve.supply import Local, LocalRow
+from pyrsia.units import Limit
 
 DOCKER: Final = "pkg:docker/"
 BLOB: Final = "blobs/"
 MANIFEST: Final = "manifests/"
 TAG: Final = "tags/"
 REFERRER: Final = "referrers/"
+MAX_NAMES = Limit(64, "names whose tags are kept by digest between two pushes; a thousand tags are 200 kB")
 
 
 class Shelf:
@@ -30,6 +33,7 @@ class Shelf:
     def __init__(self, local: Local, documents: Documents) -> None:
         self.local = local
         self.documents = documents
+        self._leading: OrderedDict[str, tuple[int, Mapping[str, Sequence[str]]]] = OrderedDict()
 
     def owns(self, name: Name) -> bool:
         return self.local.owns(name.package)
@@ -48,9 +52,28 @@ class Shelf:
         row = self.local.row(name.package, TAG + reference)
         return None if row is None else (row.more["digest"], row)
 
-    def leading_to(self, name: Name, digest: str) -> Iterator[str]:
-        """The keys of the tags that lead to a manifest."""
-        return (row.key for row in self.local.rows(name.package, TAG) if row.more.get("digest") == digest)
+    def leading_to(self, name: Name, digest: str) -> Sequence[str]:
+        """The tags that lead to a manifest."""
+        revision, known = self._leading.get(name.package, (-1, {}))
+        if revision != self.local.revision():
+            found: dict[str, list[str]] = {}
+            for row in self.local.rows(name.package, TAG):
+                found.setdefault(row.more["digest"], []).append(row.key.removeprefix(TAG))
+            known = found
+            self._leading[name.package] = (self.local.revision(), known)
+            if len(self._leading) > MAX_NAMES.value:
+                self._leading.popitem(last=False)
+        return known.get(digest, ())
+
+    def judge(self, name: Name, digest: str, row: LocalRow) -> None:
+        """
+        Raises:
+            Refusal: policy is against this manifest, under its digest or any of its tags.
+        """
+        for version in (f"sha256:{row.sha256}", *self.leading_to(name, digest)):
+            refusal = self.local.refusal(name.package, version)
+            if refusal is not None:
+                raise refusal
 
     async def document(self, row: LocalRow) -> bytes | None:
         path = self.local.path(row.sha256)
@@ -62,9 +85,7 @@ class Shelf:
         if found is None or data is None:
             raise unknown_manifest(reference)
         digest, row = found
-        refusal = self.local.refusal(name.package, reference)
-        if refusal is not None:
-            raise refusal
+        self.judge(name, digest, row)
         await request.manifest(data, row.more["kind"], digest, reference, replies.LOCAL)
 
     async def send_blob(self, request: Request, name: Name, digest: str) -> None:

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from pyrsia.builds.oci import documents
 from pyrsia.config import LocalSection
+from pyrsia.errors import Refusal
 from pyrsia.node.local import LocalPackages
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES
 from pyrsia.serve.oci.manifests import MAX_TAGS_AT_ONCE, read
+from pyrsia.wire import purl as purls
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import (
@@ -346,6 +348,45 @@ async def test_deletion_is_for_admins_where_the_configuration_says_so(node: Imag
 
     assert [code_of(one) for one in answers] == [(405, "UNSUPPORTED")] * 3
     assert code_of(anonymous) == (401, "UNAUTHORIZED")
+
+
+async def test_what_policy_denies_is_denied_under_every_name_that_leads_to_it(
+    node: Images, local: LocalPackages
+):
+    local.judge = lambda purl: (
+        Refusal("denied", what="policy says no", who="policy.toml", do="ask for another")
+        if purl == f"pkg:docker/{NAME}@bad"
+        else None
+    )
+    async with client(node, local, token=PUSHES) as web:
+        data = await push_image(web, NAME, "bad", LAYER)
+        fine = await push_image(web, NAME, "fine", LAYER)
+        await put(web, "also", data)
+        refused = [await web.get(f"/v2/{NAME}/manifests/{one}") for one in ("bad", "also", digest(data))]
+        given = [await web.get(f"/v2/{NAME}/manifests/{one}") for one in ("fine", digest(fine))]
+        await web.delete(f"/v2/{NAME}/manifests/bad")
+        after = await web.get(f"/v2/{NAME}/manifests/also")
+
+    assert [code_of(one) for one in refused] == [(403, "DENIED")] * 3
+    assert [one.status_code for one in given] == [200, 200]
+    assert after.content == data
+
+
+async def test_what_is_called_by_sha512_is_judged_by_a_purl_that_there_is(node: Images, local: LocalPackages):
+    judged: list[str] = []
+    local.judge = lambda purl: judged.append(str(purls.parse(purl)))
+    data = image_of(CONFIG, LAYER)
+    async with client(node, local, token=PUSHES) as web:
+        for blob in (CONFIG, LAYER):
+            await push_blob(web, NAME, blob)
+        await put(web, digest(data, "sha512"), data, query="?tag=1")
+        answer = await web.get(f"/v2/{NAME}/manifests/{digest(data, 'sha512')}")
+
+    assert answer.content == data
+    assert judged == [
+        f"pkg:docker/{NAME}@sha256:{digest(data).removeprefix('sha256:')}",
+        f"pkg:docker/{NAME}@1",
+    ]
 
 
 async def test_docker_s_own_kinds_are_taken_as_they_are(node: Images, local: LocalPackages):
