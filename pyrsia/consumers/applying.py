@@ -73,7 +73,7 @@ def see(kind: Kind, place: Place) -> dict[Path, bytes]:
     """
     found: dict[Path, bytes] = {}
     for wanted in kind.reads(place):
-        paths = sorted(wanted.parent.glob(wanted.name)) if "*" in wanted.name else [wanted]
+        paths = _matching(wanted)
         if len(paths) > MAX_CONFIG_FILES.value:
             raise _odd(wanted, f"there are more than {MAX_CONFIG_FILES.value} such files")
         for path in paths:
@@ -81,6 +81,14 @@ def see(kind: Kind, place: Place) -> dict[Path, bytes]:
             if data is not None:
                 found[path] = data
     return found
+
+
+def _matching(wanted: Path) -> list[Path]:
+    """The paths that a pattern means: `*` may stand in any part."""
+    fixed = next((at for at, part in enumerate(wanted.parts) if "*" in part), None)
+    if fixed is None:
+        return [wanted]
+    return sorted(Path(*wanted.parts[:fixed]).glob(str(Path(*wanted.parts[fixed:]))))
 
 
 def _read(path: Path) -> bytes | None:

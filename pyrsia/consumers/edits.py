@@ -111,7 +111,7 @@ class Kind:
     Attributes:
         ecosystem: whose mode in policy.toml decides what it gets: pip, maven, conan or oci.
         programs: any of these on the path means that it is here.
-        reads: the files that `plan` and `now` want to see; the last part may hold a `*`.
+        reads: the files that `plan` and `now` want to see; a part may hold a `*`.
         plan: raises `Refusal` for configuration that it cannot edit safely.
         now: where the client gets packages from as it stands, a line each; raises nothing but `Refusal`.
     """

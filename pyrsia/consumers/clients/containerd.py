@@ -1,7 +1,7 @@
 """containerd: hosts.toml files that ask the node first, or only the node.
 
 Without `--strict` the node is asked before Docker Hub for images of docker.io. With it the node is the server of
-every registry (`_default`), and nothing is asked behind it: other hosts of `docker.io` are taken out.
+every registry, and nothing is asked behind it: what files of other registries say is taken out.
 
 Source: containerd's own page on registry hosts; docs/setup.md.
 """
@@ -33,8 +33,7 @@ def _hub(place: Place) -> Path:
 
 
 def _reads(place: Place) -> Sequence[Path]:
-    # A glob takes one last part only, so the folders of other registries are not seen here.
-    return (_hub(place), _folder(place) / "_default" / "hosts.toml", _config(place))
+    return (_folder(place) / "*" / "hosts.toml", _config(place))
 
 
 def _hosts(text: str, path: Path) -> dict[str, Any]:
@@ -49,16 +48,16 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     text = text_of(hub, seen)
     others = [one for one in _hosts(text, hub) if one != want.node]
     holes = _config_holes(place, seen)
+    elsewhere = [path for path in seen if path.name == "hosts.toml" and path not in (hub, default)]
     if want.strict:
         only = (_HEAD + _only(want)).encode()
         told = [f"the host {safe(one)[:200]} of {hub}" for one in others]
-        advice = _advice(place, want)
-        return Plan(
-            (Edit(hub, only), Edit(default, only)),
-            tuple(holes),
-            (*told, "the fall-through to Docker Hub"),
-            advice,
-        )
+        told += [f"the hosts of {path}" for path in elsewhere]
+        edits = tuple(Edit(path, only) for path in (hub, default, *elsewhere))
+        return Plan(edits, tuple(holes), (*told, "the fall-through to Docker Hub"), _advice(place, want))
+    for path in elsewhere:
+        told_of = f"{path} says where images of {safe(path.parent.name)[:80]} come from"
+        holes.append(Hole(told_of, "use --strict"))
     server = safe(str(toml.read(text, hub).get("server", _HUB)))[:200]
     if server.rstrip("/") != want.node:
         holes.insert(

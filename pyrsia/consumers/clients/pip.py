@@ -7,6 +7,7 @@ since pip takes the best version of all of them, wherever it comes from.
 Source: pip's documentation, "Configuration"; docs/setup.md.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -96,6 +97,8 @@ def _holes(place: Place, seen: Seen, own: Path, want: Want) -> tuple[list[Hole],
                 else:
                     holes.append(_hole(path, section, key, options[key]))
         later = later or path == own
+    if place.env.get("PIP_CONFIG_FILE") == os.devnull:
+        holes.append(Hole("PIP_CONFIG_FILE makes pip read no configuration at all", "unset PIP_CONFIG_FILE"))
     for variable in _ELSEWHERE:
         value = place.env.get(variable, "")
         if value and value.rstrip("/") + "/" != _index(want):

@@ -387,6 +387,11 @@ def test_pip_strict_closes_what_the_file_says_and_names_what_it_cannot(home):
         assert "secret" not in caught.value.what
 
 
+def test_a_variable_that_makes_pip_read_no_configuration_is_a_hole(home):
+    made, _ = applying.plan(kind("pip"), place(home, PIP_CONFIG_FILE=os.devnull), Want(NODE))
+    assert [hole.do for hole in made.holes] == ["unset PIP_CONFIG_FILE"]
+
+
 def test_uv_has_one_default_index_and_names_the_others(home):
     path = write(home, "uv", THEIRS["uv"])
     (home / "project").mkdir()
@@ -428,6 +433,15 @@ def test_containerd_asks_the_node_first_or_nobody_else(home):
         found = tomllib.loads(one.read_text())
         assert (found["server"], list(found["host"])) == (NODE, [NODE])
     assert made.holes == ()
+    quay = path.parents[1] / "quay.io" / "hosts.toml"
+    quay.parent.mkdir()
+    quay.write_text('server = "https://quay.io"\n')
+    made, _ = applying.apply(kind("containerd"), place(home), Want(NODE))
+    assert any("quay.io" in hole.what for hole in made.holes)
+    made, _ = applying.apply(kind("containerd"), place(home), Want(NODE, strict=True))
+    assert tomllib.loads(quay.read_text())["server"] == NODE
+    applying.undo(kind("containerd"), place(home), force=False)
+    assert quay.read_text() == 'server = "https://quay.io"\n'
 
 
 def test_podman_strict_leads_docker_io_to_the_node_alone(home):

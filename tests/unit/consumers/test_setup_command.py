@@ -1,5 +1,6 @@
 """`pyrsia setup` as people and scripts call it: the list, what it says of modes, and what it refuses."""
 
+import io
 import json
 import stat
 
@@ -24,7 +25,7 @@ def node():
         "/api/v1/log/entries": (200, WITNESSED),
         "/healthz": (200, {"ready": True}),
     }
-    with FakeNode({path: (200, one) for path, one in told.items()}) as made:
+    with FakeNode(told) as made:
         yield made
 
 
@@ -58,6 +59,17 @@ def test_the_mode_is_the_nodes_and_what_fails_in_it_is_named(pyrsia, node):
     told = json.loads(out)["mode"]
     assert (told["node"], told["wanted"]) == ("verified", "verified+witnessed")
     assert '[maven] mode = "verified+witnessed"' in told["set_it"]
+
+
+def test_on_a_terminal_the_mode_is_asked_for_with_what_fails_in_each(pyrsia, node, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("verified+witnessed\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    code, out, _ = pyrsia("setup", "maven", "--node", node.url)
+    assert code == 0
+    assert "verified  (the node's now)" in out
+    assert "Maven's own plugins and everything that is only witnessed are refused" in out
+    assert "mode: verified+witnessed" in out
+    assert "the node is in mode verified; for verified+witnessed write into" in out
 
 
 def test_the_policy_of_ones_own_node_is_edited_and_keeps_its_comments(pyrsia, home):
