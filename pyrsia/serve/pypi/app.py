@@ -9,7 +9,7 @@ a full answer with other bytes than those that were announced.
     /pypi/files/<sha256>/<file>               of the log, with .metadata, .tlog-proof or .intoto.jsonl behind it
     /pypi/local/<name>/<sha256>/<file>        pushed to this node, or its .metadata
     /pypi/proxied/<name>/<sha256>/<file>      upstream's, unverified, or its .metadata
-    /pypi/legacy/                             uploads
+    /pypi/legacy/                             uploads; DELETE with <name>/<file> behind it takes one back
 
 Source: the simple repository API specification (PEP 503, 691, 658).
 """
@@ -56,6 +56,7 @@ METADATA_SUFFIX: Final = ".metadata"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NODE: Final = re.compile(r"[a-z2-7]{52}")
 _VERIFIED: Final = b"x-pyrsia-verified"
+_OWN: Final = b"private, max-age=31536000, immutable"  # no cache on the way may give it to who has no token
 # Above, a page is made in a thread: others are answered meanwhile.
 INLINE_FILES = Limit(100, "files that are listed on the loop: two milliseconds")
 
@@ -78,8 +79,8 @@ class PypiApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts, owner = scope["path"].removeprefix(PREFIX).split("/"), ""
-        if parts == ["legacy", ""]:
-            await self._upload(scope, receive, send)
+        if parts[0] == "legacy" and len(parts) > 1:
+            await self._change(scope, receive, send, parts[1:])
             return
         if scope["method"] not in ("GET", "HEAD"):
             await send_not_allowed(scope, send)
@@ -104,14 +105,23 @@ class PypiApp:
             case _:
                 raise not_found("there is no such page", do="packages are at /pypi/simple/<name>/")
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            await send_not_allowed(scope, send, b"POST")
-            return
+    async def _change(self, scope: Scope, receive: Receive, send: Send, parts: list[str]) -> None:
         # uv prints the body of a no as it comes: sentences, not JSON.
         others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
         scope["headers"] = [*others, (b"accept", b"text/plain")]
-        said = await self._uploads.take(scope, receive)
+        match scope["method"], parts:
+            case "POST", [""]:
+                said = await self._uploads.take(scope, receive)
+            case "DELETE", [name, filename]:
+                said = await self._uploads.take_back(scope, name, filename)
+            case _, [""]:
+                await send_not_allowed(scope, send, b"POST")
+                return
+            case _, [_, _]:
+                await send_not_allowed(scope, send, b"DELETE")
+                return
+            case _:
+                raise not_found("there is no such address", do="uploads go to /pypi/legacy/")
         await send_body(send, 200, said.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
 
     # -- pages --
@@ -275,12 +285,14 @@ class PypiApp:
         if filename == bare:
             etag = b'"%b"' % row.sha256.encode("ascii")
             more: list[Header] = [(_VERIFIED, b"local")]
-            await send_file(scope, send, path, row.size, kind=kind_of(bare), etag=etag, more=more)
+            await send_file(
+                scope, send, path, row.size, kind=kind_of(bare), etag=etag, more=more, caching=_OWN
+            )
             return
         told = row.more.get("metadata", "")
         if not told:
             raise not_found("this file has no separate metadata")
-        await _send_metadata(scope, send, await metadata_of(path, told), told, b"local")
+        await _send_metadata(scope, send, await metadata_of(path, told), told, b"local", _OWN)
 
     # -- upstream's files --
 
@@ -344,11 +356,13 @@ async def _send_page(scope: Scope, send: Send, form: str, etag: bytes, body: byt
     await send_cached(scope, send, body, kind=kind, etag=etag, caching=REVALIDATE, more=more)
 
 
-async def _send_metadata(scope: Scope, send: Send, body: bytes, sha256: str, verified: bytes) -> None:
+async def _send_metadata(
+    scope: Scope, send: Send, body: bytes, sha256: str, verified: bytes, caching: bytes = IMMUTABLE
+) -> None:
     etag = b'"%b"' % sha256.encode("ascii")
     more: list[Header] = [(_VERIFIED, verified)]
     kind = b"text/plain; charset=utf-8"
-    await send_cached(scope, send, body, kind=kind, etag=etag, caching=IMMUTABLE, more=more)
+    await send_cached(scope, send, body, kind=kind, etag=etag, caching=caching, more=more)
 
 
 async def _redirect(send: Send, location: bytes, scope: Scope) -> None:

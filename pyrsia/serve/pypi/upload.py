@@ -24,9 +24,9 @@ from packaging.version import InvalidVersion, Version
 from pyrsia.builds.pip.simple import plain_name
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import NETWORK
-from pyrsia.serve.answers import header
+from pyrsia.serve.answers import header, not_found
 from pyrsia.serve.connection import ClientGone, Receive, Scope
-from pyrsia.serve.grants import Grant, require_push
+from pyrsia.serve.grants import Grant, require_delete, require_push
 from pyrsia.serve.pypi.form import Form
 from pyrsia.serve.pypi.listing import FILES
 from pyrsia.serve.pypi.names import PURL, normalise, release
@@ -95,6 +95,20 @@ class Uploads:
                 self._arriving.discard((wish.package, wish.filename))
             if upload is not None:
                 upload.drop()
+
+    async def take_back(self, scope: Scope, name: str, filename: str) -> str:
+        """Delete a pushed file; what to tell the client.
+
+        Raises:
+            Refusal: the token does not reach that far; `not-found`.
+        """
+        package = PURL + name
+        if normalise(name) != name:
+            raise not_found("the address names no package", do="write its name in lower case, with hyphens")
+        require_delete(scope, package, pushers=self._supply.local.pushers_delete())
+        if not await self._supply.local.delete(package, FILES + filename):
+            raise not_found(f"no file {filename[:200]} was pushed to this node as {name}")
+        return f"{filename} is deleted\n"
 
     # -- before the file --
 

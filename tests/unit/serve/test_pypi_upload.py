@@ -70,6 +70,33 @@ async def test_the_same_bytes_again_are_welcome_and_others_are_not(tmp_path: Pat
     assert [row.sha256 for row in rows] == [digest(DATA)]
 
 
+async def test_what_was_pushed_is_taken_back_by_who_may_push_it_unless_the_operator_says_no(
+    tmp_path: Path,
+) -> None:
+    async with place(tmp_path) as here:
+        token, other = await here.token("pkg:pypi/acme"), await here.token("pkg:pypi/other")
+        await here.push(token, WHEEL, DATA)
+        address = f"/pypi/legacy/acme/{WHEEL}"
+        foreign = await here.client.delete(address, headers=basic(other))
+        bare = await here.client.delete(address)
+        here.supply.local._pushers_delete = False  # type: ignore[attr-defined] # local.delete of config.toml
+        kept = await here.client.delete(address, headers=basic(token))
+        assert here.supply.local.owns("pkg:pypi/acme")
+        here.supply.local._pushers_delete = True  # type: ignore[attr-defined] # as before
+        gone = await here.client.delete(address, headers=basic(token))
+        again = await here.client.delete(address, headers=basic(token))
+        assert nothing_is_kept(here, tmp_path)
+        odd = [
+            (await here.client.request(method, path, headers=basic(token))).status_code
+            for method, path in (("DELETE", "/pypi/legacy/ACME/x"), ("PUT", address), ("DELETE", "/pypi/legacy/"),
+                                 ("DELETE", "/pypi/legacy/a/b/c"))
+        ]  # fmt: skip
+
+    codes = [answer.status_code for answer in (foreign, bare, kept, gone, again)]
+    assert codes == [403, 401, 403, 200, 404]
+    assert odd == [404, 405, 405, 404]
+
+
 @pytest.mark.parametrize(
     ("pattern", "scope", "status", "why"),
     [
