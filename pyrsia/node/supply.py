@@ -51,7 +51,11 @@ def make_upstream(house: House, local: LocalPackages, policing: Policing) -> Pro
         registries=settings.builds.registries,
     )
     copies = Copies(house.data / UPSTREAM, quota=settings.proxy.quota_gb << 30)
-    return Proxy(rules, copies, lambda: time.time_ns() // 1_000_000)
+    try:
+        return Proxy(rules, copies, lambda: time.time_ns() // 1_000_000)
+    except Refusal:
+        copies.close()
+        raise
 
 
 def make_supply(catalog: Catalog, local: LocalPackages, upstream: Proxy) -> Supply:
@@ -74,7 +78,9 @@ class _Ours:
         return frozenset(purls.parse(one.body["purl"]).version for one in placed)
 
     def holds(self, sha256: str) -> bool:
-        return views.artifact(self._reads, sha256) is not None
+        names = views.names_of(self._reads, sha256)
+        # What a node says under its own name must not keep others from what upstream has.
+        return any(not purls.parse(name).owner for name in names)
 
 
 def _judged(policing: Policing, facts: Facts) -> Refusal | None:
