@@ -5,6 +5,7 @@ node.lock  network                    one process and one network a directory
 votes.wal  votes.next                 what this node's vote keys signed
 voting.stopped                        which of its keys must not sign any more, and why
 db/  blobs/                           facts, and artifact bytes
+local/  proxied/                      what was pushed to this node; unverified copies of upstream's files
 db.damaged-N/  votes.wal.damaged-N    what was set aside
 scratch/  results/  index/            of builds; the first two are empty after a start
 environments/                         file systems that builds run in, by digest
