@@ -163,7 +163,7 @@ class OciApp:
         if data is None and file.size <= MANIFEST_BYTES.value:
             path = await brought(self._catalog, request.receive, file)
             data = await self._documents.read(file.sha256, path, file.size)
-        kind = documents.media_type(data) if data is not None else ""
+        kind = self._documents.kind(file.sha256, data) if data is not None else ""
         if data is None or not kind:
             raise unknown_manifest(reference, "what is published there is no manifest")
         await request.manifest(data, kind, f"sha256:{file.sha256}", reference, replies.NETWORK)

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from pyrsia.builds.oci import documents
 from pyrsia.builds.oci import names as files
 from pyrsia.errors import Refusal
 from pyrsia.serve.oci.names import Name
@@ -102,6 +103,9 @@ class Documents:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kinds: dict[
+            str, str
+        ] = {}  # of those that are kept: telling the type of 4 MiB takes as long as sending it
         self._bytes = 0
 
     def get(self, sha256: str) -> bytes | None:
@@ -116,7 +120,18 @@ class Documents:
         self._kept[sha256] = data
         self._bytes += len(data)
         while self._bytes > MAX_KEPT_BYTES.value:
-            self._bytes -= len(self._kept.popitem(last=False)[1])
+            left, gone = self._kept.popitem(last=False)
+            self._bytes -= len(gone)
+            self._kinds.pop(left, None)
+
+    def kind(self, sha256: str, data: bytes) -> str:
+        """The media type of a manifest; "" for what is none."""
+        kind = self._kinds.get(sha256)
+        if kind is None:
+            kind = documents.media_type(data)
+            if sha256 in self._kept:
+                self._kinds[sha256] = kind
+        return kind
 
     async def read(self, sha256: str, path: Path, size: int) -> bytes | None:
         """A manifest of `size` bytes; None where the file is none of that size."""

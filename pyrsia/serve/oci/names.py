@@ -10,6 +10,7 @@ Source: OCI distribution-spec, "Pulling manifests" (grammar) and "Registry Proxy
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from pyrsia.wire.text import safe
 
 MAX_NAME_CHARS = Limit(255, "what clients keep a host and a name in")
 
+_NAMES: Final = 4_096  # that are read once; a stranger's name only pushes another out
 _HUB: Final = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
 _HUB_FOLDERS: Final = (*_HUB, "dockerhub")  # what mirrors are told to put in front of Docker Hub's names
 _LIBRARY: Final = "library/"
@@ -53,6 +55,7 @@ class Name:
         return f"/v2/{self.asked}/{rest}{more}"
 
 
+@lru_cache(_NAMES)
 def read(asked: str, space: str = "") -> Name:
     """
     Raises:
