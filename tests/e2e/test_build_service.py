@@ -255,6 +255,45 @@ def test_a_file_that_lists_packages_is_asked_for_as_a_whole_and_followed(service
     assert known == {one["purl"]: one["request"] for one in told["builds"]}
 
 
+def test_what_was_built_is_exported_and_pip_takes_it_by_its_hashes(service: Service, tmp_path: Path):
+    listed, locked = tmp_path / "requirements.txt", tmp_path / "locked.txt"
+    listed.write_text("pyrsia-sample==0.3.0\npyrsia-sample-dep\n")
+    checked = service.pyrsia("policy", "check", "-r", listed)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    done = service.pyrsia("export", "pip-requirements", "-r", listed, "-o", locked)
+    assert done.returncode == 0, done.stderr
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-cache-dir",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+        ),
+        *(
+            "--index-url",
+            f"{service.follower.http}/pypi/simple/",
+            "--target",
+            tmp_path / "target",
+            "-r",
+            locked,
+        ),
+    ]
+    quiet = {"capture_output": True, "text": True, "timeout": COMMAND_S, "check": False}
+    env = os.environ | {"PIP_CONFIG_FILE": os.devnull}
+    installed = subprocess.run(command, env=env, **quiet)
+    assert installed.returncode == 0, installed.stderr
+    assert (tmp_path / "target" / "pyrsia_sample").is_dir()
+    good = locked.read_text()
+    digest = good.partition("sha256:")[2][:64]
+    locked.write_text(good.replace(digest, "0" * 64))
+    refused = subprocess.run([*command, "--upgrade"], env=env, **quiet)
+    assert (refused.returncode, "DO NOT MATCH THE HASHES" in refused.stderr) == (1, True)
+
+
 def test_inputs_that_the_network_has_not_built_are_refused_by_name_where_only_those_are_wanted(
     service: Service, tmp_path: Path
 ):
