@@ -10,6 +10,12 @@ from tests.reference.ledger import World, blob
 from tests.reference.story import Story
 
 ALL = ("conan", "maven", "oci", "pip", "witness")
+CONAN = {
+    "coordinates": {"name": "tiny", "version": "1.0"},
+    "ecosystem": "conan",
+    "purl": "pkg:conan/tiny@1.0",
+    "target": {"arch": "x86_64", "libc": "glibc-2.36", "os": "linux"},
+}
 WHEEL = "idna-1.0-py3-none-any.whl"
 FILES = {
     "idna/__init__.py": b"x = 1\n",

@@ -18,7 +18,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 from tests.reference.fakenode import FakeNode
 from tests.reference.story import SIGNED_S
-from tests.unit.consumers.made import FILES, WHEEL, Published, answers, idna, install, listed, wheel
+from tests.unit.consumers.made import CONAN, FILES, WHEEL, Published, answers, idna, install, listed, wheel
 
 PURL = "pkg:pypi/idna@1.0"
 TEXT = {
@@ -483,12 +483,6 @@ def test_a_local_maven_repository_is_checked_by_digest_and_place(check, node, ma
 
 
 RREV, PKGID, PREV = "1" * 32, "2" * 40, "3" * 32
-CONAN = {
-    "coordinates": {"name": "tiny", "version": "1.0"},
-    "ecosystem": "conan",
-    "purl": "pkg:conan/tiny@1.0",
-    "target": {"arch": "x86_64", "libc": "glibc-2.36", "os": "linux"},
-}
 LIBRARY = {"include/tiny.h": b"int tiny(void);\n", "lib/libtiny.so.1": b"elf"}
 
 
