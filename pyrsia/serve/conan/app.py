@@ -50,7 +50,7 @@ class ConanApp:
     def __init__(self, supply: Supply) -> None:
         self._supply = supply
         self._published = Shelves(supply.network)
-        self._pushed = Pushed(supply.local)
+        self._pushed = Pushed(supply.local, supply.network.revision)
         self._network = OfNetwork(supply.network)
         self._shelf = OfShelf(supply, self._pushed)
         self._upstream = OfUpstream(supply.upstream)
@@ -122,10 +122,13 @@ class ConanApp:
         refs = set(self._published.refs(owner))
         proxied: set[Ref] = set()
         if not owner:
-            pushed = set(self._pushed.refs())
-            refs = {ref for ref in refs if not self._is_local(ref)} | pushed
-            theirs = [ref for ref in await self._upstream.search(query) if not self._is_local(ref)]
-            proxied = {ref for ref in theirs if self._is_proxied(ref, self._published.of("", ref))}
+            refs = {ref for ref in refs if not self._is_local(ref)}.union(self._pushed.refs())
+            theirs = await self._upstream.search(query, self._supply.local.owns)
+            proxied = {
+                ref
+                for ref in theirs
+                if not self._is_local(ref) and self._is_proxied(ref, self._published.of("", ref))
+            }
         match rest.answer("v2/conans/search", query, lambda: refs | proxied, lambda _: rest.Shelf(())):
             case rest.Json(value):
                 await send_json(send, value, PROXIED_MARK if proxied else None)

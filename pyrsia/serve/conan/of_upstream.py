@@ -8,7 +8,7 @@ Source: Conan 2, `conan/internal/rest/rest_client_v2.py`.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -30,7 +30,11 @@ DOCUMENT_BYTES = Limit(
 )
 ROWS = Limit(5_000, "revisions, files or packages of one answer")
 _REVISION: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}")
-_NAME_FIRST: Final = re.compile(r"(?P<name>[a-z0-9_][a-z0-9_+.-]{1,100})\*?(?:/[^\x00-\x1f]*)?")
+_PART: Final = "[a-z0-9_][a-z0-9_+.-]{1,100}"
+_ANY: Final = r"[^\x00-\x1f@]*"
+_PATTERN: Final = re.compile(
+    rf"(?P<name>{_PART})(?P<more>\*?)(?:/{_ANY}(?:@(?P<user>{_PART})(?:/(?P<channel>{_PART})|/{_ANY})?|@{_ANY})?)?"
+)
 
 
 class OfUpstream:
@@ -90,28 +94,35 @@ class OfUpstream:
             raise _no_answer(str(error)) from None
         return None
 
-    async def search(self, query: Mapping[str, str]) -> list[Ref]:
+    async def search(self, query: Mapping[str, str], is_local: Callable[[str], bool]) -> list[Ref]:
         """References of upstream's, if the pattern is one of a name, or of its beginning, that it may be asked for.
 
-        A pattern of stars alone asks nobody: it would bring all that upstream has.
+        A pattern of stars alone asks nobody: it would bring all that upstream has. A name that was pushed here is not
+        told to upstream either.
+
+        Raises:
+            Refusal: only where the pattern is of one name: among others, one that fails must not hide the rest.
         """
         pattern = query.get("q", "*")
         exact = query.get("ignorecase", "True").lower() != "true"
-        match = _NAME_FIRST.fullmatch(pattern if exact else pattern.lower())
-        name = match["name"] if match is not None and len(pattern) <= rest.MAX_PATTERN_CHARS else ""
-        if not name or not self._upstream.takes(f"{names.PURL}{name}"):
+        match = _PATTERN.fullmatch(pattern if exact else pattern.lower())
+        if match is None or len(pattern) > rest.MAX_PATTERN_CHARS:
+            return []
+        home = "".join(f"{part}/" for part in (match["user"], match["channel"]) if part)
+        package = f"{names.PURL}{home}{match['name']}"
+        if is_local(package) or not self._upstream.takes(package):
             return []
         asked = urlencode({"q": pattern} | ({"ignorecase": "False"} if exact else {}))
-        value = await self._value(f"{names.PURL}{name}", f"v2/conans/search?{asked}")
-        found = []
-        for text in value.get("results", ()) if value is not None else ():
-            try:
-                ref = names.parse(text.removesuffix("@_/_"))
-            except (Malformed, AttributeError):
-                continue
-            if self.takes(ref):
-                found.append(ref)
-        return found[: ROWS.value]
+        try:
+            found = await self._value(package, f"v2/conans/search?{asked}")
+            texts = [] if found is None else _list(found.get("results"))
+        except TypeError as error:
+            raise _no_answer(str(error)) from None
+        except Refusal:
+            if match["more"]:
+                return []
+            raise
+        return [ref for ref in map(_reference, texts) if ref is not None and self.takes(ref)]
 
     async def _value(self, package: str, path: str) -> dict[str, Any] | None:
         document = await self._upstream.document(
@@ -142,6 +153,13 @@ def _check(target: rest.Target) -> None:
         raise Malformed("not the address of a Conan revision")
     if target.file:
         pushed.place_of(target)
+
+
+def _reference(text: Any) -> Ref | None:
+    try:
+        return names.parse(text.removesuffix("@_/_"))
+    except (Malformed, AttributeError):
+        return None
 
 
 def _row(value: Any) -> dict[str, str]:

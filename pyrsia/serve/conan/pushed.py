@@ -11,7 +11,7 @@ Source: Conan 2, `conan/internal/rest/rest_client_v2.py` (`_upload_files`), `fil
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -117,9 +117,12 @@ class _Arrivals:
 class Pushed:
     """The node's own shelf, as Conan has it."""
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: Local, policy_revision: Callable[[], int]) -> None:
+        """`policy_revision` changes whenever `Local.refusal` may."""
         self._local = local
-        self._revision = -1
+        self._policy_revision = policy_revision
+        self._revision = (-1, -1)
+        self._refs: list[Ref] | None = None
         self._shelves: dict[Ref, rest.Shelf] = {}
         self._arrivals: dict[
             tuple[str, str], _Arrivals
@@ -146,8 +149,14 @@ class Pushed:
             self._shelves[ref] = found
         return found
 
-    def refs(self) -> Iterable[Ref]:
+    def refs(self) -> list[Ref]:
         """Every reference with a visible recipe; a denied one where its package has no other: who asks is told why."""
+        self._renew()
+        if self._refs is None:
+            self._refs = list(self._references())
+        return self._refs
+
+    def _references(self) -> Iterable[Ref]:
         for package in self._local.packages(names.PURL):
             versions = {row.key.partition("/")[0] for row in self._local.rows(package)}
             found = [ref for ref in versions_of(package, versions) if self.of(ref).recipes()]
@@ -166,9 +175,11 @@ class Pushed:
         return await trio.Path(path).read_text("utf-8", "replace")
 
     def _renew(self) -> None:
-        if self._local.revision() != self._revision:
+        revision = (self._local.revision(), self._policy_revision())
+        if revision != self._revision:
             self._shelves.clear()
-            self._revision = self._local.revision()
+            self._refs = None
+            self._revision = revision
 
     # -- pushing --
 

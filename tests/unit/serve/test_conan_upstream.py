@@ -74,7 +74,7 @@ class Owned(NoLocal):
     """A shelf on which one name stands, and nothing that Conan could show."""
 
     def owns(self, package: str) -> bool:
-        return package == "pkg:conan/ours"
+        return package in ("pkg:conan/ours", "pkg:conan/acme/mine")
 
 
 @pytest.fixture
@@ -203,6 +203,26 @@ async def test_a_name_that_was_pushed_here_is_not_asked_for(node: ToyNode, upstr
     status, _, _ = await get(node, upstream, "v2/conans/ours/1.0/_/_/latest")
 
     assert (status, upstream.asked) == (404, [])
+    for pattern in ("ours", "ours/*", "ours/1.0", "mine/*@acme", "mine/*@acme/*"):
+        await get(node, upstream, f"v2/conans/search?q={pattern}")
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize("code", ["denied", "index-unreachable"])
+async def test_a_search_of_many_names_gives_what_there_is_and_one_of_one_name_says_why_it_cannot(
+    node: ToyNode, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, code: str
+):
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Refusal(code, what="upstream says nothing", who="upstream", do="wait")
+
+    publish(node, "1.2")
+    monkeypatch.setattr(upstream, "document", refuse)
+
+    status, _, body = await get(node, upstream, "v2/conans/search?q=zl*")
+    one, _, said = await get(node, upstream, "v2/conans/search?q=zlib/*")
+
+    assert (status, json.loads(body)) == (200, {"results": ["zlib/1.2"]})
+    assert (one, said) == (403 if code == "denied" else 502, b"upstream says nothing; wait")
 
 
 @pytest.mark.parametrize(
@@ -229,10 +249,18 @@ _JSON = st.recursive(
 
 
 @given(
-    path=st.sampled_from([f"{R}/latest", f"{R}/revisions", f"{AT}/files", f"{AT}/search?list_only=False"]),
+    path=st.sampled_from(
+        [
+            f"{R}/latest",
+            f"{R}/revisions",
+            f"{AT}/files",
+            f"{AT}/search?list_only=False",
+            "v2/conans/search?q=zlib",
+        ]
+    ),
     said=st.binary(max_size=40)
     | _JSON.map(lambda one: json.dumps(one).encode())
-    | st.sampled_from(["revision", "revisions", "files", PID]).flatmap(
+    | st.sampled_from(["revision", "revisions", "files", "results", PID]).flatmap(
         lambda key: _JSON.map(lambda one: json.dumps({key: one, "time": one}).encode())
     ),
 )
