@@ -1,17 +1,19 @@
 """Packages that were pushed to this node: rows in the database, bytes in files of their own.
 
     local/<aa>/<bb>/<sha256>   bytes, which never change       local/partial   on their way in
-    local.aside-N              bytes whose database was lost
+    local/rows                 what the rows are (journal.py)
 
 Apart from `blobs/`, so that nothing here can be offered to a peer or named by the log. Write order: bytes, fdatasync,
-rename, then one batch with the row and the count of rows that name the bytes; the other way round where the last of
-them goes. So a row never names a missing file, and what a crash leaves is files without a row, which a start removes.
+rename, a line of the journal, then one batch with the row and the count of rows that name the bytes; where the last of
+them goes the bytes go last. So a row never names a missing file, and what a crash leaves is files without a row, which
+a start removes. No other node has any of it: where the database was begun anew, its rows are made of the journal.
 
 Left out: who may push, how much, and what the keys mean (node/local.py, and the registries).
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,11 +25,14 @@ from pyrsia.errors import Unavailable
 from pyrsia.files import into_place, sync_folder
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL
+from pyrsia.store.journal import HISTORY_LINES, Journal, Line
 from pyrsia.store.rocks import Batch, Database
+from pyrsia.store.turns import Turns
 from pyrsia.units import Limit
 
 SCAN_ROWS = Limit(1_000, "rows that one step through the database holds at once: about a megabyte")
 
+ROWS: Final = "rows"
 _KNOWN: Final = b"local-known"  # in MISC: the rows of this database are those of the folder
 _BEHIND: Final = "\x01"  # follows the 0 between package and key
 
@@ -66,15 +71,18 @@ class LocalStore:
         """
         self._folder = folder
         self._database = database
+        self._journal = Journal(folder / ROWS)
+        self._turns = Turns()  # so that the journal has the order of the database
         self._settling: Counter[bytes] = Counter()  # digests whose file is in place and whose row is to come
         self._thread = trio.CapacityLimiter(4)
         self.packages: Counter[str] = Counter()
         self.used = 0
         try:
-            self.said = self._set_aside_the_unknown()
             (folder / PARTIAL).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.said = self._learn()
             self._load()
             self._sweep()
+            self._shorten()
         except OSError as error:
             raise self._no_disk(error) from None
 
@@ -116,13 +124,8 @@ class LocalStore:
         """
         self._settling[row.sha256] += 1
         try:
-            try:
-                await trio.to_thread.run_sync(
-                    into_place, partial, self.path(row.sha256), limiter=self._thread
-                )
-            except OSError as error:
-                raise self._no_disk(error) from None
-            dropped = self._put(package, key, row)
+            await self._aside(lambda: into_place(partial, self.path(row.sha256)))
+            dropped = await self._write(package, key, row)
         finally:
             self._settling -= Counter([row.sha256])
         await self._database.sync()
@@ -130,25 +133,47 @@ class LocalStore:
 
     async def link(self, package: str, key: str, row: Pushed) -> bool:
         """A row for bytes that another row names already; False if none does. Durable when this returns."""
-        if self._held(row.sha256) is None:
-            return False
-        dropped = self._put(package, key, row)
+        self._settling[row.sha256] += 1  # nobody takes the bytes away in between
+        try:
+            if self._held(row.sha256) is None:
+                return False
+            dropped = await self._write(package, key, row)
+        finally:
+            self._settling -= Counter([row.sha256])
         await self._database.sync()
         self._unlink(dropped)
         return True
 
     async def delete(self, package: str, key: str) -> bool:
         """Whether there was such a row. It is gone for good when this returns."""
-        row = self.get(package, key)
-        if row is None:
-            return False
-        batch = Batch().delete(layout.LOCAL, _key(package, key))
-        self._count(batch, {row.sha256: -1}, row.size)
-        self._database.write(batch)
-        self._counted(package, -1)
+        async with self._turns:
+            row = self.get(package, key)
+            if row is None:
+                return False
+            await self._aside(lambda: self._journal.append((package, key)))
+            batch = Batch().delete(layout.LOCAL, _key(package, key))
+            self._count(batch, {row.sha256: -1}, row.size)
+            self._database.write(batch)
+            self._counted(package, -1)
         await self._database.sync()
         self._unlink(row.sha256)
         return True
+
+    async def _write(self, package: str, key: str, row: Pushed) -> bytes:
+        """A row, told to the journal first; the digest of the row before it."""
+        async with self._turns:
+            await self._aside(lambda: self._journal.append(_line(package, key, row)))
+            return self._put(package, key, row)
+
+    async def _aside(self, work: Callable[[], None]) -> None:
+        """
+        Raises:
+            Unavailable: the disk said no.
+        """
+        try:
+            await trio.to_thread.run_sync(work, limiter=self._thread)
+        except OSError as error:
+            raise self._no_disk(error) from None
 
     def _put(self, package: str, key: str, row: Pushed) -> bytes:
         """Write a row and the counts; the digest of the row before it. Nothing awaits: all of it or nothing is seen."""
@@ -190,21 +215,70 @@ class LocalStore:
 
     # -- starting --
 
-    def _set_aside_the_unknown(self) -> str:
-        """A database that was begun anew knows none of these files: no sweep may take them for leftovers."""
+    def _learn(self) -> str:
+        """Rows for a database that has none, of the journal; what the operator should know of it.
+
+        A file is hashed before a row names it again: a disk that lost the database may have lost more.
+        """
         if self._database.get(layout.MISC, _KNOWN) is not None:
             return ""
-        said = ""
-        if any(self._files()):
-            number = 1
-            while (aside := self._folder.with_name(f"{self._folder.name}.aside-{number}")).exists():
-                number += 1
-            self._folder.rename(aside)
-            sync_folder(self._folder.parent)
-            said = f"the database that named the packages pushed here is lost: their files are kept in {aside.name}"
+        if not self._journal.exists() and any(self._files()):
+            return self._set_aside()
+        found, lost = 0, 0
+        checked: dict[bytes, bool] = {}
+        for line in self._journal.rows().values() if self._journal.exists() else ():
+            package, key, digest, size, time_ms, by, more = line
+            row = Pushed(bytes.fromhex(digest), size, time_ms, by, more)
+            if row.sha256 not in checked:
+                checked[row.sha256] = self._is_whole(row)
+            if checked[row.sha256]:
+                self._put(package, key, row)
+                found += 1
+            else:
+                lost += 1
+        self._know()
+        self.packages.clear()  # they are counted with all the others
+        self.used = 0
+        if not found + lost:
+            return ""
+        gone = f"; the files of {lost} are damaged or gone" if lost else ""
+        return (
+            f"the database that named the packages pushed here is lost: {found} names are known again{gone}"
+        )
+
+    def _set_aside(self) -> str:
+        """Files that neither a database nor a journal names: no sweep may take them for leftovers."""
+        number = 1
+        while (aside := self._folder.with_name(f"{self._folder.name}.aside-{number}")).exists():
+            number += 1
+        self._folder.rename(aside)
+        sync_folder(self._folder.parent)
+        (self._folder / PARTIAL).mkdir(mode=0o700, parents=True)
+        self._know()
+        return f"nothing names the packages pushed here any more: their files are kept in {aside.name}"
+
+    def _know(self) -> None:
         self._database.write(Batch().put(layout.MISC, _KNOWN, b"\x01"))
         self._database.flush()
-        return said
+
+    def _is_whole(self, row: Pushed) -> bool:
+        try:
+            with self.path(row.sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == row.sha256
+        except OSError:
+            return False
+
+    def _shorten(self) -> None:
+        """Write the journal anew where most of it is history, and where an older version left none."""
+        rows = sum(self.packages.values())
+        if self._journal.exists() and self._journal.lines() <= 2 * rows + HISTORY_LINES.value:
+            return
+        self._journal.rewrite(self._lines())
+
+    def _lines(self) -> Iterator[Line]:
+        for place, raw in self._scan(layout.LOCAL, b"", None):
+            package, _, key = place.decode().partition("\0")
+            yield _line(package, key, msgspec.msgpack.decode(raw, type=Pushed))
 
     def _load(self) -> None:
         for key, _ in self._scan(layout.LOCAL, b"", None):
@@ -233,6 +307,10 @@ class LocalStore:
 
     def _no_disk(self, error: OSError) -> Unavailable:
         return Unavailable(f"the folder of local packages {self._folder}: {error.strerror}")
+
+
+def _line(package: str, key: str, row: Pushed) -> Line:
+    return package, key, row.sha256.hex(), row.size, row.time_ms, row.by, row.more
 
 
 def _key(package: str, key: str, between: str = "\0") -> bytes:

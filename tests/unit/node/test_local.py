@@ -1,6 +1,7 @@
 """Packages that are pushed to a node: what was acknowledged is there again, and nothing else stays."""
 
 import hashlib
+import shutil
 import signal
 import sys
 
@@ -13,7 +14,8 @@ from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
 from pyrsia.node import local
 from pyrsia.node.local import IDLE_S, KEY_CHARS, MORE_BYTES, OPEN_UPLOADS, PIECE_BYTES, LocalPackages
-from pyrsia.store.local import LocalStore
+from pyrsia.store import local as store
+from pyrsia.store.local import ROWS, LocalStore
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
 
@@ -43,9 +45,16 @@ class Shelf:
         self.stop()
         self.start()
 
+    def lose(self):
+        """As a start that set the database aside."""
+        self.stop()
+        shutil.rmtree(self.folder / "db")
+        self.start()
+
     def files(self):
-        """Names of all files below the folder of bytes."""
-        return sorted(path.name for path in (self.folder / "local").rglob("*") if path.is_file())
+        """Names of all files below the folder of bytes; the journal aside."""
+        found = (path for path in (self.folder / "local").rglob("*") if path.is_file())
+        return sorted(path.name for path in found if path.name != ROWS)
 
 
 @pytest.fixture
@@ -338,12 +347,59 @@ async def test_a_start_removes_what_no_row_names_and_nothing_else(shelf):
     assert shelf.packages.said == ""
 
 
-async def test_files_outlive_the_database_that_named_them(tmp_path):
+async def test_pushed_packages_outlive_the_database_that_named_them(shelf):
+    rows = [await push(shelf, "a", more={"sha1": "ab"}), await push(shelf, "b", b"b")]
+    await push(shelf, "c", b"c")
+    await shelf.packages.delete(PACKAGE, "c")
+    shelf.lose()
+
+    assert "2 names are known again" in shelf.packages.said
+    assert list(shelf.packages.rows(PACKAGE)) == rows
+    assert shelf.packages.path(rows[0].sha256).read_bytes() == DATA
+    shelf.again()
+    assert shelf.packages.said == ""
+    assert list(shelf.packages.rows(PACKAGE)) == rows
+
+
+async def test_a_file_that_was_damaged_with_the_database_gets_no_name_again(shelf):
+    bad, good = await push(shelf, "a"), await push(shelf, "b", b"b")
+    shelf.packages.path(bad.sha256).write_bytes(b"rotten")
+    shelf.lose()
+
+    assert "1 names are known again; the files of 1 are damaged or gone" in shelf.packages.said
+    assert list(shelf.packages.rows(PACKAGE)) == [good]
+    assert shelf.files() == [good.sha256]
+
+
+async def test_a_damaged_or_torn_line_of_the_journal_costs_its_own_row_alone(shelf):
+    first, second = await push(shelf, "a"), await push(shelf, "b", b"b")
+    journal = shelf.folder / "local" / "rows"
+    lines = journal.read_bytes()
+    journal.write_bytes(lines.replace(b'"a"', b'"x"') + b"\n12345678 [torn")
+    third = await push(shelf, "c", b"c")
+    shelf.lose()
+
+    assert list(shelf.packages.rows(PACKAGE)) == [second, third]
+    assert first.sha256 not in shelf.files()
+
+
+async def test_a_journal_that_is_mostly_history_is_written_anew(shelf, monkeypatch):
+    monkeypatch.setattr(store, "HISTORY_LINES", Limit(3, "a test"))
+    for _ in range(9):
+        await push(shelf, "a", b"a")
+    journal = shelf.folder / "local" / "rows"
+    assert journal.read_bytes().count(b"\n") == 9
+    shelf.again()
+    assert journal.read_bytes().count(b"\n") == 1
+    shelf.lose()
+    assert [row.key for row in shelf.packages.rows(PACKAGE)] == ["a"]
+
+
+async def test_files_that_nothing_names_any_more_are_kept_aside(tmp_path):
     shelf = Shelf(tmp_path)
     row = await push(shelf, "a")
-    shelf.stop()
-    (tmp_path / "db").rename(tmp_path / "db.damaged-1")
-    shelf.start()
+    (tmp_path / "local" / "rows").unlink()
+    shelf.lose()
 
     assert not shelf.packages.owns(PACKAGE)
     assert "local.aside-1" in shelf.packages.said
@@ -373,7 +429,7 @@ STEPS = st.lists(
         st.tuples(st.just("push"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
         st.tuples(st.just("link"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
         st.tuples(st.just("delete"), st.sampled_from([PACKAGE, OTHER]), KEYS, BYTES),
-        st.tuples(st.just("restart"), st.just(""), st.just(""), st.just(b"")),
+        st.tuples(st.sampled_from(["restart", "lose"]), st.just(""), st.just(""), st.just(b"")),
     ),
     max_size=10,
 )
@@ -394,8 +450,10 @@ async def test_after_any_steps_the_shelf_is_what_a_dict_would_be(tmp_path_factor
                 rows[package, key] = data
         elif step == "delete":
             assert await shelf.packages.delete(package, key) == (rows.pop((package, key), None) is not None)
-        else:
+        elif step == "restart":
             shelf.again()
+        else:
+            shelf.lose()
 
         assert {(p, r.key): r.sha256 for p in (PACKAGE, OTHER) for r in shelf.packages.rows(p)} == {
             place: sha256(held) for place, held in rows.items()

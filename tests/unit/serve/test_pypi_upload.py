@@ -24,7 +24,8 @@ SDIST = "acme-1.0.tar.gz"
 
 def nothing_is_kept(here: Place, folder: Path) -> bool:
     local = here.supply.local
-    return not local.packages("") and not [one for one in (folder / "local").rglob("*") if one.is_file()]
+    files = [one for one in (folder / "local").rglob("*") if one.is_file() and one.name != "rows"]
+    return not local.packages("") and not files
 
 
 async def test_a_wheel_and_an_sdist_are_kept_with_who_pushed_them(tmp_path: Path) -> None:

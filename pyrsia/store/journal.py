@@ -1,0 +1,102 @@
+"""What was pushed and deleted, line by line beside the bytes: from it a lost database learns the rows again.
+
+    newline, crc32 of the rest in hex, a space, JSON: [package, key, SHA-256, size, time, by, more]
+                                                       [package, key]: deleted
+
+A line is on disk before the database's row. The last line of a key counts; a torn or damaged one is passed over, and
+spoils no other: each begins with its own newline. The database is the truth while there is one: a start writes the
+file anew from it when most of its lines are history.
+"""
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pyrsia.files import write_whole
+from pyrsia.units import Limit
+
+MAX_LINE_BYTES = Limit(
+    1 << 20, "a row with 64 KiB of remembered text takes 400 KB where each byte is escaped"
+)
+HISTORY_LINES = Limit(
+    10_000, "lines that say nothing any more before the file is written anew: some megabytes"
+)
+
+Line = tuple[str, str, str, int, int, str, dict[str, str]]
+Deleted = tuple[str, str]
+
+_CRC_CHARS: Final = 8
+
+
+class Journal:
+    """The file. `append` blocks: for a thread; one at a time, so that its order is the database's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def append(self, line: Line | Deleted) -> None:
+        """Durable when this returns.
+
+        Raises:
+            OSError: as the system says it.
+        """
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_written(line))
+            file.flush()
+            os.fdatasync(file.fileno())
+
+    def rewrite(self, lines: Iterable[Line]) -> None:
+        """Let it say these and nothing else, by rename.
+
+        Raises:
+            OSError: as the system says it.
+        """
+        write_whole(self._path, b"".join(map(_written, lines)), 0o600)
+
+    def lines(self) -> int:
+        """How many there are, whatever they say.
+
+        Raises:
+            OSError: as the system says it.
+        """
+        with self._path.open("rb") as file:
+            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+
+    def rows(self) -> dict[tuple[str, str], Line]:
+        """What it says in the end, by package and key.
+
+        Raises:
+            OSError: as the system says it.
+        """
+        found: dict[tuple[str, str], Line] = {}
+        for line in self._read():
+            place = (line[0], line[1])
+            if len(line) == 2:
+                found.pop(place, None)
+            else:
+                found[place] = line
+        return found
+
+    def _read(self) -> Iterator[Line | Deleted]:
+        with self._path.open("rb") as file:
+            while raw := file.readline(MAX_LINE_BYTES.value):
+                crc, text = raw[:_CRC_CHARS], raw[_CRC_CHARS + 1 :].removesuffix(b"\n")
+                if crc != b"%08x" % zlib.crc32(text):
+                    continue
+                try:
+                    yield msgspec.json.decode(text, type=Line)
+                except msgspec.ValidationError:
+                    yield msgspec.json.decode(text, type=Deleted)
+
+
+def _written(line: Line | Deleted) -> bytes:
+    text = msgspec.json.encode(line)
+    return b"\n%08x " % zlib.crc32(text) + text
