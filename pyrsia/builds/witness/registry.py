@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import trio
@@ -37,6 +37,7 @@ MAX_TOKEN_BYTES = Limit(65_536, "a token of a registry has a few KB")
 ARCHES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
+_HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _CHALLENGE: Final = re.compile(r'(\w+)="([^"]{0,500})"')
 _BLAME: Final = Blame(
     code="index-unreachable",
@@ -85,24 +86,31 @@ class Registries:
         """Index, manifest, config and layers of one image for one platform, the one that `reference` names first.
 
         Args:
-            repository: as in the purl; one without a namespace is also looked for below `library/`.
+            repository: as in the purl; one without a namespace is also looked for below `library/`, one that begins
+                with a host at the configured registry of that host alone (`ghcr.io/org/app` is not Docker Hub's).
             reference: a tag, or `sha256:` and a digest.
             arch: as `uname -m` says it.
 
         Raises:
             Refusal: `package-unknown`, `index-unreachable`, `digest-mismatch`, `too-large`.
         """
-        for base in self._bases:
-            for name in (repository,) if "/" in repository else (f"library/{repository}", repository):
-                found = await self._image(f"{base}/v2/{name}", reference, arch)
-                if found is not None:
-                    return found
+        for place in self._places(repository):
+            found = await self._image(place, reference, arch)
+            if found is not None:
+                return found
         raise Refusal(
             "package-unknown",
             what=f"no configured registry has {repository}:{reference}",
             who="the registries of builds.registries",
             do="check the name and the tag, or set builds.registries",
         )
+
+    def _places(self, repository: str) -> list[str]:
+        host, _, rest = repository.partition("/")
+        if rest and _HOST.fullmatch(host):
+            return [f"{base}/v2/{rest}" for base in self._bases if urlsplit(base).hostname == host]
+        names = (repository,) if "/" in repository else (f"library/{repository}", repository)
+        return [f"{base}/v2/{name}" for base in self._bases for name in names]
 
     async def _image(self, place: str, reference: str, arch: str) -> list[Wanted] | None:
         top = await self._manifest(place, reference, reference)

@@ -247,6 +247,17 @@ async def test_a_layer_with_other_bytes_is_a_mismatch_and_is_not_kept(tmp_path, 
     assert not (tmp_path / "cache" / digest).exists()
 
 
+async def test_an_image_of_another_registry_is_looked_for_there_alone(tmp_path, registry):
+    top = registry.image("team/app", "1.0", layers=[b"one"])
+    plugin = images(tmp_path, registry)  # at 127.0.0.1
+    (planned,) = await plugin.plan(Want("pkg:docker/127.0.0.1/team/app", "1.0"), NOW_MS)
+    assert planned.purl == "pkg:docker/127.0.0.1/team/app@1.0"
+    assert {one.sha256 for one in lock.decode(planned.lock)} >= {top}
+    with pytest.raises(Refusal) as caught:
+        await plugin.plan(Want("pkg:docker/ghcr.io/team/app", "1.0"), NOW_MS)
+    assert caught.value.code == "package-unknown"
+
+
 async def test_an_image_that_nobody_has_is_unknown_and_one_without_a_tag_is_asked_for_exactly(
     tmp_path, registry
 ):
