@@ -16,8 +16,9 @@ from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
-    from pyrsia.consumers.applying import Change, Undone
+    from pyrsia.consumers.applying import Change
     from pyrsia.consumers.edits import Kind, Place, Plan
+    from pyrsia.consumers.undoing import Undone
 
 _NAMED = 10  # witnessed files that are named; all of them are in --json
 _MODES = ("verified", "verified+witnessed", "proxy")
@@ -226,14 +227,14 @@ def _diff(changes: Sequence["Change"]) -> list[str]:
 
 
 def _undo(kind: "Kind", place: "Place", *, force: bool, only_print: bool, as_json: bool) -> None:
-    from pyrsia.consumers import applying
+    from pyrsia.consumers import undoing
 
     if only_print:
-        diff = _diff(applying.to_undo(kind, place))
+        diff = _diff(undoing.to_undo(kind, place))
         tell({"client": kind.name, "diff": diff, "printed": True}, as_json=as_json,
              text=lambda: diff or ["nothing would change"])  # fmt: skip
         return
-    done = applying.undo(kind, place, force=force)
+    done = undoing.undo(kind, place, force=force)
     told = {
         "client": kind.name,
         "restored": [str(one) for one in done.files],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyrsia.consumers import applying
+from pyrsia.consumers import applying, undoing
 from pyrsia.consumers.clients import NAMES, kind
 from pyrsia.consumers.edits import Place, Want
 from pyrsia.errors import Refusal
@@ -100,7 +100,7 @@ def test_setup_and_undo_leave_every_byte_mode_and_folder_as_it_was(home, name, s
         assert made[OWN[name]][0] == 0o640
 
     applying.apply(kind(name), place(home), Want("http://127.0.0.1:8111", strict))
-    applying.undo(kind(name), place(home), force=False)
+    undoing.undo(kind(name), place(home), force=False)
 
     assert tree(home) == before
     assert not list((home / "state").rglob("*.json"))
@@ -110,7 +110,7 @@ def test_undo_in_any_order_takes_away_the_folders_that_setup_made(home):
     for name in ("pip", "uv", "podman"):
         applying.apply(kind(name), place(home), Want(NODE))
     for name in ("pip", "podman", "uv"):
-        applying.undo(kind(name), place(home), force=False)
+        undoing.undo(kind(name), place(home), force=False)
     assert tree(home) == {}
 
 
@@ -123,12 +123,12 @@ def test_what_the_user_edited_since_is_not_overwritten(home, name):
     before = tree(home)
 
     with pytest.raises(Refusal) as caught:
-        applying.undo(kind(name), place(home), force=False)
+        undoing.undo(kind(name), place(home), force=False)
     assert caught.value.code == "conflict"
     assert "--force" in caught.value.do
     assert tree(home) == before
 
-    done = applying.undo(kind(name), place(home), force=True)
+    done = undoing.undo(kind(name), place(home), force=True)
     assert path.read_text() == THEIRS[name]
     assert [copy.read_bytes() for copy in done.kept] == [edited]
     assert all(stat.S_IMODE(copy.stat().st_mode) == 0o600 for copy in done.kept)
@@ -141,7 +141,7 @@ def test_an_edit_by_hand_between_two_setups_is_not_lost_by_undo(home):
     applying.apply(kind("pip"), place(home), Want("http://127.0.0.1:8111"))
     assert "timeout = 61" in path.read_text()
     with pytest.raises(Refusal, match="edited by hand"):
-        applying.undo(kind("pip"), place(home), force=False)
+        undoing.undo(kind("pip"), place(home), force=False)
 
 
 def test_a_file_that_was_removed_since_is_the_users_edit_too(home):
@@ -149,8 +149,8 @@ def test_a_file_that_was_removed_since_is_the_users_edit_too(home):
     applying.apply(kind("conan"), place(home), Want(NODE))
     path.unlink()
     with pytest.raises(Refusal, match="edited by hand"):
-        applying.undo(kind("conan"), place(home), force=False)
-    applying.undo(kind("conan"), place(home), force=True)
+        undoing.undo(kind("conan"), place(home), force=False)
+    undoing.undo(kind("conan"), place(home), force=True)
     assert path.read_text() == THEIRS["conan"]
 
 
@@ -164,7 +164,7 @@ def test_a_symbolic_link_stays_one_and_the_file_behind_it_is_edited(home):
     applying.apply(kind("pip"), place(home), Want(NODE))
     assert link.is_symlink()
     assert NODE in real.read_text()
-    applying.undo(kind("pip"), place(home), force=False)
+    undoing.undo(kind("pip"), place(home), force=False)
     assert link.is_symlink()
     assert real.read_text() == THEIRS["pip"]
 
@@ -197,7 +197,7 @@ def test_a_journal_of_a_setup_that_was_killed_undoes_it(home, monkeypatch):
     class Killed(BaseException):
         pass
 
-    real, count = applying._put, []
+    real, count = applying.put, []
 
     def dying(path, data, was):
         count.append(path)
@@ -205,12 +205,12 @@ def test_a_journal_of_a_setup_that_was_killed_undoes_it(home, monkeypatch):
             raise Killed
         real(path, data, was)
 
-    monkeypatch.setattr(applying, "_put", dying)
+    monkeypatch.setattr(applying, "put", dying)
     with pytest.raises(Killed):
         applying.apply(kind("containerd"), place(home), Want(NODE, strict=True))
-    monkeypatch.setattr(applying, "_put", real)
+    monkeypatch.setattr(applying, "put", real)
     assert tree(home) != before
-    applying.undo(kind("containerd"), place(home), force=False)
+    undoing.undo(kind("containerd"), place(home), force=False)
     assert tree(home) == before
 
 
@@ -258,7 +258,7 @@ def test_a_damaged_journal_is_refused_and_changes_nothing(home):
                    journal.read_bytes().replace(str(home).encode(), b"relative")):  # fmt: skip
         journal.write_bytes(damage)
         with pytest.raises(Refusal) as caught:
-            applying.undo(kind("pip"), place(home), force=True)
+            undoing.undo(kind("pip"), place(home), force=True)
         assert caught.value.code == "data-damaged"
         assert tree(home) == made
 
@@ -330,7 +330,7 @@ def test_any_configuration_is_given_back_or_refused_untouched(home, name, data):
     assert tree(home) == made
     assert NODE.partition("://")[2] in path.read_text()
     if changes:
-        applying.undo(kind(name), place(home), force=False)
+        undoing.undo(kind(name), place(home), force=False)
     assert tree(home) == before
 
 
@@ -440,7 +440,7 @@ def test_containerd_asks_the_node_first_or_nobody_else(home):
     assert any("quay.io" in hole.what for hole in made.holes)
     made, _ = applying.apply(kind("containerd"), place(home), Want(NODE, strict=True))
     assert tomllib.loads(quay.read_text())["server"] == NODE
-    applying.undo(kind("containerd"), place(home), force=False)
+    undoing.undo(kind("containerd"), place(home), force=False)
     assert quay.read_text() == 'server = "https://quay.io"\n'
 
 
