@@ -49,7 +49,7 @@ class OciApp:
         self._images = Images(supply.network)
         self._shelf = Shelf(supply.local, self._documents)
         self._attested = Attested(supply.network, self._documents)
-        self._proxied = Proxied(supply.upstream)
+        self._proxied = Proxied(supply.upstream, supply.network)
         self._lists = Lists(supply, self._shelf, self._images, self._attested, self._proxied)
         self._uploads = Uploads(self._shelf, self._images)
         self._manifests = Manifests(self._shelf, self._uploads)

@@ -38,6 +38,8 @@ class Lists:
         self._images = images
         self._attested = attested
         self._proxied = proxied
+        self._named: Sequence[str] = ()
+        self._named_at = (-1, -1)
 
     async def tags(self, request: Request, name: Name) -> None:
         mark: Header = replies.LOCAL
@@ -60,15 +62,19 @@ class Lists:
 
     async def catalogue(self, request: Request) -> None:
         """Names of images: local, then the log's; what a node claims stands behind its id."""
-        network = self._supply.network
-        purls = {
-            *self._supply.local.packages(DOCKER),
-            *network.packages(DOCKER),
-            *network.packages("pkg:generic/"),
-        }
-        found = sorted({name for name in map(names.shown, purls) if name})
+        found = self._names()
         rows, link = page(found, "/v2/_catalog", request)
         await request.json({"repositories": rows}, link=link)
+
+    def _names(self) -> Sequence[str]:
+        """Sorted; made once for each change, since a log has many packages."""
+        network, local = self._supply.network, self._supply.local
+        now = (network.revision(), local.revision())
+        if now != self._named_at:
+            purls = {*local.packages(DOCKER), *network.packages(DOCKER), *network.packages("pkg:generic/")}
+            self._named = sorted({name for name in map(names.shown, purls) if name})
+            self._named_at = now
+        return self._named
 
     async def referrers(self, request: Request, name: Name, subject: str) -> None:
         """An unknown subject has an empty list."""

@@ -64,7 +64,7 @@ def read(asked: str, space: str = "") -> Name:
     host = space.lower()
     if len(asked) > MAX_NAME_CHARS.value:
         raise _no_name(asked, f"it has more than {MAX_NAME_CHARS.value} characters")
-    if host and host not in _HUB and not _HOST.fullmatch(host):
+    if host and not (space.isascii() and (host in _HUB or _HOST.fullmatch(host))):
         raise _no_name(asked, "ns= is no host of a registry")
     owner, _, rest = asked.partition("/")
     if not host and rest and _NODE.fullmatch(owner):

@@ -20,6 +20,7 @@ from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.replies import Request
 from pyrsia.serve.oci.shelf import unknown_blob, unknown_manifest
 from pyrsia.serve.supply import Document, Upstream
+from pyrsia.serve.views import Catalog
 from pyrsia.serve.waiting import while_there
 
 _KINDS: Final = ", ".join(
@@ -28,10 +29,11 @@ _KINDS: Final = ", ".join(
 
 
 class Proxied:
-    """Upstream's images."""
+    """Upstream's images. `catalog`: what it refuses stays refused, under whatever name upstream has it."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, catalog: Catalog) -> None:
         self._upstream = upstream
+        self._catalog = catalog
 
     def takes(self, name: Name) -> bool:
         return self._upstream.takes(name.package)
@@ -40,7 +42,9 @@ class Proxied:
         found = await self._document(request, name, f"manifests/{reference}", _KINDS)
         if found is None:
             raise unknown_manifest(reference, "neither the log nor upstream has it")
-        digest = f"sha256:{hashlib.sha256(found.data).hexdigest()}"
+        sha256 = hashlib.sha256(found.data).hexdigest()
+        self._catalog.file(sha256)
+        digest = f"sha256:{sha256}"
         if ":" in reference:
             algorithm, announced = names.digest(reference)
             digest = reference
@@ -53,6 +57,8 @@ class Proxied:
 
     async def send_blob(self, request: Request, name: Name, digest: str) -> None:
         algorithm, announced = names.digest(digest)
+        if algorithm == "sha256":
+            self._catalog.file(announced)
         package, path = name.package, f"v2/{_repository(name)}/blobs/{digest}"
         wanted = {algorithm: announced}
         arriving = await while_there(request.receive, lambda: self._upstream.file(package, path, **wanted))

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from pyrsia.builds.oci import documents
 
 sys.path.insert(0, str(Path(__file__).parent))
-from oci_toys import DOCKER, Images, client, code_of, digest, sha
-from toy import NODE, TOKEN
+from oci_toys import DOCKER, Images, client, code_of, digest, sha, whole
+from talk import say
+from toy import NODE, TOKEN, serving
 
 SKOPEO = [documents.MANIFEST, documents.INDEX, DOCKER]
 
@@ -287,3 +289,37 @@ async def test_what_is_verified_says_so(node: Images):
         ]
 
     assert [one.headers["x-pyrsia-verified"] for one in answers] == ["yes"] * 3
+
+
+async def test_parallel_ranges_that_are_closed_early_make_a_whole_blob(node: Images):
+    """containerd 2 asks for `bytes=OFFSET-` several times at once, reads its part of each answer, and closes."""
+    data = bytes(range(256)) * 8_192
+    made = node.image("app", "1", layer=data)
+    parts: dict[int, bytes] = {}
+    async with client(node) as web:
+
+        async def part(first: int, count: int) -> None:
+            head = {"range": f"bytes={first}-", "accept-encoding": "zstd, gzip, deflate"}
+            async with web.stream("GET", f"/v2/app/blobs/{digest(made['layer'])}", headers=head) as answer:
+                assert (answer.status_code, "content-encoding" in answer.headers) == (206, False)
+                found = b""
+                async for piece in answer.aiter_raw():
+                    found += piece
+                    if len(found) >= count:
+                        break
+                parts[first] = found[:count]
+
+        async with trio.open_nursery() as nursery:
+            for first in range(0, len(data), 262_144):
+                nursery.start_soon(part, first, 262_144)
+        again = await web.get(f"/v2/app/blobs/{digest(made['layer'])}")
+
+    assert b"".join(parts[first] for first in sorted(parts)) == data
+    assert again.content == data
+
+
+async def test_a_tls_hello_on_the_plain_port_is_answered_so_that_dockerd_falls_back(node: Images):
+    async with serving(whole(node)) as server:
+        answer = await say(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 32)
+
+    assert answer.startswith(b"HTTP/1.1 400 "), "Go's client knows by this that it speaks to plain HTTP"

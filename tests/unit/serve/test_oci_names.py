@@ -69,6 +69,7 @@ def test_a_registry_is_asked_for_its_own_name(package: str, there: str):
         ("app", "user@ghcr.io"),
         ("app", "ghcr.io#"),
         ("app", "[::1]"),
+        ("app", "doc\u212aer.io"),  # the Kelvin sign is lower-cased into k
     ],
 )
 def test_what_is_no_name_or_no_registry_is_refused(asked: str, space: str):

@@ -100,6 +100,26 @@ async def test_what_this_node_refuses_upstream_is_never_asked_for(node: Images, 
     assert upstream.asked == []
 
 
+async def test_what_is_refused_stays_refused_under_upstream_s_other_tags_and_names(
+    node: Images, upstream: ToyUpstream
+):
+    made = node.image("team/app", "1")
+    for part in made.values():
+        node.refuse(part, "withdrawn", what="it was withdrawn")
+    for place in ("team/app", "copy/of"):
+        upstream.has[f"v2/{place}/manifests/again"] = made["manifest"]
+        upstream.has[f"v2/{place}/blobs/{digest(made['layer'])}"] = made["layer"]
+    async with client(node, upstream=upstream) as web:
+        answers = [
+            await web.get(f"/v2/{name}/{place}")
+            for name in ("team/app", "copy/of")
+            for place in ("manifests/again", f"blobs/{digest(made['layer'])}")
+        ]
+
+    assert [code_of(one) for one in answers] == [(403, "DENIED")] * 4
+    assert upstream.opened == []
+
+
 async def test_a_local_name_has_nothing_of_upstream(
     node: Images, local: LocalPackages, upstream: ToyUpstream
 ):
