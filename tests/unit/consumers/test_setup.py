@@ -307,7 +307,7 @@ _TEXTS = {"pip": _INI, "uv": _TOML, "docker": _OBJECT, "containerd": _TOML, "pod
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_configuration_is_given_back_or_refused_untouched(home, name, data):
     """Whatever stands in the file: setup refuses and leaves it, or changes it and undo gives back every byte."""
@@ -334,7 +334,7 @@ def test_any_configuration_is_given_back_or_refused_untouched(home, name, data):
     assert tree(home) == before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_INI)
 def test_an_ini_edit_changes_one_option_and_no_other_line(text):
     """Python's own parser, which pip reads with, sees every other option as before, and no comment is lost."""
