@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pyrsia.units import Limit
 
+MAX_PATH_CHARS = Limit(500, "of a path that is remembered as absent; the longest of repositories have 300")
 MAX_ABSENT = Limit(20_000, "names asked for in vain, 300 bytes each; a build tries some hundred places")
 
 
@@ -38,7 +39,7 @@ class Absent:
         return since is not None and 0 <= now_ms - since < self._freshness.absent_ms
 
     def add(self, package: str, path: str, now_ms: int) -> None:
-        if self._freshness.absent_ms:
+        if self._freshness.absent_ms and len(path) <= MAX_PATH_CHARS.value:
             self._since[package, path] = now_ms
             self._since.move_to_end((package, path))
             while len(self._since) > MAX_ABSENT.value:

@@ -12,7 +12,7 @@ from pyrsia.node.upstream.pip import METADATA
 from pyrsia.store.proxied import Copies, Copy
 from pyrsia.units import Limit
 
-MAX_READ = Limit(64, "pages whose links are remembered: a closure's; a large one has 5,000 links, 1 MB")
+MAX_READ = Limit(32, "pages whose links are remembered; a large one has 5,000 links, 1 MB")
 
 
 class Links:

@@ -39,11 +39,13 @@ from pyrsia.serve.supply import Arriving, Document
 from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_AT_ONCE
+from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.upstream")
 _OURS: Final = "use what the network gives of it; pyrsia policy explain says why some of it is refused"
 _PROBES: Final = ("0.0.0.dev0", "99999.0")  # versions that no sensible rule names, good in every ecosystem
+_OFFICIAL: Final = "library"
 _OLD: Final = 1  # of a time that no rule about ages is asked for
 
 
@@ -156,7 +158,9 @@ class Proxy:
 
     def takes(self, package: str) -> bool:
         found = settings.read(package)
-        if found is None or self._rules.mode(found[0]) != PROXY or self._rules.ours.pushed(package):
+        if found is None or self._rules.mode(found[0]) != PROXY:
+            return False
+        if any(map(self._rules.ours.pushed, _spellings(found[1]))):
             return False
         return any(glob.matches(package) for glob in self._globs)
 
@@ -251,7 +255,8 @@ class Proxy:
         version = wanted.ecosystem.version(wanted.purl, wanted.path)
         if sha256 and ours.holds(sha256):
             raise _denied(f"the log names sha256:{sha256[:16]}, so upstream's copy is not given", _OURS)
-        if version != "" and (held := ours.versions(package)) and (version is None or version in held):
+        held = frozenset[str]().union(*map(ours.versions, _spellings(wanted.purl))) if version != "" else ()
+        if held and (version is None or version in held):
             what = f"the log holds {package}@{version}" if version else f"the log holds versions of {package}"
             raise _denied(f"{what}, so upstream's files of it are not given", _OURS)
         published_ms = uploaded_ms if version != "" or sha256 else _OLD
@@ -282,6 +287,13 @@ def _running(part: _Part | None) -> _Part:
             do="try again in a moment",
         )
     return part
+
+
+def _spellings(purl: Purl) -> tuple[str, ...]:
+    """Every name that may mean the same package: an official image has two."""
+    if purl.type != "docker" or purl.namespace not in ("", _OFFICIAL):
+        return (str(purl),)
+    return str(replace(purl, namespace="")), str(replace(purl, namespace=_OFFICIAL))
 
 
 def _glob(pattern: str) -> PurlGlob:

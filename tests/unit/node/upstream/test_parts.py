@@ -164,6 +164,8 @@ def test_what_upstream_said_counts_for_a_while_and_never_from_the_future():
     assert not Freshness(0, 0).holds(5, 5)
     nothing = Absent(Freshness(0, 0))
     nothing.add("p", "x", 5)
+    absent.add("p", "x" * 501, 5_000)
+    assert ("p", "x" * 501, 5_000) not in absent
     assert ("p", "x", 5) not in nothing
 
 

@@ -246,6 +246,31 @@ async def test_a_version_that_the_log_holds_cannot_be_had_from_upstream_refused_
     assert await whole(await front.proxy.file(LIB, newer)) == b"newer"
 
 
+@pytest.mark.parametrize(("known", "asked"), [("alpine", "library/alpine"), ("library/alpine", "alpine")])
+async def test_an_official_image_is_one_package_in_both_its_spellings(up, front, known, asked):
+    front.ours.held[f"pkg:docker/{known}"] = {"3"}
+    with pytest.raises(Refusal, match="the log holds"):
+        await front.proxy.document(f"pkg:docker/{asked}", f"v2/{asked}/manifests/3")
+    assert up.asked == []
+    assert front.proxy.takes(f"pkg:docker/{asked}")
+    front.ours.names.add(f"pkg:docker/{known}")
+    assert not front.proxy.takes(f"pkg:docker/{asked}")
+
+
+async def test_the_policy_knows_when_a_page_says_that_a_file_was_uploaded(up, front):
+    links = [f"{up.url}/files/six-{number}.tar.gz" for number in (1, 2)]
+    old = page(("six-1.tar.gz", links[0]), **{"upload-time": "2024-09-14T02:58:28.463127Z"})
+    up.says["/simple/six/"] = plain(old, content_type=JSON_TYPE)
+    await front.proxy.file(SIX, links[0])
+    assert front.judged[-1].published_ms == 1_726_282_708_463
+    up.says["/simple/six/"] = plain(page(("six-2.tar.gz", links[1])), content_type=JSON_TYPE)
+    front.later(601)
+    await front.proxy.document(SIX, "six/")
+    await front.proxy.file(SIX, links[1])
+
+    assert (front.judged[-1].purl, front.judged[-1].published_ms) == ("pkg:pypi/six@2", 0)
+
+
 async def test_the_policy_is_asked_about_each_file_and_what_it_refuses_is_not_fetched(up, tmp_path):
     def judge(facts):
         if facts.purl == "pkg:maven/org.acme/lib@1.0" or facts.purl.startswith("pkg:pypi/evil@"):
