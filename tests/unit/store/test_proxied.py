@@ -145,6 +145,16 @@ async def test_what_is_on_its_way_counts_and_is_given_back(copies):
     assert not first.path.exists()
 
 
+async def test_rows_are_bounded_as_bytes_are(copies, clock, monkeypatch):
+    monkeypatch.setattr(proxied, "MAX_COPIES", Limit(3, "a test"))
+    for number in range(5):
+        await keep(copies, str(number), b"%d" % number)
+        clock.ms += 61_000
+
+    assert [copies.find(PACKAGE, str(number)) is not None for number in range(5)] == [False] * 2 + [True] * 3
+    assert copies.rows == 3
+
+
 async def test_a_disk_that_is_nearly_full_takes_nothing(copies, monkeypatch):
     monkeypatch.setattr(proxied, "SPARE_BYTES", Limit(1 << 60, "a test"))
 
