@@ -273,10 +273,10 @@ class Dockerd(Client):
     name = "dockerd"
     needs = ("containerd", "docker")
 
-    def __init__(self, folder: Path, mirror: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.env |= {"DOCKER_CONFIG": str(folder)}
-        self.mirror = mirror
+        self.mirrors: tuple[str, ...] = ()  # of Docker Hub, asked one after the other
         self.pulled = ""
 
     @classmethod
@@ -306,7 +306,7 @@ class Dockerd(Client):
             *("-H", f"unix://{self.socket}"),
             *("--pidfile", str(self.folder / "d.pid")),
             *("--containerd", str(self._containerd.socket), "--config-file", str(self.folder / "none.json")),
-            *((f"--registry-mirror=http://{self.mirror}",) if self.mirror else ()),
+            *(f"--registry-mirror=http://{one}" for one in self.mirrors),
         ]
         log = (self.folder / "dockerd.log").open("w")
         self._daemon = subprocess.Popen(words, stdout=log, stderr=log, env=self.env)

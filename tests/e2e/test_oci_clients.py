@@ -3,7 +3,7 @@
 skopeo runs here against a small node in this process. For other clients and another node, `make evidence` calls
 
     await row(kind, folder, netloc, given="team/app:1.0", refused="team/denied:1.0", reason="...",
-              token="", mirror=False)
+              token="", mirror=False, second="")
         -> dict[str, str]: a sentence for each of CASES, what was seen
 
     kind        one of `ocis.CLIENTS`; ask `kind.missing()` first
@@ -12,7 +12,9 @@ skopeo runs here against a small node in this process. For other clients and ano
     given       an image that the node gives; with `mirror`, one of Docker Hub's
     refused     one that its policy refuses, with words of the reason that the client must print
     token       of scope push for `pkg:docker/pushed-by/*`; "" leaves pushing out
-    mirror      ask as Docker Hub's mirror (containerd, dockerd): there a refusal does not stop dockerd, which asks on
+    mirror      ask as Docker Hub's mirror (containerd, dockerd)
+    second      host:port of another registry, which gives `refused` under the same name; it is asked 0 times, but by
+                dockerd with `mirror`, whose second mirror it is then: a mirror enforces nothing there
 
 An AssertionError says which case failed, with what the client printed.
 """
@@ -24,8 +26,10 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -68,15 +72,17 @@ def publish(node: Images, name: str, tag: str, made: dict[str, bytes]) -> None:
 
 
 @asynccontextmanager
-async def standing(folder: Path, local: LocalPackages | None = None) -> AsyncIterator[str]:
-    """A node that gives `team/app:1.0` and `library/alp:3`, and refuses `team/denied:1.0` and `library/denied:1.0`."""
+async def standing(
+    folder: Path, local: LocalPackages | None = None, *, strict: bool = True
+) -> AsyncIterator[str]:
+    """A node that gives `team/app:1.0` and `library/alp:3`, and, if `strict`, refuses `denied:1.0` of both."""
     node = Images(folder)
     publish(node, "team/app", "1.0", image(b"hello"))
     publish(node, "library/alp", "3", image(b"alpine"))
     for name in ("team/denied", "library/denied"):
         denied = image(name.encode())
         publish(node, name, "1.0", denied)
-        for part in denied.values():
+        for part in denied.values() if strict else ():
             node.refuse(part, what=REASON)
     async with talk.serving(whole(node, local), limits=LIMITS) as server:
         yield f"{server.listeners[0].host}:{server.listeners[0].port}"
@@ -92,45 +98,49 @@ async def row(
     reason: str = REASON,
     token: str = "",
     mirror: bool = False,
+    second: str = "",
 ) -> dict[str, str]:
     """Every case of one client, one after the other; each in a thread, since the node may run in this process."""
-    return await trio.to_thread.run_sync(
-        partial(_row, kind, folder, netloc, given, refused, reason, token, mirror), abandon_on_cancel=True
-    )
+    case = Case(given, refused, reason, token, mirror)
+    work = partial(_row, kind, folder, netloc, case, second)
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-def _row(
-    kind: type[ocis.Client],
-    folder: Path,
-    netloc: str,
-    given: str,
-    refused: str,
-    reason: str,
-    token: str,
-    mirror: bool,
-) -> dict[str, str]:
-    with ocis.between(netloc) as line:
+@dataclass(frozen=True)
+class Case:
+    """What `row` was told."""
+
+    given: str
+    refused: str
+    reason: str
+    token: str
+    mirror: bool
+
+
+def _row(kind: type[ocis.Client], folder: Path, netloc: str, case: Case, second: str) -> dict[str, str]:
+    with ocis.between(netloc) as line, ocis.between(second or netloc) as other:
         client = kind(folder)
         start = f"{line.netloc}/"
-        if mirror:
+        if case.mirror:
             start = "docker.io/"
             assert isinstance(client, ocis.Containerd | ocis.Dockerd), "others are told by registries.conf"
             if isinstance(client, ocis.Dockerd):
-                client.mirror = line.netloc
+                client.mirrors = (line.netloc, other.netloc) if second else (line.netloc,)
             else:
                 client.hosts("docker.io", line.netloc)
         client.start()
         try:
             told = {
-                "cold": cold(client, line, start + given),
-                "warm": warm(client, line, start + given),
-                "policy refusal": refusal(client, line, start + refused, reason),
-                "interrupted transfer": interrupted(client, line, start + given),
+                "cold": cold(client, line, start + case.given),
+                "warm": warm(client, line, start + case.given),
+                "policy refusal": refusal(client, line, other if second else None, case),
+                "interrupted transfer": interrupted(client, line, start + case.given),
             }
-            if token:
-                told["push"] = push(client, netloc, start + given, token)
+            if case.token:
+                told["push"] = push(client, netloc, start + case.given, case.token)
             # Last: containerd keeps what was wrong until it has failed once more.
-            told["wrong digest"] = wrong_digest(client, line, start + given)
+            asks_on = bool(second) and isinstance(client, ocis.Dockerd) and case.mirror
+            told["wrong digest"] = wrong_digest(client, line, start + case.given, asks_on=asks_on)
         finally:
             client.close()
     return told
@@ -153,20 +163,36 @@ def warm(client: ocis.Client, line: ocis.Between, reference: str) -> str:
     return f"{len(set(blobs))} blobs were asked for again"
 
 
-def wrong_digest(client: ocis.Client, line: ocis.Between, reference: str) -> str:
+def wrong_digest(client: ocis.Client, line: ocis.Between, reference: str, *, asks_on: bool = False) -> str:
     client.forget()
     line.lie = "/blobs/"
-    printed = client.pull(reference, good=False)
+    printed = client.pull(reference, good=asks_on)
+    assert line.blobs(), "no blob was asked for, so nobody lied"
     line.lie = ""
+    if asks_on:
+        return "it threw away what it got, and took it from the second mirror"
     return last_line(printed, ("digest", "checksum", "did not match", "verif", "registry-1.docker.io"))
 
 
-def refusal(client: ocis.Client, line: ocis.Between, reference: str, reason: str) -> str:
-    """Every client prints the reason; dockerd asks Docker Hub instead where the node is only its mirror."""
+def refusal(client: ocis.Client, line: ocis.Between, other: ocis.Between | None, case: Case) -> str:
+    """Every client prints the reason and asks nobody else; dockerd asks on where the node is only its mirror."""
+    advice = case.mirror and isinstance(client, ocis.Dockerd)
+    if other is not None:
+        place, _, tag = case.refused.partition(":")
+        with urlopen(f"http://{other.netloc}/v2/{place}/manifests/{tag}") as answer:
+            assert answer.status == 200, (
+                "the other registry does not give what is refused: the test would prove nothing"
+            )
+        other.asked.clear()
     line.asked.clear()
-    printed = client.pull(reference, good=False)
+    reference = ("docker.io/" if case.mirror else f"{line.netloc}/") + case.refused
+    printed = client.pull(reference, good=advice and other is not None)
     assert not line.blobs(), "a refused image's blob was asked for"
-    return last_line(printed, (reason, "registry-1.docker.io"))
+    asked = 0 if other is None else len(other.asked)
+    if advice:
+        return f"a mirror only advises: what it refuses is asked for elsewhere, {asked} requests to the second mirror"
+    assert asked == 0, other
+    return f"{last_line(printed, (case.reason,))}; the other registry was asked {asked} times"
 
 
 def interrupted(client: ocis.Client, line: ocis.Between, reference: str) -> str:
@@ -207,9 +233,10 @@ def last_line(printed: str, words: tuple[str, ...]) -> str:
 async def test_skopeo_pulls_pushes_lists_and_hears_why_not(tmp_path: Path):
     if why := ocis.Skopeo.missing():
         pytest.skip(why)
+    (tmp_path / "second").mkdir()
     with shelf(tmp_path) as local:
-        async with standing(tmp_path, local) as netloc:
-            told = await row(ocis.Skopeo, tmp_path / "s", netloc, token=PUSHES)
+        async with standing(tmp_path, local) as netloc, standing(tmp_path / "second", strict=False) as second:
+            told = await row(ocis.Skopeo, tmp_path / "s", netloc, token=PUSHES, second=second)
             client = ocis.Skopeo(tmp_path / "s")
 
             async def skopeo(*words: str) -> str:
@@ -228,6 +255,7 @@ async def test_skopeo_pulls_pushes_lists_and_hears_why_not(tmp_path: Path):
 
     assert set(told) == set(CASES)
     assert REASON in told["policy refusal"]
+    assert told["policy refusal"].endswith("was asked 0 times")
     assert json.loads(listed)["Tags"] == ["1"]
     assert json.loads(seen)["Digest"] == digest(image(b"hello")["manifest"])
     mirrored = json.loads((tmp_path / "mirrored" / "manifest.json").read_bytes())
