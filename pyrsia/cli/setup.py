@@ -154,7 +154,8 @@ def _mode(kind: "Kind", target: str | None, now: str, chosen: str | None, *, wri
     line = f'[{kind.ecosystem}] mode = "{wanted}"'
     how = ""
     if chosen and chosen != now and folder is not None and folder.is_dir() and write:
-        how = f"wrote {nodes.set_mode(folder, kind.ecosystem, chosen)}: {line}"
+        path = nodes.set_mode(folder, kind.ecosystem, chosen)
+        how = f"wrote {path}: {line}; a running node takes it over within seconds"
     elif not now:
         how = f"the node did not say its mode; it is set in its policy.toml: {line}"
     elif wanted != now:

@@ -136,7 +136,9 @@ def _lines(rows: Sequence[Row], how: How) -> list[str]:
 
 
 def _cut(cell: str) -> str:
-    """A long path by its end, which tells more."""
+    """A digest by its beginning; a long path by its end, which tells more."""
+    if cell.startswith("sha256:"):
+        return f"{cell[:23]}..."
     return cell if len(cell) <= _WIDE or " " in cell else f"...{cell[-_WIDE + 3 :]}"
 
 

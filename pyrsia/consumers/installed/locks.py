@@ -87,7 +87,7 @@ def _pip(one: Locked, prover: Prover) -> Row:
             first = row
     if first is not None and first.outcome == REFUSED:
         return first
-    return Row(what, purl, NO_PROOF, why=f"none of its {len(one.hashes)} hashes is in the log",
+    return Row(what, purl, NO_PROOF, why="none of its hashes is in the log",
                do="ask for it with `pyrsia build request NAME==VERSION`")  # fmt: skip
 
 

@@ -167,6 +167,13 @@ async def test_metadata_is_brought_once_for_all_that_ask(catalog, shelf, story):
     assert (got, len(shelf.asked)) == ([b"bytes"] * 3, 1)
 
 
+async def test_what_a_file_holds_is_brought_from_those_that_agreed_on_it(catalog, shelf, story):
+    shelf.gate.set()
+    assert await catalog.contents(story.sha256) == b"bytes"
+    assert len(shelf.asked) == 1
+    assert await catalog.contents("0" * 64) is None
+
+
 async def test_a_proof_comes_from_the_archive(catalog, story):
     assert await catalog.proof(story.sha256) is None
     story.world.archive.keep_checkpoint(story.note())
