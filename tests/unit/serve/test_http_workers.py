@@ -36,6 +36,8 @@ class Node:
         path = scope["path"]
         if path == "/file":
             await self.give(send, self.blob, int(dict(scope["headers"]).get(b"x-first", b"0")))
+        elif path == "/growing":
+            await self.give_in_parts(send)
         elif path == "/elsewhere":
             await self.give(send, self.folder / "keys", 0)
         elif path == "/refused":
@@ -63,6 +65,16 @@ class Node:
         with path.open("rb") as file:
             event: dict[str, Any] = {"type": "http.response.zerocopysend", "file": file}
             await send({**event, "offset": first, "count": size})
+
+    async def give_in_parts(self, send: Send) -> None:
+        """As a file that is still on its way."""
+        headers = [(b"content-length", b"%d" % SIZE)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with self.blob.open("rb") as file:
+            for first in range(0, SIZE, 300_000):
+                count = min(300_000, SIZE - first)
+                event: dict[str, Any] = {"type": "http.response.zerocopysend", "file": file, "count": count}
+                await send({**event, "offset": first, "more_body": first + count < SIZE})
 
     async def echo(self, scope: Scope, receive: Receive, send: Send) -> None:
         count, more = 0, scope["method"] != "GET"
@@ -132,6 +144,11 @@ async def test_the_bytes_do_not_pass_the_private_socket(node: Node) -> None:
 async def test_a_file_outside_of_the_folders_is_sent_and_not_named(node: Node) -> None:
     async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
         assert (await client.get("/elsewhere")).content == (node.folder / "keys").read_bytes()
+
+
+async def test_a_file_that_is_still_coming_passes_through_whole(node: Node) -> None:
+    async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        assert (await client.get("/growing")).content == node.blob.read_bytes()
 
 
 async def test_a_client_never_gets_a_name_and_cannot_say_who_it_is(node: Node) -> None:
