@@ -286,7 +286,8 @@ async def send_refusal(scope: Scope, send: Send, refusal: Refusal, *, problem: b
     """Tell a no: JSON, or text for who prefers text. Its `what` is also the reason phrase.
 
     Args:
-        problem: JSON as RFC 9457 has it (Maven 4 shows that, and no reason phrase), with our fields in it.
+        problem: as Maven shows it: what to do stands in the reason phrase as well (3.8 and 3.9 show nothing else), and
+            the JSON is a problem of RFC 9457 with our fields in it (4 shows that, and no reason phrase).
     """
     status = refusal.answer.http
     if _prefers_text(header(scope, b"accept")):
@@ -309,7 +310,8 @@ async def send_refusal(scope: Scope, send: Send, refusal: Refusal, *, problem: b
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append(CHALLENGE)
     # pip shows a refusal's reason phrase and nothing of its body.
-    await send_body(send, status, body, headers, reason=safe(refusal.what).encode("ascii", "replace"))
+    reason = f"{refusal.what} -- {refusal.do}" if problem else refusal.what
+    await send_body(send, status, body, headers, reason=safe(reason).encode("ascii", "replace"))
 
 
 async def send_not_allowed(scope: Scope, send: Send, allow: bytes = b"GET, HEAD") -> None:

@@ -49,8 +49,6 @@ class Refusals:
                     what += f" and {len(others) - _NAMED.value} more"
             if refused.file.verdict == WITNESSED:
                 what += f"; {_MODE} takes them"
-        if why.do:
-            what += f" -- {why.do}"
         return Refusal("denied", what=what, who=why.who, do=why.do)
 
     def _beside(self, refused: Refused) -> list[str]:

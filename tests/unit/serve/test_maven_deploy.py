@@ -9,6 +9,7 @@ import trio
 from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.builds.maven.poms import read_xml
 from pyrsia.config import LocalSection
+from pyrsia.errors import Refusal
 from pyrsia.serve.maven import deploy, snapshots
 from pyrsia.units import Limit
 from tests.unit.serve.maven_toys import JAR, SUMS, asking, publish, repository, shelf, tool
@@ -376,6 +377,20 @@ async def test_a_file_is_taken_back_by_who_may_push_it(node, local):
     )
 
 
+async def test_what_policy_denies_of_the_shelf_is_not_given(node, local):
+    no = Refusal("denied", what="deny names it", who="this node's policy", do="take it out of `deny`")
+    local.judge = lambda purl: no if purl == f"{PACKAGE}@1.0" else None
+    async with asking(node, local, token="push") as client:
+        for version in ("1.0", "1.1"):
+            await push(client, f"{LIB}/{version}/lib-{version}.jar", JAR + version.encode())
+        denied = [await client.get(f"{LIB}/1.0/lib-1.0.jar{ending}") for ending in ("", ".sha1")]
+        given = await client.get(f"{LIB}/1.1/lib-1.1.jar")
+
+    assert [one.status_code for one in denied] == [403, 403]
+    assert denied[0].reason_phrase == "deny names it -- take it out of `deny`"
+    assert given.content == JAR + b"1.1"
+
+
 async def test_where_pushers_take_nothing_back_an_admin_still_does(node, tmp_path):
     with shelf(tmp_path, LocalSection(delete=False)) as local:
         async with asking(node, local, token="push") as client:
@@ -385,7 +400,7 @@ async def test_where_pushers_take_nothing_back_an_admin_still_does(node, tmp_pat
             deleted = await admin.delete(f"{LIB}/1.0/lib-1.0.jar")
 
     assert (refused.status_code, deleted.status_code) == (403, 204)
-    assert refused.reason_phrase == "push tokens take nothing back on this node"
+    assert refused.reason_phrase.startswith("push tokens take nothing back on this node -- ask its operator")
 
 
 async def test_two_pushes_of_one_file_at_once_do_not_mix(node, local):

@@ -264,7 +264,8 @@ async def test_a_refused_file_is_a_403_whose_phrase_says_why_whatever_the_reason
     assert "more plug-ins" not in answers[0].reason_phrase
     # Maven 4 prints no reason phrase, and this it does (RFC 9457).
     assert answers[0].headers["content-type"] == "application/problem+json"
-    assert answers[0].json()["title"] == answers[0].reason_phrase
+    told = answers[0].json()
+    assert f"{told['title']} -- {told['detail']}" == answers[0].reason_phrase
     assert answers[0].json()["status"] == 403
 
 
