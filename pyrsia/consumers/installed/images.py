@@ -122,7 +122,7 @@ def _local(path: Path, prover: Prover) -> Iterator[Row]:
             yield from _blobs(files, prover)
     except (tarfile.TarError, EOFError, Malformed, OSError, ValueError, RecursionError) as error:
         raise Refusal("bad-request", what=f"{path} is no image that can be read: {error}", who="the file",
-                      do="save it with `skopeo copy SOURCE oci:FOLDER`") from None  # fmt: skip
+                      do="save it with `skopeo copy --preserve-digests SOURCE oci:FOLDER`") from None  # fmt: skip
 
 
 def _blobs(files: Files, prover: Prover) -> Iterator[Row]:
