@@ -16,7 +16,7 @@ fetched nothing serves it. clients_evidence.py calls the same:
     trust       the network's trust file
 
 Either answers a sentence for each of cold, warm, wrong hash, policy refusal, interrupted transfer, push, proofs
-(`evidence`: also upstream cut): what was seen. What is not as it must be fails as an AssertionError.
+(`evidence`: also proxy and upstream cut): what was seen. What is not as it must be fails as an AssertionError.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import trio
 
@@ -488,21 +489,21 @@ async def evidence(folder: Path) -> dict[str, str]:
     """See the module's docstring."""
     folder = Path(folder)
     network = Network.create(isolation="namespace", environment=host.environment())
+    follower = network.follower
     try:
         async with upstream(folder) as other:
-            remotes = folder / "conan" / "remotes.json"
-            remotes.parent.mkdir()
-            remotes.write_text(json.dumps({"remotes": [{"name": "up", "url": other, "verify_ssl": True}]}))
-            network.variables = {"CONAN_HOME": str(remotes.parent)}
-            await trio.to_thread.run_sync(witnessed, network, "data", "evil")
-            made = await trio.to_thread.run_sync(
-                pyrsia, network.follower, "keys", "token", "--scope", "push", "--json"
-            )
-            url, token = network.follower.http, json.loads(made)["token"]
-            client = Client(folder / "clients" / "client-0")
-            seen = await cells(client, url, "data/1.0", "evil/1.0", other, token, network.trust)
-        last = Client(folder / "clients" / "last")
-        await cold(last, f"{url}/conan", "data/1.0")
+            with between(other) as asked:
+                await trio.to_thread.run_sync(witnessed, network, folder / "conan", asked.url)
+                asked.asked.clear()
+                words = ("keys", "token", "--scope", "push", "--json")
+                token = json.loads(await trio.to_thread.run_sync(pyrsia, follower, *words))["token"]
+                client = Client(folder / "clients" / "client-0")
+                about = ("data/1.0", "evil/1.0", other, token, network.trust)
+                seen = await cells(client, follower.http, *about)
+                assert asked.asked == []
+                seen["proxy"] = await proxied(client.fresh(), network, "only/1.0", asked)
+        await cold(client.fresh(), f"{follower.http}/conan", "data/1.0")
+        network.check_alive()
         return {**seen, "upstream cut": "a fresh client installs the same"}
     finally:
         await trio.to_thread.run_sync(network.stop_all)
@@ -511,29 +512,53 @@ async def evidence(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def upstream(folder: Path) -> AsyncIterator[str]:
-    """A Conan remote that has data/1.0 and evil/1.0, pushed by Conan itself; its address."""
+    """A Conan remote that has data/1.0, evil/1.0 and only/1.0, pushed by Conan itself; its address."""
     node = Published(folder)
     await node.keyring.make(TokenOrder(scope="push", name="ci"))
     async with shelf(folder / "upstream", node) as (_, url):
         author = Client(folder / "author")
         await author.only(up=f"{url}/conan")
         await author.run("remote", "login", "up", "ci", "-p", "push-ci")
-        for name in ("data", "evil"):
+        for name in ("data", "evil", "only"):
             recipe = source(author.folder / name, name).parent
             await author.run("create", str(recipe), f"-pr:a={author.profile}")
             await author.run("upload", f"{name}/1.0", "-r", "up", "-c")
         yield f"{url}/conan"
 
 
-def witnessed(network: Network, *names: str) -> None:
-    """Start the network, and have three of its nodes witness these; its follower refuses `evil`."""
+def witnessed(network: Network, home: Path, remote: str) -> None:
+    """Start the network with this remote, and have three nodes witness what it has; the follower refuses `evil`."""
+    home.mkdir()
+    rows = [{"name": "up", "url": remote, "verify_ssl": True}]
+    (home / "remotes.json").write_text(json.dumps({"remotes": rows}))
+    network.variables = {"CONAN_HOME": str(home)}
     rules = '[conan]\nmode = "verified+witnessed"\ndeny = ["pkg:conan/evil"]\n'
     (network.follower.data / "policy.toml").write_text(rules)
     network.start_all()
     network.wait(lambda: all(network.status(node)["peers"] >= 3 for node in network.nodes), 60, "no links")
-    for name in names:
+    for name in ("data", "evil"):
         words = ("build", "request", f"pkg:conan/{name}@1.0", "--as", "witness", "--wait")
         assert "WITNESSED" in pyrsia(network.nodes[0], *words)
+
+
+async def proxied(client: Client, network: Network, reference: str, asked: Between) -> str:
+    """Once the mode is `proxy`, what only upstream has; what the network holds or refuses is still not asked for."""
+    follower = network.follower
+    rules = '[conan]\nmode = "proxy"\ndeny = ["pkg:conan/evil"]\n'
+    await trio.Path(follower.data / "policy.toml").write_text(rules)
+    name, _, version = reference.partition("/")
+    latest = f"{follower.http}/conan/v2/conans/{name}/{version}/_/_/latest"
+    with trio.fail_after(60):
+        while (answer := await trio.to_thread.run_sync(httpx.get, latest)).status_code == 404:
+            network.check_alive()
+            await trio.sleep(0.1)  # the node looks at its policy every two seconds
+    assert (answer.status_code, answer.headers["x-pyrsia-verified"]) == (200, "no")
+    await client.only(pyrsia=f"{follower.http}/conan")
+    assert "Package installed" in await client.install(reference)
+    await client.install("data/1.0")
+    await client.install("evil/1.0", fails=True)
+    assert {path.split("/")[3] for path in asked.asked} == {name}
+    return "what only upstream has is given, marked unverified; nothing else is asked for"
 
 
 def pyrsia(node: Node, *words: str) -> str:
@@ -555,5 +580,6 @@ async def test_an_unchanged_conan_has_all_of_it_from_a_follower_that_fetched_not
 
     assert "policy refuses pkg:conan/evil@1.0" in seen["policy refusal"]
     assert set(seen) == {
-        "cold", "warm", "wrong hash", "policy refusal", "interrupted transfer", "push", "proofs", "upstream cut",
+        "cold", "warm", "wrong hash", "policy refusal", "interrupted transfer", "push", "proofs", "proxy",
+        "upstream cut",
     }  # fmt: skip
