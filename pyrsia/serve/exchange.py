@@ -22,7 +22,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.serve.asgi import App, HttpLimits, Message, Scope
 from pyrsia.serve.listen import Listener
 from pyrsia.serve.reading import Fault, Header, Incoming, RequestReader
-from pyrsia.serve.wires import ClientGone, Wire
+from pyrsia.serve.wires import ClientGone, Wire, in_memory
 from pyrsia.serve.workers import accel
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
@@ -268,6 +268,7 @@ class Exchange:
     async def _send_file(self, fd: int, offset: int, count: int, head: bytes, *, more: bool) -> None:
         wire = self._connection.wire
         if count <= _READ_BYTES and not self._chunked:
+            await in_memory(fd, offset, count)
             data = os.pread(fd, count, offset)
             if len(data) < count:
                 raise EOFError("a file ended before its announced length")

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.wires import READ_AHEAD_BYTES, WRITE_COST_BYTES, ClientGone, PlainWire, drop_the_rest
+from pyrsia.serve.wires import WRITE_COST_BYTES, ClientGone, PlainWire, drop_the_rest, in_memory
 from pyrsia.units import MAX_HTTP_HEAD_WAIT_S, MAX_HTTP_READ_BYTES, MAX_SENDFILE_BYTES
 
 PLAIN: Final = "this port speaks HTTPS: ask with https://, not http://"
@@ -178,11 +178,12 @@ class TlsWire:
         raise ClientGone("the client stopped reading")
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
-        advised = offset
+        seen = offset  # in memory up to here
         while count:
-            if offset >= advised:
-                os.posix_fadvise(fd, offset, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-                advised = offset + READ_AHEAD_BYTES // 2
+            if offset >= seen:
+                ahead = min(count, MAX_SENDFILE_BYTES.value)
+                await in_memory(fd, offset, ahead)
+                seen = offset + ahead
             piece = os.pread(fd, min(count, _PIECE_BYTES), offset)
             if not piece:
                 raise EOFError("a file ended before its announced length")

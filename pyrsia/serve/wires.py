@@ -10,10 +10,45 @@ from typing import Final, Protocol
 
 import trio
 
-from pyrsia.units import MAX_HTTP_LINGER_BYTES, MAX_HTTP_LINGER_S, MAX_HTTP_READ_BYTES, MAX_SENDFILE_BYTES
+from pyrsia.units import (
+    MAX_HTTP_LINGER_BYTES,
+    MAX_HTTP_LINGER_S,
+    MAX_HTTP_READ_BYTES,
+    MAX_SENDFILE_BYTES,
+    Limit,
+)
 
-READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
+_READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
+_PAGES_BYTES: Final = 65_536  # read at a time, to be thrown away
 WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
+_COLD_READERS: Final = Limit(4, "threads that wait for disks; more would only make a disk seek")
+
+_cold_readers: Final = trio.CapacityLimiter(_COLD_READERS.value)
+_byte: Final = bytearray(1)
+
+
+async def in_memory(fd: int, offset: int, count: int) -> None:
+    """See that these bytes are in the page cache: a cold file would stop the loop, and everybody, inside `sendfile`.
+
+    Warm bytes cost two calls that never wait (`RWF_NOWAIT`); cold ones are read by a thread, and the kernel is told
+    that more will be wanted.
+    """
+    if not count:
+        return
+    try:
+        for at in (offset, offset + count - 1):
+            os.preadv(fd, [_byte], at, os.RWF_NOWAIT)
+    except BlockingIOError:
+        await trio.to_thread.run_sync(_read, fd, offset, count, limiter=_cold_readers)
+    except OSError:
+        return  # a file system that cannot say, such as one in memory
+
+
+def _read(fd: int, offset: int, count: int) -> None:
+    with suppress(OSError):  # a disk that cannot read says so again where it is sent from
+        os.posix_fadvise(fd, offset, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        for at in range(offset, offset + count, _PAGES_BYTES):
+            os.pread(fd, min(_PAGES_BYTES, offset + count - at), at)
 
 
 class ClientGone(OSError):
@@ -108,14 +143,14 @@ class PlainWire:
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
         out = self._sock.fileno()
-        advised = offset
+        seen = offset  # in memory up to here
         while count:
-            if offset >= advised:
-                # A cold file blocks the loop inside sendfile; let the kernel read ahead meanwhile.
-                os.posix_fadvise(fd, offset, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-                advised = offset + READ_AHEAD_BYTES // 2
+            piece = min(count, MAX_SENDFILE_BYTES.value)
+            if offset >= seen:
+                await in_memory(fd, offset, piece)
+                seen = offset + piece
             try:
-                sent = os.sendfile(out, fd, offset, min(count, MAX_SENDFILE_BYTES.value))
+                sent = os.sendfile(out, fd, offset, piece)
             except BlockingIOError:
                 await self._writable()
                 continue

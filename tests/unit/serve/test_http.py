@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -619,3 +620,40 @@ async def test_a_path_that_no_socket_can_have_is_a_refusal(tmp_path: Path) -> No
         await listen_unix(tmp_path / ("x" * 120) / "control.sock")
 
     assert refused.value.code == "config-invalid"
+
+
+@pytest.mark.parametrize("size", [0, 1, 20_000, 2_000_000])
+async def test_a_cold_file_is_read_by_a_thread_before_it_is_sent(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked, read = tmp_path / "cold", [], []
+    path.write_bytes(os.urandom(size))
+
+    def cold(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT
+        asked.append(offset)
+        raise BlockingIOError
+
+    def reading(fd: int, offset: int, count: int) -> None:
+        read.append((offset, count, threading.current_thread() is threading.main_thread()))
+
+    monkeypatch.setattr("os.preadv", cold)
+    monkeypatch.setattr("pyrsia.serve.wires._read", reading)
+    async with serving(file_app(path)) as server:
+        assert await fetch(server) == path.read_bytes()
+    assert sum(count for _, count, _ in read) == size
+    assert not any(main for *_, main in read)
+    assert len(asked) == len(read) == -(-size // 524_288)
+
+
+async def test_a_file_system_that_cannot_tell_what_is_cold_serves_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*arguments: object) -> int:
+        raise OSError(95, "not supported")
+
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(900_000))
+    monkeypatch.setattr("os.preadv", cannot)
+    async with serving(file_app(path)) as server:
+        assert await fetch(server) == path.read_bytes()
