@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported when a command runs, not for --help
     from pyrsia.cli.subjects import Subject
     from pyrsia.policy.facts import Decision, Facts
     from pyrsia.policy.rules import Policy
-    from pyrsia.serve.judging import FactsAnswer, Judged, PolicyAnswer
+    from pyrsia.serve.judging import FactsAnswer, Judged, PolicyAnswer, RuleRow
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _policy_option = click.option(
@@ -94,11 +94,10 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
 
     from pyrsia.cli.policy_tell import explain_lines
     from pyrsia.cli.subjects import read
-    from pyrsia.serve.judging import told
 
     (named,), _ = read([subject])
     with Client(target) as node:
-        rules = rules_of(node, tried)
+        rules, rows = _rules_and_rows(node, tried)
         found = facts_about(node, named)
     if not found.files:
         raise Refusal(
@@ -108,7 +107,6 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
             do="check the name, or ask for it: pyrsia build request",
         )
     said = [(facts, _decision(rules, facts, found)) for facts in found.files]
-    rows = told(rules)
     shown = [{**dataclasses.asdict(facts), **dataclasses.asdict(decision)} for facts, decision in said]
     tell(
         {"ok": all(one.allowed for _, one in said), "files": shown},
@@ -116,7 +114,7 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
         text=lambda: [
             line
             for at, (facts, one) in enumerate(said)
-            for line in (*([""] if at else []), *explain_lines(facts, one, rows[_ecosystem(facts)]))
+            for line in (*([""] if at else []), *explain_lines(facts, one, rows.get(_ecosystem(facts), ())))
         ],
     )
     return 0 if all(one.allowed for _, one in said) else 1
@@ -184,25 +182,32 @@ def _answer(target: str | None) -> "PolicyAnswer":
 
 
 def _of_file(path: Path | None, user: bool) -> "PolicyAnswer":
+    from pyrsia.policy.rules import written
     from pyrsia.serve.judging import PolicyAnswer, told
     from pyrsia.verify.accepting import of_file, of_user, user_policy
 
     there = path or (user_policy() if user_policy().exists() else None)
     rules = of_user() if user else of_file(there or Path())
-    return PolicyAnswer(str(there or ""), rules.text, "", 0, told(rules))
+    return PolicyAnswer(str(there or ""), written(rules), "", 0, told(rules))
 
 
 def rules_of(node: Client, tried: Path | None) -> "Policy":
     """The rules of a file, or those that the node says it has."""
+    return _rules_and_rows(node, tried)[0]
+
+
+def _rules_and_rows(node: Client, tried: Path | None) -> "tuple[Policy, dict[str, tuple[RuleRow, ...]]]":
+    """The same, and for people where each comes from."""
     from pyrsia.cli.answers import typed
     from pyrsia.policy.rules import parse
-    from pyrsia.serve.judging import PolicyAnswer
+    from pyrsia.serve.judging import PolicyAnswer, told
     from pyrsia.verify.accepting import of_file
 
     if tried is not None:
-        return of_file(tried)
+        rules = of_file(tried)
+        return rules, told(rules)
     said = typed(node.get("/api/v1/policy"), PolicyAnswer)
-    return parse(said.text.encode(), f"the policy of {node.target}")
+    return parse(said.text.encode(), f"the policy of {node.target}"), said.rules
 
 
 def facts_about(node: Client, subject: "Subject") -> "FactsAnswer":

@@ -121,7 +121,7 @@ class Policing:
         try:
             self._policy = self._read()
         except Refusal as refusal:
-            self.notice = f"{refusal.what} ({refusal.who}): the rules before that change stay in force"
+            self.notice = f"{POLICY_NAME}: {refusal.what}; the rules before that change stay in force"
             _log.error("%s", self.notice)
             return
         self.notice = ""
@@ -195,7 +195,7 @@ class Policing:
         return None if told is None else Refusal(told.code, what=told.what, who=told.who, do=told.do)
 
     def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int) -> _Judged:
-        facts = facts_of(self._reads, placed, status)
+        facts = facts_of(self._reads, placed, status, isolations=policy.asks_isolation)
         flips_ms = evaluate.flips_at(policy, facts, now_ms)
         if flips_ms is not None:
             self._next_ms = flips_ms if self._next_ms is None else min(self._next_ms, flips_ms)
@@ -206,15 +206,23 @@ class Policing:
         return None if said.allowed else evaluate.refusal(facts, said)
 
 
-def facts_of(reads: Reads, placed: Placed, status: str) -> Facts:
-    """What the log says of one of its files, as far as a rule asks."""
+def facts_of(reads: Reads, placed: Placed, status: str, *, isolations: bool = True) -> Facts:
+    """What the log says of one of its files, as far as a rule asks.
+
+    Args:
+        isolations: also how each build was kept in; it takes most of the time.
+    """
     body = placed.body
     draw = views.draw_of(reads, body["request"])
     operators = dict(zip(draw.get("builders", ()), draw.get("operators", ()), strict=True))
     seen = body["verdict"] == WITNESSED
 
     def isolation(builder: str) -> str:
-        return "" if seen else views.isolation_of(reads, body["request"], draw["round"], builder)
+        return (
+            ""
+            if seen or not isolations
+            else views.isolation_of(reads, body["request"], draw["round"], builder)
+        )
 
     return Facts(
         purl=body["purl"],

@@ -37,7 +37,8 @@ class Facts:
         status: REPRODUCED, EQUIVALENT, WITNESSED, DISPUTED or WITHDRAWN; "" unless of the network.
         containment: how much of the source the build is known to have used, as `artifact.add` says; "" if unsaid.
         upstream: how the file stands to upstream's: identical, equivalent, different or none.
-        published_ms: block time of its `artifact.add`, or when it was pushed or first proxied.
+        published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was
+            uploaded; 0 where nobody knows.
     """
 
     purl: str

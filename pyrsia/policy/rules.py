@@ -131,17 +131,17 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Rules for every ecosystem.
+    """Rules for every ecosystem, and for what belongs to none."""
 
-    Attributes:
-        text: what it was parsed from, so that others can evaluate the same.
-    """
-
-    text: str
     rules: Mapping[str, Rules]
 
     def of(self, ecosystem: str) -> Rules:
         return self.rules.get(ecosystem, self.rules[OTHER])
+
+    @property
+    def asks_isolation(self) -> bool:
+        """Whether any rule asks how builds were kept in, which takes reading what each builder revealed."""
+        return any(one.isolation != ISOLATIONS[0] for one in self.rules.values())
 
 
 def ecosystem_of(purl: str) -> str:
@@ -165,8 +165,7 @@ def parse(raw: bytes, where: str) -> Policy:
     if len(raw) > MAX_POLICY_BYTES.value:
         raise _invalid(where, f"it has {len(raw)} bytes, {MAX_POLICY_BYTES.value} are the most")
     try:
-        text = raw.decode()
-        said = msgspec.convert(tomllib.loads(text), _File)
+        said = msgspec.convert(tomllib.loads(raw.decode()), _File)
     except msgspec.ValidationError as error:
         raise _invalid(where, _readable(str(error))) from None
     except UnicodeDecodeError:
@@ -177,7 +176,7 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _invalid(where, str(error)[:200]) from None
     except ValueError:  # Python reads no number with thousands of digits, and no date of year 0
         raise _invalid(where, "it holds a number or a date that nobody can read") from None
-    return Policy(text, MappingProxyType({name: _rules(said, name, where) for name in (*ECOSYSTEMS, OTHER)}))
+    return Policy(MappingProxyType({name: _rules(said, name, where) for name in (*ECOSYSTEMS, OTHER)}))
 
 
 def _rules(said: _File, ecosystem: str, where: str) -> Rules:
@@ -200,7 +199,7 @@ def _rules(said: _File, ecosystem: str, where: str) -> Rules:
     if own.deny is not UNSET and common:
         values["deny"], origins["deny"] = (*common, *own.deny), f"[{ALL}] and [{ecosystem}]"
     for key in ("allow", "deny"):
-        values[key] = tuple(_glob(one, f"{origins[key]} {key}", where) for one in values[key])
+        values[key] = tuple(_glob(one, f"{origins[key]} {key}", where) for one in dict.fromkeys(values[key]))
     for key in ("operators", "builders"):
         values[key] = frozenset(values[key])
     return Rules(ecosystem=ecosystem, proxied=mode.proxied, origins=MappingProxyType(origins), **values)
@@ -264,6 +263,20 @@ def render() -> str:
         if ecosystem == ECOSYSTEMS[0]:
             lines += _wrapped(KEYS["mode"][1])
         lines.append(f"# mode = {toml('verified+witnessed' if ecosystem == 'oci' else 'verified')}")
+    return "\n".join(lines) + "\n"
+
+
+def written(policy: Policy) -> str:
+    """A policy.toml that says the same, key by key, without what people wrote beside it."""
+    common = policy.of(OTHER).as_dict()
+    lines = [f"[{ALL}]", *(f"{key} = {toml(value)}" for key, value in common.items())]
+    for name in ECOSYSTEMS:
+        lines.append(f"[{name}]")
+        for key, value in policy.of(name).as_dict().items():
+            if key == "deny":  # what `[all]` denies is denied here already
+                value = tuple(one for one in value if one not in common[key])
+            if value != common[key] and (key != "deny" or value):
+                lines.append(f"{key} = {toml(value)}")
     return "\n".join(lines) + "\n"
 
 

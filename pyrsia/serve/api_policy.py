@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from pyrsia.errors import Malformed
@@ -26,7 +27,10 @@ _PAGE: Final = (
 
 async def _policy(admin: Admin, request: Request) -> PolicyAnswer:
     only(request, ())
-    return admin.judge.policy()
+    answer = admin.judge.policy()
+    if request.scope.get("pyrsia.admin") or request.scope["pyrsia.peer"] == "control":
+        return answer
+    return replace(answer, path=answer.path.rpartition("/")[2])
 
 
 async def _facts(admin: Admin, request: Request) -> FactsAnswer:
@@ -41,9 +45,10 @@ async def _facts(admin: Admin, request: Request) -> FactsAnswer:
             raise bad("`sha256` is not 64 hexadecimal digits in lower case", do="send ?sha256=HEX")
         return admin.judge.facts_of_bytes(sha256)
     try:
-        return admin.judge.facts(str(purls.parse(purl)))
+        named = str(purls.parse(purl))
     except Malformed as error:
         raise bad(f"`purl` is not a purl: {error}", do="send ?purl=pkg:TYPE/NAME@VERSION") from None
+    return await admin.judge.facts(named)
 
 
 async def _check(admin: Admin, request: Request) -> CheckAnswer:

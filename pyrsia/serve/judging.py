@@ -25,8 +25,8 @@ class PolicyAnswer(msgspec.Struct, frozen=True):
     """The rules in force.
 
     Attributes:
-        path: of the file that says them, "" where there is none.
-        text: the file's.
+        path: of the file that says them, "" where there is none; to strangers its name alone.
+        text: the same rules as a policy.toml.
         notice: what is wrong with the file as it is now; the rules before that change stay in force.
         head_age_ms: since the validators signed the newest head that the node knows.
         rules: by ecosystem; `other`: what belongs to none.
@@ -85,7 +85,7 @@ class Judge(Protocol):
 
     def policy(self) -> PolicyAnswer: ...
 
-    def facts(self, purl: str) -> FactsAnswer:
+    async def facts(self, purl: str) -> FactsAnswer:
         """Of the files of a purl, with or without a version, that clients could ask for."""
         ...
 

@@ -39,7 +39,7 @@ def asked(judge: ToyJudge) -> Iterator[str]:
     """The address of a node that knows these files."""
     answers = {
         "/api/v1/policy": (200, lambda _: msgspec.to_builtins(judge.policy())),
-        "/api/v1/policy/facts": (200, lambda query: msgspec.to_builtins(judge.facts(query["purl"]))),
+        "/api/v1/policy/facts": (200, lambda query: msgspec.to_builtins(judge.known(query["purl"]))),
         "/api/v1/policy/names": (
             200,
             lambda query: msgspec.to_builtins(judge.packages(query["start"], query.get("after", ""))),

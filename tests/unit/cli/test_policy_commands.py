@@ -31,7 +31,7 @@ def judge():
 @pytest.fixture
 def node(judge):
     def facts(query):
-        found = judge.facts(query["purl"]) if "purl" in query else judge.facts_of_bytes(query["sha256"])
+        found = judge.known(query["purl"]) if "purl" in query else judge.facts_of_bytes(query["sha256"])
         return msgspec.to_builtins(found)
 
     answers = {

@@ -52,7 +52,7 @@ def judge():
 @pytest.fixture
 def node(judge):
     def facts(query):
-        return msgspec.to_builtins(judge.facts(query["purl"]))
+        return msgspec.to_builtins(judge.known(query["purl"]))
 
     def packages(query):
         return msgspec.to_builtins(judge.packages(query["start"], query.get("after", "")))
@@ -278,7 +278,7 @@ def test_files_that_name_images_are_pinned_and_otherwise_stay_as_they_are(export
 
 
 def of(*facts, text=""):
-    return versions(Known(facts, rules.parse(text.encode(), "p"), ToyJudge().facts("x").now_ms, 0))
+    return versions(Known(facts, rules.parse(text.encode(), "p"), ToyJudge().known("x").now_ms, 0))
 
 
 @pytest.mark.parametrize("origin", [LOCAL, PROXIED])
@@ -315,7 +315,7 @@ def test_a_node_whose_list_never_ends_is_left(pyrsia, monkeypatch):
         "/api/v1/policy": (200, msgspec.to_builtins(ToyJudge().policy())),
         "/api/v1/policy/names": (200, lambda query: {
             "packages": [f"pkg:maven/a/b{query.get('after', '')}"], "next": query.get("after", "") + "z"}),
-        "/api/v1/policy/facts": (200, msgspec.to_builtins(ToyJudge().facts("x"))),
+        "/api/v1/policy/facts": (200, msgspec.to_builtins(ToyJudge().known("x"))),
     }  # fmt: skip
     from pyrsia.cli import export_asking
     from pyrsia.units import Limit

@@ -12,6 +12,7 @@ from pyrsia.node.policing import Policing, facts_of
 from pyrsia.node.proofs import Proofs
 from pyrsia.policy.evaluate import NEVER_MS
 from pyrsia.policy.facts import LOCAL
+from pyrsia.policy.rules import parse
 from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply, of_log
 from pyrsia.units import Limit
 from tests.reference.governance import Governed, about
@@ -258,25 +259,28 @@ def judge(policed, supply):
     return Judge(policed.policing, policed.policing._reads, supply, policed.clock)
 
 
-def test_the_facts_that_people_ask_for_are_those_that_the_doors_decide_on(policed, story):
+async def test_the_facts_that_people_ask_for_are_those_that_the_doors_decide_on(policed, story):
     policed.say('[pip]\ndeny = ["pkg:pypi/idna@1.0"]\n')
     asked = judge(policed, of_log(policed.catalog))
     for found in (
-        asked.facts("pkg:pypi/idna"),
-        asked.facts("pkg:pypi/idna@1.0"),
+        await asked.facts("pkg:pypi/idna"),
+        await asked.facts("pkg:pypi/idna@1.0"),
         asked.facts_of_bytes(story.sha256),
     ):
         (facts,) = found.files
         assert (found.owner, facts.sha256, facts.status) == ("network", story.sha256, "REPRODUCED")
         assert not asked.decision(facts).allowed
-    assert (asked.facts("pkg:pypi/idna@2").files, asked.facts("pkg:pypi/x").files) == ((), ())
+    assert ((await asked.facts("pkg:pypi/idna@2")).files, (await asked.facts("pkg:pypi/x")).files) == ((), ())
     assert asked.facts_of_bytes("0" * 64).files == ()
     assert asked.packages("pkg:pypi/", "").packages == ("pkg:pypi/idna",)
     assert (asked.packages("pkg:maven/", "").packages, asked.packages("", "pkg:pypi/idna").packages) == (
         (),
         (),
     )
+    policed.say('# a remark\n[pip]\ndeny = ["pkg:pypi/idna@1.0"]\n')
     told = asked.policy()
+    assert "remark" not in told.text
+    assert parse(told.text.encode(), "p").of("pip").as_dict() == policed.policing.policy.of("pip").as_dict()
     assert (told.path, told.notice) == (str(policed.path), "")
     rows = {row.key: row for row in told.rules["pip"]}
     assert (rows["deny"].value, rows["deny"].origin) == (("pkg:pypi/idna@1.0",), "[pip]")
@@ -299,12 +303,12 @@ class AllOfUpstream(NoUpstream):
         return True
 
 
-def test_what_was_pushed_and_what_upstream_has_are_judged_by_their_origin(policed):
+async def test_what_was_pushed_and_what_upstream_has_are_judged_by_their_origin(policed):
     policed.say('[pip]\nmode = "proxy"\n')
     asked = judge(policed, Supply(policed.catalog, OwnShelf(), AllOfUpstream()))
-    ours = asked.facts("pkg:pypi/ours@1")
+    ours = await asked.facts("pkg:pypi/ours@1")
     assert (ours.owner, [(one.file, one.origin) for one in ours.files]) == (LOCAL, [("ours-1.whl", LOCAL)])
-    theirs = asked.facts("pkg:pypi/six@1.16")
+    theirs = await asked.facts("pkg:pypi/six@1.16")
     assert (theirs.owner, [one.purl for one in theirs.files]) == ("proxied", ["pkg:pypi/six@1.16"])
     assert asked.decision(theirs.files[0]).allowed
     policed.say("")

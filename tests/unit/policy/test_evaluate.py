@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyrsia.policy import evaluate
+from pyrsia.policy import evaluate, rules
 from pyrsia.policy.evaluate import NEVER_MS, decide, flips_at
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Agreeing, Facts
 from pyrsia.policy.rules import MAX_GLOBS, parse, toml
@@ -176,6 +176,15 @@ def test_the_engine_agrees_with_the_oracle(file, facts, age_ms):
     found = decide(parse(text.encode(), "p"), facts, NOW_MS, age_ms)
     assert found.allowed == oracle.allows(text, facts, NOW_MS, age_ms), found
     assert found.allowed == (not against(found))
+
+
+@given(FILES, KNOWN, AGES)
+def test_rules_that_are_written_down_again_decide_the_same(file, facts, age_ms):
+    policy = parse(written(file).encode(), "p")
+    again = parse(rules.written(policy).encode(), "p")
+    for ecosystem in ("pip", "maven", "conan", "oci", "other"):
+        assert again.of(ecosystem).as_dict() == policy.of(ecosystem).as_dict()
+    assert decide(again, facts, NOW_MS, age_ms) == decide(policy, facts, NOW_MS, age_ms)
 
 
 @given(FILES, KNOWN, GLOBS, st.sampled_from(["all", "pip", "maven", "oci"]))

@@ -10,7 +10,7 @@ from pyrsia.policy import rules
 from pyrsia.policy.evaluate import decide
 from pyrsia.serve.judging import FactsAnswer
 from tests.unit.serve.talk import dial, read_answer
-from tests.unit.serve.toy import ToyNode, serving, toy_app
+from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 from tests.unit.serve.toyjudge import known
 
 
@@ -24,9 +24,9 @@ def node(tmp_path):
     return made
 
 
-async def get(node, path):
+async def get(node, path, more=""):
     async with serving(toy_app(node)) as server, await dial(server) as stream:
-        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode())
         status, _, body = await read_answer(stream, bytearray())
         return status, json.loads(body)
 
@@ -40,6 +40,14 @@ async def test_the_rules_are_told_with_where_each_comes_from(node):
     assert pip["minimum"] == ("WITNESSED", "mode proxy")
     assert pip["agreeing"] == (2, "default")
     assert set(told["rules"]) == {"pip", "maven", "conan", "oci", "other"}
+
+
+async def test_where_the_file_lies_is_told_to_the_operator_alone(node, monkeypatch):
+    answer = msgspec.structs.replace(node.judge.policy(), path="/var/lib/pyrsia/policy.toml")
+    monkeypatch.setattr(node.judge, "policy", lambda: answer)
+    assert (await get(node, "/api/v1/policy"))[1]["path"] == "policy.toml"
+    told = (await get(node, "/api/v1/policy", f"Authorization: Bearer {TOKEN}\r\n"))[1]
+    assert told["path"] == "/var/lib/pyrsia/policy.toml"
 
 
 async def test_a_check_says_of_each_file_whether_and_why(node):
