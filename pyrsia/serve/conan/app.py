@@ -36,6 +36,7 @@ from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import Supply
 
 PREFIX: Final = "/conan/"
+_ONE_NAME: Final = re.compile(r"(?P<name>[a-z0-9_+.-]+)/.*")
 _OWNER: Final = re.compile(r"[a-z2-7]{52}")
 _PONG: Final[tuple[Header, ...]] = (
     (b"content-type", TEXT),
@@ -119,7 +120,9 @@ class ConanApp:
 
     async def _search(self, send: Send, owner: str, query: Mapping[str, str]) -> None:
         """References of the log, of the shelf and of upstream's; each name its owner's alone."""
-        refs = set(self._published.refs(owner))
+        # Ranges of versions are asked for so, one for each that a recipe requires.
+        one = _ONE_NAME.fullmatch(query.get("q", ""))
+        refs = set(self._published.refs(owner, one["name"] if one is not None else ""))
         proxied: set[Ref] = set()
         if not owner:
             refs = {ref for ref in refs if not self._is_local(ref)}.union(self._pushed.refs())

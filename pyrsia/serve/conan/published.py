@@ -4,7 +4,7 @@ A revision is shown only when all of its files may be given. Where one may not, 
 for it is told why: a client takes 404 as leave to ask its next remote, and stops at a refusal.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +59,7 @@ class Shelves:
         self._catalog = catalog
         self._revision = -1
         self._shelves: dict[tuple[str, Ref], Published] = {}
-        self._refs: dict[str, list[Ref]] = {}
+        self._refs: dict[str, dict[str, list[Ref]]] = {}
 
     def of(self, owner: str, ref: Ref) -> Published:
         """What stands under `ref`. `owner`: the node whose claims are meant; "" for the names of all."""
@@ -72,15 +72,19 @@ class Shelves:
             self._shelves[owner, ref] = found
         return found
 
-    def refs(self, owner: str) -> list[Ref]:
-        """Every reference with a recipe that is given; those of a package that has none of them all the same, so that
-        its clients come and are told why."""
+    def refs(self, owner: str, name: str = "") -> Sequence[Ref]:
+        """Every reference with a recipe that is given, or those of one name; of a package that has no such one the
+        refused ones, so that its clients come and are told why."""
         self._renew()
         if owner not in self._refs:
             if len(self._refs) >= SHELVES.value:
                 self._refs.clear()
-            self._refs[owner] = sorted(set(self._references(owner)))
-        return self._refs[owner]
+            by_name: dict[str, list[Ref]] = {}
+            for ref in self._references(owner):
+                by_name.setdefault(ref.name, []).append(ref)
+            self._refs[owner] = by_name
+        found = self._refs[owner]
+        return found.get(name, ()) if name else [ref for refs in found.values() for ref in refs]
 
     def _renew(self) -> None:
         revision = self._catalog.revision()

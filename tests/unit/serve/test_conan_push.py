@@ -5,7 +5,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,6 +127,9 @@ def package(at: str = PACKAGE) -> dict[str, bytes]:
     told = manifest({"conaninfo.txt": INFO, "lib/libmine.a": b"x"})
     files = {"conan_package.tgz": b"packed" * 100, "conaninfo.txt": INFO, "conanmanifest.txt": told}
     return {f"{at}/files/{name}": data for name, data in files.items()}
+
+
+_MANIFEST = manifest({"conanfile.py": b"it", "conandata.yml": b"x"})
 
 
 @contextmanager
@@ -270,6 +273,28 @@ async def test_a_manifest_that_the_files_do_not_fit_makes_nothing_visible(remote
     assert answer.status == 400
     assert b"the MD5 of conanfile.py is not what the manifest says" in answer.body
     assert left(remote) == []
+
+
+@given(
+    told=st.binary(max_size=120)
+    | st.builds(
+        lambda at, byte: _MANIFEST[:at] + bytes([byte]) + _MANIFEST[at + 1 :],
+        st.integers(0, 90),
+        st.integers(0, 255),
+    )
+)
+def test_a_manifest_is_taken_only_where_it_says_what_came(told: bytes):
+    came = pushing.Staged("", md5(b"it"), "", None)
+    files = {"conanfile.py": came, "conan_export.tgz": pushing.Staged("", "", "", None)}
+    code = "taken"
+    with suppress(Refusal):
+        code = "bad-request"
+        pushing._fits(told, files, package=False)
+        code = "taken"
+
+    says = f"conanfile.py: {md5(b'it')}".encode() in told
+    assert says or code == "bad-request"
+    assert code == "taken" or told != _MANIFEST
 
 
 @pytest.mark.parametrize(
