@@ -61,14 +61,17 @@ class Journal:
         """
         write_whole(self._path, b"".join(map(_written, lines)), 0o600)
 
-    def lines(self) -> int:
-        """How many there are, whatever they say.
+    def outgrown(self, rows: int) -> bool:
+        """Whether most of its lines are history, where there are so many rows; or it is not there.
 
         Raises:
             OSError: as the system says it.
         """
+        if not self.exists():
+            return True
         with self._path.open("rb") as file:
-            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+            lines = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+        return lines > 2 * rows + HISTORY_LINES.value
 
     def rows(self) -> dict[tuple[str, str], Line]:
         """What it says in the end, by package and key.

@@ -25,7 +25,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.files import into_place, sync_folder
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL
-from pyrsia.store.journal import HISTORY_LINES, Journal, Line
+from pyrsia.store.journal import Journal, Line
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.store.turns import Turns
 from pyrsia.units import Limit
@@ -270,10 +270,8 @@ class LocalStore:
 
     def _shorten(self) -> None:
         """Write the journal anew where most of it is history, and where an older version left none."""
-        rows = sum(self.packages.values())
-        if self._journal.exists() and self._journal.lines() <= 2 * rows + HISTORY_LINES.value:
-            return
-        self._journal.rewrite(self._lines())
+        if self._journal.outgrown(sum(self.packages.values())):
+            self._journal.rewrite(self._lines())
 
     def _lines(self) -> Iterator[Line]:
         for place, raw in self._scan(layout.LOCAL, b"", None):

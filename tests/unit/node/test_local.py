@@ -14,7 +14,7 @@ from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
 from pyrsia.node import local
 from pyrsia.node.local import IDLE_S, KEY_CHARS, MORE_BYTES, OPEN_UPLOADS, PIECE_BYTES, LocalPackages
-from pyrsia.store import local as store
+from pyrsia.store import journal as journal_file
 from pyrsia.store.local import ROWS, LocalStore
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
@@ -384,7 +384,7 @@ async def test_a_damaged_or_torn_line_of_the_journal_costs_its_own_row_alone(she
 
 
 async def test_a_journal_that_is_mostly_history_is_written_anew(shelf, monkeypatch):
-    monkeypatch.setattr(store, "HISTORY_LINES", Limit(3, "a test"))
+    monkeypatch.setattr(journal_file, "HISTORY_LINES", Limit(3, "a test"))
     for _ in range(9):
         await push(shelf, "a", b"a")
     journal = shelf.folder / "local" / "rows"
