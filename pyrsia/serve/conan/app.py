@@ -148,7 +148,7 @@ async def _user(scope: Scope, send: Send, what: str) -> None:
             "unauthenticated",
             what="this needs a token of this node",
             who="the client's request",
-            do="log in with a token as the password: pyrsia keys token --scope push makes one",
+            do="log in with a token as the password (`pyrsia keys token --scope push` makes one)",
         )
     body = token if what == "authenticate" else grant.name.encode()
     await send_body(send, 200, body, [(b"content-type", TEXT), (b"cache-control", b"no-store")])
