@@ -66,6 +66,8 @@ def token(
     this node's operator may, from other machines. `read`: packages, the log and the pages, where http.public is off.
     """
     if context.invoked_subcommand is not None:
+        if target or as_json or scope or package or name:
+            raise click.UsageError(f"Options of `{context.invoked_subcommand}` stand behind it.")
         return
     if scope is None:
         raise click.UsageError("Name what it is to allow: --scope push, admin or read.")

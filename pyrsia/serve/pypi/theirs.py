@@ -15,6 +15,7 @@ from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 
 PAGE_BYTES = Limit(32 << 20, "JSON of the largest project of PyPI has 12 MB")
+PATIENCE_S = Limit(5, "a page that could do without upstream; pip waits for 15 seconds, and asks for many")
 KEPT_PAGES = Limit(64, "of 400 bytes a file; a project of 5,000 files takes 2 MB")
 _INLINE_BYTES: Final = 100_000  # a millisecond to read; more goes to a thread
 
@@ -51,14 +52,17 @@ class Theirs:
         return project
 
     async def quietly(self, name: str) -> Project | None:
-        """The same for a name that has files without upstream: where it does not answer it adds nothing."""
+        """The same for a name that has files without upstream: one that does not answer soon adds nothing."""
         if not self.takes(name):
             return None
         try:
-            return await self.page(name)
+            with trio.move_on_after(PATIENCE_S.value):
+                return await self.page(name)
+            why = f"upstream did not answer within {PATIENCE_S.value} s"
         except Refusal as refusal:
-            _log.info("nothing is added to %s: %s", name, safe(refusal.what))
-            return None
+            why = safe(refusal.what)
+        _log.info("nothing is added to %s: %s", name, why)
+        return None
 
 
 async def _parsed(found: Document, name: str) -> Project:

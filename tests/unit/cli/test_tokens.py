@@ -76,6 +76,8 @@ def test_revoking_names_what_ended(pyrsia, node):
         ["keys", "token", "--scope", "push", "--expires", "0d"],
         ["keys", "token", "--scope", "push", "--expires", "99999d"],
         ["keys", "token", "revoke", "../keys/rotate"],
+        ["keys", "token", "--scope", "push", "list"],
+        ["keys", "token", "--node", "elsewhere", "revoke", "ci"],
     ],
     ids=" ".join,
 )

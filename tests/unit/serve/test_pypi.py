@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pyrsia.builds.pip.simple import IndexFile, Project, parse
 from pyrsia.errors import Refusal
 from pyrsia.serve.pypi import HTML, JSON
+from pyrsia.serve.pypi import theirs as theirs_module
 from pyrsia.serve.pypi.app import INLINE_FILES
 from pyrsia.serve.pypi.listing import of_network, of_upstream, proxied
 from pyrsia.serve.pypi.names import release
 from pyrsia.serve.pypi.pages import Item, Page, project_html, project_json
 from pyrsia.serve.supply import Document
+from pyrsia.units import Limit
 from tests.unit.serve.pypi_toys import HELD, INDEX, digest, place, refuse
 from tests.unit.serve.toy import toy_wheel
 
@@ -171,6 +173,20 @@ async def test_where_upstream_is_down_the_networks_page_stands_and_upstreams_own
 
     assert (len(page["files"]), page["verified"]) == (1, "yes")
     assert (other.status_code, other.json()["error"]["code"]) == (502, "index-unreachable")
+
+
+async def test_an_upstream_that_hangs_does_not_keep_the_networks_page_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(theirs_module, "PATIENCE_S", Limit(0, "a test"))
+    async with place(tmp_path) as here:
+        here.node.publish("a-1.0-py3-none-any.whl", b"ours")
+        monkeypatch.setattr(here.upstream, "document", hang)
+        page = await here.page("a")
+    assert (len(page["files"]), page["verified"]) == (1, "yes")
 
 
 async def test_outside_of_the_mode_a_name_is_a_quick_404_and_upstream_is_asked_nothing(
@@ -391,8 +407,8 @@ NAMES = st.sampled_from(
 def test_upstream_never_gives_a_file_of_a_version_that_is_held_nor_of_another_name(
     names: list[str], held: set[str]
 ) -> None:
-    theirs = Project("a", INDEX, tuple(file_of(name, b"x") for name in names))
-    for file in proxied("a", theirs, held):
+    listed = Project("a", INDEX, tuple(file_of(name, b"x") for name in names))
+    for file in proxied("a", listed, held):
         known = release(file.filename)
         assert known is not None
         assert known[0] == "a"
@@ -400,9 +416,9 @@ def test_upstream_never_gives_a_file_of_a_version_that_is_held_nor_of_another_na
 
 
 def test_a_file_of_upstreams_without_a_digest_is_left_out() -> None:
-    theirs = Project("a", INDEX, (IndexFile("a-1.0-py3-none-any.whl", f"{HELD}/a-1.0-py3-none-any.whl"),))
-    assert of_upstream("a", theirs).items == ()
-    assert of_network("a", (), (), theirs).items == ()
+    listed = Project("a", INDEX, (IndexFile("a-1.0-py3-none-any.whl", f"{HELD}/a-1.0-py3-none-any.whl"),))
+    assert of_upstream("a", listed).items == ()
+    assert of_network("a", (), (), listed).items == ()
 
 
 class Anchors(HTMLParser):
