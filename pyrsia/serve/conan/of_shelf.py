@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from pyrsia.builds.conan import names, rest
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.answers import header, send_body, send_file
+from pyrsia.serve.answers import REVALIDATE, header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.pushed import MANIFEST_BYTES, Pushed, place_of
 from pyrsia.serve.conan.words import LOCAL_MARK, OCTETS, TEXT, Call, no_such, say, send_json
@@ -59,8 +59,16 @@ class OfShelf:
                 if refusal is not None:
                     raise refusal
                 etag = b'"%b"' % row.sha256.encode("ascii")
+                # Not for ever: what is deleted may be pushed anew, and metadata may change.
                 await send_file(
-                    call.scope, call.send, path, row.size, kind=OCTETS, etag=etag, more=[LOCAL_MARK]
+                    call.scope,
+                    call.send,
+                    path,
+                    row.size,
+                    kind=OCTETS,
+                    etag=etag,
+                    more=[LOCAL_MARK],
+                    caching=REVALIDATE,
                 )
             case rest.Missing(what):
                 await say(call.send, 404, what)

@@ -165,6 +165,9 @@ async def test_what_was_pushed_is_found_listed_and_given_marked_as_local(remote:
     file = await remote.get(f"{PACKAGE}/files/conan_package.tgz")
     assert (file.status, file.body) == (200, b"packed" * 100)
     assert (file.headers["x-pyrsia-verified"], file.headers["content-length"]) == ("local", "600")
+    assert file.headers["cache-control"] == "no-cache"
+    again = await remote.ask("GET", f"{PACKAGE}/files/conan_package.tgz", if_none_match=file.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
     assert {row.by for row in remote.local.rows("pkg:conan/acme/mine")} == {"ci"}
 
 
