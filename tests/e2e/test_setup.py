@@ -147,6 +147,26 @@ def test_maven_asks_the_node_for_plugins_projects_and_profiles(user, node):
         assert other.seen == []
 
 
+def test_gradle_asks_the_node_first_and_alone_with_strict(user, node):
+    gradle = need("gradle")
+    user.env["GRADLE_USER_HOME"] = str(user.home / "gradle")  # Java takes the home from elsewhere
+    project = user.home / "project"
+    project.mkdir()
+    with FakeNode() as other:
+        (project / "settings.gradle").write_text("rootProject.name = 'project'\n")
+        (project / "build.gradle").write_text(
+            f"apply plugin: 'java'\nrepositories {{ maven {{ url '{other.url}' }} }}\n"
+            "configurations { wanted }\ndependencies { wanted 'org.example:lib:1.0' }\n"
+            "task show { doLast { configurations.wanted.files } }\n"
+        )
+        for strict in ((), ("--strict",)):
+            user.setup("gradle", "--node", node.url, *strict)
+            other.seen.clear()
+            user.run(gradle, "--no-daemon", "-p", project, "--refresh-dependencies", "show", code=1)
+            assert asked(node, "/maven2/org/example/lib/1.0/lib-1.0.pom")
+            assert bool(other.seen) == (not strict)
+
+
 def test_conan_asks_the_node_first_and_alone_with_strict(user, node):
     conan = need("conan")
     home = user.home / "conan"

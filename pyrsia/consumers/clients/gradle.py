@@ -13,35 +13,47 @@ from typing import Final
 from pyrsia.consumers.edits import Edit, Hole, Kind, Place, Plan, Seen, Want, text_of
 
 _NAME: Final = "pyrsia.init.gradle"
+# `beforeSettings` is of Gradle 6.0, `allowInsecureProtocol` too, `dependencyResolutionManagement` of 6.8.
 _SCRIPT: Final = """\
 // Written by `pyrsia setup gradle`; `pyrsia setup gradle --undo` takes it back.
 def pyrsiaNode = '%(node)s/maven2/'
 def pyrsiaFirst = { handler ->
-    def own = handler.maven { it.name = 'pyrsia'; it.url = pyrsiaNode%(plain)s }
+    if (handler.findByName('pyrsia') != null) return
+    def own = handler.maven { one ->
+        one.name = 'pyrsia'
+        one.url = pyrsiaNode%(plain)s
+    }
     handler.remove(own)
     handler.addFirst(own)%(only)s
 }
-beforeSettings { settings ->
-    pyrsiaFirst(settings.buildscript.repositories)
+def pyrsiaSettings = { settings ->
+    if (settings.hasProperty('buildscript')) pyrsiaFirst(settings.buildscript.repositories)
     pyrsiaFirst(settings.pluginManagement.repositories)%(portal)s
 }
-settingsEvaluated { settings ->
-    pyrsiaFirst(settings.dependencyResolutionManagement.repositories)
+def pyrsiaBefore = gradle.metaClass.respondsTo(gradle, 'beforeSettings', Closure)
+if (pyrsiaBefore) gradle.beforeSettings { settings -> pyrsiaSettings(settings) }
+gradle.settingsEvaluated { settings ->
+    if (!pyrsiaBefore) pyrsiaSettings(settings)
+    if (settings.hasProperty('dependencyResolutionManagement'))
+        pyrsiaFirst(settings.dependencyResolutionManagement.repositories)
 }
-allprojects {
-    pyrsiaFirst(buildscript.repositories)
+gradle.allprojects { project ->
+    pyrsiaFirst(project.buildscript.repositories)
     // A project without repositories uses those of its settings, and shall go on to.
-    afterEvaluate { project -> if (!project.repositories.empty) pyrsiaFirst(project.repositories) }
+    project.afterEvaluate { if (!project.repositories.empty) pyrsiaFirst(project.repositories) }
 }
 """
-_PLAIN: Final = "; it.allowInsecureProtocol = true"
+_PLAIN: Final = """
+        if (one.hasProperty('allowInsecureProtocol')) one.allowInsecureProtocol = true"""
 # What Gradle would use if no repository of plugins were named.
-_PORTAL: Final = "\n    settings.pluginManagement.repositories.gradlePluginPortal()"
+_PORTAL: Final = """
+    def pyrsiaPlugins = settings.pluginManagement.repositories
+    if (pyrsiaPlugins.size() == 1) pyrsiaPlugins.gradlePluginPortal()"""
 _ONLY: Final = """
     handler.all { one ->
-        def local = one instanceof MavenArtifactRepository && one.url.scheme == 'file'
+        def local = one.hasProperty('url') && one.url != null && one.url.scheme == 'file'
         if (one.name != 'pyrsia' && !local) {
-            logger.warn("pyrsia: left out, for it goes past the node: ${one.name}")
+            println "pyrsia: left out, for it goes past the node: ${one.name}"
             handler.remove(one)
         }
     }"""
