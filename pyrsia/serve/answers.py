@@ -193,10 +193,7 @@ async def _part(
         await send_nothing(send, 304, headers)
         return None
     headers += [(b"content-type", kind), _SNIFF]
-    span: Span | Unsatisfiable | None = None
-    condition = header(scope, b"if-range")
-    if scope["method"] == "GET" and (not condition or condition == etag):
-        span = parse_range(header(scope, b"range"), size)
+    span = _span(scope, size, etag)
     if isinstance(span, Unsatisfiable):
         raise_size = (b"content-range", b"bytes */%d" % size)
         await send_body(send, 416, b"", [raise_size, (b"accept-ranges", b"bytes")])
@@ -213,6 +210,21 @@ async def _part(
         await send({"type": "http.response.body"})
         return None
     return _Part(start, span)
+
+
+def _span(scope: Scope, size: int, etag: bytes) -> Span | Unsatisfiable | None:
+    condition = header(scope, b"if-range")
+    if scope["method"] != "GET" or (condition and condition != etag):
+        return None
+    return parse_range(header(scope, b"range"), size)
+
+
+def needs_bytes(scope: Scope, size: int, etag: bytes) -> bool:
+    """Whether the answer has any byte of the file; 304, 416 and HEAD have none, and nothing is fetched for them."""
+    known = header(scope, b"if-none-match")
+    if scope["method"] == "HEAD" or (known and matches(known, etag)):
+        return False
+    return not isinstance(_span(scope, size, etag), Unsatisfiable)
 
 
 def _opened(path: Path, size: int | None) -> FileIO:

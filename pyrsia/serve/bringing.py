@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from pyrsia.errors import Refusal
-from pyrsia.serve.answers import REVALIDATE, send_arriving, send_cached, send_file
+from pyrsia.serve.answers import REVALIDATE, needs_bytes, send_arriving, send_cached, send_file
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.serve.waiting import while_there
-from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 
 PROOF_SUFFIX: Final = ".tlog-proof"
 
@@ -29,7 +26,7 @@ async def send_published(
     etag: bytes,
     more: Sequence[Header] = (),
 ) -> None:
-    """A published file, from here, or from peers while they bring it. HEAD and 304 bring nothing.
+    """A published file, from here, or from peers while they bring it. HEAD, 304 and 416 bring nothing.
 
     Raises:
         Refusal: nobody gives it; nothing was sent.
@@ -37,7 +34,7 @@ async def send_published(
         ClientGone: there is nobody left to give it to.
     """
     here = catalog.local(file.sha256)
-    if here is not None or scope["method"] == "HEAD":
+    if here is not None or not needs_bytes(scope, file.size, etag):
         await send_file(scope, send, here, file.size, kind=kind, etag=etag, more=more)
         return
     arriving = catalog.arriving(file.sha256)
@@ -50,20 +47,13 @@ async def brought(catalog: Catalog, receive: Receive, file: ProjectFile) -> Path
     For what must be read to answer at all (checksums, a manifest): files that are sent go through `send_published`.
 
     Raises:
-        Refusal: nobody gave it in time.
+        Refusal: nobody gives it.
         ClientGone: there is nobody left to give it to.
     """
     here = catalog.local(file.sha256)
     if here is not None:
         return here
-    with trio.move_on_after(MAX_HTTP_FETCH_WAIT_S.value):
-        return await while_there(receive, lambda: catalog.blob(file.sha256))
-    raise Refusal(
-        "unavailable",
-        what=f"no peer gave {file.filename} in time",
-        who="the peers that hold it",
-        do="try again; `pyrsia peers` shows who is connected",
-    )
+    return await while_there(receive, lambda: catalog.blob(file.sha256))
 
 
 async def send_proof(catalog: Catalog, scope: Scope, send: Send, file: ProjectFile) -> None:

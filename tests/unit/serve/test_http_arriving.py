@@ -12,7 +12,9 @@ import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.answers import send_arriving, send_refusal
+from pyrsia.serve.bringing import send_published
 from pyrsia.serve.http import Receive, Scope, Send, Server
+from pyrsia.serve.views import ProjectFile
 from pyrsia.store.growing import Growing
 from pyrsia.units import CHUNK_BYTES
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
@@ -240,3 +242,44 @@ async def test_a_body_that_nobody_wants_is_judged_while_the_file_is_waited_for(
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert source.growing.readers == 0
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "status", "fetched"),
+    [
+        ("GET", b"", 200, 1),
+        ("GET", b"Range: bytes=1-2\r\n", 206, 1),
+        ("GET", b'If-None-Match: "other"\r\n', 200, 1),
+        ("GET", b'If-None-Match: "abc"\r\n', 304, 0),
+        ("GET", b"If-None-Match: *\r\n", 304, 0),
+        ("GET", b"Range: bytes=9999999-\r\n", 416, 0),
+        ("GET", b'Range: bytes=9999999-\r\nIf-Range: "other"\r\n', 200, 1),
+        ("HEAD", b"", 200, 0),
+        ("HEAD", b"Range: bytes=1-2\r\n", 200, 0),
+    ],
+)
+async def test_a_published_file_is_fetched_only_for_an_answer_that_has_bytes_of_it(
+    tmp_path: Path, method: str, asked: bytes, status: int, fetched: int
+) -> None:
+    source, brought = Source(tmp_path / "partial"), []
+    source.come(*range(7))
+    source.end()
+
+    class Peers:
+        def local(self, sha256: str) -> None:
+            return None
+
+        def arriving(self, sha256: str) -> Any:
+            brought.append(sha256)
+            return source.growing.reader()
+
+    file = ProjectFile("f", "ab" * 32, len(DATA), 1, "pkg:pypi/f@1", "f", "1", "REPRODUCED", 7)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_published(Peers(), scope, receive, send, file, kind=b"x/y", etag=ETAG)
+
+    async with serving(app) as server:
+        request = GET.replace(b"GET", method.encode()) % (asked + b"Connection: close\r\n")
+        answer = await say(server, request, half_close=False)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert (len(brought), source.growing.readers) == (fetched, 0)
