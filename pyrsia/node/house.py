@@ -9,7 +9,7 @@ local/  proxied/                      what was pushed to this node; unverified c
 db.damaged-N/  votes.wal.damaged-N    what was set aside
 scratch/  results/  index/            of builds; the first two are empty after a start
 environments/                         file systems that builds run in, by digest
-control.sock  control.token           how its operator reaches it
+control.sock  control.token           how its operator reaches it; workers.sock, how its workers do
 
 Whether this node is a member, and with which roles and keys, is nothing that a house knows: the state says it, and it
 may change while the node runs. A house only has the secrets, and hands out the one that belongs to a public half.

@@ -136,6 +136,7 @@ async def test_the_bytes_do_not_pass_the_private_socket(node: Node) -> None:
                 b"GET /file HTTP/1.1\r\nhost: a\r\nx-pyrsia-client: 10.0.0.1 5\r\nconnection: close\r\n\r\n"
             )
             answer = await read_to_end(stream)
+    assert (node.asked[0]["client"], node.asked[0]["pyrsia.peer"]) == (("10.0.0.1", 5), "tcp")  # no loopback
     assert f"x-accel-redirect: {NAME}\r\n".encode() in answer
     assert b"x-accel-bytes: 0-%d\r\n" % SIZE in answer
     assert answer.endswith(b"\r\n\r\n")
