@@ -10,11 +10,12 @@ from urllib.parse import quote
 import msgspec
 
 from pyrsia.builds.oci import documents
+from pyrsia.errors import Refusal
 from pyrsia.serve.answers import REVALIDATE, send_body
 from pyrsia.serve.oci import names, replies
 from pyrsia.serve.oci.attested import Attested
 from pyrsia.serve.oci.errors import VERSION
-from pyrsia.serve.oci.images import Images
+from pyrsia.serve.oci.images import Image, Images
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.proxying import Proxied
 from pyrsia.serve.oci.replies import Request, page
@@ -49,16 +50,25 @@ class Lists:
             image = self._images.image(name)
             found, mark = set(image.tags), replies.NETWORK
             if self._proxied.takes(name):
-                more = await self._proxied.tags(request, name)
-                if more is None and not image.known:
-                    raise replies.name_unknown(name, "neither the log nor upstream has it")
-                more = [tag for tag in more or () if tag not in found and tag not in image.refused]
-                found.update(more)
-                mark = replies.PROXIED if more else mark
+                more = await self._upstreams(request, name, image)
+                mark = replies.PROXIED if more - found else mark
+                found |= more
             elif not image.known:
                 raise replies.name_unknown(name, how_to_get(name))
         rows, link = page(sorted(found), name.address("tags/list"), request)
         await request.json({"name": name.asked, "tags": rows}, link=link, more=(mark,))
+
+    async def _upstreams(self, request: Request, name: Name, image: Image) -> set[str]:
+        """Tags that upstream adds. The log's are told whether or not upstream answers."""
+        try:
+            found = await self._proxied.tags(request, name)
+        except Refusal:
+            if not image.known:
+                raise
+            found = None
+        if found is None and not image.known:
+            raise replies.name_unknown(name, "neither the log nor upstream has it")
+        return {tag for tag in found or () if tag not in image.refused}
 
     async def catalogue(self, request: Request) -> None:
         """Names of images: local, then the log's; what a node claims stands behind its id."""
@@ -110,21 +120,22 @@ class Lists:
         every = self._supply.local.rows(name.package, start)
         left = [row for row in _of_type(every, wanted) if row.key.removeprefix(start) > last]
         rows: list[Mapping[str, Any]] = []
-        taken = 0
+        seen = taken = 0
         for row in left[: MAX_REFERRERS.value]:
             data = await self._shelf.document(row)
-            if data is None:
-                continue
-            rows.append(described(data, row.key.removeprefix(start), row))
-            taken += len(msgspec.json.encode(rows[-1]))
+            seen += 1
+            if data is not None:
+                rows.append(described(data, row.key.removeprefix(start), row))
+                taken += len(msgspec.json.encode(rows[-1]))
             if taken > MAX_LIST_BYTES.value:
                 break
-        if not rows or row is left[-1]:
+        if seen == len(left):
             return rows, ""
+        behind = left[seen - 1].key.removeprefix(start)
         address = name.address(f"referrers/{subject}")
         join = "&" if "?" in address else "?"
         kind = f"&artifactType={quote(wanted, safe='')}" if wanted else ""
-        return rows, f'<{address}{join}last={quote(rows[-1]["digest"], safe="")}{kind}>; rel="next"'
+        return rows, f'<{address}{join}last={quote(behind, safe="")}{kind}>; rel="next"'
 
 
 def described(data: bytes, digest: str, row: LocalRow) -> Mapping[str, Any]:
@@ -132,7 +143,8 @@ def described(data: bytes, digest: str, row: LocalRow) -> Mapping[str, Any]:
     found: dict[str, Any] = {"mediaType": row.more["kind"], "digest": digest, "size": row.size}
     if kind := row.more.get("artifact"):
         found["artifactType"] = kind
-    if annotations := msgspec.json.decode(data).get("annotations"):
+    annotations = msgspec.json.decode(data).get("annotations")
+    if isinstance(annotations, dict):
         found["annotations"] = annotations
     return found
 

@@ -165,8 +165,12 @@ async def test_upstream_that_lies_or_is_down_is_never_believed(node: Images, ups
             await web.get(f"/v2/team/app/blobs/{digest(made['layer'])}")
         upstream.down = True
         down = await web.get("/v2/team/app/manifests/2")
+        nothing = await web.get("/v2/team/app/tags/list")
+        node.image("team/app", "9")
+        ours = await web.get("/v2/team/app/tags/list")
 
     assert code_of(lied) == (502, "UNAVAILABLE")
     assert code_of(junk) == (404, "MANIFEST_UNKNOWN")
     assert tags.json()["tags"] == []
-    assert code_of(down) == (502, "UNAVAILABLE")
+    assert code_of(down) == code_of(nothing) == (502, "UNAVAILABLE")
+    assert (ours.json()["tags"], ours.headers["x-pyrsia-verified"]) == (["9"], "yes")
