@@ -16,8 +16,10 @@ from pyrsia.consumers.installed import bundle as bundles
 from pyrsia.consumers.installed.wheels import members_of
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
+from pyrsia.verify import evidence
 from tests.reference.fakenode import FakeNode
-from tests.reference.story import SIGNED_S
+from tests.reference.reigns import Reigns, three_epochs
+from tests.reference.story import SIGNED_S, Story
 from tests.unit.consumers.made import CONAN, FILES, WHEEL, Published, answers, idna, install, listed, wheel
 
 PURL = "pkg:pypi/idna@1.0"
@@ -357,6 +359,25 @@ def test_a_file_is_checked_with_a_bundle_too(pyrsia, check, story, trust, tmp_pa
     assert (code, out.splitlines()[0]) == (0, PURL)
     file.write_bytes(b"other")
     assert pyrsia("verify", file, "--bundle", bundle, "--trust", trust)[0] == 3
+
+
+def test_epochs_for_which_a_proof_has_no_room_come_from_the_node_and_lie_in_the_bundle(
+    pyrsia, node, tmp_path
+):
+    later = Story(world=three_epochs(Reigns(count=6)))
+    rows = [later.row(i, later.size) for i in later.leaves()]
+    short = later.proof(extra=evidence.pack(rows, later.now(), later.world.steps[1:], 1))
+    trust, bundle = tmp_path / "later.genesis", tmp_path / "proofs.zip"
+    trust.write_bytes(later.genesis.raw)
+    node.answers[f"/api/v1/artifacts/{later.sha256}/proof"] = (200, short)
+    ask = ("verify", f"sha256:{later.sha256}", "--trust", trust)
+    assert pyrsia(*ask, "--node", node.url)[0] == 3
+    node.answers |= {f"/log/epochs/{at}": (200, step) for at, step in enumerate(later.world.steps)}
+    assert pyrsia(*ask, "--node", node.url, "--save-bundle", bundle)[0] == 0
+    assert pyrsia(*ask, "--bundle", bundle)[0] == 0
+    node.answers["/log/epochs/0"] = (200, later.world.steps[1])
+    code, out, _ = pyrsia(*ask, "--node", node.url, "--json")
+    assert (code, json.loads(out)["files"][0]["outcome"]) in ((1, "refused"), (3, "no proof"))
 
 
 def _zip(members, method=zipfile.ZIP_DEFLATED):
