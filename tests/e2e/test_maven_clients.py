@@ -194,20 +194,24 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyNode]:
     return node
 
 
-async def test_this_machine_s_maven_gets_checks_and_is_refused_as_a_user_sees_it(
-    node: ToyNode, tmp_path: Path
-):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for both tests, so that the second has the plug-ins that the first fetched."""
+    return tmp_path_factory.mktemp("clients")
+
+
+async def test_this_machine_s_maven_gets_checks_and_is_refused_as_a_user_sees_it(node: ToyNode, folder: Path):
     async with node_at(node) as url:
-        told = await row(tmp_path / "user", url)
+        told = await row(folder / "user", url)
 
     assert tuple(told) == CASES
     assert "it is WITNESSED, REPRODUCED is the least" in told["policy refusal"]
 
 
-async def test_a_project_is_deployed_and_resolved_back(node: ToyNode, tmp_path: Path):
-    with shelf(tmp_path) as local:
+async def test_a_project_is_deployed_and_resolved_back(node: ToyNode, folder: Path):
+    with shelf(folder) as local:
         async with node_at(node, local=local) as url:
-            await deployed(tmp_path, url)
+            await deployed(folder, url)
         builds = [one.key for one in local.rows("pkg:maven/org.acme/app", "1.0-SNAPSHOT/")]
         release = [one.key for one in local.rows("pkg:maven/org.acme/single")]
 
