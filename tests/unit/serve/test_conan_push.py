@@ -278,6 +278,23 @@ async def test_a_manifest_that_the_files_do_not_fit_makes_nothing_visible(remote
     assert left(remote) == []
 
 
+@pytest.mark.parametrize("lost", ["conan_export.tgz", "conanfile.py", "conan_sources.tgz"])
+async def test_a_manifest_names_the_archives_that_must_come_before_it(remote: Remote, lost: str):
+    says = b"class Mine: pass"
+    told = manifest({"conanfile.py": says, "conandata.yml": b"x", "export_source/a.c": b"y"})
+    files = {"conan_export.tgz": b"e", "conan_sources.tgz": b"s", "conanfile.py": says}
+    for name, data in files.items():
+        if name != lost:
+            assert (await remote.put(f"{RECIPE}/files/{name}", data)).status == 201
+
+    first = await remote.put(f"{RECIPE}/files/conanmanifest.txt", told)
+    await remote.put(f"{RECIPE}/files/{lost}", files[lost])
+    then = await remote.put(f"{RECIPE}/files/conanmanifest.txt", told)
+
+    assert (first.status, then.status) == (400, 201)
+    assert lost.encode() in first.body
+
+
 @given(
     told=st.binary(max_size=120)
     | st.builds(
