@@ -52,7 +52,7 @@ PROMISED = (
     "witness list", "witness key", "witness evidence",
     "policy", "policy check", "policy explain", "policy show", "policy init",
     "export", "export pip-requirements", "export maven-trusted-checksums", "export conan-lock", "export oci-digests",
-    "trust", "trust add", "trust list", "trust remove", "trust update",
+    "setup", "trust", "trust add", "trust list", "trust remove", "trust update",
     "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map", "package search",
 )  # fmt: skip
 
