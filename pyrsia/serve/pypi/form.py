@@ -6,6 +6,7 @@ and dropped. The grammar is python-multipart's.
 Source: RFC 7578 (multipart/form-data).
 """
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ from pyrsia.units import Limit
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
+
+# The library tells each wrong byte to a log; a client is told once, in its answer.
+_SILENT = logging.Logger("pyrsia.silent")
+_SILENT.disabled = True
 
 PARTS = Limit(
     2_000, "a package's metadata has a field for each classifier, requirement and link: some hundred"
@@ -63,6 +68,7 @@ class Form:
         self._pieces: list[bytes] = []
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
+            self._parser.logger = _SILENT
         except (MultipartParseError, ValueError) as error:
             raise _bad(str(error)) from None
 
