@@ -66,11 +66,12 @@ class Uploads:
         whole = request.query.get("digest", "") if not mount else ""
         if whole:
             _digest(whole)
-        upload = await self._shelf.local.open(name.package)
         if not whole:
             await _drained(request)
+            upload = await self._shelf.local.open(name.package)
             await request.nothing(202, *_standing(name, upload))
             return
+        upload = await self._shelf.local.open(name.package)
         try:
             await self._write(request, upload, None)
         except BaseException:  # nobody knows its address, so nobody could go on with it

@@ -182,6 +182,13 @@ async def test_an_upload_is_cancelled(node: Images, local: LocalPackages):
         assert code_of(await web.delete(place)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
+async def test_bytes_that_come_without_a_digest_begin_nothing(node: Images, local: LocalPackages):
+    async with client(node, local, token=PUSHES) as web:
+        answer = await web.post(UPLOADS, content=DATA)
+        assert code_of(answer) == (400, "DIGEST_INVALID")
+    assert not local._uploads
+
+
 async def test_an_upload_belongs_to_the_name_it_was_begun_under(node: Images, local: LocalPackages):
     async with client(node, local, token=PUSHES) as web:
         place = await begin(web)
