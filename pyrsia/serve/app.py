@@ -118,6 +118,8 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
         await oci.send_refusal(scope, send, refusal)
     elif scope["path"].startswith(maven.PREFIX):
         await send_refusal(scope, send, refusal, problem=True)
+    elif scope["path"].startswith(conan.PREFIX):
+        await conan.send_refusal(send, refusal)
     else:
         await send_refusal(scope, send, refusal)
 

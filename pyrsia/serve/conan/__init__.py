@@ -2,3 +2,4 @@
 
 from pyrsia.serve.conan.app import PREFIX as PREFIX
 from pyrsia.serve.conan.app import ConanApp as ConanApp
+from pyrsia.serve.conan.words import send_refusal as send_refusal

@@ -28,7 +28,7 @@ from pyrsia.serve.conan.of_shelf import OfShelf
 from pyrsia.serve.conan.of_upstream import OfUpstream
 from pyrsia.serve.conan.published import Published, Shelves, package_of
 from pyrsia.serve.conan.pushed import Pushed
-from pyrsia.serve.conan.words import PROXIED_MARK, TEXT, Call, no_such, say, say_refusal, send_json
+from pyrsia.serve.conan.words import PROXIED_MARK, TEXT, Call, no_such, say, send_json, send_refusal
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.grants import Grant
 from pyrsia.serve.guard import credentials
@@ -73,7 +73,7 @@ class ConanApp:
             else:
                 await self._of_one(Call(scope, receive, send, path, query, owner, target))
         except Refusal as refusal:
-            await say_refusal(send, refusal)
+            await send_refusal(send, refusal)
         except Malformed as error:
             await say(send, 404, str(error))
 

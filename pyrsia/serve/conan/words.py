@@ -11,7 +11,7 @@ import msgspec
 
 from pyrsia.builds.conan import rest
 from pyrsia.errors import Refusal
-from pyrsia.serve.answers import REVALIDATE, not_found, send_body
+from pyrsia.serve.answers import CHALLENGE, REVALIDATE, not_found, send_body
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.wire.text import safe
@@ -23,7 +23,6 @@ LOCAL_MARK: Final[Header] = (b"x-pyrsia-verified", b"local")
 PROXIED_MARK: Final[Header] = (b"x-pyrsia-verified", b"no")
 # Conan prints the text of a 403 and stops; of a 409 or 410 it makes a "server exception", and tries a file again.
 _FINAL: Final = frozenset({"denied", "withdrawn", "disputed", "conflict"})
-_LOGIN: Final[Header] = (b"www-authenticate", b'Basic realm="pyrsia"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,10 @@ async def say(send: Send, status: int, what: str, more: Sequence[Header] = ()) -
     await send_body(send, status, body, headers, reason=reason)
 
 
-async def say_refusal(send: Send, refusal: Refusal) -> None:
+async def send_refusal(send: Send, refusal: Refusal) -> None:
+    """Tell a no as text; what is over for good is a 403."""
     status = 403 if refusal.code in _FINAL else refusal.answer.http
-    await say(send, status, f"{refusal.what}; {refusal.do}", [_LOGIN] if status == 401 else ())
+    await say(send, status, f"{refusal.what}; {refusal.do}", [CHALLENGE] if status == 401 else ())
 
 
 def no_such(what: str) -> Refusal:

@@ -14,7 +14,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.views import ProjectFile, Refused
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy import TOKEN, ToyNode, dial, read_answer, serving, toy_app
+from toy import TOKEN, ToyNode, dial, read_answer, say, serving, toy_app
 
 OWNER = "b" * 51 + "a"
 RREV, PREV, PID = "a1" * 16, "b2" * 16, "c3" * 20
@@ -159,6 +159,18 @@ async def test_what_is_not_there_is_a_short_text_that_conan_prints(node: Node):
         assert body
         assert b"\n" not in body
         assert b"{" not in body
+
+
+async def test_a_wrong_token_and_a_foreign_name_are_told_as_text(node: Node):
+    wrong = await get(node, "/conan/v2/users/authenticate", more="Authorization: Basic bWU6bm9uZQ==\r\n")
+    async with serving(toy_app(node)) as server:
+        foreign = await say(server, b"GET /conan/v1/ping HTTP/1.1\r\nHost: other.example\r\n\r\n")
+
+    assert (wrong[0], wrong[1]["content-type"]) == (401, "text/plain; charset=utf-8")
+    assert wrong[1]["www-authenticate"] == 'Basic realm="pyrsia"'
+    assert b"{" not in wrong[2]
+    assert foreign.startswith(b"HTTP/1.1 421")
+    assert b"content-type: text/plain" in foreign
 
 
 async def test_terminal_escapes_of_a_name_do_not_come_back(node: Node):
