@@ -4,7 +4,7 @@ A checksum of a list is that of the list that was given last: a client that has 
 digest of a newer one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -78,7 +78,8 @@ class Listing:
         self._given.pop(place, None)
         if len(self._given) >= MAX_PAGE_CACHE.value:
             del self._given[next(iter(self._given))]
-        self._given[place] = (now_s, page)
+        # Of upstream's, which may be long, only the digests are needed again.
+        self._given[place] = (now_s, page if page.revision is not None else replace(page, body=b""))
         return page
 
     async def _made(self, receive: Receive, place: ListPath, revision: tuple[int, int]) -> _Page:

@@ -14,12 +14,15 @@ from pyrsia.serve.maven.lists import Plugin, prefix_of
 from pyrsia.serve.maven.paths import package_of
 from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.serve.views import ProjectFile, Refused
-from pyrsia.units import MAX_PAGE_CACHE, Limit
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
 MAVEN: Final = "pkg:maven/"
 PLUGIN_KEY: Final = (
     "plugin"  # of the row that remembers a local plug-in's prefix; no file has it, as it has no slash
+)
+_KNOWN: Final = Limit(
+    2_048, "packages of which the files are known, 5 KB each; a large build has half as many"
 )
 _GROUPS: Final = Limit(20_000, "groups in one list of prefixes: a megabyte; Maven's central has as many")
 
@@ -61,7 +64,7 @@ class Names:
         found = self._known.get(purl)
         if found is None:
             found = self._found(purl)
-            if len(self._known) >= MAX_PAGE_CACHE.value:
+            if len(self._known) >= _KNOWN.value:
                 del self._known[next(iter(self._known))]
             self._known[purl] = found
         return found

@@ -107,6 +107,11 @@ def read(path: str) -> FilePath | ListPath:
     Raises:
         Refusal: `not-found`: no file of a Maven repository could have this name.
     """
+    if not path or path.endswith("/"):
+        raise not_found(
+            "folders of this repository have no pages",
+            do="files are at /maven2/<group>/<artifact>/<version>/; packages can be looked for at /",
+        )
     first, _, rest = path.partition("/")
     root = first if _OWNER.fullmatch(first) else ""
     *folders, name = (rest if root else path).split("/")

@@ -208,6 +208,14 @@ async def test_what_does_not_exist_is_a_quick_404(node: ToyNode, path: str):
         assert (await client.get(path)).status_code == 404
 
 
+async def test_a_folder_is_a_404_that_says_where_things_are(node: ToyNode):
+    async with asking(node) as client:
+        answers = [await client.get(path) for path in ("/", "/org/example/", f"{BASE}/1.9/", f"/{OWNER}/")]
+
+    assert [one.status_code for one in answers] == [404] * 4
+    assert all("have no pages" in one.json()["error"]["what"] for one in answers)
+
+
 async def test_nobody_pushes_to_what_the_network_owns(node: ToyNode):
     async with asking(node) as client:
         answer = await client.put(
