@@ -12,6 +12,7 @@ Source: OCI distribution-spec 1.1; docs/consumers-oci.md.
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,7 @@ from pyrsia.serve.oci.replies import Request
 from pyrsia.serve.oci.shelf import Shelf, unknown_blob, unknown_manifest
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.waiting import while_there
 
 PREFIX: Final = "/v2/"
 _ROUTE: Final = re.compile(r"(?P<name>.+)/(?P<what>manifests|blobs|tags|referrers)/(?P<ref>[^/]+)")
@@ -147,7 +149,7 @@ class OciApp:
         file = image.manifest(key)
         if file is not None:
             await self._published(request, file, reference)
-        elif (data := await self._made(name, image, reference)) is not None:
+        elif (data := await self._made(request, name, image, reference)) is not None:
             kind = documents.media_type(data)
             await request.manifest(data, kind, digest_of(data), reference, replies.NETWORK)
         elif self._proxied.takes(name):
@@ -168,12 +170,13 @@ class OciApp:
             raise unknown_manifest(reference, "what is published there is no manifest")
         await request.manifest(data, kind, f"sha256:{file.sha256}", reference, replies.NETWORK)
 
-    async def _made(self, name: Name, image: Image, reference: str) -> bytes | None:
+    async def _made(self, request: Request, name: Name, image: Image, reference: str) -> bytes | None:
         """A manifest that is made of an image's attestations."""
         if not image.known:
             return None
         if ":" not in reference:
-            return await self._attested.for_cosign(name.package, image, reference)
+            ask = partial(self._attested.for_cosign, name.package, image, reference)
+            return await while_there(request.receive, ask) if reference.endswith(".att") else None
         data = await self._attested.find(name.package, image, reference)
         return data if data is not None and documents.media_type(data) else None
 

@@ -74,7 +74,7 @@ class Attested:
         found = self._made.get((package, digest))
         if found is None and self._looked.get(package) != (revision := self._catalog.revision()):
             for file in list(image.manifests.values())[: MAX_LOOKED_AT.value]:
-                await self._of(package, file)
+                await self._of(package, file, bring=False)  # a stranger's digest makes no peer send anything
             if len(self._looked) >= 1_024:
                 self._looked.clear()
             self._looked[package] = revision
@@ -106,12 +106,12 @@ class Attested:
         self._put(package, manifest)
         return manifest
 
-    async def _of(self, package: str, file: ProjectFile) -> list[Made]:
-        """What is made for one manifest; kept, so that what is listed can be fetched."""
+    async def _of(self, package: str, file: ProjectFile, *, bring: bool = True) -> list[Made]:
+        """What is made for one manifest; kept, so that what is listed can be fetched. `bring`: also from peers."""
         bundle = await self._catalog.attestations(file.sha256)
         if not bundle:
             return []
-        subject = await self._subject(file)
+        subject = await self._subject(file, bring=bring)
         if subject is None:
             return []
         made = [make(line, subject) for line in bundle.splitlines()[: MAX_ENVELOPES.value] if line]
@@ -121,13 +121,17 @@ class Attested:
             self._put(package, one.manifest)
         return made
 
-    async def _subject(self, file: ProjectFile) -> Mapping[str, Any] | None:
+    async def _subject(self, file: ProjectFile, *, bring: bool) -> Mapping[str, Any] | None:
         """The descriptor of the image's manifest; None while its bytes cannot be had."""
+        path = self._catalog.local(file.sha256)
+        if path is None and not bring:
+            return None
         try:
-            data = await self._known.read(file.sha256, await self._catalog.blob(file.sha256), file.size)
+            path = path or await self._catalog.blob(file.sha256)
+            data = await self._known.read(file.sha256, path, file.size)
         except (Refusal, Unavailable):
             return None
-        kind = documents.media_type(data) if data is not None else ""
+        kind = self._known.kind(file.sha256, data) if data is not None else ""
         return documents.descriptor(kind, data) if data is not None and kind else None
 
     def _put(self, package: str, data: bytes) -> None:

@@ -4,6 +4,7 @@ Source: OCI distribution-spec 1.1, "Listing Tags", "Listing Referrers"; `_catalo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from pyrsia.serve.oci.replies import Request, page
 from pyrsia.serve.oci.shelf import DOCKER, REFERRER, Shelf
 from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import LocalRow, Supply
+from pyrsia.serve.waiting import while_there
 from pyrsia.units import Limit
 
 MAX_REFERRERS = Limit(512, "of one page: a manifest each is read; a client follows the Link")
@@ -97,7 +99,10 @@ class Lists:
             mark = replies.LOCAL
         else:
             image = self._images.image(name)
-            made = await self._attested.referrers(name.package, image, found) if algorithm == "sha256" else ()
+            made: Sequence[Mapping[str, Any]] = ()
+            if algorithm == "sha256":
+                ask = partial(self._attested.referrers, name.package, image, found)
+                made = await while_there(request.receive, ask)
             rows = [one for one in made if not wanted or one.get("artifactType") == wanted]
         value = {"schemaVersion": 2, "mediaType": documents.INDEX, "manifests": rows}
         headers: list[Header] = [

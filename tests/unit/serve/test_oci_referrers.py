@@ -117,6 +117,28 @@ async def test_a_bundle_is_read_once_for_strangers_digests_until_the_log_grows(t
     assert len(after) == 3
 
 
+async def test_a_stranger_s_digest_makes_no_peer_send_a_manifest_and_the_list_of_a_subject_does(
+    tmp_path: Path,
+):
+    node = Images(tmp_path)
+    made = node.image("app", "1")
+    node.attest(made["manifest"], PROVENANCE)
+    node.absent.add(sha(made["manifest"]))
+    async with client(node) as web:
+        await web.get(f"/v2/app/manifests/sha256:{1:064x}")
+        before = node.fetching.is_set()
+        listed = await web.get(f"/v2/app/referrers/{digest(made['manifest'])}")
+        lost = node.image("app", "3", layer=b"lost")
+        node.attest(lost["manifest"], PROVENANCE)
+        node.absent.add(sha(lost["manifest"]))
+        node.lost.add(sha(lost["manifest"]))
+        none = await web.get(f"/v2/app/referrers/{digest(lost['manifest'])}")
+
+    assert (before, node.fetching.is_set()) == (False, True)
+    assert len(listed.json()["manifests"]) == 1
+    assert none.json()["manifests"] == []
+
+
 async def test_what_is_made_is_bounded_and_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attested, "MAX_MADE_BYTES", Limit(2_000, "of this test"))
     monkeypatch.setattr(attested, "MAX_ENVELOPES", Limit(2, "of this test"))
