@@ -67,7 +67,7 @@ def facts_of(finding: Finding) -> Facts:
     )
 
 
-def accept(policy: Policy, finding: Finding, *, now_ms: int, current: bool) -> None:
+def require(policy: Policy, finding: Finding, *, now_ms: int, current: bool) -> None:
     """Nothing, for what the policy accepts.
 
     Args:

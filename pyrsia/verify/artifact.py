@@ -73,7 +73,7 @@ def judge_by(
         current: the proof was made just now, by a node.
 
     Raises:
-        Refusal: as `judge`, or as `accepting.accept`.
+        Refusal: as `judge`, or as `accepting.require`.
     """
     try:
         finding = _judge(_digest(file), file, found, expected, verify)
@@ -124,7 +124,7 @@ def _accepted(finding: Finding, now_ms: int, policy: Policy | None, current: boo
             do="set the clock and check again",
         )
     if policy is not None:
-        accepting.accept(policy, finding, now_ms=now_ms, current=current)
+        accepting.require(policy, finding, now_ms=now_ms, current=current)
     elif age_s > MAX_PROOF_AGE_S.value:
         raise Refusal(
             "too-old",
