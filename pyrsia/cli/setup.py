@@ -41,7 +41,9 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--print", "only_print", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--system", is_flag=True, help="The configuration of all users, where a client has one.")
 @click.option(
-    "--file", type=click.Path(path_type=Path), help="The file to edit instead of the client's usual one."
+    "--file",
+    type=click.Path(path_type=Path),
+    help="The file to edit instead of the client's usual one; for containerd its folder certs.d.",
 )
 @click.option("--root", type=_folder, default="/", help="A folder that stands for / [/].")
 @json_option

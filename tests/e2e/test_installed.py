@@ -91,6 +91,13 @@ def made(root, url, client):
     subprocess.run(command, check=True, timeout=120, env=env, stdin=subprocess.DEVNULL)
 
 
+def into_a_folder(root, url):
+    """The same with `--target`."""
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-cache-dir", "--disable-pip-version-check",
+               "--target", root, "--index-url", f"{url}/pypi/simple/", "idna"]  # fmt: skip
+    subprocess.run(command, check=True, timeout=120, env=clean(), stdin=subprocess.DEVNULL)
+
+
 def rows(root, url, story):
     source = FromNode(url)
     policy = rules.parse(b"", "test")
@@ -119,6 +126,10 @@ def test_what_pip_and_uv_install_from_a_node_is_accepted_and_a_change_is_named(t
                 assert any(row.what.endswith("bin/idna-tool") and row.outcome == "accepted" for row in said)
                 (script,) = [row for row in said if row.what.endswith("bin/idna-run")]
                 assert script.outcome == "generated"
+                if client == "pip":
+                    into_a_folder(tmp_path / "target", url)
+                    said = rows(tmp_path / "target", url, story)
+                    assert {row.outcome for row in said} == {"accepted", "generated"}, said
                 site = next(root.glob("lib/python3*/site-packages"))
                 (site / "idna/core.py").write_text("evil\n")
                 (site / "evil.pth").write_text("import os\n")

@@ -43,6 +43,7 @@ _BY_INSTALLER: Final = frozenset(
 _COMPILED: Final = re.compile(
     r"(?P<folder>(?:.*/)?)__pycache__/(?P<stem>[^/]+?)\.[A-Za-z0-9_-]+(?:\.opt-[12])?\.pyc"
 )
+_SCRIPT: Final = re.compile(r"[^/]+\.data/scripts/")
 _ENTRY: Final = re.compile(r"^([^=\s\[#;][^=\s]*)\s*=", re.MULTILINE)
 Tick = Callable[[int, int, str], None]
 
@@ -70,6 +71,11 @@ class Site:
     found: dict[str, Found]
     dists: list[Dist]
     told: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def up(self) -> str:
+        """From site-packages to the environment; "" where packages were installed into a folder (`--target`)."""
+        return "" if self.folder == self.root else "../../../"
 
     def shown(self, rel: str) -> str:
         return str(self.folder / rel)
@@ -226,7 +232,7 @@ def _compare(site: Site, dist: Dist, prover: Prover, wheel: Listed) -> Compared:
     for one in held:
         if is_record(one.path):
             continue
-        rel = _installed(one.path, dist)
+        rel = _installed(one.path, dist, site.up)
         row = _member(site, rel, one, finding.purl, finding.verdict, finding.builders)
         if rel in site.found or not rel.startswith("../"):
             rows[rel] = row
@@ -238,8 +244,8 @@ def _compare(site: Site, dist: Dist, prover: Prover, wheel: Listed) -> Compared:
     return Compared(rows, tuple(outside), bad)
 
 
-def _installed(path: str, dist: Dist) -> str:
-    """Where an installer puts a member, relative to site-packages."""
+def _installed(path: str, dist: Dist, up: str) -> str:
+    """Where an installer puts a member, relative to site-packages; `up` leads from there to the environment."""
     first, _, rest = path.partition("/")
     if not first.endswith(".data") or "/" not in rest:
         return path
@@ -248,11 +254,11 @@ def _installed(path: str, dist: Dist) -> str:
         case "purelib" | "platlib":
             return inner
         case "scripts":
-            return f"../../../bin/{inner}"
+            return f"{up}bin/{inner}"
         case "headers":
-            return f"../../../include/site/{dist.name}/{inner}"
+            return f"{up}include/site/{dist.name}/{inner}"
         case _:
-            return f"../../../{inner}"
+            return f"{up}{inner}"
 
 
 def _member(site: Site, rel: str, member: Member, purl: str, verdict: str, builders: tuple[str, ...]) -> Row:
@@ -268,7 +274,7 @@ def _member(site: Site, rel: str, member: Member, purl: str, verdict: str, build
     found = walking.digest(path)
     if not found:
         return Row(shown, purl, REFUSED, why="missing, or no plain file: the wheel holds it", do=_AGAIN)
-    if found == member.sha256 or (rel.startswith("../") and _rewritten(path, member.sha256)):
+    if found == member.sha256 or (_SCRIPT.match(member.path) and _rewritten(path, member.sha256)):
         return Row(shown, purl, ACCEPTED, found, verdict, builders)
     return Row(shown, purl, REFUSED, found, why="changed: it is not what the wheel holds", do=_AGAIN)
 
@@ -312,13 +318,17 @@ def _generated(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> None:
 def _scripts(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> Iterator[Row]:
     """Scripts in the environment's bin that stand for entry points which the checked metadata names."""
     rel = f"{dist.folder}/entry_points.txt"
-    if rel not in rows or rows[rel].outcome != ACCEPTED or site.folder == site.root:
+    if rel not in rows or rows[rel].outcome != ACCEPTED:
         return
     told = (walking.text(site.folder / rel) or b"").decode("utf-8", "replace")
     for name in dict.fromkeys(_ENTRY.findall(told)):
         path = site.root / "bin" / name
         if "/" not in name and path.is_file() and not path.is_symlink():
-            yield Row(str(path), purl, GENERATED)
+            row = Row(str(path), purl, GENERATED)
+            if site.up:
+                yield row
+            else:
+                rows.setdefault(f"bin/{name}", row)
 
 
 def _unclaimed(site: Site) -> Iterator[Row]:
