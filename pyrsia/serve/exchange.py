@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from time import time
 from typing import Final, Protocol
@@ -30,7 +31,7 @@ from pyrsia.wire.text import safe
 _log = logging.getLogger("pyrsia.serve")
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_BAD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_VALUE_TAKEN: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JOINED_BYTES: Final = 65_536  # head and body in one write up to here; copying more costs more than it saves
 _READ_BYTES: Final = 32_768  # of a file, read and joined with the head: one call instead of five
@@ -215,9 +216,9 @@ class Exchange:
         headers: list[Header] = []
         left = -1
         for name, value in event.get("headers", ()):
-            if not _NAME.fullmatch(name) or _VALUE_BAD.search(value):
+            lowered = _lower_name(name)
+            if not lowered or value.translate(None, _VALUE_TAKEN):
                 raise RuntimeError(f"not a header: {name!r}: {value!r}")
-            lowered = name.lower()
             if lowered == b"content-length":
                 left = int(value)
             if lowered == b"connection":
@@ -332,6 +333,12 @@ class Exchange:
         except ClientGone:
             self._gone = True
             raise
+
+
+@lru_cache(256)  # of our own applications: some tens
+def _lower_name(name: bytes) -> bytes:
+    """A header's name in lower case, nothing if it is none."""
+    return name.lower() if _NAME.fullmatch(name) else b""
 
 
 def _scope(connection: Line, incoming: Incoming) -> Scope | Fault:
