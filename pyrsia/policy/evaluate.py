@@ -78,7 +78,7 @@ def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
 
 def _deny(rules: Rules, facts: Facts) -> Reason:
     """A copy under a node's own name is denied with the package that it is of."""
-    names = (facts.purl, str(purls.parse(facts.purl).package))
+    names = {facts.purl, str(purls.parse(facts.purl).package)}
     for glob in rules.deny:
         if any(glob.matches(name) for name in names):
             return Reason("deny", False, f"deny names it: {glob.pattern}", "take it out of `deny`")

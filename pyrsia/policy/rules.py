@@ -176,11 +176,16 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _invalid(where, str(error)[:200]) from None
     except ValueError:  # Python reads no number with thousands of digits, and no date of year 0
         raise _invalid(where, "it holds a number or a date that nobody can read") from None
-    return Policy(MappingProxyType({name: _rules(said, name, where) for name in (*ECOSYSTEMS, OTHER)}))
+    globs: dict[str, PurlGlob] = {}
+    return Policy(MappingProxyType({name: _rules(said, name, where, globs) for name in (*ECOSYSTEMS, OTHER)}))
 
 
-def _rules(said: _File, ecosystem: str, where: str) -> Rules:
-    """One ecosystem's rules: its own section, then `[all]`, then the mode, then the default."""
+def _rules(said: _File, ecosystem: str, where: str, globs: dict[str, PurlGlob]) -> Rules:
+    """One ecosystem's rules: its own section, then `[all]`, then the mode, then the default.
+
+    Args:
+        globs: patterns that are compiled already, since most ecosystems have the same.
+    """
     own: Section = Section() if ecosystem == OTHER else getattr(said, ecosystem)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -199,7 +204,11 @@ def _rules(said: _File, ecosystem: str, where: str) -> Rules:
     if own.deny is not UNSET and common:
         values["deny"], origins["deny"] = (*common, *own.deny), f"[{ALL}] and [{ecosystem}]"
     for key in ("allow", "deny"):
-        values[key] = tuple(_glob(one, f"{origins[key]} {key}", where) for one in dict.fromkeys(values[key]))
+        patterns = tuple(dict.fromkeys(values[key]))
+        for one in patterns:
+            if one not in globs:
+                globs[one] = _glob(one, f"{origins[key]} {key}", where)
+        values[key] = tuple(globs[one] for one in patterns)
     for key in ("operators", "builders"):
         values[key] = frozenset(values[key])
     return Rules(ecosystem=ecosystem, proxied=mode.proxied, origins=MappingProxyType(origins), **values)
