@@ -212,7 +212,7 @@ async def test_who_may_not_write_is_told_so_at_once(net, monkeypatch):
         hammer = Hammer(Plan(5, 20.0), server.url, net.log, net.log.rule, lambda done, goal: None)
         with pytest.raises(Refusal) as refused:
             await hammer.run()
-    assert refused.value.code == "forbidden"
+    assert refused.value.code == "unauthenticated"
 
 
 # -- the lane --
@@ -269,7 +269,7 @@ async def test_the_token_of_a_data_directory_goes_to_the_nodes_address(net, tmp_
     monkeypatch.delenv("PYRSIA_TOKEN")
     (tmp_path / "control.token").write_text(TOKEN)
     async with serving(toy_app(net)) as server:
-        for token_of, status in (("", 403), (str(tmp_path), 200)):
+        for token_of, status in (("", 401), (str(tmp_path), 200)):
             lane = Lane(server.url, token_of)
             fact = b'{"kind":"description","subject":"pkg:pypi/a","text":"x"}'
             assert (await lane.ask("POST", "/api/v1/facts", fact))[0] == status

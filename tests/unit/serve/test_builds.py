@@ -107,7 +107,7 @@ async def test_a_source_is_taken_whole_and_only_with_the_token(node: Owning) -> 
         bare = await client.post("/api/v1/builds/sources?file=a-1.tar", content=data)
         took = await client.post("/api/v1/builds/sources?file=a-1.tar", content=data, headers=BEARER)
         odd = await client.post("/api/v1/builds/sources?name=a-1.tar", content=data, headers=BEARER)
-    assert (bare.status_code, odd.status_code) == (403, 400)
+    assert (bare.status_code, odd.status_code) == (401, 400)
     assert (took.status_code, took.json()["sha256"], took.json()["size"]) == (
         201, hashlib.sha256(data).hexdigest(), len(data),
     )  # fmt: skip
@@ -140,4 +140,4 @@ async def test_a_plan_is_a_dry_run_and_changes_nothing(node: Owning) -> None:
         answer = await client.post("/api/v1/builds", json=order, headers=BEARER)
         bare = await client.post("/api/v1/builds", json=order)
     assert (answer.status_code, answer.json()["plans"][0]["purl"]) == (202, "pkg:pypi/idna@3.10")
-    assert (bare.status_code, node.changes) == (403, [])
+    assert (bare.status_code, node.changes) == (401, [])
