@@ -109,7 +109,13 @@ class PlainWire:
 
     async def recv(self, most: int = MAX_HTTP_READ_BYTES.value) -> bytes:
         try:
-            return await self._sock.recv(most)
+            while True:
+                # Nearly always nothing is here yet: to try first, as trio's own `recv` does, costs a call and an error.
+                await trio.lowlevel.wait_readable(self._sock)
+                try:
+                    return os.read(self._sock.fileno(), most)
+                except BlockingIOError:
+                    continue
         except OSError as error:
             raise ClientGone(str(error)) from None
 
