@@ -24,6 +24,7 @@ from pyrsia.serve import via
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 
+HEAD_S = Limit(20, "from a question to the first byte of its answer; some builders' settings allow minutes")
 PAGE_S = Limit(30, "from question to last byte of a page: 20 MB at 6 Mbit/s; clients give up after 15 to 60")
 MAX_HEAD_CHARS = Limit(500, "a validator, a type: longer ones are not kept and not sent back")
 MAX_NO_BYTES = Limit(1 << 20, "a page that says that there is none")
@@ -101,14 +102,19 @@ class Asker:
     @asynccontextmanager
     async def _once(self, question: Question, asking: Asking) -> AsyncIterator[httpx.Response]:
         async with AsyncExitStack() as stack:
+            response: httpx.Response | None = None
             try:
-                auth = await self._ecosystem.auth(self.web, question.url)
-                opened = self.web.ask(question.url, headers=question.head(), auth=auth)
-                response = await stack.enter_async_context(opened)
+                with trio.move_on_after(HEAD_S.value):
+                    auth = await self._ecosystem.auth(self.web, question.url)
+                    opened = self.web.ask(question.url, headers=question.head(), auth=auth)
+                    response = await stack.enter_async_context(opened)
             except Refusal as refusal:
                 if isinstance(refusal.__cause__, httpx.HTTPError):
                     asking.failed()
                 raise NoAnswer(refusal.what) from refusal
+            if response is None:
+                asking.failed()
+                raise NoAnswer(f"{shown(question.url)}: no answer within {HEAD_S.value} s")
             try:
                 yield response
             except httpx.HTTPError as error:

@@ -200,6 +200,23 @@ async def test_an_endless_page_ends_at_its_size_and_a_drip_at_its_time(up, front
     assert "within 0 s" in (await refused(front.proxy.document("pkg:pypi/seven", "seven/"))).what
 
 
+async def test_a_server_that_takes_questions_and_never_answers_is_given_up_and_then_left_alone(
+    up, front, monkeypatch
+):
+    async def silent(stream, _):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(asking, "HEAD_S", Limit(0, "a test"))
+    told = []
+    for number in range(4):
+        path = f"org/acme/lib/{number}/lib-{number}.jar"
+        up.says[f"/m2/{path}"] = silent
+        told.append((await refused(front.proxy.file(LIB, path))).what)
+
+    assert ["no answer within 0 s" in one for one in told] == [True, True, True, False]
+    assert "is not asked for 5 s" in told[3]
+
+
 async def test_who_has_an_old_page_does_not_wait_for_a_silent_server(up, front, monkeypatch):
     monkeypatch.setattr(pages, "UPSTREAM_PATIENCE_S", Limit(0, "a test"))
     go_on = trio.Event()
