@@ -12,6 +12,8 @@ workshop.py   sandbox, index client and plug-in of this machine
 builder.py    what a drawn builder does, from lock to reveal
 requests.py   what it takes to ask for a package and its closure
 catalog.py    what package clients see
+supply.py     where registries take packages from: the log, this node's shelf, upstream
+upstream/     what upstream has, unverified
 proofs.py     the proof file of an artifact
 admin.py      what people and scripts ask and tell a node
 shelf.py      blobs with their manifests, given to peers and brought from them
