@@ -301,6 +301,7 @@ def _ask(node: Client, order: dict[str, Any], asked: Asked, *, quiet: bool) -> N
         if refusal.code in (
             "not-running",
             "no-sandbox",
+            "unauthenticated",
             "forbidden",
             "unavailable",
             "wrong-host",

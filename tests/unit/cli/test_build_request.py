@@ -50,6 +50,14 @@ def desk(node):
     return Node(node)
 
 
+@pytest.mark.parametrize("code", ["unauthenticated", "forbidden", "no-sandbox"])
+def test_a_no_that_is_about_the_asker_ends_the_command_at_once(pyrsia, desk, code):
+    desk.answers = {"one": no(code, "not you"), "two": (202, asked("two"))}
+    status, _, err = pyrsia("build", "request", "one", "two", "--node", desk.url)
+    assert (status, [one.get("name") for one in desk.orders]) == (1, ["one"])
+    assert "not you" in err
+
+
 def test_every_package_is_an_order_of_its_own_and_asked_for_once(pyrsia, desk):
     words = ("idna==3.10", "pkg:maven/org.demo/lib@1", "idna==3.10", "newest")
     code, out, err = pyrsia("build", "request", *words, "--node", desk.url)
