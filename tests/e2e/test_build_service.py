@@ -193,6 +193,21 @@ def test_what_has_no_source_is_witnessed_and_said_to_be_that_and_no_more(service
     assert b"seen" in html
 
 
+def test_a_policy_that_became_bad_is_told_and_the_one_before_it_stays(service: Service):
+    file = service.follower.data / "policy.toml"
+    good = file.read_text()
+    file.write_text("[pip]\nmode = 7\n")
+
+    def notices() -> str:
+        return " ".join(service.told("status")["notices"])
+
+    service.network.wait(lambda: "policy.toml: the policy is not valid" in notices(), 30, "nobody is told")
+    assert "the rules before that change stay in force" in notices()
+    assert service.pyrsia("policy", "check", "pkg:pypi/seen@1.0").returncode == 0
+    file.write_text(good)
+    service.network.wait(lambda: "policy.toml" not in notices(), 30, "the good file is not taken over")
+
+
 def test_a_known_package_is_built_its_log_is_read_once_it_may_be_and_it_cannot_be_cancelled_any_more(
     service: Service,
 ):
