@@ -99,7 +99,8 @@ def _names(builders: Sequence[str]) -> str:
 def closing_lines(rows: Sequence[Row]) -> Iterator[str]:
     """The sum, and what to do, each advice once."""
     counts = _counts(rows)
-    yield ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing to check"
+    words = {kind: f"{kind} (compared with nothing)" if kind == GENERATED else kind for kind in counts}
+    yield ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count) or "nothing to check"
     for do in list(dict.fromkeys(row.do for row in rows if row.do and row.outcome in (REFUSED, NO_PROOF)))[
         :5
     ]:
