@@ -171,7 +171,13 @@ def wrong_digest(client: ocis.Client, line: ocis.Between, reference: str, *, ask
     line.lie = ""
     if asks_on:
         return "it threw away what it got, and took it from the second mirror"
-    return last_line(printed, ("digest", "checksum", "did not match", "verif", "registry-1.docker.io"))
+    elsewhere = (
+        "registry-1.docker.io",
+        "denied",
+        "not found",
+        "unknown",
+    )  # what dockerd heard where it asked on
+    return last_line(printed, ("digest", "checksum", "did not match", "verif", *elsewhere))
 
 
 def refusal(client: ocis.Client, line: ocis.Between, other: ocis.Between | None, case: Case) -> str:

@@ -36,7 +36,8 @@ class Proxied:
         self._catalog = catalog
 
     def takes(self, name: Name) -> bool:
-        return self._upstream.takes(name.package)
+        """Whoever denies one spelling of a name denies the image."""
+        return all(self._upstream.takes(purl) for purl in name.spellings)
 
     async def send_manifest(self, request: Request, name: Name, reference: str) -> None:
         found = await self._document(request, name, f"manifests/{reference}", _KINDS)

@@ -68,12 +68,13 @@ class Shelf:
     def judge(self, name: Name, digest: str, row: LocalRow) -> None:
         """
         Raises:
-            Refusal: policy is against this manifest, under its digest or any of its tags.
+            Refusal: policy is against this manifest, under its digest or any of its tags, in any spelling of the name.
         """
         for version in (f"sha256:{row.sha256}", *self.leading_to(name, digest)):
-            refusal = self.local.refusal(name.package, version)
-            if refusal is not None:
-                raise refusal
+            for purl in name.spellings:
+                refusal = self.local.refusal(purl, version)
+                if refusal is not None:
+                    raise refusal
 
     async def document(self, row: LocalRow) -> bytes | None:
         path = self.local.path(row.sha256)

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pyrsia.errors import Refusal
 from pyrsia.node.local import LocalPackages
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -147,6 +148,25 @@ async def test_a_name_outside_of_the_mode_is_a_quick_404_that_says_what_to_do(
 
     assert [code_of(one) for one in answers] == [(404, "NAME_UNKNOWN")] * 3
     assert "pyrsia build request pkg:docker/team/app@TAG" in answers[0].json()["errors"][0]["message"]
+    assert upstream.asked == []
+
+
+async def test_who_denies_one_spelling_of_a_name_denies_the_image(
+    node: Images, local: LocalPackages, upstream: ToyUpstream
+):
+    denied = "pkg:docker/library/evil"
+    upstream.image("evil", "1")
+    upstream.takes = lambda package: package != denied  # type: ignore[method-assign]
+    refusal = Refusal("denied", what="policy says no", who="policy.toml", do="ask for another")
+    local.judge = lambda purl: refusal if purl.startswith(denied) else None
+    async with client(node, local, upstream, token=PUSHES) as web:
+        proxied = await web.get("/v2/evil/manifests/1")
+        mirrored = await web.get("/v2/library/evil/manifests/1?ns=docker.io")
+        await push_image(web, "evil", "1", b"mine")
+        pushed = await web.get("/v2/evil/manifests/1")
+
+    assert [code_of(one) for one in (proxied, mirrored)] == [(404, "NAME_UNKNOWN")] * 2
+    assert code_of(pushed) == (403, "DENIED")
     assert upstream.asked == []
 
 
