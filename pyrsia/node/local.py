@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -173,7 +174,7 @@ class LocalPackages:
         return self._revision
 
     def refusal(self, package: str, version: str) -> Refusal | None:
-        return self.judge(str(replace(purls.parse(package), version=version)))
+        return self.judge(_versioned(package, version))
 
     def packages(self, start: str) -> Sequence[str]:
         return sorted(one for one in self._store.packages if one.startswith(start))
@@ -309,6 +310,11 @@ class LocalPackages:
 
     def forget(self, upload: LocalUpload) -> None:
         self._uploads.pop(upload.id, None)
+
+
+@lru_cache(4_096)  # asked for every answer; a third of what a manifest's costs
+def _versioned(package: str, version: str) -> str:
+    return str(replace(purls.parse(package), version=version))
 
 
 def _told(package: str, key: str, row: Pushed) -> LocalRow:

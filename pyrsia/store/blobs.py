@@ -56,7 +56,7 @@ class Blobs:
 
     def path(self, sha256: bytes) -> Path:
         name = sha256.hex()
-        return self._folder / name[:2] / name[2:4] / name
+        return self._folder.joinpath(name[:2], name[2:4], name)
 
     def has(self, sha256: bytes) -> bool:
         return self._record(sha256) is not None

@@ -108,7 +108,7 @@ class LocalStore:
 
     def path(self, sha256: bytes) -> Path:
         name = sha256.hex()
-        return self._folder / name[:2] / name[2:4] / name
+        return self._folder.joinpath(name[:2], name[2:4], name)
 
     def partial(self, name: str) -> Path:
         """Where bytes are collected; emptied by every start."""
