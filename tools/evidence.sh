@@ -1,7 +1,7 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
 # under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash] [wheels]      default: these
-# More that need what this machine may lack: builders, conan, maven.
+# More that need what this machine may lack: builders, clients, conan, maven.
 set -eu
 BIN=${BIN:-.venv/bin}
 [ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash wheels
@@ -61,6 +61,12 @@ for what in "$@"; do
             head_of "Builders under two Pythons and other conditions agree bit for bit, in four ecosystems"
             PYTHONPATH=. "$BIN/python" -m tests.evidence.mixed --other "${OTHER:-python3.13}" ${KEEP:+--home "$KEEP"}
         } >"$out.new"
+        ;;
+    clients)
+        # As root; every client that this machine has, and each cell of its row must have a sentence.
+        PYTHONPATH=. "$BIN/python" -m tests.evidence.clients docs/evidence/clients.json
+        echo docs/evidence/clients.json
+        continue
         ;;
     crash)
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"

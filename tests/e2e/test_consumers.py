@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -35,7 +36,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.builds, pytest.mark.clients]
 MANY = 30  # packages of one requirements file, each of which needs the one before
 MEMBERS = 5_000  # of a layer that is large enough to be cut half-way
 POLICY = """[all]
-deny = ["pkg:pypi/many-0@1.1", "pkg:docker/library/kept-back", "pkg:maven/commons-io/commons-io"]
+deny = ["pkg:pypi/many-0@1.1", "pkg:docker/library/kept-back", "pkg:maven/commons-validator/commons-validator"]
 [maven]
 mode = "verified+witnessed"
 """
@@ -164,11 +165,17 @@ class Consumers(Field):
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consumers]:
+    with standing(tmp_path_factory.mktemp("consumers")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def standing(folder: Path, *maven_goals: Sequence[str]) -> Iterator[Consumers]:
+    """The network with everything that the tests need, and with what Maven needs for further goals."""
     needs_maven()
     found = trio.run(survey)
     if not found.isolation:
         pytest.skip("nothing can be built on a machine without a sandbox")
-    folder = tmp_path_factory.mktemp("consumers")
     digests = write_index(folder / "index")
     index, maven = Tree(folder / "index"), Tree(maven_repo.DEBIAN)
     home = folder / "home"
@@ -200,7 +207,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consumers]:
                 30,
                 "nodes do not meet",
             )
-            made.notes = filled(made)
+            made.notes = filled(made, maven_goals)
             yield made
         finally:
             network.stop_all()
@@ -209,7 +216,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consumers]:
             maven.cut()
 
 
-def filled(made: Consumers) -> dict[str, str]:
+def filled(made: Consumers, maven_goals: Sequence[Sequence[str]]) -> dict[str, str]:
     """Have everything built or witnessed; purl -> verdict."""
     made.project = maven_repo.project(made.folder / "project", made.url, "1.0")
     test = made.project / "lib/src/test/java/org/acme/LibTest.java"
@@ -225,6 +232,8 @@ def filled(made: Consumers) -> dict[str, str]:
     # What Maven asks for is what has to be witnessed: with an empty repository, from upstream itself.
     direct = Maven(made.folder / "direct", made.maven.url)
     trio.run(lambda: direct.run("package", folder=made.project))
+    for goals in maven_goals:
+        trio.run(partial(direct.run, *goals))
     for name, text in {"base": b"the base\n", "kept-back": b"kept back\n"}.items():
         layout = write_image(made.folder / "layouts", name, text)
         run(
@@ -235,7 +244,7 @@ def filled(made: Consumers) -> dict[str, str]:
             f"oci:{layout}",
             f"docker://{made.images}/library/{name}:1",
         )
-    seen = [*gavs(made.maven.given()), "pkg:maven/commons-io/commons-io@2.11.0",
+    seen = [*gavs(made.maven.given()), "pkg:maven/commons-validator/commons-validator@1.7",
             "pkg:docker/library/base@1", "pkg:docker/library/kept-back@1"]  # fmt: skip
     orders: list[dict[str, object]] = [{"purl": f"pkg:pypi/many-{MANY - 1}"}, {"purl": "pkg:pypi/many-0@1.0"}]
     orders += [{"purl": purl, "ecosystem": "witness", "closure": False} for purl in dict.fromkeys(seen)]
@@ -360,8 +369,8 @@ def test_maven_says_why_an_artifact_is_refused(field: Consumers, tmp_path: Path)
     pom.parent.mkdir()
     pom.write_text(
         "<project><modelVersion>4.0.0</modelVersion><groupId>org.acme</groupId><artifactId>needy</artifactId>"
-        "<version>1</version><dependencies><dependency><groupId>commons-io</groupId><artifactId>commons-io</artifactId>"
-        "<version>2.11.0</version></dependency></dependencies><build><pluginManagement><plugins><plugin>"
+        "<version>1</version><dependencies><dependency><groupId>commons-validator</groupId>"
+        "<artifactId>commons-validator</artifactId><version>1.7</version></dependency></dependencies><build><pluginManagement><plugins><plugin>"
         f"<artifactId>maven-resources-plugin</artifactId><version>{version_of('resources')}</version></plugin></plugins>"
         "</pluginManagement></build></project>"
     )

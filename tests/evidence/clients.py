@@ -1,0 +1,233 @@
+"""Every client against a follower of four builders: cold, warm, wrong hash, policy refusal, interrupted transfer.
+
+    python -m tests.evidence.clients [OUT.json]
+
+One row a client, a sentence a cell about what was seen. A client that cannot be had here has its reason in place of its
+cells; a cell that stays empty fails the run. Run as root: containerd and dockerd want it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "serve"))
+import ocis
+import test_conan_clients
+import test_consumers
+import test_maven_clients
+import test_oci_clients
+from consuming import Between, between
+from test_consumers import Consumers, installed, run
+
+CASES = ("cold", "warm", "wrong hash", "policy refusal", "interrupted transfer")
+MAVEN_GIVEN = "commons-io:commons-io:2.11.0"
+MAVEN_REFUSED = "commons-validator:commons-validator:1.7"
+Row = dict[str, str]
+
+
+def python_row(command: Callable[[Path, str, Path], list[str]], field: Consumers, folder: Path) -> Row:
+    """pip or uv: `command(target, index URL, cache)` are its words before the requirement."""
+    told: Row = {}
+    with between(field.url) as way:
+        index = f"{way.url}/pypi/simple/"
+        words = partial(command, index=index, cache=folder / "cache")
+        began = time.monotonic()
+        run(*words(target=folder / "cold"), "many-5==1.0")
+        assert installed(folder / "cold") == 6
+        told["cold"] = f"6 packages, {len(way.asked)} requests, {time.monotonic() - began:.1f} s"
+        told["warm"] = _warm(way, lambda: run(*words(target=folder / "warm"), "many-5==1.0"))
+        way.lie = ".whl"
+        said = run(*command(folder / "lied", index, folder / "c2"), "many-5==1.0", good=False)
+        told["wrong hash"] = _line(said, "hash")
+        way.lie = "\0"
+        asked = list(field.index.asked)
+        said = run(*command(folder / "denied", index, folder / "c3"), "many-0==1.1", good=False)
+        assert field.index.asked == asked
+        told["policy refusal"] = _line(said, "deny") + "; the index that has it was asked 0 times"
+        way.cut = ".whl"
+        cut = command(folder / "cut", index, folder / "c4")
+        again = "by itself"
+        try:
+            run(*cut, "many-5==1.0")
+        except AssertionError:
+            again = "in the next run"
+            run(*cut, "many-5==1.0")
+        assert installed(folder / "cut") == 6
+        told["interrupted transfer"] = f"the rest was asked for {again}"
+    return told
+
+
+def _warm(way: Between, call: Callable[[], object]) -> str:
+    before = len(way.asked)
+    call()
+    files = [path for path in way.asked[before:] if path.endswith(".whl")]
+    return f"{len(way.asked) - before} requests, {len(files)} of them for files"
+
+
+def _line(said: str, word: str) -> str:
+    found = [line.strip() for line in said.splitlines() if word in line.lower()]
+    assert found, f"{word!r} is not in {said[-2_000:]}"
+    return found[0][:300]
+
+
+def pip_words(target: Path, index: str, cache: Path) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--cache-dir",
+        str(cache),
+        "--target",
+        str(target),
+        "--index-url",
+        index,
+    ]
+
+
+def uv_words(target: Path, index: str, cache: Path) -> list[str]:
+    return [
+        "uv",
+        "pip",
+        "install",
+        "--cache-dir",
+        str(cache),
+        "--target",
+        str(target),
+        "--default-index",
+        index,
+    ]
+
+
+def maven_rows(field: Consumers, folder: Path, homes: Mapping[str, Path | None]) -> dict[str, Row]:
+    rows = {}
+    for name, home in homes.items():
+        place = folder / name.replace(" ", "-")
+        place.mkdir(parents=True)
+        rows[name] = trio.run(
+            partial(
+                test_maven_clients.row,
+                place,
+                f"{field.url}/maven2/",
+                given=MAVEN_GIVEN,
+                refused=MAVEN_REFUSED,
+                home=home,
+            )
+        )
+    return rows
+
+
+def image_rows(field: Consumers) -> dict[str, Row]:
+    token = json.loads(field.pyrsia("keys", "token", "--scope", "push", "--json"))["token"]
+    rows: dict[str, Row] = {}
+    for kind in ocis.CLIENTS:
+        for mirror in (False, True) if kind in (ocis.Containerd, ocis.Dockerd) else (False,):
+            name = kind.__name__.lower() + (" as Docker Hub's mirror" if mirror else "")
+            if lacks := kind.missing():
+                rows[name] = {"not run": lacks}
+                continue
+            place = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
+            try:
+                rows[name] = trio.run(
+                    partial(
+                        test_oci_clients.row, kind, place, field.host, given="library/base:1",
+                        refused="library/kept-back:1", reason="deny", token=token, mirror=mirror,
+                    )
+                )  # fmt: skip
+                rows[name]["wrong hash"] = rows[name].pop("wrong digest", "")
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    return rows
+
+
+def maven_homes(folder: Path) -> dict[str, Path | None]:
+    """This machine's Maven and, where Maven Central gives it, a newer one; fetched as any artifact is."""
+    homes: dict[str, Path | None] = {"maven (of this machine)": None}
+    wanted = "org.apache.maven:apache-maven:3.9.9:zip:bin"
+    plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
+    done = subprocess.run(
+        ["mvn", "-B", "-q", f"{plugin}:copy", f"-Dartifact={wanted}", f"-DoutputDirectory={folder}"],
+        cwd=folder, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    archive = folder / "apache-maven-3.9.9-bin.zip"
+    if done.returncode == 0 and archive.exists():
+        shutil.unpack_archive(archive, folder)
+        (folder / "apache-maven-3.9.9" / "bin" / "mvn").chmod(0o755)
+        homes["maven 3.9.9"] = folder / "apache-maven-3.9.9"
+    return homes
+
+
+def everything(folder: Path, note: Callable[[str], None]) -> dict[str, Row]:
+    homes = maven_homes(folder)
+    rows: dict[str, Row] = {}
+    with test_consumers.standing(folder / "field", test_maven_clients.get(MAVEN_GIVEN)) as field:
+        note("the network has built and witnessed everything")
+        for name, words in {"pip": pip_words, "uv": uv_words}.items():
+            place = folder / name
+            place.mkdir()
+            rows[name] = python_row(words, field, place)
+            note(name)
+        rows |= maven_rows(field, folder / "maven", homes)
+        note("maven")
+        rows |= image_rows(field)
+        note("images")
+    (folder / "conan").mkdir()
+    rows["conan"] = trio.run(test_conan_clients.evidence, folder / "conan")
+    return rows
+
+
+def empty(rows: Mapping[str, Row]) -> list[str]:
+    """Cells without a word."""
+    return [
+        f"{name}: {case}"
+        for name, row in rows.items()
+        if "not run" not in row
+        for case in CASES
+        if not row.get(case)
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", nargs="?", type=Path, default=Path("docs/evidence/clients.json"))
+    out = parser.parse_args().out
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    folder = Path(tempfile.mkdtemp(prefix="clients-"))
+    try:
+        rows = everything(
+            folder, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout
+    said = {
+        "about": "unchanged clients against a follower of four builders",
+        "commit": commit.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
+        "clients": rows,
+    }
+    out.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+    for cell in (lacking := empty(rows)):
+        print(f"empty: {cell}", file=sys.stderr)
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
