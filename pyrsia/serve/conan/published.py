@@ -59,7 +59,7 @@ class Shelves:
         self._catalog = catalog
         self._revision = -1
         self._shelves: dict[tuple[str, Ref], Published] = {}
-        self._refs: dict[str, dict[str, list[Ref]]] = {}
+        self._refs: dict[tuple[str, str], list[Ref]] = {}
 
     def of(self, owner: str, ref: Ref) -> Published:
         """What stands under `ref`. `owner`: the node whose claims are meant; "" for the names of all."""
@@ -76,15 +76,12 @@ class Shelves:
         """Every reference with a recipe that is given, or those of one name; of a package that has no such one the
         refused ones, so that its clients come and are told why."""
         self._renew()
-        if owner not in self._refs:
+        found = self._refs.get((owner, name))
+        if found is None:
             if len(self._refs) >= SHELVES.value:
-                self._refs.clear()
-            by_name: dict[str, list[Ref]] = {}
-            for ref in self._references(owner):
-                by_name.setdefault(ref.name, []).append(ref)
-            self._refs[owner] = by_name
-        found = self._refs[owner]
-        return found.get(name, ()) if name else [ref for refs in found.values() for ref in refs]
+                del self._refs[next(iter(self._refs))]
+            found = self._refs[owner, name] = list(self._references(owner, name))
+        return found
 
     def _renew(self) -> None:
         revision = self._catalog.revision()
@@ -107,9 +104,12 @@ class Shelves:
         shelf = rest.Shelf((name, file.upload_time_ms) for name, file in files.items())
         return Published(shelf, files, kept_back)
 
-    def _references(self, owner: str) -> Iterable[Ref]:
+    def _references(self, owner: str, wanted: str) -> Iterable[Ref]:
         start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
+        last = str(Purl("conan", "", wanted, "")).rpartition("/")[2] if wanted else ""  # as purls write it
         for name in self._catalog.packages(start):
+            if last and name.rpartition("/")[2] != last:
+                continue
             given = {file.version for file in self._catalog.files(name)}
             found = [ref for ref in versions_of(name, given) if self.of(owner, ref).shelf.recipes()]
             if not found:

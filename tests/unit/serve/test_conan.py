@@ -319,6 +319,17 @@ async def test_ranges_find_refused_versions_only_where_no_other_is_left(node: No
     assert none == ["tiny/1.0", "tiny/2.0"]
 
 
+async def test_a_range_looks_at_the_packages_of_its_name_alone(node: Node):
+    for name in ("lib+c", "other", "team/lib+c", "xlib+c"):
+        node.package(f"pkg:conan/{name.replace('+', '%2B')}")
+    node.asked = 0
+
+    found = (await value(node, "/v2/conans/search?q=lib%2Bc/*"))["results"]
+
+    assert found == ["lib+c/1.0", "lib+c/1.0@team"]
+    assert node.asked == 4  # twice for each: its versions, and the files of the one that it has
+
+
 async def test_a_name_that_the_log_does_not_hold_says_how_to_ask_for_a_build(node: Node):
     status, _, body = await get(node, "/conan/v2/conans/none/1/_/_/latest")
 
