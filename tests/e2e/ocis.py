@@ -111,6 +111,7 @@ class Client:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.daemons: list[subprocess.Popen[bytes]] = []
         self.env = os.environ | {
             "HOME": str(folder),
             "XDG_RUNTIME_DIR": str(folder),
@@ -126,7 +127,10 @@ class Client:
         """What must run before it is asked."""
 
     def close(self) -> None:
-        pass
+        """Also after a start that failed."""
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            daemon.wait(30)
 
     def run(self, *words: str, good: bool = True, given: str = "") -> str:
         done = subprocess.run(
@@ -230,12 +234,8 @@ class Containerd(Client):
             f'[grpc]\n  address = "{self.socket}"\n'
         )
         log = (self.folder / "containerd.log").open("w")
-        self._daemon = subprocess.Popen(["containerd", "-c", str(config)], stdout=log, stderr=log)
+        self.daemons.append(subprocess.Popen(["containerd", "-c", str(config)], stdout=log, stderr=log))
         answers(self.socket)
-
-    def close(self) -> None:
-        self._daemon.terminate()
-        self._daemon.wait(20)
 
     def hosts(self, name: str, netloc: str) -> None:
         """Whatever is asked of the registry `name` is asked of a node, and of nobody else."""
@@ -276,6 +276,7 @@ class Dockerd(Client):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.env |= {"DOCKER_CONFIG": str(folder)}
+        self._containerd: Containerd | None = None
         self.mirrors: tuple[str, ...] = ()  # of Docker Hub, asked one after the other
         self.pulled = ""
 
@@ -309,13 +310,13 @@ class Dockerd(Client):
             *(f"--registry-mirror=http://{one}" for one in self.mirrors),
         ]
         log = (self.folder / "dockerd.log").open("w")
-        self._daemon = subprocess.Popen(words, stdout=log, stderr=log, env=self.env)
+        self.daemons.append(subprocess.Popen(words, stdout=log, stderr=log, env=self.env))
         answers(self.socket)
 
     def close(self) -> None:
-        self._daemon.terminate()
-        self._daemon.wait(30)
-        self._containerd.close()
+        super().close()
+        if self._containerd is not None:
+            self._containerd.close()
 
     def pull(self, reference: str, *, good: bool = True) -> str:
         self.pulled = reference

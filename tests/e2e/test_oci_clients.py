@@ -128,8 +128,8 @@ def _row(kind: type[ocis.Client], folder: Path, netloc: str, case: Case, second:
                 client.mirrors = (line.netloc, other.netloc) if second else (line.netloc,)
             else:
                 client.hosts("docker.io", line.netloc)
-        client.start()
         try:
+            client.start()
             told = {
                 "cold": cold(client, line, start + case.given),
                 "warm": warm(client, line, start + case.given),
