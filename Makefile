@@ -13,14 +13,16 @@ ROWS ?=
 JSON ?=
 RECORD ?=
 ARGS ?=
+AT_ONCE ?= 2
 
 .PHONY: demo test sim lint types bench bench-ci evidence clean setup
 
 demo: setup
 	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(foreach name,$(ENVIRONMENTS),--environment $(name)) $(if $(REPORT),--report "$(REPORT)")
 
+# AT_ONCE=1 runs one test file after the other.
 test: setup
-	@"$(BIN)/pytest" -q
+	@"$(BIN)/pytest" -q -n $(AT_ONCE) --dist loadfile
 
 # Simulated networks: make sim ARGS='--seeds 10000 --first 1 --nodes 4..10 --byzantine f' (docs/simulator.md).
 sim: setup
