@@ -21,7 +21,7 @@ from pyrsia.wire import purl as purls
 _NAMED: Final = Limit(
     40, "plug-ins that one status line names, about 2 KB; a build of Maven's own needs twelve"
 )
-_ASKED: Final = Limit(2_000, "plug-ins of the log that are looked at for one listing")
+_ASKED: Final = Limit(500, "plug-ins of the log that are looked at for one listing: a tenth of a second")
 _EXTENSION: Final = re.compile(r".+-extensions?|wagon-.+|os-maven-plugin")
 _MODE: Final = 'mode = "verified+witnessed" in [maven] of the node\'s policy.toml'
 _MAVENS: Final = "org.apache.maven.plugins:"
