@@ -37,7 +37,7 @@ VERSIONS = Limit(20, "newest versions of one package; its page has all")
 LOCAL_ROWS = Limit(2_000, "files of a pushed package that are read for its versions")
 
 ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")
-_TYPES: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
+TYPES: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
 _SEPARATORS: Final = re.compile(r"[-_./:@]+")
 _VERSION: Final = re.compile(r"(?P<name>.+?)(?:@|==)(?P<version>[^@=]+)")
 _PERHAPS_VERSION: Final = re.compile(r"(?P<name>.+)[:/](?P<version>[^:/]+)")
@@ -239,7 +239,7 @@ def _named(text: str, origin: str) -> _Name | None:
         package = purl.package
     except Malformed:
         return None
-    ecosystem = _TYPES.get(package.type)
+    ecosystem = TYPES.get(package.type)
     if ecosystem is None:
         return None
     whole = f"{package.namespace}/{package.name}".lstrip("/")
@@ -292,18 +292,21 @@ def _only(found: Found, wanted: str) -> Found:
 
 
 def _of_rows(rows: Sequence[LocalRow], ecosystem: str) -> tuple[str, ...]:
-    """The versions of a pushed package, newest first, as its registry keeps them."""
-    found: dict[str, None] = {}
-    for row in sorted(rows, key=lambda row: -row.time_ms):
-        version = row.more.get("version", "")
-        if not version and ecosystem == "oci":
-            version = row.key.removeprefix("tags/") if row.key.startswith("tags/") else ""
-        elif not version and ecosystem in ("maven", "conan"):
-            version, slash, _ = row.key.partition("/")
-            version = version if slash else ""
-        if version:
-            found[version] = None
-    return tuple(found)
+    """The versions of a pushed package, newest first."""
+    newest = sorted(rows, key=lambda row: -row.time_ms)
+    found = dict.fromkeys(version_of(row, ecosystem) for row in newest)
+    return tuple(version for version in found if version)
+
+
+def version_of(row: LocalRow, ecosystem: str) -> str:
+    """The version that a row of a pushed package belongs to, as its registry keeps it; "" for what belongs to none."""
+    version = row.more.get("version", "")
+    if version:
+        return version
+    first, slash, rest = row.key.partition("/")
+    if ecosystem == "oci":
+        return rest if first == "tags" else ""
+    return first if slash and ecosystem in ("maven", "conan") else ""
 
 
 def _bad(what: str, do: str) -> Refusal:

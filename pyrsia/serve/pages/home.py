@@ -59,7 +59,12 @@ async def node(admin: Admin, log_view: LogView) -> dict[str, Any]:
         "node": status,
         "why_not": await admin.ready(),
         "decided": decided_by(status.agreement),
-        "modes": (),
+        "modes": [
+            (name, row.value)
+            for name, rows in admin.judge.policy().rules.items()
+            for row in rows
+            if row.key == "mode"
+        ],
         "checkpoint": checkpoint.decode("utf-8", "replace").splitlines() if checkpoint else None,
         "members": (await admin.members()).members,
         "entries": (await admin.explore(LogQuery(count=_ENTRIES.value, order="newest"))).entries,

@@ -11,6 +11,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve.answers import not_found
+from pyrsia.serve.finding import TYPES, version_of
 from pyrsia.serve.pages.install import ways
 from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.serve.views import Admin, LogQuery, ProjectFile
@@ -58,7 +59,7 @@ async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str
     """
     purl = _purl(text)
     name = str(purl.versionless)
-    files = _local(supply.local.rows(name)) if supply.owner(name) == LOCAL else ()
+    files = _local(supply.local.rows(name), purl) if supply.owner(name) == LOCAL else ()
     owner = LOCAL if files else ""
     if not files:
         files = await _network(supply, admin, purl.versionless)
@@ -143,12 +144,13 @@ def _names(members: MembersStatus) -> dict[str, str]:
     return {one.node_id: f"{one.name} ({one.operator})" for one in members.members}
 
 
-def _local(rows: Sequence[LocalRow]) -> tuple[FileView, ...]:
-    """Rows of the local shelf; their applications keep versions in `more` or in the first part of the key."""
+def _local(rows: Sequence[LocalRow], purl: Purl) -> tuple[FileView, ...]:
+    """What was pushed, of each version; what belongs to no version (blobs, lists) is its registry's own business."""
+    ecosystem = TYPES.get(purl.package.type, "")
     return tuple(
         FileView(
             name=row.key.rpartition("/")[2],
-            version=row.more.get("version", "") or row.key.partition("/")[0],
+            version=version,
             sha256=row.sha256,
             size=row.size,
             time_ms=row.time_ms,
@@ -156,6 +158,7 @@ def _local(rows: Sequence[LocalRow]) -> tuple[FileView, ...]:
             by=row.by,
         )
         for row in sorted(rows, key=lambda row: row.time_ms)[-_FILES.value :]
+        if (version := version_of(row, ecosystem))
     )
 
 
