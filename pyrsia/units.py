@@ -313,7 +313,7 @@ MAX_HTTP_BODY_READ_BYTES = Limit(
     262_144, "the same once a body is wanted: a third of the time of 64 KiB for an upload of gigabytes"
 )
 MAX_SENDFILE_BYTES = Limit(
-    524_288, "one call; with a cold file it holds the loop for about half a millisecond"
+    262_144, "one call; beside four fast downloads a small answer waits half as long as with twice as much"
 )
 MAX_PAGE_CACHE = Limit(256, "rendered index pages kept for one state of the log")
 MAX_API_ROWS = Limit(1_000, "entries in one answer; more is a second page")

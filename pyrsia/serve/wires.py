@@ -18,7 +18,7 @@ from pyrsia.units import (
     Limit,
 )
 
-_READ_AHEAD_BYTES: Final = 4 * MAX_SENDFILE_BYTES.value
+_READ_AHEAD_BYTES: Final = 8 * MAX_SENDFILE_BYTES.value
 _PAGES_BYTES: Final = 65_536  # read at a time, to be thrown away
 WRITE_COST_BYTES: Final = 4_096  # what a call costs beside its bytes, so that small writes yield as well
 _COLD_READERS: Final = Limit(4, "threads that wait for disks; more would only make a disk seek")

@@ -26,6 +26,7 @@ from pyrsia.serve.http import (
     listen_unix,
     write_token,
 )
+from pyrsia.units import MAX_SENDFILE_BYTES
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 from tests.unit.serve.test_reading import MALFORMED
 
@@ -643,7 +644,7 @@ async def test_a_cold_file_is_read_by_a_thread_before_it_is_sent(
         assert await fetch(server) == path.read_bytes()
     assert sum(count for _, count, _ in read) == size
     assert not any(main for *_, main in read)
-    assert len(asked) == len(read) == -(-size // 524_288)
+    assert len(asked) == len(read) == -(-size // MAX_SENDFILE_BYTES.value)
 
 
 async def test_a_file_system_that_cannot_tell_what_is_cold_serves_all_the_same(
