@@ -119,7 +119,8 @@ class Listing:
     async def _named(self, receive: Receive, place: ListPath) -> tuple[bytes, Header]:
         named = place.artifact
         known = self._names.known(package_of(*named, place.root)) if named else None
-        plugins = () if place.root else tuple(self._names.plugins(place.group))
+        listed = not place.root and place.group
+        plugins = tuple(self._names.plugins(place.group)) if listed else ()
         ours, updated = self._versions(known)
         document, theirs = await self._theirs(receive, place, known, ours=bool(ours or plugins))
         added = tuple(self._added(theirs, known))
@@ -153,7 +154,7 @@ class Listing:
         """Versions that upstream may add: none to a local package, none that the log holds."""
         if known is None or known.owner == LOCAL:
             return []
-        return [version for version in theirs.versions if version not in known.versions]
+        return lists.added(theirs, known.versions)
 
     def _free(self, group: str, theirs: Listed) -> list[Plugin]:
         """Upstream's plug-ins, but for those that others own."""
@@ -184,6 +185,8 @@ class Listing:
             return None  # not even as a group: a private name is not told
         if package and self._supply.upstream.takes(package):
             return package
+        if not place.group:
+            return None
         stand_in = package_of(place.group, _STAND_IN)
         return stand_in if self._supply.upstream.takes(stand_in) else None
 

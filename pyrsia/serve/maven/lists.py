@@ -8,7 +8,7 @@ Source: the schema of Maven's repository metadata 1.1.0; docs/adr/0052.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -131,6 +131,11 @@ def snapshot(group: str, artifact: str, version: str, parts: Sequence[Part], upd
         rows += [f"        <updated>{updated}</updated>", "      </snapshotVersion>"]
     rows += ["    </snapshotVersions>", "  </versioning>"]
     return _document(rows, ' modelVersion="1.1.0"')
+
+
+def added(theirs: Listed, held: Collection[str]) -> list[str]:
+    """The versions that upstream adds to those that are `held`, given or not."""
+    return [version for version in theirs.versions if version not in held]
 
 
 def merged_plugins(*lists: Iterable[Plugin]) -> tuple[Plugin, ...]:

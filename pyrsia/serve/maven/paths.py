@@ -7,6 +7,7 @@ Source: the layout of Maven 2 repositories.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -74,8 +75,8 @@ class ListPath:
 
     @property
     def group(self) -> str:
-        """The group whose plug-ins it may list."""
-        return ".".join(self.folders)
+        """The group whose plug-ins it may list; "" where the last folder can only be an artifact."""
+        return ".".join(self.folders) if _is_group(self.folders) else ""
 
     @property
     def artifact(self) -> tuple[str, str] | None:
@@ -121,18 +122,23 @@ def read(path: str) -> FilePath | ListPath:
     name = name.removesuffix(beside)
     if name == METADATA and folders and beside in ("", *SUMS):
         listed = ListPath(root, tuple(folders), beside)
-        of_snapshot = listed.snapshot
-        if all(plain(part) for part in (folders[:-1] if of_snapshot else folders)) and plain(
-            listed.group[:100]
-        ):
+        *groups, artifact = folders[:-1] if listed.snapshot else folders
+        if plain(artifact) and (not groups or _is_group(groups)):
             return listed
-    if len(folders) < 3 or not name:
+    if not name.strip("."):
+        raise unknown()
+    if len(folders) < 3:
         raise not_found(UNKNOWN, do="artifacts are at /maven2/<group>/<artifact>/<version>/")
     *groups, artifact, version = folders
     group = ".".join(groups)
-    if not (plain(group) and plain(artifact) and _VERSION.fullmatch(version)) or ".." in version:
+    if not (_is_group(groups) and plain(artifact) and _VERSION.fullmatch(version)) or ".." in version:
         raise unknown()
     return FilePath(root, group, artifact, version, name, beside)
+
+
+def _is_group(folders: Sequence[str]) -> bool:
+    """A dot in a folder would be a second spelling of two folders."""
+    return plain(".".join(folders)) and all("." not in one for one in folders)
 
 
 def unknown(package: str = "", version: str = "") -> Refusal:

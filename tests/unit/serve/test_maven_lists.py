@@ -1,17 +1,19 @@
 """`maven-metadata.xml` at every level, against a slow oracle."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrsia.builds.maven import versions
 from pyrsia.builds.maven.poms import read_xml
-from pyrsia.errors import Malformed
-from pyrsia.serve.maven import lists, snapshots
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.serve.maven import lists, paths, snapshots
 from pyrsia.serve.maven.lists import Plugin
+from pyrsia.wire import purl
 from tests.reference import mavenlists
 from tests.reference.mavenlists import Push
 
+FREELY = settings(deadline=None)
 KINDS = [("", "jar"), ("", "pom"), ("sources", "jar"), ("bin", "tar.gz"), ("jdk1.5", "jar"), ("", "jar.asc"),
          ("", "module"), ("bin", "tar.gz.asc"), ("a-b", "zip")]  # fmt: skip
 TIMES = st.sampled_from([f"2026010{day}.0{hour}0000" for day in range(1, 4) for hour in range(4)])
@@ -37,6 +39,7 @@ def parts(pushes):
     return found
 
 
+@FREELY
 @given(PUSHES)
 def test_a_snapshot_s_list_offers_the_newest_file_of_each_kind(pushes):
     root = read_xml(lists.snapshot("org.example", "tool", "1.0-SNAPSHOT", parts(pushes), 1_700_000_000_000))
@@ -55,6 +58,7 @@ def test_a_snapshot_s_list_offers_the_newest_file_of_each_kind(pushes):
     assert snapshots.newest(parts([*pushes, later])) == snapshots.Build(number + 1, later.time)
 
 
+@FREELY
 @given(PUSHES, st.integers(1, 5))
 def test_only_the_newest_builds_stay(pushes, most):
     gone = {part.name for part in snapshots.outdated(parts(pushes), most)}
@@ -63,16 +67,15 @@ def test_only_the_newest_builds_stay(pushes, most):
     assert gone == {push.name("tool", "1.0") for push in pushes} - stays
 
 
-@given(VERSIONS, st.sets(st.sampled_from(["1.1", "2.0"])), VERSIONS)
+@FREELY
+@given(VERSIONS.filter(bool), st.sets(st.sampled_from(["1.1", "2.0"])), VERSIONS)
 def test_upstream_adds_versions_behind_ours_and_latest_stays_ours(ours, refused, theirs):
-    ours = [version for version in ours if version not in refused]
-    added = [version for version in theirs if version not in {*ours, *refused}]
-    if not ours:
-        return
+    held = {*ours, *refused}
+    added = lists.added(lists.read(lists.package("g", "a", ["0", *theirs], "2026")), {"0", *held})
     root = read_xml(lists.package("g", "a", (*ours, *added), "2026", preferred=ours))
 
     listed = [one.text for one in root.all("versioning/versions/version")]
-    assert listed == mavenlists.merged(ours, {*ours, *refused}, theirs)
+    assert listed == mavenlists.merged(ours, held, theirs)
     assert root.get("versioning/latest") in ours
     released = [version for version in ours if not version.endswith("-SNAPSHOT")]
     assert root.get("versioning/release") == (versions.newest(released) if released else "")
@@ -154,6 +157,7 @@ def test_what_is_no_list_is_told_so(data):
         lists.read(data)
 
 
+@FREELY
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"<metadata>{text}</metadata>".encode())
 )
@@ -173,3 +177,30 @@ def test_names_that_no_repository_could_have_are_left_out():
         b"</plugins></metadata>"
     )
     assert (listed.versions, listed.plugins) == (("1.0", "2"), ())
+
+
+SEGMENTS = st.sampled_from(
+    ["org", "a.b", "lib", "1.0", "1.0-SNAPSHOT", "lib-1.0.jar", "lib-1.0.jar.sha1", "maven-metadata.xml", "..", ".",
+     "", "maven-metadata.xml.md5", "a" * 52, "a" * 201, "x%2F", "-", ".sha1", "maven-metadata.xml.asc"]
+)  # fmt: skip
+
+
+@FREELY
+@given(st.lists(SEGMENTS | st.text(max_size=8), max_size=8).map("/".join))
+def test_every_path_names_something_inside_of_a_repository_or_is_not_found(path):
+    try:
+        place = paths.read(path)
+    except Refusal:
+        return
+    steps = place.whole.split("/")
+    assert not {"", ".", ".."} & set(steps)
+    assert place.whole.isascii()
+    if isinstance(place, paths.FilePath):
+        assert str(purl.parse(place.package)) == place.package
+        assert place.key == "/".join(steps[-2:])
+        assert path.removeprefix(f"{place.root}/") == place.whole + place.beside
+    else:
+        assert path.removeprefix(f"{place.root}/") == place.whole + place.beside
+        named = place.snapshot[:2] if place.snapshot else place.artifact
+        assert named is None or purl.parse(paths.package_of(*named))
+        assert not place.group or purl.parse(paths.package_of(place.group, "x"))
