@@ -32,6 +32,11 @@ from consuming import Between, between
 from test_consumers import Consumers, installed, run
 
 CASES = ("cold", "warm", "wrong hash", "policy refusal", "interrupted transfer")
+WANTED = (  # each has a row; what is not here says so, and fails the run
+    "pip", "uv", "maven 3.8", "maven 3.9", "conan", "skopeo", "podman", "buildah", "containerd",
+    "containerd as Docker Hub's mirror", "dockerd", "dockerd as Docker Hub's mirror",
+)  # fmt: skip
+MAVEN = "3.9.9"
 MAVEN_GIVEN = "commons-io:commons-io:2.11.0"
 MAVEN_REFUSED = "commons-validator:commons-validator:1.7"
 Row = dict[str, str]
@@ -112,20 +117,31 @@ def uv_words(target: Path, index: str, cache: Path) -> list[str]:
 
 
 def maven_rows(field: Consumers, folder: Path, homes: Mapping[str, Path | None]) -> dict[str, Row]:
-    rows = {}
+    rows: dict[str, Row] = {}
+    url = f"{field.url}/maven2/"
     for name, home in homes.items():
         place = folder / name.replace(" ", "-")
         place.mkdir(parents=True)
         rows[name] = trio.run(
-            partial(
-                test_maven_clients.row,
-                place,
-                f"{field.url}/maven2/",
-                given=MAVEN_GIVEN,
-                refused=MAVEN_REFUSED,
-                home=home,
-            )
+            partial(test_maven_clients.row, place, url, given=MAVEN_GIVEN, refused=MAVEN_REFUSED, home=home)
         )
+        if home is not None:
+            field.pyrsia(
+                "export", "maven-trusted-checksums", "--all", "-o", str(place / "checksums"), good=None
+            )
+            summary = b"".join(one.read_bytes() for one in (place / "checksums").rglob("*.sha256"))
+            rows[name]["trusted checksums"] = trio.run(
+                partial(
+                    test_maven_clients.trusted,
+                    place / "trusted",
+                    url,
+                    home,
+                    given=MAVEN_GIVEN,
+                    summary=summary,
+                )
+            )
+    if "maven 3.9" not in rows:
+        rows["maven 3.9"] = {"not run": f"Maven Central gave no org.apache.maven:apache-maven:{MAVEN}"}
     return rows
 
 
@@ -154,18 +170,18 @@ def image_rows(field: Consumers) -> dict[str, Row]:
 
 def maven_homes(folder: Path) -> dict[str, Path | None]:
     """This machine's Maven and, where Maven Central gives it, a newer one; fetched as any artifact is."""
-    homes: dict[str, Path | None] = {"maven (of this machine)": None}
-    wanted = "org.apache.maven:apache-maven:3.9.9:zip:bin"
+    homes: dict[str, Path | None] = {"maven 3.8": None}
+    wanted = f"org.apache.maven:apache-maven:{MAVEN}:zip:bin"
     plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
     done = subprocess.run(
         ["mvn", "-B", "-q", f"{plugin}:copy", f"-Dartifact={wanted}", f"-DoutputDirectory={folder}"],
         cwd=folder, capture_output=True, timeout=300, check=False,
     )  # fmt: skip
-    archive = folder / "apache-maven-3.9.9-bin.zip"
+    archive = folder / f"apache-maven-{MAVEN}-bin.zip"
     if done.returncode == 0 and archive.exists():
         shutil.unpack_archive(archive, folder)
-        (folder / "apache-maven-3.9.9" / "bin" / "mvn").chmod(0o755)
-        homes["maven 3.9.9"] = folder / "apache-maven-3.9.9"
+        (folder / f"apache-maven-{MAVEN}" / "bin" / "mvn").chmod(0o755)
+        homes["maven 3.9"] = folder / f"apache-maven-{MAVEN}"
     return homes
 
 
@@ -189,14 +205,17 @@ def everything(folder: Path, note: Callable[[str], None]) -> dict[str, Row]:
 
 
 def empty(rows: Mapping[str, Row]) -> list[str]:
-    """Cells without a word."""
-    return [
-        f"{name}: {case}"
-        for name, row in rows.items()
-        if "not run" not in row
-        for case in CASES
-        if not row.get(case)
-    ]
+    """Cells without a word, and clients that were not run."""
+    found = []
+    for name in WANTED:
+        row = rows.get(name, {"not run": "nobody wrote a row"})
+        cases = (
+            (*CASES, "push") if name in ("skopeo", "podman", "buildah", "containerd", "dockerd") else CASES
+        )
+        cases = (*CASES, "trusted checksums") if name == "maven 3.9" else cases
+        found += [f"{name}: {row['not run']}"] if "not run" in row else []
+        found += [f"{name}: {case}" for case in cases if "not run" not in row and not row.get(case)]
+    return found
 
 
 def main() -> int:
