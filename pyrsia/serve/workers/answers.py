@@ -44,6 +44,9 @@ class Answer:
     # -- what httptools calls --
 
     def on_message_begin(self) -> None:
+        if self.head:  # nobody asked for a second one
+            self.keep = False
+            raise ValueError("two answers to one request")
         self.reason, self.headers = b"", []
 
     def on_status(self, reason: bytes) -> None:
@@ -63,7 +66,9 @@ class Answer:
             self.complete = True  # the length speaks of bytes that do not come this way
 
     def on_body(self, piece: bytes) -> None:
-        if not self.complete:
+        if self.complete:
+            self.keep = False  # bytes that should not come: nobody may read on behind them
+        else:
             self.pieces.append(piece)
 
     def on_message_complete(self) -> None:

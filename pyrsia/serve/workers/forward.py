@@ -114,7 +114,8 @@ class Forward:
             except BaseException:
                 self._let_go(link, answer, clean=False)
                 raise
-            self._let_go(link, answer, clean=exchange.body_sent)
+            # A client that left takes nothing with it: the rest of its answer would be the next one's.
+            self._let_go(link, answer, clean=exchange.body_sent and answer.complete)
             return
 
     async def _give(self, scope: Scope, send: Send, link: _Link, answer: Answer) -> None:

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pyrsia.serve.workers.forward import Forward
 from tests.unit.serve.talk import dial, read_to_end, say
 
 SIZE = 1_000_001
+LOOKALIKE = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
 NAME = "blobs/ab/cd/" + "ab" * 32
 
 
@@ -30,6 +31,7 @@ class Node:
         self.asked: list[Scope] = []
         self.left = trio.Event()
         self.reading = trio.Event()
+        self.go_on = trio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked.append(scope)
@@ -51,6 +53,8 @@ class Node:
             while (await receive())["type"] != "http.disconnect":
                 pass
             self.left.set()
+        elif path == "/stalling":
+            await self.stall(send)
         elif path == "/cut":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -75,6 +79,14 @@ class Node:
                 count = min(300_000, SIZE - first)
                 event: dict[str, Any] = {"type": "http.response.zerocopysend", "file": file, "count": count}
                 await send({**event, "offset": first, "more_body": first + count < SIZE})
+
+    async def stall(self, send: Send) -> None:
+        """A file on its way from elsewhere; what comes late in it reads like an answer."""
+        headers = [(b"content-length", b"%d" % (1_000 + len(LOOKALIKE)))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"a" * 1_000, "more_body": True})
+        await self.go_on.wait()
+        await send({"type": "http.response.body", "body": LOOKALIKE})
 
     async def echo(self, scope: Scope, receive: Receive, send: Send) -> None:
         count, more = 0, scope["method"] != "GET"
@@ -218,6 +230,23 @@ async def test_the_node_learns_that_a_client_left(node: Node) -> None:
             await trio.sleep(0.01)
 
 
+async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(node: Node) -> None:
+    async with worker_of(node) as (ours, worker):
+        async with await dial(worker) as leaving:
+            await leaving.send_all(b"GET /stalling HTTP/1.1\r\nHost: a\r\n\r\n")
+            got = b""
+            while not got.endswith(b"aaa"):
+                got += await leaving.receive_some()
+        while worker.connections:
+            await trio.sleep(0.01)
+        node.go_on.set()
+        answer = await say(worker, b"GET /get HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert answer.endswith(b"GET /get? 0")
+        assert b"evil" not in answer
+        while ours.connections > 1:  # the link of the first is closed, not kept
+            await trio.sleep(0.01)
+
+
 async def test_an_answer_that_the_node_cuts_is_cut_for_the_client(node: Node) -> None:
     async with worker_of(node) as (_, worker):
         answer = await say(worker, b"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n", half_close=False)
@@ -324,3 +353,20 @@ def test_which_bytes_are_meant_is_said_or_nothing_is_opened(tmp_path: Path, span
 def test_what_is_no_answer_of_a_node_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         Answer(bodiless=False).feed(b"\x16\x03\x01 not http")
+
+
+@pytest.mark.parametrize(
+    ("bodiless", "more"),
+    [
+        (False, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        (True, b"okHTTP/1.1 200 OK\r\n\r\n"),
+        (True, b"o"),
+    ],
+)
+def test_a_link_on_which_more_came_than_was_asked_for_is_not_kept(bodiless: bool, more: bytes) -> None:
+    answer = Answer(bodiless=bodiless)
+    answer.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" + (b"" if bodiless else b"ok"))
+    assert (answer.complete, answer.keep) == (True, True)
+    with suppress(ValueError):
+        answer.feed(more)
+    assert (answer.status, answer.keep) == (200, False)
