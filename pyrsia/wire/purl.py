@@ -35,6 +35,7 @@ _PYPI_VERSION: Final = re.compile(
     rf"(?:[1-9][0-9]*!)?{_N}(?:\.{_N})*(?:(?:a|b|rc){_N})?(?:\.post{_N})?(?:\.dev{_N})?"
     r"(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?"
 )
+_PYPI_RELEASE: Final = re.compile(rf"(?:[1-9][0-9]*!)?{_N}(?:\.{_N})*")
 _MAVEN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MAVEN_VERSION: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._+~-]*")
 _CONAN: Final = re.compile("[a-z0-9_][a-z0-9_+.-]{1,100}")
@@ -103,6 +104,19 @@ def pypi_name(name: str) -> str:
     another project's name. Whether the result is a name at all is the caller's question.
     """
     return _RUNS.sub("-", name).translate(_LOWER)
+
+
+def pypi_version(version: str) -> str:
+    """A version in normal form without the zeros at the end of its release: equal for what is one version.
+
+    PEP 440 compares 1.0 and 1.0.0 as equal, so pip takes a file of the one where the other was asked for.
+    """
+    found = _PYPI_RELEASE.match(version)
+    release = found[0] if found is not None else ""
+    short = release
+    while short.endswith(".0"):
+        short = short[:-2]
+    return short + version[len(release) :]
 
 
 def parse(text: str) -> Purl:

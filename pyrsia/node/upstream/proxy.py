@@ -39,7 +39,7 @@ from pyrsia.serve.supply import Arriving, Document
 from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_AT_ONCE
-from pyrsia.wire.purl import Purl
+from pyrsia.wire.purl import Purl, pypi_version
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.upstream")
@@ -255,8 +255,10 @@ class Proxy:
         version = wanted.ecosystem.version(wanted.purl, wanted.path)
         if sha256 and ours.holds(sha256):
             raise _denied(f"the log names sha256:{sha256[:16]}, so upstream's copy is not given", _OURS)
-        held = frozenset[str]().union(*map(ours.versions, _spellings(wanted.purl))) if version != "" else ()
-        if held and (version is None or version in held):
+        held = frozenset[str]()
+        if version != "":
+            held = held.union(*map(ours.versions, _spellings(wanted.purl)))
+        if held and (version is None or _is_of(wanted.purl.type, version, held)):
             what = f"the log holds {package}@{version}" if version else f"the log holds versions of {package}"
             raise _denied(f"{what}, so upstream's files of it are not given", _OURS)
         published_ms = uploaded_ms if version != "" or sha256 else _OLD
@@ -294,6 +296,13 @@ def _spellings(purl: Purl) -> tuple[str, ...]:
     if purl.type != "docker" or purl.namespace not in ("", _OFFICIAL):
         return (str(purl),)
     return str(replace(purl, namespace="")), str(replace(purl, namespace=_OFFICIAL))
+
+
+def _is_of(kind: str, version: str, held: frozenset[str]) -> bool:
+    """Whether a client takes the version for one of these, however it is spelt."""
+    if version in held:
+        return True
+    return kind == "pypi" and pypi_version(version) in map(pypi_version, held)
 
 
 def _glob(pattern: str) -> PurlGlob:

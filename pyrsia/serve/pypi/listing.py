@@ -20,7 +20,7 @@ from pyrsia.serve.pypi.pages import ACTIVE, QUARANTINED, Item, Page
 from pyrsia.serve.supply import LocalRow
 from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.status import in_words
-from pyrsia.wire.purl import Purl
+from pyrsia.wire.purl import Purl, pypi_version
 from pyrsia.wire.text import safe
 
 BUNDLE_SUFFIX: Final = ".intoto.jsonl"
@@ -88,11 +88,13 @@ def version_of(row: LocalRow) -> str:
 
 def proxied(name: str, theirs: Project, held: Iterable[str]) -> list[IndexFile]:
     """Files of upstream's that this node passes on: of versions that nobody here holds, with a digest."""
-    versions = frozenset(held)
+    versions = frozenset(map(pypi_version, held))
     found = []
     for file in theirs.files:
         known = release(file.filename)
-        if known is not None and known[0] == name and known[1] not in versions and file.sha256:
+        if known is None or known[0] != name or not file.sha256:
+            continue
+        if pypi_version(known[1]) not in versions:
             found.append(file)
     return found
 

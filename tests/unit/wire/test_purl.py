@@ -1,6 +1,10 @@
 """Purls: one spelling for each package."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_version
+from packaging.version import Version
 
 from pyrsia.errors import Malformed
 from pyrsia.wire import purl
@@ -87,3 +91,18 @@ def test_what_only_looks_like_an_own_name_is_nobodys():
     ):  # fmt: skip
         found = purl.parse(text)
         assert (found.owner, found.package) == ("", found)
+
+
+_PARTS = st.lists(st.integers(0, 12), min_size=1, max_size=5).map(lambda row: ".".join(map(str, row)))
+
+
+@given(
+    st.sampled_from(["", "1!"]),
+    _PARTS,
+    st.sampled_from(["", "a0", "rc10", ".post0", ".dev1", "rc1.dev0", "+1.0"]),
+)
+def test_versions_that_pep_440_takes_for_one_have_one_short_spelling(epoch, release, rest):
+    version = str(Version(f"{epoch}{release}{rest}"))
+    assert purl.pypi_version(version) == canonicalize_version(version)
+    assert Version(purl.pypi_version(version)) == Version(version)
+    assert purl.pypi_version(f"{epoch}{release}.0.0{rest}") == purl.pypi_version(f"{epoch}{release}{rest}")

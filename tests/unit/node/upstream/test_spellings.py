@@ -1,0 +1,55 @@
+"""One version or image, however it is spelt: what the log holds and what a policy denies stays so at every spelling."""
+
+import pytest
+
+from pyrsia.builds.pip.simple import IndexFile, Project
+from pyrsia.errors import Refusal
+from pyrsia.serve.pypi import listing
+from tests.unit.node.upstream.toy import JSON_TYPE, SIX, in_front, listening, page, plain, whole
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+
+
+@pytest.fixture
+async def up():
+    async with listening() as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "given"),
+    [
+        ("1.0", "six-1.0.0-py3-none-any.whl", False),
+        ("1.0.0", "six-1-py3-none-any.whl", False),
+        ("1.0", "six-01.0.0.0.0-py3-none-any.whl", False),
+        ("1.0rc1", "six-1rc1.tar.gz", False),
+        ("1.0.post1", "six-1.0.0.post1-py3-none-any.whl", False),
+        ("1.0", "six-1.0.1-py3-none-any.whl", True),
+        ("1.0", "six-10-py3-none-any.whl", True),
+        ("1.0", "six-1.0+local-py3-none-any.whl", True),
+    ],
+)
+async def test_a_version_that_the_log_holds_is_never_upstream_s_however_it_is_spelt(
+    up, tmp_path, held, named, given
+):
+    url = f"{up.url}/{named}"
+    up.says["/simple/six/"] = plain(page((named, url)), content_type=JSON_TYPE)
+    up.says[f"/{named}"] = plain(b"unverified")
+    async with in_front(tmp_path, {"pip": (f"{up.url}/simple",)}) as front:
+        front.ours.held[SIX] = {held}
+        await front.proxy.document(SIX, "six/")
+        if given:
+            assert await whole(await front.proxy.file(SIX, url)) == b"unverified"
+            return
+        with pytest.raises(Refusal, match="the log holds") as caught:
+            await front.proxy.file(SIX, url)
+        assert caught.value.code == "denied"
+        assert not up.times(f"/{named}")
+
+
+def test_a_page_adds_no_other_spelling_of_a_version_that_is_held():
+    files = tuple(
+        IndexFile(f"six-{one}-py3-none-any.whl", "https://x/", "0" * 64) for one in ("1.0.0", "1.1")
+    )
+    added = listing.proxied("six", Project("six", "https://x/", files), {"1.0"})
+    assert [one.filename for one in added] == ["six-1.1-py3-none-any.whl"]
