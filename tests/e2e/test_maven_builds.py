@@ -25,10 +25,11 @@ from pyrsia.errors import Refusal
 sys.path.insert(0, str(Path(__file__).parent))
 import git_server
 import mavens
+from maven_repo import serving
 from sandbox_backends import make
 
 from tests.unit.serve.test_maven import publish
-from tests.unit.serve.toy import ToyNode, serving, toy_app
+from tests.unit.serve.toy import ToyNode, toy_app
 
 assert importlib.util.find_spec("mavens")
 pytestmark = [pytest.mark.builds, pytest.mark.processes]
