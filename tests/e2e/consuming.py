@@ -193,6 +193,27 @@ class Field:
         """Let the follower's policy be this; it begins with it."""
         (self.follower.data / "policy.toml").write_text(text)
 
+    @contextmanager
+    def rules(self, text: str) -> Iterator[None]:
+        """Other rules at the running follower until the block ends."""
+        path = self.follower.data / "policy.toml"
+        before = path.read_text()
+        try:
+            self._take_over(text)
+            yield
+        finally:
+            self._take_over(before)
+
+    def _take_over(self, text: str) -> None:
+        (self.follower.data / "policy.toml").write_text(text)
+        with self.follower.client() as node:
+            was = node.get("/api/v1/policy")["rules"]
+
+            def taken() -> bool:
+                return bool(node.get("/api/v1/policy")["rules"] != was)
+
+            self.network.wait(taken, 20, "the node does not take other rules over")
+
     def pyrsia(self, *words: str, good: bool | None = True) -> str:
         """What a command printed that asks the follower; `good`: whether it must succeed, None: it may fail."""
         done = subprocess.run(

@@ -379,6 +379,21 @@ def test_maven_says_why_an_artifact_is_refused(field: Consumers, tmp_path: Path)
     assert field.maven.asked == asked
 
 
+def test_in_the_mode_verified_maven_names_every_missing_plugin_at_once(
+    field: Consumers, tmp_path: Path
+) -> None:
+    asked = list(field.maven.asked)
+    plugins = sorted(
+        {purl.partition("@")[0].rpartition("/")[2] for purl in field.notes if "-plugin@" in purl}
+    )
+    assert len(plugins) >= 4
+    with field.rules(POLICY.replace('mode = "verified+witnessed"', 'mode = "verified"')):
+        user = Maven(tmp_path / "user", f"{field.url}/maven2/")
+        told = trio.run(lambda: user.run("package", folder=field.project, good=False))
+    assert [name for name in plugins if name not in told] == []
+    assert field.maven.asked == asked
+
+
 # -- images --
 
 

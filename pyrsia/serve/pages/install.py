@@ -33,7 +33,11 @@ def ways(purl: Purl, version: str, url: str) -> tuple[Install, ...]:
         case "maven":
             return (
                 Install("Maven", _maven(package, version, f"{url}/maven2/{prefix}")),
-                Install("Gradle", f'implementation("{package.namespace}:{package.name}:{version}")'),
+                Install(
+                    "Gradle",
+                    f'repositories {{ maven {{ url = uri("{url}/maven2/{prefix}") }} }}\n'
+                    f'dependencies {{ implementation("{package.namespace}:{package.name}:{version}") }}',
+                ),
             )
         case "conan":
             return (
@@ -59,7 +63,14 @@ def _maven(package: Purl, version: str, repository: str) -> str:
 def _images(name: str, version: str, url: str) -> tuple[Install, ...]:
     image = f"{name}@{version}" if version.startswith("sha256:") else f"{name}:{version}"
     plain = " --tls-verify=false" if url.startswith("http://") else ""
-    return (Install("Docker", f"docker pull {image}"), Install("Podman", f"podman pull{plain} {image}"))
+    unsafe = " --src-tls-verify=false" if plain else ""
+    http = " --plain-http" if plain else ""
+    return (
+        Install("Docker", f"docker pull {image}"),
+        Install("Podman", f"podman pull{plain} {image}"),
+        Install("containerd", f"ctr images pull{http} {image}"),
+        Install("skopeo", f"skopeo copy{unsafe} docker://{image} oci:{name.rpartition('/')[2]}"),
+    )
 
 
 def _reference(package: Purl, version: str) -> str:
