@@ -77,10 +77,12 @@ def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
 
 
 def _deny(rules: Rules, facts: Facts) -> Reason:
-    """A copy under a node's own name is denied with the package that it is of."""
-    names = {facts.purl, str(purls.parse(facts.purl).package)}
+    """A copy under a node's own name is denied with the package that it is of, and every spelling with each other."""
+    purl = purls.parse(facts.purl)
+    packages = {facts.purl.partition("@")[0], *map(str, purls.spellings(purl.package.versionless))}
+    names = {facts.purl, *map(str, purls.spellings(purl.package))}
     for glob in rules.deny:
-        if any(glob.matches(name) for name in names):
+        if any(map(glob.matches, packages)) and any(map(glob.matches, names)):
             return Reason("deny", False, f"deny names it: {glob.pattern}", "take it out of `deny`")
     return Reason("deny", True, "deny does not name it")
 

@@ -13,13 +13,14 @@ left out: what shapes an output stands in the recipe and the target. By type:
 
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyrsia.errors import Malformed
 from pyrsia.wire.text import unb32
 
 MAX_PURL_CHARS: Final = 300  # a registry's longest names are about 200 characters
+MAX_ZEROS: Final = 6  # numbers that a release is written out to, where people differ in zeros at its end
 
 _TYPE: Final = re.compile("[a-z][a-z0-9.+-]{0,31}")
 # One path segment: unreserved characters as they are, other printable ASCII as upper-case percent codes.
@@ -41,6 +42,7 @@ _MAVEN_VERSION: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._+~-]*")
 _CONAN: Final = re.compile("[a-z0-9_][a-z0-9_+.-]{1,100}")
 _CONAN_VERSION: Final = re.compile("[a-z0-9_][a-z0-9_+.-]{0,100}")
 _DOCKER: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_OFFICIAL: Final = "library"
 _DOCKER_VERSION: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
 
 GENERIC: Final = "generic"
@@ -117,6 +119,23 @@ def pypi_version(version: str) -> str:
     while short.endswith(".0"):
         short = short[:-2]
     return short + version[len(release) :]
+
+
+def spellings(purl: Purl) -> tuple[Purl, ...]:
+    """Every purl by which a client may mean this one, itself first; of zeros at a version's end some.
+
+    An official image of Docker Hub is `alpine` and `library/alpine`; a Python version is 1.0 and 1.0.0.
+    """
+    if purl.type == "docker" and purl.namespace in ("", _OFFICIAL):
+        return purl, replace(purl, namespace="" if purl.namespace else _OFFICIAL)
+    if purl.type != "pypi" or not purl.version:
+        return (purl,)
+    short = pypi_version(purl.version)
+    found = _PYPI_RELEASE.match(short)
+    release = found[0] if found is not None else ""
+    missing = range(max(0, MAX_ZEROS - release.count(".")))
+    others = (f"{release}{'.0' * zeros}{short[len(release) :]}" for zeros in missing) if release else ()
+    return purl, *(replace(purl, version=one) for one in others if one != purl.version)
 
 
 def parse(text: str) -> Purl:

@@ -5,6 +5,8 @@ import re
 import tomllib
 from typing import Any
 
+from packaging.utils import canonicalize_version
+
 DAY_MS = 86_400_000
 WORTH = {"WITNESSED": 1, "EQUIVALENT": 2, "REPRODUCED": 3}
 SHARE = {"none": 0, "partial": 1, "full": 2}
@@ -26,6 +28,20 @@ def matches(pattern: str, purl: str) -> bool:
     return not at or not version or fnmatch.fnmatchcase(version, want_version.replace("[", "[[]"))
 
 
+def meant_by(purl: str) -> set[str]:
+    """What a client may write for it: with or without `library/`, with zeros that a Python version does not need."""
+    name, at, version = purl.partition("@")
+    names = {name}
+    if image := re.fullmatch(r"pkg:docker/(?:library/)?([^/]+)", name):
+        names |= {f"pkg:docker/{image[1]}", f"pkg:docker/library/{image[1]}"}
+    versions = {version}
+    if name.startswith("pkg:pypi/") and version:
+        short = canonicalize_version(version)
+        head, rest = re.fullmatch(r"([0-9!.]*[0-9])(.*)", short).groups()
+        versions |= {head + ".0" * more + rest for more in range(6 - head.count("."))}
+    return {f"{one}{at}{which}" for one in names for which in versions}
+
+
 def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
     said = tomllib.loads(text)
     kind = package_of(facts.purl).partition("/")[0].removeprefix("pkg:")
@@ -37,7 +53,7 @@ def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
 
     mode = value("mode", "verified+witnessed" if ecosystem == "oci" else "verified")
     for pattern in [*common.get("deny", []), *own.get("deny", [])]:
-        if matches(pattern, facts.purl) or matches(pattern, package_of(facts.purl)):
+        if any(matches(pattern, one) for one in {facts.purl, *meant_by(package_of(facts.purl))}):
             return False
     if not any(matches(pattern, facts.purl) for pattern in value("allow", ["*"])):
         return False

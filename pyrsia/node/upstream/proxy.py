@@ -39,13 +39,12 @@ from pyrsia.serve.supply import Arriving, Document
 from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_AT_ONCE
-from pyrsia.wire.purl import Purl, pypi_version
+from pyrsia.wire.purl import Purl, pypi_version, spellings
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.upstream")
 _OURS: Final = "use what the network gives of it; pyrsia policy explain says why some of it is refused"
 _PROBES: Final = ("0.0.0.dev0", "99999.0")  # versions that no sensible rule names, good in every ecosystem
-_OFFICIAL: Final = "library"
 _OLD: Final = 1  # of a time that no rule about ages is asked for
 
 
@@ -291,11 +290,9 @@ def _running(part: _Part | None) -> _Part:
     return part
 
 
-def _spellings(purl: Purl) -> tuple[str, ...]:
-    """Every name that may mean the same package: an official image has two."""
-    if purl.type != "docker" or purl.namespace not in ("", _OFFICIAL):
-        return (str(purl),)
-    return str(replace(purl, namespace="")), str(replace(purl, namespace=_OFFICIAL))
+def _spellings(package: Purl) -> tuple[str, ...]:
+    """Every name that may mean the same package."""
+    return tuple(map(str, spellings(package)))
 
 
 def _is_of(kind: str, version: str, held: frozenset[str]) -> bool:

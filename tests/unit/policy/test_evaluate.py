@@ -78,6 +78,16 @@ def test_what_was_rebuilt_is_allowed_and_every_rule_says_why():
         ('[all]\ndeny = ["pkg:pypi/*"]\nallow = ["pkg:pypi/idna"]', {}, ["deny"]),
         ('[pip]\ndeny = ["pkg:pypi/idna@3.1*"]', {}, ["deny"]),
         ('[pip]\ndeny = ["pkg:pypi/idna@3.9"]', {}, []),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.10"]', {"purl": "pkg:pypi/idna@3.10.0"}, ["deny"]),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.10.0.0"]', {}, ["deny"]),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.0"]', {"purl": "pkg:pypi/idna@3rc1"}, []),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.0rc1"]', {"purl": "pkg:pypi/idna@3rc1"}, ["deny"]),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.10"]', {"purl": "pkg:pypi/idna@3.1"}, []),
+        ('[pip]\ndeny = ["pkg:pypi/idna@3.10"]', {"purl": f"pkg:generic/{NODES[0]}/pypi/idna@3.10.0"}, ["deny"]),
+        ('[all]\ndeny = ["pkg:docker/library/alpine"]', {"purl": "pkg:docker/alpine@3"}, ["deny"]),
+        ('[all]\ndeny = ["pkg:docker/alpine@3"]', {"purl": "pkg:docker/library/alpine@3"}, ["deny"]),
+        ('[all]\ndeny = ["pkg:docker/alpine@3"]', {"purl": "pkg:docker/library/alpine@4"}, []),
+        ('[all]\ndeny = ["pkg:docker/team/alpine"]', {"purl": "pkg:docker/alpine@3"}, []),
         ('[pip]\nallow = ["pkg:pypi/i*"]', {}, []),
         ('[pip]\nallow = []', {}, ["allow"]),
         ('[all]\ndeny = ["pkg:pypi/idna"]', {"purl": f"pkg:generic/{NODES[0]}/pypi/idna@3.10"}, ["deny"]),
@@ -123,7 +133,8 @@ def test_an_old_proof_is_refused():
 
 GLOBS = st.sampled_from([
     "*", "pkg:*", "pkg:pypi/*", "pkg:pypi/idna", "pkg:pypi/idna@3.*", "pkg:pypi/idna@3.1?", "*@3.10", "pkg:*/*a*@*",
-    "pkg:maven/org.acme/*", "pkg:docker/*@sha256:*", f"pkg:generic/{NODES[0]}/*", "pkg:pypi/other@1",
+    "pkg:maven/org.acme/*", "pkg:docker/*@sha256:*", "pkg:docker/alpine",
+    "pkg:pypi/other@1.0", "pkg:pypi/idna@3.10.?", f"pkg:generic/{NODES[0]}/*", "pkg:pypi/other@1",
 ])  # fmt: skip
 OPERATORS = ["org A", "org B", "org C"]
 KEYS = st.fixed_dictionaries({}, optional={

@@ -4,6 +4,7 @@ import pytest
 
 from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Refusal
+from pyrsia.policy import evaluate, rules
 from pyrsia.serve.pypi import listing
 from tests.unit.node.upstream.toy import JSON_TYPE, SIX, in_front, listening, page, plain, whole
 
@@ -53,3 +54,36 @@ def test_a_page_adds_no_other_spelling_of_a_version_that_is_held():
     )
     added = listing.proxied("six", Project("six", "https://x/", files), {"1.0"})
     assert [one.filename for one in added] == ["six-1.1-py3-none-any.whl"]
+
+
+def judging(text):
+    """As a node's policy judges."""
+    policy = rules.parse(text, "test")
+
+    def judge(facts):
+        said = evaluate.decide(policy, facts, 1_700_000_000_000)
+        return None if said.allowed else evaluate.refusal(facts, said)
+
+    return judge
+
+
+@pytest.mark.parametrize("denied", ["pkg:docker/library/alpine", "pkg:docker/alpine", "pkg:docker/library/*"])
+async def test_an_official_image_that_is_denied_by_one_name_is_asked_for_by_none(up, tmp_path, denied):
+    up.says["/v2/library/alpine/manifests/3"] = plain(b"{}")
+    judge = judging(b'[oci]\nmode = "proxy"\ndeny = ["%b"]' % denied.encode())
+    async with in_front(tmp_path, {"oci": (up.url,)}, judge=judge) as front:
+        for name in ("alpine", "library/alpine"):
+            with pytest.raises(Refusal, match="deny names it"):
+                await front.proxy.document(f"pkg:docker/{name}", f"v2/{name}/manifests/3")
+    assert not up.asked
+
+
+async def test_a_version_that_is_denied_is_denied_at_every_spelling(up, tmp_path):
+    url = f"{up.url}/six-1.0.0-py3-none-any.whl"
+    up.says["/simple/six/"] = plain(page(("six-1.0.0-py3-none-any.whl", url)), content_type=JSON_TYPE)
+    judge = judging(b'[pip]\nmode = "proxy"\ndeny = ["pkg:pypi/six@1.0"]')
+    async with in_front(tmp_path, {"pip": (f"{up.url}/simple",)}, judge=judge) as front:
+        await front.proxy.document(SIX, "six/")
+        with pytest.raises(Refusal, match="deny names it"):
+            await front.proxy.file(SIX, url)
+    assert not up.times("/six-1.0.0-py3-none-any.whl")
