@@ -320,6 +320,10 @@ MAX_API_ROWS = Limit(1_000, "entries in one answer; more is a second page")
 MAX_HTTP_FETCH_WAIT_S = Limit(
     120, "for peers to bring a file: a large wheel over a slow link; clients give up sooner and ask again"
 )
+MAX_SEARCH_CHARS = Limit(200, "the longest names of packages; what stands behind is not looked for")
+MAX_SEARCH_ROWS = Limit(200, "packages in one answer to a search; who sees more writes more letters")
+MAX_CONAN_MANIFEST_BYTES = Limit(4 << 20, "a line for each file of a package: 40,000 of them")
+MAX_CONAN_INFO_BYTES = Limit(65_536, "a conaninfo.txt has 1 KB: settings, options and requirements")
 MAX_CONTROL_PATH_BYTES = Limit(
     100, "a Unix socket address holds 108 bytes; the rest is for the temporary name"
 )

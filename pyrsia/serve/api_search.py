@@ -4,16 +4,19 @@ from typing import Final
 
 from starlette.requests import Request
 
-from pyrsia.serve.finding import ECOSYSTEMS, QUERY_CHARS, ROWS, Finder, Search
+from pyrsia.serve.finding import ECOSYSTEMS, Finder, Search
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, number, only
 from pyrsia.serve.views import Admin
+from pyrsia.units import MAX_SEARCH_CHARS, MAX_SEARCH_ROWS
 
 SCOPE: Final = "pyrsia.finder"  # where a request carries the node's `Finder`
 _QUERY: Final = (
-    Param("q", f"words of the name, at most {QUERY_CHARS.value} characters; all packages without it", TEXT),
+    Param(
+        "q", f"words of the name, at most {MAX_SEARCH_CHARS.value} characters; all packages without it", TEXT
+    ),
     Param("ecosystem", "packages of this one alone", {"type": "string", "enum": list(ECOSYSTEMS)}),
     Param("first", "packages to pass over", WHOLE),
-    Param("count", f"at most {ROWS.value}", WHOLE),
+    Param("count", f"at most {MAX_SEARCH_ROWS.value}", WHOLE),
 )
 
 
@@ -25,7 +28,7 @@ async def _search(_: Admin, request: Request) -> Search:
         asked.get("q", ""),
         ecosystem=asked.get("ecosystem", ""),
         first=number(request, "first", 0),
-        count=number(request, "count", 50, most=ROWS.value),
+        count=number(request, "count", 50, most=MAX_SEARCH_ROWS.value),
     )
 
 

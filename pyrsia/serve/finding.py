@@ -24,13 +24,11 @@ import msgspec
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK
 from pyrsia.serve.supply import LocalRow, Supply
-from pyrsia.units import Limit
+from pyrsia.units import MAX_SEARCH_CHARS, MAX_SEARCH_ROWS, Limit
 from pyrsia.wire import purl as purls
 
-QUERY_CHARS = Limit(200, "the longest names")
-WORDS = Limit(8, "people write three")
+WORDS = Limit(8, "people write three; each more is another pass over all names")
 STARS = Limit(4, "more make a pattern slow to match")
-ROWS = Limit(200, "of one answer; who sees more writes more letters")
 LOOKED_AT = Limit(5_000, "names that hold a word and are compared with the others: 30 ms")
 READ = Limit(200, "packages whose versions are read for one question, where it names a version")
 VERSIONS = Limit(20, "newest versions of one package; its page has all")
@@ -169,7 +167,9 @@ class Finder:
         self._read: tuple[Sequence[str], Sequence[str]] = ((), ())
         self._names = _Names(())
 
-    def search(self, query: str, *, ecosystem: str = "", first: int = 0, count: int = ROWS.value) -> Search:
+    def search(
+        self, query: str, *, ecosystem: str = "", first: int = 0, count: int = MAX_SEARCH_ROWS.value
+    ) -> Search:
         """`count` packages behind the first `first` ones; all packages for an empty question.
 
         Raises:
@@ -177,13 +177,13 @@ class Finder:
         """
         if ecosystem and ecosystem not in ECOSYSTEMS:
             raise _bad(f"there is no ecosystem {ecosystem[:40]!r}", f"ask for {', '.join(ECOSYSTEMS)}")
-        text = query.strip()[: QUERY_CHARS.value]
+        text = query.strip()[: MAX_SEARCH_CHARS.value]
         names = self._all()
         words, version = _read(text, _VERSION)
         if not version and next(names.search(words, ecosystem), None) is None:
             words, version = _read(text, _PERHAPS_VERSION)
         wanted = names.search(words, ecosystem)
-        count = min(count, ROWS.value)
+        count = min(count, MAX_SEARCH_ROWS.value)
         if not version:
             page = list(islice(wanted, first, first + count + 1))
             shown = tuple(self._found(name) for name in page[:count] if name is not None)

@@ -55,7 +55,7 @@ def configured(folder: Path, cert: str, key: str) -> ssl.SSLContext | None:
         raise Refusal(
             "config-invalid",
             what="http.tls_cert and http.tls_key stand only together",
-            who="config.toml",
+            who="http.tls_cert and http.tls_key in config.toml",
             do="name both files, or none",
         )
     return tls_context(folder / cert, folder / key) if cert else None

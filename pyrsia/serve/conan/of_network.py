@@ -10,11 +10,10 @@ from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.serve.answers import REVALIDATE, not_found, send_bundle, send_cached
 from pyrsia.serve.bringing import brought, send_proof, send_published
 from pyrsia.serve.conan.published import Published, package_of
-from pyrsia.serve.conan.pushed import INFO_BYTES
 from pyrsia.serve.conan.signing import BUNDLE, DIGESTS, FACTS, FOLDER, PROOF, Signing
 from pyrsia.serve.conan.words import NETWORK_MARK, OCTETS, Call, no_such, send_json
 from pyrsia.serve.views import Catalog, ProjectFile
-from pyrsia.units import Limit
+from pyrsia.units import MAX_CONAN_INFO_BYTES, Limit
 
 INFOS = Limit(500, "packages whose settings one search tells; a recipe has some dozen")
 _BESIDE: Final = (PROOF, BUNDLE)
@@ -119,7 +118,7 @@ class OfNetwork:
         found: dict[str, dict[str, str]] = {}
         for package_id, place in list(places.items())[: INFOS.value]:
             file = published.files[str(place)]
-            if file.size > INFO_BYTES.value:
+            if file.size > MAX_CONAN_INFO_BYTES.value:
                 continue
             path = await brought(self._catalog, call.receive, file)
             found[package_id] = {"content": await trio.Path(path).read_text("utf-8", "replace")}

@@ -13,12 +13,12 @@ from pyrsia.builds.conan import names, rest
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.answers import REVALIDATE, header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
-from pyrsia.serve.conan.pushed import MANIFEST_BYTES, Pushed, place_of
+from pyrsia.serve.conan.pushed import Pushed, place_of
 from pyrsia.serve.conan.words import LOCAL_MARK, OCTETS, TEXT, Call, no_such, say, send_json
 from pyrsia.serve.connection import ClientGone, Receive
 from pyrsia.serve.grants import require_delete, require_push
 from pyrsia.serve.supply import Supply
-from pyrsia.units import Limit
+from pyrsia.units import MAX_CONAN_MANIFEST_BYTES, Limit
 
 INFOS = Limit(2_000, "packages whose settings one search tells, each out of a small file of this disk")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
@@ -108,7 +108,7 @@ class OfShelf:
                 await upload.write(piece)
                 if place.file == names.MANIFEST:
                     kept += piece
-                    if len(kept) > MANIFEST_BYTES.value:
+                    if len(kept) > MAX_CONAN_MANIFEST_BYTES.value:
                         raise _too_long()
             if sha1 and upload.digest("sha1") != sha1:
                 raise _wrong_sha1(f"{place.file} came with other bytes than X-Checksum-Sha1 says")
@@ -183,7 +183,7 @@ def _wrong_sha1(what: str) -> Refusal:
 def _too_long() -> Refusal:
     return Refusal(
         "too-large",
-        what=f"a manifest has at most {MANIFEST_BYTES.value} bytes",
+        what=f"a manifest has at most {MAX_CONAN_MANIFEST_BYTES.value} bytes",
         who="the client's request",
         do="package fewer files",
     )

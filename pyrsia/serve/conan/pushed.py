@@ -24,15 +24,13 @@ from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.conan.published import package_of, versions_of
 from pyrsia.serve.supply import Local, LocalRow, Upload
-from pyrsia.units import Limit
+from pyrsia.units import MAX_CONAN_INFO_BYTES, MAX_CONAN_MANIFEST_BYTES, Limit
 
 METADATA: Final = "metadata/"
 STAGED = Limit(
     96, "files without their manifest, four a revision; beyond, the oldest are sent again by their client"
 )
 FILES = Limit(200, "files of one revision: four of Conan's own, and what plugins put below metadata/")
-MANIFEST_BYTES = Limit(4 << 20, "a line for each file of a package: 40,000 of them")
-INFO_BYTES = Limit(65_536, "a conaninfo.txt has 1 KB")
 PATH_CHARS = Limit(300, "of a file below metadata/")
 KEPT = Limit(2_000, "shelves of references remembered between two pushes")
 
@@ -170,7 +168,7 @@ class Pushed:
         """A small text file; None for what is none."""
         row = self.row(ref, place)
         path = self._local.path(row.sha256) if row is not None else None
-        if row is None or path is None or row.size > INFO_BYTES.value:
+        if row is None or path is None or row.size > MAX_CONAN_INFO_BYTES.value:
             return None
         return await trio.Path(path).read_text("utf-8", "replace")
 
@@ -205,7 +203,7 @@ class Pushed:
         manifest = b""
         if place.file == names.MANIFEST:
             path = self._local.path(row.sha256)
-            if path is None or row.size > MANIFEST_BYTES.value:
+            if path is None or row.size > MAX_CONAN_MANIFEST_BYTES.value:
                 return False
             manifest = await trio.Path(path).read_bytes()
         await self._place(ref, place, Staged(row.sha256, row.more.get("md5", ""), sha1, None), manifest, by)

@@ -17,13 +17,13 @@ from pyrsia.builds.oci import names as files
 from pyrsia.errors import Refusal
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.views import Catalog, ProjectFile
-from pyrsia.units import Limit
+from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, Limit
 
 MAX_IMAGES = Limit(
     256, "images whose rows are kept between two revisions of the log; a few hundred kB each at most"
 )
 MAX_KEPT_BYTES = Limit(32 << 20, "manifests in memory: thousands of usual ones, eight of the largest")
-MANIFEST_BYTES = Limit(4 << 20, "what every registry takes as a manifest")
+MANIFEST_BYTES: Final = MAX_IMAGE_DOCUMENT_BYTES  # what is taken here is what a witness can take elsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,9 @@ def test_config_shows_every_key_as_toml_and_as_json(pyrsia, data):
     assert out.splitlines()[0] == f"# {data / 'config.toml'}"
     assert pyrsia("-c", "-s", "--node", data)[1] == out
     told = json.loads(pyrsia("config", "--node", data, "--json")[1])
-    assert set(told["config"]) == {"node", "http", "net", "builds", "storage", "log", "timing", "witness"}
+    assert set(told["config"]) == {
+        "node", "http", "net", "builds", "storage", "log", "timing", "witness", "local", "proxy"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
