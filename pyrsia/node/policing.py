@@ -1,7 +1,8 @@
 """What this node's policy says of the log's files: policy.toml, kept up to date, and its answers, kept while they hold.
 
 The file is looked at every few seconds and taken over once two looks found it the same, so that a half-written one is
-never believed. One that went bad changes nothing: the rules before it stay, and the node's status says so. Rules and
+never believed. One that went bad changes nothing: the rules before it stay, and the node's status says so. So does one
+that is gone, since a mount that went away looks the same as a decision to have no rules. Rules and
 their evaluation are `pyrsia.policy`'s; what of them this node's clock and the log's head change is told by `revision`.
 
 Source: docs/policy.md, "At a node".
@@ -31,7 +32,7 @@ COARSE_S: Final = 1.0  # what time alone changes is noticed this late
 MAX_JUDGED = Limit(10_000, "files whose answer is remembered, 1 KB each; then all are asked anew")
 
 _log = logging.getLogger("pyrsia.policy")
-_Stamp = tuple[int, int, int]  # inode, time of change, bytes
+_Stamp = tuple[int, int, int]  # inode, time of change, bytes; of a file that cannot be looked at -1, errno, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Policing:
         self._path, self._reads, self._head_s, self._clock = path, reads, head_s, clock
         self._stamp = self._seen = self._stat()
         self._policy = self._read()
+        self._written = self._stamp is not None  # the rules in force stood in a file
         self.notice = ""
         self._looked_s = self._timed_s = clock()
         self._revision = 0
@@ -88,12 +90,15 @@ class Policing:
         return self._path
 
     def _stat(self) -> _Stamp | None:
-        """What tells one state of the file from another; None where it is not there."""
-        try:
-            told = self._path.stat() if self._path is not None else None
-        except OSError:
+        """What tells one state of the file from another; None where it is not there, and nothing leads to it."""
+        if self._path is None:
             return None
-        return None if told is None else (told.st_ino, told.st_mtime_ns, told.st_size)
+        try:
+            told = self._path.stat()
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError) and not self._path.is_symlink()
+            return None if gone else (-1, error.errno or 0, 0)
+        return told.st_ino, told.st_mtime_ns, told.st_size
 
     def _read(self) -> Policy:
         if self._path is None or self._stamp is None:
@@ -110,6 +115,7 @@ class Policing:
             ) from None
 
     def _look(self) -> None:
+        """Take over what two looks found the same."""
         stamp = self._stat()
         if stamp == self._stamp:
             self._seen = stamp
@@ -119,11 +125,14 @@ class Policing:
             return
         self._stamp = stamp
         try:
+            if stamp is None and self._written:
+                raise _gone(str(self._path))
             self._policy = self._read()
         except Refusal as refusal:
             self.notice = f"{POLICY_NAME}: {refusal.what}; the rules before that change stay in force"
             _log.error("%s", self.notice)
             return
+        self._written = stamp is not None
         self.notice = ""
         self._judged.clear()
         self._next_ms = None
@@ -204,6 +213,15 @@ class Policing:
     def _refusal(self, policy: Policy, facts: Facts, now_ms: int, head_ms: int) -> Refusal | None:
         said = evaluate.decide(policy, facts, now_ms, head_ms)
         return None if said.allowed else evaluate.refusal(facts, said)
+
+
+def _gone(path: str) -> Refusal:
+    return Refusal(
+        "config-invalid",
+        what="it is gone; an empty one, or a start without it, means that there are no rules",
+        who=path,
+        do="put it back",
+    )
 
 
 def facts_of(reads: Reads, placed: Placed, status: str, *, isolations: bool = True) -> Facts:

@@ -32,7 +32,15 @@ def of_user() -> Policy:
         Refusal: `config-invalid`.
     """
     path = user_policy()
-    return of_file(path) if path.exists() else rules.parse(b"", str(path))
+    try:
+        path.stat()
+    except FileNotFoundError:
+        # A link that leads nowhere was meant to lead to rules, and is no permission.
+        if not any(one.is_symlink() and not one.exists() for one in (path, path.parent)):
+            return rules.parse(b"", str(path))
+    except OSError:
+        pass  # `of_file` says what is the matter
+    return of_file(path)
 
 
 def of_file(path: Path) -> Policy:

@@ -11,7 +11,7 @@ from pyrsia.node.judging import Judge
 from pyrsia.node.policing import Policing, facts_of
 from pyrsia.node.proofs import Proofs
 from pyrsia.policy.evaluate import NEVER_MS
-from pyrsia.policy.facts import LOCAL
+from pyrsia.policy.facts import LOCAL, Facts
 from pyrsia.policy.rules import parse
 from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply, of_log
 from pyrsia.units import Limit
@@ -171,6 +171,51 @@ def test_a_file_that_is_being_written_is_not_believed(policed):
     assert [one.pattern for one in policed.policing.policy.of("pip").deny] == ["*"]
     policed.clock.now_s += 2.1
     assert [one.pattern for one in policed.policing.policy.of("pip").deny] == ["pkg:pypi/x"]
+
+
+def _loop(path, real):
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _unmounted(path, real):
+    real.parent.rename(real.parent.with_name("away"))
+
+
+def _deleted(path, real):
+    path.unlink()
+
+
+@pytest.mark.parametrize("lose", [_loop, _unmounted, _deleted])
+def test_a_file_that_cannot_be_reached_any_more_takes_no_rule_away(story, clock, tmp_path, lose):
+    real, path = tmp_path / "mount/policy.toml", tmp_path / "policy.toml"
+    real.parent.mkdir()
+    real.write_text('[all]\ndeny = ["pkg:pypi/evil*"]\n')
+    path.symlink_to(real)
+    policing, evil = Policing(path, story.world.archive.state, clock=clock), Facts("pkg:pypi/evil@1", LOCAL)
+
+    def look():
+        for _ in range(3):
+            clock.now_s += 2.1
+            _ = policing.policy
+        return policing.decision(evil).allowed, bool(policing.notice)
+
+    assert look() == (False, False)
+    lose(path, real)
+    assert look() == (False, True)
+    assert "the rules before that change stay in force" in policing.notice
+    path.unlink(missing_ok=True)
+    path.write_text("")  # an empty file is a decision
+    assert look() == (True, False)
+
+
+def test_a_start_with_a_link_that_leads_nowhere_is_refused_and_one_without_a_file_is_not(story, tmp_path):
+    path = tmp_path / "policy.toml"
+    assert Policing(path, story.world.archive.state).policy.of("pip").deny == ()
+    path.symlink_to(tmp_path / "away")
+    with pytest.raises(Refusal, match="cannot be read") as caught:
+        Policing(path, story.world.archive.state)
+    assert caught.value.code == "config-invalid"
 
 
 def test_between_looks_the_file_is_not_touched(policed, monkeypatch):

@@ -136,3 +136,19 @@ def test_the_user_s_file_counts_for_the_command_and_so_does_one_that_is_named(
     assert called("--policy", named) == (3, "too-old")
     mine.write_text("[pip]\nagreeing = many\n")
     assert called() == (2, "config-invalid")
+
+
+def test_a_user_s_rules_that_cannot_be_reached_are_no_permission(tmp_path, monkeypatch):
+    home = tmp_path / "config"
+    monkeypatch.setattr(accepting, "user_policy", lambda: home / "policy.toml")
+    assert accepting.of_user().of("pip").deny == ()  # no folder
+    home.mkdir()
+    assert accepting.of_user().of("pip").deny == ()  # no file
+    (home / "policy.toml").symlink_to(tmp_path / "away")
+    with pytest.raises(Refusal, match="cannot be read"):
+        accepting.of_user()
+    (home / "policy.toml").unlink()
+    home.rmdir()
+    home.symlink_to(tmp_path / "gone")
+    with pytest.raises(Refusal, match="cannot be read"):
+        accepting.of_user()
