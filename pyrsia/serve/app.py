@@ -6,6 +6,7 @@ request counts as TCP.
 """
 
 import logging
+from http import HTTPStatus
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
@@ -21,12 +22,14 @@ from pyrsia.serve.guard import Guard
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
 from pyrsia.serve.oci import OciApp
+from pyrsia.serve.outgoing import completed
 from pyrsia.serve.pages.app import PagesApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
+from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.serve")
 
@@ -54,6 +57,8 @@ def limits(upload_bytes: int = _UPLOAD_BYTES) -> HttpLimits:
 
 
 LIMITS: Final = limits()
+_REGISTRIES: Final = (pypi.PREFIX, conan.PREFIX, oci.PREFIX, maven.PREFIX)
+_BEHIND_RETRY_S: Final = 10  # a follower takes over thousands of entries meanwhile
 
 
 def build_app(
@@ -90,11 +95,15 @@ def build_app(
             raise RuntimeError(f"this application speaks HTTP only, not {scope['type']}")
         scope.setdefault("pyrsia.peer", "tcp")
         via.note(scope["headers"])
+        if scope["path"].startswith(_REGISTRIES):
+            send = _not_yet(send, admin)
         begun = False
 
         async def sending(event: Message) -> None:
             nonlocal begun
             begun = True
+            if event["type"] == "http.response.start":
+                event = {**event, "headers": completed(scope, event["headers"])}
             await send(event)
 
         try:
@@ -102,14 +111,34 @@ def build_app(
         except Refusal as refusal:
             if begun:  # too late to say no; an unfinished answer makes the server cut it short
                 raise
-            await _refuse(scope, send, refusal)
+            await _refuse(scope, sending, refusal)
         except Unavailable as error:
             if begun:
                 raise
             _log.warning("not available: %s", error)
-            await _refuse(scope, send, _unavailable())
+            await _refuse(scope, sending, _unavailable())
 
     return app
+
+
+def _not_yet(send: Send, admin: Admin) -> Send:
+    """No 404 from a node whose log is behind: clients remember one for a day (Maven) or go elsewhere, and what is not
+    here may have been published meanwhile."""
+
+    async def sending(event: Message) -> None:
+        if event["type"] == "http.response.start" and event["status"] == HTTPStatus.NOT_FOUND:
+            if why := admin.judge.stale():
+                headers = [*event["headers"], (b"retry-after", b"%d" % _BEHIND_RETRY_S)]
+                reason = safe(f"not here yet: {why}").encode("ascii", "replace")
+                event = {
+                    **event,
+                    "status": HTTPStatus.SERVICE_UNAVAILABLE.value,
+                    "headers": headers,
+                    "reason": reason,
+                }
+        await send(event)
+
+    return sending
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

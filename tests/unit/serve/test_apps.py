@@ -462,7 +462,13 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
     file = node.publish("a-1-py3-none-any.whl", b"wheel")
     node.proofs[file.sha256] = b"proof\n"
     node.histories["pkg:pypi/a"] = b"pyrsia/history/v1\n"
-    fill = {"{request}": REQUEST, "{sha256}": file.sha256, "{node}": NODE, "{motion}": MOTION.id, "{which}": "ci"}
+    fill = {
+        "{request}": REQUEST,
+        "{sha256}": file.sha256,
+        "{node}": NODE,
+        "{motion}": MOTION.id,
+        "{which}": "ci",
+    }
     orders = {
         "/api/v1/tokens": b'{"scope":"push","name":"ci"}',
         "/api/v1/builds": b'{"ecosystem":"pip","name":"idna","version":"3.10"}',
@@ -768,3 +774,25 @@ def test_the_toy_wheel_is_what_its_digest_says() -> None:
     _, data, metadata = toy_wheel("a", "1")
     assert len(hashlib.sha256(data).digest()) == 32
     assert b"Name: a\n" in metadata
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pypi/simple/none/",
+        "/maven2/org/none/none/1/none-1.pom",
+        "/v2/none/manifests/1",
+        "/conan/v2/conans/none/1.0/_/_/latest",
+    ],
+)
+async def test_a_node_that_is_behind_says_not_yet_instead_of_not_here(node: ToyNode, path: str) -> None:
+    async with asking(node) as client:
+        surely = await client.get(path)
+        node.judge.why_stale = "the log's head is 20 minutes old"
+        behind = await client.get(path)
+        page = await client.get("/packages/pkg:pypi/none")
+
+    assert surely.status_code == 404
+    assert (behind.status_code, behind.headers["retry-after"]) == (503, "10")
+    assert "20 minutes old" in behind.reason_phrase
+    assert page.status_code == 404
