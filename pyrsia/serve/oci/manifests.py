@@ -76,6 +76,8 @@ def read(data: bytes, told: str) -> Manifest:
     own = value.get("mediaType", said or documents.media_type(data))
     if not isinstance(own, str) or not _KIND.fullmatch(own):
         raise _invalid("it has no media type")
+    if not own.lower().startswith("application/") or not own.lower().endswith("json"):
+        raise _invalid(f"{own} is not what a program writes as JSON")
     if said and said != own:
         raise _invalid(f"it came as {said} and says {own}")
     config, layers = [], []

@@ -444,3 +444,16 @@ def test_no_document_of_a_stranger_does_more_than_be_refused(value: Any):
     else:
         assert all(size >= 0 and told.startswith("sha") for told, size in (*found.config, *found.layers))
     assert outcome in ("", "400 MANIFEST_INVALID")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/html", "TEXT/HTML", "application/xhtml+xml", "image/svg+xml", "text/json", "application/pdf"],
+)
+async def test_a_kind_that_a_browser_shows_is_no_manifest(
+    node: Images, local: LocalPackages, kind: str
+) -> None:
+    async with client(node, local, token=PUSHES) as web:
+        for data in (encoded({"schemaVersion": 2, "mediaType": kind}), encoded({"schemaVersion": 2})):
+            assert code_of(await put(web, "evil", data, kind)) == (400, "MANIFEST_INVALID")
+        assert (await web.get(f"/v2/{NAME}/manifests/evil")).status_code == 404
