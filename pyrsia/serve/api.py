@@ -28,7 +28,7 @@ from pyrsia.serve.api_search import SEARCH_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
-from pyrsia.serve.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck
+from pyrsia.serve.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck, told
 from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
 from pyrsia.wire import purl as purls
@@ -84,12 +84,12 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 # -- handlers --
 
 
-async def _status(admin: Admin, _: Request) -> NodeStatus:
-    return await admin.status()
+async def _status(admin: Admin, request: Request) -> NodeStatus:
+    return told(await admin.status(), request.scope)
 
 
-async def _snapshot(admin: Admin, _: Request) -> Snapshot:
-    node = await admin.status()
+async def _snapshot(admin: Admin, request: Request) -> Snapshot:
+    node = told(await admin.status(), request.scope)
     first = max(0, node.log.size - _NEWEST_ENTRIES)
     return Snapshot(
         node=node,

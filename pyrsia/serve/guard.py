@@ -71,7 +71,10 @@ class Guard:
         self._tokens = tokens
 
     def check(self, scope: Scope) -> None:
-        """Let the request pass, or say why not. Sets `scope["pyrsia.grant"]` and `scope["pyrsia.admin"]`.
+        """Let the request pass, or say why not. Sets `pyrsia.grant`, `pyrsia.admin` and `pyrsia.near` in the scope.
+
+        Near is who is on this machine or administers the node: what is wrong in its house (its notices, which name
+        files of its operator's) is for those alone.
 
         Raises:
             Refusal: `wrong-host`, `forbidden`, or `unauthenticated` where another token would do.
@@ -86,6 +89,7 @@ class Guard:
         grant = self._granted(headers.get(b"authorization", b""))
         scope["pyrsia.grant"] = grant
         scope["pyrsia.admin"] = grant is not None and grant.scope == ADMIN
+        scope["pyrsia.near"] = control or scope["pyrsia.admin"] or _is_near(scope)
         if changes:
             self._check_change(scope, grant, control=control)
         elif not (control or grant is not None or self._may_read(scope)):
@@ -133,10 +137,13 @@ class Guard:
         return grant
 
     def _may_read(self, scope: Scope) -> bool:
-        if self._public or scope["path"] in _OPEN_PATHS:
-            return True
-        client = scope.get("client")
-        return client is not None and _is_loopback(client[0])
+        return self._public or scope["path"] in _OPEN_PATHS or _is_near(scope)
+
+
+def _is_near(scope: Scope) -> bool:
+    """Whether the client is on this machine."""
+    client = scope.get("client")
+    return client is not None and _is_loopback(client[0])
 
 
 def credentials(authorization: bytes) -> bytes | None:

@@ -319,6 +319,11 @@ class LogPage(msgspec.Struct, frozen=True):
     scanned: int
 
 
+def told(status: NodeStatus, scope: Mapping[str, Any]) -> NodeStatus:
+    """What the one who asks may know of it: notices are for the operator."""
+    return status if scope.get("pyrsia.near") else msgspec.structs.replace(status, notices=())
+
+
 class Admin(Protocol):
     """The node's face for its operator and for anyone who may read it."""
 

@@ -64,11 +64,11 @@ class PagesApp:
         query = _query(scope)
         match root:
             case "" if not rest:
-                return "home", await home.home(self._supply, self._admin, address(scope))
+                return "home", await home.home(self._supply, self._admin, address(scope), scope)
             case "search" if not rest:
                 return "search", self._search(query)
             case "node" if not rest:
-                return "node", await home.node(self._admin, self._log)
+                return "node", await home.node(self._admin, self._log, scope)
             case "packages" if rest:
                 return "package", await packages.package(self._supply, self._admin, rest, address(scope))
             case "entries" if _is_number(rest):

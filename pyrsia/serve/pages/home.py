@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
+from pyrsia.serve.connection import Scope
 from pyrsia.serve.finding import Finder
 from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Admin, LogQuery, LogView
+from pyrsia.serve.views import Admin, LogQuery, LogView, told
 from pyrsia.status import decided_by
 from pyrsia.units import Limit
 from pyrsia.wire.purl import parse
@@ -15,10 +16,10 @@ _FOUND: Final = Limit(100, "rows of a page of a search")
 _ENTRIES: Final = Limit(20, "newest entries on the node's page")
 
 
-async def home(supply: Supply, admin: Admin, url: str) -> dict[str, Any]:
+async def home(supply: Supply, admin: Admin, url: str, scope: Scope) -> dict[str, Any]:
     """The first page."""
     return {
-        "node": await admin.status(),
+        "node": told(await admin.status(), scope),
         "packages": len(supply.network.packages("pkg:")),
         "builds": (await admin.builds())[: _BUILDS.value],
         "url": url,
@@ -51,9 +52,9 @@ def _purl_of(query: str) -> str:
     return "pkg:pypi/NAME"
 
 
-async def node(admin: Admin, log_view: LogView) -> dict[str, Any]:
+async def node(admin: Admin, log_view: LogView, scope: Scope) -> dict[str, Any]:
     """The node, the members, and the newest checkpoint as it is signed."""
-    status = await admin.status()
+    status = told(await admin.status(), scope)
     checkpoint = log_view.checkpoint()
     return {
         "node": status,

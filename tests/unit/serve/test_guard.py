@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pyrsia.errors import Refusal
 from pyrsia.serve.grants import ADMIN, PUSH, READ, Grant, require_push
 from pyrsia.serve.guard import PUSHED, Guard, credentials, host_name
+from pyrsia.serve.views import told
+from pyrsia.status import LogStatus, NodeStatus
 
 TOKEN = (b"authorization", b"Bearer sesame")
 GRANTS = {
@@ -234,3 +236,32 @@ def test_health_is_open_to_a_load_balancer() -> None:
 def test_an_empty_token_is_a_bug_not_an_open_door() -> None:
     with pytest.raises(ValueError, match="empty control token"):
         Guard(control_token="")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        (scope(), True),
+        (scope(client="192.0.2.7"), False),
+        (scope("GET", bearer("reading"), client="192.0.2.7"), False),
+        (scope("GET", bearer("ruling"), client="192.0.2.7"), True),
+        (scope(peer="control"), True),
+    ],
+)
+def test_the_operator_s_notices_are_for_who_is_near(asked: dict[str, Any], near: bool) -> None:
+    Guard(control_token="sesame", tokens=GRANTS.get, public=True).check(asked)
+    status = NodeStatus(
+        "a",
+        "n",
+        "follower",
+        "net",
+        False,
+        "0",
+        1.0,
+        "",
+        LogStatus(0, "", 0, 0, 0),
+        0,
+        0,
+        notices=("/secret/path",),
+    )
+    assert bool(told(status, asked).notices) == near
