@@ -12,7 +12,7 @@ import click
 
 from pyrsia.cli import export_asking as ask
 from pyrsia.cli.policy import rules_of
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 
 if TYPE_CHECKING:  # imported when a command runs, not for --help
@@ -44,7 +44,13 @@ def export() -> None:
     """
 
 
-@export.command("pip-requirements")
+@export.command(
+    "pip-requirements",
+    epilog=examples(
+        "pyrsia export pip-requirements -r requirements.txt -o requirements.lock",
+        "pip install --require-hashes -r requirements.lock",
+    ),
+)
 @click.argument("packages", nargs=-1, metavar="[NAME[==VERSION]|PURL]...")
 @click.option(
     "-r", "--requirement", "lists", multiple=True, type=_file, help="A list of requirements; repeatable."
@@ -84,7 +90,13 @@ def pip_requirements(
     _give(pip.render(rows), [one for _, one in rows], out, as_json, skipped)
 
 
-@export.command("maven-trusted-checksums")
+@export.command(
+    "maven-trusted-checksums",
+    epilog=examples(
+        "pyrsia export maven-trusted-checksums --all -o .mvn/checksums",
+        "pyrsia export maven-trusted-checksums commons-io:commons-io:2.16.1",
+    ),
+)
 @click.argument("packages", nargs=-1, metavar="[GROUP:ARTIFACT[:VERSION]|PURL]...")
 @_all_option
 @click.option("--repository", default="pyrsia", metavar="ID",
@@ -132,7 +144,14 @@ def maven_trusted_checksums(
     _give(text, found, out / name, as_json, [], options=options)
 
 
-@export.command("conan-lock")
+@export.command(
+    "conan-lock",
+    epilog=examples(
+        "pyrsia export conan-lock zlib/1.3.1 -o conan.lock",
+        "pyrsia export conan-lock -r conan.lock -o pinned.lock   a lock of yours, pinned anew",
+        "conan install . --lockfile=conan.lock",
+    ),
+)
 @click.argument("references", nargs=-1, metavar="[NAME/VERSION[@USER[/CHANNEL]]|PURL]...")
 @click.option(
     "-r", "--requirement", "lists", multiple=True, type=_file, help="A conan.lock to pin anew; repeatable."
@@ -177,7 +196,14 @@ def conan_lock(
     _give(conan.render(rows), [one for one, _ in rows], out, as_json, skipped)
 
 
-@export.command("oci-digests")
+@export.command(
+    "oci-digests",
+    epilog=examples(
+        "pyrsia export oci-digests alpine:3.20                     alpine:3.20@sha256:...",
+        "pyrsia export oci-digests --rewrite Containerfile -o Containerfile.pinned",
+        "pyrsia export oci-digests --all --format json",
+    ),
+)
 @click.argument("images", nargs=-1, metavar="[NAME[:TAG]|PURL]...")
 @_all_option
 @click.option(

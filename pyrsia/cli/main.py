@@ -14,8 +14,8 @@ from pyrsia import __version__
 
 # command -> (module below pyrsia.cli, attribute, help group, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
-    "verify": ("verify", "verify", "Use", "Check a downloaded file against the log, offline."),
-    "fetch": ("packages", "fetch", "Use", "Download a file of the network with its proof."),
+    "verify": ("verify", "verify", "Use", "Check a file, what is installed, an image or a lock by the log."),
+    "fetch": ("packages", "fetch", "Use", "Download files of the network, each with its proof."),
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
     "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),

@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.consumers import fetching
 from pyrsia.errors import Malformed, Refusal
@@ -36,7 +36,13 @@ _FILE: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._+!~-]{0,199}")
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pyrsia fetch pkg:pypi/idna                         the newest release, into this folder",
+        "pyrsia fetch pkg:maven/commons-io/commons-io@2.16.1 -o lib",
+        "pyrsia verify idna-3.10-py3-none-any.whl           check it, by the proof that came along",
+    )
+)
 @click.argument("purl", metavar="PURL")
 @click.option(
     "-o",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
@@ -37,7 +37,13 @@ def policy() -> None:
     """
 
 
-@policy.command()
+@policy.command(
+    epilog=examples(
+        "pyrsia policy check pkg:pypi/idna@3.10",
+        "pyrsia policy check -r requirements.txt -r pom.xml",
+        "pyrsia policy check --policy new.toml -r conan.lock   by other rules, before they count",
+    )
+)
 @click.argument("subjects", nargs=-1, metavar="[PURL|FILE|sha256:HEX]...")
 @click.option("-r", "--requirement", "lists", multiple=True, type=_file,
               help="A requirements*.txt, uv.lock, pom.xml or conan.lock.")  # fmt: skip
@@ -80,7 +86,12 @@ def check(
     return 0 if passed else 1
 
 
-@policy.command()
+@policy.command(
+    epilog=examples(
+        "pyrsia policy explain pkg:maven/commons-io/commons-io@2.16.1",
+        "pyrsia policy explain idna-3.10-py3-none-any.whl   the file, by its digest",
+    )
+)
 @click.argument("subject", metavar="PURL|FILE|sha256:HEX")
 @_policy_option
 @node_option
@@ -120,7 +131,12 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
     return 0 if all(one.allowed for _, one in said) else 1
 
 
-@policy.command()
+@policy.command(
+    epilog=examples(
+        "pyrsia policy show          what the node gives",
+        "pyrsia policy show --user   what your `pyrsia verify` accepts",
+    )
+)
 @click.option("--policy", "shown", type=_file, help="Show the rules of this file.")
 @click.option("--user", is_flag=True, help="Show the rules by which your `pyrsia verify` judges.")
 @node_option
@@ -135,7 +151,13 @@ def show(shown: Path | None, user: bool, target: str | None, as_json: bool) -> N
     tell(msgspec.to_builtins(answer), as_json=as_json, text=lambda: rule_lines(answer))
 
 
-@policy.command()
+@policy.command(
+    epilog=examples(
+        "pyrsia policy init --print   look at it, write nothing",
+        "pyrsia policy init           for the node of this machine",
+        "pyrsia policy init --user    for your own `pyrsia verify`",
+    )
+)
 @click.option("--user", is_flag=True, help="Your own, for `pyrsia verify`, instead of a node's.")
 @click.option("--print", "printed", is_flag=True, help="Print it, and write nothing.")
 @click.option("--node", "target", metavar="DIR", help="The node's data directory.")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pyrsia.cli.tell import table
 from pyrsia.policy.facts import NETWORK, Decision, Facts
-from pyrsia.policy.rules import toml
+from pyrsia.policy.rules import OTHER, toml
 from pyrsia.serve.judging import Judged, PolicyAnswer, RuleRow
 
 _LAST_MS: Final = 253_402_300_800_000  # year 10,000: a node may say any number
@@ -14,13 +14,16 @@ _MOST_VALUE: Final = 60  # of a rule's value in a table; JSON has all of it
 
 
 def rule_lines(answer: PolicyAnswer) -> Iterator[str]:
-    """What holds for every ecosystem, then what only holds for one."""
+    """What holds for every ecosystem, then what only holds for one; as sections that a policy.toml may have."""
     yield f"# {answer.path or 'no policy.toml: these are the defaults'}"
     if answer.notice:
         yield f"# NOT IN FORCE: {answer.notice}"
-    several = list(answer.rules.values())
+    named = {
+        name: rows for name, rows in answer.rules.items() if name != OTHER
+    }  # no section can speak of these
+    several = list(named.values())
     common = [row for row in several[0] if all(row in rows for rows in several)] if several else []
-    for name, rows in (("every ecosystem", common), *answer.rules.items()):
+    for name, rows in (("all", common), *named.items()):
         own = [row for row in rows if rows is common or row not in common]
         yield from ("", f"[{name}]") if own else ()
         yield from _rule_table(own) if own else ()

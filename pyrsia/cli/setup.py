@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyrsia.cli.tell import json_option, table, tell
+from pyrsia.cli.tell import examples, json_option, table, tell
 from pyrsia.consumers.clients import NAMES
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
@@ -25,7 +25,15 @@ _MODES = ("verified", "verified+witnessed", "proxy")
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pyrsia setup                                    the clients here, and where each gets packages from",
+        "pyrsia setup pip --node http://127.0.0.1:7888   point pip at this node",
+        "pyrsia setup maven --mode verified+witnessed    and say what the node is to give",
+        "pyrsia setup docker --print                     show what would change",
+        "pyrsia setup pip --undo                         every file as it was, byte for byte",
+    )
+)
 @click.argument("client", type=click.Choice(NAMES), required=False)
 @click.option(
     "--node", "target", metavar="URL|DIR", help="The node [PYRSIA_NODE, else yours, else the system's]."
@@ -154,18 +162,19 @@ def _mode(kind: "Kind", target: str | None, now: str, chosen: str | None, *, wri
     refused = nodes.witnessed(target, kind.ecosystem) if wanted == "verified" else ()
     folder = nodes.own_folder(target)
     line = f'[{kind.ecosystem}] mode = "{wanted}"'
-    how = ""
+    how, written = "", False
     if chosen and chosen != now and folder is not None and folder.is_dir() and write:
         path = nodes.set_mode(folder, kind.ecosystem, chosen)
-        how = f"wrote {path}: {line}; a running node takes it over within seconds"
+        how, written = f"wrote {path}: {line}; a running node takes it over within seconds", True
     elif not now:
-        how = f"the node did not say its mode; it is set in its policy.toml: {line}"
+        how = f"to have that and no other, its operator writes into its policy.toml: {line}"
     elif wanted != now:
         where = f"{folder}/policy.toml" if folder else "the node's policy.toml, which its operator edits"
         how = f"the node is in mode {now}; for {wanted} write into {where}: {line}"
     return {
         "node": now,
         "wanted": wanted,
+        "written": written,
         "fails": list(nodes.fails(kind.ecosystem, wanted)),
         "witnessed": list(refused),
         "set_it": how,
@@ -201,7 +210,7 @@ def _told(kind: "Kind", made: "Plan", told: dict[str, Any]) -> Iterator[str]:
         yield f"hole: {hole.what}"
         yield f"      {hole.do}"
     mode = told["mode"]
-    yield f"mode: {mode['wanted']}"
+    yield from _in_force(kind, mode, answers=told["answers"])
     yield from (f"      {line}" for line in mode["fails"])
     if mode["witnessed"]:
         first = ", ".join(mode["witnessed"][:_NAMED])
@@ -211,6 +220,22 @@ def _told(kind: "Kind", made: "Plan", told: dict[str, Any]) -> Iterator[str]:
     yield from (f"note: {line}" for line in made.advice)
     if not told["printed"]:
         yield f"undo: pyrsia setup {kind.name} --undo"
+
+
+def _in_force(kind: "Kind", mode: dict[str, Any], *, answers: bool) -> Iterator[str]:
+    """The mode that holds, and what fails in it where another one is wanted; what was only wanted is no fact."""
+    from pyrsia.consumers import nodes
+
+    now, wanted = mode["node"], mode["wanted"]
+    if mode["written"] or now == wanted:
+        yield f"mode: {wanted}"
+    elif now:
+        yield f"mode: {now}"
+        yield from (f"      {line}" for line in nodes.fails(kind.ecosystem, now))
+        yield f"wanted: {wanted}"
+    else:
+        why = "the node does not say it" if answers else "no node answers"
+        yield f"mode: not known, {why}; a new node has {nodes.DEFAULTS[kind.ecosystem]}. In {wanted}:"
 
 
 def _diff(changes: Sequence["Change"]) -> list[str]:

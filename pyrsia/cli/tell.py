@@ -22,6 +22,13 @@ trust_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The network's trust file, believed for this call [the networks of `pyrsia trust list`].",
 )
+
+
+def examples(*lines: str) -> str:
+    """What stands at the end of a command's help: lines to copy, as they are written here."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 
 

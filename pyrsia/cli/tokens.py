@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
@@ -38,7 +38,15 @@ class _Tokens(msgspec.Struct):
     failures: int = 0
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "pyrsia keys token --scope push --package 'pkg:maven/org.example/*' --name ci",
+        "pyrsia keys token --scope read --expires 365d   for clients on other machines",
+        "pyrsia keys token list",
+        "pyrsia keys token revoke ci",
+    ),
+)
 @click.option("--scope", type=click.Choice(SCOPES), help="What it allows.")
 @click.option(
     "--package",

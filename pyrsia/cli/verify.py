@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyrsia.cli.tell import json_option, tell, trust_option
+from pyrsia.cli.tell import examples, json_option, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_PROOFFILE_BYTES
@@ -24,7 +24,15 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _new = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pyrsia verify idna-3.10-py3-none-any.whl                  by the proof beside it, offline",
+        "pyrsia verify --venv .venv --node http://127.0.0.1:7888   every file of an environment",
+        "pyrsia verify --m2 ~/.m2/repository --bundle proofs       a Maven repository, without a node",
+        "pyrsia verify --image docker.io/library/alpine:3.20 --node http://127.0.0.1:7888",
+        "pyrsia verify -r requirements.txt --node http://127.0.0.1:7888",
+    )
+)
 @click.argument("file", required=False, metavar="[FILE|sha256:HEX]")
 @click.option("--venv", "venvs", multiple=True, type=_folder, help="A Python environment, file by file.")
 @click.option("--m2", "m2s", multiple=True, type=_folder, help="A local Maven repository, as ~/.m2.")

@@ -52,13 +52,24 @@ def test_print_shows_the_change_and_makes_none(pyrsia, home, node):
 def test_the_mode_is_the_nodes_and_what_fails_in_it_is_named(pyrsia, node):
     code, out, _ = pyrsia("setup", "maven", "--node", node.url)
     assert code == 0
-    assert "mode: verified" in out
+    assert "mode: verified\n" in out
     assert "plugins and everything that is only witnessed are refused" in out
     assert "1 files: jar-plugin-3.jar" in out
     code, out, _ = pyrsia("setup", "maven", "--node", node.url, "--mode", "verified+witnessed", "--json")
     told = json.loads(out)["mode"]
     assert (told["node"], told["wanted"]) == ("verified", "verified+witnessed")
     assert '[maven] mode = "verified+witnessed"' in told["set_it"]
+
+
+@pytest.mark.parametrize("asked", [(), ("--mode", "proxy")])
+def test_a_mode_that_no_node_told_is_not_said_to_be_in_force(pyrsia, home, asked):
+    code, out, _ = pyrsia("setup", "pip", "--node", "http://127.0.0.1:9", *asked)
+    assert code == 0
+    assert (
+        f"mode: not known, no node answers; a new node has verified. In {asked[1] if asked else 'verified'}:\n"
+        in out
+    )
+    assert "to have that and no other, its operator writes into its policy.toml: [pip] mode =" in out
 
 
 def test_on_a_terminal_the_mode_is_asked_for_with_what_fails_in_each(pyrsia, node, monkeypatch):
@@ -68,7 +79,8 @@ def test_on_a_terminal_the_mode_is_asked_for_with_what_fails_in_each(pyrsia, nod
     assert code == 0
     assert "verified  (the node's now)" in out
     assert "Maven's own plugins and everything that is only witnessed are refused" in out
-    assert "mode: verified+witnessed" in out
+    assert "mode: verified\n" in out  # what is in force, not what is wished for
+    assert "wanted: verified+witnessed\n" in out
     assert "the node is in mode verified; for verified+witnessed write into" in out
 
 
@@ -81,6 +93,7 @@ def test_the_policy_of_ones_own_node_is_edited_and_keeps_its_comments(pyrsia, ho
     assert code == 0
     assert f"wrote {folder}/policy.toml" in out
     assert "warning: no node answers at http://127.0.0.1:7999" in out
+    assert "mode: proxy\n" in out  # it was written into the node's own policy
     text = (folder / "policy.toml").read_text()
     assert text.startswith("# mine\n[all]\nagreeing = 3 # why\n")
     assert '[pip]\nmode = "proxy"' in text
