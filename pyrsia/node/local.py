@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -179,10 +180,13 @@ class LocalPackages:
     def packages(self, start: str) -> Sequence[str]:
         return sorted(one for one in self._store.packages if one.startswith(start))
 
-    def rows(self, package: str, start: str = "") -> Sequence[LocalRow]:
+    def rows(self, package: str, start: str = "", *, most: int | None = None) -> Sequence[LocalRow]:
         if not self.owns(package):
             return ()
-        return [_told(package, key, row) for key, row in self._store.rows(package, start)]
+        return [_told(package, key, row) for key, row in islice(self._store.rows(package, start), most)]
+
+    def keys(self, package: str, start: str = "") -> Sequence[str]:
+        return list(self._store.keys(package, start)) if self.owns(package) else ()
 
     def row(self, package: str, key: str) -> LocalRow | None:
         row = self._store.get(package, key)

@@ -97,8 +97,12 @@ class Local(Protocol):
         """Owned purls that begin with `start`, sorted."""
         ...
 
-    def rows(self, package: str, start: str = "") -> Sequence[LocalRow]:
-        """What stands under keys that begin with `start`, sorted by key."""
+    def rows(self, package: str, start: str = "", *, most: int | None = None) -> Sequence[LocalRow]:
+        """What stands under keys that begin with `start`, sorted by key; the first `most` of it."""
+        ...
+
+    def keys(self, package: str, start: str = "") -> Sequence[str]:
+        """The keys of `rows`, without reading what stands there."""
         ...
 
     def row(self, package: str, key: str) -> LocalRow | None: ...
@@ -227,7 +231,10 @@ class NoLocal:
     def packages(self, start: str) -> Sequence[str]:
         return ()
 
-    def rows(self, package: str, start: str = "") -> Sequence[LocalRow]:
+    def rows(self, package: str, start: str = "", *, most: int | None = None) -> Sequence[LocalRow]:
+        return ()
+
+    def keys(self, package: str, start: str = "") -> Sequence[str]:
         return ()
 
     def row(self, package: str, key: str) -> LocalRow | None:

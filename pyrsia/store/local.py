@@ -101,6 +101,15 @@ class LocalStore:
                 return
             yield key[skip:].decode(), msgspec.msgpack.decode(raw, type=Pushed)
 
+    def keys(self, package: str, start: str) -> Iterator[str]:
+        """The same without what stands there, for a twentieth of the work."""
+        skip = len(_key(package, ""))
+        first = _key(package, start)
+        for key, _ in self._scan(layout.LOCAL, first, _key(package, "", _BEHIND)):
+            if not key.startswith(first):
+                return
+            yield key[skip:].decode()
+
     def size(self, sha256: bytes) -> int | None:
         """Of bytes that a row names."""
         held = self._held(sha256)

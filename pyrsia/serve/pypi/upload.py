@@ -29,8 +29,8 @@ from pyrsia.serve.connection import ClientGone, Receive, Scope
 from pyrsia.serve.grants import Grant, require_delete, require_push
 from pyrsia.serve.pypi.form import Form
 from pyrsia.serve.pypi.listing import FILES
-from pyrsia.serve.pypi.names import PURL, normalise, release
-from pyrsia.serve.supply import Supply, Upload
+from pyrsia.serve.pypi.names import PURL, normalise, release, same_file
+from pyrsia.serve.supply import LocalRow, Supply, Upload
 from pyrsia.verify import wheel
 
 _DIGESTS: Final = ("sha256_digest", "blake2_256_digest", "md5_digest")
@@ -134,11 +134,12 @@ class Uploads:
                 who="the client's upload",
                 do="choose another name; the network publishes what its builders agree on",
             )
-        row = self._supply.local.row(package, FILES + form.filename)
+        row = self._standing(package, form.filename)
         told = fields.get("sha256_digest", "").lower()
         if row is not None and told and told != row.sha256:
-            raise _taken(form.filename)
-        if (package, form.filename) in self._arriving:
+            raise _taken(form.filename, row)
+        arriving = [filename for one, filename in self._arriving if one == package]
+        if same_file(form.filename, arriving):
             raise Refusal(
                 "conflict",
                 what=f"{form.filename} is being uploaded",
@@ -148,15 +149,21 @@ class Uploads:
         self._arriving.add((package, form.filename))
         return _Wish(package, name, version, form.filename, grant.name)
 
+    def _standing(self, package: str, filename: str) -> LocalRow | None:
+        """What is here as this file, under whatever spelling of its name."""
+        keys = self._supply.local.keys(package, FILES)
+        found = same_file(filename, (key.removeprefix(FILES) for key in keys))
+        return self._supply.local.row(package, FILES + found) if found else None
+
     # -- behind the file --
 
     async def _keep(self, form: Form, wish: _Wish, upload: Upload, blake2: str) -> str:
         _check_digests(form.fields, upload, blake2)
-        row = self._supply.local.row(wish.package, FILES + wish.filename)
+        row = self._standing(wish.package, wish.filename)
         if row is not None:
             if row.sha256 != upload.digest("sha256"):
-                raise _taken(wish.filename)
-            return f"{wish.filename} was here already\n"
+                raise _taken(wish.filename, row)
+            return f"{row.key.removeprefix(FILES)} was here already\n"
         more = {"version": wish.version, **_attested(form.fields)}
         if wish.filename.endswith(".whl"):
             path = await upload.peek()
@@ -285,10 +292,12 @@ def _looked_into(path: Path, wish: _Wish) -> dict[str, str]:
     return found
 
 
-def _taken(filename: str) -> Refusal:
+def _taken(filename: str, row: LocalRow) -> Refusal:
+    here = row.key.removeprefix(FILES)
+    under = "" if here == filename else f" as {here}"
     return Refusal(
         "conflict",
-        what=f"{filename} is here already with other bytes: a file never changes",
+        what=f"{filename} is here already{under} with other bytes: a file never changes",
         who="the client's upload",
         do="give the package a new version",
     )

@@ -48,6 +48,67 @@ async def test_a_wheel_and_an_sdist_are_kept_with_who_pushed_them(tmp_path: Path
     assert rows[0].more["metadata"] == digest(METADATA)
 
 
+def spelt(filename: str, module: str) -> tuple[str, bytes]:
+    """A wheel of acme-tool 1.0 under this name, with content of its own."""
+    version = filename.split("-")[1]
+    return filename, toy_wheel("acme_tool", version, (module,))[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("acme_tool-1.0-py3-none-any.whl", "Acme_Tool-1.0-py3-none-any.whl"),
+        ("acme_tool-1.0-py3-none-any.whl", "acme.tool-1.0-py3-none-any.whl"),
+        ("acme_tool-1.0-py3-none-any.whl", "acme_tool-1.0.0-py3-none-any.whl"),
+        ("acme_tool-1.0.0-py3-none-any.whl", "acme_tool-1-py3-none-any.whl"),
+        ("acme_tool-1.0rc1-py3-none-any.whl", "acme_tool-1.0.0.rc1-py3-none-any.whl"),
+        ("acme_tool-1.0-py2.py3-none-any.whl", "acme_tool-1.0-py3.py2-none-any.whl"),
+        ("acme_tool-1.0-1-py3-none-any.whl", "acme_tool-1.0-01-py3-none-any.whl"),
+        ("acme_tool-1.0.tar.gz", "Acme-Tool-1.0.0.tar.gz"),
+        ("acme_tool-1.0.tar.gz", "acme_tool-1.0.zip"),
+    ],
+)
+async def test_a_release_does_not_change_under_another_spelling(
+    tmp_path: Path, first: str, other: str
+) -> None:
+    async with place(tmp_path) as here:
+        token = await here.token()
+        names = {"name": "acme-tool", "filetype": None}
+        versions = [one.removesuffix(".tar.gz").removesuffix(".zip").split("-") for one in (first, other)]
+        told = [next(one for one in parts if one[0].isdigit()) for parts in versions]
+        one, another = spelt(first, "x") if first.endswith("whl") else (first, b"1"), spelt(other, "y")
+        kept = await here.push(token, *one, version=told[0], **names)
+        again = await here.push(token, other, one[1], version=told[1], **names)
+        lie = await here.push(token, *another, version=told[1], sha256_digest=None, **names)
+        rows = here.supply.local.rows("pkg:pypi/acme-tool")
+
+    assert (kept.status_code, kept.text) == (200, f"{first} is kept by this node\n")
+    assert (again.status_code, again.text) == (200, f"{first} was here already\n")
+    assert (lie.status_code, f"{other} is here already as {first}" in lie.text) == (409, True)
+    assert [row.key for row in rows] == [f"files/{first}"]
+
+
+async def test_what_is_another_file_of_a_release_stands_beside_it(tmp_path: Path) -> None:
+    names = [
+        "acme_tool-1.0-py3-none-any.whl",
+        "acme_tool-1.0-1-py3-none-any.whl",
+        "acme_tool-1.0-cp311-cp311-linux_x86_64.whl",
+        "acme_tool-1.1-py3-none-any.whl",
+        "acme_tool-1.0.post0-py3-none-any.whl",
+        "acme_tool-10-py3-none-any.whl",
+        "acme_tool-1.0.tar.gz",
+    ]
+    async with place(tmp_path) as here:
+        token = await here.token()
+        for at, filename in enumerate(names):
+            version = filename.removesuffix(".tar.gz").split("-")[1]
+            data = spelt(filename, f"m{at}")[1] if filename.endswith("whl") else b"1"
+            answer = await here.push(token, filename, data, name="acme-tool", version=version)
+            assert answer.status_code == 200, answer.text
+        rows = here.supply.local.rows("pkg:pypi/acme-tool")
+    assert {row.key for row in rows} == {f"files/{one}" for one in names}
+
+
 async def test_the_same_bytes_again_are_welcome_and_others_are_not(tmp_path: Path) -> None:
     other = toy_wheel("acme", "1.0", ("x",))[1]
     async with place(tmp_path) as here:
