@@ -672,6 +672,119 @@ def test_an_image_at_a_node_is_its_manifest_and_what_that_names(check, node, ima
     assert (code, rows[0]["why"]) == (1, "these bytes are team/app, not other/app")
     node.answers["/v2/team/app/manifests/2"] = (200, MANIFEST + b" ")
     assert check("--image", "team/app:2")[0] == 3
+    node.answers["/v2/team/app/manifests/3"] = (200, MANIFEST)
+    code, rows = check("--image", "team/app:3")
+    assert (code, rows[0]["why"]) == (3, "these bytes are proven as 1, not as what 3 is")
+    for name in ("pp:9", "app", "app:1"):  # which `team/app` ends with
+        node.answers[f"/v2/{name.partition(':')[0]}/manifests/{name.partition(':')[2] or 'latest'}"] = (
+            200,
+            MANIFEST,
+        )
+        assert check("--image", name)[0] == 1
+    digest = hashlib.sha256(MANIFEST).hexdigest()
+    for asked, code in ((digest, 0), ("0" * 64, 1)):
+        node.answers[f"/v2/team/app/manifests/sha256:{asked}"] = (200, MANIFEST)
+        assert check("--image", f"team/app@sha256:{asked}")[0] == code
+
+
+EVIL = b"evil"
+BESIDE = json.dumps({"config": {"digest": f"sha256:{hashlib.sha256(CONFIG).hexdigest()}"},
+                     "layers": [{"digest": f"sha256:{hashlib.sha256(EVIL).hexdigest()}"}]}).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "dir:", "oci:"])
+def test_of_two_documents_in_a_folder_both_are_checked(check, node, image, layout, prefix):
+    """skopeo's `dir:` takes manifest.json, `oci:` takes index.json."""
+    node.answers.update(answers(image, "pkg:docker/team/app@1"))
+    (layout / "manifest.json").write_bytes(BESIDE)
+    for data in (EVIL, CONFIG):
+        (layout / hashlib.sha256(data).hexdigest()).write_bytes(data)
+    code, rows = check("--image", f"{prefix}{layout}")
+    assert code == 3
+    assert f"sha256:{hashlib.sha256(EVIL).hexdigest()}" in {where for where, _ in bad(rows)}
+
+
+def test_of_two_documents_in_an_archive_both_are_checked(check, node, image, layout, tmp_path):
+    node.answers.update(answers(image, "pkg:docker/team/app@1"))
+    (layout / "manifest.json").write_bytes(b'[{"Config":"evil.json","Layers":["evil.tar"]}]')
+    (layout / "evil.json").write_bytes(b"{}")
+    (layout / "evil.tar").write_bytes(EVIL)
+    archive = tmp_path / "i.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(layout, ".")
+    code, rows = check("--image", f"docker-archive:{archive}:team/app:1")
+    assert (code, {where for where, _ in bad(rows)}) == (3, {"evil.json", "evil.tar"})
+
+
+def _tar(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            one = tarfile.TarInfo(name)
+            one.size = len(data)
+            tar.addfile(one, io.BytesIO(data))
+
+
+SAVED = ("manifest.json", b'[{"Config":"c.json","Layers":["l/layer.tar"]}]')
+
+
+@pytest.mark.parametrize(
+    "twice", ["l/layer.tar", "./l/layer.tar", "l//layer.tar", "l/x/../layer.tar", "/l/layer.tar"]
+)
+def test_an_archive_with_two_members_of_one_name_is_none(pyrsia, node, trust, image, tmp_path, twice):
+    """Programs do not agree on whether the first or the last counts."""
+    node.answers.update(answers(image, "pkg:docker/team/app@1"))
+    _tar(tmp_path / "i.tar", (twice, EVIL), ("c.json", CONFIG), ("l/layer.tar", LAYER), SAVED)
+    code, out, err = pyrsia("verify", "--image", tmp_path / "i.tar", "--node", node.url, "--trust", trust)
+    assert (code, "is there twice" in out + err) == (2, True)
+
+
+def test_an_archive_whose_header_says_gigabytes_takes_no_memory(pyrsia, node, trust, tmp_path):
+    one = tarfile.TarInfo("././@PaxHeader")
+    one.type, one.size = tarfile.XHDTYPE, 3 << 30
+    path = tmp_path / "i.tar"
+    with path.open("wb") as file:
+        file.write(one.tobuf(tarfile.USTAR_FORMAT))
+        file.truncate(3 << 30)
+    code, out, err = pyrsia("verify", "--image", path, "--node", node.url, "--trust", trust)
+    assert (code, "is too long" in out + err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("index", "codes"),
+    [
+        ({"manifests": [{"digest": f"sha512:{'0' * 128}"}]}, {1}),
+        ({"manifests": [{}]}, {1}),
+        ({"manifests": ["x"]}, {1}),
+        ({"manifests": []}, {2}),
+        ({}, {2}),
+        ({"manifests": None}, {2}),
+    ],
+)
+def test_an_image_of_which_nothing_is_checked_is_not_accepted(pyrsia, node, trust, layout, index, codes):
+    (layout / "index.json").write_text(json.dumps(index))
+    code, out, err = pyrsia("verify", "--image", layout, "--node", node.url, "--trust", trust)
+    assert code in codes, out + err
+
+
+def test_a_manifest_that_begins_with_white_space_or_is_of_an_older_form_is_read_too(check, node, layout):
+    blobs = layout / "blobs/sha256"
+    for text in (b"\n" + MANIFEST, json.dumps({"fsLayers": [{"blobSum": "sha256:" + "1" * 64}]}).encode()):
+        digest = hashlib.sha256(text).hexdigest()
+        (blobs / digest).write_bytes(text)
+        (layout / "index.json").write_text(json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}))
+        _, rows = check("--image", layout)
+        assert len(rows) > 1
+
+
+def test_the_images_of_all_platforms_in_a_folder_are_read(check, node, image, tmp_path):
+    node.answers.update(answers(image, "pkg:docker/team/app@1"))
+    digest = hashlib.sha256(MANIFEST).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}))
+    (tmp_path / f"{digest}.manifest.json").write_bytes(MANIFEST)
+    for data in (LAYER, CONFIG):
+        (tmp_path / hashlib.sha256(data).hexdigest()).write_bytes(data)
+    code, rows = check("--image", f"dir:{tmp_path}")
+    assert (code, [row["outcome"] for row in rows]) == (3, ["no proof", "accepted", "accepted", "accepted"])
 
 
 @pytest.mark.parametrize(
@@ -681,7 +794,7 @@ def test_an_image_that_is_none_says_nothing(pyrsia, node, trust, tmp_path, data)
     (tmp_path / "layout").mkdir()
     (tmp_path / "layout/index.json").write_bytes(data)
     code, out, _ = pyrsia("verify", "--image", tmp_path / "layout", "--node", node.url, "--trust", trust)
-    assert code == 2 or "nothing to check" in out
+    assert code == 2 or "its digest is no SHA-256" in out
 
 
 def test_a_lock_is_checked_package_by_package(check, story, tmp_path):
