@@ -18,8 +18,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "fetch": ("packages", "fetch", "Use", "Download files of the network, each with its proof."),
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
     "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
+    "package": ("package", "package", "Use", "Find packages; say where the source of one is."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
-    "package": ("package", "package", "Provide", "Find packages; say where the source of one is."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
     "member": (
         "member",
