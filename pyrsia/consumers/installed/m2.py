@@ -13,16 +13,19 @@ from typing import Final
 
 from pyrsia.consumers.installed import walking
 from pyrsia.consumers.installed.prover import Prover
-from pyrsia.consumers.installed.rows import NO_PROOF, REFUSED, Row
+from pyrsia.consumers.installed.rows import ACCEPTED, NO_PROOF, REFUSED, Row
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
+from pyrsia.wire.text import safe
 
 _KEPT: Final = re.compile(
-    r"_remote\.repositories|_maven\.repositories|resolver-status\.properties|maven-metadata.*\.xml"
+    r"_remote\.repositories|_maven\.repositories|resolver-status\.properties|archetype-catalog.*\.xml"
     r"|.*\.lastUpdated|.*\.(sha1|md5|sha256|sha512|asc)|.*\.lock|\.locks|.*\.part"
 )
-_INDEX: Final = ("maven-metadata", "archetype-catalog")
+_LISTS: Final = re.compile(r"maven-metadata(-[^/]*)?\.xml")
+_OWN_FOLDERS: Final = (".cache", ".index", ".locks", ".meta")  # of plug-ins; no group is called so
+_NEVER_RUN: Final = ("-sources.jar", "-javadoc.jar")  # often the same empty jar, of which a proof names one
 Tick = Callable[[int, int, str], None]
 
 
@@ -46,8 +49,10 @@ def check(root: Path, prover: Prover, *, tick: Tick) -> list[Row]:
 
 def _kept(rel: str) -> bool:
     """What Maven writes for itself: sums, lists of versions, where a file came from."""
-    name = rel.rpartition("/")[2]
-    return _KEPT.fullmatch(name) is not None or name.startswith(_INDEX) or rel.startswith(".")
+    first, name = rel.partition("/")[0], rel.rpartition("/")[2]
+    if first in _OWN_FOLDERS or _KEPT.fullmatch(name) is not None:
+        return True
+    return _LISTS.fullmatch(name) is not None and not _package(rel)
 
 
 def _row(folder: Path, one: walking.Found, prover: Prover) -> Row:
@@ -63,7 +68,22 @@ def _row(folder: Path, one: walking.Found, prover: Prover) -> Row:
     if row.outcome == NO_PROOF and _own(one):
         return Row(one.rel, package, NO_PROOF, digest, why="it was put there by `mvn install` on this machine",
                    do="nobody else can prove it; leave it out by checking another folder")  # fmt: skip
+    if row.outcome == ACCEPTED and not _is(prover.prove(digest).finding.file, one.path.name):
+        told = prover.prove(digest).finding.file
+        return Row(
+            one.rel,
+            package,
+            REFUSED,
+            digest,
+            why=f"these bytes are {safe(told)}, put in its place",
+            do=_AGAIN,
+        )
     return row
+
+
+def _is(proven: str, name: str) -> bool:
+    """Whether a file of the right package and version is this one, and not another of them."""
+    return proven == name or (proven.endswith(_NEVER_RUN) and name.endswith(_NEVER_RUN))
 
 
 _AGAIN: Final = "delete it, and let Maven fetch it from the node"

@@ -54,11 +54,11 @@ def of_refusal(what: str, package: str, refusal: Refusal, sha256: str = "") -> R
 
 
 def exit_code(rows: Iterable[Row]) -> int:
-    """0: all accepted. 1: something was refused. 3: nothing was, and something has no proof."""
+    """0: all accepted. 1: something was refused. 3: nothing was, and something has no proof, or there was nothing."""
     said = {row.outcome for row in rows}
     if REFUSED in said:
         return 1
-    return 3 if NO_PROOF in said else 0
+    return 3 if NO_PROOF in said or not said else 0
 
 
 def as_dict(rows: Sequence[Row]) -> dict[str, Any]:

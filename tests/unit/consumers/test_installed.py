@@ -503,6 +503,42 @@ def test_a_local_maven_repository_is_checked_by_digest_and_place(check, node, ma
     assert "mvn install" in next(row["why"] for row in rows if row["outcome"] == "no proof")
 
 
+@pytest.mark.parametrize(
+    "name", ["text-1.0.jar", "text-1.0-sources.jar", "text-1.0-linux-x86_64.jar", "text-1.0.pom"]
+)
+def test_another_file_of_the_same_version_is_not_the_one_whose_place_it_takes(
+    check, node, maven, tmp_path, name
+):
+    node.answers.update(answers(maven, TEXT["purl"]))
+    folder = tmp_path / "repository/org/example/text/1.0"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"a jar" if name.endswith(".pom") else b"<project/>")
+    code, rows = check("--m2", tmp_path)
+    assert (code, rows[0]["outcome"], "put in its place" in rows[0]["why"]) == (1, "refused", True)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["org/apache/archetype-catalog/2.4/archetype-catalog-2.4.jar", "org/x/maven-metadata/1/maven-metadata-1.jar",
+     "org/x/maven-metadata/1/maven-metadata-1.xml", ".evil/a/1/a-1.jar"],
+)  # fmt: skip
+def test_an_artifact_whose_name_begins_like_a_note_of_maven_s_is_looked_at(check, tmp_path, place):
+    path = tmp_path / "repository" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"evil")
+    code, rows = check("--m2", tmp_path)
+    assert (code != 0, len(rows)) == (True, 1)
+
+
+def test_maven_s_own_notes_are_left_out(pyrsia, node, trust, tmp_path):
+    for place in ("archetype-catalog.xml", "archetype-catalog-central.xml", ".cache/x", "org/x/a/maven-metadata.xml",
+                  "org/x/a/1-SNAPSHOT/maven-metadata-local.xml", "org/x/a/1/a-1.jar.sha1"):  # fmt: skip
+        (tmp_path / "repository" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "repository" / place).write_text("x")
+    code, out, _ = pyrsia("verify", "--m2", tmp_path, "--node", node.url, "--trust", trust)
+    assert (code, out.strip()) == (3, "nothing to check")
+
+
 RREV, PKGID, PREV = "1" * 32, "2" * 40, "3" * 32
 LIBRARY = {"include/tiny.h": b"int tiny(void);\n", "lib/libtiny.so.1": b"elf"}
 
