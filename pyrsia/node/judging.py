@@ -81,7 +81,7 @@ class Judge:
 
     def _pushed(self, package: str, version: str) -> tuple[Facts, ...]:
         """Which of them belong to a version is the registry's to know: rules ask nothing of pushed files."""
-        rows = self._supply.local.rows(package)[: MAX_API_ROWS.value]
+        rows = self._supply.local.rows(package, most=MAX_API_ROWS.value)
         return tuple(
             Facts(version or package, LOCAL, file=row.key, sha256=row.sha256, published_ms=row.time_ms)
             for row in rows

@@ -24,7 +24,7 @@ async def _search(_: Admin, request: Request) -> Search:
     only(request, _QUERY)
     finder: Finder = request.scope[SCOPE]
     asked = request.query_params
-    return finder.search(
+    return await finder.search(
         asked.get("q", ""),
         ecosystem=asked.get("ecosystem", ""),
         first=number(request, "first", 0),

@@ -8,6 +8,7 @@ as good the shorter.
 
 One request must not hold up the others: names are one text that is searched at C's speed, hits come in the order of the
 answer and end with it, and versions are read of what is shown and no more, since the policy is asked for each file.
+Others have a turn between two packages, and what was read of the shelf is remembered until something is pushed.
 """
 
 import heapq
@@ -20,6 +21,7 @@ from itertools import accumulate, islice, takewhile
 from typing import Final
 
 import msgspec
+import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK
@@ -32,10 +34,12 @@ STARS = Limit(4, "more make a pattern slow to match")
 LOOKED_AT = Limit(5_000, "names that hold a word and are compared with the others: 30 ms")
 READ = Limit(200, "packages whose versions are read for one question, where it names a version")
 VERSIONS = Limit(20, "newest versions of one package; its page has all")
-LOCAL_ROWS = Limit(2_000, "files of a pushed package that are read for its versions")
+LOCAL_ROWS = Limit(2_000, "files of a pushed package that are read for its versions: 40 ms")
+REMEMBERED = Limit(5_000, "pushed packages whose versions are kept, twenty each: some megabytes")
 
 ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")
 TYPES: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
+_START: Final = {"oci": "tags/", "pip": "files/"}  # of the keys that tell a version
 _SEPARATORS: Final = re.compile(r"[-_./:@]+")
 _VERSION: Final = re.compile(r"(?P<name>.+?)(?:@|==)(?P<version>[^@=]+)")
 _PERHAPS_VERSION: Final = re.compile(r"(?P<name>.+)[:/](?P<version>[^:/]+)")
@@ -166,8 +170,11 @@ class Finder:
         self._revision = (-1, -1)
         self._read: tuple[Sequence[str], Sequence[str]] = ((), ())
         self._names = _Names(())
+        self._pushed: dict[
+            str, Sequence[str]
+        ] = {}  # purl -> its newest versions, of one revision of the shelf
 
-    def search(
+    async def search(
         self, query: str, *, ecosystem: str = "", first: int = 0, count: int = MAX_SEARCH_ROWS.value
     ) -> Search:
         """`count` packages behind the first `first` ones; all packages for an empty question.
@@ -186,10 +193,10 @@ class Finder:
         count = min(count, MAX_SEARCH_ROWS.value)
         if not version:
             page = list(islice(wanted, first, first + count + 1))
-            shown = tuple(self._found(name) for name in page[:count] if name is not None)
-            return Search(text, shown, len(page) > len(shown))
+            shown = await self._told(page[:count])
+            return Search(text, tuple(shown), len(page) > len(shown))
         read = list(islice(wanted, READ.value + 1))
-        rows = [self._found(name) for name in read[: READ.value] if name is not None]
+        rows = await self._told(read[: READ.value])
         found = [row for row in rows if _has(row, version)]
         chosen = tuple(_only(row, version) for row in found[first : first + count])
         return Search(text, chosen, len(found) > first + count or len(read) > len(rows))
@@ -200,6 +207,7 @@ class Finder:
         revision = (local.revision(), network.revision())
         if revision != self._revision:
             read = (local.packages("pkg:"), network.packages("pkg:"))
+            self._pushed.clear()
             if read != self._read:  # most blocks bring no new name
                 own = set(read[0])
                 named = [_named(one, LOCAL if one in own else NETWORK) for one in own.union(read[1])]
@@ -210,10 +218,30 @@ class Finder:
 
     # -- what is shown of a package --
 
+    async def _told(self, names: Sequence[_Name | None]) -> list[Found]:
+        found = []
+        for name in names:
+            if name is not None:
+                found.append(self._found(name))
+                await trio.lowlevel.checkpoint()
+        return found
+
+    def _versions(self, name: _Name) -> Sequence[str]:
+        """The newest versions of a pushed package."""
+        found = self._pushed.get(name.purl)
+        if found is None:
+            rows = self._supply.local.rows(name.purl, _START.get(name.ecosystem, ""), most=LOCAL_ROWS.value)
+            found = _of_rows(rows, name.ecosystem)[: VERSIONS.value]
+            if len(self._pushed) >= REMEMBERED.value:
+                self._pushed.clear()
+            if self._supply.local.revision() == self._revision[0]:
+                self._pushed[name.purl] = found
+        return found
+
     def _found(self, name: _Name) -> Found:
         if name.origin == LOCAL:
             local = self._supply.local
-            versions = _of_rows(local.rows(name.purl)[: LOCAL_ROWS.value], name.ecosystem)[: VERSIONS.value]
+            versions = self._versions(name)
             denied = tuple(one for one in versions if local.refusal(name.purl, one) is not None)
             given = tuple(one for one in versions if one not in denied)
             return Found(name.purl, name.ecosystem, LOCAL, versions=given, refused=denied)

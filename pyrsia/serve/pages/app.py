@@ -66,7 +66,7 @@ class PagesApp:
             case "" if not rest:
                 return "home", await home.home(self._supply, self._admin, address(scope), scope)
             case "search" if not rest:
-                return "search", self._search(query)
+                return "search", await self._search(query)
             case "node" if not rest:
                 return "node", await home.node(self._admin, self._log, scope)
             case "packages" if rest:
@@ -78,11 +78,11 @@ class PagesApp:
             case _:
                 raise not_found("there is no such page", do="begin at /")
 
-    def _search(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+    async def _search(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         first = query.get("first", "0")
         if not _is_number(first):
             raise bad("a search goes on at a number", do="follow the link on its first page")
-        return home.search(self._finder, query.get("q", ""), int(first))
+        return await home.search(self._finder, query.get("q", ""), int(first))
 
     async def _build(self, rest: str, query: Mapping[str, str]) -> Drawn:
         request, _, part = rest.partition("/")

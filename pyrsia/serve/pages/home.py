@@ -26,13 +26,13 @@ async def home(supply: Supply, admin: Admin, url: str, scope: Scope) -> dict[str
     }
 
 
-def search(finder: Finder, query: str, first: int) -> dict[str, Any]:
+async def search(finder: Finder, query: str, first: int) -> dict[str, Any]:
     """Packages that have each word of `query` in their names; all of them without one.
 
     Raises:
         Refusal: `bad-request` for a pattern that costs too much.
     """
-    found = finder.search(query, first=first, count=_FOUND.value)
+    found = await finder.search(query, first=first, count=_FOUND.value)
     return {
         "query": found.query,
         "rows": found.packages,

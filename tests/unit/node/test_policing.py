@@ -337,7 +337,7 @@ class OwnShelf(NoLocal):
     def owns(self, package):
         return package == "pkg:pypi/ours"
 
-    def rows(self, package, start=""):
+    def rows(self, package, start="", *, most=None):
         return [LocalRow(package, "ours-1.whl", "3" * 64, 5, 7, "ci")]
 
 

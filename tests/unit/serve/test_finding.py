@@ -3,9 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,7 +67,7 @@ class Own(NoLocal):
     def packages(self, start: str) -> list[str]:
         return ["pkg:conan/acme/zlib", "pkg:docker/app", "pkg:pypi/mine"]
 
-    def rows(self, package: str, start: str = "") -> list[LocalRow]:
+    def rows(self, package: str, start: str = "", *, most: int | None = None) -> list[LocalRow]:
         keys = {
             "pkg:conan/acme/zlib": (
                 "9.0/revisions/x/files/conanfile.py",
@@ -77,12 +80,36 @@ class Own(NoLocal):
         return [LocalRow(package, key, "ab" * 32, 3, at, "ci", more) for at, key in enumerate(keys)]
 
 
+class Full(NoLocal):
+    """Many packages of many files each."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        self.pushes = 1
+
+    def revision(self) -> int:
+        return self.pushes
+
+    def packages(self, start: str) -> list[str]:
+        return [f"pkg:docker/big/app{number}" for number in range(40)]
+
+    def rows(self, package: str, start: str = "", *, most: int | None = None) -> list[LocalRow]:
+        count = 20_000 if most is None else min(most, 20_000)
+        self.read.append(count)
+        keys = (f"{start}t{number}" for number in range(count))
+        return [LocalRow(package, key, "ab" * 32, 3, at, "ci") for at, key in enumerate(keys)]
+
+
+def searched(finds: Finder, query: str, **more: Any) -> finding.Search:
+    return trio.run(partial(finds.search, query, **more))
+
+
 def finder(log: Log | None = None, local: NoLocal | None = None) -> Finder:
     return Finder(Supply(log or Log(), local or NoLocal(), NoUpstream()))  # type: ignore[arg-type]
 
 
 def found(query: str, **more: Any) -> list[str]:
-    return [one.purl for one in finder().search(query, **more).packages]
+    return [one.purl for one in searched(finder(), query, **more).packages]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +157,7 @@ def test_what_is_the_word_stands_before_what_begins_with_it_and_that_before_what
     ],
 )
 def test_a_version_may_follow_a_name_and_the_newest_stands_first(query: str, versions: tuple[str, ...]):
-    (one,) = finder().search(query).packages
+    (one,) = searched(finder(), query).packages
     assert one.versions == versions
 
 
@@ -139,14 +166,16 @@ def test_a_version_that_no_package_has_finds_nothing():
 
 
 def test_refused_versions_are_told_apart_from_those_that_are_given():
-    (one,) = finder(Log(denied=("2.0", "1.0"))).search("idna-ssl").packages
+    (one,) = searched(finder(Log(denied=("2.0", "1.0"))), "idna-ssl").packages
 
     assert (one.versions, one.refused, one.verdict) == (("1.3.1",), ("2.0", "1.0"), "REPRODUCED")
-    assert [row.refused for row in finder(Log(denied=("2.0",))).search("idna-ssl@2").packages] == [("2.0",)]
+    assert [row.refused for row in searched(finder(Log(denied=("2.0",))), "idna-ssl@2").packages] == [
+        ("2.0",)
+    ]
 
 
 def test_what_was_pushed_here_hides_the_network_s_and_has_its_versions():
-    rows = {one.purl: one for one in finder(local=Own()).search("").packages}
+    rows = {one.purl: one for one in searched(finder(local=Own()), "").packages}
 
     own = rows["pkg:conan/acme/zlib"]
     assert (own.origin, own.versions, own.refused) == ("local", ("9.1",), ("9.0",))
@@ -156,14 +185,42 @@ def test_what_was_pushed_here_hides_the_network_s_and_has_its_versions():
     assert len(rows) == len(NAMES) - 1 + 2  # one is of no ecosystem, two are the node's own
 
 
+def test_much_that_was_pushed_is_read_once_in_bounded_pieces_with_turns_for_others_between() -> None:
+    shelf, turns = Full(), []
+
+    async def others(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        while True:
+            turns.append(len(shelf.read))
+            await trio.lowlevel.checkpoint()
+
+    async def asking() -> list[finding.Search]:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(others)
+            finds = finder(local=shelf)
+            answers = [await finds.search("big", count=20), await finds.search("big", count=20)]
+            shelf.pushes += 1
+            answers.append(await finds.search("big", count=1))
+            nursery.cancel_scope.cancel()
+        return answers
+
+    first, again, later = trio.run(asking)
+
+    assert first == again
+    assert later.packages == first.packages[:1]
+    assert first.packages[0].versions[0] == f"t{finding.LOCAL_ROWS.value - 1}"
+    assert shelf.read == [finding.LOCAL_ROWS.value] * 21
+    assert max(after - before for before, after in pairwise(turns)) <= 2
+
+
 def test_what_a_node_claims_says_whose_it_is():
-    rows = {one.purl: one.owner for one in finder().search("idna").packages}
+    rows = {one.purl: one.owner for one in searched(finder(), "idna").packages}
     assert rows == {f"pkg:generic/{OWNER}/pypi/idna": OWNER, "pkg:pypi/idna": "", "pkg:pypi/idna-ssl": ""}
 
 
 def test_an_answer_has_pages_without_a_gap():
     all_of_it = found("")
-    pages = [finder().search("", first=first, count=3) for first in range(0, len(all_of_it), 3)]
+    pages = [searched(finder(), "", first=first, count=3) for first in range(0, len(all_of_it), 3)]
 
     assert [one.purl for page in pages for one in page.packages] == all_of_it
     assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
@@ -173,7 +230,7 @@ def test_names_are_read_once_between_two_blocks_and_versions_of_what_is_shown_al
     log = Log()
     finds = finder(log)
     for _ in range(3):
-        finds.search("idna", count=1)
+        searched(finds, "idna", count=1)
     assert log.asked.count("pkg:") == 1
     assert set(log.asked) == {"pkg:", f"pkg:generic/{OWNER}/pypi/idna"} or set(log.asked) == {
         "pkg:",
@@ -182,7 +239,7 @@ def test_names_are_read_once_between_two_blocks_and_versions_of_what_is_shown_al
 
     log.names, log.size = ("pkg:pypi/new",), 2
 
-    assert [one.purl for one in finds.search("").packages] == ["pkg:pypi/new"]
+    assert [one.purl for one in searched(finds, "").packages] == ["pkg:pypi/new"]
     assert log.asked.count("pkg:") == 2
 
 
@@ -190,7 +247,7 @@ def test_a_question_about_versions_reads_a_bounded_number_of_packages(monkeypatc
     monkeypatch.setattr(finding, "READ", Limit(5, "small"))
     log = Log(names=[f"pkg:pypi/many-{number:03}" for number in range(300)])
 
-    answer = finder(log).search("many@2.0")
+    answer = searched(finder(log), "many@2.0")
 
     assert (len(answer.packages), answer.more) == (5, True)
     assert len(log.asked) == 6
@@ -200,19 +257,19 @@ def test_a_question_looks_at_a_bounded_number_of_names_and_says_so(monkeypatch: 
     monkeypatch.setattr(finding, "LOOKED_AT", Limit(5, "small"))
     log = Log(names=[f"pkg:pypi/many-{number:03}" for number in range(300)])
 
-    nothing = finder(log).search("many none")
-    some = finder(log).search("many 00")
+    nothing = searched(finder(log), "many none")
+    some = searched(finder(log), "many 00")
 
     assert (nothing.packages, nothing.more) == ((), True)
     log.names, log.size = [*log.names, *(f"pkg:conan/x{number}" for number in range(9))], 2
-    assert [one.purl for one in finder(log).search("pkg:pypi/", count=1).packages] == ["pkg:pypi/many-000"]
+    assert [one.purl for one in searched(finder(log), "pkg:pypi/", count=1).packages] == ["pkg:pypi/many-000"]
     assert (len(some.packages), some.more) == (5, True)
 
 
 @pytest.mark.parametrize("query", ["a*b*c*d*e*f", "[a-z]*", "*" * 9])
 def test_a_pattern_that_costs_too_much_is_refused(query: str):
     with pytest.raises(Refusal) as caught:
-        finder().search(query)
+        searched(finder(), query)
     assert caught.value.code == "bad-request"
 
 
@@ -220,7 +277,7 @@ def test_a_pattern_that_costs_too_much_is_refused(query: str):
 def test_whatever_is_asked_the_answer_is_some_of_the_names(query: str, ecosystem: str):
     if query.count("*") > finding.STARS.value or "[" in query:
         return  # refused, as a test above shows
-    answer = finder().search(query, ecosystem=ecosystem)
+    answer = searched(finder(), query, ecosystem=ecosystem)
     purls = [one.purl for one in answer.packages]
     assert set(purls) <= set(NAMES)
     assert len(set(purls)) == len(purls)

@@ -208,16 +208,16 @@ def test_maven_s_users_get_a_dependency() -> None:
     assert "http://h:1/maven2/" in text
 
 
-def test_what_was_pushed_here_is_found_and_marked(tmp_path: Path) -> None:
+async def test_what_was_pushed_here_is_found_and_marked(tmp_path: Path) -> None:
     class Own(NoLocal):
         def packages(self, start: str) -> list[str]:
             return ["pkg:pypi/mine"]
 
-        def rows(self, package: str, start: str = "") -> list[LocalRow]:
+        def rows(self, package: str, start: str = "", *, most: int | None = None) -> list[LocalRow]:
             more = {"version": "1.0"}
             return [LocalRow(package, "files/mine-1.0.tar.gz", "ab" * 32, 3, 5, "ci", more)]
 
-    found = home.search(Finder(Supply(ToyNode(tmp_path), Own(), NoUpstream())), "mine", 0)
+    found = await home.search(Finder(Supply(ToyNode(tmp_path), Own(), NoUpstream())), "mine", 0)
     page = drawing.draw("search", **found).decode()
     assert [(row.purl, row.versions) for row in found["rows"]] == [("pkg:pypi/mine", ("1.0",))]
     assert "pushed to this node" in page
