@@ -25,9 +25,18 @@ from pyrsia.consumers.installed.sources import Source
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.purl import Purl, pypi_name
+from pyrsia.wire.text import safe
 
 MAX_LOCKED = Limit(20_000, "packages of one lock; a monorepo's has some thousand")
 MAX_HASHES = Limit(2_000, "hashes of one package: the wheels of every Python and platform")
+MAX_FILES = Limit(100, "files of requirements that lead to each other; a large project has ten")
+_REQUIRES: Final = ("requires", "build_requires", "python_requires", "config_requires")
+# An option on a line of its own (pip, "Supported options"): what it leads to, what it installs, or neither.
+_OPTION: Final = re.compile(
+    r"(?:-r|--requirement(?:=|\s))\s*(?P<more>\S.*)|(?:-e|--editable(?:=|\s))\s*(?P<edit>\S.*)"
+    r"|(?:-[icf]|--(?:index-url|extra-index-url|find-links|trusted-host|constraint|no-binary|only-binary|use-feature)\b).*"
+    r"|--(?:no-index|pre|prefer-binary|require-hashes)"
+)
 _HASH: Final = re.compile(r"sha256[:=]([0-9a-f]{64})")
 _REVISION: Final = re.compile(r"(?P<ref>[^#%]+)#(?P<rrev>[0-9a-f]{32})(?:%[0-9.]+)?")
 Tick = Callable[[int, int, str], None]
@@ -41,6 +50,7 @@ class Locked:
     version: str
     hashes: tuple[str, ...]
     own: bool = False
+    why: str = ""  # nothing can be said of it
 
 
 def check(path: Path, prover: Prover, source: Source, *, tick: Tick) -> list[Row]:
@@ -60,7 +70,11 @@ def check(path: Path, prover: Prover, source: Source, *, tick: Tick) -> list[Row
         told = data.decode("utf-8")
         if path.name == "conan.lock":
             return list(_conan(json.loads(told), prover, source, tick))
-        rows = list(_toml(tomllib.loads(told)) if path.suffix in (".lock", ".toml") else _requirements(told))
+        rows = list(
+            _toml(tomllib.loads(told), path)
+            if path.suffix in (".lock", ".toml")
+            else _requirements(told, path)
+        )
     except (ValueError, RecursionError, Malformed) as error:
         raise Refusal("bad-request", what=f"{path} is no lock that is known here: {str(error)[:200]}", who="the file",
                       do="name requirements with hashes, uv.lock, pylock.toml or conan.lock") from None  # fmt: skip
@@ -76,6 +90,8 @@ def _pip(one: Locked, prover: Prover) -> Row:
     purl = f"pkg:pypi/{pypi_name(one.name)}@{one.version}" if one.version else ""
     if one.own:
         return Row(what, purl, SKIPPED, why="the project's own")
+    if one.why:
+        return Row(what, purl, NO_PROOF, why=one.why, do="lock packages by version and hash")
     if not one.hashes:
         return Row(what, purl, NO_PROOF, why="the lock has no SHA-256 for it", do="lock it with hashes")
     first: Row | None = None
@@ -94,39 +110,82 @@ def _pip(one: Locked, prover: Prover) -> Row:
 # -- Python ---------------------------------------------------------------------------------------
 
 
-def _requirements(text: str) -> Iterator[Locked]:
-    """pip's lines: a backslash goes on, `#` behind white space comments, options of the file are passed over."""
-    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
-    for count, line in enumerate(lines):
-        bare = re.sub(r"(^|\s)#.*$", "", line).strip()
-        if not bare or bare.startswith("-"):
-            continue
-        if count > MAX_LOCKED.value:
+def _requirements(text: str, path: Path) -> Iterator[Locked]:
+    """pip's lines, and those of the files that they lead to; options that install nothing are passed over."""
+    waiting, seen = [(text, path)], {path.absolute()}
+    while waiting:
+        told, here = waiting.pop()
+        lines = list(_logical(told))
+        if len(lines) > MAX_LOCKED.value:
             raise Malformed("it has too many lines")
-        first = re.split(r"\s--", bare, maxsplit=1)[0].strip()
-        try:
-            wanted = Requirement(first)
-        except InvalidRequirement as error:
-            raise Malformed(f"{first[:80]!r}: {error}") from None
-        pins = [one.version for one in wanted.specifier if one.operator in ("==", "===")]
-        yield Locked(wanted.name, pins[0] if len(pins) == 1 else "", tuple(_HASH.findall(bare)))
+        for line in lines:
+            option = _OPTION.fullmatch(line)
+            if option is None:
+                yield _required(line)
+            elif option["more"] is not None:
+                other = here.parent / option["more"]
+                if other.absolute() in seen:
+                    continue
+                seen.add(other.absolute())
+                data = walking.text(other) if len(seen) <= MAX_FILES.value else None
+                if data is None:
+                    yield Locked(safe(line[:80]), "", (), why="the file that it leads to cannot be read")
+                else:
+                    waiting.append((data.decode("utf-8"), other))
+            elif option["edit"] is not None:
+                beside = "://" not in option["edit"] and not re.match(r"(git|hg|svn|bzr)\+", option["edit"])
+                why = "" if beside else "it is fetched from an address, and no hash says what that gives"
+                yield Locked(safe(line[:80]), "", (), own=beside, why=why)
 
 
-def _toml(found: dict[str, Any]) -> Iterator[Locked]:
+def _logical(text: str) -> Iterator[str]:
+    """Lines as pip joins them: a backslash goes on, but not behind a comment."""
+    joined = ""
+    for line in text.splitlines():
+        comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not comment:
+            joined += line.strip("\\")
+            continue
+        bare = re.sub(r"(^|\s)#.*$", "", f"{joined} {line}" if comment else joined + line).strip()
+        joined = ""
+        if bare:
+            yield bare
+    if bare := re.sub(r"(^|\s)#.*$", "", joined).strip():
+        yield bare
+
+
+def _required(line: str) -> Locked:
+    if line.startswith("-"):
+        raise Malformed(f"{line[:80]!a} is no option that is known here")
+    first = re.split(r"\s--", line, maxsplit=1)[0].strip()
+    try:
+        wanted = Requirement(first)
+    except InvalidRequirement as error:
+        raise Malformed(f"{first[:80]!r}: {error}") from None
+    pins = [one.version for one in wanted.specifier if one.operator in ("==", "===")]
+    return Locked(wanted.name, pins[0] if len(pins) == 1 else "", tuple(_HASH.findall(line)))
+
+
+def _toml(found: dict[str, Any], path: Path) -> Iterator[Locked]:
     """uv.lock and pylock.toml, which differ in a letter and in how a hash is written."""
-    rows = found.get("package", found.get("packages"))
-    if not isinstance(rows, list) or len(rows) > MAX_LOCKED.value:
-        raise Malformed("it names no packages, or too many")
+    key = "package" if path.suffix == ".lock" else "packages"
+    rows = found.get(key)
+    if not isinstance(rows, list) or len(rows) > MAX_LOCKED.value or {"package", "packages"} <= found.keys():
+        raise Malformed("it names no packages, or too many, or twice")
     for row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("name"), str):
             raise Malformed("a package has no name")
         origin = row.get("source", {})
-        own = isinstance(origin, dict) and bool({"editable", "virtual", "directory", "path"} & origin.keys())
-        own = own or "directory" in row
-        files = [row.get("sdist"), row.get("archive"), *_list(row.get("wheels"))]
-        yield Locked(
-            row["name"], str(row.get("version", "")), tuple(h for one in files for h in _hash(one)), own
+        own = (
+            isinstance(origin, dict)
+            and bool(origin)
+            and origin.keys() <= {"editable", "virtual", "directory"}
         )
+        own = own or ("directory" in row and "vcs" not in row)
+        # What installers take first (PEP 751): a repository, a folder, an archive, and only then wheels and sdist.
+        files = [row["archive"]] if "archive" in row else [row.get("sdist"), *_list(row.get("wheels"))]
+        hashes = () if "vcs" in row else tuple(found for one in files for found in _hash(one))
+        yield Locked(row["name"], str(row.get("version", "")), hashes, own)
 
 
 def _hash(file: object) -> Iterator[str]:
@@ -149,9 +208,7 @@ def _list(value: object) -> list[Any]:
 def _conan(found: object, prover: Prover, source: Source, tick: Tick) -> Iterator[Row]:
     if not isinstance(found, dict):
         raise Malformed("it is no object")
-    lines = [
-        one for key in ("requires", "build_requires", "python_requires") for one in _list(found.get(key))
-    ]
+    lines = [one for key in _REQUIRES for one in _list(found.get(key))]
     if len(lines) > MAX_LOCKED.value:
         raise Malformed("it has too many lines")
     for number, line in enumerate(lines):

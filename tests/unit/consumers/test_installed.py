@@ -863,6 +863,56 @@ def test_a_lock_is_checked_package_by_package(check, story, tmp_path):
     assert check("-r", pylock)[0] == 0
 
 
+NONE = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("r.txt", "-r evil.txt\n"),
+        ("r.txt", "--requirement=evil.txt\n"),
+        ("r.txt", "-rnot-there.txt\n"),
+        ("r.txt", "-e git+https://evil.example/x\n"),
+        ("r.txt", "--editable=https://evil.example/x.tar.gz\n"),
+        ("r.txt", "--edit git+https://evil.example/x\n"),
+        ("r.txt", f"# a comment \\\nevil==1 --hash=sha256:{NONE}\n"),
+        ("r.txt", f"--pre\x0cevil==1 --hash=sha256:{NONE}\n"),
+        ("r.txt", f"evil==1 --hash=sha256:{NONE} \\"),
+        (
+            "pylock.toml",
+            f"package = []\n[[packages]]\nname='evil'\nwheels=[{{hashes={{sha256='{NONE}'}}}}]\n",
+        ),
+        (
+            "pylock.toml",
+            "[[packages]]\nname='evil'\nwheels=[{hashes={sha256='GOOD'}}]\nvcs={url='https://x'}\n",
+        ),
+        ("pylock.toml", "[[packages]]\nname='evil'\ndirectory={path='.'}\nvcs={url='https://x'}\n"),
+        (
+            "uv.lock",
+            f"[[package]]\nname='evil'\nsource={{path='v/e.whl'}}\nwheels=[{{hash='sha256:{NONE}'}}]\n",
+        ),
+        ("uv.lock", f"packages = []\n[[package]]\nname='evil'\nwheels=[{{hash='sha256:{NONE}'}}]\n"),
+        ("uv.lock", "[[package]]\nname='evil'\nsource={virtual='.', registry='https://x'}\n"),
+        ("conan.lock", json.dumps({"version": "0.5", "config_requires": [f"evil/1.0#{'1' * 32}"]})),
+    ],
+)
+def test_nothing_that_a_lock_installs_is_passed_over(pyrsia, node, trust, story, tmp_path, name, text):
+    (tmp_path / name).write_text(text.replace("GOOD", story.sha256))
+    (tmp_path / "evil.txt").write_text(f"evil==1 --hash=sha256:{NONE}\n")
+    code, out, _ = pyrsia("verify", "-r", tmp_path / name, "--node", node.url, "--trust", trust)
+    assert code in (2, 3)
+    assert "evil" in out or "not-there" in out or code == 2
+
+
+def test_requirements_are_followed_once_and_the_project_s_own_folder_is_skipped(check, story, tmp_path):
+    (tmp_path / "a.txt").write_text("-r b.txt\n-e .\n--index-url https://x\n--require-hashes\n-c c.txt\n")
+    (tmp_path / "b.txt").write_text(
+        f"-r a.txt\n--requirement b.txt\nidna==1.0 --hash=sha256:{story.sha256}\n"
+    )
+    code, rows = check("-r", tmp_path / "a.txt")
+    assert (code, sorted(row["outcome"] for row in rows)) == (0, ["accepted", "skipped"])
+
+
 def test_a_conan_lock_is_checked_by_recipe_revision(check, node, conan, tmp_path):
     node.answers.update(answers(conan, CONAN["purl"]))
     lock = tmp_path / "conan.lock"
