@@ -97,6 +97,10 @@ def _pip(one: Locked, prover: Prover) -> Row:
     first: Row | None = None
     for sha256 in one.hashes[: MAX_HASHES.value]:
         row = prover.row(what, sha256, purl)
+        if row.outcome == ACCEPTED and not row.package.startswith(f"pkg:pypi/{pypi_name(one.name)}@"):
+            row = Row(
+                what, row.package, REFUSED, sha256, why=f"these bytes are {row.package}", do="lock it anew"
+            )
         if row.outcome == ACCEPTED:
             return row
         if first is None or (row.outcome == REFUSED and first.outcome != REFUSED):

@@ -863,6 +863,14 @@ def test_a_lock_is_checked_package_by_package(check, story, tmp_path):
     assert check("-r", pylock)[0] == 0
 
 
+def test_a_lock_without_versions_names_the_package_all_the_same(check, story, tmp_path):
+    (tmp_path / "r.txt").write_text(
+        f"evil @ https://x/evil-1.whl --hash=sha256:{story.sha256}\nidna>=1 --hash=sha256:{story.sha256}\n"
+    )
+    code, rows = check("-r", tmp_path / "r.txt")
+    assert (code, [row["outcome"] for row in rows]) == (1, ["refused", "accepted"])
+
+
 NONE = "0" * 64
 
 
