@@ -121,6 +121,9 @@ class Pushed:
         self._policy_revision = policy_revision
         self._revision = (-1, -1)
         self._refs: list[Ref] | None = None
+        self._whole: dict[
+            str, Collection[str]
+        ] = {}  # package -> versions; all that changes them goes this way
         self._shelves: dict[Ref, rest.Shelf] = {}
         self._arrivals: dict[
             tuple[str, str], _Arrivals
@@ -156,10 +159,24 @@ class Pushed:
 
     def _references(self) -> Iterable[Ref]:
         for package in self._local.packages(names.PURL):
-            versions = {row.key.partition("/")[0] for row in self._local.rows(package)}
-            found = [ref for ref in versions_of(package, versions) if self.of(ref).recipes()]
+            found = versions_of(package, self._versions(package))
             given = [ref for ref in found if self._local.refusal(package, ref.version) is None]
             yield from given or found
+
+    def _versions(self, package: str) -> Collection[str]:
+        """Those with a visible recipe. Remembered, since a package may have thousands of files."""
+        found = self._whole.get(package)
+        if found is None:
+            recipes: dict[str, set[str]] = {}
+            for key in self._local.keys(package):
+                start, _, file = key.rpartition("/files/")
+                if file in (names.MANIFEST, names.CONANFILE) and "/packages/" not in start:
+                    recipes.setdefault(start, set()).add(file)
+            found = {start.partition("/")[0] for start, files in recipes.items() if rest.whole_recipe(files)}
+            if len(self._whole) >= KEPT.value:
+                self._whole.clear()
+            self._whole[package] = found
+        return found
 
     def row(self, ref: Ref, place: Place) -> LocalRow | None:
         return self._local.row(package_of(ref), key_of(ref.version, place))
@@ -276,7 +293,7 @@ class Pushed:
             if known is not None and known[1].file not in arrivals.files:
                 # Left by a deletion or a push that was cut short; where nothing is taken back, it stays unnamed.
                 with suppress(Refusal):
-                    await self._local.delete(key[0], row.key)
+                    await self._delete(key[0], row.key)
         for file, one in sorted(arrivals.files.items()):
             await self._keep(ref, Place(place.rrev, file, place.package_id, place.prev), one, by)
         await self._keep(ref, place, staged, by)
@@ -289,10 +306,19 @@ class Pushed:
         # Of two pushes in one millisecond the later one is the later one.
         more = {"sha1": staged.sha1, "md5": staged.md5, "order": str(self._local.revision())}
         package, key = package_of(ref), key_of(ref.version, place)
-        if staged.upload is not None:
-            await staged.upload.keep(key, by=by, more=more)
-        elif await self._local.link(package, key, staged.sha256, by=by, more=more) is None:
-            raise _sent_again(place.file)
+        try:
+            if staged.upload is not None:
+                await staged.upload.keep(key, by=by, more=more)
+            elif await self._local.link(package, key, staged.sha256, by=by, more=more) is None:
+                raise _sent_again(place.file)
+        finally:
+            self._whole.pop(package, None)
+
+    async def _delete(self, package: str, key: str) -> None:
+        try:
+            await self._local.delete(package, key)
+        finally:
+            self._whole.pop(package, None)
 
     # -- taking back --
 
@@ -309,7 +335,7 @@ class Pushed:
             # A recipe without its manifest shows none of its packages, so that goes first of all.
             found.sort(key=lambda one: (one[0].file != names.MANIFEST, bool(one[0].package_id)))
             for _, key in found:
-                await self._local.delete(package, key)
+                await self._delete(package, key)
             return bool(found)
 
 

@@ -442,6 +442,26 @@ async def test_what_policy_denies_of_what_was_pushed_is_a_403_and_no_version_tha
     assert (await remote.get("v2/conans/search?q=mine/*")).value["results"] == ["mine/2.0@acme"]
 
 
+async def test_a_search_reads_the_keys_of_what_changed_and_no_more(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    other = RECIPE.replace("mine", "theirs")
+    await remote.push({**recipe(), **package(), **recipe(other)})
+    asked = []
+    keys = remote.local.keys
+    monkeypatch.setattr(
+        remote.local, "keys", lambda package, start="": asked.append(package) or keys(package)
+    )
+
+    found = (await remote.get("v2/conans/search?q=*")).value["results"]
+    await remote.push(recipe(other.replace("1.0", "2.0")))
+    more = (await remote.get("v2/conans/search?q=*")).value["results"]
+
+    assert found == ["mine/1.0@acme", "theirs/1.0@acme"]
+    assert more == ["mine/1.0@acme", "theirs/1.0@acme", "theirs/2.0@acme"]
+    assert asked == ["pkg:conan/acme/mine", "pkg:conan/acme/theirs", "pkg:conan/acme/theirs"]
+
+
 async def test_what_an_interrupted_deletion_left_is_in_nobodys_way(remote: Remote):
     await remote.push({**recipe(), **package()})
     await remote.local.delete(
