@@ -61,6 +61,7 @@ def make_upstream(house: House, local: LocalPackages, policing: Policing) -> Pro
 def make_supply(catalog: Catalog, local: LocalPackages, upstream: Proxy) -> Supply:
     """The log's packages, those that were pushed here, and upstream's."""
     local.judge = lambda purl: _judged(catalog.policing, Facts(purl, PUSHED))
+    upstream.against = lambda sha256: _against(catalog, sha256)
     return Supply(catalog, local, upstream)
 
 
@@ -81,6 +82,14 @@ class _Ours:
         names = views.names_of(self._reads, sha256)
         # What a node says under its own name must not keep others from what upstream has.
         return any(not purls.parse(name).owner for name in names)
+
+
+def _against(catalog: Catalog, sha256: str) -> Refusal | None:
+    try:
+        catalog.file(sha256)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _judged(policing: Policing, facts: Facts) -> Refusal | None:

@@ -112,7 +112,7 @@ async def bring(shop: Shop, run: Incoming) -> None:
 
     Raises:
         NoAnswer: one gave no usable answer before it was known to have the file, or broke off for good.
-        Refusal: `digest-mismatch`, `too-large`, `busy`.
+        Refusal: `digest-mismatch`, `too-large`, `busy`, or what the log says of the bytes that came.
         Unavailable, OSError: the disk said no.
     """
     for url in run.wanted.urls:
@@ -284,6 +284,8 @@ class _Download:
         assert self._room is not None  # noqa: S101 - `_open` was first
         try:
             sha256 = self._sums.check()
+            if (refusal := self._shop.against(sha256)) is not None:
+                raise refusal
         except Exception:
             self._shop.counters.refused += 1
             raise

@@ -39,12 +39,14 @@ class Files:
 
     def kept(self, package: str, path: str) -> Path | None:
         copy = self._shop.copies.find(package, path)
-        return None if copy is None else self._shop.copies.path(copy.sha256)
+        if copy is None or self._shop.against(copy.sha256) is not None:
+            return None
+        return self._shop.copies.path(copy.sha256)
 
     async def get(self, wanted: Wanted, expected: Expected) -> Arriving | None:
         """
         Raises:
-            Refusal: `index-unreachable` with nothing kept, `digest-mismatch`, `too-large`, `busy`.
+            Refusal: `index-unreachable` with nothing kept, `digest-mismatch`, `too-large`, `busy`, or the log's word.
         """
         for url in filter(is_folder, wanted.urls):
             found = await _from_folder(url, expected)
@@ -52,6 +54,10 @@ class Files:
                 return found
         shop = self._shop
         kept = await self._kept(wanted, expected)
+        if kept is not None and (refusal := shop.against(kept.sha256)) is not None:
+            if not wanted.ecosystem.moves(wanted.path):
+                raise refusal
+            kept = None
         if kept is not None and self._good(wanted, kept):
             shop.counters.copied += 1
             return _Kept(shop, kept)

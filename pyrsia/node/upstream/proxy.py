@@ -86,7 +86,11 @@ class Rules:
 
 
 class Proxy:
-    """One node's upstream. Asks only while `running`."""
+    """One node's upstream. Asks only while `running`.
+
+    Attributes:
+        against: why the log's word keeps bytes with this SHA-256 back, under whatever name upstream has them.
+    """
 
     def __init__(self, rules: Rules, copies: Copies, now_ms: Callable[[], int]) -> None:
         """
@@ -96,7 +100,8 @@ class Proxy:
         self._rules = rules
         self._globs = tuple(map(_glob, rules.proxy.allow))
         freshness = Freshness(rules.proxy.fresh_s * 1_000, rules.proxy.absent_s * 1_000)
-        self.shop = Shop(copies, freshness, now_ms, Absent(freshness))
+        self.against: Callable[[str], Refusal | None] = lambda _: None  # set where the catalogue is made
+        self.shop = Shop(copies, freshness, now_ms, Absent(freshness), lambda sha256: self.against(sha256))
         self._links = Links(copies)
         circuits = Circuits()
         self._gates = tuple(Gate(circuits, lambda: now_ms() / 1_000) for _ in range(2))  # of pages, of files
@@ -260,7 +265,8 @@ class Proxy:
         if held and (version is None or _is_of(wanted.purl.type, version, held)):
             what = f"the log holds {package}@{version}" if version else f"the log holds versions of {package}"
             raise _denied(f"{what}, so upstream's files of it are not given", _OURS)
-        published_ms = uploaded_ms if version != "" or sha256 else _OLD
+        is_list = version == "" and wanted.ecosystem.moves(wanted.path)
+        published_ms = _OLD if is_list else uploaded_ms
         name = wanted.path.partition("?")[0].rpartition("/")[2]
         # A rule about some versions is no rule about the page of all: only what no version could pass is refused.
         for probe in (version,) if version else _PROBES:

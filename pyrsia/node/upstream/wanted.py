@@ -38,12 +38,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """Where copies are kept, what is known of them, and this machine's clock."""
+    """Where copies are kept, what is known of them, and this machine's clock.
+
+    Attributes:
+        against: why the log's word keeps bytes with this SHA-256 back, None if it does not.
+    """
 
     copies: Copies
     freshness: Freshness
     now_ms: Callable[[], int]
     absent: Absent
+    against: Callable[[str], Refusal | None] = lambda _: None
     counters: Counters = field(default_factory=Counters)
 
     def is_absent(self, wanted: Wanted) -> bool:

@@ -1,0 +1,76 @@
+"""What the log keeps back stays back: upstream's copy of it is not given under another name, digest or age."""
+
+import hashlib
+
+import pytest
+
+from pyrsia.errors import Refusal
+from tests.unit.node.upstream.test_spellings import judging
+from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, until, whole
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+JAR = "org/mallory/again/1/again-1.jar"
+AGAIN = "pkg:maven/org.mallory/again"
+APP = "pkg:docker/team/app"
+
+
+@pytest.fixture
+async def up():
+    async with listening() as found:
+        yield found
+
+
+def keeping_back(*data):
+    digests = {sha256(one) for one in data}
+    withdrawn = Refusal("withdrawn", what="it was withdrawn", who="the network", do="use another version")
+    return lambda found: withdrawn if found in digests else None
+
+
+async def test_withdrawn_bytes_are_not_given_under_another_name_of_maven_s(up, tmp_path):
+    up.says[f"/m2/{JAR}"] = plain(b"withdrawn jar" * 100)
+    async with in_front(tmp_path, {"maven": (f"{up.url}/m2",)}) as front:
+        front.proxy.against = keeping_back(b"withdrawn jar" * 100)
+        for _ in range(2):
+            with pytest.raises(Exception, match="withdrawn"):
+                await whole(await front.proxy.file(AGAIN, JAR))
+            await until(lambda: front.under_way == 0)
+        assert (front.copies.used, front.counters.refused) == (0, 2)
+
+
+async def test_what_is_withdrawn_after_it_was_kept_is_given_no_more(up, tmp_path):
+    up.says[f"/m2/{JAR}"] = plain(b"jar")
+    async with in_front(tmp_path, {"maven": (f"{up.url}/m2",)}) as front:
+        assert await whole(await front.proxy.file(AGAIN, JAR)) == b"jar"
+        await until(lambda: front.under_way == 0)
+        assert front.proxy.kept(AGAIN, JAR) is not None
+        front.proxy.against = keeping_back(b"jar")
+        assert front.proxy.kept(AGAIN, JAR) is None
+        with pytest.raises(Refusal, match="withdrawn"):
+            await front.proxy.file(AGAIN, JAR)
+        front.proxy.against = keeping_back()
+        assert await whole(await front.proxy.file(AGAIN, JAR)) == b"jar"
+    assert up.times(f"/m2/{JAR}") == 1
+
+
+async def test_withdrawn_bytes_are_not_given_by_another_digest(up, tmp_path):
+    digest = hashlib.sha512(b"layer").hexdigest()
+    path = f"v2/team/app/blobs/sha512:{digest}"
+    up.says[f"/{path}"] = plain(b"layer")
+    async with in_front(tmp_path, {"oci": (up.url,)}) as front:
+        front.proxy.against = keeping_back(b"layer")
+        with pytest.raises(Exception, match="withdrawn"):
+            await whole(await front.proxy.file(APP, path, sha512=digest))
+        await until(lambda: front.under_way == 0)
+        front.proxy.against = keeping_back()
+        assert await whole(await front.proxy.file(APP, path, sha512=digest)) == b"layer"
+
+
+@pytest.mark.parametrize("kind", ["sha256", "sha512", ""])
+async def test_an_image_of_unknown_age_is_refused_by_whatever_it_is_asked_for(up, tmp_path, kind):
+    reference = f"{kind}:{hashlib.new(kind, b'{}').hexdigest()}" if kind else "1"
+    up.says["/v2/team/app/tags/list"] = plain(b"{}")
+    judge = judging(b'[oci]\nmode = "proxy"\nmin_age_days = 30')
+    async with in_front(tmp_path, {"oci": (up.url,)}, judge=judge) as front:
+        with pytest.raises(Refusal, match="nobody knows how old it is"):
+            await front.proxy.document(APP, f"v2/team/app/manifests/{reference}")
+        assert (await front.proxy.document(APP, "v2/team/app/tags/list")).data == b"{}"
