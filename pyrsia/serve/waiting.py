@@ -1,7 +1,7 @@
 """Work that a client waits for, and that ends when the client leaves."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import trio
 
@@ -10,8 +10,16 @@ from pyrsia.serve.connection import ClientGone, Receive
 _T = TypeVar("_T")
 
 
+@runtime_checkable
+class _Open(Protocol):
+    def close(self) -> None: ...
+
+
 async def while_there(receive: Receive, work: Callable[[], Awaitable[_T]]) -> _T:
     """What `work` returns or raises. A body that nobody has read is read and dropped.
+
+    What it returned and the caller does not get, since the body turned out to be none or the caller was cancelled in
+    the same moment, is closed if it can be: nobody else will.
 
     Raises:
         ClientGone: the client left first; `work` was cancelled.
@@ -35,11 +43,16 @@ async def while_there(receive: Receive, work: Callable[[], Awaitable[_T]]) -> _T
             failed.append(error)
         nursery.cancel_scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run)
-        nursery.start_soon(watch)
-    if failed:
-        raise failed[0]
-    if done:
-        return done[0]
-    raise ClientGone("the client left while its answer was on the way")
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            nursery.start_soon(watch)
+        if failed:
+            raise failed[0]
+        if done:
+            return done.pop()
+        raise ClientGone("the client left while its answer was on the way")
+    finally:
+        for one in done:
+            if isinstance(one, _Open):
+                one.close()
