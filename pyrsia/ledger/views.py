@@ -354,6 +354,11 @@ def fault(reads: Reads, validator: str, epoch: int, kind: str) -> dict[str, Any]
     return found
 
 
+def has_project(reads: Reads, name: str) -> bool:
+    """Whether any file was ever published under this versionless purl."""
+    return int(_get(reads, f"project/{name}", 0)) > 0
+
+
 def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Placed, ...]:
     """Published files of a project, by its normalised pypi name or its versionless purl.
 

@@ -19,6 +19,7 @@ from pyrsia.node.arriving import Arrivals
 from pyrsia.node.policing import Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.shelf import BlobRef, Shelf
+from pyrsia.serve.grants import asked_by_a_pusher
 from pyrsia.serve.views import Arriving, ProjectFile, Refused
 from pyrsia.units import MAX_CONTENTS_BYTES, Limit, NodeId
 from pyrsia.verify import standing
@@ -51,7 +52,7 @@ class Catalog:
     ) -> None:
         """
         Args:
-            missed: told of each versionless purl that a client asked for in vain.
+            missed: told of each versionless purl that a client asked for in vain who may not push it here.
             policing: None for the default rules and a head that is always fresh.
         """
         self._archive = archive
@@ -80,10 +81,15 @@ class Catalog:
     def packages(self, start: str) -> Sequence[str]:
         return sorted(name for name in views.projects(self._archive.state) if name.startswith(start))
 
+    def holds(self, package: str) -> bool:
+        return views.has_project(self._archive.state, package)
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         placed = views.project_files(self._archive.state, name)
         if not placed and not views.project_files(self._archive.state, name, every=True):
-            self._missed(name if name.startswith("pkg:") else _PYPI + name)  # (not: withdrawn or disputed)
+            package = name if name.startswith("pkg:") else _PYPI + name  # (not: withdrawn or disputed)
+            if not asked_by_a_pusher(package):
+                self._missed(package)
         return [_file(one) for one in placed if self._refuses(one) is None]
 
     def refused(self, name: str) -> Sequence[Refused]:

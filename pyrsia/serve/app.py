@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.serve import conan, log, maven, oci, pypi, via, witness
+from pyrsia.serve import conan, grants, log, maven, oci, pypi, via, witness
 from pyrsia.serve.answers import send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
@@ -79,6 +79,7 @@ def build_app(
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         guard.check(scope)
+        grants.note(scope)
         path = scope["path"]
         for prefix, app in table:
             if path.startswith(prefix):

@@ -1,5 +1,6 @@
 """Who may push what: the question that every application asks before it takes a byte."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,23 @@ class Grant:
         if self.scope not in (PUSH, ADMIN):
             return False
         return not self.pattern or PurlGlob.parse(self.pattern).matches(package)
+
+
+_asking: ContextVar[Grant | None] = ContextVar("pyrsia-grant", default=None)
+
+
+def note(scope: Scope) -> None:
+    """Remember, for the task that answers, what the request's token allows."""
+    _asking.set(scope.get("pyrsia.grant"))
+
+
+def asked_by_a_pusher(package: str) -> bool:
+    """Whether who is being answered may push to this versionless purl.
+
+    Clients look for a name before they push to it; the network hears nothing of such a question.
+    """
+    grant = _asking.get()
+    return grant is not None and grant.pushes(package)
 
 
 def require_delete(scope: Scope, package: str, *, pushers: bool) -> Grant:

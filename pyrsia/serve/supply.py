@@ -204,13 +204,12 @@ class Supply:
     def owner(self, package: str) -> str:
         """`LOCAL`, `NETWORK` or `PROXIED` (which may have nothing) for a versionless purl.
 
-        A name that the log holds belongs to the network even where policy refuses each of its files.
+        A name that the log holds belongs to the network even where policy refuses each of its files. Nobody hears of
+        the question: a name that is pushed here for the first time is as private as all that are.
         """
         if self.local.owns(package):
             return LOCAL
-        if self.network.files(package) or self.network.refused(package):
-            return NETWORK
-        return PROXIED
+        return NETWORK if self.network.holds(package) else PROXIED
 
 
 class NoLocal:

@@ -137,6 +137,13 @@ class Catalog(Protocol):
         """Versionless purls that begin with `start` (`pkg:maven/`), sorted."""
         ...
 
+    def holds(self, package: str) -> bool:
+        """Whether the log has anything under this versionless purl, given to clients or not.
+
+        Asked before a push, and told to nobody: `files` may ask the network to build what the log lacks.
+        """
+        ...
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         """The files of a normalised pypi name, or of a versionless purl of any ecosystem, in log order; empty for
         one the log does not hold. Only what may be given to clients."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from pyrsia.builds.conan import names, rest
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import REVALIDATE, header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.pushed import Pushed, place_of
@@ -130,8 +131,7 @@ class OfShelf:
                 who="the client's request",
                 do="push below /conan/ without a node's name",
             )
-        # Not `files` of it: what the catalogue lacks it may ask the network for, and a name that is pushed is private.
-        if not self._supply.local.owns(package) and package in self._supply.network.packages(package):
+        if self._supply.owner(package) == NETWORK:
             raise Refusal(
                 "conflict",
                 what=f"the network owns the name {package}: nothing of it is pushed to, or deleted from, a node",

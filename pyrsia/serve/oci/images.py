@@ -79,6 +79,10 @@ class Images:
                 self._found.popitem(last=False)
         return found
 
+    def holds(self, name: Name) -> bool:
+        """Whether the log has anything under a name; `image` may ask the network for one that it lacks."""
+        return any(self._catalog.holds(purl) for purl in name.spellings)
+
     def _look_up(self, name: Name) -> Image:
         rows = [row for purl in name.spellings for row in self._catalog.files(purl)]
         tags: dict[str, ProjectFile] = {}

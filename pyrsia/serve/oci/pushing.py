@@ -41,7 +41,7 @@ class Uploads:
         """
         grant = require_push(request.scope, name.package)
         if not self._shelf.owns(name) and (
-            name.package.startswith("pkg:generic/") or self._images.image(name).known
+            name.package.startswith("pkg:generic/") or self._images.holds(name)
         ):
             raise Problem(
                 403,

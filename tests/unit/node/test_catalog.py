@@ -10,6 +10,8 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.keys import verify
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.proofs import Proofs
+from pyrsia.serve import grants
+from pyrsia.serve.grants import PUSH, READ, Grant
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 from pyrsia.verify.artifact import judge
 from pyrsia.wire import purl
@@ -220,6 +222,12 @@ async def test_what_the_log_does_not_hold_is_told_as_missed_and_what_was_withdra
         assert (catalog.files("idna"), missed) == ([], [])
         assert (catalog.files("other"), catalog.files("pkg:maven/g/a")) == ([], [])
         assert missed == ["pkg:pypi/other", "pkg:maven/g/a"]
+        assert [catalog.holds(one) for one in ("pkg:pypi/idna", "pkg:pypi/new")] == [True, False]
+        for grant in (Grant("ci", PUSH, "pkg:pypi/new"), Grant("reader", READ), None):
+            grants.note({"pyrsia.grant": grant})
+            assert catalog.files("new") == []
+            assert catalog.files("newer") == []
+        assert missed[2:] == ["pkg:pypi/newer", *["pkg:pypi/new", "pkg:pypi/newer"] * 2]
     finally:
         story.world.close()
 

@@ -180,6 +180,9 @@ class ToyNode:
     def projects(self) -> Sequence[str]:
         return sorted({file.name for file in self.published.values()})
 
+    def holds(self, package: str) -> bool:
+        return package in self.packages(package) or bool(self.refused(package))
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         name = name.removeprefix("pkg:pypi/")  # a purl means the same
         return [
