@@ -135,6 +135,7 @@ def maven_trusted_checksums(
             found += good
             problems += [missing] if isinstance(missing, str) else []
     choosing.refuse_problems(problems)
+    choosing.refuse_none(found, "Maven artifact")
     name, text = maven.file_name(repository), maven.render(found)
     if out is None:
         _give(text, found, None, as_json, [])
@@ -251,6 +252,8 @@ def oci_digests(
                 found.append(image)
                 rows.append((one.said, oci.digest(image)))
     choosing.refuse_problems(problems)
+    if every:
+        choosing.refuse_none(found, "image")
     if rewrite is not None:
         digests = {one: digest for one in oci.named_in(text, str(form)) for said, digest in rows
                    if (named := oci.reference(one)) is not None and named.said == said}  # fmt: skip

@@ -4,6 +4,7 @@ A node is asked for its rules and for facts. The decisions come from the engine 
 --policy over another file's rules, and nothing of that reaches the node.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,9 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
             "not-found",
             what=f"the log holds no {subject}, and policy gives nothing of it",
             who="the log, or the name",
-            do="check the name, or ask for it: pyrsia build request",
+            do=f"check the name, or ask for it: pyrsia build request {shlex.quote(subject)}"
+            if subject.startswith("pkg:")
+            else "check the digest; the package it belongs to can be asked for with pyrsia build request PURL",
         )
     said = [(facts, _decision(rules, facts, found)) for facts in found.files]
     shown = [{**dataclasses.asdict(facts), **dataclasses.asdict(decision)} for facts, decision in said]

@@ -112,6 +112,20 @@ def refuse_problems(problems: Sequence[str]) -> None:
     )
 
 
+def refuse_none(found: Sequence[Version], what: str) -> None:
+    """
+    Raises:
+        Refusal: `not-found`, if there is nothing to write: an empty file would look like one that was meant.
+    """
+    if not found:
+        raise Refusal(
+            "not-found",
+            what=f"the log holds no {what} that policy allows",
+            who="the node's policy, or the log",
+            do="see what is there with pyrsia package search, what holds with pyrsia policy show; nothing was written",
+        )
+
+
 def by_time(found: Sequence[Version]) -> Version | None:
     """The one that was published last; of two at once, the one that sorts last."""
     return max(found, key=lambda one: (one.published_ms, one.purl.version), default=None)

@@ -336,7 +336,12 @@ def test_a_node_whose_list_never_ends_is_left(pyrsia, monkeypatch):
         code, out, _ = pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url, "--json")
         assert (code, json.loads(out)["error"]["code"]) == (1, "unavailable")
         node.answers["/api/v1/policy/names"] = (200, {"packages": ["pkg:maven/a/b"], "next": ""})
-        assert pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url)[0] == 0
+        for command in (
+            "maven-trusted-checksums",
+            "oci-digests",
+        ):  # an empty list would look like one that was meant
+            code, out, _ = pyrsia("export", command, "--all", "--node", node.url, "--json")
+            assert (code, json.loads(out)["error"]["code"]) == (1, "not-found")
 
 
 def test_the_small_readers_take_what_they_name_and_nothing_else():
