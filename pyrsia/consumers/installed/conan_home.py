@@ -58,7 +58,7 @@ def check(root: Path, prover: Prover, *, tick: Tick) -> list[Row]:
 def _database(root: Path) -> Iterator[_Held]:
     path = root / "p" / "cache.sqlite3"
     if not path.is_file():
-        raise Refusal("not-found", what=f"{path} is not there", who="your command",
+        raise Refusal("usage", what=f"{path} is not there", who="your command",
                       do="name Conan's home, as `conan config home` tells it")  # fmt: skip
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:

@@ -118,7 +118,7 @@ def _sites(root: Path) -> list[Path]:
     if any(root.glob("*.dist-info")):
         return [root]
     raise Refusal(
-        "not-found",
+        "usage",
         what=f"{root} is no Python environment: it has no lib/python3*/site-packages and no *.dist-info",
         who="your command",
         do="name the folder that pyvenv.cfg stands in, or one that packages were installed into",

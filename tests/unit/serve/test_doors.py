@@ -4,17 +4,14 @@ Nothing outside is given, nothing is stored, upstream is not asked, and each ans
 """
 
 import base64
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyrsia.node.local import LocalPackages
-
-sys.path.insert(0, str(Path(__file__).parent))
-from oci_toys import PUSHES, Images, ToyUpstream, shelf, whole
-from talk import say, serving
+from tests.unit.serve.oci_toys import PUSHES, Images, ToyUpstream, shelf, whole
+from tests.unit.serve.talk import say, serving
 
 SECRET = b"what lies beside the packages"
 DIGEST = "ab" * 32
