@@ -80,6 +80,10 @@ def read(data: bytes, told: str) -> Manifest:
         raise _invalid(f"{own} is not what a program writes as JSON")
     if said and said != own:
         raise _invalid(f"it came as {said} and says {own}")
+    if "manifests" in value and not value.keys().isdisjoint(("config", "layers")):
+        raise _invalid(
+            "it is an image and an index at once"
+        )  # CVE-2021-41190: what it is would be the reader's guess
     config, layers = [], []
     if own in _INDEXES:
         for one in _list(value, "manifests"):
@@ -125,6 +129,9 @@ class Manifests:
             )
         told = header(request.scope, b"content-type").decode("latin-1")
         manifest = read(data, told)
+        standing = self._shelf.local.row(name.package, MANIFEST + digest)
+        if standing is not None and standing.more["kind"] != manifest.kind:
+            raise _invalid(f"it stands here as {standing.more['kind']} already")
         self._check_blobs(name, manifest)
         await self._keep(name, manifest, digest, tags, by)
         more: list[Header] = [(b"oci-tag", tag.encode("ascii")) for tag in request.tags]

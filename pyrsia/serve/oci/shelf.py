@@ -68,7 +68,8 @@ class Shelf:
     def judge(self, name: Name, digest: str, row: LocalRow) -> None:
         """
         Raises:
-            Refusal: policy is against this manifest, under its digest or any of its tags, in any spelling of the name.
+            Refusal: policy is against these bytes, under their digest or any tag that leads to them, in any spelling of
+                the name. A layer has no tags: it is kept back with its name or by its own digest.
         """
         for version in (f"sha256:{row.sha256}", *self.leading_to(name, digest)):
             for purl in name.spellings:
@@ -95,6 +96,7 @@ class Shelf:
         path = self.local.path(row.sha256) if row is not None else None
         if row is None or path is None:
             raise unknown_blob(digest)
+        self.judge(name, digest, row)
         request.check_range(row.size)
         more = (replies.content(digest), replies.VERSION, replies.LOCAL)
         send = replies.with_headers(request.send, more)

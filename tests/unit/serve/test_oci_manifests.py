@@ -14,9 +14,11 @@ from pyrsia.builds.oci import documents
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
 from pyrsia.node.local import LocalPackages
+from pyrsia.serve.oci import listing
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES
 from pyrsia.serve.oci.manifests import MAX_TAGS_AT_ONCE, read
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -457,3 +459,83 @@ async def test_a_kind_that_a_browser_shows_is_no_manifest(
         for data in (encoded({"schemaVersion": 2, "mediaType": kind}), encoded({"schemaVersion": 2})):
             assert code_of(await put(web, "evil", data, kind)) == (400, "MANIFEST_INVALID")
         assert (await web.get(f"/v2/{NAME}/manifests/evil")).status_code == 404
+
+
+async def test_what_policy_keeps_back_as_a_manifest_is_kept_back_as_a_blob_and_as_a_subject(
+    node: Images, local: LocalPackages
+) -> None:
+    def judge(purl: str) -> Refusal | None:
+        denied = purl.endswith(("repo1@bad", "repo1@sha256:" + digest(LAYER)[7:]))
+        return Refusal("denied", what="policy says no", who="policy.toml", do="ask") if denied else None
+
+    async with client(node, local, token=PUSHES) as web:
+        good = await push_image(web, NAME, "good", b"another layer")
+        bad = await push_image(web, NAME, "bad", LAYER)
+        local.judge = judge
+        asked = {
+            path: (await web.get(f"/v2/{NAME}/{path}")).status_code
+            for path in (
+                "manifests/bad",
+                f"blobs/{digest(bad)}",
+                f"referrers/{digest(bad)}",
+                f"blobs/{digest(LAYER)}",
+                f"blobs/{digest(good)}",
+                f"referrers/{digest(good)}",
+            )
+        }
+    assert list(asked.values()) == [403, 403, 403, 403, 200, 200], asked
+
+
+async def test_one_document_is_one_thing(node: Images, local: LocalPackages) -> None:
+    """Neither an image and an index at once, nor of one type today and of another tomorrow."""
+    image = {"config": descriptor(CONFIG, documents.CONFIG), "layers": [descriptor(LAYER, documents.LAYER)]}
+    both = encoded({"schemaVersion": 2, **image, "manifests": []})
+    plain = encoded({"schemaVersion": 2, **image})
+    async with client(node, local, token=PUSHES) as web:
+        for data in (CONFIG, LAYER):
+            await push_blob(web, NAME, data)
+        for kind in (documents.MANIFEST, documents.INDEX, ARTIFACT):
+            assert code_of(await put(web, "both", both, kind)) == (400, "MANIFEST_INVALID")
+        assert (await put(web, "one", plain, documents.MANIFEST)).status_code == 201
+        assert (await put(web, "again", plain, documents.MANIFEST)).status_code == 201
+        assert code_of(await put(web, "other", plain, documents.DOCKER_MANIFEST)) == (400, "MANIFEST_INVALID")
+        answer = await web.get(f"/v2/{NAME}/manifests/{digest(plain)}")
+    assert answer.headers["content-type"] == documents.MANIFEST
+
+
+async def test_a_page_of_large_referrers_reads_a_bounded_part_and_goes_on(
+    node: Images, local: LocalPackages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = {"mediaType": documents.MANIFEST, "digest": digest(IMAGE), "size": len(IMAGE)}
+    pushed = [
+        artifact([LAYER], subject=subject, annotations={"at": str(at)}, padding="x" * 10_000)
+        for at in range(5)
+    ]
+    monkeypatch.setattr(listing, "MAX_READ_BYTES", Limit(25_000, "a test"))
+    async with client(node, local, token=PUSHES) as web:
+        for data in (b"{}", LAYER):
+            await push_blob(web, NAME, data)
+        for data in pushed:
+            assert (await put(web, digest(data), data)).status_code == 201
+        pages, path = [], f"/v2/{NAME}/referrers/{digest(IMAGE)}"
+        while path:
+            answer = await web.get(path)
+            pages.append([row["annotations"]["at"] for row in answer.json()["manifests"]])
+            path = answer.links.get("next", {}).get("url", "")
+    assert [len(page) for page in pages] == [3, 2]
+    assert sorted(at for page in pages for at in page) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("annotations", [[], "x", 5, {"a": {"b": 1}}, None])
+async def test_annotations_of_any_form_break_no_list(
+    node: Images, local: LocalPackages, annotations: Any
+) -> None:
+    subject = {"mediaType": documents.MANIFEST, "digest": digest(IMAGE), "size": len(IMAGE)}
+    data = artifact([LAYER], subject=subject, annotations=annotations)
+    async with client(node, local, token=PUSHES) as web:
+        for blob in (b"{}", LAYER):
+            await push_blob(web, NAME, blob)
+        assert (await put(web, digest(data), data)).status_code == 201
+        (row,) = (await web.get(f"/v2/{NAME}/referrers/{digest(IMAGE)}")).json()["manifests"]
+    assert row["digest"] == digest(data)
+    assert ("annotations" in row) == isinstance(annotations, dict)
