@@ -4,14 +4,19 @@ It runs only after the file's SHA-256 matched the log. One member is read, its s
 and while it is inflated; nothing is unpacked.
 """
 
+import os
 import struct
 import zipfile
 import zlib
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_ARCHIVE_MEMBERS, MAX_METADATA_BYTES
+from pyrsia.units import MAX_ARCHIVE_MEMBERS, MAX_METADATA_BYTES, Limit
+
+# An entry without a name has 46 bytes: 90,000 of them, 30 MB, are what a hostile file makes us hold.
+DIRECTORY_BYTES = Limit(4 << 20, "20,000 members with names of 150 characters")
 
 # Of the methods that zipfile knows only these inflate no further than they are asked to.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -19,6 +24,17 @@ _BROKEN: Final = (
     zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError, zlib.error,
     struct.error,
 )  # fmt: skip
+
+
+class _Bounded(FileIO):
+    """A file that gives no more at once than a sane wheel's directory has: zipfile asks for all of that in one read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted > DIRECTORY_BYTES.value:
+            raise ValueError(f"its directory has more than {DIRECTORY_BYTES.value} bytes")
+        return super().read(wanted)
 
 
 def name_and_version(path: Path) -> tuple[str, str]:
@@ -39,7 +55,7 @@ def metadata(path: Path) -> bytes:
         Malformed: the file is not a wheel with exactly one METADATA of a sane size.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len(members) > MAX_ARCHIVE_MEMBERS.value:  # builders refuse those too
                 raise Malformed(f"the wheel has {len(members)} members")

@@ -52,6 +52,23 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         seen(tmp_path, wheel(members=[(f"f{at}", b"") for at in range(5)]))
 
 
+def test_a_file_that_is_all_directory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """zipfile reads a directory whole and makes an object of each entry."""
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", None)
+    fields = (b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+    directory = (struct.pack("<4s4B4HL2L5H2L", *fields) + b"a") * 100_000
+    ends = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0)
+    data = directory + ends
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed, match="directory has more than"):
+            seen(tmp_path, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 def test_an_encrypted_member_is_refused(tmp_path):
     data = bytearray(wheel())
     for at in range(len(data) - 4):  # the flag word of every local and central header
