@@ -23,6 +23,7 @@ from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.conan.published import package_of, versions_of
+from pyrsia.serve.conan.signing import BUNDLE, FACTS, PROOF
 from pyrsia.serve.supply import Local, LocalRow, Upload
 from pyrsia.units import MAX_CONAN_INFO_BYTES, MAX_CONAN_MANIFEST_BYTES, Limit
 
@@ -59,6 +60,8 @@ def place_of(target: rest.Target) -> Place:
         known.fullmatch(target.file) is None
         or len(target.file) > PATH_CHARS.value
         or any(_PART.fullmatch(part) is None for part in parts)
+        or target.file == FACTS
+        or target.file.endswith((PROOF, BUNDLE))  # what a node claims stands in the log, and nobody brings it
     ):
         raise Malformed(f"not a file of a Conan revision: {target.file[:80]!r}")
     if target.packages and not (names.is_package_id(target.package_id) and names.is_revision(target.prev)):
@@ -249,7 +252,8 @@ class Pushed:
         row = self.row(ref, place)
         if place.file.startswith(METADATA):
             start = _start(ref.version, place)
-            if row is None and len(self._local.rows(package_of(ref), start)) >= FILES.value:
+            # Below `files/`: a recipe's packages stand behind the same start, and have bounds of their own.
+            if row is None and len(self._local.keys(package_of(ref), f"{start}files/")) >= FILES.value:
                 raise _too_many()
             await self._keep(ref, place, staged, by)
             return

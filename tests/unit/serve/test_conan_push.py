@@ -364,6 +364,16 @@ async def test_metadata_may_come_before_and_change_after(remote: Remote):
     assert "metadata/logs/build.log" in (await remote.get(f"{RECIPE}/files")).value["files"]
 
 
+async def test_metadata_of_a_recipe_with_many_packages_is_bounded_by_its_own_files(remote: Remote):
+    await remote.push(recipe())
+    for number in range(pushing.FILES.value // 3 + 2):
+        await remote.push(package(PACKAGE.replace(PID, f"{number:040x}")))
+
+    await remote.push({f"{RECIPE}/files/metadata/logs/build.log": b"text"})
+
+    assert "metadata/logs/build.log" in (await remote.get(f"{RECIPE}/files")).value["files"]
+
+
 async def test_bytes_that_are_here_need_no_second_journey(remote: Remote):
     files = {**recipe(), **package()}
     await remote.push(files)
@@ -527,6 +537,7 @@ async def test_the_catalogue_does_not_hear_of_names_that_are_pushed(
     "file",
     [
         "x", "conanfile.py/x", "metadata/../x", "metadata//x", "metadata/", "conaninfo.txt", "metadata/" + "x" * 400,
+        "metadata/sign/pyrsia.json", "metadata/sign/conanfile.py.tlog-proof", "metadata/logs/x.intoto.jsonl",
         "metadata/\x1b[31m", "conan_package.tgz", ".tlog-proof", "..", "conan_export.zip",
     ],
 )  # fmt: skip
