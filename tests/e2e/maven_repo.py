@@ -82,7 +82,7 @@ def name(
         file.stat().st_size,
         1_700_000_000_000,
         full,
-        purl,
+        artifact,
         version,
         verdict(full),
         len(node.published),

@@ -40,7 +40,7 @@ class Refusals:
         """The refusal of one file, in Maven's form."""
         why = refused.refusal
         what = why.what
-        if is_plugin(refused.file.name):
+        if is_plugin(refused.file.purl):
             others = self._beside(refused)
             if others:
                 what += f"; the same holds for {len(others)} more plug-ins of the log: "
@@ -56,12 +56,12 @@ class Refusals:
         if self._revision != self._names.revision:
             self._revision = self._names.revision
             self._plugins = list(self._all())
-        mine = (refused.file.name, refused.file.version)
+        mine = refused.file.purl
         found: dict[str, dict[str, None]] = {}
         for one in self._plugins:
             alike = one.refusal.code == refused.refusal.code and one.file.verdict == refused.file.verdict
-            if alike and (one.file.name, one.file.version) != mine:
-                found.setdefault(one.file.name, {})[one.file.version] = None
+            if alike and one.file.purl != mine:
+                found.setdefault(_versionless(one.file.purl), {})[one.file.version] = None
         return [_named(purl, " ".join(versions)) for purl, versions in found.items()]
 
     def _all(self) -> Iterator[Refused]:
@@ -75,8 +75,12 @@ class Refusals:
 
 def is_plugin(purl: str) -> bool:
     """Whether Maven itself loads it, as far as its name tells."""
-    artifact = purl.partition("@")[0].rpartition("/")[2]
+    artifact = _versionless(purl).rpartition("/")[2]
     return bool(prefix_of(artifact) or _EXTENSION.fullmatch(artifact))
+
+
+def _versionless(purl: str) -> str:
+    return purl.partition("@")[0]
 
 
 def _named(purl: str, versions: str) -> str:

@@ -55,7 +55,7 @@ def publish(
         size=len(data),
         upload_time_ms=time_s * 1000,
         purl=purl,
-        name=purl.rpartition("@")[0],
+        name=purl.partition("@")[0].rpartition("/")[2],
         version=artifact.version,
         verdict=verdict,
         log_index=len(node.published),

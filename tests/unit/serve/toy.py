@@ -122,6 +122,11 @@ class ToyTokens:
         return Grant(kept.name, kept.scope, kept.package) if kept is not None else None
 
 
+def _called(file: ProjectFile, name: str) -> bool:
+    """As the node's catalogue has it: Python's packages by their names, all others by versionless purls."""
+    return file.purl.partition("@")[0] == name if name.startswith("pkg:") else file.name == name
+
+
 @dataclass
 class ToyNode:
     """Catalog, LogView and Admin at once."""
@@ -188,12 +193,12 @@ class ToyNode:
         return [
             file
             for file in self.published.values()
-            if file.name == name and file.sha256 not in self.kept_back
+            if _called(file, name) and file.sha256 not in self.kept_back
         ]
 
     def refused(self, name: str) -> Sequence[Refused]:
         name = name.removeprefix("pkg:pypi/")
-        return [one for one in self.kept_back.values() if one.file.name == name]
+        return [one for one in self.kept_back.values() if _called(one.file, name)]
 
     def file(self, sha256: str) -> ProjectFile | None:
         if sha256 in self.kept_back:
