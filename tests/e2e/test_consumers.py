@@ -8,12 +8,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -27,33 +29,27 @@ from pyrsia.demo.network import Network, free_ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 import maven_repo
+import ocis
+import pythons
 import sdists
-from consuming import Field, Tree, between, gavs
-from maven_repo import Maven, needs_maven, version_of
+import test_maven_clients
+import test_oci_clients
+from consuming import Field, Tree, gavs
+from maven_repo import Maven, needs_maven
+from pythons import installed, run
 
 pytestmark = [pytest.mark.processes, pytest.mark.builds, pytest.mark.clients]
 
 MANY = 30  # packages of one requirements file, each of which needs the one before
 MEMBERS = 5_000  # of a layer that is large enough to be cut half-way
+MAVEN_GIVEN = "commons-io:commons-io:2.11.0"
+MAVEN_REFUSED = "commons-validator:commons-validator:1.7"
 POLICY = """[all]
 deny = ["pkg:pypi/many-0@1.1", "pkg:docker/library/kept-back", "pkg:maven/commons-validator/commons-validator"]
 [maven]
 mode = "verified+witnessed"
 """
 SETTINGS = "<settings><mirrors><mirror><id>debian</id><mirrorOf>*</mirrorOf><url>{}</url></mirror></mirrors></settings>"
-QUIET = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
-
-
-def run(*words: str | Path, good: bool = True, cwd: Path | None = None, **environ: str) -> str:
-    """What a client printed, on both streams; it must have ended as it should."""
-    hidden = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
-    outer = {name: value for name, value in os.environ.items() if name not in hidden}
-    done = subprocess.run(
-        list(map(str, words)), cwd=cwd, env=outer | QUIET | environ, capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert (done.returncode == 0) == good, f"{words}\n{done.stdout[-4_000:]}\n{done.stderr[-4_000:]}"
-    return done.stdout + done.stderr
 
 
 # -- what is upstream --
@@ -78,6 +74,21 @@ def write_index(folder: Path) -> dict[str, str]:
         last,
         next(last.glob("*.tar.gz")),
     )
+    # One wheel of upstream's is packed otherwise: what is built is EQUIVALENT to it, and upstream's bytes are given.
+    before = folder / f"many-{MANY - 2}"
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        before,
+        next(before.glob("*.tar.gz")),
+    )
+    packed_otherwise(next(before.glob("*.whl")))
     found = {}
     for project in folder.iterdir():
         rows = []
@@ -86,6 +97,15 @@ def write_index(folder: Path) -> dict[str, str]:
             rows.append(f'<a href="{file.name}#sha256={found[file.name]}">{file.name}</a>')
         (project / "index.html").write_text("<!DOCTYPE html><body>" + "\n".join(rows) + "</body>")
     return found
+
+
+def packed_otherwise(wheel: Path) -> None:
+    """The same members, deflated."""
+    with zipfile.ZipFile(wheel) as archive:
+        members = [(item, archive.read(item)) for item in archive.infolist()]
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for item, data in members:
+            archive.writestr(item, data, zipfile.ZIP_DEFLATED)
 
 
 def write_image(folder: Path, name: str, text: bytes) -> Path:
@@ -170,8 +190,8 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consumers]:
 
 
 @contextlib.contextmanager
-def standing(folder: Path, *maven_goals: Sequence[str]) -> Iterator[Consumers]:
-    """The network with everything that the tests need, and with what Maven needs for further goals."""
+def standing(folder: Path) -> Iterator[Consumers]:
+    """The network with everything that clients ask for in the tests."""
     needs_maven()
     found = trio.run(survey)
     if not found.isolation:
@@ -207,7 +227,7 @@ def standing(folder: Path, *maven_goals: Sequence[str]) -> Iterator[Consumers]:
                 30,
                 "nodes do not meet",
             )
-            made.notes = filled(made, maven_goals)
+            made.notes = filled(made)
             yield made
         finally:
             network.stop_all()
@@ -216,7 +236,7 @@ def standing(folder: Path, *maven_goals: Sequence[str]) -> Iterator[Consumers]:
             maven.cut()
 
 
-def filled(made: Consumers, maven_goals: Sequence[Sequence[str]]) -> dict[str, str]:
+def filled(made: Consumers) -> dict[str, str]:
     """Have everything built or witnessed; purl -> verdict."""
     made.project = maven_repo.project(made.folder / "project", made.url, "1.0")
     test = made.project / "lib/src/test/java/org/acme/LibTest.java"
@@ -232,8 +252,7 @@ def filled(made: Consumers, maven_goals: Sequence[Sequence[str]]) -> dict[str, s
     # What Maven asks for is what has to be witnessed: with an empty repository, from upstream itself.
     direct = Maven(made.folder / "direct", made.maven.url)
     trio.run(lambda: direct.run("package", folder=made.project))
-    for goals in maven_goals:
-        trio.run(partial(direct.run, *goals))
+    trio.run(partial(direct.run, *maven_repo.get(MAVEN_GIVEN)))
     for name, text in {"base": b"the base\n", "kept-back": b"kept back\n"}.items():
         layout = write_image(made.folder / "layouts", name, text)
         run(
@@ -255,16 +274,17 @@ def test_everything_was_built_or_witnessed_by_the_network(field: Consumers) -> N
     verdicts = field.notes
     assert len([purl for purl in verdicts if purl.startswith("pkg:pypi/many-")]) == MANY + 1
     assert {verdict for purl, verdict in verdicts.items() if purl.startswith("pkg:pypi/")} == {"REPRODUCED"}
+    with field.follower.client() as node:
+        rows = node.get(f"/pypi/simple/many-{MANY - 2}/")["files"]
+    assert [(row["_pyrsia"]["verdict"], row["_pyrsia"]["upstream"]) for row in rows] == [
+        ("EQUIVALENT", "equivalent")
+    ]
     assert {verdict for purl, verdict in verdicts.items() if not purl.startswith("pkg:pypi/")} == {
         "WITNESSED"
     }
 
 
 # -- pip and uv --
-
-
-def installed(target: Path) -> int:
-    return len(list(target.glob("many_*-1.0.dist-info")))
 
 
 def test_thirty_packages_of_a_requirements_file_with_an_empty_cache(field: Consumers, tmp_path: Path) -> None:
@@ -277,22 +297,18 @@ def test_thirty_packages_of_a_requirements_file_with_an_empty_cache(field: Consu
 
 
 def test_hashes_that_were_made_against_upstream_hold_here(field: Consumers, tmp_path: Path) -> None:
-    name = f"many_{MANY - 1}-1.0"
-    wheel, archive = f"{name}-py3-none-any.whl", f"{name}.tar.gz"
-    line = (
-        f"many-{MANY - 1}==1.0 --hash=sha256:{field.digests[wheel]} --hash=sha256:{field.digests[archive]}\n"
-    )
-    (tmp_path / "locked.txt").write_text(line)
+    lines = {}
+    for at in (MANY - 2, MANY - 1):  # upstream's wheel is equivalent to what was built, and identical
+        found = [field.digests[f"many_{at}-1.0{ending}"] for ending in ("-py3-none-any.whl", ".tar.gz")]
+        lines[at] = f"many-{at}==1.0 " + " ".join(f"--hash=sha256:{digest}" for digest in found) + "\n"
+    (tmp_path / "locked.txt").write_text("".join(lines.values()))
     words = ("--no-cache-dir", "--no-deps", "--require-hashes", "-r", tmp_path / "locked.txt", "--target")
     index = f"{field.url}/pypi/simple/"
     run(sys.executable, "-m", "pip", "install", "-q", *words, tmp_path / "pip", "--index-url", index)
-    assert installed(tmp_path / "pip") == 1
-    if shutil.which("uv"):
-        run("uv", "pip", "install", "-q", *words, tmp_path / "uv", "--default-index", index)
-        assert installed(tmp_path / "uv") == 1
-    (tmp_path / "locked.txt").write_text(
-        line.replace(field.digests[wheel], "0" * 64).replace(field.digests[archive], "1" * 64)
-    )
+    run("uv", "pip", "install", "-q", *words, tmp_path / "uv", "--default-index", index)
+    assert installed(tmp_path / "pip") == installed(tmp_path / "uv") == 2
+    other = lines[MANY - 1].replace("sha256:", "sha256:0000")
+    (tmp_path / "locked.txt").write_text(re.sub("(?<=sha256:0000)(.{60}).{4}", r"\1", other))
     told = run(
         sys.executable, "-m", "pip", "install", *words, tmp_path / "no", "--index-url", index, good=False
     )
@@ -324,17 +340,10 @@ def test_pip_says_why_a_version_is_refused_and_nobody_asks_the_index_that_has_it
     assert field.index.asked != asked
 
 
-def test_changed_bytes_and_a_cut_are_noticed_by_pip(field: Consumers, tmp_path: Path) -> None:
-    with between(field.url) as way:
-        words = (sys.executable, "-m", "pip", "install", "-q", "--no-cache-dir", "--no-deps", "many-1==1.0",
-                 "--index-url", f"{way.url}/pypi/simple/", "--target")  # fmt: skip
-        way.lie = ".whl"
-        told = run(*words, tmp_path / "lied", good=False)
-        assert "hash" in told.lower()
-        way.lie, way.cut = "\0", ".whl"
-        run(*words, tmp_path / "cut")  # pip asks for the rest
-        assert sum(".whl" in path and not path.endswith(".metadata") for path in way.asked) == 3
-    assert installed(tmp_path / "cut") == 1
+def test_pip_cold_warm_lied_to_refused_and_cut_off(field: Consumers, tmp_path: Path) -> None:
+    told = pythons.row(pythons.pip_words, field.url, field.index, tmp_path)
+    assert sorted(told) == ["cold", "interrupted transfer", "policy refusal", "warm", "wrong hash"]
+    assert "HASHES" in told["wrong hash"]
 
 
 # -- Maven --
@@ -352,7 +361,7 @@ def test_maven_packages_a_project_with_an_empty_repository_and_with_upstream_cut
         first = await user.run("-C", "package", folder=field.project)
         for module in ("lib", "app"):
             shutil.rmtree(field.project / module / "target")
-        user.fresh()  # a fresh client cache, and nothing but the node to ask
+        shutil.rmtree(user.repository)  # a fresh client cache, and nothing but the node to ask
         return first, await user.run("-C", "package", folder=field.project)
 
     for told in trio.run(twice):
@@ -362,20 +371,18 @@ def test_maven_packages_a_project_with_an_empty_repository_and_with_upstream_cut
     assert (field.project / "app/target/app-1.0.jar").is_file()
 
 
-def test_maven_says_why_an_artifact_is_refused(field: Consumers, tmp_path: Path) -> None:
+def test_maven_cold_warm_lied_to_refused_and_cut_off(field: Consumers, tmp_path: Path) -> None:
     asked = list(field.maven.asked)
-    user = Maven(tmp_path / "user", f"{field.url}/maven2/")
-    pom = tmp_path / "needy" / "pom.xml"
-    pom.parent.mkdir()
-    pom.write_text(
-        "<project><modelVersion>4.0.0</modelVersion><groupId>org.acme</groupId><artifactId>needy</artifactId>"
-        "<version>1</version><dependencies><dependency><groupId>commons-validator</groupId>"
-        "<artifactId>commons-validator</artifactId><version>1.7</version></dependency></dependencies><build><pluginManagement><plugins><plugin>"
-        f"<artifactId>maven-resources-plugin</artifactId><version>{version_of('resources')}</version></plugin></plugins>"
-        "</pluginManagement></build></project>"
+    row = partial(
+        test_maven_clients.row,
+        tmp_path / "m",
+        f"{field.url}/maven2/",
+        given=MAVEN_GIVEN,
+        refused=MAVEN_REFUSED,
     )
-    told = trio.run(lambda: user.run("process-resources", folder=pom.parent, good=False))
-    assert "deny" in told
+    told = trio.run(row)
+    assert sorted(told) == sorted(test_maven_clients.CASES)
+    assert "deny" in told["policy refusal"]
     assert field.maven.asked == asked
 
 
@@ -435,18 +442,12 @@ def test_an_image_on_a_witnessed_base_is_built_and_pulled_with_upstream_cut(
     assert field.image_log.read_bytes() == before
 
 
-def test_a_refused_image_is_not_given_and_changed_layers_are_noticed(
-    field: Consumers, tmp_path: Path
-) -> None:
-    before = field.image_log.read_bytes()
-    told = run("skopeo", "copy", "--src-tls-verify=false", f"docker://{field.host}/library/kept-back:1",
-               f"dir:{tmp_path}/no", good=False)  # fmt: skip
-    assert "deny" in told
-    assert field.image_log.read_bytes() == before
-    with between(field.url) as way:
-        words = ("skopeo", "copy", "-q", "--src-tls-verify=false",
-                 f"docker://{way.url.removeprefix('http://')}/library/base:1")  # fmt: skip
-        way.lie = "/blobs/"
-        run(*words, f"dir:{tmp_path}/lied", good=False)
-        way.lie, way.cut = "\0", "/blobs/"
-        run(*words, f"dir:{tmp_path}/cut")  # it asks for the rest by itself
+def test_skopeo_cold_warm_lied_to_refused_cut_off_and_pushing(field: Consumers, tmp_path: Path) -> None:
+    token = json.loads(field.pyrsia("keys", "token", "--scope", "push", "--json"))["token"]
+    row = partial(
+        test_oci_clients.row, ocis.Skopeo, tmp_path, field.host, given="library/base:1",
+        refused="library/kept-back:1", reason="deny", token=token, second=field.images,
+    )  # fmt: skip
+    told = trio.run(row)
+    assert sorted(told) == sorted(test_oci_clients.CASES)
+    assert "0 requests" in told["policy refusal"] or "asked 0 times" in told["policy refusal"]

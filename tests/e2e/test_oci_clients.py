@@ -29,7 +29,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import trio
@@ -185,7 +185,10 @@ def refusal(client: ocis.Client, line: ocis.Between, other: ocis.Between | None,
     advice = case.mirror and isinstance(client, ocis.Dockerd)
     if other is not None:
         place, _, tag = case.refused.partition(":")
-        with urlopen(f"http://{other.netloc}/v2/{place}/manifests/{tag}") as answer:
+        asking = Request(
+            f"http://{other.netloc}/v2/{place}/manifests/{tag}", headers={"Accept": documents.MANIFEST}
+        )
+        with urlopen(asking) as answer:  # noqa: S310
             assert answer.status == 200, (
                 "the other registry does not give what is refused: the test would prove nothing"
             )

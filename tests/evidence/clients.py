@@ -24,96 +24,21 @@ import trio
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "serve"))
 import ocis
+import pythons
 import test_conan_clients
 import test_consumers
 import test_maven_clients
 import test_oci_clients
-from consuming import Between, between
-from test_consumers import Consumers, installed, run
+from pythons import Row
+from test_consumers import Consumers
 
+GIVEN, REFUSED = test_consumers.MAVEN_GIVEN, test_consumers.MAVEN_REFUSED
 CASES = ("cold", "warm", "wrong hash", "policy refusal", "interrupted transfer")
 WANTED = (  # each has a row; what is not here says so, and fails the run
     "pip", "uv", "maven 3.8", "maven 3.9", "conan", "skopeo", "podman", "buildah", "containerd",
     "containerd as Docker Hub's mirror", "dockerd", "dockerd as Docker Hub's mirror",
 )  # fmt: skip
 MAVEN = "3.9.9"
-MAVEN_GIVEN = "commons-io:commons-io:2.11.0"
-MAVEN_REFUSED = "commons-validator:commons-validator:1.7"
-Row = dict[str, str]
-
-
-def python_row(command: Callable[[Path, str, Path], list[str]], field: Consumers, folder: Path) -> Row:
-    """pip or uv: `command(target, index URL, cache)` are its words before the requirement."""
-    told: Row = {}
-    with between(field.url) as way:
-        index = f"{way.url}/pypi/simple/"
-        words = partial(command, index=index, cache=folder / "cache")
-        began = time.monotonic()
-        run(*words(target=folder / "cold"), "many-5==1.0")
-        assert installed(folder / "cold") == 6
-        told["cold"] = f"6 packages, {len(way.asked)} requests, {time.monotonic() - began:.1f} s"
-        told["warm"] = _warm(way, lambda: run(*words(target=folder / "warm"), "many-5==1.0"))
-        way.lie = ".whl"
-        said = run(*command(folder / "lied", index, folder / "c2"), "many-5==1.0", good=False)
-        told["wrong hash"] = _line(said, "hash")
-        way.lie = "\0"
-        asked = list(field.index.asked)
-        said = run(*command(folder / "denied", index, folder / "c3"), "many-0==1.1", good=False)
-        assert field.index.asked == asked
-        told["policy refusal"] = _line(said, "deny") + "; the index that has it was asked 0 times"
-        way.cut = ".whl"
-        cut = command(folder / "cut", index, folder / "c4")
-        again = "by itself"
-        try:
-            run(*cut, "many-5==1.0")
-        except AssertionError:
-            again = "in the next run"
-            run(*cut, "many-5==1.0")
-        assert installed(folder / "cut") == 6
-        told["interrupted transfer"] = f"the rest was asked for {again}"
-    return told
-
-
-def _warm(way: Between, call: Callable[[], object]) -> str:
-    before = len(way.asked)
-    call()
-    files = [path for path in way.asked[before:] if path.endswith(".whl")]
-    return f"{len(way.asked) - before} requests, {len(files)} of them for files"
-
-
-def _line(said: str, word: str) -> str:
-    found = [line.strip() for line in said.splitlines() if word in line.lower()]
-    assert found, f"{word!r} is not in {said[-2_000:]}"
-    return found[0][:300]
-
-
-def pip_words(target: Path, index: str, cache: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--cache-dir",
-        str(cache),
-        "--target",
-        str(target),
-        "--index-url",
-        index,
-    ]
-
-
-def uv_words(target: Path, index: str, cache: Path) -> list[str]:
-    return [
-        "uv",
-        "pip",
-        "install",
-        "--cache-dir",
-        str(cache),
-        "--target",
-        str(target),
-        "--default-index",
-        index,
-    ]
 
 
 def maven_rows(field: Consumers, folder: Path, homes: Mapping[str, Path | None]) -> dict[str, Row]:
@@ -123,7 +48,14 @@ def maven_rows(field: Consumers, folder: Path, homes: Mapping[str, Path | None])
         place = folder / name.replace(" ", "-")
         place.mkdir(parents=True)
         rows[name] = trio.run(
-            partial(test_maven_clients.row, place, url, given=MAVEN_GIVEN, refused=MAVEN_REFUSED, home=home)
+            partial(
+                test_maven_clients.row,
+                place,
+                url,
+                given=GIVEN,
+                refused=REFUSED,
+                home=home,
+            )
         )
         if home is not None:
             field.pyrsia(
@@ -136,7 +68,7 @@ def maven_rows(field: Consumers, folder: Path, homes: Mapping[str, Path | None])
                     place / "trusted",
                     url,
                     home,
-                    given=MAVEN_GIVEN,
+                    given=GIVEN,
                     summary=summary,
                 )
             )
@@ -188,12 +120,12 @@ def maven_homes(folder: Path) -> dict[str, Path | None]:
 def everything(folder: Path, note: Callable[[str], None]) -> dict[str, Row]:
     homes = maven_homes(folder)
     rows: dict[str, Row] = {}
-    with test_consumers.standing(folder / "field", test_maven_clients.get(MAVEN_GIVEN)) as field:
+    with test_consumers.standing(folder / "field") as field:
         note("the network has built and witnessed everything")
-        for name, words in {"pip": pip_words, "uv": uv_words}.items():
+        for name, words in {"pip": pythons.pip_words, "uv": pythons.uv_words}.items():
             place = folder / name
             place.mkdir()
-            rows[name] = python_row(words, field, place)
+            rows[name] = pythons.row(words, field.url, field.index, place)
             note(name)
         rows |= maven_rows(field, folder / "maven", homes)
         note("maven")
