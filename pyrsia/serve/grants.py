@@ -34,7 +34,7 @@ class Grant:
         return not self.pattern or PurlGlob.parse(self.pattern).matches(package)
 
 
-_asking: ContextVar[Grant | None] = ContextVar("pyrsia-grant", default=None)
+_asking: ContextVar[Grant | None] = ContextVar("pyrsia-grant")
 
 
 def note(scope: Scope) -> None:
@@ -47,7 +47,7 @@ def asked_by_a_pusher(package: str) -> bool:
 
     Clients look for a name before they push to it; the network hears nothing of such a question.
     """
-    grant = _asking.get()
+    grant = _asking.get(None)
     return grant is not None and grant.pushes(package)
 
 
