@@ -26,8 +26,8 @@ from pyrsia.errors import Refusal
 from pyrsia.units import MAX_WITNESSED_FILES
 from pyrsia.wire.purl import Purl
 
-# Beside its jar: its sources, and the further jars that Maven's own plug-ins and their containers ask for by classifier.
-# Repositories have no lists that are to be trusted, so what is looked for is fixed.
+# Beside its jar: its sources, and the further jars that Maven's own plug-ins and their containers ask for by
+# classifier. Repositories have no lists that are to be trusted, so what is looked for is fixed.
 OPTIONAL = ("-sources.jar", "-no_aop.jar", "-noaop.jar", "-shaded.jar", "-tests.jar", "-jdk15.jar")
 
 
