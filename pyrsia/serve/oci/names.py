@@ -120,7 +120,12 @@ def _plain(asked: str, host: str) -> str:
     folder, _, rest = asked.partition("/")
     if host and host not in _HUB:
         return asked if rest and folder == host else f"{host}/{asked}"
-    name = rest if rest and folder in _HUB_FOLDERS else asked
+    name = asked
+    while (
+        rest and folder in _HUB_FOLDERS
+    ):  # a second one would be a registry's host, and the same image another name
+        name = rest
+        folder, _, rest = name.partition("/")
     below = name.removeprefix(_LIBRARY)
     return name if "/" in below else below
 
