@@ -19,11 +19,12 @@ from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, not_found, send_nothing
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
-from pyrsia.serve.grants import READ, Grant, require_delete, require_push
+from pyrsia.serve.grants import ADMIN, READ, Grant, require_delete, require_push
 from pyrsia.serve.maven import lists, snapshots
 from pyrsia.serve.maven.lists import Plugin
 from pyrsia.serve.maven.names import PLUGIN_KEY, Names
 from pyrsia.serve.maven.paths import BUNDLE_SUFFIX, SNAPSHOT, FilePath, ListPath, package_of
+from pyrsia.serve.maven.snapshots import Build
 from pyrsia.serve.maven.sums import SUMS
 from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.units import Limit
@@ -78,6 +79,7 @@ class Deploy:
     async def _file(self, scope: Scope, receive: Receive, place: FilePath) -> None:
         grant = self._may(scope, place.package)
         _check_name(place)
+        self._check_build(place)
         at = (place.package, place.key)
         if at in self._coming:
             raise _conflict(f"another request brings {place.name} right now", "try again when it has ended")
@@ -110,6 +112,30 @@ class Deploy:
         if place.version.endswith(SNAPSHOT):
             await self._tidy(place)
 
+    def _check_build(self, place: FilePath) -> None:
+        """
+        Raises:
+            Refusal: `bad-request` for a build of a snapshot that would stand in the way of all that follow.
+        """
+        build = self._build(place, place.name)
+        if build is None:
+            return
+        rows = self._names.rows(place.package, place.version)
+        here = (self._build(place, row.key.rpartition("/")[2]) for row in rows)
+        before = max((one for one in here if one is not None), default=None)
+        if not snapshots.believable(build, before, time.time()):
+            last = before.number if before is not None else 0
+            raise _bad(
+                f"{place.name} is no build of today's: builds have a time that was, "
+                f"and the last one that is here has the number {last}"
+            )
+
+    def _build(self, place: FilePath, name: str) -> Build | None:
+        if not place.version.endswith(SNAPSHOT):
+            return None
+        part = snapshots.part(place.artifact, place.version, name)
+        return part.build if part is not None else None
+
     async def _tidy(self, place: FilePath) -> None:
         """Old builds of a snapshot go."""
         rows = self._names.rows(place.package, place.version)
@@ -123,7 +149,7 @@ class Deploy:
         """Compare a sidecar with the file that came before it.
 
         A wrong one means that what arrived is not what the client has: the file is taken back, or it would stand in the
-        way of the right one for ever.
+        way of the right one for ever. Where push tokens take nothing back, it stays: else other bytes could follow.
         """
         grant = self._may(scope, place.package)
         body = await _whole(receive, SUM_BYTES.value)
@@ -138,7 +164,8 @@ class Deploy:
         if sent == made:
             return
         kept = "the file was here already and stays"
-        if row.by == grant.name and row.time_ms > time.time_ns() // 1_000_000 - TAKE_BACK_MS.value:
+        fresh = row.by == grant.name and row.time_ms > time.time_ns() // 1_000_000 - TAKE_BACK_MS.value
+        if fresh and (self._local.pushers_delete() or grant.scope == ADMIN):
             with suppress(Refusal):
                 await self._local.delete(place.package, place.key)
                 kept = "the file was taken back"

@@ -180,8 +180,11 @@ class Giving:
             await self._proxied_sum(scope, receive, send, place, found)
             return
         sums = self._sums.known(f"{place.package} {place.whole}")
+        if sums is None and not found.sha256 and not found.sha1:
+            # Nothing tells these bytes from others that upstream may have next time: no part of them goes out.
+            sums = await _summed(receive, place, found)
         digest = found.sha256 or found.sha1 or (sums["sha1"] if sums else "")
-        etag = b'"%b"' % (digest or f"{found.size:x}").encode("ascii")
+        etag = b'"%b"' % digest.encode("ascii")
         more = [NO]
         if sums is not None:
             more += headers_of(sums)
@@ -192,18 +195,25 @@ class Giving:
     async def _proxied_sum(
         self, scope: Scope, receive: Receive, send: Send, place: FilePath, found: Checked
     ) -> None:
-        try:
-            sums = await while_there(receive, found.whole)
-        except Unavailable as error:
-            raise Refusal(
-                "unavailable",
-                what=f"upstream gives no whole {place.name}: {error}",
-                who="upstream's repository",
-                do="try again; the operator of this node sees which repository it is in its settings.xml",
-            ) from None
-        finally:
-            found.close()
+        sums = await _summed(receive, place, found)
+        found.close()
         await _send_sum(scope, send, place.beside, sums[SUMS[place.beside]], NO)
+
+
+async def _summed(receive: Receive, place: FilePath, found: Checked) -> Sums:
+    """The checksums, once the whole file is here; closes it where that fails."""
+    try:
+        return await while_there(receive, found.whole)
+    except BaseException as error:
+        found.close()
+        if not isinstance(error, Unavailable):
+            raise
+        raise Refusal(
+            "unavailable",
+            what=f"upstream gives no whole {place.name}: {error}",
+            who="upstream's repository",
+            do="try again; the operator of this node sees which repository it is in its settings.xml",
+        ) from None
 
 
 def kind_of(name: str) -> bytes:

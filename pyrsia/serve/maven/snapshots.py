@@ -11,6 +11,7 @@ Source: the layout of Maven 2 repositories; the schema of its repository metadat
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from pyrsia.serve.maven.paths import SNAPSHOT
@@ -19,7 +20,11 @@ from pyrsia.units import Limit
 BUILDS_KEPT: Final = Limit(
     20, "builds of one snapshot: a working day of pushes; who needs one for longer releases it"
 )
-_BUILD: Final = re.compile(r"(\d{8}\.\d{6})-(\d{1,9})(?=[.-])")
+STEP: Final = Limit(
+    1_000, "builds between two that come here; a build from nowhere would stay the newest for ever"
+)
+AHEAD_S: Final = Limit(86_400, "a client's clock and time zone")
+_BUILD: Final = re.compile(r"([0-9]{8}\.[0-9]{6})-(0|[1-9][0-9]{0,8})(?=[.-])")
 # Endings of two parts; others are what follows the last dot, since classifiers may have dots (`-jdk1.5.jar`).
 _DOUBLE: Final = re.compile(r"\.((?:tar\.)?[A-Za-z0-9]+\.(?:asc|sigstore|sigstore\.json)|tar\.[a-z0-9]+)$")
 
@@ -77,6 +82,16 @@ def part(artifact: str, version: str, name: str) -> Part | None:
 
 def newest(parts: Iterable[Part]) -> Build | None:
     return max((one.build for one in parts if one.build is not None), default=None)
+
+
+def believable(build: Build, before: Build | None, now_s: float) -> bool:
+    """Whether a client may push this build after those that are here."""
+    try:
+        made = datetime.strptime(f"{build.time}+0000", "%Y%m%d.%H%M%S%z")
+    except ValueError:
+        return False
+    last = before.number if before is not None else 0
+    return made.timestamp() <= now_s + AHEAD_S.value and build.number <= last + STEP.value
 
 
 def current(parts: Iterable[Part]) -> Mapping[tuple[str, str], Part]:

@@ -189,6 +189,41 @@ async def test_a_wrong_checksum_takes_nothing_back_that_is_old_or_another_s(node
     assert "stays" in theirs.json()["error"]["what"]
 
 
+async def test_where_pushers_take_nothing_back_a_wrong_checksum_changes_no_release(node, tmp_path):
+    path = "/org/acme/lib/1.0/lib-1.0.jar"
+    with shelf(tmp_path, LocalSection(delete=False)) as local:
+        async with asking(node, local, token="push") as client:
+            assert (await client.put(path, content=b"one")).status_code == 201
+            wrong = await client.put(f"{path}.sha1", content=b"0" * 40)
+            other = await client.put(path, content=b"two")
+            assert (wrong.status_code, other.status_code) == (400, 409)
+            assert "stays" in wrong.json()["error"]["what"]
+            assert (await client.get(path)).content == b"one"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lib-1.0-99999999.999999-9.jar",
+        "lib-1.0-20260230.000000-9.jar",
+        "lib-1.0-20990101.000000-9.jar",
+        "lib-1.0-20260101.000000-1006.jar",
+        "lib-1.0-20260101.000000-999999999.jar",
+        "lib-1.0-20260101.000000-000000006.jar",
+    ],
+)
+async def test_a_build_from_nowhere_does_not_end_a_snapshot(node, local, name):
+    folder = "/org/acme/lib/1.0-SNAPSHOT"
+    async with asking(node, local, token="push") as client:
+        for number in range(1, 6):
+            good = await client.put(f"{folder}/lib-1.0-20260101.000000-{number}.jar", content=b"%d" % number)
+            assert good.status_code == 201
+        assert (await client.put(f"{folder}/{name}", content=b"evil")).status_code == 400
+        assert (await client.get(f"{folder}/lib-1.0-SNAPSHOT.jar")).content == b"5"
+        after = await client.put(f"{folder}/lib-1.0-20260101.000000-1005.jar", content=b"next")
+        assert after.status_code == 201
+
+
 async def test_a_checksum_before_its_file_is_told_the_order(node, local):
     async with asking(node, local, token="push") as client:
         answer = await push(client, f"{LIB}/1.0/lib-1.0.jar.sha1", b"0" * 40)

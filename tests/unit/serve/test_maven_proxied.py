@@ -103,16 +103,38 @@ async def test_a_file_that_upstream_s_own_checksum_does_not_name_never_looks_who
     assert "SHA-1" in beside.json()["error"]["what"]
 
 
+async def test_what_no_digest_tells_apart_is_never_spliced_of_two_files(node, local, upstream):
+    """Upstream has no .sha1, and other bytes of the same length after this node forgot the first."""
+    path = "org/acme/lib/1.0/lib-1.0.jar"
+    etags, parts = [], []
+    for data in (b"A" * 1_000, b"B" * 1_000):
+        upstream.has[path] = data
+        async with asking(node, local, upstream) as client:
+            first = await client.get(f"/{path}", headers={"range": "bytes=0-499"})
+            rest = {"range": "bytes=500-", "if-range": etags[0] if etags else first.headers["etag"]}
+            parts.append(await client.get(f"/{path}", headers=rest))
+            etags.append(first.headers["etag"])
+            again = await client.get(f"/{path}", headers={"if-none-match": etags[0]})
+    assert [answer.status_code for answer in parts] == [206, 200]
+    assert (parts[1].content, again.status_code, len(set(etags))) == (b"B" * 1_000, 200, 2)
+
+
 async def test_a_transfer_that_upstream_breaks_off_is_cut(node, local, upstream):
-    upstream.has = {"net/far/lib/1/lib-1.jar": JAR}
+    path = "net/far/lib/1/lib-1.jar"
+    upstream.has = {path: JAR, f"{path}.sha1": sha1(JAR).encode()}
     upstream.step, upstream.fails_at = 4, 8
     async with asking(node, local, upstream) as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/net/far/lib/1/lib-1.jar")
         upstream.fails_at = -1
         again = await client.get("/net/far/lib/1/lib-1.jar")
+        del upstream.has[f"{path}.sha1"]
+        upstream.fails_at = 8
+    async with asking(node, local, upstream) as client:
+        unsaid = await client.get("/net/far/lib/1/lib-1.jar")
 
     assert again.content == JAR
+    assert (unsaid.status_code, upstream.opened[-1].closed) == (503, 1)
 
 
 async def test_what_is_kept_whole_asks_upstream_for_no_checksum_again(node, local, upstream):
