@@ -6,8 +6,11 @@ request counts as TCP.
 """
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Final
+
+import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve import conan, grants, log, maven, oci, pypi, via, witness
@@ -58,6 +61,9 @@ def limits(upload_bytes: int = _UPLOAD_BYTES) -> HttpLimits:
 
 LIMITS: Final = limits()
 _REGISTRIES: Final = (pypi.PREFIX, conan.PREFIX, oci.PREFIX, maven.PREFIX)
+_GROWS_S: Final = (
+    30.0  # a network that agrees on something sends a block more often than that to who is behind
+)
 _BEHIND_RETRY_S: Final = 10  # a follower takes over thousands of entries meanwhile
 
 
@@ -73,7 +79,7 @@ def build_app(
         (log.PREFIX, LogApp(log_view)),
         (witness.PREFIX, WitnessApp(witnessing)),
     )
-    finder = Finder(supply)
+    finder, catching_up = Finder(supply), _CatchingUp(supply, admin)
     pages = PagesApp(supply, admin, log_view, finder)
     api = build_api(admin)
 
@@ -97,7 +103,7 @@ def build_app(
         scope.setdefault("pyrsia.peer", "tcp")
         via.note(scope["headers"])
         if scope["path"].startswith(_REGISTRIES):
-            send = _not_yet(send, admin)
+            send = catching_up.unless_here(send)
         begun = False
 
         async def sending(event: Message) -> None:
@@ -122,24 +128,40 @@ def build_app(
     return app
 
 
-def _not_yet(send: Send, admin: Admin) -> Send:
-    """No 404 from a node whose log is behind: clients remember one for a day (Maven) or go elsewhere, and what is not
-    here may have been published meanwhile."""
+class _CatchingUp:
+    """Whether the log's head is old and the log grows: what is not here may be on its way.
 
-    async def sending(event: Message) -> None:
-        if event["type"] == "http.response.start" and event["status"] == HTTPStatus.NOT_FOUND:
-            if why := admin.judge.stale():
-                headers = [*event["headers"], (b"retry-after", b"%d" % _BEHIND_RETRY_S)]
-                reason = safe(f"not here yet: {why}").encode("ascii", "replace")
-                event = {
-                    **event,
-                    "status": HTTPStatus.SERVICE_UNAVAILABLE.value,
-                    "headers": headers,
-                    "reason": reason,
-                }
-        await send(event)
+    A node whose head is old and stands still is alone, and lacks what it lacks: pushes to it must go on.
+    """
 
-    return sending
+    def __init__(self, supply: Supply, admin: Admin) -> None:
+        self._supply = supply
+        self._admin = admin
+        self._revision = -1
+        self._grew_s = -math.inf
+
+    def why(self) -> str:
+        stale = self._admin.judge.stale()
+        revision = self._supply.network.revision()
+        if revision != self._revision:
+            if self._revision >= 0:
+                self._grew_s = trio.current_time()
+            self._revision = revision
+        return stale if trio.current_time() - self._grew_s < _GROWS_S else ""
+
+    def unless_here(self, send: Send) -> Send:
+        """No 404 meanwhile: clients remember one for a day (Maven), or go elsewhere."""
+
+        async def sending(event: Message) -> None:
+            if event["type"] == "http.response.start" and event["status"] == HTTPStatus.NOT_FOUND:
+                if why := self.why():
+                    headers = [*event["headers"], (b"retry-after", b"%d" % _BEHIND_RETRY_S)]
+                    reason = safe(f"not here yet: {why}").encode("ascii", "replace")
+                    status = HTTPStatus.SERVICE_UNAVAILABLE.value
+                    event = {**event, "status": status, "headers": headers, "reason": reason}
+            await send(event)
+
+        return sending
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

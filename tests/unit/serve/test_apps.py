@@ -785,14 +785,16 @@ def test_the_toy_wheel_is_what_its_digest_says() -> None:
         "/conan/v2/conans/none/1.0/_/_/latest",
     ],
 )
-async def test_a_node_that_is_behind_says_not_yet_instead_of_not_here(node: ToyNode, path: str) -> None:
+async def test_a_node_that_catches_up_says_not_yet_instead_of_not_here(node: ToyNode, path: str) -> None:
     async with asking(node) as client:
         surely = await client.get(path)
         node.judge.why_stale = "the log's head is 20 minutes old"
+        alone = await client.get(path)  # nothing comes: a push begins with asking for what is not there
+        node.publish("other-1.0-py3-none-any.whl", b"what came")
         behind = await client.get(path)
         page = await client.get("/packages/pkg:pypi/none")
 
-    assert surely.status_code == 404
+    assert (surely.status_code, alone.status_code) == (404, 404)
     assert (behind.status_code, behind.headers["retry-after"]) == (503, "10")
     assert "20 minutes old" in behind.reason_phrase
     assert page.status_code == 404
