@@ -4,16 +4,15 @@ An installer unpacks a wheel and forgets it; its RECORD is no proof, since whoev
 So the wheel is found by name and version among those that the network publishes, and the list of members that its
 builders agreed on is what every file is compared with. RECORD only says whose an unknown file is.
 
-Told apart: what installers make themselves (RECORD, INSTALLER, compiled files of sources that were checked, scripts for
-entry points). Such a file is listed as generated and compared with nothing. A compiled file without its source, a link,
-and whatever no wheel holds is a finding.
+Told apart: what installers make themselves. Compiled files are compared with what their checked source compiles to
+(`compiled`), scripts with what installers write for an entry point (`scripts`); notes such as RECORD are listed as
+generated and compared with nothing. A compiled file without its source, a link, and whatever no wheel holds is a
+finding. What stands beside the packages, in bin and pyvenv.cfg, is `beside`'s.
 
 Source: the binary distribution format and "Recording installed projects" of the Python packaging specifications.
 """
 
-import csv
-import hashlib
-import io
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,8 @@ from typing import Final
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.builds.members import Member, is_record
-from pyrsia.consumers.installed import walking
+from pyrsia.consumers.installed import beside, records, scripts, walking
+from pyrsia.consumers.installed.compiled import Said, compare
 from pyrsia.consumers.installed.prover import Prover
 from pyrsia.consumers.installed.rows import ACCEPTED, GENERATED, NO_PROOF, REFUSED, SKIPPED, Row, of_refusal
 from pyrsia.consumers.installed.sources import Listed, Source
@@ -33,7 +33,6 @@ from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.purl import pypi_name
 
-MAX_RECORD_LINES = Limit(200_000, "ten times the members that a wheel may have")
 MAX_SCRIPT_BYTES = Limit(
     4 << 20, "a script that a wheel brings; larger ones are programs, and are not rewritten"
 )
@@ -41,10 +40,11 @@ _BY_INSTALLER: Final = frozenset(
     {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 )
 _COMPILED: Final = re.compile(
-    r"(?P<folder>(?:.*/)?)__pycache__/(?P<stem>[^/]+?)\.[A-Za-z0-9_-]+(?:\.opt-[12])?\.pyc"
+    r"(?P<folder>(?:.*/)?)__pycache__/(?P<stem>[^/]+?)\.(?P<tag>[A-Za-z0-9_-]+)(?:\.opt-(?P<opt>[12]))?\.pyc"
 )
 _SCRIPT: Final = re.compile(r"[^/]+\.data/scripts/")
-_ENTRY: Final = re.compile(r"^([^=\s\[#;][^=\s]*)\s*=", re.MULTILINE)
+# What Python runs at each start, whatever is imported: a package that nobody checks may not bring it unsaid.
+_AT_START: Final = re.compile(r"[^/]+\.pth|(?:site|user)customize(?:\.py|/.*)")
 Tick = Callable[[int, int, str], None]
 
 
@@ -56,6 +56,8 @@ class Dist:
     name: str
     version: str
     claims: frozenset[str] = frozenset()
+    scripts: frozenset[str] = frozenset()  # in the environment's bin
+    left_out: bool = False  # it has one row for all of its files
 
     @property
     def purl(self) -> str:
@@ -71,6 +73,11 @@ class Site:
     found: dict[str, Found]
     dists: list[Dist]
     told: dict[str, Row] = field(default_factory=dict)
+    skip: frozenset[str] = frozenset()  # files that the command names
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
 
     @property
     def up(self) -> str:
@@ -100,26 +107,41 @@ def check(root: Path, prover: Prover, source: Source, *, skip: Sequence[str] = (
         Refusal: `not-found` where there is no such environment; `too-large`.
     """
     rows: list[Row] = []
+    claimed: set[str] = set()
     for folder in _sites(root):
+        if folder != root and any(one.is_symlink() for one in (folder, folder.parent)):
+            rows.append(
+                Row(str(folder), "", REFUSED, why="a symbolic link, where a folder belongs", do=_LOOK)
+            )
+            continue
         site = _read(root, folder)
+        site.skip = frozenset(skip)
         for number, dist in enumerate(site.dists):
             tick(number, len(site.dists), dist.name)
             rows += _dist(site, dist, prover, source, skip)
+            claimed |= {one.removeprefix(f"{site.up}bin/") for one in dist.scripts if dist.left_out}
+        _claims_held_back(site)
         rows += _unclaimed(site)
         rows += site.told.values()
+    if (root / "pyvenv.cfg").exists() or _sites(root) != [root]:
+        rows += beside.check(root, {row.what for row in rows}, claimed | set(skip))
     return rows
 
 
 def _sites(root: Path) -> list[Path]:
-    """The folders that Python imports from: not through `lib64`, which is a link to `lib`."""
-    found = [one for one in sorted(root.glob("lib/python3*/site-packages")) if one.is_dir()]
+    """The folders that some Python imports from: not through `lib64` where it is a link to `lib`."""
+    libs = [one for one in sorted(root.glob("lib*")) if one.is_dir() and not one.is_symlink()]
+    found = [
+        one for lib in libs for kind in ("site", "dist") for one in sorted(lib.glob(f"*/{kind}-packages"))
+    ]
+    found = [one for one in found if one.is_dir()]
     if found:
         return found
     if any(root.glob("*.dist-info")):
         return [root]
     raise Refusal(
         "usage",
-        what=f"{root} is no Python environment: it has no lib/python3*/site-packages and no *.dist-info",
+        what=f"{root} is no Python environment: it has no lib/*/site-packages and no *.dist-info",
         who="your command",
         do="name the folder that pyvenv.cfg stands in, or one that packages were installed into",
     )
@@ -132,26 +154,11 @@ def _read(root: Path, folder: Path) -> Site:
     for one in names:
         name, _, version = one.removesuffix(".dist-info").rpartition("-")
         dist = Dist(one, name or version, version if name else "")
-        dist.claims = frozenset(_record(folder / one / "RECORD"))
+        claims = frozenset(records.claims(folder / one / "RECORD"))
+        dist.claims = frozenset(one for one in claims if not one.startswith("../"))
+        dist.scripts = claims - dist.claims
         dists.append(dist)
     return Site(root, folder, found, dists)
-
-
-def _record(path: Path) -> Iterator[str]:
-    """The paths that a RECORD claims, below site-packages, made plain; those that climb further out are left out."""
-    data = walking.text(path)
-    if data is None:
-        return
-    lines = io.StringIO(data.decode("utf-8", "replace"), newline="")
-    try:
-        for number, line in enumerate(csv.reader(lines)):
-            if number >= MAX_RECORD_LINES.value:
-                return
-            rel = posixpath.normpath(line[0]) if line and line[0] else ""
-            if rel and not rel.startswith(("/", "..")) and "\0" not in rel:
-                yield rel
-    except csv.Error:
-        return
 
 
 # -- one distribution --------------------------------------------------------------------------------
@@ -202,9 +209,26 @@ def _no_wheel(where: str, dist: Dist) -> Row:
 
 def _claim(site: Site, dist: Dist) -> None:
     """The files of a distribution that has one row for all: they are not told as nobody's."""
+    dist.left_out = True
     for rel in site.found:
         if rel in dist.claims or rel.startswith(f"{dist.folder}/"):
             site.told.setdefault(rel, Row(site.shown(rel), dist.purl, SKIPPED, why="see its package"))
+
+
+def _claims_held_back(site: Site) -> None:
+    """What a package that nobody checked may not claim: what runs at each start, and files inside a checked package."""
+    roots = {rel.removesuffix("__init__.py") for rel, row in site.told.items()
+             if row.outcome == ACCEPTED and rel.endswith("/__init__.py")}  # fmt: skip
+    for rel, row in site.told.items():
+        if row.outcome != SKIPPED or rel in site.skip:
+            continue
+        if _AT_START.fullmatch(rel):
+            why = "Python runs it at each start, and nobody checked the package that claims it"
+        elif any(rel.startswith(one) for one in roots):
+            why = "additional: it lies in a checked package, whose wheel does not hold it"
+        else:
+            continue
+        site.told[rel] = Row(row.what, row.package, REFUSED, why=why, do=_LOOK)
 
 
 def _is(listed: Listed, version: str) -> bool:
@@ -238,7 +262,7 @@ def _compare(site: Site, dist: Dist, prover: Prover, wheel: Listed) -> Compared:
             rows[rel] = row
         else:
             outside.append(row)
-    _generated(site, dist, finding.purl, rows)
+    outside += _generated(site, dist, finding.purl, rows)
     outside += _scripts(site, dist, finding.purl, rows)
     bad = sum(1 for row in (*rows.values(), *outside) if row.outcome == REFUSED)
     return Compared(rows, tuple(outside), bad)
@@ -274,7 +298,7 @@ def _member(site: Site, rel: str, member: Member, purl: str, verdict: str, build
     found = walking.digest(path)
     if not found:
         return Row(shown, purl, REFUSED, why="missing, or no plain file: the wheel holds it", do=_AGAIN)
-    if found == member.sha256 or (_SCRIPT.match(member.path) and _rewritten(path, member.sha256)):
+    if found == member.sha256 or (_SCRIPT.match(member.path) and _rewritten(site, path, member.sha256)):
         return Row(shown, purl, ACCEPTED, found, verdict, builders)
     return Row(shown, purl, REFUSED, found, why="changed: it is not what the wheel holds", do=_AGAIN)
 
@@ -282,37 +306,46 @@ def _member(site: Site, rel: str, member: Member, purl: str, verdict: str, build
 _AGAIN: Final = "install the package again into a new environment: pip install --force-reinstall"
 
 
-def _rewritten(path: Path, sha256: str) -> bool:
-    """Whether a script is the wheel's with its first line made to name this environment's Python."""
+def _rewritten(site: Site, path: Path, sha256: str) -> bool:
     data = walking.text(path, MAX_SCRIPT_BYTES.value)
-    if data is None or not data.startswith(b"#!"):
-        return False
-    _, newline, rest = data.partition(b"\n")
-    return any(
-        hashlib.sha256(first + newline + rest).hexdigest() == sha256
-        for first in (
-            b"#!python",
-            b"#!pythonw",
-            b"#!/usr/bin/env python",
-            b"#!/usr/bin/env python3",
-            b"#!python\r",
-        )
-    )
+    return data is not None and scripts.is_rewritten(data, sha256, site.bin)
 
 
-def _generated(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> None:
+def _generated(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> Iterator[Row]:
     """What the installer made for this distribution: beside its metadata, and compiled from its sources."""
     for name in _BY_INSTALLER:
         rel = f"{dist.folder}/{name}"
         if rel in site.found and rel not in rows and not site.found[rel].odd:
             rows[rel] = Row(site.shown(rel), purl, GENERATED)
+    unknown = set()
     for rel, found in site.found.items():
         compiled = _COMPILED.fullmatch(rel)
-        if compiled is None or found.odd or rel in rows:
+        source = f"{compiled['folder']}{compiled['stem']}.py" if compiled is not None else ""
+        if compiled is None or found.odd or rel in rows or source not in rows:
             continue
-        source = f"{compiled['folder']}{compiled['stem']}.py"
-        if source in rows:
-            rows[rel] = Row(site.shown(rel), purl, GENERATED)
+        of, said = rows[source], Said.UNKNOWN
+        data, text = walking.text(found.path), walking.text(site.folder / source)
+        if of.outcome == ACCEPTED and data is not None and text is not None:
+            said = compare(compiled["tag"], int(compiled["opt"] or 0), data, text)
+        if said is Said.OTHER:
+            rows[rel] = Row(site.shown(rel), purl, REFUSED, do=_DELETE,
+                            why="changed: its code is not what its source compiles to")  # fmt: skip
+            continue
+        rows[rel] = Row(
+            site.shown(rel), purl, ACCEPTED if said is Said.SAME else GENERATED, "", of.verdict, of.builders
+        )
+        if said is Said.UNKNOWN and of.outcome == ACCEPTED:
+            unknown.add(compiled["tag"])
+    if unknown:
+        tags = ", ".join(sorted(unknown))
+        yield Row(site.shown(dist.folder), purl, NO_PROOF, do=_DELETE,
+                  why=f"compiled by another Python ({tags}) and compared with nothing")  # fmt: skip
+
+
+_DELETE: Final = (
+    "delete the folders __pycache__: Python makes them anew; or check with the Python that made them"
+)
+_LOOK: Final = "look at it and delete it, or name it or its package with --skip"
 
 
 def _scripts(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> Iterator[Row]:
@@ -320,21 +353,33 @@ def _scripts(site: Site, dist: Dist, purl: str, rows: dict[str, Row]) -> Iterato
     rel = f"{dist.folder}/entry_points.txt"
     if rel not in rows or rows[rel].outcome != ACCEPTED:
         return
-    told = (walking.text(site.folder / rel) or b"").decode("utf-8", "replace")
-    for name in dict.fromkeys(_ENTRY.findall(told)):
-        path = site.root / "bin" / name
-        if "/" not in name and path.is_file() and not path.is_symlink():
-            row = Row(str(path), purl, GENERATED)
-            if site.up:
-                yield row
-            else:
-                rows.setdefault(f"bin/{name}", row)
+    of = rows[rel]
+    points = scripts.entry_points((walking.text(site.folder / rel) or b"").decode("utf-8", "replace"))
+    for name, (module, call) in points.items():
+        path = site.bin / name
+        if "/" in name or not os.path.lexists(path):
+            continue
+        data = walking.text(path, MAX_SCRIPT_BYTES.value)
+        if data is not None and scripts.is_entry(data, module, call, site.bin):
+            row = Row(str(path), purl, ACCEPTED, walking.digest(path), of.verdict, of.builders)
+        else:
+            row = Row(
+                str(path),
+                purl,
+                REFUSED,
+                why=f"changed: it is no script that calls {module}:{call} here",
+                do=_AGAIN,
+            )
+        if site.up:
+            yield row
+        else:
+            rows[f"bin/{name}"] = row
 
 
 def _unclaimed(site: Site) -> Iterator[Row]:
     """Files that no checked wheel holds: whoever can write here can make Python run them."""
     for rel, found in site.found.items():
-        if rel in site.told:
+        if rel in site.told or rel in site.skip:
             continue
         owner = next(
             (one for one in site.dists if rel in one.claims or rel.startswith(f"{one.folder}/")), None
@@ -348,7 +393,7 @@ def _unclaimed(site: Site) -> Iterator[Row]:
         else:
             why = "additional: the wheel does not hold it" if owner else "additional: no package owns it"
         yield Row(found.path.as_posix(), owner.purl if owner else "", REFUSED, why=why,
-                  do="look at it and delete it, or name its package with --skip")  # fmt: skip
+                  do=_LOOK)  # fmt: skip
 
 
 def _stem(rel: str) -> str:

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import sys
 import zipfile
+from importlib._bootstrap_external import _code_to_timestamp_pyc
 
 from pyrsia.builds import members
 from pyrsia.builds.members import Member
@@ -85,6 +87,11 @@ def answers(story, package):
     return told
 
 
+def pyc(source, name="/tmp/elsewhere/core.py"):
+    """What Python's own compiler writes."""
+    return _code_to_timestamp_pyc(compile(source, name, "exec", dont_inherit=True), 1, len(source))
+
+
 def install(root, files=None, python="3.11"):
     """What an installer makes of idna's wheel in an environment at `root`, without running one."""
     site = root / "lib" / f"python{python}" / "site-packages"
@@ -96,10 +103,14 @@ def install(root, files=None, python="3.11"):
     (root / "bin").mkdir(exist_ok=True)
     if script is not None:
         (root / "bin" / "idna-tool").write_bytes(script.replace(b"#!python", f"#!{root}/bin/python".encode()))
-    (root / "bin" / "idna-run").write_text("#!/x/python\nfrom idna.core import of\n")
+    (root / "bin" / "idna-run").write_text(
+        f"#!{root}/bin/python\nimport sys\nfrom idna.core import of\nif __name__ == '__main__':\n"
+        "    sys.argv[0] = sys.argv[0].removesuffix('.exe')\n    sys.exit(of())\n"
+    )
     (site / "idna-1.0.dist-info" / "INSTALLER").write_text("pip\n")
     (site / "idna" / "__pycache__").mkdir()
-    (site / "idna" / "__pycache__" / "core.cpython-311.pyc").write_bytes(b"compiled")
+    compiled = f"core.{sys.implementation.cache_tag}.pyc"
+    (site / "idna" / "__pycache__" / compiled).write_bytes(pyc(held["idna/core.py"]))
     record = "".join(f"{path},,\n" for path in held) + "../../../bin/idna-tool,,\n../../../bin/idna-run,,\n"
     (site / "idna-1.0.dist-info" / "RECORD").write_text(record)
     return site
