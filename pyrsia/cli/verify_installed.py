@@ -121,7 +121,7 @@ def _rows(what: What, how: How, prover: "Prover", source: "Source", node: "FromN
     for root in what.m2s:
         rows += m2.check(root, prover, tick=tick)
     for root in what.conans:
-        rows += conan_home.check(root, prover, tick=tick)
+        rows += conan_home.check(root, prover, source, tick=tick)
     for image in what.images:
         rows += images.check(image, prover, node, tick=tick)
     for lock in what.locks:

@@ -21,12 +21,15 @@ from pyrsia.builds.conan import names
 from pyrsia.consumers.installed import walking
 from pyrsia.consumers.installed.prover import Prover
 from pyrsia.consumers.installed.rows import ACCEPTED, NO_PROOF, REFUSED, Row, of_refusal
+from pyrsia.consumers.installed.sources import Source
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
 MAX_FOLDERS = Limit(20_000, "recipes and packages of one cache; a large one has some hundred")
 _AGAIN: Final = "take it out with `conan remove` and install it again from the node"
+_SMALL: Final = (names.CONANFILE, names.MANIFEST, names.INFO)  # often the same at several places
 Tick = Callable[[int, int, str], None]
 
 
@@ -41,17 +44,46 @@ class _Held:
     package: bool
 
 
-def check(root: Path, prover: Prover, *, tick: Tick) -> list[Row]:
+class _Judge:
+    """The prover, and what the source lists at each place of a package."""
+
+    def __init__(self, prover: Prover, source: Source) -> None:
+        self.prover = prover
+        self._source = source
+        # versionless purl -> (version, file) -> digest
+        self._listed: dict[str, dict[tuple[str, str], str]] = {}
+
+    def may_stand(self, one: _Held, name: str, digest: str) -> bool:
+        """Whether bytes that are proven at another place are listed at this one too.
+
+        A recipe is often the same in all versions, and a proof names one of them. So the list decides, among files of
+        this name that the log holds, and of recipes among those of this package.
+        """
+        told = self.prover.prove(digest).finding
+        if not one.purl or told.file.rpartition("~")[2] != name:
+            return False
+        if name == names.CONANFILE and _versionless(told.purl) != _versionless(one.purl):
+            return False
+        package = _versionless(one.purl)
+        if package not in self._listed:
+            found = self._source.files(package)
+            self._listed[package] = {(row.version, row.file): row.sha256 for row in found}
+        place = (purls.parse(one.purl).version, f"{one.start}{name}")
+        return self._listed[package].get(place) == digest
+
+
+def check(root: Path, prover: Prover, source: Source, *, tick: Tick) -> list[Row]:
     """A row for each file of every recipe and package of the cache.
 
     Raises:
         Refusal: `not-found`, `data-damaged`; `too-large`.
     """
     held = list(_database(root))
+    judge = _Judge(prover, source)
     rows: list[Row] = []
     for number, one in enumerate(held):
         tick(number, len(held), one.shown)
-        rows += _package(one, prover) if one.package else _recipe(one, prover)
+        rows += _package(one, judge) if one.package else _recipe(one, judge)
     return rows
 
 
@@ -92,24 +124,24 @@ def _held(cache: Path, reference: str, rrev: str, where: str, rest: list[str]) -
     return _Held(shown, purl, start, cache / where if inside else Path(os.devnull), bool(rest))
 
 
-def _recipe(one: _Held, prover: Prover) -> Iterator[Row]:
+def _recipe(one: _Held, judge: _Judge) -> Iterator[Row]:
     if not (one.folder / "d").is_dir():
         yield _local(one)
         return
     for name in (names.CONANFILE, names.MANIFEST):
-        yield _file(one, one.folder / "e" / name, name, prover)
-    yield from _unpacked(one, names.EXPORT, one.folder / "e", (names.CONANFILE, names.MANIFEST), prover)
+        yield _file(one, one.folder / "e" / name, name, judge)
+    yield from _unpacked(one, names.EXPORT, one.folder / "e", (names.CONANFILE, names.MANIFEST), judge)
     if (one.folder / "d" / names.SOURCES).exists():
-        yield from _unpacked(one, names.SOURCES, one.folder / "es", (), prover)
+        yield from _unpacked(one, names.SOURCES, one.folder / "es", (), judge)
 
 
-def _package(one: _Held, prover: Prover) -> Iterator[Row]:
+def _package(one: _Held, judge: _Judge) -> Iterator[Row]:
     if not (one.folder / "d").is_dir():
         yield _local(one)
         return
     for name in (names.INFO, names.MANIFEST):
-        yield _file(one, one.folder / "p" / name, name, prover)
-    yield from _unpacked(one, names.PACKAGE, one.folder / "p", (names.INFO, names.MANIFEST), prover)
+        yield _file(one, one.folder / "p" / name, name, judge)
+    yield from _unpacked(one, names.PACKAGE, one.folder / "p", (names.INFO, names.MANIFEST), judge)
 
 
 def _local(one: _Held) -> Row:
@@ -117,23 +149,18 @@ def _local(one: _Held) -> Row:
                do="nobody else can prove it: install what the network built, with --build=never")  # fmt: skip
 
 
-def _file(one: _Held, path: Path, name: str, prover: Prover) -> Row:
+def _file(one: _Held, path: Path, name: str, judge: _Judge) -> Row:
     """A file that stands in the log by itself, at its place of this reference and revision."""
     what = f"{one.shown} {name}"
     digest = walking.digest(path)
     if not digest:
         return Row(what, one.purl, REFUSED, why="missing, or no plain file", do=_AGAIN)
-    row = prover.row(what, digest)
+    row = judge.prover.row(what, digest)
     if row.outcome != ACCEPTED:
         return Row(what, one.purl, row.outcome, digest, why=row.why, do=row.do)
-    # Small files may be the same at several places, and a proof names one of them; archives and recipes are not.
-    told = prover.prove(digest).finding
-    strange = told.file.rpartition("~")[2] != name
-    if name == names.CONANFILE:
-        strange = strange or _versionless(told.purl) != _versionless(one.purl)
-    if name in (names.PACKAGE, names.EXPORT, names.SOURCES):
-        strange = (told.purl, told.file) != (one.purl, f"{one.start}{name}")
-    if strange:
+    told = judge.prover.prove(digest).finding
+    exact = (told.purl, told.file) == (one.purl, f"{one.start}{name}")
+    if not exact and not (name in _SMALL and judge.may_stand(one, name, digest)):
         return Row(what, one.purl, REFUSED, digest, why=f"these bytes are {told.purl} {told.file}", do=_AGAIN)
     return row
 
@@ -143,19 +170,19 @@ def _versionless(purl: str) -> str:
 
 
 def _unpacked(
-    one: _Held, archive: str, folder: Path, beside: tuple[str, ...], prover: Prover
+    one: _Held, archive: str, folder: Path, beside: tuple[str, ...], judge: _Judge
 ) -> Iterator[Row]:
     """An archive by its digest, and what was unpacked from it by its list of members."""
     packed = one.folder / "d" / archive
     if not packed.exists() and not packed.is_symlink():
         if archive == names.EXPORT:  # a recipe that is its conanfile.py alone
             return
-    row = _file(one, packed, archive, prover)
+    row = _file(one, packed, archive, judge)
     yield row
     if row.outcome != ACCEPTED:
         return
     try:
-        held = {member.path: member for member in prover.members(row.sha256)}
+        held = {member.path: member for member in judge.prover.members(row.sha256)}
     except Refusal as refusal:
         if refusal.code == "not-running":
             raise
