@@ -17,6 +17,7 @@ from xml.parsers import expat
 from pyrsia.builds.members import Hostile, shown
 
 _DEPTH: Final = 60  # elements inside each other; a project file of a large build has 15
+_ELEMENTS: Final = 1_000_000  # of one file; a project file of a large build has 10,000
 FILE: Final = "pom.xml"
 _PARENTS: Final = 20  # of one project; Maven's own have five
 _RUN_TIME: Final = ("", "compile", "runtime")
@@ -81,17 +82,24 @@ class Found:
     pom: Pom
 
 
-def read_xml(data: bytes) -> Element:
+def read_xml(data: bytes, *, most: int = _ELEMENTS) -> Element:
     """The root element.
 
     Raises:
-        Hostile: not well-formed, too deep, or with a document type, which no project file needs.
+        Hostile: not well-formed, too deep, of more than `most` elements, or with a document type, which no project file
+            needs.
     """
     top = Element("")
     stack = [top]
+    left = most
     parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True  # else each line end comes by itself: a text of them takes the square of it
 
     def start(name: str, _: dict[str, str]) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Hostile(f"more than {most} elements")
         if len(stack) > _DEPTH:
             raise Hostile("elements nested too deeply")
         one = Element(name.rpartition(" ")[2])

@@ -5,7 +5,7 @@
 - `lists`, `snapshots`: `maven-metadata.xml` at every level, made anew and never stored.
 - `sums`: the checksums of a file, once.
 - `giving`: files of the log, of the shelf and of upstream; `proxied`: upstream's, checked on their way.
-- `listing`: lists, and whose they are.
+- `listing`: lists, and whose they are; `theirs`: those of others, read beside the loop.
 - `deploy`: PUT and DELETE.
 - `refusals`: what a policy's no says to Maven.
 - `app`: which of them answers.

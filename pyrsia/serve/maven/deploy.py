@@ -20,7 +20,7 @@ from pyrsia.serve.answers import header, not_found, send_nothing
 from pyrsia.serve.bringing import PROOF_SUFFIX
 from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
 from pyrsia.serve.grants import ADMIN, READ, Grant, require_delete, require_push
-from pyrsia.serve.maven import lists, snapshots
+from pyrsia.serve.maven import snapshots, theirs
 from pyrsia.serve.maven.lists import Plugin
 from pyrsia.serve.maven.names import PLUGIN_KEY, Names
 from pyrsia.serve.maven.paths import BUNDLE_SUFFIX, SNAPSHOT, FilePath, ListPath, package_of
@@ -184,7 +184,7 @@ class Deploy:
         if place.beside:
             return
         try:
-            listed = lists.read(body)
+            listed = await theirs.read(body)
         except Malformed as error:
             raise _bad(str(error)) from None
         if listed.plugins:

@@ -4,6 +4,7 @@ A checksum of a list is that of the list that was given last: a client that has 
 digest of a newer one.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +21,7 @@ from pyrsia.serve.maven.names import Known, Names
 from pyrsia.serve.maven.paths import ListPath, package_of, unknown
 from pyrsia.serve.maven.refusals import Refusals
 from pyrsia.serve.maven.sums import SUMS, Sums, headers_of, of_bytes
+from pyrsia.serve.maven.theirs import Theirs, written
 from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import Document, Supply
 from pyrsia.serve.waiting import while_there
@@ -50,6 +52,7 @@ class Listing:
         self._names = names
         self._refusals = refusals
         self._given: dict[ListPath, tuple[float, _Page]] = {}
+        self._read = Theirs()
 
     async def send(self, scope: Scope, receive: Receive, send: Send, place: ListPath) -> None:
         """
@@ -133,7 +136,10 @@ class Listing:
         if not (ours or added) or named is None:
             return lists.group(more), mark
         stamp = max(updated, theirs.updated if added else "")
-        return lists.package(*named, (*ours, *added), stamp, preferred=ours, plugins=more), mark
+        all_of_them = (*ours, *added)
+        return await written(
+            lambda: lists.package(*named, all_of_them, stamp, preferred=ours, plugins=more), len(all_of_them)
+        ), mark
 
     def _versions(self, known: Known | None) -> tuple[tuple[str, ...], str]:
         """Versions of ours in the order in which they came, and when the newest did."""
@@ -201,7 +207,7 @@ class Listing:
             document = await self._document(receive, package, place)
             if document is None:
                 return None, Listed()
-            return document, lists.read(document.data)
+            return document, await self._read.read(document.data)
         except Refusal:
             if not ours:
                 raise
@@ -216,5 +222,7 @@ class Listing:
         return None, Listed()
 
     async def _document(self, receive: Receive, package: str, place: ListPath) -> Document | None:
-        upstream = self._supply.upstream
-        return await while_there(receive, lambda: upstream.document(package, place.whole))
+        def ask() -> Awaitable[Document | None]:
+            return self._supply.upstream.document(package, place.whole, most=lists.LIST_BYTES.value)
+
+        return await while_there(receive, ask)

@@ -28,6 +28,8 @@ from pyrsia.units import Limit
 _ROWS: Final = Limit(
     20_000, "versions or plug-ins that a list of others may have; the longest known has 4,000"
 )
+LIST_BYTES: Final = Limit(2 << 20, "the longest known list has 200 KB")
+_ELEMENTS: Final = Limit(100_000, "20,000 plug-ins of four elements; a quarter of a second")
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MAVENS_OWN: Final = re.compile(r"maven-(.+)-plugin")
@@ -160,7 +162,7 @@ def read(data: bytes) -> Listed:
         Malformed: not XML, or no list.
     """
     try:
-        root = read_xml(data)
+        root = read_xml(data, most=_ELEMENTS.value)
     except Hostile as error:
         raise Malformed(f"not a list of a Maven repository: {error}") from None
     if root.name != "metadata":

@@ -130,6 +130,8 @@ class ToyUpstream:
     ) -> Document | None:
         self._ask(package, path)
         data = self.has.get(path)
+        if data is not None and len(data) > most:
+            raise Refusal("index-unreachable", what=f"more than {most} bytes", who="upstream", do="look")
         return None if data is None else Document(data, "text/xml")
 
     async def file(self, package: str, path: str, *, sha256: str = "", sha512: str = "") -> Bytes | None:

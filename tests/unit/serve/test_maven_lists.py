@@ -9,6 +9,7 @@ from pyrsia.builds.maven.poms import read_xml
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.maven import lists, paths, snapshots
 from pyrsia.serve.maven.lists import Plugin
+from pyrsia.units import Limit
 from pyrsia.wire import purl
 from tests.reference import mavenlists
 from tests.reference.mavenlists import Push
@@ -167,6 +168,16 @@ def test_no_list_of_a_stranger_raises_anything_else(data):
     except Malformed:
         return
     assert listed == lists.read(data)
+
+
+def test_a_list_that_is_all_elements_or_all_line_ends_costs_no_more_than_a_real_one(monkeypatch):
+    monkeypatch.setattr(lists, "_ELEMENTS", Limit(10, "a test"))
+    with pytest.raises(Malformed, match="more than 10 elements"):
+        lists.read(b"<metadata>" + b"<a/>" * 10 + b"</metadata>")
+    assert lists.read(b"<metadata>" + b"<a/>" * 9 + b"</metadata>") == lists.Listed()
+    # Each line end was a piece of its own, and this took minutes.
+    ends = 2 << 20
+    assert len(read_xml(b"<metadata>" + b"\n" * ends + b"</metadata>").text) == ends
 
 
 def test_names_that_no_repository_could_have_are_left_out():

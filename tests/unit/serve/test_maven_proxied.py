@@ -1,13 +1,14 @@
 """A Maven repository in the mode `proxy`, and what policy refuses: upstream fills no gap that somebody else owns."""
 
 import hashlib
+import threading
 
 import httpx
 import pytest
 
 from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.builds.maven.poms import read_xml
-from pyrsia.serve.maven import refusals
+from pyrsia.serve.maven import lists, refusals
 from pyrsia.units import Limit
 from tests.unit.serve.maven_toys import (
     JAR,
@@ -261,6 +262,31 @@ async def test_upstream_s_plugins_come_last_and_none_of_a_local_name(node, local
     ]
     assert found == [("clean", "maven-clean-plugin"), ("jar", "maven-jar-plugin")]
     assert got.headers["x-pyrsia-verified"] == "no"
+
+
+async def test_a_long_list_is_read_beside_the_loop_once_and_one_without_end_not_at_all(
+    node, local, upstream, monkeypatch
+):
+    read, path = [], "/net/far/x/maven-metadata.xml"
+
+    def reads(data, really=lists.read):
+        read.append((len(data), threading.get_ident()))
+        return really(data)
+
+    monkeypatch.setattr(lists, "read", reads)
+    long = listing(*(f"1.{number}" for number in range(5_000)))
+    upstream.has[path[1:]] = long
+    async with asking(node, local, upstream, token="push") as client:
+        first, again = await client.get(path), await client.get(path)
+        await client.put("/org/acme/lib/1/lib-1.jar", content=JAR)
+        pushed = await client.put("/org/acme/lib/maven-metadata.xml", content=long)
+        upstream.has[path[1:]] = listing(*["1"] * 200_000)
+        endless = await client.get(path)
+
+    assert first.content == again.content == long
+    assert [size for size, _ in read] == [len(long)] * 2  # upstream's once, and the pushed one
+    assert threading.get_ident() not in {thread for _, thread in read}
+    assert (pushed.status_code, endless.status_code) == (201, 502)
 
 
 async def test_prefixes_are_not_told_where_upstream_may_have_more(node, local, upstream):
