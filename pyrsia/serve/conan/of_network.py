@@ -7,6 +7,7 @@ import trio
 
 from pyrsia.builds.conan import rest
 from pyrsia.builds.conan.names import Place, Ref
+from pyrsia.errors import Refusal
 from pyrsia.serve.answers import REVALIDATE, not_found, send_bundle, send_cached
 from pyrsia.serve.bringing import brought, send_proof, send_published
 from pyrsia.serve.conan.published import Published, package_of
@@ -120,7 +121,10 @@ class OfNetwork:
             file = published.files[str(place)]
             if file.size > MAX_CONAN_INFO_BYTES.value:
                 continue
-            path = await brought(self._catalog, call.receive, file)
+            try:
+                path = await brought(self._catalog, call.receive, file)
+            except Refusal:  # of the others a client may still find one that suits it
+                continue
             found[package_id] = {"content": await trio.Path(path).read_text("utf-8", "replace")}
         return found
 

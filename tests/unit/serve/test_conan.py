@@ -239,6 +239,18 @@ async def test_proof_and_attestations_stand_beside_each_file_and_are_listed_wher
     assert await listed(node, f"{R}/revisions/{RREV}") == {*names.RECIPE_FILES, *LISTS, *beside}
 
 
+async def test_settings_that_nobody_gives_now_are_left_out_of_a_search(node: Node):
+    other = "d4" * 20
+    for file in names.PACKAGE_FILES:
+        sha256 = node.put("pkg:conan/tiny", str(Place(RREV, file, other, PREV)), f"other {file}".encode())
+        if file == names.INFO:
+            node.absent.add(sha256)
+            node.lost.add(sha256)
+
+    assert set(await value(node, f"{R}/revisions/{RREV}/search?list_only=True")) == {PID, other}
+    assert set(await value(node, f"{R}/revisions/{RREV}/search")) == {PID}
+
+
 async def test_every_file_that_a_list_names_is_given(node: Node):
     """A client fails as a whole at one that is not."""
     for sha256 in list({file.sha256 for file in node.published.values()}):
