@@ -275,7 +275,7 @@ class Proxy:
             if refusal is None:
                 return
         if refusal is not None:
-            raise refusal
+            raise refusal if version else _of_all(refusal, purl, package)
 
 
 _Part = TypeVar("_Part")
@@ -294,6 +294,12 @@ def _running(part: _Part | None) -> _Part:
             do="try again in a moment",
         )
     return part
+
+
+def _of_all(refusal: Refusal, probe: str, package: str) -> Refusal:
+    """The refusal of a version that was made up for the question, as one of the package."""
+    what, who, do = (text.replace(probe, package) for text in (refusal.what, refusal.who, refusal.do))
+    return Refusal(refusal.code, what=what, who=who, do=do, retry_s=refusal.retry_s)
 
 
 def _spellings(package: Purl) -> tuple[str, ...]:

@@ -279,9 +279,16 @@ async def test_the_policy_is_asked_about_each_file_and_what_it_refuses_is_not_fe
 
     ups = {"maven": (f"{up.url}/m2",), "pip": (f"{up.url}/simple",)}
     async with in_front(tmp_path, ups, judge=judge) as front:
-        for ask in (front.proxy.file(LIB, JAR), front.proxy.document("pkg:pypi/evil", "evil/")):
-            with pytest.raises(Refusal, match="policy refuses"):
+        for ask, what in (
+            (front.proxy.file(LIB, JAR), "pkg:maven/org.acme/lib@1.0"),
+            (
+                front.proxy.document("pkg:pypi/evil", "evil/"),
+                "pkg:pypi/evil",
+            ),  # no version that only a probe has
+        ):
+            with pytest.raises(Refusal) as caught:
                 await ask
+            assert caught.value.what == f"policy refuses {what}"
         assert up.asked == []
         await front.proxy.document(LIB, "org/acme/lib/maven-metadata.xml")
         facts = front.judged[0]
