@@ -3,6 +3,7 @@
 Everything here speaks of the state that `reads` shows; give it the final one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -365,14 +366,19 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     Args:
         every: also what is history and not offered: later artifacts of a purl, and what is withdrawn or disputed.
     """
-    key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
-    count = int(_get(reads, f"project/{key}", 0))
-    found = [_get(reads, f"project/{key}/{at:016}") for at in range(count)]
     return tuple(
-        Placed(item["leaf"], item["body"])
-        for item in found
-        if every or (item["served"] and offered(reads, item["body"]["sha256"], item["body"]["purl"]))
+        placed
+        for placed, served in project_history(reads, name)
+        if every or (served and offered(reads, placed.body["sha256"], placed.body["purl"]))
     )
+
+
+def project_history(reads: Reads, name: str) -> Iterator[tuple[Placed, bool]]:
+    """Every file ever published of a project, in log order, and whether pages list it as long as it is offered."""
+    key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
+    for at in range(int(_get(reads, f"project/{key}", 0))):
+        item = _get(reads, f"project/{key}/{at:016}")
+        yield Placed(item["leaf"], item["body"]), bool(item["served"])
 
 
 def artifact(reads: Reads, sha256: str, package: str = "") -> Placed | None:

@@ -94,13 +94,15 @@ class Catalog:
 
     def refused(self, name: str) -> Sequence[Refused]:
         """Later files of a version, which pages never list, only where they are withdrawn or disputed."""
-        served = {one.leaf for one in views.project_files(self._archive.state, name)}
         found: list[Refused] = []
-        for one in views.project_files(self._archive.state, name, every=True):
+        for one, served in views.project_history(self._archive.state, name):
             refusal = self._refuses(one)
-            if refusal is not None and (refusal.code != "denied" or one.leaf in served):
+            if refusal is not None and (refusal.code != "denied" or (served and self._offers(one))):
                 found.append(Refused(_file(one), refusal))
         return found
+
+    def _offers(self, one: Placed) -> bool:
+        return views.offered(self._archive.state, one.body["sha256"], one.body["purl"])
 
     def file(self, sha256: str) -> ProjectFile | None:
         found = self._allowed(sha256)
