@@ -43,7 +43,7 @@ class Theirs:
         )
         if found is None:
             return None
-        digest = hashlib.sha256(found.data + found.url.encode()).digest()
+        digest = await _digest(found)
         known = self._read.pop(name, None)
         project = known[1] if known is not None and known[0] == digest else await _parsed(found, name)
         while len(self._read) >= KEPT_PAGES.value:
@@ -63,6 +63,18 @@ class Theirs:
             why = safe(refusal.what)
         _log.info("nothing is added to %s: %s", name, why)
         return None
+
+
+async def _digest(found: Document) -> bytes:
+    """Of a page and where it came from."""
+
+    def count() -> bytes:
+        digest = hashlib.sha256(found.url.encode() + b"\0")
+        digest.update(found.data)
+        return digest.digest()
+
+    # A megabyte takes as long as a request; the largest page would hold everybody up for a hundred of them.
+    return count() if len(found.data) <= _INLINE_BYTES else await trio.to_thread.run_sync(count)
 
 
 async def _parsed(found: Document, name: str) -> Project:
