@@ -48,7 +48,7 @@ _new = click.Path(dir_okay=False, path_type=Path)
 @click.option("--bundle", type=_file, help="Take the proofs from this file, which --save-bundle made.")
 @click.option("--save-bundle", "save", type=_new, help="Write the proofs that were needed to this file.")
 @trust_option
-@click.option("--as", "purl", metavar="PURL", help="The package that the file must be.")
+@click.option("--as", "purl", metavar="PURL", help="The package that the file or image must be.")
 @click.option(
     "--policy", "rules", type=_file, help="The rules that must accept it [your policy.toml, or the defaults]."
 )
@@ -99,6 +99,10 @@ def verify(
     if what:
         if proof is not None or (file is not None and not digests):
             raise click.UsageError("a file is checked by itself: leave the other options, or FILE, out")
+        if purl is not None and (venvs or m2s or conans or locks):
+            raise click.UsageError(
+                "--as says what one file or image must be; here each file is compared by its place"
+            )
         return run(what, How(target, bundle, save, believed, policy, purl, every, as_json), remember)
     if file is None or save is not None:
         raise click.UsageError("name a FILE, sha256:HEX, or one of --venv, --m2, --conan-home, --image, -r")

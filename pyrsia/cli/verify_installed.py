@@ -123,7 +123,7 @@ def _rows(what: What, how: How, prover: "Prover", source: "Source", node: "FromN
     for root in what.conans:
         rows += conan_home.check(root, prover, source, tick=tick)
     for image in what.images:
-        rows += images.check(image, prover, node, tick=tick)
+        rows += images.check(image, prover, node, expected=how.purl or "", tick=tick)
     for lock in what.locks:
         rows += locks.check(lock, prover, source, tick=tick)
     return rows

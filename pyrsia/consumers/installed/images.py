@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from pyrsia.consumers.installed import walking
+from pyrsia.consumers.installed import image_names, walking
 from pyrsia.consumers.installed.prover import Prover
-from pyrsia.consumers.installed.rows import ACCEPTED, NO_PROOF, REFUSED, Row
+from pyrsia.consumers.installed.rows import ACCEPTED, REFUSED, Row
 from pyrsia.consumers.installed.sources import FromNode
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.oci import names
-from pyrsia.serve.oci.errors import Problem
 from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, Limit
-from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
 
 MAX_BLOBS = Limit(10_000, "blobs of one layout: a hundred images of a hundred layers")
@@ -131,26 +129,28 @@ def _plain(name: str) -> bool:
     return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
 
 
-def check(image: str, prover: Prover, node: FromNode | None, *, tick: Tick) -> list[Row]:
+def check(image: str, prover: Prover, node: FromNode | None, *, expected: str = "", tick: Tick) -> list[Row]:
     """A row for each blob of an image.
 
     Args:
         image: a path, with or without skopeo's `oci:`, `dir:`, `oci-archive:`, `docker-archive:`, or a name at a node.
+        expected: the purl that it must be; "" for any.
 
     Raises:
-        Refusal: `not-found`, `bad-request`; `too-large`.
+        Refusal: `not-found`, `bad-request`, `usage`; `too-large`.
     """
     kind, _, rest = image.partition(":")
     if kind not in _FORMS:
         kind, rest = "", image
     path = _path(rest)
+    wanted = image_names.wanted(expected)
     if kind and path is None:
         raise Refusal("not-found", what=f"{rest} is not there", who="your command",
                       do="name the folder or archive that holds the image")  # fmt: skip
     if path is None or image.startswith("docker://"):
-        return _at_node(image.removeprefix("docker://"), prover, node)
+        return _at_node(image.removeprefix("docker://"), prover, node, wanted)
     rows = []
-    for number, row in enumerate(_local(path, kind, prover)):
+    for number, row in enumerate(_local(path, kind, prover, wanted)):
         tick(number, 0, row.what)
         rows.append(row)
     return rows
@@ -167,17 +167,17 @@ def _path(named: str) -> Path | None:
     return None
 
 
-def _local(path: Path, kind: str, prover: Prover) -> Iterator[Row]:
+def _local(path: Path, kind: str, prover: Prover, wanted: Purl | None) -> Iterator[Row]:
     try:
         files: Files = _Folder(path) if path.is_dir() else _Archive(path)
         with closing(files):
-            yield from _blobs(files, kind, prover)
+            yield from _blobs(files, kind, prover, wanted)
     except (tarfile.TarError, EOFError, Malformed, OSError, ValueError, RecursionError) as error:
         raise Refusal("bad-request", what=f"{path} is no image that can be read: {error}", who="the file",
                       do="save it with `skopeo copy --preserve-digests SOURCE oci:FOLDER`") from None  # fmt: skip
 
 
-def _blobs(files: Files, kind: str, prover: Prover) -> Iterator[Row]:
+def _blobs(files: Files, kind: str, prover: Prover, wanted: Purl | None) -> Iterator[Row]:
     """What every document in it leads to: which of two is read is up to the program that will load it."""
     index, saved = files.read(_INDEX), files.read(_SAVED)
     for name, found in ((_INDEX, index), (_SAVED, saved)):
@@ -186,17 +186,17 @@ def _blobs(files: Files, kind: str, prover: Prover) -> Iterator[Row]:
     if index is None and saved is None:
         raise Malformed("it has neither an index.json nor a manifest.json")
     if index is not None:
-        yield from _tree(files, [_Named(one) for one in _named_by(index)[0]], prover, _of_layout)
+        yield from _tree(files, [_Named(one) for one in _named_by(index)[0]], prover, _of_layout, wanted)
     if saved is None:
         return
     if isinstance(_json(saved), list):
         if kind == "dir":
             raise Malformed("its manifest.json is that of docker save")
-        yield from _saved(files, saved, prover)
+        yield from _saved(files, saved, prover, wanted)
         return
     if kind == "docker-archive":
         raise Malformed("its manifest.json is not that of docker save")
-    yield from _tree(files, [_Named("", _SAVED)], prover, _of_dir)
+    yield from _tree(files, [_Named("", _SAVED)], prover, _of_dir, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,11 @@ def _of_dir(named: _Named, sha256: str) -> str:
 
 
 def _tree(
-    files: Files, first: list[_Named], prover: Prover, place: Callable[[_Named, str], str]
+    files: Files,
+    first: list[_Named],
+    prover: Prover,
+    place: Callable[[_Named, str], str],
+    wanted: Purl | None,
 ) -> Iterator[Row]:
     """Every blob below the index, which is a list of names and stands in no log."""
     if not first:
@@ -239,7 +243,7 @@ def _tree(
         file = place(one, told[1] if told else "")
         sha256 = told[1] if told else files.digest(file)
         row = _blob(files, file, sha256, prover)
-        yield row
+        yield image_names.bound(row, wanted) if one in first else row
         if not one.manifest:
             continue
         data = files.read(file)
@@ -261,7 +265,7 @@ def _blob(files: Files, name: str, digest: str, prover: Prover) -> Row:
     return prover.row(what, digest)
 
 
-def _saved(files: Files, manifest: bytes, prover: Prover) -> Iterator[Row]:
+def _saved(files: Files, manifest: bytes, prover: Prover, wanted: Purl | None) -> Iterator[Row]:
     """What `docker save` wrote: no manifest of a registry, and layers unpacked to plain tars."""
     listed = _json(manifest)
     if not listed:
@@ -274,7 +278,10 @@ def _saved(files: Files, manifest: bytes, prover: Prover) -> Iterator[Row]:
         for name in names:
             digest = files.digest(posixpath.normpath(name))
             if digest:
-                yield prover.row(safe(name), digest)
+                row = prover.row(safe(name), digest)
+                yield (
+                    image_names.bound(row, wanted) if name is names[0] else row
+                )  # the configuration names the layers
             else:
                 yield Row(safe(name), "", REFUSED, why="missing: manifest.json names it", do=_AGAIN)
 
@@ -314,12 +321,12 @@ def _list(found: dict[str, Any], key: str) -> list[Any]:
     return value or []
 
 
-def _at_node(name: str, prover: Prover, node: FromNode | None) -> list[Row]:
+def _at_node(name: str, prover: Prover, node: FromNode | None, wanted: Purl | None) -> list[Row]:
     """An image by its name: its manifest as the node gives it, and every digest that this names."""
     if node is None:
         raise Refusal("not-found", what=f"{name} is no file here, and no node is asked", who="your command",
                       do="name a folder or archive, or a node with --node")  # fmt: skip
-    repository, tag = _reference(name)
+    repository, tag = image_names.reference(name)
     try:
         manifest = node.raw(f"/v2/{repository}/manifests/{tag}", MAX_IMAGE_DOCUMENT_BYTES.value)
     except Refusal as refusal:
@@ -328,7 +335,11 @@ def _at_node(name: str, prover: Prover, node: FromNode | None) -> list[Row]:
         raise Refusal("no-proof", what=f"the node gives no {name}: {refusal.what}", who=refusal.who,
                       do=refusal.do) from None  # fmt: skip
     digest = hashlib.sha256(manifest).hexdigest()
-    rows = [_as_asked(prover.row(f"sha256:{digest}", digest), repository, tag)]
+    rows = [
+        image_names.bound(
+            image_names.as_asked(prover.row(f"sha256:{digest}", digest), repository, tag), wanted
+        )
+    ]
     try:
         named = [one for some in _named_by(manifest) for one in some]
         if len(named) > MAX_BLOBS.value:
@@ -345,42 +356,3 @@ def _remote(digest: str, prover: Prover) -> Row:
         return Row(safe(digest[:80]), "", REFUSED, why="its digest is no SHA-256, and the log knows no other",
                    do=_AGAIN)  # fmt: skip
     return prover.row(digest, told[1])
-
-
-def _reference(name: str) -> tuple[str, str]:
-    repository, at, digest = name.partition("@")
-    if not at:
-        repository, colon, digest = name.rpartition(":")
-        if not colon or "/" in digest:
-            repository, digest = name, "latest"
-    if not re.fullmatch(r"[A-Za-z0-9._/:-]{1,255}", repository) or not re.fullmatch(
-        r"[A-Za-z0-9._:-]{1,140}", digest
-    ):
-        raise Refusal("usage", what=f"{name} is no name of an image", who="your command", do="write NAME:TAG")
-    parts = repository.split("/")
-    if len(parts) > 1 and (":" in parts[0] or parts[0] in ("docker.io", "localhost")):
-        repository = "/".join(parts[1:])
-    return repository, digest
-
-
-def _as_asked(row: Row, repository: str, reference: str) -> Row:
-    """A proven manifest of another image, tag or digest is not the one that was asked for."""
-    by_digest = _DIGEST.fullmatch(reference)
-    if by_digest is not None and by_digest[1] != row.sha256:
-        return Row(row.what, row.package, REFUSED, row.sha256, why=f"these bytes are not {reference}",
-                   do="ask another node, and do not trust this one")  # fmt: skip
-    if row.outcome != ACCEPTED:
-        return row
-    found = purls.parse(row.package)
-    try:
-        asked = names.read(repository).spellings
-    except Problem as problem:
-        raise Refusal("usage", what=problem.message, who="your command", do="write NAME:TAG") from None
-    if str(found.versionless) not in asked:
-        has = names.shown(str(found.versionless)) or row.package
-        return Row(row.what, row.package, REFUSED, row.sha256, why=f"these bytes are {has}, not {repository}",
-                   do="ask another node, and do not trust this one")  # fmt: skip
-    if by_digest is None and found.version != reference:
-        return Row(row.what, row.package, NO_PROOF, row.sha256, do="name the tag that is proven, or the digest",
-                   why=f"these bytes are proven as {found.version}, not as what {reference} is")  # fmt: skip
-    return row

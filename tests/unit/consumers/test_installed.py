@@ -625,7 +625,10 @@ def test_a_recipe_of_another_version_in_the_place_of_this_one_is_refused(check, 
         (folder / name.rpartition("~")[2]).write_bytes(data)
     code, found = check("--conan-home", conan_home)
     assert code == 1
-    assert {name for name, _ in bad(found)} == {"tiny/1.0#11111111 conanfile.py", "tiny/1.0#11111111 conanmanifest.txt"}
+    assert {name for name, _ in bad(found)} == {
+        "tiny/1.0#11111111 conanfile.py",
+        "tiny/1.0#11111111 conanmanifest.txt",
+    }
     assert all("these bytes are pkg:conan/tiny@0.9" in why for _, why in bad(found))
     # A recipe that is the same in both versions, as most are: the list has it at both places.
     for one in theirs:
@@ -970,3 +973,33 @@ def test_a_lock_that_is_none_is_refused_or_accepts_nothing(pyrsia, node, trust, 
     told = json.loads(out)
     assert code in (0, 2, 3)
     assert not [row for row in told.get("files", []) if row["outcome"] == "accepted"]
+
+
+def test_an_image_must_be_the_one_that_as_names(check, pyrsia, node, trust, image, layout, tmp_path):
+    node.answers.update(answers(image, "pkg:docker/team/app@1"))
+    node.answers["/v2/team/app/manifests/1"] = (200, MANIFEST)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "c.json").write_bytes(CONFIG)
+    (saved / "l.tar").write_bytes(LAYER)
+    (saved / "manifest.json").write_text(json.dumps([{"Config": "c.json", "Layers": ["l.tar"]}]))
+    for what in (layout, saved, "team/app:1"):
+        for purl in ("pkg:docker/team/app@1", "pkg:docker/team/app"):
+            assert check("--image", what, "--as", purl)[0] == 0, (what, purl)
+        code, rows = check("--image", what, "--as", "pkg:docker/other/app@9")
+        assert code == 1
+        assert [row["why"] for row in rows if row["outcome"] == "refused"] == [
+            "these bytes are pkg:docker/team/app@1, not pkg:docker/other/app@9"
+        ]
+        assert check("--image", what, "--as", "pkg:docker/team/app@2")[0] == 3
+    for purl in ("pkg:pypi/idna@1.0", "app"):
+        assert pyrsia("verify", "--image", layout, "--as", purl, "--node", node.url, "--trust", trust)[0] == 2
+
+
+@pytest.mark.parametrize("option", ["--venv", "--m2", "--conan-home", "-r"])
+def test_as_is_refused_where_it_could_not_be_heeded(pyrsia, node, trust, tmp_path, option):
+    (tmp_path / "lock.txt").write_text("idna==1.0\n")
+    what = tmp_path / "lock.txt" if option == "-r" else tmp_path
+    code, _, err = pyrsia("verify", option, what, "--as", PURL, "--node", node.url, "--trust", trust)
+    assert code == 2
+    assert "--as" in err
