@@ -29,6 +29,8 @@ PAGE_S = Limit(30, "from question to last byte of a page: 20 MB at 6 Mbit/s; cli
 MAX_HEAD_CHARS = Limit(500, "a validator, a type: longer ones are not kept and not sent back")
 MAX_NO_BYTES = Limit(1 << 20, "a page that says that there is none")
 
+_PACKING: Final = 65_536  # bytes that the packing of what cannot be packed may add
+
 ABSENT: Final = frozenset({404, 410})
 _GIVEN: Final = frozenset({200, 206, 304})
 
@@ -181,15 +183,23 @@ async def _unpacked(response: httpx.Response, most: int) -> AsyncGenerator[bytes
     if coding not in ("", "identity", "gzip", "x-gzip"):
         raise Malformed("it is packed in a way that was not asked for")
     inflate = zlib.decompressobj(31) if "gzip" in coding else None
+    came = 0
     async with aclosing(stored(response)) as pieces:
         async for piece in pieces:
             if inflate is None:
                 yield piece
                 continue
+            came += len(piece)
+            if inflate.eof and piece:
+                raise Malformed("bytes follow the end of its gzip")
+            if came > 2 * most + _PACKING:  # (blocks that hold nothing could go on for ever)
+                raise Malformed(f"a page of more than {most - 1} bytes")
             try:
                 yield inflate.decompress(piece, most)
             except zlib.error as error:
                 raise Malformed("its gzip is broken") from error
+            if inflate.unused_data:  # zlib keeps all of it, and copies it with each piece
+                raise Malformed("bytes follow the end of its gzip")
             if inflate.unconsumed_tail:
                 raise Malformed(f"a page of more than {most - 1} bytes")
     if inflate is not None and not inflate.eof:

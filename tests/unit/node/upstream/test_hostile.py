@@ -153,6 +153,9 @@ BOMB = gzip.compress(bytes(60 << 20))
         (plain(gzip.compress(b"page")[:-9], content_encoding="gzip"), "too early"),
         (plain(b"no gzip", content_encoding="gzip"), "broken"),
         (plain(zlib.compress(b"page"), content_encoding="gzip"), "broken"),
+        (plain(gzip.compress(b"page") + b"x" * 200_000, content_encoding="gzip"), "follow the end"),
+        (plain(gzip.compress(b"page") + b"x", content_encoding="gzip"), "follow the end"),
+        (plain(gzip.compress(b"")[:-10] + b"\0\0\0\xff\xff" * 30_000, content_encoding="gzip"), "more than 1000 bytes"),
         (plain(b"x" * 2_000), "more than 1000 bytes"),
         (plain(b"x", "206 Partial Content"), "a part came"),
         (plain(b"", "304 Not Modified"), "nothing is known"),
@@ -163,7 +166,8 @@ BOMB = gzip.compress(bytes(60 << 20))
         (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000 + b"\r\n", ""),
     ],
     ids=[
-        "bomb", "bomb in gzip", "brotli", "torn", "no gzip", "zlib", "large", "part", "unasked 304", "401", "403",
+        "bomb", "bomb in gzip", "brotli", "torn", "no gzip", "zlib", "behind gzip", "a byte behind gzip",
+        "empty blocks", "large", "part", "unasked 304", "401", "403",
         "SSH", "two lengths", "endless head",
     ],
 )  # fmt: skip
