@@ -17,10 +17,10 @@ from typing import Final
 
 import msgspec
 
-from pyrsia.errors import Malformed, Refusal
-from pyrsia.ledger.matching import PurlGlob
+from pyrsia.errors import Refusal
+from pyrsia.node import patterns
 from pyrsia.node.clock import NowMs, wall_ms
-from pyrsia.serve.grants import PUSH, Grant
+from pyrsia.serve.grants import OPERATOR, PUSH, Grant
 from pyrsia.serve.tokens import NAME, MadeToken, TokenOrder, TokenStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
@@ -147,25 +147,22 @@ def _hash(secret: str) -> bytes:
 def _check(order: TokenOrder, called: str) -> None:
     """
     Raises:
-        Refusal: `bad-request` for a name that is none, and for a pattern that limits nothing.
+        Refusal: `bad-request` for a name that is none, and for a pattern that limits nothing or allows nothing.
     """
     if re.fullmatch(NAME, called) is None:
         raise _bad(
             "a token's name has 1 to 64 letters, digits and . _ -, and begins with none of the last three",
             "choose another --name",
         )
+    if called == OPERATOR:
+        raise _bad(f"{OPERATOR} is what this node calls its own operator", "choose another --name")
     if not order.package:
         return
     if order.scope != PUSH:
         raise _bad(
             f"a token with the scope {order.scope} cannot be limited to packages", "leave --package out"
         )
-    try:
-        PurlGlob.parse(order.package)
-    except Malformed as error:
-        raise _bad(str(error), "write one like pkg:maven/org.example/* or pkg:pypi/acme-*") from None
-    if "@" in order.package:
-        raise _bad("whoever may push a package may push each version of it", "leave out what begins with @")
+    patterns.check(order.package)
 
 
 def _bad(what: str, do: str) -> Refusal:

@@ -11,6 +11,7 @@ from pyrsia.serve.connection import Scope
 READ: Final = "read"
 PUSH: Final = "push"
 ADMIN: Final = "admin"
+OPERATOR: Final = "control"  # what the node's own token is called; no other may be
 
 
 @dataclass(frozen=True, slots=True)

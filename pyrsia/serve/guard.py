@@ -21,7 +21,7 @@ from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.connection import Scope
-from pyrsia.serve.grants import ADMIN, Grant
+from pyrsia.serve.grants import ADMIN, OPERATOR, Grant
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Registries, which ask by themselves who may push.
@@ -124,7 +124,7 @@ class Guard:
         if token is None:
             return None
         if hmac.compare_digest(token, self._token):
-            return Grant("control", ADMIN)
+            return Grant(OPERATOR, ADMIN)
         try:
             grant = self._tokens(token.decode("ascii"))
         except UnicodeDecodeError:

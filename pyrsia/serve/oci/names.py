@@ -120,10 +120,13 @@ def _plain(asked: str, host: str) -> str:
     folder, _, rest = asked.partition("/")
     if host and host not in _HUB:
         return asked if rest and folder == host else f"{host}/{asked}"
-    name = asked
-    while (
-        rest and folder in _HUB_FOLDERS
-    ):  # a second one would be a registry's host, and the same image another name
+    return below_hub(asked)
+
+
+def below_hub(name: str) -> str:
+    """Docker Hub's name without the folders that mirrors put in front; any other name as it is."""
+    folder, _, rest = name.partition("/")
+    while rest and folder in _HUB_FOLDERS:  # a second one would be another name of the same image
         name = rest
         folder, _, rest = name.partition("/")
     below = name.removeprefix(_LIBRARY)

@@ -140,11 +140,50 @@ async def test_the_secret_of_one_token_with_the_id_of_another_is_nobodys(tokens)
         TokenOrder(PUSH, name="../etc"),
         TokenOrder(PUSH, name="a" * 65),
         TokenOrder(PUSH, name="-x"),
+        TokenOrder(PUSH, name="control"),  # whose pushes are the operator's own
     ],
 )
 async def test_a_pattern_that_limits_nothing_and_a_name_that_is_none_are_refused(tokens, order):
     assert await refused(tokens.make(order)) == "bad-request"
     assert tokens.list() == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right"),
+    [
+        ("pkg:conan/libstdc++", "pkg:conan/libstdc%2B%2B"),
+        ("pkg:conan/lib*c++", "pkg:conan/lib*c%2B%2B"),
+        ("pkg:conan/Zlib", "pkg:conan/zlib"),
+        ("pkg:pypi/My_Pkg", "pkg:pypi/my-pkg"),
+        ("pkg:pypi/acme.*", "pkg:pypi/acme-*"),
+        ("pkg:docker/Team/*", "pkg:docker/team/*"),
+        ("pkg:docker/docker.io/team/*", "pkg:docker/team/*"),
+        ("pkg:docker/docker.io/library/alpine", "pkg:docker/alpine"),
+        ("pkg:docker/dockerhub/docker.io/team/app", "pkg:docker/team/app"),
+        ("pkg:docker/library/*", "pkg:docker/alpine"),
+        ("pkg:maven/org.acme", "pkg:maven/org.acme/*"),
+        ("pkg:pypi", "pkg:pypi/*"),
+        ("pkg:npm/left-pad", "pkg:pypi/*"),
+    ],
+)
+async def test_a_pattern_that_no_package_could_match_is_refused_with_the_one_that_does(
+    tokens, pattern, right
+):
+    with pytest.raises(Refusal) as caught:
+        await tokens.make(TokenOrder(PUSH, pattern))
+    assert caught.value.code == "bad-request"
+    assert right in caught.value.do.split()
+    made = await tokens.make(TokenOrder(PUSH, right))
+    assert tokens.grant(made.token).pattern == right
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*", "pkg:*", "pkg:p*", "pkg:*/acme-*", "pkg:pypi/*", "pkg:maven/Org.Acme/*", "pkg:maven/org.acme/my_lib",
+     "pkg:docker/ghcr.io/team/*", "pkg:docker/library/team/*", "pkg:docker/te?m", "pkg:conan/acme/stable/lib_a"],
+)  # fmt: skip
+async def test_patterns_that_packages_do_match_are_taken(tokens, pattern):
+    assert tokens.grant((await tokens.make(TokenOrder(PUSH, pattern))).token).pattern == pattern
 
 
 async def test_a_name_is_given_once_and_tokens_have_a_bound(tokens, monkeypatch):
