@@ -5,6 +5,7 @@ Left out is what needs root, another network or Maven's plug-ins (`test_consumer
 `test_oci_clients.py`); that each line is one that the command understands is `test_docs_commands.py`'s.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +57,8 @@ def block(page: str, heading: str, at: int = 0, kind: str = "sh") -> str:
     text = (DOCS / page).read_text(encoding="utf-8")
     part = re.split(rf"^## {re.escape(heading)}$", text, maxsplit=1, flags=re.MULTILINE)[1]
     part = re.split(r"^## ", part, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.findall(rf"^```{kind}\n(.*?)^```", part, re.MULTILINE | re.DOTALL)[at]
+    blocks = re.findall(r"^```(.*?)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+    return str([text for named, text in blocks if named == kind][at])
 
 
 def lines(text: str, *starts: str) -> str:
@@ -108,8 +111,13 @@ def reader(tmp_path: Path, node: Node) -> Reader:
     return Reader(tmp_path, node)
 
 
+the_wheel = functools.cache(
+    toy_wheel
+)  # a file never changes, and one that is packed anew has another time in it
+
+
 def wheel(reader: Reader, name: str, version: str) -> None:
-    filename, data, _ = toy_wheel(name, version)
+    filename, data, _ = the_wheel(name, version)
     shutil.rmtree(reader.home / "dist", ignore_errors=True)
     (reader.home / "dist").mkdir()
     (reader.home / "dist" / filename).write_bytes(data)
@@ -239,3 +247,76 @@ def test_maven_s_settings_by_hand_are_those_that_setup_writes(reader: Reader) ->
     assert mirror(by_hand) == {"id": ["pyrsia"], "mirrorOf": ["*"], "url": ["http://127.0.0.1:7888/maven2/"]}
     assert mirror(written) == mirror(by_hand) | {"url": [f"{reader.node.http}/maven2/"]}
     assert reader.token
+
+
+# -- refusals --
+
+
+def as_shown(line: str, node: Node, **names: str) -> re.Pattern[str]:
+    """A line of a page as what a client may print: `...` and words in <> stand for anything."""
+    line = line.replace("127.0.0.1:7888", node.http.removeprefix("http://"))
+    for name, value in names.items():
+        assert name in line
+        line = line.replace(name, value)
+    parts = [re.escape(" ".join(part.split())) for part in re.split(r"\.\.\.|<[^>]+>", line)]
+    return re.compile(r"\s?.+?\s?".join(parts))
+
+
+def denied(node: Node, *globs: str) -> None:
+    """The node's policy denies these, and no others, as soon as this returns."""
+    (node.data / "policy.toml").write_text(f"[all]\ndeny = {json.dumps(globs)}\n")
+
+    def taken_over() -> bool:
+        with node.client(5.0) as client:
+            return bool(client.get("/api/v1/policy")["text"].count("pkg:") >= len(globs))
+
+    end_s = time.monotonic() + 30
+    while not taken_over():
+        assert time.monotonic() < end_s, "the node did not take its policy over"
+        time.sleep(0.1)
+
+
+def test_a_refusal_reads_as_the_pages_show_it(reader: Reader) -> None:
+    node = reader.node
+    reader.token = json.loads(reader.types("pyrsia keys token --scope push --json"))["token"]
+    wheel(reader, "idna", "3.10")
+    reader.types(lines(block("consumers-pip.md", "Push"), "twine"))
+    layout(
+        reader.home / "app",
+        b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
+        b"1",
+    )
+    reader.types(lines(block("consumers-oci.md", "Podman, Buildah, skopeo", 1), "skopeo"))
+    (reader.home / "conanfile.py").write_text(
+        "from conan import ConanFile\n\n\nclass Z(ConanFile):\n    name = 'zlib'\n    version = '1.3.1'\n"
+    )
+    reader.types("conan profile detect && conan create . && conan remote disable conancenter")
+    reader.types(
+        "conan remote add pyrsia http://127.0.0.1:7888/conan && conan remote login pyrsia ci -p TOKEN"
+    )
+    reader.types(
+        "conan upload zlib/1.3.1 -r pyrsia -c && conan remove 'zlib/*' -c && conan remote logout pyrsia"
+    )
+    denied(node, "pkg:pypi/idna", "pkg:docker/team/app", "pkg:conan/zlib")
+    index = f"{node.http}/pypi/simple/"
+    said = {
+        "pip": reader.types(
+            f"! pip install --target t --no-cache-dir --retries 0 --index-url {index} idna 2>&1"
+        ),
+        "uv": reader.types(f"! uv pip install --target t --no-cache --default-index {index} idna 2>&1"),
+        "skopeo": reader.types(
+            "! skopeo copy --src-tls-verify=false docker://127.0.0.1:7888/team/app:1 dir:d 2>&1"
+        ),
+        "conan": reader.types("! conan install --requires=zlib/1.3.1 2>&1"),
+    }
+    pip, uv = block("consumers-pip.md", "What a refusal looks like", kind="").splitlines()
+    image = " ".join(block("consumers-oci.md", "Podman, Buildah, skopeo", kind="").split())
+    shown = {
+        "pip": as_shown(pip, node, **{"/files/": "/local/"}),
+        "uv": as_shown(uv.partition("cause: ")[2], node),
+        "skopeo": as_shown(image.removeprefix("Error: "), node),
+        "conan": as_shown(block("consumers-conan.md", "What a refusal looks like", kind="").strip(), node),
+    }
+    flat = {name: " ".join(text.split()) for name, text in said.items()}
+    assert {name: text for name, text in flat.items() if not shown[name].search(text)} == {}
+    assert [name for name, text in flat.items() if "deny names it" not in text] == []
