@@ -138,6 +138,10 @@ class Copies:
         """Every form of a path that is here."""
         return self._rows("package = ? AND path = ?", package, path)
 
+    def packages(self, sha256: str) -> list[str]:
+        """Some of the packages for which upstream gave these bytes."""
+        return [one.package for one in self._rows("sha256 = ? LIMIT 100", sha256)]
+
     def size(self, sha256: str) -> int | None:
         """Bytes of the file with this digest, which stay as those of `find`; None if it is not here."""
         if sha256 in self._leaving:
@@ -168,8 +172,10 @@ class Copies:
             del self._touched[next(iter(self._touched))]
 
     def _in_use(self, sha256: str) -> bool:
-        since = self._clock_ms() - IN_HAND_S.value * 1_000
-        return sha256 in self._held or self._touched.get(sha256, since) > since
+        now_ms = self._clock_ms()
+        since = now_ms - IN_HAND_S.value * 1_000
+        # What was touched "later" was touched before the clock was set back, and nobody knows how long before.
+        return sha256 in self._held or since < self._touched.get(sha256, since) <= now_ms
 
     def _rows(self, where: str, *values: str) -> list[Copy]:
         query = f"SELECT {_COLUMNS} FROM copies WHERE {where}"  # noqa: S608 (both texts are this module's)
@@ -213,6 +219,17 @@ class Copies:
 
         async with self._turn:
             self.rows -= await self._write(drop)
+
+    async def lost(self, sha256: str, size: int) -> None:
+        """Nothing is known any more of a file that is not there with this size: somebody tidied, or a disk lost it."""
+
+        def drop() -> tuple[int, int]:
+            return (0, 0) if is_whole(self.path(sha256), size) else self._drop([sha256])
+
+        async with self._turn:
+            less, rows = await self._write(drop)
+            self.used -= less
+            self.rows -= rows
 
     async def reserve(self, more: int, total: int) -> None:
         """Count `more` bytes that are on their way, `total` of one file; raises as `room`."""
@@ -268,6 +285,7 @@ class Copies:
             raise _all_in_use()
         try:
             size, rows = await self._write(lambda: self._drop(sorted(self._leaving)))
+            self.evicted += len(self._leaving)
         finally:
             self._leaving.clear()
         self.used -= size
@@ -287,7 +305,6 @@ class Copies:
                 found = self._writer.execute("DELETE FROM files WHERE sha256 = ? RETURNING size", (sha256,))
                 size += sum(row[0] for row in found.fetchall())
             self.path(sha256).unlink(missing_ok=True)
-            self.evicted += 1
         return size, rows
 
     def _flush(self, touched: list[tuple[str, int]]) -> None:
@@ -357,6 +374,13 @@ class Copies:
                 self._writer.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
             self._writer.execute("DELETE FROM copies WHERE sha256 NOT IN (SELECT sha256 FROM files)")
         self.rows = self._writer.execute("SELECT count(*) FROM copies").fetchone()[0]
+
+
+def is_whole(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 class Room:

@@ -4,7 +4,6 @@ Decides what is given and when a download ends: nobody who leaves ends it for th
 goes on for a moment, since a client that was cut off comes back, and then ends. How it comes in is `downloading`'s.
 """
 
-import os
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pyrsia.node.upstream.paths import is_folder
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
 from pyrsia.serve.views import Arriving
 from pyrsia.store.growing import Whole
-from pyrsia.store.proxied import Copy
+from pyrsia.store.proxied import Copy, is_whole
 from pyrsia.units import UPSTREAM_PATIENCE_S, Limit
 
 LINGER_S = Limit(10, "a client that lost its connection asks again within seconds")
@@ -41,7 +40,8 @@ class Files:
         copy = self._shop.copies.find(package, path)
         if copy is None or self._shop.against(copy.sha256) is not None:
             return None
-        return self._shop.copies.path(copy.sha256)
+        file = self._shop.copies.path(copy.sha256)
+        return file if is_whole(file, copy.size) else None
 
     async def get(self, wanted: Wanted, expected: Expected) -> Arriving | None:
         """
@@ -82,18 +82,27 @@ class Files:
         if copy is not None and await self._is(copy, expected):
             return copy
         size = copies.size(expected.sha256) if expected.sha256 and not expected.sha512 else None
-        if size is None:
+        if size is None or not self._may_have(wanted, expected.sha256):
+            return None
+        if not is_whole(copies.path(expected.sha256), size):
+            await copies.lost(expected.sha256, size)
             return None
         found = Copy(wanted.package, wanted.path, "", expected.sha256, size, checked_ms=self._shop.now_ms())
         await copies.note(found)
         return found
 
+    def _may_have(self, wanted: Wanted, sha256: str) -> bool:
+        """Whether bytes that came for others are this package's too: of its ecosystem, and of one that is given now."""
+        kind = wanted.package.partition("/")[0]
+        others = self._shop.copies.packages(sha256)
+        return any(one.partition("/")[0] == kind and self._shop.gives(one) for one in others)
+
     async def _is(self, copy: Copy, expected: Expected) -> bool:
         path = self._shop.copies.path(copy.sha256)
         if expected.sha256 and copy.sha256 != expected.sha256:
             return False
-        if not os.path.isfile(path):  # noqa: ASYNC240 (a thread costs fifty times as much) - somebody tidied
-            await self._shop.copies.forget(copy.package, copy.path)
+        if not is_whole(path, copy.size):  # (a thread costs fifty times as much)
+            await self._shop.copies.lost(copy.sha256, copy.size)
             return False
         if not expected.sha512:
             return True

@@ -101,7 +101,8 @@ class Proxy:
         self._globs = tuple(map(_glob, rules.proxy.allow))
         freshness = Freshness(rules.proxy.fresh_s * 1_000, rules.proxy.absent_s * 1_000)
         self.against: Callable[[str], Refusal | None] = lambda _: None  # set where the catalogue is made
-        self.shop = Shop(copies, freshness, now_ms, Absent(freshness), lambda sha256: self.against(sha256))
+        absent = Absent(freshness)
+        self.shop = Shop(copies, freshness, now_ms, absent, lambda sha256: self.against(sha256), self._gives)
         self._links = Links(copies)
         circuits = Circuits()
         self._gates = tuple(Gate(circuits, lambda: now_ms() / 1_000) for _ in range(2))  # of pages, of files
@@ -268,14 +269,27 @@ class Proxy:
         is_list = version == "" and wanted.ecosystem.moves(wanted.path)
         published_ms = _OLD if is_list else uploaded_ms
         name = wanted.path.partition("?")[0].rpartition("/")[2]
-        # A rule about some versions is no rule about the page of all: only what no version could pass is refused.
-        for probe in (version,) if version else _PROBES:
-            purl = str(replace(wanted.purl, version=probe))
-            refusal = self._rules.judge(Facts(purl, PROXIED, name, sha256, published_ms=published_ms))
-            if refusal is None:
-                return
+        facts = Facts("", PROXIED, name, sha256, published_ms=published_ms)
+        refusal = self._judged(wanted.purl, version, facts)
         if refusal is not None:
-            raise refusal if version else _of_all(refusal, purl, package)
+            raise refusal
+
+    def _judged(self, package: Purl, version: str | None, facts: Facts) -> Refusal | None:
+        """The policy's word; of rules about versions, where none is named, only what no version could pass counts."""
+        refusal, purl = None, ""
+        for probe in (version,) if version else _PROBES:
+            purl = str(replace(package, version=probe))
+            refusal = self._rules.judge(replace(facts, purl=purl))
+            if refusal is None:
+                return None
+        return refusal if version or refusal is None else _of_all(refusal, purl, str(package))
+
+    def _gives(self, package: str) -> bool:
+        """Whether anything of upstream's is given now of a versionless purl."""
+        found = settings.read(package)
+        if found is None or not self.takes(package):
+            return False
+        return self._judged(found[1], "", Facts("", PROXIED, published_ms=_OLD)) is None
 
 
 _Part = TypeVar("_Part")

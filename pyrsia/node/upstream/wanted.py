@@ -42,6 +42,7 @@ class Shop:
 
     Attributes:
         against: why the log's word keeps bytes with this SHA-256 back, None if it does not.
+        gives: whether anything of upstream's is given now of a versionless purl.
     """
 
     copies: Copies
@@ -49,6 +50,7 @@ class Shop:
     now_ms: Callable[[], int]
     absent: Absent
     against: Callable[[str], Refusal | None] = lambda _: None
+    gives: Callable[[str], bool] = lambda _: True
     counters: Counters = field(default_factory=Counters)
 
     def is_absent(self, wanted: Wanted) -> bool:

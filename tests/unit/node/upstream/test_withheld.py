@@ -74,3 +74,55 @@ async def test_an_image_of_unknown_age_is_refused_by_whatever_it_is_asked_for(up
         with pytest.raises(Refusal, match="nobody knows how old it is"):
             await front.proxy.document(APP, f"v2/team/app/manifests/{reference}")
         assert (await front.proxy.document(APP, "v2/team/app/tags/list")).data == b"{}"
+
+
+# -- copies that came for others, went, or were touched in a time that is still to come --
+
+
+async def test_bytes_that_came_for_one_package_are_another_s_only_if_both_are_given(up, tmp_path):
+    digest, denied = sha256(b"layer"), []
+    paths = {name: f"v2/team/{name}/blobs/sha256:{digest}" for name in ("app", "other")}
+    jar = f"v2/x/y/blobs/sha256:{sha256(b'jar')}"
+    up.says |= {f"/{paths['app']}": plain(b"layer"), f"/m2/{JAR}": plain(b"jar")}
+
+    def judge(facts):
+        no = Refusal("denied", what="no", who="the policy", do="ask for another")
+        return no if any(name in facts.purl for name in denied) else None
+
+    async with in_front(tmp_path, {"oci": (up.url,), "maven": (f"{up.url}/m2",)}, judge=judge) as front:
+        assert await whole(await front.proxy.file(APP, paths["app"])) == b"layer"
+        assert await whole(await front.proxy.file(AGAIN, JAR)) == b"jar"
+        await until(lambda: front.under_way == 0)
+        asked = len(up.asked)
+        assert await front.proxy.file("pkg:docker/x/y", jar) is None  # nobody has it as an image's blob
+        assert len(up.asked) == asked + 1
+        assert await whole(await front.proxy.file("pkg:docker/team/other", paths["other"])) == b"layer"
+        assert not up.times(f"/{paths['other']}")
+        await front.copies.forget("pkg:docker/team/other", paths["other"])
+        denied.append("team/app")
+        assert await front.proxy.file("pkg:docker/team/other", paths["other"]) is None
+        assert up.times(f"/{paths['other']}") == 1
+
+
+@pytest.mark.parametrize("lose", ["deleted", "cut"])
+async def test_a_copy_that_is_not_there_any_more_is_fetched_again(up, tmp_path, lose):
+    path = f"v2/team/app/blobs/sha256:{sha256(b'layer')}"
+    up.says[f"/{path}"] = plain(b"layer")
+    async with in_front(tmp_path, {"oci": (up.url,)}) as front:
+        for times in (1, 2, 3):
+            assert await whole(await front.proxy.file(APP, path, sha256=sha256(b"layer"))) == b"layer"
+            await until(lambda: front.under_way == 0)
+            assert (up.times(f"/{path}"), front.copies.used, front.copies.rows) == (times, 5, 1)
+            file = front.copies.path(sha256(b"layer"))
+            file.unlink() if lose == "deleted" else file.write_bytes(b"lay")
+            assert front.proxy.kept(APP, path) is None
+
+
+async def test_a_clock_that_was_set_back_keeps_nothing_in_hand(up, tmp_path):
+    for number in range(2):
+        up.says[f"/m2/org/mallory/again/{number}/again-{number}.jar"] = plain(bytes([number]) * 600)
+    async with in_front(tmp_path, {"maven": (f"{up.url}/m2",)}, quota=1_000) as front:
+        await whole(await front.proxy.file(AGAIN, "org/mallory/again/0/again-0.jar"))
+        await until(lambda: front.under_way == 0)
+        front.later(-86_400)
+        assert len(await whole(await front.proxy.file(AGAIN, "org/mallory/again/1/again-1.jar"))) == 600
