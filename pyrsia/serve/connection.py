@@ -9,6 +9,7 @@ Source: RFC 9112 section 9.
 import math
 import os
 import socket
+import struct
 from contextlib import suppress
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ class Connection:
         self.listener = listener
         self.client: tuple[str, int] | None = (address[0], address[1]) if listener.peer == "tcp" else None
         self.scope = trio.CancelScope()
-        self.reader = RequestReader()
+        self.reader = RequestReader(forwarded=listener.peer == "worker")
         self.wire = _wire(sock, listener, server.limits.idle_s)
         self.idle_since_s = math.inf  # since when it waits for a next request; inf while it works
         self._sock = sock
@@ -77,7 +78,11 @@ class Connection:
             return
         while incoming := await self._next_request():
             exchange = Exchange(self, incoming)
-            await exchange.run()
+            try:
+                await exchange.run()
+            finally:
+                if exchange.cut:
+                    self._reset()
             self.server.requests += 1
             if not exchange.reusable or self.server.draining:
                 if not incoming.complete:
@@ -86,6 +91,11 @@ class Connection:
                     await self.wire.finish()
                 return
         await self.wire.finish()
+
+    def _reset(self) -> None:
+        """Close without an end: where the body ends with the connection, only so does the client see it was cut."""
+        with suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _next_request(self) -> Incoming | None:
         reader = self.reader

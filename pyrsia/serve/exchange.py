@@ -102,15 +102,22 @@ class Exchange:
         self._left = -1  # bytes still owed of an announced length; -1: none announced
         self._chunked = False
         self._bodiless = False
+        self._unframed = False  # the body ends where the connection does
         self._named = False  # the body is a file that a worker is told to send
         self._keep = incoming.keep_alive
-        self._gone = False
+        self._gone = False  # writing to it failed
+        self._silent = False  # it has left, or sends nothing more: to an application that is the same
         self._done = trio.Event()
 
     @property
     def whole(self) -> bool:
         """The answer was written to its end."""
         return self._finished and not self._gone
+
+    @property
+    def cut(self) -> bool:
+        """The answer stopped in the middle, and nothing that was sent tells so."""
+        return self._unframed and not self.whole
 
     @property
     def reusable(self) -> bool:
@@ -136,7 +143,7 @@ class Exchange:
             _log.warning("%s was cut short: %s", safe(scope["path"][:200]), error)
             await self._fail(Fault(503, "the node cannot reach what it needs for this answer"))
         except Exception as error:  # noqa: BLE001 - an application's bug costs one answer, never the node
-            if self._gone:
+            if self._gone or self._silent:
                 raise ClientGone(str(error)) from None
             _log.exception(
                 "%s %s failed", self._incoming.method, scope["path"][:200].encode("unicode_escape")
@@ -181,11 +188,12 @@ class Exchange:
 
     async def _disconnect(self) -> Message:
         """Wait until the answer is whole or the client has left, without eating its next request."""
-        if not self._done.is_set() and not self._gone:
-            if await self._connection.wire.until_heard():
-                await self._done.wait()  # a pipelined request: it is here, so the client is too
+        if not (self._done.is_set() or self._gone or self._silent):
+            # A pipelined request, read already or here to be read: so the client is here too.
+            if self._connection.reader.pending or await self._connection.wire.until_heard():
+                await self._done.wait()
             else:
-                self._gone = True
+                self._silent = True
         return {"type": "http.disconnect"}
 
     # -- ASGI send --
@@ -295,7 +303,9 @@ class Exchange:
         self._head_sent = True
         self._bodiless = incoming.method == "HEAD" or self._status in _BODILESS
         headers = self._headers
-        if self._left < 0 and not more and self._status not in _BODILESS:
+        # To HEAD an application may give no body, whatever its length would be.
+        told = size or incoming.method != "HEAD"
+        if self._left < 0 and not more and told and self._status not in _BODILESS:
             self._left = size
             headers.append((b"content-length", b"%d" % size))
         if self._left < 0 and not self._bodiless:
@@ -303,7 +313,7 @@ class Exchange:
                 self._chunked = True
                 headers.append((b"transfer-encoding", b"chunked"))
             else:
-                self._keep = False  # the body ends where the connection does
+                self._keep, self._unframed = False, True
         if not incoming.complete or self._connection.server.draining:
             self._keep = False  # what is left of the request is not worth reading
         if not self._keep:

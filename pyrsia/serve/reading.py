@@ -14,7 +14,7 @@ from typing import Final
 
 import httptools
 
-from pyrsia.units import MAX_HTTP_HEAD_BYTES, MAX_HTTP_HEADERS, MAX_HTTP_PIPELINE
+from pyrsia.units import MAX_HTTP_HEAD_BYTES, MAX_HTTP_HEADERS, MAX_HTTP_PIPELINE, Limit
 
 Header = tuple[bytes, bytes]
 
@@ -22,6 +22,9 @@ Header = tuple[bytes, bytes]
 # an endless chunk extension is a body that never grows.
 _CHUNK_OVERHEAD_BYTES: Final = 65_536
 _CHUNK_OVERHEAD_FACTOR: Final = 16
+
+_FORWARDED_HEADERS = Limit(4, "client, scheme, framing and expectation, or an empty host")
+_FORWARDED_BYTES = Limit(1_024, "of those headers")
 
 _VALUE_REFUSED: Final = frozenset(range(0x20)) - {0x09} | {0x7F}
 _TARGET_TAKEN: Final = frozenset(range(0x21, 0x7F))
@@ -66,6 +69,8 @@ class RequestReader:
         "_current",
         "_head_bytes",
         "_headers",
+        "_more_bytes",
+        "_more_headers",
         "_overhead",
         "_parser",
         "_progress",
@@ -75,7 +80,10 @@ class RequestReader:
         "pending",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, forwarded: bool = False) -> None:
+        """`forwarded`: by a worker, which adds some headers to what was taken from a client."""
+        self._more_headers = _FORWARDED_HEADERS.value if forwarded else 0
+        self._more_bytes = _FORWARDED_BYTES.value if forwarded else 0
         self.pending: deque[Incoming] = deque()  # bounded by MAX_HTTP_PIPELINE
         self.fault: Fault | None = None
         self.closing = False  # nothing after the last pending request will be read
@@ -112,7 +120,7 @@ class RequestReader:
     def _account(self, fed: int, current: Incoming | None, before: int) -> None:
         if self._current is None:
             self._head_bytes = 0 if self._progress else self._head_bytes + fed
-            if self._head_bytes > MAX_HTTP_HEAD_BYTES.value:
+            if self._head_bytes > MAX_HTTP_HEAD_BYTES.value + self._more_bytes:
                 self._refuse(431, f"the request's head is over {MAX_HTTP_HEAD_BYTES.value} bytes")
         elif self._current is current:
             self._overhead += fed - (current.body_bytes - before)
@@ -139,7 +147,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._current is not None:  # a trailer: nothing here reads one
             return
-        if len(self._headers) >= MAX_HTTP_HEADERS.value:
+        if len(self._headers) >= MAX_HTTP_HEADERS.value + self._more_headers:
             self._refuse(431, f"the request has over {MAX_HTTP_HEADERS.value} headers")
             raise _Stop
         # llhttp leaves the white space after a value on it; RFC 9112 section 5.1 does not count it in.
@@ -177,7 +185,7 @@ class RequestReader:
         if version not in ("1.1", "1.0"):
             return Fault(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
         size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if size > MAX_HTTP_HEAD_BYTES.value:
+        if size > MAX_HTTP_HEAD_BYTES.value + self._more_bytes:
             return Fault(431, f"the request's head is over {MAX_HTTP_HEAD_BYTES.value} bytes")
         if not _TARGET_TAKEN.issuperset(self._target) or not self._target:
             return Fault(400, "the request's target holds bytes that no URL has")

@@ -34,6 +34,9 @@ _IDLE_S: Final = Limit(
 )
 
 
+HALF_CLOSED_S = Limit(3, "what the node may work on for a client that sends nothing more, and may have left")
+
+
 class _NodeGone(Exception):
     """The node does not answer on its socket, or stopped in the middle."""
 
@@ -216,6 +219,8 @@ class _Exchange:
         self.body_sent = True
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        # It may have ended its own side alone, as `nc -N` does: to who is gone for good, writing fails at once.
+        await trio.sleep(HALF_CLOSED_S.value)
 
     def _framed(self, piece: bytes, *, more: bool) -> bytes:
         if self._body != b"chunked":

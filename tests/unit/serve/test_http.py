@@ -658,3 +658,23 @@ async def test_a_file_system_that_cannot_tell_what_is_cold_serves_all_the_same(
     monkeypatch.setattr("os.preadv", cannot)
     async with serving(file_app(path)) as server:
         assert await fetch(server) == path.read_bytes()
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_answer_of_unknown_length_that_is_cut_never_looks_whole(version: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("the rest does not come")
+
+    async with serving(app) as server, await dial(server) as stream:
+        await stream.send_all(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
+        got, ended = b"", False
+        try:
+            while data := await stream.receive_some():
+                got += data
+            ended = True
+        except trio.BrokenResourceError:
+            pass
+    # Cut by a reset, or without the last chunk.
+    assert (ended, got.endswith(b"0\r\n\r\n")) == (version == b"1.1", False)

@@ -12,9 +12,10 @@ import pytest
 import trio
 
 from pyrsia.serve.http import HttpLimits, Receive, Scope, Send, Server, listen_tcp, listen_unix, serve
-from pyrsia.serve.workers import accel
+from pyrsia.serve.workers import accel, forward
 from pyrsia.serve.workers.answers import Answer
 from pyrsia.serve.workers.forward import Forward
+from pyrsia.units import Limit
 from tests.unit.serve.talk import dial, read_to_end, say
 
 SIZE = 1_000_001
@@ -120,12 +121,12 @@ async def worker_of(node: Node, limits: HttpLimits | None = None) -> AsyncIterat
 
             private = await listen_unix(node.folder / "workers.sock", folder=node.folder)
             ours = await nursery.start(run, node, private)
-            forward = Forward(node.folder / "workers.sock", node.folder)
-            theirs = await nursery.start(run, forward, await listen_tcp("127.0.0.1", 0))
+            passing = Forward(node.folder / "workers.sock", node.folder)
+            theirs = await nursery.start(run, passing, await listen_tcp("127.0.0.1", 0))
             try:
                 yield ours, theirs
             finally:
-                forward.close()
+                passing.close()
             nursery.cancel_scope.cancel()
 
 
@@ -219,7 +220,8 @@ async def test_a_client_that_waits_for_100_gets_it_once_the_node_wants_the_body(
         assert b"PUT /put? 4" in await read_to_end(stream)
 
 
-async def test_the_node_learns_that_a_client_left(node: Node) -> None:
+async def test_the_node_learns_that_a_client_left(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "HALF_CLOSED_S", Limit(0, "a test"))
     async with worker_of(node) as (ours, worker):
         stream = await dial(worker)
         await stream.send_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -230,7 +232,10 @@ async def test_the_node_learns_that_a_client_left(node: Node) -> None:
             await trio.sleep(0.01)
 
 
-async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(node: Node) -> None:
+async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "HALF_CLOSED_S", Limit(0, "a test"))
     async with worker_of(node) as (ours, worker):
         async with await dial(worker) as leaving:
             await leaving.send_all(b"GET /stalling HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -245,6 +250,38 @@ async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(node:
         assert b"evil" not in answer
         while ours.connections > 1:  # the link of the first is closed, not kept
             await trio.sleep(0.01)
+
+
+async def test_a_client_that_says_it_sends_nothing_more_is_answered(node: Node) -> None:
+    async with worker_of(node) as (_, worker), await dial(worker) as stream:
+        await stream.send_all(b"GET /stalling HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await stream.send_eof()
+        got = b""
+        while not got.endswith(b"aaa"):
+            got += await stream.receive_some()
+        node.go_on.set()
+        assert (await read_to_end(stream)).endswith(LOOKALIKE)
+
+
+async def test_as_many_headers_as_a_client_may_send_pass_a_worker(node: Node) -> None:
+    many = b"".join(b"x%d: y\r\n" % number for number in range(98))
+    async with worker_of(node) as (_, worker):
+        head = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        answer = await say(worker, head + many + b"\r\n", half_close=False)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        answer = await say(
+            worker,
+            b"GET /a HTTP/1.1\r\nHost: a\r\nz: z\r\ny: y\r\nx: x\r\n" + many + b"\r\n",
+            half_close=False,
+        )
+        assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_length_that_nobody_knows_is_not_made_up_for_head(node: Node) -> None:
+    async with worker_of(node) as (_, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        head = await client.head("/echo")
+        assert (head.status_code, head.headers.get("content-length")) == (200, None)
+        assert (await client.get("/get")).text == "GET /get? 0"  # the connection is in step
 
 
 async def test_an_answer_that_the_node_cuts_is_cut_for_the_client(node: Node) -> None:
