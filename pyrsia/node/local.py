@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -183,7 +182,9 @@ class LocalPackages:
     def rows(self, package: str, start: str = "", *, most: int | None = None) -> Sequence[LocalRow]:
         if not self.owns(package):
             return ()
-        return [_told(package, key, row) for key, row in islice(self._store.rows(package, start), most)]
+        if most is None or self._store.packages[package] <= most:
+            return [_told(package, key, row) for key, row in self._store.rows(package, start)]
+        return [_told(package, key, row) for key, row in self._store.latest(package, start, most)]
 
     def keys(self, package: str, start: str = "") -> Sequence[str]:
         return list(self._store.keys(package, start)) if self.owns(package) else ()

@@ -34,7 +34,7 @@ STARS = Limit(4, "more make a pattern slow to match")
 LOOKED_AT = Limit(5_000, "names that hold a word and are compared with the others: 30 ms")
 READ = Limit(200, "packages whose versions are read for one question, where it names a version")
 VERSIONS = Limit(20, "newest versions of one package; its page has all")
-LOCAL_ROWS = Limit(2_000, "files of a pushed package that are read for its versions: 40 ms")
+LOCAL_ROWS = Limit(2_000, "files pushed last to a package, read for its versions: 80 ms where it has 20,000")
 REMEMBERED = Limit(5_000, "pushed packages whose versions are kept, twenty each: some megabytes")
 
 ECOSYSTEMS: Final = ("pip", "maven", "conan", "oci")

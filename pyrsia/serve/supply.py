@@ -98,7 +98,7 @@ class Local(Protocol):
         ...
 
     def rows(self, package: str, start: str = "", *, most: int | None = None) -> Sequence[LocalRow]:
-        """What stands under keys that begin with `start`, sorted by key; the first `most` of it."""
+        """What stands under keys that begin with `start`, sorted by key; of more the `most` pushed last."""
         ...
 
     def keys(self, package: str, start: str = "") -> Sequence[str]:

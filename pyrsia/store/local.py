@@ -12,9 +12,11 @@ Left out: who may push, how much, and what the keys mean (node/local.py, and the
 """
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +47,14 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
     by: str
     more: dict[str, str]
+
+
+class _When(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of a row: what is behind the time is passed over."""
+
+    sha256: bytes
+    size: int
+    time_ms: int
 
 
 class _Held(msgspec.Struct, frozen=True, array_like=True):
@@ -90,7 +100,7 @@ class LocalStore:
 
     def get(self, package: str, key: str) -> Pushed | None:
         raw = self._database.get(layout.LOCAL, _key(package, key))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=Pushed)
+        return None if raw is None else _row(raw)
 
     def rows(self, package: str, start: str) -> Iterator[tuple[str, Pushed]]:
         """Keys that begin with `start`, in order of their UTF-8."""
@@ -99,10 +109,23 @@ class LocalStore:
         for key, raw in self._scan(layout.LOCAL, first, _key(package, "", _BEHIND)):
             if not key.startswith(first):
                 return
-            yield key[skip:].decode(), msgspec.msgpack.decode(raw, type=Pushed)
+            yield key[skip:].decode(), _row(raw)
+
+    def latest(self, package: str, start: str, most: int) -> list[tuple[str, Pushed]]:
+        """Of the same the `most` that were pushed last, in order of their keys; the others are hardly looked at."""
+        skip = len(_key(package, ""))
+        found = heapq.nlargest(most, self._times(package, start))
+        return [(key[skip:].decode(), _row(raw)) for _, key, raw in sorted(found, key=itemgetter(1))]
+
+    def _times(self, package: str, start: str) -> Iterator[tuple[int, bytes, bytes]]:
+        first = _key(package, start)
+        for key, raw in self._scan(layout.LOCAL, first, _key(package, "", _BEHIND)):
+            if not key.startswith(first):
+                return
+            yield msgspec.msgpack.decode(raw, type=_When).time_ms, key, raw
 
     def keys(self, package: str, start: str) -> Iterator[str]:
-        """The same without what stands there, for a twentieth of the work."""
+        """The keys of `rows` without what stands there, for a twentieth of the work."""
         skip = len(_key(package, ""))
         first = _key(package, start)
         for key, _ in self._scan(layout.LOCAL, first, _key(package, "", _BEHIND)):
@@ -285,7 +308,7 @@ class LocalStore:
     def _lines(self) -> Iterator[Line]:
         for place, raw in self._scan(layout.LOCAL, b"", None):
             package, _, key = place.decode().partition("\0")
-            yield _line(package, key, msgspec.msgpack.decode(raw, type=Pushed))
+            yield _line(package, key, _row(raw))
 
     def _load(self) -> None:
         for key, _ in self._scan(layout.LOCAL, b"", None):
@@ -314,6 +337,10 @@ class LocalStore:
 
     def _no_disk(self, error: OSError) -> Unavailable:
         return Unavailable(f"the folder of local packages {self._folder}: {error.strerror}")
+
+
+def _row(raw: bytes) -> Pushed:
+    return msgspec.msgpack.decode(raw, type=Pushed)
 
 
 def _line(package: str, key: str, row: Pushed) -> Line:

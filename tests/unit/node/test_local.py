@@ -188,6 +188,20 @@ async def test_packages_and_keys_do_not_run_into_each_other(shelf):
     assert list(shelf.packages.packages("pkg:pypi/")) == []
 
 
+async def test_of_many_rows_those_are_read_that_were_pushed_last(tmp_path):
+    shelf, times = Shelf(tmp_path), iter(range(1, 100))
+    shelf.packages = LocalPackages(shelf.store, LocalSection(), now_ms=lambda: next(times))
+    for key in ("9/c", "1/a", "5/b", "7/d"):
+        await push(shelf, key, key.encode())
+    await push(shelf, "9/c", b"again")
+
+    assert [row.key for row in shelf.packages.rows(PACKAGE, most=2)] == ["7/d", "9/c"]
+    assert [row.key for row in shelf.packages.rows(PACKAGE, "5", most=2)] == ["5/b"]
+    assert shelf.packages.rows(PACKAGE, most=4) == shelf.packages.rows(PACKAGE)
+    assert shelf.packages.rows(PACKAGE, most=3)[0] == shelf.packages.row(PACKAGE, "5/b")
+    shelf.stop()
+
+
 async def test_each_change_has_a_revision_and_no_read_has(shelf):
     seen = [shelf.packages.revision()]
     await push(shelf, "a")
