@@ -23,6 +23,7 @@ from pyrsia.client import Client
 from pyrsia.consumers import fetching
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.files import write_whole
+from pyrsia.policy.facts import LOCAL
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
@@ -63,8 +64,7 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
     """
     wanted = _package(purl)
     with Client(target, patience_s=300.0) as node:
-        query = urlencode({"purl": str(wanted.versionless)})
-        listed = shaped(node.get(f"/api/v1/packages?{query}"), answers.PackageFiles)
+        listed = _listed(node, wanted.versionless)
         chosen = _of_pypi(listed, wanted) if wanted.type == "pypi" else _of_version(listed, wanted.version)
         if not chosen:
             raise Refusal(
@@ -81,6 +81,35 @@ def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
         as_json=as_json,
         text=lambda: [line for one in files for line in _told(one)],
     )
+
+
+def _listed(node: Client, package: purls.Purl) -> list[dict[str, Any]]:
+    """The log's files of a package.
+
+    Raises:
+        Refusal: `package-unknown`, and of what was pushed to the node no advice to ask the network for it: that would
+            tell everybody its name.
+    """
+    try:
+        query = urlencode({"purl": str(package)})
+        return list(shaped(node.get(f"/api/v1/packages?{query}"), answers.PackageFiles))
+    except Refusal as refusal:
+        if refusal.code != "package-unknown" or not _is_local(node, package):
+            raise
+    raise Refusal(
+        "package-unknown",
+        what=f"{package} was pushed to this node: the log says nothing of it, and there is no proof to fetch",
+        who="your command",
+        do="install it with its own client, from this node: pyrsia setup",
+    )
+
+
+def _is_local(node: Client, package: purls.Purl) -> bool:
+    try:
+        told = node.get("/api/v1/policy/facts", purl=str(package))
+    except Refusal:
+        return False
+    return isinstance(told, dict) and told.get("owner") == LOCAL
 
 
 def _asked(wanted: purls.Purl) -> str:

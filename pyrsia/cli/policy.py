@@ -106,6 +106,7 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
 
     from pyrsia.cli.policy_tell import explain_lines
     from pyrsia.cli.subjects import read
+    from pyrsia.policy.facts import LOCAL
 
     (named,), _ = read([subject])
     with Client(target) as node:
@@ -116,9 +117,7 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
             "not-found",
             what=f"the log holds no {subject}, and policy gives nothing of it",
             who="the log, or the name",
-            do=f"check the name, or ask for it: pyrsia build request {shlex.quote(subject)}"
-            if subject.startswith("pkg:")
-            else "check the digest; the package it belongs to can be asked for with pyrsia build request PURL",
+            do=_how_to_get(subject, local=found.owner == LOCAL),
         )
     said = [(facts, _decision(rules, facts, found)) for facts in found.files]
     shown = [{**dataclasses.asdict(facts), **dataclasses.asdict(decision)} for facts, decision in said]
@@ -246,6 +245,14 @@ def _decision(rules: "Policy", facts: "Facts", found: "FactsAnswer") -> "Decisio
     from pyrsia.policy.evaluate import decide
 
     return decide(rules, facts, found.now_ms, found.head_age_ms)
+
+
+def _how_to_get(subject: str, *, local: bool) -> str:
+    if local:  # to ask the network for it would tell everybody its name
+        return "check the version: the package was pushed to this node, and has no such one here"
+    if subject.startswith("pkg:"):
+        return f"check the name, or ask for it: pyrsia build request {shlex.quote(subject)}"
+    return "check the digest; its package can be asked for: pyrsia build request"
 
 
 def _passes(files: "list[Judged]") -> bool:

@@ -9,6 +9,9 @@ import pytest
 from pyrsia.client import Client
 from pyrsia.consumers import fetching
 from pyrsia.errors import Refusal
+from tests.reference.fakenode import FakeNode
+from tests.unit.cli.conftest import home as home
+from tests.unit.cli.conftest import pyrsia as pyrsia
 
 DATA = bytes(range(256)) * 4_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -108,3 +111,22 @@ def test_other_bytes_are_refused_and_nothing_of_them_stays(out):
             fetched(server, out)
     assert caught.value.code == "digest-mismatch"
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("owner", ["local", "network", "", None])
+def test_nobody_is_told_to_ask_the_network_for_what_was_pushed_here(pyrsia, owner):
+    unknown = {
+        "code": "package-unknown",
+        "what": "no file",
+        "who": "you",
+        "do": "pyrsia build request pkg:pypi/acme-lib",
+    }
+    answers = {"/api/v1/packages": (404, {"error": unknown})}
+    if owner is not None:  # None: a node that has no such address
+        answers["/api/v1/policy/facts"] = (200, {"owner": owner, "now_ms": 1, "head_age_ms": 1, "files": []})
+    with FakeNode(answers) as node:
+        code, out, err = pyrsia("fetch", "pkg:pypi/acme-lib@1.0", "--node", node.url)
+
+    assert code == 1
+    assert out == ""
+    assert ("build request" in err, "was pushed to this node" in err) == (owner != "local", owner == "local")
