@@ -225,11 +225,40 @@ def _glob(pattern: str, key: str, where: str) -> PurlGlob:
         raise _invalid(where, f"{key}: {pattern!r}: a version is matched by `*` and `?`, not by comparison")
     if not re.search("[*?]", name) and not glob.package:
         raise _invalid(where, f"{key}: {pattern!r} is no purl in its canonical spelling")
-    if name.startswith("pkg:pypi/") and re.search("[A-Z_.]", name):
-        raise _invalid(
-            where, f"{key}: {pattern!r} matches nothing: names of pypi are lower case with hyphens"
-        )
+    if why := _nothing(name):
+        raise _invalid(where, f"{key}: {pattern!r} matches nothing: {why}")
     return glob
+
+
+_TYPES: Final = (*purls.BUILT, purls.GENERIC)
+_HUB: Final = (
+    "docker.io/",
+    "index.docker.io/",
+    "registry-1.docker.io/",
+    "registry.hub.docker.com/",
+    "dockerhub/",
+)
+# Of a type, what its names may have beside wildcards, and how they are said to people.
+_NAMES: Final = {
+    "pypi": (re.compile(r"[a-z0-9*?-]+"), "names of pypi are lower case with hyphens"),
+    "maven": (re.compile(r"[A-Za-z0-9._*?-]+(?:/[A-Za-z0-9._*?-]+)?"), "names of maven are group/artifact"),
+    "conan": (re.compile(r"(?:[a-z0-9_.*?-]|%2B)+(?:/(?:[a-z0-9_.*?-]|%2B)+){0,3}"), "names of conan are lower case"),
+    "docker": (re.compile(r"[a-z0-9._*?-]+(?:/[a-z0-9._*?-]+)*"), "names of images are lower case, and tags follow @"),
+}  # fmt: skip
+
+
+def _nothing(name: str) -> str:
+    """Why no package can have a name of this pattern; "" where one can. A wildcard may stand for anything."""
+    kind, slash, rest = name.removeprefix("pkg:").partition("/")
+    if not name.startswith("pkg:") or re.search("[*?]", kind):
+        return ""
+    if kind not in _TYPES or not slash:
+        return f"the types of packages are {', '.join(_TYPES)}"
+    if kind == "docker" and rest.startswith(_HUB):
+        return "an image of Docker Hub has no host: write pkg:docker/alpine, pkg:docker/team/app"
+    if kind in _NAMES and _NAMES[kind][0].fullmatch(rest) is None:
+        return _NAMES[kind][1]
+    return ""
 
 
 def _readable(error: str) -> str:

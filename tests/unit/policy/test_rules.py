@@ -86,6 +86,25 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
         ('[all]\ndeny = ["idna"]', "[all] deny: 'idna': "),
         ('[all]\ndeny = ["pkg:pypi/Foo*"]', "matches nothing"),
         ('[all]\ndeny = ["pkg:pypi/foo_bar"]', "canonical"),
+        *(
+            (f'[all]\ndeny = ["{one}"]', "matches nothing")
+            for one in (
+                "pkg:PYPI/evil*",
+                "pkg:pip/evil*",
+                "pkg:oci/alpine*",
+                "pkg:npm/*",
+                "pkg:pypi//evil*",
+                "pkg:pypi/evil?v=1*",
+                "pkg:maven/org.acme:lib*",
+                "pkg:maven/a/b/c*",
+                "pkg:conan/Zlib*",
+                "pkg:conan/zlib+x*",
+                "pkg:docker/alpine:3*",
+                "pkg:docker/docker.io/library/alpine*",
+                "pkg:docker/Team/*",
+                "pkg:conan/*%2b",
+            )
+        ),
         ('[all]\ndeny = ["pkg:pypi/a@>=3"]', "not by comparison"),
         ('[all]\ndeny = ["pkg:' + "*a" * 17 + '"]', "stars"),
         ("[all]\ndeny = [" + '"*",' * (MAX_GLOBS.value + 1) + "]", "all.deny: "),
@@ -129,3 +148,13 @@ def test_whatever_a_file_holds_it_is_a_policy_or_a_refusal(raw):
     except Refusal as refusal:
         code = refusal.code
     assert code in ("", "config-invalid")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*", "*evil*", "pkg:*", "pkg:p*/x", "pkg:pypi/*", "pkg:pypi/a-?@1.*", "pkg:maven/org.Acme/*", "pkg:maven/org.*",
+     "pkg:conan/user/channel/zlib*", "pkg:conan/libstdc%2B%2B*", "pkg:docker/ghcr.io/org/*", "pkg:docker/library/*",
+     "pkg:docker/docker*", "pkg:generic/*/pypi/x"],
+)  # fmt: skip
+def test_a_pattern_that_can_match_is_taken(pattern):
+    assert policy(f'[all]\ndeny = ["{pattern}"]\n').of("pip").deny[0].pattern == pattern
