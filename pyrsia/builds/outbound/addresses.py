@@ -8,6 +8,7 @@ Source: docs/sources.md, "The rules of every fetch".
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from typing import Any, Final
@@ -26,9 +27,14 @@ _CLOSED: Final = tuple(
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
         "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/96", "fc00::/7",
         "fe80::/10", "fec0::/10", "ff00::/8",
+        # NAT64 of a local network's own choice, and what is for documents, tests or nobody.
+        "64:ff9b:1::/48", "100::/64", "2001:2::/48", "2001:10::/28", "2001:db8::/32", "3fff::/20", "5f00::/16",
+        "192.0.2.0/24", "192.88.99.0/24", "198.51.100.0/24", "203.0.113.0/24",
     )
 )  # fmt: skip
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# An IPv4 address in its last bits: NAT64, and SIIT (RFC 2765).
+_EMBEDDING: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]*(?:%[a-z0-9._-]+)?", re.IGNORECASE)
 _PORTS: Final = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]  # scheme, host, port
 
@@ -42,8 +48,8 @@ def address_allowed(text: str) -> bool:
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, Teredo or NAT64; else itself."""
-    if address in _NAT64:
+    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, Teredo, NAT64 or SIIT; else itself."""
+    if any(address in one for one in _EMBEDDING):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     teredo = address.teredo
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
@@ -78,7 +84,7 @@ def origin_of(url: str) -> Origin:
     """(scheme, host, port) of an http or https URL.
 
     Raises:
-        Malformed: it has no host, or a port that is not a number.
+        Malformed: it has no host, one that is not plain ASCII, or a port that is not a number.
     """
     try:
         parts = urlsplit(url)
@@ -87,6 +93,9 @@ def origin_of(url: str) -> Origin:
         raise Malformed(f"a URL that cannot be read: {shown(url)}") from error
     if parts.scheme not in _PORTS or not parts.hostname:
         raise Malformed(f"a URL that is neither http nor https: {shown(url)}")
+    # A proxy would be asked for what IDNA or percent codes make of the name, and that may be a closed address.
+    if not parts.hostname.isascii() or _HOST.fullmatch(parts.hostname) is None:
+        raise Malformed(f"a URL whose host is not in its ASCII form: {shown(url)}")
     return parts.scheme, parts.hostname.lower(), port
 
 

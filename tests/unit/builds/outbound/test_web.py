@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from pyrsia.builds.outbound import addresses, transport, web
-from pyrsia.builds.outbound.addresses import address_allowed, check_host
+from pyrsia.builds.outbound.addresses import address_allowed, check_host, origin_of
 from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.errors import Malformed, Refusal
@@ -43,7 +43,9 @@ async def refused(settings, url, **more):
         "127.0.0.1", "127.8.9.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.1",
         "192.0.0.8", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.0.0.1", "::7f00:1",
         "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "fc00::1", "fe80::1%eth0",
-        "fec0::1", "ff02::1",
+        "fec0::1", "ff02::1", "64:ff9b:1::7f00:1", "::ffff:0:7f00:1", "::ffff:0:a00:1", "100::1", "2001:db8::1",
+        "3fff::1",
+        "5f00::1", "2001:10::1", "2001:2::1", "192.0.2.1", "192.88.99.1", "198.51.100.1", "203.0.113.1",
     ],
 )  # fmt: skip
 def test_closed_networks_are_closed_however_they_are_written(address):
@@ -51,10 +53,20 @@ def test_closed_networks_are_closed_however_they_are_written(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["1.1.1.1", "172.32.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::"]
+    "address",
+    ["1.1.1.1", "172.32.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::", "::ffff:0:101:101"],
 )
 def test_the_open_internet_is_open(address):
     assert address_allowed(address)
+
+
+@pytest.mark.parametrize("dot", ["\u3002", "\uff0e", "\uff61", "%2e"])
+def test_a_host_that_only_idna_or_percent_codes_make_an_address_has_no_origin(dot):
+    """A proxy is asked for what they make of it, so that nobody else would look at the address."""
+    with pytest.raises(Malformed, match="ASCII form"):
+        origin_of(f"http://169.254.169{dot}254/latest/meta-data")
+    assert origin_of("http://[fe80::1%25eth0]:81/") == ("http", "fe80::1%25eth0", 81)
+    assert origin_of("https://xn--bcher-kva.example/") == ("https", "xn--bcher-kva.example", 443)
 
 
 @pytest.mark.parametrize(
