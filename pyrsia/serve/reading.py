@@ -24,7 +24,7 @@ _CHUNK_OVERHEAD_BYTES: Final = 65_536
 _CHUNK_OVERHEAD_FACTOR: Final = 16
 
 _FORWARDED_HEADERS = Limit(4, "client, scheme, framing and expectation, or an empty host")
-_FORWARDED_BYTES = Limit(1_024, "of those headers")
+_FORWARDED_BYTES = Limit(1_024, "all of those headers together: a chain of proxies names some hosts")
 
 _VALUE_REFUSED: Final = frozenset(range(0x20)) - {0x09} | {0x7F}
 _TARGET_TAKEN: Final = frozenset(range(0x21, 0x7F))
