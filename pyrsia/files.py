@@ -1,6 +1,7 @@
 """Files that are whole or not there, also after a power cut."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,11 +33,14 @@ def into_place(temporary: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+def write_whole(
+    path: Path, data: bytes, mode: int = 0o666, *, before: Callable[[int], None] = lambda _: None
+) -> None:
     """Make `path` hold `data`, by rename, and durable when this returns; until then it is what it was.
 
     Args:
         mode: of the file from its first byte on, less the umask.
+        before: done with the open file when it is whole and before it takes its place.
 
     Raises:
         OSError: as the system says it; nothing half written is left.
@@ -49,6 +53,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            before(file.fileno())
             os.fsync(file.fileno())
         temporary.rename(path)
     except BaseException:

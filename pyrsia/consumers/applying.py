@@ -229,11 +229,14 @@ def put(path: Path, data: bytes | None, was: Was) -> None:
         if path.parent.is_dir():
             sync_folder(path.parent)
         return
-    write_whole(path, data, OWN_ONLY)  # nobody else reads it before its mode is known to be right
-    if was.uid >= 0 and (was.uid, was.gid) != (os.geteuid(), os.getegid()):
-        with suppress(PermissionError):  # another's file in a folder of ours: it becomes ours
-            os.chown(path, was.uid, was.gid)
-    path.chmod(was.mode)
+
+    def right(handle: int) -> None:
+        if was.uid >= 0 and (was.uid, was.gid) != (os.geteuid(), os.getegid()):
+            with suppress(PermissionError):  # another's file in a folder of ours: it becomes ours
+                os.fchown(handle, was.uid, was.gid)
+        os.fchmod(handle, was.mode)
+
+    write_whole(path, data, OWN_ONLY, before=right)
 
 
 def unwritten(path: Path, error: OSError) -> Refusal:

@@ -14,8 +14,8 @@ import tomlkit
 from pyrsia import config
 from pyrsia.client import Client, resolve
 from pyrsia.consumers import toml
+from pyrsia.consumers.applying import put, unwritten, was_of
 from pyrsia.errors import Refusal
-from pyrsia.files import write_whole
 from pyrsia.policy import rules
 from pyrsia.policy.modes import MODES, PROXY, VERIFIED, WITNESSED
 from pyrsia.units import Limit
@@ -160,7 +160,11 @@ def set_mode(folder: Path, ecosystem: str, name: str) -> Path:
     section["mode"] = name
     told = toml.finished(made, wanted, path).encode()
     rules.parse(told, str(path))
-    write_whole(path, told, 0o644)
+    try:
+        path = path.resolve()
+        put(path, told, was_of(path))
+    except (OSError, RuntimeError) as error:
+        raise unwritten(path, error if isinstance(error, OSError) else OSError(str(error))) from None
     return path
 
 

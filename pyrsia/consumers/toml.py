@@ -14,7 +14,7 @@ def read(text: str, path: Path) -> dict[str, Any]:
     """Raises `Refusal` (`config-invalid`) for what is no TOML."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
         raise broken(path, str(error)) from None
 
 

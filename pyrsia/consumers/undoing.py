@@ -44,11 +44,16 @@ def undo(kind: Kind, place: Place, *, force: bool) -> Undone:
         if found is None:
             raise _nothing(kind)
         now = {one.path: read(Path(one.path)) for one in found.files}
-        strange = [one for one in found.files if not one.is_ours(now[one.path])]
+        strange = [one for one in found.files if not one.is_ours(now[one.path]) or _linked(one.path)]
         if strange and not force:
             raise _by_hand(kind, [one.path for one in strange])
         copies = [_keep_copy(path, one.path, now[one.path]) for one in strange]
         return _put_back(path, found, now, [one for one in copies if one is not None])
+
+
+def _linked(path: str) -> bool:
+    """Whether somebody made a link of it since: the journal names the files behind links."""
+    return Path(path).is_symlink()
 
 
 def to_undo(kind: Kind, place: Place) -> list[Change]:
@@ -63,7 +68,7 @@ def to_undo(kind: Kind, place: Place) -> list[Change]:
 def _put_back(path: Path, found: Journal, now: dict[str, bytes | None], copies: Sequence[Path]) -> Undone:
     files, removed = [], []
     for one in reversed(found.files):
-        target, before = Path(one.path), one.bytes_before
+        target, before = _behind(Path(one.path)), one.bytes_before
         was = Was(before, one.mode, one.uid, one.gid)
         if before is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +93,14 @@ def _put_back(path: Path, found: Journal, now: dict[str, bytes | None], copies: 
                 left.append(Path(folder))
     path.unlink()
     return Undone(tuple(files), tuple(removed), tuple(left), tuple(copies))
+
+
+def _behind(path: Path) -> Path:
+    """The file that is written: behind a link that somebody made of it, which stays."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):  # a loop of links
+        return path
 
 
 def _hand_on(path: Path, folder: str) -> bool:

@@ -169,17 +169,56 @@ def test_a_symbolic_link_stays_one_and_the_file_behind_it_is_edited(home):
     assert real.read_text() == THEIRS["pip"]
 
 
+def test_a_link_that_the_user_made_of_the_file_since_stays_one(home):
+    path = write(home, "pip", THEIRS["pip"])
+    applying.apply(kind("pip"), place(home), Want(NODE))
+    moved = home / "dotfiles-pip.conf"
+    path.rename(moved)
+    path.symlink_to(moved)
+    with pytest.raises(Refusal, match="edited by hand"):
+        undoing.undo(kind("pip"), place(home), force=False)
+    assert NODE in moved.read_text()
+    undoing.undo(kind("pip"), place(home), force=True)
+    assert path.is_symlink()
+    assert moved.read_text() == THEIRS["pip"]
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_a_setup_that_is_killed_at_a_file_leaves_it_readable_as_it_was(home, monkeypatch, at):
+    """A system's pip.conf that only root could read any more would end everybody's pip."""
+    path = write(home, "pip", THEIRS["pip"])
+    path.chmod(0o644)
+    real = Path.rename
+
+    def dying(self, target):
+        if target == path and at == "before":
+            raise KeyboardInterrupt
+        made = real(self, target)
+        if target == path:
+            raise KeyboardInterrupt
+        return made
+
+    monkeypatch.setattr(Path, "rename", dying)
+    with pytest.raises(KeyboardInterrupt):
+        applying.apply(kind("pip"), place(home), Want(NODE))
+    monkeypatch.setattr(Path, "rename", real)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert (NODE in path.read_text()) == (at == "after")
+    undoing.undo(kind("pip"), place(home), force=False)
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (THEIRS["pip"], 0o644)
+
+
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(home, monkeypatch):
     write(home, "containerd", THEIRS["containerd"])
     before = tree(home)
     real, count = applying.write_whole, []
 
-    def failing(path, data, mode=0o666):
+    def failing(path, data, mode=0o666, **more):
         if path.suffix != ".json":
             count.append(path)
             if len(count) == 2:
                 raise OSError(28, "No space left on device")
-        real(path, data, mode)
+        real(path, data, mode, **more)
 
     monkeypatch.setattr(applying, "write_whole", failing)
     with pytest.raises(Refusal, match="No space left"):
@@ -219,7 +258,7 @@ def test_a_journal_of_a_setup_that_was_killed_undoes_it(home, monkeypatch):
     "garbage",
     [b"\xff\xfe\x00", b"[[[", b"{", b"<a><b></a>", b"<!DOCTYPE a [<!ENTITY b 'c'>]><settings>&b;</settings>",
      b"[global]\n[global]\n", b'{"a": 1, "a": 2}', b'{"remotes": [3], "registry-mirrors": 3}',
-     b"index = 3\n[[index]]\n", b"[" * 100_000,
+     b"index = 3\n[[index]]\n", b"x = " + b"1" * 5_000 + b"\n", b"[" * 100_000,
      b"<a>" * 100_000, b"x" * (1 << 20 | 1)],
 )  # fmt: skip
 def test_what_the_client_could_not_read_either_is_refused_and_stays(home, name, garbage):

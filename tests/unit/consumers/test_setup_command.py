@@ -104,6 +104,20 @@ def test_the_policy_of_ones_own_node_is_edited_and_keeps_its_comments(pyrsia, ho
     assert (folder / "policy.toml").read_text() == "[all]\nnonsense = 1\n"
 
 
+def test_the_policy_behind_a_link_is_edited_and_keeps_its_mode(pyrsia, home):
+    folder = home / "node"
+    folder.mkdir()
+    (folder / "config.toml").write_text("[http]\nport = 7999\n")
+    real = home / "managed.toml"
+    real.write_text("# managed\n")
+    real.chmod(0o600)
+    (folder / "policy.toml").symlink_to(real)
+    assert pyrsia("setup", "pip", "--node", folder, "--mode", "proxy")[0] == 0
+    assert (folder / "policy.toml").is_symlink()
+    assert '[pip]\nmode = "proxy"' in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
 def test_undo_says_what_it_did_and_a_second_one_that_there_is_nothing(pyrsia, home, node):
     path = home / "xdg_config_home" / "pip" / "pip.conf"
     pyrsia("setup", "pip", "--node", node.url)
