@@ -213,7 +213,9 @@ def _file(
         scheme = urlsplit(absolute).scheme
     except ValueError:
         return None
-    if scheme not in ("http", "https", "file"):
+    requires = " ".join(requires.split())
+    # Half of a surrogate pair stands in no text that goes on from here, and a control character in none that is read.
+    if scheme not in ("http", "https", "file") or not (absolute + requires).isprintable():
         return None
     return IndexFile(
         name, urldefrag(absolute)[0], sha256, size, upload, requires, yanked, metadata, _secure(provenance)

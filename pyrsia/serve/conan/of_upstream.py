@@ -17,7 +17,7 @@ import msgspec
 
 from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Ref
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.serve.answers import send_arriving
 from pyrsia.serve.conan import pushed
 from pyrsia.serve.conan.published import package_of
@@ -118,7 +118,7 @@ class OfUpstream:
             texts = [] if found is None else _list(found.get("results"))
         except TypeError as error:
             raise _no_answer(str(error)) from None
-        except Refusal:
+        except (Refusal, Unavailable):
             if match["more"]:
                 return []
             raise

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve.answers import REVALIDATE, not_found, send_cached
 from pyrsia.serve.connection import Receive, Scope, Send
@@ -208,7 +208,7 @@ class Listing:
             if document is None:
                 return None, Listed()
             return document, await self._read.read(document.data)
-        except Refusal:
+        except (Refusal, Unavailable):
             if not ours:
                 raise
         except Malformed as error:

@@ -88,7 +88,7 @@ async def told_sha1(upstream: Upstream, package: str, path: str) -> str:
     """What upstream's `.sha1` says; "" where there is none, or where it cannot be had."""
     try:
         document = await upstream.document(package, f"{path}.sha1", most=_SIDECAR_BYTES.value)
-    except Refusal:
+    except (Refusal, Unavailable):
         return ""  # the file itself will tell what is wrong
     found = _SHA1.search(document.data) if document is not None else None
     return found[1].decode("ascii").lower() if found else ""

@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from pyrsia.builds.oci import documents
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.answers import REVALIDATE, send_body
 from pyrsia.serve.oci import names, replies
 from pyrsia.serve.oci.attested import Attested
@@ -72,7 +72,7 @@ class Lists:
         """Tags that upstream adds. The log's are told whether or not upstream answers."""
         try:
             found = await self._proxied.tags(request, name)
-        except Refusal:
+        except (Refusal, Unavailable):
             if not image.known:
                 raise
             found = None

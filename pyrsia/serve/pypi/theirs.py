@@ -8,7 +8,7 @@ import trio
 
 from pyrsia.builds.pip import simple
 from pyrsia.builds.pip.simple import Project
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.serve.pypi.names import PURL
 from pyrsia.serve.supply import Document, Upstream
 from pyrsia.units import Limit
@@ -61,6 +61,8 @@ class Theirs:
             why = f"upstream did not answer within {PATIENCE_S.value} s"
         except Refusal as refusal:
             why = safe(refusal.what)
+        except Unavailable as error:  # the disk of upstream's copies, which are nobody's need
+            why = safe(str(error))
         _log.info("nothing is added to %s: %s", name, why)
         return None
 
