@@ -149,7 +149,7 @@ def maven_trusted_checksums(
     "conan-lock",
     epilog=examples(
         "pyrsia export conan-lock zlib/1.3.1 -o conan.lock",
-        "pyrsia export conan-lock -r conan.lock -o pinned.lock   a lock of yours, pinned anew",
+        "pyrsia export conan-lock -r conan.lock -o pinned.lock   pinned anew",
         "conan install . --lockfile=conan.lock",
     ),
 )
@@ -200,7 +200,7 @@ def conan_lock(
 @export.command(
     "oci-digests",
     epilog=examples(
-        "pyrsia export oci-digests alpine:3.20                     alpine:3.20@sha256:...",
+        "pyrsia export oci-digests alpine:3.20   alpine:3.20@sha256:...",
         "pyrsia export oci-digests --rewrite Containerfile -o Containerfile.pinned",
         "pyrsia export oci-digests --all --format json",
     ),

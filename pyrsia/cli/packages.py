@@ -39,9 +39,9 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 @click.command(
     epilog=examples(
-        "pyrsia fetch pkg:pypi/idna                         the newest release, into this folder",
+        "pyrsia fetch pkg:pypi/idna                    the newest, into this folder",
         "pyrsia fetch pkg:maven/commons-io/commons-io@2.16.1 -o lib",
-        "pyrsia verify idna-3.10-py3-none-any.whl           check it, by the proof that came along",
+        "pyrsia verify idna-3.10-py3-none-any.whl      by the proof that came along",
     )
 )
 @click.argument("purl", metavar="PURL")

@@ -42,7 +42,7 @@ def policy() -> None:
     epilog=examples(
         "pyrsia policy check pkg:pypi/idna@3.10",
         "pyrsia policy check -r requirements.txt -r pom.xml",
-        "pyrsia policy check --policy new.toml -r conan.lock   by other rules, before they count",
+        "pyrsia policy check --policy new.toml -r conan.lock   by other rules",
     )
 )
 @click.argument("subjects", nargs=-1, metavar="[PURL|FILE|sha256:HEX]...")
@@ -90,7 +90,7 @@ def check(
 @policy.command(
     epilog=examples(
         "pyrsia policy explain pkg:maven/commons-io/commons-io@2.16.1",
-        "pyrsia policy explain idna-3.10-py3-none-any.whl   the file, by its digest",
+        "pyrsia policy explain idna-3.10-py3-none-any.whl   by its digest",
     )
 )
 @click.argument("subject", metavar="PURL|FILE|sha256:HEX")

@@ -27,11 +27,11 @@ _folder = click.Path(file_okay=False, path_type=Path)
 
 @click.command(
     epilog=examples(
-        "pyrsia setup                                    the clients here, and where each gets packages from",
-        "pyrsia setup pip --node http://127.0.0.1:7888   point pip at this node",
-        "pyrsia setup maven --mode verified+witnessed    and say what the node is to give",
-        "pyrsia setup docker --print                     show what would change",
-        "pyrsia setup pip --undo                         every file as it was, byte for byte",
+        "pyrsia setup                    the clients here, and what each asks now",
+        "pyrsia setup pip --node http://127.0.0.1:7888",
+        "pyrsia setup maven --mode verified+witnessed",
+        "pyrsia setup docker --print     show what would change",
+        "pyrsia setup pip --undo         every file as it was, byte for byte",
     )
 )
 @click.argument("client", type=click.Choice(NAMES), required=False)

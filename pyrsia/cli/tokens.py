@@ -41,8 +41,8 @@ class _Tokens(msgspec.Struct):
 @click.group(
     invoke_without_command=True,
     epilog=examples(
-        "pyrsia keys token --scope push --package 'pkg:maven/org.example/*' --name ci",
-        "pyrsia keys token --scope read --expires 365d   for clients on other machines",
+        "pyrsia keys token --scope push --package 'pkg:maven/org.example/*'",
+        "pyrsia keys token --scope read --expires 365d   for other machines",
         "pyrsia keys token list",
         "pyrsia keys token revoke ci",
     ),

@@ -26,11 +26,11 @@ _new = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(
     epilog=examples(
-        "pyrsia verify idna-3.10-py3-none-any.whl                  by the proof beside it, offline",
-        "pyrsia verify --venv .venv --node http://127.0.0.1:7888   every file of an environment",
-        "pyrsia verify --m2 ~/.m2/repository --bundle proofs       a Maven repository, without a node",
-        "pyrsia verify --image docker.io/library/alpine:3.20 --node http://127.0.0.1:7888",
-        "pyrsia verify -r requirements.txt --node http://127.0.0.1:7888",
+        "pyrsia verify idna-3.10-py3-none-any.whl      by the proof beside it",
+        "pyrsia verify --venv .venv --node URL         an environment, file by file",
+        "pyrsia verify --m2 ~/.m2/repository --bundle proofs",
+        "pyrsia verify --image library/alpine:3.20 --node URL",
+        "pyrsia verify -r requirements.txt --node URL",
     )
 )
 @click.argument("file", required=False, metavar="[FILE|sha256:HEX]")
