@@ -200,6 +200,10 @@ class Proxy:
             return None
         return self._files.kept(package, path)
 
+    async def forget(self, package: str, path: str) -> None:
+        """What was given for a path turned out to be no good: it is asked for anew."""
+        await self.shop.copies.forget(package, path)
+
     # -- whether it may be --
 
     def _wanted(self, package: str, path: str, gate: Gate) -> Wanted | None:

@@ -5,8 +5,9 @@ Only what upstream says itself can be checked: its `.sha1`. Nothing here makes a
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import trio
 
@@ -19,14 +20,27 @@ _SIDECAR_BYTES: Final = Limit(1_024, "a digest, and perhaps the name of its file
 _SHA1: Final = re.compile(rb"(?:^|[\s=])([0-9A-Fa-f]{40})(?:\s|$)")
 
 
+@runtime_checkable
+class Forgetting(Protocol):
+    """An upstream that keeps what it gave."""
+
+    async def forget(self, package: str, path: str) -> None:
+        """Ask for it anew the next time."""
+        ...
+
+
 class Checked:
     """A file of upstream's (serve.supply.Arriving); its end is held back until its SHA-1 is as upstream told.
 
     Args:
         sha1: what it must be; "" where upstream told none.
+        spoilt: what is called where it is not that: a copy that is no good must not be the answer for ever.
     """
 
-    def __init__(self, arriving: Arriving, sha1: str, sums: SumCache, name: str) -> None:
+    def __init__(
+        self, arriving: Arriving, sha1: str, sums: SumCache, name: str, spoilt: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._spoilt = spoilt
         self.size = arriving.size
         self.sha256 = arriving.sha256
         self.sha1 = sha1
@@ -63,6 +77,7 @@ class Checked:
         if known is None:
             known = await trio.to_thread.run_sync(summed, self._arriving.path)
             if self.sha1 and known["sha1"] != self.sha1:
+                await self._spoilt()
                 raise Unavailable("upstream's file is not the one that upstream's own SHA-1 names")
             self._sums.keep(self._name, known)
         return known
@@ -81,7 +96,12 @@ async def opened(upstream: Upstream, package: str, path: str, sums: SumCache) ->
         sums.forget(name)  # what was kept may have gone and come again
         sha1 = await told_sha1(upstream, package, path)
     arriving = await upstream.file(package, path)
-    return None if arriving is None else Checked(arriving, sha1, sums, name)
+
+    async def spoilt() -> None:
+        if isinstance(upstream, Forgetting):
+            await upstream.forget(package, path)
+
+    return None if arriving is None else Checked(arriving, sha1, sums, name, spoilt)
 
 
 async def told_sha1(upstream: Upstream, package: str, path: str) -> str:

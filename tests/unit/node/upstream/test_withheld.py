@@ -4,7 +4,9 @@ import hashlib
 
 import pytest
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, Unavailable
+from pyrsia.serve.maven.proxied import opened
+from pyrsia.serve.maven.sums import SumCache
 from tests.unit.node.upstream.test_spellings import judging
 from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, until, whole
 
@@ -126,3 +128,16 @@ async def test_a_clock_that_was_set_back_keeps_nothing_in_hand(up, tmp_path):
         await until(lambda: front.under_way == 0)
         front.later(-86_400)
         assert len(await whole(await front.proxy.file(AGAIN, "org/mallory/again/1/again-1.jar"))) == 600
+
+
+async def test_a_file_that_is_not_what_upstream_s_own_sha1_names_is_asked_for_again(up, tmp_path):
+    up.says[f"/m2/{JAR}.sha1"] = plain(hashlib.sha1(b"the real jar").hexdigest().encode())  # noqa: S324
+    up.says[f"/m2/{JAR}"] = plain(b"<html>log in first</html>")
+    async with in_front(tmp_path, {"maven": (f"{up.url}/m2",)}) as front:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="SHA-1"):
+                await whole(await opened(front.proxy, AGAIN, JAR, SumCache()))
+            await until(lambda: front.under_way == 0)
+        up.says[f"/m2/{JAR}"] = plain(b"the real jar")
+        assert await whole(await opened(front.proxy, AGAIN, JAR, SumCache())) == b"the real jar"
+    assert up.times(f"/m2/{JAR}") == 3
