@@ -8,6 +8,7 @@ is the store's; who may push is asked before (serve/grants.py).
 import hashlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
 OPEN_UPLOADS = Limit(256, "a client pushes five files at once: fifty clients; each costs 256 KiB at most")
+SHARE = Limit(64, "of them that a token has for sure, whatever others do: twelve clients at once")
 IDLE_S = Limit(3_600, "what OCI clients pause for when they resume an upload; longer means abandoned")
 PIECE_BYTES = Limit(262_144, "written and hashed at once, in a thread: a millisecond of work")
 PACKAGE_ROWS = Limit(20_000, "files, tags and pages of one package; listing them takes a tenth of a second")
@@ -45,9 +47,10 @@ _ASKED: Final = {
 class LocalUpload:
     """Bytes of one file on their way in (serve.supply.Upload)."""
 
-    def __init__(self, shelf: "LocalPackages", package: str, path: Path) -> None:
+    def __init__(self, shelf: "LocalPackages", package: str, path: Path, by: str) -> None:
         self.id = path.name
         self.package = package
+        self.by = by
         self.size = 0
         self.touched_s = trio.current_time()
         self._shelf = shelf
@@ -199,7 +202,7 @@ class LocalPackages:
 
     # -- uploads --
 
-    async def open(self, package: str) -> LocalUpload:
+    async def open(self, package: str, *, by: str = "") -> LocalUpload:
         if not self._quota:
             raise Refusal(
                 "denied",
@@ -208,7 +211,7 @@ class LocalPackages:
                 do="its operator sets local.quota_gb in config.toml",
             )
         self._expire()
-        if len(self._uploads) >= OPEN_UPLOADS.value:
+        if len(self._uploads) >= OPEN_UPLOADS.value and not self._gave_way(by):
             raise Refusal(
                 "busy",
                 what=f"{OPEN_UPLOADS.value} uploads are open",
@@ -218,9 +221,24 @@ class LocalPackages:
             )
         self.admit(package, "")
         name = secrets.token_hex(16)
-        upload = LocalUpload(self, package, self._store.partial(name))
+        upload = LocalUpload(self, package, self._store.partial(name), by)
         self._uploads[name] = upload
         return upload
+
+    def _gave_way(self, by: str) -> bool:
+        """Whether an upload was dropped for `by`, who has less than a share: the stillest one of who has most."""
+        held = Counter(one.by for one in self._uploads.values())
+        most, count = held.most_common(1)[0]
+        if held[by] >= SHARE.value or count <= SHARE.value:
+            return False
+        still = min(
+            (one for one in self._uploads.values() if one.by == most and one.idle),
+            key=lambda one: one.touched_s,
+            default=None,
+        )
+        if still is not None:
+            still.drop()
+        return still is not None
 
     def upload(self, id: str) -> LocalUpload | None:
         self._expire()

@@ -111,8 +111,8 @@ class Local(Protocol):
         """The bytes of a row; an immutable file."""
         ...
 
-    async def open(self, package: str) -> Upload:
-        """Begin an upload.
+    async def open(self, package: str, *, by: str = "") -> Upload:
+        """Begin an upload, for the token that is called so.
 
         Raises:
             Refusal: `busy` when there are too many, `denied` when the node takes no packages.
@@ -242,7 +242,7 @@ class NoLocal:
     def path(self, sha256: str) -> Path | None:
         return None
 
-    async def open(self, package: str) -> Upload:
+    async def open(self, package: str, *, by: str = "") -> Upload:
         raise Refusal(
             "denied",
             what="this node takes no packages",

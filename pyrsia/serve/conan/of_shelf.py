@@ -102,7 +102,7 @@ class OfShelf:
 
     async def _take(self, call: Call, sha1: str, by: str) -> None:
         ref, place = call.target.ref, _checked(call.target)
-        upload = await self._supply.local.open(package_of(ref))
+        upload = await self._supply.local.open(package_of(ref), by=by)
         kept = bytearray()
         try:
             async for piece in _body(call.receive):

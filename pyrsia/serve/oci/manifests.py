@@ -166,7 +166,7 @@ class Manifests:
     async def _keep(self, name: Name, manifest: Manifest, digest: str, tags: Sequence[str], by: str) -> None:
         local, package = self._shelf.local, name.package
         more = {"kind": manifest.kind, "artifact": manifest.artifact, "subject": manifest.subject}
-        upload = await local.open(package)
+        upload = await local.open(package, by=by)
         try:
             await upload.write(manifest.data)
         except BaseException:

@@ -68,10 +68,10 @@ class Uploads:
             _digest(whole)
         if not whole:
             await _drained(request)
-            upload = await self._shelf.local.open(name.package)
+            upload = await self._shelf.local.open(name.package, by=by)
             await request.nothing(202, *_standing(name, upload))
             return
-        upload = await self._shelf.local.open(name.package)
+        upload = await self._shelf.local.open(name.package, by=by)
         try:
             await self._write(request, upload, None)
         except BaseException:  # nobody knows its address, so nobody could go on with it

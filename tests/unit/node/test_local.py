@@ -287,6 +287,33 @@ async def test_so_many_uploads_are_open_and_no_more_until_an_idle_hour_ends_them
     assert await refused(first.write(b"z")) == "conflict"
 
 
+async def test_one_token_keeps_nobody_else_from_pushing(autojump_clock, shelf, monkeypatch):
+    monkeypatch.setattr(local, "OPEN_UPLOADS", Limit(8, "a test"))
+    monkeypatch.setattr(local, "SHARE", Limit(2, "a test"))
+    held = []
+    for number in range(8):  # alone, it may have them all
+        held.append(await shelf.packages.open(f"pkg:pypi/p{number}", by="ci"))
+        await trio.sleep(1)
+    await held[0].write(b"x")
+    assert await refused(shelf.packages.open(PACKAGE, by="ci")) == "busy"
+
+    others = [await shelf.packages.open(PACKAGE, by="other") for _ in range(2)]
+    assert await refused(shelf.packages.open(PACKAGE, by="other")) == "busy"
+    assert [shelf.packages.upload(one.id) is not None for one in held[:4]] == [True, False, False, True]
+    assert await refused(held[1].write(b"y")) == "conflict"
+    await others[0].write(b"z")
+    assert (await others[0].keep("a", by="other")).by == "other"
+    assert all(shelf.packages.upload(one.id) is one for one in (held[0], *held[3:]))
+
+
+async def test_who_has_a_share_and_no_more_gives_way_to_nobody(shelf, monkeypatch):
+    monkeypatch.setattr(local, "OPEN_UPLOADS", Limit(8, "a test"))
+    monkeypatch.setattr(local, "SHARE", Limit(2, "a test"))
+    for by in "abcd" * 2:
+        await shelf.packages.open(PACKAGE, by=by)
+    assert await refused(shelf.packages.open(PACKAGE, by="e")) == "busy"
+
+
 async def test_rows_of_a_package_and_packages_have_a_bound(shelf, monkeypatch):
     monkeypatch.setattr(local, "PACKAGE_ROWS", Limit(2, "a test"))
     monkeypatch.setattr(local, "PACKAGES", Limit(1, "a test"))

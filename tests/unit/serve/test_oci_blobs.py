@@ -285,12 +285,13 @@ async def test_uploads_are_bounded_in_size_and_number(node: Images, tmp_path: Pa
 
 
 async def test_too_many_uploads_are_busy_until_one_is_abandoned(node: Images, local: LocalPackages):
-    uploads = [await local.open("pkg:docker/team/app") for _ in range(OPEN_UPLOADS.value)]
-    async with client(node, local, token=PUSHES) as web:
+    uploads = [await local.open("pkg:docker/team/app", by="ci") for _ in range(OPEN_UPLOADS.value)]
+    async with client(node, local, token=PUSHES) as web, client(node, local, token="push-team") as other:
         busy = await web.post(UPLOADS)
-        uploads[0].touched_s -= IDLE_S.value
+        assert (await other.post(UPLOADS)).status_code == 202  # one token's uploads keep no other out
+        uploads[9].touched_s -= IDLE_S.value
         freed = await web.post(UPLOADS)
-        gone = await web.get(UPLOADS + uploads[0].id)
+        gone = await web.get(UPLOADS + uploads[9].id)
 
     assert (code_of(busy), busy.headers["retry-after"]) == ((429, "TOOMANYREQUESTS"), "60")
     assert freed.status_code == 202
