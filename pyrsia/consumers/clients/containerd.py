@@ -6,7 +6,7 @@ every registry, and nothing is asked behind it: what files of other registries s
 Source: containerd's own page on registry hosts; docs/setup.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from pyrsia.consumers.edits import Edit, Hole, Kind, Place, Plan, Seen, Want, br
 from pyrsia.wire.text import safe
 
 _HUB: Final = "https://registry-1.docker.io"
+_CRI: Final = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 _HEAD: Final = "# Written by `pyrsia setup containerd`; `--undo` takes it back.\n"
 
 
@@ -92,9 +93,10 @@ def _first(text: str, path: Path, want: Want) -> str:
 
 
 def _config_holes(place: Place, seen: Seen) -> list[Hole]:
+    """What makes Kubernetes' part of containerd read no hosts.toml, or others."""
     path = _config(place)
     text = text_of(path, seen)
-    toml.read(text, path)
+    settings = toml.read(text, path)
     if path in seen and "registry.mirrors" in text:
         return [
             Hole(
@@ -102,7 +104,36 @@ def _config_holes(place: Place, seen: Seen) -> list[Hole]:
                 f"take registry.mirrors out of {path}",
             )
         ]
+    if path in seen and not _read_by_kubernetes(settings, _folder(place)):
+        return [
+            Hole(
+                f"{path} has no config_path that names {_folder(place)}: Kubernetes asks Docker Hub itself",
+                f'say config_path = "{_folder(place)}" in the registry table of {path}, or disable cri',
+            )
+        ]
     return []
+
+
+def _read_by_kubernetes(settings: Mapping[str, Any], folder: Path) -> bool:
+    """Whether the plug-in that Kubernetes asks reads our folder, or does not run.
+
+    Before version 3 of the file, containerd reads none unless it is told; since then it reads certs.d by itself.
+    """
+    off = settings.get("disabled_plugins", [])
+    if isinstance(off, list) and any(str(one).rpartition(".")[2] == "cri" or one in _CRI for one in off):
+        return True
+    plugins = settings.get("plugins", {})
+    told: list[str] = []
+    for name in ("cri", *_CRI):
+        found: Any = plugins.get(name, {}) if isinstance(plugins, dict) else {}
+        for key in ("registry", "config_path"):
+            found = found.get(key) if isinstance(found, dict) else None
+        if found is not None:
+            told.append(str(found))
+    if not told:
+        version = settings.get("version", 1)
+        return isinstance(version, int) and version >= 3
+    return all(str(folder) in one.split(":") for one in told)
 
 
 def _advice(place: Place, want: Want) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ takes those of the user's file out, and stands before those of the system's.
 Source: Maven's "Guide to Mirror Settings" and "Settings Reference"; docs/setup.md.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,11 @@ from pyrsia.wire.text import safe
 _ID: Final = "pyrsia"
 _EMPTY: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n<settings>\n</settings>\n'
 _CENTRAL: Final = "https://repo.maven.apache.org/maven2"
+_UNPACKED: Final = re.compile(r"(?i)maven|mvn")
+# Maven's parser takes what follows a short option in the same word.
+_OTHER_SETTINGS: Final = re.compile(
+    r"-(?:s|gs|is|ps).*|--(?:settings|global-settings|install-settings|project-settings).*", re.DOTALL
+)
 _BLOCKER: Final = "external:http:*"  # Maven's own, which refuses plain HTTP elsewhere
 
 
@@ -30,11 +37,18 @@ def _own(place: Place) -> Path:
 def _system(place: Place) -> tuple[Path, ...]:
     named = place.env.get("MAVEN_HOME") or place.env.get("M2_HOME")
     usual = [place.root / "etc/maven/settings.xml", place.root / "usr/share/maven/conf/settings.xml"]
-    return (Path(named) / "conf" / "settings.xml",) if named else tuple(usual)
+    # A Maven that was unpacked somewhere has its settings beside its bin.
+    folders = [
+        Path(one).parent for one in place.env.get("PATH", "").split(os.pathsep) if one.endswith("/bin")
+    ]
+    beside = [one / "conf" / "settings.xml" for one in folders if _UNPACKED.search(str(one))]
+    return (*((Path(named) / "conf" / "settings.xml",) if named else usual), *beside)
 
 
 def _arguments(place: Place) -> tuple[Path, ...]:
-    return (place.cwd / ".mvn" / "maven.config", place.home / ".mavenrc")
+    """Of the project: Maven goes up to the folder that has a `.mvn`."""
+    folders = (place.cwd, *place.cwd.parents)
+    return (*(one / ".mvn" / "maven.config" for one in folders), place.home / ".mavenrc")
 
 
 def _reads(place: Place) -> Sequence[Path]:
@@ -147,11 +161,11 @@ def _others(place: Place, seen: Seen) -> list[Hole]:
     holes = []
     for path in _arguments(place):
         words = text_of(path, seen).split()
-        if any(one in ("-s", "-gs") or one.startswith(("--settings", "--global-settings")) for one in words):
+        if any(_OTHER_SETTINGS.fullmatch(one.strip("\"'")) for one in words):
             holes.append(Hole(f"{path} makes Maven read other settings", f"take -s out of {path}"))
     for name in ("MAVEN_ARGS", "MAVEN_CMD_LINE_ARGS"):
         value = place.env.get(name, "")
-        if "-s" in value.split() or "--settings" in value:
+        if any(_OTHER_SETTINGS.fullmatch(one.strip("\"'")) for one in value.split()):
             holes.append(
                 Hole(f"{name} makes Maven read other settings: {safe(value)[:100]}", f"unset {name}")
             )

@@ -1,7 +1,7 @@
 """uv: the user's uv.toml names the node as the default index.
 
 uv asks every other index before the default one, and a project's own files before the user's; so each further index is
-a way past the node.
+a way past the node. The table `pip` of a file says for `uv pip` what the file says for the rest.
 
 Source: uv's documentation, "Package indexes" and "Configuration files"; docs/setup.md.
 """
@@ -24,8 +24,10 @@ _VARIABLES: Final = (
     "UV_NO_INDEX",
     "UV_NO_CONFIG",
     "UV_CONFIG_FILE",
+    "UV_TORCH_BACKEND",
 )
 _DEFAULTS: Final = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+_OF_PIP: Final = ("index-url", *_BESIDE, "index", "no-index", "torch-backend")
 _NAME: Final = "pyrsia"
 
 
@@ -36,7 +38,9 @@ def _own(place: Place) -> Path:
 
 
 def _project(place: Place) -> tuple[Path, ...]:
-    return (place.cwd / "uv.toml", place.cwd / "pyproject.toml")
+    """Those of the folder, and of the folders above it: uv takes the nearest, and a workspace is further up."""
+    folders = (place.cwd, *place.cwd.parents[:-1])
+    return tuple(folder / name for folder in folders for name in ("uv.toml", "pyproject.toml"))
 
 
 def _reads(place: Place) -> Sequence[Path]:
@@ -57,6 +61,26 @@ def _indexes(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
+def _pip(settings: Mapping[str, Any], url: str) -> list[str]:
+    """Keys of the table `pip` that lead past the node."""
+    table = settings.get("pip", {})
+    found = [key for key in _OF_PIP if table.get(key)] if isinstance(table, dict) else []
+    return [key for key in found if not (key == "index-url" and table[key] == url)]
+
+
+def _sources(settings: Mapping[str, Any]) -> list[str]:
+    """Packages that a project takes from an address of their own, or from a named index."""
+    table = settings.get("sources", {})
+    rows = table.items() if isinstance(table, dict) else ()
+    return [
+        f"{short(str(name))} from {short(str(one[key]))}"
+        for name, told in rows
+        for one in (told if isinstance(told, list) else [told])
+        for key in ("index", "url", "git")
+        if isinstance(one, dict) and one.get(key)
+    ]
+
+
 def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     own, url = _own(place), f"{want.node}/pypi/simple/"
     text = text_of(own, seen)
@@ -75,6 +99,10 @@ def _plan(place: Place, seen: Seen, want: Want) -> Plan:
     for key in ("index-url",) if "index-url" in wanted else ():  # the older spelling of a default index
         del made[key]
         del wanted[key]
+    for key in _pip(wanted, url) if want.strict else ():
+        del made["pip"][key]
+        del wanted["pip"][key]
+        closed.append(f"{key} of the table pip of {own}")
     holes = _holes(place, seen, own, url, strict=want.strict)
     return Plan(
         (Edit(own, toml.finished(made, wanted, own).encode()),),
@@ -127,6 +155,15 @@ def _holes(place: Place, seen: Seen, own: Path, url: str, *, strict: bool) -> li
             told.append("index-url")
         holes += [
             Hole(f"{key} in {path}: {short(str(settings[key]))}", f"take {key} out of {path}") for key in told
+        ]
+        holes += [
+            Hole(f"{key} in the table pip of {path}: {short(str(settings['pip'][key]))}",
+                 f"take {key} out of the table pip of {path}")
+            for key in _pip(settings, url)
+        ]  # fmt: skip
+        holes += [
+            Hole(f"sources in {path}: {one}", f"take it out of sources of {path}")
+            for one in _sources(settings)
         ]
     for name in (*_VARIABLES, *_DEFAULTS):
         value = place.env.get(name, "")

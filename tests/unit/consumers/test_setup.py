@@ -530,3 +530,116 @@ def test_conan_asks_the_node_first_and_strict_disables_the_others(home):
     ours, theirs = json.loads(path.read_text())["remotes"]
     assert theirs == {"name": "work", "url": "https://c.example", "verify_ssl": False, "disabled": True}
     assert ours == {"name": "pyrsia", "url": f"{NODE}/conan", "verify_ssl": True}
+
+
+# -- ways past the node that are easily missed ----------------------------------------------------
+
+
+def below(home, rel, text):
+    path = home / rel
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def planned(home, name, *, strict=True, **env):
+    return applying.plan(kind(name), place(home, **env), Want(NODE, strict=strict))[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['extra-index-url = ["https://past.example/simple"]', 'index-url = "https://past.example/simple"',
+     'find-links = ["https://past.example/"]', 'torch-backend = "auto"', "no-index = true"],
+)  # fmt: skip
+def test_uvs_table_for_its_pip_is_closed_too(home, line):
+    path = write(home, "uv", f"# mine\n[pip]\n{line}\nstrict = true\n")
+    assert any("table pip" in hole.what for hole in planned(home, "uv", strict=False).holes)
+    made, _ = applying.apply(kind("uv"), place(home), Want(NODE, strict=True))
+    assert any("table pip" in one for one in made.closed)
+    assert tomllib.loads(path.read_text())["pip"] == {"strict": True}
+    below(home, "pyproject.toml", f"[tool.uv.pip]\n{line}\n")  # of a workspace, above the project
+    with pytest.raises(Refusal, match="table pip"):
+        planned(home, "uv")
+
+
+@pytest.mark.parametrize(
+    "told", ['{ git = "https://past.example/a" }', '[{ index = "torch", marker = "x" }]']
+)
+def test_a_project_that_takes_a_package_from_its_own_address_is_a_hole(home, told):
+    below(home, "project/pyproject.toml", f"[tool.uv.sources]\na = {told}\nb = {{ workspace = true }}\n")
+    with pytest.raises(Refusal, match=r"sources in .*: a from "):
+        planned(home, "uv")
+
+
+def test_podmans_aliases_are_led_to_the_node_and_those_that_cannot_be_are_holes(home):
+    aliases = (
+        '[aliases]\n"fedora" = "past.example/fedora"\n"a/b" = "past.example/b"\n'
+        '"busybox" = "docker.io/library/busybox"\n'
+    )
+    names = below(
+        home, "root/etc/containers/registries.conf.d/shortnames.conf", aliases
+    )  # before any of the user's
+    assert any("2 short names" in hole.what for hole in planned(home, "podman", strict=False).holes)
+    made, _ = applying.apply(kind("podman"), place(home), Want(NODE, strict=True))
+    assert made.holes == ()
+    told = tomllib.loads((home / OWN["podman"]).read_text())["aliases"]
+    assert told == {"fedora": "docker.io/library/fedora", "a/b": "docker.io/a/b"}
+    assert names.read_text() == aliases
+    late = below(home, ".config/containers/registries.conf.d/200-mine.conf", aliases)
+    with pytest.raises(Refusal, match="200-mine"):
+        planned(home, "podman")
+    late.unlink()
+    below(home, ".cache/containers/short-name-aliases.conf", aliases)
+    with pytest.raises(Refusal, match="short-name-aliases"):
+        planned(home, "podman")
+
+
+def test_a_part_of_docker_io_that_leads_elsewhere_is_a_hole_whoever_is_read_first(home):
+    below(home, "root/etc/containers/registries.conf.d/000-first.conf",
+          '[[registry]]\nprefix = "docker.io/library"\nlocation = "past.example/library"\n')  # fmt: skip
+    with pytest.raises(Refusal, match="000-first"):
+        planned(home, "podman")
+
+
+@pytest.mark.parametrize(
+    ("text", "open_"),
+    [
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ""\n', True),
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "x"\n', True),
+        ("version = 2\n", True),
+        ('version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/elsewhere"\n', True),
+        ("version = 3\n", False),
+        ('disabled_plugins = ["cri"]\n', False),
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/x:FOLDER"\n', False),
+    ],
+)
+def test_a_containerd_that_reads_no_hosts_is_a_hole(home, text, open_):
+    folder = home / "root/etc/containerd"
+    below(home, "root/etc/containerd/config.toml", text.replace("FOLDER", str(folder / "certs.d")))
+    if not open_:
+        assert planned(home, "containerd").holes == ()
+        return
+    with pytest.raises(Refusal, match="Kubernetes asks Docker Hub"):
+        planned(home, "containerd")
+
+
+@pytest.mark.parametrize(
+    "line", ["-sother.xml", "-s=o.xml", "-gsother.xml", "--settings=o.xml", '"-s" o.xml', "-s\no.xml"]
+)
+@pytest.mark.parametrize("where", ["project/.mvn/maven.config", ".mvn/maven.config"])
+def test_maven_told_to_read_other_settings_is_a_hole_however_it_is_written(home, line, where):
+    path = below(home, where, f"-T4\n{line}\n")
+    with pytest.raises(Refusal, match="other settings"):
+        planned(home, "maven")
+    path.write_text("-T4\n-Dx=-s\n--strict-checksums\n")
+    assert planned(home, "maven").holes == ()
+
+
+def test_the_settings_of_a_maven_that_was_unpacked_somewhere_are_seen(home):
+    mirror = "<settings><mirrors><mirror><id>m</id><url>https://past.example</url><mirrorOf>central</mirrorOf></mirror></mirrors></settings>"
+    below(home, "opt/apache-maven-3.9/conf/settings.xml", mirror)
+    path = f"/usr/bin:{home}/opt/apache-maven-3.9/bin"
+    assert any(
+        "mirror of central" in hole.what for hole in planned(home, "maven", strict=False, PATH=path).holes
+    )
+    assert b"<mirrorOf>central</mirrorOf>" in planned(home, "maven", PATH=path).edits[0].data
