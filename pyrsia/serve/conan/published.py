@@ -101,8 +101,9 @@ class Shelves:
             for one in self._catalog.refused(name)
             if one.file.version == ref.version and one.file.filename not in files
         )
-        shelf = rest.Shelf((name, file.upload_time_ms) for name, file in files.items())
-        return Published(shelf, files, kept_back)
+        torn = {_revision(one.file.filename) for one in kept_back}
+        whole = [(name, file.upload_time_ms) for name, file in files.items() if _revision(name) not in torn]
+        return Published(rest.Shelf(whole), files, kept_back)
 
     def _references(self, owner: str, wanted: str) -> Iterable[Ref]:
         start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
@@ -115,6 +116,11 @@ class Shelves:
             if not found:
                 found = versions_of(name, {one.file.version for one in self._catalog.refused(name)})
             yield from found
+
+
+def _revision(filename: str) -> tuple[str, ...]:
+    """The recipe or package revision that a published file is of: what stands in front of its own name."""
+    return tuple(filename.split("~")[:-1])
 
 
 def package_of(ref: Ref, owner: str = "") -> str:
