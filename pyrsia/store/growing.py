@@ -124,7 +124,12 @@ class Growing:
             end = self._until(offset)
             if end > offset:
                 return end
-            await self._waiting.setdefault(offset, trio.Event()).wait()
+            event = self._waiting.setdefault(offset, trio.Event())
+            try:
+                await event.wait()
+            finally:
+                if not event.is_set() and not event.statistics().tasks_waiting:  # the last one was cancelled
+                    del self._waiting[offset]
 
     def _until(self, offset: int) -> int:
         found = bisect_right(self._starts, offset) - 1

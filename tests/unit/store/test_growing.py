@@ -131,6 +131,22 @@ async def test_what_was_opened_stays_readable_while_the_file_is_renamed(tmp_path
     assert not descriptor.exists()
 
 
+async def test_who_leaves_is_waited_for_no_more_and_who_stays_is() -> None:
+    growing, got = Growing(SIZE), []
+
+    async def stay() -> None:
+        got.append(await growing.ready(1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stay)
+        for offset in range(200):
+            assert await at_once(growing, offset) is None
+        assert list(growing._waiting) == [1]
+        growing.wrote(0, HELD)
+    assert got == [HELD]
+    assert not growing._waiting
+
+
 async def test_readers_are_counted_once_each() -> None:
     seen: list[int] = []
     growing = Growing(1, changed=lambda: seen.append(growing.readers))
