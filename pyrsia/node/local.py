@@ -202,7 +202,7 @@ class LocalPackages:
 
     # -- uploads --
 
-    async def open(self, package: str, *, by: str = "") -> LocalUpload:
+    async def open(self, package: str, *keys: str, by: str = "") -> LocalUpload:
         if not self._quota:
             raise Refusal(
                 "denied",
@@ -219,7 +219,7 @@ class LocalPackages:
                 do="try again later; one that nobody goes on with is dropped after an hour",
                 retry_s=60,
             )
-        self.admit(package, "")
+        self.admit(package, *(keys or ("",)))
         name = secrets.token_hex(16)
         upload = LocalUpload(self, package, self._store.partial(name), by)
         self._uploads[name] = upload
@@ -297,12 +297,15 @@ class LocalPackages:
             raise _too_large("what the client says about its file", MORE_BYTES.value)
         return Pushed(sha256, size, self._now_ms(), by, kept)
 
-    def admit(self, package: str, key: str) -> None:
+    def admit(self, package: str, *keys: str) -> None:
         """
+        Args:
+            keys: rows that are to be written; "" for one that nobody knows yet.
+
         Raises:
             Refusal: `bad-request` for a key that is none, `too-large` where a package or the node has enough of them.
         """
-        if len(key) > KEY_CHARS.value or "\0" in key or "\0" in package:
+        if any(len(key) > KEY_CHARS.value or "\0" in key for key in keys) or "\0" in package:
             raise Refusal(
                 "bad-request",
                 what="a name of the pushed file is too long or holds a zero byte",
@@ -310,8 +313,8 @@ class LocalPackages:
                 do=f"use at most {KEY_CHARS.value} characters",
             )
         rows = self._store.packages.get(package, 0)
-        known = bool(key) and self._store.get(package, key) is not None
-        if rows >= PACKAGE_ROWS.value and not known:
+        known = sum(bool(key) and self._store.get(package, key) is not None for key in keys)
+        if known < len(keys) and rows + len(keys) - known > PACKAGE_ROWS.value:
             raise _full(f"{PACKAGE_ROWS.value} files of this package are here")
         if not rows and len(self._store.packages) >= PACKAGES.value:
             raise _full(f"{PACKAGES.value} packages are here")

@@ -111,11 +111,14 @@ class Local(Protocol):
         """The bytes of a row; an immutable file."""
         ...
 
-    async def open(self, package: str, *, by: str = "") -> Upload:
+    async def open(self, package: str, *keys: str, by: str = "") -> Upload:
         """Begin an upload, for the token that is called so.
 
+        Args:
+            keys: all that will name its bytes, where they are known: so that there is room for each or none is written.
+
         Raises:
-            Refusal: `busy` when there are too many, `denied` when the node takes no packages.
+            Refusal: `busy` when there are too many, `denied` when the node takes no packages, `too-large` without room.
         """
         ...
 
@@ -242,7 +245,7 @@ class NoLocal:
     def path(self, sha256: str) -> Path | None:
         return None
 
-    async def open(self, package: str, *, by: str = "") -> Upload:
+    async def open(self, package: str, *keys: str, by: str = "") -> Upload:
         raise Refusal(
             "denied",
             what="this node takes no packages",

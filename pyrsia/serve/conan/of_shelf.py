@@ -14,7 +14,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import REVALIDATE, header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
-from pyrsia.serve.conan.pushed import Pushed, place_of
+from pyrsia.serve.conan.pushed import Pushed, key_of, place_of
 from pyrsia.serve.conan.words import LOCAL_MARK, OCTETS, TEXT, Call, no_such, say, send_json
 from pyrsia.serve.connection import ClientGone, Receive
 from pyrsia.serve.grants import require_delete, require_push
@@ -102,7 +102,7 @@ class OfShelf:
 
     async def _take(self, call: Call, sha1: str, by: str) -> None:
         ref, place = call.target.ref, _checked(call.target)
-        upload = await self._supply.local.open(package_of(ref), by=by)
+        upload = await self._supply.local.open(package_of(ref), key_of(ref.version, place), by=by)
         kept = bytearray()
         try:
             async for piece in _body(call.receive):

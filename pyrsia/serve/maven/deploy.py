@@ -94,7 +94,7 @@ class Deploy:
             self._coming.discard(at)
 
     async def _keep(self, scope: Scope, receive: Receive, place: FilePath, grant: Grant) -> None:
-        upload = await self._local.open(place.package, by=grant.name)
+        upload = await self._local.open(place.package, place.key, by=grant.name)
         try:
             more = True
             while more:
@@ -202,7 +202,7 @@ class Deploy:
             wanted = {"prefix": one.prefix, "name": one.name}
             if row is not None and dict(row.more) == wanted:
                 continue
-            upload = await self._local.open(package, by=grant.name)
+            upload = await self._local.open(package, PLUGIN_KEY, by=grant.name)
             try:
                 await upload.write(one.prefix.encode())
                 await upload.keep(PLUGIN_KEY, by=grant.name, more=wanted)

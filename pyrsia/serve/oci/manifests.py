@@ -166,7 +166,13 @@ class Manifests:
     async def _keep(self, name: Name, manifest: Manifest, digest: str, tags: Sequence[str], by: str) -> None:
         local, package = self._shelf.local, name.package
         more = {"kind": manifest.kind, "artifact": manifest.artifact, "subject": manifest.subject}
-        upload = await local.open(package, by=by)
+        referrer = f"{REFERRER}{manifest.subject}/{digest}"
+        keys = [
+            MANIFEST + digest,
+            *([referrer] if manifest.subject else []),
+            *(TAG + tag for tag in set(tags)),
+        ]
+        upload = await local.open(package, *keys, by=by)
         try:
             await upload.write(manifest.data)
         except BaseException:
@@ -175,9 +181,8 @@ class Manifests:
         row = await upload.keep(MANIFEST + digest, by=by, more=more)
         self._shelf.documents.put(row.sha256, manifest.data)
         if manifest.subject:
-            key = f"{REFERRER}{manifest.subject}/{digest}"
             told = {"kind": manifest.kind, "artifact": manifest.artifact}
-            await local.link(package, key, row.sha256, by=by, more=told)
+            await local.link(package, referrer, row.sha256, by=by, more=told)
         for tag in tags:
             told = {"digest": digest, "kind": manifest.kind}
             await local.link(package, TAG + tag, row.sha256, by=by, more=told)

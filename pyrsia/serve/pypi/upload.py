@@ -83,7 +83,7 @@ class Uploads:
                 piece = form.feed(data)
                 if wish is None and form.begun:
                     wish = self._wish(scope, form)
-                    upload = await self._supply.local.open(wish.package, by=wish.by)
+                    upload = await self._supply.local.open(wish.package, FILES + wish.filename, by=wish.by)
                 if upload is not None and piece:
                     blake2.update(piece)
                     await upload.write(piece)

@@ -326,6 +326,21 @@ async def test_rows_of_a_package_and_packages_have_a_bound(shelf, monkeypatch):
     assert [row.key for row in shelf.packages.rows(PACKAGE)] == ["a", "b"]
 
 
+async def test_what_is_here_can_be_replaced_where_there_is_no_room_for_more(shelf, monkeypatch):
+    monkeypatch.setattr(local, "PACKAGE_ROWS", Limit(2, "a test"))
+    await push(shelf, "a")
+    assert await refused(shelf.packages.open(PACKAGE, "a", "b", "c")) == "too-large"
+    (await shelf.packages.open(PACKAGE, "a", "b")).drop()
+    await push(shelf, "b")
+
+    again = await shelf.packages.open(PACKAGE, "b", "a")
+    await again.write(b"again")
+    assert (await again.keep("b", by="ci")).sha256 == sha256(b"again")
+    assert await shelf.packages.link(PACKAGE, "a", sha256(b"again"), by="ci") is not None
+    assert await refused(shelf.packages.open(PACKAGE, "b", "c")) == "too-large"
+    assert await refused(shelf.packages.open(PACKAGE)) == "too-large"
+
+
 @pytest.mark.parametrize(
     ("key", "more", "code"),
     [

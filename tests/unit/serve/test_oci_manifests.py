@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyrsia.builds.oci import documents
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
+from pyrsia.node import local as local_module
 from pyrsia.node.local import LocalPackages
 from pyrsia.serve.oci import listing
 from pyrsia.serve.oci.errors import Problem
@@ -539,3 +540,24 @@ async def test_annotations_of_any_form_break_no_list(
         (row,) = (await web.get(f"/v2/{NAME}/referrers/{digest(IMAGE)}")).json()["manifests"]
     assert row["digest"] == digest(data)
     assert ("annotations" in row) == isinstance(annotations, dict)
+
+
+async def test_a_full_package_s_tags_move_and_no_manifest_is_kept_without_its_tag(
+    node: Images, local: LocalPackages, monkeypatch: pytest.MonkeyPatch
+):
+    async with client(node, local, token=PUSHES) as web:
+        first = await push_image(web, NAME, "latest", LAYER)
+        other = image_of(encoded({"os": "linux", "of": "latest"}), LAYER, annotations={"a": "b"})
+        assert (await put(web, digest(other), other)).status_code == 201
+        rows = len(local.rows(f"pkg:docker/{NAME}"))
+        monkeypatch.setattr(local_module, "PACKAGE_ROWS", Limit(rows, "a test"))
+
+        moved = await put(web, "latest", other)
+        assert (moved.status_code, (await web.get(f"/v2/{NAME}/manifests/latest")).content) == (201, other)
+        assert (await put(web, "latest", first)).status_code == 201
+
+        monkeypatch.setattr(local_module, "PACKAGE_ROWS", Limit(rows + 1, "a test"))
+        third = image_of(encoded({"os": "linux", "of": "latest"}), LAYER, annotations={"a": "c"})
+        assert (await put(web, "third", third)).status_code == 413
+        assert (await web.get(f"/v2/{NAME}/manifests/{digest(third)}")).status_code == 404
+        assert (await put(web, digest(third), third)).status_code == 201
