@@ -165,7 +165,7 @@ def _mode(kind: "Kind", target: str | None, now: str, chosen: str | None, *, wri
     how, written = "", False
     if chosen and chosen != now and folder is not None and folder.is_dir() and write:
         path = nodes.set_mode(folder, kind.ecosystem, chosen)
-        how, written = f"wrote {path}: {line}; a running node takes it over within seconds", True
+        how, written = f"wrote {path}: {line}; a running node takes it over within five seconds", True
     elif not now:
         how = f"to have that and no other, its operator writes into its policy.toml: {line}"
     elif wanted != now:

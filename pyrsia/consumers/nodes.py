@@ -143,7 +143,7 @@ def witnessed(target: str | None, ecosystem: str) -> tuple[str, ...]:
 
 
 def set_mode(folder: Path, ecosystem: str, name: str) -> Path:
-    """Write the mode into the policy of one's own node, which takes it over within seconds; nothing else changes.
+    """Write the mode into the policy of one's own node, which takes it over within five seconds; nothing else changes.
 
     Raises:
         Refusal: `config-invalid`; the file stays as it is.
