@@ -381,3 +381,28 @@ async def test_outside_of_its_run_nothing_is_asked(up, front, tmp_path):
         await other.proxy.document(SIX, "six/")
 
     assert caught.value.code == "unavailable"
+
+
+async def test_a_node_s_status_counts_what_upstream_was_asked_and_what_is_kept_of_it(up, front):
+    up.says["/simple/six/"] = plain(b"page")
+    up.says[f"/m2/{JAR}"] = plain(b"jar")
+    await front.proxy.document(SIX, "six/")
+    for _ in range(2):
+        await whole(await front.proxy.file(LIB, JAR))
+        await until(lambda: front.under_way == 0)
+    assert await front.proxy.file(LIB, "org/acme/lib/9/lib-9.jar") is None
+    up.says["/simple/other/"] = plain(b"", "503 Service Unavailable")
+    with pytest.raises(Refusal):
+        await front.proxy.document("pkg:pypi/other", "other/")
+    found = front.proxy.status()
+
+    assert set(found.modes.values()) == {"proxy"}
+    assert (found.asked, found.copied, found.absent, found.failed, found.refused) == (
+        len(up.asked),
+        1,
+        1,
+        1,
+        0,
+    )
+    assert (found.bytes_received, found.kept_bytes, found.evicted) == (7, 7, 0)
+    assert found.quota_bytes == front.copies.quota
