@@ -233,7 +233,7 @@ def oci_digests(
     from pyrsia.consumers.exports import choosing, oci
 
     as_json, form = as_json or form == "json", "lines" if form in (None, "json") and rewrite is None else form
-    text = ask.text_of(rewrite) if rewrite else ""
+    text, left = ask.text_of(rewrite) if rewrite else "", list[str]()
     if rewrite is not None:
         form = form if form in ("containerfile", "compose") else ask.form_of(rewrite)
         images = (*images, *oci.named_in(text, form))
@@ -257,13 +257,14 @@ def oci_digests(
     if rewrite is not None:
         digests = {one: digest for one in oci.named_in(text, str(form)) for said, digest in rows
                    if (named := oci.reference(one)) is not None and named.said == said}  # fmt: skip
-        text = oci.rewritten(text, str(form), digests)
+        text, left = oci.rewritten(text, str(form), digests)
     else:
         text = oci.render(rows, str(form))
     references = [
         {"image": said, "digest": digest, "pinned": oci.pinned(said, digest)} for said, digest in rows
     ]
-    _give(text, found, out, as_json, [], more={"images": references})
+    skipped = [f"not pinned: {one}" for one in left]
+    _give(text, found, out, as_json, skipped, more={"images": references})
 
 
 # -- giving --

@@ -1,27 +1,24 @@
 """Image references with digests: whoever runs `name:tag@sha256:...` gets these bytes or none, from any registry.
 
-Also in the files that name images: `FROM` of a Containerfile, `image:` of a compose file. Stages of the file itself,
-`scratch` and names with variables stay as they are, and are told.
+Also in the files that name images (`image_files`).
 
-Source: Dockerfile reference, FROM; Compose specification, services; OCI distribution-spec, digests.
+Source: OCI distribution-spec, digests.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.builds.oci.names import MANIFEST
 from pyrsia.consumers.exports.choosing import Version
-from pyrsia.errors import Malformed
+from pyrsia.consumers.exports.image_files import scan
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
 FORMATS: Final = ("lines", "containerfile", "compose")
-_FROM: Final = re.compile(r"(?i)(\s*FROM\s+(?:--platform=\S+\s+)?)(\S+)((?:\s+AS\s+(\S+))?\s*(?:#.*)?)")
-_IMAGE: Final = re.compile(r"""(\s*(?:-\s+)?image:\s*)(["']?)([^\s"'#]+)(\2\s*(?:\#.*)?)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +76,30 @@ def render(rows: Sequence[tuple[str, str]], form: str) -> str:
 
 
 def named_in(text: str, form: str) -> list[str]:
-    """The references in a Containerfile or compose file that can be pinned, each once."""
+    """The references in a Containerfile or compose file that can be pinned, each once.
+
+    Raises:
+        Refusal: `bad-request`; a line names an image in a form that is not read here.
+    """
     found: dict[str, None] = {}
 
     def note(said: str) -> str:
         found[said] = None
         return said
 
-    _each(text, form, note)
+    unread = scan(text, form, note).unread
+    if unread:
+        raise Refusal("bad-request", what=f"images are named where they cannot be pinned: {'; '.join(unread[:5])}",
+                      who="how the file is written, or this command, which reads plain lines only",
+                      do="write FROM NAME or image: NAME on one line of its own")  # fmt: skip
     return list(found)
 
 
-def rewritten(text: str, form: str, digests: dict[str, str]) -> str:
-    """The same file with every reference of `digests` pinned; an older digest gives way."""
-    return _each(
-        text, form, lambda said: pinned(said.partition("@")[0], digests[said]) if said in digests else said
-    )
+def rewritten(text: str, form: str, digests: dict[str, str]) -> tuple[str, list[str]]:
+    """The file with every reference of `digests` pinned, an older digest giving way; and lines that stay unpinned."""
 
+    def change(said: str) -> str:
+        return pinned(said.partition("@")[0], digests[said]) if said in digests else said
 
-def _each(text: str, form: str, change: Callable[[str], str]) -> str:
-    stages: set[str] = set()
-    lines = []
-    for line in text.split("\n"):
-        found = (_FROM if form == "containerfile" else _IMAGE).fullmatch(line.removesuffix("\r"))
-        if found is None:
-            lines.append(line)
-            continue
-        if form == "containerfile":
-            start, said, end = found[1], found[2], found[3]
-            fixed = said.lower() in stages or said == "scratch" or "$" in said
-            stages |= {found[4].lower()} if found[4] else set()
-        else:
-            start, said, end = found[1] + found[2], found[3], found[4]
-            fixed = "$" in said
-        tail = "\r" if line.endswith("\r") else ""
-        lines.append(line if fixed else f"{start}{change(said)}{end}{tail}")
-    return "\n".join(lines)
+    found = scan(text, form, change)
+    return found.text, found.told

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from pyrsia.consumers.exports import choosing, conan, maven, oci, pip
+from pyrsia.consumers.exports import choosing, conan, image_files, maven, oci, pip
 from pyrsia.consumers.exports.choosing import Known, versions
 from pyrsia.errors import Refusal
 from pyrsia.policy import rules
@@ -272,6 +272,73 @@ def test_files_that_name_images_are_pinned_and_otherwise_stay_as_they_are(export
     )
     file.write_text("FROM alpine:edge\n")
     export("oci-digests", "--rewrite", file, code=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Containerfile", "FROM --platform=$BUILDPLATFORM --foo=1 mallory/evil:5"),
+        ("Containerfile", "FROM \\\n  mallory/evil:5"),
+        ("compose.yaml", "  b: {image: 'mallory/evil:1'}"),
+        ("compose.yaml", "  b: {build: ., 'image' : mallory/evil:1}"),
+        ("compose.yaml", "    image:\n      mallory/evil:2"),
+        ("compose.yaml", '    "image": mallory/evil:3'),
+        ("compose.yaml", "    image: &anchor mallory/evil:3"),
+        ("compose.yaml", "    ? image\n    : mallory/evil:3"),
+    ],
+)
+def test_a_file_with_an_image_that_cannot_be_pinned_is_refused_as_a_whole(export, tmp_path, name, line):
+    file = tmp_path / name
+    start = "FROM alpine:3.20\n" if name == "Containerfile" else "services:\n  a:\n    image: alpine:3.20\n"
+    file.write_text(f"{start}{line}\n")
+    said = export("oci-digests", "--rewrite", file, "-o", tmp_path / "out", code=2)
+    assert "images are named where they cannot be pinned" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_a_build_copies_from_or_mounts_are_pinned(export, tmp_path):
+    file = tmp_path / "Containerfile"
+    text = (
+        "FROM alpine:3.20 AS b\nCOPY --chown=1 --from=alpine:3.20 /x /x\nCOPY --from=b /x /x\nCOPY --from=0 /x /x\n"
+        "RUN --network=none \\\n  --mount=type=bind,from=alpine:3.20,source=/x,target=/y \\\n  x --from=alpine:3.20\n"
+    )
+    file.write_text(text)
+    pin = f"alpine:3.20@sha256:{digest(15)}"
+    out = export("oci-digests", "--rewrite", file)
+    assert out == text.replace("alpine:3.20", pin).replace(f"x --from={pin}", "x --from=alpine:3.20")
+    file.write_text("FROM alpine:3.20\nCOPY --from=mallory/evil:1 /x /x\n")
+    assert "pkg:docker/mallory/evil@1" in export("oci-digests", "--rewrite", file, code=1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "RUN echo `date`",
+        "# escape=`\nRUN dir c:\\",
+        "RUN a \\\n# why\n  b",
+        "RUN <<X\na \\\nX",
+        "ONBUILD \\",
+        "\\",
+    ],
+)
+def test_what_stands_before_a_line_does_not_hide_it(before):
+    found = image_files.scan(
+        f"{before}\nFROM alpine:3.20 AS x\nCOPY --from=b:1 a b\n", "containerfile", lambda one: f"{one}@"
+    )
+    assert found.text.endswith("\nFROM alpine:3.20@ AS x\nCOPY --from=b:1@ a b\n")
+
+
+def test_lines_that_lead_to_images_that_nobody_sees_are_told(pyrsia, node, tmp_path):
+    file = tmp_path / "Containerfile"
+    file.write_text(CONTAINERFILE)
+    code, _, err = pyrsia("export", "oci-digests", "--rewrite", file, "--node", node.url)
+    assert code == 0
+    assert "skipped: not pinned: line 8: FROM $BASE" in err
+    assert "line 1: # syntax=docker/dockerfile:1" in err
+    compose = tmp_path / "compose.yaml"
+    compose.write_text(COMPOSE)
+    code, out, _ = pyrsia("export", "oci-digests", "--rewrite", compose, "--node", node.url, "--json")
+    assert (code, json.loads(out)["skipped"]) == (0, ["not pinned: line 8: build: ."])
 
 
 # -- what nobody agreed on, and nodes that lie --
