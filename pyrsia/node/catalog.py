@@ -4,6 +4,7 @@ Every method that gives a file asks the policy (`policing`). Only `published` do
 what this node's clients may have.
 """
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
+MAX_LOOKED = Limit(20_000, "files among which a second name of some bytes is looked for: a tenth of a second")
 MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
 
 
@@ -107,6 +109,15 @@ class Catalog:
     def file(self, sha256: str) -> ProjectFile | None:
         found = self._allowed(sha256)
         return None if found is None else found.file
+
+    def named(self, sha256: str, filename: str) -> ProjectFile | None:
+        reads = self._archive.state
+        packages = dict.fromkeys(str(purls.parse(one).versionless) for one in views.names_of(reads, sha256))
+        rows = (one for name in packages for one in views.project_files(reads, name))
+        for one in itertools.islice(rows, MAX_LOOKED.value):
+            if (one.body["sha256"], one.body["file"]) == (sha256, filename) and self._refuses(one) is None:
+                return _file(one)
+        return None
 
     def _refuses(self, found: Placed) -> Refusal | None:
         """`withdrawn` or `disputed` (the file and its history stay, nobody is given it), or `denied` by policy."""

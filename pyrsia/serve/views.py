@@ -157,6 +157,13 @@ class Catalog(Protocol):
         """The published file with this digest."""
         ...
 
+    def named(self, sha256: str, filename: str) -> ProjectFile | None:
+        """The same bytes under another file name, where the log gives them that too: an empty jar has many names.
+
+        Only what may be given to clients.
+        """
+        ...
+
     def local(self, sha256: str) -> Path | None:
         """The file's path if its bytes are here now; never waits."""
         ...

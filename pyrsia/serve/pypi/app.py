@@ -53,6 +53,7 @@ from pyrsia.units import MAX_PAGE_CACHE, Limit
 
 PREFIX: Final = "/pypi/"
 METADATA_SUFFIX: Final = ".metadata"
+_BESIDE: Final = ("", METADATA_SUFFIX, PROOF_SUFFIX, BUNDLE_SUFFIX)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NODE: Final = re.compile(r"[a-z2-7]{52}")
 _VERIFIED: Final = b"x-pyrsia-verified"
@@ -242,6 +243,11 @@ class PypiApp:
         file = self._catalog.file(sha256) if _SHA256.fullmatch(sha256) else None
         if file is None:
             raise not_found("the log publishes no file with this digest")
+        if filename.removeprefix(file.filename) not in _BESIDE:
+            bare = next(
+                (filename.removesuffix(one) for one in _BESIDE[1:] if filename.endswith(one)), filename
+            )
+            file = self._catalog.named(sha256, bare) or file
         if filename == file.filename:
             etag = b'"%b"' % file.sha256.encode("ascii")
             more: list[Header] = [(_VERIFIED, b"yes")]

@@ -205,6 +205,9 @@ class ToyNode:
             raise self.kept_back[sha256].refusal
         return self.published.get(sha256)
 
+    def named(self, sha256: str, filename: str) -> ProjectFile | None:
+        return None
+
     def local(self, sha256: str) -> Path | None:
         return None if sha256 in self.absent else self.folder / sha256
 
