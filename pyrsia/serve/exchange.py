@@ -22,7 +22,7 @@ import trio
 from pyrsia.errors import Unavailable
 from pyrsia.serve.asgi import App, HttpLimits, Message, Scope
 from pyrsia.serve.listen import Listener
-from pyrsia.serve.reading import Fault, Header, Incoming, RequestReader
+from pyrsia.serve.reading import VALUE_TAKEN, Fault, Header, Incoming, RequestReader
 from pyrsia.serve.wires import ClientGone, Wire, in_memory
 from pyrsia.serve.workers import accel
 from pyrsia.units import Limit
@@ -31,7 +31,6 @@ from pyrsia.wire.text import safe
 _log = logging.getLogger("pyrsia.serve")
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_TAKEN: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JOINED_BYTES: Final = 65_536  # head and body in one write up to here; copying more costs more than it saves
 _READ_BYTES: Final = 32_768  # of a file, read and joined with the head: one call instead of five
@@ -225,7 +224,7 @@ class Exchange:
         left = -1
         for name, value in event.get("headers", ()):
             lowered = _lower_name(name)
-            if not lowered or value.translate(None, _VALUE_TAKEN):
+            if not lowered or value.translate(None, VALUE_TAKEN):
                 raise RuntimeError(f"not a header: {name!r}: {value!r}")
             if lowered == b"content-length":
                 left = int(value)

@@ -221,6 +221,8 @@ class OciApp:
 
 
 def _query(scope: Scope) -> Sequence[tuple[str, str]]:
+    if not scope["query_string"]:
+        return ()
     try:
         return parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=_MAX_PARAMETERS)
     except ValueError:

@@ -5,6 +5,7 @@ Source: OCI distribution-spec 1.1, "Listing Tags" (n, last, Link), "Pulling mani
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ BYTES: Final = b"application/octet-stream"
 NETWORK: Final[Header] = (b"x-pyrsia-verified", b"yes")
 LOCAL: Final[Header] = (b"x-pyrsia-verified", b"local")
 PROXIED: Final[Header] = (b"x-pyrsia-verified", b"no")
+_ACCEPT_KEPT: Final = 1_000  # bytes of an Accept header whose meaning is remembered
 _INVERTED: Final = re.compile(rb"bytes=[ \t]*([0-9]{1,18})-([0-9]{1,18})[ \t]*", re.IGNORECASE)
 
 
@@ -181,6 +183,11 @@ def _accept(scope: Scope) -> bytes:
 
 def _accepted(kind: str, accept: bytes) -> bool:
     """Whether a client takes `kind`; one that names nothing takes anything."""
+    return _takes(kind, accept) if len(accept) <= _ACCEPT_KEPT else _takes.__wrapped__(kind, accept)
+
+
+@lru_cache(512)  # a program asks with the same words each time
+def _takes(kind: str, accept: bytes) -> bool:
     ranges = quality(accept)
     if not accept.strip():
         return True

@@ -78,6 +78,9 @@ class Shelf:
                     raise refusal
 
     async def document(self, row: LocalRow) -> bytes | None:
+        data = self.documents.get(row.sha256)
+        if data is not None:
+            return data
         path = self.local.path(row.sha256)
         return None if path is None else await self.documents.read(row.sha256, path, row.size)
 
