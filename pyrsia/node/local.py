@@ -290,8 +290,9 @@ class LocalPackages:
     def row_of(self, sha256: bytes, size: int, by: str, more: Mapping[str, str] | None) -> Pushed:
         """
         Raises:
-            Refusal: `too-large` for what is to be remembered.
+            Refusal: `too-large` for what is to be remembered, `unavailable` where the quota is used up.
         """
+        self._fits()
         kept = dict(more or {})
         if sum(len(name.encode()) + len(text.encode()) for name, text in kept.items()) > MORE_BYTES.value:
             raise _too_large("what the client says about its file", MORE_BYTES.value)
@@ -326,7 +327,15 @@ class LocalPackages:
         """
         if upload.size > self._most:
             raise _too_large("the file", self._most)
-        if self._store.used + sum(one.size for one in self._uploads.values()) > self._quota:
+        self._fits()
+
+    def _fits(self) -> None:
+        """
+        Raises:
+            Refusal: `unavailable` where files, what is remembered of them and uploads take more than they may.
+        """
+        arriving = sum(one.size for one in self._uploads.values())
+        if self._store.used + self._store.remembered + arriving > self._quota:
             raise Refusal(
                 "unavailable",
                 what=f"this node's {self._quota // _GB} GB for pushed packages are used up",

@@ -16,6 +16,8 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -70,6 +72,7 @@ class LocalStore:
     Attributes:
         packages: versionless purl -> how many rows it has.
         used: bytes of all files that rows name.
+        remembered: bytes that the rows themselves take, in the database and in the journal.
         said: what a start did that the operator should know; "" for nothing.
     """
 
@@ -87,6 +90,7 @@ class LocalStore:
         self._thread = trio.CapacityLimiter(4)
         self.packages: Counter[str] = Counter()
         self.used = 0
+        self.remembered = 0
         try:
             (folder / PARTIAL).mkdir(mode=0o700, parents=True, exist_ok=True)
             self.said = self._learn()
@@ -148,15 +152,15 @@ class LocalStore:
 
     # -- changing --
 
-    async def keep(self, partial: Path, package: str, key: str, row: Pushed) -> None:
-        """Durable when this returns. `partial` holds the row's bytes and is synced; it is gone then.
+    async def keep(self, arrived: Path, package: str, key: str, row: Pushed) -> None:
+        """Durable when this returns. `arrived` holds the row's bytes and is synced; it is gone then.
 
         Raises:
             Unavailable: the disk said no; nothing was acknowledged.
         """
         self._settling[row.sha256] += 1
         try:
-            await self._aside(lambda: into_place(partial, self.path(row.sha256)))
+            await self._aside(lambda: into_place(arrived, self.path(row.sha256)))
             dropped = await self._write(package, key, row)
         finally:
             self._settling -= Counter([row.sha256])
@@ -187,6 +191,8 @@ class LocalStore:
             self._count(batch, {row.sha256: -1}, row.size)
             self._database.write(batch)
             self._counted(package, -1)
+            self.remembered -= _weight(_key(package, key), msgspec.msgpack.encode(row))
+            await self._shortened()
         await self._database.sync()
         self._unlink(row.sha256)
         return True
@@ -195,7 +201,24 @@ class LocalStore:
         """A row, told to the journal first; the digest of the row before it."""
         async with self._turns:
             await self._aside(lambda: self._journal.append(_line(package, key, row)))
-            return self._put(package, key, row)
+            dropped = self._put(package, key, row)
+            await self._shortened()
+            return dropped
+
+    async def _shortened(self) -> None:
+        """Write the journal anew where it has outgrown what it says. In its turn, so that no row changes meanwhile."""
+        if not self._journal.grown:
+            return
+        try:
+            anew = await trio.to_thread.run_sync(self._journal.anew, limiter=self._thread)
+            try:
+                for lines in self._pieces():
+                    await self._aside(partial(anew.add, lines))
+                await self._aside(partial(self._journal.replaced, anew))
+            finally:
+                anew.drop()
+        except (OSError, Unavailable):  # the row is kept all the same
+            self._journal.settle()
 
     async def _aside(self, work: Callable[[], None]) -> None:
         """
@@ -210,7 +233,8 @@ class LocalStore:
     def _put(self, package: str, key: str, row: Pushed) -> bytes:
         """Write a row and the counts; the digest of the row before it. Nothing awaits: all of it or nothing is seen."""
         before = self.get(package, key)
-        batch = Batch().put(layout.LOCAL, _key(package, key), msgspec.msgpack.encode(row))
+        place, raw = _key(package, key), msgspec.msgpack.encode(row)
+        batch = Batch().put(layout.LOCAL, place, raw)
         if before is None or before.sha256 != row.sha256:
             self._count(batch, {row.sha256: 1}, row.size)
             if before is not None:
@@ -218,6 +242,9 @@ class LocalStore:
         self._database.write(batch)
         if before is None:
             self._counted(package, 1)
+        else:
+            self.remembered -= _weight(place, msgspec.msgpack.encode(before))
+        self.remembered += _weight(place, raw)
         return before.sha256 if before is not None else b""
 
     def _count(self, batch: Batch, changes: dict[bytes, int], size: int) -> None:
@@ -270,7 +297,7 @@ class LocalStore:
                 lost += 1
         self._know()
         self.packages.clear()  # they are counted with all the others
-        self.used = 0
+        self.used = self.remembered = 0
         if not found + lost:
             return ""
         gone = f"; the files of {lost} are damaged or gone" if lost else ""
@@ -302,17 +329,27 @@ class LocalStore:
 
     def _shorten(self) -> None:
         """Write the journal anew where most of it is history, and where an older version left none."""
-        if self._journal.outgrown(sum(self.packages.values())):
-            self._journal.rewrite(self._lines())
+        if not self._journal.outgrown(sum(self.packages.values())):
+            return
+        anew = self._journal.anew()
+        try:
+            for lines in self._pieces():
+                anew.add(lines)
+            self._journal.replaced(anew)
+        finally:
+            anew.drop()
 
-    def _lines(self) -> Iterator[Line]:
-        for place, raw in self._scan(layout.LOCAL, b"", None):
-            package, _, key = place.decode().partition("\0")
-            yield _line(package, key, _row(raw))
+    def _pieces(self) -> Iterator[list[Line]]:
+        """All rows, so many at once as a turn of the loop may take."""
+        rows = self._scan(layout.LOCAL, b"", None)
+        while found := list(islice(rows, SCAN_ROWS.value)):
+            places = ((place.decode().partition("\0"), raw) for place, raw in found)
+            yield [_line(package, key, _row(raw)) for (package, _, key), raw in places]
 
     def _load(self) -> None:
-        for key, _ in self._scan(layout.LOCAL, b"", None):
-            self.packages[key.partition(b"\0")[0].decode()] += 1
+        for place, raw in self._scan(layout.LOCAL, b"", None):
+            self.packages[place.partition(b"\0")[0].decode()] += 1
+            self.remembered += _weight(place, raw)
         for _, raw in self._scan(layout.LOCAL_BYTES, b"", None):
             self.used += msgspec.msgpack.decode(raw, type=_Held).size
 
@@ -345,6 +382,11 @@ def _row(raw: bytes) -> Pushed:
 
 def _line(package: str, key: str, row: Pushed) -> Line:
     return package, key, row.sha256.hex(), row.size, row.time_ms, row.by, row.more
+
+
+def _weight(place: bytes, raw: bytes) -> int:
+    """Bytes of a row on the disk, about: in the database, and once more in the journal."""
+    return 2 * (len(place) + len(raw))
 
 
 def _key(package: str, key: str, between: str = "\0") -> bytes:

@@ -1,9 +1,11 @@
 """Packages that are pushed to a node: what was acknowledged is there again, and nothing else stays."""
 
+import errno
 import hashlib
 import shutil
 import signal
 import sys
+from itertools import pairwise
 
 import pytest
 import trio
@@ -15,6 +17,8 @@ from pyrsia.errors import Refusal
 from pyrsia.node import local
 from pyrsia.node.local import IDLE_S, KEY_CHARS, MORE_BYTES, OPEN_UPLOADS, PIECE_BYTES, LocalPackages
 from pyrsia.store import journal as journal_file
+from pyrsia.store import layout
+from pyrsia.store import local as store_local
 from pyrsia.store.local import ROWS, LocalStore
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
@@ -255,9 +259,25 @@ async def test_what_is_on_its_way_counts_against_the_quota_too(shelf, monkeypatc
     assert await refused(second.write(b"y" * 60_000)) == "unavailable"
     first.drop()
     third = await shelf.packages.open(PACKAGE)
-    await third.write(b"y" * 200_000)
+    await third.write(b"y" * 190_000)
     await third.keep("b", by="ci")
-    assert shelf.store.used == 300_000
+    assert shelf.store.used == 290_000
+
+
+async def test_what_is_remembered_of_files_counts_against_the_quota_too(shelf, monkeypatch):
+    monkeypatch.setattr(local, "_GB", 100_000)
+    shelf.packages = LocalPackages(shelf.store, LocalSection(quota_gb=3, upload_gb=3))
+    digest = (await push(shelf, "a", b"a")).sha256
+    more = {"attestations": "x" * 40_000}
+    for key in ("b", "c", "d", "c", "c", "c"):  # the same name again is no more
+        await shelf.packages.link(PACKAGE, key, digest, by="ci", more=more)
+    await shelf.packages.link(PACKAGE, "e", digest, by="ci", more=more)
+    assert shelf.store.remembered > 300_000
+
+    assert await refused(shelf.packages.link(PACKAGE, "f", digest, by="ci")) == "unavailable"
+    assert await refused(push(shelf, "g", b"")) == "unavailable"
+    await shelf.packages.delete(PACKAGE, "e")
+    assert await shelf.packages.link(PACKAGE, "f", digest, by="ci") is not None
 
 
 async def test_a_quota_of_zero_takes_nothing(tmp_path):
@@ -451,6 +471,41 @@ async def test_a_journal_that_is_mostly_history_is_written_anew(shelf, monkeypat
     assert [row.key for row in shelf.packages.rows(PACKAGE)] == ["a"]
 
 
+async def test_a_journal_is_written_anew_while_the_node_runs_too(shelf, monkeypatch):
+    monkeypatch.setattr(journal_file, "HISTORY_BYTES", Limit(20_000, "a test"))
+    monkeypatch.setattr(store_local, "SCAN_ROWS", Limit(2, "pieces of two rows"))
+    journal, sizes = shelf.folder / "local" / "rows", []
+    for number in range(60):
+        await push(shelf, f"k{number % 5}", b"%d" % number, more={"said": "x" * 1_000})
+        sizes.append(journal.stat().st_size)
+    await shelf.packages.delete(PACKAGE, "k4")
+
+    assert max(sizes) < 2 * 6_500 + 20_000 + 1_300  # what five rows take, and history within its bounds
+    assert sum(after < before for before, after in pairwise(sizes)) >= 2
+    rows = list(shelf.packages.rows(PACKAGE))
+    shelf.lose()
+    assert list(shelf.packages.rows(PACKAGE)) == rows
+    assert len(rows) == 4
+    assert shelf.store.remembered == remembered(shelf)
+
+
+@pytest.mark.parametrize("step", ["add", "into_place"])
+async def test_a_journal_that_cannot_be_written_anew_stays_and_keeps_the_push(shelf, monkeypatch, step):
+    monkeypatch.setattr(journal_file, "HISTORY_BYTES", Limit(300, "a test"))
+    tried = []
+
+    def full(*_):
+        tried.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal_file.Anew, step, full)
+    rows = [await push(shelf, key, key.encode()) for key in "abcdefgh"]
+    assert 1 <= len(tried) < 4  # not at every push
+    assert not (shelf.folder / "local" / "rows.new").exists()
+    shelf.lose()
+    assert list(shelf.packages.rows(PACKAGE)) == rows
+
+
 async def test_files_that_nothing_names_any_more_are_kept_aside(tmp_path):
     shelf = Shelf(tmp_path)
     row = await push(shelf, "a")
@@ -466,8 +521,6 @@ async def test_files_that_nothing_names_any_more_are_kept_aside(tmp_path):
 
 
 async def test_a_database_of_before_gets_the_new_families(tmp_path, monkeypatch):
-    from pyrsia.store import layout
-
     new = (layout.LOCAL, layout.LOCAL_BYTES, layout.TOKENS)
     with monkeypatch.context() as before:
         before.setattr(layout, "FAMILIES", tuple(one for one in layout.FAMILIES if one not in new))
@@ -476,6 +529,12 @@ async def test_a_database_of_before_gets_the_new_families(tmp_path, monkeypatch)
     shelf = Shelf(tmp_path)
     assert (await push(shelf, "a")).sha256 == sha256(DATA)
     shelf.stop()
+
+
+def remembered(shelf):
+    """Twice what the database holds of rows: they stand in the journal too."""
+    found = shelf.database.scan(layout.LOCAL, b"", 1_000)
+    return 2 * sum(len(key) + len(raw) for key, raw in found)
 
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -516,4 +575,5 @@ async def test_after_any_steps_the_shelf_is_what_a_dict_would_be(tmp_path_factor
         }
         assert shelf.files() == sorted({sha256(held) for held in rows.values()})
         assert shelf.store.used == sum(map(len, set(rows.values())))
+        assert shelf.store.remembered == remembered(shelf)
     shelf.stop()
