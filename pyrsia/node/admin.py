@@ -112,6 +112,9 @@ class Admin:
     agreement: Callable[[], AgreementStatus]
     progress: Callable[[], Sequence[str]] = tuple
     upstream: Callable[[], UpstreamStatus] = UpstreamStatus
+    pushed: Callable[[str], bool] = lambda package: (
+        False
+    )  # whether it was pushed to this node, by versionless purl
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -257,6 +260,13 @@ class Admin:
         return await self.catalog.attestations(sha256)
 
     async def package_files(self, package: str) -> Sequence[PackageFile]:
+        if self.pushed(package):  # nor is the catalogue asked, which may ask the network for what it lacks
+            raise Refusal(
+                "package-unknown",
+                what=f"{package} was pushed to this node: the log knows nothing of it, and there is no proof",
+                who="whoever pushed it here",
+                do="get it with its own client, set up by `pyrsia setup`; ask no network for a private name",
+            )
         return [
             PackageFile(
                 one.filename, one.sha256, one.size, one.version, one.verdict, one.log_index, one.upstream

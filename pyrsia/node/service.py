@@ -373,6 +373,7 @@ class Node:
             builder=self.building.builder,
             desk=self.building.desk,
             upstream=self.upstream.status,
+            pushed=self.local.owns,
             judge=Judge(self.policing, self.house.archive.state, self.supply),
             tokens=self.tokens,
             http=lambda: self.server.url if self.server else "",

@@ -203,7 +203,7 @@ def _no_wheel(where: str, dist: Dist) -> Row:
         dist.purl,
         NO_PROOF,
         why=f"the network offers no wheel of {dist.name} {dist.version}",
-        do="ask for it with `pyrsia build request NAME==VERSION`, or leave it out with --skip NAME",
+        do="leave it out with --skip NAME, or if it is public ask for it: `pyrsia build request NAME==VERSION`",
     )
 
 

@@ -1,6 +1,7 @@
 """A node's face: snapshots out of its parts, and requests that are checked before they become entries."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
@@ -206,6 +207,17 @@ async def test_an_artifact_is_told_with_its_place_and_its_proof(node):
     )
     node.world.archive.keep_checkpoint(node.story.note())
     assert await node.admin.proof_file(node.story.sha256) == node.story.proof()
+
+
+async def test_what_was_pushed_here_is_no_package_of_the_log_and_nobody_is_told_of_the_question(node):
+    asked = []
+    catalog = SimpleNamespace(files=lambda package: asked.append(package) or [])
+    admin = replace(node.admin, catalog=catalog, pushed=lambda package: package == "pkg:pypi/ours")
+    with pytest.raises(Refusal) as caught:
+        await admin.package_files("pkg:pypi/ours")
+    assert "was pushed to this node" in caught.value.what
+    assert "build request" not in caught.value.do
+    assert (list(await admin.package_files("pkg:pypi/theirs")), asked) == ([], ["pkg:pypi/theirs"])
 
 
 async def test_a_stopped_node_with_an_old_head_is_not_ready(node):
