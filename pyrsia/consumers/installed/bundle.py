@@ -12,10 +12,12 @@ Sizes are bounded before and while members are inflated; names are looked up, an
 
 import hashlib
 import json
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -26,7 +28,9 @@ from pyrsia.errors import Refusal
 from pyrsia.units import MAX_CONTENTS_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
 
 MAX_BUNDLE_BYTES = Limit(4 << 30, "proofs of 20,000 files at 200 KB each")
-MAX_BUNDLE_MEMBERS = Limit(400_000, "a proof and a list of members for each digest of one call")
+MAX_BUNDLE_MEMBERS = Limit(100_000, "a proof and a list of members for each of 50,000 files")
+# zipfile makes an object of some 500 bytes of each entry, of which 46 bytes are the shortest.
+MAX_DIRECTORY_BYTES = Limit(16 << 20, "an entry has 46 bytes and a name of 80: 100,000 of them have 13 MB")
 MAX_HEAD_BYTES = Limit(1 << 20, "the first member names some networks")
 MAX_LIST_BYTES = Limit(32 << 20, "what one answer of a node may have")
 _HEAD: Final = "pyrsia-bundle.json"
@@ -65,7 +69,14 @@ class Recorder:
         self._source.file(listed, into)
 
     def save(self, path: Path, head: dict[str, Any]) -> int:
-        """Write the bundle, whole or not at all; how many answers it holds."""
+        """Write the bundle, whole or not at all; how many answers it holds.
+
+        Raises:
+            Refusal: `too-large`; nobody could read it.
+        """
+        if len(self._kept) >= MAX_BUNDLE_MEMBERS.value:
+            raise Refusal("too-large", what=f"a bundle would have more than {MAX_BUNDLE_MEMBERS.value} members",
+                          who="your command", do="save proofs of a part at a time")  # fmt: skip
         new = path.with_name(f"{path.name}.new")
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(_HEAD, json.dumps({"v": 1, **head}, sort_keys=True))
@@ -77,6 +88,17 @@ class Recorder:
     def _keep(self, name: str, data: bytes) -> bytes:
         self._kept[name] = data
         return data
+
+
+class _Bounded(FileIO):
+    """A file that gives no more at once than a sane directory has: zipfile asks for all of that in one read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted > MAX_DIRECTORY_BYTES.value:
+            raise ValueError(f"its directory has more than {MAX_DIRECTORY_BYTES.value} bytes")
+        return super().read(wanted)
 
 
 class FromBundle:
@@ -93,7 +115,8 @@ class FromBundle:
         try:
             if path.stat().st_size > MAX_BUNDLE_BYTES.value:
                 raise ValueError("it is too large")
-            self._archive = zipfile.ZipFile(path)
+            self._file = _Bounded(path)
+            self._archive = zipfile.ZipFile(self._file)
             self._names = {one.filename: one for one in self._archive.infolist()}
             if len(self._names) > MAX_BUNDLE_MEMBERS.value or len(self._names) != len(
                 self._archive.infolist()
@@ -103,13 +126,14 @@ class FromBundle:
             if not isinstance(head, dict) or head.get("v") != 1:
                 raise ValueError("it is of another version")
         except _BROKEN as error:
-            if hasattr(self, "_archive"):
-                self._archive.close()
+            self.close()
             raise self._refused(str(error)) from None
         self.head: dict[str, Any] = head
 
     def close(self) -> None:
-        self._archive.close()
+        for one in ("_archive", "_file"):
+            if hasattr(self, one):
+                getattr(self, one).close()
 
     def proof(self, sha256: str) -> bytes:
         return self._have(f"proofs/{sha256}", MAX_PROOFFILE_BYTES.value, "there is no proof in the bundle")

@@ -319,6 +319,7 @@ def test_images_that_a_build_copies_from_or_mounts_are_pinned(export, tmp_path):
         "RUN <<X\na \\\nX",
         "ONBUILD \\",
         "\\",
+        "ARG A\n# escape=`\nRUN echo `a`",
     ],
 )
 def test_what_stands_before_a_line_does_not_hide_it(before):

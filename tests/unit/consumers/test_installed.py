@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sqlite3
+import struct
 import tarfile
 import zipfile
 
@@ -402,6 +403,30 @@ def test_a_bundle_that_is_none_is_refused(pyrsia, trust, venv, tmp_path, data):
     code, _, err = pyrsia("verify", "--venv", venv, "--bundle", path, "--trust", trust)
     assert code == 2
     assert "is no bundle of proofs" in err
+
+
+def test_a_bundle_that_is_all_directory_is_refused_before_that_is_read(tmp_path, monkeypatch):
+    """600,000 names in 30 MB took 269 MB and seconds; here the end of a file says that 1 GiB of names precede it."""
+    path = tmp_path / "proofs.zip"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+        file.seek(1 << 30)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, 1 << 30, 0, 0))
+    with pytest.raises(Refusal, match="directory has more than"):
+        bundles.FromBundle(path)
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_MEMBERS", Limit(2, "for this test"))
+    recorder = bundles.Recorder(Nothing())
+    for epoch in range(2):
+        recorder.step(epoch)
+    with pytest.raises(Refusal, match="more than 2 members"):
+        recorder.save(tmp_path / "new.zip", {})
+
+
+class Nothing:
+    current = True
+
+    def step(self, epoch):
+        return b"a step"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
