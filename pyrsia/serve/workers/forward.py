@@ -18,6 +18,7 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.answers import header, send_refusal
 from pyrsia.serve.connection import Message, Receive, Scope, Send
+from pyrsia.serve.guard import SAFE_METHODS
 from pyrsia.serve.reading import Header
 from pyrsia.serve.workers.accel import BYTES, CLIENT, REDIRECT, SCHEME, opened
 from pyrsia.serve.workers.answers import Answer
@@ -111,8 +112,11 @@ class Forward:
                 await exchange.run(partial(self._give, scope, send, link, answer))
             except _NodeGone:
                 self._let_go(link, answer, clean=False)
-                if link.used and not answer.head and not answer.continued:
-                    continue  # it was closed while it idled; nothing was asked on it, and no body read
+                # It was closed while it idled, most likely. A node that stopped in the middle may have done it
+                # already: again is asked only what changes nothing, and what begins with a body that was not sent.
+                again = bool(body) or scope["method"] in SAFE_METHODS
+                if link.used and again and not answer.head and not answer.continued:
+                    continue
                 raise
             except BaseException:
                 self._let_go(link, answer, clean=False)

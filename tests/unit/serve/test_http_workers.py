@@ -11,7 +11,17 @@ import httpx
 import pytest
 import trio
 
-from pyrsia.serve.http import HttpLimits, Receive, Scope, Send, Server, listen_tcp, listen_unix, serve
+from pyrsia.serve.http import (
+    ClientGone,
+    HttpLimits,
+    Receive,
+    Scope,
+    Send,
+    Server,
+    listen_tcp,
+    listen_unix,
+    serve,
+)
 from pyrsia.serve.workers import accel, forward
 from pyrsia.serve.workers.answers import Answer
 from pyrsia.serve.workers.forward import Forward
@@ -282,6 +292,23 @@ async def test_a_length_that_nobody_knows_is_not_made_up_for_head(node: Node) ->
         head = await client.head("/echo")
         assert (head.status_code, head.headers.get("content-length")) == (200, None)
         assert (await client.get("/get")).text == "GET /get? 0"  # the connection is in step
+
+
+@pytest.mark.parametrize(("method", "asked"), [("GET", 2), ("HEAD", 2), ("POST", 1), ("DELETE", 1)])
+async def test_what_changes_something_is_not_asked_twice_of_a_node_that_dies(
+    node: Node, method: str, asked: int
+) -> None:
+    times = []
+
+    async def dying(scope: Scope, receive: Receive, send: Send) -> None:
+        times.append(scope["method"])
+        raise ClientGone("the node is killed")
+
+    async with worker_of(node) as (ours, worker), httpx.AsyncClient(base_url=worker.url) as client:
+        assert (await client.get("/get")).status_code == 200  # so that a link idles
+        ours.app = dying
+        assert (await client.request(method, "/change")).status_code == 503
+    assert times == [method] * asked
 
 
 async def test_an_answer_that_the_node_cuts_is_cut_for_the_client(node: Node) -> None:
