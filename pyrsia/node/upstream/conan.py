@@ -8,7 +8,7 @@ Source: Conan 2, `conan/internal/rest/client_routes.py`; docs/upstream.md, "Wher
 import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import httpx
 
@@ -46,7 +46,7 @@ class ConanRemotes:
 
     def version(self, package: Purl, path: str) -> str | None:
         parts = path.partition("?")[0].removeprefix(_START).split("/")
-        return parts[1] if len(parts) > 1 else ""
+        return unquote(parts[1]) if len(parts) > 1 else ""  # `+` has two spellings in a path
 
     def digest(self, path: str) -> str:
         return ""

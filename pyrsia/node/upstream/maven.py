@@ -4,6 +4,7 @@ Source: the Maven 2 repository layout; docs/upstream.md, "Where upstream is".
 """
 
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 import httpx
 
@@ -34,7 +35,9 @@ class MavenRepositories:
 
     def version(self, package: Purl, path: str) -> str | None:
         version, slash, _ = path.removeprefix(_folder(package)).partition("/")
-        return version if slash and path != _plugins(package) else ""
+        return (
+            unquote(version) if slash and path != _plugins(package) else ""
+        )  # `+` has two spellings in a path
 
     def digest(self, path: str) -> str:
         return ""

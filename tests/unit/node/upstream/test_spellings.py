@@ -87,3 +87,22 @@ async def test_a_version_that_is_denied_is_denied_at_every_spelling(up, tmp_path
         with pytest.raises(Refusal, match="deny names it"):
             await front.proxy.file(SIX, url)
     assert not up.times("/six-1.0.0-py3-none-any.whl")
+
+
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+@pytest.mark.parametrize(
+    ("package", "path"),
+    [
+        ("pkg:conan/zlib", f"v2/conans/zlib/1.0{{}}x/_/_/revisions/{'0' * 32}/files/conanfile.py"),
+        ("pkg:maven/org.acme/lib", "org/acme/lib/1.0{}x/lib-1.0{}x.jar"),
+    ],
+)
+async def test_a_plus_is_one_however_a_path_writes_it(up, tmp_path, plus, package, path):
+    ups = {"conan": (up.url,), "maven": (up.url,)}
+    async with in_front(tmp_path, ups, judge=judging(b'[all]\nmode = "proxy"\ndeny = ["*@2*"]')) as front:
+        front.ours.held[package] = {"1.0+x"}
+        with pytest.raises(Refusal, match="the log holds"):
+            await front.proxy.file(package, path.replace("{}", plus))
+        with pytest.raises(Refusal, match="deny names it"):
+            await front.proxy.file(package, path.replace("{}", plus).replace("1.0", "2.0"))
+    assert not up.asked
