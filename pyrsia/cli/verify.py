@@ -41,7 +41,9 @@ _new = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "-r", "--lock", "locks", multiple=True, type=_file, help="Requirements with hashes, uv.lock, conan.lock."
 )
-@click.option("--skip", multiple=True, metavar="NAME", help="Leave this package of an environment out.")
+@click.option(
+    "--skip", multiple=True, metavar="NAME", help="Leave this package, or file, of an environment out."
+)
 @click.option("--all", "every", is_flag=True, help="Tell every file, not only those that are not accepted.")
 @click.option("--proof", type=_new, help="Proof file [FILE.tlog-proof].")
 @click.option("--node", "target", metavar="URL|DIR", help="Fetch the proofs from this node.")

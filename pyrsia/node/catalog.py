@@ -28,7 +28,9 @@ from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
 _PYPI = "pkg:pypi/"
-MAX_LOOKED = Limit(20_000, "files among which a second name of some bytes is looked for: a tenth of a second")
+MAX_LOOKED = Limit(
+    20_000, "files among which a second name of some bytes is looked for: all of the largest project"
+)
 MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
 
 
