@@ -39,6 +39,17 @@ class What:
     def __bool__(self) -> bool:
         return bool(self.digests or self.venvs or self.m2s or self.conans or self.images or self.locks)
 
+    def unseen(self) -> list[str]:
+        """What is not looked at where these are checked; docs/verify.md says why."""
+        told = (
+            (self.venvs, "of an environment the interpreter, its standard library, and what switches it on"),
+            (self.m2s, "of a local repository Maven's own notes: checksums, metadata, where files came from"),
+            (self.conans, "of a Conan home sources, builds, what finalize() made, extensions and hooks"),
+            (self.images, "of an image at a node the layers themselves, which are not downloaded"),
+            (self.locks, "of a lock the project's own packages and what is installed already"),
+        )
+        return [one for named, one in told if named]
+
 
 @dataclass(frozen=True, slots=True)
 class How:
@@ -94,7 +105,7 @@ def _run(
     rows = _rows(what, how, prover, source, node)
     for found in prover.seen.values():
         remember(found, source.current)
-    told = as_dict(rows)
+    told = {**as_dict(rows), "not_looked_at": what.unseen()}
     if how.save is not None:
         told["bundle"] = str(how.save)
         head = {
@@ -103,7 +114,7 @@ def _run(
             "networks": _networks(prover),
         }
         recorder.save(how.save, head)
-    tell(told, as_json=how.as_json, text=lambda: _lines(rows, how))
+    tell(told, as_json=how.as_json, text=lambda: _lines(rows, what, how))
     return exit_code(rows)
 
 
@@ -129,9 +140,11 @@ def _rows(what: What, how: How, prover: "Prover", source: "Source", node: "FromN
     return rows
 
 
-def _lines(rows: Sequence[Row], how: How) -> list[str]:
+def _lines(rows: Sequence[Row], what: What, how: How) -> list[str]:
     short = [tuple(_cut(cell) for cell in line) for line in cells(rows, every=how.every)]
     lines = [*(table(short, HEADER) if short else []), *closing_lines(rows)]
+    if unseen := what.unseen():
+        lines.append(f"not looked at: {'; '.join(unseen)}")
     return [*lines, f"bundle: {how.save}"] if how.save else lines
 
 

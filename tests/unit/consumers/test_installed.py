@@ -562,7 +562,7 @@ def test_maven_s_own_notes_are_left_out(pyrsia, node, trust, tmp_path):
         (tmp_path / "repository" / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "repository" / place).write_text("x")
     code, out, _ = pyrsia("verify", "--m2", tmp_path, "--node", node.url, "--trust", trust)
-    assert (code, out.strip()) == (3, "nothing to check")
+    assert (code, out.splitlines()[0]) == (3, "nothing to check")
 
 
 RREV, PKGID, PREV = "1" * 32, "2" * 40, "3" * 32
@@ -1028,3 +1028,23 @@ def test_as_is_refused_where_it_could_not_be_heeded(pyrsia, node, trust, tmp_pat
     code, _, err = pyrsia("verify", option, what, "--as", PURL, "--node", node.url, "--trust", trust)
     assert code == 2
     assert "--as" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "part"),
+    [
+        ("--venv", "the interpreter, its standard library"),
+        ("--m2", "Maven's own notes"),
+        ("-r", "the project's own"),
+    ],
+)
+def test_what_is_not_looked_at_is_said_at_the_end(pyrsia, node, trust, venv, tmp_path, option, part):
+    (tmp_path / "lock.txt").write_text("idna==1.0\n")
+    (tmp_path / "m2").mkdir()
+    what = {"--venv": venv, "--m2": tmp_path / "m2", "-r": tmp_path / "lock.txt"}[option]
+    ask = ("verify", option, what, "--node", node.url, "--trust", trust)
+    last = pyrsia(*ask)[1].splitlines()[-1]
+    assert last.startswith("not looked at: ")
+    assert part in last
+    (told,) = json.loads(pyrsia(*ask, "--json")[1])["not_looked_at"]
+    assert part in told
