@@ -22,3 +22,12 @@ def vectors() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("PYRSIA_VECTORS names no folder with third-party vectors")
     return Path(folder)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes that nobody reads are named by their place: some are made anew in each process, unlike names."""
+    if isinstance(val, bytes) and (
+        len(val) > 40 or not val.isascii() or not val.decode("ascii").isprintable()
+    ):
+        return argname
+    return None
