@@ -6,13 +6,16 @@ import pytest
 
 from pyrsia.config import Config, ProxySection
 from pyrsia.errors import Refusal
+from pyrsia.node.catalog import Catalog
 from pyrsia.node.policing import Policing
-from pyrsia.node.supply import make_upstream
+from pyrsia.node.proofs import Proofs
+from pyrsia.node.supply import make_supply, make_upstream
 from pyrsia.wire import purl
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed, about
 from tests.reference.parts import Kept
 from tests.reference.story import Story
+from tests.unit.node.test_catalog import Shelf, no_bundle
 
 POLICY = '[pip]\nmode = "proxy"\ndeny = ["pkg:pypi/bad*", "pkg:pypi/some@6.*"]\n[maven]\nmode = "verified+witnessed"\n'
 
@@ -85,6 +88,21 @@ async def test_what_the_log_holds_is_its_own_also_when_it_was_withdrawn(world, u
     assert ours.holds(story.sha256)
     assert not ours.holds("0" * 64)
     assert ours.versions("pkg:pypi/other") == frozenset()
+
+
+async def test_bytes_that_the_log_keeps_back_are_known_by_their_digest_whatever_upstream_calls_them(
+    world, upstream, tmp_path
+):
+    story = Story(world=world)
+    policing = Policing(None, world.archive.state)
+    catalog = Catalog(world.archive, Shelf(tmp_path), Proofs(world.archive), no_bundle, policing=policing)
+    make_supply(catalog, SimpleNamespace(), upstream)
+    good = upstream.against(story.sha256), upstream.against("0" * 64)
+    world.enact(about("artifact.withdraw", story.sha256))
+
+    assert good == (None, None)
+    assert upstream.against(story.sha256).code == "withdrawn"
+    assert upstream.shop.against(story.sha256).code == "withdrawn"
 
 
 async def test_what_a_node_claims_under_its_own_name_takes_nothing_from_anybody(world, upstream):
