@@ -32,6 +32,7 @@ from pyrsia.consumers.installed.walking import Found
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.purl import pypi_name
+from pyrsia.wire.text import safe
 
 MAX_SCRIPT_BYTES = Limit(
     4 << 20, "a script that a wheel brings; larger ones are programs, and are not rewritten"
@@ -228,7 +229,9 @@ def _claims_held_back(site: Site) -> None:
             why = "additional: it lies in a checked package, whose wheel does not hold it"
         else:
             continue
-        site.told[rel] = Row(row.what, row.package, REFUSED, why=why, do=_LOOK)
+        site.told[rel] = Row(
+            row.what, row.package, REFUSED, why=why, do=f"look at it, then delete it or: --skip {safe(rel)}"
+        )
 
 
 def _is(listed: Listed, version: str) -> bool:
