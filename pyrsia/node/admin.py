@@ -250,8 +250,9 @@ class Admin:
         found = views.artifact(self.archive.state, sha256)
         return None if found is None else {**found.body, "log_index": found.leaf}
 
-    async def proof_file(self, sha256: str) -> bytes | None:
-        return self.proofs.of_artifact(sha256)
+    async def proof_file(self, sha256: str, purl: str = "") -> bytes | None:
+        found = self.proofs.of_artifact(sha256, purl) if purl else None
+        return found if found is not None else self.proofs.of_artifact(sha256)
 
     async def contents(self, sha256: str) -> bytes | None:
         return await self.catalog.contents(sha256)

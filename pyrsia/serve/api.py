@@ -148,8 +148,19 @@ async def _attestations(admin: Admin, request: Request) -> bytes:
     return found
 
 
+_PROOF_QUERY: Final = (
+    Param("purl", "under which they were published, where the same bytes are of several packages", TEXT),
+)
+
+
 async def _artifact_proof(admin: Admin, request: Request) -> bytes:
-    proof = await admin.proof_file(_hex(request, "sha256"))
+    only(request, _PROOF_QUERY)
+    text = request.query_params.get("purl", "")
+    try:
+        purl = str(purls.parse(text)) if text else ""
+    except Malformed as error:
+        raise bad(f"`purl` is not a purl: {error}", do="send ?purl=pkg:TYPE/NAME@VERSION") from None
+    proof = await admin.proof_file(_hex(request, "sha256"), purl)
     if proof is None:
         raise Refusal(
             "no-proof",
@@ -245,7 +256,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/artifacts/{sha256}", _artifact, "What the log says of an artifact", dict[str, Any],
         refusals=("not-found",)),
     Row("GET", "/api/v1/artifacts/{sha256}/proof", _artifact_proof, "Its proof file", bytes,
-        media="text/plain; charset=utf-8", refusals=("no-proof",)),
+        media="text/plain; charset=utf-8", query=_PROOF_QUERY, refusals=("no-proof", "bad-request")),
     *CONTENT_ROWS,
     Row("GET", "/api/v1/attestations/{sha256}", _attestations, "Its attestations, a DSSE envelope a line", bytes,
         media="application/jsonl", refusals=("not-found",)),

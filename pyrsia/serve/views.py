@@ -381,7 +381,9 @@ class Admin(Protocol):
         """The `artifact.add` body with `log_index`, as JSON values."""
         ...
 
-    async def proof_file(self, sha256: str) -> bytes | None: ...
+    async def proof_file(self, sha256: str, purl: str = "") -> bytes | None:
+        """The proof of the bytes as published under `purl`; without one, or where it is none, under the first."""
+        ...
 
     async def contents(self, sha256: str) -> bytes | None:
         """The list of its members (`builds.members.encode`) that the log names; None for an unknown file.

@@ -1,7 +1,7 @@
 """Proofs to take along: all that a verification asked of a node, in one ZIP file that another machine reads offline.
 
     pyrsia-bundle.json          {"v": 1, "made_ms": ..., "node": ..., "networks": [{"name", "digest"}]}
-    proofs/<sha256>             proof files
+    proofs/<sha256>             proof files; `proofs/<sha256>-<sha256 of purl>` those of bytes with several purls
     contents/<sha256>           lists of members, by the digest of their file
     packages/<sha256 of purl>   lists of published files
     epochs/<number>             steps to later epochs
@@ -50,8 +50,8 @@ class Recorder:
         self.current = source.current
         self._kept: dict[str, bytes] = {}
 
-    def proof(self, sha256: str) -> bytes:
-        return self._keep(f"proofs/{sha256}", self._source.proof(sha256))
+    def proof(self, sha256: str, purl: str = "") -> bytes:
+        return self._keep(_proof(sha256, purl), self._source.proof(sha256, purl))
 
     def contents(self, sha256: str) -> bytes:
         return self._keep(f"contents/{sha256}", self._source.contents(sha256))
@@ -135,8 +135,8 @@ class FromBundle:
             if hasattr(self, one):
                 getattr(self, one).close()
 
-    def proof(self, sha256: str) -> bytes:
-        return self._have(f"proofs/{sha256}", MAX_PROOFFILE_BYTES.value, "there is no proof in the bundle")
+    def proof(self, sha256: str, purl: str = "") -> bytes:
+        return self._have(_proof(sha256, purl), MAX_PROOFFILE_BYTES.value, "there is no proof in the bundle")
 
     def contents(self, sha256: str) -> bytes:
         return self._have(
@@ -182,6 +182,10 @@ class FromBundle:
     def _refused(self, why: str) -> Refusal:
         return Refusal("bad-request", what=f"{self._path} is no bundle of proofs: {why[:200]}", who="the file",
                        do="make it again: pyrsia verify ... --node URL --save-bundle FILE")  # fmt: skip
+
+
+def _proof(sha256: str, purl: str) -> str:
+    return f"proofs/{sha256}" + (f"-{hashlib.sha256(purl.encode()).hexdigest()}" if purl else "")
 
 
 def _package(purl: str) -> str:

@@ -24,6 +24,7 @@ from pyrsia.consumers.installed.rows import ACCEPTED, NO_PROOF, REFUSED, Row, of
 from pyrsia.consumers.installed.sources import Source
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
+from pyrsia.verify.finding import Finding
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
@@ -53,16 +54,13 @@ class _Judge:
         # versionless purl -> (version, file) -> digest
         self._listed: dict[str, dict[tuple[str, str], str]] = {}
 
-    def may_stand(self, one: _Held, name: str, digest: str) -> bool:
-        """Whether bytes that are proven at another place are listed at this one too.
+    def may_stand(self, one: _Held, name: str, told: Finding, digest: str) -> bool:
+        """Whether bytes that are proven at another place of this version are listed at this one too.
 
-        A recipe is often the same in all versions, and a proof names one of them. So the list decides, among files of
-        this name that the log holds, and of recipes among those of this package.
+        Small files are often the same in several revisions, and a proof of this version names one of them; of another
+        version or package they are not enough.
         """
-        told = self.prover.prove(digest).finding
-        if not one.purl or told.file.rpartition("~")[2] != name:
-            return False
-        if name == names.CONANFILE and _versionless(told.purl) != _versionless(one.purl):
+        if not one.purl or told.purl != one.purl or told.file.rpartition("~")[2] != name:
             return False
         package = _versionless(one.purl)
         if package not in self._listed:
@@ -155,14 +153,16 @@ def _file(one: _Held, path: Path, name: str, judge: _Judge) -> Row:
     digest = walking.digest(path)
     if not digest:
         return Row(what, one.purl, REFUSED, why="missing, or no plain file", do=_AGAIN)
-    row = judge.prover.row(what, digest)
-    if row.outcome != ACCEPTED:
-        return Row(what, one.purl, row.outcome, digest, why=row.why, do=row.do)
-    told = judge.prover.prove(digest).finding
+    try:
+        told = judge.prover.prove(digest, one.purl).finding
+    except Refusal as refusal:
+        if refusal.code == "not-running":
+            raise
+        return of_refusal(what, one.purl, refusal, digest)
     exact = (told.purl, told.file) == (one.purl, f"{one.start}{name}")
-    if not exact and not (name in _SMALL and judge.may_stand(one, name, digest)):
+    if not exact and not (name in _SMALL and judge.may_stand(one, name, told, digest)):
         return Row(what, one.purl, REFUSED, digest, why=f"these bytes are {told.purl} {told.file}", do=_AGAIN)
-    return row
+    return Row(what, told.purl, ACCEPTED, digest, told.verdict, told.builders)
 
 
 def _versionless(purl: str) -> str:

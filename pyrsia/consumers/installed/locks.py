@@ -235,7 +235,7 @@ def _recipe(line: str, prover: Prover, source: Source) -> Row:
     bad = [
         row
         for row in rows
-        if row.outcome != ACCEPTED or not prover.prove(row.sha256).finding.file.startswith(start)
+        if row.outcome != ACCEPTED or not prover.prove(row.sha256, str(purl)).finding.file.startswith(start)
     ]
     if rows and not bad:
         return rows[0]

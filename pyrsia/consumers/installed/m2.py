@@ -68,8 +68,8 @@ def _row(folder: Path, one: walking.Found, prover: Prover) -> Row:
     if row.outcome == NO_PROOF and _own(one):
         return Row(one.rel, package, NO_PROOF, digest, why="it was put there by `mvn install` on this machine",
                    do="nobody else can prove it; leave it out by checking another folder")  # fmt: skip
-    if row.outcome == ACCEPTED and not _is(prover.prove(digest).finding.file, one.path.name):
-        told = prover.prove(digest).finding.file
+    told = prover.prove(digest, package).finding.file if row.outcome == ACCEPTED else ""
+    if row.outcome == ACCEPTED and not _is(told, one.path.name):
         return Row(
             one.rel,
             package,

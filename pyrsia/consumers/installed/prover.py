@@ -49,34 +49,48 @@ class Prover:
         self._verify = verify
         self._policy = policy
         self._read_members: dict[str, tuple[Member, ...]] = {}
-        self._known: dict[str, Proven | Refusal] = {}
+        self._known: dict[
+            tuple[str, str], Proven | Refusal
+        ] = {}  # by digest, and purl where that was asked for
         self.seen: dict[str, Evidence] = {}  # the newest head of each network, by digest of its genesis
 
-    def prove(self, sha256: str) -> Proven:
+    def prove(self, sha256: str, package: str = "") -> Proven:
         """
+        Args:
+            package: the purl that is looked for: the same bytes may be of several, and a proof names one of them.
+
         Raises:
             Refusal: as `pyrsia.verify.artifact.judge`, or the policy's.
         """
-        known = self._known.get(sha256)
+        known = self._judged(sha256, "")
+        other = known.code != "no-proof" if isinstance(known, Refusal) else known.finding.purl != package
+        if package and other:
+            again = self._judged(sha256, package)
+            if isinstance(again, Proven) and again.finding.purl == package:
+                return again
+        if isinstance(known, Refusal):
+            raise known
+        return known
+
+    def _judged(self, sha256: str, package: str) -> Proven | Refusal:
+        known = self._known.get((sha256, package))
         if known is None:
             if len(self._known) >= MAX_PROVEN.value:
                 raise Refusal("too-large", what=f"more than {MAX_PROVEN.value} different files", who="your command",
                               do="check a part of them")  # fmt: skip
             try:
-                known = self._prove(sha256)
+                known = self._prove(sha256, package)
             except Refusal as refusal:
                 if refusal.code == "not-running":  # no answer about this file, and none about the others
                     raise
                 known = refusal
-            self._known[sha256] = known
-        if isinstance(known, Refusal):
-            raise known
+            self._known[sha256, package] = known
         return known
 
     def row(self, what: str, sha256: str, package: str = "") -> Row:
         """The row of a file that has this digest and, where `package` is given, must be of that purl."""
         try:
-            finding = self.prove(sha256).finding
+            finding = self.prove(sha256, package).finding
             if package and finding.purl != package:
                 raise evidence.invalid(f"these bytes are {finding.purl}, not {package}")
         except Refusal as refusal:
@@ -126,8 +140,8 @@ class Prover:
             raise evidence.invalid(str(error)) from None
         return found
 
-    def _prove(self, sha256: str) -> Proven:
-        found = self._read(self._source.proof(sha256))
+    def _prove(self, sha256: str, package: str) -> Proven:
+        found = self._read(self._source.proof(sha256, package))
         finding = judge_digest(
             sha256,
             found,

@@ -25,8 +25,8 @@ class Source(Protocol):
 
     current: bool
 
-    def proof(self, sha256: str) -> bytes:
-        """Raises `Refusal`: `no-proof`."""
+    def proof(self, sha256: str, purl: str = "") -> bytes:
+        """As published under `purl`, where the bytes are of several packages. Raises `Refusal`: `no-proof`."""
         ...
 
     def contents(self, sha256: str) -> bytes:
@@ -58,9 +58,10 @@ class FromNode:
     def target(self) -> str:
         return self._node.target
 
-    def proof(self, sha256: str) -> bytes:
+    def proof(self, sha256: str, purl: str = "") -> bytes:
+        path = f"/api/v1/artifacts/{sha256}/proof" + (f"?{urlencode({'purl': purl})}" if purl else "")
         try:
-            return self._node.get_bytes(f"/api/v1/artifacts/{sha256}/proof", most=MAX_PROOFFILE_BYTES.value)
+            return self._node.get_bytes(path, most=MAX_PROOFFILE_BYTES.value)
         except Refusal as refusal:
             raise as_no_proof(refusal) from None
 

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import tarfile
 import zipfile
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -655,12 +656,49 @@ def test_a_recipe_of_another_version_in_the_place_of_this_one_is_refused(check, 
         "tiny/1.0#11111111 conanmanifest.txt",
     }
     assert all("these bytes are pkg:conan/tiny@0.9" in why for _, why in bad(found))
-    # A recipe that is the same in both versions, as most are: the list has it at both places.
-    for one in theirs:
-        one["version"] = "1.0"
-        one["file"] = one["file"].replace(rrev, RREV)
-    node.answers["/api/v1/packages"] = (200, [row for row in rows if row["file"].count("~") > 1] + theirs)
-    assert check("--conan-home", conan_home)[0] == 0
+    # Recipes are the same in many versions: the proof under this one's name says it, the list of files alone does not.
+    node.answers["/api/v1/packages"] = (200, [row for row in rows if row["file"].count("~") > 1] + [
+        {**row, "version": "1.0", "file": row["file"].replace(rrev, RREV)} for row in theirs])  # fmt: skip
+    assert check("--conan-home", conan_home)[0] == 1
+    listed = node.answers["/api/v1/packages"]
+    for revision in (RREV, "8" * 32):
+        same = Published({name.replace(rrev, revision): data for name, data in files.items()}, asked=CONAN)
+        for name in same.files:
+            one = same.of(name)
+            node.answers[f"/api/v1/artifacts/{one.sha256}/proof"] = (200, one.proof())
+        assert check("--conan-home", conan_home)[0] == 0, (
+            "this revision, or listed at it and proven of another"
+        )
+    node.answers["/api/v1/packages"] = (200, rows)
+    assert check("--conan-home", conan_home)[0] == 1, "another revision's, and not listed at this one"
+    assert listed != rows
+
+
+def test_bytes_of_several_packages_are_proven_under_the_one_that_they_stand_for(check, node, maven, tmp_path):
+    """An empty jar is published many times; the node's first answer names one of them."""
+    other = {
+        **TEXT,
+        "coordinates": {**TEXT["coordinates"], "name": "other"},
+        "purl": "pkg:maven/org.example/other@1.0",
+    }
+    twin = Published({name.replace("text", "other"): data for name, data in maven.files.items()}, asked=other)
+    for name in maven.files:
+        mine, theirs = maven.of(name), twin.of(name.replace("text", "other"))
+        assert mine.sha256 == theirs.sha256
+        proofs = {TEXT["purl"]: mine.proof(), "first": theirs.proof()}
+        answer = partial(lambda of, query: of.get(query.get("purl"), of["first"]), proofs)
+        node.answers[f"/api/v1/artifacts/{mine.sha256}/proof"] = (200, answer)
+    folder = tmp_path / "m2/repository/org/example/text/1.0"
+    folder.mkdir(parents=True)
+    for name, data in maven.files.items():
+        (folder / name).write_bytes(data)
+    bundle = tmp_path / "proofs.zip"
+    assert check("--m2", tmp_path / "m2", "--save-bundle", bundle)[0] == 0
+    assert check("--m2", tmp_path / "m2", source=("--bundle", bundle))[0] == 0
+    moved = tmp_path / "m2/repository/org/example/third/1.0"
+    moved.mkdir(parents=True)
+    (moved / "third-1.0.jar").write_bytes(maven.files["text-1.0.jar"])
+    assert check("--m2", tmp_path / "m2")[0] == 1
 
 
 def test_a_conan_package_of_another_revision_or_place_is_none(check, node, conan, conan_home):

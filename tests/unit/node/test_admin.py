@@ -207,6 +207,11 @@ async def test_an_artifact_is_told_with_its_place_and_its_proof(node):
     )
     node.world.archive.keep_checkpoint(node.story.note())
     assert await node.admin.proof_file(node.story.sha256) == node.story.proof()
+    for purl in (
+        "pkg:pypi/idna@1.0",
+        "pkg:pypi/none@1.0",
+    ):  # of no such name: the one that stands for the bytes
+        assert await node.admin.proof_file(node.story.sha256, purl) == node.story.proof()
 
 
 async def test_what_was_pushed_here_is_no_package_of_the_log_and_nobody_is_told_of_the_question(node):

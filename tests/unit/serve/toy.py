@@ -310,7 +310,7 @@ class ToyNode:
     async def contents(self, sha256: str) -> bytes | None:
         return b"[]" if sha256 in self.published else None
 
-    async def proof_file(self, sha256: str) -> bytes | None:
+    async def proof_file(self, sha256: str, purl: str = "") -> bytes | None:
         return self.proofs.get(sha256)
 
     async def members(self) -> MembersStatus:
