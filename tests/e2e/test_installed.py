@@ -300,7 +300,7 @@ def test_a_home_that_conan_filled_from_a_node_is_accepted_and_a_change_is_named(
                     source.current = False
                     judge = provers.Prover(source, [story.pin], now_ms=NOW_MS, verify=verify,
                                            policy=rules.parse(b"", "test"))  # fmt: skip
-                    return conan_home.check(user.home, judge, tick=lambda *_: None)
+                    return conan_home.check(user.home, judge, source, tick=lambda *_: None)
 
                 rows = said()
                 assert {row.outcome for row in rows} == {"accepted"}, [
