@@ -190,7 +190,7 @@ def deploy_file(jar: Path, url: str) -> tuple[str, ...]:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyNode]:
     needs_maven()
     node = debian(tmp_path_factory.mktemp("node"), lambda purl: "WITNESSED")
-    refuse(node, lambda file: file.name == "pkg:maven/info.picocli/picocli")
+    refuse(node, lambda file: file.purl.startswith("pkg:maven/info.picocli/picocli@"))
     return node
 
 
