@@ -235,7 +235,7 @@ def test_what_a_client_misses_is_asked_for_within_the_glob_and_nothing_else(serv
     def missed(name: str) -> int:
         # Without a token: what one looks for that may push it may be a name of its own.
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"{follower.http}/pypi/simple/{name}/")
+            urllib.request.urlopen(f"{follower.http}/pypi/simple/{name}/")  # noqa: S310
         with caught.value as refused:
             return refused.code
 
