@@ -11,6 +11,7 @@ from pathlib import Path
 from consuming import Between, Tree, between
 
 Row = dict[str, str]
+UV = str(Path(sys.executable).with_name("uv"))  # of the group `clients`, wherever PATH leads
 QUIET = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
 
 
@@ -98,7 +99,7 @@ def pip_words(target: Path, index: str, cache: Path) -> list[str]:
 
 def uv_words(target: Path, index: str, cache: Path) -> list[str]:
     return [
-        "uv",
+        UV,
         "pip",
         "install",
         "--cache-dir",

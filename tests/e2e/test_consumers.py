@@ -305,7 +305,7 @@ def test_hashes_that_were_made_against_upstream_hold_here(field: Consumers, tmp_
     words = ("--no-cache-dir", "--no-deps", "--require-hashes", "-r", tmp_path / "locked.txt", "--target")
     index = f"{field.url}/pypi/simple/"
     run(sys.executable, "-m", "pip", "install", "-q", *words, tmp_path / "pip", "--index-url", index)
-    run("uv", "pip", "install", "-q", *words, tmp_path / "uv", "--default-index", index)
+    run(pythons.UV, "pip", "install", "-q", *words, tmp_path / "uv", "--default-index", index)
     assert installed(tmp_path / "pip") == installed(tmp_path / "uv") == 2
     other = lines[MANY - 1].replace("sha256:", "sha256:0000")
     (tmp_path / "locked.txt").write_text(re.sub("(?<=sha256:0000)(.{60}).{4}", r"\1", other))
