@@ -132,6 +132,10 @@ class Refusal(PyrsiaError):
         fields: dict[str, str | int] = {"code": self.code, "what": self.what, "who": self.who, "do": self.do}
         return {**fields, "retry_s": self.retry_s} if self.retry_s else fields
 
+    def again(self) -> "Refusal":
+        """The same for one more who is told; an exception that is raised twice collects both traces."""
+        return Refusal(self.code, what=self.what, who=self.who, do=self.do, retry_s=self.retry_s)
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Refusal":
         """Rebuild from `as_dict`, or from what a stranger says is one; an unknown code becomes `internal`."""

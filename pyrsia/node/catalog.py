@@ -146,13 +146,13 @@ class Catalog:
             try:
                 placed = self._judged(sha256)
             except Refusal as refusal:
-                self._known[sha256] = _again(refusal)
+                self._known[sha256] = refusal.again()
                 raise
             if placed is None:  # digests that strangers make up take no room
                 return None
             known = self._known[sha256] = _Given(placed.body, _file(placed))
         if isinstance(known, Refusal):
-            raise _again(known)
+            raise known.again()
         return known
 
     def _judged(self, sha256: str) -> Placed | None:
@@ -255,10 +255,6 @@ async def _whole(arriving: Arriving) -> Path:
         ) from None
     finally:
         arriving.close()
-
-
-def _again(refusal: Refusal) -> Refusal:
-    return Refusal(refusal.code, what=refusal.what, who=refusal.who, do=refusal.do)
 
 
 def _unknown(sha256: str) -> Refusal:

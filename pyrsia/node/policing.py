@@ -201,7 +201,7 @@ class Policing:
         if self._stale and rules.ecosystem_of(body["purl"]) in self._stale:
             return self._refusal(policy, found.facts, now_ms, self.head_age_ms())
         told = found.refusal
-        return None if told is None else Refusal(told.code, what=told.what, who=told.who, do=told.do)
+        return None if told is None else told.again()
 
     def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int) -> _Judged:
         facts = facts_of(self._reads, placed, status, isolations=policy.asks_isolation)

@@ -20,7 +20,7 @@ DIRECTORY_BYTES = Limit(4 << 20, "20,000 members with names of 150 characters")
 
 # Of the methods that zipfile knows only these inflate no further than they are asked to.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BROKEN: Final = (
+BROKEN: Final = (  # what zipfile raises on a stranger's archive
     zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError, zlib.error,
     struct.error,
 )  # fmt: skip
@@ -70,7 +70,7 @@ def metadata(path: Path) -> bytes:
                 raise Malformed("the wheel's METADATA is packed by an unknown method")
             with archive.open(found[0]) as member:
                 data = member.read(MAX_METADATA_BYTES.value + 1)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Malformed(f"the wheel cannot be read: {error}") from None
     if len(data) > MAX_METADATA_BYTES.value:
         raise Malformed("the wheel's METADATA is too large")

@@ -41,7 +41,6 @@ from pythons import installed, run
 pytestmark = [pytest.mark.processes, pytest.mark.builds, pytest.mark.clients]
 
 MANY = 30  # packages of one requirements file, each of which needs the one before
-MEMBERS = 5_000  # of a layer that is large enough to be cut half-way
 MAVEN_GIVEN = "commons-io:commons-io:2.11.0"
 MAVEN_REFUSED = "commons-validator:commons-validator:1.7"
 POLICY = """[all]

@@ -13,9 +13,7 @@ Sizes are bounded before and while members are inflated; names are looked up, an
 import hashlib
 import json
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -26,6 +24,7 @@ import msgspec
 from pyrsia.consumers.installed.sources import Listed, Source, rows
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_CONTENTS_BYTES, MAX_PROOFFILE_BYTES, MAX_STEP_BYTES, Limit
+from pyrsia.verify.wheel import BROKEN
 
 MAX_BUNDLE_BYTES = Limit(4 << 30, "proofs of 20,000 files at 200 KB each")
 MAX_BUNDLE_MEMBERS = Limit(100_000, "a proof and a list of members for each of 50,000 files")
@@ -38,8 +37,7 @@ _METHODS: Final = (
     zipfile.ZIP_STORED,
     zipfile.ZIP_DEFLATED,
 )  # the others inflate further than they are asked to
-_BROKEN: Final = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError,
-                  zlib.error, struct.error, RecursionError)  # fmt: skip
+_BROKEN: Final = (*BROKEN, RecursionError)  # its documents are JSON
 
 
 class Recorder:

@@ -7,19 +7,16 @@ Source: docs/builds-how.md, "What no archive may hold".
 """
 
 import hashlib
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Final
 
 from pyrsia.builds.members import Member, Names, shown
 from pyrsia.errors import Malformed
+from pyrsia.verify.wheel import BROKEN
 
 # Of the methods that zipfile knows only these inflate no further than they are asked to.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BROKEN: Final = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError,
-                  zlib.error, struct.error)  # fmt: skip
 _ENCRYPTED: Final = 0x1
 _PIECE_BYTES: Final = 1 << 18
 
@@ -38,7 +35,7 @@ def members_of(path: Path) -> tuple[Member, ...]:
                 name = names.admit(info.filename, info.file_size, folder=info.is_dir())
                 if not info.is_dir():
                     found.append(_member(archive, info, name))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Malformed(f"the wheel cannot be read: {error}") from None
     return tuple(sorted(found))
 

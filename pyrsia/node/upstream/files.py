@@ -121,7 +121,7 @@ class Files:
         with run.waiting():
             await run.begun.wait()
             if run.error is not None:
-                raise _again(run.error)
+                raise run.error.again() if isinstance(run.error, Refusal) else run.error
             if run.growing is not None:
                 return run.growing.reader()
             return None if run.copy is None else _Kept(self._shop, run.copy)
@@ -198,12 +198,6 @@ async def _from_folder(url: str, expected: Expected) -> Arriving | None:
         if wanted and await trio.to_thread.run_sync(digest_of, path, kind) != wanted:
             raise expected.mismatch("")
     return Whole(path, (await trio.Path(path).stat()).st_size, expected.sha256)
-
-
-def _again(error: Exception) -> Exception:
-    if isinstance(error, Refusal):
-        return Refusal(error.code, what=error.what, who=error.who, do=error.do, retry_s=error.retry_s)
-    return error
 
 
 def _too_many() -> Refusal:

@@ -71,7 +71,7 @@ class Turns(Generic[_T]):
             if not run.waiting and not run.lasting:
                 self._end(key, run)
         if run.error is not None:
-            raise _again(run.error)
+            raise run.error.again() if isinstance(run.error, Refusal) else run.error
         return run.result  # type: ignore[return-value]  # None only where _T allows it: `work` gave it
 
     async def _go(self, key: Hashable, run: _Run[_T], work: Callable[[], Awaitable[_T]]) -> None:
@@ -89,13 +89,6 @@ class Turns(Generic[_T]):
         if self._runs.get(key) is run:
             del self._runs[key]  # who comes now begins anew
         run.scope.cancel()
-
-
-def _again(error: Exception) -> Exception:
-    """The same for one more asker; an exception that is raised twice collects both traces."""
-    if isinstance(error, Refusal):
-        return Refusal(error.code, what=error.what, who=error.who, do=error.do, retry_s=error.retry_s)
-    return error
 
 
 def _too_many() -> Refusal:
