@@ -33,9 +33,9 @@ from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import MAX_PURL_CHARS
+from pyrsia.wire.text import NODE_ID
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
-_NODE: Final = re.compile(r"[a-z2-7]{52}")
 _NEWEST_ENTRIES: Final = 50  # what a screen shows
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -204,7 +204,7 @@ async def _submit_many(admin: Admin, request: Request) -> ManyAck:
 
 async def _ping(admin: Admin, request: Request) -> PingReply:
     node = request.path_params["node"]
-    if not _NODE.fullmatch(node):
+    if not NODE_ID.fullmatch(node):
         raise bad("this is not a node id: 52 characters of a-z and 2-7", do="see GET /api/v1/peers")
     return await admin.ping(node)
 

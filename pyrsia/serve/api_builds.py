@@ -18,10 +18,10 @@ from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.views import Admin
 from pyrsia.status import BuildStatus
 from pyrsia.units import MAX_API_ROWS
+from pyrsia.wire.text import NODE_ID
 
 SOURCES: Final = "/api/v1/builds/sources"
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
-_NODE: Final = re.compile(r"[a-z2-7]{52}")
 _LOG_QUERY: Final = (
     Param("builder", "node id of the builder; without it this node, or else the first that has a log", TEXT),
     Param("offset", "byte of the log to begin with", WHOLE),
@@ -71,7 +71,7 @@ async def _log(admin: Admin, request: Request) -> LogPart:
     require_admin(request.scope)
     only(request, _LOG_QUERY)
     builder = request.query_params.get("builder", "")
-    if builder and not _NODE.fullmatch(builder):
+    if builder and not NODE_ID.fullmatch(builder):
         raise bad("this is not a node id: 52 characters of a-z and 2-7", do="see the request's builders")
     return await admin.desk.log(_request_of(request), builder, number(request, "offset", 0))
 

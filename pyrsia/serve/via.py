@@ -4,16 +4,15 @@ The application behind the port notes it for the task that answers, once for eac
 behalf of that request reads it and adds this node.
 """
 
-import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Final
 
 from pyrsia.units import Limit
+from pyrsia.wire.text import NODE_ID
 
 HEADER: Final = b"pyrsia-via"
 MAX_HOPS = Limit(8, "a team's node, its site's and its company's are three")
-_NODE: Final = re.compile("[a-z2-7]{52}")
 
 _come_through: ContextVar[tuple[str, ...]] = ContextVar("pyrsia-via")
 
@@ -25,7 +24,7 @@ def note(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """
     told = [value.decode("latin-1") for name, value in headers if name == HEADER]
     names = [part.strip() for part in ",".join(told).split(",")] if told else []
-    if len(names) > MAX_HOPS.value or not all(map(_NODE.fullmatch, names)):
+    if len(names) > MAX_HOPS.value or not all(map(NODE_ID.fullmatch, names)):
         names = [""] * (MAX_HOPS.value + 1)
     _come_through.set(tuple(names))
 

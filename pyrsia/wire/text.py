@@ -19,6 +19,7 @@ _HIDDEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\uffff\U000e0000-\U000e0fff]"
 )
+NODE_ID: Final = re.compile("[a-z2-7]{52}")  # the form of a node id's text; `unb32` tells whether it is one
 _BASE32: Final = re.compile("[a-z2-7]+")
 
 

@@ -34,10 +34,10 @@ from pyrsia.serve.grants import Grant
 from pyrsia.serve.guard import credentials
 from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import Supply
+from pyrsia.wire.text import NODE_ID
 
 PREFIX: Final = "/conan/"
 _ONE_NAME: Final = re.compile(r"(?P<name>[a-z0-9_+.-]+)/.*")
-_OWNER: Final = re.compile(r"[a-z2-7]{52}")
 _PONG: Final[tuple[Header, ...]] = (
     (b"content-type", TEXT),
     (b"x-conan-server-capabilities", f"{rest.CAPABILITIES},checksum_deploy".encode("ascii")),
@@ -157,4 +157,4 @@ async def _user(scope: Scope, send: Send, what: str) -> None:
 def _split(path: str) -> tuple[str, str]:
     """The node whose own names are meant ("" for those of the network), and the rest of the path."""
     first, _, rest_of_path = path.partition("/")
-    return (first, rest_of_path) if _OWNER.fullmatch(first) else ("", path)
+    return (first, rest_of_path) if NODE_ID.fullmatch(first) else ("", path)

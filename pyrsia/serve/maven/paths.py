@@ -20,13 +20,13 @@ from pyrsia.serve.maven.sums import SUMS
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
+from pyrsia.wire.text import NODE_ID
 
 BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 SNAPSHOT: Final = "-SNAPSHOT"
 PREFIXES: Final = ".meta/prefixes.txt"
 UNKNOWN: Final = "there is no such artifact"
 _READ: Final = Limit(8_192, "paths that are known as read: 4 MB; a large build asks for some thousand")
-_OWNER: Final = re.compile(r"[a-z2-7]{52}")
 _PART: Final = re.compile(r"[A-Za-z0-9._+~-]{1,200}")
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}")
 
@@ -114,7 +114,7 @@ def read(path: str) -> FilePath | ListPath:
             do="files are at /maven2/<group>/<artifact>/<version>/; packages can be looked for at /",
         )
     first, _, rest = path.partition("/")
-    root = first if _OWNER.fullmatch(first) else ""
+    root = first if NODE_ID.fullmatch(first) else ""
     *folders, name = (rest if root else path).split("/")
     if not all(_PART.fullmatch(part) for part in (*folders, name)):
         raise unknown()

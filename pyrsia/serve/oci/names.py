@@ -19,7 +19,7 @@ from pyrsia.serve.oci.errors import Problem
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
-from pyrsia.wire.text import safe
+from pyrsia.wire.text import NODE_ID, safe
 
 MAX_NAME_CHARS = Limit(255, "what clients keep a host and a name in")
 
@@ -27,7 +27,6 @@ _NAMES: Final = 4_096  # that are read once; a stranger's name only pushes anoth
 _HUB: Final = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
 _HUB_FOLDERS: Final = (*_HUB, "dockerhub")  # what mirrors are told to put in front of Docker Hub's names
 _LIBRARY: Final = "library/"
-_NODE: Final = re.compile("[a-z2-7]{52}")
 _HOST: Final = re.compile(r"[a-z0-9]+(?:-+[a-z0-9]+)*(?:\.[a-z0-9]+(?:-+[a-z0-9]+)*)+")
 _TAG: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -67,7 +66,7 @@ def read(asked: str, space: str = "") -> Name:
     if host and not (space.isascii() and (host in _HUB or _HOST.fullmatch(host))):
         raise _no_name(asked, "ns= is no host of a registry")
     owner, _, rest = asked.partition("/")
-    if not host and rest and _NODE.fullmatch(owner):
+    if not host and rest and NODE_ID.fullmatch(owner):
         purl = str(purls.under(owner, _package(asked, rest)))
         return Name(asked, space, purl, (purl,))
     plain = _plain(asked, host)

@@ -22,9 +22,9 @@ from pyrsia.serve.pages import builds, drawing, entries, home, packages
 from pyrsia.serve.routes import MAX_NUMBER, bad
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogView
+from pyrsia.wire.text import NODE_ID
 
 _REQUEST: Final = re.compile("[0-9a-f]{64}")
-_NODE: Final = re.compile("[a-z2-7]{52}")
 _STYLE: Final = re.compile(r"/style-[0-9a-f]{12}\.css")
 _ROOTS: Final = frozenset({"", "search", "packages", "entries", "builds", "node"})
 
@@ -93,7 +93,7 @@ class PagesApp:
         if not part:
             return "build", await builds.build(self._admin, request)
         builder, offset = query.get("builder", ""), query.get("offset", "0")
-        if not _is_number(offset) or (builder and not _NODE.fullmatch(builder)):
+        if not _is_number(offset) or (builder and not NODE_ID.fullmatch(builder)):
             raise bad("a log is asked for by builder and offset", do="follow the link on the build's page")
         return "log", await builds.log(self._admin, request, builder, int(offset))
 

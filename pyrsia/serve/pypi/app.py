@@ -50,12 +50,12 @@ from pyrsia.serve.reading import Header
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import ProjectFile
 from pyrsia.units import MAX_PAGE_CACHE, Limit
+from pyrsia.wire.text import NODE_ID
 
 PREFIX: Final = "/pypi/"
 METADATA_SUFFIX: Final = ".metadata"
 _BESIDE: Final = ("", METADATA_SUFFIX, PROOF_SUFFIX, BUNDLE_SUFFIX)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_NODE: Final = re.compile(r"[a-z2-7]{52}")
 _VERIFIED: Final = b"x-pyrsia-verified"
 _OWN: Final = b"private, max-age=31536000, immutable"  # no cache on the way may give it to who has no token
 # Above, a page is made in a thread: others are answered meanwhile.
@@ -86,7 +86,7 @@ class PypiApp:
         if scope["method"] not in ("GET", "HEAD"):
             await send_not_allowed(scope, send)
             return
-        if _NODE.fullmatch(parts[0]):
+        if NODE_ID.fullmatch(parts[0]):
             owner, *parts = parts
         match parts:
             case ["simple"]:

@@ -11,39 +11,12 @@ import pytest
 from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.builds.maven.poms import read_xml
 from pyrsia.serve.maven import metadata
-from pyrsia.serve.views import ProjectFile
+from tests.unit.serve.maven_toys import publish
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 
 OWNER = "a" * 52
 JAR = b"PK not really a jar"
 SUMS = {".sha1": "sha1", ".md5": "md5", ".sha256": "sha256", ".sha512": "sha512"}
-
-
-def publish(
-    node: ToyNode,
-    artifact: Artifact,
-    ending: str,
-    data: bytes,
-    *,
-    owner: str = "",
-    time_s: int = 1_700_000_000,
-) -> ProjectFile:
-    sha256 = hashlib.sha256(data).hexdigest()
-    (node.folder / sha256).write_bytes(data)
-    purl = artifact.purl(owner)
-    file = ProjectFile(
-        filename=artifact.file(ending),
-        sha256=sha256,
-        size=len(data),
-        upload_time_ms=time_s * 1000,
-        purl=purl,
-        name=purl.rpartition("@")[0],
-        version=artifact.version,
-        verdict="REPRODUCED",
-        log_index=len(node.published),
-    )
-    node.published[f"{purl} {file.filename} {len(node.published)}"] = file
-    return file
 
 
 def tool(version: str = "1.0") -> Artifact:
