@@ -60,6 +60,7 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     control_port: Port = 44_000
     data_port: Port = 44_001
+    broadcast_port: Port = 44_002
     peers: tuple[str, ...] = ()
     advertise: str = ""  # host that others dial; empty: the one above
 

@@ -172,6 +172,15 @@ LINK_HWM = Limit(
     4, "batches inside ZeroMQ, where nothing can overtake; the queue above it has the priorities"
 )
 LINK_BATCH_FRAMES = Limit(64, "small frames sent in one call; more gains nothing measurable")
+BROADCAST_FRAME_BYTES = Limit(
+    8_192, "a topic, an envelope and 4 KiB of text; what is larger is announced and fetched"
+)
+MAX_ENVELOPE_PAYLOAD_BYTES = Limit(
+    65_536, "a direct message with a page of text; a broadcast may have a sixteenth of it"
+)
+BROADCAST_HWM = Limit(
+    1_000, "a second of broadcasts waiting for one reader; more is dropped and comes by anti-entropy"
+)
 MAX_PEERS = Limit(256, "a full mesh fits a few hundred nodes at three descriptors each")
 MAX_BANS = Limit(4_096, "128 KiB of keys; keys are free, so a longer list stops nobody")
 BAN_S = Limit(60, "long enough to make a flood pointless, short enough to survive a peer's bug")

@@ -54,6 +54,7 @@ class Node:
     http_port: int
     control_port: int
     data_port: int
+    broadcast_port: int
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -116,11 +117,12 @@ class Network:
 
     def _make_nodes(self) -> None:
         names = [*VALIDATORS, FOLLOWER]
-        ports = free_ports(3 * len(names))
+        ports = free_ports(4 * len(names))
         for position, name in enumerate(names):
-            http, control, data = ports[3 * position : 3 * position + 3]
             role = "follower" if name == FOLLOWER else "validator"
-            self.nodes.append(Node(name, role, KeyRing.generate(), self.folder / name, http, control, data))
+            http, control, data, broadcast = ports[4 * position : 4 * position + 4]
+            keys, folder = KeyRing.generate(), self.folder / name
+            self.nodes.append(Node(name, role, keys, folder, http, control, data, broadcast))
 
     @property
     def follower(self) -> Node:
@@ -188,7 +190,11 @@ class Network:
             node=config.NodeSection(name=node.name),
             http=config.HttpSection(host=LOOPBACK, port=node.http_port),
             net=config.NetSection(
-                host=LOOPBACK, control_port=node.control_port, data_port=node.data_port, peers=peers
+                host=LOOPBACK,
+                control_port=node.control_port,
+                data_port=node.data_port,
+                broadcast_port=node.broadcast_port,
+                peers=peers,
             ),
             builds=config.BuildsSection(
                 allow_confined=self.isolation == "confined", wall_s=120, environments=self.shared

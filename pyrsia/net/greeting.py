@@ -34,7 +34,7 @@ class Greeter:
     Args:
         chain_id: 32 bytes; a greeting of another chain is refused.
         name: what we call ourselves.
-        addresses: where others reach our control and data sockets, asked at every greeting.
+        addresses: where others reach our control, data and broadcast sockets, asked at every greeting.
         allow: whether a node may have a link at all.
     """
 
@@ -43,7 +43,7 @@ class Greeter:
         key: NodeKey,
         chain_id: bytes,
         name: str,
-        addresses: Callable[[], tuple[str, str]],
+        addresses: Callable[[], tuple[str, str, str]],
         allow: Callable[[NodeId], bool],
     ) -> None:
         self.node = NodeId(key.public)
@@ -58,9 +58,8 @@ class Greeter:
 
     def make(self, to: NodeId, nonce: bytes, *, welcome: bool) -> Frame:
         """Our HELLO, or the WELCOME to a HELLO with `nonce`."""
-        control, data = self._addresses()
         now_ms = int(time.time() * 1000)
-        greeting = Greeting(self.node, self._chain_id, to, nonce, now_ms, self._name, control, data)
+        greeting = Greeting(self.node, self._chain_id, to, nonce, now_ms, self._name, *self._addresses())
         signature = self._key.sign(frames.greeting_to_sign(greeting, welcome=welcome))
         body = frames.encode_greeting(greeting, signature)
         return Frame(Type.WELCOME if welcome else Type.HELLO, body=body)

@@ -12,9 +12,9 @@ package's `__init__` says who decides the rest.
 Source: docs/network.md, "Control links".
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from collections import ChainMap, Counter
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from typing import Final, cast
 
 import trio
 
@@ -51,13 +51,14 @@ class Links:
         chain_id: 32 bytes; a peer of another chain is refused.
         control_addr: `tcp://host:port` to bind; port `*` or 0 lets the system choose.
         data_addr: the same for chunks (data.py); empty for none.
+        broadcast_addr: the same for broadcasts; empty for none.
         allow: whether a node may have a link at all.
         on_message: called for each one-way message, in the reader; it hands over and returns at once.
             A `PyrsiaError` from it counts as the peer's fault, anything else as a bug of ours.
         methods: number -> handler of a request. A `Refusal` from a handler is told to the asker.
         name: what we call ourselves, shown to peers.
         urgent: message kinds that overtake others.
-        advertise: (control, data) addresses told to peers instead of the bound ones.
+        advertise: (control, data, broadcast) addresses told to peers instead of the bound ones.
         on_link: called with (node, True) when a peer is connected, (node, False) when it is gone.
     """
 
@@ -68,12 +69,13 @@ class Links:
         *,
         control_addr: str,
         data_addr: str = "",
+        broadcast_addr: str = "",
         allow: Callable[[NodeId], bool],
         on_message: OnMessage,
         methods: Mapping[int, Handler],
         name: str = "",
         urgent: Collection[int] = (1,),
-        advertise: tuple[str, str] = ("", ""),
+        advertise: tuple[str, str, str] = ("", "", ""),
         on_link: Callable[[NodeId, bool], None] | None = None,
     ) -> None:
         self.node = NodeId(node_key.public)
@@ -81,8 +83,10 @@ class Links:
         self.bans = Bans(trio.current_time)
         self._control_addr = control_addr
         self._data_addr = data_addr
+        self._broadcast_addr = broadcast_addr
         self._on_message = on_message
-        self._methods = methods
+        self._more: dict[int, Handler] = {}
+        self._methods = ChainMap(self._more, cast("MutableMapping[int, Handler]", methods))
         self._urgent = frozenset(urgent)
         self._advertise = advertise
         self._sockets = Sockets(curve_keys(node_key.seed), self.bans, self.counted)
@@ -106,6 +110,16 @@ class Links:
         return self._sockets.data_endpoint
 
     @property
+    def broadcast_endpoint(self) -> str:
+        """The same for broadcasts; empty without a broadcast address."""
+        return self._sockets.broadcast_endpoint
+
+    @property
+    def publisher(self) -> ZSock | None:
+        """The XPUB of broadcasts; None without a broadcast address, or before `open`."""
+        return self._sockets.broadcast
+
+    @property
     def data_router(self) -> ZSock | None:
         """The socket of data.py; None without a data address, or before `open`."""
         return self._sockets.data
@@ -116,7 +130,7 @@ class Links:
         Raises:
             Refusal: `port-taken` with the address.
         """
-        self._sockets.open(self._control_addr, self._data_addr)
+        self._sockets.open(self._control_addr, self._data_addr, self._broadcast_addr)
 
     def close(self) -> None:
         """Close all sockets and the context. Calling it twice is harmless."""
@@ -157,12 +171,26 @@ class Links:
             Door(self._greeter, peers, faults, traffic, counted, nursery),
         )
 
-    def _addresses(self) -> tuple[str, str]:
+    def _addresses(self) -> tuple[str, str, str]:
         """What peers are told: where they reach us."""
-        control, data = self._advertise
-        return control or self.control_endpoint, data or self.data_endpoint
+        control, data, broadcast = self._advertise
+        return (
+            control or self.control_endpoint,
+            data or self.data_endpoint,
+            (broadcast or self.broadcast_endpoint) if self.broadcast_endpoint else "",
+        )
 
     # -- what callers do --
+
+    def answer(self, methods: Mapping[int, Handler]) -> None:
+        """Answer these methods as well. Before `run`, so that no peer asks too early.
+
+        Raises:
+            ValueError: one of them is answered already.
+        """
+        if taken := self._methods.keys() & methods.keys():
+            raise ValueError(f"methods {sorted(taken)} are answered already")
+        self._more.update(methods)
 
     def dial(self, addresses: Sequence[tuple[NodeId, str]]) -> None:
         """Keep a link to each of these; an address of ourselves or one already dialled is ignored."""
@@ -228,6 +256,19 @@ class Links:
         """Where a connected node serves chunks; empty when it does not."""
         peer = self._peers.get(node)
         return peer.greeting.data if peer is not None and peer.greeting is not None else ""
+
+    def broadcast_address(self, node: NodeId) -> str:
+        """Where a connected node publishes broadcasts; empty when it does not."""
+        peer = self._peers.get(node)
+        return peer.greeting.broadcast if peer is not None and peer.greeting is not None else ""
+
+    def subscriber(self, node: NodeId, address: str) -> tuple[ZSock, ZSock]:
+        """A SUB connecting to the broadcasts of `node`, and the socket that tells when the connection is lost.
+
+        Raises:
+            Unavailable: the address is none, or the links are closed.
+        """
+        return self._sockets.subscriber(node, address)
 
     def ban(self, node: NodeId, why: str) -> None:
         """Refuse `node` for a while and drop its link. `why` is a counter's name."""

@@ -18,6 +18,8 @@ from pyrsia.net.curve import CurveKeys, curve_public
 from pyrsia.net.zap import Bans, Zap, serve_with_curve
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import (
+    BROADCAST_FRAME_BYTES,
+    BROADCAST_HWM,
     DATA_HWM,
     DIAL_WAIT_S,
     LINK_BATCH_FRAMES,
@@ -46,15 +48,18 @@ class Sockets:
 
     Attributes:
         control, data: the bound ROUTERs while open; `data` stays None without a data address.
-        control_endpoint, data_endpoint: the addresses that they got.
+        broadcast: the bound XPUB; None without a broadcast address.
+        control_endpoint, data_endpoint, broadcast_endpoint: the addresses that they got.
         zap: the handler that every server asks.
     """
 
     def __init__(self, curve: CurveKeys, bans: Bans, counted: Counter[str]) -> None:
         self.control_endpoint = ""
         self.data_endpoint = ""
+        self.broadcast_endpoint = ""
         self.control: ZSock | None = None
         self.data: ZSock | None = None
+        self.broadcast: ZSock | None = None
         self.zap: Zap | None = None
         self._curve = curve
         self._bans = bans
@@ -65,7 +70,7 @@ class Sockets:
     def opened(self) -> bool:
         return self._context is not None
 
-    def open(self, control_addr: str, data_addr: str) -> None:
+    def open(self, control_addr: str, data_addr: str, broadcast_addr: str = "") -> None:
         """Bind everything: the ZAP handler first, then the servers.
 
         Raises:
@@ -83,13 +88,15 @@ class Sockets:
                 data.setsockopt(zmq.AFFINITY, 2)  # chunks have an I/O thread of their own
                 self.data_endpoint = _bind(data, data_addr)
                 self.data = ZSock(data)
+            if broadcast_addr:
+                self._open_broadcast(context, broadcast_addr)
         except Refusal:
             self.close()
             raise
 
     def close(self) -> None:
         """Close all sockets and the context. Calling it twice is harmless."""
-        for sock in (self.control, self.data):
+        for sock in (self.control, self.data, self.broadcast):
             if sock is not None:
                 sock.close()
         if self.zap is not None:
@@ -107,24 +114,55 @@ class Sockets:
         Raises:
             Unavailable: the address is none, or the sockets are closed.
         """
-        if self._context is None:
-            raise Unavailable("the links are closed")
-        sock = self._context.socket(zmq.DEALER)
+        sock = self._socket(zmq.DEALER)
         try:
             _bound(sock, frame_bytes, hwm)
             if hwm != LINK_HWM.value:
                 sock.setsockopt(zmq.AFFINITY, 2)
-            sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(node))
-            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._curve.public)
-            sock.setsockopt(zmq.CURVE_SECRETKEY, self._curve.secret)
-            sock.setsockopt(zmq.RECONNECT_IVL, -1)
-            sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
-            monitor = sock.get_monitor_socket(_LOST_EVENTS)
-            sock.connect(address)
+            return self._dialled(sock, node, address)
         except (zmq.ZMQError, Malformed) as error:
             sock.close(linger=0)
             raise Unavailable(f"cannot dial: {error}") from None
+
+    def subscriber(self, node: NodeId, address: str) -> tuple[ZSock, ZSock]:
+        """A SUB connecting to the broadcasts of `node`, and the socket that tells when the connection is lost.
+
+        It subscribes to nothing yet; `ZSock.subscribe` does.
+
+        Raises:
+            Unavailable: the address is none, or the sockets are closed.
+        """
+        sock = self._socket(zmq.SUB)
+        try:
+            _bound(sock, BROADCAST_FRAME_BYTES.value, BROADCAST_HWM.value)
+            return self._dialled(sock, node, address)
+        except (zmq.ZMQError, Malformed) as error:
+            sock.close(linger=0)
+            raise Unavailable(f"cannot dial: {error}") from None
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        if self._context is None:
+            raise Unavailable("the links are closed")
+        return self._context.socket(kind)
+
+    def _dialled(self, sock: zmq.Socket[bytes], node: NodeId, address: str) -> tuple[ZSock, ZSock]:
+        sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(node))
+        sock.setsockopt(zmq.CURVE_PUBLICKEY, self._curve.public)
+        sock.setsockopt(zmq.CURVE_SECRETKEY, self._curve.secret)
+        sock.setsockopt(zmq.RECONNECT_IVL, -1)
+        sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
+        monitor = sock.get_monitor_socket(_LOST_EVENTS)
+        sock.connect(address)
         return ZSock(sock), ZSock(monitor)
+
+    def _open_broadcast(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        """An XPUB drops at its mark and never waits: what is lost, anti-entropy brings (docs/mesh.md)."""
+        sock = context.socket(zmq.XPUB)
+        _bound(sock, BROADCAST_FRAME_BYTES.value, BROADCAST_HWM.value)
+        sock.setsockopt(zmq.HANDSHAKE_IVL, DIAL_WAIT_S.value * 1000)
+        serve_with_curve(sock, self._curve.secret)
+        self.broadcast_endpoint = _bind(sock, address)
+        self.broadcast = ZSock(sock)
 
     def _server(
         self, context: zmq.Context[zmq.Socket[bytes]], frame_bytes: int, hwm: int

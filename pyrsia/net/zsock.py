@@ -134,6 +134,13 @@ class ZSock:
             self._kick()  # rule 3
         return True
 
+    def subscribe(self, prefix: bytes, *, wanted: bool = True) -> None:
+        """On a SUB: take messages that begin so, or take them no longer. On an XPUB in manual mode: grant what was
+        received last."""
+        self._refuse_closed()
+        self._sock.setsockopt(zmq.SUBSCRIBE if wanted else zmq.UNSUBSCRIBE, prefix)
+        self._kick()  # rule 2: this swallows the signal too
+
     def rested(self) -> None:
         """The task that uses this socket has just waited, here or elsewhere: its time begins anew (rule 7)."""
         self._slice_ends_s = time.perf_counter() + SLICE_S

@@ -11,6 +11,7 @@ class Kind(IntEnum):
 
     CONSENSUS = 1  # between validators: one encoded agreement message
     COSIGN = 3  # signature lines of a checkpoint
+    SWIM = 5  # membership: probes and what is told with them (wire.membership)
     SHARE = 4  # between validators: entries that wait, and ids of them (wire.sharing); 2 was a single entry
 
 
@@ -21,6 +22,13 @@ class Method(IntEnum):
     PING = 2  # empty -> empty
     DOCUMENT = 3  # empty -> this node's member document as JSON
     VOUCH = 4  # SHA-256 of a published file -> signatures over what its builders attest together
+    RECORDS = 5  # nothing or our records -> some of the answerer's signed node records
+    DIAL_BACK = 6  # ports -> whether the asker's sockets answer at the address that it was seen at
+    BROADCASTS = 7  # what the asker has of each origin -> broadcasts that it lacks
+    MAIL = 8  # a direct message, to be kept here or carried one hop -> a receipt, or a refusal
+    PROVIDE = 9  # blobs that the asker keeps, or keeps no longer -> empty
+    PROVIDERS = 10  # blobs -> who keeps them, as far as it was told
+    RECEIPT = 11  # blobs of a reveal to come -> a signature that they are kept here
     # of wire.snapshots, by nodes that are far behind and by those that began from a snapshot
     POINTS = 16  # empty -> points whose state is kept here
     ANCHOR = 17  # a point and a size -> what proves the point

@@ -30,6 +30,7 @@ def make_links(
         house.genesis.chain_id,
         control_addr=f"tcp://{host}:{net.control_port}",
         data_addr=f"tcp://{host}:{net.data_port}",
+        broadcast_addr=f"tcp://{host}:{net.broadcast_port}",
         allow=house.welcomes,
         on_message=on_message,
         methods=methods,
@@ -42,12 +43,16 @@ def make_links(
     return links
 
 
-def _advertised(net: NetSection) -> tuple[str, str]:
-    """Where others are told to dial: control and data; empty where nothing is told."""
+def _advertised(net: NetSection) -> tuple[str, str, str]:
+    """Where others are told to dial: control, data, broadcast; empty where nothing is told."""
     if not net.advertise:
-        return "", ""
+        return "", "", ""
     host = _bracketed(net.advertise)
-    return f"tcp://{host}:{net.control_port}", f"tcp://{host}:{net.data_port}"
+    return (
+        f"tcp://{host}:{net.control_port}",
+        f"tcp://{host}:{net.data_port}",
+        f"tcp://{host}:{net.broadcast_port}",
+    )
 
 
 def _bracketed(host: str) -> str:

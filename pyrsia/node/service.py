@@ -45,6 +45,7 @@ from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
+from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
@@ -183,6 +184,7 @@ class Node:
             self.standing.notices.append(self.upstream.said)
         self.supply = make_supply(self.catalog, self.local, self.upstream)
         self.server: Server | None = None
+        self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
 
     # -- making the parts --
@@ -343,6 +345,13 @@ class Node:
             linked=self._linked,
         )
 
+    def _wire_mesh(self) -> Mesh:
+        """What the links carry beside agreement: each part is made here, and named once."""
+        parts: list[Part] = []
+        mesh = Mesh(parts)
+        self.links.answer(mesh.methods)
+        return mesh
+
     def _admin(self, isolation: str) -> Admin:
         return Admin(
             genesis=self.house.genesis,
@@ -414,6 +423,7 @@ class Node:
             await nursery.start(self.plane.run)
             await nursery.start(self.catalog.arrivals.run)
             await nursery.start(self.agreement.run)
+            nursery.start_soon(self.mesh.run)
             nursery.start_soon(self.snapshots.run)
             nursery.start_soon(self.backfill.run)
             nursery.start_soon(self.sharer.run)
@@ -480,9 +490,12 @@ class Node:
                 self.sharer.receive(node, payload)
             case Kind.COSIGN:
                 self.cosigning.receive(node, payload)
+            case _:
+                self.mesh.take(node, kind, payload)
 
     def _on_link(self, node: NodeId, up: bool) -> None:
         self.sharer.linked(node, up)
+        self.mesh.linked(node, up)
         if up:
             self.agreement.linked(node)
             self.cosigning.welcome(node)

@@ -28,6 +28,7 @@ _SEQ: Final = struct.Struct(">Q")
 _PART: Final = struct.Struct(">HH")
 _NUMBER: Final = struct.Struct(">H")
 _GREETING: Final = struct.Struct(">32s32s32s16sQ")
+_TEXTS: Final = 4  # a greeting's name and addresses
 _SIGNATURE_BYTES: Final = 64
 _DOMAIN: Final = b"pyrsia/greeting/v1\0"
 _ADDRESS: Final = re.compile(
@@ -175,6 +176,7 @@ class Greeting:
     name: str
     control: str
     data: str
+    broadcast: str = ""
 
 
 def greeting_to_sign(greeting: Greeting, *, welcome: bool) -> bytes:
@@ -190,11 +192,12 @@ def encode_greeting(greeting: Greeting, signature: bytes) -> bytes:
 
 def decode_greeting(data: bytes) -> tuple[Greeting, bytes]:
     """The greeting and its signature, not yet verified. Lets only `Malformed` escape."""
-    if not _GREETING.size + 3 + _SIGNATURE_BYTES <= len(data) <= _GREETING.size + 3 * 256 + _SIGNATURE_BYTES:
+    least = _GREETING.size + _SIGNATURE_BYTES
+    if not least + _TEXTS <= len(data) <= least + _TEXTS * 256:
         raise Malformed("greeting: wrong length")
     node, chain_id, to, nonce, issued_ms = _GREETING.unpack_from(data)
     texts, at = [], _GREETING.size
-    for _ in range(3):
+    for _ in range(_TEXTS):
         end = at + 1 + data[at] if at < len(data) else len(data) + 1
         if end > len(data) - _SIGNATURE_BYTES:
             raise Malformed("greeting: a text runs past the end")
@@ -205,16 +208,20 @@ def decode_greeting(data: bytes) -> tuple[Greeting, bytes]:
         at = end
     if at != len(data) - _SIGNATURE_BYTES:
         raise Malformed("greeting: bytes left over")
-    name, control, data_address = texts
+    name, *addresses = texts
     if len(name) > 64 or not name.isprintable():
         raise Malformed("greeting: the name is no name")
-    if not _ADDRESS.fullmatch(control) or not _ADDRESS.fullmatch(data_address):
+    if not all(_ADDRESS.fullmatch(address) for address in addresses):
         raise Malformed("greeting: an address is no tcp://host:port")
-    greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, name, control, data_address)
+    greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, name, *addresses)
     return greeting, data[at:]
+
+
+def _texts_of(greeting: Greeting) -> tuple[str, ...]:
+    return greeting.name, greeting.control, greeting.data, greeting.broadcast
 
 
 def _greeting_fields(greeting: Greeting) -> bytes:
     fixed = _GREETING.pack(greeting.node, greeting.chain_id, greeting.to, greeting.nonce, greeting.issued_ms)
-    texts = (text.encode("utf-8") for text in (greeting.name, greeting.control, greeting.data))
+    texts = (text.encode("utf-8") for text in _texts_of(greeting))
     return fixed + b"".join(bytes([len(text)]) + text for text in texts)

@@ -489,17 +489,17 @@ def newcomer(stage: Stage, name: str) -> Node:
         "--join", stage.amber.http, "--digest", f"sha256:{digest}",
     )  # fmt: skip
     assert told.code == 0, told.err
-    http, control, chunks = free_ports(3)
+    http, control, chunks, broadcast = free_ports(4)
     settings = config.load(data)
     config.save(
         replace(
             settings,
             http=replace(settings.http, port=http),
-            net=replace(settings.net, control_port=control, data_port=chunks),
+            net=replace(settings.net, control_port=control, data_port=chunks, broadcast_port=broadcast),
         ),
         data,
     )
-    return Node(name, "follower", KeyRing.load(data / "keys"), data, http, control, chunks)
+    return Node(name, "follower", KeyRing.load(data / "keys"), data, http, control, chunks, broadcast)
 
 
 def as_follower(node: Node) -> dict[str, Any]:

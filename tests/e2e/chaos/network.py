@@ -28,7 +28,11 @@ class ChaosNetwork(Network):
     def _config(self, node: Node) -> config.Config:
         plain = super(ChaosNetwork, self)._config(node)
         others = [other for other in self.validators if other is not node]
-        taken = {port for one in self.nodes for port in (one.http_port, one.control_port, one.data_port)}
+        taken = {
+            port
+            for one in self.nodes
+            for port in (one.http_port, one.control_port, one.data_port, one.broadcast_port)
+        }
         free = [port for port in free_ports(len(others) + len(taken)) if port not in taken]
         for other, port in zip(others, free[: len(others)], strict=True):
             self.wires[node.name, other.name] = Wire(port, other.control_port)

@@ -38,7 +38,7 @@ def _joined(*pieces: bytes) -> bytes:
 def seeds() -> dict[str, bytes]:
     said = Greeting(
         NodeId(b"n" * 32), b"c" * 32, NodeId(b"t" * 32), b"o" * 16, 1_800_000_000_000, "node 1",
-        "tcp://127.0.0.1:7001", "tcp://[::1]:7002",
+        "tcp://127.0.0.1:7001", "tcp://[::1]:7002", "tcp://127.0.0.1:7003",
     )  # fmt: skip
     kinds = {kind.name.lower(): _joined(frames.encode(Frame(kind, 7, 1_000, 0, b"body"))) for kind in Type}
     # The real ones are 64 KiB each: the fuzzer gets their heads, and pieces that are too short for their place.

@@ -105,7 +105,7 @@ class Villain:
     def hello(self, **changes):
         said = {
             "node": self.pair.public, "chain_id": CHAIN, "to": self.town.ann.id, "nonce": bytes(16), "issued_ms": 0,
-            "name": "eve", "control": "", "data": "", **changes,
+            "name": "eve", "control": "", "data": "", "broadcast": "", **changes,
         }  # fmt: skip
         greeting = Greeting(**said)
         signature = self.pair.sign(frames.greeting_to_sign(greeting, welcome=False))

@@ -232,7 +232,7 @@ ADDRESSES = st.sampled_from(["", "tcp://127.0.0.1:44000", "tcp://[::1]:1", "tcp:
 HASHES = st.binary(min_size=32, max_size=32)
 GREETINGS = st.builds(
     Greeting, HASHES.map(NodeId), HASHES, HASHES.map(NodeId), st.binary(min_size=16, max_size=16), U64,
-    NAMES, ADDRESSES, ADDRESSES,
+    NAMES, ADDRESSES, ADDRESSES, ADDRESSES,
 )  # fmt: skip
 GOOD = Greeting(
     NodeId(PAIR.public),
@@ -243,6 +243,7 @@ GOOD = Greeting(
     "ann",
     "tcp://127.0.0.1:1",
     "tcp://127.0.0.1:2",
+    "tcp://127.0.0.1:3",
 )
 
 

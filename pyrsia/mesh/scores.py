@@ -1,0 +1,74 @@
+"""What each peer has earned: points for service and for faults, and the sentence behind the last fault.
+
+Points fade: half of them are gone after ten minutes, so that a mended peer is a peer again. Below `IGNORED` a peer's
+voluntary traffic (gossip, broadcasts, records) is dropped unread; what agreement needs is never judged by a score.
+
+Time comes as `now` in seconds of any steady clock.
+
+Source: docs/mesh.md, "Scores".
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia.units import Limit, NodeId
+
+HALF_LIFE_S: Final = 600.0
+MOST: Final = 100.0  # nobody earns so much that it may sin for free
+LEAST: Final = -1_000.0
+IGNORED: Final = -100.0
+MAX_SCORES = Limit(4_096, "peers remembered; ids are free, and the longest silent one is forgotten first")
+
+# What things are worth. A fault that no honest node commits costs what a busy peer earns in a day.
+GAVE: Final = 0.1
+RATE: Final = -1.0  # more than its share
+FAULT: Final = -20.0  # bytes that are no message
+LIE: Final = -60.0  # a wrong chunk, a false signature
+
+
+@dataclass(slots=True)
+class _Score:
+    points: float
+    at_s: float
+    reason: str = ""
+
+
+class Scores:
+    """Of one node's peers."""
+
+    def __init__(self) -> None:
+        self._by_node: OrderedDict[NodeId, _Score] = OrderedDict()
+
+    def note(self, now: float, node: NodeId, points: float, reason: str = "") -> float:
+        """Add `points` (bad ones are negative and have a reason); what `node` has then."""
+        score = self._by_node.get(node)
+        if score is None:
+            score = self._by_node[node] = _Score(0.0, now)
+        score.points = min(MOST, max(LEAST, _faded(score, now) + points))
+        score.at_s = now
+        if reason:
+            score.reason = reason
+        self._by_node.move_to_end(node)
+        while len(self._by_node) > MAX_SCORES.value:
+            self._by_node.popitem(last=False)
+        return score.points
+
+    def of(self, now: float, node: NodeId) -> float:
+        """Points of `node` now; 0 for a stranger."""
+        score = self._by_node.get(node)
+        return 0.0 if score is None else _faded(score, now)
+
+    def reason(self, node: NodeId) -> str:
+        """Why it last lost points, in words; empty if it never did."""
+        score = self._by_node.get(node)
+        return "" if score is None else score.reason
+
+    def ignored(self, now: float, node: NodeId) -> bool:
+        """Whether its voluntary traffic is dropped unread."""
+        return self.of(now, node) <= IGNORED
+
+
+def _faded(score: _Score, now: float) -> float:
+    return score.points * math.pow(0.5, max(0.0, now - score.at_s) / HALF_LIFE_S)

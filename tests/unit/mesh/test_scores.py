@@ -1,0 +1,42 @@
+"""Scores fade, are bounded, and say why."""
+
+from pyrsia.mesh import scores
+from pyrsia.mesh.scores import Scores
+from pyrsia.units import NodeId
+
+ANN, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
+
+
+def test_half_of_the_points_is_gone_after_the_half_life():
+    book = Scores()
+    book.note(0.0, ANN, scores.LIE, "sent a wrong chunk")
+    assert book.of(scores.HALF_LIFE_S, ANN) == scores.LIE / 2
+    assert book.reason(ANN) == "sent a wrong chunk"
+    assert book.reason(BOB) == ""
+
+
+def test_two_lies_are_ignored_until_they_have_faded():
+    book = Scores()
+    book.note(0.0, ANN, scores.LIE, "one")
+    assert not book.ignored(0.0, ANN)
+    book.note(0.0, ANN, scores.LIE, "two")
+    assert book.ignored(0.0, ANN)
+    assert not book.ignored(scores.HALF_LIFE_S, ANN)
+
+
+def test_service_never_buys_a_free_lie():
+    book = Scores()
+    for _ in range(100_000):
+        book.note(0.0, ANN, scores.GAVE)
+    assert book.of(0.0, ANN) == scores.MOST
+    assert book.note(0.0, ANN, 4 * scores.LIE, "lied") < scores.IGNORED
+
+
+def test_the_table_is_bounded_and_forgets_the_longest_silent():
+    book = Scores()
+    book.note(0.0, ANN, scores.LIE, "first")
+    book.note(0.0, BOB, scores.LIE, "second")
+    for number in range(scores.MAX_SCORES.value - 1):
+        book.note(1.0, NodeId(number.to_bytes(32, "big")), scores.GAVE)
+    assert book.of(1.0, ANN) == 0.0
+    assert book.of(1.0, BOB) < 0
