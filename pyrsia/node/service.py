@@ -25,6 +25,7 @@ from pyrsia.consensus.timing import Timing
 from pyrsia.errors import DatabaseDamaged, PyrsiaError
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
+from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
@@ -184,6 +185,7 @@ class Node:
             self.standing.notices.append(self.upstream.said)
         self.supply = make_supply(self.catalog, self.local, self.upstream)
         self.server: Server | None = None
+        self.scores = Scores()
         self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
 
