@@ -34,12 +34,14 @@ class Validators(Network):
     instant: bool = False  # builds take no time
 
     def _make_nodes(self) -> None:
-        ports = free_ports(3 * self.count)
+        ports = free_ports(4 * self.count)
         for number in range(self.count):
             name = f"v{number}"
-            http, control, data = ports[3 * number : 3 * number + 3]
+            http, control, data, broadcast = ports[4 * number : 4 * number + 4]
             self.nodes.append(
-                Node(name, "validator", KeyRing.generate(), self.folder / name, http, control, data)
+                Node(
+                    name, "validator", KeyRing.generate(), self.folder / name, http, control, data, broadcast
+                )
             )
 
     def _command(self, node: Node) -> list[str]:
