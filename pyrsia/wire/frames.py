@@ -28,12 +28,13 @@ _SEQ: Final = struct.Struct(">Q")
 _PART: Final = struct.Struct(">HH")
 _NUMBER: Final = struct.Struct(">H")
 _GREETING: Final = struct.Struct(">32s32s32s16sQ")
-_TEXTS: Final = 4  # a greeting's name and addresses
+_TEXTS: Final = 5  # a greeting's name, addresses, and where it sees whom it greets
 _SIGNATURE_BYTES: Final = 64
 _DOMAIN: Final = b"pyrsia/greeting/v1\0"
 _ADDRESS: Final = re.compile(
     r"tcp://[0-9A-Za-z.\-]{1,200}:[0-9]{1,5}|tcp://\[[0-9A-Fa-f:.]{2,45}\]:[0-9]{1,5}|"
 )
+_HOST: Final = re.compile(r"[0-9A-Fa-f.:]{0,45}")
 
 SEQ_BYTES: Final = _SEQ.size
 HEADER_BYTES: Final = _HEADER.size
@@ -66,6 +67,13 @@ class Frame:
     deadline_ms: int = 0
     number: int = 0
     body: bytes = b""
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is `tcp://host:port` with a port that can be dialled, or empty: nobody can."""
+    if not _ADDRESS.fullmatch(text):
+        return False
+    return not text or 0 < int(text.rpartition(":")[2]) < 1 << 16
 
 
 def encode(frame: Frame) -> bytes:
@@ -166,7 +174,10 @@ class Assembler:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What a node says of itself first. Addresses are `tcp://host:port`, or empty when it has none."""
+    """What a node says of itself first. Addresses are `tcp://host:port`, or empty when it has none.
+
+    `seen` is the numeric address that the other one's connection comes from; empty where whoever dials says HELLO.
+    """
 
     node: NodeId
     chain_id: bytes
@@ -177,6 +188,7 @@ class Greeting:
     control: str
     data: str
     broadcast: str = ""
+    seen: str = ""
 
 
 def greeting_to_sign(greeting: Greeting, *, welcome: bool) -> bytes:
@@ -208,17 +220,19 @@ def decode_greeting(data: bytes) -> tuple[Greeting, bytes]:
         at = end
     if at != len(data) - _SIGNATURE_BYTES:
         raise Malformed("greeting: bytes left over")
-    name, *addresses = texts
+    name, control, data_address, broadcast, seen = texts
     if len(name) > 64 or not name.isprintable():
         raise Malformed("greeting: the name is no name")
-    if not all(_ADDRESS.fullmatch(address) for address in addresses):
+    if not all(map(is_address, (control, data_address, broadcast))):
         raise Malformed("greeting: an address is no tcp://host:port")
-    greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, name, *addresses)
+    if not _HOST.fullmatch(seen):
+        raise Malformed("greeting: where it sees us is no numeric address")
+    greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, *texts)
     return greeting, data[at:]
 
 
 def _texts_of(greeting: Greeting) -> tuple[str, ...]:
-    return greeting.name, greeting.control, greeting.data, greeting.broadcast
+    return greeting.name, greeting.control, greeting.data, greeting.broadcast, greeting.seen
 
 
 def _greeting_fields(greeting: Greeting) -> bytes:
