@@ -6,12 +6,18 @@ CHUNK carry their bytes in a second frame, so that a chunk goes from the file to
     asker to server                         server to asker
     WANT_MANIFEST                           MANIFEST  + the manifest's bytes
     WANT_HAVE                               HAVE      count u32, then nothing (all) or a bitfield
+                                            ALSO      node ids [32] each, 1 to 8; only where there are any
     GET      chunk numbers, u32 each        CHUNK     number u32  + the chunk's bytes
     CANCEL   chunk numbers                  NAK       chunk numbers; none: nothing of this file
                                             BUSY      chunk numbers: not now, ask again later
 
 A bitfield has chunk i at bit i % 8 (of value 1 << i % 8) of byte i // 8; bits after the last are zero.
 Chunk numbers are in any order, each once, at most 16.
+
+A node gives the verified chunks of a file that it still fetches. What it has grows, so an asker sends WANT_HAVE
+again (how often `transfer/swarm.py` decides) and takes the newest HAVE: a server keeps no list of whom to tell.
+ALSO comes after a HAVE and names others that asked for the same file lately (`transfer/sharing.py`): hearsay,
+signed by nobody, good for no more than an attempt. Types 16 to 31 are kept for ranges of other files (delta).
 
 Source: docs/network.md, "Data links".
 """
@@ -23,10 +29,19 @@ from enum import IntEnum
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import CHUNK_BYTES, HASH_BYTES, MAX_ASK_CHUNKS, MAX_CHUNKS, MAX_DATA_FRAME_BYTES
+from pyrsia.units import (
+    CHUNK_BYTES,
+    HASH_BYTES,
+    MAX_ASK_CHUNKS,
+    MAX_CHUNKS,
+    MAX_DATA_FRAME_BYTES,
+    Limit,
+    NodeId,
+)
 
 PROTO: Final = 1
 HEAD_BYTES: Final = 2 + HASH_BYTES
+MAX_ALSO = Limit(8, "as many as a download uses at once; the next answer may name others")
 # The largest honest frame. Sockets refuse anything above it.
 FRAME_BYTES: Final = MAX_DATA_FRAME_BYTES.value + 1024
 _U32: Final = struct.Struct(">I")
@@ -42,6 +57,7 @@ class Type(IntEnum):
     CANCEL = 7
     NAK = 8
     BUSY = 9
+    ALSO = 10
 
 
 NUMBERED: Final = (Type.GET, Type.CANCEL, Type.NAK, Type.BUSY)
@@ -58,6 +74,7 @@ class Message:
         chunks: numbers of GET, CANCEL, NAK, BUSY; the one number of CHUNK.
         count: of HAVE, how many chunks the file has.
         bits: of HAVE, the bitfield; empty when all are held.
+        nodes: of ALSO, each once.
     """
 
     type: Type
@@ -65,6 +82,7 @@ class Message:
     chunks: tuple[int, ...] = ()
     count: int = 0
     bits: bytes = b""
+    nodes: tuple[NodeId, ...] = ()
 
 
 def encode(message: Message) -> bytes:
@@ -78,6 +96,8 @@ def encode(message: Message) -> bytes:
         raise ValueError(wrong)
     if message.type is Type.HAVE:
         body = _U32.pack(message.count) + message.bits
+    elif message.type is Type.ALSO:
+        body = b"".join(message.nodes)
     else:
         body = b"".join(map(_U32.pack, message.chunks))
     return bytes((message.type, PROTO)) + message.manifest_id + body
@@ -109,8 +129,10 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
     return message
 
 
-# A node gives whole files today and sends no bits, but reads them: a peer that gives what it has while it
-# still fetches the rest (mesh) says so with these.
+def have(manifest_id: bytes, count: int, held: int) -> Message:
+    """A HAVE of the chunks whose bits are set in `held`; without a bitfield when those are all."""
+    whole = held == (1 << count) - 1
+    return Message(Type.HAVE, manifest_id, count=count, bits=b"" if whole else bits_of(held, count))
 
 
 def bits_of(held: int, count: int) -> bytes:
@@ -128,6 +150,11 @@ def _body(kind: Type, manifest_id: bytes, body: bytes) -> Message:
         if len(body) < _U32.size:
             raise Malformed("chunks: a HAVE without a count")
         return Message(kind, manifest_id, count=_U32.unpack_from(body)[0], bits=body[_U32.size :])
+    if kind is Type.ALSO:
+        if len(body) % HASH_BYTES or len(body) > HASH_BYTES * MAX_ALSO.value:
+            raise Malformed(f"chunks: {len(body)} bytes of node ids")
+        ids = (NodeId(body[at : at + HASH_BYTES]) for at in range(0, len(body), HASH_BYTES))
+        return Message(kind, manifest_id, nodes=tuple(ids))
     if len(body) % _U32.size or len(body) > _U32.size * MAX_ASK_CHUNKS.value:
         raise Malformed(f"chunks: {len(body)} bytes of chunk numbers")
     return Message(kind, manifest_id, tuple(number for (number,) in _U32.iter_unpack(body)))
@@ -149,9 +176,23 @@ def _wrong(message: Message) -> str:
         return "a chunk number stands twice"
     if any(not 0 <= number < MAX_CHUNKS.value for number in chunks):
         return "a chunk number is out of range"
+    if message.nodes or kind is Type.ALSO:
+        wrong = _wrong_nodes(kind, message.nodes)
+        if wrong:
+            return wrong
     if kind is not Type.HAVE:
         return "a bitfield belongs to HAVE" if message.count or message.bits else ""
     return _wrong_bits(message.count, message.bits)
+
+
+def _wrong_nodes(kind: Type, nodes: tuple[NodeId, ...]) -> str:
+    if kind is not Type.ALSO:
+        return "node ids belong to ALSO"
+    if not 1 <= len(nodes) <= MAX_ALSO.value:
+        return f"an ALSO of {len(nodes)} nodes"
+    if any(len(node) != HASH_BYTES for node in nodes):
+        return "a node id is 32 bytes"
+    return "" if len(set(nodes)) == len(nodes) else "a node stands twice"
 
 
 def _wrong_bits(count: int, bits: bytes) -> str:

@@ -25,6 +25,9 @@ def messages(draw):
         )
     if kind is Type.CHUNK:
         return Message(kind, ident, (draw(numbers),))
+    if kind is Type.ALSO:
+        ids = st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=8, unique=True)
+        return Message(kind, ident, nodes=tuple(draw(ids)))
     if kind in chunks.NUMBERED:
         least = 0 if kind is Type.NAK else 1
         some = draw(st.lists(numbers, min_size=least, max_size=MAX_ASK_CHUNKS.value, unique=True))
@@ -57,6 +60,7 @@ def test_every_message_survives_the_wire_from_bytes_and_from_views(message):
         (Message(Type.CANCEL, ID, (0,)), "0701" + ID.hex() + "00000000"),
         (Message(Type.NAK, ID), "0801" + ID.hex()),
         (Message(Type.BUSY, ID, (2,)), "0901" + ID.hex() + "00000002"),
+        (Message(Type.ALSO, ID, nodes=(ID,)), "0a01" + ID.hex() + ID.hex()),
     ],
 )
 def test_the_bytes_of_each_message_are_pinned(message, raw):
@@ -79,7 +83,11 @@ def u32(*values):
         [head(1)[:-1]],
         [head(1, proto=2)],
         [head(0)],
+        [head(11)],
         [head(10)],
+        [head(10, bytes(31))],
+        [head(10, bytes(64))],
+        [head(10, bytes(32) + bytes(range(1, 33)) * 9)],
         [head(1), b"payload"],
         [head(1, b"\0\0\0\0")],
         [head(2)],
@@ -124,7 +132,7 @@ def test_no_bytes_bring_anything_but_a_message_or_malformed(raw):
     assert chunks.encode(message) == raw[0]
 
 
-@given(st.integers(1, 9), st.binary(max_size=70), st.booleans())
+@given(st.integers(1, 10), st.binary(max_size=70), st.booleans())
 def test_what_has_an_honest_head_is_one_message_in_one_encoding_or_refused(kind, body, payload):
     raw = [head(kind, body), b"x"] if payload else [head(kind, body)]
     try:
@@ -143,6 +151,13 @@ def test_a_bitfield_speaks_of_the_chunks_whose_bits_are_set(case):
     assert chunks.held_of(Message(Type.HAVE, ID, count=count)) == (1 << count) - 1
 
 
+def test_a_have_of_everything_has_no_bitfield_and_a_have_of_nothing_has_one():
+    assert chunks.have(ID, 9, 0x1FF) == Message(Type.HAVE, ID, count=9)
+    assert chunks.have(ID, 9, 0) == Message(Type.HAVE, ID, count=9, bits=b"\0\0")
+    assert chunks.have(ID, 0, 0) == Message(Type.HAVE, ID)
+    assert chunks.held_of(chunks.have(ID, 9, 0)) == 0
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -154,6 +169,10 @@ def test_a_bitfield_speaks_of_the_chunks_whose_bits_are_set(case):
         Message(Type.WANT_HAVE, ID, count=3),
         Message(Type.HAVE, ID, count=9, bits=b"\0"),
         Message(Type.HAVE, ID, (1,), count=9),
+        Message(Type.ALSO, ID),
+        Message(Type.ALSO, ID, nodes=(b"short",)),
+        Message(Type.ALSO, ID, (1,), nodes=(ID,)),
+        Message(Type.NAK, ID, nodes=(ID,)),
     ],
 )
 def test_a_message_that_cannot_be_is_the_callers_mistake(message):
