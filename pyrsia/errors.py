@@ -61,6 +61,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "too-large": Answer(413, 1),
     "busy": Answer(429, 1),
     "unavailable": Answer(503, 1),
+    "storage-full": Answer(507, 1),
     "conflict": Answer(409, 1),
     # sources and builds
     "package-unknown": Answer(404, 1),
@@ -80,6 +81,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "inputs-unverified": Answer(422, 1),
     # the log and its proofs
     "entry-refused": Answer(422, 1),
+    "receipts-missing": Answer(422, 1),  # of a reveal: storage members have not signed for its blobs
     "proof-invalid": Answer(422, 1),
     "not-pinned": Answer(409, 3),
     "no-proof": Answer(404, 3),
@@ -147,6 +149,13 @@ class Refusal(PyrsiaError):
             do=str(fields.get("do", "look into the node's log")),
             retry_s=retry if type(retry) is int and 0 < retry <= MAX_RETRY_S else 0,
         )
+
+
+class StorageFull(Refusal, Unavailable):
+    """This node has no disk for it: a refusal for who asked, and for what runs by itself the world that said no."""
+
+    def __init__(self, what: str, *, do: str) -> None:
+        super().__init__("storage-full", what=what, who="this node's disk, or what is allocated of it", do=do)
 
 
 class DatabaseDamaged(Refusal):

@@ -9,7 +9,7 @@ Source: docs/ledger.md, "A block", "The draw", "The verdict".
 
 from typing import Any, Final
 
-from pyrsia.ledger import asking, draw, entries, roster, settling, state, strikes, verdict
+from pyrsia.ledger import asking, draw, entries, receipts, roster, settling, state, strikes, verdict
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Member
@@ -142,10 +142,8 @@ def commit(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
 
 
 def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
-    """`build.reveal`: what its author committed to, while the gate is open."""
+    """`build.reveal`: what its author committed to, while the gate is open, and storage members have it."""
     body, request = entry.body, entry.body["request"]
-    if body["receipts"]:
-        raise NotApplied("no storage member gives receipts under these rules: its receipts must be none")
     record = _found(ctx, request)
     drawn = _drawn(ctx, record, author)
     mine = [item for item in this_round(record, "commits") if item["builder"] == author]
@@ -160,6 +158,7 @@ def reveal(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     assert entry.author is not None  # noqa: S101  (apply has checked it)
     if entries.commitment(bytes.fromhex(request), entry.author, body).hex() != mine[0]["commitment"]:
         raise NotApplied("it does not open this builder's commitment")
+    receipts.check(ctx, author, body, record["body"])
     number = record["round"]
     record["reveals"].append({"builder": author, "leaf": leaf, "round": number})
     record["phase"] = "revealing"

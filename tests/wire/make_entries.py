@@ -30,16 +30,16 @@ from tests.reference.misdeeds import Misdeeds
 
 FILE = Path(__file__).parent / "vectors" / "entries.json"
 GONE = object()  # a value that is taken away
+NODE = b32(bytes(32))
+RECEIPT = {"node": NODE, "sig": "ab" * 64}
 
 
-def receipt(world, word, holder):
-    kept = blob(word)
-    text = receipts.signed_text(world.genesis.net, kept["sha256"], kept["size"])
+def receipt(world, holder, builder, body, request):
+    """What a storage member signs for a reveal; that the member has this role is no matter of form."""
     node = key(holder, "node")
-    return {
-        "net": world.genesis.net, "node": b32(node.public), "sha256": kept["sha256"],
-        "sig": node.sign(text).hex(), "size": kept["size"],
-    }  # fmt: skip
+    kept = receipts.blobs(body, request)
+    text = receipts.signed_text(world.genesis.net, body["request"], b32(builder.public), kept)
+    return {"node": b32(node.public), "sig": node.sign(text).hex()}
 
 
 def accepted():
@@ -69,8 +69,10 @@ def accepted():
     yield "build.reveal", world.entry(builders[0], "build.reveal", body)
     failed = {"outcome": "failed", "outputs": [], "phase": "build"}
     yield "build.reveal of a failure", world.entry(builders[1], "build.reveal", {**body, **failed})
-    kept = sorted((receipt(world, "log", 1), receipt(world, "log", 2)), key=lambda one: one["node"])
-    yield "build.reveal with receipts", world.entry(builders[1], "build.reveal", {**body, "receipts": kept})
+    given = sorted(
+        (receipt(world, holder, builders[1], body, said) for holder in (1, 2)), key=lambda one: one["node"]
+    )
+    yield "build.reveal with receipts", world.entry(builders[1], "build.reveal", {**body, "receipts": given})
     upstream = {
         "upstream": file_record("upstream"), "upstream_relation": "equivalent", "requires_python": ">=3.8",
     }  # fmt: skip
@@ -217,7 +219,13 @@ WRONG = {
         ("phase over its bound", ["phase"], "x" * 61),
         ("a path as a name", ["outputs", 0, "name"], "../x.whl"),
         ("a receipt that is none", ["receipts"], [True]),
-        ("a receipt without its signature", ["receipts"], [{"net": "x"}], "fields"),
+        ("a receipt without its signature", ["receipts"], [{"node": NODE}], "fields"),
+        ("a receipt with a digest of its own", ["receipts"], [{**RECEIPT, "sha256": "ab" * 32}], "fields"),
+        ("a receipt with half a signature", ["receipts"], [{**RECEIPT, "sig": "ab" * 32}]),
+        ("a receipt of nobody", ["receipts"], [{**RECEIPT, "node": "x"}]),
+        ("two receipts of one member", ["receipts"], [RECEIPT, RECEIPT]),
+        ("receipts that are not sorted", ["receipts"], [RECEIPT, {**RECEIPT, "node": b32(b"\xff" * 32)}]),
+        ("35 receipts", ["receipts"], [{**RECEIPT, "node": b32(bytes([i]) * 32)} for i in range(35)]),
         ("a blob without its manifest", ["log", "manifest"], GONE, "fields"),
     ],
     "build.draw": [

@@ -1,5 +1,6 @@
 """The committed byte strings pin the entry codec: these are accepted, those refused, on every version of ours."""
 
+import hashlib
 import json
 import re
 
@@ -41,7 +42,7 @@ def test_the_file_is_what_its_script_writes():
 
 
 def test_the_number_of_cases():
-    assert (len(CASES["accepted"]), len(CASES["refused"])) == (51, 410)
+    assert (len(CASES["accepted"]), len(CASES["refused"])) == (51, 416)
     for part in CASES.values():
         assert len({case["name"] for case in part}) == len(part)
         assert len({of(case) for case in part}) == len(part)
@@ -157,12 +158,24 @@ def test_signatures_inside_bodies_cover_the_texts_that_the_page_gives():
         sha256=body["sha256"],
     )
     assert verify(bytes.fromhex(body["key"]), said, bytes.fromhex(body["sig"]))
-    receipts = [
-        one for raw in ACCEPTED if b'"receipts":[{' in raw for one in json.loads(raw)["body"]["receipts"]
-    ]
-    assert len(receipts) == 2
-    for one in receipts:
-        said = text(b"pyrsia/receipt/v1\0", net=one["net"], sha256=one["sha256"], size=one["size"])
+    [reveal] = [json.loads(raw) for raw in ACCEPTED if b'"receipts":[{' in raw]
+    asked = next(json.loads(raw) for raw in ACCEPTED if b'"type":"build.request"' in raw)
+    body, (output,) = reveal["body"], reveal["body"]["outputs"]
+    assert len(body["receipts"]) == 2
+    assert "manifest" not in asked["body"]["source"]
+    named = [body["log"], asked["body"]["lock"]]
+    for file in (output["canonical"], output["raw"]):
+        named += [file, file["members"], file["metadata"]]
+    pairs = sorted([one["sha256"], one["size"]] for one in named)
+    told = json.dumps(pairs, separators=(",", ":")).encode()
+    for one in body["receipts"]:
+        said = text(
+            b"pyrsia/receipt/v1\0",
+            blobs=hashlib.sha256(told).hexdigest(),
+            builder=reveal["author"],
+            net=reveal["net"],
+            request=body["request"],
+        )
         assert verify(unb32(one["node"]), said, bytes.fromhex(one["sig"]))
 
 
