@@ -91,12 +91,20 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Disk that artifacts may take: kept for the operator, enforced when storage quotas come.
+    """Disk that artifacts may take. What is pinned stays; of the rest the least recently used goes."""
 
-    Nothing reads it today; the original's setting has its place so that configurations carry over.
-    """
+    allocated_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 10  # of all artifacts
+    high_percent: Annotated[int, msgspec.Meta(ge=10, le=100)] = 90  # of what pins leave: fuller, it shrinks
+    low_percent: Annotated[int, msgspec.Meta(ge=0, le=99)] = 70  # to this
+    reserve_mb: Annotated[int, msgspec.Meta(ge=0, le=1_048_576)] = (
+        512  # of the disk that stay free for the log
+    )
+    scrub_mb_s: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 8  # read to see whether it is whole; 0: never
+    scrub_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30  # between two looks at the same artifact
 
-    allocated_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 10
+    def __post_init__(self) -> None:
+        if self.low_percent >= self.high_percent:
+            raise ValueError("storage.low_percent must be below storage.high_percent")
 
 
 class LocalSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

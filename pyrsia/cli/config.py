@@ -60,7 +60,7 @@ def config(ctx: click.Context, target: str | None, show: bool, as_json: bool) ->
     "-d",
     "--diskspace",
     metavar='"N GB"',
-    help="Disk for artifacts, 1 to 4096 GB: kept; enforced when storage quotas come.",
+    help="Disk for artifacts, 1 to 4096 GB: what nobody pinned goes when it is used up.",
 )
 @click.option("--node", "target", metavar="DIR", help="The node's data directory.")
 @json_option

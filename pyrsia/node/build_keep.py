@@ -101,15 +101,16 @@ class Keeper:
         """One look."""
         await self._forget()
         folders = await trio.to_thread.run_sync(self._old_folders)
-        blobs = await self._unneeded()
-        for sha256, pins in blobs:
+        gone = set()
+        for sha256, pins in await self._unneeded():
             for pin in pins:
                 await self._blobs.unpin(sha256, pin)
-            await self._blobs.evict(sha256)
-        await self._drop_manifests(frozenset(sha256 for sha256, _ in blobs))
+            if await self._blobs.evict(sha256):  # somebody else may have pinned it meanwhile
+                gone.add(sha256)
+        await self._drop_manifests(frozenset(gone))
         if self._cache.is_dir():
             await trio.to_thread.run_sync(trim, self._cache, self._cache_bytes, float(FOLDER_GRACE_S.value))
-        return Swept(len(blobs), folders)
+        return Swept(len(gone), folders)
 
     def _old_folders(self) -> int:
         before = self._now_s() - 2 * self._longest_s - FOLDER_GRACE_S.value

@@ -35,6 +35,7 @@ from pyrsia.node.facts import open_facts
 from pyrsia.node.salvage import salvage
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.lock import DataDir
+from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
 from pyrsia.wire.blocks import FinalityProof
@@ -90,8 +91,8 @@ class House:
             discard(data / name)
         facts = open_facts(data, genesis, keys)
         try:
-            blobs = Blobs(data / BLOBS, facts.database)
             salvaged = salvage(data / BLOBS, facts.database)
+            blobs = Blobs(data / BLOBS, facts.database, _rules(settings.storage))
         except BaseException:
             facts.close()
             raise
@@ -397,6 +398,15 @@ def _epoch(archive: Archive) -> dict[str, Any] | None:
         load(archive.state(b"epoch/%016d" % number)) if number is not None else None
     )
     return found
+
+
+def _rules(storage: config.StorageSection) -> Rules:
+    return Rules(
+        quota=storage.allocated_gb * 10**9,
+        high=storage.high_percent,
+        low=storage.low_percent,
+        spare=storage.reserve_mb * 10**6,
+    )
 
 
 def _node_of(text: str) -> NodeId | None:

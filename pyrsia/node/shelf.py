@@ -48,8 +48,11 @@ class Shelf:
         return self._plane.counters
 
     def local(self, sha256: bytes) -> Path | None:
-        """The blob's file if it is here; it never changes."""
-        return self._blobs.path(sha256) if self._blobs.has(sha256) else None
+        """The blob's file if it is here; it never changes, and stays until its reader has opened it."""
+        if not self._blobs.has(sha256):
+            return None
+        self._blobs.touch(sha256)
+        return self._blobs.path(sha256)
 
     def served(self, _: NodeId, manifest_id: bytes) -> Served | None:
         """What a peer may have under this id: the answer to `DataPlane`'s question."""

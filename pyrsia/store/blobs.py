@@ -3,12 +3,17 @@
 Write order: bytes, fdatasync, rename, fsync of every new directory, then the index; so the
 index never names a missing file. Eviction goes the other way round. A sweep at start removes what was
 half written. Reading is the caller's: the path is given out, the file never changes.
+
+A blob with a pin stays. The others are cache: the one used longest ago goes first (`eviction`) when room is needed
+(`quota`), but for what somebody holds, or was told the path of a moment ago. Times of use are remembered and written
+now and then, so that reading writes nothing.
 """
 
 import hashlib
-import os
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,27 +24,59 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import into_place
 from pyrsia.store import layout
+from pyrsia.store.eviction import Candidate, Oldest
 from pyrsia.store.growing import Growing
+from pyrsia.store.incoming import PartialBlob, copy, dropped_on_failure, set_aside, write_file
+from pyrsia.store.quota import Account, Room, Rules, Space
 from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit
+
+IN_HAND_S = Limit(10, "between the answer that names a path and the open of it lies less than a second")
+TOUCHED = Limit(65_536, "times of use that wait for the index, 8 MB; those that a crash loses harm nobody")
+COARSE_S = Limit(600, "a time of use that is newer by less is not worth a write")
+EVICTED_AT_ONCE = Limit(256, "blobs of one batch and one sync; a put of one of them waits for both")
+SCAN_ROWS = Limit(1_000, "rows read before others have their turn, 2 ms")
 
 _T = TypeVar("_T")
 
 PARTIAL: Final = "partial"
-COPY_BYTES: Final = 1 << 20
 
 
 class BlobRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What the index says of a blob: bytes, and who wants it kept."""
+    """What the index says of a blob: bytes, who wants it kept, and about when it was last used (POSIX seconds)."""
 
     size: int
     pins: tuple[str, ...] = ()
+    used_s: int = 0
+
+
+Told = Callable[[bytes], object]
 
 
 class Blobs:
-    """The files below `folder`, with their index in `database`."""
+    """The files below `folder`, with their index in `database`.
 
-    def __init__(self, folder: Path, database: Database) -> None:
-        """Make `folder`, and empty what was half written in it.
+    Attributes:
+        space: what they take, and whether there is room.
+        on_gone: called with the digest of each blob that is not here any more.
+        on_rotten: called with the digest of each that was damaged or missing, after it was let go.
+        evicted: blobs that went to make room, since the start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        rules: Rules | None = None,
+        *,
+        clock_s: Callable[[], float] = time.time,
+        free: Callable[[Path], int] | None = None,
+    ) -> None:
+        """Make `folder`, empty what was half written in it, and count what is here.
+
+        Args:
+            rules: None for no quota.
+            free: bytes of the file system below a folder that may be taken.
 
         Raises:
             Unavailable: the disk said no.
@@ -48,11 +85,38 @@ class Blobs:
         self._database = database
         self._partials = folder / PARTIAL
         self._thread = trio.CapacityLimiter(4)
+        self._clock_s = clock_s
+        self._held: Counter[bytes] = Counter()
+        self._settling: Counter[bytes] = Counter()
+        self._leaving: dict[bytes, trio.Event] = {}
+        self._touched: dict[bytes, int] = {}  # the one touched last stands last
+        self.on_gone: list[Told] = []
+        self.on_rotten: list[Told] = []
+        self.evicted = 0
+        self.space = Space(folder, rules or Rules(), evict=self.make_room, free=free)
         try:
             self._partials.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
         except OSError as error:
             raise self._no_disk(error) from None
+        self._count()
+
+    @property
+    def account(self) -> Account:
+        return self.space.account
+
+    @property
+    def used(self) -> int:
+        """Bytes of all blobs that are here."""
+        return self.account.used
+
+    async def reserve(self, size: int, *, must: bool = False) -> Room:
+        """Room for `size` bytes that are to come: a context manager. See `Space.reserve`.
+
+        Raises:
+            StorageFull: there is none, and what could go has gone.
+        """
+        return await self.space.reserve(size, must=must)
 
     def path(self, sha256: bytes) -> Path:
         name = sha256.hex()
@@ -66,19 +130,29 @@ class Blobs:
         return None if record is None else record.size
 
     async def put_bytes(self, data: bytes, *, pin: str = "") -> bytes:
-        """Keep `data`; its SHA-256."""
+        """Keep `data`; its SHA-256. With a pin it is kept beyond the quota too.
+
+        Raises:
+            StorageFull, Unavailable: the disk said no.
+        """
         sha256 = hashlib.sha256(data).digest()
         temporary = self._temporary()
-        with _dropped_on_failure(temporary):
-            await self.in_thread(lambda: _write_file(temporary, data))
-            await self.settle(temporary, sha256, len(data), pin)
+        with await self.reserve(len(data), must=bool(pin)) as room, dropped_on_failure(temporary):
+            await self.in_thread(lambda: write_file(temporary, data))
+            await self.settle(temporary, sha256, len(data), pin, room)
         return sha256
 
     async def adopt(self, file: Path, sha256: bytes, *, pin: str = "") -> None:
-        """Keep a copy of `file`, after its bytes were checked against `sha256`."""
+        """Keep a copy of `file`, after its bytes were checked against `sha256`; with a pin beyond the quota too.
+
+        Raises:
+            Refusal: `digest-mismatch`.
+            StorageFull, Unavailable: the disk said no.
+        """
         temporary = self._temporary()
-        with _dropped_on_failure(temporary):
-            found, size = await self.in_thread(lambda: _copy(file, temporary))
+        size = await self.in_thread(lambda: file.stat().st_size)
+        with await self.reserve(size, must=bool(pin)) as room, dropped_on_failure(temporary):
+            found, size = await self.in_thread(lambda: copy(file, temporary))
             if found != sha256:
                 raise Refusal(
                     "digest-mismatch",
@@ -86,18 +160,25 @@ class Blobs:
                     who="whoever made the file",
                     do="make it again",
                 )
-            await self.settle(temporary, sha256, size, pin)
+            await self.settle(temporary, sha256, size, pin, room)
 
-    async def writer(self, size: int, growing: Growing | None = None) -> "PartialBlob":
+    async def writer(self, size: int, growing: Growing | None = None) -> PartialBlob:
         """A file of `size` bytes to be written in any order; `growing` is told what has come.
 
         Raises:
-            Unavailable: the disk has no room for it.
+            StorageFull: there is no room for it.
+            Unavailable: the disk said no.
         """
         path = self._temporary()
-        with _dropped_on_failure(path):
-            handle = await self.in_thread(lambda: _reserve(path, size))
-        partial = PartialBlob(self, path, handle, size, growing)
+        room = await self.reserve(size)
+        try:
+            with dropped_on_failure(path):
+                handle = await self.in_thread(lambda: set_aside(path, size))
+        except BaseException:
+            room.release()
+            raise
+        room.on_disk = True
+        partial = PartialBlob(self, path, handle, size, growing, room)
         if growing is not None:
             try:
                 growing.opened(path)
@@ -106,40 +187,225 @@ class Blobs:
                 raise self._no_disk(error) from None
         return partial
 
-    async def pin(self, sha256: bytes, reason: str) -> None:
-        record = self._record(sha256)
-        if record is not None and reason not in record.pins:
-            await self._index(sha256, BlobRecord(record.size, (*record.pins, reason)))
+    # -- who wants them --
 
-    async def unpin(self, sha256: bytes, reason: str) -> None:
-        record = self._record(sha256)
-        if record is not None and reason in record.pins:
-            await self._index(sha256, BlobRecord(record.size, tuple(p for p in record.pins if p != reason)))
+    async def pin(self, sha256: bytes, reason: str) -> bool:
+        """Whether it is here; then it stays until it is unpinned for the same reason."""
+        return await self._pins(sha256, lambda pins: pins if reason in pins else (*pins, reason))
 
-    async def evict(self, sha256: bytes) -> None:
-        """Forget an unpinned blob: index first, synced, then the file."""
+    async def unpin(self, sha256: bytes, reason: str) -> bool:
+        """Whether it is here."""
+        return await self._pins(sha256, lambda pins: tuple(one for one in pins if one != reason))
+
+    async def _pins(self, sha256: bytes, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> bool:
         record = self._record(sha256)
         if record is None:
+            return False
+        pins = change(record.pins)
+        if pins != record.pins:
+            self._write(sha256, msgspec.structs.replace(record, pins=pins))
+            await self._database.sync()
+        return True
+
+    def pins(self, sha256: bytes) -> tuple[str, ...]:
+        """For what reasons it stays."""
+        record = self._record(sha256)
+        return () if record is None else record.pins
+
+    @contextmanager
+    def holding(self, sha256: bytes) -> Iterator[None]:
+        """What is here of it is not evicted meanwhile: a pin that a restart forgets."""
+        self._held[sha256] += 1
+        try:
+            yield
+        finally:
+            _less(self._held, sha256)
+            self.touch(sha256)
+
+    def touch(self, sha256: bytes) -> None:
+        """Somebody wants it now; for some seconds it is not evicted."""
+        self._touched.pop(sha256, None)
+        self._touched[sha256] = int(self._clock_s())
+        if len(self._touched) > TOUCHED.value:
+            del self._touched[next(iter(self._touched))]
+
+    async def note_uses(self) -> None:
+        """Write when blobs were used, where that has changed much. Not synced: a crash loses it, and nothing else."""
+        touched = list(self._touched.items())
+        for at in range(0, len(touched), SCAN_ROWS.value):
+            batch = Batch()
+            for sha256, used_s in touched[at : at + SCAN_ROWS.value]:
+                record = self._record(sha256)
+                if record is not None and used_s - record.used_s >= COARSE_S.value:
+                    replaced = msgspec.structs.replace(record, used_s=used_s)
+                    batch.put(layout.BLOBS, sha256, msgspec.msgpack.encode(replaced))
+            if len(batch):
+                self._database.write(batch)
+            await trio.lowlevel.checkpoint()
+        since = int(self._clock_s()) - IN_HAND_S.value
+        for sha256, used_s in touched:
+            if used_s < since and self._touched.get(sha256) == used_s:
+                del self._touched[sha256]
+
+    # -- who goes --
+
+    async def evict(self, sha256: bytes) -> bool:
+        """Forget a blob that nobody pinned or holds: index first, synced, then the file. Whether it went."""
+        return bool(await self._evict([sha256]))
+
+    async def let_go(self, sha256: bytes, size: int = -1) -> bool:
+        """Forget a damaged blob, pinned or not. Whether it was here.
+
+        Args:
+            size: its file is known to be gone or damaged only for the record with this size.
+        """
+        record = self._record(sha256)
+        if record is None or size not in (-1, record.size) or not self._free_of_others(sha256):
+            return False
+        await self._drop({sha256: record})
+        for told in self.on_rotten:
+            told(sha256)
+        return True
+
+    async def make_room(self, need: int) -> int:
+        """Evict cache until `need` bytes went, or nothing is left that may; how many went."""
+        freed = 0
+        while freed < need:
+            oldest = Oldest(need - freed)
+            async for sha256, record in self.rows():
+                if self._may_go(sha256, record):
+                    used_s = max(record.used_s, self._touched.get(sha256, 0))
+                    oldest.offer(Candidate(used_s, sha256, record.size))
+            chosen, went = [one.sha256 for one in oldest.chosen()], 0
+            for at in range(0, len(chosen), EVICTED_AT_ONCE.value):
+                went += await self._evict(chosen[at : at + EVICTED_AT_ONCE.value], cache=True)
+            if not went:
+                break
+            freed += went
+        return freed
+
+    async def rows(self, start: bytes = b"") -> AsyncIterator[tuple[bytes, BlobRecord]]:
+        """Every blob from a digest on, in their order; others have a turn between."""
+        while rows := self._database.scan(layout.BLOBS, start, SCAN_ROWS.value):
+            for sha256, raw in rows:
+                yield sha256, _decoded(raw)
+            start = rows[-1][0] + b"\0"
+            await trio.lowlevel.checkpoint()
+
+    async def _evict(self, wanted: Sequence[bytes], *, cache: bool = False) -> int:
+        """Bytes of those that went.
+
+        Args:
+            cache: leave what is in somebody's hand.
+        """
+        going: dict[bytes, BlobRecord] = {}
+        for sha256 in wanted:
+            record = self._record(sha256)
+            if record is None or record.pins or sha256 in self._held or not self._free_of_others(sha256):
+                continue
+            if not (cache and self._in_hand(sha256)):
+                going[sha256] = record
+        if cache:
+            self.evicted += len(going)
+        await self._drop(going)
+        return sum(record.size for record in going.values())
+
+    async def _drop(self, going: dict[bytes, BlobRecord]) -> None:
+        """Index, sync, files, in this order. Nothing awaits before the index has changed."""
+        if not going:
             return
-        if record.pins:
-            raise ValueError(f"{sha256.hex()} is pinned by {', '.join(record.pins)}")
-        await self._database.commit(Batch().delete(layout.BLOBS, sha256))
-        await self.in_thread(lambda: self.path(sha256).unlink(missing_ok=True))
+        batch, over = Batch(), trio.Event()
+        for sha256 in going:
+            batch.delete(layout.BLOBS, sha256)
+        self._database.write(batch)
+        try:
+            for sha256, record in going.items():
+                self._leaving[sha256] = over
+                self.account.dropped(record.size, pinned=bool(record.pins))
+                self._touched.pop(sha256, None)
+            with trio.CancelScope(shield=True):  # half of it would be a file that only a walk finds
+                await self._database.sync()
+                await self.in_thread(lambda: self._unlink(going))
+        finally:
+            for sha256 in going:
+                del self._leaving[sha256]
+            over.set()
+            self._tell_gone(going)
+
+    def _unlink(self, gone: Iterable[bytes]) -> None:
+        """In a thread. What cannot be unlinked is found by the next walk."""
+        for sha256 in gone:
+            with suppress(OSError):
+                self.path(sha256).unlink(missing_ok=True)
+
+    def _tell_gone(self, gone: Iterable[bytes]) -> None:
+        for sha256 in gone:
+            for told in self.on_gone:
+                told(sha256)
+
+    def _free_of_others(self, sha256: bytes) -> bool:
+        """Nobody is putting it here, or taking it away."""
+        return sha256 not in self._settling and sha256 not in self._leaving
+
+    def _in_hand(self, sha256: bytes) -> bool:
+        now_s = int(self._clock_s())
+        since = now_s - IN_HAND_S.value
+        # What was touched "later" was touched before the clock was set back, and nobody knows how long before.
+        return since < self._touched.get(sha256, since) <= now_s
+
+    def _may_go(self, sha256: bytes, record: BlobRecord) -> bool:
+        return not record.pins and sha256 not in self._held and not self._in_hand(sha256)
+
+    # -- the index --
 
     def _record(self, sha256: bytes) -> BlobRecord | None:
         raw = self._database.get(layout.BLOBS, sha256)
-        return None if raw is None else msgspec.msgpack.decode(raw, type=BlobRecord)
+        return None if raw is None else _decoded(raw)
 
-    async def _index(self, sha256: bytes, record: BlobRecord) -> None:
-        await self._database.commit(Batch().put(layout.BLOBS, sha256, msgspec.msgpack.encode(record)))
+    def _write(self, sha256: bytes, record: BlobRecord) -> None:
+        """Make a record visible, and count it; not durable. Nothing awaits between reading the old one and this."""
+        before = self._record(sha256)
+        self._database.write(Batch().put(layout.BLOBS, sha256, msgspec.msgpack.encode(record)))
+        if before is not None:
+            self.account.dropped(before.size, pinned=bool(before.pins))
+        self.account.kept(record.size, pinned=bool(record.pins))
 
-    async def settle(self, temporary: Path, sha256: bytes, size: int, pin: str) -> None:
-        await self.in_thread(lambda: into_place(temporary, self.path(sha256)))
-        known = self._record(sha256)
-        pins = known.pins if known else ()
-        if pin and pin not in pins:
-            pins = (*pins, pin)
-        await self._index(sha256, BlobRecord(size, pins))
+    async def settle(
+        self, temporary: Path, sha256: bytes, size: int, pin: str = "", room: Room | None = None
+    ) -> None:
+        """Put a whole file, synced and checked, into its place; durable when this returns.
+
+        Args:
+            room: what was promised for it: it is used up.
+
+        Raises:
+            StorageFull, Unavailable: the disk said no.
+        """
+        while sha256 in self._leaving:
+            await self._leaving[sha256].wait()
+        self._settling[sha256] += 1
+        try:
+            await self.in_thread(lambda: into_place(temporary, self.path(sha256)))
+            known = self._record(sha256)
+            pins = known.pins if known else ()
+            if pin and pin not in pins:
+                pins = (*pins, pin)
+            self._write(sha256, BlobRecord(size, pins, int(self._clock_s())))
+            self.touch(sha256)
+            if room is not None:
+                room.release()
+        finally:
+            _less(self._settling, sha256)
+        await self._database.sync()
+
+    def _count(self) -> None:
+        """What the index names, at the start."""
+        start = b""
+        while rows := self._database.scan(layout.BLOBS, start, SCAN_ROWS.value):
+            for _, raw in rows:
+                record = _decoded(raw)
+                self.account.kept(record.size, pinned=bool(record.pins))
+            start = rows[-1][0] + b"\0"
 
     def _temporary(self) -> Path:
         return self._partials / secrets.token_hex(12)
@@ -156,95 +422,14 @@ class Blobs:
             raise self._no_disk(error) from None
 
     def _no_disk(self, error: OSError) -> Unavailable:
-        return Unavailable(f"the blob folder {self._folder}: {error.strerror}")
+        return self.space.no_disk(f"the blob folder {self._folder}", error)
 
 
-class PartialBlob:
-    """A blob on its way: written in any order, kept only when its SHA-256 is right."""
-
-    def __init__(
-        self, blobs: Blobs, path: Path, handle: int, size: int, growing: Growing | None = None
-    ) -> None:
-        self._blobs = blobs
-        self._path = path
-        self._size = size
-        self._handle = handle
-        self._growing = growing
-
-    def write_at(self, offset: int, data: bytes) -> None:
-        if offset < 0 or offset + len(data) > self._size:
-            raise ValueError("outside the blob")
-        try:
-            os.pwrite(self._handle, data, offset)
-        except OSError as error:
-            raise Unavailable(f"a blob cannot be written: {error.strerror}") from None
-        if self._growing is not None:
-            self._growing.wrote(offset, len(data))
-
-    async def finish(self, sha256: bytes, *, pin: str = "") -> Path:
-        """Check, sync and keep it; its path."""
-        found = await self._blobs.in_thread(self._sync_and_hash)
-        os.close(self._handle)
-        self._handle = -1
-        if found != sha256:
-            self._path.unlink(missing_ok=True)
-            raise Unavailable("the bytes that arrived are not the blob that was asked for")
-        await self._blobs.settle(self._path, sha256, self._size, pin)
-        return self._blobs.path(sha256)
-
-    def discard(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-        self._path.unlink(missing_ok=True)
-
-    def _sync_and_hash(self) -> bytes:
-        os.fdatasync(self._handle)
-        with self._path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+def _decoded(raw: bytes) -> BlobRecord:
+    return msgspec.msgpack.decode(raw, type=BlobRecord)
 
 
-@contextmanager
-def _dropped_on_failure(temporary: Path) -> Iterator[None]:
-    """A full disk is not made fuller by what could not be kept."""
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def _reserve(path: Path, size: int) -> int:
-    """A new file with its disk taken, in a thread: some file systems write every byte of it; the descriptor."""
-    handle = -1
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if size:
-            os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if handle >= 0:
-            os.close(handle)
-        raise Unavailable(f"no room for {size} bytes: {error.strerror}") from None
-    return handle
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fdatasync(file.fileno())
-
-
-def _copy(source: Path, target: Path) -> tuple[bytes, int]:
-    digest, size = hashlib.sha256(), 0
-    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with source.open("rb") as reader, os.fdopen(handle, "wb") as writer:
-        while data := reader.read(COPY_BYTES):
-            digest.update(data)
-            size += len(data)
-            writer.write(data)
-        writer.flush()
-        os.fdatasync(writer.fileno())
-    return digest.digest(), size
+def _less(counter: Counter[bytes], sha256: bytes) -> None:
+    counter[sha256] -= 1
+    if not counter[sha256]:
+        del counter[sha256]
