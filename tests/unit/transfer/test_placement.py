@@ -90,7 +90,8 @@ def test_fewer_members_than_copies_keep_everything_and_nobody_keeps_nothing() ->
     assert owned(pair) == [frozenset(one.node for one in pair)] * SHARDS.value
     assert Placement.of(pair).wanted == 2
     none = Placement.of(())
-    assert none.owners(bytes(32)) == () and none.shards(pair[0].node) == () and none.wanted == 0
+    assert none.owners(bytes(32)) == none.shards(pair[0].node) == ()
+    assert none.wanted == 0
 
 
 def test_a_lost_member_moves_its_shares_and_no_others() -> None:
@@ -120,7 +121,8 @@ def test_more_weight_only_wins() -> None:
     heavier = StorageMember(members[0].node, members[0].domain, members[0].operator, 2)
     before, after = owned(members), owned([heavier, *members[1:]])
     won = [at for at in range(SHARDS.value) if before[at] != after[at]]
-    assert won and all(heavier.node in after[at] - before[at] for at in won)
+    assert won
+    assert all(heavier.node in after[at] - before[at] for at in won)
 
 
 def test_shards_of_a_node_are_those_that_name_it() -> None:
@@ -149,7 +151,7 @@ def test_the_orders_that_are_computed_today_are_those_of_tomorrow() -> None:
 def test_what_is_no_set_of_members_is_refused() -> None:
     one = crowd(1, 1)[0]
     for wrong in ([one, one], [StorageMember(one.node, "d", "o", 0)]):
-        with pytest.raises(ValueError, match="member|weight"):
+        with pytest.raises(ValueError, match=r"member|weight"):
             Placement.of(wrong)
     with pytest.raises(ValueError, match="weight"):
         Placement.of([StorageMember(one.node, "d", "o", MAX_WEIGHT.value + 1)])
