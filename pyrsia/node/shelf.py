@@ -2,10 +2,13 @@
 
 A blob is named three ways that belong together: SHA-256 (the log, clients), manifest id (peers), size.
 Peers get only what the log names, so a build's result leaves this node no sooner than its
-reveal stands in the log. A blob that is brought is checked chunk by chunk, then whole.
+reveal stands in the log, but for what is lent: to storage members, whose receipts that reveal needs. A blob that is
+brought is checked chunk by chunk, then whole.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +45,7 @@ class Shelf:
         self._blobs = blobs
         self._plane = plane
         self._named = named
+        self._lent: Counter[tuple[NodeId, bytes]] = Counter()
 
     @property
     def counters(self) -> Counters:
@@ -54,13 +58,41 @@ class Shelf:
         self._blobs.touch(sha256)
         return self._blobs.path(sha256)
 
-    def served(self, _: NodeId, manifest_id: bytes) -> Served | None:
+    def served(self, node: NodeId, manifest_id: bytes) -> Served | None:
         """What a peer may have under this id: the answer to `DataPlane`'s question."""
         raw = self._database.get(layout.MANIFESTS, manifest_id)
-        if raw is None or not self._named(manifest_id):
+        if raw is None or not (self._named(manifest_id) or (node, manifest_id) in self._lent):
             return None
         path = self.local(raw[:HASH_BYTES])
         return None if path is None else Served(raw[HASH_BYTES:], path)
+
+    @contextmanager
+    def lent(self, node: NodeId, manifests: Collection[bytes]) -> Iterator[None]:
+        """Meanwhile `node` may have these, whatever the log names."""
+        keys = [(node, one) for one in manifests]
+        self._lent.update(keys)
+        try:
+            yield
+        finally:
+            self._lent.subtract(keys)
+            for key in keys:
+                if self._lent[key] <= 0:
+                    del self._lent[key]
+
+    async def keep(self, sha256: bytes, *, pin: str, manifest: bytes = b"") -> BlobRef | None:
+        """Pin a blob that is here; None if it is not. Its manifest is indexed then.
+
+        Args:
+            manifest: an id that it may have: if it has, the file is not read for it.
+        """
+        if not await self._blobs.pin(sha256, pin):
+            return None
+        raw = self._database.get(layout.MANIFESTS, manifest) if manifest else None
+        if raw is not None and raw[:HASH_BYTES] == sha256:
+            return BlobRef(manifest, sha256, self._blobs.size(sha256) or 0)
+        return await self._describe(
+            await self._blobs.in_thread(lambda: _manifest_of(self._blobs.path(sha256)))
+        )
 
     async def put(self, data: bytes, *, pin: str = "") -> BlobRef:
         """Keep `data`."""
