@@ -63,6 +63,7 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broadcast_port: Port = 44_002
     peers: tuple[str, ...] = ()
     advertise: str = ""  # host that others dial; empty: the one above
+    guests: Annotated[int, msgspec.Meta(ge=0, le=192)] = 64  # links with nodes that are no members; 0: none
 
 
 class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,9 +17,10 @@ from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter
 from pyrsia.net.peers import DRAIN_S, Conn, Peer, Peers
 from pyrsia.net.sockets import Sockets, bytes_of, until_lost
+from pyrsia.net.targets import Target
 from pyrsia.net.traffic import Traffic
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import DIAL_WAIT_S, LINK_HWM, REDIAL_S, NodeId
+from pyrsia.units import DIAL_WAIT_S, LINK_HWM, REDIAL_S
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Type
 
@@ -45,23 +46,23 @@ class Dialler:
         self._traffic = traffic
         self._counted = counted
 
-    async def keep(self, node: NodeId, address: str) -> None:
-        """Keep a link to `node` until cancelled; returns only if the id is no public key."""
+    async def keep(self, target: Target) -> None:
+        """Keep a link to the target until cancelled; returns only if its id is no public key."""
         try:
-            peer = self._peers.know(node)
+            peer = self._peers.know(target.node)
         except Malformed:
             self._counted["dial-bad-node"] += 1
             return
-        peer.address = address
         pause_s = FIRST_REDIAL_S
         while True:
+            peer.address = target.address
             while peer.conn is not None:
                 changed = peer.changed
                 await changed.wait()
                 pause_s = FIRST_REDIAL_S
             if not self._faults.refused(peer.curve):
                 self._counted["dialled"] += 1
-                if await self._once(peer, address):
+                if await self._once(peer, target.address):
                     pause_s = FIRST_REDIAL_S
             # Two nodes that lost each other must not dial in step for ever.
             await trio.sleep(pause_s * (0.5 + secrets.randbelow(1000) / 1000))
@@ -117,6 +118,9 @@ class Dialler:
                 return None
             if greeting.node != peer.node:
                 self._faults.of_dialled(peer, Malformed("greeting: another node"))
+                return None
+            if self._peers.twin(peer):
+                self._faults.of_dialled(peer, Malformed("greeting-twin: another id has its transport key"))
                 return None
             conn = Conn(peer, sock, b"", [], seq)
             conn.seq_out = 1

@@ -1,32 +1,47 @@
 """The door: whoever dials us has to greet first; before that nothing of it is looked at.
 
 One ROUTER takes all connections. A route that has greeted is a connection of its node; any other frame
-is a greeting that is believed, from a node that is allowed, or it is dropped and counted.
+is a greeting that is believed, from a node that is wanted, or it is dropped and counted.
 
-Source: docs/network.md, "Who is who", "Control links".
+Who has a place of its own (a member of the log) always gets a link. Others are guests: as many as the operator wants,
+and where all places are taken the guest that was idle for the longest makes room for a member. Who comes again and
+again in a short while is kept away for a moment, by its key and by the address that it comes from.
+
+Source: docs/network.md, "Who is who", "Control links"; docs/mesh-discovery.md, "Guests".
 """
 
 from collections import Counter
+from typing import Final
 
 import trio
+import zmq
 
+from pyrsia.buckets import Buckets
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter
 from pyrsia.net.peers import DRAIN_S, Conn, Peer, Peers
 from pyrsia.net.sockets import MOST_FRAMES, bytes_of
 from pyrsia.net.traffic import Traffic
-from pyrsia.net.zap import key_of
+from pyrsia.net.zap import key_of, remote_of
 from pyrsia.net.zsock import RETRY_S, ZSock
-from pyrsia.units import MAX_PEERS
+from pyrsia.units import MAX_PEERS, Limit
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Greeting, Type
+
+COMINGS = Limit(
+    32, "greetings of one key at once: a node that loses its link again and again tries 20 times a minute"
+)
+COMINGS_OF_ADDRESS = Limit(256, "greetings from one address at once: as many nodes as may have links at all")
+COMINGS_RATE: Final = 1.0  # of a key, each second, when those are used up
+COMINGS_OF_ADDRESS_RATE: Final = 16.0
 
 
 class Door:
     """Holds the answering end of links.
 
     Args:
+        guests: how many may be linked that have no place of their own.
         nursery: for the writers, one for each connection.
     """
 
@@ -38,6 +53,7 @@ class Door:
         traffic: Traffic,
         counted: Counter[str],
         nursery: trio.Nursery,
+        guests: int,
     ) -> None:
         self._greeter = greeter
         self._peers = peers
@@ -45,6 +61,9 @@ class Door:
         self._traffic = traffic
         self._counted = counted
         self._nursery = nursery
+        self._guests = guests
+        self._by_key: Buckets[bytes] = Buckets(COMINGS_RATE, COMINGS.value)
+        self._by_address: Buckets[str] = Buckets(COMINGS_OF_ADDRESS_RATE, COMINGS_OF_ADDRESS.value)
 
     async def read(self, router: ZSock) -> None:
         """Until cancelled, or until the socket is closed: `Unavailable`."""
@@ -56,12 +75,16 @@ class Door:
             if conn is not None:
                 self._traffic.take(conn, data)
             else:
-                self._meet(router, route.bytes, key_of(parts[0]), data)
+                self._meet(router, route.bytes, parts[0], data)
 
-    def _meet(self, router: ZSock, route: bytes, key: bytes, parts: list[bytes]) -> None:
+    def _meet(self, router: ZSock, route: bytes, frame: zmq.Frame, parts: list[bytes]) -> None:
         """The first frames of a connection: a good greeting, or nothing."""
+        key, remote = key_of(frame), remote_of(frame)
         if not key or self._faults.refused(key):
             self._counted["stranger-banned"] += 1
+            return
+        if not self._by_address.of(remote).take(trio.current_time()):
+            self._counted["greetings-of-address"] += 1
             return
         try:
             if len(parts) > MOST_FRAMES:
@@ -74,10 +97,18 @@ class Door:
             else:
                 self._faults.of_stranger(key, error)
             return
+        if not self._by_key.of(key).take(trio.current_time()):
+            self._faults.in_a_loop(greeting.node, key)
+            return
         if not self._welcome_at_all(greeting):
             self._faults.not_ours(key)
+            self._nursery.start_soon(_refuse, router, route)
             return
         peer = self._peers.know(greeting.node)
+        if self._peers.twin(peer):
+            self._peers.unkeep_if_alone(peer)
+            self._faults.of_stranger(key, Malformed("greeting-twin: another id has its transport key"))
+            return
         held = peer.conn
         if held is not None and held.dialled and self._greeter.node < peer.node:
             # Ours is the one that stays. The other side waits for it after a BYE.
@@ -85,28 +116,47 @@ class Door:
             bye = Conn(peer, router, route, [frames.encode(Frame(Type.BYE))], seq)
             self._nursery.start_soon(_write_farewell, bye)
             return
-        conn = self._let_in(peer, router, route, greeting, seq)
+        conn = self._let_in(peer, Conn(peer, router, route, [], seq, remote), greeting)
         self._traffic.take(conn, parts[1:])
 
-    def _let_in(self, peer: Peer, router: ZSock, route: bytes, greeting: Greeting, seq: int) -> Conn:
-        welcome = self._greeter.make(greeting.node, greeting.nonce, welcome=True)
+    def _let_in(self, peer: Peer, conn: Conn, greeting: Greeting) -> Conn:
+        welcome = self._greeter.make(greeting.node, greeting.nonce, welcome=True, seen=conn.remote)
         for old in [c for c in self._peers.inbound.values() if c.peer is peer]:
             self._peers.lose(old)  # it came anew: what was in flight is lost
-        peer = self._peers.know(greeting.node)
-        conn = Conn(peer, router, route, [frames.encode(welcome)], seq)
-        self._peers.inbound[route] = conn
+        peer = conn.peer = self._peers.know(greeting.node)
+        peer.guest = not self._greeter.allows(greeting.node)
+        conn.first = [frames.encode(welcome)]
+        self._peers.inbound[conn.route] = conn
         self._peers.adopt(conn, greeting)
         self._nursery.start_soon(self._write, conn)
         return conn
 
     def _welcome_at_all(self, greeting: Greeting) -> bool:
-        if not self._greeter.allows(greeting.node):
+        node, guests = greeting.node, self._guests_now()
+        member = self._greeter.allows(node)
+        if not member and not self._greeter.may_be_guest(node):
             self._counted["not-allowed"] += 1
             return False
-        if greeting.node not in self._peers and len(self._peers) >= MAX_PEERS.value:
-            self._counted["too-many-peers"] += 1
+        if node in self._peers:
+            return True
+        if not member and len(guests) >= self._guests:
+            self._counted["too-many-guests" if self._guests else "not-allowed"] += 1
             return False
-        return True
+        if len(self._peers) < MAX_PEERS.value:
+            return True
+        if member and guests and guests[0].conn is not None:
+            self._counted["guest-gave-way"] += 1
+            self._faults.not_ours(guests[0].curve)
+            self._peers.lose(guests[0].conn)
+            return True
+        self._counted["too-many-peers"] += 1
+        return False
+
+    def _guests_now(self) -> list[Peer]:
+        """The longest idle first; some may have become members since they came."""
+        for peer in self._peers.guests():
+            peer.guest = not self._greeter.allows(peer.node)
+        return self._peers.guests()
 
     async def _write(self, conn: Conn) -> None:
         try:
@@ -120,5 +170,14 @@ async def _write_farewell(conn: Conn) -> None:
     with trio.move_on_after(DRAIN_S):
         try:
             await conn.sock.send([conn.route, *conn.numbered(conn.first)], retry_s=RETRY_S)
+        except Unavailable:
+            return
+
+
+async def _refuse(router: ZSock, route: bytes) -> None:
+    """Say at once that there is no place, so that nobody waits for a greeting."""
+    with trio.move_on_after(DRAIN_S):
+        try:
+            await router.send([route, frames.with_seq(1, frames.encode(Frame(Type.BYE)))], retry_s=RETRY_S)
         except Unavailable:
             return

@@ -1,6 +1,7 @@
 """What garbage costs: bad frames are counted, and who goes on is refused by transport key for a while."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from pyrsia.errors import Malformed, PyrsiaError
@@ -13,12 +14,19 @@ REFUSED_S: Final = 5.0  # pause for a peer that is honest but not ours: other ch
 
 
 class Faults:
-    """Counts into `counted`, bans in `bans`, and ends the links of `peers` that were banned."""
+    """Counts into `counted`, bans in `bans`, ends the links of `peers` that were banned; tells `blame` whose it was."""
 
-    def __init__(self, peers: Peers, bans: Bans, counted: Counter[str]) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        bans: Bans,
+        counted: Counter[str],
+        blame: Callable[[NodeId, str], None] | None = None,
+    ) -> None:
         self._peers = peers
         self._bans = bans
         self._counted = counted
+        self._blame = blame
         self._strangers: Counter[bytes] = Counter()
 
     def refused(self, key: bytes) -> bool:
@@ -37,9 +45,21 @@ class Faults:
     def of_link(self, conn: Conn, error: PyrsiaError) -> None:
         """A greeted peer sent something that none sends."""
         self.count(error)
+        self.blame(conn.peer.node, str(error))
         conn.faults += 1
         if conn.faults >= LINK_FAULTS.value:
             self.ban(conn.peer.node, "faults")
+
+    def blame(self, node: NodeId, why: str) -> None:
+        """Tell the node's owner whose fault it was, in words."""
+        if self._blame is not None:
+            self._blame(node, why)
+
+    def in_a_loop(self, node: NodeId, key: bytes) -> None:
+        """It makes connection after connection: none for a while."""
+        self._counted["reconnect-loop"] += 1
+        self.blame(node, "reconnects in a loop")
+        self.not_ours(key)
 
     def of_dialled(self, peer: Peer, error: Malformed) -> None:
         """Whom we dialled does not greet as it should."""

@@ -35,7 +35,8 @@ class Greeter:
         chain_id: 32 bytes; a greeting of another chain is refused.
         name: what we call ourselves.
         addresses: where others reach our control, data and broadcast sockets, asked at every greeting.
-        allow: whether a node may have a link at all.
+        allow: whether a node has a place of its own.
+        guest: whether one without may be a guest while there is room.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Greeter:
         name: str,
         addresses: Callable[[], tuple[str, str, str]],
         allow: Callable[[NodeId], bool],
+        guest: Callable[[NodeId], bool],
     ) -> None:
         self.node = NodeId(key.public)
         self._key = key
@@ -52,14 +54,21 @@ class Greeter:
         self._name = name
         self._addresses = addresses
         self._allow = allow
+        self._guest = guest
 
     def allows(self, node: NodeId) -> bool:
         return node != self.node and self._allow(node)
 
-    def make(self, to: NodeId, nonce: bytes, *, welcome: bool) -> Frame:
-        """Our HELLO, or the WELCOME to a HELLO with `nonce`."""
+    def may_be_guest(self, node: NodeId) -> bool:
+        return node != self.node and self._guest(node)
+
+    def make(self, to: NodeId, nonce: bytes, *, welcome: bool, seen: str = "") -> Frame:
+        """Our HELLO, or the WELCOME to a HELLO with `nonce`, which says where we see who said it."""
         now_ms = int(time.time() * 1000)
-        greeting = Greeting(self.node, self._chain_id, to, nonce, now_ms, self._name, *self._addresses())
+        seen = seen if frames.is_numeric(seen) else ""
+        greeting = Greeting(
+            self.node, self._chain_id, to, nonce, now_ms, self._name, *self._addresses(), seen
+        )
         signature = self._key.sign(frames.greeting_to_sign(greeting, welcome=welcome))
         body = frames.encode_greeting(greeting, signature)
         return Frame(Type.WELCOME if welcome else Type.HELLO, body=body)

@@ -28,6 +28,7 @@ from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import PeerLink, Peers
 from pyrsia.net.requests import Answers, Busy, Handler, Questions
 from pyrsia.net.sockets import Sockets
+from pyrsia.net.targets import Target, Targets
 from pyrsia.net.traffic import OnMessage, Traffic
 from pyrsia.net.zap import Bans
 from pyrsia.net.zsock import ZSock
@@ -52,7 +53,9 @@ class Links:
         control_addr: `tcp://host:port` to bind; port `*` or 0 lets the system choose.
         data_addr: the same for chunks (data.py); empty for none.
         broadcast_addr: the same for broadcasts; empty for none.
-        allow: whether a node may have a link at all.
+        allow: whether a node has a place of its own.
+        guest, guests: whether one without may have a link, and how many of those there may be.
+        blame: told of each fault of a node, in words.
         on_message: called for each one-way message, in the reader; it hands over and returns at once.
             A `PyrsiaError` from it counts as the peer's fault, anything else as a bug of ours.
         methods: number -> handler of a request. A `Refusal` from a handler is told to the asker.
@@ -77,6 +80,9 @@ class Links:
         urgent: Collection[int] = (1,),
         advertise: tuple[str, str, str] = ("", "", ""),
         on_link: Callable[[NodeId, bool], None] | None = None,
+        guest: Callable[[NodeId], bool] = lambda node: False,
+        guests: int = 0,
+        blame: Callable[[NodeId, str], None] | None = None,
     ) -> None:
         self.node = NodeId(node_key.public)
         self.counted: Counter[str] = Counter()
@@ -89,13 +95,13 @@ class Links:
         self._methods = ChainMap(self._more, cast("MutableMapping[int, Handler]", methods))
         self._urgent = frozenset(urgent)
         self._advertise = advertise
+        self._guests = guests
         self._sockets = Sockets(curve_keys(node_key.seed), self.bans, self.counted)
-        self._greeter = Greeter(node_key, chain_id, name, self._addresses, allow)
+        self._greeter = Greeter(node_key, chain_id, name, self._addresses, allow, guest)
         self._peers = Peers(self.counted, on_link)
-        self._faults = Faults(self._peers, self.bans, self.counted)
+        self._faults = Faults(self._peers, self.bans, self.counted, blame)
         self._questions = Questions(self.counted)
-        self._to_dial: list[tuple[NodeId, str]] = []
-        self._dial: Callable[[NodeId, str], None] | None = None  # while running
+        self._targets = Targets(self.node, self._peers)
 
     # -- life --
 
@@ -149,13 +155,10 @@ class Links:
                 dialler, door = self._ends(nursery)
                 nursery.start_soon(door.read, router)
                 nursery.start_soon(self._watch)
-                for node, address in self._to_dial:
-                    nursery.start_soon(dialler.keep, node, address)
-                self._to_dial.clear()
-                self._dial = lambda node, address: nursery.start_soon(dialler.keep, node, address)
+                self._targets.begin(lambda target: nursery.start_soon(self._keep, dialler, target))
                 task_status.started()
         finally:
-            self._dial = None
+            self._targets.end()
             for peer in self._peers.all():
                 if peer.conn is not None:
                     self._peers.lose(peer.conn)
@@ -168,8 +171,13 @@ class Links:
         traffic = Traffic(peers, faults, self._questions, answers, self._on_message, counted)
         return (
             Dialler(self._sockets, self._greeter, peers, faults, traffic, counted),
-            Door(self._greeter, peers, faults, traffic, counted, nursery),
+            Door(self._greeter, peers, faults, traffic, counted, nursery, self._guests),
         )
+
+    async def _keep(self, dialler: Dialler, target: Target) -> None:
+        with target.scope:
+            await dialler.keep(target)
+        self._targets.gone(target)
 
     def _addresses(self) -> tuple[str, str, str]:
         """What peers are told: where they reach us."""
@@ -192,15 +200,41 @@ class Links:
             raise ValueError(f"methods {sorted(taken)} are answered already")
         self._more.update(methods)
 
-    def dial(self, addresses: Sequence[tuple[NodeId, str]]) -> None:
-        """Keep a link to each of these; an address of ourselves or one already dialled is ignored."""
+    def dial(self, addresses: Sequence[tuple[NodeId, str]], *, for_s: float | None = None) -> None:
+        """Keep a link to each of these until `undial`; an address of ourselves is ignored.
+
+        Args:
+            for_s: have one for this long only, from now on; where there is a link already, nothing happens. It ends
+                later while requests are under way, and sooner when many others are asked for.
+        """
         for node, address in addresses:
-            if node == self.node or not self._peers.keep(node):
-                continue
-            if self._dial is None:
-                self._to_dial.append((node, address))
-            else:
-                self._dial(node, address)
+            self._targets.dial(node, address, for_s)
+
+    def undial(self, node: NodeId) -> None:
+        """Dial `node` no more; a link that we dialled ends. One that it dialled stays."""
+        self._targets.undial(node)
+
+    def dials(self, node: NodeId) -> bool:
+        """Whether `node` is dialled, for good or for a while."""
+        return node in self._targets
+
+    def seen_at(self, node: NodeId) -> str:
+        """The numeric address at which `node`, which we dialled, says that it sees us; empty where it did not say."""
+        peer = self._peers.linked(node)
+        return peer.greeting.seen if peer is not None and peer.greeting is not None else ""
+
+    def remote(self, node: NodeId) -> str:
+        """The numeric address that the link with `node` comes from; empty where we dialled, or there is none."""
+        peer = self._peers.linked(node)
+        return peer.conn.remote if peer is not None and peer.conn is not None else ""
+
+    def advertise(self, control: str, data: str, broadcast: str) -> None:
+        """Tell peers these addresses from now on, in new greetings; empty ones stand for the bound ones."""
+        self._advertise = (control, data, broadcast)
+
+    async def answers_at(self, node: NodeId, address: str) -> bool:
+        """Whether a socket with the transport key of `node` answers at `address`, within the time for a greeting."""
+        return await self._sockets.answers_at(node, address)
 
     def linked(self) -> list[NodeId]:
         """Every node that has a link, by node id."""
@@ -255,12 +289,12 @@ class Links:
     def data_address(self, node: NodeId) -> str:
         """Where a connected node serves chunks; empty when it does not."""
         peer = self._peers.get(node)
-        return peer.greeting.data if peer is not None and peer.greeting is not None else ""
+        return peer.at(peer.greeting.data) if peer is not None and peer.greeting is not None else ""
 
     def broadcast_address(self, node: NodeId) -> str:
         """Where a connected node publishes broadcasts; empty when it does not."""
         peer = self._peers.get(node)
-        return peer.greeting.broadcast if peer is not None and peer.greeting is not None else ""
+        return peer.at(peer.greeting.broadcast) if peer is not None and peer.greeting is not None else ""
 
     def subscriber(self, node: NodeId, address: str) -> tuple[ZSock, ZSock]:
         """A SUB connecting to the broadcasts of `node`, and the socket that tells when the connection is lost.
@@ -301,6 +335,7 @@ class Links:
             ):  # this process stood still: what others said meanwhile waits to be read
                 self._peers.heard(now_s)
             looked_s = now_s
+            self._targets.sweep()
             for conn in [*self._peers.inbound.values()]:
                 if now_s - conn.heard_s > LINK_DEAD_S.value:
                     self._peers.lose(conn)

@@ -39,6 +39,7 @@ class PeerLink:
     in_bytes: int
     out_bytes: int
     since_ms: int
+    guest: bool = False  # it has no place of its own, and gives way to who has
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Peer:
         "conn",
         "curve",
         "greeting",
+        "guest",
         "in_bytes",
         "node",
         "out_bytes",
@@ -75,6 +77,7 @@ class Peer:
         self.outbox = Outbox()
         self.conn: Conn | None = None
         self.greeting: Greeting | None = None
+        self.guest = False
         self.address = ""
         self.rtt_s = -1.0
         self.pinged: tuple[int, float] = (0, 0.0)
@@ -95,7 +98,18 @@ class Peer:
             in_bytes=self.in_bytes,
             out_bytes=self.out_bytes,
             since_ms=self.since_ms,
+            guest=self.guest and self.conn is not None,
         )
+
+    def at(self, address: str) -> str:
+        """`address` of its greeting; where it listens on every address of its machine, at the one that we know."""
+        host, colon, port = address.rpartition(":")
+        if host not in ("tcp://0.0.0.0", "tcp://[::]"):
+            return address
+        if self.conn is not None and self.conn.remote:
+            remote = self.conn.remote
+            return f"tcp://[{remote}]{colon}{port}" if ":" in remote else f"tcp://{remote}{colon}{port}"
+        return self.address.rpartition(":")[0] + colon + port if self.address else ""
 
     def turned(self) -> None:
         """Tell whoever waits for `changed`: the link came or went."""
@@ -104,7 +118,13 @@ class Peer:
 
 
 class Conn:
-    """One connection to `peer` that has greeted. `route` is empty where we dialled."""
+    """One connection to `peer` that has greeted.
+
+    Attributes:
+        route: empty where we dialled.
+        remote: the numeric address that the connection comes from; empty where we dialled.
+        used_s: when anything but a ping went over it.
+    """
 
     __slots__ = (
         "assembler",
@@ -113,21 +133,26 @@ class Conn:
         "heard_s",
         "idle",
         "peer",
+        "remote",
         "route",
         "scope",
         "seq_in",
         "seq_out",
         "sock",
+        "used_s",
     )
 
-    def __init__(self, peer: Peer, sock: ZSock, route: bytes, first: list[bytes], seq_in: int) -> None:
+    def __init__(
+        self, peer: Peer, sock: ZSock, route: bytes, first: list[bytes], seq_in: int, remote: str = ""
+    ) -> None:
         self.peer = peer
         self.sock = sock
         self.route = route
         self.first = first  # frames that go out before anything from the queue
         self.seq_in = seq_in
         self.seq_out = 0
-        self.heard_s = trio.current_time()
+        self.remote = remote
+        self.heard_s = self.used_s = trio.current_time()
         self.idle = False  # its writer waits for nothing but the outbox
         self.faults = 0
         self.assembler = frames.Assembler()
@@ -205,8 +230,22 @@ class Peers:
         peer = self._by_node.get(node)
         if peer is None:
             peer = self._by_node[node] = Peer(node, curve_public(node))
-            self._by_curve[peer.curve] = peer
         return peer
+
+    def twin(self, peer: Peer) -> bool:
+        """Whether another id has a link with the same transport key: an Ed25519 key and its sign-flipped twin do."""
+        linked = self._by_curve.get(peer.curve)
+        return linked is not None and linked is not peer
+
+    def unkeep_if_alone(self, peer: Peer) -> None:
+        """Forget a peer that was only just made known, and is neither dialled nor linked."""
+        if peer.node not in self._dialling and peer.conn is None:
+            self._by_node.pop(peer.node, None)
+
+    def guests(self) -> list[Peer]:
+        """Those who dialled us and have no place of their own, the longest idle first."""
+        found = [conn for conn in self.inbound.values() if conn.peer.guest and conn.peer.conn is conn]
+        return [conn.peer for conn in sorted(found, key=lambda conn: conn.used_s)]
 
     def heard(self, now_s: float) -> None:
         """Nobody counts as silent up to now."""
@@ -227,10 +266,18 @@ class Peers:
         self._dialling.add(node)
         return True
 
+    def unkeep(self, node: NodeId) -> None:
+        """It is dialled no more: without a link it is forgotten."""
+        self._dialling.discard(node)
+        peer = self._by_node.get(node)
+        if peer is not None and peer.conn is None:
+            del self._by_node[node]
+
     def adopt(self, conn: Conn, greeting: Greeting) -> None:
         """From now on `conn` is its peer's link; one that was there before is read out and closed."""
         peer, old = conn.peer, conn.peer.conn
         peer.conn, peer.greeting = conn, greeting
+        self._by_curve[peer.curve] = peer
         peer.since_ms = int(time.time() * 1000)
         peer.outbox.rewind()
         peer.outbox.kick()
@@ -262,8 +309,8 @@ class Peers:
             waiting.done.set()
         self._counted["link-lost"] += 1
         peer.turned()
+        self._by_curve.pop(peer.curve, None)
         if peer.node not in self._dialling:
             self._by_node.pop(peer.node, None)
-            self._by_curve.pop(peer.curve, None)
         if self._on_link is not None:
             self._on_link(peer.node, False)

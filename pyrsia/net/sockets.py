@@ -6,6 +6,7 @@ Source: docs/network.md, "Who is who", "ZeroMQ from trio".
 """
 
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -140,18 +141,44 @@ class Sockets:
             sock.close(linger=0)
             raise Unavailable(f"cannot dial: {error}") from None
 
+    async def answers_at(self, node: NodeId, address: str) -> bool:
+        """Whether a server with the transport key of `node` completes a handshake at `address`. Nothing is sent."""
+        sock = self._socket(zmq.DEALER)
+        try:
+            _bound(sock, frames.FRAME_BYTES, 1)
+            dialled, monitor = self._dialled(
+                sock, node, address, _LOST_EVENTS | zmq.EVENT_HANDSHAKE_SUCCEEDED
+            )
+        except (zmq.ZMQError, Malformed):
+            sock.close(linger=0)
+            return False
+        try:
+            with trio.move_on_after(DIAL_WAIT_S.value):
+                event = await monitor.recv()
+                number = int.from_bytes(event[0].bytes[:2], sys.byteorder)
+                return number == int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            return False
+        except Unavailable:
+            return False
+        finally:
+            dialled.close()
+            monitor.close()
+
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         if self._context is None:
             raise Unavailable("the links are closed")
         return self._context.socket(kind)
 
-    def _dialled(self, sock: zmq.Socket[bytes], node: NodeId, address: str) -> tuple[ZSock, ZSock]:
+    def _dialled(
+        self, sock: zmq.Socket[bytes], node: NodeId, address: str, events: int = _LOST_EVENTS
+    ) -> tuple[ZSock, ZSock]:
         sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(node))
         sock.setsockopt(zmq.CURVE_PUBLICKEY, self._curve.public)
         sock.setsockopt(zmq.CURVE_SECRETKEY, self._curve.secret)
         sock.setsockopt(zmq.RECONNECT_IVL, -1)
         sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
-        monitor = sock.get_monitor_socket(_LOST_EVENTS)
+        sock.setsockopt(zmq.IPV6, int("[" in address))
+        monitor = sock.get_monitor_socket(events)
         sock.connect(address)
         return ZSock(sock), ZSock(monitor)
 
@@ -204,6 +231,7 @@ def _bound(sock: zmq.Socket[bytes], frame_bytes: int, hwm: int) -> None:
 
 def _bind(sock: zmq.Socket[bytes], address: str) -> str:
     try:
+        sock.setsockopt(zmq.IPV6, int("[" in address))
         sock.bind(address.removesuffix(":0") + ":*" if address.endswith(":0") else address)
     except zmq.ZMQError as error:
         sock.close(linger=0)

@@ -97,6 +97,8 @@ class Traffic:
 
     def _dispatch(self, conn: Conn, frame: Frame) -> None:
         peer = conn.peer
+        if frame.type not in (Type.PING, Type.PONG):
+            conn.used_s = conn.heard_s
         match frame.type:
             case Type.SEND:
                 self._take_message(peer, frame)

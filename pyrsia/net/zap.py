@@ -96,6 +96,14 @@ def serve_with_curve(sock: zmq.Socket[bytes], secret: bytes) -> None:
     sock.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
+def remote_of(frame: zmq.Frame) -> str:
+    """The numeric address that the connection of `frame` comes from; empty when it is unknown."""
+    try:
+        return str(frame.get("Peer-Address"))
+    except (zmq.ZMQError, ValueError, KeyError):
+        return ""
+
+
 def key_of(frame: zmq.Frame) -> bytes:
     """The transport key of the connection that `frame` came over; empty when it is unknown."""
     try:

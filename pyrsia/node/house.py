@@ -144,7 +144,7 @@ class House:
         return str(found["name"]) if found is not None else self.settings.node.name
 
     def welcomes(self, node: bytes) -> bool:
-        """Whether a link with `node` is wanted: with a member, and with whom the operator names and the log never did.
+        """Whether `node` has a place of its own: a member, and whom the operator names and the log never did.
 
         By the second a newcomer, whose state is that of genesis, reaches a network whose founders have all left.
         Who was a member and left is wanted by nobody.
@@ -152,6 +152,10 @@ class House:
         if views.is_member(self.archive.state, node):
             return True
         return node in self._named and views.member(self.archive.state, node) is None
+
+    def guest(self, node: bytes) -> bool:
+        """Whether `node` may have a link as a guest: it was never a member."""
+        return views.member(self.archive.state, node) is None
 
     @property
     def _named(self) -> set[bytes]:

@@ -17,8 +17,9 @@ def make_links(
     on_message: OnMessage,
     on_link: Callable[[NodeId, bool], None],
     methods: Mapping[int, Handler],
+    blame: Callable[[NodeId, str], None] | None = None,
 ) -> Links:
-    """Links with whom the house welcomes; those of the configuration are dialled. Nothing is bound yet.
+    """Links with whom the house welcomes, and some guests; those of the configuration are dialled. Nothing is bound yet.
 
     Raises:
         Refusal: `config-invalid` for a peer that is none.
@@ -38,6 +39,9 @@ def make_links(
         urgent=(Kind.CONSENSUS,),
         advertise=_advertised(net),
         on_link=on_link,
+        guest=house.guest,
+        guests=net.guests,
+        blame=blame,
     )
     links.dial([_peer(text) for text in net.peers])
     return links

@@ -25,7 +25,7 @@ from pyrsia.consensus.timing import Timing
 from pyrsia.errors import DatabaseDamaged, PyrsiaError
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
-from pyrsia.mesh.scores import Scores
+from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
@@ -157,6 +157,7 @@ class Node:
                 **self.points.methods,
                 **self.vouching.methods,
             },
+            blame=self._on_fault,
         )
         self.standing = Standing(
             house, house.notices + workshop.notices, linked=self._linked, ban=self.links.ban
@@ -501,6 +502,9 @@ class Node:
         if up:
             self.agreement.linked(node)
             self.cosigning.welcome(node)
+
+    def _on_fault(self, node: NodeId, why: str) -> None:
+        self.scores.note(trio.current_time(), node, FAULT, why)
 
     async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
         return await self.reception.answer(node, raw)

@@ -75,7 +75,7 @@ class Standing:
             return
         self._members = members
         for node in self._linked():
-            if not self._house.welcomes(node):
+            if not self._house.welcomes(node) and not self._house.guest(node):
                 self._ban(node, "left")
 
     def halt(self, reason: str) -> None:

@@ -76,6 +76,11 @@ def is_address(text: str) -> bool:
     return not text or 0 < int(text.rpartition(":")[2]) < 1 << 16
 
 
+def is_numeric(text: str) -> bool:
+    """Whether a greeting may have `text` as the address that it sees somebody at; empty: it does not say."""
+    return _HOST.fullmatch(text) is not None
+
+
 def encode(frame: Frame) -> bytes:
     """The bytes after `seq`.
 
@@ -225,7 +230,7 @@ def decode_greeting(data: bytes) -> tuple[Greeting, bytes]:
         raise Malformed("greeting: the name is no name")
     if not all(map(is_address, (control, data_address, broadcast))):
         raise Malformed("greeting: an address is no tcp://host:port")
-    if not _HOST.fullmatch(seen):
+    if not is_numeric(seen):
         raise Malformed("greeting: where it sees us is no numeric address")
     greeting = Greeting(NodeId(node), chain_id, NodeId(to), nonce, issued_ms, *texts)
     return greeting, data[at:]
