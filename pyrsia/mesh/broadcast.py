@@ -220,6 +220,10 @@ class Broadcasts:
         most = max(1, min(gossip.MAX_ORIGIN_RANGES.value, MAX_VECTOR_RANGES.value // origins))
         return {origin: spans for pool in pools for origin, spans in pool.spans(most)}
 
+    def lacks(self, vector: Vector) -> bool:
+        """Whether who asks with this vector says to have what did not come here."""
+        return any(not self._circle(origin).pool.covers(origin, spans) for origin, spans in vector.items())
+
     def answer(self, now: float, now_ms: int, asker: NodeId, vector: Vector) -> list[bytes]:
         """What is kept here and not in `vector`, as much as one answer holds: first of origins with little.
 

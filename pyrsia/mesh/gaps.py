@@ -38,6 +38,14 @@ class Ranges:
         at = self._after(number)
         return at > 0 and number <= self._spans[at - 1][1]
 
+    def covers(self, spans: tuple[Span, ...]) -> bool:
+        """Whether all of these numbers are in it."""
+        mine = self.spans()
+        return all(
+            (at := bisect_right(mine, first, key=lambda span: span[0])) and last <= mine[at - 1][1]
+            for first, last in spans
+        )
+
     @property
     def top(self) -> int:
         """The largest number; -1 without any."""

@@ -55,6 +55,11 @@ class Pool:
         found = self._origins.get(origin)
         return found is not None and seq in found.numbers
 
+    def covers(self, origin: NodeId, spans: tuple[Span, ...]) -> bool:
+        """Whether all of these came."""
+        found = self._origins.get(origin)
+        return found is not None and found.numbers.covers(spans)
+
     def get(self, origin: NodeId, seq: int) -> Kept | None:
         found = self._origins.get(origin)
         return None if found is None else found.kept.get(seq)
