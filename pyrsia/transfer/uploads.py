@@ -5,14 +5,20 @@ next turn is the peer's that was given the fewest bytes since it began to wait, 
 with the fewest bytes queued. (The fewest queued bytes alone would starve a peer that asks for much.) What
 one peer may have waiting is bounded in bytes and in items; more is refused, and the peer asks again.
 
+Short answers of a lane go before its chunks: what a node has, and that it refuses, is news. Bytes of chunks pass by
+the node's limit (`Flow`); a peer that may get nothing now keeps nobody else waiting. Time comes as `now` in seconds of
+any steady clock.
+
 Source: docs/network.md, "Data links"; start-time fair queueing.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from pyrsia.transfer.buckets import Flow
 from pyrsia.units import CHUNK_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS, NodeId
 
 QUEUE_BYTES: Final = UPLOAD_QUEUE_CHUNKS.value * CHUNK_BYTES.value
@@ -24,9 +30,10 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Lane(Generic[_T]):
-    """One connection: (chunk or None, bytes, item) in order."""
+    """One connection: short answers, then (chunk or None, bytes, item), each in order."""
 
     node: NodeId
+    short: deque[tuple[int, _T]] = field(default_factory=lambda: deque(maxlen=QUEUE_ITEMS))
     items: deque[tuple[tuple[bytes, int] | None, int, _T]] = field(
         default_factory=lambda: deque(maxlen=QUEUE_ITEMS)
     )
@@ -44,7 +51,9 @@ class _Peer:
 class Uploads(Generic[_T]):
     """Items on their way out, by lane. A lane is the routing id of a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: Flow | None = None) -> None:
+        """`flow`: the limit on what goes up; none by default."""
+        self._flow = flow
         self._lanes: dict[bytes, _Lane[_T]] = {}
         self._peers: dict[NodeId, _Peer] = {}
         self._share = 0  # of whoever had the last turn: where a newcomer starts
@@ -68,23 +77,36 @@ class Uploads(Generic[_T]):
             return False
         peer.queued_items += 1
         peer.queued_bytes += size
-        self._lanes.setdefault(lane, _Lane(node)).items.append((chunk, size, item))
+        queue = self._lanes.setdefault(lane, _Lane(node))
+        if size <= SHORT_BYTES and chunk is None:
+            queue.short.append((size, item))
+        else:
+            queue.items.append((chunk, size, item))
         return True
 
     def waits(self, lane: bytes) -> bool:
         return lane in self._lanes
 
-    def turn(self, lanes: Iterable[bytes]) -> bytes | None:
-        """Which of `lanes` goes next; None when nothing waits on any of them."""
-        waiting = (lane for lane in lanes if lane in self._lanes)
-        return min(waiting, key=self._order, default=None)
+    def turn(self, lanes: Iterable[bytes], now: float = 0.0) -> bytes | None:
+        """Which of `lanes` goes next; None when nothing waits on any of them, or nothing may go before `wait_s`."""
+        may = (lane for lane in lanes if lane in self._lanes and not self._wait_s(lane, now))
+        return min(may, key=self._order, default=None)
 
-    def pop(self, lane: bytes) -> _T | None:
+    def wait_s(self, lanes: Iterable[bytes], now: float) -> float:
+        """Seconds until the limit lets one of `lanes` have its turn; 0 for now, infinite when nothing waits."""
+        return min((self._wait_s(lane, now) for lane in lanes if lane in self._lanes), default=math.inf)
+
+    def pop(self, lane: bytes, now: float = 0.0) -> _T | None:
         """The first item of `lane`, charged to its peer."""
         queue = self._lanes.get(lane)
         if queue is None:
             return None
-        _, size, item = queue.items.popleft()
+        if queue.short:
+            size, item = queue.short.popleft()
+        else:
+            _, size, item = queue.items.popleft()
+            if self._flow is not None:
+                self._flow.take(now, queue.node, size)
         peer = self._peers[queue.node]
         self._share = max(self._share, peer.share)
         peer.share += size
@@ -109,7 +131,8 @@ class Uploads(Generic[_T]):
         """The connection is gone."""
         queue = self._lanes.get(lane)
         if queue is not None:
-            sizes = [size for _, size, _ in queue.items]
+            sizes = [size for size, _ in queue.short] + [size for _, size, _ in queue.items]
+            queue.short.clear()
             queue.items.clear()
             self._gone(lane, queue, sizes)
 
@@ -124,6 +147,12 @@ class Uploads(Generic[_T]):
             peer.share = max(peer.share, self._share)
         return peer
 
+    def _wait_s(self, lane: bytes, now: float) -> float:
+        queue = self._lanes[lane]
+        if self._flow is None or queue.short:
+            return 0.0
+        return self._flow.wait_s(now, queue.node, queue.items[0][1])
+
     def _order(self, lane: bytes) -> tuple[int, int]:
         peer = self._peers[self._lanes[lane].node]
         return peer.share, peer.queued_bytes
@@ -133,5 +162,5 @@ class Uploads(Generic[_T]):
         peer = self._peers[queue.node]
         peer.queued_items -= len(sizes)
         peer.queued_bytes -= sum(sizes)
-        if not queue.items:
+        if not queue.items and not queue.short:
             del self._lanes[lane]

@@ -134,6 +134,11 @@ class World:
                     peer = self.peers[node]
                     peer.owes -= set(chunks)
                     self._at(self.now + peer.rtt_s / 2, self._cancelled, peer, peer.life, chunks)
+                case swarm.Look(node):
+                    peer = self.peers[node]
+                    assert peer.connected
+                    if not peer.mute:
+                        self._at(self.now + peer.rtt_s, self._say_have, peer, peer.life)
                 case swarm.Write(node, index, offset, data):
                     assert index not in self.written
                     assert data == self.paper.data(index)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia.transfer import swarm
+from pyrsia.transfer import sources, swarm
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.swarm import Ask, Cancel, Done, Drop, Failed, Open, Swarm, WakeAt, Write
 from pyrsia.units import CHUNK_BYTES, MAX_SOURCES, NodeId
@@ -66,7 +66,7 @@ def test_an_empty_file_and_a_complete_one_are_done_at_once():
 
 
 def test_a_file_without_any_source_fails_at_once():
-    assert Swarm(Paper(3), [], random.Random(0)).on_start(0.0) == [Failed(())]
+    assert Swarm(Paper(3), [], random.Random(0)).on_start(0.0) == [Failed((), 0, 3)]
 
 
 def test_what_is_held_is_never_asked_for_again():
@@ -289,7 +289,7 @@ def test_a_silent_source_costs_one_patience_then_its_chunks_go_to_another():
     world = World(40, [Peer("good"), Peer("silent", silent=True)]).run()
 
     assert world.done
-    assert world.now < swarm.SILENT_S + 1
+    assert world.now < sources.SILENT_S + 1
 
 
 def test_a_source_that_is_silent_three_times_in_a_row_is_dropped_without_blame():
@@ -297,27 +297,27 @@ def test_a_source_that_is_silent_three_times_in_a_row_is_dropped_without_blame()
 
     assert isinstance(world.ended, Failed)
     assert world.dropped == {node: False for node in world.peers}
-    assert 3 * swarm.SILENT_S <= world.now < 3 * swarm.SILENT_S + 1
+    assert 3 * sources.SILENT_S <= world.now < 3 * sources.SILENT_S + 1
 
 
 def test_a_source_that_stalls_and_comes_back_is_used_again():
     core, effects = opened(40, A)
     first = asked(effects)
-    effects = core.on_timer(swarm.SILENT_S + 0.1)
+    effects = core.on_timer(sources.SILENT_S + 0.1)
 
     assert sorted(c for e in kinds(effects, Cancel) for c in e.chunks) == sorted(c for _, c in first)
     ((_, probe),) = asked(effects)
-    effects = core.on_chunk(swarm.SILENT_S + 0.2, A, probe, b"chunk %d" % probe)
+    effects = core.on_chunk(sources.SILENT_S + 0.2, A, probe, b"chunk %d" % probe)
     assert len(asked(effects)) > 1
 
 
 def test_a_chunk_that_comes_after_it_was_given_up_still_counts():
     core, effects = opened(40, A)
     chunks = [chunk for _, chunk in asked(effects)]
-    (_, probe), *_ = asked(core.on_timer(swarm.SILENT_S + 0.1))
+    (_, probe), *_ = asked(core.on_timer(sources.SILENT_S + 0.1))
     late = next(chunk for chunk in chunks if chunk != probe)
 
-    effects = core.on_chunk(swarm.SILENT_S + 0.2, A, late, b"chunk %d" % late)
+    effects = core.on_chunk(sources.SILENT_S + 0.2, A, late, b"chunk %d" % late)
 
     assert [effect.index for effect in kinds(effects, Write)] == [late]
 

@@ -1,0 +1,116 @@
+"""Who may have a file: which sources are tried, in which order, how often, and until when there is hope. No I/O.
+
+Eight at a time; the rest wait for a place, those that were not tried yet first. A lost source is tried once more. More
+sources may become known while the download runs: from a search (`on_source` without a teller), or by the word of a
+source, which may name sixteen. One that has nothing for us gives its place to one that waits. A source that still
+downloads may get what we lack: there is hope for fifteen seconds after it last got anything.
+
+Source: docs/network.md, "The swarm".
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from pyrsia.transfer.sources import Phase, Source
+from pyrsia.units import MAX_PEERS, MAX_SOURCES, Limit, NodeId
+
+OPEN_S: Final = 6.0  # to connect and to say HAVE: a dial takes at most 5 s
+AGAIN_S: Final = 0.5  # before a lost source is tried once more
+ATTEMPTS: Final = 2
+LATER_S: Final = 5.0  # before one that was given up is tried anew because a search found it again
+IDLE_S: Final = 2.0  # a place is kept this long by a source that has nothing for us while others wait
+HOPE_S: Final = 15.0  # one that still downloads and got nothing for this long gets nothing more
+MAX_KNOWN = MAX_PEERS  # more than these cannot be linked at once
+MAX_NAMED = Limit(
+    16, "sources believed on one source's word; a liar's inventions take no more attempts than this"
+)
+MAX_REVIVALS = Limit(3, "times that a search may bring back a source that was given up")
+
+
+class Roster:
+    """The sources of one download, the preferred first."""
+
+    def __init__(self, nodes: Iterable[NodeId]) -> None:
+        self.sources = {node: Source(node) for node in nodes}
+        self._queue = deque(self.sources.values(), maxlen=max(MAX_KNOWN.value, len(self.sources)) or 1)
+        self.seeking = False  # somebody still looks for sources
+
+    def live(self, node: NodeId, *phases: Phase) -> Source | None:
+        source = self.sources.get(node)
+        return None if source is None or source.phase not in phases else source
+
+    def ready(self) -> list[Source]:
+        return [source for source in self.sources.values() if source.phase is Phase.READY]
+
+    def opening(self) -> bool:
+        return any(source.phase is Phase.OPENING for source in self.sources.values())
+
+    def add(self, now: float, node: NodeId, teller: NodeId | None) -> None:
+        """`node` may have the file; `teller`: the source that says so."""
+        if teller is not None:
+            by = self.live(teller, Phase.READY)
+            if by is None or node == teller or by.named >= MAX_NAMED.value:
+                return
+            by.named += node not in self.sources
+        known = self.sources.get(node)
+        if known is None:
+            if len(self.sources) < MAX_KNOWN.value:
+                known = self.sources[node] = Source(node)
+                self._queue.append(known)
+        elif teller is None and known.phase is Phase.GONE and not known.guilty:
+            if known.revivals < MAX_REVIVALS.value:
+                known.revivals += 1
+                known.attempts = 0
+                self.wait(known, now + LATER_S)
+
+    def wait(self, source: Source, until_s: float) -> None:
+        """It waits for a place, until then at least."""
+        source.phase, source.not_before_s = Phase.WAITING, until_s
+        self._queue.append(source)
+
+    def again(self, source: Source, now: float) -> None:
+        """It was lost: once more, if it was not tried too often."""
+        if source.attempts < ATTEMPTS:
+            self.wait(source, now + AGAIN_S)
+
+    def opened(self, now: float) -> list[Source]:
+        """Those that are to be reached now."""
+        found: list[Source] = []
+        used = sum(s.phase in (Phase.OPENING, Phase.READY) for s in self.sources.values())
+        for _ in range(len(self._queue)):
+            source = self._queue.popleft()
+            if used >= MAX_SOURCES.value or now < source.not_before_s:
+                self._queue.append(source)
+                continue
+            source.phase, source.since_s = Phase.OPENING, now
+            source.attempts += 1
+            used += 1
+            found.append(source)
+        return found
+
+    def idle(self, now: float, wanted: int) -> Source | None:
+        """A source whose place is needed more by one that waits."""
+        if not any(now >= source.not_before_s for source in self._queue):
+            return None
+        if sum(s.phase in (Phase.OPENING, Phase.READY) for s in self.sources.values()) < MAX_SOURCES.value:
+            return None
+        longest: Source | None = None
+        for source in self.ready():
+            if source.owed or source.held & wanted:
+                source.idle_s = now
+            elif now - source.idle_s >= IDLE_S and (longest is None or source.idle_s < longest.idle_s):
+                longest = source
+        return longest
+
+    def hopeless(self, now: float, wanted: int) -> bool:
+        """Nobody has or will have anything of `wanted`."""
+        return not self.seeking and not any(
+            source.phase in (Phase.WAITING, Phase.OPENING)
+            or (source.phase is Phase.READY and (source.held & wanted or _may_gain(source, now)))
+            for source in self.sources.values()
+        )
+
+
+def _may_gain(source: Source, now: float) -> bool:
+    return not source.whole and now - source.gained_s < HOPE_S
