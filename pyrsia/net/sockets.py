@@ -186,6 +186,7 @@ class Sockets:
         """An XPUB drops at its mark and never waits: what is lost, anti-entropy brings (docs/mesh.md)."""
         sock = context.socket(zmq.XPUB)
         _bound(sock, BROADCAST_FRAME_BYTES.value, BROADCAST_HWM.value)
+        sock.setsockopt(zmq.XPUB_MANUAL, 1)  # broadcasting.py grants a subscription, or does not
         sock.setsockopt(zmq.HANDSHAKE_IVL, DIAL_WAIT_S.value * 1000)
         serve_with_curve(sock, self._curve.secret)
         self.broadcast_endpoint = _bind(sock, address)

@@ -1,0 +1,146 @@
+"""The sockets of broadcasts: our XPUB, and a SUB for each peer that we follow. It moves frames and judges none.
+
+Who has no control link gets nothing: a subscription is granted to the transport key of a linked node, and one of a
+stranger is passed over. A grant ends with its connection. What a peer publishes is handed over with the id of the peer
+that the SUB was made for, whose key the connection proved.
+
+ZeroMQ drops at its marks; `mesh.broadcast` says how gaps are closed.
+
+Source: docs/mesh-broadcast.md; docs/adr/0062.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Final
+
+import trio
+import zmq
+
+from pyrsia.errors import Unavailable
+from pyrsia.net.links import Links
+from pyrsia.net.sockets import until_lost
+from pyrsia.net.zap import key_of
+from pyrsia.net.zsock import ZSock
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire import gossip
+
+MAX_GRANTS = Limit(32, "subscriptions of one peer: one to all, or some topics; more only grow a table")
+_PREFIX: Final = re.compile(rb"(?:[a-z0-9][a-z0-9._\-]{0,30}/)?")  # everything, or one topic
+_SUBSCRIBE: Final = 1
+_UNSUBSCRIBE: Final = 0
+
+OnFrame = Callable[[NodeId, bytes], None]
+
+
+class Air:
+    """What one node publishes and follows.
+
+    Args:
+        on_frame: called for each frame with who published it; hands over and returns at once.
+        on_followed: a subscription to this node was just sent.
+    """
+
+    def __init__(
+        self, links: Links, on_frame: OnFrame, on_followed: Callable[[NodeId], None] = lambda node: None
+    ) -> None:
+        self.counted: Counter[str] = Counter()
+        self._links = links
+        self._on_frame = on_frame
+        self._on_followed = on_followed
+        self._following: dict[NodeId, trio.CancelScope] = {}
+        self._grants: Counter[NodeId] = Counter()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Grant subscriptions, and follow whom `follow` names, until cancelled or until the links close."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                publisher = self._links.publisher
+                if publisher is not None:
+                    nursery.start_soon(self._grant, publisher)
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+            self._following.clear()
+
+    @property
+    def following(self) -> Collection[NodeId]:
+        return self._following.keys()
+
+    def publish(self, topic: str, envelope: bytes) -> bool:
+        """To all who follow us. False: ZeroMQ had no room, or there is no socket."""
+        publisher = self._links.publisher
+        sent = publisher is not None and publisher.send_now([gossip.frame(topic, envelope)])
+        self.counted["published" if sent else "not-published"] += 1
+        return sent
+
+    def follow(self, nodes: Collection[NodeId]) -> None:
+        """From now on follow these, and nobody else. Who was lost is followed anew if it is named again."""
+        for node in [node for node in self._following if node not in nodes]:
+            self._following.pop(node).cancel()
+        for node in nodes:
+            address = self._links.broadcast_address(node)
+            if node not in self._following and address and self._nursery is not None:
+                self._following[node] = scope = trio.CancelScope()
+                self._nursery.start_soon(self._read, node, address, scope)
+
+    def forget(self, node: NodeId) -> None:
+        """Its link is gone: so is what it was granted, and what we follow of it."""
+        self._grants.pop(node, None)
+        scope = self._following.pop(node, None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _read(self, node: NodeId, address: str, scope: trio.CancelScope) -> None:
+        try:
+            with suppress(Unavailable):
+                sock, monitor = self._links.subscriber(node, address)
+                try:
+                    with scope:
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(until_lost, monitor, scope)
+                            with suppress(Unavailable):
+                                await self._take(node, sock)
+                            scope.cancel()
+                finally:
+                    sock.close()
+                    monitor.close()
+        finally:
+            if self._following.get(node) is scope:
+                del self._following[node]
+
+    async def _take(self, node: NodeId, sock: ZSock) -> None:
+        sock.subscribe(b"")
+        self._on_followed(node)
+        while True:
+            parts = await sock.recv()
+            if len(parts) == 1:
+                self._on_frame(node, parts[0].bytes)
+            else:  # no honest node has more than one
+                self._on_frame(node, b"")
+
+    async def _grant(self, publisher: ZSock) -> None:
+        with suppress(Unavailable):
+            while True:
+                parts = await publisher.recv()
+                self._granted(publisher, parts)
+
+    def _granted(self, publisher: ZSock, parts: list[zmq.Frame]) -> None:
+        """Grant what was asked for last, or pass it over: without a grant nothing is sent."""
+        data, node = parts[0].bytes, self._links.node_of_curve(key_of(parts[0]))
+        if len(parts) != 1 or not data or data[0] not in (_SUBSCRIBE, _UNSUBSCRIBE):
+            self.counted["subscription-none"] += 1
+            return
+        if node is None:
+            self.counted["subscription-stranger"] += 1
+            return
+        wanted = data[0] == _SUBSCRIBE
+        if not _PREFIX.fullmatch(data[1:]) or (wanted and self._grants[node] >= MAX_GRANTS.value):
+            self.counted["subscription-none"] += 1
+            self._links.fault(node, "subscription")
+            return
+        self._grants[node] += 1 if wanted else -1
+        publisher.subscribe(data[1:], wanted=wanted)

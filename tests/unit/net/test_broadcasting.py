@@ -1,0 +1,180 @@
+"""XPUB and SUB between nodes on loopback: who is granted what, what comes through, what a stranger gets."""
+
+import contextlib
+
+import pytest
+import trio
+import trio.testing
+import zmq
+
+from pyrsia import keys
+from pyrsia.net.broadcasting import MAX_GRANTS, Air
+from pyrsia.net.curve import curve_keys, curve_public
+from pyrsia.net.links import Links
+from pyrsia.net.zsock import ZSock
+from pyrsia.units import BROADCAST_FRAME_BYTES
+from pyrsia.wire import gossip
+
+ANY = "tcp://127.0.0.1:*"
+PAIRS = sorted((keys.KeyPair(bytes([i + 1]) * 32) for i in range(4)), key=lambda pair: pair.public)
+
+
+async def until(condition, bound_s=15):
+    with trio.fail_after(bound_s):
+        while not condition():
+            await trio.sleep(0.002)
+
+
+class Caster:
+    def __init__(self, pair):
+        self.got = []
+        self.followed = []
+        self.links = Links(
+            pair,
+            b"c" * 32,
+            control_addr=ANY,
+            broadcast_addr=ANY,
+            allow=lambda node: True,
+            on_message=lambda *message: None,
+            methods={},
+            on_link=self.on_link,
+        )
+        self.air = Air(self.links, lambda *frame: self.got.append(frame), self.followed.append)
+        self.id = self.links.node
+
+    def on_link(self, node, up):
+        if not up:
+            self.air.forget(node)
+
+
+@contextlib.asynccontextmanager
+async def casters(count, *, linked=True):
+    nodes = [Caster(pair) for pair in PAIRS[:count]]
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            await nursery.start(node.links.run)
+            nursery.start_soon(node.air.run)
+        if linked:
+            for i, node in enumerate(nodes):
+                node.links.dial([(other.id, other.links.control_endpoint) for other in nodes[:i]])
+            await until(lambda: all(a is b or a.links.connected(b.id) for a in nodes for b in nodes))
+        yield nodes
+        nursery.cancel_scope.cancel()
+
+
+async def published_until(node, condition):
+    """A subscription takes a moment, and what is published before it is lost."""
+    number = 0
+    with trio.fail_after(15):
+        while not condition():
+            number += 1
+            assert node.air.publish("news/", b"number %d" % number)
+            await trio.sleep(0.01)
+
+
+async def test_a_linked_peer_that_follows_gets_what_is_published_and_one_that_does_not_gets_nothing():
+    async with casters(3) as (ann, bob, eve):
+        bob.air.follow([ann.id])
+        await published_until(ann, lambda: bob.got)
+        assert {node for node, _ in bob.got} == {ann.id}
+        assert gossip.unframe(bob.got[0][1])[0] == b"news/"
+        assert bob.followed == [ann.id]
+        assert not eve.got
+        bob.air.follow([])
+        await until(lambda: not bob.air.following)
+
+
+async def test_whose_link_is_gone_is_followed_no_more_and_may_be_followed_again():
+    async with casters(2) as (ann, bob):
+        bob.air.follow([ann.id])
+        await published_until(ann, lambda: bob.got)
+        bob.links.ban(ann.id, "test")
+        await until(lambda: not bob.air.following)
+        assert bob.air.following == set()
+
+
+@contextlib.contextmanager
+def subscriber(caster, pair):
+    """A SUB of somebody, made with his own hands."""
+    context = zmq.Context()
+    sock = context.socket(zmq.XSUB)
+    mine = curve_keys(pair.seed)
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(caster.id))
+    sock.setsockopt(zmq.CURVE_PUBLICKEY, mine.public)
+    sock.setsockopt(zmq.CURVE_SECRETKEY, mine.secret)
+    sock.connect(caster.links.broadcast_endpoint)
+    face = ZSock(sock)
+    try:
+        yield face
+    finally:
+        face.close()
+        context.destroy(linger=0)
+
+
+async def test_a_stranger_without_a_link_is_granted_nothing_whatever_he_asks_for():
+    async with casters(2) as (ann, bob):
+        bob.air.follow([ann.id])
+        with subscriber(ann, PAIRS[3]) as stranger:
+            await stranger.send([b"\x01"])
+            await stranger.send([b"\x01news/"])
+            await until(lambda: ann.air.counted["subscription-stranger"] == 2)
+            await published_until(ann, lambda: len(bob.got) > 10)
+            with trio.move_on_after(0.05) as waited:
+                await stranger.recv()
+            assert waited.cancelled_caught
+
+
+@pytest.mark.parametrize("said", [b"", b"\x02", b"news", b"\x01news", b"\x01a/b/", b"\x01" + b"x" * 500])
+async def test_what_is_no_subscription_grants_nothing_and_the_others_go_on(said):
+    async with casters(3) as (ann, bob, eve):
+        bob.air.follow([ann.id])
+        with subscriber(ann, PAIRS[[node.id for node in (ann, bob, eve)].index(eve.id)]) as hers:
+            await hers.send([said])
+            await until(lambda: ann.air.counted["subscription-none"] == 1)
+        await published_until(ann, lambda: len(bob.got) > 3)
+
+
+async def test_subscriptions_of_one_peer_are_bounded():
+    async with casters(2) as (ann, bob):
+        with subscriber(ann, PAIRS[1]) as hers:
+            for number in range(MAX_GRANTS.value + 3):
+                await hers.send([b"\x01t%d/" % number])
+            await until(lambda: ann.air.counted["subscription-none"] == 3)
+            await published_until(ann, lambda: ann.air.counted["published"] > 3)
+        assert ann.links.connected(bob.id)
+
+
+async def test_a_frame_over_the_limit_costs_its_publisher_the_connection_and_no_memory_here():
+    async with casters(2) as (ann, bob):
+        bob.air.follow([ann.id])
+        await published_until(ann, lambda: bob.got)
+        before = len(bob.got)
+        await ann.links.publisher.send([b"x/" + bytes(BROADCAST_FRAME_BYTES.value + 200)])
+        await until(lambda: not bob.air.following)
+        assert all(len(data) < 100 for _, data in bob.got[before:])
+        bob.air.follow([ann.id])
+        await published_until(ann, lambda: len(bob.got) > before + 3)
+
+
+async def test_a_message_of_several_frames_is_handed_over_as_none():
+    async with casters(2) as (ann, bob):
+        bob.air.follow([ann.id])
+        await published_until(ann, lambda: bob.got)
+        await ann.links.publisher.send([b"news/", b"second"])
+        await until(lambda: (ann.id, b"") in bob.got)
+
+
+async def test_without_a_broadcast_address_nothing_is_published_and_nobody_is_followed():
+    links = Links(
+        PAIRS[0], b"c" * 32, control_addr=ANY, allow=lambda node: True, on_message=print, methods={}
+    )
+    air = Air(links, lambda *frame: None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
+        nursery.start_soon(air.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not air.publish("news/", b"to nobody")
+        air.follow([PAIRS[1].public])
+        assert not air.following
+        nursery.cancel_scope.cancel()
