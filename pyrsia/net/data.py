@@ -28,7 +28,10 @@ from pyrsia.net.serving import Counters, Offered, Served, Server
 from pyrsia.net.sockets import until_lost
 from pyrsia.net.zsock import ZSock
 from pyrsia.transfer import swarm
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest, id_of
+from pyrsia.transfer.picking import Places
+from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.swarm import Effect, Swarm
 from pyrsia.units import CHUNK_BYTES, DATA_HWM, MAX_FETCHES, MAX_PEERS, PEER_CREDIT_BYTES, NodeId
 from pyrsia.wire import chunks
@@ -40,11 +43,16 @@ __all__ = ["Counters", "DataPlane", "Served"]
 LIAR_S: Final = 600.0  # long enough to make lying pointless, short enough for a repaired disk
 ANSWER_S: Final = 6.0  # for a manifest: to connect, and 2 MiB
 STAGGER_S: Final = 0.5  # before the next source is asked for a manifest as well
+FIND_S: Final = 5.0  # between two searches for further sources
+FIND_WAIT_S: Final = 5.0  # for what a search tells
 ASKS: Final = 4 * PEER_CREDIT_BYTES.value // CHUNK_BYTES.value  # GET and CANCEL on their way to one source
 
 _log = logging.getLogger("pyrsia.data")
 
 Write = Callable[[int, bytes], None]
+Find = Callable[[], Awaitable[Sequence[NodeId]]]
+Nodes = Callable[[], Sequence[NodeId]]
+Usable = Callable[[Sequence[NodeId]], Sequence[NodeId]]
 Talk = Callable[[ZSock, trio.Nursery], Awaitable[None]]
 
 
@@ -54,12 +62,16 @@ class DataPlane:
     Args:
         links: of the same node; opened before `run`, running while anything is fetched.
         offered: (asking node, manifest id) -> what that node may have, or None. Called for every ask.
+        up, down: this node's own limits; none by default.
     """
 
-    def __init__(self, links: Links, offered: Offered) -> None:
+    def __init__(
+        self, links: Links, offered: Offered, *, up: Flow | None = None, down: Flow | None = None
+    ) -> None:
+        self.down = down
         self.counters = Counters()
         self._links = links
-        self._server = Server(links, offered, self.counters)
+        self._server = Server(links, offered, self.counters, up)
         self._liars: dict[NodeId, float] = {}  # until when they are not asked
         self._slots = trio.CapacityLimiter(MAX_FETCHES.value)
 
@@ -92,6 +104,8 @@ class DataPlane:
         *,
         held: int = 0,
         ordered: bool = False,
+        places: Places | None = None,
+        find: Find | None = None,
     ) -> None:
         """Bring the chunks of `manifest` from several of `sources` at once.
 
@@ -100,13 +114,23 @@ class DataPlane:
                 What it raises ends the transfer and reaches the caller.
             held: bit i is set for each chunk that is here already (resume).
             ordered: somebody reads along: the earlier chunks first.
+            places: the chunks at which readers wait now, in place of `ordered`.
+            find: tells further sources; called at once, then every few seconds while the transfer runs.
 
         Raises:
             Unavailable: no source is left; the text names each with its reason.
         """
         async with self._slots:
-            core = Swarm(manifest, self._candidates(sources), secrets.SystemRandom(), held, ordered=ordered)
-            await _Download(self._links, manifest, core, write, self.counters, self._accuse).run()
+            core = Swarm(
+                manifest, self._candidates(sources), secrets.SystemRandom(), held,
+                ordered=ordered, places=places, down=self.down, seeking=find is not None,
+            )  # fmt: skip
+            run = _Download(self._links, manifest, core, write, self.counters, self._accuse)
+            await run.run(find, lambda: self._may_help(self._server.askers, manifest.id), self._candidates)
+
+    def _may_help(self, askers: Askers, manifest_id: bytes) -> Sequence[NodeId]:
+        """Who asked this node for the file lately: they fetch it too."""
+        return self._candidates(askers.fetching(trio.current_time(), manifest_id))
 
     def _candidates(self, sources: Sequence[NodeId]) -> list[NodeId]:
         """Each source once, connected ones first, without ourselves and those that lied lately."""
@@ -146,20 +170,41 @@ class _Download:
         self._asks: dict[NodeId, trio.MemorySendChannel[Message]] = {}
         self._wake_s = 0.0
         self._nursery: trio.Nursery | None = None
+        self._usable: Usable = list
         self._over = False
         self._error: Exception | None = None
 
-    async def run(self) -> None:
-        """Until the file is here. Raises what ended it otherwise."""
+    async def run(self, find: Find | None, askers: Nodes, usable: Usable) -> None:
+        """Until the file is here. Raises what ended it otherwise.
+
+        Args:
+            askers: who asks this node for the file meanwhile.
+            usable: those of some nodes that may be asked.
+        """
+        self._usable = usable
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            if find is not None:
+                nursery.start_soon(self._seek, find)
             self._do(self._core.on_start(trio.current_time()))
             while not self._over:
                 await trio.sleep_until(self._wake_s)
+                self._learn(askers())
                 self._do(self._core.on_timer(trio.current_time()))
         self._counters.duplicates += self._core.duplicates
         if self._error is not None:
             raise self._error
+
+    async def _seek(self, find: Find) -> None:
+        while True:
+            with trio.move_on_after(FIND_WAIT_S):
+                self._learn(self._usable(await find()))
+            self._do(self._core.on_sought(trio.current_time()))
+            await trio.sleep(FIND_S)
+
+    def _learn(self, nodes: Sequence[NodeId], teller: NodeId | None = None) -> None:
+        for node in nodes:
+            self._do(self._core.on_source(trio.current_time(), node, teller))
 
     def _do(self, effects: Sequence[Effect]) -> None:
         """Run `effects` in order, and what follows from them."""
@@ -176,6 +221,8 @@ class _Download:
                 return self._post(node, Message(Type.GET, self._id, wanted))
             case swarm.Cancel(node, unwanted):
                 return self._post(node, Message(Type.CANCEL, self._id, unwanted))
+            case swarm.Look(node):
+                return self._post(node, Message(Type.WANT_HAVE, self._id))
             case swarm.Write():
                 self._keep(effect)
             case swarm.Drop(node, why, guilty):
@@ -249,6 +296,9 @@ class _Download:
                     return core.on_chunk(now_s, node, message.chunks[0], frames[1].buffer)
                 case Type.HAVE:
                     return core.on_have(now_s, node, message.count, chunks.held_of(message))
+                case Type.ALSO:
+                    self._learn(self._usable(message.nodes), node)
+                    return ()
                 case Type.NAK:
                     return core.on_nak(now_s, node, message.chunks)
                 case Type.BUSY:

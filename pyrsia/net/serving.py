@@ -8,6 +8,7 @@ does not read delays nobody; whose turn it is `transfer/uploads.py` decides.
 Source: docs/network.md, "Data links".
 """
 
+import math
 import mmap
 import os
 from collections import Counter, OrderedDict
@@ -23,7 +24,9 @@ from pyrsia.errors import Malformed, PyrsiaError, Unavailable
 from pyrsia.net.links import Links
 from pyrsia.net.zap import key_of
 from pyrsia.net.zsock import RETRY_S, ZSock
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
+from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
 from pyrsia.units import LINK_FAULTS, MAX_OPEN_MAPS, MAX_PEERS, NodeId
 from pyrsia.wire import chunks
@@ -34,10 +37,19 @@ STALLED_S: Final = 30.0  # a connection that takes nothing for this long is give
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What this node gives: an encoded manifest, and the immutable file that it describes."""
+    """What this node gives: an encoded manifest, and the immutable file that it describes.
+
+    Attributes:
+        held: bit i is set for each chunk that is in the file, which still grows to its full size in place; None
+            for a whole file. Chunks that are there never change.
+    """
 
     manifest: bytes
     path: Path
+    held: int | None = None
+
+    def gives(self, chunk: int) -> bool:
+        return self.held is None or bool(self.held >> chunk & 1)
 
 
 Offered = Callable[[NodeId, bytes], Served | None]
@@ -103,11 +115,12 @@ class Maps:
 class Server:
     """Serves on the data ROUTER of `links`. Answers about `offered`; blames nobody who asks properly."""
 
-    def __init__(self, links: Links, offered: Offered, counters: Counters) -> None:
+    def __init__(self, links: Links, offered: Offered, counters: Counters, flow: Flow | None = None) -> None:
         self._links = links
         self._offered = offered
         self._counters = counters
-        self._uploads: Uploads[_Item] = Uploads()
+        self.askers = Askers()
+        self._uploads: Uploads[_Item] = Uploads(flow)
         self._maps = Maps()
         self._senders: set[bytes] = set()
         self._turns: dict[bytes, trio.Event] = {}
@@ -167,12 +180,21 @@ class Server:
         if found is None:
             self._short(node, route, Message(Type.NAK, ask.manifest_id))
         elif ask.type is Type.WANT_HAVE:
-            self._short(node, route, Message(Type.HAVE, ask.manifest_id, count=found[1].count))
+            self._tell_have(node, route, ask.manifest_id, *found)
         else:
             data = found[0].manifest
             item = _Item(Message(Type.MANIFEST, ask.manifest_id), data)
             if not self._uploads.push(node, route, item, len(data)):
                 self._short(node, route, Message(Type.NAK, ask.manifest_id))
+
+    def _tell_have(
+        self, node: NodeId, route: bytes, manifest_id: bytes, served: Served, paper: Manifest
+    ) -> None:
+        held = (1 << paper.count) - 1 if served.held is None else served.held
+        self._short(node, route, chunks.have(manifest_id, paper.count, held))
+        others = self.askers.asked(trio.current_time(), node, manifest_id)
+        if others:
+            self._short(node, route, Message(Type.ALSO, manifest_id, nodes=others))
 
     def _queue(self, node: NodeId, route: bytes, ask: Message) -> None:
         found = self._open(node, ask.manifest_id)
@@ -182,7 +204,7 @@ class Server:
         served, manifest = found
         refused: dict[Type, list[int]] = {Type.NAK: [], Type.BUSY: []}
         for chunk in ask.chunks:
-            if chunk >= manifest.count:
+            if chunk >= manifest.count or not served.gives(chunk):
                 refused[Type.NAK].append(chunk)
                 continue
             item = _Item(Message(Type.CHUNK, ask.manifest_id, (chunk,)), served=served)
@@ -219,7 +241,7 @@ class Server:
         try:
             while self._uploads.waits(route):
                 await self._turn(route)
-                item = self._uploads.pop(route)
+                item = self._uploads.pop(route, trio.current_time())
                 if item is None or not self._links.connected(node):
                     return
                 await self._give(router, route, item)
@@ -234,16 +256,18 @@ class Server:
     async def _turn(self, route: bytes) -> None:
         """Return when no other connection that is ready to send goes before this one."""
         while True:
-            mine = self._turns[route] = trio.Event()
-            if self._uploads.turn(self._turns) in (route, None):
+            mine, now_s = trio.Event(), trio.current_time()
+            self._turns[route] = mine
+            if not self._uploads.waits(route) or self._uploads.turn(self._turns, now_s) == route:
                 del self._turns[route]
                 self._wake_next()
                 return
             self._wake_next()
-            await mine.wait()
+            with trio.move_on_after(self._uploads.wait_s((route,), now_s) or math.inf):
+                await mine.wait()
 
     def _wake_next(self) -> None:
-        following = self._uploads.turn(self._turns)
+        following = self._uploads.turn(self._turns, trio.current_time())
         if following is not None:
             self._turns[following].set()
 

@@ -404,11 +404,11 @@ async def test_a_peer_that_asks_without_end_and_never_reads_is_told_busy_and_del
         assert len(a.plane._server._uploads) <= 4 * UPLOAD_QUEUE_CHUNKS.value
         assert await fetched(c, MANIFEST, [a]) == DATA
         kinds = []
-        while Type.BUSY not in kinds:
+        while Type.BUSY not in kinds or kinds.count(Type.CHUNK) < UPLOAD_QUEUE_CHUNKS.value:
             kinds.append((await answer(greedy)).type)
         nursery.cancel_scope.cancel()
 
-    assert UPLOAD_QUEUE_CHUNKS.value <= kinds.count(Type.CHUNK) < 60 * 16
+    assert kinds.count(Type.CHUNK) < 60 * 16
 
 
 async def test_cancelled_chunks_are_not_sent_and_an_asker_that_leaves_is_forgotten(sites, tmp_path):
