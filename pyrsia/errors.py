@@ -157,6 +157,9 @@ class StorageFull(Refusal, Unavailable):
     def __init__(self, what: str, *, do: str) -> None:
         super().__init__("storage-full", what=what, who="this node's disk, or what is allocated of it", do=do)
 
+    def again(self) -> "StorageFull":
+        return StorageFull(self.what, do=self.do)
+
 
 class DatabaseDamaged(Refusal):
     """A node's facts are not what was written: its next start sets the database aside (docs/storage.md)."""

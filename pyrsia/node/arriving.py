@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import PyrsiaError, Unavailable
+from pyrsia.errors import PyrsiaError, StorageFull, Unavailable
 from pyrsia.node.shelf import BlobRef, Shelf
 from pyrsia.serve.views import Arriving
 from pyrsia.store.growing import Growing, Whole
@@ -85,6 +85,8 @@ class Arrivals:
                 self.brought += 1
                 return
             growing.fail(f"{told}: it stood still for {MAX_HTTP_FETCH_WAIT_S.value} seconds")
+        except StorageFull as full:  # no source is to blame
+            growing.fail(full)
         except PyrsiaError as error:
             growing.fail(f"{told}: {error}")
         except Exception:  # noqa: BLE001 - the border: one download's fault ends only that download

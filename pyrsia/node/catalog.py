@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.ledger import views
 from pyrsia.ledger.views import Placed
 from pyrsia.node.archive import Archive
@@ -241,11 +241,13 @@ async def _whole(arriving: Arriving) -> Path:
     """Its path once every byte is here.
 
     Raises:
-        Refusal: `unavailable`.
+        Refusal: `unavailable`, `storage-full`.
     """
     try:
         await arriving.ready(arriving.size)
         return arriving.path
+    except StorageFull:
+        raise
     except Unavailable as error:
         raise Refusal(
             "unavailable",

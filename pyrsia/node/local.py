@@ -18,10 +18,11 @@ from typing import Final
 import trio
 
 from pyrsia.config import LocalSection
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.errors import Refusal
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.serve.supply import LocalRow
 from pyrsia.store.local import LocalStore, Pushed
+from pyrsia.store.quota import no_disk
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
@@ -130,7 +131,7 @@ class LocalUpload:
         try:
             await trio.to_thread.run_sync(work, limiter=self._shelf.threads)
         except OSError as error:
-            raise Unavailable(f"a package that is pushed cannot be written: {error.strerror}") from None
+            raise no_disk("a package that is pushed cannot be written", error) from None
         self.touched_s = trio.current_time()
 
     def _flush(self, *, durable: bool = False) -> None:
@@ -290,7 +291,7 @@ class LocalPackages:
     def row_of(self, sha256: bytes, size: int, by: str, more: Mapping[str, str] | None) -> Pushed:
         """
         Raises:
-            Refusal: `too-large` for what is to be remembered, `unavailable` where the quota is used up.
+            Refusal: `too-large` for what is to be remembered, `storage-full` where the quota is used up.
         """
         self._fits()
         kept = dict(more or {})
@@ -323,7 +324,7 @@ class LocalPackages:
     def bound(self, upload: LocalUpload) -> None:
         """
         Raises:
-            Refusal: `too-large` for one file, `unavailable` where all together are.
+            Refusal: `too-large` for one file, `storage-full` where all together are.
         """
         if upload.size > self._most:
             raise _too_large("the file", self._most)
@@ -332,12 +333,12 @@ class LocalPackages:
     def _fits(self) -> None:
         """
         Raises:
-            Refusal: `unavailable` where files, what is remembered of them and uploads take more than they may.
+            Refusal: `storage-full` where files, what is remembered of them and uploads take more than they may.
         """
         arriving = sum(one.size for one in self._uploads.values())
         if self._store.used + self._store.remembered + arriving > self._quota:
             raise Refusal(
-                "unavailable",
+                "storage-full",
                 what=f"this node's {self._quota // _GB} GB for pushed packages are used up",
                 who="what was pushed before",
                 do="delete versions that nobody uses, or let its operator raise local.quota_gb in config.toml",

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 import trio
 
-from pyrsia.errors import Refusal, Unavailable
+from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.ranges import Span, Unsatisfiable, matches, parse_range
 from pyrsia.serve.reading import Header
@@ -127,7 +127,7 @@ async def send_arriving(
     """As `send_file`, of a file whose bytes may still be on their way. Closes `arriving`.
 
     Raises:
-        Refusal: `unavailable`: nothing came, and nothing was sent.
+        Refusal: `unavailable` or `storage-full`: nothing came, and nothing was sent.
         Unavailable: the rest does not come; the server cuts the connection.
         ClientGone: nobody is left to give it to.
     """
@@ -143,6 +143,8 @@ async def _send_runs(scope: Scope, send: Send, arriving: Arriving, part: "_Part"
     offset, end = part.span.first, part.span.first + part.span.count
     try:
         upto = await _patiently(arriving, offset)
+    except StorageFull:
+        raise
     except Unavailable as error:
         raise _nobody_gives(str(error)) from None
     with _opened(arriving.path, None) as file:

@@ -52,7 +52,7 @@ class Upload(Protocol):
         """Append.
 
         Raises:
-            Refusal: `too-large` for one file, or `unavailable` when the quota is used up; the upload is dropped.
+            Refusal: `too-large` for one file, or `storage-full` when the quota is used up; the upload is dropped.
         """
         ...
 

@@ -24,15 +24,13 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import into_place
 from pyrsia.store import layout
-from pyrsia.store.eviction import Candidate, Oldest
+from pyrsia.store.eviction import Candidate, Oldest, Uses
 from pyrsia.store.growing import Growing
 from pyrsia.store.incoming import PartialBlob, copy, dropped_on_failure, set_aside, write_file
 from pyrsia.store.quota import Account, Room, Rules, Space
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
 
-IN_HAND_S = Limit(10, "between the answer that names a path and the open of it lies less than a second")
-TOUCHED = Limit(65_536, "times of use that wait for the index, 8 MB; those that a crash loses harm nobody")
 COARSE_S = Limit(600, "a time of use that is newer by less is not worth a write")
 EVICTED_AT_ONCE = Limit(256, "blobs of one batch and one sync; a put of one of them waits for both")
 SCAN_ROWS = Limit(1_000, "rows read before others have their turn, 2 ms")
@@ -89,7 +87,7 @@ class Blobs:
         self._held: Counter[bytes] = Counter()
         self._settling: Counter[bytes] = Counter()
         self._leaving: dict[bytes, trio.Event] = {}
-        self._touched: dict[bytes, int] = {}  # the one touched last stands last
+        self._uses = Uses(clock_s)
         self.on_gone: list[Told] = []
         self.on_rotten: list[Told] = []
         self.evicted = 0
@@ -213,25 +211,27 @@ class Blobs:
         return () if record is None else record.pins
 
     @contextmanager
-    def holding(self, sha256: bytes) -> Iterator[None]:
-        """What is here of it is not evicted meanwhile: a pin that a restart forgets."""
+    def holding(self, sha256: bytes, *, use: bool = True) -> Iterator[None]:
+        """What is here of it is not evicted meanwhile: a pin that a restart forgets.
+
+        Args:
+            use: somebody wants it; False for who only looks at it.
+        """
         self._held[sha256] += 1
         try:
             yield
         finally:
             _less(self._held, sha256)
-            self.touch(sha256)
+            if use:
+                self.touch(sha256)
 
     def touch(self, sha256: bytes) -> None:
         """Somebody wants it now; for some seconds it is not evicted."""
-        self._touched.pop(sha256, None)
-        self._touched[sha256] = int(self._clock_s())
-        if len(self._touched) > TOUCHED.value:
-            del self._touched[next(iter(self._touched))]
+        self._uses.note(sha256)
 
     async def note_uses(self) -> None:
         """Write when blobs were used, where that has changed much. Not synced: a crash loses it, and nothing else."""
-        touched = list(self._touched.items())
+        touched = self._uses.items()
         for at in range(0, len(touched), SCAN_ROWS.value):
             batch = Batch()
             for sha256, used_s in touched[at : at + SCAN_ROWS.value]:
@@ -242,10 +242,7 @@ class Blobs:
             if len(batch):
                 self._database.write(batch)
             await trio.lowlevel.checkpoint()
-        since = int(self._clock_s()) - IN_HAND_S.value
-        for sha256, used_s in touched:
-            if used_s < since and self._touched.get(sha256) == used_s:
-                del self._touched[sha256]
+        self._uses.written(touched)
 
     # -- who goes --
 
@@ -267,6 +264,31 @@ class Blobs:
             told(sha256)
         return True
 
+    def is_coming(self, sha256: bytes) -> bool:
+        """Its file is being put into its place."""
+        return sha256 in self._settling
+
+    async def know(self, sha256: bytes, size: int, used_s: int) -> bool:
+        """Name a whole file that lies in its place, and that a crash left without a row. Whether it does now."""
+        if self.has(sha256) or not self._free_of_others(sha256):
+            return False
+        self._write(sha256, BlobRecord(size, (), used_s))
+        await self._database.sync()
+        return True
+
+    async def forget_file(self, sha256: bytes) -> bool:
+        """Remove a file without a row; whether there is none now."""
+        if self.has(sha256) or not self._free_of_others(sha256):
+            return False
+        over = self._leaving[sha256] = trio.Event()
+        try:
+            with trio.CancelScope(shield=True):
+                await self.in_thread(lambda: self._unlink([sha256]))
+        finally:
+            del self._leaving[sha256]
+            over.set()
+        return True
+
     async def make_room(self, need: int) -> int:
         """Evict cache until `need` bytes went, or nothing is left that may; how many went."""
         freed = 0
@@ -274,8 +296,7 @@ class Blobs:
             oldest = Oldest(need - freed)
             async for sha256, record in self.rows():
                 if self._may_go(sha256, record):
-                    used_s = max(record.used_s, self._touched.get(sha256, 0))
-                    oldest.offer(Candidate(used_s, sha256, record.size))
+                    oldest.offer(Candidate(self._uses.last_s(sha256, record.used_s), sha256, record.size))
             chosen, went = [one.sha256 for one in oldest.chosen()], 0
             for at in range(0, len(chosen), EVICTED_AT_ONCE.value):
                 went += await self._evict(chosen[at : at + EVICTED_AT_ONCE.value], cache=True)
@@ -303,7 +324,7 @@ class Blobs:
             record = self._record(sha256)
             if record is None or record.pins or sha256 in self._held or not self._free_of_others(sha256):
                 continue
-            if not (cache and self._in_hand(sha256)):
+            if not (cache and self._uses.in_hand(sha256)):
                 going[sha256] = record
         if cache:
             self.evicted += len(going)
@@ -322,7 +343,7 @@ class Blobs:
             for sha256, record in going.items():
                 self._leaving[sha256] = over
                 self.account.dropped(record.size, pinned=bool(record.pins))
-                self._touched.pop(sha256, None)
+                self._uses.forget(sha256)
             with trio.CancelScope(shield=True):  # half of it would be a file that only a walk finds
                 await self._database.sync()
                 await self.in_thread(lambda: self._unlink(going))
@@ -347,14 +368,8 @@ class Blobs:
         """Nobody is putting it here, or taking it away."""
         return sha256 not in self._settling and sha256 not in self._leaving
 
-    def _in_hand(self, sha256: bytes) -> bool:
-        now_s = int(self._clock_s())
-        since = now_s - IN_HAND_S.value
-        # What was touched "later" was touched before the clock was set back, and nobody knows how long before.
-        return since < self._touched.get(sha256, since) <= now_s
-
     def _may_go(self, sha256: bytes, record: BlobRecord) -> bool:
-        return not record.pins and sha256 not in self._held and not self._in_hand(sha256)
+        return not record.pins and sha256 not in self._held and not self._uses.in_hand(sha256)
 
     # -- the index --
 
@@ -385,7 +400,7 @@ class Blobs:
             await self._leaving[sha256].wait()
         self._settling[sha256] += 1
         try:
-            await self.in_thread(lambda: into_place(temporary, self.path(sha256)))
+            await self.in_thread(lambda: _into_place(temporary, self.path(sha256)))
             known = self._record(sha256)
             pins = known.pins if known else ()
             if pin and pin not in pins:
@@ -423,6 +438,13 @@ class Blobs:
 
     def _no_disk(self, error: OSError) -> Unavailable:
         return self.space.no_disk(f"the blob folder {self._folder}", error)
+
+
+def _into_place(temporary: Path, target: Path) -> None:
+    try:
+        into_place(temporary, target)
+    except FileNotFoundError:  # a sweep took the new folder for an empty one
+        into_place(temporary, target)
 
 
 def _decoded(raw: bytes) -> BlobRecord:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from pyrsia.errors import Unavailable
+from pyrsia.errors import StorageFull, Unavailable
 from pyrsia.units import CHUNK_BYTES
 
 
@@ -42,7 +42,7 @@ class Growing:
         self._waiting: dict[int, trio.Event] = {}  # by offset: at most one a reader
         self._fd = -1
         self._path: Path | None = None
-        self._failure = ""
+        self._failure: StorageFull | str = ""
         self._over = False
 
     @property
@@ -82,8 +82,8 @@ class Growing:
         self._path = path
         self._end()
 
-    def fail(self, why: str) -> None:
-        """The rest does not come, or is not what it must be. Nothing happens if it is over."""
+    def fail(self, why: StorageFull | str) -> None:
+        """The rest does not come, finds no room, or is not what it must be. Nothing happens if it is over."""
         if not self._over:
             self._failure = why or "the file does not come"
             self._end()
@@ -114,9 +114,11 @@ class Growing:
         At `size` and beyond it waits until the file is whole.
 
         Raises:
-            Unavailable: the file failed.
+            StorageFull, Unavailable: the file failed.
         """
         while True:
+            if isinstance(self._failure, StorageFull):
+                raise self._failure.again()
             if self._failure:
                 raise Unavailable(self._failure)
             if self._over:

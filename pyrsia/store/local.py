@@ -30,6 +30,7 @@ from pyrsia.files import into_place, sync_folder
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL
 from pyrsia.store.journal import Journal, Line
+from pyrsia.store.quota import no_disk
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.store.turns import Turns
 from pyrsia.units import Limit
@@ -373,7 +374,7 @@ class LocalStore:
             at = found[-1][0] + b"\0"
 
     def _no_disk(self, error: OSError) -> Unavailable:
-        return Unavailable(f"the folder of local packages {self._folder}: {error.strerror}")
+        return no_disk(f"the folder of local packages {self._folder}", error)
 
 
 def _row(raw: bytes) -> Pushed:

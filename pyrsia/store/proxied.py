@@ -28,6 +28,7 @@ import msgspec
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.store.quota import FULL, disk_full
 from pyrsia.units import Limit
 
 IN_HAND_S = Limit(60, "between the answer that names a path and the open of it lies less than a second")
@@ -459,7 +460,9 @@ def _check_disk(folder: Path, more: int) -> None:
 
 
 def _no_disk(error: Exception) -> Unavailable:
-    return Unavailable(f"unverified copies cannot be kept or read: {error}")
+    told = f"unverified copies cannot be kept or read: {error}"
+    full = isinstance(error, OSError) and error.errno in FULL
+    return disk_full(told) if full or "disk is full" in str(error) else Unavailable(told)
 
 
 def _too_large(size: int, quota: int) -> Refusal:

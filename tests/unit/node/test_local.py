@@ -256,7 +256,7 @@ async def test_what_is_on_its_way_counts_against_the_quota_too(shelf, monkeypatc
     await first.write(b"x" * 150_000)
     second = await shelf.packages.open(PACKAGE)
 
-    assert await refused(second.write(b"y" * 60_000)) == "unavailable"
+    assert await refused(second.write(b"y" * 60_000)) == "storage-full"
     first.drop()
     third = await shelf.packages.open(PACKAGE)
     await third.write(b"y" * 190_000)
@@ -274,8 +274,8 @@ async def test_what_is_remembered_of_files_counts_against_the_quota_too(shelf, m
     await shelf.packages.link(PACKAGE, "e", digest, by="ci", more=more)
     assert shelf.store.remembered > 300_000
 
-    assert await refused(shelf.packages.link(PACKAGE, "f", digest, by="ci")) == "unavailable"
-    assert await refused(push(shelf, "g", b"")) == "unavailable"
+    assert await refused(shelf.packages.link(PACKAGE, "f", digest, by="ci")) == "storage-full"
+    assert await refused(push(shelf, "g", b"")) == "storage-full"
     await shelf.packages.delete(PACKAGE, "e")
     assert await shelf.packages.link(PACKAGE, "f", digest, by="ci") is not None
 
