@@ -1,7 +1,7 @@
 #!/bin/sh
 # What is too long for every change: many seeds, fresh machines, every bench. Results go to docs/evidence/, each
 # under the commit that it speaks of.      tools/evidence.sh [seeds] [bench] [fresh] [interop] [fuzz] [crash] [wheels]      default: these
-# More that need what this machine may lack: builders, clients, conan, maven.
+# More that need what this machine may lack: builders, clients, conan, maven; delta needs pip's index and a Maven repository.
 set -eu
 BIN=${BIN:-.venv/bin}
 [ $# -gt 0 ] || set -- seeds bench fresh interop fuzz crash wheels
@@ -67,6 +67,9 @@ for what in "$@"; do
         PYTHONPATH=. "$BIN/python" -m tests.evidence.clients docs/evidence/clients.json
         echo docs/evidence/clients.json
         continue
+        ;;
+    delta)
+        { head_of "How much of a new version is in the one before"; PYTHONPATH=. "$BIN/python" -m tests.evidence.families; } >"$out.new"
         ;;
     crash)
         { head_of "Appends to the log with a fault at every system call that changes a file"; "$BIN/python" -m tests.e2e.crash.sweep; } >"$out.new"
