@@ -59,10 +59,7 @@ class Row:
     curve: bytes
     source: NodeId
     member: bool
-
-    @property
-    def digest(self) -> bytes:
-        return records.digest(self.raw)
+    digest: bytes
 
 
 class Table:
@@ -143,7 +140,7 @@ class Table:
             return Taken.EXPIRED
         if record.issued_ms > now_ms + FUTURE_MS.value:
             return Taken.FUTURE
-        row = Row(record, raw, curve, source, self._member(record.node))
+        row = Row(record, raw, curve, source, self._member(record.node), records.digest(raw))
         if known is not None:
             return self._renew(known, row)
         return self._add(row)
@@ -178,7 +175,7 @@ class Table:
     def _renew(self, known: Row, row: Row) -> Taken:
         if row.record.seq <= known.record.seq:
             return Taken.OLD
-        known.record, known.raw = row.record, row.raw
+        known.record, known.raw, known.digest = row.record, row.raw, row.digest
         self._heard(known, row.source)
         return Taken.NEWER
 

@@ -19,7 +19,7 @@ def make_links(
     methods: Mapping[int, Handler],
     blame: Callable[[NodeId, str], None] | None = None,
 ) -> Links:
-    """Links with whom the house welcomes, and some guests; those of the configuration are dialled. Nothing is bound yet.
+    """Links with whom the house welcomes, and some guests; the configured ones are dialled. Nothing is bound yet.
 
     Raises:
         Refusal: `config-invalid` for a peer that is none.

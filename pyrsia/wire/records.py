@@ -6,7 +6,8 @@ signature [64] over a domain string and all that stands before it. Integers are 
 is `tcp://host:port`, or empty where nobody can dial. Roles are not in it: they come from the log.
 
 Records travel in lists, each behind its length in two bytes. Who asks for records sends the same list first, then what
-it has already: six bytes of each record's hash, so that the answer brings news.
+it has already: six bytes of each record's hash, so that the answer brings news. Between them stand ids of nodes whose
+records it is after, behind their number in one byte.
 
 That somebody claims a log size makes it no truth. Which records count is for `mesh.table` to decide. Pure; signing and
 checking are the caller's.
@@ -33,7 +34,9 @@ MAX_RECORD_BYTES = Limit(
 RECORD_LIFE_MS = Limit(86_400_000, "a node that was silent for a day may be anywhere else by now")
 MAX_RECORDS = Limit(32, "records of one message: 32 KiB at most, a few milliseconds of checking")
 MAX_HAVE = Limit(2_048, "records that an asker names as known: 12 KiB; with more, some come twice")
+MAX_SOUGHT = Limit(16, "nodes asked for by name: those that were mentioned since the last question")
 HAVE_BYTES: Final = 6
+_NODE_BYTES: Final = 32
 _HEAD: Final = struct.Struct(">B32s32sQQQQ32s")
 _SIZE: Final = struct.Struct(">H")
 _TEXTS: Final = 5
@@ -178,23 +181,33 @@ def decode_list(data: bytes) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for records: some of the asker's own, its own record first, and what it has already."""
+    """A request for records: some of the asker's own, its own record first; whom it seeks; what it has already."""
 
     raws: list[bytes]
+    sought: tuple[NodeId, ...]
     have: frozenset[bytes]
 
 
-def encode_asked(raws: Sequence[bytes], have: Iterable[bytes]) -> bytes:
-    return encode_list(raws) + b"".join(sorted(have)[: MAX_HAVE.value])
+def encode_asked(raws: Sequence[bytes], have: Iterable[bytes], sought: Sequence[NodeId] = ()) -> bytes:
+    if len(sought) > MAX_SOUGHT.value:
+        raise ValueError(f"{len(sought)} nodes sought in one message")
+    names = bytes([len(sought)]) + b"".join(sought)
+    return encode_list(raws) + names + b"".join(sorted(have)[: MAX_HAVE.value])
 
 
 def decode_asked(data: bytes) -> Asked:
     """Lets only `Malformed` escape."""
     raws, at = _list(data)
+    if at >= len(data) or data[at] > MAX_SOUGHT.value:
+        raise Malformed("records: whom the asker seeks is no list, or a longer one than a peer sends")
+    start, at = at + 1, at + 1 + data[at] * _NODE_BYTES
     rest = len(data) - at
+    if rest < 0:
+        raise Malformed("records: whom the asker seeks is cut short")
+    sought = tuple(NodeId(data[i : i + _NODE_BYTES]) for i in range(start, at, _NODE_BYTES))
     if rest % HAVE_BYTES or rest > MAX_HAVE.value * HAVE_BYTES:
         raise Malformed("records: what the asker has is no list of digests")
-    return Asked(raws, frozenset(data[i : i + HAVE_BYTES] for i in range(at, len(data), HAVE_BYTES)))
+    return Asked(raws, sought, frozenset(data[i : i + HAVE_BYTES] for i in range(at, len(data), HAVE_BYTES)))
 
 
 def _list(data: bytes) -> tuple[list[bytes], int]:
