@@ -2,8 +2,11 @@
 
 Decides which blobs a reveal must have receipts for, how many receipts of whom, and what is signed. One signature covers
 all blobs of one builder's reveal of one request in one network: a reveal of 24 files names 70 of them, and a signature
-for each would not fit into an entry. How storage members come by the bytes is `node.mesh.receipting`'s business, how a
-builder chooses whom to ask `node.build_receipts`'s.
+for each would not fit into an entry. Each blob is signed with the manifest under which peers ask for it: bytes that
+nobody can ask for would be withheld all the same.
+
+How storage members come by the bytes is `node.mesh.receipting`'s business, how a builder chooses whom to ask
+`node.build_receipts`'s.
 
 Source: docs/ledger.md, "Receipts"; docs/adr/0058.
 """
@@ -24,7 +27,7 @@ CODE: Final = "receipts-missing"  # of the refusal: its author may ask storage m
 _PACKED: Final = ("canonical", "raw", "upstream")
 _BESIDE: Final = ("members", "metadata")
 
-Kept = tuple[str, int]  # SHA-256 in hex, size
+Kept = tuple[str, str, int]  # manifest and SHA-256 in hex, size
 
 
 def blobs(reveal: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[Kept, ...]:
@@ -45,7 +48,7 @@ def blobs(reveal: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[Kept, 
         named.append(request["lock"])
         if "manifest" in request["source"]:
             named.append(request["source"])
-    return listed((one["sha256"], one["size"]) for one in named)
+    return listed((one["manifest"], one["sha256"], one["size"]) for one in named)
 
 
 def listed(kept: Iterable[Kept]) -> tuple[Kept, ...]:
@@ -62,8 +65,8 @@ def signed_text(net: str, request: str, builder: str, kept: Iterable[Kept]) -> b
         builder: node id text of the reveal's author: nobody else's reveal takes it.
         kept: the blobs that are on its disk.
     """
-    pairs: list[canonical.Json] = [[sha256, size] for sha256, size in listed(kept)]
-    digest = hashlib.sha256(canonical.encode(pairs)).hexdigest()
+    rows: list[canonical.Json] = [list(row) for row in listed(kept)]
+    digest = hashlib.sha256(canonical.encode(rows)).hexdigest()
     return DOMAIN + canonical.encode({"blobs": digest, "builder": builder, "net": net, "request": request})
 
 

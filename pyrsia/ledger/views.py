@@ -395,22 +395,26 @@ def assignments(reads: Reads, genesis: Genesis, node: bytes) -> tuple[Assignment
     A reveal is owed once every drawn builder has committed, or the request's phase says that the gate opened at the
     deadline.
     """
-    me, owed = b32(node), []
-    for request_id in requests_open(reads):
-        view = request(reads, request_id)
-        if view is None or view.draw is None or view.state not in ("drawn", "committing", "revealing"):
-            continue
-        drawn = view.draw.body
-        if me not in drawn["builders"] or _revoked(reads, request_id, me):
-            continue
-        now = [item for item in view.commits if item.round == view.round]
-        committed = any(item.author == me for item in now)
-        revealed = any(item.author == me and item.round == view.round for item in view.reveals)
-        if not committed and view.state != "revealing":
-            owed.append(Assignment(request_id, "commit", drawn["commit_deadline"], view))
-        elif committed and not revealed and view.state == "revealing":
-            owed.append(Assignment(request_id, "reveal", drawn["reveal_deadline"], view))
-    return tuple(owed)
+    found = (assignment(reads, request_id, node) for request_id in requests_open(reads))
+    return tuple(owed for owed in found if owed is not None)
+
+
+def assignment(reads: Reads, request_id: str, node: bytes) -> Assignment | None:
+    """What the builder `node` owes for one request, if anything."""
+    me, view = b32(node), request(reads, request_id)
+    if view is None or view.draw is None or view.state not in ("drawn", "committing", "revealing"):
+        return None
+    drawn = view.draw.body
+    if me not in drawn["builders"] or _revoked(reads, request_id, me):
+        return None
+    now = [item for item in view.commits if item.round == view.round]
+    committed = any(item.author == me for item in now)
+    revealed = any(item.author == me and item.round == view.round for item in view.reveals)
+    if not committed and view.state != "revealing":
+        return Assignment(request_id, "commit", drawn["commit_deadline"], view)
+    if committed and not revealed and view.state == "revealing":
+        return Assignment(request_id, "reveal", drawn["reveal_deadline"], view)
+    return None
 
 
 def _revoked(reads: Reads, request_id: str, node: str) -> bool:

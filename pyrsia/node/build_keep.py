@@ -1,8 +1,9 @@
 """What builds leave on the disk, and when it goes: what an audit needs stays, what never came to be seen goes.
 
 Kept for ever: blobs that the log names (outputs, logs, sources, locks), and those of a reveal that is still owed. Let
-go after a day: blobs of builds that were settled without this node, sources that were sent and never asked for. Let go
-after hours: folders of jobs that ended with their process. The index cache keeps what was asked for last.
+go after a day: blobs of builds that were settled without this node, sources that were sent and never asked for, what
+was kept for builders whose reveal never came into the log. Let go after hours: folders of jobs that ended with their
+process. The index cache keeps what was asked for last.
 
 Source: docs/builds-how.md, "On a builder"; docs/storage.md.
 """
@@ -21,6 +22,7 @@ from pyrsia.builds.outbound.keeping import trim
 from pyrsia.builds.sandbox.collect import discard
 from pyrsia.errors import PyrsiaError
 from pyrsia.node import build_reveal, build_sources, requests
+from pyrsia.node.mesh import receipting
 from pyrsia.store import layout
 from pyrsia.store.blobs import BlobRecord, Blobs
 from pyrsia.store.rocks import Batch, Database
@@ -58,6 +60,7 @@ class Keeper:
         longest_s: what one build may take.
         cache: of indexes and repositories; at most `cache_bytes` of it stay.
         forget: drops the jobs of settled requests.
+        waits: ids of the requests that are open: what was kept for one of them may still come into the log.
         now_s: this machine's time, as file times have it.
     """
 
@@ -73,6 +76,7 @@ class Keeper:
         cache_bytes: int,
         forget: Callable[[], Any],
         spared: Collection[str] = (),
+        waits: Callable[[], Collection[str]] = tuple,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -84,6 +88,7 @@ class Keeper:
         self._cache_bytes = cache_bytes
         self._forget = forget
         self._spared = frozenset(spared)
+        self._waits = waits
         self._now_s = now_s
 
     async def run(self) -> None:
@@ -126,16 +131,28 @@ class Keeper:
 
     async def _unneeded(self) -> list[tuple[bytes, tuple[str, ...]]]:
         """Blobs that only builds pinned, of more than a day ago, which neither the log nor a job names."""
-        needed = await self._needed()
+        needed, waits = await self._needed(), frozenset(self._waits())
         before, found = self._now_s() - GRACE_S.value, []
         async for sha256, raw in self._rows(layout.BLOBS):
             record = _record(raw)
-            if record is None or not record.pins or not OURS.issuperset(record.pins) or sha256 in needed:
+            if record is None or not record.pins:
+                continue
+            receipts = [pin for pin in record.pins if pin.startswith(receipting.PIN)]
+            settled = [pin for pin in receipts if pin.removeprefix(receipting.PIN) not in waits]
+            if sha256 in needed:
+                await self._spare_one(sha256, settled)
+                continue
+            if not OURS.union(settled).issuperset(record.pins):
                 continue
             with suppress(FileNotFoundError):
                 if self._blobs.path(sha256).stat().st_mtime < before:
                     found.append((sha256, record.pins))
         return found
+
+    async def _spare_one(self, sha256: bytes, receipts: list[str]) -> None:
+        """Of the pins that keep a blob of the log for settled requests one will do: equal logs come with each build."""
+        for pin in receipts[1:]:
+            await self._blobs.unpin(sha256, pin)
 
     async def _needed(self) -> set[bytes]:
         needed = set()

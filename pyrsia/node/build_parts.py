@@ -13,10 +13,12 @@ import trio
 from pyrsia.builds.pip.toolbox import TOOLS
 from pyrsia.config import CONFIG_NAME
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import views
 from pyrsia.node.build_auto import Auto
 from pyrsia.node.build_checks import Checker
 from pyrsia.node.build_desk import Desk
 from pyrsia.node.build_keep import Keeper
+from pyrsia.node.build_receipts import Receipts
 from pyrsia.node.build_sources import Sources
 from pyrsia.node.builder import Builder
 from pyrsia.node.clock import wall_ms
@@ -58,6 +60,7 @@ class _Maker:
     shelf: Shelf
     submitter: Submitter
     pulse: Pulse
+    receipts: Receipts
 
     def builder(self, revealed: Callable[[str, Mapping[str, Any]], None]) -> Builder:
         house = self.house
@@ -73,6 +76,7 @@ class _Maker:
             parallel=house.settings.builds.parallel,
             attests=house.build_key,
             revealed=revealed,
+            receipts=self.receipts,
         )
 
     def requests(self) -> Requests:
@@ -147,6 +151,7 @@ class _Maker:
             cache_bytes=house.settings.builds.cache_gb << 30,
             forget=forget,
             spared=(TOOLS,),
+            waits=lambda: views.requests_open(house.archive.state),
         )
 
 
@@ -158,13 +163,14 @@ def make_parts(
     submitter: Submitter,
     pulse: Pulse,
     linked: Callable[[], list[NodeId]],
+    receipts: Receipts,
 ) -> BuildParts:
     """The parts of one node; the workshop's courier is lent its way to sources.
 
     Raises:
         Refusal: `config-invalid` for globs that are none.
     """
-    maker = _Maker(house, workshop, shelf, submitter, pulse)
+    maker = _Maker(house, workshop, shelf, submitter, pulse, receipts)
     sources = Sources(shelf, house.data / SCRATCH, linked)
     workshop.courier.fetch = sources.bring
     if workshop.plugins:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pyrsia.builds import attest
 from pyrsia.builds.model import Built, FileOut, Output, Packed
 from pyrsia.builds.unbuilt import marked
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.keys import KeyPair
 from pyrsia.ledger import entries
 from pyrsia.node.shelf import Shelf
@@ -21,7 +21,20 @@ from pyrsia.wire.text import b32
 
 NONCE_BYTES: Final = 32
 ENVELOPE_BYTES: Final = 1_000  # author, nonce, signature and names around a body
+RECEIPT_BYTES: Final = 200  # a node id, a signature and their names
 PIN: Final = "build"
+
+
+class Misnamed(Refusal):
+    """The request speaks of its lock or source as what they are not: its fault, and no builder's."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "digest-mismatch",
+            what=f"the request gives its {what} another size or manifest than it has, so nobody can ask for it",
+            who="the requester's node",
+            do="ask for it again, from an honest one",
+        )
 
 
 class Reveals:
@@ -59,6 +72,31 @@ class Reveals:
             "request": request_id,
             "source": built.source,
         }
+
+    async def keep_lock(self, locked: bytes, said: Mapping[str, Any]) -> None:
+        """Pin the lock, as the request's blob that storage members are to keep.
+
+        Raises:
+            Misnamed: its digest is right, and its size or manifest is not.
+        """
+        kept = await self._shelf.put(locked, pin=PIN)
+        if kept.as_dict() != said:
+            raise Misnamed("lock")
+
+    async def keep_source(self, said: Mapping[str, Any]) -> None:
+        """Pin the source, if it was given along: other ones are no blobs of this network.
+
+        Raises:
+            Misnamed: as for the lock.
+            Unavailable: it is not here any more.
+        """
+        if "manifest" not in said:
+            return
+        kept = await self._shelf.keep(bytes.fromhex(said["sha256"]), pin=PIN)
+        if kept is None:
+            raise Unavailable("the source is not here any more")
+        if any(said[name] != value for name, value in kept.as_dict().items()):
+            raise Misnamed("source")
 
     def _attestation(self, request_id: str, request: Mapping[str, Any], built: Built) -> str:
         if built.outcome != "built":
@@ -108,12 +146,12 @@ class Reveals:
         return (await self._shelf.adopt(file.path, bytes.fromhex(file.sha256), pin=PIN)).as_dict()
 
 
-def unfit(body: dict[str, Any]) -> str:
-    """Why the log could not hold this reveal, in words; empty if it could."""
+def unfit(body: dict[str, Any], receipts: int = 0) -> str:
+    """Why the log could not hold this reveal with so many receipts, in words; empty if it could."""
     try:
         entries.AUTHORED["build.reveal"](body)
         size = len(canonical.encode(body))
     except (Malformed, ValueError) as error:
         return f"the result does not fit into the log: {error}"[:200]
-    room = MAX_ENTRY_BYTES.value - ENVELOPE_BYTES
+    room = MAX_ENTRY_BYTES.value - ENVELOPE_BYTES - receipts * RECEIPT_BYTES
     return "" if size <= room else f"a reveal of {size} bytes, {room} fit into the log"

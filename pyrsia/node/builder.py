@@ -1,4 +1,4 @@
-"""A drawn builder's work: lock, sources, build, commitment, reveal.
+"""A drawn builder's work: lock, sources, build, commitment, receipts, reveal.
 
 The job (the reveal to come, with its nonce) is on disk before its commitment is on the wire, so that a
 restarted builder opens the commitment that it made. What the log draws, and when a reveal is owed, the
@@ -22,7 +22,8 @@ from pyrsia.ledger import entries, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import Assignment
 from pyrsia.node.build_queue import Priority, Turns, slots
-from pyrsia.node.build_reveal import Reveals, unfit
+from pyrsia.node.build_receipts import Receipts
+from pyrsia.node.build_reveal import Misnamed, Reveals, unfit
 from pyrsia.node.build_time import Times, times
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.pulse import Pulse
@@ -39,9 +40,9 @@ RETRY_S = Limit(
 )
 RETRY_MOST_S = Limit(60, "each wait is longer than the one before, up to this: a window has ten minutes")
 # Of this machine or of the world: nothing is said about the package.
-UNABLE = frozenset(
-    {"no-sandbox", "no-environment", "index-unreachable", "source-unreachable", "unavailable", "busy"}
-)
+UNABLE = frozenset({
+    "no-sandbox", "no-environment", "index-unreachable", "source-unreachable", "unavailable", "busy", "storage-full",
+})  # fmt: skip
 
 _log = logging.getLogger("pyrsia.builder")
 
@@ -99,6 +100,7 @@ class Builder:
         parallel: int,
         attests: Callable[[], KeyPair] | None = None,
         revealed: Revealed = lambda *_: None,
+        receipts: Receipts | None = None,
         now_ms: NowMs = wall_ms,
     ) -> None:
         """
@@ -106,6 +108,7 @@ class Builder:
             parallel: builds at once; 0: by this machine's cores.
             attests: the build key that the log knows now; without it the one in `keys`.
             revealed: told of each reveal of ours that stands in the log.
+            receipts: gets them of storage members; without it none are sought.
         """
         self._keys = keys
         self._genesis = genesis
@@ -117,6 +120,7 @@ class Builder:
         self._pulse = pulse
         self._now_ms = now_ms
         self._revealed = revealed
+        self._receipts = receipts
         self.turns = Turns(slots(parallel))
         self._active: dict[tuple[str, str, int], _Work] = {}
         self.notes: dict[str, str] = {}  # request -> what is done for it right now
@@ -276,7 +280,7 @@ class Builder:
             return await self._failure(owed, withheld, request["lock"]["sha256"], "prefetch")
         try:
             body = await self._reveals.body(owed.request, request, built)
-            why = unfit(body)
+            why = unfit(body, 0 if self._receipts is None else self._receipts.needed)
             if not why:
                 return body
         except (
@@ -311,9 +315,14 @@ class Builder:
                 do="compare both indexes",
             )
             return await plugin.failed(mismatch, mine, phase="lock-mismatch")
+        try:
+            await self._reveals.keep_lock(locked, request["lock"])
+        except Misnamed as refusal:
+            return await plugin.failed(refusal, mine, phase="lock-mismatch")
         progress("fetching source and tools")
         try:
             inputs = await plugin.prefetch(request, locked)
+            await self._reveals.keep_source(request["source"])
         except Refusal as refusal:
             if refusal.code in UNABLE:
                 raise
@@ -347,10 +356,20 @@ class Builder:
                 who="this node's database",
                 do="nothing; this builder counts as silent for the request",
             )
+        if self._receipts is not None:
+            body = {**body, "receipts": await self._kept(self._receipts, owed, body)}
         self.notes[owed.request] = "revealing"
         await self._submitter.submit("build.reveal", body)
         self._database.write(Batch().delete(layout.JOBS, self._job_key(owed)))
         self._revealed(owed.request, body)
+
+    async def _kept(
+        self, receipts: Receipts, owed: Assignment, body: Mapping[str, Any]
+    ) -> list[dict[str, str]]:
+        def say(sentence: str) -> None:
+            self.notes[owed.request] = sentence
+
+        return await receipts.gather(owed.request, body, owed.view.request.body, say)
 
     async def forget_settled(self) -> None:
         """Drop the jobs of requests that have their verdict: nobody will ask for them again."""

@@ -35,6 +35,7 @@ from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
 from pyrsia.node.build_parts import BuildParts, make_parts
+from pyrsia.node.build_receipts import Receipts
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
@@ -47,6 +48,7 @@ from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.parts import Mesh, Part
+from pyrsia.node.mesh.receipting import Receipting
 from pyrsia.node.outside import open_outside
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
@@ -162,6 +164,7 @@ class Node:
         self.standing = Standing(
             house, house.notices + workshop.notices, linked=self._linked, ban=self.links.ban
         )
+        self.scores = Scores()
         self._wire_log()
         self._wire_agreement()
         self._wire_submission()
@@ -186,7 +189,6 @@ class Node:
             self.standing.notices.append(self.upstream.said)
         self.supply = make_supply(self.catalog, self.local, self.upstream)
         self.server: Server | None = None
-        self.scores = Scores()
         self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
 
@@ -339,6 +341,7 @@ class Node:
         """What asks for builds and what builds; who explains them."""
         workshop.courier.fetch_published = lambda sha256: self.catalog.published(sha256)
         self.explaining = Explaining(reads=self.house.archive.state, shelf=self.shelf, shop=workshop.shop)
+        self.receipting = self._receipting()
         self.building: BuildParts = make_parts(
             self.house,
             workshop,
@@ -346,11 +349,38 @@ class Node:
             submitter=self.submitter,
             pulse=self.pulse,
             linked=self._linked,
+            receipts=Receipts(
+                self.receipting.node,
+                self.house.genesis,
+                reads=self.house.archive.state,
+                shelf=self.shelf,
+                ask=self._ask_for_receipt,
+                verify=keys.verify,
+                scores=self.scores,
+            ),
         )
+
+    def _receipting(self) -> Receipting:
+        house = self.house
+        return Receipting(
+            house.keys.node,
+            house.genesis,
+            reads=house.archive.state,
+            shelf=self.shelf,
+            blobs=house.blobs,
+            sync=house.database.sync,
+            pulse=self.pulse,
+            scores=self.scores,
+        )
+
+    async def _ask_for_receipt(self, node: NodeId, ask: bytes, patience_s: float) -> bytes:
+        if node == self.receipting.node:
+            return await self.receipting.answer(node, ask)
+        return await self.links.request(node, Method.RECEIPT, ask, patience_s)
 
     def _wire_mesh(self) -> Mesh:
         """What the links carry beside agreement: each part is made here, and named once."""
-        parts: list[Part] = []
+        parts: list[Part] = [self.receipting]
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh

@@ -1,8 +1,7 @@
 """What a builder asks of a storage member, and what it gets: bytes <-> frozen values, strict.
 
-An ask is `request [32] | count u16 | count times (manifest [32], sha256 [32], size u64)`, big-endian, sorted by SHA-256
-and size, none twice. The answer is a signature, 64 bytes; what it covers is `ledger.receipts`' business. Which manifest
-a blob has is told so that the bytes can be fetched: the signature covers no manifest.
+An ask is `request [32] | count u16 | count times (manifest [32], sha256 [32], size u64)`, big-endian, sorted, none
+twice. The answer is a signature, 64 bytes; what it covers is `ledger.receipts`' business.
 
 Source: docs/ledger.md, "Receipts"; docs/mesh.md.
 """
@@ -14,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import HASH_BYTES, MAX_OUTPUTS, Limit
+from pyrsia.units import MAX_OUTPUTS, Limit
 
 MAX_BLOBS = Limit(
     9 * MAX_OUTPUTS.value + 3,
@@ -26,7 +25,7 @@ _HEAD: Final = struct.Struct(">32sH")
 _BLOB: Final = struct.Struct(">32s32sQ")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Wanted:
     """A blob to be kept."""
 
@@ -44,15 +43,15 @@ class Ask:
 
     @classmethod
     def of(cls, request: bytes, blobs: Iterable[Wanted]) -> "Ask":
-        """In the one order, each SHA-256 and size once.
+        """In the one order, each once.
 
         Raises:
             ValueError: none, or more than MAX_BLOBS.
         """
-        found = {(one.sha256, one.size): one for one in blobs}
+        found = sorted(set(blobs))
         if not 1 <= len(found) <= MAX_BLOBS.value:
             raise ValueError(f"an ask for {len(found)} blobs")
-        return cls(request, tuple(found[key] for key in sorted(found)))
+        return cls(request, tuple(found))
 
     def encode(self) -> bytes:
         head = _HEAD.pack(self.request, len(self.blobs))
@@ -72,7 +71,7 @@ class Ask:
         blobs = tuple(Wanted(*fields) for fields in _BLOB.iter_unpack(data[_HEAD.size :]))
         if any(one.size > _MOST_BYTES for one in blobs):
             raise Malformed("receipts: a blob of more bytes than there are")
-        if any((a.sha256, a.size) >= (b.sha256, b.size) for a, b in pairwise(blobs)):
+        if any(a >= b for a, b in pairwise(blobs)):
             raise Malformed("receipts: blobs that are not sorted, or stand twice")
         return cls(request, blobs)
 
@@ -86,6 +85,3 @@ def check_answer(data: bytes) -> bytes:
     if len(data) != SIGNATURE_BYTES:
         raise Malformed(f"receipts: a signature of {len(data)} bytes")
     return data
-
-
-assert _HEAD.size == HASH_BYTES + 2  # noqa: S101  (packed as the page says)

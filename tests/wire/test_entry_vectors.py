@@ -166,8 +166,8 @@ def test_signatures_inside_bodies_cover_the_texts_that_the_page_gives():
     named = [body["log"], asked["body"]["lock"]]
     for file in (output["canonical"], output["raw"]):
         named += [file, file["members"], file["metadata"]]
-    pairs = sorted([one["sha256"], one["size"]] for one in named)
-    told = json.dumps(pairs, separators=(",", ":")).encode()
+    rows = sorted([one["manifest"], one["sha256"], one["size"]] for one in named)
+    told = json.dumps(rows, separators=(",", ":")).encode()
     for one in body["receipts"]:
         said = text(
             b"pyrsia/receipt/v1\0",

@@ -95,7 +95,7 @@ class Plugin:
 
 class Shelf:
     def __init__(self):
-        self.pinned, self.kept = [], []
+        self.pinned, self.kept, self.held = [], [], set()
 
     async def adopt(self, file, sha256, *, pin=""):
         data = file.read_bytes()
@@ -103,6 +103,17 @@ class Shelf:
         self.pinned.append((sha256, pin))
         self.kept.append(data)
         return BlobRef(sha256[::-1], sha256, len(data))
+
+    async def put(self, data, *, pin):
+        return self.described(hashlib.sha256(data).digest(), pin)
+
+    async def keep(self, sha256, *, pin):
+        return self.described(sha256, pin) if sha256 in self.held else None
+
+    def described(self, sha256, pin):
+        """As the reference describes every blob."""
+        self.pinned.append((sha256, pin))
+        return BlobRef(bytes.fromhex(sha256.hex()[::-1]), sha256, 100)
 
 
 async def minutes(true, bound_s):
