@@ -43,20 +43,30 @@ def file_record(word):
 
 
 def make_genesis(
-    count=5, *, validators=4, builders=4, operators=None, capabilities=("pip",), drawn=3, **changes
+    count=5,
+    *,
+    validators=4,
+    builders=4,
+    operators=None,
+    capabilities=("pip",),
+    drawn=3,
+    storage=(),
+    domains=None,
+    **changes,
 ):
-    """`builders`: how many members build; `drawn`: K."""
+    """`builders`: how many members build; `drawn`: K; `storage`: which members keep blobs."""
     members = []
     for i in range(count):
         is_validator, is_builder = i < validators, i < builders
-        roles = [r for r, yes in (("builder", is_builder), ("validator", is_validator)) if yes]
+        has = (("builder", is_builder), ("storage", i in storage), ("validator", is_validator))
+        roles = [r for r, yes in has if yes]
         members.append(
             {
                 "build": key(i, "build").public.hex() if is_builder else "",
                 "capabilities": sorted(capabilities) if is_builder else [],
                 "chain_end": links_end(key(i, "chain").seed).hex() if is_validator else "",
                 "cosign": key(i, "cosign").public.hex() if is_validator else "",
-                "domain": f"domain-{i}",
+                "domain": domains[i] if domains else f"domain-{i}",
                 "log": key(i, "log").public.hex() if is_validator else "",
                 "name": f"node {i}",
                 "node": b32(key(i, "node").public),
