@@ -156,6 +156,46 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     evicted: int = 0
 
 
+class DiskStatus(msgspec.Struct, frozen=True):
+    """What artifacts take of this node's disk, in bytes, of what is allocated to them.
+
+    Attributes:
+        pinned: of `used`, what stays whatever happens.
+        full: why nothing more is taken, "" while there is room. Told to the operator only, as notices are.
+    """
+
+    used: int = 0
+    allocated: int = 0
+    pinned: int = 0
+    free: int = 0
+    full: str = ""
+
+
+class Swept(msgspec.Struct):
+    """What one turn found, and did unless it was a dry run.
+
+    Attributes:
+        rows: without their file. known: files that the index knows again. removed: files that nobody knows.
+        strange: names in the folder that are none of ours, which stay.
+        at_s: when it ended, POSIX seconds. more: whether something was left for the next.
+    """
+
+    rows: int = 0
+    known: int = 0
+    removed: int = 0
+    removed_bytes: int = 0
+    partials: int = 0
+    partial_bytes: int = 0
+    manifests_gone: int = 0
+    manifests_made: int = 0
+    folders: int = 0
+    strange: int = 0
+    took_ms: int = 0
+    at_s: int = 0
+    dry: bool = False
+    more: bool = False
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """Everything at a glance; `role` is exactly `validator` or `follower`."""
 
@@ -177,6 +217,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     agreement: AgreementStatus = AgreementStatus(0, 0, "follows")
     queue: tuple[str, ...] = ()  # builds that wait for their turn here, in their order
     upstream: UpstreamStatus = UpstreamStatus()
+    disk: DiskStatus = DiskStatus()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from pyrsia.node.membership import Membership
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage_desk import StorageDesk
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.node.tokens import Tokens
@@ -50,6 +51,7 @@ from pyrsia.serve.views import (
 from pyrsia.status import (
     AgreementStatus,
     BuildStatus,
+    DiskStatus,
     EntryStatus,
     KeyStatus,
     LogStatus,
@@ -105,6 +107,7 @@ class Admin:
     desk: Desk
     judge: Judge
     tokens: Tokens
+    storage: StorageDesk
     http: Callable[[], str]
     notices: list[str]
     stopped: list[str]
@@ -112,6 +115,7 @@ class Admin:
     agreement: Callable[[], AgreementStatus]
     progress: Callable[[], Sequence[str]] = tuple
     upstream: Callable[[], UpstreamStatus] = UpstreamStatus
+    disk: Callable[[], DiskStatus] = DiskStatus
     pushed: Callable[[str], bool] = lambda package: (
         False
     )  # whether it was pushed to this node, by versionless purl
@@ -137,6 +141,7 @@ class Admin:
             queue=tuple(self.builder.waiting()) if self.builder else (),
             transfer=self._transfer(),
             upstream=self.upstream(),
+            disk=self.disk(),
             agreement=self.agreement(),
             http=self.http(),
             notices=(*self.stopped, *self.notices, *self.cosigning.notices, *self.progress()),

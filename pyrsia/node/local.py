@@ -330,6 +330,10 @@ class LocalPackages:
             raise _too_large("the file", self._most)
         self._fits()
 
+    def share(self) -> tuple[int, int]:
+        """Bytes of what was pushed here, and how many it may be."""
+        return self._store.used + self._store.remembered, self._quota
+
     def _fits(self) -> None:
         """
         Raises:

@@ -42,7 +42,7 @@ from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
-from pyrsia.node.house import KEYS, House
+from pyrsia.node.house import BLOBS, KEYS, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_links
@@ -58,6 +58,8 @@ from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
+from pyrsia.node.storage_desk import StorageDesk
+from pyrsia.node.storing import Storing, bring_from, holders
 from pyrsia.node.submission import Reception, Submitter, Waiters
 from pyrsia.node.supply import make_local, make_supply, make_upstream
 from pyrsia.node.tokens import Tokens
@@ -188,6 +190,7 @@ class Node:
         if self.upstream.said:
             self.standing.notices.append(self.upstream.said)
         self.supply = make_supply(self.catalog, self.local, self.upstream)
+        self.storing, self.storage = self._storage()
         self.server: Server | None = None
         self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
@@ -380,10 +383,29 @@ class Node:
 
     def _wire_mesh(self) -> Mesh:
         """What the links carry beside agreement: each part is made here, and named once."""
-        parts: list[Part] = [self.receipting]
+        parts: list[Part] = [self.receipting, self.storing]
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh
+
+    def _storage(self) -> tuple[Storing, StorageDesk]:
+        """What keeps this node's disk in order, and what its operator sees of it."""
+        house, arrivals, reads = self.house, self.catalog.arrivals, self.house.archive.state
+        storing = Storing(
+            house.data / BLOBS,
+            house.database,
+            house.blobs,
+            house.settings.storage,
+            reads=reads,
+            named=house.archive.names,
+            bring=lambda blob: bring_from(arrivals, blob, holders(reads, blob.sha256, self._linked())),
+        )
+
+        def copies() -> tuple[int, int]:
+            said = self.upstream.status()
+            return said.kept_bytes, said.quota_bytes
+
+        return storing, StorageDesk(storing, local=self.local.share, proxied=copies)
 
     def _admin(self, isolation: str) -> Admin:
         return Admin(
@@ -418,6 +440,8 @@ class Node:
             pushed=self.local.owns,
             judge=Judge(self.policing, self.house.archive.state, self.supply),
             tokens=self.tokens,
+            storage=self.storage,
+            disk=self.storing.glance,
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),
             progress=lambda: tuple(
@@ -429,7 +453,7 @@ class Node:
         )
 
     def _notices(self) -> Sequence[str]:
-        return (self.policing.notice, *self.membership.notices())
+        return (self.policing.notice, self.storing.notice, *self.membership.notices())
 
     # -- life --
 

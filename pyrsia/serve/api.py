@@ -25,6 +25,7 @@ from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.api_policy import POLICY_ROWS
 from pyrsia.serve.api_search import SEARCH_ROWS
+from pyrsia.serve.api_storage import STORAGE_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
@@ -249,6 +250,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *MEMBER_ROWS,
     *POLICY_ROWS,
     *TOKEN_ROWS,
+    *STORAGE_ROWS,
     *SEARCH_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
         tuple[PackageFile, ...], query=_PACKAGE_QUERY,

@@ -18,6 +18,7 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.judging import Judge
 from pyrsia.serve.orders import Desk
+from pyrsia.serve.storage import StorageDesk
 from pyrsia.serve.tokens import TokenDesk
 from pyrsia.status import (
     BuildStatus,
@@ -335,7 +336,9 @@ class LogPage(msgspec.Struct, frozen=True):
 
 def told(status: NodeStatus, scope: Mapping[str, Any]) -> NodeStatus:
     """What the one who asks may know of it: notices are for the operator."""
-    return status if scope.get("pyrsia.near") else msgspec.structs.replace(status, notices=())
+    if scope.get("pyrsia.near"):
+        return status
+    return msgspec.structs.replace(status, notices=(), disk=msgspec.structs.replace(status.disk, full=""))
 
 
 class Admin(Protocol):
@@ -442,6 +445,11 @@ class Admin(Protocol):
     @property
     def tokens(self) -> TokenDesk:
         """Where tokens for clients are made and ended."""
+        ...
+
+    @property
+    def storage(self) -> StorageDesk:
+        """Where the node's disk is looked at and put in order."""
         ...
 
     async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:

@@ -38,6 +38,9 @@ SCAN_ROWS = Limit(1_000, "rows read before others have their turn, 2 ms")
 _T = TypeVar("_T")
 
 PARTIAL: Final = "partial"
+MEND: Final = (
+    b"storage/mend/"  # in MISC, then a SHA-256: the record of a blob that was let go and is wanted again
+)
 
 
 class BlobRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -251,7 +254,7 @@ class Blobs:
         return bool(await self._evict([sha256]))
 
     async def let_go(self, sha256: bytes, size: int = -1) -> bool:
-        """Forget a damaged blob, pinned or not. Whether it was here.
+        """Forget a damaged blob, pinned or not, but for who wanted it (`MEND`). Whether it was here.
 
         Args:
             size: its file is known to be gone or damaged only for the record with this size.
@@ -259,7 +262,8 @@ class Blobs:
         record = self._record(sha256)
         if record is None or size not in (-1, record.size) or not self._free_of_others(sha256):
             return False
-        await self._drop({sha256: record})
+        mend = Batch().put(layout.MISC, MEND + sha256, msgspec.msgpack.encode(record))
+        await self._drop({sha256: record}, mend)
         for told in self.on_rotten:
             told(sha256)
         return True
@@ -331,11 +335,15 @@ class Blobs:
         await self._drop(going)
         return sum(record.size for record in going.values())
 
-    async def _drop(self, going: dict[bytes, BlobRecord]) -> None:
-        """Index, sync, files, in this order. Nothing awaits before the index has changed."""
+    async def _drop(self, going: dict[bytes, BlobRecord], batch: Batch | None = None) -> None:
+        """Index, sync, files, in this order. Nothing awaits before the index has changed.
+
+        Args:
+            batch: what becomes visible with it.
+        """
         if not going:
             return
-        batch, over = Batch(), trio.Event()
+        batch, over = batch or Batch(), trio.Event()
         for sha256 in going:
             batch.delete(layout.BLOBS, sha256)
         self._database.write(batch)

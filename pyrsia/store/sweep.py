@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 
+from pyrsia.status import Swept
 from pyrsia.store import layout
-from pyrsia.store.blobs import PARTIAL, SCAN_ROWS, Blobs
+from pyrsia.store.blobs import MEND, PARTIAL, SCAN_ROWS, Blobs
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, HASH_BYTES, Limit
@@ -38,31 +38,6 @@ MANIFESTS = Limit(200_000, "digests in memory at once, 20 MB; where there are mo
 MANIFESTS_MADE = Limit(100, "blobs read again in one turn to make their manifest")
 
 _FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
-
-
-class Swept(msgspec.Struct):
-    """What one turn found, and did unless it was a dry run.
-
-    Attributes:
-        rows: without their file. known: files that the index knows again. removed: files that nobody knows.
-        strange: names in the folder that are none of ours, which stay.
-        at_s: when it ended, POSIX seconds. more: whether something was left for the next.
-    """
-
-    rows: int = 0
-    known: int = 0
-    removed: int = 0
-    removed_bytes: int = 0
-    partials: int = 0
-    partial_bytes: int = 0
-    manifests_gone: int = 0
-    manifests_made: int = 0
-    folders: int = 0
-    strange: int = 0
-    took_ms: int = 0
-    at_s: int = 0
-    dry: bool = False
-    more: bool = False
 
 
 class Sweeper:
@@ -169,7 +144,7 @@ class Sweeper:
             batch = Batch()
             for ident, row in rows:
                 sha256 = row[:HASH_BYTES]
-                if not self._blobs.has(sha256) and not self._blobs.is_coming(sha256):
+                if not self._is_known(sha256):
                     batch.delete(layout.MANIFESTS, ident)
                     found.manifests_gone += 1
                 elif told is not None:
@@ -182,6 +157,12 @@ class Sweeper:
             await trio.lowlevel.checkpoint()
         if told is not None:
             await self._describe_others(told, found)
+
+    def _is_known(self, sha256: bytes) -> bool:
+        """Also what is being put here, and what was damaged and is wanted again."""
+        if self._blobs.has(sha256) or self._blobs.is_coming(sha256):
+            return True
+        return self._database.get(layout.MISC, MEND + sha256) is not None
 
     async def _describe_others(self, told: set[bytes], found: Swept) -> None:
         """Make the manifest of blobs that a crash left without one; a new blob is about to get its own."""

@@ -477,6 +477,10 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "/api/v1/entries/batch": b'{"v":1}\n{"v":2}\n',
         "/api/v1/motions": b'{"motion":{"kind":"member.remove"}}',
         "/api/v1/keys/rotate": b'{"purposes":["vote"],"reason":"lost"}',
+        "/api/v1/storage/pins": b'{"pattern":"pkg:pypi/a"}',
+        "/api/v1/storage/unpin": b'{"pattern":"pkg:pypi/a"}',
+        "/api/v1/storage/gc": b'{"dry":true}',
+        "/api/v1/storage/scrub": b"{}",
         "/authorized_node": b'{"peer_id":"' + NODE.encode() + b'"}',
     }
     asked = 0

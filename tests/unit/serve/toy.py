@@ -21,6 +21,7 @@ from pyrsia.serve.http import App, HttpLimits, Listener, Server
 from pyrsia.serve.http import listen_tcp as listen_tcp
 from pyrsia.serve.http import serve as serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.storage import PinAnswer, PinnedShare, PinOrder, StorageStatus
 from pyrsia.serve.supply import Supply, of_log
 from pyrsia.serve.tokens import MadeToken, TokenOrder, TokenStatus
 from pyrsia.serve.views import (
@@ -46,6 +47,7 @@ from pyrsia.status import (
     MotionStatus,
     NodeStatus,
     PeerStatus,
+    Swept,
 )
 from pyrsia.verify.history import Subject
 from tests.unit.serve import talk
@@ -95,6 +97,28 @@ def toy_wheel(name: str, version: str, requires: Sequence[str] = ()) -> tuple[st
         for path, text in members.items():
             archive.writestr(path, text)
     return f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), metadata.encode()
+
+
+class ToyStorage:
+    """A disk of 10 GB with one blob."""
+
+    async def status(self) -> StorageStatus:
+        return StorageStatus(
+            allocated=10**10, used=5, blobs=1, pinned=5, cache=0, promised=0, resting=0, high=9, low=7, free=10**9,
+            spare=512, full="", evicted=0, pins=(PinnedShare("operator", 1, 5),), patterns=("pkg:pypi/a",),
+        )  # fmt: skip
+
+    async def pin(self, order: PinOrder) -> PinAnswer:
+        return PinAnswer(order.pattern, blobs=1, bytes=5)
+
+    async def unpin(self, pattern: str) -> PinAnswer:
+        return PinAnswer(pattern)
+
+    async def sweep(self, *, dry: bool) -> Swept:
+        return Swept(dry=dry)
+
+    async def scrub(self, pattern: str) -> StorageStatus:
+        return await self.status()
 
 
 @dataclass
@@ -351,6 +375,10 @@ class ToyNode:
     @property
     def desk(self) -> "ToyNode":
         return self
+
+    @property
+    def storage(self) -> "ToyStorage":
+        return ToyStorage()
 
     @property
     def tokens(self) -> "ToyTokens":
