@@ -19,6 +19,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 _LISTS = (
     "peers",
+    "bootstrap",
+    "dns",
     "names",
     "logs",
     "outside",
@@ -63,6 +65,9 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broadcast_port: Port = 44_002
     peers: tuple[str, ...] = ()
     advertise: str = ""  # host that others dial; empty: the one above
+    bootstrap: tuple[str, ...] = ()  # http(s)://host:port of nodes, asked for peers when few have a link
+    dns: tuple[str, ...] = ()  # names whose TXT or SRV records name nodes of the network
+    lan: str = ""  # host:port of a broadcast or multicast address that beacons go to; empty: none
     guests: Annotated[int, msgspec.Meta(ge=0, le=192)] = 64  # links with nodes that are no members; 0: none
 
 

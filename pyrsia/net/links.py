@@ -218,6 +218,11 @@ class Links:
         """Whether `node` is dialled, for good or for a while."""
         return node in self._targets
 
+    def dialled(self, node: NodeId) -> bool:
+        """Whether the link with `node` is one that we dialled."""
+        peer = self._peers.linked(node)
+        return peer is not None and peer.conn is not None and peer.conn.dialled
+
     def seen_at(self, node: NodeId) -> str:
         """The numeric address at which `node`, which we dialled, says that it sees us; empty where it did not say."""
         peer = self._peers.linked(node)

@@ -79,6 +79,7 @@ class Admin:
     Attributes:
         agreement: where agreement stands, and this node's part in it.
         progress: what goes on in the background that its operator may wait for.
+        given: signed records of nodes, for whoever asks over HTTP.
         notices: what its operator should know; none of it makes the node unready.
         stopped: why agreement ended here, empty while it goes on. A node that only must not vote any more
             follows and serves rightly, so it stays ready; its reason is among the notices.
@@ -114,6 +115,7 @@ class Admin:
     started_s: float
     agreement: Callable[[], AgreementStatus]
     progress: Callable[[], Sequence[str]] = tuple
+    given: Callable[[], Sequence[bytes]] = tuple
     upstream: Callable[[], UpstreamStatus] = UpstreamStatus
     disk: Callable[[], DiskStatus] = DiskStatus
     pushed: Callable[[str], bool] = lambda package: (
@@ -282,6 +284,9 @@ class Admin:
 
     async def history(self, subject: Subject) -> bytes | None:
         return await self.proofs.of_history(subject)
+
+    async def node_records(self) -> Sequence[bytes]:
+        return self.given()
 
     async def members(self) -> MembersStatus:
         return self.membership.members()

@@ -1,12 +1,15 @@
 """The links of a node, made from its configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pyrsia.config import NetSection
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.ledger import views
+from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import Handler, Links, OnMessage
 from pyrsia.node.house import House
 from pyrsia.node.kinds import Kind
+from pyrsia.node.mesh.discovering import Discovering, Log
 from pyrsia.units import NodeId
 from pyrsia.wire.text import safe, unb32
 
@@ -45,6 +48,37 @@ def make_links(
     )
     links.dial([_peer(text) for text in net.peers])
     return links
+
+
+def make_discovering(house: House, links: Links, scores: Scores) -> Discovering:
+    """Discovery for these links, of the network that the house's log describes."""
+    reads, me = house.archive.state, house.keys.node_id
+
+    def head() -> tuple[int, bytes]:
+        found = house.archive.head
+        return (found.tree_size, found.tree_root) if found is not None else (0, bytes(32))
+
+    def needed() -> Collection[NodeId]:
+        nodes = [NodeId(one.node) for one in views.current(reads, house.genesis).validators]
+        return nodes if me in nodes else ()
+
+    return Discovering(
+        house.keys.node,
+        house.genesis.chain_id,
+        house.settings.net,
+        name=lambda: house.name,
+        links=links,
+        database=house.database,
+        scores=scores,
+        log=Log(
+            head=head,
+            member=lambda node: views.is_member(reads, node),
+            left=lambda node: not house.welcomes(node) and not house.guest(node),
+            members=lambda: len(views.members(reads)),
+            needed=needed,
+        ),
+        fixed=dict(_peer(text) for text in house.settings.net.peers),
+    )
 
 
 def _advertised(net: NetSection) -> tuple[str, str, str]:

@@ -45,8 +45,9 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.house import BLOBS, KEYS, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
-from pyrsia.node.linking import make_links
+from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
+from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
 from pyrsia.node.outside import open_outside
@@ -192,6 +193,7 @@ class Node:
         self.supply = make_supply(self.catalog, self.local, self.upstream)
         self.storing, self.storage = self._storage()
         self.server: Server | None = None
+        self.discovering = make_discovering(house, self.links, self.scores)
         self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
 
@@ -384,6 +386,7 @@ class Node:
     def _wire_mesh(self) -> Mesh:
         """What the links carry beside agreement: each part is made here, and named once."""
         parts: list[Part] = [self.receipting, self.storing]
+        parts.append(self.discovering)
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh
@@ -450,6 +453,7 @@ class Node:
             notices=self.standing.notices,
             stopped=self.standing.stopped,
             started_s=self.started_s,
+            given=self.discovering.given,
         )
 
     def _notices(self) -> Sequence[str]:

@@ -410,6 +410,10 @@ class Admin(Protocol):
         """
         ...
 
+    async def node_records(self) -> Sequence[bytes]:
+        """Signed records of nodes that can be dialled, this one's first: some of them."""
+        ...
+
     async def members(self) -> MembersStatus:
         """Every member, and the motions that can be approved."""
         ...

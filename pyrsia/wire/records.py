@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from blake3 import blake3
 
 from pyrsia.errors import Malformed
@@ -223,6 +224,12 @@ def _list(data: bytes) -> tuple[list[bytes], int]:
             raise Malformed("records: one is cut short, or too long")
         raws.append(data[at - size : at])
     return raws, at
+
+
+class RecordsAnswer(msgspec.Struct, frozen=True):
+    """Signed records as a node gives them over HTTP, each in base64."""
+
+    records: tuple[str, ...] = ()
 
 
 def news(raws: Iterable[bytes], have: Collection[bytes]) -> list[bytes]:

@@ -337,6 +337,9 @@ class ToyNode:
     async def proof_file(self, sha256: str, purl: str = "") -> bytes | None:
         return self.proofs.get(sha256)
 
+    async def node_records(self) -> Sequence[bytes]:
+        return [b"a signed record", b"another"]
+
     async def members(self) -> MembersStatus:
         return MembersStatus(2, 4, 3, (MemberStatus(NODE, "toy", "o", "d", ("validator",)),), (MOTION,))
 

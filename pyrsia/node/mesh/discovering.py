@@ -1,0 +1,430 @@
+"""Discovery as the node runs it: its core's effects by links, database, DNS and HTTP; its own record, anew in time.
+
+Nothing is decided here: who is asked and believed says `mesh.discovery`, who is dialled `mesh.outbound`, what is
+advertised `mesh.reach`.
+
+Source: docs/mesh-discovery.md.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from blake3 import blake3
+
+from pyrsia import __version__, keys
+from pyrsia.buckets import Bucket, Buckets
+from pyrsia.config import NetSection
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
+from pyrsia.keys import KeyPair
+from pyrsia.mesh import scopes
+from pyrsia.mesh.discovery import Ask, AskOutside, Blame, Discovery, Effect, Save
+from pyrsia.mesh.outbound import Dial, Outbound, Resolve, Undial
+from pyrsia.mesh.reach import AskBack, Reach
+from pyrsia.mesh.scores import Scores
+from pyrsia.mesh.table import FUTURE_MS, Table
+from pyrsia.net.beacon import EVERY_S, Cable
+from pyrsia.net.curve import curve_public
+from pyrsia.net.links import Handler, Links
+from pyrsia.node.kinds import Method
+from pyrsia.node.mesh.parts import OnKind
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire import backs, beacons, records
+from pyrsia.wire.records import RECORD_LIFE_MS, Record
+
+ASK_S: Final = 5.0  # a peer answers from memory
+BACK_S: Final = 20.0  # three dials, one after the other
+ISSUE_S: Final = 600.0  # our record anew: how old a log size is that others see
+MAX_SAVED = Limit(256, "as many nodes as may have links: one of them will be there tomorrow")
+MAX_GIVEN = Limit(128, "records in an answer over HTTP: 64 KiB, a whole network for most")
+BACKS_AT_ONCE = Limit(4, "dials for others at a time; each takes five seconds at worst")
+BACKS_BURST = Limit(16, "dials for others in a minute or so, of all")
+_OWN: Final = b"own"
+_SAVED: Final = b"record/"
+
+_log = logging.getLogger("pyrsia.mesh")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a node tells of its log, and what discovery asks of it.
+
+    Attributes:
+        head: size and root.
+        member: whether a node is a member now; `left`, whether it was one.
+        members: how many there are.
+        needed: validators that must have links with each other, where this node is one.
+    """
+
+    head: Callable[[], tuple[int, bytes]]
+    member: Callable[[NodeId], bool]
+    left: Callable[[NodeId], bool]
+    members: Callable[[], int]
+    needed: Callable[[], Collection[NodeId]]
+
+
+class Discovering:
+    """One node's discovery.
+
+    Attributes:
+        table: who is known.
+    """
+
+    def __init__(
+        self,
+        node_key: KeyPair,
+        chain_id: bytes,
+        net: NetSection,
+        *,
+        name: Callable[[], str],
+        links: Links,
+        database: Database,
+        scores: Scores,
+        log: Log,
+        fixed: Mapping[NodeId, str],
+    ) -> None:
+        self._key = node_key
+        self._chain_id = chain_id
+        self._net = net
+        self._name = name
+        self._links = links
+        self._database = database
+        self._scores = scores
+        self._log = log
+        draw = secrets.SystemRandom()
+        me = NodeId(node_key.public)
+        self.table = Table(me, chain_id, verify=keys.verify, curve=curve_public, member=log.member)
+        hosts = [net.host, net.advertise, *(scopes.split(address)[0] for address in fixed.values())]
+        outbound = Outbound(
+            self.table,
+            draw,
+            ours=scopes.scopes_of(hosts),
+            fixed=fixed,
+            member=log.member,
+            members=log.members,
+            needed=log.needed,
+            unwanted=lambda node: log.left(node) or scores.ignored(trio.current_time(), node),
+        )
+        self._core = Discovery(
+            self.table,
+            outbound,
+            draw,
+            ignored=lambda node: scores.ignored(trio.current_time(), node),
+            outside=bool(net.dns or net.bootstrap),
+        )
+        self._todo: list[Effect | AskBack] = []
+        self._kick = trio.Event()
+        self._looking = False
+        self._own: Record | None = None
+        self._raw = b""
+        self._issued_s = -ISSUE_S
+        self._reach: Reach | None = None
+        self._backs = trio.CapacityLimiter(BACKS_AT_ONCE.value)
+        self._backs_of: Buckets[NodeId] = Buckets(1 / 30, 2)
+        self._backs_all = Bucket(0.25, BACKS_BURST.value)
+
+    # -- what other parts ask --
+
+    @property
+    def record(self) -> Record | None:
+        """This node's own, as others get it; None before it runs."""
+        return self._own
+
+    def mentioned(self, node: NodeId, by: NodeId) -> None:
+        """`by` spoke of a node that is not in the table: its record is asked for soon."""
+        self._core.on_mentioned(trio.current_time(), node, by)
+        self._kick.set()
+
+    def given(self) -> list[bytes]:
+        """Some signed records for whoever asks over HTTP, this node's own first."""
+        raws = [row.raw for row in self.table if row.record.control]
+        secrets.SystemRandom().shuffle(raws)
+        return [*([self._raw] if self._raw else []), *raws][: MAX_GIVEN.value]
+
+    # -- a part of the mesh --
+
+    @property
+    def methods(self) -> Mapping[int, Handler]:
+        return {Method.RECORDS: self._on_records, Method.DIAL_BACK: self._on_dial_back}
+
+    @property
+    def messages(self) -> Mapping[int, OnKind]:
+        return {}
+
+    def linked(self, node: NodeId, up: bool) -> None:
+        now_s = trio.current_time()
+        if up:
+            self._do(self._core.on_linked(now_s, node, dialled=self._links.dialled(node)))
+        else:
+            self._core.on_lost(now_s, node)
+        self._kick.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._remember()
+        self._reach = Reach(self._net.host, self._ports(), self._net.advertise)
+        async with trio.open_nursery() as nursery:
+            if self._net.lan:
+                nursery.start_soon(self._cable().run)
+            while True:
+                now_s, now_ms = trio.current_time(), _now_ms()
+                self._renew(now_s, now_ms)
+                self._do(self._core.on_timer(now_s, now_ms))
+                self._do(self._reach.ask(now_s, self._seen()))
+                todo, self._todo = self._todo, []
+                for effect in todo:
+                    self._perform(nursery, effect)
+                with trio.move_on_after(self._core.wait_s(trio.current_time())):
+                    await self._kick.wait()
+                self._kick = trio.Event()
+                await trio.sleep(0.01)  # what comes in a burst is dealt with at once
+
+    # -- effects --
+
+    def _do(self, effects: Iterable[Effect | AskBack]) -> None:
+        self._todo.extend(effects)
+
+    def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack) -> None:
+        match effect:
+            case Ask(node, question):
+                nursery.start_soon(self._ask, node, question)
+            case AskBack(node):
+                nursery.start_soon(self._ask_back, node)
+            case Dial(node, address):
+                self._links.dial([(node, address)])
+            case Undial(node):
+                self._links.undial(node)
+            case Resolve(host):
+                nursery.start_soon(self._resolve, host)
+            case AskOutside():
+                nursery.start_soon(self._look_outside)
+            case Blame(node, points, why):
+                self._scores.note(trio.current_time(), node, points, why)
+            case Save(node, raw):
+                self._save(_SAVED + node, raw)
+
+    async def _ask(self, node: NodeId, question: bytes) -> None:
+        try:
+            answer = await self._links.request(node, Method.RECORDS, question, ASK_S)
+            raws = records.decode_list(answer)
+        except Malformed as error:
+            self._links.fault(node, str(error))
+            return
+        except PyrsiaError:
+            return  # another peer is asked at the next turn
+        self._do(self._core.on_answer(trio.current_time(), _now_ms(), node, raws))
+        self._kick.set()
+
+    async def _ask_back(self, node: NodeId) -> None:
+        host = self._links.seen_at(node)
+        try:
+            answer = await self._links.request(
+                node, Method.DIAL_BACK, backs.encode_ports(self._ports()), BACK_S
+            )
+            reached = backs.decode_reached(answer)
+        except PyrsiaError:
+            return
+        if self._reach is not None:
+            self._reach.on_back(trio.current_time(), node, host, reached)
+            self._kick.set()
+
+    async def _resolve(self, host: str) -> None:
+        from pyrsia.net.names import resolve  # dnspython is wanted by few: 20 ms of every other node's start
+
+        self._core.outbound.on_resolved(trio.current_time(), host, await resolve(host))
+        self._kick.set()
+
+    async def _look_outside(self) -> None:
+        """Ask DNS names and the HTTP ports of nodes, one question at a time."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            if self._net.dns:
+                await self._ask_names()
+            if self._net.bootstrap and len(self._links.linked()) < 3:
+                await self._ask_http()
+        finally:
+            self._looking = False
+            self._kick.set()
+
+    async def _ask_names(self) -> None:
+        from pyrsia.net.names import Names
+
+        names = Names()
+        for name in self._net.dns:
+            for node, address in await names.look_up(name):
+                self._core.on_hint(trio.current_time(), node, address)
+
+    async def _ask_http(self) -> None:
+        from pyrsia.net.bootstrap import fetch
+
+        for url in self._net.bootstrap:
+            source = NodeId(blake3(b"http\0" + url.encode()).digest())
+            raws = await fetch(url)
+            if not self._core.on_outside(trio.current_time(), _now_ms(), source, raws):
+                _log.warning("net.bootstrap: what %s gives are not all records of this network", url)
+
+    # -- what peers ask --
+
+    async def _on_records(self, node: NodeId, body: bytes) -> bytes:
+        try:
+            asked = records.decode_asked(body)
+        except Malformed as error:
+            self._links.fault(node, str(error))
+            raise
+        raws, effects = self._core.on_asked(trio.current_time(), _now_ms(), node, asked)
+        self._do(effects)
+        self._kick.set()
+        return records.encode_list(raws)
+
+    async def _on_dial_back(self, node: NodeId, body: bytes) -> bytes:
+        """Dial the asker where its link comes from, and nowhere else."""
+        try:
+            ports = backs.decode_ports(body)
+        except Malformed as error:
+            self._links.fault(node, str(error))
+            raise
+        host, now_s = self._links.remote(node), trio.current_time()
+        if not host:
+            raise _not_now("this node dialled you: your address is known to answer")
+        if not self._backs_of.of(node).take(now_s) or not self._backs_all.take(now_s):
+            raise _not_now("it was asked too often in a short while")
+        reached: list[bool] = []
+        async with self._backs:
+            for port in ports:
+                reached.append(bool(port) and await self._links.answers_at(node, scopes.join(host, port)))
+        return backs.encode_reached((reached[0], reached[1], reached[2]))
+
+    # -- our own record --
+
+    def _renew(self, now_s: float, now_ms: int) -> None:
+        """Make our record anew where something in it has changed, or it is old."""
+        assert self._reach is not None  # noqa: S101 (made by `run`, which calls this)
+        addresses = self._reach.addresses()
+        old = self._own
+        moved = old is None or (old.control, old.data, old.broadcast) != addresses
+        if not moved and now_s - self._issued_s < ISSUE_S:
+            return
+        size, root = self._log.head()
+        record = Record(
+            node=self._links.node,
+            net=self._chain_id,
+            seq=max(now_ms, old.seq + 1 if old is not None else self._last_seq() + 1),
+            issued_ms=now_ms,
+            expires_ms=now_ms + RECORD_LIFE_MS.value,
+            log_size=size,
+            log_root=root,
+            name=self._name()[:64],
+            version=__version__,
+            control=addresses[0],
+            data=addresses[1],
+            broadcast=addresses[2],
+        )
+        self._raw = records.encode(record, self._key.sign(records.to_sign(record)))
+        self._own, self._issued_s = record, now_s
+        self._core.renew(self._raw)
+        self._save(_OWN, self._raw)
+
+    def _last_seq(self) -> int:
+        """Of our last life: a clock that was set back must not make us older than we were."""
+        raw = self._database.get(layout.PEERS, _OWN)
+        try:
+            seq = records.decode(raw)[0].seq if raw is not None else 0
+        except Malformed:
+            return 0
+        return seq if seq <= _now_ms() + FUTURE_MS.value + RECORD_LIFE_MS.value else 0
+
+    def _ports(self) -> tuple[int, int, int]:
+        links = self._links
+        ends = (links.control_endpoint, links.data_endpoint, links.broadcast_endpoint)
+        control, data, broadcast = (scopes.split(end)[1] for end in ends)
+        return control, data, broadcast
+
+    def _seen(self) -> dict[NodeId, str]:
+        """Where the peers that we dialled say that they see us."""
+        links = self._links
+        return {node: links.seen_at(node) for node in links.linked() if links.dialled(node)}
+
+    # -- the disk --
+
+    def _remember(self) -> None:
+        rows = self._database.scan(layout.PEERS, _SAVED, 4 * MAX_SAVED.value, before=_SAVED + b"\xff" * 33)
+        found: list[tuple[int, bytes, bytes]] = []
+        for key, raw in rows:
+            try:
+                found.append((records.decode(raw)[0].expires_ms, key, raw))
+            except Malformed:
+                found.append((0, key, b""))
+        found.sort(reverse=True)
+        batch = Batch()
+        for _, key, _ in found[MAX_SAVED.value :]:
+            batch.delete(layout.PEERS, key)
+        if len(batch):
+            self._write(batch)
+        self._core.remember(_now_ms(), [raw for _, _, raw in found[: MAX_SAVED.value] if raw])
+
+    def _save(self, key: bytes, raw: bytes) -> None:
+        self._write(Batch().put(layout.PEERS, key, raw))
+
+    def _write(self, batch: Batch) -> None:
+        try:
+            self._database.write(batch)  # with the next block's sync; to lose it costs a question
+        except Unavailable as error:
+            _log.warning("peers are not remembered: %s", error)
+
+    # -- the cable --
+
+    def _cable(self) -> Cable:
+        at = self._net.host if scopes.scope_of(self._net.host) is not scopes.Scope.NOWHERE else ""
+        return Cable(
+            self._net.lan,
+            at,
+            say=self._beacon,
+            hear=self._heard,
+            pause_s=lambda: EVERY_S * (0.5 + secrets.randbelow(1_000) / 1_000),
+        )
+
+    def _beacon(self) -> bytes:
+        if not self._raw:
+            return b""
+        port, now_ms = self._ports()[0], _now_ms()
+        return beacons.encode(
+            port, now_ms, self._raw, self._key.sign(beacons.to_sign(port, now_ms, self._raw))
+        )
+
+    def _heard(self, data: bytes, host: str) -> None:
+        """A datagram from `host`: a beacon of our network, or nothing."""
+        now_ms = _now_ms()
+        try:
+            beacon, signature = beacons.decode(data)
+        except Malformed:
+            return
+        node = beacon.record.node
+        fresh = abs(now_ms - beacon.at_ms) <= beacons.BEACON_LIFE_MS.value
+        if node == self._links.node or beacon.record.net != self._chain_id or not fresh:
+            return
+        if not keys.verify(node, beacons.to_sign(beacon.port, beacon.at_ms, beacon.raw), signature):
+            return
+        if self._core.on_outside(trio.current_time(), now_ms, _CABLE, [beacon.raw]):
+            self._core.on_hint(trio.current_time(), node, scopes.join(host, beacon.port), here=True)
+            self._kick.set()
+
+
+_CABLE: Final = NodeId(blake3(b"the cable").digest())  # whose share of the table it is that beacons fill
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _not_now(why: str) -> Refusal:
+    return Refusal(
+        "unavailable", what=f"no dial-back: {why}", who="your node", do="ask another peer, or later"
+    )
