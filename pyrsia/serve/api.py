@@ -23,7 +23,7 @@ from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_contents import CONTENT_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
-from pyrsia.serve.api_mesh import MESH_ROWS
+from pyrsia.serve.api_nodes import NODE_ROWS
 from pyrsia.serve.api_policy import POLICY_ROWS
 from pyrsia.serve.api_search import SEARCH_ROWS
 from pyrsia.serve.api_storage import STORAGE_ROWS
@@ -249,7 +249,7 @@ ROUTES: Final[tuple[Row, ...]] = (
         Explanation, refusals=("not-found", "no-sandbox", "unavailable", "forbidden")),
     *LOG_ROUTES,
     *MEMBER_ROWS,
-    *MESH_ROWS,
+    *NODE_ROWS,
     *POLICY_ROWS,
     *TOKEN_ROWS,
     *STORAGE_ROWS,
