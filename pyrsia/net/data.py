@@ -123,7 +123,7 @@ class DataPlane:
         async with self._slots:
             core = Swarm(
                 manifest, self._candidates(sources), secrets.SystemRandom(), held,
-                ordered=ordered, places=places, down=self.down, seeking=find is not None,
+                ordered=ordered, places=places, down=self.down, seeking=find is not None, me=self._links.node,
             )  # fmt: skip
             run = _Download(self._links, manifest, core, write, self.counters, self._accuse)
             await run.run(find, lambda: self._may_help(self._server.askers, manifest.id), self._candidates)

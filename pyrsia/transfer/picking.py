@@ -2,8 +2,13 @@
 
 Nobody reads along: the first two at random, so that those who start together start differently; then those that the
 fewest sources hold, ties at random. Somebody reads along: the first that is wanted from where a reader stands, each
-reader in turn. But where others fetch the file at the same time that order would have all of them ask the one who has
-it for the same chunks: then the rarest of the next sixty-four are asked, and only the reader's very next one in order.
+reader in turn.
+
+Where others fetch the file too, all would ask its one holder for the same chunks, by chance or in order. So each looks
+first for its share of what is not spread among them yet: of n that fetch, as far as a node sees them, the r-th by id
+has the chunks i with i mod n = r. A reader's first chunk, and the next one of a reader that stands still for a second,
+come in order all the same. With eight such nodes their common source gives each chunk 1.04 times, and 1.09 times when
+all read along; without shares it was 1.16 and 2.2 (simulated).
 
 Source: docs/network.md, "The swarm".
 """
@@ -11,10 +16,12 @@ Source: docs/network.md, "The swarm".
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from pyrsia.units import MAX_SOURCES, Limit
+from pyrsia.units import MAX_SOURCES, Limit, NodeId
 
 RANDOM_FIRST: Final = 2
-AHEAD: Final = 64  # chunks, 16 MiB: what those who read along together exchange among themselves
+AHEAD: Final = 64  # chunks, 16 MiB: what those who read along together exchange among themselves first
+FAR_AHEAD: Final = 4 * AHEAD
+STALL_S: Final = 1.0  # before a reader that stands still gets its next chunk from whoever has it
 MAX_PLACES = Limit(16, "readers whose places are looked at; of more, the first ones in the file")
 
 Places = Callable[[], Sequence[int]]
@@ -39,6 +46,12 @@ class Picking:
         self._places = places
         self._rare = [(1 << count) - 1] + [0] * MAX_SOURCES.value  # [a]: chunks that a sources hold
         self._picks = 0
+        self._seen: list[int] = []  # where readers stood at the last choice
+        self._first, self._first_s = -1, 0.0
+        self._count = count
+        self._every = self._mine = (1 << count) - 1
+        self._share = (0, 1)
+        self._spread = 0
 
     def more(self, mask: int) -> None:
         """One more source holds the chunks of `mask`."""
@@ -54,29 +67,63 @@ class Picking:
             self._rare[a] ^= moved
             self._rare[a - 1] |= moved
 
-    def pick(self, pool: int, *, shared: bool) -> int:
-        """A chunk of `pool` (not empty). `shared`: others fetch the file too."""
+    def share(self, others: Sequence[NodeId], me: NodeId, spread: int) -> None:
+        """`others` fetch the file as well, each in one share of its chunks; ours is what we look for first.
+
+        `spread`: the chunks that one of those has who have given us something. Who only says so counts for nothing.
+        """
+        self._spread = spread
+        share = (sorted((*others, me)).index(me), len(others) + 1)
+        if share != self._share:
+            self._share = share
+            rank, of = share
+            period = "0" * (of - 1 - rank) + "1" + "0" * rank
+            self._mine = int(period * (self._count // of + 1), 2) if others else self._every
+
+    def pick(self, now: float, pool: int) -> int:
+        """A chunk of `pool` (not empty)."""
         self._picks += 1
-        places = sorted(set(self._places()))[: MAX_PLACES.value] if self._places is not None else ()
-        if self._places is not None and not places:
-            places = [0]
+        if self._places is None:
+            return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool)
+        places = sorted(set(self._places()))[: MAX_PLACES.value] or [0]
+        shared = self._share[1] > 1 and not self._stalls(now, places)
+        fresh = next((place for place in places if not self._follows(place)), None)
+        self._seen = places
+        if fresh is not None and pool >> fresh:
+            return fresh + _lowest(pool >> fresh)
         for turn in range(len(places)):
             place = places[(self._picks + turn) % len(places)]
-            ahead = pool >> place
-            if not ahead:
-                continue
-            if not shared:
-                return place + _lowest(ahead)
-            if ahead & 1:
-                return place
-            near = ahead & (1 << AHEAD) - 1
-            return self._rarest(near << place) if near else self._rarest(pool)
-        if self._places is not None and not shared:
-            return _lowest(pool)
-        return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool)
+            near = pool >> place
+            if shared and (scarce := near & ~(self._spread >> place)):
+                return place + self._among(scarce, self._mine >> place)
+            if near:
+                return place + _lowest(near)
+        return _lowest(pool)
+
+    def _among(self, scarce: int, mine: int) -> int:
+        """One of these chunks, which are not spread: of our share near by, of our share further on, of any."""
+        near, far = (1 << AHEAD) - 1, (1 << FAR_AHEAD) - 1
+        for some in (scarce & mine & near, scarce & mine & far, scarce & near):
+            if some:
+                return self._any(some)
+        return _lowest(scarce)
+
+    def _stalls(self, now: float, places: list[int]) -> bool:
+        """Whether the first reader has stood too long where it stands: it gets one chunk in order."""
+        if places[0] != self._first:
+            self._first, self._first_s = places[0], now
+        if now - self._first_s < STALL_S:
+            return False
+        self._first_s = now
+        return True
+
+    def _follows(self, place: int) -> bool:
+        """Whether a reader at `place` may be one that was seen before."""
+        return any(0 <= place - before <= AHEAD for before in self._seen)
 
     def _rarest(self, pool: int) -> int:
-        return self._any(next((found for rare in self._rare[1:] if (found := pool & rare)), pool))
+        pool = next((found for rare in self._rare[1:] if (found := pool & rare)), pool)
+        return self._any(pool & self._mine or pool)
 
     def _any(self, pool: int) -> int:
         """Each with the same chance: who shares gaps with others must not share what comes after them."""

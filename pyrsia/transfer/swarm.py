@@ -31,8 +31,10 @@ next (`picking`).
 Source: docs/network.md, "The swarm"; docs/adr/0064.
 """
 
+import functools
 from collections import deque
 from collections.abc import Sequence
+from operator import or_
 from typing import Final, Protocol
 
 from pyrsia.transfer.effects import Ask as Ask
@@ -93,6 +95,7 @@ class Swarm:
         places: the chunks at which readers wait now, called at each choice; in place of `ordered`.
         down: this node's own limit.
         seeking: somebody looks for further sources; nothing is given up before `on_sought`.
+        me: the node that downloads, by which those who download together part the chunks among them.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Swarm:
         places: Places | None = None,
         down: Down | None = None,
         seeking: bool = False,
+        me: NodeId | None = None,
     ) -> None:
         self._manifest = manifest
         self._roster = Roster(sources)
@@ -114,6 +118,7 @@ class Swarm:
             places = _from_the_start
         self._picking = Picking(manifest.count, draw, places)
         self._down = down
+        self._me = me
         self._owing = Owing(manifest, held)
         self._reserve = self._owing.wanted.bit_count() // 2
         self._asked: set[NodeId] = set()
@@ -302,11 +307,15 @@ class Swarm:
     def _ask_more(self, now: float) -> list[Effect]:
         asks: dict[NodeId, list[int]] = {}
         owing = self._owing
+        if self._me is not None and owing.wanted:
+            others = [source for source in self._roster.ready() if not source.whole]
+            spread = functools.reduce(or_, (source.held for source in others if source.given), 0)
+            self._picking.share([source.node for source in others], self._me, spread)
         while owing.wanted and owing.bytes + CHUNK_BYTES.value <= SWARM_CREDIT_BYTES.value:
             source = self._next_source(now, asks)
             if source is None:
                 break
-            index = self._picking.pick(owing.wanted & source.held, shared=self._shared)
+            index = self._picking.pick(now, owing.wanted & source.held)
             self._owe(source, index, now)
             asks.setdefault(source.node, []).append(index)
         return _asks(asks)
@@ -389,11 +398,6 @@ class Swarm:
         return min(able, key=lambda s: (s.ends_in(size), s.owed_bytes), default=None)
 
     # -- book-keeping --
-
-    @property
-    def _shared(self) -> bool:
-        """Whether others fetch the file too, as far as we see: a source that has a part of it."""
-        return any(not source.whole for source in self._roster.ready())
 
     def _live(self, node: NodeId, *phases: Phase) -> Source | None:
         return None if self._over else self._roster.live(node, *phases)
