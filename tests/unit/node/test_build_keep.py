@@ -21,7 +21,7 @@ class House:
     def __init__(self, folder):
         self.database = Database.open(folder / "db")
         self.blobs = Blobs(folder / "blobs", self.database)
-        self.named, self.forgot = set(), 0
+        self.named, self.forgot, self.waits = set(), 0, set()
         self.shelf = Shelf(self.database, self.blobs, PLANE, named=self.named.__contains__)
         self.results, self.cache = folder / "results", folder / "index"
         for place in (self.results, self.cache):
@@ -35,6 +35,7 @@ class House:
             cache=self.cache,
             cache_bytes=10,
             forget=self.forget,
+            waits=lambda: self.waits,
             now_s=lambda: NOW_S,
         )
 
@@ -97,6 +98,30 @@ async def test_what_a_job_names_and_what_others_pinned_stays(house):
     unpinned = await house.put(b"brought from a peer", "", OLD)
     assert (await house.keeper.sweep()).blobs == 0
     assert all(house.shelf.local(one.sha256) for one in (owed, other, unpinned))
+
+
+async def test_what_was_kept_for_a_reveal_that_never_came_goes_and_what_may_come_stays(house):
+    gone = await house.put(b"of a settled request", "receipt:old", OLD)
+    both = await house.put(b"built here too", "receipt:old", OLD)
+    await house.blobs.pin(both.sha256, "build")
+    house.waits = {"open"}
+    owed = await house.put(b"its reveal may come", "receipt:open", OLD)
+    shared = await house.put(b"of two, one open", "receipt:old", OLD)
+    await house.blobs.pin(shared.sha256, "receipt:open")
+    young = await house.put(b"of today", "receipt:old", 60)
+    assert (await house.keeper.sweep()).blobs == 2
+    assert [house.shelf.local(one.sha256) for one in (gone, both)] == [None, None]
+    assert all(house.shelf.local(one.sha256) for one in (owed, shared, young))
+
+
+async def test_one_pin_of_settled_requests_is_enough_for_what_the_log_names(house):
+    log = await house.put(b"the same log of every build", "receipt:a", 100 * OLD)
+    for word in "bcd":
+        await house.blobs.pin(log.sha256, f"receipt:{word}")
+    house.named.add(log.manifest)
+    house.waits = {"c"}
+    assert (await house.keeper.sweep()).blobs == 0
+    assert sorted(house.blobs.pins(log.sha256)) == ["receipt:a", "receipt:c"]
 
 
 async def test_folders_of_jobs_that_ended_with_their_process_go_and_those_that_may_run_stay(house):

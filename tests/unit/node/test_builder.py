@@ -19,10 +19,10 @@ from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import BlobRef
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
-from pyrsia.units import COMMIT_WINDOW_MS
+from pyrsia.units import COMMIT_WINDOW_MS, REVEAL_WINDOW_MS
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
-from tests.reference.ledger import ENVIRONMENT, blob
+from tests.reference.ledger import ENVIRONMENT, blob, key
 from tests.reference.parts import Kept, ring, until
 from tests.reference.story import WHEEL
 
@@ -123,12 +123,28 @@ async def minutes(true, bound_s):
             await trio.sleep(1)
 
 
+class Members:
+    """Storage members together: they sign when the test lets them."""
+
+    def __init__(self):
+        self.needed, self.asked, self.go = 2, [], trio.Event()
+        self.given = [{"node": letter * 52, "sig": "ab" * 64} for letter in "ab"]
+
+    async def gather(self, request, reveal, asked, say):
+        self.asked.append((request, reveal["receipts"], asked["purl"]))
+        say("waiting for receipts: 1 of 2 failure domains")
+        await self.go.wait()
+        return self.given
+
+
 class Stage:
     """One builder in the reference's world; the other two builders are played by the test."""
 
-    def __init__(self, folder):
+    members = None
+
+    def __init__(self, folder, **changes):
         self.world = Kept(folder)
-        self.request, self.builders = self.world.drawn()
+        self.request, self.builders = self.world.drawn(**changes)
         self.me = self.builders[0]
         self.keys = ring(self.world.number(self.me))
         self.plugin, self.shelf = Plugin(folder), Shelf()
@@ -148,6 +164,7 @@ class Stage:
             database=self.world.database,
             pulse=self.pulse,
             parallel=1,
+            receipts=self.members,
             now_ms=lambda: self.world.time,
         )
 
@@ -430,8 +447,8 @@ def _without_jobs(stage):
     from pyrsia.store.rocks import Batch
 
     batch = Batch()
-    for key, _ in stage.world.database.scan(layout.JOBS, b"", 10):
-        batch.delete(layout.JOBS, key)
+    for row, _ in stage.world.database.scan(layout.JOBS, b"", 10):
+        batch.delete(layout.JOBS, row)
     return batch
 
 
@@ -747,3 +764,128 @@ async def test_a_log_that_fills_its_limit_ends_with_a_marker_and_is_no_longer(st
     told = stage.job()["log"]
     (kept,) = [data for data in stage.shelf.kept if hashlib.sha256(data).hexdigest() == told["sha256"]]
     assert (len(kept), kept.endswith(b"more than its limit]\n")) == (1_000, True)
+
+
+# -- receipts --
+
+
+async def test_receipts_are_sought_after_the_gate_and_stand_in_the_reveal_and_in_no_commitment(stage):
+    stage.members = Members()
+    stage.start()
+    sent = []
+
+    async def submit(kind, body):
+        sent.append((kind, body))
+        if kind == "build.commit":
+            await Stage.submit(stage, kind, body)
+        else:
+            stage.pulse.beat()
+
+    stage.builder._submitter = type("Submitter", (), {"submit": staticmethod(submit)})
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.members.asked == []
+        stage.others("commit")
+        await until(lambda: stage.members.asked)
+        assert stage.builder.notes[stage.request].startswith("waiting for receipts: 1 of 2")
+        assert len(sent) == 1
+        job = stage.job()
+        stage.members.go.set()
+        await until(lambda: len(sent) == 2)
+        assert sent[1] == ("build.reveal", {**job, "receipts": stage.members.given})
+        made = entries.commitment(bytes.fromhex(stage.request), stage.me.public, sent[1][1])
+        assert made.hex() == sent[0][1]["commitment"]
+
+    await stage.run(test)
+    assert stage.members.asked == [(stage.request, [], "pkg:pypi/idna@1.0")]
+
+
+async def test_receipts_that_the_log_does_not_take_are_sought_again(stage, autojump_clock):
+    stage.members = Members()
+    stage.members.go.set()
+    stage.members.given = []
+    stage.start()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+        stage.refuse = [Refusal("receipts-missing", what="a member left", who="h", do="d")]
+        stage.others("commit")
+        await until(lambda: stage.kinds() == ["build.commit", "build.reveal"], 60)
+
+    await stage.run(test)
+    assert len(stage.members.asked) == 2
+
+
+async def test_without_receipts_a_builder_tries_until_the_deadline_and_is_silent(stage, autojump_clock):
+    stage.members = Members()
+    stage.start()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+        stage.others("commit")
+        left_s = stage.ticks() + REVEAL_WINDOW_MS.value / 1000
+        await until(lambda: stage.members.asked)
+        await trio.sleep(left_s - 1)
+        assert "receipts" in stage.builder.notes[stage.request]
+        await trio.sleep(2)
+        assert stage.builder.notes == {}
+
+    await stage.run(test)
+    assert (stage.kinds(), len(stage.members.asked)) == (["build.commit"], 1)
+
+
+async def test_a_result_that_leaves_no_room_for_its_receipts_is_a_failure(stage):
+    stage.members = Members()
+    stage.members.needed = 300
+    stage.start()
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "normalise")
+
+
+SAID = blob("source")
+OWN = f"pkg:generic/{b32(key(4, 'node').public)}/pypi/idna@1.0"  # under the name of who asks
+
+
+@pytest.mark.parametrize("field", ["manifest", "size"])
+@pytest.mark.parametrize(("what", "phase"), [("lock", "lock-mismatch"), ("source", "prefetch")])
+async def test_a_request_that_misnames_its_blobs_fails_by_that_and_no_builder_is_struck(
+    tmp_path, what, phase, field
+):
+    """Nobody could fetch them by that name, so nobody could give a receipt for them."""
+    wrong = {"manifest": "ab" * 32, "size": 99}[field]
+    given = {**SAID, "file": "idna.tar.gz"}
+    changes = {
+        "lock": {"lock": {**blob("lock"), field: wrong}},
+        "source": {"purl": OWN, "source": {**given, field: wrong}},
+    }[what]
+    stage = Stage(tmp_path, **changes)
+    stage.shelf.held.add(bytes.fromhex(SAID["sha256"]))
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    assert (stage.job()["outcome"], stage.job()["phase"], stage.job()["outputs"]) == ("failed", phase, [])
+    assert "another size or manifest" in stage.plugin.why[0]
+    stage.world.close()
+
+
+async def test_a_source_that_was_given_along_stays_with_who_built_from_it(tmp_path):
+    source = {**SAID, "file": "idna.tar.gz"}
+    stage = Stage(tmp_path, source=source, purl=OWN)
+    stage.shelf.held.add(bytes.fromhex(SAID["sha256"]))
+
+    async def test():
+        await until(lambda: stage.kinds() == ["build.commit"])
+
+    await stage.run(test)
+    assert stage.job()["outcome"] == "built"
+    for one in (SAID, blob("lock")):
+        assert (bytes.fromhex(one["sha256"]), "build") in stage.shelf.pinned
+    stage.world.close()
