@@ -148,6 +148,12 @@ class WitnessSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outside: tuple[str, ...] = ()
 
 
+class MessagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Direct messages to this node, in its inbox."""
+
+    accept: Literal["members", "anyone", "nobody"] = "members"  # who may write
+
+
 class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Agreement timers, in milliseconds (docs/agreement.md, "Timers")."""
 
@@ -166,6 +172,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSection = LogSection()
     timing: TimingSection = TimingSection()
     witness: WitnessSection = WitnessSection()
+    messages: MessagesSection = MessagesSection()
 
 
 def user_data_dir() -> Path:

@@ -147,8 +147,9 @@ class Broadcasts:
         return envelope, raw
 
     def next_seq(self) -> int:
-        """Above every number of ours that the network still has."""
-        return max(circle.pool.top(self._me) for circle in (self._members, self._guests)) + 1
+        """Above every number of ours that the network still has; at most half of all, whatever came in our name."""
+        top = max(circle.pool.top(self._me) for circle in (self._members, self._guests))
+        return min(top + 1, 1 << 63)
 
     # -- hearing --
 

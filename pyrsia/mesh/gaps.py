@@ -6,7 +6,8 @@ two lowest become one: what lies between them is given up, and never asked for a
 
 from bisect import bisect_right
 
-from pyrsia.wire.gossip import MAX_ORIGIN_RANGES, Span
+from pyrsia.wire import gossip
+from pyrsia.wire.gossip import Span
 
 
 class Ranges:
@@ -31,7 +32,7 @@ class Ranges:
             self._spans[at][0] = number
         else:
             self._spans.insert(at, [number, number])
-            if len(self._spans) > MAX_ORIGIN_RANGES.value:
+            if len(self._spans) > gossip.MAX_ORIGIN_RANGES.value:
                 self._spans[0][1] = self._spans.pop(1)[1]
 
     def __contains__(self, number: int) -> bool:
@@ -51,7 +52,7 @@ class Ranges:
         """The largest number; -1 without any."""
         return self._spans[-1][1] if self._spans else -1
 
-    def spans(self, most: int = MAX_ORIGIN_RANGES.value) -> tuple[Span, ...]:
+    def spans(self, most: int = gossip.MAX_ORIGIN_RANGES.value) -> tuple[Span, ...]:
         """At most `most` ranges that cover it: the newest ones as they are, the oldest as one."""
         spans = [(first, last) for first, last in self._spans]
         if len(spans) > most:

@@ -38,6 +38,7 @@ from pyrsia.node.storage_desk import StorageDesk
 from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.node.tokens import Tokens
+from pyrsia.serve.messages import MessageDesk
 from pyrsia.serve.views import (
     Inclusion,
     LogPage,
@@ -108,6 +109,7 @@ class Admin:
     desk: Desk
     judge: Judge
     tokens: Tokens
+    messages: MessageDesk
     storage: StorageDesk
     http: Callable[[], str]
     notices: list[str]

@@ -47,6 +47,7 @@ from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
+from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
@@ -387,6 +388,14 @@ class Node:
         """What the links carry beside agreement: each part is made here, and named once."""
         parts: list[Part] = [self.receipting, self.storing]
         parts.append(self.discovering)
+        self.messages = make_desk(
+            self.house,
+            self.links,
+            self.scores,
+            validators=self._validators,
+            address_of=self.discovering.table.address,
+        )
+        parts.extend(self.messages.parts)
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh
@@ -443,6 +452,7 @@ class Node:
             pushed=self.local.owns,
             judge=Judge(self.policing, self.house.archive.state, self.supply),
             tokens=self.tokens,
+            messages=self.messages,
             storage=self.storage,
             disk=self.storing.glance,
             http=lambda: self.server.url if self.server else "",

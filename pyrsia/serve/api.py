@@ -23,6 +23,7 @@ from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_contents import CONTENT_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
+from pyrsia.serve.api_mesh import MESH_ROWS
 from pyrsia.serve.api_nodes import NODE_ROWS
 from pyrsia.serve.api_policy import POLICY_ROWS
 from pyrsia.serve.api_search import SEARCH_ROWS
@@ -252,6 +253,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *NODE_ROWS,
     *POLICY_ROWS,
     *TOKEN_ROWS,
+    *MESH_ROWS,
     *STORAGE_ROWS,
     *SEARCH_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",

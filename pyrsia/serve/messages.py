@@ -7,14 +7,13 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from pyrsia.mesh.broadcast import MAX_PAYLOAD_BYTES
-from pyrsia.mesh.mail import MAX_LIFE_MS
-from pyrsia.wire.mail import MAX_TEXT_BYTES
+from pyrsia.mesh import broadcast, mail
+from pyrsia.wire import mail as letters
 
 MAX_WAIT_S: Final = 25  # for something new, in one request; clients wait 30 s for an answer
 HOUR_S: Final = 3_600
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_BYTES.value)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=letters.MAX_TEXT_BYTES.value)]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
@@ -22,7 +21,7 @@ class BroadcastOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What all nodes are to hear. `topic`: a word and a slash."""
 
     topic: Short
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PAYLOAD_BYTES.value)]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=broadcast.MAX_PAYLOAD_BYTES.value)]
 
 
 class HeardStatus(msgspec.Struct, frozen=True):
@@ -68,7 +67,7 @@ class MessageOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: Text
     seal: bool = False
     keep: bool = False
-    expires_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIFE_MS.value // 1000)] = HOUR_S
+    expires_s: Annotated[int, msgspec.Meta(ge=1, le=mail.MAX_LIFE_MS.value // 1000)] = HOUR_S
 
 
 class LetterStatus(msgspec.Struct, frozen=True):

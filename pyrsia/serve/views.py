@@ -17,6 +17,7 @@ from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.judging import Judge
+from pyrsia.serve.messages import MessageDesk
 from pyrsia.serve.orders import Desk
 from pyrsia.serve.storage import StorageDesk
 from pyrsia.serve.tokens import TokenDesk
@@ -444,6 +445,11 @@ class Admin(Protocol):
     @property
     def desk(self) -> Desk:
         """Where builds are ordered and followed."""
+        ...
+
+    @property
+    def messages(self) -> MessageDesk:
+        """Broadcasts, and messages to and from this node."""
         ...
 
     @property

@@ -20,6 +20,7 @@ IDS: Final = "ids"  # entry id -> leaf index
 BLOBS: Final = "blobs"  # SHA-256 -> size and pins
 MANIFESTS: Final = "manifests"  # manifest id -> SHA-256 of the blob, then the manifest
 NAMED: Final = "named"  # manifest id -> leaf index of the first entry that names it
+PLACED: Final = "placed"  # SHA-256, manifest id, size of each blob that the log names; on storage members
 VOUCHES: Final = (
     "vouches"  # SHA-256 of a file, kind, builder -> its signature over the statement of that kind
 )
@@ -29,6 +30,7 @@ MISC: Final = "misc"
 LOCAL: Final = "local"  # versionless purl, 0, key -> what was pushed to this node under it (local.py)
 LOCAL_BYTES: Final = "local.bytes"  # SHA-256 -> size, and how many rows of `local` name it
 TOKENS: Final = "tokens"  # id of a token -> its hash, and what it allows
+MAIL: Final = "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
 EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
 
 
@@ -59,6 +61,7 @@ FAMILIES: Final = (
     BLOBS,
     MANIFESTS,
     NAMED,
+    PLACED,
     VOUCHES,
     JOBS,
     PEERS,
@@ -66,6 +69,7 @@ FAMILIES: Final = (
     LOCAL,
     LOCAL_BYTES,
     TOKENS,
+    MAIL,
 )
 
 _U64 = struct.Struct(">Q")

@@ -107,6 +107,7 @@ class Node:
             builder=builder,
             desk=SimpleNamespace(),  # tests of its own
             tokens=SimpleNamespace(),
+            messages=SimpleNamespace(),  # tests of its own
             storage=SimpleNamespace(),
             judge=SimpleNamespace(stale=lambda: self.stale),
             http=lambda: "http://127.0.0.1:1",

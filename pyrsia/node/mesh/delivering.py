@@ -1,0 +1,136 @@
+"""How a direct message reaches its recipient: over a link, one made for it, or one peer that carries it.
+
+What counts is the recipient's receipt, signed: a carrier's word that it arrived, or that it was refused, is hearsay.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
+from pyrsia.keys import verify
+from pyrsia.mesh import scores
+from pyrsia.mesh.scores import Scores
+from pyrsia.net.links import Links
+from pyrsia.node.kinds import Method
+from pyrsia.node.mesh.who import Who
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire import envelopes, mail
+from pyrsia.wire.envelopes import Envelope
+from pyrsia.wire.mail import Hops
+
+ANSWER_S = Limit(10, "a message is on the recipient's disk in some ms; a carrier asks on for as long as that")
+DELIVER_S = Limit(20, "for all ways together: people wait 30 s for an answer")
+REACH_S = Limit(3, "for a link that is made for one message")
+CARRIERS = Limit(8, "peers that are asked to carry one message; in a network where most know most, two do")
+_LINK_S: Final = 30.0  # such a link stays for what follows
+
+AddressOf = Callable[[NodeId], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """When it came to its recipient, and who carried it; empty for nobody."""
+
+    received_ms: int
+    via: bytes = b""
+
+
+class Deliverer:
+    """Args:
+    address_of: where a node without a link may be reached; empty where nobody knows.
+    """
+
+    def __init__(self, links: Links, who: Who, book: Scores, address_of: AddressOf) -> None:
+        self._links = links
+        self._who = who
+        self._book = book
+        self._address_of = address_of
+        self._draw = secrets.SystemRandom()
+
+    async def deliver(self, envelope: Envelope, raw: bytes) -> Arrived:
+        """Hand it over, and bring back the receipt.
+
+        Raises:
+            Refusal: the recipient's own; `unavailable` where it cannot be reached, with what was tried last.
+        """
+        with trio.move_on_after(DELIVER_S.value):
+            return await self._deliver(envelope, raw)
+        raise self._unreachable(envelope.to, f"nobody answered within {DELIVER_S.value} s", 0)
+
+    async def _deliver(self, envelope: Envelope, raw: bytes) -> Arrived:
+        to, tried = envelope.to, ""
+        if not self._links.connected(to):
+            await self._reach(to)
+        if self._links.connected(to):
+            try:
+                return self._arrived(envelope, await self._hand(to, raw))
+            except Unavailable as error:
+                tried = f"it gave no answer ({error})"
+            except Malformed:
+                tried = "it gave a receipt that is none"
+        carriers = self._carriers(to)
+        for carrier in carriers:
+            try:
+                return self._arrived(envelope, await self._hand(carrier, raw), carrier)
+            except Malformed:
+                self._book.note(
+                    trio.current_time(), carrier, scores.LIE, "a receipt that its signer never gave"
+                )
+            except Refusal as refusal:
+                if refusal.code != "not-found":  # hearsay: whoever carries it may say anything
+                    tried = f"{self._who.called(carrier)} would have carried it: {refusal.what}"
+            except Unavailable:
+                continue
+        raise self._unreachable(to, tried, len(carriers))
+
+    async def _hand(self, node: NodeId, raw: bytes) -> bytes:
+        return await self._links.request(
+            node, Method.MAIL, mail.handed(Hops.AUTHOR, raw), float(ANSWER_S.value)
+        )
+
+    def _arrived(self, envelope: Envelope, answer: bytes, carrier: NodeId | None = None) -> Arrived:
+        """
+        Raises:
+            Malformed: it is no receipt of the recipient's.
+        """
+        found, signature, received_ms = mail.read_receipt(envelope, answer)
+        if not verify(envelope.to, envelopes.to_sign(found), signature):
+            raise Malformed("mail: a receipt with a false signature")
+        return Arrived(received_ms, carrier or b"")
+
+    async def _reach(self, to: NodeId) -> None:
+        """Make a link, if it is known where."""
+        address = self._address_of(to)
+        if not address:
+            return
+        try:
+            self._links.dial([(to, address)], for_s=_LINK_S)
+        except PyrsiaError:  # no room for one more
+            return
+        with trio.move_on_after(REACH_S.value):
+            while not self._links.connected(to):  # noqa: ASYNC110 (bounded; links have no event for one peer)
+                await trio.sleep(0.05)
+
+    def _carriers(self, to: NodeId) -> list[NodeId]:
+        """Members first, in an order that nobody can foresee."""
+        now = trio.current_time()
+        linked = [node for node in self._links.linked() if node != to and not self._book.ignored(now, node)]
+        self._draw.shuffle(linked)
+        return sorted(linked, key=lambda node: not self._who.is_member(node))[: CARRIERS.value]
+
+    def _unreachable(self, to: NodeId, tried: str, asked: int) -> Refusal:
+        told = tried or (
+            f"there is no link, and none of the {asked} nodes that were asked has one with it"
+            if asked
+            else "this node has no link to any other"
+        )
+        return Refusal(
+            "unavailable",
+            what=f"{self._who.called(to)} cannot be reached: {told}",
+            who="the recipient, or the network between",
+            do="try again when it is up; with --keep this node does so until the message expires",
+        )

@@ -1,0 +1,244 @@
+"""Direct messages that this node wrote: tried, tried again, and what became of each.
+
+What is tried when `mesh.outbox` decides, by which way `delivering`. A message is on the disk before its first try.
+
+Source: docs/mesh-messages.md.
+"""
+
+import logging
+
+import msgspec
+import trio
+
+from pyrsia.errors import Malformed, PyrsiaError, Refusal
+from pyrsia.keys import KeyPair
+from pyrsia.mesh import outbox
+from pyrsia.mesh.mail import check_life
+from pyrsia.mesh.outbox import Outbox, Sent
+from pyrsia.node.clock import NowMs
+from pyrsia.node.mesh.delivering import Deliverer
+from pyrsia.node.mesh.letters import SENT, Letters, Mine
+from pyrsia.node.mesh.numbers import Numbers
+from pyrsia.node.mesh.sealing import sealed
+from pyrsia.node.mesh.who import Who
+from pyrsia.serve.messages import MessageOrder, SentPage, SentStatus
+from pyrsia.store.rocks import Batch
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire import envelopes, mail
+from pyrsia.wire.envelopes import Envelope, Kind
+from pyrsia.wire.mail import Form
+from pyrsia.wire.text import b32
+
+TRIES_AT_ONCE = Limit(8, "messages being delivered; the others take their turn")
+
+_log = logging.getLogger("pyrsia.mail")
+
+
+class Sending:
+    """Args:
+    key: the node key.
+    deliverer: takes messages to others.
+    """
+
+    def __init__(
+        self,
+        key: KeyPair,
+        chain_id: bytes,
+        *,
+        letters: Letters,
+        numbers: Numbers,
+        who: Who,
+        deliverer: Deliverer,
+        now_ms: NowMs,
+    ) -> None:
+        self._key = key
+        self._net = chain_id
+        self._me = NodeId(key.public)
+        self._letters = letters
+        self._numbers = numbers
+        self._who = who
+        self._deliverer = deliverer
+        self._now_ms = now_ms
+        self._outbox = Outbox()
+        self._turns = trio.CapacityLimiter(TRIES_AT_ONCE.value)
+        self._changed = trio.Event()
+        for number, mine in letters.all_mine():
+            self._outbox.load(trio.current_time(), _row(number, mine))
+
+    def linked(self, node: NodeId) -> None:
+        """What waits for it is tried now."""
+        self._outbox.on_linked(trio.current_time(), node)
+        self._wake()
+
+    async def run(self) -> None:
+        """Try again what waits, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                changed = self._changed
+                tried, expired = self._outbox.due(trio.current_time(), self._now_ms())
+                for row in expired:
+                    self._save(row)
+                for row in tried:
+                    nursery.start_soon(self._try_again, row)
+                with trio.move_on_at(self._outbox.wake_at):
+                    await changed.wait()
+
+    async def send(self, order: MessageOrder) -> SentStatus:
+        """Write to a node: delivered, or waiting where it is to be kept.
+
+        Raises:
+            Refusal: it was not delivered; why, and what to do.
+        """
+        number, envelope, raw = await self._write(order)
+        return self._told(number, await self._attempt(number, envelope, raw, tell=not order.keep))
+
+    async def _write(self, order: MessageOrder) -> tuple[int, Envelope, bytes]:
+        """A new message, on the disk."""
+        to, text = self._recipient(order), order.text.encode()
+        life_ms = check_life(order.expires_s)
+        if len(text) > mail.MAX_TEXT_BYTES.value:
+            raise Refusal(
+                "too-large",
+                what=f"a message has at most {mail.MAX_TEXT_BYTES.value} bytes, and this one {len(text)}",
+                who="whoever sends it",
+                do="put it where the other can fetch it, and write where that is",
+            )
+        try:
+            payload = (
+                mail.payload(Form.SEALED, sealed(to, self._me, text))
+                if order.seal
+                else mail.payload(Form.PLAIN, text)
+            )
+        except Malformed:
+            raise Refusal(
+                "bad-request",
+                what="this node id is no key, so nothing can be sealed for it",
+                who="your command",
+                do="check the id",
+            ) from None
+        now_ms, seq = self._now_ms(), await self._numbers.next()
+        envelope = Envelope(Kind.MAIL, self._net, self._me, to, seq, now_ms + life_ms, "", payload)
+        raw = envelopes.encode(envelope, self._key.sign(envelopes.to_sign(envelope)))
+        number, batch = self._letters.number(SENT), Batch()
+        for gone in self._outbox.add(Sent(number, to, envelope.expires_ms, kept=order.keep)):
+            self._letters.delete(batch, SENT, gone)
+        self._letters.keep_mine(batch, number, _mine(order, to, text, raw, now_ms, envelope.expires_ms))
+        self._letters.write(batch)
+        await self._letters.sync()
+        return number, envelope, raw
+
+    def _recipient(self, order: MessageOrder) -> NodeId:
+        to = self._who.find(order.to)
+        if to == self._me:
+            raise Refusal(
+                "bad-request",
+                what="a node does not write to itself",
+                who="your command",
+                do="name another node",
+            )
+        return to
+
+    async def _attempt(self, number: int, envelope: Envelope, raw: bytes, *, tell: bool = False) -> Sent:
+        """One try, and what became of it.
+
+        Raises:
+            Refusal: it was not delivered; where `tell`, or where it never will be.
+        """
+        try:
+            async with self._turns:
+                arrived = await self._deliverer.deliver(envelope, raw)
+            row = self._outbox.on_delivered(number, arrived.via, arrived.received_ms)
+        except Refusal as refusal:
+            row = self._outbox.on_failed(trio.current_time(), number, refusal)
+            self._save(row)
+            self._wake()
+            if tell or row is None or row.state == outbox.REFUSED:
+                raise
+        self._save(row)
+        if row is None:
+            raise Refusal(
+                "not-found", what="it was deleted meanwhile", who="this node's operator", do="write anew"
+            )
+        return row
+
+    async def _try_again(self, row: Sent) -> None:
+        mine = self._letters.mine(row.number)
+        if mine is None:
+            return
+        try:
+            envelope, _ = envelopes.decode(mine.raw)
+            await self._attempt(row.number, envelope, mine.raw)
+        except PyrsiaError as error:
+            _log.debug("message %d: %s", row.number, error)
+
+    def _save(self, row: Sent | None) -> None:
+        mine = None if row is None else self._letters.mine(row.number)
+        if row is None or mine is None:
+            return
+        batch = Batch()
+        self._letters.keep_mine(
+            batch,
+            row.number,
+            msgspec.structs.replace(
+                mine,
+                state=row.state,
+                tries=row.tries,
+                why=row.why,
+                via=row.via,
+                delivered_ms=row.delivered_ms,
+            ),
+        )
+        self._letters.write(batch)
+
+    def sent(self) -> SentPage:
+        """All that is remembered."""
+        return SentPage(tuple(self._told(row.number, row) for row in self._outbox.rows()))
+
+    def _told(self, number: int, row: Sent) -> SentStatus:
+        mine = self._letters.mine(number)
+        return SentStatus(
+            number,
+            b32(row.to),
+            self._who.name_of(row.to),
+            mine.text.decode("utf-8", "backslashreplace") if mine is not None else "",
+            mine.sealed if mine is not None else False,
+            row.state,
+            row.why,
+            self._who.called(row.via),
+            row.tries,
+            mine.sent_ms if mine is not None else 0,
+            row.expires_ms,
+            row.delivered_ms,
+        )
+
+    async def delete(self, number: int) -> bool:
+        """Whether there was such a message. It is tried no more, and gone for good when this returns."""
+        if not self._outbox.delete(number):
+            return False
+        batch = Batch()
+        self._letters.delete(batch, SENT, number)
+        self._letters.write(batch)
+        await self._letters.sync()
+        return True
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _row(number: int, mine: Mine) -> Sent:
+    return Sent(
+        number,
+        NodeId(mine.to),
+        mine.expires_ms,
+        mine.state,
+        mine.kept,
+        mine.tries,
+        mine.why,
+        mine.via,
+        mine.delivered_ms,
+    )
+
+
+def _mine(order: MessageOrder, to: NodeId, text: bytes, raw: bytes, sent_ms: int, expires_ms: int) -> Mine:
+    return Mine(to, text, order.seal, sent_ms, expires_ms, raw, outbox.WAITING, order.keep, 0, "", b"", 0)
