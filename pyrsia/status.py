@@ -196,6 +196,89 @@ class Swept(msgspec.Struct):
     more: bool = False
 
 
+class ReplicationStatus(msgspec.Struct, frozen=True):
+    """What a storage member knows of the copies of what it keeps.
+
+    Attributes:
+        member: whether this node is a storage member; the rest of them is `members`, in `domains` failure domains.
+        replicas: copies that the network can have of each blob.
+        shards: of 4,096, how many this node keeps. under: of these, how many have fewer copies; known once `counted`.
+        coming, lost: blobs that lack here and are being brought; that nobody gave when they were asked for.
+        gone: node ids of members whose part others have taken over.
+        full: whether the last blob found no room. leaving: whether this node hands over what it keeps.
+    """
+
+    member: bool = False
+    members: int = 0
+    domains: int = 0
+    replicas: int = 0
+    shards: int = 0
+    counted: bool = False
+    under: int = 0
+    coming: int = 0
+    lost: int = 0
+    gone: tuple[str, ...] = ()
+    full: bool = False
+    leaving: bool = False
+
+    def line(self) -> str:
+        """In a line; empty in a network without storage members."""
+        if not self.members:
+            return ""
+        if not self.member:
+            return f"{self.members} storage members keep {self.replicas} copies; this node is none of them"
+        if not self.counted:
+            told = [f"{self.shards:,} shards here, copies elsewhere are not counted yet"]
+        else:
+            told = [f"{self.under:,} of {self.shards:,} shards under {self.replicas} copies"]
+        told += [f"{self.coming:,} files on their way here"] if self.coming else []
+        told += [f"{self.lost:,} files that nobody gives"] if self.lost else []
+        told += [f"{len(self.gone)} members passed over"] if self.gone else []
+        told += ["no room for more"] if self.full else []
+        told += ["handing over"] if self.leaving else []
+        return "; ".join(told)
+
+
+class Unplaced(msgspec.Struct, frozen=True):
+    """A file of this node that is not kept elsewhere as often as it should be; `why`: who does not have it."""
+
+    sha256: str
+    size: int
+    copies: int
+    why: str
+
+
+class DrainStatus(msgspec.Struct, frozen=True):
+    """How far a node is with handing over what it keeps. `phase` is exactly `off`, `working`, `short` or `safe`.
+
+    Attributes:
+        files, bytes: what the log names and this node has. placed, placed_bytes: of it, what others keep as well.
+        wanted: copies elsewhere of each; `possible`: as many as there are other members to keep them.
+        unplaced: some that are not placed. rounds: how often all of it was asked about.
+    """
+
+    phase: str = "off"
+    files: int = 0
+    bytes: int = 0
+    placed: int = 0
+    placed_bytes: int = 0
+    wanted: int = 0
+    possible: int = 0
+    unplaced: tuple[Unplaced, ...] = ()
+    rounds: int = 0
+
+    def line(self) -> str:
+        """In a sentence."""
+        if self.phase == "off":
+            return "this node is not being drained"
+        done = f"{self.placed:,} of {self.files:,} files have {self.possible} copies elsewhere"
+        if self.phase == "safe":
+            return f"{done}: safe to stop"
+        if self.phase == "short":
+            return f"{done}, {self.wanted} are wanted: there are no more members to keep them"
+        return f"{done}: do not stop it yet"
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """Everything at a glance; `role` is exactly `validator` or `follower`."""
 

@@ -31,6 +31,7 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Method
 from pyrsia.node.membership import Membership
+from pyrsia.node.mesh.keeping import Keeping
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.requests import Requests
 from pyrsia.node.shelf import Shelf
@@ -111,6 +112,7 @@ class Admin:
     tokens: Tokens
     messages: MessageDesk
     storage: StorageDesk
+    copies: Keeping
     http: Callable[[], str]
     notices: list[str]
     stopped: list[str]

@@ -27,6 +27,8 @@ from pyrsia.verify import standing
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import unb32
 
+Sources = Callable[[bytes, Sequence[NodeId]], Sequence[NodeId]]
+
 _PYPI = "pkg:pypi/"
 MAX_LOOKED = Limit(
     20_000, "files among which a second name of some bytes is looked for: all of the largest project"
@@ -54,7 +56,8 @@ class Catalog:
         missed: Callable[[str], object] = lambda _: None,
         policing: Policing | None = None,
     ) -> None:
-        """
+        """`sources` says whom to ask for bytes, given the builders that agreed on them: at first these alone.
+
         Args:
             missed: told of each versionless purl that a client asked for in vain who may not push it here.
             policing: None for the default rules and a head that is always fresh.
@@ -68,6 +71,7 @@ class Catalog:
         self._known: dict[str, _Given | Refusal] = {}  # by digest, of one revision
         self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
+        self.sources: Sources = lambda sha256, builders: builders
 
     @property
     def fetched(self) -> int:
@@ -234,7 +238,7 @@ class Catalog:
     def _arriving(self, blob: dict[str, Any], holders: Sequence[str]) -> Arriving:
         """One blob, from here or from the builders that agreed on it."""
         ref = BlobRef(bytes.fromhex(blob["manifest"]), bytes.fromhex(blob["sha256"]), blob["size"])
-        return self.arrivals.bring(ref, [NodeId(unb32(node)) for node in holders])
+        return self.arrivals.bring(ref, self.sources(ref.sha256, [NodeId(unb32(node)) for node in holders]))
 
 
 async def _whole(arriving: Arriving) -> Path:

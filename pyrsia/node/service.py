@@ -49,6 +49,7 @@ from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.discovering import Discovering
+from pyrsia.node.mesh.keeping import Keeping, make_keeping
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
 from pyrsia.node.outside import open_outside
@@ -192,6 +193,7 @@ class Node:
         if self.upstream.said:
             self.standing.notices.append(self.upstream.said)
         self.supply = make_supply(self.catalog, self.local, self.upstream)
+        self.keeping = self._keeping()
         self.storing, self.storage = self._storage()
         self.server: Server | None = None
         self.discovering = make_discovering(house, self.links, self.scores)
@@ -396,9 +398,26 @@ class Node:
             address_of=self.discovering.table.address,
         )
         parts.extend(self.messages.parts)
+        parts.extend(self.keeping.parts)
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh
+
+    def _keeping(self) -> Keeping:
+        """Which blobs it keeps as a storage member, and where it finds others."""
+        keeping = make_keeping(
+            archive=self.house.archive,
+            database=self.house.database,
+            blobs=self.house.blobs,
+            shelf=self.shelf,
+            plane=self.plane,
+            links=self.links,
+            pulse=self.pulse,
+            scores=self.scores,
+            settings=self.house.settings.storage,
+        )
+        self.catalog.sources = keeping.providing.sources
+        return keeping
 
     def _storage(self) -> tuple[Storing, StorageDesk]:
         """What keeps this node's disk in order, and what its operator sees of it."""
@@ -417,7 +436,12 @@ class Node:
             said = self.upstream.status()
             return said.kept_bytes, said.quota_bytes
 
-        return storing, StorageDesk(storing, local=self.local.share, proxied=copies)
+        return storing, StorageDesk(
+            storing,
+            local=self.local.share,
+            proxied=copies,
+            replication=lambda: self.keeping.status().line(),
+        )
 
     def _admin(self, isolation: str) -> Admin:
         return Admin(
@@ -454,6 +478,7 @@ class Node:
             tokens=self.tokens,
             messages=self.messages,
             storage=self.storage,
+            copies=self.keeping,
             disk=self.storing.glance,
             http=lambda: self.server.url if self.server else "",
             agreement=lambda: self.standing.status(self.epochs, self.agreement.counted),

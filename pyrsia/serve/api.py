@@ -26,6 +26,7 @@ from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.api_mesh import MESH_ROWS
 from pyrsia.serve.api_nodes import NODE_ROWS
 from pyrsia.serve.api_policy import POLICY_ROWS
+from pyrsia.serve.api_replication import REPLICATION_ROWS
 from pyrsia.serve.api_search import SEARCH_ROWS
 from pyrsia.serve.api_storage import STORAGE_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
@@ -255,6 +256,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *TOKEN_ROWS,
     *MESH_ROWS,
     *STORAGE_ROWS,
+    *REPLICATION_ROWS,
     *SEARCH_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
         tuple[PackageFile, ...], query=_PACKAGE_QUERY,

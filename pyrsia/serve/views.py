@@ -19,6 +19,7 @@ from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.judging import Judge
 from pyrsia.serve.messages import MessageDesk
 from pyrsia.serve.orders import Desk
+from pyrsia.serve.replication import CopiesDesk
 from pyrsia.serve.storage import StorageDesk
 from pyrsia.serve.tokens import TokenDesk
 from pyrsia.status import (
@@ -455,6 +456,11 @@ class Admin(Protocol):
     @property
     def tokens(self) -> TokenDesk:
         """Where tokens for clients are made and ended."""
+        ...
+
+    @property
+    def copies(self) -> CopiesDesk:
+        """Where copies of its blobs on other nodes are looked at, and handed over."""
         ...
 
     @property

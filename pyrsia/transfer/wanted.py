@@ -28,8 +28,8 @@ class Blob:
 
     @property
     def key(self) -> bytes:
-        """Its place in the index: two entries may name the same bytes by other manifests, one of them wrongly."""
-        return self.sha256 + self.manifest
+        """Its place in the index: of two that name the same bytes with another manifest or size, one is wrong."""
+        return self.sha256 + self.manifest + self.size.to_bytes(8, "big")
 
 
 class Stock(Protocol):

@@ -1,0 +1,211 @@
+"""`pyrsia node drain`: what this node has is handed over before it leaves, and it says when it may be stopped.
+
+While the order stands this node counts as leaving: it says so to the storage members, which pass it over, so that the
+next owners bring what it keeps; it brings nothing itself. Every blob that the log names and that is here, an owner's or
+not, is then asked about until as many others as the network wants, or has, say that they have it. The order outlives a
+restart. Nothing is deleted: taking the order back makes the node what it was.
+
+Source: docs/replication.md, "Leaving".
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import trio
+
+from pyrsia.errors import Refusal
+from pyrsia.net.links import Handler
+from pyrsia.node.mesh.owning import Owning
+from pyrsia.node.mesh.parts import OnKind
+from pyrsia.node.mesh.providing import Providing
+from pyrsia.node.mesh.replicating import Replicating
+from pyrsia.status import DrainStatus, Unplaced
+from pyrsia.store import layout
+from pyrsia.store.blobs import Blobs
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire.providers import HELD_BLOBS, Leaving
+from pyrsia.wire.text import b32
+
+PASS_S: Final = 5.0  # between two looks at all that is here
+AGAIN_S: Final = 300.0  # how often members are told, which believe it for half an hour
+SHOWN = Limit(20, "files named of those that are not placed: enough to see who is in the way")
+
+_KEY: Final = b"replication/leaving"
+_log = logging.getLogger("pyrsia.storage")
+
+
+class Draining:
+    """The order of one node, and how far it is.
+
+    Args:
+        linked: who has a link now.
+    """
+
+    def __init__(
+        self,
+        owning: Owning,
+        replicating: Replicating,
+        providing: Providing,
+        blobs: Blobs,
+        database: Database,
+        *,
+        linked: Callable[[], list[NodeId]],
+    ) -> None:
+        self._owning = owning
+        self._replicating = replicating
+        self._providing = providing
+        self._blobs = blobs
+        self._database = database
+        self._linked = linked
+        self._wake = trio.Event()
+        self._told_s = 0.0
+        self._status = DrainStatus()
+        replicating.leaving = database.get(layout.MISC, _KEY) is not None
+        if replicating.leaving:
+            self._status = DrainStatus("working")
+
+    # -- as a part of the mesh --
+
+    @property
+    def methods(self) -> Mapping[int, Handler]:
+        return {}
+
+    @property
+    def messages(self) -> Mapping[int, OnKind]:
+        return {}
+
+    def linked(self, node: NodeId, up: bool) -> None:
+        """A storage member that comes back hears that this node leaves."""
+        if up and self._replicating.leaving and node in self._owning.placement:
+            self._told_s = 0.0
+            self._wake.set()
+
+    # -- the order --
+
+    @property
+    def status(self) -> DrainStatus:
+        return self._status
+
+    async def order(self, *, leave: bool) -> DrainStatus:
+        """Begin, or take it back. Durable when this returns.
+
+        Raises:
+            Refusal: `conflict` where there is nobody to hand over to.
+        """
+        others = [one for one in self._owning.placement.members if one.node != self._owning.node]
+        if leave and not others:
+            raise Refusal(
+                "conflict",
+                what="this network has no other storage member, so there is nobody to hand over to",
+                who="the network's members",
+                do="have a node admitted with the role `storage` first: pyrsia member add",
+            )
+        if leave != self._replicating.leaving:
+            batch = Batch()
+            if leave:
+                batch.put(layout.MISC, _KEY, b"\x01")
+            else:
+                batch.delete(layout.MISC, _KEY)
+            await self._database.commit(batch)
+            self._replicating.leaving = leave
+            self._status = DrainStatus("working" if leave else "off")
+            _log.warning(
+                "this node %s", "hands over what it keeps" if leave else "stays, and keeps what it kept"
+            )
+        self._wake.set()
+        return self._status
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        told = False
+        while True:
+            self._wake = trio.Event()
+            leaving, now = self._replicating.leaving, trio.current_time()
+            if leaving != told or (leaving and now >= self._told_s):
+                told, self._told_s = leaving, now + AGAIN_S
+                await self._tell(leaving)
+            if leaving:
+                await self._look()
+            with trio.move_on_after(PASS_S):
+                await self._wake.wait()
+
+    async def _tell(self, leaving: bool) -> None:
+        """Every storage member that has a link; the others hear it at the next turn, or do not matter."""
+        async with trio.open_nursery() as nursery:
+            for node in self._linked():
+                if node in self._owning.placement:
+                    nursery.start_soon(self._providing.asking.tell, node, Leaving(leaving))
+
+    async def _look(self) -> None:
+        """One pass over all that is here."""
+        placement = self._owning.placement
+        others = len(placement.members) - (self._owning.node in placement)
+        wanted, possible = placement.replicas, min(placement.replicas, others)
+        files = placed = size = placed_size = 0
+        unplaced: list[Unplaced] = []
+        batch: list[tuple[bytes, int]] = []
+
+        async def count() -> None:
+            nonlocal placed, placed_size
+            good = await self._replicating.confirmed(
+                [sha256 for sha256, _ in batch], least=possible, without_us=True
+            )
+            placed += len(good)
+            placed_size += sum(one for sha256, one in batch if sha256 in good)
+            bad = [row for row in batch if row[0] not in good][: SHOWN.value - len(unplaced)]
+            unplaced.extend(await self._why(bad))
+            batch.clear()
+
+        async for sha256, record in self._blobs.rows():
+            if not self._replicating.stock.named(sha256):
+                continue
+            files += 1
+            size += record.size
+            batch.append((sha256, record.size))
+            if len(batch) == HELD_BLOBS.value:
+                await count()
+        if batch:
+            await count()
+        if not self._replicating.leaving:
+            return  # taken back meanwhile
+        phase = "working" if placed < files else "safe" if possible >= wanted else "short"
+        if phase != self._status.phase and phase != "working":
+            _log.warning(
+                "%s", "everything is kept elsewhere: safe to stop" if phase == "safe" else "too few members"
+            )
+        self._status = DrainStatus(
+            phase,
+            files,
+            size,
+            placed,
+            placed_size,
+            wanted,
+            possible,
+            tuple(unplaced),
+            self._status.rounds + 1,
+        )
+
+    async def _why(self, rows: list[tuple[bytes, int]]) -> list[Unplaced]:
+        """Who does not have each of these, in words."""
+        if not rows:
+            return []
+        gone = self._replicating.repair.gone | {self._owning.node}
+        blobs = [sha256 for sha256, _ in rows]
+        said: dict[NodeId, dict[bytes, bool] | None] = {}
+        for sha256 in blobs:
+            for node in self._owning.placement.owners(sha256, gone):
+                if node not in said:
+                    bits = await self._providing.asking.held(node, blobs)
+                    said[node] = None if bits is None else dict(zip(blobs, bits, strict=True))
+        found = []
+        for sha256, size in rows:
+            owners = self._owning.placement.owners(sha256, gone)
+            lacking = [node for node in owners if not (said[node] or {}).get(sha256)]
+            told = [
+                f"{b32(node)[:8]} {'does not answer' if said[node] is None else 'does not have it yet'}"
+                for node in lacking
+            ]
+            found.append(Unplaced(sha256.hex(), size, len(owners) - len(lacking), ", ".join(told)))
+        return found
