@@ -143,7 +143,7 @@ class Network:
             self.now = when
             if life == -1:
                 message()
-            elif life == self._life[node]:
+            elif life == self._life[node] and node in self.hosts:
                 self._deliver(node, sender, message)
             elif message is not None:
                 self.lost["nobody"] += 1
