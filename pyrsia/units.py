@@ -75,7 +75,9 @@ MAX_STRIKES = Limit(16, "newest strikes kept of one builder: enough to see a pat
 MAX_OPEN_OF_OPERATOR = Limit(
     250, "half of the open requests, so that one operator cannot lock out all others"
 )
-REVEAL_WINDOW_MS = Limit(120_000, "a reveal is ready when the gate opens; two minutes bridge a restart")
+REVEAL_WINDOW_MS = Limit(
+    300_000, "a reveal is ready when the gate opens; storage members fetch a gigabyte at 30 Mbit/s before it stands"
+)
 KEEP_BUILDERS_MS = Limit(
     86_400_000, "asking again within a day draws no new builders, so asking is no re-roll"
 )

@@ -501,7 +501,7 @@ def test_a_builder_whose_build_key_was_revoked_counts_no_more(committed):
         world.block(*commits(world, rest))
         world.block(wait=600_001)  # at the deadline T commits are enough
     world.block(*reveals(world, rest))
-    world.block(wait=800_000)
+    world.block(wait=1_000_000)
     world.settle()
     done = views.request(world.db.get, request).verdict.body
     assert (done["verdict"], done["silent"]) == ("REPRODUCED", [b32(builders[0].public)])

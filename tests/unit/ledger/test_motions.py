@@ -208,7 +208,7 @@ def test_a_builder_that_leaves_during_a_build_stays_in_the_denominator():
     late = world.entry(gone, "build.reveal", body[gone])
     assert "not a member" in world.forced(late)
     world.block(*(world.entry(one, "build.reveal", body[one]) for one in builders if one != gone))
-    world.block(wait=800_000)
+    world.block(wait=1_000_000)
     world.settle()
     done = views.request(world.db.get, request).verdict.body
     assert (done["verdict"], done["silent"]) == ("REPRODUCED", [b32(gone.public)])

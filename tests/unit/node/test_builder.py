@@ -483,7 +483,7 @@ async def test_jobs_of_settled_requests_are_forgotten_at_the_next_start(stage):
     await stage.run(first)
     stage.others("commit")
     stage.others("reveal")
-    world.propose(wait=800_000)
+    world.propose(wait=1_000_000)
     world.propose()
     world.settle()
     assert views.request(world.db.get, stage.request).state == "done"
@@ -540,7 +540,7 @@ async def test_a_build_of_a_request_that_was_settled_without_us_is_cancelled_and
         stage.others("commit")
         world.propose(wait=700_000)  # the commit deadline passes; two of three have committed
         stage.others("reveal")
-        world.propose(wait=800_000)
+        world.propose(wait=1_000_000)
         world.settle()
         assert views.request(world.db.get, stage.request).state == "done"
         stage.pulse.beat()
