@@ -53,6 +53,7 @@ class Links:
         control_addr: `tcp://host:port` to bind; port `*` or 0 lets the system choose.
         data_addr: the same for chunks (data.py); empty for none.
         broadcast_addr: the same for broadcasts; empty for none.
+        plain_addr: the same for chunks without encryption, for who shows a ticket; empty for none.
         allow: whether a node has a place of its own.
         guest, guests: whether one without may have a link, and how many of those there may be.
         blame: told of each fault of a node, in words.
@@ -73,6 +74,7 @@ class Links:
         control_addr: str,
         data_addr: str = "",
         broadcast_addr: str = "",
+        plain_addr: str = "",
         allow: Callable[[NodeId], bool],
         on_message: OnMessage,
         methods: Mapping[int, Handler],
@@ -90,6 +92,7 @@ class Links:
         self._control_addr = control_addr
         self._data_addr = data_addr
         self._broadcast_addr = broadcast_addr
+        self._plain_addr = plain_addr
         self._on_message = on_message
         self._more: dict[int, Handler] = {}
         self._methods = ChainMap(self._more, cast("MutableMapping[int, Handler]", methods))
@@ -130,13 +133,23 @@ class Links:
         """The socket of data.py; None without a data address, or before `open`."""
         return self._sockets.data
 
+    @property
+    def plain_router(self) -> ZSock | None:
+        """The same without encryption; None unless it was asked for, or before `open`."""
+        return self._sockets.plain
+
+    @property
+    def plain_endpoint(self) -> str:
+        """The address that it got; empty without one."""
+        return self._sockets.plain_endpoint
+
     def open(self) -> None:
         """Bind everything: the ZAP handler first, then the servers.
 
         Raises:
             Refusal: `port-taken` with the address.
         """
-        self._sockets.open(self._control_addr, self._data_addr, self._broadcast_addr)
+        self._sockets.open(self._control_addr, self._data_addr, self._broadcast_addr, self._plain_addr)
 
     def close(self) -> None:
         """Close all sockets and the context. Calling it twice is harmless."""
@@ -319,13 +332,15 @@ class Links:
         if peer is not None and peer.conn is not None:
             self._faults.of_link(peer.conn, Malformed(why))
 
-    def client(self, node: NodeId, address: str, *, frame_bytes: int, hwm: int) -> tuple[ZSock, ZSock]:
+    def client(
+        self, node: NodeId, address: str, *, frame_bytes: int, hwm: int, plain: bool = False
+    ) -> tuple[ZSock, ZSock]:
         """A DEALER connecting to `node`, and the socket that tells when the connection is lost.
 
         Raises:
             Unavailable: the address is none, or the links are closed.
         """
-        return self._sockets.client(node, address, frame_bytes=frame_bytes, hwm=hwm)
+        return self._sockets.client(node, address, frame_bytes=frame_bytes, hwm=hwm, plain=plain)
 
     # -- watching --
 

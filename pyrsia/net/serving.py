@@ -1,9 +1,10 @@
-"""The giving half of data links: answers asks on the data ROUTER, chunk by chunk, from mapped files.
+"""The giving half of data links: answers asks over any line, chunk by chunk, from mapped files.
 
 Only a node that is connected on the control link gets anything, and only what `offered` grants it; all
 others get nothing, not even a no. Files are immutable and stay mapped while they are in demand; a chunk
-goes to the socket without a copy. Each connection has its own queue and its own sender, so a peer that
-does not read delays nobody; whose turn it is `transfer/uploads.py` decides.
+goes to the socket without a copy. Each line has its own queue and its own sender, so a peer that
+does not read delays nobody; whose turn it is `transfer/uploads.py` decides. A file that is evicted while it is mapped
+is only unlinked: whoever is given it gets the rest.
 
 Source: docs/network.md, "Data links".
 """
@@ -11,24 +12,22 @@ Source: docs/network.md, "Data links".
 import math
 import mmap
 import os
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import trio
-import zmq
 
-from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.errors import PyrsiaError, Unavailable
+from pyrsia.net.lines import Line
 from pyrsia.net.links import Links
-from pyrsia.net.zap import key_of
-from pyrsia.net.zsock import RETRY_S, ZSock
 from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
-from pyrsia.units import LINK_FAULTS, MAX_OPEN_MAPS, MAX_PEERS, NodeId
+from pyrsia.units import MAX_OPEN_MAPS, NodeId
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
 
@@ -66,6 +65,12 @@ class Counters:
     duplicates: int = 0  # chunks that came twice, from two sources asked for them
     received_from: dict[NodeId, int] = field(default_factory=dict)  # bytes by source
     liars: dict[NodeId, str] = field(default_factory=dict)  # source -> the last lie it was dropped for
+
+    def received(self, source: NodeId, size: int) -> None:
+        """A chunk of `size` bytes was verified and written."""
+        self.chunks_received += 1
+        self.bytes_received += size
+        self.received_from[source] = self.received_from.get(source, 0) + size
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Maps:
 
 
 class Server:
-    """Serves on the data ROUTER of `links`. Answers about `offered`; blames nobody who asks properly."""
+    """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly."""
 
     def __init__(self, links: Links, offered: Offered, counters: Counters, flow: Flow | None = None) -> None:
         self._links = links
@@ -124,82 +129,59 @@ class Server:
         self._maps = Maps()
         self._senders: set[bytes] = set()
         self._turns: dict[bytes, trio.Event] = {}
-        self._faults: Counter[NodeId] = Counter()
         self._nursery: trio.Nursery | None = None
 
-    async def run(self, router: ZSock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled, or until the links are closed."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            try:
-                while True:
-                    route, *parts = await router.recv()
-                    if parts:
-                        self._take(router, route.bytes, parts)
-            except Unavailable:
-                nursery.cancel_scope.cancel()
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def serves(self, key: bytes) -> bool:
+        """Whether something is still to be sent over the line with this key."""
+        return key in self._senders
 
     # -- asks --
 
-    def _take(self, router: ZSock, route: bytes, parts: Sequence[zmq.Frame]) -> None:
-        """Never raises for anything that a peer can send."""
-        counted = self._links.counted
-        node = self._links.node_of_curve(key_of(parts[0]))
-        if node is None:
-            counted["data-stranger"] += 1
-            return
-        try:
-            self._answer(node, route, chunks.decode([part.buffer for part in parts]))
-        except Malformed:
-            counted["data-malformed"] += 1
-            if len(self._faults) >= MAX_PEERS.value:
-                self._faults.clear()
-            self._faults[node] += 1
-            if self._faults[node] >= LINK_FAULTS.value:
-                del self._faults[node]
-                self._links.ban(node, "data-faults")
-            return
-        if self._uploads.waits(route) and route not in self._senders and self._nursery is not None:
-            self._senders.add(route)
-            self._nursery.start_soon(self._send, router, node, route)
-
-    def _answer(self, node: NodeId, route: bytes, ask: Message) -> None:
+    def take(self, line: Line, ask: Message) -> None:
+        """What a linked node asks over `line`. Never raises for anything that a peer can send."""
         match ask.type:
             case Type.WANT_MANIFEST | Type.WANT_HAVE:
-                self._tell(node, route, ask)
+                self._tell(line, ask)
             case Type.GET:
-                self._queue(node, route, ask)
-            case Type.CANCEL:
-                self._uploads.cancel(route, ((ask.manifest_id, chunk) for chunk in ask.chunks))
+                self._queue(line, ask)
             case _:
-                raise Malformed(f"chunks: a {ask.type.name} has no place at a server")
+                self._uploads.cancel(line.key, ((ask.manifest_id, chunk) for chunk in ask.chunks))
+        if self._uploads.waits(line.key) and line.key not in self._senders and self._nursery is not None:
+            self._senders.add(line.key)
+            self._nursery.start_soon(self._send, line)
 
-    def _tell(self, node: NodeId, route: bytes, ask: Message) -> None:
-        found = self._open(node, ask.manifest_id)
+    def _tell(self, line: Line, ask: Message) -> None:
+        found = self._open(line.node, ask.manifest_id)
         if found is None:
-            self._short(node, route, Message(Type.NAK, ask.manifest_id))
+            self._short(line, Message(Type.NAK, ask.manifest_id))
         elif ask.type is Type.WANT_HAVE:
-            self._tell_have(node, route, ask.manifest_id, *found)
+            self._tell_have(line, ask.manifest_id, *found)
         else:
             data = found[0].manifest
             item = _Item(Message(Type.MANIFEST, ask.manifest_id), data)
-            if not self._uploads.push(node, route, item, len(data)):
-                self._short(node, route, Message(Type.NAK, ask.manifest_id))
+            if not self._uploads.push(line.node, line.key, item, len(data)):
+                self._short(line, Message(Type.NAK, ask.manifest_id))
 
-    def _tell_have(
-        self, node: NodeId, route: bytes, manifest_id: bytes, served: Served, paper: Manifest
-    ) -> None:
+    def _tell_have(self, line: Line, manifest_id: bytes, served: Served, paper: Manifest) -> None:
         held = (1 << paper.count) - 1 if served.held is None else served.held
-        self._short(node, route, chunks.have(manifest_id, paper.count, held))
-        others = self.askers.asked(trio.current_time(), node, manifest_id)
+        self._short(line, chunks.have(manifest_id, paper.count, held))
+        others = self.askers.asked(trio.current_time(), line.node, manifest_id)
         if others:
-            self._short(node, route, Message(Type.ALSO, manifest_id, nodes=others))
+            self._short(line, Message(Type.ALSO, manifest_id, nodes=others))
 
-    def _queue(self, node: NodeId, route: bytes, ask: Message) -> None:
-        found = self._open(node, ask.manifest_id)
+    def _queue(self, line: Line, ask: Message) -> None:
+        found = self._open(line.node, ask.manifest_id)
         if found is None:
-            self._short(node, route, Message(Type.NAK, ask.manifest_id))
+            self._short(line, Message(Type.NAK, ask.manifest_id))
             return
         served, manifest = found
         refused: dict[Type, list[int]] = {Type.NAK: [], Type.BUSY: []}
@@ -209,11 +191,11 @@ class Server:
                 continue
             item = _Item(Message(Type.CHUNK, ask.manifest_id, (chunk,)), served=served)
             size = manifest.span(chunk)[1]
-            if not self._uploads.push(node, route, item, size, (ask.manifest_id, chunk)):
+            if not self._uploads.push(line.node, line.key, item, size, (ask.manifest_id, chunk)):
                 refused[Type.BUSY].append(chunk)
         for kind, some in refused.items():
             if some:
-                self._short(node, route, Message(kind, ask.manifest_id, tuple(some)))
+                self._short(line, Message(kind, ask.manifest_id, tuple(some)))
 
     def _open(self, node: NodeId, manifest_id: bytes) -> tuple[Served, Manifest] | None:
         """What `node` may have under this id, if it is really here."""
@@ -229,41 +211,43 @@ class Server:
             self._links.counted["data-crashed"] += 1
         return None
 
-    def _short(self, node: NodeId, route: bytes, message: Message) -> None:
+    def _short(self, line: Line, message: Message) -> None:
         """A short answer. A peer whose queue is full of them does not read; it gets no more."""
-        if not self._uploads.push(node, route, _Item(message), SHORT_BYTES):
+        if not self._uploads.push(line.node, line.key, _Item(message), SHORT_BYTES):
             self._links.counted["data-queue-full"] += 1
 
     # -- sending --
 
-    async def _send(self, router: ZSock, node: NodeId, route: bytes) -> None:
-        """Everything that waits for one connection, in turn with the others."""
+    async def _send(self, line: Line) -> None:
+        """Everything that waits for one line, in turn with the others."""
+        key = line.key
         try:
-            while self._uploads.waits(route):
-                await self._turn(route)
-                item = self._uploads.pop(route, trio.current_time())
-                if item is None or not self._links.connected(node):
+            while self._uploads.waits(key):
+                await self._turn(key)
+                item = self._uploads.pop(key, trio.current_time())
+                if item is None or not self._links.connected(line.node):
                     return
-                await self._give(router, route, item)
-        except Unavailable:
+                await self._give(line, item)
+        except Unavailable as error:
             self._links.counted["data-asker-gone"] += 1
+            line.end(str(error))
         finally:
-            self._turns.pop(route, None)
-            self._uploads.forget(route)
-            self._senders.discard(route)
+            self._turns.pop(key, None)
+            self._uploads.forget(key)
+            self._senders.discard(key)
             self._wake_next()
 
-    async def _turn(self, route: bytes) -> None:
-        """Return when no other connection that is ready to send goes before this one."""
+    async def _turn(self, key: bytes) -> None:
+        """Return when no other line that is ready to send goes before this one."""
         while True:
             mine, now_s = trio.Event(), trio.current_time()
-            self._turns[route] = mine
-            if not self._uploads.waits(route) or self._uploads.turn(self._turns, now_s) == route:
-                del self._turns[route]
+            self._turns[key] = mine
+            if not self._uploads.waits(key) or self._uploads.turn(self._turns, now_s) == key:
+                del self._turns[key]
                 self._wake_next()
                 return
             self._wake_next()
-            with trio.move_on_after(self._uploads.wait_s((route,), now_s) or math.inf):
+            with trio.move_on_after(self._uploads.wait_s((key,), now_s) or math.inf):
                 await mine.wait()
 
     def _wake_next(self) -> None:
@@ -271,7 +255,7 @@ class Server:
         if following is not None:
             self._turns[following].set()
 
-    async def _give(self, router: ZSock, route: bytes, item: _Item) -> None:
+    async def _give(self, line: Line, item: _Item) -> None:
         """Raises `Unavailable` when the connection is gone or takes nothing."""
         message, payload = item.message, memoryview(item.manifest)
         if item.served is not None:
@@ -281,11 +265,11 @@ class Server:
                 payload = view[offset : offset + length]
             except PyrsiaError:  # evicted since it was asked for
                 message = Message(Type.NAK, message.manifest_id, message.chunks)
-        parts: list[bytes | memoryview | zmq.Frame] = [route, chunks.encode(message)]
+        parts: list[bytes | memoryview] = [chunks.encode(message)]
         if message.type in chunks.WITH_PAYLOAD:
             parts.append(payload)
         with trio.move_on_after(STALLED_S) as scope:
-            await router.send(parts, copy=False, retry_s=RETRY_S)
+            await line.send(parts, copy=False)
         if scope.cancelled_caught:
             raise Unavailable("the connection takes nothing")
         if message.type is Type.CHUNK:

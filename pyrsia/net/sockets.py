@@ -6,6 +6,7 @@ Source: docs/network.md, "Who is who", "ZeroMQ from trio".
 """
 
 import contextlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ from pyrsia.wire import frames
 
 CURVE_BYTES: Final = 64  # what encryption adds to a frame (33), which ZeroMQ counts before it decrypts
 KEEPALIVE_S: Final = 5  # three probes unanswered, and a link is dead
+# Chunks have I/O threads of their own, since a connection is encrypted by one thread; the first is for all else.
+DATA_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
+_DATA_AFFINITY: Final = (1 << (1 + DATA_THREADS)) - 2
 MOST_FRAMES: Final = LINK_BATCH_FRAMES.value + 2  # one more of the second lane, and a part
 _LOST_EVENTS: Final = (
     zmq.EVENT_DISCONNECTED
@@ -50,17 +54,20 @@ class Sockets:
     Attributes:
         control, data: the bound ROUTERs while open; `data` stays None without a data address.
         broadcast: the bound XPUB; None without a broadcast address.
-        control_endpoint, data_endpoint, broadcast_endpoint: the addresses that they got.
-        zap: the handler that every server asks.
+        control_endpoint, data_endpoint, broadcast_endpoint, plain_endpoint: the addresses that they got.
+        plain: the ROUTER for chunks without encryption; None unless it was asked for.
+        zap: the handler that every encrypted server asks.
     """
 
     def __init__(self, curve: CurveKeys, bans: Bans, counted: Counter[str]) -> None:
         self.control_endpoint = ""
         self.data_endpoint = ""
         self.broadcast_endpoint = ""
+        self.plain_endpoint = ""
         self.control: ZSock | None = None
         self.data: ZSock | None = None
         self.broadcast: ZSock | None = None
+        self.plain: ZSock | None = None
         self.zap: Zap | None = None
         self._curve = curve
         self._bans = bans
@@ -71,13 +78,13 @@ class Sockets:
     def opened(self) -> bool:
         return self._context is not None
 
-    def open(self, control_addr: str, data_addr: str, broadcast_addr: str = "") -> None:
+    def open(self, control_addr: str, data_addr: str, broadcast_addr: str = "", plain_addr: str = "") -> None:
         """Bind everything: the ZAP handler first, then the servers.
 
         Raises:
             Refusal: `port-taken` with the address.
         """
-        context = self._context = zmq.Context(io_threads=2)
+        context = self._context = zmq.Context(io_threads=1 + DATA_THREADS)
         context.set(zmq.MAX_SOCKETS, 4 * MAX_PEERS.value)
         try:
             self.zap = Zap(context, self._bans, self._counted)
@@ -86,9 +93,11 @@ class Sockets:
             self.control = ZSock(router)
             if data_addr:
                 data = self._server(context, MAX_DATA_FRAME_BYTES.value + 1024, DATA_HWM.value)
-                data.setsockopt(zmq.AFFINITY, 2)  # chunks have an I/O thread of their own
+                data.setsockopt(zmq.AFFINITY, _DATA_AFFINITY)
                 self.data_endpoint = _bind(data, data_addr)
                 self.data = ZSock(data)
+            if plain_addr:
+                self._open_plain(context, plain_addr)
             if broadcast_addr:
                 self._open_broadcast(context, broadcast_addr)
         except Refusal:
@@ -97,7 +106,7 @@ class Sockets:
 
     def close(self) -> None:
         """Close all sockets and the context. Calling it twice is harmless."""
-        for sock in (self.control, self.data, self.broadcast):
+        for sock in (self.control, self.data, self.broadcast, self.plain):
             if sock is not None:
                 sock.close()
         if self.zap is not None:
@@ -107,10 +116,12 @@ class Sockets:
             self._context.destroy(linger=0)
         self._context = None
 
-    def client(self, node: NodeId, address: str, *, frame_bytes: int, hwm: int) -> tuple[ZSock, ZSock]:
+    def client(
+        self, node: NodeId, address: str, *, frame_bytes: int, hwm: int, plain: bool = False
+    ) -> tuple[ZSock, ZSock]:
         """A DEALER connecting to `node`, and the socket that tells when the connection is lost.
 
-        It never reconnects: a lost connection is a new one, greeting and all.
+        It never reconnects: a lost connection is a new one, greeting and all. A `plain` one proves nobody's key.
 
         Raises:
             Unavailable: the address is none, or the sockets are closed.
@@ -119,8 +130,8 @@ class Sockets:
         try:
             _bound(sock, frame_bytes, hwm)
             if hwm != LINK_HWM.value:
-                sock.setsockopt(zmq.AFFINITY, 2)
-            return self._dialled(sock, node, address)
+                sock.setsockopt(zmq.AFFINITY, _DATA_AFFINITY)
+            return self._connected(sock, address) if plain else self._dialled(sock, node, address)
         except (zmq.ZMQError, Malformed) as error:
             sock.close(linger=0)
             raise Unavailable(f"cannot dial: {error}") from None
@@ -175,6 +186,11 @@ class Sockets:
         sock.setsockopt(zmq.CURVE_SERVERKEY, curve_public(node))
         sock.setsockopt(zmq.CURVE_PUBLICKEY, self._curve.public)
         sock.setsockopt(zmq.CURVE_SECRETKEY, self._curve.secret)
+        return self._connected(sock, address, events)
+
+    def _connected(
+        self, sock: zmq.Socket[bytes], address: str, events: int = _LOST_EVENTS
+    ) -> tuple[ZSock, ZSock]:
         sock.setsockopt(zmq.RECONNECT_IVL, -1)
         sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
         sock.setsockopt(zmq.IPV6, int("[" in address))
@@ -191,6 +207,16 @@ class Sockets:
         serve_with_curve(sock, self._curve.secret)
         self.broadcast_endpoint = _bind(sock, address)
         self.broadcast = ZSock(sock)
+
+    def _open_plain(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        """Anybody connects; what a connection may have, a ticket says (`tickets`)."""
+        sock = context.socket(zmq.ROUTER)
+        _bound(sock, MAX_DATA_FRAME_BYTES.value + 1024, DATA_HWM.value)
+        sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        sock.setsockopt(zmq.HANDSHAKE_IVL, DIAL_WAIT_S.value * 1000)
+        sock.setsockopt(zmq.AFFINITY, _DATA_AFFINITY)
+        self.plain_endpoint = _bind(sock, address)
+        self.plain = ZSock(sock)
 
     def _server(
         self, context: zmq.Context[zmq.Socket[bytes]], frame_bytes: int, hwm: int

@@ -51,7 +51,7 @@ class PartialBlob:
         self._growing = growing
         self._room = room
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
         if offset < 0 or offset + len(data) > self._size:
             raise ValueError("outside the blob")
         try:

@@ -73,9 +73,9 @@ def sites():
 
 
 async def start(nursery, *sites, serve=None):
-    """Link all; those in `serve` (default: all) serve chunks."""
+    """Link all; those in `serve` (default: all), and the last one, have data links."""
     await join(nursery, *sites)
-    for site in sites if serve is None else serve:
+    for site in sites if serve is None else (*serve, sites[-1]):
         await nursery.start(site.plane.run)
 
 
@@ -129,11 +129,13 @@ async def test_small_files_arrive_whole_and_two_chunks_come_from_two_sources(sit
         manifest = site.put(tmp_path / f"{site.id.hex()[:8]}", DATA[:size])
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
+        assert await fetched(c, manifest, [a, b]) == DATA[:size]
+        assert len(c.counters.received_from) == min(manifest.count, 2)
         assert await c.plane.manifest(manifest.id, [b.id, a.id]) == manifest
         assert await fetched(c, manifest, [a, b]) == DATA[:size]
         nursery.cancel_scope.cancel()
 
-    assert len(c.counters.received_from) == min(manifest.count, 2)
+    assert c.counters.chunks_received == 2 * manifest.count
 
 
 async def test_only_what_is_missing_is_fetched(sites, tmp_path):
@@ -225,6 +227,7 @@ async def test_a_source_that_dies_in_the_middle_costs_time_and_not_the_file(site
             await nursery.start(c.links.run)
             c.links.dial([a.at, b.at])
             await until(lambda: c.links.connected(a.id) and c.links.connected(b.id))
+            await nursery.start(c.plane.run)
             await nursery.start(a.plane.run)
             await life.start(b.plane.run)
 
@@ -262,7 +265,7 @@ GARBAGE = {
     "nothing": [b""],
     "many frames": [b"x"] * 20,
     "another file": [chunks.encode(Message(Type.HAVE, b"o" * 32, count=41))],
-    "a question": [chunks.encode(Message(Type.WANT_HAVE, MANIFEST.id))],
+    "an answer to nothing": [chunks.encode(Message(Type.BUSY, MANIFEST.id, (3,)))],
     "another size": [chunks.encode(Message(Type.HAVE, MANIFEST.id, count=40))],
     "wrong manifest": [chunks.encode(Message(Type.MANIFEST, MANIFEST.id)), MANIFEST.encode()[:-1] + b"?"],
 }
@@ -505,18 +508,24 @@ async def test_what_the_callers_write_raises_ends_the_transfer_and_reaches_the_c
     assert c.counters.chunks_received == MANIFEST.count
 
 
-async def test_a_cancelled_transfer_leaves_no_socket_and_the_next_one_works(sites, tmp_path):
+async def test_a_cancelled_transfer_leaves_nothing_behind_and_the_next_one_goes_over_the_same_line(
+    sites, tmp_path
+):
     a, _, c = sites
     a.put(tmp_path / "a", DATA)
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        line = await c.plane.lines.line(a.id)
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             with trio.CancelScope() as scope:
                 await c.plane.fetch(MANIFEST, [a.id], lambda *_, scope=scope: scope.cancel())
             assert scope.cancelled_caught
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 4)
+        assert len(os.listdir("/proc/self/fd")) <= before
+        assert not line.busy
         assert await fetched(c, MANIFEST, [a]) == DATA
+        assert await c.plane.lines.line(a.id) is line
         nursery.cancel_scope.cancel()
 
     assert c.counters.liars == {}

@@ -85,6 +85,7 @@ async def test_when_the_source_dies_in_the_middle_the_client_is_cut(tmp_path):
             c.links.dial([a.at])
             await until(lambda: c.links.connected(a.id))
             await life.start(a.plane.run)
+            await nursery.start(c.plane.run)
             await nursery.start(reader.arrivals.run)
 
             async def fetch(manifest, sources, write, **options):

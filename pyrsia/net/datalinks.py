@@ -1,0 +1,357 @@
+"""The data connections of one node: which are open, who opens one, when one is closed.
+
+One for each pair of nodes, whoever dialled it: both ends ask over it. It stays open while it is used and a minute
+longer. A node that cannot be dialled is asked over the control link to dial us. Where both ends are configured so, the
+connection is plain; what binds it to its node then is a ticket (`tickets`), given over the control link.
+
+Every frame goes to its line (`lines`) or, if it asks for something, to the server (`serving`). What is no message costs
+whoever sent it: a line that we dialled ends, sixteen such frames end the control link.
+
+Source: docs/network.md, "Data links"; docs/adr/0065.
+"""
+
+import contextlib
+import itertools
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+import zmq
+
+from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.net.lines import Line, hello, ticket_of
+from pyrsia.net.links import Links
+from pyrsia.net.sockets import until_lost
+from pyrsia.net.tickets import TICKET_BYTES, Tickets
+from pyrsia.net.zap import key_of
+from pyrsia.net.zsock import ZSock
+from pyrsia.units import DATA_HWM, LINK_FAULTS, MAX_PEERS, Limit, NodeId
+from pyrsia.wire import chunks
+from pyrsia.wire.chunks import Message, Type
+
+METHOD: Final = 12  # `node.kinds.Method.DATA_LINK`
+DIAL_ME: Final = b"D"  # the asker cannot dial: please do -> empty
+TICKET: Final = b"T"  # for a plain connection -> empty for no, or a ticket and a port u16
+
+IDLE_S: Final = 60.0  # a client that installs packages comes back sooner than this
+UNREACHED_S: Final = 60.0  # who could not be dialled is asked to dial, this long
+ASK_S: Final = 3.0  # for an answer over the control link, and again for the connection that it leads to
+SWEEP_S: Final = 1.0
+MAX_LINES = Limit(
+    64, "data connections that we dialled, at four descriptors each: a quarter of the usual 1,024"
+)
+MAX_HELD = Limit(
+    2 * MAX_PEERS.value, "routes of those who dialled us: one of each peer, and one that it had before"
+)
+MAX_HELD_OF_NODE = Limit(4, "of them of one node; who connects in a loop fills no table")
+
+_ASKS: Final = frozenset((Type.WANT_MANIFEST, Type.WANT_HAVE, Type.GET, Type.CANCEL))
+_NOTHING: Final = memoryview(b"")
+
+OnAsk = Callable[[Line, Message], None]
+OnFault = Callable[[NodeId, str], None]
+
+
+class DataLinks:
+    """Lines of one node, by node.
+
+    Args:
+        on_ask: takes what a node asks over a line.
+        on_fault: told of whoever sends what no node sends, in words.
+        serves: whether something is still to be sent over the line with this key.
+    """
+
+    def __init__(
+        self, links: Links, on_ask: OnAsk, on_fault: OnFault, serves: Callable[[bytes], bool]
+    ) -> None:
+        self._links = links
+        self._on_ask = on_ask
+        self._on_fault = on_fault
+        self._serves = serves
+        self._dialled: dict[NodeId, Line] = {}
+        self._held: OrderedDict[bytes, Line] = OrderedDict()  # key -> a line that its node dialled
+        self._opening: dict[NodeId, trio.Event] = {}
+        self._awaited: dict[NodeId, trio.Event] = {}  # who was asked to dial us
+        self._unreached: dict[NodeId, float] = {}  # until when it is not dialled
+        self._faults: Counter[NodeId] = Counter()
+        self._tickets = Tickets(secrets.token_bytes)
+        self._numbers = itertools.count()
+        self._nursery: trio.Nursery | None = None
+        links.answer({METHOD: self._answer})
+
+    def __len__(self) -> int:
+        return len(self._dialled) + len(self._held)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled, or until the links are closed.
+
+        Raises:
+            ValueError: the links have no data socket, or are not open yet.
+        """
+        router = self._links.data_router
+        if router is None:
+            raise ValueError("the links have no data socket, or are not open yet")
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._sweep)
+                if self._links.plain_router is not None:
+                    nursery.start_soon(self._read, self._links.plain_router, True)
+                task_status.started()
+                await self._read(router, False)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            for line in [*self._dialled.values(), *self._held.values()]:
+                line.end("this node stops")
+            self._dialled.clear()
+            self._held.clear()
+
+    # -- opening --
+
+    async def line(self, node: NodeId) -> Line:
+        """The line to `node`, opened now if there is none.
+
+        Raises:
+            Unavailable: there is none to be had.
+        """
+        while True:
+            line = self._of(node)
+            if line is not None:
+                return line
+            if not self._links.connected(node):
+                raise Unavailable("is not connected, or serves no files")
+            opening = self._opening.get(node)
+            if opening is None:
+                return await self._open(node)
+            await opening.wait()
+
+    def _of(self, node: NodeId) -> Line | None:
+        """A line to `node` that lives."""
+        line = self._dialled.get(node)
+        if line is not None and line.alive:
+            return line
+        for line in [line for line in reversed(self._held.values()) if line.node == node]:
+            if line.answers():
+                return line
+            self._forget(line, "the connection broke")
+        return None
+
+    async def _open(self, node: NodeId) -> Line:
+        done = self._opening[node] = trio.Event()
+        try:
+            address = self._links.data_address(node)
+            if address and trio.current_time() >= self._unreached.get(node, 0.0):
+                return await self._dial(node, address)
+            return await self._be_dialled(node)
+        finally:
+            del self._opening[node]
+            done.set()
+
+    async def _dial(self, node: NodeId, address: str) -> Line:
+        nursery = self._room()
+        ticket, plain = (
+            await self._ticket(node, address) if self._links.plain_router is not None else (b"", "")
+        )
+        sock, monitor = self._links.client(
+            node, plain or address, frame_bytes=chunks.FRAME_BYTES, hwm=DATA_HWM.value, plain=bool(plain)
+        )
+        line = Line(node, b"d%d" % next(self._numbers), sock, b"", self._begin)
+        self._dialled[node] = line
+        line.post(hello(ticket) if ticket else hello())
+        nursery.start_soon(self._live, line, sock, monitor)
+        return line
+
+    async def _ticket(self, node: NodeId, address: str) -> tuple[bytes, str]:
+        """A ticket of `node` and its plain address; empty when it gives none."""
+        with contextlib.suppress(PyrsiaError):
+            told = await self._links.request(node, METHOD, TICKET, ASK_S)
+            if len(told) == TICKET_BYTES + 2:
+                port = int.from_bytes(told[TICKET_BYTES:], "big")
+                return told[:TICKET_BYTES], f"{address.rpartition(':')[0]}:{port}"
+        return b"", ""
+
+    async def _be_dialled(self, node: NodeId) -> Line:
+        """Ask `node` over the control link to dial us."""
+        came = self._awaited.setdefault(node, trio.Event())
+        try:
+            with trio.move_on_after(ASK_S):
+                await self._links.request(node, METHOD, DIAL_ME, ASK_S)
+                await came.wait()
+        except PyrsiaError as error:
+            raise Unavailable(f"cannot be dialled, and does not dial: {error}") from None
+        finally:
+            self._awaited.pop(node, None)
+        self._unreached.pop(node, None)  # the next attempt is ours again
+        line = self._of(node)
+        if line is None:
+            raise Unavailable("cannot be dialled, and does not dial")
+        return line
+
+    def _room(self) -> trio.Nursery:
+        """Where a new line lives. The one that was idle longest makes room for it."""
+        if self._nursery is None:
+            raise Unavailable("this node's data links do not run")
+        if len(self._dialled) >= MAX_LINES.value:
+            idle = [line for line in self._dialled.values() if not line.busy and not self._serves(line.key)]
+            if not idle:
+                raise Unavailable("too many data links are in use")
+            self._forget(min(idle, key=lambda line: line.used_s), "another line needs its place")
+        return self._nursery
+
+    async def _answer(self, node: NodeId, body: bytes) -> bytes:
+        """What a node asks for over the control link."""
+        if body == TICKET:
+            port = self._links.plain_endpoint.rpartition(":")[2]
+            if self._links.plain_router is None or not port.isdecimal():
+                return b""
+            return self._tickets.give(trio.current_time(), node) + int(port).to_bytes(2, "big")
+        if body != DIAL_ME:
+            raise Malformed("data link: neither a ticket nor a dial is asked for")
+        if self._nursery is not None and node not in self._opening and self._dialled.get(node) is None:
+            self._nursery.start_soon(self._dial_for, node)
+        return b""
+
+    async def _dial_for(self, node: NodeId) -> None:
+        address = self._links.data_address(node)
+        if address and node not in self._opening and node not in self._dialled:
+            done = self._opening[node] = trio.Event()
+            with contextlib.suppress(Unavailable):
+                await self._dial(node, address)
+            del self._opening[node]
+            done.set()
+
+    # -- living --
+
+    async def _live(self, line: Line, sock: ZSock, monitor: ZSock) -> None:
+        """Read a line that we dialled, from dial to loss."""
+        try:
+            with line.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(until_lost, monitor, nursery.cancel_scope)
+                    with contextlib.suppress(Unavailable):
+                        while line.alive:
+                            self._take(line, await sock.recv())
+                    nursery.cancel_scope.cancel()
+        finally:
+            if not line.heard_s:
+                if len(self._unreached) >= MAX_PEERS.value:
+                    self._unreached.clear()
+                self._unreached[line.node] = trio.current_time() + UNREACHED_S
+            self._forget(line, "the connection broke")
+            sock.close()
+            monitor.close()
+
+    async def _read(self, router: ZSock, plain: bool) -> None:
+        """Read those that others dialled."""
+        mark = b"p" if plain else b"c"
+        with contextlib.suppress(Unavailable):
+            while True:
+                route, *parts = await router.recv()
+                if parts:
+                    line = self._line_of(router, mark + route.bytes, route.bytes, parts[0])
+                    if line is not None:
+                        self._take(line, parts)
+
+    def _line_of(self, router: ZSock, key: bytes, route: bytes, first: zmq.Frame) -> Line | None:
+        """The line that a frame came over; None for a stranger, who gets nothing, not even a no."""
+        line = self._held.get(key)
+        if key.startswith(b"c"):
+            node = self._links.node_of_curve(key_of(first))
+        else:
+            node = line.node if line is not None else self._bearer(first)
+            if node is not None and not self._links.connected(node):
+                node = None
+        if node is None:
+            self._links.counted["data-stranger"] += 1
+            if line is not None:
+                self._forget(line, "it has no control link")
+            return None
+        if line is None or line.node != node or not line.alive:
+            line = self._hold(Line(node, key, router, route, self._begin))
+        return line
+
+    def _bearer(self, first: zmq.Frame) -> NodeId | None:
+        """Who shows a ticket of ours in the first frame of a plain connection."""
+        try:
+            ticket = ticket_of(first.buffer)
+        except Malformed:
+            return None
+        return None if ticket is None else self._tickets.use(trio.current_time(), ticket)
+
+    def _hold(self, line: Line) -> Line:
+        own = [held for held in self._held.values() if held.node == line.node]
+        for old in own[: max(0, len(own) + 1 - MAX_HELD_OF_NODE.value)]:
+            self._forget(old, "it connected anew")
+        if len(self._held) >= MAX_HELD.value:
+            self._forget(next(iter(self._held.values())), "another line needs its place")
+        self._held[line.key] = line
+        if (awaited := self._awaited.get(line.node)) is not None:
+            awaited.set()
+        return line
+
+    def _take(self, line: Line, parts: Sequence[zmq.Frame]) -> None:
+        """Never raises for anything that a peer can send."""
+        line.heard_s = trio.current_time()
+        try:
+            if ticket_of(parts[0].buffer) is not None:
+                if len(parts) > 1:
+                    raise Malformed("hello: more than one frame")
+                return
+            message = chunks.decode([part.buffer for part in parts])
+            if message.type in _ASKS:
+                self._asked(line, message)
+            else:
+                line.take(message, parts[1].buffer if len(parts) > 1 else _NOTHING)
+        except Malformed as error:
+            self._bad(line, error)
+
+    def _asked(self, line: Line, message: Message) -> None:
+        if not self._links.connected(line.node):
+            self._links.counted["data-stranger"] += 1
+            return
+        line.used_s = line.heard_s
+        self._on_ask(line, message)
+
+    def _bad(self, line: Line, error: Malformed) -> None:
+        node = line.node
+        self._links.counted["data-malformed"] += 1
+        self._on_fault(node, f"sent garbage ({error})")
+        if line.dialled or line.busy:
+            self._forget(line, f"sent garbage ({error})", guilty=True)
+        if len(self._faults) >= MAX_PEERS.value:
+            self._faults.clear()
+        self._faults[node] += 1
+        if self._faults[node] >= LINK_FAULTS.value:
+            del self._faults[node]
+            self._links.ban(node, "data-faults")
+
+    def _begin(self, line: Line) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(line.flush)
+
+    def _forget(self, line: Line, why: str, *, guilty: bool = False) -> None:
+        if self._dialled.get(line.node) is line:
+            del self._dialled[line.node]
+        if self._held.get(line.key) is line:
+            del self._held[line.key]
+        line.end(why, guilty=guilty)
+
+    def distrust(self, line: Line) -> None:
+        """Nothing comes over it though something was asked: the next transfer gets a new one."""
+        if line.alive and not line.busy:
+            self._forget(line, "it is silent")
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_S)
+            now_s = trio.current_time()
+            for line in [*self._dialled.values(), *self._held.values()]:
+                # Who dialled closes it; the other end forgets it well after that.
+                idle_s = IDLE_S if line.dialled else 3 * IDLE_S
+                if not line.alive or (not line.dialled and not self._links.connected(line.node)):
+                    self._forget(line, "it has no control link")
+                elif now_s - line.used_s > idle_s and not line.busy and not self._serves(line.key):
+                    self._forget(line, "it was idle")
