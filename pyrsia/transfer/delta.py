@@ -25,14 +25,13 @@ from blake3 import blake3
 from pyrsia.errors import Malformed
 from pyrsia.transfer.manifest import MAX_FILE_BYTES, Manifest
 from pyrsia.units import CHUNK_BYTES, Limit
+from pyrsia.wire.ranges import MAX_RANGE_BYTES, MAX_RANGES
 
 VERSION: Final = 1
 NAME_BYTES: Final = 16
 LEAST_PIECE: Final = Limit(1_024, "a name costs 20 bytes: of pieces this long, 2 %")
 MAX_PIECES = Limit(65_536, "1.3 MB of names, within one frame; a file with more members is cut more coarsely")
 LEAST_FILE = Limit(1 << 20, "below, asking for a recipe takes longer than four chunks")
-MAX_RANGE_BYTES = Limit(262_144, "bytes of one answer: as a chunk")
-MAX_RANGES = Limit(64, "pieces of the file in one answer")
 LEAST_SHARED: Final = 1 / 4  # of a file; with less in common the usual way is quicker
 _HEAD: Final = struct.Struct(">BQ")
 _PIECE: Final = struct.Struct(">16sI")

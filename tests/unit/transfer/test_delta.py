@@ -11,6 +11,7 @@ from pyrsia.transfer import delta
 from pyrsia.transfer.delta import Recipe
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES
+from pyrsia.wire import ranges
 
 LEAST = delta.LEAST_PIECE.value
 MEMBERS = st.lists(st.integers(0, 40), min_size=0, max_size=40)
@@ -148,8 +149,8 @@ def test_asks_are_bounded():
     }
     batches = delta.plan(recipe, here).batches()
     assert sum(size for batch in batches for _, size in batch) == 1_000_000
-    assert all(len(batch) <= delta.MAX_RANGES.value for batch in batches)
-    assert all(sum(size for _, size in batch) <= delta.MAX_RANGE_BYTES.value for batch in batches)
+    assert all(len(batch) <= ranges.MAX_RANGES.value for batch in batches)
+    assert all(sum(size for _, size in batch) <= ranges.MAX_RANGE_BYTES.value for batch in batches)
 
 
 def test_files_with_little_in_common_come_the_usual_way():
