@@ -1,6 +1,6 @@
 """Frames on a data link beside those of `chunks`: the recipe of a file, and stretches of its bytes. Pure.
 
-The same head, `type u8 | proto u8 | manifest id [32]`, big-endian; RECIPE and RANGES have their bytes in a second frame.
+The same head, `type u8 | proto u8 | manifest id [32]`, big-endian; RECIPE and RANGES have a second frame of bytes.
 
     asker to server                                       server to asker
     WANT_RECIPE                                           RECIPE  + the recipe's bytes (`transfer.delta`)
