@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyrsia.errors import Unavailable
 from pyrsia.net.data import Counters, DataPlane, Served
+from pyrsia.node.bringing import Bringing
 from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.growing import Growing
+from pyrsia.store.partials import Partials
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, HASH_BYTES, NodeId
@@ -46,6 +47,7 @@ class Shelf:
         self._plane = plane
         self._named = named
         self._lent: Counter[tuple[NodeId, bytes]] = Counter()
+        self.bringing = Bringing(Partials(blobs.folder, blobs), plane, self._describe)
 
     @property
     def counters(self) -> Counters:
@@ -60,11 +62,18 @@ class Shelf:
 
     def served(self, node: NodeId, manifest_id: bytes) -> Served | None:
         """What a peer may have under this id: the answer to `DataPlane`'s question."""
-        raw = self._database.get(layout.MANIFESTS, manifest_id)
-        if raw is None or not (self._named(manifest_id) or (node, manifest_id) in self._lent):
+        if not (self._named(manifest_id) or (node, manifest_id) in self._lent):
             return None
-        path = self.local(raw[:HASH_BYTES])
-        return None if path is None else Served(raw[HASH_BYTES:], path)
+        raw = self._database.get(layout.MANIFESTS, manifest_id)
+        path = None if raw is None else self.local(raw[:HASH_BYTES])
+        if raw is not None and path is not None:
+            return Served(raw[HASH_BYTES:], path)
+        coming = self.bringing.coming(manifest_id)
+        if coming is None or coming.partial is None:
+            return None
+        partial = coming.partial
+        # In the moment between its last byte and its row in the index the file has moved already.
+        return Served(coming.encoded, self.local(partial.manifest.sha256) or partial.path, partial.held)
 
     @contextmanager
     def lent(self, node: NodeId, manifests: Collection[bytes]) -> Iterator[None]:
@@ -119,7 +128,9 @@ class Shelf:
         sources: Sequence[NodeId],
         growing: Growing | None = None,
     ) -> Path:
-        """Bring a blob that the log names from any of `sources`; its path.
+        """Bring a blob that the log names from any of `sources`, and from who else is found; its path.
+
+        Whoever wants the same blob meanwhile shares the download. What was interrupted goes on where it was.
 
         Args:
             growing: is told what has come, for those who read along; its end is the caller's to tell.
@@ -130,18 +141,7 @@ class Shelf:
         local = self.local(sha256)
         if local is not None:
             return local
-        manifest = await self._plane.manifest(manifest_id, sources)
-        if (manifest.sha256, manifest.size) != (sha256, size):
-            raise Unavailable("the manifest that the log names speaks of other bytes than the log")
-        partial = await self._blobs.writer(size, growing)
-        try:
-            await self._plane.fetch(manifest, sources, partial.write_at, ordered=growing is not None)
-            path = await partial.finish(sha256)
-        except BaseException:
-            partial.discard()
-            raise
-        await self._describe(manifest)
-        return path
+        return await self.bringing.bring(manifest_id, sha256, size, sources, growing)
 
     async def _describe(self, manifest: Manifest) -> BlobRef:
         """Index the manifest of a blob that is here."""

@@ -103,6 +103,10 @@ class Blobs:
         self._count()
 
     @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
     def account(self) -> Account:
         return self.space.account
 

@@ -40,6 +40,7 @@ class Growing:
         self._ends: list[int] = []
         self._shown = max(0, size - CHUNK_BYTES.value)  # nothing from here on before the end
         self._waiting: dict[int, trio.Event] = {}  # by offset: at most one a reader
+        self._open: dict[Reader, int] = {}  # what each reader asked for last
         self._fd = -1
         self._path: Path | None = None
         self._failure: StorageFull | str = ""
@@ -61,7 +62,9 @@ class Growing:
     # -- the writer's side --
 
     def opened(self, path: Path) -> None:
-        """The file exists; it may be shorter than it will be."""
+        """The file exists; it may be shorter than it will be. Again, when it goes on in another file."""
+        if self._fd >= 0:
+            os.close(self._fd)
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def wrote(self, offset: int, count: int) -> None:
@@ -101,14 +104,22 @@ class Growing:
     def reader(self) -> "Reader":
         """One more; it must be closed."""
         self.readers += 1
+        reader = Reader(self)
+        self._open[reader] = 0
         self._changed()
-        return Reader(self)
+        return reader
 
-    def left(self) -> None:
+    def left(self, reader: "Reader") -> None:
         self.readers -= 1
+        del self._open[reader]
         self._changed()
 
-    async def ready(self, offset: int) -> int:
+    def lacking(self) -> list[int]:
+        """For each reader the first byte that is not here from where it reads, as far as there is one."""
+        ends = (max(at, self._run_end(at)) for at in self._open.values())
+        return [end for end in ends if end < self.size]
+
+    async def ready(self, offset: int, reader: "Reader | None" = None) -> int:
         """The end (exclusive) of the run that may be sent from `offset`; waits for it.
 
         At `size` and beyond it waits until the file is whole.
@@ -134,8 +145,12 @@ class Growing:
                     del self._waiting[offset]
 
     def _until(self, offset: int) -> int:
+        return min(self._run_end(offset), self._shown)
+
+    def _run_end(self, offset: int) -> int:
+        """The end of the run that begins at `offset` or before it; 0 where there is none."""
         found = bisect_right(self._starts, offset) - 1
-        return min(self._ends[found], self._shown) if found >= 0 else 0
+        return self._ends[found] if found >= 0 else 0
 
 
 class Reader:
@@ -152,12 +167,12 @@ class Reader:
         return self._growing.path
 
     async def ready(self, offset: int) -> int:
-        return await self._growing.ready(offset)
+        return await self._growing.ready(offset, self)
 
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._growing.left()
+            self._growing.left(self)
 
 
 class Whole:

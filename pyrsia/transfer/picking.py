@@ -38,7 +38,7 @@ class Picking:
 
     Args:
         count: chunks of the file.
-        places: the chunks that readers wait for now; None when nobody ever reads along.
+        places: the chunks that readers wait for now; None, and none, when nobody reads along.
     """
 
     def __init__(self, count: int, draw: Draw, places: Places | None) -> None:
@@ -83,9 +83,9 @@ class Picking:
     def pick(self, now: float, pool: int) -> int:
         """A chunk of `pool` (not empty)."""
         self._picks += 1
-        if self._places is None:
+        places = sorted(set(self._places()))[: MAX_PLACES.value] if self._places is not None else []
+        if not places:
             return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool)
-        places = sorted(set(self._places()))[: MAX_PLACES.value] or [0]
         shared = self._share[1] > 1 and not self._stalls(now, places)
         fresh = next((place for place in places if not self._follows(place)), None)
         self._seen = places

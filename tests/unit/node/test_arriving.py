@@ -27,7 +27,7 @@ class Plane:
         self.counters = Counters()
         self.data, self.described = DATA, DATA
         self.fetches = 0
-        self.ordered: list[bool] = []
+        self.places: list[list[int]] = []
         self.turns, self.give = trio.open_memory_channel[int](100)
         self.ended = trio.Event()
 
@@ -38,9 +38,9 @@ class Plane:
     async def manifest(self, manifest_id, sources):
         return self.paper
 
-    async def fetch(self, manifest, sources, write, *, ordered=False):
+    async def fetch(self, manifest, sources, write, *, held=0, places=None, find=None):
         self.fetches += 1
-        self.ordered.append(ordered)
+        self.places.append(places())
         try:
             for _ in range(0, len(self.data), STEP):
                 chunk = await self.give.receive()
@@ -115,7 +115,7 @@ async def test_many_read_one_download_while_it_runs_and_the_end_comes_with_the_d
                 await trio.sleep(0.001)
             plane.chunks(4, 3)
     assert [bytes(into) for into in got] == [DATA] * 5
-    assert (plane.fetches, plane.ordered, arrivals.brought) == (1, [True], 1)
+    assert (plane.fetches, plane.places, arrivals.brought) == (1, [[0] * 5], 1)
     assert partials(tmp_path) == []
     here = arrivals.bring(ref(plane), [PEER])
     assert (await here.ready(0), here.path.read_bytes()) == (len(DATA), DATA)

@@ -35,7 +35,7 @@ class Plane:
             raise Unavailable("nobody has it")
         return self.files[manifest_id][0]
 
-    async def fetch(self, manifest, sources, write, *, ordered=False):
+    async def fetch(self, manifest, sources, write, *, held=0, places=None, find=None):
         data = self.files[manifest.id][1]
         step = CHUNK_BYTES.value
         for at in range(0, len(data), step):
