@@ -3,6 +3,7 @@
 Five processes, an index made of a folder, the command line as a person types it.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import survey
 from pyrsia.demo import sample
 from pyrsia.demo.network import Network
+from pyrsia.keys import verify
+from pyrsia.wire.text import unb32
+from tests.reference import receipts as oracle
 
 pytestmark = pytest.mark.processes
 COMMAND_S = 180
@@ -166,6 +170,32 @@ def _lock_of(service: Service, request: str) -> str:
         )
         entry = json.loads(client.get("/api/v1/log/prove", index=index)["entry"])
     return str(entry["body"]["lock"]["sha256"])
+
+
+def test_every_blob_that_a_reveal_named_lies_whole_on_the_disks_of_those_that_signed_for_it(service: Service):
+    with service.follower.client() as client:
+        found = client.get("/api/v1/log/entries", first=0, count=1_000)["entries"]
+
+        def leaves(kind: str) -> list[dict]:
+            indices = [one["index"] for one in found if one["kind"] == kind]
+            return [json.loads(client.get("/api/v1/log/prove", index=index)["entry"]) for index in indices]
+
+        asked, revealed = leaves("build.request"), leaves("build.reveal")
+    (request,) = [one["body"] for one in asked if one["body"]["purl"].endswith("/pyrsia-sample@9.9")]
+    assert "manifest" in request["source"]
+    mine = [one for one in revealed if one["body"]["source"] == "claimed"]
+    assert len(mine) == 3
+    node_of = {node.node_id: node for node in service.network.validators}
+    for reveal in mine:
+        said = oracle.text(reveal["net"], reveal["author"], reveal["body"], request)
+        signers = [one["node"] for one in reveal["body"]["receipts"]]
+        assert len(set(signers)) == 2  # f + 1 of four, each a failure domain of its own
+        for one in reveal["body"]["receipts"]:
+            assert verify(unb32(one["node"]), said, bytes.fromhex(one["sig"]))
+            for _, sha256, size in oracle.rows(reveal["body"], request):
+                file = node_of[one["node"]].data / "blobs" / sha256[:2] / sha256[2:4] / sha256
+                data = file.read_bytes()
+                assert (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size)
 
 
 def test_what_has_no_source_is_witnessed_and_said_to_be_that_and_no_more(service: Service):
