@@ -13,6 +13,9 @@ Source: docs/mesh-discovery.md, "Scopes".
 import ipaddress
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
+
+REMEMBERED = 8_192  # addresses whose scope and group are not worked out again: twice a full table
 
 
 class Scope(Enum):
@@ -52,6 +55,7 @@ def join(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+@lru_cache(REMEMBERED)
 def scope_of(host: str) -> Scope:
     """The scope of a numeric address; NAME for what is none."""
     ip = _ip(host)
@@ -81,6 +85,7 @@ def may_dial(host: str, ours: frozenset[Scope]) -> bool:
     return scope_of(host) in ours
 
 
+@lru_cache(REMEMBERED)
 def group_of(address: str) -> str:
     """What is one owner's for all that we know: a /24, a /48, or a host name's last two labels."""
     host, _ = split(address)

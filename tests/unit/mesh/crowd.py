@@ -44,7 +44,15 @@ def curve(node):
 
 
 def record_of(node, *, seq=1, at_ms=NOW_MS, life_ms=DAY_MS, address="tcp://127.0.0.1:44000", net=NET, **more):
-    said = {"log_size": 7, "log_root": bytes(32), "name": "n", "version": "0.1.0", "data": "", "broadcast": "", **more}
+    said = {
+        "log_size": 7,
+        "log_root": bytes(32),
+        "name": "n",
+        "version": "0.1.0",
+        "data": "",
+        "broadcast": "",
+        **more,
+    }
     return Record(node, net, seq, at_ms, at_ms + life_ms, control=address, **said)
 
 
@@ -57,7 +65,9 @@ def table_of(me=None, members=()):
     return Table(me or ident(0), NET, verify=verify, curve=curve, member=lambda node: node in members)
 
 
-def outbound_of(table, draw, *, members=(), needed=(), fixed=(), unwanted=(), ours=(Scope.GLOBAL, Scope.MACHINE)):
+def outbound_of(
+    table, draw, *, members=(), needed=(), fixed=(), unwanted=(), ours=(Scope.GLOBAL, Scope.MACHINE)
+):
     return Outbound(
         table,
         draw,
@@ -86,7 +96,9 @@ class Member:
 class Crowd:
     """All nodes, in one heap of events. Links last; a dial to an address that nobody has fails."""
 
-    def __init__(self, count, seed, *, members=0, peers_of=lambda number: (), delay_s=(0.005, 0.1), tick_s=0.1):
+    def __init__(
+        self, count, seed, *, members=0, peers_of=lambda number: (), delay_s=(0.005, 0.1), tick_s=0.1
+    ):
         self.draw = random.Random(seed)
         self.now = 0.0
         self.delay_s, self.tick_s = delay_s, tick_s
@@ -105,8 +117,8 @@ class Crowd:
         made = Member(node, Discovery(table, outbound, self.draw), address)
         made.core.renew(raw_of(node, address=address))
         self.nodes[node] = self.by_address[address] = made
-        for one in fixed:
-            self.later(lambda other=ident(one): self.link(made, other))
+        for one in map(ident, fixed):
+            self.later(lambda other=one: self.link(made, other))
         self.at(self.now + self.draw.random() * self.tick_s, lambda: self.tick(made))
         return made
 
@@ -125,7 +137,7 @@ class Crowd:
 
     def tick(self, who):
         self.do(who, who.core.on_timer(self.now, NOW_MS))
-        self.at(self.now + self.tick_s, lambda: self.tick(who))
+        self.at(self.now + max(self.tick_s, who.core.wait_s(self.now)), lambda: self.tick(who))
 
     def do(self, who, effects):
         for effect in effects:
