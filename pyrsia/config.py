@@ -69,6 +69,9 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dns: tuple[str, ...] = ()  # names whose TXT or SRV records name nodes of the network
     lan: str = ""  # host:port of a broadcast or multicast address that beacons go to; empty: none
     guests: Annotated[int, msgspec.Meta(ge=0, le=192)] = 64  # links with nodes that are no members; 0: none
+    up_mb_s: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0  # of files to all peers together; 0: no limit
+    down_mb_s: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0  # of files from them; 0: no limit
+    peer_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100  # of either limit that one peer may have
 
 
 class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

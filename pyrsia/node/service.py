@@ -77,6 +77,7 @@ from pyrsia.serve.guard import Guard
 from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
 from pyrsia.serve.tls import configured
 from pyrsia.store.rocks import suspect
+from pyrsia.transfer.buckets import flow_of
 from pyrsia.units import NodeId
 
 ASK_S: Final = 5.0  # a peer answers from memory
@@ -215,7 +216,11 @@ class Node:
             invalid=InvalidBlock,
         )
         write_first_block(self.chain, archive)
-        self.plane = DataPlane(self.links, self._offered)
+        net = house.settings.net
+        self.plane = DataPlane(
+            self.links, self._offered,
+            up=flow_of(net.up_mb_s, net.peer_percent), down=flow_of(net.down_mb_s, net.peer_percent),
+        )  # fmt: skip
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
         self.outside = open_outside(
             house.settings.witness,
@@ -417,6 +422,7 @@ class Node:
             settings=self.house.settings.storage,
         )
         self.catalog.sources = keeping.providing.sources
+        self.shelf.bringing.find = keeping.providing.find
         return keeping
 
     def _storage(self) -> tuple[Storing, StorageDesk]:
@@ -431,6 +437,8 @@ class Node:
             named=house.archive.names,
             bring=lambda blob: bring_from(arrivals, blob, holders(reads, blob.sha256, self._linked())),
         )
+
+        storing.partials = self.shelf.bringing.partials
 
         def copies() -> tuple[int, int]:
             said = self.upstream.status()

@@ -30,6 +30,7 @@ from pyrsia.serve.storage import RottenBlob
 from pyrsia.status import DiskStatus, Swept
 from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, BlobRecord, Blobs
+from pyrsia.store.partials import Partials
 from pyrsia.store.quota import free_bytes
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.store.scrub import Scrubber
@@ -82,6 +83,7 @@ class Storing:
         self.scrubber = Scrubber(
             blobs, database, mb_s=settings.scrub_mb_s, days=settings.scrub_days, clock_s=clock_s
         )
+        self.partials: Partials | None = None  # downloads that were interrupted
         self.swept: Swept | None = None
         self.nursery: trio.Nursery | None = None
         self.free = 0  # bytes of the disk, as the last look found them
@@ -148,6 +150,10 @@ class Storing:
             Unavailable: the disk said no.
         """
         found = await self.sweeper.sweep(dry=dry)
+        if self.partials is not None:
+            count, size = await self.partials.sweep(dry=dry)
+            found.partials += count
+            found.partial_bytes += size
         if not dry:
             self.swept = found
         return found

@@ -142,18 +142,26 @@ class Partials:
         room.on_disk = True
         return Partial(self, self._blobs, path, handle, manifest, 0, room)
 
-    async def sweep(self, now: float | None = None) -> int:
-        """Remove what rests too long, and the oldest of what is too much; bytes that went."""
+    async def sweep(self, now: float | None = None, *, dry: bool = False) -> tuple[int, int]:
+        """Remove what rests too long, and the oldest of what is too much; (downloads, bytes) that went.
+
+        Args:
+            now: the time of day; None for this machine's.
+            dry: say only what would go.
+        """
         before_s = (self._clock_s() if now is None else now) - REST_S.value
         most = min(REST_BYTES.value, self._account.rules.quota // 8)
         oldest = sorted(self._resting.items(), key=lambda item: item[1].since_s)
-        left, count, going = self.resting, len(oldest), []
-        for ident, rest in oldest:
-            if rest.since_s >= before_s and left <= most and count <= REST_FILES.value:
+        left, going = self.resting, []
+        for nth, (ident, rest) in enumerate(oldest):
+            if rest.since_s >= before_s and left <= most and len(oldest) - nth <= REST_FILES.value:
                 break
-            left, count = left - rest.size, count - 1
+            left -= rest.size
             going.append(ident)
-        return await self._drop(going)
+        freed = self.resting - left
+        if not dry:
+            await self._drop(going)
+        return len(going), freed
 
     async def _reserve(self, size: int) -> Room:
         try:

@@ -43,5 +43,16 @@ class Flow:
             self._each.of(node).take(now, size)
 
 
+def flow_of(mb_s: float, peer_percent: float) -> Flow | None:
+    """The limit of an operator who writes megabytes a second, and what share of them one peer may have.
+
+    None for no limit.
+    """
+    if not mb_s:
+        return None
+    bytes_s = mb_s * 1_000_000
+    return Flow(bytes_s, bytes_s * peer_percent / 100 if peer_percent < 100 else 0)
+
+
 def _burst(bytes_s: float) -> float:
     return max(BURST_LEAST_BYTES, bytes_s * BURST_S)
