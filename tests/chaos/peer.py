@@ -2,9 +2,12 @@
 
     python -m tests.chaos.peer give SEED ADDRESS FILE [MANIFEST_OF]    serves FILE under the manifest of MANIFEST_OF
     python -m tests.chaos.peer take SEED MANIFEST TARGET NODE@CONTROL...
+    python -m tests.chaos.peer share SEED ADDRESS MANIFEST TARGET      takes a file and gives what it has of it
 
-Addresses are `tcp://host:0` for a free port; the first line of output is JSON with those that were bound. A taker
-prints one more line when half of the file is here, and at the end what it measured. A giver ends with its input.
+Addresses are `tcp://host` for free ports there; the first line of output is JSON with those that were bound. A taker
+prints one more line when half of the file is here, and at the end what it measured. A giver ends with its input. A
+sharer reads the others' places (JSON, a list), says when it is linked with all, begins at the next line (JSON, the node
+that has the file), and gives until its input ends. PEER_UP: bytes a second that may go up.
 """
 
 import json
@@ -18,6 +21,7 @@ import trio
 from pyrsia import keys
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Links
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, NodeId
 from pyrsia.wire.text import b32, unb32
@@ -28,6 +32,12 @@ CHAIN = b"c" * 32
 def manifest_of(path: Path) -> Manifest:
     with path.open("rb") as file:
         return Manifest.of(iter(lambda: file.read(CHUNK_BYTES.value), b""))
+
+
+def flow() -> Flow | None:
+    """What may go up."""
+    rate = float(os.environ.get("PEER_UP", "0"))
+    return Flow(rate) if rate else None
 
 
 def links_of(seed: int, host: str) -> Links:
@@ -46,6 +56,11 @@ def say(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
+def place_of(text: str) -> tuple[NodeId, str]:
+    name, _, address = text.partition("@")
+    return NodeId(unb32(name)), address
+
+
 def memory_kb() -> int:
     """Anonymous memory of this process now."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -54,7 +69,7 @@ def memory_kb() -> int:
 
 async def give(seed: int, host: str, path: Path, manifest: Manifest) -> None:
     links = links_of(seed, host)
-    plane = DataPlane(links, lambda node, ident: Served(manifest.encode(), path))
+    plane = DataPlane(links, lambda node, ident: Served(manifest.encode(), path), up=flow())
     async with trio.open_nursery() as nursery:
         await nursery.start(links.run)
         await nursery.start(plane.run)
@@ -71,7 +86,7 @@ async def take(seed: int, manifest: Manifest, target: Path, givers: list[tuple[N
     os.posix_fallocate(handle, 0, manifest.size)
     got = 0
 
-    def write(offset: int, data: bytes) -> None:
+    def write(offset: int, data: bytes | memoryview) -> None:
         nonlocal got
         os.pwrite(handle, data, offset)
         before, got = got, got + len(data)
@@ -104,6 +119,47 @@ async def take(seed: int, manifest: Manifest, target: Path, givers: list[tuple[N
     os.close(handle)
 
 
+async def share(seed: int, host: str, manifest: Manifest, target: Path) -> None:
+    links, bits, encoded = links_of(seed, host), 0, manifest.encode()
+    plane = DataPlane(
+        links, lambda node, ident: Served(encoded, target, bits) if ident == manifest.id else None, up=flow()
+    )
+    handle = os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
+    os.posix_fallocate(handle, 0, manifest.size)
+
+    def write(offset: int, data: bytes | memoryview) -> None:
+        nonlocal bits
+        os.pwrite(handle, data, offset)
+        bits |= 1 << offset // CHUNK_BYTES.value
+
+    async def told() -> Any:
+        return json.loads(await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
+        await nursery.start(plane.run)
+        say(node=b32(links.node), control=links.control_endpoint)
+        others = [place_of(one) for one in await told()]
+        links.dial(others)
+        with trio.fail_after(30):
+            while not all(links.connected(node) for node, _ in others):
+                await trio.sleep(0.01)
+        say(linked=len(others))
+        source = NodeId(unb32(await told()))
+        began_s = trio.current_time()
+        await plane.fetch(manifest, [source], write)
+        counters = plane.counters
+        say(
+            seconds=trio.current_time() - began_s,
+            chunks=counters.chunks_received,
+            duplicates=counters.duplicates,
+            given={b32(node): count for node, count in counters.received_from.items()},
+        )
+        await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+        nursery.cancel_scope.cancel()
+    os.close(handle)
+
+
 _MOST = [0]
 
 
@@ -122,10 +178,12 @@ def main(arguments: list[str]) -> None:
         path = Path(arguments[3])
         trio.run(give, seed, arguments[2], path, manifest_of(Path(arguments[4]) if arguments[4:] else path))
         return
+    if role == "share":
+        manifest = Manifest.decode(Path(arguments[3]).read_bytes())
+        trio.run(share, seed, arguments[2], manifest, Path(arguments[4]))
+        return
     manifest = Manifest.decode(Path(arguments[2]).read_bytes())
-    givers = [
-        (NodeId(unb32(name)), address) for name, _, address in (one.partition("@") for one in arguments[4:])
-    ]
+    givers = [place_of(one) for one in arguments[4:]]
     trio.run(take, seed, manifest, Path(arguments[3]), givers)
 
 

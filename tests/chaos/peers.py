@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 class Peer:
     """One process; its lines of JSON are read one by one."""
 
-    def __init__(self, *arguments: str | Path, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, *arguments: str | Path, prefix: tuple[str, ...] = (), up: float = 0) -> None:
         self._process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "tests.chaos.peer", *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PEER_UP": str(up)},
         )
 
     def line(self) -> dict[str, Any]:
@@ -33,6 +33,12 @@ class Peer:
         assert line, f"the process ended: {self._process.wait()}"
         said: dict[str, Any] = json.loads(line)
         return said
+
+    def tell(self, word: Any) -> None:
+        """A line of JSON to it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(word).encode() + b"\n")
+        self._process.stdin.flush()
 
     def kill(self) -> None:
         self._process.kill()
@@ -50,9 +56,9 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peer(*arguments: str | Path, prefix: tuple[str, ...] = ()) -> Iterator[Peer]:
-    """A process that ends with the block."""
-    one = Peer(*arguments, prefix=prefix)
+def peer(*arguments: str | Path, prefix: tuple[str, ...] = (), up: float = 0) -> Iterator[Peer]:
+    """A process that ends with the block. `up`: bytes a second that it may send; 0 for no limit."""
+    one = Peer(*arguments, prefix=prefix, up=up)
     try:
         yield one
     finally:
