@@ -195,7 +195,12 @@ class Sockets:
         sock.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_WAIT_S.value * 1000)
         sock.setsockopt(zmq.IPV6, int("[" in address))
         monitor = sock.get_monitor_socket(events)
-        sock.connect(address)
+        try:
+            sock.connect(address)
+        except zmq.ZMQError:
+            sock.disable_monitor()
+            monitor.close(linger=0)
+            raise
         return ZSock(sock), ZSock(monitor)
 
     def _open_broadcast(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:

@@ -24,7 +24,9 @@ def pairs_by_id(count):
 class Node:
     """Links with a memory of what they received."""
 
-    def __init__(self, pair, *, chain=CHAIN, allow=lambda node: True, methods=None, address=None, data=""):
+    def __init__(
+        self, pair, *, chain=CHAIN, allow=lambda node: True, methods=None, address=None, data="", **more
+    ):
         self.id = NodeId(pair.public)
         self.got = []
         self.events = []
@@ -39,6 +41,7 @@ class Node:
             methods=self.methods,
             name="n" + pair.public.hex()[:4],
             on_link=lambda node, up: self.events.append((node, up)),
+            **more,
         )
 
     def hear(self, node, kind, payload):
