@@ -56,7 +56,20 @@ def decided_by(told: AgreementStatus) -> str:
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
-    """One peer. `rtt_ms` is negative while unknown."""
+    """One peer. Seconds and milliseconds are negative while unknown.
+
+    Attributes:
+        role: `validator` or `follower` of the log, or `guest`; `roles` are those that the log gives.
+        received_bytes, sent_bytes: over the control link that it has now.
+        state: unknown, alive, suspect, dead or left: what this node believes (docs/mesh-membership.md).
+        gone_s: how long it has been dead, or gone after it said goodbye.
+        received_rate, sent_rate: bytes a second over the last ten seconds; of files, those received.
+        version, log_size, load_ms: by its own word.
+        score: points that it earned here, mostly lost ones; `reason` is that of the last loss, `faults` counts all.
+        ignored: its score is so low that what it tells unasked is not read.
+        known: by what we know it: log, configuration, record, our dial, its dial.
+        suspected_by: nodes whose word is against it.
+    """
 
     node_id: str
     name: str
@@ -67,6 +80,21 @@ class PeerStatus(msgspec.Struct, frozen=True):
     received_bytes: int = 0
     sent_bytes: int = 0
     since_ms: int = 0
+    state: str = "unknown"
+    gone_s: float = -1.0
+    heard_s: float = -1.0
+    received_rate: int = 0
+    sent_rate: int = 0
+    version: str = ""
+    log_size: int = 0
+    load_ms: int = -1
+    score: float = 0.0
+    ignored: bool = False
+    reason: str = ""
+    faults: dict[str, int] = {}
+    roles: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    suspected_by: tuple[str, ...] = ()
 
 
 GOOD = ("REPRODUCED", "EQUIVALENT")  # rebuilt from source by enough builders

@@ -152,6 +152,12 @@ class Outbound:
 
     # -- what to do --
 
+    def way(self, node: NodeId) -> str:
+        """The numeric address of its record, if it may be dialled from here; empty for none. Names are not resolved."""
+        address = self._table.address(node)
+        host, port = scopes.split(address)
+        return address if port and scopes.may_dial(host, self._ours) else ""
+
     def plan(self, now: float, linked: Mapping[NodeId, bool]) -> list[Move]:
         """What to dial and what no more. `linked`: who has a link, and whether it was dialled by us."""
         moves: list[Move] = []

@@ -10,7 +10,7 @@ Source: docs/mesh.md, "Scores".
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyrsia.units import Limit, NodeId
@@ -19,6 +19,8 @@ HALF_LIFE_S: Final = 600.0
 MOST: Final = 100.0  # nobody earns so much that it may sin for free
 LEAST: Final = -1_000.0
 IGNORED: Final = -100.0
+MAX_REASONS = Limit(16, "kinds of faults counted of one peer; reasons may hold numbers, so the rest is one")
+OTHER: Final = "others"
 MAX_SCORES = Limit(4_096, "peers remembered; ids are free, and the longest silent one is forgotten first")
 
 # What things are worth. A fault that no honest node commits costs what a busy peer earns in a day.
@@ -33,6 +35,7 @@ class _Score:
     points: float
     at_s: float
     reason: str = ""
+    faults: dict[str, int] = field(default_factory=dict)
 
 
 class Scores:
@@ -50,6 +53,9 @@ class Scores:
         score.at_s = now
         if reason:
             score.reason = reason
+            known = reason in score.faults or len(score.faults) < MAX_REASONS.value
+            key = reason if known else OTHER
+            score.faults[key] = score.faults.get(key, 0) + 1
         self._by_node.move_to_end(node)
         while len(self._by_node) > MAX_SCORES.value:
             self._by_node.popitem(last=False)
@@ -64,6 +70,11 @@ class Scores:
         """Why it last lost points, in words; empty if it never did."""
         score = self._by_node.get(node)
         return "" if score is None else score.reason
+
+    def faults(self, node: NodeId) -> dict[str, int]:
+        """How often it lost points, by reason; since it was first noted here."""
+        score = self._by_node.get(node)
+        return {} if score is None else dict(score.faults)
 
     def ignored(self, now: float, node: NodeId) -> bool:
         """Whether its voluntary traffic is dropped unread."""

@@ -261,6 +261,11 @@ class Links:
     def connected(self, node: NodeId) -> bool:
         return self._peers.linked(node) is not None
 
+    def heard_s(self, node: NodeId) -> float:
+        """When a frame last came over the link with `node`, by trio's clock; minus infinity without a link."""
+        peer = self._peers.linked(node)
+        return peer.conn.heard_s if peer is not None and peer.conn is not None else float("-inf")
+
     def queued(self, node: NodeId) -> int:
         """Bytes that wait to be sent to `node`."""
         peer = self._peers.linked(node)

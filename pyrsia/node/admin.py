@@ -95,6 +95,7 @@ class Admin:
     archive: Archive
     cosigning: Cosigning
     links: Links
+    peer_rows: Callable[[], Sequence[PeerStatus]]
     catalog: Catalog
     explaining: Explaining
     proofs: Proofs
@@ -190,27 +191,7 @@ class Admin:
         return [self.links.control_endpoint]
 
     async def peers(self) -> Sequence[PeerStatus]:
-        known = {peer.node: peer for peer in self.links.peers()}
-        rows = []
-        for text in views.members(self.archive.state):
-            node = NodeId(unb32(text))
-            record, peer = views.member(self.archive.state, node), known.get(node)
-            if node == self.node_id or record is None:
-                continue
-            rows.append(
-                PeerStatus(
-                    node_id=text,
-                    name=record["name"],
-                    role="validator" if "validator" in record["roles"] else "follower",
-                    address=peer.address if peer else "",
-                    connected=bool(peer and peer.connected),
-                    rtt_ms=round(peer.rtt_ms, 2) if peer else -1.0,
-                    received_bytes=peer.in_bytes if peer else 0,
-                    sent_bytes=peer.out_bytes if peer else 0,
-                    since_ms=peer.since_ms if peer else 0,
-                )
-            )
-        return rows
+        return self.peer_rows()
 
     async def builds(self) -> Sequence[BuildStatus]:
         reads = self.archive.state

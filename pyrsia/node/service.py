@@ -53,6 +53,7 @@ from pyrsia.node.mesh.keeping import Keeping, make_keeping
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
 from pyrsia.node.outside import open_outside
+from pyrsia.node.peering import make_peering, make_swimming
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
 from pyrsia.node.proofs import Proofs
@@ -198,6 +199,7 @@ class Node:
         self.storing, self.storage = self._storage()
         self.server: Server | None = None
         self.discovering = make_discovering(house, self.links, self.scores)
+        self.swimming = make_swimming(house, self.links, self.scores, self.discovering, self.plane)
         self.mesh = self._wire_mesh()
         self.admin = self._admin(workshop.isolation)
 
@@ -220,6 +222,7 @@ class Node:
         self.plane = DataPlane(
             self.links, self._offered,
             up=flow_of(net.up_mb_s, net.peer_percent), down=flow_of(net.down_mb_s, net.peer_percent),
+            blame=self._blame,
         )  # fmt: skip
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
         self.outside = open_outside(
@@ -394,7 +397,7 @@ class Node:
     def _wire_mesh(self) -> Mesh:
         """What the links carry beside agreement: each part is made here, and named once."""
         parts: list[Part] = [self.receipting, self.storing]
-        parts.append(self.discovering)
+        parts += [self.discovering, self.swimming]
         self.messages = make_desk(
             self.house,
             self.links,
@@ -420,6 +423,7 @@ class Node:
             pulse=self.pulse,
             scores=self.scores,
             settings=self.house.settings.storage,
+            dead_s=lambda node: self.swimming.dead_since(node, trio.current_time()),
         )
         self.catalog.sources = keeping.providing.sources
         self.shelf.bringing.find = keeping.providing.find
@@ -461,6 +465,7 @@ class Node:
             archive=self.house.archive,
             cosigning=self.cosigning,
             links=self.links,
+            peer_rows=make_peering(self.house, self.links, self.scores, self.swimming, self.discovering).rows,
             catalog=self.catalog,
             explaining=self.explaining,
             proofs=self.proofs,
@@ -550,6 +555,7 @@ class Node:
             gc.collect()
             gc.freeze()  # what a node consists of stays: to look through it for garbage stops all for 25 ms
             again = await self._until_told()
+            await self.swimming.leave()
             workers.drain()
             self.server.drain(DRAIN_S)
             with trio.move_on_after(DRAIN_S):
@@ -605,7 +611,10 @@ class Node:
             self.cosigning.welcome(node)
 
     def _on_fault(self, node: NodeId, why: str) -> None:
-        self.scores.note(trio.current_time(), node, FAULT, why)
+        self._blame(node, FAULT, why)
+
+    def _blame(self, node: NodeId, points: float, why: str) -> None:
+        self.scores.note(trio.current_time(), node, points, why)
 
     async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
         return await self.reception.answer(node, raw)

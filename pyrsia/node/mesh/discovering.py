@@ -141,6 +141,10 @@ class Discovering:
         self._core.on_mentioned(trio.current_time(), node, by)
         self._kick.set()
 
+    def way(self, node: NodeId) -> str:
+        """Where `node` may be dialled for a while; empty for nowhere."""
+        return self._core.outbound.way(node)
+
     def given(self) -> list[bytes]:
         """Some signed records for whoever asks over HTTP, this node's own first."""
         raws = [row.raw for row in self.table if row.record.control]

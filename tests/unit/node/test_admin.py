@@ -10,13 +10,18 @@ import trio
 
 from pyrsia.config import Config
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, views
 from pyrsia.log.tree import verify_inclusion
+from pyrsia.mesh.liveness import State
+from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import PeerLink
 from pyrsia.node.acknowledging import Acknowledgements
 from pyrsia.node.admin import FACT_KINDS, Admin
 from pyrsia.node.batch import Batches
 from pyrsia.node.catalog import Catalog
+from pyrsia.node.mesh.rates import Rate
+from pyrsia.node.mesh.swimming import Seen
+from pyrsia.node.peering import Peering
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
 from pyrsia.status import AgreementStatus
@@ -60,6 +65,8 @@ class Node:
         self.story = Story(world=Kept(folder), dissenter=True)
         world = self.world = self.story.world
         self.links, self.waiters, self.refuse = Links(), Waiters(), None
+        self.scores = Scores()
+        self.seen = Seen(State.ALIVE, -1.0, 0.5, -1.0, Rate(), None, ())
         self.stale = "the log's head is 2 days old, 10 minutes at most"
         keys = ring(4)
         shelf = SimpleNamespace(
@@ -87,6 +94,15 @@ class Node:
             archive=world.archive,
             cosigning=SimpleNamespace(cosigned=(7, 100, 3), notices=["ALARM"]),
             links=self.links,
+            peer_rows=Peering(
+                me=keys.node_id,
+                links=self.links,
+                scores=self.scores,
+                members=lambda: views.members(world.archive.state),
+                member=lambda node: views.member(world.archive.state, node),
+                seen=lambda node: self.seen,
+                record=lambda node: None,
+            ).rows,
             catalog=Catalog(world.archive, shelf, proofs, no_bundle),
             proofs=proofs,
             explaining=SimpleNamespace(),  # tests of its own
@@ -109,6 +125,7 @@ class Node:
             tokens=SimpleNamespace(),
             messages=SimpleNamespace(),  # tests of its own
             storage=SimpleNamespace(),
+            copies=SimpleNamespace(),
             judge=SimpleNamespace(stale=lambda: self.stale),
             http=lambda: "http://127.0.0.1:1",
             notices=["stopped voting: rotate the key"],
