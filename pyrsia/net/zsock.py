@@ -153,8 +153,9 @@ class ZSock:
         notify_closing(self._fd)
         # An I/O thread that tells a monitor whose other end is closed blocks for ever, and every
         # socket of the context with it; so the monitor ends before either of the two sockets.
-        self._sock.disable_monitor()
-        self._sock.close(linger=0)
+        if not self._sock.closed:  # with its context, which ends before the last of those who use it
+            self._sock.disable_monitor()
+            self._sock.close(linger=0)
         self._readers.unpark_all()
         self._writers.unpark_all()
 
