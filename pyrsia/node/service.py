@@ -22,7 +22,8 @@ from pyrsia import config, keys
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import DatabaseDamaged, PyrsiaError
+from pyrsia.errors import DatabaseDamaged, PyrsiaError, Refusal
+from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
 from pyrsia.mesh.scores import FAULT, Scores
@@ -42,13 +43,13 @@ from pyrsia.node.delivery import Delivery, write_first_block
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
+from pyrsia.node.guests import Guests
 from pyrsia.node.house import BLOBS, KEYS, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
-from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
@@ -64,7 +65,7 @@ from pyrsia.node.snapshots import Peers, Snapshots
 from pyrsia.node.standing import Standing
 from pyrsia.node.storage_desk import StorageDesk
 from pyrsia.node.storing import Storing, bring_from, holders
-from pyrsia.node.submission import Reception, Submitter, Waiters
+from pyrsia.node.submission import Reception, Submitter, Waiters, write_refusal
 from pyrsia.node.supply import make_local, make_supply, make_upstream
 from pyrsia.node.tokens import Tokens
 from pyrsia.node.vouching import Vouching
@@ -172,6 +173,11 @@ class Node:
             house, house.notices + workshop.notices, linked=self._linked, ban=self.links.ban
         )
         self.scores = Scores()
+        self.guests = Guests(
+            lambda node: views.is_member(house.archive.state, node),
+            lambda: int(time.time() * 1000) - int(views.chain(house.archive.state).get("time_ms", 0)),
+            self.links.fault,
+        )
         self._wire_log()
         self._wire_agreement()
         self._wire_submission()
@@ -593,6 +599,8 @@ class Node:
         return self.shelf.served(node, manifest)
 
     def _on_message(self, node: NodeId, kind: int, payload: bytes) -> None:
+        if not self.guests.may_say(node, kind, payload):
+            return
         match kind:
             case Kind.CONSENSUS:
                 self.agreement.receive(node, payload)
@@ -617,6 +625,10 @@ class Node:
         self.scores.note(trio.current_time(), node, points, why)
 
     async def _on_submit(self, node: NodeId, raw: bytes) -> bytes:
+        try:
+            self.guests.may_submit(node)
+        except Refusal as refusal:
+            return write_refusal(refusal)
         return await self.reception.answer(node, raw)
 
     async def _on_document(self, _: NodeId, __: bytes) -> bytes:
