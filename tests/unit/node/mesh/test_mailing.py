@@ -1,0 +1,337 @@
+"""Messages over real sockets: delivered with a receipt, carried once, kept, replayed, refused, reported."""
+
+import pytest
+import trio
+
+from pyrsia import keys
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.mesh import mail, outbox, scores
+from pyrsia.node.kinds import Method
+from pyrsia.node.mesh import sealing
+from pyrsia.node.mesh.letters import SENT, Letters
+from pyrsia.serve.messages import MessageOrder
+from pyrsia.units import NodeId
+from pyrsia.wire import envelopes
+from pyrsia.wire import mail as wire
+from pyrsia.wire.mail import Hops
+from pyrsia.wire.text import b32
+from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town, until
+
+
+def order(to, text="hello", **fields):
+    return MessageOrder(to, text, **fields)
+
+
+async def refused(call, *given):
+    with pytest.raises(Refusal) as told:
+        await call(*given)
+    return told.value
+
+
+def sent_raw(talker):
+    """The newest envelope that this node wrote."""
+    return list(Letters(talker.database).all_mine())[-1][1].raw
+
+
+async def test_a_message_is_in_the_inbox_when_its_author_has_the_receipt(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        told = await made.ann.desk.send(order("bob", "hello\x1b[31m"))
+        assert (told.state, told.name, told.via, told.tries) == ("delivered", "bob", "", 1)
+        assert await made.bob.letters() == [("ann", "hello\x1b[31m")]
+        assert [row.state for row in made.ann.desk.sent().messages] == ["delivered"]
+        page = await made.bob.desk.inbox(0, 10, 0)
+        assert (page.count, page.next, page.messages[0].via) == (1, 1, "")
+
+
+async def test_a_sealed_message_is_read_by_its_recipient_and_by_nobody_on_the_way(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob", "for bob alone", seal=True))
+        assert await made.bob.letters() == [("ann", "for bob alone")]
+        assert (await made.bob.desk.inbox(0, 10, 0)).messages[0].sealed
+        assert b"for bob alone" not in sent_raw(made.ann)
+
+
+async def test_a_seal_opens_for_its_recipient_and_its_author_only():
+    ann, bob, eve = (NodeId(pair.public) for pair in PAIRS[:3])
+    seal = sealing.sealed(bob, ann, b"text")
+    assert sealing.opened(PAIRS[1].seed, ann, seal) == b"text"
+    for pair, author in ((PAIRS[0], ann), (PAIRS[2], ann), (PAIRS[1], eve)):
+        with pytest.raises(Malformed):
+            sealing.opened(pair.seed, author, seal)
+    for noise in (b"", seal[:-1], bytes(48), bytes(2_000)):
+        with pytest.raises(Malformed):
+            sealing.opened(PAIRS[1].seed, ann, noise)
+    with pytest.raises(Malformed):
+        sealing.sealed(NodeId(bytes(32)), ann, b"text")
+
+
+async def test_a_message_to_a_node_that_is_away_is_reported_with_what_to_do_and_never_dropped(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        told = await refused(made.ann.desk.send, order("cid"))
+        assert told.code == "unavailable"
+        assert "cid cannot be reached" in told.what
+        assert "--keep" in told.do
+        row = made.ann.desk.sent().messages[0]
+        assert (row.state, row.text, row.tries) == ("not delivered", "hello", 1)
+        assert "cid cannot be reached" in row.why
+
+
+async def test_without_any_link_it_says_so(tmp_path):
+    async with town(tmp_path, "ann") as made:
+        told = await refused(made.ann.desk.send, order("bob"))
+        assert "this node has no link to any other" in told.what
+
+
+async def test_what_is_kept_arrives_when_its_recipient_comes_also_after_a_restart_of_its_author(tmp_path):
+    async with town(tmp_path, "ann") as made:
+        told = await made.ann.desk.send(order("bob", "when you come", keep=True))
+        assert (told.state, told.tries) == ("waiting", 1)
+        await made.stop("ann")
+        await made.start("ann")
+        assert [row.state for row in made.ann.desk.sent().messages] == ["waiting"]
+        await made.start("bob")
+        await made.joined("ann", "bob")
+        await until(lambda: made.ann.desk.sent().messages[0].state == "delivered")
+        assert await made.bob.letters() == [("ann", "when you come")]
+
+
+async def test_what_nobody_took_in_time_says_that_it_has_expired(tmp_path):
+    async with town(tmp_path, "ann") as made:
+        await made.ann.desk.send(order("bob", keep=True, expires_s=60))
+        made.ann.clock_ms = 61_000
+        made.ann.mail._sending.linked(NodeId(PAIRS[1].public))
+        await until(lambda: made.ann.desk.sent().messages[0].state == outbox.EXPIRED)
+
+
+async def test_a_message_is_carried_by_one_peer_that_has_a_link_and_cannot_read_a_sealed_one(tmp_path):
+    async with town(tmp_path, "ann", "bob", "cid") as made:
+        await made.joined("ann", "bob")
+        await made.joined("bob", "cid")
+        told = await made.ann.desk.send(order("cid", "over bob", seal=True))
+        assert (told.state, told.via) == ("delivered", "bob")
+        letter = (await made.cid.desk.inbox(0, 10, 0)).messages[0]
+        assert (letter.name, letter.text, letter.via) == ("ann", "over bob", "bob")
+        assert await made.bob.letters() == []
+        assert b"over bob" not in sent_raw(made.ann)
+
+
+async def test_a_message_makes_one_hop_and_no_second_one(tmp_path):
+    async with town(tmp_path, "ann", "bob", "cid", "dot") as made:
+        for one, other in (("ann", "bob"), ("bob", "cid"), ("cid", "dot")):
+            await made.joined(one, other)
+        told = await refused(made.ann.desk.send, order("dot"))
+        assert "none of the 1 nodes that were asked has one with it" in told.what
+        assert await made.dot.letters() == []
+        # And who tries to have it carried on all the same is at fault.
+        handed = wire.handed(Hops.CARRIER, sent_raw(made.ann))
+        await refused(made.bob.links.request, made.cid.id, Method.MAIL, handed, 10)
+        assert made.cid.links.counted["bad-mail"] == 1
+
+
+async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_not_delivered(tmp_path):
+    async def lie(node, payload):
+        message, _ = envelopes.decode(wire.read_handed(payload)[1])
+        receipt = wire.receipt(message, 5)
+        return envelopes.encode(receipt, PAIRS[1].sign(envelopes.to_sign(receipt)))
+
+    async with town(tmp_path, "ann", "bob") as made:
+        made.bob.links._more[Method.MAIL] = lie
+        await made.joined("ann", "bob")
+        told = await refused(made.ann.desk.send, order("cid"))
+        assert told.code == "unavailable"
+        now = trio.current_time()
+        assert made.ann.book.of(now, made.bob.id) < scores.LIE * 0.9
+        assert "receipt" in made.ann.book.reason(made.bob.id)
+
+
+@pytest.mark.parametrize("answer", [b"", b"thanks", bytes(100_000)])
+async def test_a_recipient_that_answers_with_anything_else_has_not_received_it(tmp_path, answer):
+    async def lie(node, payload):
+        return answer
+
+    async with town(tmp_path, "ann", "bob") as made:
+        made.bob.links._more[Method.MAIL] = lie
+        await made.joined("ann", "bob")
+        told = await refused(made.ann.desk.send, order("bob"))
+        assert "a receipt that is none" in told.what
+
+
+async def test_what_a_carrier_says_of_a_refusal_is_hearsay_and_what_is_kept_is_tried_on(tmp_path):
+    async def lie(node, payload):
+        raise Refusal("forbidden", what="cid hates you", who="cid", do="stop")
+
+    async with town(tmp_path, "ann", "bob") as made:
+        made.bob.links._more[Method.MAIL] = lie
+        await made.joined("ann", "bob")
+        told = await made.ann.desk.send(order("cid", keep=True))
+        assert told.state == "waiting"
+        assert "bob would have carried it: cid hates you" in told.why
+
+
+@pytest.mark.parametrize(("accept", "members"), [("nobody", NAMES), ("members", ("bob",))])
+async def test_who_is_not_wanted_is_told_so_and_what_was_kept_is_tried_no_more(tmp_path, accept, members):
+    async with town(tmp_path, "ann", "bob", accept=accept, members=members) as made:
+        await made.joined("ann", "bob")
+        told = await refused(made.ann.desk.send, order(b32(made.bob.id), keep=True))
+        assert told.code == "forbidden"
+        assert [row.state for row in made.ann.desk.sent().messages] == ["refused"]
+        assert await made.bob.letters() == []
+
+
+async def test_a_guest_writes_where_anyone_may(tmp_path):
+    async with town(tmp_path, "ann", "bob", accept="anyone", members=("bob",)) as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob", "from nobody"))
+        assert await made.bob.letters() == [("", "from nobody")]
+
+
+async def test_a_replayed_message_is_shown_once_also_after_a_restart_and_when_it_was_deleted(tmp_path):
+    async with town(tmp_path, "ann", "bob", "cid") as made:
+        await made.joined("ann", "bob")
+        await made.joined("bob", "cid")
+        await made.ann.desk.send(order("bob", "once"))
+        handed = wire.handed(Hops.CARRIER, sent_raw(made.ann))
+        assert await made.cid.links.request(made.bob.id, Method.MAIL, handed, 10)
+        assert await made.bob.letters() == [("ann", "once")]
+        await made.bob.desk.delete(1, sent=False)
+        await made.stop("bob")
+        await made.start("bob")
+        await made.joined("bob", "cid")
+        assert await made.cid.links.request(made.bob.id, Method.MAIL, handed, 10)
+        assert await made.bob.letters() == []
+        made.bob.clock_ms = 3_700_000
+        told = await refused(made.cid.links.request, made.bob.id, Method.MAIL, handed, 10)
+        assert told.code == "too-old"
+
+
+async def test_ids_that_have_expired_are_forgotten_on_disk_too(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob", expires_s=60))
+        assert len(list(Letters(made.bob.database).window())) == 1
+        await made.stop("bob")
+        bob = await made.start("bob")
+        bob.clock_ms = 61_000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bob.mail._receiving.run)
+            await until(lambda: not list(Letters(bob.database).window()))
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\x00", b"\x02" + bytes(300), b"\x00" + bytes(300), bytes(100_000)], ids=range(5)
+)
+async def test_garbage_is_refused_and_is_a_fault_and_the_link_goes_on(tmp_path, garbage):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        told = await refused(made.bob.links.request, made.ann.id, Method.MAIL, garbage, 10)
+        assert told.code == "bad-request"
+        await made.bob.desk.send(order("ann"))
+        assert await made.ann.letters() == [("bob", "hello")]
+
+
+async def test_who_hands_over_a_forged_message_loses_points_with_a_reason(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob"))
+        raw = sent_raw(made.ann)
+        forged = wire.handed(Hops.AUTHOR, raw[:-64] + bytes(64))
+        await refused(made.ann.links.request, made.bob.id, Method.MAIL, forged, 10)
+        assert made.bob.book.of(trio.current_time(), made.ann.id) < scores.LIE * 0.9
+        assert "false signature" in made.bob.book.reason(made.ann.id)
+
+
+async def test_a_sealed_message_that_is_not_for_this_key_is_refused_and_costs_its_carrier_nothing(tmp_path):
+    async with town(tmp_path, "ann", "bob", "cid") as made:
+        await made.joined("ann", "bob")
+        await made.joined("bob", "cid")
+        seal = sealing.sealed(made.ann.id, made.ann.id, b"to myself")
+        one = envelopes.Envelope(
+            envelopes.Kind.MAIL, CHAIN, made.ann.id, made.cid.id, 1, made.ann._now_ms() + 60_000, "",
+            wire.payload(wire.Form.SEALED, seal),
+        )  # fmt: skip
+        raw = envelopes.encode(one, PAIRS[0].sign(envelopes.to_sign(one)))
+        told = await refused(
+            made.ann.links.request, made.bob.id, Method.MAIL, wire.handed(Hops.AUTHOR, raw), 10
+        )
+        assert "seal" in told.what
+        assert not made.cid.book.reason(made.bob.id)
+        assert await made.cid.letters() == []
+
+
+async def test_a_link_is_made_where_it_is_known_where(tmp_path):
+    places = {}
+    async with town(tmp_path, "ann", "bob", address_of=lambda node: places.get(node, "")) as made:
+        places[made.bob.id] = made.bob.links.control_endpoint
+        told = await made.ann.desk.send(order("bob", "I looked you up"))
+        assert (told.state, told.via) == ("delivered", "")
+
+
+async def test_a_reader_of_the_inbox_waits_for_the_next_one(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob", "first"))
+        pages = []
+
+        async def read():
+            pages.append(await made.bob.desk.inbox(1, 10, 20))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await made.ann.desk.send(order("bob", "second"))
+        assert [[row.text for row in page.messages] for page in pages] == [["second"]]
+        assert pages[0].next == 2
+
+
+async def test_what_is_deleted_is_gone_and_what_is_not_there_is_refused(tmp_path):
+    async with town(tmp_path, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob"))
+        assert (await made.bob.desk.delete(1, sent=False)).number == 1
+        assert (await made.ann.desk.delete(1, sent=True)).number == 1
+        for talker, sent in ((made.bob, False), (made.ann, True)):
+            assert (await refused_delete(talker, sent)).code == "not-found"
+        assert (await made.bob.desk.inbox(0, 10, 0)).count == 0
+        assert made.ann.desk.sent().messages == ()
+        await made.ann.desk.send(order("bob"))
+        assert (await made.bob.desk.inbox(0, 10, 0)).messages[0].number == 2, "numbers are not given twice"
+
+
+async def refused_delete(talker, sent):
+    with pytest.raises(Refusal) as told:
+        await talker.desk.delete(1, sent=sent)
+    return told.value
+
+
+async def test_whom_a_name_or_the_start_of_an_id_means(tmp_path):
+    async with town(tmp_path, "ann", "bob", members=("ann", "bob")) as made:
+        bob = b32(made.bob.id)
+        for text in ("bob", bob, bob[:6]):
+            assert made.ann.who.find(text) == made.bob.id
+        stranger = b32(keys.KeyPair(bytes([77]) * 32).public)
+        assert made.ann.who.find(stranger) == NodeId(keys.KeyPair(bytes([77]) * 32).public)
+        for text in ("cid", bob[:5], stranger[:10], "", bob.upper()):
+            assert (await refused(made.ann.desk.send, order(text or "x"))).code == "not-found"
+        twin = NodeId(made.bob.id[:4] + bytes(28))
+        made.members[twin] = "bob"
+        assert (await refused(made.ann.desk.send, order("bob"))).code == "conflict"
+        assert (await refused(made.ann.desk.send, order(bob[:6]))).code == "conflict"
+        assert (await refused(made.ann.desk.send, order("ann"))).code == "bad-request"
+
+
+async def test_a_text_over_the_limit_in_bytes_and_a_seal_for_no_key_are_refused_before_anything_is_sent(
+    tmp_path,
+):
+    async with town(tmp_path, "ann") as made:
+        text = "\u20ac" * (wire.MAX_TEXT_BYTES.value // 3 + 1)
+        assert (await refused(made.ann.desk.send, order("bob", text))).code == "too-large"
+        assert (await refused(made.ann.desk.send, order(b32(bytes(32)), seal=True))).code == "bad-request"
+        assert (
+            await refused(made.ann.desk.send, order("bob", expires_s=mail.MAX_LIFE_MS.value))
+        ).code == "bad-request"
+        assert made.ann.desk.sent().messages == ()
+        assert not list(made.ann.database.scan("mail", SENT, 10, before=bytes([SENT[0] + 1])))
