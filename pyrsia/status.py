@@ -97,6 +97,11 @@ class PeerStatus(msgspec.Struct, frozen=True):
     suspected_by: tuple[str, ...] = ()
 
 
+def seen_in_words(state: str, connected: bool) -> str:
+    """Whether a peer is there; that one who is there has a link is the rule, and not said."""
+    return f"{state}, no link" if state == "alive" and not connected else state
+
+
 GOOD = ("REPRODUCED", "EQUIVALENT")  # rebuilt from source by enough builders
 
 

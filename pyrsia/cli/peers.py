@@ -12,6 +12,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.status import seen_in_words as in_words
 from pyrsia.wire.text import safe
 
 _UNITS: Final = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -89,7 +90,7 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
         "id": peer["node_id"][:8],
         "name": peer["name"],
         "role": peer["role"],
-        "state": state(peer),
+        "state": _state(peer),
         "round trip": f"{peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "-",
         "in": _rate(peer["received_rate"]),
         "out": _rate(peer["sent_rate"]),
@@ -101,9 +102,8 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def state(peer: dict[str, Any]) -> str:
-    """What this node believes of it, and whether they have a link."""
-    return f"{peer['state']}, linked" if peer["connected"] else str(peer["state"])
+def _state(peer: dict[str, Any]) -> str:
+    return in_words(peer["state"], peer["connected"])
 
 
 def _rate(count: int) -> str:
@@ -126,7 +126,7 @@ def _details(peer: dict[str, Any]) -> Iterator[str]:
     heard = (
         f", heard {_ago(peer['heard_s'])} ago" if peer["heard_s"] >= 0 else ", not heard on a link of its own"
     )
-    yield f"state:        {state(peer)}{gone}{heard}"
+    yield f"state:        {_state(peer)}{gone}{heard}"
     if peer["suspected_by"]:
         yield f"suspected by: {', '.join(one[:8] for one in peer['suspected_by'])}"
     yield f"known by:     {', '.join(peer['known']) or 'nothing'}"

@@ -31,7 +31,10 @@ def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapsh
         (), TransferStatus(), "http://127.0.0.1:1", (),
         AgreementStatus(2, 15, "votes", "amber", 4, 3, 1),
     )  # fmt: skip
-    peer = PeerStatus("b" * 52, "amber", "validator", "tcp://127.0.0.1:1", True, 1.25, 2_000, 3_000_000)
+    peer = PeerStatus(
+        "b" * 52, "amber", "validator", "tcp://127.0.0.1:1", True, 1.25, 2_000, 3_000_000, state="alive",
+        received_rate=2_500, score=-40.0, reason="sent a wrong chunk", version="0.1.0", log_size=41,
+    )  # fmt: skip
     build = BuildStatus("c" * 64, "pkg:pypi/idna@3.10", "revealing", "", ("b",), ("b",), ())
     return Snapshot(node, (peer,), (build,), (EntryStatus(40, "build.commit", "commit by amber"),))
 
@@ -64,9 +67,34 @@ async def test_the_screen_shows_log_peers_builds_and_entries():
         assert "41 entries" in log
         assert "epoch 2: 3 of 4 validators decide, 1 of them convicted of a lie" in log
         assert "this node votes, amber leads view 15" in log
-        assert plain(app, "#peers")[1] == "amber"
+        assert plain(app, "#peers")[:5] == ["amber", "alive", "1.2 ms", "-40", "2.5 kB"]
+        assert plain(app, "#peers")[6:] == ["validator", "41", "0.1.0", "sent a wrong chunk", "bbbbbbbb"]
         assert plain(app, "#builds")[:2] == ["pkg:pypi/idna@3.10", "revealing"]
         assert plain(app, "#entries")[0] == "40"
+
+
+def test_peers_that_want_a_look_stand_above_the_others():
+    one = snapshot().peers[0]
+    peers = tuple(
+        msgspec.structs.replace(one, name=name, state=state, ignored=ignored)
+        for name, state, ignored in (
+            ("a", "alive", False), ("b", "dead", False), ("c", "alive", True), ("d", "suspect", False),
+            ("e", "left", False),
+        )
+    )  # fmt: skip
+    rows = view.peer_rows(msgspec.structs.replace(snapshot(), peers=peers))
+    assert [row[0] for row in rows] == ["c", "b", "d", "a", "e"]
+    assert rows[0][3] == "-40 ignored"
+
+
+async def test_a_narrow_screen_has_name_state_and_round_trip_of_a_peer():
+    app = Dashboard(Scripted(snapshot()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        shown = "\n".join(
+            "".join(segment.text for segment in line) for line in app.screen._compositor.render_strips()
+        )
+        assert all(text in shown for text in ("amber", "alive", "1.2 ms"))
 
 
 async def test_an_alarm_is_shown_above_what_can_wait():
@@ -95,7 +123,7 @@ async def test_a_strangers_text_is_shown_as_it_is_and_is_never_markup(evil):
     node = msgspec.structs.replace(good.node, name=evil, network=evil, notices=(evil,), role=evil)
     shown = Snapshot(
         node,
-        (msgspec.structs.replace(good.peers[0], name=evil, role=evil),),
+        (msgspec.structs.replace(good.peers[0], name=evil, state=evil, role=evil, reason=evil),),
         (msgspec.structs.replace(good.builds[0], purl=evil, state=evil, verdict=evil, note=evil),),
         (EntryStatus(40, evil, evil),),
     )
@@ -104,7 +132,7 @@ async def test_a_strangers_text_is_shown_as_it_is_and_is_never_markup(evil):
         await pilot.pause()
 
         told = safe(evil)
-        assert plain(app, "#peers")[1:3] == [told, told]
+        assert [plain(app, "#peers")[at] for at in (0, 1, 6, 9)] == [told] * 4
         assert plain(app, "#builds")[:3] == [told, told, told]
         assert plain(app, "#builds")[-1] == told
         assert plain(app, "#entries") == ["40", told, told]

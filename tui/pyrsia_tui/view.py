@@ -5,10 +5,13 @@ The node is a stranger here: every text of its snapshot goes through `safe`, who
 
 from collections.abc import Iterable, Sequence
 
-from pyrsia.status import BuildStatus, Snapshot, decided_by
+from pyrsia.status import BuildStatus, PeerStatus, Snapshot, decided_by, seen_in_words
 from pyrsia.wire.text import safe
 
-PEER_HEADER = ("id", "name", "role", "state", "round trip", "in", "out")
+# A narrow screen shows the first of them, and scrolls.
+PEER_HEADER = (
+    "name", "state", "round trip", "score", "in/s", "out/s", "role", "log", "version", "last fault", "id",
+)  # fmt: skip
 BUILD_HEADER = ("package", "state", "verdict", "agreed", "dissent", "now")
 ENTRY_HEADER = ("index", "type", "what")
 
@@ -44,18 +47,28 @@ def _row(*cells: str) -> tuple[str, ...]:
 
 
 def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
-    return [
-        _row(
-            peer.node_id[:8],
-            peer.name,
-            peer.role,
-            "up" if peer.connected else "down",
-            f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
-            amount(peer.received_bytes),
-            amount(peer.sent_bytes),
-        )
-        for peer in snapshot.peers
-    ]
+    """Who is ignored first, then who is not there, then by name: what wants a look stands above."""
+    return [_peer_row(peer) for peer in sorted(snapshot.peers, key=_urgency)]
+
+
+def _urgency(peer: PeerStatus) -> tuple[bool, bool, str]:
+    return not peer.ignored, peer.state not in ("suspect", "dead"), peer.name
+
+
+def _peer_row(peer: PeerStatus) -> tuple[str, ...]:
+    return _row(
+        peer.name,
+        seen_in_words(peer.state, peer.connected),
+        f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
+        f"{peer.score:.0f}" + (" ignored" if peer.ignored else ""),
+        amount(peer.received_rate),
+        amount(peer.sent_rate),
+        peer.role,
+        f"{peer.log_size:,}" if peer.log_size else "-",
+        peer.version or "-",
+        peer.reason or "-",
+        peer.node_id[:8],
+    )
 
 
 def build_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
