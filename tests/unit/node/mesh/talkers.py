@@ -1,6 +1,7 @@
 """Nodes that broadcast and write to each other over real sockets: links, a database, and the two parts, no log."""
 
 import contextlib
+from collections import defaultdict
 
 import trio
 
@@ -28,6 +29,33 @@ async def until(condition, bound_s=20):
             await trio.sleep(0.005)
 
 
+class Memory:
+    """As much of a database as the parts need; a real one takes a quarter of a second to open and close."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def get(self, family, key):
+        return self.rows.get((family, key))
+
+    def scan(self, family, start, limit, *, before=None):
+        keys = sorted(key for kept, key in self.rows if kept == family and key >= start)
+        return [(key, self.rows[family, key]) for key in keys if before is None or key < before][:limit]
+
+    def write(self, batch):
+        for family, key, value in batch:
+            if value is None:
+                self.rows.pop((family, key), None)
+            else:
+                self.rows[family, key] = value
+
+    async def sync(self):
+        await trio.lowlevel.checkpoint()
+
+    def close(self):
+        pass
+
+
 class Names(Who):
     """What the log would say: names of members by id."""
 
@@ -42,11 +70,14 @@ class Names(Who):
 class Talker:
     """One life of one node. `clock_ms` moves its wall clock."""
 
-    def __init__(self, number, folder, members, *, address=ANY, accept="members", address_of=lambda node: ""):
+    def __init__(
+        self, number, database, members, *, address=ANY, accept="members", address_of=lambda node: ""
+    ):
         self.name, self.pair = NAMES[number], PAIRS[number]
         self.clock_ms = 0
         self.book = Scores()
-        self.database = Database.open(folder / self.name)
+        self.database = database
+        self.ended = trio.Event()
         self.links = Links(
             self.pair,
             CHAIN,
@@ -88,6 +119,7 @@ class Talker:
                 await trio.sleep_forever()
         finally:
             self.database.close()
+            self.ended.set()
 
     def _on_link(self, node, up):
         self.mesh.linked(node, up)
@@ -97,10 +129,11 @@ class Talker:
 
 
 class Town:
-    """Talkers by name, each in a life that can end."""
+    """Talkers by name, each in a life that can end. Without a folder their databases are in memory."""
 
     def __init__(self, nursery, folder, members):
         self.nursery, self.folder, self.members = nursery, folder, members
+        self.memories = defaultdict(Memory)
         self.talkers, self.lives, self.addresses = {}, {}, {}
 
     def __getattr__(self, name):
@@ -108,7 +141,8 @@ class Town:
 
     async def start(self, name, **how):
         number = NAMES.index(name)
-        talker = Talker(number, self.folder, self.members, address=self.addresses.get(name, ANY), **how)
+        database = self.memories[name] if self.folder is None else Database.open(self.folder / name)
+        talker = Talker(number, database, self.members, address=self.addresses.get(name, ANY), **how)
         self.talkers[name] = talker
         self.lives[name] = scope = trio.CancelScope()
 
@@ -123,7 +157,7 @@ class Town:
     async def stop(self, name):
         talker = self.talkers.pop(name)
         self.lives[name].cancel()
-        await until(lambda: talker.database._closed)
+        await talker.ended.wait()
 
     def join(self, *names):
         """Each dials those before it."""

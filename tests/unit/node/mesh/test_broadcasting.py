@@ -28,7 +28,7 @@ def often(monkeypatch):
 
 
 async def test_with_a_fifth_of_all_frames_lost_and_half_the_nodes_restarting_every_live_node_hears_all(
-    tmp_path, often, monkeypatch
+    often, monkeypatch
 ):
     draw, lost = random.Random(7), []
     take = Air._take
@@ -50,7 +50,7 @@ async def test_with_a_fifth_of_all_frames_lost_and_half_the_nodes_restarting_eve
 
     monkeypatch.setattr(Air, "_take", lossy)
     names = NAMES[:6]
-    async with town(tmp_path, *names) as made:
+    async with town(None, *names) as made:
         await made.joined(*names)
         said = []
         for number, name in enumerate(names[:3]):
@@ -74,8 +74,8 @@ async def test_with_a_fifth_of_all_frames_lost_and_half_the_nodes_restarting_eve
         ]
 
 
-async def test_who_says_something_is_named_by_the_log_and_a_guest_by_nobody(tmp_path, often):
-    async with town(tmp_path, "ann", "bob", members=("ann",)) as made:
+async def test_who_says_something_is_named_by_the_log_and_a_guest_by_nobody(often):
+    async with town(None, "ann", "bob", members=("ann",)) as made:
         await made.joined("ann", "bob")
         await made.ann.desk.broadcast("news/", "from ann")
         await made.bob.desk.broadcast("news/", "from bob")
@@ -84,10 +84,8 @@ async def test_who_says_something_is_named_by_the_log_and_a_guest_by_nobody(tmp_
         assert {(row.name, row.text) for row in page.messages} == {("ann", "from ann"), ("", "from bob")}
 
 
-async def test_a_reader_waits_for_the_next_one_of_his_topic_and_one_that_restarts_hears_the_old(
-    tmp_path, often
-):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_reader_waits_for_the_next_one_of_his_topic_and_one_that_restarts_hears_the_old(often):
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.broadcast("other/", "not for him")
         await until(lambda: made.bob.texts)
@@ -108,8 +106,8 @@ async def test_a_reader_waits_for_the_next_one_of_his_topic_and_one_that_restart
         await until(lambda: len(made.bob.texts) == 3)
 
 
-async def test_what_is_not_ours_to_say_is_refused_here(tmp_path):
-    async with town(tmp_path, "ann") as made:
+async def test_what_is_not_ours_to_say_is_refused_here():
+    async with town(None, "ann") as made:
         for topic, text, code in (("News", "x", "bad-request"), ("news/", "x" * 5_000, "too-large")):
             with pytest.raises(Refusal) as refused:
                 await made.ann.desk.broadcast(topic, text)
@@ -117,8 +115,8 @@ async def test_what_is_not_ours_to_say_is_refused_here(tmp_path):
         assert made.ann.texts == []
 
 
-async def test_a_vector_that_is_none_is_refused_and_counts_as_a_fault(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_vector_that_is_none_is_refused_and_counts_as_a_fault():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         for garbage in (b"", b"\xff\xff", bytes(300_000)):
             with pytest.raises(Refusal) as refused:
@@ -130,12 +128,12 @@ async def test_a_vector_that_is_none_is_refused_and_counts_as_a_fault(tmp_path):
 
 @pytest.mark.parametrize("answer", [b"\x00", b"\x00\x05hello", bytes(gossip.MAX_ANSWER_BYTES.value + 1)])
 async def test_a_peer_that_answers_with_garbage_loses_points_with_a_reason_and_is_not_listened_to_in_the_end(
-    tmp_path, often, answer
+    often, answer
 ):
     async def lie(node, payload):
         return answer
 
-    async with town(tmp_path, "ann", "bob") as made:
+    async with town(None, "ann", "bob") as made:
         made.bob.links._more[Method.BROADCASTS] = lie
         await made.joined("ann", "bob")
         await until(lambda: made.ann.book.ignored(trio.current_time(), made.bob.id))
@@ -144,10 +142,8 @@ async def test_a_peer_that_answers_with_garbage_loses_points_with_a_reason_and_i
         assert made.ann.texts == []
 
 
-async def test_what_a_followed_peer_publishes_that_is_no_broadcast_costs_points_and_then_the_ear(
-    tmp_path, often
-):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_what_a_followed_peer_publishes_that_is_no_broadcast_costs_points_and_then_the_ear(often):
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await until(lambda: made.bob.id in made.ann.casts.air.following)
         with trio.fail_after(20):

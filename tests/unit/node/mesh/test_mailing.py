@@ -33,8 +33,8 @@ def sent_raw(talker):
     return list(Letters(talker.database).all_mine())[-1][1].raw
 
 
-async def test_a_message_is_in_the_inbox_when_its_author_has_the_receipt(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_message_is_in_the_inbox_when_its_author_has_the_receipt():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         told = await made.ann.desk.send(order("bob", "hello\x1b[31m"))
         assert (told.state, told.name, told.via, told.tries) == ("delivered", "bob", "", 1)
@@ -44,8 +44,8 @@ async def test_a_message_is_in_the_inbox_when_its_author_has_the_receipt(tmp_pat
         assert (page.count, page.next, page.messages[0].via) == (1, 1, "")
 
 
-async def test_a_sealed_message_is_read_by_its_recipient_and_by_nobody_on_the_way(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_sealed_message_is_read_by_its_recipient_and_by_nobody_on_the_way():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", "for bob alone", seal=True))
         assert await made.bob.letters() == [("ann", "for bob alone")]
@@ -67,8 +67,8 @@ async def test_a_seal_opens_for_its_recipient_and_its_author_only():
         sealing.sealed(NodeId(bytes(32)), ann, b"text")
 
 
-async def test_a_message_to_a_node_that_is_away_is_reported_with_what_to_do_and_never_dropped(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_message_to_a_node_that_is_away_is_reported_with_what_to_do_and_never_dropped():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         told = await refused(made.ann.desk.send, order("cid"))
         assert told.code == "unavailable"
@@ -79,8 +79,8 @@ async def test_a_message_to_a_node_that_is_away_is_reported_with_what_to_do_and_
         assert "cid cannot be reached" in row.why
 
 
-async def test_without_any_link_it_says_so(tmp_path):
-    async with town(tmp_path, "ann") as made:
+async def test_without_any_link_it_says_so():
+    async with town(None, "ann") as made:
         told = await refused(made.ann.desk.send, order("bob"))
         assert "this node has no link to any other" in told.what
 
@@ -98,16 +98,16 @@ async def test_what_is_kept_arrives_when_its_recipient_comes_also_after_a_restar
         assert await made.bob.letters() == [("ann", "when you come")]
 
 
-async def test_what_nobody_took_in_time_says_that_it_has_expired(tmp_path):
-    async with town(tmp_path, "ann") as made:
+async def test_what_nobody_took_in_time_says_that_it_has_expired():
+    async with town(None, "ann") as made:
         await made.ann.desk.send(order("bob", keep=True, expires_s=60))
         made.ann.clock_ms = 61_000
         made.ann.mail._sending.linked(NodeId(PAIRS[1].public))
         await until(lambda: made.ann.desk.sent().messages[0].state == outbox.EXPIRED)
 
 
-async def test_a_message_is_carried_by_one_peer_that_has_a_link_and_cannot_read_a_sealed_one(tmp_path):
-    async with town(tmp_path, "ann", "bob", "cid") as made:
+async def test_a_message_is_carried_by_one_peer_that_has_a_link_and_cannot_read_a_sealed_one():
+    async with town(None, "ann", "bob", "cid") as made:
         await made.joined("ann", "bob")
         await made.joined("bob", "cid")
         told = await made.ann.desk.send(order("cid", "over bob", seal=True))
@@ -118,8 +118,8 @@ async def test_a_message_is_carried_by_one_peer_that_has_a_link_and_cannot_read_
         assert b"over bob" not in sent_raw(made.ann)
 
 
-async def test_a_message_makes_one_hop_and_no_second_one(tmp_path):
-    async with town(tmp_path, "ann", "bob", "cid", "dot") as made:
+async def test_a_message_makes_one_hop_and_no_second_one():
+    async with town(None, "ann", "bob", "cid", "dot") as made:
         for one, other in (("ann", "bob"), ("bob", "cid"), ("cid", "dot")):
             await made.joined(one, other)
         told = await refused(made.ann.desk.send, order("dot"))
@@ -131,13 +131,13 @@ async def test_a_message_makes_one_hop_and_no_second_one(tmp_path):
         assert made.cid.links.counted["bad-mail"] == 1
 
 
-async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_not_delivered(tmp_path):
+async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_not_delivered():
     async def lie(node, payload):
         message, _ = envelopes.decode(wire.read_handed(payload)[1])
         receipt = wire.receipt(message, 5)
         return envelopes.encode(receipt, PAIRS[1].sign(envelopes.to_sign(receipt)))
 
-    async with town(tmp_path, "ann", "bob") as made:
+    async with town(None, "ann", "bob") as made:
         made.bob.links._more[Method.MAIL] = lie
         await made.joined("ann", "bob")
         told = await refused(made.ann.desk.send, order("cid"))
@@ -148,22 +148,22 @@ async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_
 
 
 @pytest.mark.parametrize("answer", [b"", b"thanks", bytes(100_000)])
-async def test_a_recipient_that_answers_with_anything_else_has_not_received_it(tmp_path, answer):
+async def test_a_recipient_that_answers_with_anything_else_has_not_received_it(answer):
     async def lie(node, payload):
         return answer
 
-    async with town(tmp_path, "ann", "bob") as made:
+    async with town(None, "ann", "bob") as made:
         made.bob.links._more[Method.MAIL] = lie
         await made.joined("ann", "bob")
         told = await refused(made.ann.desk.send, order("bob"))
         assert "a receipt that is none" in told.what
 
 
-async def test_what_a_carrier_says_of_a_refusal_is_hearsay_and_what_is_kept_is_tried_on(tmp_path):
+async def test_what_a_carrier_says_of_a_refusal_is_hearsay_and_what_is_kept_is_tried_on():
     async def lie(node, payload):
         raise Refusal("forbidden", what="cid hates you", who="cid", do="stop")
 
-    async with town(tmp_path, "ann", "bob") as made:
+    async with town(None, "ann", "bob") as made:
         made.bob.links._more[Method.MAIL] = lie
         await made.joined("ann", "bob")
         told = await made.ann.desk.send(order("cid", keep=True))
@@ -172,8 +172,8 @@ async def test_what_a_carrier_says_of_a_refusal_is_hearsay_and_what_is_kept_is_t
 
 
 @pytest.mark.parametrize(("accept", "members"), [("nobody", NAMES), ("members", ("bob",))])
-async def test_who_is_not_wanted_is_told_so_and_what_was_kept_is_tried_no_more(tmp_path, accept, members):
-    async with town(tmp_path, "ann", "bob", accept=accept, members=members) as made:
+async def test_who_is_not_wanted_is_told_so_and_what_was_kept_is_tried_no_more(accept, members):
+    async with town(None, "ann", "bob", accept=accept, members=members) as made:
         await made.joined("ann", "bob")
         told = await refused(made.ann.desk.send, order(b32(made.bob.id), keep=True))
         assert told.code == "forbidden"
@@ -181,8 +181,8 @@ async def test_who_is_not_wanted_is_told_so_and_what_was_kept_is_tried_no_more(t
         assert await made.bob.letters() == []
 
 
-async def test_a_guest_writes_where_anyone_may(tmp_path):
-    async with town(tmp_path, "ann", "bob", accept="anyone", members=("bob",)) as made:
+async def test_a_guest_writes_where_anyone_may():
+    async with town(None, "ann", "bob", accept="anyone", members=("bob",)) as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", "from nobody"))
         assert await made.bob.letters() == [("", "from nobody")]
@@ -224,8 +224,8 @@ async def test_ids_that_have_expired_are_forgotten_on_disk_too(tmp_path):
 @pytest.mark.parametrize(
     "garbage", [b"", b"\x00", b"\x02" + bytes(300), b"\x00" + bytes(300), bytes(100_000)], ids=range(5)
 )
-async def test_garbage_is_refused_and_is_a_fault_and_the_link_goes_on(tmp_path, garbage):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_garbage_is_refused_and_is_a_fault_and_the_link_goes_on(garbage):
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         told = await refused(made.bob.links.request, made.ann.id, Method.MAIL, garbage, 10)
         assert told.code == "bad-request"
@@ -233,8 +233,8 @@ async def test_garbage_is_refused_and_is_a_fault_and_the_link_goes_on(tmp_path, 
         assert await made.ann.letters() == [("bob", "hello")]
 
 
-async def test_who_hands_over_a_forged_message_loses_points_with_a_reason(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_who_hands_over_a_forged_message_loses_points_with_a_reason():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob"))
         raw = sent_raw(made.ann)
@@ -244,8 +244,8 @@ async def test_who_hands_over_a_forged_message_loses_points_with_a_reason(tmp_pa
         assert "false signature" in made.bob.book.reason(made.ann.id)
 
 
-async def test_a_sealed_message_that_is_not_for_this_key_is_refused_and_costs_its_carrier_nothing(tmp_path):
-    async with town(tmp_path, "ann", "bob", "cid") as made:
+async def test_a_sealed_message_that_is_not_for_this_key_is_refused_and_costs_its_carrier_nothing():
+    async with town(None, "ann", "bob", "cid") as made:
         await made.joined("ann", "bob")
         await made.joined("bob", "cid")
         seal = sealing.sealed(made.ann.id, made.ann.id, b"to myself")
@@ -262,16 +262,16 @@ async def test_a_sealed_message_that_is_not_for_this_key_is_refused_and_costs_it
         assert await made.cid.letters() == []
 
 
-async def test_a_link_is_made_where_it_is_known_where(tmp_path):
+async def test_a_link_is_made_where_it_is_known_where():
     places = {}
-    async with town(tmp_path, "ann", "bob", address_of=lambda node: places.get(node, "")) as made:
+    async with town(None, "ann", "bob", address_of=lambda node: places.get(node, "")) as made:
         places[made.bob.id] = made.bob.links.control_endpoint
         told = await made.ann.desk.send(order("bob", "I looked you up"))
         assert (told.state, told.via) == ("delivered", "")
 
 
-async def test_a_reader_of_the_inbox_waits_for_the_next_one(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_a_reader_of_the_inbox_waits_for_the_next_one():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", "first"))
         pages = []
@@ -287,8 +287,8 @@ async def test_a_reader_of_the_inbox_waits_for_the_next_one(tmp_path):
         assert pages[0].next == 2
 
 
-async def test_what_is_deleted_is_gone_and_what_is_not_there_is_refused(tmp_path):
-    async with town(tmp_path, "ann", "bob") as made:
+async def test_what_is_deleted_is_gone_and_what_is_not_there_is_refused():
+    async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob"))
         assert (await made.bob.desk.delete(1, sent=False)).number == 1
@@ -307,8 +307,8 @@ async def refused_delete(talker, sent):
     return told.value
 
 
-async def test_whom_a_name_or_the_start_of_an_id_means(tmp_path):
-    async with town(tmp_path, "ann", "bob", members=("ann", "bob")) as made:
+async def test_whom_a_name_or_the_start_of_an_id_means():
+    async with town(None, "ann", "bob", members=("ann", "bob")) as made:
         bob = b32(made.bob.id)
         for text in ("bob", bob, bob[:6]):
             assert made.ann.who.find(text) == made.bob.id
@@ -326,7 +326,7 @@ async def test_whom_a_name_or_the_start_of_an_id_means(tmp_path):
 async def test_a_text_over_the_limit_in_bytes_and_a_seal_for_no_key_are_refused_before_anything_is_sent(
     tmp_path,
 ):
-    async with town(tmp_path, "ann") as made:
+    async with town(None, "ann") as made:
         text = "\u20ac" * (wire.MAX_TEXT_BYTES.value // 3 + 1)
         assert (await refused(made.ann.desk.send, order("bob", text))).code == "too-large"
         assert (await refused(made.ann.desk.send, order(b32(bytes(32)), seal=True))).code == "bad-request"
