@@ -15,15 +15,15 @@ Source: docs/delta.md.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from blake3 import blake3
 
 from pyrsia.errors import Malformed
-from pyrsia.transfer.manifest import MAX_FILE_BYTES, Manifest
+from pyrsia.transfer.manifest import MAX_FILE_BYTES
 from pyrsia.units import CHUNK_BYTES, Limit
 from pyrsia.wire.ranges import MAX_RANGE_BYTES, MAX_RANGES
 
@@ -135,9 +135,10 @@ def places(recipes: Sequence[Recipe]) -> dict[bytes, Place]:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Bytes to be copied: from `place` to `offset` of the new file."""
+    """Bytes to be copied: `size` of them from `at` in file `file` of those at hand, to `offset` of the new one."""
 
-    place: Place
+    file: int
+    at: int
     offset: int
     size: int
 
@@ -147,8 +148,8 @@ class Plan:
     """How a file comes to be.
 
     Attributes:
-        copies: bytes that are here, in the order of the new file.
-        missing: (offset, size) of what has to be asked for, merged, each at most MAX_RANGE_BYTES.
+        copies: what is here, in the order of the new file.
+        missing: (offset, size) of all else, in order; no two of them touch.
         size: of the file.
     """
 
@@ -165,19 +166,6 @@ class Plan:
     def worthwhile(self) -> bool:
         return self.shared >= self.size * LEAST_SHARED
 
-    def batches(self) -> list[tuple[tuple[int, int], ...]]:
-        """`missing` in asks: each at most MAX_RANGES ranges of MAX_RANGE_BYTES in all."""
-        found: list[tuple[tuple[int, int], ...]] = []
-        batch: list[tuple[int, int]] = []
-        size = 0
-        for one in self.missing:
-            if batch and (size + one[1] > MAX_RANGE_BYTES.value or len(batch) == MAX_RANGES.value):
-                found.append(tuple(batch))
-                batch, size = [], 0
-            batch.append(one)
-            size += one[1]
-        return [*found, tuple(batch)] if batch else found
-
 
 def plan(recipe: Recipe, at_hand: Mapping[bytes, Place]) -> Plan:
     """How to make the file of `recipe` from what is at hand."""
@@ -186,42 +174,83 @@ def plan(recipe: Recipe, at_hand: Mapping[bytes, Place]) -> Plan:
     for name, offset, size in recipe.spans():
         place = at_hand.get(name)
         if place is not None and place.size == size:  # a name that somebody made up may say another one
-            copies.append(Copy(place, offset, size))
+            copies.append(Copy(place.file, place.offset, offset, size))
         elif missing and sum(missing[-1]) == offset:
             missing[-1] = (missing[-1][0], missing[-1][1] + size)
         else:
             missing.append((offset, size))
-    most = MAX_RANGE_BYTES.value
-    cut = [
-        (start, min(most, offset + size - start))
-        for offset, size in missing
-        for start in range(offset, offset + size, most)
-    ]
-    return Plan(tuple(copies), tuple(cut), recipe.size)
+    return Plan(tuple(copies), tuple(missing), recipe.size)
 
 
-def held(
-    manifest: Manifest, written: Sequence[tuple[int, int]], read: Callable[[int, int], bytes | memoryview]
-) -> int:
-    """Bit i is set for each chunk of the new file that was written whole and is what the manifest says.
+@dataclass(slots=True)
+class Chunk:
+    """One chunk of the new file: what of it is here, and what has to be asked for.
 
-    Args:
-        written: (offset, size) of what was written, in any order, none twice.
-        read: (offset, size) -> the bytes that stand there.
+    Attributes:
+        missing: (offset, size), in order.
     """
+
+    index: int
+    copies: list[Copy] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def shared(self) -> int:
+        return sum(copy.size for copy in self.copies)
+
+    @property
+    def lacks(self) -> int:
+        return sum(size for _, size in self.missing)
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether it is better made than brought: half of it is here, in pieces that fit one ask."""
+        return len(self.missing) <= MAX_RANGES.value and self.shared >= self.lacks
+
+    def made(
+        self, copied: Callable[[Copy], bytes | memoryview], asked: Sequence[bytes | memoryview]
+    ) -> bytes:
+        """Its bytes, right or wrong.
+
+        Args:
+            copied: the bytes of a copy; fewer where the file at hand is shorter than it was.
+            asked: those of `missing`, in order.
+        """
+        parts = [(copy.offset, copied(copy)) for copy in self.copies]
+        parts += [(offset, data) for (offset, _), data in zip(self.missing, asked, strict=True)]
+        return b"".join(data for _, data in sorted(parts, key=lambda part: part[0]))
+
+
+def chunks(plan: Plan) -> list[Chunk]:
+    """The chunks of the new file that are better made than brought, in order."""
     step = CHUNK_BYTES.value
-    there = [0] * manifest.count
-    for offset, size in written:
-        while size > 0:
-            index = offset // step
-            if not 0 <= index < manifest.count:
-                break
-            taken = min(size, (index + 1) * step - offset)
-            there[index] += taken
-            offset, size = offset + taken, size - taken
-    bits = 0
-    for index, count in enumerate(there):
-        span = manifest.span(index)
-        if count == span[1] and manifest.holds(index, read(*span)):
-            bits |= 1 << index
-    return bits
+    found = [Chunk(index) for index in range(-(-plan.size // step))]
+    for copy in plan.copies:
+        for offset, size in _split(copy.offset, copy.size):
+            found[offset // step].copies.append(Copy(copy.file, copy.at + offset - copy.offset, offset, size))
+    for start, count in plan.missing:
+        for offset, size in _split(start, count):
+            found[offset // step].missing.append((offset, size))
+    return [chunk for chunk in found if chunk.worthwhile]
+
+
+def asks(wanted: Sequence[Chunk]) -> list[list[Chunk]]:
+    """`wanted` in groups: what one lacks fits one ask. Chunks that lack nothing are in none."""
+    found: list[list[Chunk]] = []
+    count = size = 0
+    for chunk in (one for one in wanted if one.missing):
+        count, size = count + len(chunk.missing), size + chunk.lacks
+        if not found or count > MAX_RANGES.value or size > MAX_RANGE_BYTES.value:
+            found.append([])
+            count, size = len(chunk.missing), chunk.lacks
+        found[-1].append(chunk)
+    return found
+
+
+def _split(offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """A stretch, cut where chunks end."""
+    step, end = CHUNK_BYTES.value, offset + size
+    while offset < end:
+        border = min(end, (offset // step + 1) * step)
+        yield offset, border - offset
+        offset = border

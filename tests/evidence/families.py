@@ -85,7 +85,8 @@ def chunks_of(data: bytes) -> list[bytes]:
 def line(name: str, old: tuple[bytes, delta.Recipe], new: tuple[bytes, delta.Recipe]) -> str:
     data, recipe = new
     plan = delta.plan(recipe, delta.places([old[1]]))
-    travels = len(recipe.encode()) + sum(size for _, size in plan.missing)
+    better = delta.chunks(plan)
+    travels = len(recipe.encode()) + len(data) - sum(chunk.shared for chunk in better)
     before, chunks = set(chunks_of(old[0])), chunks_of(data)
     same = sum(chunk in before for chunk in chunks)
     return (

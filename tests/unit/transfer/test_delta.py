@@ -27,36 +27,49 @@ def members(numbers):
     return data, spans
 
 
-def recipe_of(numbers):
+def recipe_of(numbers, pad=0):
+    """The file and its recipe; `pad` lays chunk borders through its members."""
     data, spans = members(numbers)
+    more = random.Random(pad).randbytes(pad * CHUNK_BYTES.value - pad * LEAST)
+    data, spans = more + data, [(start + len(more), stop + len(more)) for start, stop in spans]
     return data, delta.recipe_of(memoryview(data), delta.cuts(len(data), spans))
 
 
 def made(plan, files, data):
-    """The long way: every byte of the new file, from copies and asks."""
-    out, written = bytearray(len(data)), []
-    for copy in plan.copies:
-        source = files[copy.place.file]
-        out[copy.offset : copy.offset + copy.size] = source[copy.place.offset : copy.place.offset + copy.size]
-        written.append((copy.offset, copy.size))
-    for offset, size in (one for batch in plan.batches() for one in batch):
-        out[offset : offset + size] = data[offset : offset + size]
-        written.append((offset, size))
-    return out, written
+    """Every chunk that can be made, from copies and answers to asks: index -> bytes."""
+    answers = {}
+    for group in delta.asks(delta.chunks(plan)):
+        stretches = [one for chunk in group for one in chunk.missing]
+        assert 1 <= len(stretches) <= ranges.MAX_RANGES.value
+        assert sum(size for _, size in stretches) <= ranges.MAX_RANGE_BYTES.value
+        answers |= {chunk.index: [data[at : at + size] for at, size in chunk.missing] for chunk in group}
+
+    def copied(copy):
+        return files[copy.file][copy.at : copy.at + copy.size]
+
+    return {one.index: one.made(copied, answers.get(one.index, ())) for one in delta.chunks(plan)}
 
 
-@given(MEMBERS, MEMBERS, MEMBERS)
-def test_a_file_is_made_of_what_is_here_and_what_is_asked_for(new, old, older):
-    data, recipe = recipe_of(new)
+@given(MEMBERS, MEMBERS, MEMBERS, st.integers(0, 3))
+def test_a_file_is_made_of_what_is_here_and_what_is_asked_for(new, old, older, pad):
+    data, recipe = recipe_of(new, pad)
     (first, one), (second, two) = recipe_of(old), recipe_of(older)
     plan = delta.plan(recipe, delta.places([one, two]))
-    out, written = made(plan, [first, second], data)
-    assert bytes(out) == data
-    manifest = Manifest.of([data])
-    assert delta.held(manifest, written, lambda at, size: out[at : at + size]) == (1 << manifest.count) - 1
     assert plan.shared + sum(size for _, size in plan.missing) == len(data)
     for number in set(new) & (set(old) | set(older)):
         assert plan.shared >= LEAST + 37 * number
+    manifest, found = Manifest.of([data]), made(plan, [first, second], data)
+    assert all(manifest.holds(index, chunk) for index, chunk in found.items())
+    halves, step = set(), CHUNK_BYTES.value
+    here = bytearray(len(data))
+    for copy in plan.copies:
+        here[copy.offset : copy.offset + copy.size] = b"x" * copy.size
+    for at in range(0, len(data), step):
+        piece = here[at : at + step]
+        if 2 * piece.count(b"x") >= len(piece):
+            halves.add(at // step)
+    assert found.keys() <= halves
+    assert {chunk.index for chunk in delta.chunks(plan)} == found.keys()
 
 
 @given(MEMBERS)
@@ -124,33 +137,38 @@ def test_a_recipe_over_the_limit_is_refused_before_it_is_read():
 
 
 def test_wrong_bytes_are_no_chunk_of_the_file():
-    """Whoever lied, the recipe or the giver: a chunk counts when the manifest says so."""
-    data = random.Random(1).randbytes(3 * CHUNK_BYTES.value + 100)
-    manifest, copy = Manifest.of([data]), bytearray(data)
-    copy[CHUNK_BYTES.value] ^= 1
-    bits = delta.held(manifest, [(0, len(data))], lambda at, size: copy[at : at + size])
-    assert bits == 0b1101
+    """Whoever lied, the recipe, the giver or our own disk: the manifest says so, chunk by chunk."""
+    data, recipe = recipe_of(range(25), 1)
+    manifest, plan = Manifest.of([data]), delta.plan(recipe, delta.places([recipe_of(range(20))[1]]))
+    old = bytearray(recipe_of(range(20))[0])
+    old[-200] ^= 1
+    found = made(plan, [bytes(old)], data)
+    assert found
+    assert not all(manifest.holds(index, chunk) for index, chunk in found.items())
+    short = made(plan, [b""], data)
+    assert not any(manifest.holds(index, chunk) for index, chunk in short.items())
 
 
-def test_a_chunk_with_a_hole_does_not_count_even_if_it_fits():
-    data = bytes(2 * CHUNK_BYTES.value)  # what was never written reads as zeros too
-    manifest = Manifest.of([data])
-    written = [(0, CHUNK_BYTES.value), (CHUNK_BYTES.value, CHUNK_BYTES.value - 1)]
-    assert delta.held(manifest, written, lambda at, size: data[at : at + size]) == 0b01
-    assert delta.held(manifest, [(10 * len(data), 5)], lambda at, size: data[at : at + size]) == 0
-
-
-def test_asks_are_bounded():
-    recipe = Recipe(
-        b"".join(bytes([at % 256, at // 256]) + bytes(14) for at in range(1_000)), (2_000,) * 1_000
-    )
+def test_asks_are_bounded_and_a_chunk_in_too_many_pieces_is_brought_whole():
+    names = [at.to_bytes(16, "big") for at in range(4_000)]
+    recipe = Recipe(b"".join(names), (1_500, 1_200) * 2_000)
     here = {
-        name: delta.Place(0, at, size) for number, (name, at, size) in enumerate(recipe.spans()) if number % 2
+        name: delta.Place(0, at, size)
+        for number, (name, at, size) in enumerate(recipe.spans())
+        if not number % 2
     }
-    batches = delta.plan(recipe, here).batches()
-    assert sum(size for batch in batches for _, size in batch) == 1_000_000
-    assert all(len(batch) <= ranges.MAX_RANGES.value for batch in batches)
-    assert all(sum(size for _, size in batch) <= ranges.MAX_RANGE_BYTES.value for batch in batches)
+    assert [one.index for one in delta.chunks(delta.plan(recipe, here))] == [20]  # the last one is short
+    coarse = Recipe(b"".join(names[:600]), (9_000, 7_000) * 300)
+    here = {
+        name: delta.Place(0, at, size)
+        for number, (name, at, size) in enumerate(coarse.spans())
+        if not number % 2
+    }
+    groups = delta.asks(delta.chunks(delta.plan(coarse, here)))
+    assert len(groups) > 5
+    for group in groups:
+        assert sum(len(one.missing) for one in group) <= ranges.MAX_RANGES.value
+        assert sum(one.lacks for one in group) <= ranges.MAX_RANGE_BYTES.value
 
 
 def test_files_with_little_in_common_come_the_usual_way():
