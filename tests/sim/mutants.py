@@ -10,7 +10,7 @@ from pyrsia.consensus import catchup, committee, core, epochs, gate, recovery, s
 from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import Now
 from pyrsia.consensus.recovery import Memory
-from pyrsia.ledger import building, motions
+from pyrsia.ledger import building, motions, receipts
 from pyrsia.wire.blocks import EPOCH_END, NOT, Block, Cert, FinalityProof, Statement, Vote, finalize
 
 from . import toy
@@ -274,5 +274,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "reveals count before their gate": Mutant(
         40, "G1", {"byzantine": 0, "seats": 0}, real=2, within=lambda: patched(building, "gate_open", lambda *_: True)
+    ),
+    "reveals stand without their receipts": Mutant(
+        40, "G3", {"byzantine": 0, "seats": 0}, real=2, within=lambda: patched(receipts, "check", lambda *_: None)
     ),
 }  # fmt: skip

@@ -12,20 +12,23 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pyrsia.consensus.application import BlockRef, Draft, InvalidBlock, Seats, Slot
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
-from pyrsia.ledger import entries, execute, sharing, views
+from pyrsia.ledger import entries, execute, receipts, sharing, views
 from pyrsia.ledger.chain import Chain, ChainHead, Commit
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.mempool import Mempool
+from pyrsia.ledger.state import View
 from pyrsia.units import COMMIT_WINDOW_MS, REVEAL_WINDOW_MS
 from pyrsia.wire.blocks import EPOCH_END, Block, Header
 from pyrsia.wire.epochs import Validator
 from pyrsia.wire.text import b32, unb32
 from tests.reference import ledger, merkle
+from tests.reference import receipts as oracle
 from tests.reference.governance import Governed, member_motion, newcomer, secret
 from tests.reference.ledger import keep, key, links_at
 
@@ -52,7 +55,7 @@ class Book(Governed):
     """A genesis, and the pen for entries of its people; it has a chain of its own that nobody extends."""
 
     def __init__(self, n: int, people: int) -> None:
-        super().__init__(count=people, validators=n)
+        super().__init__(count=people, validators=n, storage=range(people - 1))
         self.chains = {
             ledger.links_end(secret(who, "chain", turn).seed): secret(who, "chain", turn).seed
             for who in range(people)
@@ -162,7 +165,8 @@ class Agent:
     """What a node does about the ledger: it shares entries, approves motions, builds and tells.
 
     Attributes:
-        temper: of its builds: honest, lying, silent, or one that commits and never reveals.
+        temper: of its builds: honest, lying, silent, one that commits and never reveals ("shy"), or one that has too
+            few storage members keep what it reveals ("hoarding").
     """
 
     def __init__(self, world: "RealWorld", node: Node, temper: str) -> None:
@@ -258,7 +262,21 @@ class Agent:
             made = entries.commitment(bytes.fromhex(request), mine, told).hex()
             self._author("build.commit", {"commitment": made, "request": request}, later)
         else:
-            self._author("build.reveal", told, later)
+            self._author("build.reveal", {**told, "receipts": self._receipts(request, told)}, later)
+
+    def _receipts(self, request: str, told: dict[str, Any]) -> list[dict[str, str]]:
+        """Of storage members that this node's own state knows: as many domains as are needed, each of one member."""
+        world, reads = self.world, self.node.app.db.get
+        keepers = receipts.domains(View(reads))
+        by_domain = {domain: node for node, domain in sorted(keepers.items())}
+        wanted = receipts.needed(keepers, views.current(reads, world.genesis).f)
+        chosen = sorted(by_domain.values())[: wanted - (self.temper == "hoarding")]
+        asked = views.request(reads, request)
+        assert asked is not None
+        pens = [key(world.number_of(unb32(node)), "node") for node in chosen]
+        return [
+            oracle.sign(world, pen, key(self.node.number, "node"), told, asked.request.body) for pen in pens
+        ]
 
     def _author(self, kind: str, body: dict[str, Any], later: float) -> None:
         world, life = self.world, self.node.life
@@ -288,12 +306,15 @@ class RealWorld(World):
         self.commits: dict[tuple[str, int], set[str]] = {}
         self.proposed: dict[str, int] = {}  # motion -> height
         self.gates = 0
+        self.kept = 0  # reveals whose receipts were looked at
         self.newcomer: Newcomer | None = None
         self.dice = random.Random(f"{seed} people")
         self.refused: list[tuple[bytes, Refusal]] = []
         super().__init__(seed, plan, **rest)
         self.agents = {
-            node.place: Agent(self, node, self.rng.choice(("honest",) * 6 + ("lying", "silent", "shy")))
+            node.place: Agent(
+                self, node, self.rng.choice(("honest",) * 5 + ("hoarding", "lying", "silent", "shy"))
+            )
             for node in self.nodes
         }
 
@@ -497,6 +518,7 @@ class RealWorld(World):
                     )
                 case "build.reveal":
                     self._gate(header, body["request"])
+                    self._kept(header, entry, leaves)
                 case "motion.propose":
                     self.proposed[entry.id.hex()] = header.height
                 case "motion.approve":
@@ -512,6 +534,22 @@ class RealWorld(World):
         if commits < len(drawn["builders"]) and not late:
             self.fail(f"G1: a reveal at height {header.height} after {commits} commits")
         self.gates += 1
+
+    def _kept(self, header: Header, entry: entries.Entry, leaves: list[bytes]) -> None:
+        """G3: no reveal without receipts of enough failure domains, by the state before its block.
+
+        A block that changes members is left out: who kept blobs when its reveals were looked at is not known here.
+        """
+        known = self.outcomes.get(header.height - 1)
+        if known is None or any(b'"type":"motion.approve"' in leaf for leaf in leaves):
+            return
+        before = SimpleNamespace(genesis=self.genesis, db=known[1])
+        asked = views.request(before.db.get, entry.body["request"])
+        if asked is None or not oracle.enough(
+            before, b32(entry.author or b""), entry.body, asked.request.body
+        ):
+            self.fail(f"G3: a reveal at height {header.height} without its receipts")
+        self.kept += 1
 
     def open_requests(self) -> set[str]:
         return {one for node in self.standing() for one in views.requests_open(node.app.db.get)}

@@ -39,6 +39,7 @@ def test_builds_go_on_while_epochs_change_and_no_reveal_comes_before_its_gate() 
     worlds = ran(range(100, 108), requests=2, seats=6, spares=2)
 
     assert sum(world.gates for world in worlds) > 30
+    assert sum(world.kept for world in worlds) > 10
     assert sum(max(world.auditor.epochs) for world in worlds) > 10
     assert all(not world.open_requests() for world in worlds)
 
@@ -57,7 +58,7 @@ def test_members_that_follow_become_validators_and_vote() -> None:
 
 
 def test_a_dead_validator_of_four_is_replaced_and_the_network_goes_on() -> None:
-    worlds = ran(range(300, 305), dead=1, spares=1, byzantine=0, seats=0, rollbacks=0)
+    worlds = ran(range(300, 305), seconds=3.0, dead=1, spares=1, byzantine=0, seats=0, rollbacks=0)
 
     assert all(max(world.auditor.epochs) >= 1 for world in worlds)
     for world in worlds:
