@@ -233,7 +233,11 @@ class DataLinks:
                     nursery.start_soon(until_lost, monitor, nursery.cancel_scope)
                     with contextlib.suppress(Unavailable):
                         while line.alive:
-                            self._take(line, await sock.recv())
+                            parts = sock.recv_now()
+                            if parts is None:
+                                line.turn()  # what all that came led to, in one ask
+                                parts = await sock.recv()
+                            self._take(line, parts)
                     nursery.cancel_scope.cancel()
         finally:
             if not line.heard_s:
@@ -247,13 +251,21 @@ class DataLinks:
     async def _read(self, router: ZSock, plain: bool) -> None:
         """Read those that others dialled."""
         mark = b"p" if plain else b"c"
+        heard: set[Line] = set()
         with contextlib.suppress(Unavailable):
             while True:
-                route, *parts = await router.recv()
-                if parts:
-                    line = self._line_of(router, mark + route.bytes, route.bytes, parts[0])
-                    if line is not None:
-                        self._take(line, parts)
+                message = router.recv_now()
+                if message is None:
+                    for line in heard:
+                        line.turn()
+                    heard.clear()
+                    message = await router.recv()
+                route, *parts = message
+                taker = self._line_of(router, mark + route.bytes, route.bytes, parts[0]) if parts else None
+                if taker is not None:
+                    self._take(taker, parts)
+                    if taker.busy:
+                        heard.add(taker)
 
     def _line_of(self, router: ZSock, key: bytes, route: bytes, first: zmq.Frame) -> Line | None:
         """The line that a frame came over; None for a stranger, who gets nothing, not even a no."""

@@ -2,9 +2,9 @@
 
 Both ends ask and both answer. Several files go over a line at once; each message names its file by manifest id, and
 each transfer has a `Talk`, which knows what it asked for and so which answers are its own. Decided here: how many
-chunks one node may owe us over a line (further GETs wait, and files take turns), and what an answer that nobody waits for is:
-late as long as we asked for so much and did not get it, a fault beyond that. Left out: who opens and closes lines
-(`datalinks`), which chunk to ask of whom (`transfer/swarm.py`), what is given (`serving`).
+chunks one node may owe us over a line (further GETs wait, and files take turns), and what an answer that nobody waits
+for is: late as long as we asked for so much and did not get it, a fault beyond that. Left out: who opens and closes
+lines (`datalinks`), which chunk to ask of whom (`transfer/swarm.py`), what is given (`serving`).
 
 Source: docs/network.md, "Data links".
 """
@@ -25,6 +25,9 @@ from pyrsia.wire.chunks import Message, Type
 LINE_CHUNKS: Final = (
     UPLOAD_QUEUE_CHUNKS.value
 )  # asked for over one line and not here; the other end refuses more
+ROUND_CHUNKS: Final = (
+    4  # asked for together where answers come in a row: each message wakes a thread at both ends
+)
 MAX_WAITING = Limit(4_096, "asks that wait in one line: every chunk of sixteen files' credit, with cancels")
 
 # The first frame of a connection, and of one that shall show that it lives: `type u8 | proto u8 | ticket [32]`.
@@ -76,7 +79,9 @@ class Talk:
         self.active: set[int] = set()  # asked for, not here, not cancelled
         self.expected: Counter[int] = Counter()  # chunk -> answers that may still come
         self.haves = self.also = self.manifests = 0  # the same for other answers
-        self.queue: deque[tuple[int, ...]] = deque(maxlen=MAX_WAITING.value)  # GETs that wait for credit
+        self.queue: deque[int] = deque(
+            maxlen=MAX_WAITING.value
+        )  # chunks to ask for, waiting for credit or company
         self.closed = False
 
     def want_manifest(self) -> None:
@@ -128,6 +133,7 @@ class Line:
         self._talks: dict[bytes, list[Talk]] = {}
         self._turns: deque[Talk] = deque(maxlen=MAX_WAITING.value)  # those whose GETs wait
         self._owed = 0
+        self._taking = False
         self._room = 0  # answers that may come though nobody waits for them any more
         self._out: deque[bytes] = deque(maxlen=MAX_WAITING.value)
         self._flushing = False
@@ -154,16 +160,17 @@ class Line:
         self.post(chunks.encode(message))
 
     def get(self, talk: Talk, wanted: tuple[int, ...]) -> None:
+        """Ask for these at once; while answers are taken, together with what they lead to."""
         if not talk.queue:
             self._turns.append(talk)
-        talk.queue.append(wanted)
-        self._pump()
+        talk.queue.extend(wanted)
+        if not self._taking or len(talk.queue) >= ROUND_CHUNKS:
+            self.turn()
 
     def cancel(self, talk: Talk, unwanted: Sequence[int]) -> None:
-        waiting = [number for numbers in talk.queue for number in numbers]
-        if waiting:
+        if talk.queue:
             gone = frozenset(unwanted)
-            kept = [left for numbers in talk.queue if (left := tuple(n for n in numbers if n not in gone))]
+            kept = [number for number in talk.queue if number not in gone]
             talk.queue.clear()
             talk.queue.extend(kept)
             if not kept:
@@ -171,7 +178,6 @@ class Line:
         sent = talk.active.intersection(unwanted)
         self._settle(talk, sent)
         self._tell_off(talk.manifest_id, sent)
-        self._pump()
 
     def close_talk(self, talk: Talk) -> None:
         if talk.closed:
@@ -183,33 +189,29 @@ class Line:
         self._tell_off(talk.manifest_id, talk.active)
         self._settle(talk, tuple(talk.active))
         self._room += talk.outstanding
+        self.turn()
         talks = self._talks.get(talk.manifest_id, [])
         if talk in talks:
             talks.remove(talk)
             if not talks:
                 del self._talks[talk.manifest_id]
         self.used_s = trio.current_time()
-        self._pump()
 
     def _tell_off(self, manifest_id: bytes, unwanted: Iterable[int]) -> None:
         numbers, step = sorted(unwanted), MAX_ASK_CHUNKS.value
         for at in range(0, len(numbers) if self.alive else 0, step):
             self.ask(Message(Type.CANCEL, manifest_id, tuple(numbers[at : at + step])))
 
-    def _pump(self) -> None:
-        """Send the GETs that there is credit for; files take turns."""
-        while self._turns and self.alive:
-            talk = self._turns[0]
-            wanted = talk.queue[0]
-            if self._owed and self._owed + len(wanted) > LINE_CHUNKS:
-                return
-            self._turns.popleft()
-            talk.queue.popleft()
+    def turn(self) -> None:
+        """Ask for the chunks that there is credit for; files take turns."""
+        while self._turns and self.alive and self._owed < LINE_CHUNKS:
+            talk = self._turns.popleft()
+            count = min(len(talk.queue), MAX_ASK_CHUNKS.value, LINE_CHUNKS - self._owed)
+            wanted = tuple(dict.fromkeys(talk.queue.popleft() for _ in range(count)))
             if talk.queue:
                 self._turns.append(talk)
-            new = [number for number in wanted if number not in talk.active]
-            self._owed += len(new)
-            talk.active.update(new)
+            self._owed += len(talk.active.symmetric_difference(wanted) - talk.active)
+            talk.active.update(wanted)
             talk.expected.update(wanted)
             self.ask(Message(Type.GET, talk.manifest_id, wanted))
 
@@ -227,6 +229,13 @@ class Line:
         Raises:
             Malformed: nobody asked for so much.
         """
+        self._taking = True
+        try:
+            self._hand_over(message, payload)
+        finally:
+            self._taking = False
+
+    def _hand_over(self, message: Message, payload: memoryview) -> None:
         talks = tuple(self._talks.get(message.manifest_id, ()))
         match message.type:
             case Type.CHUNK | Type.NAK | Type.BUSY if message.chunks:
@@ -260,7 +269,6 @@ class Line:
             if not left:
                 break
         self._stray(len(left))
-        self._pump()
 
     def _take_word(self, talks: Sequence[Talk], message: Message, payload: memoryview) -> None:
         """A HAVE, an ALSO or a MANIFEST: to the first that waits for one."""

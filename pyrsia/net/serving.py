@@ -222,12 +222,18 @@ class Server:
         """Everything that waits for one line, in turn with the others."""
         key = line.key
         try:
-            while self._uploads.waits(key):
-                await self._turn(key)
-                item = self._uploads.pop(key, trio.current_time())
-                if item is None or not self._links.connected(line.node):
-                    return
-                await self._give(line, item)
+            with trio.CancelScope() as stalled:
+                while self._uploads.waits(key):
+                    stalled.deadline = math.inf
+                    await self._turn(key)
+                    now_s = trio.current_time()
+                    item = self._uploads.pop(key, now_s)
+                    if item is None or not self._links.connected(line.node):
+                        return
+                    stalled.deadline = now_s + STALLED_S
+                    await self._give(line, item)
+            if stalled.cancelled_caught:
+                raise Unavailable("the connection takes nothing")
         except Unavailable as error:
             self._links.counted["data-asker-gone"] += 1
             line.end(str(error))
@@ -239,6 +245,8 @@ class Server:
 
     async def _turn(self, key: bytes) -> None:
         """Return when no other line that is ready to send goes before this one."""
+        if not self._turns and not self._uploads.wait_s((key,), trio.current_time()):
+            return
         while True:
             mine, now_s = trio.Event(), trio.current_time()
             self._turns[key] = mine
@@ -256,7 +264,7 @@ class Server:
             self._turns[following].set()
 
     async def _give(self, line: Line, item: _Item) -> None:
-        """Raises `Unavailable` when the connection is gone or takes nothing."""
+        """Raises `Unavailable` when the connection is gone."""
         message, payload = item.message, memoryview(item.manifest)
         if item.served is not None:
             try:
@@ -268,10 +276,7 @@ class Server:
         parts: list[bytes | memoryview] = [chunks.encode(message)]
         if message.type in chunks.WITH_PAYLOAD:
             parts.append(payload)
-        with trio.move_on_after(STALLED_S) as scope:
-            await line.send(parts, copy=False)
-        if scope.cancelled_caught:
-            raise Unavailable("the connection takes nothing")
+        await line.send(parts, copy=False)
         if message.type is Type.CHUNK:
             self._counters.chunks_sent += 1
             self._counters.bytes_sent += len(payload)

@@ -79,6 +79,21 @@ class ZSock:
             await self._after_success()
             return frames
 
+    def recv_now(self) -> list[zmq.Frame] | None:
+        """A message that is here already; None if there is none this moment, or the time for a turn of the loop is up
+        (rule 7): `recv` is called next."""
+        if self._closed or time.perf_counter() >= self._slice_ends_s:
+            return None
+        try:
+            frames = self._received()
+        except zmq.Again:
+            if self._writers or self._watcher is self._writers:
+                self._kick()  # rule 4
+            return None
+        if self._readers or self._writers or self._watcher is not None:
+            self._kick()  # rule 3
+        return frames
+
     async def send(
         self,
         parts: Sequence[bytes | memoryview | zmq.Frame],

@@ -14,6 +14,7 @@ from typing import Final
 from pyrsia.units import CHUNK_BYTES, PEER_CREDIT_BYTES, NodeId
 
 MIN_CREDIT_BYTES: Final = 1 << 20  # four chunks keep a path of 10 ms at 100 MB/s full
+RTT_LEAST_S: Final = 0.01  # for the credit alone: what a fast source owes is asked for some chunks at a time
 SILENT_S: Final = 4.0
 SILENT_MOST_S: Final = 30.0  # a source that is slow on purpose earns no more patience than this
 RATE_WINDOW_S: Final = 0.05
@@ -70,7 +71,8 @@ class Source:
         """Bytes that it may owe us."""
         if self.strikes:
             return CHUNK_BYTES.value
-        whole = min(max(int(2 * self.rate * self.rtt_s), MIN_CREDIT_BYTES), PEER_CREDIT_BYTES.value)
+        wanted = int(2 * self.rate * max(self.rtt_s, RTT_LEAST_S))
+        whole = min(max(wanted, MIN_CREDIT_BYTES), PEER_CREDIT_BYTES.value)
         return max(CHUNK_BYTES.value, int(whole * self.scale))
 
     @property
