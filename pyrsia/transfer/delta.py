@@ -204,8 +204,8 @@ class Chunk:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether it is better made than brought: half of it is here, in pieces that fit one ask."""
-        return len(self.missing) <= MAX_RANGES.value and self.shared >= self.lacks
+        """Whether it is better made than brought: a quarter of it is here, and what lacks fits one ask."""
+        return len(self.missing) <= MAX_RANGES.value and 3 * self.shared >= self.lacks
 
     def made(
         self, copied: Callable[[Copy], bytes | memoryview], asked: Sequence[bytes | memoryview]

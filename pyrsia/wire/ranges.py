@@ -5,7 +5,7 @@ The same head, `type u8 | proto u8 | manifest id [32]`, big-endian; RECIPE and R
     asker to server                                       server to asker
     WANT_RECIPE                                           RECIPE  + the recipe's bytes (`transfer.delta`)
     GET_RANGES  number u32, then offset u64, size u32     RANGES  number u32  + the bytes, one after the other
-                of 1 to 64 stretches, 256 KiB in all      NONE    number u32: no recipe (0), or not these bytes now
+                of 1 to 256 stretches, 256 KiB in all     NONE    number u32: no recipe (0), or not these bytes now
 
 What comes is believed when the chunks that it makes fit the manifest, and not before.
 
@@ -23,7 +23,9 @@ from pyrsia.units import HASH_BYTES, MAX_DATA_FRAME_BYTES, Limit
 
 PROTO: Final = 1
 FIRST: Final = 16  # types below are of `chunks`
-MAX_RANGES = Limit(64, "stretches of one answer: members of a package that changed lie in small groups")
+MAX_RANGES = Limit(
+    256, "stretches of one answer: a chunk of small members, of which every second one changed"
+)
 MAX_RANGE_BYTES = Limit(262_144, "bytes of one answer: as a chunk")
 MAX_OFFSET: Final = (1 << 53) - 1
 _HEAD_BYTES: Final = 2 + HASH_BYTES
