@@ -31,8 +31,9 @@ class Bucket:
 
     def has(self, now: float, amount: float = 1.0) -> bool:
         """Whether `amount` could be taken now; more than the burst counts as the burst."""
-        self._fill(now)
-        return self._held >= min(amount, self._burst)
+        if now > self._at_s:
+            self._fill(now)
+        return self._held >= amount or self._held >= self._burst
 
     def take(self, now: float, amount: float = 1.0) -> bool:
         """Take `amount` if it is there; False takes nothing. More than the burst leaves a debt."""
@@ -48,7 +49,7 @@ class Bucket:
 
     def _fill(self, now: float) -> None:
         self._held = min(self._burst, self._held + max(0.0, now - self._at_s) * self._rate)
-        self._at_s = now
+        self._at_s = max(now, self._at_s)
 
 
 class Buckets(Generic[Key]):

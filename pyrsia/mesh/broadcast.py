@@ -194,20 +194,22 @@ class Broadcasts:
         """Numbers, shares, signature. Shares are looked at first, and charged for what holds; a peer's own for all."""
         envelope, origin = one.envelope, one.envelope.origin
         circle = self._circle(origin)
+        signed = envelopes.to_sign(envelope)
+        content = envelopes.id_of(signed)
         kept = circle.pool.get(origin, envelope.seq)
-        if (kept is None or kept.ident == envelope.id) and circle.pool.came(origin, envelope.seq):
+        if (kept is None or kept.ident == content) and circle.pool.came(origin, envelope.seq):
             return NOTHING
         if self._ignored(now, origin) or not (
             circle.admits(now, sender, origin, pulled=pulled) and self._checks.of(sender).take(now)
         ):
             return NOTHING
-        if not self._verify(origin, envelopes.to_sign(envelope), one.signature):
+        if not self._verify(origin, signed, one.signature):
             return (Blame(sender, scores.LIE, "a broadcast with a false signature"),)
         circle.charge(now, origin, pulled=pulled)
         self._seen.add(now, one.ident)
         if kept is not None:
             return (Blame(origin, scores.LIE, "two broadcasts under one number, both signed"),)
-        circle.pool.add(origin, Kept(envelope.seq, envelope.expires_ms, envelope.id, one.raw))
+        circle.pool.add(origin, Kept(envelope.seq, envelope.expires_ms, content, one.raw))
         return (Deliver(envelope),)
 
     # -- gaps --

@@ -63,7 +63,12 @@ class Envelope:
     @property
     def id(self) -> bytes:
         """16 bytes that tell it from every other one: of what is signed."""
-        return blake3(to_sign(self)).digest(16)
+        return id_of(to_sign(self))
+
+
+def id_of(signed: bytes) -> bytes:
+    """The id of the envelope that these bytes are signed for."""
+    return blake3(signed).digest(16)
 
 
 def to_sign(envelope: Envelope) -> bytes:
