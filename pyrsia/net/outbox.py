@@ -45,8 +45,12 @@ class Outbox:
         """Bytes of all of them."""
         return self._bytes
 
-    def push(self, message: bytes, lane: int) -> bool:
-        """Queue `message`; False when the lane is full. A message over one part goes to the big lane."""
+    def push(self, message: bytes, lane: int, *, wake: bool = True) -> bool:
+        """Queue `message`; False when the lane is full. A message over one part goes to the big lane.
+
+        Args:
+            wake: whoever waits; else the caller calls `kick`, or takes it out itself.
+        """
         small = len(message) <= MAX_PART_BYTES.value
         queue = self._lanes[lane] if small else self._big
         kept = 0 if small and lane == URGENT else MAX_LINK_MESSAGE_BYTES.value
@@ -55,7 +59,8 @@ class Outbox:
             return False
         queue.append(message)
         self._bytes += len(message)
-        self._wake.set()
+        if wake:
+            self._wake.set()
         return True
 
     def take(self) -> list[bytes]:

@@ -42,12 +42,27 @@ class PeerLink:
     guest: bool = False  # it has no place of its own, and gives way to who has
 
 
-@dataclass(slots=True)
 class Waiting:
-    """A request of ours on its way."""
+    """A request of ours on its way, and the task that waits for its answer."""
 
-    done: trio.Event
-    answer: Frame | None = None
+    __slots__ = ("answer", "done", "task")
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.answer: Frame | None = None
+        self.done = False
+        self.task: trio.lowlevel.Task | None = task  # while it sleeps
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        """The task is cancelled, or its time is up."""
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def end(self, answer: Frame | None = None) -> None:
+        """Wake the task: with the answer, or because none will come."""
+        self.answer, self.done = answer, True
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+            self.task = None
 
 
 class Peer:
@@ -139,6 +154,7 @@ class Conn:
         "seq_in",
         "seq_out",
         "sock",
+        "unsent",
         "used_s",
     )
 
@@ -154,6 +170,7 @@ class Conn:
         self.remote = remote
         self.heard_s = self.used_s = trio.current_time()
         self.idle = False  # its writer waits for nothing but the outbox
+        self.unsent: list[bytes] = []  # taken out of the outbox, and not sent yet
         self.faults = 0
         self.assembler = frames.Assembler()
         self.scope = trio.CancelScope()
@@ -175,6 +192,24 @@ class Conn:
             return False
         self.peer.out_bytes += len(parts[0])
         return True
+
+    def flush(self) -> None:
+        """Send what waits in the outbox now, where that takes no waiting; else wake the writer."""
+        outbox = self.peer.outbox
+        if not outbox:
+            return
+        if not self.idle or self.unsent:
+            outbox.kick()
+            return
+        batch = outbox.take()
+        parts = self.numbered(batch)
+        if self.sock.send_now([self.route, *parts] if self.route else parts):
+            self.peer.out_bytes += sum(map(len, parts))
+        else:
+            self.seq_out -= len(batch)
+            self.unsent = batch
+        if outbox or self.unsent:
+            outbox.kick()
 
     def numbered(self, batch: Sequence[bytes]) -> list[bytes]:
         start = self.seq_out + 1
@@ -306,7 +341,7 @@ class Peers:
         peer.rtt_s = -1.0
         peer.outbox.clear()
         for waiting in peer.waiting.values():
-            waiting.done.set()
+            waiting.end()
         self._counted["link-lost"] += 1
         peer.turned()
         self._by_curve.pop(peer.curve, None)

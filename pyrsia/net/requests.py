@@ -32,7 +32,8 @@ BUSY_AGAIN_MS: Final = 200
 
 _log = logging.getLogger("pyrsia.links")
 
-Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
+# A handler that answers without waiting for anything is a plain function: it costs no task.
+Handler = Callable[[NodeId, bytes], Awaitable[bytes] | bytes]
 
 
 class Busy(Unavailable):
@@ -62,15 +63,17 @@ class Questions:
             raise Busy(BUSY_AGAIN_MS / 1000)
         deadline_s = min(deadline_s, float(REQUEST_DEADLINE_S.value))
         self._last += 1
-        ident, waiting = self._last, Waiting(trio.Event())
-        frame = Frame(Type.REQUEST, ident, max(1, int(deadline_s * 1000)), method, payload)
-        if not peer.outbox.push(frames.encode(frame), ORDINARY):
+        ident = self._last
+        message = frames.encode(Frame(Type.REQUEST, ident, max(1, int(deadline_s * 1000)), method, payload))
+        # Alone it goes out at once; with others, in the message that the writer makes of all of them.
+        alone = not peer.waiting and peer.conn is not None and peer.conn.send_now(message)
+        if not alone and not peer.outbox.push(message, ORDINARY):
             self._counted["send-queue-full"] += 1
             raise Busy(BUSY_AGAIN_MS / 1000)
-        peer.waiting[ident] = waiting
+        waiting = peer.waiting[ident] = Waiting(trio.lowlevel.current_task())
         try:
-            with trio.move_on_after(deadline_s):
-                await waiting.done.wait()
+            with trio.CancelScope(deadline=trio.current_time() + deadline_s):
+                await trio.lowlevel.wait_task_rescheduled(waiting.abort)
         finally:
             peer.waiting.pop(ident, None)
         return _answer_of(waiting, deadline_s)
@@ -78,15 +81,14 @@ class Questions:
     def take(self, peer: Peer, frame: Frame) -> None:
         """An answer of `peer`; only to a question that was asked of it, and only the first."""
         waiting = peer.waiting.get(frame.request)
-        if waiting is None or waiting.answer is not None:
+        if waiting is None or waiting.done:
             self._counted["reply-late"] += 1
             return
-        waiting.answer = frame
-        waiting.done.set()
+        waiting.end(frame)
 
 
 class Answers:
-    """What we are asked. Each request has a task of its own in `nursery`."""
+    """What we are asked. A request whose handler waits for something has a task of its own in `nursery`."""
 
     def __init__(
         self,
@@ -108,35 +110,56 @@ class Answers:
         if handler is None or full:
             self._counted["request-unknown" if handler is None else "request-busy"] += 1
             answer = Frame(Type.ERROR, frame.request) if handler is None else _busy(frame.request)
-            peer.outbox.push(frames.encode(answer), URGENT)
+            peer.outbox.push(frames.encode(answer), URGENT, wake=False)
+            return
+        try:
+            said = handler(peer.node, frame.body)
+        except Exception as error:  # noqa: BLE001 - see `_refusal`
+            self._give(peer, self._refusal(frame, error))
+            return
+        if isinstance(said, bytes):
+            self._give(peer, self._reply(frame, said))
             return
         peer.serving += 1
         self._serving += 1
-        self._nursery.start_soon(self._answer, peer, handler, frame)
+        self._nursery.start_soon(self._answer, peer, said, frame)
 
-    async def _answer(self, peer: Peer, handler: Handler, frame: Frame) -> None:
+    async def _answer(self, peer: Peer, said: Awaitable[bytes], frame: Frame) -> None:
         answer: Frame | None = None
         try:
             with trio.move_on_after(min(frame.deadline_ms / 1000, REQUEST_DEADLINE_S.value)):
-                body = await handler(peer.node, frame.body)
-                if len(body) > MAX_LINK_MESSAGE_BYTES.value:
-                    raise ValueError("the answer is over the limit of a message")
-                answer = Frame(Type.REPLY, frame.request, body=body)
-        except Refusal as refusal:
-            answer = Frame(Type.ERROR, frame.request, body=json.dumps(refusal.as_dict()).encode())
-        except PyrsiaError as error:
-            self._faults.count(error)
-            answer = Frame(Type.ERROR, frame.request)
-        except Exception:  # noqa: BLE001 - a peer's bytes must not end the node, whatever bug they find
-            self._counted["request-crashed"] += 1
-            _log.exception("request for method %d", frame.number)
-            answer = Frame(Type.ERROR, frame.request)
+                answer = self._reply(frame, await said)
+        except Exception as error:  # noqa: BLE001 - see `_refusal`
+            answer = self._refusal(frame, error)
         finally:
             peer.serving -= 1
             self._serving -= 1
         if answer is not None and peer.conn is not None:
-            if not peer.outbox.push(frames.encode(answer), URGENT):
-                self._counted["send-queue-full"] += 1
+            self._give(peer, answer)
+            peer.outbox.kick()
+
+    def _reply(self, frame: Frame, body: bytes) -> Frame:
+        if len(body) > MAX_LINK_MESSAGE_BYTES.value:
+            self._counted["request-crashed"] += 1
+            _log.error("the answer of method %d is over the limit of a message", frame.number)
+            return Frame(Type.ERROR, frame.request)
+        return Frame(Type.REPLY, frame.request, body=body)
+
+    def _refusal(self, frame: Frame, error: Exception) -> Frame:
+        """What is told of an error. A peer's bytes must not end the node, whatever bug they find."""
+        if isinstance(error, Refusal):
+            return Frame(Type.ERROR, frame.request, body=json.dumps(error.as_dict()).encode())
+        if isinstance(error, PyrsiaError):
+            self._faults.count(error)
+        else:
+            self._counted["request-crashed"] += 1
+            _log.error("request for method %d", frame.number, exc_info=error)
+        return Frame(Type.ERROR, frame.request)
+
+    def _give(self, peer: Peer, answer: Frame) -> None:
+        """Queue an answer; whoever reads the peer sends it with the others that its message led to."""
+        if not peer.outbox.push(frames.encode(answer), URGENT, wake=False):
+            self._counted["send-queue-full"] += 1
 
 
 def _busy(request: int) -> Frame:
@@ -146,8 +169,7 @@ def _busy(request: int) -> Frame:
 def _answer_of(waiting: Waiting, deadline_s: float) -> bytes:
     answer = waiting.answer
     if answer is None:
-        lost = waiting.done.is_set()
-        raise Unavailable("the link broke" if lost else f"no answer within {deadline_s:g} s")
+        raise Unavailable("the link broke" if waiting.done else f"no answer within {deadline_s:g} s")
     if answer.type is Type.REPLY:
         return answer.body
     if answer.type is Type.BUSY:

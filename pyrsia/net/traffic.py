@@ -68,7 +68,7 @@ class Traffic:
                 conn.sock.rested()
             if peer.conn is not conn:
                 return
-            batch = peer.outbox.take()
+            batch, conn.unsent = conn.unsent or peer.outbox.take(), []
 
     def take(self, conn: Conn, parts: Sequence[bytes]) -> None:
         """Take what came over `conn`. Never raises for anything that a peer can send."""
@@ -94,6 +94,8 @@ class Traffic:
                     self._dispatch(conn, frame)
             except PyrsiaError as error:
                 self._faults.of_link(conn, error)
+        if peer.conn is conn:
+            conn.flush()  # what could be answered at once, in one message
 
     def _dispatch(self, conn: Conn, frame: Frame) -> None:
         peer = conn.peer

@@ -16,7 +16,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_LINK_MESSAGE_BYTES, MAX_PART_BYTES, NodeId
@@ -27,6 +27,7 @@ _HEADER: Final = struct.Struct(">BBQI")
 _SEQ: Final = struct.Struct(">Q")
 _PART: Final = struct.Struct(">HH")
 _NUMBER: Final = struct.Struct(">H")
+_NUMBERED: Final = struct.Struct(">BBQIH")  # a header and a number
 _GREETING: Final = struct.Struct(">32s32s32s16sQ")
 _TEXTS: Final = 5  # a greeting's name, addresses, and where it sees whom it greets
 _SIGNATURE_BYTES: Final = 64
@@ -58,8 +59,10 @@ class Type(IntEnum):
     BYE = 11
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+_TYPES: Final = {int(one): one for one in Type}  # what calling the class finds too, at a tenth of the time
+
+
+class Frame(NamedTuple):
     """One frame without its sequence number. `number` is the kind or method of SEND and REQUEST."""
 
     type: Type
@@ -89,10 +92,10 @@ def encode(frame: Frame) -> bytes:
     """
     if len(frame.body) > MAX_LINK_MESSAGE_BYTES.value:
         raise ValueError(f"a message of {len(frame.body)} bytes is over {MAX_LINK_MESSAGE_BYTES.value}")
-    head = _HEADER.pack(frame.type, PROTO, frame.request, frame.deadline_ms)
-    if frame.type in (Type.SEND, Type.REQUEST):
-        head += _NUMBER.pack(frame.number)
-    return head + frame.body
+    kind, request, deadline_ms, number, body = frame
+    if kind is Type.SEND or kind is Type.REQUEST:
+        return _NUMBERED.pack(kind, PROTO, request, deadline_ms, number) + body
+    return _HEADER.pack(kind, PROTO, request, deadline_ms) + body
 
 
 def decode(data: bytes) -> Frame:
@@ -102,11 +105,10 @@ def decode(data: bytes) -> Frame:
     kind, proto, request, deadline_ms = _HEADER.unpack_from(data)
     if proto != PROTO:
         raise Malformed(f"frame: protocol {proto} is not {PROTO}")
-    try:
-        type_ = Type(kind)
-    except ValueError:
-        raise Malformed(f"frame: no type {kind}") from None
-    if type_ not in (Type.SEND, Type.REQUEST):
+    type_ = _TYPES.get(kind)
+    if type_ is None:
+        raise Malformed(f"frame: no type {kind}")
+    if type_ is not Type.SEND and type_ is not Type.REQUEST:
         return Frame(type_, request, deadline_ms, 0, data[HEADER_BYTES:])
     start = HEADER_BYTES + _NUMBER.size
     if len(data) < start:
