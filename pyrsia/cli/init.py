@@ -79,7 +79,7 @@ def init(
     genesis = _genesis(file, url, digest)
     if url is not None and not peers and not (folder / config.CONFIG_NAME).exists():
         peers = peers_of(url)
-    settings = _settings(folder, peers, name=name, operator=operator, domain=domain)
+    settings = _settings(folder, peers, url, name=name, operator=operator, domain=domain)
     there = folder / "genesis.json"
     if there.exists() and genesis and there.read_bytes() != genesis:
         raise Refusal(
@@ -127,7 +127,7 @@ def _hint(data: Path | None, *, founded: bool) -> str:
     return f"next: {again} --genesis FILE, or {again} --join URL --digest sha256:..."
 
 
-def _settings(folder: Path, peers: tuple[str, ...], **who: str) -> config.Config:
+def _settings(folder: Path, peers: tuple[str, ...], url: str | None, **who: str) -> config.Config:
     """The configuration of a new node.
 
     Raises:
@@ -147,7 +147,9 @@ def _settings(folder: Path, peers: tuple[str, ...], **who: str) -> config.Config
                 do="edit that file, or choose another --data directory",
             )
         return there
-    return config.parse({"node": dict(who), "net": {"peers": list(peers)}}, path)
+    http = [url] if url is not None and url.startswith(("http://", "https://")) else []
+    net = {"peers": list(peers), "bootstrap": http}
+    return config.parse({"node": dict(who), "net": net}, path)
 
 
 def peers_of(url: str) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """What a node that is no member may say here: it reads and follows, and orders nothing.
 
 A guest asks for blocks and serves those that it has, passes on whole checkpoints, and asks as anybody may. What only
-validators and members send (entries to order, lines under a checkpoint) does nothing when a guest sends it, and is its
-fault: no honest guest does. A node whose own log is behind may take a new member for a stranger, so nobody is blamed
-while it is.
+validators send each other (entries that wait, lines under a checkpoint) does nothing when a guest sends it, and is its
+fault: no honest guest does. An entry that it submits is refused in words and costs it nothing, for its operator may not
+know better. A node whose own log is behind may take a new member for a stranger, so nobody is blamed while it is.
 
 Votes need no rule here: agreement knows its validators and looks at nobody else's (`consensus`).
 
@@ -17,7 +17,9 @@ from pyrsia.errors import Refusal
 from pyrsia.node.kinds import Kind
 from pyrsia.units import Limit, NodeId
 
-FRESH_MS = Limit(60_000, "a block's age: a network at rest makes one every few seconds, so the log ends there")
+FRESH_MS = Limit(
+    60_000, "a block's age: a network at rest makes one every few seconds, so the log ends there"
+)
 _NOTE: Final = b"\x01"  # of Kind.COSIGN: a whole checkpoint, which proves itself
 
 
@@ -45,7 +47,8 @@ class Guests:
         ordering = kind == Kind.SHARE or (kind == Kind.COSIGN and payload[:1] != _NOTE)
         if not ordering or self._member(node):
             return True
-        self._blame(node, "guest: it says what only members say")
+        if self._age_ms() <= FRESH_MS.value:
+            self._fault(node, "guest: it says what only validators say")
         return False
 
     def may_submit(self, node: NodeId) -> None:
@@ -55,14 +58,9 @@ class Guests:
         """
         if self._member(node):
             return
-        self._blame(node, "guest: it submits entries, and is no member")
         raise Refusal(
             "forbidden",
             what="entries are taken from members only, as far as the log of this validator goes",
             who="the node that sent it",
             do="send it through a member's node; to become a member, docs/join.md",
         )
-
-    def _blame(self, node: NodeId, why: str) -> None:
-        if self._age_ms() <= FRESH_MS.value:
-            self._fault(node, why)

@@ -157,7 +157,7 @@ class Membership:
                     f"this node is no member any more, since entry {once['left']}: members refuse its links"
                 )
             return (
-                "this node is no member, as far as its log goes: members refuse its links until they have admitted it"
+                "this node is no member, as far as its log goes: it follows as a guest, while others have room for one"
                 " (pyrsia member document, docs/join.md)"
             )
         if epoch.index(house.keys.node_id) in epoch.convicted:

@@ -193,7 +193,7 @@ class People:
         return log["size"], log["root"]
 
     def catch_up(self, who: str, other: str = "amber") -> None:
-        """Once a member: until its log is another's. A node that is refused is left alone."""
+        """Once a member: until its log is another's. A node that left is refused, and left alone."""
         if self.asked(other, "/api/v1/members")["members"] and self.member(who) is not None:
             self.wait(lambda: self.head(who) == self.head(other), f"{who} does not catch up")
 
@@ -285,8 +285,14 @@ def people(request: pytest.FixtureRequest) -> Iterator[People]:
 def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
     members = ("amber", "birch", "cedar", "dune")
     people.run("1. A node of one's own")
+    people.order("amber", "what a guest reads")
+    people.wait(lambda: people.head("erin") == people.head("amber"), "a guest does not catch up")
     before = people.asked("erin", "/api/v1/status")
-    assert (before["peers"], before["log"]["size"], people.member("erin")) == (0, 2, None)
+    assert (before["peers"] >= 4, before["log"]["size"] > 2, before["role"]) == (True, True, "follower")
+    assert people.member("erin") is None
+    assert people.member("erin", by="erin") is None
+    with pytest.raises(Refusal, match="members only"):
+        people.order("erin", "what a guest says")
 
     people.run("2. A member that follows")
     people.catch_up("erin")

@@ -118,6 +118,7 @@ def test_joining_by_url_needs_the_right_digest(pyrsia, tmp_path, node):
         assert (code, json.loads(out)["error"]["code"], data.exists()) == (1, "digest-mismatch", False)
     assert pyrsia("init", "--data", data, "--join", node.url, "--digest", DIGEST)[0] == 0
     assert (data / "genesis.json").read_bytes() == GENESIS
+    assert config.load(data, environ={}).net.bootstrap == (node.url,)  # asked again should all peers be gone
 
 
 def test_a_digest_is_also_checked_for_a_file(pyrsia, tmp_path, genesis):

@@ -22,7 +22,7 @@ def door(age_ms=0):
 def test_what_only_members_say_does_nothing_from_a_guest_and_is_its_fault(kind, payload):
     guests, blamed = door()
     assert not guests.may_say(GUEST, kind, payload)
-    assert blamed == [(GUEST, "guest: it says what only members say")]
+    assert blamed == [(GUEST, "guest: it says what only validators say")]
     assert guests.may_say(MEMBER, kind, payload)
     assert len(blamed) == 1
 
@@ -43,12 +43,10 @@ def test_a_guests_entries_are_refused_in_words():
     with pytest.raises(Refusal, match="members only") as refused:
         guests.may_submit(GUEST)
     assert (refused.value.code, refused.value.who) == ("forbidden", "the node that sent it")
-    assert blamed == [(GUEST, "guest: it submits entries, and is no member")]
+    assert blamed == []  # an operator's mistake is no attack
 
 
 def test_a_node_whose_log_is_behind_blames_nobody_whom_it_does_not_know_yet():
     guests, blamed = door(age_ms=FRESH_MS.value + 1)
     assert not guests.may_say(GUEST, Kind.SHARE, b"")
-    with pytest.raises(Refusal):
-        guests.may_submit(GUEST)
     assert blamed == []
