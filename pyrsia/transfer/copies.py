@@ -3,7 +3,8 @@
 The rules:
 
 1. Owners of the same shards compare sums of what they keep (`wire.providers.Sum`), every five minutes and soon after
-   something changed. Equal sums are a copy; the shard of an owner that keeps less, more, or says nothing is none.
+   something changed; shards without a blob are left out. Equal sums are a copy; the shard of an owner that keeps less,
+   more, or says nothing is none.
 2. Saying so proves nothing, for everybody can compute the sum of what the log names. So after each round one owner is
    asked for a chunk of something that it says it keeps. Twice in a row without it is a lie: for an hour what it says
    counts for nothing.
@@ -23,6 +24,7 @@ from pyrsia.transfer.repair import Draw
 from pyrsia.units import Limit, NodeId
 
 ASK_SHARDS = Limit(256, "shards in one question")
+SCAN_SHARDS = Limit(128, "shards looked through in one step, 3 ms; all of them take half a minute of steps")
 STRIKES = Limit(
     2, "checks without the chunk before it is a lie: one may have met a rotten blob, or a full queue"
 )
@@ -55,16 +57,22 @@ class Copies:
 
     Args:
         total: this node's sum of a shard, now.
+        empty: the sum of a shard without blobs.
     """
 
-    def __init__(self, node: NodeId, total: Callable[[int], object], draw: Draw) -> None:
+    def __init__(
+        self, node: NodeId, total: Callable[[int], object], draw: Draw, empty: object = None
+    ) -> None:
         self._node = node
         self._total = total
         self._draw = draw
         self._placement = Placement.of(())
         self._gone: Collection[NodeId] = frozenset()
         self._mine: Collection[int] = ()
+        self._empty = empty
         self._same: dict[NodeId, set[int]] = {}
+        self._filled: set[int] = set()  # shards in which there is something to ask for
+        self._scan: deque[int] = deque()  # shards to be looked at before owners are asked
         self._queue: dict[NodeId, deque[tuple[int, ...]]] = {}
         self._asked: dict[NodeId, tuple[int, ...]] = {}
         self._strikes: dict[NodeId, int] = {}
@@ -85,9 +93,9 @@ class Copies:
         return sum(node == self._node or shard in self._same.get(node, ()) for node in owners)
 
     def under(self) -> int:
-        """Shards of this node with fewer copies than the network can have, as far as it knows."""
+        """Shards with something in them of which fewer copies are known than the network can have."""
         wanted = min(self._placement.replicas, len(self._placement.members))
-        return sum(self.copies(shard) < wanted for shard in self._mine)
+        return sum(self.copies(shard) < wanted for shard in self._filled if shard in self._mine)
 
     @property
     def next_s(self) -> float:
@@ -111,6 +119,11 @@ class Copies:
     def on_timer(self, now: float) -> list[Effect]:
         if now >= self._round_s and not self._open:
             self._round_s = now + ROUND_S * (0.8 + self._draw.randrange(1_000) / 2_500)
+            self._open, self._scan = True, deque(sorted(self._mine))
+        if self._scan:
+            self._look()
+            if self._scan:
+                return []
             self._begin()
         asks: list[Effect] = []
         for node in sorted(self._queue.keys() - self._asked.keys()):
@@ -155,20 +168,28 @@ class Copies:
 
     # -- steps --
 
+    def _look(self) -> None:
+        """In which of the next shards is something?"""
+        for _ in range(min(SCAN_SHARDS.value, len(self._scan))):
+            shard = self._scan.popleft()
+            (self._filled.discard if self._total(shard) == self._empty else self._filled.add)(shard)
+
     def _begin(self) -> None:
+        self._filled.intersection_update(self._mine)
         shared: dict[NodeId, list[int]] = {}
-        for shard in sorted(self._mine):
+        for shard in sorted(self._filled):
             for node in self._placement.owners_of(shard, self._gone):
                 if node != self._node:
                     shared.setdefault(node, []).append(shard)
         step = ASK_SHARDS.value
         for node, shards in shared.items():
             self._queue[node] = deque(tuple(shards[at : at + step]) for at in range(0, len(shards), step))
-        self._open = True
 
     def _probe(self, now: float) -> list[Effect]:
         """One owner of those that say that they keep what this node keeps; who gave no chunk last time comes first."""
-        claims = {node: sorted(shards) for node, shards in self._same.items() if shards}
+        claims = {
+            node: sorted(filled) for node, shards in self._same.items() if (filled := shards & self._filled)
+        }
         nodes = sorted(node for node in self._strikes if node in claims) or sorted(claims)
         if not nodes:
             return []

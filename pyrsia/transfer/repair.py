@@ -284,18 +284,23 @@ class Repair:
             heapq.heappush(self._dirty, (alive, shard, b""))
 
     def _read(self) -> bool:
-        """One page of what lacks; whether there is another to be read now."""
-        if not self._dirty or len(self._wants) + PAGE.value > MAX_WANTS.value:
-            return False
-        alive, shard, after = heapq.heappop(self._dirty)
-        page = self._stock.lacks(shard, after, PAGE.value) if shard in self.mine else ()
-        for blob, lacks in page:
-            if lacks and blob.key not in self._failed and blob.key not in self._void:
-                self._want(blob)
-        if len(page) == PAGE.value:
-            heapq.heappush(self._dirty, (alive, shard, page[-1][0].key))
-        else:
-            self._queued.discard(shard)
+        """A page of what lacks, of one shard or of several small ones; whether there is another to be read now."""
+        rows = 0
+        for _ in range(SHARDS_A_STEP.value):
+            if not self._dirty or len(self._wants) + PAGE.value > MAX_WANTS.value:
+                return False
+            alive, shard, after = heapq.heappop(self._dirty)
+            page = self._stock.lacks(shard, after, PAGE.value) if shard in self.mine else ()
+            for blob, lacks in page:
+                if lacks and blob.key not in self._failed and blob.key not in self._void:
+                    self._want(blob)
+            if len(page) == PAGE.value:
+                heapq.heappush(self._dirty, (alive, shard, page[-1][0].key))
+            else:
+                self._queued.discard(shard)
+            rows += len(page)
+            if rows >= PAGE.value:
+                break
         return bool(self._dirty)
 
     def _want(self, blob: Blob) -> None:

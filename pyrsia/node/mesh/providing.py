@@ -32,6 +32,7 @@ from pyrsia.wire.providers import Held, Known, Leaving, Provide, Sums, Who
 WHO_S: Final = 0.3  # somebody may wait for the first byte meanwhile
 KNOWN_S: Final = 60.0
 TURN_S: Final = 1.0
+SWEEP_S: Final = 60.0
 MAX_KNOWN = Limit(1_024, "blobs whose providers are remembered for a minute, 700 KB at most")
 ASKED_OWNERS = Limit(2, "owners asked who else has a blob; each hears of every cache")
 TOLD_RATE = Limit(2, "messages a second from one provider; a cache of 8,000 blobs needs eight in ten minutes")
@@ -97,9 +98,12 @@ class Providing:
 
     async def run(self) -> None:
         """Tell owners what is here, and forget what has run out; until cancelled."""
+        sweep_s = trio.current_time()
         while True:
             now = trio.current_time()
-            self.tracker.sweep(now)
+            if now >= sweep_s:
+                sweep_s = now + SWEEP_S
+                self.tracker.sweep(now)
             if self._announcer.again(now):
                 await self._announce(now)
             for told in self._announcer.take(now):
@@ -182,9 +186,10 @@ class Providing:
                 return wire.encode_bits(bits)
             case Sums(shards):
                 sums = []
-                for shard in shards:
+                for at, shard in enumerate(shards):
                     sums.append(self._stock.total(shard))
-                    await trio.lowlevel.checkpoint()
+                    if at % 8 == 7:
+                        await trio.lowlevel.checkpoint()
                 return wire.encode_sums(sums)
 
     def _knows(self, now: float, asker: NodeId, sha256: bytes) -> Known:

@@ -33,6 +33,7 @@ from pyrsia.transfer.placement import shard_of
 from pyrsia.transfer.repair import Grace, Repair
 from pyrsia.transfer.wanted import Blob, Outcome
 from pyrsia.units import Limit, NodeId
+from pyrsia.wire.providers import Sum
 from pyrsia.wire.text import b32
 
 LOOK_S: Final = 1.0
@@ -84,7 +85,7 @@ class Replicating:
         draw = secrets.SystemRandom()
         self.leaving = False
         self.repair = Repair(owning.node, stock, draw, rate=rules.rate)
-        self.copies = Copies(owning.node, stock.total, draw)
+        self.copies = Copies(owning.node, stock.total, draw, Sum())
         self.stock = stock
         self.providing = providing
         self._owning = owning

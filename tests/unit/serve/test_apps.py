@@ -468,9 +468,12 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "{node}": NODE,
         "{motion}": MOTION.id,
         "{which}": "ci",
+        "{number}": "1",
     }
     orders = {
         "/api/v1/tokens": b'{"scope":"push","name":"ci"}',
+        "/api/v1/broadcasts": b'{"topic":"news/","text":"x"}',
+        "/api/v1/messages": b'{"to":"v1","text":"x"}',
         "/api/v1/builds": b'{"ecosystem":"pip","name":"idna","version":"3.10"}',
         "/api/v1/facts": b'{"kind":"description","subject":"pkg:pypi/idna@3.10","text":"x"}',
         "/api/v1/entries": b'{"v":1}',
@@ -481,6 +484,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "/api/v1/storage/unpin": b'{"pattern":"pkg:pypi/a"}',
         "/api/v1/storage/gc": b'{"dry":true}',
         "/api/v1/storage/scrub": b"{}",
+        "/api/v1/drain": b'{"leave":true}',
         "/authorized_node": b'{"peer_id":"' + NODE.encode() + b'"}',
     }
     asked = 0

@@ -39,6 +39,7 @@ from pyrsia.serve.views import (
 )
 from pyrsia.status import (
     BuildStatus,
+    DrainStatus,
     EntryStatus,
     KeyStatus,
     LogStatus,
@@ -47,7 +48,9 @@ from pyrsia.status import (
     MotionStatus,
     NodeStatus,
     PeerStatus,
+    ReplicationStatus,
     Swept,
+    Unplaced,
 )
 from pyrsia.verify.history import Subject
 from tests.unit.serve import talk
@@ -56,6 +59,7 @@ from tests.unit.serve.talk import read_answer as read_answer
 from tests.unit.serve.talk import read_to_end as read_to_end
 from tests.unit.serve.talk import say as say
 from tests.unit.serve.toyjudge import ToyJudge
+from tests.unit.serve.toymessages import ToyMessages
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -97,6 +101,20 @@ def toy_wheel(name: str, version: str, requires: Sequence[str] = ()) -> tuple[st
         for path, text in members.items():
             archive.writestr(path, text)
     return f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), metadata.encode()
+
+
+class ToyCopies:
+    """A storage member that is half done with handing over."""
+
+    def status(self) -> ReplicationStatus:
+        return ReplicationStatus(True, 4, 4, 3, 3_072, True, 2)
+
+    def drained(self) -> DrainStatus:
+        left = (Unplaced("ab" * 32, 100, 2, "bcd does not answer"),)
+        return DrainStatus("working", 3, 300, 2, 200, 3, 3, left, 1)
+
+    async def drain(self, *, leave: bool) -> DrainStatus:
+        return self.drained() if leave else DrainStatus()
 
 
 class ToyStorage:
@@ -172,6 +190,7 @@ class ToyNode:
     changes: list[tuple[str, ...]] = field(default_factory=list)
     queries: list[LogQuery] = field(default_factory=list)
     keyring: ToyTokens = field(default_factory=ToyTokens)
+    mailroom: ToyMessages = field(default_factory=ToyMessages)
 
     def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -380,8 +399,16 @@ class ToyNode:
         return self
 
     @property
+    def copies(self) -> "ToyCopies":
+        return ToyCopies()
+
+    @property
     def storage(self) -> "ToyStorage":
         return ToyStorage()
+
+    @property
+    def messages(self) -> ToyMessages:
+        return self.mailroom
 
     @property
     def tokens(self) -> "ToyTokens":
