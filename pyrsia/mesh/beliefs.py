@@ -22,7 +22,7 @@ from typing import Final
 
 from pyrsia.mesh.liveness import State
 from pyrsia.units import NodeId
-from pyrsia.wire.membership import Statement, Word
+from pyrsia.wire.membership import Row, Statement, Word
 
 LEAST_FACTOR: Final = 5.0  # x log10(nodes + 1) x the interval of probes
 MOST_TIMES: Final = 3.0  # a lone author is believed after so many times the least
@@ -54,12 +54,14 @@ class Beliefs:
 
     Attributes:
         last_heard_s: when anybody was heard.
+        version: another one whenever what is known of somebody is newer, or somebody else is tracked.
         changed: nodes whose state became another, for the caller to take away.
         wrong: authors of suspicions that proved false, with the node; the same.
     """
 
     def __init__(self, interval_s: float, listen: Callable[[NodeId], float]) -> None:
         self.last_heard_s = -math.inf
+        self.version = 0
         self.changed: list[tuple[NodeId, State]] = []
         self.wrong: list[tuple[NodeId, NodeId]] = []
         self._interval_s = interval_s
@@ -90,12 +92,14 @@ class Beliefs:
         """Keep track of `node`. `said`: a verified word of its own that was kept."""
         if node not in self._said:
             self._nodes = None
+            self.version += 1
             self._said[node] = said
             if said is None:
                 self._silent[node] = now
 
     def forget(self, node: NodeId) -> None:
         self._nodes = None
+        self.version += 1
         for table in (self._said, self._silent, self._suspects, self._gone, self._heard, self._renewed):
             table.pop(node, None)
 
@@ -159,6 +163,17 @@ class Beliefs:
             word = Word.SUSPECT
         return incarnation, word
 
+    def rows(self, nodes: Sequence[NodeId], own: Statement) -> tuple[Row, ...]:
+        """What a comparison lists of these, of ourselves by `own`."""
+        said = {**{node: self._said.get(node) for node in nodes}, own.node: own}
+        doubted = self._suspects.keys() | self._gone.keys()
+        return tuple(
+            Row(node, word.incarnation, word.word)
+            if (word := said[node]) is not None and node not in doubted
+            else Row(node, *self.newest(node))
+            for node in nodes
+        )
+
     def since(self, node: NodeId, theirs: tuple[int, Word]) -> list[Statement]:
         """What is known here that somebody lacks whose newest is `theirs`."""
         said = self._said.get(node)
@@ -184,6 +199,7 @@ class Beliefs:
 
     def take(self, now: float, one: Statement) -> None:
         """A verified statement that matters."""
+        self.version += 1
         if one.word is Word.SUSPECT:
             self._suspect(now, one)
             return
@@ -284,6 +300,7 @@ class Beliefs:
 
     def _live(self, node: NodeId) -> None:
         before = self.state(node)
+        self.version += 1
         for table in (self._silent, self._suspects, self._gone):
             table.pop(node, None)
         if before is not State.ALIVE:
@@ -291,6 +308,7 @@ class Beliefs:
 
     def _go(self, now: float, node: NodeId, state: State, by: dict[NodeId, Statement]) -> None:
         before = self.state(node)
+        self.version += 1
         self._silent.pop(node, None)
         self._suspects.pop(node, None)
         gone = self._gone.get(node)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.mesh.beliefs import Beliefs
-from pyrsia.units import NodeId
-from pyrsia.wire.membership import LAST, MAX_ROWS, MAX_TOLD, Row, Statement, Sync, Tell, Word
+from pyrsia.units import Limit, NodeId
+from pyrsia.wire.membership import LAST, MAX_ROWS, MAX_TOLD, Statement, Sync, Tell, Word
 
+MAX_PAGES = Limit(64, "kept of what was not changed since: all of the largest network twice over")
 _NOTHING: Final = (0, Word.ALIVE)  # what is not listed
 
 
@@ -26,12 +27,17 @@ class Answer:
     strangers: tuple[NodeId, ...]
 
 
+_AGREED: Final = Answer(Tell(()), ())
+
+
 class Ledger:
     """Node ids in order, our own among them: what pages are cut from."""
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
         self._ids: list[NodeId] = [me]
+        self._pages: dict[NodeId, Sync] = {}  # by where they begin
+        self._pages_of: tuple[int, Statement] | None = None  # what they say
 
     def add(self, node: NodeId) -> None:
         insort(self._ids, node)
@@ -47,12 +53,22 @@ class Ledger:
 
     def page(self, beliefs: Beliefs, own: Statement, after: NodeId) -> Sync:
         """The next page behind `after`; one that ends with `LAST` is the last."""
+        if self._pages_of != (beliefs.version, own) or len(self._pages) >= MAX_PAGES.value:
+            self._pages, self._pages_of = {}, (beliefs.version, own)
+        found = self._pages.get(after)
+        if found is None:
+            found = self._pages[after] = self._make(beliefs, own, after)
+        return found
+
+    def _make(self, beliefs: Beliefs, own: Statement, after: NodeId) -> Sync:
         ids = self.between(after, LAST)
-        rows = tuple(Row(node, *_newest(beliefs, own, node)) for node in ids[: MAX_ROWS.value])
+        rows = beliefs.rows(ids[: MAX_ROWS.value], own)
         return Sync(after, LAST if len(ids) <= MAX_ROWS.value else ids[MAX_ROWS.value - 1], rows)
 
     def answer(self, beliefs: Beliefs, own: Statement, asked: Sync) -> Answer:
         """What we know better than `asked`, and what we would like to know; as much as one message holds."""
+        if self.page(beliefs, own, asked.after) == asked:
+            return _AGREED  # nearly always, and two lists are compared sooner than gone through
         theirs = {node: (incarnation, word) for node, incarnation, word in asked.rows}
         told: list[Statement] = []
         wants: list[NodeId] = []

@@ -26,7 +26,7 @@ PIGGYBACK = Limit(48, "statements told with a ping: 6.5 KB, when half of a large
 MAX_MENTIONS = Limit(
     16, "strangers of one message that are asked for; the rest comes with the next comparison"
 )
-WRONG: Final = -2.0  # a suspicion that proved false; fifty of them within minutes are no accident
+WRONG: Final = -3.0  # a suspicion that proved false; forty of them within minutes are no accident
 
 Others = Callable[[int, set[NodeId]], list[NodeId]]
 
