@@ -21,7 +21,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.downloading import MAX_EARLY, Download, Early, Find, Finder, Write, told
 from pyrsia.net.links import Links
-from pyrsia.net.serving import Counters, Offered, Served, Server
+from pyrsia.net.serving import Counters, Offered, RecipeOf, Served, Server
 from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.picking import Places
@@ -65,7 +65,9 @@ class DataPlane:
         self._links = links
         self._blame = blame
         self._server = Server(links, offered, self.counters, up)
-        self.lines = DataLinks(links, self._server.take, self._fault, self._server.serves)
+        self.lines = DataLinks(
+            links, self._server.take, self._fault, self._server.serves, self._server.take_range
+        )
         self._liars: dict[NodeId, float] = {}  # until when they are not asked
         self._early: dict[bytes, Early] = {}  # by manifest id
         self._slots = trio.CapacityLimiter(MAX_FETCHES.value)
@@ -134,6 +136,10 @@ class DataPlane:
             )  # fmt: skip
             run = Download(self.lines, manifest, core, write, self.counters, self._accuse)
             await run.run(find, lambda: self._may_help(self._server.askers, manifest.id), self._candidates)
+
+    def recipe_of(self, made: RecipeOf) -> None:
+        """From now on give the recipes that `made` has."""
+        self._server.recipe = made
 
     def _await(self, manifest_id: bytes, early: Early) -> None:
         """Keep a first chunk, here or on its way, until it is fetched; those that nobody came for go."""

@@ -28,7 +28,7 @@ from pyrsia.net.tickets import TICKET_BYTES, Tickets
 from pyrsia.net.zap import key_of
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import DATA_HWM, LINK_FAULTS, MAX_PEERS, Limit, NodeId
-from pyrsia.wire import chunks
+from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
 METHOD: Final = 12  # `node.kinds.Method.DATA_LINK`
@@ -51,6 +51,7 @@ _ASKS: Final = frozenset((Type.WANT_MANIFEST, Type.WANT_HAVE, Type.GET, Type.CAN
 _NOTHING: Final = memoryview(b"")
 
 OnAsk = Callable[[Line, Message], None]
+OnRange = Callable[[Line, ranges.Message], None]
 OnFault = Callable[[NodeId, str], None]
 
 
@@ -58,16 +59,22 @@ class DataLinks:
     """Lines of one node, by node.
 
     Args:
-        on_ask: takes what a node asks over a line.
+        on_ask, on_range: take what a node asks over a line.
         on_fault: told of whoever sends what no node sends, in words.
         serves: whether something is still to be sent over the line with this key.
     """
 
     def __init__(
-        self, links: Links, on_ask: OnAsk, on_fault: OnFault, serves: Callable[[bytes], bool]
+        self,
+        links: Links,
+        on_ask: OnAsk,
+        on_fault: OnFault,
+        serves: Callable[[bytes], bool],
+        on_range: OnRange,
     ) -> None:
         self._links = links
         self._on_ask = on_ask
+        self._on_range = on_range
         self._on_fault = on_fault
         self._serves = serves
         self._dialled: dict[NodeId, Line] = {}
@@ -312,6 +319,9 @@ class DataLinks:
                 if len(parts) > 1:
                     raise Malformed("hello: more than one frame")
                 return
+            if ranges.is_one(parts[0].buffer):
+                self._take_range(line, ranges.decode([part.buffer for part in parts]), parts)
+                return
             message = chunks.decode([part.buffer for part in parts])
             if message.type in _ASKS:
                 self._asked(line, message)
@@ -320,12 +330,22 @@ class DataLinks:
         except Malformed as error:
             self._bad(line, error)
 
+    def _take_range(self, line: Line, message: ranges.Message, parts: Sequence[zmq.Frame]) -> None:
+        if message.type not in ranges.ASKS:
+            line.take_range(message, parts[1].buffer if len(parts) > 1 else _NOTHING)
+        elif self._may_ask(line):
+            self._on_range(line, message)
+
     def _asked(self, line: Line, message: Message) -> None:
+        if self._may_ask(line):
+            self._on_ask(line, message)
+
+    def _may_ask(self, line: Line) -> bool:
         if not self._links.connected(line.node):
             self._links.counted["data-stranger"] += 1
-            return
+            return False
         line.used_s = line.heard_s
-        self._on_ask(line, message)
+        return True
 
     def _bad(self, line: Line, error: Malformed) -> None:
         node = line.node

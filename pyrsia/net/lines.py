@@ -19,7 +19,7 @@ import zmq
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.zsock import RETRY_S, ZSock
 from pyrsia.units import MAX_ASK_CHUNKS, UPLOAD_QUEUE_CHUNKS, Limit, NodeId
-from pyrsia.wire import chunks
+from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
 LINE_CHUNKS: Final = (
@@ -62,6 +62,14 @@ class Listener(Protocol):
 
     def lost(self, node: NodeId, why: str, *, guilty: bool) -> None:
         """The line is gone, and with it all that was asked. `guilty`: no honest node did what this one did."""
+        ...
+
+
+class RangeListener(Protocol):
+    """Who asks for the recipe and for stretches of one file over a line."""
+
+    def take_range(self, message: ranges.Message, payload: memoryview) -> None:
+        """An answer to one of its asks."""
         ...
 
 
@@ -131,6 +139,7 @@ class Line:
         self._prefix = [route] if route else []
         self._begin = begin
         self._talks: dict[bytes, list[Talk]] = {}
+        self.range_listeners: dict[bytes, RangeListener] = {}  # by manifest id
         self._turns: deque[Talk] = deque(maxlen=MAX_WAITING.value)  # those whose GETs wait
         self._owed = 0
         self._taking = False
@@ -285,6 +294,29 @@ class Line:
             talk.listener.take(self.node, message, payload)
             return
         self._stray(1)
+
+    def take_range(self, message: ranges.Message, payload: memoryview) -> None:
+        """
+        Raises:
+            Malformed: nobody asks for such a thing.
+        """
+        listener = self.range_listeners.get(message.manifest_id)
+        if listener is not None:
+            listener.take_range(message, payload)
+        else:
+            self._stray(1)
+
+    def stray(self) -> None:
+        """An answer that came late or to nobody.
+
+        Raises:
+            Malformed: one too many.
+        """
+        self._stray(1)
+
+    def expect_no_more(self, count: int) -> None:
+        """So many answers may still come that nobody waits for."""
+        self._room += count
 
     def _stray(self, count: int) -> None:
         self._room -= count

@@ -28,7 +28,7 @@ from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
 from pyrsia.units import MAX_OPEN_MAPS, NodeId
-from pyrsia.wire import chunks
+from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
 STALLED_S: Final = 30.0  # a connection that takes nothing for this long is given up
@@ -52,6 +52,9 @@ class Served:
 
 
 Offered = Callable[[NodeId, bytes], Served | None]
+RecipeOf = Callable[
+    [bytes, Served, Manifest], bytes
+]  # SHA-256 of a whole file -> its encoded recipe, or nothing
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class Counters:
 class _Item:
     """One message to send; the bytes of a chunk are looked up when its turn comes."""
 
-    message: Message
+    message: Message | ranges.Message
     manifest: bytes = b""
     served: Served | None = None
 
@@ -125,6 +128,7 @@ class Server:
         self._offered = offered
         self._counters = counters
         self.askers = Askers()
+        self.recipe: RecipeOf = lambda sha256, served, manifest: b""
         self._uploads: Uploads[_Item] = Uploads(flow)
         self._maps = Maps()
         self._senders: set[bytes] = set()
@@ -155,6 +159,26 @@ class Server:
                 self._queue(line, ask)
             case _:
                 self._uploads.cancel(line.key, ((ask.manifest_id, chunk) for chunk in ask.chunks))
+        self._wake(line)
+
+    def take_range(self, line: Line, ask: ranges.Message) -> None:
+        """The same for the recipe of a file, and for stretches of it."""
+        found = self._open(line.node, ask.manifest_id)
+        no = ranges.Message(ranges.Type.NONE, ask.manifest_id, ask.number)
+        if found is None or found[0].held is not None:
+            self._short(line, no)
+        elif ask.type is ranges.Type.WANT_RECIPE:
+            recipe = self.recipe(found[1].sha256, *found)
+            item = _Item(ranges.Message(ranges.Type.RECIPE, ask.manifest_id), recipe)
+            if not recipe or not self._uploads.push(line.node, line.key, item, len(recipe)):
+                self._short(line, no)
+        elif any(offset + size > found[1].size for offset, size in ask.ranges) or not self._uploads.push(
+            line.node, line.key, _Item(ask, served=found[0]), sum(size for _, size in ask.ranges)
+        ):
+            self._short(line, no)
+        self._wake(line)
+
+    def _wake(self, line: Line) -> None:
         if self._uploads.waits(line.key) and line.key not in self._senders and self._nursery is not None:
             self._senders.add(line.key)
             self._nursery.start_soon(self._send, line)
@@ -211,7 +235,7 @@ class Server:
             self._links.counted["data-crashed"] += 1
         return None
 
-    def _short(self, line: Line, message: Message) -> None:
+    def _short(self, line: Line, message: Message | ranges.Message) -> None:
         """A short answer. A peer whose queue is full of them does not read; it gets no more."""
         if not self._uploads.push(line.node, line.key, _Item(message), SHORT_BYTES):
             self._links.counted["data-queue-full"] += 1
@@ -266,6 +290,9 @@ class Server:
     async def _give(self, line: Line, item: _Item) -> None:
         """Raises `Unavailable` when the connection is gone."""
         message, payload = item.message, memoryview(item.manifest)
+        if isinstance(message, ranges.Message):
+            await self._give_range(line, message, item)
+            return
         if item.served is not None:
             try:
                 manifest, view = self._maps.get(message.manifest_id, item.served)
@@ -280,6 +307,18 @@ class Server:
         if message.type is Type.CHUNK:
             self._counters.chunks_sent += 1
             self._counters.bytes_sent += len(payload)
+
+    async def _give_range(self, line: Line, message: ranges.Message, item: _Item) -> None:
+        payload = item.manifest
+        if item.served is not None:
+            try:
+                _, view = self._maps.get(message.manifest_id, item.served)
+                payload = b"".join(view[offset : offset + size] for offset, size in message.ranges)
+                message = ranges.Message(ranges.Type.RANGES, message.manifest_id, message.number)
+            except PyrsiaError:  # evicted since it was asked for
+                message = ranges.Message(ranges.Type.NONE, message.manifest_id, message.number)
+        await line.send([ranges.encode(message), *((payload,) if payload else ())])
+        self._counters.bytes_sent += len(payload)
 
 
 def _mapped(path: Path, size: int) -> memoryview:

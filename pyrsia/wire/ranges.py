@@ -41,6 +41,7 @@ class Type(IntEnum):
     NONE = 20
 
 
+ASKS: Final = (Type.WANT_RECIPE, Type.GET_RANGES)
 NUMBERED: Final = (Type.GET_RANGES, Type.RANGES, Type.NONE)
 WITH_PAYLOAD: Final = (Type.RECIPE, Type.RANGES)
 

@@ -1,0 +1,209 @@
+"""A new file made of an old one over real data links: what travels, and what lies cost."""
+
+import contextlib
+import random
+
+import pytest
+import trio
+
+from pyrsia import keys
+from pyrsia.net.data import DataPlane, Served
+from pyrsia.net.links import Links
+from pyrsia.node.deltas import AtHand, Deltas
+from pyrsia.store.blobs import Blobs
+from pyrsia.store.partials import Partials
+from pyrsia.store.rocks import Database
+from pyrsia.transfer import delta
+from pyrsia.transfer.delta import Recipe
+from pyrsia.transfer.manifest import Manifest
+from tests.unit.net.nodes import CHAIN, until
+
+MEMBERS = 200
+
+
+def archive(changed):
+    """Members of 12 KB with their spans; those in `changed` are others than usual."""
+    data, spans = b"PK", []
+    for number in range(MEMBERS):
+        body = random.Random(number + 1_000 * (number in changed)).randbytes(12_000 + number)
+        spans.append((len(data), len(data) + len(body)))
+        data += body + b"header of the next"
+    return data, delta.recipe_of(memoryview(data), delta.cuts(len(data), spans))
+
+
+class Kept:
+    """Recipes that were made before."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+    async def of(self, sha256, path, size):
+        return self.recipe
+
+
+def links_of(seed):
+    address = "tcp://127.0.0.1:*"
+    return Links(
+        keys.KeyPair(bytes([seed]) * 32), CHAIN, control_addr=address, data_addr=address,
+        allow=lambda node: True, on_message=lambda node, kind, payload: None, methods={},
+    )  # fmt: skip
+
+
+class Town:
+    def __init__(self, folder, giver, plane, taker, deltas, partial, manifest, new):
+        self.folder, self.giver, self.plane, self.taker, self.deltas = folder, giver, plane, taker, deltas
+        self.partial, self.manifest, self.new = partial, manifest, new
+        self.blamed = []
+
+    async def fill(self):
+        with trio.fail_after(20):
+            await self.deltas.fill(self.partial, [self.giver.links.node])
+
+    async def finish(self):
+        """What is left comes by the swarm; the path of the whole."""
+        with trio.fail_after(20):
+            await self.taker.fetch(
+                self.manifest, [self.giver.links.node], self.partial.write_at, held=self.partial.held
+            )
+            return await self.partial.finish(self.manifest.sha256)
+
+
+class Giver:
+    def __init__(self, path, manifest, recipe, served=None):
+        self.links = links_of(1)
+        self.plane = DataPlane(self.links, lambda node, ident: Served(manifest.encode(), path))
+        self.plane.recipe_of(lambda sha256, served, manifest: recipe)
+
+
+@contextlib.asynccontextmanager
+async def town(folder, *, changed=(3, 90), recipe=None, mode="always", rate=0.0):
+    """A node with the new file, and one with the old one that begins to fetch."""
+    old, old_recipe = archive(())
+    new, new_recipe = archive(set(changed))
+    (folder / "old").write_bytes(old)
+    (folder / "new").write_bytes(new)
+    manifest = Manifest.of([new])
+    giver = Giver(folder / "new", manifest, new_recipe.encode() if recipe is None else recipe(new_recipe))
+    links = links_of(2)
+    taker = DataPlane(links, lambda node, ident: None)
+    database = Database.open(folder / "db")
+    partials = Partials(folder / "blobs", Blobs(folder / "blobs", database))
+    try:
+        async with trio.open_nursery() as nursery:
+            for run in (giver.links.run, giver.plane.run, links.run, taker.run):
+                await nursery.start(run)
+            links.dial([(giver.links.node, giver.links.control_endpoint)])
+            await until(lambda: links.connected(giver.links.node))
+            at_hand = AtHand(b"o" * 32, folder / "old", len(old))
+            partial = await partials.open(manifest)
+            here = Town(folder, giver, giver.plane, taker, None, partial, manifest, new)
+            here.deltas = Deltas(
+                Kept(old_recipe), taker.lines, lambda sha256: [at_hand], mode=mode,
+                rate=lambda node: rate, blame=lambda *said: here.blamed.append(said),
+            )  # fmt: skip
+            yield here
+            nursery.cancel_scope.cancel()
+    finally:
+        database.close()
+
+
+async def test_only_what_changed_travels_and_the_file_is_right(tmp_path):
+    async with town(tmp_path) as here:
+        await here.fill()
+        assert here.partial.held == (1 << here.manifest.count) - 1
+        sent = here.giver.plane.counters.bytes_sent
+        path = await here.finish()
+        assert path.read_bytes() == here.new
+        assert here.giver.plane.counters.bytes_sent == sent
+        assert sent < len(here.new) // 20
+        assert here.deltas.saved > len(here.new) * 9 // 10
+        assert here.blamed == []
+
+
+async def test_of_a_file_with_little_in_common_nothing_is_made(tmp_path):
+    async with town(tmp_path, changed=range(MEMBERS * 9 // 10)) as here:
+        await here.fill()
+        assert here.partial.held == 0
+        assert (await here.finish()).read_bytes() == here.new
+
+
+def shifted(recipe):
+    """Names of other pieces than those that stand there."""
+    return Recipe(recipe.names[16:] + recipe.names[:16], recipe.sizes).encode()
+
+
+def renamed(recipe):
+    """Every name is that of the piece of the same size in the old file: the changed ones are lies."""
+    _, old = archive(())
+    return Recipe(old.names, old.sizes).encode()
+
+
+LIES = {
+    "noise": lambda recipe: random.Random(1).randbytes(500),
+    "cut": lambda recipe: recipe.encode()[:-7],
+    "of-another-file": lambda recipe: Recipe(recipe.names, (recipe.sizes[0] + 1, *recipe.sizes[1:])).encode(),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_is_no_recipe_costs_its_giver_and_nothing_else(tmp_path, lie):
+    async with town(tmp_path, recipe=LIES[lie]) as here:
+        await here.fill()
+        assert here.partial.held == 0
+        assert [points for _, points, _ in here.blamed] == [-20.0]
+        assert (await here.finish()).read_bytes() == here.new
+
+
+async def test_a_recipe_of_the_wrong_pieces_makes_no_chunk(tmp_path):
+    async with town(tmp_path, recipe=shifted) as here:
+        await here.fill()
+        assert (await here.finish()).read_bytes() == here.new
+
+
+async def test_chunks_that_a_lie_spoiled_come_by_the_swarm(tmp_path):
+    async with town(tmp_path, recipe=renamed) as here:
+        await here.fill()
+        assert 0 < here.partial.held < (1 << here.manifest.count) - 1
+        assert (await here.finish()).read_bytes() == here.new
+
+
+async def test_a_liar_whose_chunks_are_mostly_wrong_is_named(tmp_path):
+    async with town(tmp_path, changed=range(0, MEMBERS, 9), recipe=renamed) as here:
+        await here.fill()
+        assert [points for _, points, _ in here.blamed] == [-60.0]
+        assert (await here.finish()).read_bytes() == here.new
+
+
+async def test_a_source_without_a_recipe_is_no_fault(tmp_path):
+    async with town(tmp_path, recipe=lambda recipe: b"") as here:
+        await here.fill()
+        assert here.partial.held == 0
+        assert here.blamed == []
+        assert here.taker.counters.liars == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate", "tried"), [("never", 1.0, False), ("auto", 1e12, False), ("auto", 1e5, True)]
+)
+async def test_a_fast_line_needs_no_recipe(tmp_path, mode, rate, tried):
+    async with town(tmp_path, mode=mode, rate=rate) as here:
+        await here.fill()
+        assert bool(here.partial.held) is tried
+
+
+async def test_an_old_file_that_rotted_spoils_only_its_chunks(tmp_path):
+    async with town(tmp_path) as here:
+        raw = bytearray((tmp_path / "old").read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (tmp_path / "old").write_bytes(raw)
+        await here.fill()
+        assert 0 < here.partial.held < (1 << here.manifest.count) - 1
+        assert (await here.finish()).read_bytes() == here.new
+
+
+async def test_an_old_file_that_is_gone_is_no_failure(tmp_path):
+    async with town(tmp_path) as here:
+        (tmp_path / "old").unlink()
+        await here.fill()
+        assert here.partial.held == 0
+        assert (await here.finish()).read_bytes() == here.new
