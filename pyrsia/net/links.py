@@ -168,6 +168,7 @@ class Links:
                 dialler, door = self._ends(nursery)
                 nursery.start_soon(door.read, router)
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._questions.run)
                 self._targets.begin(lambda target: nursery.start_soon(self._keep, dialler, target))
                 task_status.started()
         finally:

@@ -45,9 +45,10 @@ class PeerLink:
 class Waiting:
     """A request of ours on its way, and the task that waits for its answer."""
 
-    __slots__ = ("answer", "done", "task")
+    __slots__ = ("answer", "done", "task", "until_s")
 
-    def __init__(self, task: trio.lowlevel.Task) -> None:
+    def __init__(self, task: trio.lowlevel.Task, until_s: float) -> None:
+        self.until_s = until_s
         self.answer: Frame | None = None
         self.done = False
         self.task: trio.lowlevel.Task | None = task  # while it sleeps

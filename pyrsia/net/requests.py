@@ -29,6 +29,7 @@ from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Type
 
 BUSY_AGAIN_MS: Final = 200
+LOOK_S: Final = 0.05  # how much later than its deadline a request may end
 
 _log = logging.getLogger("pyrsia.links")
 
@@ -50,6 +51,19 @@ class Questions:
     def __init__(self, counted: Counter[str]) -> None:
         self._counted = counted
         self._last = 0
+        self._under_way: dict[int, Waiting] = {}
+        self._some = trio.Event()
+
+    async def run(self) -> None:
+        """End what has waited too long, until cancelled. One look at all costs less than a timer for each."""
+        while True:
+            if not self._under_way:
+                self._some = trio.Event()
+                await self._some.wait()
+            await trio.sleep(LOOK_S)
+            now_s = trio.current_time()
+            for waiting in [one for one in self._under_way.values() if one.until_s <= now_s]:
+                waiting.end()
 
     async def ask(self, peer: Peer, method: int, payload: bytes, deadline_s: float) -> bytes:
         """Ask a linked peer and wait for its answer.
@@ -70,12 +84,16 @@ class Questions:
         if not alone and not peer.outbox.push(message, ORDINARY):
             self._counted["send-queue-full"] += 1
             raise Busy(BUSY_AGAIN_MS / 1000)
-        waiting = peer.waiting[ident] = Waiting(trio.lowlevel.current_task())
+        waiting = Waiting(trio.lowlevel.current_task(), trio.current_time() + deadline_s)
+        peer.waiting[ident] = self._under_way[ident] = waiting
+        self._some.set()
         try:
-            with trio.CancelScope(deadline=trio.current_time() + deadline_s):
-                await trio.lowlevel.wait_task_rescheduled(waiting.abort)
+            await trio.lowlevel.wait_task_rescheduled(waiting.abort)
         finally:
             peer.waiting.pop(ident, None)
+            del self._under_way[ident]
+        if waiting.answer is not None and waiting.answer.type is Type.REPLY:
+            return waiting.answer.body
         return _answer_of(waiting, deadline_s)
 
     def take(self, peer: Peer, frame: Frame) -> None:
@@ -105,7 +123,11 @@ class Answers:
 
     def take(self, peer: Peer, frame: Frame) -> None:
         """A request of `peer`."""
-        handler = self._methods.get(frame.number)
+        handler: Handler | None
+        try:
+            handler = self._methods[frame.number]
+        except KeyError:
+            handler = None
         full = peer.serving >= MAX_REQUESTS_PER_PEER.value or self._serving >= MAX_REQUESTS.value
         if handler is None or full:
             self._counted["request-unknown" if handler is None else "request-busy"] += 1
@@ -169,9 +191,8 @@ def _busy(request: int) -> Frame:
 def _answer_of(waiting: Waiting, deadline_s: float) -> bytes:
     answer = waiting.answer
     if answer is None:
-        raise Unavailable("the link broke" if waiting.done else f"no answer within {deadline_s:g} s")
-    if answer.type is Type.REPLY:
-        return answer.body
+        late = trio.current_time() >= waiting.until_s
+        raise Unavailable("the link broke" if not late else f"no answer within {deadline_s:g} s")
     if answer.type is Type.BUSY:
         raise Busy(answer.deadline_ms / 1000)
     try:
