@@ -2,9 +2,9 @@
 
 Decides who may ask (a builder whose reveal of an open request the log awaits), for how much, and that nothing is signed
 before every byte is here, pinned and synced. One builder has one list a round: its commitment stands in the log, so an
-honest one never has another. The bytes come from the builder alone, which lends them; equal bytes of several builders
-come once. Work goes on when its asker gives up waiting, so whoever asks again soon gets the answer; a restart forgets
-all of this and loses nothing, since pins stay.
+honest one never has another. The bytes come from the builder, which lends them; equal bytes of several builders come
+once, from all of them. Work goes on when its asker gives up waiting, so whoever asks again soon gets the answer; a
+restart forgets all of this and loses nothing, since pins stay.
 
 Left out: which receipts a reveal needs (`ledger.receipts`), whom a builder asks (`node.build_receipts`), what becomes
 of pins whose reveal never came (`node.build_keep`).
@@ -14,13 +14,12 @@ Source: docs/ledger.md, "Receipts"; docs/builds-how.md, "Receipts"; docs/adr/005
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
-from pyrsia.errors import Malformed, PyrsiaError, Refusal, StorageFull
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, StorageFull, Unavailable
 from pyrsia.keys import KeyPair
 from pyrsia.ledger import receipts, views
 from pyrsia.ledger.genesis import Genesis
@@ -50,9 +49,6 @@ AT_ONCE = Limit(
 )
 LAG_S = Limit(5, "a gate that the builder sees open and this node does not: blocks arrive within a second")
 LAGGING = Limit(32, "asks that wait for the log to come; each looks at one request with every block")
-SHARED_S = Limit(
-    10, "for the same bytes from another builder, which may be slow on purpose: then they are fetched twice"
-)
 
 _log = logging.getLogger("pyrsia.receipts")
 
@@ -105,7 +101,6 @@ class Receipting:
         self._nursery: trio.Nursery | None = None
         self._lists: dict[_Key, tuple[Wanted, ...]] = {}
         self._work: dict[_Key, _Work] = {}
-        self._coming: dict[bytes, trio.Event] = {}
         self._turns: dict[NodeId, trio.CapacityLimiter] = {}
         self._lagging = 0
 
@@ -245,11 +240,11 @@ class Receipting:
                 await self._keep(key, work.ask)
                 work.answer = self._key.sign(self._text(key, work.ask))
                 self.signed += 1
-        except StorageFull as full:  # which says how much disk this node has: not a stranger's business
-            _log.warning("no receipt for %s of %s: %s", b32(key[2])[:8], key[0][:16], full)
-            refusal = _no("storage-full", "no disk for it", "ask another storage member", who=_US)
         except Refusal as told:
             refusal = told
+            if told.code == "storage-full":  # it says how much disk this node has: not a stranger's business
+                _log.warning("no receipt for %s of %s: %s", b32(key[2])[:8], key[0][:16], told)
+                refusal = _no("storage-full", "no disk for it", "ask another storage member", who=_US)
         except PyrsiaError as error:
             _log.warning("no receipt for %s of %s: %s", b32(key[2])[:8], key[0][:16], error)
             refusal = _no("unavailable", "the bytes did not come whole", "lend them, and ask again")
@@ -308,21 +303,15 @@ class Receipting:
             )
 
     async def _bring(self, blob: Wanted, builder: NodeId) -> None:
-        """From the builder, unless another one's same bytes come soon."""
-        other = self._coming.get(blob.sha256)
-        if other is not None:
-            with trio.move_on_after(SHARED_S.value):
-                await other.wait()
-            if self._shelf.local(blob.sha256) is not None:
-                return
-        over = self._coming[blob.sha256] = trio.Event()
+        """From the builder, and whoever else lends the same bytes meanwhile: the shelf has one download a blob."""
         try:
             await self._shelf.fetch(blob.manifest, blob.sha256, blob.size, [builder])
-        finally:
-            over.set()
-            with suppress(KeyError):
-                if self._coming[blob.sha256] is over:
-                    del self._coming[blob.sha256]
+        except StorageFull:
+            raise
+        except (
+            Unavailable
+        ):  # maybe of a download that another one's ask began, which failed for that one's sake
+            await self._shelf.fetch(blob.manifest, blob.sha256, blob.size, [builder])
 
 
 def _no(code: str, what: str, do: str, *, who: str = "the asking builder") -> Refusal:
