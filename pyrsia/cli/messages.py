@@ -49,7 +49,7 @@ def broadcast(topic: str, text: str | None, target: str | None, as_json: bool) -
     """Say something to all nodes of the network.
 
     TOPIC is a word with a slash behind it, such as news/; MSG has at most 4 KiB and is read from standard input where
-    it is left out. Nodes keep it for ten minutes, so that one that was away hears it too, and no longer.
+    it is left out. Nodes keep it for ten minutes, so that one that was away hears it too.
     """
     with Client(target) as node:
         said = shaped(
