@@ -11,6 +11,7 @@ from typing import Final
 
 import httpx
 import msgspec
+import trio
 
 from pyrsia.units import Limit
 from pyrsia.wire.records import RecordsAnswer
@@ -22,25 +23,30 @@ WAIT_S = Limit(10, "a node answers at once; one that does not is asked again lat
 
 async def fetch(url: str) -> list[bytes]:
     """Encoded records that the node at `url` gives; none for whatever reason."""
-    try:
-        async with (
-            httpx.AsyncClient(
-                timeout=WAIT_S.value,
-                follow_redirects=False,
-                headers={"user-agent": "pyrsia", "accept-encoding": "identity"},
-            ) as client,
-            client.stream("GET", url.rstrip("/") + PATH) as answer,
-        ):
-            if answer.status_code != 200:
-                return []
-            body = b""
-            async for piece in answer.aiter_raw():
-                body += piece
-                if len(body) > MAX_ANSWER_BYTES.value:
-                    return []
-        return decoded(body)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):
-        return []
+    with trio.move_on_after(WAIT_S.value):  # all of it: a server may send one byte now and then
+        try:
+            return decoded(await _body(url))
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ValueError, OSError):
+            return []
+    return []
+
+
+async def _body(url: str) -> bytes:
+    """The answer, or the beginning of one that is too long: no JSON."""
+    async with (
+        httpx.AsyncClient(
+            timeout=WAIT_S.value,
+            follow_redirects=False,
+            headers={"user-agent": "pyrsia", "accept-encoding": "identity"},
+        ) as client,
+        client.stream("GET", url.rstrip("/") + PATH) as answer,
+    ):
+        body = b""
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES.value:
+                await answer.aclose()  # the next step raises, and so ends the iterators behind this one too
+        return body if answer.status_code == 200 else b""
 
 
 def decoded(body: bytes) -> list[bytes]:
