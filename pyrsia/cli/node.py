@@ -1,10 +1,20 @@
-"""`node`: run this machine's node."""
+"""`node`: run this machine's node, and hand over what it keeps before it leaves."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from pyrsia import config
+from pyrsia.cli.answers import shaped
+from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.client import Client
+from pyrsia.errors import Refusal
+from pyrsia.status import DrainStatus
+
+POLL_S: Final = 1.0
 
 
 @click.group(invoke_without_command=True)
@@ -23,6 +33,59 @@ def node(ctx: click.Context, data: Path | None) -> None:
 def run(ctx: click.Context, data: Path | None) -> None:
     """Run until SIGINT or SIGTERM."""
     _run(data or ctx.obj)
+
+
+@node.command()
+@click.option("--undo", is_flag=True, help="Stay: keep again what this node kept.")
+@click.option("--no-wait", is_flag=True, help="Give the order and leave; ask again to see how far it is.")
+@node_option
+@json_option
+def drain(undo: bool, no_wait: bool, target: str | None, as_json: bool) -> int:
+    """Hand over what this node keeps before it leaves for good, and wait until it may be stopped.
+
+    Other storage members take over what it keeps; it takes nothing new meanwhile and goes on serving. Nothing is
+    deleted. The order outlives a restart, until it is taken back with --undo. It ends with "safe to stop" and exit
+    code 0; with 1 where some files cannot be kept elsewhere as often as the network wants.
+    """
+    with Client(target) as client:
+        answer = shaped(client.post("/api/v1/drain", {"leave": not undo}), DrainStatus)
+        said = ""
+        while not (undo or no_wait) and (answer["phase"] == "working" or not answer["rounds"]):
+            told = next(_drain_lines(answer))
+            if told != said and answer["rounds"] and not as_json:
+                click.echo(told, err=True)
+            said = told
+            time.sleep(POLL_S)
+            answer = shaped(client.get("/api/v1/drain"), DrainStatus)
+            if answer["phase"] == "off":
+                raise Refusal(
+                    "conflict",
+                    what="somebody took the order back meanwhile",
+                    who="another operator of this node",
+                    do="agree with them, then order it again",
+                )
+    tell(answer, as_json=as_json, text=lambda: _drain_lines(answer))
+    if answer["phase"] != "short":
+        return 0
+    if not as_json:
+        raise Refusal(
+            "conflict",
+            what=f"only {answer['possible']} other storage members exist, and {answer['wanted']} copies are wanted",
+            who="the network's members",
+            do="have another storage member admitted, or stop this node all the same: each file has "
+            f"{answer['possible']} copies elsewhere",
+        )
+    return 1
+
+
+def _drain_lines(told: dict[str, Any]) -> Iterator[str]:
+    status = DrainStatus(**{**told, "unplaced": ()})
+    yield status.line() if status.rounds or status.phase == "off" else "asking the others what they have"
+    for one in told["unplaced"]:
+        yield f"  {one['sha256'][:16]}  {one['copies']} copies elsewhere: {one['why']}"
+    more = told["files"] - told["placed"] - len(told["unplaced"])
+    if told["unplaced"] and more > 0:
+        yield f"  and {more:,} more"
 
 
 def _run(data: Path | None) -> None:

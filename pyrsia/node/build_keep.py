@@ -1,16 +1,17 @@
 """What builds leave on the disk, and when it goes: what an audit needs stays, what never came to be seen goes.
 
-Kept for ever: blobs that the log names (outputs, logs, sources, locks), and those of a reveal that is still owed. Let
-go after a day: blobs of builds that were settled without this node, sources that were sent and never asked for, what
-was kept for builders whose reveal never came into the log. Let go after hours: folders of jobs that ended with their
-process. The index cache keeps what was asked for last.
+Kept: blobs that the log names (outputs, logs, sources, locks), until as many storage members as there should be say
+that they have them, for ever where there are too few; and those of a reveal that is still owed. Let go after a day:
+blobs of builds that were settled without this node, sources that were sent and never asked for, what was kept for
+builders whose reveal never came into the log. Let go after hours: folders of jobs that ended with their process. The
+index cache keeps what was asked for last.
 
 Source: docs/builds-how.md, "On a builder"; docs/storage.md.
 """
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,10 @@ FOLDER_GRACE_S = Limit(
     3_600, "beyond twice the longest build: a result that nobody adopted by then is nobody's"
 )
 ROWS = Limit(1_000, "rows read before other tasks have their turn")
+ASKED = Limit(1_024, "blobs asked about at once: a message to each owner")
 OURS: Final = frozenset({build_reveal.PIN, requests.PIN, build_sources.PIN})
+
+Elsewhere = Callable[[Sequence[bytes]], Awaitable[Collection[bytes]]]
 
 _log = logging.getLogger("pyrsia.builder")
 
@@ -61,6 +65,7 @@ class Keeper:
         cache: of indexes and repositories; at most `cache_bytes` of it stay.
         forget: drops the jobs of settled requests.
         waits: ids of the requests that are open: what was kept for one of them may still come into the log.
+        elsewhere: of these blobs, by digest, those that as many owners keep as there should be.
         now_s: this machine's time, as file times have it.
     """
 
@@ -77,6 +82,7 @@ class Keeper:
         forget: Callable[[], Any],
         spared: Collection[str] = (),
         waits: Callable[[], Collection[str]] = tuple,
+        elsewhere: Elsewhere | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -89,6 +95,7 @@ class Keeper:
         self._forget = forget
         self._spared = frozenset(spared)
         self._waits = waits
+        self._elsewhere = elsewhere
         self._now_s = now_s
 
     async def run(self) -> None:
@@ -113,6 +120,7 @@ class Keeper:
             if await self._blobs.evict(sha256):  # somebody else may have pinned it meanwhile
                 gone.add(sha256)
         await self._drop_manifests(frozenset(gone))
+        await self._leave_to_owners()
         if self._cache.is_dir():
             await trio.to_thread.run_sync(trim, self._cache, self._cache_bytes, float(FOLDER_GRACE_S.value))
         return Swept(len(gone), folders)
@@ -137,8 +145,7 @@ class Keeper:
             record = _record(raw)
             if record is None or not record.pins:
                 continue
-            receipts = [pin for pin in record.pins if pin.startswith(receipting.PIN)]
-            settled = [pin for pin in receipts if pin.removeprefix(receipting.PIN) not in waits]
+            settled = [pin for pin in record.pins if _settled(pin, waits)]
             if sha256 in needed:
                 await self._spare_one(sha256, settled)
                 continue
@@ -148,6 +155,30 @@ class Keeper:
                 if self._blobs.path(sha256).stat().st_mtime < before:
                     found.append((sha256, record.pins))
         return found
+
+    async def _leave_to_owners(self) -> None:
+        """Unpin what owners keep as often as they should: it is cache from then on, like anybody's."""
+        if self._elsewhere is None:
+            return
+        owed, waits = await self._owed(), frozenset(self._waits())
+        pinned: dict[bytes, list[str]] = {}
+        async for sha256, raw in self._rows(layout.BLOBS):
+            record = _record(raw)
+            if record is None or sha256 in owed:
+                continue
+            pins = [pin for pin in record.pins if pin in OURS or _settled(pin, waits)]
+            if pins:
+                pinned[sha256] = pins
+            if len(pinned) == ASKED.value:
+                await self._ask_owners(pinned)
+        await self._ask_owners(pinned)
+
+    async def _ask_owners(self, pinned: dict[bytes, list[str]]) -> None:
+        if self._elsewhere is not None and pinned:
+            for sha256 in await self._elsewhere(tuple(pinned)):
+                for pin in pinned[sha256]:
+                    await self._blobs.unpin(sha256, pin)
+        pinned.clear()
 
     async def _spare_one(self, sha256: bytes, receipts: list[str]) -> None:
         """Of the pins that keep a blob of the log for settled requests one will do: equal logs come with each build."""
@@ -159,9 +190,14 @@ class Keeper:
         async for manifest, row in self._rows(layout.MANIFESTS):
             if self._named(manifest):
                 needed.add(row[:HASH_BYTES])
+        return needed | await self._owed()
+
+    async def _owed(self) -> set[bytes]:
+        """What a job names that is not done."""
+        owed = set()
         async for _, raw in self._rows(layout.JOBS):
-            needed |= {bytes.fromhex(text) for text in _digests(canonical.decode(raw))}
-        return needed
+            owed |= {bytes.fromhex(text) for text in _digests(canonical.decode(raw))}
+        return owed
 
     async def _drop_manifests(self, gone: frozenset[bytes]) -> None:
         if not gone:
@@ -191,6 +227,11 @@ def _record(raw: bytes) -> BlobRecord | None:
         return msgspec.msgpack.decode(raw, type=BlobRecord)
     except msgspec.DecodeError:
         return None
+
+
+def _settled(pin: str, waits: Collection[str]) -> bool:
+    """Whether it is a receipt's for a request that is open no more."""
+    return pin.startswith(receipting.PIN) and pin.removeprefix(receipting.PIN) not in waits
 
 
 def _digests(value: Any) -> Iterator[str]:

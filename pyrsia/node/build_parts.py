@@ -17,7 +17,7 @@ from pyrsia.ledger import views
 from pyrsia.node.build_auto import Auto
 from pyrsia.node.build_checks import Checker
 from pyrsia.node.build_desk import Desk
-from pyrsia.node.build_keep import Keeper
+from pyrsia.node.build_keep import Elsewhere, Keeper
 from pyrsia.node.build_receipts import Receipts
 from pyrsia.node.build_sources import Sources
 from pyrsia.node.builder import Builder
@@ -61,6 +61,7 @@ class _Maker:
     submitter: Submitter
     pulse: Pulse
     receipts: Receipts
+    elsewhere: Elsewhere
 
     def builder(self, revealed: Callable[[str, Mapping[str, Any]], None]) -> Builder:
         house = self.house
@@ -152,6 +153,7 @@ class _Maker:
             forget=forget,
             spared=(TOOLS,),
             waits=lambda: views.requests_open(house.archive.state),
+            elsewhere=self.elsewhere,
         )
 
 
@@ -164,13 +166,14 @@ def make_parts(
     pulse: Pulse,
     linked: Callable[[], list[NodeId]],
     receipts: Receipts,
+    elsewhere: Elsewhere,
 ) -> BuildParts:
     """The parts of one node; the workshop's courier is lent its way to sources.
 
     Raises:
         Refusal: `config-invalid` for globs that are none.
     """
-    maker = _Maker(house, workshop, shelf, submitter, pulse, receipts)
+    maker = _Maker(house, workshop, shelf, submitter, pulse, receipts, elsewhere)
     sources = Sources(shelf, house.data / SCRATCH, linked)
     workshop.courier.fetch = sources.bring
     if workshop.plugins:

@@ -380,6 +380,7 @@ class Node:
                 verify=keys.verify,
                 scores=self.scores,
             ),
+            elsewhere=lambda blobs: self.keeping.replicating.kept_elsewhere(blobs),
         )
 
     def _receipting(self) -> Receipting:
@@ -430,6 +431,7 @@ class Node:
             scores=self.scores,
             settings=self.house.settings.storage,
             dead_s=lambda node: self.swimming.dead_since(node, trio.current_time()),
+            strange=lambda node: self.swimming.state(node) is State.UNKNOWN,
         )
         self.catalog.sources = keeping.providing.sources
         self.shelf.bringing.find = keeping.providing.find
@@ -445,7 +447,11 @@ class Node:
             house.settings.storage,
             reads=reads,
             named=house.archive.names,
-            bring=lambda blob: bring_from(arrivals, blob, holders(reads, blob.sha256, self._linked())),
+            bring=lambda blob: bring_from(
+                arrivals,
+                blob,
+                self.keeping.providing.sources(blob.sha256, holders(reads, blob.sha256, self._linked())),
+            ),
         )
 
         storing.partials = self.shelf.bringing.partials

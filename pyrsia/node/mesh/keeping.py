@@ -81,13 +81,20 @@ def make_keeping(
     pulse: Pulse,
     scores: Scores,
     settings: StorageSection,
-    dead_s: DeadFor | None = None,
+    dead_s: DeadFor = lambda _: None,
+    strange: Callable[[NodeId], bool] = lambda _: True,
 ) -> Keeping:
     """
     Args:
-        dead_s: for how long a node has been dead, None for one that is not; what links tell where nobody tells it.
+        dead_s: for how long a node has been dead, None for one that is not.
+        strange: whether nothing is known of a node, as of one that was gone before this node began: links tell then.
     """
-    dead = dead_s or Unlinked(links.connected).dead_s
+    unlinked = Unlinked(links.connected)
+
+    def dead(node: NodeId) -> float | None:
+        told = dead_s(node)
+        return unlinked.dead_s(node) if told is None and strange(node) else told
+
     owning = Owning(links.node, archive.state, lambda: archive.size)
     stock = Stock(database, archive, blobs)
     providing = Providing(

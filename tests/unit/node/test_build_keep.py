@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pyrsia.node.build_keep import FOLDER_GRACE_S, GRACE_S, Keeper
+from pyrsia.node.build_keep import ASKED, FOLDER_GRACE_S, GRACE_S, Keeper
 from pyrsia.node.shelf import Shelf
 from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
@@ -22,6 +22,7 @@ class House:
         self.database = Database.open(folder / "db")
         self.blobs = Blobs(folder / "blobs", self.database)
         self.named, self.forgot, self.waits = set(), 0, set()
+        self.kept, self.asked = set(), []  # elsewhere, and what owners were asked about
         self.shelf = Shelf(self.database, self.blobs, PLANE, named=self.named.__contains__)
         self.results, self.cache = folder / "results", folder / "index"
         for place in (self.results, self.cache):
@@ -36,8 +37,14 @@ class House:
             cache_bytes=10,
             forget=self.forget,
             waits=lambda: self.waits,
+            elsewhere=self.elsewhere,
             now_s=lambda: NOW_S,
         )
+
+    async def elsewhere(self, blobs):
+        assert len(blobs) <= ASKED.value
+        self.asked += blobs
+        return self.kept.intersection(blobs)
 
     async def forget(self):
         self.forgot += 1
@@ -72,6 +79,26 @@ async def test_what_nobody_came_to_see_goes_after_a_day_with_its_manifest(house)
         assert not house.blobs.path(gone.sha256).exists()
         assert house.database.get(layout.MANIFESTS, gone.manifest) is None
     assert house.shelf.local(young.sha256) is not None
+
+
+async def test_what_enough_owners_keep_is_cache_here_and_the_rest_stays_pinned(house):
+    kept, lone, owed = [await house.put(data, "build", OLD) for data in (b"kept", b"lone", b"owed")]
+    both = await house.put(b"ordered, too", "build", OLD)
+    await house.blobs.pin(both.sha256, "operator")
+    done, open_ = [
+        await house.put(data, pin, OLD) for data, pin in ((b"a", "receipt:aa"), (b"b", "receipt:bb"))
+    ]
+    house.waits = {"bb"}
+    house.named |= {one.manifest for one in (kept, lone, owed, both, done, open_)}
+    house.kept = {one.sha256 for one in (kept, owed, both, done, open_)}
+    job = canonical.encode({"reveal": {"log": owed.as_dict()}})
+    await house.database.commit(Batch().put(layout.JOBS, b"job", job))
+    await house.keeper.sweep()
+    assert [house.blobs.pins(one.sha256) for one in (kept, lone, owed, both, done, open_)] == [
+        (), ("build",), ("build",), ("operator",), (), ("receipt:bb",),
+    ]  # fmt: skip
+    assert all(house.shelf.local(one.sha256) for one in (kept, lone, owed, both, done, open_))
+    assert owed.sha256 not in house.asked
 
 
 async def test_what_the_log_names_stays_whatever_its_age(house):
