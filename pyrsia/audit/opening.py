@@ -115,7 +115,7 @@ def own_names(target: str | None) -> dict[str, str]:
             peers = msgspec.convert(node.get("/api/v1/peers")["peers"], list[PeerStatus])
     except (Refusal, msgspec.ValidationError, KeyError, TypeError):
         return {}  # names are a courtesy
-    return {status.node_id: status.name} | {peer.node_id: peer.name for peer in peers}
+    return {status.node_id: status.name} | {peer.node_id: peer.name for peer in peers if peer.role != "guest"}
 
 
 def open_log(target: str) -> Source:

@@ -169,7 +169,10 @@ def peers_of(url: str) -> tuple[str, ...]:
     found += [
         f"{one['node_id']}@{one['address']}"
         for one in others
-        if one["connected"] and one["address"] and (_is_local(host) or not _is_local(_host(one["address"])))
+        if one["connected"]
+        and one["role"] != "guest"
+        and one["address"]
+        and (_is_local(host) or not _is_local(_host(one["address"])))
     ]
     return tuple(text for text in found[: MOST_PEERS.value] if _PEER.fullmatch(text))
 

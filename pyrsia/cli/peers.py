@@ -55,7 +55,10 @@ def list_peers(target: str | None, as_json: bool) -> None:
 
 def _one(found: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any]:
     """The peer that `wanted` names: its whole name, or the beginning of its id."""
-    named = [one for one in found if one["name"] == wanted]
+    named = [
+        one for one in found if one["name"] == wanted and one["role"] != "guest"
+    ]  # guests name themselves
+    named = named or [one for one in found if one["name"] == wanted]
     fitting = named or [one for one in found if one["node_id"].startswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]

@@ -111,6 +111,7 @@ PEER = {
     "address": "tcp://x:1",
     "connected": True,
     "rtt_ms": 2,
+    "state": "alive",
 }
 BUILD = {
     "request": "c" * 64,

@@ -51,7 +51,7 @@ def test_people_are_told_what_they_need(pyrsia, node):
     out = pyrsia("build", "show", BUILD["request"], "--node", node.url)[1]
     for words in ("dddddddd  revealed  agreed", "eeeeeeee  drawn  dissents", "note      a word"):
         assert words in out
-    assert "up" in pyrsia("peers", "--node", node.url)[1]
+    assert "alive" in pyrsia("peers", "--node", node.url)[1]
     out = pyrsia("build", "status", "--id", BUILD["request"], "--node", node.url)[1]
     assert out == f"Build status for '{BUILD['request']}' is 'SUCCESS'\n"
 
