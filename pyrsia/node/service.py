@@ -27,6 +27,7 @@ from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
 from pyrsia.mesh.scores import FAULT, Scores
+from pyrsia.mesh.liveness import State
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
