@@ -166,7 +166,7 @@ class Receipting:
         """What makes the ask rightful; waits a moment for a log that is a block behind the builder's."""
         request = ask.request.hex()
         found = self._reveal_owed(request, builder)
-        if found is None and self._lagging < LAGGING.value:
+        if found is None and self._lagging < LAGGING.value and self._drawn(request, builder):
             self._lagging += 1
             try:
                 with trio.move_on_after(LAG_S.value):
@@ -189,6 +189,13 @@ class Receipting:
     def _reveal_owed(self, request: str, builder: NodeId) -> Assignment | None:
         found = views.assignment(self._reads, request, builder)
         return found if found is not None and found.owes == "reveal" else None
+
+    def _drawn(self, request: str, builder: NodeId) -> bool:
+        """Whether it may come to owe one: nobody else is waited for."""
+        found = views.request(self._reads, request)
+        if found is None or found.draw is None or found.state in ("done", "cancelled"):
+            return False
+        return b32(builder) in found.draw.body["builders"]
 
     def _check(self, key: _Key, ask: Ask) -> None:
         """

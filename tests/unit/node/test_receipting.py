@@ -270,8 +270,10 @@ async def test_who_is_not_drawn_or_has_revealed_or_is_late_gets_nothing(stage, a
     stage.lend_all(builder)
 
     async def test():
+        began = trio.current_time()
         for stranger in (stage.world.follower, key("nobody", "node")):
             await refused(stage, "not-yet", stranger, stage.ask(builder))
+            assert trio.current_time() == began  # nobody waits for the log for their sake
             assert stage.scores.of(trio.current_time(), node_of(stranger)) < 0
             assert "not its to ask" in stage.scores.reason(node_of(stranger))
         unknown = Ask.of(bytes(32), [Wanted(bytes(32), bytes(32), 1)]).encode()
