@@ -26,8 +26,8 @@ from pyrsia.errors import DatabaseDamaged, PyrsiaError, Refusal
 from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
-from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.mesh.liveness import State
+from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.node import diary
 from pyrsia.node.accusing import Accusing
@@ -52,6 +52,7 @@ from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
+from pyrsia.node.mesh.making import Making
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.receipting import Receipting
 from pyrsia.node.outside import open_outside
@@ -59,6 +60,7 @@ from pyrsia.node.peering import make_peering, make_swimming
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
 from pyrsia.node.proofs import Proofs
+from pyrsia.node.recipes import Recipes
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
@@ -143,6 +145,7 @@ class Node:
 
     def __init__(self, house: House, workshop: Workshop) -> None:
         self.house = house
+        self.shop = workshop.shop
         self.started_s = trio.current_time()
         self.pulse = Pulse()
         self.waiters = Waiters()
@@ -415,9 +418,18 @@ class Node:
         )
         parts.extend(self.messages.parts)
         parts.extend(self.keeping.parts)
+        parts.append(self._making())
         mesh = Mesh(parts)
         self.links.answer(mesh.methods)
         return mesh
+
+    def _making(self) -> Making:
+        """What makes new versions of packages from old ones."""
+        house = self.house
+        return Making(
+            Recipes(house.database, self.shop), self.shelf, self.plane, house.archive.state,
+            mode=house.settings.net.delta, blame=self._blame,
+        )  # fmt: skip
 
     def _keeping(self) -> Keeping:
         """Which blobs it keeps as a storage member, and where it finds others."""
