@@ -72,6 +72,11 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     up_mb_s: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0  # of files to all peers together; 0: no limit
     down_mb_s: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0  # of files from them; 0: no limit
     peer_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100  # of either limit that one peer may have
+    delta: Literal["auto", "always", "never"] = "auto"  # make new versions of packages from old ones
+    data_security: Literal["curve", "null"] = (
+        "curve"  # null: files in the clear between nodes that both say so, for a network that is trusted
+    )
+    plain_port: Port = 44_003  # of files in the clear; bound with data_security = "null" only
 
 
 class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

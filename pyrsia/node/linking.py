@@ -35,6 +35,7 @@ def make_links(
         control_addr=f"tcp://{host}:{net.control_port}",
         data_addr=f"tcp://{host}:{net.data_port}",
         broadcast_addr=f"tcp://{host}:{net.broadcast_port}",
+        plain_addr=f"tcp://{host}:{net.plain_port}" if net.data_security == "null" else "",
         allow=house.welcomes,
         on_message=on_message,
         methods=methods,
