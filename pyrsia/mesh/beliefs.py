@@ -191,7 +191,8 @@ class Beliefs:
         known = 0 if said is None else said.incarnation
         if one.word is not Word.SUSPECT:
             newer = (one.incarnation, one.word) > (known, 0 if said is None else said.word)
-            return newer and now - self._renewed.get(one.node, -math.inf) >= RENEW_S
+            goodbye = one.word is Word.LEFT and one.incarnation == known  # there is one of each incarnation
+            return newer and (goodbye or now - self._renewed.get(one.node, -math.inf) >= RENEW_S)
         if one.incarnation != known or (said is not None and said.word is Word.LEFT):
             return False
         held = self._suspects.get(one.node) or self._gone.get(one.node)

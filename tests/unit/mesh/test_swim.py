@@ -463,6 +463,12 @@ def test_a_node_that_renews_itself_without_pause_is_believed_twice_a_second():
     assert one.checked <= 2.0 / beliefs.RENEW_S + 1
 
 
+def test_a_goodbye_counts_at_once_after_a_first_word():
+    one = One()
+    one.take(BOB, Tell((said(Word.ALIVE, BOB, 2),)))
+    assert states(one.take(BOB, Tell((said(Word.LEFT, BOB, 2),)))) == [(BOB, State.LEFT)]
+
+
 def test_what_is_tracked_is_bounded(monkeypatch):
     monkeypatch.setattr(swim, "MAX_TRACKED", type(swim.MAX_TRACKED)(6, "small"))
     one = One()
