@@ -17,6 +17,7 @@ from pyrsia.cli.log import when
 from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
+from pyrsia.mesh import mail
 from pyrsia.serve.messages import (
     Deleted,
     HeardPage,
@@ -96,7 +97,11 @@ def listen(topic: str | None, follow: bool, target: str | None, as_json: bool) -
 @click.option("--seal", is_flag=True, help="So that only the recipient can read it, whoever carries it.")
 @click.option("--keep", is_flag=True, help="Have the node try again until the message expires.")
 @click.option(
-    "--expires", metavar="SPAN", default="1h", show_default=True, help="90s, 30m, 12h or 7d; 7d at most."
+    "--expires",
+    metavar="SPAN",
+    default="1h",
+    show_default=True,
+    help="As in 90s, 30m, 12h or 7d; 7d at most.",
 )
 @node_option
 @json_option
@@ -282,10 +287,17 @@ def _text(text: str | None) -> str:
 
 
 def _seconds(text: str) -> int:
-    found = _SPAN.fullmatch(text)
-    if found is None:
-        raise _usage(f"{text} is no span of time", "write a number and s, m, h or d, such as 90s or 2d")
-    return int(found[1]) * _SECONDS[found[2]]
+    """
+    Raises:
+        Refusal: `usage`.
+    """
+    match = _SPAN.fullmatch(text)
+    found = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if not 0 < found * 1000 <= mail.MAX_LIFE_MS.value:
+        raise _usage(
+            f"{text} is not how long a message may live", "write a number and s, m, h or d, 7d at most"
+        )
+    return found
 
 
 def _usage(what: str, do: str) -> Refusal:
