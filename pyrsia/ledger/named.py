@@ -33,7 +33,8 @@ def blobs(leaf: bytes) -> Iterator[Named]:
 def givers(leaf: bytes) -> tuple[NodeId, ...]:
     """Who had the blobs when the entry was made: the builders that agreed, or its author."""
     fields = _decode(leaf)
-    texts = [*fields["body"].get("agreeing", ()), fields.get("author", "")]
+    agreeing = fields["body"].get("agreeing")
+    texts = [*(agreeing if isinstance(agreeing, list) else ()), fields.get("author", "")]
     found = []
     for text in texts:
         try:
