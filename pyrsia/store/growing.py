@@ -127,6 +127,8 @@ class Growing:
         Raises:
             StorageFull, Unavailable: the file failed.
         """
+        if reader is not None:
+            self._open[reader] = offset
         while True:
             if isinstance(self._failure, StorageFull):
                 raise self._failure.again()
