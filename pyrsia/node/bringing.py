@@ -21,6 +21,7 @@ from pyrsia.units import CHUNK_BYTES, MAX_PEERS, NodeId
 MAX_TOLD: Final = MAX_PEERS  # sources that those told who share a download
 
 Find = Callable[[bytes], Awaitable[Sequence[NodeId]]]
+Before = Callable[[Partial, Sequence[NodeId]], Awaitable[None]]
 Describe = Callable[[Manifest], Awaitable[object]]
 
 
@@ -68,11 +69,15 @@ class Bringing:
 
     Attributes:
         find: who else may have the blob with this SHA-256; None where nobody is there to ask.
+        before: writes what of a blob can be had otherwise, before its chunks are asked for; raises nothing.
+        measured: told how many bytes of a blob peers gave in how many seconds.
     """
 
     def __init__(self, partials: Partials, plane: DataPlane, describe: Describe) -> None:
         """`describe` indexes the manifest of a blob that is here."""
         self.find: Find | None = None
+        self.before: Before | None = None
+        self.measured: Callable[[int, float], None] = lambda size, took_s: None
         self.partials = partials
         self._plane = plane
         self._describe = describe
@@ -120,7 +125,11 @@ class Bringing:
         partial = await self.partials.open(manifest)
         try:
             coming.opened(partial, manifest.encode())
+            if self.before is not None:
+                await self.before(partial, list(coming.sources))
+            lacking, began_s = manifest.count - partial.held.bit_count(), trio.current_time()
             await self._chunks(coming, partial, sha256)
+            self.measured(lacking * CHUNK_BYTES.value, trio.current_time() - began_s)
             path = await partial.finish(sha256)
         except BaseException:
             partial.rest()

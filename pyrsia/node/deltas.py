@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -27,7 +27,8 @@ from pyrsia.units import Limit, NodeId
 
 AT_HAND = Limit(3, "older files whose pieces are looked for; the newest shares most, a third adds little")
 ASKED = Limit(3, "sources asked for a recipe, one second each at most")
-ASSUMED_BYTES_S: Final = 10e6  # of a source that has given nothing yet
+ASSUMED_BYTES_S: Final = 10e6  # of files that come, before the first one has
+RATE_WEIGHT: Final = 0.3
 SLOW_S: Final = 0.5  # what a file may take the usual way before it is worth the trouble
 
 _log = logging.getLogger("pyrsia.data")
@@ -46,12 +47,6 @@ Similar = Callable[[bytes], Sequence[AtHand]]
 Blame = Callable[[NodeId, float, str], None]
 
 
-class Rates(Protocol):
-    def __call__(self, node: NodeId) -> float:
-        """Bytes a second that `node` gave lately; 0 if that is not known."""
-        ...
-
-
 class Deltas:
     """Of one node.
 
@@ -66,13 +61,13 @@ class Deltas:
     """
 
     def __init__(
-        self, recipes: Recipes, lines: DataLinks, similar: Similar, *, mode: str, rate: Rates, blame: Blame
+        self, recipes: Recipes, lines: DataLinks, similar: Similar, *, mode: str, blame: Blame
     ) -> None:
         self._recipes = recipes
         self._lines = lines
         self._similar = similar
         self._mode = mode
-        self._rate = rate
+        self._rate = ASSUMED_BYTES_S
         self._blame = blame
         self.saved = 0
 
@@ -82,7 +77,7 @@ class Deltas:
         if self._mode == "never" or partial.held or manifest.size < delta.LEAST_FILE.value:
             return
         at_hand = self._similar(manifest.sha256)[: AT_HAND.value]
-        if not at_hand or not self._slow(manifest.size, sources):
+        if not at_hand or not self._slow(manifest.size):
             return
         try:
             for node in sources[: ASKED.value]:
@@ -91,9 +86,13 @@ class Deltas:
         except (PyrsiaError, OSError) as error:
             _log.info("%s is not made of older files: %s", manifest.sha256.hex()[:16], error)
 
-    def _slow(self, size: int, sources: Sequence[NodeId]) -> bool:
-        rate = sum(self._rate(node) or ASSUMED_BYTES_S for node in sources)
-        return self._mode == "always" or size > SLOW_S * rate
+    def measured(self, size: int, took_s: float) -> None:
+        """The swarm brought `size` bytes of a file in so long."""
+        if size >= delta.LEAST_FILE.value and took_s > 0:
+            self._rate += RATE_WEIGHT * (size / took_s - self._rate)
+
+    def _slow(self, size: int) -> bool:
+        return self._mode == "always" or size > SLOW_S * self._rate
 
     async def _from(self, node: NodeId, partial: Partial, at_hand: Sequence[AtHand]) -> bool:
         """Whether `node` had a recipe, good or bad."""

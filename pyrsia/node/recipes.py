@@ -66,6 +66,14 @@ class Recipes:
             self._waiting[sha256] = path, size
             self._more.set()
 
+    def give(self, sha256: bytes, path: Path, size: int) -> bytes:
+        """What a peer gets who asks for the recipe of a file: nothing if it is not made yet, or never will be."""
+        raw = self._database.get(layout.MISC, _row(sha256))
+        if raw is None and delta.LEAST_FILE.value <= size <= LARGEST.value and sha256 not in self._waiting:
+            if _is_archive(path):
+                self.want(sha256, path, size)
+        return raw or b""
+
     async def of(self, sha256: bytes, path: Path, size: int) -> Recipe | None:
         """The recipe of the file `path` of `size` bytes; made now if need be. None where it cannot be."""
         found = self.kept(sha256, size)
@@ -106,3 +114,12 @@ def _cut(path: Path, offsets: list[int]) -> Recipe:
 
 def _row(sha256: bytes) -> bytes:
     return b"recipe/" + sha256
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it begins like a ZIP file: nothing else is worth a sandbox."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\3\4"
+    except OSError:
+        return False

@@ -49,6 +49,10 @@ class Shelf:
         self._lent: Counter[tuple[NodeId, bytes]] = Counter()
         self.bringing = Bringing(Partials(blobs.folder, blobs), plane, self._describe)
 
+    def on_gone(self, told: Callable[[bytes], None]) -> None:
+        """From now on tell of each blob that is not here any more."""
+        self._blobs.on_gone.append(told)
+
     @property
     def counters(self) -> Counters:
         return self._plane.counters

@@ -99,8 +99,10 @@ async def town(folder, *, changed=(3, 90), recipe=None, mode="always", rate=0.0)
             here = Town(folder, giver, giver.plane, taker, None, partial, manifest, new)
             here.deltas = Deltas(
                 Kept(old_recipe), taker.lines, lambda sha256: [at_hand], mode=mode,
-                rate=lambda node: rate, blame=lambda *said: here.blamed.append(said),
+                blame=lambda *said: here.blamed.append(said),
             )  # fmt: skip
+            for _ in range(50 if rate else 0):
+                here.deltas.measured(10 << 20, (10 << 20) / rate)
             yield here
             nursery.cancel_scope.cancel()
     finally:

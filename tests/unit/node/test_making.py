@@ -1,0 +1,119 @@
+"""Which files of a node resemble one that is wanted, and whose recipes it gives."""
+
+import io
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+
+from pyrsia.ledger.views import Placed
+from pyrsia.net.data import Served
+from pyrsia.node.mesh import making
+from pyrsia.node.mesh.making import Making
+from pyrsia.node.recipes import LARGEST, Recipes, _row
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
+from pyrsia.transfer import delta
+from pyrsia.transfer.manifest import Manifest
+
+MIB = 1 << 20
+
+
+def placed(number, file="big-{}-py3-none-any.whl", size=2 * MIB):
+    body = {
+        "sha256": f"{number:064x}",
+        "file": file.format(number),
+        "size": size,
+        "purl": f"pkg:pypi/big@{number}",
+    }
+    return Placed(number, body)
+
+
+class Shelf:
+    """Files that are here, by digest."""
+
+    def __init__(self, folder):
+        self.folder, self.here, self.bringing = folder, set(), SimpleNamespace(before=None, measured=None)
+        self.told = []
+
+    def local(self, sha256):
+        return self.folder / sha256.hex() if sha256.hex() in self.here else None
+
+    def on_gone(self, told):
+        self.told.append(told)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Published files, oldest first."""
+    files = []
+
+    def artifact(reads, sha256, package=""):
+        return next((one for one in files if one.body["sha256"] == sha256), None)
+
+    def project_files(reads, name, *, every=False):
+        assert name == "pkg:pypi/big"
+        return tuple(files)
+
+    monkeypatch.setattr(making, "views", SimpleNamespace(artifact=artifact, project_files=project_files))
+    return files
+
+
+@pytest.fixture
+def here(tmp_path):
+    database = Database.open(tmp_path / "db")
+    shelf = Shelf(tmp_path)
+    plane = SimpleNamespace(lines=None, recipe_of=lambda made: None)
+    recipes = Recipes(database, SimpleNamespace(sandbox=None, scratch=tmp_path, limits=None))
+    yield Making(recipes, shelf, plane, None, mode="auto", blame=lambda *said: None), shelf
+    database.close()
+
+
+def digests(found):
+    return [int.from_bytes(one.sha256, "big") for one in found]
+
+
+def test_the_newest_files_of_the_package_that_are_here_resemble_it(here, log):
+    part, shelf = here
+    log += [placed(number) for number in range(1, 8)]
+    shelf.here = {f"{number:064x}" for number in (1, 2, 4, 5, 7)}
+    assert digests(part.similar(bytes.fromhex(f"{7:064x}"))) == [5, 4, 2]
+    assert digests(part.similar(bytes.fromhex(f"{3:064x}"))) == [7, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("file", "size"),
+    [("big-{}.tar.gz", 2 * MIB), ("big-{}-any.whl", MIB - 1), ("big-{}-any.whl", LARGEST.value + 1)],
+)
+def test_what_is_no_archive_or_not_its_size_resembles_nothing(here, log, file, size):
+    part, shelf = here
+    log += [placed(1), placed(2, file, size)]
+    shelf.here = {f"{number:064x}" for number in (1, 2)}
+    assert part.similar(bytes.fromhex(f"{2:064x}")) == ()
+    assert part.similar(bytes(32)) == ()
+    assert digests(part.similar(bytes.fromhex(f"{1:064x}"))) == []
+
+
+def test_a_recipe_is_given_when_it_is_made_and_wanted_until_then(here, tmp_path):
+    part, shelf = here
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        packed.writestr("one", bytes(2 * MIB))
+    data, name = out.getvalue(), b"n" * 32
+    (tmp_path / "file").write_bytes(data)
+    served, manifest = Served(b"", tmp_path / "file"), Manifest.of([data])
+    assert part._give(name, served, manifest) == b""
+    assert list(part.recipes._waiting) == [name]
+    recipe = delta.recipe_of(memoryview(data), [0, len(data)])
+    part.recipes._database.write(making_row(name, recipe))
+    assert part._give(name, served, manifest) == recipe.encode()
+    (told,) = shelf.told
+    told(name)
+    part.recipes._waiting.clear()
+    (tmp_path / "file").write_bytes(b"no archive" + data)
+    assert part._give(name, served, manifest) == b""
+    assert list(part.recipes._waiting) == []
+
+
+def making_row(name, recipe):
+    return Batch().put(layout.MISC, _row(name), recipe.encode())
