@@ -145,7 +145,7 @@ class StorageDesk:
 
     async def _matching(self, wanted: Wanted) -> tuple[PinAnswer, list[BlobRef]]:
         here, lacking = dict[bytes, BlobRef](), dict[bytes, BlobRef]()
-        async for one in self._storing.pins.matching(wanted):
+        for one in await self._storing.pins.matching(wanted):
             (here if self._blobs.has(one.sha256) else lacking)[one.sha256] = one
         told = PinAnswer(
             pattern=wanted.text,
@@ -222,7 +222,7 @@ class StorageDesk:
     async def _rows(self, wanted: Wanted | None) -> list[tuple[bytes, int]]:
         if wanted is None:
             return [(sha256, record.size) async for sha256, record in self._blobs.rows()]
-        found = {one.sha256: one.size async for one in self._storing.pins.matching(wanted)}
+        found = {one.sha256: one.size for one in await self._storing.pins.matching(wanted)}
         return [(sha256, size) for sha256, size in found.items() if self._blobs.has(sha256)]
 
     async def _read(self, walk: _Walk, rows: list[tuple[bytes, int]]) -> None:

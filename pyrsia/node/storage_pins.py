@@ -5,7 +5,7 @@ What is pinned for another reason (a build's, an owner's) is left alone. Left ou
 again (`storing`), and how what lacks is brought (`storage_desk`).
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,7 +104,7 @@ class Pins:
         known = self._orders.pop(wanted.text, None) is not None
         self._names.pop(wanted.text, None)
         await self._database.commit(Batch().delete(layout.MISC, _KEY + wanted.text.encode()))
-        found = [one async for one in self.matching(wanted)]
+        found = await self.matching(wanted)
         salvaged = [one.sha256 for one in found if SALVAGED in self._blobs.pins(one.sha256)]
         for sha256 in salvaged:
             await self._blobs.unpin(sha256, SALVAGED)
@@ -119,7 +119,9 @@ class Pins:
 
     async def apply(self) -> None:
         """Pin what is here and matches, and unpin what matches no more."""
-        wanted = {one.sha256 for order in tuple(self._orders.values()) async for one in self.matching(order)}
+        wanted: set[bytes] = set()
+        for order in tuple(self._orders.values()):
+            wanted |= {one.sha256 for one in await self.matching(order)}
         stale = [
             sha256
             async for sha256, record in self._blobs.rows()
@@ -131,24 +133,22 @@ class Pins:
         for sha256 in stale:
             await self._blobs.unpin(sha256, OPERATOR)
 
-    async def matching(self, wanted: Wanted) -> AsyncIterator[BlobRef]:
+    async def matching(self, wanted: Wanted) -> list[BlobRef]:
         """Every blob that an order speaks of, as the log names them; a digest that only this node has, too."""
         if wanted.glob is None:
-            async for one in self._of_digest(wanted.sha256):
-                yield one
-            return
+            return list(self._of_digest(wanted.sha256))
+        found: list[BlobRef] = []
         for name in await self._packages(wanted.text, wanted.glob):
             for placed in views.project_files(self._reads, name):
                 if wanted.glob.matches(placed.body["purl"]):
-                    for one in _blobs_of(placed.body):
-                        yield one
+                    found.extend(_blobs_of(placed.body))
             await trio.lowlevel.checkpoint()
+        return found
 
-    async def _of_digest(self, sha256: bytes) -> AsyncIterator[BlobRef]:
+    def _of_digest(self, sha256: bytes) -> Iterator[BlobRef]:
         placed = views.artifact(self._reads, sha256.hex())
         if placed is not None:
-            for one in _blobs_of(placed.body):
-                yield one
+            yield from _blobs_of(placed.body)
         elif (size := self._blobs.size(sha256)) is not None:
             yield BlobRef(b"", sha256, size)
 

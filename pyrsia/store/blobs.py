@@ -313,13 +313,9 @@ class Blobs:
             freed += went
         return freed
 
-    async def rows(self, start: bytes = b"") -> AsyncIterator[tuple[bytes, BlobRecord]]:
+    def rows(self, start: bytes = b"") -> AsyncIterator[tuple[bytes, BlobRecord]]:
         """Every blob from a digest on, in their order; others have a turn between."""
-        while rows := self._database.scan(layout.BLOBS, start, SCAN_ROWS.value):
-            for sha256, raw in rows:
-                yield sha256, _decoded(raw)
-            start = rows[-1][0] + b"\0"
-            await trio.lowlevel.checkpoint()
+        return _Rows(self._database, start)
 
     async def _evict(self, wanted: Sequence[bytes], *, cache: bool = False) -> int:
         """Bytes of those that went.
@@ -450,6 +446,29 @@ class Blobs:
 
     def _no_disk(self, error: OSError) -> Unavailable:
         return self.space.no_disk(f"the blob folder {self._folder}", error)
+
+
+class _Rows:
+    """The index, a page at a time. No generator: one that is left in the middle would want to be closed."""
+
+    def __init__(self, database: Database, start: bytes) -> None:
+        self._database = database
+        self._start = start
+        self._page: Iterator[tuple[bytes, bytes]] = iter(())
+
+    def __aiter__(self) -> "_Rows":
+        return self
+
+    async def __anext__(self) -> tuple[bytes, BlobRecord]:
+        for sha256, raw in self._page:
+            return sha256, _decoded(raw)
+        await trio.lowlevel.checkpoint()
+        rows = self._database.scan(layout.BLOBS, self._start, SCAN_ROWS.value)
+        if not rows:
+            raise StopAsyncIteration
+        self._start = rows[-1][0] + b"\0"
+        self._page = iter(rows)
+        return await self.__anext__()
 
 
 def _into_place(temporary: Path, target: Path) -> None:
