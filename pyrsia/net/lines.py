@@ -187,6 +187,8 @@ class Line:
         sent = talk.active.intersection(unwanted)
         self._settle(talk, sent)
         self._tell_off(talk.manifest_id, sent)
+        if not self._taking:
+            self.turn()
 
     def close_talk(self, talk: Talk) -> None:
         if talk.closed:
