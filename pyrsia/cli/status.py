@@ -1,4 +1,4 @@
-"""`status`, `peers`, `list`, `ping`: reading a node."""
+"""`status`, `ping`: reading a node."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,8 @@ import msgspec
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import json_option, node_option, table, tell
+from pyrsia.cli.storage import size
+from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.status import AgreementStatus, decided_by
 
@@ -37,8 +38,16 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"waiting:   {len(answer['queue'])} builds, next {answer['queue'][0]}"
     yield f"transfer:  {moved['bytes_received']} bytes in, {moved['bytes_sent']} bytes out"
     yield f"packages:  {answer['http']}/pypi/simple/"
+    yield from _disk(answer["disk"])
     yield from _upstream(answer["upstream"])
     yield from (f"notice:    {notice}" for notice in answer["notices"])
+
+
+def _disk(told: dict[str, Any]) -> Iterator[str]:
+    """Only of a node that says it: an older one does not."""
+    if told["allocated"]:
+        pinned = f", {size(told['pinned'])} of it pinned" if told["pinned"] else ""
+        yield f"disk:      {size(told['used'])} used of {size(told['allocated'])} allocated{pinned}"
 
 
 def _upstream(told: dict[str, Any]) -> Iterator[str]:
@@ -49,41 +58,6 @@ def _upstream(told: dict[str, Any]) -> Iterator[str]:
         old = f", {told['stale']} of them old" if told["stale"] else ""
         given = told["copied"] + told["stale"]
         yield f"upstream:  {', '.join(names)} unverified; {told['asked']} asked, {given} from copies{old}, {kept}"
-
-
-@click.command()
-@node_option
-@json_option
-def peers(target: str | None, as_json: bool) -> None:
-    """Every peer with its role, address and round trip."""
-    with Client(target) as node:
-        answer = shaped(node.get("/api/v1/peers"), answers.Peers)
-    rows = [
-        (
-            peer["node_id"][:8],
-            peer["name"],
-            peer["role"],
-            "up" if peer["connected"] else "down",
-            f"{peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "-",
-            peer["address"],
-        )
-        for peer in answer["peers"]
-    ]
-    tell(
-        answer,
-        as_json=as_json,
-        text=lambda: table(rows, ("id", "name", "role", "state", "round trip", "address")),
-    )
-
-
-@click.command("list")
-@node_option
-@json_option
-def list_peers(target: str | None, as_json: bool) -> None:
-    """The ids of connected peers, one a line."""
-    with Client(target) as node:
-        answer = shaped(node.get("/peers"), list[str])
-    tell(answer, as_json=as_json, text=lambda: answer)
 
 
 @click.command()

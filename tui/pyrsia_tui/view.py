@@ -19,7 +19,13 @@ ENTRY_HEADER = ("index", "type", "what")
 def headline(snapshot: Snapshot) -> str:
     node = snapshot.node
     demo = "  [demo: all operators are one person]" if node.demo else ""
-    return safe(f"{node.name} ({node.role} {node.node_id[:8]}) of {node.network}{demo}")
+    disk = node.disk
+    used = (
+        f"  disk {amount(disk.used)} of {amount(disk.allocated)}{' FULL' if disk.full else ''}"
+        if disk.allocated
+        else ""
+    )
+    return safe(f"{node.name} ({node.role} {node.node_id[:8]}) of {node.network}{demo}{used}")
 
 
 def log_lines(snapshot: Snapshot) -> list[str]:

@@ -53,6 +53,7 @@ PROMISED = (
     "policy", "policy check", "policy explain", "policy show", "policy init",
     "export", "export pip-requirements", "export maven-trusted-checksums", "export conan-lock", "export oci-digests",
     "setup", "trust", "trust add", "trust list", "trust remove", "trust update",
+    "storage", "storage status", "storage pin", "storage unpin", "storage gc", "storage scrub",
     "broadcast", "listen", "send", "inbox",
     "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map", "package search",
 )  # fmt: skip
