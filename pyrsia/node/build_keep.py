@@ -115,6 +115,8 @@ class Keeper:
         folders = await trio.to_thread.run_sync(self._old_folders)
         gone = set()
         for sha256, pins in await self._unneeded():
+            if any(self._awaited(pin) for pin in pins):
+                continue  # of a request that was opened while we looked
             for pin in pins:
                 await self._blobs.unpin(sha256, pin)
             if await self._blobs.evict(sha256):  # somebody else may have pinned it meanwhile
@@ -139,7 +141,10 @@ class Keeper:
 
     async def _unneeded(self) -> list[tuple[bytes, tuple[str, ...]]]:
         """Blobs that only builds pinned, of more than a day ago, which neither the log nor a job names."""
-        needed, waits = await self._needed(), frozenset(self._waits())
+        waits = frozenset(
+            self._waits()
+        )  # before the log is looked at: what is settled then has its reveals there
+        needed = await self._needed()
         before, found = self._now_s() - GRACE_S.value, []
         async for sha256, raw in self._rows(layout.BLOBS):
             record = _record(raw)
@@ -155,6 +160,9 @@ class Keeper:
                 if self._blobs.path(sha256).stat().st_mtime < before:
                     found.append((sha256, record.pins))
         return found
+
+    def _awaited(self, pin: str) -> bool:
+        return pin.startswith(receipting.PIN) and pin.removeprefix(receipting.PIN) in self._waits()
 
     async def _leave_to_owners(self) -> None:
         """Unpin what owners keep as often as they should: it is cache from then on, like anybody's."""

@@ -141,6 +141,14 @@ async def test_what_was_kept_for_a_reveal_that_never_came_goes_and_what_may_come
     assert all(house.shelf.local(one.sha256) for one in (owed, shared, young))
 
 
+async def test_a_request_that_is_opened_while_the_keeper_looks_keeps_its_blobs(house):
+    late = await house.put(b"asked for again today", "receipt:new", OLD)
+    answers = [set(), {"new"}]
+    house.keeper._waits = lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+    assert (await house.keeper.sweep()).blobs == 0
+    assert house.blobs.pins(late.sha256) == ("receipt:new",)
+
+
 async def test_one_pin_of_settled_requests_is_enough_for_what_the_log_names(house):
     log = await house.put(b"the same log of every build", "receipt:a", 100 * OLD)
     for word in "bcd":
