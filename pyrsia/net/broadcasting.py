@@ -50,7 +50,7 @@ class Air:
         self._on_frame = on_frame
         self._on_followed = on_followed
         self._following: dict[NodeId, trio.CancelScope] = {}
-        self._grants: Counter[NodeId] = Counter()
+        self._grants: dict[NodeId, set[bytes]] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -137,10 +137,11 @@ class Air:
         if node is None:
             self.counted["subscription-stranger"] += 1
             return
-        wanted = data[0] == _SUBSCRIBE
-        if not _PREFIX.fullmatch(data[1:]) or (wanted and self._grants[node] >= MAX_GRANTS.value):
+        wanted, prefix, granted = data[0] == _SUBSCRIBE, data[1:], self._grants.setdefault(node, set())
+        full = wanted and prefix not in granted and len(granted) >= MAX_GRANTS.value
+        if full or not _PREFIX.fullmatch(prefix):
             self.counted["subscription-none"] += 1
-            self._links.fault(node, "subscription")
+            self._links.fault(node, "subscription: no topic, or too many")
             return
-        self._grants[node] += 1 if wanted else -1
-        publisher.subscribe(data[1:], wanted=wanted)
+        (granted.add if wanted else granted.discard)(prefix)
+        publisher.subscribe(prefix, wanted=wanted)

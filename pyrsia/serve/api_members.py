@@ -105,7 +105,7 @@ async def decoded(request: Request, kind: Any) -> Any:
     """
     try:
         return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise bad(
             f"the body is not what this address takes: {error}", do="see /api/v1/openapi.json"
         ) from None

@@ -47,7 +47,6 @@ class Broadcasting:
     """Args:
     key: the node key.
     validators: whose broadcasts are always followed.
-    on_heard: told of each broadcast that is new here, whoever said it; hands over and returns at once.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Broadcasting:
         who: Who,
         validators: Callable[[], Sequence[NodeId]],
         book: Scores,
-        on_heard: Callable[[Envelope], None] = lambda envelope: None,
         now_ms: NowMs = wall_ms,
     ) -> None:
         self.heard = Heard()
@@ -74,7 +72,6 @@ class Broadcasting:
         self._who = who
         self._validators = validators
         self._book = book
-        self._on_heard = on_heard
         self._now_ms = now_ms
         self._draw = secrets.SystemRandom()
         self._pulls = Pulls(trio.current_time(), self._draw)
@@ -158,7 +155,6 @@ class Broadcasting:
             match effect:
                 case Deliver(envelope):
                     self.heard.add(self._told(envelope, self.heard.number + 1))
-                    self._on_heard(envelope)
                 case Republish(topic, raw):
                     self.air.publish(topic, raw)
                 case Blame(node, points, reason):

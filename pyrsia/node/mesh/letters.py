@@ -21,7 +21,7 @@ INBOX: Final = b"i"
 SENT: Final = b"o"
 _WINDOW: Final = b"w"
 _LAST: Final = {INBOX: b"n", SENT: b"m"}
-_SCAN: Final = 1_000
+_SCAN: Final = 100  # rows at once: 3 MB of the largest messages
 
 
 class Letter(msgspec.Struct, frozen=True, array_like=True):

@@ -104,6 +104,16 @@ async def test_what_is_no_order_never_reaches_the_desk(
     assert node.mailroom.asked == []
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\\ud800"])
+async def test_text_that_is_no_text_is_a_bad_request(
+    node: ToyNode, client: httpx.AsyncClient, text: bytes
+) -> None:
+    body = b'{"to":"v1","text":"' + text + b'"}'
+    answer = await client.post("/api/v1/messages", content=body, headers=CONTROL)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
+    assert node.mailroom.asked == []
+
+
 @pytest.mark.parametrize("query", ["after=x", "wait_s=-1", "count=1.5", "after=1&after=2", "nonsense=1"])
 async def test_a_question_that_is_none_is_refused(
     node: ToyNode, client: httpx.AsyncClient, query: str
