@@ -97,6 +97,8 @@ class DataPlane:
         async with self._slots:
             finder = Finder(self.lines, manifest_id, self._accuse)
             await finder.run(self._candidates(sources))
+        for node in finder.without:
+            self.counters.on_nothing(node, manifest_id)
         if finder.found is None:
             reasons = told(finder.reasons.items())
             raise Unavailable(f"nobody gives the manifest {manifest_id.hex()}: {reasons}")

@@ -203,6 +203,8 @@ class Download:
             case Type.ALSO:
                 self._learn(self._usable(message.nodes), node)
             case Type.NAK:
+                if not message.chunks:
+                    self._counters.on_nothing(node, self._id)
                 self._do(core.on_nak(now_s, node, message.chunks))
             case _:
                 self._do(core.on_busy(now_s, node, message.chunks))
@@ -254,6 +256,7 @@ class _Question:
                 self.early.came(b"")
                 if not message.chunks:
                     self._finder.reasons[node] = "does not offer it"
+                    self._finder.without.append(node)
                     self.over.set()
 
     def lost(self, node: NodeId, why: str, *, guilty: bool) -> None:
@@ -269,6 +272,7 @@ class Finder:
 
     Attributes:
         reasons: why each source did not give it.
+        without: those that said that they do not have it.
         found: the manifest, and the first chunk, which may be on its way.
     """
 
@@ -277,6 +281,7 @@ class Finder:
         self._id = ident
         self._accuse = accuse
         self.reasons: dict[NodeId, str] = {}
+        self.without: list[NodeId] = []
         self.found: tuple[Manifest, Early] | None = None
 
     async def run(self, sources: Sequence[NodeId]) -> None:

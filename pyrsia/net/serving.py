@@ -59,7 +59,11 @@ RecipeOf = Callable[
 
 @dataclass(slots=True)
 class Counters:
-    """What crossed the data links since the start. Received means verified and written."""
+    """What crossed the data links since the start. Received means verified and written.
+
+    Attributes:
+        on_nothing: called with a source and a manifest id when it says that it has nothing of that file.
+    """
 
     chunks_received: int = 0
     bytes_received: int = 0
@@ -68,6 +72,7 @@ class Counters:
     duplicates: int = 0  # chunks that came twice, from two sources asked for them
     received_from: dict[NodeId, int] = field(default_factory=dict)  # bytes by source
     liars: dict[NodeId, str] = field(default_factory=dict)  # source -> the last lie it was dropped for
+    on_nothing: Callable[[NodeId, bytes], object] = lambda node, manifest_id: None
 
     def received(self, source: NodeId, size: int) -> None:
         """A chunk of `size` bytes was verified and written."""
@@ -300,9 +305,11 @@ class Server:
                 payload = view[offset : offset + length]
             except PyrsiaError:  # evicted since it was asked for
                 message = Message(Type.NAK, message.manifest_id, message.chunks)
-        parts: list[bytes | memoryview] = [chunks.encode(message)]
-        if message.type in chunks.WITH_PAYLOAD:
-            parts.append(payload)
+        parts: list[bytes | memoryview]
+        if message.type is Type.CHUNK:
+            parts = [chunks.chunk_head(message.manifest_id, message.chunks[0]), payload]
+        else:
+            parts = [chunks.encode(message), payload] if item.manifest else [chunks.encode(message)]
         await line.send(parts, copy=False)
         if message.type is Type.CHUNK:
             self._counters.chunks_sent += 1

@@ -59,6 +59,7 @@ class Blobs:
 
     Attributes:
         space: what they take, and whether there is room.
+        on_kept: called with the digest of each blob that is here from now on, whole and synced.
         on_gone: called with the digest of each blob that is not here any more.
         on_rotten: called with the digest of each that was damaged or missing, after it was let go.
         evicted: blobs that went to make room, since the start.
@@ -91,6 +92,7 @@ class Blobs:
         self._settling: Counter[bytes] = Counter()
         self._leaving: dict[bytes, trio.Event] = {}
         self._uses = Uses(clock_s)
+        self.on_kept: list[Told] = []
         self.on_gone: list[Told] = []
         self.on_rotten: list[Told] = []
         self.evicted = 0
@@ -420,6 +422,8 @@ class Blobs:
         finally:
             _less(self._settling, sha256)
         await self._database.sync()
+        for told in self.on_kept:
+            told(sha256)
 
     def _count(self) -> None:
         """What the index names, at the start."""

@@ -166,16 +166,17 @@ class Misses:
 
     def __init__(self) -> None:
         self._until: OrderedDict[tuple[NodeId, bytes], float] = OrderedDict()
-        self._times: OrderedDict[NodeId, int] = OrderedDict()
+        self._times: OrderedDict[NodeId, tuple[float, int]] = OrderedDict()
 
     def note(self, now: float, node: NodeId, sha256: bytes) -> int:
-        """It did not have it; how many times that was so of any blob, in a row."""
+        """It did not have it; how many times that was so of any blob, with less than a quarter of an hour between."""
         self._until.pop((node, sha256), None)
         self._until[node, sha256] = now + MISS_S
         if len(self._until) > MAX_MISSES.value:
             self._until.popitem(last=False)
-        times = self._times.pop(node, 0) + 1
-        self._times[node] = times
+        last_s, before = self._times.pop(node, (0.0, 0))
+        times = before + 1 if now < last_s + MISS_S else 1
+        self._times[node] = (now, times)
         if len(self._times) > MAX_MISSES.value:
             self._times.popitem(last=False)
         return times

@@ -119,5 +119,6 @@ def make_keeping(
         pulse=pulse,
         scores=scores,
     )
+    plane.counters.on_nothing = providing.nothing
     draining = Draining(owning, replicating, providing, blobs, database, linked=links.linked)
     return Keeping(owning, providing, replicating, draining)

@@ -81,6 +81,7 @@ class Providing:
         self._known: OrderedDict[bytes, tuple[float, tuple[NodeId, ...]]] = OrderedDict()
         self._told: Buckets[NodeId] = Buckets(TOLD_RATE.value, TOLD_BURST.value)
         self._asked: Buckets[NodeId] = Buckets(ASKED_RATE.value, ASKED_BURST.value)
+        blobs.on_kept.append(self.came)
         blobs.on_gone.append(self._went)
 
     # -- as a part of the mesh --
@@ -237,15 +238,20 @@ class Providing:
         while len(self._known) > MAX_KNOWN.value:
             self._known.popitem(last=False)
 
+    def nothing(self, node: NodeId, manifest: bytes) -> None:
+        """It said over a data link that it has nothing of this file."""
+        sha256 = self._stock.digest_of(manifest)
+        if sha256 is not None:
+            self.missed(node, sha256)
+
     def missed(self, node: NodeId, sha256: bytes) -> None:
-        """A provider or an owner did not have it."""
+        """It does not have it. Who was named as a provider, by itself, is not asked again for a while."""
         now = trio.current_time()
+        if node not in (*self._known.get(sha256, (0.0, ()))[1], *self.tracker.of(now, sha256)):
+            return
         self.tracker.on_missed(node, sha256)
         if self._misses.note(now, node, sha256) > FALSE.value:
             self._scores.note(now, node, RATE, "again and again it has not what it says it has")
-
-    def gave(self, node: NodeId) -> None:
-        self._misses.gave(node)
 
     # -- told to others --
 

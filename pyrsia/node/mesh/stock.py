@@ -138,6 +138,13 @@ class Stock:
         found = [blob for blob in self._rows(shard, b"", ROWS.value) if self._has(blob.sha256)]
         return found[draw.randrange(len(found))] if found else None
 
+    def digest_of(self, manifest: bytes) -> bytes | None:
+        """SHA-256 of the blob with this manifest id, as the entry says that named it first."""
+        raw = self._database.get(layout.NAMED, manifest)
+        leaf = None if raw is None else segments.one(self._database, layout.read_number(raw))
+        found = () if leaf is None else named.blobs(leaf)
+        return next((sha256 for one, sha256, _ in found if one == manifest), None)
+
     def givers(self, blob: Blob) -> tuple[NodeId, ...]:
         """Who had it when the log named it first."""
         raw = self._database.get(layout.NAMED, blob.manifest)

@@ -12,6 +12,7 @@ from pyrsia.mesh.scores import FAULT, LIE, RATE
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.providing import TOLD_BURST
 from pyrsia.store.rocks import Database
+from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.providers import AGAIN_S
 from pyrsia.units import NodeId
 from pyrsia.wire import providers as wire
@@ -380,9 +381,13 @@ async def test_a_cache_is_found_by_who_asks_an_owner_and_forgotten_when_it_let_g
         cache = crowd.all[4]
         data = BLOBS[0]
         asker = next(one for one in crowd.all[:4] if one.node not in crowd.owners(data))
+        late = files(1, seed=3)
+        await cache.keep(*late)
+        crowd.name(crowd.all[0].node, *late)
         await trio.sleep(2 * AGAIN_S)  # told with everything else, at the latest now
         found = await asker.keeping.providing.find(digest(data))
         assert cache.node in found
+        assert cache.node in await asker.keeping.providing.find(digest(late[0]))
         assert set(found[:3]) == set(crowd.owners(data))
         await cache.blobs.unpin(digest(data), "build")
         assert await cache.blobs.evict(digest(data))
@@ -407,9 +412,11 @@ async def test_the_dead_are_asked_last_and_who_did_not_have_it_not_again(crowd):
         liar = crowd.all[4].node
         owner.tracker.on_provide(trio.current_time(), liar, digest(data), 900)
         assert liar in owner.sources(digest(data))
-        for at in range(5):
-            owner.missed(liar, digest(BLOBS[at]))
+        for one in BLOBS[:5]:
+            owner.tracker.on_provide(trio.current_time(), liar, digest(one), 900)
+            owner.nothing(liar, Manifest.of([one]).id)
         assert liar not in owner.sources(digest(data))
+        owner.nothing(liar, bytes(32))  # nobody names it
         assert owner._scores.of(trio.current_time(), liar) < 0
 
     await crowd.run(test)

@@ -150,8 +150,7 @@ def test_who_did_not_have_it_is_not_asked_for_it_for_a_while() -> None:
     assert not misses.missed(2.0, node(1), blob(3))
     assert not misses.missed(2.0, node(2), blob(1))
     assert not misses.missed(providers.MISS_S, node(1), blob(1))
-    misses.gave(node(1))
-    assert misses.note(3.0, node(1), blob(3)) == 1
+    assert misses.note(1.0 + providers.MISS_S, node(1), blob(3)) == 1
     for at in range(providers.MAX_MISSES.value + 10):
         misses.note(4.0, node(2), blob(at))
     assert not misses.missed(4.0, node(2), blob(0))
