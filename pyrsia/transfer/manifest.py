@@ -22,6 +22,7 @@ from blake3 import blake3
 from pyrsia.errors import Malformed
 from pyrsia.units import CHUNK_BYTES, HASH_BYTES, MAX_CHUNKS
 
+_STEP: Final = CHUNK_BYTES.value
 VERSION: Final = 1
 MAX_FILE_BYTES: Final = MAX_CHUNKS.value * CHUNK_BYTES.value
 _HEAD: Final = struct.Struct(">BQ32s32s")
@@ -68,10 +69,11 @@ class Manifest:
 
     def span(self, index: int) -> tuple[int, int]:
         """(offset, length) in bytes of chunk `index`, 0 <= index < count; all but the last are 256 KiB."""
-        if not 0 <= index < self.count:
+        offset = index * _STEP
+        left = self.size - offset
+        if index < 0 or left <= 0:
             raise ValueError(f"chunk {index} of {self.count}")
-        offset = index * CHUNK_BYTES.value
-        return offset, min(CHUNK_BYTES.value, self.size - offset)
+        return offset, _STEP if left > _STEP else left
 
     def holds(self, index: int, data: bytes | memoryview) -> bool:
         """Whether `data` is chunk `index`, whole and unchanged."""

@@ -323,9 +323,12 @@ class Swarm:
     def _next_source(self, now: float, asks: dict[NodeId, list[int]]) -> Source | None:
         """Who should be asked for one more chunk: who is expected to bring it first (rules 4, 5, 11)."""
         size = CHUNK_BYTES.value
+        ready = self._roster.ready()
+        if not any(source.room(source.node in asks) for source in ready):
+            return None  # most chunks that come find this; the rest is for who has room
         able = [
             source
-            for source in self._roster.ready()
+            for source in ready
             if now >= source.not_before_s
             and self._owing.wanted & source.held
             and not self._left_for_others(source, now)
