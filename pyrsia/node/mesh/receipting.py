@@ -89,6 +89,7 @@ class Receipting:
         """
         self.node = NodeId(node_key.public)
         self.signed = 0
+        self.leaving: Callable[[], bool] = lambda: False  # whether the node hands over what it keeps
         self._key = node_key
         self._genesis = genesis
         self._reads = reads
@@ -151,6 +152,8 @@ class Receipting:
             raise
         if not self.keeps:
             raise _no("forbidden", "this node is no storage member", "ask one that the log names as one")
+        if self.leaving():
+            raise _no("unavailable", "this storage member is about to leave", "ask another one")
         owed = await self._owed(builder, ask)
         key = (owed.request, owed.view.round, builder)
         self._check(key, ask)
