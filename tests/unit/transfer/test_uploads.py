@@ -2,6 +2,7 @@
 
 import random
 
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.uploads import QUEUE_BYTES, QUEUE_ITEMS, SHORT_BYTES, Uploads
 from pyrsia.units import CHUNK_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS, NodeId
 
@@ -105,3 +106,60 @@ def test_a_lane_that_is_not_ready_holds_nobody_up():
 
     assert uploads.turn([b"b"]) == b"b"
     assert uploads.turn([]) is None
+
+
+def test_what_a_node_has_and_refuses_goes_before_the_chunks_of_its_lane():
+    uploads = Uploads()
+    uploads.push(A, b"a", "chunk", CHUNK, (b"m", 1))
+    uploads.push(A, b"a", "have", SHORT_BYTES)
+    uploads.push(A, b"a", "also", SHORT_BYTES)
+    uploads.push(A, b"a", "last", 9, (b"m", 2))  # a short chunk is a chunk
+
+    assert [uploads.pop(b"a") for _ in range(4)] == ["have", "also", "chunk", "last"]
+    assert not uploads.waits(b"a")
+
+
+def test_a_limit_delays_chunks_and_no_short_answer():
+    uploads = Uploads(Flow(1_000_000))
+    for i in range(8):
+        uploads.push(A, b"a", i, CHUNK, (b"m", i))
+    first = []
+    while uploads.turn([b"a"], 0.0) is not None:
+        first.append(uploads.pop(b"a", 0.0))
+    assert first == [0, 1, 2, 3]  # a megabyte at once
+    wait_s = uploads.wait_s([b"a"], 0.0)
+    assert 0 < wait_s <= CHUNK / 1e6 + 1e-9
+    assert uploads.turn([b"a"], wait_s - 0.001) is None
+    uploads.push(B, b"b", "nak", SHORT_BYTES)
+    assert uploads.turn([b"a", b"b"], 0.0) == b"b"
+    assert uploads.wait_s([b"a", b"b"], 0.0) == 0.0
+    assert uploads.turn([b"a"], wait_s + 1e-6) == b"a"
+    assert uploads.wait_s([b"nobody"], 0.0) == float("inf")
+
+
+def test_who_has_had_its_share_keeps_nobody_else_waiting():
+    uploads, given, now = Uploads(Flow(0, 1_000_000)), {A: 0, B: 0}, 0.0
+    while now < 10.0:
+        for node, lane in ((A, b"a"), (B, b"b")):
+            uploads.push(node, lane, node, CHUNK)
+        while (lane := uploads.turn([b"a", b"b"], now)) is not None:
+            given[uploads.pop(lane, now)] += CHUNK
+        now += 0.05
+    assert min(given.values()) > 0.9 * 10e6
+    assert max(given.values()) < 1.2 * 10e6
+
+
+def test_under_a_limit_peers_still_get_equal_bytes():
+    uploads, given, now = Uploads(Flow(4_000_000)), {A: 0, B: 0}, 0.0
+    while now < 10.0:
+        while uploads.push(A, b"a", A, CHUNK):
+            pass
+        if not uploads.waits(b"b"):
+            uploads.push(B, b"b", B, CHUNK)
+        lane = uploads.turn([b"a", b"b"], now)
+        if lane is None:
+            now += max(1e-6, uploads.wait_s([b"a", b"b"], now))  # rounding may leave a hair
+        else:
+            given[uploads.pop(lane, now)] += CHUNK
+    assert max(given.values()) - min(given.values()) <= 2 * CHUNK
+    assert sum(given.values()) <= 4e6 * 10 + (1 << 20) + CHUNK
