@@ -273,7 +273,7 @@ async def test_an_operator_is_told_what_the_log_says_of_the_node(member):
     assert "no member any more, since entry" in member.membership.notices()[0]
 
     member.house.keys.node = key("stranger", "node")
-    assert "until they have admitted it" in member.membership.notices()[0]
+    assert "it follows as a guest" in member.membership.notices()[0]
 
 
 async def test_an_operator_is_told_of_rules_that_this_software_does_not_have(member, monkeypatch):
