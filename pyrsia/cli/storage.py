@@ -15,6 +15,7 @@ from pyrsia.serve.storage import PinAnswer, StorageStatus
 from pyrsia.status import Swept
 
 POLL_S: Final = 0.5
+NOTHING: Final = "nothing to do"
 PATIENCE_S: Final = 3_600.0  # a sweep hashes what a crash left, some GB at most in one turn
 
 # Why artifacts stay, in the words of who ordered it; another reason is shown as it is.
@@ -45,7 +46,7 @@ def storage() -> None:
 @node_option
 @json_option
 def status(target: str | None, as_json: bool) -> None:
-    """What takes the node's disk: artifacts that stay and those that may go, and when it was looked through."""
+    """What takes the disk, what may go, and what is damaged."""
     with Client(target) as node:
         answer = shaped(node.get("/api/v1/storage"), StorageStatus)
     tell(answer, as_json=as_json, text=lambda: _status_lines(answer))
@@ -71,7 +72,10 @@ def pin(pattern: str, fetch: bool, target: str | None, as_json: bool) -> None:
 @node_option
 @json_option
 def unpin(pattern: str, target: str | None, as_json: bool) -> None:
-    """Keep artifacts no more for the operator's sake, as they were pinned."""
+    """Keep them no more, as they were pinned.
+
+    Only for the operator's sake: what others pinned stays.
+    """
     with Client(target) as node:
         answer = shaped(node.post("/api/v1/storage/unpin", {"pattern": pattern}), PinAnswer)
     told = f"unpinned: {answer['pattern']}; {answer['blobs']} files here may go now, unless others want them"
@@ -83,7 +87,10 @@ def unpin(pattern: str, target: str | None, as_json: bool) -> None:
 @node_option
 @json_option
 def gc(dry_run: bool, target: str | None, as_json: bool) -> None:
-    """Remove what nobody knows, and know what a crash left; the node does so by itself every hour."""
+    """Remove what nobody knows, and know what a crash left.
+
+    The node does so by itself every hour.
+    """
     with Client(target, patience_s=PATIENCE_S) as node:
         answer = shaped(node.post("/api/v1/storage/gc", {"dry": dry_run}), Swept)
     tell(answer, as_json=as_json, text=lambda: _swept(answer))
@@ -95,9 +102,10 @@ def gc(dry_run: bool, target: str | None, as_json: bool) -> None:
 @node_option
 @json_option
 def scrub(pattern: str | None, everything: bool, target: str | None, as_json: bool) -> None:
-    """Read artifacts again to see whether the disk still has them whole; damaged ones are fetched again.
+    """Read artifacts again to see whether they are whole.
 
-    The node does so by itself, slowly (storage.scrub_mb_s and storage.scrub_days).
+    Damaged ones are let go and fetched again. The node does so by itself, slowly (storage.scrub_mb_s and
+    storage.scrub_days).
     """
     if bool(pattern) == everything:
         raise click.UsageError("Name what to read: a purl, a pattern, a SHA-256, or --all.")
@@ -189,11 +197,12 @@ def _did(told: dict[str, Any]) -> str:
         ("strange", "strange names left alone"),
     )
     found = [f"{told[key]} {words}" for key, words in counts if told[key]]
-    return ", ".join(found) or "nothing to do"
+    return ", ".join(found) or NOTHING
 
 
 def _swept(told: dict[str, Any]) -> Iterator[str]:
-    yield f"{'would do' if told['dry'] else 'done'}: {_did(told)}"
+    did = _did(told)
+    yield did if did == NOTHING else f"{'would do' if told['dry'] else 'done'}: {did}"
     freed = told["removed_bytes"] + told["partial_bytes"]
     if freed:
         yield f"  {size(freed)} {'would be' if told['dry'] else 'are'} free again"

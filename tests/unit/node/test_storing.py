@@ -208,8 +208,9 @@ async def test_a_digest_that_nobody_knows_is_refused(ground):
         await ground.desk.pin(PinOrder("12" * 32))
 
 
-async def test_orders_are_bounded(ground):
-    for number in range(PATTERNS.value):
+async def test_orders_are_bounded(ground, monkeypatch):
+    monkeypatch.setattr("pyrsia.node.storage_pins.PATTERNS", type(PATTERNS)(3, "a test"))
+    for number in range(3):
         await ground.storing.pins.add(Wanted.parse(f"pkg:pypi/p{number}"))
     with pytest.raises(Refusal, match="pins already"):
         await ground.storing.pins.add(Wanted.parse("pkg:pypi/one-more"))
