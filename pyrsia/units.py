@@ -211,6 +211,13 @@ SWARM_STRIKES = Limit(3, "silences in a row of one source; a node that restarts 
 SWARM_NAKS = Limit(4, "refusals in a row of what a source said it has; an eviction explains one or two")
 SWARM_BUSIES = Limit(8, "answers 'not now' in a row, with growing pauses: 15 s of a source with no room")
 
+# -- membership --
+MAX_TOLD = Limit(64, "statements of one message: 8.8 KB at most, a seventh of a frame's part")
+MAX_ROWS = Limit(256, "nodes compared in one message: 10.5 KB; more come with the next one")
+MAX_INCARNATION = Limit(
+    (1 << 53) - 1, "milliseconds until the year 287,396; a node counts up from the time of its start"
+)
+
 # -- upstream --
 UPSTREAM_AT_ONCE = Limit(32, "pages asked for, and files: more make nothing faster on one line to the world")
 UPSTREAM_PATIENCE_S = Limit(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.mesh.beliefs import Beliefs
-from pyrsia.units import Limit, NodeId
-from pyrsia.wire.membership import LAST, MAX_ROWS, MAX_TOLD, Statement, Sync, Tell, Word
+from pyrsia.units import MAX_ROWS, MAX_TOLD, Limit, NodeId
+from pyrsia.wire.membership import LAST, Statement, Sync, Tell, Word
 
 MAX_PAGES = Limit(64, "kept of what was not changed since: all of the largest network twice over")
 _NOTHING: Final = (0, Word.ALIVE)  # what is not listed

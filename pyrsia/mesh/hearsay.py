@@ -17,8 +17,8 @@ from pyrsia.mesh.dissemination import Rumours
 from pyrsia.mesh.health import Health
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.membership import Blame, Effect, Mentioned, Send, World
-from pyrsia.units import Limit, NodeId
-from pyrsia.wire.membership import MAX_INCARNATION, Statement, Tell, Told, Word, to_sign
+from pyrsia.units import MAX_INCARNATION, Limit, NodeId
+from pyrsia.wire.membership import Statement, Tell, Told, Word, to_sign
 
 REFUTE_S: Final = 1.0  # between two incarnations of ours: the shortest wait is five times as long
 FANOUT: Final = 3

@@ -27,15 +27,10 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_TREE_SIZE, Limit, NodeId
+from pyrsia.units import MAX_INCARNATION, MAX_ROWS, MAX_TOLD, MAX_TREE_SIZE, Limit, NodeId
 
-MAX_TOLD = Limit(64, "statements of one message: 8.8 KB at most, a seventh of a frame's part")
-MAX_ROWS = Limit(256, "nodes compared in one message: 10.5 KB; more come with the next one")
 MAX_MESSAGE_BYTES = Limit(
     20_480, "the longest is a Tell: 64 statements and 256 nodes wanted are 17 KB; nothing is cut into parts"
-)
-MAX_INCARNATION = Limit(
-    (1 << 53) - 1, "milliseconds until the year 287,396; a node counts up from the time of its start"
 )
 FIRST: Final = NodeId(bytes(32))  # before every node
 LAST: Final = NodeId(b"\xff" * 32)  # after every node

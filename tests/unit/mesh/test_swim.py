@@ -16,11 +16,10 @@ from pyrsia.mesh.liveness import State
 from pyrsia.mesh.membership import Blame, Changed, Mentioned, Send, World
 from pyrsia.mesh.scores import Scores
 from pyrsia.mesh.swim import Swim
+from pyrsia.units import MAX_INCARNATION, MAX_TOLD
 from pyrsia.wire.membership import (
     FIRST,
     LAST,
-    MAX_INCARNATION,
-    MAX_TOLD,
     Ack,
     Ask,
     Nack,

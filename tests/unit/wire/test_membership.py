@@ -5,14 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_TREE_SIZE, NodeId
+from pyrsia.units import MAX_INCARNATION, MAX_ROWS, MAX_TOLD, MAX_TREE_SIZE, NodeId
 from pyrsia.wire.membership import (
     FIRST,
     LAST,
-    MAX_INCARNATION,
     MAX_MESSAGE_BYTES,
-    MAX_ROWS,
-    MAX_TOLD,
     Ack,
     Ask,
     Nack,
