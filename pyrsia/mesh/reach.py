@@ -70,6 +70,11 @@ class Reach:
         """Whether anything is advertised."""
         return bool(self.addresses()[0])
 
+    @property
+    def decided(self) -> bool:
+        """Whether anybody has said anything."""
+        return self._known or bool(self._words)
+
     def addresses(self) -> tuple[str, str, str]:
         """Control, data and broadcast as they are advertised; empty where nobody can dial."""
         host, ports = (self._host, self._ports) if self._known else self._by_word()

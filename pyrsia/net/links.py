@@ -19,6 +19,7 @@ from typing import Final, cast
 import trio
 
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.mesh.scopes import Scope
 from pyrsia.net.curve import curve_keys
 from pyrsia.net.dialling import Dialler
 from pyrsia.net.door import Door
@@ -56,6 +57,7 @@ class Links:
         plain_addr: the same for chunks without encryption, for who shows a ticket; empty for none.
         allow: whether a node has a place of its own.
         guest, guests: whether one without may have a link, and how many of those there may be.
+        ours: scopes in which addresses of greetings are dialled as they are.
         blame: told of each fault of a node, in words.
         on_message: called for each one-way message, in the reader; it hands over and returns at once.
             A `PyrsiaError` from it counts as the peer's fault, anything else as a bug of ours.
@@ -84,6 +86,7 @@ class Links:
         on_link: Callable[[NodeId, bool], None] | None = None,
         guest: Callable[[NodeId], bool] = lambda node: False,
         guests: int = 0,
+        ours: frozenset[Scope] = frozenset(Scope),
         blame: Callable[[NodeId, str], None] | None = None,
     ) -> None:
         self.node = NodeId(node_key.public)
@@ -99,6 +102,8 @@ class Links:
         self._urgent = frozenset(urgent)
         self._advertise = advertise
         self._guests = guests
+        self._hidden = False
+        self._ours = ours
         self._sockets = Sockets(curve_keys(node_key.seed), self.bans, self.counted)
         self._greeter = Greeter(node_key, chain_id, name, self._addresses, allow, guest)
         self._peers = Peers(self.counted, on_link)
@@ -195,6 +200,8 @@ class Links:
 
     def _addresses(self) -> tuple[str, str, str]:
         """What peers are told: where they reach us."""
+        if self._hidden:
+            return "", "", ""
         control, data, broadcast = self._advertise
         return (
             control or self.control_endpoint,
@@ -250,6 +257,11 @@ class Links:
     def advertise(self, control: str, data: str, broadcast: str) -> None:
         """Tell peers these addresses from now on, in new greetings; empty ones stand for the bound ones."""
         self._advertise = (control, data, broadcast)
+        self._hidden = False
+
+    def hide(self) -> None:
+        """Tell peers from now on that nobody can dial us."""
+        self._hidden = True
 
     async def answers_at(self, node: NodeId, address: str) -> bool:
         """Whether a socket with the transport key of `node` answers at `address`, within the time for a greeting."""
@@ -313,12 +325,18 @@ class Links:
     def data_address(self, node: NodeId) -> str:
         """Where a connected node serves chunks; empty when it does not."""
         peer = self._peers.get(node)
-        return peer.at(peer.greeting.data) if peer is not None and peer.greeting is not None else ""
+        return (
+            peer.at(peer.greeting.data, self._ours) if peer is not None and peer.greeting is not None else ""
+        )
 
     def broadcast_address(self, node: NodeId) -> str:
         """Where a connected node publishes broadcasts; empty when it does not."""
         peer = self._peers.get(node)
-        return peer.at(peer.greeting.broadcast) if peer is not None and peer.greeting is not None else ""
+        return (
+            peer.at(peer.greeting.broadcast, self._ours)
+            if peer is not None and peer.greeting is not None
+            else ""
+        )
 
     def subscriber(self, node: NodeId, address: str) -> tuple[ZSock, ZSock]:
         """A SUB connecting to the broadcasts of `node`, and the socket that tells when the connection is lost.

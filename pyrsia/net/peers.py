@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from pyrsia.mesh import scopes
+from pyrsia.mesh.scopes import Scope
 from pyrsia.net.curve import curve_public
 from pyrsia.net.outbox import Outbox
 from pyrsia.net.zsock import ZSock
@@ -117,15 +119,19 @@ class Peer:
             guest=self.guest and self.conn is not None,
         )
 
-    def at(self, address: str) -> str:
-        """`address` of its greeting; where it listens on every address of its machine, at the one that we know."""
-        host, colon, port = address.rpartition(":")
-        if host not in ("tcp://0.0.0.0", "tcp://[::]"):
+    def at(self, address: str, ours: frozenset[Scope]) -> str:
+        """`address` of its greeting; at the machine that the link goes to, where it names none that we may dial.
+
+        That is one that listens at every address, one within another network (which is another machine here), and a host
+        name: it would be resolved where nobody holds it to its scope.
+        """
+        said, port = scopes.split(address)
+        if not port or scopes.may_dial(said, ours):
             return address
-        if self.conn is not None and self.conn.remote:
-            remote = self.conn.remote
-            return f"tcp://[{remote}]{colon}{port}" if ":" in remote else f"tcp://{remote}{colon}{port}"
-        return self.address.rpartition(":")[0] + colon + port if self.address else ""
+        host = (
+            self.conn.remote if self.conn is not None and self.conn.remote else scopes.split(self.address)[0]
+        )
+        return scopes.join(host, port) if host else ""
 
     def turned(self) -> None:
         """Tell whoever waits for `changed`: the link came or went."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 from pyrsia.config import NetSection
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import views
+from pyrsia.mesh import scopes
+from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import Handler, Links, OnMessage
 from pyrsia.node.house import House
@@ -45,10 +47,17 @@ def make_links(
         on_link=on_link,
         guest=house.guest,
         guests=net.guests,
+        ours=our_scopes(net),
         blame=blame,
     )
     links.dial([_peer(text) for text in net.peers])
     return links
+
+
+def our_scopes(net: NetSection) -> frozenset[Scope]:
+    """Where the operator has put this node: by its own addresses, and those of whom it is told to dial."""
+    peers = [scopes.split(text.partition("@")[2])[0] for text in net.peers]
+    return scopes.scopes_of([net.host, net.advertise, *peers])
 
 
 def make_discovering(house: House, links: Links, scores: Scores) -> Discovering:
@@ -79,6 +88,7 @@ def make_discovering(house: House, links: Links, scores: Scores) -> Discovering:
             needed=needed,
         ),
         fixed=dict(_peer(text) for text in house.settings.net.peers),
+        ours=our_scopes(house.settings.net),
     )
 
 

@@ -25,6 +25,7 @@ from pyrsia.mesh import scopes
 from pyrsia.mesh.discovery import Ask, AskOutside, Blame, Discovery, Effect, Save
 from pyrsia.mesh.outbound import Dial, Outbound, Resolve, Undial
 from pyrsia.mesh.reach import AskBack, Reach
+from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.scores import Scores
 from pyrsia.mesh.table import FUTURE_MS, Table
 from pyrsia.net.beacon import EVERY_S, Cable
@@ -88,6 +89,7 @@ class Discovering:
         scores: Scores,
         log: Log,
         fixed: Mapping[NodeId, str],
+        ours: frozenset[Scope],
     ) -> None:
         self._key = node_key
         self._chain_id = chain_id
@@ -100,11 +102,10 @@ class Discovering:
         draw = secrets.SystemRandom()
         me = NodeId(node_key.public)
         self.table = Table(me, chain_id, verify=keys.verify, curve=curve_public, member=log.member)
-        hosts = [net.host, net.advertise, *(scopes.split(address)[0] for address in fixed.values())]
         outbound = Outbound(
             self.table,
             draw,
-            ours=scopes.scopes_of(hosts),
+            ours=ours,
             fixed=fixed,
             member=log.member,
             members=log.members,
@@ -178,6 +179,10 @@ class Discovering:
                 nursery.start_soon(self._cable().run)
             while True:
                 now_s, now_ms = trio.current_time(), _now_ms()
+                if self._reach.found:
+                    self._links.advertise(*self._reach.addresses())
+                elif self._reach.decided:
+                    self._links.hide()
                 self._renew(now_s, now_ms)
                 self._do(self._core.on_timer(now_s, now_ms))
                 self._do(self._reach.ask(now_s, self._seen()))

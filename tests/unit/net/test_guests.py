@@ -9,6 +9,7 @@ import trio
 
 from pyrsia import keys
 from pyrsia.errors import Unavailable
+from pyrsia.mesh import scopes
 from pyrsia.net import door, targets
 from pyrsia.net.curve import curve_public
 from pyrsia.units import Limit, NodeId
@@ -129,10 +130,11 @@ async def test_a_node_that_can_only_dial_out_is_asked_over_its_own_link():
     async with trio.open_nursery() as nursery:
         for node in (ann, inside):
             await nursery.start(node.links.run)
-        inside.links.advertise("", "", "")
+        inside.links.hide()
         inside.links.dial([ann.at])
         await until(lambda: ann.links.connected(inside.id))
         assert await ann.links.request(inside.id, 9, b"x", 10) == b"bytes of x"
+        assert (ann.links.data_address(inside.id), ann.links.broadcast_address(inside.id)) == ("", "")
         assert ann.links.remote(inside.id) == inside.links.seen_at(ann.id) == "127.0.0.1"
         assert (ann.links.dialled(inside.id), inside.links.dialled(ann.id)) == (False, True)
         assert (inside.links.remote(ann.id), ann.links.seen_at(inside.id)) == ("", "")
@@ -360,4 +362,28 @@ async def test_a_link_that_is_gone_answers_nothing_more():
         await until(lambda: not bob.links.connected(ann.id))
         with pytest.raises(Unavailable, match="no link"):
             await bob.links.request(ann.id, 1, b"", 5)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("said", "dialled"),
+    [
+        ("tcp://127.0.0.1:7", "tcp://127.0.0.1:7"),
+        ("tcp://8.8.8.8:7", "tcp://8.8.8.8:7"),
+        ("tcp://0.0.0.0:7", "tcp://127.0.0.1:7"),
+        ("tcp://10.0.0.1:22", "tcp://127.0.0.1:22"),
+        ("tcp://internal.example:22", "tcp://127.0.0.1:22"),
+        ("", ""),
+    ],
+)
+async def test_an_address_of_a_greeting_leads_to_no_machine_that_is_none_of_the_peers(said, dialled):
+    ann = Node(ANN, ours=scopes.scopes_of(["127.0.0.1"]))
+    bob = Node(BOB, data="tcp://127.0.0.1:*")
+    async with trio.open_nursery() as nursery:
+        for node in (ann, bob):
+            await nursery.start(node.links.run)
+        bob.links._greeter._addresses = lambda: ("tcp://127.0.0.1:1", said, said)
+        bob.links.dial([ann.at])
+        await until(lambda: ann.links.connected(bob.id))
+        assert ann.links.data_address(bob.id) == ann.links.broadcast_address(bob.id) == dialled
         nursery.cancel_scope.cancel()

@@ -83,6 +83,7 @@ class Node:
                 needed=lambda: (),
             ),
             fixed=dict(fixed),
+            ours=scopes.scopes_of(["127.0.0.1"]),
         )
         self.links.answer(self.discovering.methods)
         self.links.dial(fixed)
@@ -182,6 +183,8 @@ async def test_who_listens_everywhere_advertises_where_it_was_reached_and_who_wa
         await until(lambda: walled.discovering._reach is not None and walled.discovering._reach._words)
         await until(lambda: walled.id in first.discovering.table)
         assert walled.discovering.record.control == first.discovering.table.address(walled.id) == ""
+        await until(lambda: walled.links._hidden)
+        assert not seen.links._hidden
         nursery.cancel_scope.cancel()
 
 
