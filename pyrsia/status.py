@@ -102,6 +102,14 @@ def seen_in_words(state: str, connected: bool) -> str:
     return f"{state}, no link" if state == "alive" and not connected else state
 
 
+_ORDER = ("suspect", "dead", "alive", "left", "unknown")
+
+
+def look_first(state: str, ignored: bool, name: str) -> tuple[bool, int, str]:
+    """Sorts peers for eyes: who is ignored, then who may be gone, then the others, each by name."""
+    return not ignored, _ORDER.index(state) if state in _ORDER else len(_ORDER), name
+
+
 GOOD = ("REPRODUCED", "EQUIVALENT")  # rebuilt from source by enough builders
 
 

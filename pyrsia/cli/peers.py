@@ -12,7 +12,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.status import seen_in_words as in_words
+from pyrsia.status import look_first, seen_in_words
 from pyrsia.wire.text import safe
 
 _UNITS: Final = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -77,8 +77,9 @@ def _width() -> int:
 
 
 def _table(found: Sequence[dict[str, Any]], width: int) -> list[str]:
-    """As many columns as fit."""
-    cells = [_cells(peer) for peer in found]
+    """What wants a look stands above; as many columns as fit."""
+    shown = sorted(found, key=lambda one: look_first(one["state"], one["ignored"], one["name"]))
+    cells = [_cells(peer) for peer in shown]
     columns = list(_COLUMNS)
     while True:
         lines = table([[row[name] for name in columns] for row in cells], columns)
@@ -106,7 +107,7 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
 
 
 def _state(peer: dict[str, Any]) -> str:
-    return in_words(peer["state"], peer["connected"])
+    return seen_in_words(peer["state"], peer["connected"])
 
 
 def _rate(count: int) -> str:

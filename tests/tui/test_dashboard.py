@@ -83,7 +83,7 @@ def test_peers_that_want_a_look_stand_above_the_others():
         )
     )  # fmt: skip
     rows = view.peer_rows(msgspec.structs.replace(snapshot(), peers=peers))
-    assert [row[0] for row in rows] == ["c", "b", "d", "a", "e"]
+    assert [row[0] for row in rows] == ["c", "d", "b", "a", "e"]
     assert rows[0][3] == "-40 ignored"
 
 

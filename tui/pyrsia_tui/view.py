@@ -5,7 +5,7 @@ The node is a stranger here: every text of its snapshot goes through `safe`, who
 
 from collections.abc import Iterable, Sequence
 
-from pyrsia.status import BuildStatus, PeerStatus, Snapshot, decided_by, seen_in_words
+from pyrsia.status import BuildStatus, PeerStatus, Snapshot, decided_by, look_first, seen_in_words
 from pyrsia.wire.text import safe
 
 # A narrow screen shows the first of them, and scrolls.
@@ -53,12 +53,9 @@ def _row(*cells: str) -> tuple[str, ...]:
 
 
 def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
-    """Who is ignored first, then who is not there, then by name: what wants a look stands above."""
-    return [_peer_row(peer) for peer in sorted(snapshot.peers, key=_urgency)]
-
-
-def _urgency(peer: PeerStatus) -> tuple[bool, bool, str]:
-    return not peer.ignored, peer.state not in ("suspect", "dead"), peer.name
+    """What wants a look stands above."""
+    peers = sorted(snapshot.peers, key=lambda one: look_first(one.state, one.ignored, one.name))
+    return [_peer_row(peer) for peer in peers]
 
 
 def _peer_row(peer: PeerStatus) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """`python -m tests.sim.mesh`: membership at full size, in virtual time, as a table.
 
 python -m tests.sim.mesh                        all scenes, 10 to 1,000 nodes, a few minutes
-python -m tests.sim.mesh --nodes 1000 --minutes 60 --seed 7 quiet
+python -m tests.sim.mesh quiet --nodes 1000 --minutes 60 --seed 7
 """
 
 import argparse
@@ -15,17 +15,23 @@ SIZES = (10, 30, 100, 300, 1_000)
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.mesh", description=__doc__)
-    parser.add_argument("scene", nargs="*", choices=[[], *SCENES], help="which scenes; all without any")
-    parser.add_argument("--nodes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("scenes", nargs="*", metavar="SCENE", help=f"of {', '.join(SCENES)}; all without any")
+    parser.add_argument("--nodes", type=_numbers, default=SIZES, help="how many, with commas between")
     parser.add_argument("--minutes", type=float, default=1.0, help="of a quiet network")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    for name in given.scene or SCENES:
+    if unknown := set(given.scenes) - SCENES.keys():
+        parser.error(f"no scene is called {', '.join(sorted(unknown))}")
+    for name in given.scenes or SCENES:
         print(f"\n{name}: {SCENES[name].__doc__}", flush=True)
         for count in given.nodes:
             began = time.monotonic()
             for line in SCENES[name](given, count):
                 print(f"  {count:>5} nodes  {line}  ({time.monotonic() - began:.1f} s)", flush=True)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def _quiet(given: argparse.Namespace, count: int) -> Iterator[str]:

@@ -39,7 +39,7 @@ def told(node):
 
 def test_each_peer_has_its_state_rates_version_log_score_and_last_fault(pyrsia, told):
     code, out, _ = pyrsia("peers", "--node", told.url)
-    header, good, bad = out.splitlines()
+    header, bad, good = out.splitlines()
     assert code == 0
     assert header.split("  ")[0] == "id"
     assert "alive" in good
