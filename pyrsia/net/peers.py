@@ -122,8 +122,8 @@ class Peer:
     def at(self, address: str, ours: frozenset[Scope]) -> str:
         """`address` of its greeting; at the machine that the link goes to, where it names none that we may dial.
 
-        That is one that listens at every address, one within another network (which is another machine here), and a host
-        name: it would be resolved where nobody holds it to its scope.
+        That is one that listens at every address, one within another network (another machine here), and a name:
+        it would be resolved where nobody holds it to its scope.
         """
         said, port = scopes.split(address)
         if not port or scopes.may_dial(said, ours):

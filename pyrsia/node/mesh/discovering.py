@@ -19,7 +19,7 @@ from blake3 import blake3
 from pyrsia import __version__, keys
 from pyrsia.buckets import Bucket, Buckets
 from pyrsia.config import NetSection
-from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
+from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.keys import KeyPair
 from pyrsia.mesh import scopes
 from pyrsia.mesh.discovery import Ask, AskOutside, Blame, Discovery, Effect, Save
@@ -27,14 +27,14 @@ from pyrsia.mesh.outbound import Dial, Outbound, Resolve, Undial
 from pyrsia.mesh.reach import AskBack, Reach
 from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.scores import Scores
-from pyrsia.mesh.table import FUTURE_MS, Table
+from pyrsia.mesh.table import Table
 from pyrsia.net.beacon import EVERY_S, Cable
 from pyrsia.net.curve import curve_public
 from pyrsia.net.links import Handler, Links
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.parts import OnKind
-from pyrsia.store import layout
-from pyrsia.store.rocks import Batch, Database
+from pyrsia.node.mesh.saved import Saved
+from pyrsia.store.rocks import Database
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import backs, beacons, records
 from pyrsia.wire.records import RECORD_LIFE_MS, Record
@@ -42,12 +42,9 @@ from pyrsia.wire.records import RECORD_LIFE_MS, Record
 ASK_S: Final = 5.0  # a peer answers from memory
 BACK_S: Final = 20.0  # three dials, one after the other
 ISSUE_S: Final = 600.0  # our record anew: how old a log size is that others see
-MAX_SAVED = Limit(256, "as many nodes as may have links: one of them will be there tomorrow")
 MAX_GIVEN = Limit(128, "records in an answer over HTTP: 64 KiB, a whole network for most")
 BACKS_AT_ONCE = Limit(4, "dials for others at a time; each takes five seconds at worst")
 BACKS_BURST = Limit(16, "dials for others in a minute or so, of all")
-_OWN: Final = b"own"
-_SAVED: Final = b"record/"
 
 _log = logging.getLogger("pyrsia.mesh")
 
@@ -96,7 +93,7 @@ class Discovering:
         self._net = net
         self._name = name
         self._links = links
-        self._database = database
+        self._saved = Saved(database)
         self._scores = scores
         self._log = log
         draw = secrets.SystemRandom()
@@ -172,7 +169,7 @@ class Discovering:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._remember()
+        self._core.remember(_now_ms(), self._saved.load())
         self._reach = Reach(self._net.host, self._ports(), self._net.advertise)
         async with trio.open_nursery() as nursery:
             if self._net.lan:
@@ -216,7 +213,7 @@ class Discovering:
             case Blame(node, points, why):
                 self._scores.note(trio.current_time(), node, points, why)
             case Save(node, raw):
-                self._save(_SAVED + node, raw)
+                self._saved.keep(node, raw)
 
     async def _ask(self, node: NodeId, question: bytes) -> None:
         try:
@@ -325,7 +322,7 @@ class Discovering:
         record = Record(
             node=self._links.node,
             net=self._chain_id,
-            seq=max(now_ms, old.seq + 1 if old is not None else self._last_seq() + 1),
+            seq=max(now_ms, old.seq + 1 if old is not None else self._saved.own_seq(now_ms) + 1),
             issued_ms=now_ms,
             expires_ms=now_ms + RECORD_LIFE_MS.value,
             log_size=size,
@@ -339,16 +336,7 @@ class Discovering:
         self._raw = records.encode(record, self._key.sign(records.to_sign(record)))
         self._own, self._issued_s = record, now_s
         self._core.renew(self._raw)
-        self._save(_OWN, self._raw)
-
-    def _last_seq(self) -> int:
-        """Of our last life: a clock that was set back must not make us older than we were."""
-        raw = self._database.get(layout.PEERS, _OWN)
-        try:
-            seq = records.decode(raw)[0].seq if raw is not None else 0
-        except Malformed:
-            return 0
-        return seq if seq <= _now_ms() + FUTURE_MS.value + RECORD_LIFE_MS.value else 0
+        self._saved.keep_own(self._raw)
 
     def _ports(self) -> tuple[int, int, int]:
         links = self._links
@@ -360,33 +348,6 @@ class Discovering:
         """Where the peers that we dialled say that they see us."""
         links = self._links
         return {node: links.seen_at(node) for node in links.linked() if links.dialled(node)}
-
-    # -- the disk --
-
-    def _remember(self) -> None:
-        rows = self._database.scan(layout.PEERS, _SAVED, 4 * MAX_SAVED.value, before=_SAVED + b"\xff" * 33)
-        found: list[tuple[int, bytes, bytes]] = []
-        for key, raw in rows:
-            try:
-                found.append((records.decode(raw)[0].expires_ms, key, raw))
-            except Malformed:
-                found.append((0, key, b""))
-        found.sort(reverse=True)
-        batch = Batch()
-        for _, key, _ in found[MAX_SAVED.value :]:
-            batch.delete(layout.PEERS, key)
-        if len(batch):
-            self._write(batch)
-        self._core.remember(_now_ms(), [raw for _, _, raw in found[: MAX_SAVED.value] if raw])
-
-    def _save(self, key: bytes, raw: bytes) -> None:
-        self._write(Batch().put(layout.PEERS, key, raw))
-
-    def _write(self, batch: Batch) -> None:
-        try:
-            self._database.write(batch)  # with the next block's sync; to lose it costs a question
-        except Unavailable as error:
-            _log.warning("peers are not remembered: %s", error)
 
     # -- the cable --
 

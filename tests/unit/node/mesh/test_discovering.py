@@ -17,7 +17,7 @@ from pyrsia.net import beacon as cables
 from pyrsia.net import bootstrap
 from pyrsia.net.links import Links
 from pyrsia.node.kinds import Method
-from pyrsia.node.mesh import discovering
+from pyrsia.node.mesh import discovering, saved
 from pyrsia.node.mesh.discovering import Discovering, Log
 from pyrsia.store import layout
 from pyrsia.units import NodeId
@@ -272,7 +272,7 @@ async def test_a_clock_that_was_set_back_makes_no_older_record(few, monkeypatch)
 
 
 async def test_rubbish_and_too_many_rows_on_the_disk_are_no_reason_not_to_start(few, monkeypatch):
-    monkeypatch.setattr(discovering, "MAX_SAVED", discovering.Limit(2, "few"))
+    monkeypatch.setattr(saved, "MAX_SAVED", saved.Limit(2, "few"))
     node = few.node()
     now_ms = discovering._now_ms()
     for number in range(200, 205):
@@ -284,10 +284,13 @@ async def test_rubbish_and_too_many_rows_on_the_disk_are_no_reason_not_to_start(
     node.rows.rows[layout.PEERS, b"record/" + bytes(32)] = b"rubbish"
     node.rows.rows[layout.PEERS, b"own"] = b"rubbish"
     node.rows.rows[layout.PEERS, b"z"] = b"another part's"
-    node.discovering._remember()
-    assert len([key for _, key in node.rows.rows if key.startswith(b"record/")]) == 2
-    assert node.known == 2
-    assert node.discovering._last_seq() == 0
+    kept = saved.Saved(node.rows)
+    assert len(kept.load()) == 2
+    assert node.rows.get(layout.PEERS, b"z") == b"another part's"
+    assert kept.own_seq(now_ms) == 0
+    for number in range(10):  # and in a life that meets many
+        kept.keep(NodeId(bytes([number]) * 32), raw)
+    assert len([key for _, key in node.rows.rows if key.startswith(b"record/")]) <= 4
 
 
 async def test_the_http_port_of_any_node_gives_records_to_who_knows_nobody(few, monkeypatch):
