@@ -88,7 +88,7 @@ class Picking:
             return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool)
         shared = self._share[1] > 1 and not self._stalls(now, places)
         fresh = next((place for place in places if not self._follows(place)), None)
-        self._seen = places
+        self._seen = [place for place in places if place == fresh or self._follows(place)]
         if fresh is not None and pool >> fresh:
             return fresh + _lowest(pool >> fresh)
         for turn in range(len(places)):

@@ -46,23 +46,26 @@ class Roster:
     def opening(self) -> bool:
         return any(source.phase is Phase.OPENING for source in self.sources.values())
 
-    def add(self, now: float, node: NodeId, teller: NodeId | None) -> None:
-        """`node` may have the file; `teller`: the source that says so."""
+    def add(self, now: float, node: NodeId, teller: NodeId | None) -> bool:
+        """`node` may have the file; `teller`: the source that says so. Whether that is news."""
+        known = self.sources.get(node)
         if teller is not None:
             by = self.live(teller, Phase.READY)
-            if by is None or node == teller or by.named >= MAX_NAMED.value:
-                return
-            by.named += node not in self.sources
-        known = self.sources.get(node)
+            if by is None or known is not None or by.named >= MAX_NAMED.value:
+                return False
+            by.named += 1
         if known is None:
-            if len(self.sources) < MAX_KNOWN.value:
-                known = self.sources[node] = Source(node)
-                self._queue.append(known)
-        elif teller is None and known.phase is Phase.GONE and not known.guilty:
-            if known.revivals < MAX_REVIVALS.value:
-                known.revivals += 1
-                known.attempts = 0
-                self.wait(known, now + LATER_S)
+            if len(self.sources) >= MAX_KNOWN.value:
+                return False
+            known = self.sources[node] = Source(node)
+            self._queue.append(known)
+            return True
+        if known.phase is not Phase.GONE or known.guilty or known.revivals >= MAX_REVIVALS.value:
+            return False
+        known.revivals += 1
+        known.attempts = 0
+        self.wait(known, now + LATER_S)
+        return True
 
     def wait(self, source: Source, until_s: float) -> None:
         """It waits for a place, until then at least."""

@@ -19,6 +19,7 @@ SILENT_S: Final = 4.0
 SILENT_MOST_S: Final = 30.0  # a source that is slow on purpose earns no more patience than this
 RATE_WINDOW_S: Final = 0.05
 RATE_WEIGHT: Final = 0.3
+RATE_UP: Final = 0.6  # a window that is wider shows in the next round, a hiccup in some
 SAMPLES: Final = 64  # latencies remembered: enough for a p95
 SAMPLES_LEAST: Final = 8
 SCALE_LEAST: Final = 1 / 64  # of the credit, after halving
@@ -108,7 +109,8 @@ class Source:
         elapsed_s = now - self.window_s
         if elapsed_s >= RATE_WINDOW_S:
             seen = self.window_bytes / elapsed_s
-            self.rate = self.rate + RATE_WEIGHT * (seen - self.rate) if self.rate else seen
+            weight = RATE_UP if seen > self.rate else RATE_WEIGHT
+            self.rate = self.rate + weight * (seen - self.rate) if self.rate else seen
             self.window_s, self.window_bytes = now, 0
 
     def alive(self, now: float) -> None:

@@ -147,9 +147,8 @@ class Swarm:
 
     def on_source(self, now: float, node: NodeId, teller: NodeId | None = None) -> list[Effect]:
         """`node` may have the file: a search says so, or the source `teller`."""
-        if self._over:
+        if self._over or not self._roster.add(now, node, teller):
             return []
-        self._roster.add(now, node, teller)
         return self._turn(now, [])
 
     def on_sought(self, now: float) -> list[Effect]:
