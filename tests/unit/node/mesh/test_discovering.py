@@ -162,8 +162,9 @@ async def test_members_of_a_small_network_all_come_to_have_links_and_who_left_lo
         gone = max(others, key=lambda node: node.id)
         members.discard(gone.id)
         left.add(gone.id)
-        by_choice = [node for node in others if node.links.dialled(gone.id)]
+        by_choice = [node for node in (first, *others) if node.links.dials(gone.id)]
         await until(lambda: not any(node.links.dials(gone.id) for node in by_choice))
+        assert len(by_choice) + sum(gone.links.dials(node.id) for node in (first, *others)) >= 4
         nursery.cancel_scope.cancel()
 
 
@@ -255,7 +256,9 @@ async def test_peers_are_found_again_after_a_restart_without_any_configuration(f
         few.nodes.append(again)
         await nursery.start(again.run)
         await until(lambda: again.links.connected(first.id))
-        await until(lambda: again.discovering.record.seq > seq)
+        await until(lambda: again.discovering.record is not None)
+        assert again.discovering.record.seq > seq
+        assert not again.links.peers()[0].address.endswith(":0")
         nursery.cancel_scope.cancel()
 
 
@@ -324,7 +327,11 @@ async def test_a_beacon_is_heard_on_the_cable_and_what_is_none_is_not(few, monke
         one, two = few.node(lan=cable), few.node(lan=cable)
         for node in (one, two):
             await nursery.start(node.run)
-        await until(lambda: one.links.connected(two.id))
+        await until(lambda: one.links.connected(two.id) and one.known and two.known)
+        assert {one.discovering.table.record(two.id).name, two.discovering.table.record(one.id).name} == {
+            "node 1",
+            "node 2",
+        }
         nursery.cancel_scope.cancel()
 
 
