@@ -42,6 +42,21 @@ def failing_sync(number: int) -> None:
     os.fdatasync = fail
 
 
+def only_wires(data: Path) -> None:
+    """Dial nobody but at the addresses of the configuration: what else the node learns leads around the wires."""
+    from pyrsia import config
+    from pyrsia.net.targets import Targets
+
+    wires = {text.partition("@")[2] for text in config.load(data).net.peers}
+    dial = Targets.dial
+
+    def wired(self: Targets, node: bytes, address: str, for_s: float | None = None) -> None:
+        if address in wires:
+            dial(self, node, address, for_s)
+
+    Targets.dial = wired
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.e2e.chaos.node")
     parser.add_argument("--data", type=Path, required=True)
@@ -66,6 +81,7 @@ def main() -> None:
     from pyrsia.errors import PyrsiaError
     from pyrsia.node import service, snapshots
 
+    only_wires(told.data)
     if told.far:
         snapshots.Snapshots.__init__.__kwdefaults__["far_leaves"] = told.far
     if told.lie:
