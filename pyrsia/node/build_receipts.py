@@ -1,9 +1,10 @@
 """A builder's way to receipts: which storage members it asks to keep what it will reveal, and for how long it tries.
 
-Decides the order (its own desk first if it is a storage member, then the members in the order that rendezvous hashing
-gives the request, so that requests spread over all of them), how many are asked at once (as many failure domains as are
-needed; one more whenever one refuses or is slow), and when another round begins. It never gives up by itself: the time
-for the reveal ends it. What a receipt says, and how many are needed, is `ledger.receipts`' business.
+Decides the order (its own desk first if it is a storage member, then those who built the same and so have most of it,
+then the others; each in the order that rendezvous hashing gives the request, so that requests spread), how many are
+asked at once (as many failure domains as are needed; one more whenever one refuses or is slow), and when another round
+begins. It never gives up by itself: the time for the reveal ends it. What a receipt says, and how many are needed, is
+`ledger.receipts`' business.
 
 Source: docs/builds-how.md, "Receipts"; docs/ledger.md, "Receipts".
 """
@@ -123,8 +124,10 @@ class Receipts:
                 self._scores.note(trio.current_time(), node, LIE, "gave a receipt that does not hold")
                 raise
 
+        view = views.request(self._reads, request_id)
+        built = view.draw.body["builders"] if view is not None and view.draw is not None else []
         return _Round(
-            sorted(order, key=lambda node: node != self._node),
+            sorted(order, key=lambda node: (node != self._node, b32(node) not in built)),
             {one.node: one.domain for one in members},
             self.needed,
             one,

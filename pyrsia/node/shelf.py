@@ -92,13 +92,16 @@ class Shelf:
                 if self._lent[key] <= 0:
                     del self._lent[key]
 
-    async def keep(self, sha256: bytes, *, pin: str, manifest: bytes = b"") -> BlobRef | None:
+    async def keep(
+        self, sha256: bytes, *, pin: str, manifest: bytes = b"", sync: bool = True
+    ) -> BlobRef | None:
         """Pin a blob that is here; None if it is not. Its manifest is indexed then.
 
         Args:
             manifest: an id that it may have: if it has, the file is not read for it.
+            sync: return when the disk has the pin.
         """
-        if not await self._blobs.pin(sha256, pin):
+        if not await self._blobs.pin(sha256, pin, sync=sync):
             return None
         raw = self._database.get(layout.MANIFESTS, manifest) if manifest else None
         if raw is not None and raw[:HASH_BYTES] == sha256:

@@ -196,22 +196,29 @@ class Blobs:
 
     # -- who wants them --
 
-    async def pin(self, sha256: bytes, reason: str) -> bool:
-        """Whether it is here; then it stays until it is unpinned for the same reason."""
-        return await self._pins(sha256, lambda pins: pins if reason in pins else (*pins, reason))
+    async def pin(self, sha256: bytes, reason: str, *, sync: bool = True) -> bool:
+        """Whether it is here; then it stays until it is unpinned for the same reason.
+
+        Args:
+            sync: return when the disk has it; who pins many syncs once.
+        """
+        return await self._pins(sha256, lambda pins: pins if reason in pins else (*pins, reason), sync=sync)
 
     async def unpin(self, sha256: bytes, reason: str) -> bool:
         """Whether it is here."""
         return await self._pins(sha256, lambda pins: tuple(one for one in pins if one != reason))
 
-    async def _pins(self, sha256: bytes, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> bool:
+    async def _pins(
+        self, sha256: bytes, change: Callable[[tuple[str, ...]], tuple[str, ...]], *, sync: bool = True
+    ) -> bool:
         record = self._record(sha256)
         if record is None:
             return False
         pins = change(record.pins)
         if pins != record.pins:
             self._write(sha256, msgspec.structs.replace(record, pins=pins))
-            await self._database.sync()
+            if sync:
+                await self._database.sync()
         return True
 
     def pins(self, sha256: bytes) -> tuple[str, ...]:

@@ -293,7 +293,7 @@ class Receipting:
                 nursery.start_soon(one, blob)
         if failures:
             raise failures[0]
-        await self._sync()  # pins of another list of this request may be written and not yet synced
+        await self._sync()  # once for all pins, and for those of another list of this request
 
     def _turns_of(self, builder: NodeId) -> trio.CapacityLimiter:
         busy = {one for _, __, one in self._work}
@@ -304,7 +304,7 @@ class Receipting:
         with self._blobs.holding(blob.sha256):
             if self._shelf.local(blob.sha256) is None:
                 await self._bring(blob, builder)
-            kept = await self._shelf.keep(blob.sha256, pin=pin, manifest=blob.manifest)
+            kept = await self._shelf.keep(blob.sha256, pin=pin, manifest=blob.manifest, sync=False)
         if kept is None or (kept.manifest, kept.size) != (blob.manifest, blob.size):
             raise _no(
                 "digest-mismatch",

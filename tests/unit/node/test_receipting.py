@@ -409,10 +409,15 @@ async def test_a_download_that_failed_for_another_builders_sake_is_tried_once_mo
     log = Manifest.of([FILES["log"]])
     wrong = Ask.of(bytes.fromhex(stage.request), [Wanted(log.id, bytes(32), log.size)]).encode()
 
+    async def lies():
+        with pytest.raises(Refusal) as caught:
+            await stage.answer(liar, wrong)
+        assert caught.value.code in ("unavailable", "digest-mismatch")  # by whose turn the second try comes
+
     async def test():
         async with trio.open_nursery() as nursery:
             stage.plane.describe = trio.Event()
-            nursery.start_soon(refused, stage, "unavailable", liar, wrong)
+            nursery.start_soon(lies)
             await trio.testing.wait_all_tasks_blocked()
             nursery.start_soon(stage.answer, honest)
             await trio.testing.wait_all_tasks_blocked()
@@ -598,7 +603,7 @@ async def test_members_that_refuse_lie_or_are_slow_are_passed_over(members, auto
         given = await members.gather()
         assert {one["node"] for one in given} <= {b32(key(i, "node").public) for i in others[1:]}
         assert len(given) == 2
-    assert trio.current_time() - began == pytest.approx(2 * HEDGE_S.value, abs=0.5)
+    assert HEDGE_S.value <= trio.current_time() - began <= 2 * HEDGE_S.value + 0.5
     assert "receipt that does not hold" in members.stage.scores.reason(NodeId(key(me, "node").public))
     assert members.taken(given)
 
