@@ -6,6 +6,7 @@ Left out: which chunk comes from whom (`transfer/swarm`), the file (`store/parti
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -157,7 +158,8 @@ class Bringing:
     async def _look(self, coming: Coming, sha256: bytes) -> Sequence[NodeId]:
         """Ask who else may have it; all that are known then."""
         if self.find is not None:
-            coming.join(await self.find(sha256), None)
+            with suppress(PyrsiaError):  # who cannot be asked knows of nobody
+                coming.join(await self.find(sha256), None)
         return coming.sources
 
     async def _chunks(self, coming: Coming, partial: Partial, sha256: bytes) -> None:

@@ -89,7 +89,7 @@ class World:
         self.asked = []
         self.dropped = {}
         self.ended = None
-        self.came = 0
+        self.came = self.wrong = 0
         self.most_owed = self.most_owed_by_all = 0
         self._heap = []
         self._seq = 0
@@ -242,6 +242,7 @@ class World:
             peer.owes.discard(index)
             peer.gave += 1
             self.came += 1
+            self.wrong += data != self.paper.data(index)
             self._do(self.swarm.on_chunk(self.now, peer.node, index, data))
 
     def _cancelled(self, peer, life, chunks):

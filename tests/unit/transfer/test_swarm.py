@@ -101,6 +101,18 @@ def test_without_loss_less_than_one_percent_comes_twice(seed):
     assert world.duplicates <= 0.01 * 1000
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_among_sources_of_all_manners_less_than_one_percent_comes_twice(seed):
+    """Counted by the world: all that came, less what was wrong and what was written."""
+    world = World(800, mixed(random.Random(1_000 + seed)), seed).run(600)
+
+    twice = world.came - world.wrong - len(world.written)
+    print(f"{twice} of {len(world.written)} chunks came twice")
+    assert world.done
+    assert world.swarm.duplicates <= twice  # the rest was sent by who was dropped for it
+    assert twice < 0.01 * 800
+
+
 def test_credit_grows_until_a_long_and_wide_path_is_full():
     """125 MB/s at 40 ms need 5 MB on the way; the first megabyte alone would give 25 MB/s."""
     world = World(4000, [Peer("far", rate=125e6, rtt_s=0.04, open_s=0.08)]).run()
