@@ -76,7 +76,8 @@ MAX_OPEN_OF_OPERATOR = Limit(
     250, "half of the open requests, so that one operator cannot lock out all others"
 )
 REVEAL_WINDOW_MS = Limit(
-    300_000, "a reveal is ready when the gate opens; storage members fetch a gigabyte at 30 Mbit/s before it stands"
+    300_000,
+    "a reveal is ready when the gate opens; storage members fetch a gigabyte at 30 Mbit/s before it stands",
 )
 KEEP_BUILDERS_MS = Limit(
     86_400_000, "asking again within a day draws no new builders, so asking is no re-roll"
@@ -195,6 +196,11 @@ REDIAL_S = Limit(5, "the longest pause between two attempts to reach a peer")
 REQUEST_DEADLINE_S = Limit(600, "no answer to one message takes longer than a person waits")
 CHUNK_BYTES = Limit(262_144, "hashed in 27 us and sent as one frame; smaller costs twice the CPU")
 MAX_CHUNKS = Limit(65_000, "16 GiB; the manifest still fits one 2 MiB frame")
+SHARDS = Limit(4_096, "of blobs, by their first 12 bits: some hundred a member, so that shares are even")
+FAILED_BLOBS = Limit(
+    16_384, "that did not come to a storage member, 3 MB; the oldest is found again in the index"
+)
+HELD_BLOBS = Limit(1_024, "asked about at once: 32 KiB there, 128 bytes back")
 MAX_DATA_FRAME_BYTES = Limit(2 << 20, "the largest manifest; a chunk is an eighth of it")
 DATA_HWM = Limit(32, "8 MiB of chunks per connection inside ZeroMQ")
 PEER_CREDIT_BYTES = Limit(16 << 20, "asked of one source and not yet here: 40 ms at 3 Gbit/s")

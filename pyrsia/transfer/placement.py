@@ -28,9 +28,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from pyrsia.units import HASH_BYTES, Limit, NodeId
+from pyrsia.units import HASH_BYTES, SHARDS, Limit, NodeId
 
-SHARDS = Limit(4_096, "some hundred a member in a large network, so that shares are even; 8 KB of owners")
 REPLICAS = Limit(3, "two may be lost at once; a fourth copy costs a third more disk and guards little more")
 MAX_WEIGHT = Limit(64, "a member of 64 TB beside one of 1 TB; each unit is one more draw a shard")
 MAX_MEMBERS = Limit(65_535, "members of an order are kept as two bytes each")

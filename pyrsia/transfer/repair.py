@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pyrsia.buckets import Bucket
-from pyrsia.transfer.placement import SHARDS, Placement, shard_of
-from pyrsia.transfer.wanted import MAX_FAILED, Blob, Failed, Outcome, Stock
-from pyrsia.units import HASH_BYTES, Limit, NodeId
+from pyrsia.transfer.placement import Placement, shard_of
+from pyrsia.transfer.wanted import Blob, Failed, Outcome, Stock
+from pyrsia.units import FAILED_BLOBS, HASH_BYTES, HELD_BLOBS, SHARDS, Limit, NodeId
 
 PULLS = Limit(4, "enough to hide round trips; more only take turns at one disk")
 BLIND_PULLS = Limit(
@@ -38,7 +38,6 @@ BLIND_PULLS = Limit(
 MAX_WANTS = Limit(4_096, "blobs that are being asked about, 1 MB; the rest waits in the index")
 PAGE = Limit(256, "blobs read from the index before other tasks have their turn")
 SHARDS_A_STEP = Limit(16, "shards looked at before other tasks have their turn: 15 ms with 1,000 members")
-ASK_BLOBS = Limit(1_024, "blobs asked about in one message")
 RESCAN_S: Final = 600.0
 FULL_S: Final = 60.0
 BURST_S: Final = 1.0
@@ -234,7 +233,7 @@ class Repair:
             self._mark(shard_of(blob.sha256))
         elif outcome is Outcome.VOID:
             self._void[blob.key] = None
-            if len(self._void) > MAX_FAILED.value:
+            if len(self._void) > FAILED_BLOBS.value:
                 self._void.popitem(last=False)
         elif outcome is Outcome.HERE:
             self._failed.forget(blob)
@@ -333,9 +332,9 @@ class Repair:
         asks: list[Effect] = []
         for node in sorted(self._unasked.keys() - self._asking.keys()):
             waiting = self._unasked[node]
-            if whole and len(waiting) < ASK_BLOBS.value:
+            if whole and len(waiting) < HELD_BLOBS.value:
                 continue
-            keys = [waiting.popleft() for _ in range(min(ASK_BLOBS.value, len(waiting)))]
+            keys = [waiting.popleft() for _ in range(min(HELD_BLOBS.value, len(waiting)))]
             if not waiting:
                 del self._unasked[node]
             # Two entries may name the same bytes: one question is enough, and the other waits for the next.

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from pyrsia.units import Limit
+from pyrsia.units import FAILED_BLOBS
 
-MAX_FAILED = Limit(16_384, "blobs that did not come, 3 MB; the oldest is found again in the index")
 RETRY_S: Final = 30.0
 RETRY_MOST_S: Final = 3_600.0
 
@@ -66,9 +65,9 @@ class Failed:
         _, tries = self._rows.pop(blob.key, (blob, 0))
         self._rows[blob.key] = (blob, min(tries + 1, 16))
         heapq.heappush(self._due, (now + min(RETRY_MOST_S, RETRY_S * 2.0**tries), blob.key))
-        if len(self._rows) > MAX_FAILED.value:
+        if len(self._rows) > FAILED_BLOBS.value:
             self._rows.popitem(last=False)
-        if len(self._due) > 4 * MAX_FAILED.value:  # of those that were forgotten
+        if len(self._due) > 4 * FAILED_BLOBS.value:  # of those that were forgotten
             self._due = [row for row in self._due if row[1] in self._rows]
             heapq.heapify(self._due)
 

@@ -22,15 +22,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import HASH_BYTES, Limit, NodeId
+from pyrsia.units import HASH_BYTES, HELD_BLOBS, SHARDS, Limit, NodeId
 
 PROVIDE_BLOBS = Limit(1_024, "blobs in one message: 32 KiB; a cache of 100,000 tells each owner in some ten")
-HELD_BLOBS = Limit(1_024, "blobs asked about at once: 32 KiB there, 128 bytes back")
 WHO_BLOBS = Limit(64, "blobs whose providers are asked for at once: 41 KB back at most")
 SUM_SHARDS = Limit(256, "shards asked about at once: what the answerer looks through for it")
 MAX_PROVIDERS = Limit(20, "providers told of one blob: a swarm uses eight")
 MAX_TTL_S = Limit(900, "a provider that is not heard of for a quarter of an hour is none")
-SHARDS: Final = 4_096  # (transfer.placement's; a wire form does not change with it)
 
 _U16: Final = struct.Struct(">H")
 _PROVIDE: Final = struct.Struct(">BHH")
@@ -208,6 +206,6 @@ def _read_shards(data: bytes, count: int) -> tuple[int, ...]:
     if not 1 <= count <= SUM_SHARDS.value or len(data) != 3 + 2 * count:
         raise Malformed(f"providers: {count} shards in {len(data)} bytes")
     found = struct.unpack_from(f">{count}H", data, 3)
-    if found[-1] >= SHARDS or any(a >= b for a, b in itertools.pairwise(found)):
+    if found[-1] >= SHARDS.value or any(a >= b for a, b in itertools.pairwise(found)):
         raise Malformed("providers: shards are ascending numbers below 4096")
     return tuple(found)

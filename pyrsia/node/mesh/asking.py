@@ -13,7 +13,7 @@ import trio
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.node.kinds import Method
-from pyrsia.units import NodeId
+from pyrsia.units import HELD_BLOBS, NodeId
 from pyrsia.wire import providers as wire
 from pyrsia.wire.providers import Held, Known, Leaving, Provide, Sum, Sums, Who
 
@@ -42,8 +42,8 @@ class Asking:
     async def held(self, node: NodeId, blobs: Sequence[bytes]) -> tuple[bool, ...] | None:
         """Which of these `node` has, in batches; None without an answer."""
         found: list[bool] = []
-        for at in range(0, len(blobs), wire.HELD_BLOBS.value):
-            batch = tuple(blobs[at : at + wire.HELD_BLOBS.value])
+        for at in range(0, len(blobs), HELD_BLOBS.value):
+            batch = tuple(blobs[at : at + HELD_BLOBS.value])
             raw = await self._ask(node, Method.PROVIDERS, Held(batch).encode())
             bits = None if raw is None else self._read(node, raw, wire.decode_bits, len(batch))
             if bits is None:

@@ -24,8 +24,8 @@ from pyrsia.status import DrainStatus, Unplaced
 from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit, NodeId
-from pyrsia.wire.providers import HELD_BLOBS, Leaving
+from pyrsia.units import HELD_BLOBS, Limit, NodeId
+from pyrsia.wire.providers import Leaving
 from pyrsia.wire.text import b32
 
 PASS_S: Final = 5.0  # between two looks at all that is here
@@ -100,7 +100,7 @@ class Draining:
                 "conflict",
                 what="this network has no other storage member, so there is nobody to hand over to",
                 who="the network's members",
-                do="have a node admitted with the role `storage` first: pyrsia member add",
+                do="have a node admitted with the role `storage` first: pyrsia member propose add",
             )
         if leave != self._replicating.leaving:
             batch = Batch()

@@ -20,10 +20,10 @@ from pyrsia.store import layout, segments
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
-from pyrsia.transfer.placement import SHARDS, shard_of
+from pyrsia.transfer.placement import shard_of
 from pyrsia.transfer.repair import Draw
 from pyrsia.transfer.wanted import Blob
-from pyrsia.units import HASH_BYTES, Limit, NodeId
+from pyrsia.units import HASH_BYTES, SHARDS, Limit, NodeId
 from pyrsia.wire.providers import Sum
 
 ROWS = Limit(256, "entries, or rows of an index, read before other tasks have their turn")

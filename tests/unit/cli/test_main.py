@@ -41,7 +41,7 @@ PROMISED = (
     "member propose", "member propose add", "member propose remove", "member propose replace", "member propose roles",
     "member propose rotate", "member propose mapping", "member propose network", "member propose withdraw",
     "member propose resolve",
-    "init", "node", "node run", "demo", "build", "build plan", "build request", "build list", "build show",
+    "init", "node", "node drain", "node run", "demo", "build", "build plan", "build request", "build list", "build show",
     "build logs", "build cancel", "build prefer", "build status", "build explain", "build compare",
     "build environment", "build environment list", "build environment plan", "build environment make",
     "build environment show", "build environment import", "build environment remove",

@@ -3,8 +3,8 @@
 import random
 
 from pyrsia.transfer.copies import ASK_SHARDS, DOUBT_S, ROUND_S, SOON_S, AskSums, Copies, Effect, Probe
-from pyrsia.transfer.placement import SHARDS, Placement
-from pyrsia.units import NodeId
+from pyrsia.transfer.placement import Placement
+from pyrsia.units import SHARDS, NodeId
 from tests.unit.transfer.storing import members
 
 CROWD = members(5, 5, 1)

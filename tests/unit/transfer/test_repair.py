@@ -8,8 +8,8 @@ import pytest
 
 from pyrsia.transfer.placement import Placement, shard_of
 from pyrsia.transfer.repair import AskHeld, Effect, Pull, Repair, Spare, WakeAt
-from pyrsia.transfer.wanted import MAX_FAILED, Blob, Outcome
-from pyrsia.units import NodeId
+from pyrsia.transfer.wanted import Blob, Outcome
+from pyrsia.units import FAILED_BLOBS, NodeId
 from tests.unit.transfer.storing import MB, RATE, World, blobs, members
 
 GRACE_S = 600.0
@@ -266,7 +266,7 @@ def test_tables_are_bounded_however_much_lacks() -> None:
     for round in range(20_000):
         blob = Blob(round.to_bytes(32, "little"), bytes(32), 1)
         core.on_pulled(0.0, blob, Outcome.FAILED)
-    assert core.lost == MAX_FAILED.value
+    assert core.lost == FAILED_BLOBS.value
 
 
 def test_what_contradicts_itself_is_not_tried_again() -> None:
