@@ -446,6 +446,7 @@ class Node:
             dead_s=lambda node: self.swimming.dead_since(node, trio.current_time()),
             strange=lambda node: self.swimming.state(node) is State.UNKNOWN,
         )
+        self.receipting.leaving = lambda: keeping.replicating.leaving
         self.catalog.sources = keeping.providing.sources
         self.shelf.bringing.find = keeping.providing.find
         return keeping
