@@ -35,6 +35,7 @@ OUTSIDE_LAST_S: Final = 10.0
 OUTSIDE_AGAIN_S: Final = 1_800.0
 FEW_PEERS: Final = 3
 TICK_S: Final = 1.0
+SETTLE_S: Final = 5.0  # each look asks the log about every known node
 RECORDS_BURST = Limit(
     512, "records of one peer at once: ten answers to a newcomer's questions, and some to spare"
 )
@@ -111,6 +112,7 @@ class Discovery:
         self._ask_at_s = 0.0
         self._outside_s = OUTSIDE_FIRST_S
         self._outside_at_s = 0.0
+        self._settled_s = float("-inf")
 
     # -- what happens --
 
@@ -192,7 +194,9 @@ class Discovery:
         return max(0.0, min(TICK_S, self._ask_at_s - now)) if self._linked else min(TICK_S, SOON_S)
 
     def on_timer(self, now: float, now_ms: int) -> list[Effect]:
-        self.table.settle(now_ms)
+        if now - self._settled_s >= SETTLE_S:
+            self._settled_s = now
+            self.table.settle(now_ms)
         effects: list[Effect] = list(self.outbound.plan(now, self._linked))
         if self._linked and now >= self._ask_at_s:
             effects.append(self._question(now, self._whom()))

@@ -200,11 +200,10 @@ class Outbound:
         return sorted(node for node in must if self._free(node, linked))
 
     def _free(self, node: NodeId, linked: Mapping[NodeId, bool]) -> bool:
-        return not (node in linked or node in self._chosen or node in self._fixed or self._unwanted(node))
+        return not (node in linked or node in self._chosen or node in self._fixed)
 
     def _try(self, now: float, node: NodeId, moves: list[Move]) -> bool:
-        rest = self._resting.get(node)
-        if rest is not None and rest.until_s > now:
+        if self._rests(now, node) or self._unwanted(node):
             return False
         address = self._address(now, node, moves)
         if not address:
@@ -216,8 +215,9 @@ class Outbound:
     def _choose(self, now: float, missing: int, linked: Mapping[NodeId, bool], moves: list[Move]) -> None:
         by_source: dict[NodeId, list[tuple[NodeId, str]]] = {}
         for row in self._table:
-            if row.record.control and self._free(row.record.node, linked):
-                by_source.setdefault(_source(row), []).append((row.record.node, row.record.control))
+            node, address = row.record.node, row.record.control
+            if address and self._free(node, linked) and not self._rests(now, node):
+                by_source.setdefault(_source(row), []).append((node, address))
         hints = [
             (node, hint[0])
             for node, hint in self._hints.items()
@@ -265,6 +265,10 @@ class Outbound:
             moves.append(Resolve(host))
         usable = [one for one in found if scopes.may_dial(one, self._ours)]
         return scopes.join(usable[0], port) if usable else ""
+
+    def _rests(self, now: float, node: NodeId) -> bool:
+        rest = self._resting.get(node)
+        return rest is not None and rest.until_s > now
 
     def _rest(self, now: float, node: NodeId) -> None:
         before = self._resting.pop(node, None)
