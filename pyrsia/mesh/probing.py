@@ -110,8 +110,10 @@ class Prober:
         self._out.append(Send(target, Ping(self._seq, self._told(target, target not in self.contacts))))
 
     def add(self, node: NodeId) -> None:
-        """`node` has its turn in this round already."""
+        """`node` has its turn in this round already. Who comes and goes all the time must not make the round longer."""
         self._round.append(node)
+        if len(self._round) > 2 * len(self._beliefs):
+            self._round = list(self._beliefs.nodes())
 
     def first(self, node: NodeId) -> None:
         """The link with `node` broke: it is next."""

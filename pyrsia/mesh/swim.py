@@ -47,14 +47,14 @@ from pyrsia.wire.membership import (
 
 INTERVAL_S: Final = 1.0
 STALL_S: Final = 0.3  # a timer later than this says that we stood still
-QUIET_S: Final = 2.0  # after that nobody is accused: what waited is read first
+QUIET_S: Final = 2.0  # at most so long after that nobody is accused: what waited is read first
 KNOCK_S: Final = 10.0  # between two pings of nodes that are gone
 SYNC_LEAST_S: Final = 30.0
 SYNC_MOST_S: Final = 60.0
 JOIN_SYNC_S: Final = 1.0  # between two comparisons with peers whose links are new
 EAGER_S: Final = 4.0  # between two comparisons of a node that still knows nothing of some
 EAGER: Final = 10  # such comparisons: some may be nowhere
-MAX_TRACKED = Limit(8_192, "the members and strangers of a full table")
+MAX_TRACKED = Limit(8_448, "the members and strangers of a full table, and all links")
 RATE: Final = 30.0  # messages a second of one peer; an honest one needs two or three
 BURST: Final = 120.0
 SYNC_RATE: Final = 1.0  # pages a second of one peer
@@ -232,9 +232,9 @@ class Swim:
         if late_s <= STALL_S:
             return
         self._prober.void()
-        self._quiet_s = now + QUIET_S
+        self._quiet_s = now + min(late_s, QUIET_S)  # who is late by little is soon up to date
         self._probe_s = max(self._probe_s, now + self._spread(INTERVAL_S))
-        self.beliefs.postpone(late_s + QUIET_S)
+        self.beliefs.postpone(late_s)
         self.health.worse(1 + int(late_s))
         self.wake_at = now  # told once
 

@@ -211,7 +211,7 @@ class Swimming:
         self._kick.set()  # the moment to wake at may be another now
 
     def _tell(self, node: NodeId, state: State) -> None:
-        if state in (State.DEAD, State.LEFT):
+        if state in (State.DEAD, State.LEFT) and self.core.contact(node) is not None:
             _log.info(
                 "%s %s", b32(node)[:8], "does not answer any more" if state is State.DEAD else "said goodbye"
             )

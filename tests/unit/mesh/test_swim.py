@@ -508,6 +508,24 @@ def test_who_stood_still_accuses_nobody_and_buries_nobody_before_it_has_read_wha
     assert one.core.health.score > 0
 
 
+def test_a_loop_that_is_late_again_and_again_still_finds_the_dead():
+    one = One()
+    one.take(ANN, Tell((suspect(BOB, ANN), suspect(BOB, EVE), suspect(BOB, DAN))))
+    while one.now < 60.0 and one.core.state(BOB) is not State.DEAD:
+        one.now = one.core.wake_at + 0.4
+        one._note(one.core.on_timer(one.now))
+        one.tick()  # every second one comes in time
+    assert one.core.state(BOB) is State.DEAD
+
+
+def test_nodes_that_come_and_go_do_not_make_the_round_longer():
+    one = One()
+    for _ in range(500):
+        one.core.on_forgotten([BOB])
+        one.core.on_known(one.now, [BOB])
+    assert len(one.core._prober._round) <= 2 * len(one.core.beliefs)
+
+
 def test_a_late_loop_makes_every_patience_longer():
     one = One()
     one.core.on_lag(0.35)
