@@ -161,5 +161,5 @@ def test_a_name_that_nobody_has_is_refused_with_what_to_do(network, people):
 
 def test_the_disk_is_shown(network, people):
     shown = people(network.follower, "storage", "status", "--json").json
-    assert 0 < shown["used"] < shown["allocated"]
+    assert 0 <= shown["used"] < shown["allocated"]
     assert people(network.follower, "storage", "gc", "--dry-run").code == 0
