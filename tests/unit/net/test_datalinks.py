@@ -10,13 +10,15 @@ import trio
 import zmq
 
 from pyrsia.errors import Unavailable
-from pyrsia.net import datalinks
+from pyrsia.mesh.scores import FAULT, LIE
+from pyrsia.net import datalinks, serving
 from pyrsia.net.lines import HELLO, LINE_CHUNKS, hello
 from pyrsia.net.zsock import ZSock
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, Limit
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
+from tests.chaos.proxy import Proxy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nodes import join, pairs_by_id, until
@@ -258,6 +260,80 @@ async def test_what_is_asked_over_one_line_is_bounded_whatever_the_files_want(si
         nursery.cancel_scope.cancel()
 
 
+# -- weather --
+
+
+async def through_a_proxy(nursery, site, source):
+    """A proxy between the two, for data links that `site` dials."""
+    proxy = Proxy(int(source.links.data_endpoint.rpartition(":")[2]))
+    await nursery.start(proxy.run)
+    others = site.links.data_address
+    site.links.data_address = lambda node: proxy.address if node == source.id else others(node)
+    return proxy
+
+
+async def test_a_connection_that_is_reset_in_the_middle_is_made_anew(sites, tmp_path):
+    a, _, c = sites
+    a.put(tmp_path / "a", DATA)
+    sink = Sink(MANIFEST.size)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        proxy = await through_a_proxy(nursery, c, a)
+
+        def write(offset, data):
+            sink.write(offset, data)
+            if len(sink.seen) == 5:
+                proxy.cut()
+                proxy.mend()
+
+        with trio.fail_after(20):
+            await c.plane.fetch(MANIFEST, [a.id], write)
+        nursery.cancel_scope.cancel()
+
+    assert bytes(sink.data) == DATA
+    assert proxy.connections == 2
+    assert c.counters.liars == {}
+
+
+async def test_a_flipped_bit_breaks_an_encrypted_line_and_is_nobodys_lie(sites, tmp_path):
+    a, b, c = sites
+    for site in (a, b):
+        site.put(tmp_path / site.id.hex(), DATA)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        proxy = await through_a_proxy(nursery, c, a)
+        proxy.back.corrupt_at = 300_000
+        assert await fetched(c, MANIFEST, [a, b]) == DATA
+        nursery.cancel_scope.cancel()
+
+    assert c.counters.liars == {}
+    assert c.counters.received_from[b.id] > len(DATA) // 2
+
+
+async def test_who_reads_a_byte_a_second_is_owed_no_more_than_its_queue_and_delays_nobody(
+    sites, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(serving, "STALLED_S", 0.5)
+    a, b, c = sites
+    a.put(tmp_path / "a", DATA)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        proxy = await through_a_proxy(nursery, c, a)
+        line = await c.plane.lines.line(a.id)
+        await until(lambda: len(a.plane.lines) == 1)
+        proxy.back.bytes_s, proxy.back.window = 1.0, 1
+        for _ in range(12):
+            line.ask(Message(Type.GET, MANIFEST.id, tuple(range(16))))
+            await trio.sleep(0.01)
+        assert a.plane._server._uploads._peers[c.id].queued_items <= 4 * LINE_CHUNKS
+        assert await fetched(b, MANIFEST, [a]) == DATA
+        await until(lambda: a.links.counted["data-asker-gone"] == 1, 20)
+        assert not a.plane._server.serves(line.key)
+        nursery.cancel_scope.cancel()
+
+    assert proxy.back.passed < CHUNK
+
+
 # -- what peers send --
 
 
@@ -354,7 +430,28 @@ async def test_a_hello_that_is_none_is_counted(sites, frame):
         sock = await raw_client(nursery, b, a)
         await sock.send([frame])
         await until(lambda: a.links.counted["data-malformed"] == 1)
+        assert a.links.connected(b.id)
         nursery.cancel_scope.cancel()
+
+
+async def test_lies_and_garbage_cost_points_with_a_reason(sites, tmp_path):
+    a, b, c = sites
+    manifest = a.put(tmp_path / "a", SMALL)
+    b.put(tmp_path / "b", SMALL[:-1] + b"?", manifest=manifest)
+    blamed = []
+    c.plane._blame = lambda node, points, why: blamed.append((node, points, why))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        assert await c.plane.manifest(manifest.id, [b.id]) == manifest
+        assert await fetched(c, manifest, [b, a]) == SMALL
+        sock = await raw_client(nursery, a, c)
+        await sock.send([b"noise"])
+        await until(lambda: len(blamed) == 2)
+        nursery.cancel_scope.cancel()
+
+    assert [(node, points) for node, points, _ in blamed] == [(b.id, LIE), (a.id, FAULT)]
+    assert "wrong chunk 0" in blamed[0][2]
+    assert "garbage" in blamed[1][2]
 
 
 async def test_who_connects_in_a_loop_fills_no_table(sites):
