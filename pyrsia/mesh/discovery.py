@@ -113,6 +113,7 @@ class Discovery:
         self._outside_s = OUTSIDE_FIRST_S
         self._outside_at_s = 0.0
         self._settled_s = float("-inf")
+        self._unsaved = False
 
     # -- what happens --
 
@@ -134,6 +135,7 @@ class Discovery:
 
     def on_linked(self, now: float, node: NodeId, *, dialled: bool) -> list[Effect]:
         self._linked[node] = dialled
+        self._unsaved = True
         self._asked_s.pop(node, None)
         self.table.linked(node)
         self.outbound.on_linked(node)
@@ -204,7 +206,8 @@ class Discovery:
             self._pause_s = min(REST_S, 2 * self._pause_s)
         if self._outside and now >= self._outside_at_s:
             effects.extend(self._look_outside(now))
-        effects.extend(self._save())
+        if self._unsaved:
+            effects.extend(self._save())
         return effects
 
     # -- inside --
@@ -228,6 +231,7 @@ class Discovery:
         return effects
 
     def _note(self, now: float, taken: Taken) -> None:
+        self._unsaved |= taken in NEWS
         if taken is Taken.NEW:
             self._soon(now)
         elif taken in NEWS:
@@ -277,6 +281,7 @@ class Discovery:
 
     def _save(self) -> list[Effect]:
         """Records of linked nodes that are not on disk yet."""
+        self._unsaved = False
         found: list[Effect] = []
         for node in self._linked:
             row = self.table.row(node)

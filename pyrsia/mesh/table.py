@@ -124,13 +124,13 @@ class Table:
         Raises:
             Malformed: no honest node sends this: its form, its network or its signature.
         """
-        record, signature = records.decode(raw)
-        if record.net != self._net:
-            raise Malformed("record-wrong-net: of another network")
-        known = self._rows.get(record.node)
+        known = self._rows.get(records.whose(raw))
         if known is not None and known.raw == raw:  # checked before
             self._heard(known, source)
             return Taken.OLD
+        record, signature = records.decode(raw)
+        if record.net != self._net:
+            raise Malformed("record-wrong-net: of another network")
         curve = self._curve(record.node)
         if not self._verify(record.node, records.to_sign(record), signature):
             raise Malformed("record-unsigned: the signature is wrong")

@@ -120,6 +120,11 @@ def decode(data: bytes) -> tuple[Record, bytes]:
     return record, data[-_SIGNATURE_BYTES:]
 
 
+def whose(data: bytes) -> NodeId:
+    """The node of an encoded record; anything where it is none."""
+    return NodeId(data[1:33])
+
+
 def _texts(data: bytes) -> list[str]:
     end, at, texts = len(data) - _SIGNATURE_BYTES, _HEAD.size, []
     for _ in range(_TEXTS):
