@@ -237,6 +237,11 @@ class Swept(msgspec.Struct):
     more: bool = False
 
 
+def _count(number: int, what: str) -> str:
+    """In words: `1 file`, `2 files`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class ReplicationStatus(msgspec.Struct, frozen=True):
     """What a storage member knows of the copies of what it keeps.
 
@@ -268,15 +273,16 @@ class ReplicationStatus(msgspec.Struct, frozen=True):
             return ""
         if not self.member:
             return f"{self.members} storage members keep {self.replicas} copies; this node is none of them"
+        if self.leaving:
+            return "this node hands over what it keeps: pyrsia node drain says how far it is"
         if not self.counted:
             told = [f"{self.shards:,} shards here, copies elsewhere are not counted yet"]
         else:
             told = [f"{self.under:,} of {self.shards:,} shards under {self.replicas} copies"]
-        told += [f"{self.coming:,} files on their way here"] if self.coming else []
-        told += [f"{self.lost:,} files that nobody gives"] if self.lost else []
-        told += [f"{len(self.gone)} members passed over"] if self.gone else []
+        told += [f"{_count(self.coming, 'file')} on the way here"] if self.coming else []
+        told += [f"{_count(self.lost, 'file')} that nobody gives"] if self.lost else []
+        told += [f"{_count(len(self.gone), 'member')} passed over"] if self.gone else []
         told += ["no room for more"] if self.full else []
-        told += ["handing over"] if self.leaving else []
         return "; ".join(told)
 
 

@@ -159,7 +159,7 @@ async def test_a_blob_that_nobody_has_is_told_and_found_when_somebody_comes_with
         await until(lambda: crowd.placed(BLOBS[:5]))
         owner = crowd.keepers[crowd.owners(lost)[0]]
         await until(lambda: owner.keeping.status().lost == 1)
-        assert "1 files that nobody gives" in owner.keeping.status().line()
+        assert "1 file that nobody gives" in owner.keeping.status().line()
         await crowd.all[4].keep(lost)
         await until(lambda: crowd.placed([lost]), 2_000.0)
         assert owner.keeping.status().lost == 0
