@@ -14,10 +14,10 @@ MEMBER_BURST = Limit(100, "broadcasts of one member within a moment")
 MEMBER_RATE = Limit(10, "broadcasts of one member a second; what many machines want to know is rarer")
 GUEST_BURST = Limit(10, "broadcasts of one guest within a moment")
 GUEST_RATE = Limit(1, "broadcasts of one guest a second: a person who types")
-GUESTS_BURST = Limit(
-    100, "broadcasts of all guests together within a moment, and of those that one peer carries"
-)
-GUESTS_RATE = Limit(20, "the same in a second: guests' ids are free")
+GUESTS_BURST = Limit(100, "broadcasts of all guests together within a moment: their ids are free")
+GUESTS_RATE = Limit(20, "the same in a second")
+CARRIED_BURST = Limit(50, "guests' broadcasts that one peer brings within a moment: others are heard too")
+CARRIED_RATE = Limit(10, "the same in a second")
 MEMBERS_ROOM: Final = Room(origins=512, origin_bytes=131_072, origin_count=256, bytes=8 << 20)
 GUESTS_ROOM: Final = Room(origins=128, origin_bytes=16_384, origin_count=16, bytes=512 << 10)
 
@@ -53,7 +53,7 @@ class Guests(Circle):
     def __init__(self) -> None:
         super().__init__(GUESTS_ROOM, GUEST_RATE.value, GUEST_BURST.value)
         self._together = Bucket(GUESTS_RATE.value, GUESTS_BURST.value)
-        self._carried: Buckets[NodeId] = Buckets(GUESTS_RATE.value, GUESTS_BURST.value)
+        self._carried: Buckets[NodeId] = Buckets(CARRIED_RATE.value, CARRIED_BURST.value)
 
     def admits(self, now: float, sender: NodeId, origin: NodeId, *, pulled: bool) -> bool:
         if not (super().admits(now, sender, origin, pulled=pulled) and self._together.has(now)):

@@ -234,12 +234,16 @@ def test_one_member_that_floods_is_cut_to_its_share_and_the_others_go_on():
 
 def test_many_guests_by_one_peer_share_one_allowance_and_take_nothing_from_members():
     node = core(verify=lambda public, message, signature: True)
-    taken = 0
-    for number in range(2_000):
-        origin = NodeId(number.to_bytes(32, "big"))
-        raw = envelopes.encode(envelope(origin=origin), bytes(64))
-        taken += kinds(hear(node, raw, sender=CID)) == DELIVERED
-    assert taken == circles.GUESTS_BURST.value
+
+    def by(sender, first):
+        """How many of 500 made-up guests are heard of by this peer."""
+        origins = [NodeId(number.to_bytes(32, "big")) for number in range(first, first + 500)]
+        raws = [envelopes.encode(envelope(origin=origin), bytes(64)) for origin in origins]
+        return sum(kinds(hear(node, raw, sender)) == DELIVERED for raw in raws)
+
+    assert by(CID, 0) == circles.CARRIED_BURST.value
+    assert by(BOB, 1_000) == circles.GUESTS_BURST.value - circles.CARRIED_BURST.value
+    assert by(IDS[9], 2_000) == 0
     assert kinds(hear(node, said())) == DELIVERED
     assert len(node.vector(NOW_MS)) <= circles.GUESTS_ROOM.origins + 1
 
@@ -333,6 +337,14 @@ def test_what_little_others_said_is_in_the_answer_before_much_of_one():
     assert envelopes.decode(raws[0])[0].origin == BOB
 
 
+def test_what_has_expired_is_in_no_answer():
+    node = core()
+    hear(node, said(seq=1, expires_ms=NOW_MS + 10))
+    hear(node, said(seq=2))
+    later = node.answer(0.0, NOW_MS + 10, CID, {})
+    assert [envelopes.decode(raw)[0].seq for raw in later] == [2]
+
+
 def test_who_asks_too_often_is_told_to_wait():
     node = core()
     for _ in range(broadcast.ANSWERS_BURST.value):
@@ -381,6 +393,19 @@ def test_a_spammer_pushes_out_only_what_it_said_itself():
     assert all([one.seq for one in held[origin]] == [1] for origin in IDS[:3])
     assert [one.seq for one in held[CID]] == [497, 498, 499]
     assert pool.came(CID, 3), "its numbers stay"
+
+
+def test_where_all_have_too_much_the_largest_gives_way_and_who_said_little_longest_ago_stays():
+    pool = Pool(Room(origins=9, origin_bytes=2_000, origin_count=99, bytes=2_500))
+    pool.add(ANN, kept(1))
+    for seq in range(9):
+        pool.add(BOB, kept(seq, 200))
+    for seq in range(9):
+        pool.add(CID, kept(seq, 150))
+    held = dict(pool.kept())
+    assert [one.seq for one in held[ANN]] == [1]
+    assert 1_000 < sum(len(one.raw) for one in held[BOB]) < 1_400
+    assert 1_000 < sum(len(one.raw) for one in held[CID]) < 1_400
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 40), st.integers(1, 400)), max_size=120))

@@ -222,6 +222,15 @@ def test_a_full_inbox_says_so_and_what_came_stays():
     assert isinstance(take(box, letter(seq=9_999), now=now + 200), Keep)
 
 
+def test_an_author_whose_messages_were_all_deleted_still_waits_until_their_ids_expire():
+    box, one = post(), letter(seq=9_999)
+    for number in range(mail.MAX_WINDOW_OF_ONE.value):
+        box.window.add(b"%016d" % number, NOW_MS + HOUR_MS + number, ANN, member=True)
+    assert code(hand, box, one) == "busy"
+    box.window.expire(NOW_MS + HOUR_MS)
+    assert isinstance(hand(box, one), Keep)
+
+
 def test_strangers_with_many_ids_fill_a_quarter_of_the_inbox_and_no_more():
     shelf = Shelf(mail.MAX_KEPT.value, mail.MAX_KEPT_OF_ONE.value, mail.MAX_KEPT_BYTES.value, 4 << 20)
     number = 0
