@@ -40,6 +40,9 @@ LOOK_S: Final = 1.0
 PULL_S: Final = 900.0  # one blob; the largest at a tenth of the slowest disk takes longer, and is resumed
 PROBE_S: Final = 20.0
 LEAVING_S: Final = 1_800.0
+CALM_S: Final = (
+    10.0  # who says now that it leaves and now that it stays costs everybody one look at all shards
+)
 SPARE_S: Final = 60.0
 SPARED_S: Final = 3_600.0  # pins that no shard of ours explains are looked for
 SPARE_PAGE = Limit(256, "blobs of a shard asked about before one of their pins goes")
@@ -98,6 +101,8 @@ class Replicating:
         self._pulse = pulse
         self._scores = scores
         self._others_leave: dict[NodeId, float] = {}
+        self._believed: frozenset[NodeId] = frozenset()  # of these, who is passed over
+        self._calm_s = 0.0
         self._spared: set[int] = set()
         self._known: tuple[int, int] = (-1, 0)  # rounds of copies, and shards under R then
         self._wake = trio.Event()
@@ -217,7 +222,9 @@ class Replicating:
         """Who are the members, and who of them is passed over?"""
         now, placement = trio.current_time(), self._owning.placement
         self._others_leave = {node: until_s for node, until_s in self._others_leave.items() if until_s > now}
-        leaving = {*self._others_leave, self._owning.node} if self.leaving else set(self._others_leave)
+        if now >= self._calm_s and self._believed != self._others_leave.keys():
+            self._calm_s, self._believed = now + CALM_S, frozenset(self._others_leave)
+        leaving = self._believed | {self._owning.node} if self.leaving else self._believed
         dead, left = self._grace.gone(placement, self._dead_s, leaving)
         dead -= {self._owning.node}
         if self.repair.on_members(placement, dead, left):

@@ -60,6 +60,11 @@ class Stock:
             ours: told what is named, a page at a time.
         """
         first, end = self._covered()
+        here = self._archive.here_from(0)
+        if (
+            end < here
+        ):  # a snapshot jumped over what lay between: begin there, and go down to what is known already
+            first = end = here
         while end < self._archive.size:
             leaves = segments.some(self._database, end, ROWS.value)
             if not leaves:

@@ -199,6 +199,22 @@ async def test_the_index_is_built_by_who_becomes_a_member_late_or_began_from_a_s
     await crowd.run(test)
 
 
+async def test_the_index_goes_on_behind_what_a_snapshot_jumped_over(crowd):
+    with crowd.opened():
+        keeper = crowd.all[0]
+        stock, told = keeper.keeping.replicating.stock, []
+        keeper.name(entry(keeper.node, BLOBS[0]))
+        await stock.grow(told.extend)
+        keeper.log.size += 700  # the node was away; what lies between is not here
+        keeper.log.from_ = keeper.log.size
+        keeper.name(entry(keeper.node, BLOBS[1]))
+        await stock.grow(told.extend)
+        assert [one.sha256 for one in told] == [digest(BLOBS[0]), digest(BLOBS[1])]
+        assert stock.named(digest(BLOBS[1]))
+        await stock.grow(told.extend)
+        assert len(told) == 2
+
+
 async def test_a_network_without_storage_members_does_nothing(tmp_path, clock):
     crowd = Crowd(tmp_path, storage=())
 
@@ -333,6 +349,25 @@ async def test_who_says_that_it_leaves_is_believed_for_half_an_hour(crowd):
         assert other.status().gone
         await trio.sleep(1_805)
         assert not other.status().gone
+
+    await crowd.run(test)
+
+
+async def test_a_member_that_leaves_and_stays_by_turns_is_looked_at_every_ten_seconds_at_most(crowd):
+    async def test():
+        await placed(crowd)
+        node, other = crowd.all[0].node, crowd.all[1].keeping
+        looks, before = [], None
+        for at in range(120):
+            await other.providing.take(node, Leaving(at % 3 == 0).encode())
+            await trio.sleep(0.5)
+            if other.status().gone != before:
+                before = other.status().gone
+                looks.append(trio.current_time())
+        assert 2 <= len(looks) <= 8
+        await other.providing.take(node, Leaving(False).encode())
+        await trio.sleep(12)
+        assert not other.status().gone  # the last word counts
 
     await crowd.run(test)
 
