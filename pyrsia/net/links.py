@@ -380,6 +380,8 @@ class Links:
                 self._peers.heard(now_s)
             looked_s = now_s
             self._targets.sweep()
+            for peer in self._peers.guests():  # one of them may have been admitted
+                peer.guest = not self._greeter.allows(peer.node)
             for conn in [*self._peers.inbound.values()]:
                 if now_s - conn.heard_s > LINK_DEAD_S.value:
                     self._peers.lose(conn)

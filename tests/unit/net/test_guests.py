@@ -114,6 +114,7 @@ async def test_a_guest_that_became_a_member_takes_no_guests_place():
         first.links.dial([ann.at])
         await until(lambda: ann.links.connected(first.id))
         admitted.add(first.id)
+        await until(lambda: not any(peer.guest for peer in ann.links.peers()))
         second.links.dial([ann.at])
         await until(lambda: ann.links.connected(second.id))
         assert ann.links.connected(first.id)
