@@ -74,6 +74,11 @@ def _half(given: argparse.Namespace, count: int) -> Iterator[str]:
     yield f"{took:.1f} s after the last start, {len(pool.false_dead)} times one was taken for dead"
 
 
+def _chaos(given: argparse.Namespace, count: int) -> Iterator[str]:
+    """anything happens to anybody, at 20 % loss; seconds of calm until all know who is there"""
+    yield f"{scenes.chaos(given.seed, count)[0]:.1f} s"
+
+
 SCENES = {
     "quiet": _quiet,
     "crash": _crash,
@@ -81,6 +86,7 @@ SCENES = {
     "stall": _stall,
     "partition": _partition,
     "half": _half,
+    "chaos": _chaos,
 }
 
 if __name__ == "__main__":

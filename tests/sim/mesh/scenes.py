@@ -3,6 +3,8 @@
 Each scene takes a seed and a number of nodes, and tells in figures what was seen. Times are virtual seconds.
 """
 
+import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -162,3 +164,43 @@ def lonely(seed: int, count: int) -> Pool:
     pool = Pool(seed, count, RAIN, reach=reach)
     pool.net.run(120.0)
     return pool
+
+
+def chaos(seed: int, count: int = 14, for_s: float = 90.0) -> tuple[float, Pool]:
+    """Anything happens to anybody for a while; seconds of calm until all know who is there and who is not."""
+    pool = Pool(seed, count, STORM)
+    lot, lives = random.Random(f"chaos {seed}"), {node: 1 for node in pool.ids}
+    pool.excused = dict.fromkeys(pool.ids, math.inf)  # what is believed meanwhile is anybody's guess
+
+    def happen() -> None:
+        node = lot.choice(pool.ids)
+        match lot.randrange(6):
+            case 0 if node in pool.at and len(pool.at) > count // 2:
+                pool.crash(node)
+            case 1 if node in pool.at and len(pool.at) > count // 2:
+                pool.leave(node)
+            case 2 | 3 if node not in pool.at:
+                lives[node] += 1_000
+                pool.start(node, lives[node])
+            case 4 if node in pool.at:
+                pool.stall(node, lot.uniform(0.2, 12.0))
+            case 5:
+                sides: tuple[list[NodeId], list[NodeId]] = [], []
+                for one in pool.ids:
+                    sides[lot.randrange(2)].append(one)
+                pool.net.partition(*sides)
+                pool.net.at(pool.net.now + lot.uniform(1.0, 30.0), pool.net.heal)
+        if pool.net.now < for_s:
+            pool.net.at(pool.net.now + lot.expovariate(0.7), happen)
+
+    happen()
+    pool.net.run(for_s + 31.0)
+    pool.net.heal()
+    pool.net.weather = RAIN
+    gone = [node for node in pool.ids if node not in pool.at]
+
+    def settled() -> bool:
+        lost = (State.DEAD, State.LEFT)
+        return pool.agree() and all(pool.states(node).keys() <= set(lost) for node in gone)
+
+    return pool.net.run_until(settled, within=180.0), pool
