@@ -139,6 +139,9 @@ KEPT_SEALS = Limit(
     1_024, "seals whose proofs can still be made: a checkpoint is seconds old, which is some tens of seals"
 )
 
+BLOB_ROWS = Limit(1_000, "rows of the blob index read before others have a turn, 2 ms")
+MANIFEST_ROWS = Limit(64, "manifests read before others have a turn: each may have 64 KB")
+
 # -- snapshots --
 SNAPSHOT_PLACES = Limit(64, "places asked at once: small ones, which one answer has room for")
 SNAPSHOT_ANSWER_BYTES = Limit(

@@ -34,8 +34,8 @@ from pyrsia.store.partials import Partials
 from pyrsia.store.quota import free_bytes
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.store.scrub import Scrubber
-from pyrsia.store.sweep import MANIFEST_ROWS, Sweeper
-from pyrsia.units import HASH_BYTES, Limit, NodeId
+from pyrsia.store.sweep import Sweeper
+from pyrsia.units import HASH_BYTES, MANIFEST_ROWS, Limit, NodeId
 from pyrsia.wire.text import unb32
 
 LOOK_S = Limit(10, "a disk that fills at 50 MB/s is seen with the spare part of 512 MB just taken")

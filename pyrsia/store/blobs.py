@@ -29,11 +29,10 @@ from pyrsia.store.growing import Growing
 from pyrsia.store.incoming import PartialBlob, copy, dropped_on_failure, set_aside, write_file
 from pyrsia.store.quota import Account, Room, Rules, Space
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit
+from pyrsia.units import BLOB_ROWS, Limit
 
 COARSE_S = Limit(600, "a time of use that is newer by less is not worth a write")
 EVICTED_AT_ONCE = Limit(256, "blobs of one batch and one sync; a put of one of them waits for both")
-SCAN_ROWS = Limit(1_000, "rows read before others have their turn, 2 ms")
 
 _T = TypeVar("_T")
 
@@ -248,9 +247,9 @@ class Blobs:
     async def note_uses(self) -> None:
         """Write when blobs were used, where that has changed much. Not synced: a crash loses it, and nothing else."""
         touched = self._uses.items()
-        for at in range(0, len(touched), SCAN_ROWS.value):
+        for at in range(0, len(touched), BLOB_ROWS.value):
             batch = Batch()
-            for sha256, used_s in touched[at : at + SCAN_ROWS.value]:
+            for sha256, used_s in touched[at : at + BLOB_ROWS.value]:
                 record = self._record(sha256)
                 if record is not None and used_s - record.used_s >= COARSE_S.value:
                     replaced = msgspec.structs.replace(record, used_s=used_s)
@@ -435,7 +434,7 @@ class Blobs:
     def _count(self) -> None:
         """What the index names, at the start."""
         start = b""
-        while rows := self._database.scan(layout.BLOBS, start, SCAN_ROWS.value):
+        while rows := self._database.scan(layout.BLOBS, start, BLOB_ROWS.value):
             for _, raw in rows:
                 record = _decoded(raw)
                 self.account.kept(record.size, pinned=bool(record.pins))
@@ -474,7 +473,7 @@ class _Rows:
         for sha256, raw in self._page:
             return sha256, _decoded(raw)
         await trio.lowlevel.checkpoint()
-        rows = self._database.scan(layout.BLOBS, self._start, SCAN_ROWS.value)
+        rows = self._database.scan(layout.BLOBS, self._start, BLOB_ROWS.value)
         if not rows:
             raise StopAsyncIteration
         self._start = rows[-1][0] + b"\0"

@@ -22,10 +22,10 @@ import trio
 
 from pyrsia.status import Swept
 from pyrsia.store import layout
-from pyrsia.store.blobs import MEND, PARTIAL, SCAN_ROWS, Blobs
+from pyrsia.store.blobs import MEND, PARTIAL, Blobs
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
-from pyrsia.units import CHUNK_BYTES, HASH_BYTES, Limit
+from pyrsia.units import BLOB_ROWS, CHUNK_BYTES, HASH_BYTES, MANIFEST_ROWS, Limit
 
 FILE_GRACE_S = Limit(
     3_600, "between a file's last byte and its row lie seconds, on the slowest disk a minute"
@@ -33,7 +33,6 @@ FILE_GRACE_S = Limit(
 PARTIAL_AGE_S = Limit(86_400, "a download that nobody went on with for a day")
 STRAY_FILES = Limit(1_000, "files without a row that one turn deals with; a crash leaves a few")
 STRAY_BYTES = Limit(8 << 30, "of them that are hashed in one turn: some ten seconds")
-MANIFEST_ROWS = Limit(64, "read before others have a turn: each may have 64 KB")
 MANIFESTS = Limit(200_000, "digests in memory at once, 20 MB; where there are more, none is made anew")
 MANIFESTS_MADE = Limit(100, "blobs read again in one turn to make their manifest")
 
@@ -88,7 +87,7 @@ class Sweeper:
         rows: list[tuple[bytes, int]] = []
         async for sha256, record in self._blobs.rows():
             rows.append((sha256, record.size))
-            if len(rows) == SCAN_ROWS.value:
+            if len(rows) == BLOB_ROWS.value:
                 await self._check(rows, found)
                 rows = []
         await self._check(rows, found)
