@@ -21,6 +21,7 @@ from pyrsia.units import MAX_SOURCES, Limit, NodeId
 RANDOM_FIRST: Final = 2
 AHEAD: Final = 64  # chunks, 16 MiB: what those who read along together exchange among themselves first
 FAR_AHEAD: Final = 4 * AHEAD
+DARTS: Final = 3  # thrown at a pool before its bits are counted: most hit a dense one
 STALL_S: Final = 1.0  # before a reader that stands still gets its next chunk from whoever has it
 MAX_PLACES = Limit(16, "readers whose places are looked at; of more, the first ones in the file")
 
@@ -127,8 +128,12 @@ class Picking:
 
     def _any(self, pool: int) -> int:
         """Each with the same chance: who shares gaps with others must not share what comes after them."""
-        nth, at = self._draw.randrange(pool.bit_count()), 0
         width = pool.bit_length()
+        for _ in range(DARTS):
+            at = self._draw.randrange(width)
+            if pool >> at & 1:
+                return at
+        nth, at = self._draw.randrange(pool.bit_count()), 0
         while width > 1:
             half = width // 2
             low = pool & (1 << half) - 1

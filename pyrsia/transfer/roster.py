@@ -41,7 +41,8 @@ class Roster:
         return None if source is None or source.phase not in phases else source
 
     def ready(self) -> list[Source]:
-        return [source for source in self.sources.values() if source.phase is Phase.READY]
+        ready = Phase.READY
+        return [source for source in self.sources.values() if source.phase is ready]
 
     def opening(self) -> bool:
         return any(source.phase is Phase.OPENING for source in self.sources.values())
@@ -80,6 +81,8 @@ class Roster:
     def opened(self, now: float) -> list[Source]:
         """Those that are to be reached now."""
         found: list[Source] = []
+        if not self._queue:
+            return found
         used = sum(s.phase in (Phase.OPENING, Phase.READY) for s in self.sources.values())
         for _ in range(len(self._queue)):
             source = self._queue.popleft()

@@ -325,12 +325,13 @@ class Swarm:
         ready = self._roster.ready()
         if not any(source.room(source.node in asks) for source in ready):
             return None  # most chunks that come find this; the rest is for who has room
+        holding = self._hold_until_s is not None and now < self._hold_until_s
         able = [
             source
             for source in ready
             if now >= source.not_before_s
             and self._owing.wanted & source.held
-            and not self._left_for_others(source, now)
+            and not (holding and self._left_for_others(source))
         ]
         able.sort(key=lambda s: (s.ends_in(size), s.owed_bytes, s.given))
         quickest = next((source for source in able if not source.strikes), None)
@@ -346,12 +347,10 @@ class Swarm:
         """Whether this node's own limit lets a chunk of `source` in."""
         return self._down is None or not self._down.wait_s(now, source.node, CHUNK_BYTES.value)
 
-    def _left_for_others(self, source: Source, now: float) -> bool:
+    def _left_for_others(self, source: Source) -> bool:
         """Whether what is left to ask is kept for a source that is still being reached (rule 5)."""
         return (
-            self._hold_until_s is not None
-            and now < self._hold_until_s
-            and not self._asked - {source.node}
+            not self._asked - {source.node}
             and self._owing.wanted.bit_count() <= self._reserve
             and self._roster.opening()
         )
