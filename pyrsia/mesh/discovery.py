@@ -117,9 +117,11 @@ class Discovery:
 
     # -- what happens --
 
-    def renew(self, raw: bytes) -> None:
-        """Our own record, which goes to whoever asks or is asked."""
+    def renew(self, raw: bytes, *, moved: bool = False) -> None:
+        """Our own record, which goes to whoever asks or is asked; soon, where we can be reached elsewhere now."""
         self._own = raw
+        if moved:
+            self._pause_s, self._ask_at_s = SOON_S, 0.0
 
     def remember(self, now_ms: int, raws: Iterable[bytes]) -> None:
         """Records of an earlier life. Who had one and is silent since may be where it was."""

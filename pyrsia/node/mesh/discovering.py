@@ -335,7 +335,7 @@ class Discovering:
         )
         self._raw = records.encode(record, self._key.sign(records.to_sign(record)))
         self._own, self._issued_s = record, now_s
-        self._core.renew(self._raw)
+        self._core.renew(self._raw, moved=moved)
         self._saved.keep_own(self._raw)
 
     def _ports(self) -> tuple[int, int, int]:

@@ -199,6 +199,19 @@ def test_a_link_that_we_dialled_is_asked_at_once_with_our_own_record_first():
     assert (ask.node, asked.raws[0], len(asked.raws), len(asked.have)) == (ANN, raw_of(ident(99)), 16, 40)
 
 
+def test_who_can_be_reached_elsewhere_now_says_so_at_once():
+    made = core()
+    made.on_linked(0.0, ANN, dialled=True)
+    for now in range(1, 300):  # at rest by now
+        made.on_timer(float(now), NOW_MS)
+    made.renew(raw_of(ident(99), seq=2))
+    assert not [one for one in made.on_timer(300.0, NOW_MS) if isinstance(one, Ask)]
+    moved = raw_of(ident(99), seq=3, address="tcp://127.0.0.1:5")
+    made.renew(moved, moved=True)
+    (ask,) = [one for one in made.on_timer(300.1, NOW_MS) if isinstance(one, Ask)]
+    assert records.decode_asked(ask.question).raws == [moved]
+
+
 def test_who_was_mentioned_is_asked_for_by_name_of_whom_mentioned_it():
     made = core()
     made.on_linked(0.0, EVE, dialled=False)

@@ -261,6 +261,21 @@ async def test_who_reconnects_in_a_loop_waits_and_is_named(monkeypatch):
         nursery.cancel_scope.cancel()
 
 
+async def test_from_one_address_only_so_many_greetings_are_read_at_once(monkeypatch):
+    monkeypatch.setattr(door, "COMINGS_OF_ADDRESS", Limit(2, "soon used up"))
+    monkeypatch.setattr(door, "COMINGS_OF_ADDRESS_RATE", 0.001)
+    ann = Node(ANN)
+    others = [Node(pair) for pair in PAIRS[1:5]]
+    async with trio.open_nursery() as nursery:
+        for node in (ann, *others):
+            await nursery.start(node.links.run)
+        for node in others:
+            node.links.dial([ann.at])
+        await until(lambda: ann.links.counted["greetings-of-address"] == 2)
+        assert len(ann.links.linked()) == 2
+        nursery.cancel_scope.cancel()
+
+
 class Flipped:
     """The sign-flipped twin of a key: another id, the same transport key. Signs with the negated scalar."""
 
