@@ -271,10 +271,10 @@ async def _send_copied(send: Send, descriptor: int, span: Span, *, more: bool) -
 
 
 def put_back(sha256: str) -> str:
-    """What helps where this node's copy of a file is damaged: nothing repairs it by itself."""
+    """What helps where this node's copy of a file is damaged, before the node finds it by itself."""
     return (
-        "ask another node; the operator of this one checks the disk, and puts another node's copy "
-        f"in the place of the file {sha256} below blobs/ in the data directory"
+        "ask another node; the operator of this one checks the disk, and has another copy fetched: "
+        f"pyrsia storage scrub {sha256}"
     )
 
 
