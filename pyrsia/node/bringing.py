@@ -37,7 +37,8 @@ class Coming:
         error: why it is not; None as well when whoever ran it was cancelled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, find: Find | None) -> None:
+        self.find = find
         self.sources: list[NodeId] = []
         self.encoded = b""
         self.partial: Partial | None = None
@@ -90,9 +91,19 @@ class Bringing:
         return None if found is None or found.partial is None else found
 
     async def bring(
-        self, manifest_id: bytes, sha256: bytes, size: int, sources: Sequence[NodeId], growing: Growing | None
+        self,
+        manifest_id: bytes,
+        sha256: bytes,
+        size: int,
+        sources: Sequence[NodeId],
+        growing: Growing | None,
+        *,
+        seek: bool = True,
     ) -> Path:
         """The path of the blob, when it is here.
+
+        Args:
+            seek: others may be asked who has it. What no entry names yet is nobody's business.
 
         Raises:
             Unavailable: nobody gave it whole, or there is no disk for it.
@@ -105,7 +116,7 @@ class Bringing:
             if running.error is not None:
                 raise _again(running.error)
             # Whoever ran it was cancelled: what has come rests, and is gone on with.
-        coming = self._running[manifest_id] = Coming()
+        coming = self._running[manifest_id] = Coming(self.find if seek else None)
         coming.join(sources, growing)
         try:
             coming.path = await self._run(coming, manifest_id, sha256, size)
@@ -157,9 +168,9 @@ class Bringing:
 
     async def _look(self, coming: Coming, sha256: bytes) -> Sequence[NodeId]:
         """Ask who else may have it; all that are known then."""
-        if self.find is not None:
+        if coming.find is not None:
             with suppress(PyrsiaError):  # who cannot be asked knows of nobody
-                coming.join(await self.find(sha256), None)
+                coming.join(await coming.find(sha256), None)
         return coming.sources
 
     async def _chunks(self, coming: Coming, partial: Partial, sha256: bytes) -> None:

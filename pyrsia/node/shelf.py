@@ -148,7 +148,8 @@ class Shelf:
         local = self.local(sha256)
         if local is not None:
             return local
-        return await self.bringing.bring(manifest_id, sha256, size, sources, growing)
+        seek = self._named(manifest_id)
+        return await self.bringing.bring(manifest_id, sha256, size, sources, growing, seek=seek)
 
     async def _describe(self, manifest: Manifest) -> BlobRef:
         """Index the manifest of a blob that is here."""

@@ -256,6 +256,26 @@ async def test_who_has_it_is_looked_for_when_those_who_are_known_do_not(site):
     assert site.plane.sources == [[A, C]]
 
 
+async def test_what_no_entry_names_yet_is_looked_for_nowhere_else(site):
+    site.named.clear()
+    looked = []
+
+    async def find(sha256):
+        looked.append(sha256)
+        return (C,)
+
+    site.shelf.bringing.find = find
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(site.fetch)
+        await until(lambda: site.plane.find is not None)
+        assert list(await site.plane.find()) == [A]
+        nursery.cancel_scope.cancel()
+    site.plane.holders.clear()
+    with pytest.raises(Unavailable):
+        await site.shelf.fetch(bytes(32), PAPER.sha256, PAPER.size, [A])
+    assert looked == []
+
+
 @pytest.mark.parametrize("sources", [(), (A,)])
 async def test_a_failure_says_that_it_was_still_looked_for_and_why_each_was_no_help(site, sources):
     site.plane.holders.clear()

@@ -3,6 +3,8 @@
 import itertools
 import os
 import random
+import signal
+import sys
 
 import pytest
 import trio
@@ -96,6 +98,48 @@ async def test_a_process_that_is_killed_loses_what_came_since_the_last_flush_and
     again = await disk.start().open(PAPER)
     assert again.held == 0b00011
     again.discard()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import trio
+from pyrsia.store.blobs import Blobs
+from pyrsia.store.partials import Partials
+from pyrsia.store.rocks import Database
+from pyrsia.transfer.manifest import Manifest
+
+async def main():
+    folder, data = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+    partial = await Partials(folder / "blobs", Blobs(folder / "blobs", Database.open(folder / "db"))).open(
+        Manifest.of([data])
+    )
+    step = 262_144
+    for chunk in (1, 2):
+        partial.write_at(chunk * step, data[chunk * step : (chunk + 1) * step])
+    await partial.flush()
+    partial.write_at(0, data[:step])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+trio.run(main)
+"""
+
+
+async def test_kill_9_in_the_middle_costs_what_came_since_the_last_flush(tmp_path):
+    (tmp_path / "data").write_bytes(DATA)
+    (tmp_path / "node").mkdir()
+    killed = await trio.run_process(
+        [sys.executable, "-c", KILLED, str(tmp_path / "node"), str(tmp_path / "data")], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+
+    disk = Disk(tmp_path / "node")
+    partial = await disk.partials.open(PAPER)
+    assert partial.held == 0b00110
+    for chunk in (0, 3, 4):
+        partial.write_at(*piece(chunk))
+    assert (await partial.finish(PAPER.sha256)).read_bytes() == DATA
+    disk.database.close()
 
 
 async def test_before_the_first_flush_nothing_is_left_of_a_process_that_is_killed(disk):
