@@ -7,6 +7,7 @@ import trio.testing
 from pyrsia.config import StorageSection
 from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.node.salvage import PIN as SALVAGED
+from pyrsia.node.salvage import salvage
 from pyrsia.node.storage_desk import StorageDesk
 from pyrsia.node.storage_pins import OPERATOR, PATTERNS, Wanted
 from pyrsia.node.storing import MENDED, Storing, holders
@@ -14,7 +15,7 @@ from pyrsia.serve.storage import PinOrder
 from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, Blobs
 from pyrsia.store.quota import Rules
-from pyrsia.store.rocks import Batch
+from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.wire.text import unb32
 from tests.reference.memory_database import MemoryDatabase
@@ -319,3 +320,15 @@ def test_a_disk_that_says_no_ends_no_task(tmp_path, story):
         return ground.storing.swept
 
     assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01)) is not None
+
+
+async def test_what_outlived_a_database_is_counted_as_pinned(tmp_path, ground):
+    sha256 = await ground.put(b"outlived", "build")
+    database = Database.open(tmp_path / "new")
+    try:
+        assert salvage(ground.folder, database) == 1
+        account = Blobs(ground.folder, database, ground.rules).account
+        assert (account.blobs, account.used, account.pinned) == (1, 8, 8)
+        assert Blobs(ground.folder, database).pins(sha256) == (SALVAGED,)
+    finally:
+        database.close()
