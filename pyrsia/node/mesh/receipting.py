@@ -102,6 +102,7 @@ class Receipting:
         self._nursery: trio.Nursery | None = None
         self._lists: dict[_Key, tuple[Wanted, ...]] = {}
         self._work: dict[_Key, _Work] = {}
+        self._begun: set[bytes] = set()  # manifests of downloads that run, each in one builder's name
         self._turns: dict[NodeId, trio.CapacityLimiter] = {}
         self._lagging = 0
 
@@ -313,15 +314,24 @@ class Receipting:
             )
 
     async def _bring(self, blob: Wanted, builder: NodeId) -> None:
-        """From the builder, and whoever else lends the same bytes meanwhile: the shelf has one download a blob."""
-        try:
-            await self._shelf.fetch(blob.manifest, blob.sha256, blob.size, [builder])
-        except StorageFull:
-            raise
-        except (
-            Unavailable
-        ):  # maybe of a download that another one's ask began, which failed for that one's sake
-            await self._shelf.fetch(blob.manifest, blob.sha256, blob.size, [builder])
+        """From the builder, and whoever else lends the same bytes meanwhile: the shelf has one download a blob.
+
+        One that another builder's ask began may fail for that one's sake (a false digest beside the manifest): then it
+        is begun anew in this one's name.
+        """
+        while True:
+            mine = blob.manifest not in self._begun
+            if mine:
+                self._begun.add(blob.manifest)
+            try:
+                await self._shelf.fetch(blob.manifest, blob.sha256, blob.size, [builder])
+                return
+            except Unavailable as error:
+                if mine or isinstance(error, StorageFull):
+                    raise
+            finally:
+                if mine:
+                    self._begun.discard(blob.manifest)
 
 
 def _no(code: str, what: str, do: str, *, who: str = "the asking builder") -> Refusal:

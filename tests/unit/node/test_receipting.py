@@ -316,7 +316,9 @@ async def test_garbage_is_the_askers_fault_and_stores_nothing(stage, data):
     async def test():
         with pytest.raises(Malformed):
             await stage.answer(stage.builders[0], data)
-        assert stage.scores.of(trio.current_time(), node_of(stage.builders[0])) == pytest.approx(FAULT)
+        assert stage.scores.of(trio.current_time(), node_of(stage.builders[0])) == pytest.approx(
+            FAULT, rel=0.1
+        )
         assert (stage.plane.fetched, stage.desk._lists) == ([], {})
 
     await stage.run(test)
@@ -412,7 +414,7 @@ async def test_a_download_that_failed_for_another_builders_sake_is_tried_once_mo
     async def lies():
         with pytest.raises(Refusal) as caught:
             await stage.answer(liar, wrong)
-        assert caught.value.code in ("unavailable", "digest-mismatch")  # by whose turn the second try comes
+        assert caught.value.code == "unavailable"
 
     async def test():
         async with trio.open_nursery() as nursery:
