@@ -25,6 +25,7 @@ from pyrsia.net.dialling import Dialler
 from pyrsia.net.door import Door
 from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter, NodeKey
+from pyrsia.net.hoarding import Hoarders
 from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import PeerLink, Peers
 from pyrsia.net.requests import Answers, Busy, Handler, Questions
@@ -174,6 +175,7 @@ class Links:
                 nursery.start_soon(door.read, router)
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._questions.run)
+                nursery.start_soon(Hoarders(self._sockets.ports, self._sockets.bound, self.counted).run)
                 self._targets.begin(lambda target: nursery.start_soon(self._keep, dialler, target))
                 task_status.started()
         finally:

@@ -78,6 +78,18 @@ class Sockets:
     def opened(self) -> bool:
         return self._context is not None
 
+    @property
+    def bound(self) -> list[ZSock]:
+        """Every socket that others connect to."""
+        every = (self.control, self.data, self.broadcast, self.plain)
+        return [sock for sock in every if sock is not None]
+
+    def ports(self) -> frozenset[int]:
+        """Where they connect to."""
+        every = (self.control_endpoint, self.data_endpoint, self.broadcast_endpoint, self.plain_endpoint)
+        ports = (endpoint.rpartition(":")[2] for endpoint in every)
+        return frozenset(int(port) for port in ports if port.isdecimal())
+
     def open(self, control_addr: str, data_addr: str, broadcast_addr: str = "", plain_addr: str = "") -> None:
         """Bind everything: the ZAP handler first, then the servers.
 

@@ -19,6 +19,7 @@ Source: docs/network.md, "ZeroMQ from trio"; docs/adr/0022.
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -41,6 +42,7 @@ _IN: Final = int(zmq.POLLIN)
 _OUT: Final = int(zmq.POLLOUT)
 _Plain: Final[Any] = zmq.backend.Socket
 _EVENTS: Final = int(zmq.EVENTS)
+_SRCFD: Final = int(zmq.SRCFD)
 _DONTWAIT: Final = int(zmq.DONTWAIT)
 _MORE: Final = int(zmq.DONTWAIT | zmq.SNDMORE)
 RETRY_S: Final = 0.05  # look again at a full ROUTER peer (rule 4)
@@ -49,7 +51,7 @@ RETRY_S: Final = 0.05  # look again at a full ROUTER peer (rule 4)
 class ZSock:
     """A trio face of `sock`. Close with `close`."""
 
-    __slots__ = ("_closed", "_fd", "_readers", "_slice_ends_s", "_sock", "_watcher", "_writers")
+    __slots__ = ("_closed", "_fd", "_readers", "_slice_ends_s", "_sock", "_watcher", "_writers", "heard")
 
     def __init__(self, sock: zmq.Socket[bytes]) -> None:
         self._sock = sock
@@ -59,6 +61,9 @@ class ZSock:
         self._watcher: ParkingLot | None = None  # among whom the one who watches would be parked
         self._slice_ends_s = 0.0
         self._closed = False
+        self.heard: set[int] | None = (
+            None  # while somebody wants to know: descriptors that messages came over
+        )
 
     async def recv(self) -> list[zmq.Frame]:
         """The next message as frames (not copied).
@@ -181,6 +186,9 @@ class ZSock:
         while frame.more:
             frame = _Plain.recv(self._sock, _DONTWAIT, copy=False)
             frames.append(frame)
+        if self.heard is not None:
+            with suppress(zmq.ZMQError, ValueError):  # of a connection that is gone
+                self.heard.add(int(frame.get(_SRCFD)))
         return frames
 
     def _send(self, parts: Sequence[bytes | memoryview | zmq.Frame], copy: bool) -> None:
