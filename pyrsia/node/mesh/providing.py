@@ -31,7 +31,7 @@ from pyrsia.wire.providers import Held, Known, Leaving, Provide, Sums, Who
 
 WHO_S: Final = 0.3  # somebody may wait for the first byte meanwhile
 KNOWN_S: Final = 60.0
-TURN_S: Final = 1.0
+TURN_S: Final = 2.0
 SWEEP_S: Final = 60.0
 MAX_KNOWN = Limit(1_024, "blobs whose providers are remembered for a minute, 700 KB at most")
 ASKED_OWNERS = Limit(2, "owners asked who else has a blob; each hears of every cache")

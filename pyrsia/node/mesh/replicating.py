@@ -36,7 +36,7 @@ from pyrsia.units import Limit, NodeId
 from pyrsia.wire.providers import Sum
 from pyrsia.wire.text import b32
 
-LOOK_S: Final = 1.0
+LOOK_S: Final = 2.0
 PULL_S: Final = 900.0  # one blob; the largest at a tenth of the slowest disk takes longer, and is resumed
 PROBE_S: Final = 20.0
 LEAVING_S: Final = 1_800.0
@@ -120,7 +120,7 @@ class Replicating:
         return {}
 
     def linked(self, node: NodeId, up: bool) -> None:
-        """Who is there is asked about its state, once a second."""
+        """Who is there is asked about its state, every two seconds."""
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -345,7 +345,7 @@ async def test_who_says_that_it_leaves_is_believed_for_half_an_hour(crowd):
         node = crowd.all[0].node
         other = crowd.all[1].keeping
         await other.providing.take(node, Leaving(True).encode())
-        await trio.sleep(2)
+        await trio.sleep(5)
         assert other.status().gone
         await trio.sleep(1_805)
         assert not other.status().gone
@@ -366,7 +366,7 @@ async def test_a_member_that_leaves_and_stays_by_turns_is_looked_at_every_ten_se
                 looks.append(trio.current_time())
         assert 2 <= len(looks) <= 8
         await other.providing.take(node, Leaving(False).encode())
-        await trio.sleep(12)
+        await trio.sleep(15)
         assert not other.status().gone  # the last word counts
 
     await crowd.run(test)

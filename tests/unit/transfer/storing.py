@@ -108,12 +108,12 @@ class World:
             self.look(keeper)
 
     def look(self, keeper: Keeper) -> None:
-        """What a node does every second: who is gone?"""
+        """What a node does every two seconds: who is gone?"""
         if keeper.up:
             dead, leaving = self.grace.gone(self.placement, self.dead_s, self.leaving)
             if keeper.core.on_members(self.placement, dead, leaving):
                 self.wake(keeper)
-        self.later(0.5 + self.draw.random(), lambda: self.look(keeper))
+        self.later(1.5 + self.draw.random(), lambda: self.look(keeper))
 
     def dead_s(self, node: NodeId) -> float | None:
         return self.now - self.down_s[node] if node in self.down_s else None

@@ -27,7 +27,7 @@ def test_a_lost_failure_domain_is_made_good_within_a_minute_of_the_grace(seed: i
     assert world.counted["pulls"] == 0  # nothing lacks, nothing moves
     before = {one.sha256: world.placement.owners(one.sha256) for one in world.named}
     lost = world.lose(f"domain {seed}")
-    world.run(30.0 + GRACE_S - 2.0)
+    world.run(30.0 + GRACE_S - 3.0)
     assert world.counted["pulls"] == 0  # a reboot is no loss
     assert not world.restored()
     world.run(30.0 + GRACE_S + 60.0)
@@ -154,15 +154,15 @@ def test_what_is_lost_is_tried_less_and_less_often_and_holds_up_nothing() -> Non
     world.run(400.0)
     assert keeper.core.lost == len(lost)
     before = world.counted["pulls"]
-    world.run(4_000.0)
+    world.run(3_000.0)
     calm = world.counted["pulls"]
-    world.run(7_600.0)
+    world.run(6_600.0)
     assert world.counted["pulls"] - calm <= 4 * 2 * len(
         lost
     )  # an hour: each of four members tries each once or so
     assert calm > before
     world.elsewhere = lost
-    world.run(12_000.0)
+    world.run(10_300.0)
     assert keeper.held == lacking | lost
 
 
