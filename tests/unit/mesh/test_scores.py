@@ -40,3 +40,20 @@ def test_the_table_is_bounded_and_forgets_the_longest_silent():
         book.note(1.0, NodeId(number.to_bytes(32, "big")), scores.GAVE)
     assert book.of(1.0, ANN) == 0.0
     assert book.of(1.0, BOB) < 0
+
+
+def test_faults_are_counted_by_reason_and_kinds_of_them_are_bounded():
+    book = Scores()
+    for number in range(3):
+        book.note(0.0, ANN, scores.RATE, "too much")
+        book.note(0.0, ANN, scores.GAVE)
+        book.note(0.0, BOB, scores.FAULT, f"of kind {number}")
+    assert book.faults(ANN) == {"too much": 3}
+    assert book.faults(NodeId(b"c" * 32)) == {}
+    for number in range(1_000):
+        book.note(0.0, BOB, scores.FAULT, f"of kind {number}")
+    told = book.faults(BOB)
+    assert len(told) == scores.MAX_REASONS.value + 1
+    assert sum(told.values()) == 1_003
+    assert told[scores.OTHER] > 900
+    assert book.reason(BOB) == "of kind 999"
