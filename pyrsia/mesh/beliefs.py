@@ -286,7 +286,7 @@ class Beliefs:
             self.changed.append((one.node, State.SUSPECT))
         held.by[one.author] = one
         held.said_s = now
-        deadline = max(now, held.since_s + self.wait_s(len(held.by)))
+        deadline = held.since_s + self.wait_s(len(held.by))
         if deadline < held.deadline_s:
             held.deadline_s = deadline
             heappush(self._deadlines, (deadline, one.node))

@@ -585,6 +585,17 @@ def test_a_statement_is_told_a_logarithmic_number_of_times_and_the_newest_first(
     assert [one.incarnation for one in rumours.take(9, 10) if one.node == ANN] == [2]
 
 
+def test_a_suspicion_that_was_answered_is_told_no_more():
+    one = One()
+    one.take(ANN, Tell((suspect(BOB, ANN),)))
+    ((_, ack),) = sends(one.take(EVE, Ping(1, ())), Ack)
+    assert suspect(BOB, ANN) in ack.told
+    one.take(ANN, Tell((said(Word.ALIVE, BOB, 2),)))
+    ((_, ack),) = sends(one.take(EVE, Ping(2, ())), Ack)
+    assert suspect(BOB, ANN) not in ack.told
+    assert said(Word.ALIVE, BOB, 2) in ack.told
+
+
 def test_what_is_told_on_is_bounded():
     rumours = Rumours()
     for number in range(MAX_RUMOURS.value + 100):
