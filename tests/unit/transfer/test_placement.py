@@ -40,7 +40,7 @@ def owned(members: list[StorageMember], replicas: int = 3) -> list[frozenset[Nod
 
 
 @given(_members, st.sampled_from(SOME), st.integers(1, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_owners_are_those_of_the_long_way(members: list[StorageMember], shard: int, replicas: int) -> None:
     made = Placement.of(members, replicas)
     assert list(made.owners_of(shard)) == oracle.owners(members, shard, replicas)
@@ -48,7 +48,7 @@ def test_owners_are_those_of_the_long_way(members: list[StorageMember], shard: i
 
 
 @given(_members, st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_order_of_the_list_gives_one_answer(members: list[StorageMember], draw: random.Random) -> None:
     mixed = members[:]
     draw.shuffle(mixed)
@@ -59,7 +59,7 @@ def test_every_order_of_the_list_gives_one_answer(members: list[StorageMember], 
 
 
 @given(_members, st.integers(0, 8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_who_is_no_owner_changes_nothing(members: list[StorageMember], at: int) -> None:
     """Joining takes only what it then owns; leaving gives away only what it owned; passing over is as leaving."""
     if not members:
@@ -104,7 +104,7 @@ def test_a_lost_member_moves_its_shares_and_no_others() -> None:
         assert new == old if lost not in old else old - {lost} <= new
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_shares_follow_weights(seed: int) -> None:
     """Of 12 members alike but for one of weight 4: it stands first 4/15 of the time, others 1/15."""
     members = crowd(12, 12, seed)
