@@ -198,6 +198,17 @@ def test_nobody_is_suspected_by_those_who_have_no_way_to_it():
     assert (BOB, State.SUSPECT) not in states(done)
 
 
+@pytest.mark.parametrize("able", [True, False], ids=["silence", "no-way"])
+def test_helpers_without_a_way_say_nothing_of_the_node(able):
+    one = One([node_id(number) for number in range(1, 6)])
+    target, ping = one.probe()
+    one.unreachable.add(target)  # its link went meanwhile, and nobody can dial it
+    for helper, ask in sends(one.until(one.now + probing.DIRECT_S), Ask):
+        one.take(helper, Nack(ask.seq, able))
+    assert ping.seq == ask.seq
+    assert states(one.until(one.now + 1.1)) == ([(target, State.SUSPECT)] if able else [])
+
+
 def test_a_node_that_nobody_can_dial_is_probed_when_its_link_broke():
     one = One()
     one.take(BOB, Ping(1, ()))
