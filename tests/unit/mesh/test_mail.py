@@ -340,6 +340,7 @@ def test_what_nobody_takes_is_tried_again_with_growing_pauses_until_it_expires()
     box.on_failed(now, 1, AWAY)
     while box.wake_at < math.inf:
         now = box.wake_at
+        assert now < 2 * HOUR_MS / 1_000, "it is tried for ever"
         due, expired = box.due(now, NOW_MS + int(now * 1000))
         if due:
             tried.append(now)
