@@ -13,7 +13,7 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import entries, views
 from pyrsia.log.tree import verify_inclusion
 from pyrsia.mesh.liveness import State
-from pyrsia.mesh.scores import Scores
+from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.links import PeerLink
 from pyrsia.node.acknowledging import Acknowledgements
 from pyrsia.node.admin import FACT_KINDS, Admin
@@ -25,6 +25,7 @@ from pyrsia.node.peering import Peering
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
 from pyrsia.status import AgreementStatus
+from pyrsia.wire.membership import Vitals
 from pyrsia.wire.text import b32
 from tests.reference.parts import Kept, ring
 from tests.reference.story import Story
@@ -186,6 +187,30 @@ async def test_every_other_member_is_a_peer_whether_it_is_connected_or_not(node)
         (1.23, 10, 20, "validator")
     ]
     assert {(one.rtt_ms, one.address) for one in rows if not one.connected} == {(-1.0, "")}
+    assert {one.state for one in rows} == {"alive"}
+    assert "validator" in up[0].roles
+    assert up[0].known == ("log", "its dial")
+
+
+async def test_a_guest_with_a_link_is_a_row_and_what_it_did_stands_in_it(node):
+    guest = b"g" * 32
+    node.links.connected = [guest]
+    for _ in range(3):
+        node.scores.note(trio.current_time(), guest, LIE, "sent a wrong chunk")
+    node.seen = Seen(State.DEAD, 12.34, -1.0, 7.891, Rate(1.4, 2.6), Vitals(9, 5, "0.2"), (b"w" * 32,))
+    *members, row = await node.admin.peers()
+    assert (len(members), row.node_id, row.role, row.roles, row.name) == (4, b32(guest), "guest", (), "n")
+    assert (row.score, row.ignored, row.reason) == (
+        pytest.approx(3 * LIE, abs=0.2),
+        True,
+        "sent a wrong chunk",
+    )
+    assert row.faults == {"sent a wrong chunk": 3}
+    assert (row.state, row.gone_s, row.heard_s, row.suspected_by) == ("dead", 12.3, -1.0, (b32(b"w" * 32),))
+    assert (row.received_rate, row.sent_rate, row.version, row.log_size, row.load_ms) == (1, 3, "0.2", 9, 5)
+    assert members[0].rtt_ms == 7.89  # of a probe, where no link measures it
+    node.links.connected = []
+    assert len(await node.admin.peers()) == 4
 
 
 async def test_builds_name_builders_verdict_and_dissent(node):
