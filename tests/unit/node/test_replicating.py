@@ -496,6 +496,20 @@ async def test_floods_of_records_and_questions_cost_their_sender(crowd):
     await crowd.run(test)
 
 
+async def test_who_has_much_to_ask_waits_its_turn_and_is_never_too_fast(crowd):
+    async def test():
+        await placed(crowd)
+        asker, owner = crowd.all[4].keeping.providing.asking, crowd.all[0]
+        before = trio.current_time()
+        assert [await asker.sums(owner.node, (1,)) for _ in range(400)].count(None) == 0
+        assert trio.current_time() - before > 5
+        said = [await asker.who(owner.node, (digest(BLOBS[0]),)) for _ in range(300)]
+        assert None in said  # a reader does not wait for it
+        assert owner.scores.of(trio.current_time(), crowd.all[4].node) == 0
+
+    await crowd.run(test)
+
+
 async def test_questions_are_answered_about_what_the_log_names_and_nothing_else(crowd):
     async def test():
         await placed(crowd)
