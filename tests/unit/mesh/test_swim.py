@@ -519,6 +519,21 @@ def test_who_stood_still_accuses_nobody_and_buries_nobody_before_it_has_read_wha
     assert one.core.health.score > 0
 
 
+def test_nobodys_time_passes_while_we_stand_still_and_what_was_under_way_is_void():
+    one = One()
+    one.probe()
+    one.take(ANN, Tell((suspect(DAN, ANN),)))
+    least = one.core.beliefs.wait_s(beliefs.AUTHORS)
+    one.now += 60.0
+    effects = one._note(one.core.on_timer(one.now))
+    assert sends(effects, Ask) == []
+    one.heard.update(dict.fromkeys((ANN, BOB, EVE), math.inf))
+    one.until(one.now + least - 1.0)
+    assert one.core.state(DAN) is State.SUSPECT
+    one.until(one.now + 20.0)
+    assert one.core.state(DAN) is State.DEAD
+
+
 def test_a_loop_that_is_late_again_and_again_still_finds_the_dead():
     one = One()
     one.take(ANN, Tell((suspect(BOB, ANN), suspect(BOB, EVE), suspect(BOB, DAN))))
