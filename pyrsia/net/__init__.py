@@ -10,8 +10,12 @@ greeting.py  who may be whom
 faults.py    what garbage costs
 requests.py  our questions and their answers, theirs and ours; who gets BUSY
 traffic.py   what crosses a greeted link
+targets.py   who is dialled, and for how long
 dialling.py  the end that dials, and dials again
 door.py      the end that is dialled
+names.py     nodes and numeric addresses from DNS
+beacon.py    datagrams on the cable
+bootstrap.py records of nodes by HTTP
 links.py     the face of control links; when a silent one is dead
 data.py      chunks fetched, on sockets of their own; the face of data links
 serving.py   the giving half of data links
