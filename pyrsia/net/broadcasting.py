@@ -55,16 +55,15 @@ class Air:
 
     async def run(self) -> None:
         """Grant subscriptions, and follow whom `follow` names, until cancelled or until the links close."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                publisher = self._links.publisher
-                if publisher is not None:
-                    nursery.start_soon(self._grant, publisher)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            publisher = self._links.publisher
+            if publisher is not None:
+                nursery.start_soon(self._grant, publisher)
+            try:
                 await trio.sleep_forever()
-        finally:
-            self._nursery = None
-            self._following.clear()
+            finally:  # from here on the nursery takes nobody in, while others still run
+                self._nursery = None
 
     @property
     def following(self) -> Collection[NodeId]:

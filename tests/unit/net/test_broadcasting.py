@@ -165,6 +165,25 @@ async def test_a_message_of_several_frames_is_handed_over_as_none():
         await until(lambda: (ann.id, b"") in bob.got)
 
 
+async def test_whoever_is_to_be_followed_while_the_node_stops_is_not():
+    async with casters(2) as (ann, bob):
+        air = Air(bob.links, lambda *frame: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(air.run)
+            await trio.testing.wait_all_tasks_blocked()
+
+            async def follow_when_cancelled():
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    air.follow([ann.id])
+
+            air._nursery.start_soon(follow_when_cancelled)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not air.following
+
+
 async def test_without_a_broadcast_address_nothing_is_published_and_nobody_is_followed():
     links = Links(
         PAIRS[0], b"c" * 32, control_addr=ANY, allow=lambda node: True, on_message=print, methods={}
