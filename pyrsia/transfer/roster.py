@@ -44,6 +44,18 @@ class Roster:
         ready = Phase.READY
         return [source for source in self.sources.values() if source.phase is ready]
 
+    def fetching(self) -> list[Source]:
+        """Those that fetch the file too: who has a part of it, and who is said to and was not reached yet."""
+        return [
+            source
+            for source in self.sources.values()
+            if not source.whole
+            and (
+                source.phase is Phase.READY
+                or (source.named_by is not None and source.phase is not Phase.GONE)
+            )
+        ]
+
     def opening(self) -> bool:
         return any(source.phase is Phase.OPENING for source in self.sources.values())
 
@@ -58,7 +70,7 @@ class Roster:
         if known is None:
             if len(self.sources) >= MAX_KNOWN.value:
                 return False
-            known = self.sources[node] = Source(node)
+            known = self.sources[node] = Source(node, named_by=teller)
             self._queue.append(known)
             return True
         if known.phase is not Phase.GONE or known.guilty or known.revivals >= MAX_REVIVALS.value:

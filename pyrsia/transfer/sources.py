@@ -38,6 +38,7 @@ class Source:
     """One source and what it was asked for."""
 
     node: NodeId
+    named_by: NodeId | None = None  # the source that said that it fetches the file too
     phase: Phase = Phase.WAITING
     why: str = ""
     guilty: bool = False

@@ -307,7 +307,7 @@ class Swarm:
         asks: dict[NodeId, list[int]] = {}
         owing = self._owing
         if self._me is not None and owing.wanted:
-            others = [source for source in self._roster.ready() if not source.whole]
+            others = self._roster.fetching()
             spread = functools.reduce(or_, (source.held for source in others if source.given), 0)
             self._picking.share([source.node for source in others], self._me, spread)
         while owing.wanted and owing.bytes + CHUNK_BYTES.value <= SWARM_CREDIT_BYTES.value:

@@ -91,23 +91,20 @@ async def test_when_the_source_goes_what_has_come_rests_and_another_source_gives
     first, second, site = sites[:3]
     await first.shelf.put(DATA)
     await second.shelf.put(DATA)
+    told = ""
     async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as life:
-            await life.start(first.links.run)
-            for one in (second, site):
-                await nursery.start(one.links.run)
-                one.links.dial([first.at, second.at])
-            await until(lambda: site.links.connected(first.id) and site.links.connected(second.id))
-            life.start_soon(first.plane.run)
-            await nursery.start(site.plane.run)
-            await nursery.start(second.plane.run)
-            async with trio.open_nursery() as fetching:
-                fetching.start_soon(_end_when, life, lambda: site.plane.counters.chunks_received > COUNT // 4)
-                try:
-                    await site.fetch(first)
-                except Unavailable as error:
-                    told = str(error)
-                fetching.cancel_scope.cancel()
+        life = await nursery.start(_live, first)
+        for one in (second, site):
+            await nursery.start(one.links.run)
+            one.links.dial([first.at, second.at])
+        await until(lambda: site.links.connected(first.id) and site.links.connected(second.id))
+        for one in (second, site):
+            await nursery.start(one.plane.run)
+        nursery.start_soon(_end_when, life, lambda: site.plane.counters.chunks_received > COUNT // 4)
+        try:
+            await site.fetch(first)
+        except Unavailable as error:
+            told = str(error)
         assert "of 120 chunks came and are kept for the next try: " in told
         came = site.plane.counters.chunks_received
         assert COUNT // 4 < came < COUNT
@@ -119,6 +116,14 @@ async def test_when_the_source_goes_what_has_come_rests_and_another_source_gives
     assert site.plane.counters.chunks_received == COUNT
 
 
-async def _end_when(life, condition):
+async def _live(site, *, task_status):
+    """A node until its scope, which is handed out, is cancelled."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(site.links.run)
+        await nursery.start(site.plane.run)
+        task_status.started(nursery.cancel_scope)
+
+
+async def _end_when(scope, condition):
     await until(condition)
-    life.cancel_scope.cancel()
+    scope.cancel()
