@@ -75,7 +75,7 @@ class Arrivals:
         return download
 
     async def _fetch(self, download: _Download, blob: BlobRef, sources: Sequence[NodeId]) -> None:
-        growing, told = download.growing, f"none of {len(sources)} builders gave {blob.sha256.hex()[:16]}"
+        growing, told = download.growing, f"{blob.sha256.hex()[:16]} did not come"
         try:
             with download.scope:
                 _tend(download)
