@@ -284,3 +284,17 @@ def test_an_empty_file_needs_no_source_whatever_is_told():
     assert effects == [Done()]
     assert core.on_source(1.0, A) == core.on_sought(1.0) == core.on_timer(1.0) == []
     assert swarm.LOOK_PART_S < swarm.LOOK_S
+
+
+@pytest.mark.parametrize("lies", [1.0, 0.02])
+def test_a_gibibyte_from_three_of_which_one_corrupts_and_one_dies_halfway(lies):
+    """Not slower than the honest one alone, the corrupter named, and less than one percent twice."""
+    alone = World(4096, [Peer("honest", rate=100e6)]).run()
+    corrupt, dies = Peer("corrupt", rate=100e6, lies=lies), Peer("dies", rate=100e6, vanishes_s=alone.now / 4)
+    world = World(4096, [corrupt, dies, Peer("honest", rate=100e6)]).run()
+
+    assert world.done
+    assert world.now < alone.now
+    assert world.dropped[corrupt.node] is True
+    assert world.swarm.duplicates < 0.01 * 4096
+    assert world.most_owed_by_all <= 64 << 20
