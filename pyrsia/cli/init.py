@@ -20,6 +20,7 @@ from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.files import write_whole
 from pyrsia.keys import KeyRing
+from pyrsia.mesh.scopes import Scope, scope_of
 from pyrsia.units import Limit
 from pyrsia.verify.pins import pin_of, read_genesis
 from pyrsia.wire.text import b32
@@ -172,9 +173,20 @@ def peers_of(url: str) -> tuple[str, ...]:
         if one["connected"]
         and one["role"] != "guest"
         and one["address"]
-        and (_is_local(host) or not _is_local(_host(one["address"])))
+        and _is_near(_host(one["address"]), host)
     ]
     return tuple(text for text in found[: MOST_PEERS.value] if _PEER.fullmatch(text))
+
+
+def _is_near(there: str, host: str) -> bool:
+    """Whether `there` may be the same machine for us as it is for the node that answered at `host`.
+
+    Else it is an address within another network, or a lie: what stands in net.peers opens a scope.
+    """
+    if _is_local(there):
+        return _is_local(host)
+    scope, ours = scope_of(there), scope_of(host)
+    return scope in (Scope.GLOBAL, Scope.NAME) or ours in (scope, Scope.NAME, Scope.MACHINE)
 
 
 def _seen_from_here(address: str, host: str) -> str:

@@ -146,9 +146,9 @@ class Outbound:
         while len(self._names) > MAX_NAMES.value:
             self._names.popitem(last=False)
 
-    def on_rest_over(self) -> None:
-        """Nobody is reached: who could not be is tried again."""
-        self._resting.clear()
+    def widen(self, found: Iterable[str]) -> None:
+        """Addresses at which somebody answered whom our operator named: we are in their scopes too."""
+        self._ours |= scopes.scopes_of(found)
 
     # -- what to do --
 

@@ -67,6 +67,13 @@ class Log:
     needed: Callable[[], Collection[NodeId]]
 
 
+@dataclass(frozen=True, slots=True)
+class Widen:
+    """Whom the operator named by this host has answered: we are in the scopes of its addresses."""
+
+    host: str
+
+
 class Discovering:
     """One node's discovery.
 
@@ -96,6 +103,9 @@ class Discovering:
         self._saved = Saved(database)
         self._scores = scores
         self._log = log
+        # Hosts by name of whom the operator wants dialled: once one answers, where it is counts as named too.
+        hosts = {node: scopes.split(address)[0] for node, address in fixed.items()}
+        self._by_name = {node: host for node, host in hosts.items() if scopes.scope_of(host) is Scope.NAME}
         draw = secrets.SystemRandom()
         me = NodeId(node_key.public)
         self.table = Table(me, chain_id, verify=keys.verify, curve=curve_public, member=log.member)
@@ -116,7 +126,7 @@ class Discovering:
             ignored=lambda node: scores.ignored(trio.current_time(), node),
             outside=bool(net.dns or net.bootstrap),
         )
-        self._todo: list[Effect | AskBack] = []
+        self._todo: list[Effect | AskBack | Widen] = []
         self._kick = trio.Event()
         self._looking = False
         self._own: Record | None = None
@@ -163,6 +173,8 @@ class Discovering:
         now_s = trio.current_time()
         if up:
             self._do(self._core.on_linked(now_s, node, dialled=self._links.dialled(node)))
+            if node in self._by_name and self._links.dialled(node):
+                self._do([Widen(self._by_name.pop(node))])
         else:
             self._core.on_lost(now_s, node)
         self._kick.set()
@@ -193,10 +205,10 @@ class Discovering:
 
     # -- effects --
 
-    def _do(self, effects: Iterable[Effect | AskBack]) -> None:
+    def _do(self, effects: Iterable[Effect | AskBack | Widen]) -> None:
         self._todo.extend(effects)
 
-    def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack) -> None:
+    def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack | Widen) -> None:
         match effect:
             case Ask(node, question):
                 nursery.start_soon(self._ask, node, question)
@@ -208,6 +220,8 @@ class Discovering:
                 self._links.undial(node)
             case Resolve(host):
                 nursery.start_soon(self._resolve, host)
+            case Widen(host):
+                nursery.start_soon(self._widen, host)
             case AskOutside():
                 nursery.start_soon(self._look_outside)
             case Blame(node, points, why):
@@ -245,6 +259,11 @@ class Discovering:
 
         self._core.outbound.on_resolved(trio.current_time(), host, await resolve(host))
         self._kick.set()
+
+    async def _widen(self, host: str) -> None:
+        from pyrsia.net.names import resolve
+
+        self._core.outbound.widen(await resolve(host))
 
     async def _look_outside(self) -> None:
         """Ask DNS names and the HTTP ports of nodes, one question at a time."""

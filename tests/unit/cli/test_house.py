@@ -155,7 +155,7 @@ def test_config_shows_every_key_as_toml_and_as_json(pyrsia, data):
     assert pyrsia("-c", "-s", "--node", data)[1] == out
     told = json.loads(pyrsia("config", "--node", data, "--json")[1])
     assert set(told["config"]) == {
-        "node", "http", "net", "builds", "storage", "log", "timing", "witness", "local", "proxy"
+        "node", "http", "net", "builds", "storage", "log", "timing", "witness", "local", "proxy", "messages",
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pyrsia.cli import motions
-from pyrsia.cli.init import MOST_PEERS, peers_of
+from pyrsia.cli.init import MOST_PEERS, _is_near, peers_of
 from pyrsia.keys import KeyRing
 from tests.reference.fakenode import ANSWERS, FakeNode
 from tests.reference.governance import newcomer
@@ -427,3 +427,21 @@ def test_whom_to_dial_is_taken_from_the_node_as_far_as_it_is_an_address(node, to
 
     assert list(peers) == found
     assert len(peers) <= MOST_PEERS.value
+
+
+@pytest.mark.parametrize(
+    ("there", "host", "near"),
+    [
+        ("8.8.8.8", "9.9.9.9", True),
+        ("amber.example", "9.9.9.9", True),
+        ("10.0.0.7", "9.9.9.9", False),  # within another network, or a lie that would open a scope
+        ("127.0.0.1", "9.9.9.9", False),
+        ("10.0.0.7", "10.0.0.1", True),
+        ("10.0.0.7", "amber.corp", True),
+        ("127.0.0.1", "amber.corp", False),
+        ("10.0.0.7", "127.0.0.1", True),
+        ("127.0.0.1", "localhost", True),
+    ],
+)
+def test_an_address_within_a_network_is_taken_from_who_is_there_too(there, host, near):
+    assert _is_near(there, host) is near

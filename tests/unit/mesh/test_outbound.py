@@ -204,6 +204,15 @@ def test_a_name_is_resolved_and_what_it_names_is_held_to_its_scope():
     assert outbound.plan(701.0, {}) == [Dial(ident(1), "tcp://8.8.8.8:22")]
 
 
+def test_where_somebody_answered_whom_the_operator_named_is_a_scope_of_ours():
+    table, draw = table_of(), random.Random(16)
+    known(table, 1, address="tcp://10.0.0.1:22")
+    outbound = outbound_of(table, draw, ours=[Scope.GLOBAL])
+    assert outbound.plan(0.0, {}) == []
+    outbound.widen(["10.0.0.5"])
+    assert outbound.plan(1.0, {}) == [Dial(ident(1), "tcp://10.0.0.1:22")]
+
+
 def test_memory_is_bounded_whatever_is_hinted_and_fails():
     table, draw = table_of(), random.Random(14)
     outbound = outbound_of(table, draw)
