@@ -70,10 +70,6 @@ class Tracker:
         """It does not have it."""
         self._forget(node, sha256)
 
-    def on_left(self, node: NodeId) -> None:
-        for sha256 in [*self._by_node.get(node, ())]:
-            self._forget(node, sha256)
-
     def sweep(self, now: float) -> None:
         """Forget what has run out."""
         over = [

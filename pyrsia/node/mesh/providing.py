@@ -194,7 +194,8 @@ class Providing:
                 return wire.encode_sums(sums)
 
     def _knows(self, now: float, asker: NodeId, sha256: bytes) -> Known:
-        others = tuple(node for node in self.tracker.of(now, sha256) if node != asker)
+        told = self.tracker.of(now, sha256)
+        others = tuple(node for node in told if node != asker and not self._dead(node))
         return Known(self._stock.here(sha256), others)
 
     # -- where to look --

@@ -416,6 +416,7 @@ async def test_a_cache_is_found_by_who_asks_an_owner_and_forgotten_when_it_let_g
         cache = crowd.all[4]
         data = BLOBS[0]
         asker = next(one for one in crowd.all[:4] if one.node not in crowd.owners(data))
+        owner = crowd.keepers[crowd.owners(data)[0]].keeping.providing
         late = files(1, seed=3)
         await cache.keep(*late)
         crowd.name(crowd.all[0].node, *late)
@@ -424,6 +425,13 @@ async def test_a_cache_is_found_by_who_asks_an_owner_and_forgotten_when_it_let_g
         assert cache.node in found
         assert cache.node in await asker.keeping.providing.find(digest(late[0]))
         assert set(found[:3]) == set(crowd.owners(data))
+        crowd.down.add(cache.node)  # the dead are not named
+        question = Who((digest(data),)).encode()
+        (told,) = wire.decode_known(await owner.answer(asker.node, question), 1)
+        assert told.providers == ()
+        crowd.down.clear()
+        (told,) = wire.decode_known(await owner.answer(asker.node, question), 1)
+        assert told.providers == (cache.node,)
         await cache.blobs.unpin(digest(data), "build")
         assert await cache.blobs.evict(digest(data))
         await trio.sleep(70)

@@ -44,7 +44,7 @@ def test_a_record_stands_until_it_runs_out_or_is_taken_back() -> None:
     assert tracker.of(0.0, blob(9)) == ()
 
 
-def test_who_does_not_have_it_is_forgotten_and_who_is_gone_with_all() -> None:
+def test_who_does_not_have_it_is_forgotten() -> None:
     tracker = Tracker()
     for at in range(5):
         tracker.on_provide(0.0, node(1), blob(at), 900)
@@ -52,8 +52,6 @@ def test_who_does_not_have_it_is_forgotten_and_who_is_gone_with_all() -> None:
     tracker.on_missed(node(2), blob(0))
     assert tracker.of(0.0, blob(0)) == ()
     assert len(tracker) == 4
-    tracker.on_left(node(1))
-    assert len(tracker) == 0
 
 
 def test_one_provider_fills_its_own_share_only() -> None:
