@@ -66,7 +66,9 @@ class Traffic:
                 finally:
                     conn.idle = False
                 conn.sock.rested()
-            if peer.conn is not conn:
+            if (
+                peer.conn is not conn and not conn.unsent
+            ):  # what was taken for it goes out on it: it is still read
                 return
             batch, conn.unsent = conn.unsent or peer.outbox.take(), []
 

@@ -1,0 +1,165 @@
+"""Requests whose handlers answer at once: no task, the same rules. And what goes past the writer loses no order."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.net.outbox import ORDINARY, URGENT
+from pyrsia.net.peers import Conn, Peer
+from pyrsia.units import LINK_FAULTS, MAX_LINK_MESSAGE_BYTES, MAX_REQUESTS_PER_PEER
+from pyrsia.wire import frames
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nodes import Node, join, pairs_by_id, until
+
+assert importlib.util.find_spec("nodes")
+
+ANN, BOB = pairs_by_id(2)
+
+
+def refuse(node, body):
+    raise Refusal("not-found", what="it is not done", who="nobody", do="ask for something else")
+
+
+def blame(node, body):
+    raise Malformed("odd: no honest node sends this")
+
+
+def crash(node, body):
+    return 1 // 0
+
+
+METHODS = {
+    1: lambda node, body: body[::-1],
+    2: refuse,
+    3: blame,
+    4: crash,
+    5: lambda node, body: bytes(MAX_LINK_MESSAGE_BYTES.value + 1),
+}
+
+
+async def linked(nursery):
+    a, b = Node(ANN, methods=METHODS), Node(BOB)
+    await join(nursery, a, b)
+    return a, b
+
+
+async def test_a_handler_that_answers_at_once_does_so_in_order_for_many_and_for_one():
+    async with trio.open_nursery() as nursery:
+        a, b = await linked(nursery)
+        got = {}
+
+        async def ask(number):
+            word = b"%d" % number
+            got[number] = await b.links.request(a.id, 1, word, 10)
+
+        for number in range(20):
+            await ask(number)
+        async with trio.open_nursery() as asking:
+            for number in range(20, 20 + MAX_REQUESTS_PER_PEER.value):
+                asking.start_soon(ask, number)
+        large = bytes(300_000) + b"end"
+        assert await b.links.request(a.id, 1, large, 10) == large[::-1]
+        nursery.cancel_scope.cancel()
+
+    assert got == {number: b"%d" % number for number in got} | {
+        number: (b"%d" % number)[::-1] for number in got
+    }
+    assert a.links._peers.get(b.id) is None or a.links._peers.get(b.id).serving == 0
+
+
+async def test_what_such_a_handler_raises_is_told_or_counted_and_the_link_goes_on():
+    async with trio.open_nursery() as nursery:
+        a, b = await linked(nursery)
+        with pytest.raises(Refusal, match="it is not done"):
+            await b.links.request(a.id, 2, b"", 10)
+        for method in (3, 4, 5, 99):
+            with pytest.raises(Unavailable, match="could not answer"):
+                await b.links.request(a.id, method, b"", 10)
+        assert await b.links.request(a.id, 1, b"on", 10) == b"no"
+        nursery.cancel_scope.cancel()
+
+    assert a.links.counted["bad-odd"] == 1
+    assert a.links.counted["request-crashed"] == 2
+    assert a.links.counted["request-unknown"] == 1
+    assert LINK_FAULTS.value > 2
+
+
+async def test_no_answer_ends_at_the_deadline_and_a_link_that_breaks_says_so():
+    async def never(node, body):
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        a, b = Node(ANN, methods={1: never}), Node(BOB)
+        await join(nursery, a, b)
+        with trio.fail_after(10), pytest.raises(Unavailable, match="no answer within"):
+            await b.links.request(a.id, 1, b"", 0.05)
+        told = []
+
+        async def ask():
+            try:
+                await b.links.request(a.id, 1, b"", 60)
+            except Unavailable as error:
+                told.append(str(error))
+
+        nursery.start_soon(ask)
+        await until(lambda: a.links._peers.get(b.id).serving)
+        b.links.ban(a.id, "test")
+        await until(lambda: told)
+        assert not b.links._questions._under_way
+        nursery.cancel_scope.cancel()
+
+    assert told == ["the link broke"]
+
+
+async def test_a_request_that_its_asker_gives_up_is_forgotten():
+    async def never(node, body):
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        a, b = Node(ANN, methods={1: never, 2: lambda node, body: body}), Node(BOB)
+        await join(nursery, a, b)
+        with trio.move_on_after(0.05) as scope:
+            await b.links.request(a.id, 1, b"", 60)
+        assert scope.cancelled_caught
+        assert not b.links._questions._under_way
+        assert not b.links._peers.get(a.id).waiting
+        assert await b.links.request(a.id, 2, b"x", 10) == b"x"
+        nursery.cancel_scope.cancel()
+
+
+class Pipe:
+    """A socket that takes what it has room for."""
+
+    def __init__(self, room):
+        self.room, self.sent = room, []
+
+    def send_now(self, parts):
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.sent.append(parts)
+        return True
+
+
+async def test_what_a_full_socket_does_not_take_keeps_its_place_and_its_numbers():
+    peer = Peer(ANN.public, b"")
+    pipe = Pipe(room=1)
+    conn = peer.conn = Conn(peer, pipe, b"", [], 0)
+    conn.idle = True
+    for word in (b"one", b"two"):
+        peer.outbox.push(word, URGENT, wake=False)
+    conn.flush()
+    assert [frames.split_seq(part) for part in pipe.sent[0]] == [(1, b"one"), (2, b"two")]
+    peer.outbox.push(b"three", ORDINARY, wake=False)
+    conn.flush()
+    assert (conn.unsent, conn.seq_out, len(peer.outbox)) == ([b"three"], 2, 0)
+    peer.outbox.push(b"four", URGENT, wake=False)
+    conn.flush()  # nothing overtakes what is unsent
+    assert conn.unsent == [b"three"]
+    assert len(peer.outbox) == 1
+    assert len(pipe.sent) == 1
