@@ -521,8 +521,9 @@ def test_who_stood_still_accuses_nobody_and_buries_nobody_before_it_has_read_wha
 
 def test_nobodys_time_passes_while_we_stand_still_and_what_was_under_way_is_void():
     one = One()
-    one.probe()
-    one.take(ANN, Tell((suspect(DAN, ANN),)))
+    target, _ = one.probe()
+    author = ANN if target != ANN else BOB
+    one.take(author, Tell((suspect(DAN, author),)))
     least = one.core.beliefs.wait_s(beliefs.AUTHORS)
     one.now += 60.0
     effects = one._note(one.core.on_timer(one.now))
@@ -532,6 +533,32 @@ def test_nobodys_time_passes_while_we_stand_still_and_what_was_under_way_is_void
     assert one.core.state(DAN) is State.SUSPECT
     one.until(one.now + 20.0)
     assert one.core.state(DAN) is State.DEAD
+
+
+def test_who_had_nearly_no_time_left_when_we_stood_still_is_heard_first():
+    one = One()
+    one.unreachable.add(DAN)  # nor do we suspect it ourselves
+    one.take(ANN, Tell((suspect(DAN, ANN),)))
+    one.heard.update(dict.fromkeys((ANN, BOB, EVE), math.inf))
+    one.until(one.core.beliefs.due_s - 0.05)
+    assert one.core.state(DAN) is State.SUSPECT
+    one.now = one.core.wake_at + 10.0
+    one._note(one.core.on_timer(one.now))
+    assert states(one.until(one.now + swim.QUIET_S - 0.1)) == []
+    assert states(one.take(ANN, Tell((said(Word.ALIVE, DAN, 2),)))) == [(DAN, State.ALIVE)]
+
+
+def test_a_wait_that_authors_shorten_to_the_past_is_no_stall_of_ours():
+    one = One()
+    one.unreachable.add(BOB)
+    one.heard.update(dict.fromkeys((ANN, EVE, DAN), math.inf))
+    one.take(ANN, Tell((suspect(BOB, ANN),)))
+    one.until(one.core.beliefs.wait_s(1) - 2.0)
+    before = one.core.health.score
+    one.take(EVE, Tell((suspect(BOB, EVE), suspect(BOB, DAN))))
+    assert one.core.wake_at >= one.now
+    assert (BOB, State.DEAD) in states(one.tick())
+    assert one.core.health.score <= before
 
 
 def test_a_loop_that_is_late_again_and_again_still_finds_the_dead():
@@ -687,6 +714,22 @@ def test_pages_are_bounded_and_go_on_to_the_end():
         after = answer.more
     assert told == 700
     assert asked <= 12
+
+
+def test_a_page_is_made_anew_when_anything_in_it_has_changed():
+    one = One()
+
+    def listed():
+        rows = one.core.beliefs.rows(sorted([ME, ANN, BOB, DAN, EVE]), one.core.own)
+        ((_, answer),) = sends(one.take(EVE, Sync(FIRST, LAST, rows)), Tell)
+        return rows, answer
+
+    old, answer = listed()
+    assert answer == Tell(())
+    one.take(ANN, Tell((suspect(BOB, ANN), suspect(ME, ANN))))
+    ((_, answer),) = sends(one.take(EVE, Sync(FIRST, LAST, old)), Tell)
+    assert set(answer.told) == {suspect(BOB, ANN), said(Word.ALIVE, ME, 2)}
+    assert listed()[1] == Tell(())
 
 
 def test_a_list_that_claims_to_know_more_gets_a_question_and_no_belief():
