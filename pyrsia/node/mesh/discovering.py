@@ -28,15 +28,16 @@ from pyrsia.mesh.reach import AskBack, Reach
 from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.scores import Scores
 from pyrsia.mesh.table import Table
-from pyrsia.net.beacon import EVERY_S, Cable
+from pyrsia.net.beacon import Cable
 from pyrsia.net.curve import curve_public
 from pyrsia.net.links import Handler, Links
 from pyrsia.node.kinds import Method
+from pyrsia.node.mesh.cabling import CABLE, make_cable
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.saved import Saved
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit, NodeId
-from pyrsia.wire import backs, beacons, records
+from pyrsia.wire import backs, records
 from pyrsia.wire.records import RECORD_LIFE_MS, Record
 
 ASK_S: Final = 5.0  # a peer answers from memory
@@ -159,6 +160,23 @@ class Discovering:
         secrets.SystemRandom().shuffle(raws)
         return [*([self._raw] if self._raw else []), *raws][: MAX_GIVEN.value]
 
+    def cable(self, address: str) -> Cable:
+        """Beacons of this node to that address, and what it hears there."""
+        return make_cable(
+            address,
+            self._net.host,
+            key=self._key,
+            chain_id=self._chain_id,
+            own=lambda: (self._raw, self._ports()[0]),
+            heard=self.on_beacon,
+        )
+
+    def on_beacon(self, node: NodeId, raw: bytes, address: str) -> None:
+        """A good beacon was heard: the record in it counts as another, and its sender is dialled where it was heard."""
+        if self._core.on_outside(trio.current_time(), _now_ms(), CABLE, [raw]):
+            self._core.on_hint(trio.current_time(), node, address, here=True)
+            self._kick.set()
+
     # -- a part of the mesh --
 
     @property
@@ -185,7 +203,7 @@ class Discovering:
         self._reach = Reach(self._net.host, self._ports(), self._net.advertise)
         async with trio.open_nursery() as nursery:
             if self._net.lan:
-                nursery.start_soon(self._cable().run)
+                nursery.start_soon(self.cable(self._net.lan).run)
             while True:
                 now_s, now_ms = trio.current_time(), _now_ms()
                 if self._reach.found:
@@ -367,46 +385,6 @@ class Discovering:
         """Where the peers that we dialled say that they see us."""
         links = self._links
         return {node: links.seen_at(node) for node in links.linked() if links.dialled(node)}
-
-    # -- the cable --
-
-    def _cable(self) -> Cable:
-        at = self._net.host if scopes.scope_of(self._net.host) is not scopes.Scope.NOWHERE else ""
-        return Cable(
-            self._net.lan,
-            at,
-            say=self._beacon,
-            hear=self._heard,
-            pause_s=lambda: EVERY_S * (0.5 + secrets.randbelow(1_000) / 1_000),
-        )
-
-    def _beacon(self) -> bytes:
-        if not self._raw:
-            return b""
-        port, now_ms = self._ports()[0], _now_ms()
-        return beacons.encode(
-            port, now_ms, self._raw, self._key.sign(beacons.to_sign(port, now_ms, self._raw))
-        )
-
-    def _heard(self, data: bytes, host: str) -> None:
-        """A datagram from `host`: a beacon of our network, or nothing."""
-        now_ms = _now_ms()
-        try:
-            beacon, signature = beacons.decode(data)
-        except Malformed:
-            return
-        node = beacon.record.node
-        fresh = abs(now_ms - beacon.at_ms) <= beacons.BEACON_LIFE_MS.value
-        if node == self._links.node or beacon.record.net != self._chain_id or not fresh:
-            return
-        if not keys.verify(node, beacons.to_sign(beacon.port, beacon.at_ms, beacon.raw), signature):
-            return
-        if self._core.on_outside(trio.current_time(), now_ms, _CABLE, [beacon.raw]):
-            self._core.on_hint(trio.current_time(), node, scopes.join(host, beacon.port), here=True)
-            self._kick.set()
-
-
-_CABLE: Final = NodeId(blake3(b"the cable").digest())  # whose share of the table it is that beacons fill
 
 
 def _now_ms() -> int:

@@ -320,7 +320,6 @@ async def test_the_http_port_of_any_node_gives_records_to_who_knows_nobody(few, 
 async def test_a_beacon_is_heard_on_the_cable_and_what_is_none_is_not(few, monkeypatch):
     """Broadcast on loopback: both ends hear the address."""
     monkeypatch.setattr(cables, "EVERY_S", 0.2)
-    monkeypatch.setattr(discovering, "EVERY_S", 0.2)
     port = _free_port()
     cable = f"127.255.255.255:{port}"
     async with trio.open_nursery() as nursery:
@@ -345,7 +344,7 @@ def _free_port():
 
 async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial(few):
     node, other = few.node(), few.node()
-    heard = node.discovering._heard
+    heard = node.discovering.cable("127.255.255.255:9")._hear
     other.discovering._reach = discovering.Reach("127.0.0.1", (7, 0, 0))
     now_ms = int(time.time() * 1000)
     other.discovering._renew(0.0, now_ms)
