@@ -228,8 +228,15 @@ class Early:
         return self.data
 
     def came(self, data: bytes) -> None:
+        """It is here, or (no bytes) will not come."""
         self.data = data
         self._over.set()
+        self.settle()
+
+    def settle(self) -> None:
+        """Ask and hear no more, if both answers are here: a line that nobody uses is closed some time."""
+        if self.talk is not None and not self.talk.manifests and self._over.is_set():
+            self.talk.close()
 
     def close(self) -> None:
         self._over.set()
@@ -251,6 +258,7 @@ class _Question:
                 self.early.came(bytes(payload))
             case Type.MANIFEST:
                 self._finder.judge(node, bytes(payload), self.early)
+                self.early.settle()
                 self.over.set()
             case _:
                 self.early.came(b"")

@@ -91,6 +91,23 @@ async def test_a_small_file_takes_one_ask_for_its_manifest_and_its_chunk(sites, 
     assert a.counters.chunks_sent == c.counters.chunks_received == 1
 
 
+async def test_a_manifest_that_nobody_fetches_for_keeps_no_line_busy(sites, tmp_path):
+    a, _, c = sites
+    manifests = [a.put(tmp_path / str(size), DATA[:size]) for size in (0, 1000)]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        for manifest in manifests:
+            with trio.fail_after(10):
+                assert await c.plane.manifest(manifest.id, [a.id]) == manifest
+        line = await c.plane.lines.line(a.id)
+        await until(lambda: not line.busy)
+        for manifest in manifests:
+            assert await fetched(c, manifest, [a]) == DATA[: manifest.size]
+        nursery.cancel_scope.cancel()
+
+    assert c.counters.chunks_received == a.counters.chunks_sent == 1
+
+
 async def test_a_first_chunk_that_is_wrong_is_the_senders_fault_and_not_written(sites, tmp_path):
     a, b, c = sites
     manifest = a.put(tmp_path / "a", SMALL)
