@@ -26,7 +26,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import Malformed, StorageFull, Unavailable
+from pyrsia.errors import Malformed, Unavailable
 from pyrsia.files import write_whole
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.growing import Growing
@@ -75,6 +75,7 @@ class Partials:
         self._clock_s = clock_s
         self._resting: dict[bytes, _Rest] = {}
         self._account = blobs.account
+        blobs.space.drop_resting = self.make_room
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._find()
@@ -107,7 +108,7 @@ class Partials:
         self._account.idle -= rest.size if rest else 0
         room: Room | None = None
         try:
-            room = await self._reserve(manifest.size)
+            room = await self._blobs.reserve(manifest.size)
             resumed = None if rest is None else await self._resume(rest, manifest, room)
         except BaseException:
             if room is not None:
@@ -163,13 +164,15 @@ class Partials:
             await self._drop(going)
         return len(going), freed
 
-    async def _reserve(self, size: int) -> Room:
-        try:
-            return await self._blobs.reserve(size)
-        except StorageFull:
-            if not await self._drop(list(self._resting)):
-                raise
-            return await self._blobs.reserve(size)
+    async def make_room(self, need: int) -> int:
+        """Remove what rests, the oldest first, until `need` bytes went or nothing is left; how many went."""
+        going, size = [], 0
+        for ident, rest in sorted(self._resting.items(), key=lambda item: item[1].since_s):
+            if size >= need:
+                break
+            going.append(ident)
+            size += rest.size
+        return await self._drop(going)
 
     async def _drop(self, idents: list[bytes]) -> int:
         going = [rest for rest in (self._resting.pop(ident, None) for ident in idents) if rest is not None]

@@ -139,6 +139,7 @@ class Space:
         free: Callable[[Path], int] | None = None,
     ) -> None:
         self.account = Account(rules)
+        self.drop_resting: Callable[[int], Awaitable[int]] | None = None  # of `partials`: frees so many bytes
         self.full = ""
         self._folder = folder
         self._evict = evict
@@ -173,16 +174,26 @@ class Space:
         """Evict until `size` bytes fit; within a turn."""
         account = self.account
         if lacking := account.lacking(size):
+            await self._let_rest_go(lacking)
+        if lacking := account.lacking(size):
             await self._evict(max(lacking, account.cache - account.low))
             if account.lacking(size) and not must:
                 raise quota_full(size, account)
         short = await self._short_of(size)
+        if short > 0 and account.idle:
+            await self._let_rest_go(short)
+            short = await self._short_of(size)
         if short > 0 and account.cache:
             await self._evict(short)
             short = await self._short_of(size)
         if short > 0 and not must:
             self.say(f"less than {_mb(account.rules.spare)} would stay free on the disk of {self._folder}")
             raise disk_full(self.full)
+
+    async def _let_rest_go(self, need: int) -> None:
+        """Downloads that rest go before anything that is whole."""
+        if self.account.idle and self.drop_resting is not None:
+            await self.drop_resting(need)
 
     async def _short_of(self, size: int) -> int:
         """Bytes that the disk lacks for `size` more beside the spare part, and for what was promised before."""

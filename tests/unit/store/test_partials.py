@@ -297,6 +297,21 @@ async def test_what_rests_goes_before_a_new_download_is_refused(tmp_path):
     disk.database.close()
 
 
+async def test_what_rests_goes_before_what_is_whole_and_no_more_of_it_than_is_needed(tmp_path):
+    disk = Disk(tmp_path, Rules(quota=8 * STEP))
+    whole = await disk.blobs.put_bytes(bytes(STEP))
+    for number in range(3):
+        paper, data = paper_of(number)
+        (await begun(disk, 0, paper=paper, data=data)).rest()
+        disk.now += 1
+    await disk.blobs.put_bytes(bytes(2 * STEP), pin="a result")
+    assert disk.blobs.has(whole)
+    assert disk.account.idle == 4 * STEP
+    assert await disk.partials.manifest(paper_of(0)[0].id) is None
+    assert await disk.partials.manifest(paper_of(2)[0].id) is not None
+    disk.database.close()
+
+
 async def test_who_comes_later_is_told_what_is_here_and_what_comes(disk):
     partial = await begun(disk, 0, 1, 3)
     growing = Growing(len(DATA))
