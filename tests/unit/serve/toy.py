@@ -60,7 +60,6 @@ from tests.unit.serve.talk import read_to_end as read_to_end
 from tests.unit.serve.talk import say as say
 from tests.unit.serve.toyjudge import ToyJudge
 from tests.unit.serve.toymessages import ToyMessages
-from tests.unit.serve.toymessages import ToyMessages
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -191,7 +190,6 @@ class ToyNode:
     changes: list[tuple[str, ...]] = field(default_factory=list)
     queries: list[LogQuery] = field(default_factory=list)
     keyring: ToyTokens = field(default_factory=ToyTokens)
-    mailroom: ToyMessages = field(default_factory=ToyMessages)
     mailroom: ToyMessages = field(default_factory=ToyMessages)
 
     def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
@@ -407,10 +405,6 @@ class ToyNode:
     @property
     def storage(self) -> "ToyStorage":
         return ToyStorage()
-
-    @property
-    def messages(self) -> ToyMessages:
-        return self.mailroom
 
     @property
     def messages(self) -> ToyMessages:
