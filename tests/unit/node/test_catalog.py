@@ -114,7 +114,7 @@ async def test_a_failed_download_is_told_to_all_that_waited_and_tried_anew_later
     shelf.fails = [Unavailable("nobody gave it")]
     paths, refusals = await many(catalog, story.sha256)
     assert (paths, [one.code for one in refusals], len(shelf.asked)) == ([], ["unavailable"] * 5, 1)
-    assert "none of 2 builders" in refusals[0].what
+    assert "did not come: nobody gave it" in refusals[0].what
     assert await catalog.blob(story.sha256)
     assert (len(shelf.asked), catalog.fetched) == (2, 1)
 
