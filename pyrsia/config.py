@@ -115,7 +115,9 @@ class StorageSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     scrub_mb_s: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 8  # read to see whether it is whole; 0: never
     scrub_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30  # between two looks at the same artifact
-    repair_mb_s: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 25  # that a storage member brings of what it keeps
+    repair_mb_s: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = (
+        25  # that a storage member brings of what it keeps
+    )
     repair_after_s: Annotated[int, msgspec.Meta(ge=1, le=604_800)] = 600  # that a dead member is waited for
 
     def __post_init__(self) -> None:

@@ -178,6 +178,20 @@ LINK_HWM = Limit(
     4, "batches inside ZeroMQ, where nothing can overtake; the queue above it has the priorities"
 )
 LINK_BATCH_FRAMES = Limit(64, "small frames sent in one call; more gains nothing measurable")
+MAX_RECORD_BYTES = Limit(
+    1_024, "three addresses with long host names, a name and a signature; many fit a frame"
+)
+RECORD_LIFE_MS = Limit(86_400_000, "a node that was silent for a day may be anywhere else by now")
+MAX_RECORDS = Limit(32, "records of one message: 32 KiB at most, a few milliseconds of checking")
+MAX_SOUGHT = Limit(16, "nodes asked for by name: those that were mentioned since the last question")
+FUTURE_MS = Limit(300_000, "clocks of honest machines are seconds apart, of careless ones minutes")
+AT_HAND = Limit(3, "older files whose pieces are looked for; the newest shares most, a third adds little")
+MAX_EARLY = Limit(32, "first chunks that wait for their fetch: two of each file that comes in at once, 8 MiB")
+MAX_ALSO = Limit(8, "as many as a download uses at once; the next answer may name others")
+MAX_RANGES = Limit(
+    256, "stretches of one answer: a chunk of small members, of which every second one changed"
+)
+MAX_RANGE_BYTES = Limit(262_144, "bytes of one answer: as a chunk")
 BROADCAST_FRAME_BYTES = Limit(
     8_192, "a topic, an envelope and 4 KiB of text; what is larger is announced and fetched"
 )

@@ -24,9 +24,9 @@ from pyrsia.errors import Malformed
 from pyrsia.mesh.outbound import Dial, Draw, Outbound, Resolve, Undial
 from pyrsia.mesh.scores import FAULT, LIE, RATE
 from pyrsia.mesh.table import NEWS, Table, Taken
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_RECORDS, MAX_SOUGHT, Limit, NodeId
 from pyrsia.wire import records
-from pyrsia.wire.records import MAX_RECORDS, MAX_SOUGHT, Asked
+from pyrsia.wire.records import Asked
 
 SOON_S: Final = 0.3
 REST_S: Final = 60.0

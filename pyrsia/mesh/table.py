@@ -21,14 +21,13 @@ from enum import Enum
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import FUTURE_MS, Limit, NodeId
 from pyrsia.wire import records
 from pyrsia.wire.records import Record
 
 MAX_STRANGERS = Limit(4_096, "4 MiB of records; who needs more nodes than these for links and bytes?")
 MAX_OF_SOURCE = Limit(1_024, "a quarter of the table: four sources that lie alike are needed to fill it")
 MAX_MEMBERS = Limit(4_096, "members come from the log, by motion: more than a network will ever admit")
-FUTURE_MS = Limit(300_000, "clocks of honest machines are seconds apart, of careless ones minutes")
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 Curve = Callable[[bytes], bytes]

@@ -19,7 +19,7 @@ import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.net.datalinks import DataLinks
-from pyrsia.net.downloading import MAX_EARLY, Download, Early, Find, Finder, Write, told
+from pyrsia.net.downloading import Download, Early, Find, Finder, Write, told
 from pyrsia.net.links import Links
 from pyrsia.net.serving import Counters, Offered, RecipeOf, Served, Server
 from pyrsia.transfer.buckets import Flow
@@ -27,7 +27,7 @@ from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.picking import Places
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.swarm import Swarm
-from pyrsia.units import MAX_FETCHES, MAX_PEERS, NodeId
+from pyrsia.units import MAX_EARLY, MAX_FETCHES, MAX_PEERS, NodeId
 from pyrsia.wire.text import b32
 
 __all__ = ["Blame", "Counters", "DataPlane", "Served"]

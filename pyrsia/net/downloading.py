@@ -21,7 +21,7 @@ from pyrsia.net.serving import Counters
 from pyrsia.transfer import swarm
 from pyrsia.transfer.manifest import Manifest, id_of
 from pyrsia.transfer.swarm import Effect, Swarm
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import NodeId
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
 from pyrsia.wire.text import b32
@@ -32,7 +32,6 @@ EARLY_S: Final = 2.0  # for a first chunk that follows its manifest; at 1 Mbit/s
 EARLY_KEPT_S: Final = (
     10.0  # between a manifest and the fetch that it is for lie a check and a file that is made
 )
-MAX_EARLY = Limit(32, "first chunks that wait for their fetch: two of each file that comes in at once, 8 MiB")
 FIND_S: Final = 5.0  # between two searches for further sources
 FIND_WAIT_S: Final = 5.0  # for what a search tells
 

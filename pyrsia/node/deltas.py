@@ -23,9 +23,8 @@ from pyrsia.node.recipes import Recipes
 from pyrsia.store.partials import Partial
 from pyrsia.transfer import delta
 from pyrsia.transfer.delta import Chunk, Copy, Recipe
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import AT_HAND, Limit, NodeId
 
-AT_HAND = Limit(3, "older files whose pieces are looked for; the newest shares most, a third adds little")
 ASKED = Limit(3, "sources asked for a recipe, one second each at most")
 ASSUMED_BYTES_S: Final = 10e6  # of files that come, before the first one has
 RATE_WEIGHT: Final = 0.3

@@ -60,8 +60,8 @@ from pyrsia.node.peering import make_peering, make_swimming
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
 from pyrsia.node.proofs import Proofs
-from pyrsia.node.recipes import Recipes
 from pyrsia.node.pulse import Pulse
+from pyrsia.node.recipes import Recipes
 from pyrsia.node.sharing import Sharer
 from pyrsia.node.shelf import Shelf
 from pyrsia.node.snapshots import Peers, Snapshots
@@ -674,5 +674,5 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _on_ping(_: NodeId, __: bytes) -> bytes:
+def _on_ping(_: NodeId, __: bytes) -> bytes:
     return b""

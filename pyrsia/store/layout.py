@@ -30,7 +30,9 @@ MISC: Final = "misc"
 LOCAL: Final = "local"  # versionless purl, 0, key -> what was pushed to this node under it (local.py)
 LOCAL_BYTES: Final = "local.bytes"  # SHA-256 -> size, and how many rows of `local` name it
 TOKENS: Final = "tokens"  # id of a token -> its hash, and what it allows
-MAIL: Final = "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
+MAIL: Final = (
+    "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
+)
 EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
 
 

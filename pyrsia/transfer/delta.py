@@ -24,8 +24,7 @@ from blake3 import blake3
 
 from pyrsia.errors import Malformed
 from pyrsia.transfer.manifest import MAX_FILE_BYTES
-from pyrsia.units import CHUNK_BYTES, Limit
-from pyrsia.wire.ranges import MAX_RANGE_BYTES, MAX_RANGES
+from pyrsia.units import CHUNK_BYTES, MAX_RANGE_BYTES, MAX_RANGES, Limit
 
 VERSION: Final = 1
 NAME_BYTES: Final = 16

@@ -12,8 +12,7 @@ Source: docs/network.md, "The swarm"; docs/adr/0064.
 from collections import OrderedDict
 from typing import Final
 
-from pyrsia.units import Limit, NodeId
-from pyrsia.wire.chunks import MAX_ALSO
+from pyrsia.units import MAX_ALSO, Limit, NodeId
 
 NAMED_S: Final = 6.0  # three of the rounds in which an asker asks again
 MAX_FILES = Limit(256, "files asked for within six seconds; the one asked for longest ago is forgotten first")

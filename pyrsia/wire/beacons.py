@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit
+from pyrsia.units import MAX_RECORD_BYTES, Limit
 from pyrsia.wire import records
-from pyrsia.wire.records import MAX_RECORD_BYTES, Record
+from pyrsia.wire.records import Record
 
 BEACON_LIFE_MS = Limit(60_000, "clocks on one cable are closer; a copy that is older is somebody else's")
 _HEAD: Final = struct.Struct(">8sHQ")

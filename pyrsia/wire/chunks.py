@@ -32,16 +32,15 @@ from pyrsia.errors import Malformed
 from pyrsia.units import (
     CHUNK_BYTES,
     HASH_BYTES,
+    MAX_ALSO,
     MAX_ASK_CHUNKS,
     MAX_CHUNKS,
     MAX_DATA_FRAME_BYTES,
-    Limit,
     NodeId,
 )
 
 PROTO: Final = 1
 HEAD_BYTES: Final = 2 + HASH_BYTES
-MAX_ALSO = Limit(8, "as many as a download uses at once; the next answer may name others")
 # The largest honest frame. Sockets refuse anything above it.
 FRAME_BYTES: Final = MAX_DATA_FRAME_BYTES.value + 1024
 _U32: Final = struct.Struct(">I")

@@ -19,14 +19,10 @@ from enum import IntEnum
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import HASH_BYTES, MAX_DATA_FRAME_BYTES, Limit
+from pyrsia.units import HASH_BYTES, MAX_DATA_FRAME_BYTES, MAX_RANGE_BYTES, MAX_RANGES
 
 PROTO: Final = 1
 FIRST: Final = 16  # types below are of `chunks`
-MAX_RANGES = Limit(
-    256, "stretches of one answer: a chunk of small members, of which every second one changed"
-)
-MAX_RANGE_BYTES = Limit(262_144, "bytes of one answer: as a chunk")
 MAX_OFFSET: Final = (1 << 53) - 1
 _HEAD_BYTES: Final = 2 + HASH_BYTES
 _U32: Final = struct.Struct(">I")

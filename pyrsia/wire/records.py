@@ -25,17 +25,19 @@ import msgspec
 from blake3 import blake3
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_TREE_SIZE, Limit, NodeId
+from pyrsia.units import (
+    MAX_RECORD_BYTES,
+    MAX_RECORDS,
+    MAX_SOUGHT,
+    MAX_TREE_SIZE,
+    RECORD_LIFE_MS,
+    Limit,
+    NodeId,
+)
 from pyrsia.wire.frames import is_address
 
 PROTO: Final = 1
-MAX_RECORD_BYTES = Limit(
-    1_024, "three addresses with long host names, a name and a signature; many fit a frame"
-)
-RECORD_LIFE_MS = Limit(86_400_000, "a node that was silent for a day may be anywhere else by now")
-MAX_RECORDS = Limit(32, "records of one message: 32 KiB at most, a few milliseconds of checking")
 MAX_HAVE = Limit(2_048, "records that an asker names as known: 12 KiB; with more, some come twice")
-MAX_SOUGHT = Limit(16, "nodes asked for by name: those that were mentioned since the last question")
 HAVE_BYTES: Final = 6
 _NODE_BYTES: Final = 32
 _HEAD: Final = struct.Struct(">B32s32sQQQQ32s")

@@ -36,9 +36,9 @@ from pyrsia.node.mesh.cabling import CABLE, make_cable
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.saved import Saved
 from pyrsia.store.rocks import Database
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import RECORD_LIFE_MS, Limit, NodeId
 from pyrsia.wire import backs, records
-from pyrsia.wire.records import RECORD_LIFE_MS, Record
+from pyrsia.wire.records import Record
 
 ASK_S: Final = 5.0  # a peer answers from memory
 BACK_S: Final = 20.0  # three dials, one after the other

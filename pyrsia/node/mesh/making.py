@@ -11,12 +11,12 @@ from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Handler
-from pyrsia.node.deltas import AT_HAND, AtHand, Blame, Deltas
+from pyrsia.node.deltas import AtHand, Blame, Deltas
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.recipes import Recipes
 from pyrsia.node.shelf import Shelf
 from pyrsia.transfer.manifest import Manifest
-from pyrsia.units import NodeId
+from pyrsia.units import AT_HAND, NodeId
 from pyrsia.wire import purl as purls
 
 

@@ -11,12 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from pyrsia.errors import Malformed, Unavailable
-from pyrsia.mesh.table import FUTURE_MS
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import FUTURE_MS, RECORD_LIFE_MS, Limit, NodeId
 from pyrsia.wire import records
-from pyrsia.wire.records import RECORD_LIFE_MS
 
 MAX_SAVED = Limit(256, "as many nodes as may have links: one of them will be there tomorrow")
 _OWN: Final = b"own"

@@ -23,8 +23,9 @@ from pyrsia.mesh.discovery import (
 )
 from pyrsia.mesh.outbound import Dial
 from pyrsia.mesh.table import MAX_OF_SOURCE
+from pyrsia.units import MAX_RECORDS
 from pyrsia.wire import records
-from pyrsia.wire.records import MAX_RECORDS, Asked
+from pyrsia.wire.records import Asked
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crowd import DAY_MS, NET, NOW_MS, Crowd, ident, outbound_of, raw_of, sign, table_of

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
 from pyrsia.mesh import table as tables
-from pyrsia.mesh.table import FUTURE_MS, Taken
-from pyrsia.units import Limit, NodeId
+from pyrsia.mesh.table import Taken
+from pyrsia.units import FUTURE_MS, Limit, NodeId
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crowd import DAY_MS, NOW_MS, ident, raw_of, table_of

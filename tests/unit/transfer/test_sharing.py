@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.transfer.sharing import MAX_ASKERS, MAX_FILES, NAMED_S, Askers
-from pyrsia.units import NodeId
-from pyrsia.wire.chunks import MAX_ALSO, Message, Type, encode
+from pyrsia.units import MAX_ALSO, NodeId
+from pyrsia.wire.chunks import Message, Type, encode
 
 FILE = b"f" * 32
 A, B, C = (NodeId(letter * 32) for letter in (b"a", b"b", b"c"))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
 from pyrsia.keys import KeyPair, verify
-from pyrsia.units import NodeId
+from pyrsia.units import MAX_RECORD_BYTES, MAX_RECORDS, MAX_SOUGHT, RECORD_LIFE_MS, NodeId
 from pyrsia.wire import backs, beacons, records
-from pyrsia.wire.records import MAX_HAVE, MAX_RECORD_BYTES, MAX_RECORDS, MAX_SOUGHT, RECORD_LIFE_MS, Record
+from pyrsia.wire.records import MAX_HAVE, Record
 
 PAIR = KeyPair(bytes(32))
 NOW_MS = 1_700_000_000_000

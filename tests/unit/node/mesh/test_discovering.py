@@ -20,9 +20,8 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import discovering, saved
 from pyrsia.node.mesh.discovering import Discovering, Log
 from pyrsia.store import layout
-from pyrsia.units import NodeId
+from pyrsia.units import RECORD_LIFE_MS, NodeId
 from pyrsia.wire import backs, beacons, records
-from pyrsia.wire.records import RECORD_LIFE_MS
 
 CHAIN = b"c" * 32
 
