@@ -119,11 +119,11 @@ class Receiving:
         now_ms, number, batch = self._now_ms(), self._letters.number(INBOX), Batch()
         via = node if kept.carried else b""
         letter = Letter(envelope.origin, kept.member, text, form is Form.SEALED, via, now_ms)
-        self._post.window.add(envelope.id, envelope.expires_ms, envelope.origin, member=kept.member)
-        self._post.inbox.add(number, envelope.origin, len(text), member=kept.member)
         self._letters.remember(batch, envelope.id, envelope.expires_ms, envelope.origin, member=kept.member)
         self._letters.keep(batch, number, letter)
-        self._letters.write(batch)
+        self._letters.write(batch)  # what a full disk does not take was never here, and comes again
+        self._post.window.add(envelope.id, envelope.expires_ms, envelope.origin, member=kept.member)
+        self._post.inbox.add(number, envelope.origin, len(text), member=kept.member)
         await self._letters.sync()
         self._came.set()
         self._came = trio.Event()

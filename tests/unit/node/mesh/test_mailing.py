@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from pyrsia import keys
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.mesh import mail, outbox, scores
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import sealing
@@ -42,6 +42,30 @@ async def test_a_message_is_in_the_inbox_when_its_author_has_the_receipt():
         assert [row.state for row in made.ann.desk.sent().messages] == ["delivered"]
         page = await made.bob.desk.inbox(0, 10, 0)
         assert (page.count, page.next, page.messages[0].via) == (1, 1, "")
+
+
+async def test_a_message_that_a_full_disk_did_not_take_has_no_receipt_until_it_comes_again():
+    async with town(None, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        memory, full = made.bob.database, [True]
+        write = memory.write
+
+        def writes(batch):
+            if full:
+                raise Unavailable("the disk is full")
+            write(batch)
+
+        memory.write = writes
+        assert (await refused(made.ann.desk.send, order("bob", "once"))).code == "unavailable"
+        assert await made.bob.letters() == []
+        full.clear()
+        raw = sent_raw(made.ann)
+        handed = wire.handed(Hops.AUTHOR, raw)
+        receipt, _, _ = wire.read_receipt(
+            envelopes.decode(raw)[0], await made.ann.links.request(made.bob.id, Method.MAIL, handed, 10)
+        )
+        assert receipt.origin == made.bob.id
+        assert await made.bob.letters() == [("ann", "once")]
 
 
 async def test_a_sealed_message_is_read_by_its_recipient_and_by_nobody_on_the_way():
