@@ -98,8 +98,11 @@ class Arrivals:
 
 
 def _tend(download: _Download) -> None:
-    """Move the moment at which a download ends that nobody reads, or that does not move."""
+    """Move the moment at which a download ends that nobody reads, or that does not move, or that failed its readers."""
     growing, now_s = download.growing, trio.current_time()
+    if growing.over:
+        download.scope.cancel()
+        return
     if growing.readers:
         download.left_s = math.inf
     elif download.left_s == math.inf:

@@ -62,10 +62,18 @@ class Growing:
     # -- the writer's side --
 
     def opened(self, path: Path) -> None:
-        """The file exists; it may be shorter than it will be. Again, when it goes on in another file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        """The file exists; it may be shorter than it will be. Again, when somebody else goes on with it.
+
+        If that is in another file, readers to whom something was shown of the first have it open, and it will never be
+        whole: it fails for all. Whoever comes then begins anew.
+        """
+        before, self._fd = self._fd, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if before >= 0:
+            other = not os.path.sameopenfile(before, self._fd)
+            os.close(before)
+            if other and self._starts:
+                self.fail("what had come of it was lost")
+                self._changed()
 
     def wrote(self, offset: int, count: int) -> None:
         """These bytes are in the file, verified as far as they can be alone."""

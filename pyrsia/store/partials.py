@@ -247,6 +247,8 @@ class Partial(PartialBlob):
             growing.opened(self.path)
         except OSError as error:
             raise self._store.space.no_disk("a blob on its way", error) from None
+        if growing.over:
+            return  # its readers have another file open
         for first, end in _runs(self.held):
             offset = first * CHUNK_BYTES.value
             growing.wrote(offset, min(end * CHUNK_BYTES.value, self.manifest.size) - offset)

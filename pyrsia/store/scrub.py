@@ -2,10 +2,12 @@
 
 `Round` (pure) decides when a walk begins, `rest_s` how long to rest after a piece. `Scrubber` reads in a thread, from
 the disk and not from the system's cache as far as that can be asked for, and twice before a blob is called rotten. Such
-a blob is let go, index first; who wants it again hears of it by `on_rotten`. Where a walk stands is remembered, so that
-a node that restarts each day gets round too. Left out: fetching it again (`node/storing.py`).
+a blob is let go, index first; who wants it again hears of it by `on_rotten`. What says nothing about the blob (this
+process is out of descriptors, or may not read it) lets nothing go: the walk rests. Where it stands is remembered, so
+that a node that restarts each day gets round too. Left out: fetching it again (`node/storing.py`).
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -17,6 +19,7 @@ from typing import Final, Literal
 import msgspec
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.store import layout
 from pyrsia.store.blobs import BlobRecord, Blobs
 from pyrsia.store.rocks import Batch, Database
@@ -25,6 +28,10 @@ from pyrsia.units import Limit
 PIECE_BYTES = Limit(4 << 20, "read at once: half a second of a slow disk, and a stop that comes soon")
 NOTED_S = Limit(60, "what a crash makes a walk do again")
 LOOK_S = Limit(600, "between two looks at whether a walk is due; it is days late at worst by this")
+IN_A_ROW = Limit(
+    8, "damaged blobs one after the other: beyond them the disk or its driver is ill, not the blobs"
+)
+DAMAGED: Final = frozenset({errno.ENOENT, errno.EIO})  # what an error says about the blob itself
 
 _KEY: Final = b"storage/scrub"
 _MB: Final = 1_000_000
@@ -92,6 +99,7 @@ class Scrubber:
         self._clock_s = clock_s
         self._thread = trio.CapacityLimiter(1)
         self._noted_s = -1e9
+        self._in_a_row = 0
         self.round = self._read()
 
     async def run(self) -> None:
@@ -102,7 +110,11 @@ class Scrubber:
             await trio.sleep(LOOK_S.value)
 
     async def step(self) -> None:
-        """Look at the next blob, or begin or end a walk."""
+        """Look at the next blob, or begin or end a walk.
+
+        Raises:
+            Unavailable: it could not be looked at, or too many were damaged; the walk goes on behind it.
+        """
         if not self.round.began_s or self.round.ended_s:
             self.round = self.round.begin(self._clock_s())
         start = self.round.after + b"\0" if self.round.after else b""
@@ -113,15 +125,28 @@ class Scrubber:
             return
         sha256, raw = found[0]
         record = msgspec.msgpack.decode(raw, type=BlobRecord)
-        verdict = await self.check(sha256, record.size, mb_s=self._mb_s)
+        try:
+            verdict = await self.check(sha256, record.size, mb_s=self._mb_s)
+        except Unavailable:
+            self.round.after = sha256
+            raise
         self.round.saw(sha256, record.size, rotten=verdict == "rotten")
         if trio.current_time() >= self._noted_s + NOTED_S.value:
             self._note()
+        self._in_a_row = self._in_a_row + 1 if verdict == "rotten" else 0
+        if self._in_a_row >= IN_A_ROW.value:
+            self._in_a_row = 0
+            raise Unavailable(
+                f"{IN_A_ROW.value} one after the other are damaged, so the disk itself may be: look at it"
+            )
 
     async def check(self, sha256: bytes, size: int, *, mb_s: int = 0) -> Verdict:
         """Whether a blob is what it must be; one that is not is let go.
 
         A disk or memory that erred once may be right the next time, so it is read twice.
+
+        Raises:
+            Unavailable: it cannot be told now.
         """
         for _ in range(2):
             # Its reading makes nobody want it: the time of its last use stays.
@@ -138,8 +163,8 @@ class Scrubber:
         path, flags = self._blobs.path(sha256), os.O_RDONLY | os.O_CLOEXEC
         try:
             handle = await trio.to_thread.run_sync(os.open, path, flags, limiter=self._thread)
-        except OSError:
-            return False
+        except OSError as error:
+            return _damaged(error)
         try:
             if os.fstat(handle).st_size != size:
                 return False
@@ -150,8 +175,8 @@ class Scrubber:
                 digest.update(await trio.to_thread.run_sync(piece, limiter=self._thread))
                 await trio.sleep(rest_s(count, mb_s, trio.current_time() - began_s))
             return digest.digest() == sha256
-        except OSError:  # EIO: the disk cannot give it
-            return False
+        except OSError as error:
+            return _damaged(error)
         finally:
             os.close(handle)
 
@@ -175,3 +200,14 @@ def _read(handle: int, offset: int, count: int) -> bytes:
     with suppress(OSError):
         os.posix_fadvise(handle, offset, count, os.POSIX_FADV_DONTNEED)
     return os.pread(handle, count, offset)
+
+
+def _damaged(error: OSError) -> bool:
+    """False for an error that is the blob's own: it is not whole.
+
+    Raises:
+        Unavailable: for any other.
+    """
+    if error.errno not in DAMAGED:
+        raise Unavailable(f"artifacts cannot be read now: {error.strerror}") from None
+    return False

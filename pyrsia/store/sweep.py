@@ -3,7 +3,7 @@
 - Downloads that rest too long go. So do folders that are empty.
 - A row whose file is gone, or has another size, is dropped, and whoever wants the blob is told (`Blobs.on_rotten`).
 - A file without a row was left by a crash between the two: it is known again if it is what its name says and the log
-  names it, and removed otherwise; not before it is an hour old.
+  names it, and removed otherwise; not before it is an hour old, and not where it cannot be read.
 - A manifest without its blob goes; a blob without its manifest, which no peer could be given, gets one.
 
 A turn is bounded: what is left over waits for the next. All that touches files runs in threads. Names that are none of
@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.status import Swept
 from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, PARTIAL, Blobs
@@ -124,7 +125,10 @@ class Sweeper:
                 await self._stray(path, sha256, size, int(changed_s), found)
 
     async def _stray(self, path: Path, sha256: bytes, size: int, changed_s: int, found: Swept) -> None:
-        manifest = await self._blobs.in_thread(lambda: _manifest_of(path))
+        try:
+            manifest = await self._blobs.in_thread(lambda: _manifest_of(path))
+        except Unavailable:  # whatever it is, it is not known to be nobody's
+            return
         if manifest is not None and manifest.sha256 == sha256 and self._named(manifest.id):
             if found.dry or await self._blobs.know(sha256, size, changed_s):
                 found.known += 1
@@ -173,7 +177,10 @@ class Sweeper:
                 found.more = True
                 return
             read = partial(_manifest_of, self._blobs.path(sha256))
-            manifest = None if found.dry else await self._blobs.in_thread(read)
+            try:
+                manifest = None if found.dry else await self._blobs.in_thread(read)
+            except Unavailable:  # the scrub says what is wrong with it
+                continue
             if found.dry or (manifest is not None and manifest.sha256 == sha256):
                 found.manifests_made += 1
             if manifest is not None and manifest.sha256 == sha256:
@@ -236,9 +243,9 @@ def _digest(path: Path) -> bytes:
 
 
 def _manifest_of(path: Path) -> Manifest | None:
-    """None for a file that cannot be read, or is too large for a blob."""
+    """None for a file that is too large for a blob."""
     try:
         with path.open("rb") as file:
             return Manifest.of(iter(lambda: file.read(CHUNK_BYTES.value), b""))
-    except (OSError, ValueError):
+    except ValueError:
         return None

@@ -227,3 +227,38 @@ async def test_a_node_that_stops_tells_its_readers_and_fetches_nothing_more(auto
         await reader.ready(0)
     with pytest.raises(Unavailable, match="fetches nothing"):
         arrivals.bring(big, [PEER])
+
+
+async def test_what_begins_anew_in_another_file_is_not_shown_to_who_reads_the_first(
+    shelf, arrivals, plane, tmp_path
+):
+    """Its owner left, and the disk could not keep what had come: the new file has none of it."""
+    blob, scope, lengths = ref(plane), trio.CancelScope(), []
+
+    async def owner():
+        with scope:
+            await shelf.fetch(blob.manifest, blob.sha256, blob.size, [PEER])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner)
+        plane.chunks(0, 1, 2)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        reader = arrivals.bring(blob, [PEER])
+        assert await reader.ready(0) == 3 * STEP
+        for path in (tmp_path / "blobs" / "coming").iterdir():
+            path.unlink()
+        scope.cancel()
+        with trio.fail_after(5), pytest.raises(Unavailable, match="was lost"):
+            await reader.ready(3 * STEP)
+        reader.close()
+
+        with trio.fail_after(5):  # who comes now begins anew
+            while arrivals._running:
+                await trio.sleep(0.001)
+        again = arrivals.bring(blob, [PEER])
+        plane.chunks(3, 0, 1, 2, 4)
+        lengths.append(await again.ready(0))
+        assert again.path.read_bytes()[: lengths[0]] == DATA[: lengths[0]]
+        await again.ready(blob.size)
+        again.close()
+    assert shelf.local(blob.sha256).read_bytes() == DATA

@@ -1,17 +1,20 @@
 """What a crash left between files and index is found and put right; what is none of ours stays."""
 
+import errno
 import hashlib
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, PARTIAL, BlobRecord, Blobs
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Batch
-from pyrsia.store.scrub import DAY_S, Round, Scrubber, rest_s
+from pyrsia.store.scrub import DAY_S, IN_A_ROW, Round, Scrubber, rest_s
 from pyrsia.store.sweep import FILE_GRACE_S, PARTIAL_AGE_S, STRAY_FILES, Sweeper
 from pyrsia.transfer.manifest import Manifest
 from tests.reference.memory_database import MemoryDatabase
@@ -237,6 +240,53 @@ async def test_a_disk_that_cannot_read_a_file_is_damage(ground, monkeypatch):
     assert await ground.scrubber.check(sha256, 10) == "rotten"
     monkeypatch.setattr(os, "pread", real)
     assert ground.rotten == [sha256]
+
+
+@pytest.mark.parametrize("cause", [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE])
+@pytest.mark.parametrize("at", ["open", "pread"])
+async def test_an_error_that_says_nothing_about_a_blob_lets_none_go(ground, monkeypatch, cause, at):
+    blobs = [await ground.put(b"bytes %d" % number, "built") for number in range(3)]
+
+    def no(*args):
+        raise OSError(cause, os.strerror(cause))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, at, no)
+        for _ in blobs:
+            with pytest.raises(Unavailable, match=os.strerror(cause)):
+                await ground.scrubber.step()
+
+    assert (ground.rotten, ground.scrubber.round.rotten) == ([], 0)
+    assert all(ground.blobs.has(one) and ground.blobs.path(one).exists() for one in blobs)
+    await ground.scrubber.step()  # the walk went on behind each
+    assert ground.scrubber.round.ended_s
+
+
+async def test_a_row_of_damaged_blobs_makes_the_walk_rest(ground, monkeypatch):
+    for number in range(IN_A_ROW.value + 1):
+        await ground.put(b"bytes %d" % number, "built")
+    monkeypatch.setattr(os, "pread", lambda *args: (_ for _ in ()).throw(OSError(errno.EIO, "EIO")))
+    for _ in range(IN_A_ROW.value - 1):
+        await ground.scrubber.step()
+    with pytest.raises(Unavailable, match="the disk itself"):
+        await ground.scrubber.step()
+    assert len(ground.rotten) == IN_A_ROW.value
+
+
+async def test_a_file_without_a_row_that_cannot_be_read_now_stays(ground, monkeypatch):
+    path = ground.stray(b"whole")
+    real = Path.open
+
+    def no(self, *args, **kwargs):
+        if self == path:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", no)
+        found = await ground.sweeper.sweep()
+    assert (found.known, found.removed, path.exists()) == (0, 0, True)
+    assert (await ground.sweeper.sweep()).known == 1
 
 
 async def test_memory_that_errs_once_condemns_nothing(ground, monkeypatch):
