@@ -70,7 +70,7 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Keep the record of `node`, which we had a link with, for the next start."""
+    """Keep the record of `node` for the next start: a member, or a stranger that we dialled ourselves."""
 
     node: NodeId
     raw: bytes
@@ -105,7 +105,7 @@ class Discovery:
         self._linked: dict[NodeId, bool] = {}  # whether we dialled
         self._asked_s: dict[NodeId, float] = {}  # of those linked
         self._sought: dict[NodeId, NodeId] = {}  # who was mentioned -> by whom
-        self._saved: dict[NodeId, bytes] = {}
+        self._saved: dict[NodeId, bytes] = {}  # what is on disk, of those linked and of an earlier life
         self._taken: Buckets[NodeId] = Buckets(RECORDS_RATE, RECORDS_BURST.value)
         self._questions: Buckets[NodeId] = Buckets(ASKED_RATE, ASKED_BURST.value)
         self._pause_s = SOON_S
@@ -147,6 +147,8 @@ class Discovery:
     def on_lost(self, now: float, node: NodeId) -> None:
         self._linked.pop(node, None)
         self._asked_s.pop(node, None)
+        self._saved.pop(node, None)
+        self.table.unlinked(node)
         self.outbound.on_lost(now, node)
 
     def on_mentioned(self, now: float, node: NodeId, by: NodeId) -> None:
@@ -282,12 +284,14 @@ class Discovery:
         return []
 
     def _save(self) -> list[Effect]:
-        """Records of linked nodes that are not on disk yet."""
+        """Records of linked nodes that are not on disk yet; strangers that only dialled us would fill it."""
         self._unsaved = False
         found: list[Effect] = []
-        for node in self._linked:
+        for node, dialled in self._linked.items():
             row = self.table.row(node)
-            if row is not None and row.record.control and self._saved.get(node) != row.raw:
+            if row is None or not row.record.control or not (dialled or row.member):
+                continue
+            if self._saved.get(node) != row.raw:
                 self._saved[node] = row.raw
                 found.append(Save(node, row.raw))
         return found

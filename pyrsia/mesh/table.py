@@ -3,7 +3,8 @@
 A record counts when its signature is good, it is of our network, has not expired, is not from the future, and is newer
 than the one that is here. Anything else changes nothing. Members of the log have places of their own: strangers cannot
 take them, however many there are. Ids are free, so a source that brings strangers has a share: when the table is full,
-a newcomer takes the place of a record of the source that has most. A node that we have a link with is its own source.
+a newcomer takes the place of a record of the source that has most. A node that we have a link with is its own source;
+all strangers whose link is gone are one source together, for links can be made by the thousand, one after the other.
 
 Two ids that have one transport key (an Ed25519 key and its sign-flipped twin) are one node: the first one here stays,
 and a member's comes before any other.
@@ -46,12 +47,14 @@ class Taken(Enum):
     OWN = "it is our own"
 
 
+# The source of strangers that had a link: nobody's id.
+PASSERS: Final = NodeId(b"strangers that came and went".ljust(32, b"."))
 NEWS: Final = frozenset({Taken.NEW, Taken.NEWER})
 
 
 @dataclass(slots=True)
 class Row:
-    """One known node. `source` is who told us first; the node itself once we had a link."""
+    """One known node. `source` is who told us first; the node itself while we have a link, then `PASSERS`."""
 
     record: Record
     raw: bytes
@@ -150,6 +153,15 @@ class Table:
         if row is not None:
             self._heard(row, node)
 
+    def unlinked(self, node: NodeId) -> None:
+        """Its link is gone: from now on it shares one allowance with all others of which that is true."""
+        row = self._rows.get(node)
+        if row is None or row.source != node:
+            return
+        self._move(row, PASSERS)
+        if self._strangers_of[PASSERS] > MAX_OF_SOURCE.value:
+            self.forget(self._soonest_gone(PASSERS))
+
     def settle(self, now_ms: int) -> list[NodeId]:
         """Forget what has expired, and see who is a member now; who was forgotten."""
         gone = [node for node, row in self._rows.items() if row.record.expires_ms <= now_ms]
@@ -181,9 +193,12 @@ class Table:
     def _heard(self, row: Row, source: NodeId) -> None:
         """Who speaks for itself is nobody's share; that others repeat it changes nothing."""
         if source == row.record.node and row.source != source:
-            self._count(row, -1)
-            row.source = source
-            self._count(row, 1)
+            self._move(row, source)
+
+    def _move(self, row: Row, source: NodeId) -> None:
+        self._count(row, -1)
+        row.source = source
+        self._count(row, 1)
 
     def _add(self, row: Row) -> Taken:
         twin = self._by_curve.get(row.curve)

@@ -280,6 +280,21 @@ def test_records_of_linked_nodes_are_saved_once_and_remembered():
     assert len(later.table) == 0
 
 
+def test_strangers_that_come_and_go_are_neither_saved_nor_remembered_without_end():
+    made = core()
+    for number in range(100, 300):
+        made.on_linked(0.0, ident(number), dialled=False)
+        made.on_asked(0.0, NOW_MS, ident(number), Asked(raws(1, first=number), (), frozenset()))
+        assert not [one for one in made.on_timer(1.0, NOW_MS) if isinstance(one, Save)]
+        made.on_lost(0.0, ident(number))
+        assert made.table.strangers_of(ident(number)) == 0
+    for number in range(100, 300):
+        made.on_linked(0.0, ident(number), dialled=True)
+        assert [one.node for one in made.on_timer(1.0, NOW_MS) if isinstance(one, Save)] == [ident(number)]
+        made.on_lost(0.0, ident(number))
+    assert not made._saved
+
+
 def test_signatures_of_these_tests_are_checked():
     raw = raw_of(ident(1))
     record, signature = records.decode(raw)

@@ -130,6 +130,31 @@ def test_who_has_a_link_is_in_nobodys_share():
     assert (table.strangers_of(EVE), table.strangers_of(ident(1))) == (0, 1)
 
 
+def test_strangers_that_link_one_after_the_other_share_one_allowance(small):
+    table = table_of()
+    for number in range(50):
+        node = ident(number, crowd=5)
+        assert table.take(NOW_MS, raw_of(node), node) is Taken.NEW
+        table.linked(node)
+        table.unlinked(node)
+        assert table.strangers_of(node) == 0
+    assert (len(table), table.strangers_of(tables.PASSERS)) == (4, 4)
+    assert table.take(NOW_MS, raw_of(ANN), EVE) is Taken.NEW
+
+    node = next(iter(table)).record.node
+    table.linked(node)  # it is back
+    assert (table.strangers_of(tables.PASSERS), table.strangers_of(node)) == (3, 1)
+
+
+def test_a_member_whose_link_is_gone_keeps_its_place(small):
+    members = {ident(number) for number in range(1, 11)}
+    table = table_of(members=members)
+    for node in members:
+        table.take(NOW_MS, raw_of(node), node)
+        table.unlinked(node)
+    assert (len(table), table.strangers_of(tables.PASSERS)) == (10, 0)
+
+
 def twins(number):
     node = ident(number)
     return tuple(NodeId(node[:31] + bytes([node[31] & 0x7F | sign])) for sign in (0, 0x80))
@@ -179,6 +204,10 @@ def test_whatever_comes_the_bounds_hold_and_the_books_are_right(seed, count):
             if draw.random() < 0.05:
                 members ^= {ident(draw.randrange(10))}
                 table.settle(NOW_MS)
+            if draw.random() < 0.1:
+                table.unlinked(gone := ident(draw.randrange(40)))
+                if gone not in table:
+                    newest.pop(gone, None)
             if draw.random() < 0.02:
                 table.forget(node)
                 newest.pop(node, None)
