@@ -414,7 +414,7 @@ class Node:
             self.links,
             self.scores,
             validators=self._validators,
-            address_of=self.discovering.table.address,
+            discovering=self.discovering,
         )
         parts.extend(self.messages.parts)
         parts.extend(self.keeping.parts)

@@ -41,7 +41,8 @@ class Arrived:
 
 class Deliverer:
     """Args:
-    address_of: where a node without a link may be reached; empty where nobody knows.
+    address_of: where a node without a link may be dialled; empty where nobody knows, or where its record leads to a
+        network that is none of ours (`mesh.scopes`).
     """
 
     def __init__(self, links: Links, who: Who, book: Scores, address_of: AddressOf) -> None:

@@ -7,7 +7,7 @@ from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import Links
 from pyrsia.node.house import House
 from pyrsia.node.mesh.broadcasting import Broadcasting
-from pyrsia.node.mesh.delivering import AddressOf
+from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.mailing import Mailing
 from pyrsia.node.mesh.parts import Part
 from pyrsia.node.mesh.who import Who
@@ -60,9 +60,9 @@ def make_desk(
     book: Scores,
     *,
     validators: Callable[[], Sequence[NodeId]],
-    address_of: AddressOf,
+    discovering: Discovering,
 ) -> Desk:
-    """Broadcasts and messages of the node of `house`."""
+    """Broadcasts and messages of the node of `house`. Recipients are dialled where discovery allows it."""
     who = Who(house.archive.state, links.linked)
     node, chain = house.keys.node, house.genesis.chain_id
     return Desk(
@@ -75,6 +75,6 @@ def make_desk(
             who=who,
             book=book,
             accept=house.settings.messages.accept,
-            address_of=address_of,
+            address_of=discovering.way,
         ),
     )

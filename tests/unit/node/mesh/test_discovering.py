@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -18,10 +19,13 @@ from pyrsia.net import bootstrap
 from pyrsia.net.links import Links
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import discovering, saved
+from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.discovering import Discovering, Log
+from pyrsia.serve.messages import MessageOrder
 from pyrsia.store import layout
 from pyrsia.units import RECORD_LIFE_MS, NodeId
 from pyrsia.wire import backs, beacons, records
+from pyrsia.wire.text import b32
 
 CHAIN = b"c" * 32
 
@@ -259,6 +263,32 @@ async def test_peers_are_found_again_after_a_restart_without_any_configuration(f
         assert again.discovering.record.seq > seq
         assert not again.links.peers()[0].address.endswith(":0")
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://10.0.0.1:22", "tcp://169.254.169.254:80", "tcp://evil.example:22"]
+)
+async def test_a_message_leads_to_no_address_outside_our_scopes(few, monkeypatch, address):
+    node, pair, now_ms = few.node(), KeyPair(bytes([77]) * 32), discovering._now_ms()
+    record = records.Record(NodeId(pair.public), CHAIN, 1, now_ms, now_ms + RECORD_LIFE_MS.value, 0, bytes(32),
+                            "eve", "", address, "", "")  # fmt: skip
+    raw = records.encode(record, pair.sign(records.to_sign(record)))
+    node.discovering.table.take(now_ms, raw, record.node)
+    house = SimpleNamespace(
+        archive=SimpleNamespace(state=lambda key: None),
+        keys=SimpleNamespace(node=node.pair),
+        genesis=SimpleNamespace(chain_id=CHAIN),
+        database=node.rows,
+        settings=SimpleNamespace(messages=SimpleNamespace(accept="anyone")),
+    )
+    node.rows.sync = trio.lowlevel.checkpoint
+    desk = make_desk(house, node.links, node.scores, validators=lambda: (), discovering=node.discovering)
+    dialled = []
+    monkeypatch.setattr(node.links, "dial", lambda targets, **how: dialled.extend(targets))
+    with pytest.raises(Refusal) as told:
+        await desk.send(MessageOrder(b32(record.node), "hello"))
+    assert told.value.code == "unavailable"
+    assert (node.discovering.table.address(record.node), dialled) == (address, [])
 
 
 async def test_a_clock_that_was_set_back_makes_no_older_record(few, monkeypatch):
