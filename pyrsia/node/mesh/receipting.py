@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import Malformed, PyrsiaError, Refusal, StorageFull, Unavailable
+from pyrsia.errors import PyrsiaError, Refusal, StorageFull, Unavailable
 from pyrsia.keys import KeyPair
 from pyrsia.ledger import receipts, views
 from pyrsia.ledger.genesis import Genesis
@@ -143,14 +143,10 @@ class Receipting:
         """The signature over what `builder` wants kept, 64 bytes.
 
         Raises:
-            Malformed: no ask.
+            Malformed: no ask; its link takes that for a bad frame.
             Refusal: why not, for the builder's operator.
         """
-        try:
-            ask = Ask.decode(data)
-        except Malformed:
-            self._scores.note(trio.current_time(), builder, FAULT, "asked for a receipt in no known form")
-            raise
+        ask = Ask.decode(data)
         if not self.keeps:
             raise _no("forbidden", "this node is no storage member", "ask one that the log names as one")
         if self.leaving():

