@@ -1,13 +1,13 @@
 """Makes the chunks of a new file from files that are here, before the swarm brings the rest.
 
 Decided here: whether it is worth trying, of whom the recipe is asked, when it is given up. Whatever goes wrong costs
-time that is bounded: what was not made is brought like any other chunk.
+time that is bounded (`patience_s`, and twice what the swarm would take for each chunk that was made), and whoever
+wasted it is not asked again soon: what was not made is brought like any other chunk.
 
 Source: docs/delta.md, "Fetching".
 """
 
 import logging
-import mmap
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,19 +16,28 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.stretches import Stretches, open_stretches
-from pyrsia.node.recipes import Recipes
+from pyrsia.node.recipes import Recipes, mapped
 from pyrsia.store.partials import Partial
 from pyrsia.transfer import delta
 from pyrsia.transfer.delta import Chunk, Copy, Recipe
-from pyrsia.units import AT_HAND, Limit, NodeId
+from pyrsia.units import AT_HAND, MAX_PEERS, Limit, NodeId
 
 ASKED = Limit(3, "sources asked for a recipe, one second each at most")
 ASSUMED_BYTES_S: Final = 10e6  # of files that come, before the first one has
 RATE_WEIGHT: Final = 0.3
 SLOW_S: Final = 0.5  # what a file may take the usual way before it is worth the trouble
+PATIENCE: Final = 2.0  # times what the swarm would take
+LEAST_S, MOST_S = (
+    3.0,
+    15.0,
+)  # a recipe may have to be cut first; who reads the file waits for two minutes at most
+SHUNNED_S = Limit(600, "a source that wasted our time; the swarm may still ask it for chunks")
+WRONG = Limit(
+    4, "chunks that did not fit, and more than those that did: an old file that rotted spoils one or two"
+)
 
 _log = logging.getLogger("pyrsia.data")
 
@@ -68,22 +77,45 @@ class Deltas:
         self._mode = mode
         self._rate = ASSUMED_BYTES_S
         self._blame = blame
+        self._shunned: dict[NodeId, float] = {}  # until when they are not asked
         self.saved = 0
 
     async def fill(self, partial: Partial, sources: Sequence[NodeId]) -> None:
-        """Write those chunks of `partial` that can be made. Raises nothing that concerns the making."""
+        """Write those chunks of `partial` that can be made. Raises nothing.
+
+        A disk that says no ends it as well: the swarm writes to the same file, and says so.
+        """
         manifest = partial.manifest
         if self._mode == "never" or partial.held or manifest.size < delta.LEAST_FILE.value:
             return
         at_hand = self._similar(manifest.sha256)[: AT_HAND.value]
         if not at_hand or not self._slow(manifest.size):
             return
+        name, asked = manifest.sha256.hex()[:16], [node for node in sources if not self._shuns(node)]
         try:
-            for node in sources[: ASKED.value]:
-                if await self._from(node, partial, at_hand):
-                    return
-        except (PyrsiaError, OSError) as error:
-            _log.info("%s is not made of older files: %s", manifest.sha256.hex()[:16], error)
+            with trio.move_on_after(self.patience_s(manifest.size)) as patience:
+                for node in asked[: ASKED.value]:
+                    if await self._from(node, partial, at_hand, patience):
+                        return
+            if patience.cancelled_caught:
+                _log.info("%s is made of older files in part: it took too long", name)
+        except (Unavailable, OSError) as error:
+            _log.info("%s is not made of older files: %s", name, error)
+        except Exception:  # noqa: BLE001 - the border: a download never ends by what would make it shorter
+            _log.exception("%s is not made of older files: a fault of ours", name)
+
+    def patience_s(self, size: int) -> float:
+        """How long it may take until something of a file of `size` bytes is made."""
+        return min(max(PATIENCE * size / self._rate, LEAST_S), MOST_S)
+
+    def _shuns(self, node: NodeId) -> bool:
+        now_s = trio.current_time()
+        self._shunned = {one: until_s for one, until_s in self._shunned.items() if until_s > now_s}
+        return node in self._shunned
+
+    def _shun(self, node: NodeId) -> None:
+        if len(self._shunned) < MAX_PEERS.value:
+            self._shunned[node] = trio.current_time() + SHUNNED_S.value
 
     def measured(self, size: int, took_s: float) -> None:
         """The swarm brought `size` bytes of a file in so long."""
@@ -93,7 +125,9 @@ class Deltas:
     def _slow(self, size: int) -> bool:
         return self._mode == "always" or size > SLOW_S * self._rate
 
-    async def _from(self, node: NodeId, partial: Partial, at_hand: Sequence[AtHand]) -> bool:
+    async def _from(
+        self, node: NodeId, partial: Partial, at_hand: Sequence[AtHand], patience: trio.CancelScope
+    ) -> bool:
         """Whether `node` had a recipe, good or bad."""
         manifest = partial.manifest
         try:
@@ -102,8 +136,9 @@ class Deltas:
                 if raw is None:
                     return False
                 recipe = Recipe.decode(raw, manifest.size)
-                await self._make(node, recipe, partial, at_hand, stretches)
+                await self._make(node, recipe, partial, at_hand, stretches, patience)
         except Malformed as error:
+            self._shun(node)
             self._blame(node, -20.0, f"sent a false recipe ({error})")
         except Unavailable as error:
             _log.info("no recipe, or no more by it: %s", error)
@@ -117,71 +152,110 @@ class Deltas:
         partial: Partial,
         at_hand: Sequence[AtHand],
         stretches: Stretches,
+        patience: trio.CancelScope,
     ) -> None:
-        known = [await self._recipes.of(one.sha256, one.path, one.size) for one in at_hand]
+        known = [await self._recipes.soon(one.sha256, one.path, one.size) for one in at_hand]
         pairs = [(one, found) for one, found in zip(at_hand, known, strict=True) if found is not None]
         plan = delta.plan(recipe, delta.places([found for _, found in pairs]))
         if not plan.worthwhile:
             return
         chunks = delta.chunks(plan)
+
+        def earned(size: int) -> None:
+            patience.deadline += PATIENCE * size / self._rate
+
         with ExitStack() as stack:
-            views = [stack.enter_context(_Mapped(one.path)) for one, _ in pairs]
-            maker = _Maker(partial, views)
-            for chunk in chunks:
-                if not chunk.missing:
-                    maker.make(chunk, ())
-                    await trio.lowlevel.checkpoint()
-            async with trio.open_nursery() as nursery:
-                for group in delta.asks(chunks):
-                    nursery.start_soon(maker.ask, stretches, group, nursery.cancel_scope)
-        self.saved += maker.saved
-        if maker.wrong > maker.right:
-            self._blame(node, -60.0, "gave a recipe, or bytes by it, that make another file")
+            views = [stack.enter_context(_Mapped(one.path, one.size)) for one, _ in pairs]
+            maker = _Maker(partial, views, earned)
+            try:
+                await maker.run(stretches, chunks)
+            finally:
+                self.saved += maker.saved
+                if maker.gave_up or patience.cancel_called:
+                    self._shun(node)
+                if maker.wrong > maker.right:
+                    self._blame(node, -60.0, "gave a recipe, or bytes by it, that make another file")
 
 
 class _Maker:
-    """Makes chunks of one file; each is checked before it is written."""
+    """Makes chunks of one file; each is checked before it is written.
 
-    def __init__(self, partial: Partial, views: "Sequence[_Mapped]") -> None:
+    Args:
+        earned: told of bytes that were right.
+
+    Attributes:
+        gave_up: too many did not fit, or what was asked for did not come.
+    """
+
+    def __init__(self, partial: Partial, views: "Sequence[_Mapped]", earned: Callable[[int], object]) -> None:
         self._partial = partial
+        self._earned = earned
         self._views = views
         self.saved = self.right = self.wrong = 0
+        self.gave_up = False
+        self._no_disk: Unavailable | None = None
 
-    async def ask(self, stretches: Stretches, group: Sequence[Chunk], scope: trio.CancelScope) -> None:
+    async def run(self, stretches: Stretches, chunks: Sequence[Chunk]) -> None:
+        """
+        Raises:
+            Unavailable: the disk said no.
+        """
+        for chunk in chunks:
+            if not chunk.missing and not self._make(chunk, ()):
+                return
+            await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            for group in delta.asks(chunks):
+                nursery.start_soon(self._ask, stretches, group, nursery.cancel_scope)
+        if self._no_disk is not None:  # as itself, and in no group
+            raise self._no_disk
+
+    async def _ask(self, stretches: Stretches, group: Sequence[Chunk], scope: trio.CancelScope) -> None:
         """Ask for what some chunks lack, and make them; the first failure ends all asks."""
         try:
             data = await stretches.get([one for chunk in group for one in chunk.missing])
         except Unavailable:
             data = None
         if data is None:
+            self.gave_up = True
             scope.cancel()
             return
-        for chunk in group:
-            self.make(chunk, data[: len(chunk.missing)])
-            data = data[len(chunk.missing) :]
+        try:
+            for chunk in group:
+                if not self._make(chunk, data[: len(chunk.missing)]):
+                    scope.cancel()
+                    return
+                data = data[len(chunk.missing) :]
+        except Unavailable as error:
+            self._no_disk = error
+            scope.cancel()
 
-    def make(self, chunk: Chunk, asked: Sequence[bytes]) -> None:
+    def _make(self, chunk: Chunk, asked: Sequence[bytes]) -> bool:
+        """Whether it is worth going on."""
         made, manifest = chunk.made(self._copied, asked), self._partial.manifest
-        if not manifest.holds(chunk.index, made):
+        if manifest.holds(chunk.index, made):
+            self._partial.write_at(manifest.span(chunk.index)[0], made)
+            self._earned(len(made))
+            self.right += 1
+            self.saved += chunk.shared
+        else:
             self.wrong += 1
-            return
-        self._partial.write_at(manifest.span(chunk.index)[0], made)
-        self.right += 1
-        self.saved += chunk.shared
+            self.gave_up = self.gave_up or (self.wrong >= WRONG.value and self.wrong > self.right)
+        return not self.gave_up
 
     def _copied(self, copy: Copy) -> memoryview:
         return self._views[copy.file].view[copy.at : copy.at + copy.size]
 
 
 class _Mapped:
-    """The bytes of a file, for as long as the block lasts."""
+    """The bytes of a file, for as long as the block lasts. Raises `Unavailable` where it has another size."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self._path = path
+        self._size = size
 
     def __enter__(self) -> "_Mapped":
-        with self._path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map = mapped(self._path, self._size)
         self.view = memoryview(self._map)
         return self
 

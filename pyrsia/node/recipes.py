@@ -1,6 +1,7 @@
 """Recipes of the files that this node has: made in the sandbox when first wanted, kept in the database.
 
-Decides which files are worth cutting and how many are cut at once. A node without a sandbox cuts nothing, and gives and
+Decides which files are worth cutting and how many are cut at once: one, and a file that nobody waits for any more is
+cut all the same. A node without a sandbox cuts nothing, and gives and
 takes whole files.
 
 Source: docs/delta.md, "Cutting".
@@ -8,6 +9,8 @@ Source: docs/delta.md, "Cutting".
 
 import logging
 import mmap
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -15,7 +18,7 @@ import trio
 from pyrsia.builds.cutting.spans import PROGRAM, spans
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.shop import Shop
-from pyrsia.errors import Malformed, PyrsiaError
+from pyrsia.errors import Malformed, PyrsiaError, Unavailable
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer import delta
@@ -31,6 +34,13 @@ ENDINGS = (".whl", ".jar", ".zip")
 _log = logging.getLogger("pyrsia.data")
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    path: Path
+    size: int
+    over: trio.Event = field(default_factory=trio.Event)
+
+
 class Recipes:
     """Of one node's files. `run` must run for any to be made.
 
@@ -41,9 +51,8 @@ class Recipes:
     def __init__(self, database: Database, shop: Shop | None) -> None:
         self._database = database
         self._inside = None if shop is None else Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
-        self._waiting: dict[bytes, tuple[Path, int]] = {}
+        self._waiting: dict[bytes, _Job] = {}
         self._more = trio.Event()
-        self._one = trio.CapacityLimiter(1)  # cutting is for later; builds want the cores now
 
     @staticmethod
     def worth(filename: str, size: int) -> bool:
@@ -62,8 +71,8 @@ class Recipes:
 
     def want(self, sha256: bytes, path: Path, size: int) -> None:
         """Have it cut some time; the next who asks finds it."""
-        if self._inside is not None and len(self._waiting) < WAITING.value:
-            self._waiting[sha256] = path, size
+        if self._inside is not None and sha256 not in self._waiting and len(self._waiting) < WAITING.value:
+            self._waiting[sha256] = _Job(path, size)
             self._more.set()
 
     def give(self, sha256: bytes, path: Path, size: int) -> bytes:
@@ -74,42 +83,69 @@ class Recipes:
                 self.want(sha256, path, size)
         return raw or b""
 
-    async def of(self, sha256: bytes, path: Path, size: int) -> Recipe | None:
-        """The recipe of the file `path` of `size` bytes; made now if need be. None where it cannot be."""
+    async def soon(self, sha256: bytes, path: Path, size: int) -> Recipe | None:
+        """The recipe of the file `path` of `size` bytes; waits until it is cut. None where it cannot be now.
+
+        Who waits no longer leaves a file that is cut for the next time.
+        """
         found = self.kept(sha256, size)
-        if found is not None or self._inside is None:
-            return found
-        async with self._one:
-            found = self.kept(sha256, size)
-            if found is None:
-                offsets = delta.cuts(size, await spans(self._inside, path, size))
-                found = await trio.to_thread.run_sync(_cut, path, offsets)
-                await self._database.commit(Batch().put(layout.MISC, _row(sha256), found.encode()))
+        if found is None:
+            self.want(sha256, path, size)
+            job = self._waiting.get(sha256)
+            if job is not None:
+                await job.over.wait()
+                found = self.kept(sha256, size)
         return found
+
+    async def _make(self, inside: Inside, sha256: bytes, path: Path, size: int) -> None:
+        if self.kept(sha256, size) is None:
+            offsets = delta.cuts(size, await spans(inside, path, size))
+            found = await trio.to_thread.run_sync(_cut, path, size, offsets)
+            await self._database.commit(Batch().put(layout.MISC, _row(sha256), found.encode()))
 
     def forget(self, sha256: bytes) -> None:
         """The file is gone."""
-        self._waiting.pop(sha256, None)
+        self._over(sha256)
         self._database.write(Batch().delete(layout.MISC, _row(sha256)))
 
     async def run(self) -> None:
-        """Cut what is wanted, one after the other, until cancelled."""
+        """Cut what is wanted, one after the other (builds want the cores), until cancelled."""
         while True:
-            while self._waiting:
-                sha256, (path, size) = next(iter(self._waiting.items()))
+            while self._waiting and self._inside is not None:
+                sha256, job = next(iter(self._waiting.items()))
                 try:
-                    await self.of(sha256, path, size)
+                    await self._make(self._inside, sha256, job.path, job.size)
                 except (PyrsiaError, OSError) as error:
                     _log.info("%s cannot be cut now: %s", sha256.hex()[:16], error)
-                self._waiting.pop(sha256, None)
+                except Exception:  # noqa: BLE001 - the border: whatever one file does, the next is cut
+                    _log.exception("%s cannot be cut: a fault of ours", sha256.hex()[:16])
+                self._over(sha256)
             self._more = trio.Event()
             await self._more.wait()
 
+    def _over(self, sha256: bytes) -> None:
+        job = self._waiting.pop(sha256, None)
+        if job is not None:
+            job.over.set()
 
-def _cut(path: Path, offsets: list[int]) -> Recipe:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        with memoryview(mapped) as view:
-            return delta.recipe_of(view, offsets)
+
+def mapped(path: Path, size: int) -> mmap.mmap:
+    """The bytes of a file, which has `size` of them.
+
+    Raises:
+        Unavailable: it has not: a crash or the disk cut it.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno()).st_size
+        if found != size or not size:
+            raise Unavailable(f"{path.name} is {found} bytes long and not {size}")
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+
+def _cut(path: Path, size: int, offsets: list[int]) -> Recipe:
+    with mapped(path, size) as whole, memoryview(whole) as view:
+        return delta.recipe_of(view, offsets)
 
 
 def _row(sha256: bytes) -> bytes:

@@ -7,6 +7,7 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from pyrsia.builds.sandbox import BuildLimits
 from pyrsia.node.recipes import Recipes
@@ -39,7 +40,11 @@ def recipes(folder):
 async def cut(book, folder, data):
     path = folder / "file"
     path.write_bytes(data)
-    return await book.of(random.Random(data).randbytes(32), path, len(data))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(book.run)
+        found = await book.soon(random.Random(data).randbytes(32), path, len(data))
+        nursery.cancel_scope.cancel()
+    return found
 
 
 async def test_versions_share_the_members_that_did_not_change(tmp_path):

@@ -2,13 +2,17 @@
 
 import contextlib
 import random
+from types import SimpleNamespace
 
 import pytest
 import trio
+import trio.lowlevel
 
 from pyrsia import keys
+from pyrsia.errors import Unavailable
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Links
+from pyrsia.node import deltas
 from pyrsia.node.deltas import AtHand, Deltas
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.partials import Partials
@@ -16,6 +20,7 @@ from pyrsia.store.rocks import Database
 from pyrsia.transfer import delta
 from pyrsia.transfer.delta import Recipe
 from pyrsia.transfer.manifest import Manifest
+from pyrsia.units import NodeId
 from tests.unit.net.nodes import CHAIN, until
 
 MEMBERS = 200
@@ -37,7 +42,7 @@ class Kept:
     def __init__(self, recipe):
         self.recipe = recipe
 
-    async def of(self, sha256, path, size):
+    async def soon(self, sha256, path, size):
         return self.recipe
 
 
@@ -209,3 +214,126 @@ async def test_an_old_file_that_is_gone_is_no_failure(tmp_path):
         await here.fill()
         assert here.partial.held == 0
         assert (await here.finish()).read_bytes() == here.new
+
+
+# -- sources that waste time, disks that say no --
+
+PIECE = 64 << 10
+OLD = random.Random(5).randbytes(1 << 20)
+NEW = random.Random(6).randbytes(4 << 20)
+
+
+class Source:
+    """Answers stretches with zeros or with what is right, `late_s` each, four at a time."""
+
+    def __init__(self, recipe, late_s, data):
+        self._recipe, self.late_s, self.data, self.asked = recipe, late_s, data, 0
+        self._slots = trio.CapacityLimiter(4)
+
+    async def recipe(self):
+        return self._recipe
+
+    async def get(self, wanted):
+        async with self._slots:
+            self.asked += 1
+            await trio.sleep(self.late_s)
+            return [self.data[at : at + size] if self.data else bytes(size) for at, size in wanted]
+
+
+def promising():
+    """A recipe that says of each chunk that a quarter of it is here."""
+    old = delta.recipe_of(memoryview(OLD), list(range(0, len(OLD) + 1, PIECE)))
+    names, sizes = b"", []
+    for number in range(len(NEW) // (4 * PIECE)):
+        names += old.names[:16] + number.to_bytes(16, "big")
+        sizes += [PIECE, 3 * PIECE]
+    return old, Recipe(names, tuple(sizes)).encode()
+
+
+@contextlib.asynccontextmanager
+async def one_source(folder, monkeypatch, *, late_s=0.0, data=b"", recipe=None, new=NEW):
+    old, lie = promising()
+    source = Source(recipe or lie, late_s, data)
+    monkeypatch.setattr(deltas, "open_stretches", lambda line, ident: contextlib.nullcontext(source))
+    (folder / "old").write_bytes(OLD)
+    database, blamed = Database.open(folder / "db"), []
+    partial = await Partials(folder / "blobs", Blobs(folder / "blobs", database)).open(Manifest.of([new]))
+    hand = AtHand(b"o" * 32, folder / "old", len(OLD))
+    lines = SimpleNamespace(line=nothing)
+    making = Deltas(
+        Kept(old), lines, lambda sha256: [hand], mode="always", blame=lambda *said: blamed.append(said)
+    )
+    try:
+        yield making, partial, source, blamed
+    finally:
+        partial.discard()
+        database.close()
+
+
+LIAR = NodeId(b"l" * 32)
+
+
+async def nothing(*args):
+    await trio.lowlevel.checkpoint()
+
+
+async def never(*args):
+    await trio.sleep_forever()
+
+
+async def test_wrong_bytes_end_it_and_their_giver_is_named_and_not_asked_again(
+    tmp_path, monkeypatch, autojump_clock
+):
+    async with one_source(tmp_path, monkeypatch, late_s=1.0) as (making, partial, source, blamed):
+        await making.fill(partial, [LIAR])
+        assert trio.current_time() < deltas.MOST_S
+        assert source.asked < 12  # of 16
+        assert [(node, points) for node, points, _ in blamed] == [(LIAR, -60.0)]
+        asked = source.asked
+        await making.fill(partial, [LIAR])
+        assert source.asked == asked
+
+
+async def test_a_source_that_answers_late_holds_a_download_for_seconds(tmp_path, monkeypatch, autojump_clock):
+    async with one_source(tmp_path, monkeypatch, late_s=5.9) as (making, partial, source, _):
+        began_s = trio.current_time()
+        await making.fill(partial, [LIAR])
+        assert trio.current_time() - began_s <= making.patience_s(len(NEW)) + 1
+        asked = source.asked
+        await making.fill(partial, [LIAR])
+        assert source.asked == asked
+
+
+async def test_a_recipe_that_is_not_cut_in_time_is_not_waited_for(tmp_path, monkeypatch, autojump_clock):
+    async with one_source(tmp_path, monkeypatch) as (making, partial, source, blamed):
+        making._recipes = SimpleNamespace(soon=never)
+        began_s = trio.current_time()
+        await making.fill(partial, [LIAR])
+        assert trio.current_time() - began_s <= making.patience_s(len(NEW)) + 1
+        assert (source.asked, blamed) == (0, [])
+
+
+async def test_a_disk_that_says_no_ends_it_without_a_word(tmp_path, monkeypatch):
+    new = b"".join(OLD[:PIECE] + NEW[at + PIECE : at + 4 * PIECE] for at in range(0, len(NEW), 4 * PIECE))
+    async with one_source(tmp_path, monkeypatch, data=new, new=new) as (making, partial, _, blamed):
+        tried = []
+
+        def no(offset, data):
+            tried.append(offset)
+            raise Unavailable("a blob cannot be written: No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(partial, "write_at", no)
+            await making.fill(partial, [LIAR])
+        assert len(tried) >= 1
+        assert (partial.held, blamed) == (0, [])
+        await making.fill(partial, [LIAR])  # nobody is to blame, so it is asked again
+        assert partial.held == (1 << partial.manifest.count) - 1
+
+
+@pytest.mark.parametrize("size", [0, 100])
+async def test_an_old_file_that_a_crash_cut_is_no_failure(tmp_path, monkeypatch, size):
+    async with one_source(tmp_path, monkeypatch) as (making, partial, _, blamed):
+        (tmp_path / "old").write_bytes(bytes(size))
+        await making.fill(partial, [LIAR])
+        assert (partial.held, blamed) == (0, [])

@@ -5,9 +5,11 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from pyrsia.ledger.views import Placed
 from pyrsia.net.data import Served
+from pyrsia.node import recipes as recipes_module
 from pyrsia.node.mesh import making
 from pyrsia.node.mesh.making import Making
 from pyrsia.node.recipes import LARGEST, Recipes, _row
@@ -113,6 +115,54 @@ def test_a_recipe_is_given_when_it_is_made_and_wanted_until_then(here, tmp_path)
     (tmp_path / "file").write_bytes(b"no archive" + data)
     assert part._give(name, served, manifest) == b""
     assert list(part.recipes._waiting) == []
+
+
+@pytest.mark.parametrize("size", [0, 5])
+async def test_a_file_that_a_crash_cut_ends_neither_the_cutting_nor_the_wait_for_it(
+    here, tmp_path, monkeypatch, size
+):
+    part, _ = here
+    data = b"a file that is whole"
+    (tmp_path / "cut").write_bytes(bytes(size))
+    (tmp_path / "whole").write_bytes(data)
+
+    async def spans(inside, path, size):
+        if path.name == "crash":
+            raise ValueError("a fault of ours")
+        await trio.lowlevel.checkpoint()
+        return [(0, size)]
+
+    monkeypatch.setattr(recipes_module, "spans", spans)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(part.run)
+            assert await part.recipes.soon(b"c" * 32, tmp_path / "cut", 2 * MIB) is None
+            assert await part.recipes.soon(b"d" * 32, tmp_path / "crash", 2 * MIB) is None
+            assert (await part.recipes.soon(b"w" * 32, tmp_path / "whole", len(data))).size == len(data)
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_no_longer_has_the_recipe_the_next_time(here, tmp_path, monkeypatch):
+    part, _ = here
+    data, go = b"a file that is whole", trio.Event()
+    (tmp_path / "whole").write_bytes(data)
+
+    async def spans(inside, path, size):
+        await go.wait()
+        return [(0, size)]
+
+    monkeypatch.setattr(recipes_module, "spans", spans)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(part.run)
+            with trio.move_on_after(0.01) as left:
+                await part.recipes.soon(b"w" * 32, tmp_path / "whole", len(data))
+            assert left.cancelled_caught
+            go.set()
+            while part.recipes.kept(b"w" * 32, len(data)) is None:
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+    assert part.recipes._waiting == {}
 
 
 def making_row(name, recipe):
