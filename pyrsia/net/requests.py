@@ -1,7 +1,8 @@
 """Requests both ways: our questions and their answers, their questions and ours, and who gets BUSY.
 
 At most `MAX_REQUESTS_PER_PEER` are under way with one peer in each direction and `MAX_REQUESTS` of all
-peers are answered at once. What a request means is its handler's business.
+peers are answered at once, of those that are no members `GUEST_REQUESTS` together. What a request means is its
+handler's business; what no honest node asks (`Malformed`, `PeerFault` of a handler) costs its link like a bad frame.
 
 Source: docs/network.md, "Requests".
 """
@@ -14,7 +15,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import PyrsiaError, Refusal, Unavailable
+from pyrsia.errors import Malformed, PeerFault, PyrsiaError, Refusal, Unavailable
 from pyrsia.net.faults import Faults
 from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import Peer, Waiting
@@ -23,11 +24,13 @@ from pyrsia.units import (
     MAX_REQUESTS,
     MAX_REQUESTS_PER_PEER,
     REQUEST_DEADLINE_S,
+    Limit,
     NodeId,
 )
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Type
 
+GUEST_REQUESTS = Limit(128, "a quarter of all: ids of guests are free, and members must be answered")
 BUSY_AGAIN_MS: Final = 200
 LOOK_S: Final = 0.05  # how much later than its deadline a request may end
 
@@ -119,7 +122,7 @@ class Answers:
         self._faults = faults
         self._counted = counted
         self._nursery = nursery
-        self._serving = 0
+        self._serving = self._of_guests = 0
 
     def take(self, peer: Peer, frame: Frame) -> None:
         """A request of `peer`."""
@@ -128,7 +131,11 @@ class Answers:
             handler = self._methods[frame.number]
         except KeyError:
             handler = None
-        full = peer.serving >= MAX_REQUESTS_PER_PEER.value or self._serving >= MAX_REQUESTS.value
+        full = (
+            peer.serving >= MAX_REQUESTS_PER_PEER.value
+            or self._serving >= MAX_REQUESTS.value
+            or (peer.guest and self._of_guests >= GUEST_REQUESTS.value)
+        )
         if handler is None or full:
             self._counted["request-unknown" if handler is None else "request-busy"] += 1
             answer = Frame(Type.ERROR, frame.request) if handler is None else _busy(frame.request)
@@ -137,25 +144,27 @@ class Answers:
         try:
             said = handler(peer.node, frame.body)
         except Exception as error:  # noqa: BLE001 - see `_refusal`
-            self._give(peer, self._refusal(frame, error))
+            self._give(peer, self._refusal(peer, frame, error))
             return
         if isinstance(said, bytes):
             self._give(peer, self._reply(frame, said))
             return
         peer.serving += 1
         self._serving += 1
-        self._nursery.start_soon(self._answer, peer, said, frame)
+        self._of_guests += peer.guest
+        self._nursery.start_soon(self._answer, peer, said, frame, peer.guest)
 
-    async def _answer(self, peer: Peer, said: Awaitable[bytes], frame: Frame) -> None:
+    async def _answer(self, peer: Peer, said: Awaitable[bytes], frame: Frame, guest: bool) -> None:
         answer: Frame | None = None
         try:
             with trio.move_on_after(min(frame.deadline_ms / 1000, REQUEST_DEADLINE_S.value)):
                 answer = self._reply(frame, await said)
         except Exception as error:  # noqa: BLE001 - see `_refusal`
-            answer = self._refusal(frame, error)
+            answer = self._refusal(peer, frame, error)
         finally:
             peer.serving -= 1
             self._serving -= 1
+            self._of_guests -= guest
         if answer is not None and peer.conn is not None:
             self._give(peer, answer)
             peer.outbox.kick()
@@ -167,11 +176,13 @@ class Answers:
             return Frame(Type.ERROR, frame.request)
         return Frame(Type.REPLY, frame.request, body=body)
 
-    def _refusal(self, frame: Frame, error: Exception) -> Frame:
+    def _refusal(self, peer: Peer, frame: Frame, error: Exception) -> Frame:
         """What is told of an error. A peer's bytes must not end the node, whatever bug they find."""
         if isinstance(error, Refusal):
             return Frame(Type.ERROR, frame.request, body=json.dumps(error.as_dict()).encode())
-        if isinstance(error, PyrsiaError):
+        if isinstance(error, Malformed | PeerFault) and peer.conn is not None:
+            self._faults.of_link(peer.conn, error)
+        elif isinstance(error, PyrsiaError):
             self._faults.count(error)
         else:
             self._counted["request-crashed"] += 1

@@ -317,11 +317,7 @@ class Discovering:
     # -- what peers ask --
 
     async def _on_records(self, node: NodeId, body: bytes) -> bytes:
-        try:
-            asked = records.decode_asked(body)
-        except Malformed as error:
-            self._links.fault(node, str(error))
-            raise
+        asked = records.decode_asked(body)
         raws, effects = self._core.on_asked(trio.current_time(), _now_ms(), node, asked)
         self._do(effects)
         self._kick.set()
@@ -329,11 +325,7 @@ class Discovering:
 
     async def _on_dial_back(self, node: NodeId, body: bytes) -> bytes:
         """Dial the asker where its link comes from, and nowhere else."""
-        try:
-            ports = backs.decode_ports(body)
-        except Malformed as error:
-            self._links.fault(node, str(error))
-            raise
+        ports = backs.decode_ports(body)
         host, now_s = self._links.remote(node), trio.current_time()
         if not host:
             raise _not_now("this node dialled you: your address is known to answer")

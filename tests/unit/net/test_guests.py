@@ -12,7 +12,9 @@ from pyrsia.errors import Unavailable
 from pyrsia.mesh import scopes
 from pyrsia.net import door, targets
 from pyrsia.net.curve import curve_public
-from pyrsia.units import Limit, NodeId
+from pyrsia.net.links import Busy
+from pyrsia.net.requests import GUEST_REQUESTS
+from pyrsia.units import MAX_REQUESTS_PER_PEER, Limit, NodeId
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Greeting
 
@@ -58,6 +60,44 @@ async def test_strangers_are_guests_while_there_is_room_and_members_always_get_i
 
     assert told == {bob.id: False, guests[0].id: True, guests[1].id: True}
     assert ann.links.counted["too-many-guests"] >= 1
+
+
+async def test_guests_whose_questions_take_long_leave_members_their_places():
+    go_on = trio.Event()
+
+    async def slow(node, body):
+        await go_on.wait()
+        return b""
+
+    guests = [Node(pair) for pair in STRANGERS[:3]]
+    ann, bob = hall(guests=3, methods={1: slow, 2: lambda node, body: body}), Node(BOB)
+    told = []
+    async with trio.open_nursery() as nursery:
+        for node in (ann, bob, *guests):
+            await nursery.start(node.links.run)
+        for node in (bob, *guests):
+            node.links.dial([ann.at])
+            await until(lambda node=node: node.links.connected(ann.id))
+
+        async def ask(guest):
+            try:
+                await guest.links.request(ann.id, 1, b"", 60)
+            except Busy:
+                told.append(guest.id)
+
+        for guest in guests:
+            for _ in range(MAX_REQUESTS_PER_PEER.value):
+                nursery.start_soon(ask, guest)
+        await until(lambda: len(told) == 3 * MAX_REQUESTS_PER_PEER.value - GUEST_REQUESTS.value)
+        with pytest.raises(Busy):
+            await guests[0].links.request(ann.id, 2, b"", 10)
+
+        assert await bob.links.request(ann.id, 2, b"pong", 10) == b"pong"
+        go_on.set()
+        assert await bob.links.request(ann.id, 1, b"", 10) == b""
+        for guest in guests:  # the places are free again
+            assert await guest.links.request(ann.id, 2, b"pong", 10) == b"pong"
+        nursery.cancel_scope.cancel()
 
 
 async def test_without_places_for_guests_strangers_get_nothing():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Malformed, PeerFault, Refusal, Unavailable
 from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import Conn, Peer
 from pyrsia.units import LINK_FAULTS, MAX_LINK_MESSAGE_BYTES, MAX_REQUESTS_PER_PEER
@@ -87,6 +87,27 @@ async def test_what_such_a_handler_raises_is_told_or_counted_and_the_link_goes_o
     assert a.links.counted["request-crashed"] == 2
     assert a.links.counted["request-unknown"] == 1
     assert LINK_FAULTS.value > 2
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "in a task"])
+async def test_who_asks_what_no_honest_node_asks_has_the_blame_and_loses_its_link(at_once):
+    async def later(node, body):
+        await trio.lowlevel.checkpoint()
+        raise PeerFault("odd: no honest node sends this", peer=node)
+
+    blamed = []
+    async with trio.open_nursery() as nursery:
+        a = Node(ANN, methods={1: blame if at_once else later}, blame=lambda *told: blamed.append(told))
+        b = Node(BOB)
+        await join(nursery, a, b)
+        for _ in range(LINK_FAULTS.value):
+            with pytest.raises(Unavailable):
+                await b.links.request(a.id, 1, b"", 10)
+        await until(lambda: not a.links.connected(b.id))
+        nursery.cancel_scope.cancel()
+
+    assert blamed == [(b.id, "odd: no honest node sends this")] * LINK_FAULTS.value
+    assert a.links.counted["banned-faults"] == 1
 
 
 async def test_no_answer_ends_at_the_deadline_and_a_link_that_breaks_says_so():
