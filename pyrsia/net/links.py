@@ -276,6 +276,11 @@ class Links:
     def connected(self, node: NodeId) -> bool:
         return self._peers.linked(node) is not None
 
+    def guest(self, node: NodeId) -> bool:
+        """Whether `node` has a link and no place of its own."""
+        peer = self._peers.linked(node)
+        return peer is not None and peer.guest
+
     def heard_s(self, node: NodeId) -> float:
         """When a frame last came over the link with `node`, by trio's clock; minus infinity without a link."""
         peer = self._peers.linked(node)

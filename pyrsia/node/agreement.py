@@ -35,6 +35,12 @@ from pyrsia.wire.text import b32
 
 INBOX = Limit(4_096, "agreement repeats what it needs; a fuller inbox would only be older news")
 WAITING = Limit(512, "of one peer's messages in the inbox, so that none pushes out the votes of the others")
+WAITING_BYTES = Limit(16 << 20, "the same in bytes: sixteen of the largest proposals")
+GUEST_WAITING = Limit(
+    64, "of one node that is no member: it asks for blocks, and answers a few questions at once"
+)
+GUESTS_WAITING = Limit(256, "of all of these together: ids are free, and the inbox is for those who vote")
+GUESTS_WAITING_BYTES = Limit(8 << 20, "the same in bytes: more answers than are asked for at once")
 TURN = Limit(64, "events of one turn share one fdatasync; more would delay the first one's answer")
 LAZY = Limit(64, "records that wait for the next vote's sync; a member that casts none writes them by itself")
 
@@ -66,6 +72,7 @@ class Hands:
         linked: every node that has a link now.
         serve: final blocks of a range of heights, if they are here.
         queued: bytes that wait to be sent to a node.
+        guest: whether a linked node has no place of its own.
         blame: evidence against a validator.
         fault: a peer sent what no honest one sends.
         halt: agreement ended here; mute: only this node's voting did (True: its key has lost its memory).
@@ -81,6 +88,7 @@ class Hands:
     halt: Callable[[str], None]
     mute: Callable[[str, bool], None]
     queued: Callable[[NodeId], int] = lambda _: 0
+    guest: Callable[[NodeId], bool] = lambda _: False
 
 
 class Agreement:
@@ -96,6 +104,8 @@ class Agreement:
         self._hands = hands
         self._inbox, self._events = trio.open_memory_channel[Event](INBOX.value)
         self._waiting: Counter[NodeId] = Counter()  # messages in the inbox, by who sent them
+        self._waiting_bytes: Counter[NodeId] = Counter()
+        self._of_guests = self._of_guests_bytes = 0
         self._wake_s = float("inf")
         self._timer = trio.CancelScope()  # around waiting; its end is the core's timer
         self._halted = False
@@ -112,7 +122,8 @@ class Agreement:
 
     def receive(self, peer: NodeId, data: bytes) -> None:
         """A message of a linked peer; what breaks its format is dropped, and is its sender's fault."""
-        if self._waiting[peer] >= WAITING.value:
+        guest, size = self._hands.guest(peer), len(data)
+        if not self._room(peer, size, guest=guest):
             self.counted["peer-full"] += 1
             return
         try:
@@ -124,13 +135,31 @@ class Agreement:
             return
 
         def heard(now: Now) -> list[Act]:
-            self._waiting[peer] -= 1
-            if not self._waiting[peer]:
-                del self._waiting[peer]
+            self._count(peer, -1, -size, guest=guest)
             return self._core.on_message(now, peer, message)
 
         if self._offer(heard):
-            self._waiting[peer] += 1
+            self._count(peer, 1, size, guest=guest)
+
+    def _room(self, peer: NodeId, size: int, *, guest: bool) -> bool:
+        """Whether one more of its messages may wait: none pushes out those of others, and none fills the memory."""
+        count = self._waiting.get(peer, 0)
+        if not guest:
+            return count < WAITING.value and self._waiting_bytes.get(peer, 0) + size <= WAITING_BYTES.value
+        return (
+            count < GUEST_WAITING.value
+            and self._of_guests < GUESTS_WAITING.value
+            and self._of_guests_bytes + size <= GUESTS_WAITING_BYTES.value
+        )
+
+    def _count(self, peer: NodeId, by: int, size: int, *, guest: bool) -> None:
+        self._waiting[peer] += by
+        self._waiting_bytes[peer] += size
+        if not self._waiting[peer]:
+            del self._waiting[peer], self._waiting_bytes[peer]
+        if guest:
+            self._of_guests += by
+            self._of_guests_bytes += size
 
     def work(self) -> None:
         """There is a new entry to order."""

@@ -361,6 +361,7 @@ class Node:
             halt=self.standing.halt,
             mute=lambda reason, lost: self.standing.mute(reason, self.epochs.committee if lost else None),
             queued=self.links.queued,
+            guest=self.links.guest,
         )
 
     def _wire_builds(self, workshop: Workshop) -> None:

@@ -6,8 +6,10 @@ import trio.testing
 
 from pyrsia.consensus.effects import Answer, Blame, Deliver, Fault, Halt, Mute, Persist, Post, WakeAt
 from pyrsia.errors import Unavailable
-from pyrsia.node.agreement import INBOX, LAZY, WAITING, Agreement, Hands
+from pyrsia.node import agreement
+from pyrsia.node.agreement import GUEST_WAITING, GUESTS_WAITING, INBOX, LAZY, WAITING, Agreement, Hands
 from pyrsia.node.kinds import Kind
+from pyrsia.units import Limit
 from pyrsia.wire.blocks import GetBlocks, Vote, encode_message, nullify
 from tests.reference.parts import until
 
@@ -56,6 +58,7 @@ class World:
         self.core, self.did, self.gate = core, [], None
         self.broken = False
         self.queued = 0
+        self.guests = set()
         hands = Hands(
             send=lambda node, kind, data: self.did.append(("send", node[0], kind, data)) or True,
             persist=self.persist,
@@ -67,6 +70,7 @@ class World:
             halt=lambda reason: self.did.append(("halt", reason)),
             mute=lambda reason, lost: self.did.append(("mute", reason, lost)),
             queued=lambda node: self.queued,
+            guest=lambda node: node in self.guests,
         )
         self.agreement = Agreement(core, hands)
 
@@ -221,6 +225,48 @@ async def test_one_peer_cannot_push_out_what_others_say():
     await world.run(test)
     assert len(core.heard) == WAITING.value + 2
     assert world.agreement.counted["peer-full"] == INBOX.value + 500 - WAITING.value
+
+
+async def test_guests_push_out_nothing_of_those_who_vote_and_have_a_little_room_together():
+    core = Core()
+    world = World(core)
+    guests = [bytes([100 + number]) * 32 for number in range(40)]
+    world.guests.update(guests)
+    for node in guests:
+        for _ in range(WAITING.value):
+            world.agreement.receive(node, encode_message(ASK))
+    assert sum(world.agreement._waiting.values()) == GUESTS_WAITING.value
+    assert max(world.agreement._waiting.values()) == GUEST_WAITING.value
+    world.agreement.receive(MEMBERS[2], encode_message(ASK))
+
+    async def test():
+        await until(lambda: core.heard and core.heard[-1][0] == 2)
+        world.agreement.receive(guests[-1], encode_message(ASK))  # there is room again
+        await until(lambda: core.heard[-1][0] == guests[-1][0])
+
+    await world.run(test)
+    assert not world.agreement._waiting
+    assert world.agreement._of_guests == world.agreement._of_guests_bytes == 0
+
+
+@pytest.mark.parametrize("guest", [True, False])
+async def test_what_waits_of_a_peer_is_bounded_in_bytes(guest, monkeypatch):
+    core = Core()
+    world = World(core)
+    size = len(encode_message(ASK))
+    bound = "GUESTS_WAITING_BYTES" if guest else "WAITING_BYTES"
+    monkeypatch.setattr(agreement, bound, Limit(3 * size + 1, "three of them"))
+    if guest:
+        world.guests.add(MEMBERS[1])
+    for _ in range(10):
+        world.agreement.receive(MEMBERS[1], encode_message(ASK))
+    assert world.agreement.counted["peer-full"] == 7
+
+    async def test():
+        await until(lambda: len(core.heard) == 3)
+
+    await world.run(test)
+    assert not world.agreement._waiting_bytes
 
 
 async def test_a_halted_core_does_nothing_more_but_serve_not_even_in_the_same_turn():
