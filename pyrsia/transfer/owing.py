@@ -75,10 +75,8 @@ class Owing:
         for index in chunks:
             if index in source.owed:
                 self.release(source, (index,))
-            elif index in source.late:
-                source.late.discard(index)
             else:
-                known = False
+                known = source.excuse(index) and known
         return known
 
     def _size_of(self, chunks: int) -> int:

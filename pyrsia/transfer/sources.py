@@ -6,7 +6,7 @@ a pause of our own (a limit on what comes down, nothing to ask) is nobody's slow
 Source: docs/network.md, "The swarm".
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -53,7 +53,7 @@ class Source:
     idle_s: float = 0.0  # since when it has nothing for us; meaningful while nothing is owed
     refused: int = 0  # bit i: it said NAK to chunk i
     owed: dict[int, float] = field(default_factory=dict)  # chunk -> when it was asked
-    late: set[int] = field(default_factory=set)  # asked, then given up: may still come
+    late: Counter[int] = field(default_factory=Counter)  # asks given up: as many copies may still come
     owed_bytes: int = 0
     given: int = 0  # chunks of it that fitted their hash
     named: int = 0  # others that it named
@@ -98,7 +98,6 @@ class Source:
             self.heard_s = self.window_s = now
             self.window_bytes = 0
         self.owed[index] = now
-        self.late.discard(index)
         self.owed_bytes += size
 
     def came(self, now: float, asked_s: float, size: int) -> None:
@@ -131,6 +130,13 @@ class Source:
         self.phase, self.why, self.guilty = Phase.GONE, why, guilty
         self.held, self.whole, self.strikes, self.rate = 0, False, 0, 0.0
         self.late.clear()
+
+    def excuse(self, index: int) -> bool:
+        """Whether chunk `index` is the answer to an ask that was given up; each of them has one."""
+        if not self.late[index]:
+            return False
+        self.late[index] -= 1
+        return True
 
 
 def p95(took_s: deque[float]) -> float | None:

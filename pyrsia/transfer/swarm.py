@@ -186,9 +186,8 @@ class Swarm:
         if source is None:
             return []
         asked_s = source.owed.get(index)
-        if asked_s is None and index not in source.late:
+        if asked_s is None and not source.excuse(index):
             return self._turn(now, self._drop(source, f"sent chunk {index}, not asked for", guilty=True))
-        source.late.discard(index)
         if not self._manifest.holds(index, data):
             return self._turn(now, self._drop(source, f"sent a wrong chunk {index}", guilty=True))
         self._owing.settle(source, index)
@@ -287,7 +286,7 @@ class Swarm:
         effects: list[Effect] = [Write(source.node, index, self._manifest.span(index)[0], data)]
         for loser in tuple(self._owing.owners.get(index, ())):
             self._owing.settle(loser, index)
-            loser.late.add(index)
+            loser.late[index] += 1
             effects.append(Cancel(loser.node, (index,)))
         if self._owing.complete:
             self._over = True

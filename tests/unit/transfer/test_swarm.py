@@ -272,6 +272,45 @@ def test_a_wrong_chunk_is_a_lie_even_when_the_right_one_is_here_already():
     assert "not asked for" in drop.why
 
 
+def stood_still(seed):
+    """A source whose silence led to a strike: all that was asked of it, in order, and which chunk it was asked twice."""
+    core = Swarm(Paper(4), [A], random.Random(seed))
+    wire = [chunk for _, chunk in asked(core.on_start(0.0) + core.on_have(0.02, A, 4, 0b1111))]
+    now = 0.02
+    while now < 4.3:
+        now += 0.1
+        wire += [chunk for _, chunk in asked(core.on_timer(now))]
+    (again,) = [chunk for chunk in set(wire) if wire.count(chunk) == 2]
+    return core, now, wire, again
+
+
+def test_a_source_whose_network_stood_still_may_answer_every_ask_of_a_chunk_and_no_more():
+    for seed in range(20):
+        core, now, wire, _ = stood_still(seed)
+
+        ended = []
+        for chunk in wire:
+            told = core.on_chunk(now, A, chunk, b"chunk %d" % chunk)
+            wire += [more for _, more in asked(told)]
+            ended += kinds(told, Done)
+            assert not kinds(told, Drop)
+
+        assert ended
+    core, now, _, again = stood_still(1)
+    for _ in range(2):
+        assert not kinds(core.on_chunk(now, A, again, b"chunk %d" % again), Drop)
+    (drop,) = kinds(core.on_chunk(now, A, again, b"chunk %d" % again), Drop)
+    assert drop.guilty
+
+
+@pytest.mark.parametrize("no", [Swarm.on_nak, Swarm.on_busy])
+def test_a_source_may_say_no_to_every_ask_of_a_chunk(no):
+    core, now, _, again = stood_still(1)
+
+    for _ in range(2):
+        assert not kinds(no(core, now, A, (again,)), Drop)
+
+
 def test_garbage_drops_its_source_and_counts_as_guilt():
     core, _ = opened(8, A, B)
 
