@@ -315,6 +315,12 @@ class DataLinks:
         """Never raises for anything that a peer can send."""
         line.heard_s = trio.current_time()
         try:
+            if len(parts) == 2:
+                payload = parts[1].buffer
+                chunk = chunks.chunk_of(parts[0].buffer, len(payload))
+                if chunk is not None:
+                    line.take_chunk(*chunk, payload)
+                    return
             if ticket_of(parts[0].buffer) is not None:
                 if len(parts) > 1:
                     raise Malformed("hello: more than one frame")

@@ -191,12 +191,14 @@ class Download:
         event = self._core.on_fault if guilty else self._core.on_lost
         self._do(event(trio.current_time(), node, why))
 
+    def take_chunk(self, node: NodeId, number: int, payload: memoryview) -> None:
+        """A chunk of `node` (`lines.Listener`)."""
+        self._do(self._core.on_chunk(trio.current_time(), node, number, payload))
+
     def take(self, node: NodeId, message: Message, payload: memoryview) -> None:
-        """What an answer of `node` leads to (`lines.Listener`)."""
+        """What any other answer of `node` leads to (`lines.Listener`)."""
         core, now_s = self._core, trio.current_time()
         match message.type:
-            case Type.CHUNK:
-                self._do(core.on_chunk(now_s, node, message.chunks[0], payload))
             case Type.HAVE:
                 self._do(core.on_have(now_s, node, message.count, chunks.held_of(message)))
             case Type.ALSO:
@@ -251,10 +253,11 @@ class _Question:
         self.early = Early(node)
         self._finder = finder
 
+    def take_chunk(self, node: NodeId, number: int, payload: memoryview) -> None:
+        self.early.came(bytes(payload))
+
     def take(self, node: NodeId, message: Message, payload: memoryview) -> None:
         match message.type:
-            case Type.CHUNK:
-                self.early.came(bytes(payload))
             case Type.MANIFEST:
                 self._finder.judge(node, bytes(payload), self.early)
                 self.early.settle()

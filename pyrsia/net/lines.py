@@ -56,8 +56,12 @@ def ticket_of(frame: bytes | memoryview) -> bytes | None:
 class Listener(Protocol):
     """Who talks over a line."""
 
+    def take_chunk(self, node: NodeId, number: int, payload: memoryview) -> None:
+        """A chunk that was asked for."""
+        ...
+
     def take(self, node: NodeId, message: Message, payload: memoryview) -> None:
-        """An answer to what was asked; the payload is empty where the message has none."""
+        """Any other answer to what was asked; the payload is empty where the message has none."""
         ...
 
     def lost(self, node: NodeId, why: str, *, guilty: bool) -> None:
@@ -246,10 +250,35 @@ class Line:
         finally:
             self._taking = False
 
+    def take_chunk(self, manifest_id: bytes, number: int, payload: memoryview) -> None:
+        """The same for a chunk: nearly all that comes.
+
+        Raises:
+            Malformed: nobody asked for it.
+        """
+        for talk in self._talks.get(manifest_id, ()):
+            left = talk.expected.get(number)
+            if left is None:
+                continue
+            if left > 1:
+                talk.expected[number] = left - 1
+            else:
+                del talk.expected[number]
+            if number in talk.active:
+                talk.active.discard(number)
+                self._owed -= 1
+            self._taking = True
+            try:
+                talk.listener.take_chunk(self.node, number, payload)
+            finally:
+                self._taking = False
+            return
+        self._stray(1)
+
     def _hand_over(self, message: Message, payload: memoryview) -> None:
         talks = tuple(self._talks.get(message.manifest_id, ()))
         match message.type:
-            case Type.CHUNK | Type.NAK | Type.BUSY if message.chunks:
+            case Type.NAK | Type.BUSY if message.chunks:
                 self._take_numbered(talks, message, payload)
             case Type.NAK:
                 for talk in talks:
@@ -363,6 +392,21 @@ class Line:
             Unavailable: the connection is gone.
         """
         await self._sock.send([*self._prefix, *parts], copy=copy, retry_s=RETRY_S if self._prefix else None)
+
+    def send_some(
+        self, messages: Iterable[Sequence[bytes | memoryview]]
+    ) -> Sequence[bytes | memoryview] | None:
+        """Send messages without waiting; the first that finds no room is given back.
+
+        Raises:
+            Unavailable: the connection is gone.
+        """
+        left = self._sock.send_some([*self._prefix, *parts] for parts in messages)
+        return left and left[len(self._prefix) :]
+
+    async def breathe(self) -> None:
+        """A turn of the loop, if it is time for one."""
+        await self._sock.breathe()
 
     def end(self, why: str, *, guilty: bool = False) -> None:
         """It is gone, or let go: whoever talks over it is told. Calling it twice is harmless."""

@@ -13,10 +13,10 @@ import math
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -31,6 +31,9 @@ from pyrsia.units import MAX_OPEN_MAPS, NodeId
 from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
+IN_A_ROW: Final = (
+    16  # messages of one line that has no other beside it: 4 MiB, some milliseconds of a fast line
+)
 STALLED_S: Final = 30.0  # a connection that takes nothing for this long is given up
 
 
@@ -81,13 +84,20 @@ class Counters:
         self.received_from[source] = self.received_from.get(source, 0) + size
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One message to send; the bytes of a chunk are looked up when its turn comes."""
+class _Item(NamedTuple):
+    """One message to send, with its payload; of stretches the bytes are looked up when their turn comes."""
 
     message: Message | ranges.Message
     manifest: bytes = b""
     served: Served | None = None
+
+
+class _Chunk(NamedTuple):
+    """A chunk to send. Its bytes are looked up when its turn comes."""
+
+    manifest_id: bytes
+    number: int
+    served: Served
 
 
 class Maps:
@@ -111,7 +121,7 @@ class Maps:
             Unavailable: the file is not there, or not the size that the manifest says.
         """
         known = self._open.get(manifest_id)
-        if known is not None and known[0].path == served.path:
+        if known is not None and (known[0] is served or known[0].path == served.path):
             self._open.move_to_end(manifest_id)
             return known[1:]
         manifest = Manifest.decode(served.manifest)
@@ -134,7 +144,7 @@ class Server:
         self._counters = counters
         self.askers = Askers()
         self.recipe: RecipeOf = lambda sha256, served, manifest: b""
-        self._uploads: Uploads[_Item] = Uploads(flow)
+        self._uploads: Uploads[_Item | _Chunk] = Uploads(flow)
         self._maps = Maps()
         self._senders: set[bytes] = set()
         self._turns: dict[bytes, trio.Event] = {}
@@ -218,9 +228,9 @@ class Server:
             if chunk >= manifest.count or not served.gives(chunk):
                 refused[Type.NAK].append(chunk)
                 continue
-            item = _Item(Message(Type.CHUNK, ask.manifest_id, (chunk,)), served=served)
             size = manifest.span(chunk)[1]
-            if not self._uploads.push(line.node, line.key, item, size, (ask.manifest_id, chunk)):
+            item = _Chunk(ask.manifest_id, chunk, served)
+            if not self._uploads.push(line.node, line.key, item, size, item[:2]):
                 refused[Type.BUSY].append(chunk)
         for kind, some in refused.items():
             if some:
@@ -252,15 +262,15 @@ class Server:
         key = line.key
         try:
             with trio.CancelScope() as stalled:
-                while self._uploads.waits(key):
-                    stalled.deadline = math.inf
+                while self._uploads.waits(key) and self._links.connected(line.node):
                     await self._turn(key)
-                    now_s = trio.current_time()
-                    item = self._uploads.pop(key, now_s)
-                    if item is None or not self._links.connected(line.node):
-                        return
-                    stalled.deadline = now_s + STALLED_S
-                    await self._give(line, item)
+                    left = line.send_some(self._ready(line))
+                    if left is None:
+                        await line.breathe()
+                        continue
+                    stalled.deadline = trio.current_time() + STALLED_S
+                    await line.send(left, copy=False)
+                    stalled.deadline = math.inf
             if stalled.cancelled_caught:
                 raise Unavailable("the connection takes nothing")
         except Unavailable as error:
@@ -292,30 +302,35 @@ class Server:
         if following is not None:
             self._turns[following].set()
 
-    async def _give(self, line: Line, item: _Item) -> None:
-        """Raises `Unavailable` when the connection is gone."""
-        message, payload = item.message, memoryview(item.manifest)
-        if isinstance(message, ranges.Message):
-            await self._give_range(line, message, item)
-            return
-        if item.served is not None:
-            try:
-                manifest, view = self._maps.get(message.manifest_id, item.served)
-                offset, length = manifest.span(message.chunks[0])
-                payload = view[offset : offset + length]
-            except PyrsiaError:  # evicted since it was asked for
-                message = Message(Type.NAK, message.manifest_id, message.chunks)
-        parts: list[bytes | memoryview]
-        if message.type is Type.CHUNK:
-            parts = [chunks.chunk_head(message.manifest_id, message.chunks[0]), payload]
-        else:
-            parts = [chunks.encode(message), payload] if item.manifest else [chunks.encode(message)]
-        await line.send(parts, copy=False)
-        if message.type is Type.CHUNK:
-            self._counters.chunks_sent += 1
-            self._counters.bytes_sent += len(payload)
+    def _ready(self, line: Line) -> Iterator[Sequence[bytes | memoryview]]:
+        """Messages that may go over the line now, each taken when the last one is sent, until it is another's turn."""
+        key, now_s = line.key, trio.current_time()
+        for _ in range(IN_A_ROW):
+            item = self._uploads.pop(key, now_s)
+            if item is None:
+                return
+            parts = self._chunk(item) if isinstance(item, _Chunk) else self._word(item)
+            yield parts
+            if self._turns or self._uploads.wait_s((key,), now_s):
+                return
 
-    async def _give_range(self, line: Line, message: ranges.Message, item: _Item) -> None:
+    def _chunk(self, item: _Chunk) -> Sequence[bytes | memoryview]:
+        try:
+            manifest, view = self._maps.get(item.manifest_id, item.served)
+        except PyrsiaError:  # evicted since it was asked for
+            return (chunks.encode(Message(Type.NAK, item.manifest_id, (item.number,))),)
+        offset, length = manifest.span(item.number)
+        self._counters.chunks_sent += 1
+        self._counters.bytes_sent += length
+        return chunks.chunk_head(item.manifest_id, item.number), view[offset : offset + length]
+
+    def _word(self, item: _Item) -> Sequence[bytes | memoryview]:
+        if isinstance(item.message, ranges.Message):
+            return self._ranges(item.message, item)
+        head = chunks.encode(item.message)
+        return (head, item.manifest) if item.manifest else (head,)
+
+    def _ranges(self, message: ranges.Message, item: _Item) -> Sequence[bytes | memoryview]:
         payload = item.manifest
         if item.served is not None:
             try:
@@ -324,8 +339,8 @@ class Server:
                 message = ranges.Message(ranges.Type.RANGES, message.manifest_id, message.number)
             except PyrsiaError:  # evicted since it was asked for
                 message = ranges.Message(ranges.Type.NONE, message.manifest_id, message.number)
-        await line.send([ranges.encode(message), *((payload,) if payload else ())])
         self._counters.bytes_sent += len(payload)
+        return (ranges.encode(message), payload) if payload else (ranges.encode(message),)
 
 
 def _mapped(path: Path, size: int) -> memoryview:

@@ -18,7 +18,7 @@ Source: docs/network.md, "ZeroMQ from trio"; docs/adr/0022.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -153,6 +153,37 @@ class ZSock:
         if self._readers or self._writers or self._watcher is not None:
             self._kick()  # rule 3
         return True
+
+    def send_some(
+        self, messages: Iterable[Sequence[bytes | memoryview]]
+    ) -> Sequence[bytes | memoryview] | None:
+        """Send messages without a copy and without waiting, one after another, and look at the socket once for all.
+
+        The next one is asked for when the last one is sent. The one that found no room is given back, for `send`;
+        None when they came to an end.
+
+        Raises:
+            Unavailable: as `send`.
+        """
+        self._refuse_closed()
+        parts: Sequence[bytes | memoryview] = ()
+        try:
+            for parts in messages:
+                self._send(parts, copy=False)
+        except zmq.Again:
+            return parts  # `send` refuses it as well, or sends it: rule 4
+        except zmq.ZMQError as error:
+            raise Unavailable(f"the peer is gone: {error}") from None
+        finally:
+            if self._readers or self._writers or self._watcher is not None:
+                self._kick()  # rules 2 and 3
+        return None
+
+    async def breathe(self) -> None:
+        """A turn of the loop, if it is time for one (rule 7)."""
+        if time.perf_counter() >= self._slice_ends_s:
+            await cancel_shielded_checkpoint()
+            self.rested()
 
     def subscribe(self, prefix: bytes, *, wanted: bool = True) -> None:
         """On a SUB: take messages that begin so, or take them no longer. On an XPUB in manual mode: grant what was

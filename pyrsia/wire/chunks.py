@@ -45,6 +45,9 @@ HEAD_BYTES: Final = 2 + HASH_BYTES
 FRAME_BYTES: Final = MAX_DATA_FRAME_BYTES.value + 1024
 _U32: Final = struct.Struct(">I")
 _CHUNK: Final = struct.Struct(">BB32sI")  # the whole first frame of a CHUNK
+_KIND: Final = 6  # `Type.CHUNK`
+_MOST: Final = MAX_CHUNKS.value
+_BYTES: Final = CHUNK_BYTES.value
 
 
 class Type(IntEnum):
@@ -107,11 +110,10 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
     """Read the frames of one message; the payload is the second of them. Lets only `Malformed` escape."""
     if not 1 <= len(frames) <= 2:
         raise Malformed(f"chunks: {len(frames)} frames")
-    if len(frames) == 2 and len(frames[0]) == _CHUNK.size:  # nearly all that comes, at a third of the time
-        kind, proto, manifest_id, number = _CHUNK.unpack(frames[0])
-        fits = number < MAX_CHUNKS.value and 1 <= len(frames[1]) <= CHUNK_BYTES.value
-        if kind == Type.CHUNK and proto == PROTO and fits:
-            return Message(Type.CHUNK, manifest_id, (number,))
+    if len(frames) == 2:
+        chunk = chunk_of(frames[0], len(frames[1]))
+        if chunk is not None:
+            return Message(Type.CHUNK, chunk[0], (chunk[1],))
     head = bytes(frames[0][: HEAD_BYTES + 4 + (MAX_CHUNKS.value + 7) // 8 + 1])
     if len(head) < HEAD_BYTES:
         raise Malformed("chunks: shorter than its head")
@@ -132,6 +134,19 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
         if not 1 <= len(frames[1]) <= most:
             raise Malformed(f"chunks: {len(frames[1])} bytes in a {kind.name}")
     return message
+
+
+def chunk_of(head: bytes | memoryview, size: int) -> tuple[bytes, int] | None:
+    """Manifest id and number of a CHUNK with this first frame and so many bytes; None if it is another message or none.
+
+    Nearly all that comes is one, and this takes a fifth of the time that `decode` takes.
+    """
+    if len(head) != _CHUNK.size:
+        return None
+    kind, proto, manifest_id, number = _CHUNK.unpack(head)
+    if kind != _KIND or proto != PROTO or number >= _MOST or not 1 <= size <= _BYTES:
+        return None
+    return manifest_id, number
 
 
 def chunk_head(manifest_id: bytes, number: int) -> bytes:
