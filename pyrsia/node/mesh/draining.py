@@ -16,6 +16,7 @@ import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.net.links import Handler
+from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.providing import Providing
@@ -62,6 +63,7 @@ class Draining:
         self._wake = trio.Event()
         self._told_s = 0.0
         self._status = DrainStatus()
+        self._endures = Enduring("how far the handing over is cannot be told")
         replicating.leaving = database.get(layout.MISC, _KEY) is not None
         if replicating.leaving:
             self._status = DrainStatus("working")
@@ -123,11 +125,12 @@ class Draining:
         while True:
             self._wake = trio.Event()
             leaving, now = self._replicating.leaving, trio.current_time()
-            if leaving != told or (leaving and now >= self._told_s):
-                told, self._told_s = leaving, now + AGAIN_S
-                await self._tell(leaving)
-            if leaving:
-                await self._look()
+            with self._endures.turn():
+                if leaving != told or (leaving and now >= self._told_s):
+                    told, self._told_s = leaving, now + AGAIN_S
+                    await self._tell(leaving)
+                if leaving:
+                    await self._look()
             with trio.move_on_after(PASS_S):
                 await self._wake.wait()
 

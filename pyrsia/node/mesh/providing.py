@@ -20,6 +20,7 @@ from pyrsia.mesh.scores import RATE, Scores
 from pyrsia.net.links import Handler
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.asking import Asking, Links
+from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.stock import Stock
@@ -99,17 +100,20 @@ class Providing:
 
     async def run(self) -> None:
         """Tell owners what is here, and forget what has run out; until cancelled."""
-        sweep_s = trio.current_time()
+        sweep_s, endures = trio.current_time(), Enduring("owners are not told what is here")
         while True:
             now = trio.current_time()
             if now >= sweep_s:
                 sweep_s = now + SWEEP_S
                 self.tracker.sweep(now)
-            if self._announcer.again(now):
-                await self._announce(now)
-            for told in self._announcer.take(now):
-                if self._links.connected(told.owner):
-                    await self.asking.tell(told.owner, Provide(told.blobs, int(TTL_S) if told.here else 0))
+            with endures.turn():
+                if self._announcer.again(now):
+                    await self._announce(now)
+                for told in self._announcer.take(now):
+                    if self._links.connected(told.owner):
+                        await self.asking.tell(
+                            told.owner, Provide(told.blobs, int(TTL_S) if told.here else 0)
+                        )
             await trio.sleep(TURN_S)
 
     # -- asked by others --

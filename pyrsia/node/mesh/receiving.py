@@ -18,6 +18,7 @@ from pyrsia.net.links import Links
 from pyrsia.node.clock import NowMs
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import delivering
+from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.letters import INBOX, Letter, Letters
 from pyrsia.node.mesh.sealing import opened
 from pyrsia.node.mesh.who import Who
@@ -67,12 +68,14 @@ class Receiving:
 
     async def run(self) -> None:
         """Forget ids that have expired, until cancelled."""
+        endures = Enduring("ids of old messages are not forgotten")
         while True:
-            gone, batch = self._post.window.expire(self._now_ms()), Batch()
-            for expires_ms, ident in gone:
-                self._letters.forget(batch, ident, expires_ms)
-            if gone:
-                self._letters.write(batch)
+            with endures.turn():  # what stays in the database is forgotten after the next start
+                gone, batch = self._post.window.expire(self._now_ms()), Batch()
+                for expires_ms, ident in gone:
+                    self._letters.forget(batch, ident, expires_ms)
+                if gone:
+                    self._letters.write(batch)
             await trio.sleep(EXPIRE_S)
 
     # -- what is handed over --

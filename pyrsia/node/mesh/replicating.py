@@ -19,6 +19,7 @@ from pyrsia.errors import PyrsiaError, StorageFull, Unavailable
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Handler
+from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.providing import Providing
@@ -106,6 +107,7 @@ class Replicating:
         self._spared: set[int] = set()
         self._known: tuple[int, int] = (-1, 0)  # rounds of copies, and shards under R then
         self._wake = trio.Event()
+        self._endures = Enduring("copies are not looked after")
         providing.on_leaving = self._on_leaving
         blobs.on_rotten.append(self.on_rotten)
 
@@ -130,8 +132,9 @@ class Replicating:
             nursery.start_soon(self._count, nursery)
             nursery.start_soon(self._release)
             while True:
-                self._look()
-                await self._pin_loose()
+                with self._endures.turn():
+                    self._look()
+                    await self._pin_loose()
                 await trio.sleep(LOOK_S)
 
     # -- what others ask of it --
@@ -208,8 +211,9 @@ class Replicating:
     async def _index(self) -> None:
         seen = 0
         while True:
-            if self._owning.placement.wanted:
-                await self.stock.grow(self._named)
+            with self._endures.turn():
+                if self._owning.placement.wanted:
+                    await self.stock.grow(self._named)
             with trio.move_on_after(60.0):  # (a hole fills without a beat)
                 seen = await self._pulse.after(seen)
 
@@ -249,16 +253,17 @@ class Replicating:
         while True:
             self._wake = trio.Event()
             at_s = trio.current_time() + LOOK_S
-            for effect in self.repair.on_timer(trio.current_time()):
-                match effect:
-                    case repair.AskHeld(node, blobs):
-                        nursery.start_soon(self._ask, node, blobs)
-                    case repair.Pull(blob, sources):
-                        nursery.start_soon(self._pull, blob, sources)
-                    case repair.Spare(shard):
-                        self._spared.add(shard)
-                    case repair.WakeAt(wake_s):
-                        at_s = wake_s
+            with self._endures.turn():
+                for effect in self.repair.on_timer(trio.current_time()):
+                    match effect:
+                        case repair.AskHeld(node, blobs):
+                            nursery.start_soon(self._ask, node, blobs)
+                        case repair.Pull(blob, sources):
+                            nursery.start_soon(self._pull, blob, sources)
+                        case repair.Spare(shard):
+                            self._spared.add(shard)
+                        case repair.WakeAt(wake_s):
+                            at_s = wake_s
             if self.repair.settled != was_settled:
                 was_settled = self.repair.settled
                 if was_settled:
@@ -276,12 +281,13 @@ class Replicating:
 
     async def _ask(self, node: NodeId, blobs: tuple[bytes, ...]) -> None:
         bits = await self.providing.asking.held(node, blobs)
-        if bits is None:
-            self.repair.on_silent(node)
-        elif self.copies.doubted(trio.current_time(), node):
-            self.repair.on_held(node, [False] * len(blobs))
-        else:
-            self.repair.on_held(node, bits)
+        with self._endures.turn():
+            if bits is None:
+                self.repair.on_silent(node)
+            elif self.copies.doubted(trio.current_time(), node):
+                self.repair.on_held(node, [False] * len(blobs))
+            else:
+                self.repair.on_held(node, bits)
         self._poke()
 
     async def _pull(self, blob: Blob, known: tuple[NodeId, ...]) -> None:
@@ -329,39 +335,37 @@ class Replicating:
     def _step(self, nursery: trio.Nursery) -> None:
         if not self.repair.mine:
             return
-        for effect in self.copies.on_timer(trio.current_time()):
-            match effect:
-                case copies.AskSums(node, shards):
-                    nursery.start_soon(self._sums, nursery, node, shards)
-                case copies.Probe(node, shard):
-                    nursery.start_soon(self._probe, node, shard)
+        with self._endures.turn():
+            for effect in self.copies.on_timer(trio.current_time()):
+                match effect:
+                    case copies.AskSums(node, shards):
+                        nursery.start_soon(self._sums, nursery, node, shards)
+                    case copies.Probe(node, shard):
+                        nursery.start_soon(self._probe, node, shard)
 
     async def _sums(self, nursery: trio.Nursery, node: NodeId, shards: tuple[int, ...]) -> None:
         sums = await self.providing.asking.sums(node, shards)
         if sums is None:
             self.copies.on_silent(node)
         else:
-            self.copies.on_sums(trio.current_time(), node, sums)
+            with self._endures.turn():
+                self.copies.on_sums(trio.current_time(), node, sums)
         self._step(nursery)  # the next question at once
 
     async def _probe(self, node: NodeId, shard: int) -> None:
         """Ask for one chunk of what it says that it keeps."""
-        blob = self.stock.pick(shard, secrets.SystemRandom())
-        manifest = None if blob is None else self.stock.manifest(blob)
+        manifest = None
+        with self._endures.turn():
+            blob = self.stock.pick(shard, secrets.SystemRandom())
+            manifest = None if blob is None else self.stock.manifest(blob)
         if manifest is None or not manifest.count or not self._reaches(node):
             return
         wanted = secrets.randbelow(manifest.count)
-        held = (1 << manifest.count) - 1 ^ 1 << wanted
-        came: list[int] = []
-        try:
-            with trio.move_on_after(PROBE_S):
-                await self._plane.fetch(manifest, [node], lambda offset, _: came.append(offset), held=held)
-        except Unavailable:
-            pass
-        if not came and not self._reaches(node):
-            return  # it is gone, which is no lie
+        good = await self._plane.gives(manifest, node, wanted, PROBE_S)
+        if good is None and not self._reaches(node):
+            return  # it is gone
         now = trio.current_time()
-        if self.copies.on_probe(now, node, bool(came)):
+        if self.copies.on_probe(now, node, good):
             _log.warning("%s says that it keeps blobs that it does not have", b32(node)[:8])
             self._scores.note(now, node, LIE, "it says that it keeps blobs, and gives no chunk of them")
 
@@ -373,14 +377,18 @@ class Replicating:
             await trio.sleep(SPARE_S)
             if self.leaving or not self.repair.settled:
                 continue
-            if trio.current_time() >= looked_s + SPARED_S:
-                looked_s = trio.current_time()
-                async for sha256, record in self._blobs.rows():
-                    if PIN in record.pins and shard_of(sha256) not in self.repair.mine:
-                        self._spared.add(shard_of(sha256))
-            for shard in sorted(self._spared):
-                if shard in self.repair.mine or await self._let_go(shard):
-                    self._spared.discard(shard)
+            with self._endures.turn():
+                if trio.current_time() >= looked_s + SPARED_S:
+                    looked_s = trio.current_time()
+                    await self._find_spared()
+                for shard in sorted(self._spared):
+                    if shard in self.repair.mine or await self._let_go(shard):
+                        self._spared.discard(shard)
+
+    async def _find_spared(self) -> None:
+        async for sha256, record in self._blobs.rows():
+            if PIN in record.pins and shard_of(sha256) not in self.repair.mine:
+                self._spared.add(shard_of(sha256))
 
     async def _let_go(self, shard: int) -> bool:
         """Unpin what the owners have; whether nothing of the shard is left that they have not."""

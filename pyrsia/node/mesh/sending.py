@@ -17,6 +17,7 @@ from pyrsia.mesh.mail import check_life
 from pyrsia.mesh.outbox import Outbox, Sent
 from pyrsia.node.clock import NowMs
 from pyrsia.node.mesh.delivering import Deliverer
+from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.letters import SENT, Letters, Mine
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.sealing import sealed
@@ -72,12 +73,14 @@ class Sending:
 
     async def run(self) -> None:
         """Try again what waits, until cancelled."""
+        endures = Enduring("messages that expired are not marked as such")
         async with trio.open_nursery() as nursery:
             while True:
                 changed = self._changed
                 tried, expired = self._outbox.due(trio.current_time(), self._now_ms())
-                for row in expired:
-                    self._save(row)
+                with endures.turn():
+                    for row in expired:
+                        self._save(row)
                 for row in tried:
                     nursery.start_soon(self._try_again, row)
                 with trio.move_on_at(self._outbox.wake_at):
@@ -162,10 +165,10 @@ class Sending:
         return row
 
     async def _try_again(self, row: Sent) -> None:
-        mine = self._letters.mine(row.number)
-        if mine is None:
-            return
         try:
+            mine = self._letters.mine(row.number)
+            if mine is None:
+                return
             envelope, _ = envelopes.decode(mine.raw)
             await self._attempt(row.number, envelope, mine.raw)
         except PyrsiaError as error:

@@ -69,14 +69,14 @@ class Stock:
             leaves = segments.some(self._database, end, ROWS.value)
             if not leaves:
                 break
-            ours(self._index(leaves, first, end + len(leaves)))
+            ours(await self._index(leaves, first, end + len(leaves)))
             end += len(leaves)
             await trio.lowlevel.checkpoint()
         while (start := max(self._archive.here_from(0), first - ROWS.value)) < first:
             leaves = segments.some(self._database, start, first - start)
             if len(leaves) < first - start:
                 break
-            ours(self._index(leaves, start, end))
+            ours(await self._index(leaves, start, end))
             first = start
             await trio.lowlevel.checkpoint()
 
@@ -89,7 +89,7 @@ class Stock:
         first, end = _SPAN.unpack(raw)
         return first, end
 
-    def _index(self, leaves: Sequence[bytes], first: int, end: int) -> list[Blob]:
+    async def _index(self, leaves: Sequence[bytes], first: int, end: int) -> list[Blob]:
         batch, found = Batch(), list[Blob]()
         for leaf in leaves:
             for manifest, sha256, size in named.blobs(leaf):
@@ -98,7 +98,7 @@ class Stock:
                 batch.put(layout.PLACED, blob.key, b"")
                 self._sums.pop(shard_of(sha256), None)
         batch.put(layout.MISC, _COVERED, _SPAN.pack(first, end))
-        self._database.write(batch)
+        await self._database.pour(batch)  # a whole log in a row, where a node becomes a storage member late
         return found
 
     # -- reading --

@@ -7,7 +7,7 @@ import struct
 import pytest
 import trio
 
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.mesh.scores import FAULT, LIE, RATE
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.providing import TOLD_BURST
@@ -130,6 +130,32 @@ async def test_what_is_here_already_is_pinned_and_not_brought(crowd):
         crowd.name(owner.node, BLOBS[0])
         await until(lambda: crowd.placed(BLOBS[:1]))
         assert (owner.node, digest(BLOBS[0])) not in crowd.moved
+
+    await crowd.run(test)
+
+
+async def test_disks_that_take_nothing_for_some_minutes_end_no_node(crowd, monkeypatch):
+    sick, write = [], Database.write
+
+    def writes(database, batch):
+        if sick:
+            raise Unavailable("the database: No space left on device")
+        return write(database, batch)
+
+    monkeypatch.setattr(Database, "write", writes)
+
+    async def test():
+        for at, keeper in enumerate(crowd.all[:4]):
+            await keeper.keep(*BLOBS[at::4], pin="")
+        await crowd.all[4].keep(*BLOBS)
+        await crowd.all[0].keeping.draining.order(leave=True)
+        crowd.name(crowd.all[4].node, *BLOBS)
+        sick.append(True)
+        await trio.sleep(75.0)
+        assert not crowd.placed(BLOBS[:1])
+        sick.clear()
+        await crowd.all[0].keeping.draining.order(leave=False)
+        await until(lambda: crowd.placed(BLOBS), 1_000.0)
 
     await crowd.run(test)
 

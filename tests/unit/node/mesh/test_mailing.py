@@ -232,6 +232,30 @@ async def test_a_replayed_message_is_shown_once_also_after_a_restart_and_when_it
         assert told.code == "too-old"
 
 
+async def test_a_full_disk_ends_neither_the_forgetting_nor_the_trying_again():
+    async with town(None, "ann", "bob") as made:
+        await made.joined("ann", "bob")
+        await made.ann.desk.send(order("bob", expires_s=60))
+        kept = await made.bob.desk.send(order(b32(PAIRS[6].public), expires_s=60, keep=True))
+        tried, database = [], made.bob.database
+
+        def full(batch):
+            tried.append(batch)
+            raise Unavailable("the disk is full")
+
+        made.bob.clock_ms = 61_000
+        database.write = full
+        made.bob.mail._sending._wake()
+        async with trio.open_nursery() as nursery:  # (its own turn comes once a minute)
+            nursery.start_soon(made.bob.mail._receiving.run)
+            await until(lambda: len(tried) >= 2)
+            nursery.cancel_scope.cancel()
+        del database.write
+        assert kept.state == "waiting"
+        await made.ann.desk.send(order("bob", "still there"))
+        assert await made.bob.letters() == [("ann", "hello"), ("ann", "still there")]
+
+
 async def test_ids_that_have_expired_are_forgotten_on_disk_too(tmp_path):
     async with town(tmp_path, "ann", "bob") as made:
         await made.joined("ann", "bob")

@@ -1,0 +1,58 @@
+"""Work that goes on when the disk says no: said once, and a fault of ours is not hidden by it."""
+
+import logging
+
+import pytest
+import trio
+
+from pyrsia.errors import Unavailable
+from pyrsia.node.mesh.enduring import Enduring
+
+
+@pytest.fixture
+def said(caplog):
+    caplog.set_level(logging.INFO, "pyrsia.mesh")
+    return lambda: [one.getMessage() for one in caplog.records]
+
+
+def test_trouble_is_said_once_and_once_that_it_is_over(said):
+    endures = Enduring("nothing is kept")
+    for error in (
+        Unavailable("the disk is full"),
+        Unavailable("the disk is full"),
+        OSError(5, "EIO"),
+        None,
+        None,
+    ):
+        with endures.turn():
+            if error is not None:
+                raise error
+    assert said() == [
+        "nothing is kept: the disk is full",
+        "nothing is kept: [Errno 5] EIO",
+        "nothing is kept: this is over",
+    ]
+
+
+async def test_trouble_of_tasks_is_trouble_too(said):
+    async def fail():
+        raise Unavailable("the disk is full")
+
+    with Enduring("nothing is kept").turn():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(trio.sleep_forever)
+    assert said() == ["nothing is kept: the disk is full"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault"), ExceptionGroup("two", [OSError(), KeyError()])])
+def test_a_fault_of_ours_goes_through(said, error):
+    with pytest.raises(type(error)), Enduring("nothing is kept").turn():
+        raise error
+    assert said() == []
+
+
+async def test_who_is_cancelled_is_cancelled():
+    with trio.move_on_after(0) as scope, Enduring("nothing is kept").turn():
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
