@@ -9,6 +9,7 @@ Source: docs/agreement.md, "Epochs", rules E1 to E8.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from pyrsia.units import MAX_SYNC_BLOCKS, Limit
 from pyrsia.wire.blocks import (
@@ -61,6 +62,7 @@ EARLY_BLOCKS = Limit(8, "proposals of the next epoch kept: 4 MB; repetition brin
 LINKED = Limit(256, "nodes that are told what is final: as many as may be linked")
 
 _NEVER = float("inf")
+STUCK_POLLS: Final = 8  # polls' time without a block although blocks are asked for
 
 
 class Early:
@@ -138,6 +140,8 @@ class Epochs:
         delay_s = self._timing.delay_s
         self._sync = Sync(patience_s=max(8 * delay_s, 0.2), grace_s=delay_s / 4)
         self._poll_at = 0.0
+        self._asked_at = -1  # the height at which blocks are asked for
+        self._stuck_at = _NEVER  # when nothing came of it for too long
         self._height = app.head().height  # of the last final block when it last grew
         self._core_at = _NEVER
         self._work_at = _NEVER
@@ -327,11 +331,15 @@ class Epochs:
                     self._sync.guess(one.node, seat.needs)
             seat.needs = 0
         asks = self._sync.ask(now.mono_s, height)
-        if asks:
+        if height > self._asked_at or not asks:
+            self._asked_at, self._stuck_at = height, now.mono_s + STUCK_POLLS * self._poll_s
+        # Claims that lead nowhere, however many, must not keep a node from asking those who know.
+        stuck = now.mono_s >= self._stuck_at
+        if asks and not stuck:
             self._poll_at = now.mono_s + self._poll_s
         elif now.mono_s >= self._poll_at:
             self._poll_at = now.mono_s + self._poll_s
-            asks = self._sync.poll(self._sources(), now.mono_s, height)
+            asks = [*asks, *self._sync.poll(self._sources(), now.mono_s, height)]
         acts += [Post((node,), ask) for node, ask in asks]
 
     @property
@@ -404,6 +412,7 @@ class Epochs:
         self.seat = None
         # A voter hears of most blocks from agreement itself, a moment later; a follower has nothing to wait for.
         self._sync.grace_s = self._timing.delay_s / 4
+        self._sync.trusted = frozenset(one.node for one in committee.validators)
         if me is None or sign is None:
             self._sync.grace_s = 0.0
             return Follower(committee, self._app, start)

@@ -2,7 +2,8 @@
 
 Ranges are asked of several nodes at once, each answer is proven by itself, and what comes early waits in a small
 buffer. A node is believed nothing but its proofs: its claim of a height only means that it is worth a question, and
-who answers badly, or not, is asked later than others. Executing the blocks is the core's business.
+who answers badly, or not, is asked later than others, and its claim counts for nothing in the end. Executing the blocks
+is the core's business.
 
 Source: docs/agreement.md, "Catch-up".
 """
@@ -44,6 +45,7 @@ class Sync:
         """
         self.patience_s = patience_s
         self.grace_s = grace_s
+        self.trusted: frozenset[bytes] = frozenset()  # validators: their claims have places of their own
         self._claims: dict[bytes, int] = {}  # node -> final height that it has, as it says or as is guessed
         self._said: dict[bytes, int] = {}  # node -> final height that it claims
         self._asked: dict[bytes, _Asked] = {}  # the open question to each node
@@ -65,10 +67,22 @@ class Sync:
 
     def guess(self, node: bytes, height: int) -> bool:
         """`node` may have a final block of this height; it has not said so, and its silence is no fault."""
-        if node not in self._claims and len(self._claims) >= SYNC_NODES.value:
+        if node not in self._claims and len(self._claims) >= SYNC_NODES.value and not self._made_room(node):
             return False
         self._claims[node] = max(height, self._claims.get(node, 0))
         return True
+
+    def _made_room(self, node: bytes) -> bool:
+        """Ids cost nothing, so a full table must not shut out honest nodes: who disappointed goes, else the oldest."""
+        others = [one for one in self._claims if one not in self.trusted]
+        if not others:
+            return node in self.trusted
+        self._forget(max(others, key=lambda one: self._strikes.get(one, 0)))
+        return True
+
+    def _forget(self, node: bytes) -> None:
+        del self._claims[node]
+        self._said.pop(node, None)
 
     def poll(self, nodes: Iterable[bytes], now_s: float, height: int) -> list[tuple[bytes, GetBlocks]]:
         """Ask one of `nodes`, the next in turn, whether there is anything above `height`; silence is no fault."""
@@ -190,13 +204,12 @@ class Sync:
             return None
         self._turn += 1
         able = able[self._turn % len(able) :] + able[: self._turn % len(able)]
-        return min(able, key=lambda node: self._strikes.get(node, 0))
+        return min(able, key=lambda node: (self._strikes.get(node, 0), node not in self.trusted))
 
     def _expire(self, now_s: float, height: int) -> None:
         """Claims that have come true are done; who owes an answer for too long has a strike, unless it was a guess."""
         for node in [n for n, claimed in self._claims.items() if claimed <= height]:
-            del self._claims[node]
-            self._said.pop(node, None)
+            self._forget(node)
         for node in [n for n, asked in self._asked.items() if asked.until_s <= now_s or asked.last <= height]:
             asked = self._asked.pop(node)
             self._late[node] = asked
@@ -210,6 +223,10 @@ class Sync:
         strikes = min(self._strikes.get(node, 0) + 1, SYNC_STRIKES.value)
         self._strikes[node] = strikes
         self._rest[node] = now_s + self.patience_s * 2 ** (strikes - 1)
+        if (
+            strikes == SYNC_STRIKES.value and node in self._claims
+        ):  # it may claim anew, and rests all the same
+            self._forget(node)
         _bound(self._strikes)
         _bound(self._rest)
 

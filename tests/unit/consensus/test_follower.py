@@ -8,7 +8,7 @@ import pytest
 from pyrsia.consensus import catchup
 from pyrsia.consensus.effects import Act, Deliver, Fault, Halt, Now, Post
 from pyrsia.consensus.epochs import Epochs
-from pyrsia.consensus.sync import Sync
+from pyrsia.consensus.sync import SYNC_NODES, SYNC_STRIKES, Sync
 from pyrsia.units import MAX_SYNC_BLOCKS
 from pyrsia.wire.blocks import Block, Blocks, Body, FinalityProof, GetBlocks, encode_message
 from tests.unit.consensus.parts import CHAIN_ID, ORIGIN, App, Net, node_of, verify
@@ -222,3 +222,46 @@ def test_an_answer_fits_one_message_and_proves_its_last_block() -> None:
         assert len(encode_message(made)) <= 1 << 20
         assert made.proof.headers[-1].hash() == made.blocks[-1].hash
     assert catchup.serve(top + 1, top + 9, NODE.blocks.get, NODE.proofs.get) is None
+
+
+def test_claims_that_never_come_true_shut_out_nobody_and_end() -> None:
+    """S6: ids cost nothing; whoever has them may fill the table, and has gained nothing by it."""
+    sync, honest = Sync(patience_s=1.0), node_of(1)
+    for number in range(SYNC_NODES.value + 50):
+        sync.claim(b"evil%028d" % number, 1 << 50)
+    sync.claim(honest, 1_000)
+    seconds, first_s, asked_of = 0.0, -1.0, 0
+    while seconds < 4_000:
+        for node, _ in sync.ask(seconds, 0):
+            asked_of += 1
+            if node == honest and first_s < 0:
+                first_s = seconds
+        seconds += 0.5
+    assert 0 <= first_s < 200
+    assert sync._claims == {}
+    assert asked_of <= (SYNC_NODES.value + 1) * SYNC_STRIKES.value
+
+
+def test_validators_claims_are_not_pushed_out_and_are_asked_before_others() -> None:
+    """S6."""
+    sync, honest = Sync(patience_s=1.0), node_of(1)
+    sync.trusted = frozenset((honest,))
+    sync.claim(honest, 1_000)
+    for number in range(3 * SYNC_NODES.value):
+        sync.claim(b"evil%028d" % number, 1 << 50)
+    assert len(sync._claims) == SYNC_NODES.value
+    assert honest in [node for node, _ in sync.ask(0.0, 0)]
+
+
+def test_a_node_that_is_told_lies_of_heights_asks_those_who_know_all_the_same() -> None:
+    """S6: polls go on while claims keep it busy and no block comes."""
+    watcher = follower()
+    liars = [node_of(number) for number in range(50, 60)]
+    for node in liars:
+        watcher._sync.claim(node, 1 << 40)
+    seconds, asked_of = 1.0, set()
+    while seconds < 30:
+        for node, _ in asked(watcher.on_timer(at(seconds))):
+            asked_of.add(node)
+        seconds += 0.25
+    assert asked_of & {node_of(number) for number in range(4)}
