@@ -305,6 +305,8 @@ class Cosigner:
             raise Malformed("a note without end")
         note = SignedNote.parse(data)
         size = Checkpoint.parse(note.text).size
+        if self._over(size):
+            return []  # somebody lags
         if size > self.size:
             self._early_notes.pop(sender, None)
             self._early_notes[sender] = size, note

@@ -2,16 +2,22 @@
 
 Whose signatures count is read from the ledger's state, at every final head: the validators of the epoch that goes
 on, and of the one before it.
+
+What waits here is in three queues, taken in this order: our own final heads, validators' lines, whole notes. Anybody
+may send a note, so notes are rare for each peer, and none is verified that is the one that we have.
 """
 
 import logging
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 import trio
 
+from pyrsia.buckets import Buckets
 from pyrsia.errors import Malformed
 from pyrsia.keys import verify
 from pyrsia.ledger import views
@@ -19,6 +25,7 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.seats import Epoch
 from pyrsia.log.cosigner import Bad, Conflict, Cosigner, Effect, NewBest, Send, Signed, Signers, WakeAt
 from pyrsia.log.note import Sign
+from pyrsia.mesh.scores import RATE
 from pyrsia.node.archive import Archive
 from pyrsia.node.kinds import Kind
 from pyrsia.status import EvidenceRow
@@ -26,7 +33,11 @@ from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit, NodeId, TreeSize
 
-QUEUE = Limit(512, "final heads and lines of a few seconds; a newer head makes an older one needless")
+QUEUE = Limit(512, "validators' lines of a few seconds")
+HEADS = Limit(64, "final heads that wait: a newer one makes an older one needless")
+NOTES = Limit(64, "whole notes that wait: each costs two signatures of every validator")
+NOTES_BURST = Limit(8, "notes of one peer: it sends one for each link, and may lose a few links")
+NOTES_RATE: Final = 0.5  # a second
 CONFLICTS = Limit(256, "liars whose evidence is kept: more than twice the validators that a network can have")
 
 _SIGNED = b"cosigned"
@@ -56,13 +67,16 @@ class Cosigning:
         send: Callable[[NodeId, int, bytes], bool],
         audience: Callable[[], Sequence[NodeId]],
         decorated: Callable[[bytes], bytes] = lambda note: note,
+        fault: Callable[[NodeId, str], None] = lambda node, why: None,
+        blame: Callable[[NodeId, float, str], None] = lambda node, points, why: None,
     ) -> None:
         """
         Args:
             signer: of the log or cosign key with this public half; None for one that is not this node's, or that
                 has lost the memory of what it signed.
-            audience: every connected member.
+            audience: every node that has a link.
             decorated: the note as served.
+            fault: a peer sent what no honest one sends; blame: it lost points, and nothing else.
         """
         self._decorated = decorated
         self._genesis = genesis
@@ -70,6 +84,8 @@ class Cosigning:
         self._archive = archive
         self._send = send
         self._audience = audience
+        self._fault = fault
+        self._points = blame
         self.notices: list[str] = []
         self._alarmed: dict[bytes, EvidenceRow] = {}
         for key, kept in database.scan(layout.MISC, _CONFLICT, CONFLICTS.value):
@@ -85,9 +101,11 @@ class Cosigning:
             archive.size,
         )
         self._follow()
-        self._inbox, self._events = trio.open_memory_channel[tuple[NodeId, bytes] | tuple[int, bytes, int]](
-            QUEUE.value
-        )
+        self._heads: deque[tuple[int, bytes, int]] = deque(maxlen=HEADS.value)
+        self._lines: deque[tuple[NodeId, bytes]] = deque()
+        self._notes: deque[tuple[NodeId, bytes]] = deque()
+        self._notes_of: Buckets[NodeId] = Buckets(NOTES_RATE, NOTES_BURST.value)
+        self._some = trio.Event()
         self._wake_s = float("inf")
         note = archive.checkpoint()
         if note is not None:
@@ -117,23 +135,29 @@ class Cosigning:
 
     def final(self, size: int, root: bytes, time_ms: int) -> None:
         """A block became final."""
-        self._offer((size, root, time_ms // 1000))
+        self._heads.append((size, root, time_ms // 1000))
+        self._some.set()
 
     def receive(self, peer: NodeId, data: bytes) -> None:
         """Signature lines of a validator, or a whole note of any member."""
-        self._offer((peer, data))
+        queue, most = (self._notes, NOTES) if data[:1] == b"\x01" else (self._lines, QUEUE)
+        if queue is self._notes:
+            if data[1:] == self._core.best():
+                return
+            if not self._notes_of.of(peer).take(trio.current_time()):
+                self._points(peer, RATE, "sends checkpoints without end")
+                return
+        if len(queue) >= most.value:
+            _log.debug("the cosigning queue is full; one message is dropped")
+            return
+        queue.append((peer, data))
+        self._some.set()
 
     def welcome(self, peer: NodeId) -> None:
-        """A member connected: give it the newest trusted checkpoint."""
+        """A node has a link now: give it the newest trusted checkpoint."""
         note = self._core.best()
         if note is not None:
             self._send(peer, Kind.COSIGN, b"\x01" + note)
-
-    def _offer(self, event: tuple[NodeId, bytes] | tuple[int, bytes, int]) -> None:
-        try:
-            self._inbox.send_nowait(event)
-        except trio.WouldBlock:
-            _log.debug("the cosigning queue is full; one event is dropped")
 
     async def run(self) -> None:
         while True:
@@ -141,16 +165,19 @@ class Cosigning:
 
     async def _turn(self) -> Iterable[Effect]:
         with trio.move_on_at(self._wake_s):
-            return self._hear(await self._events.receive())
+            while not (self._heads or self._lines or self._notes):
+                self._some = trio.Event()
+                await self._some.wait()
+            await trio.lowlevel.checkpoint()
+            if self._heads:
+                size, root, time_s = self._heads.popleft()
+                self._follow()
+                return self._core.on_final(trio.current_time(), TreeSize(size), root, time_s)
+            return self._hear(*(self._lines or self._notes).popleft())
         self._wake_s = float("inf")
         return self._core.on_timer(trio.current_time(), int(time.time()))
 
-    def _hear(self, event: tuple[NodeId, bytes] | tuple[int, bytes, int]) -> Iterable[Effect]:
-        if len(event) == 3:
-            size, root, time_s = event
-            self._follow()
-            return self._core.on_final(trio.current_time(), TreeSize(size), root, time_s)
-        peer, data = event
+    def _hear(self, peer: NodeId, data: bytes) -> Iterable[Effect]:
         try:
             if data[:1] == b"\x01":
                 return self._core.on_note(peer, data[1:])
@@ -163,6 +190,7 @@ class Cosigning:
             return []
 
     def _blame(self, peer: bytes, why: str) -> None:
+        self._fault(NodeId(peer), f"checkpoint: {why}")
         _log.warning("a bad checkpoint signature from %s: %s", peer.hex()[:8], why)
 
     async def _do(self, effects: Iterable[Effect]) -> None:

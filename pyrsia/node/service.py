@@ -258,6 +258,8 @@ class Node:
             send=self.links.send,
             audience=self._linked,
             decorated=self.outside.decorated,
+            fault=self.links.fault,
+            blame=self._blame,
         )
         self.witnesses = Witnesses(
             witnessing, self.outside, origin=genesis.origin, conflicts=self.cosigning.evidence

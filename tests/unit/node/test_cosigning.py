@@ -10,8 +10,9 @@ from pyrsia.log import checkpoint
 from pyrsia.log.checkpoint import Checkpoint, log_key
 from pyrsia.log.note import SignedNote, verify_note
 from pyrsia.log.witness import origin_hash
+from pyrsia.mesh.scores import RATE
 from pyrsia.node.archive import Archive
-from pyrsia.node.cosigning import QUEUE, Cosigning
+from pyrsia.node.cosigning import NOTES, QUEUE, Cosigning
 from pyrsia.node.kinds import Kind
 from pyrsia.node.witnesses import Witnesses
 from pyrsia.store import layout
@@ -36,7 +37,7 @@ class Member:
         self.genesis = self.world.genesis
         for at in range(3):
             self.world.block(self.world.fact(f"fact {at}"))
-        self.sent = []
+        self.sent, self.faults, self.blamed = [], [], []
         self.node_of = {member.log: member.node for member in self.genesis.validators}
         self.start()
 
@@ -49,6 +50,8 @@ class Member:
             archive=self.world.archive,
             send=self.send,
             audience=lambda: [b"a" * 32, b"b" * 32],
+            fault=lambda *told: self.faults.append(told),
+            blame=lambda *told: self.blamed.append(told),
         )
 
     def signer(self, public):
@@ -250,6 +253,9 @@ async def test_what_is_malformed_or_from_nobody_is_dropped(follower, caplog):
 
     await follower.run(test)
     assert caplog.text.count("a bad checkpoint signature") == len(bad)
+    assert [peer for peer, why in follower.faults if why.startswith("checkpoint: ")] == [
+        peer for peer, _ in bad
+    ]
     assert follower.cosigning.notices == []
 
 
@@ -265,6 +271,43 @@ async def test_a_full_queue_drops_and_goes_on(follower):
 
     await follower.run(test)
     assert follower.cosigning.cosigned[0] == head.size
+
+
+async def test_notes_without_end_cost_points_and_push_out_no_lines_and_no_head_of_our_own(member):
+    head, guests = member.head(), [bytes([number]) * 32 for number in range(100)]
+    for peer in guests:
+        for at in range(20):
+            member.cosigning.receive(peer, b"\x01junk %d" % at)
+    assert len(member.cosigning._notes) == NOTES.value
+    assert member.blamed == [
+        (peer, RATE, "sends checkpoints without end") for peer in guests for _ in range(12)
+    ]
+    for number in (1, 2):
+        member.cosigning.receive(*member.lines(number, head))
+    member.cosigning.final(head.size, head.root, 100_000)
+    for _ in range(3):
+        await member.cosigning._do(await member.cosigning._turn())
+    assert member.cosigning.cosigned == (head.size, 100, 3)
+    assert len(member.cosigning._notes) == NOTES.value  # what strangers say comes last
+    assert len(member.sent) == 2
+
+
+async def test_the_note_that_is_here_is_not_verified_again_and_an_older_one_neither(follower, monkeypatch):
+    old, new = follower.head(size=2), follower.head()
+    note = follower.note(new)
+
+    async def test():
+        follower.cosigning.receive(b"s" * 32, b"\x01" + note)
+        await until(lambda: follower.cosigning.cosigned[0])
+        monkeypatch.setattr(follower.cosigning._core, "verify", lambda *_: 1 // 0)
+        for _ in range(5):
+            follower.cosigning.receive(b"s" * 32, b"\x01" + note)
+        follower.cosigning.receive(b"s" * 32, b"\x01" + follower.note(old))
+        await until(lambda: not follower.cosigning._notes)
+        await trio.testing.wait_all_tasks_blocked()
+
+    await follower.run(test)
+    assert (follower.faults, follower.blamed) == ([], [])
 
 
 async def test_a_validator_that_signs_two_roots_is_named_once_however_often_it_lies(follower):
