@@ -11,6 +11,7 @@ Source: docs/network.md, "Data links".
 """
 
 import logging
+import random
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Unavailable
+from pyrsia.net.checking import gives
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.downloading import Download, Early, Find, Finder, Write, told
 from pyrsia.net.links import Links
@@ -132,12 +134,19 @@ class DataPlane:
         """
         async with self._slots:
             held = await self._begun(manifest, write, held)
+            draw = random.Random(secrets.token_bytes(16))  # noqa: S311 - which chunk is next is no secret
             core = Swarm(
-                manifest, self._candidates(sources), secrets.SystemRandom(), held,
+                manifest, self._candidates(sources), draw, held,
                 ordered=ordered, places=places, down=self.down, seeking=find is not None, me=self._links.node,
             )  # fmt: skip
             run = Download(self.lines, manifest, core, write, self.counters, self._accuse)
             await run.run(find, lambda: self._may_help(self._server.askers, manifest.id), self._candidates)
+
+    async def gives(self, manifest: Manifest, node: NodeId, chunk: int, wait_s: float) -> bool | None:
+        """Whether `node` gives a chunk of `manifest` within `wait_s`; None where it says neither."""
+        if self.down is not None:
+            self.down.take(trio.current_time(), node, manifest.span(chunk)[1])
+        return await gives(self.lines, manifest, node, chunk, wait_s)
 
     def recipe_of(self, made: RecipeOf) -> None:
         """From now on give the recipes that `made` has."""

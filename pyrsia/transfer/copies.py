@@ -6,8 +6,8 @@ The rules:
    something changed; shards without a blob are left out. Equal sums are a copy; the shard of an owner that keeps less,
    more, or says nothing is none.
 2. Saying so proves nothing, for everybody can compute the sum of what the log names. So after each round one owner is
-   asked for a chunk of something that it says it keeps. Twice in a row without it is a lie: for an hour what it says
-   counts for nothing.
+   asked for a chunk of something that it says it keeps. Twice in a row its own no, or a wrong one, is a lie: for an
+   hour what it says counts for nothing. Six times in a row no word is no lie, and counts for as little.
 
 Left out: bringing what lacks (`repair`), sums and chunks themselves (the shell).
 
@@ -28,6 +28,7 @@ SCAN_SHARDS = Limit(128, "shards looked through in one step, 3 ms; all of them t
 STRIKES = Limit(
     2, "checks without the chunk before it is a lie: one may have met a rotten blob, or a full queue"
 )
+UNHEARD = Limit(6, "checks without a word in a row; half an hour of a busy or slow owner")
 ROUND_S: Final = 300.0
 SOON_S: Final = 10.0
 DOUBT_S: Final = 3_600.0
@@ -76,6 +77,7 @@ class Copies:
         self._queue: dict[NodeId, deque[tuple[int, ...]]] = {}
         self._asked: dict[NodeId, tuple[int, ...]] = {}
         self._strikes: dict[NodeId, int] = {}
+        self._unheard: dict[NodeId, int] = {}  # checks without a word
         self._doubted: dict[NodeId, float] = {}
         self._round_s = 0.0
         self._open = False  # a round is under way
@@ -152,8 +154,14 @@ class Copies:
         self._queue.pop(node, None)
         self._same.pop(node, None)
 
-    def on_probe(self, now: float, node: NodeId, good: bool) -> bool:
-        """Whether it gave the chunk; True if it is found to lie now."""
+    def on_probe(self, now: float, node: NodeId, good: bool | None) -> bool:
+        """Whether it gave the chunk, None where it said nothing; True if it is found to lie now."""
+        if good is None:
+            unheard = self._unheard[node] = self._unheard.get(node, 0) + 1
+            if unheard >= UNHEARD.value:
+                self._doubt(now, node)
+            return False
+        self._unheard.pop(node, None)
         if good:
             self._strikes.pop(node, None)
             return False
@@ -162,9 +170,13 @@ class Copies:
             self.soon(now)
             return False
         del self._strikes[node]
+        self._doubt(now, node)
+        return True
+
+    def _doubt(self, now: float, node: NodeId) -> None:
         self._doubted[node] = now + DOUBT_S
         self._same.pop(node, None)
-        return True
+        self._unheard.pop(node, None)
 
     # -- steps --
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import PyrsiaError, StorageFull, Unavailable
+from pyrsia.errors import PyrsiaError, StorageFull
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Handler

@@ -91,6 +91,40 @@ async def test_a_small_file_takes_one_ask_for_its_manifest_and_its_chunk(sites, 
     assert a.counters.chunks_sent == c.counters.chunks_received == 1
 
 
+async def test_a_check_of_a_chunk_tells_a_yes_a_no_and_no_word_apart(sites, tmp_path, monkeypatch):
+    a, b, c = sites
+    a.put(tmp_path / "a", DATA)
+    b.put(tmp_path / "b", bytes(len(DATA)), manifest=MANIFEST)
+    said = []
+
+    async def ask(site, wait_s=10.0):
+        said.append(await c.plane.gives(MANIFEST, site.id, 3, wait_s))
+
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        for _ in range(c.plane._slots.total_tokens):  # downloads of our own are nobody's silence
+            c.plane._slots.acquire_on_behalf_of_nowait(object())
+        await ask(a)
+        await ask(b)
+        a.shelf.clear()
+        await ask(a)
+        monkeypatch.setattr(b.plane._server._uploads, "push", lambda *item: False)
+        await ask(b, 0.05)
+        c.links.ban(b.id, "test")
+        await ask(b, 0.05)
+        assert await fetched_none(c)
+        nursery.cancel_scope.cancel()
+
+    assert said == [True, False, False, None, None]
+    assert c.counters.liars == {}
+
+
+async def fetched_none(site):
+    """Whether no check waits for anything any more."""
+    await until(lambda: not any(line.busy for line in site.plane.lines._dialled.values()))
+    return True
+
+
 async def test_a_manifest_that_nobody_fetches_for_keeps_no_line_busy(sites, tmp_path):
     a, _, c = sites
     manifests = [a.put(tmp_path / str(size), DATA[:size]) for size in (0, 1000)]

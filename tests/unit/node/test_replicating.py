@@ -418,6 +418,20 @@ async def test_an_owner_that_has_nothing_and_says_it_has_all_is_found_and_counts
     await crowd.run(test)
 
 
+async def test_an_owner_that_has_no_time_for_a_check_is_no_liar(crowd):
+    async def test():
+        await placed(crowd)
+        crowd.slow = {one.node for one in crowd.all}
+        me = crowd.all[0]
+        doubted = me.keeping.replicating.copies.doubted
+        await until(lambda: any(doubted(trio.current_time(), one.node) for one in crowd.all), 20_000.0)
+        crowd.slow = set()
+        await until(lambda: not any(doubted(trio.current_time(), one.node) for one in crowd.all), 20_000.0)
+        assert all(me.scores.of(trio.current_time(), one.node) >= 0 for one in crowd.all)
+
+    await crowd.run(test)
+
+
 async def test_an_answer_that_is_none_is_a_fault_and_nothing_waits_for_it(crowd):
     async def test():
         bad = crowd.all[1].node

@@ -2,7 +2,17 @@
 
 import random
 
-from pyrsia.transfer.copies import ASK_SHARDS, DOUBT_S, ROUND_S, SOON_S, AskSums, Copies, Effect, Probe
+from pyrsia.transfer.copies import (
+    ASK_SHARDS,
+    DOUBT_S,
+    ROUND_S,
+    SOON_S,
+    UNHEARD,
+    AskSums,
+    Copies,
+    Effect,
+    Probe,
+)
 from pyrsia.transfer.placement import Placement
 from pyrsia.units import SHARDS, NodeId
 from tests.unit.transfer.storing import members
@@ -126,6 +136,21 @@ def test_one_missing_chunk_is_asked_for_again_at_once_and_forgiven() -> None:
     assert core.on_probe(2 * SOON_S, again.node, True) is False
     assert core.on_probe(2 * SOON_S, again.node, False) is False
     assert not core.doubted(2 * SOON_S, again.node)
+
+
+def test_no_word_is_no_lie_and_counts_for_nothing_after_six_in_a_row() -> None:
+    core = begun()
+    (probe,) = round_of(core, SOON_S)
+    assert isinstance(probe, Probe)
+    for _ in range(3):
+        for _ in range(UNHEARD.value - 1):
+            assert core.on_probe(SOON_S, probe.node, None) is False
+        assert core.on_probe(SOON_S, probe.node, True) is False
+        assert not core.doubted(SOON_S, probe.node)
+    for _ in range(UNHEARD.value):
+        assert core.on_probe(SOON_S, probe.node, None) is False
+    assert core.doubted(SOON_S, probe.node)
+    assert not core.doubted(SOON_S + DOUBT_S, probe.node)
 
 
 def test_nobody_is_asked_about_an_empty_shard() -> None:

@@ -273,7 +273,7 @@ def test_a_wrong_chunk_is_a_lie_even_when_the_right_one_is_here_already():
 
 
 def stood_still(seed):
-    """A source whose silence led to a strike: all that was asked of it, in order, and which chunk it was asked twice."""
+    """A source whose silence led to a strike: all that was asked of it, in order, and what was asked twice."""
     core = Swarm(Paper(4), [A], random.Random(seed))
     wire = [chunk for _, chunk in asked(core.on_start(0.0) + core.on_have(0.02, A, 4, 0b1111))]
     now = 0.02
