@@ -114,12 +114,15 @@ class Keeper:
         await self._forget()
         folders = await trio.to_thread.run_sync(self._old_folders)
         gone = set()
-        for sha256, pins in await self._unneeded():
+        for sha256, raw, pins in await self._unneeded():
+            if sha256 in await self._owed():
+                continue
+            # From here to the index nothing awaits: a build that made it again meanwhile has written file and row anew.
+            if self._database.get(layout.BLOBS, sha256) != raw or not self._is_old(sha256):
+                continue
             if any(self._awaited(pin) for pin in pins):
-                continue  # of a request that was opened while we looked
-            for pin in pins:
-                await self._blobs.unpin(sha256, pin)
-            if await self._blobs.evict(sha256):  # somebody else may have pinned it meanwhile
+                continue
+            if await self._blobs.evict(sha256, pins=pins):
                 gone.add(sha256)
         await self._drop_manifests(frozenset(gone))
         await self._leave_to_owners()
@@ -139,13 +142,12 @@ class Keeper:
                             count += 1
         return count
 
-    async def _unneeded(self) -> list[tuple[bytes, tuple[str, ...]]]:
-        """Blobs that only builds pinned, of more than a day ago, which neither the log nor a job names."""
+    async def _unneeded(self) -> list[tuple[bytes, bytes, tuple[str, ...]]]:
+        """Blobs that only builds pinned, of over a day ago, that neither the log nor a job names; with row and pins."""
         waits = frozenset(
             self._waits()
         )  # before the log is looked at: what is settled then has its reveals there
-        needed = await self._needed()
-        before, found = self._now_s() - GRACE_S.value, []
+        needed, found = await self._needed(), []
         async for sha256, raw in self._rows(layout.BLOBS):
             record = _record(raw)
             if record is None or not record.pins:
@@ -156,10 +158,14 @@ class Keeper:
                 continue
             if not OURS.union(settled).issuperset(record.pins):
                 continue
-            with suppress(FileNotFoundError):
-                if self._blobs.path(sha256).stat().st_mtime < before:
-                    found.append((sha256, record.pins))
+            if self._is_old(sha256):
+                found.append((sha256, raw, record.pins))
         return found
+
+    def _is_old(self, sha256: bytes) -> bool:
+        with suppress(FileNotFoundError):
+            return self._blobs.path(sha256).stat().st_mtime < self._now_s() - GRACE_S.value
+        return False
 
     def _awaited(self, pin: str) -> bool:
         return pin.startswith(receipting.PIN) and pin.removeprefix(receipting.PIN) in self._waits()
@@ -184,6 +190,8 @@ class Keeper:
     async def _ask_owners(self, pinned: dict[bytes, list[str]]) -> None:
         if self._elsewhere is not None and pinned:
             for sha256 in await self._elsewhere(tuple(pinned)):
+                if sha256 in await self._owed():
+                    continue  # of a job that began while they were asked
                 for pin in pinned[sha256]:
                     await self._blobs.unpin(sha256, pin)
         pinned.clear()
@@ -208,11 +216,17 @@ class Keeper:
         return owed
 
     async def _drop_manifests(self, gone: frozenset[bytes]) -> None:
+        """Of what went, and did not come again meanwhile."""
         if not gone:
             return
+        found = [
+            (manifest, row[:HASH_BYTES])
+            async for manifest, row in self._rows(layout.MANIFESTS)
+            if row[:HASH_BYTES] in gone
+        ]
         batch = Batch()
-        async for manifest, row in self._rows(layout.MANIFESTS):
-            if row[:HASH_BYTES] in gone:
+        for manifest, sha256 in found:
+            if not self._blobs.has(sha256) and not self._blobs.is_coming(sha256):
                 batch.delete(layout.MANIFESTS, manifest)
         await self._database.commit(batch)
 

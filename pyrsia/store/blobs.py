@@ -13,7 +13,7 @@ import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -261,9 +261,13 @@ class Blobs:
 
     # -- who goes --
 
-    async def evict(self, sha256: bytes) -> bool:
-        """Forget a blob that nobody pinned or holds: index first, synced, then the file. Whether it went."""
-        return bool(await self._evict([sha256]))
+    async def evict(self, sha256: bytes, *, pins: Collection[str] = ()) -> bool:
+        """Forget a blob that nobody pinned or holds: index first, synced, then the file. Whether it went.
+
+        Args:
+            pins: those that keep it no longer; they go with it, or stay where it does.
+        """
+        return bool(await self._evict([sha256], pins=pins))
 
     async def let_go(self, sha256: bytes, size: int = -1) -> bool:
         """Forget a damaged blob, pinned or not, but for who wanted it (`MEND`). Whether it was here.
@@ -325,7 +329,9 @@ class Blobs:
         """Every blob from a digest on, in their order; others have a turn between."""
         return _Rows(self._database, start)
 
-    async def _evict(self, wanted: Sequence[bytes], *, cache: bool = False) -> int:
+    async def _evict(
+        self, wanted: Sequence[bytes], *, cache: bool = False, pins: Collection[str] = ()
+    ) -> int:
         """Bytes of those that went.
 
         Args:
@@ -334,7 +340,9 @@ class Blobs:
         going: dict[bytes, BlobRecord] = {}
         for sha256 in wanted:
             record = self._record(sha256)
-            if record is None or record.pins or sha256 in self._held or not self._free_of_others(sha256):
+            if record is None or not self._free_of_others(sha256):
+                continue
+            if sha256 in self._held or not frozenset(pins).issuperset(record.pins):
                 continue
             if not (cache and self._uses.in_hand(sha256)):
                 going[sha256] = record

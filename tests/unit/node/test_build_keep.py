@@ -1,10 +1,12 @@
 """What builds leave behind: what the log or a job names stays, the rest goes after a day."""
 
 import hashlib
+import itertools
 import os
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from pyrsia.node.build_keep import ASKED, FOLDER_GRACE_S, GRACE_S, Keeper
 from pyrsia.node.shelf import Shelf
@@ -20,7 +22,7 @@ PLANE = SimpleNamespace(counters=None)
 class House:
     def __init__(self, folder):
         self.database = Database.open(folder / "db")
-        self.blobs = Blobs(folder / "blobs", self.database)
+        self.blobs = Blobs(folder / "blobs", self.database, clock_s=itertools.count(1_000_000_000).__next__)
         self.named, self.forgot, self.waits = set(), 0, set()
         self.kept, self.asked = set(), []  # elsewhere, and what owners were asked about
         self.shelf = Shelf(self.database, self.blobs, PLANE, named=self.named.__contains__)
@@ -175,3 +177,42 @@ async def test_the_cache_of_indexes_keeps_what_was_asked_for_last(house):
         os.utime(path, (1_000 + number, 1_000 + number))
     await house.keeper.sweep()
     assert [path.read_bytes() for path in house.cache.iterdir()] == [b"abcdefghij"]
+
+
+async def many(house):
+    """Old blobs of builds, in the order in which a sweep comes to them."""
+    datas = sorted(
+        (b"blob %d" % number for number in range(40)), key=lambda one: hashlib.sha256(one).digest()
+    )
+    return datas, [await house.put(data, "build", OLD) for data in datas]
+
+
+@pytest.mark.parametrize("how", ["made-again", "named-by-a-job"])
+async def test_what_a_build_wants_again_while_old_blobs_go_stays_pinned(house, how):
+    datas, refs = await many(house)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.keeper.sweep)
+        while house.blobs.has(refs[0].sha256):
+            await trio.lowlevel.checkpoint()
+        assert house.blobs.has(refs[-1].sha256)
+        if how == "made-again":
+            await house.shelf.put(datas[-1], pin="build")
+        else:
+            job = canonical.encode({"reveal": {"log": refs[-1].as_dict()}})
+            house.database.write(Batch().put(layout.JOBS, b"job", job))
+    assert house.blobs.pins(refs[-1].sha256) == ("build",)
+    assert house.blobs.path(refs[-1].sha256).exists()
+    assert house.database.get(layout.MANIFESTS, refs[-1].manifest) is not None
+    assert not house.blobs.has(refs[1].sha256)
+
+
+async def test_what_comes_back_while_others_go_keeps_its_manifest(house):
+    datas, refs = await many(house)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.keeper.sweep)
+        while house.blobs.has(refs[0].sha256):
+            await trio.lowlevel.checkpoint()
+        await house.shelf.put(datas[0], pin="build")
+        assert house.blobs.has(refs[-1].sha256)
+    assert house.blobs.pins(refs[0].sha256) == ("build",)
+    assert house.database.get(layout.MANIFESTS, refs[0].manifest) is not None
