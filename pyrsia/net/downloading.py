@@ -122,17 +122,17 @@ class Download:
 
     def _do_one(self, effect: Effect) -> None:
         match effect:
+            case swarm.Write():
+                self._keep(effect)
+            case swarm.Ask(node, wanted):
+                self._say(node, lambda talk: talk.get(wanted))
             case swarm.Open(node):
                 if self._nursery is not None:
                     self._nursery.start_soon(self._open, node)
-            case swarm.Ask(node, wanted):
-                self._say(node, lambda talk: talk.get(wanted))
             case swarm.Cancel(node, unwanted):
                 self._say(node, lambda talk: talk.cancel(unwanted))
             case swarm.Look(node):
                 self._say(node, Talk.want_have)
-            case swarm.Write():
-                self._keep(effect)
             case swarm.Drop(node, why, guilty):
                 if guilty:
                     self._accuse(node, why)

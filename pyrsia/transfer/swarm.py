@@ -182,8 +182,8 @@ class Swarm:
 
     def on_chunk(self, now: float, node: NodeId, index: int, data: bytes | memoryview) -> list[Effect]:
         """`data` came from `node` as chunk `index`."""
-        source = self._live(node, Phase.READY)
-        if source is None:
+        source = self._roster.sources.get(node)
+        if self._over or source is None or source.phase is not Phase.READY:
             return []
         asked_s = source.owed.get(index)
         if asked_s is None and not source.excuse(index):
@@ -303,14 +303,19 @@ class Swarm:
         return effects
 
     def _ask_more(self, now: float) -> list[Effect]:
-        asks: dict[NodeId, list[int]] = {}
         owing = self._owing
-        if self._me is not None and owing.wanted:
+        if not owing.wanted:
+            return []
+        ready = self._roster.ready()
+        if not any(source.room(False) for source in ready):
+            return []  # most chunks that come find this; the rest is for who has room
+        if self._me is not None:
             others = self._roster.fetching()
             spread = functools.reduce(or_, (source.held for source in others if source.given), 0)
             self._picking.share([source.node for source in others], self._me, spread)
+        asks: dict[NodeId, list[int]] = {}
         while owing.wanted and owing.bytes + CHUNK_BYTES.value <= SWARM_CREDIT_BYTES.value:
-            source = self._next_source(now, asks)
+            source = self._next_source(now, ready, asks)
             if source is None:
                 break
             index = self._picking.pick(now, owing.wanted & source.held)
@@ -318,20 +323,22 @@ class Swarm:
             asks.setdefault(source.node, []).append(index)
         return _asks(asks)
 
-    def _next_source(self, now: float, asks: dict[NodeId, list[int]]) -> Source | None:
+    def _next_source(
+        self, now: float, ready: Sequence[Source], asks: dict[NodeId, list[int]]
+    ) -> Source | None:
         """Who should be asked for one more chunk: who is expected to bring it first (rules 4, 5, 11)."""
-        size = CHUNK_BYTES.value
-        ready = self._roster.ready()
-        if not any(source.room(source.node in asks) for source in ready):
-            return None  # most chunks that come find this; the rest is for who has room
+        size, wanted = CHUNK_BYTES.value, self._owing.wanted
         holding = self._hold_until_s is not None and now < self._hold_until_s
         able = [
             source
             for source in ready
             if now >= source.not_before_s
-            and self._owing.wanted & source.held
+            and wanted & source.held
             and not (holding and self._left_for_others(source))
         ]
+        if len(able) == 1 and not able[0].strikes:  # the quickest; what follows is for choosing among several
+            alone = able[0]
+            return alone if alone.room(alone.node in asks) and self._may(now, alone) else None
         able.sort(key=lambda s: (s.ends_in(size), s.owed_bytes, s.given))
         quickest = next((source for source in able if not source.strikes), None)
         rate = sum(source.rate for source in able)
