@@ -21,7 +21,7 @@ from pyrsia.log import tiles
 from pyrsia.log.tree import TILE_BYTES, TILE_WIDTH
 from pyrsia.node.archive import Archive, Hole
 from pyrsia.node.kinds import Method
-from pyrsia.node.snapshots import Peers
+from pyrsia.node.snapshots import Liars, Peers
 from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import HASH_BYTES, SNAPSHOT_ASK_S, Limit, NodeId, TreeSize
@@ -41,8 +41,7 @@ class Backfill:
         self._archive = archive
         self._database = database
         self._peers = peers
-        self._liars: set[NodeId] = set()
-        self._turn = 0
+        self._liars = Liars()
 
     async def run(self) -> None:
         """Until the log is whole, or cancelled."""
@@ -197,11 +196,10 @@ class Backfill:
 
     async def _ask(self, method: Method, question: bytes, most: int) -> tuple[NodeId, list[bytes]] | None:
         """The next peer's answer; None with nobody to ask."""
-        nodes = [node for node in self._peers.linked() if node not in self._liars]
+        nodes = self._peers.drawn(self._liars)
         if not nodes:
             return None
-        self._turn += 1
-        node = nodes[self._turn % len(nodes)]
+        node = nodes[0]
         try:
             data = await self._peers.request(node, method, question, float(SNAPSHOT_ASK_S.value))
             return node, list(wire.decode_pieces(data, most))

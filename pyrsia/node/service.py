@@ -235,6 +235,7 @@ class Node:
             blame=self._blame,
         )  # fmt: skip
         self.shelf = Shelf(house.database, house.blobs, self.plane, named=archive.names)
+        self.shelf.on_gone(self.plane.forget)
         self.outside = open_outside(
             house.settings.witness,
             origin=genesis.origin,
@@ -281,7 +282,12 @@ class Node:
         )
         self.epochs = self._epochs()
         self.agreement = Agreement(self.epochs, self._hands())
-        peers = Peers(self._linked, self.links.request, self.links.fault)
+        peers = Peers(
+            self._linked,
+            self.links.request,
+            self.links.fault,
+            member=lambda node: views.is_member(archive.state, node),
+        )
         self.snapshots = Snapshots(
             house.genesis,
             archive,

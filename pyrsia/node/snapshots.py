@@ -10,6 +10,7 @@ Source: docs/storage.md, "Snapshots"; docs/adr/0032.
 """
 
 import logging
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.staging import Staging
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import SNAPSHOT_ASK_S, Limit, NodeId
+from pyrsia.units import MAX_PEERS, SNAPSHOT_ASK_S, Limit, NodeId
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.snapshots import Anchor, Place, Point
 from pyrsia.wire.text import b32
@@ -41,6 +42,9 @@ STRIKES = Limit(3, "no answers in a row of one peer; a node that restarts has on
 LOOK_S = Limit(60, "between two looks at how far peers are; a partition that heals is noticed in time")
 FIRST_LOOK_S = Limit(1, "from the first link to the first look: the others are linked by then")
 AGAIN_S = Limit(5, "after a fetch that came to nothing; peers may keep a newer point by then")
+LIAR_S = Limit(
+    600, "a peer with a bad disk is mended by then; one that lies on purpose costs an answer each time"
+)
 OFFER_S = Limit(3, "a peer answers from memory; a fresh follower waits for the slowest")
 MAX_EPOCHS = Limit(100_000, "epochs followed at once: a change of validators every hour for eleven years")
 
@@ -57,11 +61,39 @@ class Peers:
         linked: who can be asked now.
         request: asks one of them, as `net.links.Links.request`.
         blame: told of a peer whose answer holds a lie, and which.
+        member: whether a node is one of the log, as far as this node has it.
+        shuffle: puts a list into an order by lot, in place.
     """
 
     linked: Callable[[], Sequence[NodeId]]
     request: Request
     blame: Callable[[NodeId, str], None]
+    member: Callable[[NodeId], bool] = lambda node: False
+    shuffle: Callable[[list[NodeId]], None] = secrets.SystemRandom().shuffle
+
+    def drawn(self, liars: "Liars") -> list[NodeId]:
+        """Whom to ask, in this order: members first, each group by lot.
+
+        Ids cost nothing, so whoever is asked by the order of ids asks whom a stranger chose.
+        """
+        found = [node for node in self.linked() if node not in liars]
+        self.shuffle(found)
+        return sorted(found, key=lambda node: not self.member(node))
+
+
+class Liars:
+    """Peers whose answers held a lie: not asked for a while, since a disk can be mended."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[NodeId, float] = {}
+
+    def add(self, node: NodeId) -> None:
+        self._until_s[node] = trio.current_time() + LIAR_S.value
+        while len(self._until_s) > MAX_PEERS.value:
+            del self._until_s[next(iter(self._until_s))]
+
+    def __contains__(self, node: NodeId) -> bool:
+        return self._until_s.get(node, 0.0) > trio.current_time()
 
 
 class NotGiven(PyrsiaError):
@@ -108,7 +140,7 @@ class Snapshots:
         self._patient = patient
         self._far_leaves = far_leaves
         self._far_blocks = far_blocks
-        self._liars: set[NodeId] = set()
+        self._liars = Liars()
 
     async def run(self) -> None:
         """Until a point is staged, quorums contradict each other, or it is cancelled."""
@@ -195,9 +227,7 @@ class Snapshots:
                 self._lied(node, error)
 
         async with trio.open_nursery() as nursery:
-            for node in [node for node in self._peers.linked() if node not in self._liars][
-                : 2 * MOST_PEERS.value
-            ]:
+            for node in self._peers.drawn(self._liars)[: 2 * MOST_PEERS.value]:
                 nursery.start_soon(one, node)
         return found
 

@@ -101,7 +101,7 @@ def test_a_nodes_own_keeper_spares_the_tools(tmp_path):
         archive=SimpleNamespace(names=None),
         settings=SimpleNamespace(builds=builds),
     )
-    keeper = _Maker(house, None, None, None, None).keeper(None)
+    keeper = _Maker(house, None, None, None, None, None, None).keeper(None)
     tools = tmp_path / "scratch" / TOOLS
     tools.mkdir(parents=True)
     os.utime(tools, (0, 0))

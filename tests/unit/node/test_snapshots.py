@@ -1,5 +1,6 @@
 """A node that is far behind becomes what it would be had it executed everything, whoever lies and whatever breaks."""
 
+import itertools
 from collections import Counter
 from contextlib import ExitStack
 from itertools import pairwise
@@ -26,12 +27,12 @@ from pyrsia.node.explorer import Explorer
 from pyrsia.node.facts import measure
 from pyrsia.node.kinds import Method
 from pyrsia.node.points import Points
-from pyrsia.node.snapshots import NotGiven, Peers, Snapshots, _Fetch
+from pyrsia.node.snapshots import LIAR_S, Liars, NotGiven, Peers, Snapshots, _Fetch
 from pyrsia.node.staging import Staging, adopt
 from pyrsia.serve.views import LogQuery
 from pyrsia.store import layout, segments
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import NodeId
+from pyrsia.units import MAX_PEERS, NodeId
 from pyrsia.wire import snapshots as wire
 from pyrsia.wire.blocks import Block
 from pyrsia.wire.epochs import EpochEnd, SealedEnd, members_hash
@@ -88,7 +89,15 @@ class Joiner:
         self.database = Database.open(self.folder / "db")
         self.said = adopt(self.database, self.genesis)
         self.archive = Archive(self.database, self.genesis)
-        peers = Peers(lambda: list(self.givers), self.request, self.blamed.__setitem__)
+        turns = itertools.count()
+
+        def turn(nodes):
+            """By turns, so that each is asked."""
+            if nodes:
+                at = next(turns) % len(nodes)
+                nodes[:] = nodes[at:] + nodes[:at]
+
+        peers = Peers(lambda: list(self.givers), self.request, self.blamed.__setitem__, shuffle=turn)
         self.snapshots = Snapshots(
             self.genesis, self.archive, self.database, peers, verify=verify, alarm=self.alarms.append,
             far_leaves=0,
@@ -674,3 +683,24 @@ async def test_who_offers_and_does_not_answer_is_asked_once_and_holds_nobody_up(
     assert silent.counted == {Method.POINTS: 1, Method.ANCHOR: 1}
     assert held == [False, True]
     assert node.restart().archive.size == world.archive.size
+
+
+async def test_members_are_asked_first_and_nobody_by_the_order_of_ids(autojump_clock):
+    """Ids cost nothing: whoever made the lowest ones is not whom a newcomer asks."""
+    members = [NodeId(bytes([250, number]) + bytes(30)) for number in range(3)]
+    guests = [NodeId(bytes([number]) + bytes(31)) for number in range(60)]
+    peers = Peers(lambda: sorted([*guests, *members]), None, None, member=members.__contains__)
+    liars = Liars()
+    assert {frozenset(peers.drawn(liars)[:3]) for _ in range(20)} == {frozenset(members)}
+    assert len({tuple(peers.drawn(liars)[3:]) for _ in range(20)}) > 1
+    liars.add(members[0])
+    assert members[0] not in peers.drawn(liars)
+    await trio.sleep(LIAR_S.value)
+    assert members[0] in peers.drawn(liars)
+
+
+async def test_the_list_of_liars_is_bounded(autojump_clock):
+    liars = Liars()
+    for number in range(2 * MAX_PEERS.value):
+        liars.add(NodeId(number.to_bytes(32, "big")))
+    assert len(liars._until_s) == MAX_PEERS.value
