@@ -148,6 +148,10 @@ class DataPlane:
             self.down.take(trio.current_time(), node, manifest.span(chunk)[1])
         return await gives(self.lines, manifest, node, chunk, wait_s)
 
+    def forget(self, sha256: bytes) -> None:
+        """The file with this digest is not here any more: to be told of each (`Shelf.on_gone`)."""
+        self._server.forget(sha256)
+
     def recipe_of(self, made: RecipeOf) -> None:
         """From now on give the recipes that `made` has."""
         self._server.recipe = made

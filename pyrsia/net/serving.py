@@ -4,7 +4,7 @@ Only a node that is connected on the control link gets anything, and only what `
 others get nothing, not even a no. Files are immutable and stay mapped while they are in demand; a chunk
 goes to the socket without a copy. Each line has its own queue and its own sender, so a peer that
 does not read delays nobody; whose turn it is `transfer/uploads.py` decides. A file that is evicted while it is mapped
-is only unlinked: whoever is given it gets the rest.
+is only unlinked: whoever is given a chunk of it gets that, and then its map is forgotten.
 
 Source: docs/network.md, "Data links".
 """
@@ -134,6 +134,11 @@ class Maps:
     def drop(self, manifest_id: bytes) -> None:
         self._open.pop(manifest_id, None)
 
+    def forget(self, sha256: bytes) -> None:
+        """The file with this digest is gone: its disk is given back, and who brings it again is read anew."""
+        for manifest_id in [one for one, found in self._open.items() if found[1].sha256 == sha256]:
+            del self._open[manifest_id]
+
 
 class Server:
     """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly."""
@@ -162,6 +167,10 @@ class Server:
     def serves(self, key: bytes) -> bool:
         """Whether something is still to be sent over the line with this key."""
         return key in self._senders
+
+    def forget(self, sha256: bytes) -> None:
+        """The file with this digest is not here any more."""
+        self._maps.forget(sha256)
 
     # -- asks --
 

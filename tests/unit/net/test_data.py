@@ -565,6 +565,21 @@ def test_mapped_files_are_bounded_and_a_view_outlives_its_map(tmp_path):
     assert len(maps) == 1
 
 
+def test_a_file_that_went_and_came_again_is_mapped_anew(tmp_path):
+    maps, path = Maps(), tmp_path / "file"
+    manifest = Manifest.of([b"whole bytes"])
+    served = Served(manifest.encode(), path)
+    path.write_bytes(b"whole bytfs")
+    assert bytes(maps.get(manifest.id, served)[1]) == b"whole bytfs"
+    path.unlink()
+    path.write_bytes(b"whole bytes")
+    maps.forget(bytes(32))
+    assert len(maps) == 1
+    maps.forget(manifest.sha256)
+    assert len(maps) == 0
+    assert bytes(maps.get(manifest.id, served)[1]) == b"whole bytes"
+
+
 async def test_a_connection_that_takes_nothing_for_long_is_given_up(sites, tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "STALLED_S", 0.2)
     a, b, _ = sites
