@@ -15,6 +15,7 @@ Source: docs/ledger.md, "Receipts"; docs/builds-how.md, "Receipts"; docs/adr/005
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -245,6 +246,12 @@ class Receipting:
         try:
             with trio.move_on_after(max(0.0, (owed.deadline_ms - self._now_ms()) / 1000)):
                 await self._keep(key, work.ask)
+                if gone := await self._gone(key, work.ask):
+                    for one in gone:  # its row says that it is here; so it is brought like any other
+                        await self._blobs.let_go(one.sha256, one.size)
+                    await self._keep(key, work.ask)
+                    if await self._gone(key, work.ask):
+                        raise Unavailable("what was kept is not on this disk")
                 work.answer = self._key.sign(self._text(key, work.ask))
                 self.signed += 1
         except Refusal as told:
@@ -292,6 +299,13 @@ class Receipting:
             raise failures[0]
         await self._sync()  # once for all pins, and for those of another list of this request
 
+    async def _gone(self, key: _Key, ask: Ask) -> list[Wanted]:
+        """Blobs that the index, or the disk, has no more: looked at last, for the first of a long list waits for it."""
+        paths = [(one, self._blobs.path(one.sha256)) for one in ask.blobs]
+        there = await self._blobs.in_thread(lambda: {one for one, path in paths if _size(path) == one.size})
+        pin = PIN + key[0]
+        return [one for one in ask.blobs if one not in there or pin not in self._blobs.pins(one.sha256)]
+
     def _turns_of(self, builder: NodeId) -> trio.CapacityLimiter:
         busy = {one for _, __, one in self._work}
         self._turns = {one: turns for one, turns in self._turns.items() if one in busy}
@@ -328,6 +342,13 @@ class Receipting:
             finally:
                 if mine:
                     self._begun.discard(blob.manifest)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _no(code: str, what: str, do: str, *, who: str = "the asking builder") -> Refusal:

@@ -240,6 +240,41 @@ async def test_a_manifest_that_the_bytes_do_not_have_is_told_though_they_are_her
     await stage.run(test)
 
 
+@pytest.mark.parametrize("lent", [True, False])
+@pytest.mark.parametrize("how", ["missing", "cut", "let-go-meanwhile"])
+async def test_nothing_is_signed_for_a_file_that_is_not_on_the_disk_whatever_the_index_says(stage, how, lent):
+    stage.commit()
+    builder, data = stage.builders[0], FILES["wheel"]
+    stage.lend_all(builder)
+    if not lent:
+        del stage.plane.lent[node_of(builder)][Manifest.of([data]).id]
+    sha256 = hashlib.sha256(data).digest()
+    path = stage.blobs.path(sha256)
+    await stage.shelf.put(data)
+    if how == "missing":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(data[:-1])
+
+    async def let_go(_):  # the scrub comes between its pin and the signature
+        await until(lambda: PIN + stage.request in stage.blobs.pins(sha256) or not stage.blobs.has(sha256))
+        await stage.blobs.let_go(sha256)
+        stage.plane.gate = None
+
+    stage.plane.gate = let_go if how.startswith("let") else None
+
+    async def test():
+        if lent:
+            assert stage.good(builder, await stage.answer(builder))
+            assert path.read_bytes() == data
+            assert stage.blobs.pins(sha256) == (PIN + stage.request,)
+        else:
+            await refused(stage, "unavailable", builder)
+            assert stage.desk.signed == 0
+
+    await stage.run(test)
+
+
 async def test_before_the_gate_nobody_gets_anything_and_a_desk_that_lags_waits_for_the_block(
     stage, autojump_clock
 ):
