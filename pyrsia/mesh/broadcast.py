@@ -1,9 +1,10 @@
 """Broadcasts of one node: what is taken, handed over, carried on and kept, and how gaps are closed. Pure.
 
 What a peer sends passes, in this order: (1) whether the peer is ignored, and how much it sent; (2) whether the same
-bytes came lately; (3) the format, the network, the size, the time; (4) whether its number came already; (5) what the
-origin may still say, and what the peer may still have us check; (6) the signature. Only what passes all of it is
-handed over and carried on. A forger uses up his own share and nobody else's: an origin's is charged for what it signed.
+bytes came lately; (3) the format, the network, the size, the time; (4) whether it, or its number, came already; (5)
+what the origin may still say, and what the peer may still have us check; (6) the signature. Only what passes all of it
+is handed over and carried on. A forger uses up his own share and nobody else's: an origin's is charged for what it
+signed.
 
 Where two broadcasts of one origin have the same number, both signed, the origin lied: the second one is refused.
 
@@ -144,6 +145,7 @@ class Broadcasts:
         _charge_own(now, circle.share(self._me))
         self._seen.add(now, _ident(raw))
         circle.pool.add(self._me, Kept(seq, expires_ms, envelope.id, raw))
+        circle.told.add(envelope.id, expires_ms)
         return envelope, raw
 
     def next_seq(self) -> int:
@@ -170,8 +172,9 @@ class Broadcasts:
             self._check(envelope)
         except Malformed as error:
             return (Blame(sender, scores.FAULT, f"a broadcast that is none: {error}"),)
-        if reason := _untimely(envelope, now_ms):
-            return (Blame(sender, scores.RATE, reason),)
+        if not _timely(envelope, now_ms):
+            reason = _untimely(envelope, now_ms)
+            return (Blame(sender, scores.RATE, reason),) if reason else NOTHING
         found = self._take(now, sender, _Come(envelope, signature, raw, ident), pulled=False)
         if found and isinstance(found[0], Deliver):
             return (*found, Republish(envelope.topic, raw))
@@ -199,6 +202,8 @@ class Broadcasts:
         kept = circle.pool.get(origin, envelope.seq)
         if (kept is None or kept.ident == content) and circle.pool.came(origin, envelope.seq):
             return NOTHING
+        if content in self._members.told or content in self._guests.told:
+            return NOTHING
         if self._ignored(now, origin) or not (
             circle.admits(now, sender, origin, pulled=pulled) and self._checks.of(sender).take(now)
         ):
@@ -210,15 +215,18 @@ class Broadcasts:
         if kept is not None:
             return (Blame(origin, scores.LIE, "two broadcasts under one number, both signed"),)
         circle.pool.add(origin, Kept(envelope.seq, envelope.expires_ms, content, one.raw))
+        circle.told.add(content, envelope.expires_ms)
         return (Deliver(envelope),)
 
     # -- gaps --
 
     def vector(self, now_ms: int) -> Vector:
         """What came here of each origin, to ask a peer for the rest. Lets go what has expired."""
-        pools = (self._guests.pool, self._members.pool)
-        for pool in pools:
-            pool.expire(now_ms, LIFE_MS.value)
+        circles = (self._guests, self._members)
+        for circle in circles:
+            circle.pool.expire(now_ms, LIFE_MS.value)
+            circle.told.expire(now_ms)
+        pools = [circle.pool for circle in circles]
         origins = max(1, sum(map(len, pools)))
         most = max(1, min(gossip.MAX_ORIGIN_RANGES.value, MAX_VECTOR_RANGES.value // origins))
         return {origin: spans for pool in pools for origin, spans in pool.spans(most)}
@@ -274,7 +282,10 @@ class Broadcasts:
             except Malformed as error:
                 yield (Blame(peer, scores.FAULT, f"an answer about broadcasts: {error}"),)
                 return
-            if _untimely(envelope, now_ms):
+            if reason := _untimely(envelope, now_ms):
+                yield (Blame(peer, scores.RATE, reason),)
+                return
+            if not _timely(envelope, now_ms):
                 continue
             yield self._take(now, peer, _Come(envelope, signature, raw, _ident(raw)), pulled=True)
 
@@ -319,10 +330,18 @@ def _ident(raw: bytes) -> bytes:
     return blake3(raw).digest(16)
 
 
+def _timely(envelope: Envelope, now_ms: int) -> bool:
+    """Whether it counts at this time."""
+    return now_ms < envelope.expires_ms <= now_ms + LIFE_MS.value + SKEW_MS.value
+
+
 def _untimely(envelope: Envelope, now_ms: int) -> str:
-    """Why it counts for nothing at this time; empty where it counts."""
-    if envelope.expires_ms <= now_ms:
+    """Why nobody whose clock is right passes it on; empty where it was in time a moment ago, or by another clock.
+
+    Its origin chooses the time, so a peer that carried it on in good faith must not pay for a millisecond.
+    """
+    if envelope.expires_ms <= now_ms - SKEW_MS.value:
         return "a broadcast that has expired"
-    if envelope.expires_ms > now_ms + LIFE_MS.value + SKEW_MS.value:
+    if envelope.expires_ms > now_ms + LIFE_MS.value + 2 * SKEW_MS.value:
         return "a broadcast that expires later than any may"
     return ""

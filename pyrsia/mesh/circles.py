@@ -8,6 +8,7 @@ from typing import Final
 
 from pyrsia.buckets import Bucket, Buckets
 from pyrsia.mesh.recent import Pool, Room
+from pyrsia.mesh.seen import Told
 from pyrsia.units import Limit, NodeId
 
 MEMBER_BURST = Limit(100, "broadcasts of one member within a moment")
@@ -18,15 +19,20 @@ GUESTS_BURST = Limit(100, "broadcasts of all guests together within a moment: th
 GUESTS_RATE = Limit(20, "the same in a second")
 CARRIED_BURST = Limit(50, "guests' broadcasts that one peer brings within a moment: others are heard too")
 CARRIED_RATE = Limit(10, "the same in a second")
+MEMBERS_TOLD = Limit(65_536, "what members said within the life of a broadcast, on a busy day: 10 MB of ids")
+GUESTS_TOLD = Limit(
+    16_384, "all that guests may say within the life of a broadcast and what clocks may differ by"
+)
 MEMBERS_ROOM: Final = Room(origins=512, origin_bytes=131_072, origin_count=256, bytes=8 << 20)
 GUESTS_ROOM: Final = Room(origins=128, origin_bytes=16_384, origin_count=16, bytes=512 << 10)
 
 
 class Circle:
-    """Those who share a pool. `pool` is what they said lately."""
+    """Those who share a pool. `pool` is what they said lately, `told` what of it was handed over."""
 
-    def __init__(self, room: Room, rate: float, burst: float) -> None:
+    def __init__(self, room: Room, told: int, rate: float, burst: float) -> None:
         self.pool = Pool(room)
+        self.told = Told(told)
         self._said: Buckets[NodeId] = Buckets(rate, burst)
         # After an absence there is more to catch up with than anybody may say at once.
         self._caught_up: Buckets[NodeId] = Buckets(rate, max(burst, room.origin_count))
@@ -46,17 +52,19 @@ class Circle:
 
 class Members(Circle):
     def __init__(self) -> None:
-        super().__init__(MEMBERS_ROOM, MEMBER_RATE.value, MEMBER_BURST.value)
+        super().__init__(MEMBERS_ROOM, MEMBERS_TOLD.value, MEMBER_RATE.value, MEMBER_BURST.value)
 
 
 class Guests(Circle):
     def __init__(self) -> None:
-        super().__init__(GUESTS_ROOM, GUEST_RATE.value, GUEST_BURST.value)
+        super().__init__(GUESTS_ROOM, GUESTS_TOLD.value, GUEST_RATE.value, GUEST_BURST.value)
         self._together = Bucket(GUESTS_RATE.value, GUESTS_BURST.value)
         self._carried: Buckets[NodeId] = Buckets(CARRIED_RATE.value, CARRIED_BURST.value)
 
     def admits(self, now: float, sender: NodeId, origin: NodeId, *, pulled: bool) -> bool:
         if not (super().admits(now, sender, origin, pulled=pulled) and self._together.has(now)):
+            return False
+        if self.told.full:  # to forget some of it would have it told again
             return False
         return self._carried.of(sender).take(now)
 

@@ -1,8 +1,12 @@
-"""Ids of what came lately, so that the same thing is looked at once. Two generations; the older one is dropped whole.
+"""Ids of what came lately. `Seen`: so that the same thing is looked at once; `Told`: so that none is handed over twice.
 
-An id is remembered for `life_s` to twice as long, or until `most` others came in the meantime: forgetting early costs a
-second look at something, never a second delivery, which numbers prevent (`gaps`).
+Of `Seen` there are two generations; the older one is dropped whole. An id is remembered for `life_s` to twice as long,
+or until `most` others came in the meantime: forgetting early costs a second look at something. `Told` remembers what
+was handed over until it has expired and nobody would take it anyway. Numbers (`gaps`) say the same, but those of an
+origin go when many others have spoken, and ids of origins may be free.
 """
+
+from heapq import heappop, heappush
 
 
 class Seen:
@@ -30,3 +34,36 @@ class Seen:
 
     def __len__(self) -> int:
         return len(self._new) + len(self._old)
+
+
+class Told:
+    """Ids of what was handed over, each until it expires. Where there are more than `most`, the first to expire go."""
+
+    __slots__ = ("_ends", "_ids", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ids: set[bytes] = set()
+        self._ends: list[tuple[int, bytes]] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._ids) >= self._most
+
+    def add(self, ident: bytes, expires_ms: int) -> None:
+        if ident in self._ids:
+            return
+        self._ids.add(ident)
+        heappush(self._ends, (expires_ms, ident))
+        if len(self._ids) > self._most:
+            self._ids.discard(heappop(self._ends)[1])
+
+    def expire(self, now_ms: int) -> None:
+        while self._ends and self._ends[0][0] <= now_ms:
+            self._ids.discard(heappop(self._ends)[1])
+
+    def __contains__(self, ident: bytes) -> bool:
+        return ident in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)

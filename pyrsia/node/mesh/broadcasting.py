@@ -216,10 +216,12 @@ class Broadcasting:
         self._answered.add(node)
         if new:
             self._follow()
+        news = False
         for effects in self.core.on_answer(trio.current_time(), self._now_ms(), node, asked, raws):
+            news |= any(isinstance(effect, Deliver) for effect in effects)
             self._do(effects)
             await trio.lowlevel.checkpoint()
-        if len(answer) >= FULL_BYTES:
+        if news and len(answer) >= FULL_BYTES:  # without news it is asked no sooner than others
             self._pulls.on_full(trio.current_time(), node)
             self._wake()
 

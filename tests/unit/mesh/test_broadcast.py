@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyrsia import keys
 from pyrsia.errors import Refusal
 from pyrsia.mesh import broadcast, circles, scores
-from pyrsia.mesh.broadcast import Blame, Deliver
+from pyrsia.mesh.broadcast import Blame, Deliver, Republish
 from pyrsia.mesh.recent import Kept, Pool, Room
 from pyrsia.mesh.scores import Scores
+from pyrsia.mesh.seen import Told
 from pyrsia.units import NodeId
 from pyrsia.wire import envelopes, gossip
 from pyrsia.wire.envelopes import Kind
@@ -110,9 +112,9 @@ def test_who_publishes_more_than_others_take_is_told_to_wait():
         ({"kind": Kind.MAIL}, scores.FAULT),
         ({"kind": Kind.MAIL_RECEIPT}, scores.FAULT),
         ({"payload": bytes(broadcast.MAX_PAYLOAD_BYTES.value + 1)}, scores.FAULT),
-        ({"expires_ms": NOW_MS}, scores.RATE),
+        ({"expires_ms": NOW_MS - broadcast.SKEW_MS.value}, scores.RATE),
         ({"expires_ms": 0}, scores.RATE),
-        ({"expires_ms": NOW_MS + LIFE_MS + broadcast.SKEW_MS.value + 1}, scores.RATE),
+        ({"expires_ms": NOW_MS + LIFE_MS + 2 * broadcast.SKEW_MS.value + 1}, scores.RATE),
         ({"expires_ms": 2**53 - 1}, scores.RATE),
     ],
     ids=["net", "to", "mail", "receipt", "large", "expired", "ancient", "too-late", "never"],
@@ -125,6 +127,49 @@ def test_what_no_honest_node_publishes_costs_who_sent_it_and_changes_nothing(fie
     assert effects[0].reason
     assert node.vector(NOW_MS) == {}
     assert node.kept_bytes == 0
+
+
+@pytest.mark.parametrize("early_ms", [1 - broadcast.SKEW_MS.value, -3, 5, broadcast.SKEW_MS.value])
+def test_an_honest_relay_has_no_blame_for_a_time_that_runs_out_on_the_way(early_ms):
+    """Its origin chooses the moment: in time by the relay's clock, and no more, or not yet, by ours."""
+    relay, node = core(BOB), core(CID)
+    ends = NOW_MS + 1 if early_ms > 0 else NOW_MS + LIFE_MS + broadcast.SKEW_MS.value
+    for seq in range(50):
+        _, carried = hear(relay, said(seq=seq, expires_ms=ends), sender=ANN)
+        assert isinstance(carried, Republish)
+        assert list(hear(node, carried.raw, now_ms=NOW_MS + early_ms)) == []
+    assert node.vector(NOW_MS) == {}
+
+
+@pytest.mark.parametrize("way", ["pushed", "pulled"])
+def test_what_was_handed_over_is_not_again_when_many_others_have_spoken_since(way):
+    node, raw = core(), said(PAIRS[4], seq=7)
+    assert kinds(hear(node, raw)) == DELIVERED
+    now = 1.0
+    for number in range(200):  # guests: their ids are free
+        now += 0.1
+        pair = keys.KeyPair(bytes([100, number]) + bytes(30))
+        assert kinds(hear(node, said(pair), sender=IDS[1 + number % 3], now=now)) == DELIVERED
+    assert GUEST not in node.vector(NOW_MS), "its numbers are forgotten"
+    later = now + 10 * broadcast.SEEN_S.value
+    node._seen.add(later, b"x")
+    if way == "pushed":
+        assert list(hear(node, raw, now=later)) == []
+    else:
+        assert pull(node, node.vector(NOW_MS), [raw], now=later) == []
+    node.vector(NOW_MS + LIFE_MS)
+    assert not node._guests.told
+
+
+def test_ids_of_what_was_handed_over_are_bounded():
+    told = Told(3)
+    for number in range(10):
+        told.add(b"%d" % number, number)
+        told.add(b"%d" % number, 99)
+    assert (len(told), told.full) == (3, True)
+    assert [b"%d" % number in told for number in range(6, 10)] == [False, True, True, True]
+    told.expire(8)
+    assert (len(told), told.full) == (1, False)
 
 
 def test_a_topic_that_is_not_the_envelopes_is_none():
@@ -314,6 +359,9 @@ def test_an_answer_with_what_nobody_asked_for_or_garbage_costs_its_giver_and_end
 def test_an_expired_or_forged_one_in_an_answer_is_passed_over_or_blamed():
     node = core()
     assert pull(node, {}, [said(expires_ms=NOW_MS)]) == []
+    late = said(expires_ms=NOW_MS - broadcast.SKEW_MS.value)
+    effects = pull(node, {}, [late, said(seq=9), late], peer=CID)
+    assert [(effect.node, effect.points) for effect in effects] == [(CID, scores.RATE)]
     effects = pull(node, {}, [envelopes.encode(envelope(), bytes(64))], peer=CID)
     assert [(effect.node, effect.points) for effect in effects] == [(CID, scores.LIE)]
 

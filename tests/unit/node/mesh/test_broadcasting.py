@@ -9,15 +9,18 @@ import trio.testing
 from pyrsia.errors import Refusal
 from pyrsia.mesh import pulling, scores
 from pyrsia.net.broadcasting import Air
+from pyrsia.node.clock import wall_ms
 from pyrsia.node.kinds import Method
+from pyrsia.node.mesh.broadcasting import FULL_BYTES
 from pyrsia.node.mesh.hearing import MAX_HEARD, Heard
 from pyrsia.node.mesh.numbers import BLOCK, Numbers
 from pyrsia.serve.messages import HeardStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
-from pyrsia.wire import gossip
-from tests.unit.node.mesh.talkers import NAMES, town, until
+from pyrsia.wire import envelopes, gossip
+from pyrsia.wire.envelopes import EVERYBODY, Envelope, Kind
+from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town, until
 
 
 @pytest.fixture
@@ -140,6 +143,31 @@ async def test_a_peer_that_answers_with_garbage_loses_points_with_a_reason_and_i
         assert "answer" in made.ann.book.reason(made.bob.id)
         await until(lambda: made.bob.id not in made.ann.casts.air.following)
         assert made.ann.texts == []
+
+
+async def test_a_full_answer_without_news_is_asked_for_no_sooner_than_anything_else():
+    async with town(None, "ann", "bob") as made:
+        now_ms, casts = wall_ms(), made.ann.casts
+        pair = PAIRS[NAMES.index("bob")]
+        soon = []
+        casts._pulls.on_full = lambda now, node: soon.append(node)
+
+        def full(expires_ms, sign):
+            raws = []
+            for seq in range(62):
+                one = Envelope(
+                    Kind.BROADCAST, CHAIN, made.bob.id, EVERYBODY, seq, expires_ms, "news/", bytes(4_090)
+                )
+                raws.append(envelopes.encode(one, sign(envelopes.to_sign(one))))
+            answer = gossip.encode_answer(raws)
+            assert len(answer) >= FULL_BYTES
+            return answer
+
+        for junk in (full(now_ms - 1, lambda _: bytes(64)), full(0, lambda _: bytes(64))):
+            await casts._pulled(made.bob.id, {}, junk)
+        assert soon == []
+        await casts._pulled(made.bob.id, {}, full(now_ms + 60_000, pair.sign))
+        assert soon == [made.bob.id]
 
 
 async def test_what_a_followed_peer_publishes_that_is_no_broadcast_costs_points_and_then_the_ear(often):
