@@ -1,7 +1,7 @@
 """Work of a part that goes on when the disk says no: what failed is told once, and once that it is well again.
 
 Around one turn of a loop, never around the loop: the loop decides when it tries again. Anything but trouble with the
-disk or a peer goes through, for it is a fault of ours.
+disk or a peer goes through, for it is a fault of ours, and so does a damaged database, which ends the node.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pyrsia.errors import PyrsiaError
+from pyrsia.errors import DatabaseDamaged, PyrsiaError
 
 TROUBLE: Final = (PyrsiaError, OSError)
 
@@ -32,11 +32,13 @@ class Enduring:
         """One turn of a loop, or one task; ends early when there is trouble."""
         try:
             yield
+        except DatabaseDamaged:  # a node must not go on over it
+            raise
         except TROUBLE as error:
             self._say(str(error))
         except BaseExceptionGroup as group:
             trouble, others = group.split(TROUBLE)
-            if others is not None or trouble is None:
+            if others is not None or trouble is None or group.subgroup(DatabaseDamaged) is not None:
                 raise
             self._say(str(_first(trouble)))
         else:

@@ -5,7 +5,7 @@ import logging
 import pytest
 import trio
 
-from pyrsia.errors import Unavailable
+from pyrsia.errors import DatabaseDamaged, Unavailable
 from pyrsia.node.mesh.enduring import Enduring
 
 
@@ -56,3 +56,11 @@ async def test_who_is_cancelled_is_cancelled():
     with trio.move_on_after(0) as scope, Enduring("nothing is kept").turn():
         await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_damaged_database_is_nothing_to_be_endured(grouped):
+    error = DatabaseDamaged("a page is not there")
+    with pytest.raises((DatabaseDamaged, BaseExceptionGroup)) as raised, Enduring("nothing is kept").turn():
+        raise BaseExceptionGroup("of a nursery", [error, Unavailable("no")]) if grouped else error
+    assert raised.value is error or raised.group_contains(DatabaseDamaged)
