@@ -124,6 +124,9 @@ class Dialler:
                 return None
             conn = Conn(peer, sock, b"", [], seq)
             conn.seq_out = 1
+            peer.guest = not self._greeter.allows(
+                peer.node
+            )  # whom we chose to dial is a stranger all the same
             if peer.conn is None or self._greeter.node < peer.node:
                 self._peers.adopt(conn, greeting)
             # Else it dialled as well and its link is the one that stays; ours is read out and closed.

@@ -387,7 +387,7 @@ class Links:
                 self._peers.heard(now_s)
             looked_s = now_s
             self._targets.sweep()
-            for peer in self._peers.guests():  # one of them may have been admitted
+            for peer in self._peers.all():  # one of them may have been admitted, or not be a member any more
                 peer.guest = not self._greeter.allows(peer.node)
             for conn in [*self._peers.inbound.values()]:
                 if now_s - conn.heard_s > LINK_DEAD_S.value:

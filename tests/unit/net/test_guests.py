@@ -443,3 +443,18 @@ async def test_an_address_of_a_greeting_leads_to_no_machine_that_is_none_of_the_
         await until(lambda: ann.links.connected(bob.id))
         assert ann.links.data_address(bob.id) == ann.links.broadcast_address(bob.id) == dialled
         nursery.cancel_scope.cancel()
+
+
+async def test_a_stranger_that_we_dialled_is_a_guest_too_until_it_is_admitted():
+    members = {BOB.public}
+    ann = Node(ANN, allow=lambda node: node in members, guest=lambda node: True, guests=2)
+    bob, eve = Node(BOB), Node(pairs_by_id(9)[5])
+    async with trio.open_nursery() as nursery:
+        for node in (ann, bob, eve):
+            await nursery.start(node.links.run)
+        ann.links.dial([bob.at, eve.at])
+        await until(lambda: ann.links.connected(bob.id) and ann.links.connected(eve.id))
+        assert (ann.links.guest(bob.id), ann.links.guest(eve.id)) == (False, True)
+        members.add(eve.id)
+        await until(lambda: not ann.links.guest(eve.id))
+        nursery.cancel_scope.cancel()
