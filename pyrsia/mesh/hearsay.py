@@ -91,8 +91,8 @@ class Hearsay:
 
     def settle(self) -> None:
         """Tell what came of the beliefs: who was wrong."""
-        for author, _ in self._beliefs.wrong:
-            if author != self._me:
+        for author, node in self._beliefs.wrong:
+            if author != self._me and self._world.member(node):  # else free ids could answer late on purpose
                 self._out.append(Blame(author, WRONG, "suspected a node that was there"))
         self._beliefs.wrong.clear()
 

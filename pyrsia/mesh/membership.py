@@ -65,6 +65,7 @@ class World:
         reach: whether there is a link to a node, or a way to make one.
         listen: when something last came over a node's link, in the time of `now`; `-math.inf` for never.
         ignored: whether what a node tells is dropped unread (`Scores.ignored`).
+        member: whether the log names a node: ids of all others are free.
         vitals: what we say of ourselves.
     """
 
@@ -74,3 +75,4 @@ class World:
     listen: Callable[[NodeId], float]
     ignored: Callable[[float, NodeId], bool]
     vitals: Callable[[], Vitals]
+    member: Callable[[NodeId], bool] = lambda _: True

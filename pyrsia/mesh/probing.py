@@ -4,12 +4,17 @@ Each node has its turn once in a round, in random order; one whose link broke co
 `DIRECT_S`: three others are asked to ping it, and it is pinged once more. No answer by any way after `PROBE_S` in all:
 `failed`. Anything that came from the node since is an answer.
 
+Helpers of a member are members, as long as there are any. Their word that the node answered them proves nothing: it
+ends a probe, and four such in a row without an answer of its own, where we have a way to the node, are as good as no
+answer. A living node answers the suspicion; whoever was wrong about it needs more of the same the next time.
+
 A helper that has no way to the node says so, and that says nothing of the node. A node that nobody of us can reach is
 suspected only where its link just broke; those that are linked with it probe it.
 
 Source: docs/mesh-membership.md, "Probes".
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +33,10 @@ RELAY_S: Final = 0.8  # a helper says no in time for its no to count
 UNHEARD_S: Final = 60.0  # a node that was never heard and has no address is as good as dead
 HEARD_S: Final = 4.0  # whoever hears others once in this time is not alone; a message a second is usual
 HELPERS: Final = 3
+FAILED: Final = 4  # doubts that a probe without an answer adds
+VOUCHED: Final = 1  # the same, where only a helper says that there was one
+MOST: Final = 16 * FAILED  # wanted of a node that proved us wrong again and again
+FORGIVEN_S: Final = 600.0  # after the last time
 TRIES: Final = 8  # at random for each node that is wanted: in a network of living nodes the first one fits
 MAX_RELAYS = Limit(256, "pings for others under way; more are refused, which costs the asker a helper")
 MAX_FIRST = Limit(64, "nodes whose link broke just now; all others have their turn in the round")
@@ -50,6 +59,15 @@ class _Probe:
     asked: bool = False
     helpers: set[NodeId] = field(default_factory=set)  # that have said nothing yet
     able: int = 0  # helpers that have a way to it, or have said nothing
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """Of a node that did not answer us itself."""
+
+    points: int = 0
+    enough: int = FAILED
+    wrong_s: float = -math.inf  # when it last proved us wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,7 @@ class Prober:
         self._seq = draw.randrange(1 << 31)
         self._probes: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
+        self._doubts: dict[NodeId, _Doubt] = {}
         self._first: deque[NodeId] = deque(maxlen=MAX_FIRST.value)
         self._round: list[NodeId] = []
 
@@ -129,17 +148,19 @@ class Prober:
         if gone:
             self.greet(gone[self._draw.randrange(len(gone))])
 
-    def others(self, most: int, but: set[NodeId]) -> list[NodeId]:
-        """So many random nodes that are alive and can be reached, but not these; fewer where there are not more."""
+    def others(
+        self, most: int, but: set[NodeId], of: Callable[[NodeId], bool] = lambda _: True
+    ) -> list[NodeId]:
+        """So many random nodes `of` a kind, alive, within reach, and not these; fewer where there are not more."""
         nodes, found = self._beliefs.nodes(), dict.fromkeys(but)
         if len(nodes) <= most * TRIES:
-            rest = [node for node in nodes if node not in but and self._good(node)]
+            rest = [node for node in nodes if node not in but and of(node) and self._good(node)]
             while len(rest) > most:
                 rest.pop(self._draw.randrange(len(rest)))
             return rest
         for _ in range(most * TRIES):
             node = nodes[self._draw.randrange(len(nodes))]
-            if node not in found and self._good(node):
+            if node not in found and of(node) and self._good(node):
                 found[node] = None
                 if len(found) == len(but) + most:
                     break
@@ -159,22 +180,23 @@ class Prober:
         if probe is None or probe.target != sender:
             return
         del self._probes[ack.seq]
+        self._trust(sender)
         if not probe.asked:  # else nobody knows which ping this answers
             took_s = now - probe.sent_s
             contact.rtt_s = took_s if contact.rtt_s < 0 else 0.8 * contact.rtt_s + 0.2 * took_s
         self._health.better()
 
-    def helped(self, sender: NodeId, said: Relayed | Nack) -> None:
+    def helped(self, now: float, sender: NodeId, said: Relayed | Nack) -> None:
         """A helper's word; of anybody else, or a second one, it is none."""
         probe = self._probes.get(said.seq)
         if probe is None or sender not in probe.helpers:
             return
-        if isinstance(said, Relayed):
+        probe.helpers.discard(sender)
+        if isinstance(said, Nack):
+            probe.able -= not said.able
+        elif not self._vouched_for_nothing(now, probe):
             del self._probes[said.seq]
             self._health.better()
-            return
-        probe.helpers.discard(sender)
-        probe.able -= not said.able
 
     def help(self, now: float, asker: NodeId, ask: Ask) -> None:
         """Ping somebody for `asker`."""
@@ -208,6 +230,7 @@ class Prober:
             probe = self._probes[seq]
             if self._beliefs.heard_s(probe.target) >= probe.sent_s:
                 del self._probes[seq]
+                self._trust(probe.target)
                 self._health.better()
             elif not probe.asked:
                 self._ask(now, seq, probe)
@@ -222,6 +245,12 @@ class Prober:
 
     def forget(self, node: NodeId) -> None:
         self.contacts.pop(node, None)
+        self._doubts.pop(node, None)
+
+    def erred(self, now: float, node: NodeId) -> None:
+        """We alone suspected `node`, and it answered."""
+        doubt = self._doubts.setdefault(node, _Doubt())
+        doubt.points, doubt.enough, doubt.wrong_s = 0, min(MOST, 2 * doubt.enough), now
 
     # -- inside --
 
@@ -247,7 +276,7 @@ class Prober:
         return None
 
     def _ask(self, now: float, seq: int, probe: _Probe) -> None:
-        helpers = self.others(HELPERS, {probe.target})
+        helpers = self._helpers(probe.target)
         probe.asked, probe.helpers, probe.able = True, set(helpers), len(helpers)
         probe.due_s = now + (PROBE_S - DIRECT_S) * self._health.factor
         self._out.append(Send(probe.target, Ping(seq, self._told(probe.target, False))))
@@ -260,7 +289,37 @@ class Prober:
         heard = now - self._beliefs.last_heard_s <= HEARD_S * self._health.factor
         self._health.worse(silent, WORST_HEARD if heard else WORST)
         if probe.able or probe.lost or self._world.reach(probe.target):
-            self._failed(now, probe.target)
+            if self._doubted(now, probe.target, FAILED):
+                self._failed(now, probe.target)
+
+    def _helpers(self, target: NodeId) -> list[NodeId]:
+        member = self._world.member
+        if member(target):
+            found = self.others(HELPERS, {target}, member)
+            if found:
+                return found
+        return self.others(HELPERS, {target})
+
+    def _vouched_for_nothing(self, now: float, probe: _Probe) -> bool:
+        """Whether only others say that a node answers that we could hear ourselves, once too often."""
+        target = probe.target
+        if self._beliefs.heard_s(target) >= probe.sent_s or not self._world.reach(target):
+            return False
+        return self._doubted(now, target, VOUCHED)
+
+    def _doubted(self, now: float, node: NodeId, points: int) -> bool:
+        """Whether it is enough now."""
+        doubt = self._doubts.setdefault(node, _Doubt())
+        if now - doubt.wrong_s > FORGIVEN_S:
+            doubt.enough = FAILED
+        doubt.points = min(MOST, doubt.points + points)
+        return doubt.points >= doubt.enough
+
+    def _trust(self, node: NodeId) -> None:
+        """It answered."""
+        doubt = self._doubts.get(node)
+        if doubt is not None:
+            doubt.points = 0
 
     def _good(self, node: NodeId) -> bool:
         return self._beliefs.state(node) is State.ALIVE and self._world.reach(node)

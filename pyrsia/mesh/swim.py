@@ -259,6 +259,9 @@ class Swim:
         return self._draw.randrange(1_000) * most_s / 1_000
 
     def _done(self) -> list[Effect]:
+        for author, node in self.beliefs.wrong:
+            if author == self.me:
+                self._prober.erred(self._now, node)
         self._hearsay.settle()  # what came of the beliefs
         effects = [*self._out, *(Changed(node, state) for node, state in self.beliefs.changed)]
         self._out.clear()
@@ -288,7 +291,7 @@ class Swim:
         elif isinstance(message, Ack):
             self._prober.answered(now, sender, message)
         elif isinstance(message, Relayed | Nack):
-            self._prober.helped(sender, message)
+            self._prober.helped(now, sender, message)
         if not self._world.ignored(now, sender):
             self._heed(now, sender, message)
 

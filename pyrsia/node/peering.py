@@ -38,6 +38,7 @@ def make_swimming(
             way=found.way,
             mentioned=found.mentioned,
             log_size=lambda: house.archive.size,
+            member=lambda node: views.is_member(house.archive.state, node),
             moved=lambda node: (plane.counters.received_from.get(node, 0), 0),
         ),
     )

@@ -54,6 +54,7 @@ class Around:
         mentioned: a node that is not tracked was spoken of, by whom.
         log_size: of our own.
         moved: bytes of files received of a node and sent to it, so far.
+        member: whether the log names a node now.
     """
 
     members: Callable[[], Iterable[NodeId]]
@@ -62,6 +63,7 @@ class Around:
     mentioned: Callable[[NodeId, NodeId], None]
     log_size: Callable[[], int]
     moved: Callable[[NodeId], tuple[int, int]] = lambda node: (0, 0)
+    member: Callable[[NodeId], bool] = lambda node: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Swimming:
             listen=links.heard_s,
             ignored=scores.ignored,
             vitals=self._vitals,
+            member=around.member,
         )
         self.core = Swim(
             NodeId(node_key.public),

@@ -56,6 +56,7 @@ class Swimmer:
             listen=lambda other: -math.inf,
             ignored=self.scores.ignored,
             vitals=lambda: vitals,
+            member=lambda other: pool.member(other),
         )
         now = pool.net.now
         draw = random.Random(f"{pool.seed} {node.hex()} {incarnation}")
@@ -93,7 +94,7 @@ class Pool:
 
     Attributes:
         coded: whether messages travel as bytes.
-        reach: whether the first node has a way to the second.
+        reach: whether the first node has a way to the second. member: whether the log names a node.
         false_suspects, false_dead: (time, who, of whom) of nodes that were running, and not standing still.
     """
 
@@ -106,10 +107,12 @@ class Pool:
         coded: bool = False,
         settled: bool = True,
         reach: Callable[[NodeId, NodeId], bool] = lambda _, __: True,
+        member: Callable[[NodeId], bool] = lambda _: True,
     ) -> None:
         self.seed = seed
         self.coded = coded
         self.reach = reach
+        self.member = member
         self.net = Network(seed, weather)
         self.ids = [node_id(number) for number in range(count)]
         self.at: dict[NodeId, Swimmer] = {}

@@ -4,9 +4,11 @@ import pytest
 
 from pyrsia.mesh import beliefs
 from pyrsia.mesh.liveness import State
+from pyrsia.wire.membership import Ask, Ping, Relayed, Tell
 
 from . import scenes
 from .network import Network, Weather
+from .swimmers import Pool
 
 SEEDS = (1, 2, 3)
 
@@ -87,6 +89,69 @@ def test_a_liar_that_goes_on_loses_its_score_with_everybody_and_the_victim_is_le
     assert {swimmer.scores.reason(liar) for swimmer in others} == {"suspected a node that was there"}
     assert pool.at[victim].core.own.incarnation < 80 < villain.lies
     assert all(swimmer.scores.of(pool.net.now, victim) == 0 for swimmer in pool.at.values())
+
+
+def always_helped(pool, liars):
+    """They say of everybody that it answered them, and accuse nobody."""
+
+    def lying(swimmer):
+        honest = swimmer.take
+
+        def take(now, sender, message):
+            if isinstance(message, Ask):
+                pool.net.send(swimmer.node, sender, Relayed(message.seq))
+            else:
+                honest(now, sender, message)
+
+        return take
+
+    for node in liars:
+        pool.at[node].take = lying(pool.at[node])
+        pool.at[node].core._hearsay.accuse = lambda now, node: None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("members", "lying", "guests"), [(4, 1, 0), (5, 1, 0), (4, 0, 40), (8, 1, 16)])
+def test_no_helpers_word_keeps_a_dead_member_alive(members, lying, guests, seed):
+    """One member of four is always asked; and ids of guests are free."""
+    named = set()
+    pool = Pool(seed, members + guests, member=lambda node: node in named)
+    named.update(pool.ids[:members])
+    always_helped(pool, pool.ids[members - lying :])
+    honest = pool.ids[1 : members - lying]
+    pool.net.run(5.0)
+    pool.crash(pool.ids[0])
+    all_know = lambda: all(pool.at[one].core.state(pool.ids[0]) is State.DEAD for one in honest)  # noqa: E731
+    assert pool.net.run_until(all_know, within=120.0) < 120.0
+
+
+def leaves_alone(pool, victim):
+    """Answers none of `victim`'s pings, nor those of its helpers, and refutes what it is suspected of."""
+    villain = pool.at[pool.ids[0]]
+    honest, deaf_s = villain.take, [-9.0]
+
+    def take(now, sender, message):
+        if isinstance(message, Ping) and sender == victim and now - deaf_s[0] > 2.0:
+            deaf_s[0] = now
+        if isinstance(message, Ping) and (sender == victim or now < deaf_s[0] + 1.7):
+            for one in message.told:
+                if one.node == villain.node:
+                    honest(now, sender, Tell((one,)))
+            return
+        honest(now, sender, message)
+
+    villain.take = take
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_who_is_led_to_suspect_a_living_node_again_and_again_is_still_listened_to(count):
+    pool = Pool(1, count)
+    victim = pool.ids[1]
+    leaves_alone(pool, victim)
+    pool.net.run(900.0)
+    others = [pool.at[node] for node in pool.ids[2:]]
+    assert any(one.scores.reason(victim) for one in others)
+    assert all(one.scores.of(pool.net.now, victim) > -30.0 for one in others)
 
 
 def test_a_node_that_only_two_can_reach_is_alive_for_all():
