@@ -98,7 +98,9 @@ class Storing:
 
     @property
     def notice(self) -> str:
-        """For the operator: why nothing is taken, "" while there is room."""
+        """For the operator: that the folder is away, or why nothing is taken; "" while all is well."""
+        if self.blobs.anchor.away:
+            return f"storage: {self.blobs.anchor.away}"
         return f"storage: full: {self.blobs.space.full}" if self.blobs.space.full else ""
 
     def glance(self) -> DiskStatus:
@@ -223,8 +225,6 @@ class Storing:
             except Unavailable as error:
                 self._notes[sha256] = str(error)
                 return
-        for pin in was.pins:
-            await self.blobs.pin(sha256, pin)
         if self.blobs.has(sha256):
             self._mended.append(RottenBlob(sha256.hex(), int(self._clock_s()), "mended"))
             _log.info("the damaged file of %s was fetched again", sha256.hex())

@@ -24,6 +24,7 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.files import into_place
 from pyrsia.store import layout
+from pyrsia.store.anchor import Anchor
 from pyrsia.store.eviction import Candidate, Oldest, Uses
 from pyrsia.store.growing import Growing
 from pyrsia.store.incoming import PartialBlob, copy, dropped_on_failure, set_aside, write_file
@@ -58,6 +59,7 @@ class Blobs:
 
     Attributes:
         space: what they take, and whether there is room.
+        anchor: whether the folder is there at all.
         on_kept: called with the digest of each blob that is here from now on, whole and synced.
         on_gone: called with the digest of each blob that is not here any more.
         on_rotten: called with the digest of each that was damaged or missing, after it was let go.
@@ -102,6 +104,7 @@ class Blobs:
         except OSError as error:
             raise self._no_disk(error) from None
         self._count()
+        self.anchor = Anchor(folder, database, empty=not self.account.blobs)
 
     @property
     def folder(self) -> Path:
@@ -274,7 +277,11 @@ class Blobs:
 
         Args:
             size: its file is known to be gone or damaged only for the record with this size.
+
+        Raises:
+            Unavailable: the folder is away, so nothing is known of its files.
         """
+        await self.in_thread(self.anchor.check)
         record = self._record(sha256)
         if record is None or size not in (-1, record.size) or not self._free_of_others(sha256):
             return False
@@ -292,7 +299,7 @@ class Blobs:
         """Name a whole file that lies in its place, and that a crash left without a row. Whether it does now."""
         if self.has(sha256) or not self._free_of_others(sha256):
             return False
-        self._write(sha256, BlobRecord(size, (), used_s))
+        self._write(sha256, BlobRecord(size, self._missed(sha256), used_s))
         await self._database.sync()
         return True
 
@@ -397,6 +404,15 @@ class Blobs:
 
     # -- the index --
 
+    def is_missed(self, sha256: bytes) -> bool:
+        """It was damaged or missing, and is wanted again."""
+        return self._database.get(layout.MISC, MEND + sha256) is not None
+
+    def _missed(self, sha256: bytes) -> tuple[str, ...]:
+        """Who wanted a blob that was let go: they want it when it is back, whoever brought it."""
+        raw = self._database.get(layout.MISC, MEND + sha256)
+        return () if raw is None else _decoded(raw).pins
+
     def _record(self, sha256: bytes) -> BlobRecord | None:
         raw = self._database.get(layout.BLOBS, sha256)
         return None if raw is None else _decoded(raw)
@@ -426,7 +442,7 @@ class Blobs:
         try:
             await self.in_thread(lambda: _into_place(temporary, self.path(sha256)))
             known = self._record(sha256)
-            pins = known.pins if known else ()
+            pins = known.pins if known else self._missed(sha256)
             if pin and pin not in pins:
                 pins = (*pins, pin)
             self._write(sha256, BlobRecord(size, pins, int(self._clock_s())))

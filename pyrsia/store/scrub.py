@@ -154,6 +154,7 @@ class Scrubber:
                 good = await self._is_whole(sha256, size, mb_s)
             if good or self._blobs.size(sha256) != size:
                 return "whole" if good else "gone"
+            await self._blobs.in_thread(self._blobs.anchor.check)  # it is not the whole folder that is away
         if not await self._blobs.let_go(sha256, size):
             return "gone"
         _log.warning("the file of %s is damaged: it is let go, and wanted again", sha256.hex())

@@ -2,8 +2,10 @@
 
 - Downloads that rest too long go. So do folders that are empty.
 - A row whose file is gone, or has another size, is dropped, and whoever wants the blob is told (`Blobs.on_rotten`).
+  While the folder itself is away (`anchor`), nothing is.
 - A file without a row was left by a crash between the two: it is known again if it is what its name says and the log
-  names it, and removed otherwise; not before it is an hour old, and not where it cannot be read.
+  names it or somebody here missed it, and removed otherwise; not before it is an hour old, and not where it cannot
+  be read.
 - A manifest without its blob goes; a blob without its manifest, which no peer could be given, gets one.
 
 A turn is bounded: what is left over waits for the next. All that touches files runs in threads. Names that are none of
@@ -23,7 +25,7 @@ import trio
 from pyrsia.errors import Unavailable
 from pyrsia.status import Swept
 from pyrsia.store import layout
-from pyrsia.store.blobs import MEND, PARTIAL, Blobs
+from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import BLOB_ROWS, CHUNK_BYTES, HASH_BYTES, MANIFEST_ROWS, Limit
@@ -68,9 +70,10 @@ class Sweeper:
         """One turn; a second one waits for it.
 
         Raises:
-            Unavailable: the disk said no.
+            Unavailable: the disk said no, or the folder is away.
         """
         async with self._turn:
+            await self._blobs.in_thread(self._blobs.anchor.check)
             began_s, found = trio.current_time(), Swept(dry=dry)
             await self._rows(found)
             await self._files(found)
@@ -94,10 +97,17 @@ class Sweeper:
         await self._check(rows, found)
 
     async def _check(self, rows: list[tuple[bytes, int]], found: Swept) -> None:
-        wrong = await self._blobs.in_thread(lambda: [row for row in rows if not self._is_there(*row)])
+        wrong = await self._blobs.in_thread(lambda: self._wrong(rows))
         for sha256, size in wrong:
             if found.dry or await self._blobs.let_go(sha256, size):
                 found.rows += 1
+
+    def _wrong(self, rows: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        """In a thread. Twice, with a look at the folder between: it may have gone, or come, just then."""
+        found = [row for row in rows if not self._is_there(*row)]
+        if found:
+            self._blobs.anchor.check()
+        return [row for row in found if not self._is_there(*row)]
 
     def _is_there(self, sha256: bytes, size: int) -> bool:
         try:
@@ -129,7 +139,9 @@ class Sweeper:
             manifest = await self._blobs.in_thread(lambda: _manifest_of(path))
         except Unavailable:  # whatever it is, it is not known to be nobody's
             return
-        if manifest is not None and manifest.sha256 == sha256 and self._named(manifest.id):
+        if manifest is not None and manifest.sha256 != sha256:
+            manifest = None
+        if manifest is not None and (self._named(manifest.id) or self._blobs.is_missed(sha256)):
             if found.dry or await self._blobs.know(sha256, size, changed_s):
                 found.known += 1
             if not found.dry:
@@ -163,9 +175,7 @@ class Sweeper:
 
     def _is_known(self, sha256: bytes) -> bool:
         """Also what is being put here, and what was damaged and is wanted again."""
-        if self._blobs.has(sha256) or self._blobs.is_coming(sha256):
-            return True
-        return self._database.get(layout.MISC, MEND + sha256) is not None
+        return self._blobs.has(sha256) or self._blobs.is_coming(sha256) or self._blobs.is_missed(sha256)
 
     async def _describe_others(self, told: set[bytes], found: Swept) -> None:
         """Make the manifest of blobs that a crash left without one; a new blob is about to get its own."""

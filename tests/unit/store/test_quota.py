@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyrsia.config import StorageSection, parse
 from pyrsia.errors import Refusal, StorageFull
 from pyrsia.store import layout
+from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.eviction import IN_HAND_S, TOUCHED, Candidate, Oldest, Uses
 from pyrsia.store.quota import RECOVERED, STAYS_S, Account, Rules
@@ -42,7 +43,7 @@ class Disk:
         return await self.blobs.put_bytes(bytes([number]) * size, pin=pin)
 
     def files(self):
-        return sum(1 for path in self.folder.rglob("*") if path.is_file())
+        return sum(1 for path in self.folder.rglob("*") if path.is_file() and path.name != MARK)
 
 
 @pytest.fixture

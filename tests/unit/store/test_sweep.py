@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.store import layout
+from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import MEND, PARTIAL, BlobRecord, Blobs
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Batch
@@ -346,3 +348,123 @@ def test_a_walk_begins_in_its_time_and_when_a_clock_was_set_back():
 )
 def test_a_rest_makes_up_for_what_was_read_too_quickly(count, mb_s, took_s, rest):
     assert rest_s(count, mb_s, took_s) == pytest.approx(rest)
+
+
+# -- a folder that is away --
+
+
+async def test_while_the_folder_is_away_nothing_is_let_go_and_nothing_is_lost_when_it_is_back(ground):
+    """Its disk is not mounted for an hour: an empty folder lies there, and then another node's."""
+    blobs = [await ground.put(b"bytes %d" % number, "build") for number in range(3 * IN_A_ROW.value)]
+    ground.named = set()  # of reveals that no log names yet
+    away = ground.folder.with_name("away")
+    ground.folder.rename(away)
+    other = Blobs(ground.folder, MemoryDatabase())
+    strange = await other.put_bytes(b"of another node")
+
+    for again in range(2):
+        with pytest.raises(Unavailable, match="mount its disk"):
+            await ground.sweeper.sweep()
+        for sha256 in blobs:
+            with pytest.raises(Unavailable, match="mount its disk"):
+                await ground.scrubber.check(sha256, ground.blobs.size(sha256))
+        with pytest.raises(Unavailable, match="mount its disk"):
+            await ground.blobs.let_go(blobs[0])
+        assert all(ground.blobs.pins(one) == ("build",) for one in blobs)
+        assert other.path(strange).exists()
+        if not again:
+            ground.open()  # a start changes nothing of it
+            assert "mount its disk" in ground.blobs.anchor.away
+
+    ground.folder.rename(ground.folder.with_name("other"))
+    away.rename(ground.folder)
+    found = await ground.sweeper.sweep()
+    assert (found.rows, found.removed, ground.rotten, ground.blobs.anchor.away) == (0, 0, [], "")
+    assert all(ground.blobs.path(one).exists() for one in blobs)
+
+
+async def test_a_folder_that_comes_or_goes_while_rows_are_looked_at_lets_nothing_go(ground, monkeypatch):
+    sha256 = await ground.put(b"whole", "build")
+    away = ground.folder.with_name("away")
+    check = ground.blobs.anchor.check
+    ground.folder.rename(away)
+
+    def back():
+        if away.exists():
+            away.rename(ground.folder)
+        check()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ground.blobs.anchor, "check", back)
+        assert ground.sweeper._wrong([(sha256, 5)]) == []
+        ground.folder.rename(away)
+        assert await ground.scrubber.check(sha256, 5) == "whole"
+    assert (ground.rotten, ground.blobs.pins(sha256)) == ([], ("build",))
+
+
+async def test_files_that_are_lost_for_good_are_said_to_be_by_an_empty_mark(ground):
+    lost = await ground.put(b"lost", "build")
+    shutil.rmtree(ground.folder)
+    ground.open()
+    with pytest.raises(Unavailable):
+        await ground.sweeper.sweep()
+
+    (ground.folder / MARK).write_bytes(b"")
+
+    assert (await ground.sweeper.sweep()).rows == 1
+    assert (ground.rotten, ground.blobs.has(lost)) == ([lost], False)
+    assert (await ground.sweeper.sweep()).rows == 0  # it is marked now
+
+
+async def test_a_folder_that_was_copied_is_the_same_and_an_index_without_blobs_takes_any(ground):
+    sha256 = await ground.put(b"whole")
+    shutil.copytree(ground.folder, ground.folder.with_name("copy"))
+    shutil.rmtree(ground.folder)
+    ground.folder.with_name("copy").rename(ground.folder)
+    ground.open()
+    assert (await ground.sweeper.sweep()).rows == 0
+
+    await ground.blobs.evict(sha256)
+    shutil.rmtree(ground.folder)
+    ground.open()
+    assert ground.blobs.anchor.away == ""
+    assert (await ground.sweeper.sweep()).rows == 0
+
+
+async def test_a_disk_that_takes_no_mark_starts_and_lets_nothing_go_until_it_does(ground, monkeypatch):
+    sha256 = await ground.put(b"whole", "build")
+    (ground.folder / MARK).unlink()
+    del ground.database.rows[layout.MISC, b"storage/folder"]  # of an earlier version
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "pyrsia.store.anchor.write_whole", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
+        )
+        ground.open()
+        with pytest.raises(Unavailable):
+            await ground.blobs.let_go(sha256)
+    assert (ground.blobs.has(sha256), (await ground.sweeper.sweep()).rows) == (True, 0)
+
+
+async def test_a_file_that_comes_back_after_its_row_was_let_go_is_kept_as_it_was(ground):
+    sha256 = await ground.put(b"owed to the log", "receipt:1")
+    ground.named = set()
+    path = ground.blobs.path(sha256)
+    path.rename(ground.folder / "aside")
+    await ground.sweeper.sweep()
+    assert ground.blobs.is_missed(sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (ground.folder / "aside").rename(path)
+
+    found = await ground.sweeper.sweep()
+
+    assert (found.known, found.removed, ground.blobs.pins(sha256)) == (1, 0, ("receipt:1",))
+
+
+async def test_what_rots_again_before_it_was_mended_is_still_wanted_by_who_wanted_it(ground):
+    sha256 = await ground.put(b"on a dying disk", "build")
+    await ground.blobs.pin(sha256, "operator")
+    for _ in range(3):
+        await ground.blobs.let_go(sha256)
+        await ground.blobs.put_bytes(b"on a dying disk")  # a client fetched it
+        assert ground.blobs.pins(sha256) == ("build", "operator")
+        assert not await ground.blobs.evict(sha256)
