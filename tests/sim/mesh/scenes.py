@@ -22,7 +22,12 @@ STORM = Weather(loss=0.2, twice=0.05, late=0.05)
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """A network in which nothing happens but loss. Rates are of pairs (who, of whom) in a minute."""
+    """A network in which nothing happens but loss.
+
+    Attributes:
+        suspected: nodes that anybody suspected, as a part of all nodes, in a minute.
+        buried: pairs (who, of whom) in which one took the other for dead, as a part of all pairs, in a minute.
+    """
 
     messages: float  # sent by a node in a second
     suspected: float
@@ -34,7 +39,8 @@ def quiet(seed: int, count: int, minutes: float = 1.0, weather: Weather = RAIN) 
     pool = Pool(seed, count, weather)
     pool.net.run(60.0 * minutes)
     pairs = count * (count - 1) * minutes
-    return Quiet(pool.messages(), len(pool.false_suspects) / pairs, len(pool.false_dead) / pairs)
+    doubted = {of for _, _, of in pool.false_suspects}
+    return Quiet(pool.messages(), len(doubted) / count / minutes, len(pool.false_dead) / pairs)
 
 
 def crash(seed: int, count: int, *, coded: bool = False) -> float:

@@ -17,6 +17,11 @@ def test_the_page_names_tests_that_exist():
     ] == []
 
 
+def test_no_place_of_the_page_waits_to_be_written():
+    page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if re.fullmatch(r"[A-Z]{4,}|.*TODO.*", line)] == []
+
+
 def test_every_pitfall_has_a_test_or_says_why_it_cannot_occur():
     page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
     table = page.partition("## Pitfalls")[2].partition("## How it is tested")[0]

@@ -15,7 +15,7 @@ from tests.unit.transfer.storing import MB, RATE, World, blobs, members
 GRACE_S = 600.0
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_lost_failure_domain_is_made_good_within_a_minute_of_the_grace(seed: int) -> None:
     """1,000 artifacts of 2 GB together, 12 members in 4 domains."""
     crowd = members(12, 4, seed)
