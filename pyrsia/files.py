@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_UNSYNCED: Final[set[Path]] = set()  # folders of which a power cut may leave nothing
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,8 +30,11 @@ def into_place(temporary: Path, target: Path) -> None:
     """
     for folder in (target.parent.parent, target.parent):
         if not folder.is_dir():
+            _UNSYNCED.add(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
+        if folder in _UNSYNCED:  # also for who finds it there before its maker has synced it
             sync_folder(folder.parent)
+            _UNSYNCED.discard(folder)
     temporary.rename(target)
     sync_folder(target.parent)
 

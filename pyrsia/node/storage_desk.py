@@ -59,7 +59,7 @@ class StorageDesk:
         self._proxied = proxied
         self.replication = replication
         self._walk: _Walk | None = None
-        self._coming: dict[bytes, BlobRef] = {}  # what pins bring, in order
+        self._coming: dict[bytes, tuple[BlobRef, str]] = {}  # what pins bring, in order, and by which order
         self._bringing = False
 
     async def status(self) -> StorageStatus:
@@ -132,7 +132,7 @@ class StorageDesk:
             self._check_room(lacking)
         await self._storing.pins.add(wanted)
         if order.fetch:
-            self._fetch(lacking)
+            self._fetch(lacking, wanted.text)
         return PinAnswer(
             told.pattern, told.blobs, told.bytes, told.missing, told.missing_bytes, len(lacking) if order.fetch else 0
         )  # fmt: skip
@@ -172,20 +172,21 @@ class StorageDesk:
         if account.pinned + size > account.rules.quota:
             raise quota_full(size, account)
 
-    def _fetch(self, lacking: list[BlobRef]) -> None:
-        self._coming |= {one.sha256: one for one in lacking}
+    def _fetch(self, lacking: list[BlobRef], order: str) -> None:
+        self._coming |= {one.sha256: (one, order) for one in lacking}
         if not self._bringing and self._coming:
-            self._bringing = True
             self._start(self._bring)
+            self._bringing = True
 
     async def _bring(self) -> None:
         try:
             while self._coming:
-                sha256 = next(iter(self._coming))
-                blob = self._coming[sha256]
+                sha256, (blob, order) = next(iter(self._coming.items()))
                 try:
-                    await self._storing.bring(blob)
-                    await self._blobs.pin(sha256, OPERATOR)
+                    if self._storing.pins.stands(order):
+                        await self._storing.bring(blob)
+                    if self._storing.pins.stands(order):  # it may have been taken back meanwhile
+                        await self._blobs.pin(sha256, OPERATOR)
                 except PyrsiaError as error:
                     _log.warning("%s is pinned and does not come: %s", sha256.hex(), error)
                 finally:
@@ -215,8 +216,9 @@ class StorageDesk:
                 who="your command",
                 do="see what is: pyrsia storage status",
             )
-        self._walk = _Walk(pattern, len(rows))
-        self._start(self._read, self._walk, rows)
+        walk = _Walk(pattern, len(rows))
+        self._start(self._read, walk, rows)
+        self._walk = walk
         return await self.status()
 
     async def _rows(self, wanted: Wanted | None) -> list[tuple[bytes, int]]:

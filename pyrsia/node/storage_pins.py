@@ -68,6 +68,7 @@ class Pins:
         self._database = database
         self._blobs = blobs
         self._reads = reads
+        self._turn = trio.Lock()  # an order that is taken back waits for one that is being carried out
         self._orders: dict[str, Wanted] = {}
         self._names: dict[str, tuple[int, list[str]]] = {}  # pattern -> names looked at, and those that match
         for key, _ in database.scan(layout.MISC, _KEY, 2 * PATTERNS.value, before=_KEY + b"\xff"):
@@ -77,6 +78,10 @@ class Pins:
     @property
     def patterns(self) -> tuple[str, ...]:
         return tuple(sorted(self._orders))
+
+    def stands(self, text: str) -> bool:
+        """Whether there is an order with these words."""
+        return text in self._orders
 
     async def add(self, wanted: Wanted) -> None:
         """Keep what matches, now and later. Durable when this returns.
@@ -101,14 +106,15 @@ class Pins:
         Raises:
             Refusal: `not-found`: there is no such order, and nothing that matches was salvaged.
         """
-        known = self._orders.pop(wanted.text, None) is not None
-        self._names.pop(wanted.text, None)
-        await self._database.commit(Batch().delete(layout.MISC, _KEY + wanted.text.encode()))
-        found = await self.matching(wanted)
-        salvaged = [one.sha256 for one in found if SALVAGED in self._blobs.pins(one.sha256)]
-        for sha256 in salvaged:
-            await self._blobs.unpin(sha256, SALVAGED)
-        await self.apply()
+        async with self._turn:
+            known = self._orders.pop(wanted.text, None) is not None
+            self._names.pop(wanted.text, None)
+            await self._database.commit(Batch().delete(layout.MISC, _KEY + wanted.text.encode()))
+            found = await self.matching(wanted)
+            salvaged = [one.sha256 for one in found if SALVAGED in self._blobs.pins(one.sha256)]
+            for sha256 in salvaged:
+                await self._blobs.unpin(sha256, SALVAGED)
+            await self._apply()
         if not known and not salvaged:
             raise Refusal(
                 "not-found",
@@ -119,6 +125,10 @@ class Pins:
 
     async def apply(self) -> None:
         """Pin what is here and matches, and unpin what matches no more."""
+        async with self._turn:
+            await self._apply()
+
+    async def _apply(self) -> None:
         wanted: set[bytes] = set()
         for order in tuple(self._orders.values()):
             wanted |= {one.sha256 for one in await self.matching(order)}
@@ -128,8 +138,8 @@ class Pins:
             if OPERATOR in record.pins and sha256 not in wanted
         ]
         for sha256 in wanted:
-            if self._blobs.has(sha256):
-                await self._blobs.pin(sha256, OPERATOR)
+            await self._blobs.pin(sha256, OPERATOR, sync=False)
+        await self._database.sync()  # once for all
         for sha256 in stale:
             await self._blobs.unpin(sha256, OPERATOR)
 

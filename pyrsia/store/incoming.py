@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from pyrsia.errors import Unavailable
 from pyrsia.store.growing import Growing
-from pyrsia.store.quota import Room, Space, no_disk
+from pyrsia.store.quota import Room, Space
 
 COPY_BYTES: Final = 1 << 20
 
@@ -98,16 +98,18 @@ def dropped_on_failure(temporary: Path) -> Iterator[None]:
 
 
 def set_aside(path: Path, size: int) -> int:
-    """A new file with its disk taken, in a thread: some file systems write every byte of it; the descriptor."""
-    handle = -1
+    """A new file with its disk taken, in a thread: some file systems write every byte of it; the descriptor.
+
+    Raises:
+        OSError: as the system says it. A quota of the file system is met here first.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if size:
             os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if handle >= 0:
-            os.close(handle)
-        raise no_disk(f"no room for {size} bytes", error) from None
+    except OSError:
+        os.close(handle)
+        raise
     return handle
 
 

@@ -178,7 +178,8 @@ class Partials:
         going = [rest for rest in (self._resting.pop(ident, None) for ident in idents) if rest is not None]
         freed = sum(rest.size for rest in going)
         self._account.idle -= freed
-        await self._blobs.in_thread(lambda: _unlink(*(rest.path for rest in going)))
+        with trio.CancelScope(shield=True):  # they are counted no more, so nobody else would remove them
+            await self._blobs.in_thread(lambda: _unlink(*(rest.path for rest in going)))
         return freed
 
     def _rest(self, ident: bytes, rest: _Rest) -> None:

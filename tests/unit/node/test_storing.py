@@ -228,6 +228,44 @@ async def test_a_pin_fetches_what_is_not_here_and_keeps_it(ground, story):
     assert ground.blobs.pins(sha256) == (OPERATOR,)
 
 
+async def test_what_is_unpinned_while_it_is_pinned_or_fetched_stays_pinned_for_nobody(ground, story):
+    sha256, later = await ground.put(story.data), trio.Event()
+    matching = ground.storing.pins.matching
+
+    async def slowly(wanted):
+        found = await matching(wanted)
+        await later.wait()
+        return found
+
+    ground.storing.pins.matching = slowly
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ground.storing.pins.add, Wanted.parse(PURL))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ground.storing.pins.remove, Wanted.parse(PURL))
+        await trio.testing.wait_all_tasks_blocked()
+        later.set()
+    assert (ground.storing.pins.patterns, ground.blobs.pins(sha256)) == ((), ())
+
+
+async def test_what_is_unpinned_while_it_comes_stays_pinned_for_nobody(ground, story):
+    sha256, began, go = bytes.fromhex(story.sha256), trio.Event(), trio.Event()
+
+    async def bring(blob):
+        began.set()
+        await go.wait()
+        await ground.blobs.put_bytes(story.data)
+
+    ground.storing.bring = bring
+    async with trio.open_nursery() as nursery:
+        ground.storing.nursery = nursery
+        await ground.desk.pin(PinOrder(PURL, fetch=True))
+        await began.wait()
+        await ground.desk.unpin(PURL)
+        go.set()
+    assert ground.blobs.has(sha256)
+    assert ground.blobs.pins(sha256) == ()
+
+
 async def test_a_pin_that_cannot_fit_is_refused_before_anything_is_fetched(tmp_path, story):
     small = Ground(tmp_path, story, quota=10)
     with pytest.raises(StorageFull):
@@ -265,10 +303,19 @@ async def test_the_status_counts_by_who_pinned(ground):
     assert (told.local.quota, told.proxied.used) == (2, 3)
 
 
-async def test_orders_before_the_node_runs_are_refused(ground):
+async def test_orders_before_the_node_runs_are_refused(ground, story):
     await ground.put(b"x")
     with pytest.raises(Refusal, match="is starting"):
         await ground.desk.scrub("")
+    with pytest.raises(Refusal, match="is starting"):
+        await ground.desk.pin(PinOrder(PURL, fetch=True))
+    sha256 = bytes.fromhex(story.sha256)
+    ground.peers[sha256] = story.data
+    async with trio.open_nursery() as nursery:  # and are taken when it does
+        ground.storing.nursery = nursery
+        await ground.desk.scrub("")
+        await ground.desk.pin(PinOrder(PURL, fetch=True))
+    assert ground.blobs.pins(sha256) == (OPERATOR,)
 
 
 # -- a disk that is full --

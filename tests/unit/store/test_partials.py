@@ -1,5 +1,6 @@
 """Downloads that were interrupted: what is gone on with, what is not believed, what goes, and what the disk is told."""
 
+import errno
 import itertools
 import os
 import random
@@ -310,6 +311,29 @@ async def test_what_rests_goes_before_what_is_whole_and_no_more_of_it_than_is_ne
     assert await disk.partials.manifest(paper_of(0)[0].id) is None
     assert await disk.partials.manifest(paper_of(2)[0].id) is not None
     disk.database.close()
+
+
+@pytest.mark.parametrize("cause", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("coming", [False, True])
+async def test_a_file_that_finds_no_room_when_it_is_set_aside_makes_the_disk_full(
+    disk, monkeypatch, cause, coming
+):
+    def no(*args):
+        raise OSError(cause, os.strerror(cause))
+
+    monkeypatch.setattr(os, "posix_fallocate", no)
+    with pytest.raises(StorageFull):
+        await (disk.partials.open(PAPER) if coming else disk.blobs.writer(5_000))
+    assert os.strerror(cause) in disk.blobs.space.full
+    assert (disk.account.promised, disk.files) == (0, [])
+
+
+async def test_what_rests_and_goes_is_gone_though_its_remover_is_cancelled(disk):
+    (await begun(disk, 0)).rest()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await disk.partials.make_room(1)
+    assert (disk.partials.resting, disk.account.idle, disk.files) == (0, 0, [])
 
 
 async def test_who_comes_later_is_told_what_is_here_and_what_comes(disk):
