@@ -189,7 +189,7 @@ class Bringing:
             except Exception as caught:  # noqa: BLE001 - raised below, as itself and not in a group
                 error = caught
             nursery.cancel_scope.cancel()
-        if type(error) is Unavailable:
+        if type(error) is Unavailable and not partial.lost:
             here = f"{partial.held.bit_count()} of {partial.manifest.count} chunks came"
             raise Unavailable(f"{here} and are kept for the next try: {error}") from None
         if error is not None:

@@ -7,6 +7,9 @@ The bits are written now and then, after the bytes are durable, and never for ea
 reads every chunk that they name and believes its hash alone, so a crash, a power cut or a stranger's bits cost some
 chunks and never truth. A name is used for one file only, so whoever has mapped it never sees another's bytes.
 
+A file that the disk once refused to make durable goes, and is brought anew: the system tells such a failure once, and
+reads the lost bytes from its memory as if they were on the disk.
+
 What rests is bounded in bytes and in age; it counts as taken disk (`quota`). It goes before a new download is refused.
 
 Source: docs/storage.md, "Downloads that rest".
@@ -207,6 +210,7 @@ class Partial(PartialBlob):
     Attributes:
         held: bit i is set for each chunk that is in the file.
         path: of the file.
+        lost: the disk could not make durable what came, so no byte of it is believed to lie there.
     """
 
     def __init__(
@@ -229,8 +233,11 @@ class Partial(PartialBlob):
         self._ident = manifest.id
         self._flushed = held
         self._over = False
+        self.lost = False
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        if self.lost:
+            raise _lost()
         super().write_at(offset, data)
         self.held |= 1 << offset // CHUNK_BYTES.value
         for growing in self._readers:
@@ -269,7 +276,7 @@ class Partial(PartialBlob):
                 await trio.sleep(FLUSH_S)
                 if self.held != self._flushed:
                     await self.flush()
-        except Unavailable as error:  # whoever finishes the file meets it again
+        except Unavailable as error:  # whoever writes to the file, or finishes it, is told too
             _log.warning("what has come of a file cannot be made durable: %s", error)
 
     async def flush(self) -> None:
@@ -278,17 +285,26 @@ class Partial(PartialBlob):
         Raises:
             Unavailable: the disk said no.
         """
-        held, handle, beside = self.held, self._handle, _beside(self.path)
+        held, beside = self.held, _beside(self.path)
 
         def work() -> None:
-            os.fdatasync(handle)
+            self._sync()
             write_whole(beside, _said(self.manifest, held), 0o600)
 
         await self._store.in_thread(work)
         self._flushed = held
 
+    def _sync(self) -> None:
+        if self.lost:
+            raise _lost()
+        try:
+            super()._sync()
+        except OSError:
+            self.lost = True
+            raise
+
     async def finish(self, sha256: bytes, *, pin: str = "") -> Path:
-        """Check, sync and keep it; its path. If the bytes are not those, they are gone; else it rests."""
+        """Check, sync and keep it; its path. If the bytes are not those, or were lost, they are gone; else it rests."""
         try:
             path = await super().finish(sha256, pin=pin)
         except BaseException:
@@ -302,7 +318,7 @@ class Partial(PartialBlob):
         """Close it, to be gone on with later; what is empty or gone leaves nothing behind. Twice is harmless."""
         if self._over:
             return
-        if not self.held or not self.path.exists():
+        if self.lost or not self.held or not self.path.exists():
             self.discard()
             return
         try:
@@ -335,6 +351,10 @@ class Partial(PartialBlob):
             if not self.manifest.holds(chunk, os.pread(self._handle, size, offset)):
                 wrong |= 1 << chunk
         return wrong
+
+
+def _lost() -> Unavailable:
+    return Unavailable("the disk lost a part of what came: it is brought anew")
 
 
 def _beside(path: Path) -> Path:

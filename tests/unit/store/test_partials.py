@@ -362,3 +362,49 @@ def test_runs_are_those_of_the_set_bits(held):
     runs = list(module._runs(held))
     assert sum(((1 << end) - 1) & ~((1 << first) - 1) for first, end in runs) == held
     assert all(a_end < b_first for (_, a_end), (b_first, _) in itertools.pairwise(runs))
+
+
+# -- a disk that loses what it took --
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """The next sync fails, and those behind it say that all is well: so Linux tells an error of writing back."""
+    left = [errno.EIO]
+    real = os.fdatasync
+
+    def once(handle):
+        if left:
+            raise OSError(left.pop(), "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fdatasync", once)
+    return left
+
+
+@pytest.mark.parametrize("first", ["flush", "finish"])
+async def test_what_a_sync_once_refused_is_never_kept(disk, failing, first):
+    partial = await begun(disk, 0, 1, 2, 3, 4)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        await (partial.flush() if first == "flush" else partial.finish(PAPER.sha256))
+    for _ in range(2):
+        if first == "flush":
+            with pytest.raises(Unavailable, match="brought anew"):
+                await partial.finish(PAPER.sha256, pin="receipt:1")
+
+    assert failing == []
+    assert not disk.blobs.has(PAPER.sha256)
+    assert (disk.files, disk.account.idle, disk.account.promised) == ([], 0, 0)
+    again = await begun(disk)
+    assert again.held == 0
+    again.discard()
+
+
+async def test_what_a_sync_refused_does_not_rest_and_takes_no_more(disk, failing):
+    partial = await begun(disk, 0, 1)
+    with pytest.raises(Unavailable):
+        await partial.flush()
+    with pytest.raises(Unavailable, match="brought anew"):
+        partial.write_at(*piece(2))
+    partial.rest()
+    assert (disk.files, disk.account.idle, partial.lost) == ([], 0, True)
