@@ -127,7 +127,11 @@ class Hoarders:
 def _connections(ports: Collection[int]) -> Iterator[tuple[int, int, socket.socket]]:
     """(descriptor, inode, a handle of its own) of each connection that somebody made to one of `ports`."""
     found: set[int] = set()  # a handle may get the number of the list that names it
-    for name in os.listdir("/proc/self/fd"):
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:  # no descriptor is left to look with; those who hold them are seen at the next look
+        return
+    for name in names:
         try:
             about = os.fstat(int(name))
             if not stat.S_ISSOCK(about.st_mode) or about.st_ino in found:

@@ -172,7 +172,11 @@ class Sockets:
             raise Unavailable(f"cannot dial: {error}") from None
 
     async def answers_at(self, node: NodeId, address: str) -> bool:
-        """Whether a server with the transport key of `node` completes a handshake at `address`. Nothing is sent."""
+        """Whether a server with the transport key of `node` completes a handshake at `address`. Nothing is sent.
+
+        Raises:
+            Unavailable: this node cannot tell now.
+        """
         sock = self._socket(zmq.DEALER)
         try:
             _bound(sock, frames.FRAME_BYTES, 1)
@@ -195,9 +199,17 @@ class Sockets:
             monitor.close()
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        """
+        Raises:
+            Unavailable: the sockets are closed, or this process may open no more.
+        """
         if self._context is None:
             raise Unavailable("the links are closed")
-        return self._context.socket(kind)
+        try:
+            return self._context.socket(kind)
+        except zmq.ZMQError as error:  # no descriptor is left: others may hold them, and ask us to dial
+            self._counted["no-socket"] += 1
+            raise Unavailable(f"cannot dial: {error}") from None
 
     def _dialled(
         self, sock: zmq.Socket[bytes], node: NodeId, address: str, events: int = _LOST_EVENTS

@@ -1,5 +1,6 @@
 """A connection that sends frames without end and never a last one is cut; one that is busy is not."""
 
+import errno
 import importlib.util
 import struct
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import zmq
 
-from pyrsia.net import hoarding
+from pyrsia.errors import Unavailable
+from pyrsia.net import datalinks, hoarding
 from pyrsia.units import Limit
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -71,3 +74,39 @@ async def test_a_connection_of_which_messages_come_is_never_cut_however_much_it_
         nursery.cancel_scope.cancel()
 
     assert a.links.counted["hoarder-cut"] == c.links.counted["hoarder-cut"] == 0
+
+
+def test_where_no_descriptor_is_left_to_look_with_nobody_is_seen_and_nothing_raised(monkeypatch):
+    def no(path):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(hoarding.os, "listdir", no)
+    assert list(hoarding._connections([1])) == []
+
+
+# -- no descriptor left --
+
+
+async def test_who_asks_to_be_dialled_while_no_socket_can_be_opened_is_told_and_the_node_goes_on(
+    tmp_path, monkeypatch
+):
+    a, _, c = sites = [Site(pair) for pair in pairs_by_id(3)]
+    a.put(tmp_path / "a", DATA)
+
+    def none_left(*args):
+        raise zmq.ZMQError(errno.EMFILE)
+
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        with monkeypatch.context() as patched:
+            patched.setattr(zmq.Context, "socket", none_left)
+            await c.links.request(a.id, datalinks.METHOD, datalinks.DIAL_ME, 3)
+            await until(lambda: a.links.counted["no-socket"])
+            for dial in (a.links.subscriber, lambda *to: a.links.client(*to, frame_bytes=1, hwm=1)):
+                with pytest.raises(Unavailable, match="cannot dial"):
+                    dial(c.id, "tcp://127.0.0.1:1")
+            with pytest.raises(Unavailable, match="cannot dial"):
+                await a.links.answers_at(c.id, "tcp://127.0.0.1:1")
+        assert a.plane.lines._nursery is not None
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        nursery.cancel_scope.cancel()
