@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from pyrsia.buckets import Bucket, Buckets
 from pyrsia.errors import Malformed, PeerFault, PyrsiaError, Refusal, Unavailable
 from pyrsia.net.faults import Faults
 from pyrsia.net.outbox import ORDINARY, URGENT
@@ -30,6 +31,12 @@ from pyrsia.units import (
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Type
 
+GUEST_RATE = Limit(
+    50, "requests a second of one guest: one that takes a snapshot asks for twenty parts a second"
+)
+GUEST_BURST = Limit(200, "at once: a follower that comes up asks everybody everything")
+GUESTS_RATE = Limit(300, "of all guests together: at half a millisecond each a sixth of the loop")
+GUESTS_BURST = Limit(600, "two seconds of it")
 GUEST_REQUESTS = Limit(128, "a quarter of all: ids of guests are free, and members must be answered")
 BUSY_AGAIN_MS: Final = 200
 LOOK_S: Final = 0.05  # how much later than its deadline a request may end
@@ -123,6 +130,8 @@ class Answers:
         self._counted = counted
         self._nursery = nursery
         self._serving = self._of_guests = 0
+        self._guest_rates: Buckets[NodeId] = Buckets(GUEST_RATE.value, GUEST_BURST.value)
+        self._guests_rate = Bucket(GUESTS_RATE.value, GUESTS_BURST.value)
 
     def take(self, peer: Peer, frame: Frame) -> None:
         """A request of `peer`."""
@@ -134,7 +143,7 @@ class Answers:
         full = (
             peer.serving >= MAX_REQUESTS_PER_PEER.value
             or self._serving >= MAX_REQUESTS.value
-            or (peer.guest and self._of_guests >= GUEST_REQUESTS.value)
+            or (peer.guest and not self._may_ask(peer.node))
         )
         if handler is None or full:
             self._counted["request-unknown" if handler is None else "request-busy"] += 1
@@ -153,6 +162,15 @@ class Answers:
         self._serving += 1
         self._of_guests += peer.guest
         self._nursery.start_soon(self._answer, peer, said, frame, peer.guest)
+
+    def _may_ask(self, guest: NodeId) -> bool:
+        """Whether a guest's request is taken: places and time of the loop are members' first."""
+        now = trio.current_time()
+        return (
+            self._of_guests < GUEST_REQUESTS.value
+            and self._guest_rates.of(guest).take(now)
+            and self._guests_rate.take(now)
+        )
 
     async def _answer(self, peer: Peer, said: Awaitable[bytes], frame: Frame, guest: bool) -> None:
         answer: Frame | None = None

@@ -40,6 +40,9 @@ TOLD_RATE = Limit(2, "messages a second from one provider; a cache of 8,000 blob
 TOLD_BURST = Limit(64, "a cache that comes back tells what it has at once")
 ASKED_RATE = Limit(50, "questions a second of one peer; a repair of 100,000 blobs asks a hundred")
 ASKED_BURST = Limit(200, "a full look at all shards is sixteen, a busy cache's misses come in bursts")
+GUEST_LOOKS = Limit(
+    64, "blobs that a guest's question may name for the price of another: some 0.4 ms of a core"
+)
 FALSE = Limit(3, "records in a row that were false before it costs points: caches change")
 
 
@@ -165,6 +168,12 @@ class Providing:
         me = self._owning.node
         return me in placement.owners(sha256) or me in placement.owners(sha256, self.gone)
 
+    def _price(self, node: NodeId, asked: Who | Held | Sums) -> float:
+        """What a question costs: of a guest, whose ids are free, also by what has to be looked up."""
+        if self._member(node):
+            return 1.0
+        return 1.0 + len(asked.shards if isinstance(asked, Sums) else asked.blobs) / GUEST_LOOKS.value
+
     async def answer(self, node: NodeId, raw: bytes) -> bytes:
         """What is here, and who else told that it has it.
 
@@ -174,7 +183,7 @@ class Providing:
         """
         asked = wire.decode_asked(raw)
         now = trio.current_time()
-        if not self._asked.of(node).take(now):
+        if not self._asked.of(node).take(now, self._price(node, asked)):
             self._scores.note(now, node, RATE, "it asks about blobs without pause")
             raise Refusal(
                 "busy", what="too many questions", who="the asking node", do="ask again in a second"

@@ -13,7 +13,7 @@ from pyrsia.mesh import scopes
 from pyrsia.net import door, targets
 from pyrsia.net.curve import curve_public
 from pyrsia.net.links import Busy
-from pyrsia.net.requests import GUEST_REQUESTS
+from pyrsia.net.requests import GUEST_BURST, GUEST_REQUESTS
 from pyrsia.units import MAX_REQUESTS_PER_PEER, Limit, NodeId
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Greeting
@@ -457,4 +457,31 @@ async def test_a_stranger_that_we_dialled_is_a_guest_too_until_it_is_admitted():
         assert (ann.links.guest(bob.id), ann.links.guest(eve.id)) == (False, True)
         members.add(eve.id)
         await until(lambda: not ann.links.guest(eve.id))
+        nursery.cancel_scope.cancel()
+
+
+async def test_guests_that_ask_without_end_leave_members_the_loop():
+    asked = []
+
+    def counted(node, body):
+        asked.append(node)
+        return b""
+
+    ann, bob, eve = hall(guests=2, methods={1: counted}), Node(BOB), Node(STRANGERS[0])
+    async with trio.open_nursery() as nursery:
+        await join(nursery, ann, bob)
+        await nursery.start(eve.links.run)
+        eve.links.dial([ann.at])
+        await until(lambda: ann.links.connected(eve.id) and eve.links.connected(ann.id))
+        busy = 0
+        for _ in range(2 * GUEST_BURST.value):
+            try:
+                await eve.links.request(ann.id, 1, b"", 5)
+            except Busy:
+                busy += 1
+        assert busy > 0
+        assert asked.count(eve.id) == 2 * GUEST_BURST.value - busy
+        for _ in range(2 * GUEST_BURST.value):
+            await bob.links.request(ann.id, 1, b"", 5)
+        assert asked.count(bob.id) == 2 * GUEST_BURST.value
         nursery.cancel_scope.cancel()
