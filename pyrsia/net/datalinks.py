@@ -32,6 +32,7 @@ from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
 METHOD: Final = 12  # `node.kinds.Method.DATA_LINK`
+PLAIN: Final = b"dp"  # how keys of plain lines begin that we dialled
 DIAL_ME: Final = b"D"  # the asker cannot dial: please do -> empty
 TICKET: Final = b"T"  # for a plain connection -> empty for no, or a ticket and a port u16
 
@@ -39,6 +40,9 @@ IDLE_S: Final = 60.0  # a client that installs packages comes back sooner than t
 UNREACHED_S: Final = 60.0  # who could not be dialled is asked to dial, this long
 ASK_S: Final = 3.0  # for an answer over the control link, and again for the connection that it leads to
 SWEEP_S: Final = 1.0
+UNLINKED_S: Final = (
+    10.0  # a control link that breaks for a moment costs no line; without one nothing is given
+)
 MAX_LINES = Limit(
     64, "data connections that we dialled, at four descriptors each: a quarter of the usual 1,024"
 )
@@ -82,6 +86,7 @@ class DataLinks:
         self._opening: dict[NodeId, trio.Event] = {}
         self._awaited: dict[NodeId, trio.Event] = {}  # who was asked to dial us
         self._unreached: dict[NodeId, float] = {}  # until when it is not dialled
+        self._closed: dict[NodeId, float] = {}  # the same for its plain port
         self._faults: Counter[NodeId] = Counter()
         self._tickets = Tickets(secrets.token_bytes)
         self._numbers = itertools.count()
@@ -159,13 +164,13 @@ class DataLinks:
 
     async def _dial(self, node: NodeId, address: str) -> Line:
         nursery = self._room()
-        ticket, plain = (
-            await self._ticket(node, address) if self._links.plain_router is not None else (b"", "")
-        )
+        clear = self._links.plain_router is not None and trio.current_time() >= self._closed.get(node, 0.0)
+        ticket, plain = await self._ticket(node, address) if clear else (b"", "")
         sock, monitor = self._links.client(
             node, plain or address, frame_bytes=chunks.FRAME_BYTES, hwm=DATA_HWM.value, plain=bool(plain)
         )
-        line = Line(node, b"d%d" % next(self._numbers), sock, b"", self._begin)
+        mark = PLAIN if plain else b"d"
+        line = Line(node, mark + b"%d" % next(self._numbers), sock, b"", self._begin)
         self._dialled[node] = line
         line.post(hello(ticket) if ticket else hello())
         nursery.start_soon(self._live, line, sock, monitor)
@@ -217,7 +222,13 @@ class DataLinks:
             return self._tickets.give(trio.current_time(), node) + int(port).to_bytes(2, "big")
         if body != DIAL_ME:
             raise Malformed("data link: neither a ticket nor a dial is asked for")
-        if self._nursery is not None and node not in self._opening and self._dialled.get(node) is None:
+        line = self._dialled.get(node)
+        if line is not None and line.key.startswith(PLAIN) and line.heard_s:
+            self._forget(line, "the other end has dropped it")
+            line = None
+        if line is not None:  # it may have forgotten whose it is
+            line.post(hello())
+        elif self._nursery is not None and node not in self._opening:
             self._nursery.start_soon(self._dial_for, node)
         return b""
 
@@ -247,10 +258,11 @@ class DataLinks:
                             self._take(line, parts)
                     nursery.cancel_scope.cancel()
         finally:
-            if not line.heard_s:
-                if len(self._unreached) >= MAX_PEERS.value:
-                    self._unreached.clear()
-                self._unreached[line.node] = trio.current_time() + UNREACHED_S
+            if not line.heard_s:  # a plain port may be closed where the other one is open
+                nobody = self._closed if line.key.startswith(PLAIN) else self._unreached
+                if len(nobody) >= MAX_PEERS.value:
+                    nobody.clear()
+                nobody[line.node] = trio.current_time() + UNREACHED_S
             self._forget(line, "the connection broke")
             sock.close()
             monitor.close()
@@ -285,8 +297,6 @@ class DataLinks:
                 node = None
         if node is None:
             self._links.counted["data-stranger"] += 1
-            if line is not None:
-                self._forget(line, "it has no control link")
             return None
         if line is None or line.node != node or not line.alive:
             line = self._hold(Line(node, key, router, route, self._begin))
@@ -383,13 +393,18 @@ class DataLinks:
             self._forget(line, "it is silent")
 
     async def _sweep(self) -> None:
+        unlinked: dict[bytes, float] = {}  # since when its node has no control link, by key of a line
         while True:
             await trio.sleep(SWEEP_S)
             now_s = trio.current_time()
-            for line in [*self._dialled.values(), *self._held.values()]:
+            lines = [*self._dialled.values(), *self._held.values()]
+            was, unlinked = unlinked, {}
+            for line in lines:
+                if not self._links.connected(line.node):
+                    unlinked[line.key] = was.get(line.key, now_s)
                 # Who dialled closes it; the other end forgets it well after that.
                 idle_s = IDLE_S if line.dialled else 3 * IDLE_S
-                if not line.alive or (not line.dialled and not self._links.connected(line.node)):
+                if not line.alive or now_s - unlinked.get(line.key, now_s) > UNLINKED_S:
                     self._forget(line, "it has no control link")
                 elif now_s - line.used_s > idle_s and not line.busy and not self._serves(line.key):
                     self._forget(line, "it was idle")

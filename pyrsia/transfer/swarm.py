@@ -255,6 +255,7 @@ class Swarm:
         for source in self._roster.sources.values():
             if source.phase is Phase.OPENING and now - source.since_s >= OPEN_S:
                 effects += self._drop(source, "did not answer")
+                self._roster.again(source, now)  # by a new line: the other end may have forgotten this one
             elif source.phase is Phase.READY and source.owed and now - source.heard_s >= source.patience_s:
                 effects += self._strike(source, now)
         idle = self._roster.idle(now, self._owing.wanted)

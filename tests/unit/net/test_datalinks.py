@@ -14,6 +14,7 @@ from pyrsia.mesh.scores import FAULT, LIE
 from pyrsia.net import datalinks, serving
 from pyrsia.net.lines import HELLO, LINE_CHUNKS, hello
 from pyrsia.net.zsock import ZSock
+from pyrsia.transfer import swarm
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, Limit
 from pyrsia.wire import chunks
@@ -117,6 +118,93 @@ async def test_a_check_of_a_chunk_tells_a_yes_a_no_and_no_word_apart(sites, tmp_
 
     assert said == [True, False, False, None, None]
     assert c.counters.liars == {}
+
+
+def dropped(site, by):
+    """The other end forgets the lines that `site` dialled."""
+    for line in [line for line in by.plane.lines._held.values() if line.node == site.id]:
+        by.plane.lines._forget(line, "test")
+
+
+async def test_a_plain_line_that_the_other_end_forgot_costs_one_wait_and_no_source(
+    sites, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(swarm, "OPEN_S", 0.7)
+    a, _, c = sites
+    plain(a, c)
+    a.put(tmp_path / "a", DATA)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        dropped(c, a)
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        assert keys_of(a) == [b"p"]
+        nursery.cancel_scope.cancel()
+
+    assert c.counters.liars == {}
+
+
+@pytest.mark.parametrize("clear", [False, True])
+async def test_who_can_only_dial_out_is_dialled_by_again_when_its_line_was_forgotten(sites, tmp_path, clear):
+    a, _, c = sites
+    if clear:
+        plain(a, c)
+    manifest = c.put(tmp_path / "c", DATA)
+    sees = a.links.data_address
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        a.links.data_address = lambda node: "" if node == c.id else sees(node)
+        for _ in range(3):
+            assert await fetched(a, manifest, [c]) == DATA
+            dropped(c, a)
+        nursery.cancel_scope.cancel()
+
+    assert a.counters.liars == {}
+
+
+async def test_a_control_link_that_breaks_for_a_moment_costs_no_line(sites, tmp_path, monkeypatch):
+    monkeypatch.setattr(datalinks, "SWEEP_S", 0.02)
+    monkeypatch.setattr(datalinks, "UNLINKED_S", 0.2)
+    a, _, c = sites
+    plain(a, c)
+    a.put(tmp_path / "a", DATA)
+    real, away = a.links.connected, set()
+    monkeypatch.setattr(a.links, "connected", lambda node: node not in away and real(node))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        (line,) = a.plane.lines._held.values()
+        away.add(c.id)
+        (mine,) = c.plane.lines._dialled.values()
+        mine.post(chunks.encode(Message(Type.WANT_HAVE, MANIFEST.id)))
+        await until(lambda: a.links.counted["data-stranger"])
+        assert line.alive
+        away.clear()
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        assert line.alive
+        away.add(c.id)
+        await until(lambda: not line.alive)
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_the_plain_port_is_closed_files_come_over_the_other_one(sites, tmp_path, monkeypatch):
+    monkeypatch.setattr(swarm, "OPEN_S", 0.3)
+    a, _, c = sites
+    plain(a, c)
+    a.put(tmp_path / "a", DATA)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        nothing = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = nothing[0].socket.getsockname()[1]
+        await nothing[0].aclose()
+
+        async def ticket(node, address):
+            return bytes(32), f"tcp://127.0.0.1:{port}"
+
+        monkeypatch.setattr(c.plane.lines, "_ticket", ticket)
+        assert await fetched(c, MANIFEST, [a]) == DATA
+        assert keys_of(a) == [b"c"]
+        nursery.cancel_scope.cancel()
 
 
 async def fetched_none(site):
