@@ -25,7 +25,7 @@ from tests.chaos.proxy import Proxy
 HOST = "tcp://127.0.0.1"
 MIB = 1 << 20
 EIGHT = 8
-UP = 16e6  # bytes a second that each may send
+UP = 32e6  # bytes a second that each may send
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ def seconds_of_pulls(layer: str, count: int, size: int) -> float:
 
 
 @pytest.mark.parametrize("at", ["32-MiB", pytest.param("256-MiB", marks=LONG)])
-@row("transfer/eight-at-once", "one file to 8 nodes, 16 MB/s up each", unit="s", rounds=1)
+@row("transfer/eight-at-once", "one file to 8 nodes, 32 MB/s up each", unit="s", rounds=1)
 def test_eight_nodes_fetch_the_same_file_at_once(measure, files, at, tmp_path):
     size = int(at.removesuffix("-MiB")) * MIB
     with a_registry(tmp_path / "registry") as layer:
