@@ -142,12 +142,13 @@ class Bringing:
             lacking, began_s = manifest.count - partial.held.bit_count(), trio.current_time()
             await self._chunks(coming, partial, sha256)
             self.measured(lacking * CHUNK_BYTES.value, trio.current_time() - began_s)
-            path = await partial.finish(sha256)
+            coming.path = await partial.finish(sha256)
         except BaseException:
             partial.rest()
             raise
-        await self._describe(manifest)
-        return path
+        with trio.CancelScope(shield=True):  # without its manifest no peer could be given it
+            await self._describe(manifest)
+        return coming.path
 
     async def _manifest(self, coming: Coming, manifest_id: bytes, sha256: bytes) -> Manifest:
         """From those who are known, then from those who are found."""

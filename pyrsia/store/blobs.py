@@ -219,8 +219,8 @@ class Blobs:
         pins = change(record.pins)
         if pins != record.pins:
             self._write(sha256, msgspec.structs.replace(record, pins=pins))
-            if sync:
-                await self._database.sync()
+        if sync:  # also what another has just written
+            await self._database.sync()
         return True
 
     def pins(self, sha256: bytes) -> tuple[str, ...]:
@@ -400,7 +400,9 @@ class Blobs:
         return sha256 not in self._settling and sha256 not in self._leaving
 
     def _may_go(self, sha256: bytes, record: BlobRecord) -> bool:
-        return not record.pins and sha256 not in self._held and not self._uses.in_hand(sha256)
+        if record.pins or sha256 in self._held or not self._free_of_others(sha256):
+            return False
+        return not self._uses.in_hand(sha256)
 
     # -- the index --
 
@@ -451,7 +453,8 @@ class Blobs:
                 room.release()
         finally:
             _less(self._settling, sha256)
-        await self._database.sync()
+        with trio.CancelScope(shield=True):  # it is here now, and all who want to know hear of it
+            await self._database.sync()
         for told in self.on_kept:
             told(sha256)
 

@@ -305,3 +305,34 @@ async def test_a_bug_below_ends_one_download_and_comes_out_as_itself(site):
     with pytest.raises(ZeroDivisionError):
         await site.fetch()
     assert site.shelf.bringing.coming(PAPER.id) is None
+
+
+async def test_who_leaves_while_the_index_is_synced_leaves_what_peers_can_be_given(site):
+    """And nobody who shared the download brings it a second time."""
+    scope, got, sync = trio.CancelScope(), [], site.database.sync
+
+    async def leaving():
+        scope.cancel()
+        await sync()
+
+    async def first():
+        with scope:
+            await site.fetch()
+
+    async def second():
+        got.append(await site.fetch(B))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(second)
+        await trio.testing.wait_all_tasks_blocked()
+        site.database.sync = leaving
+        site.plane.chunks(0, 1, 2, 3, 4)
+        await until(lambda: got or len(site.plane.held) > 1)
+        site.plane.chunks(*range(5))
+    site.database.sync = sync
+    assert scope.cancel_called
+    assert got == [site.shelf.local(PAPER.sha256)]
+    assert len(site.plane.held) == 1
+    assert site.shelf.served(A, PAPER.id) is not None
