@@ -145,10 +145,10 @@ class Discovery:
         return [self._question(now, node)] if dialled else []
 
     def on_lost(self, now: float, node: NodeId) -> None:
-        self._linked.pop(node, None)
+        if not self._linked.pop(node, False):  # whom we dial is our own choice, and stands for itself
+            self.table.unlinked(node)
         self._asked_s.pop(node, None)
         self._saved.pop(node, None)
-        self.table.unlinked(node)
         self.outbound.on_lost(now, node)
 
     def on_mentioned(self, now: float, node: NodeId, by: NodeId) -> None:

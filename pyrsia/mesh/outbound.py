@@ -2,10 +2,12 @@
 
 Who surrounds a node tells it what it likes. So at least `CHOSEN` links are our own choice, and no crowd can steer it:
 first a source is drawn of all that told us of nodes, then one of its nodes, and of those one in an address group that
-we have fewest links with. A source with a thousand nodes is drawn as often as one with a single node.
+we have fewest links with. A source with a thousand nodes is drawn as often as one with a single node. Half of them go
+to members where that can be: the log admitted each, and strangers' ids are free.
 
 A node that cannot be reached rests, longer each time; one that left the network is dialled no more. Addresses are
 dialled within their own scope only (`scopes`); a host name is resolved first, and what it names is held to the same.
+Names are rarely asked for on a stranger's word, or a few of them could turn every node's questions on a victim.
 Addresses that nobody signed (of DNS, of saved records that have expired) are hints: tried when records are few.
 
 Pure: time and draws are arguments; `Dial`, `Undial` and `Resolve` are for the shell.
@@ -18,9 +20,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pyrsia.buckets import Bucket
 from pyrsia.mesh import scopes
 from pyrsia.mesh.scopes import Scope
-from pyrsia.mesh.table import Row, Table
+from pyrsia.mesh.table import Table
 from pyrsia.units import Limit, NodeId
 
 CHOSEN = Limit(8, "links of our own choice: if half of all sources lie, one in 256 nodes is surrounded")
@@ -33,6 +36,13 @@ MAX_HINTS = Limit(256, "addresses that nobody signed; the newest count")
 MAX_NAMES = Limit(1_024, "resolved host names, with 16 addresses each")
 NAME_LIFE_S: Final = 600.0
 NAME_RETRY_S: Final = 30.0
+NAMES_AT_ONCE = Limit(4, "host names resolved after one look, and of strangers' within a moment")
+NAMES_RATE: Final = 1 / 15  # a second, of strangers' records
+TRIES = Limit(32, "nodes looked at closely in one look: four for each link that may be missing")
+MANY_ROWS = Limit(
+    256, "rows that take a millisecond to look through: if that was in vain, a second passes first"
+)
+DRY_S: Final = 1.0
 
 
 class Draw(Protocol):
@@ -113,6 +123,9 @@ class Outbound:
         self._resting: OrderedDict[NodeId, _Rest] = OrderedDict()
         self._hints: OrderedDict[NodeId, tuple[str, bool]] = OrderedDict()
         self._names: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._strangers_names = Bucket(NAMES_RATE, NAMES_AT_ONCE.value)
+        self._asked = 0  # names, in this look
+        self._dry_until_s = 0.0
 
     @property
     def chosen(self) -> frozenset[NodeId]:
@@ -161,6 +174,7 @@ class Outbound:
     def plan(self, now: float, linked: Mapping[NodeId, bool]) -> list[Move]:
         """What to dial and what no more. `linked`: who has a link, and whether it was dialled by us."""
         moves: list[Move] = []
+        self._asked = 0
         self._drop(now, linked, moves)
         wanted = self._wanted(linked)
         for node in wanted:
@@ -171,8 +185,7 @@ class Outbound:
         return moves
 
     def _own(self, linked: Mapping[NodeId, bool], wanted: Collection[NodeId]) -> int:
-        """Links of our own choice, and those on their way. One that the other side dialled is none."""
-        own = [node for node in (*self._chosen, *self._fixed) if linked.get(node, node in self._chosen)]
+        own = self._linked_by_us(linked)
         return len(own) + len(set(wanted) - set(own))
 
     def _drop(self, now: float, linked: Mapping[NodeId, bool], moves: list[Move]) -> None:
@@ -213,28 +226,55 @@ class Outbound:
         return True
 
     def _choose(self, now: float, missing: int, linked: Mapping[NodeId, bool], moves: list[Move]) -> None:
-        by_source: dict[NodeId, list[tuple[NodeId, str]]] = {}
-        for row in self._table:
-            node, address = row.record.node, row.record.control
-            if address and self._free(node, linked) and not self._rests(now, node):
-                by_source.setdefault(_source(row), []).append((node, address))
-        hints = [
-            (node, hint[0])
-            for node, hint in self._hints.items()
-            if node not in self._table and self._free(node, linked)
-        ]
-        if hints:
-            by_source[NodeId(bytes(32))] = hints
+        if now < self._dry_until_s:
+            return
+        members, others = self._choices(now, linked)
         groups = self._groups(linked)
-        while missing and by_source:
-            source = sorted(by_source)[self._draw.randrange(len(by_source))]
-            node, address = self._pick(by_source[source], groups)
-            by_source[source].remove((node, address))
-            if not by_source[source]:
-                del by_source[source]
+        half = CHOSEN.value // 2 - sum(map(self._member, self._linked_by_us(linked)))
+        for _ in range(TRIES.value):
+            if not missing or not (members or others):
+                break
+            at = self._draw.randrange(len(members) if members and half > 0 else len(members) + len(others))
+            pool, at = (members, at) if at < len(members) else (others, at - len(members))
+            node, address = self._pick(pool[at], groups)
+            pool[at].remove((node, address))
+            if not pool[at]:
+                pool[at] = pool[-1]
+                pool.pop()
             if self._try(now, node, moves):
                 groups[scopes.group_of(address)] += 1
                 missing -= 1
+                half -= pool is members
+        if missing and len(self._table) > MANY_ROWS.value:
+            self._dry_until_s = now + DRY_S
+
+    def _choices(
+        self, now: float, linked: Mapping[NodeId, bool]
+    ) -> tuple[list[list[tuple[NodeId, str]]], list[list[tuple[NodeId, str]]]]:
+        """Who could be dialled now: of members, of others, each by source."""
+        members: list[list[tuple[NodeId, str]]] = []
+        others: dict[NodeId, list[tuple[NodeId, str]]] = {}
+        for row in self._table:
+            node, address = row.record.node, row.record.control
+            if not (address and self._free(node, linked) and not self._rests(now, node)):
+                continue
+            if not self._usable(now, node):
+                continue
+            if row.member:  # they stand for themselves: the log vouches that each was admitted
+                members.append([(node, address)])
+            else:
+                others.setdefault(row.source, []).append((node, address))
+        hints = [
+            (node, hint[0])
+            for node, hint in self._hints.items()
+            if node not in self._table
+            and self._free(node, linked)
+            and not self._rests(now, node)
+            and self._usable(now, node)
+        ]
+        if hints:
+            others[NodeId(bytes(32))] = hints
+        return members, list(others.values())
 
     def _pick(self, nodes: list[tuple[NodeId, str]], groups: Counter[str]) -> tuple[NodeId, str]:
         """One of `nodes` at random, in an address group that we have fewest links with."""
@@ -242,16 +282,16 @@ class Outbound:
         best = [one for one in nodes if groups[scopes.group_of(one[1])] == fewest]
         return best[self._draw.randrange(len(best))]
 
+    def _linked_by_us(self, linked: Mapping[NodeId, bool]) -> list[NodeId]:
+        """Links of our own choice, and those on their way. One that the other side dialled is none."""
+        return [node for node in (*self._chosen, *self._fixed) if linked.get(node, node in self._chosen)]
+
     def _groups(self, linked: Mapping[NodeId, bool]) -> Counter[str]:
-        ours = [node for node in (*self._chosen, *self._fixed) if linked.get(node, node in self._chosen)]
-        return Counter(scopes.group_of(self._table.address(node)) for node in ours)
+        return Counter(scopes.group_of(self._table.address(node)) for node in self._linked_by_us(linked))
 
     def _address(self, now: float, node: NodeId, moves: list[Move]) -> str:
         """Where to dial `node`: numeric, and in a scope of ours. Empty: not now."""
-        address, here = self._table.address(node), False
-        hint = self._hints.get(node)
-        if hint is not None and (not address or hint[1]):
-            address, here = hint
+        address, here = self._where(node)
         host, port = scopes.split(address)
         if not port:
             return ""
@@ -259,12 +299,42 @@ class Outbound:
             return address
         if scopes.scope_of(host) is not Scope.NAME:
             return ""
-        asked_s, found = self._names.get(host, (float("-inf"), ()))
-        if now - asked_s >= (NAME_LIFE_S if found else NAME_RETRY_S):
+        _, found = self._names.get(host, (0.0, ()))
+        if self._to_ask(now, node, host):
+            self._asked += 1
+            if self._strange(node):
+                self._strangers_names.take(now)
             self.on_resolved(now, host, found)  # asked once, whatever comes of it
             moves.append(Resolve(host))
         usable = [one for one in found if scopes.may_dial(one, self._ours)]
         return scopes.join(usable[0], port) if usable else ""
+
+    def _where(self, node: NodeId) -> tuple[str, bool]:
+        """The address to try, and whether it was heard on our own cable."""
+        address, hint = self._table.address(node), self._hints.get(node)
+        return hint if hint is not None and (not address or hint[1]) else (address, False)
+
+    def _usable(self, now: float, node: NodeId) -> bool:
+        """Whether `_address` may come to something: for thousands of rows at a time."""
+        address, here = self._where(node)
+        host, port = scopes.split(address)
+        if not port or here or scopes.may_dial(host, self._ours):
+            return bool(port)
+        if scopes.scope_of(host) is not Scope.NAME:
+            return False
+        _, found = self._names.get(host, (0.0, ()))
+        return any(scopes.may_dial(one, self._ours) for one in found) or self._to_ask(now, node, host)
+
+    def _to_ask(self, now: float, node: NodeId, host: str) -> bool:
+        """Whether this name is due to be resolved, and may be."""
+        asked_s, found = self._names.get(host, (float("-inf"), ()))
+        if now - asked_s < (NAME_LIFE_S if found else NAME_RETRY_S) or self._asked >= NAMES_AT_ONCE.value:
+            return False
+        return not self._strange(node) or self._strangers_names.has(now)
+
+    def _strange(self, node: NodeId) -> bool:
+        """Whether only a stranger's own record says where it is."""
+        return node not in self._hints and not self._member(node)
 
     def _rests(self, now: float, node: NodeId) -> bool:
         rest = self._resting.get(node)
@@ -278,8 +348,3 @@ class Outbound:
         self._resting[node] = _Rest(times, now + pause_s * jitter)
         while len(self._resting) > MAX_RESTING.value:
             self._resting.popitem(last=False)
-
-
-def _source(row: Row) -> NodeId:
-    """Members stand for themselves: the log vouches that each was admitted."""
-    return row.record.node if row.member else row.source

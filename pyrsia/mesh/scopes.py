@@ -42,6 +42,7 @@ _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address behind a g
 _CARRIER = ipaddress.ip_network("100.64.0.0/10")
 
 
+@lru_cache(REMEMBERED)
 def split(address: str) -> tuple[str, int]:
     """Host, without brackets, and port of `tcp://host:port`; no host and 0 where it is none."""
     host, colon, port = address.removeprefix("tcp://").rpartition(":")

@@ -3,8 +3,9 @@
 A record counts when its signature is good, it is of our network, has not expired, is not from the future, and is newer
 than the one that is here. Anything else changes nothing. Members of the log have places of their own: strangers cannot
 take them, however many there are. Ids are free, so a source that brings strangers has a share: when the table is full,
-a newcomer takes the place of a record of the source that has most. A node that we have a link with is its own source;
-all strangers whose link is gone are one source together, for links can be made by the thousand, one after the other.
+a newcomer takes the place of a record of the source that has most. A node that we have a link with is its own source.
+Strangers that dialled us and are gone are one source together, with all that they told: such links can be made by the
+thousand, one after the other.
 
 Two ids that have one transport key (an Ed25519 key and its sign-flipped twin) are one node: the first one here stays,
 and a member's comes before any other.
@@ -15,7 +16,6 @@ arguments.
 Source: docs/mesh-discovery.md, "The table".
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -54,7 +54,7 @@ NEWS: Final = frozenset({Taken.NEW, Taken.NEWER})
 
 @dataclass(slots=True)
 class Row:
-    """One known node. `source` is who told us first; the node itself while we have a link, then `PASSERS`."""
+    """One known node. `source` is who told us first; the node itself once we had a link, or `PASSERS`."""
 
     record: Record
     raw: bytes
@@ -85,7 +85,8 @@ class Table:
         self._member = member
         self._rows: dict[NodeId, Row] = {}
         self._by_curve: dict[bytes, NodeId] = {}
-        self._strangers_of: Counter[NodeId] = Counter()
+        self._strangers: dict[NodeId, set[NodeId]] = {}  # by source
+        self._count_of_strangers = 0
 
     # -- what others read --
 
@@ -116,7 +117,7 @@ class Table:
 
     def strangers_of(self, source: NodeId) -> int:
         """How many records of strangers are here by the word of `source`."""
-        return self._strangers_of[source]
+        return len(self._strangers.get(source, ()))
 
     # -- what comes in --
 
@@ -154,13 +155,14 @@ class Table:
             self._heard(row, node)
 
     def unlinked(self, node: NodeId) -> None:
-        """Its link is gone: from now on it shares one allowance with all others of which that is true."""
+        """It had dialled us and is gone: it, and what a stranger told, share one allowance with all others like it."""
+        told = set() if self._member(node) else set(self._strangers.get(node, ()))
         row = self._rows.get(node)
-        if row is None or row.source != node:
-            return
-        self._move(row, PASSERS)
-        if self._strangers_of[PASSERS] > MAX_OF_SOURCE.value:
-            self.forget(self._soonest_gone(PASSERS))
+        if row is not None and row.source == node:
+            told.add(node)
+        for name in told:
+            self._move(self._rows[name], PASSERS)
+        self._trim(PASSERS)
 
     def settle(self, now_ms: int) -> list[NodeId]:
         """Forget what has expired, and see who is a member now; who was forgotten."""
@@ -215,30 +217,40 @@ class Table:
 
     def _room(self, row: Row) -> bool:
         """Whether there is a place for a new row; makes one where that is fair."""
-        strangers = self._strangers_of.total()
+        strangers = self._count_of_strangers
         if row.member:
             return len(self._rows) - strangers < MAX_MEMBERS.value
-        if self._strangers_of[row.source] >= MAX_OF_SOURCE.value:
+        own = self.strangers_of(row.source)
+        if own >= MAX_OF_SOURCE.value:
             return False
         if strangers < MAX_STRANGERS.value:
             return True
-        most, count = self._strangers_of.most_common(1)[0]
-        if count <= self._strangers_of[row.source] + 1:
+        most = max(self._strangers, key=self.strangers_of)
+        if self.strangers_of(most) <= own + 1:
             return False
-        self.forget(self._soonest_gone(most))
+        self.forget(min(self._strangers[most], key=self._expires))
         return True
 
-    def _soonest_gone(self, source: NodeId) -> NodeId:
-        """Of what `source` told us: whose record expires first."""
-        theirs = (one for one in self._rows.values() if one.source == source and not one.member)
-        return min(theirs, key=lambda one: (one.record.expires_ms, one.record.node)).record.node
+    def _trim(self, source: NodeId) -> None:
+        """What is over the share of `source` goes, those whose records expire first."""
+        over = self.strangers_of(source) - MAX_OF_SOURCE.value
+        for node in sorted(self._strangers.get(source, ()), key=self._expires)[: max(0, over)]:
+            self.forget(node)
+
+    def _expires(self, node: NodeId) -> tuple[int, NodeId]:
+        return self._rows[node].record.expires_ms, node
 
     def _count(self, row: Row, by: int) -> None:
         if row.member:
             return
-        self._strangers_of[row.source] += by
-        if self._strangers_of[row.source] <= 0:
-            del self._strangers_of[row.source]
+        node, theirs = row.record.node, self._strangers.setdefault(row.source, set())
+        if by > 0:
+            theirs.add(node)
+        else:
+            theirs.discard(node)
+        self._count_of_strangers += by
+        if not theirs:
+            del self._strangers[row.source]
 
 
 def dialable(rows: Iterable[Row]) -> list[Row]:

@@ -9,6 +9,8 @@ Source: RFC 2782; docs/mesh-discovery.md, "DNS"; docs/adr/0060.
 """
 
 import re
+import socket
+from functools import partial
 from typing import Final, TypeVar
 
 import dns.asyncresolver
@@ -26,6 +28,8 @@ MAX_DNS_RECORDS = Limit(64, "records of one name: an answer of 8 KB; a few would
 DNS_WAIT_S = Limit(5, "a resolver that takes longer is asked again later")
 MAX_ADDRESSES = Limit(16, "numeric addresses of one host")
 _TXT: Final = re.compile(rb"pyrsia=([a-z2-7]{52})@(tcp://[\x21-\x7e]{1,250})")
+RESOLVERS = Limit(4, "host names asked for at once: the threads of files and builds are not for them")
+_THREADS: Final = trio.CapacityLimiter(RESOLVERS.value)
 _SERVICE: Final = "_pyrsia._tcp"
 
 Hint = tuple[NodeId, str]
@@ -61,11 +65,16 @@ class Names:
 
 
 async def resolve(host: str) -> list[str]:
-    """Numeric addresses of `host`, as the system resolves it; none where there are none."""
+    """Numeric addresses of `host`, as the system resolves it; none where there are none.
+
+    In threads of its own, a few: a name server that says nothing holds one for as long as the system waits for it.
+    """
     found: list[str] = []
+    ask = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
     with trio.move_on_after(DNS_WAIT_S.value):
         try:
-            for *_, where in await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM):
+            answer = await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=_THREADS)
+            for *_, where in answer:
                 address = str(where[0]).partition("%")[0]
                 if address not in found:
                     found.append(address)

@@ -22,7 +22,7 @@ from pyrsia.mesh.discovery import (
     Save,
 )
 from pyrsia.mesh.outbound import Dial
-from pyrsia.mesh.table import MAX_OF_SOURCE
+from pyrsia.mesh.table import MAX_OF_SOURCE, PASSERS
 from pyrsia.units import MAX_RECORDS
 from pyrsia.wire import records
 from pyrsia.wire.records import Asked
@@ -288,10 +288,12 @@ def test_strangers_that_come_and_go_are_neither_saved_nor_remembered_without_end
         assert not [one for one in made.on_timer(1.0, NOW_MS) if isinstance(one, Save)]
         made.on_lost(0.0, ident(number))
         assert made.table.strangers_of(ident(number)) == 0
+        assert made.table.strangers_of(PASSERS) == number - 99
     for number in range(100, 300):
         made.on_linked(0.0, ident(number), dialled=True)
         assert [one.node for one in made.on_timer(1.0, NOW_MS) if isinstance(one, Save)] == [ident(number)]
         made.on_lost(0.0, ident(number))
+        assert made.table.strangers_of(ident(number)) == 1  # we dialled it
     assert not made._saved
 
 

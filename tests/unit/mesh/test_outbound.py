@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia.mesh.outbound import CHOSEN, GIVE_UP_S, LAST_REST_S, MAX_HINTS, MAX_RESTING, Dial, Resolve, Undial
+from pyrsia.mesh.outbound import (
+    CHOSEN,
+    GIVE_UP_S,
+    LAST_REST_S,
+    MAX_HINTS,
+    MAX_RESTING,
+    NAMES_AT_ONCE,
+    Dial,
+    Resolve,
+    Undial,
+)
 from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.table import Taken
 
@@ -202,6 +212,59 @@ def test_a_name_is_resolved_and_what_it_names_is_held_to_its_scope():
     assert outbound.plan(700.0, {}) == [Resolve("evil.example")]
     outbound.on_resolved(700.5, "evil.example", ["10.0.0.1", "8.8.8.8"])
     assert outbound.plan(701.0, {}) == [Dial(ident(1), "tcp://8.8.8.8:22")]
+
+
+def test_names_in_strangers_records_are_rarely_asked_for():
+    table, draw = table_of(), random.Random(17)
+    known(table, 500, source=EVE, address="tcp://h{}-{}.victim.example:443")
+    outbound = outbound_of(table, draw, ours=[Scope.GLOBAL])
+    asked = [move for now in range(60) for move in outbound.plan(float(now), {})]
+    assert all(isinstance(move, Resolve) for move in asked)
+    assert NAMES_AT_ONCE.value <= len(asked) <= NAMES_AT_ONCE.value + 4
+    honest = known(table, 2, crowd=2, address=GLOBAL)
+    assert set(dialled(outbound.plan(61.0, {}))) == set(honest)
+
+
+def test_a_members_name_is_asked_for_although_strangers_have_used_up_theirs():
+    member = ident(1, crowd=3)
+    table, draw = table_of(members={member}), random.Random(18)
+    known(table, 50, source=EVE, address="tcp://h{}-{}.victim.example:443")
+    outbound = outbound_of(table, draw, members={member}, ours=[Scope.GLOBAL])
+    outbound.plan(0.0, {})
+    table.take(NOW_MS, raw_of(member, address="tcp://member.example:443"), member)
+    assert outbound.plan(1.0, {}) == [Resolve("member.example")]
+    outbound.on_resolved(1.5, "member.example", ["8.8.8.8"])
+    assert outbound.plan(2.0, {}) == [Dial(member, "tcp://8.8.8.8:443")]
+
+
+def test_addresses_that_lead_nowhere_are_not_looked_at_again_and_again():
+    """However many of them and of how many sources: a look in vain at so many is not taken again at once."""
+    table, draw, looked = table_of(), random.Random(19), []
+    for number in range(40):
+        known(
+            table, 50, crowd=4, first=50 * number, source=ident(number, crowd=9), address="tcp://10.0.{}.{}:1"
+        )
+    outbound = outbound_of(table, draw, ours=[Scope.GLOBAL])
+    usable, tried = outbound._usable, outbound._try
+    outbound._usable = lambda now, node: looked.append("row") or usable(now, node)
+    outbound._try = lambda now, node, moves: looked.append("try") or tried(now, node, moves)
+    for now in range(100):
+        assert outbound.plan(now / 100, {}) == []
+    assert Counter(looked) == {"row": 2_000}
+    (honest,) = known(table, 1, crowd=2, address=GLOBAL)
+    assert dialled(outbound.plan(1.0, {})) == [honest]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_of_our_own_choices_are_members_where_strangers_are_a_crowd(seed):
+    members = {ident(number) for number in range(1, 101)}
+    table, draw = table_of(members=members), random.Random(seed)
+    known(table, 100)
+    for number in range(2_000):  # each a source of its own
+        known(table, 1, crowd=5, first=number)
+    chosen = dialled(outbound_of(table, draw, members=members).plan(0.0, {}))
+    assert len(chosen) == CHOSEN.value
+    assert len(members & set(chosen)) >= CHOSEN.value // 2
 
 
 def test_where_somebody_answered_whom_the_operator_named_is_a_scope_of_ours():

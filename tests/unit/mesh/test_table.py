@@ -146,6 +146,19 @@ def test_strangers_that_link_one_after_the_other_share_one_allowance(small):
     assert (table.strangers_of(tables.PASSERS), table.strangers_of(node)) == (3, 1)
 
 
+def test_what_strangers_told_that_came_and_went_is_one_sources_share(small):
+    table = table_of(members={ANN})
+    for number in range(50):
+        guest = ident(number, crowd=5)
+        table.take(NOW_MS, raw_of(ident(number + 1, crowd=6)), guest)
+        table.unlinked(guest)
+        assert table.strangers_of(guest) == 0
+    assert (len(table), table.strangers_of(tables.PASSERS)) == (4, 4)
+    table.take(NOW_MS, raw_of(ident(9)), ANN)
+    table.unlinked(ANN)  # a member answers for what it told
+    assert table.strangers_of(ANN) == 1
+
+
 def test_a_member_whose_link_is_gone_keeps_its_place(small):
     members = {ident(number) for number in range(1, 11)}
     table = table_of(members=members)

@@ -1,6 +1,7 @@
 """Nodes from DNS: what an honest server says, what a liar may, and a server that is not there."""
 
 import socket as plain
+import threading
 
 import dns.asyncresolver
 import dns.flags
@@ -11,8 +12,9 @@ import trio
 
 from pyrsia.keys import KeyPair
 from pyrsia.net import names
-from pyrsia.net.names import MAX_DNS_RECORDS, Names, of_srv, of_txt, resolve
+from pyrsia.net.names import MAX_DNS_RECORDS, RESOLVERS, Names, of_srv, of_txt, resolve
 from pyrsia.wire.text import b32
+from tests.reference.parts import until
 
 NODE = KeyPair(bytes(32)).public
 ID = b32(NODE)
@@ -94,6 +96,26 @@ async def test_nothing_garbage_and_no_name_give_nobody(monkeypatch):
 def test_what_is_no_hint(text):
     assert of_txt(text) is None
     assert of_srv("x" + text.decode(errors="replace"), 1) is None
+
+
+async def test_a_name_server_that_says_nothing_takes_no_thread_of_anybody_else(monkeypatch):
+    go_on, asked = threading.Event(), []
+
+    def silent(host, *_, **__):
+        asked.append(host)
+        go_on.wait(20)
+        return []
+
+    monkeypatch.setattr(names.socket, "getaddrinfo", silent)
+    async with trio.open_nursery() as nursery:
+        for number in range(60):
+            nursery.start_soon(resolve, f"{number}.example")
+        await until(lambda: len(asked) == RESOLVERS.value)
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        nursery.cancel_scope.cancel()
+    go_on.set()
+    await until(lambda: not names._THREADS.borrowed_tokens)
+    assert len(asked) == RESOLVERS.value
 
 
 async def test_the_systems_resolver_gives_numbers_and_nothing_for_what_is_no_host():
