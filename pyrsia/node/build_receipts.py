@@ -3,8 +3,8 @@
 Decides the order (its own desk first if it is a storage member, then those who built the same and so have most of it,
 then the others; each in the order that rendezvous hashing gives the request, so that requests spread), how many are
 asked at once (as many failure domains as are needed; one more whenever one refuses or is slow), and when another round
-begins. It never gives up by itself: the time for the reveal ends it. What a receipt says, and how many are needed, is
-`ledger.receipts`' business.
+begins. What one round brought counts in the next, for members are up in turns. It never gives up by itself: the time
+for the reveal ends it. What a receipt says, and how many are needed, is `ledger.receipts`' business.
 
 Source: docs/builds-how.md, "Receipts"; docs/ledger.md, "Receipts".
 """
@@ -25,7 +25,7 @@ from pyrsia.ledger.state import View
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.node.mesh.owning import storage_members
 from pyrsia.node.shelf import Shelf
-from pyrsia.transfer.placement import Placement, shard_of
+from pyrsia.transfer.placement import Placement, StorageMember, shard_of
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire.receipts import Ask, Wanted, check_answer
 from pyrsia.wire.text import b32, safe
@@ -37,6 +37,8 @@ SLOW_BYTES: Final = 2 << 20  # a second, that a member on a line of 16 Mbit/s ta
 HEDGE_S = Limit(2, "before one more is asked; a member that has the bytes already answers in milliseconds")
 FAST_BYTES: Final = 16 << 20  # a second, that most members take
 AGAIN_S = Limit(3, "between two rounds: a member that was away may be back, and a reveal has minutes")
+
+REMEMBERED = Limit(64, "reveals whose receipts are remembered: more than a builder has at once")
 
 _log = logging.getLogger("pyrsia.receipts")
 
@@ -71,6 +73,7 @@ class Receipts:
         self._ask = ask
         self._verify = verify
         self._scores = scores
+        self._signed: dict[bytes, dict[NodeId, bytes]] = {}  # by what was signed, the newest last
 
     @property
     def needed(self) -> int:
@@ -112,6 +115,7 @@ class Receipts:
         ask = Ask.of(bytes.fromhex(request_id), wanted).encode()
         text = receipts.signed_text(self._genesis.net, request_id, b32(self._node), kept)
         total = sum(size for _, _, size in kept)
+        found = self._remembered(text, members)
 
         async def one(node: NodeId) -> bytes:
             loans.to(node)
@@ -132,7 +136,16 @@ class Receipts:
             self.needed,
             one,
             HEDGE_S.value + total / FAST_BYTES,
+            found,
         )
+
+    def _remembered(self, text: bytes, members: Sequence[StorageMember]) -> dict[NodeId, bytes]:
+        """Signatures of this text by those who are storage members still; what is added to it is remembered too."""
+        nodes, known = {one.node for one in members}, self._signed.pop(text, {})
+        found = self._signed[text] = {node: one for node, one in known.items() if node in nodes}
+        while len(self._signed) > REMEMBERED.value:
+            del self._signed[next(iter(self._signed))]
+        return found
 
 
 @dataclass(slots=True)

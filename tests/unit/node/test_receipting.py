@@ -13,6 +13,7 @@ from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import Counters
 from pyrsia.node.build_receipts import AGAIN_S, HEDGE_S, Receipts
 from pyrsia.node.mesh import receipting
+from pyrsia.node.mesh.owning import storage_members
 from pyrsia.node.mesh.receipting import AT_ONCE, LAG_S, MAX_BYTES, PIN, Receipting
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.shelf import Shelf
@@ -242,7 +243,10 @@ async def test_a_manifest_that_the_bytes_do_not_have_is_told_though_they_are_her
 
 @pytest.mark.parametrize("lent", [True, False])
 @pytest.mark.parametrize("how", ["missing", "cut", "let-go-meanwhile"])
-async def test_nothing_is_signed_for_a_file_that_is_not_on_the_disk_whatever_the_index_says(stage, how, lent):
+async def test_nothing_is_signed_for_a_file_that_is_not_on_the_disk_whatever_the_index_says(
+    stage, how, lent, monkeypatch
+):
+    monkeypatch.setattr(receipting, "AT_ONCE", type(AT_ONCE)(64, "a test"))  # who waits holds up no other
     stage.commit()
     builder, data = stage.builders[0], FILES["wheel"]
     stage.lend_all(builder)
@@ -633,6 +637,7 @@ async def test_members_that_refuse_lie_or_are_slow_are_passed_over(members, auto
     began = trio.current_time()
     for bad in (full, b"\0" * 64, b"short", SLOW):
         members.asked.clear()
+        members.receipts._signed.clear()
         members.does = {me: bad, others[0]: bad}
         given = await members.gather()
         assert {one["node"] for one in given} <= {b32(key(i, "node").public) for i in others[1:]}
@@ -665,6 +670,43 @@ async def test_too_few_members_are_asked_again_and_the_notes_say_who_did_not_sig
     assert "\x1b" not in waiting
     assert len([one for one in caplog.records if "waits for receipts" in one.message]) == 1
     assert members.taken(given)
+
+
+async def test_members_that_are_up_in_turns_have_signed_together(members, autojump_clock):
+    """Two domains are needed, and at no time is more than one there."""
+    others = [i for i in range(4) if key(i, "node").public != members.builder.public]
+    me = next(i for i in range(4) if i not in others)
+    away = Unavailable("not connected")
+    members.does = {me: away, others[1]: away, others[2]: away}
+    given = []
+
+    async def gather():
+        given.extend(await members.gather())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gather)
+        await trio.sleep(AGAIN_S.value / 2)
+        assert members.asked.count(others[0]) == 1
+        members.does = {me: away, others[0]: away, others[2]: away}
+    assert members.asked.count(others[0]) == 1  # who has signed is not asked again
+    assert members.taken(given)
+
+    members.asked.clear()  # the log wants them once more: after a block that it did not come into
+    assert (await members.gather(), members.asked) == (given, [])
+
+
+async def test_receipts_of_who_is_no_storage_member_any_more_and_of_old_reveals_are_forgotten(
+    members, monkeypatch
+):
+    monkeypatch.setattr("pyrsia.node.build_receipts.REMEMBERED", type(AGAIN_S)(1, "a test"))
+    await members.gather()
+    (text,) = members.receipts._signed
+    here = storage_members(members.stage.world.db.get)
+    signed = dict(members.receipts._signed[text])
+    left = [one for one in here if one.node != next(iter(signed))]
+    assert members.receipts._remembered(text, left).keys() == signed.keys() - {next(iter(signed))}
+    assert members.receipts._remembered(b"another reveal", here) == {}
+    assert list(members.receipts._signed) == [b"another reveal"]
 
 
 async def test_a_network_without_storage_members_is_asked_nothing(tmp_path):
