@@ -300,7 +300,7 @@ class DrainStatus(msgspec.Struct, frozen=True):
 
     Attributes:
         files, bytes: what the log names and this node has. placed, placed_bytes: of it, what others keep as well.
-        wanted: copies elsewhere of each; `possible`: as many as there are other members to keep them.
+        wanted: copies elsewhere of each; `possible`: as many as there are other living members to keep them.
         unplaced: some that are not placed. rounds: how often all of it was asked about.
     """
 

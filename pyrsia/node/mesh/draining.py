@@ -3,7 +3,8 @@
 While the order stands this node counts as leaving: it says so to the storage members, which pass it over, so that the
 next owners bring what it keeps; it brings nothing itself. Every blob that the log names and that is here, an owner's or
 not, is then asked about until as many others as the network wants, or has, say that they have it. The order outlives a
-restart. Nothing is deleted: taking the order back makes the node what it was.
+restart. As long as the index does not cover the log, nothing is safe. Nothing is deleted: taking the order back makes
+the node what it was.
 
 Source: docs/replication.md, "Leaving".
 """
@@ -144,8 +145,11 @@ class Draining:
     async def _look(self) -> None:
         """One pass over all that is here."""
         placement = self._owning.placement
-        others = len(placement.members) - (self._owning.node in placement)
+        gone = self._replicating.repair.gone | {self._owning.node}
+        others = sum(one.node not in gone for one in placement.members)
         wanted, possible = placement.replicas, min(placement.replicas, others)
+        stock = self._replicating.stock
+        known, whole = stock.complete, stock.whole
         files = placed = size = placed_size = 0
         unplaced: list[Unplaced] = []
         batch: list[tuple[bytes, int]] = []
@@ -153,7 +157,7 @@ class Draining:
         async def count() -> None:
             nonlocal placed, placed_size
             good = await self._replicating.confirmed(
-                [sha256 for sha256, _ in batch], least=possible, without_us=True
+                [sha256 for sha256, _ in batch], least=max(1, possible), without_us=True
             )
             placed += len(good)
             placed_size += sum(one for sha256, one in batch if sha256 in good)
@@ -162,8 +166,8 @@ class Draining:
             batch.clear()
 
         async for sha256, record in self._blobs.rows():
-            if not self._replicating.stock.named(sha256):
-                continue
+            if not stock.named(sha256) and (whole or not record.pins):
+                continue  # of a log that is not whole here, whatever is pinned may be named
             files += 1
             size += record.size
             batch.append((sha256, record.size))
@@ -173,7 +177,10 @@ class Draining:
             await count()
         if not self._replicating.leaving:
             return  # taken back meanwhile
-        phase = "working" if placed < files else "safe" if possible >= wanted else "short"
+        if placed < files or not (known and stock.complete):
+            phase = "working"
+        else:
+            phase = "safe" if possible >= wanted else "short"
         if phase != self._status.phase and phase != "working":
             _log.warning(
                 "%s", "everything is kept elsewhere: safe to stop" if phase == "safe" else "too few members"

@@ -101,6 +101,17 @@ class Stock:
         await self._database.pour(batch)  # a whole log in a row, where a node becomes a storage member late
         return found
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that is here of the log is indexed."""
+        first, end = self._covered()
+        return first <= self._archive.here_from(0) and end >= self._archive.size
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the log is still to come from below where it began."""
+        return self._archive.here_from(0) == 0
+
     # -- reading --
 
     def lacks(self, shard: int, after: bytes, most: int) -> list[tuple[Blob, bool]]:

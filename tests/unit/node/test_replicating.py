@@ -288,6 +288,54 @@ async def test_with_fewer_members_than_copies_pins_stay(tmp_path, clock):
 # -- draining --
 
 
+async def test_nothing_is_safe_before_the_index_covers_the_log(crowd):
+    async def test():
+        leaver, seen = crowd.all[0], set()
+        await leaver.keep(*BLOBS)  # the only copies
+        crowd.down.update(one.node for one in crowd.all if one is not leaver)
+        for _ in range(3_000):
+            leaver.log.add(entry(leaver.node))
+        leaver.log.add(entry(leaver.node, *BLOBS))
+        leaver.pulse.beat()
+        await leaver.keeping.drain(leave=True)
+        for _ in range(500):
+            seen.add(leaver.keeping.drained().phase)
+            await trio.lowlevel.checkpoint()
+        assert seen == {"working"}
+        await until(lambda: leaver.keeping.drained().files == len(BLOBS), 60.0)
+        assert leaver.keeping.drained().phase == "working"
+
+    await crowd.run(test)
+
+
+async def test_what_is_pinned_counts_as_long_as_the_log_is_not_whole(crowd, monkeypatch):
+    async def test():
+        leaver = crowd.all[0]
+        await leaver.keep(*BLOBS)
+        monkeypatch.setattr(type(leaver.keeping.replicating.stock), "whole", False)
+        await leaver.keeping.drain(leave=True)
+        await until(lambda: leaver.keeping.drained().rounds >= 2, 60.0)
+        told = leaver.keeping.drained()
+        assert (told.phase, told.files, told.placed) == ("working", len(BLOBS), 0)
+
+    await crowd.run(test)
+
+
+async def test_a_dead_member_is_not_waited_for_and_it_is_said_that_copies_are_few(tmp_path, clock):
+    crowd = Crowd(tmp_path, repair_after_s=30)
+
+    async def test():
+        await placed(crowd)
+        dead, leaver = crowd.all[1], crowd.all[0]
+        crowd.down.add(dead.node)
+        await until(lambda: crowd.placed(BLOBS, {dead.node}), 300.0)
+        await leaver.keeping.drain(leave=True)
+        await until(lambda: leaver.keeping.drained().phase == "short", 300.0)
+        assert leaver.keeping.drained().possible == 2
+
+    await crowd.run(test)
+
+
 async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd):
     async def test():
         await placed(crowd)
