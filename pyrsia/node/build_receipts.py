@@ -37,6 +37,9 @@ SLOW_BYTES: Final = 2 << 20  # a second, that a member on a line of 16 Mbit/s ta
 HEDGE_S = Limit(2, "before one more is asked; a member that has the bytes already answers in milliseconds")
 FAST_BYTES: Final = 16 << 20  # a second, that most members take
 AGAIN_S = Limit(3, "between two rounds: a member that was away may be back, and a reveal has minutes")
+SELDOM_S = Limit(
+    12, "between two rounds in the end, while nobody signs: members that are behind need time, not asks"
+)
 
 REMEMBERED = Limit(64, "reveals whose receipts are remembered: more than a builder has at once")
 
@@ -94,7 +97,7 @@ class Receipts:
             return []
         kept = receipts.blobs(reveal, request)
         manifests = frozenset(bytes.fromhex(manifest) for manifest, _, _ in kept)
-        told = ""
+        told, pause_s, signed = "", float(AGAIN_S.value), 0
         with ExitStack() as stack:
             loans = _Loans(self._shelf, manifests, stack)
             while True:
@@ -106,7 +109,10 @@ class Receipts:
                     told = asking.said
                     _log.warning("reveal of %s waits for receipts: %s", request_id[:16], told)
                 say(f"waiting for receipts: {told}")
-                await trio.sleep(AGAIN_S.value)
+                if len(asking.found) > signed:
+                    signed, pause_s = len(asking.found), AGAIN_S.value
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, SELDOM_S.value)
 
     def _round(self, request_id: str, kept: Sequence[Kept], loans: "_Loans") -> "_Round":
         members = storage_members(self._reads)

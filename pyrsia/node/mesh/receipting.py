@@ -177,9 +177,10 @@ class Receipting:
             finally:
                 self._lagging -= 1
         if found is None:
-            self._scores.note(
-                trio.current_time(), builder, RATE, "asked for a receipt that is not its to ask for"
-            )
+            if self._not_its(request, builder):
+                self._scores.note(
+                    trio.current_time(), builder, RATE, "asked for a receipt that is not its to ask for"
+                )
             raise _no(
                 "not-yet",
                 "no open request awaits a reveal of yours, as far as this node's log goes",
@@ -197,6 +198,13 @@ class Receipting:
         if found is None or found.draw is None or found.state in ("done", "cancelled"):
             return False
         return b32(builder) in found.draw.body["builders"]
+
+    def _not_its(self, request: str, builder: NodeId) -> bool:
+        """Whether this node's log says so. One that is behind says nothing of a request that it does not know yet."""
+        found = views.request(self._reads, request)
+        if found is None or found.state in ("done", "cancelled"):
+            return found is not None
+        return found.draw is not None and b32(builder) not in found.draw.body["builders"]
 
     def _check(self, key: _Key, ask: Ask) -> None:
         """

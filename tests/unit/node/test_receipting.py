@@ -11,7 +11,7 @@ from pyrsia.keys import verify
 from pyrsia.ledger import receipts, views
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import Counters
-from pyrsia.node.build_receipts import AGAIN_S, HEDGE_S, Receipts
+from pyrsia.node.build_receipts import AGAIN_S, HEDGE_S, SELDOM_S, Receipts
 from pyrsia.node.mesh import receipting
 from pyrsia.node.mesh.owning import storage_members
 from pyrsia.node.mesh.receipting import AT_ONCE, LAG_S, MAX_BYTES, PIN, Receipting
@@ -328,6 +328,21 @@ async def test_who_is_not_drawn_or_has_revealed_or_is_late_gets_nothing(stage, a
         stage.world.settle()
         await refused(stage, "not-yet", stage.builders[1])
         assert stage.plane.fetched == []
+
+    await stage.run(test)
+
+
+async def test_a_desk_that_is_behind_in_the_log_blames_no_honest_builder(stage, autojump_clock):
+    """It was just started: it knows nothing of a request, then not that everybody has committed."""
+    builder = stage.builders[0]
+    unknown = Ask(hashlib.sha256(b"in blocks to come").digest(), Ask.decode(stage.ask(builder)).blobs)
+
+    async def test():
+        for _ in range(20):
+            with pytest.raises(Refusal, match="as far as this node's log goes"):
+                await stage.answer(builder, unknown.encode())
+            await refused(stage, "not-yet", builder)
+        assert stage.scores.of(trio.current_time(), node_of(builder)) == 0
 
     await stage.run(test)
 
@@ -670,6 +685,24 @@ async def test_too_few_members_are_asked_again_and_the_notes_say_who_did_not_sig
     assert "\x1b" not in waiting
     assert len([one for one in caplog.records if "waits for receipts" in one.message]) == 1
     assert members.taken(given)
+
+
+async def test_members_that_do_not_sign_are_asked_less_often_until_one_does(members, autojump_clock):
+    others = [i for i in range(4) if key(i, "node").public != members.builder.public]
+    away = Unavailable("it is behind in the log")
+    members.does = dict.fromkeys(range(4), away)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(members.gather)
+        await trio.sleep(REVEAL_WINDOW_MS.value / 1_000 / 2)
+        asks = members.asked.count(others[0])
+        assert asks <= 4 + 150 / SELDOM_S.value
+        members.does.pop(others[1])
+        await trio.sleep(SELDOM_S.value)
+        asks = members.asked.count(others[0])
+        await trio.sleep(AGAIN_S.value)
+        assert members.asked.count(others[0]) == asks + 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_members_that_are_up_in_turns_have_signed_together(members, autojump_clock):
