@@ -83,6 +83,9 @@ class DataLinks:
         self._serves = serves
         self._dialled: dict[NodeId, Line] = {}
         self._held: OrderedDict[bytes, Line] = OrderedDict()  # key -> a line that its node dialled
+        self._late: OrderedDict[bytes, int] = (
+            OrderedDict()
+        )  # key -> answers that may come though it was forgotten
         self._opening: dict[NodeId, trio.Event] = {}
         self._awaited: dict[NodeId, trio.Event] = {}  # who was asked to dial us
         self._unreached: dict[NodeId, float] = {}  # until when it is not dialled
@@ -91,6 +94,9 @@ class DataLinks:
         self._tickets = Tickets(secrets.token_bytes)
         self._numbers = itertools.count()
         self._nursery: trio.Nursery | None = None
+        self._inodes: dict[bytes, int] = {}  # key -> the connection of a held line
+        for endpoint in (lambda: links.data_endpoint, lambda: links.plain_endpoint):
+            links.callers.know(endpoint, self._inodes.values)
         links.answer({METHOD: self._answer})
 
     def __len__(self) -> int:
@@ -300,6 +306,8 @@ class DataLinks:
             return None
         if line is None or line.node != node or not line.alive:
             line = self._hold(Line(node, key, router, route, self._begin))
+            self._inodes[key] = inode_of(first)
+            line.expect_no_more(self._late.pop(key, 0))  # its connection is the same one, and honest
         return line
 
     def _bearer(self, first: zmq.Frame) -> NodeId | None:
@@ -383,9 +391,15 @@ class DataLinks:
     def _forget(self, line: Line, why: str, *, guilty: bool = False) -> None:
         if self._dialled.get(line.node) is line:
             del self._dialled[line.node]
-        if self._held.get(line.key) is line:
+        held = self._held.get(line.key) is line
+        if held:
             del self._held[line.key]
+            del self._inodes[line.key]
         line.end(why, guilty=guilty)
+        if held and line.late:
+            self._late[line.key] = line.late
+            if len(self._late) > MAX_HELD.value:
+                self._late.popitem(last=False)
 
     def distrust(self, line: Line) -> None:
         """Nothing comes over it though something was asked: the next transfer gets a new one."""

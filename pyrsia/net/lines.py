@@ -28,6 +28,7 @@ LINE_CHUNKS: Final = (
 ROUND_CHUNKS: Final = (
     4  # asked for together where answers come in a row: each message wakes a thread at both ends
 )
+RANGES_AT_ONCE: Final = 5  # a recipe and stretches that one transfer waits for (`stretches`)
 MAX_WAITING = Limit(4_096, "asks that wait in one line: every chunk of sixteen files' credit, with cancels")
 
 # The first frame of a connection, and of one that shall show that it lives: `type u8 | proto u8 | ticket [32]`.
@@ -349,6 +350,11 @@ class Line:
         """So many answers may still come that nobody waits for."""
         self._room += count
 
+    @property
+    def late(self) -> int:
+        """Answers that may still come, of a line that was ended while its connection lives on."""
+        return self._room
+
     def _stray(self, count: int) -> None:
         self._room -= count
         if self._room < 0:
@@ -415,6 +421,7 @@ class Line:
         self.alive = False
         self.scope.cancel()
         talks = [talk for some in self._talks.values() for talk in some]
+        self._room += sum(talk.outstanding for talk in talks) + RANGES_AT_ONCE * len(self.range_listeners)
         self._talks.clear()
         self._turns.clear()
         self._out.clear()

@@ -1,0 +1,76 @@
+"""What may still come over a connection whose line was given up: as much as was asked, and no more."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from pyrsia.errors import Malformed
+from pyrsia.net.lines import RANGES_AT_ONCE, Line
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nodes import pairs_by_id, until
+from test_data import DATA, MANIFEST, Sink, Site, start
+from test_datalinks import through_a_proxy
+
+assert importlib.util.find_spec("nodes")
+
+
+class Nobody:
+    """Who talks over a line and hears nothing more."""
+
+    def lost(self, node, why, *, guilty):
+        pass
+
+
+class Pipe:
+    def send_now(self, parts):
+        return True
+
+
+async def test_a_line_that_ends_says_how_many_answers_may_still_come():
+    line = Line(b"n" * 32, b"c1", Pipe(), b"r", lambda line: None)
+    talk = line.talk(b"m" * 32, Nobody())
+    talk.want_manifest()
+    talk.want_have()  # and whom else to ask
+    talk.get((1, 2, 3))
+    line.range_listeners[b"m" * 32] = Nobody()
+    line.end("the control link is gone")
+    assert line.late == 1 + 2 + 3 + RANGES_AT_ONCE
+
+    again = Line(b"n" * 32, b"c1", Pipe(), b"r", lambda line: None)
+    again.expect_no_more(line.late)
+    for _ in range(line.late):
+        again.take_chunk(b"m" * 32, 1, memoryview(b""))
+    with pytest.raises(Malformed, match="nobody asked"):
+        again.take_chunk(b"m" * 32, 1, memoryview(b""))
+
+
+async def test_answers_over_a_connection_whose_line_was_given_up_are_nobodys_fault(tmp_path):
+    """c can only dial out; its control link is gone for a moment while its file comes."""
+    a, _, c = sites = [Site(pair) for pair in pairs_by_id(3)]
+    manifest, sink = c.put(tmp_path / "c", DATA), Sink(MANIFEST.size)
+    sees, flapped = a.links.data_address, []
+    a.links.data_address = lambda node: "" if node == c.id else sees(node)
+
+    def write(offset, data):
+        sink.write(offset, data)
+        if len(sink.seen) == 5:
+            for line in list(a.plane.lines._held.values()):
+                flapped.append(line.key)
+                a.plane.lines._forget(line, "it has no control link")
+
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        proxy = await through_a_proxy(nursery, c, a)
+        proxy.there.bytes_s, proxy.there.latency_s = 20e6, 0.3
+        with trio.fail_after(30):
+            await a.plane.fetch(manifest, [c.id], write)
+        await until(lambda: not a.plane.lines._late)
+        nursery.cancel_scope.cancel()
+
+    assert flapped
+    assert bytes(sink.data) == DATA
+    assert a.links.counted["data-malformed"] == 0
