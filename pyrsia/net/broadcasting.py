@@ -1,8 +1,9 @@
 """The sockets of broadcasts: our XPUB, and a SUB for each peer that we follow. It moves frames and judges none.
 
 Who has no control link gets nothing: a subscription is granted to the transport key of a linked node, and one of a
-stranger is passed over. A grant ends with its connection. What a peer publishes is handed over with the id of the peer
-that the SUB was made for, whose key the connection proved.
+stranger is passed over. A grant ends with its connection, and a connection that has grants ends with the link of its
+node: an XPUB sends to whoever is connected. A node has few of them, for each gets a copy of everything. What a peer
+publishes is handed over with the id of the peer that the SUB was made for, whose key the connection proved.
 
 ZeroMQ drops at its marks; `mesh.broadcast` says how gaps are closed.
 
@@ -19,6 +20,7 @@ import trio
 import zmq
 
 from pyrsia.errors import Unavailable
+from pyrsia.net.cutting import Wire, cut, wire_of
 from pyrsia.net.links import Links
 from pyrsia.net.sockets import until_lost
 from pyrsia.net.zap import key_of
@@ -27,6 +29,7 @@ from pyrsia.units import Limit, NodeId
 from pyrsia.wire import gossip
 
 MAX_GRANTS = Limit(32, "subscriptions of one peer: one to all, or some topics; more only grow a table")
+MAX_WIRES = Limit(2, "connections of one peer with grants: one, and one that is about to be seen as broken")
 _PREFIX: Final = re.compile(rb"(?:[a-z0-9][a-z0-9._\-]{0,30}/)?")  # everything, or one topic
 _SUBSCRIBE: Final = 1
 _UNSUBSCRIBE: Final = 0
@@ -50,7 +53,7 @@ class Air:
         self._on_frame = on_frame
         self._on_followed = on_followed
         self._following: dict[NodeId, trio.CancelScope] = {}
-        self._grants: dict[NodeId, set[bytes]] = {}
+        self._grants: dict[NodeId, dict[Wire, set[bytes]]] = {}  # the oldest connection first
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -88,7 +91,8 @@ class Air:
 
     def forget(self, node: NodeId) -> None:
         """Its link is gone: so is what it was granted, and what we follow of it."""
-        self._grants.pop(node, None)
+        for wire in self._grants.pop(node, ()):
+            cut(wire)
         scope = self._following.pop(node, None)
         if scope is not None:
             scope.cancel()
@@ -136,7 +140,11 @@ class Air:
         if node is None:
             self.counted["subscription-stranger"] += 1
             return
-        wanted, prefix, granted = data[0] == _SUBSCRIBE, data[1:], self._grants.setdefault(node, set())
+        wire = wire_of(parts[0])
+        if wire is None:  # it broke meanwhile
+            self.counted["subscription-none"] += 1
+            return
+        wanted, prefix, granted = data[0] == _SUBSCRIBE, data[1:], self._wire(node, wire)
         full = wanted and prefix not in granted and len(granted) >= MAX_GRANTS.value
         if full or not _PREFIX.fullmatch(prefix):
             self.counted["subscription-none"] += 1
@@ -144,3 +152,16 @@ class Air:
             return
         (granted.add if wanted else granted.discard)(prefix)
         publisher.subscribe(prefix, wanted=wanted)
+
+    def _wire(self, node: NodeId, wire: Wire) -> set[bytes]:
+        """What is granted over this connection of `node`; of more than it may have the oldest are cut."""
+        wires = self._grants.setdefault(node, {})
+        for old in [old for old in wires if not old.there]:
+            del wires[old]
+        granted = wires.setdefault(wire, set())
+        while len(wires) > MAX_WIRES.value:
+            oldest = next(iter(wires))
+            del wires[oldest]
+            cut(oldest)
+            self.counted["subscription-cut"] += 1
+        return granted

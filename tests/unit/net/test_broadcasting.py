@@ -8,7 +8,8 @@ import trio.testing
 import zmq
 
 from pyrsia import keys
-from pyrsia.net.broadcasting import MAX_GRANTS, Air
+from pyrsia.errors import Unavailable
+from pyrsia.net.broadcasting import MAX_GRANTS, MAX_WIRES, Air
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.links import Links
 from pyrsia.net.zsock import ZSock
@@ -197,3 +198,44 @@ async def test_without_a_broadcast_address_nothing_is_published_and_nobody_is_fo
         air.follow([PAIRS[1].public])
         assert not air.following
         nursery.cancel_scope.cancel()
+
+
+async def copies(socks, publish):
+    """How many of these sockets get what is published now."""
+    got = [0] * len(socks)
+
+    async def read(at, sock):
+        with contextlib.suppress(Unavailable):
+            while True:
+                frame = (await sock.recv())[0].bytes
+                got[at] += frame.endswith(b"marked")
+
+    async with trio.open_nursery() as nursery:
+        for at, sock in enumerate(socks):
+            nursery.start_soon(read, at, sock)
+        for _ in range(30):
+            publish(b"marked")
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    return sum(map(bool, got))
+
+
+async def test_one_key_gets_few_copies_however_many_connections_it_makes_and_none_without_a_link():
+    async with casters(2) as (ann, bob):
+        where, socks = bob.links.broadcast_address(ann.id), []
+        with contextlib.ExitStack() as held:
+            for _ in range(20):
+                sock, monitor = bob.links.subscriber(ann.id, where)
+                held.callback(sock.close)
+                held.callback(monitor.close)
+                sock.subscribe(b"")
+                socks.append(sock)
+                await until(lambda: ann.air._grants.get(bob.id))
+            await until(lambda: ann.air.counted["subscription-cut"] == 20 - MAX_WIRES.value)
+            assert 1 <= await copies(socks, lambda text: ann.air.publish("news/", text)) <= MAX_WIRES.value
+            assert ann.links.connected(bob.id)
+
+            ann.links.ban(bob.id, "test")
+            assert bob.id not in ann.air._grants
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert await copies(socks, lambda text: ann.air.publish("news/", text)) == 0
