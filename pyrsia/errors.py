@@ -41,6 +41,10 @@ class Unavailable(PyrsiaError):
     """The world said no: disk, network, a peer that is gone. Trying again later may help."""
 
 
+class OtherBytes(Unavailable):
+    """What came is whole, and not what it was named as: whatever names it is wrong, or a disk is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How one refusal code is told: `http` status (400..599) and process `exit` code (1..3)."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import PyrsiaError, Refusal, Unavailable
+from pyrsia.errors import OtherBytes, PyrsiaError, Refusal, Unavailable
 from pyrsia.net.data import DataPlane
 from pyrsia.store.growing import Growing
 from pyrsia.store.partials import Partial, Partials
@@ -133,7 +133,7 @@ class Bringing:
         if manifest is None:
             manifest = await self._manifest(coming, manifest_id, sha256)
         if (manifest.sha256, manifest.size) != (sha256, size):
-            raise Unavailable("the manifest that the log names speaks of other bytes than the log")
+            raise OtherBytes("the manifest that the log names speaks of other bytes than the log")
         partial = await self.partials.open(manifest)
         try:
             coming.opened(partial, manifest.encode())
@@ -199,4 +199,6 @@ class Bringing:
 
 def _again(error: PyrsiaError) -> PyrsiaError:
     """The same for one more who is told."""
-    return error.again() if isinstance(error, Refusal) else Unavailable(str(error))
+    if isinstance(error, Refusal):
+        return error.again()
+    return (OtherBytes if isinstance(error, OtherBytes) else Unavailable)(str(error))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from pyrsia.errors import Unavailable
+from pyrsia.errors import OtherBytes
 from pyrsia.store.growing import Growing
 from pyrsia.store.quota import Room, Space
 
@@ -68,7 +68,7 @@ class PartialBlob:
         self._handle = -1
         if found != sha256:
             self._path.unlink(missing_ok=True)
-            raise Unavailable("the bytes that arrived are not the blob that was asked for")
+            raise OtherBytes("the bytes that arrived are not the blob that was asked for")
         await self._blobs.settle(self._path, sha256, self._size, pin, self._room)
         return self._blobs.path(sha256)
 

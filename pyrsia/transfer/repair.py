@@ -232,6 +232,7 @@ class Repair:
             self._failed.forget(blob)
             self._mark(shard_of(blob.sha256))
         elif outcome is Outcome.VOID:
+            self._failed.forget(blob)
             self._void[blob.key] = None
             if len(self._void) > FAILED_BLOBS.value:
                 self._void.popitem(last=False)

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import PyrsiaError, StorageFull
+from pyrsia.errors import OtherBytes, PyrsiaError, StorageFull
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Handler
@@ -46,6 +46,7 @@ CALM_S: Final = (
 )
 SPARE_S: Final = 60.0
 SPARED_S: Final = 3_600.0  # pins that no shard of ours explains are looked for
+DOUBTFUL = Limit(1_024, "blobs that were other bytes once; a forgotten one costs one more download")
 SPARE_PAGE = Limit(256, "blobs of a shard asked about before one of their pins goes")
 
 _log = logging.getLogger("pyrsia.storage")
@@ -106,6 +107,7 @@ class Replicating:
         self._calm_s = 0.0
         self._spared: set[int] = set()
         self._known: tuple[int, int] = (-1, 0)  # rounds of copies, and shards under R then
+        self._doubtful: dict[bytes, None] = {}  # blobs that came whole once, and were other bytes
         self._wake = trio.Event()
         self._endures = Enduring("copies are not looked after")
         providing.on_leaving = self._on_leaving
@@ -313,11 +315,24 @@ class Replicating:
             kept = await self._blobs.pin(blob.sha256, PIN)
         except StorageFull:
             return Outcome.FULL
+        except OtherBytes as error:
+            _log.warning("no copy of %s: %s", blob.sha256.hex()[:16], error)
+            return self._other_bytes(blob)
         except PyrsiaError as error:
             _log.info("no copy of %s: %s", blob.sha256.hex()[:16], error)
             return Outcome.FAILED
         self.stock.changed(blob.sha256)
         return Outcome.HERE if kept else Outcome.FAILED
+
+    def _other_bytes(self, blob: Blob) -> Outcome:
+        """The first time a disk may be to blame; the second time it is whoever named it."""
+        if blob.key in self._doubtful:
+            del self._doubtful[blob.key]
+            return Outcome.VOID
+        self._doubtful[blob.key] = None
+        if len(self._doubtful) > DOUBTFUL.value:
+            del self._doubtful[next(iter(self._doubtful))]
+        return Outcome.FAILED
 
     async def _pin_loose(self) -> None:
         while self.stock.loose:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import struct
 
+import msgspec
 import pytest
 import trio
 
@@ -11,12 +12,14 @@ from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.mesh.scores import FAULT, LIE, RATE
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.providing import TOLD_BURST
-from pyrsia.store.rocks import Database
+from pyrsia.store import layout
+from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.providers import AGAIN_S
 from pyrsia.units import NodeId
 from pyrsia.wire import providers as wire
 from pyrsia.wire.providers import Held, Leaving, Provide, Sums, Who
+from pyrsia.wire.text import b32
 from tests.unit.node.keepers import Crowd, entry, files, until
 
 BLOBS = files(14)
@@ -281,6 +284,25 @@ async def test_with_fewer_members_than_copies_pins_stay(tmp_path, clock):
     async def test():
         await placed(crowd)
         assert await crowd.all[4].keeping.replicating.kept_elsewhere([digest(BLOBS[0])]) == set()
+
+    await crowd.run(test)
+
+
+async def test_what_the_log_names_wrongly_is_brought_whole_twice_and_no_more(crowd):
+    async def test():
+        builder, data = crowd.all[4], BLOBS[0] * 3_000
+        good = Manifest.of([data])
+        named = Manifest(good.size, digest(b"other"), good.blake3, good.chunks)
+        await builder.keep(data)
+        builder.database.write(Batch().put(layout.MANIFESTS, named.id, good.sha256 + named.encode()))
+        output = {"manifest": named.id.hex(), "sha256": named.sha256.hex(), "size": named.size}
+        leaf = msgspec.json.encode({"author": b32(builder.node), "body": {"outputs": [output]}})
+        for keeper in crowd.all:
+            keeper.name(leaf)
+        await until(lambda: len(crowd.moved) >= 6, 4_000.0)
+        await trio.sleep(900.0)
+        assert len(crowd.moved) == 6  # three owners
+        assert all(not one.keeping.status().lost for one in crowd.all)
 
     await crowd.run(test)
 
