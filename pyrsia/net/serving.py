@@ -149,7 +149,7 @@ class Server:
         self._counters = counters
         self.askers = Askers()
         self.recipe: RecipeOf = lambda sha256, served, manifest: b""
-        self._uploads: Uploads[_Item | _Chunk] = Uploads(flow)
+        self._uploads: Uploads[_Item | _Chunk] = Uploads(flow, guest=links.guest)
         self._maps = Maps()
         self._senders: set[bytes] = set()
         self._turns: dict[bytes, trio.Event] = {}

@@ -2,8 +2,9 @@
 
 A peer may have several connections (lanes), one for each file that it brings. Bytes are shared evenly: the
 next turn is the peer's that was given the fewest bytes since it began to wait, and among equals the one
-with the fewest bytes queued. (The fewest queued bytes alone would starve a peer that asks for much.) What
-one peer may have waiting is bounded in bytes and in items; more is refused, and the peer asks again.
+with the fewest bytes queued. (The fewest queued bytes alone would starve a peer that asks for much.) Guests, whose
+names cost nothing, have one share together, as large as one member's, and divide that among them in the same way.
+What one peer may have waiting is bounded in bytes and in items; more is refused, and the peer asks again.
 
 Short answers of a lane go before its chunks: what a node has, and that it refuses, is news. Bytes of chunks pass by
 the node's limit (`Flow`); a peer that may get nothing now keeps nobody else waiting. Time comes as `now` in seconds of
@@ -14,7 +15,7 @@ Source: docs/network.md, "Data links"; start-time fair queueing.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -41,9 +42,10 @@ class _Lane(Generic[_T]):
 
 @dataclass(slots=True)
 class _Peer:
-    """One peer's account. `share` grows by what it is given."""
+    """One peer's account, or that of all guests. `share` grows by what it is given."""
 
     share: int
+    guest: bool = False
     queued_bytes: int = 0
     queued_items: int = 0
 
@@ -51,9 +53,18 @@ class _Peer:
 class Uploads(Generic[_T]):
     """Items on their way out, by lane. A lane is the routing id of a connection."""
 
-    def __init__(self, flow: Flow | None = None) -> None:
-        """`flow`: the limit on what goes up; none by default."""
+    def __init__(
+        self, flow: Flow | None = None, *, guest: Callable[[NodeId], bool] = lambda node: False
+    ) -> None:
+        """
+        Args:
+            flow: the limit on what goes up; none by default.
+            guest: whether a peer is one.
+        """
         self._flow = flow
+        self._guest = guest
+        self._guests = _Peer(0)
+        self._among_guests = 0  # the same as `_share`, of the last guest
         self._lanes: dict[bytes, _Lane[_T]] = {}
         self._peers: dict[NodeId, _Peer] = {}
         self._share = 0  # of whoever had the last turn: where a newcomer starts
@@ -75,6 +86,10 @@ class Uploads(Generic[_T]):
         most = QUEUE_BYTES + (QUEUE_ITEMS * SHORT_BYTES if size <= SHORT_BYTES else 0)
         if peer.queued_items >= QUEUE_ITEMS or peer.queued_bytes + size > most:
             return False
+        if peer.guest:
+            if not self._guests.queued_items:
+                self._guests.share = max(self._guests.share, self._share)
+            self._guests.queued_items += 1
         peer.queued_items += 1
         peer.queued_bytes += size
         queue = self._lanes.setdefault(lane, _Lane(node))
@@ -108,7 +123,12 @@ class Uploads(Generic[_T]):
             if self._flow is not None:
                 self._flow.take(now, queue.node, size)
         peer = self._peers[queue.node]
-        self._share = max(self._share, peer.share)
+        if peer.guest:
+            self._among_guests = max(self._among_guests, peer.share)
+            self._share = max(self._share, self._guests.share)
+            self._guests.share += size
+        else:
+            self._share = max(self._share, peer.share)
         peer.share += size
         self._gone(lane, queue, [size])
         return item
@@ -142,9 +162,11 @@ class Uploads(Generic[_T]):
         if peer is None:
             if len(self._peers) >= MAX_PEERS.value:
                 self._peers = {n: p for n, p in self._peers.items() if p.queued_items}
-            peer = self._peers[node] = _Peer(self._share)
-        elif not peer.queued_items:
-            peer.share = max(peer.share, self._share)
+            peer = self._peers[node] = _Peer(0)
+        if not peer.queued_items:
+            guest = self._guest(node)
+            debt = peer.share if guest == peer.guest else 0
+            peer.share, peer.guest = max(debt, self._among_guests if guest else self._share), guest
         return peer
 
     def _wait_s(self, lane: bytes, now: float) -> float:
@@ -153,13 +175,15 @@ class Uploads(Generic[_T]):
             return 0.0
         return self._flow.wait_s(now, queue.node, queue.items[0][1])
 
-    def _order(self, lane: bytes) -> tuple[int, int]:
+    def _order(self, lane: bytes) -> tuple[int, int, int]:
         peer = self._peers[self._lanes[lane].node]
-        return peer.share, peer.queued_bytes
+        return self._guests.share if peer.guest else peer.share, peer.share, peer.queued_bytes
 
     def _gone(self, lane: bytes, queue: _Lane[_T], sizes: list[int]) -> None:
         """Items of these sizes have left `queue`."""
         peer = self._peers[queue.node]
+        if peer.guest:
+            self._guests.queued_items -= len(sizes)
         peer.queued_items -= len(sizes)
         peer.queued_bytes -= sum(sizes)
         if not queue.items and not queue.short:

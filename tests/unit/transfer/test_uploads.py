@@ -163,3 +163,47 @@ def test_under_a_limit_peers_still_get_equal_bytes():
             given[uploads.pop(lane, now)] += CHUNK
     assert max(given.values()) - min(given.values()) <= 2 * CHUNK
     assert sum(given.values()) <= 4e6 * 10 + (1 << 20) + CHUNK
+
+
+def given_to(uploads, names, turns):
+    """Bytes of each when all always want more."""
+    given = dict.fromkeys(names, 0)
+    for _ in range(turns):
+        for node in names:
+            while not uploads.waits(node):
+                uploads.push(node, node, node, CHUNK)
+        given[uploads.pop(uploads.turn(names))] += CHUNK
+    return given
+
+
+def test_all_guests_together_get_what_one_member_gets_and_share_it():
+    guests = [NodeId(bytes([number]) * 32) for number in range(60)]
+    uploads = Uploads(guest=guests.__contains__)
+    assert len(set(given_to(uploads, guests, 120).values())) == 1  # alone they have it all
+    given = given_to(uploads, [A, B, *guests], 1_800)
+    theirs = [given[node] for node in guests]
+    assert abs(given[A] - 600 * CHUNK) <= CHUNK
+    assert abs(given[B] - 600 * CHUNK) <= CHUNK
+    assert max(theirs) - min(theirs) <= CHUNK
+    assert sum(theirs) == sum(given.values()) - given[A] - given[B]
+
+
+def test_guests_that_come_one_after_the_other_have_no_claim_of_what_they_did_not_want():
+    uploads = Uploads(guest=lambda node: node != A)
+    given_to(uploads, [A], 500)
+    late = given_to(uploads, [A, B], 100)
+    assert late[B] <= 51 * CHUNK
+    later = given_to(uploads, [A, B, C], 120)
+    assert abs(later[A] - 60 * CHUNK) <= CHUNK
+    assert abs(later[C] - later[B]) <= 2 * CHUNK
+
+
+def test_who_becomes_a_member_has_a_share_of_its_own_from_then_on():
+    guests = {B, C}
+    uploads = Uploads(guest=guests.__contains__)
+    given_to(uploads, [A, B, C], 90)
+    for node in (A, B, C):
+        uploads.forget(node)
+    guests.clear()
+    after = given_to(uploads, [A, B, C], 90)
+    assert max(after.values()) - min(after.values()) <= 2 * CHUNK
