@@ -304,7 +304,10 @@ class DataLinks:
         if node is None:
             self._links.counted["data-stranger"] += 1
             return None
-        if line is None or line.node != node or not line.alive:
+        if line is not None and not line.alive:
+            self._forget(line, "the connection broke")  # ended by who had no answer in time, say
+            line = None
+        if line is None or line.node != node:
             line = self._hold(Line(node, key, router, route, self._begin))
             self._inodes[key] = inode_of(first)
             line.expect_no_more(self._late.pop(key, 0))  # its connection is the same one, and honest

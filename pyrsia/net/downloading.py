@@ -223,9 +223,11 @@ class Early:
 
     async def wait(self) -> bytes:
         """Its bytes, not checked; none if it does not come."""
-        with trio.move_on_after(EARLY_S):
-            await self._over.wait()
-        self.close()
+        try:
+            with trio.move_on_after(EARLY_S):
+                await self._over.wait()
+        finally:
+            self.close()  # also for who is cancelled here: a talk that is left open keeps its line and a credit
         return self.data
 
     def came(self, data: bytes) -> None:
@@ -295,6 +297,15 @@ class Finder:
         self.found: tuple[Manifest, Early] | None = None
 
     async def run(self, sources: Sequence[NodeId]) -> None:
+        over = False
+        try:
+            await self._run(sources)
+            over = True
+        finally:
+            if not over and self.found is not None:
+                self.found[1].close()
+
+    async def _run(self, sources: Sequence[NodeId]) -> None:
         async with trio.open_nursery() as nursery:
             for node in sources:
                 question = _Question(self, node)

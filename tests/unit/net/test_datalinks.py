@@ -230,6 +230,53 @@ async def test_a_manifest_that_nobody_fetches_for_keeps_no_line_busy(sites, tmp_
     assert c.counters.chunks_received == a.counters.chunks_sent == 1
 
 
+async def test_who_goes_away_while_the_first_chunk_is_awaited_leaves_nothing_on_the_line(
+    sites, tmp_path, monkeypatch
+):
+    a, _, c = sites
+    a.put(tmp_path / "a", DATA)
+    monkeypatch.setattr(a.plane._server, "_queue", lambda line, ask: None)  # a manifest, and never a chunk
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        for _ in range(3):
+            manifest = await c.plane.manifest(MANIFEST.id, [a.id])
+            with trio.move_on_after(0.05) as gone:
+                await c.plane.fetch(manifest, [a.id], lambda offset, data: None)
+            assert gone.cancelled_caught
+        line = await c.plane.lines.line(a.id)
+        assert not line.busy
+        assert not any(line._talks.values())
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_line_that_its_holder_ended_is_no_fault_of_who_answers_over_it_still(sites, tmp_path):
+    a, _, c = sites
+    manifest = c.put(tmp_path / "c", DATA)
+    sees, blamed = a.links.data_address, []
+    a.plane._blame = lambda node, points, why: blamed.append(why)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        a.links.data_address = lambda node: "" if node == c.id else sees(node)
+        proxy = await through_a_proxy(nursery, c, a)
+        proxy.there.bytes_s = 20e6
+        proxy.there.latency_s = 0.1
+        sink, ended = Sink(manifest.size), []
+
+        def write(offset, data):
+            sink.write(offset, data)
+            if len(sink.seen) == 5 and not ended:
+                (line,) = a.plane.lines._held.values()
+                ended.append(sum(talk.outstanding for talks in line._talks.values() for talk in talks))
+                line.end("the connection takes nothing")
+
+        with trio.fail_after(30):
+            await a.plane.fetch(manifest, [c.id], write)
+        assert ended[0] > 4
+        nursery.cancel_scope.cancel()
+
+    assert blamed == []
+
+
 async def test_a_first_chunk_that_is_wrong_is_the_senders_fault_and_not_written(sites, tmp_path):
     a, b, c = sites
     manifest = a.put(tmp_path / "a", SMALL)
