@@ -68,6 +68,10 @@ for what in "$@"; do
         echo docs/evidence/clients.json
         continue
         ;;
+    mesh)
+        # An hour: networks of 10 to 1,000 nodes, and 1,000 of them parted and healed.
+        { head_of "Simulated meshes: who knows of whom, and what it costs"; PYTHONPATH=. "$BIN/python" -m tests.sim.mesh; } >"$out.new"
+        ;;
     delta)
         { head_of "How much of a new version is in the one before"; PYTHONPATH=. "$BIN/python" -m tests.evidence.families; } >"$out.new"
         ;;
