@@ -2,7 +2,8 @@
 
 Decided here: whether it is worth trying, of whom the recipe is asked, when it is given up. Whatever goes wrong costs
 time that is bounded (`patience_s`, and twice what the swarm would take for each chunk that was made), and whoever
-wasted it is not asked again soon: what was not made is brought like any other chunk.
+wasted it is not asked again soon: what was not made is brought like any other chunk. A chunk that does not fit is its
+giver's fault only where what was copied is what its recipe says: our own old file may have rotted.
 
 Source: docs/delta.md, "Fetching".
 """
@@ -22,7 +23,7 @@ from pyrsia.net.stretches import Stretches, open_stretches
 from pyrsia.node.recipes import Recipes, mapped
 from pyrsia.store.partials import Partial
 from pyrsia.transfer import delta
-from pyrsia.transfer.delta import Chunk, Copy, Recipe
+from pyrsia.transfer.delta import Again, Chunk, Copy, Recipe
 from pyrsia.units import AT_HAND, MAX_PEERS, Limit, NodeId
 
 ASKED = Limit(3, "sources asked for a recipe, one second each at most")
@@ -38,6 +39,7 @@ SHUNNED_S = Limit(600, "a source that wasted our time; the swarm may still ask i
 WRONG = Limit(
     4, "chunks that did not fit, and more than those that did: an old file that rotted spoils one or two"
 )
+NAMED_AGAIN = Limit(64 << 20, "bytes of old files that are named again to see whose fault it was: some 50 ms")
 
 _log = logging.getLogger("pyrsia.data")
 
@@ -63,13 +65,21 @@ class Deltas:
             not worth looking.
         mode: `auto`, `always` or `never`.
         blame: told of a recipe that was a lie: points and why.
+        doubt: told of a file at hand that is not what its recipe says.
 
     Attributes:
         saved: bytes that did not travel.
     """
 
     def __init__(
-        self, recipes: Recipes, lines: DataLinks, similar: Similar, *, mode: str, blame: Blame
+        self,
+        recipes: Recipes,
+        lines: DataLinks,
+        similar: Similar,
+        *,
+        mode: str,
+        blame: Blame,
+        doubt: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         self._recipes = recipes
         self._lines = lines
@@ -77,6 +87,7 @@ class Deltas:
         self._mode = mode
         self._rate = ASSUMED_BYTES_S
         self._blame = blame
+        self._doubt = doubt
         self._shunned: dict[NodeId, float] = {}  # until when they are not asked
         self.saved = 0
 
@@ -171,10 +182,37 @@ class Deltas:
                 await maker.run(stretches, chunks)
             finally:
                 self.saved += maker.saved
-                if maker.gave_up or patience.cancel_called:
+                if maker.late or patience.cancel_called:
                     self._shun(node)
-                if maker.wrong > maker.right:
-                    self._blame(node, -60.0, "gave a recipe, or bytes by it, that make another file")
+                if maker.wrong:
+                    again = [Again(found, view.view) for (_, found), view in zip(pairs, views, strict=True)]
+                    with trio.CancelScope(shield=True):
+                        await self._judge(node, maker, [one for one, _ in pairs], again)
+
+    async def _judge(
+        self, node: NodeId, maker: "_Maker", at_hand: Sequence[AtHand], again: Sequence[Again]
+    ) -> None:
+        """Say whose fault the chunks were that did not fit."""
+        false, rotten = await trio.to_thread.run_sync(_at_fault, maker.wrong, again)
+        for number in sorted(rotten):
+            _log.warning("%s is not what it was when it was cut", at_hand[number].sha256.hex()[:16])
+            self._recipes.forget(at_hand[number].sha256)
+            self._doubt(at_hand[number].sha256)
+        if false > maker.right:
+            self._shun(node)
+            self._blame(node, -60.0, "gave a recipe, or bytes by it, that make another file")
+
+
+def _at_fault(wrong: Sequence[Chunk], again: Sequence[Again]) -> tuple[int, set[int]]:
+    """How many of these chunks are wrong though all that was copied is right, and which files at hand have rotted."""
+    false, rotten = 0, set[int]()
+    for chunk in wrong:
+        bad = {copy.file for copy in chunk.copies if not again[copy.file].holds(copy.at, copy.size)}
+        rotten |= bad
+        false += not bad
+        if sum(one.read for one in again) > NAMED_AGAIN.value:
+            break
+    return false, rotten
 
 
 class _Maker:
@@ -184,15 +222,17 @@ class _Maker:
         earned: told of bytes that were right.
 
     Attributes:
-        gave_up: too many did not fit, or what was asked for did not come.
+        wrong: those that did not fit.
+        late: what was asked for did not come.
     """
 
     def __init__(self, partial: Partial, views: "Sequence[_Mapped]", earned: Callable[[int], object]) -> None:
         self._partial = partial
         self._earned = earned
         self._views = views
-        self.saved = self.right = self.wrong = 0
-        self.gave_up = False
+        self.saved = self.right = 0
+        self.wrong: list[Chunk] = []
+        self.late = False
         self._no_disk: Unavailable | None = None
 
     async def run(self, stretches: Stretches, chunks: Sequence[Chunk]) -> None:
@@ -217,7 +257,7 @@ class _Maker:
         except Unavailable:
             data = None
         if data is None:
-            self.gave_up = True
+            self.late = True
             scope.cancel()
             return
         try:
@@ -239,9 +279,9 @@ class _Maker:
             self.right += 1
             self.saved += chunk.shared
         else:
-            self.wrong += 1
-            self.gave_up = self.gave_up or (self.wrong >= WRONG.value and self.wrong > self.right)
-        return not self.gave_up
+            self.wrong.append(chunk)
+        wrong = len(self.wrong)
+        return wrong < WRONG.value or wrong <= self.right
 
     def _copied(self, copy: Copy) -> memoryview:
         return self._views[copy.file].view[copy.at : copy.at + copy.size]

@@ -437,7 +437,7 @@ class Node:
         house = self.house
         return Making(
             Recipes(house.database, self.shop), self.shelf, self.plane, house.archive.state,
-            mode=house.settings.net.delta, blame=self._blame,
+            mode=house.settings.net.delta, blame=self._blame, doubt=self.storing.doubt,
         )  # fmt: skip
 
     def _keeping(self) -> Keeping:

@@ -44,6 +44,9 @@ SWEEP_S = Limit(3_600, "what a crash left is seldom, and costs disk alone")
 SWEEP_FIRST_S = Limit(300, "a node that starts has better to do than to look through its disk")
 MEND_S = Limit(600, "between two tries to get a damaged blob back that nobody gave")
 MENDED = Limit(16, "damaged blobs that are shown after they were mended")
+DOUBTED = Limit(
+    64, "blobs that wait to be read again because somebody met them damaged; the others are met again"
+)
 WANTED = Limit(1_000, "damaged blobs looked at in one turn; more is a disk that has to be replaced")
 
 _log = logging.getLogger("pyrsia.store")
@@ -92,6 +95,8 @@ class Storing:
         self._named = named
         self._clock_s = clock_s
         self._damaged = trio.Event()
+        self._doubted: dict[bytes, None] = {}  # in order
+        self._doubts = trio.Event()
         self._mended: deque[RottenBlob] = deque(maxlen=MENDED.value)
         self._notes: dict[bytes, str] = {}  # why a blob is not back yet
         blobs.on_rotten.append(self._on_rotten)
@@ -121,6 +126,7 @@ class Storing:
             nursery.start_soon(self._every, SWEEP_S.value, self._sweep, SWEEP_FIRST_S.value)
             nursery.start_soon(self._scrub)
             nursery.start_soon(self._mend)
+            nursery.start_soon(self._check)
 
     async def _every(self, period_s: float, work: Callable[[], Awaitable[object]], first_s: float) -> None:
         await trio.sleep(first_s)
@@ -175,6 +181,26 @@ class Storing:
             except (PyrsiaError, OSError) as error:
                 _log.warning("artifacts cannot be read again: %s", error)
                 await trio.sleep(MEND_S.value)
+
+    def doubt(self, sha256: bytes) -> None:
+        """Somebody met a file that is not what it was: it is read again soon."""
+        if len(self._doubted) < DOUBTED.value:
+            self._doubted[sha256] = None
+            self._doubts.set()
+
+    async def _check(self) -> None:
+        while True:
+            self._doubts = trio.Event()
+            while self._doubted:
+                sha256 = next(iter(self._doubted))
+                size = self.blobs.size(sha256)
+                try:
+                    if size is not None:
+                        await self.scrubber.check(sha256, size)
+                except (PyrsiaError, OSError) as error:
+                    _log.warning("%s cannot be read again: %s", sha256.hex()[:16], error)
+                del self._doubted[sha256]  # not before: who meets it meanwhile adds nothing
+            await self._doubts.wait()
 
     # -- what was damaged --
 

@@ -15,9 +15,10 @@ Source: docs/delta.md.
 """
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from blake3 import blake3
@@ -130,6 +131,34 @@ def places(recipes: Sequence[Recipe]) -> dict[bytes, Place]:
         for name, offset, size in recipe.spans():
             found.setdefault(name, Place(number, offset, size))
     return found
+
+
+class Again:
+    """The pieces of a file at hand, named again where something that was made of them is wrong: it may have rotted.
+
+    Attributes:
+        read: bytes that were named.
+    """
+
+    def __init__(self, recipe: Recipe, data: memoryview) -> None:
+        self._names = recipe.names
+        self._data = data
+        self._ends = list(accumulate(recipe.sizes))
+        self._known: dict[int, bool] = {}
+        self.read = 0
+
+    def holds(self, at: int, size: int) -> bool:
+        """Whether every piece that a part of these bytes lies in is still what the recipe says."""
+        first, last = bisect_right(self._ends, at), bisect_left(self._ends, at + size)
+        return all(self._piece(number) for number in range(first, last + 1))
+
+    def _piece(self, number: int) -> bool:
+        if number not in self._known:
+            start, end = self._ends[number - 1] if number else 0, self._ends[number]
+            name = self._names[number * NAME_BYTES : (number + 1) * NAME_BYTES]
+            self._known[number] = name_of(self._data[start:end]) == name
+            self.read += end - start
+        return self._known[number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ What resembles: published files of the same package, the newest first, that are 
 Source: docs/delta.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
@@ -27,14 +27,26 @@ class Making:
     messages: Mapping[int, OnKind] = {}
 
     def __init__(
-        self, recipes: Recipes, shelf: Shelf, plane: DataPlane, reads: Reads, *, mode: str, blame: Blame
+        self,
+        recipes: Recipes,
+        shelf: Shelf,
+        plane: DataPlane,
+        reads: Reads,
+        *,
+        mode: str,
+        blame: Blame,
+        doubt: Callable[[bytes], object],
     ) -> None:
-        """`mode`: `net.delta`."""
+        """
+        Args:
+            mode: `net.delta`.
+            doubt: told of a blob that is here and not what it was.
+        """
         self.recipes = recipes
         self._shelf = shelf
         self._reads = reads
         shelf.on_gone(recipes.forget)
-        self.deltas = Deltas(recipes, plane.lines, self.similar, mode=mode, blame=blame)
+        self.deltas = Deltas(recipes, plane.lines, self.similar, mode=mode, blame=blame, doubt=doubt)
         plane.recipe_of(self._give)
         shelf.bringing.before = self.deltas.fill
         shelf.bringing.measured = self.deltas.measured

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import trio
 import trio.lowlevel
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrsia import keys
 from pyrsia.errors import Unavailable
@@ -40,7 +42,10 @@ class Kept:
     """Recipes that were made before."""
 
     def __init__(self, recipe):
-        self.recipe = recipe
+        self.recipe, self.forgotten = recipe, []
+
+    def forget(self, sha256):
+        self.forgotten.append(sha256)
 
     async def soon(self, sha256, path, size):
         return self.recipe
@@ -337,3 +342,65 @@ async def test_an_old_file_that_a_crash_cut_is_no_failure(tmp_path, monkeypatch,
         (tmp_path / "old").write_bytes(bytes(size))
         await making.fill(partial, [LIAR])
         assert (partial.held, blamed) == (0, [])
+
+
+SHARED = b"".join(OLD[:PIECE] + NEW[at + PIECE : at + 4 * PIECE] for at in range(0, len(NEW), 4 * PIECE))
+
+
+async def test_an_old_file_that_rotted_is_not_its_givers_fault_and_is_looked_at(tmp_path, monkeypatch):
+    async with one_source(tmp_path, monkeypatch, data=SHARED, new=SHARED) as (
+        making,
+        partial,
+        source,
+        blamed,
+    ):
+        doubted = []
+        making._doubt = doubted.append
+        (tmp_path / "old").write_bytes(bytes(len(OLD)))
+        await making.fill(partial, [LIAR])
+        assert (partial.held, blamed, doubted) == (0, [], [b"o" * 32])
+        assert making._recipes.forgotten == [b"o" * 32]
+        asked = source.asked
+        await making.fill(partial, [LIAR])  # nor is it shunned
+        assert source.asked > asked
+
+
+async def test_whose_old_file_rotted_in_part_still_names_a_liar(tmp_path, monkeypatch):
+    async with one_source(tmp_path, monkeypatch) as (making, partial, _, blamed):
+        doubted = []
+        making._doubt = doubted.append
+        old = bytearray(OLD)
+        old[3 * PIECE + 5] ^= 1  # of a piece that nothing was copied of
+        (tmp_path / "old").write_bytes(old)
+        await making.fill(partial, [LIAR])
+        assert ([points for _, points, _ in blamed], doubted) == ([-60.0], [])
+
+
+async def test_a_source_whose_client_leaves_is_asked_again(tmp_path, monkeypatch, autojump_clock):
+    async with one_source(tmp_path, monkeypatch, late_s=1.0, data=SHARED, new=SHARED) as found:
+        making, partial, source, blamed = found
+        with trio.move_on_after(1.5):
+            await making.fill(partial, [LIAR])
+        assert 0 < partial.held < (1 << partial.manifest.count) - 1
+        partial.held = 0  # the next one begins in a file of its own
+        asked = source.asked
+        await making.fill(partial, [LIAR])
+        assert source.asked > asked
+        assert partial.held
+        assert blamed == []
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), at=st.integers(0, 100), size=st.integers(1, 40),
+    wrong=st.integers(0, 200),
+)  # fmt: skip
+def test_exactly_the_pieces_that_a_stretch_lies_in_are_named_again(sizes, at, size, wrong):
+    data = bytearray(random.Random(2).randbytes(sum(sizes)))
+    ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+    recipe = delta.recipe_of(memoryview(bytes(data)), ends)
+    at, wrong = at % len(data), wrong % len(data)
+    size = min(size, len(data) - at)
+    data[wrong] ^= 1
+    spoiled = next(number for number in range(len(sizes)) if ends[number] <= wrong < ends[number + 1])
+    touched = ends[spoiled] < at + size and at < ends[spoiled + 1]
+    assert delta.Again(recipe, memoryview(data)).holds(at, size) is not touched

@@ -67,7 +67,7 @@ def here(tmp_path):
     shelf = Shelf(tmp_path)
     plane = SimpleNamespace(lines=None, recipe_of=lambda made: None)
     recipes = Recipes(database, SimpleNamespace(sandbox=None, scratch=tmp_path, limits=None))
-    yield Making(recipes, shelf, plane, None, mode="auto", blame=lambda *said: None), shelf
+    yield Making(recipes, shelf, plane, None, mode="auto", blame=lambda *said: None, doubt=bytes), shelf
     database.close()
 
 

@@ -19,7 +19,7 @@ from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.wire.text import unb32
 from tests.reference.memory_database import MemoryDatabase
-from tests.reference.parts import Kept
+from tests.reference.parts import Kept, until
 from tests.reference.story import Story
 
 PURL = "pkg:pypi/idna@1.0"
@@ -144,6 +144,24 @@ async def test_what_is_shown_of_mended_ones_is_bounded(ground):
         ground.peers[sha256] = b"%d" % number
     await ground.storing.mend()
     assert len(ground.storing.rotten()) == MENDED.value
+
+
+async def test_a_blob_that_somebody_met_damaged_is_read_again_at_once(ground, monkeypatch):
+    monkeypatch.setattr("pyrsia.node.storing.DOUBTED", type(MENDED)(2, "a test"))
+    bad, good = await ground.put(b"artifact", "shard"), await ground.put(b"others")
+    ground.peers[bad] = b"artifact"
+    ground.blobs.path(bad).write_bytes(b"rotten!!")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ground.storing.run)
+        for one in (bytes(32), bad, good):  # one that is not here is no trouble, the third is one too many
+            ground.storing.doubt(one)
+        await until(
+            lambda: ground.blobs.path(bad).exists() and ground.blobs.path(bad).read_bytes() == b"artifact"
+        )
+        await until(lambda: not ground.storing._doubted)
+        assert (ground.blobs.pins(bad), ground.blobs.has(good)) == (("shard",), True)
+        nursery.cancel_scope.cancel()
 
 
 def test_its_builders_are_asked_before_others(story):
