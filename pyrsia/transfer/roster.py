@@ -2,8 +2,9 @@
 
 Eight at a time; the rest wait for a place, those that were not tried yet first. A lost source is tried once more. More
 sources may become known while the download runs: from a search (`on_source` without a teller), or by the word of a
-source, which may name sixteen. One that has nothing for us gives its place to one that waits. A source that still
-downloads may get what we lack: there is hope for fifteen seconds after it last got anything.
+source, which may name sixteen. One that has nothing for us gives its place to one that waits; so does, every ten
+seconds while there are some that were never tried, the slowest. A source that still downloads may get what we lack:
+there is hope for fifteen seconds after it last got anything of that.
 
 Source: docs/network.md, "The swarm".
 """
@@ -20,6 +21,7 @@ AGAIN_S: Final = 0.5  # before a lost source is tried once more
 ATTEMPTS: Final = 2
 LATER_S: Final = 5.0  # before one that was given up is tried anew because a search found it again
 IDLE_S: Final = 2.0  # a place is kept this long by a source that has nothing for us while others wait
+SWAP_S: Final = 10.0  # between two that give their place for being the slowest, and before the first
 HOPE_S: Final = 15.0  # one that still downloads and got nothing for this long gets nothing more
 MAX_KNOWN = MAX_PEERS  # more than these cannot be linked at once
 MAX_NAMED = Limit(
@@ -35,6 +37,7 @@ class Roster:
         self.sources = {node: Source(node) for node in nodes}
         self._queue = deque(self.sources.values(), maxlen=max(MAX_KNOWN.value, len(self.sources)) or 1)
         self.seeking = False  # somebody still looks for sources
+        self._swapped_s = 0.0
 
     def live(self, node: NodeId, *phases: Phase) -> Source | None:
         source = self.sources.get(node)
@@ -111,7 +114,7 @@ class Roster:
         """A source whose place is needed more by one that waits."""
         if not any(now >= source.not_before_s for source in self._queue):
             return None
-        if sum(s.phase in (Phase.OPENING, Phase.READY) for s in self.sources.values()) < MAX_SOURCES.value:
+        if not self._full():
             return None
         longest: Source | None = None
         for source in self.ready():
@@ -120,6 +123,22 @@ class Roster:
             elif now - source.idle_s >= IDLE_S and (longest is None or source.idle_s < longest.idle_s):
                 longest = source
         return longest
+
+    def slowest(self, now: float) -> Source | None:
+        """The one whose place is better used to try somebody new; at most one in a while."""
+        if now - self._swapped_s < SWAP_S or not self._full():
+            return None
+        if not any(now >= source.not_before_s and not source.attempts for source in self._queue):
+            return None
+        borne = [source for source in self.ready() if now - source.since_s >= SWAP_S]
+        if not borne:
+            return None
+        self._swapped_s = now
+        return min(borne, key=lambda source: source.rate)
+
+    def _full(self) -> bool:
+        used = sum(s.phase in (Phase.OPENING, Phase.READY) for s in self.sources.values())
+        return used >= MAX_SOURCES.value
 
     def hopeless(self, now: float, wanted: int) -> bool:
         """Nobody has or will have anything of `wanted`."""

@@ -19,7 +19,7 @@ The rules, in the order in which they were needed:
 8. A source that says HAVE, then NAK, has its credit halved and is not asked for that chunk again; the
    fourth such answer in a row drops it. BUSY halves the credit and pauses, eight times in a row.
 9. A lost source is tried once more, after those that were not tried yet; more sources may come while it
-   runs (`roster`).
+   runs. While some were never tried and ten more seconds are expected, the slowest gives its place (`roster`).
 10. A source that still downloads is asked four times a second what it has by now, any other every two
    seconds: the answer also names who else fetches the file. A HAVE never takes back what an older one said.
 11. What this node's own limit does not let in is not asked for, so no source looks slow by it.
@@ -50,7 +50,7 @@ from pyrsia.transfer.effects import Write as Write
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.owing import Owing
 from pyrsia.transfer.picking import Draw, Picking, Places
-from pyrsia.transfer.roster import LATER_S, OPEN_S, Roster
+from pyrsia.transfer.roster import LATER_S, OPEN_S, SWAP_S, Roster
 from pyrsia.transfer.sources import SAMPLES, Phase, Source, p95
 from pyrsia.units import (
     CHUNK_BYTES,
@@ -175,7 +175,8 @@ class Swarm:
         source.whole = source.whole or held == self._owing.all
         gained = held & ~source.refused & ~source.held
         if gained:
-            source.gained_s = now
+            if gained & ~self._owing.held:  # more of what is here already is no reason to hope
+                source.gained_s = now
             source.held |= gained
             self._picking.more(gained)
         return self._turn(now, [])
@@ -262,6 +263,10 @@ class Swarm:
         if idle is not None:
             effects += self._drop(idle, "has nothing that is missing")
             self._roster.wait(idle, now + LATER_S)
+        slow = self._roster.slowest(now) if self._lasts() else None
+        if slow is not None:
+            effects += self._drop(slow, "is the slowest, and others wait")
+            self._roster.wait(slow, now + LATER_S)
         effects += self._ask_late(now)
         effects += self._look(now)
         return self._turn(now, effects, wake=True)
@@ -281,6 +286,10 @@ class Swarm:
         elif wake:
             effects.append(WakeAt(now + TICK_S))
         return effects
+
+    def _lasts(self) -> bool:
+        """Whether somebody new would still be of use."""
+        return self._owing.missing > SWAP_S * sum(source.rate for source in self._roster.ready())
 
     def _keep(self, now: float, source: Source, index: int, data: bytes | memoryview) -> list[Effect]:
         self._owing.keep(index)

@@ -311,6 +311,30 @@ def test_a_source_may_say_no_to_every_ask_of_a_chunk(no):
         assert not kinds(no(core, now, A, (again,)), Drop)
 
 
+def test_eight_slow_sources_do_not_shut_out_a_fast_one():
+    slow = [Peer(f"s{i}", rate=CHUNK / 3.5) for i in range(MAX_SOURCES.value)]
+    world = World(400, [*slow, Peer("fast", rate=50e6)]).run(200)
+
+    assert world.done
+    assert world.now < 40
+    assert next(peer for peer in world.peers.values() if peer.name == "fast").gave > 300
+
+
+def test_a_source_that_only_gets_what_is_here_gives_no_hope():
+    count = 100
+    core = Swarm(Paper(count), [A], random.Random(1), held=(1 << count) - 2)
+    core.on_start(0.0)
+    now, have = 0.01, 0b10
+    told = core.on_have(now, A, count, have)
+    while not kinds(told, Failed) and now < 60:
+        now += 0.1
+        have |= have << 1 & (1 << count) - 1
+        told = [*core.on_timer(now), *core.on_have(now, A, count, have)]
+
+    assert kinds(told, Failed)
+    assert now < 20
+
+
 def test_garbage_drops_its_source_and_counts_as_guilt():
     core, _ = opened(8, A, B)
 
