@@ -13,6 +13,9 @@ traffic.py   what crosses a greeted link
 targets.py   who is dialled, and for how long
 dialling.py  the end that dials, and dials again
 door.py      the end that is dialled
+cutting.py   ends one connection of others at the kernel's end
+hoarding.py  connections that send without an end
+loitering.py connections that become nobody's
 names.py     nodes and numeric addresses from DNS
 beacon.py    datagrams on the cable
 bootstrap.py records of nodes by HTTP

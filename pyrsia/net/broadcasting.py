@@ -55,6 +55,7 @@ class Air:
         self._following: dict[NodeId, trio.CancelScope] = {}
         self._grants: dict[NodeId, dict[Wire, set[bytes]]] = {}  # the oldest connection first
         self._nursery: trio.Nursery | None = None
+        links.callers.know(lambda: links.broadcast_endpoint, self._granted_wires)
 
     async def run(self) -> None:
         """Grant subscriptions, and follow whom `follow` names, until cancelled or until the links close."""
@@ -96,6 +97,9 @@ class Air:
         scope = self._following.pop(node, None)
         if scope is not None:
             scope.cancel()
+
+    def _granted_wires(self) -> set[int]:
+        return {wire.inode for wires in self._grants.values() for wire in wires}
 
     async def _read(self, node: NodeId, address: str, scope: trio.CancelScope) -> None:
         try:

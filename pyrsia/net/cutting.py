@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import zmq
@@ -38,16 +39,27 @@ def wire_of(frame: zmq.Frame) -> Wire | None:
 
 def cut(wire: Wire) -> bool:
     """End this connection; ZeroMQ sees that it broke. Whether it was there."""
-    try:
-        handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, os.dup(wire.fd))
-    except OSError:
-        return False
-    with handle:
-        if os.fstat(handle.fileno()).st_ino != wire.inode:
-            return False
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), borrowed(wire.fd) as handle:
+        if wire.there:
             handle.shutdown(socket.SHUT_RDWR)
-    return True
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """ZeroMQ's descriptor itself: there may be none left for a copy, just when connections have to be cut."""
+    handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    try:
+        yield handle
+    finally:
+        handle.detach()
+
+
+def inode_of(frame: zmq.Frame) -> int:
+    """The kernel's number of the connection that this frame came over; 0 where that cannot be told."""
+    wire = wire_of(frame)
+    return wire.inode if wire is not None else 0
 
 
 def _inode(fd: int) -> int:

@@ -21,6 +21,7 @@ import trio
 import zmq
 
 from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.net.cutting import inode_of
 from pyrsia.net.lines import Line, hello, ticket_of
 from pyrsia.net.links import Links
 from pyrsia.net.sockets import until_lost
@@ -126,6 +127,7 @@ class DataLinks:
                 line.end("this node stops")
             self._dialled.clear()
             self._held.clear()
+            self._inodes.clear()
 
     # -- opening --
 
@@ -397,7 +399,7 @@ class DataLinks:
         held = self._held.get(line.key) is line
         if held:
             del self._held[line.key]
-            del self._inodes[line.key]
+            self._inodes.pop(line.key, None)
         line.end(why, guilty=guilty)
         if held and line.late:
             self._late[line.key] = line.late

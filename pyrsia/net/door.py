@@ -18,6 +18,7 @@ import zmq
 
 from pyrsia.buckets import Buckets
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.net.cutting import inode_of
 from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter
 from pyrsia.net.peers import DRAIN_S, Conn, Peer, Peers
@@ -116,7 +117,7 @@ class Door:
             bye = Conn(peer, router, route, [frames.encode(Frame(Type.BYE))], seq)
             self._nursery.start_soon(_write_farewell, bye)
             return
-        conn = self._let_in(peer, Conn(peer, router, route, [], seq, remote), greeting)
+        conn = self._let_in(peer, Conn(peer, router, route, [], seq, remote, inode_of(frame)), greeting)
         self._traffic.take(conn, parts[1:])
 
     def _let_in(self, peer: Peer, conn: Conn, greeting: Greeting) -> Conn:

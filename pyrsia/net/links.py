@@ -26,6 +26,7 @@ from pyrsia.net.door import Door
 from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter, NodeKey
 from pyrsia.net.hoarding import Hoarders
+from pyrsia.net.loitering import Loiterers
 from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import PeerLink, Peers
 from pyrsia.net.requests import Answers, Busy, Handler, Questions
@@ -48,6 +49,9 @@ PING_S: Final = 1.0  # a dead peer is noticed at the next ping; 60 bytes a secon
 
 class Links:
     """All control links of one node, and the ZeroMQ context that it owns.
+
+    Attributes:
+        callers: who connected to our ports; whoever reads one says whose its connections are.
 
     Args:
         node_key: the Ed25519 node key (`public`, `seed`, `sign`).
@@ -105,9 +109,11 @@ class Links:
         self._guests = guests
         self._hidden = False
         self._ours = ours
-        self._sockets = Sockets(curve_keys(node_key.seed), self.bans, self.counted)
+        self.callers = Loiterers(self.counted)
+        self._sockets = Sockets(curve_keys(node_key.seed), self.bans, self.counted, self.callers.may_come)
         self._greeter = Greeter(node_key, chain_id, name, self._addresses, allow, guest)
         self._peers = Peers(self.counted, on_link)
+        self.callers.know(lambda: self.control_endpoint, self._peers.inodes)
         self._faults = Faults(self._peers, self.bans, self.counted, blame)
         self._questions = Questions(self.counted)
         self._targets = Targets(self.node, self._peers)
@@ -176,6 +182,7 @@ class Links:
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._questions.run)
                 nursery.start_soon(Hoarders(self._sockets.ports, self._sockets.bound, self.counted).run)
+                nursery.start_soon(self.callers.run)
                 self._targets.begin(lambda target: nursery.start_soon(self._keep, dialler, target))
                 task_status.started()
         finally:

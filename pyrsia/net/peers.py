@@ -145,6 +145,7 @@ class Conn:
     Attributes:
         route: empty where we dialled.
         remote: the numeric address that the connection comes from; empty where we dialled.
+        inode: the kernel's number of that connection; 0 where we dialled.
         used_s: when anything but a ping went over it.
     """
 
@@ -154,6 +155,7 @@ class Conn:
         "first",
         "heard_s",
         "idle",
+        "inode",
         "peer",
         "remote",
         "route",
@@ -166,7 +168,14 @@ class Conn:
     )
 
     def __init__(
-        self, peer: Peer, sock: ZSock, route: bytes, first: list[bytes], seq_in: int, remote: str = ""
+        self,
+        peer: Peer,
+        sock: ZSock,
+        route: bytes,
+        first: list[bytes],
+        seq_in: int,
+        remote: str = "",
+        inode: int = 0,
     ) -> None:
         self.peer = peer
         self.sock = sock
@@ -175,6 +184,7 @@ class Conn:
         self.seq_in = seq_in
         self.seq_out = 0
         self.remote = remote
+        self.inode = inode
         self.heard_s = self.used_s = trio.current_time()
         self.idle = False  # its writer waits for nothing but the outbox
         self.unsent: list[bytes] = []  # taken out of the outbox, and not sent yet
@@ -288,6 +298,10 @@ class Peers:
         """Those who dialled us and have no place of their own, the longest idle first."""
         found = [conn for conn in self.inbound.values() if conn.peer.guest and conn.peer.conn is conn]
         return [conn.peer for conn in sorted(found, key=lambda conn: conn.used_s)]
+
+    def inodes(self) -> set[int]:
+        """The connections of those who dialled us and greeted."""
+        return {conn.inode for conn in self.inbound.values()}
 
     def heard(self, now_s: float) -> None:
         """Nobody counts as silent up to now."""

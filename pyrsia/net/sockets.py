@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -65,7 +65,13 @@ class Sockets:
         zap: the handler that every encrypted server asks.
     """
 
-    def __init__(self, curve: CurveKeys, bans: Bans, counted: Counter[str]) -> None:
+    def __init__(
+        self,
+        curve: CurveKeys,
+        bans: Bans,
+        counted: Counter[str],
+        may_come: Callable[[str], bool] = lambda address: True,
+    ) -> None:
         self.control_endpoint = ""
         self.data_endpoint = ""
         self.broadcast_endpoint = ""
@@ -78,6 +84,7 @@ class Sockets:
         self._curve = curve
         self._bans = bans
         self._counted = counted
+        self._may_come = may_come
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 
     @property
@@ -106,7 +113,7 @@ class Sockets:
         context = self._context = zmq.Context(io_threads=1 + DATA_THREADS)
         context.set(zmq.MAX_SOCKETS, 4 * MAX_PEERS.value)
         try:
-            self.zap = Zap(context, self._bans, self._counted)
+            self.zap = Zap(context, self._bans, self._counted, self._may_come)
             router = self._server(context, frames.FRAME_BYTES, LINK_HWM.value)
             self.control_endpoint = _bind(router, control_addr)
             self.control = ZSock(router)

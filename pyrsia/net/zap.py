@@ -1,4 +1,5 @@
-"""Who may open a connection at all: everybody whose transport key is not banned right now.
+"""Who may open a connection at all: everybody whose transport key is not banned right now, and whose address has not
+as many already as one may have (loitering.py).
 
 The answer to "who are you" comes later, in the greeting; here the key is only looked up in the deny-list
 and handed on as the User-Id of every frame, where it cannot be forged. The handler runs as a trio task of
@@ -53,13 +54,20 @@ class Bans:
 class Zap:
     """The handler. Construct (which binds) before the first server binds, then start `run`."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], bans: Bans, counted: Counter[str]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        bans: Bans,
+        counted: Counter[str],
+        may_come: Callable[[str], bool] = lambda address: True,
+    ) -> None:
         sock = context.socket(zmq.ROUTER)
         sock.setsockopt(zmq.LINGER, 0)
         sock.bind(_ENDPOINT)
         self._sock = ZSock(sock)
         self._bans = bans
         self._counted = counted
+        self._may_come = may_come
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -77,7 +85,7 @@ class Zap:
         """RFC 27: routing id, empty, version, request id, domain, address, identity, mechanism, key."""
         if len(frames) < 8:
             return None
-        route, empty, version, request, domain, _address, _identity, mechanism, *credentials = frames
+        route, empty, version, request, domain, address, _identity, mechanism, *credentials = frames
         head = [route, empty, version, request]
         if version != b"1.0" or domain != DOMAIN or mechanism != b"CURVE" or len(credentials) != 1:
             self._counted["connect-not-curve"] += 1
@@ -85,6 +93,8 @@ class Zap:
         if credentials[0] in self._bans:
             self._counted["connect-banned"] += 1
             return [*head, b"400", b"banned", b"", b""]
+        if not self._may_come(address.decode("latin-1")):
+            return [*head, b"400", b"too many from this address", b"", b""]
         return [*head, b"200", b"OK", credentials[0].hex().encode(), b""]
 
 
