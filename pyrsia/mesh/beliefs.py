@@ -262,6 +262,8 @@ class Beliefs:
         for node, held in self._suspects.items():
             held.deadline_s += by_s
             heappush(self._deadlines, (held.deadline_s, node))
+        for gone in self._gone.values():  # who was away for a moment then had no time to come back in
+            gone.since_s += by_s
 
     def wait_s(self, authors: int) -> float:
         """How long a node that so many suspect has to answer."""

@@ -132,8 +132,9 @@ class Swimming:
         """For how many seconds `node` has been dead, or has been gone after it said goodbye; None while it is neither.
 
         `now` is `trio.current_time()`. Of a node that was dead before this one started, the time since it was found so.
+        Time in which this node stood still is nobody's.
         """
-        return self.core.beliefs.gone_s(now, node)
+        return self.core.beliefs.gone_s(min(now, self.core.wake_at), node)
 
     def seen(self, node: NodeId) -> Seen:
         """All that is known of how `node` does."""

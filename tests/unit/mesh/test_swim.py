@@ -548,6 +548,21 @@ def test_who_had_nearly_no_time_left_when_we_stood_still_is_heard_first():
     assert states(one.take(ANN, Tell((said(Word.ALIVE, DAN, 2),)))) == [(DAN, State.ALIVE)]
 
 
+def test_while_we_stood_still_nobody_was_dead():
+    one = One()
+    one.take(ANN, Tell((suspect(BOB, ANN), suspect(BOB, EVE), suspect(BOB, DAN))))
+    one.heard.update(dict.fromkeys((ANN, EVE, DAN), math.inf))
+    while one.core.state(BOB) is not State.DEAD:
+        one.tick()
+    one.until(one.now + 10.0)
+    before = one.core.beliefs.gone_s(one.now, BOB)
+    one.now = one.core.wake_at + 600.0
+    one._note(one.core.on_timer(one.now))
+    assert before <= one.core.beliefs.gone_s(one.now, BOB) <= before + 1.0
+    one.until(one.now + 5.0)
+    assert one.core.beliefs.gone_s(one.now, BOB) >= before + 4.0
+
+
 def test_a_wait_that_authors_shorten_to_the_past_is_no_stall_of_ours():
     one = One()
     one.unreachable.add(BOB)
