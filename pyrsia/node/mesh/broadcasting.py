@@ -61,7 +61,7 @@ class Broadcasting:
         book: Scores,
         now_ms: NowMs = wall_ms,
     ) -> None:
-        self.heard = Heard()
+        self.heard = Heard(now_ms())
         self.core = Broadcasts(
             links.node, chain_id, verify=verify, member=who.is_member, ignored=book.ignored
         )

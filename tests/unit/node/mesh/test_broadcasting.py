@@ -11,10 +11,11 @@ from pyrsia.mesh import pulling, scores
 from pyrsia.net.broadcasting import Air
 from pyrsia.node.clock import wall_ms
 from pyrsia.node.kinds import Method
+from pyrsia.node.mesh import hearing
 from pyrsia.node.mesh.broadcasting import FULL_BYTES
 from pyrsia.node.mesh.hearing import MAX_HEARD, Heard
 from pyrsia.node.mesh.numbers import BLOCK, Numbers
-from pyrsia.serve.messages import HeardStatus
+from pyrsia.serve.messages import HeardPage, HeardStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
@@ -239,7 +240,7 @@ async def test_large_texts_push_out_more_of_the_ring_and_a_cursor_of_another_lif
         heard.add(row(number, "x" * 4_000))
     assert len(heard._rows) <= (4 << 20) // 4_000
     page = await heard.after("", 10**9, 5, 0)
-    assert (page.lost, len(page.messages)) == (0, 5)
+    assert (page.lost, len(page.messages)) == (3_000 - len(heard._rows), 5)
     assert (await heard.after("none/", 0, 5, 0)).next == 3_000
 
 
@@ -248,3 +249,64 @@ async def test_a_reader_whose_topic_is_silent_waits_no_longer_than_he_said(autoj
     began = trio.current_time()
     page = await heard.after("news/", 0, 5, 25)
     assert (page.messages, trio.current_time() - began) == ((), 25)
+
+
+async def test_a_broadcast_wakes_those_who_wait_for_its_topic_once_and_all_get_one_page(
+    autojump_clock, monkeypatch
+):
+    monkeypatch.setattr(hearing, "MAX_WOKEN", Limit(30, "a test waits for them"))
+    heard, pages, looked = Heard(), [], []
+    real = heard._page
+    monkeypatch.setattr(heard, "_page", lambda *asked: looked.append(asked) or real(*asked))
+    for number in range(1, 101):
+        heard.add(row(number))
+
+    async def wait(topic, after):
+        pages.append((topic, await heard.after(topic, after, 500, 25), trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(wait, "news/", 100)
+            nursery.start_soon(wait, "none/", 50)
+            nursery.start_soon(wait, "", 100)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        nursery.start_soon(wait, "news/", 100)  # one more than may be woken: he looks by himself
+        await trio.testing.wait_all_tasks_blocked()
+        looked.clear()
+        heard.add(row(101, "first"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (len(pages), looked) == (20, [])
+        assert len({id(page) for _, page, _ in pages}) == 1
+        page = pages[0][1]
+        assert ([one.text for one in page.messages], page.next, page.lost) == (["first"], 101, 0)
+    late = [(page, at_s - began) for topic, page, at_s in pages[20:] if topic == "news/"]
+    assert late == [(page, hearing.LATE_S)]
+    silent = [(page, at_s - began) for topic, page, at_s in pages[20:] if topic == "none/"]
+    assert silent == [(HeardPage((), 101, 0), 25)] * 10
+    assert (heard._waiting, heard._readers) == ({}, 0)
+
+
+async def test_a_reader_of_an_earlier_life_of_the_node_is_shown_all_of_this_one():
+    heard = Heard(1_000)
+    for number in range(1_001, 1_016):
+        heard.add(row(number, f"new {number}"))
+    for after in (990, 5_000):  # also where the clock went back
+        page = await heard.after("", after, 500, 0)
+        assert ([one.number for one in page.messages], page.lost) == (list(range(1_001, 1_016)), 0)
+    for number in range(1_016, 1_001 + MAX_HEARD.value + 7):
+        heard.add(row(number))
+    assert (await heard.after("", 990, 500, 0)).lost == 7
+    assert (await heard.after("", 0, 500, 0)).lost == 0
+
+
+async def test_numbers_of_a_later_life_are_above_all_of_the_earlier_one():
+    async with town(None, "ann") as made:
+        await made.ann.desk.broadcast("news/", "before")
+        seen = (await made.ann.desk.heard("", 0, 100, 0)).next
+        await made.stop("ann")
+        await made.start("ann")
+        for _ in range(5):
+            await made.ann.desk.broadcast("news/", "after")
+        page = await made.ann.desk.heard("", seen, 100, 0)
+        assert ([one.text for one in page.messages], page.lost) == (["after"] * 5, 0)
