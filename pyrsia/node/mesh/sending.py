@@ -126,8 +126,12 @@ class Sending:
         for gone in self._outbox.add(Sent(number, to, envelope.expires_ms, kept=order.keep)):
             self._letters.delete(batch, SENT, gone)
         self._letters.keep_mine(batch, number, _mine(order, to, text, raw, now_ms, envelope.expires_ms))
-        self._letters.write(batch)
-        await self._letters.sync()
+        try:
+            self._letters.write(batch)
+            await self._letters.sync()
+        except BaseException:  # it is not promised to anybody, and must not wait for ever
+            self._outbox.delete(number)
+            raise
         return number, envelope, raw
 
     def _recipient(self, order: MessageOrder) -> NodeId:
@@ -157,6 +161,12 @@ class Sending:
             self._wake()
             if tell or row is None or row.state == outbox.REFUSED:
                 raise
+        except (
+            BaseException
+        ):  # who waited for it has gone: it is tried again where it is kept, and else settled
+            self._outbox.on_failed(trio.current_time(), number, _given_up())
+            self._wake()
+            raise
         self._save(row)
         if row is None:
             raise Refusal(
@@ -227,6 +237,15 @@ class Sending:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _given_up() -> Refusal:
+    return Refusal(
+        "unavailable",
+        what="whoever wrote it did not wait until it was delivered",
+        who="whoever wrote it",
+        do="write anew, or with --keep",
+    )
 
 
 def _row(number: int, mine: Mine) -> Sent:

@@ -10,7 +10,7 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import sealing
 from pyrsia.node.mesh.letters import SENT, Letters
 from pyrsia.serve.messages import MessageOrder
-from pyrsia.units import NodeId
+from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire import mail as wire
 from pyrsia.wire.mail import Hops
@@ -66,6 +66,39 @@ async def test_a_message_that_a_full_disk_did_not_take_has_no_receipt_until_it_c
         )
         assert receipt.origin == made.bob.id
         assert await made.bob.letters() == [("ann", "once")]
+
+
+async def test_what_the_disk_did_not_take_and_what_nobody_waits_for_takes_no_place_for_ever(monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_WAITING", Limit(3, "few"))
+    async with town(None, "ann", "bob") as made:
+        await made.ann.desk.send(order("bob", "kept", keep=True))
+        database, full = made.ann.database, [True]
+        write = database.write
+
+        def writes(batch):
+            if full:
+                raise Unavailable("the disk is full")
+            write(batch)
+
+        database.write = writes
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await made.ann.desk.send(order("bob"))
+        full.clear()
+        await made.joined("ann", "bob")
+        real = made.ann.links.request
+
+        async def silent(*asked):
+            await trio.sleep_forever()
+
+        made.ann.links.request = silent
+        for _ in range(5):
+            with trio.move_on_after(0.02):
+                await made.ann.desk.send(order("bob", "given up"))
+        made.ann.links.request = real
+        assert (await made.ann.desk.send(order("bob", "arrives"))).state == "delivered"
+        told = [(row.text, row.state) for row in made.ann.desk.sent().messages if row.text != "kept"]
+        assert told == [("given up", "not delivered")] * 5 + [("arrives", "delivered")]
 
 
 async def test_a_sealed_message_is_read_by_its_recipient_and_by_nobody_on_the_way():
