@@ -70,9 +70,10 @@ class Targets:
             return
         if node == self._me or (for_s is not None and self._peers.linked(node) is not None):
             return
-        if for_s is not None:
-            self._make_room()
         if not self._peers.keep(node):
+            return
+        if for_s is not None and not self._made_room():
+            self._peers.unkeep(node)
             return
         target = self._targets[node] = Target(node, address, until_s)
         if self._start is not None:
@@ -104,10 +105,15 @@ class Targets:
             del self._targets[target.node]
             self._peers.unkeep(target.node)
 
-    def _make_room(self) -> None:
+    def _made_room(self) -> bool:
+        """Whether there is a place for one more short link; of those with nothing under way the oldest gives way."""
         short = [one.node for one in self._targets.values() if one.short]
-        if len(short) >= MAX_SHORT.value:
-            self.undial(short[0])
+        if len(short) < MAX_SHORT.value:
+            return True
+        idle = next((node for node in short if not self._busy(node)), None)
+        if idle is not None:
+            self.undial(idle)
+        return idle is not None
 
     def _busy(self, node: NodeId) -> bool:
         peer = self._peers.linked(node)

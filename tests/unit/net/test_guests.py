@@ -62,6 +62,38 @@ async def test_strangers_are_guests_while_there_is_room_and_members_always_get_i
     assert ann.links.counted["too-many-guests"] >= 1
 
 
+async def test_a_short_link_with_something_under_way_makes_no_room_for_another(monkeypatch):
+    monkeypatch.setattr(targets, "MAX_SHORT", Limit(1, "one"))
+    go_on = trio.Event()
+
+    async def slow(node, body):
+        await go_on.wait()
+        return b"done"
+
+    ann, bob, cid = Node(ANN, methods={1: slow}), Node(BOB), Node(STRANGERS[0])
+    told = []
+    async with trio.open_nursery() as nursery:
+        for node in (ann, bob, cid):
+            await nursery.start(node.links.run)
+        bob.links.dial([ann.at], for_s=30)
+        await until(lambda: bob.links.connected(ann.id))
+
+        async def ask():
+            told.append(await bob.links.request(ann.id, 1, b"", 20))
+
+        nursery.start_soon(ask)
+        await until(lambda: ann.links._peers.get(bob.id).serving)
+        bob.links.dial([cid.at], for_s=30)
+        assert (bob.links.dials(ann.id), bob.links.dials(cid.id)) == (True, False)
+        go_on.set()
+        await until(lambda: told)
+        bob.links.dial([cid.at], for_s=30)
+        assert (bob.links.dials(ann.id), bob.links.dials(cid.id)) == (False, True)
+        await until(lambda: bob.links.connected(cid.id))
+        nursery.cancel_scope.cancel()
+    assert told == [b"done"]
+
+
 async def test_guests_whose_questions_take_long_leave_members_their_places():
     go_on = trio.Event()
 
