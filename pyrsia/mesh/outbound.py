@@ -165,6 +165,10 @@ class Outbound:
 
     # -- what to do --
 
+    def within(self, host: str) -> bool:
+        """Whether a numeric address is in a scope of ours."""
+        return scopes.may_dial(host, self._ours)
+
     def way(self, node: NodeId) -> str:
         """The numeric address of its record, if it may be dialled from here; empty for none. Names are not resolved."""
         address = self._table.address(node)

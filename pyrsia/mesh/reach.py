@@ -3,8 +3,9 @@
 A node that listens at an address of its own network (or of this machine) is where it listens, for whoever is there too.
 One that listens everywhere, or at an address of the internet, cannot know whether a wall stands before it. So it asks
 some of the peers that it dialled to dial back, to the address at which they see it, and advertises what more of them
-reached than not. A node that nobody reaches advertises nothing: nobody wastes time on dialling it, and it serves over
-the links that it dialled itself.
+reached than not. They are drawn, members of the log first: whoever could choose them could have us say that we are at
+somebody else's address. A node that nobody reaches advertises nothing: nobody wastes time on dialling it, and it
+serves over the links that it dialled itself.
 
 Pure: time is an argument; `AskBack` is for the shell.
 
@@ -12,10 +13,12 @@ Source: docs/mesh-discovery.md, "Where others reach us".
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from pyrsia.mesh import scopes
+from pyrsia.mesh.choosing import Draw
 from pyrsia.mesh.scopes import Scope
 from pyrsia.units import Limit, NodeId
 
@@ -23,6 +26,7 @@ Ports = tuple[int, int, int]  # control, data, broadcast; 0 where there is none
 
 MOST_ASKED = Limit(3, "peers that dial back: two of them outvote one that lies or sits behind the same wall")
 AGAIN_S: Final = 1_800.0
+DIFFER_S: Final = 300.0  # the same where they say different things: one of them lies, or sits elsewhere
 RETRY_S: Final = 60.0
 
 
@@ -49,9 +53,23 @@ class Reach:
         host: where it listens.
         ports: the ports that were bound.
         told: the host that the operator wants advertised; empty: find out.
+        within: whether an address is in a scope that our operator put us into: in any other we are not.
+        member: whether the log has a node as a member now.
     """
 
-    def __init__(self, host: str, ports: Ports, told: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        ports: Ports,
+        told: str = "",
+        *,
+        draw: Draw,
+        within: Callable[[str], bool],
+        member: Callable[[NodeId], bool] = lambda node: False,
+    ) -> None:
+        self._draw = draw
+        self._within = within
+        self._member = member
         self._ports = ports
         self._host = told or host
         scope = scopes.scope_of(host)
@@ -89,9 +107,13 @@ class Reach:
             one for one, at_s in self._asked.items() if now - at_s >= RETRY_S and one not in self._words
         ]:
             del self._asked[node]
-        for node in [one for one, word in self._words.items() if now - word.at_s >= AGAIN_S]:
+        differ = len({(word.host, word.reached) for word in self._words.values()}) > 1
+        life_s = DIFFER_S if differ else AGAIN_S
+        for node in [one for one, word in self._words.items() if now - word.at_s >= life_s]:
             del self._words[node], self._asked[node]
         fresh = [node for node in sorted(seen) if seen[node] and node not in self._asked]
+        lots = {node: self._draw.randrange(1 << 30) for node in fresh}
+        fresh.sort(key=lambda node: (not self._member(node), lots[node]))
         chosen = fresh[: max(0, MOST_ASKED.value - len(self._asked))]
         self._asked.update(dict.fromkeys(chosen, now))
         return [AskBack(node) for node in chosen]
@@ -105,7 +127,8 @@ class Reach:
 
     def _by_word(self) -> tuple[str, Ports]:
         """The host that most reached, and the ports that more reached than not."""
-        reached = Counter(word.host for word in self._words.values() if word.reached[0])
+        hosts = [word.host for word in self._words.values() if word.reached[0]]
+        reached = Counter(host for host in hosts if self._within(host))
         if not reached:
             return "", (0, 0, 0)
         host = max(sorted(reached), key=lambda one: reached[one])

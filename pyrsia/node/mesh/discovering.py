@@ -200,7 +200,14 @@ class Discovering:
     async def run(self) -> None:
         """Until cancelled."""
         self._core.remember(_now_ms(), self._saved.load())
-        self._reach = Reach(self._net.host, self._ports(), self._net.advertise)
+        self._reach = Reach(
+            self._net.host,
+            self._ports(),
+            self._net.advertise,
+            draw=secrets.SystemRandom(),
+            within=self._core.outbound.within,
+            member=self._log.member,
+        )
         async with trio.open_nursery() as nursery:
             if self._net.lan:
                 nursery.start_soon(self.cable(self._net.lan).run)
@@ -329,6 +336,8 @@ class Discovering:
         host, now_s = self._links.remote(node), trio.current_time()
         if not host:
             raise _not_now("this node dialled you: your address is known to answer")
+        if scopes.scope_of(host) in (Scope.MACHINE, Scope.LINK) and not self._core.outbound.within(host):
+            raise _not_now("you come from this machine or its cable, behind a relay it may be")
         if not self._backs_of.of(node).take(now_s) or not self._backs_all.take(now_s):
             raise _not_now("it was asked too often in a short while")
         reached: list[bool] = []

@@ -1,6 +1,7 @@
 """Discovery on real links in one process: a newcomer among fifty nodes, dial-back, disk, HTTP, names, the cable."""
 
 import itertools
+import random
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -28,6 +29,10 @@ from pyrsia.wire import backs, beacons, records
 from pyrsia.wire.text import b32
 
 CHAIN = b"c" * 32
+
+
+def reach_at(ports):
+    return discovering.Reach("127.0.0.1", ports, draw=random.Random(0), within=lambda host: True)
 
 
 class Rows:
@@ -291,14 +296,30 @@ async def test_a_message_leads_to_no_address_outside_our_scopes(few, monkeypatch
     assert (node.discovering.table.address(record.node), dialled) == (address, [])
 
 
+async def test_who_comes_from_a_relay_on_this_machine_has_no_port_of_it_dialled(few):
+    async with trio.open_nursery() as nursery:
+        first = few.node()
+        second = few.node(fixed=[first.at])
+        for node in (first, second):
+            await nursery.start(node.run)
+        await until(lambda: first.links.connected(second.id))
+        dialled = []
+        first.links.answers_at = _noted(dialled)
+        first.discovering._core.outbound._ours = frozenset({scopes.Scope.GLOBAL})
+        with pytest.raises(Refusal, match="behind a relay"):
+            await second.links.request(first.id, Method.DIAL_BACK, backs.encode_ports((6379, 80, 22)), 10)
+        assert dialled == []
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_clock_that_was_set_back_makes_no_older_record(few, monkeypatch):
     node = few.node()
-    node.discovering._reach = discovering.Reach("127.0.0.1", (1, 0, 0))
+    node.discovering._reach = reach_at((1, 0, 0))
     now_ms = discovering._now_ms()
     node.discovering._renew(0.0, now_ms)
     again = Node(int.from_bytes(node.pair.seed, "big"), rows=node.rows)
     few.nodes.append(again)
-    again.discovering._reach = discovering.Reach("127.0.0.1", (1, 0, 0))
+    again.discovering._reach = reach_at((1, 0, 0))
     again.discovering._renew(0.0, now_ms - 60_000)
     assert again.discovering.record.seq == node.discovering.record.seq + 1
 
@@ -374,7 +395,7 @@ def _free_port():
 async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial(few):
     node, other = few.node(), few.node()
     heard = node.discovering.cable("127.255.255.255:9")._hear
-    other.discovering._reach = discovering.Reach("127.0.0.1", (7, 0, 0))
+    other.discovering._reach = reach_at((7, 0, 0))
     now_ms = int(time.time() * 1000)
     other.discovering._renew(0.0, now_ms)
     raw = other.discovering._raw
