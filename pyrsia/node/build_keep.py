@@ -27,7 +27,7 @@ from pyrsia.node.mesh import receipting
 from pyrsia.store import layout
 from pyrsia.store.blobs import BlobRecord, Blobs
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import HASH_BYTES, Limit
+from pyrsia.units import HASH_BYTES, MANIFEST_ROWS, Limit
 from pyrsia.wire import canonical
 
 EVERY_S = Limit(3_600, "what is left over is found within an hour of its day; a look reads two indexes")
@@ -231,12 +231,12 @@ class Keeper:
         await self._database.commit(batch)
 
     async def _rows(self, family: str) -> Any:
-        start = b""
+        start, most = b"", MANIFEST_ROWS.value if family == layout.MANIFESTS else ROWS.value
         while True:
-            rows = list(self._database.scan(family, start, ROWS.value))
+            rows = list(self._database.scan(family, start, most))
             for key, value in rows:
                 yield key, value
-            if len(rows) < ROWS.value:
+            if len(rows) < most:
                 return
             start = rows[-1][0] + b"\0"
             await trio.lowlevel.checkpoint()

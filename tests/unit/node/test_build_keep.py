@@ -13,6 +13,7 @@ from pyrsia.node.shelf import Shelf
 from pyrsia.store import layout
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import MANIFEST_ROWS
 from pyrsia.wire import canonical
 
 NOW_S = 2_000_000_000.0
@@ -216,3 +217,20 @@ async def test_what_comes_back_while_others_go_keeps_its_manifest(house):
         assert house.blobs.has(refs[-1].sha256)
     assert house.blobs.pins(refs[0].sha256) == ("build",)
     assert house.database.get(layout.MANIFESTS, refs[0].manifest) is not None
+
+
+async def test_manifests_are_read_a_few_at_a_time_for_each_may_be_large(house, monkeypatch):
+    for number in range(2 * MANIFEST_ROWS.value + 1):
+        row = number.to_bytes(32, "big")
+        house.database.write(Batch().put(layout.MANIFESTS, row, row + b"manifest"))
+    pages, scan = [], house.database.scan
+
+    def counted(family, start, limit):
+        found = scan(family, start, limit)
+        pages.append(len(list(found)))
+        return found
+
+    monkeypatch.setattr(house.database, "scan", counted)
+    house.named.update(number.to_bytes(32, "big") for number in range(1_000))
+    assert len(await house.keeper._needed()) == 2 * MANIFEST_ROWS.value + 1
+    assert max(pages) == MANIFEST_ROWS.value
