@@ -26,6 +26,9 @@ from pyrsia.transfer.delta import Recipe
 from pyrsia.units import Limit
 
 WAITING = Limit(64, "files that wait to be cut; more are cut when they are asked for again")
+FORGOTTEN = Limit(
+    1_000, "recipes that wait to be dropped while the database takes nothing; beyond them some stay"
+)
 LARGEST = Limit(
     512 << 20, "a file that is hashed in some tenths of a second; the largest that builders publish"
 )
@@ -52,6 +55,7 @@ class Recipes:
         self._database = database
         self._inside = None if shop is None else Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
         self._waiting: dict[bytes, _Job] = {}
+        self._gone: dict[bytes, None] = {}  # files whose recipes the database would not drop
         self._more = trio.Event()
 
     @staticmethod
@@ -97,16 +101,31 @@ class Recipes:
                 found = self.kept(sha256, size)
         return found
 
-    async def _make(self, inside: Inside, sha256: bytes, path: Path, size: int) -> None:
-        if self.kept(sha256, size) is None:
-            offsets = delta.cuts(size, await spans(inside, path, size))
-            found = await trio.to_thread.run_sync(_cut, path, size, offsets)
-            await self._database.commit(Batch().put(layout.MISC, _row(sha256), found.encode()))
+    async def _make(self, inside: Inside, sha256: bytes, job: _Job) -> None:
+        if self.kept(sha256, job.size) is None:
+            offsets = delta.cuts(job.size, await spans(inside, job.path, job.size))
+            found = await trio.to_thread.run_sync(_cut, job.path, job.size, offsets)
+            if (
+                self._waiting.get(sha256) is job
+            ):  # else its file went meanwhile, and nobody would drop its recipe
+                self._gone.pop(sha256, None)
+                await self._database.commit(Batch().put(layout.MISC, _row(sha256), found.encode()))
 
     def forget(self, sha256: bytes) -> None:
-        """The file is gone."""
+        """The file is gone. What the database refuses now is dropped with the next one that goes."""
         self._over(sha256)
-        self._database.write(Batch().delete(layout.MISC, _row(sha256)))
+        self._gone[sha256] = None
+        batch = Batch()
+        for one in self._gone:
+            batch.delete(layout.MISC, _row(one))
+        try:
+            self._database.write(batch)
+        except PyrsiaError as error:
+            _log.warning("recipes of files that are gone stay for now: %s", error)
+            while len(self._gone) > FORGOTTEN.value:
+                del self._gone[next(iter(self._gone))]
+        else:
+            self._gone.clear()
 
     async def run(self) -> None:
         """Cut what is wanted, one after the other (builds want the cores), until cancelled."""
@@ -114,12 +133,13 @@ class Recipes:
             while self._waiting and self._inside is not None:
                 sha256, job = next(iter(self._waiting.items()))
                 try:
-                    await self._make(self._inside, sha256, job.path, job.size)
+                    await self._make(self._inside, sha256, job)
                 except (PyrsiaError, OSError) as error:
                     _log.info("%s cannot be cut now: %s", sha256.hex()[:16], error)
                 except Exception:  # noqa: BLE001 - the border: whatever one file does, the next is cut
                     _log.exception("%s cannot be cut: a fault of ours", sha256.hex()[:16])
-                self._over(sha256)
+                if self._waiting.get(sha256) is job:  # else its file went, and came back
+                    self._over(sha256)
             self._more = trio.Event()
             await self._more.wait()
 

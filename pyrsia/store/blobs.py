@@ -10,6 +10,7 @@ now and then, so that reading writes nothing.
 """
 
 import hashlib
+import logging
 import secrets
 import time
 from collections import Counter
@@ -36,6 +37,8 @@ COARSE_S = Limit(600, "a time of use that is newer by less is not worth a write"
 EVICTED_AT_ONCE = Limit(256, "blobs of one batch and one sync; a put of one of them waits for both")
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger("pyrsia.store")
 
 PARTIAL: Final = "partial"
 MEND: Final = (
@@ -393,7 +396,10 @@ class Blobs:
     def _tell_gone(self, gone: Iterable[bytes]) -> None:
         for sha256 in gone:
             for told in self.on_gone:
-                told(sha256)
+                try:
+                    told(sha256)
+                except Exception:  # noqa: BLE001 - the border: the others are told all the same, and room was made
+                    _log.exception("somebody who was told that %s is gone", sha256.hex()[:16])
 
     def _free_of_others(self, sha256: bytes) -> bool:
         """Nobody is putting it here, or taking it away."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.ledger.views import Placed
 from pyrsia.net.data import Served
 from pyrsia.node import recipes as recipes_module
@@ -167,3 +168,45 @@ async def test_who_waits_no_longer_has_the_recipe_the_next_time(here, tmp_path, 
 
 def making_row(name, recipe):
     return Batch().put(layout.MISC, _row(name), recipe.encode())
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_recipe_that_is_made_while_its_file_goes_is_not_kept(here, tmp_path, monkeypatch, again):
+    part, _ = here
+    name = b"g" * 32
+    (tmp_path / "going").write_bytes(b"a file that goes")
+
+    async def spans(inside, path, size):
+        await trio.lowlevel.checkpoint()
+        if path.name == "going":
+            part.recipes.forget(name)
+            if again:  # and comes back meanwhile
+                part.recipes.want(name, tmp_path / "back", 5)
+        return [(0, size)]
+
+    monkeypatch.setattr(recipes_module, "spans", spans)
+    (tmp_path / "back").write_bytes(b"again")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(part.run)
+            assert await part.recipes.soon(name, tmp_path / "going", 16) is None
+            while part.recipes._waiting:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert (part.recipes.kept(name, 5) is not None) is again
+    assert part.recipes.kept(name, 16) is None
+
+
+def test_what_the_database_would_not_drop_is_dropped_with_the_next(here, monkeypatch):
+    recipes, data = here[0].recipes, b"bytes"
+    recipe = delta.recipe_of(memoryview(data), [0, len(data)])
+    recipes._database.write(making_row(b"1" * 32, recipe))
+
+    def no(batch):
+        raise Unavailable("the database: Write stall")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recipes._database, "write", no)
+        recipes.forget(b"1" * 32)
+    recipes.forget(b"2" * 32)
+    assert (recipes.kept(b"1" * 32, len(data)), recipes._gone) == (None, {})

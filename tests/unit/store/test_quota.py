@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.config import StorageSection, parse
-from pyrsia.errors import Refusal, StorageFull
+from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.store import layout
 from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import Blobs
@@ -377,3 +377,15 @@ def test_an_index_row_of_an_older_version_has_no_time_of_use(tmp_path):
     disk = Disk(tmp_path, database=database)
     assert (disk.blobs.used, disk.blobs.pins(b"\1" * 32)) == (5, ("a",))
     assert os.path.isdir(disk.folder)
+
+
+async def test_who_is_told_of_an_eviction_and_fails_keeps_it_from_nobody_else(disk):
+    told, shas = [], [await disk.blobs.put_bytes(bytes([number]) * 10) for number in range(3)]
+
+    def fails(sha256):
+        raise Unavailable("the database: Write stall")
+
+    disk.blobs.on_gone += [fails, told.append]
+    for sha256 in shas:
+        assert await disk.blobs.evict(sha256)
+    assert (told, disk.blobs.used) == (shas, 0)
