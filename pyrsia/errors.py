@@ -108,6 +108,9 @@ MAX_RETRY_S: Final = (
 )
 
 
+MAX_TOLD: Final = 1_000  # characters of each part; the longest of ours names a dozen reasons
+
+
 class Refusal(PyrsiaError):
     """A clear no, for a person.
 
@@ -144,15 +147,26 @@ class Refusal(PyrsiaError):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Refusal":
-        """Rebuild from `as_dict`, or from what a stranger says is one; an unknown code becomes `internal`."""
+        """Rebuild from `as_dict`, or from what a stranger says is one; an unknown code becomes `internal`.
+
+        What it says is kept, written to disk and shown: it is cut, and nothing in it moves or hides output.
+        """
         code, retry = fields.get("code", "internal"), fields.get("retry_s", 0)
         return cls(
             code if isinstance(code, str) and code in ANSWERS else "internal",
-            what=str(fields.get("what", "the node refused")),
-            who=str(fields.get("who", "the node")),
-            do=str(fields.get("do", "look into the node's log")),
+            what=_told(fields.get("what", "the node refused")),
+            who=_told(fields.get("who", "the node")),
+            do=_told(fields.get("do", "look into the node's log")),
             retry_s=retry if type(retry) is int and 0 < retry <= MAX_RETRY_S else 0,
         )
+
+
+def _told(value: object) -> str:
+    from pyrsia.wire.text import safe  # noqa: PLC0415 (it raises what is defined here)
+
+    said = str(value)[: MAX_TOLD + 1]
+    text = "\n".join(safe(line) for line in said.split("\n"))
+    return text if len(text) <= MAX_TOLD else text[: MAX_TOLD - 1] + "\u2026"
 
 
 class StorageFull(Refusal, Unavailable):

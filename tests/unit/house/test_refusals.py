@@ -6,7 +6,7 @@ import click
 import pytest
 
 from pyrsia.cli.tell import run, tell_refusal
-from pyrsia.errors import ANSWERS, Refusal
+from pyrsia.errors import ANSWERS, MAX_TOLD, Refusal
 
 
 def refusal(code: str) -> Refusal:
@@ -58,3 +58,15 @@ def test_terminal_escapes_in_a_strangers_words_are_neutralised(capsys):
     told = capsys.readouterr().err
     assert "\x1b" not in told
     assert "\u202e" not in told
+
+
+def test_what_a_stranger_says_in_a_refusal_is_cut_and_harmless():
+    long = Refusal.from_dict(
+        {"code": "busy", "what": "w" * 1_000_000, "who": "\x1b" * 5_000, "do": "a\x1b[2Jb"}
+    )
+    assert long.what == "w" * (MAX_TOLD - 1) + "\u2026"
+    assert len(long.who) == MAX_TOLD
+    assert "\x1b" not in str(long)
+    assert long.do == "a\\x1b[2Jb"
+    whole = {"code": "busy", "what": "w" * MAX_TOLD, "who": "the peer", "do": "one\nanother"}
+    assert Refusal.from_dict(whole).as_dict() == whole
