@@ -162,10 +162,11 @@ class Refusal(PyrsiaError):
 
 
 def _told(value: object) -> str:
-    from pyrsia.wire.text import safe  # noqa: PLC0415 (it raises what is defined here)
-
+    """As `wire.text.safe`, which raises what is defined here; and lines stay lines."""
     said = str(value)[: MAX_TOLD + 1]
-    text = "\n".join(safe(line) for line in said.split("\n"))
+    text = "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in said
+    )
     return text if len(text) <= MAX_TOLD else text[: MAX_TOLD - 1] + "\u2026"
 
 
