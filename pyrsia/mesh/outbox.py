@@ -1,8 +1,9 @@
 """Messages that this node wrote: which are to be tried now, and what became of each. Pure.
 
-One that nobody takes is tried again with growing pauses, and at once when its recipient comes, until it has expired; or
-not at all, where its author did not want that. Whatever becomes of it, its row says so. Rows of what is settled make
-room for new ones; what still waits never does.
+One that nobody takes is tried again with growing pauses, until it has expired; or not at all, where its author did not
+want that. When its recipient comes it is tried at once: one time between two others, for a link can come and go as its
+owner likes; and not before the time that the recipient asked for. Whatever becomes of it, its row says so. Rows of what
+is settled make room for new ones; what still waits never does.
 """
 
 import math
@@ -48,6 +49,10 @@ class Outbox:
     def __init__(self) -> None:
         self._rows: dict[int, Sent] = {}
         self._next_s: dict[int, float] = {}  # of those that wait, and are not being tried now
+        self._hasty: set[int] = set()  # tried because their recipient came, and not because it was time
+        self._patient_s: dict[
+            int, float
+        ] = {}  # of those that wait: until then it makes no difference who comes
 
     def load(self, now: float, row: Sent) -> None:
         """A row of an earlier life, in order of numbers."""
@@ -82,6 +87,7 @@ class Outbox:
 
     def delete(self, number: int) -> bool:
         self._next_s.pop(number, None)
+        self._settle(number)
         return self._rows.pop(number, None) is not None
 
     def rows(self) -> Iterator[Sent]:
@@ -96,8 +102,12 @@ class Outbox:
     def on_linked(self, now: float, node: NodeId) -> None:
         """A recipient may have come."""
         for number in self._next_s:
-            if self._rows[number].to == node:
+            if (
+                self._rows[number].to == node
+                and self._patient_s.get(number, now) <= now < self._next_s[number]
+            ):
                 self._next_s[number] = now
+                self._hasty.add(number)
 
     def due(self, now: float, now_ms: int) -> tuple[list[Sent], list[Sent]]:
         """What to try now, and what has expired meanwhile."""
@@ -106,8 +116,7 @@ class Outbox:
             del self._next_s[number]
             row = self._rows[number]
             if row.expires_ms <= now_ms:
-                self._rows[number] = row = replace(row, state=EXPIRED)
-                expired.append(row)
+                expired.append(self._set(replace(row, state=EXPIRED)))
             else:
                 tried.append(row)
         return tried, expired
@@ -133,8 +142,16 @@ class Outbox:
             return self._set(replace(row, state=FAILED))
         pause_s = min(MOST_PAUSE_S, LEAST_PAUSE_S * 2.0 ** min(row.tries, 10))
         self._next_s[number] = now + max(pause_s, refusal.retry_s)
+        self._patient_s[number] = self._next_s[number] if number in self._hasty else now + refusal.retry_s
+        self._hasty.discard(number)
         return self._set(row)
 
     def _set(self, row: Sent) -> Sent:
         self._rows[row.number] = row
+        if row.state != WAITING:
+            self._settle(row.number)
         return row
+
+    def _settle(self, number: int) -> None:
+        self._hasty.discard(number)
+        self._patient_s.pop(number, None)

@@ -1,5 +1,6 @@
 """Which direct messages are taken, carried and remembered; what becomes of one's own."""
 
+import collections
 import itertools
 import math
 
@@ -361,6 +362,25 @@ def test_a_recipient_that_comes_is_tried_at_once():
     box.on_failed(0.0, 2, AWAY)
     box.on_linked(0.5, BOB)
     assert [row.number for row in box.due(0.5, NOW_MS)[0]] == [1]
+
+
+@pytest.mark.parametrize("retry_s", [0, 3600])
+def test_a_recipient_that_comes_and_goes_causes_few_tries_and_none_before_its_own_time(retry_s):
+    box, tries = Outbox(), collections.Counter()
+    busy = Refusal("busy", what="later", who="the recipient", do="wait", retry_s=retry_s)
+    for number in range(1, 21):
+        box.add(sent(number))
+        box.on_failed(0.0, number, busy)
+    for second in range(1, 601):
+        box.on_linked(float(second), BOB)
+        for row in box.due(float(second), NOW_MS)[0]:
+            tries[row.number] += 1
+            box.on_failed(float(second), row.number, busy)
+    assert all(count < 2 * 14 for count in tries.values())  # the clock alone makes 14, and its own 600
+    assert sorted(tries) == ([] if retry_s else list(range(1, 21)))
+    for number in range(1, 21):
+        box.on_delivered(number, b"", NOW_MS)
+    assert (box._hasty, box._patient_s) == (set(), {})
 
 
 def test_what_its_recipient_refuses_or_nobody_wanted_to_keep_is_tried_no_more_and_says_why():
