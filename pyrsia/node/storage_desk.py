@@ -64,7 +64,7 @@ class StorageDesk:
 
     async def status(self) -> StorageStatus:
         account, storing = self._blobs.account, self._storing
-        await storing.look()
+        await storing.measure()
         return StorageStatus(
             allocated=account.rules.quota,
             used=account.used,

@@ -141,10 +141,12 @@ class Storing:
 
     async def look(self) -> None:
         """Shrink the cache that has grown too large, and see whether the disk has room."""
-        self.free = await self.blobs.in_thread(lambda: free_bytes(self.folder))
+        await self.measure()
         await self.blobs.space.look()
-        if surplus := self.blobs.account.surplus():
-            await self.blobs.make_room(surplus)
+
+    async def measure(self) -> None:
+        """How much of the disk is free. Changes nothing: who asks how a node is does not empty its cache."""
+        self.free = await self.blobs.in_thread(lambda: free_bytes(self.folder))
 
     async def note(self) -> None:
         """Write down what has to be remembered now and then, and pin what has come and was ordered to stay."""

@@ -204,12 +204,16 @@ class Space:
         return size + coming + self.account.rules.spare - free
 
     async def look(self) -> None:
-        """See whether the disk has room now, and make some where the log needs it. For the one who looks now and then.
+        """Shrink a cache that has grown too large, see whether the disk has room, and make some where the log needs it.
+
+        For the one who looks now and then: two who look at once evict once.
 
         Raises:
             Unavailable: the disk said no.
         """
         async with self._turn:
+            if surplus := self.account.surplus():
+                await self._evict(surplus)
             short = await self._short_of(RECOVERED.value if self.full else 0)
             if short > 0 and self.account.cache:
                 await self._evict(short)

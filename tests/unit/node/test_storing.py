@@ -397,3 +397,18 @@ async def test_what_outlived_a_database_is_counted_as_pinned(tmp_path, ground):
         assert Blobs(ground.folder, database).pins(sha256) == (SALVAGED,)
     finally:
         database.close()
+
+
+async def test_many_looks_at_once_shrink_the_cache_to_its_low_mark_and_a_status_to_none(tmp_path, story):
+    ground = Ground(tmp_path, story, quota=10_000)
+    for number in range(95):
+        await ground.put(b"%c" % number * 100)
+    before = ground.blobs.account.cache
+    assert before > ground.blobs.account.high
+    for _ in range(3):
+        assert (await ground.desk.status()).cache == before
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ground.storing.look)
+    assert ground.blobs.account.low - 100 < ground.blobs.account.cache <= ground.blobs.account.low
