@@ -92,7 +92,9 @@ class Uploads(Generic[_T]):
             self._guests.queued_items += 1
         peer.queued_items += 1
         peer.queued_bytes += size
-        queue = self._lanes.setdefault(lane, _Lane(node))
+        queue = self._lanes.get(lane)
+        if queue is None:
+            queue = self._lanes[lane] = _Lane(node)
         if size <= SHORT_BYTES and chunk is None:
             queue.short.append((size, item))
         else:
@@ -109,7 +111,10 @@ class Uploads(Generic[_T]):
 
     def wait_s(self, lanes: Iterable[bytes], now: float) -> float:
         """Seconds until the limit lets one of `lanes` have its turn; 0 for now, infinite when nothing waits."""
-        return min((self._wait_s(lane, now) for lane in lanes if lane in self._lanes), default=math.inf)
+        waiting = [lane for lane in lanes if lane in self._lanes]
+        if not waiting:
+            return math.inf
+        return 0.0 if self._flow is None else min(self._wait_s(lane, now) for lane in waiting)
 
     def pop(self, lane: bytes, now: float = 0.0) -> _T | None:
         """The first item of `lane`, charged to its peer."""
