@@ -66,6 +66,11 @@ class Account:
         return self.used + self.promised + self.idle
 
     @property
+    def stays(self) -> int:
+        """Of what is taken, that which no room can be made of."""
+        return self.pinned + self.promised
+
+    @property
     def high(self) -> int:
         """Bytes of cache above which it shrinks."""
         return self._share(self.rules.high)
@@ -173,6 +178,10 @@ class Space:
     async def _clear(self, size: int, *, must: bool) -> None:
         """Evict until `size` bytes fit; within a turn."""
         account = self.account
+        if not must and account.stays + size > account.rules.quota:
+            raise quota_full(
+                size, account
+            )  # nothing that may go would do: it stays, and nobody looks through it
         if lacking := account.lacking(size):
             await self._let_rest_go(lacking)
         if lacking := account.lacking(size):

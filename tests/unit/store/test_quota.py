@@ -389,3 +389,21 @@ async def test_who_is_told_of_an_eviction_and_fails_keeps_it_from_nobody_else(di
     for sha256 in shas:
         assert await disk.blobs.evict(sha256)
     assert (told, disk.blobs.used) == (shas, 0)
+
+
+async def test_what_cannot_fit_beside_pins_is_refused_at_once_and_costs_nobody_a_file(disk, monkeypatch):
+    pinned, cached = await disk.put(1, 700, "shard"), await disk.put(2, 200)
+    disk.now_s += 3_600
+    rows = []
+    monkeypatch.setattr(disk.blobs, "rows", lambda *args: rows.append(args))
+    for _ in range(3):
+        with pytest.raises(StorageFull, match="no room"):
+            await disk.blobs.reserve(301)
+    assert rows == []
+    assert disk.blobs.has(pinned)
+    assert disk.blobs.has(cached)
+    monkeypatch.undo()
+    with await disk.blobs.reserve(300):  # the cache gives way to what does fit
+        assert not disk.blobs.has(cached)
+        with pytest.raises(StorageFull):
+            await disk.blobs.reserve(1)
