@@ -9,6 +9,7 @@ Source: docs/replication.md, "What a member keeps"; docs/storage.md, "Database".
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -31,9 +32,22 @@ SUMS = Limit(4_096, "sums remembered: all shards")
 LOOSE = Limit(4_096, "pins that wait; what does not fit is found again when the index is read again")
 PIN: Final = "shard"  # of what a storage member keeps because it is an owner
 SUM_S: Final = 30.0  # how old a sum may be: blobs come and go, and a wrong one only makes owners ask again
+SUM_SHARE: Final = (
+    0.01  # of the time of one shard's sum, at most: an author may put as much into one as it likes
+)
 
 _COVERED: Final = b"replication/indexed"
 _SPAN: Final = struct.Struct(">QQ")
+
+
+@dataclass(slots=True)
+class _Known:
+    """A sum that was counted: good until `until_s` while nothing changes, and until `least_s` whatever does."""
+
+    sum: Sum
+    until_s: float
+    least_s: float
+    stale: bool = False
 
 
 class Stock:
@@ -49,7 +63,7 @@ class Stock:
         self._archive = archive
         self._blobs = blobs
         self._has = blobs.has
-        self._sums: OrderedDict[int, tuple[float, Sum]] = OrderedDict()
+        self._sums: OrderedDict[int, _Known] = OrderedDict()
 
     # -- growing --
 
@@ -96,7 +110,7 @@ class Stock:
                 blob = Blob(sha256, manifest, size)
                 found.append(blob)
                 batch.put(layout.PLACED, blob.key, b"")
-                self._sums.pop(shard_of(sha256), None)
+                self.changed(sha256)
         batch.put(layout.MISC, _COVERED, _SPAN.pack(first, end))
         await self._database.pour(batch)  # a whole log in a row, where a node becomes a storage member late
         return found
@@ -134,12 +148,15 @@ class Stock:
         return self._has(sha256) and bool(self.named(sha256))
 
     def total(self, shard: int) -> Sum:
-        """What is here of a shard, as a sum: at most half a minute old."""
-        known, now = self._sums.get(shard), trio.current_time()
-        if known is not None and now - known[0] < SUM_S:
-            return known[1]
+        """What is here of a shard, as a sum: half a minute old, or as much older as it takes long to count."""
+        known, began_s = self._sums.get(shard), trio.current_time()
+        if known is not None and began_s < (
+            known.least_s if known.stale else max(known.least_s, known.until_s)
+        ):
+            return known.sum
         found = Sum.of(self._held(shard))
-        self._sums[shard] = (now, found)
+        now = trio.current_time()
+        self._sums[shard] = _Known(found, now + SUM_S, now + (now - began_s) / SUM_SHARE)
         self._sums.move_to_end(shard)
         if len(self._sums) > SUMS.value:
             self._sums.popitem(last=False)
@@ -147,7 +164,9 @@ class Stock:
 
     def changed(self, sha256: bytes) -> None:
         """It came, or went."""
-        self._sums.pop(shard_of(sha256), None)
+        known = self._sums.get(shard_of(sha256))
+        if known is not None:
+            known.stale = True
 
     def pick(self, shard: int, draw: Draw) -> Blob | None:
         """Any blob of a shard that is here."""

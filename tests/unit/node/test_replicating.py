@@ -196,6 +196,33 @@ async def test_a_blob_that_nobody_has_is_told_and_found_when_somebody_comes_with
     await crowd.run(test)
 
 
+@pytest.mark.parametrize(("took_s", "good_s"), [(0.0, 0.0), (0.5, 50.0)])
+async def test_a_shard_that_takes_long_to_sum_up_is_summed_up_seldom_whatever_changes(
+    crowd, clock, took_s, good_s
+):
+    with crowd.opened():
+        stock, counted = crowd.all[0].keeping.replicating.stock, []
+
+        def held(shard):
+            counted.append(shard)
+            clock.jump(took_s)
+            yield digest(BLOBS[0])
+
+        stock._held = held
+        in_shard = bytes(32)
+        first = stock.total(0)
+        assert stock.total(0) == first
+        assert len(counted) == 1
+        stock.changed(in_shard)
+        clock.jump(max(0.0, good_s - 1.0))
+        stock.total(0)
+        assert len(counted) == (2 if good_s == 0 else 1)
+        clock.jump(2.0)
+        stock.changed(in_shard)
+        stock.total(0)
+        assert len(counted) == (3 if good_s == 0 else 2)
+
+
 async def test_an_entry_that_lies_about_size_or_digest_costs_time_only(crowd):
     async def test():
         await crowd.all[4].keep(*BLOBS[:3])
