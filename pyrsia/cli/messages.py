@@ -111,8 +111,9 @@ def send(
     """Write to the people of one node.
 
     The recipient's node signs a receipt once the message is on its disk; without one this command says why, and fails.
-    Where there is no link to it, one other node may carry the message, and read it unless it is sealed. MSG has at most
-    32 KiB and is read from standard input where it is left out.
+    Where there is no link to it, a member that says it has one may carry the message, and can read it unless it is
+    sealed; if that one brings no receipt, another one is tried. What is sealed others than members carry too. MSG has
+    at most 32 KiB and is read from standard input where it is left out.
     """
     order = {
         "to": recipient,

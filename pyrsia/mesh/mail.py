@@ -71,6 +71,13 @@ class Carry:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Could:
+    """Say whether it could be carried to its recipient from here."""
+
+    yes: bool
+
+
 class Forged(Malformed):
     """A signature that does not hold: who handed it over had to look."""
 
@@ -157,6 +164,7 @@ class Post:
         net: chain id.
         member: whether a node is a member of the log now.
         accept: who may write to this node.
+        linked: whether this node has a link with another one.
 
     Attributes:
         window: filled from the disk at a start; the shell writes to it what it has made durable.
@@ -164,7 +172,14 @@ class Post:
     """
 
     def __init__(
-        self, me: NodeId, net: bytes, *, verify: Verify, member: Callable[[NodeId], bool], accept: Accept
+        self,
+        me: NodeId,
+        net: bytes,
+        *,
+        verify: Verify,
+        member: Callable[[NodeId], bool],
+        accept: Accept,
+        linked: Callable[[NodeId], bool] = lambda node: True,
     ) -> None:
         self.window = Window()
         self.inbox = Shelf(
@@ -175,12 +190,13 @@ class Post:
         self._verify = verify
         self._member = member
         self._accept = accept
+        self._linked = linked
         self._handed: Buckets[NodeId] = Buckets(HANDED_RATE.value, HANDED_BURST.value)
         self._members: Buckets[NodeId] = Buckets(1 / MEMBER_RATE_S.value, MEMBER_BURST.value)
         self._guests: Buckets[NodeId] = Buckets(1 / GUEST_RATE_S.value, GUEST_BURST.value)
         self._carried = Bucket(CARRY_RATE.value, CARRY_BURST.value)
 
-    def on_handed(self, now: float, now_ms: int, sender: NodeId, data: bytes) -> Keep | Again | Carry:
+    def on_handed(self, now: float, now_ms: int, sender: NodeId, data: bytes) -> Keep | Again | Carry | Could:
         """What is to be done with what `sender`, who has a link, handed over.
 
         Raises:
@@ -189,6 +205,8 @@ class Post:
         """
         if not (bucket := self._handed.of(sender)).take(now):
             raise _busy("it has handed over too many messages", bucket.wait_s(now))
+        if (to := mail.read_ask(data)) is not None:
+            return Could(self._linked(to))
         hops, raw = mail.read_handed(data)
         envelope, signature = envelopes.decode(raw)
         self._check(envelope, hops, sender)
@@ -198,6 +216,8 @@ class Post:
         if not self._verify(envelope.origin, envelopes.to_sign(envelope), signature):
             raise Forged("mail: a false signature")
         if envelope.to != self._me:
+            if not self._linked(envelope.to):  # its author's share is for what can arrive
+                raise _no_link()
             self._charge(now, envelope.origin)
             if not self._carried.take(now):
                 raise _busy("this node carries too many messages", self._carried.wait_s(now))
@@ -293,6 +313,15 @@ def _check_time(envelope: Envelope, now_ms: int) -> None:
             who="its author, or a clock",
             do="set the clock, or let it expire earlier",
         )
+
+
+def _no_link() -> Refusal:
+    return Refusal(
+        "not-found",
+        what="this node has no link with the recipient",
+        who="the node that was to carry it",
+        do="ask another one",
+    )
 
 
 def _busy(what: str, wait_s: float) -> Refusal:

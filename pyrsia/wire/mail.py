@@ -1,6 +1,7 @@
 """Direct messages on the wire: what a node hands to another one, what is in it, and the receipt. Pure.
 
-Handed over is `hops u8 | envelope`: 0 by who wrote it, 1 by a node that carries it for him; there is no second hop. The
+Handed over is `hops u8 | envelope`: 0 by who wrote it, 1 by a node that carries it for him; there is no second hop. Who
+looks for one to carry it asks before, `2 | node [32]`: have you a link with that node? The answer is one byte. The
 payload of a message is `form u8 | text`, as it is or sealed for the recipient's key; under the seal the text stands
 behind its author's id, so that nobody can take the seal's content for his own. A receipt is an envelope of the
 recipient's, to the author, whose number is when the message came and whose payload is the message's id.
@@ -19,6 +20,7 @@ from pyrsia.wire.envelopes import Envelope, Kind
 MAX_TEXT_BYTES = Limit(32_768, "ten pages; a message is no way to send files")
 ID_BYTES: Final = 16
 _NODE_BYTES: Final = 32
+_ASKS: Final = 2
 _SEAL_BYTES: Final = 48  # what a sealed box adds
 _MOST: Final = 1 + _SEAL_BYTES + _NODE_BYTES + MAX_TEXT_BYTES.value
 
@@ -44,6 +46,28 @@ def read_handed(data: bytes) -> tuple[Hops, bytes]:
     if not 1 < len(data) <= 512 + MAX_ENVELOPE_PAYLOAD_BYTES.value or data[0] not in tuple(Hops):
         raise Malformed("mail: too long, or carried too often")
     return Hops(data[0]), data[1:]
+
+
+def ask(to: NodeId) -> bytes:
+    """Whether a node could carry a message to `to`, before it is given any."""
+    return bytes([_ASKS]) + to
+
+
+def read_ask(data: bytes) -> NodeId | None:
+    """The node that is asked about; None where something is handed over. Lets only `Malformed` escape."""
+    if data[:1] != bytes([_ASKS]):
+        return None
+    if len(data) != 1 + _NODE_BYTES:
+        raise Malformed("mail: a question about no node")
+    return NodeId(data[1:])
+
+
+def could(linked: bool) -> bytes:
+    return bytes([linked])
+
+
+def read_could(data: bytes) -> bool:
+    return data == b"\x01"
 
 
 def payload(form: Form, text: bytes) -> bytes:

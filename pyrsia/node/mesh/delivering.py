@@ -1,5 +1,8 @@
 """How a direct message reaches its recipient: over a link, one made for it, or one peer that carries it.
 
+A message that is not sealed can be read by who carries it. So it is handed to members of the log only, one after
+another, and to nobody who has not said before that it has a link with the recipient.
+
 What counts is the recipient's receipt, signed: a carrier's word that it arrived, or that it was refused, is hearsay.
 """
 
@@ -20,10 +23,11 @@ from pyrsia.node.mesh.who import Who
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes, mail
 from pyrsia.wire.envelopes import Envelope
-from pyrsia.wire.mail import Hops
+from pyrsia.wire.mail import Form, Hops
 
 ANSWER_S = Limit(10, "a message is on the recipient's disk in some ms; a carrier asks on for as long as that")
 DELIVER_S = Limit(20, "for all ways together: people wait 30 s for an answer")
+ASK_S = Limit(2, "a peer says at once whether it could carry a message")
 REACH_S = Limit(3, "for a link that is made for one message")
 CARRIERS = Limit(8, "peers that are asked to carry one message; in a network where most know most, two do")
 _LINK_S: Final = 30.0  # such a link stays for what follows
@@ -73,9 +77,12 @@ class Deliverer:
                 tried = f"it gave no answer ({error})"
             except Malformed:
                 tried = "it gave a receipt that is none"
-        carriers = self._carriers(to)
+        sealed = mail.read_payload(envelope.payload)[0] is Form.SEALED
+        carriers = self._carriers(to, sealed=sealed)
         for carrier in carriers:
             try:
+                if not await self._could(carrier, to):
+                    continue
                 return self._arrived(envelope, await self._hand(carrier, raw), carrier)
             except Malformed:
                 self._book.note(
@@ -86,7 +93,12 @@ class Deliverer:
                     tried = f"{self._who.called(carrier)} would have carried it: {refusal.what}"
             except Unavailable:
                 continue
-        raise self._unreachable(to, tried, len(carriers))
+        raise self._unreachable(to, tried, len(carriers), sealed=sealed)
+
+    async def _could(self, carrier: NodeId, to: NodeId) -> bool:
+        """Whether it says that it has a link with the recipient."""
+        answer = await self._links.request(carrier, Method.MAIL, mail.ask(to), float(ASK_S.value))
+        return mail.read_could(answer)
 
     async def _hand(self, node: NodeId, raw: bytes) -> bytes:
         return await self._links.request(
@@ -116,19 +128,23 @@ class Deliverer:
             while not self._links.connected(to):  # noqa: ASYNC110 (bounded; links have no event for one peer)
                 await trio.sleep(0.05)
 
-    def _carriers(self, to: NodeId) -> list[NodeId]:
-        """Members first, in an order that nobody can foresee."""
+    def _carriers(self, to: NodeId, *, sealed: bool) -> list[NodeId]:
+        """Members first, in an order that nobody can foresee; nobody else for what they could read."""
         now = trio.current_time()
         linked = [node for node in self._links.linked() if node != to and not self._book.ignored(now, node)]
+        if not sealed:
+            linked = [node for node in linked if self._who.is_member(node)]
         self._draw.shuffle(linked)
         return sorted(linked, key=lambda node: not self._who.is_member(node))[: CARRIERS.value]
 
-    def _unreachable(self, to: NodeId, tried: str, asked: int) -> Refusal:
-        told = tried or (
-            f"there is no link, and none of the {asked} nodes that were asked has one with it"
-            if asked
-            else "this node has no link to any other"
-        )
+    def _unreachable(self, to: NodeId, tried: str, asked: int, *, sealed: bool = True) -> Refusal:
+        if asked:
+            why = f"there is no link, and none of the {asked} nodes that were asked has one with it"
+        elif not sealed and any(node != to for node in self._links.linked()):
+            why = "there is no link with it or with a member that may carry what is not sealed"
+        else:
+            why = "this node has no link to any other"
+        told = tried or why
         return Refusal(
             "unavailable",
             what=f"{self._who.called(to)} cannot be reached: {told}",

@@ -12,7 +12,7 @@ import trio
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.keys import KeyPair, verify
 from pyrsia.mesh import scores
-from pyrsia.mesh.mail import Accept, Again, Carry, Forged, Keep, Post
+from pyrsia.mesh.mail import Accept, Again, Carry, Could, Forged, Keep, Post
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import Links
 from pyrsia.node.clock import NowMs
@@ -59,7 +59,14 @@ class Receiving:
         self._who = who
         self._book = book
         self._now_ms = now_ms
-        self._post = Post(NodeId(key.public), chain_id, verify=verify, member=who.is_member, accept=accept)
+        self._post = Post(
+            NodeId(key.public),
+            chain_id,
+            verify=verify,
+            member=who.is_member,
+            accept=accept,
+            linked=links.connected,
+        )
         self._came = trio.Event()
         for ident, expires_ms, author, member in letters.window():
             self._post.window.add(ident, expires_ms, author, member=member)
@@ -99,6 +106,8 @@ class Receiving:
                 case Again(envelope):
                     await self._letters.sync()  # its first copy may be on its way to the disk
                     return self._receipt(envelope)
+                case Could(yes):
+                    return mail.could(yes)
                 case Carry():
                     return await self._carry(verdict)
         except Malformed as error:
@@ -139,16 +148,9 @@ class Receiving:
     async def _carry(self, carried: Carry) -> bytes:
         """
         Raises:
-            Refusal: `not-found` where we have no link either; the recipient's own; `unavailable`.
+            Refusal: the recipient's own; `unavailable`.
         """
         to = carried.envelope.to
-        if not self._links.connected(to):
-            raise Refusal(
-                "not-found",
-                what="this node has no link with the recipient",
-                who="the node that was to carry it",
-                do="ask another one",
-            )
         handed = mail.handed(Hops.CARRIER, carried.raw)
         try:
             answer = await self._links.request(to, Method.MAIL, handed, float(delivering.ANSWER_S.value) - 1)

@@ -5,6 +5,7 @@ What is tried when `mesh.outbox` decides, by which way `delivering`. A message i
 Source: docs/mesh-messages.md.
 """
 
+import contextlib
 import logging
 
 import msgspec
@@ -16,7 +17,7 @@ from pyrsia.mesh import outbox
 from pyrsia.mesh.mail import check_life
 from pyrsia.mesh.outbox import Outbox, Sent
 from pyrsia.node.clock import NowMs
-from pyrsia.node.mesh.delivering import Deliverer
+from pyrsia.node.mesh.delivering import Arrived, Deliverer
 from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.letters import SENT, Letters, Mine
 from pyrsia.node.mesh.numbers import Numbers
@@ -30,7 +31,20 @@ from pyrsia.wire.envelopes import Envelope, Kind
 from pyrsia.wire.mail import Form
 from pyrsia.wire.text import b32
 
-TRIES_AT_ONCE = Limit(8, "messages being delivered; the others take their turn")
+TRIES_AT_ONCE = Limit(
+    8, "recipients that are tried again; others take their turn, what is new does not"
+)
+
+
+class _Line:
+    """Tries to reach one recipient: one at a time."""
+
+    def __init__(self) -> None:
+        self.turn = trio.Lock()
+        self.users = 0
+        self.failed = 0
+        self.why: Refusal | None = None
+
 
 _log = logging.getLogger("pyrsia.mail")
 
@@ -61,6 +75,7 @@ class Sending:
         self._deliverer = deliverer
         self._now_ms = now_ms
         self._outbox = Outbox()
+        self._lines: dict[NodeId, _Line] = {}
         self._turns = trio.CapacityLimiter(TRIES_AT_ONCE.value)
         self._changed = trio.Event()
         for number, mine in letters.all_mine():
@@ -145,15 +160,16 @@ class Sending:
             )
         return to
 
-    async def _attempt(self, number: int, envelope: Envelope, raw: bytes, *, tell: bool = False) -> Sent:
+    async def _attempt(
+        self, number: int, envelope: Envelope, raw: bytes, *, tell: bool = False, again: bool = False
+    ) -> Sent:
         """One try, and what became of it.
 
         Raises:
             Refusal: it was not delivered; where `tell`, or where it never will be.
         """
         try:
-            async with self._turns:
-                arrived = await self._deliverer.deliver(envelope, raw)
+            arrived = await self._deliver(envelope, raw, again=again)
             row = self._outbox.on_delivered(number, arrived.via, arrived.received_ms)
         except Refusal as refusal:
             row = self._outbox.on_failed(trio.current_time(), number, refusal)
@@ -174,13 +190,38 @@ class Sending:
             )
         return row
 
+    async def _deliver(self, envelope: Envelope, raw: bytes, *, again: bool) -> Arrived:
+        """When it is its turn with its recipient. Who waited while another one found nobody there has the same answer:
+        a hundred messages to a node that is away cost one try, and no other recipient waits for them.
+
+        Raises:
+            Refusal: why it did not arrive.
+        """
+        line = self._lines.setdefault(envelope.to, _Line())
+        line.users, failed = line.users + 1, line.failed
+        try:
+            async with line.turn:
+                if line.failed != failed and line.why is not None:
+                    raise line.why.again()
+                try:
+                    async with self._turns if again else contextlib.nullcontext():
+                        return await self._deliverer.deliver(envelope, raw)
+                except Refusal as refusal:
+                    if refusal.code == "unavailable":
+                        line.failed, line.why = line.failed + 1, refusal
+                    raise
+        finally:
+            line.users -= 1
+            if not line.users:
+                del self._lines[envelope.to]
+
     async def _try_again(self, row: Sent) -> None:
         try:
             mine = self._letters.mine(row.number)
             if mine is None:
                 return
             envelope, _ = envelopes.decode(mine.raw)
-            await self._attempt(row.number, envelope, mine.raw)
+            await self._attempt(row.number, envelope, mine.raw, again=True)
         except PyrsiaError as error:
             _log.debug("message %d: %s", row.number, error)
 

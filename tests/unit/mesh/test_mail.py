@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyrsia import keys
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.mesh import mail, outbox
-from pyrsia.mesh.mail import Again, Carry, Forged, Keep, Post, Shelf, Window, check_life
+from pyrsia.mesh.mail import Again, Carry, Could, Forged, Keep, Post, Shelf, Window, check_life
 from pyrsia.mesh.outbox import Outbox, Sent
 from pyrsia.units import NodeId
 from pyrsia.wire import envelopes
@@ -430,3 +430,28 @@ def test_after_a_restart_what_waits_is_tried_and_what_was_being_tried_says_that_
     assert [row.state for row in box.rows()] == [outbox.WAITING, outbox.FAILED, outbox.DELIVERED]
     assert "stopped" in box.get(2).why
     assert [row.number for row in box.due(5.0, NOW_MS)[0]] == [1]
+
+
+# -- whether it could be carried --
+
+
+def test_who_is_asked_whether_it_could_carry_a_message_says_whether_it_has_a_link_and_nothing_else():
+    box = post()
+    box._linked = {CID}.__contains__
+    for node, yes in ((CID, True), (ME, False)):
+        assert box.on_handed(0.0, NOW_MS, CID, wire.ask(node)) == Could(yes)
+    for garbage in (b"\x02", wire.ask(CID) + b"x", b"\x02" + bytes(31)):
+        with pytest.raises(Malformed):
+            box.on_handed(0.0, NOW_MS, CID, garbage)
+    assert [wire.read_could(answer) for answer in (wire.could(True), wire.could(False), b"", b"\x01x")] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_what_cannot_arrive_uses_up_no_share_of_its_author():
+    box = post()
+    box._linked = set().__contains__
+    for seq in range(2 * mail.MEMBER_BURST.value):
+        assert code(hand, box, letter(to=CID, seq=seq)) == "not-found"
+    box._linked = {CID}.__contains__
+    assert isinstance(hand(box, letter(to=CID, seq=99)), Carry)

@@ -28,6 +28,15 @@ async def refused(call, *given):
     return told.value
 
 
+def carrying(handed):
+    """A method of a carrier that says that it could, and does this with what it is handed."""
+
+    async def carry(node, payload):
+        return wire.could(True) if wire.read_ask(payload) is not None else await handed(node, payload)
+
+    return carry
+
+
 def sent_raw(talker):
     """The newest envelope that this node wrote."""
     return list(Letters(talker.database).all_mine())[-1][1].raw
@@ -176,6 +185,81 @@ async def test_a_message_is_carried_by_one_peer_that_has_a_link_and_cannot_read_
         assert b"over bob" not in sent_raw(made.ann)
 
 
+@pytest.mark.parametrize("seal", [False, True])
+async def test_who_has_no_link_with_the_recipient_or_is_no_member_is_not_handed_what_it_could_read(seal):
+    def watched(talker, saw):
+        post = talker.mail._receiving._post
+        handed = post.on_handed
+
+        def spy(now, now_ms, sender, data):
+            if wire.read_ask(data) is None:
+                saw.append(talker.name)
+            return handed(now, now_ms, sender, data)
+
+        post.on_handed = spy
+
+    async with town(None, "ann", "bob", "cid", "dot", "eve", members=("ann", "bob", "cid", "dot")) as made:
+        for name in ("bob", "cid", "eve"):
+            await made.joined("ann", name)
+        saw = []
+        for name in ("bob", "cid", "eve"):
+            watched(made.talkers[name], saw)
+        await refused(made.ann.desk.send, order("dot", seal=seal))
+        assert saw == []
+        await made.joined("eve", "dot")
+        if seal:
+            assert (await made.ann.desk.send(order("dot", seal=seal))).state == "delivered"
+            assert saw == ["eve"]
+        else:
+            await refused(made.ann.desk.send, order("dot", seal=seal))
+            assert saw == []
+        await made.joined("bob", "dot")
+        assert (await made.ann.desk.send(order("dot"))).via == "bob"
+        assert saw[-1] == "bob"
+
+
+async def test_where_only_guests_could_carry_what_is_not_sealed_it_says_so():
+    async with town(None, "ann", "eve", members=("ann", "bob")) as made:
+        await made.joined("ann", "eve")
+        told = await refused(made.ann.desk.send, order("bob"))
+        assert "with a member that may carry what is not sealed" in told.what
+
+
+async def test_a_hundred_messages_to_a_node_that_is_away_cost_one_try_and_hold_up_no_other():
+    async with town(None, "ann", "bob", "cid") as made:
+        await made.joined("ann", "bob")
+        deliverer, tries, away = made.ann.mail._sending._deliverer, [], trio.Event()
+        deliver = deliverer.deliver
+
+        async def watched(envelope, raw):
+            if envelope.to == made.bob.id:
+                return await deliver(envelope, raw)
+            tries.append(envelope.seq)
+            await away.wait()
+            raise deliverer._unreachable(envelope.to, "", 0)
+
+        deliverer.deliver = watched
+        states = []
+
+        async def keep(number):
+            states.append((await made.ann.desk.send(order("cid", f"page {number}", keep=True))).state)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(keep, number)
+            await until(
+                lambda: tries and sum(line.users for line in made.ann.mail._sending._lines.values()) == 100
+            )
+            assert (await made.ann.desk.send(order("bob", "meanwhile"))).state == "delivered"
+            assert len(tries) == 1
+            away.set()
+        assert states == ["waiting"] * 100
+        assert len(tries) == 1
+        assert not made.ann.mail._sending._lines
+        await refused(made.ann.desk.send, order("cid", "later"))  # what is new is tried
+        assert len(tries) == 2
+
+
 async def test_a_message_makes_one_hop_and_no_second_one():
     async with town(None, "ann", "bob", "cid", "dot") as made:
         for one, other in (("ann", "bob"), ("bob", "cid"), ("cid", "dot")):
@@ -196,7 +280,7 @@ async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_
         return envelopes.encode(receipt, PAIRS[1].sign(envelopes.to_sign(receipt)))
 
     async with town(None, "ann", "bob") as made:
-        made.bob.links._more[Method.MAIL] = lie
+        made.bob.links._more[Method.MAIL] = carrying(lie)
         await made.joined("ann", "bob")
         told = await refused(made.ann.desk.send, order("cid"))
         assert told.code == "unavailable"
@@ -222,7 +306,7 @@ async def test_what_a_carrier_says_of_a_refusal_is_hearsay_and_what_is_kept_is_t
         raise Refusal("forbidden", what="cid hates you", who="cid", do="stop")
 
     async with town(None, "ann", "bob") as made:
-        made.bob.links._more[Method.MAIL] = lie
+        made.bob.links._more[Method.MAIL] = carrying(lie)
         await made.joined("ann", "bob")
         told = await made.ann.desk.send(order("cid", keep=True))
         assert told.state == "waiting"
