@@ -72,6 +72,9 @@ class Catalog:
         self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
         self.sources: Sources = lambda sha256, builders: builders
+        self.met: Callable[[bytes], object] = lambda sha256: (
+            None
+        )  # told of each blob that is about to be read
 
     @property
     def fetched(self) -> int:
@@ -181,7 +184,11 @@ class Catalog:
         return None
 
     def local(self, sha256: str) -> Path | None:
-        return self._shelf.local(bytes.fromhex(sha256))
+        digest = bytes.fromhex(sha256)
+        here = self._shelf.local(digest)
+        if here is not None:
+            self.met(digest)
+        return here
 
     def arriving(self, sha256: str) -> Arriving:
         found = self._allowed(sha256)

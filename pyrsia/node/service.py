@@ -478,6 +478,7 @@ class Node:
         )
 
         storing.partials = self.shelf.bringing.partials
+        self.catalog.met = storing.met
 
         def copies() -> tuple[int, int]:
             said = self.upstream.status()

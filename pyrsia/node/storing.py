@@ -190,6 +190,16 @@ class Storing:
             self._doubted[sha256] = None
             self._doubts.set()
 
+    def met(self, sha256: bytes) -> None:
+        """Somebody is about to read it: what is plainly not whole is read again soon, and the next one is given it."""
+        size = self.blobs.size(sha256)
+        try:
+            whole = size is None or self.blobs.path(sha256).stat().st_size == size
+        except OSError:
+            whole = False
+        if not whole:
+            self.doubt(sha256)
+
     async def _check(self) -> None:
         while True:
             self._doubts = trio.Event()

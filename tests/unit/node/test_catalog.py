@@ -258,3 +258,13 @@ async def test_a_copy_under_an_own_name_neither_speaks_for_its_package_nor_takes
         assert (found.purl, found.status) == (own, "REPRODUCED")
     finally:
         world.close()
+
+
+async def test_whoever_looks_after_the_disk_hears_what_is_about_to_be_read(catalog, shelf):
+    met = []
+    catalog.met = met.append
+    sha256 = "ab" * 32
+    assert (catalog.local(sha256), met) == (None, [])
+    (shelf.folder / sha256).write_bytes(b"bytes")
+    assert catalog.local(sha256) == shelf.folder / sha256
+    assert met == [bytes.fromhex(sha256)]

@@ -164,6 +164,22 @@ async def test_a_blob_that_somebody_met_damaged_is_read_again_at_once(ground, mo
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("how", ["missing", "cut"])
+async def test_a_file_that_a_client_is_to_be_given_and_that_is_not_whole_comes_from_peers(ground, how):
+    bad, good = await ground.put(b"artifact", "shard"), await ground.put(b"others")
+    ground.peers[bad] = b"artifact"
+    ground.blobs.path(bad).unlink() if how == "missing" else ground.blobs.path(bad).write_bytes(b"art")
+    for one in (bytes(32), good, bad, bad):
+        ground.storing.met(one)
+    assert list(ground.storing._doubted) == [bad]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ground.storing.run)
+        await until(lambda: not ground.storing._doubted and ground.blobs.has(bad))
+        nursery.cancel_scope.cancel()
+    assert (ground.blobs.path(bad).read_bytes(), ground.asked) == (b"artifact", [bad])
+
+
 def test_its_builders_are_asked_before_others(story):
     builders = [unb32(one) for one in story.artifact.body["agreeing"]]
     found = holders(story.world.archive.state, bytes.fromhex(story.sha256), [b"\1" * 32, builders[0]])
