@@ -159,9 +159,10 @@ class Outbound:
         while len(self._names) > MAX_NAMES.value:
             self._names.popitem(last=False)
 
-    def widen(self, found: Iterable[str]) -> None:
-        """Addresses at which somebody answered whom our operator named: we are in their scopes too."""
-        self._ours |= scopes.scopes_of(found)
+    def widen(self, host: str) -> None:
+        """The numeric address at which somebody answered whom our operator named by a host name: we are in its scope
+        too. This machine is none that a name may open: it is for whoever keeps the name to say where that leads."""
+        self._ours |= scopes.scopes_of([host]) - {Scope.MACHINE}
 
     # -- what to do --
 

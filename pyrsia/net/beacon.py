@@ -8,6 +8,7 @@ Source: docs/mesh-discovery.md, "The beacon".
 
 import ipaddress
 import logging
+import socket as system
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -109,6 +110,17 @@ class Cable:
                 self.dropped += 1
                 continue
             self._hear(data, host)
+
+
+def on_cable(host: str) -> bool:
+    """Whether the system reaches `host` without a router. Nothing is sent."""
+    with system.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+        try:
+            sock.connect((host, 9))
+        except OSError:
+            return False
+    return True
 
 
 def parsed(address: str) -> tuple[ipaddress.IPv4Address, int]:

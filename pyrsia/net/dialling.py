@@ -19,6 +19,7 @@ from pyrsia.net.peers import DRAIN_S, Conn, Peer, Peers
 from pyrsia.net.sockets import Sockets, bytes_of, until_lost
 from pyrsia.net.targets import Target
 from pyrsia.net.traffic import Traffic
+from pyrsia.net.zap import remote_of
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import DIAL_WAIT_S, LINK_HWM, REDIAL_S
 from pyrsia.wire import frames
@@ -105,7 +106,8 @@ class Dialler:
         hello = self._greeter.make(peer.node, nonce, welcome=False)
         with trio.move_on_after(DIAL_WAIT_S.value):
             await sock.send([frames.with_seq(1, frames.encode(hello))])
-            first, *rest = bytes_of(await sock.recv())
+            parts = await sock.recv()
+            first, *rest = bytes_of(parts)
             try:
                 seq, data = frames.split_seq(first)
                 frame = frames.decode(data)
@@ -122,7 +124,7 @@ class Dialler:
             if self._peers.twin(peer):
                 self._faults.of_dialled(peer, Malformed("greeting-twin: another id has its transport key"))
                 return None
-            conn = Conn(peer, sock, b"", [], seq)
+            conn = Conn(peer, sock, b"", [], seq, reached=remote_of(parts[0]))
             conn.seq_out = 1
             peer.guest = not self._greeter.allows(
                 peer.node

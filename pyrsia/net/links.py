@@ -263,6 +263,11 @@ class Links:
         peer = self._peers.linked(node)
         return peer.conn.remote if peer is not None and peer.conn is not None else ""
 
+    def reached(self, node: NodeId) -> str:
+        """The numeric address that the link with `node` goes to; empty where it dialled, or there is none."""
+        peer = self._peers.linked(node)
+        return peer.conn.reached if peer is not None and peer.conn is not None else ""
+
     def advertise(self, control: str, data: str, broadcast: str) -> None:
         """Tell peers these addresses from now on, in new greetings; empty ones stand for the bound ones."""
         self._advertise = (control, data, broadcast)

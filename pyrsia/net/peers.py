@@ -128,9 +128,8 @@ class Peer:
         said, port = scopes.split(address)
         if not port or scopes.may_dial(said, ours):
             return address
-        host = (
-            self.conn.remote if self.conn is not None and self.conn.remote else scopes.split(self.address)[0]
-        )
+        conn = self.conn
+        host = (conn.remote or conn.reached if conn is not None else "") or scopes.split(self.address)[0]
         return scopes.join(host, port) if host else ""
 
     def turned(self) -> None:
@@ -145,6 +144,7 @@ class Conn:
     Attributes:
         route: empty where we dialled.
         remote: the numeric address that the connection comes from; empty where we dialled.
+        reached: the one that it goes to, where we dialled.
         inode: the kernel's number of that connection; 0 where we dialled.
         used_s: when anything but a ping went over it.
     """
@@ -157,6 +157,7 @@ class Conn:
         "idle",
         "inode",
         "peer",
+        "reached",
         "remote",
         "route",
         "scope",
@@ -176,6 +177,7 @@ class Conn:
         seq_in: int,
         remote: str = "",
         inode: int = 0,
+        reached: str = "",
     ) -> None:
         self.peer = peer
         self.sock = sock
@@ -184,6 +186,7 @@ class Conn:
         self.seq_in = seq_in
         self.seq_out = 0
         self.remote = remote
+        self.reached = reached
         self.inode = inode
         self.heard_s = self.used_s = trio.current_time()
         self.idle = False  # its writer waits for nothing but the outbox

@@ -28,6 +28,7 @@ from pyrsia.mesh.reach import AskBack, Reach
 from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.scores import Scores
 from pyrsia.mesh.table import Table
+from pyrsia.net import beacon as cables
 from pyrsia.net.beacon import Cable
 from pyrsia.net.curve import curve_public
 from pyrsia.net.links import Handler, Links
@@ -46,6 +47,7 @@ ISSUE_S: Final = 600.0  # our record anew: how old a log size is that others see
 MAX_GIVEN = Limit(128, "records in an answer over HTTP: 64 KiB, a whole network for most")
 BACKS_AT_ONCE = Limit(4, "dials for others at a time; each takes five seconds at worst")
 BACKS_BURST = Limit(16, "dials for others in a minute or so, of all")
+_OF_A_CABLE: Final = frozenset({Scope.PRIVATE, Scope.CARRIER})
 
 _log = logging.getLogger("pyrsia.mesh")
 
@@ -66,13 +68,6 @@ class Log:
     left: Callable[[NodeId], bool]
     members: Callable[[], int]
     needed: Callable[[], Collection[NodeId]]
-
-
-@dataclass(frozen=True, slots=True)
-class Widen:
-    """Whom the operator named by this host has answered: we are in the scopes of its addresses."""
-
-    host: str
 
 
 class Discovering:
@@ -104,9 +99,9 @@ class Discovering:
         self._saved = Saved(database)
         self._scores = scores
         self._log = log
-        # Hosts by name of whom the operator wants dialled: once one answers, where it is counts as named too.
+        # Whom the operator wants dialled by a host name: where one of them answers counts as named too.
         hosts = {node: scopes.split(address)[0] for node, address in fixed.items()}
-        self._by_name = {node: host for node, host in hosts.items() if scopes.scope_of(host) is Scope.NAME}
+        self._by_name = {node for node, host in hosts.items() if scopes.scope_of(host) is Scope.NAME}
         draw = secrets.SystemRandom()
         me = NodeId(node_key.public)
         self.table = Table(me, chain_id, verify=keys.verify, curve=curve_public, member=log.member)
@@ -127,7 +122,7 @@ class Discovering:
             ignored=lambda node: scores.ignored(trio.current_time(), node),
             outside=bool(net.dns or net.bootstrap),
         )
-        self._todo: list[Effect | AskBack | Widen] = []
+        self._todo: list[Effect | AskBack] = []
         self._kick = trio.Event()
         self._looking = False
         self._own: Record | None = None
@@ -172,8 +167,16 @@ class Discovering:
         )
 
     def on_beacon(self, node: NodeId, raw: bytes, address: str) -> None:
-        """A good beacon was heard: the record in it counts as another, and its sender is dialled where it was heard."""
-        if self._core.on_outside(trio.current_time(), _now_ms(), CABLE, [raw]):
+        """A good beacon was heard: the record in it counts as another, and its sender is dialled where it was heard.
+
+        Anybody on the cable can write any sender into a datagram. So a sender is believed where it is on a cable of
+        ours, where whoever wrote it can go himself; and this machine and link-local addresses in our scopes alone.
+        """
+        if not self._core.on_outside(trio.current_time(), _now_ms(), CABLE, [raw]):
+            return
+        host, _ = scopes.split(address)
+        within = self._core.outbound.within(host)
+        if within or (scopes.scope_of(host) in _OF_A_CABLE and cables.on_cable(host)):
             self._core.on_hint(trio.current_time(), node, address, here=True)
             self._kick.set()
 
@@ -192,7 +195,7 @@ class Discovering:
         if up:
             self._do(self._core.on_linked(now_s, node, dialled=self._links.dialled(node)))
             if node in self._by_name and self._links.dialled(node):
-                self._do([Widen(self._by_name.pop(node))])
+                self._core.outbound.widen(self._links.reached(node))
         else:
             self._core.on_lost(now_s, node)
         self._kick.set()
@@ -230,10 +233,10 @@ class Discovering:
 
     # -- effects --
 
-    def _do(self, effects: Iterable[Effect | AskBack | Widen]) -> None:
+    def _do(self, effects: Iterable[Effect | AskBack]) -> None:
         self._todo.extend(effects)
 
-    def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack | Widen) -> None:
+    def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack) -> None:
         match effect:
             case Ask(node, question):
                 nursery.start_soon(self._ask, node, question)
@@ -245,8 +248,6 @@ class Discovering:
                 self._links.undial(node)
             case Resolve(host):
                 nursery.start_soon(self._resolve, host)
-            case Widen(host):
-                nursery.start_soon(self._widen, host)
             case AskOutside():
                 nursery.start_soon(self._look_outside)
             case Blame(node, points, why):
@@ -284,11 +285,6 @@ class Discovering:
 
         self._core.outbound.on_resolved(trio.current_time(), host, await resolve(host))
         self._kick.set()
-
-    async def _widen(self, host: str) -> None:
-        from pyrsia.net.names import resolve
-
-        self._core.outbound.widen(await resolve(host))
 
     async def _look_outside(self) -> None:
         """Ask DNS names and the HTTP ports of nodes, one question at a time."""

@@ -272,7 +272,9 @@ def test_where_somebody_answered_whom_the_operator_named_is_a_scope_of_ours():
     known(table, 1, address="tcp://10.0.0.1:22")
     outbound = outbound_of(table, draw, ours=[Scope.GLOBAL])
     assert outbound.plan(0.0, {}) == []
-    outbound.widen(["10.0.0.5"])
+    known(table, 1, address="tcp://127.0.0.1:6379", first=2)
+    outbound.widen("10.0.0.5")
+    outbound.widen("127.0.0.1")  # whoever keeps the name says so
     assert outbound.plan(1.0, {}) == [Dial(ident(1), "tcp://10.0.0.1:22")]
 
 

@@ -7,7 +7,7 @@ import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.net import beacon
-from pyrsia.net.beacon import HEARD_OF_ONE, Cable, parsed
+from pyrsia.net.beacon import HEARD_OF_ONE, Cable, on_cable, parsed
 from pyrsia.wire.beacons import MAX_BEACON_BYTES
 
 
@@ -88,3 +88,9 @@ def test_an_address_that_is_none_is_refused_in_words(text):
     with pytest.raises(Refusal, match="no address for a beacon"):
         parsed(text)
     assert parsed("239.255.77.77:44003")[1] == 44_003
+
+
+def test_what_is_on_a_cable_says_the_system():
+    assert on_cable("127.0.0.1")
+    assert not on_cable("240.0.0.1")  # nobody's
+    assert not on_cable("no address")

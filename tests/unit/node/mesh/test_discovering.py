@@ -197,6 +197,24 @@ async def test_who_listens_everywhere_advertises_where_it_was_reached_and_who_wa
         nursery.cancel_scope.cancel()
 
 
+async def test_who_is_configured_by_name_opens_the_scope_where_it_answered_and_not_all_that_the_name_means(
+    few, monkeypatch
+):
+    asked, opened = [], []
+    monkeypatch.setattr("pyrsia.net.names.resolve", lambda host: asked.append(host))
+    first = few.node()
+    node, other = (first.id, first.links.control_endpoint.replace("127.0.0.1", "localhost")), few.node()
+    named = few.node(fixed=[node, other.at])
+    monkeypatch.setattr(named.discovering._core.outbound, "widen", opened.append)
+    async with trio.open_nursery() as nursery:
+        for one in (first, other, named):
+            await nursery.start(one.run)
+        await until(lambda: len(named.links.linked()) == 2)
+        assert (named.links.reached(first.id), first.links.reached(named.id)) == ("127.0.0.1", "")
+        nursery.cancel_scope.cancel()
+    assert (opened, asked) == (["127.0.0.1"], [])
+
+
 async def test_a_dial_back_goes_where_the_link_comes_from_and_not_on_and_on(few):
     async with trio.open_nursery() as nursery:
         first = few.node()
@@ -392,7 +410,8 @@ def _free_port():
         return sock.getsockname()[1]
 
 
-async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial(few):
+async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial(few, monkeypatch):
+    monkeypatch.setattr(cables, "on_cable", lambda host: host != "10.9.9.9")
     node, other = few.node(), few.node()
     heard = node.discovering.cable("127.255.255.255:9")._hear
     other.discovering._reach = reach_at((7, 0, 0))
@@ -419,6 +438,9 @@ async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial
     ):
         heard(bad, "10.0.0.7")
     assert (node.known, len(node.discovering._core.outbound._hints)) == (0, 0)
+    for forged in ("169.254.169.254", "10.9.9.9", "0.0.0.0"):  # noqa: S104 (what a datagram says of its sender)
+        heard(beacon(), forged)
+    assert (node.known, len(node.discovering._core.outbound._hints)) == (1, 0)
     heard(beacon(), "10.0.0.7")
     assert node.known == 1
     assert node.discovering._core.outbound._hints[other.id] == ("tcp://10.0.0.7:7", True)
