@@ -118,6 +118,13 @@ def scrub(pattern: str | None, everything: bool, target: str | None, as_json: bo
             answer = shaped(node.get("/api/v1/storage"), StorageStatus)
     walk = answer["scrub"]
     tell({"scrub": walk, "rotten": answer["rotten"]}, as_json=as_json, text=lambda: _scrubbed(answer))
+    if walk["ended"]:
+        raise Refusal(
+            "unavailable",
+            what=f"{walk['done']} of {walk['of']} artifacts were read, {walk['found']} damaged: {walk['ended']}",
+            who="this machine's disk",
+            do="look at the disk, then order it again",
+        )
     if walk["found"]:
         raise Refusal(
             "data-damaged",

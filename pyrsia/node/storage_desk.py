@@ -19,6 +19,7 @@ from pyrsia.serve.storage import (
 )
 from pyrsia.status import Swept
 from pyrsia.store.quota import quota_full
+from pyrsia.store.scrub import Row
 from pyrsia.units import Limit
 
 FETCHES = Limit(10_000, "blobs that one pin brings; a pattern that lacks more is a mirror of the network")
@@ -35,6 +36,7 @@ class _Walk:
     done: int = 0
     found: int = 0
     over: bool = False
+    ended: str = ""  # why, before it was through
 
 
 class StorageDesk:
@@ -114,6 +116,7 @@ class StorageDesk:
             done=ordered.done if ordered else 0,
             of=ordered.of if ordered else 0,
             found=ordered.found if ordered else 0,
+            ended=ordered.ended if ordered else "",
         )
 
     # -- pins --
@@ -228,11 +231,15 @@ class StorageDesk:
         return [(sha256, size) for sha256, size in found.items() if self._blobs.has(sha256)]
 
     async def _read(self, walk: _Walk, rows: list[tuple[bytes, int]]) -> None:
+        row = Row()
         try:
             for sha256, size in rows:
-                walk.found += await self._storing.scrubber.check(sha256, size) == "rotten"
+                rotten = await self._storing.scrubber.check(sha256, size) == "rotten"
+                walk.found += rotten
                 walk.done += 1
+                row.saw(rotten=rotten)
         except PyrsiaError as error:
+            walk.ended = str(error)
             _log.warning("artifacts cannot be read again: %s", error)
         finally:
             walk.over = True

@@ -77,6 +77,7 @@ class ScrubStatus(msgspec.Struct, frozen=True):
     Attributes:
         order: the pattern of a walk that somebody ordered, which runs or ended last; "" for everything.
         ordered: whether there is one. done, of, found: blobs that it has read, has to read, and found rotten.
+        ended: why it ended before it was through; "" where it did not.
     """
 
     mb_s: int = 0
@@ -91,6 +92,7 @@ class ScrubStatus(msgspec.Struct, frozen=True):
     done: int = 0
     of: int = 0
     found: int = 0
+    ended: str = ""
 
 
 class ShelfShare(msgspec.Struct, frozen=True):

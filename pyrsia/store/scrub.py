@@ -82,6 +82,25 @@ def rest_s(count: int, mb_s: int, took_s: float) -> float:
     return max(0.0, count / (mb_s * _MB) - took_s) if mb_s else 0.0
 
 
+class Row:
+    """How many damaged blobs came one after the other in one walk."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def saw(self, *, rotten: bool) -> None:
+        """
+        Raises:
+            Unavailable: so many that the next ones had better be left alone for now.
+        """
+        self._count = self._count + 1 if rotten else 0
+        if self._count >= IN_A_ROW.value:
+            self._count = 0
+            raise Unavailable(
+                f"{IN_A_ROW.value} one after the other are damaged, so the disk itself may be: look at it"
+            )
+
+
 class Scrubber:
     """Looks at the blobs of one node.
 
@@ -99,7 +118,7 @@ class Scrubber:
         self._clock_s = clock_s
         self._thread = trio.CapacityLimiter(1)
         self._noted_s = -1e9
-        self._in_a_row = 0
+        self._row = Row()
         self.round = self._read()
 
     async def run(self) -> None:
@@ -133,12 +152,7 @@ class Scrubber:
         self.round.saw(sha256, record.size, rotten=verdict == "rotten")
         if trio.current_time() >= self._noted_s + NOTED_S.value:
             self._note()
-        self._in_a_row = self._in_a_row + 1 if verdict == "rotten" else 0
-        if self._in_a_row >= IN_A_ROW.value:
-            self._in_a_row = 0
-            raise Unavailable(
-                f"{IN_A_ROW.value} one after the other are damaged, so the disk itself may be: look at it"
-            )
+        self._row.saw(rotten=verdict == "rotten")
 
     async def check(self, sha256: bytes, size: int, *, mb_s: int = 0) -> Verdict:
         """Whether a blob is what it must be; one that is not is let go.

@@ -99,6 +99,15 @@ def test_a_scrub_is_followed_to_its_end_and_fails_where_something_was_damaged(as
     assert "1 of 4 artifacts were damaged" in err
 
 
+def test_a_scrub_that_ended_before_it_was_through_fails_and_says_why(ask):
+    why = "/var/blobs is not the folder of this node's artifacts: mount its disk"
+    ended = {**DISK, "scrub": {"ordered": False, "done": 0, "of": 4, "ended": why}}
+    code, _, err, _ = ask({PLACE + "/scrub": (202, ended)}, "storage", "scrub", "--all")
+    assert code == 1
+    assert "0 of 4 artifacts were read" in err
+    assert "mount its disk" in err
+
+
 @pytest.mark.parametrize("words", [(), ("pkg:pypi/a", "--all")])
 def test_a_scrub_names_what_it_reads(ask, words):
     code, _, err, seen = ask({}, "storage", "scrub", *words)

@@ -1,5 +1,8 @@
 """What the operator ordered stays, what was damaged comes back as it was, and a full disk is said and got over."""
 
+import errno
+import os
+
 import pytest
 import trio
 import trio.testing
@@ -16,6 +19,7 @@ from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, Blobs
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Batch, Database
+from pyrsia.store.scrub import IN_A_ROW
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.wire.text import unb32
 from tests.reference.memory_database import MemoryDatabase
@@ -321,6 +325,23 @@ async def test_an_ordered_scrub_tells_how_far_it_is_and_runs_once_at_a_time(grou
             await ground.desk.scrub("")
     ended = (await ground.desk.status()).scrub
     assert (ended.ordered, ended.done, ended.found) == (False, 2, 1)
+
+
+@pytest.mark.parametrize("how", ["away", "ill"])
+async def test_an_ordered_scrub_of_a_disk_that_is_away_or_ill_ends_and_says_why(ground, monkeypatch, how):
+    blobs = [await ground.put(b"bytes %d" % number, "build") for number in range(3 * IN_A_ROW.value)]
+    if how == "away":
+        ground.folder.rename(ground.folder.with_name("away"))
+        ground.folder.mkdir()
+    else:
+        monkeypatch.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "EIO")))
+    async with trio.open_nursery() as nursery:
+        ground.storing.nursery = nursery
+        await ground.desk.scrub("")
+    ended = (await ground.desk.status()).scrub
+    assert ("mount its disk" if how == "away" else "the disk itself may be") in ended.ended
+    assert (ended.ordered, ended.found) == (False, 0 if how == "away" else IN_A_ROW.value)
+    assert sum(map(ground.blobs.has, blobs)) == len(blobs) - ended.found
 
 
 async def test_a_scrub_of_what_is_not_here_is_refused(ground):
