@@ -20,10 +20,11 @@ import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.net.checking import gives
+from pyrsia.net.counting import Counters
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.downloading import Download, Early, Find, Finder, Write, told
 from pyrsia.net.links import Links
-from pyrsia.net.serving import Counters, Offered, RecipeOf, Served, Server
+from pyrsia.net.serving import Offered, RecipeOf, Served, Server
 from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.picking import Places
@@ -35,6 +36,7 @@ from pyrsia.wire.text import b32
 __all__ = ["Blame", "Counters", "DataPlane", "Served"]
 
 LIAR_S: Final = 600.0  # long enough to make lying pointless, short enough for a repaired disk
+GAVE_POINTS: Final = 0.1  # `mesh.scores.GAVE`
 LIE_POINTS: Final = -60.0  # `mesh.scores.LIE`
 FAULT_POINTS: Final = -20.0  # `mesh.scores.FAULT`
 
@@ -66,6 +68,8 @@ class DataPlane:
         self.counters = Counters()
         self._links = links
         self._blame = blame
+        if blame is not None:
+            self.counters.on_gave = lambda node: blame(node, GAVE_POINTS, "")
         self._server = Server(links, offered, self.counters, up)
         self.lines = DataLinks(
             links, self._server.take, self._fault, self._server.serves, self._server.take_range
@@ -152,6 +156,18 @@ class DataPlane:
         """The file with this digest is not here any more: to be told of each (`Shelf.on_gone`)."""
         self._server.forget(sha256)
 
+    async def pay(self, node: NodeId, size: int) -> None:
+        """Wait until so many bytes of `node` may come: this node's own limit (`stretches.Meter`)."""
+        if self.down is None:
+            return
+        while (wait_s := self.down.wait_s(trio.current_time(), node, size)) > 0:  # noqa: ASYNC110 (it fills by time)
+            await trio.sleep(max(0.001, wait_s))
+        self.down.take(trio.current_time(), node, size)
+
+    def came(self, node: NodeId, size: int) -> None:
+        """They came."""
+        self.counters.came(node, size)
+
     def recipe_of(self, made: RecipeOf) -> None:
         """From now on give the recipes that `made` has."""
         self._server.recipe = made
@@ -196,7 +212,7 @@ class DataPlane:
 
     def _accuse(self, node: NodeId, why: str) -> None:
         _log.warning("%s %s; it is not asked for a while", b32(node)[:8], why)
-        self.counters.liars[node] = why
+        self.counters.lied(node, why)
         self._liars[node] = trio.current_time() + LIAR_S
         if self._blame is not None:
             self._blame(node, LIE_POINTS, why)

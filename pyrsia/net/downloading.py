@@ -15,9 +15,9 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.net.counting import Counters
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.lines import Talk
-from pyrsia.net.serving import Counters
 from pyrsia.transfer import swarm
 from pyrsia.transfer.manifest import Manifest, id_of
 from pyrsia.transfer.swarm import Effect, Swarm

@@ -14,13 +14,14 @@ import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import trio
 
 from pyrsia.errors import PyrsiaError, Unavailable
+from pyrsia.net.counting import Counters
 from pyrsia.net.lines import Line
 from pyrsia.net.links import Links
 from pyrsia.transfer.buckets import Flow
@@ -58,30 +59,6 @@ Offered = Callable[[NodeId, bytes], Served | None]
 RecipeOf = Callable[
     [bytes, Served, Manifest], bytes
 ]  # SHA-256 of a whole file -> its encoded recipe, or nothing
-
-
-@dataclass(slots=True)
-class Counters:
-    """What crossed the data links since the start. Received means verified and written.
-
-    Attributes:
-        on_nothing: called with a source and a manifest id when it says that it has nothing of that file.
-    """
-
-    chunks_received: int = 0
-    bytes_received: int = 0
-    chunks_sent: int = 0
-    bytes_sent: int = 0
-    duplicates: int = 0  # chunks that came twice, from two sources asked for them
-    received_from: dict[NodeId, int] = field(default_factory=dict)  # bytes by source
-    liars: dict[NodeId, str] = field(default_factory=dict)  # source -> the last lie it was dropped for
-    on_nothing: Callable[[NodeId, bytes], object] = lambda node, manifest_id: None
-
-    def received(self, source: NodeId, size: int) -> None:
-        """A chunk of `size` bytes was verified and written."""
-        self.chunks_received += 1
-        self.bytes_received += size
-        self.received_from[source] = self.received_from.get(source, 0) + size
 
 
 class _Item(NamedTuple):
@@ -318,28 +295,28 @@ class Server:
             item = self._uploads.pop(key, now_s)
             if item is None:
                 return
-            parts = self._chunk(item) if isinstance(item, _Chunk) else self._word(item)
+            parts = self._chunk(line, item) if isinstance(item, _Chunk) else self._word(line, item)
             yield parts
             if self._turns or self._uploads.wait_s((key,), now_s):
                 return
 
-    def _chunk(self, item: _Chunk) -> Sequence[bytes | memoryview]:
+    def _chunk(self, line: Line, item: _Chunk) -> Sequence[bytes | memoryview]:
         try:
             manifest, view = self._maps.get(item.manifest_id, item.served)
         except PyrsiaError:  # evicted since it was asked for
             return (chunks.encode(Message(Type.NAK, item.manifest_id, (item.number,))),)
         offset, length = manifest.span(item.number)
         self._counters.chunks_sent += 1
-        self._counters.bytes_sent += length
+        self._counters.sent(line.node, length)
         return chunks.chunk_head(item.manifest_id, item.number), view[offset : offset + length]
 
-    def _word(self, item: _Item) -> Sequence[bytes | memoryview]:
+    def _word(self, line: Line, item: _Item) -> Sequence[bytes | memoryview]:
         if isinstance(item.message, ranges.Message):
-            return self._ranges(item.message, item)
+            return self._ranges(line, item.message, item)
         head = chunks.encode(item.message)
         return (head, item.manifest) if item.manifest else (head,)
 
-    def _ranges(self, message: ranges.Message, item: _Item) -> Sequence[bytes | memoryview]:
+    def _ranges(self, line: Line, message: ranges.Message, item: _Item) -> Sequence[bytes | memoryview]:
         payload = item.manifest
         if item.served is not None:
             try:
@@ -348,7 +325,7 @@ class Server:
                 message = ranges.Message(ranges.Type.RANGES, message.manifest_id, message.number)
             except PyrsiaError:  # evicted since it was asked for
                 message = ranges.Message(ranges.Type.NONE, message.manifest_id, message.number)
-        self._counters.bytes_sent += len(payload)
+        self._counters.sent(line.node, len(payload))
         return (ranges.encode(message), payload) if payload else (ranges.encode(message),)
 
 

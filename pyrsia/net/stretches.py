@@ -8,13 +8,13 @@ Source: docs/delta.md, "Messages".
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.net.lines import Line
-from pyrsia.units import Limit
+from pyrsia.units import Limit, NodeId
 from pyrsia.wire import ranges
 from pyrsia.wire.ranges import Message, Type
 
@@ -23,6 +23,14 @@ RECIPE_S: Final = (
 )
 RANGES_S: Final = 6.0  # 256 KiB at half a megabit a second; slower, and the swarm does better
 AT_ONCE = Limit(4, "asks under way: a megabyte, as the least credit of a swarm's source")
+
+
+class Meter(Protocol):
+    """This node's own limit of what comes, and its counters (`data.DataPlane`)."""
+
+    async def pay(self, node: NodeId, size: int, /) -> None: ...
+
+    def came(self, node: NodeId, size: int, /) -> None: ...
 
 
 class _Waiting:
@@ -39,9 +47,10 @@ class _Waiting:
 class Stretches:
     """What one transfer asks of one node. Made by `open_stretches`."""
 
-    def __init__(self, line: Line, manifest_id: bytes) -> None:
+    def __init__(self, line: Line, manifest_id: bytes, meter: Meter | None = None) -> None:
         self._line = line
         self._id = manifest_id
+        self._meter = meter
         self._waiting: dict[int, _Waiting] = {}
         self._last = 0
         self._slots = trio.CapacityLimiter(AT_ONCE.value)
@@ -60,13 +69,18 @@ class Stretches:
         Raises:
             Unavailable: no answer in time, the line broke, or another number of bytes came.
         """
+        size = sum(size for _, size in wanted)
         async with self._slots:
+            if self._meter is not None:
+                await self._meter.pay(self._line.node, size)
             self._last += 1
             ask = Message(Type.GET_RANGES, self._id, self._last, tuple(wanted))
             answer = await self._ask(ask, self._last, Type.RANGES, RANGES_S)
         if answer is None:
             return None
-        if len(answer) != sum(size for _, size in wanted):
+        if self._meter is not None:
+            self._meter.came(self._line.node, len(answer))
+        if len(answer) != size:
             raise Unavailable("another number of bytes came than was asked for")
         found, at = [], 0
         for _, size in wanted:
@@ -105,15 +119,15 @@ class Stretches:
 
 
 @contextmanager
-def open_stretches(line: Line, manifest_id: bytes) -> Iterator[Stretches]:
-    """Ask over `line` for one file.
+def open_stretches(line: Line, manifest_id: bytes, meter: Meter | None = None) -> Iterator[Stretches]:
+    """Ask over `line` for one file, as fast as `meter` lets it in.
 
     Raises:
         Unavailable: another transfer asks for it over this line already.
     """
     if manifest_id in line.range_listeners:
         raise Unavailable("the file is asked for already")
-    stretches = line.range_listeners[manifest_id] = Stretches(line, manifest_id)
+    stretches = line.range_listeners[manifest_id] = Stretches(line, manifest_id, meter)
     try:
         yield stretches
     finally:

@@ -19,7 +19,7 @@ import trio
 
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.net.datalinks import DataLinks
-from pyrsia.net.stretches import Stretches, open_stretches
+from pyrsia.net.stretches import Meter, Stretches, open_stretches
 from pyrsia.node.recipes import Recipes, mapped
 from pyrsia.store.partials import Partial
 from pyrsia.transfer import delta
@@ -69,6 +69,7 @@ class Deltas:
 
     Attributes:
         saved: bytes that did not travel.
+        meter: what lets bytes of others in, and counts them.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Deltas:
         self._doubt = doubt
         self._shunned: dict[NodeId, float] = {}  # until when they are not asked
         self.saved = 0
+        self.meter: Meter | None = None
 
     async def fill(self, partial: Partial, sources: Sequence[NodeId]) -> None:
         """Write those chunks of `partial` that can be made. Raises nothing.
@@ -142,7 +144,7 @@ class Deltas:
         """Whether `node` had a recipe, good or bad."""
         manifest = partial.manifest
         try:
-            with open_stretches(await self._lines.line(node), manifest.id) as stretches:
+            with open_stretches(await self._lines.line(node), manifest.id, self.meter) as stretches:
                 raw = await stretches.recipe()
                 if raw is None:
                     return False

@@ -39,7 +39,10 @@ def make_swimming(
             mentioned=found.mentioned,
             log_size=lambda: house.archive.size,
             member=lambda node: views.is_member(house.archive.state, node),
-            moved=lambda node: (plane.counters.received_from.get(node, 0), 0),
+            moved=lambda node: (
+                plane.counters.received_from.get(node, 0),
+                plane.counters.sent_to.get(node, 0),
+            ),
         ),
     )
 

@@ -47,6 +47,7 @@ class Making:
         self._reads = reads
         shelf.on_gone(recipes.forget)
         self.deltas = Deltas(recipes, plane.lines, self.similar, mode=mode, blame=blame, doubt=doubt)
+        self.deltas.meter = plane
         plane.recipe_of(self._give)
         shelf.bringing.before = self.deltas.fill
         shelf.bringing.measured = self.deltas.measured

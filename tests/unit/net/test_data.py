@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from pyrsia.errors import Unavailable
 from pyrsia.net import serving
+from pyrsia.net.counting import Counters
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.serving import Maps
 from pyrsia.net.zsock import ZSock
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
-from pyrsia.units import CHUNK_BYTES, LINK_FAULTS, MAX_DATA_FRAME_BYTES, UPLOAD_QUEUE_CHUNKS
+from pyrsia.units import CHUNK_BYTES, LINK_FAULTS, MAX_DATA_FRAME_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
 
@@ -103,8 +106,38 @@ async def answer(sock):
 # -- the truth --
 
 
+def test_counters_by_node_are_bounded_and_forget_who_was_longest_out_of_use():
+    counters = Counters()
+    for number in range(MAX_PEERS.value + 10):
+        node = number.to_bytes(32, "big")
+        counters.received(node, 2)
+        counters.sent(node, 3)
+        counters.lied(node, "why")
+        counters.received(bytes(32), 1)
+    for table in (counters.received_from, counters.sent_to, counters.liars):
+        assert len(table) == MAX_PEERS.value
+    assert counters.received_from[bytes(32)] == MAX_PEERS.value + 12
+    assert bytes(32) not in counters.sent_to
+    assert counters.bytes_sent == 3 * (MAX_PEERS.value + 10)
+
+
+def test_what_is_paid_for_waits_for_this_nodes_own_limit(sites):
+    a, b, _ = sites
+
+    async def forty():
+        a.plane.down = Flow(1e6)
+        began_s = trio.current_time()
+        for _ in range(40):
+            await a.plane.pay(b.id, 250_000)
+        return trio.current_time() - began_s
+
+    assert 7.0 < trio.run(forty, clock=MockClock(autojump_threshold=0)) < 11.0
+
+
 async def test_a_file_comes_from_two_sources_that_are_both_used(sites, tmp_path):
     a, b, c = sites
+    gains = []
+    c.counters.on_gave = gains.append
     for site in (a, b):
         site.put(tmp_path / f"{site.id.hex()[:8]}", DATA)
     async with trio.open_nursery() as nursery:
@@ -118,6 +151,10 @@ async def test_a_file_comes_from_two_sources_that_are_both_used(sites, tmp_path)
     assert sum(c.counters.received_from.values()) == c.counters.bytes_received == len(DATA)
     assert c.counters.chunks_received == MANIFEST.count == 41
     assert a.counters.chunks_sent + b.counters.chunks_sent >= 41
+    for giver in (a, b):
+        assert giver.counters.sent_to == {c.id: giver.counters.bytes_sent}
+    assert set(gains) == {a.id, b.id}
+    assert len(gains) == 41
     assert a.counters.bytes_sent > 0
     assert b.counters.bytes_sent > 0
 

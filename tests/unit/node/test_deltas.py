@@ -20,6 +20,7 @@ from pyrsia.store.blobs import Blobs
 from pyrsia.store.partials import Partials
 from pyrsia.store.rocks import Database
 from pyrsia.transfer import delta
+from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.delta import Recipe
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import NodeId
@@ -130,6 +131,27 @@ async def test_only_what_changed_travels_and_the_file_is_right(tmp_path):
         assert sent < len(here.new) // 20
         assert here.deltas.saved > len(here.new) * 9 // 10
         assert here.blamed == []
+
+
+async def test_what_comes_by_a_recipe_is_counted_and_keeps_this_nodes_limit(tmp_path):
+    async with town(tmp_path) as here:
+        paid = []
+
+        class Slow:
+            async def pay(self, node, size):
+                paid.append(size)
+                await here.taker.pay(node, size)
+
+            def came(self, node, size):
+                here.taker.came(node, size)
+
+        here.taker.down = Flow(1e9)
+        here.deltas.meter = Slow()
+        await here.fill()
+        giver = here.giver.links.node
+        assert sum(paid) == here.taker.counters.bytes_received == here.taker.counters.received_from[giver] > 0
+        assert here.taker.counters.chunks_received == 0
+        assert (await here.finish()).read_bytes() == here.new
 
 
 async def test_of_a_file_with_little_in_common_nothing_is_made(tmp_path):
@@ -259,7 +281,7 @@ def promising():
 async def one_source(folder, monkeypatch, *, late_s=0.0, data=b"", recipe=None, new=NEW):
     old, lie = promising()
     source = Source(recipe or lie, late_s, data)
-    monkeypatch.setattr(deltas, "open_stretches", lambda line, ident: contextlib.nullcontext(source))
+    monkeypatch.setattr(deltas, "open_stretches", lambda line, ident, meter: contextlib.nullcontext(source))
     (folder / "old").write_bytes(OLD)
     database, blamed = Database.open(folder / "db"), []
     partial = await Partials(folder / "blobs", Blobs(folder / "blobs", database)).open(Manifest.of([new]))
