@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import trio
@@ -47,6 +47,7 @@ UNLINKED_S: Final = (
 MAX_LINES = Limit(
     64, "data connections that we dialled, at four descriptors each: a quarter of the usual 1,024"
 )
+MAX_ASKED = Limit(32, "of them that others asked for: half; a guest's name costs nothing")
 MAX_HELD = Limit(
     2 * MAX_PEERS.value, "routes of those who dialled us: one of each peer, and one that it had before"
 )
@@ -87,6 +88,7 @@ class DataLinks:
         self._late: OrderedDict[bytes, int] = (
             OrderedDict()
         )  # key -> answers that may come though it was forgotten
+        self._askers: set[NodeId] = set()  # of those that we dialled, who asked for it
         self._opening: dict[NodeId, trio.Event] = {}
         self._awaited: dict[NodeId, trio.Event] = {}  # who was asked to dial us
         self._unreached: dict[NodeId, float] = {}  # until when it is not dialled
@@ -170,8 +172,8 @@ class DataLinks:
             del self._opening[node]
             done.set()
 
-    async def _dial(self, node: NodeId, address: str) -> Line:
-        nursery = self._room()
+    async def _dial(self, node: NodeId, address: str, *, asked: bool = False) -> Line:
+        nursery = self._room(node if asked else None)
         clear = self._links.plain_router is not None and trio.current_time() >= self._closed.get(node, 0.0)
         ticket, plain = await self._ticket(node, address) if clear else (b"", "")
         sock, monitor = self._links.client(
@@ -210,16 +212,33 @@ class DataLinks:
             raise Unavailable("cannot be dialled, and does not dial")
         return line
 
-    def _room(self) -> trio.Nursery:
-        """Where a new line lives. The one that was idle longest makes room for it."""
+    def _room(self, asker: NodeId | None = None) -> trio.Nursery:
+        """Where a new line lives.
+
+        Those that others asked for have half of the places. The line that was idle longest makes room; for a transfer
+        of our own, and for a member's asking, also one over which a guest is only given something.
+
+        Args:
+            asker: who wants to be dialled; None where we want something.
+        """
         if self._nursery is None:
             raise Unavailable("this node's data links do not run")
+        if asker is not None:
+            theirs = [line for line in self._dialled.values() if line.node in self._askers]
+            if len(theirs) >= MAX_ASKED.value:
+                self._make_way(theirs, guests=not self._links.guest(asker))
         if len(self._dialled) >= MAX_LINES.value:
-            idle = [line for line in self._dialled.values() if not line.busy and not self._serves(line.key)]
-            if not idle:
-                raise Unavailable("too many data links are in use")
-            self._forget(min(idle, key=lambda line: line.used_s), "another line needs its place")
+            self._make_way(self._dialled.values(), guests=asker is None or not self._links.guest(asker))
         return self._nursery
+
+    def _make_way(self, lines: Iterable[Line], *, guests: bool) -> None:
+        """One of `lines` goes. `guests`: also one over which a guest is given something, if none is idle."""
+        unused = [line for line in lines if not line.busy]
+        may_go = [line for line in unused if not self._serves(line.key)]
+        may_go = may_go or [line for line in unused if guests and self._links.guest(line.node)]
+        if not may_go:
+            raise Unavailable("too many data links are in use")
+        self._forget(min(may_go, key=lambda line: line.used_s), "another line needs its place")
 
     async def _answer(self, node: NodeId, body: bytes) -> bytes:
         """What a node asks for over the control link."""
@@ -245,7 +264,8 @@ class DataLinks:
         if address and node not in self._opening and node not in self._dialled:
             done = self._opening[node] = trio.Event()
             with contextlib.suppress(Unavailable):
-                await self._dial(node, address)
+                await self._dial(node, address, asked=True)
+                self._askers.add(node)
             del self._opening[node]
             done.set()
 
@@ -391,11 +411,15 @@ class DataLinks:
 
     def _begin(self, line: Line) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(line.flush)
+            try:
+                self._nursery.start_soon(line.flush)
+            except RuntimeError:  # this node stops, and a transfer takes its asks back
+                line.end("this node stops")
 
     def _forget(self, line: Line, why: str, *, guilty: bool = False) -> None:
         if self._dialled.get(line.node) is line:
             del self._dialled[line.node]
+            self._askers.discard(line.node)
         held = self._held.get(line.key) is line
         if held:
             del self._held[line.key]

@@ -2,17 +2,21 @@
 
 import importlib.util
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, Unavailable
+from pyrsia.net import datalinks
 from pyrsia.net.lines import RANGES_AT_ONCE, Line
+from pyrsia.transfer.buckets import Flow
+from pyrsia.units import Limit
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nodes import pairs_by_id, until
-from test_data import DATA, MANIFEST, Sink, Site, start
+from test_data import DATA, MANIFEST, Sink, Site, fetched, start
 from test_datalinks import through_a_proxy
 
 assert importlib.util.find_spec("nodes")
@@ -74,3 +78,56 @@ async def test_answers_over_a_connection_whose_line_was_given_up_are_nobodys_fau
     assert flapped
     assert bytes(sink.data) == DATA
     assert a.links.counted["data-malformed"] == 0
+
+
+@pytest.mark.parametrize("guest", [True, False])
+async def test_lines_over_which_guests_are_given_something_make_room_for_our_own_fetches(
+    tmp_path, monkeypatch, guest
+):
+    """b asks to be dialled, and fetches slowly over that line, the only one that a may dial."""
+    monkeypatch.setattr(datalinks, "MAX_LINES", Limit(1, "as 64 of 64"))
+    a, b, c = sites = [Site(pair) for pair in pairs_by_id(3)]
+    a.plane._server._uploads._flow = Flow(300_000)
+    a.put(tmp_path / "a", DATA)
+    small = c.put(tmp_path / "c", DATA[:1_000])
+    a.links.guest = lambda node: guest and node == b.id
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        sees = b.links.data_address
+        b.links.data_address = lambda node: "" if node == a.id else sees(node)
+        nursery.start_soon(slowly, b, a)
+        lines = a.plane.lines
+        await until(lambda: b.id in lines._dialled and lines._serves(lines._dialled[b.id].key))
+        lines._serves = lambda key: True  # it always asks for more
+        if guest:
+            assert await fetched(a, small, [c]) == DATA[:1_000]
+        else:
+            with pytest.raises(Unavailable, match="too many data links"):
+                await fetched(a, small, [c])
+        nursery.cancel_scope.cancel()
+
+
+async def slowly(site, source):
+    with suppress(Unavailable):
+        await site.plane.fetch(MANIFEST, [source.id], lambda offset, data: None)
+
+
+async def test_those_who_ask_to_be_dialled_have_half_of_the_places_and_a_member_comes_before_guests(
+    monkeypatch,
+):
+    monkeypatch.setattr(datalinks, "MAX_ASKED", Limit(1, "as 32"))
+    a, b, c = sites = [Site(pair) for pair in pairs_by_id(3)]
+    guests = {b.id}
+    a.links.guest = guests.__contains__
+    lines = a.plane.lines
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        await b.links.request(a.id, datalinks.METHOD, datalinks.DIAL_ME, 3)
+        await until(lambda: b.id in lines._dialled)
+        lines._serves = lambda key: True
+        await c.links.request(a.id, datalinks.METHOD, datalinks.DIAL_ME, 3)
+        await until(lambda: c.id in lines._dialled)
+        assert set(lines._dialled) == lines._askers == {c.id}
+        with pytest.raises(Unavailable, match="too many data links"):
+            lines._room(b.id)
+        nursery.cancel_scope.cancel()
