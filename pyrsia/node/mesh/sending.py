@@ -31,9 +31,7 @@ from pyrsia.wire.envelopes import Envelope, Kind
 from pyrsia.wire.mail import Form
 from pyrsia.wire.text import b32
 
-TRIES_AT_ONCE = Limit(
-    8, "recipients that are tried again; others take their turn, what is new does not"
-)
+TRIES_AT_ONCE = Limit(8, "recipients that are tried again; others take their turn, what is new does not")
 
 
 class _Line:
@@ -177,9 +175,7 @@ class Sending:
             self._wake()
             if tell or row is None or row.state == outbox.REFUSED:
                 raise
-        except (
-            BaseException
-        ):  # who waited for it has gone: it is tried again where it is kept, and else settled
+        except BaseException:  # nobody waits for it: tried again where it is kept, else settled
             self._outbox.on_failed(trio.current_time(), number, _given_up())
             self._wake()
             raise

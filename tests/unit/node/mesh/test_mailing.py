@@ -95,15 +95,18 @@ async def test_what_the_disk_did_not_take_and_what_nobody_waits_for_takes_no_pla
                 await made.ann.desk.send(order("bob"))
         full.clear()
         await made.joined("ann", "bob")
-        real = made.ann.links.request
+        real, gone = made.ann.links.request, trio.Event()
 
         async def silent(*asked):
-            await trio.sleep_forever()
+            await gone.wait()
+            raise Unavailable("the link broke")
 
         made.ann.links.request = silent
         for _ in range(5):
             with trio.move_on_after(0.02):
                 await made.ann.desk.send(order("bob", "given up"))
+        gone.set()
+        await until(lambda: not made.ann.mail._sending._lines)
         made.ann.links.request = real
         assert (await made.ann.desk.send(order("bob", "arrives"))).state == "delivered"
         told = [(row.text, row.state) for row in made.ann.desk.sent().messages if row.text != "kept"]
