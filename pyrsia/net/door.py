@@ -4,7 +4,9 @@ One ROUTER takes all connections. A route that has greeted is a connection of it
 is a greeting that is believed, from a node that is wanted, or it is dropped and counted.
 
 Who has a place of its own (a member of the log) always gets a link. Others are guests: as many as the operator wants,
-and where all places are taken the guest that was idle for the longest makes room for a member. Who comes again and
+and where all places are taken the guest that was idle for the longest makes room for a member. Identities are free and
+addresses are not: of an address group that has more than a quarter of the guests' places one makes room for a guest of
+a group that has fewer, and so does whoever is idle for a minute. Who comes again and
 again in a short while is kept away for a moment, by its key and by the address that it comes from.
 
 Source: docs/network.md, "Who is who", "Control links"; docs/mesh-discovery.md, "Guests".
@@ -18,6 +20,7 @@ import zmq
 
 from pyrsia.buckets import Buckets
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.mesh import scopes
 from pyrsia.net.cutting import inode_of
 from pyrsia.net.faults import Faults
 from pyrsia.net.greeting import Greeter
@@ -34,6 +37,8 @@ COMINGS = Limit(
     32, "greetings of one key at once: a node that loses its link again and again tries 20 times a minute"
 )
 COMINGS_OF_ADDRESS = Limit(256, "greetings from one address at once: as many nodes as may have links at all")
+GUEST_IDLE_S = Limit(60, "a follower asks for blocks every few seconds, and whoever fetches all the time")
+GROUP_PART: Final = 4  # one in so many of the guests' places is an address group's own
 COMINGS_RATE: Final = 1.0  # of a key, each second, when those are used up
 COMINGS_OF_ADDRESS_RATE: Final = 16.0
 
@@ -101,7 +106,7 @@ class Door:
         if not self._by_key.of(key).take(trio.current_time()):
             self._faults.in_a_loop(greeting.node, key)
             return
-        if not self._welcome_at_all(greeting):
+        if not self._welcome_at_all(greeting, remote):
             self._faults.not_ours(key)
             self._nursery.start_soon(_refuse, router, route)
             return
@@ -132,7 +137,7 @@ class Door:
         self._nursery.start_soon(self._write, conn)
         return conn
 
-    def _welcome_at_all(self, greeting: Greeting) -> bool:
+    def _welcome_at_all(self, greeting: Greeting, remote: str) -> bool:
         node, guests = greeting.node, self._guests_now()
         member = self._greeter.allows(node)
         if not member and not self._greeter.may_be_guest(node):
@@ -141,17 +146,35 @@ class Door:
         if node in self._peers:
             return True
         if not member and len(guests) >= self._guests:
-            self._counted["too-many-guests" if self._guests else "not-allowed"] += 1
-            return False
+            one = self._gives_way(guests, remote)
+            if one is None:
+                self._counted["too-many-guests" if self._guests else "not-allowed"] += 1
+                return False
+            self._show_out(one)
         if len(self._peers) < MAX_PEERS.value:
             return True
         if member and guests and guests[0].conn is not None:
-            self._counted["guest-gave-way"] += 1
-            self._faults.not_ours(guests[0].curve)
-            self._peers.lose(guests[0].conn)
+            self._show_out(guests[0].conn)
             return True
         self._counted["too-many-peers"] += 1
         return False
+
+    def _gives_way(self, guests: list[Peer], remote: str) -> Conn | None:
+        """Whoever makes room for one who comes from `remote`: nobody of a group that would have fewer then."""
+        conns = [peer.conn for peer in guests if peer.conn is not None]
+        groups = Counter(_group(conn.remote) for conn in conns)
+        own = _group(remote)
+        others = [conn for conn in conns if groups[_group(conn.remote)] > groups[own]]
+        most = max((groups[_group(conn.remote)] for conn in others), default=0)
+        if most > max(1, self._guests // GROUP_PART):
+            return next(conn for conn in others if groups[_group(conn.remote)] == most)
+        idle = (conn for conn in others if trio.current_time() - conn.used_s > GUEST_IDLE_S.value)
+        return next(idle, None)
+
+    def _show_out(self, conn: Conn) -> None:
+        self._counted["guest-gave-way"] += 1
+        self._faults.not_ours(conn.peer.curve)
+        self._peers.lose(conn)
 
     def _guests_now(self) -> list[Peer]:
         """The longest idle first; some may have become members since they came."""
@@ -165,6 +188,10 @@ class Door:
                 await self._traffic.write(conn)
         except Unavailable:
             self._peers.lose(conn)
+
+
+def _group(remote: str) -> str:
+    return scopes.group_of(scopes.join(remote, 1))
 
 
 async def _write_farewell(conn: Conn) -> None:

@@ -348,6 +348,67 @@ async def test_from_one_address_only_so_many_greetings_are_read_at_once(monkeypa
         nursery.cancel_scope.cancel()
 
 
+@pytest.fixture
+def addresses(monkeypatch):
+    """Where connections come from, by id; others from here."""
+    at = {}
+    monkeypatch.setattr(door, "remote_of", lambda frame: at.get(door.key_of(frame), "127.0.0.1"))
+
+    def says(node, address):
+        at[curve_public(node)] = address
+
+    return says
+
+
+async def test_one_address_that_holds_all_places_of_guests_makes_room_for_another_and_not_the_other_way(
+    addresses,
+):
+    ann = hall(guests=4)
+    crowd, honest = [Node(keys.KeyPair(bytes([100 + number]) * 32)) for number in range(6)], Node(BOB)
+    ann.links._greeter.allows = lambda node: False
+    for number, node in enumerate(crowd):
+        addresses(node.id, f"8.8.8.{number}")
+    addresses(honest.id, "1.1.1.1")
+    async with trio.open_nursery() as nursery:
+        for node in (ann, honest, *crowd):
+            await nursery.start(node.links.run)
+        for node in crowd[:4]:
+            node.links.dial([ann.at])
+            await until(lambda node=node: ann.links.connected(node.id))
+        honest.links.dial([ann.at])
+        await until(lambda: ann.links.connected(honest.id))
+        assert ann.links.counted["guest-gave-way"] == 1
+        ann.links._peers.linked(honest.id).conn.used_s -= 1000  # however idle: the crowd has more than it
+        for node in crowd[4:]:
+            node.links.dial([ann.at])
+            await refused(node, ann)
+        assert ann.links.connected(honest.id)
+        assert len(ann.links.linked()) == 4
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_guest_that_is_idle_for_a_minute_gives_way_to_one_of_another_address_and_a_busy_one_does_not(
+    addresses,
+):
+    ann = hall(guests=2)
+    first, second, third = (Node(pair) for pair in STRANGERS[:3])
+    for number, node in enumerate((first, second, third)):
+        addresses(node.id, f"9.{number}.0.1")
+    async with trio.open_nursery() as nursery:
+        for node in (ann, first, second, third):
+            await nursery.start(node.links.run)
+        for node in (first, second):
+            node.links.dial([ann.at])
+            await until(lambda node=node: ann.links.connected(node.id))
+        third.links.dial([ann.at])
+        await refused(third, ann)
+        ann.links._peers.linked(second.id).conn.used_s -= door.GUEST_IDLE_S.value + 1
+        await until(lambda: ann.links.connected(third.id))
+        assert ann.links.connected(first.id)
+        assert not ann.links.connected(second.id)
+        nursery.cancel_scope.cancel()
+
+
 class Flipped:
     """The sign-flipped twin of a key: another id, the same transport key. Signs with the negated scalar."""
 
@@ -474,6 +535,22 @@ async def test_an_address_of_a_greeting_leads_to_no_machine_that_is_none_of_the_
         bob.links.dial([ann.at])
         await until(lambda: ann.links.connected(bob.id))
         assert ann.links.data_address(bob.id) == ann.links.broadcast_address(bob.id) == dialled
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("said", ["tcp://8.8.8.8:7", "tcp://127.0.0.1:7", "tcp://victim.example:7"])
+@pytest.mark.parametrize("dials", ["the guest", "we"])
+async def test_a_guest_is_where_its_link_leads_whatever_it_says(said, dials):
+    ann, guest = hall(ours=scopes.scopes_of(["127.0.0.1"])), Node(STRANGERS[0])
+    async with trio.open_nursery() as nursery:
+        for node in (ann, guest):
+            await nursery.start(node.links.run)
+        guest.links._greeter._addresses = lambda: ("tcp://127.0.0.1:1", said, said)
+        one, other = (guest, ann) if dials == "the guest" else (ann, guest)
+        one.links.dial([other.at])
+        await until(lambda: ann.links.connected(guest.id))
+        where = ann.links.data_address(guest.id), ann.links.broadcast_address(guest.id)
+        assert where == ("tcp://127.0.0.1:7", "tcp://127.0.0.1:7")
         nursery.cancel_scope.cancel()
 
 
