@@ -1,7 +1,8 @@
 """The blobs that an entry of the log names, with digest and size: what storage members keep.
 
-Every object of an entry with `manifest`, `sha256` and `size` is a blob: outputs, logs, sources, lock inputs, lists of
-members, metadata, environments. Whether the three belong together only the bytes tell.
+Every object of an entry with `manifest`, `sha256` and `size` is a blob: outputs, logs, sources that were given along,
+lists of lock inputs, lists of members, metadata. Whether the three belong together only the bytes tell. What an entry
+names by a digest alone is none: a registry's source, the files of a lock, an environment.
 
 Source: docs/ledger.md, "Leaves".
 """

@@ -5,6 +5,7 @@ Source: docs/replication.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -26,6 +27,8 @@ from pyrsia.status import DrainStatus, ReplicationStatus
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
+
+UNLINKED_S: Final = 10.0  # a member of which nothing is known has this long to link before it is passed over
 
 DeadFor = Callable[[NodeId], float | None]
 
@@ -91,9 +94,17 @@ def make_keeping(
     """
     unlinked = Unlinked(links.connected)
 
+    def member(node: NodeId) -> bool:
+        return views.is_member(archive.state, node)
+
     def dead(node: NodeId) -> float | None:
         told = dead_s(node)
-        return unlinked.dead_s(node) if told is None and strange(node) else told
+        if told is not None or not strange(node) or not member(node):
+            return told  # ids of guests are free: nothing is written down of them
+        return unlinked.dead_s(node)
+
+    def believed(node: NodeId) -> bool:
+        return dead_s(node) is not None or (dead(node) or 0.0) > UNLINKED_S
 
     owning = Owning(links.node, archive.state, lambda: archive.size)
     stock = Stock(database, archive, blobs)
@@ -103,8 +114,8 @@ def make_keeping(
         blobs,
         links,
         scores,
-        member=lambda node: views.is_member(archive.state, node),
-        dead=lambda node: dead(node) is not None,
+        member=member,
+        dead=believed,
     )
     replicating = Replicating(
         owning,

@@ -565,7 +565,11 @@ async def test_a_cache_is_found_by_who_asks_an_owner_and_forgotten_when_it_let_g
         crowd.down.add(cache.node)  # the dead are not named
         question = Who((digest(data),)).encode()
         (told,) = wire.decode_known(await owner.answer(asker.node, question), 1)
+        assert told.providers == (cache.node,)  # a link that broke just now says little
+        await trio.sleep(11)
+        (told,) = wire.decode_known(await owner.answer(asker.node, question), 1)
         assert told.providers == ()
+        assert not owner._dead(NodeId(b"x" * 32))  # of a stranger nothing is known, nor written down
         crowd.down.clear()
         (told,) = wire.decode_known(await owner.answer(asker.node, question), 1)
         assert told.providers == (cache.node,)
