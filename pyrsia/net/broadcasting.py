@@ -5,6 +5,8 @@ stranger is passed over. A grant ends with its connection, and a connection that
 node: an XPUB sends to whoever is connected. A node has few of them, for each gets a copy of everything. What a peer
 publishes is handed over with the id of the peer that the SUB was made for, whose key the connection proved.
 
+Whom we follow in vain again and again rests, longer each time: where a peer publishes is no more than its own word.
+
 ZeroMQ drops at its marks; `mesh.broadcast` says how gaps are closed.
 
 Source: docs/mesh-broadcast.md; docs/adr/0062.
@@ -14,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -30,11 +33,21 @@ from pyrsia.wire import gossip
 
 MAX_GRANTS = Limit(32, "subscriptions of one peer: one to all, or some topics; more only grow a table")
 MAX_WIRES = Limit(2, "connections of one peer with grants: one, and one that is about to be seen as broken")
+FIRST_REST_S: Final = 5.0
+LAST_REST_S: Final = 600.0
+STEADY_S: Final = 60.0  # a subscription that lasted so long was none in vain
+MAX_RESTING = Limit(1_024, "peers that were followed in vain; the one that began first is forgotten first")
 _PREFIX: Final = re.compile(rb"(?:[a-z0-9][a-z0-9._\-]{0,30}/)?")  # everything, or one topic
 _SUBSCRIBE: Final = 1
 _UNSUBSCRIBE: Final = 0
 
 OnFrame = Callable[[NodeId, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    times: int
+    until_s: float
 
 
 class Air:
@@ -52,6 +65,7 @@ class Air:
         self._links = links
         self._on_frame = on_frame
         self._on_followed = on_followed
+        self._rests: dict[NodeId, _Rest] = {}
         self._following: dict[NodeId, trio.CancelScope] = {}
         self._grants: dict[NodeId, dict[Wire, set[bytes]]] = {}  # the oldest connection first
         self._nursery: trio.Nursery | None = None
@@ -81,12 +95,15 @@ class Air:
         return sent
 
     def follow(self, nodes: Collection[NodeId]) -> None:
-        """From now on follow these, and nobody else. Who was lost is followed anew if it is named again."""
+        """From now on follow these, and nobody else. Who was lost is followed anew if it is named after its rest."""
         for node in [node for node in self._following if node not in nodes]:
             self._following.pop(node).cancel()
         for node in nodes:
             address = self._links.broadcast_address(node)
-            if node not in self._following and address and self._nursery is not None:
+            rest = self._rests.get(node)
+            if node in self._following or not address or self._nursery is None:
+                continue
+            if rest is None or rest.until_s <= trio.current_time():
                 self._following[node] = scope = trio.CancelScope()
                 self._nursery.start_soon(self._read, node, address, scope)
 
@@ -102,6 +119,7 @@ class Air:
         return {wire.inode for wires in self._grants.values() for wire in wires}
 
     async def _read(self, node: NodeId, address: str, scope: trio.CancelScope) -> None:
+        began_s, guest = trio.current_time(), self._links.guest(node)
         try:
             with suppress(Unavailable):
                 sock, monitor = self._links.subscriber(node, address)
@@ -116,8 +134,22 @@ class Air:
                     sock.close()
                     monitor.close()
         finally:
-            if self._following.get(node) is scope:
+            lost = self._following.get(node) is scope
+            if lost:
                 del self._following[node]
+            if lost or guest:  # a guest ends its link, and so this, when it likes
+                self._rest(node, began_s)
+
+    def _rest(self, node: NodeId, began_s: float) -> None:
+        """It was followed since then, and is no more."""
+        before, now_s = self._rests.pop(node, None), trio.current_time()
+        if now_s - began_s >= STEADY_S:
+            return
+        times = before.times + 1 if before is not None else 0
+        rest_s = min(LAST_REST_S, FIRST_REST_S * 2 ** min(times - 1, 16)) if times else 0.0
+        self._rests[node] = _Rest(times, now_s + rest_s)
+        while len(self._rests) > MAX_RESTING.value:
+            del self._rests[next(iter(self._rests))]
 
     async def _take(self, node: NodeId, sock: ZSock) -> None:
         sock.subscribe(b"")

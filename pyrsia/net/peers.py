@@ -123,10 +123,11 @@ class Peer:
         """`address` of its greeting; at the machine that the link goes to, where it names none that we may dial.
 
         That is one that listens at every address, one within another network (another machine here), and a name:
-        it would be resolved where nobody holds it to its scope.
+        it would be resolved where nobody holds it to its scope. A guest is where its link leads and nowhere else: ids
+        are free, and with a word in some greetings all nodes of a network would knock at one door of somebody else's.
         """
         said, port = scopes.split(address)
-        if not port or scopes.may_dial(said, ours):
+        if not port or (scopes.may_dial(said, ours) and not self.guest):
             return address
         conn = self.conn
         host = (conn.remote or conn.reached if conn is not None else "") or scopes.split(self.address)[0]

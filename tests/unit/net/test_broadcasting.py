@@ -9,11 +9,12 @@ import zmq
 
 from pyrsia import keys
 from pyrsia.errors import Unavailable
-from pyrsia.net.broadcasting import MAX_GRANTS, MAX_WIRES, Air
+from pyrsia.net import broadcasting
+from pyrsia.net.broadcasting import MAX_GRANTS, MAX_RESTING, MAX_WIRES, Air
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.links import Links
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import BROADCAST_FRAME_BYTES
+from pyrsia.units import BROADCAST_FRAME_BYTES, NodeId
 from pyrsia.wire import gossip
 
 ANY = "tcp://127.0.0.1:*"
@@ -239,3 +240,55 @@ async def test_one_key_gets_few_copies_however_many_connections_it_makes_and_non
             assert bob.id not in ann.air._grants
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert await copies(socks, lambda text: ann.air.publish("news/", text)) == 0
+
+
+async def test_whoever_is_followed_in_vain_rests_longer_each_time(monkeypatch):
+    monkeypatch.setattr(broadcasting, "FIRST_REST_S", 50.0)
+    knocked = []
+
+    async def knock(stream):
+        knocked.append(stream)
+        await stream.aclose()
+
+    async with casters(2) as (ann, bob), trio.open_nursery() as nursery:
+        [door] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, knock, [door])
+        where = f"tcp://127.0.0.1:{door.socket.getsockname()[1]}"
+        monkeypatch.setattr(bob.links, "broadcast_address", lambda node: where)
+        for times in range(4):
+            before, rest_s = len(knocked), (0, 50, 100, 200)[times]
+            bob.air.follow([ann.id])
+            await until(lambda before=before: len(knocked) > before and not bob.air.following)
+            rest = bob.air._rests[ann.id]
+            assert rest.times == times
+            assert rest_s - 15 < rest.until_s - trio.current_time() <= rest_s
+            if times:
+                bob.air.follow([ann.id])
+                assert not bob.air.following
+            bob.air._rests[ann.id] = broadcasting._Rest(times, trio.current_time())  # it is over
+        nursery.cancel_scope.cancel()
+        air, now_s = bob.air, trio.current_time()
+        for _ in range(20):
+            air._rest(ann.id, now_s)
+        assert air._rests[ann.id].until_s - trio.current_time() <= broadcasting.LAST_REST_S
+        air._rest(ann.id, now_s - broadcasting.STEADY_S)
+        assert ann.id not in air._rests
+        for number in range(MAX_RESTING.value + 10):
+            air._rest(NodeId(number.to_bytes(32, "big")), now_s)
+        assert len(air._rests) == MAX_RESTING.value
+
+
+async def test_a_guest_whose_link_comes_and_goes_is_not_followed_sooner_and_a_member_is():
+    async with casters(2) as (ann, bob):
+        for guest in (False, True):
+            bob.links.guest = lambda node, guest=guest: guest
+            for _ in range(2):  # once is no reason yet
+                bob.air.follow([ann.id])
+                assert bob.air.following
+                await trio.testing.wait_all_tasks_blocked()
+                bob.air.forget(ann.id)
+                await trio.testing.wait_all_tasks_blocked()
+            bob.air.follow([ann.id])
+            assert bool(bob.air.following) is not guest
+            bob.air.forget(ann.id)
+            await trio.testing.wait_all_tasks_blocked()
