@@ -22,6 +22,7 @@ class Counters:
         liars: source -> the last lie that it was dropped for.
         on_nothing: called with a source and a manifest id when it says that it has nothing of that file.
         on_gave: called with the source of each chunk that was received.
+        on_odd: called with a node and what it did that an honest one does now and then, and a liar always.
     """
 
     chunks_received: int = 0
@@ -34,6 +35,7 @@ class Counters:
     liars: dict[NodeId, str] = field(default_factory=dict)
     on_nothing: Callable[[NodeId, bytes], object] = lambda node, manifest_id: None
     on_gave: Callable[[NodeId], object] = lambda node: None
+    on_odd: Callable[[NodeId, str], object] = lambda node, why: None
 
     def received(self, source: NodeId, size: int) -> None:
         """A chunk of `size` bytes was verified and written."""

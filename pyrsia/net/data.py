@@ -37,6 +37,7 @@ __all__ = ["Blame", "Counters", "DataPlane", "Served"]
 
 LIAR_S: Final = 600.0  # long enough to make lying pointless, short enough for a repaired disk
 GAVE_POINTS: Final = 0.1  # `mesh.scores.GAVE`
+ODD_POINTS: Final = -1.0  # `mesh.scores.RATE`
 LIE_POINTS: Final = -60.0  # `mesh.scores.LIE`
 FAULT_POINTS: Final = -20.0  # `mesh.scores.FAULT`
 
@@ -70,6 +71,7 @@ class DataPlane:
         self._blame = blame
         if blame is not None:
             self.counters.on_gave = lambda node: blame(node, GAVE_POINTS, "")
+            self.counters.on_odd = lambda node, why: blame(node, ODD_POINTS, why)
         self._server = Server(links, offered, self.counters, up)
         self.lines = DataLinks(
             links, self._server.take, self._fault, self._server.serves, self._server.take_range

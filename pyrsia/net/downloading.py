@@ -133,9 +133,11 @@ class Download:
                 self._say(node, lambda talk: talk.cancel(unwanted))
             case swarm.Look(node):
                 self._say(node, Talk.want_have)
-            case swarm.Drop(node, why, guilty):
+            case swarm.Drop(node, why, guilty, odd):
                 if guilty:
                     self._accuse(node, why)
+                elif odd:
+                    self._counters.on_odd(node, why)
                 self._let_go(node)
             case swarm.WakeAt(at_s):
                 self._wake_s = at_s

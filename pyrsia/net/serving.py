@@ -118,7 +118,7 @@ class Maps:
 
 
 class Server:
-    """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly."""
+    """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly, and takes it."""
 
     def __init__(self, links: Links, offered: Offered, counters: Counters, flow: Flow | None = None) -> None:
         self._links = links
@@ -258,6 +258,7 @@ class Server:
                     await line.send(left, copy=False)
                     stalled.deadline = math.inf
             if stalled.cancelled_caught:
+                self._counters.on_odd(line.node, "takes nothing of what it asked for")
                 raise Unavailable("the connection takes nothing")
         except Unavailable as error:
             self._links.counted["data-asker-gone"] += 1

@@ -50,11 +50,12 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Effect: let go of this source. `guilty`: no honest source does what it did."""
+    """Effect: let go of this source. `guilty`: no honest source does what it did; `odd`: one does so now and then."""
 
     source: NodeId
     why: str
     guilty: bool
+    odd: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class Swarm:
         source.halve(now)
         source.naks += 1
         if source.naks >= SWARM_NAKS.value:
-            return self._turn(now, self._drop(source, "refuses what it says it has"))
+            return self._turn(now, self._drop(source, "refuses what it says it has", odd=True))
         return self._turn(now, [])
 
     def on_busy(self, now: float, node: NodeId, chunks: Sequence[int]) -> list[Effect]:
@@ -436,9 +436,9 @@ class Swarm:
         step = MAX_ASK_CHUNKS.value
         return [Cancel(source.node, owed[at : at + step]) for at in range(0, len(owed), step)]
 
-    def _drop(self, source: Source, why: str, *, guilty: bool = False) -> list[Effect]:
+    def _drop(self, source: Source, why: str, *, guilty: bool = False, odd: bool = False) -> list[Effect]:
         self._leave(source, why, guilty=guilty)
-        return [Drop(source.node, why, guilty)]
+        return [Drop(source.node, why, guilty, odd)]
 
     def _leave(self, source: Source, why: str, *, guilty: bool = False) -> None:
         self._owing.release(source, tuple(source.owed))

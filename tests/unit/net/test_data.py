@@ -619,6 +619,7 @@ def test_a_file_that_went_and_came_again_is_mapped_anew(tmp_path):
 
 async def test_a_connection_that_takes_nothing_for_long_is_given_up(sites, tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "STALLED_S", 0.2)
+    odd = []
     a, b, _ = sites
     big = tmp_path / "big"
     data = DATA * 3
@@ -626,6 +627,7 @@ async def test_a_connection_that_takes_nothing_for_long_is_given_up(sites, tmp_p
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
         deaf = await raw_client(nursery, b, a)
+        a.counters.on_odd = lambda *told: odd.append(told)
 
         async def insist():  # until every buffer on the way is full
             for round_ in range(2000):
@@ -639,3 +641,4 @@ async def test_a_connection_that_takes_nothing_for_long_is_given_up(sites, tmp_p
         nursery.cancel_scope.cancel()
 
     assert a.counters.chunks_sent < 1000
+    assert odd[0] == (b.id, "takes nothing of what it asked for")

@@ -9,13 +9,15 @@ import pytest
 import trio
 
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.mesh.scores import RATE
 from pyrsia.net import datalinks
+from pyrsia.net.data import DataPlane
 from pyrsia.net.lines import RANGES_AT_ONCE, Line
 from pyrsia.transfer.buckets import Flow
 from pyrsia.units import Limit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import pairs_by_id, until
+from nodes import Node, pairs_by_id, until
 from test_data import DATA, MANIFEST, Sink, Site, fetched, start
 from test_datalinks import through_a_proxy
 
@@ -131,3 +133,14 @@ async def test_those_who_ask_to_be_dialled_have_half_of_the_places_and_a_member_
         with pytest.raises(Unavailable, match="too many data links"):
             lines._room(b.id)
         nursery.cancel_scope.cancel()
+
+
+def test_what_an_honest_node_does_now_and_then_costs_it_a_point_with_the_reason():
+    told = []
+    plane = DataPlane(
+        Node(pairs_by_id(1)[0], data="tcp://127.0.0.1:*").links,
+        lambda *_: None,
+        blame=lambda *given: told.append(given),
+    )
+    plane.counters.on_odd(b"n" * 32, "takes nothing of what it asked for")
+    assert told == [(b"n" * 32, RATE, "takes nothing of what it asked for")]

@@ -481,3 +481,18 @@ def test_real_hashes_decide_as_well_as_papers():
             out[write.offset : write.offset + len(write.data)] = write.data
 
     assert out == data
+
+
+def test_who_refuses_what_it_says_it_has_is_let_go_with_a_word_and_who_has_nothing_is_not():
+    core = Swarm(Paper(20), [A, B], random.Random(1))
+    core.on_start(0.0)
+    core.on_have(0.01, A, 20, (1 << 20) - 1)
+    (nothing,) = [one for one in core.on_nak(0.02, B, ()) if isinstance(one, Drop)]
+    assert (nothing.guilty, nothing.odd) == (False, False)
+    dropped, now = [], 0.02
+    while not dropped and now < 60.0:
+        now += 0.1
+        owed = tuple(core._roster.sources[A].owed)
+        effects = core.on_nak(now, A, owed[:1]) if owed else core.on_have(now, A, 20, (1 << 20) - 1)
+        dropped = [one for one in effects if isinstance(one, Drop)]
+    assert [(one.source, one.guilty, one.odd) for one in dropped] == [(A, False, True)]
