@@ -23,8 +23,8 @@ from pyrsia.buckets import Buckets
 from pyrsia.errors import Malformed
 from pyrsia.mesh.outbound import Dial, Draw, Outbound, Resolve, Undial
 from pyrsia.mesh.scores import FAULT, LIE, RATE
-from pyrsia.mesh.table import NEWS, Table, Taken
-from pyrsia.units import MAX_RECORDS, MAX_SOUGHT, Limit, NodeId
+from pyrsia.mesh.table import NEWS, Row, Table, Taken
+from pyrsia.units import FUTURE_MS, MAX_RECORDS, MAX_SOUGHT, Limit, NodeId
 from pyrsia.wire import records
 from pyrsia.wire.records import Asked
 
@@ -43,6 +43,7 @@ RECORDS_RATE: Final = 8.0
 ASKED_BURST = Limit(32, "questions of one peer at once: a newcomer asks a dozen in its first seconds")
 ASKED_RATE: Final = 0.5
 GIVEN = Limit(16, "records that go with a question: the asker knows least of all who is new")
+SKEW_MS = Limit(120_000, "clocks that differ by more than two minutes are a fault of their own")
 MOST_SOUGHT = Limit(256, "nodes that somebody mentioned and nobody has described yet")
 
 
@@ -102,6 +103,7 @@ class Discovery:
         self._ignored = ignored
         self._outside = outside
         self._own = b""
+        self._now_ms = 0  # wall time, as of the last look or question
         self._linked: dict[NodeId, bool] = {}  # whether we dialled
         self._asked_s: dict[NodeId, float] = {}  # of those linked
         self._sought: dict[NodeId, NodeId] = {}  # who was mentioned -> by whom
@@ -165,9 +167,10 @@ class Discovery:
         """`node` asks: what it gets, and what comes of what it sent along."""
         if not self._questions.of(node).take(now):
             return [], [Blame(node, RATE, "asks for records without end")]
+        self._now_ms = now_ms
         effects = self._take(now, now_ms, node, asked.raws[: GIVEN.value])
         known = [self.table.row(name) for name in asked.sought]
-        first = [self._own, *(row.raw for row in known if row is not None)]
+        first = [self._own, *(row.raw for row in known if row is not None and self._lasts(row))]
         given = records.news(filter(None, first), asked.have)
         others = self._some(MAX_RECORDS.value, {node, *asked.sought}, asked.have)
         return [*given, *others][: MAX_RECORDS.value], effects
@@ -200,6 +203,7 @@ class Discovery:
         return max(0.0, min(TICK_S, self._ask_at_s - now)) if self._linked else min(TICK_S, SOON_S)
 
     def on_timer(self, now: float, now_ms: int) -> list[Effect]:
+        self._now_ms = now_ms
         if now - self._settled_s >= SETTLE_S:
             self._settled_s = now
             self.table.settle(now_ms)
@@ -230,7 +234,9 @@ class Discovery:
                 effects.append(Blame(node, LIE if lie else FAULT, str(error)))
                 break  # whoever sends one such record is not read to the end
             self._note(now, taken)
-            if taken in (Taken.EXPIRED, Taken.FUTURE):  # by a clock that is wrong, or on purpose
+            if taken in (Taken.EXPIRED, Taken.FUTURE) and _by_far(
+                now_ms, raw
+            ):  # a wrong clock, or on purpose
                 effects.append(Blame(node, RATE / 4, f"a record was of no use: {taken.value}"))
         return effects
 
@@ -265,11 +271,19 @@ class Discovery:
 
     def _some(self, most: int, but: Collection[NodeId], have: Collection[bytes] = frozenset()) -> list[bytes]:
         """At most so many records at random, none of these nodes and none that is had already."""
-        rows = [row for row in self.table if row.record.node not in but and row.digest not in have]
+        rows = [
+            row
+            for row in self.table
+            if row.record.node not in but and row.digest not in have and self._lasts(row)
+        ]
         for at in range(min(most, len(rows))):
             other = at + self._draw.randrange(len(rows) - at)
             rows[at], rows[other] = rows[other], rows[at]
         return [row.raw for row in rows[:most]]
+
+    def _lasts(self, row: Row) -> bool:
+        """Whether it is no record that has expired by the time, or the clock, of whoever gets it."""
+        return row.record.expires_ms > self._now_ms + SKEW_MS.value
 
     def _look_outside(self, now: float) -> list[Effect]:
         routable = [node for node, dialled in self._linked.items() if dialled or self.table.address(node)]
@@ -298,3 +312,13 @@ class Discovery:
 
     def _jitter(self) -> float:
         return 0.5 + self._draw.randrange(1_000) / 1_000
+
+
+def _by_far(now_ms: int, raw: bytes) -> bool:
+    """Whether no honest clock takes this record for one that counts: whose it is chooses its times, and who hands it
+    on must not pay for a second."""
+    record, _ = records.decode(raw)
+    return (
+        record.expires_ms <= now_ms - SKEW_MS.value
+        or record.issued_ms > now_ms + FUTURE_MS.value + SKEW_MS.value
+    )

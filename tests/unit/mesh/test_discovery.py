@@ -15,6 +15,7 @@ from pyrsia.mesh.discovery import (
     OUTSIDE_AGAIN_S,
     OUTSIDE_LAST_S,
     RECORDS_BURST,
+    SKEW_MS,
     Ask,
     AskOutside,
     Blame,
@@ -23,7 +24,7 @@ from pyrsia.mesh.discovery import (
 )
 from pyrsia.mesh.outbound import Dial
 from pyrsia.mesh.table import MAX_OF_SOURCE, PASSERS
-from pyrsia.units import MAX_RECORDS
+from pyrsia.units import FUTURE_MS, MAX_RECORDS
 from pyrsia.wire import records
 from pyrsia.wire.records import Asked
 
@@ -133,12 +134,27 @@ def test_expired_and_future_records_cost_a_little_and_replayed_ones_nothing():
     made = core()
     assert blamed(made.on_answer(0.0, NOW_MS, EVE, raws(1, seq=5))) == []
     assert blamed(made.on_answer(0.0, NOW_MS, EVE, raws(1, seq=4))) == []
-    old = made.on_answer(0.0, NOW_MS, EVE, raws(1, first=2, at_ms=NOW_MS - DAY_MS))
+    old = made.on_answer(0.0, NOW_MS, EVE, raws(1, first=2, at_ms=NOW_MS - 2 * DAY_MS))
     new = made.on_answer(0.0, NOW_MS, EVE, raws(1, first=2, at_ms=NOW_MS + DAY_MS))
     assert [one.why for one in blamed(old) + blamed(new)] == [
         "a record was of no use: it has expired", "a record was of no use: it is from the future",
     ]  # fmt: skip
     assert [one.seq for one in made.table.records()] == [5]
+
+
+def test_a_record_that_is_about_to_expire_is_handed_to_nobody_and_one_that_just_did_is_nobodys_fault():
+    made, asked = core(), Asked([], (), frozenset())
+    made.on_answer(0.0, NOW_MS, EVE, raws(3, life_ms=SKEW_MS.value + 1))
+    assert len(made.on_asked(0.0, NOW_MS, ident(7), asked)[0]) == 1 + 3
+    assert made.on_asked(1.0, NOW_MS + 1, ident(7), asked)[0] == [raw_of(ident(99))]
+    made.on_timer(10.0, NOW_MS + 1)
+    assert made._some(10, ()) == []
+    late = raws(2, first=10, life_ms=1_000)
+    assert blamed(made.on_answer(2.0, NOW_MS + 1_000 + SKEW_MS.value - 1, EVE, late)) == []
+    assert len(blamed(made.on_answer(3.0, NOW_MS + 1_000 + SKEW_MS.value, EVE, late))) == 2
+    early = raws(1, first=20, at_ms=NOW_MS + FUTURE_MS.value + SKEW_MS.value)
+    assert blamed(made.on_answer(4.0, NOW_MS, EVE, early)) == []
+    assert len(blamed(made.on_answer(5.0, NOW_MS - 1, EVE, early))) == 1
 
 
 def test_a_flood_of_records_is_not_looked_at_and_costs_points():
