@@ -1,7 +1,8 @@
 """How a direct message reaches its recipient: over a link, one made for it, or one peer that carries it.
 
 A message that is not sealed can be read by who carries it. So it is handed to members of the log only, one after
-another, and to nobody who has not said before that it has a link with the recipient.
+another, and to nobody who has not said before that it has a link with the recipient. Who takes long keeps none of the
+others waiting: the next one is asked meanwhile, and next time it is asked last.
 
 What counts is the recipient's receipt, signed: a carrier's word that it arrived, or that it was refused, is hearsay.
 """
@@ -28,6 +29,9 @@ from pyrsia.wire.mail import Form, Hops
 ANSWER_S = Limit(10, "a message is on the recipient's disk in some ms; a carrier asks on for as long as that")
 DELIVER_S = Limit(20, "for all ways together: people wait 30 s for an answer")
 ASK_S = Limit(2, "a peer says at once whether it could carry a message")
+NEXT_S = Limit(
+    2, "a carrier with a link has its answer in some ms; all eight have begun within the time for all"
+)
 REACH_S = Limit(3, "for a link that is made for one message")
 CARRIERS = Limit(8, "peers that are asked to carry one message; in a network where most know most, two do")
 _LINK_S: Final = 30.0  # such a link stays for what follows
@@ -55,6 +59,7 @@ class Deliverer:
         self._book = book
         self._address_of = address_of
         self._draw = secrets.SystemRandom()
+        self._slow: set[NodeId] = set()  # of those that are linked: the last one took long
 
     async def deliver(self, envelope: Envelope, raw: bytes) -> Arrived:
         """Hand it over, and bring back the receipt.
@@ -79,21 +84,49 @@ class Deliverer:
                 tried = "it gave a receipt that is none"
         sealed = mail.read_payload(envelope.payload)[0] is Form.SEALED
         carriers = self._carriers(to, sealed=sealed)
-        for carrier in carriers:
-            try:
-                if not await self._could(carrier, to):
-                    continue
+        arrived, heard = await self._carried(envelope, raw, carriers)
+        if arrived is not None:
+            return arrived
+        raise self._unreachable(to, heard or tried, len(carriers), sealed=sealed)
+
+    async def _carried(
+        self, envelope: Envelope, raw: bytes, carriers: list[NodeId]
+    ) -> tuple[Arrived | None, str]:
+        """The first receipt that a carrier brings; and what one of those that brought none said of it."""
+        found: list[Arrived] = []
+        heard = ""
+
+        async def ask(carrier: NodeId, over: trio.Event) -> None:
+            nonlocal heard
+            said = await self._by(envelope, raw, carrier)
+            if isinstance(said, Arrived):
+                found.append(said)
+                nursery.cancel_scope.cancel()
+            heard = said if isinstance(said, str) and said else heard
+            over.set()
+
+        async with trio.open_nursery() as nursery:
+            for carrier in carriers:
+                over = trio.Event()
+                nursery.start_soon(ask, carrier, over)
+                with trio.move_on_after(NEXT_S.value) as wait:
+                    await over.wait()
+                (self._slow.add if wait.cancelled_caught else self._slow.discard)(carrier)
+        return (found[0] if found else None), heard
+
+    async def _by(self, envelope: Envelope, raw: bytes, carrier: NodeId) -> Arrived | str:
+        """Have one peer carry it: what it said where it did not, empty where it could not."""
+        try:
+            if await self._could(carrier, envelope.to):
                 return self._arrived(envelope, await self._hand(carrier, raw), carrier)
-            except Malformed:
-                self._book.note(
-                    trio.current_time(), carrier, scores.LIE, "a receipt that its signer never gave"
-                )
-            except Refusal as refusal:
-                if refusal.code != "not-found":  # hearsay: whoever carries it may say anything
-                    tried = f"{self._who.called(carrier)} would have carried it: {refusal.what}"
-            except Unavailable:
-                continue
-        raise self._unreachable(to, tried, len(carriers), sealed=sealed)
+        except Malformed:
+            self._book.note(trio.current_time(), carrier, scores.LIE, "a receipt that its signer never gave")
+        except Refusal as refusal:
+            if refusal.code != "not-found":  # hearsay: whoever carries it may say anything
+                return f"{self._who.called(carrier)} would have carried it: {refusal.what}"
+        except Unavailable:
+            pass
+        return ""
 
     async def _could(self, carrier: NodeId, to: NodeId) -> bool:
         """Whether it says that it has a link with the recipient."""
@@ -129,13 +162,16 @@ class Deliverer:
                 await trio.sleep(0.05)
 
     def _carriers(self, to: NodeId, *, sealed: bool) -> list[NodeId]:
-        """Members first, in an order that nobody can foresee; nobody else for what they could read."""
+        """Members first, in an order that nobody can foresee, but that slow ones are last; nobody else for what they
+        could read."""
         now = trio.current_time()
+        self._slow.intersection_update(self._links.linked())
         linked = [node for node in self._links.linked() if node != to and not self._book.ignored(now, node)]
         if not sealed:
             linked = [node for node in linked if self._who.is_member(node)]
         self._draw.shuffle(linked)
-        return sorted(linked, key=lambda node: not self._who.is_member(node))[: CARRIERS.value]
+        linked.sort(key=lambda node: (not self._who.is_member(node), node in self._slow))
+        return linked[: CARRIERS.value]
 
     def _unreachable(self, to: NodeId, tried: str, asked: int, *, sealed: bool = True) -> Refusal:
         if asked:

@@ -7,7 +7,7 @@ from pyrsia import keys
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.mesh import mail, outbox, scores
 from pyrsia.node.kinds import Method
-from pyrsia.node.mesh import sealing
+from pyrsia.node.mesh import delivering, sealing
 from pyrsia.node.mesh.letters import SENT, Letters
 from pyrsia.serve.messages import MessageOrder
 from pyrsia.units import Limit, NodeId
@@ -292,6 +292,32 @@ async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_
         assert "receipt" in made.ann.book.reason(made.bob.id)
 
 
+@pytest.mark.parametrize("says_that_it_could", [True, False])
+async def test_carriers_that_never_answer_keep_no_message_from_the_one_that_has_the_link(
+    says_that_it_could, monkeypatch
+):
+    monkeypatch.setattr(delivering, "NEXT_S", Limit(0.05, "a test waits for it"))
+
+    async def stalls(node, payload):
+        await trio.sleep_forever()
+
+    async with town(None, "ann", "bob", "cid", "eve", "fay") as made:
+        await made.joined("ann", "cid", "eve", "fay")
+        await made.joined("cid", "bob")
+        for slow in (made.eve, made.fay):
+            slow.links._more[Method.MAIL] = carrying(stalls) if says_that_it_could else stalls
+        deliverer = made.ann.mail._sending._deliverer
+        monkeypatch.setattr(
+            deliverer._draw, "shuffle", lambda linked: linked.sort(key=lambda one: one == made.cid.id)
+        )
+        with trio.fail_after(8):
+            told = await made.ann.desk.send(order("bob"))
+        assert (told.state, told.via) == ("delivered", "cid")
+        assert await made.bob.letters() == [("ann", "hello")]
+        assert deliverer._slow == {made.eve.id, made.fay.id}
+        assert deliverer._carriers(made.bob.id, sealed=False)[0] == made.cid.id
+
+
 @pytest.mark.parametrize("answer", [b"", b"thanks", bytes(100_000)])
 async def test_a_recipient_that_answers_with_anything_else_has_not_received_it(answer):
     async def lie(node, payload):
@@ -352,7 +378,8 @@ async def test_a_replayed_message_is_shown_once_also_after_a_restart_and_when_it
         assert told.code == "too-old"
 
 
-async def test_a_full_disk_ends_neither_the_forgetting_nor_the_trying_again():
+async def test_a_full_disk_ends_neither_the_forgetting_nor_the_trying_again(monkeypatch):
+    monkeypatch.setattr(mail, "PAST_S", Limit(0, "a test"))
     async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", expires_s=60))
@@ -376,7 +403,8 @@ async def test_a_full_disk_ends_neither_the_forgetting_nor_the_trying_again():
         assert await made.bob.letters() == [("ann", "hello"), ("ann", "still there")]
 
 
-async def test_ids_that_have_expired_are_forgotten_on_disk_too(tmp_path):
+async def test_ids_that_have_expired_are_forgotten_on_disk_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(mail, "PAST_S", Limit(0, "a test"))
     async with town(tmp_path, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", expires_s=60))
