@@ -10,7 +10,7 @@ and nothing that came is dropped for something that comes.
 Source: docs/mesh-messages.md.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -41,6 +41,7 @@ MAX_KEPT_BYTES = Limit(
 )
 MAX_KEPT_OF_ONE = Limit(200, "a tenth of the inbox for one author")
 MAX_KEPT_OF_ONE_BYTES = Limit(4 << 20, "an eighth of it in bytes")
+PAST_S = Limit(900, "seconds for which an id is remembered longer: a wrong clock is set right by then")
 GUESTS_PART: Final = 4  # of window and inbox: one in so many for all guests together
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -155,6 +156,23 @@ class Window:
             gone.append(heappop(self._ends))
             self.shelf.remove(gone[-1][1])
         return gone
+
+
+class Past:
+    """What time is past for sure: a wall clock that runs ahead for a while must not have ids forgotten, for when it is
+    set right whoever kept the messages sends them again."""
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[float, int]] = deque()
+
+    def sure_ms(self, now: float, now_ms: int) -> int:
+        """The earliest that the wall clock told within `PAST_S`; 0 while that was not looked at for so long."""
+        self._told.append((now, now_ms))
+        while len(self._told) > 1 and self._told[1][0] <= now - PAST_S.value:
+            self._told.popleft()
+        if self._told[0][0] > now - PAST_S.value:
+            return 0
+        return min(told_ms for _, told_ms in self._told)
 
 
 class Post:

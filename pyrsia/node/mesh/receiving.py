@@ -12,7 +12,7 @@ import trio
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.keys import KeyPair, verify
 from pyrsia.mesh import scores
-from pyrsia.mesh.mail import Accept, Again, Carry, Could, Forged, Keep, Post
+from pyrsia.mesh.mail import Accept, Again, Carry, Could, Forged, Keep, Past, Post
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.links import Links
 from pyrsia.node.clock import NowMs
@@ -67,6 +67,7 @@ class Receiving:
             accept=accept,
             linked=links.connected,
         )
+        self._past = Past()
         self._came = trio.Event()
         for ident, expires_ms, author, member in letters.window():
             self._post.window.add(ident, expires_ms, author, member=member)
@@ -78,7 +79,8 @@ class Receiving:
         endures = Enduring("ids of old messages are not forgotten")
         while True:
             with endures.turn():  # what stays in the database is forgotten after the next start
-                gone, batch = self._post.window.expire(self._now_ms()), Batch()
+                sure_ms = self._past.sure_ms(trio.current_time(), self._now_ms())
+                gone, batch = self._post.window.expire(sure_ms), Batch()
                 for expires_ms, ident in gone:
                     self._letters.forget(batch, ident, expires_ms)
                 if gone:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyrsia import keys
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.mesh import mail, outbox
-from pyrsia.mesh.mail import Again, Carry, Could, Forged, Keep, Post, Shelf, Window, check_life
+from pyrsia.mesh.mail import PAST_S, Again, Carry, Could, Forged, Keep, Past, Post, Shelf, Window, check_life
 from pyrsia.mesh.outbox import Outbox, Sent
 from pyrsia.units import NodeId
 from pyrsia.wire import envelopes
@@ -446,6 +446,22 @@ def test_who_is_asked_whether_it_could_carry_a_message_says_whether_it_has_a_lin
     assert [wire.read_could(answer) for answer in (wire.could(True), wire.could(False), b"", b"\x01x")] == [
         True, False, False, False,
     ]  # fmt: skip
+
+
+def test_an_id_outlives_a_wall_clock_that_is_ahead_for_a_while():
+    box, one, past = post(), letter(), Past()
+    assert isinstance(take(box, one), Keep)
+    for second in range(0, 4_000, 60):
+        ahead = 2 * HOUR_MS if 1_800 <= second < 1_800 + PAST_S.value - 60 else 0
+        box.window.expire(past.sure_ms(float(second), NOW_MS + second * 1_000 + ahead))
+        if not ahead and second < 3_600:
+            assert hand(box, one, now=float(second), now_ms=NOW_MS + second * 1_000) == Again(one)
+    assert one.id in box.window.shelf
+    late = 3_600 + PAST_S.value + 60
+    assert past.sure_ms(float(late), NOW_MS + late * 1_000) <= NOW_MS + late * 1_000
+    for second in range(late, late + PAST_S.value + 60, 60):
+        box.window.expire(past.sure_ms(float(second), NOW_MS + second * 1_000))
+    assert one.id not in box.window.shelf
 
 
 def test_what_cannot_arrive_uses_up_no_share_of_its_author():
