@@ -217,5 +217,10 @@ class Draining:
                 f"{b32(node)[:8]} {'does not answer' if said[node] is None else 'does not have it yet'}"
                 for node in lacking
             ]
+            told += [
+                f"{b32(node)[:8]} says that it has it and gives no chunk that it was asked for"
+                for node in owners
+                if node not in lacking and not self._replicating.shown(node)
+            ]
             found.append(Unplaced(sha256.hex(), size, len(owners) - len(lacking), ", ".join(told)))
         return found

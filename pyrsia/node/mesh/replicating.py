@@ -8,6 +8,7 @@ Source: docs/replication.md.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from pyrsia.status import ReplicationStatus
 from pyrsia.store.blobs import Blobs
 from pyrsia.transfer import copies, repair
 from pyrsia.transfer.copies import Copies
+from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.placement import shard_of
 from pyrsia.transfer.repair import Grace, Repair
 from pyrsia.transfer.wanted import Blob, Outcome
@@ -40,6 +42,7 @@ from pyrsia.wire.text import b32
 LOOK_S: Final = 2.0
 PULL_S: Final = 900.0  # one blob; the largest at a tenth of the slowest disk takes longer, and is resumed
 PROBE_S: Final = 20.0
+SHOWN_S: Final = 10.0  # after an owner gave a chunk its word is taken for so long
 LEAVING_S: Final = 1_800.0
 CALM_S: Final = (
     10.0  # who says now that it leaves and now that it stays costs everybody one look at all shards
@@ -107,6 +110,7 @@ class Replicating:
         self._calm_s = 0.0
         self._spared: set[int] = set()
         self._known: tuple[int, int] = (-1, 0)  # rounds of copies, and shards under R then
+        self._shown: dict[NodeId, float] = {}  # owners: when one last gave a chunk that it was asked for
         self._doubtful: dict[bytes, None] = {}  # blobs that came whole once, and were other bytes
         self._wake = trio.Event()
         self._endures = Enduring("copies are not looked after")
@@ -150,6 +154,8 @@ class Replicating:
     async def confirmed(self, blobs: Sequence[bytes], *, least: int, without_us: bool = False) -> set[bytes]:
         """Those of which at least so many owners say now that they have them.
 
+        Saying so proves nothing: whoever says it is asked for a chunk of one of them, and counts if it gives it.
+
         Args:
             without_us: owners are counted as if this node were gone.
         """
@@ -168,7 +174,10 @@ class Replicating:
 
         async def ask(owner: NodeId, wanted: list[bytes]) -> None:
             bits = await self.providing.asking.held(owner, wanted)
-            if bits is not None and not self.copies.doubted(trio.current_time(), owner):
+            if bits is None or self.copies.doubted(trio.current_time(), owner):
+                return
+            said = [sha256 for sha256, has in zip(wanted, bits, strict=True) if has]
+            if said and await self._shows(owner, said):
                 for sha256, has in zip(wanted, bits, strict=True):
                     count[sha256] += has
 
@@ -176,6 +185,23 @@ class Replicating:
             for owner, wanted in asked.items():
                 nursery.start_soon(ask, owner, wanted)
         return {sha256 for sha256, found in count.items() if found >= least}
+
+    async def _shows(self, owner: NodeId, blobs: Sequence[bytes]) -> bool:
+        """Whether `owner` gives a chunk of one of these, or did a moment ago."""
+        if self.shown(owner):
+            return True
+        here = [blob for blob in self.stock.named(secrets.choice(blobs)) if self._blobs.has(blob.sha256)]
+        manifest = next((one for blob in here if (one := self.stock.manifest(blob)) is not None), None)
+        if manifest is None:
+            return False
+        if manifest.count and not await self._gives(owner, manifest):
+            return False
+        self._shown[owner] = trio.current_time()
+        return True
+
+    def shown(self, owner: NodeId) -> bool:
+        """Whether `owner` gave a chunk a moment ago."""
+        return trio.current_time() - self._shown.get(owner, -math.inf) < SHOWN_S
 
     async def kept_elsewhere(self, blobs: Sequence[bytes]) -> set[bytes]:
         """Of these, what a builder need not pin any more: as many owners as there should be have it."""
@@ -375,14 +401,18 @@ class Replicating:
             manifest = None if blob is None else self.stock.manifest(blob)
         if manifest is None or not manifest.count or not self._reaches(node):
             return
-        wanted = secrets.randbelow(manifest.count)
-        good = await self._plane.gives(manifest, node, wanted, PROBE_S)
+        await self._gives(node, manifest)
+
+    async def _gives(self, node: NodeId, manifest: Manifest) -> bool:
+        """Whether it gives a chunk of this; what follows from a no."""
+        good = await self._plane.gives(manifest, node, secrets.randbelow(manifest.count), PROBE_S)
         if good is None and not self._reaches(node):
-            return  # it is gone
+            return False  # it is gone
         now = trio.current_time()
         if self.copies.on_probe(now, node, good):
             _log.warning("%s says that it keeps blobs that it does not have", b32(node)[:8])
             self._scores.note(now, node, LIE, "it says that it keeps blobs, and gives no chunk of them")
+        return bool(good)
 
     # -- letting go --
 

@@ -515,6 +515,37 @@ async def test_an_owner_that_has_nothing_and_says_it_has_all_is_found_and_counts
     await crowd.run(test)
 
 
+async def test_who_says_to_a_builder_that_it_has_what_it_gives_no_chunk_of_counts_for_nothing(crowd):
+    async def test():
+        liar, builder, leaver = crowd.all[1], crowd.all[4], crowd.all[0]
+
+        def bent(node, method, payload, answer):
+            asked = node == liar.node and method == Method.PROVIDERS and payload[0] == 2
+            return wire.encode_bits([True] * len(wire.decode_asked(payload).blobs)) if asked else answer
+
+        crowd.bent = bent
+        liar.keeping.replicating.repair._stopped_s = float("inf")  # it brings nothing
+        await builder.keep(*BLOBS)
+        crowd.name(builder.node, *BLOBS)
+        honest = [one for one in crowd.all[:4] if one is not liar]
+        await until(
+            lambda: all(one.has(data) for data in BLOBS for one in honest if one.node in crowd.owners(data))
+        )
+        hers = {digest(data) for data in BLOBS if liar.node in crowd.owners(data)}
+        assert hers
+        for _ in range(3):
+            sure = await builder.keeping.replicating.kept_elsewhere([digest(data) for data in BLOBS])
+            assert not sure & hers
+            await trio.sleep(60.0)
+        assert builder.scores.of(trio.current_time(), liar.node) < LIE / 2
+        await leaver.keeping.drain(leave=True)
+        await until(lambda: leaver.keeping.drained().rounds >= 3, 300.0)
+        assert leaver.keeping.drained().phase == "working"
+        assert any("gives no chunk" in one.why for one in leaver.keeping.drained().unplaced)
+
+    await crowd.run(test)
+
+
 async def test_an_owner_that_has_no_time_for_a_check_is_no_liar(crowd):
     async def test():
         await placed(crowd)
