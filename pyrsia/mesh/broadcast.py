@@ -23,13 +23,13 @@ from pyrsia.buckets import Bucket, Buckets
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.mesh import scores
 from pyrsia.mesh.circles import Circle, Guests, Members
-from pyrsia.mesh.gaps import within
+from pyrsia.mesh.gaps import fewer, union, within
 from pyrsia.mesh.recent import Kept
 from pyrsia.mesh.seen import Seen
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes, gossip
 from pyrsia.wire.envelopes import EVERYBODY, Envelope, Kind
-from pyrsia.wire.gossip import Vector
+from pyrsia.wire.gossip import Span, Vector
 
 MAX_PAYLOAD_BYTES = Limit(4_096, "a page of text; what is larger is announced and fetched")
 LIFE_MS = Limit(
@@ -199,8 +199,9 @@ class Broadcasts:
         circle = self._circle(origin)
         signed = envelopes.to_sign(envelope)
         content = envelopes.id_of(signed)
-        kept = circle.pool.get(origin, envelope.seq)
-        if (kept is None or kept.ident == content) and circle.pool.came(origin, envelope.seq):
+        pools = (self._members.pool, self._guests.pool)  # what it said as a guest it has said
+        kept = pools[0].get(origin, envelope.seq) or pools[1].get(origin, envelope.seq)
+        if (kept is None or kept.ident == content) and any(pool.came(origin, envelope.seq) for pool in pools):
             return NOTHING
         if content in self._members.told or content in self._guests.told:
             return NOTHING
@@ -229,11 +230,22 @@ class Broadcasts:
         pools = [circle.pool for circle in circles]
         origins = max(1, sum(map(len, pools)))
         most = max(1, min(gossip.MAX_ORIGIN_RANGES.value, MAX_VECTOR_RANGES.value // origins))
-        return {origin: spans for pool in pools for origin, spans in pool.spans(most)}
+        vector: dict[NodeId, tuple[Span, ...]] = {}
+        for origin, spans in (found for pool in pools for found in pool.spans(most)):
+            vector[origin] = fewer(union(vector[origin], spans), most) if origin in vector else spans
+        return vector
 
     def lacks(self, vector: Vector) -> bool:
         """Whether who asks with this vector says to have what did not come here."""
-        return any(not self._circle(origin).pool.covers(origin, spans) for origin, spans in vector.items())
+        return not all(self._covers(origin, spans) for origin, spans in vector.items())
+
+    def _covers(self, origin: NodeId, spans: tuple[Span, ...]) -> bool:
+        """Whether all of these came. Of who became a member, or is none any more, both pools have some."""
+        members, guests = self._members.pool, self._guests.pool
+        if self._circle(origin).pool.covers(origin, spans):
+            return True
+        here = union(members.spans_of(origin), guests.spans_of(origin))
+        return union(here, spans) == here
 
     def answer(self, now: float, now_ms: int, asker: NodeId, vector: Vector) -> list[bytes]:
         """What is kept here and not in `vector`, as much as one answer holds: first of origins with little.

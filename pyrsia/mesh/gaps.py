@@ -54,14 +54,29 @@ class Ranges:
 
     def spans(self, most: int = gossip.MAX_ORIGIN_RANGES.value) -> tuple[Span, ...]:
         """At most `most` ranges that cover it: the newest ones as they are, the oldest as one."""
-        spans = [(first, last) for first, last in self._spans]
-        if len(spans) > most:
-            spans = [(spans[0][0], spans[-most][1]), *spans[len(spans) - most + 1 :]]
-        return tuple(spans)
+        return fewer(tuple((first, last) for first, last in self._spans), most)
 
     def _after(self, number: int) -> int:
         """Index of the first range that begins above `number`."""
         return bisect_right(self._spans, number, key=lambda span: span[0])
+
+
+def fewer(spans: tuple[Span, ...], most: int) -> tuple[Span, ...]:
+    """At most `most` ranges that cover these: the newest ones as they are, the oldest as one."""
+    if len(spans) <= most:
+        return spans
+    return ((spans[0][0], spans[-most][1]), *spans[len(spans) - most + 1 :])
+
+
+def union(spans: tuple[Span, ...], more: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Ranges, in order, that hold the numbers of both."""
+    found: list[Span] = []
+    for first, last in sorted((*spans, *more)):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
 
 
 def within(number: int, spans: tuple[Span, ...]) -> bool:

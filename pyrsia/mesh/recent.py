@@ -107,6 +107,11 @@ class Pool:
         for origin, row in self._origins.items():
             yield origin, row.numbers.spans(most)
 
+    def spans_of(self, origin: NodeId) -> tuple[Span, ...]:
+        """What came of this one."""
+        found = self._origins.get(origin)
+        return () if found is None else found.numbers.spans()
+
     def kept(self) -> Iterator[tuple[NodeId, list[Kept]]]:
         """What is kept, by origin, in the order in which it came."""
         for origin, row in self._origins.items():

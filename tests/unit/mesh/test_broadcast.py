@@ -492,3 +492,22 @@ def test_time_that_runs_backwards_raises_nothing():
     hear(node, said(seq=1), now=100.0)
     assert kinds(hear(node, said(seq=2), now=1.0)) == DELIVERED
     assert node.vector(0) == {ANN: ((1, 2),)}
+
+
+def test_what_a_node_said_as_a_guest_it_has_said_when_it_is_a_member():
+    members = {ANN, CID}
+    made = core(members=members)
+    raws = [said(PAIRS[2], seq=seq) for seq in (3, 4, 5)]
+    for at, raw in enumerate(raws):
+        assert kinds(made.on_frame(60.0 * at, NOW_MS, ANN, frame(raw))) == DELIVERED
+    members.add(BOB)
+    assert kinds(made.on_frame(200.0, NOW_MS, ANN, frame(said(PAIRS[2], seq=7)))) == DELIVERED
+    vector = made.vector(NOW_MS)
+    assert vector[BOB] == ((3, 5), (7, 7))
+    assert not made.lacks(vector)
+    assert not made.lacks({BOB: ((4, 5), (7, 7))})
+    assert made.lacks({BOB: ((4, 6),)})
+    made._members.told, made._guests.told = core()._members.told, core()._guests.told  # numbers are enough
+    assert made.on_frame(400.0, NOW_MS, ANN, frame(raws[0])) == ()
+    lie = made.on_frame(401.0, NOW_MS, ANN, frame(said(PAIRS[2], seq=3, payload=b"other")))
+    assert [(effect.node, effect.points) for effect in lie] == [(BOB, scores.LIE)]
