@@ -423,7 +423,8 @@ def test_a_node_on_a_taken_port_says_which_and_exits_1(demo, tmp_path):
         text=True,
         timeout=60,
         env=os.environ
-        | {"PYRSIA_HTTP__PORT": str(port), "PYRSIA_NET__CONTROL_PORT": "0", "PYRSIA_NET__DATA_PORT": "0"},
+        | {"PYRSIA_HTTP__PORT": str(port)}
+        | {f"PYRSIA_NET__{name}_PORT": "0" for name in ("CONTROL", "DATA", "BROADCAST")},
         check=False,
     )
 
