@@ -10,6 +10,7 @@ Source: docs/delta.md, "Cutting".
 import logging
 import mmap
 import os
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ WAITING = Limit(64, "files that wait to be cut; more are cut when they are asked
 FORGOTTEN = Limit(
     1_000, "recipes that wait to be dropped while the database takes nothing; beyond them some stay"
 )
+FAILED_S = Limit(600, "a file that the sandbox could not cut: whoever asks for it in a loop starts none")
 LARGEST = Limit(
     512 << 20, "a file that is hashed in some tenths of a second; the largest that builders publish"
 )
@@ -54,7 +56,8 @@ class Recipes:
     def __init__(self, database: Database, shop: Shop | None) -> None:
         self._database = database
         self._inside = None if shop is None else Inside(shop.sandbox, shop.scratch, PROGRAM, shop.limits)
-        self._waiting: dict[bytes, _Job] = {}
+        self._waiting: OrderedDict[bytes, _Job] = OrderedDict()
+        self._failed: dict[bytes, float] = {}  # until when it is not tried again
         self._gone: dict[bytes, None] = {}  # files whose recipes the database would not drop
         self._more = trio.Event()
 
@@ -73,10 +76,18 @@ class Recipes:
         except Malformed:
             return None
 
-    def want(self, sha256: bytes, path: Path, size: int) -> None:
-        """Have it cut some time; the next who asks finds it."""
-        if self._inside is not None and sha256 not in self._waiting and len(self._waiting) < WAITING.value:
+    def want(self, sha256: bytes, path: Path, size: int, *, first: bool = False) -> None:
+        """Have it cut some time; the next who asks finds it. What could not be cut is not tried again for a while.
+
+        Args:
+            first: before what others ask for, and beyond what they may have waiting.
+        """
+        if self._inside is None or (sha256 in self._failed and self._failed[sha256] > trio.current_time()):
+            return
+        if sha256 not in self._waiting and len(self._waiting) < (2 if first else 1) * WAITING.value:
             self._waiting[sha256] = _Job(path, size)
+            if first:
+                self._waiting.move_to_end(sha256, last=False)
             self._more.set()
 
     def give(self, sha256: bytes, path: Path, size: int) -> bytes:
@@ -94,7 +105,7 @@ class Recipes:
         """
         found = self.kept(sha256, size)
         if found is None:
-            self.want(sha256, path, size)
+            self.want(sha256, path, size, first=True)
             job = self._waiting.get(sha256)
             if job is not None:
                 await job.over.wait()
@@ -114,6 +125,7 @@ class Recipes:
     def forget(self, sha256: bytes) -> None:
         """The file is gone. What the database refuses now is dropped with the next one that goes."""
         self._over(sha256)
+        self._failed.pop(sha256, None)
         self._gone[sha256] = None
         batch = Batch()
         for one in self._gone:
@@ -135,13 +147,20 @@ class Recipes:
                 try:
                     await self._make(self._inside, sha256, job)
                 except (PyrsiaError, OSError) as error:
+                    self._fails(sha256)
                     _log.info("%s cannot be cut now: %s", sha256.hex()[:16], error)
                 except Exception:  # noqa: BLE001 - the border: whatever one file does, the next is cut
                     _log.exception("%s cannot be cut: a fault of ours", sha256.hex()[:16])
+                    self._fails(sha256)
                 if self._waiting.get(sha256) is job:  # else its file went, and came back
                     self._over(sha256)
             self._more = trio.Event()
             await self._more.wait()
+
+    def _fails(self, sha256: bytes) -> None:
+        self._failed[sha256] = trio.current_time() + FAILED_S.value
+        if len(self._failed) > FORGOTTEN.value:
+            del self._failed[next(iter(self._failed))]
 
     def _over(self, sha256: bytes) -> None:
         job = self._waiting.pop(sha256, None)

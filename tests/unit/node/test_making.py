@@ -13,7 +13,7 @@ from pyrsia.net.data import Served
 from pyrsia.node import recipes as recipes_module
 from pyrsia.node.mesh import making
 from pyrsia.node.mesh.making import Making
-from pyrsia.node.recipes import LARGEST, Recipes, _row
+from pyrsia.node.recipes import FAILED_S, LARGEST, WAITING, Recipes, _row
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer import delta
@@ -210,3 +210,39 @@ def test_what_the_database_would_not_drop_is_dropped_with_the_next(here, monkeyp
         recipes.forget(b"1" * 32)
     recipes.forget(b"2" * 32)
     assert (recipes.kept(b"1" * 32, len(data)), recipes._gone) == (None, {})
+
+
+async def test_what_could_not_be_cut_is_tried_again_after_ten_minutes_and_what_we_want_goes_first(
+    here, tmp_path, monkeypatch, autojump_clock
+):
+    part, _ = here
+    tried, data = [], b"a file that is whole"
+    (tmp_path / "ours").write_bytes(data)
+
+    async def spans(inside, path, size):
+        tried.append(path.name)
+        await trio.sleep(1)
+        if path.name != "ours":
+            raise Unavailable("the sandbox does not start")
+        return [(0, size)]
+
+    monkeypatch.setattr(recipes_module, "spans", spans)
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * WAITING.value):
+            part.recipes.want(bytes([number]) * 32, tmp_path / "theirs", 2 * MIB)
+        nursery.start_soon(part.run)
+        await trio.sleep(0.5)
+        assert len(part.recipes._waiting) == WAITING.value
+        assert (await part.recipes.soon(b"w" * 32, tmp_path / "ours", len(data))).size == len(data)
+        assert tried[:2] == ["theirs", "ours"]
+        await trio.sleep(100)
+        assert len(tried) == WAITING.value + 1
+        for _ in range(3):
+            part.recipes.want(bytes(32), tmp_path / "theirs", 2 * MIB)
+            await trio.sleep(10)
+        assert len(tried) == WAITING.value + 1
+        await trio.sleep(FAILED_S.value)
+        part.recipes.want(bytes(32), tmp_path / "theirs", 2 * MIB)
+        await trio.sleep(10)
+        assert len(tried) == WAITING.value + 2
+        nursery.cancel_scope.cancel()
