@@ -33,6 +33,11 @@ from pyrsia.wire import gossip
 
 MAX_GRANTS = Limit(32, "subscriptions of one peer: one to all, or some topics; more only grow a table")
 MAX_WIRES = Limit(2, "connections of one peer with grants: one, and one that is about to be seen as broken")
+MAX_SAID = Limit(
+    256, "messages over one connection for subscriptions: an honest peer sends one to everything"
+)
+MAX_STRANGE = Limit(8, "the same without a link: a peer may be followed in the moment in which its link ends")
+MAX_COUNTED = Limit(1_024, "connections whose messages are counted: as many as one address may have")
 FIRST_REST_S: Final = 5.0
 LAST_REST_S: Final = 600.0
 STEADY_S: Final = 60.0  # a subscription that lasted so long was none in vain
@@ -65,6 +70,7 @@ class Air:
         self._links = links
         self._on_frame = on_frame
         self._on_followed = on_followed
+        self._said: dict[Wire, int] = {}  # messages that came over it, the last one last
         self._rests: dict[NodeId, _Rest] = {}
         self._following: dict[NodeId, trio.CancelScope] = {}
         self._grants: dict[NodeId, dict[Wire, set[bytes]]] = {}  # the oldest connection first
@@ -169,16 +175,15 @@ class Air:
 
     def _granted(self, publisher: ZSock, parts: list[zmq.Frame]) -> None:
         """Grant what was asked for last, or pass it over: without a grant nothing is sent."""
-        data, node = parts[0].bytes, self._links.node_of_curve(key_of(parts[0]))
+        data, node, wire = parts[0].bytes, self._links.node_of_curve(key_of(parts[0])), wire_of(parts[0])
+        if wire is None or not self._may_say(node, wire):  # it broke meanwhile, or is broken now
+            self.counted["subscription-none"] += 1
+            return
         if len(parts) != 1 or not data or data[0] not in (_SUBSCRIBE, _UNSUBSCRIBE):
             self.counted["subscription-none"] += 1
             return
         if node is None:
             self.counted["subscription-stranger"] += 1
-            return
-        wire = wire_of(parts[0])
-        if wire is None:  # it broke meanwhile
-            self.counted["subscription-none"] += 1
             return
         wanted, prefix, granted = data[0] == _SUBSCRIBE, data[1:], self._wire(node, wire)
         full = wanted and prefix not in granted and len(granted) >= MAX_GRANTS.value
@@ -188,6 +193,22 @@ class Air:
             return
         (granted.add if wanted else granted.discard)(prefix)
         publisher.subscribe(prefix, wanted=wanted)
+
+    def _may_say(self, node: NodeId | None, wire: Wire) -> bool:
+        """Whether one more message may come over this connection; else it is cut.
+
+        ZeroMQ keeps whatever a connection says until somebody reads it, and what it subscribed to until it ends.
+        """
+        said = self._said[wire] = self._said.pop(wire, 0) + 1
+        while len(self._said) > MAX_COUNTED.value:
+            del self._said[next(iter(self._said))]
+        most = (MAX_STRANGE if node is None else MAX_SAID).value
+        if said == most + 1:
+            self.counted["subscription-flood"] += 1
+            cut(wire)
+            if node is not None:
+                self._links.fault(node, "subscription: again and again")
+        return said <= most
 
     def _wire(self, node: NodeId, wire: Wire) -> set[bytes]:
         """What is granted over this connection of `node`; of more than it may have the oldest are cut."""

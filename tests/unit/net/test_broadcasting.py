@@ -10,7 +10,7 @@ import zmq
 from pyrsia import keys
 from pyrsia.errors import Unavailable
 from pyrsia.net import broadcasting
-from pyrsia.net.broadcasting import MAX_GRANTS, MAX_RESTING, MAX_WIRES, Air
+from pyrsia.net.broadcasting import MAX_GRANTS, MAX_RESTING, MAX_SAID, MAX_STRANGE, MAX_WIRES, Air
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.links import Links
 from pyrsia.net.zsock import ZSock
@@ -292,3 +292,18 @@ async def test_a_guest_whose_link_comes_and_goes_is_not_followed_sooner_and_a_me
             assert bool(bob.air.following) is not guest
             bob.air.forget(ann.id)
             await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_who_subscribes_without_end_loses_the_connection_and_the_others_go_on(linked):
+    async with casters(3) as (ann, bob, eve):
+        bob.air.follow([ann.id])
+        most = (MAX_SAID if linked else MAX_STRANGE).value
+        at = [node.id for node in (ann, bob, eve)].index(eve.id) if linked else 3
+        with subscriber(ann, PAIRS[at]) as flood:
+            for number in range(4 * most):  # the same again where it has a link: that is no fault by itself
+                await flood.send([b"\x01a/" if linked else b"\x01%d/" % number])
+            await until(lambda: ann.air.counted["subscription-flood"] == 1)
+            await until(lambda: not any(wire.there for wire in ann.air._said if ann.air._said[wire] > most))
+        await published_until(ann, lambda: len(bob.got) > 3)
+        assert ann.links.counted["loiterer-cut"] == 0
