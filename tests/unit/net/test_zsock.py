@@ -204,3 +204,44 @@ async def test_a_router_says_that_a_peer_is_gone_instead_of_dropping(context):
         await sock.send([b"nobody", b"text"])
 
     sock.close()
+
+
+async def test_messages_in_a_row_come_in_order_and_the_one_without_room_is_given_back(context):
+    router, dealer = pair(context, zmq.ROUTER, zmq.DEALER)
+    made, refused, came = [], 0, []
+
+    def messages(route):
+        for number in range(len(made), 500):
+            made.append(number)
+            yield [route, b"%d" % number]
+
+    async def receive():
+        while len(came) < 500:
+            came.append(int((await dealer.recv())[0].bytes))
+
+    with trio.fail_after(30):
+        await dealer.send([b"hello"])
+        route = (await router.recv())[0].bytes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            while len(made) < 500:
+                left = router.send_some(messages(route))
+                if left is not None:
+                    refused += 1
+                    assert left == [route, b"%d" % made[-1]]  # nothing beyond it was asked for
+                    await router.send(left, copy=False, retry_s=0.05)
+                await router.breathe()
+    assert came == list(range(500))
+    assert refused
+    router.close()
+    dealer.close()
+
+
+async def test_messages_in_a_row_to_nobody_are_refused(context):
+    router, dealer = pair(context, zmq.ROUTER, zmq.DEALER)
+    dealer.close()
+    with pytest.raises(Unavailable, match="the peer is gone"):
+        router.send_some(iter([[b"nobody", b"x"]]))
+    router.close()
+    with pytest.raises(Unavailable, match="closed"):
+        router.send_some(iter([]))

@@ -178,3 +178,25 @@ def test_a_have_of_everything_has_no_bitfield_and_a_have_of_nothing_has_one():
 def test_a_message_that_cannot_be_is_the_callers_mistake(message):
     with pytest.raises(ValueError):
         chunks.encode(message)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80), st.binary(min_size=36, max_size=36).map(lambda tail: b"\x06\x01" + tail)
+    ),
+    st.integers(0, CHUNK_BYTES.value + 1),
+)
+def test_the_short_way_for_chunks_finds_what_decode_finds(first, size):
+    def whole():
+        try:
+            return chunks.decode([first, bytes(size)])
+        except Malformed:
+            return None
+
+    message = whole()
+    found = chunks.chunk_of(first, size)
+    if message is None or message.type is not Type.CHUNK:
+        assert found is None
+    else:
+        assert found == (message.manifest_id, message.chunks[0])
+        assert chunks.chunk_head(*found) == first
