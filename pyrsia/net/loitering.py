@@ -14,6 +14,7 @@ import contextlib
 import os
 import resource
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ OF_ADDRESS = Limit(
 SHARE: Final = 4  # and no more than this part of the descriptors that we may have
 MEET_S: Final = 2.0 * DIAL_WAIT_S.value  # the handshake may take one, the greeting another
 LOOK_S: Final = 2.5
+REST: Final = 50  # times what a look took: two microseconds for each descriptor
 
 Known = Callable[[], Collection[int]]
 
@@ -73,9 +75,12 @@ class Loiterers:
 
     async def run(self) -> None:
         """Until cancelled."""
+        took_s = 0.0
         while True:
-            await trio.sleep(LOOK_S)
+            await trio.sleep(max(LOOK_S, took_s * REST))
+            began_s = time.perf_counter()
             self._look(trio.current_time())
+            took_s = time.perf_counter() - began_s
 
     def _look(self, now_s: float) -> None:
         known = self._known_by_port()
