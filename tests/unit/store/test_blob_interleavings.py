@@ -218,6 +218,7 @@ def test_no_interleaving_loses_what_is_pinned_or_counts_wrongly(tmp_path_factory
             else:
                 life.power.left = -1
             if operation in ("unpin", "release") or calls > 0:  # what may go now goes at the next look
+                life.now_s += 60  # who held it has used it, so it is in somebody's hand for a moment
                 await life.blobs.make_room(life.blobs.account.surplus())
             life.check()
 
