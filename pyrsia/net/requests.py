@@ -39,7 +39,6 @@ GUESTS_RATE = Limit(300, "of all guests together: at half a millisecond each a s
 GUESTS_BURST = Limit(600, "two seconds of it")
 GUEST_REQUESTS = Limit(128, "a quarter of all: ids of guests are free, and members must be answered")
 BUSY_AGAIN_MS: Final = 200
-AHEAD: Final = 32  # questions in a message; half of those that one peer may be asked at once
 LOOK_S: Final = 0.05  # how much later than its deadline a request may end
 
 _log = logging.getLogger("pyrsia.links")
@@ -90,14 +89,11 @@ class Questions:
         self._last += 1
         ident = self._last
         message = frames.encode(Frame(Type.REQUEST, ident, max(1, int(deadline_s * 1000)), method, payload))
-        # Alone it goes out at once; with others, in the message that the writer makes of all of them. Of many the first
-        # go ahead, so that they are answered while the others are still asked.
+        # Alone it goes out at once; with others, in the message that the writer makes of all of them.
         alone = not peer.waiting and peer.conn is not None and peer.conn.send_now(message)
         if not alone and not peer.outbox.push(message, ORDINARY):
             self._counted["send-queue-full"] += 1
             raise Busy(BUSY_AGAIN_MS / 1000)
-        if not alone and len(peer.outbox) >= AHEAD and peer.conn is not None:
-            peer.conn.flush()
         waiting = Waiting(trio.lowlevel.current_task(), trio.current_time() + deadline_s)
         peer.waiting[ident] = self._under_way[ident] = waiting
         self._some.set()
