@@ -202,7 +202,8 @@ def test_a_nodes_refusal_is_told_in_its_own_words_with_its_code(pyrsia, node):
     code, _, err = pyrsia("status", "--node", node.url)
     assert (code, "\\x1b[31m\\u202eevil\\x07" in err, "\x1b" in err) == (3, True, False)
     code, out, _ = pyrsia("status", "--node", node.url, "--json")
-    assert (code, out.isascii(), json.loads(out)["error"]) == (3, True, said)
+    told = {**said, "what": "no \\x1b[31m\\u202eevil\\x07\\x9b"}  # escaped where it was read
+    assert (code, out.isascii(), json.loads(out)["error"]) == (3, True, told)
 
 
 def test_an_endless_answer_is_cut(pyrsia, node, monkeypatch):

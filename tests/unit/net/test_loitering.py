@@ -86,6 +86,7 @@ async def test_one_whose_link_was_ended_has_no_connection_soon_after(impatient):
             ann.links._peers.lose(conn)
         await until(lambda: ann.links.counted["loiterer-cut"] == 1)
         await until(lambda: ann.links.connected(bob.id))  # and it comes again
+        assert ann.links.counted["loiterer-cut"] == 1
         nursery.cancel_scope.cancel()
 
 
