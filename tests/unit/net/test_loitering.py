@@ -116,6 +116,8 @@ async def test_where_no_descriptor_is_left_to_look_with_loiterers_are_found_all_
             patched.setattr(loitering.os, "listdir", no)
             patched.setattr(loitering.os, "dup", no)
             await until(lambda: ann.links.counted["loiterer-cut"] == 2)
+        await until(lambda: connections(ann) == 0)
+        assert ann.links.counted["loiterer-cut"] == 2
         nursery.cancel_scope.cancel()
 
 
