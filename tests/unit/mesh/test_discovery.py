@@ -29,9 +29,9 @@ from pyrsia.wire import records
 from pyrsia.wire.records import Asked
 
 sys.path.insert(0, str(Path(__file__).parent))
-from crowd import DAY_MS, NET, NOW_MS, Crowd, ident, outbound_of, raw_of, sign, table_of
+from township import DAY_MS, NET, NOW_MS, Crowd, ident, outbound_of, raw_of, sign, table_of
 
-assert importlib.util.find_spec("crowd")
+assert importlib.util.find_spec("township")
 
 EVE, ANN = ident(0, crowd=9), ident(1, crowd=9)
 

@@ -24,9 +24,9 @@ from pyrsia.mesh.scopes import Scope
 from pyrsia.mesh.table import Taken
 
 sys.path.insert(0, str(Path(__file__).parent))
-from crowd import NOW_MS, ident, outbound_of, raw_of, table_of
+from township import NOW_MS, ident, outbound_of, raw_of, table_of
 
-assert importlib.util.find_spec("crowd")
+assert importlib.util.find_spec("township")
 
 EVE = ident(0, crowd=9)
 GLOBAL = "tcp://8.8.{}.{}:44000"

@@ -12,9 +12,9 @@ from pyrsia.mesh.reach import AGAIN_S, DIFFER_S, MOST_ASKED, RETRY_S, AskBack, R
 from pyrsia.mesh.scopes import Scope
 
 sys.path.insert(0, str(Path(__file__).parent))
-from crowd import ident
+from township import ident
 
-assert importlib.util.find_spec("crowd")
+assert importlib.util.find_spec("township")
 
 PORTS = (44_000, 44_001, 44_002)
 NOBODY = ("", "", "")

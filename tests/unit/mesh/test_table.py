@@ -15,9 +15,9 @@ from pyrsia.mesh.table import Taken
 from pyrsia.units import FUTURE_MS, Limit, NodeId
 
 sys.path.insert(0, str(Path(__file__).parent))
-from crowd import DAY_MS, NOW_MS, ident, raw_of, table_of
+from township import DAY_MS, NOW_MS, ident, raw_of, table_of
 
-assert importlib.util.find_spec("crowd")
+assert importlib.util.find_spec("township")
 
 EVE, ANN = ident(0, crowd=9), ident(1, crowd=9)
 

@@ -1,0 +1,27 @@
+"""Tests import helpers that lie beside them by a plain name; in one process a name can mean one file only."""
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2]
+
+
+def plainly_imported(path: Path) -> set[str]:
+    """Names of whole modules that a file imports without a package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names if "." not in one.name}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module and "." not in node.module:
+            found.add(node.module)
+    return found
+
+
+def test_no_two_folders_have_a_helper_of_one_name() -> None:
+    homes: dict[str, set[str]] = {}
+    for path in TESTS.rglob("*.py"):
+        for name in plainly_imported(path):
+            if (path.parent / f"{name}.py").exists():
+                homes.setdefault(name, set()).add(path.parent.relative_to(TESTS).as_posix())
+    assert len(homes) > 5
+    assert {name: sorted(where) for name, where in homes.items() if len(where) > 1} == {}
