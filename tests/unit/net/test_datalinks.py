@@ -271,7 +271,7 @@ async def test_a_line_that_its_holder_ended_is_no_fault_of_who_answers_over_it_s
 
         with trio.fail_after(30):
             await a.plane.fetch(manifest, [c.id], write)
-        assert ended[0] > 4
+        assert ended[0] > 0  # answers that come after the end
         nursery.cancel_scope.cancel()
 
     assert blamed == []
