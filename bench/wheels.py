@@ -85,7 +85,9 @@ class Workbench:
         where.mkdir()
         assert self.inputs is not None
         with tarfile.open(self.inputs.source.path) as archive:
-            archive.extractall(where, filter="data")
+            if hasattr(tarfile, "data_filter"):  # not in every 3.11
+                archive.extraction_filter = tarfile.data_filter
+            archive.extractall(where)
         return where
 
     def bare(self, place: str = "bare") -> str:
