@@ -30,6 +30,7 @@ class Coming:
     """One download that runs.
 
     Attributes:
+        wanted: SHA-256 and size of what it must be.
         sources: who may have it, as those say who want it.
         encoded: its manifest, once it is known.
         partial: what has come.
@@ -37,7 +38,8 @@ class Coming:
         error: why it is not; None as well when whoever ran it was cancelled.
     """
 
-    def __init__(self, find: Find | None) -> None:
+    def __init__(self, wanted: tuple[bytes, int], find: Find | None) -> None:
+        self.wanted = wanted
         self.find = find
         self.sources: list[NodeId] = []
         self.encoded = b""
@@ -109,6 +111,9 @@ class Bringing:
             Unavailable: nobody gave it whole, or there is no disk for it.
         """
         while (running := self._running.get(manifest_id)) is not None:
+            if running.wanted != (sha256, size):  # one of the two is a lie, which must not end the other
+                await running.over.wait()
+                continue
             running.join(sources, growing)
             await running.over.wait()
             if running.path is not None:
@@ -116,7 +121,7 @@ class Bringing:
             if running.error is not None:
                 raise _again(running.error)
             # Whoever ran it was cancelled: what has come rests, and is gone on with.
-        coming = self._running[manifest_id] = Coming(self.find if seek else None)
+        coming = self._running[manifest_id] = Coming((sha256, size), self.find if seek else None)
         coming.join(sources, growing)
         try:
             coming.path = await self._run(coming, manifest_id, sha256, size)

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from pyrsia.errors import Unavailable
+from pyrsia.errors import OtherBytes, Unavailable
 from pyrsia.net.data import Counters
 from pyrsia.node.shelf import Shelf
 from pyrsia.store.blobs import Blobs
@@ -336,3 +336,25 @@ async def test_who_leaves_while_the_index_is_synced_leaves_what_peers_can_be_giv
     assert got == [site.shelf.local(PAPER.sha256)]
     assert len(site.plane.held) == 1
     assert site.shelf.served(A, PAPER.id) is not None
+
+
+@pytest.mark.parametrize("liar_first", [True, False])
+async def test_who_asks_for_other_bytes_under_the_same_manifest_ends_nobody_elses_download(site, liar_first):
+    """The log may name a manifest with another digest or size: that is its author's lie alone."""
+    said = {}
+
+    async def want(name, sha256, size):
+        try:
+            said[name] = await site.shelf.fetch(PAPER.id, sha256, size, [A])
+        except OtherBytes as error:
+            said[name] = error
+
+    honest, liar = ("honest", PAPER.sha256, PAPER.size), ("liar", b"x" * 32, PAPER.size)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for one in (liar, honest) if liar_first else (honest, liar):
+                nursery.start_soon(want, *one)
+                await trio.lowlevel.checkpoint()
+            site.plane.chunks(*range(PAPER.count))
+    assert said["honest"].read_bytes() == DATA
+    assert isinstance(said["liar"], OtherBytes)
