@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Unavailable
+from pyrsia.mesh import scores
 from pyrsia.net.checking import gives
 from pyrsia.net.counting import Counters
 from pyrsia.net.datalinks import DataLinks
@@ -36,10 +37,7 @@ from pyrsia.wire.text import b32
 __all__ = ["Blame", "Counters", "DataPlane", "Served"]
 
 LIAR_S: Final = 600.0  # long enough to make lying pointless, short enough for a repaired disk
-GAVE_POINTS: Final = 0.1  # `mesh.scores.GAVE`
 ODD_POINTS: Final = -1.0  # `mesh.scores.RATE`
-LIE_POINTS: Final = -60.0  # `mesh.scores.LIE`
-FAULT_POINTS: Final = -20.0  # `mesh.scores.FAULT`
 
 _log = logging.getLogger("pyrsia.data")
 
@@ -70,7 +68,7 @@ class DataPlane:
         self._links = links
         self._blame = blame
         if blame is not None:
-            self.counters.on_gave = lambda node: blame(node, GAVE_POINTS, "")
+            self.counters.on_gave = lambda node: blame(node, scores.GAVE, "")
             self.counters.on_odd = lambda node, why: blame(node, ODD_POINTS, why)
         self._server = Server(links, offered, self.counters, up)
         self.lines = DataLinks(
@@ -217,8 +215,8 @@ class DataPlane:
         self.counters.lied(node, why)
         self._liars[node] = trio.current_time() + LIAR_S
         if self._blame is not None:
-            self._blame(node, LIE_POINTS, why)
+            self._blame(node, scores.LIE, why)
 
     def _fault(self, node: NodeId, why: str) -> None:
         if self._blame is not None:
-            self._blame(node, FAULT_POINTS, why)
+            self._blame(node, scores.FAULT, why)

@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.mesh.scores import FAULT, LIE
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.stretches import Meter, Stretches, open_stretches
 from pyrsia.node.recipes import Recipes, mapped
@@ -152,7 +153,7 @@ class Deltas:
                 await self._make(node, recipe, partial, at_hand, stretches, patience)
         except Malformed as error:
             self._shun(node)
-            self._blame(node, -20.0, f"sent a false recipe ({error})")
+            self._blame(node, FAULT, f"sent a false recipe ({error})")
         except Unavailable as error:
             _log.info("no recipe, or no more by it: %s", error)
             return False
@@ -202,7 +203,7 @@ class Deltas:
             self._doubt(at_hand[number].sha256)
         if false > maker.right:
             self._shun(node)
-            self._blame(node, -60.0, "gave a recipe, or bytes by it, that make another file")
+            self._blame(node, LIE, "gave a recipe, or bytes by it, that make another file")
 
 
 def _at_fault(wrong: Sequence[Chunk], again: Sequence[Again]) -> tuple[int, set[int]]:

@@ -26,7 +26,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from pyrsia.errors import Malformed
 from pyrsia.units import (
@@ -108,23 +108,12 @@ def encode(message: Message) -> bytes:
 
 def decode(frames: Sequence[bytes | memoryview]) -> Message:
     """Read the frames of one message; the payload is the second of them. Lets only `Malformed` escape."""
-    if not 1 <= len(frames) <= 2:
-        raise Malformed(f"chunks: {len(frames)} frames")
     if len(frames) == 2:
         chunk = chunk_of(frames[0], len(frames[1]))
         if chunk is not None:
             return Message(Type.CHUNK, chunk[0], (chunk[1],))
-    head = bytes(frames[0][: HEAD_BYTES + 4 + (MAX_CHUNKS.value + 7) // 8 + 1])
-    if len(head) < HEAD_BYTES:
-        raise Malformed("chunks: shorter than its head")
-    if head[1] != PROTO:
-        raise Malformed(f"chunks: protocol {head[1]} is not {PROTO}")
-    try:
-        kind = Type(head[0])
-    except ValueError:
-        raise Malformed(f"chunks: no type {head[0]}") from None
-    if (len(frames) == 2) != (kind in WITH_PAYLOAD):
-        raise Malformed(f"chunks: a {kind.name} of {len(frames)} frames")
+    head = opened(frames, 4 + (MAX_CHUNKS.value + 7) // 8 + 1, "chunks")
+    kind = kind_of(Type, head[0], len(frames), WITH_PAYLOAD, "chunks")
     message = _body(kind, head[2:HEAD_BYTES], head[HEAD_BYTES:])
     wrong = _wrong(message)
     if wrong:
@@ -134,6 +123,43 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
         if not 1 <= len(frames[1]) <= most:
             raise Malformed(f"chunks: {len(frames[1])} bytes in a {kind.name}")
     return message
+
+
+_Kind = TypeVar("_Kind", bound=IntEnum)
+
+
+def opened(frames: Sequence[bytes | memoryview], most: int, word: str) -> bytes:
+    """The first frame of a message on a data link, as far as its head and `most` bytes of body.
+
+    Args:
+        word: which family of messages an error speaks of.
+
+    Raises:
+        Malformed: no message of one or two frames, too short, or of another protocol.
+    """
+    if not 1 <= len(frames) <= 2:
+        raise Malformed(f"{word}: {len(frames)} frames")
+    head = bytes(frames[0][: HEAD_BYTES + most])
+    if len(head) < HEAD_BYTES:
+        raise Malformed(f"{word}: shorter than its head")
+    if head[1] != PROTO:
+        raise Malformed(f"{word}: protocol {head[1]} is not {PROTO}")
+    return head
+
+
+def kind_of(kinds: type[_Kind], number: int, frames: int, with_payload: Sequence[_Kind], word: str) -> _Kind:
+    """Which of `kinds` a first byte means.
+
+    Raises:
+        Malformed: none of them, or one that does not come in so many frames.
+    """
+    try:
+        kind = kinds(number)
+    except ValueError:
+        raise Malformed(f"{word}: no type {number}") from None
+    if (frames == 2) != (kind in with_payload):
+        raise Malformed(f"{word}: a {kind.name} of {frames} frames")
+    return kind
 
 
 def chunk_of(head: bytes | memoryview, size: int) -> tuple[bytes, int] | None:

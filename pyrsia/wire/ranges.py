@@ -20,11 +20,10 @@ from typing import Final
 
 from pyrsia.errors import Malformed
 from pyrsia.units import HASH_BYTES, MAX_DATA_FRAME_BYTES, MAX_RANGE_BYTES, MAX_RANGES
+from pyrsia.wire.chunks import HEAD_BYTES, PROTO, kind_of, opened
 
-PROTO: Final = 1
 FIRST: Final = 16  # types below are of `chunks`
 MAX_OFFSET: Final = (1 << 53) - 1
-_HEAD_BYTES: Final = 2 + HASH_BYTES
 _U32: Final = struct.Struct(">I")
 _RANGE: Final = struct.Struct(">QI")
 
@@ -82,20 +81,9 @@ def encode(message: Message) -> bytes:
 
 def decode(frames: Sequence[bytes | memoryview]) -> Message:
     """Read the frames of one message; the payload is the second of them. Lets only `Malformed` escape."""
-    if not 1 <= len(frames) <= 2:
-        raise Malformed(f"ranges: {len(frames)} frames")
-    head = bytes(frames[0][: _HEAD_BYTES + _U32.size + _RANGE.size * MAX_RANGES.value + 1])
-    if len(head) < _HEAD_BYTES:
-        raise Malformed("ranges: shorter than its head")
-    if head[1] != PROTO:
-        raise Malformed(f"ranges: protocol {head[1]} is not {PROTO}")
-    try:
-        kind = Type(head[0])
-    except ValueError:
-        raise Malformed(f"ranges: no type {head[0]}") from None
-    if (len(frames) == 2) != (kind in WITH_PAYLOAD):
-        raise Malformed(f"ranges: a {kind.name} of {len(frames)} frames")
-    message = _body(kind, head[2:_HEAD_BYTES], head[_HEAD_BYTES:])
+    head = opened(frames, _U32.size + _RANGE.size * MAX_RANGES.value + 1, "ranges")
+    kind = kind_of(Type, head[0], len(frames), WITH_PAYLOAD, "ranges")
+    message = _body(kind, head[2:HEAD_BYTES], head[HEAD_BYTES:])
     wrong = _wrong(message)
     if wrong:
         raise Malformed(f"ranges: {wrong}")
