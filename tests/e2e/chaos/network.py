@@ -24,6 +24,7 @@ class ChaosNetwork(Network):
 
     wires: dict[tuple[str, str], Wire] = field(default_factory=dict)  # (who dials, whom)
     twists: dict[str, list[str]] = field(default_factory=dict)  # node -> options of `node.py`
+    said: int = -1  # the greatest leaf index that was acknowledged here
 
     def _config(self, node: Node) -> config.Config:
         plain = super(ChaosNetwork, self)._config(node)
@@ -80,6 +81,7 @@ class ChaosNetwork(Network):
             answer: dict[str, Any] = client.post(
                 "/api/v1/facts", {"kind": "description", "subject": "pkg:pypi/chaos@1", "text": text}
             )
+            self.said = max(self.said, answer["index"])
             return answer
 
     def head(self, node: Node) -> tuple[int, str]:
@@ -87,7 +89,12 @@ class ChaosNetwork(Network):
         return log["size"], log["root"]
 
     def one_head(self, *nodes: Node) -> bool:
-        return len({self.head(node) for node in nodes or self.nodes}) == 1
+        """Whether these (all by default) have one log, and in it all that was acknowledged here.
+
+        An acknowledgement may come before the asked node has the block itself: two equal heads may both be old.
+        """
+        heads = {self.head(node) for node in nodes or self.nodes}
+        return len(heads) == 1 and heads.pop()[0] > self.said
 
     def leaf(self, node: Node, index: int) -> str:
         """A leaf of that node's log, as it stands there."""

@@ -119,6 +119,7 @@ async def test_no_answer_ends_at_the_deadline_and_a_link_that_breaks_says_so():
         await join(nursery, a, b)
         with trio.fail_after(10), pytest.raises(Unavailable, match="no answer within"):
             await b.links.request(a.id, 1, b"", 0.05)
+        await until(lambda: not a.links._peers.get(b.id).serving)  # else the next wait sees this request
         told = []
 
         async def ask():

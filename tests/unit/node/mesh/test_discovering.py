@@ -138,6 +138,11 @@ async def until(condition, bound_s=20):
             await trio.sleep(0.005)
 
 
+async def linked(one, two):
+    """Both ends: one of them knows of a new link before the other does."""
+    await until(lambda: one.links.connected(two.id) and two.links.connected(one.id))
+
+
 async def test_a_newcomer_to_fifty_nodes_knows_all_of_them_within_five_seconds(few):
     """The fifty have some links each; the newcomer is told of one of them."""
     async with trio.open_nursery() as nursery:
@@ -221,7 +226,7 @@ async def test_a_dial_back_goes_where_the_link_comes_from_and_not_on_and_on(few)
         second = few.node(fixed=[first.at])
         for node in (first, second):
             await nursery.start(node.run)
-        await until(lambda: first.links.connected(second.id))
+        await linked(first, second)
         dialled = []
         first.links.answers_at = _noted(dialled)
         ports = backs.encode_ports((7, 8, 0))
@@ -254,7 +259,7 @@ async def test_garbage_for_records_costs_its_sender_and_gives_nothing(few):
         second = few.node(fixed=[first.at])
         for node in (first, second):
             await nursery.start(node.run)
-        await until(lambda: first.links.connected(second.id))
+        await linked(first, second)
         for bad in (b"", bytes([33]), b"\1\0\5abc", bytes(40_000)):
             with pytest.raises(Unavailable):
                 await second.links.request(first.id, Method.RECORDS, bad, 10)
@@ -281,7 +286,7 @@ async def test_peers_are_found_again_after_a_restart_without_any_configuration(f
         again = Node(number, rows=second.rows)
         few.nodes.append(again)
         await nursery.start(again.run)
-        await until(lambda: again.links.connected(first.id))
+        await linked(again, first)
         await until(lambda: again.discovering.record is not None)
         assert again.discovering.record.seq > seq
         assert not again.links.peers()[0].address.endswith(":0")
@@ -320,7 +325,7 @@ async def test_who_comes_from_a_relay_on_this_machine_has_no_port_of_it_dialled(
         second = few.node(fixed=[first.at])
         for node in (first, second):
             await nursery.start(node.run)
-        await until(lambda: first.links.connected(second.id))
+        await linked(first, second)
         dialled = []
         first.links.answers_at = _noted(dialled)
         first.discovering._core.outbound._ours = frozenset({scopes.Scope.GLOBAL})
