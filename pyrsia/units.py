@@ -381,3 +381,5 @@ MAX_PROOF_LEAVES = Limit(
 MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a busy one has some tens a day")
 MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that; a node makes it in memory")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")
+MAX_FACTS_TOLD = Limit(500, "facts in one order: half a megabyte of entries, some blocks of a small network")
+MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")

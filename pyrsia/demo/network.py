@@ -151,7 +151,7 @@ class Network:
                 name=node.name,
                 operator=f"{node.name}-operator",
                 domain=f"{node.name}.example",
-                roles=("builder", "storage", "validator") if node.role == "validator" else (),
+                roles=("builder", "issuer", "storage", "validator") if node.role == "validator" else (),
                 capabilities=ECOSYSTEMS if node.role == "validator" else (),
                 chain_end=chains[node.name].end if node.name in chains else b"",
             )

@@ -9,13 +9,15 @@ Source: docs/ledger.md, "Facts".
 from itertools import islice
 from typing import Any, Final
 
-from pyrsia.ledger.bodies.facts import DIGEST, about
+from pyrsia.ledger import roster
+from pyrsia.ledger.bodies.facts import DIGEST, ISSUED, about
 from pyrsia.ledger.context import Context, NotApplied
 from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.state import View
 from pyrsia.units import Limit
 from pyrsia.wire import canonical
 from pyrsia.wire.purl import parse
+from pyrsia.wire.text import unb32
 
 FACTS_A_LIST = Limit(64, "12 KB: read whole, in some 40 us, by whoever supersedes one of them")
 
@@ -28,6 +30,10 @@ def add(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     """`fact.add`: new, or in the place of one's own earlier word on the same subject."""
     view, body = ctx.view, entry.body
     fact, kind, subject = entry.id.hex(), body["kind"], about(body["subject"])
+    if kind in ISSUED and not _issues(view, author):
+        raise NotApplied(
+            f"only a member with the role issuer says {kind}s; it can get it by a motion", later=True
+        )
     if kind == RECHECK and "withdrawn" not in body:
         _check_recheck(view, body, author, subject)
     earlier = body.get("supersedes")
@@ -44,6 +50,11 @@ def add(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
         view.put(f"superseded/{earlier}", fact)
     if "withdrawn" not in body:
         ctx.facts[fact] = [author, fact, kind, subject]
+
+
+def _issues(view: View, author: str) -> bool:
+    member = roster.member(view, unb32(author))
+    return member is not None and "issuer" in member.roles
 
 
 def _check_recheck(view: View, body: dict[str, Any], author: str, subject: str) -> None:

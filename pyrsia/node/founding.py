@@ -116,7 +116,12 @@ def found(
         "created_ms": now_ms,
         "demo": demo,
         "environments": [*sorted(environments)],
-        "limits": [["builder", 3_600_000], ["member", 3_600_000], ["validator", 3_600_000]],
+        "limits": [
+            ["builder", 3_600_000],
+            ["issuer", 3_600_000],
+            ["member", 3_600_000],
+            ["validator", 3_600_000],
+        ],
         "members": list(members),
         "min_isolation": min_isolation,
         "name": name,

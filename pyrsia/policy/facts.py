@@ -7,6 +7,8 @@ door tells its reasons in the words that its client prints.
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia.knowledge.known import Known
+
 NETWORK: Final = "network"  # published by the log
 LOCAL: Final = "local"  # pushed to this node; no other has it
 PROXIED: Final = "proxied"  # upstream's, unverified
@@ -37,6 +39,7 @@ class Facts:
         status: REPRODUCED, EQUIVALENT, WITNESSED, DISPUTED or WITHDRAWN; "" unless of the network.
         containment: how much of the source the build is known to have used, as `artifact.add` says; "" if unsaid.
         upstream: how the file stands to upstream's: identical, equivalent, different or none.
+        known: what facts of the log say of this version; None where nobody asked.
         published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was
             uploaded; 0 where nobody knows.
     """
@@ -50,6 +53,7 @@ class Facts:
     containment: str = ""
     upstream: str = "none"
     published_ms: int = 0
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,12 @@ def every_fact():
         "advisory": fact(
             "advisory", "pkg:pypi/idna", advisory="GHSA-jjg7-2v4v-x38h", aliases=["CVE-2024-3651", "PYSEC-2024-60"],
             cvss="CVSS:3.1/AV:L/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H", range=ranges, severity="medium", blob=blob("osv"),
+            modified_ms=2, versions=["1.0", "1.1"],
         ),
         "commit-signature": fact("commit-signature", commit="ab" * 20, good=True, key="SHA256:abc/def+g"),
-        "description": fact(),
+        "description": fact(
+            homepage="https://example.org/idna", json='{"stars": 1.5}', namespace="kjd", tags=["dns", "names"],
+        ),
         "licence": fact("licence", expression="BSD-3-Clause OR MIT"),
         "recheck": fact(
             "recheck", "sha256:" + "cd" * 32, outcome="contradicts", request="12" * 32,
@@ -117,9 +120,11 @@ def every_fact():
                 {"expected": "cd" * 32, "file": "a.jar", "found": "ef" * 32}, {"expected": "01" * 32, "file": "b.pom"},
             ],
         ),
-        "review": fact("review", outcome="approved"),
-        "sbom": fact("sbom", format="cyclonedx", blob=blob("sbom")),
-        "vex": fact("vex", advisory="CVE-2024-3651", outcome="not-affected"),
+        "review": fact("review", outcome="approved", rating="positive", thoroughness="low", understanding="high"),
+        "sbom": fact("sbom", format="cyclonedx", blob=blob("sbom"), components=12),
+        "vex": fact(
+            "vex", advisory="CVE-2024-3651", outcome="not-affected", justification="vulnerable-code-not-present",
+        ),
     }  # fmt: skip
 
 

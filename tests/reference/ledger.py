@@ -58,7 +58,12 @@ def make_genesis(
     members = []
     for i in range(count):
         is_validator, is_builder = i < validators, i < builders
-        has = (("builder", is_builder), ("storage", i in storage), ("validator", is_validator))
+        has = (
+            ("builder", is_builder),
+            ("issuer", True),
+            ("storage", i in storage),
+            ("validator", is_validator),
+        )
         roles = [r for r, yes in has if yes]
         members.append(
             {

@@ -286,7 +286,10 @@ WRONG_SHAPE = {
         ("an empty range", ["range"], []),
         ("a range with two ends", ["range"], [{"fixed": "2", "introduced": "0", "last": "1"}]),
         ("a range without a start", ["range"], [{"fixed": "2"}], "fields"),
-        ("17 ranges", ["range"], [{"introduced": "0"}] * 17),
+        ("65 ranges", ["range"], [{"introduced": "0"}] * 65),
+        ("versions not sorted", ["versions"], ["2", "1"]),
+        ("an empty list of versions", ["versions"], []),
+        ("versions of a version", ["subject"], "pkg:pypi/idna@2.0"),
     ],
     "fact.add of vex": [
         ("unknown outcome", ["outcome"], "fine"),

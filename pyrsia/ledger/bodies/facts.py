@@ -15,7 +15,11 @@ from pyrsia.ledger.bodies.builds import BLOB, COMMIT, FILE
 from pyrsia.units import MAX_FACT_BYTES, MAX_OUTPUTS, Limit
 from pyrsia.wire import purl
 
-MAX_RANGES = Limit(16, "of versions in one fact: an advisory has one for each release line")
+MAX_RANGES = Limit(64, "of versions in one fact: an advisory has one for each release line")
+MAX_VERSIONS = Limit(
+    1_024, "named one by one in an advisory, where no range says which: 20 KB of an entry's 60"
+)
+MAX_TAGS = Limit(32, "of one description")
 SUBJECTS_KNOWN = Limit(16_384, "a busy day's subjects, 4 MB: an entry's is asked for three times")
 MAX_ALIASES = Limit(16, "names of one advisory in other databases")
 
@@ -23,6 +27,17 @@ SEVERITIES: Final = ("critical", "high", "low", "medium", "none", "unknown")
 DIGEST: Final = "sha256:"  # starts the subject that is a file
 _ID: Final = shape.ascii_name(64)
 _VERSION: Final = shape.ascii_name(100)
+
+ISSUED: Final = frozenset(("advisory", "vex"))  # only a member with the role issuer says these
+RATINGS: Final = ("negative", "neutral", "positive", "strong")  # of a review, as crev has them
+JUSTIFICATIONS: Final = (  # why a VEX statement says that a package is not affected
+    "component-not-present",
+    "inline-mitigations-already-exist",
+    "vulnerable-code-cannot-be-controlled-by-adversary",
+    "vulnerable-code-not-in-execute-path",
+    "vulnerable-code-not-present",
+)
+DEGREES: Final = ("none", "low", "medium", "high")  # of its thoroughness and understanding
 
 RECHECKS: Final = ("agrees", "contradicts", "failed")  # somebody built a request's inputs again
 SELF_CHECKS: Final = ("stable", "unstable")  # a builder of the request varied its own build
@@ -39,24 +54,46 @@ def _fields(required: Fields | None = None, optional: Fields | None = None) -> t
 KINDS: Final[dict[str, tuple[Fields, Fields]]] = {
     "advisory": _fields(
         {"advisory": _ID, "severity": shape.one_of(*SEVERITIES)},
-        {"aliases": shape.sorted_set(_ID, MAX_ALIASES.value), "cvss": shape.ascii_name(200)},
+        {
+            "aliases": shape.sorted_set(_ID, MAX_ALIASES.value),
+            "cvss": shape.ascii_name(200),
+            "modified_ms": shape.time_ms,
+            "versions": shape.sorted_set(_VERSION, MAX_VERSIONS.value),
+        },
     ),
     "commit-signature": _fields(
         {"commit": COMMIT, "good": shape.flag, "key": shape.ascii_name(128)},
     ),
-    "description": _fields(),
+    "description": _fields(
+        optional={
+            "homepage": shape.ascii_name(300),
+            "json": shape.text(MAX_FACT_BYTES.value, 1),
+            "namespace": shape.label(200),
+            "tags": shape.sorted_set(shape.label(64), MAX_TAGS.value),
+        }
+    ),
     "licence": _fields(optional={"expression": shape.label(200)}),
     "recheck": _fields(
         {"outcome": shape.one_of(*RECHECKS, *SELF_CHECKS), "request": shape.hash32},
         {"files": shape.list_of(_FOUND, MAX_OUTPUTS.value), "self": shape.yes},
     ),
-    "review": _fields(optional={"outcome": shape.one_of("approved", "noted", "rejected")}),
-    "sbom": _fields(optional={"format": shape.one_of("cyclonedx", "spdx")}),
+    "review": _fields(
+        optional={
+            "outcome": shape.one_of("approved", "noted", "rejected"),
+            "rating": shape.one_of(*RATINGS),
+            "thoroughness": shape.one_of(*DEGREES),
+            "understanding": shape.one_of(*DEGREES),
+        }
+    ),
+    "sbom": _fields(
+        optional={"components": shape.whole(0, 1_000_000), "format": shape.one_of("cyclonedx", "spdx")}
+    ),
     "vex": _fields(
         {
             "advisory": _ID,
             "outcome": shape.one_of("affected", "fixed", "not-affected", "under-investigation"),
         },
+        {"justification": shape.one_of(*JUSTIFICATIONS)},
     ),
 }
 
@@ -116,7 +153,9 @@ def about(subject: str) -> str:
 def _check_subject(body: dict[str, Any]) -> None:
     subject = body["subject"]
     whole = about(subject) == subject and not subject.startswith(DIGEST)
-    ranges = body.get("range")
+    ranges, versions = body.get("range"), body.get("versions")
+    if versions is not None and not (whole and versions):
+        raise Malformed("a list of versions speaks of a purl without a version, and is left out when empty")
     if ranges is None:
         return
     if not whole or not ranges:

@@ -1,0 +1,156 @@
+"""What is asked of a node's knowledge, and what it answers: plain data, no decisions.
+
+The node implements `KnowledgeDesk` over its log. Leaf indexes count from 0; times are POSIX milliseconds; ids and
+digests lower-case hex, nodes base32.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from pyrsia.knowledge.known import Known
+from pyrsia.policy.facts import Reason
+from pyrsia.units import MAX_AUDITED, MAX_FACTS_TOLD
+from pyrsia.wire.purl import MAX_PURL_CHARS
+
+PurlText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PURL_CHARS)]
+
+
+class AsOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A moment: the log as it was with so many leaves, or at a time. Neither: now. Both: refused."""
+
+    size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    time_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class FactRow(msgspec.Struct, frozen=True):
+    """One fact, with what became of it (`knowledge.standing`) by the moment asked about.
+
+    Attributes:
+        state: stands, to-come, superseded or withdrawn; `by`: leaf that ended it, -1 for none.
+        author_name: as its members call it; "" for who is none.
+    """
+
+    leaf: int
+    time_ms: int
+    id: str
+    author: str
+    author_name: str
+    kind: str
+    subject: str
+    text: str
+    state: str
+    by: int
+    body: dict[str, Any]
+
+
+class FactsTold(msgspec.Struct, frozen=True):
+    """Facts in log order. `size`, `time_ms`: the moment; `whole`: none below it is missing here; `next`: -1 for none."""
+
+    subject: str
+    size: int
+    time_ms: int
+    whole: bool
+    facts: tuple[FactRow, ...]
+    next: int
+
+
+class FactTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One fact to say in a batch. `fields`: those that its kind has; `withdraw`: take back what this node said."""
+
+    kind: Annotated[str, msgspec.Meta(max_length=32)]
+    subject: PurlText
+    text: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    valid_from: Annotated[int, msgspec.Meta(ge=0)] = 0
+    fields: dict[str, Any] = {}
+    withdraw: bool = False
+
+
+class FactsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Facts that this node shall say, each at most once: what it says already in the same words is no new entry.
+
+    A fact replaces the one that this node said before of the same kind, subject and `advisory`.
+    """
+
+    facts: Annotated[tuple[FactTold, ...], msgspec.Meta(min_length=1, max_length=MAX_FACTS_TOLD.value)]
+    dry_run: bool = False
+
+
+class FactOutcome(msgspec.Struct, frozen=True):
+    """What became of one: added, changed, same, withdrawn or refused. `leaf`: -1 without an entry."""
+
+    outcome: str
+    leaf: int = -1
+    error: dict[str, Any] | None = None
+
+
+class FactsOutcome(msgspec.Struct, frozen=True):
+    """In the order of what was asked."""
+
+    outcomes: tuple[FactOutcome, ...]
+
+
+class AuditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known about these versions, at a moment, and what this node's policy says of them now."""
+
+    purls: Annotated[tuple[PurlText, ...], msgspec.Meta(min_length=1, max_length=MAX_AUDITED.value)]
+    at: AsOf = AsOf()
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One version.
+
+    Attributes:
+        origin: network, local or proxied; "" for what this node has not.
+        status: of its files in the log (the worst of them) at the moment; "" for none.
+        known: what stands about it; None with `error`, where the purl cannot be read.
+        allowed: policy's answer now; None where a past moment is asked about, or nothing is here to decide on.
+    """
+
+    purl: str
+    origin: str
+    status: str
+    known: Known | None
+    allowed: bool | None = None
+    reasons: tuple[Reason, ...] = ()
+    error: str = ""
+
+
+class AuditAnswer(msgspec.Struct, frozen=True):
+    """In the order of what was asked. `size`, `time_ms`: the moment that it speaks of."""
+
+    size: int
+    time_ms: int
+    whole: bool
+    rows: tuple[AuditRow, ...]
+
+
+class KnowledgeDesk(Protocol):
+    """A node's knowledge, for those who ask about it."""
+
+    async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
+        """Every fact about a package (of a purl with a version: those that speak of it) or `sha256:` digest.
+
+        Raises:
+            Refusal: `bad-request`: a moment that the log has not reached, no purl.
+        """
+        ...
+
+    async def newest(self, at: AsOf, *, kind: str, first: int | None, count: int) -> FactsTold:
+        """Facts about anything, newest first (or from leaf `first` on, oldest first)."""
+        ...
+
+    def follow(self, after: int, kind: str, glob: str) -> AsyncIterator[FactRow]:
+        """Facts behind leaf `after` as the log gets them, without an end."""
+        ...
+
+    async def audit(self, order: AuditOrder) -> AuditAnswer: ...
+
+    async def say(self, order: FactsOrder) -> FactsOutcome:
+        """See facts into the log, within this node's quota.
+
+        Raises:
+            Refusal: `forbidden`: this node is no member.
+        """
+        ...
