@@ -46,7 +46,7 @@ class FactRow(msgspec.Struct, frozen=True):
 
 
 class FactsTold(msgspec.Struct, frozen=True):
-    """Facts in log order. `size`, `time_ms`: the moment; `whole`: none below it is missing here; `next`: -1 for none."""
+    """Facts in log order. `size`, `time_ms`: the moment; `whole`: none below it is missing here; `next`: -1: none."""
 
     subject: str
     size: int

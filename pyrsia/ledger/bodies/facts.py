@@ -19,7 +19,7 @@ MAX_RANGES = Limit(64, "of versions in one fact: an advisory has one for each re
 MAX_VERSIONS = Limit(
     1_024, "named one by one in an advisory, where no range says which: 20 KB of an entry's 60"
 )
-MAX_TAGS = Limit(32, "of one description")
+MAX_TAGS = Limit(32, "of one description: more than any registry shows beside a package, 2 KB")
 SUBJECTS_KNOWN = Limit(16_384, "a busy day's subjects, 4 MB: an entry's is asked for three times")
 MAX_ALIASES = Limit(16, "names of one advisory in other databases")
 
