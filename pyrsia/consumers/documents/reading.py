@@ -1,0 +1,79 @@
+"""A document's bytes within a bound, as typed data, or a refusal that names the file."""
+
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.units import Limit
+
+MAX_DOCUMENT_BYTES = Limit(
+    64 << 20, "an SBOM or VEX document of a large image has 30 MB; read whole it takes some times that"
+)
+MAX_WHY_CHARS: Final = 200  # of a parser's own words, which may quote the document
+
+T = TypeVar("T")
+
+
+def whole(path: Path, most: int = MAX_DOCUMENT_BYTES.value) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        Refusal: `too-large`; `usage` for what is no plain file.
+    """
+    if not path.is_file():  # a pipe has no end, a device no size
+        raise Refusal("usage", what=f"{path} is no plain file", who="your command", do="name a JSON document")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise Refusal(
+            "too-large",
+            what=f"{path} has {path.stat().st_size:,} bytes, {most:,} are read of one document",
+            who="the document",
+            do="split it by component, or name the part that matters",
+        )
+    return data
+
+
+def typed(data: bytes, shape: type[T]) -> T:
+    """JSON as a value of the type `shape`; fields that it has not are passed over.
+
+    Raises:
+        Malformed: not UTF-8, no JSON, nested without end, or another type at some place.
+    """
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except RecursionError:
+        raise Malformed("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise Malformed("it is not UTF-8") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Malformed(str(error)[:MAX_WHY_CHARS]) from None
+
+
+def document(path: Path, shape: type[T]) -> T:
+    """`whole` and `typed`, for a file that is one document.
+
+    Raises:
+        Refusal: `too-large`, `usage`, `bad-request`.
+    """
+    data = whole(path)
+    try:
+        return typed(data, shape)
+    except Malformed as error:
+        raise refused(path, str(error)) from None
+
+
+def refused(path: Path | str, why: str) -> Refusal:
+    return Refusal(
+        "bad-request",
+        what=f"{path}: {why}",
+        who="the document, or whoever wrote it",
+        do="make it again with its tool, or name another file",
+    )
+
+
+def text(value: Any) -> str:
+    """A text, or "" for everything else: tools write null and numbers where a name belongs."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,110 @@
+"""SPDX in JSON: the packages that a document lists; 2.2 and 2.3 as one object, 3.0 as a graph of elements.
+
+Source: SPDX 2.3, "Package information"; SPDX 3.0.1, Software profile; docs/knowledge.md, "Importing".
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from pyrsia.consumers.documents.component import Component
+from pyrsia.consumers.documents.purls import canonical
+from pyrsia.consumers.documents.reading import document, refused, text
+
+VERSIONS: Final = ("SPDX-2.2", "SPDX-2.3")
+_NOTHING: Final = ("NOASSERTION", "NONE")  # what a tool writes that has not looked, or found nothing
+
+
+class Checksum(msgspec.Struct):
+    algorithm: Any = ""
+    value: Any = msgspec.field(name="checksumValue", default="")
+
+
+class Reference(msgspec.Struct):
+    kind: Any = msgspec.field(name="referenceType", default="")
+    locator: Any = msgspec.field(name="referenceLocator", default="")
+
+
+class Package(msgspec.Struct):
+    name: Any = ""
+    id: Any = msgspec.field(name="SPDXID", default="")
+    version: Any = msgspec.field(name="versionInfo", default="")
+    concluded: Any = msgspec.field(name="licenseConcluded", default="")
+    declared: Any = msgspec.field(name="licenseDeclared", default="")
+    references: list[Reference] | None = msgspec.field(name="externalRefs", default=None)
+    checksums: list[Checksum] | None = None
+
+
+class Verified(msgspec.Struct):
+    algorithm: Any = ""
+    value: Any = msgspec.field(name="hashValue", default="")
+
+
+class Identifier(msgspec.Struct):
+    kind: Any = msgspec.field(name="externalIdentifierType", default="")
+    identifier: Any = ""
+
+
+class Element(msgspec.Struct):
+    """Of a graph: packages are some of its elements."""
+
+    type: Any = ""
+    name: Any = ""
+    version: Any = msgspec.field(name="software_packageVersion", default="")
+    url: Any = msgspec.field(name="software_packageUrl", default="")
+    identifiers: list[Identifier] | None = msgspec.field(name="externalIdentifier", default=None)
+    verified: list[Verified] | None = msgspec.field(name="verifiedUsing", default=None)
+
+
+class Spdx(msgspec.Struct):
+    version: Any = msgspec.field(name="spdxVersion", default="")
+    describes: list[Any] | None = msgspec.field(name="documentDescribes", default=None)
+    packages: list[Package] | None = None
+    graph: list[Element] | None = msgspec.field(name="@graph", default=None)
+    context: Any = msgspec.field(name="@context", default="")
+
+
+def components(path: Path) -> Iterator[Component]:
+    """Every package of the document; what the document is about is none of them, where it says which that is.
+
+    Raises:
+        Refusal: `too-large`, `bad-request`, before the first is given.
+    """
+    return listed(document(path, Spdx), path)
+
+
+def listed(found: Spdx, path: Path) -> Iterator[Component]:
+    if is_graph(found):
+        return (_element(one) for one in found.graph or () if one.type in ("software_Package", "Package"))
+    if found.version not in VERSIONS:
+        what = "it is no SPDX document in JSON of version 2.2, 2.3 or 3.0"
+        raise refused(path, f"{what}: spdxVersion is {text(found.version)[:40] or 'missing'}")
+    roots = {text(one) for one in found.describes or ()} - {""}
+    return (_package(one) for one in found.packages or () if one.id not in roots)
+
+
+def is_graph(found: Spdx) -> bool:
+    return found.graph is not None and "spdx.org/rdf/3.0" in str(found.context)[:200]
+
+
+def _package(one: Package) -> Component:
+    locators = (text(ref.locator) for ref in one.references or () if ref.kind == "purl")
+    sums = (text(sum.value).lower() for sum in one.checksums or () if sum.algorithm == "SHA256")
+    licences = (text(said) for said in (one.concluded, one.declared))
+    return Component(
+        next((purl for purl in map(canonical, locators) if purl), ""),
+        text(one.name),
+        text(one.version),
+        next(sums, ""),
+        next((said for said in licences if said and said not in _NOTHING), ""),
+    )
+
+
+def _element(one: Element) -> Component:
+    """A graph says licences by relations between its elements; those are not followed."""
+    named = (text(other.identifier) for other in one.identifiers or () if other.kind == "packageUrl")
+    sums = (text(sum.value).lower() for sum in one.verified or () if sum.algorithm == "sha256")
+    purls = (purl for purl in map(canonical, (text(one.url), *named)) if purl)
+    return Component(next(purls, ""), text(one.name), text(one.version), next(sums, ""), "")
