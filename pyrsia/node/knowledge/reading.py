@@ -1,0 +1,184 @@
+"""Facts of one package or file, out of its history: read once, and from then on only what is new.
+
+What decides now is kept: facts of the kinds that policies read, without those that their authors took back or replaced.
+A history may be long and hold few facts, so a question reads a bounded stretch of it, and says that there is more.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import trio
+
+from pyrsia.knowledge import said as saying
+from pyrsia.knowledge.said import FACT, Said
+from pyrsia.ledger import entries, glance, index, prefixtree
+from pyrsia.node.archive import Hole
+from pyrsia.units import Limit
+
+STRETCH = Limit(128, "leaves of a history between two turns of the loop: some three milliseconds")
+AT_ONCE = Limit(1_024, "leaves read within one question, 20 ms; a longer history is read beside it, once")
+KEPT_BYTES = Limit(8 << 20, "leaves whose facts are kept, some 30 MB as values: a thousand busy packages")
+KEPT_SUBJECTS = Limit(20_000, "histories remembered, mostly without a fact: 10 MB, a mirror's packages")
+MAX_FACTS = Limit(10_000, "that stand about one package: fifty times what the most watched one has")
+GAP = Limit(32, "leaves between two of a history that are read along rather than sought one by one")
+
+DECIDING: Final = frozenset((saying.ADVISORY, saying.VEX, saying.LICENCE, saying.SBOM))
+
+
+class Log(Protocol):
+    """What is needed of `archive.Archive`."""
+
+    @property
+    def hole(self) -> Hole | None: ...
+    @property
+    def size(self) -> int: ...
+    def entry(self, index: int) -> bytes | None: ...
+    def entries(self, first: int, count: int) -> list[bytes]: ...
+    def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]: ...
+    def here_from(self, first: int) -> int: ...
+    def index(self, keys: list[bytes]) -> list[bytes | None]: ...
+
+
+def fact(leaf: int, raw: bytes, time_ms: int = 0) -> Said | None:
+    """A leaf of the log as a fact; None for a leaf of another type."""
+    if glance.kind(raw) != FACT:
+        return None
+    entry = entries.parse(raw)
+    return Said(leaf, time_ms, entry.id.hex(), glance.author(raw), entry.body)
+
+
+def leaves_at(log: Log, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """These leaves, which must be here, with their indexes; `wanted` in order. Neighbours are read together."""
+    at = 0
+    while at < len(wanted):
+        end = at + 1
+        while end < len(wanted) and wanted[end] - wanted[end - 1] <= GAP.value:
+            end += 1
+        first = wanted[at]
+        if end == at + 1:
+            raw = log.entry(first)
+            if raw is not None:
+                yield first, raw
+        else:
+            read = log.entries(first, wanted[end - 1] - first + 1)
+            for one in wanted[at:end]:
+                if one - first < len(read):
+                    yield one, read[one - first]
+        at = end
+
+
+@dataclass(slots=True)
+class Held:
+    """What is known of one index key.
+
+    Attributes:
+        count: rows that its history has; `rows`: how many of them were read.
+        next: leaf from which on nothing was read yet; `began`: leaf below which nothing was here to be read.
+        facts: those that were neither replaced nor taken back, by id, in log order.
+        bytes: of the leaves behind `facts`.
+        full: there are more than `MAX_FACTS`, and the rest is left out.
+    """
+
+    key: bytes
+    began: int = 0
+    next: int = 0
+    count: int = 0
+    rows: int = 0
+    facts: dict[str, Said] = field(default_factory=dict)
+    bytes: int = 0
+    full: bool = False
+    changes: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every fact of the history was read."""
+        return self.rows == self.count and not self.full
+
+    def add(self, one: Said, size: int) -> None:
+        if one.kind not in DECIDING:
+            return
+        self.changes += 1
+        if one.supersedes:
+            self.facts.pop(one.supersedes, None)
+        if one.is_withdrawal:
+            return
+        if len(self.facts) >= MAX_FACTS.value:
+            self.full = True
+            return
+        self.facts[one.id] = one
+        self.bytes += size
+
+
+class Reading:
+    """The histories that are kept."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._held: OrderedDict[bytes, Held] = OrderedDict()
+        self._bytes = 0
+        self._unread: dict[bytes, None] = {}  # keys that somebody shall read on
+
+    def look(self, key: bytes) -> Held:
+        """What is known of an index key now, after reading at most `AT_ONCE` leaves."""
+        held = self._counted(key)
+        left = AT_ONCE.value
+        while left > 0 and self._more(held):
+            left -= self._read(held, min(left, STRETCH.value))
+        if self._more(held):
+            self._unread[key] = None
+        return held
+
+    async def read(self, key: bytes) -> Held:
+        """The same, after reading all of it, in turns with others."""
+        held = self._counted(key)
+        while self._more(held):
+            await trio.lowlevel.checkpoint()
+            self._read(held, STRETCH.value)
+        self._unread.pop(key, None)
+        return held
+
+    @property
+    def unread(self) -> Iterable[bytes]:
+        """Keys of histories that were asked for and are not read to their end."""
+        return tuple(self._unread)
+
+    def _counted(self, key: bytes) -> Held:
+        held = self._held.get(key)
+        began = self._log.here_from(0)
+        if held is None or (held.began and not began):  # what a snapshot left out has come since
+            held = self._put(Held(key, began, began))
+        else:
+            self._held.move_to_end(key)
+        [record] = self._log.index([index.record_key(key)])
+        held.count = 0 if record is None else prefixtree.history_count(record)
+        return held
+
+    def _put(self, held: Held) -> Held:
+        before = self._held.pop(held.key, None)
+        self._bytes -= 0 if before is None else before.bytes
+        self._held[held.key] = held
+        while len(self._held) > 1 and (
+            self._bytes > KEPT_BYTES.value or len(self._held) > KEPT_SUBJECTS.value
+        ):
+            _, gone = self._held.popitem(last=False)
+            self._bytes -= gone.bytes
+        return held
+
+    def _more(self, held: Held) -> bool:
+        return held.rows < held.count and held.next < self._log.size
+
+    def _read(self, held: Held, most: int) -> int:
+        """Read the next `most` rows of a history; how many there were, at least 1."""
+        before, size = held.bytes, self._log.size
+        wanted = [leaf for leaf, _ in self._log.history(held.key, held.next, most)]
+        for leaf, raw in leaves_at(self._log, wanted):
+            told = fact(leaf, raw)
+            if told is not None:
+                held.add(told, len(raw))
+        held.rows += len(wanted)
+        held.next = wanted[-1] + 1 if len(wanted) == most else size
+        if self._held.get(held.key) is held:
+            self._bytes += held.bytes - before
+        return max(1, len(wanted))
