@@ -27,7 +27,7 @@ def check(data: bytes) -> bool:
 
 def _read(path: Path, text: str) -> build_files.Listed | Refusal:
     try:
-        return build_files._reader(path)(path, text)
+        return build_files.listed(path, text, build_files._reader(path))
     except Refusal as error:
         return error
 

@@ -109,7 +109,7 @@ def test_a_conan_lock_lists_what_is_needed_at_run_time(tmp_path):
         Item("conan", "me/stable/own", "1.0", closure=False),
         Item("conan", "plain", "2", closure=False),
     )
-    assert listed.skipped == ("1 tools that only builds need",)
+    assert listed.skipped == ("cmake: a tool that only builds need",)
 
 
 @pytest.mark.parametrize(

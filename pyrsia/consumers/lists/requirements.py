@@ -1,0 +1,70 @@
+"""requirements*.txt: pip's lines.
+
+Source: pip, "Requirements File Format"; PEP 508.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from pyrsia.consumers.lists.rows import Row
+
+_LEADS: Final = re.compile(r"(?:-r|--requirement(?:=|\s))\s*(\S.*)")
+_OPTIONS: Final = re.compile(r"\s--(?:hash|config-settings|global-option)\b")
+_PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version out for the newest"
+
+
+def rows(path: Path, text: str) -> tuple[Row, ...]:
+    return tuple(_row(number, line) for number, line in _lines(text))
+
+
+def _row(number: int, line: str) -> Row:
+    where = f"line {number}"
+    if line.startswith("-"):
+        leads = _LEADS.fullmatch(line)
+        option = line.split()[0]
+        return Row("pip", option, line=number, leads=leads[1] if leads else "",
+                   left=f"{where}: the option {option} is the node's own configuration's business")  # fmt: skip
+    line = _OPTIONS.split(line)[0].strip()
+    try:
+        wanted = Requirement(line)
+    except InvalidRequirement:
+        return Row("pip", line[:80], line=number, open=f"{where} is no requirement: {line[:80]!r}",
+                   do="correct it")  # fmt: skip
+    name = canonicalize_name(wanted.name)
+    version, open_ = _pin(where, wanted)
+    left = ""
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        left = f"{where}: {wanted.name} is not for this machine: {wanted.marker}"
+    elif wanted.url:
+        left = f"{where}: {wanted.name} comes from an address and from no index"
+    return Row("pip", name, version, number, left=left, open=open_, do=_PIN if open_ else "")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """(number of its first line, text) of each logical line, without comments and continuations."""
+    begun, parts = 0, [""]
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
+        begun = begun or number
+        if raw.rstrip().endswith("\\") and line:
+            parts.append(line.removesuffix("\\"))
+            continue
+        whole = " ".join((*parts, line)).strip()
+        if whole:
+            yield begun, whole
+        begun, parts = 0, [""]
+
+
+def _pin(where: str, wanted: Requirement) -> tuple[str, str]:
+    """(exact version, why there is none): both empty where a requirement says nothing of a version."""
+    exact = [one for one in wanted.specifier if one.operator in ("==", "===")]
+    if not wanted.specifier:
+        return "", ""
+    if len(wanted.specifier) != 1 or not exact or "*" in exact[0].version:
+        return "", f"{where} leaves the version of {wanted.name} open: {wanted.specifier}"
+    return exact[0].version, ""
