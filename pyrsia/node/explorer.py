@@ -4,9 +4,7 @@ Decides which leaves a `LogQuery` means and how far one request looks: every lea
 of a request is used up its answer holds what was found and where to go on. Between short stretches the loop
 gets its turn, so that a filter which matches nothing disturbs nobody.
 
-Times are those of blocks. The seal that ends a block carries its time and its first leaf, and the next seal at
-or behind a leaf is never further away than the largest block; so leaves are found by time in halves, with no
-table of their own.
+Times are those of blocks (`times`).
 """
 
 from collections.abc import Sequence
@@ -20,11 +18,11 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger import glance, views
 from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.ledger.glance import MAX_BLOCK_LEAVES, Seal
 from pyrsia.ledger.matching import Filter
 from pyrsia.ledger.touches import package_key
 from pyrsia.log import tiles
 from pyrsia.log.tree import EMPTY_ROOT, Frontier
+from pyrsia.node import times
 from pyrsia.node.summary import summary
 from pyrsia.serve.views import LogPage, LogQuery
 from pyrsia.status import EntryStatus
@@ -87,9 +85,11 @@ class Explorer:
             Refusal: `bad-request`: an author that is no member, a size that the log has not reached.
         """
         look = self._look(query)
-        size = await self._size(query)
-        low = 0 if query.since_ms is None else await self._first_at(query.since_ms)
-        high = size if query.until_ms is None else min(size, await self._first_at(query.until_ms + 1))
+        size = await times.size_at(self._log, query.as_of, query.as_of_ms)
+        low = 0 if query.since_ms is None else await times.first_at(self._log, query.since_ms)
+        high = (
+            size if query.until_ms is None else min(size, await times.first_at(self._log, query.until_ms + 1))
+        )
         first, down = _start(query, low, high)
         if query.first is None and not down and first > low:  # the newest page: what is here of it
             first = min(self._log.here_from(first), high - 1)
@@ -131,19 +131,6 @@ class Explorer:
             ) from None
         return wanted
 
-    async def _size(self, query: LogQuery) -> int:
-        size = self._log.size
-        if query.as_of is not None:
-            if query.as_of > size:
-                raise Refusal(
-                    "bad-request",
-                    what=f"this node's log has {size} leaves; it was never as long as {query.as_of}",
-                    who="the client's request",
-                    do="see GET /api/v1/log/head for its size",
-                )
-            return query.as_of
-        return size if query.as_of_ms is None else min(size, await self._first_at(query.as_of_ms + 1))
-
     def _root(self, size: int) -> bytes:
         head = self._log.head
         if head is not None and head.tree_size == size:
@@ -156,44 +143,6 @@ class Explorer:
             return self._log.tile(level, index, tiles.width(level, index, of)) or b""
 
         return Frontier.from_tiles(of, row).root()
-
-    # -- time ----------------------------------------------------------------------------------
-
-    async def _first_at(self, time_ms: int) -> int:
-        """The first leaf whose block has this time or a later one; the log's size if none has."""
-        low, high = 0, self._log.size
-        while low < high:
-            await trio.lowlevel.checkpoint()
-            middle = (low + high) // 2
-            index, seal = self._seal_behind(middle)
-            if seal is None or seal.time_ms >= time_ms:
-                high = middle if seal is None else min(middle, seal.first_leaf)
-            else:
-                low = index + 1
-        return low
-
-    def _seal_behind(self, index: int) -> tuple[int, Seal | None]:
-        """The next seal at or behind a leaf, with its own index."""
-        end, count = index + MAX_BLOCK_LEAVES, 16
-        while index < end:
-            leaves = self._log.entries(index, min(count, end - index))
-            for offset, leaf in enumerate(leaves):
-                seal = glance.seal(leaf)
-                if seal is not None:
-                    return index + offset, seal
-            if not leaves:
-                break
-            index, count = index + len(leaves), min(2 * count, 2 * STRETCH.value)
-        return index, None
-
-    def _times(self, first: int, leaves: Sequence[bytes]) -> list[int]:
-        """Block time of each of some neighbouring leaves; 0 where no seal stands behind one."""
-        _, seal = self._seal_behind(first + len(leaves) - 1)
-        times = [0] * len(leaves)
-        for offset in range(len(leaves) - 1, -1, -1):
-            seal = glance.seal(leaves[offset]) or seal
-            times[offset] = 0 if seal is None else seal.time_ms
-        return times
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -267,14 +216,14 @@ class Explorer:
 
     def _stretch(self, look: _Look, first: int, leaves: Sequence[bytes], order: range) -> int:
         """Look at `leaves` in `order` until the look is over; how many were looked at."""
-        times: list[int] = []
+        sealed: list[int] = []
         for done, offset in enumerate(order, 1):
             look.scanned += 1
             look.left -= 1
             row = self._row(look, first + offset, leaves[offset])
             if row is not None:
-                times = times or self._times(first, leaves)
-                look.rows.append(msgspec.structs.replace(row, time_ms=times[offset]))
+                sealed = sealed or times.times_of(self._log, first, leaves)
+                look.rows.append(msgspec.structs.replace(row, time_ms=sealed[offset]))
             if look.over:
                 return done
         return len(order)
