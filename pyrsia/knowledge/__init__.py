@@ -7,10 +7,12 @@ say the same, and the log itself asks none of them.
 said.py         a fact as its reader meets it
 standing.py     which facts stand at a moment: not taken back, not replaced, not yet to come
 versions.py     order and ranges of versions, by each ecosystem's rules
-severities.py   a word for a CVSS vector
+severities.py   a word for a CVSS vector, and which word is worse
 advisories.py   what stands against one version, and what VEX says of it
 licences.py     SPDX expressions: what may be chosen
 known.py        all of that about one version: what a policy decides by, and what people are shown
+about.py        makes it: the one door of this package
+history.py      when each weakness was first told, and what was said of it since
 
 Source: docs/knowledge.md.
 """

@@ -1,0 +1,129 @@
+"""What stands against one version, and what VEX says of it. No decisions: whose word counts is a policy's business.
+
+A fact is about a whole package (with ranges, versions, or neither: every version), one version, or one file. Against
+a version speaks whoever may mean it. In its favour (VEX: not affected, fixed) speaks only what surely and exactly
+means it.
+
+Source: docs/knowledge.md, "Which versions are meant".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from pyrsia.errors import Malformed
+from pyrsia.knowledge import severities, versions
+from pyrsia.knowledge.known import Advisory
+from pyrsia.knowledge.said import ADVISORY, VEX, Said
+from pyrsia.knowledge.versions import NO, Hit
+from pyrsia.ledger.bodies.facts import DIGEST
+from pyrsia.units import Limit
+from pyrsia.wire import purl
+
+SUBJECTS_KNOWN = Limit(16_384, "a large audit's packages and the versions that facts name, 4 MB")
+
+LIFTING: Final = frozenset(("fixed", "not-affected"))  # VEX outcomes that speak for a version
+_THIS_FILE: Final = Hit(True, True, "this file")
+_NOT_ASKED: Final = Hit(True, False, versions.UNNAMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One version, or one file of it.
+
+    Attributes:
+        kind: type of its purl, by whose rules versions compare: of what stands under a node's name, the type there.
+        package: its purl without the version, as facts name it.
+        version: "" where the whole package is asked about.
+        sha256: of the file in hex; "" where no file is.
+    """
+
+    kind: str
+    package: str
+    version: str
+    sha256: str = ""
+
+
+def asked(text: str, sha256: str = "") -> Asked:
+    """
+    Raises:
+        Malformed: `text` is no canonical purl.
+    """
+    return Asked(*_parts(text), sha256)
+
+
+@lru_cache(SUBJECTS_KNOWN.value)
+def _parts(text: str) -> tuple[str, str, str]:
+    parsed = purl.parse(text)
+    return parsed.package.type, str(parsed.versionless), parsed.version
+
+
+def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
+    """Whether a fact means this version or file.
+
+    Args:
+        exactly: whether it would speak in favour: then nothing counts that only may mean it.
+    """
+    subject = one.subject
+    if subject == at.package:
+        hit = versions.meets(
+            at.kind,
+            at.version,
+            one.body.get("range", ()),
+            one.body.get("versions", ()),
+            exactly=exactly,
+        )
+    elif subject.startswith(DIGEST):
+        return _THIS_FILE if at.sha256 and subject[len(DIGEST) :] == at.sha256 else NO
+    else:
+        hit = _means_version(subject, at, exactly)
+    return NO if exactly and not hit.sure else hit
+
+
+def _means_version(subject: str, at: Asked, exactly: bool) -> Hit:
+    try:
+        _, package, version = _parts(subject)
+    except Malformed:  # not from the log, which holds only canonical ones
+        return NO
+    if package != at.package or not version:
+        return NO
+    if not at.version:
+        return _NOT_ASKED
+    equal = versions.named(at.kind, at.version, version, exactly=exactly)
+    if equal is None:
+        return Hit(True, False, f"{at.version} cannot be compared with {version}")
+    return Hit(True, True, f"{version} is named") if equal else NO
+
+
+def advisories(standing: Sequence[Said], at: Asked) -> tuple[Advisory, ...]:
+    """Each standing advisory that means this version, in log order; what several issuers say stays several."""
+    vex = [one for one in standing if one.kind == VEX and _speaks(one, at)]
+    return tuple(
+        _advisory(one, hit, vex)
+        for one in standing
+        if one.kind == ADVISORY and (hit := means(one, at)).affected
+    )
+
+
+def _speaks(one: Said, at: Asked) -> bool:
+    return means(one, at, exactly=one.body["outcome"] in LIFTING).affected
+
+
+def _advisory(one: Said, hit: Hit, vex: Sequence[Said]) -> Advisory:
+    body = one.body
+    names = (body["advisory"], *body.get("aliases", ()))
+    cvss = body.get("cvss", "")
+    return Advisory(
+        id=body["advisory"],
+        aliases=names[1:],
+        severity=severities.severity(body["severity"], cvss),
+        cvss=cvss,
+        why=hit.why,
+        sure=hit.sure,
+        fixed=hit.fixed,
+        issuer=one.author,
+        leaf=one.leaf,
+        text=body["text"],
+        vex=tuple((it.author, it.body["outcome"], it.leaf) for it in vex if it.body["advisory"] in names),
+    )

@@ -1,0 +1,134 @@
+"""How what is known of a package came to be: when each weakness was first told, and what was said of it since.
+
+Source: docs/knowledge.md, "What stands".
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pyrsia.knowledge import severities
+from pyrsia.knowledge.said import ADVISORY, VEX, Said
+from pyrsia.knowledge.standing import Standing, every
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One word of one issuer about an advisory.
+
+    Attributes:
+        what: known (said for the first time by this issuer), changed, withdrawn, or vex.
+        severity: as of this word; "" for withdrawn and vex.
+        fixed: ends of its ranges that are called fixed, as the fact has them.
+        detail: for people: what differs from this issuer's word before, or the VEX outcome.
+    """
+
+    leaf: int
+    time_ms: int
+    issuer: str
+    what: str
+    severity: str = ""
+    fixed: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Of one advisory id, whoever speaks of it.
+
+    Attributes:
+        first_leaf: where the log first had it, under this id; `first_ms`: the block time.
+        severity: the highest that stands; "" where none stands any more, or none yet.
+        fixed: versions called fixed by what stands.
+        withdrawn_ms: when the last of it was taken back; None while anything of it stands or is to come.
+        changes: in log order.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    first_leaf: int
+    first_ms: int
+    severity: str
+    fixed: tuple[str, ...]
+    withdrawn_ms: int | None
+    changes: tuple[Change, ...]
+
+
+def names(one: Said) -> tuple[str, ...]:
+    """What an advisory calls the weakness, its id first; of VEX what it speaks of."""
+    return (one.body["advisory"], *one.body.get("aliases", ()))
+
+
+def first_known(facts: Iterable[Said], advisory: str) -> Said | None:
+    """The first fact that told of a weakness, by its id or an alias; None where none did."""
+    told = (one for one in facts if one.kind == ADVISORY and not one.is_withdrawal and advisory in names(one))
+    return min(told, key=lambda one: one.leaf, default=None)
+
+
+def timeline(facts: Iterable[Said], now_ms: int) -> tuple[Story, ...]:
+    """Every weakness that the facts of a package tell of, in the order in which the log came to know them."""
+    facts = tuple(facts)
+    of_id: dict[str, list[Standing]] = {}
+    for one in every(facts, now_ms):
+        if one.said.kind == ADVISORY:
+            of_id.setdefault(one.said.body["advisory"], []).append(one)
+    return tuple(_story(name, rows, facts) for name, rows in of_id.items())
+
+
+def _story(name: str, rows: list[Standing], facts: tuple[Said, ...]) -> Story:
+    first, last = rows[0].said, rows[-1].said
+    stand = [one.said for one in rows if one.stands]
+    ends = [one.ends_ms for one in rows if one.state in ("superseded", "withdrawn")]
+    over = len(ends) == len(rows)
+    return Story(
+        name,
+        tuple(last.body.get("aliases", ())),
+        first.leaf,
+        first.time_ms,
+        max((_severity(one) for one in stand), key=severities.rank, default=""),
+        tuple(dict.fromkeys(end for one in stand for end in _fixed(one))),
+        max((end for end in ends if end is not None), default=None) if over else None,
+        _changes(rows, facts),
+    )
+
+
+def _severity(one: Said) -> str:
+    return severities.severity(one.body["severity"], one.body.get("cvss", ""))
+
+
+def _fixed(one: Said) -> tuple[str, ...]:
+    return tuple(bounds["fixed"] for bounds in one.body.get("range", ()) if "fixed" in bounds)
+
+
+def _changes(rows: list[Standing], facts: tuple[Said, ...]) -> tuple[Change, ...]:
+    by_id = {one.said.id: one.said for one in rows}
+    called = {name for one in rows for name in names(one.said)}
+    changes = [_change(one.said, by_id.get(one.said.supersedes)) for one in rows]
+    changes += [
+        Change(one.by.leaf, one.by.time_ms, one.by.author, "withdrawn")
+        for one in rows
+        if one.by is not None and one.by.is_withdrawal
+    ]
+    changes += [
+        Change(one.leaf, one.time_ms, one.author, VEX, detail=one.body["outcome"])
+        for one in facts
+        if one.kind == VEX and not one.is_withdrawal and one.body["advisory"] in called
+    ]
+    return tuple(sorted(changes, key=lambda one: one.leaf))
+
+
+def _change(one: Said, before: Said | None) -> Change:
+    what = "known" if before is None else "changed"
+    return Change(one.leaf, one.time_ms, one.author, what, _severity(one), _fixed(one), _differs(one, before))
+
+
+def _differs(one: Said, before: Said | None) -> str:
+    if before is None:
+        return ""
+    parts = []
+    if _severity(one) != _severity(before):
+        parts.append(f"severity {_severity(before)} to {_severity(one)}")
+    if _fixed(one) != _fixed(before):
+        parts.append(f"fixed in {', '.join(_fixed(one)) or 'nothing yet'}")
+    elif any(one.body.get(field) != before.body.get(field) for field in ("range", "versions")):
+        parts.append("other versions")
+    return "; ".join(parts)
