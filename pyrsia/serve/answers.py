@@ -19,7 +19,7 @@ import trio
 
 from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.serve.connection import Receive, Scope, Send
-from pyrsia.serve.ranges import Span, Unsatisfiable, matches, parse_range
+from pyrsia.serve.ranges import Span, Unsatisfiable, matches, open_ended, parse_range
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Arriving
 from pyrsia.serve.waiting import while_there
@@ -30,6 +30,7 @@ IMMUTABLE: Final = b"public, max-age=31536000, immutable"
 REVALIDATE: Final = b"no-cache"
 # Goes with every 401 (RFC 9110 section 11.6.1).
 CHALLENGE: Final[Header] = (b"www-authenticate", b'Basic realm="pyrsia"')
+WHOLE: Final = "pyrsia.whole"  # in a scope: the ETag of what the client has whole when this answer is through
 _SNIFF: Final[Header] = (b"x-content-type-options", b"nosniff")
 _RETRY_S: Final = b"5"
 
@@ -75,6 +76,8 @@ async def send_cached(
     if asked and matches(asked, etag):
         await send_nothing(send, 304, headers)
         return
+    if scope["method"] == "GET":
+        scope[WHOLE] = etag
     await send_body(send, 200, body, [(b"content-type", kind), *headers])
 
 
@@ -211,6 +214,8 @@ async def _part(
         await send(start)
         await send({"type": "http.response.body"})
         return None
+    if span.count == size or open_ended(header(scope, b"range")):
+        scope[WHOLE] = etag
     return _Part(start, span)
 
 

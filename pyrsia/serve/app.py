@@ -7,6 +7,7 @@ request counts as TCP.
 
 import logging
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -14,7 +15,7 @@ import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve import conan, grants, log, maven, oci, pypi, via, witness
-from pyrsia.serve.answers import send_refusal
+from pyrsia.serve.answers import WHOLE, send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
 from pyrsia.serve.api_search import SCOPE as FINDER
@@ -35,6 +36,8 @@ from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MA
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.serve")
+
+Served = Callable[[str], object]
 
 _UPLOAD_BYTES: Final = 10 << 30  # what `local.upload_gb` is by default
 _UPLOAD_FRAMING_BYTES: Final = 1 << 20  # of a form around a file; a manifest beside it
@@ -68,9 +71,20 @@ _BEHIND_RETRY_S: Final = 10  # a follower takes over thousands of entries meanwh
 
 
 def build_app(
-    *, guard: Guard, supply: Supply, log_view: LogView, admin: Admin, witnessing: WitnessView | None = None
+    *,
+    guard: Guard,
+    supply: Supply,
+    log_view: LogView,
+    admin: Admin,
+    witnessing: WitnessView | None = None,
+    served: Served = lambda sha256: None,
 ) -> App:
-    """The whole ASGI application of a node. `witnessing`: None where it neither is nor asks a witness."""
+    """The whole ASGI application of a node.
+
+    Args:
+        witnessing: None where it neither is nor asks a witness.
+        served: told of each file of a registry that a client was given to its end, by its digest in hex.
+    """
     table = (
         (pypi.PREFIX, PypiApp(supply)),
         (conan.PREFIX, ConanApp(supply)),
@@ -90,6 +104,8 @@ def build_app(
         for prefix, app in table:
             if path.startswith(prefix):
                 await app(scope, receive, send)
+                if WHOLE in scope and prefix in _REGISTRIES:
+                    served(_digest(scope[WHOLE]))
                 return
         if pages.takes(path):
             await pages(scope, receive, send)
@@ -126,6 +142,11 @@ def build_app(
             await _refuse(scope, sending, _unavailable())
 
     return app
+
+
+def _digest(etag: bytes) -> str:
+    """The digest that an ETag of a file holds; of a page's it is no digest."""
+    return etag.decode("latin-1").strip('"').removeprefix("sha256:")
 
 
 class _CatchingUp:

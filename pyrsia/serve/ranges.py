@@ -53,6 +53,12 @@ def parse_range(header: bytes, size: int) -> Span | Unsatisfiable | None:
     return Span(first, min(last, size - 1) - first + 1)
 
 
+def open_ended(header: bytes) -> bool:
+    """Whether `header` asks for the rest of a file, from a byte that it names: as who goes on with a download does."""
+    match = _BYTES.fullmatch(header.strip())
+    return match is not None and bool(match[1]) and not match[2]
+
+
 def matches(if_none_match: bytes, etag: bytes) -> bool:
     """Weak comparison of a whole If-None-Match list with our strong `etag`."""
     header = if_none_match.strip()

@@ -33,6 +33,7 @@ TOKENS: Final = "tokens"  # id of a token -> its hash, and what it allows
 MAIL: Final = (
     "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
 )
+DOWNLOADS: Final = "downloads"  # SHA-256 of a file -> how often this node gave it; the empty key: how many rows
 EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
 
 
@@ -72,6 +73,7 @@ FAMILIES: Final = (
     LOCAL_BYTES,
     TOKENS,
     MAIL,
+    DOWNLOADS,
 )
 
 _U64 = struct.Struct(">Q")
