@@ -77,7 +77,7 @@ class Explorer:
         """One request's: it knows the members' names of now. `work`: leaves that one answer looks at, 1 or more."""
         self._log = log
         self._work = work
-        self._names = _names(log, genesis)
+        self._names = names_of(log, genesis)
 
     async def find(self, query: LogQuery) -> LogPage:
         """
@@ -249,7 +249,7 @@ class Explorer:
         return look.packages[entry]
 
 
-def _names(log: Log, genesis: Genesis) -> dict[str, str]:
+def names_of(log: Log, genesis: Genesis) -> dict[str, str]:
     """What people call the members: those of genesis, who may have left, and those of now."""
     return {member.text: member.name for member in genesis.members} | views.names(log.state)
 

@@ -41,7 +41,7 @@ class Knowledge:
     ) -> None:
         """`pulse`: wakes who reads long histories in the background; None where nobody runs."""
         self._log, self._clock = log, clock
-        self.reading = Reading(log)
+        self.reading = Reading(log, clock)
         self._answers: dict[tuple[str, str], _Answer] = {}
         self._revision = 0
         self._asked = pulse or Pulse()

@@ -14,6 +14,8 @@ from pyrsia.policy.facts import Reason
 from pyrsia.units import MAX_AUDITED, MAX_FACTS_TOLD
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
+OLDEST, NEWEST = "oldest", "newest"  # orders of a page
+
 PurlText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PURL_CHARS)]
 
 
@@ -137,12 +139,24 @@ class KnowledgeDesk(Protocol):
         """
         ...
 
-    async def newest(self, at: AsOf, *, kind: str, first: int | None, count: int) -> FactsTold:
-        """Facts about anything, newest first (or from leaf `first` on, oldest first)."""
+    async def newest(
+        self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
+    ) -> FactsTold:
+        """Facts about anything, newest first (or from leaf `first` on, oldest first).
+
+        One answer looks at a bounded part of the log: it may have no fact and yet say where to go on (`next`).
+
+        Args:
+            order: `oldest` (from `first` up) or `newest` (from `first` down); "" as said above.
+        """
         ...
 
-    def follow(self, after: int, kind: str, glob: str) -> AsyncIterator[FactRow]:
-        """Facts behind leaf `after` as the log gets them, without an end."""
+    def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
+        """Facts behind leaf `after` (None: those to come) as the log gets them, without an end.
+
+        Raises:
+            Refusal: `bad-request`, at once: no kind of fact, no pattern, a leaf beyond the log's end.
+        """
         ...
 
     async def audit(self, order: AuditOrder) -> AuditAnswer: ...

@@ -5,7 +5,7 @@ A history may be long and hold few facts, so a question reads a bounded stretch 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -96,14 +96,18 @@ class Held:
         """Whether every fact of the history was read."""
         return self.rows == self.count and not self.full
 
-    def add(self, one: Said, size: int) -> None:
+    def add(self, one: Said, size: int, now_ms: int) -> None:
+        """One more fact of the history; what it ends is left out from then on, unless it will end it only later."""
         if one.kind not in DECIDING:
             return
         self.changes += 1
-        if one.supersedes:
-            self.facts.pop(one.supersedes, None)
-        if one.is_withdrawal:
-            return
+        if one.body["valid_from"] <= now_ms:
+            ended: str = one.supersedes
+            while ended:  # and what that one was to end
+                before = self.facts.pop(ended, None)
+                ended = "" if before is None else before.supersedes
+            if one.is_withdrawal:
+                return
         if len(self.facts) >= MAX_FACTS.value:
             self.full = True
             return
@@ -114,8 +118,8 @@ class Held:
 class Reading:
     """The histories that are kept."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
+        self._log, self._clock = log, clock
         self._held: OrderedDict[bytes, Held] = OrderedDict()
         self._bytes = 0
         self._unread: dict[bytes, None] = {}  # keys that somebody shall read on
@@ -171,12 +175,12 @@ class Reading:
 
     def _read(self, held: Held, most: int) -> int:
         """Read the next `most` rows of a history; how many there were, at least 1."""
-        before, size = held.bytes, self._log.size
+        before, size, now_ms = held.bytes, self._log.size, int(self._clock() * 1_000)
         wanted = [leaf for leaf, _ in self._log.history(held.key, held.next, most)]
         for leaf, raw in leaves_at(self._log, wanted):
             told = fact(leaf, raw)
             if told is not None:
-                held.add(told, len(raw))
+                held.add(told, len(raw), now_ms)
         held.rows += len(wanted)
         held.next = wanted[-1] + 1 if len(wanted) == most else size
         if self._held.get(held.key) is held:

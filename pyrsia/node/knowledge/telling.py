@@ -1,0 +1,327 @@
+"""Facts as they are told: pages of a subject's or of the whole log's, and the facts that come, each with its state.
+
+One answer looks at a bounded number of leaves and says where to go on; between short stretches others have their turn.
+What became of a fact is the log's own record of who ended it, so a page needs nothing of the pages beside it.
+
+Source: docs/knowledge.md, "At a node".
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge import standing
+from pyrsia.knowledge.advisories import Asked, asked, means
+from pyrsia.knowledge.said import Said
+from pyrsia.ledger.bodies.facts import DIGEST, KINDS
+from pyrsia.ledger.chain import ChainHead
+from pyrsia.ledger.genesis import Genesis
+from pyrsia.ledger.matching import PurlGlob
+from pyrsia.ledger.touches import digest_key, package_key
+from pyrsia.node import times
+from pyrsia.node.explorer import names_of
+from pyrsia.node.knowledge import reading
+from pyrsia.node.knowledge.reading import STRETCH, fact, leaves_at
+from pyrsia.node.pulse import Pulse
+from pyrsia.serve.knowing import NEWEST, AsOf, FactRow, FactsTold
+from pyrsia.units import HASH_BYTES, Limit
+from pyrsia.wire import canonical
+from pyrsia.wire import purl as purls
+
+WORK = Limit(
+    20_000, "leaves looked at for one answer, as in the log's own pages: a quarter of a second, in turns"
+)
+MAX_ANNOUNCED = Limit(
+    64, "corrections of corrections that are all still to come: more only wastes a reader's time"
+)
+ROWS_A_TURN: Final = 16  # each may look for its block's seal, a tenth of a millisecond
+
+
+class Log(reading.Log, Protocol):
+    """What is needed of `archive.Archive`."""
+
+    @property
+    def head(self) -> ChainHead | None: ...
+    def leaf_of(self, entry_id: bytes) -> int | None: ...
+    def state(self, key: bytes) -> bytes | None: ...
+    def tile(self, level: int, index: int, width: int) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an answer speaks of: so many leaves, and what time it was then. `past`: the question named it."""
+
+    size: int
+    time_ms: int
+    past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What facts are asked for, and the index key of their history."""
+
+    text: str
+    key: bytes
+    asked: Asked | None  # for what speaks of one version; None for all facts of the history
+
+    @classmethod
+    def parse(cls, text: str) -> "Subject":
+        """
+        Raises:
+            Refusal: `bad-request`.
+        """
+        try:
+            if text.startswith(DIGEST):
+                digest = text[len(DIGEST) :]
+                if len(digest) != 2 * HASH_BYTES or digest != digest.lower():
+                    raise Malformed("64 hexadecimal digits in lower case are expected behind sha256:")
+                return cls(text, digest_key(digest), None)
+            purl = purls.parse(text)
+        except (Malformed, ValueError) as error:
+            raise Refusal(
+                "bad-request",
+                what=f"this names no package and no file: {error}",
+                who="the client's request",
+                do="send pkg:TYPE/NAME, with or without @VERSION, or sha256:HEX",
+            ) from None
+        return cls(text, package_key(str(purl.versionless)), asked(text, "") if purl.version else None)
+
+    def means(self, one: Said) -> bool:
+        """Whether a fact of its history speaks of it, or may."""
+        return self.asked is None or means(one, self.asked).affected
+
+
+class Telling:
+    """One node's."""
+
+    def __init__(
+        self, log: Log, genesis: Genesis, pulse: Pulse, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`pulse` beats when the log has grown."""
+        self._log, self._genesis, self._pulse, self._clock = log, genesis, pulse, clock
+
+    async def moment(self, at: AsOf) -> Moment:
+        """
+        Raises:
+            Refusal: `bad-request`.
+        """
+        if at.size is None and at.time_ms is None:
+            return Moment(self._log.size, int(self._clock() * 1_000), False)
+        if at.size is not None and at.time_ms is not None:
+            raise Refusal(
+                "bad-request",
+                what="a size and a time are two moments",
+                who="the client's request",
+                do="send one of them",
+            )
+        size = await times.size_at(self._log, at.size, at.time_ms)
+        if at.time_ms is not None:
+            return Moment(size, at.time_ms, True)
+        return Moment(size, times.time_of(self._log, size - 1) if size else 0, True)
+
+    # -- pages --
+
+    async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
+        """As `serve.knowing.KnowledgeDesk.facts`."""
+        about = Subject.parse(subject)
+        _check_kind(kind)
+        moment = await self.moment(at)
+        page = _Page(self, moment, kind, count)
+        here = self._log.here_from(first)
+        following = here
+        while following < moment.size and not page.over:
+            await trio.lowlevel.checkpoint()
+            wanted = [leaf for leaf, _ in self._log.history(about.key, following, STRETCH.value)]
+            ended = len(wanted) < STRETCH.value or wanted[-1] >= moment.size
+            for leaf, raw in leaves_at(self._log, [leaf for leaf in wanted if leaf < moment.size]):
+                following = leaf + 1
+                await page.look(leaf, raw, about.means)
+                if page.over:
+                    break
+            else:
+                following = moment.size if ended else wanted[-1] + 1
+        whole = here == first
+        return page.told(subject, whole, following if following < moment.size else -1)
+
+    async def newest(
+        self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
+    ) -> FactsTold:
+        """As `serve.knowing.KnowledgeDesk.newest`."""
+        _check_kind(kind)
+        moment = await self.moment(at)
+        page = _Page(self, moment, kind, count)
+        if order == NEWEST or (not order and first is None):
+            following, whole = await self._down(page, moment.size - 1 if first is None else first)
+        else:
+            following, whole = await self._up(page, first or 0)
+        return page.told("", whole, following)
+
+    async def _down(self, page: "_Page", at: int) -> tuple[int, bool]:
+        """Look from leaf `at` down; where to go on, or -1, and whether nothing was missing."""
+        at, low = min(at, page.moment.size - 1), self._log.here_from(0)
+        while at >= low and not page.over:
+            await trio.lowlevel.checkpoint()
+            begin = max(low, at + 1 - STRETCH.value)
+            for offset, raw in reversed(list(enumerate(self._log.entries(begin, at + 1 - begin)))):
+                at = begin + offset - 1
+                await page.look(begin + offset, raw)
+                if page.over:
+                    break
+        return (at if at >= low else -1), at >= low or not low
+
+    async def _up(self, page: "_Page", first: int) -> tuple[int, bool]:
+        at = here = self._log.here_from(first)
+        while at < page.moment.size and not page.over:
+            await trio.lowlevel.checkpoint()
+            for raw in self._log.entries(at, min(STRETCH.value, page.moment.size - at)):
+                at += 1
+                await page.look(at - 1, raw)
+                if page.over:
+                    break
+        return (at if at < page.moment.size else -1), here == first
+
+    # -- rows --
+
+    def names(self) -> dict[str, str]:
+        return names_of(self._log, self._genesis)
+
+    def row(self, one: Said, moment: Moment, names: dict[str, str]) -> FactRow:
+        """A fact with what became of it by a moment."""
+        state, by = self._became(one, moment)
+        return FactRow(
+            leaf=one.leaf,
+            time_ms=one.time_ms or times.time_of(self._log, one.leaf),
+            id=one.id,
+            author=one.author,
+            author_name=names.get(one.author, ""),
+            kind=one.kind,
+            subject=one.subject,
+            text=one.body["text"],
+            state=state,
+            by=by,
+            body=dict(one.body),
+        )
+
+    def _became(self, one: Said, moment: Moment) -> tuple[str, int]:
+        """State, and the leaf of what ended it: its ender, once that holds or is ended itself by one that does."""
+        ender = last = self._ender(one, moment.size)
+        for _ in range(MAX_ANNOUNCED.value):
+            if ender is None or last is None:
+                break
+            if last.body["valid_from"] <= moment.time_ms:
+                return (standing.WITHDRAWN if ender.is_withdrawal else standing.SUPERSEDED), ender.leaf
+            last = self._ender(last, moment.size)
+        return (standing.TO_COME if one.body["valid_from"] > moment.time_ms else standing.STANDS), -1
+
+    def _ender(self, one: Said, size: int) -> Said | None:
+        """The fact below `size` that replaces a fact or takes it back."""
+        by = self._log.state(f"superseded/{one.id}".encode())
+        leaf = None if by is None else self._log.leaf_of(bytes.fromhex(str(canonical.decode(by))))
+        raw = None if leaf is None or leaf >= size else self._log.entry(leaf)
+        return None if leaf is None or raw is None else fact(leaf, raw)
+
+    # -- what comes --
+
+    def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
+        """As `serve.knowing.KnowledgeDesk.follow`: nothing waits for a slow reader but its place in the log."""
+        _check_kind(kind)
+        wanted = _glob(glob)
+        at = self._log.size if after is None else after + 1
+        if at > self._log.size:
+            raise _beyond(self._log.size)
+        self._log.entry(at)  # which says so where it is not here yet
+        return self._following(at, kind, wanted)
+
+    async def _following(self, at: int, kind: str, wanted: PurlGlob | None) -> AsyncIterator[FactRow]:
+        seen = self._pulse.beats
+        names, named_at = self.names(), self._log.size
+        while True:
+            size = self._log.size
+            if size != named_at:
+                names, named_at = self.names(), size
+            while at < size:
+                await trio.lowlevel.checkpoint()
+                leaves = self._log.entries(at, min(STRETCH.value, size - at))
+                for raw in leaves:
+                    at += 1
+                    one = fact(at - 1, raw)
+                    if one is None or one.is_withdrawal or (kind and one.kind != kind):
+                        continue
+                    if wanted is None or wanted.matches(one.subject):
+                        moment = Moment(size, int(self._clock() * 1_000), False)
+                        yield self.row(one, moment, names)
+            seen = await self._pulse.after(seen)
+
+
+class _Page:
+    """Rows of one answer, and what it may still look at."""
+
+    def __init__(self, telling: Telling, moment: Moment, kind: str, count: int) -> None:
+        self.moment = moment
+        self._telling, self._kind, self._count = telling, kind, count
+        self._names = telling.names()
+        self._rows: list[FactRow] = []
+        self._left = WORK.value
+
+    @property
+    def over(self) -> bool:
+        return self._left <= 0 or len(self._rows) >= self._count
+
+    async def look(self, leaf: int, raw: bytes, means: Callable[[Said], bool] = lambda _: True) -> None:
+        """A leaf, which becomes a row if it is wanted."""
+        self._left -= 1
+        one = fact(leaf, raw)
+        if one is None or one.is_withdrawal or (self._kind and one.kind != self._kind) or not means(one):
+            return
+        self._rows.append(self._telling.row(one, self.moment, self._names))
+        if len(self._rows) % ROWS_A_TURN == 0:
+            await trio.lowlevel.checkpoint()
+
+    def told(self, subject: str, whole: bool, following: int) -> FactsTold:
+        moment = self.moment
+        return FactsTold(subject, moment.size, moment.time_ms, whole, tuple(self._rows), following)
+
+
+def _check_kind(kind: str) -> None:
+    """
+    Raises:
+        Refusal: `bad-request`.
+    """
+    if kind and kind not in KINDS:
+        raise Refusal(
+            "bad-request",
+            what=f"{kind[:40]!r} is no kind of fact",
+            who="the client's request",
+            do=f"use one of {', '.join(KINDS)}",
+        )
+
+
+def _glob(text: str) -> PurlGlob | None:
+    """
+    Raises:
+        Refusal: `bad-request`.
+    """
+    if not text:
+        return None
+    try:
+        return PurlGlob.parse(text)
+    except Malformed as error:
+        raise Refusal(
+            "bad-request",
+            what=f"this is no pattern of purls: {error}",
+            who="the client's request",
+            do="send purl=pkg:pypi/*",
+        ) from None
+
+
+def _beyond(size: int) -> Refusal:
+    return Refusal(
+        "bad-request",
+        what=f"this node's log has {size} leaves, and that leaf is beyond its end",
+        who="the client's request",
+        do="leave `after` out to begin at the end",
+    )
