@@ -171,7 +171,7 @@ def init(user: bool, printed: bool, target: str | None, as_json: bool) -> None:
     """
     from pyrsia.cli.config import data_folder
     from pyrsia.files import write_whole
-    from pyrsia.policy.rules import render
+    from pyrsia.policy.writing import render
     from pyrsia.verify.accepting import user_policy
 
     text = render()
@@ -206,7 +206,7 @@ def _answer(target: str | None) -> "PolicyAnswer":
 
 
 def _of_file(path: Path | None, user: bool) -> "PolicyAnswer":
-    from pyrsia.policy.rules import written
+    from pyrsia.policy.writing import written
     from pyrsia.serve.judging import PolicyAnswer, told
     from pyrsia.verify.accepting import of_file, of_user, user_policy
 

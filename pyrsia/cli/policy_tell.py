@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from pyrsia.cli.tell import table
 from pyrsia.policy.facts import NETWORK, Decision, Facts
-from pyrsia.policy.rules import OTHER, toml
+from pyrsia.policy.rules import OTHER
+from pyrsia.policy.writing import toml
 from pyrsia.serve.judging import Judged, PolicyAnswer, RuleRow
 
 _LAST_MS: Final = 253_402_300_800_000  # year 10,000: a node may say any number

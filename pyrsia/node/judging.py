@@ -10,7 +10,7 @@ from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
 from pyrsia.node.policing import Policing, facts_of
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
-from pyrsia.policy.rules import written
+from pyrsia.policy.writing import written
 from pyrsia.serve import judging
 from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer
 from pyrsia.serve.supply import Supply

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.policy import weighing
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts, Reason
-from pyrsia.policy.rules import CONTAINMENTS, ISOLATIONS, VERDICTS, Policy, Rules, ecosystem_of
-from pyrsia.wire import purl as purls
+from pyrsia.policy.keys import BY_DIGEST, CONTAINMENTS, ISOLATIONS, VERDICTS
+from pyrsia.policy.naming import named
+from pyrsia.policy.rules import Policy, Rules
 from pyrsia.wire.text import safe
 
 NEVER_MS: Final = 1 << 52  # age of a head that there is not: older than all that a rule may allow
@@ -31,7 +33,7 @@ def decide(
         proof_age_ms: of the file's proof, where that is what is judged by.
     """
     try:
-        rules = policy.of(ecosystem_of(facts.purl))
+        rules = policy.at(facts.purl)
     except Malformed as error:
         return Decision(False, (Reason("purl", False, f"what it is called is no purl: {error}"),))
     reasons = tuple(_reasons(rules, facts, now_ms, head_age_ms, proof_age_ms))
@@ -46,9 +48,12 @@ def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: in
     elif facts.origin == PROXIED:
         yield _proxied(rules)
         yield _min_age(rules, facts, now_ms)
+        yield from weighing.reasons(rules, facts, now_ms)
     elif facts.origin == NETWORK:
+        yield from _fallen(rules, facts)
         yield from (rule(rules, facts) for rule in _OF_THE_LOG)
         yield _min_age(rules, facts, now_ms)
+        yield from weighing.reasons(rules, facts, now_ms)
         yield _max_head_age(rules, head_ms)
         if proof_ms is not None:
             yield _max_proof_age(rules, proof_ms)
@@ -59,12 +64,18 @@ def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: in
 def flips_at(policy: Policy, facts: Facts, now_ms: int) -> int | None:
     """When the answer changes by time alone, the ages of head and proof aside; None if it does not."""
     try:
-        days = policy.of(ecosystem_of(facts.purl)).min_age_days
+        rules = policy.at(facts.purl)
     except Malformed:
         return None
-    due = facts.published_ms + days * _DAY_MS
-    asked = days and facts.origin in (NETWORK, PROXIED) and facts.published_ms > 0
-    return due if asked and now_ms < due else None
+    if facts.origin not in (NETWORK, PROXIED):
+        return None
+    old_ms = (
+        facts.published_ms + rules.min_age_days * _DAY_MS
+        if rules.min_age_days and facts.published_ms > 0
+        else 0
+    )
+    due = (old_ms, weighing.flips_at(rules, facts, now_ms))
+    return min((one for one in due if one is not None and one > now_ms), default=None)
 
 
 def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
@@ -78,11 +89,9 @@ def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
 
 def _deny(rules: Rules, facts: Facts) -> Reason:
     """A copy under a node's own name is denied with the package that it is of, and every spelling with each other."""
-    purl = purls.parse(facts.purl)
-    packages = {facts.purl.partition("@")[0], *map(str, purls.spellings(purl.package.versionless))}
-    names = {facts.purl, *map(str, purls.spellings(purl.package))}
+    meant = named(facts.purl).any_meaning
     for glob in rules.deny:
-        if any(map(glob.matches, packages)) and any(map(glob.matches, names)):
+        if meant(glob):
             return Reason("deny", False, f"deny names it: {glob.pattern}", "take it out of `deny`")
     return Reason("deny", True, "deny does not name it")
 
@@ -118,12 +127,33 @@ def _proxied(rules: Rules) -> Reason:
 # -- rules of what the log publishes --
 
 
+def _fallen(rules: Rules, facts: Facts) -> Iterator[Reason]:
+    """Of what is withdrawn or disputed: whether it is given to who names its digest. Its verdict is asked for too."""
+    key = _FALLEN.get(facts.status)
+    if key is None:
+        return
+    given, what = getattr(rules, key) == BY_DIGEST, f"its status is {facts.status}"
+    if given and facts.by_digest:
+        yield Reason(key, True, f"{what}, and it is given by its digest")
+    elif given:
+        yield Reason(key, False, what, "use another version; who must have this one names its digest")
+    else:
+        yield Reason(key, False, what, "use another version, or read its history: pyrsia log history")
+
+
+def _verdict(facts: Facts) -> str:
+    """What it is, or what it was published as before it fell."""
+    return facts.verdict if facts.status in _FALLEN else facts.status
+
+
 def _minimum(rules: Rules, facts: Facts) -> Reason:
-    if facts.status not in VERDICTS:
-        what = f"its status is {facts.status}" if facts.status else "it has no verdict"
+    verdict = _verdict(facts)
+    if verdict not in VERDICTS:
+        known = facts.status and facts.status not in _FALLEN
+        what = f"its status is {facts.status}" if known else "it has no verdict"
         return Reason("minimum", False, what, "read its history: pyrsia log history")
-    what = f"it is {facts.status}, {rules.minimum} is the least"
-    if VERDICTS.index(facts.status) >= VERDICTS.index(rules.minimum):
+    what = f"it {'was' if facts.status in _FALLEN else 'is'} {verdict}, {rules.minimum} is the least"
+    if VERDICTS.index(verdict) >= VERDICTS.index(rules.minimum):
         return Reason("minimum", True, what)
     return Reason("minimum", False, what, "ask for a build: pyrsia build request, or lower `minimum`")
 
@@ -151,7 +181,7 @@ def _is_trusted(rules: Rules, node: str, operator: str) -> bool:
 
 def _is_isolated(rules: Rules, facts: Facts, isolation: str) -> bool:
     """What was only seen was not built, and so needs no keeping in."""
-    if facts.status == VERDICTS[0] or rules.isolation == ISOLATIONS[0]:
+    if _verdict(facts) == VERDICTS[0] or rules.isolation == ISOLATIONS[0]:
         return True
     return isolation in ISOLATIONS and ISOLATIONS.index(isolation) >= ISOLATIONS.index(rules.isolation)
 
@@ -174,6 +204,7 @@ def _upstream(rules: Rules, facts: Facts) -> Reason:
     return Reason("upstream", False, what, f'add "{facts.upstream}" to `upstream`')
 
 
+_FALLEN: Final = {"WITHDRAWN": "withdrawn", "DISPUTED": "disputed"}
 _SHARES: Final = {"none": "nothing", "partial": "a part", "full": "all"}
 _OF_THE_LOG: Final[tuple[Callable[[Rules, Facts], Reason], ...]] = (
     _minimum,

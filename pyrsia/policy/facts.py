@@ -39,6 +39,8 @@ class Facts:
         status: REPRODUCED, EQUIVALENT, WITNESSED, DISPUTED or WITHDRAWN; "" unless of the network.
         containment: how much of the source the build is known to have used, as `artifact.add` says; "" if unsaid.
         upstream: how the file stands to upstream's: identical, equivalent, different or none.
+        verdict: what it was published with; "" where that is its status, or nobody said.
+        by_digest: whether who asks named these very bytes, not a version or a tag that led to them.
         known: what facts of the log say of this version; None where nobody asked.
         published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was
             uploaded; 0 where nobody knows.
@@ -54,6 +56,8 @@ class Facts:
     upstream: str = "none"
     published_ms: int = 0
     known: Known | None = None
+    verdict: str = ""
+    by_digest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

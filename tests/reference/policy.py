@@ -64,17 +64,25 @@ def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
         return False
     if facts.origin == "proxied":
         return bool(mode == "proxy")
-    if facts.origin != "network" or facts.status not in WORTH:
+    if facts.origin != "network":
+        return False
+    verdict = facts.status
+    if facts.status in ("WITHDRAWN", "DISPUTED"):
+        usual = {"WITHDRAWN": "by-digest", "DISPUTED": "refused"}[facts.status]
+        if not facts.by_digest or value(facts.status.lower(), usual) != "by-digest":
+            return False
+        verdict = facts.verdict
+    if verdict not in WORTH:
         return False
     least = value("minimum", "EQUIVALENT" if mode == "verified" else "WITNESSED")
-    if WORTH[facts.status] < WORTH[least]:
+    if WORTH[verdict] < WORTH[least]:
         return False
     operators, builders = value("operators", []), value("builders", [])
     votes = set()
     for one in facts.agreeing:
         if (operators or builders) and one.operator not in operators and one.node not in builders:
             continue
-        if value("isolation", "confined") == "namespace" and facts.status != "WITNESSED":
+        if value("isolation", "confined") == "namespace" and verdict != "WITNESSED":
             if one.isolation != "namespace":
                 continue
         votes.add(one.operator)

@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from pyrsia.policy import rules
+from pyrsia.policy import rules, writing
 from pyrsia.policy.facts import PROXIED, Facts
 from tests.reference.fakenode import FakeNode
 from tests.unit.serve.toyjudge import ToyJudge, known
@@ -117,6 +117,7 @@ def test_every_rule_is_explained_with_value_origin_facts_and_what_would_change_i
     assert "  agreed: org A (aaaaaaaa, namespace), org B (bbbbbbbb, namespace)" in lines
     told = {line.split()[0]: line for line in lines if line.startswith("  ")}
     unasked = {"mode", "operators", "builders", "isolation", "max_proof_age_days"}
+    unasked |= {"accept", "issuers", "vex_issuers", "licences_deny", "withdrawn", "disputed"}
     assert set(rules.KEYS) - unasked <= set(told)
     assert ("[pip]" in told["minimum"], "[all]" in told["min_age_days"]) == (True, True)
     assert "what would change it:" in out
@@ -149,17 +150,17 @@ def test_rules_are_shown_with_where_they_come_from(pyrsia, node, judge, tmp_path
 
 def test_a_file_is_begun_once_and_is_the_default_policy(pyrsia, home, tmp_path):
     code, out, _ = pyrsia("policy", "init", "--print")
-    assert (code, out) == (0, rules.render())
+    assert (code, out) == (0, writing.render())
     code, out, _ = pyrsia("policy", "init", "--user")
     path = home / "xdg_config_home" / "pyrsia" / "policy.toml"
-    assert (code, out.strip(), path.read_text()) == (0, str(path), rules.render())
+    assert (code, out.strip(), path.read_text()) == (0, str(path), writing.render())
     code, _, err = pyrsia("policy", "init", "--user")
     assert (code, "is there already" in err) == (1, True)
     data = tmp_path / "data"
     assert pyrsia("policy", "init", "--node", data)[0] == 1
     data.mkdir()
     assert pyrsia("policy", "init", "--node", data)[0] == 0
-    assert (data / "policy.toml").read_text() == rules.render()
+    assert (data / "policy.toml").read_text() == writing.render()
     assert pyrsia("policy", "init", "--node", "http://127.0.0.1:1")[0] == 2
 
 

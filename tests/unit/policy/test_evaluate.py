@@ -6,10 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyrsia.policy import evaluate, rules
+from pyrsia.policy import evaluate
 from pyrsia.policy.evaluate import NEVER_MS, decide, flips_at
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Agreeing, Facts
-from pyrsia.policy.rules import MAX_GLOBS, parse, toml
+from pyrsia.policy.rules import MAX_GLOBS, parse
+from pyrsia.policy.writing import toml
+from pyrsia.policy.writing import written as rewritten
 from tests.reference import policy as oracle
 
 DAY_MS = 86_400_000
@@ -40,7 +42,8 @@ def test_what_was_rebuilt_is_allowed_and_every_rule_says_why():
     found = decided()
     assert (found.allowed, against(found)) == (True, [])
     assert [one.rule for one in found.reasons] == [
-        "deny", "allow", "minimum", "agreeing", "containment", "upstream", "min_age_days", "max_head_age_s",
+        "deny", "allow", "minimum", "agreeing", "containment", "upstream", "min_age_days",
+        "max_severity", "licences_allow", "sbom", "max_head_age_s",
     ]  # fmt: skip
 
 
@@ -51,9 +54,17 @@ def test_what_was_rebuilt_is_allowed_and_every_rule_says_why():
         ('[pip]\nmode = "verified+witnessed"', {"status": "WITNESSED"}, []),
         ("", {"purl": "pkg:docker/library/alpine@3", "status": "WITNESSED"}, []),
         ('[all]\nminimum = "REPRODUCED"', {"status": "EQUIVALENT"}, ["minimum"]),
-        ("", {"status": "DISPUTED"}, ["minimum"]),
-        ("", {"status": "WITHDRAWN"}, ["minimum"]),
-        ('[pip]\nmode = "proxy"', {"status": "WITHDRAWN"}, ["minimum"]),
+        ("", {"status": "DISPUTED", "verdict": "REPRODUCED"}, ["disputed"]),
+        ("", {"status": "WITHDRAWN", "verdict": "REPRODUCED"}, ["withdrawn"]),
+        ("", {"status": "WITHDRAWN", "verdict": "REPRODUCED", "by_digest": True}, []),
+        ("", {"status": "WITHDRAWN", "by_digest": True}, ["minimum"]),
+        ("", {"status": "WITHDRAWN", "verdict": "WITNESSED", "by_digest": True}, ["minimum"]),
+        ('[pip]\nwithdrawn = "refused"', {"status": "WITHDRAWN", "verdict": "REPRODUCED", "by_digest": True},
+         ["withdrawn"]),
+        ("", {"status": "DISPUTED", "verdict": "REPRODUCED", "by_digest": True}, ["disputed"]),
+        ('[all]\ndisputed = "by-digest"', {"status": "DISPUTED", "verdict": "REPRODUCED", "by_digest": True}, []),
+        ('[all]\ndisputed = "by-digest"', {"status": "DISPUTED", "verdict": "REPRODUCED"}, ["disputed"]),
+        ('[pip]\nmode = "proxy"', {"status": "WITHDRAWN"}, ["withdrawn", "minimum"]),
         ("", {"status": ""}, ["minimum"]),
         ("", {"agreeing": FACTS.agreeing[:1]}, ["agreeing"]),
         ("", {"agreeing": (FACTS.agreeing[0], Agreeing(NODES[2], "org A", "namespace"))}, ["agreeing"]),
@@ -192,7 +203,7 @@ def test_the_engine_agrees_with_the_oracle(file, facts, age_ms):
 @given(FILES, KNOWN, AGES)
 def test_rules_that_are_written_down_again_decide_the_same(file, facts, age_ms):
     policy = parse(written(file).encode(), "p")
-    again = parse(rules.written(policy).encode(), "p")
+    again = parse(rewritten(policy).encode(), "p")
     for ecosystem in ("pip", "maven", "conan", "oci", "other"):
         assert again.of(ecosystem).as_dict() == policy.of(ecosystem).as_dict()
     assert decide(again, facts, NOW_MS, age_ms) == decide(policy, facts, NOW_MS, age_ms)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
-from pyrsia.policy import modes, rules
+from pyrsia.policy import modes, writing
 from pyrsia.policy.rules import KEYS, MAX_GLOBS, MAX_POLICY_BYTES, parse
 
 
@@ -16,7 +16,7 @@ def policy(text=""):
 
 
 def test_no_file_is_the_default_and_so_is_the_file_that_explains_every_key():
-    shown = rules.render()
+    shown = writing.render()
     for ecosystem in ("pip", "maven", "conan", "oci"):
         assert policy().of(ecosystem).as_dict() == policy(shown).of(ecosystem).as_dict()
     uncommented = "\n".join(
