@@ -5,7 +5,7 @@ Who wins is `verdict`'s; what published bytes are worth from then on is written 
 Source: docs/ledger.md, "The verdict", "Status"; docs/adr/0039.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -160,27 +160,42 @@ def _compare(ctx: Context, request: str, record: Record, outcome: Outcome, agree
     operators that the first draw did not have must say so: fewer, or the same people again, are a fact and no verdict.
     """
     view, key = ctx.view, made_key(record["body"])
-    first = view.get(key)
-    if first is None:
+    if view.get(key) is None:
         # Also the canonical digests: the published bytes may be upstream's, which nobody has to make again.
         view.put(key, {"outputs": _contents(record["body"], agreed), "request": request})
+        return
+    seen, leaf = record["body"]["ecosystem"] == verdict.WITNESS, record["verdict"]["leaf"]
+    for published, why in contradicted(view, request, record, outcome.agreeing, agreed):
+        standing.dispute(view, published, leaf, why, witnessed=seen)
+
+
+def contradicted(
+    view: View, request: str, record: Record, agreeing: Sequence[str], agreed: Record
+) -> Iterator[tuple[Record, str]]:
+    """What was published from the same inputs and this verdict says is otherwise: bodies of artifact.add, and why.
+
+    It stays the answer for ever, so that whoever asks how things stood once can ask again.
+
+    Args:
+        agreeing: of the verdict; `agreed`: the reveal of the first of them.
+    """
+    first = view.get(made_key(record["body"]))
+    if first["request"] == request:
         return
     before = view.get(f"request/{first['request']}")
     earlier = {node for draw in before["draws"] for node in draw["body"]["builders"]}
     operators = {name for draw in before["draws"] for name in draw["body"]["operators"]}
     drawn = record["draws"][-1]["body"]
     operator_of = dict(zip(drawn["builders"], drawn["operators"], strict=True))
-    others = [node for node in outcome.agreeing if node not in earlier and operator_of[node] not in operators]
+    others = [node for node in agreeing if node not in earlier and operator_of[node] not in operators]
     if len(others) < drawn["agreeing"] or len({operator_of[node] for node in others}) < 2:
         return
     now = dict(_contents(record["body"], agreed))
     package = str(purl.parse(record["body"]["purl"]).versionless)
     for (name, contents), number in zip(first["outputs"], before["artifacts"], strict=True):
         if now.get(name) != contents:
-            published = view.get(f"project/{package}/{number:016}")["body"]
             why = f"{len(others)} builders outside of its draw agree on other contents, request {request}"
-            seen = record["body"]["ecosystem"] == verdict.WITNESS
-            standing.dispute(view, published, record["verdict"]["leaf"], why, witnessed=seen)
+            yield view.get(f"project/{package}/{number:016}")["body"], why
 
 
 def _contents(body: Record, agreed: Record) -> list[list[Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyrsia.ledger import building, facts, motions, state, strikes
+from pyrsia.ledger import building, facts, motions, settling, state, strikes
 from pyrsia.ledger import seats as seating
 from pyrsia.ledger.genesis import RULES, Genesis
 from pyrsia.ledger.index import Trees
@@ -379,6 +379,17 @@ def project_history(reads: Reads, name: str) -> Iterator[tuple[Placed, bool]]:
     for at in range(int(_get(reads, f"project/{key}", 0))):
         item = _get(reads, f"project/{key}/{at:016}")
         yield Placed(item["leaf"], item["body"]), bool(item["served"])
+
+
+def contradicted(reads: Reads, request_id: str) -> tuple[dict[str, Any], ...]:
+    """Bodies of the artifact.add that the verdict of a request spoke against: what was published became disputed."""
+    view = View(reads)
+    record = view.get(f"request/{request_id}")
+    if record is None or not record.get("artifacts"):
+        return ()
+    agreeing = record["verdict"]["body"]["agreeing"]
+    agreed = view.get(f"reveal/{request_id}/{record['round']}/{agreeing[0]}")
+    return tuple(body for body, _ in settling.contradicted(view, request_id, record, agreeing, agreed))
 
 
 def artifact(reads: Reads, sha256: str, package: str = "") -> Placed | None:
