@@ -1,7 +1,8 @@
 """What package clients see: the projects of the final log as far as policy allows, and files brought from peers.
 
 Every method that gives a file asks the policy (`policing`). Only `published` does not: what builders here need is not
-what this node's clients may have.
+what this node's clients may have. What is withdrawn or disputed is offered to nobody who chooses; whether who names the
+very bytes gets them is policy's word as well (docs/adr/0070).
 """
 
 import itertools
@@ -68,7 +69,7 @@ class Catalog:
         self._bundle = bundle
         self._missed = missed
         self._revision = -1
-        self._known: dict[str, _Given | Refusal] = {}  # by digest, of one revision
+        self._known: dict[tuple[str, bool], _Given | Refusal] = {}  # by digest, and whether a client named it
         self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
         self.sources: Sources = lambda sha256, builders: builders
@@ -108,14 +109,20 @@ class Catalog:
         found: list[Refused] = []
         for one, served in views.project_history(self._archive.state, name):
             refusal = self._refuses(one)
-            if refusal is not None and (refusal.code != "denied" or (served and self._offers(one))):
-                found.append(Refused(_file(one), refusal))
+            if refusal is None or (refusal.code == "denied" and not (served and self._offers(one))):
+                continue
+            exact = served and refusal.code != "denied" and self._refuses(one, by_digest=True) is None
+            found.append(Refused(_file(one, refusal.what if exact else ""), refusal, exact))
         return found
 
     def _offers(self, one: Placed) -> bool:
         return views.offered(self._archive.state, one.body["sha256"], one.body["purl"])
 
     def file(self, sha256: str) -> ProjectFile | None:
+        found = self._allowed(sha256, by_digest=False)
+        return None if found is None else found.file
+
+    def by_digest(self, sha256: str) -> ProjectFile | None:
         found = self._allowed(sha256)
         return None if found is None else found.file
 
@@ -124,22 +131,29 @@ class Catalog:
         packages = dict.fromkeys(str(purls.parse(one).versionless) for one in views.names_of(reads, sha256))
         rows = (one for name in packages for one in views.project_files(reads, name))
         for one in itertools.islice(rows, MAX_LOOKED.value):
-            if (one.body["sha256"], one.body["file"]) == (sha256, filename) and self._refuses(one) is None:
-                return _file(one)
+            if (one.body["sha256"], one.body["file"]) == (sha256, filename):
+                refusal = self._refuses(one)
+                if refusal is None or self._refuses(one, by_digest=True) is None:
+                    return _file(one, refusal.what if refusal is not None else "")
         return None
 
-    def _refuses(self, found: Placed) -> Refusal | None:
-        """`withdrawn` or `disputed` (the file and its history stay, nobody is given it), or `denied` by policy."""
+    def _refuses(self, found: Placed, *, by_digest: bool = False) -> Refusal | None:
+        """`withdrawn` or `disputed` (the file and its history stay, nobody is offered it), or `denied` by policy."""
         record = views.status(self._archive.state, found.body["sha256"], found.body["purl"]) or {"status": ""}
+        status = str(record["status"])
         try:
-            if record["status"]:
+            if status:
                 standing.refuse_unless_offered(record)
         except Refusal as refusal:
-            return refusal
-        return self.policing.refuses(found, str(record["status"]))
+            exact = by_digest and self.policing.refuses(found, status, by_digest=True) is None
+            return None if exact else refusal
+        return self.policing.refuses(found, status)
 
-    def _allowed(self, sha256: str) -> "_Given | None":
+    def _allowed(self, sha256: str, *, by_digest: bool = True) -> "_Given | None":
         """What `_judged` says, remembered as long as nothing can have changed it.
+
+        Args:
+            by_digest: the client named these bytes, and chose no version.
 
         Raises:
             Refusal: a new one each time, since raising lengthens the traceback that it carries.
@@ -148,22 +162,24 @@ class Catalog:
         if revision != self._revision or len(self._known) >= MAX_KNOWN.value:
             self._known.clear()
             self._revision = revision
-        known = self._known.get(sha256)
+        known = self._known.get((sha256, by_digest))
         if known is None:
             try:
-                placed = self._judged(sha256)
+                known = self._judged(sha256, by_digest)
             except Refusal as refusal:
-                self._known[sha256] = refusal.again()
+                self._known[sha256, by_digest] = refusal.again()
                 raise
-            if placed is None:  # digests that strangers make up take no room
+            if known is None:  # digests that strangers make up take no room
                 return None
-            known = self._known[sha256] = _Given(placed.body, _file(placed))
+            self._known[sha256, by_digest] = known
         if isinstance(known, Refusal):
             raise known.again()
         return known
 
-    def _judged(self, sha256: str) -> Placed | None:
+    def _judged(self, sha256: str, by_digest: bool) -> "_Given | None":
         """The bytes under a purl by which they may be given: a layer may be of an image that is denied and of another.
+
+        One under which they are offered comes before one under which they are withdrawn.
 
         Raises:
             Refusal: there is no such purl; it says what speaks against the one that stands for them.
@@ -171,17 +187,20 @@ class Catalog:
         reads = self._archive.state
         first = views.name_of(reads, sha256)
         told: Refusal | None = None
+        exact: _Given | None = None
         for name in (first, *(one for one in views.names_of(reads, sha256) if one != first)):
             found = views.artifact(reads, sha256, name) if name else None
             if found is None:
                 continue
             refusal = self._refuses(found)
             if refusal is None:
-                return found
+                return _Given(found.body, _file(found))
+            if by_digest and exact is None and self._refuses(found, by_digest=True) is None:
+                exact = _Given(found.body, _file(found, refusal.what))
             told = told or refusal
-        if told is not None:
+        if exact is None and told is not None:
             raise told
-        return None
+        return exact
 
     def local(self, sha256: str) -> Path | None:
         digest = bytes.fromhex(sha256)
@@ -276,7 +295,7 @@ def _unknown(sha256: str) -> Refusal:
     )
 
 
-def _file(placed: Placed) -> ProjectFile:
+def _file(placed: Placed, yanked: str = "") -> ProjectFile:
     body = placed.body
     package = purls.parse(body["purl"])
     return ProjectFile(
@@ -292,6 +311,7 @@ def _file(placed: Placed) -> ProjectFile:
         request=body["request"],
         requires_python=body.get("requires_python", ""),
         metadata_sha256=body["metadata"]["sha256"] if "metadata" in body else "",
+        yanked=yanked,
         upstream=body["upstream"],
         agreeing=tuple(body["agreeing"]),
         dissenting=tuple(one["builder"] for one in body["dissenting"]),

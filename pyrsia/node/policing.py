@@ -11,7 +11,7 @@ Source: docs/policy.md, "At a node".
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -183,18 +183,19 @@ class Policing:
         """The answer about any file, whatever its origin."""
         return evaluate.decide(self.policy, facts, int(self._clock() * 1_000), self.head_age_ms())
 
-    def refuses(self, placed: Placed, status: str) -> Refusal | None:
+    def refuses(self, placed: Placed, status: str, *, by_digest: bool = False) -> Refusal | None:
         """Why a file of the log is not given, None if it is; for each call anew where one may be raised.
 
         Args:
             status: what the state says of it now.
+            by_digest: whether the client named these bytes.
         """
         policy, now_ms = self.policy, int(self._clock() * 1_000)
         body = placed.body
-        key = (placed.leaf, body["sha256"], body["purl"], status)
+        key = (placed.leaf, body["sha256"], body["purl"], f"{status} by digest" if by_digest else status)
         found = self._judged.get(key)
         if found is None or (found.flips_ms is not None and now_ms >= found.flips_ms):
-            found = self._judge(policy, placed, status, now_ms)
+            found = self._judge(policy, placed, status, now_ms, by_digest)
             if len(self._judged) >= MAX_JUDGED.value:
                 self._judged.clear()
             self._judged[key] = found
@@ -203,8 +204,10 @@ class Policing:
         told = found.refusal
         return None if told is None else told.again()
 
-    def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int) -> _Judged:
+    def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int, by_digest: bool) -> _Judged:
         facts = facts_of(self._reads, placed, status, isolations=policy.asks_isolation)
+        if by_digest:
+            facts = replace(facts, by_digest=True)
         flips_ms = evaluate.flips_at(policy, facts, now_ms)
         if flips_ms is not None:
             self._next_ms = flips_ms if self._next_ms is None else min(self._next_ms, flips_ms)

@@ -11,8 +11,10 @@ from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.reading import Header
 from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.serve.waiting import while_there
+from pyrsia.wire.text import safe
 
 PROOF_SUFFIX: Final = ".tlog-proof"
+_WITHDRAWN: Final = b"x-pyrsia-withdrawn"
 
 
 async def send_published(
@@ -33,12 +35,18 @@ async def send_published(
         Unavailable: the rest did not come; the server cuts the connection.
         ClientGone: there is nobody left to give it to.
     """
+    more = [*more, *withdrawn(file)]
     here = catalog.local(file.sha256)
     if here is not None or not needs_bytes(scope, file.size, etag):
         await send_file(scope, send, here, file.size, kind=kind, etag=etag, more=more)
         return
     arriving = catalog.arriving(file.sha256)
     await send_arriving(scope, receive, send, arriving, kind=kind, etag=etag, more=more)
+
+
+def withdrawn(file: ProjectFile) -> Sequence[Header]:
+    """What is said beside bytes that are given by their digest alone: why nobody should begin to use them."""
+    return ((_WITHDRAWN, safe(file.yanked).encode("ascii", "replace")),) if file.yanked else ()
 
 
 async def brought(catalog: Catalog, receive: Receive, file: ProjectFile) -> Path:

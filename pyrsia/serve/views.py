@@ -70,10 +70,16 @@ class ProjectFile:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file of the log that this node does not give, and why: `denied` by policy, `withdrawn` or `disputed`."""
+    """A file of the log that this node does not give, and why: `denied` by policy, `withdrawn` or `disputed`.
+
+    Attributes:
+        by_digest: who names its very bytes is given them all the same, as old lock files do; `file.yanked` says why
+            nobody should begin to.
+    """
 
     file: ProjectFile
     refusal: Refusal
+    by_digest: bool = False
 
 
 class PackageFile(msgspec.Struct, frozen=True):
@@ -125,7 +131,8 @@ class Catalog(Protocol):
     """What the log publishes and this node's policy allows, and its bytes.
 
     A method that takes a digest raises `denied`, `withdrawn` or `disputed` for a file that nobody may be given, so that
-    no door can forget to ask.
+    no door can forget to ask. What is withdrawn or disputed may be given to who names its bytes, if policy says so:
+    `by_digest` and `named` find such a file, the methods that bring bytes bring it, and `files` and `file` never do.
     """
 
     def revision(self) -> int:
@@ -160,10 +167,14 @@ class Catalog(Protocol):
         """The published file with this digest."""
         ...
 
+    def by_digest(self, sha256: str) -> ProjectFile | None:
+        """The same, for a client that wrote the digest itself and chose no version: also what is withdrawn."""
+        ...
+
     def named(self, sha256: str, filename: str) -> ProjectFile | None:
         """The same bytes under another file name, where the log gives them that too: an empty jar has many names.
 
-        Only what may be given to clients.
+        Only what may be given to clients, as `by_digest` has it.
         """
         ...
 

@@ -36,7 +36,8 @@ class OfNetwork:
             self._refuse(call, published)
         if call.target.file:
             return
-        match rest.answer(call.path, call.query, lambda: (), lambda _: published.shelf):
+        shelf = published.whole if _is_chosen(call) else published.shelf
+        match rest.answer(call.path, call.query, lambda: (), lambda _: shelf):
             case rest.Json({"files": files}):
                 here = _of_revision(published, call.target)
                 listed = [*files, *await self._signing.listed(here)]
@@ -131,13 +132,21 @@ class OfNetwork:
 
 def _of_revision(published: Published, target: rest.Target) -> dict[str, ProjectFile]:
     """The files of the revision that `target` is in, by their own names; none of one that is not whole."""
-    shelf = published.shelf
+    shelf = published.whole
     if target.packages:
         listed = shelf.package_files(target.rrev, target.package_id, target.prev)
     else:
         listed = shelf.recipe_files(target.rrev)
     places = {file: Place(target.rrev, file, target.package_id, target.prev) for file in listed}
     return {file: published.files[str(place)] for file, place in places.items()}
+
+
+def _is_chosen(call: Call) -> bool:
+    """Whether the client names one revision, or asks for all of them to find the one that it was given.
+
+    Who was given none asks for `latest`, or searches: what is withdrawn is not among that.
+    """
+    return call.path.rpartition("/")[2] in ("files", "revisions")
 
 
 def _order(ref: Ref) -> str:

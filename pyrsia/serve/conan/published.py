@@ -1,10 +1,11 @@
 """What the log publishes of Conan's packages, as shelves of revisions, and why the rest of it is not given.
 
 A revision is shown only when all of its files may be given. Where one may not, the revision is not shown, and who asks
-for it is told why: a client takes 404 as leave to ask its next remote, and stops at a refusal.
+for it is told why: a client takes 404 as leave to ask its next remote, and stops at a refusal. What is withdrawn and
+given by digest is not shown either; who writes its revision out (`zlib/1.3#rrev:id#prev`) gets it: these are digests.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,11 +25,13 @@ class Published:
     """What the log has of one reference.
 
     Attributes:
-        files: by published name, what may be given; the first of a name stays.
-        kept_back: the others.
+        shelf: what anybody may choose. whole: that, and the revisions which are given to who writes them out.
+        files: by published name, what may be given, so or so; the first of a name stays.
+        kept_back: what is not listed.
     """
 
     shelf: rest.Shelf
+    whole: rest.Shelf
     files: dict[str, ProjectFile]
     kept_back: tuple[Refused, ...]
 
@@ -101,9 +104,10 @@ class Shelves:
             for one in self._catalog.refused(name)
             if one.file.version == ref.version and one.file.filename not in files
         )
-        torn = {_revision(one.file.filename) for one in kept_back}
-        whole = [(name, file.upload_time_ms) for name, file in files.items() if _revision(name) not in torn]
-        return Published(rest.Shelf(whole), files, kept_back)
+        listed = _shelf(files, kept_back)
+        files |= {one.file.filename: one.file for one in kept_back if one.by_digest}
+        whole = _shelf(files, [one for one in kept_back if one.file.filename not in files])
+        return Published(listed, whole, files, kept_back)
 
     def _references(self, owner: str, wanted: str) -> Iterable[Ref]:
         start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
@@ -116,6 +120,14 @@ class Shelves:
             if not found:
                 found = versions_of(name, {one.file.version for one in self._catalog.refused(name)})
             yield from found
+
+
+def _shelf(files: Mapping[str, ProjectFile], without: Iterable[Refused]) -> rest.Shelf:
+    """The revisions of which nothing is kept back."""
+    torn = {_revision(one.file.filename) for one in without}
+    return rest.Shelf(
+        [(name, file.upload_time_ms) for name, file in files.items() if _revision(name) not in torn]
+    )
 
 
 def _revision(filename: str) -> tuple[str, ...]:

@@ -210,11 +210,11 @@ class OciApp:
         Raises:
             Refusal: this node does not give it.
         """
-        file = image.blobs.get(sha256)
+        file = image.blobs.get(sha256) or image.by_digest.get(sha256)
         if file is None and sha256 in image.refused:
             raise image.refused[sha256]
         if file is None and image.known:
-            file = self._catalog.file(sha256)
+            file = self._catalog.by_digest(sha256)
         if file is None or not file.filename.startswith((files.BLOB, files.MANIFEST)):
             return None
         return file

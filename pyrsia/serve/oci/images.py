@@ -33,12 +33,14 @@ class Image:
     Attributes:
         tags, manifests, blobs: tag, or lower-case hex of a SHA-256 -> file.
         refused: the same for what this node does not give: tag or hex -> why.
+        by_digest: hex -> file, of what is refused to all who do not name its digest.
     """
 
     tags: Mapping[str, ProjectFile]
     manifests: Mapping[str, ProjectFile]
     blobs: Mapping[str, ProjectFile]
     refused: Mapping[str, Refusal]
+    by_digest: Mapping[str, ProjectFile]
 
     @property
     def known(self) -> bool:
@@ -50,10 +52,15 @@ class Image:
         Raises:
             Refusal: the log has it and this node does not give it.
         """
-        found = self.tags.get(reference) or self.manifests.get(reference)
+        found = self.tags.get(reference) or self.manifests.get(reference) or self.withdrawn(reference)
         if found is None and reference in self.refused:
             raise self.refused[reference]
         return found
+
+    def withdrawn(self, sha256: str) -> ProjectFile | None:
+        """A manifest that no tag leads to any more, and that is given to who names its digest."""
+        found = self.by_digest.get(sha256)
+        return found if found is not None and found.filename.startswith(files.MANIFEST) else None
 
 
 class Images:
@@ -95,11 +102,14 @@ class Images:
                 if row.filename == files.MANIFEST + row.version:
                     tags.setdefault(row.version, row)
         refused: dict[str, Refusal] = {}
+        by_digest: dict[str, ProjectFile] = {}
         for one in (one for purl in name.spellings for one in self._catalog.refused(purl)):
             refused.setdefault(one.file.sha256, one.refusal)
+            if one.by_digest:
+                by_digest.setdefault(one.file.sha256, one.file)
             if one.file.filename == files.MANIFEST + one.file.version:
                 refused.setdefault(one.file.version, one.refusal)
-        return Image(tags, manifests, blobs, refused)
+        return Image(tags, manifests, blobs, refused, by_digest)
 
 
 class Documents:

@@ -240,7 +240,7 @@ class PypiApp:
     # -- files of the log --
 
     async def _file(self, scope: Scope, receive: Receive, send: Send, sha256: str, filename: str) -> None:
-        file = self._catalog.file(sha256) if _SHA256.fullmatch(sha256) else None
+        file = self._catalog.by_digest(sha256) if _SHA256.fullmatch(sha256) else None
         if file is None:
             raise not_found("the log publishes no file with this digest")
         if filename.removeprefix(file.filename) not in _BESIDE:

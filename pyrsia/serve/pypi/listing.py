@@ -3,6 +3,7 @@
 Decides which files are listed and as what. A local name shows what was pushed here and nothing else. A name of the
 network shows the log's files; those that nobody may be given are yanked with the reason, unless all are: then the
 project is quarantined and they stand there unyanked, so that a client comes for one and is told why it does not get it.
+What is withdrawn and given by digest is yanked in any case: a pin gets it, with the reason, and a range never does.
 Where the mode is `proxy`, upstream adds versions that the network does not hold, marked, and only files whose digest
 its page gives, since nothing else could be checked.
 """
@@ -38,9 +39,13 @@ def of_network(
     """The page of a name that the log holds. `theirs`: upstream's page, where it may add something."""
     added = _added(name, theirs, {one.version for one in files} | {one.file.version for one in refused})
     usable = bool(files or added)
+    given = usable or any(one.by_digest for one in refused)
     upstream = {(one.filename, one.sha256): one for one in theirs.files} if theirs is not None else {}
     items = [_published(one, upstream.get((one.filename, one.sha256))) for one in files]
-    items += [_refused(one, yanked=usable) for one in refused]
+    # Were one withdrawn file not yanked beside others that are, a pin would lead to it and to none of them.
+    for one in refused:
+        gone = one.by_digest or (given and one.refusal.code == "withdrawn")
+        items.append(_refused(one, yanked=usable or gone))
     items.sort(key=lambda item: int(item.private["log-index"]))
     first = refused[0].refusal if refused else None
     return Page(
@@ -48,8 +53,8 @@ def of_network(
         (*items, *added),
         "no" if added else "yes",
         (f"{_TRACKED}{name}/",),
-        ACTIVE if usable or first is None else QUARANTINED,
-        "" if usable or first is None else safe(first.what),
+        ACTIVE if given or first is None else QUARANTINED,
+        "" if given or first is None else safe(first.what),
     )
 
 
@@ -158,7 +163,7 @@ def _refused(one: Refused, *, yanked: bool) -> Item:
         yanked=reason if yanked else "",
         # A client that asks for the metadata is told why before it asks for the file.
         metadata_sha256=file.metadata_sha256 or None,
-        private={**_private(file, words, url), "refused": refusal.as_dict()},
+        private={**_private(file, words, url), "refused": refusal.as_dict(), "by-digest": one.by_digest},
     )
 
 

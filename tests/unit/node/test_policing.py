@@ -118,7 +118,7 @@ def test_a_refusal_is_a_new_one_each_time_so_that_no_traceback_grows(policed, st
         with pytest.raises(Refusal) as info:
             policed.catalog.file(story.sha256)
         caught.append(info.value)
-    kept = policed.catalog._known[story.sha256]
+    kept = policed.catalog._known[story.sha256, False]
     assert len({id(one) for one in (*caught, kept)}) == 3
     assert kept.__traceback__ is None
 
@@ -128,12 +128,12 @@ def test_what_is_asked_for_by_digest_is_remembered_until_something_changes_and_w
 ):
     catalog, looked = policed.catalog, []
     judged = catalog._judged
-    monkeypatch.setattr(catalog, "_judged", lambda sha256: looked.append(sha256) or judged(sha256))
+    monkeypatch.setattr(catalog, "_judged", lambda *asked: looked.append(asked[0]) or judged(*asked))
     for _ in range(5):
         assert catalog.file(story.sha256).purl == "pkg:pypi/idna@1.0"
         assert catalog.file("0" * 64) is None
     assert looked.count(story.sha256) == 1
-    assert list(catalog._known) == [story.sha256]
+    assert list(catalog._known) == [(story.sha256, False)]
     policed.say('[pip]\ndeny = ["*"]\n')
     with pytest.raises(Refusal):
         catalog.file(story.sha256)

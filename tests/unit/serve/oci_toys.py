@@ -124,6 +124,11 @@ class Images(ToyNode):
         return self.__dict__.setdefault("_kept", {})
 
     @property
+    def exact(self) -> set[str]:
+        """Digests of what is kept back, and given to who names it."""
+        return self.__dict__.setdefault("_exact", set())
+
+    @property
     def bundles(self) -> dict[str, bytes]:
         return self.__dict__.setdefault("_bundles", {})
 
@@ -142,7 +147,8 @@ class Images(ToyNode):
         return [one for one in self._of(name) if one.sha256 not in self.kept]
 
     def refused(self, name: str) -> Sequence[Refused]:
-        return [Refused(one, self.kept[one.sha256]) for one in self._of(name) if one.sha256 in self.kept]
+        kept = [one for one in self._of(name) if one.sha256 in self.kept]
+        return [Refused(one, self.kept[one.sha256], one.sha256 in self.exact) for one in kept]
 
     def packages(self, start: str) -> Sequence[str]:
         found = {str(purls.parse(one.purl).versionless) for one in self.rows}
@@ -152,6 +158,10 @@ class Images(ToyNode):
         if sha256 in self.kept:
             raise self.kept[sha256]
         return next((one for one in self.rows if one.sha256 == sha256), None)
+
+    def by_digest(self, sha256: str) -> ProjectFile | None:
+        found = next((one for one in self.rows if one.sha256 == sha256), None)
+        return found if sha256 in self.exact else self.file(sha256)
 
     async def attestations(self, sha256: str) -> bytes | None:
         self.asked.append(f"attestations {sha256[:8]}")

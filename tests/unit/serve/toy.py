@@ -248,6 +248,10 @@ class ToyNode:
             raise self.kept_back[sha256].refusal
         return self.published.get(sha256)
 
+    def by_digest(self, sha256: str) -> ProjectFile | None:
+        kept = self.kept_back.get(sha256)
+        return kept.file if kept is not None and kept.by_digest else self.file(sha256)
+
     def named(self, sha256: str, filename: str) -> ProjectFile | None:
         return None
 
