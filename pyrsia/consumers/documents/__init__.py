@@ -13,6 +13,7 @@ openvex.py    OpenVEX statements
 osv.py        one OSV record as advisories
 ranges.py     events of OSV as stretches of versions
 finding.py    the records of files, folders and ZIP exports
+intake.py     many records as orders to a node
 outcome.py    what became of each record
 
 Source: docs/knowledge.md, "Importing".

@@ -1,0 +1,183 @@
+"""The records of files, folders and ZIP exports, one after the other, each within a bound. Nothing is unpacked to disk.
+
+Links inside a folder are passed over, so that no loop is walked and nobody's folder shows another's files. What a ZIP
+file says of itself is added up before its first member is read.
+"""
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from pyrsia.consumers.documents.outcome import Tally
+from pyrsia.consumers.documents.reading import refused
+from pyrsia.errors import Malformed
+from pyrsia.units import Limit
+
+MAX_RECORD_BYTES = Limit(8 << 20, "one record; the longest of public exports have 2 MB, a list of versions")
+MAX_RECORDS = Limit(500_000, "of one import: every record of every ecosystem, and a third more")
+MAX_DIRECTORY_BYTES = Limit(64 << 20, "of a ZIP file's own list: 500,000 names of 80 characters")
+MAX_EXPANSION = Limit(60, "times its own size that a ZIP file of records unpacks to; real exports reach ten")
+SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own size")
+
+_ZIP: Final = b"PK\x03\x04"
+_EMPTY_ZIP: Final = b"PK\x05\x06"
+_TAIL: Final = 22 + 65_535 + 20  # the end of a ZIP's directory, its longest comment, the pointer to zip64's
+_ENCRYPTED: Final = 0x1
+_DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error, OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One record's bytes and where they stand, for people."""
+
+    where: str
+    data: bytes
+
+
+def records(path: Path, tally: Tally) -> Iterator[Found]:
+    """Every record below a path that a person named; what is passed over and what cannot be read goes to `tally`.
+
+    Raises:
+        Refusal: the file cannot be read at all, or is no ZIP file that can be.
+        OSError: the path itself cannot be opened.
+    """
+    if path.is_dir():
+        yield from _folder(path, tally)
+    elif not path.is_file():
+        raise refused(path, "it is no plain file and no folder" if path.exists() else "there is no such file")
+    elif _is_zip(path):
+        try:
+            yield from _zip(path, tally)
+        except Malformed as error:
+            raise refused(path, str(error)) from None
+    elif path.suffix.lower() == ".zip":
+        raise refused(path, "it is no ZIP file, whatever its name says")
+    else:
+        yield from _file(path, tally)
+
+
+def _folder(path: Path, tally: Tally) -> Iterator[Found]:
+    """Sorted, so that every run reads in the same order."""
+    for folder, folders, files in os.walk(path, followlinks=False):
+        for one in folders:
+            if os.path.islink(os.path.join(folder, one)):
+                tally.skip("a link inside a folder")
+        folders.sort()
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not stat.S_ISREG(path.lstat().st_mode):
+                tally.skip("a link inside a folder" if path.is_symlink() else "no plain file")
+            elif path.suffix.lower() == ".json":
+                yield from _file(path, tally)
+            elif path.suffix.lower() == ".zip":
+                try:
+                    yield from _zip(path, tally)
+                except Malformed as error:
+                    tally.refuse(str(path), str(error))
+            else:
+                tally.skip("no .json and no .zip file")
+
+
+def _file(path: Path, tally: Tally) -> Iterator[Found]:
+    with path.open("rb") as file:
+        data = file.read(MAX_RECORD_BYTES.value + 1)
+    if len(data) > MAX_RECORD_BYTES.value:
+        tally.refuse(
+            str(path), f"it is longer than the {MAX_RECORD_BYTES.value:,} bytes that a record may have"
+        )
+    else:
+        yield Found(str(path), data)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (_ZIP, _EMPTY_ZIP)
+
+
+def _zip(path: Path, tally: Tally) -> Iterator[Found]:
+    """The members that are records.
+
+    Raises:
+        Malformed: it is no ZIP file, or one that would unpack to too much.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_directory(file)
+            archive = zipfile.ZipFile(file)
+            members = archive.infolist()
+            _check_sizes(members, path.stat().st_size)
+            for member in members:
+                yield from _member(archive, member, f"{path}: {member.filename}", tally)
+    except _DAMAGED as error:
+        raise Malformed(f"it is no ZIP file that can be read: {str(error)[:200]}") from None
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, tally: Tally) -> Iterator[Found]:
+    why = _barred(member)
+    if why:
+        tally.skip(why)
+        return
+    if member.flag_bits & _ENCRYPTED:
+        tally.refuse(where, "it is encrypted")
+        return
+    if member.file_size > MAX_RECORD_BYTES.value:
+        tally.refuse(
+            where, f"it has {member.file_size:,} bytes, a record has {MAX_RECORD_BYTES.value:,} at most"
+        )
+        return
+    try:
+        with archive.open(member) as opened:
+            data = opened.read(MAX_RECORD_BYTES.value + 1)
+    except _DAMAGED as error:
+        tally.refuse(where, f"it cannot be unpacked: {str(error)[:200] or type(error).__name__}")
+        return
+    yield Found(where, data)
+
+
+def _barred(member: zipfile.ZipInfo) -> str:
+    """Why a member is none of ours to read; "" if it is."""
+    if member.is_dir():
+        return "a folder of an archive"
+    if member.filename.lower().endswith((".zip", ".gz", ".tgz", ".tar")):
+        return "an archive inside an archive"
+    return "" if member.filename.lower().endswith(".json") else "no .json file in an archive"
+
+
+def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
+    """Members may share bytes, and each may look small: what all of them come to is what a bomb cannot hide."""
+    if len(members) > MAX_RECORDS.value:
+        raise Malformed(f"it has {len(members):,} members, {MAX_RECORDS.value:,} are read")
+    total = sum(one.file_size for one in members if one.file_size <= MAX_RECORD_BYTES.value)
+    if total > max(SMALL_BYTES.value, packed * MAX_EXPANSION.value):
+        times = MAX_EXPANSION.value
+        raise Malformed(f"{packed:,} bytes would unpack to {total:,}, more than {times} times as much")
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Before `zipfile` reads the list whole.
+
+    Source: PKWARE APPNOTE 6.3.10, sections 4.3.14 to 4.3.16.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read(_TAIL)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 22:
+        raise Malformed("it is no ZIP file, or its end is missing")
+    length = struct.unpack_from("<L", tail, at + 12)[0]
+    if at >= 20 and tail[at - 20 : at - 16] == b"PK\x06\x07":
+        file.seek(min(size, struct.unpack_from("<Q", tail, at - 12)[0]))
+        wide = file.read(56)
+        if len(wide) == 56 and wide[:4] == b"PK\x06\x06":
+            length = max(0 if length == 0xFFFFFFFF else length, struct.unpack_from("<Q", wide, 40)[0])
+    if length > min(size, MAX_DIRECTORY_BYTES.value):
+        raise Malformed(f"its list of members has {length:,} bytes, {MAX_DIRECTORY_BYTES.value:,} are read")
+    file.seek(0)

@@ -1,0 +1,108 @@
+"""Many records as the orders that a node takes: of two with one id the newer counts, whatever the order of the files.
+
+All records are read before the first is said, so that a file that cannot be read changes nothing. What waits is kept as
+it will be sent, some hundred bytes a fact.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from pyrsia.consumers.documents import osv
+from pyrsia.consumers.documents.finding import MAX_RECORDS, Found
+from pyrsia.consumers.documents.outcome import Tally
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.serve.knowing import FactTold
+from pyrsia.units import MAX_FACTS_TOLD, Limit
+
+MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One fact on its way: as it is sent, and whose it is if the node says no."""
+
+    raw: bytes
+    where: str
+
+
+@dataclass(slots=True)
+class _Kept:
+    modified_ms: int
+    tellings: tuple[Telling, ...]
+
+
+@dataclass(slots=True)
+class Intake:
+    """Records by id, and what became of those that are none."""
+
+    now_ms: int
+    tally: Tally = field(default_factory=Tally)
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+
+    def take(self, found: Found) -> None:
+        """Keep what the record comes to, or say why it comes to nothing.
+
+        Raises:
+            Refusal: `too-large`: more records than one import has room for.
+        """
+        self.tally.records += 1
+        if self.tally.records > MAX_RECORDS.value:
+            raise Refusal(
+                "too-large",
+                what=f"more than {MAX_RECORDS.value:,} records",
+                who="your command",
+                do="import the export of one ecosystem at a time",
+            )
+        try:
+            record = osv.read(found.data, self.now_ms)
+        except Malformed as error:
+            self.tally.refuse(found.where, str(error))
+            return
+        self._keep(record, found.where)
+
+    def _keep(self, record: osv.Record, where: str) -> None:
+        tellings = tuple(telling(one, f"{where}: {record.id}") for one in record.facts)
+        before = self._kept.get(record.id)
+        if before is not None:
+            if [one.raw for one in before.tellings] != [one.raw for one in tellings]:
+                self.tally.note("two records of one id, of which the newer counts")
+            if record.modified_ms < before.modified_ms:
+                return
+        for reason in record.skipped:
+            self.tally.skip(reason)
+        for reason in record.noted:
+            self.tally.note(reason)
+        self._kept[record.id] = _Kept(record.modified_ms, tellings)
+
+    def tellings(self) -> Iterator[Telling]:
+        for kept in self._kept.values():
+            yield from kept.tellings
+
+
+def telling(fact: FactTold, where: str) -> Telling:
+    return Telling(_encode(fact), where)
+
+
+def batches(tellings: Iterator[Telling]) -> Iterator[list[Telling]]:
+    """As many at once as an order may have."""
+    batch: list[Telling] = []
+    octets = 0
+    for one in tellings:
+        if batch and (len(batch) >= MAX_FACTS_TOLD.value or octets + len(one.raw) > MAX_ORDER_BYTES.value):
+            yield batch
+            batch, octets = [], 0
+        batch.append(one)
+        octets += len(one.raw) + 1
+    if batch:
+        yield batch
+
+
+def order(batch: list[Telling], *, dry_run: bool) -> bytes:
+    """The body of a request, as `serve.knowing.FactsOrder`."""
+    end = b'],"dry_run":true}' if dry_run else b"]}"
+    return b'{"facts":[' + b",".join(one.raw for one in batch) + end

@@ -1,0 +1,276 @@
+"""One OSV record as the facts that it comes to: an advisory for each package of an ecosystem that is known here.
+
+What it means for a package stands in the ranges of versions of that package; the list of versions counts where no
+range does. A record that cannot be said whole is refused whole, so that nothing of it is half said.
+
+Source: the OSV schema 1.7; docs/knowledge.md, "Importing".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from pyrsia.consumers.documents.outcome import shown
+from pyrsia.consumers.documents.purls import SPELLINGS_KNOWN, spelled
+from pyrsia.consumers.documents.ranges import Range, stretches
+from pyrsia.consumers.documents.reading import typed
+from pyrsia.errors import Malformed
+from pyrsia.knowledge.said import ADVISORY
+from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank
+from pyrsia.ledger import shape
+from pyrsia.ledger.bodies.facts import MAX_ALIASES, MAX_VERSIONS
+from pyrsia.serve.knowing import FactTold
+from pyrsia.units import MAX_FACT_BYTES, MAX_TIME_MS, Limit
+from pyrsia.wire.text import safe
+
+# ecosystem as OSV writes it -> purl type; a suffix behind a colon names a release or a registry
+ECOSYSTEMS: Final = {"PyPI": "pypi", "Maven": "maven", "ConanCenter": "conan"}
+MAX_AFFECTED = Limit(1_000, "packages of one record: one about a monorepo names two hundred")
+MAX_VERSIONS_BYTES = Limit(
+    45_000, "of versions named one by one: an entry has 60,000, and other fields beside"
+)
+_VECTORS: Final = ("CVSS_V2", "CVSS_V3", "CVSS_V4")
+_MODERATE: Final = {"moderate": "medium"}  # GitHub's word
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_id: Final = shape.ascii_name(64)
+_version: Final = shape.ascii_name(100)
+_vector: Final = shape.ascii_name(200)
+
+
+class _Severity(msgspec.Struct):
+    type: str = ""
+    score: Any = ""
+
+
+class _Package(msgspec.Struct):
+    ecosystem: str
+    name: str
+
+
+class _Affected(msgspec.Struct):
+    package: _Package | None = None
+    severity: list[_Severity] | None = None
+    ranges: list[Range] | None = None
+    versions: list[str] | None = None
+
+
+class _Specific(msgspec.Struct):
+    severity: Any = None
+
+
+class _Record(msgspec.Struct):
+    id: str
+    modified: datetime
+    published: datetime | None = None
+    withdrawn: datetime | None = None
+    aliases: list[str] | None = None
+    summary: str | None = None
+    details: str | None = None
+    severity: list[_Severity] | None = None
+    affected: list[_Affected] | None = None
+    database_specific: _Specific | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one record comes to.
+
+    Attributes:
+        modified_ms: as its database says; of two with one id the newer counts.
+        facts: at most one for each package.
+        skipped, noted: reasons, for a `Tally`.
+    """
+
+    id: str
+    modified_ms: int
+    facts: tuple[FactTold, ...]
+    skipped: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _About:
+    """All that a record says of one package, which may stand in several places of it."""
+
+    kind: str
+    severity: list[_Severity] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+
+
+def read(data: bytes, now_ms: int) -> Record:
+    """The record that `data` is.
+
+    Args:
+        now_ms: Unix time; a withdrawal that lies ahead is none yet.
+
+    Raises:
+        Malformed: no OSV record, or one that the log has no room for; the text names the record if that is known.
+    """
+    found = typed(data, _Record)
+    try:
+        _id(found.id)
+    except Malformed as error:
+        raise Malformed(f"id: {error}") from None
+    try:
+        return _said(found, now_ms)
+    except Malformed as error:
+        raise Malformed(f"{found.id}: {error}") from None
+
+
+def _said(found: _Record, now_ms: int) -> Record:
+    skipped: list[str] = []
+    packages = _packages(found.affected or (), skipped)
+    withdrawn = found.withdrawn is not None and _ms(found.withdrawn) <= now_ms
+    if withdrawn:
+        fields = {"advisory": found.id}
+        gone = tuple(FactTold(ADVISORY, purl, fields=fields, withdraw=True) for purl in packages)
+        return Record(found.id, _ms(found.modified), gone, tuple(skipped))
+    aliases, noted = _aliases(found)
+    common: dict[str, Any] = {
+        "advisory": found.id,
+        "modified_ms": _ms(found.modified),
+        **({"aliases": aliases} if aliases else {}),
+    }
+    valid_from = _ms(found.published) if found.published is not None else 0
+    text = _text(found)
+    facts = []
+    for purl, about in packages.items():
+        meant = _meant(about)
+        if not meant:
+            skipped.append("git commits only, no versions" if about.ranges else "names no versions")
+            continue
+        fields = {
+            **common,
+            **_severity(about.severity or found.severity or (), found.database_specific),
+            **meant,
+        }
+        facts.append(FactTold(ADVISORY, purl, text, valid_from, fields))
+    return Record(found.id, _ms(found.modified), tuple(facts), tuple(skipped), noted)
+
+
+def _packages(affected: Sequence[_Affected], skipped: list[str]) -> dict[str, _About]:
+    """By purl, in the order of the record; what is no package of ours goes to `skipped`."""
+    if len(affected) > MAX_AFFECTED.value:
+        raise Malformed(f"it names {len(affected)} packages, {MAX_AFFECTED.value} are read")
+    if not affected:
+        skipped.append("names no package")
+    found: dict[str, _About] = {}
+    for one in affected:
+        if one.package is None:
+            skipped.append("names no package")
+            continue
+        ecosystem = one.package.ecosystem.partition(":")[0]
+        kind = ECOSYSTEMS.get(ecosystem)
+        if kind is None:
+            skipped.append(f"unknown ecosystem {shown(ecosystem) or 'without a name'}")
+            continue
+        about = found.setdefault(_purl(kind, one.package.name), _About(kind))
+        about.severity += one.severity or ()
+        about.ranges += one.ranges or ()
+        about.versions.update(one.versions or ())
+    return found
+
+
+@lru_cache(SPELLINGS_KNOWN.value)
+def _purl(kind: str, name: str) -> str:
+    namespace = ""
+    if kind == "maven":
+        namespace, colon, rest = name.partition(":")
+        if not colon:
+            raise Malformed(f"{shown(name)} is no group:artifact")
+        return _spelled(kind, namespace, rest, name)
+    return _spelled(kind, "", name, name)
+
+
+def _spelled(kind: str, namespace: str, name: str, said: str) -> str:
+    try:
+        return spelled(kind, namespace, name)
+    except Malformed as error:
+        raise Malformed(f"{shown(said)} is no {kind} package: {error}") from None
+
+
+def _meant(about: _About) -> dict[str, Any]:
+    """The fields that say which versions; empty where the record names none."""
+    found = stretches(about.kind, about.ranges)
+    if found:
+        for stretch in found:
+            for version in stretch.values():
+                _checked(version)
+        return {"range": found}
+    versions = sorted(about.versions)
+    if len(versions) > MAX_VERSIONS.value or sum(map(len, versions)) > MAX_VERSIONS_BYTES.value:
+        raise Malformed(
+            f"it names {len(versions):,} versions one by one, {MAX_VERSIONS.value:,} fit into a fact"
+        )
+    for version in versions:
+        _checked(version)
+    return {"versions": versions} if versions else {}
+
+
+def _checked(version: str) -> None:
+    try:
+        _version(version)
+    except Malformed as error:
+        raise Malformed(f"version {shown(version)[:60]}: {error}") from None
+
+
+def _severity(said: Iterable[_Severity], specific: _Specific | None) -> dict[str, str]:
+    """The worst vector and its word; a database's own word where no vector can be read."""
+    vectors = [one.score for one in said if one.type in _VECTORS and isinstance(one.score, str)]
+    rated = [(of_vector(vector), vector) for vector in vectors if _is_vector(vector)]
+    known = [(word, vector) for word, vector in rated if word != UNKNOWN]
+    if known:
+        word, vector = max(known, key=lambda one: (rank(one[0]), one[1]))
+        return {"severity": word, "cvss": vector}
+    word = str(specific.severity).lower()[:20] if specific is not None else ""
+    word = _MODERATE.get(word, word)
+    return {"severity": word if word in WORDS else UNKNOWN}
+
+
+def _is_vector(text: str) -> bool:
+    try:
+        _vector(text)
+    except Malformed:
+        return False
+    return True
+
+
+def _aliases(found: _Record) -> tuple[list[str], tuple[str, ...]]:
+    """Sorted. Where there are more than a fact may have, names in CVE stay first: others look for those."""
+    named = {one for one in found.aliases or () if one != found.id}
+    good = sorted((one for one in named if _is_id(one)), key=lambda one: (not one.startswith("CVE-"), one))
+    kept = sorted(good[: MAX_ALIASES.value])
+    return kept, ("aliases left out",) if len(kept) < len(named) else ()
+
+
+def _is_id(text: str) -> bool:
+    try:
+        _id(text)
+    except Malformed:
+        return False
+    return True
+
+
+def _text(found: _Record) -> str:
+    return bounded((found.summary or "") if (found.summary or "").strip() else found.details or "")
+
+
+def bounded(text: str) -> str:
+    """What fits into a fact of a stranger's text, on one line, harmless to print."""
+    most = MAX_FACT_BYTES.value
+    line = safe(" ".join(text[: 4 * most].split()))
+    if len(line.encode()) <= most:
+        return line
+    return line.encode()[: most - 3].decode(errors="ignore") + "\u2026"
+
+
+def _ms(time: datetime) -> int:
+    """POSIX milliseconds, 0 for what lies before. A time without a zone is UTC, as the schema has it."""
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return min(max(0, int((aware - _EPOCH).total_seconds() * 1_000)), MAX_TIME_MS.value)

@@ -1,0 +1,118 @@
+"""Events of OSV as stretches of versions, each from where it begins to where it ends.
+
+Events are a set in the format and a list in its files: nearly all lists alternate already, and only one that does not
+is sorted, by the rules of its ecosystem.
+
+Source: the OSV schema 1.7, "affected[].ranges[].events" and its evaluation algorithm.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cmp_to_key
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from pyrsia.errors import Malformed
+from pyrsia.ledger.bodies.facts import MAX_RANGES
+from pyrsia.units import Limit
+
+USABLE: Final = ("ECOSYSTEM", "SEMVER")  # types whose events are versions; those of GIT are commits
+MAX_EVENTS = Limit(256, "of one range: two for each stretch that a fact may have, twice over")
+NO_LIMIT: Final = "*"
+
+Stretch = dict[str, str]
+_At = tuple[str, str]  # what happens, at which version
+
+
+class Event(msgspec.Struct, omit_defaults=True):
+    introduced: str | None = None
+    fixed: str | None = None
+    last_affected: str | None = None
+    limit: str | None = None
+
+
+class Range(msgspec.Struct):
+    type: str = ""
+    events: list[Event] | None = None
+
+
+def stretches(kind: str, ranges: Iterable[Range]) -> list[Stretch]:
+    """Of all ranges that speak of versions, none twice, in their order; empty if there are none.
+
+    Args:
+        kind: purl type, by whose rules events are sorted.
+
+    Raises:
+        Malformed: more than a fact may have, or events that nobody can put in order.
+    """
+    found: list[Stretch] = []
+    for one in ranges:
+        if one.type in USABLE:
+            found += [stretch for stretch in _of(kind, one.events or []) if stretch not in found]
+        if len(found) > MAX_RANGES.value:
+            raise Malformed(f"more than {MAX_RANGES.value} ranges of versions")
+    return found
+
+
+def _of(kind: str, events: Sequence[Event]) -> list[Stretch]:
+    if len(events) > MAX_EVENTS.value:
+        raise Malformed(f"a range of {len(events)} events, {MAX_EVENTS.value} are read")
+    happens = [at for event in events for at in _happens(event)]
+    if not happens:
+        return []
+    if not any(what == "introduced" for what, _ in happens):
+        raise Malformed("a range that ends and never begins")
+    if not _alternates(happens):
+        happens = _sorted(kind, happens)
+    return _paired(happens, _limit(events))
+
+
+def _happens(event: Event) -> list[_At]:
+    """Old records have a beginning and its end in one event."""
+    said = (("introduced", event.introduced), ("fixed", event.fixed), ("last", event.last_affected))
+    return [(what, version) for what, version in said if version is not None]
+
+
+def _limit(events: Sequence[Event]) -> str:
+    """The one version before which all lies; several, of which any may do, count as none: rather too much is meant."""
+    limits = {event.limit for event in events if event.limit is not None}
+    return limits.pop() if len(limits) == 1 and NO_LIMIT not in limits else ""
+
+
+def _alternates(happens: Sequence[_At]) -> bool:
+    begins = [what == "introduced" for what, _ in happens]
+    return begins[0] and all(one != other for one, other in pairwise(begins))
+
+
+def _paired(happens: Iterable[_At], limit: str) -> list[Stretch]:
+    """A beginning inside a stretch and an end outside of one change nothing, as the format's algorithm has it."""
+    found: list[Stretch] = []
+    begun = ""
+    for what, version in happens:
+        if what == "introduced":
+            begun = begun or version
+        elif begun:
+            found.append({"introduced": begun, what: version})
+            begun = ""
+    if begun:
+        found.append({"introduced": begun, "fixed": limit} if limit else {"introduced": begun})
+    return found
+
+
+def _sorted(kind: str, happens: Iterable[_At]) -> list[_At]:
+    from pyrsia.knowledge.versions import BEGINNING, meets  # libraries of versions, and few events need them
+
+    def compare(one: _At, other: _At) -> int:
+        left, right = one[1], other[1]
+        if left == right:
+            return 0
+        if BEGINNING in (left, right):
+            return -1 if left == BEGINNING else 1
+        hit = meets(kind, left, ({"introduced": right},), ())
+        back = meets(kind, right, ({"introduced": left},), ())
+        if not (hit.sure and back.sure):
+            raise Malformed(f"events out of order, and {left[:40]} cannot be compared with {right[:40]}")
+        return hit.affected - back.affected
+
+    return sorted(happens, key=cmp_to_key(compare))
