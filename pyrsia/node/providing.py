@@ -8,7 +8,7 @@ Source: docs/providers.md.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import Any, Final
 
 import trio
@@ -203,7 +203,7 @@ def newest_first(kind: str, published: Sequence[str]) -> list[str]:
     """
     latest = list(reversed(published))
     readable = [one for one in latest if _at_least(kind, one, "1") is not None]
-    readable.sort(key=cmp_to_key(lambda one, other: _order(kind, one, other)), reverse=True)
+    readable.sort(key=cmp_to_key(partial(_order, kind)), reverse=True)
     return readable + [one for one in latest if one not in set(readable)]
 
 

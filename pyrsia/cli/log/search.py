@@ -9,7 +9,7 @@ import click
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.log.common import Progress
-from pyrsia.cli.log.when import Time, read, told
+from pyrsia.cli.log.when import Time, moment, told
 from pyrsia.cli.tell import json_option, node_option, table
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -79,7 +79,7 @@ def search(
         "until": until,
         "order": "oldest" if oldest else "newest",
     }
-    query |= _as_of(as_of)
+    query |= moment(as_of)
     wanted = {name: value for name, value in query.items() if value is not None}
     progress = Progress("looked at")
     try:
@@ -150,11 +150,3 @@ def _of_options(refusal: Refusal) -> Refusal:
     elif "never as long" in what:
         do = "write --as-of <a size that `pyrsia log show` tells, or a smaller one>"
     return Refusal("usage", what=what, who="your command", do=do)
-
-
-def _as_of(text: str | None) -> dict[str, int]:
-    if text is None:
-        return {}
-    if text.isascii() and text.isdigit() and len(text) <= 16:
-        return {"as_of": int(text)}
-    return {"as_of_time": read(text)}

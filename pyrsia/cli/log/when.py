@@ -43,6 +43,19 @@ def read(text: str) -> int:
     return time_ms
 
 
+def moment(text: str | None) -> dict[str, int]:
+    """`--as-of SIZE|TIME` as nodes are asked: `as_of`, `as_of_time`, or nothing.
+
+    Raises:
+        click.BadParameter: neither a size nor a time.
+    """
+    if text is None:
+        return {}
+    if text.isascii() and text.isdigit() and len(text) <= 16:
+        return {"as_of": int(text)}
+    return {"as_of_time": read(text)}
+
+
 class Span(click.ParamType[float]):
     """An option that is a length of time in seconds: `90`, `30s`, `2m`, `1h`."""
 
