@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pyrsia.errors import Refusal
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge.known import Known
 from pyrsia.ledger import views
 from pyrsia.ledger.standing import WITNESSED
 from pyrsia.ledger.state import Reads
 from pyrsia.ledger.views import Placed
 from pyrsia.policy import evaluate, rules
 from pyrsia.policy.evaluate import NEVER_MS
-from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
+from pyrsia.policy.facts import LOCAL, NETWORK, Agreeing, Decision, Facts
 from pyrsia.policy.rules import ECOSYSTEMS, OTHER, Policy
 from pyrsia.units import Limit
 
@@ -32,6 +33,7 @@ COARSE_S: Final = 1.0  # what time alone changes is noticed this late
 MAX_JUDGED = Limit(10_000, "files whose answer is remembered, 1 KB each; then all are asked anew")
 
 _log = logging.getLogger("pyrsia.policy")
+Knows = Callable[[str, str], Known]
 _Stamp = tuple[int, int, int]  # inode, time of change, bytes; of a file that cannot be looked at -1, errno, 0
 
 
@@ -42,6 +44,7 @@ class _Judged:
     facts: Facts
     refusal: Refusal | None
     flips_ms: int | None
+    asks: bool  # what is known of it
 
 
 class Policing:
@@ -53,17 +56,23 @@ class Policing:
         reads: Reads,
         *,
         head_s: Callable[[], int] | None = None,
+        known: Knows | None = None,
+        learned: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
             path: of policy.toml, which need not be there; None for the defaults.
             head_s: POSIX seconds of the newest head that a quorum signed, 0 without one; None: it is always fresh.
+            known: what is known of a version and a file (`knowing.Knowledge.known`): the same object as long as
+                nothing changed. None: nobody knows, so that a rule that asks refuses.
+            learned: grows when that may have changed although the log did not grow.
 
         Raises:
             Refusal: `config-invalid`, as `rules.parse`.
         """
         self._path, self._reads, self._head_s, self._clock = path, reads, head_s, clock
+        self._known, self._learned = known, learned
         self._stamp = self._seen = self._stat()
         self._policy = self._read()
         self._written = self._stamp is not None  # the rules in force stood in a file
@@ -143,7 +152,13 @@ class Policing:
     # -- time --
 
     def revision(self) -> int:
-        """Grows whenever an answer may have changed by the file or by time; the log's growth is not in it."""
+        """Grows whenever an answer may have changed by the file, by time, or by old facts that were read at last.
+
+        The log's growth is not in it.
+        """
+        return self._timed() + (self._learned() if self._learned is not None else 0)
+
+    def _timed(self) -> int:
         now_s = self._clock()
         if abs(now_s - self._timed_s) < COARSE_S:
             return self._revision
@@ -180,8 +195,15 @@ class Policing:
     # -- answers --
 
     def decision(self, facts: Facts) -> Decision:
-        """The answer about any file, whatever its origin."""
-        return evaluate.decide(self.policy, facts, int(self._clock() * 1_000), self.head_age_ms())
+        """The answer about any file, whatever its origin; what is known of it is looked up where a rule asks."""
+        policy = self.policy
+        if facts.known is None and facts.origin != LOCAL and _asks(policy, facts.purl):
+            facts = replace(facts, known=self.known(facts.purl, facts.sha256))
+        return evaluate.decide(policy, facts, int(self._clock() * 1_000), self.head_age_ms())
+
+    def known(self, purl: str, sha256: str) -> Known | None:
+        """What is known of a version and of a file; None where nobody here knows."""
+        return None if self._known is None else self._known(purl, sha256)
 
     def refuses(self, placed: Placed, status: str, *, by_digest: bool = False) -> Refusal | None:
         """Why a file of the log is not given, None if it is; for each call anew where one may be raised.
@@ -194,7 +216,7 @@ class Policing:
         body = placed.body
         key = (placed.leaf, body["sha256"], body["purl"], f"{status} by digest" if by_digest else status)
         found = self._judged.get(key)
-        if found is None or (found.flips_ms is not None and now_ms >= found.flips_ms):
+        if found is None or not self._holds(found, now_ms):
             found = self._judge(policy, placed, status, now_ms, by_digest)
             if len(self._judged) >= MAX_JUDGED.value:
                 self._judged.clear()
@@ -204,18 +226,37 @@ class Policing:
         told = found.refusal
         return None if told is None else told.again()
 
+    def _holds(self, found: _Judged, now_ms: int) -> bool:
+        """Whether neither time nor what is known has changed since."""
+        if found.flips_ms is not None and now_ms >= found.flips_ms:
+            return False
+        facts = found.facts
+        return not found.asks or self.known(facts.purl, facts.sha256) is facts.known
+
     def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int, by_digest: bool) -> _Judged:
+        asks = _asks(policy, placed.body["purl"])
         facts = facts_of(self._reads, placed, status, isolations=policy.asks_isolation)
-        if by_digest:
-            facts = replace(facts, by_digest=True)
+        facts = replace(
+            facts, by_digest=by_digest, known=self.known(facts.purl, facts.sha256) if asks else None
+        )
         flips_ms = evaluate.flips_at(policy, facts, now_ms)
         if flips_ms is not None:
             self._next_ms = flips_ms if self._next_ms is None else min(self._next_ms, flips_ms)
-        return _Judged(facts, self._refusal(policy, facts, now_ms, 0), flips_ms)
+        return _Judged(facts, self._refusal(policy, facts, now_ms, 0), flips_ms, asks)
 
     def _refusal(self, policy: Policy, facts: Facts, now_ms: int, head_ms: int) -> Refusal | None:
         said = evaluate.decide(policy, facts, now_ms, head_ms)
         return None if said.allowed else evaluate.refusal(facts, said)
+
+
+def _asks(policy: Policy, purl: str) -> bool:
+    """Whether a rule asks what is known of this package; most policies ask nothing, and pay nothing for it."""
+    if not policy.asks_knowledge:
+        return False
+    try:
+        return policy.at(purl).asks_knowledge
+    except Malformed:
+        return False
 
 
 def _gone(path: str) -> Refusal:
@@ -257,4 +298,5 @@ def facts_of(reads: Reads, placed: Placed, status: str, *, isolations: bool = Tr
         containment=body["containment"],
         upstream=body["upstream"],
         published_ms=body["time_ms"],
+        verdict=body["verdict"],
     )
