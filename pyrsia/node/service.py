@@ -48,6 +48,7 @@ from pyrsia.node.guests import Guests
 from pyrsia.node.house import BLOBS, KEYS, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
+from pyrsia.node.knowing import Knowledge
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
@@ -186,8 +187,13 @@ class Node:
         self._wire_agreement()
         self._wire_submission()
         self._wire_builds(workshop)
+        self.knowledge = Knowledge(house.archive)
         self.policing = Policing(
-            house.data / POLICY_NAME, house.archive.state, head_s=lambda: self.cosigning.cosigned[1]
+            house.data / POLICY_NAME,
+            house.archive.state,
+            head_s=lambda: self.cosigning.cosigned[1],
+            known=self.knowledge.known,
+            learned=self.knowledge.revision,
         )
         self.catalog = Catalog(
             house.archive,
@@ -578,6 +584,7 @@ class Node:
             nursery.start_soon(self.outside.run)
             nursery.start_soon(self.vouching.run)
             nursery.start_soon(self.building.run)
+            nursery.start_soon(self.knowledge.run)
             nursery.start_soon(self.local.run)
             await nursery.start(self.upstream.run)
             await nursery.start(self.server.run)
