@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -23,6 +23,7 @@ PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
     32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"
 )
+MAX_LINE_BYTES = Limit(1 << 20, "a line of a stream holds an entry of 60 KB, written out")
 
 
 def resolve(target: str | None) -> str:
@@ -117,6 +118,30 @@ class Client:
                 tick(have)
             if response.length:  # http.client takes an early end for the end
                 raise http.client.IncompleteRead(b"", response.length)
+        except (http.client.HTTPException, OSError) as error:
+            raise self._away(error) from None
+        finally:
+            connection.close()
+
+    def get_lines(self, path: str, **params: str | int) -> Iterator[bytes]:
+        """The lines of an answer without an end, as they come; empty ones, which only say that somebody is there, not.
+
+        Raises:
+            Refusal: the node's; `not-running` where the connection ends, or is silent for too long; `too-large`.
+        """
+        prefix = self._url.path.rstrip("/") if self._url is not None else ""
+        connection = self._connection()
+        try:
+            connection.request("GET", f"{prefix}{path}?{urlencode(params)}", headers=self._headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise refusal_in(response.status, response.read(MAX_ANSWER_BYTES.value))
+            while line := response.readline(MAX_LINE_BYTES.value + 1):
+                if len(line) > MAX_LINE_BYTES.value:
+                    raise _too_long(self.target, MAX_LINE_BYTES.value)
+                if line.strip():
+                    yield line
+            raise http.client.IncompleteRead(b"")
         except (http.client.HTTPException, OSError) as error:
             raise self._away(error) from None
         finally:

@@ -56,13 +56,16 @@ class Progress:
         if now_s < self._next_s:
             return
         self._next_s = now_s + (TERMINAL_S if self._terminal else FILE_S)
-        rate = done / max(now_s - self._began_s, 0.001)
-        text = f"{self._doing} {done:,} of {total:,} entries, {rate:,.0f}/s"
+        text = self.line(done, total, done / max(now_s - self._began_s, 0.001))
         if self._terminal:
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
             self._open = True
         else:
             click.echo(text, err=True)
+
+    def line(self, done: int, total: int, rate: float) -> str:
+        """What is shown. `rate`: a second, since the beginning."""
+        return f"{self._doing} {done:,} of {total:,} entries, {rate:,.0f}/s"
 
     def end(self) -> None:
         """Leave the terminal on a line of its own."""
