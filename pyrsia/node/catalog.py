@@ -129,7 +129,7 @@ class Catalog:
     def named(self, sha256: str, filename: str) -> ProjectFile | None:
         reads = self._archive.state
         packages = dict.fromkeys(str(purls.parse(one).versionless) for one in views.names_of(reads, sha256))
-        rows = (one for name in packages for one in views.project_files(reads, name))
+        rows = (one for name in packages for one, served in views.project_history(reads, name) if served)
         for one in itertools.islice(rows, MAX_LOOKED.value):
             if (one.body["sha256"], one.body["file"]) == (sha256, filename):
                 refusal = self._refuses(one)

@@ -9,6 +9,7 @@ import trio.testing
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.keys import verify
 from pyrsia.node.catalog import Catalog
+from pyrsia.node.policing import Policing
 from pyrsia.node.proofs import Proofs
 from pyrsia.serve import grants
 from pyrsia.serve.grants import PUSH, READ, Grant
@@ -186,11 +187,19 @@ class Deciding(Kept, Governed):
     """A world on disk whose validators agree on what they are asked."""
 
 
+def policing(folder, world, text):
+    """The answers of a policy.toml that says this."""
+    path = folder / "policy.toml"
+    path.write_text(text)
+    return Policing(path, world.archive.state)
+
+
 async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_path, shelf):
     story = Story(world=Deciding(tmp_path))
     try:
         archive = story.world.archive
-        catalog = Catalog(archive, shelf, Proofs(archive), no_bundle)
+        rules = policing(tmp_path, story.world, '[all]\nwithdrawn = "refused"\n')
+        catalog = Catalog(archive, shelf, Proofs(archive), no_bundle, policing=rules)
         assert [one.sha256 for one in catalog.files("idna")] == [story.sha256]
         story.world.enact(about("artifact.withdraw", story.sha256))
         archive.keep_checkpoint(story.note())
@@ -198,6 +207,10 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
         with pytest.raises(Refusal, match="because it is so") as caught:
             catalog.file(story.sha256)
         assert caught.value.code == "withdrawn"
+        (refused,) = catalog.refused("idna")
+        assert (refused.refusal.code, refused.by_digest, refused.file.yanked) == ("withdrawn", False, "")
+        with pytest.raises(Refusal, match="because it is so"):
+            catalog.by_digest(story.sha256)
         with pytest.raises(Refusal, match="because it is so"):
             await catalog.blob(story.sha256)
         with pytest.raises(Refusal, match="because it is so"):
@@ -208,6 +221,47 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
         with pytest.raises(Refusal, match="because it is so") as caught:
             judge(file, proof, [story.pin], now_ms=NOW_MS, expected=None, verify=verify)
         assert caught.value.code == "withdrawn"
+    finally:
+        story.world.close()
+
+
+async def test_what_is_withdrawn_is_given_to_who_names_its_bytes_with_the_reason_beside_it(tmp_path, shelf):
+    story = Story(world=Deciding(tmp_path))
+    try:
+        shelf.gate.set()
+        catalog = Catalog(story.world.archive, shelf, Proofs(story.world.archive), no_bundle)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(catalog.arrivals.run)
+            story.world.enact(about("artifact.withdraw", story.sha256))
+            assert catalog.files("idna") == []
+            with pytest.raises(Refusal, match="WITHDRAWN: because it is so"):
+                catalog.file(story.sha256)
+            (refused,) = catalog.refused("idna")
+            assert (refused.refusal.code, refused.by_digest) == ("withdrawn", True)
+            found = catalog.by_digest(story.sha256)
+            assert found == refused.file
+            assert found.yanked == "the artifact's status is WITHDRAWN: because it is so"
+            assert catalog.named(story.sha256, WHEEL) == found
+            assert catalog.named(story.sha256, "other-1.0-py3-none-any.whl") is None
+            assert (await catalog.blob(story.sha256)).read_bytes() == b"bytes"
+            assert await catalog.metadata(story.sha256) == b"bytes"
+            nursery.cancel_scope.cancel()
+    finally:
+        story.world.close()
+
+
+@pytest.mark.parametrize("text", ['deny = ["pkg:pypi/idna"]', 'operators = ["x"]'])
+async def test_every_other_rule_is_asked_of_what_is_withdrawn_as_well(tmp_path, shelf, text):
+    story = Story(world=Deciding(tmp_path))
+    try:
+        rules = policing(tmp_path, story.world, f"[pip]\n{text}\n")
+        catalog = Catalog(story.world.archive, shelf, Proofs(story.world.archive), no_bundle, policing=rules)
+        story.world.enact(about("artifact.withdraw", story.sha256))
+        (refused,) = catalog.refused("idna")
+        assert (refused.refusal.code, refused.by_digest) == ("withdrawn", False)
+        for ask in (catalog.file, catalog.by_digest, catalog.arriving):
+            with pytest.raises(Refusal, match="because it is so"):
+                ask(story.sha256)
     finally:
         story.world.close()
 
@@ -249,7 +303,8 @@ async def test_a_copy_under_an_own_name_neither_speaks_for_its_package_nor_takes
         assert catalog.files("idna") == []
         assert [one.purl for one in catalog.files(own.partition("@")[0])] == [own]
         with pytest.raises(Refusal, match="because it is so"):
-            await catalog.blob(known.sha256)  # not by the copy's name either
+            catalog.file(known.sha256)  # not by the copy's name either
+        assert catalog.by_digest(known.sha256).yanked
         file = tmp_path / WHEEL
         file.write_bytes(copy.data)
         found = judge(
