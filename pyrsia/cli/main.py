@@ -17,8 +17,9 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "verify": ("verify", "verify", "Use", "Check a file, what is installed, an image or a lock by the log."),
     "fetch": ("packages", "fetch", "Use", "Download files of the network, each with its proof."),
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
+    "audit": ("audit", "audit", "Use", "What is known about all that a project uses: advisories, repairs, policy."),
     "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
-    "package": ("package", "package", "Use", "Find packages; say where the source of one is."),
+    "package": ("package", "package", "Use", "Find, show, describe, withdraw packages; their sources."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
     "member": (

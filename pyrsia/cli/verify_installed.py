@@ -125,7 +125,7 @@ def _networks(prover: "Prover") -> list[dict[str, str]]:
 def _rows(what: What, how: How, prover: "Prover", source: "Source", node: "FromNode | None") -> list[Row]:
     from pyrsia.consumers.installed import conan_home, images, locks, m2, venv
 
-    tick = _Progress(quiet=how.as_json)
+    tick = Progress(quiet=how.as_json)
     rows = [prover.row(f"sha256:{one}", one, how.purl or "") for one in what.digests]
     for root in what.venvs:
         rows += venv.check(root, prover, source, skip=what.skip, tick=tick)
@@ -155,7 +155,7 @@ def _cut(cell: str) -> str:
     return cell if len(cell) <= _WIDE or " " in cell else f"...{cell[-_WIDE + 3 :]}"
 
 
-class _Progress:
+class Progress:
     """A line on standard error now and then, for what takes longer than a second."""
 
     def __init__(self, *, quiet: bool) -> None:

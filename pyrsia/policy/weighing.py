@@ -59,6 +59,16 @@ def flips_at(rules: Rules, facts: Facts, now_ms: int) -> int | None:
     return min((one for one in due if one > now_ms), default=None)
 
 
+def lifts(rules: Rules, purl: str, one: Advisory, now_ms: int) -> str:
+    """Why rules let an advisory pass whatever the ceiling; "" where they do not. An audit counts none of these."""
+    if not _counts(rules, one.issuer):
+        return f"`issuers` does not name {one.issuer[:8]}"
+    valid = [it for it in rules.accept if it.means(purl, one.names) and now_ms < it.ends_ms]
+    last = max(valid, key=lambda it: it.ends_ms).said if valid else None
+    accepted = f"{last.advisory} accepted until {last.until}: {last.reason}" if last is not None else ""
+    return _lifted(rules, one) or accepted
+
+
 def _unknown(rule: str, facts: Facts, what: str) -> Reason | None:
     """Why a rule cannot be answered, where it cannot."""
     if facts.known is None:

@@ -109,7 +109,7 @@ def check(root: Path, prover: Prover, source: Source, *, skip: Sequence[str] = (
     """
     rows: list[Row] = []
     claimed: set[str] = set()
-    for folder in _sites(root):
+    for folder in sites(root):
         if folder != root and any(one.is_symlink() for one in (folder, folder.parent)):
             rows.append(
                 Row(str(folder), "", REFUSED, why="a symbolic link, where a folder belongs", do=_LOOK)
@@ -124,12 +124,12 @@ def check(root: Path, prover: Prover, source: Source, *, skip: Sequence[str] = (
         _claims_held_back(site)
         rows += _unclaimed(site)
         rows += site.told.values()
-    if (root / "pyvenv.cfg").exists() or _sites(root) != [root]:
+    if (root / "pyvenv.cfg").exists() or sites(root) != [root]:
         rows += beside.check(root, {row.what for row in rows}, claimed | set(skip))
     return rows
 
 
-def _sites(root: Path) -> list[Path]:
+def sites(root: Path) -> list[Path]:
     """The folders that some Python imports from: not through `lib64` where it is a link to `lib`."""
     libs = [one for one in sorted(root.glob("lib*")) if one.is_dir() and not one.is_symlink()]
     found = [

@@ -35,7 +35,7 @@ def every_command(group=cli, path=()):
 
 
 PROMISED = (
-    "authorize", "keys", "keys list", "keys rotate",
+    "audit", "authorize", "keys", "keys list", "keys rotate",
     "keys token", "keys token list", "keys token revoke",
     "member", "member list", "member show", "member motions", "member motion", "member document", "member approve",
     "member propose", "member propose add", "member propose remove", "member propose replace", "member propose roles",

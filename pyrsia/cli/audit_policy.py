@@ -1,0 +1,78 @@
+"""What policy says of what was audited: which advisories it lets pass, and with --policy what it refuses.
+
+The node's own decisions come with its answers. The rules of a file are decided on here, over what the node knows.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pyrsia.cli.policy import facts_about, rules_of
+from pyrsia.cli.subjects import Subject
+from pyrsia.client import Client
+from pyrsia.consumers.auditing.asking import Answered, Tick
+from pyrsia.errors import Refusal
+
+if TYPE_CHECKING:
+    from pyrsia.policy.rules import Policy
+    from pyrsia.serve.knowing import AuditRow
+
+
+def decide(node: Client, tried: Path | None, answered: Answered, *, tick: Tick) -> dict[tuple[str, int], str]:
+    """(purl, leaf of an advisory) -> why it passes; with `tried` its decisions take the place of the node's.
+
+    Raises:
+        Refusal: `config-invalid`: the file is no policy. The node's.
+    """
+    told = [row for row in answered.rows.values() if row.known is not None and row.known.advisories]
+    if tried is None and not told:
+        return {}
+    rules = _rules(node, tried)
+    if rules is None:
+        return {}
+    if tried is not None:
+        for number, row in enumerate(list(answered.rows.values())):
+            tick(number, len(answered.rows), row.purl)
+            answered.rows[row.purl] = _decided(node, rules, row)
+    return dict(_lifts(rules, told))
+
+
+def _rules(node: Client, tried: Path | None) -> "Policy | None":
+    """None where a node of another version has rules that are not known here: then they lift nothing."""
+    try:
+        return rules_of(node, tried)
+    except Refusal as refusal:
+        if tried is not None or refusal.code != "config-invalid":
+            raise
+        return None
+
+
+def _lifts(rules: "Policy", rows: "list[AuditRow]") -> "Iterator[tuple[tuple[str, int], str]]":
+    from pyrsia.policy.weighing import lifts
+
+    now_ms = int(time.time() * 1_000)
+    for row in rows:
+        ours = rules.at(row.purl)
+        for one in row.known.advisories if row.known is not None else ():
+            if why := lifts(ours, row.purl, one, now_ms):
+                yield (row.purl, one.leaf), f"policy: {why}"
+
+
+def _decided(node: Client, rules: "Policy", row: "AuditRow") -> "AuditRow":
+    """The row by these rules; nothing is decided where there is no file to decide on."""
+    from pyrsia.policy.evaluate import decide as judge
+
+    if not row.origin:
+        return msgspec.structs.replace(row, allowed=None, reasons=())
+    found = facts_about(node, Subject(row.purl, purl=row.purl))
+    made = [
+        judge(rules, dataclasses.replace(one, known=row.known), found.now_ms, found.head_age_ms)
+        for one in found.files
+    ]
+    against = {one: None for each in made for one in each.reasons if not one.allows}
+    allowed = all(one.allowed for one in made) if made else None
+    return msgspec.structs.replace(row, allowed=allowed, reasons=tuple(against))

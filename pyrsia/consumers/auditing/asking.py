@@ -1,0 +1,67 @@
+"""A node's answers about many versions, asked in pages and merged. What it says of them is believed, not proven."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from pyrsia.client import Client
+from pyrsia.errors import Refusal
+from pyrsia.serve.knowing import AsOf, AuditAnswer, AuditOrder, AuditRow
+from pyrsia.units import MAX_AUDITED
+
+AUDIT: Final = "/api/v1/audit"
+Tick = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Answered:
+    """What the node says.
+
+    Attributes:
+        size, time_ms: the earliest moment that a page of it speaks of.
+        whole: whether no fact is missing at the node.
+        rows: by purl.
+    """
+
+    size: int = -1
+    time_ms: int = 0
+    whole: bool = True
+    rows: dict[str, AuditRow] = field(default_factory=dict)
+
+
+def ask(node: Client, wanted: Sequence[str], at: AsOf, into: Answered, *, tick: Tick) -> None:
+    """Ask about those of `wanted` that `into` has no row of.
+
+    Raises:
+        Refusal: the node's; `unavailable` for an answer that is none.
+    """
+    left = [one for one in wanted if one not in into.rows]
+    for start in range(0, len(left), MAX_AUDITED.value):
+        page = tuple(left[start : start + MAX_AUDITED.value])
+        tick(start, len(left), page[0])
+        body = msgspec.to_builtins(AuditOrder(page, at))
+        found = _typed(node.post(AUDIT, body))
+        if tuple(row.purl for row in found.rows) != page:
+            raise _foreign("it speaks of other packages than were asked about")
+        if into.size < 0 or found.size < into.size:
+            into.size, into.time_ms = found.size, found.time_ms
+        into.whole = into.whole and found.whole
+        into.rows |= {row.purl: row for row in found.rows}
+
+
+def _typed(answer: Any) -> AuditAnswer:
+    try:
+        return msgspec.convert(answer, AuditAnswer)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _foreign(str(error)[:200]) from None
+
+
+def _foreign(why: str) -> Refusal:
+    return Refusal(
+        "unavailable",
+        what=f"the answer is not what a node gives: {why}",
+        who="whatever listens at that address",
+        do="check the address; is it a node of this version?",
+    )

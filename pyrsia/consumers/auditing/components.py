@@ -1,0 +1,97 @@
+"""What an audit asks about: versions, each once with all its places; and what it cannot ask about. No decisions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pyrsia.consumers.documents.purls import spelled
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.units import Limit
+
+MAX_COMPONENTS = Limit(50_000, "versions of one audit: five of the largest images; 50 questions to a node")
+MAX_LEFT = Limit(50_000, "lines that name no version; a file of more is no list of packages")
+MAX_PLACES = Limit(50, "places of one version that are told: nobody walks through more")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a version is named. `file`: as the command names it; `line`: from 1, 0 where nobody can say."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One version, by its canonical purl."""
+
+    purl: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is named and not asked about, and why."""
+
+    what: str
+    why: str
+    place: Place
+
+
+class Gathered:
+    """Collects what readers find."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[Place, None]] = {}
+        self._left: dict[Left, None] = {}
+        self._unseen: dict[str, None] = {}
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """In the order in which they were found first."""
+        return tuple(Component(purl, tuple(places)) for purl, places in self._found.items())
+
+    @property
+    def left(self) -> tuple[Left, ...]:
+        return tuple(self._left)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What was not looked into, in sentences."""
+        return tuple(self._unseen)
+
+    def add(self, purl: str, place: Place) -> None:
+        """
+        Raises:
+            Refusal: `usage`: there are too many.
+        """
+        places = self._found.setdefault(purl, {})
+        if len(places) < MAX_PLACES.value:
+            places[place] = None
+        if len(self._found) > MAX_COMPONENTS.value:
+            raise _too_many(place, MAX_COMPONENTS.value, "versions")
+
+    def named(self, kind: str, namespace: str, name: str, version: str, place: Place) -> None:
+        """Add a version in its ecosystem's words; what is no package there, or has no version, is left out."""
+        if not version:
+            self.leave(name, "no version", place)
+            return
+        try:
+            self.add(spelled(kind, namespace, name, version), place)
+        except Malformed as error:
+            self.leave(f"{name} {version}", f"it has no purl: {error}", place)
+
+    def leave(self, what: str, why: str, place: Place) -> None:
+        self._left[Left(what[:200], why[:300], place)] = None
+        if len(self._left) > MAX_LEFT.value:
+            raise _too_many(place, MAX_LEFT.value, "lines without a version")
+
+    def not_looked_into(self, sentences: Iterable[str]) -> None:
+        self._unseen |= dict.fromkeys(sentences)
+
+
+def _too_many(place: Place, most: int, of_what: str) -> Refusal:
+    return Refusal("usage", what=f"{place.file}: there are more than {most:,} {of_what}", who="what is audited",
+                   do="audit its parts one by one")  # fmt: skip

@@ -1,0 +1,202 @@
+"""What an audit found: advisories of one weakness as one finding, which of them count, and how the audit ends.
+
+Databases name one weakness in their own ways and list each other's names as aliases. Facts that share a name are one
+finding, as bad as the worst of them. One more fact never makes a finding smaller: each is lifted by its own names, and
+of one issuer's facts alone those without a severity give way to those that have one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyrsia.consumers.auditing.asking import Answered
+from pyrsia.consumers.auditing.components import Component, Gathered, Left
+from pyrsia.knowledge.known import Advisory
+from pyrsia.knowledge.severities import UNKNOWN, WORDS, rank
+from pyrsia.serve.knowing import AuditRow
+from pyrsia.wire import purl as purls
+
+FAIL_ON: Final = ("none", "low", "medium", "high", "critical", "any")
+_NEVER: Final = len(WORDS) + 1  # above every rank
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One weakness of one version.
+
+    Attributes:
+        id: what most people call it: its CVE if it has one, else its first name; `aliases`: its other names.
+        severity: one of `knowledge.severities.WORDS`, or unknown.
+        fixed: versions that repair it, as each fact says.
+        counted: the severity of those facts that nothing lifts; "" where all are lifted, and `lifted` says why.
+        said: the facts.
+    """
+
+    component: Component
+    row: AuditRow
+    id: str
+    aliases: tuple[str, ...]
+    severity: str
+    fixed: tuple[str, ...]
+    counted: str
+    lifted: str
+    said: tuple[Advisory, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset((self.id, *self.aliases))
+
+    @property
+    def vex(self) -> tuple[tuple[str, str], ...]:
+        """(issuer, outcome) of what is said of it for this very version."""
+        return tuple(dict.fromkeys((issuer, outcome) for one in self.said for issuer, outcome, _ in one.vex))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it. `components`: those with an answer, each with its row; `left`: not audited; `unmatched`: --ignore."""
+
+    answered: Answered
+    components: tuple[tuple[Component, AuditRow], ...]
+    findings: tuple[Finding, ...]
+    left: tuple[Left, ...]
+    unseen: tuple[str, ...]
+    fail_on: str
+    unmatched: tuple[str, ...] = ()
+    _rank: int = field(default=_NEVER)
+
+    def counts(self, finding: Finding) -> bool:
+        """Whether it is at or above what was asked to fail on."""
+        return bool(finding.counted) and rank(finding.counted) >= self._rank
+
+    @property
+    def whole(self) -> bool:
+        """Whether every fact was there to be read."""
+        known = (row.known for _, row in self.components)
+        return self.answered.whole and all(one is None or one.whole for one in known)
+
+    @property
+    def why_unknown(self) -> str:
+        """Why "nothing found" would be no answer; "" where it is one."""
+        if self.fail_on == "none":
+            return ""
+        if not self.components:
+            return "nothing was audited"
+        return "" if self.whole else "the node lacks facts of this log, so nobody can say that there are none"
+
+    @property
+    def exit(self) -> int:
+        if any(map(self.counts, self.findings)):
+            return 1
+        return 3 if self.why_unknown else 0
+
+    @property
+    def unknown_here(self) -> tuple[str, ...]:
+        """Versions that the node has no file of; facts about them count all the same."""
+        return tuple(one.purl for one, row in self.components if not row.origin)
+
+    @property
+    def refused(self) -> tuple[tuple[Component, AuditRow], ...]:
+        """Those that policy does not let through."""
+        return tuple(pair for pair in self.components if pair[1].allowed is False)
+
+
+def report(
+    gathered: Gathered,
+    answered: Answered,
+    *,
+    fail_on: str,
+    ignored: Sequence[str] = (),
+    lifts: Mapping[tuple[str, int], str] | None = None,
+) -> Report:
+    """
+    Args:
+        fail_on: one of `FAIL_ON`.
+        ignored: names of advisories that do not count.
+        lifts: (purl, leaf of an advisory) -> why policy lets it pass.
+    """
+    pairs, left = [], list(gathered.left)
+    for one in gathered.components:
+        row = answered.rows[one.purl]
+        if row.known is None:
+            why = row.error or "the node says nothing of it"
+            left += [Left(one.purl, why[:300], place) for place in one.places]
+        else:
+            pairs.append((one, row))
+    found = [
+        finding for one, row in pairs for finding in _findings(one, row, frozenset(ignored), lifts or {})
+    ]
+    found.sort(key=lambda each: (-rank(each.severity), each.component.purl, each.id))
+    named = {name for each in found for name in each.names}
+    return Report(
+        answered,
+        tuple(pairs),
+        tuple(found),
+        tuple(left),
+        gathered.unseen,
+        fail_on,
+        tuple(one for one in dict.fromkeys(ignored) if one not in named),
+        _threshold(fail_on),
+    )
+
+
+def _threshold(fail_on: str) -> int:
+    if fail_on == "none":
+        return _NEVER
+    return 0 if fail_on == "any" else rank(fail_on)
+
+
+def _findings(
+    component: Component, row: AuditRow, ignored: frozenset[str], lifts: Mapping[tuple[str, int], str]
+) -> Iterable[Finding]:
+    known = row.known
+    for said in _grouped(known.advisories if known is not None else ()):
+        names = dict.fromkeys(name for one in said for name in one.names)
+        first = next((name for name in names if name.startswith("CVE-")), next(iter(names)))
+        lifted = {one.leaf: _lifted(one, component.purl, ignored, lifts) for one in said}
+        counted = [one for one in said if not lifted[one.leaf]]
+        yield Finding(
+            component,
+            row,
+            first,
+            tuple(name for name in names if name != first),
+            _worst(said),
+            tuple(dict.fromkeys(one.fixed for one in said if one.fixed)),
+            _worst(counted) if counted else "",
+            "" if counted else "; ".join(dict.fromkeys(lifted.values())),
+            tuple(said),
+        )
+
+
+def _lifted(one: Advisory, purl: str, ignored: frozenset[str], lifts: Mapping[tuple[str, int], str]) -> str:
+    dropped = next((name for name in one.names if name in ignored), "")
+    return f"--ignore {dropped}" if dropped else lifts.get((purl, one.leaf), "")
+
+
+def _grouped(advisories: Iterable[Advisory]) -> list[list[Advisory]]:
+    """Those that share a name, also by way of a third."""
+    groups: list[tuple[set[str], list[Advisory]]] = []
+    for one in advisories:
+        names, said, rest = set(one.names), [one], []
+        for other in groups:
+            if names.isdisjoint(other[0]):
+                rest.append(other)
+            else:
+                names |= other[0]
+                said = [*other[1], *said]
+        groups = [*rest, (names, said)]
+    return [sorted(said, key=lambda one: one.leaf) for _, said in groups]
+
+
+def _worst(said: Sequence[Advisory]) -> str:
+    """The highest; of an issuer that says one, its facts that say none are left out."""
+    telling = {one.issuer for one in said if one.severity in WORDS}
+    words = [one.severity for one in said if one.severity in WORDS or one.issuer not in telling]
+    worst = max(words, key=rank, default=UNKNOWN)
+    return worst if worst in WORDS else UNKNOWN
+
+
+def shown(purl: str) -> tuple[str, str]:
+    """Package and version for people: `pypi/idna`, `3.10`."""
+    read = purls.parse(purl)
+    return str(read.versionless).removeprefix("pkg:"), read.version

@@ -1,0 +1,72 @@
+"""Lists of packages as components. All that a file pins is asked about: also for other machines, tests and builds.
+
+A weakness of a test's tool runs on a developer's machine as well, so scopes and markers leave nothing out here.
+"""
+
+import os
+import posixpath
+from pathlib import Path
+from typing import Final
+
+from pyrsia.consumers.auditing.components import Gathered, Place
+from pyrsia.consumers.lists import requirements
+from pyrsia.consumers.lists.rows import Reader, Row, no, text
+from pyrsia.units import Limit
+
+MAX_LISTS = Limit(100, "files of requirements that lead to each other; a large project has ten")
+
+_TYPES: Final = {"pip": "pypi", "maven": "maven", "conan": "conan"}
+_DIRECT: Final = "what packages of {} need in turn: it names what it asks for, a lock names all"
+
+
+def read(path: Path, said: str, reader: Reader, into: Gathered) -> None:
+    """Every package of a list, and of those that requirements lead to.
+
+    Raises:
+        Refusal: `usage`: it is not what it looks like.
+    """
+    waiting, seen = [(path, said)], {os.path.realpath(path)}
+    while waiting:
+        path, said = waiting.pop()
+        for row in reader(path, text(path)):
+            place = Place(said, row.line)
+            if not row.leads:
+                _take(path, row, place, into)
+                continue
+            other = path.parent / row.leads
+            if os.path.realpath(other) in seen:
+                continue
+            seen.add(os.path.realpath(other))
+            if "://" in row.leads or not other.is_file() or len(seen) > MAX_LISTS.value:
+                into.leave(f"-r {row.leads}", "it cannot be read here", place)
+            else:
+                waiting.append(
+                    (other, posixpath.normpath(posixpath.join(posixpath.dirname(said), row.leads)))
+                )
+    if reader is requirements.rows or path.suffix.lower() in (".xml", ".pom"):
+        into.not_looked_into([_DIRECT.format(said)])
+
+
+def _take(path: Path, row: Row, place: Place, into: Gathered) -> None:
+    if row.version:
+        above, _, name = row.name.rpartition(":" if row.ecosystem == "maven" else "/")
+        into.named(_TYPES[row.ecosystem], above, name, row.version, place)
+    elif row.name.startswith("-"):
+        if row.name in ("-e", "--editable"):
+            into.leave(row.name, "it lies beside, or comes from an address", place)
+    elif row.open and row.do == "correct it" and not _is_place(row.name):
+        raise no(path, row.open, row.do)
+    else:
+        into.leave(row.name, _why(row), place)
+
+
+def _is_place(line: str) -> bool:
+    return "://" in line or line.startswith((".", "/")) or line.endswith((".whl", ".tar.gz", ".zip"))
+
+
+def _why(row: Row) -> str:
+    if row.left and "index" in row.left:
+        return "no version: it comes from no index"
+    if row.open and _is_place(row.name):
+        return "no version: it is a path or an address"
+    return "no version: it is left open" if row.open else "no version"
