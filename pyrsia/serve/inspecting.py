@@ -151,6 +151,7 @@ class InspectPage(msgspec.Struct, frozen=True):
         next: `page` of the request that goes on, "" when there is nothing more. It may be set although no record was
             found: one request looks at a bounded number of leaves.
         scanned: leaves that were looked at.
+        whole: whether this node has all of the log; a node that began from a snapshot lacks its beginning for a while.
     """
 
     size: int
@@ -158,6 +159,7 @@ class InspectPage(msgspec.Struct, frozen=True):
     rows: tuple[Record, ...]
     next: str
     scanned: int
+    whole: bool = True
 
 
 class Inspecting(Protocol):
