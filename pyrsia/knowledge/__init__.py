@@ -6,7 +6,8 @@ say the same, and the log itself asks none of them.
 
 said.py         a fact as its reader meets it
 standing.py     which facts stand at a moment: not taken back, not replaced, not yet to come
-versions.py     order and ranges of versions, by each ecosystem's rules
+readers.py      versions as their ecosystems' libraries read them
+versions.py     which versions a fact means: ranges, names, and what cannot be compared
 severities.py   a word for a CVSS vector, and which word is worse
 advisories.py   what stands against one version, and what VEX says of it
 licences.py     SPDX expressions: what may be chosen
