@@ -34,7 +34,7 @@ UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, Runtime
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _MAVEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
 _CONAN: Final = re.compile(r"[A-Za-z0-9_]+(?:[.+-][A-Za-z0-9_]+)*", re.ASCII)
-_WORD_BEHIND_DOT: Final = re.compile(r"\.(?=[a-z_+~])")
+_WORD_BEHIND_DOT: Final = re.compile(r"\.(?=[a-z_+~]+(?:[0-9]|$))")
 _RELEASE: Final = re.compile(r"(?<![a-z_+~])release(?![a-z_+~])")
 # A part that begins with nothing (0, or a word for the release) and goes on: the library stops at the nothing.
 _BEGINS_WITH_NOTHING: Final = re.compile(
