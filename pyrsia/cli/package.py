@@ -14,6 +14,10 @@ import click
 from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mapping
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
+from pyrsia.cli.package_badge import badge
+from pyrsia.cli.package_describe import describe
+from pyrsia.cli.package_show import show
+from pyrsia.cli.package_withdraw import keys, withdraw
 from pyrsia.cli.proposing import approve_option
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
@@ -34,7 +38,14 @@ _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def package() -> None:
-    """Find packages; say where the source of one is."""
+    """Find packages and see what the log says of them; provide them: source, description, withdrawal, badge."""
+
+
+package.add_command(show)
+package.add_command(describe)
+package.add_command(withdraw)
+package.add_command(badge)
+package.add_command(keys)
 
 
 @package.command("search")

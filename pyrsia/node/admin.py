@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from pyrsia import __version__
@@ -28,8 +29,10 @@ from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.explorer import Explorer
 from pyrsia.node.governing import Governing
+from pyrsia.node.inspecting import Inspector
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Method
+from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.keeping import Keeping
 from pyrsia.node.proofs import Proofs
@@ -40,6 +43,7 @@ from pyrsia.node.submission import Acknowledge, Submitter
 from pyrsia.node.summary import summary
 from pyrsia.node.tokens import Tokens
 from pyrsia.serve.messages import MessageDesk
+from pyrsia.serve.providing import Provider, WithdrawalOrder
 from pyrsia.serve.views import (
     Inclusion,
     LogPage,
@@ -110,6 +114,8 @@ class Admin:
     builder: Builder | None
     desk: Desk
     judge: Judge
+    knowledge: KnowledgeDesk
+    provider: Provider
     tokens: Tokens
     messages: MessageDesk
     storage: StorageDesk
@@ -222,6 +228,10 @@ class Admin:
     async def explore(self, query: LogQuery) -> LogPage:
         return await Explorer(self.archive, self.genesis).find(query)
 
+    @property
+    def inspecting(self) -> Inspector:
+        return Inspector(self.archive, self.genesis)
+
     async def prove(self, index: int) -> Inclusion | None:
         leaf = self.archive.entry(index)
         head = self.archive.head
@@ -308,6 +318,16 @@ class Admin:
         except ValueError as error:
             raise Refusal(
                 "bad-request", what=f"not a fact: {error}", who="your command", do="correct it"
+            ) from None
+        done, _ = await self.submitter.acknowledged(raw, self.acknowledge)
+        return SubmitAck(done.entry, "committed", done.index, raw.decode(), done)
+
+    async def withdraw(self, order: WithdrawalOrder) -> SubmitAck:
+        try:
+            raw = self.submitter.author("artifact.withdraw", to_builtins(order))
+        except ValueError as error:
+            raise Refusal(
+                "bad-request", what=f"not a withdrawal: {error}", who="your command", do="correct it"
             ) from None
         done, _ = await self.submitter.acknowledged(raw, self.acknowledge)
         return SubmitAck(done.entry, "committed", done.index, raw.decode(), done)

@@ -41,6 +41,7 @@ from pyrsia.node.build_receipts import Receipts
 from pyrsia.node.catalog import Catalog
 from pyrsia.node.cosigning import Cosigning
 from pyrsia.node.delivery import Delivery, write_first_block
+from pyrsia.node.downloads import Downloads
 from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
@@ -61,6 +62,7 @@ from pyrsia.node.peering import make_peering, make_swimming
 from pyrsia.node.points import Points
 from pyrsia.node.policing import POLICY_NAME, Policing
 from pyrsia.node.proofs import Proofs
+from pyrsia.node.providing import Provider
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.recipes import Recipes
 from pyrsia.node.sharing import Sharer
@@ -202,6 +204,9 @@ class Node:
             self.vouching.bundle,
             self.building.auto.missed,
             self.policing,
+        )
+        self.downloads = Downloads(
+            house.database, named=lambda sha256: bool(views.name_of(house.archive.state, sha256))
         )
         self.tokens = Tokens(house.database)
         self.local = make_local(house)
@@ -529,6 +534,7 @@ class Node:
             desk=self.building.desk,
             upstream=self.upstream.status,
             pushed=self.local.owns,
+            provider=Provider(self.house.archive.state, None, self.downloads, pushed=self.local.owns),
             judge=Judge(self.policing, self.house.archive.state, self.supply),
             tokens=self.tokens,
             messages=self.messages,
@@ -566,6 +572,7 @@ class Node:
             log_view=self.house.archive,
             admin=self.admin,
             witnessing=self.witnesses,
+            served=self.downloads.given,
         )
         self.server = Server(app, listeners, limits(self.house.settings.local.upload_gb << 30))
         workers = self._workers(listeners[0], self.server)
@@ -586,6 +593,7 @@ class Node:
             nursery.start_soon(self.building.run)
             nursery.start_soon(self.knowledge.run)
             nursery.start_soon(self.local.run)
+            nursery.start_soon(self.downloads.run)
             await nursery.start(self.upstream.run)
             await nursery.start(self.server.run)
             nursery.start_soon(workers.run)

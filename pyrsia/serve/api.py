@@ -25,6 +25,7 @@ from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.api_mesh import MESH_ROWS
 from pyrsia.serve.api_nodes import NODE_ROWS
+from pyrsia.serve.api_packages import PACKAGE_ROWS
 from pyrsia.serve.api_policy import POLICY_ROWS
 from pyrsia.serve.api_replication import REPLICATION_ROWS
 from pyrsia.serve.api_search import SEARCH_ROWS
@@ -258,6 +259,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *STORAGE_ROWS,
     *REPLICATION_ROWS,
     *SEARCH_ROWS,
+    *PACKAGE_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
         tuple[PackageFile, ...], query=_PACKAGE_QUERY,
         refusals=("bad-request", "package-unknown")),

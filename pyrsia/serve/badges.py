@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Final
+from urllib.parse import quote
 
 from pyrsia.serve.providing import Overview, VersionView
 from pyrsia.units import Limit
@@ -149,7 +150,7 @@ def unknown(metric: str) -> Badge:
 
 def path(purl: str) -> str:
     """Where a node has the badge of a purl, below its address: /badge/pypi/idna@3.10.svg."""
-    return f"/badge/{purl.removeprefix('pkg:')}.svg"
+    return f"/badge/{_quoted(purl.removeprefix('pkg:'))}.svg"
 
 
 def markdown(purl: str, base: str, metric: str) -> str:
@@ -159,4 +160,9 @@ def markdown(purl: str, base: str, metric: str) -> str:
         base: a node's address as readers reach it, without a slash at its end.
     """
     more = "" if metric == "verdict" else f"?metric={metric}"
-    return f"[![Pyrsia: {metric}]({base}{path(purl)}{more})]({base}/packages/{purl})"
+    return f"[![Pyrsia: {metric}]({base}{path(purl)}{more})]({base}/packages/{_quoted(purl)})"
+
+
+def _quoted(purl: str) -> str:
+    """As a part of an address, in which the percent signs of a purl are signs like others."""
+    return quote(purl, safe="/:@")

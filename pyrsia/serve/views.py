@@ -19,6 +19,7 @@ from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.judging import Judge
 from pyrsia.serve.messages import MessageDesk
 from pyrsia.serve.orders import Desk
+from pyrsia.serve.providing import Provider, WithdrawalOrder
 from pyrsia.serve.replication import CopiesDesk
 from pyrsia.serve.storage import StorageDesk
 from pyrsia.serve.tokens import TokenDesk
@@ -452,6 +453,11 @@ class Admin(Protocol):
         """The node's policy."""
         ...
 
+    @property
+    def provider(self) -> Provider:
+        """What it knows of packages, for those who provide them."""
+        ...
+
     # -- changes: only with the control token --
 
     @property
@@ -481,6 +487,14 @@ class Admin(Protocol):
 
     async def add_fact(self, kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> SubmitAck:
         """Author a `fact.add`, with the fields of its kind, and wait until it is in the log."""
+        ...
+
+    async def withdraw(self, order: WithdrawalOrder) -> SubmitAck:
+        """See a maintainer's `artifact.withdraw` into the log.
+
+        Raises:
+            Refusal: `bad-request`, `entry-refused`, `forbidden` where this node is no member.
+        """
         ...
 
     async def submit_entry(self, entry: bytes) -> SubmitAck: ...

@@ -2,7 +2,9 @@
 
 /                        the node, its newest builds, how to use it
 /search?q=               packages by name; &first= goes on
-/packages/<purl>         versions, files, verdicts, builders, history, how to install
+/packages/<purl>         versions, files, verdicts, builders, history, how to install; ?as_of= what was known then
+/facts                   what was said last about packages; ?kind= of one kind, &first= goes on
+/badge/<purl>.svg        a badge: the purl without `pkg:`
 /entries/<index>         a leaf of the log with its proof
 /builds/<request>        who said what about a build; /log?builder= what a builder printed
 /node                    the node and its checkpoint
@@ -18,7 +20,8 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.answers import header, not_found, send_not_allowed
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.finding import Finder
-from pyrsia.serve.pages import builds, drawing, entries, home, packages
+from pyrsia.serve.pages import builds, drawing, entries, facts, home, packages
+from pyrsia.serve.pages.badge import send_badge
 from pyrsia.serve.routes import MAX_NUMBER, bad
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogView
@@ -26,7 +29,7 @@ from pyrsia.wire.text import NODE_ID
 
 _REQUEST: Final = re.compile("[0-9a-f]{64}")
 _STYLE: Final = re.compile(r"/style-[0-9a-f]{12}\.css")
-_ROOTS: Final = frozenset({"", "search", "packages", "entries", "builds", "node"})
+_ROOTS: Final = frozenset({"", "search", "packages", "facts", "badge", "entries", "builds", "node"})
 
 Drawn = tuple[str, Mapping[str, Any]]  # a template and what it shows
 
@@ -52,6 +55,10 @@ class PagesApp:
             await drawing.send_style(scope, send)
             return
         try:
+            root, _, rest = scope["path"].removeprefix("/").partition("/")
+            if root == "badge":
+                await send_badge(scope, send, self._admin, rest, _query(scope))
+                return
             template, values = await self._page(scope)
         except Refusal as refusal:
             body = drawing.draw("refusal", refusal=refusal)
@@ -70,7 +77,10 @@ class PagesApp:
             case "node" if not rest:
                 return "node", await home.node(self._admin, self._log, scope)
             case "packages" if rest:
-                return "package", await packages.package(self._supply, self._admin, rest, address(scope))
+                at = facts.moment(query.get("as_of", ""))
+                return "package", await packages.package(self._supply, self._admin, rest, address(scope), at)
+            case "facts" if not rest:
+                return "facts", await self._facts(query)
             case "entries" if _is_number(rest):
                 return "entry", await entries.entry(self._admin, int(rest))
             case "builds":
@@ -83,6 +93,14 @@ class PagesApp:
         if not _is_number(first):
             raise bad("a search goes on at a number", do="follow the link on its first page")
         return await home.search(self._finder, query.get("q", ""), int(first))
+
+    async def _facts(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        first = query.get("first", "")
+        if first and not _is_number(first):
+            raise bad("facts go on at a number", do="follow the link on the first page")
+        return await facts.facts(
+            self._admin, query.get("kind", ""), int(first) if first else None, query.get("as_of", "")
+        )
 
     async def _build(self, rest: str, query: Mapping[str, str]) -> Drawn:
         request, _, part = rest.partition("/")

@@ -87,6 +87,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(moment=_moment, size=_size, colour=_colour, segment=_segment, grouped=_grouped)
+    made.filters.update(severity=_severity)
     return made
 
 
@@ -122,6 +123,11 @@ def _grouped(count: int) -> str:
 
 def _colour(word: Mapping[str, str] | str) -> str:
     return _PLAIN.get(str(word).partition(":")[0], "")
+
+
+def _severity(word: str) -> str:
+    """Colours an advisory's severity."""
+    return {"none": "good", "low": "seen", "medium": "seen"}.get(word, "bad")
 
 
 def _segment(text: str) -> str:

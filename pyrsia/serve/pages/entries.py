@@ -6,7 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from pyrsia.errors import Malformed
+from pyrsia.knowledge.said import FACT
 from pyrsia.serve.answers import not_found
+from pyrsia.serve.pages import facts
 from pyrsia.serve.views import Admin
 from pyrsia.wire import purl as purls
 
@@ -35,8 +37,13 @@ async def entry(admin: Admin, index: int) -> dict[str, Any]:
         "hashes": inclusion.hashes,
         "proof": inclusion.proof.splitlines(),
         "links": links(document),
+        "fact": facts.told(document["body"]) if _is_fact(document) else None,
         "document": _pretty(document).splitlines(),
     }
+
+
+def _is_fact(document: dict[str, Any]) -> bool:
+    return document.get("type") == FACT and isinstance(document.get("body"), dict)
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def links(document: dict[str, Any]) -> list[dict[str, str]]:
     if not isinstance(body, dict):
         return []
     found = []
-    purl, request = body.get("purl"), body.get("request")
+    purl, request = body.get("purl", body.get("subject")), body.get("request")
     if isinstance(purl, str) and (package := _package(purl)):
         found.append({"address": f"/packages/{package}", "text": f"the package {package}"})
     if isinstance(request, str) and _REQUEST.fullmatch(request):

@@ -10,9 +10,12 @@ from pyrsia.builds.maven import versions as maven
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
+from pyrsia.serve import badges
 from pyrsia.serve.answers import not_found
 from pyrsia.serve.finding import TYPES, version_of
+from pyrsia.serve.knowing import AsOf
 from pyrsia.serve.pages.install import ways
+from pyrsia.serve.providing import Overview
 from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.serve.views import Admin, LogQuery, ProjectFile
 from pyrsia.status import MembersStatus
@@ -20,6 +23,7 @@ from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
+NOW: Final = AsOf()
 _FILES: Final = Limit(400, "files on one page; an image of many layers has some hundred")
 _HISTORY: Final = Limit(50, "entries on a page; the log's own pages have the others")
 
@@ -51,11 +55,14 @@ class VersionView:
     files: tuple[FileView, ...]
 
 
-async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str, Any]:
+async def package(supply: Supply, admin: Admin, text: str, url: str, at: AsOf = NOW) -> dict[str, Any]:
     """The values of the page of a purl, which may name a version.
 
+    Args:
+        at: what was known then; the files and what this node gives of them are those of now.
+
     Raises:
-        Refusal: `not-found`: it is no purl, or nothing here has this name.
+        Refusal: `not-found`: it is no purl, or nothing here has this name. `bad-request`: no such moment.
     """
     purl = _purl(text)
     name = str(purl.versionless)
@@ -68,6 +75,7 @@ async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str
         raise not_found(
             f"this node has no {text[:200]}", do=f"ask the network for it: pyrsia build request {text[:200]}"
         )
+    known = None if owner else await _known(admin, str(purl), at)
     given = newest(purl.type, [one.version for one in shown if any(not file.refusal for file in one.files)])
     return {
         "purl": text,
@@ -75,7 +83,22 @@ async def package(supply: Supply, admin: Admin, text: str, url: str) -> dict[str
         "install": ways(purl.versionless, given, url) if given else (),
         "versions": shown,
         "history": () if owner else await _history(admin, name),
+        "known": known,
+        "about": {} if known is None else {one.version: one for one in known.versions},
+        "past": at != NOW,
+        "badge": "" if known is None else badges.path(str(purl)),
+        "markdown": "" if known is None else badges.markdown(str(purl), url, "verdict"),
     }
+
+
+async def _known(admin: Admin, purl: str, at: AsOf) -> Overview | None:
+    """What the log says of it; None where it says nothing, as of what only upstream has."""
+    try:
+        return await admin.provider.overview(purl, at)
+    except Refusal as refusal:
+        if refusal.code != "package-unknown":
+            raise
+        return None
 
 
 def by_version(files: Iterable[FileView]) -> list[VersionView]:

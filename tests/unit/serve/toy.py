@@ -21,6 +21,7 @@ from pyrsia.serve.http import App, HttpLimits, Listener, Server
 from pyrsia.serve.http import listen_tcp as listen_tcp
 from pyrsia.serve.http import serve as serve
 from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.providing import WithdrawalOrder
 from pyrsia.serve.storage import PinAnswer, PinnedShare, PinOrder, StorageStatus
 from pyrsia.serve.supply import Supply, of_log
 from pyrsia.serve.tokens import MadeToken, TokenOrder, TokenStatus
@@ -60,6 +61,7 @@ from tests.unit.serve.talk import read_to_end as read_to_end
 from tests.unit.serve.talk import say as say
 from tests.unit.serve.toyjudge import ToyJudge
 from tests.unit.serve.toymessages import ToyMessages
+from tests.unit.serve.toyprovider import ToyProvider
 
 TOKEN = "toy-token"
 NODE = "a" * 52
@@ -191,6 +193,11 @@ class ToyNode:
     queries: list[LogQuery] = field(default_factory=list)
     keyring: ToyTokens = field(default_factory=ToyTokens)
     mailroom: ToyMessages = field(default_factory=ToyMessages)
+    provider: ToyProvider = field(init=False)
+    given: list[str] = field(default_factory=list)  # digests of what clients got whole, each time
+
+    def __post_init__(self) -> None:
+        self.provider = ToyProvider(self.published)
 
     def publish(self, filename: str, data: bytes, metadata: bytes = b"", **more: Any) -> ProjectFile:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -378,6 +385,10 @@ class ToyNode:
     async def ready(self) -> Sequence[str]:
         return self.why_not
 
+    async def withdraw(self, order: WithdrawalOrder) -> SubmitAck:
+        self.changes.append(("withdraw", order.purl, order.sha256, order.reason))
+        return SubmitAck("cd" * 32, "committed", 121)
+
     async def propose(self, body: Mapping[str, Any], *, approve: bool) -> MotionStatus:
         self.changes.append(("propose", str(body["kind"]), str(approve)))
         return MOTION
@@ -488,6 +499,7 @@ def toy_app(node: ToyNode, supply: Supply | None = None, **guard: Any) -> App:
         supply=supply or of_log(node),
         log_view=node,
         admin=node,
+        served=node.given.append,
     )
 
 
