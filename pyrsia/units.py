@@ -382,4 +382,8 @@ MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a bus
 MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that; a node makes it in memory")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")
 MAX_FACTS_TOLD = Limit(500, "facts in one order: half a megabyte of entries, some blocks of a small network")
+MAX_FACTS_BYTES = Limit(
+    8 << 20, "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph"
+)
+MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times over")
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")

@@ -15,8 +15,8 @@ from pyrsia.knowledge import said as saying
 from pyrsia.knowledge.said import Said
 from pyrsia.ledger import entries, glance, motions, standing, views
 from pyrsia.ledger.state import View, load
+from pyrsia.node.knowledge.reading import DECIDING, fact, leaves_at
 from pyrsia.node.knowledge.reading import Log as Archived
-from pyrsia.node.knowledge.reading import fact, leaves_at
 from pyrsia.units import Limit
 
 MAX_HISTORY = Limit(20_000, "leaves of one package read for one answer: half a second, in turns with others")
@@ -26,7 +26,6 @@ _ADD: Final = "artifact.add"
 _WITHDRAW: Final = "artifact.withdraw"
 _APPROVE: Final = "motion.approve"
 _WITNESS: Final = "witness"
-_COUNTED: Final = frozenset((saying.ADVISORY, saying.VEX))  # all that an advisory's standing needs
 
 Reads = Callable[[bytes], bytes | None]
 
@@ -44,7 +43,7 @@ class Past:
     Attributes:
         whole: whether all of its history was read.
         read: leaves that were read for it.
-        facts: those about the package or a version of it.
+        facts: those about the package or a version of it, of the kinds that policies read.
     """
 
     whole: bool = True
@@ -65,7 +64,7 @@ class Past:
         kind = glance.kind(leaf)
         if kind == saying.FACT:
             told = fact(index, leaf)
-            if told is not None and told.kind in _COUNTED:
+            if told is not None and told.kind in DECIDING:
                 self.facts.append(told)
         elif kind in (_VERDICT, _ADD, _WITHDRAW, _APPROVE):
             body = entries.parse(leaf).body

@@ -50,6 +50,11 @@ from pyrsia.node.house import BLOBS, KEYS, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.knowing import Knowledge
+from pyrsia.node.knowledge.auditing import Auditing
+from pyrsia.node.knowledge.desk import KnowledgeDesk
+from pyrsia.node.knowledge.saying import Saying
+from pyrsia.node.knowledge.telling import Telling
+from pyrsia.node.knowledge.words import Words
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
@@ -87,6 +92,7 @@ from pyrsia.serve.tls import configured
 from pyrsia.store.rocks import suspect
 from pyrsia.transfer.buckets import flow_of
 from pyrsia.units import NodeId
+from pyrsia.wire.text import b32
 
 ASK_S: Final = 5.0  # a peer answers from memory
 DRAIN_S: Final = 1.0  # answers in flight; with the kill of a build tree (1 s) a stop stays below 3 s
@@ -502,7 +508,29 @@ class Node:
             replication=lambda: self.keeping.status().line(),
         )
 
+    def _knowledge(self, batches: Batches) -> KnowledgeDesk:
+        """Where facts are read, audited and said."""
+        house, archive = self.house, self.house.archive
+        telling = Telling(archive, house.genesis, self.pulse)
+        words = Words(archive, house.database, b32(house.keys.node_id))
+        saying = Saying(
+            words,
+            author=self.submitter.author,
+            submit=batches.submit,
+            member=lambda: house.record,
+            holds=self.shelf.holds,
+        )
+        auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
+        return KnowledgeDesk(telling, auditing, saying)
+
     def _admin(self, isolation: str) -> Admin:
+        batches = Batches(
+            take=self._take,
+            orders=self._orders,
+            waiters=self.waiters,
+            leaf_of=self.delivery.leaf_of,
+            one_by_one=partial(self.submitter.submit_entry, patient=False),
+        )
         return Admin(
             genesis=self.house.genesis,
             config=self.house.settings,
@@ -520,13 +548,7 @@ class Node:
             submitter=self.submitter,
             membership=self.membership,
             governing=self.governing,
-            batches=Batches(
-                take=self._take,
-                orders=self._orders,
-                waiters=self.waiters,
-                leaf_of=self.delivery.leaf_of,
-                one_by_one=partial(self.submitter.submit_entry, patient=False),
-            ),
+            batches=batches,
             acknowledge=self.acknowledgements.of,
             acknowledge_all=self.acknowledgements.many,
             requests=self.building.requests,
@@ -535,7 +557,8 @@ class Node:
             upstream=self.upstream.status,
             pushed=self.local.owns,
             provider=Provider(self.house.archive.state, None, self.downloads, pushed=self.local.owns),
-            judge=Judge(self.policing, self.house.archive.state, self.supply),
+            knowledge=self._knowledge(batches),
+            judge=Judge(self.policing, self.house.archive.state, self.supply, log=self.house.archive),
             tokens=self.tokens,
             messages=self.messages,
             storage=self.storage,

@@ -7,10 +7,11 @@ brought is checked chunk by chunk, then whole.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyrsia.net.data import Counters, DataPlane, Served
 from pyrsia.node.bringing import Bringing
@@ -63,6 +64,13 @@ class Shelf:
             return None
         self._blobs.touch(sha256)
         return self._blobs.path(sha256)
+
+    def holds(self, blob: Mapping[str, Any]) -> bool:
+        """Whether the bytes of a blob record, as entries write it, are here under its manifest."""
+        sha256 = bytes.fromhex(blob["sha256"])
+        row = self._database.get(layout.MANIFESTS, bytes.fromhex(blob["manifest"]))
+        here = row is not None and row[:HASH_BYTES] == sha256 and self.local(sha256) is not None
+        return here and self._blobs.size(sha256) == blob["size"]
 
     def served(self, node: NodeId, manifest_id: bytes) -> Served | None:
         """What a peer may have under this id: the answer to `DataPlane`'s question."""

@@ -21,6 +21,8 @@ from pyrsia.errors import ANSWERS, Malformed, Refusal
 from pyrsia.serve.answers import not_found, send_not_allowed
 from pyrsia.serve.api_builds import BUILD_ROWS
 from pyrsia.serve.api_contents import CONTENT_ROWS
+from pyrsia.serve.api_facts import FACT_ROWS
+from pyrsia.serve.api_inspect import INSPECT_ROWS
 from pyrsia.serve.api_log import LOG_ROUTES
 from pyrsia.serve.api_members import MEMBER_ROWS, decoded
 from pyrsia.serve.api_mesh import MESH_ROWS
@@ -33,6 +35,7 @@ from pyrsia.serve.api_storage import STORAGE_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
+from pyrsia.serve.streaming import Lines
 from pyrsia.serve.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck, told
 from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
@@ -259,6 +262,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *STORAGE_ROWS,
     *REPLICATION_ROWS,
     *SEARCH_ROWS,
+    *INSPECT_ROWS,
     *PACKAGE_ROWS,
     Row("GET", "/api/v1/packages", _package, "The published files of a package, of any ecosystem",
         tuple[PackageFile, ...], query=_PACKAGE_QUERY,
@@ -270,6 +274,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *CONTENT_ROWS,
     Row("GET", "/api/v1/attestations/{sha256}", _attestations, "Its attestations, a DSSE envelope a line", bytes,
         media="application/jsonl", refusals=("not-found",)),
+    *FACT_ROWS,
     Row("POST", "/api/v1/facts", _order_fact, "Put a fact into the log", SubmitAck, FactOrder,
         refusals=_LOGGING),
     Row("POST", "/api/v1/entries", _submit, "Submit a signed entry", SubmitAck, bytes,
@@ -317,6 +322,12 @@ class _Endpoint:
             await send_not_allowed(scope, send, ", ".join(allow).encode("ascii"))
             return
         answer = await row.handler(self._admin, request)
+        if isinstance(answer, Response):  # it has a type of its own: CSV where that was asked for
+            await answer(scope, receive, send)
+            return
+        if isinstance(answer, Lines):
+            await answer.send(scope, receive, send)
+            return
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         status = 503 if isinstance(answer, ReadyAnswer) and not answer.ready else row.status
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}

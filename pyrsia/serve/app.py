@@ -18,6 +18,7 @@ from pyrsia.serve import conan, grants, log, maven, oci, pypi, via, witness
 from pyrsia.serve.answers import WHOLE, send_refusal
 from pyrsia.serve.api import build_api
 from pyrsia.serve.api_builds import SOURCES
+from pyrsia.serve.api_facts import BODIES
 from pyrsia.serve.api_search import SCOPE as FINDER
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
@@ -49,6 +50,7 @@ def limits(upload_bytes: int = _UPLOAD_BYTES) -> HttpLimits:
     # Elsewhere a source archive is the largest body that anyone sends (its operator only), then a batch of entries.
     return HttpLimits(
         body_routes=(
+            *BODIES,
             ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
             ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
             (SOURCES, MAX_SOURCE_BYTES.value),

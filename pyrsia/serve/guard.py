@@ -30,6 +30,9 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})  # a load balancer has n
 # What changes something there is a checkpoint that a log signed whose key the operator configured: the signature is
 # the permission, as C2SP tlog-witness has it. Who may read may bring one.
 _SIGNED_PATHS: Final = frozenset({"/witness/add-checkpoint"})
+# Questions that are too long for an address: they change nothing, and who may read may ask.
+_QUESTIONS: Final = frozenset({"/api/v1/audit", "/inspect/docker", "/inspect/maven"})
+_READ_BY_POST: Final = _SIGNED_PATHS | _QUESTIONS
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _MAX_CREDENTIALS: Final = 1_024  # a token has 63 characters; a user name may stand before it
 ANONYMOUS: Final = (
@@ -102,8 +105,8 @@ class Guard:
     def _check_change(self, scope: Scope, grant: Grant | None, *, control: bool) -> None:
         if scope["pyrsia.admin"] or scope["path"].startswith(PUSHED):
             return
-        signed = scope["method"] == "POST" and scope["path"] in _SIGNED_PATHS
-        if signed and (control or grant is not None or self._may_read(scope)):
+        reads = scope["method"] == "POST" and scope["path"] in _READ_BY_POST
+        if reads and (control or grant is not None or self._may_read(scope)):
             return
         if grant is not None:
             raise Refusal(

@@ -16,7 +16,9 @@ import msgspec
 from pyrsia.builds.explain.report import Explanation
 from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
+from pyrsia.serve.inspecting import Inspecting
 from pyrsia.serve.judging import Judge
+from pyrsia.serve.knowing import KnowledgeDesk
 from pyrsia.serve.messages import MessageDesk
 from pyrsia.serve.orders import Desk
 from pyrsia.serve.providing import Provider, WithdrawalOrder
@@ -454,8 +456,18 @@ class Admin(Protocol):
         ...
 
     @property
+    def knowledge(self) -> KnowledgeDesk:
+        """What the log's facts say of packages; its `say` only with the control token."""
+        ...
+
+    @property
     def provider(self) -> Provider:
         """What it knows of packages, for those who provide them."""
+        ...
+
+    @property
+    def inspecting(self) -> Inspecting:
+        """Where its log is read record by record."""
         ...
 
     # -- changes: only with the control token --

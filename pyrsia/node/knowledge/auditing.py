@@ -1,0 +1,190 @@
+"""Audits: what is known of many versions at once, what the log thinks of their files, and what policy says now.
+
+Asked about now, facts come from what is remembered; about a past moment, they are read out of each package's history
+up to it. Others have their turn between any two versions.
+
+Source: docs/knowledge.md, "At a node".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge.about import about
+from pyrsia.knowledge.known import Known
+from pyrsia.ledger import views
+from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, WITNESSED
+from pyrsia.ledger.touches import package_key
+from pyrsia.ledger.views import Placed
+from pyrsia.node.inspecting_past import Past, past
+from pyrsia.node.knowing import Knowledge, keys_of
+from pyrsia.node.knowledge.telling import Log, Moment, Telling
+from pyrsia.node.policing import Policing, facts_of
+from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
+from pyrsia.serve.knowing import AuditAnswer, AuditOrder, AuditRow
+from pyrsia.serve.supply import Supply
+from pyrsia.units import Limit
+from pyrsia.wire import purl as purls
+from pyrsia.wire.text import safe
+
+WORK = Limit(200_000, "leaves of histories read for one audit of the past: some four seconds, in turns")
+MAX_FILES = Limit(64, "files of one version that are looked at: every platform's wheel of a large project")
+TURN: Final = 4  # versions between two turns of others: each takes half a millisecond at most
+
+# Better first: a version is worth what its worst file is.
+_WORTH: Final = ("REPRODUCED", "EQUIVALENT", WITNESSED, DISPUTED, WITHDRAWN)
+
+
+class Auditing:
+    """One node's."""
+
+    def __init__(
+        self, log: Log, knowledge: Knowledge, telling: Telling, policing: Policing, supply: Supply
+    ) -> None:
+        self._log, self._knowledge, self._telling = log, knowledge, telling
+        self._policing, self._supply = policing, supply
+
+    async def audit(self, order: AuditOrder) -> AuditAnswer:
+        """As `serve.knowing.KnowledgeDesk.audit`."""
+        moment = await self._telling.moment(order.at)
+        look = _Look(self, moment)
+        rows: list[AuditRow] = []
+        for at, purl in enumerate(order.purls):
+            if at % TURN == 0:
+                await trio.lowlevel.checkpoint()
+            rows.append(await look.row(purl))
+        whole = all(row.known is None or row.known.whole for row in rows)
+        return AuditAnswer(moment.size, moment.time_ms, whole, tuple(rows))
+
+
+class _Look:
+    """One order on its way."""
+
+    def __init__(self, auditing: Auditing, moment: Moment) -> None:
+        self._log, self._moment = auditing._log, moment
+        self._knowledge, self._policing = auditing._knowledge, auditing._policing
+        self._supply = auditing._supply
+        self._pasts: dict[bytes, Past] = {}
+        self._files: dict[str, dict[str, list[Placed]]] = {}  # package -> purl -> its files, in log order
+        self._left = WORK.value
+
+    async def row(self, text: str) -> AuditRow:
+        """One version; what cannot be read is a row that says so."""
+        try:
+            purl = purls.parse(text)
+        except Malformed as error:
+            return _unread(text, f"this is no purl: {error}")
+        package = str(purl.versionless)
+        files = self._of(package).get(text, []) if purl.version else []
+        if self._moment.past:
+            return await self._row_then(text, package, files)
+        return await self._row_now(text, package, files)
+
+    def _of(self, package: str) -> dict[str, list[Placed]]:
+        """The package's files, by purl: read once an order."""
+        known = self._files.get(package)
+        if known is None:
+            known = self._files[package] = {}
+            for one in views.project_files(self._log.state, package, every=True):
+                known.setdefault(one.body["purl"], []).append(one)
+        return known
+
+    # -- now --
+
+    async def _row_now(self, text: str, package: str, files: Sequence[Placed]) -> AuditRow:
+        known = await self._knowledge.read(text)
+        status, facts = "", self._elsewhere(text, package, known)
+        origin = "" if facts is None else facts.origin
+        decisions: list[Decision] = []
+        if facts is not None:
+            decisions.append(self._policing.decision(facts))
+        elif self._files[package]:
+            origin = NETWORK if files or "@" not in text else ""
+        for one in files[: MAX_FILES.value] if facts is None else ():
+            of_file = await self._knowledge.read(text, one.body["sha256"])
+            worth = str((views.status(self._log.state, one.body["sha256"], text) or {"status": ""})["status"])
+            status = _worse(status, worth)
+            asks = self._policing.policy.asks_isolation
+            told = facts_of(self._log.state, one, worth, isolations=asks)
+            decisions.append(self._policing.decision(replace(told, known=of_file)))
+            known = _richer(known, of_file)
+        worst = next((one for one in decisions if not one.allowed), decisions[0] if decisions else None)
+        return AuditRow(
+            text,
+            origin,
+            status,
+            replace(known, size=self._moment.size),
+            None if worst is None else worst.allowed,
+            () if worst is None else worst.reasons,
+        )
+
+    def _elsewhere(self, text: str, package: str, known: Known) -> Facts | None:
+        """What is not the log's: pushed to this node, or upstream's where nothing of it is in the log."""
+        if self._supply.local.owns(package):
+            return Facts(text, LOCAL, known=known)
+        if not self._of(package) and self._supply.upstream.takes(package):
+            return Facts(text, PROXIED, known=known)
+        return None
+
+    # -- then --
+
+    async def _row_then(self, text: str, package: str, files: Sequence[Placed]) -> AuditRow:
+        present = [one for one in files if one.leaf < self._moment.size]
+        known = await self._known(text, "")
+        status = ""
+        for one in present[: MAX_FILES.value]:
+            then = await self._past(package_key(package))
+            status = _worse(status, then.status(one.body["sha256"], text))
+            known = _richer(known, await self._known(text, one.body["sha256"]))
+        local = self._supply.local.owns(package)
+        return AuditRow(text, LOCAL if local else NETWORK if present else "", "" if local else status, known)
+
+    async def _known(self, text: str, sha256: str) -> Known:
+        found = [await self._past(key) for key in keys_of(text, sha256)]
+        facts = [fact for one in found for fact in one.facts]
+        whole = all(one.whole for one in found) and not self._log.here_from(0)
+        return about(facts, text, sha256, self._moment.time_ms, self._moment.size, whole)
+
+    async def _past(self, key: bytes) -> Past:
+        """A history up to the moment: read once an order."""
+        known = self._pasts.get(key)
+        if known is None:
+            if self._left <= 0:
+                raise _too_much()
+            known = self._pasts[key] = await past(self._log, key, self._moment.size)
+            self._left -= known.read
+        return known
+
+
+def _worse(one: str, other: str) -> str:
+    """The worse of two statuses; "" is none."""
+    rank: Callable[[str], int] = lambda status: _WORTH.index(status) if status in _WORTH else -1  # noqa: E731
+    return max(one, other, key=rank)
+
+
+def _richer(one: Known, of_file: Known) -> Known:
+    """What is known of a version and of one of its files, each fact once."""
+    return replace(
+        one,
+        whole=one.whole and of_file.whole,
+        advisories=tuple(dict.fromkeys((*one.advisories, *of_file.advisories))),
+        licences=tuple(dict.fromkeys((*one.licences, *of_file.licences))),
+        sboms=tuple(dict.fromkeys((*one.sboms, *of_file.sboms))),
+        flips_ms=min(filter(None, (one.flips_ms, of_file.flips_ms)), default=None),
+    )
+
+
+def _too_much() -> Refusal:
+    return Refusal(
+        "too-large",
+        what=f"the histories of these packages have more than {WORK.value} entries",
+        who="the client's request",
+        do="ask about fewer at once, or about now",
+    )
+
+
+def _unread(text: str, why: str) -> AuditRow:
+    return AuditRow(safe(text), "", "", None, error=why)

@@ -1,0 +1,264 @@
+"""Facts of this node on their way to the log: each at most once, a change in the place of what it changes.
+
+Decides what an order's rows come to (added, changed, same, withdrawn, refused); seeing entries into the log is
+`batch`'s. Orders are planned one after the other, and a row whose name another order is just saying waits for that one:
+so two orders for one fact make no two entries. Some entries are on their way at a time, fewer than one author may have
+waiting, so that what the node itself must say finds room.
+
+Source: docs/knowledge.md, "At a node".
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge.said import FACT
+from pyrsia.ledger.bodies import AUTHORED
+from pyrsia.ledger.bodies.facts import ISSUED, KINDS
+from pyrsia.ledger.facts import RECHECK
+from pyrsia.node.batch import Outcome
+from pyrsia.node.knowledge.words import Word, Words, name_of, says
+from pyrsia.node.submission import BUSY
+from pyrsia.serve.knowing import FactOutcome, FactsOrder, FactsOutcome, FactTold
+from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES, Limit
+
+TOGETHER = Limit(40, "entries signed between two turns of the loop, 6 ms, and sent together")
+ON_THE_WAY = Limit(
+    4, "groups at once: 160 entries of the 200 that one author may have waiting, so that its builds find room"
+)
+ORDERS = Limit(8, "orders at once, a few megabytes each; more wait in their requests")
+TURN: Final = 200  # rows looked at between two turns of the loop, 4 ms
+
+ADDED, CHANGED, SAME, WITHDRAWN, REFUSED = "added", "changed", "same", "withdrawn", "refused"
+_OURS: Final = ("kind", "subject", "supersedes", "text", "valid_from", "withdrawn")
+
+assert TOGETHER.value * ON_THE_WAY.value < MEMPOOL_AUTHOR_ENTRIES.value  # noqa: S101 (two numbers that belong together)
+
+
+@dataclass(slots=True)
+class _Row:
+    """One fact of an order: what it comes to, and the body to say for that."""
+
+    told: FactTold
+    name: bytes = b""
+    body: dict[str, Any] = field(default_factory=dict)
+    outcome: FactOutcome | None = None
+    becomes: str = ""
+
+
+class Saying:
+    """One node's."""
+
+    def __init__(
+        self,
+        words: Words,
+        *,
+        author: Callable[[str, dict[str, Any]], bytes],
+        submit: Callable[[Sequence[bytes]], Awaitable[list[Outcome]]],
+        member: Callable[[], Mapping[str, Any] | None],
+        holds: Callable[[Mapping[str, Any]], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            author: a signed entry of this node.
+            submit: sees entries into the log together (`batch.Batches.submit`).
+            member: this node's fields as a member; None while it is none.
+            holds: whether the bytes of a blob record are here.
+        """
+        self._words, self._author, self._submit = words, author, submit
+        self._member, self._holds, self._clock = member, holds, clock
+        self._planning = trio.Lock()
+        self._orders = trio.CapacityLimiter(ORDERS.value)
+        self._groups = trio.CapacityLimiter(ON_THE_WAY.value)
+        self._being_said: dict[bytes, trio.Event] = {}  # name -> set once its order is through
+
+    async def say(self, order: FactsOrder) -> FactsOutcome:
+        """As `serve.knowing.KnowledgeDesk.say`."""
+        roles = self._roles()
+        async with self._orders:
+            rows = [_Row(told) for told in order.facts]
+            through = trio.Event()
+            try:
+                async with self._planning:
+                    await self._plan(rows, roles)
+                    wanted = [row for row in rows if row.outcome is None]
+                    if not order.dry_run:
+                        self._being_said.update((row.name, through) for row in wanted)
+                if order.dry_run:
+                    for row in wanted:
+                        row.outcome = FactOutcome(row.becomes)
+                else:
+                    await self._see(wanted)
+            finally:
+                for row in rows:
+                    if self._being_said.get(row.name) is through:
+                        del self._being_said[row.name]
+                through.set()
+        return FactsOutcome(tuple(row.outcome for row in rows if row.outcome is not None))
+
+    def _roles(self) -> Sequence[str]:
+        member = self._member()
+        if member is None:
+            raise Refusal(
+                "forbidden",
+                what="this node is no member of the network, and only members say facts",
+                who="this node, as far as its log goes",
+                do="see `pyrsia member list`; to be admitted, docs/join.md; or ask another node",
+            )
+        return list(member["roles"])
+
+    # -- planning --
+
+    async def _plan(self, rows: Sequence[_Row], roles: Sequence[str]) -> None:
+        """What each row comes to; those that need an entry have no outcome yet, but a body."""
+        now_ms = int(self._clock() * 1_000)
+        named: set[bytes] = set()
+        for at, row in enumerate(rows):
+            if at % TURN == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                self._read(row, roles)
+                if row.name in named:
+                    raise _bad("the order says something of this before", "send it once")
+                named.add(row.name)
+            except Refusal as refusal:
+                row.name, row.outcome = b"", _refused(refusal)
+        asked = [row for row in rows if row.outcome is None]
+        await self._others(asked)
+        await self._words.catch_up()
+        for row, word in zip(asked, self._words.find([row.name for row in asked]), strict=True):
+            _decide(row, word, now_ms)
+            if row.outcome is None:
+                self._check(row)
+
+    async def _others(self, rows: Iterable[_Row]) -> None:
+        """Wait until no other order is saying one of these."""
+        for row in rows:
+            other = self._being_said.get(row.name)
+            if other is not None:
+                await other.wait()
+
+    def _read(self, row: _Row, roles: Sequence[str]) -> None:
+        """
+        Raises:
+            Refusal: it is nothing that this node can say.
+        """
+        told = row.told
+        if told.kind not in KINDS:
+            raise _bad(f"{told.kind[:40]!r} is no kind of fact", f"use one of {', '.join(KINDS)}")
+        if told.kind == RECHECK:
+            raise _bad("re-checks are said by builders, of what they built", "see `pyrsia build recheck`")
+        if told.kind in ISSUED and "issuer" not in roles:
+            raise Refusal(
+                "forbidden",
+                what=f"only a member with the role issuer says facts of the kind {told.kind}",
+                who="this node, which has not got that role",
+                do="ask for it by a motion (`pyrsia member set`), or say it through a node that has it",
+            )
+        wrong = next((name for name in _OURS if name in told.fields), None)
+        if wrong is not None:
+            raise _bad(f"`{wrong}` stands beside `fields`, not in it", "move it")
+        row.body = {**told.fields, "kind": told.kind, "subject": told.subject, "text": told.text}
+        try:
+            row.name = name_of(row.body)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _bad(f"it holds what JSON cannot: {error}", "correct it") from None
+
+    def _check(self, row: _Row) -> None:
+        """Refuse a row whose body the log would not take."""
+        try:
+            AUTHORED[FACT](row.body)
+            blob = row.body.get("blob")
+            if blob is not None and not self._holds(blob):
+                raise _bad(
+                    "the bytes of its blob are not on this node", "send them first to /api/v1/facts/blob"
+                )
+        except Malformed as error:
+            row.outcome = _refused(_bad(f"not a fact: {error}", "correct it"))
+        except Refusal as refusal:
+            row.outcome = _refused(refusal)
+
+    # -- saying --
+
+    async def _see(self, rows: Sequence[_Row]) -> None:
+        """Into the log, some groups at a time; once there was no room for a whole group, no more is tried."""
+        full: list[FactOutcome] = []
+
+        async def group(part: Sequence[_Row]) -> None:
+            async with self._groups:
+                if full:
+                    for row in part:
+                        row.outcome = full[0]
+                else:
+                    full.extend(await self._group(part))
+
+        async with trio.open_nursery() as nursery:
+            for at in range(0, len(rows), TOGETHER.value):
+                nursery.start_soon(group, rows[at : at + TOGETHER.value])
+
+    async def _group(self, rows: Sequence[_Row]) -> Sequence[FactOutcome]:
+        """The refusal that all of them met, if it says that there is no room."""
+        ready: list[tuple[_Row, bytes]] = []
+        for row in rows:
+            try:
+                ready.append((row, self._author(FACT, row.body)))
+            except (ValueError, TypeError, Malformed, OverflowError, RecursionError) as error:
+                row.outcome = _refused(_bad(f"not a fact: {error}", "correct it"))
+        await trio.lowlevel.checkpoint()
+        busy: list[FactOutcome] = []
+        for (row, _), said in zip(ready, await self._submit([raw for _, raw in ready]), strict=True):
+            if isinstance(said, Refusal):
+                row.outcome = _refused(said)
+                if said.code == BUSY:
+                    busy.append(row.outcome)
+            else:
+                row.outcome = FactOutcome(row.becomes, said[1])
+        return busy[:1] if ready and len(busy) == len(ready) else ()
+
+
+def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
+    """What a row comes to beside what this node says already."""
+    told = row.told
+    if told.withdraw:
+        if word is None:
+            row.outcome = FactOutcome(SAME)
+            return
+        about = {"kind": told.kind, "subject": told.subject, "text": told.text}
+        row.body = {
+            **about,
+            "supersedes": word.id.hex(),
+            "valid_from": told.valid_from or now_ms,
+            "withdrawn": True,
+        }
+        row.becomes = WITHDRAWN
+        return
+    if (
+        word is not None
+        and word.says == says(row.body)
+        and _holds_from(told.valid_from, word.valid_from, now_ms)
+    ):
+        row.outcome = FactOutcome(SAME)
+        return
+    row.body["valid_from"] = told.valid_from or now_ms
+    row.becomes = ADDED
+    if word is not None:
+        row.body["supersedes"] = word.id.hex()
+        row.becomes = CHANGED
+
+
+def _holds_from(wanted_ms: int, said_ms: int, now_ms: int) -> bool:
+    """Whether what is said holds from when it shall: a given time is that time, none is now."""
+    return wanted_ms == said_ms if wanted_ms else said_ms <= now_ms
+
+
+def _bad(what: str, do: str) -> Refusal:
+    return Refusal("bad-request", what=what, who="the order", do=do)
+
+
+def _refused(refusal: Refusal) -> FactOutcome:
+    return FactOutcome(REFUSED, error=refusal.as_dict())
