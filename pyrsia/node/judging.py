@@ -2,31 +2,46 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import trio
 
-from pyrsia.ledger import views
+from pyrsia.ledger import entries, glance, views
 from pyrsia.ledger.state import Reads
+from pyrsia.node import times
 from pyrsia.node.policing import Policing, facts_of
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
 from pyrsia.policy.writing import written
 from pyrsia.serve import judging
-from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer
+from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer, RecentAnswer
 from pyrsia.serve.supply import Supply
-from pyrsia.units import MAX_API_ROWS
+from pyrsia.units import MAX_API_ROWS, Limit
 from pyrsia.wire import purl as purls
 
+MAX_LOOKED = Limit(8_192, "leaves looked at for one page of published files: some 30 ms, in turns")
+MAX_RECENT = Limit(500, "files on one page of them, 1 MB where each has a few advisories")
+MAX_TEXT = Limit(200, "characters of an advisory's text that are told with a file; the fact has all of it")
 TURN: Final = 8  # files between two turns of others: each takes about half a millisecond
+
+
+_STRETCH: Final = 64  # leaves between two turns
 
 
 class Judge:
     """One node's."""
 
     def __init__(
-        self, policing: Policing, reads: Reads, supply: Supply, clock: Callable[[], float] = time.time
+        self,
+        policing: Policing,
+        reads: Reads,
+        supply: Supply,
+        clock: Callable[[], float] = time.time,
+        log: times.Log | None = None,
     ) -> None:
+        """`log`: whose leaves say what was published when; None: nobody asks."""
         self._policing, self._reads, self._supply, self._clock = policing, reads, supply, clock
+        self._log = log
 
     def policy(self) -> PolicyAnswer:
         policy, path = self._policing.policy, self._policing.path
@@ -36,6 +51,7 @@ class Judge:
             notice=self._policing.notice,
             head_age_ms=self._policing.head_age_ms(),
             rules=judging.told(policy),
+            blocks=judging.told_blocks(policy),
         )
 
     async def facts(self, purl: str) -> FactsAnswer:
@@ -53,11 +69,36 @@ class Judge:
         if found:
             return self._answer(NETWORK, tuple(found))
         if self._supply.upstream.takes(package):
-            return self._answer(PROXIED, (Facts(purl, PROXIED),))
+            return self._answer(PROXIED, (self._with_knowledge(Facts(purl, PROXIED)),))
         return self._answer(NETWORK if views.project_files(self._reads, package, every=True) else "", ())
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         return self._answer(NETWORK, tuple(self._named(sha256)))
+
+    async def recent(self, since_ms: int, first: int) -> RecentAnswer:
+        found: list[Facts] = []
+        log = self._log
+        at = end = 0
+        if log is not None:
+            at = max(first, await times.first_at(log, since_ms))
+            end = min(log.size, at + MAX_LOOKED.value)
+        while log is not None and at < end and len(found) < MAX_RECENT.value:
+            for raw in log.entries(at, min(_STRETCH, end - at)):
+                at += 1
+                if glance.kind(raw) == "artifact.add":
+                    found += self._added(raw)
+                if len(found) >= MAX_RECENT.value:
+                    break
+            await trio.lowlevel.checkpoint()
+        behind = log is None or at >= log.size
+        head_ms = self._policing.head_age_ms()
+        return RecentAnswer(int(self._clock() * 1_000), head_ms, tuple(found), -1 if behind else at)
+
+    def _added(self, raw: bytes) -> Iterator[Facts]:
+        body = entries.parse(raw).body
+        placed = views.artifact(self._reads, body["sha256"], body["purl"])
+        if placed is not None:
+            yield self._of(placed)
 
     def packages(self, start: str, after: str) -> PackagesAnswer:
         found = [one for one in self._supply.network.packages(start) if one > after]
@@ -105,4 +146,13 @@ class Judge:
 
     def _of(self, placed: views.Placed) -> Facts:
         record = views.status(self._reads, placed.body["sha256"], placed.body["purl"])
-        return facts_of(self._reads, placed, "" if record is None else str(record["status"]))
+        found = facts_of(self._reads, placed, "" if record is None else str(record["status"]))
+        return self._with_knowledge(found)
+
+    def _with_knowledge(self, facts: Facts) -> Facts:
+        """Whether or not a rule asks: who tries other rules may have one that does."""
+        known = self._policing.known(facts.purl, facts.sha256)
+        if known is None:
+            return facts
+        told = tuple(replace(one, text=one.text[: MAX_TEXT.value]) for one in known.advisories)
+        return replace(facts, known=replace(known, advisories=told))

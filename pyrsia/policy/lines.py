@@ -33,6 +33,22 @@ def line_of(text: str, place: Place) -> int:
     return text.count("\n", 0, scan.found[place]) + 1 if place else 0
 
 
+def readable(error: str) -> tuple[Place, str]:
+    """Where msgspec found something, and its sentence with the key in front, as TOML spells it."""
+    what, _, path = error.partition(" - at `$")
+    place: Place = tuple(
+        int(number) if number else name for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)
+    )
+    key = path.removesuffix("`").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
+    if unknown is not None:
+        return (*place, unknown[1]), f"there is no key {f'{key}.' if key else ''}{unknown[1][:40]}"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    if missing is not None:
+        return place, f"{key} has no `{missing[1]}`"
+    return place, f"{key}: {what}" if key else what
+
+
 class _Scan:
     """One pass over a text. `found`: offset of every key, table and element."""
 

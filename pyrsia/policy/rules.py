@@ -9,7 +9,6 @@ evaluates is refused: a rule that does nothing is worse than none.
 Source: docs/policy.md.
 """
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -217,7 +216,7 @@ def parse(raw: bytes, where: str) -> Policy:
     try:
         return _Reader(msgspec.convert(document, File)).policy()
     except msgspec.ValidationError as error:
-        place, why = _readable(str(error))
+        place, why = lines.readable(str(error))
     except _Wrong as error:
         place, why = error.place, str(error)
     line = lines.line_of(text, place)
@@ -339,22 +338,6 @@ def _said(section: Common) -> Iterator[tuple[str, Any]]:
 
 def _heading(place: lines.Place) -> str:
     return f"[[{BLOCK}]] {int(place[1]) + 1}" if place[0] == BLOCK else f"[{place[0]}]"
-
-
-def _readable(error: str) -> tuple[lines.Place, str]:
-    """Where msgspec found something, and its sentence with the key in front, as TOML spells it."""
-    what, _, path = error.partition(" - at `$")
-    place: lines.Place = tuple(
-        int(number) if number else name for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)
-    )
-    key = path.removesuffix("`").removeprefix(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
-    if unknown is not None:
-        return (*place, unknown[1]), f"there is no key {f'{key}.' if key else ''}{unknown[1][:40]}"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
-    if missing is not None:
-        return place, f"{key} has no `{missing[1]}`"
-    return place, f"{key}: {what}" if key else what
 
 
 def _invalid(where: str, why: str) -> Refusal:

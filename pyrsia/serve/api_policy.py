@@ -7,8 +7,16 @@ from msgspec.structs import replace
 from starlette.requests import Request
 
 from pyrsia.errors import Malformed
-from pyrsia.serve.judging import CheckAnswer, FactsAnswer, PackagesAnswer, PolicyAnswer, checked, judged
-from pyrsia.serve.routes import TEXT, Param, Row, bad, only
+from pyrsia.serve.judging import (
+    CheckAnswer,
+    FactsAnswer,
+    PackagesAnswer,
+    PolicyAnswer,
+    RecentAnswer,
+    checked,
+    judged,
+)
+from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.views import Admin
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import MAX_PURL_CHARS
@@ -56,6 +64,12 @@ async def _check(admin: Admin, request: Request) -> CheckAnswer:
     return checked(found.owner, [judged(one, admin.judge.decision(one)) for one in found.files])
 
 
+async def _recent(admin: Admin, request: Request) -> RecentAnswer:
+    only(request, _RECENT)
+    since_ms, first = (number(request, name, 0) for name in ("since", "first"))
+    return await admin.judge.recent(since_ms, first)
+
+
 async def _packages(admin: Admin, request: Request) -> PackagesAnswer:
     only(request, _PAGE)
     start, after = (request.query_params.get(name, "") for name in ("start", "after"))
@@ -64,6 +78,10 @@ async def _packages(admin: Admin, request: Request) -> PackagesAnswer:
     return admin.judge.packages(start, after)
 
 
+_RECENT: Final = (
+    Param("since", "Unix time in milliseconds of the first block that counts", WHOLE),
+    Param("first", "`next` of the page before", WHOLE),
+)
 POLICY_ROWS: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/policy", _policy, "The rules by which this node gives packages to clients", PolicyAnswer,
         refusals=("bad-request",)),
@@ -73,4 +91,6 @@ POLICY_ROWS: Final[tuple[Row, ...]] = (
         PackagesAnswer, query=_PAGE, refusals=("bad-request",)),
     Row("GET", "/api/v1/policy/facts", _facts, "What they decide on, to try other rules", FactsAnswer, query=_QUERY,
         refusals=("bad-request",)),
+    Row("GET", "/api/v1/policy/recent", _recent, "The same of what was published since a moment, page by page",
+        RecentAnswer, query=_RECENT, refusals=("bad-request",)),
 )  # fmt: skip

@@ -4,13 +4,21 @@ The node implements `Judge` over its rules, log and shelves. Who wants to try ot
 them with the same engine: nothing has to be sent to the node for that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from pyrsia.policy.facts import Decision, Facts, Reason
 from pyrsia.policy.rules import KEYS, Policy
+
+
+class BlockRow(msgspec.Struct, frozen=True):
+    """A [[rule]], by its number from 1. `rules`: the keys that it says."""
+
+    number: int
+    packages: tuple[str, ...]
+    rules: tuple["RuleRow", ...]
 
 
 class RuleRow(msgspec.Struct, frozen=True):
@@ -30,6 +38,7 @@ class PolicyAnswer(msgspec.Struct, frozen=True):
         notice: what is wrong with the file as it is now; the rules before that change stay in force.
         head_age_ms: since the validators signed the newest head that the node knows.
         rules: by ecosystem; `other`: what belongs to none.
+        blocks: rules for single packages, in the order in which they are asked.
     """
 
     path: str
@@ -37,6 +46,7 @@ class PolicyAnswer(msgspec.Struct, frozen=True):
     notice: str
     head_age_ms: int
     rules: dict[str, tuple[RuleRow, ...]]
+    blocks: tuple[BlockRow, ...] = ()
 
 
 class FactsAnswer(msgspec.Struct, frozen=True):
@@ -51,6 +61,20 @@ class FactsAnswer(msgspec.Struct, frozen=True):
     now_ms: int
     head_age_ms: int
     files: tuple[Facts, ...]
+
+
+class RecentAnswer(msgspec.Struct, frozen=True):
+    """Facts of the files that the log published since a moment, a page of them, in log order.
+
+    Attributes:
+        next: ask again with `first` this; -1 behind the last page.
+        now_ms, head_age_ms: as in `FactsAnswer`.
+    """
+
+    now_ms: int
+    head_age_ms: int
+    files: tuple[Facts, ...]
+    next: int
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -93,6 +117,14 @@ class Judge(Protocol):
         """Of every name that these bytes have in the log."""
         ...
 
+    async def recent(self, since_ms: int, first: int) -> RecentAnswer:
+        """Of the files that were published from `since_ms` on, those at or behind the leaf `first`.
+
+        Raises:
+            Refusal: `not-found`: the log's old leaves are not here.
+        """
+        ...
+
     def packages(self, start: str, after: str) -> PackagesAnswer:
         """Versionless purls that the log holds, which begin with `start` and come behind `after`, sorted."""
         ...
@@ -126,3 +158,34 @@ def told(policy: Policy) -> dict[str, tuple[RuleRow, ...]]:
         name: tuple(RuleRow(key, rules.as_dict()[key], rules.origins[key]) for key in KEYS)
         for name, rules in policy.rules.items()
     }
+
+
+def told_blocks(policy: Policy) -> tuple[BlockRow, ...]:
+    """Rules for single packages, as the file says them."""
+    return tuple(
+        BlockRow(
+            one.number,
+            tuple(glob.pattern for glob in one.packages),
+            tuple(RuleRow(key, value, f"[[rule]] {one.number}") for key, value in one.said.items()),
+        )
+        for one in policy.overrides
+    )
+
+
+def told_at(policy: Policy, purl: str, rows: Mapping[str, Sequence[RuleRow]]) -> tuple[RuleRow, ...]:
+    """Every rule as it holds for one package.
+
+    Args:
+        rows: by ecosystem, where the policy's text says nothing of where its values came from.
+
+    Raises:
+        Malformed: not a purl.
+    """
+    rules = policy.at(purl)
+    values = rules.as_dict()
+    origins = {row.key: row.origin for row in rows.get(rules.ecosystem, ())}
+    block = "[[rule]]"
+    return tuple(
+        RuleRow(key, values[key], own if block in (own := rules.origins[key]) else origins.get(key, own))
+        for key in KEYS
+    )

@@ -6,7 +6,7 @@ from pyrsia.policy import rules
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
 from pyrsia.serve import judging
-from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer
+from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer, RecentAnswer
 
 NOW_MS = 1_800_000_000_000
 AGREEING = (Agreeing("a" * 52, "org A", "namespace"), Agreeing("b" * 52, "org B", "namespace"))
@@ -27,7 +27,7 @@ class ToyJudge:
 
     def policy(self) -> PolicyAnswer:
         found = rules.parse(self.text.encode(), "policy.toml")
-        return PolicyAnswer("", self.text, "", self.head_age_ms, judging.told(found))
+        return PolicyAnswer("", self.text, "", self.head_age_ms, judging.told(found), judging.told_blocks(found))
 
     async def facts(self, purl: str) -> FactsAnswer:
         return self.known(purl)
@@ -38,6 +38,12 @@ class ToyJudge:
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         return self._answer([one for one in self.files if one.sha256 == sha256])
+
+    async def recent(self, since_ms: int, first: int) -> RecentAnswer:
+        found = [one for one in self.files if one.published_ms >= since_ms]
+        page = tuple(found[first : first + 2])
+        behind = len(found) <= first + 2
+        return RecentAnswer(NOW_MS, self.head_age_ms, page, -1 if behind else first + 2)
 
     def packages(self, start: str, after: str) -> PackagesAnswer:
         names = sorted({one.purl.partition("@")[0] for one in self.files})
