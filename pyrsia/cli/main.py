@@ -17,7 +17,12 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "verify": ("verify", "verify", "Use", "Check a file, what is installed, an image or a lock by the log."),
     "fetch": ("packages", "fetch", "Use", "Download files of the network, each with its proof."),
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
-    "audit": ("audit", "audit", "Use", "What is known about all that a project uses: advisories, repairs, policy."),
+    "audit": (
+        "audit",
+        "audit",
+        "Use",
+        "What is known about all that a project uses: advisories, repairs, policy.",
+    ),
     "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
     "package": ("package", "package", "Use", "Find, show, describe, withdraw packages; their sources."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
@@ -51,6 +56,12 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Run", "What this machine can do, and the one command for more."),
     "dashboard": ("dashboard", "dashboard", "Run", "Live peers, log and builds in the terminal."),
     "log": ("log", "log", "Audit", "Read, prove and check the transparency log."),
+    "inspect-log": (
+        "inspect",
+        "inspect_log",
+        "Audit",
+        "The log record by record, by any field, now or as it was.",
+    ),
     "export": ("export", "export", "Audit", "Files by which stock clients enforce what the log says."),
     "witness": ("witness", "witness", "Audit", "Cosign the logs of others, and have ours cosigned."),
 }
