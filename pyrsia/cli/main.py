@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "package": ("package", "package", "Use", "Find, show, describe, withdraw packages; their sources."),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
     "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
+    "facts": ("facts", "facts", "Provide", "Advisories, VEX, licences, reviews: read, say, import."),
     "member": (
         "member",
         "member",

@@ -13,6 +13,7 @@ from pyrsia.wire.purl import MAX_PURL_CHARS, Purl, parse, pypi_name
 
 SPELLINGS_KNOWN = Limit(16_384, "names of one export: a package stands in some records, 4 MB")
 MAX_WRITTEN_CHARS: Final = 8 * MAX_PURL_CHARS  # before qualifiers go and codes are read
+OURS: Final = ("conan", "docker", "generic", "maven", "pypi")  # types whose packages the network knows
 _LOWER: Final = frozenset(("conan", "docker"))  # ecosystems whose names are lower case
 _ASCII: Final = re.compile("[!-~]+")
 
@@ -24,6 +25,11 @@ def canonical(written: str) -> str:
         return str(_read(written))
     except (Malformed, ValueError, UnicodeError):
         return ""
+
+
+def ours(purl: str) -> bool:
+    """Whether a canonical purl is of an ecosystem that the network knows."""
+    return purl[len("pkg:") :].partition("/")[0] in OURS
 
 
 def spelled(kind: str, namespace: str, name: str, version: str = "") -> str:

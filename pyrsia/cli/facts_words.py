@@ -1,0 +1,86 @@
+"""How people name what a fact is about, and how a fact reads in a line."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from pyrsia.errors import Malformed
+
+DIGEST = "sha256:"
+
+
+def subject_of(text: str) -> str:
+    """A package, a version or a file as the log spells it.
+
+    Raises:
+        click.BadParameter: it names none.
+    """
+    from pyrsia.consumers.documents.purls import canonical
+    from pyrsia.ledger.bodies.facts import about
+
+    if text.startswith(DIGEST):
+        try:
+            about(text.lower())
+        except Malformed as error:
+            raise click.BadParameter(f"{text} names no file: {error}") from None
+        return text.lower()
+    found = canonical(text)
+    if not found:
+        raise click.BadParameter(
+            f"{text} is no purl; write pkg:pypi/NAME, pkg:maven/GROUP/NAME@VERSION, or sha256:HEX"
+        )
+    return found
+
+
+def what(row: Mapping[str, Any]) -> str:
+    """What a fact says, in a line: the fields of its kind, then its words."""
+    body = row["body"]
+    parts = [part for part in _fields(row["kind"], body) if part]
+    words = row["text"]
+    return "; ".join([" ".join(parts), words] if parts and words else [" ".join(parts) or words])
+
+
+def _fields(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
+    match kind:
+        case "advisory":
+            yield from (str(body.get("advisory", "")), str(body.get("severity", "")))
+            yield versions(body)
+        case "vex":
+            yield from (str(body.get(name, "")) for name in ("advisory", "outcome"))
+            yield f"({body['justification']})" if "justification" in body else ""
+        case "licence":
+            yield str(body.get("expression", ""))
+        case "description":
+            yield ", ".join(map(str, body.get("tags", ())))
+            yield str(body.get("homepage", ""))
+        case "sbom":
+            count = body.get("components")
+            yield str(body.get("format", ""))
+            yield "" if count is None else f"{count} components"
+        case "review":
+            named = ("rating", "outcome", "thoroughness", "understanding")
+            yield ", ".join(f"{name} {body[name]}" for name in named if name in body)
+        case "commit-signature":
+            yield f"{'good' if body.get('good') else 'bad'} by {body.get('key', '')}"
+        case _:
+            yield str(body.get("outcome", ""))
+
+
+def versions(body: Mapping[str, Any]) -> str:
+    """Which versions a fact of a whole package means: [1.0, 1.3) and those it names; "" for every one."""
+    ranges = [_range(one) for one in body.get("range", ())]
+    named = [str(one) for one in body.get("versions", ())]
+    shown = [*ranges, *named]
+    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    return ", ".join(shown[:4]) + more
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    if "fixed" in one:
+        return f"[{one.get('introduced', '')}, {one['fixed']})"
+    return (
+        f"[{one.get('introduced', '')}, {one['last']}]"
+        if "last" in one
+        else f"[{one.get('introduced', '')}, ...)"
+    )

@@ -1,0 +1,141 @@
+"""VEX documents of either format as facts: one for each product and weakness, the newest where there are several.
+
+Source: docs/knowledge.md, "Importing".
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from pyrsia.consumers.documents import cyclonedx, openvex, vulnerabilities
+from pyrsia.consumers.documents.osv import bounded
+from pyrsia.consumers.documents.outcome import Tally, shown
+from pyrsia.consumers.documents.purls import canonical, ours
+from pyrsia.consumers.documents.reading import refused, text, typed, whole
+from pyrsia.errors import Malformed
+from pyrsia.knowledge.said import VEX
+from pyrsia.ledger import shape
+from pyrsia.serve.knowing import FactTold
+from pyrsia.units import Limit
+
+MAX_STATEMENTS = Limit(100_000, "products times weaknesses of one document; an image's has some thousand")
+
+_id: Final = shape.ascii_name(64)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class _Marks(msgspec.Struct):
+    """What tells the formats apart."""
+
+    bom: Any = msgspec.field(name="bomFormat", default="")
+    context: Any = msgspec.field(name="@context", default="")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One statement about some products, in words of the log; `outcome` "": it has none that the log knows."""
+
+    where: str
+    weakness: str
+    purls: tuple[str, ...]
+    outcome: str
+    justification: str
+    words: str
+    time: datetime
+
+
+def read(path: Path, tally: Tally) -> list[FactTold]:
+    """The facts that a document comes to, in its order; what it does not come to goes to `tally`.
+
+    Raises:
+        Refusal: `too-large`, `usage`, `bad-request`: no VEX document.
+    """
+    data = whole(path)
+    try:
+        said = _statements(data, path)
+        found: dict[tuple[str, str], tuple[datetime, FactTold]] = {}
+        for one in said:
+            tally.records += 1
+            for fact in _facts(one, tally):
+                key = fact.subject, str(fact.fields["advisory"])
+                if key in found:
+                    tally.note("two statements about one thing, of which the newer counts")
+                if key not in found or found[key][0] <= one.time:
+                    found[key] = one.time, fact
+            if len(found) > MAX_STATEMENTS.value:
+                raise Malformed(f"more than {MAX_STATEMENTS.value:,} statements")
+    except Malformed as error:
+        raise refused(path, str(error)) from None
+    return [fact for _, fact in found.values()]
+
+
+def _statements(data: bytes, path: Path) -> Iterable[_Said]:
+    marks = typed(data, _Marks)
+    if marks.bom == cyclonedx.FORMAT:
+        return _of_cyclonedx(typed(data, vulnerabilities.VexBom), str(path))
+    if openvex.CONTEXT in text(marks.context):
+        return _of_openvex(typed(data, openvex.Vex), str(path))
+    raise Malformed("it is neither OpenVEX nor CycloneDX in JSON")
+
+
+def _of_openvex(found: openvex.Vex, where: str) -> Iterator[_Said]:
+    for number, one in enumerate(found.statements or (), 1):
+        yield _Said(
+            f"{where}: statement {number}",
+            openvex.weakness(one),
+            tuple(map(canonical, openvex.products(one))),
+            openvex.OUTCOMES.get(text(one.status), ""),
+            openvex.JUSTIFICATIONS.get(text(one.justification), ""),
+            openvex.words(one),
+            _time(one.timestamp) or _time(found.timestamp) or _EARLIEST,
+        )
+
+
+def _of_cyclonedx(found: vulnerabilities.VexBom, where: str) -> Iterator[_Said]:
+    purls = vulnerabilities.purls_of(found)
+    for number, one in enumerate(found.vulnerabilities or (), 1):
+        analysis = one.analysis or vulnerabilities.Analysis()
+        yield _Said(
+            f"{where}: vulnerability {number}",
+            text(one.id),
+            tuple(vulnerabilities.meant(one, purls)),
+            vulnerabilities.OUTCOMES.get(text(analysis.state), ""),
+            vulnerabilities.JUSTIFICATIONS.get(text(analysis.justification), ""),
+            text(analysis.detail),
+            _time(one.updated) or _EARLIEST,
+        )
+
+
+def _facts(one: _Said, tally: Tally) -> Iterator[FactTold]:
+    try:
+        _id(one.weakness)
+    except Malformed as error:
+        tally.refuse(one.where, f"{shown(one.weakness) or 'a weakness without a name'}: {error}")
+        return
+    if not one.outcome:
+        tally.skip("says no outcome")
+        return
+    fields = {"advisory": one.weakness, "outcome": one.outcome}
+    if one.justification and one.outcome == "not-affected":
+        fields["justification"] = one.justification
+    if not one.purls:
+        tally.skip("names no product")
+    for purl in one.purls:
+        if not purl:
+            tally.skip("a product without a purl, or a range of versions")
+        elif not ours(purl):
+            tally.skip(f"unknown ecosystem {shown(purl.partition('/')[0])}")
+        else:
+            yield FactTold(VEX, purl, bounded(one.words), fields=fields)
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text(value)) if text(value) else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
