@@ -57,7 +57,7 @@ _FOLLOW: Final = (
 )
 
 
-async def _facts(admin: Admin, request: Request) -> FactsTold:
+async def _facts_told(admin: Admin, request: Request) -> FactsTold:
     only(request, _QUERY)
     given = request.query_params
     of, kind, order = (given.get(name, "") for name in ("of", "kind", "order"))
@@ -80,28 +80,28 @@ def _moment(request: Request) -> AsOf:
     return AsOf(size, time_ms)
 
 
-async def _follow(admin: Admin, request: Request) -> Lines:
+async def _follow_facts(admin: Admin, request: Request) -> Lines:
     only(request, _FOLLOW)
     given = request.query_params
     after = number(request, "after", 0) if "after" in given else None
     return Lines(admin.knowledge.follow(after, given.get("kind", ""), given.get("purl", "")))
 
 
-async def _say(admin: Admin, request: Request) -> FactsOutcome:
+async def _say_facts(admin: Admin, request: Request) -> FactsOutcome:
     return await admin.knowledge.say(await decoded(request, FactsOrder))
 
 
-async def _audit(admin: Admin, request: Request) -> AuditAnswer:
+async def _audited(admin: Admin, request: Request) -> AuditAnswer:
     return await admin.knowledge.audit(await decoded(request, AuditOrder))
 
 
 FACT_ROWS: Final[tuple[Row, ...]] = (
-    Row("GET", "/api/v1/facts", _facts, "Facts of a package or file, or the newest of all", FactsTold, query=_QUERY,
+    Row("GET", "/api/v1/facts", _facts_told, "Facts of a package or file, or the newest of all", FactsTold, query=_QUERY,
         refusals=("bad-request",)),
-    Row("GET", "/api/v1/facts/follow", _follow, "Facts as the log gets them, a line each", FactRow, query=_FOLLOW,
+    Row("GET", "/api/v1/facts/follow", _follow_facts, "Facts as the log gets them, a line each", FactRow, query=_FOLLOW,
         media=LINES, refusals=("bad-request", "not-found")),
-    Row("POST", BATCH, _say, "Say facts, each at most once", FactsOutcome, FactsOrder,
+    Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),
-    Row("POST", AUDIT, _audit, "What is known of many versions", AuditAnswer, AuditOrder,
+    Row("POST", AUDIT, _audited, "What is known of many versions", AuditAnswer, AuditOrder,
         refusals=("bad-request", "too-large")),
 )  # fmt: skip
