@@ -127,7 +127,7 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
         text=lambda: [
             line
             for at, (facts, one) in enumerate(said)
-            for line in (*([""] if at else []), *explain_lines(facts, one, rows.get(_ecosystem(facts), ())))
+            for line in (*([""] if at else []), *explain_lines(facts, one, _rules_at(rules, facts, rows)))
         ],
     )
     return 0 if all(one.allowed for _, one in said) else 1
@@ -194,6 +194,77 @@ def init(user: bool, printed: bool, target: str | None, as_json: bool) -> None:
     tell({"file": str(path)}, as_json=as_json, text=lambda: [str(path)])
 
 
+@policy.command(
+    epilog=examples(
+        "pyrsia policy test policy_test.toml --policy policy.toml   in CI, beside the rules",
+        "pyrsia policy test policy_test.toml                        by the rules of the node",
+    )
+)
+@click.argument("file", type=_file)
+@click.option("--policy", "tried", type=_file, help="The rules of this file instead of the node's.")
+@node_option
+@json_option
+def test(file: Path, tried: Path | None, target: str | None, as_json: bool) -> int:
+    """Check that rules decide cases as you expect: a TOML or JSON file of them, each with purl, facts and answer.
+
+    Exit codes: 0 all of them, 1 one is decided otherwise, 2 the file is not valid.
+    """
+    import time
+
+    from pyrsia.cli import policy_cases
+    from pyrsia.cli.policy_tell import case_dict, case_lines
+    from pyrsia.verify.accepting import of_file
+
+    if tried is not None:
+        rules = of_file(tried)
+    else:
+        with Client(target) as node:
+            rules = rules_of(node, None)
+    results = policy_cases.run(file, rules, int(time.time() * 1_000))
+    passed = all(one.passed for one in results)
+    tell(
+        {"ok": passed, "cases": [case_dict(one) for one in results]},
+        as_json=as_json,
+        text=lambda: case_lines(results, file.name),
+    )
+    return 0 if passed else 1
+
+
+@policy.command(
+    "dry-run",
+    epilog=examples(
+        "pyrsia policy dry-run --policy new.toml               the files of the last 30 days",
+        "pyrsia policy dry-run --policy new.toml --last 365d",
+        "pyrsia policy dry-run                                 what your rules change of the defaults",
+    ),
+)
+@click.option(
+    "--policy", "tried", type=_file, help="Rules that are tried [those in force, against the defaults]."
+)
+@click.option("--last", default="30d", metavar="SPAN", help="How far back: 12h, 30d, 8w, or a date [30d].")
+@node_option
+@json_option
+def dry_run(tried: Path | None, last: str, target: str | None, as_json: bool) -> None:
+    """What other rules would change: over all that the log published lately, and nothing is changed."""
+    from pyrsia.cli import policy_dry
+    from pyrsia.cli.log.when import read as moment
+    from pyrsia.cli.policy_tell import outcome_dict, outcome_lines
+    from pyrsia.policy.rules import parse
+    from pyrsia.verify.accepting import of_file
+
+    since_ms = moment(last)
+    with Client(target) as node:
+        in_force = rules_of(node, None)
+        before, after = (in_force, of_file(tried)) if tried else (parse(b"", "the defaults"), in_force)
+        found = policy_dry.run(node, since_ms, before, after)
+    whose = (str(tried), "the rules in force") if tried else ("the rules in force", "the defaults")
+    tell(
+        outcome_dict(found, since_ms),
+        as_json=as_json,
+        text=lambda: outcome_lines(found, since_ms, *whose),
+    )
+
+
 # -- what the commands have in common --
 
 
@@ -207,12 +278,12 @@ def _answer(target: str | None) -> "PolicyAnswer":
 
 def _of_file(path: Path | None, user: bool) -> "PolicyAnswer":
     from pyrsia.policy.writing import written
-    from pyrsia.serve.judging import PolicyAnswer, told
+    from pyrsia.serve.judging import PolicyAnswer, told, told_blocks
     from pyrsia.verify.accepting import of_file, of_user, user_policy
 
     there = path or (user_policy() if user_policy().exists() else None)
     rules = of_user() if user else of_file(there or Path())
-    return PolicyAnswer(str(there or ""), written(rules), "", 0, told(rules))
+    return PolicyAnswer(str(there or ""), written(rules), "", 0, told(rules), told_blocks(rules))
 
 
 def rules_of(node: Client, tried: Path | None) -> "Policy":
@@ -262,11 +333,14 @@ def _passes(files: "list[Judged]") -> bool:
     return any(versions.values())
 
 
-def _ecosystem(facts: "Facts") -> str:
+def _rules_at(
+    rules: "Policy", facts: "Facts", rows: "dict[str, tuple[RuleRow, ...]]"
+) -> "tuple[RuleRow, ...]":
     from pyrsia.errors import Malformed
-    from pyrsia.policy.rules import OTHER, ecosystem_of
+    from pyrsia.policy.rules import OTHER
+    from pyrsia.serve.judging import told_at
 
     try:
-        return ecosystem_of(facts.purl)
+        return told_at(rules, facts.purl, rows)
     except Malformed:  # a node that names no package; the decision says so
-        return OTHER
+        return rows.get(OTHER, ())

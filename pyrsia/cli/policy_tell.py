@@ -2,15 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrsia.cli.tell import table
+from pyrsia.knowledge.known import Known
 from pyrsia.policy.facts import NETWORK, Decision, Facts
 from pyrsia.policy.rules import OTHER
 from pyrsia.policy.writing import toml
 from pyrsia.serve.judging import Judged, PolicyAnswer, RuleRow
 
+if TYPE_CHECKING:
+    from pyrsia.cli.policy_cases import Result
+    from pyrsia.cli.policy_dry import Outcome
+
 _LAST_MS: Final = 253_402_300_800_000  # year 10,000: a node may say any number
+_MOST_CHANGES: Final = 200  # files in a table
+_MOST_NAMES: Final = 20  # of packages in a sentence, of facts about one version
 _MOST_VALUE: Final = 60  # of a rule's value in a table; JSON has all of it
 
 
@@ -28,6 +35,9 @@ def rule_lines(answer: PolicyAnswer) -> Iterator[str]:
         own = [row for row in rows if rows is common or row not in common]
         yield from ("", f"[{name}]") if own else ()
         yield from _rule_table(own) if own else ()
+
+    for block in answer.blocks:
+        yield from ("", "[[rule]]", f"packages = {_short(block.packages)}", *_rule_table(block.rules))
 
 
 def _rule_table(rows: Sequence[RuleRow]) -> list[str]:
@@ -70,6 +80,107 @@ def explain_lines(facts: Facts, decision: Decision, rules: Sequence[RuleRow]) ->
         yield from (f"  - {way}" for way in ways)
 
 
+def case_lines(results: "Sequence[Result]", name: str) -> Iterator[str]:
+    """A line for each case, then what was decided otherwise, with the line where it stands."""
+    cells = [
+        (
+            "pass" if one.passed else "FAIL",
+            one.case.name or one.case.purl,
+            one.case.expect,
+            "allow" if one.decision.allowed else "refuse",
+            ", ".join(one.rules) if not one.decision.allowed else "",
+        )
+        for one in results
+    ]
+    yield from table(cells, ("CASE", "OF", "EXPECTED", "IS", "BY"))
+    failed = [one for one in results if not one.passed]
+    for one in failed:
+        place = f"{name} line {one.line}" if one.line else name
+        why = "; ".join(it.what for it in one.decision.reasons if it.allows == one.decision.allowed)
+        expected = f"{one.case.expect}{f' because of {one.case.because}' if one.case.because else ''}"
+        yield f"{place}: {expected} was expected: {why}"
+    yield f"{len(results) - len(failed)} of {len(results)} as expected"
+
+
+def case_dict(one: "Result") -> dict[str, Any]:
+    decision = one.decision
+    return {
+        "ok": one.passed,
+        "name": one.case.name,
+        "purl": one.case.purl,
+        "line": one.line,
+        "expect": one.case.expect,
+        "because": one.case.because,
+        "allowed": decision.allowed,
+        "reasons": [
+            {"rule": it.rule, "allows": it.allows, "what": it.what, "do": it.do} for it in decision.reasons
+        ],
+    }
+
+
+def outcome_lines(found: "Outcome", since_ms: int, whose: str, against: str) -> Iterator[str]:
+    """Each file about which two policies disagree, then sums, and packages of which all is lost or won."""
+    cells = [
+        (one.word, one.facts.purl, one.facts.file or "-", one.why or "-")
+        for one in found.changes[:_MOST_CHANGES]
+    ]
+    if cells:
+        yield from table(cells, ("WOULD BE", "PACKAGE", "FILE", "WHY"))
+    if len(found.changes) > _MOST_CHANGES:
+        yield f"and {len(found.changes) - _MOST_CHANGES} more (--json has all)"
+    refused = sum(not one.decision.allowed for one in found.changes)
+    admitted = len(found.changes) - refused
+    yield f"{found.files} files since {_day(since_ms)}: {found.before} allowed by {against}, {found.after} by {whose}"
+    yield f"{refused} would be refused, {admitted} would be admitted"
+    for word, names in (("nothing left of", found.lost()), ("something at last of", found.won())):
+        if names:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            yield f"{word}: {', '.join(names[:_MOST_NAMES])}{more}"
+
+
+def outcome_dict(found: "Outcome", since_ms: int) -> dict[str, Any]:
+    return {
+        "since_ms": since_ms,
+        "files": found.files,
+        "allowed": {"before": found.before, "after": found.after},
+        "changes": [
+            {
+                "would_be": one.word,
+                "purl": one.facts.purl,
+                "file": one.facts.file,
+                "sha256": one.facts.sha256,
+                "why": one.why,
+            }
+            for one in found.changes
+        ],
+        "packages": {"refused": found.lost(), "admitted": found.won()},
+    }
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(min(time_ms, _LAST_MS) / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _known(known: Known) -> Iterator[tuple[str, str]]:
+    for one in known.advisories[:_MOST_NAMES]:
+        names = f" ({', '.join(one.aliases[:3])})" if one.aliases else ""
+        fixed = f", fixed in {one.fixed}" if one.fixed else ""
+        yield (
+            "advisory",
+            f"{one.id}{names}: {one.severity}, {one.why}{fixed}, says {one.issuer[:8]} in leaf {one.leaf}",
+        )
+        for issuer, outcome, leaf in one.vex[:_MOST_NAMES]:
+            yield "VEX", f"{one.id}: {outcome}, says {issuer[:8]} in leaf {leaf}"
+    if len(known.advisories) > _MOST_NAMES:
+        yield "advisories", f"{len(known.advisories)} in all: pyrsia audit tells all of them"
+    for it in known.licences[:_MOST_NAMES]:
+        yield "licence", f"{it.expression or 'a text'}, says {it.issuer[:8]} in leaf {it.leaf}"
+    for sbom in known.sboms[:_MOST_NAMES]:
+        yield "inside", f"{sbom.format or 'a list'}, says {sbom.issuer[:8]} in leaf {sbom.leaf}"
+    if not known.whole:
+        yield "known", "only a part of what the log says is here"
+
+
 def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.sha256:
         yield "sha256", facts.sha256
@@ -81,6 +192,8 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
         )
         yield "found in its source", facts.containment or "unsaid"
         yield "upstream's file", facts.upstream
+    if facts.known is not None:
+        yield from _known(facts.known)
     if 0 < facts.published_ms < _LAST_MS:
         yield (
             "since",

@@ -4,6 +4,7 @@ A refusal names the line, so that nobody looks for a typo in two thousand patter
 """
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -63,16 +64,14 @@ class _Scan:
             begun = self._at
             if self._text.startswith("[[", begun):
                 self._at += 2
-                table = self._resolved(self._key())
-                number = self._last[table] = self._last.get(table, -1) + 1
-                self.found.setdefault(table, begun)
-                table = (*table, number)
+                *outer, name = self._key()
+                array = (*self._within(outer), name)
+                number = self._last[array] = self._last.get(array, -1) + 1
+                table = (*array, number)
                 self._at += 2
             elif self._text[begun] == "[":
                 self._at += 1
-                *outer, name = self._key()
-                table = (*self._resolved(tuple(outer)), name)
-                table = (*table, self._last[table]) if table in self._last else table
+                table = self._within(self._key())
                 self._at += 1
             else:
                 self._pair(table)
@@ -80,12 +79,12 @@ class _Scan:
             for size in range(1, len(table) + 1):
                 self.found.setdefault(table[:size], begun)
 
-    def _resolved(self, names: Place) -> Place:
-        """The same with the number of the newest element behind the name of each array but the last."""
+    def _within(self, names: Sequence[str]) -> Place:
+        """The place of a table, with the number of the newest element behind the name of each array."""
         place: Place = ()
         for name in names:
-            place = (*place, self._last[place]) if place in self._last else place
             place = (*place, name)
+            place = (*place, self._last[place]) if place in self._last else place
         return place
 
     def _skip(self) -> int:
@@ -98,7 +97,7 @@ class _Scan:
             raise AttributeError
         return found
 
-    def _key(self) -> Place:
+    def _key(self) -> tuple[str, ...]:
         parts: list[str] = []
         while True:
             self._at = self._match(_SPACE).end()

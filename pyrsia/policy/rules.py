@@ -296,7 +296,8 @@ class _Reader:
 
     def _ready(self, key: str, value: Any, place: lines.Place) -> Any:
         if key in ("allow", "deny", "packages"):
-            return tuple(self._glob(one, key, (*place, at)) for at, one in enumerate(dict.fromkeys(value)))
+            globs = (self._glob(one, key, (*place, at)) for at, one in enumerate(value))
+            return tuple(dict.fromkeys(globs))
         if key in ("licences_allow", "licences_deny"):
             named = (self._licence(one, key, (*place, at)) for at, one in enumerate(value))
             return tuple(dict.fromkeys(named))
