@@ -20,7 +20,6 @@ _SUFFIX: Final = ".svg"
 _CACHING: Final = b"public, max-age=300"
 _HEADERS: Final[list[Header]] = [
     (b"content-security-policy", b"default-src 'none'; sandbox"),
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
 

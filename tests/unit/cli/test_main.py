@@ -55,7 +55,8 @@ PROMISED = (
     "setup", "trust", "trust add", "trust list", "trust remove", "trust update",
     "storage", "storage status", "storage pin", "storage unpin", "storage gc", "storage scrub",
     "broadcast", "listen", "send", "inbox",
-    "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package map", "package search",
+    "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package badge", "package describe",
+    "package keys", "package keys make", "package keys show", "package map", "package search", "package show", "package withdraw",
 )  # fmt: skip
 
 

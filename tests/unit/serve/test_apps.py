@@ -485,6 +485,10 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "/api/v1/storage/gc": b'{"dry":true}',
         "/api/v1/storage/scrub": b"{}",
         "/api/v1/drain": b'{"leave":true}',
+        "/api/v1/withdrawals": (
+            b'{"purl":"pkg:pypi/a@1","sha256":"%b","reason":"x","key":"%b","sig":"%b"}'
+            % (b"ab" * 32, b"cd" * 32, b"ef" * 64)
+        ),
         "/authorized_node": b'{"peer_id":"' + NODE.encode() + b'"}',
     }
     asked = 0
@@ -499,6 +503,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 "history": {"of": "pkg:pypi/a"},
                 "sources": {"file": "a-1.tar"},
                 "packages": {"purl": "pkg:pypi/a"},
+                "overview": {"purl": "pkg:pypi/a"},
                 "check": {"purl": "pkg:pypi/a"},
                 "facts": {"purl": "pkg:pypi/a"} if row.method == "GET" else None,
             }.get(path.rpartition("/")[2])

@@ -51,9 +51,9 @@ async def test_each_page_stands_alone_and_works_without_scripts(client: Client, 
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")
     assert "<script" not in answer.text
     assert " style=" not in answer.text
-    # Nothing is loaded from elsewhere: what is loaded at all is the one style sheet.
+    # Nothing is loaded from elsewhere: what is loaded at all is the one style sheet, and a badge of this node's.
     loaded = re.findall(r"<(?:link|img|iframe|object|source)[^>]*(?:href|src)=\"([^\"]+)", answer.text)
-    assert loaded == [drawing.style()[0]]
+    assert [one for one in loaded if not one.startswith("/badge/")] == [drawing.style()[0]]
     assert '<meta name="viewport"' in answer.text
     again = await client.get(path, headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
@@ -153,14 +153,15 @@ def test_strangers_text_is_text_on_every_page() -> None:
     refused = replace(file, refusal=Refusal("denied", what=EVIL, who=EVIL, do=EVIL))
     drawn = [
         drawing.draw("package", purl=EVIL, owner=EVIL, install=ways(parse("pkg:pypi/a"), EVIL, EVIL),
-                     versions=by_version([file, refused]), history=()),
+                     versions=by_version([file, refused]), history=(), known=None, about={}, past=False, badge="",
+                     markdown=""),
         drawing.draw("search", query=EVIL, rows=[Found(EVIL, EVIL, EVIL, EVIL, (EVIL,), (EVIL,), EVIL)], first=0,
                      following=9, ask=EVIL),
         drawing.draw("refusal", refusal=refused.refusal),
         drawing.draw("log", purl=EVIL, request=EVIL, builder=EVIL, first=1, last=2, before=0, size=9, lines=[EVIL]),
         drawing.draw("entry", index=1, kind=EVIL, summary=EVIL, author=EVIL, time_ms=2**60, size=9, root=EVIL,
                      leaf_hash=EVIL, hashes=[EVIL], proof=[EVIL], links=[{"address": "/x", "text": EVIL}],
-                     document=[EVIL]),
+                     document=[EVIL], fact=None),
     ]  # fmt: skip
     for page in drawn:
         text = page.decode()

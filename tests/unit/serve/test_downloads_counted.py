@@ -1,0 +1,98 @@
+"""What counts as a download: a client that got a file to its end, once; never a look, a part, or what was cut."""
+
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.serve.test_apps import asking
+from tests.unit.serve.toy import ToyNode, dial, serving, toy_app
+
+DATA = b"a wheel" * 2_000
+# (method, headers) -> whether the client has the whole file behind it
+ASKED: list[tuple[str, dict[str, str], bool]] = [
+    ("GET", {}, True),
+    ("HEAD", {}, False),
+    ("GET", {"if-none-match": "ETAG"}, False),
+    ("GET", {"if-none-match": '"other"'}, True),
+    ("GET", {"range": "bytes=0-99"}, False),
+    ("GET", {"range": "bytes=-100"}, False),  # the directory of a wheel: no download
+    ("GET", {"range": f"bytes=100-{len(DATA) - 1}"}, False),
+    ("GET", {"range": f"bytes=0-{len(DATA) - 1}"}, True),
+    ("GET", {"range": "bytes=0-"}, True),
+    ("GET", {"range": "bytes=100-"}, True),  # goes on with what was cut
+    ("GET", {"range": f"bytes={len(DATA)}-"}, False),
+    ("GET", {"range": "bytes=100-", "if-range": '"older"'}, True),
+    ("GET", {"range": "bytes=0-1,3-4"}, True),  # several parts are answered with the whole
+]
+
+
+async def ask(client: httpx.AsyncClient, path: str, sha256: str, which: int) -> None:
+    method, headers, _ = ASKED[which]
+    named = {name: value.replace("ETAG", f'"{sha256}"') for name, value in headers.items()}
+    answer = await client.request(method, path, headers=named)
+    assert answer.status_code in (200, 206, 304, 416)
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.lists(st.integers(0, len(ASKED) - 1), max_size=12))
+def test_the_count_is_that_of_the_answers_that_left_a_whole_file(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int]
+) -> None:
+    async def scenario() -> None:
+        node = ToyNode(tmp_path_factory.mktemp("counted"))
+        file = node.publish("a-1-py3-none-any.whl", DATA)
+        path = f"/pypi/files/{file.sha256}/{file.filename}"
+        async with asking(node) as client:
+            for which in order:
+                await ask(client, path, file.sha256, which)
+        assert Counter(node.given) == Counter({file.sha256: sum(ASKED[i][2] for i in order)} if any(
+            ASKED[i][2] for i in order) else {})  # fmt: skip
+
+    trio.run(scenario)
+
+
+@pytest.mark.parametrize("which", range(len(ASKED)))
+async def test_each_kind_of_request_counts_as_it_should(tmp_path: Path, which: int) -> None:
+    node = ToyNode(tmp_path)
+    file = node.publish("a-1-py3-none-any.whl", DATA)
+    async with asking(node) as client:
+        await ask(client, f"/pypi/files/{file.sha256}/{file.filename}", file.sha256, which)
+    assert node.given == [file.sha256] * ASKED[which][2]
+
+
+async def test_other_doors_give_digests_too_and_pages_none(tmp_path: Path) -> None:
+    node = ToyNode(tmp_path)
+    file = node.publish("a-1-py3-none-any.whl", DATA)
+    node.proofs[file.sha256] = b"proof\n"
+    async with asking(node) as client:
+        for path in (
+            "/pypi/simple/",
+            "/pypi/simple/a/",
+            "/packages/pkg:pypi/a",
+            "/api/v1/status",
+            "/log/checkpoint",
+        ):
+            assert (await client.get(path)).status_code == 200
+        await client.get(f"/pypi/files/{file.sha256}/{file.filename}.tlog-proof")
+        await client.get("/pypi/files/" + "0" * 64 + "/none-1-py3-none-any.whl")
+    assert file.sha256 not in node.given
+
+
+async def test_who_leaves_in_the_middle_has_downloaded_nothing(tmp_path: Path) -> None:
+    node = ToyNode(tmp_path)
+    file = node.publish("a-1-py3-none-any.whl", bytes(64 << 20))
+    async with serving(toy_app(node)) as server:
+        stream = await dial(server)
+        request = f"GET /pypi/files/{file.sha256}/{file.filename} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        await stream.send_all(request.encode())
+        await stream.receive_some(4_096)
+        await stream.aclose()
+        with trio.fail_after(20):
+            while server.connections:
+                await trio.sleep(0.01)
+    assert node.given == []
