@@ -72,7 +72,7 @@ class Provider:
     def __init__(
         self,
         reads: Reads,
-        desk: KnowledgeDesk | None,
+        desk: KnowledgeDesk,
         downloads: Downloads | None = None,
         *,
         pushed: Callable[[str], bool] = lambda package: False,
@@ -116,8 +116,6 @@ class Provider:
         )
 
     async def _told(self, package: str, at: AsOf) -> _Told:
-        if self._desk is None:
-            return _Told(at.size or 2**53, 0, False, (), views.names(self._reads))
         rows: list[FactRow] = []
         page = await self._desk.facts(package, at, kind="", first=0, count=MAX_API_ROWS.value)
         whole = page.whole
@@ -146,8 +144,6 @@ class Provider:
     async def _with_digests(self, told: _Told, files: Sequence[tuple[str, FileView]]) -> tuple[FactRow, ...]:
         """The package's facts, and those about its newest files by their digests, in log order."""
         rows = {row.leaf: row for row in told.rows}
-        if self._desk is None:
-            return told.rows
         for digest in dict.fromkeys(file.sha256 for _, file in files[-MAX_DIGESTS.value :]):
             at = AsOf(size=told.size)
             page = await self._desk.facts(
@@ -186,8 +182,6 @@ class Provider:
 
     async def _audited(self, asked: Sequence[str], at: AsOf) -> dict[str, AuditRow]:
         found: dict[str, AuditRow] = {}
-        if self._desk is None:
-            return found
         for first in range(0, len(asked), MAX_AUDITED.value):
             order = AuditOrder(tuple(asked[first : first + MAX_AUDITED.value]), at)
             found.update({row.purl: row for row in (await self._desk.audit(order)).rows})

@@ -531,6 +531,7 @@ class Node:
             leaf_of=self.delivery.leaf_of,
             one_by_one=partial(self.submitter.submit_entry, patient=False),
         )
+        knowledge = self._knowledge(batches)
         return Admin(
             genesis=self.house.genesis,
             config=self.house.settings,
@@ -556,8 +557,8 @@ class Node:
             desk=self.building.desk,
             upstream=self.upstream.status,
             pushed=self.local.owns,
-            provider=Provider(self.house.archive.state, None, self.downloads, pushed=self.local.owns),
-            knowledge=self._knowledge(batches),
+            provider=Provider(self.house.archive.state, knowledge, self.downloads, pushed=self.local.owns),
+            knowledge=knowledge,
             judge=Judge(self.policing, self.house.archive.state, self.supply, log=self.house.archive),
             tokens=self.tokens,
             messages=self.messages,
