@@ -1,5 +1,6 @@
 """What `audit` is given, read into components: a purl, a file by its content, an image by its name. No answers."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def read(
         for text in named:
             if text.startswith("pkg:"):
                 _purl(text, into)
-            elif Path(text).is_dir():
+            elif os.path.isdir(text):  # as Path's, but a name that no system takes is merely absent
                 raise _no(f"{safe(text)} is a folder", "for a Python environment write --venv before it")
-            elif Path(text).exists():
+            elif os.path.exists(text):
                 kinds.read(Path(text), text, into)
             elif images.is_name(text):
                 found[text] = images.read(text, node, into)

@@ -47,6 +47,7 @@ class Gathered:
         self._found: dict[str, dict[Place, None]] = {}
         self._left: dict[Left, None] = {}
         self._unseen: dict[str, None] = {}
+        self._unknown: dict[str, None] = {}
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -61,6 +62,11 @@ class Gathered:
     def unseen(self) -> tuple[str, ...]:
         """What was not looked into, in sentences."""
         return tuple(self._unseen)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Why "nothing found" would be no answer."""
+        return tuple(self._unknown)
 
     def add(self, purl: str, place: Place) -> None:
         """
@@ -90,6 +96,9 @@ class Gathered:
 
     def not_looked_into(self, sentences: Iterable[str]) -> None:
         self._unseen |= dict.fromkeys(sentences)
+
+    def nobody_knows(self, sentence: str) -> None:
+        self._unknown[sentence] = None
 
 
 def _too_many(place: Place, most: int, of_what: str) -> Refusal:

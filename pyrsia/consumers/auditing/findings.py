@@ -54,13 +54,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it. `components`: those with an answer, each with its row; `left`: not audited; `unmatched`: --ignore."""
+    """All of it. `components`: those with an answer, each with its row; `left`: not audited; `unknown`: why that is no
+    answer; `unmatched`: names of --ignore that nothing has."""
 
     answered: Answered
     components: tuple[tuple[Component, AuditRow], ...]
     findings: tuple[Finding, ...]
     left: tuple[Left, ...]
     unseen: tuple[str, ...]
+    unknown: tuple[str, ...]
     fail_on: str
     unmatched: tuple[str, ...] = ()
     _rank: int = field(default=_NEVER)
@@ -82,7 +84,9 @@ class Report:
             return ""
         if not self.components:
             return "nothing was audited"
-        return "" if self.whole else "the node lacks facts of this log, so nobody can say that there are none"
+        if not self.whole:
+            return "the node lacks facts of this log, so nobody can say that there are none"
+        return "; ".join(self.unknown)
 
     @property
     def exit(self) -> int:
@@ -134,6 +138,7 @@ def report(
         tuple(found),
         tuple(left),
         gathered.unseen,
+        gathered.unknown,
         fail_on,
         tuple(one for one in dict.fromkeys(ignored) if one not in named),
         _threshold(fail_on),

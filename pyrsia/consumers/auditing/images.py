@@ -20,7 +20,7 @@ from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, Limit
 from pyrsia.wire import purl as purls
 
 MAX_SBOMS = Limit(8, "documents about one image: two formats of some issuers")
-DOCUMENT: Final = "/api/v1/facts/documents/{sha256}"
+DOCUMENT: Final = "/api/v1/facts/blob/{leaf}"
 
 _NAME: Final = re.compile(
     r"[a-z0-9][A-Za-z0-9._/:-]{0,254}(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})"
@@ -80,26 +80,27 @@ def _digest(node: Client, repository: str, tag: str) -> str:
 
 
 def inside(text: str, known: Iterable[Known | None], node: Client, into: Gathered) -> None:
-    """What the SBOMs list that the log names for an image.
+    """What the SBOMs list that the log names for an image. Without one nothing of what is inside is known.
 
     Args:
         known: what stands about its purls.
     """
-    digests = {one.sha256: None for said in known if said for one in said.sboms if one.sha256}
-    for sha256 in list(digests)[: MAX_SBOMS.value]:
+    listed = {one.sha256: one.leaf for said in known if said for one in said.sboms if one.sha256}
+    for sha256, leaf in list(listed.items())[: MAX_SBOMS.value]:
         place = Place(f"{text} (SBOM sha256:{sha256[:12]})")
         try:
-            _document(sha256, place, node, into)
+            _document(leaf, sha256, place, node, into)
         except Refusal as refusal:
             if refusal.code == "not-running":
                 raise
             into.leave("its SBOM", f"it cannot be read: {refusal.what}", place)
-    if not digests:
-        into.leave(text, "no SBOM of it is in the log: what is inside is not asked about", Place(text))
+            into.nobody_knows(f"an SBOM of {text} cannot be read")
+    if not listed:
+        into.nobody_knows(f"no SBOM of {text} is in the log, so nobody can say what is inside")
 
 
-def _document(sha256: str, place: Place, node: Client, into: Gathered) -> None:
-    data = node.get_bytes(DOCUMENT.format(sha256=sha256), most=MAX_DOCUMENT_BYTES.value)
+def _document(leaf: int, sha256: str, place: Place, node: Client, into: Gathered) -> None:
+    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_DOCUMENT_BYTES.value)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Refusal("unavailable", what="the node gave other bytes", who="the node", do="ask another node")
     with tempfile.TemporaryDirectory(prefix="pyrsia-audit-") as folder:

@@ -11,7 +11,11 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pyrsia.consumers.lists.rows import Row
+from pyrsia.consumers.lists.rows import Row, no
+from pyrsia.units import Limit
+
+MAX_LINES = Limit(100_000, "a thousand packages with a hundred hashes each")
+MAX_REQUIREMENT_CHARS = Limit(4_096, "an address with a marker and a fragment has some hundred")
 
 _LEADS: Final = re.compile(r"(?:-r|--requirement(?:=|\s))\s*(\S.*)")
 _OPTIONS: Final = re.compile(r"\s--(?:hash|config-settings|global-option)\b")
@@ -19,6 +23,8 @@ _PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version 
 
 
 def rows(path: Path, text: str) -> tuple[Row, ...]:
+    if text.count("\n") > MAX_LINES.value:
+        raise no(path, f"it has more than {MAX_LINES.value} lines", "split it")
     return tuple(_row(number, line) for number, line in _lines(text))
 
 
@@ -29,10 +35,9 @@ def _row(number: int, line: str) -> Row:
         option = line.split()[0]
         return Row("pip", option, line=number, leads=leads[1] if leads else "",
                    left=f"{where}: the option {option} is the node's own configuration's business")  # fmt: skip
-    line = _OPTIONS.split(line)[0].strip()
-    try:
-        wanted = Requirement(line)
-    except InvalidRequirement:
+    line = _OPTIONS.split(line, maxsplit=1)[0].strip()
+    wanted = _parsed(line)
+    if wanted is None:
         return Row("pip", line[:80], line=number, open=f"{where} is no requirement: {line[:80]!r}",
                    do="correct it")  # fmt: skip
     name = canonicalize_name(wanted.name)
@@ -43,6 +48,15 @@ def _row(number: int, line: str) -> Row:
     elif wanted.url:
         left = f"{where}: {wanted.name} comes from an address and from no index"
     return Row("pip", name, version, number, left=left, open=open_, do=_PIN if open_ else "")
+
+
+def _parsed(line: str) -> Requirement | None:
+    if len(line) > MAX_REQUIREMENT_CHARS.value:
+        return None
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

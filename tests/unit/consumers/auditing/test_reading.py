@@ -1,0 +1,207 @@
+"""What an audit reads: content decides what a file is, hostile ones are refused with a sentence, nothing is hidden."""
+
+import json
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrsia.cli.audit_reading import read
+from pyrsia.consumers.auditing import components, environment
+from pyrsia.consumers.auditing.components import Gathered, Place
+from pyrsia.consumers.documents.reading import MAX_DOCUMENT_BYTES
+from pyrsia.consumers.lists.requirements import MAX_LINES
+from pyrsia.consumers.lists.rows import MAX_LIST_BYTES
+from pyrsia.errors import Refusal
+from pyrsia.units import Limit
+from tests.reference.toyaudit import sbom
+
+
+def found(*named, venvs=()):
+    into = Gathered()
+    read([str(one) for one in named], venvs, None, into)
+    return into
+
+
+def purls(into):
+    return [one.purl for one in into.components]
+
+
+def refused(*named, venvs=()):
+    with pytest.raises(Refusal) as caught:
+        found(*named, venvs=venvs)
+    assert caught.value.answer.exit == 2
+    return caught.value.what
+
+
+def wrote(folder, name, data):
+    path = folder / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+BOMB = '<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><project>&b;</project>'
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (BOMB, "declares a document type"),
+        ("<bom/>", "its root is 'bom'"),
+        (b"\x7fELF\0\0", "it is no text"),
+        (b"idna==3.6\n\xff\xfe", "it is not UTF-8"),
+        ("{", "x.txt: "),
+        ('{"a": 1}', "neither CycloneDX nor SPDX"),
+        ('{"requires": [1]}', "is no reference"),
+        ('{"bomFormat": "CycloneDX", "components": 1}', "x.txt: "),
+        ('{"bomFormat": ' + "[" * 5_000, "x.txt: "),
+        ("[[package]]\nversion = '1'", "a package without a name or a source"),
+        ('[[package]]\nname = "poetry"\nversion = "1"', "a package without a name or a source"),
+        ("[[packages]]\nname = 'x'", "pylock.toml is not read"),
+        ("import os\n", "line 1 is no requirement"),
+        ("idna==3.6\nidna=3.6\n", "line 2 is no requirement"),
+    ],
+)
+def test_what_is_no_list_is_refused_by_a_sentence(tmp_path, data, why):
+    assert why in refused(wrote(tmp_path, "x.txt", data))
+
+
+def test_what_is_too_large_or_no_plain_file_is_refused(tmp_path):
+    large = wrote(tmp_path, "requirements.txt", b"")
+    os.truncate(large, MAX_LIST_BYTES.value + 1)
+    with large.open("r+b") as file:
+        file.write(b"#" * 5_000)
+    assert "larger than" in refused(large)
+    many = wrote(tmp_path, "many.txt", "a==1\n" * (MAX_LINES.value + 1))
+    assert "lines" in refused(many)
+    assert "is no requirement" in refused(wrote(tmp_path, "long.txt", "a" * (1 << 22) + "!"))
+    bom = wrote(tmp_path, "bom.json", sbom("pkg:pypi/a@1"))
+    os.truncate(bom, MAX_DOCUMENT_BYTES.value + 1)
+    assert "are read of one document" in refused(bom)
+    os.mkfifo(tmp_path / "pipe")
+    assert "no plain file" in refused(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        assert "no plain file" in refused(tmp_path / "s")
+
+
+def test_an_sbom_of_too_many_components_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(components, "MAX_COMPONENTS", Limit(3, "for the test"))
+    path = wrote(tmp_path, "bom.json", sbom(*(f"pkg:pypi/p{n}@1" for n in range(4))))
+    assert "more than 3 versions" in refused(path)
+
+
+def test_places_of_one_version_are_merged_and_bounded(tmp_path):
+    path = wrote(tmp_path, "requirements.txt", "idna==3.6\n" * 200 + "IDNA == 3.6\n")
+    (one,) = found(path, path).components
+    assert one.purl == "pkg:pypi/idna@3.6"
+    assert one.places[0] == Place(str(path), 1)
+    assert len(one.places) == components.MAX_PLACES.value
+
+
+def test_a_list_leads_to_others_but_not_in_circles_or_to_addresses(tmp_path):
+    (tmp_path / "deep").mkdir()
+    first = wrote(
+        tmp_path, "requirements.txt", "-r deep/more.txt\n-r gone.txt\n-r https://x/y.txt\n-c c.txt\n"
+    )
+    wrote(tmp_path / "deep", "more.txt", "-r ../requirements.txt\nidna==3.6\n")
+    into = found(first)
+    assert into.components == (
+        components.Component("pkg:pypi/idna@3.6", (Place(f"{tmp_path}/deep/more.txt", 2),)),
+    )
+    assert [one.what for one in into.left] == ["-r gone.txt", "-r https://x/y.txt"]
+
+
+def test_paths_and_addresses_in_requirements_are_left_with_their_line(tmp_path):
+    path = wrote(tmp_path, "requirements.txt", "./own\nx @ https://e/x.whl\nhttps://e/y.whl\nidna==3.6\n")
+    into = found(path)
+    assert [(one.place.line, "no version" in one.why) for one in into.left] == [
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
+
+
+@given(st.binary(max_size=300))
+def test_whatever_stands_in_a_file_it_is_read_or_refused(tmp_path_factory, data):
+    path = wrote(tmp_path_factory.mktemp("any"), "any", data)
+    try:
+        named, code = purls(found(path)), 2
+    except Refusal as refusal:
+        named, code = [], refusal.answer.exit
+    assert code == 2
+    assert all("@" in one for one in named)
+
+
+# -- environments --
+
+
+def dist(site, folder, text):
+    (site / folder).mkdir(parents=True)
+    (site / folder / "METADATA").write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+@pytest.fixture
+def venv(tmp_path):
+    site = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    site.mkdir(parents=True)
+    return site
+
+
+def test_installed_distributions_are_read_from_their_metadata(venv):
+    root = venv.parents[2]
+    dist(venv, "idna-3.6.dist-info", "Metadata-Version: 2.1\nName: idna\nVersion: 3.6\n\nVersion: 9\n")
+    dist(venv, "Foo_Bar-1.0.dist-info", "Name: Foo.Bar\nVersion: 1.0\n")
+    (venv / "old-2.egg-info").write_text("Name: old\nVersion: 2\n")
+    (venv / "idna").mkdir()
+    into = found(venvs=[root])
+    assert purls(into) == ["pkg:pypi/foo-bar@1.0", "pkg:pypi/idna@3.6", "pkg:pypi/old@2"]
+    assert into.components[1].places == (Place(str(venv / "idna-3.6.dist-info" / "METADATA")),)
+    assert "only *.dist-info is read" in into.unseen[0]
+
+
+def test_a_version_that_metadata_hides_is_asked_about_too(venv):
+    dist(venv, "idna-3.6.dist-info", "Name: idna\nVersion: 3.10\nVersion: 3.11\n")
+    assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/idna@3.10", "pkg:pypi/idna@3.6"]
+
+
+def test_hostile_environments_are_read_within_bounds(venv, tmp_path):
+    root = venv.parents[2]
+    (venv / "loop").symlink_to(venv)
+    (venv / "linked-1.dist-info").symlink_to(venv)
+    (root / "lib64").symlink_to(root / "lib")
+    (root / "lib" / "python3.12").symlink_to(root / "lib" / "python3.11")
+    dist(venv, "bad-1.dist-info", b"Name: b\x1b[31mad\xff\nVersion: 1\n")
+    dist(venv, "huge-1.dist-info", b"x" * (environment.MAX_METADATA_BYTES.value + 1))
+    dist(venv, "none-1.dist-info", "")
+    os.mkfifo(venv / "pipe-1.egg-info")
+    (venv / "dir-1.dist-info" / "METADATA").mkdir(parents=True)
+    into = found(venvs=[root])
+    assert purls(into) == [f"pkg:pypi/{name}@1" for name in ("bad", "dir", "huge", "linked", "none")]
+    assert {one.what for one in into.left} >= {"pipe-1", "huge-1", "none-1", "linked-1", "dir-1"}
+    assert any("symbolic link" in one.why for one in into.left)
+    assert "no Python environment" in refused(venvs=[tmp_path])
+
+
+def test_too_many_names_in_an_environment_are_refused(venv, monkeypatch):
+    monkeypatch.setattr(environment, "MAX_FOLDERS", Limit(2, "for the test"))
+    for number in range(3):
+        (venv / f"f{number}").mkdir()
+    assert "too much" in refused(venvs=[venv.parents[2]])
+
+
+def test_a_purl_is_read_however_it_is_written():
+    into = found("pkg:PyPI/Foo_Bar@1.0?x=y#z", "pkg:pypi/none")
+    assert purls(into) == ["pkg:pypi/foo-bar@1.0"]
+    assert [one.what for one in into.left] == ["pkg:pypi/none"]
+
+
+def test_spdx_is_read_as_well(tmp_path):
+    listed = {"name": "x", "SPDXID": "SPDXRef-x", "versionInfo": "1", "externalRefs": [
+        {"referenceType": "purl", "referenceLocator": "pkg:maven/org.acme/lib@1.0?type=jar"}]}  # fmt: skip
+    data = json.dumps({"spdxVersion": "SPDX-2.3", "packages": [listed, {"name": "bare", "versionInfo": "2"}]})
+    into = found(wrote(tmp_path, "any", data))
+    assert purls(into) == ["pkg:maven/org.acme/lib@1.0"]
+    assert [(one.what, one.why) for one in into.left] == [("bare 2", "the document has no purl for it")]
