@@ -98,6 +98,7 @@ class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         True  # build again, otherwise, when nothing else is to do, and say whether it came out the same
     )
     rechecks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 2  # old verdicts that are built again
+    describe: bool = True  # say what published packages say of themselves, and what they were built from
     auto: tuple[str, ...] = ()  # globs of purls that are asked for when a client misses them; none: never
     auto_per_hour: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 10  # of those, at most
     cache_gb: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 8  # fetched files of indexes and repositories

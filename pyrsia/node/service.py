@@ -29,13 +29,14 @@ from pyrsia.ledger.sharing import Sharing
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.data import DataPlane, Served
-from pyrsia.node import diary
+from pyrsia.node import build_sources, diary
 from pyrsia.node.accusing import Accusing
 from pyrsia.node.acknowledging import Acknowledgements, Believer
 from pyrsia.node.admin import Admin
 from pyrsia.node.agreement import Agreement, Hands
 from pyrsia.node.backfill import Backfill
 from pyrsia.node.batch import Batches
+from pyrsia.node.build_describing import Describer
 from pyrsia.node.build_parts import BuildParts, make_parts
 from pyrsia.node.build_receipts import Receipts
 from pyrsia.node.catalog import Catalog
@@ -523,6 +524,16 @@ class Node:
         auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
         return KnowledgeDesk(telling, auditing, saying)
 
+    def _describer(self) -> Describer:
+        return Describer(
+            self.house.keys.node_id,
+            reads=self.house.archive.state,
+            local=self.shelf.local,
+            say=self.admin.knowledge.say,
+            put=partial(self.shelf.put, pin=build_sources.PIN),
+            pulse=self.pulse,
+        )
+
     def _admin(self, isolation: str) -> Admin:
         batches = Batches(
             take=self._take,
@@ -615,6 +626,8 @@ class Node:
             nursery.start_soon(self.outside.run)
             nursery.start_soon(self.vouching.run)
             nursery.start_soon(self.building.run)
+            if self.house.settings.builds.describe:
+                nursery.start_soon(self._describer().run)
             nursery.start_soon(self.knowledge.run)
             nursery.start_soon(self.local.run)
             nursery.start_soon(self.downloads.run)
