@@ -13,10 +13,9 @@ from typing import Final
 from pyrsia.client import Client
 from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
-from pyrsia.consumers.documents.reading import MAX_DOCUMENT_BYTES
 from pyrsia.errors import Refusal
 from pyrsia.knowledge.known import Known
-from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, Limit
+from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, MAX_SBOM_BYTES, Limit
 from pyrsia.wire import purl as purls
 
 MAX_SBOMS = Limit(8, "documents about one image: two formats of some issuers")
@@ -100,7 +99,7 @@ def inside(text: str, known: Iterable[Known | None], node: Client, into: Gathere
 
 
 def _document(leaf: int, sha256: str, place: Place, node: Client, into: Gathered) -> None:
-    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_DOCUMENT_BYTES.value)
+    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_SBOM_BYTES.value)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Refusal("unavailable", what="the node gave other bytes", who="the node", do="ask another node")
     with tempfile.TemporaryDirectory(prefix="pyrsia-audit-") as folder:

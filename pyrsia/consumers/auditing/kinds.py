@@ -11,8 +11,9 @@ from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents import sboms
 from pyrsia.consumers.documents.reading import typed
 from pyrsia.consumers.lists import conan, pom, requirements, uv
-from pyrsia.consumers.lists.rows import MAX_LIST_BYTES, no
+from pyrsia.consumers.lists.rows import no
 from pyrsia.errors import Malformed
+from pyrsia.units import MAX_LIST_BYTES
 
 _HEAD_BYTES: Final = 4_096
 _LOCK: Final = re.compile(rb"^\[\[package\]\]", re.MULTILINE)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrsia.errors import Refusal
-from pyrsia.units import Limit
-
-MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
+from pyrsia.units import MAX_LIST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
