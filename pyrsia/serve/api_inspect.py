@@ -158,7 +158,6 @@ def _next(query: InspectQuery, page: InspectPage) -> InspectQuery:
     return InspectQuery(**(told | {"page": page.next}))
 
 
-_ROW: Final = "records of the log"
 INSPECT_ROWS: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/inspect/artifacts", _artifacts, "Files that were added and removed", InspectPage,
         query=_QUERY, refusals=("bad-request", "not-found")),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pyrsia.wire.text import safe
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
 def written(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> str:

@@ -59,6 +59,7 @@ from tests.unit.serve.talk import dial as dial
 from tests.unit.serve.talk import read_answer as read_answer
 from tests.unit.serve.talk import read_to_end as read_to_end
 from tests.unit.serve.talk import say as say
+from tests.unit.serve.toyinspector import ToyInspector
 from tests.unit.serve.toyjudge import ToyJudge
 from tests.unit.serve.toyknowledge import ToyKnowledge
 from tests.unit.serve.toymessages import ToyMessages
@@ -184,6 +185,7 @@ class ToyNode:
     histories: dict[str, bytes] = field(default_factory=dict)  # subject -> history file
     judge: ToyJudge = field(default_factory=ToyJudge)
     knowledge: ToyKnowledge = field(default_factory=ToyKnowledge)
+    inspecting: ToyInspector = field(default_factory=ToyInspector)
     absent: set[str] = field(default_factory=set)  # not local yet
     lost: set[str] = field(default_factory=set)  # no peer has it either
     fetching: trio.Event = field(default_factory=trio.Event)
