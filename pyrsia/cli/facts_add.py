@@ -95,7 +95,7 @@ def add(
     tell({**told, "dry_run": dry_run}, as_json=as_json, text=lambda: _lines(told, dry_run=dry_run))
 
 
-@click.command(epilog=examples("pyrsia facts withdraw 1234", "pyrsia facts withdraw <entry id>"))
+@click.command(epilog=examples("pyrsia facts withdraw 1234", "pyrsia facts withdraw 1234 --dry-run"))
 @click.argument("which", metavar="LEAF|ID")
 @click.option("--dry-run", is_flag=True, help="Take nothing back; tell whether it would be.")
 @node_option

@@ -7,8 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 
+class Posted:
+    """An answer that depends on what was sent: `make` takes the body and gives a status and a value."""
+
+    def __init__(self, make):
+        self.make = make
+
+
 class FakeNode:
-    """`answers`: path -> (status, body): bytes, a value that becomes JSON, or a function of the query that makes one.
+    """`answers`: path -> (status, body): bytes, a value that becomes JSON, a function of the query that makes one, or
+    `Posted`.
 
     Attributes:
         seen: (method, path with query, headers, body) of every request, in order.
@@ -58,6 +66,8 @@ class FakeNode:
                     urlsplit(self.path).path,
                     (404, {"error": {"code": "not-found", "what": "no", "who": "x", "do": "y"}}),
                 )
+                if isinstance(value, Posted):
+                    status, value = value.make(body)
                 if callable(value):
                     value = value(dict(parse_qsl(urlsplit(self.path).query)))
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()

@@ -17,7 +17,7 @@ import msgspec
 from pyrsia.consumers.documents.outcome import shown
 from pyrsia.consumers.documents.purls import SPELLINGS_KNOWN, spelled
 from pyrsia.consumers.documents.ranges import Range, stretches
-from pyrsia.consumers.documents.reading import typed
+from pyrsia.consumers.documents.reading import text, typed
 from pyrsia.errors import Malformed
 from pyrsia.knowledge.said import ADVISORY
 from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank
@@ -138,7 +138,7 @@ def _said(found: _Record, now_ms: int) -> Record:
         **({"aliases": aliases} if aliases else {}),
     }
     valid_from = _ms(found.published) if found.published is not None else 0
-    text = _text(found)
+    words = _text(found)
     facts = []
     for purl, about in packages.items():
         meant = _meant(about)
@@ -150,7 +150,7 @@ def _said(found: _Record, now_ms: int) -> Record:
             **_severity(about.severity or found.severity or (), found.database_specific),
             **meant,
         }
-        facts.append(FactTold(ADVISORY, purl, text, valid_from, fields))
+        facts.append(FactTold(ADVISORY, purl, words, valid_from, fields))
     return Record(found.id, _ms(found.modified), tuple(facts), tuple(skipped), noted)
 
 
@@ -228,14 +228,14 @@ def _severity(said: Iterable[_Severity], specific: _Specific | None) -> dict[str
     if known:
         word, vector = max(known, key=lambda one: (rank(one[0]), one[1]))
         return {"severity": word, "cvss": vector}
-    word = str(specific.severity).lower()[:20] if specific is not None else ""
+    word = text(specific.severity).lower() if specific is not None else ""
     word = _MODERATE.get(word, word)
     return {"severity": word if word in WORDS else UNKNOWN}
 
 
-def _is_vector(text: str) -> bool:
+def _is_vector(said: str) -> bool:
     try:
-        _vector(text)
+        _vector(said)
     except Malformed:
         return False
     return True
@@ -249,9 +249,9 @@ def _aliases(found: _Record) -> tuple[list[str], tuple[str, ...]]:
     return kept, ("aliases left out",) if len(kept) < len(named) else ()
 
 
-def _is_id(text: str) -> bool:
+def _is_id(said: str) -> bool:
     try:
-        _id(text)
+        _id(said)
     except Malformed:
         return False
     return True
@@ -261,10 +261,10 @@ def _text(found: _Record) -> str:
     return bounded((found.summary or "") if (found.summary or "").strip() else found.details or "")
 
 
-def bounded(text: str) -> str:
+def bounded(words: str) -> str:
     """What fits into a fact of a stranger's text, on one line, harmless to print."""
     most = MAX_FACT_BYTES.value
-    line = safe(" ".join(text[: 4 * most].split()))
+    line = safe(" ".join(words[: 4 * most].split()))
     if len(line.encode()) <= most:
         return line
     return line.encode()[: most - 3].decode(errors="ignore") + "\u2026"

@@ -64,9 +64,7 @@ def _conan(parts: list[str], qualifiers: str) -> list[str]:
     """The specification puts a package's user and channel in qualifiers, the log before its name."""
     said = parse_qs(qualifiers, max_num_fields=32)
     user, channel = (said.get(one, [""])[0] for one in ("user", "channel"))
-    if not user or len(parts) > 1:
-        return parts[-1:] if not user else parts
-    return [user, channel, *parts] if channel else [user, *parts]
+    return [part for part in (user, channel, *parts[-1:]) if part] if user else parts
 
 
 def _checked(kind: str, namespace: str, name: str, version: str) -> Purl:

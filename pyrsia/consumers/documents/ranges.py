@@ -1,13 +1,14 @@
 """Events of OSV as stretches of versions, each from where it begins to where it ends.
 
-Events are a set in the format and a list in its files: nearly all lists alternate already, and only one that does not
-is sorted, by the rules of its ecosystem.
+Events are a set in the format and a list in its files: nearly all lists rise already, and only one that does not is
+sorted, by the rules of its ecosystem.
 
 Source: the OSV schema 1.7, "affected[].ranges[].events" and its evaluation algorithm.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import cmp_to_key
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cmp_to_key, lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -19,7 +20,9 @@ from pyrsia.units import Limit
 
 USABLE: Final = ("ECOSYSTEM", "SEMVER")  # types whose events are versions; those of GIT are commits
 MAX_EVENTS = Limit(256, "of one range: two for each stretch that a fact may have, twice over")
+NUMBERS_KNOWN = Limit(16_384, "versions of an export, each of which stands in some records, 3 MB")
 NO_LIMIT: Final = "*"
+_NUMBERS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,9}", re.ASCII)  # plain in every ecosystem
 
 Stretch = dict[str, str]
 _At = tuple[str, str]  # what happens, at which version
@@ -63,7 +66,7 @@ def _of(kind: str, events: Sequence[Event]) -> list[Stretch]:
         return []
     if not any(what == "introduced" for what, _ in happens):
         raise Malformed("a range that ends and never begins")
-    if not _alternates(happens):
+    if not (_alternates(happens) and _rises(happens)):
         happens = _sorted(kind, happens)
     return _paired(happens, _limit(events))
 
@@ -85,6 +88,17 @@ def _alternates(happens: Sequence[_At]) -> bool:
     return begins[0] and all(one != other for one, other in pairwise(begins))
 
 
+def _rises(happens: Sequence[_At]) -> bool:
+    """Whether that is plain from numbers; a list of other versions is believed where the rules cannot say more."""
+    numbers = [_numbers(version) for _, version in happens]
+    return all(one is not None and other is not None and one <= other for one, other in pairwise(numbers))
+
+
+@lru_cache(NUMBERS_KNOWN.value)
+def _numbers(version: str) -> tuple[int, ...] | None:
+    return tuple(map(int, version.split("."))) if _NUMBERS.fullmatch(version) else None
+
+
 def _paired(happens: Iterable[_At], limit: str) -> list[Stretch]:
     """A beginning inside a stretch and an end outside of one change nothing, as the format's algorithm has it."""
     found: list[Stretch] = []
@@ -100,7 +114,20 @@ def _paired(happens: Iterable[_At], limit: str) -> list[Stretch]:
     return found
 
 
-def _sorted(kind: str, happens: Iterable[_At]) -> list[_At]:
+def _sorted(kind: str, happens: Sequence[_At]) -> list[_At]:
+    """
+    Raises:
+        Malformed: versions that cannot be compared, in a list that does not alternate.
+    """
+    try:
+        return sorted(happens, key=cmp_to_key(_comparing(kind)))
+    except Malformed:
+        if _alternates(happens):
+            return list(happens)
+        raise
+
+
+def _comparing(kind: str) -> Callable[[_At, _At], int]:
     from pyrsia.knowledge.versions import BEGINNING, meets  # libraries of versions, and few events need them
 
     def compare(one: _At, other: _At) -> int:
@@ -115,4 +142,4 @@ def _sorted(kind: str, happens: Iterable[_At]) -> list[_At]:
             raise Malformed(f"events out of order, and {left[:40]} cannot be compared with {right[:40]}")
         return hit.affected - back.affected
 
-    return sorted(happens, key=cmp_to_key(compare))
+    return compare
