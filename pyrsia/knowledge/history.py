@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyrsia.knowledge import severities
 from pyrsia.knowledge.said import ADVISORY, VEX, Said
-from pyrsia.knowledge.standing import Standing, every
+from pyrsia.knowledge.standing import SUPERSEDED, WITHDRAWN, Standing, every
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ def timeline(facts: Iterable[Said], now_ms: int) -> tuple[Story, ...]:
 def _story(name: str, rows: list[Standing], facts: tuple[Said, ...]) -> Story:
     first, last = rows[0].said, rows[-1].said
     stand = [one.said for one in rows if one.stands]
-    ends = [one.ends_ms for one in rows if one.state in ("superseded", "withdrawn")]
-    over = len(ends) == len(rows)
+    ends = [_ended(one) for one in rows if one.state in (SUPERSEDED, WITHDRAWN)]
     return Story(
         name,
         tuple(last.body.get("aliases", ())),
@@ -86,9 +85,14 @@ def _story(name: str, rows: list[Standing], facts: tuple[Said, ...]) -> Story:
         first.time_ms,
         max((_severity(one) for one in stand), key=severities.rank, default=""),
         tuple(dict.fromkeys(end for one in stand for end in _fixed(one))),
-        max((end for end in ends if end is not None), default=None) if over else None,
+        max(ends) if len(ends) == len(rows) else None,
         _changes(rows, facts),
     )
+
+
+def _ended(one: Standing) -> int:
+    """When those who read the log could know: not before the block that says so, nor before the time that it names."""
+    return max(one.ends_ms or 0, one.by.time_ms if one.by is not None else 0)
 
 
 def _severity(one: Said) -> str:

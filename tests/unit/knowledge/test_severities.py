@@ -1,0 +1,75 @@
+"""A word for a vector, and which of two words counts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank, severity
+
+BASE = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:{c}/I:{i}/A:{a}"
+CRITICAL = BASE.format(c="H", i="H", a="H")
+MEDIUM = BASE.format(c="L", i="N", a="N")
+
+
+@pytest.mark.parametrize(
+    ("vector", "word"),
+    [
+        (CRITICAL, "critical"),  # 9.8
+        (MEDIUM, "medium"),  # 5.3
+        (BASE.format(c="N", i="N", a="N"), "none"),
+        ("CVSS:3.0/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N", "low"),  # 1.6
+        ("AV:N/AC:L/Au:N/C:P/I:P/A:P", "high"),  # 7.5
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", "critical"),  # 9.3
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:N/VI:N/VA:N/SC:N/SI:N/SA:N", "none"),
+        (CRITICAL + "/E:U", "critical"),  # the base score, whatever is said of exploits
+    ],
+)
+def test_a_vector_has_the_rating_of_its_base_score(vector, word):
+    assert of_vector(vector) == word
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        "",
+        "9.8",
+        "CVSS:3.1/",
+        "CVSS:5.0/AV:N",
+        "CVSS:3.1/AV:N",
+        CRITICAL + "/",
+        CRITICAL + "/AV:N",
+        CRITICAL.replace("AV:N", "AV:X"),
+        CRITICAL + " " * 200,
+        "É" * 20,
+        "/" * 150,
+        "CVSS:4.0" + "/" * 150,
+        ":" * 199,
+    ],
+)
+def test_what_is_no_vector_says_nothing(vector):
+    assert of_vector(vector) == UNKNOWN
+
+
+@given(
+    st.one_of(
+        st.text(max_size=250),
+        st.lists(st.sampled_from(["CVSS:3.1", "CVSS:4.0", "AV:N", "Au:N", "C:H", "S:C", "x", ""])).map(
+            "/".join
+        ),
+    )
+)
+def test_no_text_raises(vector):
+    assert of_vector(vector) in (*WORDS, UNKNOWN)
+
+
+@given(st.sampled_from([*WORDS, UNKNOWN, "awful", ""]), st.sampled_from([CRITICAL, MEDIUM, "", "junk"]))
+def test_of_word_and_vector_the_higher_counts_and_silence_counts_for_nothing(said, vector):
+    words = [word for word in (said, of_vector(vector)) if word in WORDS]
+
+    assert severity(said, vector) == max(words, key=rank, default=UNKNOWN)
+
+
+def test_unknown_is_worse_than_critical():
+    ranks = [rank(word) for word in (*WORDS, UNKNOWN)]
+    assert ranks == sorted(set(ranks))
+    assert rank("awful") == rank(UNKNOWN)
