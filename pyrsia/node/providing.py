@@ -19,9 +19,10 @@ from pyrsia.knowledge.known import Advisory, Known
 from pyrsia.knowledge.standing import STANDS
 from pyrsia.ledger import views
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
-from pyrsia.ledger.state import Reads
+from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.downloads import Downloads
+from pyrsia.node.inspecting_past import Log, Past, past
 from pyrsia.serve.knowing import AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
 from pyrsia.serve.providing import (
     MAX_OVERVIEW_VERSIONS,
@@ -61,6 +62,7 @@ class _Told:
     whole: bool
     rows: tuple[FactRow, ...]
     names: Mapping[str, str]
+    past: bool
 
     def name(self, node: str) -> str:
         return self.names.get(node, node[:8])
@@ -71,14 +73,15 @@ class Provider:
 
     def __init__(
         self,
-        reads: Reads,
+        log: Log,
         desk: KnowledgeDesk,
         downloads: Downloads | None = None,
         *,
         pushed: Callable[[str], bool] = lambda package: False,
     ) -> None:
         """`pushed`: whether a versionless purl was pushed to this node, so that the log knows nothing of it."""
-        self._reads, self._desk, self._downloads, self._pushed = reads, desk, downloads, pushed
+        self._log, self._desk, self._downloads, self._pushed = log, desk, downloads, pushed
+        self._reads = log.state
 
     async def overview(self, purl: str, at: AsOf, most: int = MAX_OVERVIEW_VERSIONS.value) -> Overview:
         wanted = _parsed(purl)
@@ -125,11 +128,12 @@ class Provider:
             page = await self._desk.facts(package, fixed, kind="", first=page.next, count=MAX_API_ROWS.value)
             rows += page.facts
         whole = whole and page.next < 0
-        return _Told(page.size, page.time_ms, whole, tuple(rows), views.names(self._reads))
+        return _Told(page.size, page.time_ms, whole, tuple(rows), views.names(self._reads), at != AsOf())
 
     async def _files(self, package: str, version: str, told: _Told) -> list[tuple[str, FileView]]:
         """Files of the log's first `size` leaves, in log order, with their versions."""
         found: dict[str, tuple[str, FileView]] = {}
+        then = await past(self._log, package_key(package), told.size) if told.past else None
         for count, (placed, _) in enumerate(views.project_history(self._reads, package)):
             if count >= MAX_FILES.value or placed.leaf >= told.size:
                 break
@@ -138,7 +142,7 @@ class Provider:
             of = purls.parse(placed.body["purl"]).version
             if version in ("", of):
                 key = f"{placed.body['sha256']} {placed.body['file']} {of}"
-                found.setdefault(key, (of, self._file(placed, told)))
+                found.setdefault(key, (of, self._file(placed, told, then)))
         return list(found.values())
 
     async def _with_digests(self, told: _Told, files: Sequence[tuple[str, FileView]]) -> tuple[FactRow, ...]:
@@ -152,12 +156,12 @@ class Provider:
             rows.update((row.leaf, row) for row in page.facts)
         return tuple(rows[leaf] for leaf in sorted(rows))
 
-    def _file(self, placed: Placed, told: _Told) -> FileView:
+    def _file(self, placed: Placed, told: _Told, then: Past | None) -> FileView:
         body = placed.body
         counted = views.artifact(self._reads, body["sha256"], body["purl"]) or placed
         if counted.leaf < told.size:
             body = counted.body  # by it these bytes count: built, where they were only witnessed at first
-        status, reason = self._status(body, told.size)
+        status, reason = self._status(body, told.size, then)
         return FileView(
             file=body["file"],
             sha256=body["sha256"],
@@ -173,12 +177,15 @@ class Provider:
             downloads=None if self._downloads is None else self._downloads.of(body["sha256"]),
         )
 
-    def _status(self, body: Mapping[str, Any], size: int) -> tuple[str, str]:
-        """What the bytes were worth when the log had `size` leaves: before its last change, the verdict."""
-        record = views.status(self._reads, body["sha256"], body["purl"])
-        if record is None or record["leaf"] >= size:
-            return str(body["verdict"]), ""
-        return str(record["status"]), str(record.get("reason", ""))
+    def _status(self, body: Mapping[str, Any], size: int, then: Past | None) -> tuple[str, str]:
+        """What the bytes are worth, and why; `then`: what they were worth when the log had `size` leaves.
+
+        A record says only what its last change made of a file: of a past moment the history is replayed.
+        """
+        record = views.status(self._reads, body["sha256"], body["purl"]) or {"leaf": size, "status": ""}
+        status = record["status"] if then is None else then.status(body["sha256"], body["purl"])
+        same = record["leaf"] < size and record["status"] == status
+        return str(status or body["verdict"]), str(record.get("reason", "")) if same else ""
 
     async def _audited(self, asked: Sequence[str], at: AsOf) -> dict[str, AuditRow]:
         found: dict[str, AuditRow] = {}

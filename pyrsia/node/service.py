@@ -568,7 +568,7 @@ class Node:
             desk=self.building.desk,
             upstream=self.upstream.status,
             pushed=self.local.owns,
-            provider=Provider(self.house.archive.state, knowledge, self.downloads, pushed=self.local.owns),
+            provider=Provider(self.house.archive, knowledge, self.downloads, pushed=self.local.owns),
             knowledge=knowledge,
             judge=Judge(self.policing, self.house.archive.state, self.supply, log=self.house.archive),
             tokens=self.tokens,
