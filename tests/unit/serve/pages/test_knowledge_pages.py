@@ -1,0 +1,200 @@
+"""What is known, on pages: advisories, licences, withdrawals, as-of, facts; and that strangers' words stay words."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pyrsia.serve.knowing import NEWEST, AsOf
+from pyrsia.serve.pages import drawing, facts
+from pyrsia.serve.providing import (
+    AdvisoryView,
+    DescriptionView,
+    LicenceView,
+    MappingView,
+    RecheckView,
+    SbomView,
+    VersionView,
+)
+from pyrsia.serve.views import Inclusion
+from tests.unit.serve.test_pages import EVIL
+from tests.unit.serve.toy import ToyNode, serving, toy_app
+from tests.unit.serve.toyknowledge import row
+
+PURL = "pkg:pypi/idna@3.10"
+ADVISORY = AdvisoryView(
+    "GHSA-1", ("CVE-2024-1",), "critical", "", "3.10 lies in [0, 3.11)", True, "3.11", "amber", 8,
+    1_700_000_000_000, "it eats memory", (("birch", "not-affected", 9),),
+)  # fmt: skip
+
+
+class Client(httpx.AsyncClient):
+    node: ToyNode
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    node = ToyNode(tmp_path)
+    node.publish("idna-3.10-py3-none-any.whl", b"a wheel")
+    async with serving(toy_app(node)) as server, Client(base_url=server.url, timeout=20) as made:
+        made.node = node
+        yield made
+
+
+async def test_a_version_tells_advisories_licences_sboms_and_who_built_it_again(client: Client) -> None:
+    client.node.provider.about[PURL] = {
+        "advisories": (ADVISORY, replace_unsure(ADVISORY)),
+        "licences": (LicenceView("BSD-3-Clause", "amber", 11),),
+        "sboms": (SbomView("cyclonedx", "birch", 12, "ab" * 32),),
+        "rechecks": (RecheckView("contradicts", "coral", 1_700_000_000_000, 13, "ab" * 32),),
+        "downloads": 1_234,
+    }
+    text = (await client.get("/packages/pkg:pypi/idna")).text
+    for words in (
+        '<a href="/entries/8">GHSA-1</a>', "CVE-2024-1", "critical", "3.11", "amber", "it eats memory",
+        'birch: <a href="/entries/9">not-affected</a>', "it cannot be compared, so it counts",
+        "BSD-3-Clause", '<a href="/entries/12">cyclonedx</a>', "contradicts", "coral", "1,234",
+        "https://example.org/idna", "2023-11-14",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def replace_unsure(one: AdvisoryView) -> AdvisoryView:
+    return AdvisoryView("GHSA-2", (), "unknown", "", one.why, False, "", one.issuer, 10, 0)
+
+
+async def test_a_withdrawn_version_says_why_beside_its_badge_and_its_markdown(client: Client) -> None:
+    client.node.provider.about[PURL] = {"status": "WITHDRAWN", "reason": "leaks memory"}
+    text = (await client.get("/packages/pkg:pypi/idna")).text
+    assert "<strong>WITHDRAWN</strong>: leaks memory" in text
+    assert '<img src="/badge/pypi/idna.svg"' in text
+    assert f"[![Pyrsia: verdict]({client.base_url}/badge/pypi/idna.svg)]".replace("//badge", "/badge") in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "at"),
+    [
+        ("9", AsOf(size=9)),
+        ("2026-01-31", AsOf(time_ms=1_769_817_600_000)),
+        ("2026-01-31T01:00+01:00", AsOf(time_ms=1_769_817_600_000)),
+        ("", AsOf()),
+    ],
+)
+async def test_the_form_asks_for_a_moment_and_the_page_says_which(
+    client: Client, asked: str, at: AsOf
+) -> None:
+    answer = await client.get("/packages/pkg:pypi/idna", params={"as_of": asked})
+    assert answer.status_code == 200
+    assert client.node.provider.asked[-1] == ("pkg:pypi/idna", at)
+    assert ("What was known when the log had" in answer.text) is bool(asked)
+    assert '<input name="as_of"' in answer.text
+
+
+@pytest.mark.parametrize("asked", ["yesterday", "-1", "9" * 40, "121", "1900-01-01", "\u0661\u0662", "<b>"])
+async def test_what_is_no_moment_is_a_page_that_says_so(client: Client, asked: str) -> None:
+    answer = await client.get("/packages/pkg:pypi/idna", params={"as_of": asked})
+    assert answer.status_code == 400
+    assert "<dt>do</dt>" in answer.text
+    assert "<b>" not in answer.text
+
+
+async def test_before_it_was_published_a_version_was_not_in_the_log(client: Client) -> None:
+    client.node.publish("idna-3.11-py3-none-any.whl", b"later")
+    text = (await client.get("/packages/pkg:pypi/idna?as_of=8")).text
+    assert "Not in the log then." in text
+
+
+async def test_facts_come_newest_first_by_kind_and_go_on_behind_a_link(client: Client) -> None:
+    desk = client.node.knowledge
+    desk.rows = [row(7, "advisory", advisory="CVE-1", severity="high"), row(5, "licence", expression="MIT")]
+    text = (await client.get("/facts?kind=advisory&as_of=30")).text
+
+    assert desk.asked[-1] == ("newest", AsOf(size=30), "advisory", None, 50, NEWEST)
+    assert "<strong>CVE-1, high</strong>" in text
+    assert '<a href="/packages/pkg:pypi/idna">pkg:pypi/idna</a>' in text
+    assert '<option value="advisory" selected>' in text
+
+
+@pytest.mark.parametrize(
+    "query", ["kind=nonsense", "first=x", "first=-1", "as_of=never", "kind=%3Cscript%3E"]
+)
+async def test_a_page_of_facts_that_there_is_not(client: Client, query: str) -> None:
+    answer = await client.get(f"/facts?{query}")
+    assert answer.status_code == 400
+    assert "<script" not in answer.text
+
+
+async def test_an_entry_that_is_a_fact_reads_as_one(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def prove(index: int) -> Inclusion:
+        entry = (
+            '{"author":"a","body":{"advisory":"GHSA-1","aliases":["CVE-1"],"kind":"advisory","range":[{"fixed":"3.7",'
+            '"introduced":"0"},{"introduced":"9"}],"severity":"high","subject":"pkg:pypi/idna","supersedes":"ab",'
+            '"text":"eats <b>memory</b>","valid_from":1700000000000},"type":"fact.add","v":1}'
+        )
+        return Inclusion(index, 120, "00" * 32, "11" * 32, ("22" * 32,), entry)
+
+    monkeypatch.setattr(client.node, "prove", prove)
+    text = (await client.get("/entries/7")).text
+    for words in (
+        "<strong>advisory</strong> of", "[0, 3.7), [9, )", "<dt>severity</dt><dd>high</dd>", "<dd>CVE-1</dd>",
+        "<blockquote>eats &lt;b&gt;memory&lt;/b&gt;</blockquote>", "2023-11-14", "in place of",
+        '<a href="/packages/pkg:pypi/idna">',
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_strangers_words_are_words_on_each_of_them() -> None:
+    advisory = AdvisoryView(
+        EVIL, (EVIL,), EVIL, EVIL, EVIL, False, EVIL, EVIL, 8, 2**60, EVIL, ((EVIL, EVIL, 9),)
+    )
+    version = VersionView(
+        EVIL, EVIL, EVIL, "WITHDRAWN", EVIL, 5, (), (advisory,), (LicenceView(EVIL, EVIL, 1),),
+        (SbomView(EVIL, EVIL, 1, EVIL),), (RecheckView(EVIL, EVIL, 5, 1, EVIL),), EVIL, 3,
+    )  # fmt: skip
+    known = Known(
+        whole=False, size=3, time_ms=4, mapping=MappingView(EVIL, EVIL, (EVIL,), 3), versions=(version,),
+        descriptions=(DescriptionView(EVIL, EVIL, 5, 3, EVIL, (EVIL,), EVIL, EVIL, EVIL),),
+    )  # fmt: skip
+    body = {"kind": EVIL, "subject": EVIL, "text": EVIL, "valid_from": 2**60, "x" + EVIL: [EVIL, {EVIL: True}],
+            "range": [{"introduced": EVIL, "last": EVIL}, EVIL], "versions": [EVIL], "supersedes": EVIL}  # fmt: skip
+    said = replace_row(row(7, "description", EVIL, tags=[EVIL], homepage="javascript:alert(1)"))
+    drawn = [
+        drawing.draw("package", purl=EVIL, owner="", install=(), versions=[Shown(EVIL)], history=(), known=known,
+                     about={EVIL: version}, past=True, badge="/badge/x.svg", markdown=EVIL),
+        drawing.draw("facts", kind="", kinds=("advisory",), as_of=EVIL, size=3, whole=False, rows=[said], older="/x"),
+        drawing.draw("entry", index=1, kind=EVIL, summary=EVIL, author=EVIL, time_ms=5, size=9, root=EVIL,
+                     leaf_hash=EVIL, hashes=[], proof=[], links=[], document=[], fact=facts.told(body)),
+    ]  # fmt: skip
+    for page in drawn:
+        text = page.decode()
+        assert "<script" not in text
+        assert not {"\x1b", "\u202e"} & set(text)
+        assert 'evil"' not in text
+        assert 'href="javascript' not in text
+
+
+class Known:
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+class Shown:
+    files = ()
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+
+def replace_row(one: Any) -> dict[str, Any]:
+    told = facts._row(one)
+    return {**told, "text": EVIL, "by": EVIL, "state": EVIL}
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"range": "x", "versions": 3}, {"range": [3], "valid_from": "x", "kind": None}]
+)
+def test_a_body_of_whatever_shape_is_told(body: dict[str, Any]) -> None:
+    drawing.draw("entry", index=1, kind="", summary="", author="", time_ms=5, size=9, root="", leaf_hash="", hashes=[],
+                 proof=[], links=[], document=[], fact=facts.told(body))  # fmt: skip
