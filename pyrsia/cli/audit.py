@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.consumers.auditing.findings import Report
     from pyrsia.serve.knowing import AsOf
 
-_AWAY = ("not-running", "unavailable", "busy", "not-yet")  # nobody can say anything then
-
 
 @click.command(
     epilog=examples(
@@ -72,8 +70,8 @@ def audit(
     try:
         with Client(target) as node:
             report = _report(named, venvs, at, node, fail_on=fail_on, tried=tried, ignored=ignored)
-    except Refusal as refusal:
-        if refusal.code not in _AWAY:
+    except Refusal as refusal:  # exit code 1 says that something was found: this says that nobody can say
+        if refusal.answer.exit == 2:
             raise
         tell_refusal(refusal, as_json=shape == "json")
         return 3

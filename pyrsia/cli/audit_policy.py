@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyrsia.cli.policy import facts_about, rules_of
-from pyrsia.cli.subjects import Subject
 from pyrsia.client import Client
 from pyrsia.consumers.auditing.asking import Answered, Tick
 from pyrsia.errors import Refusal
@@ -43,6 +41,8 @@ def decide(node: Client, tried: Path | None, answered: Answered, *, tick: Tick) 
 
 def _rules(node: Client, tried: Path | None) -> "Policy | None":
     """None where a node of another version has rules that are not known here: then they lift nothing."""
+    from pyrsia.cli.policy import rules_of
+
     try:
         return rules_of(node, tried)
     except Refusal as refusal:
@@ -64,6 +64,8 @@ def _lifts(rules: "Policy", rows: "list[AuditRow]") -> "Iterator[tuple[tuple[str
 
 def _decided(node: Client, rules: "Policy", row: "AuditRow") -> "AuditRow":
     """The row by these rules; nothing is decided where there is no file to decide on."""
+    from pyrsia.cli.policy import facts_about
+    from pyrsia.cli.subjects import Subject
     from pyrsia.policy.evaluate import decide as judge
 
     if not row.origin:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyrsia.client import Client
-from pyrsia.consumers.auditing import environment, images, kinds
+from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import canonical
 from pyrsia.errors import Refusal
@@ -22,6 +22,8 @@ def read(
     Raises:
         Refusal: `usage` for what cannot be read; `not-running` where an image needs the node.
     """
+    from pyrsia.consumers.auditing import environment, images
+
     found: dict[str, tuple[str, ...]] = {}
     try:
         for text in named:

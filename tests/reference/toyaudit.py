@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from pyrsia.errors import Refusal
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.said import Said
 from pyrsia.policy import rules
@@ -21,6 +22,7 @@ ISSUER, OTHER = "i" * 52, "o" * 52
 class ToyAudit:
     """
     Attributes:
+        most: versions that are not too much at once.
         here: purl -> (origin, status, whether policy allows it); others are unknown here.
     """
 
@@ -29,6 +31,7 @@ class ToyAudit:
     whole: bool = True
     policy: str = ""
     orders: list = field(default_factory=list)
+    most: int = 1_000
 
     @property
     def size(self) -> int:
@@ -63,14 +66,28 @@ class ToyAudit:
     def node(self) -> FakeNode:
         made = FakeNode({"/api/v1/policy": (200, lambda _: msgspec.to_builtins(self._rules()))})
 
-        def answer(_):
-            return msgspec.to_builtins(self.audit(msgspec.json.decode(made.seen[-1][3], type=AuditOrder)))
+        def answer():
+            order = msgspec.json.decode(made.seen[-1][3], type=AuditOrder)
+            if len(order.purls) > self.most:
+                refusal = Refusal("too-large", what="too much", who="you", do="ask for less")
+                return refusal.answer.http, {"error": refusal.as_dict()}
+            return 200, msgspec.to_builtins(self.audit(order))
 
-        made.answers["/api/v1/audit"] = (200, answer)
+        made.answers["/api/v1/audit"] = _Asked(answer)
         return made
 
     def _rules(self) -> PolicyAnswer:
         return PolicyAnswer("", self.policy, "", 0, told(rules.parse(self.policy.encode(), "policy.toml")))
+
+
+class _Asked:
+    """(status, body) of an answer that is made when it is asked for."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def __iter__(self):
+        return iter(self._answer())
 
 
 def sbom(*components) -> bytes:

@@ -41,14 +41,25 @@ def ask(node: Client, wanted: Sequence[str], at: AsOf, into: Answered, *, tick: 
     for start in range(0, len(left), MAX_AUDITED.value):
         page = tuple(left[start : start + MAX_AUDITED.value])
         tick(start, len(left), page[0])
-        body = msgspec.to_builtins(AuditOrder(page, at))
-        found = _typed(node.post(AUDIT, body))
-        if tuple(row.purl for row in found.rows) != page:
-            raise _foreign("it speaks of other packages than were asked about")
-        if into.size < 0 or found.size < into.size:
-            into.size, into.time_ms = found.size, found.time_ms
-        into.whole = into.whole and found.whole
-        into.rows |= {row.purl: row for row in found.rows}
+        _page(node, page, at, into)
+
+
+def _page(node: Client, page: tuple[str, ...], at: AsOf, into: Answered) -> None:
+    """One page; in halves where the node finds it too long: a past moment is read out of whole histories."""
+    try:
+        found = _typed(node.post(AUDIT, msgspec.to_builtins(AuditOrder(page, at))))
+    except Refusal as refusal:
+        if refusal.code != "too-large" or len(page) == 1:
+            raise
+        for half in (page[: len(page) // 2], page[len(page) // 2 :]):
+            _page(node, half, at, into)
+        return
+    if tuple(row.purl for row in found.rows) != page:
+        raise _foreign("it speaks of other packages than were asked about")
+    if into.size < 0 or found.size < into.size:
+        into.size, into.time_ms = found.size, found.time_ms
+    into.whole = into.whole and found.whole
+    into.rows |= {row.purl: row for row in found.rows}
 
 
 def _typed(answer: Any) -> AuditAnswer:

@@ -14,7 +14,7 @@ from typing import Final
 
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.installed import walking
-from pyrsia.consumers.installed.venv import sites
+from pyrsia.consumers.installed.sites import sites
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.purl import pypi_name

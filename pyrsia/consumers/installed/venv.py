@@ -27,6 +27,7 @@ from pyrsia.consumers.installed import beside, records, scripts, walking
 from pyrsia.consumers.installed.compiled import Said, compare
 from pyrsia.consumers.installed.prover import Prover
 from pyrsia.consumers.installed.rows import ACCEPTED, GENERATED, NO_PROOF, REFUSED, SKIPPED, Row, of_refusal
+from pyrsia.consumers.installed.sites import sites
 from pyrsia.consumers.installed.sources import Listed, Source
 from pyrsia.consumers.installed.walking import Found
 from pyrsia.errors import Refusal
@@ -127,25 +128,6 @@ def check(root: Path, prover: Prover, source: Source, *, skip: Sequence[str] = (
     if (root / "pyvenv.cfg").exists() or sites(root) != [root]:
         rows += beside.check(root, {row.what for row in rows}, claimed | set(skip))
     return rows
-
-
-def sites(root: Path) -> list[Path]:
-    """The folders that some Python imports from: not through `lib64` where it is a link to `lib`."""
-    libs = [one for one in sorted(root.glob("lib*")) if one.is_dir() and not one.is_symlink()]
-    found = [
-        one for lib in libs for kind in ("site", "dist") for one in sorted(lib.glob(f"*/{kind}-packages"))
-    ]
-    found = [one for one in found if one.is_dir()]
-    if found:
-        return found
-    if any(root.glob("*.dist-info")):
-        return [root]
-    raise Refusal(
-        "usage",
-        what=f"{root} is no Python environment: it has no lib/*/site-packages and no *.dist-info",
-        who="your command",
-        do="name the folder that pyvenv.cfg stands in, or one that packages were installed into",
-    )
 
 
 def _read(root: Path, folder: Path) -> Site:

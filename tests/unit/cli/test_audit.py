@@ -134,6 +134,16 @@ def test_pages_are_asked_and_merged(pyrsia, toy, node, tmp_path):
     assert (code, found["counts"]["audited"], found["counts"]["unknown_here"]) == (1, 2_501, 2_500)
 
 
+def test_what_a_node_finds_too_much_is_asked_in_halves(pyrsia, toy, node, tmp_path):
+    listed = wrote(tmp_path, "requirements.txt", "".join(f"p{n}==1\n" for n in range(100)) + "idna==3.6\n")
+    toy.most = 30
+    code, found = told(pyrsia, node, listed, "--as-of", toy.size)
+    assert (code, found["counts"]["audited"]) == (1, 101)
+    toy.most = 0
+    code, _, err = pyrsia("audit", listed, "--node", node.url)
+    assert (code, "too much" in err) == (3, True)
+
+
 def test_a_past_moment_is_passed_on_and_decides_nothing_by_policy(pyrsia, toy, node):
     size = toy.size
     toy.advisory("pkg:pypi/late", "L-1", "critical", ranged=True)
