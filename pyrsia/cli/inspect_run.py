@@ -101,7 +101,7 @@ def run(
     progress = Progress("looked at")
     try:
         with Client(target) as node:
-            found = _asked(node, f"/api/v1/inspect/{what}", wanted, limit, progress)
+            found = _asked(node, f"/api/v1/inspect/{what}", wanted, needed, limit, progress)
     except Refusal as refusal:
         raise _of_options(refusal) from None
     finally:
@@ -123,13 +123,20 @@ def _fields(what: str, fields: str | None, form: str, *, as_json: bool) -> tuple
     return _SHOWN[what] if form == "table" and not as_json else FIELDS
 
 
-def _asked(node: Client, path: str, query: dict[str, str | int], limit: int, progress: Progress) -> Found:
+def _asked(
+    node: Client,
+    path: str,
+    query: dict[str, str | int],
+    fields: Sequence[str],
+    limit: int,
+    progress: Progress,
+) -> Found:
     """Page after page until `limit` or the end."""
     found, looked_at, seen = Found(0, 0, True, [], ""), 0, set[str]()
     for _ in range(MAX_PAGES.value):
         count = min(limit - len(found.rows), MAX_API_ROWS.value)
         page = typed(node.get(path, **query, count=count), Page)
-        found.rows += page.rows[:count]
+        found.rows += [_with(row, fields) for row in page.rows[:count]]
         found.size, found.time_ms, found.next = page.size, page.time_ms, page.next
         found.whole = found.whole and page.whole
         looked_at += page.scanned
@@ -140,6 +147,17 @@ def _asked(node: Client, path: str, query: dict[str, str | int], limit: int, pro
         seen.add(page.next)
         query = query | {"page": page.next}
     return found
+
+
+def _with(row: Row, fields: Sequence[str]) -> Row:
+    if not row.keys() >= set(fields):
+        raise Refusal(
+            "unavailable",
+            what="the answer has records without the fields that were asked for",
+            who="whatever listens at that address",
+            do="check the address; is it a Pyrsia node of this version?",
+        )
+    return {name: row[name] for name in fields}
 
 
 # -- writing --
