@@ -15,7 +15,7 @@ from tests.reference.governance import (
     secret,
     withdrawal,
 )
-from tests.reference.ledger import file_record
+from tests.reference.ledger import blob, file_record
 from tests.reference.parts import Kept
 
 
@@ -29,8 +29,11 @@ class Eventful(Kept, Governed):
 
     def __init__(self, folder):
         self.commits = []
-        super().__init__(folder, count=12, builders=11)
+        self.start(folder)
         self._tell()
+
+    def start(self, folder):
+        super().__init__(folder, count=12, builders=11)
 
     def write(self, commit):
         self.commits.append(commit)
@@ -85,7 +88,8 @@ class Eventful(Kept, Governed):
 
     def _built(self, word, names=("idna-1.0-py3-none-any.whl",), **changes):
         request, builders = self.drawn(**changes)
-        body = self.reveal(request, word)
+        asked = views.request(self.db.get, request).request.body
+        body = self.reveal(request, word, lock_sha256=asked["lock"]["sha256"])
         plain = body["outputs"][0]
         body["outputs"] = [
             {
@@ -104,3 +108,33 @@ class Eventful(Kept, Governed):
 
     def status(self, view):
         return views.status(self.db.get, self.sha256(view), view.artifact.body["purl"])["status"]
+
+
+PACKAGES = {
+    "oci": ("pkg:docker/alpine@3.16.0", None, "alpine", "3.16.0"),
+    "maven": ("pkg:maven/commons-codec/commons-codec@1.15", "commons-codec", "commons-codec", "1.15"),
+    "pip": ("pkg:pypi/idna@1.0", None, "idna", "1.0"),
+    "conan": ("pkg:conan/team/stable/zlib@1.3.1", "team/stable", "zlib", "1.3.1"),
+}
+
+
+class Mixed(Eventful):
+    """A build of two files in each ecosystem, an image built twice, and one of its files withdrawn.
+
+    Attributes:
+        builds: the builds by ecosystem; `again`: the second one of the image.
+    """
+
+    def start(self, folder):
+        Kept.__init__(self, folder, count=12, builders=11, capabilities=sorted(PACKAGES))
+
+    def _tell(self):
+        self.builds = {one: self._of(one, "first", f"{one}-1", f"{one}-2") for one in PACKAGES}
+        self.propose(wait=KEEP_BUILDERS_MS.value + 1)
+        self.again = self._of("oci", "second", "oci-1", lock={**blob("lock"), "sha256": "ab" * 32})
+        self.enact(about("artifact.withdraw", self.again.artifacts[0].body["sha256"], PACKAGES["oci"][0]))
+
+    def _of(self, ecosystem, word, *names, **changes):
+        text, namespace, name, version = PACKAGES[ecosystem]
+        coordinates = {"name": name, "version": version} | ({"namespace": namespace} if namespace else {})
+        return self._built(word, names, coordinates=coordinates, ecosystem=ecosystem, purl=text, **changes)
