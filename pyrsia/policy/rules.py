@@ -22,7 +22,7 @@ from msgspec import UNSET
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy import lines, naming, patterns
-from pyrsia.policy.accepted import Acceptance, ends_ms
+from pyrsia.policy.accepted import Accept, Acceptance, ends_ms
 from pyrsia.policy.keys import ALL as ALL
 from pyrsia.policy.keys import (
     ANY,
@@ -302,18 +302,14 @@ class _Reader:
             named = (self._licence(one, key, (*place, at)) for at, one in enumerate(value))
             return tuple(dict.fromkeys(named))
         if key == "accept":
-            return tuple(
-                Acceptance(
-                    one,
-                    tuple(
-                        self._glob(glob, f"{key}.packages", (*place, at, "packages", number))
-                        for number, glob in enumerate(one.packages)
-                    ),
-                    ends_ms(one.until),
-                )
-                for at, one in enumerate(value)
-            )
+            accepted = (self._acceptance(one, (*place, at)) for at, one in enumerate(value))
+            return tuple(dict.fromkeys(accepted))
         return frozenset(value) if key in _SETS else value
+
+    def _acceptance(self, said: Accept, place: lines.Place) -> Acceptance:
+        named = enumerate(said.packages)
+        globs = tuple(self._glob(one, "accept.packages", (*place, "packages", at)) for at, one in named)
+        return Acceptance(said, globs, ends_ms(said.until))
 
     def _glob(self, pattern: str, key: str, place: lines.Place) -> PurlGlob:
         if pattern not in self._globs:
