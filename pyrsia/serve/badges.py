@@ -99,7 +99,7 @@ def _verdict(version: VersionView, _: Overview) -> tuple[str, str]:
     if version.status == "WITNESSED":
         return "WITNESSED, not rebuilt", AMBER
     agreeing = min((len(file.agreeing) for file in version.files), default=0)
-    return f"{version.status} by {agreeing}", GREEN
+    return f"{version.status} by {agreeing}" if agreeing else version.status, GREEN
 
 
 def _advisories(version: VersionView, told: Overview) -> tuple[str, str]:

@@ -15,7 +15,15 @@ import pytest
 import trio
 
 from pyrsia.serve.http import listen_tcp, serve
+from pyrsia.serve.providing import (
+    AdvisoryView,
+    DescriptionView,
+    LicenceView,
+    RecheckView,
+    SbomView,
+)
 from tests.unit.serve.toy import NODE, REQUEST, ToyNode, toy_app
+from tests.unit.serve.toyknowledge import row
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install --group clients")
 
@@ -24,12 +32,28 @@ PAGES = {
     "home": "/",
     "search": "/search?q=idna",
     "package": "/packages/pkg:pypi/idna",
+    "past": "/packages/pkg:pypi/idna?as_of=8",
+    "facts": "/facts",
     "entry": "/entries/7",
     "build": f"/builds/{REQUEST}",
     "log": f"/builds/{REQUEST}/log?builder={NODE}",
     "node": "/node",
     "refusal": "/packages/pkg:pypi/none",
 }
+KNOWN = {
+    "advisories": (
+        AdvisoryView(
+            "GHSA-jjg7-2v4v-x38h", ("CVE-2024-3651",), "high", "", "3.10 lies in [0, 3.11)", True, "3.11", "amber", 8,
+            1_700_000_000_000, "A crafted name takes quadratic time.", (("birch", "not-affected", 9),),
+        ),
+    ),
+    "licences": (LicenceView("BSD-3-Clause", "amber", 11),),
+    "sboms": (SbomView("cyclonedx", "birch", 12, "ab" * 32),),
+    "rechecks": (RecheckView("contradicts", "coral", 1_700_000_000_000, 13, "ab" * 32),),
+    "status": "WITHDRAWN",
+    "reason": "it leaks memory",
+    "downloads": 1_234,
+}  # fmt: skip
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
 
@@ -41,6 +65,17 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     long = "a" * 60
     node.publish("idna-3.10-py3-none-any.whl", b"a wheel", agreeing=(NODE, "b" * 52))
     node.publish(f"idna-3.9+{long}-py3-none-any.whl", b"a wheel with a long name")
+    node.provider.about["pkg:pypi/idna@3.10"] = KNOWN
+    node.provider.more["descriptions"] = (
+        DescriptionView(
+            "pkg:pypi/idna", "amber", 5, 3, "Domain names beyond ASCII", ("dns", "names"), "https://x.example"
+        ),
+    )
+    node.knowledge.rows = [
+        row(7, "advisory", advisory="GHSA-jjg7-2v4v-x38h", severity="high"),
+        row(6, "licence", expression="BSD-3-Clause"),
+        row(5, "recheck", "sha256:" + "ab" * 32, outcome="contradicts"),
+    ]
     with in_thread(node) as url:
         yield url
 
@@ -104,7 +139,9 @@ def test_a_page_fits_its_screen_and_asks_nobody_else(
     assert heading["x"] >= 0
     assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
     assert asked[0] == address + PAGES[name]
-    assert all(url.startswith((f"{address}/style-", f"{address}/favicon")) for url in asked[1:])
+    assert all(
+        url.startswith((f"{address}/style-", f"{address}/favicon", f"{address}/badge/")) for url in asked[1:]
+    )
 
 
 def test_every_word_can_be_read_in_both_schemes(address: str, browser: "sync_api.Browser") -> None:
