@@ -233,7 +233,8 @@ class Telling:
         at = self._log.size if after is None else after + 1
         if at > self._log.size:
             raise _beyond(self._log.size)
-        self._log.entry(at)  # which says so where it is not here yet
+        if self._log.here_from(at) > at:
+            raise _not_here(self._log.here_from(at))
         return self._following(at, kind, wanted)
 
     async def _following(self, at: int, kind: str, wanted: PurlGlob | None) -> AsyncIterator[FactRow]:
@@ -324,4 +325,13 @@ def _beyond(size: int) -> Refusal:
         what=f"this node's log has {size} leaves, and that leaf is beyond its end",
         who="the client's request",
         do="leave `after` out to begin at the end",
+    )
+
+
+def _not_here(first: int) -> Refusal:
+    return Refusal(
+        "not-found",
+        what=f"what lies below leaf {first} is not here yet",
+        who="this node, which began from a snapshot",
+        do="ask again later, begin there, or ask another node",
     )
