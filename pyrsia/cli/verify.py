@@ -1,19 +1,22 @@
 """`verify`: check a downloaded file, or what is installed, against the log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import click
 
 from pyrsia.cli.tell import examples, json_option, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_PROOFFILE_BYTES
+from pyrsia.units import MAX_HISTORY_BYTES, MAX_PROOFFILE_BYTES
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.policy.rules import Policy
     from pyrsia.verify.evidence import Evidence
+    from pyrsia.verify.history import Subject
+    from pyrsia.verify.knowing import Learn
     from pyrsia.verify.pins import Pin, Pins
 
 PROOF_SUFFIX = ".tlog-proof"
@@ -49,6 +52,8 @@ _new = click.Path(dir_okay=False, path_type=Path)
 @click.option("--node", "target", metavar="URL|DIR", help="Fetch the proofs from this node.")
 @click.option("--bundle", type=_file, help="Take the proofs from this file, which --save-bundle made.")
 @click.option("--save-bundle", "save", type=_new, help="Write the proofs that were needed to this file.")
+@click.option("--facts", "facts", multiple=True, type=_file,
+              help="What is known, where rules ask: a file that pyrsia log history --prove wrote.")  # fmt: skip
 @trust_option
 @click.option("--as", "purl", metavar="PURL", help="The package that the file or image must be.")
 @click.option(
@@ -68,6 +73,7 @@ def verify(
     target: str | None,
     bundle: Path | None,
     save: Path | None,
+    facts: tuple[Path, ...],
     trust: Path | None,
     purl: str | None,
     rules: Path | None,
@@ -105,11 +111,12 @@ def verify(
             raise click.UsageError(
                 "--as says what one file or image must be; here each file is compared by its place"
             )
-        return run(what, How(target, bundle, save, believed, policy, purl, every, as_json), remember)
+        learn = _learning(believed, facts, target)
+        return run(what, How(target, bundle, save, believed, policy, learn, purl, every, as_json), remember)
     if file is None or save is not None:
         raise click.UsageError("name a FILE, sha256:HEX, or one of --venv, --m2, --conan-home, --image, -r")
     path = _file.convert(file, None, None)
-    _one(Path(path), proof, target, bundle, believed, policy, purl, remember, as_json=as_json)
+    _one(Path(path), proof, target, bundle, believed, policy, facts, purl, remember, as_json=as_json)
     return 0
 
 
@@ -129,6 +136,7 @@ def _one(
     bundle: Path | None,
     believed: "list[Pin]",
     policy: "Policy",
+    facts: tuple[Path, ...],
     purl: str | None,
     remember: "Callable[[Evidence, bool], None]",
     *,
@@ -153,9 +161,36 @@ def _one(
         verify=verify_signature,
         policy=policy,
         current=target is not None,
+        learn=_learning(believed, facts, target),
     )
     remember(found, target is not None)
     tell(finding.as_dict(), as_json=as_json, text=finding.lines)
+
+
+def _learning(believed: "list[Pin]", files: tuple[Path, ...], target: str | None) -> "Learn":
+    """Proven histories: of these files, and of the node where one is named."""
+    import time
+
+    from pyrsia.keys import verify as verify_signature
+    from pyrsia.verify.knowing import Histories
+
+    def told(subject: "Subject") -> bytes:
+        with Client(target) as node:
+            query = urlencode({"of": subject.text})
+            return node.get_bytes(f"/api/v1/log/history?{query}", most=MAX_HISTORY_BYTES.value)
+
+    def given() -> "Iterator[bytes]":
+        for path in files:
+            with path.open("rb") as opened:
+                yield opened.read(MAX_HISTORY_BYTES.value + 1)
+
+    return Histories(
+        believed,
+        verify_signature,
+        now_ms=int(time.time() * 1000),
+        given=given(),
+        fetch=told if target is not None else None,
+    )
 
 
 def _of_bundle(file: Path, bundle: Path) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.consumers.installed.sources import FromNode, Source
     from pyrsia.policy.rules import Policy
     from pyrsia.verify.evidence import Evidence
+    from pyrsia.verify.knowing import Learn
     from pyrsia.verify.pins import Pin
 
 PROGRESS_S: Final = 1.0  # a command that takes longer says how far it is
@@ -60,6 +61,7 @@ class How:
     save: Path | None
     believed: "Sequence[Pin]"
     policy: "Policy"
+    learn: "Learn"
     purl: str | None
     every: bool
     as_json: bool
@@ -100,7 +102,12 @@ def _run(
     recorder = Recorder(given)
     source: Source = recorder if how.save is not None else given
     prover = Prover(
-        source, how.believed, now_ms=int(time.time() * 1000), verify=verify_signature, policy=how.policy
+        source,
+        how.believed,
+        now_ms=int(time.time() * 1000),
+        verify=verify_signature,
+        policy=how.policy,
+        learn=how.learn,
     )
     rows = _rows(what, how, prover, source, node)
     for found in prover.seen.values():

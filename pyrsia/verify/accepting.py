@@ -2,7 +2,8 @@
 
 The user's rules stand in policy.toml of their configuration folder; without it the defaults hold. Where the proof was
 just made by a node, its checkpoint is the newest head, and must be as young as `max_head_age_s` says; of a proof that
-lay beside the file only `max_proof_age_days` is asked.
+lay beside the file only `max_proof_age_days` is asked. Where a rule asks what facts say, these come from proven
+histories (`knowing`), whose age counts as the proof's does.
 """
 
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 import platformdirs
 
 from pyrsia.errors import Refusal
+from pyrsia.knowledge.known import Known
 from pyrsia.policy import rules
 from pyrsia.policy.evaluate import decide, refusal
 from pyrsia.policy.facts import NETWORK, Facts
 from pyrsia.policy.rules import Policy
 from pyrsia.verify.finding import Finding
+from pyrsia.verify.knowing import Learn, missing
 
 WHO = "your policy"
 _AGES = {"max_head_age_s", "max_proof_age_days"}
+_KNOWING = {"max_severity", "licences_allow", "licences_deny", "sbom"}
 
 
 def user_policy() -> Path:
@@ -60,7 +64,7 @@ def of_file(path: Path) -> Policy:
         ) from None
 
 
-def facts_of(finding: Finding) -> Facts:
+def facts_of(finding: Finding, known: Known | None = None) -> Facts:
     """What was proven, as the rules ask for it; whose provenance is not sound is not among those that agree."""
     return Facts(
         purl=finding.purl,
@@ -72,22 +76,43 @@ def facts_of(finding: Finding) -> Facts:
         containment=finding.containment,
         upstream=finding.upstream,
         published_ms=finding.published_ms,
+        known=known,
+        verdict=finding.verdict,
     )
 
 
-def require(policy: Policy, finding: Finding, *, now_ms: int, current: bool) -> None:
+def require(
+    policy: Policy,
+    finding: Finding,
+    *,
+    now_ms: int,
+    current: bool,
+    network: str = "",
+    learn: Learn | None = None,
+) -> None:
     """Nothing, for what the policy accepts.
 
     Args:
+        network: digest of the genesis of the network that proved it.
+        learn: says what is known of it, where a rule asks; None: nobody does, and such a rule refuses.
         current: the proof was made just now, so that its checkpoint is the log's newest head.
 
     Raises:
         Refusal: `denied`, or `too-old` where only the age of proof or head is against it.
     """
-    facts, age_ms = facts_of(finding), max(0, now_ms - finding.checkpoint_s * 1_000)
+    learned = None
+    if learn is not None and policy.at(finding.purl).asks_knowledge:
+        learned = learn(network, finding.purl, finding.sha256)
+    facts = facts_of(finding, None if learned is None else learned.known)
+    proven_s = finding.checkpoint_s if learned is None else min(finding.checkpoint_s, learned.checkpoint_s)
+    age_ms = max(0, now_ms - proven_s * 1_000)
     said = decide(policy, facts, now_ms, age_ms if current else 0, age_ms)
     if said.allowed:
         return
     told = refusal(facts, said, who=WHO)
-    only_old = {one.rule for one in said.reasons if not one.allows} <= _AGES
-    raise Refusal("too-old" if only_old else told.code, what=told.what, who=told.who, do=told.do)
+    against = {one.rule for one in said.reasons if not one.allows}
+    code, do = "too-old" if against <= _AGES else told.code, told.do
+    if facts.known is None and against & _KNOWING:
+        do = missing(finding.purl, finding.sha256)
+        code = "no-proof" if against <= _KNOWING else code
+    raise Refusal(code, what=told.what, who=told.who, do=do)

@@ -26,6 +26,7 @@ from pyrsia.units import MAX_PROOF_AGE_S, Limit
 from pyrsia.verify import accepting, evidence, standing, wheel
 from pyrsia.verify.evidence import Evidence, invalid
 from pyrsia.verify.finding import Finding
+from pyrsia.verify.knowing import Learn
 from pyrsia.verify.leaves import Proven, Verify
 from pyrsia.verify.pins import Pin
 from pyrsia.verify.roll import Roll
@@ -65,12 +66,14 @@ def judge_by(
     verify: Verify,
     policy: Policy | None = None,
     current: bool = False,
+    learn: Learn | None = None,
 ) -> Finding:
     """The same, with evidence that was read already.
 
     Args:
         policy: that must accept what is proven; None asks for a proof of at most a year, and for nothing else.
         current: the proof was made just now, by a node.
+        learn: as `accepting.require` takes it.
 
     Raises:
         Refusal: as `judge`, or as `accepting.require`.
@@ -86,7 +89,7 @@ def judge_by(
             who=str(file),
             do="name a file that you may read",
         ) from None
-    return _accepted(finding, now_ms, policy, current)
+    return _accepted(finding, found, now_ms, policy, current, learn)
 
 
 def judge_digest(
@@ -98,6 +101,7 @@ def judge_digest(
     verify: Verify,
     policy: Policy | None = None,
     current: bool = False,
+    learn: Learn | None = None,
 ) -> Finding:
     """What is proven about bytes with this SHA-256, wherever they are; no file is opened.
 
@@ -110,10 +114,12 @@ def judge_digest(
         finding = _judge(digest, None, found, expected, verify)
     except Malformed as error:
         raise invalid(str(error)) from None
-    return _accepted(finding, now_ms, policy, current)
+    return _accepted(finding, found, now_ms, policy, current, learn)
 
 
-def _accepted(finding: Finding, now_ms: int, policy: Policy | None, current: bool) -> Finding:
+def _accepted(
+    finding: Finding, found: Evidence, now_ms: int, policy: Policy | None, current: bool, learn: Learn | None
+) -> Finding:
     """Raises `Refusal` for what the policy refuses, and (`too-old`) for a checkpoint that says nothing about today."""
     age_s = now_ms // 1000 - finding.checkpoint_s
     if age_s < -MAX_AHEAD_S.value:
@@ -124,7 +130,8 @@ def _accepted(finding: Finding, now_ms: int, policy: Policy | None, current: boo
             do="set the clock and check again",
         )
     if policy is not None:
-        accepting.require(policy, finding, now_ms=now_ms, current=current)
+        network = found.pin.digest
+        accepting.require(policy, finding, now_ms=now_ms, current=current, network=network, learn=learn)
     elif age_s > MAX_PROOF_AGE_S.value:
         raise Refusal(
             "too-old",

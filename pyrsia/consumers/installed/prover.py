@@ -22,6 +22,7 @@ from pyrsia.verify import evidence
 from pyrsia.verify.artifact import judge_digest
 from pyrsia.verify.evidence import Evidence
 from pyrsia.verify.finding import Finding
+from pyrsia.verify.knowing import Learn
 from pyrsia.verify.leaves import Verify
 from pyrsia.verify.pins import Pin
 
@@ -40,14 +41,22 @@ class Prover:
     """Judges digests against the pinned networks."""
 
     def __init__(
-        self, source: Source, pins: Sequence[Pin], *, now_ms: int, verify: Verify, policy: Policy | None
+        self,
+        source: Source,
+        pins: Sequence[Pin],
+        *,
+        now_ms: int,
+        verify: Verify,
+        policy: Policy | None,
+        learn: Learn | None = None,
     ) -> None:
-        """`policy`: as `judge_by` takes it."""
+        """`policy`, `learn`: as `judge_by` takes them."""
         self._source = source
         self._pins = list(pins)
         self._now_ms = now_ms
         self._verify = verify
         self._policy = policy
+        self._learn = learn
         self._read_members: dict[str, tuple[Member, ...]] = {}
         self._known: dict[
             tuple[str, str], Proven | Refusal
@@ -150,6 +159,7 @@ class Prover:
             verify=self._verify,
             policy=self._policy,
             current=self._source.current,
+            learn=self._learn,
         )
         newest = self.seen.get(found.pin.digest)
         if newest is None or newest.head.checkpoint.size < found.head.checkpoint.size:
