@@ -358,6 +358,7 @@ MAX_SENDFILE_BYTES = Limit(
 )
 MAX_PAGE_CACHE = Limit(256, "rendered index pages kept for one state of the log")
 MAX_API_ROWS = Limit(1_000, "entries in one answer; more is a second page")
+MAX_WHERE = Limit(16, "conditions of one question: more than anybody has about one record")
 MAX_HTTP_FETCH_WAIT_S = Limit(
     120, "for peers to bring a file: a large wheel over a slow link; clients give up sooner and ask again"
 )

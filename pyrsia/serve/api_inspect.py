@@ -24,10 +24,10 @@ from pyrsia.serve.inspecting import (
     What,
     chosen,
 )
-from pyrsia.serve.inspecting_where import MAX_WHERE, Condition, parse
+from pyrsia.serve.inspecting_where import Condition, parse
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.views import Admin
-from pyrsia.units import MAX_API_ROWS, Limit
+from pyrsia.units import MAX_API_ROWS, MAX_WHERE, Limit
 from pyrsia.wire.text import safe
 
 MAX_PAGES = Limit(

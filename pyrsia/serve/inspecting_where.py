@@ -18,7 +18,6 @@ from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 
-MAX_WHERE = Limit(16, "conditions of one request: more than there are questions about one record")
 MAX_CONDITION_CHARS = Limit(400, "the longest purl, 300 characters, with a field and an operator before it")
 MAX_STARS = Limit(8, "of one pattern; a file's name has four parts")
 

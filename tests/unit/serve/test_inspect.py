@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pyrsia.errors import Refusal
 from pyrsia.serve import inspecting_csv, inspecting_names
 from pyrsia.serve.inspecting import FIELDS, ORIGINAL, InspectQuery, Package, Record
-from pyrsia.serve.inspecting_where import KNOWN, MAX_CONDITION_CHARS, MAX_WHERE, OPERATORS, parse
-from pyrsia.units import MAX_API_ROWS
+from pyrsia.serve.inspecting_where import KNOWN, MAX_CONDITION_CHARS, OPERATORS, parse
+from pyrsia.units import MAX_API_ROWS, MAX_WHERE
 from tests.unit.serve.toy import ToyNode, serving, toy_app
 from tests.unit.serve.toyinspector import ToyInspector, record
 
