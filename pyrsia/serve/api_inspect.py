@@ -147,15 +147,15 @@ async def _original(admin: Admin, package: Package, order: DockerLogOrder | Mave
         rows += [chosen(row, fields) for row in page.rows]
         if not page.next or len(rows) >= MAX_API_ROWS.value or (order.latest and rows):
             break
-        query = _next(query, page)
+        query = _next(query, page, MAX_API_ROWS.value - len(rows))
     body = inspecting_csv.written(rows, fields).encode() if as_csv else msgspec.json.encode(rows)
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(body, headers=headers, media_type="text/csv" if as_csv else "application/json")
 
 
-def _next(query: InspectQuery, page: InspectPage) -> InspectQuery:
+def _next(query: InspectQuery, page: InspectPage, count: int) -> InspectQuery:
     told = {name: getattr(query, name) for name in query.__slots__}
-    return InspectQuery(**(told | {"page": page.next}))
+    return InspectQuery(**(told | {"page": page.next, "count": count}))
 
 
 INSPECT_ROWS: Final[tuple[Row, ...]] = (
