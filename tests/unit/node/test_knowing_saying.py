@@ -1,0 +1,331 @@
+"""What an order of facts comes to: each said once, changes in the place of what they change, refusals row by row."""
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyrsia.errors import Refusal
+from pyrsia.ledger import entries
+from pyrsia.node.knowledge import saying as said
+from pyrsia.node.knowledge import words as told
+from pyrsia.node.knowledge.saying import Saying
+from pyrsia.serve.knowing import FactsOrder, FactTold
+from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
+from pyrsia.wire.text import b32
+from tests.reference.ledger import START, blob
+from tests.reference.words import Words
+
+IDNA = "pkg:pypi/idna"
+
+
+class Desk:
+    """A member that says facts into a world of its own.
+
+    Attributes:
+        roles: its; None while it is no member.
+        sent: how many entries each group had.
+        no: what is refused, by a text that the entry holds.
+        hold: groups wait for it.
+    """
+
+    def __init__(self, folder):
+        self.world = Words(folder)
+        self.me = self.world.nodes[0]
+        self.roles = ["issuer"]
+        self.sent, self.no, self.hold = [], {}, None
+        self.here = set()
+        self.words = told.Words(self.world.archive, self.world.database, b32(self.me.public))
+        self.saying = Saying(
+            self.words,
+            author=lambda kind, body: self.world.entry(self.me, kind, body),
+            submit=self.submit,
+            member=lambda: None if self.roles is None else {"roles": self.roles},
+            holds=lambda record: record["sha256"] in self.here,
+            clock=lambda: self.world.time / 1_000,
+        )
+
+    async def submit(self, raws):
+        self.sent.append(len(raws))
+        if self.hold is not None:
+            await self.hold.wait()
+        found, taken = [], []
+        for raw in raws:
+            no = next((refusal for text, refusal in self.no.items() if text.encode() in raw), None)
+            found.append(no)
+            if no is None:
+                taken.append(raw)
+        if taken:
+            self.world.block(*taken)
+        names = [entries.entry_id(raw) for raw in raws]
+        return [no or (name, self.world.archive.leaf_of(name)) for no, name in zip(found, names, strict=True)]
+
+    async def say(self, *facts, dry_run=False):
+        return (await self.saying.say(FactsOrder(tuple(facts), dry_run))).outcomes
+
+    async def words_of(self, *facts, **more):
+        return [one.outcome for one in await self.say(*facts, **more)]
+
+    def facts(self):
+        """Bodies of every fact in the log."""
+        parsed = (entries.parse(raw) for raw in self.world.leaves)
+        return [one.body for one in parsed if one.kind == "fact.add"]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = Desk(tmp_path)
+    yield made
+    made.world.close()
+
+
+def licence(text="MIT", subject=IDNA, **more):
+    return FactTold("licence", subject, fields={"expression": text}, **more)
+
+
+def advisory(number=1, severity="high", **more):
+    return FactTold(
+        "advisory", IDNA, "weak", fields={"advisory": f"CVE-{number}", "severity": severity}, **more
+    )
+
+
+async def test_said_twice_is_one_entry_and_said_otherwise_replaces_it(desk):
+    assert await desk.words_of(licence(), advisory(1), advisory(2)) == ["added"] * 3
+    assert await desk.words_of(licence(), advisory(1), advisory(2)) == ["same"] * 3
+    changed = await desk.say(advisory(2, "low"), licence())
+    assert [one.outcome for one in changed] == ["changed", "same"]
+    bodies = desk.facts()
+    assert len(bodies) == 4
+    before = desk.world.archive.leaf_of(bytes.fromhex(bodies[3]["supersedes"]))
+    assert entries.parse(desk.world.leaves[before]).body["advisory"] == "CVE-2"
+    assert entries.parse(desk.world.leaves[changed[0].leaf]).body["severity"] == "low"
+    assert changed[1].leaf == -1
+
+
+async def test_what_is_taken_back_is_gone_and_taking_back_nothing_is_no_entry(desk):
+    assert await desk.words_of(licence(withdraw=True)) == ["same"]
+    await desk.say(licence())
+    assert await desk.words_of(licence(withdraw=True)) == ["withdrawn"]
+    assert await desk.words_of(licence(withdraw=True)) == ["same"]
+    assert await desk.words_of(licence()) == ["added"]
+    assert len(desk.facts()) == 3
+
+
+async def test_a_trial_says_what_would_become_of_it_and_nothing_else(desk):
+    await desk.say(licence())
+    rows = (licence(), licence("X", "pkg:pypi/a"), licence("Y"), advisory(severity="dire"))
+    assert await desk.words_of(rows[0], rows[1], dry_run=True) == ["same", "added"]
+    assert await desk.words_of(*rows[2:], dry_run=True) == ["changed", "refused"]
+    assert len(desk.facts()) == 1
+
+
+async def test_from_when_it_holds_is_a_change_only_where_a_time_is_given(desk):
+    await desk.say(licence(valid_from=START))
+    assert await desk.words_of(licence()) == ["same"]
+    assert await desk.words_of(licence(valid_from=START)) == ["same"]
+    assert await desk.words_of(licence(valid_from=START + 10**9)) == ["changed"]
+    assert await desk.words_of(licence()) == ["changed"]  # now, and not only then
+
+
+async def test_other_members_words_are_not_ours(desk):
+    desk.world.say(1, "licence", IDNA)
+    desk.world.seal()
+    assert await desk.words_of(FactTold("licence", IDNA, "word 0", fields={"expression": "MIT"})) == ["added"]
+
+
+async def test_a_row_that_cannot_be_said_is_refused_with_its_reason_and_the_others_go_on(desk):
+    desk.here.add("11" * 32)
+    rows = {
+        "no kind": FactTold("rumour", IDNA),
+        "builders": FactTold("recheck", IDNA),
+        "beside `fields`": FactTold("licence", IDNA, fields={"subject": "x"}),
+        "beside": FactTold("licence", IDNA, fields={"withdrawn": True}),
+        "not a fact": FactTold("licence", "pkg:PyPI/idna"),
+        "not a fact: ": FactTold("licence", IDNA, "x" * 1_500, fields={}),
+        "unknown": FactTold("licence", "pkg:pypi/b", fields={"tags": ["x"]}),
+        "float": FactTold("licence", "pkg:pypi/c", fields={"expression": 1.5}),
+        "blob": FactTold("sbom", "pkg:pypi/d@1", fields={"blob": blob("elsewhere")}),
+    }
+    outcomes = await desk.say(licence(), *rows.values(), licence("X", "pkg:pypi/z"))
+    assert [one.outcome for one in outcomes] == ["added", *["refused"] * len(rows), "added"]
+    for word, one in list(zip(rows, outcomes[1:-1], strict=True)):
+        assert one.error["code"] == "bad-request"
+        if word in ("no kind", "builders", "beside `fields`", "not a fact", "blob"):
+            assert word in one.error["what"]
+        assert one.error["do"]
+
+
+async def test_the_same_name_twice_in_one_order_is_refused(desk):
+    outcomes = await desk.say(licence(), licence("X"), licence(withdraw=True))
+    assert [one.outcome for one in outcomes] == ["added", "refused", "refused"]
+    assert "before" in outcomes[1].error["what"]
+
+
+async def test_one_subject_has_many_words_where_they_are_of_different_things(desk):
+    sboms = [FactTold("sbom", IDNA + "@1.0", fields={"format": one}) for one in ("spdx", "cyclonedx")]
+    vex = [FactTold("vex", IDNA, fields={"advisory": f"CVE-{n}", "outcome": "fixed"}) for n in range(2)]
+    assert await desk.words_of(*sboms, *vex) == ["added"] * 4
+    assert await desk.words_of(*sboms, *vex) == ["same"] * 4
+
+
+async def test_who_may_not_say_it_hears_so_at_once(desk):
+    desk.roles = ["validator"]
+    outcomes = await desk.say(advisory(), licence())
+    assert [one.outcome for one in outcomes] == ["refused", "added"]
+    assert (outcomes[0].error["code"], "motion" in outcomes[0].error["do"]) == ("forbidden", True)
+    desk.roles = None
+    with pytest.raises(Refusal, match="no member") as caught:
+        await desk.say(licence())
+    assert caught.value.code == "forbidden"
+
+
+async def test_what_the_log_refuses_is_refused_in_its_row(desk):
+    desk.no['"MIT"'] = Refusal("entry-refused", what="no", who="x", do="y")
+    outcomes = await desk.say(licence(), licence("X", "pkg:pypi/a"))
+    assert [one.outcome for one in outcomes] == ["refused", "added"]
+    assert outcomes[0].error["code"] == "entry-refused"
+
+
+async def test_once_there_is_no_room_the_rest_is_not_even_signed(desk, monkeypatch):
+    monkeypatch.setattr(said, "TOGETHER", said.Limit(2, "a test's"))
+    full = Refusal("busy", what="its author has used its entries", who="x", do="wait", retry_s=77)
+    desk.no["pkg:pypi/full"] = full
+    rows = [licence(subject="pkg:pypi/a"), licence(subject="pkg:pypi/b")]
+    rows += [licence(subject=f"pkg:pypi/full{n}") for n in range(40)]
+    outcomes = await desk.say(*rows)
+    assert [one.outcome for one in outcomes] == ["added"] * 2 + ["refused"] * 40
+    assert {(one.error["code"], one.error["retry_s"]) for one in outcomes[2:]} == {("busy", 77)}
+    assert len(desk.sent) <= 1 + said.ON_THE_WAY.value  # those that were on their way when it was told
+
+
+async def test_two_orders_for_one_fact_make_one_entry(desk):
+    desk.hold = trio.Event()
+    found = {}
+
+    async def order(number, *facts):
+        found[number] = await desk.words_of(*facts)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(order, number, licence(), licence(subject=f"pkg:pypi/only{number}"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(desk.sent) == 1  # the others wait for it
+        desk.hold.set()
+    assert sorted(one[0] for one in found.values()) == ["added", "same", "same"]
+    assert {one[1] for one in found.values()} == {"added"}
+    assert len(desk.facts()) == 4
+
+
+async def test_orders_for_other_facts_do_not_wait(desk):
+    desk.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(desk.words_of, licence(subject=f"pkg:pypi/only{number}"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(desk.sent) == 3
+        desk.hold.set()
+
+
+async def test_an_order_that_is_given_up_lets_the_next_one_through(desk):
+    desk.hold = trio.Event()
+    with trio.move_on_after(0.05):
+        await desk.say(licence())
+    desk.hold = None
+    assert await desk.words_of(licence()) == ["added"]
+
+
+async def test_where_words_of_ours_may_be_missing_nothing_is_said(desk):
+    desk.saying = Saying(
+        told.Words(_Missing(desk.world.archive), desk.world.database, b32(desk.me.public)),
+        author=None, submit=desk.submit, member=lambda: {"roles": ()}, holds=None,
+    )  # fmt: skip
+    with pytest.raises(Refusal, match="not here yet"):
+        await desk.say(licence())
+    assert desk.sent == []
+
+
+class _Missing:
+    """A log whose beginning is not here."""
+
+    def __init__(self, archive):
+        self.size = archive.size
+
+    def entries(self, first, count):
+        raise Refusal("not-found", what="not here yet", who="this node", do="ask later")
+
+
+def test_enough_room_is_left_for_what_the_node_itself_must_say():
+    assert MEMPOOL_AUTHOR_ENTRIES.value - said.TOGETHER.value * said.ON_THE_WAY.value >= 20
+
+
+NAMES = st.tuples(st.sampled_from(("licence", "description")), st.sampled_from((IDNA, "pkg:pypi/a@1")))
+ORDERS = st.lists(
+    st.lists(
+        st.tuples(NAMES, st.integers(0, 2), st.sampled_from((0, START, START + 10**9)), st.booleans()),
+        max_size=4,
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ORDERS, st.integers(1, 5))
+async def test_any_orders_leave_what_a_dict_would_hold_and_no_entry_without_a_change(
+    tmp_path_factory, orders, page
+):
+    desk = Desk(tmp_path_factory.mktemp("log"))
+    before = told.PAGE
+    told.PAGE = told.Limit(page, "a test's")
+    try:
+        entries_before = 0
+        holds = {}  # name -> (text, from when)
+        for order in orders:
+            if not order:
+                continue
+            facts = [
+                FactTold(*name, f"word {text}", valid_from=at, withdraw=gone)
+                for name, text, at, gone in order
+            ]
+            outcomes, count = await desk.say(*facts), len(desk.facts())
+            named = set()
+            for (name, text, at, gone), one in zip(order, outcomes, strict=True):
+                earlier = holds.get(name)
+                if name in named:
+                    wanted = "refused"
+                elif gone:
+                    wanted = "same" if earlier is None else "withdrawn"
+                    holds.pop(name, None)
+                else:
+                    since = earlier is not None and (earlier[1] == at if at else earlier[1] < START + 10**9)
+                    wanted = (
+                        "added"
+                        if earlier is None
+                        else "same"
+                        if (earlier[0] == text and since)
+                        else "changed"
+                    )
+                    if wanted != "same":
+                        holds[name] = text, at or START
+                named.add(name)
+                assert one.outcome == wanted
+            said_now = sum(one.outcome in ("added", "changed", "withdrawn") for one in outcomes)
+            assert count == entries_before + said_now
+            entries_before = count
+        standing = await told_by(desk)
+        assert standing == {name: text for name, (text, _) in holds.items()}
+    finally:
+        told.PAGE = before
+        desk.world.close()
+
+
+async def told_by(desk):
+    """What stands of this node's facts by the log alone: name -> text."""
+    parsed = [entries.parse(raw) for raw in desk.world.leaves]
+    facts = [(one.id.hex(), one.body) for one in parsed if one.kind == "fact.add"]
+    ended = {body.get("supersedes") for _, body in facts}
+    return {
+        (body["kind"], body["subject"]): int(body["text"].removeprefix("word "))
+        for name, body in facts
+        if name not in ended and "withdrawn" not in body and body["text"].startswith("word ")
+    }
