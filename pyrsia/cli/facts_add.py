@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pyrsia.cli.answers import shaped, typed
+from pyrsia.cli.answers import Status, shaped, typed
 from pyrsia.cli.facts_words import subject_of, what
 from pyrsia.cli.log.when import Time
 from pyrsia.cli.tell import examples, json_option, node_option, tell
@@ -164,7 +164,30 @@ def _found(node: Client, which: str) -> dict[str, Any]:
             do="see `pyrsia facts list`",
         )
     row: dict[str, Any] = rows[0]
+    _mine(node, row)
     return row
+
+
+def _mine(node: Client, row: dict[str, Any]) -> None:
+    """
+    Raises:
+        Refusal: `forbidden` for what another said, `conflict` for what counts no more.
+    """
+    if row["author"] != shaped(node.get("/api/v1/status"), Status)["node_id"]:
+        by = row["author_name"] or row["author"][:8]
+        raise Refusal(
+            "forbidden",
+            what=f"{by} said it, and only who said a fact can take it back",
+            who="your command",
+            do="say otherwise with `pyrsia facts add`, or leave its author out in your policy",
+        )
+    if row["state"] in ("superseded", "withdrawn"):
+        raise Refusal(
+            "conflict",
+            what=f"it is {row['state']} already, by leaf {row['by']}",
+            who="your command",
+            do=f"see `pyrsia facts show {row['subject']} --all`",
+        )
 
 
 # -- what people write --

@@ -4,6 +4,7 @@ A fact that the node says already is no new entry, so the same import can be sto
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -30,6 +31,7 @@ MAX_PAUSE_S = Limit(
 )
 PATIENCE_S: Final = 300.0  # of one answer: 500 facts of a busy network take some seconds
 _LOOK_S: Final = 0.2  # between two looks at what came back
+_QUIET_S: Final = 10.0  # between two words about a busy node
 # No other fact fares better: the node is no issuer, or this user may not say anything.
 _ENDS: Final = frozenset(("forbidden", "unauthenticated"))
 
@@ -54,13 +56,14 @@ class Saying:
     def __init__(
         self, target: str | None, tally: Tally, *, dry_run: bool, patience_s: float, quiet: bool
     ) -> None:
-        """`patience_s`: how long one order may be put off by a busy node, in all."""
+        """`patience_s`: how long a busy node may put off one order without taking anything of it."""
         self._node = Client(target, patience_s=PATIENCE_S)
         self._tally = tally
         self._dry_run, self._patience_s, self._quiet = dry_run, patience_s, quiet
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._done = 0
+        self._next_word_s = 0.0
 
     def all(self, tellings: Iterable[Telling], total: int) -> None:
         """See them said. Interrupted or refused, what is on its way is waited for, so that the tally is true.
@@ -90,16 +93,26 @@ class Saying:
         """One order and what is left of it, until the node took all or said no."""
         left, put_off_s = batch, 0.0
         while left and not self._stop.is_set():
+            before = len(left)
             left, busy = self._once(left)
             if busy is None:
                 continue
+            put_off_s = 0.0 if len(left) < before else put_off_s  # what goes on slowly goes on
             pause_s = min(max(1, busy.retry_s), MAX_PAUSE_S.value)
             if put_off_s + pause_s > self._patience_s:
                 raise busy.again()
-            if not self._quiet:
-                click.echo(f"the node is busy; again in {pause_s} s", err=True)
+            self._tell_busy(pause_s)
             self._stop.wait(pause_s)
             put_off_s += pause_s
+
+    def _tell_busy(self, pause_s: int) -> None:
+        """Not more often than people read."""
+        with self._lock:
+            now_s = time.monotonic()
+            if self._quiet or now_s < self._next_word_s:
+                return
+            self._next_word_s = now_s + _QUIET_S
+        click.echo(f"the node is busy; again in {pause_s} s", err=True)
 
     def _once(self, batch: list[Telling]) -> tuple[list[Telling], Refusal | None]:
         """Those that must be said again, and the node's reason."""

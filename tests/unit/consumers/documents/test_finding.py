@@ -1,0 +1,185 @@
+"""Records of files, folders and archives of strangers: the good ones come out, the others are named."""
+
+import io
+import json
+import os
+import struct
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import osv
+from pyrsia.consumers.documents import finding
+from pyrsia.consumers.documents.finding import MAX_RECORD_BYTES, records
+from pyrsia.consumers.documents.outcome import MAX_REASONS, MAX_REFUSED_SHOWN, Tally
+from pyrsia.errors import Refusal
+
+ONE = b'{"id":"A-1","modified":"2024-01-01T00:00:00Z"}'
+
+
+def zipped(*members, method=zipfile.ZIP_DEFLATED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Read bytes as a file of some name: (records, tally)."""
+
+    def read(data, name="all.zip"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        tally = Tally()
+        return [one.data for one in records(path, tally)], tally
+
+    return read
+
+
+def test_a_record_stands_alone_in_an_archive_and_in_a_folder(found, tmp_path):
+    assert found(ONE, "one.json")[0] == [ONE]
+    assert found(zipped(("a.json", ONE), ("x/b.JSON", ONE)))[0] == [ONE, ONE]
+    tally = Tally()
+    assert len(list(records(tmp_path, tally))) == 3
+    assert not tally.refused
+
+
+def test_what_is_no_record_is_passed_over_with_its_reason(found):
+    inner = zipped(("b.json", ONE))
+    data, tally = found(
+        zipped(("x/", b""), ("in.zip", inner), ("README.md", b"x"), ("../../etc/a.json", ONE))
+    )
+    assert data == [ONE]  # a path is only a name here: nothing is written
+    assert dict(tally.skipped) == {
+        "a folder of an archive": 1, "an archive inside an archive": 1, "no .json file in an archive": 1,
+    }  # fmt: skip
+
+
+def test_a_record_that_is_too_long_is_refused_and_the_others_go_on(found):
+    long = b" " * (MAX_RECORD_BYTES.value + 1)
+    data, tally = found(zipped(("long.json", long), ("a.json", ONE), method=zipfile.ZIP_STORED))
+    assert (data, tally.refused) == ([ONE], 1)
+    assert "long.json" in tally.shown[0][0]
+    data, tally = found(long, "long.json")
+    assert (data, tally.refused) == ([], 1)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_anything_is_read(found):
+    bomb = zipped(*((f"{one}.json", b" " * MAX_RECORD_BYTES.value) for one in range(9)))
+    with pytest.raises(Refusal, match="60 times") as caught:
+        found(bomb)
+    assert caught.value.code == "bad-request"
+
+
+def test_a_list_of_members_that_is_too_long_is_refused_before_it_is_read(found, monkeypatch):
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_RECORD_BYTES)(100, "for a test"))
+    with pytest.raises(Refusal, match="list of members"):
+        found(zipped(*((f"{one}.json", ONE) for one in range(9))))
+    monkeypatch.setattr(finding, "MAX_RECORDS", type(MAX_RECORD_BYTES)(1, "for a test"))
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", MAX_RECORD_BYTES)
+    with pytest.raises(Refusal, match="9 members"):
+        found(zipped(*((f"{one}.json", ONE) for one in range(9))))
+
+
+def test_a_list_that_only_zip64_says_the_length_of_is_bounded_too(found, monkeypatch):
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_RECORD_BYTES)(100, "for a test"))
+    data = bytearray(zipped(*((f"{one}.json", ONE) for one in range(9))))
+    length, start = struct.unpack_from("<2L", data, len(data) - 10)
+    wide = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, length, start)
+    where = struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    with pytest.raises(Refusal, match="list of members"):
+        found(bytes(data[:-22]) + wide + where + end)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\3\4", b"PK\5\6", b"PK\3\4" + b"x" * 90, b"hello", b"PK\5\6" + b"\xff" * 40]
+)
+def test_what_calls_itself_an_archive_and_is_none_is_refused_whole(found, data):
+    with pytest.raises(Refusal) as caught:
+        found(data)
+    assert caught.value.code == "bad-request"
+
+
+def test_a_cut_archive_is_refused_whole(found):
+    whole = zipped(("a.json", ONE), ("b.json", ONE))
+    with pytest.raises(Refusal):
+        found(whole[:-30])
+
+
+def test_a_damaged_or_encrypted_member_is_named_and_the_others_go_on(found):
+    data = bytearray(zipped(("a.json", ONE), ("b.json", ONE), method=zipfile.ZIP_STORED))
+    data[data.index(ONE) + 3] ^= 1
+    good, tally = found(bytes(data))
+    assert (good, tally.refused) == ([ONE], 1)
+    assert "a.json" in tally.shown[0][0]
+    data = bytearray(zipped(("a.json", ONE), ("b.json", ONE)))
+    data[data.index(b"PK\1\2") + 8] |= 1
+    good, tally = found(bytes(data))
+    assert (good, tally.shown[0][1]) == ([ONE], "it is encrypted")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_two_records(found):
+    other = ONE.replace(b"A-1", b"A-2")
+    assert found(zipped(("a.json", ONE), ("a.json", other)))[0] == [ONE, other]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_an_archive_with_any_byte_changed_is_read_or_refused(tmp_path_factory, at, byte):
+    data = bytearray(zipped(("a.json", ONE), ("b.json", ONE)))
+    data[at % len(data)] = byte
+    path = tmp_path_factory.mktemp("changed") / "all.zip"
+    path.write_bytes(data)
+    tally = Tally()
+    try:
+        list(records(path, tally))
+    except Refusal as refusal:
+        assert refusal.code == "bad-request"  # noqa: PT017
+
+
+def test_links_in_a_folder_are_passed_over_and_no_loop_is_walked(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.json").write_bytes(ONE)
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    (tmp_path / "b.json").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "c.txt").write_text("x")
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    tally = Tally()
+    assert [one.data for one in records(tmp_path, tally)] == [ONE]
+    assert dict(tally.skipped) == {
+        "a link inside a folder": 2, "no plain file": 1, "no .json and no .zip file": 1,
+    }  # fmt: skip
+    assert tally.refused == 1  # a bad archive inside a folder leaves the others whole
+
+
+def test_a_path_that_is_nothing_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="no such file"):
+        list(records(tmp_path / "gone", Tally()))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Refusal, match="no plain file"):
+        list(records(tmp_path / "pipe", Tally()))
+
+
+def test_a_tally_is_bounded_whatever_is_counted():
+    tally = Tally()
+    for one in range(MAX_REASONS.value + 50):
+        tally.skip(f"unknown ecosystem {one}\x1b")
+        tally.refuse(f"{one}\n" * 200, "why\x1b")
+    assert len(tally.skipped) == MAX_REASONS.value + 1
+    assert tally.refused == MAX_REASONS.value + 50
+    assert len(tally.shown) == MAX_REFUSED_SHOWN.value
+    assert json.dumps(tally.as_dict()).isascii()
+    assert all(where.isprintable() and why.isprintable() for where, why in tally.shown)
+
+
+def test_an_export_as_databases_make_them_is_read(tmp_path):
+    tally = Tally()
+    assert len(list(records(osv.export(tmp_path / "all.zip", 300), tally))) == 300
+    assert (tally.refused, tally.skipped) == (0, {})

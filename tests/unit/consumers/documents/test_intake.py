@@ -1,0 +1,81 @@
+"""Many records as orders: the newer of two counts, orders are bounded, and a node can read them."""
+
+import json
+
+import msgspec
+import pytest
+
+from pyrsia.consumers.documents import intake as module
+from pyrsia.consumers.documents.finding import Found
+from pyrsia.consumers.documents.intake import MAX_ORDER_BYTES, Intake, Telling, batches, order
+from pyrsia.errors import Refusal
+from pyrsia.serve.knowing import FactsOrder
+from pyrsia.units import MAX_FACTS_TOLD, Limit
+
+NOW = 1_764_000_000_000
+
+
+def found(day, severity="LOW", where="a.json", name="A-1"):
+    affected = {
+        "package": {"ecosystem": "PyPI", "name": "idna"},
+        "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
+    }
+    record = {
+        "id": name, "modified": f"2024-01-{day:02}T00:00:00Z", "affected": [affected],
+        "database_specific": {"severity": severity},
+    }  # fmt: skip
+    return Found(where, json.dumps(record).encode())
+
+
+def said(intake):
+    return [json.loads(one.raw)["fields"]["severity"] for one in intake.tellings()]
+
+
+@pytest.mark.parametrize("days", [(1, 2), (2, 1)])
+def test_of_two_records_with_one_id_the_newer_counts_whatever_the_order(days):
+    intake = Intake(NOW)
+    for day in days:
+        intake.take(found(day, "HIGH" if day == 2 else "LOW"))
+    assert said(intake) == ["high"]
+    assert dict(intake.tally.noted) == {"two records of one id, of which the newer counts": 1}
+
+
+def test_the_same_record_twice_is_nothing_to_speak_of():
+    intake = Intake(NOW)
+    intake.take(found(1))
+    intake.take(found(1, where="b.json"))
+    assert (len(said(intake)), intake.tally.records, dict(intake.tally.noted)) == (1, 2, {})
+
+
+def test_a_wrong_record_is_refused_by_file_and_id_and_the_others_go_on():
+    intake = Intake(NOW)
+    intake.take(Found("x.zip: bad.json", b'{"id":"A-9","modified":"2024-01-01T00:00:00Z","affected":[{"package":'
+                      b'{"ecosystem":"Maven","name":"x"}}]}'))  # fmt: skip
+    intake.take(found(1))
+    assert (len(said(intake)), intake.tally.refused) == (1, 1)
+    assert intake.tally.shown == [("x.zip: bad.json", "A-9: x is no group:artifact")]
+
+
+def test_more_records_than_there_is_room_for_are_refused(monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECORDS", Limit(2, "for a test"))
+    intake = Intake(NOW)
+    intake.take(found(1))
+    intake.take(found(1, name="A-2"))
+    with pytest.raises(Refusal) as caught:
+        intake.take(found(1, name="A-3"))
+    assert caught.value.code == "too-large"
+
+
+def test_orders_are_what_a_node_reads_and_none_is_too_long():
+    intake = Intake(NOW)
+    for one in range(MAX_FACTS_TOLD.value + 3):
+        intake.take(found(1, name=f"A-{one}"))
+    made = list(batches(intake.tellings()))
+    assert [len(batch) for batch in made] == [MAX_FACTS_TOLD.value, 3]
+    for batch in made:
+        for dry_run in (False, True):
+            read = msgspec.json.decode(order(batch, dry_run=dry_run), type=FactsOrder)
+            assert (len(read.facts), read.dry_run) == (len(batch), dry_run)
+    large = [Telling(b"x" * 400_000, "") for _ in range(5)]
+    assert [len(batch) for batch in batches(iter(large))] == [2, 2, 1]
+    assert MAX_ORDER_BYTES.value < 1 << 20
