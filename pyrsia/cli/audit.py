@@ -133,5 +133,9 @@ def _tell(report: "Report", shape: str, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    write_whole(out, text.encode(), 0o644)
+    try:
+        write_whole(out, text.encode(), 0o644)
+    except OSError as error:
+        raise Refusal("usage", what=f"{out} cannot be written: {error.strerror}", who="this machine",
+                      do="name another file with --out") from None  # fmt: skip
     tell({}, as_json=False, text=lambda: [*audit_tell.summary(report), f"written to {out}"])

@@ -13,7 +13,8 @@ from typing import Final
 from pyrsia.client import Client
 from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
-from pyrsia.errors import Refusal
+from pyrsia.consumers.documents.purls import spelled
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Known
 from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, MAX_SBOM_BYTES, Limit
 from pyrsia.wire import purl as purls
@@ -65,7 +66,12 @@ def read(text: str, node: Client, into: Gathered) -> tuple[str, ...]:
 
 def _purl(package: str, version: str) -> str:
     read = purls.parse(package)
-    return str(purls.Purl(read.type, read.namespace, read.name, version))
+    try:
+        return spelled(read.type, read.namespace, read.name, version)
+    except Malformed as error:
+        raise Refusal(
+            "usage", what=f"{version} is no tag: {error}", who="your command", do="write NAME:TAG"
+        ) from None
 
 
 def _digest(node: Client, repository: str, tag: str) -> str:

@@ -157,5 +157,5 @@ def _notifications(report: Report) -> list[dict[str, Any]]:
 
 
 def _text(text: str) -> str:
-    told = safe(text)
+    told = safe(text) or "-"  # the standard wants some text wherever there is a message
     return told if len(told) <= _MOST_TEXT else f"{told[: _MOST_TEXT - 3]}..."

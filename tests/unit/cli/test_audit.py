@@ -257,7 +257,16 @@ def test_an_image_is_asked_about_by_tag_and_digest_and_its_sbom_is_looked_into(p
 
 
 def test_what_is_nothing_of_all_that_is_refused(pyrsia, node, tmp_path):
-    for named in ("gone.txt", "idna", "pkg:", tmp_path, "Team/App:1", "a" * 400):
+    for named in (
+        "gone.txt",
+        "idna",
+        "pkg:",
+        tmp_path,
+        "Team/App:1",
+        "a" * 400,
+        "docker://a:..",
+        "docker://A",
+    ):
         code, out, err = pyrsia("audit", named, "--node", node.url)
         assert (code, out) == (2, ""), named
         assert err.startswith("pyrsia: ")
@@ -271,6 +280,8 @@ def test_a_report_is_written_to_a_file_and_summed_up(pyrsia, node, tmp_path):
     assert json.loads(out.read_text())["version"] == "2.1.0"
     assert told_.splitlines()[-1] == f"written to {out}"
     assert "1 at or above high: failed" in told_
+    code, _, err = pyrsia("audit", OLD, "--node", node.url, "--out", tmp_path / "no" / "where")
+    assert (code, "cannot be written" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
