@@ -74,7 +74,7 @@ class Saying:
         self._member, self._holds, self._clock = member, holds, clock
         self._planning = trio.Lock()
         self._orders = trio.CapacityLimiter(ORDERS.value)
-        self._groups = trio.CapacityLimiter(ON_THE_WAY.value)
+        self._groups = trio.Semaphore(ON_THE_WAY.value)
         self._being_said: dict[bytes, trio.Event] = {}  # name -> set once its order is through
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
@@ -190,16 +190,21 @@ class Saying:
         full: list[FactOutcome] = []
 
         async def group(part: Sequence[_Row]) -> None:
-            async with self._groups:
-                if full:
-                    for row in part:
-                        row.outcome = full[0]
-                else:
-                    full.extend(await self._group(part))
+            try:
+                full.extend(await self._group(part))
+            finally:
+                self._groups.release()
 
         async with trio.open_nursery() as nursery:
             for at in range(0, len(rows), TOGETHER.value):
-                nursery.start_soon(group, rows[at : at + TOGETHER.value])
+                part = rows[at : at + TOGETHER.value]
+                await self._groups.acquire()
+                if full:
+                    self._groups.release()
+                    for row in rows[at:]:
+                        row.outcome = full[0]
+                    break
+                nursery.start_soon(group, part)
 
     async def _group(self, rows: Sequence[_Row]) -> Sequence[FactOutcome]:
         """The refusal that all of them met, if it says that there is no room."""
