@@ -1,0 +1,142 @@
+"""`verify` and what facts say: only from histories that are proven complete, whoever brings them."""
+
+import pytest
+import trio
+
+from pyrsia.errors import Refusal
+from pyrsia.keys import verify
+from pyrsia.node.proofs import Proofs
+from pyrsia.policy import rules
+from pyrsia.verify import evidence
+from pyrsia.verify.artifact import judge_digest
+from pyrsia.verify.history import Subject
+from pyrsia.verify.knowing import Histories
+from pyrsia.wire.text import b32
+from tests.reference.governance import fact
+from tests.reference.parts import Kept
+from tests.reference.story import NOW_MS, Story
+
+IDNA, PURL = "pkg:pypi/idna", "pkg:pypi/idna@1.0"
+CEILING = '[all]\nmax_severity = "medium"\n'
+DAY_MS = 86_400_000
+
+
+class Told:
+    """A log in which somebody warned of a version and of a file, and the histories that a node makes of it."""
+
+    def __init__(self, folder):
+        world = Kept(folder)
+        self.story = Story(world=world, dissenter=True)
+        self.before = self._kept(world)
+        author = world.follower
+        self.issuer = b32(author.public)
+        world.block(
+            world.entry(author, "fact.add", fact("advisory", IDNA, advisory="CVE-1", severity="high")),
+            world.entry(
+                author,
+                "fact.add",
+                fact("advisory", f"sha256:{self.story.sha256}", advisory="CVE-2", severity="critical"),
+            ),
+            world.entry(author, "fact.add", fact("licence", PURL, expression="MIT")),
+        )
+        self.after = self._kept(world)
+        self.world = world
+
+    def _kept(self, world):
+        """Histories of the package and of the file as of now."""
+        world.archive.keep_checkpoint(self.story.note())
+        proofs = Proofs(world.archive)
+        return {one: trio.run(proofs.of_history, Subject.parse(one)) for one in (IDNA, self.story.sha256)}
+
+    def judged(self, text, learn, now_ms=NOW_MS, current=False):
+        found = evidence.read(self.story.proof(), [self.story.pin], verify)
+        policy = rules.parse(text.encode(), "mine")
+        try:
+            return judge_digest(
+                self.story.sha256, found, now_ms=now_ms, expected=None, verify=verify,
+                policy=policy, current=current, learn=learn,
+            ).status  # fmt: skip
+        except Refusal as refusal:
+            return refusal
+
+    def histories(self, given=(), fetch=None, now_ms=NOW_MS):
+        return Histories([self.story.pin], verify, now_ms=now_ms, given=given, fetch=fetch)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    made = Told(tmp_path_factory.mktemp("kept"))
+    yield made
+    made.world.close()
+
+
+def test_a_rule_that_asks_what_is_known_refuses_without_it_and_says_exactly_what_to_do(told):
+    for learn in (None, told.histories(), told.histories([told.after[IDNA]])):
+        refusal = told.judged(CEILING, learn)
+        assert (refusal.code, refusal.who) == ("no-proof", "your policy")
+        assert "--node URL" in refusal.do
+        assert f"pyrsia log history {IDNA} --prove FACTS1" in refusal.do
+        assert f"pyrsia log history {told.story.sha256} --prove FACTS2" in refusal.do
+        assert "pyrsia verify --facts FACTS1 --facts FACTS2" in refusal.do
+    assert told.judged("", None) == "REPRODUCED"  # nobody asks, so nothing is needed
+
+
+def test_what_else_is_against_a_file_is_no_matter_of_missing_proof(told):
+    refusal = told.judged(f'{CEILING}deny = ["pkg:pypi/*"]\n', None)
+    assert refusal.code == "denied"
+
+
+def test_facts_of_the_package_and_of_the_file_are_heeded(told):
+    learn = told.histories(told.after.values())
+    refusal = told.judged(CEILING, learn)
+    assert refusal.code == "denied"
+    assert "CVE-1 is high" in refusal.what + refusal.do
+    assert "CVE-2 is critical" in refusal.what + refusal.do
+    assert told.judged('[all]\nmax_severity = "critical"\nlicences_allow = ["MIT"]\n', learn) == "REPRODUCED"
+    assert told.judged('[all]\nlicences_deny = ["MIT"]\n', learn).code == "denied"
+    nobody = "a" * 52
+    assert told.judged(f'{CEILING}issuers = ["{nobody}"]\n', learn) == "REPRODUCED"
+    assert told.judged(f'{CEILING}issuers = ["{told.issuer}"]\n', learn).code == "denied"
+
+
+def test_a_node_is_asked_once_a_subject_and_only_where_a_rule_asks(told):
+    asked = []
+
+    def fetch(subject):
+        asked.append(subject.text)
+        return told.after[subject.text]
+
+    learn = told.histories(fetch=fetch)
+    assert told.judged("", learn) == "REPRODUCED"
+    assert asked == []
+    for _ in range(2):
+        assert told.judged(CEILING, learn).code == "denied"
+    assert asked == [IDNA, told.story.sha256]
+
+
+def test_a_node_that_hides_an_advisory_is_found_out_or_tells_an_old_history(told):
+    def cut(subject):
+        lines = told.after[subject.text].split(b"\n")
+        return b"\n".join([line for line in lines if b"CVE-" not in line])
+
+    refusal = told.judged(CEILING, told.histories(fetch=cut))
+    assert refusal.code == "proof-invalid"
+    other = told.histories(fetch=lambda subject: told.after[IDNA])
+    assert told.judged(CEILING, other).code == "proof-invalid"  # of another subject
+    old = told.histories(told.before.values())  # proven, and before anybody warned
+    assert told.judged(CEILING, old) == "REPRODUCED"
+    later_ms = NOW_MS + 3_600_000
+    assert (
+        told.judged(CEILING, old, now_ms=later_ms, current=True).code == "too-old"
+    )  # a node's word is of now
+    much_later_ms = NOW_MS + 400 * DAY_MS
+    assert told.judged(CEILING, old, now_ms=much_later_ms).code == "too-old"
+
+
+def test_a_history_of_a_network_that_is_not_pinned_or_of_another_than_the_proof_counts_for_nothing(told):
+    with pytest.raises(Refusal) as caught:
+        Histories([], verify, now_ms=NOW_MS, given=[told.after[IDNA]])
+    assert caught.value.code == "not-pinned"
+    learn = told.histories(told.after.values())
+    assert learn(told.story.pin.digest, PURL, told.story.sha256) is not None
+    assert learn("f" * 64, PURL, told.story.sha256) is None
