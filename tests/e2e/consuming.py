@@ -199,14 +199,18 @@ class Field:
         path = self.follower.data / "policy.toml"
         before = path.read_text()
         try:
-            self._take_over(text)
+            self.take_over(text)
             yield
         finally:
-            self._take_over(before)
+            self.take_over(before)
 
-    def _take_over(self, text: str) -> None:
-        (self.follower.data / "policy.toml").write_text(text)
-        with self.follower.client() as node:
+    def take_over(self, text: str, at: Node | None = None) -> None:
+        """Let a running node's policy be this, which says something else than before; without `at` the follower's."""
+        path = (at or self.follower).data / "policy.toml"
+        if path.read_text() == text:
+            return
+        path.write_text(text)
+        with (at or self.follower).client() as node:
             was = node.get("/api/v1/policy")["rules"]
 
             def taken() -> bool:

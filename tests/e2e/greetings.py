@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -142,9 +141,9 @@ def _recipe(folder: Path, version: str) -> None:
     answers = {
         "latest": {"revision": rrev, "time": "2024-05-06T07:08:09.000000+00:00"},
         f"revisions/{rrev}/search": {PACKAGE_ID: {"content": info}},
-        f"revisions/{rrev}/files/index.html": {"files": dict.fromkeys(recipe, {})},
+        f"revisions/{rrev}/files/index.html": {"files": {key: {} for key in recipe}},
         f"{package}/latest": {"revision": prev, "time": "2024-05-06T07:08:09.000000+00:00"},
-        f"{package}/revisions/{prev}/files/index.html": {"files": dict.fromkeys(files, {})},
+        f"{package}/revisions/{prev}/files/index.html": {"files": {key: {} for key in files}},
     }
     written = {path: json.dumps(value).encode() for path, value in answers.items()}
     written |= {f"revisions/{rrev}/files/{name}": data for name, data in recipe.items()}
