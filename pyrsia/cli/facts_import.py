@@ -96,9 +96,7 @@ def vex(files: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     from pyrsia.consumers.documents.statements import read
 
     tally = Tally()
-    tellings = [
-        telling(fact, f"{file}: {fact.fields['advisory']}") for file in files for fact in read(file, tally)
-    ]
+    tellings = [telling(fact, f"{fact.subject}: {fact.fields['advisory']}") for fact in read(files, tally)]
     return _said(tellings, tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json)
 
 

@@ -48,29 +48,37 @@ class _Said:
     time: datetime
 
 
-def read(path: Path, tally: Tally) -> list[FactTold]:
-    """The facts that a document comes to, in its order; what it does not come to goes to `tally`.
+def read(paths: Iterable[Path], tally: Tally) -> list[FactTold]:
+    """The facts that documents come to, in their order; what they do not come to goes to `tally`.
 
     Raises:
         Refusal: `too-large`, `usage`, `bad-request`: no VEX document.
     """
-    data = whole(path)
-    try:
-        said = _statements(data, path)
-        found: dict[tuple[str, str], tuple[datetime, FactTold]] = {}
-        for one in said:
-            tally.records += 1
-            for fact in _facts(one, tally):
-                key = fact.subject, str(fact.fields["advisory"])
-                if key in found:
-                    tally.note("two statements about one thing, of which the newer counts")
-                if key not in found or found[key][0] <= one.time:
-                    found[key] = one.time, fact
-            if len(found) > MAX_STATEMENTS.value:
-                raise Malformed(f"more than {MAX_STATEMENTS.value:,} statements")
-    except Malformed as error:
-        raise refused(path, str(error)) from None
+    found: dict[tuple[str, str], tuple[datetime, FactTold]] = {}
+    for path in paths:
+        data = whole(path)
+        try:
+            for one in _statements(data, path):
+                tally.records += 1
+                _take(one, found, tally)
+        except Malformed as error:
+            raise refused(path, str(error)) from None
     return [fact for _, fact in found.values()]
+
+
+def _take(one: _Said, found: dict[tuple[str, str], tuple[datetime, FactTold]], tally: Tally) -> None:
+    """
+    Raises:
+        Malformed: more than one import has room for.
+    """
+    for fact in _facts(one, tally):
+        key = fact.subject, str(fact.fields["advisory"])
+        if key in found:
+            tally.note("two statements about one thing, of which the newer counts")
+        if key not in found or found[key][0] <= one.time:
+            found[key] = one.time, fact
+    if len(found) > MAX_STATEMENTS.value:
+        raise Malformed(f"more than {MAX_STATEMENTS.value:,} statements")
 
 
 def _statements(data: bytes, path: Path) -> Iterable[_Said]:

@@ -47,7 +47,7 @@ def told(tmp_path):
         path = tmp_path / "vex.json"
         path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
         tally = Tally()
-        found = read(path, tally)
+        found = read([path], tally)
         for fact in found:
             checked(fact)
         return found, tally
@@ -181,7 +181,7 @@ def test_whatever_a_document_holds_the_ledger_takes_what_comes_of_it(tmp_path_fa
     path = tmp_path_factory.mktemp("any") / "vex.json"
     path.write_text(json.dumps(openvex(*statements) if ours else cyclonedx(*statements)))
     try:
-        found = read(path, Tally())
+        found = read([path], Tally())
     except Refusal:
         return
     for fact in found:
