@@ -53,6 +53,7 @@ from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.knowing import Knowledge
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.desk import KnowledgeDesk
+from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.knowledge.words import Words
@@ -522,7 +523,9 @@ class Node:
             holds=self.shelf.holds,
         )
         auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
-        return KnowledgeDesk(telling, auditing, saying)
+        catalog = self.catalog
+        documents = Documents(archive, catalog.arrivals, lambda blob, holders: catalog.sources(blob, holders))
+        return KnowledgeDesk(telling, auditing, saying, documents)
 
     def _describer(self) -> Describer:
         return Describer(

@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from pyrsia.serve.answers import not_found
 from pyrsia.serve.api_members import decoded
 from pyrsia.serve.knowing import (
     NEWEST,
@@ -91,6 +92,15 @@ async def _say_facts(admin: Admin, request: Request) -> FactsOutcome:
     return await admin.knowledge.say(await decoded(request, FactsOrder))
 
 
+async def _blob_of_fact(admin: Admin, request: Request) -> bytes:
+    text: str = request.path_params["leaf"]
+    leaf = int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else -1
+    found = await admin.knowledge.document(leaf) if leaf >= 0 else None
+    if found is None:
+        raise not_found("no fact that names a document stands at this leaf")
+    return found
+
+
 async def _audited(admin: Admin, request: Request) -> AuditAnswer:
     return await admin.knowledge.audit(await decoded(request, AuditOrder))
 
@@ -100,6 +110,8 @@ FACT_ROWS: Final[tuple[Row, ...]] = (
         refusals=("bad-request",)),
     Row("GET", "/api/v1/facts/follow", _follow_facts, "Facts as the log gets them, a line each", FactRow, query=_FOLLOW,
         media=LINES, refusals=("bad-request", "not-found")),
+    Row("GET", "/api/v1/facts/blob/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,
+        media="application/octet-stream", refusals=("not-found", "too-large", "unavailable")),
     Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),
     Row("POST", AUDIT, _audited, "What is known of many versions", AuditAnswer, AuditOrder,

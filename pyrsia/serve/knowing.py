@@ -161,6 +161,14 @@ class KnowledgeDesk(Protocol):
 
     async def audit(self, order: AuditOrder) -> AuditAnswer: ...
 
+    async def document(self, leaf: int) -> bytes | None:
+        """The document that the fact at a leaf names; None where there is none.
+
+        Raises:
+            Refusal: `too-large`; `unavailable` where nobody who has it is there; `storage-full`.
+        """
+        ...
+
     async def say(self, order: FactsOrder) -> FactsOutcome:
         """See facts into the log, within this node's quota.
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from pyrsia.node.knowledge.auditing import Auditing
+from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.serve.knowing import (
@@ -19,8 +20,12 @@ from pyrsia.serve.knowing import (
 class KnowledgeDesk:
     """One node's."""
 
-    def __init__(self, telling: Telling, auditing: Auditing, saying: Saying) -> None:
+    def __init__(
+        self, telling: Telling, auditing: Auditing, saying: Saying, documents: Documents | None = None
+    ) -> None:
+        """`documents`: None where no bytes are to be had."""
         self._telling, self._auditing, self._saying = telling, auditing, saying
+        self._documents = documents
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
         return await self._telling.facts(subject, at, kind=kind, first=first, count=count)
@@ -35,6 +40,9 @@ class KnowledgeDesk:
 
     async def audit(self, order: AuditOrder) -> AuditAnswer:
         return await self._auditing.audit(order)
+
+    async def document(self, leaf: int) -> bytes | None:
+        return None if self._documents is None else await self._documents.document(leaf)
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
         return await self._saying.say(order)

@@ -218,3 +218,12 @@ def test_the_app_takes_bodies_as_long_as_the_orders() -> None:
     routes = dict(LIMITS.body_routes)
     assert routes[BATCH] == MAX_FACTS_BYTES.value
     assert routes[AUDIT] == MAX_AUDIT_BYTES.value
+
+
+async def test_the_document_of_a_fact_is_given_by_its_leaf(node: ToyNode, client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"{FACTS}/blob/7")
+    assert (answer.status_code, answer.content) == (200, b"a document")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    for leaf in ("8", "-7", "x", "9" * 40, "\u0667"):
+        assert (await client.get(f"{FACTS}/blob/{leaf}")).status_code == 404
+    assert node.knowledge.asked == [("document", 7), ("document", 8)]

@@ -56,6 +56,10 @@ class ToyKnowledge:
         self.asked.append(("newest", at, kind, first, count, order))
         return FactsTold("", at.size or SIZE, TIME_MS, True, tuple(self.rows[:count]), -1)
 
+    async def document(self, leaf: int) -> bytes | None:
+        self.asked.append(("document", leaf))
+        return b"a document" if leaf == 7 else None
+
     def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
         self.asked.append(("follow", after, kind, glob))
         if kind == "nonsense":
