@@ -107,3 +107,26 @@ async def test_the_names_that_the_log_holds_come_in_pages(node):
     assert (rest["packages"], rest["next"]) == (["pkg:pypi/c", "pkg:pypi/idna"], "")
     for wrong in (f"?start={'x' * 400}", "?purl=pkg:pypi/a", "?start=a&start=b"):
         assert (await get(node, f"/api/v1/policy/names{wrong}"))[0] == 400
+
+
+async def test_what_was_published_lately_is_told_page_by_page(node):
+    node.judge.files += [known("pkg:pypi/idna@3.12", "idna-3.12-py3-none-any.whl", sha256="3" * 64)]
+    status, told = await get(node, "/api/v1/policy/recent?since=1")
+    assert (status, [one["sha256"][0] for one in told["files"]], told["next"]) == (200, ["1", "2"], 2)
+    told = (await get(node, "/api/v1/policy/recent?since=1&first=2"))[1]
+    assert ([one["sha256"][0] for one in told["files"]], told["next"]) == (["3"], -1)
+    assert (await get(node, "/api/v1/policy/recent"))[0] == 200
+    for bad in ("since=soon", "since=-1", "first=1.5", "until=3"):
+        assert (await get(node, f"/api/v1/policy/recent?{bad}"))[0] == 400
+
+
+async def test_rules_for_single_packages_are_told_in_their_order(node):
+    node.judge.text = '[[rule]]\npackages = ["pkg:pypi/a"]\nsbom = "required"\n'
+    told = (await get(node, "/api/v1/policy"))[1]
+    assert told["blocks"] == [
+        {
+            "number": 1,
+            "packages": ["pkg:pypi/a"],
+            "rules": [{"key": "sbom", "value": "required", "origin": "[[rule]] 1"}],
+        }
+    ]
