@@ -64,7 +64,7 @@ async def _check(admin: Admin, request: Request) -> CheckAnswer:
     return checked(found.owner, [judged(one, admin.judge.decision(one)) for one in found.files])
 
 
-async def _recent(admin: Admin, request: Request) -> RecentAnswer:
+async def _published(admin: Admin, request: Request) -> RecentAnswer:
     only(request, _RECENT)
     since_ms, first = (number(request, name, 0) for name in ("since", "first"))
     return await admin.judge.recent(since_ms, first)
@@ -91,6 +91,6 @@ POLICY_ROWS: Final[tuple[Row, ...]] = (
         PackagesAnswer, query=_PAGE, refusals=("bad-request",)),
     Row("GET", "/api/v1/policy/facts", _facts, "What they decide on, to try other rules", FactsAnswer, query=_QUERY,
         refusals=("bad-request",)),
-    Row("GET", "/api/v1/policy/recent", _recent, "The same of what was published since a moment, page by page",
+    Row("GET", "/api/v1/policy/recent", _published, "The same of what was published since a moment, page by page",
         RecentAnswer, query=_RECENT, refusals=("bad-request",)),
 )  # fmt: skip
