@@ -38,6 +38,22 @@ class Page(msgspec.Struct):
     scanned: int = 0
 
 
+class Artifact(msgspec.Struct):
+    file: str
+    size: int
+    purl: str
+
+
+class FileFacts(msgspec.Struct):
+    purl: str
+    sha256: str
+    status: str = ""
+
+
+class PolicyFacts(msgspec.Struct):
+    files: tuple[FileFacts, ...]
+
+
 Ordered = orders.Ordered
 GivenSource = orders.GivenSource
 LogPart = orders.LogPart

@@ -29,6 +29,7 @@ from pyrsia.wire import purl as purls
 
 PROOF_WAIT_S = Limit(30, "a head is cosigned within two seconds; the rest bridges a validator's restart")
 POLL_S: Final = 0.3
+FALLEN: Final = {"WITHDRAWN": "withdrawn", "DISPUTED": "disputed"}  # status -> code
 PROOF: Final = ".tlog-proof"
 BUNDLE: Final = ".intoto.jsonl"
 
@@ -41,10 +42,12 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     epilog=examples(
         "pyrsia fetch pkg:pypi/idna                    the newest, into this folder",
         "pyrsia fetch pkg:maven/commons-io/commons-io@2.16.1 -o lib",
+        "pyrsia fetch --digest sha256:HEX              these bytes, withdrawn or not",
         "pyrsia verify idna-3.10-py3-none-any.whl      by the proof that came along",
     )
 )
-@click.argument("purl", metavar="PURL")
+@click.argument("purl", metavar="[PURL]", required=False)
+@click.option("--digest", metavar="sha256:HEX", help="The file with this digest, whatever it is called.")
 @click.option(
     "-o",
     "--out",
@@ -54,33 +57,90 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 )
 @node_option
 @json_option
-def fetch(purl: str, out: Path, target: str | None, as_json: bool) -> None:
+def fetch(purl: str | None, digest: str | None, out: Path, target: str | None, as_json: bool) -> None:
     """Download PURL and beside each file its proof and attestations; without @VERSION the newest release.
 
     Of pkg:pypi/NAME one file is taken, of other packages every file of the version. The newest is by version for
     pypi, a pre-release only where there is nothing else, and the one published last elsewhere. The bytes are
     compared with the digest that the node names; `pyrsia verify` checks that the log says so. What was interrupted
     goes on where it ended.
+
+    What is withdrawn is only given to who names its bytes by --digest, where the node's policy allows that.
     """
-    wanted = _package(purl)
+    if (purl is None) == (digest is None):
+        raise click.UsageError("name a PURL, or a file by --digest sha256:HEX")
     with Client(target, patience_s=300.0) as node:
-        listed = _listed(node, wanted.versionless)
-        chosen = _of_pypi(listed, wanted) if wanted.type == "pypi" else _of_version(listed, wanted.version)
-        if not chosen:
-            raise Refusal(
-                "version-unknown",
-                what=f"the network holds no {purl}",
-                who="your command",
-                do=f"ask for it: pyrsia build request {_asked(wanted)}",
-            )
+        chosen = _of_digest(node, digest) if digest is not None else _of_purl(node, str(purl))
         for one in chosen:
             _check_names(one["file"], one["sha256"])
         files = [_one(node, one, out, quiet=as_json) for one in chosen]
+    for one in chosen if not as_json else ():
+        if one.get("status") in FALLEN:
+            click.echo(f"{one['file']} is {one['status']}: see `pyrsia package show {one['purl']}`", err=True)
     tell(
         {**files[0], "files": files},
         as_json=as_json,
         text=lambda: [line for one in files for line in _told(one)],
     )
+
+
+def _of_purl(node: Client, purl: str) -> list[dict[str, Any]]:
+    """The files that PURL means, of those that the node offers.
+
+    Raises:
+        Refusal: `withdrawn`, `disputed`, `version-unknown`, `package-unknown`.
+    """
+    wanted = _package(purl)
+    listed = _listed(node, wanted.versionless)
+    chosen = _of_pypi(listed, wanted) if wanted.type == "pypi" else _of_version(listed, wanted.version)
+    if chosen:
+        return chosen
+    for one in _known(node, purl=str(wanted)) if wanted.version else ():
+        if one["status"] in FALLEN:
+            raise Refusal(
+                FALLEN[one["status"]],
+                what=f"{purl} is {one['status']} in the log",
+                who="the network's members",
+                do="take another version, or name the bytes: pyrsia fetch --digest "
+                f"sha256:{one['sha256']} (why: pyrsia package show {wanted})",
+            )
+    raise Refusal(
+        "version-unknown",
+        what=f"the network holds no {purl}",
+        who="your command",
+        do=f"ask for it: pyrsia build request {_asked(wanted)}",
+    )
+
+
+def _of_digest(node: Client, digest: str) -> list[dict[str, Any]]:
+    """The file with this digest, with its present `status`.
+
+    Raises:
+        Refusal: `usage`; `not-found`.
+    """
+    sha256 = digest.removeprefix("sha256:")
+    if _SHA256.fullmatch(sha256) is None or sha256 == digest:
+        raise click.BadParameter("sha256: and 64 hexadecimal digits in lower case", param_hint="--digest")
+    found = shaped(node.get(f"/api/v1/artifacts/{sha256}"), answers.Artifact)
+    same = (one for one in _known(node, sha256=sha256) if one["purl"] == found["purl"])
+    status = next((one["status"] for one in same), "")
+    return [
+        {
+            "file": found["file"],
+            "sha256": sha256,
+            "size": found["size"],
+            "purl": found["purl"],
+            "status": status,
+        }
+    ]
+
+
+def _known(node: Client, **of: str) -> list[dict[str, Any]]:
+    """What the log says of files now; nothing where the node does not tell."""
+    try:
+        return list(shaped(node.get("/api/v1/policy/facts", **of), answers.PolicyFacts)["files"])
+    except Refusal:
+        return []
 
 
 def _listed(node: Client, package: purls.Purl) -> list[dict[str, Any]]:

@@ -237,8 +237,8 @@ def withdraw(desk: Desk, purl: str, reason: str) -> None:
     nodes = desk.field.network.nodes
     with nodes[0].client() as amber, nodes[1].client() as birch, nodes[2].client() as cedar:
         files = amber.get("/api/v1/policy/facts", purl=purl)["files"]
-        for one in files:
-            body = {"kind": "artifact.withdraw", "purl": purl, "reason": reason, "sha256": one["sha256"]}
+        for sha256 in dict.fromkeys(one["sha256"] for one in files):  # two files of Conan's have the same bytes
+            body = {"kind": "artifact.withdraw", "purl": purl, "reason": reason, "sha256": sha256}
             motion = amber.post("/api/v1/motions", {"motion": body, "approve": True})["id"]
             for node in (birch, cedar):
                 desk.field.network.wait(partial(_approved, node, motion), 20, "no approval")

@@ -288,6 +288,49 @@ def test_a_named_version_is_that_version_and_no_other(pyrsia, node, story, tmp_p
     assert pyrsia("fetch", "idna@1.1", "--out", tmp_path / "out", "--node", node.url)[0] == 1
 
 
+def fallen(node, story, status):
+    """An index that offers nothing, of which the log has one file with this status."""
+    index(node, story)
+    node.answers["/api/v1/packages"] = (200, [])
+    row = {"purl": "pkg:pypi/idna@1.0", "sha256": story.sha256, "status": status}
+    node.answers["/api/v1/policy/facts"] = (200, {"files": [row]})
+    about = {"file": WHEEL, "size": len(story.data), "purl": "pkg:pypi/idna@1.0"}
+    node.answers[f"/api/v1/artifacts/{story.sha256}"] = (200, about)
+
+
+@pytest.mark.parametrize("status", ["WITHDRAWN", "DISPUTED"])
+def test_what_is_withdrawn_is_fetched_by_its_digest_alone(pyrsia, node, story, tmp_path, status):
+    fallen(node, story, status)
+    out = tmp_path / "out"
+    code, _, err = pyrsia("fetch", "pkg:pypi/idna@1.0", "--out", out, "--node", node.url)
+    assert (code, f"is {status} in the log" in err) == (1, True)
+    assert f"pyrsia fetch --digest sha256:{story.sha256}" in err
+    assert not out.exists()
+    code, said, err = pyrsia("fetch", "--digest", f"sha256:{story.sha256}", "--out", out, "--node", node.url)
+    assert (code, f"{WHEEL} is {status}" in err) == (0, True)
+    assert str(out / WHEEL) in said
+    assert (out / WHEEL).read_bytes() == story.data
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("idna", "--digest", "sha256:" + "0" * 64), (), ("--digest", "0" * 64), ("--digest", "sha256:AB")],
+)
+def test_a_digest_is_written_whole_and_beside_no_purl(pyrsia, node, words):
+    assert pyrsia("fetch", *words, "--node", node.url)[0] == 2
+
+
+@pytest.mark.parametrize("told", [[], {"files": 3}, {"file": "../x", "size": 1, "purl": "p"}, {"file": 1}])
+def test_a_node_that_tells_nonsense_about_a_digest_is_refused(pyrsia, node, story, tmp_path, told):
+    fallen(node, story, "WITHDRAWN")
+    node.answers[f"/api/v1/artifacts/{story.sha256}"] = (200, told)
+    node.answers["/api/v1/policy/facts"] = (200, told)
+    code, _, err = pyrsia(
+        "fetch", "--digest", f"sha256:{story.sha256}", "--out", tmp_path / "o", "--node", node.url
+    )
+    assert (code != 0, "Traceback" in err, (tmp_path / "o").exists()) == (True, False, False)
+
+
 class Later(dict):
     """Answers of a node whose proof comes with the third question for it."""
 
