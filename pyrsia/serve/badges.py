@@ -41,11 +41,13 @@ _ELSE: Final = 8.0  # of a character that is not in the table: capitals and sign
 _WIDTHS: Final[Mapping[str, float]] = {
     **dict.fromkeys("ijl.,:;'|!", 4.0),
     **dict.fromkeys("fIrt()[]/\\- ", 5.0),
-    **dict.fromkeys("Jcksvxyz", 6.0),
-    **dict.fromkeys("abdeghnopquLF0123456789*?", 7.0),
-    **dict.fromkeys("ABCEPRSTVXYZK", 7.7),
-    **dict.fromkeys("DGHNOQUw+<>=~#", 9.2),
-    **dict.fromkeys("MWm%@", 11.5),
+    **dict.fromkeys("Jcksvxyz", 6.1),
+    **dict.fromkeys("abdeghnopquEFLPTY0123456789*?", 7.0),
+    **dict.fromkeys("ABCKRSVXZ", 7.7),
+    **dict.fromkeys("DGHNOQU", 8.7),
+    **dict.fromkeys("Mw+<>=~#", 9.3),
+    **dict.fromkeys("Wm", 11.0),
+    **dict.fromkeys("%@", 11.9),
 }
 _FONTS: Final = "Verdana,DejaVu Sans,Geneva,sans-serif"
 

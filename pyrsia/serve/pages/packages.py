@@ -76,6 +76,9 @@ async def package(supply: Supply, admin: Admin, text: str, url: str, at: AsOf = 
             f"this node has no {text[:200]}", do=f"ask the network for it: pyrsia build request {text[:200]}"
         )
     known = None if owner else await _known(admin, str(purl), at)
+    if known is not None:  # newest first, as its ecosystem has it; what was not in the log then comes behind
+        places = {one.version: place for place, one in enumerate(known.versions)}
+        shown.sort(key=lambda one: places.get(one.version, len(places)))
     given = newest(purl.type, [one.version for one in shown if any(not file.refusal for file in one.files)])
     return {
         "purl": text,
