@@ -1,12 +1,17 @@
 """What is known of a package: how long one version with many advisories takes, and one of a large audit."""
 
+from dataclasses import replace
 from random import Random
 
 from packaging.version import Version
 
 from bench.harness import Timed, row
 from pyrsia.knowledge.about import about
+from pyrsia.knowledge.known import Known, Licence, Sbom
 from pyrsia.knowledge.said import Said
+from pyrsia.policy.evaluate import decide
+from pyrsia.policy.facts import NETWORK, Agreeing, Facts
+from pyrsia.policy.rules import Policy, parse
 
 PURL = "pkg:pypi/idna"
 SIZE, NOW_MS = 1_000_000, 1_000
@@ -90,4 +95,72 @@ def test_few_advisories(measure):
     measure(
         Timed(lambda: told(facts), len(ASKED)),
         {"ranges alone, packaging": Timed(lambda: compared(facts), len(ASKED))},
+    )
+
+
+POLICY = parse(
+    b"""
+[all]
+max_severity = "high"
+licences_allow = ["MIT", "Apache-*", "BSD-*"]
+licences_deny = ["AGPL-*"]
+sbom = "required"
+accept = [{ advisory = "CVE-2026-0003", until = 2026-12-31, reason = "we never call it" }]
+
+[[rule]]
+packages = ["pkg:pypi/inner-*"]
+max_severity = "any"
+
+[[rule]]
+packages = ["pkg:maven/org.example/*"]
+licences_deny = ["GPL-*"]
+""",
+    "the bench",
+)
+PLAIN = parse(b"", "the bench")
+
+
+def files(known: Known) -> list[Facts]:
+    agreeing = tuple(Agreeing(letter * 52, f"org {letter}", "namespace") for letter in "abc")
+    return [
+        Facts(
+            f"{PURL}@{one}",
+            NETWORK,
+            f"idna-{one}.whl",
+            "0" * 64,
+            "REPRODUCED",
+            agreeing,
+            "full",
+            "identical",
+            1,
+            known,
+        )
+        for one in ASKED
+    ]
+
+
+@row(
+    "knowledge/policy-decision",
+    "a policy's answer about a file: ceiling, acceptance, licences, SBOM, two rules for single packages",
+    unit="us",
+    clock="cpu",
+    goal=200,
+)
+def test_a_decision(measure):
+    found = about(advisories(200), f"{PURL}@2.1.3", "", NOW_MS, SIZE, True)
+    known = replace(
+        found,
+        advisories=found.advisories[:5],
+        licences=(Licence("MIT OR GPL-3.0-only", "issuer", 1),),
+        sboms=(Sbom("spdx", "issuer", 1),),
+    )
+    asked, plain = files(known), files(known)
+
+    def decided(policy: Policy, facts: list[Facts]) -> int:
+        return sum(decide(policy, one, NOW_MS).allowed for one in facts)
+
+    assert len(known.advisories) == 5
+    measure(
+        Timed(lambda: decided(POLICY, asked), len(asked)),
+        {"rules that ask for nothing known": Timed(lambda: decided(PLAIN, plain), len(plain))},
     )
