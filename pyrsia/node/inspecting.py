@@ -65,6 +65,7 @@ class _Look:
     rows: list[Record] = field(default_factory=list)
     after: tuple[int, int] | None = None
     pasts: dict[bytes, Past] = field(default_factory=dict)
+    counted: dict[tuple[str, str], int] = field(default_factory=dict)  # advisories, by purl and digest
     done: bool = False  # `latest` has what it wants
 
     @property
@@ -243,15 +244,19 @@ class Inspector:
         return (await self._past(look, package)).status(record.artifact_hash, record.purl)
 
     async def _advisories(self, look: _Look, record: Record) -> int | None:
-        keys = [package_key(str(purls.parse(record.purl).versionless))]
-        if record.artifact_hash:
-            keys.append(digest_key(record.artifact_hash))
-        pasts = [await self._past(look, key) for key in keys]
-        if not all(one.whole for one in pasts):
+        """Counted once a version, unless something was said of the very file."""
+        package = await self._past(look, package_key(str(purls.parse(record.purl).versionless)))
+        file = await self._past(look, digest_key(record.artifact_hash)) if record.artifact_hash else Past()
+        if not (package.whole and file.whole):
             return None
-        facts = [fact for one in pasts for fact in one.facts]
-        known = about(facts, record.purl, record.artifact_hash, look.now_ms, look.size, True)
-        return len(known.advisories)
+        sha256 = record.artifact_hash if file.facts else ""
+        if (record.purl, sha256) not in look.counted:
+            await trio.lowlevel.checkpoint()
+            facts = [*package.facts, *file.facts]
+            known = about(facts, record.purl, sha256, look.now_ms, look.size, True)
+            look.counted[record.purl, sha256] = len(known.advisories)
+            look.left -= len(facts)
+        return look.counted[record.purl, sha256]
 
     async def _past(self, look: _Look, key: bytes) -> Past:
         if key not in look.pasts:
