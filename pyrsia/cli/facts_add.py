@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # imported when a command runs, not for --help
 KINDS: Final = (
     "advisory", "commit-signature", "description", "licence", "recheck", "review", "sbom", "vex",
 )  # fmt: skip
+SAID_BY_HAND: Final = tuple(
+    kind for kind in KINDS if kind != "recheck"
+)  # builders say those, of what they built
 PATIENCE_S: Final = 120.0  # a block of a young network, and a leader that is slow
 MAX_JSON_BYTES = Limit(65_536, "of a file that shall fit into a fact of 1,024 bytes once its spaces are gone")
 _SETS: Final = ("aliases", "tags", "versions")
@@ -40,7 +43,7 @@ _FLAGS: Final = ("good",)
         "pyrsia facts add description pkg:pypi/idna --tag dns --json-file about.json",
     )
 )
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(SAID_BY_HAND))
 @click.argument("subject", metavar="PURL|sha256:HEX")
 @click.option("--text", default="", help="A sentence for people, 1,024 bytes at most.")
 @click.option(
@@ -75,8 +78,9 @@ def add(
 ) -> None:
     """Say something of a package, a version or a file, in this node's name.
 
-    Advisories and VEX are for members with the role `issuer`: `pyrsia member propose` asks the validators for it. What
-    this node said before of the same kind and subject is replaced. docs/knowledge.md lists the kinds with their fields.
+    Advisories and VEX are for members with the role `issuer`; `pyrsia member propose roles` asks the validators for
+    it. What this node said before of the same kind and subject is replaced. docs/knowledge.md lists the fields of each
+    kind.
     """
     from pyrsia.serve.knowing import FactTold
 

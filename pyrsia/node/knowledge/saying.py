@@ -158,7 +158,7 @@ class Saying:
                 "forbidden",
                 what=f"only a member with the role issuer says facts of the kind {told.kind}",
                 who="this node, which has not got that role",
-                do="ask for it by a motion (`pyrsia member set`), or say it through a node that has it",
+                do="ask for it by a motion (`pyrsia member propose roles`), or say it through a node that has it",
             )
         wrong = next((name for name in _OURS if name in told.fields), None)
         if wrong is not None:
