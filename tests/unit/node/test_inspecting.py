@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pyrsia.errors import Refusal
+from pyrsia.ledger import entries
 from pyrsia.node.archive import Archive
 from pyrsia.node.inspecting import STRETCH, Inspector
 from pyrsia.serve.inspecting import FIELDS, InspectQuery, Package
@@ -14,7 +15,8 @@ from pyrsia.serve.inspecting_names import pip
 from pyrsia.serve.inspecting_where import MILLISECONDS, NUMBERS, SECONDS, TEXTS, parse
 from pyrsia.store.rocks import Database
 from pyrsia.wire.text import b32
-from tests.reference.governance import newcomer
+from tests.reference.governance import Governed, fact, newcomer
+from tests.reference.parts import Kept
 from tests.reference.pasts import Eventful
 
 WHATS = ("artifacts", "nodes", "builds")
@@ -339,3 +341,40 @@ def test_others_have_their_turn_while_leaves_are_looked_at(answers):
         return turns
 
     assert trio.run(main) >= answers.world.archive.size // STRETCH.value
+
+
+class Advised(Kept, Governed):
+    """One build, and advisories that speak of its file, come later, and are taken back."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        request, builders = self.drawn()
+        done = self.run(request, [(builder, self.reveal(request)) for builder in builders])
+        self.before = self.archive.size
+        sha256 = done.artifact.body["sha256"]
+        of_file = self._say(subject=f"sha256:{sha256}", advisory="CVE-1")
+        self.later_ms = self.time + 3_600_000
+        self._say(subject="pkg:pypi/idna@1.0", advisory="CVE-2", valid_from=self.later_ms)
+        self.after = self.archive.size
+        self._say(subject=f"sha256:{sha256}", supersedes=of_file, withdrawn=True)
+
+    def _say(self, **fields):
+        severity = {} if "withdrawn" in fields else {"severity": "high"}
+        raw = self.entry(self.nodes[0], "fact.add", fact("advisory", **severity, **fields))
+        self.block(raw)
+        return entries.entry_id(raw).hex()
+
+
+def test_advisories_of_a_file_those_that_come_later_and_those_that_were_taken_back(tmp_path):
+    world = Advised(tmp_path)
+
+    def counted(now_ms, **fields):
+        inspector = Inspector(world.archive, world.genesis, clock=lambda: now_ms / 1000)
+        [row] = trio.run(inspector.inspect, InspectQuery("artifacts", **fields)).rows
+        return row.advisories
+
+    assert counted(world.time, as_of=world.before) == 0
+    assert counted(world.later_ms, as_of=world.after) == 1  # the clock of then, and not of now
+    assert counted(world.time) == 0
+    assert counted(world.later_ms) == 1
+    world.close()
