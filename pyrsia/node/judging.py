@@ -73,7 +73,7 @@ class Judge:
         return self._answer(NETWORK if views.project_files(self._reads, package, every=True) else "", ())
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
-        return self._answer(NETWORK, tuple(self._named(sha256)))
+        return self._answer(NETWORK, tuple(replace(one, by_digest=True) for one in self._named(sha256)))
 
     async def recent(self, since_ms: int, first: int) -> RecentAnswer:
         found: list[Facts] = []

@@ -317,6 +317,7 @@ async def test_the_facts_that_people_ask_for_are_those_that_the_doors_decide_on(
         assert not asked.decision(facts).allowed
     assert ((await asked.facts("pkg:pypi/idna@2")).files, (await asked.facts("pkg:pypi/x")).files) == ((), ())
     assert asked.facts_of_bytes("0" * 64).files == ()
+    assert asked.facts_of_bytes(story.sha256).files[0].by_digest  # who has the digest names the bytes
     assert asked.packages("pkg:pypi/", "").packages == ("pkg:pypi/idna",)
     assert (asked.packages("pkg:maven/", "").packages, asked.packages("", "pkg:pypi/idna").packages) == (
         (),
