@@ -1,5 +1,7 @@
 """What counts as a download: a client that got a file to its end, once; never a look, a part, or what was cut."""
 
+import hashlib
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +11,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.serve.maven_toys import publish, tool
 from tests.unit.serve.test_apps import asking
 from tests.unit.serve.toy import ToyNode, dial, serving, toy_app
+
+sys.path.insert(0, str(Path(__file__).parent))
+from oci_toys import Images, sha
 
 DATA = b"a wheel" * 2_000
 # (method, headers) -> whether the client has the whole file behind it
@@ -81,6 +87,36 @@ async def test_other_doors_give_digests_too_and_pages_none(tmp_path: Path) -> No
         await client.get(f"/pypi/files/{file.sha256}/{file.filename}.tlog-proof")
         await client.get("/pypi/files/" + "0" * 64 + "/none-1-py3-none-any.whl")
     assert file.sha256 not in node.given
+
+
+async def test_a_maven_client_s_file_counts_and_its_checksums_and_lists_do_not(tmp_path: Path) -> None:
+    node = ToyNode(tmp_path)
+    publish(node, tool(), ".jar", b"PK a jar")
+    base = "/maven2/org/example/tool"
+    async with asking(node) as client:
+        for path in (
+            f"{base}/1.0/tool-1.0.jar",
+            f"{base}/1.0/tool-1.0.jar.sha1",
+            f"{base}/maven-metadata.xml",
+        ):
+            assert (await client.get(path)).status_code == 200
+        await client.head(f"{base}/1.0/tool-1.0.jar")
+    named = {one.sha256 for one in node.published.values()}
+    assert [one for one in node.given if one in named] == [hashlib.sha256(b"PK a jar").hexdigest()]
+
+
+async def test_a_pull_counts_each_of_its_files_once(tmp_path: Path) -> None:
+    node = Images(tmp_path)
+    image = node.image("team/app", "1")
+    async with asking(node) as client:
+        manifest = "/v2/team/app/manifests/1"
+        assert (await client.head(manifest)).status_code == 200
+        assert (await client.get(manifest)).status_code == 200
+        assert (await client.get("/v2/team/app/tags/list")).status_code == 200
+        for part in ("config", "layer"):
+            assert (await client.get(f"/v2/team/app/blobs/sha256:{sha(image[part])}")).status_code == 200
+    known = Counter(one for one in node.given if one in node.published)
+    assert known == {sha(image[part]): 1 for part in ("config", "layer", "manifest")}
 
 
 async def test_who_leaves_in_the_middle_has_downloaded_nothing(tmp_path: Path) -> None:
