@@ -13,9 +13,11 @@ Source: docs/knowledge.md, "Which versions are meant"; ranges mean what the OSV 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pyrsia.knowledge.readers import compare, ordered, read
+from pyrsia.units import Limit
 
 __all__ = [
     "BEGINNING",
@@ -31,6 +33,10 @@ __all__ = [
     "ordered",
     "same",
 ]
+
+LISTS_KNOWN = Limit(
+    512, "lists of versions as advisories name them: at 1,024 a list 50 MB, at the usual 50 3 MB"
+)
 
 BEGINNING: Final = "0"  # as OSV writes: comes before every version
 WHATEVER: Final = "every version"
@@ -159,7 +165,30 @@ def _listed(kind: str, version: str, versions: Sequence[str], exactly: bool) -> 
         return False
     if read(kind, version) is None:
         return None
-    return any(named(kind, version, one, exactly=exactly) for one in versions)
+    if exactly:
+        return kind == "pypi" and _among(kind, version, tuple(versions))
+    return _among(kind, version, tuple(versions)) or _among(kind, _public(kind, version), tuple(versions))
+
+
+def _among(kind: str, version: str, versions: tuple[str, ...]) -> bool:
+    found = read(kind, version)
+    numbers, words = _names(kind, versions)
+    if found is None or found.numbers is None:
+        return any(compare(kind, version, one) == 0 for one in versions)
+    return found.numbers in numbers or any(compare(kind, version, one) == 0 for one in words)
+
+
+@lru_cache(LISTS_KNOWN.value)
+def _names(kind: str, versions: tuple[str, ...]) -> tuple[frozenset[tuple[int, ...]], tuple[str, ...]]:
+    """Those that are numbers and dots alone, to be looked up, and the others that can be read."""
+    numbers, words = set(), []
+    for one in versions:
+        found = read(kind, one)
+        if found is not None and found.numbers is not None:
+            numbers.add(found.numbers)
+        elif found is not None:
+            words.append(one)
+    return frozenset(numbers), tuple(words)
 
 
 def fixed(kind: str, version: str, ranges: Iterable[Bounds], versions: Sequence[str]) -> str:

@@ -142,7 +142,10 @@ class Span:
         return found
 
     def holds(self, version: Made) -> bool:
-        if self.introduced and version.key < self.introduced.key:
+        from_the_beginning = (
+            self.introduced is None or self.introduced.text == "0"
+        )  # as OSV says, pre-releases too
+        if not from_the_beginning and version.key < self.introduced.key:
             return False
         if self.fixed:
             return version.key < self.fixed.key
