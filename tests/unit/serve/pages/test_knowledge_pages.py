@@ -196,5 +196,8 @@ def replace_row(one: Any) -> dict[str, Any]:
     "body", [{}, {"range": "x", "versions": 3}, {"range": [3], "valid_from": "x", "kind": None}]
 )
 def test_a_body_of_whatever_shape_is_told(body: dict[str, Any]) -> None:
-    drawing.draw("entry", index=1, kind="", summary="", author="", time_ms=5, size=9, root="", leaf_hash="", hashes=[],
-                 proof=[], links=[], document=[], fact=facts.told(body))  # fmt: skip
+    page = drawing.draw(
+        "entry", index=1, kind="", summary="", author="", time_ms=5, size=9, root="", leaf_hash="", hashes=[],
+        proof=[], links=[], document=[], fact=facts.told(body),
+    )  # fmt: skip
+    assert b"What it says" in page
