@@ -383,6 +383,9 @@ MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a bus
 MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that; a node makes it in memory")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")
 MAX_FACTS_TOLD = Limit(500, "facts in one order: half a megabyte of entries, some blocks of a small network")
+MAX_DOCUMENT_BYTES = Limit(
+    64 << 20, "an SBOM of 100,000 components with their licences; longer ones are of several things"
+)
 MAX_FACTS_BYTES = Limit(
     8 << 20, "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph"
 )

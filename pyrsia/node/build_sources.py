@@ -19,9 +19,9 @@ import trio
 from pyrsia.builds.model import SourceWithheld
 from pyrsia.errors import Malformed, PeerFault, Refusal, Unavailable
 from pyrsia.ledger.bodies.builds import FILE
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.shelf import BlobRef, Shelf
 from pyrsia.serve.orders import GivenSource
-from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, MAX_SOURCE_BYTES, NodeId
+from pyrsia.units import MAX_HTTP_FETCH_WAIT_S, MAX_SOURCE_BYTES, Limit, NodeId
 from pyrsia.wire.text import unb32
 
 ENDINGS: Final = (".tar", ".tar.gz", ".zip")
@@ -49,17 +49,29 @@ class Sources:
             Unavailable: the disk said no.
         """
         _check_name(file)
-        try:
-            path, digest = await self._written(chunks)
-        except OSError as error:
-            raise Unavailable(f"a source cannot be kept: {error.strerror}") from error
-        try:
-            kept = await self._shelf.adopt(path, digest, pin=PIN)
-        finally:
-            await trio.to_thread.run_sync(_gone, path)
+        kept = await self.keep(chunks, MAX_SOURCE_BYTES, "a source")
         return GivenSource(file, kept.manifest.hex(), kept.sha256.hex(), kept.size)
 
-    async def _written(self, chunks: AsyncIterator[bytes]) -> tuple[Path, bytes]:
+    async def keep(self, chunks: AsyncIterator[bytes], most: Limit, what: str) -> BlobRef:
+        """Keep what comes in, at most so many bytes; a day, unless the log comes to name it.
+
+        Args:
+            what: it is, for people.
+
+        Raises:
+            Refusal: `too-large`.
+            Unavailable: the disk said no.
+        """
+        try:
+            path, digest = await self._written(chunks, most, what)
+        except OSError as error:
+            raise Unavailable(f"{what} cannot be kept: {error.strerror}") from error
+        try:
+            return await self._shelf.adopt(path, digest, pin=PIN)
+        finally:
+            await trio.to_thread.run_sync(_gone, path)
+
+    async def _written(self, chunks: AsyncIterator[bytes], most: Limit, what: str) -> tuple[Path, bytes]:
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix="source-", dir=self._folder)
         digest, size = hashlib.sha256(), 0
@@ -67,8 +79,8 @@ class Sources:
             with os.fdopen(handle, "wb") as out:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > MAX_SOURCE_BYTES.value:
-                        raise _too_large()
+                    if size > most.value:
+                        raise _too_large(most, what)
                     digest.update(chunk)
                     await trio.to_thread.run_sync(out.write, chunk)
         except BaseException:
@@ -124,12 +136,12 @@ def _check_name(file: str) -> None:
         )
 
 
-def _too_large() -> Refusal:
+def _too_large(most: Limit, what: str) -> Refusal:
     return Refusal(
         "too-large",
-        what=f"a source has at most {MAX_SOURCE_BYTES.value} bytes",
+        what=f"{what} has at most {most.value} bytes",
         who="the client's request",
-        do="leave out what is not source",
+        do=f"leave out what does not belong to {what}",
     )
 
 

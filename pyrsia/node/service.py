@@ -47,7 +47,7 @@ from pyrsia.node.explaining import Explaining
 from pyrsia.node.facts import DATABASE
 from pyrsia.node.governing import Governing
 from pyrsia.node.guests import Guests
-from pyrsia.node.house import BLOBS, KEYS, House
+from pyrsia.node.house import BLOBS, KEYS, SCRATCH, House
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.knowing import Knowledge
@@ -525,7 +525,8 @@ class Node:
         auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
         catalog = self.catalog
         documents = Documents(archive, catalog.arrivals, lambda blob, holders: catalog.sources(blob, holders))
-        return KnowledgeDesk(telling, auditing, saying, documents)
+        given = build_sources.Sources(self.shelf, house.data / SCRATCH, list)
+        return KnowledgeDesk(telling, auditing, saying, documents, given)
 
     def _describer(self) -> Describer:
         return Describer(

@@ -15,6 +15,7 @@ from pyrsia.serve.knowing import (
     AsOf,
     AuditAnswer,
     AuditOrder,
+    BlobTold,
     FactRow,
     FactsOrder,
     FactsOutcome,
@@ -23,12 +24,22 @@ from pyrsia.serve.knowing import (
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.streaming import LINES, Lines
 from pyrsia.serve.views import Admin
-from pyrsia.units import MAX_API_ROWS, MAX_AUDIT_BYTES, MAX_FACTS_BYTES
+from pyrsia.units import (
+    MAX_API_ROWS,
+    MAX_AUDIT_BYTES,
+    MAX_DOCUMENT_BYTES,
+    MAX_FACTS_BYTES,
+)
 
 BATCH: Final = "/api/v1/facts/batch"
 AUDIT: Final = "/api/v1/audit"
+BLOB: Final = "/api/v1/facts/blob"
 # Bodies that are longer than those of other orders: where they go, and bytes.
-BODIES: Final = ((BATCH, MAX_FACTS_BYTES.value), (AUDIT, MAX_AUDIT_BYTES.value))
+BODIES: Final = (
+    (BATCH, MAX_FACTS_BYTES.value),
+    (AUDIT, MAX_AUDIT_BYTES.value),
+    (BLOB, MAX_DOCUMENT_BYTES.value),
+)
 _PAGE: Final = 50  # what a screen shows
 
 _KIND: Final = Param("kind", "of fact: advisory, vex, licence, ...", TEXT)
@@ -101,16 +112,22 @@ async def _blob_of_fact(admin: Admin, request: Request) -> bytes:
     return found
 
 
+async def _keep_blob(admin: Admin, request: Request) -> BlobTold:
+    return await admin.knowledge.keep(request.stream())
+
+
 async def _audited(admin: Admin, request: Request) -> AuditAnswer:
     return await admin.knowledge.audit(await decoded(request, AuditOrder))
 
 
 FACT_ROWS: Final[tuple[Row, ...]] = (
-    Row("GET", "/api/v1/facts", _facts_told, "Facts of a package or file, or the newest of all", FactsTold, query=_QUERY,
-        refusals=("bad-request",)),
-    Row("GET", "/api/v1/facts/follow", _follow_facts, "Facts as the log gets them, a line each", FactRow, query=_FOLLOW,
-        media=LINES, refusals=("bad-request", "not-found")),
-    Row("GET", "/api/v1/facts/blob/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,
+    Row("GET", "/api/v1/facts", _facts_told, "Facts of a package or file, or the newest of all", FactsTold,
+        query=_QUERY, refusals=("bad-request",)),
+    Row("GET", "/api/v1/facts/follow", _follow_facts, "Facts as the log gets them, a line each", FactRow,
+        query=_FOLLOW, media=LINES, refusals=("bad-request", "not-found")),
+    Row("POST", BLOB, _keep_blob, "Send a document that a fact will name", BlobTold, bytes, status=201,
+        refusals=("forbidden", "too-large", "unavailable")),
+    Row("GET", BLOB + "/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,
         media="application/octet-stream", refusals=("not-found", "too-large", "unavailable")),
     Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),

@@ -93,6 +93,14 @@ class FactsOutcome(msgspec.Struct, frozen=True):
     outcomes: tuple[FactOutcome, ...]
 
 
+class BlobTold(msgspec.Struct, frozen=True):
+    """A document that is here: the `blob` of a fact that will name it."""
+
+    manifest: str
+    sha256: str
+    size: int
+
+
 class AuditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known about these versions, at a moment, and what this node's policy says of them now."""
 
@@ -166,6 +174,14 @@ class KnowledgeDesk(Protocol):
 
         Raises:
             Refusal: `too-large`; `unavailable` where nobody who has it is there; `storage-full`.
+        """
+        ...
+
+    async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
+        """Keep a document that a fact will name, for a day: until the log names it.
+
+        Raises:
+            Refusal: `too-large`, `storage-full`.
         """
         ...
 

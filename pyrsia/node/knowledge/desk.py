@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from pyrsia.node.build_sources import Sources
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
@@ -10,22 +11,24 @@ from pyrsia.serve.knowing import (
     AsOf,
     AuditAnswer,
     AuditOrder,
+    BlobTold,
     FactRow,
     FactsOrder,
     FactsOutcome,
     FactsTold,
 )
+from pyrsia.units import MAX_DOCUMENT_BYTES
 
 
 class KnowledgeDesk:
     """One node's."""
 
     def __init__(
-        self, telling: Telling, auditing: Auditing, saying: Saying, documents: Documents | None = None
+        self, telling: Telling, auditing: Auditing, saying: Saying, documents: Documents, given: Sources
     ) -> None:
-        """`documents`: None where no bytes are to be had."""
+        """`given`: takes in documents that facts will name."""
         self._telling, self._auditing, self._saying = telling, auditing, saying
-        self._documents = documents
+        self._documents, self._given = documents, given
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
         return await self._telling.facts(subject, at, kind=kind, first=first, count=count)
@@ -42,7 +45,11 @@ class KnowledgeDesk:
         return await self._auditing.audit(order)
 
     async def document(self, leaf: int) -> bytes | None:
-        return None if self._documents is None else await self._documents.document(leaf)
+        return await self._documents.document(leaf)
+
+    async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
+        kept = await self._given.keep(chunks, MAX_DOCUMENT_BYTES, "a document")
+        return BlobTold(kept.manifest.hex(), kept.sha256.hex(), kept.size)
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
         return await self._saying.say(order)

@@ -13,7 +13,7 @@ from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.node.arriving import Arrivals
 from pyrsia.node.knowledge.reading import fact
 from pyrsia.node.shelf import BlobRef
-from pyrsia.units import MAX_CONTENTS_BYTES, NodeId
+from pyrsia.units import MAX_DOCUMENT_BYTES, NodeId
 from pyrsia.wire.text import unb32
 
 TOGETHER: Final = 2  # documents in memory at once, beside those that are being sent
@@ -29,7 +29,10 @@ class Documents:
     """One node's."""
 
     def __init__(
-        self, log: Log, arrivals: Arrivals, sources: Callable[[bytes, Sequence[NodeId]], Sequence[NodeId]]
+        self,
+        log: Log,
+        arrivals: Arrivals,
+        sources: Callable[[bytes, Sequence[NodeId]], Sequence[NodeId]],
     ) -> None:
         """`sources`: who may have a blob, those first that should."""
         self._log, self._arrivals, self._sources = log, arrivals, sources
@@ -46,10 +49,10 @@ class Documents:
         blob = None if said is None else said.body.get("blob")
         if said is None or blob is None:
             return None
-        if blob["size"] > MAX_CONTENTS_BYTES.value:
+        if blob["size"] > MAX_DOCUMENT_BYTES.value:
             raise Refusal(
                 "too-large",
-                what=f"the document has {blob['size']:,} bytes, {MAX_CONTENTS_BYTES.value:,} are told at once",
+                what=f"the document has {blob['size']:,} bytes, {MAX_DOCUMENT_BYTES.value:,} are told at once",
                 who="whoever said the fact",
                 do="ask them for the document",
             )

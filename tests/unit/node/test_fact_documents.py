@@ -7,7 +7,7 @@ import pytest
 from pyrsia.errors import Refusal, StorageFull, Unavailable
 from pyrsia.ledger import entries
 from pyrsia.node.knowledge.documents import Documents
-from pyrsia.units import MAX_CONTENTS_BYTES
+from pyrsia.units import MAX_DOCUMENT_BYTES
 from tests.reference.parts import Kept
 
 DATA = b'{"bomFormat": "CycloneDX"}'
@@ -83,7 +83,7 @@ async def test_a_leaf_without_a_document_gives_none(world, arrivals):
 
 
 async def test_what_is_too_large_or_with_nobody_is_refused(world, arrivals):
-    large = say(world, **blob(MAX_CONTENTS_BYTES.value + 1))
+    large = say(world, **blob(MAX_DOCUMENT_BYTES.value + 1))
     leaf = say(world, **blob())
     documents = Documents(world.archive, arrivals, lambda _, holders: holders)
     with pytest.raises(Refusal) as caught:

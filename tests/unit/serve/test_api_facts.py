@@ -186,6 +186,16 @@ async def test_a_body_that_is_too_long_is_refused_unread(
     assert (answer.status_code, node.knowledge.asked) == (413, [])
 
 
+async def test_a_document_is_streamed_to_the_desk_and_only_by_the_operator(
+    node: ToyNode, client: httpx.AsyncClient
+) -> None:
+    data = b"x" * 3_000_000
+    assert (await client.post(f"{FACTS}/blob", content=data)).status_code == 401
+    answer = await client.post(f"{FACTS}/blob", content=data, headers=CONTROL)
+    assert (answer.status_code, answer.json()["size"]) == (201, len(data))
+    assert node.knowledge.asked == [("keep", len(data))]
+
+
 async def test_facts_come_as_lines(node: ToyNode, client: httpx.AsyncClient) -> None:
     node.knowledge.rows = [row(3), row(5, "licence")]
     async with client.stream("GET", FOLLOW + "?after=2&kind=vex&purl=pkg:pypi/*") as answer:

@@ -13,6 +13,7 @@ from pyrsia.serve.knowing import (
     AuditAnswer,
     AuditOrder,
     AuditRow,
+    BlobTold,
     FactOutcome,
     FactRow,
     FactsOrder,
@@ -79,6 +80,11 @@ class ToyKnowledge:
             AuditRow(one, "network", "REPRODUCED", self.known.get(one, default)) for one in order.purls
         )
         return AuditAnswer(SIZE, TIME_MS, True, rows)
+
+    async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
+        data = b"".join([one async for one in chunks])
+        self.asked.append(("keep", len(data)))
+        return BlobTold("a" * 64, "b" * 64, len(data))
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
         self.asked.append(("say", order))
