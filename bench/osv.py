@@ -4,7 +4,6 @@ Shapes, not contents, follow the public exports: GitHub's (ranges, a vector, a w
 records with commits only, of other ecosystems, withdrawn ones, ones about several packages.
 """
 
-import io
 import json
 import random
 import zipfile
@@ -14,14 +13,14 @@ _V3 = "CVSS:3.1/AV:{}/AC:{}/PR:{}/UI:{}/S:{}/C:{}/I:{}/A:{}"
 _V4 = "CVSS:4.0/AV:{}/AC:{}/AT:N/PR:{}/UI:N/VC:{}/VI:{}/VA:{}/SC:N/SI:N/SA:N"
 
 
-def records(count, seed=8, packages=PACKAGES, foreign=0.02):
-    """`count` records as dicts. `foreign`: share of those that are about no package of ours."""
+def records(count, seed=8, packages=PACKAGES, foreign=0.02, prefix="GHSA"):
+    """`count` records as dicts. `foreign`: share of those that are about no package of ours; `prefix`: of their ids."""
     dice = random.Random(seed)
     for number in range(count):
-        yield record(dice, number, packages, foreign)
+        yield record(dice, number, packages, foreign, prefix)
 
 
-def record(dice, number, packages=PACKAGES, foreign=0.02):
+def record(dice, number, packages, foreign, prefix):
     day = f"20{dice.randrange(15, 26)}-{dice.randrange(1, 13):02}-{dice.randrange(1, 29):02}"
     kind = dice.choices(("PyPI", "Maven", "ConanCenter"), (70, 25, 5))[0]
     affected = [_affected(dice, kind, packages) for _ in range(dice.choices((1, 2, 3), (90, 8, 2))[0])]
@@ -29,12 +28,12 @@ def record(dice, number, packages=PACKAGES, foreign=0.02):
         affected = [{"package": {"ecosystem": "npm", "name": "left"}, "ranges": []}]
     made = {
         "schema_version": "1.7.0",
-        "id": f"GHSA-{number:04x}-{dice.randrange(1 << 16):04x}-{dice.randrange(1 << 16):04x}",
+        "id": f"{prefix}-{number:04x}-{dice.randrange(1 << 16):04x}-{dice.randrange(1 << 16):04x}",
         "modified": f"{day}T12:34:56.{dice.randrange(1_000_000):06}Z",
         "published": f"{day}T08:00:00Z",
         "aliases": [f"CVE-{day[:4]}-{number + 1_000}"] if dice.random() < 0.9 else [],
         "summary": f"Improper handling of input number {number} lets a stranger in",
-        "details": "### Impact\n\nA crafted request is taken for another.\n\n"
+        "details": "### Impact\n\nA request is taken for another.\n\n"
         + "More words. " * dice.randrange(10, 80),
         "affected": affected,
         "references": [
@@ -107,10 +106,3 @@ def export(path, count, **options):
         for one in records(count, **options):
             archive.writestr(f"{one['id']}.json", json.dumps(one))
     return path
-
-
-def in_memory(count, **options):
-    """The same as bytes."""
-    out = io.BytesIO()
-    export(out, count, **options)
-    return out.getvalue()
