@@ -53,5 +53,5 @@ def _sboms(standing: Sequence[Said], at: Asked) -> tuple[Sbom, ...]:
     return tuple(
         Sbom(one.body.get("format", ""), one.author, one.leaf, one.body.get("blob", {}).get("sha256", ""))
         for one in standing
-        if one.kind == SBOM and one.subject != at.package and means(one, at, exactly=True).affected
+        if one.kind == SBOM and one.subject not in at.packages and means(one, at, exactly=True).affected
     )

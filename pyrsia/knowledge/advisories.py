@@ -34,13 +34,13 @@ class Asked:
 
     Attributes:
         kind: type of its purl, by whose rules versions compare: of what stands under a node's name, the type there.
-        package: its purl without the version, as facts name it.
+        packages: its purl without the version, in every spelling by which facts may name it, its own first.
         version: "" where the whole package is asked about.
-        sha256: of the file in hex; "" where no file is.
+        sha256: of the file in hex; "" where no file is. An image's version may be one.
     """
 
     kind: str
-    package: str
+    packages: tuple[str, ...]
     version: str
     sha256: str = ""
 
@@ -50,13 +50,17 @@ def asked(text: str, sha256: str = "") -> Asked:
     Raises:
         Malformed: `text` is no canonical purl.
     """
-    return Asked(*_parts(text), sha256)
+    kind, packages, version = _parts(text)
+    if not sha256 and version.startswith(DIGEST):
+        sha256 = version[len(DIGEST) :]
+    return Asked(kind, packages, version, sha256)
 
 
 @lru_cache(SUBJECTS_KNOWN.value)
-def _parts(text: str) -> tuple[str, str, str]:
+def _parts(text: str) -> tuple[str, tuple[str, ...], str]:
     parsed = purl.parse(text)
-    return parsed.package.type, str(parsed.versionless), parsed.version
+    packages = tuple(map(str, purl.spellings(parsed.versionless)))
+    return parsed.package.type, packages, parsed.version
 
 
 def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
@@ -66,7 +70,7 @@ def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
         exactly: whether it would speak in favour: then nothing counts that only may mean it.
     """
     subject = one.subject
-    if subject == at.package:
+    if subject in at.packages:
         hit = versions.meets(
             at.kind,
             at.version,
@@ -83,13 +87,15 @@ def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
 
 def _means_version(subject: str, at: Asked, exactly: bool) -> Hit:
     try:
-        _, package, version = _parts(subject)
+        _, packages, version = _parts(subject)
     except Malformed:  # not from the log, which holds only canonical ones
         return NO
-    if package != at.package or not version:
+    if packages[0] not in at.packages or not version:
         return NO
     if not at.version:
         return _NOT_ASKED
+    if at.sha256 and version == DIGEST + at.sha256:
+        return _THIS_FILE
     equal = versions.named(at.kind, at.version, version, exactly=exactly)
     if equal is None:
         return Hit(True, False, f"{at.version} cannot be compared with {version}")

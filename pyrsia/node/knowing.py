@@ -14,12 +14,12 @@ from functools import lru_cache
 import trio
 
 from pyrsia.knowledge.about import about
+from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
 from pyrsia.ledger.touches import KEYS_KNOWN, digest_key, package_key
 from pyrsia.node.knowledge.reading import Held, Log, Reading
 from pyrsia.node.pulse import Pulse
 from pyrsia.units import Limit
-from pyrsia.wire import purl as purls
 
 MAX_ANSWERS = Limit(10_000, "versions whose answer is remembered, 1 KB each; then all are asked anew")
 
@@ -115,5 +115,6 @@ def keys_of(purl: str, sha256: str) -> tuple[bytes, ...]:
     Raises:
         Malformed: it is no canonical purl.
     """
-    package = package_key(str(purls.parse(purl).versionless))
-    return (package, digest_key(sha256)) if sha256 else (package,)
+    at = asked(purl, sha256)
+    packages = tuple(package_key(package) for package in at.packages)
+    return (*packages, digest_key(at.sha256)) if at.sha256 else packages

@@ -83,6 +83,26 @@ def test_versions_under_a_nodes_own_name_compare_by_the_type_there():
     assert advisories(*facts, purl=mine + "@1.10.0") == []
 
 
+def test_an_official_image_is_one_package_in_both_its_spellings():
+    for named, other in (("alpine", "library/alpine"), ("library/alpine", "alpine")):
+        facts = [
+            said(0, subject=f"pkg:docker/{named}", versions=["3.20"]),
+            said(1, "vex", f"pkg:docker/{named}@3.20"),
+        ]
+        (one,) = known(*facts, purl=f"pkg:docker/{other}@3.20").advisories
+        assert len(one.vex) == 1
+    assert advisories(said(0, subject="pkg:docker/team/alpine"), purl="pkg:docker/alpine@3.20") == []
+
+
+def test_an_image_asked_for_by_its_digest_is_that_file():
+    by_digest = f"pkg:docker/alpine@sha256:{FILE}"
+    file, version = said(0, subject="sha256:" + FILE), said(1, subject=by_digest)
+
+    assert advisories(file, version, purl=by_digest) == [0, 1]
+    assert advisories(file, version, purl="pkg:docker/alpine@3.20", sha256=FILE) == [0, 1]
+    assert advisories(file, version, purl="pkg:docker/alpine@3.20") == []
+
+
 def test_a_version_with_a_local_label_is_read_as_its_purl_writes_it():
     assert advisories(said(0, subject=ONE), purl=IDNA + "@1.0%2Bcu118") == [0]
     assert advisories(said(0, subject=IDNA + "@1.0%2Bcu118"), purl=IDNA + "@1.0%2Bcu118") == [0]
