@@ -392,6 +392,3 @@ MAX_FACTS_BYTES = Limit(
 MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times over")
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
-MAX_SBOM_BYTES = Limit(
-    64 << 20, "an SBOM or VEX document of a large image has 30 MB; read whole it takes some times that"
-)

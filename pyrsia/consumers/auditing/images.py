@@ -16,7 +16,7 @@ from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import spelled
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Known
-from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, MAX_SBOM_BYTES, Limit
+from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES, Limit
 from pyrsia.wire import purl as purls
 
 MAX_SBOMS = Limit(8, "documents about one image: two formats of some issuers")
@@ -105,7 +105,7 @@ def inside(text: str, known: Iterable[Known | None], node: Client, into: Gathere
 
 
 def _document(leaf: int, sha256: str, place: Place, node: Client, into: Gathered) -> None:
-    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_SBOM_BYTES.value)
+    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_DOCUMENT_BYTES.value)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Refusal("unavailable", what="the node gave other bytes", who="the node", do="ask another node")
     with tempfile.TemporaryDirectory(prefix="pyrsia-audit-") as folder:

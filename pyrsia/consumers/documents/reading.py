@@ -6,14 +6,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import MAX_SBOM_BYTES
+from pyrsia.units import MAX_DOCUMENT_BYTES
 
 MAX_WHY_CHARS: Final = 200  # of a parser's own words, which may quote the document
 
 T = TypeVar("T")
 
 
-def whole(path: Path, most: int = MAX_SBOM_BYTES.value) -> bytes:
+def whole(path: Path, most: int = MAX_DOCUMENT_BYTES.value) -> bytes:
     """The file's bytes.
 
     Raises:

@@ -13,7 +13,7 @@ from pyrsia.consumers.auditing import components, environment
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.lists.requirements import MAX_LINES
 from pyrsia.errors import Refusal
-from pyrsia.units import MAX_LIST_BYTES, MAX_SBOM_BYTES, Limit
+from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, Limit
 from tests.reference.toyaudit import sbom
 
 
@@ -76,7 +76,7 @@ def test_what_is_too_large_or_no_plain_file_is_refused(tmp_path):
     assert "lines" in refused(many)
     assert "is no requirement" in refused(wrote(tmp_path, "long.txt", "a" * (1 << 22) + "!"))
     bom = wrote(tmp_path, "bom.json", sbom("pkg:pypi/a@1"))
-    os.truncate(bom, MAX_SBOM_BYTES.value + 1)
+    os.truncate(bom, MAX_DOCUMENT_BYTES.value + 1)
     assert "are read of one document" in refused(bom)
     os.mkfifo(tmp_path / "pipe")
     assert "no plain file" in refused(tmp_path / "pipe")
