@@ -21,7 +21,7 @@ from pyrsia.serve.answers import header, not_found, send_not_allowed
 from pyrsia.serve.connection import Receive, Scope, Send
 from pyrsia.serve.finding import Finder
 from pyrsia.serve.pages import builds, drawing, entries, facts, home, packages
-from pyrsia.serve.pages.badge import send_badge
+from pyrsia.serve.pages.badge import Badges
 from pyrsia.serve.routes import MAX_NUMBER, bad
 from pyrsia.serve.supply import Supply
 from pyrsia.serve.views import Admin, LogView
@@ -42,6 +42,7 @@ class PagesApp:
         self._finder = finder
         self._admin = admin
         self._log = log_view
+        self._badges = Badges(admin)
 
     def takes(self, path: str) -> bool:
         """Whether an address is one of a page."""
@@ -57,7 +58,7 @@ class PagesApp:
         try:
             root, _, rest = scope["path"].removeprefix("/").partition("/")
             if root == "badge":
-                await send_badge(scope, send, self._admin, rest, _query(scope))
+                await self._badges.send(scope, send, rest, _query(scope))
                 return
             template, values = await self._page(scope)
         except Refusal as refusal:

@@ -1,18 +1,29 @@
 """/badge/TYPE/NAME[@VERSION].svg: a badge as it is served: short-lived, and a document that can do nothing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
+
+import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve import badges
 from pyrsia.serve.answers import send_body, send_cached
+from pyrsia.serve.badges import Badge
 from pyrsia.serve.connection import Scope, Send
 from pyrsia.serve.knowing import AsOf
 from pyrsia.serve.reading import Header
 from pyrsia.serve.routes import bad
 from pyrsia.serve.views import Admin
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
+
+FRESH_S = Limit(
+    10, "that a node says the same before it looks again: a withdrawal shows at once to who waits for it"
+)
+REMEMBERED = Limit(
+    2_000, "badges, 200 bytes each: those of a large network's pages; then all are looked up anew"
+)
 
 SVG: Final = b"image/svg+xml"
 _SUFFIX: Final = ".svg"
@@ -24,32 +35,64 @@ _HEADERS: Final[list[Header]] = [
 ]
 
 
-async def send_badge(scope: Scope, send: Send, admin: Admin, rest: str, query: Mapping[str, str]) -> None:
-    """Answer a badge; 404, and still a badge, for what the log does not know.
+class Badges:
+    """The badges of one node.
 
-    Args:
-        rest: the path behind `/badge/`.
-
-    Raises:
-        Refusal: `bad-request`: no such metric.
+    What a badge says is remembered for as short as nobody minds, since anybody's page may make a thousand browsers ask.
     """
-    metric = query.get("metric", "verdict")
-    if metric not in badges.METRICS:
-        raise bad("there is no such badge", do=f"send ?metric= one of {', '.join(badges.METRICS)}")
+
+    def __init__(self, admin: Admin, now_s: Callable[[], float] = trio.current_time) -> None:
+        self._admin, self._now_s = admin, now_s
+        self._said: dict[tuple[str, str], tuple[float, Badge]] = {}  # purl, metric -> until when, and what
+
+    async def send(self, scope: Scope, send: Send, rest: str, query: Mapping[str, str]) -> None:
+        """Answer a badge; 404, and still a badge, for what the log does not know.
+
+        Args:
+            rest: the path behind `/badge/`.
+
+        Raises:
+            Refusal: `bad-request`: no such metric.
+        """
+        metric = query.get("metric", "verdict")
+        if metric not in badges.METRICS:
+            raise bad("there is no such badge", do=f"send ?metric= one of {', '.join(badges.METRICS)}")
+        badge = await self._badge(_purl(rest), metric)
+        if badge is None:
+            body = badges.draw(badges.unknown(metric))
+            await send_body(
+                send, 404, body, [(b"content-type", SVG), (b"cache-control", _CACHING), *_HEADERS]
+            )
+            return
+        body = badges.draw(badge)
+        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
+        await send_cached(scope, send, body, kind=SVG, etag=etag, caching=_CACHING, more=_HEADERS)
+
+    async def _badge(self, purl: str, metric: str) -> Badge | None:
+        """None for what the log does not know; that is found out anew each time, and costs little."""
+        until_s, badge = self._said.get((purl, metric), (0.0, None))
+        if badge is not None and self._now_s() < until_s:
+            return badge
+        try:
+            told = await self._admin.provider.overview(purl, AsOf(), most=1) if purl else None
+        except Refusal as refusal:
+            if refusal.code != "package-unknown":
+                raise
+            told = None
+        if told is None:
+            return None
+        if len(self._said) >= REMEMBERED.value:
+            self._said.clear()
+        badge = badges.of(told, metric)
+        self._said[purl, metric] = self._now_s() + FRESH_S.value, badge
+        return badge
+
+
+def _purl(rest: str) -> str:
+    """What a path asks about; "" for what is no purl."""
+    if not rest.endswith(_SUFFIX):
+        return ""
     try:
-        purl = str(purls.parse(f"pkg:{rest.removesuffix(_SUFFIX)}")) if rest.endswith(_SUFFIX) else ""
+        return str(purls.parse(f"pkg:{rest.removesuffix(_SUFFIX)}"))
     except Malformed:
-        purl = ""
-    try:
-        if not purl:
-            raise Refusal("package-unknown", what="no purl", who="the client's request", do="correct it")
-        badge = badges.of(await admin.provider.overview(purl, AsOf(), most=1), metric)
-    except Refusal as refusal:
-        if refusal.code != "package-unknown":
-            raise
-        body = badges.draw(badges.unknown(metric))
-        await send_body(send, 404, body, [(b"content-type", SVG), (b"cache-control", _CACHING), *_HEADERS])
-        return
-    body = badges.draw(badge)
-    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
-    await send_cached(scope, send, body, kind=SVG, etag=etag, caching=_CACHING, more=_HEADERS)
+        return ""

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from pyrsia.serve import badges
 from pyrsia.serve.badges import Badge
+from pyrsia.serve.pages import badge as badge_module
+from pyrsia.serve.pages.badge import FRESH_S, Badges
 from pyrsia.serve.providing import AdvisoryView, FileView, LicenceView, Overview, VersionView
+from pyrsia.units import Limit
 from tests.unit.serve.test_apps import asking
 from tests.unit.serve.toy import NODE, ToyNode
 
@@ -175,6 +178,42 @@ async def test_no_such_metric_is_a_refusal_and_strangers_need_a_token_as_for_pag
         assert (await client.post("/badge/pypi/idna.svg")).status_code in (401, 405)
         foreign = await client.get("/badge/pypi/idna.svg", headers={"host": "evil.example"})
     assert foreign.status_code == 421
+
+
+async def test_a_thousand_readers_of_one_page_cost_one_look_and_what_changes_shows_soon(
+    node: ToyNode,
+) -> None:
+    now = [0.0]
+    desk, sent = Badges(node, lambda: now[0]), []
+
+    async def send(event: Any) -> None:
+        sent.append(event.get("body", b""))
+
+    async def ask() -> bytes:
+        await desk.send({"method": "GET", "headers": []}, send, "pypi/idna.svg", {})
+        return bytes(sent[-1])
+
+    for _ in range(1_000):
+        assert b"REPRODUCED by 2" in await ask()
+    assert len(node.provider.asked) == 1
+    node.provider.about["pkg:pypi/idna@3.10"] = {"status": "WITHDRAWN"}
+    now[0] += FRESH_S.value
+    assert b"WITHDRAWN" in await ask()
+
+
+async def test_names_that_strangers_make_up_take_no_room(
+    node: ToyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(badge_module, "REMEMBERED", Limit(2, "for this test"))
+    desk = Badges(node, lambda: 0.0)
+    for path in ("pypi/none.svg", "x", "pypi/idna.svg", "pypi/idna@3.10.svg", "pypi/idna.svg"):
+        for metric in ("verdict", "licence"):
+            await desk.send({"method": "GET", "headers": []}, send, path, {"metric": metric})
+    assert len(desk._said) <= 2
+    assert all(purl.startswith("pkg:pypi/idna") for purl, _ in desk._said)
 
 
 def test_the_markdown_leads_to_the_page_and_quotes_what_an_address_cannot_hold() -> None:
