@@ -6,6 +6,7 @@ import pytest
 
 from pyrsia.cli.main import cli
 from pyrsia.cli.tell import run
+from tests.reference.toyaudit import sbom
 
 pytestmark = pytest.mark.processes
 
@@ -98,3 +99,26 @@ def test_a_project_is_audited_now_and_as_of_a_past_moment(network, tmp_path, cap
     )
     network.wait(lambda: audit(capsys, other, listed)[0] == 0, 30, "the new rules are not taken over")
     assert "accepted until 2999-12-31" in audit(capsys, other, listed)[1]
+
+
+def test_what_is_inside_an_image_is_audited_by_the_sbom_that_the_log_names(network, tmp_path, capsys):
+    issuer, other = network.nodes[0], network.nodes[-1]
+    network.wait(lambda: all(network.status(node)["peers"] >= 3 for node in network.nodes), 30, "no links")
+    document = tmp_path / "app.json"
+    document.write_bytes(sbom("pkg:pypi/idna@3.6", "pkg:npm/left-pad@1.3.0"))
+    code, out = audit(capsys, other, "team/app:1.2")
+    assert (code, "no SBOM of team/app:1.2 is in the log" in out) == (3, True)
+    with issuer.client() as client:
+        blob = client.post_file("/api/v1/facts/blob", document)
+        fields = {"format": "cyclonedx", "components": 2, "blob": blob}
+        inside = {"kind": "sbom", "subject": "pkg:docker/team/app@1.2", "text": "", "fields": fields}
+        told = client.post("/api/v1/facts/batch", {"facts": [inside, said(*ADVISORIES[0])]})
+    last = max(one["leaf"] for one in told["outcomes"])
+    network.wait(lambda: network.status(other)["log"]["size"] > last, 30, "the follower lags")
+
+    code, out = audit(capsys, other, "team/app:1.2", "--format", "json")  # the document comes from the issuer
+    found = json.loads(out)
+    assert code == 1
+    (one,) = [one for one in found["components"] if one["findings"]]
+    assert (one["purl"], one["places"][0]["file"].partition(" (")[0]) == ("pkg:pypi/idna@3.6", "team/app:1.2")
+    assert found["counts"]["audited"] == 3
