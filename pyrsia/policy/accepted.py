@@ -10,9 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.units import Limit
 
-MAX_ACCEPTED = Limit(1_000, "each needs a person's reason; who accepts more wants a higher ceiling")
 EVERY: Final = ("*",)
 DAY_MS: Final = 86_400_000
 _LAST_MS: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pyrsia.policy.accepted import MAX_ACCEPTED, Accept
+from pyrsia.policy.accepted import Accept
 from pyrsia.policy.modes import ModeName
 from pyrsia.units import Limit
 
 MAX_GLOBS = Limit(1_000, "each is tried at each file: a thousand take about half a millisecond")
 MAX_TRUSTED = Limit(1_000, "ten times the builders that one draw may name")
+MAX_ACCEPTED = Limit(1_000, "each needs a person's reason; who accepts more wants a higher ceiling")
 MAX_LICENCES = Limit(1_000, "more than SPDX has ids")
 MAX_BLOCKS = Limit(100, "[[rule]] tables: the first that fits decides, and nobody follows a longer list")
 

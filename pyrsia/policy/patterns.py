@@ -9,8 +9,8 @@ from typing import Final
 
 from pyrsia.errors import Malformed
 from pyrsia.knowledge.licences import Licensed, matches
-from pyrsia.ledger.matching import MAX_STARS, PurlGlob
-from pyrsia.policy.keys import MAX_LICENCES
+from pyrsia.ledger.matching import PurlGlob
+from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
 
@@ -61,11 +61,14 @@ def _nothing(name: str) -> str:
     return ""
 
 
+PATTERNS_KNOWN = Limit(1_024, "of licences, each compared with some 2,400 ids once, 2 ms")
+MAX_LICENCE_STARS = Limit(4, "an id has three or four parts")
+
 _LICENCE: Final = re.compile(r"[A-Za-z0-9.+*?:-]+")
 _FREE: Final = ("licenseref-", "documentref-")  # ids that anybody may make
 
 
-@lru_cache(MAX_LICENCES.value)
+@lru_cache(PATTERNS_KNOWN.value)
 def licence(pattern: str) -> str:
     """The pattern.
 
@@ -74,8 +77,8 @@ def licence(pattern: str) -> str:
     """
     if _LICENCE.fullmatch(pattern) is None:
         raise Malformed("a licence is one SPDX id, in which `*` is any text; no expression")
-    if pattern.count("*") > MAX_STARS.value:
-        raise Malformed(f"a licence has {MAX_STARS.value} stars at most")
+    if pattern.count("*") > MAX_LICENCE_STARS.value:
+        raise Malformed(f"a licence has {MAX_LICENCE_STARS.value} stars at most")
     if not pattern.lower().startswith(_FREE) and not any(matches(pattern, one) for one in _ids()):
         raise Malformed("it matches nothing: no SPDX licence has such an id (https://spdx.org/licenses)")
     return pattern

@@ -38,7 +38,6 @@ from pyrsia.policy.keys import CONTAINMENTS as CONTAINMENTS
 from pyrsia.policy.keys import ECOSYSTEMS as ECOSYSTEMS
 from pyrsia.policy.keys import ISOLATIONS as ISOLATIONS
 from pyrsia.policy.keys import KEYS as KEYS
-from pyrsia.policy.keys import MAX_GLOBS as MAX_GLOBS
 from pyrsia.policy.keys import OTHER as OTHER
 from pyrsia.policy.keys import RELATIONS as RELATIONS
 from pyrsia.policy.keys import VERDICTS as VERDICTS

@@ -11,7 +11,8 @@ from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
 from pyrsia.policy import evaluate
 from pyrsia.policy.evaluate import NEVER_MS, decide, flips_at
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Agreeing, Facts
-from pyrsia.policy.rules import MAX_GLOBS, parse
+from pyrsia.policy.keys import MAX_GLOBS
+from pyrsia.policy.rules import parse
 from pyrsia.policy.writing import toml
 from pyrsia.policy.writing import written as rewritten
 from tests.reference import policy as oracle

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
 from pyrsia.policy import modes, writing
-from pyrsia.policy.rules import KEYS, MAX_GLOBS, MAX_POLICY_BYTES, parse
+from pyrsia.policy.keys import MAX_GLOBS
+from pyrsia.policy.rules import KEYS, MAX_POLICY_BYTES, parse
 
 
 def policy(text=""):
