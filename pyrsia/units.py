@@ -48,6 +48,11 @@ MAX_ENTRY_BYTES = Limit(
 )
 MAX_JSON_DEPTH = Limit(8, "the deepest entry type needs 6; a deeper one only serves to exhaust a decoder")
 MAX_ATTESTATION_BYTES = Limit(16_384, "provenance of one build is 3-8 KB; a reveal stays far below one entry")
+MAX_FACT_ALIASES = Limit(16, "names of one advisory in other databases")
+MAX_FACT_RANGES = Limit(64, "of versions in one fact: an advisory has one for each release line")
+MAX_FACT_VERSIONS = Limit(
+    1_024, "named one by one in an advisory, where no range says which: 20 KB of an entry's 60"
+)
 MAX_FACT_BYTES = Limit(1_024, "a paragraph that people read in the log; longer text is a blob")
 MAX_DRAWN = Limit(100, "K of a genesis is at most this; a verdict names each of them")
 MAX_OUTPUTS = Limit(
@@ -387,8 +392,11 @@ MAX_DOCUMENT_BYTES = Limit(
     64 << 20, "an SBOM of 100,000 components with their licences; longer ones are of several things"
 )
 MAX_FACTS_BYTES = Limit(
-    8 << 20, "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph"
+    8 << 20,
+    "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph",
 )
 MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times over")
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
+MAX_RECORDS = Limit(500_000, "of one import: every record of every ecosystem, and a third more")
+SPELLINGS_KNOWN = Limit(16_384, "names of one export: a package stands in some records, 4 MB")

@@ -17,10 +17,9 @@ from typing import IO, Final
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.reading import refused
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit
+from pyrsia.units import MAX_RECORDS, Limit
 
 MAX_RECORD_BYTES = Limit(8 << 20, "one record; the longest of public exports have 2 MB, a list of versions")
-MAX_RECORDS = Limit(500_000, "of one import: every record of every ecosystem, and a third more")
 MAX_DIRECTORY_BYTES = Limit(64 << 20, "of a ZIP file's own list: 500,000 names of 80 characters")
 MAX_EXPANSION = Limit(60, "times its own size that a ZIP file of records unpacks to; real exports reach ten")
 SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own size")

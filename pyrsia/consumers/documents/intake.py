@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 
 from pyrsia.consumers.documents import osv
-from pyrsia.consumers.documents.finding import MAX_RECORDS, Found
+from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_FACTS_TOLD, Limit
+from pyrsia.units import MAX_FACTS_TOLD, MAX_RECORDS, Limit
 
 MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
 

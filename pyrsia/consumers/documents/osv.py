@@ -15,16 +15,22 @@ from typing import Any, Final
 import msgspec
 
 from pyrsia.consumers.documents.outcome import shown
-from pyrsia.consumers.documents.purls import SPELLINGS_KNOWN, spelled
+from pyrsia.consumers.documents.purls import spelled
 from pyrsia.consumers.documents.ranges import Range, stretches
 from pyrsia.consumers.documents.reading import text, typed
 from pyrsia.errors import Malformed
 from pyrsia.knowledge.said import ADVISORY
 from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank
 from pyrsia.ledger import shape
-from pyrsia.ledger.bodies.facts import MAX_ALIASES, MAX_VERSIONS
 from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_FACT_BYTES, MAX_TIME_MS, Limit
+from pyrsia.units import (
+    MAX_FACT_ALIASES,
+    MAX_FACT_BYTES,
+    MAX_FACT_VERSIONS,
+    MAX_TIME_MS,
+    SPELLINGS_KNOWN,
+    Limit,
+)
 from pyrsia.wire.text import safe
 
 # ecosystem as OSV writes it -> purl type; a suffix behind a colon names a release or a registry
@@ -204,9 +210,9 @@ def _meant(about: _About) -> dict[str, Any]:
                 _checked(version)
         return {"range": found}
     versions = sorted(about.versions)
-    if len(versions) > MAX_VERSIONS.value or sum(map(len, versions)) > MAX_VERSIONS_BYTES.value:
+    if len(versions) > MAX_FACT_VERSIONS.value or sum(map(len, versions)) > MAX_VERSIONS_BYTES.value:
         raise Malformed(
-            f"it names {len(versions):,} versions one by one, {MAX_VERSIONS.value:,} fit into a fact"
+            f"it names {len(versions):,} versions one by one, {MAX_FACT_VERSIONS.value:,} fit into a fact"
         )
     for version in versions:
         _checked(version)
@@ -245,7 +251,7 @@ def _aliases(found: _Record) -> tuple[list[str], tuple[str, ...]]:
     """Sorted. Where there are more than a fact may have, names in CVE stay first: others look for those."""
     named = {one for one in found.aliases or () if one != found.id}
     good = sorted((one for one in named if _is_id(one)), key=lambda one: (not one.startswith("CVE-"), one))
-    kept = sorted(good[: MAX_ALIASES.value])
+    kept = sorted(good[: MAX_FACT_ALIASES.value])
     return kept, ("aliases left out",) if len(kept) < len(named) else ()
 
 

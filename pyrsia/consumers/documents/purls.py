@@ -8,10 +8,9 @@ from urllib.parse import parse_qs, unquote
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.errors import Malformed
-from pyrsia.units import Limit
+from pyrsia.units import SPELLINGS_KNOWN
 from pyrsia.wire.purl import MAX_PURL_CHARS, Purl, parse, pypi_name
 
-SPELLINGS_KNOWN = Limit(16_384, "names of one export: a package stands in some records, 4 MB")
 MAX_WRITTEN_CHARS: Final = 8 * MAX_PURL_CHARS  # before qualifiers go and codes are read
 OURS: Final = ("conan", "docker", "generic", "maven", "pypi")  # types whose packages the network knows
 _LOWER: Final = frozenset(("conan", "docker"))  # ecosystems whose names are lower case

@@ -15,8 +15,7 @@ from typing import Final
 import msgspec
 
 from pyrsia.errors import Malformed
-from pyrsia.ledger.bodies.facts import MAX_RANGES
-from pyrsia.units import Limit
+from pyrsia.units import MAX_FACT_RANGES, Limit
 
 USABLE: Final = ("ECOSYSTEM", "SEMVER")  # types whose events are versions; those of GIT are commits
 MAX_EVENTS = Limit(256, "of one range: two for each stretch that a fact may have, twice over")
@@ -53,8 +52,8 @@ def stretches(kind: str, ranges: Iterable[Range]) -> list[Stretch]:
     for one in ranges:
         if one.type in USABLE:
             found += [stretch for stretch in _of(kind, one.events or []) if stretch not in found]
-        if len(found) > MAX_RANGES.value:
-            raise Malformed(f"more than {MAX_RANGES.value} ranges of versions")
+        if len(found) > MAX_FACT_RANGES.value:
+            raise Malformed(f"more than {MAX_FACT_RANGES.value} ranges of versions")
     return found
 
 

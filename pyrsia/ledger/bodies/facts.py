@@ -12,16 +12,18 @@ from typing import Any, Final
 from pyrsia.errors import Malformed
 from pyrsia.ledger import shape
 from pyrsia.ledger.bodies.builds import BLOB, COMMIT, FILE
-from pyrsia.units import MAX_FACT_BYTES, MAX_OUTPUTS, Limit
+from pyrsia.units import (
+    MAX_FACT_ALIASES,
+    MAX_FACT_BYTES,
+    MAX_FACT_RANGES,
+    MAX_FACT_VERSIONS,
+    MAX_OUTPUTS,
+    Limit,
+)
 from pyrsia.wire import purl
 
-MAX_RANGES = Limit(64, "of versions in one fact: an advisory has one for each release line")
-MAX_VERSIONS = Limit(
-    1_024, "named one by one in an advisory, where no range says which: 20 KB of an entry's 60"
-)
 MAX_TAGS = Limit(32, "of one description: more than any registry shows beside a package, 2 KB")
 SUBJECTS_KNOWN = Limit(16_384, "a busy day's subjects, 4 MB: an entry's is asked for three times")
-MAX_ALIASES = Limit(16, "names of one advisory in other databases")
 
 SEVERITIES: Final = ("critical", "high", "low", "medium", "none", "unknown")
 DIGEST: Final = "sha256:"  # starts the subject that is a file
@@ -55,10 +57,10 @@ KINDS: Final[dict[str, tuple[Fields, Fields]]] = {
     "advisory": _fields(
         {"advisory": _ID, "severity": shape.one_of(*SEVERITIES)},
         {
-            "aliases": shape.sorted_set(_ID, MAX_ALIASES.value),
+            "aliases": shape.sorted_set(_ID, MAX_FACT_ALIASES.value),
             "cvss": shape.ascii_name(200),
             "modified_ms": shape.time_ms,
-            "versions": shape.sorted_set(_VERSION, MAX_VERSIONS.value),
+            "versions": shape.sorted_set(_VERSION, MAX_FACT_VERSIONS.value),
         },
     ),
     "commit-signature": _fields(
@@ -106,7 +108,7 @@ _COMMON: Final[Fields] = {
 _ANY: Final[dict[str, shape.Check]] = {
     "blob": BLOB,
     "range": shape.list_of(
-        shape.fields({"fixed": _VERSION, "last": _VERSION}, introduced=_VERSION), MAX_RANGES.value
+        shape.fields({"fixed": _VERSION, "last": _VERSION}, introduced=_VERSION), MAX_FACT_RANGES.value
     ),
     "supersedes": shape.hash32,
 }

@@ -4,8 +4,9 @@ import pytest
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import entries, views
-from pyrsia.ledger.bodies.facts import ISSUED, KINDS, MAX_RANGES, MAX_TAGS, MAX_VERSIONS
+from pyrsia.ledger.bodies.facts import ISSUED, KINDS, MAX_TAGS
 from pyrsia.ledger.mempool import ACCEPTED
+from pyrsia.units import MAX_FACT_RANGES, MAX_FACT_VERSIONS
 from tests.reference.governance import Governed, every_fact, fact, member_motion, newcomer
 from tests.reference.ledger import key
 
@@ -85,7 +86,7 @@ def test_facts_end_only_what_stands_before_them_so_they_run_in_no_circle(world):
 
 
 ADVISORY = every_fact()["advisory"]
-MANY = [f"{number:04}" for number in range(MAX_VERSIONS.value)]
+MANY = [f"{number:04}" for number in range(MAX_FACT_VERSIONS.value)]
 SPAN = {"introduced": "0"}
 
 
@@ -98,7 +99,7 @@ def check(kind="advisory", **changes):
     "changes",
     [
         {"versions": MANY},
-        {"range": [SPAN] * MAX_RANGES.value},
+        {"range": [SPAN] * MAX_FACT_RANGES.value},
         {"range": None, "versions": None},
         {"range": None, "versions": ["2004d"]},
         {"modified_ms": 0},
@@ -123,7 +124,7 @@ def test_an_advisory_may_say(changes):
         ({"versions": "1.0"}, "."),
         ({"subject": "pkg:pypi/idna@1.0", "range": None}, "speaks of a purl without a version"),
         ({"subject": "sha256:" + "ab" * 32, "range": None}, "speaks of a purl without a version"),
-        ({"range": [SPAN] * (MAX_RANGES.value + 1)}, "."),
+        ({"range": [SPAN] * (MAX_FACT_RANGES.value + 1)}, "."),
         ({"range": [{"introduced": "0", "fixed": "2", "last": "1"}]}, "not with both"),
         ({"modified_ms": -1}, "."),
         ({"severity": "awful"}, "."),

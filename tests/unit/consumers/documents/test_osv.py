@@ -12,13 +12,13 @@ from bench.osv import records
 from pyrsia.consumers.documents import osv
 from pyrsia.consumers.documents.osv import MAX_AFFECTED
 from pyrsia.errors import Malformed
-from pyrsia.ledger.bodies.facts import AUTHORED, MAX_ALIASES, MAX_VERSIONS
+from pyrsia.ledger.bodies.facts import AUTHORED
 from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_ENTRY_BYTES
+from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_ALIASES, MAX_FACT_VERSIONS
 from tests.reference.facts_desk import body_of
 
 NOW = 1_764_000_000_000
-TOO_MANY = [str(one) for one in range(MAX_VERSIONS.value + 1)]
+TOO_MANY = [str(one) for one in range(MAX_FACT_VERSIONS.value + 1)]
 RANGE = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.7"}]}]
 
 
@@ -163,11 +163,11 @@ def test_a_future_record_stands_from_then_on():
 
 
 def test_more_aliases_than_a_fact_may_have_leave_the_cves_and_say_so():
-    aliases = [f"A-{one:03}" for one in range(MAX_ALIASES.value + 4)] + ["CVE-2024-1", "not an id"]
+    aliases = [f"A-{one:03}" for one in range(MAX_FACT_ALIASES.value + 4)] + ["CVE-2024-1", "not an id"]
     found = read(aliases=aliases)
     assert found.noted == ("aliases left out",)
     kept = only(found).fields["aliases"]
-    assert (len(kept), kept[-1]) == (MAX_ALIASES.value, "CVE-2024-1")
+    assert (len(kept), kept[-1]) == (MAX_FACT_ALIASES.value, "CVE-2024-1")
 
 
 def test_a_text_is_cut_to_what_a_fact_has_room_for():
@@ -206,7 +206,11 @@ def test_what_is_no_record_is_refused_with_the_place(data, why):
         ({"affected": [affected("Maven", "a:b:c")]}, "is no maven package"),
         ({"affected": [affected()] * (MAX_AFFECTED.value + 1)}, "packages"),
         (
-            {"affected": [affected(ranges=[], versions=[str(one) for one in range(MAX_VERSIONS.value + 1)])]},
+            {
+                "affected": [
+                    affected(ranges=[], versions=[str(one) for one in range(MAX_FACT_VERSIONS.value + 1)])
+                ]
+            },
             "one by one",
         ),
         (

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pyrsia.consumers.documents.ranges import MAX_EVENTS, Event, Range, stretches
 from pyrsia.errors import Malformed
-from pyrsia.ledger.bodies.facts import MAX_RANGES
+from pyrsia.units import MAX_FACT_RANGES
 
 
 def affected(version, events):
@@ -104,6 +104,8 @@ def test_what_nobody_can_put_in_order_is_refused(events, why):
 
 
 def test_more_stretches_than_a_fact_may_have_are_refused():
-    pairs = [({"introduced": f"{line}.1"}, {"fixed": f"{line}.2"}) for line in range(MAX_RANGES.value + 1)]
+    pairs = [
+        ({"introduced": f"{line}.1"}, {"fixed": f"{line}.2"}) for line in range(MAX_FACT_RANGES.value + 1)
+    ]
     with pytest.raises(Malformed, match="64 ranges"):
         of([one for pair in pairs for one in pair])
