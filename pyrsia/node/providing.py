@@ -16,8 +16,10 @@ import trio
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge import versions
 from pyrsia.knowledge.known import Advisory, Known
+from pyrsia.knowledge.said import ADVISORY, DESCRIPTION
 from pyrsia.knowledge.standing import STANDS
 from pyrsia.ledger import views
+from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
@@ -55,14 +57,21 @@ _BAD: Final = (WITHDRAWN, DISPUTED)
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the desk says of a package at a moment. `first`: when each advisory was first spoken of."""
+    """What the desk says of a package at a moment.
+
+    Attributes:
+        first_ms: when each advisory was first spoken of.
+        past: whether the moment was named.
+    """
 
     size: int
     time_ms: int
     whole: bool
     rows: tuple[FactRow, ...]
     names: Mapping[str, str]
+    first_ms: Mapping[str, int]
     past: bool
+    rechecks: tuple[FactRow, ...] = ()
 
     def name(self, node: str) -> str:
         return self.names.get(node, node[:8])
@@ -92,26 +101,25 @@ class Provider:
         files = await self._files(package, wanted.version, told)
         if not files:
             raise _unknown(purl, "the log publishes no file of it at that moment")
-        told = replace(told, rows=await self._with_digests(told, files))
+        told = replace(told, rechecks=await self._rechecks(told, files))
         by_version: dict[str, list[FileView]] = {}
         for version, file in files:
             by_version.setdefault(version, []).append(file)
         newest = newest_first(wanted.type, list(by_version))
         shown = newest[: min(most, MAX_OVERVIEW_VERSIONS.value)]
         audited = await self._audited([f"{package}@{one}" for one in shown], at)
-        rows = tuple(
-            _version(
-                wanted.type, f"{package}@{one}", one, by_version[one], audited.get(f"{package}@{one}"), told
-            )
-            for one in shown
-        )
+        rows: list[VersionView] = []
+        for one in shown:
+            await trio.lowlevel.checkpoint()
+            row = audited.get(f"{package}@{one}")
+            rows.append(_version(wanted.type, f"{package}@{one}", one, by_version[one], row, told))
         return Overview(
             purl=purl,
             package=package,
             size=told.size,
             time_ms=told.time_ms,
             whole=told.whole and all(row.known is None or row.known.whole for row in audited.values()),
-            versions=rows,
+            versions=tuple(rows),
             descriptions=tuple(_descriptions(told, (package, purl))),
             mapping=self._mapping(package, told.size),
             more=len(newest) > len(shown),
@@ -128,7 +136,9 @@ class Provider:
             page = await self._desk.facts(package, fixed, kind="", first=page.next, count=MAX_API_ROWS.value)
             rows += page.facts
         whole = whole and page.next < 0
-        return _Told(page.size, page.time_ms, whole, tuple(rows), views.names(self._reads), at != AsOf())
+        return _Told(
+            page.size, page.time_ms, whole, tuple(rows), views.names(self._reads), _first(rows), at != AsOf()
+        )
 
     async def _files(self, package: str, version: str, told: _Told) -> list[tuple[str, FileView]]:
         """Files of the log's first `size` leaves, in log order, with their versions."""
@@ -145,13 +155,12 @@ class Provider:
                 found.setdefault(key, (of, self._file(placed, told, then)))
         return list(found.values())
 
-    async def _with_digests(self, told: _Told, files: Sequence[tuple[str, FileView]]) -> tuple[FactRow, ...]:
-        """The package's facts, and those about its newest files by their digests, in log order."""
-        rows = {row.leaf: row for row in told.rows}
+    async def _rechecks(self, told: _Told, files: Sequence[tuple[str, FileView]]) -> tuple[FactRow, ...]:
+        """Those of the package, and those of its newest files by their digests, in log order."""
+        rows = {row.leaf: row for row in told.rows if row.kind == RECHECK}
         for digest in dict.fromkeys(file.sha256 for _, file in files[-MAX_DIGESTS.value :]):
-            at = AsOf(size=told.size)
             page = await self._desk.facts(
-                f"sha256:{digest}", at, kind="recheck", first=0, count=MAX_API_ROWS.value
+                f"sha256:{digest}", AsOf(size=told.size), kind=RECHECK, first=0, count=MAX_API_ROWS.value
             )
             rows.update((row.leaf, row) for row in page.facts)
         return tuple(rows[leaf] for leaf in sorted(rows))
@@ -199,6 +208,15 @@ class Provider:
         if record is None or record["leaf"] >= size:
             return None
         return MappingView(record["repository"], record["tag"], tuple(record["keys"]), record["leaf"])
+
+
+def _first(rows: Iterable[FactRow]) -> dict[str, int]:
+    """Block time of the first word on each advisory, of those in log order."""
+    found: dict[str, int] = {}
+    for row in rows:
+        if row.kind == ADVISORY:
+            found.setdefault(row.body.get("advisory", ""), row.time_ms)
+    return found
 
 
 def newest_first(kind: str, published: Sequence[str]) -> list[str]:
@@ -265,9 +283,6 @@ def _total(kind: str, versions_: Iterable[Sequence[FileView]]) -> int | None:
 
 
 def _advisory(one: Advisory, told: _Told) -> AdvisoryView:
-    times = [
-        row.time_ms for row in told.rows if row.kind == "advisory" and row.body.get("advisory") == one.id
-    ]
     return AdvisoryView(
         id=one.id,
         aliases=one.aliases,
@@ -278,7 +293,7 @@ def _advisory(one: Advisory, told: _Told) -> AdvisoryView:
         fixed=one.fixed,
         issuer=told.name(one.issuer),
         leaf=one.leaf,
-        first_known_ms=min(times, default=0),
+        first_known_ms=told.first_ms.get(one.id, 0),
         text=one.text,
         vex=tuple((told.name(issuer), outcome, leaf) for issuer, outcome, leaf in one.vex),
     )
@@ -286,8 +301,8 @@ def _advisory(one: Advisory, told: _Told) -> AdvisoryView:
 
 def _rechecks(told: _Told, subjects: set[str], requests: set[str]) -> Iterable[RecheckView]:
     """In log order: those of the version or its files, and those of the whole package that name its request."""
-    for row in told.rows:
-        if row.kind == "recheck" and (row.subject in subjects or row.body.get("request") in requests):
+    for row in told.rechecks:
+        if row.subject in subjects or row.body.get("request") in requests:
             yield RecheckView(
                 row.body["outcome"], row.author_name or told.name(row.author), row.time_ms, row.leaf,
                 row.body["request"],
@@ -297,7 +312,7 @@ def _rechecks(told: _Told, subjects: set[str], requests: set[str]) -> Iterable[R
 def _descriptions(told: _Told, subjects: tuple[str, ...]) -> Iterable[DescriptionView]:
     """What stands of the package, and of the version that was asked for."""
     for row in told.rows:
-        if row.kind == "description" and row.state == STANDS and row.subject in subjects:
+        if row.kind == DESCRIPTION and row.state == STANDS and row.subject in subjects:
             body = row.body
             yield DescriptionView(
                 row.subject, row.author_name or told.name(row.author), row.time_ms, row.leaf, row.text,

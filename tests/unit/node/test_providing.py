@@ -1,5 +1,7 @@
 """What a provider is told of a package: by the real ledger and the real knowledge of a node."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
@@ -7,7 +9,6 @@ from pyrsia.errors import Refusal
 from pyrsia.node.downloads import Downloads
 from pyrsia.node.knowing import Knowledge
 from pyrsia.node.knowledge.auditing import Auditing
-from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.policing import Policing
 from pyrsia.node.providing import Provider, newest_first
@@ -34,7 +35,8 @@ def provider(archive, genesis, folder, downloads=None, **more):
     knowledge = Knowledge(archive, clock=clock)
     policing = Policing(folder / "policy.toml", archive.state)
     auditing = Auditing(archive, knowledge, telling, policing, of_log(NoCatalog()))
-    return Provider(archive, KnowledgeDesk(telling, auditing, None), downloads, **more)
+    desk = SimpleNamespace(facts=telling.facts, audit=auditing.audit)
+    return Provider(archive, desk, downloads, **more)
 
 
 @pytest.fixture(scope="module")
