@@ -99,15 +99,15 @@ class MavenLogOrder(msgspec.Struct, frozen=True):
     latest: bool = False
 
 
-async def _artifacts(admin: Admin, request: Request) -> dict[str, Any]:
+async def _inspect_artifacts(admin: Admin, request: Request) -> dict[str, Any]:
     return await _inspect(admin, request, "artifacts", _QUERY)
 
 
-async def _nodes(admin: Admin, request: Request) -> dict[str, Any]:
+async def _inspect_nodes(admin: Admin, request: Request) -> dict[str, Any]:
     return await _inspect(admin, request, "nodes", _SHARED)
 
 
-async def _builds(admin: Admin, request: Request) -> dict[str, Any]:
+async def _inspect_builds(admin: Admin, request: Request) -> dict[str, Any]:
     return await _inspect(admin, request, "builds", _QUERY)
 
 
@@ -159,11 +159,11 @@ def _next(query: InspectQuery, page: InspectPage, count: int) -> InspectQuery:
 
 
 INSPECT_ROWS: Final[tuple[Row, ...]] = (
-    Row("GET", "/api/v1/inspect/artifacts", _artifacts, "Files that were added and removed", InspectPage,
+    Row("GET", "/api/v1/inspect/artifacts", _inspect_artifacts, "Files that were added and removed", InspectPage,
         query=_QUERY, refusals=("bad-request", "not-found")),
-    Row("GET", "/api/v1/inspect/nodes", _nodes, "Nodes that joined, left or changed", InspectPage,
+    Row("GET", "/api/v1/inspect/nodes", _inspect_nodes, "Nodes that joined, left or changed", InspectPage,
         query=_SHARED, refusals=("bad-request", "not-found")),
-    Row("GET", "/api/v1/inspect/builds", _builds, "Build requests with their verdicts", InspectPage,
+    Row("GET", "/api/v1/inspect/builds", _inspect_builds, "Build requests with their verdicts", InspectPage,
         query=_QUERY, refusals=("bad-request", "not-found")),
     Row("POST", "/inspect/docker", _docker_log, "As the original answered it: the log of an image",
         tuple[dict[str, Any], ...], DockerLogOrder, refusals=("bad-request", "not-found")),

@@ -48,6 +48,8 @@ PROMISED = (
     "status", "peers", "ping", "log", "log show", "log prove", "log verify", "verify",
     "log export", "log mirror", "log fsck", "log history", "log verify-history",
     "log search", "log tail", "log monitor", "log hammer", "log submit",
+    "inspect-log", "inspect-log docker", "inspect-log maven", "inspect-log pip", "inspect-log conan",
+    "inspect-log artifacts", "inspect-log nodes", "inspect-log builds",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
     "policy", "policy check", "policy explain", "policy show", "policy init",

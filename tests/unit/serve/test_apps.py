@@ -489,6 +489,8 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
             b'{"purl":"pkg:pypi/a@1","sha256":"%b","reason":"x","key":"%b","sig":"%b"}'
             % (b"ab" * 32, b"cd" * 32, b"ef" * 64)
         ),
+        "/inspect/docker": b'{"image":"alpine:3.16"}',
+        "/inspect/maven": b'{"gav":"g:a:1"}',
         "/authorized_node": b'{"peer_id":"' + NODE.encode() + b'"}',
     }
     asked = 0
