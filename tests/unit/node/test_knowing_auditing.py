@@ -1,0 +1,156 @@
+"""Audits: what was answered at a moment is what is answered about that moment later, for ever."""
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+
+from pyrsia.errors import Refusal
+from pyrsia.node.knowing import Knowledge
+from pyrsia.node.knowledge import auditing as audits
+from pyrsia.node.knowledge.auditing import Auditing
+from pyrsia.node.knowledge.telling import Telling
+from pyrsia.node.policing import Policing
+from pyrsia.node.pulse import Pulse
+from pyrsia.serve.knowing import AsOf, AuditOrder
+from tests.reference.parts import Kept
+from tests.reference.story import Story
+from tests.reference.words import STEPS, SUBJECTS, Words
+
+PURLS = tuple(one for one in SUBJECTS if one.startswith("pkg:"))
+IDNA = "pkg:pypi/idna@1.0"
+
+
+def supply(*pushed, proxied=()):
+    return SimpleNamespace(
+        local=SimpleNamespace(owns=lambda package: package in pushed),
+        upstream=SimpleNamespace(takes=lambda package: package in proxied),
+    )
+
+
+def auditing(world, of=None, knowledge=None):
+    archive = world.archive
+
+    def clock():
+        return world.time / 1_000
+
+    knowledge = knowledge or Knowledge(archive, clock=clock)
+    telling = Telling(archive, world.genesis, Pulse(), clock=clock)
+    return Auditing(archive, knowledge, telling, Policing(None, archive.state, clock=clock), of or supply())
+
+
+def bare(row):
+    """What a past moment can say too; when an answer flips is told in the same words."""
+    return msgspec.structs.replace(row, allowed=None, reasons=())
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+async def test_what_was_answered_once_is_what_is_answered_about_that_moment(tmp_path_factory, steps):
+    world = Words(tmp_path_factory.mktemp("log"))
+    try:
+        kept, answered = Knowledge(world.archive, clock=lambda: world.time / 1_000), {}
+        for size in world.play(steps):
+            answer = await auditing(world, knowledge=kept).audit(AuditOrder(PURLS))
+            answered[size] = [bare(row) for row in answer.rows]
+            assert (answer.size, answer.whole) == (size, True)
+        for size, rows in answered.items():
+            later = await auditing(world).audit(AuditOrder(PURLS, AsOf(size=size)))
+            assert [bare(row) for row in later.rows] == [
+                msgspec.structs.replace(row, known=plain(row.known, then.known))
+                for row, then in zip(rows, later.rows, strict=True)
+            ]
+    finally:
+        world.close()
+
+
+def plain(known, then):
+    """An answer that was kept speaks of announcements that were still to come; one made anew of the same."""
+    assert known.advisories == then.advisories
+    assert known.licences == then.licences
+    return then
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A log with a build of idna 1.0 that was published, and words about it before and behind."""
+    world = Kept(tmp_path)
+    world.block(world.fact())
+    story = Story(world=world)
+    yield world, story
+    world.close()
+
+
+async def test_a_published_version_is_told_with_its_status_and_policys_answer(told):
+    world, _ = told
+    answer = await auditing(world).audit(
+        AuditOrder((IDNA, "pkg:pypi/idna", "pkg:pypi/idna@9", "pkg:pypi/none@1"))
+    )
+    version, package, other, unknown = answer.rows
+    assert (version.origin, version.status, version.error) == ("network", "REPRODUCED", "")
+    assert version.allowed is True
+    assert version.reasons
+    assert package.known.whole
+    assert (other.status, other.allowed) == ("", None)
+    assert (unknown.origin, unknown.status, unknown.allowed) == ("", "", None)
+
+
+async def test_before_it_was_published_it_has_no_status_and_policy_is_not_asked_about_the_past(told):
+    world, _ = told
+    sizes = range(1, world.archive.size + 1)
+    found = [(await auditing(world).audit(AuditOrder((IDNA,), AsOf(size=size)))).rows[0] for size in sizes]
+    states = [row.status for row in found]
+    assert states == sorted(states)
+    assert set(states) == {"", "REPRODUCED"}
+    assert {row.allowed for row in found} == {None}
+    assert [row.origin for row in found] == ["network" if one else "" for one in states]
+
+
+async def test_what_is_not_the_networks_is_told_as_what_it_is(told):
+    world, _ = told
+    of = supply("pkg:pypi/mine", proxied=("pkg:pypi/theirs", "pkg:pypi/idna"))
+    purls = ("pkg:pypi/mine@1", "pkg:pypi/theirs@1", IDNA)
+    rows = (await auditing(world, of).audit(AuditOrder(purls))).rows
+    assert [row.origin for row in rows] == ["local", "proxied", "network"]
+    assert all(row.allowed is not None for row in rows)
+
+
+async def test_a_purl_that_cannot_be_read_is_a_row_and_no_refusal(told):
+    world, _ = told
+    for at in (AsOf(), AsOf(size=2)):
+        rows = (await auditing(world).audit(AuditOrder(("pkg:PyPI/x@1", "\x1b[2J", IDNA), at))).rows
+        assert [bool(row.error) for row in rows] == [True, True, False]
+        assert "\x1b" not in rows[1].purl
+        assert rows[0].known is None
+
+
+async def test_an_audit_of_too_long_a_past_is_refused_and_others_have_their_turn(told, monkeypatch):
+    world, _ = told
+    monkeypatch.setattr(audits, "WORK", audits.Limit(1, "a test's"))
+    with pytest.raises(Refusal) as caught:
+        await auditing(world).audit(AuditOrder((IDNA, "pkg:pypi/other@1"), AsOf(size=world.archive.size)))
+    assert caught.value.code == "too-large"
+
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await auditing(world).audit(AuditOrder(tuple(f"pkg:pypi/p{n}@1" for n in range(400))))
+        nursery.cancel_scope.cancel()
+    assert turns >= 400 / audits.TURN
+
+
+async def test_a_moment_that_never_was_is_refused(told):
+    world, _ = told
+    for at in (AsOf(size=10**6), AsOf(size=1, time_ms=1)):
+        with pytest.raises(Refusal) as caught:
+            await auditing(world).audit(AuditOrder((IDNA,), at))
+        assert caught.value.code == "bad-request"
