@@ -30,6 +30,7 @@ from pyrsia.wire import purl as purls
 PROOF_WAIT_S = Limit(30, "a head is cosigned within two seconds; the rest bridges a validator's restart")
 POLL_S: Final = 0.3
 FALLEN: Final = {"WITHDRAWN": "withdrawn", "DISPUTED": "disputed"}  # status -> code
+DIGEST: Final = "sha256:"
 PROOF: Final = ".tlog-proof"
 BUNDLE: Final = ".intoto.jsonl"
 
@@ -42,12 +43,11 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
     epilog=examples(
         "pyrsia fetch pkg:pypi/idna                    the newest, into this folder",
         "pyrsia fetch pkg:maven/commons-io/commons-io@2.16.1 -o lib",
-        "pyrsia fetch --digest sha256:HEX              these bytes, withdrawn or not",
+        "pyrsia fetch sha256:HEX                       these bytes, withdrawn or not",
         "pyrsia verify idna-3.10-py3-none-any.whl      by the proof that came along",
     )
 )
-@click.argument("purl", metavar="[PURL]", required=False)
-@click.option("--digest", metavar="sha256:HEX", help="The file with this digest, whatever it is called.")
+@click.argument("what", metavar="PURL|sha256:HEX")
 @click.option(
     "-o",
     "--out",
@@ -57,7 +57,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 )
 @node_option
 @json_option
-def fetch(purl: str | None, digest: str | None, out: Path, target: str | None, as_json: bool) -> None:
+def fetch(what: str, out: Path, target: str | None, as_json: bool) -> None:
     """Download PURL and beside each file its proof and attestations; without @VERSION the newest release.
 
     Of pkg:pypi/NAME one file is taken, of other packages every file of the version. The newest is by version for
@@ -65,12 +65,10 @@ def fetch(purl: str | None, digest: str | None, out: Path, target: str | None, a
     compared with the digest that the node names; `pyrsia verify` checks that the log says so. What was interrupted
     goes on where it ended.
 
-    What is withdrawn is only given to who names its bytes by --digest, where the node's policy allows that.
+    What is withdrawn is only given to who names its bytes by sha256:HEX, where the node's policy allows that.
     """
-    if (purl is None) == (digest is None):
-        raise click.UsageError("name a PURL, or a file by --digest sha256:HEX")
     with Client(target, patience_s=300.0) as node:
-        chosen = _of_digest(node, digest) if digest is not None else _of_purl(node, str(purl))
+        chosen = _of_digest(node, what) if what.startswith(DIGEST) else _of_purl(node, what)
         for one in chosen:
             _check_names(one["file"], one["sha256"])
         files = [_one(node, one, out, quiet=as_json) for one in chosen]
@@ -101,7 +99,7 @@ def _of_purl(node: Client, purl: str) -> list[dict[str, Any]]:
                 FALLEN[one["status"]],
                 what=f"{purl} is {one['status']} in the log",
                 who="the network's members",
-                do="take another version, or name the bytes: pyrsia fetch --digest "
+                do="take another version, or name the bytes: pyrsia fetch "
                 f"sha256:{one['sha256']} (why: pyrsia package show {wanted})",
             )
     raise Refusal(
@@ -118,9 +116,9 @@ def _of_digest(node: Client, digest: str) -> list[dict[str, Any]]:
     Raises:
         Refusal: `usage`; `not-found`.
     """
-    sha256 = digest.removeprefix("sha256:")
-    if _SHA256.fullmatch(sha256) is None or sha256 == digest:
-        raise click.BadParameter("sha256: and 64 hexadecimal digits in lower case", param_hint="--digest")
+    sha256 = digest.removeprefix(DIGEST)
+    if _SHA256.fullmatch(sha256) is None:
+        raise click.UsageError("sha256: is followed by 64 hexadecimal digits in lower case")
     found = shaped(node.get(f"/api/v1/artifacts/{sha256}"), answers.Artifact)
     same = (one for one in _known(node, sha256=sha256) if one["purl"] == found["purl"])
     status = next((one["status"] for one in same), "")

@@ -304,20 +304,17 @@ def test_what_is_withdrawn_is_fetched_by_its_digest_alone(pyrsia, node, story, t
     out = tmp_path / "out"
     code, _, err = pyrsia("fetch", "pkg:pypi/idna@1.0", "--out", out, "--node", node.url)
     assert (code, f"is {status} in the log" in err) == (1, True)
-    assert f"pyrsia fetch --digest sha256:{story.sha256}" in err
+    assert f"pyrsia fetch sha256:{story.sha256}" in err
     assert not out.exists()
-    code, said, err = pyrsia("fetch", "--digest", f"sha256:{story.sha256}", "--out", out, "--node", node.url)
+    code, said, err = pyrsia("fetch", f"sha256:{story.sha256}", "--out", out, "--node", node.url)
     assert (code, f"{WHEEL} is {status}" in err) == (0, True)
     assert str(out / WHEEL) in said
     assert (out / WHEEL).read_bytes() == story.data
 
 
-@pytest.mark.parametrize(
-    "words",
-    [("idna", "--digest", "sha256:" + "0" * 64), (), ("--digest", "0" * 64), ("--digest", "sha256:AB")],
-)
-def test_a_digest_is_written_whole_and_beside_no_purl(pyrsia, node, words):
-    assert pyrsia("fetch", *words, "--node", node.url)[0] == 2
+@pytest.mark.parametrize("digest", ["sha256:", "sha256:AB", "sha256:" + "0" * 63, "sha256:" + "g" * 64])
+def test_a_digest_is_written_whole(pyrsia, node, digest):
+    assert pyrsia("fetch", digest, "--node", node.url)[0] == 2
 
 
 @pytest.mark.parametrize("told", [[], {"files": 3}, {"file": "../x", "size": 1, "purl": "p"}, {"file": 1}])
@@ -325,9 +322,7 @@ def test_a_node_that_tells_nonsense_about_a_digest_is_refused(pyrsia, node, stor
     fallen(node, story, "WITHDRAWN")
     node.answers[f"/api/v1/artifacts/{story.sha256}"] = (200, told)
     node.answers["/api/v1/policy/facts"] = (200, told)
-    code, _, err = pyrsia(
-        "fetch", "--digest", f"sha256:{story.sha256}", "--out", tmp_path / "o", "--node", node.url
-    )
+    code, _, err = pyrsia("fetch", f"sha256:{story.sha256}", "--out", tmp_path / "o", "--node", node.url)
     assert (code != 0, "Traceback" in err, (tmp_path / "o").exists()) == (True, False, False)
 
 
