@@ -250,6 +250,32 @@ async def test_what_is_withdrawn_is_given_to_who_names_its_bytes_with_the_reason
         story.world.close()
 
 
+@pytest.mark.parametrize(
+    ("rule", "given"), [("", False), ('disputed = "by-digest"', True), ('withdrawn = "by-digest"', False)]
+)
+async def test_what_is_disputed_is_given_by_its_digest_only_where_policy_says_so(
+    tmp_path, shelf, monkeypatch, rule, given
+):
+    story = Story(world=Deciding(tmp_path))
+    try:
+        rules = policing(tmp_path, story.world, f"[all]\n{rule}\n")
+        catalog = Catalog(story.world.archive, shelf, Proofs(story.world.archive), no_bundle, policing=rules)
+        record = {"leaf": 1, "status": "DISPUTED", "reason": "builders differ"}
+        monkeypatch.setattr("pyrsia.ledger.views.status", lambda *_: record)
+        monkeypatch.setattr("pyrsia.ledger.views.offered", lambda *_: False)
+        (refused,) = catalog.refused("idna")
+        assert (refused.refusal.code, refused.by_digest) == ("disputed", given)
+        with pytest.raises(Refusal, match="builders differ"):
+            catalog.file(story.sha256)
+        if given:
+            assert "DISPUTED" in catalog.by_digest(story.sha256).yanked
+        else:
+            with pytest.raises(Refusal, match="builders differ"):
+                catalog.by_digest(story.sha256)
+    finally:
+        story.world.close()
+
+
 @pytest.mark.parametrize("text", ['deny = ["pkg:pypi/idna"]', 'operators = ["x"]'])
 async def test_every_other_rule_is_asked_of_what_is_withdrawn_as_well(tmp_path, shelf, text):
     story = Story(world=Deciding(tmp_path))
