@@ -30,6 +30,12 @@ SAID_BY_HAND: Final = tuple(
 )  # builders say those, of what they built
 PATIENCE_S: Final = 120.0  # a block of a young network, and a leader that is slow
 MAX_JSON_BYTES = Limit(65_536, "of a file that shall fit into a fact of 1,024 bytes once its spaces are gone")
+_NAMED_BY: Final = (
+    "advisory",
+    "commit",
+    "request",
+    "format",
+)  # which of a subject's facts of one kind is meant
 _SETS: Final = ("aliases", "tags", "versions")
 _NUMBERS: Final = ("components", "modified_ms")
 _FLAGS: Final = ("good",)
@@ -110,19 +116,20 @@ def withdraw(which: str, dry_run: bool, target: str | None, as_json: bool) -> No
 
     with Client(target, patience_s=PATIENCE_S) as node:
         row = _found(node, which)
-        fields = {"advisory": row["body"]["advisory"]} if "advisory" in row["body"] else {}
+        fields = {name: row["body"][name] for name in _NAMED_BY if name in row["body"]}
         fact = FactTold(row["kind"], row["subject"], fields=fields, withdraw=True)
         outcome = _say(node, fact, dry_run=dry_run)
     told = {
         "kind": row["kind"], "subject": row["subject"], "of": row["leaf"], "what": what(row),
         "outcome": outcome.outcome, "leaf": outcome.leaf,
     }  # fmt: skip
-    tell({**told, "dry_run": dry_run}, as_json=as_json, text=lambda: _lines(told, dry_run=dry_run))
+    tell({**told, "dry_run": dry_run}, as_json=as_json, text=lambda: _lines(told, dry_run=dry_run, gone=True))
 
 
-def _lines(told: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
+def _lines(told: dict[str, Any], *, dry_run: bool, gone: bool = False) -> Iterator[str]:
     leaf = f", leaf {told['leaf']}" if told["leaf"] >= 0 else ""
-    outcome = {"same": "stands already", "withdrawn": "taken back"}.get(told["outcome"], told["outcome"])
+    words = {"same": "is gone already" if gone else "stands already", "withdrawn": "taken back"}
+    outcome = words.get(told["outcome"], told["outcome"])
     yield f"{told['kind']} about {told['subject']}: {'would be: ' if dry_run else ''}{outcome}{leaf}"
 
 

@@ -57,7 +57,7 @@ def _fields(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
         case "sbom":
             count = body.get("components")
             yield str(body.get("format", ""))
-            yield "" if count is None else f"{count} components"
+            yield "" if count is None else f"{count:,} component{'s' * (count != 1)}"
         case "review":
             named = ("rating", "outcome", "thoroughness", "understanding")
             yield ", ".join(f"{name} {body[name]}" for name in named if name in body)

@@ -5,7 +5,6 @@ file says of itself is added up before its first member is read.
 """
 
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -63,26 +62,42 @@ def records(path: Path, tally: Tally) -> Iterator[Found]:
         yield from _file(path, tally)
 
 
-def _folder(path: Path, tally: Tally) -> Iterator[Found]:
-    """Sorted, so that every run reads in the same order."""
-    for folder, folders, files in os.walk(path, followlinks=False):
-        for one in folders:
-            if os.path.islink(os.path.join(folder, one)):
-                tally.skip("a link inside a folder")
-        folders.sort()
-        for name in sorted(files):
-            path = Path(folder, name)
-            if not stat.S_ISREG(path.lstat().st_mode):
-                tally.skip("a link inside a folder" if path.is_symlink() else "no plain file")
-            elif path.suffix.lower() == ".json":
+def _folder(folder: Path, tally: Tally) -> Iterator[Found]:
+    """What cannot be read inside of it is refused by name."""
+    for path in _files(folder, tally):
+        try:
+            if path.suffix.lower() == ".json":
                 yield from _file(path, tally)
-            elif path.suffix.lower() == ".zip":
-                try:
-                    yield from _zip(path, tally)
-                except Malformed as error:
-                    tally.refuse(str(path), str(error))
             else:
-                tally.skip("no .json and no .zip file")
+                yield from _zip(path, tally)
+        except Malformed as error:
+            tally.refuse(str(path), str(error))
+        except OSError as error:
+            tally.refuse(str(path), f"it cannot be read: {error.strerror}")
+
+
+def _files(folder: Path, tally: Tally) -> Iterator[Path]:
+    """Sorted, so that every run reads in the same order; by a list and not by recursion, for folders may nest deeply."""
+    waiting = [str(folder)]
+    while waiting:
+        at = waiting.pop()
+        try:
+            with os.scandir(at) as entries:
+                inside = sorted(entries, key=lambda one: one.name)
+        except OSError as error:
+            tally.refuse(at, f"it cannot be read: {error.strerror}")
+            continue
+        waiting += [one.path for one in reversed(inside) if one.is_dir(follow_symlinks=False)]
+        for one in inside:
+            if one.is_symlink():
+                tally.skip("a link inside a folder")
+            elif one.is_file(follow_symlinks=False):
+                if one.name.lower().endswith((".json", ".zip")):
+                    yield Path(one.path)
+                else:
+                    tally.skip("no .json and no .zip file")
+            elif not one.is_dir(follow_symlinks=False):
+                tally.skip("no plain file")
 
 
 def _file(path: Path, tally: Tally) -> Iterator[Found]:

@@ -293,6 +293,22 @@ def test_a_fact_is_taken_back_by_its_leaf_or_its_id(pyrsia, saying, desk):
         assert "advisory about pkg:pypi/idna: taken back" in out
 
 
+def test_a_document_is_taken_back_by_its_format_and_what_is_gone_is_said_to_be(pyrsia, saying, desk):
+    sbom = {
+        "kind": "sbom",
+        "subject": "pkg:pypi/idna@1",
+        "text": "",
+        "valid_from": 0,
+        "format": "spdx",
+        "components": 1,
+    }
+    saying.answers["/api/v1/facts"] = (200, page(row(7, sbom, author=NODE)))
+    _, out, _ = pyrsia("facts", "withdraw", "7", "--node", saying.url)
+    assert "is gone already" in out
+    (order,) = [json.loads(body) for _, path, _, body in saying.seen if path == "/api/v1/facts/batch"]
+    assert order["facts"][0]["fields"] == {"format": "spdx"}
+
+
 @pytest.mark.parametrize(
     ("found", "why"),
     [

@@ -159,6 +159,29 @@ def test_links_in_a_folder_are_passed_over_and_no_loop_is_walked(tmp_path):
     assert tally.refused == 1  # a bad archive inside a folder leaves the others whole
 
 
+def test_folders_nest_as_deep_as_they_like_and_what_cannot_be_read_is_refused_by_name(tmp_path, monkeypatch):
+    deep = [tmp_path / "/".join("d" * depth) for depth in range(1, 1_100)]
+    for one in deep:
+        one.mkdir()
+    (deep[-1] / "a.json").write_bytes(ONE)
+    (tmp_path / "b.json").write_bytes(ONE)
+    (tmp_path / "shut").mkdir()
+    scandir = os.scandir
+
+    def shut(path):
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(finding.os, "scandir", shut)
+    tally = Tally()
+    assert [one.data for one in records(tmp_path, tally)] == [ONE, ONE]
+    assert tally.shown == [(str(tmp_path / "shut"), "it cannot be read: Permission denied")]
+    (deep[-1] / "a.json").unlink()
+    for one in reversed(deep):  # what tidies up behind tests walks by calling itself
+        one.rmdir()
+
+
 def test_a_path_that_is_nothing_is_refused(tmp_path):
     with pytest.raises(Refusal, match="no such file"):
         list(records(tmp_path / "gone", Tally()))
