@@ -1,7 +1,7 @@
 """What people may ask of this node's policy (`serve.judging.Judge`): its rules, facts of packages, its decisions."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +21,7 @@ from pyrsia.wire import purl as purls
 
 MAX_LOOKED = Limit(8_192, "leaves looked at for one page of published files: some 30 ms, in turns")
 MAX_RECENT = Limit(500, "files on one page of them, 1 MB where each has a few advisories")
+MAX_WORDS = Limit(20_000, "advisories in one answer, 10 MB: a hundred files of a package with two hundred")
 MAX_TEXT = Limit(200, "characters of an advisory's text that are told with a file; the fact has all of it")
 TURN: Final = 8  # files between two turns of others: each takes about half a millisecond
 
@@ -64,7 +65,7 @@ class Judge:
             found.append(self._of(one))
             if len(found) % TURN == 0:  # each is read and parsed on the loop
                 await trio.lowlevel.checkpoint()
-            if len(found) >= MAX_API_ROWS.value:
+            if len(found) >= MAX_API_ROWS.value or _told(found) >= MAX_WORDS.value:
                 break
         if found:
             return self._answer(NETWORK, tuple(found))
@@ -79,15 +80,16 @@ class Judge:
         found: list[Facts] = []
         log = self._log
         at = end = 0
+        full = False
         if log is not None:
             at = max(first, await times.first_at(log, since_ms))
             end = min(log.size, at + MAX_LOOKED.value)
-        while log is not None and at < end and len(found) < MAX_RECENT.value:
+        while log is not None and at < end and not full:
             for raw in log.entries(at, min(_STRETCH, end - at)):
                 at += 1
                 if glance.kind(raw) == "artifact.add":
                     found += self._added(raw)
-                if len(found) >= MAX_RECENT.value:
+                if full := len(found) >= MAX_RECENT.value or _told(found) >= MAX_WORDS.value:
                     break
             await trio.lowlevel.checkpoint()
         behind = log is None or at >= log.size
@@ -156,3 +158,8 @@ class Judge:
             return facts
         told = tuple(replace(one, text=one.text[: MAX_TEXT.value]) for one in known.advisories)
         return replace(facts, known=replace(known, advisories=told))
+
+
+def _told(found: Sequence[Facts]) -> int:
+    """Advisories that stand in an answer."""
+    return sum(len(one.known.advisories) for one in found if one.known is not None)

@@ -197,7 +197,12 @@ class Policing:
     def decision(self, facts: Facts) -> Decision:
         """The answer about any file, whatever its origin; what is known of it is looked up where a rule asks."""
         policy = self.policy
-        if facts.known is None and facts.origin != LOCAL and _asks(policy, facts.purl):
+        if (
+            facts.known is None
+            and facts.origin != LOCAL
+            and not facts.any_version
+            and _asks(policy, facts.purl)
+        ):
             facts = replace(facts, known=self.known(facts.purl, facts.sha256))
         return evaluate.decide(policy, facts, int(self._clock() * 1_000), self.head_age_ms())
 

@@ -40,6 +40,8 @@ class Facts:
         containment: how much of the source the build is known to have used, as `artifact.add` says; "" if unsaid.
         upstream: how the file stands to upstream's: identical, equivalent, different or none.
         verdict: what it was published with; "" where that is its status, or nobody said.
+        any_version: whether the version in `purl` is made up, to ask about a package whatever its version: what facts
+            say of that one means nothing, and is not asked.
         by_digest: whether who asks named these very bytes, not a version or a tag that led to them.
         known: what facts of the log say of this version; None where nobody asked.
         published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was
@@ -58,6 +60,7 @@ class Facts:
     known: Known | None = None
     verdict: str = ""
     by_digest: bool = False
+    any_version: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _LIFTING: Final = ("not-affected", "fixed")
 
 def reasons(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
     """Of every rule that asks for what is known; of those that do not, that they do not."""
+    if facts.any_version:
+        return
     if rules.max_severity == ANY:
         yield Reason(SEVERITY, True, "known weaknesses are not asked for")
     else:

@@ -283,7 +283,7 @@ class Proxy:
         refusal, purl = None, ""
         for probe in (version,) if version else _PROBES:
             purl = str(replace(package, version=probe))
-            refusal = self._rules.judge(replace(facts, purl=purl))
+            refusal = self._rules.judge(replace(facts, purl=purl, any_version=not version))
             if refusal is None:
                 return None
         return refusal if version or refusal is None else _of_all(refusal, purl, str(package))

@@ -167,6 +167,12 @@ def test_what_is_known_is_asked_of_upstreams_files_too(policed):
     assert policed.policing.decision(six).allowed
     policed.tell("advisory", "pkg:pypi/six", advisory="CVE-2026-2", severity="unknown")
     assert not policed.policing.decision(six).allowed
+    page = Facts(
+        "pkg:pypi/six@0.0.0.dev0", PROXIED, any_version=True
+    )  # the list of its versions goes on being told
+    assert policed.policing.decision(page).allowed
+    policed.say(f'{CEILING}deny = ["pkg:pypi/six"]\n[pip]\nmode = "proxy"\n')
+    assert not policed.policing.decision(page).allowed
 
 
 async def test_who_tries_other_rules_is_told_what_is_known_and_what_was_published_lately(
@@ -185,6 +191,7 @@ async def test_who_tries_other_rules_is_told_what_is_known_and_what_was_publishe
     assert found.files[0].known == facts.known
     assert (await asked.recent(published_ms + 10_000_000, 0)).files == ()
     monkeypatch.setattr("pyrsia.node.judging.MAX_LOOKED", Limit(3, "for a test"))
+    monkeypatch.setattr("pyrsia.node.judging.MAX_WORDS", Limit(1, "for a test"))
     seen, first = [], 0
     while first >= 0:
         page = await asked.recent(0, first)
