@@ -7,10 +7,13 @@ A history may be long and hold few facts, so a question reads a bounded stretch 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 import trio
+from blake3 import blake3
 
+from pyrsia._native import form
 from pyrsia.knowledge import said as saying
 from pyrsia.knowledge.said import FACT, Said
 from pyrsia.ledger import entries, glance, index, prefixtree
@@ -23,6 +26,8 @@ KEPT_BYTES = Limit(8 << 20, "leaves whose facts are kept, some 30 MB as values: 
 KEPT_SUBJECTS = Limit(20_000, "histories remembered, mostly without a fact: 10 MB, a mirror's packages")
 MAX_FACTS = Limit(10_000, "that stand about one package: fifty times what the most watched one has")
 GAP = Limit(32, "leaves between two of a history that are read along rather than sought one by one")
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 DECIDING: Final = frozenset((saying.ADVISORY, saying.VEX, saying.LICENCE, saying.SBOM))
 
@@ -42,11 +47,15 @@ class Log(Protocol):
 
 
 def fact(leaf: int, raw: bytes, time_ms: int = 0) -> Said | None:
-    """A leaf of the log as a fact; None for a leaf of another type."""
+    """A leaf of the log as a fact; None for a leaf of another type. Its fields were checked before it became one."""
     if glance.kind(raw) != FACT:
         return None
-    entry = entries.parse(raw)
-    return Said(leaf, time_ms, entry.id.hex(), glance.author(raw), entry.body)
+    parts = form.authored(raw, entries.DOMAIN)
+    if parts is None:
+        entry = entries.parse(raw)
+        return Said(leaf, time_ms, entry.id.hex(), glance.author(raw), entry.body)
+    author, body, *_, signed = parts
+    return Said(leaf, time_ms, blake3(signed).hexdigest(), author, _decode(body))
 
 
 def leaves_at(log: Log, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
