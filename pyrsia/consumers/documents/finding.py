@@ -77,7 +77,7 @@ def _folder(folder: Path, tally: Tally) -> Iterator[Found]:
 
 
 def _files(folder: Path, tally: Tally) -> Iterator[Path]:
-    """Sorted, so that every run reads in the same order; by a list and not by recursion, for folders may nest deeply."""
+    """Sorted, so that every run reads in the same order; by a list and not by recursion: folders nest deeply."""
     waiting = [str(folder)]
     while waiting:
         at = waiting.pop()
