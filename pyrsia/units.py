@@ -396,6 +396,9 @@ MAX_FACTS_BYTES = Limit(
     "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph",
 )
 MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times over")
+MAX_OVERVIEW_VERSIONS = Limit(
+    200, "of one package in an answer, the newest: half a MB; each other one is asked for by its own purl"
+)
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
 MAX_RECORDS = Limit(500_000, "of one import: every record of every ecosystem, and a third more")

@@ -27,7 +27,6 @@ from pyrsia.node.downloads import Downloads
 from pyrsia.node.inspecting_past import Log, Past, past
 from pyrsia.serve.knowing import AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
 from pyrsia.serve.providing import (
-    MAX_OVERVIEW_VERSIONS,
     AdvisoryView,
     DescriptionView,
     FileView,
@@ -39,7 +38,7 @@ from pyrsia.serve.providing import (
     VersionView,
     worst,
 )
-from pyrsia.units import MAX_API_ROWS, MAX_AUDITED, Limit
+from pyrsia.units import MAX_API_ROWS, MAX_AUDITED, MAX_OVERVIEW_VERSIONS, Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 

@@ -12,12 +12,8 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 from pyrsia.serve.knowing import AsOf
-from pyrsia.units import MAX_FACT_BYTES, Limit
+from pyrsia.units import MAX_FACT_BYTES, MAX_OVERVIEW_VERSIONS
 from pyrsia.wire.purl import MAX_PURL_CHARS
-
-MAX_OVERVIEW_VERSIONS = Limit(
-    200, "of one package in an answer, the newest: half a MB; each other one is asked for by its own purl"
-)
 
 SEVERITIES: Final = (
     "none",

@@ -24,6 +24,7 @@ from pyrsia.node.mesh.swimming import Seen
 from pyrsia.node.peering import Peering
 from pyrsia.node.proofs import Proofs
 from pyrsia.node.submission import Submitter, Waiters
+from pyrsia.serve.providing import WithdrawalOrder
 from pyrsia.status import AgreementStatus
 from pyrsia.wire.membership import Vitals
 from pyrsia.wire.text import b32
@@ -127,6 +128,8 @@ class Node:
             messages=SimpleNamespace(),  # tests of its own
             storage=SimpleNamespace(),
             copies=SimpleNamespace(),
+            knowledge=None,
+            provider=None,
             judge=SimpleNamespace(stale=lambda: self.stale),
             http=lambda: "http://127.0.0.1:1",
             notices=["stopped voting: rotate the key"],
@@ -301,6 +304,23 @@ async def test_what_is_no_fact_is_refused_before_anybody_is_asked(node, kind, su
     size = node.story.size
     with pytest.raises(Refusal) as caught:
         await node.admin.add_fact(kind, subject, text)
+    assert (caught.value.code, node.story.size) == ("bad-request", size)
+
+
+@pytest.mark.parametrize(
+    "change", [{"purl": "idna"}, {"key": "ab"}, {"sig": "x" * 128}, {"reason": ""}, {"sha256": "AB" * 32}]
+)
+async def test_a_withdrawal_of_another_shape_is_refused_before_anybody_is_asked(node, change):
+    words = {
+        "purl": "pkg:pypi/idna@1.0",
+        "sha256": "ab" * 32,
+        "reason": "r",
+        "key": "cd" * 32,
+        "sig": "ef" * 64,
+    }
+    size = node.story.size
+    with pytest.raises(Refusal) as caught:
+        await node.admin.withdraw(WithdrawalOrder(**{**words, **change}))
     assert (caught.value.code, node.story.size) == ("bad-request", size)
 
 
