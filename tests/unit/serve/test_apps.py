@@ -468,6 +468,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "{node}": NODE,
         "{motion}": MOTION.id,
         "{which}": "ci",
+        "{leaf}": "7",
         "{number}": "1",
     }
     orders = {
@@ -485,6 +486,9 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
         "/api/v1/storage/gc": b'{"dry":true}',
         "/api/v1/storage/scrub": b"{}",
         "/api/v1/drain": b'{"leave":true}',
+        "/api/v1/facts/batch": b'{"facts":[{"kind":"licence","subject":"pkg:pypi/a"}]}',
+        "/api/v1/facts/blob": b"a document",
+        "/api/v1/audit": b'{"purls":["pkg:pypi/a@1"]}',
         "/api/v1/withdrawals": (
             b'{"purl":"pkg:pypi/a@1","sha256":"%b","reason":"x","key":"%b","sig":"%b"}'
             % (b"ab" * 32, b"cd" * 32, b"ef" * 64)
@@ -507,7 +511,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
                 "packages": {"purl": "pkg:pypi/a"},
                 "overview": {"purl": "pkg:pypi/a"},
                 "check": {"purl": "pkg:pypi/a"},
-                "facts": {"purl": "pkg:pypi/a"} if row.method == "GET" else None,
+                "facts": {"purl": "pkg:pypi/a"} if path == "/api/v1/policy/facts" else None,
             }.get(path.rpartition("/")[2])
             content = orders.get(row.path) if row.method == "POST" else None
             answer = await client.request(row.method, path, params=params, content=content, headers=BEARER)
@@ -520,7 +524,7 @@ async def test_every_route_answers_what_its_type_says(node: ToyNode) -> None:
     assert asked == len(ROUTES) > 30
     assert [change[0] for change in node.changes] == [
         *("ping", "build", "source", "cancel", "prefer"),
-        *("propose", "approve", "rotate", "authorize", "fact", "entry", "entries"),
+        *("propose", "approve", "rotate", "authorize", "withdraw", "fact", "entry", "entries"),
     ]
     assert node.changes[-1][1:] == (b'{"v":1}', b'{"v":2}')
 
