@@ -16,7 +16,7 @@ import trio
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
-from pyrsia.ledger.touches import KEYS_KNOWN, digest_key, package_key
+from pyrsia.ledger.touches import digest_key, package_key
 from pyrsia.node.knowledge.reading import Held, Log, Reading
 from pyrsia.node.pulse import Pulse
 from pyrsia.units import Limit
@@ -108,7 +108,7 @@ class Knowledge:
             await trio.lowlevel.checkpoint()
 
 
-@lru_cache(KEYS_KNOWN.value)
+@lru_cache(MAX_ANSWERS.value)
 def keys_of(purl: str, sha256: str) -> tuple[bytes, ...]:
     """Index keys of the histories in which facts about a version and a file stand.
 

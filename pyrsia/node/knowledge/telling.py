@@ -25,7 +25,7 @@ from pyrsia.ledger.touches import digest_key, package_key
 from pyrsia.node import times
 from pyrsia.node.explorer import names_of
 from pyrsia.node.knowledge import reading
-from pyrsia.node.knowledge.reading import STRETCH, fact, leaves_at
+from pyrsia.node.knowledge.reading import fact, leaves_at
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.knowing import NEWEST, AsOf, FactRow, FactsTold
 from pyrsia.units import HASH_BYTES, Limit
@@ -135,8 +135,8 @@ class Telling:
         following = here
         while following < moment.size and not page.over:
             await trio.lowlevel.checkpoint()
-            wanted = [leaf for leaf, _ in self._log.history(about.key, following, STRETCH.value)]
-            ended = len(wanted) < STRETCH.value or wanted[-1] >= moment.size
+            wanted = [leaf for leaf, _ in self._log.history(about.key, following, reading.STRETCH.value)]
+            ended = len(wanted) < reading.STRETCH.value or wanted[-1] >= moment.size
             for leaf, raw in leaves_at(self._log, [leaf for leaf in wanted if leaf < moment.size]):
                 following = leaf + 1
                 await page.look(leaf, raw, about.means)
@@ -165,7 +165,7 @@ class Telling:
         at, low = min(at, page.moment.size - 1), self._log.here_from(0)
         while at >= low and not page.over:
             await trio.lowlevel.checkpoint()
-            begin = max(low, at + 1 - STRETCH.value)
+            begin = max(low, at + 1 - reading.STRETCH.value)
             for offset, raw in reversed(list(enumerate(self._log.entries(begin, at + 1 - begin)))):
                 at = begin + offset - 1
                 await page.look(begin + offset, raw)
@@ -177,7 +177,7 @@ class Telling:
         at = here = self._log.here_from(first)
         while at < page.moment.size and not page.over:
             await trio.lowlevel.checkpoint()
-            for raw in self._log.entries(at, min(STRETCH.value, page.moment.size - at)):
+            for raw in self._log.entries(at, min(reading.STRETCH.value, page.moment.size - at)):
                 at += 1
                 await page.look(at - 1, raw)
                 if page.over:
@@ -246,7 +246,7 @@ class Telling:
                 names, named_at = self.names(), size
             while at < size:
                 await trio.lowlevel.checkpoint()
-                leaves = self._log.entries(at, min(STRETCH.value, size - at))
+                leaves = self._log.entries(at, min(reading.STRETCH.value, size - at))
                 for raw in leaves:
                     at += 1
                     one = fact(at - 1, raw)
