@@ -1,9 +1,10 @@
 """`facts`: what people and machines say of packages. One module a few commands, imported when one is called."""
 
-import importlib
 from typing import Final
 
 import click
+
+from pyrsia.cli.lazy import LazyGroup
 
 # command -> (module below pyrsia.cli, attribute, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -17,25 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
-class FactsCommands(click.Group):
-    """The group; listing it imports none of its members."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"pyrsia.cli.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=FactsCommands)
+@click.group(cls=LazyGroup, package="pyrsia.cli", table=COMMANDS)
 def facts() -> None:
     """What the log says of packages beside who built them: advisories, VEX, licences, reviews, descriptions, SBOMs.
 

@@ -159,10 +159,11 @@ def _found(node: Client, which: str) -> dict[str, Any]:
     Raises:
         Refusal: `not-found`, `forbidden` for what another said.
     """
-    from pyrsia.cli.facts_pages import Page, pages
+    from pyrsia.cli.facts_pages import pages
+    from pyrsia.serve.knowing import FactsTold
 
     if which.isascii() and which.isdigit():
-        page = shaped(node.get("/api/v1/facts", first=int(which), count=1, order="oldest"), Page)
+        page = shaped(node.get("/api/v1/facts", first=int(which), count=1, order="oldest"), FactsTold)
         rows = [row for row in page["facts"] if row["leaf"] == int(which)]
     else:
         newest = (row for row in pages(node, {"order": "newest"}) if row["id"] == which.lower())

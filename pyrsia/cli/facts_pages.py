@@ -3,27 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from pyrsia.cli.answers import shaped
 from pyrsia.client import Client
-from pyrsia.serve.knowing import FactRow
+from pyrsia.serve.knowing import FactsTold
 from pyrsia.units import MAX_API_ROWS, Limit
 
 MAX_PAGES = Limit(
     10_000, "of one question: ten million facts of a page each; a node that gives more goes in circles"
 )
-
-
-class Page(msgspec.Struct):
-    """As `serve.knowing.FactsTold`."""
-
-    subject: str
-    size: int
-    time_ms: int
-    whole: bool
-    facts: tuple[FactRow, ...]
-    next: int
 
 
 class Pages:
@@ -37,7 +24,7 @@ class Pages:
         first: dict[str, str | int] = {}
         for _ in range(MAX_PAGES.value):
             asked = {"count": MAX_API_ROWS.value, **self._query, **first}
-            page = shaped(self._node.get("/api/v1/facts", **asked), Page)
+            page = shaped(self._node.get("/api/v1/facts", **asked), FactsTold)
             self.whole = self.whole and page["whole"]
             self.size, self.time_ms = page["size"], page["time_ms"]
             yield from page["facts"]

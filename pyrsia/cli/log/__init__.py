@@ -1,9 +1,10 @@
 """`log`: read, prove and check the transparency log. One module a command, imported when it is called."""
 
-import importlib
 from typing import Final
 
 import click
+
+from pyrsia.cli.lazy import LazyGroup
 
 # command -> (module below pyrsia.cli.log, attribute, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -28,24 +29,6 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
-class LogCommands(click.Group):
-    """The group; listing it imports none of its members."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"pyrsia.cli.log.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LogCommands)
+@click.group(cls=LazyGroup, package="pyrsia.cli.log", table=COMMANDS)
 def log() -> None:
     """The one public log of who built what."""
