@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from pyrsia.cli.tell import table
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pyrsia.cli.policy_dry import Outcome
 
 _LAST_MS: Final = 253_402_300_800_000  # year 10,000: a node may say any number
-_MOST_CHANGES: Final = 200  # files in a table
+_MOST_CHANGES: Final = 200  # versions in a table
 _MOST_NAMES: Final = 20  # of packages in a sentence, of facts about one version
 _MOST_VALUE: Final = 60  # of a rule's value in a table; JSON has all of it
 
@@ -119,15 +120,18 @@ def case_dict(one: "Result") -> dict[str, Any]:
 
 
 def outcome_lines(found: "Outcome", since_ms: int, whose: str, against: str) -> Iterator[str]:
-    """Each file about which two policies disagree, then sums, and packages of which all is lost or won."""
+    """Each version about which two policies disagree, then sums, and packages of which all is lost or won."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for one in found.changes:
+        rows.setdefault((one.word, one.facts.purl, one.why or "-"), []).append(one.facts.file or "-")
     cells = [
-        (one.word, one.facts.purl, one.facts.file or "-", one.why or "-")
-        for one in found.changes[:_MOST_CHANGES]
+        (word, purl, files[0] if len(files) == 1 else f"{len(files)} files", why)
+        for (word, purl, why), files in islice(rows.items(), _MOST_CHANGES)
     ]
     if cells:
         yield from table(cells, ("WOULD BE", "PACKAGE", "FILE", "WHY"))
-    if len(found.changes) > _MOST_CHANGES:
-        yield f"and {len(found.changes) - _MOST_CHANGES} more (--json has all)"
+    if len(rows) > _MOST_CHANGES:
+        yield f"and {len(rows) - _MOST_CHANGES} more (--json has all)"
     refused = sum(not one.decision.allowed for one in found.changes)
     admitted = len(found.changes) - refused
     yield f"{found.files} files since {_day(since_ms)}: {found.before} allowed by {against}, {found.after} by {whose}"
