@@ -6,6 +6,7 @@ waits for the disk: the counts of the last minute go with a crash, never those b
 Source: docs/providers.md, "Downloads".
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +14,12 @@ from typing import Final
 
 import trio
 
+from pyrsia.errors import Unavailable
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
+
+_log = logging.getLogger("pyrsia.node")
 
 EVERY_S = Limit(60, "between two writes: what a crash may lose")
 MAX_COUNTED = Limit(
@@ -60,18 +64,26 @@ class Downloads:
         return self._written(sha256) + self._fresh[sha256]
 
     def write(self) -> None:
-        """Put down what is not written yet, for the operating system to keep when it likes."""
-        batch = Batch()
+        """Put down what is not written yet, for the operating system to keep when it likes.
+
+        A disk that takes nothing costs counts and nothing else: they wait for the next time, as long as there is room.
+        """
+        batch, rows = Batch(), self._rows
         for sha256, count in self._fresh.items():
             before = self._written(sha256)
-            if not before:
-                if self.full:
-                    continue
-                self._rows += 1
-            batch.put(layout.DOWNLOADS, bytes.fromhex(sha256), (before + count).to_bytes(_BYTES))
+            if before or rows < MAX_COUNTED.value:
+                rows += not before
+                batch.put(layout.DOWNLOADS, bytes.fromhex(sha256), (before + count).to_bytes(_BYTES))
+        try:
+            if len(batch):
+                self._database.write(batch.put(layout.DOWNLOADS, _ROWS, rows.to_bytes(_BYTES)))
+        except Unavailable as error:
+            _log.warning("counts of downloads are not written: %s", error)
+            if len(self._fresh) < MAX_UNWRITTEN.value:
+                return
+        else:
+            self._rows = rows
         self._fresh.clear()
-        if len(batch):
-            self._database.write(batch.put(layout.DOWNLOADS, _ROWS, self._rows.to_bytes(_BYTES)))
 
     async def run(self) -> None:
         """Write every minute, and at the end."""

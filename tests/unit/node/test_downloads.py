@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from pyrsia.errors import Unavailable
 from pyrsia.node import downloads as module
 from pyrsia.node.downloads import Downloads
 from pyrsia.store import layout
@@ -88,6 +89,24 @@ def test_a_burst_of_files_is_written_when_it_is_too_large_to_be_remembered(datab
         kept.given(one)
 
     assert [counts(database).of(one) for one in FILES] == [1, 1, 1, 1, 0]
+
+
+def test_a_disk_that_takes_nothing_costs_counts_at_most(database, monkeypatch):
+    def full(batch):
+        raise Unavailable("no space left")
+
+    kept, real = counts(database), database.write
+    kept.given(FILES[0])
+    monkeypatch.setattr(database, "write", full)
+    kept.write()
+    monkeypatch.setattr(module, "MAX_UNWRITTEN", Limit(2, "for this test"))
+    assert kept.of(FILES[0]) == 1
+    for one in FILES:  # more than is remembered: the oldest go
+        kept.given(one)
+    monkeypatch.setattr(database, "write", real)
+    kept.write()
+    assert 0 < sum(counts(database).of(one) for one in FILES) <= 6
+    assert counts(database)._rows == sum(counts(database).of(one) > 0 for one in FILES)
 
 
 def test_it_writes_every_minute_and_when_the_node_stops(database):
