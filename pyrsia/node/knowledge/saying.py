@@ -152,7 +152,7 @@ class Saying:
         if told.kind not in KINDS:
             raise _bad(f"{told.kind[:40]!r} is no kind of fact", f"use one of {', '.join(KINDS)}")
         if told.kind == RECHECK:
-            raise _bad("re-checks are said by builders, of what they built", "see `pyrsia build recheck`")
+            raise _bad("re-checks are said by builders, of what they built", "see docs/builds.md")
         if told.kind in ISSUED and "issuer" not in roles:
             raise Refusal(
                 "forbidden",

@@ -50,6 +50,8 @@ PROMISED = (
     "log search", "log tail", "log monitor", "log hammer", "log submit",
     "inspect-log", "inspect-log docker", "inspect-log maven", "inspect-log pip", "inspect-log conan",
     "inspect-log artifacts", "inspect-log nodes", "inspect-log builds",
+    "facts", "facts show", "facts history", "facts list", "facts watch", "facts add", "facts withdraw",
+    "facts import", "facts import osv", "facts import vex", "facts import sbom",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
     "policy", "policy check", "policy explain", "policy show", "policy init",
