@@ -51,7 +51,9 @@ def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
 
     itself, any_meaning = meant_by(facts.purl), {facts.purl, *meant_by(package_of(facts.purl))}
     blocks = said.get("rule", [])
-    fitting = [one for one in blocks if any(matches(it, name) for it in one["packages"] for name in any_meaning)]
+    fitting = [
+        one for one in blocks if any(matches(it, name) for it in one["packages"] for name in any_meaning)
+    ]
     deciding = [
         one
         for one in blocks
@@ -116,7 +118,9 @@ def allows(text: str, facts: Any, now_ms: int, head_age_ms: int = 0) -> bool:
 BAD = ["none", "low", "medium", "high", "critical"]
 
 
-def knows_enough(value: Any, summed: Any, fitting: list[Any], first: list[Any], facts: Any, now_ms: int) -> bool:
+def knows_enough(
+    value: Any, summed: Any, fitting: list[Any], first: list[Any], facts: Any, now_ms: int
+) -> bool:
     """What is known of it, as far as rules ask."""
     ceiling, known = value("max_severity", "any"), facts.known
     wanted, unwanted = value("licences_allow", []), summed("licences_deny", fitting)
@@ -130,7 +134,10 @@ def knows_enough(value: Any, summed: Any, fitting: list[Any], first: list[Any], 
 
     if ceiling != "any":
         accepted = summed("accept", first)
-        if any(counts(one.issuer) and stops(one, ceiling, value, accepted, facts, now_ms) for one in known.advisories):
+        if any(
+            counts(one.issuer) and stops(one, ceiling, value, accepted, facts, now_ms)
+            for one in known.advisories
+        ):
             return False
     licences = [one.expression for one in known.licences if counts(one.issuer)]
     if wanted or unwanted:
