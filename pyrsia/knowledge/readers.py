@@ -28,12 +28,17 @@ VERSIONS_KNOWN = Limit(
     65_536, "those of 200 advisories of 50 packages, each read once: 20 MB where all have words"
 )
 
+MAX_PARTS = Limit(
+    24, "numbers and words of a version of Maven, each a list in a list: real ones have 12, 24 take 50 us"
+)
+
 # What the libraries raise at what they cannot read or compare; the later ones where nobody thought of it.
 UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _MAVEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
 _CONAN: Final = re.compile(r"[A-Za-z0-9_]+(?:[.+-][A-Za-z0-9_]+)*", re.ASCII)
+_PART: Final = re.compile(r"[0-9]+|[a-z_+~]+")
 _WORD_BEHIND_DOT: Final = re.compile(r"\.(?=[a-z_+~]+(?:[0-9]|$))")
 _RELEASE: Final = re.compile(r"(?<![a-z_+~])release(?![a-z_+~])")
 # A part that begins with nothing (0, or a word for the release) and goes on: the library stops at the nothing.
@@ -71,7 +76,7 @@ def _maven(text: str) -> Any:
     if _MAVEN.fullmatch(text) is None:
         return None
     spelled = _WORD_BEHIND_DOT.sub("-", text.lower())
-    if _BEGINS_WITH_NOTHING.search(spelled):
+    if _BEGINS_WITH_NOTHING.search(spelled) or len(_PART.findall(spelled)) > MAX_PARTS.value:
         return None
     return MavenVersion(_RELEASE.sub("ga", spelled))  # type: ignore[no-untyped-call]
 

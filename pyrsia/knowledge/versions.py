@@ -11,9 +11,10 @@ same version, and nothing comes before "0".
 Source: docs/knowledge.md, "Which versions are meant"; ranges mean what the OSV schema says, "affected[].ranges".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cmp_to_key, lru_cache, partial
+from itertools import islice
 from typing import Final
 
 from pyrsia.knowledge.readers import compare, ordered, read
@@ -34,6 +35,9 @@ __all__ = [
     "same",
 ]
 
+FIXES_TRIED = Limit(
+    8, "release lines that overlap; each try asks all ranges, and 64 tries of 64 are 4,096 comparisons"
+)
 LISTS_KNOWN = Limit(
     512, "lists of versions as advisories name them: at 1,024 a list 50 MB, at the usual 50 3 MB"
 )
@@ -191,16 +195,16 @@ def _names(kind: str, versions: tuple[str, ...]) -> tuple[frozenset[tuple[int, .
     return frozenset(numbers), tuple(words)
 
 
-def fixed(kind: str, version: str, ranges: Iterable[Bounds], versions: Sequence[str]) -> str:
-    """The least end of a range above `version` that the fact does not mean itself; "" for none."""
-    ranges = tuple(ranges)
-    least = ""
-    for end in (one["fixed"] for one in ranges if "fixed" in one):
-        if compare(kind, version, end) != -1 or (least and compare(kind, end, least) != -1):
-            continue
-        if not _means(kind, end, ranges, versions):
-            least = end
-    return least
+def fixed(kind: str, version: str, ranges: Sequence[Bounds], versions: Sequence[str]) -> str:
+    """The least end of a range above `version` that the fact does not mean itself; "" for none, or none soon."""
+    ends = {one["fixed"] for one in ranges if "fixed" in one and compare(kind, version, one["fixed"]) == -1}
+    ascending = sorted(ends, key=cmp_to_key(partial(_order, kind)))
+    tried = islice(ascending, FIXES_TRIED.value)
+    return next((end for end in tried if not _means(kind, end, ranges, versions)), "")
+
+
+def _order(kind: str, one: str, other: str) -> int:
+    return compare(kind, one, other) or 0
 
 
 def _means(kind: str, version: str, ranges: Sequence[Bounds], versions: Sequence[str]) -> bool:
