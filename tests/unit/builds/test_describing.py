@@ -150,3 +150,4 @@ def test_whatever_a_wheel_says_a_fact_can_hold_it(lines):
         {"kind": "licence", "subject": "pkg:pypi/idna@1.0", "text": said.licence_text, "valid_from": 1}
         | ({"expression": said.licence} if said.licence else {})
     )
+    assert said == describing.of_wheel(wheel(*(f"{name}: {text}" for name, text in lines)))
