@@ -137,6 +137,28 @@ BUILD = {
     "sha256": "f" * 64,
     "note": "a word",
 }
+FACT = {
+    "leaf": 6,
+    "time_ms": 5,
+    "id": "12" * 32,
+    "author": NODE,
+    "author_name": "alpha",
+    "kind": "advisory",
+    "subject": "pkg:pypi/idna",
+    "text": "it breaks",
+    "state": "stands",
+    "by": -1,
+    "body": {
+        "advisory": "CVE-1",
+        "kind": "advisory",
+        "severity": "high",
+        "subject": "pkg:pypi/idna",
+        "text": "it breaks",
+        "valid_from": 1,
+    },
+}
+TOLD = {"subject": "pkg:pypi/idna", "size": 7, "time_ms": 5, "whole": True, "facts": [FACT], "next": -1}
+SAID = {"outcomes": [{"outcome": "added", "leaf": 7, "error": None}]}
 PROOF = {
     "index": 2,
     "size": 7,
@@ -153,6 +175,9 @@ ANSWERS = {
     "/peers": (200, [PEER["node_id"]]),
     "/api/v1/builds": (200, {"builds": [BUILD]}),
     f"/api/v1/builds/{BUILD['request']}": (200, BUILD),
+    "/api/v1/facts": (200, TOLD),
+    "/api/v1/facts/batch": (200, SAID),
+    "/api/v1/facts/follow": (200, b"\n" + json.dumps(FACT).encode() + b"\n"),
     "/api/v1/log/head": (200, STATUS["log"]),
     "/api/v1/log/entries": (200, {"entries": [{"index": 6, "kind": "fact.add", "summary": "a fact"}]}),
     "/api/v1/log/prove": (200, PROOF),

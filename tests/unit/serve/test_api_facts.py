@@ -222,6 +222,7 @@ async def test_who_follows_and_leaves_is_not_waited_for(node: ToyNode) -> None:
         with trio.fail_after(5):
             while server.connections:
                 await trio.sleep(0.01)
+    assert b'"leaf":3' in seen
 
 
 def test_the_app_takes_bodies_as_long_as_the_orders() -> None:
