@@ -54,7 +54,7 @@ PROMISED = (
     "facts import", "facts import osv", "facts import vex", "facts import sbom",
     "log policy", "witness", "witness add-log", "witness remove-log", "witness add-witness", "witness remove-witness",
     "witness list", "witness key", "witness evidence",
-    "policy", "policy check", "policy explain", "policy show", "policy init",
+    "policy", "policy check", "policy explain", "policy show", "policy init", "policy test", "policy dry-run",
     "export", "export pip-requirements", "export maven-trusted-checksums", "export conan-lock", "export oci-digests",
     "setup", "trust", "trust add", "trust list", "trust remove", "trust update",
     "storage", "storage status", "storage pin", "storage unpin", "storage gc", "storage scrub",
