@@ -47,6 +47,7 @@ class Artifact(msgspec.Struct):
 class FileFacts(msgspec.Struct):
     purl: str
     sha256: str
+    origin: str = ""
     status: str = ""
 
 

@@ -23,7 +23,7 @@ from pyrsia.client import Client
 from pyrsia.consumers import fetching
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.files import write_whole
-from pyrsia.policy.facts import LOCAL
+from pyrsia.policy.facts import LOCAL, NETWORK
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
@@ -86,27 +86,45 @@ def _of_purl(node: Client, purl: str) -> list[dict[str, Any]]:
     """The files that PURL means, of those that the node offers.
 
     Raises:
-        Refusal: `withdrawn`, `disputed`, `version-unknown`, `package-unknown`.
+        Refusal: `withdrawn`, `disputed`, `denied`, `version-unknown`, `package-unknown`.
     """
     wanted = _package(purl)
-    listed = _listed(node, wanted.versionless)
+    missing: Refusal | None = None
+    try:
+        listed = _listed(node, wanted.versionless)
+    except Refusal as refusal:
+        if refusal.code != "package-unknown":
+            raise
+        listed, missing = [], refusal
     chosen = _of_pypi(listed, wanted) if wanted.type == "pypi" else _of_version(listed, wanted.version)
     if chosen:
         return chosen
-    for one in _known(node, purl=str(wanted)) if wanted.version else ():
-        if one["status"] in FALLEN:
-            raise Refusal(
-                FALLEN[one["status"]],
-                what=f"{purl} is {one['status']} in the log",
-                who="the network's members",
-                do="take another version, or name the bytes: pyrsia fetch "
-                f"sha256:{one['sha256']} (why: pyrsia package show {wanted})",
-            )
-    raise Refusal(
+    held = [one for one in _known(node, purl=str(wanted)) if one["origin"] == NETWORK]
+    if held:
+        raise _kept_back(held[-1])
+    raise missing or Refusal(
         "version-unknown",
         what=f"the network holds no {purl}",
         who="your command",
         do=f"ask for it: pyrsia build request {_asked(wanted)}",
+    )
+
+
+def _kept_back(one: dict[str, Any]) -> Refusal:
+    """Why the node offers no file of what its log holds."""
+    if one["status"] not in FALLEN:
+        return Refusal(
+            "denied",
+            what=f"the node's policy refuses {one['purl']}",
+            who="the node's operator",
+            do=f"see why: pyrsia policy explain {one['purl']}",
+        )
+    return Refusal(
+        FALLEN[one["status"]],
+        what=f"{one['purl']} is {one['status']} in the log",
+        who="the network's members",
+        do=f"take another version, or name the bytes: pyrsia fetch sha256:{one['sha256']}"
+        f" (why: pyrsia package show {one['purl']})",
     )
 
 

@@ -311,7 +311,12 @@ def test_a_withdrawn_version_is_chosen_by_no_client_and_given_by_its_digest(desk
             for one in fern.get("/api/v1/policy/facts", purl="pkg:maven/org.example/greeting@1.1")["files"]
             if one["file"].endswith(".jar")
         )
-        assert fern.get_bytes(f"/pypi/files/{jar['sha256']}/{jar['file']}")
+    code, told = desk.run("fern", "pyrsia fetch pkg:maven/org.example/greeting@1.1")
+    assert (code, "WITHDRAWN" in told, "pyrsia fetch sha256:" in told) == (1, True, True), told
+    code, told = desk.run("fern", f"pyrsia fetch sha256:{jar['sha256']}")
+    assert (code, "WITHDRAWN" in told, (desk.folder / jar["file"]).exists()) == (0, True, True), told
+    code, told = desk.run("fern", f"pyrsia verify {jar['file']} --trust {desk.field.network.trust}")
+    assert (code, WHY in told) == (1, True), told
 
 
 def test_a_policy_that_refuses_what_is_withdrawn_is_obeyed_whoever_names_the_bytes(desk: Desk) -> None:

@@ -291,8 +291,9 @@ def test_a_named_version_is_that_version_and_no_other(pyrsia, node, story, tmp_p
 def fallen(node, story, status):
     """An index that offers nothing, of which the log has one file with this status."""
     index(node, story)
-    node.answers["/api/v1/packages"] = (200, [])
-    row = {"purl": "pkg:pypi/idna@1.0", "sha256": story.sha256, "status": status}
+    none = {"code": "package-unknown", "what": "no file", "who": "you", "do": "ask for a build"}
+    node.answers["/api/v1/packages"] = (404, {"error": none})
+    row = {"purl": "pkg:pypi/idna@1.0", "sha256": story.sha256, "status": status, "origin": "network"}
     node.answers["/api/v1/policy/facts"] = (200, {"files": [row]})
     about = {"file": WHEEL, "size": len(story.data), "purl": "pkg:pypi/idna@1.0"}
     node.answers[f"/api/v1/artifacts/{story.sha256}"] = (200, about)
@@ -310,6 +311,14 @@ def test_what_is_withdrawn_is_fetched_by_its_digest_alone(pyrsia, node, story, t
     assert (code, f"{WHEEL} is {status}" in err) == (0, True)
     assert str(out / WHEEL) in said
     assert (out / WHEEL).read_bytes() == story.data
+
+
+def test_of_what_policy_refuses_nobody_is_told_to_have_it_built(pyrsia, node, story, tmp_path):
+    fallen(node, story, "REPRODUCED")
+    for asked in ("pkg:pypi/idna@1.0", "idna"):
+        code, _, err = pyrsia("fetch", asked, "--out", tmp_path / "out", "--node", node.url)
+        assert (code, "build request" in err) == (1, False)
+        assert "see why: pyrsia policy explain pkg:pypi/idna@1.0" in err
 
 
 @pytest.mark.parametrize("digest", ["sha256:", "sha256:AB", "sha256:" + "0" * 63, "sha256:" + "g" * 64])
