@@ -22,6 +22,7 @@ from pyrsia.node.pulse import Pulse
 from pyrsia.units import Limit
 
 MAX_ANSWERS = Limit(10_000, "versions whose answer is remembered, 1 KB each; then all are asked anew")
+MAX_ADVISORIES = Limit(50_000, "of all remembered answers together, 400 bytes each: 20 MB")
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Knowledge:
         self._log, self._clock = log, clock
         self.reading = Reading(log, clock)
         self._answers: dict[tuple[str, str], _Answer] = {}
+        self._advisories = 0  # of all of them
         self._revision = 0
         self._asked = pulse or Pulse()
 
@@ -75,10 +77,17 @@ class Knowledge:
         if not all(whole for _, whole in seen):
             self._asked.beat()
         known = self._about(held, purl, sha256, now_ms)
-        if len(self._answers) >= MAX_ANSWERS.value:
-            self._answers.clear()
-        self._answers[purl, sha256] = _Answer(known, size, seen)
+        self._remember((purl, sha256), _Answer(known, size, seen))
         return known
+
+    def _remember(self, asked: tuple[str, str], answer: _Answer) -> None:
+        before = self._answers.pop(asked, None)
+        self._advisories += len(answer.known.advisories)
+        self._advisories -= 0 if before is None else len(before.known.advisories)
+        if len(self._answers) >= MAX_ANSWERS.value or self._advisories > MAX_ADVISORIES.value:
+            self._answers.clear()
+            self._advisories = len(answer.known.advisories)
+        self._answers[asked] = answer
 
     def _about(self, held: list[Held], purl: str, sha256: str, now_ms: int) -> Known:
         facts = [fact for one in held for fact in one.facts.values()]
