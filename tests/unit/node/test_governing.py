@@ -313,7 +313,7 @@ async def test_authorising_a_follower_asks_it_for_its_document_and_keeps_what_th
     motion = await member.governing.authorize(b32(follower.public), None, REASON)
 
     assert (motion.kind, motion.approvals) == ("member.replace", ("node 0",))
-    assert motion.body["member"]["roles"] == ["builder"]
+    assert motion.body["member"]["roles"] == ["builder", "issuer"]
     assert (motion.body["member"]["operator"], motion.body["member"]["name"]) == ("operator-4", "node 4")
     assert motion.body["member"]["vote"] == ""
 
