@@ -16,7 +16,7 @@ from typing import IO, Final
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.reading import refused
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_RECORDS, Limit
+from pyrsia.units import MAX_IMPORTED, Limit
 
 MAX_RECORD_BYTES = Limit(8 << 20, "one record; the longest of public exports have 2 MB, a list of versions")
 MAX_DIRECTORY_BYTES = Limit(64 << 20, "of a ZIP file's own list: 500,000 names of 80 characters")
@@ -191,8 +191,8 @@ def _barred(member: zipfile.ZipInfo) -> str:
 
 def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
     """Members may share bytes, and each may look small: what all of them come to is what a bomb cannot hide."""
-    if len(members) > MAX_RECORDS.value:
-        raise Malformed(f"it has {len(members):,} members, {MAX_RECORDS.value:,} are read")
+    if len(members) > MAX_IMPORTED.value:
+        raise Malformed(f"it has {len(members):,} members, {MAX_IMPORTED.value:,} are read")
     total = sum(one.file_size for one in members if one.file_size <= MAX_RECORD_BYTES.value)
     if total > max(SMALL_BYTES.value, packed * MAX_EXPANSION.value):
         times = MAX_EXPANSION.value

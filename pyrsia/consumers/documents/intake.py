@@ -15,7 +15,7 @@ from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_FACTS_TOLD, MAX_RECORDS, Limit
+from pyrsia.units import MAX_FACTS_TOLD, MAX_IMPORTED, Limit
 
 MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
 
@@ -51,10 +51,10 @@ class Intake:
             Refusal: `too-large`: more records than one import has room for.
         """
         self.tally.records += 1
-        if self.tally.records > MAX_RECORDS.value:
+        if self.tally.records > MAX_IMPORTED.value:
             raise Refusal(
                 "too-large",
-                what=f"more than {MAX_RECORDS.value:,} records",
+                what=f"more than {MAX_IMPORTED.value:,} records",
                 who="your command",
                 do="import the export of one ecosystem at a time",
             )

@@ -340,3 +340,13 @@ def test_a_limit_that_two_modules_use_stands_in_units() -> None:
         homes.setdefault(id(limit), set()).add(name.rpartition(".")[0])
 
     assert [sorted(where) for where in homes.values() if len(where) > 1 and "pyrsia.units" not in where] == []
+
+
+def test_no_limit_takes_the_name_of_another() -> None:
+    """The later one would count for both, wherever it is imported."""
+    named = re.findall(
+        r"^([A-Z][A-Z0-9_]*) *(?::[^=]*)?=", (ROOT / "pyrsia/units.py").read_text(), re.MULTILINE
+    )
+
+    assert len(named) > 100
+    assert sorted(name for name in set(named) if named.count(name) > 1) == []

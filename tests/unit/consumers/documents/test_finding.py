@@ -79,7 +79,7 @@ def test_a_list_of_members_that_is_too_long_is_refused_before_it_is_read(found, 
     monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_RECORD_BYTES)(100, "for a test"))
     with pytest.raises(Refusal, match="list of members"):
         found(zipped(*((f"{one}.json", ONE) for one in range(9))))
-    monkeypatch.setattr(finding, "MAX_RECORDS", type(MAX_RECORD_BYTES)(1, "for a test"))
+    monkeypatch.setattr(finding, "MAX_IMPORTED", type(MAX_RECORD_BYTES)(1, "for a test"))
     monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", MAX_RECORD_BYTES)
     with pytest.raises(Refusal, match="9 members"):
         found(zipped(*((f"{one}.json", ONE) for one in range(9))))

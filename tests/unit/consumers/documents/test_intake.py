@@ -57,7 +57,7 @@ def test_a_wrong_record_is_refused_by_file_and_id_and_the_others_go_on():
 
 
 def test_more_records_than_there_is_room_for_are_refused(monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECORDS", Limit(2, "for a test"))
+    monkeypatch.setattr(module, "MAX_IMPORTED", Limit(2, "for a test"))
     intake = Intake(NOW)
     intake.take(found(1))
     intake.take(found(1, name="A-2"))
