@@ -14,6 +14,7 @@ import platformdirs
 
 from pyrsia.errors import Refusal
 from pyrsia.files import write_whole
+from pyrsia.units import MAX_WEBHOOKS
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -167,6 +168,24 @@ class MessagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accept: Literal["members", "anyone", "nobody"] = "members"  # who may write
 
 
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that is told of facts as the log gets them."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
+    kinds: tuple[str, ...] = ("advisory",)  # of fact; none: every kind
+    packages: tuple[str, ...] = ()  # globs of purls; none: everything
+    severity: Literal["none", "low", "medium", "high", "critical"] = "none"  # the least one of an advisory
+    secret_file: str = ""  # what calls are signed with; counts from the data directory; empty: unsigned
+    private: bool = False  # an address of this machine or of a private network, where http will do
+    since: Annotated[int, msgspec.Meta(ge=-1)] = -1  # leaf that a new one begins behind; -1: the log's end
+
+
+class KnowledgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told of what is known of packages."""
+
+    webhooks: Annotated[tuple[Webhook, ...], msgspec.Meta(max_length=MAX_WEBHOOKS.value)] = ()
+
+
 class TimingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Agreement timers, in milliseconds (docs/agreement.md, "Timers")."""
 
@@ -186,6 +205,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timing: TimingSection = TimingSection()
     witness: WitnessSection = WitnessSection()
     messages: MessagesSection = MessagesSection()
+    knowledge: KnowledgeSection = KnowledgeSection()
 
 
 def user_data_dir() -> Path:
@@ -246,6 +266,8 @@ def _toml(value: object) -> str:
         return str(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     # A TOML basic string and a JSON string escape the same characters the same way.
     return msgspec.json.encode(str(value)).decode()
 

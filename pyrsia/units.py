@@ -399,7 +399,7 @@ MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times ove
 MAX_OVERVIEW_VERSIONS = Limit(
     200, "of one package in an answer, the newest: half a MB; each other one is asked for by its own purl"
 )
-MAX_WEBHOOKS = Limit(16, "servers that one node tells of facts: a chat, a tracker, a scanner, and some teams'")
+MAX_WEBHOOKS = Limit(16, "servers that a node tells of facts: a chat, a tracker, a scanner, some teams' own")
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
 MAX_IMPORTED = Limit(500_000, "of one import: every record of every ecosystem, and a third more")

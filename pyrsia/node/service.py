@@ -56,6 +56,7 @@ from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
+from pyrsia.node.knowledge.webhooks import Webhooks, read_webhooks
 from pyrsia.node.knowledge.words import Words
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership
@@ -526,7 +527,15 @@ class Node:
         catalog = self.catalog
         documents = Documents(archive, catalog.arrivals, lambda blob, holders: catalog.sources(blob, holders))
         given = build_sources.Sources(self.shelf, house.data / SCRATCH, list)
-        return KnowledgeDesk(telling, auditing, saying, documents, given)
+        self.webhooks = Webhooks(
+            read_webhooks(house.settings.knowledge.webhooks, house.data),
+            telling,
+            network=house.genesis.name,
+            size=lambda: archive.size,
+            database=house.database,
+            pulse=self.pulse,
+        )
+        return KnowledgeDesk(telling, auditing, saying, documents, given, self.webhooks)
 
     def _describer(self) -> Describer:
         return Describer(
@@ -592,7 +601,12 @@ class Node:
         )
 
     def _notices(self) -> Sequence[str]:
-        return (self.policing.notice, self.storing.notice, *self.membership.notices())
+        return (
+            self.policing.notice,
+            self.storing.notice,
+            *self.membership.notices(),
+            *self.webhooks.notices(),
+        )
 
     # -- life --
 
@@ -635,6 +649,7 @@ class Node:
             nursery.start_soon(self.knowledge.run)
             nursery.start_soon(self.local.run)
             nursery.start_soon(self.downloads.run)
+            nursery.start_soon(self.webhooks.run)
             await nursery.start(self.upstream.run)
             await nursery.start(self.server.run)
             nursery.start_soon(workers.run)

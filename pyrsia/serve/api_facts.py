@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from pyrsia.serve.answers import not_found
 from pyrsia.serve.api_members import decoded
+from pyrsia.serve.grants import require_admin
 from pyrsia.serve.knowing import (
     NEWEST,
     OLDEST,
@@ -20,6 +21,7 @@ from pyrsia.serve.knowing import (
     FactsOrder,
     FactsOutcome,
     FactsTold,
+    WebhooksTold,
 )
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
 from pyrsia.serve.streaming import LINES, Lines
@@ -120,11 +122,18 @@ async def _audited(admin: Admin, request: Request) -> AuditAnswer:
     return await admin.knowledge.audit(await decoded(request, AuditOrder))
 
 
+async def _webhooks(admin: Admin, request: Request) -> WebhooksTold:
+    require_admin(request.scope)
+    return admin.knowledge.webhooks()
+
+
 FACT_ROWS: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/facts", _facts_told, "Facts of a package or file, or the newest of all", FactsTold,
         query=_QUERY, refusals=("bad-request",)),
     Row("GET", "/api/v1/facts/follow", _follow_facts, "Facts as the log gets them, a line each", FactRow,
         query=_FOLLOW, media=LINES, refusals=("bad-request", "not-found")),
+    Row("GET", "/api/v1/facts/webhooks", _webhooks, "Servers that this node tells of facts", WebhooksTold,
+        refusals=("forbidden",)),
     Row("POST", BLOB, _keep_blob, "Send a document that a fact will name", BlobTold, bytes, status=201,
         refusals=("forbidden", "too-large", "unavailable")),
     Row("GET", BLOB + "/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,

@@ -152,6 +152,38 @@ class KnowledgeDesk(Protocol):
     ) -> FactsTold:
         """Facts about anything, newest first (or from leaf `first` on, oldest first).
 
+class WebhookRow(msgspec.Struct, frozen=True):
+    """One server that this node tells of facts.
+
+    Attributes:
+        url: without its query. signed: whether its calls are.
+        state: told (nothing waits), sending, failing, waiting (for leaves that are not here yet) or stopped.
+        next: first leaf that it may not know yet. behind: leaves of the log from there on.
+        failures: calls in a row that it did not take; `since_ms`: since when, 0 for none; `trouble`: the last one.
+        delivered: facts that it took since this node started; `last_ms`: when, 0 for never.
+    """
+
+    url: str
+    kinds: tuple[str, ...]
+    packages: tuple[str, ...]
+    severity: str
+    signed: bool
+    state: str
+    next: int
+    behind: int
+    failures: int
+    since_ms: int
+    trouble: str
+    delivered: int
+    last_ms: int
+
+
+class WebhooksTold(msgspec.Struct, frozen=True):
+    """In the order of config.toml."""
+
+    webhooks: tuple[WebhookRow, ...]
+
+
         One answer looks at a bounded part of the log: it may have no fact and yet say where to go on (`next`).
 
         Args:
@@ -192,3 +224,7 @@ class KnowledgeDesk(Protocol):
             Refusal: `forbidden`: this node is no member.
         """
         ...
+    def webhooks(self) -> WebhooksTold:
+        """Whom this node tells of facts."""
+        ...
+

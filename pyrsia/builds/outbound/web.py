@@ -141,6 +141,22 @@ class Web:
             yield response
 
     @asynccontextmanager
+    async def tell(
+        self, url: str, body: bytes, *, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        """Whatever is answered to a POST that was sent once, its body unread. A redirect is an answer too.
+
+        Raises:
+            Refusal: nobody answered, or the way there is closed.
+        """
+        response = await self._send(url, _Ask("POST", headers, body, None, self._origin(url), attempts=1))
+        try:
+            yield response
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(2):
+                await response.aclose()
+
+    @asynccontextmanager
     async def _asked(
         self, url: str, ask: _Ask, limit: int, missing_ok: bool
     ) -> AsyncIterator[httpx.Response]:

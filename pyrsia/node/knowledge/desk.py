@@ -7,6 +7,7 @@ from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
+from pyrsia.node.knowledge.webhooks import Webhooks
 from pyrsia.serve.knowing import (
     AsOf,
     AuditAnswer,
@@ -16,6 +17,7 @@ from pyrsia.serve.knowing import (
     FactsOrder,
     FactsOutcome,
     FactsTold,
+    WebhooksTold,
 )
 from pyrsia.units import MAX_DOCUMENT_BYTES
 
@@ -24,11 +26,17 @@ class KnowledgeDesk:
     """One node's."""
 
     def __init__(
-        self, telling: Telling, auditing: Auditing, saying: Saying, documents: Documents, given: Sources
+        self,
+        telling: Telling,
+        auditing: Auditing,
+        saying: Saying,
+        documents: Documents,
+        given: Sources,
+        hooks: Webhooks,
     ) -> None:
-        """`given`: takes in documents that facts will name."""
+        """`given`: takes in documents that facts will name; `hooks`: are told of facts."""
         self._telling, self._auditing, self._saying = telling, auditing, saying
-        self._documents, self._given = documents, given
+        self._documents, self._given, self._hooks = documents, given, hooks
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
         return await self._telling.facts(subject, at, kind=kind, first=first, count=count)
@@ -46,6 +54,9 @@ class KnowledgeDesk:
 
     async def document(self, leaf: int) -> bytes | None:
         return await self._documents.document(leaf)
+
+    def webhooks(self) -> WebhooksTold:
+        return self._hooks.told()
 
     async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
         kept = await self._given.keep(chunks, MAX_DOCUMENT_BYTES, "a document")

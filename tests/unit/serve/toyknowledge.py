@@ -19,6 +19,8 @@ from pyrsia.serve.knowing import (
     FactsOrder,
     FactsOutcome,
     FactsTold,
+    WebhookRow,
+    WebhooksTold,
 )
 
 SIZE = 40
@@ -43,6 +45,7 @@ class ToyKnowledge:
     known: dict[str, Known] = field(default_factory=dict)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     outcomes: list[FactOutcome] = field(default_factory=list)
+    hooks: tuple[WebhookRow, ...] = ()
     silent: bool = False  # a follower hears nothing more, for ever
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
@@ -80,6 +83,10 @@ class ToyKnowledge:
             AuditRow(one, "network", "REPRODUCED", self.known.get(one, default)) for one in order.purls
         )
         return AuditAnswer(SIZE, TIME_MS, True, rows)
+
+    def webhooks(self) -> WebhooksTold:
+        self.asked.append(("webhooks",))
+        return WebhooksTold(self.hooks)
 
     async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
         data = b"".join([one async for one in chunks])
