@@ -91,6 +91,9 @@ MAX_NAMES_OF_BYTES = Limit(
     32, "purls listed for one digest, 10 KB at most: a layer of many images; own names give way to others"
 )
 MEMPOOL_AUTHOR_ENTRIES = Limit(200, "of one author at a time, so that nobody fills the table alone")
+MEMPOOL_ISSUER_ENTRIES = Limit(
+    500, "of one issuer: a database of 50,000 advisories goes in within a minute by blocks of hundreds"
+)
 MEMPOOL_AUTHOR_BYTES = Limit(4 << 20, "200 entries of 20 KB")
 MEMPOOL_ENTRIES = Limit(50_000, "20 s of work at the rate that the network aims at")
 MEMPOOL_BYTES = Limit(64 << 20, "half of what an idle node may use")
@@ -388,6 +391,10 @@ MAX_HISTORY_LEAVES = Limit(20_000, "all that ever happened to one package: a bus
 MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that; a node makes it in memory")
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")
 MAX_FACTS_TOLD = Limit(500, "facts in one order: half a megabyte of entries, some blocks of a small network")
+MAX_ADVISORIES_TOLD = Limit(
+    2_000, "advisories whose packages an order names whole: those of 500 facts, and records that came to no fact"
+)
+MAX_AFFECTED = Limit(1_000, "packages of one advisory: one about a monorepo names two hundred")
 MAX_DOCUMENT_BYTES = Limit(
     64 << 20, "an SBOM of 100,000 components with their licences; longer ones are of several things"
 )

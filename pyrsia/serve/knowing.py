@@ -11,7 +11,7 @@ import msgspec
 
 from pyrsia.knowledge.known import Known
 from pyrsia.policy.facts import Reason
-from pyrsia.units import MAX_AUDITED, MAX_FACTS_TOLD
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_AFFECTED, MAX_AUDITED, MAX_FACTS_TOLD
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
 OLDEST, NEWEST = "oldest", "newest"  # orders of a page
@@ -69,14 +69,22 @@ class FactTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     withdraw: bool = False
 
 
+class WholeAdvisory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every subject that an advisory has now; what this node said under its id of any other is taken back."""
+
+    advisory: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    subjects: Annotated[tuple[PurlText, ...], msgspec.Meta(max_length=MAX_AFFECTED.value)] = ()
+
+
 class FactsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Facts that this node shall say, each at most once: what it says already in the same words is no new entry.
 
-    A fact replaces the one that this node said before of the same kind, subject and `advisory`.
+    A fact replaces the one that this node said before of the same kind, subject and `advisory`. `whole`: beside that.
     """
 
-    facts: Annotated[tuple[FactTold, ...], msgspec.Meta(min_length=1, max_length=MAX_FACTS_TOLD.value)]
+    facts: Annotated[tuple[FactTold, ...], msgspec.Meta(max_length=MAX_FACTS_TOLD.value)] = ()
     dry_run: bool = False
+    whole: Annotated[tuple[WholeAdvisory, ...], msgspec.Meta(max_length=MAX_ADVISORIES_TOLD.value)] = ()
 
 
 class FactOutcome(msgspec.Struct, frozen=True):
@@ -87,10 +95,18 @@ class FactOutcome(msgspec.Struct, frozen=True):
     error: dict[str, Any] | None = None
 
 
+class WholeOutcome(msgspec.Struct, frozen=True):
+    """How many facts of subjects that an advisory has no more were taken back; why not all of them, in `error`."""
+
+    withdrawn: int
+    error: dict[str, Any] | None = None
+
+
 class FactsOutcome(msgspec.Struct, frozen=True):
-    """In the order of what was asked."""
+    """Of `facts` and of `whole`, each in the order of what was asked."""
 
     outcomes: tuple[FactOutcome, ...]
+    whole: tuple[WholeOutcome, ...] = ()
 
 
 class BlobTold(msgspec.Struct, frozen=True):
@@ -136,22 +152,6 @@ class AuditAnswer(msgspec.Struct, frozen=True):
     rows: tuple[AuditRow, ...]
 
 
-class KnowledgeDesk(Protocol):
-    """A node's knowledge, for those who ask about it."""
-
-    async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
-        """Every fact about a package (of a purl with a version: those that speak of it) or `sha256:` digest.
-
-        Raises:
-            Refusal: `bad-request`: a moment that the log has not reached, no purl.
-        """
-        ...
-
-    async def newest(
-        self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
-    ) -> FactsTold:
-        """Facts about anything, newest first (or from leaf `first` on, oldest first).
-
 class WebhookRow(msgspec.Struct, frozen=True):
     """One server that this node tells of facts.
 
@@ -184,6 +184,22 @@ class WebhooksTold(msgspec.Struct, frozen=True):
     webhooks: tuple[WebhookRow, ...]
 
 
+class KnowledgeDesk(Protocol):
+    """A node's knowledge, for those who ask about it."""
+
+    async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
+        """Every fact about a package (of a purl with a version: those that speak of it) or `sha256:` digest.
+
+        Raises:
+            Refusal: `bad-request`: a moment that the log has not reached, no purl.
+        """
+        ...
+
+    async def newest(
+        self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
+    ) -> FactsTold:
+        """Facts about anything, newest first (or from leaf `first` on, oldest first).
+
         One answer looks at a bounded part of the log: it may have no fact and yet say where to go on (`next`).
 
         Args:
@@ -209,6 +225,10 @@ class WebhooksTold(msgspec.Struct, frozen=True):
         """
         ...
 
+    def webhooks(self) -> WebhooksTold:
+        """Whom this node tells of facts."""
+        ...
+
     async def keep(self, chunks: AsyncIterator[bytes]) -> BlobTold:
         """Keep a document that a fact will name, for a day: until the log names it.
 
@@ -224,7 +244,3 @@ class WebhooksTold(msgspec.Struct, frozen=True):
             Refusal: `forbidden`: this node is no member.
         """
         ...
-    def webhooks(self) -> WebhooksTold:
-        """Whom this node tells of facts."""
-        ...
-

@@ -24,6 +24,7 @@ from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank
 from pyrsia.ledger import shape
 from pyrsia.serve.knowing import FactTold
 from pyrsia.units import (
+    MAX_AFFECTED,
     MAX_FACT_ALIASES,
     MAX_FACT_BYTES,
     MAX_FACT_VERSIONS,
@@ -35,7 +36,6 @@ from pyrsia.wire.text import safe
 
 # ecosystem as OSV writes it -> purl type; a suffix behind a colon names a release or a registry
 ECOSYSTEMS: Final = {"PyPI": "pypi", "Maven": "maven", "ConanCenter": "conan"}
-MAX_AFFECTED = Limit(1_000, "packages of one record: one about a monorepo names two hundred")
 MAX_VERSIONS_BYTES = Limit(
     45_000, "of versions named one by one: an entry has 60,000, and other fields beside"
 )

@@ -2,7 +2,8 @@
 
 A table beside the log, made out of it: it follows the log leaf by leaf and may be lost at any time. A word is found by
 its kind, its subject and what it names there (an advisory's id, a commit, a request, a document's format); of two that
-stand under one name the later one is meant.
+stand under one name the later one is meant. Beside that, every name under which an advisory was said is kept by the
+advisory's id: who knows all that it is about can take back the rest.
 """
 
 import struct
@@ -14,7 +15,7 @@ import msgspec
 import trio
 from blake3 import blake3
 
-from pyrsia.knowledge.said import FACT, Said
+from pyrsia.knowledge.said import ADVISORY, FACT, Said
 from pyrsia.ledger import glance
 from pyrsia.node.knowledge import reading
 from pyrsia.node.knowledge.reading import fact
@@ -28,7 +29,9 @@ PAGE = Limit(
 
 _NAMED_BY: Final = ("advisory", "commit", "request", "format")
 _LATER: Final = ("supersedes", "valid_from")  # what of a body is not what it says
-_NEXT: Final = b"next"
+_NEXT: Final = b"next of words and advisories"  # another one makes the table anew
+_ADVISORY: Final = b"advisory"  # and 16 bytes: the names under which it was said, one behind the other
+_NAME_BYTES: Final = 16
 _ROW: Final = struct.Struct(">QQ32s16s")  # leaf, valid_from, id, what it says
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -56,7 +59,7 @@ def name_of(body: Mapping[str, Any]) -> bytes:
         ValueError, TypeError: it holds what JSON cannot.
     """
     named = [body.get(one, "") for one in _NAMED_BY]
-    return blake3(_sorted([body["kind"], body["subject"], named])).digest(16)
+    return blake3(_sorted([body["kind"], body["subject"], named])).digest(_NAME_BYTES)
 
 
 def says(body: Mapping[str, Any]) -> bytes:
@@ -65,7 +68,13 @@ def says(body: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError, TypeError: it holds what JSON cannot.
     """
-    return blake3(_sorted({name: value for name, value in body.items() if name not in _LATER})).digest(16)
+    return blake3(_sorted({name: value for name, value in body.items() if name not in _LATER})).digest(
+        _NAME_BYTES
+    )
+
+
+def _under(advisory: str) -> bytes:
+    return _ADVISORY + blake3(advisory.encode()).digest(_NAME_BYTES)
 
 
 class Words:
@@ -99,12 +108,18 @@ class Words:
 
     def _write(self, told: Iterable[Said], following: int) -> None:
         rows: dict[bytes, bytes | None] = {}
+        advisories: dict[bytes, list[bytes]] = {}
         for one in told:
             if one.supersedes:
                 self._end(one.supersedes, rows)
             if not one.is_withdrawal:
                 row = _ROW.pack(one.leaf, one.body["valid_from"], bytes.fromhex(one.id), says(one.body))
-                rows[name_of(one.body)] = row
+                name = name_of(one.body)
+                rows[name] = row
+                if one.kind == ADVISORY:
+                    advisories.setdefault(_under(one.body["advisory"]), []).append(name)
+        for key, before in zip(advisories, self._names(list(advisories)), strict=True):
+            rows[key] = b"".join(dict.fromkeys([*before, *advisories[key]]))
         batch = Batch().put_all(layout.SAID, rows)
         self._database.write(batch.put(layout.SAID, _NEXT, layout.number(following)))
 
@@ -119,6 +134,21 @@ class Words:
         row = rows[name] if name in rows else self._database.get(layout.SAID, name)
         if row is not None and _ROW.unpack(row)[0] == ended.leaf:
             rows[name] = None
+
+    def _names(self, keys: Sequence[bytes]) -> Iterable[list[bytes]]:
+        for raw in self._database.multi_get(layout.SAID, keys):
+            found = raw or b""
+            yield [found[at : at + _NAME_BYTES] for at in range(0, len(found), _NAME_BYTES)]
+
+    def of_advisories(self, ids: Sequence[str]) -> list[list[bytes]]:
+        """Names under which this node ever said an advisory, for each id; some may stand no more."""
+        return list(self._names([_under(one) for one in ids]))
+
+    def subject(self, word: Word) -> str:
+        """What it is about; "" where the log lacks it."""
+        raw = self._log.entry(word.leaf)
+        found = None if raw is None else fact(word.leaf, raw)
+        return "" if found is None else found.subject
 
     def find(self, names: Sequence[bytes]) -> list[Word | None]:
         """What this node says under these names, in their order; None where it says nothing."""

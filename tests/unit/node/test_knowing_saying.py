@@ -5,13 +5,14 @@ import trio
 import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger import entries
 from pyrsia.node.knowledge import saying as said
 from pyrsia.node.knowledge import words as told
 from pyrsia.node.knowledge.saying import Saying
-from pyrsia.serve.knowing import FactsOrder, FactTold
+from pyrsia.serve.knowing import FactsOrder, FactTold, WholeAdvisory, WholeOutcome
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START, blob
@@ -169,6 +170,65 @@ async def test_one_subject_has_many_words_where_they_are_of_different_things(des
     assert await desk.words_of(*sboms, *vex) == ["same"] * 4
 
 
+async def test_what_an_advisory_is_about_no_more_is_taken_back(desk):
+    def about(*names, number=1):
+        return [replace(advisory(number), subject=f"pkg:pypi/{name}") for name in names]
+
+    async def told(*names, **more):
+        whole = (WholeAdvisory("CVE-1", tuple(f"pkg:pypi/{name}" for name in names)),)
+        return (await desk.saying.say(FactsOrder(tuple(about(*names)), whole=whole, **more))).whole
+
+    await desk.say(*about("a", "b", "c"), *about("b", number=2), licence(subject="pkg:pypi/b"))
+    await desk.say(
+        replace(advisory(), subject="pkg:pypi/b@2", fields={"advisory": "CVE-1", "severity": "low"})
+    )
+    assert await told("a", "d", dry_run=True) == (WholeOutcome(3),)
+    assert len(desk.facts()) == 6
+    assert await told("a", "d") == (WholeOutcome(3),)
+    gone = [body["subject"] for body in desk.facts() if "withdrawn" in body]
+    assert sorted(gone) == ["pkg:pypi/b", "pkg:pypi/b@2", "pkg:pypi/c"]
+    assert await told("a", "d") == (WholeOutcome(0),)
+    assert await told() == (WholeOutcome(2),)
+    assert len(desk.facts()) == 6 + 1 + 3 + 2
+    assert await desk.words_of(*about("b", number=2), licence(subject="pkg:pypi/b")) == ["same", "same"]
+
+
+async def test_other_members_words_of_an_advisory_are_not_taken_back(desk):
+    desk.world.say(1, "advisory", IDNA, 1)
+    desk.world.seal()
+    order = FactsOrder(whole=(WholeAdvisory("CVE-1"),))
+    assert (await desk.saying.say(order)).whole == (WholeOutcome(0),)
+
+
+async def test_more_than_one_order_takes_back_is_asked_for_again(desk, monkeypatch):
+    monkeypatch.setattr(said, "GONE", said.Limit(2, "a test's"))
+    await desk.say(*(replace(advisory(), subject=f"pkg:pypi/{name}") for name in "abc"))
+    order = FactsOrder(whole=(WholeAdvisory("CVE-1"),))
+    (first,) = (await desk.saying.say(order)).whole
+    assert (first.withdrawn, first.error["code"]) == (2, "busy")
+    assert (await desk.saying.say(order)).whole == (WholeOutcome(1),)
+
+
+async def test_who_is_no_issuer_any_more_takes_nothing_back_by_an_advisory(desk):
+    await desk.say(advisory())
+    desk.roles = ["validator"]
+    (told,) = (await desk.saying.say(FactsOrder(whole=(WholeAdvisory("CVE-1"),)))).whole
+    assert (told.withdrawn, told.error["code"]) == (0, "forbidden")
+    assert len(desk.facts()) == 1
+
+
+async def test_a_fact_and_what_takes_its_advisory_back_do_not_pass_each_other(desk):
+    desk.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.words_of, advisory())
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(desk.saying.say, FactsOrder(whole=(WholeAdvisory("CVE-1"),)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(desk.sent) == 1
+        desk.hold.set()
+    assert [("withdrawn" in body) for body in desk.facts()] == [False, True]
+
+
 async def test_who_may_not_say_it_hears_so_at_once(desk):
     desk.roles = ["validator"]
     outcomes = await desk.say(advisory(), licence())
@@ -225,6 +285,43 @@ async def test_orders_for_other_facts_do_not_wait(desk):
         await trio.testing.wait_all_tasks_blocked()
         assert len(desk.sent) == 3
         desk.hold.set()
+
+
+async def test_who_waits_for_another_order_holds_up_nobody_else(desk):
+    desk.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.words_of, licence())
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(desk.words_of, licence("X"), licence(subject="pkg:pypi/a"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(desk.words_of, licence(subject="pkg:pypi/b"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(desk.sent) == 2  # the third went past the second, which waits for the first
+        desk.hold.set()
+    assert len(desk.facts()) == 4
+
+
+async def test_who_gives_up_waiting_lets_nobody_past_the_one_it_waited_for(desk):
+    desk.hold = trio.Event()
+    found = []
+
+    async def order():
+        found.extend(await desk.words_of(licence()))
+
+    async def impatient(scope):
+        with scope:
+            await order()
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        for one in (order, lambda: impatient(scope), order):
+            nursery.start_soon(one)
+            await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (len(desk.sent), found) == (1, [])
+        desk.hold.set()
+    assert found == ["added", "same"]
 
 
 async def test_an_order_that_is_given_up_lets_the_next_one_through(desk):
@@ -287,6 +384,7 @@ async def test_any_orders_leave_what_a_dict_would_hold_and_no_entry_without_a_ch
                 FactTold(*name, f"word {text}", valid_from=at, withdraw=gone)
                 for name, text, at, gone in order
             ]
+            now = desk.world.time
             outcomes, count = await desk.say(*facts), len(desk.facts())
             named = set()
             for (name, text, at, gone), one in zip(order, outcomes, strict=True):
@@ -306,7 +404,7 @@ async def test_any_orders_leave_what_a_dict_would_hold_and_no_entry_without_a_ch
                         else "changed"
                     )
                     if wanted != "same":
-                        holds[name] = text, at or START
+                        holds[name] = text, at or now
                 named.add(name)
                 assert one.outcome == wanted
             said_now = sum(one.outcome in ("added", "changed", "withdrawn") for one in outcomes)

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from bench.osv import records
 from pyrsia.consumers.documents import osv
-from pyrsia.consumers.documents.osv import MAX_AFFECTED
 from pyrsia.errors import Malformed
 from pyrsia.ledger.bodies.facts import AUTHORED
 from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_ALIASES, MAX_FACT_VERSIONS
+from pyrsia.units import MAX_AFFECTED, MAX_ENTRY_BYTES, MAX_FACT_ALIASES, MAX_FACT_VERSIONS
 from tests.reference.facts_desk import body_of
 
 NOW = 1_764_000_000_000
