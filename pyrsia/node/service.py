@@ -56,7 +56,8 @@ from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
-from pyrsia.node.knowledge.webhooks import Webhooks, read_webhooks
+from pyrsia.node.knowledge.webhook_settings import read_webhooks
+from pyrsia.node.knowledge.webhooks import Webhooks
 from pyrsia.node.knowledge.words import Words
 from pyrsia.node.linking import make_discovering, make_links
 from pyrsia.node.membership import Membership

@@ -13,20 +13,17 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Protocol
 
 import httpx
 import msgspec
 import trio
 
-from pyrsia.builds.outbound.addresses import address_allowed, bare, origin_of, shown
+from pyrsia.builds.outbound.addresses import origin_of, shown
 from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web
-from pyrsia.config import Webhook
-from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.errors import Refusal, Unavailable
 from pyrsia.knowledge.calling import (
     GONE,
     MAX_CALL_FACTS,
@@ -41,12 +38,10 @@ from pyrsia.knowledge.calling import (
     Read,
     Rest,
     Send,
-    Target,
     Told,
     signature,
 )
-from pyrsia.ledger.bodies.facts import KINDS
-from pyrsia.ledger.matching import PurlGlob
+from pyrsia.node.knowledge.webhook_settings import Known
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.upstream.circuits import rest_s
 from pyrsia.serve.knowing import OLDEST, AsOf, FactsTold, WebhookRow, WebhooksTold
@@ -58,8 +53,6 @@ from pyrsia.wire.text import safe
 PATIENCE_S = Limit(15, "for one answer: a receiver has only to write down what it got")
 MAX_ANSWER_BYTES = Limit(4_096, "of an answer that are read and thrown away, so that it can be sent: an OK")
 ANSWER_S = Limit(1, "to read them: the status is what counts, and it is there already")
-MIN_SECRET_BYTES = Limit(16, "128 bits: a shorter secret can be found by trying")
-MAX_SECRET_BYTES = Limit(4_096, "a secret is a line; a longer file is another one")
 ALARM_AFTER = Limit(3, "failures in a row: a receiver that restarts is no news to the operator")
 
 _PREFIX: Final = b"webhook/"  # then a digest of the URL -> its place
@@ -73,22 +66,6 @@ class Log(Protocol):
     async def newest(
         self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
     ) -> FactsTold: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A webhook of the configuration that was found valid. `secret`: empty for none."""
-
-    settings: Webhook
-    target: Target
-    secret: bytes
-
-    @property
-    def name(self) -> str:
-        """How it is called where others may read: many services put a secret into the path."""
-        scheme, host, port = origin_of(self.target.url)
-        usual = {"http": 80, "https": 443}[scheme] == port
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}{'' if usual else f':{port}'}"
 
 
 class Webhooks:
@@ -314,78 +291,3 @@ def _read(raw: bytes | None) -> Place | None:
         return None if raw is None else Place(*_KEPT.decode(raw))
     except msgspec.DecodeError:
         return None
-
-
-# -- the configuration --
-
-
-def read_webhooks(settings: Sequence[Webhook], folder: Path) -> list[Known]:
-    """Those of the configuration, each checked. File names count from `folder`.
-
-    Raises:
-        Refusal: `config-invalid`, naming the entry.
-    """
-    found: list[Known] = []
-    for number, one in enumerate(settings, 1):
-        try:
-            found.append(_known(one, folder))
-            if any(other.target.url == one.url for other in found[:-1]):
-                raise Malformed("the same url stands there twice; give one entry both kinds")
-        except (Malformed, ValueError) as error:
-            raise Refusal(
-                "config-invalid",
-                what=f"webhook {number} is not valid: {error}",
-                who="knowledge.webhooks in config.toml",
-                do='correct it, as in docs/knowledge.md, "Webhooks"',
-            ) from None
-    return found
-
-
-def _known(one: Webhook, folder: Path) -> Known:
-    _check_url(one)
-    for kind in one.kinds:
-        if kind not in KINDS:
-            raise Malformed(f"{safe(kind[:40])!r} is no kind of fact; use {', '.join(KINDS)}")
-    target = Target(
-        one.url, frozenset(one.kinds), tuple(PurlGlob.parse(text) for text in one.packages), one.severity
-    )
-    return Known(one, target, _secret(one.secret_file, folder) if one.secret_file else b"")
-
-
-def _check_url(one: Webhook) -> None:
-    scheme, host, _ = origin_of(one.url)
-    if bare(one.url) != one.url:
-        raise Malformed("its url has a user name or password: use secret_file, which signs each call")
-    if "#" in one.url or not one.url.isascii() or not one.url.isprintable() or " " in one.url:
-        raise Malformed("its url has a fragment, a space or a character that is not plain ASCII")
-    closed = _closed(host)
-    if closed and not one.private:
-        raise Malformed(
-            f"{host} is of this machine or a private network: say private = true if that is meant"
-        )
-    if scheme != "https" and (not one.private or closed is False):
-        raise Malformed("http is for private networks, with private = true; use https")
-
-
-def _closed(host: str) -> bool | None:
-    """Whether an address is of this machine or a private network; None for a name, which says nothing."""
-    try:
-        return not address_allowed(host)
-    except ValueError:
-        return True if host == "localhost" or host.endswith(".localhost") else None
-
-
-def _secret(name: str, folder: Path) -> bytes:
-    try:
-        with (folder / name).open("rb") as file:
-            found = file.read(MAX_SECRET_BYTES.value + 1)
-    except OSError as error:
-        raise Malformed(f"its secret_file cannot be read: {error.strerror}") from None
-    if len(found) > MAX_SECRET_BYTES.value:
-        raise Malformed(f"its secret_file has more than {MAX_SECRET_BYTES.value} bytes")
-    found = found.strip()
-    if len(found) < MIN_SECRET_BYTES.value:
-        raise Malformed(
-            f"its secret has less than {MIN_SECRET_BYTES.value} bytes: `openssl rand -hex 32` makes one"
-        )
-    return found
