@@ -21,6 +21,13 @@ BUILT: Final = ("EQUIVALENT", "REPRODUCED")  # verdicts that somebody's own buil
 PUBLISHED: Final = (*BUILT, WITNESSED)  # verdicts under which bytes are offered
 STATUSES: Final = (*PUBLISHED, DISPUTED, WITHDRAWN)
 
+_WORST: Final = (WITHDRAWN, DISPUTED, WITNESSED, "EQUIVALENT")
+
+
+def worst_first(status: str) -> int:
+    """To sort by: what several files are worth together is what the worst of them is."""
+    return _WORST.index(status) if status in _WORST else len(_WORST)
+
 
 def status_key(sha256: str, purl: str) -> str:
     """Where the status of these bytes under this purl stands."""

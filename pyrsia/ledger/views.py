@@ -373,23 +373,28 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     )
 
 
-def project_history(reads: Reads, name: str) -> Iterator[tuple[Placed, bool]]:
-    """Every file ever published of a project, in log order, and whether pages list it as long as it is offered."""
+def project_history(reads: Reads, name: str, *, newest: bool = False) -> Iterator[tuple[Placed, bool]]:
+    """Every file ever published of a project, in log order, and whether pages list it as long as it is offered.
+
+    Args:
+        newest: the last one first.
+    """
     key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
-    for at in range(int(_get(reads, f"project/{key}", 0))):
+    numbers = range(int(_get(reads, f"project/{key}", 0)))
+    for at in reversed(numbers) if newest else numbers:
         item = _get(reads, f"project/{key}/{at:016}")
         yield Placed(item["leaf"], item["body"]), bool(item["served"])
 
 
-def contradicted(reads: Reads, request_id: str) -> tuple[dict[str, Any], ...]:
-    """Bodies of the artifact.add that the verdict of a request spoke against: what was published became disputed."""
+def contradicted(reads: Reads, request_id: str) -> tuple[tuple[dict[str, Any], str], ...]:
+    """What the verdict of a request spoke against, so that it became disputed: bodies of artifact.add, and why."""
     view = View(reads)
     record = view.get(f"request/{request_id}")
     if record is None or not record.get("artifacts"):
         return ()
     agreeing = record["verdict"]["body"]["agreeing"]
     agreed = view.get(f"reveal/{request_id}/{record['round']}/{agreeing[0]}")
-    return tuple(body for body, _ in settling.contradicted(view, request_id, record, agreeing, agreed))
+    return tuple(settling.contradicted(view, request_id, record, agreeing, agreed))
 
 
 def artifact(reads: Reads, sha256: str, package: str = "") -> Placed | None:

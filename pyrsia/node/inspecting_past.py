@@ -54,10 +54,15 @@ class Past:
 
     def status(self, sha256: str, purl: str) -> str:
         """What these bytes were worth under this purl; "" if the history was too long to tell."""
-        if not self.whole:
-            return ""
-        found = self._then.get(standing.status_key(sha256, purl))
-        return "" if found is None else str(found["status"])
+        return self._of(sha256, purl, "status")
+
+    def reason(self, sha256: str, purl: str) -> str:
+        """Why they were worth that; "" where the log does not say."""
+        return self._of(sha256, purl, "reason")
+
+    def _of(self, sha256: str, purl: str, field: str) -> str:
+        found = self._then.get(standing.status_key(sha256, purl)) if self.whole else None
+        return "" if found is None else str(found.get(field, ""))
 
     def meet(self, reads: Reads, index: int, leaf: bytes) -> None:
         """The next leaf of the history."""
@@ -78,9 +83,9 @@ class Past:
         if not request:
             return
         seen = load(reads(f"request/{request}".encode()))["body"]["ecosystem"] == _WITNESS
-        for body in views.contradicted(reads, request):
+        for body, why in views.contradicted(reads, request):
             if self._then.get(standing.status_key(body["sha256"], body["purl"])) is not None:
-                standing.dispute(self._then, body, 0, "", witnessed=seen)
+                standing.dispute(self._then, body, 0, why, witnessed=seen)
 
     def _change(self, reads: Reads, index: int, kind: str, body: dict[str, Any]) -> None:
         if kind == _VERDICT:

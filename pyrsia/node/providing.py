@@ -9,18 +9,19 @@ Source: docs/providers.md.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cmp_to_key, partial
+from heapq import nlargest
 from typing import Any, Final
 
 import trio
 
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.knowledge import versions
 from pyrsia.knowledge.known import Advisory, Known
+from pyrsia.knowledge.readers import compare, ordered, read
 from pyrsia.knowledge.said import ADVISORY, DESCRIPTION
 from pyrsia.knowledge.standing import STANDS
 from pyrsia.ledger import views
 from pyrsia.ledger.facts import RECHECK
-from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
+from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.downloads import Downloads
@@ -42,7 +43,12 @@ from pyrsia.units import MAX_API_ROWS, MAX_AUDITED, MAX_OVERVIEW_VERSIONS, Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
-MAX_FILES = Limit(5_000, "of one package that are looked at: a version has some tens, an image some hundred")
+MAX_FILES = Limit(
+    5_000, "newest of one package that are told of: a version has some tens, an image some hundred"
+)
+MAX_LOOKED = Limit(
+    50_000, "newest files of a package among which those of one version are sought: a second, in turns"
+)
 MAX_FACTS = Limit(
     5_000, "facts about one package that are told: 5 pages of the desk; advisories are counted by it"
 )
@@ -50,8 +56,8 @@ MAX_DIGESTS = Limit(
     40, "newest files that facts by digest are looked up for: 5 ms; older ones are asked for by version"
 )
 TURN: Final = 16  # files between two turns of others
-
-_BAD: Final = (WITHDRAWN, DISPUTED)
+LOOKED_A_TURN: Final = 128  # that are only passed: 20 us each
+SORTED_A_TURN: Final = 256  # versions: some two milliseconds, where they are words
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,14 @@ class _Told:
         return self.names.get(node, node[:8])
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """Files by version, each version's in log order. `whole`: False where older ones were left out."""
+
+    files: Mapping[str, Sequence[Placed]]
+    whole: bool
+
+
 class Provider:
     """One node's face for who provides packages."""
 
@@ -97,32 +111,33 @@ class Provider:
         if self._pushed(package):
             raise _unknown(package, "it was pushed to this node, and the log says nothing of it")
         told = await self._told(package, at)
-        files = await self._files(package, wanted.version, told)
-        if not files:
-            raise _unknown(purl, "the log publishes no file of it at that moment")
+        found = await self._published(package, wanted.version, told.size)
+        if not found.files:
+            among = "" if found.whole else f", among the newest {MAX_LOOKED.value} files of the package"
+            raise _unknown(purl, f"the log publishes no file of it at that moment{among}")
+        most = min(most, MAX_OVERVIEW_VERSIONS.value)
+        shown = await newest_first(wanted.type, list(found.files), most)
+        then = await past(self._log, package_key(package), told.size) if told.past else None
+        files = {one: await self._views(found.files[one], told, then) for one in shown}
         told = replace(told, rechecks=await self._rechecks(told, files))
-        by_version: dict[str, list[FileView]] = {}
-        for version, file in files:
-            by_version.setdefault(version, []).append(file)
-        newest = newest_first(wanted.type, list(by_version))
-        shown = newest[: min(most, MAX_OVERVIEW_VERSIONS.value)]
         audited = await self._audited([f"{package}@{one}" for one in shown], at)
         rows: list[VersionView] = []
         for one in shown:
             await trio.lowlevel.checkpoint()
             row = audited.get(f"{package}@{one}")
-            rows.append(_version(wanted.type, f"{package}@{one}", one, by_version[one], row, told))
+            rows.append(_version(wanted.type, f"{package}@{one}", one, files[one], row, told))
+        here = told.whole and found.whole and (then is None or then.whole)
         return Overview(
             purl=purl,
             package=package,
             size=told.size,
             time_ms=told.time_ms,
-            whole=told.whole and all(row.known is None or row.known.whole for row in audited.values()),
+            whole=here and all(row.known is None or row.known.whole for row in audited.values()),
             versions=tuple(rows),
             descriptions=tuple(_descriptions(told, (package, purl))),
             mapping=self._mapping(package, told.size),
-            more=len(newest) > len(shown),
-            downloads=_total(wanted.type, by_version.values()),
+            more=len(found.files) > len(shown) or not found.whole,
+            downloads=_total(wanted.type, map(self._counts, found.files.values())),
         )
 
     async def _told(self, package: str, at: AsOf) -> _Told:
@@ -139,37 +154,63 @@ class Provider:
             page.size, page.time_ms, whole, tuple(rows), views.names(self._reads), _first(rows), at != AsOf()
         )
 
-    async def _files(self, package: str, version: str, told: _Told) -> list[tuple[str, FileView]]:
-        """Files of the log's first `size` leaves, in log order, with their versions."""
-        found: dict[str, tuple[str, FileView]] = {}
-        then = await past(self._log, package_key(package), told.size) if told.past else None
-        for count, (placed, _) in enumerate(views.project_history(self._reads, package)):
-            if count >= MAX_FILES.value or placed.leaf >= told.size:
+    async def _published(self, package: str, version: str, size: int) -> "_Published":
+        """Files of the log's first `size` leaves by their versions, the newest if there are too many to tell of.
+
+        Args:
+            version: the one whose files are wanted; "" for all.
+        """
+        found: dict[tuple[str, str, str], Placed] = {}
+        whole = True
+        for count, (placed, _) in enumerate(views.project_history(self._reads, package, newest=True)):
+            if count >= MAX_LOOKED.value or len(found) >= MAX_FILES.value:
+                whole = False
                 break
-            if count % TURN == 0:
+            if count % LOOKED_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
             of = purls.parse(placed.body["purl"]).version
-            if version in ("", of):
-                key = f"{placed.body['sha256']} {placed.body['file']} {of}"
-                found.setdefault(key, (of, self._file(placed, told, then)))
-        return list(found.values())
+            if placed.leaf < size and version in ("", of):
+                key = (of, placed.body["sha256"], placed.body["file"])
+                found.pop(key, None)  # what was published again stands where it stood first
+                found[key] = placed
+        files: dict[str, list[Placed]] = {}
+        for (of, _, _), placed in reversed(found.items()):
+            files.setdefault(of, []).append(placed)
+        return _Published(files, whole)
 
-    async def _rechecks(self, told: _Told, files: Sequence[tuple[str, FileView]]) -> tuple[FactRow, ...]:
-        """Those of the package, and those of its newest files by their digests, in log order."""
+    async def _views(self, files: Sequence[Placed], told: _Told, then: Past | None) -> list[FileView]:
+        made: list[FileView] = []
+        for count, placed in enumerate(files):
+            if count % TURN == 0:
+                await trio.lowlevel.checkpoint()
+            made.append(self._file(placed, told, then))
+        return made
+
+    async def _rechecks(self, told: _Told, files: Mapping[str, Sequence[FileView]]) -> tuple[FactRow, ...]:
+        """Those of the package, and those of the newest files that are told of by their digests, in log order."""
         rows = {row.leaf: row for row in told.rows if row.kind == RECHECK}
-        for digest in dict.fromkeys(file.sha256 for _, file in files[-MAX_DIGESTS.value :]):
+        newest = sorted((file for some in files.values() for file in some), key=lambda file: -file.leaf)
+        for digest in dict.fromkeys(file.sha256 for file in newest[: MAX_DIGESTS.value]):
             page = await self._desk.facts(
                 f"sha256:{digest}", AsOf(size=told.size), kind=RECHECK, first=0, count=MAX_API_ROWS.value
             )
             rows.update((row.leaf, row) for row in page.facts)
         return tuple(rows[leaf] for leaf in sorted(rows))
 
+    def _count(self, sha256: str) -> int | None:
+        return None if self._downloads is None else self._downloads.of(sha256)
+
+    def _counts(self, files: Sequence[Placed]) -> list[int]:
+        """How often each was given; nothing where this node does not count."""
+        counts = (self._count(one.body["sha256"]) for one in files)
+        return [count for count in counts if count is not None]
+
     def _file(self, placed: Placed, told: _Told, then: Past | None) -> FileView:
         body = placed.body
         counted = views.artifact(self._reads, body["sha256"], body["purl"]) or placed
         if counted.leaf < told.size:
             body = counted.body  # by it these bytes count: built, where they were only witnessed at first
-        status, reason = self._status(body, told.size, then)
+        status, reason = self._status(body, then)
         return FileView(
             file=body["file"],
             sha256=body["sha256"],
@@ -182,18 +223,23 @@ class Provider:
             published_ms=body["time_ms"],
             leaf=placed.leaf,
             request=body["request"],
-            downloads=None if self._downloads is None else self._downloads.of(body["sha256"]),
+            downloads=self._count(body["sha256"]),
         )
 
-    def _status(self, body: Mapping[str, Any], size: int, then: Past | None) -> tuple[str, str]:
-        """What the bytes are worth, and why; `then`: what they were worth when the log had `size` leaves.
+    def _status(self, body: Mapping[str, Any], then: Past | None) -> tuple[str, str]:
+        """What the bytes are worth, and why; `then`: what they were worth at a moment of the past.
 
         A record says only what its last change made of a file: of a past moment the history is replayed.
         """
-        record = views.status(self._reads, body["sha256"], body["purl"]) or {"leaf": size, "status": ""}
-        status = record["status"] if then is None else then.status(body["sha256"], body["purl"])
-        same = record["leaf"] < size and record["status"] == status
-        return str(status or body["verdict"]), str(record.get("reason", "")) if same else ""
+        if then is not None:
+            status, reason = (
+                then.status(body["sha256"], body["purl"]),
+                then.reason(body["sha256"], body["purl"]),
+            )
+        else:
+            record = views.status(self._reads, body["sha256"], body["purl"]) or {"status": ""}
+            status, reason = str(record["status"]), str(record.get("reason", ""))
+        return status or body["verdict"], reason
 
     async def _audited(self, asked: Sequence[str], at: AsOf) -> dict[str, AuditRow]:
         found: dict[str, AuditRow] = {}
@@ -218,44 +264,46 @@ def _first(rows: Iterable[FactRow]) -> dict[str, int]:
     return found
 
 
-def newest_first(kind: str, published: Sequence[str]) -> list[str]:
+async def newest_first(kind: str, published: Sequence[str], most: int) -> list[str]:
     """Versions by the order of their ecosystem; by that of their publication where it has none, or cannot read one.
+
+    In turns with others: a package may have thousands.
 
     Args:
         kind: purl type.
         published: each once, the one that was published first at the beginning.
+        most: so many of the newest.
     """
-    latest = list(reversed(published))
-    readable = [one for one in latest if _at_least(kind, one, "1") is not None]
-    readable.sort(key=cmp_to_key(partial(_order, kind)), reverse=True)
-    return readable + [one for one in latest if one not in set(readable)]
-
-
-def _at_least(kind: str, version: str, other: str) -> bool | None:
-    """Whether a range that begins with `other` holds `version`; None where nobody can say."""
-    if not versions.ordered(kind):
-        return None
-    found = versions.meets(kind, version, ({"introduced": other},), ())
-    return found.affected if found.sure else None
+    latest = published[::-1]
+    key = cmp_to_key(partial(_order, kind))
+    best: list[str] = []
+    unread: list[str] = []
+    for first in range(0, len(latest), SORTED_A_TURN):
+        await trio.lowlevel.checkpoint()
+        some = latest[first : first + SORTED_A_TURN]
+        readable = {one for one in some if ordered(kind) and read(kind, one) is not None}
+        best = nlargest(most, best + [one for one in some if one in readable], key=key)
+        unread += [one for one in some if one not in readable]
+    return [*best, *unread][:most]
 
 
 def _order(kind: str, one: str, other: str) -> int:
-    return bool(_at_least(kind, one, other)) - bool(_at_least(kind, other, one))
+    return compare(kind, one, other) or 0
 
 
 def _version(
     kind: str, purl: str, version: str, files: Sequence[FileView], row: AuditRow | None, told: _Told
 ) -> VersionView:
     known = (row.known if row is not None else None) or Known(told.size, False)
-    bad = next((file for word in _BAD for file in files if file.status == word), None)
+    worst_file = min(files, key=lambda file: worst_first(file.status))
     advisories = tuple(_advisory(one, told) for one in known.advisories)
     digests = {f"sha256:{file.sha256}" for file in files}
     return VersionView(
         purl=purl,
         version=version,
-        verdict=files[0].verdict,
-        status=bad.status if bad is not None else files[0].status,
-        reason=bad.reason if bad is not None else "",
+        verdict=min((file.verdict for file in files), key=worst_first),
+        status=worst_file.status,
+        reason=worst_file.reason if worst_file.status in (DISPUTED, WITHDRAWN) else "",
         published_ms=files[0].published_ms,
         files=tuple(files),
         advisories=advisories,
@@ -265,19 +313,18 @@ def _version(
         sboms=tuple(SbomView(one.format, told.name(one.issuer), one.leaf, one.sha256) for one in known.sboms),
         rechecks=tuple(_rechecks(told, {purl, *digests}, {file.request for file in files})),
         worst=worst(one.severity for one in advisories),
-        downloads=_downloads(kind, files),
+        downloads=_downloads(kind, [file.downloads for file in files if file.downloads is not None]),
     )
 
 
-def _downloads(kind: str, files: Sequence[FileView]) -> int | None:
-    counts = [file.downloads for file in files if file.downloads is not None]
+def _downloads(kind: str, counts: Sequence[int]) -> int | None:
     if not counts:
         return None
     return sum(counts) if kind == "pypi" else max(counts)
 
 
-def _total(kind: str, versions_: Iterable[Sequence[FileView]]) -> int | None:
-    counts = [count for files in versions_ if (count := _downloads(kind, files)) is not None]
+def _total(kind: str, by_version: Iterable[Sequence[int]]) -> int | None:
+    counts = [count for one in by_version if (count := _downloads(kind, one)) is not None]
     return sum(counts) if counts else None
 
 

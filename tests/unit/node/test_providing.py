@@ -1,11 +1,14 @@
 """What a provider is told of a package: by the real ledger and the real knowledge of a node."""
 
+import random
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+import trio
 
 from pyrsia.errors import Refusal
+from pyrsia.node import providing
 from pyrsia.node.downloads import Downloads
 from pyrsia.node.knowing import Knowledge
 from pyrsia.node.knowledge.auditing import Auditing
@@ -14,8 +17,10 @@ from pyrsia.node.policing import Policing
 from pyrsia.node.providing import Provider, newest_first
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.knowing import AsOf
+from pyrsia.serve.providing import FileView
 from pyrsia.serve.supply import of_log
 from pyrsia.store.rocks import Database
+from pyrsia.units import Limit
 from pyrsia.wire.text import b32
 from tests.reference.governance import fact
 from tests.reference.pasts import Eventful
@@ -113,13 +118,7 @@ def plain(overview):
             row["agreeing"], row["dissenting"] = len(row["agreeing"]), len(row["dissenting"])
         for row in version["advisories"]:
             del row["issuer"]
-    # The reason of a state that ended since is in no record any more; an entry of the history has it.
-    return {**fields, "versions": [without_reason(one) for one in fields["versions"]]}
-
-
-def without_reason(version):
-    files = [{**one, "reason": ""} for one in version["files"]]
-    return {**version, "reason": "", "files": files}
+    return fields
 
 
 async def test_what_the_log_has_not_is_refused_and_so_is_what_was_pushed_here(told, world, tmp_path):
@@ -184,5 +183,61 @@ async def test_descriptions_and_rechecks_are_told_with_who_said_them(world, tmp_
         ("docker", ["3", "latest", "2"], ["2", "latest", "3"]),
     ],
 )
-def test_newest_is_what_the_ecosystem_calls_so(kind, published, newest):
-    assert newest_first(kind, published) == newest
+async def test_newest_is_what_the_ecosystem_calls_so(kind, published, newest):
+    assert await newest_first(kind, published, 9) == newest
+    assert await newest_first(kind, published, 2) == newest[:2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"), [("pypi", "1.{}rc1"), ("maven", "1.{}-beta-{}"), ("docker", "v{}")]
+)
+async def test_thousands_of_versions_are_put_in_order_in_turns_with_others(kind, version):
+    """Sorted at once they stop the node for a second, and anybody may ask for a badge."""
+    published = [version.format(at, at) for at in range(2_000)]
+    random.Random(5).shuffle(published)
+    turns = CountTurns()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        newest = await newest_first(kind, published, 3)
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+
+    wanted = published[:-4:-1] if kind == "docker" else [version.format(at, at) for at in (1999, 1998, 1997)]
+    assert newest == wanted
+    assert turns.count >= len(published) // providing.SORTED_A_TURN
+
+
+class CountTurns(trio.abc.Instrument):
+    count = 0
+
+    def before_task_step(self, task):
+        self.count += 1
+
+
+async def test_of_more_files_than_are_told_of_the_newest_are_and_the_answer_says_so(told, monkeypatch):
+    everything = await told.overview(PURL, AsOf())
+    monkeypatch.setattr(providing, "MAX_FILES", Limit(1, "less than there are"))
+    some = await told.overview(PURL, AsOf())
+    assert [one.version for one in some.versions] == [one.version for one in everything.versions][:1]
+    assert (some.more, some.whole) == (True, False)
+    for version in ("3.0", "1.0"):  # of the one that is asked about only its own files count
+        assert (await told.overview(f"{PURL}@{version}", AsOf())).versions
+
+    monkeypatch.setattr(providing, "MAX_LOOKED", Limit(1, "less than there are"))
+    assert not (await told.overview(f"{PURL}@3.0", AsOf())).whole
+    with pytest.raises(Refusal, match="newest 1 files"):
+        await told.overview(f"{PURL}@1.0", AsOf())
+
+
+def test_a_version_is_worth_what_its_worst_file_is():
+    """Whoever installs the wheel is not helped by a source archive that was built again."""
+    files = [shown("REPRODUCED"), shown("WITNESSED"), shown("EQUIVALENT")]
+    told = providing._Told(9, 1, True, (), {}, {}, False)
+    version = providing._version("pypi", f"{PURL}@1", "1", files, None, told)
+    assert (version.status, version.verdict) == ("WITNESSED", "WITNESSED")
+    disputed = providing._version("pypi", f"{PURL}@1", "1", [*files, shown("DISPUTED", "why")], None, told)
+    assert (disputed.status, disputed.reason) == ("DISPUTED", "why")
+
+
+def shown(status, reason=""):
+    return FileView(f"{status}.whl", "ab" * 32, 1, status, status, reason, (), (), 5, 7, "")
