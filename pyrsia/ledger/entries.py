@@ -75,7 +75,22 @@ def author(
     until_ms: int,
     sign: Callable[[bytes], bytes],
 ) -> bytes:
-    """A signed entry.
+    """`authored`, its bytes."""
+    made = authored(kind, body, net=net, author=author, nonce=nonce, until_ms=until_ms, sign=sign)
+    return made.raw
+
+
+def authored(
+    kind: str,
+    body: dict[str, Any],
+    *,
+    net: str,
+    author: NodeId,
+    nonce: bytes,
+    until_ms: int,
+    sign: Callable[[bytes], bytes],
+) -> Entry:
+    """A signed entry, as everybody will read it.
 
     Args:
         nonce: 16 random bytes, so that the same words said twice are two entries.
@@ -96,10 +111,9 @@ def author(
     fields["sig"] = sign(DOMAIN + canonical.encode(fields)).hex()
     raw = canonical.encode(fields)
     try:
-        parse(raw)
+        return parse(raw)
     except Malformed as error:
         raise ValueError(f"not a valid {kind}: {error}") from None
-    return raw
 
 
 def derive(kind: str, body: dict[str, Any], *, net: str) -> bytes:

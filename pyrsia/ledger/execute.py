@@ -162,8 +162,12 @@ class Parses:
                 self._held.popitem(last=False)
         return held
 
+    def known(self, raw: bytes) -> Entry | None:
+        """The entry with exactly these bytes, if its signature was checked, or made here, lately."""
+        return self._known.get(raw)
+
     def know(self, entry: Entry) -> None:
-        """Remember an entry whose signature the caller has checked."""
+        """Remember an entry whose signature the caller has checked, or has made itself."""
         if entry.raw in self._known:
             return
         self._known[entry.raw] = entry

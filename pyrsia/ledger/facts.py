@@ -54,7 +54,7 @@ def add(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
 
 def _issues(view: View, author: str) -> bool:
     member = roster.member(view, unb32(author))
-    return member is not None and "issuer" in member.roles
+    return member is not None and roster.ISSUER in member.roles
 
 
 def _check_recheck(view: View, body: dict[str, Any], author: str, subject: str) -> None:

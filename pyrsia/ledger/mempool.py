@@ -24,6 +24,7 @@ from pyrsia.units import (
     MEMPOOL_AUTHOR_ENTRIES,
     MEMPOOL_BYTES,
     MEMPOOL_ENTRIES,
+    MEMPOOL_ISSUER_ENTRIES,
     RECENT_IDS,
     Limit,
 )
@@ -109,12 +110,12 @@ class Mempool:
         return self.take(self.read(raw), now_ms, reads)
 
     def read(self, raw: bytes) -> Entry:
-        """The entry that these bytes are; its signature is not checked yet.
+        """The entry that these bytes are; unless it is known here, its signature is not checked yet.
 
         Raises:
             Unsound: they are none.
         """
-        known = self.pending(raw)
+        known = self.pending(raw) or self.parse.known(raw)
         if known is not None:
             return known
         try:
@@ -147,10 +148,10 @@ class Mempool:
             raise _no("entry-refused", "the entry's author is no member of this network")
         now_ms = self.clock(now_ms, view)
         self._within_quota(view, author, member, now_ms)
-        self._within_author(author, len(entry.raw))
+        self._within_author(author, member, len(entry.raw))
         crowded = self._crowding(author, len(entry.raw))
         # The dearest question last: a flood of what has no room costs no check of a signature.
-        if not entry.signature_holds(self._verify):
+        if self.parse.known(entry.raw) is None and not entry.signature_holds(self._verify):
             raise Unsound("the entry is not signed by its author")
         try:
             admit(entry, reads, self._genesis, now_ms, self.parse.holds)
@@ -291,15 +292,17 @@ class Mempool:
             min(left_s, QUOTA_AFTER_S.value),
         )
 
-    def _within_author(self, author: bytes, size: int) -> None:
+    def _within_author(self, author: bytes, member: Member, size: int) -> None:
         known = self._by_author.get(author)
         if known is None:
             return
-        over = len(known.queue) + 1 - MEMPOOL_AUTHOR_ENTRIES.value
+        issues = roster.ISSUER in member.roles
+        most = MEMPOOL_ISSUER_ENTRIES.value if issues else MEMPOOL_AUTHOR_ENTRIES.value
+        over = len(known.queue) + 1 - most
         over_bytes = known.size + size - MEMPOOL_AUTHOR_BYTES.value
         if over <= 0 and over_bytes <= 0:
             return
-        known.told = min(known.told + 1, MEMPOOL_AUTHOR_ENTRIES.value)
+        known.told = min(known.told + 1, most)
         # A block takes one of each author in turn, so one of its own leaves as often as a whole round does.
         share = len(self._by_author)
         raise _busy(

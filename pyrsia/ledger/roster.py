@@ -15,6 +15,7 @@ from pyrsia.ledger.genesis import Genesis, Member
 from pyrsia.ledger.state import View, load
 from pyrsia.wire.text import b32
 
+ISSUER: Final = "issuer"  # the role of those who bring advisories
 EVERY_MEMBER: Final = "member"  # the role of `limits` that all members have
 _MEMBERS: Final = 256  # records of one network, read for every entry
 _CONFIGS: Final = 8  # the newest and those of blocks that are not final

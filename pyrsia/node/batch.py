@@ -10,6 +10,7 @@ import trio
 
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.ledger import entries
+from pyrsia.ledger.entries import Entry
 from pyrsia.node.submission import BUSY, LeafOf, Waiters
 from pyrsia.units import Limit
 
@@ -29,13 +30,20 @@ class Batches:
         waiters: Waiters,
         leaf_of: LeafOf,
         one_by_one: Callable[[bytes], Awaitable[tuple[bytes, int]]],
+        known: Callable[[bytes], Entry | None] = lambda _: None,
     ) -> None:
-        """`take` puts an entry into this node's own mempool (may raise `Refusal`), while it `orders` entries."""
+        """What it works with.
+
+        Args:
+            take: puts an entry into this node's own mempool (may raise `Refusal`), while it `orders` entries.
+            known: the entry with these bytes, where it was read before.
+        """
         self._take = take
         self._orders = orders
         self._waiters = waiters
         self._leaf_of = leaf_of
         self._one_by_one = one_by_one
+        self._known = known
 
     async def submit(self, raws: Sequence[bytes]) -> list[Outcome]:
         """What became of each entry, in the order given; returns once every one is in the log or refused."""
@@ -69,7 +77,7 @@ class Batches:
         if not self._orders():
             return
         try:
-            entry = entries.parse(raw)
+            entry = self._known(raw) or entries.parse(raw)
             leaf = self._leaf_of(entry.id)
             if leaf is not None:
                 found[place] = entry.id, leaf

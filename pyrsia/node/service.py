@@ -348,6 +348,7 @@ class Node:
             local=self._take,
             admitted=lambda: self.house.record is not None,
             believe=Believer(house.genesis, archive.state, keys.verify),
+            made=self.chain.mempool.parse.know,
         )
         self.accusing = Accusing(
             reads=archive.state,
@@ -555,6 +556,7 @@ class Node:
             waiters=self.waiters,
             leaf_of=self.delivery.leaf_of,
             one_by_one=partial(self.submitter.submit_entry, patient=False),
+            known=self.chain.mempool.parse.known,
         )
         knowledge = self._knowledge(batches)
         return Admin(
@@ -648,9 +650,9 @@ class Node:
             if self.house.settings.builds.describe:
                 nursery.start_soon(self._describer().run)
             nursery.start_soon(self.knowledge.run)
+            nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.local.run)
             nursery.start_soon(self.downloads.run)
-            nursery.start_soon(self.webhooks.run)
             await nursery.start(self.upstream.run)
             await nursery.start(self.server.run)
             nursery.start_soon(workers.run)

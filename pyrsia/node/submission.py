@@ -105,6 +105,7 @@ class Submitter:
         local: Callable[[bytes], None] | None,
         believe: Believe = lambda _, __: False,
         admitted: Callable[[], bool] = lambda: True,
+        made: Callable[[Entry], None] = lambda _: None,
         now_ms: NowMs = wall_ms,
     ) -> None:
         """
@@ -114,6 +115,7 @@ class Submitter:
             leaf_of: where an entry stands in the durable log of this node.
             local: puts an entry into this node's own mempool, for while it validates (may raise `Refusal`).
             believe: whether a validator's acknowledgement proves what it says; a follower may lag behind.
+            made: told of each entry that this node signs: nobody needs to read it and check its signature here.
             now_ms: Unix time, which an entry's `until` counts in.
         """
         self._keys = keys
@@ -125,12 +127,13 @@ class Submitter:
         self._local = local
         self._believe = believe
         self._admitted = admitted
+        self._made = made
         self._now_ms = now_ms
         self._not_before_s: dict[NodeId, float] = {}  # validators that said for how long they are busy
 
     def author(self, kind: str, body: dict[str, Any]) -> bytes:
         """A signed entry of this node, valid for `UNTIL_MS` from now."""
-        return entries.author(
+        entry = entries.authored(
             kind,
             body,
             net=self._genesis.net,
@@ -139,6 +142,8 @@ class Submitter:
             until_ms=self._now_ms() + UNTIL_MS.value,
             sign=self._keys.node.sign,
         )
+        self._made(entry)
+        return entry.raw
 
     async def submit(self, kind: str, body: dict[str, Any]) -> tuple[bytes, int]:
         """Author an entry and return (entry id, leaf index) once this node's log holds it.

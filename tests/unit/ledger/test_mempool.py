@@ -7,10 +7,19 @@ from hypothesis import strategies as st
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import mempool as pools
+from pyrsia.ledger import roster
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.execute import Refused
 from pyrsia.ledger.mempool import ACCEPTED, DUPLICATE, RETRY_MS, Mempool
-from pyrsia.units import MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, MEMPOOL_AUTHOR_ENTRIES, Limit
+from pyrsia.ledger.state import View
+from pyrsia.units import (
+    MAX_BLOCK_BYTES,
+    MAX_BLOCK_ENTRIES,
+    MEMPOOL_AUTHOR_ENTRIES,
+    MEMPOOL_ISSUER_ENTRIES,
+    Limit,
+)
+from pyrsia.wire.text import b32
 from tests.reference.ledger import World, key
 
 WORLD = World()
@@ -93,7 +102,7 @@ def test_a_wrong_signature_takes_no_room_and_does_not_keep_the_right_one_out(poo
 
 
 def test_one_author_holds_a_bounded_number_and_others_are_not_kept_out(pool, monkeypatch):
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(3, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(3, "a test"))
     for raw in FACTS[0][:3]:
         assert add(pool, raw) == ACCEPTED
     with pytest.raises(Refusal, match="one author may") as no:
@@ -102,7 +111,43 @@ def test_one_author_holds_a_bounded_number_and_others_are_not_kept_out(pool, mon
     assert add(pool, FACTS[1][0]) == ACCEPTED
     pool.remove([pools.entries.entry_id(FACTS[0][0])])
     assert add(pool, FACTS[0][3]) == ACCEPTED
-    assert MEMPOOL_AUTHOR_ENTRIES.value == 200
+
+
+@pytest.mark.parametrize(("roles", "most"), [((), 2), (("issuer",), 3), (("storage", "validator"), 2)])
+def test_an_issuer_holds_more_than_who_brings_no_databases(pool, monkeypatch, roles, most):
+    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(2, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(3, "a test"))
+    view = View(WORLD.db.get)
+    record = {**roster.fields(view, b32(WORLD.nodes[0].public)), "roles": list(roles)}
+    view.put(f"member/{record['node']}", record)
+    for raw in FACTS[0][:most]:
+        assert add(pool, raw, reads=lambda name: view.raw(name.decode())) == ACCEPTED
+    with pytest.raises(Refusal, match="one author may"):
+        add(pool, FACTS[0][most], reads=lambda name: view.raw(name.decode()))
+
+
+def test_how_many_wait_at_most_is_what_the_docs_say():
+    assert (MEMPOOL_AUTHOR_ENTRIES.value, MEMPOOL_ISSUER_ENTRIES.value) == (200, 500)
+
+
+def test_what_was_signed_here_is_not_checked_again_and_nothing_else_is_believed():
+    checked = []
+
+    def counting(*asked):
+        checked.append(asked)
+        return verify(*asked)
+
+    pool = Mempool(WORLD.genesis, counting)
+    mine, other = fact(text="mine"), fact(text="other")
+    entry = pools.entries.parse(mine)
+    pool.parse.know(entry)
+    forged = mine.replace(entry.signature.hex().encode(), b"00" * 64)
+    with pytest.raises(Refusal, match="not signed"):
+        add(pool, forged)
+    assert len(checked) == 1
+    assert (add(pool, mine), len(checked)) == (ACCEPTED, 1)
+    assert (add(pool, other), len(checked)) == (ACCEPTED, 2)
+    assert add(pool, mine) == DUPLICATE
 
 
 @pytest.mark.parametrize(
@@ -275,7 +320,7 @@ def test_a_forged_entry_costs_nobody_its_place(pool, monkeypatch):
 
 
 def test_what_has_no_room_costs_no_check_of_a_signature(monkeypatch):
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(1, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(1, "a test"))
     checked = []
     pool = Mempool(WORLD.genesis, lambda *words: checked.append(words) or verify(*words))
     add(pool, FACTS[0][0])
@@ -286,7 +331,7 @@ def test_what_has_no_room_costs_no_check_of_a_signature(monkeypatch):
 
 
 def test_busy_says_how_long_the_queue_takes_at_the_rate_at_which_it_empties(pool, monkeypatch):
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(3, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(3, "a test"))
 
     def told(raw):
         with pytest.raises(Refusal) as no:

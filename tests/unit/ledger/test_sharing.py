@@ -90,7 +90,7 @@ def test_a_batch_ends_at_its_bound_of_entries_and_of_bytes():
 
 def test_a_lone_entry_is_one_frame_to_each_and_a_busy_second_a_few_hundred(monkeypatch):
     """1,000 entries a second at one validator: before, 3,000 frames."""
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(10_000, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(10_000, "a test"))
     net = Net(4, liars=0, delay_s=0.001)
     many = [fact(i % 5, f"busy {i}") for i in range(1_000)]
     for i, raw in enumerate(many):
@@ -204,7 +204,7 @@ def test_what_was_not_answered_is_asked_for_again_and_of_another_at_once():
 
 
 def test_what_has_no_place_here_is_not_asked_for_again_so_soon(monkeypatch):
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(1, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(1, "a test"))
     one = One()
     mine = [raw for raw in FACTS if entries.parse(raw).author == entries.parse(FACTS[0]).author][:2]
     names = tuple(map(entries.entry_id, mine))
@@ -250,7 +250,7 @@ def test_an_entry_that_its_sender_cannot_have_checked_is_blamed_and_the_rest_of_
 
 def test_what_an_honest_validator_may_send_is_blamed_on_nobody(monkeypatch):
     """Its state may differ: an entry that is late, twice, of a member that left, or has no room here."""
-    monkeypatch.setattr(pools, "MEMPOOL_AUTHOR_ENTRIES", Limit(1, "a test"))
+    monkeypatch.setattr(pools, "MEMPOOL_ISSUER_ENTRIES", Limit(1, "a test"))
     one = One()
     late = fact(0, "late", until=START - 1)
     gone = WORLD.entry(key("stranger"), "fact.add", entries.parse(FACTS[0]).body)
@@ -427,7 +427,7 @@ def test_an_entry_reaches_all_when_the_f_others_that_it_was_given_to_drop_it():
 
 def test_thousands_of_waiting_entries_come_to_an_empty_node_within_seconds(monkeypatch):
     """As after a restart, or a split that has healed."""
-    for name in ("MEMPOOL_AUTHOR_ENTRIES", "CACHED_ENTRIES"):
+    for name in ("MEMPOOL_ISSUER_ENTRIES", "CACHED_ENTRIES"):
         monkeypatch.setattr(pools, name, Limit(10_000, "a test"))
     net = Net(4, liars=0)
     many = [fact(i % 5, i) for i in range(3_000)]

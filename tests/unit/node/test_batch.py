@@ -30,7 +30,7 @@ def fact(number):
 class Node:
     """A mempool that answers as the test says, a log that the test fills, and the path of single entries."""
 
-    def __init__(self, *, refuse=None, mempool=True):
+    def __init__(self, *, refuse=None, mempool=True, known=lambda _: None):
         self.raws = [fact(number) for number in range(4)]
         self.refuse = refuse or {}
         self.log, self.waiters, self.taken, self.single = {}, Waiters(), [], []
@@ -40,6 +40,7 @@ class Node:
             waiters=self.waiters,
             leaf_of=self.log.get,
             one_by_one=self.one_by_one,
+            known=known,
         )
 
     def take(self, raw):
@@ -58,6 +59,15 @@ class Node:
         name = entries.parse(raw).id
         self.log[name] = leaf
         self.waiters.settled([name])
+
+
+async def test_what_was_read_before_is_not_read_again(monkeypatch):
+    made = {raw: entries.parse(raw) for raw in Node().raws}
+    node = Node(known=made.get)
+    for leaf, raw in enumerate(node.raws):
+        node.final(raw, leaf)
+    monkeypatch.setattr(entries, "parse", None)
+    assert [leaf for _, leaf in await node.batches.submit(node.raws)] == [0, 1, 2, 3]
 
 
 async def test_a_batch_is_answered_in_its_order_once_all_of_it_is_final(autojump_clock):

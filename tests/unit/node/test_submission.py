@@ -39,6 +39,7 @@ class Network:
         self.answers = answers or {}
         self.began = trio.current_time()
         self.admitted = True
+        self.made = []
         self.submitter = Submitter(
             self.keys,
             self.genesis,
@@ -48,6 +49,7 @@ class Network:
             waiters=self.waiters,
             local=local,
             admitted=lambda: self.admitted,
+            made=self.made.append,
             now_ms=self.now_ms,
         )
 
@@ -103,9 +105,10 @@ async def test_what_is_in_the_log_already_is_told_without_asking_anybody(autojum
 
 
 async def test_the_same_words_said_twice_are_two_entries(autojump_clock):
-    submitter = Network().submitter
-    first, second = (entries.parse(submitter.author("fact.add", BODY)) for _ in range(2))
+    network = Network()
+    first, second = (entries.parse(network.submitter.author("fact.add", BODY)) for _ in range(2))
     assert first.id != second.id
+    assert network.made == [first, second]
     assert first.until_ms == START + UNTIL_MS.value
 
 
