@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyrsia.builds.outbound.addresses import address_allowed, bare, origin_of
+from pyrsia.builds.outbound.addresses import Forbidden, address_allowed, bare, check_host, origin_of
 from pyrsia.config import Webhook
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.calling import Target
@@ -74,12 +74,12 @@ def _known(one: Webhook, folder: Path) -> Known:
 
 
 def _check_url(one: Webhook) -> None:
-    scheme, host, _ = origin_of(one.url)
+    scheme, host, port = origin_of(one.url)
     if bare(one.url) != one.url:
         raise Malformed("its url has a user name or password: use secret_file, which signs each call")
     if "#" in one.url or not one.url.isascii() or not one.url.isprintable() or " " in one.url:
         raise Malformed("its url has a fragment, a space or a character that is not plain ASCII")
-    closed = _closed(host)
+    closed = _closed(host, port)
     if closed and not one.private:
         raise Malformed(
             f"{host} is of this machine or a private network: say private = true if that is meant"
@@ -88,12 +88,15 @@ def _check_url(one: Webhook) -> None:
         raise Malformed("http is for private networks, with private = true; use https")
 
 
-def _closed(host: str) -> bool | None:
+def _closed(host: str, port: int) -> bool | None:
     """Whether an address is of this machine or a private network; None for a name, which says nothing."""
     try:
+        check_host(host, port, frozenset())
         return not address_allowed(host)
+    except Forbidden:
+        return True
     except ValueError:
-        return True if host == "localhost" or host.endswith(".localhost") else None
+        return None
 
 
 def _secret(name: str, folder: Path) -> bytes:

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -22,7 +22,7 @@ import trio
 
 from pyrsia.builds.outbound.addresses import origin_of, shown
 from pyrsia.builds.outbound.settings import Blame, Outbound
-from pyrsia.builds.outbound.web import Web
+from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.knowledge.calling import (
     GONE,
@@ -259,10 +259,11 @@ def _outbound(one: Known) -> Outbound:
 
 async def _drop(response: httpx.Response) -> None:
     size = 0
-    async for piece in response.aiter_raw():
-        size += len(piece)
-        if size > MAX_ANSWER_BYTES.value:
-            return
+    async with aclosing(stored(response)) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES.value:
+                return
 
 
 def _notice(one: Known, caller: Caller) -> str:
