@@ -527,7 +527,12 @@ class Node:
         )
         auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
         catalog = self.catalog
-        documents = Documents(archive, catalog.arrivals, lambda blob, holders: catalog.sources(blob, holders))
+        documents = Documents(
+            archive,
+            catalog.arrivals,
+            lambda blob, holders: catalog.sources(blob, holders),
+            lambda sha256: views.name_of(archive.state, sha256),
+        )
         given = build_sources.Sources(self.shelf, house.data / SCRATCH, list)
         self.webhooks = Webhooks(
             read_webhooks(house.settings.knowledge.webhooks, house.data),

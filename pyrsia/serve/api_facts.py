@@ -137,7 +137,7 @@ FACT_ROWS: Final[tuple[Row, ...]] = (
     Row("POST", BLOB, _keep_blob, "Send a document that a fact will name", BlobTold, bytes, status=201,
         refusals=("forbidden", "too-large", "unavailable")),
     Row("GET", BLOB + "/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,
-        media="application/octet-stream", refusals=("not-found", "too-large", "unavailable")),
+        media="application/octet-stream", refusals=("denied", "not-found", "too-large", "unavailable")),
     Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),
     Row("POST", AUDIT, _audited, "What is known of many versions", AuditAnswer, AuditOrder,
