@@ -71,7 +71,13 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     finally:
         progress.end()
     return _said(
-        list(intake.tellings()), intake.tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
+        intake.tellings() if intake.tally.records else (),
+        intake.facts,
+        intake.tally,
+        target,
+        dry_run=dry_run,
+        patience_s=patience_s,
+        as_json=as_json,
     )
 
 
@@ -97,7 +103,9 @@ def vex(files: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
 
     tally = Tally()
     tellings = [telling(fact, f"{fact.subject}: {fact.fields['advisory']}") for fact in read(files, tally)]
-    return _said(tellings, tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json)
+    return _said(
+        tellings, len(tellings), tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
+    )
 
 
 @imports.command(
@@ -144,7 +152,7 @@ def sbom(
     tally = Tally(records=1)
     fact = FactTold("sbom", about, bounded(text), fields=fields)
     return _said(
-        [telling(fact, str(file))], tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
+        [telling(fact, str(file))], 1, tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
     )
 
 
@@ -156,7 +164,8 @@ def _blob(answer: Any) -> dict[str, Any]:
 
 
 def _said(
-    tellings: list["Telling"],
+    tellings: Iterable["Telling"],
+    facts: int,
     tally: "Tally",
     target: str | None,
     *,
@@ -170,7 +179,7 @@ def _said(
     if tellings:
         try:
             saying = Saying(target, tally, dry_run=dry_run, patience_s=patience_s, quiet=as_json)
-            saying.all(tellings, len(tellings))
+            saying.all(tellings, facts)
         except BaseException:
             click.echo(stood(tally), err=True)
             raise

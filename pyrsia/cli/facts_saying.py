@@ -5,7 +5,6 @@ A fact that the node says already is no new entry, so the same import can be sto
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -19,7 +18,7 @@ from pyrsia.client import Client
 from pyrsia.consumers.documents.intake import Telling, batches, order
 from pyrsia.consumers.documents.outcome import OUTCOMES, Tally
 from pyrsia.errors import Refusal
-from pyrsia.serve.knowing import FactOutcome, FactsOutcome
+from pyrsia.serve.knowing import FactOutcome, FactsOutcome, WholeOutcome
 from pyrsia.units import Limit
 
 BATCH: Final = "/api/v1/facts/batch"
@@ -34,6 +33,9 @@ _LOOK_S: Final = 0.2  # between two looks at what came back
 _QUIET_S: Final = 10.0  # between two words about a busy node
 # No other fact fares better: the node is no issuer, or this user may not say anything.
 _ENDS: Final = frozenset(("forbidden", "unauthenticated"))
+
+
+_Outcome = FactOutcome | WholeOutcome
 
 
 class Counting(Progress):
@@ -72,13 +74,15 @@ class Saying:
             Refusal: the node's, where it concerns them all; what was said before stands.
         """
         progress = Counting("said")
-        waiting = deque(batches(iter(tellings)))
+        waiting = batches(iter(tellings))
         running: set[Future[None]] = set()
         with ThreadPoolExecutor(AT_ONCE.value) as pool:
             try:
-                while waiting or running:
-                    while waiting and len(running) < AT_ONCE.value:
-                        running.add(pool.submit(self._order, waiting.popleft()))
+                while True:
+                    for batch in islice(waiting, AT_ONCE.value - len(running)):
+                        running.add(pool.submit(self._order, batch))
+                    if not running:
+                        break
                     done, running = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                     for one in done:
                         one.result(timeout=0)
@@ -122,32 +126,41 @@ class Saying:
             if refusal.code != "busy":
                 raise
             return batch, refusal
-        outcomes = typed(answer, FactsOutcome).outcomes
-        if len(outcomes) != len(batch):
-            raise _miscounted(len(batch), len(outcomes))
+        told = typed(answer, FactsOutcome)
+        facts = [one for one in batch if not one.whole]
+        whole = [one for one in batch if one.whole]
+        if (len(told.outcomes), len(told.whole)) != (len(facts), len(whole)):
+            raise _miscounted(len(batch), len(told.outcomes) + len(told.whole))
+        pairs: list[tuple[Telling, _Outcome]] = [*zip(facts, told.outcomes, strict=True)]
+        pairs += zip(whole, told.whole, strict=True)
         again: list[Telling] = []
         busy: Refusal | None = None
-        for telling, outcome in zip(batch, outcomes, strict=True):
+        for telling, outcome in pairs:
             no = _no(outcome)
+            if no is not None and no.code in _ENDS:
+                raise no
             if no is not None and no.code == "busy":
                 again.append(telling)
                 busy = no if busy is None or no.retry_s > busy.retry_s else busy
-            elif no is not None and no.code in _ENDS:
-                raise no
-            else:
-                self._count(telling, outcome.outcome, no)
+            self._count(telling, outcome, no)
         return again, busy
 
-    def _count(self, telling: Telling, outcome: str, no: Refusal | None) -> None:
+    def _count(self, telling: Telling, outcome: _Outcome, no: Refusal | None) -> None:
+        """What is said again is counted then; what was taken back of an advisory before that is."""
         with self._lock:
-            self._done += 1
-            if no is None:
-                self._tally.outcomes[outcome] += 1
-            else:
+            if isinstance(outcome, WholeOutcome):
+                self._tally.outcomes["withdrawn"] += outcome.withdrawn
+            elif no is None:
+                self._tally.outcomes[outcome.outcome] += 1
+            busy = no is not None and no.code == "busy"
+            if no is not None and not busy:
                 self._tally.refuse(telling.where, f"{no.what}; {no.do}")
+            self._done += not (telling.whole or busy)
 
 
-def _no(outcome: FactOutcome) -> Refusal | None:
+def _no(outcome: _Outcome) -> Refusal | None:
+    if isinstance(outcome, WholeOutcome):
+        return None if outcome.error is None else Refusal.from_dict(outcome.error)
     if outcome.outcome in OUTCOMES:
         return None
     return Refusal.from_dict(outcome.error or {})

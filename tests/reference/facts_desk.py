@@ -53,7 +53,18 @@ class Desk:
                 return 503, {"error": {"code": "unavailable", "what": "it stops", "who": "x", "do": "y"}}
             self.orders += 1
             dry = order.get("dry_run", False)
-            return 200, {"outcomes": [self._say(fact, dry) for fact in order["facts"]]}
+            told = [self._say(fact, dry) for fact in order.get("facts", ())]
+            return 200, {"outcomes": told, "whole": [self._gone(one, dry) for one in order.get("whole", ())]}
+
+    def _gone(self, one, dry):
+        ended = [
+            key
+            for key in self.stands
+            if key[::2] == ("advisory", one["advisory"]) and key[1] not in one["subjects"]
+        ]
+        for key in ended:
+            self._wrote("withdrawn", dry, key, None)
+        return {"withdrawn": len(ended)}
 
     def _say(self, fact, dry):
         if fact["kind"] in ("advisory", "vex") and not self.issuer:

@@ -1,7 +1,8 @@
 """Many records as the orders that a node takes: of two with one id the newer counts, whatever the order of the files.
 
 All records are read before the first is said, so that a file that cannot be read changes nothing. What waits is kept as
-it will be sent, some hundred bytes a fact.
+it will be sent, some hundred bytes a fact. Beside its facts goes what packages a record names at all, so that the node
+takes back what it said of others when the record was another.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from pyrsia.consumers.documents import osv
 from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.knowing import FactTold
-from pyrsia.units import MAX_FACTS_TOLD, MAX_IMPORTED, Limit
+from pyrsia.serve.knowing import FactTold, WholeAdvisory
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, MAX_IMPORTED, Limit
 
 MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
 
@@ -24,15 +25,18 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One fact on its way: as it is sent, and whose it is if the node says no."""
+    """One fact on its way: as it is sent, and whose it is if the node says no. `whole`: it is a `WholeAdvisory`."""
 
     raw: bytes
     where: str
+    whole: bool = False
 
 
 @dataclass(slots=True)
 class _Kept:
     modified_ms: int
+    where: str
+    subjects: tuple[str, ...]
     tellings: tuple[Telling, ...]
 
 
@@ -66,7 +70,8 @@ class Intake:
         self._keep(record, found.where)
 
     def _keep(self, record: osv.Record, where: str) -> None:
-        tellings = tuple(telling(one, f"{where}: {record.id}") for one in record.facts)
+        where = f"{where}: {record.id}"
+        tellings = tuple(telling(one, where) for one in record.facts)
         before = self._kept.get(record.id)
         if before is not None:
             if [one.raw for one in before.tellings] != [one.raw for one in tellings]:
@@ -77,11 +82,17 @@ class Intake:
             self.tally.skip(reason)
         for reason in record.noted:
             self.tally.note(reason)
-        self._kept[record.id] = _Kept(record.modified_ms, tellings)
+        self._kept[record.id] = _Kept(record.modified_ms, where, record.subjects, tellings)
+
+    @property
+    def facts(self) -> int:
+        return sum(len(kept.tellings) for kept in self._kept.values())
 
     def tellings(self) -> Iterator[Telling]:
-        for kept in self._kept.values():
+        """The facts of each record, and behind them what it names."""
+        for name, kept in self._kept.items():
             yield from kept.tellings
+            yield Telling(_encode(WholeAdvisory(name, kept.subjects)), kept.where, whole=True)
 
 
 def telling(fact: FactTold, where: str) -> Telling:
@@ -91,18 +102,27 @@ def telling(fact: FactTold, where: str) -> Telling:
 def batches(tellings: Iterator[Telling]) -> Iterator[list[Telling]]:
     """As many at once as an order may have."""
     batch: list[Telling] = []
+    left = _room()
     octets = 0
     for one in tellings:
-        if batch and (len(batch) >= MAX_FACTS_TOLD.value or octets + len(one.raw) > MAX_ORDER_BYTES.value):
+        if batch and (not left[one.whole] or octets + len(one.raw) > MAX_ORDER_BYTES.value):
             yield batch
-            batch, octets = [], 0
+            batch, left, octets = [], _room(), 0
         batch.append(one)
+        left[one.whole] -= 1
         octets += len(one.raw) + 1
     if batch:
         yield batch
 
 
+def _room() -> list[int]:
+    """Of an order: for facts, and for what advisories name."""
+    return [MAX_FACTS_TOLD.value, MAX_ADVISORIES_TOLD.value]
+
+
 def order(batch: list[Telling], *, dry_run: bool) -> bytes:
     """The body of a request, as `serve.knowing.FactsOrder`."""
-    end = b'],"dry_run":true}' if dry_run else b"]}"
-    return b'{"facts":[' + b",".join(one.raw for one in batch) + end
+    facts = b",".join(one.raw for one in batch if not one.whole)
+    whole = b",".join(one.raw for one in batch if one.whole)
+    end = b',"dry_run":true}' if dry_run else b"}"
+    return b'{"facts":[' + facts + b'],"whole":[' + whole + b"]" + end

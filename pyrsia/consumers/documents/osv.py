@@ -89,12 +89,14 @@ class Record:
     Attributes:
         modified_ms: as its database says; of two with one id the newer counts.
         facts: at most one for each package.
+        subjects: every package of ours that it names, those too of which nothing can be said.
         skipped, noted: reasons, for a `Tally`.
     """
 
     id: str
     modified_ms: int
     facts: tuple[FactTold, ...]
+    subjects: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     noted: tuple[str, ...] = ()
 
@@ -136,7 +138,7 @@ def _said(found: _Record, now_ms: int) -> Record:
     if withdrawn:
         fields = {"advisory": found.id}
         gone = tuple(FactTold(ADVISORY, purl, fields=fields, withdraw=True) for purl in packages)
-        return Record(found.id, _ms(found.modified), gone, tuple(skipped))
+        return Record(found.id, _ms(found.modified), gone, tuple(packages), tuple(skipped))
     aliases, noted = _aliases(found)
     common: dict[str, Any] = {
         "advisory": found.id,
@@ -157,7 +159,7 @@ def _said(found: _Record, now_ms: int) -> Record:
             **meant,
         }
         facts.append(FactTold(ADVISORY, purl, words, valid_from, fields))
-    return Record(found.id, _ms(found.modified), tuple(facts), tuple(skipped), noted)
+    return Record(found.id, _ms(found.modified), tuple(facts), tuple(packages), tuple(skipped), noted)
 
 
 def _packages(affected: Sequence[_Affected], skipped: list[str]) -> dict[str, _About]:

@@ -8,6 +8,7 @@ time, fewer than one author may have waiting, so that what the node itself must 
 Source: docs/knowledge.md, "At a node".
 """
 
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -31,7 +32,6 @@ from pyrsia.serve.knowing import (
     FactsOrder,
     FactsOutcome,
     FactTold,
-    WholeAdvisory,
     WholeOutcome,
 )
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES, MEMPOOL_ISSUER_ENTRIES, Limit
@@ -108,7 +108,7 @@ class Saying:
             asked = [row for row in rows if row.outcome is None]
             turns = {*map(_turn, asked), *(one.advisory for one in order.whole)}
             async with self._in_turn(turns):
-                gone = await self._plan(asked, order.whole, roles)
+                gone = await self._plan(asked, order, roles)
                 every = (*rows, *chain.from_iterable(gone))
                 wanted = [row for row in every if row.outcome is None]
                 if order.dry_run:
@@ -172,17 +172,15 @@ class Saying:
                 row.name, row.outcome = b"", _refused(refusal)
         return rows
 
-    async def _plan(
-        self, asked: Sequence[_Row], whole: Sequence[WholeAdvisory], roles: Sequence[str]
-    ) -> list[list[_Row]]:
+    async def _plan(self, asked: Sequence[_Row], order: FactsOrder, roles: Sequence[str]) -> list[list[_Row]]:
         """What each row comes to; those that need an entry have no outcome yet, but a body.
 
-        Returns rows of their own for what each of `whole` takes back.
+        Returns rows of their own for what each of the order's `whole` takes back.
         """
         async with self._following:
             await self._words.catch_up()
         now_ms = int(self._clock() * 1_000)
-        gone = self._gone(whole, {row.name for row in asked}, roles)
+        gone = self._gone(order, {row.name for row in asked}, roles)
         rows = [*asked, *(row for one in gone for row in one if row.outcome is None)]
         for row, word in zip(rows, self._words.find([row.name for row in rows]), strict=True):
             _decide(row, word, now_ms)
@@ -190,12 +188,11 @@ class Saying:
                 self._check(row)
         return gone
 
-    def _gone(
-        self, whole: Sequence[WholeAdvisory], named: set[bytes], roles: Sequence[str]
-    ) -> list[list[_Row]]:
+    def _gone(self, order: FactsOrder, named: set[bytes], roles: Sequence[str]) -> list[list[_Row]]:
         """For each advisory what this node says of subjects that it has no more; of names in `named` rows speak."""
         found: list[list[_Row]] = []
-        left = GONE.value
+        whole = order.whole
+        left = sys.maxsize if order.dry_run else GONE.value
         for one, names in zip(whole, self._words.of_advisories([one.advisory for one in whole]), strict=True):
             fields = {"advisory": one.advisory}
             kept = (

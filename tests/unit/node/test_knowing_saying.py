@@ -204,6 +204,7 @@ async def test_more_than_one_order_takes_back_is_asked_for_again(desk, monkeypat
     monkeypatch.setattr(said, "GONE", said.Limit(2, "a test's"))
     await desk.say(*(replace(advisory(), subject=f"pkg:pypi/{name}") for name in "abc"))
     order = FactsOrder(whole=(WholeAdvisory("CVE-1"),))
+    assert (await desk.saying.say(replace(order, dry_run=True))).whole == (WholeOutcome(3),)
     (first,) = (await desk.saying.say(order)).whole
     assert (first.withdrawn, first.error["code"]) == (2, "busy")
     assert (await desk.saying.say(order)).whole == (WholeOutcome(1),)

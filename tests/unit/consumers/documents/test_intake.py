@@ -10,14 +10,14 @@ from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.intake import MAX_ORDER_BYTES, Intake, Telling, batches, order
 from pyrsia.errors import Refusal
 from pyrsia.serve.knowing import FactsOrder
-from pyrsia.units import MAX_FACTS_TOLD, Limit
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, Limit
 
 NOW = 1_764_000_000_000
 
 
-def found(day, severity="LOW", where="a.json", name="A-1"):
+def found(day, severity="LOW", where="a.json", name="A-1", ecosystem="PyPI"):
     affected = {
-        "package": {"ecosystem": "PyPI", "name": "idna"},
+        "package": {"ecosystem": ecosystem, "name": "idna"},
         "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
     }
     record = {
@@ -28,7 +28,7 @@ def found(day, severity="LOW", where="a.json", name="A-1"):
 
 
 def said(intake):
-    return [json.loads(one.raw)["fields"]["severity"] for one in intake.tellings()]
+    return [json.loads(one.raw)["fields"]["severity"] for one in intake.tellings() if not one.whole]
 
 
 @pytest.mark.parametrize("days", [(1, 2), (2, 1)])
@@ -71,11 +71,30 @@ def test_orders_are_what_a_node_reads_and_none_is_too_long():
     for one in range(MAX_FACTS_TOLD.value + 3):
         intake.take(found(1, name=f"A-{one}"))
     made = list(batches(intake.tellings()))
-    assert [len(batch) for batch in made] == [MAX_FACTS_TOLD.value, 3]
+    assert [len(batch) for batch in made] == [2 * MAX_FACTS_TOLD.value, 2 * 3]
     for batch in made:
         for dry_run in (False, True):
             read = msgspec.json.decode(order(batch, dry_run=dry_run), type=FactsOrder)
-            assert (len(read.facts), read.dry_run) == (len(batch), dry_run)
+            assert (len(read.facts), len(read.whole), read.dry_run) == (
+                len(batch) / 2,
+                len(batch) / 2,
+                dry_run,
+            )
+    for one in range(MAX_ADVISORIES_TOLD.value + 3):
+        intake.take(found(2, name=f"A-{one}", ecosystem="npm"))
+    made = list(batches(intake.tellings()))
+    assert [len(batch) for batch in made] == [MAX_ADVISORIES_TOLD.value, 3]
     large = [Telling(b"x" * 400_000, "") for _ in range(5)]
     assert [len(batch) for batch in batches(iter(large))] == [2, 2, 1]
     assert MAX_ORDER_BYTES.value < 1 << 20
+
+
+def test_beside_its_facts_goes_what_a_record_names_at_all():
+    intake = Intake(NOW)
+    intake.take(found(1))
+    intake.take(found(1, name="A-2", ecosystem="npm"))
+    assert intake.facts == 1
+    assert [json.loads(one.raw) for one in intake.tellings() if one.whole] == [
+        {"advisory": "A-1", "subjects": ["pkg:pypi/idna"]},
+        {"advisory": "A-2", "subjects": []},
+    ]
