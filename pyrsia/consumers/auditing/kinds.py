@@ -28,6 +28,8 @@ class _Marks(msgspec.Struct):
     bom: Any = msgspec.field(name="bomFormat", default=None)
     requires: Any = None
     build_requires: Any = None
+    python_requires: Any = None
+    config_requires: Any = None
 
 
 def read(path: Path, said: str, into: Gathered) -> None:
@@ -74,7 +76,8 @@ def _is_conan(data: bytes) -> bool:
         marks = typed(data.removeprefix(b"\xef\xbb\xbf"), _Marks)
     except Malformed:
         return False  # whoever reads documents says what is wrong with it
-    return marks.bom is None and (marks.requires is not None or marks.build_requires is not None)
+    listed = (marks.requires, marks.build_requires, marks.python_requires, marks.config_requires)
+    return marks.bom is None and any(one is not None for one in listed)
 
 
 def document(path: Path, said: str, into: Gathered) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia.consumers.auditing.components import Gathered, Place
-from pyrsia.consumers.lists import requirements
+from pyrsia.consumers.lists import pom, requirements
 from pyrsia.consumers.lists.rows import Reader, Row, no, text
 from pyrsia.units import Limit
 
@@ -17,6 +17,8 @@ MAX_LISTS = Limit(100, "files of requirements that lead to each other; a large p
 
 _TYPES: Final = {"pip": "pypi", "maven": "maven", "conan": "conan"}
 _DIRECT: Final = "what packages of {} need in turn: it names what it asks for, a lock names all"
+_POM: Final = f"{_DIRECT}; nor what its parent and its modules ask for"
+_UNSEEN: Final[dict[Reader, str]] = {requirements.rows: _DIRECT, pom.rows: _POM}
 
 
 def read(path: Path, said: str, reader: Reader, into: Gathered) -> None:
@@ -34,17 +36,17 @@ def read(path: Path, said: str, reader: Reader, into: Gathered) -> None:
                 _take(path, row, place, into)
                 continue
             other = path.parent / row.leads
-            if os.path.realpath(other) in seen:
-                continue
-            seen.add(os.path.realpath(other))
-            if "://" in row.leads or not other.is_file() or len(seen) > MAX_LISTS.value:
+            if "://" in row.leads or not os.path.isfile(other):  # as Path's, but any name may stand there
                 into.leave(f"-r {row.leads}", "it cannot be read here", place)
-            else:
+            elif os.path.realpath(other) not in seen:
+                if len(seen) >= MAX_LISTS.value:
+                    raise no(path, f"it leads to more than {MAX_LISTS.value} lists", "audit them one by one")
+                seen.add(os.path.realpath(other))
                 waiting.append(
                     (other, posixpath.normpath(posixpath.join(posixpath.dirname(said), row.leads)))
                 )
-    if reader is requirements.rows or path.suffix.lower() in (".xml", ".pom"):
-        into.not_looked_into([_DIRECT.format(said)])
+    if reader in _UNSEEN:
+        into.not_looked_into([_UNSEEN[reader].format(said)])
 
 
 def _take(path: Path, row: Row, place: Place, into: Gathered) -> None:

@@ -1,4 +1,7 @@
-"""conan.lock. Source: Conan 2, "Lockfiles"."""
+"""conan.lock. All that it locks: what is needed at run time, tools of builds, code that recipes and Conan itself run.
+
+Source: Conan 2, "Lockfiles".
+"""
 
 import json
 import re
@@ -9,10 +12,16 @@ from pyrsia.consumers.lists.rows import Row, no
 
 _REFERENCE: Final = re.compile(r"([^/@#%]+)/([^/@#%]+)(?:@([^/@#%]*)/([^/@#%]*))?(?:#[^%]*)?(?:%.*)?")
 _AGAIN: Final = "make it again: `conan lock create`"
+# Besides what is asked for to be built, and why it is not.
+_OTHERS: Final = {
+    "build_requires": "a tool that only builds need",
+    "python_requires": "code that recipes run",
+    "config_requires": "configuration that Conan itself installs",
+}
 
 
 def rows(path: Path, text: str) -> tuple[Row, ...]:
-    """What is needed at run time, then the tools that only builds need."""
+    """What is needed at run time, then the rest."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -20,13 +29,18 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
     requires = found.get("requires", []) if isinstance(found, dict) else None
     if not isinstance(requires, list):
         raise no(path, "it has no list of requires", "make it again with Conan 2: `conan lock create`")
-    tools = found.get("build_requires")
     lines = {one.strip().rstrip(",").strip('"'): at for at, one in _backwards(text)}
-    needed = [_row(path, one, lines) for one in requires]
-    return (
-        *needed,
-        *(_row(path, one, lines, tool=True) for one in (tools if isinstance(tools, list) else ())),
-    )
+    made = [_row(path, one, lines, "") for one in requires]
+    for key, why in _OTHERS.items():
+        made += [_row(path, one, lines, why) for one in _listed(path, found, key)]
+    return tuple(made)
+
+
+def _listed(path: Path, found: dict[str, Any], key: str) -> list[Any]:
+    listed = found.get(key)
+    if listed is not None and not isinstance(listed, list):
+        raise no(path, f"its {key} are no list", _AGAIN)
+    return listed or []
 
 
 def _backwards(text: str) -> list[tuple[int, str]]:
@@ -34,12 +48,13 @@ def _backwards(text: str) -> list[tuple[int, str]]:
     return list(enumerate(text.splitlines(), 1))[::-1]
 
 
-def _row(path: Path, one: Any, lines: dict[str, int], *, tool: bool = False) -> Row:
+def _row(path: Path, one: Any, lines: dict[str, int], why: str) -> Row:
+    """`why`: it is not asked for to be built; "" for what is."""
     match = _REFERENCE.fullmatch(one) if isinstance(one, str) else None
     if match is None:
         raise no(path, f"{str(one)[:80]!r} is no reference", _AGAIN)
     name, version, user, channel = match.groups()
     above = "/".join(part for part in (user, channel) if part and part != "_")
     named = f"{above}/{name}" if above else name
-    left = f"{named}: a tool that only builds need" if tool else ""
+    left = f"{named}: {why}" if why else ""
     return Row("conan", named, version, lines.get(one, 0), closure=False, left=left)

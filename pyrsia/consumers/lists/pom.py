@@ -1,4 +1,6 @@
-"""pom.xml: what a project asks for itself. Parents and BOMs are not fetched, so they fill nothing in.
+"""pom.xml: what a project asks for itself, in its profiles too, and what builds it: its parent, plugins, extensions.
+
+Parents and BOMs are not fetched, so they fill nothing in. Of what a profile changes both are named.
 
 Source: the POM reference of Maven.
 """
@@ -12,9 +14,13 @@ from pyrsia.consumers.lists.rows import Row, no
 from pyrsia.units import Limit
 
 MAX_XML_DEPTH = Limit(100, "the deepest POM nests a dozen elements")
+MAX_PROFILES = Limit(64, "profiles of one project; each is read over all that the project asks for")
 MAX_PROPERTY_STEPS = Limit(20, "a property that names properties; more is a circle")
 
 _PROPERTY: Final = re.compile(r"\$\{([^${}]+)\}")
+_NEWEST: Final = ("LATEST", "RELEASE")  # words that mean another version each day
+_PLUGINS: Final = "org.apache.maven.plugins"  # the group of a plugin that names none
+_BUILDS: Final = "it builds the project, and is no part of it"
 _OUT_OF_SCOPE: Final = frozenset({"test", "provided", "system"})
 _WRITE: Final = "write it here; parents and BOMs are not fetched (`mvn help:effective-pom` writes them in)"
 
@@ -23,12 +29,23 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
     project = _parsed(path, text)
     if project.name != "project":
         raise no(path, f"its root is {project.name[:40]!r}", "give the pom.xml of a project")
+    profiles = _children(project.child("profiles"), "profile")
+    if len(profiles) > MAX_PROFILES.value:
+        raise no(path, f"it has more than {MAX_PROFILES.value} profiles", "split it")
     properties = _properties(project)
-    managed = {
-        _coordinates(one, properties): one.told("version")
-        for one in _dependencies(project.child("dependencyManagement"))
-    }
-    return tuple(_row(one, properties, managed) for one in _dependencies(project))
+    managed = _managed(project, properties)
+    found = _asked(project, properties, managed, "")
+    for profile in profiles:
+        of_it = {**properties, **_listed(profile)}
+        here = {**managed, **_managed(profile, of_it)}
+        why = f"only in the profile {profile.told('id')[:80] or 'default'}"
+        found += _asked(profile, of_it, here, why)
+        if here != managed or of_it != properties:
+            found += _asked(project, of_it, here, why)
+    each: dict[tuple[str, str, int], Row] = {}
+    for row in found:
+        each.setdefault((row.name, row.version, row.line), row)
+    return tuple(each.values())
 
 
 class _Element:
@@ -82,32 +99,65 @@ def _parsed(path: Path, text: str) -> _Element:
     return root.children[0]
 
 
-def _row(one: _Element, properties: dict[str, str], managed: dict[tuple[str, str], str]) -> Row:
-    named = _coordinates(one, properties)
+_Managed = dict[tuple[str, str], str]  # versions by coordinates, for those that name none
+
+
+def _asked(above: _Element, properties: dict[str, str], managed: _Managed, why: str) -> list[Row]:
+    """What a project or a profile of it asks for. `why`: it is not asked for to be built; "" for what may be."""
+    found = [_row(one, properties, managed, why) for one in _dependencies(above)]
+    build = above.child("build")
+    extensions = build.child("extensions") if build is not None else None
+    for one in (*_children(above, "parent"), *_children(extensions, "extension")):
+        found.append(_row(one, properties, managed, _BUILDS))
+    reporting = above.child("reporting")
+    for part in (build, build.child("pluginManagement") if build is not None else None, reporting):
+        for plugin in _children(part.child("plugins") if part is not None else None, "plugin"):
+            found.append(_row(plugin, properties, managed, _BUILDS, _PLUGINS))
+            found += [_row(one, properties, managed, _BUILDS) for one in _dependencies(plugin)]
+    return found
+
+
+def _row(one: _Element, properties: dict[str, str], managed: _Managed, why: str, group: str = "") -> Row:
+    named = _coordinates(one, properties, group)
     name = ":".join(named)
     scope = one.told("scope") or "compile"
     version = _filled(one.told("version") or managed.get(named, ""), properties)
     left = open_ = ""
-    if scope in _OUT_OF_SCOPE or one.told("optional") == "true":
+    if why:
+        left = f"{name}: {why}"
+    elif scope in _OUT_OF_SCOPE or one.told("optional") == "true":
         left = f"{name}: {'optional' if scope == 'compile' else f'scope {scope}'}"
-    if not version or "${" in version or version.startswith(("[", "(")):
+    if not version or "${" in version or version.startswith(("[", "(")) or version in _NEWEST:
         open_ = f"{name} has no exact version in this file: {version or 'none'}"
         version = ""
     return Row("maven", name, version, one.line, left=left, open=open_, do=_WRITE if open_ else "")
 
 
 def _dependencies(above: _Element | None) -> list[_Element]:
-    found = above.child("dependencies") if above is not None else None
-    return [] if found is None else [one for one in found.children if one.name == "dependency"]
+    return _children(above.child("dependencies") if above is not None else None, "dependency")
 
 
-def _coordinates(one: _Element, properties: dict[str, str]) -> tuple[str, str]:
-    return _filled(one.told("groupId"), properties), _filled(one.told("artifactId"), properties)
+def _children(above: _Element | None, name: str) -> list[_Element]:
+    return [] if above is None else [one for one in above.children if one.name == name]
+
+
+def _managed(above: _Element, properties: dict[str, str]) -> _Managed:
+    """Of dependencies and of plugins: their names do not meet."""
+    build = above.child("build")
+    plugins = build.child("pluginManagement") if build is not None else None
+    listed = [(one, "") for one in _dependencies(above.child("dependencyManagement"))]
+    if plugins is not None:
+        listed += [(one, _PLUGINS) for one in _children(plugins.child("plugins"), "plugin")]
+    return {_coordinates(one, properties, group): one.told("version") for one, group in listed}
+
+
+def _coordinates(one: _Element, properties: dict[str, str], group: str = "") -> tuple[str, str]:
+    """`group`: of what names none."""
+    return _filled(one.told("groupId") or group, properties), _filled(one.told("artifactId"), properties)
 
 
 def _properties(project: _Element) -> dict[str, str]:
-    listed = project.child("properties")
-    found = {one.name: one.text for one in (listed.children if listed is not None else ())}
+    found = _listed(project)
     parent = project.child("parent")
     for name in ("groupId", "artifactId", "version"):
         told = project.told(name) or (parent.told(name) if parent is not None else "")
@@ -115,6 +165,11 @@ def _properties(project: _Element) -> dict[str, str]:
         if parent is not None:
             found[f"project.parent.{name}"] = parent.told(name)
     return found
+
+
+def _listed(above: _Element) -> dict[str, str]:
+    found = above.child("properties")
+    return {} if found is None else {one.name: one.text for one in found.children}
 
 
 def _filled(text: str, properties: dict[str, str]) -> str:

@@ -4,12 +4,15 @@ Source: pip, "Requirements File Format"; PEP 508.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 from pyrsia.consumers.lists.rows import Row, no
 from pyrsia.units import Limit
@@ -17,8 +20,11 @@ from pyrsia.units import Limit
 MAX_LINES = Limit(100_000, "a thousand packages with a hundred hashes each")
 MAX_REQUIREMENT_CHARS = Limit(4_096, "an address with a marker and a fragment has some hundred")
 
-_LEADS: Final = re.compile(r"(?:-r|--requirement(?:=|\s))\s*(\S.*)")
+# As pip's parser takes them: also behind other options of a line, together with their word, and shortened.
+_LEADS: Final = re.compile(r"(?:-r|--requirem[a-z]*(?:=|$))(.*)", re.DOTALL)
+_EDITABLE: Final = re.compile(r"-e.*|--ed[a-z]*(?:=.*)?", re.DOTALL)
 _OPTIONS: Final = re.compile(r"\s--(?:hash|config-settings|global-option)\b")
+_CORRECT: Final = "correct it"
 _PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version out for the newest"
 
 
@@ -31,23 +37,48 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
 def _row(number: int, line: str) -> Row:
     where = f"line {number}"
     if line.startswith("-"):
-        leads = _LEADS.fullmatch(line)
-        option = line.split()[0]
-        return Row("pip", option, line=number, leads=leads[1] if leads else "",
+        option, leads = _option(line)
+        return Row("pip", option, line=number, leads=leads,
                    left=f"{where}: the option {option} is the node's own configuration's business")  # fmt: skip
     line = _OPTIONS.split(line, maxsplit=1)[0].strip()
     wanted = _parsed(line)
     if wanted is None:
         return Row("pip", line[:80], line=number, open=f"{where} is no requirement: {line[:80]!r}",
-                   do="correct it")  # fmt: skip
+                   do=_CORRECT)  # fmt: skip
     name = canonicalize_name(wanted.name)
     version, open_ = _pin(where, wanted)
-    left = ""
-    if wanted.marker is not None and not wanted.marker.evaluate():
+    left, do = "", _PIN if open_ else ""
+    means = wanted.marker is None or _means(wanted.marker)
+    if means is None:
+        open_, do = f"{where}: nobody can decide the marker of {wanted.name}: {wanted.marker}", _CORRECT
+    elif not means:
         left = f"{where}: {wanted.name} is not for this machine: {wanted.marker}"
     elif wanted.url:
         left = f"{where}: {wanted.name} comes from an address and from no index"
-    return Row("pip", name, version, number, left=left, open=open_, do=_PIN if open_ else "")
+    return Row("pip", name, version, number, left=left, open=open_, do=do)
+
+
+def _means(marker: Marker) -> bool | None:
+    """Whether it means this machine; None where it compares what cannot be compared."""
+    try:
+        return marker.evaluate()
+    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion, ValueError):
+        return None
+
+
+def _option(line: str) -> tuple[str, str]:
+    """(the option that a line is about, the list that it leads to); of several the one that brings packages."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote that does not end
+        words = line.split()
+    for at, word in enumerate(words):
+        leads = _LEADS.fullmatch(word)
+        if leads is not None:
+            return word, leads[1] or " ".join(words[at + 1 : at + 2])
+        if _EDITABLE.fullmatch(word):
+            return "-e", ""
+    return line.split()[0], ""
 
 
 def _parsed(line: str) -> Requirement | None:
@@ -60,9 +91,12 @@ def _parsed(line: str) -> Requirement | None:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of each logical line, without comments and continuations."""
+    """(number of its first line, text) of each logical line, without comments and continuations.
+
+    A line that goes on at the end of the file is one all the same, as pip reads it.
+    """
     begun, parts = 0, [""]
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate((*text.splitlines(), ""), 1):
         line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
         begun = begun or number
         if raw.rstrip().endswith("\\") and line:

@@ -44,7 +44,7 @@ def _row(path: Path, one: dict[str, Any], line: int) -> Row:
 def _tables(path: Path, text: str) -> list[dict[str, Any]]:
     try:
         found = tomllib.loads(text).get("package", [])
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number that is too long for Python
         raise no(path, f"it is no TOML: {error}", _AGAIN) from None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise no(path, "its packages are no list of tables", _AGAIN)

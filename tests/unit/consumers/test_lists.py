@@ -1,0 +1,149 @@
+"""Lists of packages as their own tools read them: what a tool would install or run is never passed over in silence."""
+
+import json
+
+import pytest
+
+from pyrsia.cli import build_files
+from pyrsia.consumers.auditing import kinds, lists
+from pyrsia.consumers.auditing.components import Gathered
+from pyrsia.errors import Refusal
+from pyrsia.units import Limit
+
+
+def found(path, text):
+    path.write_text(text)
+    into = Gathered()
+    kinds.read(path, path.name, into)
+    return into
+
+
+def purls(into):
+    return [one.purl for one in into.components]
+
+
+def test_a_requirement_that_goes_on_at_the_end_of_the_file_is_one(tmp_path):
+    path = tmp_path / "requirements.txt"
+    for end in ("\\", "\\\n", " \\\n# no more", "  --hash=sha256:00 \\"):
+        into = found(path, f"pytest==8.0\nidna==1.0 {end}")
+        assert purls(into) == ["pkg:pypi/pytest@8.0", "pkg:pypi/idna@1.0"]
+        assert [one.name for one in build_files.read(path).items] == ["pytest", "idna"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-r more.txt", "-rmore.txt", "--requirement more.txt", "--requirement=more.txt", "--requirem more.txt",
+     "--no-index -r more.txt", "--index-url https://i --requirement=more.txt", '-r "more.txt"'],
+)  # fmt: skip
+def test_a_list_leads_to_another_however_pip_lets_it_be_written(tmp_path, line):
+    (tmp_path / "more.txt").write_text("idna==1.0\n")
+    assert purls(found(tmp_path / "requirements.txt", line)) == ["pkg:pypi/idna@1.0"]
+
+
+@pytest.mark.parametrize("line", ["-e .", "--editable=.", "--pre -e ./own", "-e./own", "--edit ."])
+def test_what_lies_beside_is_left_out_with_a_word(tmp_path, line):
+    into = found(tmp_path / "requirements.txt", f"idna==1.0\n{line}\n")
+    assert [one.what for one in into.left] == ["-e"]
+
+
+def test_options_that_bring_no_packages_are_passed_over(tmp_path):
+    into = found(
+        tmp_path / "requirements.txt", "--extra-index-url x\n--require-hashes\n-c c.txt\n-i 'x\nidna==1"
+    )
+    assert (purls(into), into.left) == (["pkg:pypi/idna@1"], ())
+
+
+@pytest.mark.parametrize("marker", ['python_version ~= "x"', 'os_name ~= "1"', '"a" ~= os_name'])
+def test_a_marker_that_cannot_be_decided_is_a_refusal_for_who_builds_and_none_for_an_audit(tmp_path, marker):
+    path = tmp_path / "requirements.txt"
+    assert purls(found(path, f"a==1; {marker}\n")) == ["pkg:pypi/a@1"]
+    with pytest.raises(Refusal, match="nobody can decide the marker of a"):
+        build_files.read(path)
+
+
+def test_a_list_whose_name_no_system_takes_is_left_out_with_a_word(tmp_path):
+    name = "a" * 5_000
+    into = found(tmp_path / "requirements.txt", f"idna==1.0\n{'#' * 5_000}\n-r {name}\n-r \0x\n-r .\n")
+    assert [one.why for one in into.left] == ["it cannot be read here"] * 3
+
+
+def test_lists_that_lead_to_too_many_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "MAX_LISTS", Limit(3, "for the test"))
+    for number in range(4):
+        (tmp_path / f"r{number}.txt").write_text(f"-r r{number + 1}.txt\n")
+    with pytest.raises(Refusal, match="more than 3 lists"):
+        found(tmp_path / "r0.txt", "-r r1.txt")
+
+
+def test_numbers_that_python_does_not_read_are_no_lock(tmp_path):
+    for text in (f"version = {'9' * 5_000}\n[[package]]\n", f'{{"requires": [], "version": {"9" * 5_000}}}'):
+        with pytest.raises(Refusal) as caught:
+            found(tmp_path / "uv.lock", text)
+        assert caught.value.answer.exit == 2
+
+
+def test_all_that_a_conan_lock_locks_is_audited_and_only_what_is_needed_is_asked_for(tmp_path):
+    lock = {"version": "0.5", "requires": ["zlib/1.3.1"], "build_requires": ["cmake/3.30"],
+            "python_requires": ["shared/1.0"], "config_requires": ["setup/2.0"]}  # fmt: skip
+    path = tmp_path / "conan.lock"
+    assert purls(found(path, json.dumps(lock))) == [
+        "pkg:conan/zlib@1.3.1",
+        "pkg:conan/cmake@3.30",
+        "pkg:conan/shared@1.0",
+        "pkg:conan/setup@2.0",
+    ]
+    listed = build_files.read(path)
+    assert [one.name for one in listed.items] == ["zlib"]
+    assert "shared: code that recipes run" in listed.skipped
+    del lock["requires"]
+    assert "pkg:conan/shared@1.0" in purls(found(path, json.dumps(lock)))
+    for key in ("build_requires", "python_requires", "config_requires"):
+        with pytest.raises(Refusal, match=f"its {key} are no list"):
+            found(path, json.dumps({"requires": [], key: "x/1"}))
+
+
+POM = """\
+<project><parent><groupId>o</groupId><artifactId>above</artifactId><version>7</version></parent>
+<properties><v>2</v></properties>
+<dependencies><dependency><groupId>a</groupId><artifactId>b</artifactId><version>${v}</version></dependency>
+<dependency><groupId>a</groupId><artifactId>new</artifactId><version>RELEASE</version></dependency>
+<dependency><groupId>a</groupId><artifactId>last</artifactId><version>LATEST</version></dependency></dependencies>
+<build><extensions><extension><groupId>e</groupId><artifactId>e</artifactId><version>1</version></extension>
+</extensions><pluginManagement><plugins><plugin><artifactId>maven-jar-plugin</artifactId><version>3.4</version>
+</plugin></plugins></pluginManagement><plugins><plugin><artifactId>maven-jar-plugin</artifactId><dependencies>
+<dependency><groupId>q</groupId><artifactId>q</artifactId><version>1</version></dependency></dependencies></plugin>
+</plugins></build>
+<profiles><profile><id>old</id><properties><v>1</v></properties><dependencies><dependency><groupId>log4j</groupId>
+<artifactId>log4j</artifactId><version>1.2</version></dependency></dependencies></profile></profiles></project>
+"""
+
+
+def test_profiles_plugins_extensions_and_the_parent_of_a_pom_are_audited_and_not_asked_for(tmp_path):
+    path = tmp_path / "pom.xml"
+    into = found(path, POM)
+    assert sorted(purls(into)) == [
+        "pkg:maven/a/b@1",
+        "pkg:maven/a/b@2",
+        "pkg:maven/e/e@1",
+        "pkg:maven/log4j/log4j@1.2",
+        "pkg:maven/o/above@7",
+        "pkg:maven/org.apache.maven.plugins/maven-jar-plugin@3.4",
+        "pkg:maven/q/q@1",
+    ]
+    assert [one.what for one in into.left] == ["a:new", "a:last"]
+    assert "nor what its parent and its modules ask for" in into.unseen[0]
+    with pytest.raises(Refusal, match="RELEASE"):
+        build_files.read(path)
+    path.write_text(POM.replace("RELEASE", "1").replace("LATEST", "1"))
+    listed = build_files.read(path)
+    assert [(one.name, one.version) for one in listed.items] == [
+        ("a:b", "2"),
+        ("a:new", "1"),
+        ("a:last", "1"),
+    ]
+    assert "log4j:log4j: only in the profile old" in listed.skipped
+
+
+def test_a_pom_of_too_many_profiles_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="profiles"):
+        found(tmp_path / "pom.xml", f"<project><profiles>{'<profile/>' * 65}</profiles></project>")
