@@ -45,8 +45,9 @@ def summary(report: Report) -> Iterator[str]:
     if len(report.findings) == 1:
         found = f"1 advisory ({by_word[0].removeprefix('1 ')})"
     when = told(report.answered.time_ms)
-    at = f"at size {report.answered.size} of the log" + (f", {when} UTC" if when != "-" else "")
-    yield f"{_versions(number['audited'])} audited {at}: {found}" + (
+    at = f" at size {report.answered.size} of the log" + (f", {when} UTC" if when != "-" else "")
+    at = at if report.answered.size >= 0 else ""  # nothing was asked about
+    yield f"{_versions(number['audited'])} audited{at}: {found}" + (
         f"; {number['not_audited']} not audited" if number["not_audited"] else ""
     )
     if report.exit == 1:

@@ -24,15 +24,15 @@ def document(report: Report) -> dict[str, Any]:
         "ok": report.exit == 0,
         "exit": report.exit,
         "fail_on": report.fail_on,
-        "why_unknown": report.why_unknown,
+        "why_unknown": _text(report.why_unknown),
         "at": {"size": report.answered.size, "time_ms": report.answered.time_ms, "whole": report.whole},
         "counts": counts(report),
         "components": [
             _component(one, row, by_purl.get(one.purl, ()), report) for one, row in report.components
         ],
         "not_audited": [_left(one) for one in report.left],
-        "not_looked_into": list(report.unseen),
-        "unmatched_ignores": list(report.unmatched),
+        "not_looked_into": [_text(one) for one in report.unseen],
+        "unmatched_ignores": [_text(one) for one in report.unmatched],
     }
 
 
@@ -89,8 +89,13 @@ def _finding(one: Finding, report: Report) -> dict[str, Any]:
 
 
 def _left(one: Left) -> dict[str, Any]:
-    return {"what": one.what, "why": one.why, **_place(one.place)}
+    return {"what": _text(one.what), "why": _text(one.why), **_place(one.place)}
 
 
 def _place(one: Place) -> dict[str, Any]:
-    return {"file": one.file, "line": one.line}
+    return {"file": _text(one.file), "line": one.line}
+
+
+def _text(text: str) -> str:
+    """Names of files may hold what is no text: it is written out, since strict readers of JSON refuse it."""
+    return text.encode("utf-8", "backslashreplace").decode()

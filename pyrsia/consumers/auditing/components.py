@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pyrsia.consumers.documents.purls import spelled
+from pyrsia.consumers.documents.purls import ours, spelled
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 
 MAX_COMPONENTS = Limit(50_000, "versions of one audit: five of the largest images; 50 questions to a node")
-MAX_LEFT = Limit(50_000, "lines that name no version; a file of more is no list of packages")
+MAX_LEFT = Limit(50_000, "lines that are left out; a file of more is no list of packages that are known here")
 MAX_PLACES = Limit(50, "places of one version that are told: nobody walks through more")
 
 
@@ -46,6 +46,7 @@ class Gathered:
     def __init__(self) -> None:
         self._found: dict[str, dict[Place, None]] = {}
         self._left: dict[Left, None] = {}
+        self._strange: dict[str, set[str]] = {}  # purls by ecosystems that the network does not know
         self._unseen: dict[str, None] = {}
         self._unknown: dict[str, None] = {}
 
@@ -61,7 +62,14 @@ class Gathered:
     @property
     def unseen(self) -> tuple[str, ...]:
         """What was not looked into, in sentences."""
-        return tuple(self._unseen)
+        counted = sorted((kind, len(purls)) for kind, purls in self._strange.items())
+        return (
+            *self._unseen,
+            *(
+                f"{count:,} package{'' if count == 1 else 's'} of {kind}, an ecosystem that the network does not know"
+                for kind, count in counted
+            ),
+        )
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -69,10 +77,17 @@ class Gathered:
         return tuple(self._unknown)
 
     def add(self, purl: str, place: Place) -> None:
-        """
+        """Add a version by its canonical purl. One of an ecosystem that the network does not know is left out: no
+        fact can be about it, so that "nothing found" would be no answer.
+
         Raises:
             Refusal: `usage`: there are too many.
         """
+        if not ours(purl):
+            kind = purl[len("pkg:") :].partition("/")[0]
+            self._strange.setdefault(kind, set()).add(purl)
+            self.leave(purl, f"unknown ecosystem {kind}: the log has no facts about it", place)
+            return
         places = self._found.setdefault(purl, {})
         if len(places) < MAX_PLACES.value:
             places[place] = None
@@ -92,7 +107,7 @@ class Gathered:
     def leave(self, what: str, why: str, place: Place) -> None:
         self._left[Left(what[:200], why[:300], place)] = None
         if len(self._left) > MAX_LEFT.value:
-            raise _too_many(place, MAX_LEFT.value, "lines without a version")
+            raise _too_many(place, MAX_LEFT.value, "lines that are not audited")
 
     def not_looked_into(self, sentences: Iterable[str]) -> None:
         self._unseen |= dict.fromkeys(sentences)

@@ -22,7 +22,9 @@ from pyrsia.wire.purl import pypi_name
 MAX_METADATA_BYTES = Limit(1 << 20, "headers and a readme; the longest real ones have 300 KB")
 MAX_FOLDERS = Limit(100_000, "names in one site-packages: every package of an index's mirror is fewer")
 
-_FIELD: Final = re.compile(r"(Name|Version)[ \t]*:[ \t]*(.*?)\s*")
+_FIELD: Final = re.compile(r"(name|version)[ \t]*:[ \t]*(.*?)\s*", re.IGNORECASE)
+_LINES: Final = re.compile(r"\r\n|\r|\n")  # no other: a field may hold what Python calls the end of a line
+_BUILT_FOR: Final = re.compile(r"-py[0-9]+(\.[0-9]+)*")
 _KINDS: Final = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
 _UNSEEN: Final = "copies of packages inside other packages, and the interpreter: only *.dist-info is read"
 
@@ -66,17 +68,20 @@ def _distribution(site: Path, folder: str, into: Gathered) -> None:
     place = Place(str(file))
     data = None if path.is_symlink() else walking.text(file, MAX_METADATA_BYTES.value)
     told = dict(_fields(data.decode("utf-8", "replace"))) if data is not None else {}
-    name, version = told.get("Name", ""), told.get("Version", "")
+    name, version = told.get("name", ""), told.get("version", "")
     if not version:
         into.leave(stem, "its metadata names no version, or is no plain file", place)
     else:
         into.named("pypi", "", name or called[0], version, place)
-    if called[1] and kind == "dist-info" and (pypi_name(name), version) != (pypi_name(called[0]), called[1]):
+    if called[1] and (pypi_name(name), version) != (pypi_name(called[0]), called[1]):
         into.named("pypi", "", called[0], called[1], Place(str(path)))
 
 
 def _called(stem: str) -> tuple[str, str]:
-    """Name and version of a folder `name-version.dist-info`."""
+    """Name and version of a folder `name-version.dist-info`, or `name-version-py3.11.egg-info`."""
+    named, tag, rest = stem.rpartition("-py")
+    if _BUILT_FOR.fullmatch(tag + rest):
+        stem = named
     name, _, version = stem.rpartition("-")
     return (name, version) if name else (version, "")
 
@@ -84,10 +89,10 @@ def _called(stem: str) -> tuple[str, str]:
 def _fields(text: str) -> Iterator[tuple[str, str]]:
     """The first of each field in the headers; a field that is there twice means the first, as importers read it."""
     seen = set()
-    for line in text.splitlines():
-        if not line.strip():
+    for line in _LINES.split(text):
+        if not line:
             return
         found = _FIELD.fullmatch(line)
-        if found is not None and found[1] not in seen:
-            seen.add(found[1])
-            yield found[1], found[2]
+        if found is not None and (name := found[1].lower()) not in seen:
+            seen.add(name)
+            yield name, found[2]

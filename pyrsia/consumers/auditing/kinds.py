@@ -81,13 +81,13 @@ def _is_conan(data: bytes) -> bool:
 
 
 def document(path: Path, said: str, into: Gathered) -> None:
-    """The components of an SBOM.
+    """All that an SBOM names, also what it says that it is about.
 
     Raises:
         Refusal: it is none, or too large.
     """
     place = Place(said)
-    for one in sboms.components(path):
+    for one in sboms.components(path, whole=True):
         if one.purl and "@" in one.purl:
             into.add(one.purl, place)
         else:

@@ -55,8 +55,11 @@ class Bom(msgspec.Struct):
     components: list[Listed] | None = None
 
 
-def components(path: Path) -> Iterator[Component]:
+def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     """Every component of the document, those inside others too; what the document is about is none of them.
+
+    Args:
+        whole: what the document is about as well, and what stands inside that.
 
     Raises:
         Refusal: `too-large`, `bad-request`, before the first is given.
@@ -64,12 +67,15 @@ def components(path: Path) -> Iterator[Component]:
     found = document(path, Bom)
     if found.format != FORMAT:
         raise refused(path, "it is no CycloneDX document in JSON: bomFormat is missing")
-    return (_component(one) for one in listed(found))
+    about = found.metadata.component if found.metadata is not None else None
+    return (_component(one) for one in listed(found, about if whole else None))
 
 
-def listed(found: Bom) -> Iterator[Listed]:
-    """In the order of the document, each before what it is made of."""
+def listed(found: Bom, about: Listed | None = None) -> Iterator[Listed]:
+    """In the order of the document, each before what it is made of; `about` before all of them."""
     waiting = list(reversed(found.components or ()))
+    if about is not None:
+        waiting.append(about)
     while waiting:
         one = waiting.pop()
         yield one

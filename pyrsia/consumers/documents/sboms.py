@@ -36,12 +36,15 @@ def format_of(path: Path) -> str:
     raise refused(path, "it is neither CycloneDX nor SPDX in JSON")
 
 
-def components(path: Path) -> Iterator[Component]:
+def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     """Of either format.
+
+    Args:
+        whole: every package that the document names, with every purl that it has: also what the document is about.
 
     Raises:
         Refusal: as `format_of`.
     """
     if format_of(path) == CYCLONEDX:
-        return cyclonedx.components(path)
-    return spdx.components(path)
+        return cyclonedx.components(path, whole=whole)
+    return spdx.components(path, whole=whole)

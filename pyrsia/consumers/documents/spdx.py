@@ -3,7 +3,7 @@
 Source: SPDX 2.3, "Package information"; SPDX 3.0.1, Software profile; docs/knowledge.md, "Importing".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,45 +66,53 @@ class Spdx(msgspec.Struct):
     context: Any = msgspec.field(name="@context", default="")
 
 
-def components(path: Path) -> Iterator[Component]:
+def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     """Every package of the document; what the document is about is none of them, where it says which that is.
+
+    Args:
+        whole: what the document is about as well; of a package with several purls one component for each.
 
     Raises:
         Refusal: `too-large`, `bad-request`, before the first is given.
     """
-    return listed(document(path, Spdx), path)
+    found = listed(document(path, Spdx), path, whole=whole)
+    return (one for each in found for one in (each if whole else each[:1]))
 
 
-def listed(found: Spdx, path: Path) -> Iterator[Component]:
+def listed(found: Spdx, path: Path, *, whole: bool = False) -> Iterator[tuple[Component, ...]]:
+    """Of each package a component for each of its purls, those that can be written first."""
     if is_graph(found):
         return (_element(one) for one in found.graph or () if one.type in ("software_Package", "Package"))
     if found.version not in VERSIONS:
         what = "it is no SPDX document in JSON of version 2.2, 2.3 or 3.0"
         raise refused(path, f"{what}: spdxVersion is {text(found.version)[:40] or 'missing'}")
     roots = {text(one) for one in found.describes or ()} - {""}
-    return (_package(one) for one in found.packages or () if one.id not in roots)
+    return (_package(one) for one in found.packages or () if whole or one.id not in roots)
 
 
 def is_graph(found: Spdx) -> bool:
     return found.graph is not None and "spdx.org/rdf/3.0" in str(found.context)[:200]
 
 
-def _package(one: Package) -> Component:
-    locators = (text(ref.locator) for ref in one.references or () if ref.kind == "purl")
+def _package(one: Package) -> tuple[Component, ...]:
+    locators = [text(ref.locator) for ref in one.references or () if ref.kind == "purl"]
     sums = (text(sum.value).lower() for sum in one.checksums or () if sum.algorithm == "SHA256")
     licences = (text(said) for said in (one.concluded, one.declared))
-    return Component(
-        next((purl for purl in map(canonical, locators) if purl), ""),
-        text(one.name),
-        text(one.version),
-        next(sums, ""),
-        next((said for said in licences if said and said not in _NOTHING), ""),
-    )
+    licence = next((said for said in licences if said and said not in _NOTHING), "")
+    return _each(locators, one.name, one.version, next(sums, ""), licence)
 
 
-def _element(one: Element) -> Component:
+def _each(
+    locators: Iterable[str], name: Any, version: Any, sha256: str, licence: str
+) -> tuple[Component, ...]:
+    """One for each purl; one without a purl for all that cannot be written so, and for a package that has none."""
+    found = sorted(dict.fromkeys(map(canonical, locators)), key=lambda purl: not purl) or [""]
+    return tuple(Component(purl, text(name), text(version), sha256, licence) for purl in found)
+
+
+def _element(one: Element) -> tuple[Component, ...]:
     """A graph says licences by relations between its elements; those are not followed."""
-    named = (text(other.identifier) for other in one.identifiers or () if other.kind == "packageUrl")
+    named = [text(other.identifier) for other in one.identifiers or () if other.kind == "packageUrl"]
     sums = (text(sum.value).lower() for sum in one.verified or () if sum.algorithm == "sha256")
-    purls = (purl for purl in map(canonical, (text(one.url), *named)) if purl)
-    return Component(next(purls, ""), text(one.name), text(one.version), next(sums, ""), "")
+    locators = [text(one.url), *named] if text(one.url) else named
+    return _each(locators, one.name, one.version, next(sums, ""), "")

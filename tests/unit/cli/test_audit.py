@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 
+import msgspec
 import pytest
 
 from pyrsia.units import MAX_AUDITED
@@ -115,7 +117,6 @@ def test_what_is_read_of_every_kind_is_asked_about_once_with_all_its_places(pyrs
         "pkg:maven/org.acme/lib@1.0",
         "pkg:conan/zlib@1.3",
         "pkg:conan/cmake@3.30",
-        "pkg:npm/left-pad@1.0",
     )
     places = {one["purl"]: [(each["file"].rpartition("/")[2], each["line"]) for each in one["places"]]
               for one in found["components"]}  # fmt: skip
@@ -123,8 +124,39 @@ def test_what_is_read_of_every_kind_is_asked_about_once_with_all_its_places(pyrs
     assert places["pkg:maven/org.acme/lib@1.0"] == [("other.name", 3)]
     assert places["pkg:conan/zlib@1.3"] == [("third.name", 3)]
     left = {(one["what"], one["line"]) for one in found["not_audited"]}
-    assert left == {("mine", 8), ("o:open", 5), ("pkg:pypi/nothing", 0), ("-e", 4)}
-    assert found["counts"]["audited"] == 5
+    assert left == {
+        ("mine", 8),
+        ("o:open", 5),
+        ("pkg:pypi/nothing", 0),
+        ("-e", 4),
+        ("pkg:npm/left-pad@1.0", 0),
+    }
+    assert found["counts"]["audited"] == 4
+
+
+def test_what_is_of_no_ecosystem_that_is_known_here_is_not_audited_and_alone_no_answer(
+    pyrsia, toy, node, tmp_path
+):
+    listed = tmp_path / "sbom.json"
+    strange = ("pkg:npm/lodash@4.17.0", "pkg:npm/lodash@4.17.1", "pkg:deb/debian/openssl@1.0.1e")
+    listed.write_bytes(sbom(*strange))
+    code, out, _ = pyrsia("audit", listed, "pkg:golang/x@1", "--node", node.url)
+    assert code == 3
+    assert toy.orders == []
+    assert "not audited: pkg:deb/debian/openssl@1.0.1e: unknown ecosystem deb" in out
+    assert "not looked into: 2 packages of npm, an ecosystem that the network does not know" in out
+    assert "no answer: nothing was audited" in out
+    assert "0 versions audited: no advisory" in out
+    code, found = told(pyrsia, node, listed, "pkg:pypi/fine@1")
+    assert (code, found["counts"]["audited"], found["counts"]["not_audited"]) == (0, 1, 3)
+
+
+def test_a_report_is_text_whatever_names_files_have(pyrsia, node, tmp_path):
+    path = tmp_path / os.fsdecode(b"re\xff.txt")
+    path.write_text("idna==3.6\nopen\n")
+    for shape in ("json", "sarif"):
+        _, out, _ = pyrsia("audit", path, "--node", node.url, "--format", shape, "--ignore", "\udcff")
+        msgspec.json.decode(out)  # strict about what is no text
 
 
 def test_pages_are_asked_and_merged(pyrsia, toy, node, tmp_path):

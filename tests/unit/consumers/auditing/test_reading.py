@@ -165,6 +165,20 @@ def test_a_version_that_metadata_hides_is_asked_about_too(venv):
     assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/idna@3.10", "pkg:pypi/idna@3.6"]
 
 
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_a_field_that_holds_what_looks_like_the_end_of_a_line_hides_nothing(venv, end):
+    hidden = f"Summary: a{end}Name: z{end}Version: 9\nName: x\nVersion: 1.0\n"
+    dist(venv, "x.dist-info", hidden)
+    (venv / "y.egg-info").write_text(hidden.replace("x", "y"))
+    assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/x@1.0", "pkg:pypi/y@1.0"]
+
+
+def test_fields_are_read_in_any_case_and_an_eggs_folder_is_asked_about_as_well(venv):
+    (venv / "x-2.0-py3.11.egg-info").mkdir()
+    (venv / "x-2.0-py3.11.egg-info" / "PKG-INFO").write_text("name: x\r\n  \r\nVERSION: 1.0\r\n\r\nbody")
+    assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/x@1.0", "pkg:pypi/x@2.0"]
+
+
 def test_hostile_environments_are_read_within_bounds(venv, tmp_path):
     root = venv.parents[2]
     (venv / "loop").symlink_to(venv)
@@ -177,7 +191,7 @@ def test_hostile_environments_are_read_within_bounds(venv, tmp_path):
     os.mkfifo(venv / "pipe-1.egg-info")
     (venv / "dir-1.dist-info" / "METADATA").mkdir(parents=True)
     into = found(venvs=[root])
-    assert purls(into) == [f"pkg:pypi/{name}@1" for name in ("bad", "dir", "huge", "linked", "none")]
+    assert purls(into) == [f"pkg:pypi/{name}@1" for name in ("bad", "dir", "huge", "linked", "none", "pipe")]
     assert {one.what for one in into.left} >= {"pipe-1", "huge-1", "none-1", "linked-1", "dir-1"}
     assert any("symbolic link" in one.why for one in into.left)
     assert "no Python environment" in refused(venvs=[tmp_path])
@@ -194,6 +208,31 @@ def test_a_purl_is_read_however_it_is_written():
     into = found("pkg:PyPI/Foo_Bar@1.0?x=y#z", "pkg:pypi/none")
     assert purls(into) == ["pkg:pypi/foo-bar@1.0"]
     assert [one.what for one in into.left] == ["pkg:pypi/none"]
+
+
+def test_what_a_document_is_about_and_every_purl_of_a_package_is_asked_about(tmp_path):
+    def package(name, *written):
+        refs = [{"referenceType": "purl", "referenceLocator": one} for one in written]
+        return {"name": name, "SPDXID": f"SPDXRef-{name}", "versionInfo": "1", "externalRefs": refs}
+
+    two = package("two", "pkg:generic/two@1", "pkg:pypi/idna@1.0", "no purl")
+    data = {"spdxVersion": "SPDX-2.3", "documentDescribes": ["SPDXRef-bad"]}
+    data["packages"] = [package("bad", "pkg:pypi/bad@1"), two]
+    into = found(wrote(tmp_path, "spdx.json", json.dumps(data)))
+    assert purls(into) == ["pkg:pypi/bad@1", "pkg:generic/two@1", "pkg:pypi/idna@1.0"]
+    assert [one.what for one in into.left] == ["two 1"]
+    graph = {"@context": "https://spdx.org/rdf/3.0.1/x", "@graph": [
+        {"type": "software_Package", "name": "x", "software_packageUrl": "pkg:pypi/a@1", "externalIdentifier": [
+            {"externalIdentifierType": "packageUrl", "identifier": "pkg:pypi/b@1"}]}]}  # fmt: skip
+    assert purls(found(wrote(tmp_path, "spdx3.json", json.dumps(graph)))) == ["pkg:pypi/a@1", "pkg:pypi/b@1"]
+    bom = json.loads(sbom("pkg:pypi/ok@1"))
+    inner = {"name": "in", "purl": "pkg:pypi/inner@1"}
+    bom["metadata"] = {"component": {"name": "top", "purl": "pkg:pypi/top@1", "components": [inner]}}
+    assert purls(found(wrote(tmp_path, "bom.json", json.dumps(bom)))) == [
+        "pkg:pypi/top@1",
+        "pkg:pypi/inner@1",
+        "pkg:pypi/ok@1",
+    ]
 
 
 def test_spdx_is_read_as_well(tmp_path):
