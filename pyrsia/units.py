@@ -406,6 +406,7 @@ MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times ove
 MAX_OVERVIEW_VERSIONS = Limit(
     200, "of one package in an answer, the newest: half a MB; each other one is asked for by its own purl"
 )
+MAX_CALL_FACTS = Limit(100, "facts in one call of a webhook: an import of thousands is some dozens of calls")
 MAX_WEBHOOKS = Limit(16, "servers that a node tells of facts: a chat, a tracker, a scanner, some teams' own")
 MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one node's loop, in turns")
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")

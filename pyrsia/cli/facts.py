@@ -12,6 +12,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "history": ("facts_history", "history", "When each weakness was first known, changed, fixed, withdrawn."),
     "list": ("facts_show", "list_facts", "The newest facts about anything."),
     "watch": ("facts_watch", "watch", "Facts as the log gets them."),
+    "webhooks": ("facts_webhooks", "webhooks", "Servers that the node tells of facts, and how that goes."),
     "add": ("facts_add", "add", "Say something of a package, a version or a file."),
     "withdraw": ("facts_add", "withdraw", "Take back what this node said."),
     "import": ("facts_import", "imports", "Say what a database or a document says: OSV, VEX, SBOM."),

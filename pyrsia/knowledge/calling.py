@@ -19,9 +19,8 @@ import msgspec
 
 from pyrsia.knowledge import severities
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.units import Limit
+from pyrsia.units import MAX_CALL_FACTS, Limit
 
-MAX_CALL_FACTS = Limit(100, "one screen of a log; an import of thousands is some dozens of calls")
 MAX_CALL_BYTES = Limit(
     1 << 20,
     "what most receivers take without being told to, 1 MiB; a fact alone is far smaller, and always goes",

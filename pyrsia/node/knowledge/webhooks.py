@@ -26,7 +26,6 @@ from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.knowledge.calling import (
     GONE,
-    MAX_CALL_FACTS,
     Answer,
     Call,
     Caller,
@@ -47,7 +46,7 @@ from pyrsia.node.upstream.circuits import rest_s
 from pyrsia.serve.knowing import OLDEST, AsOf, FactsTold, WebhookRow, WebhooksTold
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
-from pyrsia.units import MAX_WEBHOOKS, Limit
+from pyrsia.units import MAX_CALL_FACTS, MAX_WEBHOOKS, Limit
 from pyrsia.wire.text import safe
 
 PATIENCE_S = Limit(15, "for one answer: a receiver has only to write down what it got")

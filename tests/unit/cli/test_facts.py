@@ -139,6 +139,39 @@ def test_a_strangers_answer_is_a_refusal(pyrsia, node):
             assert (code, "not what a node gives" in err) == (1, True)
 
 
+# -- webhooks --
+
+
+def test_webhooks_are_shown_with_what_is_wrong_with_them(pyrsia, node):
+    path = "/api/v1/facts/webhooks"
+    good = {
+        "url": "https://hooks.example/a", "kinds": [], "packages": [], "severity": "none", "signed": True,
+        "state": "told", "next": 9, "behind": 0, "failures": 0, "since_ms": 0, "trouble": "", "delivered": 4,
+        "last_ms": 1_700_000_000_000,
+    }  # fmt: skip
+    bad = {
+        **good, "url": "https://hooks.example/b\x1b[2J", "kinds": ["advisory"], "packages": ["pkg:pypi/*"],
+        "severity": "high", "signed": False, "state": "failing", "behind": 12, "failures": 5,
+        "since_ms": 1_700_000_000_000, "trouble": "503\x1b", "delivered": 0, "last_ms": 0,
+    }  # fmt: skip
+    node.answers[path] = (200, {"webhooks": [good, bad]})
+    code, out, _ = pyrsia("facts", "webhooks", "--node", node.url)
+    assert code == 0
+    assert "https://hooks.example/a" in out
+    assert "every kind" in out
+    assert "advisory, high or worse, pkg:pypi/*" in out
+    assert "503\\x1b since 2023-11-14 22:13:20, 5 calls" in out
+    assert "\x1b" not in out
+    code, out, _ = pyrsia("facts", "webhooks", "--json", "--node", node.url)
+    assert json.loads(out)["webhooks"] == [good, bad]
+    node.answers[path] = (200, {"webhooks": []})
+    assert "no webhooks" in pyrsia("facts", "webhooks", "--node", node.url)[1]
+    node.answers[path] = (200, {"webhooks": [{"url": 1}]})
+    code, _, err = pyrsia("facts", "webhooks", "--node", node.url)
+    assert code != 0
+    assert err
+
+
 # -- watch --
 
 

@@ -18,6 +18,12 @@ def test_what_is_saved_is_read_back(tmp_path):
         node=config.NodeSection(name='a "quoted" name'),
         http=config.HttpSection(port=0, names=("a.example", "b.example")),
         builds=config.BuildsSection(allow_confined=True),
+        knowledge=config.KnowledgeSection(
+            (
+                config.Webhook('https://hooks.example/?a="b"'),
+                config.Webhook("http://[::1]:8080/", (), ("pkg:pypi/*",), "high", "secret", True, 7),
+            )
+        ),
     )
 
     path = config.save(changed, tmp_path)
@@ -44,6 +50,11 @@ def test_the_environment_wins_over_the_file(tmp_path):
         ("[http\n", "config.toml"),
         ('[log]\nformat = "xml"\n', "format"),
         ("[storage]\nallocated_gb = 0\n", "allocated_gb"),
+        ('[[knowledge.webhooks]]\nurl = "https://a"\nseverity = "bad"\n', "severity"),
+        ("[[knowledge.webhooks]]\nkinds = []\n", "url"),
+        ('[[knowledge.webhooks]]\nurl = "https://a"\nsecret = "s"\n', "secret"),
+        ('[knowledge]\nwebhooks = ["https://a"]\n', "webhooks"),
+        ('[[knowledge.webhooks]]\nurl = "https://a"\n' * 17, "webhooks"),
     ],
 )
 def test_a_mistake_is_named_with_its_key_and_file(tmp_path, text, named):

@@ -12,7 +12,6 @@ from pyrsia.knowledge.calling import (
     CLOCK_SLACK_MS,
     LONGEST_REST_S,
     MAX_CALL_BYTES,
-    MAX_CALL_FACTS,
     UNKEPT,
     Answer,
     Caller,
@@ -28,6 +27,7 @@ from pyrsia.knowledge.calling import (
     signature,
 )
 from pyrsia.ledger.matching import PurlGlob
+from pyrsia.units import MAX_CALL_FACTS
 
 URL = "https://hooks.example/facts"
 ANY = Target(URL, frozenset())

@@ -4,7 +4,9 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import trio
@@ -24,6 +26,7 @@ from tests.reference.parts import until
 from tests.reference.words import Words
 from tests.unit.builds.outbound.upstream import serving
 
+ROOT = Path(__file__).parents[3]
 SECRET = "a secret of thirty-two characters"
 PATH = "/services/T0P-53CR37"
 
@@ -387,3 +390,30 @@ def test_a_place_that_cannot_be_read_begins_at_the_end(node):
     [(key, _)] = node.world.database.scan(layout.MISC, b"webhook/", 10, before=b"webhook/\xff")
     node.world.database.write(Batch().put(layout.MISC, key, b"\xc1"))
     assert node.hooks(settings).told().webhooks[0].next == node.world.archive.size
+
+
+async def test_the_receiver_of_the_documentation_takes_calls_and_refuses_forged_ones(
+    node, monkeypatch, capsys
+):
+    section = (ROOT / "docs" / "knowledge.md").read_text().partition("\n## Webhooks\n")[2]
+    code = section.partition("```python\n")[2].partition("```")[0].rpartition("\nHTTPServer(")[0]
+    monkeypatch.chdir(node.folder)
+    found = {}
+    exec(compile(code, "docs/knowledge.md", "exec"), found)  # noqa: S102 (our own documentation)
+    server = found["HTTPServer"](("127.0.0.1", 0), found["Receiver"])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        hooks = node.hooks(
+            Webhook(url, private=True, secret_file="secret"), Webhook(url + "forged", private=True)
+        )
+        async with running(hooks):
+            node.say((0, "advisory", "pkg:pypi/idna", 1))
+            await until(lambda: hooks.told().webhooks[0].delivered == 1)
+            await until(lambda: hooks.told().webhooks[1].trouble == "403")
+    finally:
+        await trio.to_thread.run_sync(server.shutdown)
+        server.server_close()
+        thread.join()
+    assert capsys.readouterr().out == f"{node.leaves()[0]} pkg:pypi/idna CVE-1 high\n"

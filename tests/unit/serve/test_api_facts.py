@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import trio
 
@@ -12,7 +13,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.app import LIMITS
 from pyrsia.serve.connection import Scope
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.knowing import AsOf, FactOutcome, FactTold
+from pyrsia.serve.knowing import AsOf, FactOutcome, FactTold, WebhookRow
 from pyrsia.serve.tokens import TokenOrder
 from pyrsia.units import MAX_API_ROWS, MAX_AUDIT_BYTES, MAX_AUDITED, MAX_FACTS_BYTES, MAX_FACTS_TOLD
 from tests.unit.serve.talk import dial
@@ -92,6 +93,27 @@ async def test_who_reads_may_audit_and_only_the_operator_says_facts(
     assert audit.json()["rows"][0]["known"]["advisories"][0]["id"] == "CVE-1"
     assert said.status_code in ((200,) if scope == "admin" else (401, 403))
     assert [one[0] for one in node.knowledge.asked] == ["audit", *(["say"] if scope == "admin" else [])]
+
+
+@pytest.mark.parametrize("scope", ["", "push", "read", "admin"])
+async def test_only_the_operator_sees_the_webhooks(
+    node: ToyNode, client: httpx.AsyncClient, scope: str
+) -> None:
+    hook = WebhookRow(
+        "https://hooks.example/", ("advisory",), (), "high", True, "failing", 7, 3, 2, 9, "503", 0, 0
+    )
+    node.knowledge.hooks = (hook,)
+    headers = {}
+    if scope:
+        made = await node.keyring.make(TokenOrder(scope, name="mine"))  # type: ignore[arg-type] # one of the three
+        headers = {"authorization": f"Bearer {made.token}"}
+    answer = await client.get("/api/v1/facts/webhooks", headers=headers)
+
+    if scope == "admin":
+        assert answer.json() == {"webhooks": [msgspec.json.decode(msgspec.json.encode(hook))]}
+    else:
+        assert answer.status_code in (401, 403)
+        assert "hooks.example" not in answer.text
 
 
 def _scope(path: str, method: str, *, client: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Scope:
