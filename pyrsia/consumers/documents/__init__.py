@@ -12,6 +12,7 @@ sboms.py      which of the two a file is
 openvex.py    OpenVEX statements
 osv.py        one OSV record as advisories
 ranges.py     events of OSV as stretches of versions
+listed.py     versions that OSV lists beside ranges, and that lie in none
 finding.py    the records of files, folders and ZIP exports
 intake.py     many records as orders to a node
 outcome.py    what became of each record

@@ -1,7 +1,7 @@
 """One OSV record as the facts that it comes to: an advisory for each package of an ecosystem that is known here.
 
-What it means for a package stands in the ranges of versions of that package; the list of versions counts where no
-range does. A record that cannot be said whole is refused whole, so that nothing of it is half said.
+What it means for a package stands in the ranges of versions of that package, and in those of its list of versions that
+lie in no range. A record that cannot be said whole is refused whole, so that nothing of it is half said.
 
 Source: the OSV schema 1.7; docs/knowledge.md, "Importing".
 """
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pyrsia.consumers.documents.listed import outside
 from pyrsia.consumers.documents.outcome import shown
 from pyrsia.consumers.documents.purls import spelled
 from pyrsia.consumers.documents.ranges import Range, stretches
@@ -136,10 +137,11 @@ def _said(found: _Record, now_ms: int) -> Record:
     packages = _packages(found.affected or (), skipped)
     withdrawn = found.withdrawn is not None and _ms(found.withdrawn) <= now_ms
     if withdrawn:
-        fields = {"advisory": found.id}
+        fields = {"advisory": found.id, "modified_ms": _ms(found.modified)}
         gone = tuple(FactTold(ADVISORY, purl, fields=fields, withdraw=True) for purl in packages)
         return Record(found.id, _ms(found.modified), gone, tuple(packages), tuple(skipped))
-    aliases, noted = _aliases(found)
+    aliases, few = _aliases(found)
+    noted = ["aliases left out"] if few else []
     common: dict[str, Any] = {
         "advisory": found.id,
         "modified_ms": _ms(found.modified),
@@ -149,7 +151,7 @@ def _said(found: _Record, now_ms: int) -> Record:
     words = _text(found)
     facts = []
     for purl, about in packages.items():
-        meant = _meant(about)
+        meant = _meant(about, noted)
         if not meant:
             skipped.append("git commits only, no versions" if about.ranges else "names no versions")
             continue
@@ -159,7 +161,7 @@ def _said(found: _Record, now_ms: int) -> Record:
             **meant,
         }
         facts.append(FactTold(ADVISORY, purl, words, valid_from, fields))
-    return Record(found.id, _ms(found.modified), tuple(facts), tuple(packages), tuple(skipped), noted)
+    return Record(found.id, _ms(found.modified), tuple(facts), tuple(packages), tuple(skipped), tuple(noted))
 
 
 def _packages(affected: Sequence[_Affected], skipped: list[str]) -> dict[str, _About]:
@@ -203,22 +205,33 @@ def _spelled(kind: str, namespace: str, name: str, said: str) -> str:
         raise Malformed(f"{shown(said)} is no {kind} package: {error}") from None
 
 
-def _meant(about: _About) -> dict[str, Any]:
+def _meant(about: _About, noted: list[str]) -> dict[str, Any]:
     """The fields that say which versions; empty where the record names none."""
     found = stretches(about.kind, about.ranges)
-    if found:
-        for stretch in found:
-            for version in stretch.values():
-                _checked(version)
-        return {"range": found}
-    versions = sorted(about.versions)
+    for stretch in found:
+        for version in stretch.values():
+            _checked(version)
+    versions = outside(about.kind, found, about.versions) if found else sorted(about.versions)
+    if found and not all(map(_is_version, versions)):  # rather the ranges than nothing
+        versions = [one for one in versions if _is_version(one)]
+        noted.append("listed versions that no package can have left out")
     if len(versions) > MAX_FACT_VERSIONS.value or sum(map(len, versions)) > MAX_VERSIONS_BYTES.value:
         raise Malformed(
             f"it names {len(versions):,} versions one by one, {MAX_FACT_VERSIONS.value:,} fit into a fact"
         )
-    for version in versions:
-        _checked(version)
-    return {"versions": versions} if versions else {}
+    if not found:
+        for version in versions:
+            _checked(version)
+    return {**({"range": found} if found else {}), **({"versions": versions} if versions else {})}
+
+
+@lru_cache(SPELLINGS_KNOWN.value)
+def _is_version(said: str) -> bool:
+    try:
+        _version(said)
+    except Malformed:
+        return False
+    return True
 
 
 def _checked(version: str) -> None:
@@ -249,12 +262,12 @@ def _is_vector(said: str) -> bool:
     return True
 
 
-def _aliases(found: _Record) -> tuple[list[str], tuple[str, ...]]:
-    """Sorted. Where there are more than a fact may have, names in CVE stay first: others look for those."""
+def _aliases(found: _Record) -> tuple[list[str], bool]:
+    """Sorted, and whether some are left out. Of too many, names in CVE stay first: others look for those."""
     named = {one for one in found.aliases or () if one != found.id}
     good = sorted((one for one in named if _is_id(one)), key=lambda one: (not one.startswith("CVE-"), one))
     kept = sorted(good[: MAX_FACT_ALIASES.value])
-    return kept, ("aliases left out",) if len(kept) < len(named) else ()
+    return kept, len(kept) < len(named)
 
 
 def _is_id(said: str) -> bool:

@@ -67,7 +67,7 @@ def _of(kind: str, events: Sequence[Event]) -> list[Stretch]:
         raise Malformed("a range that ends and never begins")
     if not (_alternates(happens) and _rises(happens)):
         happens = _sorted(kind, happens)
-    return _paired(happens, _limit(events))
+    return _limited(kind, _paired(happens), {one.limit for one in events if one.limit is not None})
 
 
 def _happens(event: Event) -> list[_At]:
@@ -76,10 +76,28 @@ def _happens(event: Event) -> list[_At]:
     return [(what, version) for what, version in said if version is not None]
 
 
-def _limit(events: Sequence[Event]) -> str:
-    """The one version before which all lies; several, of which any may do, count as none: rather too much is meant."""
-    limits = {event.limit for event in events if event.limit is not None}
-    return limits.pop() if len(limits) == 1 and NO_LIMIT not in limits else ""
+def _limited(kind: str, found: list[Stretch], limits: set[str]) -> list[Stretch]:
+    """What lies before one of the limits at least, which is before the greatest; without limits all of it.
+
+    Raises:
+        Malformed: limits that nobody can compare with what they limit.
+    """
+    if not limits or NO_LIMIT in limits:
+        return found
+    comparing = _comparing(kind)
+
+    def compare(one: str, other: str) -> int:
+        return comparing(("", one), ("", other))
+
+    limit = max(limits, key=cmp_to_key(compare))
+    kept: list[Stretch] = []
+    for one in found:
+        end = one.get("fixed", one.get("last"))
+        if end is None or compare(end, limit) >= ("fixed" in one):
+            one = {"introduced": one["introduced"], "fixed": limit}
+        if one.get("fixed") != limit or compare(one["introduced"], limit) < 0:
+            kept.append(one)
+    return kept
 
 
 def _alternates(happens: Sequence[_At]) -> bool:
@@ -98,7 +116,7 @@ def _numbers(version: str) -> tuple[int, ...] | None:
     return tuple(map(int, version.split("."))) if _NUMBERS.fullmatch(version) else None
 
 
-def _paired(happens: Iterable[_At], limit: str) -> list[Stretch]:
+def _paired(happens: Iterable[_At]) -> list[Stretch]:
     """A beginning inside a stretch and an end outside of one change nothing, as the format's algorithm has it."""
     found: list[Stretch] = []
     begun = ""
@@ -109,7 +127,7 @@ def _paired(happens: Iterable[_At], limit: str) -> list[Stretch]:
             found.append({"introduced": begun, what: version})
             begun = ""
     if begun:
-        found.append({"introduced": begun, "fixed": limit} if limit else {"introduced": begun})
+        found.append({"introduced": begun})
     return found
 
 
@@ -138,7 +156,9 @@ def _comparing(kind: str) -> Callable[[_At, _At], int]:
         hit = meets(kind, left, ({"introduced": right},), ())
         back = meets(kind, right, ({"introduced": left},), ())
         if not (hit.sure and back.sure):
-            raise Malformed(f"events out of order, and {left[:40]} cannot be compared with {right[:40]}")
+            raise Malformed(
+                f"events that must be put in order, and {left[:40]} cannot be compared with {right[:40]}"
+            )
         return hit.affected - back.affected
 
     return compare

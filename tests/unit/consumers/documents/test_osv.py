@@ -115,7 +115,20 @@ def test_versions_one_by_one_count_where_no_range_speaks_of_versions():
     fact = only(read(affected=[affected(ranges=git, versions=["1.1", "1.0", "1.1"])]))
     assert fact.fields["versions"] == ["1.0", "1.1"]
     assert "range" not in fact.fields
-    assert "versions" not in only(read(affected=[affected(versions=["1.0"])])).fields
+
+
+def test_versions_that_lie_in_no_range_count_beside_them():
+    listed = ["1.0", "3.6rc1", "3.7", "3.6.0", "2004-bulbasaur", "5.0+cu118"]
+    fact = only(read(affected=[affected(versions=listed)]))
+    assert fact.fields["range"] == [{"introduced": "0", "fixed": "3.7"}]
+    assert fact.fields["versions"] == ["2004-bulbasaur", "3.7", "5.0+cu118"]
+    assert "versions" not in only(read(affected=[affected(versions=["1.0", "0"])])).fields
+
+
+def test_a_listed_version_that_no_package_can_have_does_not_cost_the_ranges():
+    found = read(affected=[affected(versions=["9 9", "8", "1.0"])])
+    assert only(found).fields["versions"] == ["8"]
+    assert found.noted == ("listed versions that no package can have left out",)
 
 
 def test_a_package_that_stands_twice_is_one_advisory():
@@ -226,6 +239,10 @@ def test_what_is_no_record_is_refused_with_the_place(data, why):
         ),
         ({"affected": [affected(ranges=[{"type": "SEMVER", "events": [{"fixed": "1"}]}])]}, "never begins"),
         ({"affected": [affected(), affected(name="\N{KELVIN SIGN}")]}, "is no pypi package"),
+        (
+            {"affected": [affected(versions=[f"4.{one}" for one in range(MAX_FACT_VERSIONS.value + 1)])]},
+            "one by one",
+        ),
     ],
 )
 def test_a_record_that_cannot_be_said_whole_is_refused_whole_by_its_id(more, why):

@@ -76,7 +76,27 @@ def test_an_alternating_list_that_falls_is_sorted_too_and_one_that_nobody_can_co
 def test_a_limit_ends_what_has_no_end_and_a_star_is_none():
     assert of([{"introduced": "1"}, {"limit": "3"}]) == [{"introduced": "1", "fixed": "3"}]
     assert of([{"introduced": "1"}, {"limit": "*"}]) == [{"introduced": "1"}]
-    assert of([{"introduced": "1"}, {"limit": "3"}, {"limit": "9"}]) == [{"introduced": "1"}]
+    assert of([{"introduced": "1"}, {"limit": "3"}, {"limit": "9"}, {"limit": "8"}]) == [
+        {"introduced": "1", "fixed": "9"}
+    ]
+    assert of([{"introduced": "1"}, {"limit": "3"}, {"limit": "*"}]) == [{"introduced": "1"}]
+    two = [{"introduced": "1"}, {"fixed": "2"}, {"introduced": "4"}, {"last_affected": "5"}]
+    assert of([*two, {"limit": "1.5"}]) == [{"introduced": "1", "fixed": "1.5"}]
+    assert of([*two, {"limit": "5"}])[1:] == [{"introduced": "4", "fixed": "5"}]
+    assert of([*two, {"limit": "5.1"}])[1:] == [{"introduced": "4", "last": "5"}]
+
+
+LIMITED = st.lists(st.integers(1, 30), min_size=1, max_size=3)
+
+
+@given(EVENTS, LIMITED, st.sampled_from(("pypi", "maven", "conan")))
+def test_limits_mean_what_the_formats_algorithm_means(events, limits, kind):
+    events = sorted(events, key=lambda one: one[1])
+    given = [{what: str(at)} for what, at in events] + [{"limit": str(at)} for at in limits]
+    found = of(given, kind)
+    for version in range(32):
+        before = any(version < limit for limit in limits)
+        assert meant(version, found) == (before and affected(version, events))
 
 
 def test_one_event_may_be_a_beginning_and_its_end_as_old_records_have_it():
@@ -96,6 +116,8 @@ def test_commits_are_no_versions_and_the_same_stretch_counts_once():
         ([{"fixed": "1"}], "never begins"),
         ([{"introduced": "1"}] * (MAX_EVENTS.value + 1), "events"),
         ([{"introduced": "a b c"}, {"introduced": "x y"}, {"fixed": "1"}], "cannot be compared"),
+        ([{"introduced": "1"}, {"limit": "2"}, {"limit": "x y"}], "cannot be compared"),
+        ([{"introduced": "1"}, {"fixed": "2"}, {"limit": "x y"}], "cannot be compared"),
     ],
 )
 def test_what_nobody_can_put_in_order_is_refused(events, why):
