@@ -55,7 +55,7 @@ class Read:
     def __init__(self, text: str, reader: Callable[[str], Any]) -> None:
         self._text, self._with = text, reader
         self.numbers = _numbers(text) if _NUMBERS.fullmatch(text) else None
-        self._full = None if self.numbers is not None else reader(text)
+        self._full = reader(text) if self.numbers is None else None
 
     @property
     def full(self) -> Any:
@@ -66,10 +66,10 @@ class Read:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = [int(part) for part in text.split(".")]
+    numbers = tuple(map(int, text.split(".")))
     while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+        numbers = numbers[:-1]
+    return numbers
 
 
 def _maven(text: str) -> Any:

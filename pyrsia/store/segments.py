@@ -7,15 +7,16 @@ first leaf, it never reaches beyond the bundle of 256 that this leaf lies in, an
 Source: docs/storage.md, "Database"; C2SP tlog-tiles, "Log Entries".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from pyrsia.errors import DatabaseDamaged, Malformed
+from pyrsia.errors import DatabaseDamaged
 from pyrsia.log import tiles
 from pyrsia.log.tree import TILE_WIDTH
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
+from pyrsia.units import MAX_ENTRY_BYTES
 
 Row = tuple[int, bytes]  # first leaf, segment
 _LENGTH_BYTES: Final = 2
@@ -109,19 +110,20 @@ def _end(segment: bytes, count: int) -> int | None:
     return at if at <= len(segment) else None
 
 
-def _decoded(first: int, segment: bytes) -> tuple[bytes, ...]:
-    try:
-        return tiles.bundle_decode(segment, sum(1 for _ in _lengths(segment)))
-    except Malformed:
-        raise _damaged(first) from None
-
-
-def _lengths(segment: bytes) -> Iterator[int]:
-    at = 0
-    while at < len(segment):
-        length = int.from_bytes(segment[at : at + _LENGTH_BYTES], "big")
-        yield length
-        at += _LENGTH_BYTES + length
+def _decoded(first: int, segment: bytes) -> list[bytes]:
+    """Its leaves; as `tiles.bundle_decode` of whatever count, in one walk."""
+    leaves: list[bytes] = []
+    at, size, number = 0, len(segment), int.from_bytes
+    while at < size:
+        start = at + _LENGTH_BYTES
+        length = number(segment[at:start], "big")
+        at = start + length
+        if length > MAX_ENTRY_BYTES.value:
+            raise _damaged(first)
+        leaves.append(segment[start:at])
+    if at != size:
+        raise _damaged(first)
+    return leaves
 
 
 def _damaged(first: int) -> DatabaseDamaged:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank, severity
+from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank, severity, warm
 
 BASE = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:{c}/I:{i}/A:{a}"
 CRITICAL = BASE.format(c="H", i="H", a="H")
@@ -73,3 +73,11 @@ def test_unknown_is_worse_than_critical():
     ranks = [rank(word) for word in (*WORDS, UNKNOWN)]
     assert ranks == sorted(set(ranks))
     assert rank("awful") == rank(UNKNOWN)
+
+
+def test_warming_up_reads_a_vector_of_each_reader():
+    of_vector.cache_clear()
+    warm()
+    assert of_vector.cache_info().currsize == 2
+    assert of_vector(CRITICAL) == "critical"
+    assert of_vector.cache_info().misses == 2
