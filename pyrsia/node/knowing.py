@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import trio
 
+from pyrsia.knowledge import severities
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
@@ -108,6 +109,7 @@ class Knowledge:
 
     async def run(self) -> None:
         """Read long histories that somebody asked about; until cancelled."""
+        severities.warm()
         seen = 0
         while True:
             seen = await self._asked.after(seen)
