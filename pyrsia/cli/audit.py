@@ -110,11 +110,13 @@ def _report(
     gathered, answered, tick = Gathered(), asking.Answered(), Progress(quiet=False)
     found = audit_reading.read(named, venvs, node, gathered)
     asking.ask(node, [one.purl for one in gathered.components], at, answered, tick=tick)
+    past = at.size is not None or at.time_ms is not None
     for image, purls in found.items():
-        images.inside(image, [answered.rows[purl].known for purl in purls], node, gathered)
+        issuers = () if past else audit_policy.issuers(node, tried, purls)
+        images.inside(image, [answered.rows[purl].known for purl in purls], node, gathered, issuers=issuers)
     asking.ask(node, [one.purl for one in gathered.components], at, answered, tick=tick)
     lifts = {}
-    if at.size is None and at.time_ms is None:
+    if not past:
         lifts = audit_policy.decide(node, tried, answered, tick=tick)
     return findings.report(gathered, answered, fail_on=fail_on, ignored=ignored, lifts=lifts)
 

@@ -5,7 +5,7 @@ The node's own decisions come with its answers. The rules of a file are decided 
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,16 @@ def decide(node: Client, tried: Path | None, answered: Answered, *, tick: Tick) 
     return dict(_lifts(rules, told))
 
 
+def issuers(node: Client, tried: Path | None, purls: Iterable[str]) -> frozenset[str]:
+    """Those whose facts about any of these count by policy; empty: everybody's.
+
+    Raises:
+        Refusal: as `decide`.
+    """
+    rules = _rules(node, tried)
+    return frozenset(one for purl in purls if rules is not None for one in rules.at(purl).issuers)
+
+
 def _rules(node: Client, tried: Path | None) -> "Policy | None":
     """None where a node of another version has rules that are not known here: then they lift nothing."""
     from pyrsia.cli.policy import rules_of
@@ -57,9 +67,12 @@ def _lifts(rules: "Policy", rows: "list[AuditRow]") -> "Iterator[tuple[tuple[str
     now_ms = int(time.time() * 1_000)
     for row in rows:
         ours = rules.at(row.purl)
+        whys: dict[int, list[str]] = {}
         for one in row.known.advisories if row.known is not None else ():
-            if why := lifts(ours, row.purl, one, now_ms):
-                yield (row.purl, one.leaf), f"policy: {why}"
+            whys.setdefault(one.leaf, []).append(lifts(ours, row.purl, one, now_ms))
+        for leaf, why in whys.items():
+            if all(why):  # a node may tell one advisory of several files, each with its VEX
+                yield (row.purl, leaf), f"policy: {why[0]}"
 
 
 def _decided(node: Client, rules: "Policy", row: "AuditRow") -> "AuditRow":

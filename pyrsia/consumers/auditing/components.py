@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from pyrsia.consumers.documents.purls import ours, spelled
 from pyrsia.errors import Malformed, Refusal
@@ -10,6 +11,8 @@ from pyrsia.units import Limit
 MAX_COMPONENTS = Limit(50_000, "versions of one audit: five of the largest images; 50 questions to a node")
 MAX_LEFT = Limit(50_000, "lines that are left out; a file of more is no list of packages that are known here")
 MAX_PLACES = Limit(50, "places of one version that are told: nobody walks through more")
+
+_LINES: Final = "lines that are not audited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,29 @@ class Gathered:
         if len(places) < MAX_PLACES.value:
             places[place] = None
         if len(self._found) > MAX_COMPONENTS.value:
-            raise _too_many(place, MAX_COMPONENTS.value, "versions")
+            raise _too_many(place.file, MAX_COMPONENTS.value, "versions")
+
+    def take(self, other: "Gathered") -> None:
+        """All that another one has, or nothing of it.
+
+        Raises:
+            Refusal: `usage`: there are too many.
+        """
+        for mine, more, most, what in (
+            (self._found, other._found, MAX_COMPONENTS.value, "versions"),
+            (self._left, other._left, MAX_LEFT.value, _LINES),
+        ):
+            if len(mine) + len(more) > most:
+                raise _too_many("another document with the rest", most, what)
+        for one in other.components:
+            for place in one.places:
+                self.add(one.purl, place)
+        for left in other.left:
+            self.leave(left.what, left.why, left.place)
+        for kind, purls in other._strange.items():
+            self._strange.setdefault(kind, set()).update(purls)
+        self._unseen |= other._unseen
+        self._unknown |= other._unknown
 
     def named(self, kind: str, namespace: str, name: str, version: str, place: Place) -> None:
         """Add a version in its ecosystem's words; what is no package there, or has no version, is left out."""
@@ -107,7 +132,7 @@ class Gathered:
     def leave(self, what: str, why: str, place: Place) -> None:
         self._left[Left(what[:200], why[:300], place)] = None
         if len(self._left) > MAX_LEFT.value:
-            raise _too_many(place, MAX_LEFT.value, "lines that are not audited")
+            raise _too_many(place.file, MAX_LEFT.value, _LINES)
 
     def not_looked_into(self, sentences: Iterable[str]) -> None:
         self._unseen |= dict.fromkeys(sentences)
@@ -116,6 +141,6 @@ class Gathered:
         self._unknown[sentence] = None
 
 
-def _too_many(place: Place, most: int, of_what: str) -> Refusal:
-    return Refusal("usage", what=f"{place.file}: there are more than {most:,} {of_what}", who="what is audited",
+def _too_many(named: str, most: int, of_what: str) -> Refusal:
+    return Refusal("usage", what=f"{named}: there are more than {most:,} {of_what}", who="what is audited",
                    do="audit its parts one by one")  # fmt: skip

@@ -4,9 +4,10 @@ Source: docs/knowledge.md, "Auditing a project".
 """
 
 import hashlib
+import itertools
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,11 @@ from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import spelled
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.knowledge.known import Known
+from pyrsia.knowledge.known import Known, Sbom
 from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES, Limit
 from pyrsia.wire import purl as purls
 
-MAX_SBOMS = Limit(8, "documents about one image: two formats of some issuers")
+MAX_SBOMS = Limit(8, "documents that are read of one image: two formats of four issuers, 64 MiB each")
 DOCUMENT: Final = "/api/v1/facts/blob/{leaf}"
 
 _NAME: Final = re.compile(
@@ -84,24 +85,66 @@ def _digest(node: Client, repository: str, tag: str) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def inside(text: str, known: Iterable[Known | None], node: Client, into: Gathered) -> None:
+def inside(
+    text: str,
+    known: Iterable[Known | None],
+    node: Client,
+    into: Gathered,
+    *,
+    issuers: Collection[str] = (),
+) -> None:
     """What the SBOMs list that the log names for an image. Without one nothing of what is inside is known.
+
+    Any member may give one, so none hides another: all are read that fit, and where they differ, or some were not
+    read, nobody can say that all of it was asked about.
 
     Args:
         known: what stands about its purls.
+        issuers: those whose SBOMs count; empty: everybody's.
     """
-    listed = {one.sha256: one.leaf for said in known if said for one in said.sboms if one.sha256}
-    for sha256, leaf in list(listed.items())[: MAX_SBOMS.value]:
-        place = Place(f"{text} (SBOM sha256:{sha256[:12]})")
-        try:
-            _document(leaf, sha256, place, node, into)
-        except Refusal as refusal:
-            if refusal.code == "not-running":
-                raise
-            into.leave("its SBOM", f"it cannot be read: {refusal.what}", place)
-            into.nobody_knows(f"an SBOM of {text} cannot be read")
+    given = {one.leaf: one for said in known if said for one in said.sboms}
+    counted = [one for one in given.values() if not issuers or one.issuer in issuers]
+    documents = _ordered(counted)
+    for one in documents[MAX_SBOMS.value :]:
+        why = f"{MAX_SBOMS.value} SBOMs of an image are read"
+        into.leave(f"the SBOM of leaf {one.leaf}", why, Place(text))
+        into.nobody_knows(f"{text} has more SBOMs than the {MAX_SBOMS.value} that are read")
+    read = [_components(text, one, node, into) for one in documents[: MAX_SBOMS.value]]
+    listed = {one for one in read if one}
+    if len(listed) > 1:
+        into.nobody_knows(f"SBOMs of {text} do not list the same, so nobody can say what is inside")
+    if len(given) > len(counted):
+        count = len(given) - len(counted)
+        into.not_looked_into([f"{count} of the SBOMs of {text}: `issuers` of the policy names who counts"])
     if not listed:
-        into.nobody_knows(f"no SBOM of {text} is in the log, so nobody can say what is inside")
+        whose = " by those that `issuers` names" if issuers else ""
+        what = "lists a package that is known here" if documents else "is in the log"
+        into.nobody_knows(f"no SBOM of {text}{whose} {what}, so nobody can say what is inside")
+
+
+def _ordered(sboms: Iterable[Sbom]) -> list[Sbom]:
+    """Those with a document, each document once: the newest of each issuer, then the second of each, and so on."""
+    by_issuer: dict[str, list[Sbom]] = {}
+    for one in sorted({one.sha256: one for one in sboms if one.sha256}.values(), key=lambda one: -one.leaf):
+        by_issuer.setdefault(one.issuer, []).append(one)
+    turns = itertools.zip_longest(*by_issuer.values())
+    return [one for turn in turns for one in turn if one is not None]
+
+
+def _components(text: str, one: Sbom, node: Client, into: Gathered) -> frozenset[str]:
+    """What an SBOM lists, also gathered; nothing for one that cannot be read, which is said."""
+    place = Place(f"{text} (SBOM sha256:{one.sha256[:12]})")
+    inside = Gathered()
+    try:
+        _document(one.leaf, one.sha256, place, node, inside)
+        into.take(inside)
+    except Refusal as refusal:
+        if refusal.code == "not-running":
+            raise
+        into.leave("its SBOM", f"it cannot be read: {refusal.what}", place)
+        into.nobody_knows(f"an SBOM of {text} cannot be read")
+        return frozenset()
+    return frozenset(it.purl for it in inside.components)
 
 
 def _document(leaf: int, sha256: str, place: Place, node: Client, into: Gathered) -> None:

@@ -7,9 +7,11 @@ import os
 import msgspec
 import pytest
 
-from pyrsia.units import MAX_AUDITED
+from pyrsia.consumers.auditing import components
+from pyrsia.consumers.auditing.images import MAX_SBOMS
+from pyrsia.units import MAX_AUDITED, Limit
 from tests.reference.fakenode import FakeNode
-from tests.reference.toyaudit import OTHER, ToyAudit, sbom
+from tests.reference.toyaudit import ISSUER, OTHER, ToyAudit, sbom
 
 IDNA = "pkg:pypi/idna"
 OLD = "pkg:pypi/idna@3.6"
@@ -286,6 +288,69 @@ def test_an_image_is_asked_about_by_tag_and_digest_and_its_sbom_is_looked_into(p
     code, out, _ = pyrsia("audit", "docker://gone", "--node", node.url)
     assert (code, "its digest is unknown" in out) == (3, True)
     assert pyrsia("audit", "docker://gone", "--node", node.url, "--fail-on", "none")[0] == 0
+
+
+@pytest.fixture
+def image(toy, node):
+    """An image's digest, its audit's words, and a way to say an SBOM of it."""
+    manifest = b'{"schemaVersion": 2}'
+    node.answers["/v2/app/manifests/1"] = (200, manifest)
+
+    def say(document, author=ISSUER, **fields):
+        blob = {"sha256": hashlib.sha256(document).hexdigest(), "size": 1}
+        subject = "pkg:docker/app@sha256:" + hashlib.sha256(manifest).hexdigest()
+        leaf = toy.say("sbom", subject, author, format="cyclonedx", blob=blob, **fields)
+        node.answers[f"/api/v1/facts/blob/{leaf}"] = (200, document)
+
+    return say
+
+
+def test_no_sbom_of_an_image_hides_what_another_one_lists(pyrsia, node, image):
+    empty = [sbom() + b" " * number for number in range(MAX_SBOMS.value)]
+    image(empty[0], OTHER)
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "no SBOM of app:1 lists a package that is known here" in out) == (3, True)
+    image(sbom(OLD))
+    assert pyrsia("audit", "app:1", "--node", node.url)[0] == 1
+    passing = ("audit", "app:1", "--ignore", "CVE-2024-3651", "--node", node.url)
+    assert pyrsia(*passing)[0] == 0  # who lists nothing speaks against nobody
+    for one in empty[1:]:  # newer ones
+        image(one, OTHER)
+    code, out, _ = pyrsia(*passing)
+    assert (code, "app:1 has more SBOMs than the 8 that are read" in out) == (3, True)
+    code, found = told(pyrsia, node, "app:1")
+    assert code == 1
+    assert "the SBOM of leaf 103" in [one["what"] for one in found["not_audited"]]
+
+
+def test_sboms_of_an_image_that_differ_are_all_asked_about_and_no_answer(pyrsia, toy, node, image):
+    image(sbom("pkg:pypi/fine@1"))
+    assert pyrsia("audit", "app:1", "--node", node.url)[0] == 0
+    image(sbom("pkg:pypi/fine@1") + b" ", OTHER)
+    assert pyrsia("audit", "app:1", "--node", node.url)[0] == 0
+    image(sbom("pkg:pypi/other@1"), OTHER)
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "SBOMs of app:1 do not list the same" in out) == (3, True)
+    assert "pkg:pypi/other@1" in toy.orders[-1].purls
+    # Whom policy names is believed, and the others are counted; about the past it decides nothing.
+    toy.policy = f'[all]\nissuers = ["{ISSUER}"]\n'
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "not looked into: 2 of the SBOMs of app:1" in out) == (0, True)
+    assert pyrsia("audit", "app:1", "--node", node.url, "--as-of", toy.size)[0] == 3
+    toy.policy = f'[all]\nissuers = ["{"e" * 52}"]\n'
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "no SBOM of app:1 by those that `issuers` names is in the log" in out) == (3, True)
+
+
+def test_an_sbom_of_more_than_an_audit_asks_about_is_no_answer_and_hides_nothing(
+    pyrsia, node, image, monkeypatch
+):
+    monkeypatch.setattr(components, "MAX_COMPONENTS", Limit(4, "for the test"))
+    image(sbom(OLD))
+    image(sbom(*(f"pkg:pypi/p{number}@1" for number in range(4))), OTHER)
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url, "--ignore", "CVE-2024-3651")
+    assert (code, "more than 4 versions" in out) == (3, True)
+    assert pyrsia("audit", "app:1", "--node", node.url)[0] == 1
 
 
 def test_what_is_nothing_of_all_that_is_refused(pyrsia, node, tmp_path):
