@@ -65,6 +65,8 @@ class Known:
         size: leaves of the log that this speaks of.
         whole: whether every fact below `size` was here to be read; a node that began from a snapshot lacks some.
         flips_ms: when time alone changes it; None for never.
+        beyond: (author, kind) of whom more stands about the package than one author has room for: of these words, and
+            only of these, some are missing.
     """
 
     size: int
@@ -73,3 +75,8 @@ class Known:
     licences: tuple[Licence, ...] = ()
     sboms: tuple[Sbom, ...] = ()
     flips_ms: int | None = None
+    beyond: tuple[tuple[str, str], ...] = ()
+
+    def lacks(self, *kinds: str) -> tuple[str, ...]:
+        """Authors some of whose words of these kinds are missing."""
+        return tuple(dict.fromkeys(author for author, kind in self.beyond if kind in kinds))

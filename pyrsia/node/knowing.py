@@ -8,7 +8,7 @@ Source: docs/knowledge.md, "At a node".
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import trio
@@ -94,8 +94,9 @@ class Knowledge:
         facts = [fact for one in held for fact in one.facts.values()]
         if len(held) > 1:
             facts.sort(key=lambda one: one.leaf)
-        whole = all(one.whole for one in held)
-        return about(facts, purl, sha256, now_ms, self._log.size, whole)
+        known = about(facts, purl, sha256, now_ms, self._log.size, all(one.whole for one in held))
+        beyond = sorted(set().union(*(one.beyond for one in held)))
+        return replace(known, beyond=tuple(beyond)) if beyond else known
 
     async def read(self, purl: str, sha256: str = "") -> Known:
         """`known`, after reading all of a long history, in turns with others."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from pyrsia.knowledge.known import Advisory, Known
 from pyrsia.knowledge.licences import permitted
+from pyrsia.knowledge.said import ADVISORY, LICENCE, VEX
 from pyrsia.policy.accepted import Acceptance
 from pyrsia.policy.facts import Facts, Reason
 from pyrsia.policy.keys import ANY, SEVERITIES
@@ -35,8 +36,10 @@ def reasons(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
     if rules.max_severity == ANY:
         yield Reason(SEVERITY, True, "known weaknesses are not asked for")
     else:
-        yield _unknown(SEVERITY, facts, "which advisories mean it") or Reason(
-            SEVERITY, True, f"{rules.max_severity} is the worst that may be known of it"
+        yield (
+            _unknown(SEVERITY, facts, "which advisories mean it")
+            or _beyond(SEVERITY, _silenced(rules, facts))
+            or Reason(SEVERITY, True, f"{rules.max_severity} is the worst that may be known of it")
         )
         yield from _advisories(rules, facts, now_ms)
     yield from _licences(rules, facts)
@@ -83,7 +86,23 @@ def _unknown(rule: str, facts: Facts, what: str) -> Reason | None:
     return None
 
 
+def _beyond(rule: str, authors: list[str]) -> Reason | None:
+    """Why a rule cannot be answered where words against a version may be missing: their author says too many."""
+    if not authors:
+        return None
+    what = f"{authors[0][:8]} says so much of this package that some of its words are left out"
+    return Reason(rule, False, what, "let it take words back, or name others in `issuers`")
+
+
 # -- advisories --
+
+
+def _silenced(rules: Rules, facts: Facts) -> list[str]:
+    """Of those whose advisories count, or whose VEX has a say in lifting one, who says more than is kept."""
+    if facts.known is None:
+        return []
+    told = [one for one in facts.known.lacks(ADVISORY) if _counts(rules, one)]
+    return told + [one for one in facts.known.lacks(VEX) if one in rules.vex_issuers]
 
 
 def _advisories(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
@@ -158,8 +177,9 @@ def _licences(rules: Rules, facts: Facts) -> Iterator[Reason]:
         yield Reason(LICENCES, True, "its licence is not asked for")
         return
     rule = LICENCES if rules.licences_allow else DENIED
-    unknown = _unknown(rule, facts, "its licence")
     known = facts.known
+    lacking = [] if known is None else [one for one in known.lacks(LICENCE) if _counts(rules, one)]
+    unknown = _unknown(rule, facts, "its licence") or _beyond(rule, lacking)
     if unknown is not None or known is None:
         yield unknown or Reason(rule, False, "nobody here knows its licence")
         return

@@ -15,6 +15,7 @@ import trio
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.known import Known
+from pyrsia.knowledge.said import ADVISORY, VEX
 from pyrsia.ledger import views
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, WITNESSED
 from pyrsia.ledger.touches import package_key
@@ -56,7 +57,7 @@ class Auditing:
             if at % TURN == 0:
                 await trio.lowlevel.checkpoint()
             rows.append(await look.row(purl))
-        whole = all(row.known is None or row.known.whole for row in rows)
+        whole = all(row.known is None or _is_whole(row.known) for row in rows)
         return AuditAnswer(moment.size, moment.time_ms, whole, tuple(rows))
 
 
@@ -159,6 +160,11 @@ class _Look:
         return known
 
 
+def _is_whole(known: Known) -> bool:
+    """Whether no word against it is missing."""
+    return known.whole and not known.lacks(ADVISORY, VEX)
+
+
 def _worse(one: str, other: str) -> str:
     """The worse of two statuses; "" is none."""
     rank: Callable[[str], int] = lambda status: _WORTH.index(status) if status in _WORTH else -1  # noqa: E731
@@ -174,6 +180,7 @@ def _richer(one: Known, of_file: Known) -> Known:
         licences=tuple(dict.fromkeys((*one.licences, *of_file.licences))),
         sboms=tuple(dict.fromkeys((*one.sboms, *of_file.sboms))),
         flips_ms=min(filter(None, (one.flips_ms, of_file.flips_ms)), default=None),
+        beyond=tuple(dict.fromkeys((*one.beyond, *of_file.beyond))),
     )
 
 

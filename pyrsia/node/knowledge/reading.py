@@ -2,9 +2,15 @@
 
 What decides now is kept: facts of the kinds that policies read, without those that their authors took back or replaced.
 A history may be long and hold few facts, so a question reads a bounded stretch of it, and says that there is more.
+
+Each author has room of its own for each kind. Who says more than that loses its own further words, which is told by
+name; nobody can so displace another's warning, or make what is known of a package look incomplete to a rule that asks
+for something else.
+
+Source: docs/knowledge.md, "At a node".
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -17,6 +23,7 @@ from pyrsia._native import form
 from pyrsia.knowledge import said as saying
 from pyrsia.knowledge.said import FACT, Said
 from pyrsia.ledger import entries, glance, index, prefixtree
+from pyrsia.ledger.bodies.facts import ISSUED
 from pyrsia.node.archive import Hole
 from pyrsia.units import Limit
 
@@ -24,7 +31,13 @@ STRETCH = Limit(128, "leaves of a history between two turns of the loop: some th
 AT_ONCE = Limit(1_024, "leaves read within one question, 20 ms; a longer history is read beside it, once")
 KEPT_BYTES = Limit(8 << 20, "leaves whose facts are kept, some 30 MB as values: a thousand busy packages")
 KEPT_SUBJECTS = Limit(20_000, "histories remembered, mostly without a fact: 10 MB, a mirror's packages")
-MAX_FACTS = Limit(10_000, "that stand about one package: fifty times what the most watched one has")
+MAX_ISSUED = Limit(
+    5_000,
+    "advisories, or VEX, of one issuer that stand about one package: ten times what the most watched one has",
+)
+MAX_WORDS = Limit(
+    2_000, "licences, or SBOMs, of one member about one package: one each for more versions than boto3 has"
+)
 GAP = Limit(32, "leaves between two of a history that are read along rather than sought one by one")
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -87,7 +100,9 @@ class Held:
         next: leaf from which on nothing was read yet; `began`: leaf below which nothing was here to be read.
         facts: those that were neither replaced nor taken back, by id, in log order.
         bytes: of the leaves behind `facts`.
-        full: there are more than `MAX_FACTS`, and the rest is left out.
+        counts: of `facts`, by author and kind.
+        left: what there was no room for, as ids and leaves, as much again: it comes in when there is.
+        lost: authors and kinds of which there was more still.
     """
 
     key: bytes
@@ -97,13 +112,20 @@ class Held:
     rows: int = 0
     facts: dict[str, Said] = field(default_factory=dict)
     bytes: int = 0
-    full: bool = False
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    lost: set[tuple[str, str]] = field(default_factory=set)
     changes: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether every fact of the history was read."""
-        return self.rows == self.count and not self.full
+        """Whether the history was read to its end."""
+        return self.rows == self.count
+
+    @property
+    def beyond(self) -> set[tuple[str, str]]:
+        """Authors and kinds of which more stands than there is room for."""
+        return {whose for whose, left in self.left.items() if left} | self.lost
 
     def add(self, one: Said, size: int, now_ms: int) -> None:
         """One more fact of the history; what it ends is left out from then on, unless it will end it only later."""
@@ -114,14 +136,34 @@ class Held:
             ended: str = one.supersedes
             while ended:  # and what that one was to end
                 before = self.facts.pop(ended, None)
+                if before is None:
+                    self.left.get((one.author, one.kind), {}).pop(ended, None)
+                else:
+                    self.counts[before.author, before.kind] -= 1
                 ended = "" if before is None else before.supersedes
             if one.is_withdrawal:
                 return
-        if len(self.facts) >= MAX_FACTS.value:
-            self.full = True
+        whose, room = (one.author, one.kind), _room(one.kind)
+        if self.counts[whose] >= room:
+            left = self.left.setdefault(whose, {})
+            if len(left) >= room:
+                self.lost.add(whose)
+            else:
+                left[one.id] = one.leaf
             return
         self.facts[one.id] = one
+        self.counts[whose] += 1
         self.bytes += size
+
+    def returning(self) -> Iterator[int]:
+        """Leaves of what was left out and has room now; each is to be added before the next is asked for."""
+        for whose, left in self.left.items():
+            while left and self.counts[whose] < _room(whose[1]):
+                yield left.pop(next(iter(left)))
+
+
+def _room(kind: str) -> int:
+    return MAX_ISSUED.value if kind in ISSUED else MAX_WORDS.value
 
 
 class Reading:
@@ -190,6 +232,11 @@ class Reading:
             told = fact(leaf, raw)
             if told is not None:
                 held.add(told, len(raw), now_ms)
+        for leaf in held.returning():
+            again = self._log.entry(leaf)
+            told = None if again is None else fact(leaf, again)
+            if told is not None and again is not None:
+                held.add(told, len(again), now_ms)
         held.rows += len(wanted)
         held.next = wanted[-1] + 1 if len(wanted) == most else size
         if self._held.get(held.key) is held:

@@ -260,15 +260,54 @@ def test_what_a_snapshot_left_out_is_missing_until_it_comes(world):
     assert ([one.id for one in known.advisories], known.whole) == (["CVE-0", "CVE-1"], True)
 
 
-def test_one_package_with_too_many_words_is_not_whole_and_others_are(world, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_FACTS", reading.Limit(2, "a test's"))
-    for at in range(3):
-        world.say(at, "advisory", "pkg:pypi/idna", at)
-        world.say(at, "review", "pkg:pypi/other", at)
+@pytest.fixture
+def room(monkeypatch):
+    """For three words of each author and kind."""
+    monkeypatch.setattr(reading, "MAX_ISSUED", reading.Limit(3, "a test's"))
+    monkeypatch.setattr(reading, "MAX_WORDS", reading.Limit(3, "a test's"))
+
+
+def test_a_flood_of_one_member_s_licences_hides_no_advisory_and_nothing_of_others(world, room):
+    """Anybody may say a licence: who says too many loses words of its own, of this kind, and nothing else changes."""
+    for at in range(9):
+        world.say(1, "licence", f"pkg:pypi/idna@{at}", at)
+        world.say(1, "sbom", "pkg:pypi/idna@1.0", at)
+        world.say(1, "review", "pkg:pypi/idna", at)
+    world.say(0, "advisory", "pkg:pypi/idna")
+    world.say(2, "licence", "pkg:pypi/idna@1.0")
     world.seal()
+    flooder = b32(world.nodes[1].public)
+    known = Knowledge(world.archive, clock=Clock(world)).known("pkg:pypi/idna@1.0")
+    assert known.whole
+    assert [one.id for one in known.advisories] == ["CVE-0"]
+    assert b32(world.nodes[2].public) in [one.issuer for one in known.licences]
+    assert known.beyond == ((flooder, "licence"), (flooder, "sbom"))
+    assert known.lacks("advisory") == ()
+
+
+def test_who_says_more_advisories_than_there_is_room_for_is_named_and_others_count_whole(world, room):
+    for at in range(9):
+        world.say(0, "advisory", "pkg:pypi/idna", at)
+    world.say(1, "advisory", "pkg:pypi/idna", 1, severity="critical")
+    world.seal()
+    known = Knowledge(world.archive, clock=Clock(world)).known("pkg:pypi/idna@1.0")
+    assert (known.whole, known.lacks("advisory")) == (True, (b32(world.nodes[0].public),))
+    assert [one.severity for one in known.advisories if one.issuer == b32(world.nodes[1].public)] == [
+        "critical"
+    ]
+
+
+def test_who_takes_its_flood_back_is_heard_again(world, room):
     knowledge = Knowledge(world.archive, clock=Clock(world))
-    assert not knowledge.known("pkg:pypi/idna@1.0").whole
-    assert knowledge.known("pkg:pypi/other@1.0").whole
+    for at in range(5):
+        world.say(0, "advisory", "pkg:pypi/idna", at, advisory=f"CVE-{at}")
+    world.seal()
+    assert knowledge.known("pkg:pypi/idna@1.0").lacks("advisory")
+    for _ in range(3):
+        world.end(0)
+    world.seal()
+    known = knowledge.known("pkg:pypi/idna@1.0")
+    assert ([one.id for one in known.advisories], known.beyond) == (["CVE-3", "CVE-4"], ())
 
 
 def test_what_is_kept_is_bounded_and_what_was_given_up_is_read_again(world, monkeypatch):

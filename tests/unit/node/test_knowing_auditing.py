@@ -145,7 +145,7 @@ async def test_an_audit_of_too_long_a_past_is_refused_and_others_have_their_turn
         nursery.start_soon(count)
         await auditing(world).audit(AuditOrder(tuple(f"pkg:pypi/p{n}@1" for n in range(400))))
         nursery.cancel_scope.cancel()
-    assert turns >= 400 / audits.TURN
+    assert turns >= 400 // audits.TURN - 1  # who counts may begin last
 
 
 async def test_a_moment_that_never_was_is_refused(told):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
-from pyrsia.knowledge.known import Advisory, Known
+from pyrsia.knowledge.known import Advisory, Known, Licence
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Facts
 from pyrsia.policy.rules import parse
@@ -108,3 +108,25 @@ def test_a_word_that_lifts_counts_from_nobody_who_was_not_named():
     other = dataclasses.replace(advisory, vex=(*advisory.vex, (NODES[2], "affected", 5)))
     both = f'max_severity = "low"\nvex_issuers = ["{NODES[1]}", "{NODES[2]}"]'
     assert not allowed(both, known=Known(9, True, (other,)))  # those whose word lifts do not agree
+
+
+MANY = f'issuers = ["{NODES[0]}"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "passes"),
+    [
+        ('max_severity = "medium"', "licence", True),  # anybody may say those
+        ('max_severity = "medium"', "sbom", True),
+        ('max_severity = "medium"', "advisory", False),
+        ('max_severity = "medium"', "vex", True),  # nobody's lifts
+        (f'max_severity = "medium"\nvex_issuers = ["{NODES[1]}"]', "vex", False),
+        (f'max_severity = "medium"\n{MANY}', "advisory", True),
+        ('licences_deny = ["GPL-*"]', "licence", False),
+        (f'licences_deny = ["GPL-*"]\n{MANY}', "licence", True),
+        ('licences_deny = ["GPL-*"]', "advisory", True),
+    ],
+)
+def test_who_says_too_much_is_left_out_where_that_could_hide_a_word_against(text, kind, passes):
+    known = Known(9, True, licences=(Licence("MIT", NODES[0], 3),), beyond=((NODES[1], kind),))
+    assert allowed(text, known=known) == passes
