@@ -128,7 +128,11 @@ def withdraw(which: str, dry_run: bool, target: str | None, as_json: bool) -> No
 
 def _lines(told: dict[str, Any], *, dry_run: bool, gone: bool = False) -> Iterator[str]:
     leaf = f", leaf {told['leaf']}" if told["leaf"] >= 0 else ""
-    words = {"same": "is gone already" if gone else "stands already", "withdrawn": "taken back"}
+    words = {
+        "same": "is gone already" if gone else "stands already",
+        "older": "not said: its modified_ms is older than that of what this node said, or took back, since",
+        "withdrawn": "taken back",
+    }
     outcome = words.get(told["outcome"], told["outcome"])
     yield f"{told['kind']} about {told['subject']}: {'would be: ' if dry_run else ''}{outcome}{leaf}"
 

@@ -186,7 +186,10 @@ def summary(tally: Tally, *, dry_run: bool, most: int) -> Iterable[str]:
     would = "would be " if dry_run else ""
     yield f"{tally.records:,} record{'s' * (tally.records != 1)} read"
     for name in OUTCOMES:
-        yield f"  {tally.outcomes[name]:>9,}  {'' if name == 'same' else would}{name}"
+        if name != "older":
+            yield f"  {tally.outcomes[name]:>9,}  {'' if name == 'same' else would}{name}"
+    if tally.outcomes["older"]:
+        yield f"  {tally.outcomes['older']:>9,}  older than what this node said since, or took back: not said"
     for title, counted in (("left out:", tally.skipped), ("on the way:", tally.noted)):
         if counted:
             yield title

@@ -11,7 +11,7 @@ import msgspec
 
 from pyrsia.knowledge.known import Known
 from pyrsia.policy.facts import Reason
-from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_AFFECTED, MAX_AUDITED, MAX_FACTS_TOLD
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_AFFECTED, MAX_AUDITED, MAX_FACTS_TOLD, MAX_TIME_MS
 from pyrsia.wire.purl import MAX_PURL_CHARS
 
 OLDEST, NEWEST = "oldest", "newest"  # orders of a page
@@ -70,16 +70,22 @@ class FactTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WholeAdvisory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every subject that an advisory has now; what this node said under its id of any other is taken back."""
+    """Every subject that an advisory has now; what this node said under its id of any other is taken back.
+
+    `modified_ms`: of the record that says so; one that is older than what was said takes nothing back. 0: now.
+    """
 
     advisory: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     subjects: Annotated[tuple[PurlText, ...], msgspec.Meta(max_length=MAX_AFFECTED.value)] = ()
+    modified_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS.value)] = 0
 
 
 class FactsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Facts that this node shall say, each at most once: what it says already in the same words is no new entry.
 
     A fact replaces the one that this node said before of the same kind, subject and `advisory`. `whole`: beside that.
+    An advisory with `modified_ms` (of the record that it comes from; one to take back, too) counts only where no newer
+    record was said before.
     """
 
     facts: Annotated[tuple[FactTold, ...], msgspec.Meta(max_length=MAX_FACTS_TOLD.value)] = ()
@@ -88,7 +94,7 @@ class FactsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FactOutcome(msgspec.Struct, frozen=True):
-    """What became of one: added, changed, same, withdrawn or refused. `leaf`: -1 without an entry."""
+    """What became of one: added, changed, same, older, withdrawn or refused. `leaf`: -1 without an entry."""
 
     outcome: str
     leaf: int = -1

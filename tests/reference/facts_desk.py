@@ -74,6 +74,8 @@ class Desk:
             return refused("busy", retry_s=1)
         key = fact["kind"], fact["subject"], fact["fields"].get("advisory", "")
         before = self.stands.get(key)
+        if before is not None and fact["fields"].get("modified_ms", 1 << 60) < before.get("modified_ms", 0):
+            return {"outcome": "older", "leaf": -1}
         if fact["withdraw"]:
             if before is None:
                 return {"outcome": "same", "leaf": -1}

@@ -92,7 +92,9 @@ class Intake:
         """The facts of each record, and behind them what it names."""
         for name, kept in self._kept.items():
             yield from kept.tellings
-            yield Telling(_encode(WholeAdvisory(name, kept.subjects)), kept.where, whole=True)
+            yield Telling(
+                _encode(WholeAdvisory(name, kept.subjects, kept.modified_ms)), kept.where, whole=True
+            )
 
 
 def telling(fact: FactTold, where: str) -> Telling:

@@ -12,7 +12,7 @@ MAX_REASONS = Limit(200, "sorts of what was left out: there are some fifty ecosy
 MAX_NAME_CHARS = Limit(200, "of a record's file or id in a sentence: the longest of real ones have 120")
 MANY: Final = "other reasons"
 
-OUTCOMES: Final = ("added", "changed", "same", "withdrawn")
+OUTCOMES: Final = ("added", "changed", "same", "older", "withdrawn")
 
 
 @dataclass(slots=True)

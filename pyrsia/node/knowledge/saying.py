@@ -1,6 +1,6 @@
 """Facts of this node on their way to the log: each at most once, a change in the place of what it changes.
 
-Decides what an order's rows come to (added, changed, same, withdrawn, refused); seeing entries into the log is
+Decides what an order's rows come to (added, changed, same, older, withdrawn, refused); seeing entries into the log is
 `batch`'s. An order that speaks of what an earlier one is just speaking of (the same name, the same advisory) waits for
 that one and holds up nobody else, so two orders for one fact make no two entries. Some entries are on their way at a
 time, fewer than one author may have waiting, so that what the node itself must say finds room.
@@ -10,7 +10,7 @@ Source: docs/knowledge.md, "At a node".
 
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,10 +21,11 @@ import trio
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.said import ADVISORY, FACT
 from pyrsia.ledger.bodies import AUTHORED
-from pyrsia.ledger.bodies.facts import ISSUED, KINDS
+from pyrsia.ledger.bodies.facts import KINDS
 from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.roster import ISSUER
 from pyrsia.node.batch import Outcome
+from pyrsia.node.knowledge.speakers import check, may_say, no_issuer, roles_of
 from pyrsia.node.knowledge.words import Word, Words, name_of, says
 from pyrsia.node.submission import BUSY
 from pyrsia.serve.knowing import (
@@ -51,6 +52,7 @@ AGAIN_S: Final = 1  # until the rest of them may be sent
 TURN: Final = 200  # rows looked at between two turns of the loop, 4 ms
 
 ADDED, CHANGED, SAME, WITHDRAWN, REFUSED = "added", "changed", "same", "withdrawn", "refused"
+OLDER: Final = "older"  # than the record that this node's word of the same advisory came from
 _OURS: Final = ("kind", "subject", "supersedes", "text", "valid_from", "withdrawn")
 
 assert TOGETHER.value * ON_THE_WAY.value < MEMPOOL_AUTHOR_ENTRIES.value  # noqa: S101 (two numbers that belong together)
@@ -102,7 +104,7 @@ class Saying:
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
         """As `serve.knowing.KnowledgeDesk.say`."""
-        roles = self._roles()
+        roles = roles_of(self._member())
         async with self._orders:
             rows = await self._read_all(order.facts, roles)
             asked = [row for row in rows if row.outcome is None]
@@ -143,20 +145,9 @@ class Saying:
                     del self._being_said[one]
             through.set()
 
-    def _roles(self) -> Sequence[str]:
-        member = self._member()
-        if member is None:
-            raise Refusal(
-                "forbidden",
-                what="this node is no member of the network, and only members say facts",
-                who="this node, as far as its log goes",
-                do="see `pyrsia member list`; to be admitted, docs/join.md; or ask another node",
-            )
-        return list(member["roles"])
-
     # -- planning --
 
-    async def _read_all(self, facts: Iterable[FactTold], roles: Sequence[str]) -> list[_Row]:
+    async def _read_all(self, facts: Iterable[FactTold], roles: Collection[str]) -> list[_Row]:
         """Rows in the order of the facts; those that nothing can come of are refused."""
         rows = [_Row(told) for told in facts]
         named: set[bytes] = set()
@@ -172,7 +163,9 @@ class Saying:
                 row.name, row.outcome = b"", _refused(refusal)
         return rows
 
-    async def _plan(self, asked: Sequence[_Row], order: FactsOrder, roles: Sequence[str]) -> list[list[_Row]]:
+    async def _plan(
+        self, asked: Sequence[_Row], order: FactsOrder, roles: Collection[str]
+    ) -> list[list[_Row]]:
         """What each row comes to; those that need an entry have no outcome yet, but a body.
 
         Returns rows of their own for what each of the order's `whole` takes back.
@@ -180,21 +173,40 @@ class Saying:
         async with self._following:
             await self._words.catch_up()
         now_ms = int(self._clock() * 1_000)
-        gone = self._gone(order, {row.name for row in asked}, roles)
+        gone = self._gone(order, {row.name for row in asked}, roles, now_ms)
         rows = [*asked, *(row for one in gone for row in one if row.outcome is None)]
+        newest = self._newest(rows)
         for row, word in zip(rows, self._words.find([row.name for row in rows]), strict=True):
-            _decide(row, word, now_ms)
+            if _is_older(row.told, word, newest, now_ms):
+                row.outcome = FactOutcome(OLDER)
+                continue
+            _decide(row, None if word is None or word.gone else word, now_ms)
             if row.outcome is None:
                 self._check(row)
         return gone
 
-    def _gone(self, order: FactsOrder, named: set[bytes], roles: Sequence[str]) -> list[list[_Row]]:
-        """For each advisory what this node says of subjects that it has no more; of names in `named` rows speak."""
+    def _newest(self, rows: Iterable[_Row]) -> dict[str, int]:
+        """By advisory of rows with a date: `modified_ms` of the newest record that this node said something of."""
+        ids = list(dict.fromkeys(row.told.fields["advisory"] for row in rows if _modified_ms(row.told)))
+        found = self._words.of_advisories(ids)
+        return {name: one.modified_ms for name, one in zip(ids, found, strict=True)}
+
+    def _gone(
+        self, order: FactsOrder, named: set[bytes], roles: Collection[str], now_ms: int
+    ) -> list[list[_Row]]:
+        """For each advisory what this node says of subjects that it has no more; of names in `named` rows speak.
+
+        A list of subjects that is older than what was said takes nothing back.
+        """
         found: list[list[_Row]] = []
         whole = order.whole
         left = sys.maxsize if order.dry_run else GONE.value
-        for one, names in zip(whole, self._words.of_advisories([one.advisory for one in whole]), strict=True):
-            fields = {"advisory": one.advisory}
+        said = self._words.of_advisories([one.advisory for one in whole])
+        for one, before in zip(whole, said, strict=True):
+            fields: dict[str, Any] = {"advisory": one.advisory}
+            if one.modified_ms:
+                fields["modified_ms"] = one.modified_ms
+            names = () if _passed(one.modified_ms, before.modified_ms, now_ms) else before.names
             kept = (
                 {name_of({"kind": ADVISORY, "subject": it, **fields}) for it in one.subjects}
                 if names
@@ -205,9 +217,9 @@ class Saying:
             rows = [
                 _Row(FactTold(ADVISORY, self._words.subject(word), fields=fields, withdraw=True), name)
                 for name, word in words
-                if word is not None
+                if word is not None and not word.gone
             ]
-            if rows and ADVISORY in ISSUED and ISSUER not in roles:
+            if rows and not may_say(ADVISORY, roles):
                 rows = [_Row(row.told, outcome=_refused(no_issuer(ADVISORY))) for row in rows[:1]]
             elif len(rows) > left:
                 rows = [*rows[:left], _Row(rows[left].told, outcome=_refused(_too_many()))]
@@ -215,7 +227,7 @@ class Saying:
             found.append(rows)
         return found
 
-    def _read(self, row: _Row, roles: Sequence[str]) -> None:
+    def _read(self, row: _Row, roles: Collection[str]) -> None:
         """
         Raises:
             Refusal: it is nothing that this node can say.
@@ -225,8 +237,7 @@ class Saying:
             raise _bad(f"{told.kind[:40]!r} is no kind of fact", f"use one of {', '.join(KINDS)}")
         if told.kind == RECHECK:
             raise _bad("re-checks are said by builders, of what they built", "see docs/builds.md")
-        if told.kind in ISSUED and ISSUER not in roles:
-            raise no_issuer(told.kind)
+        check(told.kind, roles)
         wrong = next((name for name in _OURS if name in told.fields), None)
         if wrong is not None:
             raise _bad(f"`{wrong}` stands beside `fields`, not in it", "move it")
@@ -305,6 +316,28 @@ def _whole(rows: Sequence[_Row]) -> WholeOutcome:
     return WholeOutcome(sum(one.outcome == WITHDRAWN for one in outcomes), next(errors, None))
 
 
+def _modified_ms(told: FactTold) -> int:
+    """Of the record that a told advisory comes from; 0 for what comes from none."""
+    if told.kind != ADVISORY or not isinstance(told.fields.get("advisory"), str):
+        return 0
+    date = told.fields.get("modified_ms", 0)
+    return date if type(date) is int else 0
+
+
+def _passed(told_ms: int, known_ms: int, now_ms: int) -> bool:
+    """Whether a record's date lies before a known one's. A date ahead of now holds up nobody."""
+    return 0 < told_ms < known_ms <= now_ms
+
+
+def _is_older(told: FactTold, word: Word | None, newest: Mapping[str, int], now_ms: int) -> bool:
+    """Whether a newer record spoke of this advisory, or took this word of it back."""
+    told_ms = _modified_ms(told)
+    if not told_ms:
+        return False
+    known_ms = (newest.get(told.fields["advisory"], 0), 0 if word is None else word.modified_ms)
+    return any(_passed(told_ms, one, now_ms) for one in known_ms)
+
+
 def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
     """What a row comes to beside what this node says already."""
     told = row.told
@@ -316,7 +349,7 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
         row.body = {
             **about,
             "supersedes": word.id.hex(),
-            "valid_from": told.valid_from or now_ms,
+            "valid_from": told.valid_from or min(_modified_ms(told) or now_ms, now_ms),
             "withdrawn": True,
         }
         row.becomes = WITHDRAWN
@@ -338,16 +371,6 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
 def _holds_from(wanted_ms: int, said_ms: int, now_ms: int) -> bool:
     """Whether what is said holds from when it shall: a given time is that time, none is now."""
     return wanted_ms == said_ms if wanted_ms else said_ms <= now_ms
-
-
-def no_issuer(kind: str) -> Refusal:
-    """What a member hears that may not say facts of this kind."""
-    return Refusal(
-        "forbidden",
-        what=f"only a member with the role issuer says facts of the kind {kind}",
-        who="this node, which has not got that role",
-        do="ask for it by a motion (`pyrsia member propose roles`), or say it through a node that has it",
-    )
 
 
 def _too_many() -> Refusal:

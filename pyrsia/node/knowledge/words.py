@@ -3,7 +3,8 @@
 A table beside the log, made out of it: it follows the log leaf by leaf and may be lost at any time. A word is found by
 its kind, its subject and what it names there (an advisory's id, a commit, a request, a document's format); of two that
 stand under one name the later one is meant. Beside that, every name under which an advisory was said is kept by the
-advisory's id: who knows all that it is about can take back the rest.
+advisory's id: who knows all that it is about can take back the rest. And how new a record each came from, of those too
+that were taken back: an older record shall neither undo nor raise them.
 """
 
 import struct
@@ -29,10 +30,14 @@ PAGE = Limit(
 
 _NAMED_BY: Final = ("advisory", "commit", "request", "format")
 _LATER: Final = ("supersedes", "valid_from")  # what of a body is not what it says
-_NEXT: Final = b"next of words and advisories"  # another one makes the table anew
-_ADVISORY: Final = b"advisory"  # and 16 bytes: the names under which it was said, one behind the other
+_NEXT: Final = b"next of dated words and advisories"  # another one makes the table anew
+# And 16 bytes: how new its newest record is, in 8 bytes, then the names under which it was said, one behind the other.
+_ADVISORY: Final = b"advisory dated"
+_DATE_BYTES: Final = 8
 _NAME_BYTES: Final = 16
-_ROW: Final = struct.Struct(">QQ32s16s")  # leaf, valid_from, id, what it says
+_ROW: Final = struct.Struct(
+    ">QQ32s16sQ?"
+)  # leaf, valid_from, id, what it says, modified_ms, whether it is gone
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -44,12 +49,29 @@ class Log(reading.Log, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The newest that stands under a name. `says`: digest of everything but when it holds and what it replaces."""
+    """The newest under a name that stands; of an advisory also what was taken back last, if nothing stands.
+
+    Attributes:
+        valid_from: of what is gone, from when on it is.
+        says: digest of everything but when it holds and what it replaces.
+        modified_ms: of the record that it came from, or that took it back (for one that came by no record: when it was
+            taken back); 0 for none.
+    """
 
     leaf: int
     valid_from: int
     id: bytes
     says: bytes
+    modified_ms: int = 0
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """What this node ever said under an advisory's id. `modified_ms`: of the newest record; `names`: some are gone."""
+
+    modified_ms: int
+    names: tuple[bytes, ...]
 
 
 def name_of(body: Mapping[str, Any]) -> bytes:
@@ -109,40 +131,53 @@ class Words:
     def _write(self, told: Iterable[Said], following: int) -> None:
         rows: dict[bytes, bytes | None] = {}
         advisories: dict[bytes, list[bytes]] = {}
+        dates: dict[bytes, int] = {}
         for one in told:
             if one.supersedes:
-                self._end(one.supersedes, rows)
+                self._end(one, rows)
             if not one.is_withdrawal:
-                row = _ROW.pack(one.leaf, one.body["valid_from"], bytes.fromhex(one.id), says(one.body))
-                name = name_of(one.body)
-                rows[name] = row
+                name, dated = name_of(one.body), one.body.get("modified_ms", 0)
+                rows[name] = _ROW.pack(
+                    one.leaf, one.body["valid_from"], bytes.fromhex(one.id), says(one.body), dated, False
+                )
                 if one.kind == ADVISORY:
-                    advisories.setdefault(_under(one.body["advisory"]), []).append(name)
-        for key, before in zip(advisories, self._names(list(advisories)), strict=True):
-            rows[key] = b"".join(dict.fromkeys([*before, *advisories[key]]))
+                    key = _under(one.body["advisory"])
+                    advisories.setdefault(key, []).append(name)
+                    dates[key] = max(dated, dates.get(key, 0))
+        for key, before in zip(advisories, self._advisories(list(advisories)), strict=True):
+            dated = max(before.modified_ms, dates[key])
+            names = dict.fromkeys([*before.names, *advisories[key]])
+            rows[key] = dated.to_bytes(_DATE_BYTES) + b"".join(names)
         batch = Batch().put_all(layout.SAID, rows)
         self._database.write(batch.put(layout.SAID, _NEXT, layout.number(following)))
 
-    def _end(self, fact_id: str, rows: dict[bytes, bytes | None]) -> None:
-        """The word with this id stands no more; a later one under its name does."""
-        leaf = self._log.leaf_of(bytes.fromhex(fact_id))
+    def _end(self, by: Said, rows: dict[bytes, bytes | None]) -> None:
+        """The word that this ends stands no more; a later one under its name does."""
+        leaf = self._log.leaf_of(bytes.fromhex(by.supersedes))
         raw = None if leaf is None else self._log.entry(leaf)
         ended = None if leaf is None or raw is None else fact(leaf, raw)
         if ended is None:
             return
         name = name_of(ended.body)
-        row = rows[name] if name in rows else self._database.get(layout.SAID, name)
-        if row is not None and _ROW.unpack(row)[0] == ended.leaf:
-            rows[name] = None
+        word = _word(rows[name] if name in rows else self._database.get(layout.SAID, name))
+        if word is None or word.leaf != ended.leaf:
+            return
+        rows[name] = None
+        if by.is_withdrawal and ended.kind == ADVISORY:
+            since = by.body["valid_from"]
+            rows[name] = _ROW.pack(ended.leaf, since, word.id, word.says, max(since, word.modified_ms), True)
 
-    def _names(self, keys: Sequence[bytes]) -> Iterable[list[bytes]]:
+    def _advisories(self, keys: Sequence[bytes]) -> Iterable[Advisory]:
         for raw in self._database.multi_get(layout.SAID, keys):
-            found = raw or b""
-            yield [found[at : at + _NAME_BYTES] for at in range(0, len(found), _NAME_BYTES)]
+            found = raw or bytes(_DATE_BYTES)
+            names = range(_DATE_BYTES, len(found), _NAME_BYTES)
+            yield Advisory(
+                int.from_bytes(found[:_DATE_BYTES]), tuple(found[at : at + _NAME_BYTES] for at in names)
+            )
 
-    def of_advisories(self, ids: Sequence[str]) -> list[list[bytes]]:
-        """Names under which this node ever said an advisory, for each id; some may stand no more."""
-        return list(self._names([_under(one) for one in ids]))
+    def of_advisories(self, ids: Sequence[str]) -> list[Advisory]:
+        """What this node ever said under each id."""
+        return list(self._advisories([_under(one) for one in ids]))
 
     def subject(self, word: Word) -> str:
         """What it is about; "" where the log lacks it."""
@@ -152,5 +187,9 @@ class Words:
 
     def find(self, names: Sequence[bytes]) -> list[Word | None]:
         """What this node says under these names, in their order; None where it says nothing."""
-        rows = self._database.multi_get(layout.SAID, names)
-        return [None if row is None else Word(*_ROW.unpack(row)) for row in rows]
+        return [_word(row) for row in self._database.multi_get(layout.SAID, names)]
+
+
+def _word(row: bytes | None) -> Word | None:
+    """A row of an earlier layout is none: the table is being made anew."""
+    return None if row is None or len(row) != _ROW.size else Word(*_ROW.unpack(row))

@@ -73,6 +73,16 @@ def test_only_what_changed_becomes_an_entry_and_what_fell_is_taken_back(pyrsia, 
     assert sorted(advisory for _, _, advisory in desk.stands) == ["A-1", "A-2"]
 
 
+def test_an_older_export_changes_nothing_and_the_summary_says_so(pyrsia, asked, desk, tmp_path):
+    record(tmp_path, modified="2024-02-01T00:00:00Z", database_specific={"severity": "HIGH"})
+    pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    record(tmp_path)
+    code, out, _ = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    assert (code, "1  older than what this node said since, or took back: not said" in out) == (0, True)
+    _, out, _ = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url, "--json")
+    assert (tally_of(out)["older"], len(desk.entries)) == (1, 1)
+
+
 def test_what_a_newer_record_names_no_more_is_taken_back(pyrsia, asked, desk, tmp_path):
     for name in ("A-1", "A-2"):
         record(tmp_path, name)

@@ -200,6 +200,76 @@ async def test_other_members_words_of_an_advisory_are_not_taken_back(desk):
     assert (await desk.saying.say(order)).whole == (WholeOutcome(0),)
 
 
+DAY = 86_400_000
+
+
+def dated(day, severity="high", subject=IDNA, number=1, **more):
+    """What the record of a day says; the log begins on day 10."""
+    fields = {"advisory": f"CVE-{number}", "modified_ms": START + (day - 10) * DAY}
+    return FactTold(
+        "advisory", subject, fields=fields if "withdraw" in more else {**fields, "severity": severity}, **more
+    )
+
+
+async def test_an_older_record_takes_no_newer_word_back(desk):
+    assert await desk.words_of(dated(1, "unknown")) == ["added"]
+    assert await desk.words_of(dated(2)) == ["changed"]
+    assert await desk.words_of(dated(1, "unknown"), dry_run=True) == ["older"]
+    assert await desk.words_of(dated(1, "unknown")) == ["older"]
+    assert await desk.words_of(dated(1, withdraw=True)) == ["older"]
+    assert await desk.words_of(dated(2)) == ["same"]
+    assert [body["severity"] for body in desk.facts()] == ["unknown", "high"]
+    assert await desk.words_of(advisory(1, "low")) == ["changed"]  # by hand, of no record
+    assert await desk.words_of(dated(1)) == ["older"]
+    assert await desk.words_of(dated(3)) == ["changed"]
+
+
+@pytest.mark.parametrize("page", [1, 500])
+async def test_an_older_record_does_not_raise_what_a_newer_one_took_back(desk, monkeypatch, page):
+    monkeypatch.setattr(told, "PAGE", told.Limit(page, "a test's"))
+    await desk.say(dated(1), dated(1, subject="pkg:pypi/other"))
+    assert await desk.words_of(dated(3, withdraw=True)) == ["withdrawn"]
+    assert await desk.words_of(dated(1)) == ["older"]
+    assert await desk.words_of(dated(2)) == ["older"]  # between the two, and never said
+    assert await desk.words_of(dated(3, withdraw=True)) == ["same"]
+    assert await desk.words_of(dated(1, subject="pkg:pypi/other")) == ["same"]
+    assert await desk.words_of(dated(1, number=2)) == ["added"]
+    assert await desk.words_of(dated(4)) == ["added"]
+    assert await desk.words_of(dated(3, withdraw=True)) == ["older"]
+
+
+async def test_what_was_taken_back_by_hand_comes_again_with_a_record_of_a_later_day(desk):
+    await desk.say(dated(1))
+    assert await desk.words_of(advisory(1, withdraw=True)) == ["withdrawn"]
+    assert await desk.words_of(dated(1)) == ["older"]
+    desk.world.time += 9 * DAY
+    assert await desk.words_of(dated(12)) == ["added"]
+
+
+async def test_an_older_list_of_packages_neither_takes_back_nor_brings_back(desk):
+    def order(day, *names):
+        subjects = tuple(f"pkg:pypi/{name}" for name in names)
+        whole = WholeAdvisory("CVE-1", subjects, START + (day - 10) * DAY)
+        return FactsOrder(tuple(dated(day, subject=one) for one in subjects), whole=(whole,))
+
+    async def outcomes(*what):
+        found = await desk.saying.say(order(*what))
+        return [one.outcome for one in found.outcomes], found.whole
+
+    assert await outcomes(2, "a", "b") == (["added"] * 2, (WholeOutcome(0),))
+    assert await outcomes(1, "a", "c") == (["older"] * 2, (WholeOutcome(0),))
+    assert await outcomes(3, "a") == (["changed"], (WholeOutcome(1),))
+    assert await outcomes(2, "a", "b") == (["older"] * 2, (WholeOutcome(0),))
+    assert await outcomes(4, "a", "b") == (["changed", "added"], (WholeOutcome(0),))
+
+
+async def test_a_record_from_a_day_to_come_holds_nobody_up(desk):
+    await desk.say(dated(9_000))
+    assert await desk.words_of(dated(5)) == ["changed"]
+    await desk.say(dated(5, withdraw=True, valid_from=START + 9_000 * DAY))
+    assert await desk.words_of(dated(6)) == ["added"]
+
+
 async def test_more_than_one_order_takes_back_is_asked_for_again(desk, monkeypatch):
     monkeypatch.setattr(said, "GONE", said.Limit(2, "a test's"))
     await desk.say(*(replace(advisory(), subject=f"pkg:pypi/{name}") for name in "abc"))

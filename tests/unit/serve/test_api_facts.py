@@ -181,7 +181,6 @@ async def test_an_order_reaches_the_desk_and_each_row_has_its_outcome(
     ("path", "body"),
     [
         (BATCH, b""),
-        (BATCH, b'{"facts":[]}'),
         (BATCH, b'{"facts":[{"kind":"x"}]}'),
         (BATCH, json.dumps({"facts": [FACT] * (MAX_FACTS_TOLD.value + 1)}).encode()),
         (BATCH, json.dumps({"facts": [{**FACT, "more": 1}]}).encode()),

@@ -13,6 +13,7 @@ from pyrsia.serve.knowing import FactsOrder
 from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, Limit
 
 NOW = 1_764_000_000_000
+DAY_1 = 1_704_067_200_000
 
 
 def found(day, severity="LOW", where="a.json", name="A-1", ecosystem="PyPI"):
@@ -95,6 +96,6 @@ def test_beside_its_facts_goes_what_a_record_names_at_all():
     intake.take(found(1, name="A-2", ecosystem="npm"))
     assert intake.facts == 1
     assert [json.loads(one.raw) for one in intake.tellings() if one.whole] == [
-        {"advisory": "A-1", "subjects": ["pkg:pypi/idna"]},
-        {"advisory": "A-2", "subjects": []},
+        {"advisory": "A-1", "subjects": ["pkg:pypi/idna"], "modified_ms": DAY_1},
+        {"advisory": "A-2", "subjects": [], "modified_ms": DAY_1},
     ]

@@ -164,7 +164,7 @@ def test_an_ecosystem_may_have_a_suffix():
 
 def test_a_withdrawn_record_takes_back_and_one_that_will_be_stands_until_then():
     fact = only(read(withdrawn="2024-05-02T00:00:00Z"))
-    assert (fact.withdraw, fact.fields) == (True, {"advisory": "PYSEC-1"})
+    assert (fact.withdraw, fact.fields) == (True, {"advisory": "PYSEC-1", "modified_ms": 1_714_557_600_000})
     assert not only(read(withdrawn="2124-05-02T00:00:00Z")).withdraw
 
 
