@@ -32,6 +32,7 @@ from pyrsia.node.governing import Governing
 from pyrsia.node.inspecting import Inspector
 from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Method
+from pyrsia.node.knowledge import speakers
 from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.membership import Membership
 from pyrsia.node.mesh.keeping import Keeping
@@ -311,6 +312,7 @@ class Admin:
                 who="your command",
                 do=f"use one of {', '.join(FACT_KINDS)}",
             )
+        speakers.check(kind, speakers.roles_of(self._member()))
         said = {"kind": kind, "subject": subject, "text": text, "valid_from": int(time.time() * 1000)}
         body = {**(fields or {}), **said}
         try:
@@ -321,6 +323,11 @@ class Admin:
             ) from None
         done, _ = await self.submitter.acknowledged(raw, self.acknowledge)
         return SubmitAck(done.entry, "committed", done.index, raw.decode(), done)
+
+    def _member(self) -> Mapping[str, Any] | None:
+        """This node's fields as a member; None while it is none, or none any more."""
+        found = views.member(self.archive.state, self.node_id)
+        return None if found is None or "left" in found else found
 
     async def withdraw(self, order: WithdrawalOrder) -> SubmitAck:
         try:

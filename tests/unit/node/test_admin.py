@@ -307,6 +307,22 @@ async def test_what_is_no_fact_is_refused_before_anybody_is_asked(node, kind, su
     assert (caught.value.code, node.story.size) == ("bad-request", size)
 
 
+async def test_who_may_not_say_a_fact_hears_so_before_anybody_is_asked(node, monkeypatch):
+    words = "advisory", "pkg:pypi/idna", "weak", {"advisory": "CVE-1", "severity": "high"}
+    size, member = node.story.size, views.member(node.world.archive.state, ring(4).node_id)
+    for told, why in (
+        ({**member, "roles": ["validator"]}, "role issuer"),
+        (None, "no member"),
+        ({**member, "left": 1}, "no member"),
+    ):
+        monkeypatch.setattr("pyrsia.node.admin.views.member", lambda *_, told=told: told)
+        with pytest.raises(Refusal, match=why) as caught:
+            await node.admin.add_fact(*words)
+        assert (caught.value.code, node.story.size) == ("forbidden", size)
+    monkeypatch.undo()
+    assert (await node.admin.add_fact(*words)).state == "committed"
+
+
 @pytest.mark.parametrize(
     "change", [{"purl": "idna"}, {"key": "ab"}, {"sig": "x" * 128}, {"reason": ""}, {"sha256": "AB" * 32}]
 )
