@@ -71,7 +71,7 @@ class _Look:
     @property
     def over(self) -> bool:
         if self.query.latest and self.rows:
-            return False  # the files of one build are few, and are told together
+            return self.left <= 0  # the files of one build are told together
         return self.left <= 0 or len(self.rows) >= self.query.count
 
 
@@ -109,7 +109,8 @@ class Inspector:
             await trio.lowlevel.checkpoint()
             for index, leaf in stretch:
                 if look.over:
-                    look.after = (index, 0)
+                    look.done = query.latest and bool(look.rows)
+                    look.after = None if look.done else (index, 0)
                     break
                 await self._leaf(look, index, leaf)
                 if look.after is not None or look.done:
@@ -234,6 +235,9 @@ class Inspector:
             record = replace(record, advisories=await self._advisories(look, record))
         if all(one.holds(record.advisories) for one in dear):
             look.rows.append(record)
+            if query.latest and len(look.rows) == 1:
+                look.done = not record.build_id  # what belongs to no build comes alone
+                look.left = self._work  # the rest of its build, wherever the search for it ended
 
     async def _status(self, look: _Look, record: Record) -> str:
         """What the state says, unless that came later than the size asked about."""

@@ -170,6 +170,20 @@ def test_the_newest_record_is_the_latest_and_not_the_oldest_as_the_original_had_
     assert ask(answers, "nodes", newest=True, latest=True)[0].operation == "RemoveNode"
 
 
+def test_the_newest_record_is_found_in_bounds_whatever_lies_behind_it(answers):
+    """What belongs to no build ends the search; the rest of a build is sought no longer than a page takes."""
+    inspector = answers.asked_at(answers.world.archive, answers.world.time, work=40)
+    nodes = trio.run(inspector.inspect, InspectQuery("nodes", newest=True, latest=True))
+    assert [row.operation for row in nodes.rows] == ["RemoveNode"]
+    assert (nodes.scanned, nodes.next) == (2, "")  # a seal, and it
+
+    until = answers.world.other.artifact.leaf  # of its two files the first
+    at = InspectQuery("artifacts", newest=True, latest=True, as_of=until + 1)
+    alone = trio.run(answers.asked_at(answers.world.archive, answers.world.time, work=12).inspect, at)
+    assert (len(alone.rows), alone.next) == (1, "")
+    assert alone.scanned <= 13
+
+
 # -- what is asked for --
 
 
