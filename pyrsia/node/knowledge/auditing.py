@@ -14,9 +14,11 @@ import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.about import about
-from pyrsia.knowledge.known import Known
+from pyrsia.knowledge.advisories import LIFTING
+from pyrsia.knowledge.known import Advisory, Known
 from pyrsia.knowledge.said import ADVISORY, VEX
 from pyrsia.ledger import views
+from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, WITNESSED
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
@@ -29,11 +31,16 @@ from pyrsia.serve.knowing import AuditAnswer, AuditOrder, AuditRow
 from pyrsia.serve.supply import Supply
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
+from pyrsia.wire.purl import Purl
 from pyrsia.wire.text import safe
 
 WORK = Limit(200_000, "leaves of histories read for one audit of the past: some four seconds, in turns")
-MAX_FILES = Limit(64, "files of one version that are looked at: every platform's wheel of a large project")
-TURN: Final = 4  # versions between two turns of others: each takes half a millisecond at most
+MAX_FILES = Limit(
+    256, "files of one version that are looked at, twice the wheels of the largest; more: not whole"
+)
+TURN: Final = (
+    4  # versions, or files of one, between two turns of others: each takes half a millisecond at most
+)
 
 # Better first: a version is worth what its worst file is.
 _WORTH: Final = ("REPRODUCED", "EQUIVALENT", WITNESSED, DISPUTED, WITHDRAWN)
@@ -69,7 +76,7 @@ class _Look:
         self._knowledge, self._policing = auditing._knowledge, auditing._policing
         self._supply = auditing._supply
         self._pasts: dict[bytes, Past] = {}
-        self._files: dict[str, dict[str, list[Placed]]] = {}  # package -> purl -> its files, in log order
+        self._files: dict[str, dict[str, list[Placed]]] = {}  # package -> version (`_version`) -> its files
         self._left = WORK.value
 
     async def row(self, text: str) -> AuditRow:
@@ -78,35 +85,46 @@ class _Look:
             purl = purls.parse(text)
         except Malformed as error:
             return _unread(text, f"this is no purl: {error}")
-        package = str(purl.versionless)
-        files = self._of(package).get(text, []) if purl.version else []
+        files = self._of(purl).get(_version(purl), []) if purl.version else []
+        if purl.version.startswith(DIGEST):
+            files = [
+                one
+                for each in self._of(purl).values()
+                for one in each
+                if DIGEST + one.body["sha256"] == purl.version
+            ]
         if self._moment.past:
-            return await self._row_then(text, package, files)
-        return await self._row_now(text, package, files)
+            return await self._row_then(text, purl, files)
+        return await self._row_now(text, purl, files)
 
-    def _of(self, package: str) -> dict[str, list[Placed]]:
-        """The package's files, by purl: read once an order."""
+    def _of(self, purl: Purl) -> dict[str, list[Placed]]:
+        """Files of the package under every name that it goes by, by version: read once an order."""
+        package = str(purl.versionless)
         known = self._files.get(package)
         if known is None:
             known = self._files[package] = {}
-            for one in views.project_files(self._log.state, package, every=True):
-                known.setdefault(one.body["purl"], []).append(one)
+            for name in _packages(purl):
+                for one in views.project_files(self._log.state, name, every=True):
+                    known.setdefault(_version(purls.parse(one.body["purl"])), []).append(one)
         return known
 
     # -- now --
 
-    async def _row_now(self, text: str, package: str, files: Sequence[Placed]) -> AuditRow:
+    async def _row_now(self, text: str, purl: Purl, files: Sequence[Placed]) -> AuditRow:
         known = await self._knowledge.read(text)
-        status, facts = "", self._elsewhere(text, package, known)
+        status, facts = "", self._elsewhere(text, purl, known)
         origin = "" if facts is None else facts.origin
         decisions: list[Decision] = []
         if facts is not None:
             decisions.append(self._policing.decision(facts))
-        elif self._files[package]:
-            origin = NETWORK if files or "@" not in text else ""
-        for one in files[: MAX_FILES.value] if facts is None else ():
-            of_file = await self._knowledge.read(text, one.body["sha256"])
-            worth = str((views.status(self._log.state, one.body["sha256"], text) or {"status": ""})["status"])
+        elif self._of(purl):
+            origin = NETWORK if files or not purl.version else ""
+        files = files if facts is None else ()
+        for at, one in enumerate(files[: MAX_FILES.value]):
+            await _turn(at)
+            name, sha256 = one.body["purl"], one.body["sha256"]
+            of_file = await self._knowledge.read(name, sha256)
+            worth = str((views.status(self._log.state, sha256, name) or {"status": ""})["status"])
             status = _worse(status, worth)
             asks = self._policing.policy.asks_isolation
             told = facts_of(self._log.state, one, worth, isolations=asks)
@@ -117,30 +135,33 @@ class _Look:
             text,
             origin,
             status,
-            replace(known, size=self._moment.size),
+            replace(known, size=self._moment.size, whole=known.whole and len(files) <= MAX_FILES.value),
             None if worst is None else worst.allowed,
             () if worst is None else worst.reasons,
         )
 
-    def _elsewhere(self, text: str, package: str, known: Known) -> Facts | None:
+    def _elsewhere(self, text: str, purl: Purl, known: Known) -> Facts | None:
         """What is not the log's: pushed to this node, or upstream's where nothing of it is in the log."""
-        if self._supply.local.owns(package):
+        if any(map(self._supply.local.owns, _packages(purl))):
             return Facts(text, LOCAL, known=known)
-        if not self._of(package) and self._supply.upstream.takes(package):
+        if not self._of(purl) and any(map(self._supply.upstream.takes, _packages(purl))):
             return Facts(text, PROXIED, known=known)
         return None
 
     # -- then --
 
-    async def _row_then(self, text: str, package: str, files: Sequence[Placed]) -> AuditRow:
+    async def _row_then(self, text: str, purl: Purl, files: Sequence[Placed]) -> AuditRow:
         present = [one for one in files if one.leaf < self._moment.size]
         known = await self._known(text, "")
         status = ""
-        for one in present[: MAX_FILES.value]:
-            then = await self._past(package_key(package))
-            status = _worse(status, then.status(one.body["sha256"], text))
-            known = _richer(known, await self._known(text, one.body["sha256"]))
-        local = self._supply.local.owns(package)
+        for at, one in enumerate(present[: MAX_FILES.value]):
+            await _turn(at)
+            name, sha256 = one.body["purl"], one.body["sha256"]
+            then = await self._past(package_key(name.partition("@")[0]))
+            status = _worse(status, then.status(sha256, name))
+            known = _richer(known, await self._known(name, sha256))
+        known = replace(known, whole=known.whole and len(present) <= MAX_FILES.value)
+        local = any(map(self._supply.local.owns, _packages(purl)))
         return AuditRow(text, LOCAL if local else NETWORK if present else "", "" if local else status, known)
 
     async def _known(self, text: str, sha256: str) -> Known:
@@ -165,6 +186,22 @@ def _is_whole(known: Known) -> bool:
     return known.whole and not known.lacks(ADVISORY, VEX)
 
 
+async def _turn(at: int) -> None:
+    """Before the file number `at` of a version."""
+    if at % TURN == TURN - 1:
+        await trio.lowlevel.checkpoint()
+
+
+def _packages(purl: Purl) -> tuple[str, ...]:
+    """Every name by which the log may have a package."""
+    return tuple(map(str, purls.spellings(purl.versionless)))
+
+
+def _version(purl: Purl) -> str:
+    """A version, the same text for what clients take for the same: pip takes 3.0 where 3.0.0 is asked for."""
+    return purls.pypi_version(purl.version) if purl.package.type == "pypi" else purl.version
+
+
 def _worse(one: str, other: str) -> str:
     """The worse of two statuses; "" is none."""
     rank: Callable[[str], int] = lambda status: _WORTH.index(status) if status in _WORTH else -1  # noqa: E731
@@ -176,12 +213,23 @@ def _richer(one: Known, of_file: Known) -> Known:
     return replace(
         one,
         whole=one.whole and of_file.whole,
-        advisories=tuple(dict.fromkeys((*one.advisories, *of_file.advisories))),
+        advisories=_together(one.advisories, of_file.advisories),
         licences=tuple(dict.fromkeys((*one.licences, *of_file.licences))),
         sboms=tuple(dict.fromkeys((*one.sboms, *of_file.sboms))),
         flips_ms=min(filter(None, (one.flips_ms, of_file.flips_ms)), default=None),
         beyond=tuple(dict.fromkeys((*one.beyond, *of_file.beyond))),
     )
+
+
+def _together(some: Sequence[Advisory], others: Sequence[Advisory]) -> tuple[Advisory, ...]:
+    """Each once. VEX in favour of one file says nothing of the others: only what speaks for all of them is told."""
+    by_leaf = {one.leaf: one for one in some}
+    for other in others:
+        one = by_leaf.get(other.leaf, other)
+        every = [*one.vex, *(it for it in other.vex if it not in one.vex)]
+        vex = [it for it in every if it[1] not in LIFTING or (it in one.vex and it in other.vex)]
+        by_leaf[other.leaf] = replace(one, sure=one.sure or other.sure, vex=tuple(vex))
+    return tuple(one for _, one in sorted(by_leaf.items()))
 
 
 def _too_much() -> Refusal:

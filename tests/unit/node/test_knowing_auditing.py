@@ -8,6 +8,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 
 from pyrsia.errors import Refusal
+from pyrsia.ledger import views
 from pyrsia.node.knowing import Knowledge
 from pyrsia.node.knowledge import auditing as audits
 from pyrsia.node.knowledge.auditing import Auditing
@@ -15,6 +16,8 @@ from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.policing import Policing
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.knowing import AsOf, AuditOrder
+from pyrsia.wire import purl as purls
+from tests.reference.governance import fact
 from tests.reference.parts import Kept
 from tests.reference.story import Story
 from tests.reference.words import STEPS, SUBJECTS, Words
@@ -95,6 +98,57 @@ async def test_a_published_version_is_told_with_its_status_and_policys_answer(to
     assert package.known.whole
     assert (other.status, other.allowed) == ("", None)
     assert (unknown.origin, unknown.status, unknown.allowed) == ("", "", None)
+
+
+def file_of(world, purl=IDNA):
+    found = views.project_files(world.archive.state, purl.partition("@")[0], every=True)
+    return next(one.body["sha256"] for one in found if one.body["purl"] == purl)
+
+
+def say(world, kind, subject, **fields):
+    world.block(world.entry(world.nodes[0], "fact.add", fact(kind, subject, **fields)))
+
+
+async def test_a_version_is_the_same_one_however_many_zeros_it_is_asked_for_with(told):
+    world, _ = told
+    say(world, "advisory", f"sha256:{file_of(world)}", advisory="CVE-9", severity="critical")
+    for at in (AsOf(), AsOf(size=world.archive.size)):
+        order = AuditOrder((IDNA, "pkg:pypi/idna@1", "pkg:pypi/idna@1.0.0", "pkg:pypi/idna@1.0.1"), at)
+        *same, other = (await auditing(world).audit(order)).rows
+        assert [(row.origin, row.status) for row in same] == [("network", "REPRODUCED")] * 3
+        assert [[one.id for one in row.known.advisories] for row in same] == [["CVE-9"]] * 3
+        assert len({row.allowed for row in same}) == 1
+        assert (other.origin, other.known.advisories) == ("", ())
+
+
+def test_an_official_image_is_the_same_one_by_both_of_its_names():
+    short, long = (purls.parse(f"pkg:docker/{name}@1") for name in ("alpine", "library/alpine"))
+    assert set(audits._packages(short)) == set(audits._packages(long))
+
+
+async def test_vex_about_one_file_lifts_nothing_of_the_version(told):
+    world, _ = told
+    digest = f"sha256:{file_of(world)}"
+    say(world, "advisory", IDNA, advisory="CVE-1", severity="critical")
+    say(world, "vex", digest, advisory="CVE-1", outcome="not-affected")
+    (row,) = (await auditing(world).audit(AuditOrder((IDNA,)))).rows
+    assert [(one.id, one.vex) for one in row.known.advisories] == [("CVE-1", ())]
+    say(world, "vex", digest, advisory="CVE-1", outcome="affected")
+    say(world, "vex", IDNA, advisory="CVE-1", outcome="fixed")
+    for at in (AsOf(), AsOf(size=world.archive.size)):
+        (row,) = (await auditing(world).audit(AuditOrder((IDNA,), at))).rows
+        assert [[outcome for _, outcome, _ in one.vex] for one in row.known.advisories] == [
+            ["fixed", "affected"]
+        ]
+
+
+async def test_a_version_of_more_files_than_are_looked_at_is_not_whole(told, monkeypatch):
+    world, _ = told
+    for most, whole in ((1, True), (0, False)):
+        monkeypatch.setattr(audits, "MAX_FILES", audits.Limit(most, "a test's"))
+        for at in (AsOf(), AsOf(size=world.archive.size)):
+            answer = await auditing(world).audit(AuditOrder((IDNA,), at))
+            assert (answer.whole, answer.rows[0].known.whole) == (whole, whole)
 
 
 async def test_before_it_was_published_it_has_no_status_and_policy_is_not_asked_about_the_past(told):
