@@ -271,6 +271,7 @@ class Admin:
                 who="whoever pushed it here",
                 do="get it with its own client, set up by `pyrsia setup`; ask no network for a private name",
             )
+        await self.catalog.prepare(package)
         return [
             PackageFile(
                 one.filename, one.sha256, one.size, one.version, one.verdict, one.log_index, one.upstream

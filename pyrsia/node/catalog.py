@@ -6,8 +6,8 @@ very bytes gets them is policy's word as well (docs/adr/0070).
 """
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ _PYPI = "pkg:pypi/"
 MAX_LOOKED = Limit(
     20_000, "files among which a second name of some bytes is looked for: all of the largest project"
 )
+MAX_LISTED = Limit(20_000, "files of all listings that are remembered, 1 KB each: as long as the longest one")
+TURN = Limit(8, "files judged between two turns of the loop, 3 ms each where a package has 200 advisories")
 MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
 
 
@@ -43,6 +45,15 @@ class _Given:
 
     body: dict[str, Any]
     file: ProjectFile
+
+
+@dataclass(slots=True)
+class _Listing:
+    """A project's files that may be given, and those that are kept back; `count`: all that it ever had."""
+
+    files: list[ProjectFile] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    count: int = 0
 
 
 class Catalog:
@@ -70,6 +81,9 @@ class Catalog:
         self._missed = missed
         self._revision = -1
         self._known: dict[tuple[str, bool], _Given | Refusal] = {}  # by digest, and whether a client named it
+        self._listings: dict[str, _Listing] = {}
+        self._listed = 0  # files of all of them
+        self._preparing: dict[str, trio.Event] = {}
         self.policing = policing or Policing(None, archive.state)
         self.arrivals = Arrivals(shelf)
         self.sources: Sources = lambda sha256, builders: builders
@@ -97,23 +111,77 @@ class Catalog:
         return views.has_project(self._archive.state, package)
 
     def files(self, name: str) -> Sequence[ProjectFile]:
-        placed = views.project_files(self._archive.state, name)
-        if not placed and not views.project_files(self._archive.state, name, every=True):
+        listing = self._listing(name)
+        if not listing.count:
             package = name if name.startswith("pkg:") else _PYPI + name  # (not: withdrawn or disputed)
             if not asked_by_a_pusher(package):
                 self._missed(package)
-        return [_file(one) for one in placed if self._refuses(one) is None]
+        return listing.files
 
     def refused(self, name: str) -> Sequence[Refused]:
         """Later files of a version, which pages never list, only where they are withdrawn or disputed."""
-        found: list[Refused] = []
-        for one, served in views.project_history(self._archive.state, name):
-            refusal = self._refuses(one)
-            if refusal is None or (refusal.code == "denied" and not (served and self._offers(one))):
-                continue
-            exact = served and refusal.code != "denied" and self._refuses(one, by_digest=True) is None
-            found.append(Refused(_file(one, refusal.what if exact else ""), refusal, exact))
+        return [replace(one, refusal=one.refusal.again()) for one in self._listing(name).refused]
+
+    async def prepare(self, name: str) -> None:
+        """Judge a project's files in turns with others, so that `files` and `refused` answer at once."""
+        while (others := self._preparing.get(name)) is not None:
+            await others.wait()
+        if self._remembered(name) is not None:
+            return
+        done = self._preparing[name] = trio.Event()
+        try:
+            revision, listing = self.revision(), _Listing()
+            for at, _ in enumerate(self._judging(name, listing), start=1):
+                if at % TURN.value == 0:
+                    await trio.lowlevel.checkpoint()
+            if revision == self.revision():  # else each answer is remembered, and most of them hold
+                self._keep(name, listing)
+        finally:
+            del self._preparing[name]
+            done.set()
+
+    def _listing(self, name: str) -> _Listing:
+        found = self._remembered(name)
+        if found is None:
+            found = _Listing()
+            for _ in self._judging(name, found):
+                pass
+            self._keep(name, found)
         return found
+
+    def _judging(self, name: str, into: _Listing) -> Iterator[None]:
+        """A step for each file that the project ever had."""
+        for one, served in views.project_history(self._archive.state, name):
+            into.count += 1
+            refusal = self._refuses(one)
+            if refusal is None:
+                if served and self._offers(one):
+                    into.files.append(_file(one))
+            elif refusal.code != "denied" or (served and self._offers(one)):
+                exact = served and refusal.code != "denied" and self._refuses(one, by_digest=True) is None
+                into.refused.append(Refused(_file(one, refusal.what if exact else ""), refusal, exact))
+            yield
+
+    def _remembered(self, name: str) -> _Listing | None:
+        self._renew()
+        return self._listings.get(name)
+
+    def _keep(self, name: str, listing: _Listing) -> None:
+        self._renew()
+        if name in self._listings or not listing.count:  # names that strangers make up take no room
+            return
+        while self._listings and self._listed + listing.count > MAX_LISTED.value:
+            self._listed -= self._listings.pop(next(iter(self._listings))).count
+        self._listings[name] = listing
+        self._listed += listing.count
+
+    def _renew(self) -> None:
+        revision = self.revision()
+        if revision != self._revision:
+            self._known.clear()
+            self._listings.clear()
+            self._listed = 0
+            self._revision = revision
 
     def _offers(self, one: Placed) -> bool:
         return views.offered(self._archive.state, one.body["sha256"], one.body["purl"])
@@ -158,10 +226,9 @@ class Catalog:
         Raises:
             Refusal: a new one each time, since raising lengthens the traceback that it carries.
         """
-        revision = self.revision()
-        if revision != self._revision or len(self._known) >= MAX_KNOWN.value:
+        self._renew()
+        if len(self._known) >= MAX_KNOWN.value:
             self._known.clear()
-            self._revision = revision
         known = self._known.get((sha256, by_digest))
         if known is None:
             try:

@@ -34,17 +34,25 @@ MAX_JUDGED = Limit(10_000, "files whose answer is remembered, 1 KB each; then al
 
 _log = logging.getLogger("pyrsia.policy")
 Knows = Callable[[str, str], Known]
+Seen = Callable[[str, str], object]
 _Stamp = tuple[int, int, int]  # inode, time of change, bytes; of a file that cannot be looked at -1, errno, 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """An answer for a fresh head, and when time alone changes it."""
+    """An answer for a fresh head.
+
+    Attributes:
+        facts: without what is known: thousands of files of a watched package would keep millions of advisories.
+        made_ms: for which time; `flips_ms`: when time alone changes it.
+        seen: what was known of it then, as `Seen` tells it; None where no rule asks.
+    """
 
     facts: Facts
     refusal: Refusal | None
+    made_ms: int
     flips_ms: int | None
-    asks: bool  # what is known of it
+    seen: object
 
 
 class Policing:
@@ -57,6 +65,7 @@ class Policing:
         *,
         head_s: Callable[[], int] | None = None,
         known: Knows | None = None,
+        seen: Seen | None = None,
         learned: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -64,8 +73,10 @@ class Policing:
         Args:
             path: of policy.toml, which need not be there; None for the defaults.
             head_s: POSIX seconds of the newest head that a quorum signed, 0 without one; None: it is always fresh.
-            known: what is known of a version and a file (`knowing.Knowledge.known`): the same object as long as
-                nothing changed. None: nobody knows, so that a rule that asks refuses.
+            known: what is known of a version and a file (`knowing.Knowledge.known`). None: nobody knows, so that a
+                rule that asks refuses.
+            seen: equal as long as that cannot have changed but by time (`knowing.Knowledge.seen`), whatever is
+                remembered of it. None: `known` is asked, and compared.
             learned: grows when that may have changed although the log did not grow.
 
         Raises:
@@ -73,6 +84,7 @@ class Policing:
         """
         self._path, self._reads, self._head_s, self._clock = path, reads, head_s, clock
         self._known, self._learned = known, learned
+        self._seen_of: Callable[[str, str], object] = seen or self.known
         self._stamp = self._seen = self._stat()
         self._policy = self._read()
         self._written = self._stamp is not None  # the rules in force stood in a file
@@ -162,6 +174,7 @@ class Policing:
         now_s = self._clock()
         if abs(now_s - self._timed_s) < COARSE_S:
             return self._revision
+        back = now_s < self._timed_s  # what ended may hold again, what was old enough may be too young
         self._timed_s = now_s
         _ = self.policy  # which looks at the file
         stale = self._stale_now()
@@ -169,7 +182,7 @@ class Policing:
         if due:
             to_come = (one.flips_ms for one in self._judged.values() if one.flips_ms is not None)
             self._next_ms = min((one for one in to_come if one > now_s * 1_000), default=None)
-        if due or stale != self._stale:
+        if due or back or stale != self._stale:
             self._stale = stale
             self._revision += 1
         return self._revision
@@ -227,27 +240,29 @@ class Policing:
                 self._judged.clear()
             self._judged[key] = found
         if self._stale and rules.ecosystem_of(body["purl"]) in self._stale:
-            return self._refusal(policy, found.facts, now_ms, self.head_age_ms())
+            return self._refusal(policy, self._with_known(found), now_ms, self.head_age_ms())
         told = found.refusal
         return None if told is None else told.again()
 
     def _holds(self, found: _Judged, now_ms: int) -> bool:
-        """Whether neither time nor what is known has changed since."""
-        if found.flips_ms is not None and now_ms >= found.flips_ms:
+        """Whether neither time, forwards or back, nor what is known has changed since."""
+        if now_ms < found.made_ms or (found.flips_ms is not None and now_ms >= found.flips_ms):
             return False
-        facts = found.facts
-        return not found.asks or self.known(facts.purl, facts.sha256) is facts.known
+        return found.seen is None or found.seen == self._seen_of(found.facts.purl, found.facts.sha256)
 
     def _judge(self, policy: Policy, placed: Placed, status: str, now_ms: int, by_digest: bool) -> _Judged:
-        asks = _asks(policy, placed.body["purl"])
         facts = facts_of(self._reads, placed, status, isolations=policy.asks_isolation)
-        facts = replace(
-            facts, by_digest=by_digest, known=self.known(facts.purl, facts.sha256) if asks else None
-        )
-        flips_ms = evaluate.flips_at(policy, facts, now_ms)
+        facts = replace(facts, by_digest=by_digest) if by_digest else facts
+        seen = self._seen_of(facts.purl, facts.sha256) if _asks(policy, facts.purl) else None
+        whole = facts if seen is None else replace(facts, known=self.known(facts.purl, facts.sha256))
+        flips_ms = evaluate.flips_at(policy, whole, now_ms)
         if flips_ms is not None:
             self._next_ms = flips_ms if self._next_ms is None else min(self._next_ms, flips_ms)
-        return _Judged(facts, self._refusal(policy, facts, now_ms, 0), flips_ms, asks)
+        return _Judged(facts, self._refusal(policy, whole, now_ms, 0), now_ms, flips_ms, seen)
+
+    def _with_known(self, found: _Judged) -> Facts:
+        facts = found.facts
+        return facts if found.seen is None else replace(facts, known=self.known(facts.purl, facts.sha256))
 
     def _refusal(self, policy: Policy, facts: Facts, now_ms: int, head_ms: int) -> Refusal | None:
         said = evaluate.decide(policy, facts, now_ms, head_ms)

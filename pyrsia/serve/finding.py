@@ -222,6 +222,8 @@ class Finder:
         found = []
         for name in names:
             if name is not None:
+                if name.origin != LOCAL:
+                    await self._supply.network.prepare(name.purl)
                 found.append(self._found(name))
                 await trio.lowlevel.checkpoint()
         return found

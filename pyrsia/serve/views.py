@@ -157,6 +157,13 @@ class Catalog(Protocol):
         """
         ...
 
+    async def prepare(self, name: str) -> None:
+        """Judge a project's files in turns with others, so that the next two methods answer at once.
+
+        They answer without it too; a project of thousands of files holds up everybody meanwhile.
+        """
+        ...
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         """The files of a normalised pypi name, or of a versionless purl of any ecosystem, in log order; empty for
         one the log does not hold. Only what may be given to clients."""

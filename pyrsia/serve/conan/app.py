@@ -90,6 +90,7 @@ class ConanApp:
             # Before the catalogue: what that lacks it may ask the network for, and this name is nobody's business.
             await self._shelf.answer(call)
             return
+        await self._supply.network.prepare(package_of(call.target.ref, call.owner))
         published = self._published.of(call.owner, call.target.ref)
         if not call.owner and self._is_proxied(call.target.ref, published):
             await self._upstream.answer(call)
@@ -122,7 +123,9 @@ class ConanApp:
         """References of the log, of the shelf and of upstream's; each name its owner's alone."""
         # Ranges of versions are asked for so, one for each that a recipe requires.
         one = _ONE_NAME.fullmatch(query.get("q", ""))
-        refs = set(self._published.refs(owner, one["name"] if one is not None else ""))
+        name = one["name"] if one is not None else ""
+        await self._published.prepare(owner, name)
+        refs = set(self._published.refs(owner, name))
         proxied: set[Ref] = set()
         if not owner:
             refs = {ref for ref in refs if not self._is_local(ref)}.union(self._pushed.refs())

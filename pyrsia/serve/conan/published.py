@@ -75,6 +75,13 @@ class Shelves:
             self._shelves[owner, ref] = found
         return found
 
+    async def prepare(self, owner: str, name: str = "") -> None:
+        """Look at packages in turns with others, so that `refs` answers at once."""
+        self._renew()
+        if (owner, name) not in self._refs:
+            for package in self._packages(owner, name):
+                await self._catalog.prepare(package)
+
     def refs(self, owner: str, name: str = "") -> Sequence[Ref]:
         """Every reference with a recipe that is given, or those of one name; of a package that has no such one the
         refused ones, so that its clients come and are told why."""
@@ -109,12 +116,13 @@ class Shelves:
         whole = _shelf(files, [one for one in kept_back if one.file.filename not in files])
         return Published(listed, whole, files, kept_back)
 
-    def _references(self, owner: str, wanted: str) -> Iterable[Ref]:
+    def _packages(self, owner: str, wanted: str) -> Iterable[str]:
         start = f"pkg:{purls.GENERIC}/{owner}/conan/" if owner else names.PURL
         last = str(Purl("conan", "", wanted, "")).rpartition("/")[2] if wanted else ""  # as purls write it
-        for name in self._catalog.packages(start):
-            if last and name.rpartition("/")[2] != last:
-                continue
+        return [one for one in self._catalog.packages(start) if not last or one.rpartition("/")[2] == last]
+
+    def _references(self, owner: str, wanted: str) -> Iterable[Ref]:
+        for name in self._packages(owner, wanted):
             given = {file.version for file in self._catalog.files(name)}
             found = [ref for ref in versions_of(name, given) if self.of(owner, ref).shelf.recipes()]
             if not found:

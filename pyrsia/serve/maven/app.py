@@ -55,7 +55,7 @@ class MavenApp:
             await send_not_allowed(scope, send, _METHODS)
 
     async def _file(self, scope: Scope, receive: Receive, send: Send, place: FilePath) -> None:
-        known = self._names.known(place.package)
+        known = await self._names.look(place.package)
         if known.owner == LOCAL:
             await self._giving.local(scope, send, place)
         elif place.version in known.versions:

@@ -102,7 +102,7 @@ class Listing:
     ) -> tuple[bytes, Header]:
         group, artifact, version = named
         package = package_of(group, artifact, place.root)
-        if self._names.known(package).owner == LOCAL:
+        if (await self._names.look(package)).owner == LOCAL:
             rows = self._names.rows(package, version)
             found = (snapshots.part(artifact, version, row.key.rpartition("/")[2]) for row in rows)
             parts = [one for one in found if one is not None]
@@ -121,7 +121,7 @@ class Listing:
 
     async def _named(self, receive: Receive, place: ListPath) -> tuple[bytes, Header]:
         named = place.artifact
-        known = self._names.known(package_of(*named, place.root)) if named else None
+        known = await self._names.look(package_of(*named, place.root)) if named else None
         listed = not place.root and place.group
         plugins = tuple(self._names.plugins(place.group)) if listed else ()
         ours, updated = self._versions(known)

@@ -61,6 +61,12 @@ class Names:
         """Changes whenever anything of this may have."""
         return self._supply.network.revision(), self._supply.local.revision()
 
+    async def look(self, purl: str) -> Known:
+        """`known`; a package that has many files is looked at in turns with others."""
+        if not self._supply.local.owns(purl):
+            await self._supply.network.prepare(purl)
+        return self.known(purl)
+
     def known(self, purl: str) -> Known:
         self._renew()
         found = self._known.get(purl)

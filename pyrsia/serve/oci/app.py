@@ -144,7 +144,7 @@ class OciApp:
         if self._shelf.owns(name):
             await self._shelf.send_manifest(request, name, reference)
             return
-        image = self._images.image(name)
+        image = await self._images.look(name)
         key = reference.removeprefix("sha256:")
         file = image.manifest(key)
         if file is not None:
@@ -185,7 +185,7 @@ class OciApp:
         if self._shelf.owns(name):
             await self._shelf.send_blob(request, name, reference)
             return
-        image = self._images.image(name)
+        image = await self._images.look(name)
         file = self._layer(image, found) if algorithm == "sha256" else None
         if file is not None:
             request.check_range(file.size)

@@ -71,6 +71,12 @@ class Images:
         self._revision = -1
         self._found: OrderedDict[str, Image] = OrderedDict()
 
+    async def look(self, name: Name) -> Image:
+        """`image`; one that has many files is looked at in turns with others."""
+        for purl in name.spellings:
+            await self._catalog.prepare(purl)
+        return self.image(name)
+
     def image(self, name: Name) -> Image:
         """What the log holds under a name; nothing for one it does not know."""
         if (revision := self._catalog.revision()) != self._revision:

@@ -57,7 +57,7 @@ class Lists:
         if self._shelf.owns(name):
             found = set(self._shelf.tags(name))
         else:
-            image = self._images.image(name)
+            image = await self._images.look(name)
             found, mark = set(image.tags), replies.NETWORK
             if self._proxied.takes(name):
                 more = await self._upstreams(request, name, image)
@@ -106,7 +106,7 @@ class Lists:
             rows, link = await self._pushed(request, name, subject, wanted)
             mark = replies.LOCAL
         else:
-            image = self._images.image(name)
+            image = await self._images.look(name)
             made: Sequence[Mapping[str, Any]] = ()
             if algorithm == "sha256":
                 ask = partial(self._attested.referrers, name.package, image, found)

@@ -139,6 +139,7 @@ def _purl(text: str) -> Purl:
 async def _network(supply: Supply, admin: Admin, purl: Purl) -> tuple[FileView, ...]:
     # The catalog calls Python's packages by their names alone.
     name = purl.name if purl.type == "pypi" else str(purl)
+    await supply.network.prepare(name)
     kept_back = {one.file.sha256: one for one in supply.network.refused(name)}
     both = [*supply.network.files(name), *(one.file for one in kept_back.values())]
     names = _names(await admin.members())

@@ -168,6 +168,7 @@ class PypiApp:
 
     async def _rendered(self, owner: str, name: str, form: str) -> _Rendered:
         theirs = None if owner else await self._upstreams(name)
+        await self._catalog.prepare(f"pkg:generic/{owner}/pypi/{name}" if owner else name)
         self._renew()
         key, revision = (owner, name, form), self._revision
         found = self._pages.get(key)
@@ -226,6 +227,7 @@ class PypiApp:
         """
         if self._supply.local.owns(PURL + name) or not self._theirs.takes(name):
             return None
+        await self._catalog.prepare(name)
         return await (self._theirs.quietly(name) if self._network_has(name) else self._theirs.page(name))
 
     def _network_has(self, name: str) -> bool:
@@ -329,6 +331,7 @@ class PypiApp:
         theirs = await self._theirs.page(name)
         if theirs is None:
             return None
+        await self._catalog.prepare(name)
         held = {one.version for one in self._catalog.files(name)}
         held |= {one.file.version for one in self._catalog.refused(name)}
         # The page may list thousands of files: only the one that is asked for is looked at closely.

@@ -142,6 +142,9 @@ class Images(ToyNode):
     def _of(self, name: str) -> list[ProjectFile]:
         return [one for one in self.rows if str(purls.parse(one.purl).versionless) == name]
 
+    async def prepare(self, name: str) -> None:
+        """Everything is there."""
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         self.asked.append(name)
         return [one for one in self._of(name) if one.sha256 not in self.kept]

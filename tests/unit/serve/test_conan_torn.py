@@ -25,6 +25,9 @@ class Toy:
     def packages(self, start):
         return ["pkg:conan/tiny"]
 
+    async def prepare(self, name):
+        pass
+
     def files(self, name):
         return [_file(one) for one in NAMES if one not in self.bad]
 

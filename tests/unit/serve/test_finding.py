@@ -45,6 +45,9 @@ class Log:
         self.asked.append(start)
         return sorted(self.names)
 
+    async def prepare(self, name: str) -> None:
+        """Everything is there."""
+
     def files(self, name: str) -> list[ProjectFile]:
         self.asked.append(name)
         return [_file(name, one, at) for at, one in enumerate(self.versions) if one not in self.denied]

@@ -242,6 +242,9 @@ class ToyNode:
     def holds(self, package: str) -> bool:
         return package in self.packages(package) or bool(self.refused(package))
 
+    async def prepare(self, name: str) -> None:
+        """Everything is there."""
+
     def files(self, name: str) -> Sequence[ProjectFile]:
         name = name.removeprefix("pkg:pypi/")  # a purl means the same
         return [
