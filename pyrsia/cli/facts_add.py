@@ -99,6 +99,7 @@ def add(
         said["json"] = _compact(json_file)
     fact = FactTold(kind, subject_of(subject), text, valid_from or 0, said)
     _check(fact)
+    _check_meaning(fact)
     with Client(target, patience_s=PATIENCE_S) as node:
         outcome = _say(node, fact, dry_run=dry_run)
     told = {"kind": kind, "subject": fact.subject, "outcome": outcome.outcome, "leaf": outcome.leaf}
@@ -277,3 +278,15 @@ def _check(fact: "FactTold") -> None:
         AUTHORED["fact.add"](body)
     except Malformed as error:
         raise click.UsageError(f"the log takes no such {fact.kind}: {error}") from None
+
+
+def _check_meaning(fact: "FactTold") -> None:
+    """
+    Raises:
+        click.BadParameter: the log would take it for ever, and nobody could read it.
+    """
+    from pyrsia.cli import facts_slips
+
+    if fact.kind == "licence" and "expression" in fact.fields:
+        facts_slips.spdx(fact.fields["expression"])
+    facts_slips.ranges(fact.subject, fact.fields.get("range", ()))

@@ -72,6 +72,8 @@ def describe(
     changes = {name: value for name, value in given.items() if value is not None}
     if withdraw and (changes or licence):
         raise click.UsageError("--withdraw takes back; say something new without it")
+    if licence:
+        _check_licence(licence)
     with Client(target, patience_s=PATIENCE_S) as node:
         rows = _present(node, subject)
         if not (changes or licence or withdraw):
@@ -148,6 +150,12 @@ def _lines(subject: str, rows: list[dict[str, Any]]) -> Iterator[str]:
             if body.get(name):
                 value = body[name]
                 yield f"  {name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def _check_licence(licence: str) -> None:
+    from pyrsia.cli.facts_slips import spdx
+
+    spdx(licence)
 
 
 def _document(file: Path) -> str:

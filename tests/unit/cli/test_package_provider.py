@@ -195,6 +195,14 @@ def test_describe_says_what_is_new_and_keeps_what_this_node_said_before(pyrsia, 
     assert "description of pkg:pypi/idna: changed, entry 9" in out
 
 
+@pytest.mark.parametrize("licence", ["Not A Licence", "Apache", "NONE", "MIT AND", "\x1b[1m", "("])
+def test_a_licence_that_is_none_is_said_before_anybody_is_asked(pyrsia, node, licence):
+    code, _, err = pyrsia("package", "describe", PURL, "--licence", licence, "--node", node.url)
+    assert (code, node.seen) == (2, [])
+    assert "pyrsia facts add licence PURL --text" in " ".join(err.split())
+    assert "\x1b" not in err
+
+
 def test_describe_takes_back_only_what_this_node_said(pyrsia, node):
     node.answers["/api/v1/facts"] = facts_of(row(3, "description"))
     node.answers["/api/v1/status"] = (200, {**ANSWERS["/api/v1/status"][1], "node_id": "z" * 52})
