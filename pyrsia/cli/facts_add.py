@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pyrsia.cli.answers import Status, shaped, typed
-from pyrsia.cli.facts_words import subject_of, what
+from pyrsia.cli.facts_words import subject_of, takes_back, what
 from pyrsia.cli.log.when import Time
 from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
@@ -197,6 +197,13 @@ def _mine(node: Client, row: dict[str, Any]) -> None:
             what=f"{by} said it, and only who said a fact can take it back",
             who="your command",
             do="say otherwise with `pyrsia facts add`, or leave its author out in your policy",
+        )
+    if takes_back(row):
+        raise Refusal(
+            "conflict",
+            what=f"it takes leaf {row['ends']} back itself, and nothing brings that back",
+            who="your command",
+            do="say it again with `pyrsia facts add`",
         )
     if row["state"] in ("superseded", "withdrawn"):
         raise Refusal(

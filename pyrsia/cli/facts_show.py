@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from pyrsia.cli.facts_add import KINDS
-from pyrsia.cli.facts_words import subject_of, what
+from pyrsia.cli.facts_words import subject_of, takes_back, what
 from pyrsia.cli.log.when import moment, told
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
@@ -67,7 +67,7 @@ def _lines(value: dict[str, Any], *, every: bool) -> Iterator[str]:
 @node_option
 @json_option
 def list_facts(count: int, kind: str | None, as_of: str | None, target: str | None, as_json: bool) -> None:
-    """The newest facts about anything, the newest first."""
+    """The newest facts about anything, and words that take one back, the newest first."""
     rows = []
     with Client(target) as node:
         rows = newest(node, count, kind, moment(as_of))
@@ -103,6 +103,15 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         told(row["time_ms"]),
         row["kind"],
         row["author_name"] or row["author"][:8],
-        row["state"] + (f" by {row['by']}" if row["by"] >= 0 else ""),
+        _state(row),
         said if len(said) <= _WIDE else said[: _WIDE - 1] + "\u2026",
     )
+
+
+def _state(row: dict[str, Any]) -> str:
+    """What became of a fact, and by which leaf; of a word that takes one back, which."""
+    if takes_back(row):
+        return (
+            f"ends {row['ends']}" if row["state"] == "withdrawn" and row["ends"] >= 0 else str(row["state"])
+        )
+    return str(row["state"]) + (f" by {row['by']}" if row["by"] >= 0 else "")

@@ -37,7 +37,7 @@ _NEWEST: Final = 10
 def watch(
     follow: bool, kind: str | None, purl: str, since: int | None, target: str | None, as_json: bool
 ) -> None:
-    """Facts as the log gets them, a line each; with --json a line of JSON each.
+    """Facts as the log gets them, and what takes one back, a line each; with --json a line of JSON each.
 
     Without --follow those since a leaf, or the newest ten, and an end. With --follow and without --since, what comes
     from now on.

@@ -34,11 +34,19 @@ def subject_of(text: str) -> str:
 
 
 def what(row: Mapping[str, Any]) -> str:
-    """What a fact says, in a line: the fields of its kind, then its words."""
+    """What a fact says, in a line: the fields of its kind, then its words; of what is taken back what that said."""
+    if takes_back(row):
+        of = row.get("ended") or {"text": "what is not here"}
+        return "taken back: " + what({"kind": row["kind"], "text": of.get("text", ""), "body": of})
     body = row["body"]
     parts = [part for part in _fields(row["kind"], body) if part]
     words = row["text"]
     return "; ".join([" ".join(parts), words] if parts and words else [" ".join(parts) or words])
+
+
+def takes_back(row: Mapping[str, Any]) -> bool:
+    """Whether a row is no fact, but the word that takes one back."""
+    return "withdrawn" in row["body"]
 
 
 def _fields(kind: str, body: Mapping[str, Any]) -> Iterator[str]:

@@ -27,11 +27,14 @@ class AsOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FactRow(msgspec.Struct, frozen=True):
-    """One fact, with what became of it (`knowledge.standing`) by the moment asked about.
+    """One fact, with what became of it (`knowledge.standing`) by the moment asked about; or a word that takes one back.
 
     Attributes:
-        state: stands, to-come, superseded or withdrawn; `by`: leaf that ended it, -1 for none.
+        state: stands, to-come, superseded or withdrawn; `by`: leaf that ended it, -1 for none. A word that takes
+            another back is withdrawn, or to-come until it does so; its body has `withdrawn`.
         author_name: as its members call it; "" for who is none.
+        ends: leaf of the fact that it replaces or takes back; -1 for none, or one that is not here.
+        ended: the body of the fact that it takes back; None for every other row.
     """
 
     leaf: int
@@ -45,6 +48,8 @@ class FactRow(msgspec.Struct, frozen=True):
     state: str
     by: int
     body: dict[str, Any]
+    ends: int = -1
+    ended: dict[str, Any] | None = None
 
 
 class FactsTold(msgspec.Struct, frozen=True):
@@ -204,7 +209,7 @@ class KnowledgeDesk(Protocol):
     async def newest(
         self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
     ) -> FactsTold:
-        """Facts about anything, newest first (or from leaf `first` on, oldest first).
+        """Facts about anything, and what takes some back, newest first (or from leaf `first` on, oldest first).
 
         One answer looks at a bounded part of the log: it may have no fact and yet say where to go on (`next`).
 
@@ -214,7 +219,7 @@ class KnowledgeDesk(Protocol):
         ...
 
     def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
-        """Facts behind leaf `after` (None: those to come) as the log gets them, without an end.
+        """Facts behind leaf `after` (None: those to come), and what takes some back, as the log gets them: no end.
 
         Raises:
             Refusal: `bad-request`, at once: no kind of fact, no pattern, a leaf beyond the log's end.

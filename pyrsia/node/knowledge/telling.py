@@ -1,7 +1,8 @@
 """Facts as they are told: pages of a subject's or of the whole log's, and the facts that come, each with its state.
 
 One answer looks at a bounded number of leaves and says where to go on; between short stretches others have their turn.
-What became of a fact is the log's own record of who ended it, so a page needs nothing of the pages beside it.
+What became of a fact is the log's own record of who ended it, so a page needs nothing of the pages beside it. Who reads
+about one subject sees there what was taken back; who reads along sees the word that takes it back as a row of its own.
 
 Source: docs/knowledge.md, "At a node".
 """
@@ -91,8 +92,8 @@ class Subject:
         return cls(text, package_key(str(purl.versionless)), asked(text, "") if purl.version else None)
 
     def means(self, one: Said) -> bool:
-        """Whether a fact of its history speaks of it, or may."""
-        return self.asked is None or means(one, self.asked).affected
+        """Whether a fact of its history speaks of it, or may; what takes one back is told as that one's state."""
+        return not one.is_withdrawal and (self.asked is None or means(one, self.asked).affected)
 
 
 class Telling:
@@ -191,7 +192,8 @@ class Telling:
 
     def row(self, one: Said, moment: Moment, names: dict[str, str]) -> FactRow:
         """A fact with what became of it by a moment."""
-        state, by = self._became(one, moment)
+        state, by = _takes_back(one, moment) if one.is_withdrawal else self._became(one, moment)
+        before = self._with_id(one.supersedes, one.leaf) if one.supersedes else None
         return FactRow(
             leaf=one.leaf,
             time_ms=one.time_ms or times.time_of(self._log, one.leaf),
@@ -204,23 +206,33 @@ class Telling:
             state=state,
             by=by,
             body=dict(one.body),
+            ends=-1 if before is None else before.leaf,
+            ended=dict(before.body) if before is not None and one.is_withdrawal else None,
         )
 
     def _became(self, one: Said, moment: Moment) -> tuple[str, int]:
-        """State, and the leaf of what ended it: its ender, once that holds or is ended itself by one that does."""
+        """State, and the leaf of what ended it: its ender, once that or what came into its place holds."""
         ender = last = self._ender(one, moment.size)
         for _ in range(MAX_ANNOUNCED.value):
             if ender is None or last is None:
                 break
+            after = None if last.is_withdrawal else self._ender(last, moment.size)
+            taken_back = after is not None and after.is_withdrawal
             if last.body["valid_from"] <= moment.time_ms:
+                if taken_back and after is not None and after.body["valid_from"] < last.body["valid_from"]:
+                    break  # before it came: it never ended anything
                 return (standing.WITHDRAWN if ender.is_withdrawal else standing.SUPERSEDED), ender.leaf
-            last = self._ender(last, moment.size)
+            last = None if taken_back else after
         return (standing.TO_COME if one.body["valid_from"] > moment.time_ms else standing.STANDS), -1
 
     def _ender(self, one: Said, size: int) -> Said | None:
         """The fact below `size` that replaces a fact or takes it back."""
         by = self._log.state(f"superseded/{one.id}".encode())
-        leaf = None if by is None else self._log.leaf_of(bytes.fromhex(str(canonical.decode(by))))
+        return None if by is None else self._with_id(str(canonical.decode(by)), size)
+
+    def _with_id(self, entry_id: str, size: int) -> Said | None:
+        """The fact below `size` with this id; None where it is not here."""
+        leaf = self._log.leaf_of(bytes.fromhex(entry_id))
         raw = None if leaf is None or leaf >= size else self._log.entry(leaf)
         return None if leaf is None or raw is None else fact(leaf, raw)
 
@@ -250,7 +262,7 @@ class Telling:
                 for raw in leaves:
                     at += 1
                     one = fact(at - 1, raw)
-                    if one is None or one.is_withdrawal or (kind and one.kind != kind):
+                    if one is None or (kind and one.kind != kind):
                         continue
                     if wanted is None or wanted.matches(one.subject):
                         moment = Moment(size, int(self._clock() * 1_000), False)
@@ -276,7 +288,7 @@ class _Page:
         """A leaf, which becomes a row if it is wanted."""
         self._left -= 1
         one = fact(leaf, raw)
-        if one is None or one.is_withdrawal or (self._kind and one.kind != self._kind) or not means(one):
+        if one is None or (self._kind and one.kind != self._kind) or not means(one):
             return
         self._rows.append(self._telling.row(one, self.moment, self._names))
         if len(self._rows) % ROWS_A_TURN == 0:
@@ -285,6 +297,11 @@ class _Page:
     def told(self, subject: str, whole: bool, following: int) -> FactsTold:
         moment = self.moment
         return FactsTold(subject, moment.size, moment.time_ms, whole, tuple(self._rows), following)
+
+
+def _takes_back(one: Said, moment: Moment) -> tuple[str, int]:
+    """The same of a word that takes one back: nothing ends that."""
+    return (standing.TO_COME if one.body["valid_from"] > moment.time_ms else standing.WITHDRAWN), -1
 
 
 def _check_kind(kind: str) -> None:

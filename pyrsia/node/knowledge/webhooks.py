@@ -174,7 +174,9 @@ class Webhooks:
         )
         more = told.next >= 0
         rows = [
-            Told(row.leaf, row.time_ms, row.kind, row.subject, row.body, msgspec.json.encode(row))
+            Told(
+                row.leaf, row.time_ms, row.kind, row.subject, row.ended or row.body, msgspec.json.encode(row)
+            )
             for row in told.facts
         ]
         return Page(rows, told.next if more else told.size, more, told.whole)

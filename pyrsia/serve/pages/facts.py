@@ -55,17 +55,21 @@ async def facts(admin: Admin, kind: str, first: int | None, as_of: str) -> dict[
 
 
 def _row(row: FactRow) -> dict[str, Any]:
+    """Of a word that takes a fact back is shown what that one said."""
+    body = row.body if row.ended is None else row.ended
     return {
         "leaf": row.leaf,
         "time_ms": row.time_ms,
         "kind": row.kind,
-        "lead": ", ".join(_word(row.body[name]) for name in _LEAD.get(row.kind, ()) if name in row.body),
+        "lead": ", ".join(_word(body[name]) for name in _LEAD.get(row.kind, ()) if name in body),
         "by": row.author_name or row.author[:8],
         "subject": row.subject,
         "page": page_of(row.subject),
-        "text": row.text,
+        "text": row.text or str(body.get("text", "")),
         "state": row.state,
         "ended": row.by,
+        "takes_back": "withdrawn" in row.body,
+        "ends": row.ends,
     }
 
 

@@ -185,6 +185,26 @@ def test_watch_ends_without_follow(pyrsia, asked):
     assert (code, "x:" in err) == (2, True)
 
 
+def test_what_is_taken_back_is_told_with_what_it_was(pyrsia, asked):
+    word = {
+        "kind": "advisory",
+        "subject": "pkg:pypi/idna",
+        "text": "",
+        "valid_from": 0,
+        "withdrawn": True,
+        "supersedes": GONE["id"],
+    }
+    asked.rows = [row(12, word, "withdrawn", ends=9, ended=GONE["body"])]
+    _, out, _ = pyrsia("facts", "watch", "--since", "4", "--node", asked.url)
+    assert "advisory     pkg:pypi/idna  taken back: CVE-2 medium" in out
+    _, out, _ = pyrsia("facts", "list", "--node", asked.url)
+    assert "ends 9" in out
+    assert "taken back: CVE-2 medium" in out
+    asked.rows = [row(12, word, "withdrawn")]
+    _, out, _ = pyrsia("facts", "watch", "--since", "4", "--node", asked.url)
+    assert "taken back: what is not here" in out
+
+
 def test_watch_follows_across_lost_connections_without_losing_or_repeating(pyrsia, node, monkeypatch):
     lines = {"6": [row(7, REVIEW), row(8, REVIEW)], "8": [row(9, REVIEW)], "9": []}
     asked, pauses = [], []
@@ -361,6 +381,10 @@ def test_a_document_is_taken_back_by_its_format_and_what_is_gone_is_said_to_be(p
         (page(row(8, ADVISORY, author=NODE)), "is no fact"),
         (page(row(7, ADVISORY, author="b" * 52, author_name="beta")), "beta said it"),
         (page(row(7, ADVISORY, "withdrawn", 9, author=NODE)), "withdrawn already"),
+        (
+            page(row(7, {**ADVISORY, "withdrawn": True}, "withdrawn", ends=3, author=NODE)),
+            "takes leaf 3 back itself",
+        ),
     ],
 )
 def test_what_is_not_this_nodes_or_is_gone_cannot_be_taken_back(pyrsia, saying, desk, found, why):

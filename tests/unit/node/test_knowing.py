@@ -1,5 +1,7 @@
 """What a node knows of versions, now and then, against the log replayed from its beginning."""
 
+from contextlib import aclosing
+
 import pytest
 import trio
 import trio.lowlevel
@@ -357,7 +359,7 @@ async def test_facts_that_come_are_told_from_any_leaf_on(world):
         nursery.start_soon(listen, None, "", "")
         await trio.testing.wait_all_tasks_blocked()
         before = len(heard)
-        world.end(0)  # a word that is taken back is none of its own
+        world.end(0)  # what takes a word back is told too
         world.say(2, "licence", "pkg:pypi/idna")
         world.seal()
         pulse.beat()
@@ -369,13 +371,57 @@ async def test_facts_that_come_are_told_from_any_leaf_on(world):
         for glob, pattern in globs.items():
             wanted = [
                 one.leaf for one in every
-                if not one.is_withdrawal and (not kind or one.kind == kind)
+                if (not kind or one.kind == kind)
                 and (pattern is None or pattern.matches(one.subject))
             ]  # fmt: skip
             got = [leaf for one, two, leaf in heard if (one, two) == (kind, glob)]
-            extra = wanted[-1:] if (kind, glob) == ("", "") else []  # of the one that began at the end
+            extra = wanted[-2:] if (kind, glob) == ("", "") else []  # of the one that began at the end
             assert sorted(got) == sorted(wanted + extra)
     assert before == 3 + 2 + 2 + 1
+
+
+async def test_who_reads_along_hears_what_is_taken_back_and_which_fact_that_was(world):
+    pulse = Pulse()
+    told = Telling(world.archive, world.genesis, pulse, clock=lambda: (world.time + 5) / 1_000)
+    world.say(0, "advisory", "pkg:pypi/idna", 1)
+    world.say(0, "licence", "pkg:pypi/idna")
+    world.seal()
+    world.end(0)  # the advisory
+    world.end(0, later=10**9)  # the licence, in a week
+    world.seal()
+    said = {
+        row.kind: row
+        for row in (await told.newest(AsOf(), kind="", first=0, count=100)).facts
+        if row.ended is None
+    }
+    heard = []
+    async with aclosing(told.follow(0, "", "")) as rows:
+        async for row in rows:
+            heard.append(row)
+            if len(heard) == 4:
+                break
+    gone = {row.kind: row for row in heard if row.ended is not None}
+    for kind, state in (("advisory", "withdrawn"), ("licence", "to-come")):
+        row = gone[kind]
+        assert (row.state, row.by, row.ends, row.ended) == (state, -1, said[kind].leaf, said[kind].body)
+        assert row.body["withdrawn"] is True
+    assert [one.leaf for one in heard] == sorted(one.leaf for one in heard)
+    about = await told.facts("pkg:pypi/idna", AsOf(), kind="", first=0, count=100)
+    assert [(row.kind, row.state, row.by) for row in about.facts] == [
+        ("advisory", "withdrawn", gone["advisory"].leaf), ("licence", "stands", -1)
+    ]  # fmt: skip
+    newest = (await told.newest(AsOf(), kind="advisory", first=None, count=1)).facts
+    assert [row.leaf for row in newest] == [gone["advisory"].leaf]
+
+
+async def test_what_replaces_a_fact_says_which(world):
+    world.say(0, "licence", "pkg:pypi/idna")
+    world.seal()
+    world.end(0, text="otherwise")
+    world.seal()
+    told = Telling(world.archive, world.genesis, Pulse())
+    old, new = (await told.newest(AsOf(), kind="", first=0, count=100)).facts
+    assert (old.ends, old.by, new.ends, new.ended) == (-1, new.leaf, old.leaf, None)
 
 
 async def test_what_cannot_be_followed_is_refused_at_once(world):
