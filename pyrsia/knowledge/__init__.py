@@ -13,6 +13,7 @@ advisories.py   what stands against one version, and what VEX says of it
 licences.py     SPDX expressions: what may be chosen
 known.py        all of that about one version: what a policy decides by, and what people are shown
 about.py        makes it: the one door of this package
+calling.py      who is called about which facts, in which order, and when again (webhooks)
 history.py      when each weakness was first told, and what was said of it since
 
 Source: docs/knowledge.md.

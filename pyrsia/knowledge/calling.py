@@ -28,7 +28,7 @@ MAX_CALL_BYTES = Limit(
 FIRST_REST_S = Limit(1, "a receiver that restarts is asked again at once")
 LONGEST_REST_S = Limit(3_600, "what is up again is called within an hour")
 HOLE_REST_S = Limit(60, "between two looks for leaves that a snapshot left out: those come within minutes")
-UNKEPT = Limit(1_000, "leaves that are looked at again after a crash, where none of them was wanted: 20 ms")
+UNKEPT = Limit(1_000, "leaves that are looked at again after a crash, where none of them was wanted: 0.1 s")
 CLOCK_SLACK_MS = Limit(600_000, "that a block's time may lie before ours, and be no history: ten minutes")
 
 GONE: Final = 410
