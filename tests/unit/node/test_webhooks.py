@@ -124,6 +124,26 @@ async def test_what_is_said_is_told_signed_and_once(node):
     assert len({headers["x-pyrsia-delivery"] for _, _, headers, _ in server.asked}) == 2
 
 
+async def test_what_is_taken_back_is_told_to_whom_it_was_told(node):
+    async with serving() as server:
+        answers(server, 204)
+        hooks = node.hooks(
+            hook(server, severity="high"), Webhook(f"{server.url}/none", ("licence",), private=True)
+        )
+        async with running(hooks):
+            node.say((0, "advisory", "pkg:pypi/idna", 0), (1, "advisory", "pkg:pypi/other", 1))  # low, high
+            for _ in range(2):  # both of them
+                node.world.end(1)
+            node.world.seal()
+            node.pulse.beat()
+            await until(lambda: all(one.behind == 0 for one in hooks.told().webhooks))
+    rows = [one for _, _, _, body in server.asked for one in json.loads(body)["facts"]]
+    assert [one["subject"] for one in rows] == ["pkg:pypi/other"] * 2
+    assert rows[0]["ended"] is None
+    assert rows[1]["ended"] == rows[0]["body"]
+    assert rows[1]["body"]["withdrawn"]
+
+
 async def test_one_that_fails_is_called_again_with_the_same_call_and_then_told_the_rest(node):
     async with serving() as server:
         answers(server, 503)
@@ -416,4 +436,4 @@ async def test_the_receiver_of_the_documentation_takes_calls_and_refuses_forged_
         await trio.to_thread.run_sync(server.shutdown)
         server.server_close()
         thread.join()
-    assert capsys.readouterr().out == f"{node.leaves()[0]} pkg:pypi/idna CVE-1 high\n"
+    assert capsys.readouterr().out == f"{node.leaves()[0]} pkg:pypi/idna CVE-1 high said\n"
