@@ -80,7 +80,7 @@ def audit(
 
 
 def _moment(text: str | None, tried: Path | None) -> "AsOf":
-    from pyrsia.cli.log.when import read
+    from pyrsia.cli.log.when import past
     from pyrsia.serve.knowing import AsOf
 
     if text is None:
@@ -89,7 +89,7 @@ def _moment(text: str | None, tried: Path | None) -> "AsOf":
         raise click.UsageError("--policy decides now: it cannot be asked with --as-of")
     if text.isascii() and text.isdigit() and len(text) <= 16:
         return AsOf(size=int(text))
-    return AsOf(time_ms=read(text))
+    return AsOf(time_ms=past(text))
 
 
 def _report(

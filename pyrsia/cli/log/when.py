@@ -47,13 +47,27 @@ def moment(text: str | None) -> dict[str, int]:
     """`--as-of SIZE|TIME` as nodes are asked: `as_of`, `as_of_time`, or nothing.
 
     Raises:
-        click.BadParameter: neither a size nor a time.
+        click.BadParameter: neither a size nor a time, or a time to come.
     """
     if text is None:
         return {}
     if text.isascii() and text.isdigit() and len(text) <= 16:
         return {"as_of": int(text)}
-    return {"as_of_time": read(text)}
+    return {"as_of_time": past(text)}
+
+
+def past(text: str) -> int:
+    """As `read`, of a moment that somebody can know about.
+
+    Raises:
+        click.BadParameter: no time, or one that lies ahead of this clock.
+    """
+    time_ms = read(text)
+    if time_ms > time.time() * 1_000:
+        raise click.BadParameter(
+            f"{text} lies ahead: nobody knows that log yet; for what is known now leave it out"
+        )
+    return time_ms
 
 
 class Span(click.ParamType[float]):

@@ -36,6 +36,9 @@ from pyrsia.wire import purl as purls
 WORK = Limit(
     20_000, "leaves looked at for one answer, as in the log's own pages: a quarter of a second, in turns"
 )
+AHEAD_MS = Limit(
+    60_000, "that a moment may lie ahead of this clock: a client's clock is a minute wrong at most"
+)
 MAX_ANNOUNCED = Limit(
     64, "corrections of corrections that are all still to come: more only wastes a reader's time"
 )
@@ -118,6 +121,13 @@ class Telling:
                 what="a size and a time are two moments",
                 who="the client's request",
                 do="send one of them",
+            )
+        if at.time_ms is not None and at.time_ms > self._clock() * 1_000 + AHEAD_MS.value:
+            raise Refusal(
+                "bad-request",
+                what="this moment lies ahead: nobody knows that log yet",
+                who="the client's request",
+                do="send none for what is known now; or look at the clocks of both machines",
             )
         size = await times.size_at(self._log, at.size, at.time_ms)
         if at.time_ms is not None:

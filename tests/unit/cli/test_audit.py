@@ -189,7 +189,7 @@ def test_a_past_moment_is_passed_on_and_decides_nothing_by_policy(pyrsia, toy, n
     assert pyrsia("audit", "pkg:pypi/late@1", "--node", node.url)[0] == 1
     pyrsia("audit", "pkg:pypi/late@1", "--as-of", "2026-01-31", "--node", node.url)
     assert toy.orders[-1].at.time_ms == 1_769_817_600_000
-    for words in (("--as-of", "soon"), ("--as-of", "1", "--policy", __file__)):
+    for words in (("--as-of", "soon"), ("--as-of", "2999-01-01"), ("--as-of", "1", "--policy", __file__)):
         assert pyrsia("audit", OLD, *words, "--node", node.url)[0] == 2
     assert code == 1
 

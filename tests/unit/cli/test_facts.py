@@ -329,6 +329,17 @@ def test_a_slip_is_told_beside_the_command_and_nothing_is_sent(pyrsia, saying, c
     assert why in " ".join(err.split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["facts show pkg:pypi/a", "facts history pkg:pypi/a", "facts list", "package show pkg:pypi/a", "log search",
+     "inspect-log artifacts"],
+)  # fmt: skip
+def test_no_question_about_a_moment_to_come_is_asked(pyrsia, asked, command):
+    code, _, err = pyrsia(*command.split(), "--as-of", "2999-01-01", "--node", asked.url)
+    assert (code, asked.seen) == (2, [])
+    assert "2999-01-01 lies ahead: nobody knows that log yet" in " ".join(err.split())
+
+
 @pytest.mark.parametrize("data", [b"{", b"[" * 60_000, b'"' + b"x" * 2_000 + b'"', b" " * 70_000, b"\xff"])
 def test_a_file_that_is_no_json_or_too_long_is_a_slip_too(pyrsia, saying, tmp_path, data):
     file = tmp_path / "about.json"

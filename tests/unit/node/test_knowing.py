@@ -164,6 +164,7 @@ async def test_the_newest_of_the_whole_log_come_in_both_orders(world):
     [
         ({"at": AsOf(size=10**9)}, "was never as long"),
         ({"at": AsOf(size=1, time_ms=1)}, "two moments"),
+        ({"at": AsOf(time_ms=4_070_908_800_000)}, "lies ahead"),
         ({"kind": "rumour"}, "no kind of fact"),
         ({"subject": "pkg:PyPI/idna"}, "names no package"),
         ({"subject": "sha256:AB"}, "names no package"),
