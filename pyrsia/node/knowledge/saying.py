@@ -26,7 +26,7 @@ from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.roster import ISSUER
 from pyrsia.node.batch import Outcome
 from pyrsia.node.knowledge.speakers import check, may_say, no_issuer, roles_of
-from pyrsia.node.knowledge.words import Word, Words, name_of, says
+from pyrsia.node.knowledge.words import Advisory, Word, Words, name_of, says
 from pyrsia.node.submission import BUSY
 from pyrsia.serve.knowing import (
     FactOutcome,
@@ -173,9 +173,10 @@ class Saying:
         async with self._following:
             await self._words.catch_up()
         now_ms = int(self._clock() * 1_000)
-        gone = self._gone(order, {row.name for row in asked}, roles, now_ms)
+        said = self._said(asked, order)
+        gone = self._gone(order, said, {row.name for row in asked}, roles, now_ms)
         rows = [*asked, *(row for one in gone for row in one if row.outcome is None)]
-        newest = self._newest(rows)
+        newest = {name: one.modified_ms for name, one in said.items()}
         for row, word in zip(rows, self._words.find([row.name for row in rows]), strict=True):
             if _is_older(row.told, word, newest, now_ms):
                 row.outcome = FactOutcome(OLDER)
@@ -185,34 +186,38 @@ class Saying:
                 self._check(row)
         return gone
 
-    def _newest(self, rows: Iterable[_Row]) -> dict[str, int]:
-        """By advisory of rows with a date: `modified_ms` of the newest record that this node said something of."""
-        ids = list(dict.fromkeys(row.told.fields["advisory"] for row in rows if _modified_ms(row.told)))
-        found = self._words.of_advisories(ids)
-        return {name: one.modified_ms for name, one in zip(ids, found, strict=True)}
+    def _said(self, rows: Iterable[_Row], order: FactsOrder) -> dict[str, Advisory]:
+        """What this node ever said, by the ids that rows with a date and the order's `whole` name."""
+        dated = (row.told.fields["advisory"] for row in rows if _modified_ms(row.told))
+        ids = list(dict.fromkeys([*dated, *(one.advisory for one in order.whole)]))
+        return dict(zip(ids, self._words.of_advisories(ids), strict=True))
 
     def _gone(
-        self, order: FactsOrder, named: set[bytes], roles: Collection[str], now_ms: int
+        self,
+        order: FactsOrder,
+        said: Mapping[str, Advisory],
+        named: set[bytes],
+        roles: Collection[str],
+        now_ms: int,
     ) -> list[list[_Row]]:
         """For each advisory what this node says of subjects that it has no more; of names in `named` rows speak.
 
         A list of subjects that is older than what was said takes nothing back.
         """
         found: list[list[_Row]] = []
-        whole = order.whole
         left = sys.maxsize if order.dry_run else GONE.value
-        said = self._words.of_advisories([one.advisory for one in whole])
-        for one, before in zip(whole, said, strict=True):
+        for one in order.whole:
+            before = said[one.advisory]
+            names = () if _passed(one.modified_ms, before.modified_ms, now_ms) else before.names
+            ended = [name for name in names if name not in named]
+            if not ended:  # as nearly always: its facts stand in the same order
+                found.append([])
+                continue
             fields: dict[str, Any] = {"advisory": one.advisory}
             if one.modified_ms:
                 fields["modified_ms"] = one.modified_ms
-            names = () if _passed(one.modified_ms, before.modified_ms, now_ms) else before.names
-            kept = (
-                {name_of({"kind": ADVISORY, "subject": it, **fields}) for it in one.subjects}
-                if names
-                else named
-            )
-            ended = [name for name in names if name not in kept and name not in named]
+            kept = {name_of({"kind": ADVISORY, "subject": it, **fields}) for it in one.subjects}
+            ended = [name for name in ended if name not in kept]
             words = zip(ended, self._words.find(ended), strict=True)
             rows = [
                 _Row(FactTold(ADVISORY, self._words.subject(word), fields=fields, withdraw=True), name)
