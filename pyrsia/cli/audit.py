@@ -75,8 +75,17 @@ def audit(
             raise
         tell_refusal(refusal, as_json=shape == "json")
         return 3
+    except OSError as error:  # a full disk, a file that went away: nor does this
+        tell_refusal(_broken(error), as_json=shape == "json")
+        return 3
     _tell(report, shape, out)
     return report.exit
+
+
+def _broken(error: OSError) -> Refusal:
+    where = f": {error.filename}" if error.filename else ""
+    return Refusal("unavailable", what=f"{error.strerror or error}{where}", who="this machine",
+                   do="correct that and try again")  # fmt: skip
 
 
 def _moment(text: str | None, tried: Path | None) -> "AsOf":

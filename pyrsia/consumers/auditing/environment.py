@@ -26,7 +26,12 @@ _FIELD: Final = re.compile(r"(name|version)[ \t]*:[ \t]*(.*?)\s*", re.IGNORECASE
 _LINES: Final = re.compile(r"\r\n|\r|\n")  # no other: a field may hold what Python calls the end of a line
 _BUILT_FOR: Final = re.compile(r"-py[0-9]+(\.[0-9]+)*")
 _KINDS: Final = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
-_UNSEEN: Final = "copies of packages inside other packages, and the interpreter: only *.dist-info is read"
+_UNSEEN: Final = (
+    "copies of packages inside other packages, what .pth files and eggs add, and the interpreter: only *.dist-info is"
+    " read, and *.egg-info"
+)
+_SYSTEM: Final = "packages of the system, which {} uses too: audit them by --venv as well"
+_SHARES: Final = re.compile(r"\s*include-system-site-packages\s*=(?!\s*false\s*$).*", re.IGNORECASE)
 
 
 def read(root: Path, said: str, into: Gathered) -> None:
@@ -36,7 +41,10 @@ def read(root: Path, said: str, into: Gathered) -> None:
         Refusal: `usage`: it is none, or too large.
     """
     try:
-        for site in sites(root):
+        found = sites(root)
+        if root not in found and any(root.glob("*.dist-info")):
+            found.append(root)
+        for site in found:
             if site != root and any(one.is_symlink() for one in (site, site.parent)):
                 into.leave(str(site), "a symbolic link, where a folder belongs", Place(said))
                 continue
@@ -46,6 +54,9 @@ def read(root: Path, said: str, into: Gathered) -> None:
         raise Refusal("usage", what=f"{said} cannot be read: {error.strerror}", who="this machine",
                       do="check the folder's rights") from None  # fmt: skip
     into.not_looked_into([_UNSEEN])
+    settings = walking.text(root / "pyvenv.cfg", MAX_METADATA_BYTES.value)
+    if settings is not None and any(map(_SHARES.fullmatch, settings.decode("utf-8", "replace").splitlines())):
+        into.not_looked_into([_SYSTEM.format(said)])
 
 
 def _names(site: Path) -> list[str]:

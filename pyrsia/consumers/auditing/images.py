@@ -17,6 +17,7 @@ from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import spelled
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Known, Sbom
+from pyrsia.knowledge.said import SBOM
 from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES, Limit
 from pyrsia.wire import purl as purls
 
@@ -102,6 +103,7 @@ def inside(
         known: what stands about its purls.
         issuers: those whose SBOMs count; empty: everybody's.
     """
+    known = list(known)
     given = {one.leaf: one for said in known if said for one in said.sboms}
     counted = [one for one in given.values() if not issuers or one.issuer in issuers]
     documents = _ordered(counted)
@@ -113,6 +115,9 @@ def inside(
     listed = {one for one in read if one}
     if len(listed) > 1:
         into.nobody_knows(f"SBOMs of {text} do not list the same, so nobody can say what is inside")
+    missing = {one for said in known if said for one in said.lacks(SBOM)}
+    if missing & set(issuers or missing):
+        into.nobody_knows(f"the node has not all SBOMs of {text}")
     if len(given) > len(counted):
         count = len(given) - len(counted)
         into.not_looked_into([f"{count} of the SBOMs of {text}: `issuers` of the policy names who counts"])

@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
+import tempfile
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from pyrsia.consumers.auditing import components
 from pyrsia.consumers.auditing.images import MAX_SBOMS
+from pyrsia.knowledge.about import about
 from pyrsia.units import MAX_AUDITED, Limit
+from tests.reference import toyaudit
 from tests.reference.fakenode import FakeNode
 from tests.reference.toyaudit import ISSUER, OTHER, ToyAudit, sbom
 
@@ -340,6 +344,25 @@ def test_sboms_of_an_image_that_differ_are_all_asked_about_and_no_answer(pyrsia,
     toy.policy = f'[all]\nissuers = ["{"e" * 52}"]\n'
     code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
     assert (code, "no SBOM of app:1 by those that `issuers` names is in the log" in out) == (3, True)
+
+
+def test_sboms_that_the_node_lacks_are_no_answer(pyrsia, toy, node, image, monkeypatch):
+    image(sbom("pkg:pypi/fine@1"))
+    monkeypatch.setattr(toyaudit, "about", lambda *args: replace(about(*args), beyond=((OTHER, "sbom"),)))
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "the node has not all SBOMs of app:1" in out) == (3, True)
+    toy.policy = f'[all]\nissuers = ["{ISSUER}"]\n'
+    assert pyrsia("audit", "app:1", "--node", node.url)[0] == 0
+
+
+def test_what_this_machine_cannot_do_is_no_answer_and_no_finding(pyrsia, node, image, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    image(sbom("pkg:pypi/fine@1"))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    code, out, err = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, out, "No space left on device: /tmp/x" in err) == (3, "", True)
 
 
 def test_an_sbom_of_more_than_an_audit_asks_about_is_no_answer_and_hides_nothing(

@@ -160,6 +160,18 @@ def test_installed_distributions_are_read_from_their_metadata(venv):
     assert "only *.dist-info is read" in into.unseen[0]
 
 
+def test_what_an_environment_shares_with_the_system_is_told(venv):
+    root = venv.parents[2]
+    dist(venv, "idna-3.6.dist-info", "Name: idna\nVersion: 3.6\n")
+    dist(root, "beside-1.dist-info", "Name: beside\nVersion: 1\n")
+    for word, count in (("false", 1), ("FALSE ", 1), ("true", 2), ("yes", 2)):
+        (root / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = {word}\n")
+        into = found(venvs=[root])
+        assert len(into.unseen) == count
+        assert purls(into) == ["pkg:pypi/idna@3.6", "pkg:pypi/beside@1"]
+    assert f"packages of the system, which {root} uses too" in into.unseen[1]
+
+
 def test_a_version_that_metadata_hides_is_asked_about_too(venv):
     dist(venv, "idna-3.6.dist-info", "Name: idna\nVersion: 3.10\nVersion: 3.11\n")
     assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/idna@3.10", "pkg:pypi/idna@3.6"]
