@@ -1,6 +1,7 @@
 """Pages that code and other pages point to exist, and so do the sections that are named."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,31 @@ def headings(page: Path) -> list[str]:
 def begins_one(name: str, found: list[str]) -> bool:
     """Whether a heading is `name`, or says more behind a comma or colon."""
     return any(one == name or one.startswith((f"{name},", f"{name}:")) for one in found)
+
+
+def linked(page: Path) -> set[str]:
+    return {target for target, _, _ in LINKED.findall(page.read_text(encoding="utf-8"))}
+
+
+def test_every_page_is_named_in_design_or_in_a_page_that_design_names():
+    named = linked(ROOT / "docs/design.md")
+    behind = set().union(*(linked(ROOT / "docs" / one) for one in named))
+    assert {page.name for page in PAGES} - named - behind - {"design.md"} == set()
+    assert {"knowledge.md", "inspect.md", "providers.md", "policy.md"} <= named
+
+
+def test_design_and_readme_know_every_layer():
+    text = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (order,) = (one["layers"] for one in settings["tool"]["importlinter"]["contracts"] if "layers" in one)
+    arrow = text[text.index("cli -> demo") : text.index("tui -> the node")]
+    assert [set(re.findall(r"\w+", one)) for one in arrow.split("->")] == [
+        set(re.findall(r"\w+", one)) for one in order
+    ]
+    folders = {path.parent.name for path in ROOT.glob("pyrsia/*/__init__.py")}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {one for one in folders if f"`{one}`" not in readme and f"/{one}`" not in readme} == set()
+    assert {one for one in folders if f"{one}/" not in text} == set()
 
 
 @pytest.mark.parametrize("folder", ["pyrsia", "tests", "bench", "tui"])
