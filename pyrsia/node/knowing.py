@@ -1,13 +1,14 @@
 """What this node knows of one version: facts of its log about the package and about the file, as policies ask.
 
-An answer is remembered until the history of the package or file grows or time alone changes it; the same answer is the
-same object, so that whoever remembers a decision over it sees at once whether it still holds.
+An answer is remembered until the history of the package or file grows or time alone changes it. Files of a version of
+which nobody says anything by their digest share one: a page of thousands of files costs as much as its versions. Who
+remembers a decision remembers `seen` with it, and sees so whether it still holds, also when the answer was given up.
 
 Source: docs/knowledge.md, "At a node".
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from pyrsia.knowledge import severities
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
+from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.touches import digest_key, package_key
 from pyrsia.node.knowledge.reading import Held, Log, Reading
 from pyrsia.node.pulse import Pulse
@@ -24,15 +26,51 @@ from pyrsia.units import Limit
 
 MAX_ANSWERS = Limit(10_000, "versions whose answer is remembered, 1 KB each; then all are asked anew")
 MAX_ADVISORIES = Limit(50_000, "of all remembered answers together, 400 bytes each: 20 MB")
+MAX_LOOKS = Limit(
+    20_000, "histories looked at since the last block, 300 bytes each; then all are looked at again"
+)
+
+_Seen = tuple[int | bool | str, ...]
 
 
 @dataclass(slots=True)
 class _Answer:
-    """`size`: of the log when it was last looked at; `seen`: the histories that it was made of."""
+    """`made_ms`: for which time; `seen`: what it was made of."""
 
     known: Known
-    size: int
-    seen: tuple[tuple[int, bool], ...]
+    made_ms: int
+    seen: tuple[_Seen, ...]
+
+    def holds_at(self, now_ms: int) -> bool:
+        """Whether time alone, forwards or back, has not changed it."""
+        flips_ms = self.known.flips_ms
+        return self.made_ms <= now_ms and (flips_ms is None or now_ms < flips_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """At one history.
+
+    Attributes:
+        seen: another one where anything in it is another.
+        empty: whether nothing stands in it, and all of it was read.
+        files: whether anything in it is about a file, though it is a package's: an image's digest is a version.
+    """
+
+    seen: _Seen
+    whole: bool
+    empty: bool
+    files: bool
+
+
+def _look_at(held: Held) -> _Look:
+    newest = next(reversed(held.facts), "")
+    return _Look(
+        (held.whole, held.changes, len(held.facts), newest),
+        held.whole,
+        held.whole and not held.facts,
+        any(f"@{DIGEST}" in one.subject for one in held.facts.values()),
+    )
 
 
 class Knowledge:
@@ -46,14 +84,16 @@ class Knowledge:
         self.reading = Reading(log, clock)
         self._answers: dict[tuple[str, str], _Answer] = {}
         self._advisories = 0  # of all of them
+        self._looks: dict[bytes, _Look] = {}
+        self._looked = -1  # size of the log then
         self._revision = 0
         self._asked = pulse or Pulse()
 
     def known(self, purl: str, sha256: str = "") -> Known:
         """What stands about a version now, and about the file with this digest if one is named.
 
-        The same object as long as nothing changed; its `size` is that of the log when it was made. Not `whole`
-        while a long history is being read.
+        The same object as long as it is remembered and nothing changed; its `size` is that of the log when it was
+        made. Not `whole` while a long history is being read.
 
         Args:
             purl: canonical, with a version; without one what is said of the package as a whole.
@@ -61,33 +101,62 @@ class Knowledge:
         Raises:
             Malformed: it is no canonical purl.
         """
-        size = self._log.size
         now_ms = int(self._clock() * 1_000)
+        keys = keys_of(purl, sha256)
+        looks = self._looks_at(keys)
+        shared = keys_of(purl, "")
+        if sha256 and shared == keys[:-1] and looks[-1].empty and not any(one.files for one in looks):
+            sha256, keys, looks = (
+                "",
+                shared,
+                looks[:-1],
+            )  # nothing is said of this file but what is of its version
+        seen = tuple([one.seen for one in looks])
         before = self._answers.get((purl, sha256))
-        if before is not None:
-            flips_ms = before.known.flips_ms
-            if flips_ms is not None and now_ms >= flips_ms:
-                before = None
-            elif before.size == size and before.known.whole:
-                return before.known
-        held = [self.reading.look(key) for key in keys_of(purl, sha256)]
-        seen = tuple((one.changes, one.whole) for one in held)
-        if before is not None and before.seen == seen:
-            before.size = size
+        if before is not None and before.seen == seen and before.holds_at(now_ms):
             return before.known
-        if not all(whole for _, whole in seen):
-            self._asked.beat()
+        held = [self.reading.kept(key) or self.reading.look(key) for key in keys]
         known = self._about(held, purl, sha256, now_ms)
-        self._remember((purl, sha256), _Answer(known, size, seen))
+        self._remember((purl, sha256), _Answer(known, now_ms, seen))
         return known
 
+    def seen(self, purl: str, sha256: str = "") -> tuple[_Seen, ...]:
+        """Equal as long as `known` cannot have changed but by time; asked again and again it costs a microsecond.
+
+        Raises:
+            Malformed: it is no canonical purl.
+        """
+        return tuple([one.seen for one in self._looks_at(keys_of(purl, sha256))])
+
+    def _looks_at(self, keys: Sequence[bytes]) -> list[_Look]:
+        looks = [self._look(key) for key in keys]
+        if not all([one.whole for one in looks]):
+            self._asked.beat()
+        return looks
+
+    def _look(self, key: bytes) -> _Look:
+        """At a history, once between two blocks where all of it was read."""
+        size = self._log.size
+        if size != self._looked or len(self._looks) >= MAX_LOOKS.value:
+            self._looks.clear()
+            self._looked = size
+        found = self._looks.get(key)
+        if found is None:
+            found = _look_at(self.reading.look(key))
+            if found.whole:
+                self._looks[key] = found
+        return found
+
     def _remember(self, asked: tuple[str, str], answer: _Answer) -> None:
+        """Answers that were made first are given up first."""
         before = self._answers.pop(asked, None)
         self._advisories += len(answer.known.advisories)
         self._advisories -= 0 if before is None else len(before.known.advisories)
-        if len(self._answers) >= MAX_ANSWERS.value or self._advisories > MAX_ADVISORIES.value:
-            self._answers.clear()
-            self._advisories = len(answer.known.advisories)
+        while self._answers and (
+            len(self._answers) >= MAX_ANSWERS.value or self._advisories > MAX_ADVISORIES.value
+        ):
+            gone = self._answers.pop(next(iter(self._answers)))
+            self._advisories -= len(gone.known.advisories)
         self._answers[asked] = answer
 
     def _about(self, held: list[Held], purl: str, sha256: str, now_ms: int) -> Known:

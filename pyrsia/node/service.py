@@ -56,6 +56,7 @@ from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
+from pyrsia.node.knowledge.underway import Underway
 from pyrsia.node.knowledge.webhook_settings import read_webhooks
 from pyrsia.node.knowledge.webhooks import Webhooks
 from pyrsia.node.knowledge.words import Words
@@ -205,6 +206,7 @@ class Node:
             house.archive.state,
             head_s=lambda: self.cosigning.cosigned[1],
             known=self.knowledge.known,
+            seen=self.knowledge.seen,
             learned=self.knowledge.revision,
         )
         self.catalog = Catalog(
@@ -524,6 +526,7 @@ class Node:
             submit=batches.submit,
             member=lambda: house.record,
             holds=self.shelf.holds,
+            underway=Underway(house.database, archive.leaf_of),
         )
         auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
         catalog = self.catalog

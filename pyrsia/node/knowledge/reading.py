@@ -185,6 +185,10 @@ class Reading:
             self._unread[key] = None
         return held
 
+    def kept(self, key: bytes) -> Held | None:
+        """What was known of it when it was looked at last, without reading on."""
+        return self._held.get(key)
+
     async def read(self, key: bytes) -> Held:
         """The same, after reading all of it, in turns with others."""
         held = self._counted(key)

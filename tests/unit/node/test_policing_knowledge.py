@@ -48,6 +48,7 @@ class Informed(Policed):
             self.path,
             archive.state,
             known=self.known,
+            seen=self.knowledge.seen,
             learned=self.knowledge.revision,
             clock=self.clock,
         )

@@ -1,0 +1,154 @@
+"""Long pages of a package about which much is said: what they cost, and that nothing is remembered for too long."""
+
+import hashlib
+import itertools
+
+import pytest
+import trio
+
+from pyrsia.ledger import views
+from pyrsia.node import catalog, knowing
+from pyrsia.units import Limit
+from tests.reference.story import Story
+from tests.unit.node.test_policing import Deciding
+from tests.unit.node.test_policing_knowledge import CEILING, Informed
+
+VERSIONS, FILES = 25, 100
+
+
+@pytest.fixture
+def story(tmp_path):
+    made = Story(world=Deciding(tmp_path), dissenter=True)
+    yield made
+    made.world.close()
+
+
+@pytest.fixture
+def policed(story, tmp_path, monkeypatch):
+    """A project of many versions, each of several files."""
+    made = Informed(story, tmp_path)
+    base = views.artifact(made.world.archive.state, story.sha256)
+    rows = []
+    for at in range(FILES):
+        sha256 = hashlib.sha256(b"%d" % at).hexdigest()
+        version = f"1.{at % VERSIONS}"
+        more = {"sha256": sha256, "purl": f"pkg:pypi/idna@{version}", "file": f"idna-{version}-{at}.whl"}
+        rows.append(views.Placed(base.leaf, {**base.body, **more}))
+    monkeypatch.setattr(views, "project_history", lambda *_, **__: iter([(one, True) for one in rows]))
+    monkeypatch.setattr(views, "status", lambda *_: {"status": base.body["verdict"]})
+    return made
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """What was matched against a version's advisories, each time."""
+    found, about = [], knowing.about
+    monkeypatch.setattr(knowing, "about", lambda facts, *rest: found.append(rest[:2]) or about(facts, *rest))
+    return found
+
+
+def advise(policed, name, subject="pkg:pypi/idna", fixed="1.5"):
+    policed.tell(
+        "advisory", subject, advisory=name, severity="high", range=[{"introduced": "0", "fixed": fixed}]
+    )
+
+
+def test_advisories_are_matched_once_a_version_and_only_where_something_was_said(policed, evaluated):
+    policed.say(CEILING)
+    advise(policed, "CVE-2026-1")
+    assert policed.files == FILES - FILES // VERSIONS * 5
+    assert len(evaluated) == VERSIONS
+    advise(policed, "CVE-2026-2", "pkg:pypi/other")
+    assert (policed.files, len(evaluated)) == (FILES - FILES // VERSIONS * 5, VERSIONS)
+    one = next(iter(policed.catalog.files("idna")))
+    policed.tell("advisory", f"sha256:{one.sha256}", advisory="CVE-2026-3", severity="high")
+    assert policed.files == FILES - FILES // VERSIONS * 5 - 1
+    assert evaluated[VERSIONS:] == [(one.purl, one.sha256)]
+    advise(policed, "CVE-2026-4", fixed="1.6")
+    assert policed.files == FILES - FILES // VERSIONS * 6
+    assert one.sha256 not in [it.sha256 for it in policed.catalog.files("idna")]
+
+
+def test_decisions_outlive_the_answers_that_they_were_made_of(policed, evaluated, monkeypatch):
+    monkeypatch.setattr(knowing, "MAX_ADVISORIES", Limit(3, "a test's"))
+    policed.say(CEILING)
+    for at in range(3):
+        advise(policed, f"CVE-2026-{at}", fixed="2")
+    assert (policed.files, len(policed.catalog.refused("idna"))) == (0, FILES)
+    made = len(evaluated)
+    advise(policed, "CVE-2026-9", "pkg:pypi/other")
+    assert (policed.files, len(policed.catalog.refused("idna"))) == (0, FILES)
+    assert len(evaluated) == made
+
+
+async def test_a_page_is_prepared_in_turns_and_once_for_all_who_ask(policed, evaluated, autojump_clock):
+    policed.say(CEILING)
+    advise(policed, "CVE-2026-1")
+    turns = []
+
+    async def count():
+        while True:
+            turns.append(len(evaluated))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        async with trio.open_nursery() as askers:
+            for _ in range(3):
+                askers.start_soon(policed.catalog.prepare, "idna")
+        nursery.cancel_scope.cancel()
+    steps = [later - before for before, later in itertools.pairwise(turns)]
+    assert max(steps) <= 2 * catalog.TURN.value  # in each round of the loop one of both is first
+    assert len(evaluated) == VERSIONS
+    assert policed.files == FILES - FILES // VERSIONS * 5
+    assert len(evaluated) == VERSIONS
+
+
+async def test_a_page_whose_policy_changes_meanwhile_is_none_of_before(policed):
+    policed.say(CEILING)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(policed.catalog.prepare, "idna")
+        await trio.lowlevel.checkpoint()
+        advise(policed, "CVE-2026-1", fixed="2")
+    assert policed.files == 0
+
+
+def test_listings_are_remembered_in_bounds(policed, monkeypatch):
+    monkeypatch.setattr(catalog, "MAX_LISTED", Limit(FILES * 2, "a test's"))
+    for name in ("idna", "other", "third", "idna"):
+        assert len(policed.catalog.files(name)) == FILES
+        assert policed.catalog._listed == FILES * len(policed.catalog._listings) <= FILES * 2
+
+
+def test_a_file_s_digest_as_an_image_s_version_is_heeded(policed):
+    """Its purl then names the file, though it is a package's history in which it stands."""
+    image = f"pkg:docker/app@sha256:{'ab' * 32}"
+    policed.tell("advisory", image, advisory="CVE-2026-1", severity="high")
+    for asked in ("pkg:docker/app@1.0", image):
+        assert policed.knowledge.known(asked, "ab" * 32).advisories
+    assert not policed.knowledge.known("pkg:docker/app@1.0", "cd" * 32).advisories
+    assert not policed.knowledge.known("pkg:docker/app@1.0").advisories
+
+
+def test_a_clock_that_was_ahead_for_a_moment_decides_nothing_for_good(policed):
+    """A machine that boots before it knows the time must not let young files pass until its next start."""
+    policed.say("[all]\nmin_age_days = 7\n")
+    assert policed.files == 0
+    now_s, before = policed.clock.now_s, policed.catalog.revision()
+    policed.clock.now_s = now_s + 30 * 86_400
+    assert policed.files == FILES
+    policed.clock.now_s = now_s + 5
+    assert policed.files == 0
+    assert policed.catalog.revision() > before
+
+
+def test_what_is_known_for_a_time_to_come_is_not_known_now(policed):
+    policed.say(CEILING)
+    due_s = int(policed.clock.now_s) + 3_600
+    policed.tell("advisory", advisory="CVE-2026-1", severity="high", valid_from=due_s * 1_000)
+    now_s = policed.clock.now_s
+    for _ in range(2):
+        policed.clock.now_s = due_s + 5
+        assert policed.files == 0
+        policed.clock.now_s = now_s
+        assert policed.files == FILES
