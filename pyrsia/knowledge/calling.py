@@ -201,7 +201,7 @@ class Caller:
         if not page.whole:
             self.trouble = f"what lies behind leaf {self.place.at} is not here yet"
             return (Rest(float(HOLE_REST_S.value)),)
-        self.trouble = ""
+        self.failures, self.since_ms, self.trouble = 0, 0, ""  # no call failed: one that did is made first
         end = max(page.following, self.place.at)
         if self.place.until >= 0:  # a call that may have gone out is made again of the same leaves
             end = min(end, self.place.until)
@@ -238,6 +238,13 @@ class Caller:
         self.since_ms = self.since_ms or now_ms
         self.failures += 1
         return (Rest(_rest_s(self.failures, answer.rest_s, chance)),)
+
+    def on_fault(self, now_ms: int, chance: float) -> tuple[Effect, ...]:
+        """What was to be done ended in a fault of this node: it is done again later."""
+        self.trouble = "a fault of this node, see its diary"
+        self.since_ms = self.since_ms or now_ms
+        self.failures += 1
+        return (Rest(_rest_s(self.failures, 0.0, chance)),)
 
     def _wants(self, one: Told) -> bool:
         if one.leaf < self.place.at or one.time_ms + CLOCK_SLACK_MS.value < self.place.from_ms:

@@ -36,6 +36,7 @@ _CLOSED: Final = tuple(
 _EMBEDDING: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))
 _HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]*(?:%[a-z0-9._-]+)?", re.IGNORECASE)
 _PORTS: Final = {"http": 80, "https": 443}
+_MOST_LABEL, _MOST_HOST = 63, 253  # characters, RFC 1035 section 2.3.4; resolvers raise UnicodeError beyond
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
@@ -84,7 +85,8 @@ def origin_of(url: str) -> Origin:
     """(scheme, host, port) of an http or https URL.
 
     Raises:
-        Malformed: it has no host, one that is not plain ASCII, or a port that is not a number.
+        Malformed: it has no host, one that is not plain ASCII or that no name server could know, or a port that is
+            not a number.
     """
     try:
         parts = urlsplit(url)
@@ -96,7 +98,15 @@ def origin_of(url: str) -> Origin:
     # A proxy would be asked for what IDNA or percent codes make of the name, and that may be a closed address.
     if not parts.hostname.isascii() or _HOST.fullmatch(parts.hostname) is None:
         raise Malformed(f"a URL whose host is not in its ASCII form: {shown(url)}")
+    if ":" not in parts.hostname and not _is_name(parts.hostname):
+        raise Malformed(f"a URL whose host has a part that is empty or too long: {shown(url)}")
     return parts.scheme, parts.hostname.lower(), port
+
+
+def _is_name(host: str) -> bool:
+    """Whether a host is short enough for a name, with something between any two dots; one may end it."""
+    name = host.removesuffix(".")
+    return len(name) <= _MOST_HOST and all(0 < len(label) <= _MOST_LABEL for label in name.split("."))
 
 
 def shown(url: str) -> str:
@@ -136,7 +146,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         try:
             with trio.fail_after(timeout or INDEX_FETCH_S.value):
                 found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-        except (OSError, trio.TooSlowError) as error:
+        except (OSError, UnicodeError, trio.TooSlowError) as error:  # UnicodeError: what is no name to IDNA
             raise httpcore.ConnectError(f"{host}: the name does not resolve") from error
         addresses = list(dict.fromkeys(str(item[4][0]) for item in found))[:4]
         if (host.lower(), port) not in self._open and not all(map(address_allowed, addresses)):

@@ -192,9 +192,10 @@ class Web:
             await response.aclose()
             try:
                 following = str(httpx.URL(url).join(target))
+                leaves_tls = urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https"
             except (httpx.InvalidURL, ValueError):
                 raise unreachable(first, "a redirect leads to something that is no URL") from None
-            if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
+            if leaves_tls:
                 raise unreachable(first, "a redirect leads from https to http")
             url = following
         raise unreachable(first, f"more than {INDEX_REDIRECTS.value} redirects")
@@ -229,6 +230,8 @@ class Web:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 if last:
                     raise unreachable(url, _reason(error)) from error
+            except ValueError as error:  # a host that TLS or IDNA take for no name: asking again helps nobody
+                raise unreachable(url, f"its host is no name: {_reason(error)}") from error
             else:
                 if response.status_code < 500 or last:
                     return response

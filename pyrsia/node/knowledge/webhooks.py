@@ -152,9 +152,13 @@ class Webhooks:
             line = _Line(one, caller, web, self)
             effects = caller.on_start()
             while effects:
-                for effect in effects:
-                    following = await line.do(effect)
-                effects = following
+                try:
+                    for effect in effects:
+                        following = await line.do(effect)
+                    effects = following
+                except Exception:  # noqa: BLE001 - the border: a fault with one ends neither the node nor the others
+                    _log.exception("webhook %s met a fault of ours", one.name)
+                    effects = caller.on_fault(self.now_ms(), self.chance())
         _log.warning("%s", _notice(one, caller))
 
     def keep(self, one: Known, place: Place) -> None:

@@ -260,3 +260,15 @@ def test_the_signature_is_hmac_sha256_of_the_body():
 def test_an_answer_to_nothing_goes_on_reading():
     assert Caller(ANY, "net", Place(3)).on_answer(1, Answer(200), 0.0) == (Read(3),)
     assert calling.GONE == 410
+
+
+def test_after_a_fault_of_ours_what_was_to_be_done_is_done_again():
+    caller = Caller(ANY, "net", Place(3))
+    for failures in (1, 2):
+        (rest,) = caller.on_fault(7, 1.0)
+        assert (rest, caller.failures, caller.since_ms, caller.state) == (
+            Rest(float(failures)), failures, 7, "failing",
+        )  # fmt: skip
+        assert caller.on_rested() == (Read(3),)
+    assert caller.on_page(Page((), 5, False)) == (Listen(),)
+    assert (caller.failures, caller.trouble, caller.state) == (0, "", "told")

@@ -345,6 +345,30 @@ async def test_a_name_that_leads_into_a_private_network_is_not_called(node, monk
         assert server.asked == []
 
 
+async def test_a_fault_with_one_ends_neither_the_node_nor_the_others_and_is_tried_again(
+    node, monkeypatch, caplog
+):
+    whole, faults = Webhooks.page, []
+
+    async def page(self, one, first):
+        if "bad" in one.target.url and len(faults) < 2:
+            faults.append(first)
+            raise UnicodeError("label empty or too long")
+        return await whole(self, one, first)
+
+    monkeypatch.setattr(Webhooks, "page", page)
+    async with serving() as server:
+        answers(server, 204)
+        server.pages["/bad"] = (204, {}, b"")
+        hooks = node.hooks(Webhook(f"{server.url}/bad", private=True), hook(server))
+        async with running(hooks):
+            node.say((0, "advisory", "pkg:pypi/idna", 0))
+            await until(lambda: all(one.delivered == 1 for one in hooks.told().webhooks))
+        assert {one.state for one in hooks.told().webhooks} == {"told"}
+    assert len(faults) == 2
+    assert "met a fault of ours" in caplog.text
+
+
 async def test_a_disk_that_takes_nothing_costs_calls_that_come_twice(node):
     class Full:
         def __getattr__(self, name):
@@ -381,6 +405,8 @@ async def test_a_disk_that_takes_nothing_costs_calls_that_come_twice(node):
         ({"url": "https://hooks.example/a b"}, "a space"),
         ({"url": "ftp://hooks.example/"}, "neither http nor https"),
         ({"url": "hooks.example"}, "neither http nor https"),
+        ({"url": "https://hooks..example/x"}, "empty or too long"),
+        ({"url": f"https://{'a' * 64}.example/x"}, "empty or too long"),
         ({"url": "https://hooks.example/", "kinds": ("rumour",)}, "no kind of fact"),
         ({"url": "https://hooks.example/", "packages": ("idna",)}, "package pattern"),
         ({"url": "https://hooks.example/", "secret_file": "nowhere"}, "cannot be read"),

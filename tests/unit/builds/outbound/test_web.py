@@ -148,6 +148,11 @@ async def test_every_hop_of_a_redirect_is_checked_anew(monkeypatch):
             "/loop": "/loop",
             "/none": "http://one.example:port/",
             "/many": "http://one.example:99999/",
+            "/empty": "http://a..b/",
+            "/dot": "http://.one.example/",
+            "/long": f"http://{'a' * 64}.example/",
+            "/longer": f"http://{'a.' * 140}example/",
+            "/idna": "http://xn--0/",
         }.items():
             one.pages[path] = (302, {"location": target}, b"")
         one.page("/a", b"a")
@@ -156,7 +161,8 @@ async def test_every_hop_of_a_redirect_is_checked_anew(monkeypatch):
             assert await body(client, f"{one.url}/ok") == b"a"
         said = {
             path: (await refused(settings, f"{one.url}{path}")).what
-            for path in ("/private", "/metadata", "/file", "/gopher", "/loop", "/none", "/many")
+            for path in one.pages
+            if path not in ("/ok", "/a")
         }
 
     assert "not configured here" in said["/private"]
@@ -166,6 +172,9 @@ async def test_every_hop_of_a_redirect_is_checked_anew(monkeypatch):
     assert "more than 3 redirects" in said["/loop"]
     assert "Invalid URL" in said["/none"]
     assert "cannot be read" in said["/many"]
+    for path in ("/empty", "/dot", "/long", "/longer"):
+        assert "empty or too long" in said[path]
+    assert said["/idna"]
     assert closed.asked == []
 
 
@@ -270,6 +279,28 @@ async def test_an_answer_that_is_too_large_or_no_answer_is_refused():
     assert large.code == "too-large"
     assert "the answer was 403" in no.what
     assert "secret" not in str(no)
+
+
+def test_a_host_is_a_name_that_a_resolver_takes():
+    for host in ("one.example", "one.example.", "a" * 63 + ".example", "_srv.one.example", "127.0.0.1", "a"):
+        assert origin_of(f"https://{host}/")[1] == host
+    for host in ("one..example", ".example", "one.example..", "a" * 64 + ".example", "a." * 127 + "b", "."):
+        with pytest.raises(Malformed, match="empty or too long"):
+            origin_of(f"https://{host}/")
+
+
+async def test_whatever_a_resolver_thinks_of_a_name_is_a_refusal(monkeypatch):
+    async def resolve(*_, **__):
+        raise UnicodeError("label empty or too long")
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", resolve)
+    assert "does not resolve" in (await refused(SETTINGS, "https://one.example/")).what
+
+    async def send(*_, **__):
+        raise UnicodeError("no name")
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", send)
+    assert "no name" in (await refused(SETTINGS, "https://one.example/")).what
 
 
 def test_what_is_no_address_cannot_be_configured():
