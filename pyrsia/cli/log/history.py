@@ -12,6 +12,11 @@ from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_HISTORY_BYTES
 
+as_of_option = click.option(
+    "--as-of", "size", type=click.IntRange(min=0), metavar="SIZE",
+    help="Only what the log held when it was so long: nothing of that is left out either.",
+)  # fmt: skip
+
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.verify.history import History
     from pyrsia.verify.pins import Pin
@@ -25,10 +30,13 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the history with its proof to this file; anybody can check it offline.",
 )
+@as_of_option
 @trust_option
 @node_option
 @json_option
-def history(of: str, out: Path | None, trust: Path | None, target: str | None, as_json: bool) -> None:
+def history(
+    of: str, out: Path | None, size: int | None, trust: Path | None, target: str | None, as_json: bool
+) -> None:
     """All leaves about a package (any version) or a file's digest, checked to be all there are.
 
     PURL is like pkg:pypi/idna, SHA256 the digest of a file or a source. The node's answer counts only if a pinned
@@ -53,20 +61,39 @@ def history(of: str, out: Path | None, trust: Path | None, target: str | None, a
             who="the node",
             do="ask another node",
         )
+    _reached(found, size)
     if out is not None:
         out.write_bytes(data)
-    _tell(found, out, own_names(target), as_json=as_json)
+    _tell(found, size, out, own_names(target), as_json=as_json)
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_of_option
 @trust_option
 @json_option
-def verify_history(file: Path, trust: Path | None, as_json: bool) -> None:
+def verify_history(file: Path, size: int | None, trust: Path | None, as_json: bool) -> None:
     """Check a file written by `log history --prove`, offline: every leaf is there, and no other."""
     with file.open("rb") as opened:
         data = opened.read(MAX_HISTORY_BYTES.value + 1)  # one more, so that what is too long shows
-    _tell(_checked(data, trust), None, {}, as_json=as_json)
+    found = _checked(data, trust)
+    _reached(found, size)
+    _tell(found, size, None, {}, as_json=as_json)
+
+
+def _reached(found: "History", size: int | None) -> None:
+    """
+    Raises:
+        Refusal: `usage`: the proof speaks of a shorter log.
+    """
+    proven = found.head.checkpoint.size
+    if size is not None and size > proven:
+        raise Refusal(
+            "usage",
+            what=f"this history is proven up to size {proven:,}, not to {size:,}",
+            who="your command",
+            do=f"write --as-of {proven} or less; or leave it out",
+        )
 
 
 def _checked(data: bytes, trust: Path | None, own: "Pin | None" = None) -> "History":
@@ -78,27 +105,37 @@ def _checked(data: bytes, trust: Path | None, own: "Pin | None" = None) -> "Hist
     return history.read(data, Pins.of_user().all() if pin is None else [pin], verify)
 
 
-def _tell(found: "History", out: Path | None, others: dict[str, str], *, as_json: bool) -> None:
-    """`others`: names of members who came after genesis, by node id."""
+def _tell(
+    found: "History", size: int | None, out: Path | None, others: dict[str, str], *, as_json: bool
+) -> None:
+    """What of it lies below `size`, all of which is there, since of the whole nothing is missing.
+
+    `others`: names of members who came after genesis, by node id.
+    """
     from pyrsia.node.summary import summary
 
     names = {member.text: member.name for member in found.pin.genesis.members} | others
-    told = [summary(index, leaf, names) for index, leaf in found.leaves]
+    proven = found.head.checkpoint.size
+    end = proven if size is None else size
+    leaves = [(index, leaf) for index, leaf in found.leaves if index < end]
+    told = [summary(index, leaf, names) for index, leaf in leaves]
     rows = [(one.index, one.kind, one.summary) for one in told]
     value: dict[str, Any] = {
         "ok": True,
         "of": found.subject.text,
         "network": found.pin.name,
-        "size": found.head.checkpoint.size,
+        "size": proven,
+        "as_of": end,
         "as_of_ms": found.time_ms,
         "complete": True,
-        "leaves": [{"index": index, "leaf": leaf.decode(errors="replace")} for index, leaf in found.leaves],
+        "leaves": [{"index": index, "leaf": leaf.decode(errors="replace")} for index, leaf in leaves],
     }
 
     def lines() -> Iterator[str]:
         yield from table(rows, ("index", "type", "what")) if rows else ()
         known = f"all {len(rows)} leaves" if rows else "nothing: no leaf"
-        yield f"{known} about {found.subject.text} in {found.pin.name} up to {found.head.checkpoint.size}, proven"
+        by = "" if size is None else f" by the log of size {proven}"
+        yield f"{known} about {found.subject.text} in {found.pin.name} up to {end}, proven{by}"
         if out is not None:
             yield f"written to {out}"
 

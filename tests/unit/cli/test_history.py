@@ -56,6 +56,21 @@ def test_a_history_is_told_written_and_checked_again_offline(pyrsia, node, story
     ]
 
 
+def test_as_of_a_size_it_holds_what_the_log_held_then_and_no_more(pyrsia, node, story, trust, tmp_path):
+    node.answers[ADDRESS] = (200, of(story, IDNA))
+    file = tmp_path / "idna.history"
+    asked = ("log", "history", IDNA, "--prove", file, "--trust", trust, "--node", node.url)
+    every = json.loads(pyrsia(*asked, "--json")[1])["leaves"]
+    size = every[-1]["index"]
+    told = json.loads(pyrsia(*asked, "--as-of", size, "--json")[1])
+    assert (told["leaves"], told["size"], told["as_of"]) == (every[:-1], story.size, size)
+    code, out, _ = pyrsia("log", "verify-history", file, "--as-of", size + 1, "--trust", trust)
+    assert f"all {len(every)} leaves about {IDNA} in test up to {size + 1}, proven by the log of size" in out
+    assert (code, pyrsia(*asked, "--as-of", 0)[1].split(":")[0]) == (0, "nothing")
+    code, _, err = pyrsia(*asked, "--as-of", story.size + 1)
+    assert (code, f"proven up to size {story.size:,}" in err) == (2, True)
+
+
 def test_nothing_ever_is_a_proof_too(pyrsia, node, story, trust):
     node.answers[ADDRESS] = (200, of(story, "0" * 64))
     code, out, _ = pyrsia("log", "history", "sha256:" + "0" * 64, "--trust", trust, "--node", node.url)
