@@ -34,7 +34,9 @@ MAIL: Final = (
     "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
 )
 DOWNLOADS: Final = "downloads"  # SHA-256 of a file -> how often this node gave it; the empty key: how many rows
-SAID: Final = "said"  # name of a fact that this node says -> its leaf and digest; `next`: the leaf to go on with
+# Name of a fact that this node says -> its leaf and digest, also by advisory; `next ...`: the leaf to go on with;
+# `underway/` and a name: an entry that went out and may still come.
+SAID: Final = "said"
 EPOCHS: Final = "epochs"  # number of an epoch -> the step to the next one, where a snapshot brought it
 
 

@@ -26,6 +26,7 @@ from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.roster import ISSUER
 from pyrsia.node.batch import Outcome
 from pyrsia.node.knowledge.speakers import check, may_say, no_issuer, roles_of
+from pyrsia.node.knowledge.underway import Entry, Turn, Underway
 from pyrsia.node.knowledge.words import Advisory, Word, Words, name_of, says
 from pyrsia.node.submission import BUSY
 from pyrsia.serve.knowing import (
@@ -53,6 +54,7 @@ TURN: Final = 200  # rows looked at between two turns of the loop, 4 ms
 
 ADDED, CHANGED, SAME, WITHDRAWN, REFUSED = "added", "changed", "same", "withdrawn", "refused"
 OLDER: Final = "older"  # than the record that this node's word of the same advisory came from
+_OPEN: Final = frozenset((BUSY, "unavailable"))  # refusals after which an entry may still come into the log
 _OURS: Final = ("kind", "subject", "supersedes", "text", "valid_from", "withdrawn")
 
 assert TOGETHER.value * ON_THE_WAY.value < MEMPOOL_AUTHOR_ENTRIES.value  # noqa: S101 (two numbers that belong together)
@@ -70,9 +72,6 @@ class _Row:
     becomes: str = ""
 
 
-Turn = bytes | str  # a name, or an advisory's id
-
-
 class Saying:
     """One node's."""
 
@@ -84,6 +83,7 @@ class Saying:
         submit: Callable[[Sequence[bytes]], Awaitable[list[Outcome]]],
         member: Callable[[], Mapping[str, Any] | None],
         holds: Callable[[Mapping[str, Any]], bool],
+        underway: Underway,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -92,9 +92,11 @@ class Saying:
             submit: sees entries into the log together (`batch.Batches.submit`).
             member: this node's fields as a member; None while it is none.
             holds: whether the bytes of a blob record are here.
+            underway: remembers what went out, beyond a crash.
         """
         self._words, self._author, self._submit = words, author, submit
         self._member, self._holds, self._clock = member, holds, clock
+        self._underway = underway
         self._following = trio.Lock()
         self._orders = trio.CapacityLimiter(ORDERS.value)
         self._groups = trio.Semaphore(ON_THE_WAY.value)
@@ -110,8 +112,9 @@ class Saying:
             asked = [row for row in rows if row.outcome is None]
             turns = {*map(_turn, asked), *(one.advisory for one in order.whole)}
             async with self._in_turn(turns):
-                gone = await self._plan(asked, order, roles)
-                every = (*rows, *chain.from_iterable(gone))
+                waits = {} if order.dry_run else await self._settle(turns)
+                gone, beside = await self._plan(asked, order, roles, waits)
+                every = (*rows, *chain.from_iterable(gone), *beside)
                 wanted = [row for row in every if row.outcome is None]
                 if order.dry_run:
                     for row in wanted:
@@ -120,6 +123,20 @@ class Saying:
                     await self._see(wanted, self._issuing if ISSUER in roles else self._groups)
         told = tuple(row.outcome for row in rows if row.outcome is not None)
         return FactsOutcome(told, tuple(map(_whole, gone)))
+
+    async def _settle(self, turns: Iterable[Turn]) -> dict[Turn, Refusal]:
+        """Offer again what went out earlier and may still come; why not, for what is open all the same."""
+        going = self._underway.open(turns, int(self._clock() * 1_000))
+        if not going:
+            return {}
+        told = await self._submit([one.raw for one in going])
+        still = {
+            one.turn: said
+            for one, said in zip(going, told, strict=True)
+            if isinstance(said, Refusal) and said.code in _OPEN
+        }
+        self._underway.settled(one.name for one in going if one.turn not in still)
+        return still
 
     @asynccontextmanager
     async def _in_turn(self, turns: Iterable[Turn]) -> AsyncIterator[None]:
@@ -164,27 +181,40 @@ class Saying:
         return rows
 
     async def _plan(
-        self, asked: Sequence[_Row], order: FactsOrder, roles: Collection[str]
-    ) -> list[list[_Row]]:
+        self,
+        asked: Sequence[_Row],
+        order: FactsOrder,
+        roles: Collection[str],
+        waits: Mapping[Turn, Refusal],
+    ) -> tuple[list[list[_Row]], list[_Row]]:
         """What each row comes to; those that need an entry have no outcome yet, but a body.
 
-        Returns rows of their own for what each of the order's `whole` takes back.
+        Returns rows of their own for what each of the order's `whole` takes back, and for what stands under the name of
+        a row beside its latest word. Of what `waits` nothing is said.
         """
+        for row in asked:
+            wait = waits.get(_turn(row))
+            row.outcome = None if wait is None else _refused(wait)
+        asked = [row for row in asked if row.outcome is None]
         async with self._following:
             await self._words.catch_up()
         now_ms = int(self._clock() * 1_000)
         said = self._said(asked, order)
-        gone = self._gone(order, said, {row.name for row in asked}, roles, now_ms)
+        gone = self._gone(order, said, {row.name for row in asked}, roles, waits, now_ms)
         rows = [*asked, *(row for one in gone for row in one if row.outcome is None)]
         newest = {name: one.modified_ms for name, one in said.items()}
+        beside: list[_Row] = []
         for row, word in zip(rows, self._words.find([row.name for row in rows]), strict=True):
             if _is_older(row.told, word, newest, now_ms):
                 row.outcome = FactOutcome(OLDER)
                 continue
-            _decide(row, None if word is None or word.gone else word, now_ms)
+            word = None if word is None or word.gone else word
+            _decide(row, word, now_ms)
             if row.outcome is None:
                 self._check(row)
-        return gone
+            if word is not None and (row.outcome is None or row.outcome.outcome == SAME):
+                beside += [_taking_back(row, one, now_ms) for one in word.beside]
+        return gone, beside
 
     def _said(self, rows: Iterable[_Row], order: FactsOrder) -> dict[str, Advisory]:
         """What this node ever said, by the ids that rows with a date and the order's `whole` name."""
@@ -198,6 +228,7 @@ class Saying:
         said: Mapping[str, Advisory],
         named: set[bytes],
         roles: Collection[str],
+        waits: Mapping[Turn, Refusal],
         now_ms: int,
     ) -> list[list[_Row]]:
         """For each advisory what this node says of subjects that it has no more; of names in `named` rows speak.
@@ -207,6 +238,10 @@ class Saying:
         found: list[list[_Row]] = []
         left = sys.maxsize if order.dry_run else GONE.value
         for one in order.whole:
+            if one.advisory in waits:
+                told = FactTold(ADVISORY, "", withdraw=True)
+                found.append([_Row(told, outcome=_refused(waits[one.advisory]))])
+                continue
             before = said[one.advisory]
             names = () if _passed(one.modified_ms, before.modified_ms, now_ms) else before.names
             ended = [name for name in names if name not in named]
@@ -298,8 +333,13 @@ class Saying:
             except (ValueError, TypeError, Malformed, OverflowError, RecursionError) as error:
                 row.outcome = _refused(_bad(f"not a fact: {error}", "correct it"))
         await trio.lowlevel.checkpoint()
+        self._underway.keep(Entry(row.name, _turn(row), raw) for row, raw in ready if row.name)
+        told = await self._submit([raw for _, raw in ready])
+        self._underway.settled(
+            row.name for (row, _), said in zip(ready, told, strict=True) if not _is_open(said)
+        )
         busy: list[FactOutcome] = []
-        for (row, _), said in zip(ready, await self._submit([raw for _, raw in ready]), strict=True):
+        for (row, _), said in zip(ready, told, strict=True):
             if isinstance(said, Refusal):
                 row.outcome = _refused(said)
                 if said.code == BUSY:
@@ -313,6 +353,11 @@ def _turn(row: _Row) -> Turn:
     """Who speaks of an advisory may take back all that was said under its id, so that is one turn."""
     advisory = row.told.fields.get("advisory") if row.told.kind == ADVISORY else None
     return advisory if isinstance(advisory, str) else row.name
+
+
+def _is_open(said: Outcome) -> bool:
+    """Whether an entry may still come into the log, whatever was said of it."""
+    return isinstance(said, Refusal) and said.code in _OPEN
 
 
 def _whole(rows: Sequence[_Row]) -> WholeOutcome:
@@ -350,13 +395,7 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
         if word is None:
             row.outcome = FactOutcome(SAME)
             return
-        about = {"kind": told.kind, "subject": told.subject, "text": told.text}
-        row.body = {
-            **about,
-            "supersedes": word.id.hex(),
-            "valid_from": told.valid_from or min(_modified_ms(told) or now_ms, now_ms),
-            "withdrawn": True,
-        }
+        row.body = _withdrawal(told, word.id, now_ms)
         row.becomes = WITHDRAWN
         return
     if (
@@ -371,6 +410,23 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
     if word is not None:
         row.body["supersedes"] = word.id.hex()
         row.becomes = CHANGED
+
+
+def _withdrawal(told: FactTold, which: bytes, now_ms: int) -> dict[str, Any]:
+    return {
+        "kind": told.kind,
+        "subject": told.subject,
+        "text": told.text,
+        "supersedes": which.hex(),
+        "valid_from": told.valid_from or min(_modified_ms(told) or now_ms, now_ms),
+        "withdrawn": True,
+    }
+
+
+def _taking_back(row: _Row, which: bytes, now_ms: int) -> _Row:
+    """An earlier word under a row's name, which a later one was said beside. Without a name: the row is its word."""
+    told = FactTold(row.told.kind, row.told.subject, withdraw=True)
+    return _Row(told, body=_withdrawal(told, which, now_ms), becomes=WITHDRAWN)
 
 
 def _holds_from(wanted_ms: int, said_ms: int, now_ms: int) -> bool:

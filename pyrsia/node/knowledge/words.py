@@ -1,15 +1,15 @@
 """What this node says itself, findable by what it is about: so that nothing is said twice, and a change replaces.
 
 A table beside the log, made out of it: it follows the log leaf by leaf and may be lost at any time. A word is found by
-its kind, its subject and what it names there (an advisory's id, a commit, a request, a document's format); of two that
-stand under one name the later one is meant. Beside that, every name under which an advisory was said is kept by the
-advisory's id: who knows all that it is about can take back the rest. And how new a record each came from, of those too
-that were taken back: an older record shall neither undo nor raise them.
+its kind, its subject and what it names there (an advisory's id, a commit, a request, a document's format). Of several
+that stand under one name the latest is meant, and the others are kept so that they can be ended too. Beside that, every
+name under which an advisory was said is kept by the advisory's id, with how new a record each came from, of those too
+that were taken back: who knows all that it is about can take back the rest, and an older record says nothing any more.
 """
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -24,13 +24,17 @@ from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
 
+MAX_BESIDE = Limit(
+    64,
+    "words that stand under one name beside the latest: those of a crash are one, 64 say somebody repeats himself",
+)
 PAGE = Limit(
     500, "leaves between two turns of the loop: most are no words of ours, the others take 10 us each"
 )
 
 _NAMED_BY: Final = ("advisory", "commit", "request", "format")
 _LATER: Final = ("supersedes", "valid_from")  # what of a body is not what it says
-_NEXT: Final = b"next of dated words and advisories"  # another one makes the table anew
+_NEXT: Final = b"next of all dated words and advisories"  # another one makes the table anew
 # And 16 bytes: how new its newest record is, in 8 bytes, then the names under which it was said, one behind the other.
 _ADVISORY: Final = b"advisory dated"
 _DATE_BYTES: Final = 8
@@ -56,6 +60,7 @@ class Word:
         says: digest of everything but when it holds and what it replaces.
         modified_ms: of the record that it came from, or that took it back (for one that came by no record: when it was
             taken back); 0 for none.
+        beside: ids of earlier ones that stand under its name, the oldest first.
     """
 
     leaf: int
@@ -64,6 +69,11 @@ class Word:
     says: bytes
     modified_ms: int = 0
     gone: bool = False
+    beside: tuple[bytes, ...] = ()
+
+    @property
+    def row(self) -> bytes:
+        return _ROW.pack(self.leaf, self.valid_from, self.id, self.says, self.modified_ms, self.gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +147,11 @@ class Words:
                 self._end(one, rows)
             if not one.is_withdrawal:
                 name, dated = name_of(one.body), one.body.get("modified_ms", 0)
-                rows[name] = _ROW.pack(
+                row = _ROW.pack(
                     one.leaf, one.body["valid_from"], bytes.fromhex(one.id), says(one.body), dated, False
                 )
+                others = [word.row for word in self._standing(name, rows) if not word.gone]
+                rows[name] = b"".join([*others[-MAX_BESIDE.value :], row])
                 if one.kind == ADVISORY:
                     key = _under(one.body["advisory"])
                     advisories.setdefault(key, []).append(name)
@@ -159,13 +171,19 @@ class Words:
         if ended is None:
             return
         name = name_of(ended.body)
-        word = _word(rows[name] if name in rows else self._database.get(layout.SAID, name))
-        if word is None or word.leaf != ended.leaf:
+        before = self._standing(name, rows)
+        after = [word for word in before if word.leaf != ended.leaf]
+        if len(after) == len(before):
             return
-        rows[name] = None
-        if by.is_withdrawal and ended.kind == ADVISORY:
+        rows[name] = b"".join(word.row for word in after) or None
+        if by.is_withdrawal and ended.kind == ADVISORY and not after:
+            [word] = before
             since = by.body["valid_from"]
             rows[name] = _ROW.pack(ended.leaf, since, word.id, word.says, max(since, word.modified_ms), True)
+
+    def _standing(self, name: bytes, rows: Mapping[bytes, bytes | None]) -> list[Word]:
+        """Under a name, the oldest first, with what was just written."""
+        return _read(rows[name] if name in rows else self._database.get(layout.SAID, name))
 
     def _advisories(self, keys: Sequence[bytes]) -> Iterable[Advisory]:
         for raw in self._database.multi_get(layout.SAID, keys):
@@ -191,5 +209,14 @@ class Words:
 
 
 def _word(row: bytes | None) -> Word | None:
+    words = _read(row)
+    if len(words) < 2:
+        return words[0] if words else None
+    return replace(words[-1], beside=tuple(one.id for one in words[:-1]))
+
+
+def _read(row: bytes | None) -> list[Word]:
     """A row of an earlier layout is none: the table is being made anew."""
-    return None if row is None or len(row) != _ROW.size else Word(*_ROW.unpack(row))
+    if row is None or len(row) % _ROW.size:
+        return []
+    return [Word(*one) for one in _ROW.iter_unpack(row)]

@@ -12,7 +12,9 @@ from pyrsia.ledger import entries
 from pyrsia.node.knowledge import saying as said
 from pyrsia.node.knowledge import words as told
 from pyrsia.node.knowledge.saying import Saying
+from pyrsia.node.knowledge.underway import Underway
 from pyrsia.serve.knowing import FactsOrder, FactTold, WholeAdvisory, WholeOutcome
+from pyrsia.store import layout
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START, blob
@@ -38,14 +40,22 @@ class Desk:
         self.sent, self.no, self.hold = [], {}, None
         self.here = set()
         self.words = told.Words(self.world.archive, self.world.database, b32(self.me.public))
-        self.saying = Saying(
+        self.saying = self.born(self.submit)
+
+    def born(self, submit):
+        """What says facts, as of a node that begins."""
+        return Saying(
             self.words,
             author=lambda kind, body: self.world.entry(self.me, kind, body),
-            submit=self.submit,
+            submit=submit,
             member=lambda: None if self.roles is None else {"roles": self.roles},
             holds=lambda record: record["sha256"] in self.here,
+            underway=Underway(self.world.database, self.world.archive.leaf_of),
             clock=lambda: self.world.time / 1_000,
         )
+
+    def underway_rows(self):
+        return self.world.database.scan(layout.SAID, b"underway/", 10, before=b"underway0")
 
     async def submit(self, raws):
         self.sent.append(len(raws))
@@ -395,18 +405,90 @@ async def test_who_gives_up_waiting_lets_nobody_past_the_one_it_waited_for(desk)
     assert found == ["added", "same"]
 
 
+async def given_up(desk, *facts):
+    """An order whose client goes away while its entries wait with other nodes; they, and a node that begins again."""
+    held = []
+
+    async def submit(raws):
+        held.extend(raws)
+        await trio.sleep_forever()
+
+    desk.saying = desk.born(submit)
+    with trio.move_on_after(0.05):
+        await desk.say(*facts)
+    desk.saying = desk.born(desk.submit)
+    return held
+
+
+async def test_what_went_out_before_a_crash_is_offered_again_and_never_said_twice(desk):
+    held = await given_up(desk, advisory(), licence())
+    assert await desk.words_of(advisory(), licence()) == ["same", "same"]
+    assert len(desk.facts()) == 2
+    assert {entries.parse(raw).id for raw in held} == {
+        one.id for one in map(entries.parse, desk.world.leaves) if one.kind == "fact.add"
+    }
+    assert desk.underway_rows() == []
+
+
+async def test_what_comes_into_the_log_by_itself_is_known_and_what_is_too_old_is_said_anew(desk):
+    held = await given_up(desk, advisory(1), advisory(2))
+    desk.world.block(held[0])
+    desk.world.time += 10**9
+    assert await desk.words_of(advisory(1), advisory(2)) == ["same", "added"]
+    assert len(desk.facts()) == 2
+
+
+async def test_while_an_earlier_word_may_still_come_nothing_else_is_said_of_it(desk):
+    await given_up(desk, advisory())
+    desk.no["CVE-1"] = Refusal("unavailable", what="nobody is there", who="x", do="y")
+    (row, other) = await desk.say(advisory(1, "low"), advisory(2))
+    assert (row.outcome, row.error["code"], other.outcome) == ("refused", "unavailable", "added")
+    (whole,) = (await desk.saying.say(FactsOrder(whole=(WholeAdvisory("CVE-1"),)))).whole
+    assert (whole.withdrawn, whole.error["code"]) == (0, "unavailable")
+    desk.no.clear()
+    assert await desk.words_of(advisory(1, "low")) == ["changed"]
+
+
+async def test_all_that_stands_under_one_name_is_replaced_and_taken_back(desk):
+    for kind, more in (("licence", {}), ("advisory", {"advisory": "CVE-1", "severity": "high"})):
+        for number in range(3):
+            desk.world.say(0, kind, IDNA, number, **more)
+    desk.world.seal()
+    assert await desk.words_of(licence("X")) == ["changed"]
+    assert await desk.words_of(advisory(1, withdraw=True)) == ["withdrawn"]
+    facts = [entries.parse(raw) for raw in desk.world.leaves if b'"fact.add"' in raw]
+    ended = {one.body.get("supersedes") for one in facts}
+    assert [one.body for one in facts if one.id.hex() not in ended and "withdrawn" not in one.body] == [
+        one.body for one in facts if one.body.get("expression") == "X"
+    ]
+    assert await desk.words_of(licence("X"), advisory(1, withdraw=True)) == ["same", "same"]
+
+
+async def test_what_stands_beside_the_same_words_is_taken_back(desk):
+    desk.world.say(0, "licence", IDNA, 1)
+    await desk.say(licence())  # replaces it
+    body = {"kind": "licence", "subject": IDNA, "text": "", "valid_from": START, "expression": "MIT"}
+    desk.world.block(desk.world.entry(desk.me, "fact.add", body))
+    assert await desk.words_of(licence()) == ["same"]
+    facts = [entries.parse(raw) for raw in desk.world.leaves if b'"fact.add"' in raw]
+    ended = {one.body.get("supersedes") for one in facts}
+    assert len([one for one in facts if one.id.hex() not in ended and "withdrawn" not in one.body]) == 1
+
+
 async def test_an_order_that_is_given_up_lets_the_next_one_through(desk):
     desk.hold = trio.Event()
     with trio.move_on_after(0.05):
         await desk.say(licence())
     desk.hold = None
-    assert await desk.words_of(licence()) == ["added"]
+    assert await desk.words_of(licence()) == ["same"]  # what went out for the first is offered again
+    assert len(desk.facts()) == 1
 
 
 async def test_where_words_of_ours_may_be_missing_nothing_is_said(desk):
     desk.saying = Saying(
         told.Words(_Missing(desk.world.archive), desk.world.database, b32(desk.me.public)),
         author=None, submit=desk.submit, member=lambda: {"roles": ()}, holds=None,
+        underway=Underway(desk.world.database, desk.world.archive.leaf_of),
     )  # fmt: skip
     with pytest.raises(Refusal, match="not here yet"):
         await desk.say(licence())
