@@ -129,8 +129,10 @@ def _accepted(
             who="this machine's clock, or the validators'",
             do="set the clock and check again",
         )
+    network = found.pin.digest
+    if learn is not None:
+        learn.heed(network, finding.purl, finding.sha256, finding.size)
     if policy is not None:
-        network = found.pin.digest
         accepting.require(policy, finding, now_ms=now_ms, current=current, network=network, learn=learn)
     elif age_s > MAX_PROOF_AGE_S.value:
         raise Refusal(

@@ -9,17 +9,23 @@ Source: docs/policy.md, "At verify"; docs/log.md, "History file".
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
+from pyrsia.errors import Refusal
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.known import Known
 from pyrsia.knowledge.said import Said, said
-from pyrsia.ledger import entries
+from pyrsia.ledger import entries, glance
 from pyrsia.verify import evidence, history
 from pyrsia.verify.history import History, Subject
 from pyrsia.verify.leaves import Verify
 from pyrsia.verify.pins import Pin
+from pyrsia.wire.text import safe
 
 Fetch = Callable[[Subject], bytes]
+
+WITHDRAW: Final = "artifact.withdraw"  # an entry in a maintainer's name, and a kind of motion
+_WITHDRAWING: Final = frozenset((WITHDRAW, "motion.propose", "motion.approve"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,20 @@ class Learned:
     checkpoint_s: int
 
 
-Learn = Callable[[str, str, str], Learned | None]
-"""From the digest of a network's genesis, a purl and a file's SHA-256 to what is known; None where nobody says."""
+class Learn(Protocol):
+    """What is known of a file, by the digest of its network's genesis, its purl and its SHA-256."""
+
+    def __call__(self, network: str, purl: str, sha256: str) -> Learned | None:
+        """None where nobody says."""
+        ...
+
+    def heed(self, network: str, purl: str, sha256: str, size: int) -> None:
+        """Nothing, unless what is at hand already speaks against a proof of this size.
+
+        Raises:
+            Refusal: `denied` for what was withdrawn, `too-old` for what may have been since.
+        """
+        ...
 
 
 class Histories:
@@ -76,6 +94,13 @@ class Histories:
             known = about(_once(facts), purl, sha256, self._now_ms, size, whole=True)
         return Learned(known, min(one.head.time_s for one in told))
 
+    def heed(self, network: str, purl: str, sha256: str, size: int) -> None:
+        """As `Learn`. A status is proven by the proof alone; that a withdrawal came later its histories tell."""
+        about_it = (self._read.get((network, Subject.parse(one))) for one in (purl, sha256))
+        with evidence.refusing():
+            leaves = {leaf: raw for one in about_it if one is not None for leaf, raw in one.leaves}
+            _refuse_withdrawn(sorted(leaves.items()), purl, sha256, size)
+
     def _of(self, network: str, subject: Subject) -> History | None:
         found = self._read.get((network, subject))
         if found is None and self._fetch is not None:
@@ -85,6 +110,39 @@ class Histories:
                 raise evidence.invalid(f"the history of {found.subject.text} in place of {subject.text}'s")
             self._read[network, subject] = found
         return found
+
+
+def _refuse_withdrawn(leaves: Iterable[tuple[int, bytes]], purl: str, sha256: str, size: int) -> None:
+    """
+    Args:
+        leaves: of the histories of the package and of the file, in log order, those that are at hand.
+
+    Raises:
+        Refusal: see `Learn.heed`.
+    """
+    motions: set[str] = set()
+    for leaf, raw in leaves:
+        if glance.kind(raw) not in _WITHDRAWING:
+            continue
+        entry = entries.parse(raw)
+        body = entry.body
+        meant = body.get("purl") == purl and body.get("sha256") == sha256
+        if entry.kind == WITHDRAW and meant:
+            raise Refusal(
+                "denied",
+                what=f"{purl} was withdrawn in leaf {leaf}: {safe(body['reason'])}",
+                who="a maintainer of the package",
+                do="use another version: pyrsia package show " + purl.partition("@")[0],
+            )
+        if entry.kind == "motion.propose" and meant and body["kind"] == WITHDRAW:
+            motions.add(entry.id.hex())
+        if entry.kind == "motion.approve" and body["motion"] in motions and leaf >= size:
+            raise Refusal(
+                "too-old",
+                what=f"validators approved to withdraw {purl} in leaf {leaf}, behind this proof's log of {size} leaves",
+                who="the proof file",
+                do="bring a newer proof, which says whether it is withdrawn now: <file url>.tlog-proof, or --node URL",
+            )
 
 
 def _facts(one: History) -> Iterable[Said]:

@@ -5,6 +5,7 @@ import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
+from pyrsia.ledger import entries
 from pyrsia.node.proofs import Proofs
 from pyrsia.policy import rules
 from pyrsia.verify import evidence
@@ -12,7 +13,7 @@ from pyrsia.verify.artifact import judge_digest
 from pyrsia.verify.history import Subject
 from pyrsia.verify.knowing import Histories
 from pyrsia.wire.text import b32
-from tests.reference.governance import fact
+from tests.reference.governance import about, fact, mapping, withdrawal
 from tests.reference.parts import Kept
 from tests.reference.story import NOW_MS, Story
 
@@ -140,3 +141,68 @@ def test_a_history_of_a_network_that_is_not_pinned_or_of_another_than_the_proof_
     learn = told.histories(told.after.values())
     assert learn(told.story.pin.digest, PURL, told.story.sha256) is not None
     assert learn("f" * 64, PURL, told.story.sha256) is None
+
+
+class Withdrawing(Told):
+    """The same log, of which somebody has a proof from before anybody wanted the file gone."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.old = self.story.proof()
+
+    def says(self, kind, body, *authors):
+        """A motion and its approvals, or another entry, as blocks of their own."""
+        world = self.world
+        raw = world.entry(world.nodes[0], kind, body)
+        world.block(raw)
+        for one in authors:
+            world.block(world.entry(one, "motion.approve", {"motion": entries.entry_id(raw).hex()}))
+
+    def refusal(self, proof=None):
+        given = self._kept(self.world).values()
+        found = evidence.read(proof or self.old, [self.story.pin], verify)
+        try:
+            judge_digest(
+                self.story.sha256, found, now_ms=NOW_MS, expected=None, verify=verify,
+                policy=rules.parse(b"", "mine"), learn=self.histories(given),
+            )  # fmt: skip
+        except Refusal as refusal:
+            return refusal
+        return None
+
+
+@pytest.fixture
+def withdrawing(tmp_path):
+    made = Withdrawing(tmp_path)
+    yield made
+    made.world.close()
+
+
+def test_a_history_that_holds_a_withdrawal_speaks_against_an_older_proof_though_no_rule_asks(withdrawing):
+    nodes, gone = withdrawing.world.nodes, about("artifact.withdraw", withdrawing.story.sha256)
+    withdrawing.says("motion.propose", gone)
+    assert withdrawing.refusal() is None  # whoever proposes decides nothing
+    withdrawing.says("motion.propose", {**gone, "reason": "again"}, nodes[1])
+    refusal = withdrawing.refusal()
+    assert (refusal.code, refusal.who) == ("too-old", "the proof file")
+    assert f"validators approved to withdraw {PURL}" in refusal.what
+    assert "bring a newer proof" in refusal.do
+    assert (
+        withdrawing.refusal(withdrawing.story.proof()) is None
+    )  # one approval was not enough, and that is proven
+    withdrawing.says("motion.propose", {**gone, "reason": "now"}, *nodes[1:4])
+    assert withdrawing.refusal().code == "too-old"
+
+
+def test_a_maintainer_s_withdrawal_in_a_history_refuses_with_its_reason(withdrawing):
+    withdrawing.says("motion.propose", mapping(), *withdrawing.world.nodes[1:4])
+    assert withdrawing.refusal() is None
+    withdrawing.says("artifact.withdraw", withdrawal(withdrawing.world, withdrawing.story.sha256))
+    refusal = withdrawing.refusal()
+    assert refusal.code == "denied"
+    assert f"{PURL} was withdrawn in leaf" in refusal.what
+
+
+def test_a_motion_of_another_kind_about_the_package_is_no_matter(withdrawing):
+    withdrawing.says("motion.propose", mapping(), *withdrawing.world.nodes[1:3])
+    assert withdrawing.refusal() is None
