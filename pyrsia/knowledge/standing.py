@@ -1,8 +1,9 @@
 """Which facts stand at a moment, and what became of the others.
 
 A fact stands from its `valid_from` on, until its own author took it back or replaced it. A later fact with a
-`valid_from` ahead ends it only then: who announces a correction does not silence the warning until it comes. A pure
-function of the facts in log order: what stood when the log had `size` leaves is what stands among those below `size`.
+`valid_from` ahead ends it only then: who announces a correction does not silence the warning until it comes, and who
+takes the announcement back before does not silence it at all. A pure function of the facts in log order: what stood
+when the log had `size` leaves is what stands among those below `size`.
 
 The ledger lets a fact end only one that stands earlier, of the same author, kind and subject, and end it once. This
 module does not lean on that: whatever it is given, nobody ends another's fact, and nothing runs in circles.
@@ -27,7 +28,8 @@ class Standing:
     """What became of one fact.
 
     Attributes:
-        by: the fact that replaced it or took it back; of one that stands, the fact that will.
+        by: the fact that replaced it or took it back; of one that stands, the fact that will. None where that one was
+            taken back before it came.
         ends_ms: when it ended or will; None for never.
     """
 
@@ -53,8 +55,9 @@ def every(facts: Iterable[Said], now_ms: int) -> tuple[Standing, ...]:
     ends: dict[str, int] = {}
     for one in reversed(told):  # an ender stands later, so its own end is known when its turn comes
         by = enders.get(one.id)
-        if by is not None:
-            ends[one.id] = min(_from(by), ends.get(by.id, _from(by)))
+        end = None if by is None else _takes_over(by, enders.get(by.id), ends.get(by.id))
+        if end is not None:
+            ends[one.id] = end
     return tuple(
         _standing(one, enders.get(one.id), ends.get(one.id), now_ms) for one in told if not one.is_withdrawal
     )
@@ -66,6 +69,17 @@ def _leaf(one: Said) -> int:
 
 def _from(one: Said) -> int:
     return int(one.body["valid_from"])
+
+
+def _takes_over(by: Said, then: Said | None, ends_ms: int | None) -> int | None:
+    """When what `by` ends gives way: to it, or to what came into its place before; None if neither ever comes.
+
+    Args:
+        then: what ends `by`. ends_ms: when.
+    """
+    if by.is_withdrawal or ends_ms is None or then is None or ends_ms >= _from(by):
+        return _from(by)
+    return None if then.is_withdrawal else ends_ms
 
 
 def _enders(told: list[Said]) -> dict[str, Said]:
@@ -82,7 +96,8 @@ def _enders(told: list[Said]) -> dict[str, Said]:
 def _standing(one: Said, by: Said | None, ends_ms: int | None, now_ms: int) -> Standing:
     if by is not None and ends_ms is not None and ends_ms <= now_ms:
         return Standing(one, WITHDRAWN if by.is_withdrawal else SUPERSEDED, by, ends_ms)
-    return Standing(one, TO_COME if _from(one) > now_ms else STANDS, by, ends_ms)
+    state = TO_COME if _from(one) > now_ms else STANDS
+    return Standing(one, state, by if ends_ms is not None else None, ends_ms)
 
 
 def standing(facts: Iterable[Said], now_ms: int) -> tuple[Said, ...]:

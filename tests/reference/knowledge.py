@@ -4,6 +4,7 @@ Versions are made from their parts, so that their order needs no reading: `Made`
 and a key that sorts as the ecosystem's document says.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,18 +37,28 @@ def name(leaf: int) -> str:
 # -- standing --
 
 
-def ended(one: Said, facts: list[Said], now_ms: int) -> bool:
-    """By the definition: the first later word of its author that ends it holds now, or did and was ended itself."""
-    later = [
-        by
-        for by in sorted(facts, key=lambda by: by.leaf)
-        if by.body.get("supersedes") == one.id and by.leaf > one.leaf and by.author == one.author
-    ]
-    return bool(later) and (later[0].body["valid_from"] <= now_ms or ended(later[0], facts, now_ms))
+def ender(one: Said, facts: list[Said]) -> Said | None:
+    """The first later word of its author that ends it."""
+    later = (by for by in facts if by.body.get("supersedes") == one.id and by.leaf > one.leaf)
+    return min((by for by in later if by.author == one.author), key=lambda by: by.leaf, default=None)
+
+
+def end(one: Said, facts: list[Said]) -> float:
+    """When it gives way, by the definition: when what replaces it comes, or what replaces that before; but what was
+    taken back before it came replaces nothing.
+    """
+    by = ender(one, facts)
+    if by is None:
+        return math.inf
+    comes = by.body["valid_from"]
+    if "withdrawn" in by.body or end(by, facts) >= comes:
+        return float(comes)
+    after = ender(by, facts)
+    return math.inf if after is None or "withdrawn" in after.body else end(by, facts)
 
 
 def stands(one: Said, facts: list[Said], now_ms: int) -> bool:
-    return "withdrawn" not in one.body and one.body["valid_from"] <= now_ms and not ended(one, facts, now_ms)
+    return "withdrawn" not in one.body and one.body["valid_from"] <= now_ms and now_ms < end(one, facts)
 
 
 # -- versions --

@@ -13,6 +13,7 @@ Source: docs/knowledge.md, "At a node".
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -57,6 +58,7 @@ class Log(Protocol):
     def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]: ...
     def here_from(self, first: int) -> int: ...
     def index(self, keys: list[bytes]) -> list[bytes | None]: ...
+    def leaf_of(self, entry_id: bytes) -> int | None: ...
 
 
 def fact(leaf: int, raw: bytes, time_ms: int = 0) -> Said | None:
@@ -103,6 +105,7 @@ class Held:
         counts: of `facts`, by author and kind.
         left: what there was no room for, as ids and leaves, as much again: it comes in when there is.
         lost: authors and kinds of which there was more still.
+        back: ids of facts that stand again, since what replaced them was taken back to before it came.
     """
 
     key: bytes
@@ -115,6 +118,7 @@ class Held:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     lost: set[tuple[str, str]] = field(default_factory=set)
+    back: list[str] = field(default_factory=list)
     changes: int = 0
 
     @property
@@ -138,9 +142,12 @@ class Held:
                 before = self.facts.pop(ended, None)
                 if before is None:
                     self.left.get((one.author, one.kind), {}).pop(ended, None)
-                else:
-                    self.counts[before.author, before.kind] -= 1
-                ended = "" if before is None else before.supersedes
+                    break
+                self.counts[before.author, before.kind] -= 1
+                if one.is_withdrawal and one.body["valid_from"] < before.body["valid_from"]:
+                    self.back.append(before.supersedes)  # it never came, and ends nothing
+                    break
+                ended = before.supersedes
             if one.is_withdrawal:
                 return
         whose, room = (one.author, one.kind), _room(one.kind)
@@ -228,6 +235,12 @@ class Reading:
     def _more(self, held: Held) -> bool:
         return held.rows < held.count and held.next < self._log.size
 
+    def _leaves(self, held: Held) -> list[int]:
+        """Where those stand that came back."""
+        ids, held.back = held.back, []
+        found = [self._log.leaf_of(bytes.fromhex(one)) for one in ids if one and one not in held.facts]
+        return [leaf for leaf in found if leaf is not None]
+
     def _read(self, held: Held, most: int) -> int:
         """Read the next `most` rows of a history; how many there were, at least 1."""
         before, size, now_ms = held.bytes, self._log.size, int(self._clock() * 1_000)
@@ -236,7 +249,7 @@ class Reading:
             told = fact(leaf, raw)
             if told is not None:
                 held.add(told, len(raw), now_ms)
-        for leaf in held.returning():
+        for leaf in chain(self._leaves(held), held.returning()):
             again = self._log.entry(leaf)
             told = None if again is None else fact(leaf, again)
             if told is not None and again is not None:

@@ -82,11 +82,36 @@ def test_a_withdrawal_to_come_takes_back_nothing_until_it_comes():
 def test_a_replacement_that_was_taken_back_brings_nothing_back():
     facts = [
         said(0),
-        said(1, supersedes=name(0), valid_from=20),
-        said(2, supersedes=name(1), withdrawn=True),
+        said(1, supersedes=name(0), valid_from=5),
+        said(2, supersedes=name(1), withdrawn=True, valid_from=5),
     ]
 
     assert states(*facts, now=10) == [SUPERSEDED, WITHDRAWN]
+
+
+def test_an_announcement_that_is_taken_back_before_it_comes_ends_nothing():
+    """An issuer announces a correction and thinks better of it: its warning was never silent, and is not now."""
+    facts = [
+        said(0),
+        said(1, supersedes=name(0), valid_from=20),
+        said(2, supersedes=name(1), withdrawn=True, valid_from=10),
+    ]
+
+    for now in (9, 10, 20, 99):
+        assert states(*facts, now=now)[0] == STANDS
+    assert states(*facts, now=9) == [STANDS, TO_COME]
+    assert states(*facts, now=10) == [STANDS, WITHDRAWN]
+    assert every(facts, 10)[0].by is None
+
+
+def test_a_correction_of_an_announcement_comes_into_its_place_or_leaves_it_to_come():
+    announced = [said(0), said(1, supersedes=name(0), valid_from=20)]
+    sooner = said(2, supersedes=name(1), valid_from=10)
+    taken_back = said(3, supersedes=name(2), withdrawn=True, valid_from=5)
+
+    assert states(*announced, sooner, now=10) == [SUPERSEDED, SUPERSEDED, STANDS]
+    assert states(*announced, sooner, taken_back, now=19) == [STANDS, TO_COME, WITHDRAWN]
+    assert states(*announced, sooner, taken_back, now=20) == [SUPERSEDED, STANDS, WITHDRAWN]
 
 
 def test_nobody_ends_anothers_fact_and_no_fact_an_unborn_one():
