@@ -17,6 +17,7 @@ from pyrsia.errors import Refusal
 
 if TYPE_CHECKING:
     from pyrsia.policy.rules import Policy
+    from pyrsia.serve.judging import FactsAnswer
     from pyrsia.serve.knowing import AuditRow
 
 
@@ -77,13 +78,11 @@ def _lifts(rules: "Policy", rows: "list[AuditRow]") -> "Iterator[tuple[tuple[str
 
 def _decided(node: Client, rules: "Policy", row: "AuditRow") -> "AuditRow":
     """The row by these rules; nothing is decided where there is no file to decide on."""
-    from pyrsia.cli.policy import facts_about
-    from pyrsia.cli.subjects import Subject
     from pyrsia.policy.evaluate import decide as judge
 
     if not row.origin:
         return msgspec.structs.replace(row, allowed=None, reasons=())
-    found = facts_about(node, Subject(row.purl, purl=row.purl))
+    found = _facts(node, row)
     made = [
         judge(rules, dataclasses.replace(one, known=row.known), found.now_ms, found.head_age_ms)
         for one in found.files
@@ -91,3 +90,17 @@ def _decided(node: Client, rules: "Policy", row: "AuditRow") -> "AuditRow":
     against = {one: None for each in made for one in each.reasons if not one.allows}
     allowed = all(one.allowed for one in made) if made else None
     return msgspec.structs.replace(row, allowed=allowed, reasons=tuple(against))
+
+
+def _facts(node: Client, row: "AuditRow") -> "FactsAnswer":
+    """What rules decide on, by the spelling under which the log has the version: 3.0 may be its 3.0.0."""
+    from pyrsia.cli.policy import facts_about
+    from pyrsia.cli.subjects import Subject
+    from pyrsia.wire import purl as purls
+
+    found = facts_about(node, Subject(row.purl, purl=row.purl))
+    for other in purls.spellings(purls.parse(row.purl))[1:] if row.status else ():  # then it has files there
+        if found.files:
+            break
+        found = facts_about(node, Subject(row.purl, purl=str(other)))
+    return found

@@ -263,6 +263,19 @@ def test_policy_lifts_what_it_accepts_and_a_file_decides_instead(pyrsia, toy, no
     assert pyrsia("audit", OLD, "--policy", tried, "--node", node.url)[0] == 2
 
 
+def test_the_rules_of_a_file_decide_on_a_version_under_the_spelling_that_the_log_has(
+    pyrsia, toy, node, tmp_path
+):
+    toy.here["pkg:pypi/idna@3"] = ("network", "WITNESSED", True)
+    one = {"purl": "pkg:pypi/idna@3.0", "origin": "network", "sha256": "ab" * 32, "status": "WITNESSED"}
+    node.answers["/api/v1/policy/facts"] = (200, lambda query: {
+        "owner": "network", "now_ms": 1, "head_age_ms": 0,
+        "files": [one] if query["purl"] == one["purl"] else []})  # fmt: skip
+    tried = wrote(tmp_path, "tried.toml", "[all]\nagreeing = 3\n")
+    _, found = told(pyrsia, node, "pkg:pypi/idna@3", "--policy", tried)
+    assert found["components"][0]["allowed"] is False
+
+
 def test_an_image_is_asked_about_by_tag_and_digest_and_its_sbom_is_looked_into(pyrsia, toy, node):
     manifest = b'{"schemaVersion": 2}'
     digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
