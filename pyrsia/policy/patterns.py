@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.knowledge.licences import Licensed, matches
+from pyrsia.knowledge.licences import Licensed, listed, matches
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
@@ -86,6 +86,4 @@ def licence(pattern: str) -> str:
 
 @cache
 def _ids() -> tuple[Licensed, ...]:
-    from license_expression import get_spdx_licensing
-
-    return tuple(Licensed(str(one)) for one in get_spdx_licensing().known_symbols)
+    return tuple(map(Licensed, listed()))

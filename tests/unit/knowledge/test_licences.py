@@ -27,7 +27,8 @@ def allowed(meaning, allow, deny):
     """As the docstring says, by sets of whole names."""
     if isinstance(meaning, str):
         spelled = {meaning, meaning.partition(" WITH ")[0]}
-        return not spelled & deny and (not allow or bool(spelled & allow))
+        free = meaning.startswith("LicenseRef-")
+        return not spelled & deny and (bool(spelled & allow) if allow else not (deny and free))
     word, parts = meaning
     answers = [allowed(part, allow, deny) for part in parts]
     return any(answers) if word == "OR" else all(answers)
@@ -65,6 +66,33 @@ def test_a_further_denial_never_permits(made, allow, deny, more):
         ("GPL-2.0-only", ["GPL-2.0-only WITH *"], [], False),
         ("GPL-2.0-only WITH Classpath-exception-2.0", [], ["GPL-2.0-only"], False),
         ("GPL-2.0+", [], ["GPL-2.0"], False),
+        ("GPL-2.0", [], ["GPL-2.0-only"], False),
+        ("GPL-2.0", [], ["GPL-2.0-or-later"], True),
+        ("GPL-2.0+", [], ["GPL-2.0-or-later"], False),
+        ("GPL-2.0-or-later", [], ["GPL-2.0+"], False),
+        ("GPL-2.0-or-later", [], ["GPL-2.0"], False),
+        ("GPL-2.0-or-later", [], ["GPL-2.0-only"], True),
+        ("GPL-2.0-only", [], ["GPL-2.0-or-later"], True),
+        ("GPL-2.0-only", [], ["GPL-2.0"], False),
+        ("AGPL-3.0", [], ["AGPL-3.0-only"], False),
+        ("lgpl-2.1+", [], ["LGPL-2.1-or-later"], False),
+        ("GFDL-1.3", [], ["GFDL-1.3-only"], False),
+        ("GPL-2.0", ["GPL-2.0-only"], [], True),
+        ("GPL-2.0", ["GPL-2.0-or-later"], [], False),
+        ("GPL-2.0-with-classpath-exception", [], ["GPL-2.0-only"], False),
+        ("GPL-2.0-with-classpath-exception", [], ["GPL-2.0-only WITH Classpath-*"], False),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", [], ["GPL-2.0-with-classpath-exception"], False),
+        ("eCos-2.0", [], ["GPL-2.0-or-later"], False),
+        ("BSD-2-Clause-NetBSD", ["BSD-2-Clause"], [], True),
+        ("GPL", [], ["AGPL-3.0-only"], False),
+        ("GPLv2", [], ["GPL-2.0-only"], False),
+        ("Proprietary", [], ["GPL-*"], False),
+        ("LicenseRef-ours", [], ["GPL-*"], False),
+        ("LicenseRef-ours", ["*", "LicenseRef-ours"], ["GPL-*"], True),
+        ("MIT OR LicenseRef-ours", [], ["GPL-*"], True),
+        ("MIT AND LicenseRef-ours", [], ["GPL-*"], False),
+        ("MIT WITH Ours-exception", [], ["GPL-*"], False),
+        ("Apache-2.0+ AND MPL-1.1+ AND Net-SNMP", [], ["GPL-*"], True),
         ("A AND B OR C", ["C"], [], True),
         ("A AND (B OR C)", ["C"], [], False),
         ("LicenseRef-scancode-x", ["LicenseRef-*"], [], True),
@@ -84,6 +112,7 @@ UNREADABLE = [
     "Apache License 2.0",
     "MIT/X11",
     "MIT AND",
+    "(AND 0",
     "OR",
     "()",
     "(MIT",
