@@ -3,7 +3,7 @@
 The words are CVSS' own ratings. A vector that cannot be read says nothing, so that the fact's own word stands; where
 both say nothing it is `unknown`, which a policy treats as worse than critical.
 
-Source: docs/knowledge.md, "Severity"; CVSS 3.1, "Qualitative Severity Rating Scale".
+Source: docs/knowledge.md, "Severity"; CVSS 3.1, "Qualitative Severity Rating Scale"; CVSS 4.0, "Metric Groups".
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ MAX_VECTOR_CHARS = Limit(200, "as long as the log lets one be; a full vector of 
 UNKNOWN: Final = "unknown"
 WORDS: Final = ("none", "low", "medium", "high", "critical")  # least first
 _WARM: Final = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
+_BASE: Final = frozenset(("AV", "AC", "AT", "PR", "UI", "VC", "VI", "VA", "SC", "SI", "SA"))  # of CVSS 4
 _RANKS: Final = {word: rank for rank, word in enumerate((*WORDS, UNKNOWN))}
 
 
@@ -46,8 +47,14 @@ def of_vector(vector: str) -> str:
         return UNKNOWN
     from cvss import CVSSError
 
+    vector = _plain(vector)
     try:
-        word = str(_reader(vector)(vector).severities()[0]).lower()
+        found = _reader(vector)(vector)
+        if vector.startswith(
+            "CVSS:4"
+        ):  # there the library rates all of it, and what a place or a day adds lowers it
+            found = _reader(vector)(_base(vector))
+        word = str(found.severities()[0]).lower()
     except (CVSSError, ValueError, ArithmeticError, LookupError, TypeError):
         return UNKNOWN
     return word if word in WORDS else UNKNOWN
@@ -57,6 +64,19 @@ def warm() -> None:
     """Load the library, 4 ms, before somebody waits for the first answer."""
     for vector in ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", _WARM):
         of_vector(vector)
+
+
+def _plain(vector: str) -> str:
+    """As the library wants it: databases also write brackets or a version around CVSS 2, and a slash at the end."""
+    if vector.startswith("(") and vector.endswith(")"):
+        vector = vector[1:-1]
+    return vector.removeprefix("CVSS:2.0/").removesuffix("/")
+
+
+def _base(vector: str) -> str:
+    """A vector of CVSS 4 without its threat, environmental and supplemental metrics."""
+    version, *metrics = vector.split("/")
+    return "/".join((version, *(one for one in metrics if one.partition(":")[0] in _BASE)))
 
 
 def _reader(vector: str) -> Callable[[str], Any]:

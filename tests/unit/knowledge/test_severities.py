@@ -8,6 +8,7 @@ from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank, severit
 
 BASE = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:{c}/I:{i}/A:{a}"
 CRITICAL = BASE.format(c="H", i="H", a="H")
+FOUR = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H"
 MEDIUM = BASE.format(c="L", i="N", a="N")
 
 
@@ -22,6 +23,11 @@ MEDIUM = BASE.format(c="L", i="N", a="N")
         ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", "critical"),  # 9.3
         ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:N/VI:N/VA:N/SC:N/SI:N/SA:N", "none"),
         (CRITICAL + "/E:U", "critical"),  # the base score, whatever is said of exploits
+        (FOUR + "/E:U", "critical"),
+        (FOUR + "/MAV:P/MVC:N/MVI:N/MVA:N/MSC:N/MSI:N/MSA:N", "critical"),  # and of somebody's own place
+        (CRITICAL + "/", "critical"),
+        ("CVSS:2.0/AV:N/AC:L/Au:N/C:P/I:P/A:P", "high"),
+        ("(AV:N/AC:L/Au:N/C:P/I:P/A:P)", "high"),
     ],
 )
 def test_a_vector_has_the_rating_of_its_base_score(vector, word):
@@ -36,8 +42,10 @@ def test_a_vector_has_the_rating_of_its_base_score(vector, word):
         "CVSS:3.1/",
         "CVSS:5.0/AV:N",
         "CVSS:3.1/AV:N",
-        CRITICAL + "/",
+        CRITICAL + "//",
         CRITICAL + "/AV:N",
+        FOUR + "/AV:P",
+        FOUR + "/XX:N",
         CRITICAL.replace("AV:N", "AV:X"),
         CRITICAL + " " * 200,
         "É" * 20,
