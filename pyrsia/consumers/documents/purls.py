@@ -14,6 +14,7 @@ from pyrsia.wire.purl import MAX_PURL_CHARS, Purl, parse, pypi_name
 MAX_WRITTEN_CHARS: Final = 8 * MAX_PURL_CHARS  # before qualifiers go and codes are read
 OURS: Final = ("conan", "docker", "generic", "maven", "pypi")  # types whose packages the network knows
 _LOWER: Final = frozenset(("conan", "docker"))  # ecosystems whose names are lower case
+_SAYS_NOTHING: Final = {"maven": ("type=jar",)}  # qualifiers that say what is so without them
 _ASCII: Final = re.compile("[!-~]+")
 
 
@@ -24,6 +25,24 @@ def canonical(written: str) -> str:
         return str(_read(written))
     except (Malformed, ValueError, UnicodeError):
         return ""
+
+
+def narrowed(written: str) -> bool:
+    """Whether a purl names less than its version, or another registry's: one file, a classifier, a platform."""
+    front, _, subpath = written.partition("#")
+    rest, _, qualifiers = front.partition("?")
+    if subpath:
+        return True
+    kind = rest.partition(":")[2].lstrip("/").partition("/")[0].lower()
+    return any(
+        pair and pair.lower() not in _SAYS_NOTHING.get(kind, ()) and not _in_name(kind, pair)
+        for pair in qualifiers.split("&")
+    )
+
+
+def _in_name(kind: str, pair: str) -> bool:
+    """Conan's user and channel stand in the name that the log has."""
+    return kind == "conan" and pair.partition("=")[0].lower() in ("user", "channel")
 
 
 def ours(purl: str) -> bool:

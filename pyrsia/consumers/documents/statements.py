@@ -3,7 +3,7 @@
 Source: docs/knowledge.md, "Importing".
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ import msgspec
 from pyrsia.consumers.documents import cyclonedx, openvex, vulnerabilities
 from pyrsia.consumers.documents.osv import bounded
 from pyrsia.consumers.documents.outcome import Tally, shown
-from pyrsia.consumers.documents.purls import canonical, ours
+from pyrsia.consumers.documents.purls import canonical, narrowed, ours
 from pyrsia.consumers.documents.reading import refused, text, typed, whole
 from pyrsia.errors import Malformed
+from pyrsia.knowledge.advisories import LIFTING
 from pyrsia.knowledge.said import VEX
 from pyrsia.ledger import shape
 from pyrsia.serve.knowing import FactTold
@@ -25,6 +26,7 @@ from pyrsia.units import Limit
 MAX_STATEMENTS = Limit(100_000, "products times weaknesses of one document; an image's has some thousand")
 
 _id: Final = shape.ascii_name(64)
+_PART: Final = "part"  # in the place of a purl: it names less than a version
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -92,11 +94,12 @@ def _statements(data: bytes, path: Path) -> Iterable[_Said]:
 
 def _of_openvex(found: openvex.Vex, where: str) -> Iterator[_Said]:
     for number, one in enumerate(found.statements or (), 1):
+        outcome = openvex.OUTCOMES.get(text(one.status), "")
         yield _Said(
             f"{where}: statement {number}",
             openvex.weakness(one),
-            tuple(map(canonical, openvex.products(one))),
-            openvex.OUTCOMES.get(text(one.status), ""),
+            tuple(map(_speller(outcome), openvex.products(one))),
+            outcome,
             openvex.JUSTIFICATIONS.get(text(one.justification), ""),
             openvex.words(one),
             _time(one.timestamp) or _time(found.timestamp) or _EARLIEST,
@@ -107,15 +110,26 @@ def _of_cyclonedx(found: vulnerabilities.VexBom, where: str) -> Iterator[_Said]:
     purls = vulnerabilities.purls_of(found)
     for number, one in enumerate(found.vulnerabilities or (), 1):
         analysis = one.analysis or vulnerabilities.Analysis()
+        outcome = vulnerabilities.OUTCOMES.get(text(analysis.state), "")
         yield _Said(
             f"{where}: vulnerability {number}",
             text(one.id),
-            tuple(vulnerabilities.meant(one, purls)),
-            vulnerabilities.OUTCOMES.get(text(analysis.state), ""),
+            tuple(vulnerabilities.meant(one, purls, _speller(outcome))),
+            outcome,
             vulnerabilities.JUSTIFICATIONS.get(text(analysis.justification), ""),
             text(analysis.detail),
             _time(one.updated) or _EARLIEST,
         )
+
+
+def _speller(outcome: str) -> Callable[[str], str]:
+    """What speaks in favour of a part speaks for no version; what speaks against a part is said of all of it."""
+    return _whole if outcome in LIFTING else canonical
+
+
+def _whole(written: str) -> str:
+    purl = canonical(written)
+    return _PART if purl and narrowed(written) else purl
 
 
 def _facts(one: _Said, tally: Tally) -> Iterator[FactTold]:
@@ -133,7 +147,9 @@ def _facts(one: _Said, tally: Tally) -> Iterator[FactTold]:
     if not one.purls:
         tally.skip("names no product")
     for purl in one.purls:
-        if not purl:
+        if purl == _PART:
+            tally.skip("in favour of a part alone: a file, a classifier, a platform, another registry's")
+        elif not purl:
             tally.skip("a product without a purl, or a range of versions")
         elif not ours(purl):
             tally.skip(f"unknown ecosystem {shown(purl.partition('/')[0])}")

@@ -3,7 +3,7 @@
 Source: CycloneDX 1.6, "vulnerabilities"; docs/knowledge.md, "Importing".
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -56,17 +56,21 @@ class VexBom(Bom, kw_only=True):
 
 
 def purls_of(found: Bom) -> dict[str, str]:
-    """Of the document's components and of what it is about, by what the document calls them."""
+    """Of the document's components and of what it is about, as they are written, by what the document calls them."""
     about = found.metadata.component if found.metadata is not None else None
     every: list[Listed] = [*([about] if about is not None else []), *listed(found)]
-    return {text(one.ref): purl for one in every if text(one.ref) and (purl := canonical(text(one.purl)))}
+    return {text(one.ref): text(one.purl) for one in every if text(one.ref) and canonical(text(one.purl))}
 
 
-def meant(one: Weakness, purls: dict[str, str]) -> Iterator[str]:
-    """A purl for each thing that a statement names, "" for what has none; a version of its own replaces the purl's."""
+def meant(one: Weakness, purls: dict[str, str], spell: Callable[[str], str] = canonical) -> Iterator[str]:
+    """A purl for each thing that a statement names, "" for what has none; a version of its own replaces the purl's.
+
+    Args:
+        spell: a purl as it is written in the one spelling of the log.
+    """
     for affected in one.affects or ():
         ref = text(affected.ref)
-        purl = purls.get(ref) or canonical(ref)
+        purl = spell(purls.get(ref, ref))
         versions = [said for said in affected.versions or () if isinstance(said, dict)]
         if not purl or not versions:
             yield purl
@@ -75,4 +79,4 @@ def meant(one: Weakness, purls: dict[str, str]) -> Iterator[str]:
             version = text(said.get("version"))
             # A range, or a version that is said to fare otherwise than the analysis: not one statement any more.
             plain = version and text(said.get("status")) in ("", _AFFECTED)
-            yield canonical(f"{purl.partition('@')[0]}@{version}") if plain else ""
+            yield spell(f"{purl.partition('@')[0]}@{version}") if plain else ""

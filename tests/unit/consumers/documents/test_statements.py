@@ -187,3 +187,38 @@ def test_whatever_a_document_holds_the_ledger_takes_what_comes_of_it(tmp_path_fa
     for fact in found:
         AUTHORED["fact.add"](body_of({"kind": fact.kind, "subject": fact.subject, "text": fact.text,
                                       "valid_from": fact.valid_from, "fields": fact.fields}))  # fmt: skip
+
+
+PARTS = [
+    "pkg:maven/g/a@1?classifier=sources",
+    "pkg:maven/g/a@1?type=jar&classifier=tests",
+    "pkg:pypi/idna@1?file_name=idna-1-mips.whl",
+    "pkg:docker/app@1?repository_url=registry.other.example",
+    "pkg:pypi/idna@1#src/x",
+]
+
+
+@pytest.mark.parametrize("written", PARTS)
+@pytest.mark.parametrize("form", ["openvex", "cyclonedx"])
+def test_what_speaks_for_a_part_of_a_version_does_not_speak_for_the_version(told, written, form):
+    def document(openvex_status, state):
+        if form == "openvex":
+            return openvex(statement(products=[{"@id": written}], status=openvex_status))
+        made = cyclonedx({"id": "CVE-1", "analysis": {"state": state}, "affects": [{"ref": "part"}]})
+        made["components"].append({"bom-ref": "part", "name": "x", "purl": written})
+        return made
+
+    for words in (("not_affected", "not_affected"), ("fixed", "resolved")):
+        found, tally = told(document(*words))
+        assert found == []
+        assert sum(tally.skipped.values()) == 1
+        assert "part alone" in next(iter(tally.skipped))
+    (fact,), _ = told(document("affected", "exploitable"))
+    assert "?" not in fact.subject
+
+
+def test_qualifiers_that_say_nothing_narrow_nothing(told):
+    products = [{"@id": "pkg:maven/g/a@1?type=jar"}, {"@id": "pkg:conan/zlib@1.3?user=me&channel=stable"}]
+    found, tally = told(openvex(statement(products=products)))
+    assert [one.subject for one in found] == ["pkg:maven/g/a@1", "pkg:conan/me/stable/zlib@1.3"]
+    assert not tally.skipped
