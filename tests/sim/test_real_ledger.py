@@ -36,7 +36,7 @@ def _named(world: RealWorld, number: int, epoch: int) -> tuple[str, int, str]:
 
 
 def test_builds_go_on_while_epochs_change_and_no_reveal_comes_before_its_gate() -> None:
-    worlds = ran(range(100, 108), requests=2, seats=6, spares=2)
+    worlds = ran(range(100, 112), requests=2, seats=6, spares=2)
 
     assert sum(world.gates for world in worlds) > 30
     assert sum(world.kept for world in worlds) > 10
