@@ -44,9 +44,10 @@ class Left:
 
 
 class Gathered:
-    """Collects what readers find."""
+    """Collects what readers find. `told`: how often something was named, audited or not."""
 
     def __init__(self) -> None:
+        self.told = 0
         self._found: dict[str, dict[Place, None]] = {}
         self._left: dict[Left, None] = {}
         self._strange: dict[str, set[str]] = {}  # purls by ecosystems that the network does not know
@@ -86,6 +87,7 @@ class Gathered:
         Raises:
             Refusal: `usage`: there are too many.
         """
+        self.told += 1
         if not ours(purl):
             kind = purl[len("pkg:") :].partition("/")[0]
             self._strange.setdefault(kind, set()).add(purl)
@@ -130,6 +132,7 @@ class Gathered:
             self.leave(f"{name} {version}", f"it has no purl: {error}", place)
 
     def leave(self, what: str, why: str, place: Place) -> None:
+        self.told += 1
         self._left[Left(what[:200], why[:300], place)] = None
         if len(self._left) > MAX_LEFT.value:
             raise _too_many(place.file, MAX_LEFT.value, _LINES)

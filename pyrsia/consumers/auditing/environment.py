@@ -41,7 +41,7 @@ def read(root: Path, said: str, into: Gathered) -> None:
         Refusal: `usage`: it is none, or too large.
     """
     try:
-        found = sites(root)
+        found, before = sites(root), into.told
         if root not in found and any(root.glob("*.dist-info")):
             found.append(root)
         for site in found:
@@ -50,6 +50,8 @@ def read(root: Path, said: str, into: Gathered) -> None:
                 continue
             for name in _names(site):
                 _distribution(site, name, into)
+        if into.told == before:
+            into.leave(said, "nothing is installed in it", Place(said))
     except OSError as error:
         raise Refusal("usage", what=f"{said} cannot be read: {error.strerror}", who="this machine",
                       do="check the folder's rights") from None  # fmt: skip

@@ -142,6 +142,8 @@ def _components(text: str, one: Sbom, node: Client, into: Gathered) -> frozenset
     inside = Gathered()
     try:
         _document(one.leaf, one.sha256, place, node, inside)
+        if not inside.told:
+            inside.leave("its SBOM", "it lists nothing", place)
         into.take(inside)
     except Refusal as refusal:
         if refusal.code == "not-running":

@@ -49,6 +49,13 @@ def read(path: Path, said: str, into: Gathered) -> None:
             rest = file.read(MAX_LIST_BYTES.value)
     except OSError as error:
         raise no(path, f"it cannot be read: {error.strerror}", "check its name and its rights") from None
+    before = into.told
+    _by_content(path, said, head, rest, into)
+    if into.told == before:
+        into.leave(said, "it names no package", Place(said))
+
+
+def _by_content(path: Path, said: str, head: bytes, rest: bytes, into: Gathered) -> None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"{"):
         _json(path, said, head + rest, into)

@@ -172,6 +172,16 @@ def test_what_an_environment_shares_with_the_system_is_told(venv):
     assert f"packages of the system, which {root} uses too" in into.unseen[1]
 
 
+def test_what_names_nothing_is_told(venv, tmp_path):
+    files = [wrote(tmp_path, "empty.txt", "# nothing\n"), wrote(tmp_path, "empty.json", sbom())]
+    into = found(*files, venvs=[venv.parents[2]])
+    assert [(one.what, one.why) for one in into.left] == [
+        (str(files[0]), "it names no package"),
+        (str(files[1]), "it names no package"),
+        (str(venv.parents[2]), "nothing is installed in it"),
+    ]
+
+
 def test_a_version_that_metadata_hides_is_asked_about_too(venv):
     dist(venv, "idna-3.6.dist-info", "Name: idna\nVersion: 3.10\nVersion: 3.11\n")
     assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/idna@3.10", "pkg:pypi/idna@3.6"]
