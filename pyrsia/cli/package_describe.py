@@ -97,14 +97,15 @@ def said(node: Client, facts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _present(node: Client, subject: str) -> list[dict[str, Any]]:
-    """What stands about it, of the kinds that this command says."""
-    from pyrsia.serve.knowing import FactsTold
+    """What stands about it, of the kinds that this command says, however much others say."""
+    from pyrsia.cli.facts_pages import pages
 
-    found: list[dict[str, Any]] = []
-    for kind in KINDS:
-        page = shaped(node.get("/api/v1/facts", of=subject, kind=kind), FactsTold)
-        found += [row for row in page["facts"] if row["state"] in ("stands", "to-come")]
-    return found
+    return [
+        row
+        for kind in KINDS
+        for row in pages(node, {"of": subject, "kind": kind})
+        if row["state"] in ("stands", "to-come")
+    ]
 
 
 def _orders(

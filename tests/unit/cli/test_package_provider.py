@@ -143,10 +143,13 @@ def test_a_foreign_answer_is_a_refusal(pyrsia, node):
 
 
 def facts_of(*rows):
-    told = {"subject": PURL, "size": 40, "time_ms": 5, "whole": True, "next": -1}
+    """Two rows a page."""
+    told = {"subject": PURL, "size": 40, "time_ms": 5, "whole": True}
 
     def answer(query):
-        return told | {"facts": [msgspec.to_builtins(one) for one in rows if one.kind == query["kind"]]}
+        begin = int(query.get("first", 0))
+        found = [msgspec.to_builtins(one) for one in rows if one.kind == query["kind"] and one.leaf >= begin]
+        return told | {"facts": found[:2], "next": found[2]["leaf"] if len(found) > 2 else -1}
 
     return (200, answer)
 
@@ -193,6 +196,25 @@ def test_describe_says_what_is_new_and_keeps_what_this_node_said_before(pyrsia, 
         }
     ]
     assert "description of pkg:pypi/idna: changed, entry 9" in out
+
+
+def test_what_this_node_said_is_found_behind_whatever_others_say(pyrsia, node):
+    """Else a word too many of a stranger would wipe this node's text, and hide what it may take back."""
+    others = [
+        msgspec.structs.replace(row(at, "description", tags=["x"]), author="b" * 52, subject=f"{PURL}@{at}")
+        for at in range(9)
+    ]
+    own = msgspec.structs.replace(row(20, "description", homepage="https://x"), author=NODE)
+    node.answers["/api/v1/facts"] = facts_of(*others, own)
+    node.answers["/api/v1/facts/batch"] = (200, {"outcomes": [{"outcome": "changed", "leaf": 21}]})
+
+    assert pyrsia("package", "describe", PURL, "--tag", "a", "--node", node.url)[0] == 0
+    assert pyrsia("package", "describe", PURL, "--withdraw", "--node", node.url)[0] == 0
+
+    said, taken = (one["facts"] for one in sent(node, "/api/v1/facts/batch"))
+    assert said[0]["fields"] == {"homepage": "https://x", "tags": ["a"]}
+    assert said[0]["text"] == "a word"
+    assert taken == [{"kind": "description", "subject": PURL, "withdraw": True}]
 
 
 @pytest.mark.parametrize("licence", ["Not A Licence", "Apache", "NONE", "MIT AND", "\x1b[1m", "("])
