@@ -39,6 +39,11 @@ class _Kept:
     subjects: tuple[str, ...]
     tellings: tuple[Telling, ...]
 
+    @property
+    def newness(self) -> tuple[int, list[bytes], tuple[str, ...]]:
+        """Of two with one date what they say decides, so that the order of files never does."""
+        return self.modified_ms, [one.raw for one in self.tellings], self.subjects
+
 
 @dataclass(slots=True)
 class Intake:
@@ -72,17 +77,18 @@ class Intake:
     def _keep(self, record: osv.Record, where: str) -> None:
         where = f"{where}: {record.id}"
         tellings = tuple(telling(one, where) for one in record.facts)
+        kept = _Kept(record.modified_ms, where, record.subjects, tellings)
         before = self._kept.get(record.id)
         if before is not None:
             if [one.raw for one in before.tellings] != [one.raw for one in tellings]:
                 self.tally.note("two records of one id, of which the newer counts")
-            if record.modified_ms < before.modified_ms:
+            if kept.newness < before.newness:
                 return
         for reason in record.skipped:
             self.tally.skip(reason)
         for reason in record.noted:
             self.tally.note(reason)
-        self._kept[record.id] = _Kept(record.modified_ms, where, record.subjects, tellings)
+        self._kept[record.id] = kept
 
     @property
     def facts(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -44,14 +44,25 @@ _VECTORS: Final = ("CVSS_V2", "CVSS_V3", "CVSS_V4")
 _MODERATE: Final = {"moderate": "medium"}  # GitHub's word
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+T = TypeVar("T")
+
 _id: Final = shape.ascii_name(64)
 _version: Final = shape.ascii_name(100)
 _vector: Final = shape.ascii_name(200)
 
 
+_NOTHING: Final = msgspec.Raw(b"null")
+
+
 class _Severity(msgspec.Struct):
+    """`score`: of whatever shape."""
+
     type: str = ""
-    score: Any = ""
+    score: msgspec.Raw = _NOTHING
+
+
+class _Specific(msgspec.Struct):
+    severity: Any = None
 
 
 class _Package(msgspec.Struct):
@@ -66,10 +77,6 @@ class _Affected(msgspec.Struct):
     versions: list[str] | None = None
 
 
-class _Specific(msgspec.Struct):
-    severity: Any = None
-
-
 class _Record(msgspec.Struct):
     id: str
     modified: datetime
@@ -80,7 +87,7 @@ class _Record(msgspec.Struct):
     details: str | None = None
     severity: list[_Severity] | None = None
     affected: list[_Affected] | None = None
-    database_specific: _Specific | None = None
+    database_specific: msgspec.Raw = _NOTHING  # a hint, of whatever shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +248,26 @@ def _checked(version: str) -> None:
         raise Malformed(f"version {shown(version)[:60]}: {error}") from None
 
 
-def _severity(said: Iterable[_Severity], specific: _Specific | None) -> dict[str, str]:
+def _severity(said: Iterable[_Severity], specific: msgspec.Raw) -> dict[str, str]:
     """The worst vector and its word; a database's own word where no vector can be read."""
-    vectors = [one.score for one in said if one.type in _VECTORS and isinstance(one.score, str)]
+    vectors = [_hint(one.score, str) or "" for one in said if one.type in _VECTORS]
     rated = [(of_vector(vector), vector) for vector in vectors if _is_vector(vector)]
     known = [(word, vector) for word, vector in rated if word != UNKNOWN]
     if known:
         word, vector = max(known, key=lambda one: (rank(one[0]), one[1]))
         return {"severity": word, "cvss": vector}
-    word = text(specific.severity).lower() if specific is not None else ""
+    hint = _hint(specific, _Specific)
+    word = text(hint.severity).lower() if hint is not None else ""
     word = _MODERATE.get(word, word)
     return {"severity": word if word in WORDS else UNKNOWN}
+
+
+def _hint(raw: msgspec.Raw, shape: type[T]) -> T | None:
+    """A part of a record that may have any shape, and costs nothing but itself where it has another."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _is_vector(said: str) -> bool:

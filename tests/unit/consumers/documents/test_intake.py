@@ -41,6 +41,15 @@ def test_of_two_records_with_one_id_the_newer_counts_whatever_the_order(days):
     assert dict(intake.tally.noted) == {"two records of one id, of which the newer counts": 1}
 
 
+@pytest.mark.parametrize("ours", [("HIGH", "LOW"), ("LOW", "HIGH")])
+def test_of_two_with_one_date_the_same_one_counts_in_any_order(ours):
+    intake = Intake(NOW)
+    for severity in ours:
+        intake.take(found(1, severity))
+    assert said(intake) == ["low"]
+    assert dict(intake.tally.noted) == {"two records of one id, of which the newer counts": 1}
+
+
 def test_the_same_record_twice_is_nothing_to_speak_of():
     intake = Intake(NOW)
     intake.take(found(1))

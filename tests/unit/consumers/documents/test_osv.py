@@ -103,6 +103,13 @@ def test_the_worst_vector_counts_before_a_databases_own_word(severity, word, sai
     assert ("cvss" in fact.fields) == (said in ("high", "critical"))
 
 
+@pytest.mark.parametrize("odd", [[], "HIGH", 1.5, {"severity": {"a": 1}}, {"severity": 10**400}, [[[]]]])
+def test_a_hint_of_another_shape_costs_the_hint_and_not_the_record(odd):
+    score = [{"type": "CVSS_V3", "score": 10**400}, {"type": "CVSS_V4", "score": odd}]
+    fact = only(read(database_specific=odd, severity=score))
+    assert (fact.fields["severity"], "cvss" in fact.fields) == ("unknown", False)
+
+
 def test_a_packages_own_severity_counts_before_the_records():
     vector = "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:N/I:N/A:L"
     own = [{"type": "CVSS_V3", "score": vector}]
