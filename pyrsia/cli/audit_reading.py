@@ -1,8 +1,10 @@
 """What `audit` is given, read into components: a purl, a file by its content, an image by its name. No answers."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from pyrsia.client import Client
 from pyrsia.consumers.auditing import kinds
@@ -11,6 +13,7 @@ from pyrsia.consumers.documents.purls import canonical
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
+_DIGEST: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _DO = "name a requirements*.txt, uv.lock, pom.xml, conan.lock, an SBOM, a purl, an image NAME:TAG, or --venv DIR"
 
 
@@ -33,6 +36,12 @@ def read(
                 raise _no(f"{safe(text)} is a folder", "for a Python environment write --venv before it")
             elif os.path.exists(text):
                 kinds.read(Path(text), text, into)
+            elif _DIGEST.fullmatch(text):
+                raise _no(
+                    f"{text[:19]}... is a file, and what is audited are versions of packages",
+                    f"name its version as pkg:TYPE/NAME@VERSION (`pyrsia policy check {text}` tells it); "
+                    f"an image is NAME@{text[:13]}...; what is said of the file: pyrsia facts show {text}",
+                )
             elif images.is_name(text):
                 found[text] = images.read(text, node, into)
             else:

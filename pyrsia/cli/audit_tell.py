@@ -47,9 +47,9 @@ def summary(report: Report) -> Iterator[str]:
     when = told(report.answered.time_ms)
     at = f" at size {report.answered.size} of the log" + (f", {when} UTC" if when != "-" else "")
     at = at if report.answered.size >= 0 else ""  # nothing was asked about
-    yield f"{_versions(number['audited'])} audited{at}: {found}" + (
-        f"; {number['not_audited']} not audited" if number["not_audited"] else ""
-    )
+    audited = f"{_versions(number['audited'])} audited{at}: {found}"
+    audited = audited if number["audited"] else "nothing audited"
+    yield audited + (f"; {number['not_audited']} not audited" if number["not_audited"] else "")
     if report.exit == 1:
         yield f"{number['counted']} at or above {report.fail_on}: failed"
     elif report.why_unknown:

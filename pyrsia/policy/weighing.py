@@ -36,12 +36,15 @@ def reasons(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
     if rules.max_severity == ANY:
         yield Reason(SEVERITY, True, "known weaknesses are not asked for")
     else:
-        yield (
-            _unknown(SEVERITY, facts, "which advisories mean it")
-            or _beyond(SEVERITY, _silenced(rules, facts))
-            or Reason(SEVERITY, True, f"{rules.max_severity} is the worst that may be known of it")
+        told = list(_advisories(rules, facts, now_ms))
+        blind = _unknown(SEVERITY, facts, "which advisories mean it") or _beyond(
+            SEVERITY, _silenced(rules, facts)
         )
-        yield from _advisories(rules, facts, now_ms)
+        if blind is not None:
+            yield blind
+        elif all(one.allows for one in told):
+            yield Reason(SEVERITY, True, f"nothing that counts is worse than {rules.max_severity}")
+        yield from told
     yield from _licences(rules, facts)
     if rules.sbom == ANY:
         yield Reason(SBOM, True, "no list of what is inside is asked for")

@@ -67,6 +67,9 @@ def _by_content(path: Path, said: str, head: bytes, rest: bytes, into: Gathered)
         lists.read(path, said, uv.rows, into)
     elif _PYLOCK.search(head):
         raise no(path, "pylock.toml is not read", "audit the environment that it makes: --venv DIR")
+    elif len(head) + len(rest) > MAX_LIST_BYTES.value:
+        what = f"it is larger than {MAX_LIST_BYTES.value:,} bytes, too long for the requirements that it looks like"
+        raise no(path, what, _KNOWN)
     else:
         lists.read(path, said, requirements.rows, into)
 

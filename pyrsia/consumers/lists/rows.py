@@ -47,7 +47,7 @@ def text(path: Path) -> str:
     except OSError as error:
         raise no(path, f"it cannot be read: {error.strerror}", "check its name") from None
     if len(data) > MAX_LIST_BYTES.value:
-        raise no(path, f"it is larger than {MAX_LIST_BYTES.value} bytes", "split it")
+        raise no(path, f"it is larger than {MAX_LIST_BYTES.value:,} bytes", "split it")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -152,7 +152,8 @@ def test_what_is_of_no_ecosystem_that_is_known_here_is_not_audited_and_alone_no_
     assert "not audited: pkg:deb/debian/openssl@1.0.1e: unknown ecosystem deb" in out
     assert "not looked into: 2 packages of npm, an ecosystem that the network does not know" in out
     assert "no answer: nothing was audited" in out
-    assert "0 versions audited: no advisory" in out
+    assert "nothing audited; 4 not audited" in out
+    assert "no advisory" not in out
     code, found = told(pyrsia, node, listed, "pkg:pypi/fine@1")
     assert (code, found["counts"]["audited"], found["counts"]["not_audited"]) == (0, 1, 3)
 
@@ -196,6 +197,13 @@ def test_a_past_moment_is_passed_on_and_decides_nothing_by_policy(pyrsia, toy, n
     for words in (("--as-of", "soon"), ("--as-of", "2999-01-01"), ("--as-of", "1", "--policy", __file__)):
         assert pyrsia("audit", OLD, *words, "--node", node.url)[0] == 2
     assert code == 1
+
+
+def test_a_file_s_digest_is_no_image_called_sha256(pyrsia, toy, node):
+    code, _, err = pyrsia("audit", f"sha256:{'ab' * 32}", "--node", node.url)
+    assert (code, toy.orders) == (2, [])
+    assert "is a file, and what is audited are versions of packages" in " ".join(err.split())
+    assert f"pyrsia facts show sha256:{'ab' * 32}" in " ".join(err.split())
 
 
 def test_a_node_that_is_away_or_lacks_facts_is_no_answer(pyrsia, toy, node):

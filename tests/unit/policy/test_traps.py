@@ -97,6 +97,18 @@ def test_a_severity_that_nobody_knows_and_a_version_that_nobody_can_compare_pass
     assert allowed('max_severity = "any"', known=known("unknown", False))
 
 
+def test_no_line_reads_as_a_pass_beside_an_advisory_that_is_against_it():
+    policy = parse(b'[all]\nmax_severity = "medium"\n', "p")
+
+    def said(severity):
+        known = Known(9, True, (Advisory("CVE-1", (), severity, "", "", True, "", NODES[0], 3),))
+        reasons = decide(policy, dataclasses.replace(FILE, known=known), NOW_MS).reasons
+        return [one.allows for one in reasons if one.rule == "max_severity"]
+
+    assert said("high") == [False]
+    assert said("low") == [True, True]
+
+
 def test_a_word_that_lifts_counts_from_nobody_who_was_not_named():
     advisory = Advisory(
         "CVE-1", (), "high", "", "", True, "", NODES[0], 3, vex=((NODES[1], "not-affected", 4),)

@@ -71,7 +71,7 @@ def test_what_is_too_large_or_no_plain_file_is_refused(tmp_path):
     os.truncate(large, MAX_LIST_BYTES.value + 1)
     with large.open("r+b") as file:
         file.write(b"#" * 5_000)
-    assert "larger than" in refused(large)
+    assert "larger than 8,388,608 bytes, too long for the requirements that it looks like" in refused(large)
     many = wrote(tmp_path, "many.txt", "a==1\n" * (MAX_LINES.value + 1))
     assert "lines" in refused(many)
     assert "is no requirement" in refused(wrote(tmp_path, "long.txt", "a" * (1 << 22) + "!"))
