@@ -69,6 +69,10 @@ class Arrivals:
             self._nursery.start_soon(self._fetch, download, blob, sources)
         return download.growing.reader()
 
+    def runs(self, sha256: bytes) -> bool:
+        """Whether it is on its way, also when nobody waits for it any more."""
+        return sha256 in self._running
+
     def _begin(self, blob: BlobRef) -> _Download:
         growing = Growing(blob.size, sha256=blob.sha256.hex(), changed=lambda: _tend(download))
         download = _Download(growing)

@@ -535,6 +535,7 @@ class Node:
             catalog.arrivals,
             lambda blob, holders: catalog.sources(blob, holders),
             lambda sha256: views.name_of(archive.state, sha256),
+            self.shelf.local,
         )
         given = build_sources.Sources(self.shelf, house.data / SCRATCH, list)
         self.webhooks = Webhooks(

@@ -35,7 +35,7 @@ from pyrsia.serve.api_storage import STORAGE_ROWS
 from pyrsia.serve.api_tokens import TOKEN_ROWS
 from pyrsia.serve.connection import App, Receive, Scope, Send
 from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
-from pyrsia.serve.streaming import Lines
+from pyrsia.serve.streaming import Lines, Stored
 from pyrsia.serve.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck, told
 from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
@@ -325,7 +325,7 @@ class _Endpoint:
         if isinstance(answer, Response):  # it has a type of its own: CSV where that was asked for
             await answer(scope, receive, send)
             return
-        if isinstance(answer, Lines):
+        if isinstance(answer, Lines | Stored):
             await answer.send(scope, receive, send)
             return
         body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)

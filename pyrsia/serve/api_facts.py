@@ -24,8 +24,9 @@ from pyrsia.serve.knowing import (
     WebhooksTold,
 )
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
-from pyrsia.serve.streaming import LINES, Lines
+from pyrsia.serve.streaming import LINES, Lines, Stored
 from pyrsia.serve.views import Admin
+from pyrsia.serve.waiting import while_there
 from pyrsia.units import (
     MAX_API_ROWS,
     MAX_AUDIT_BYTES,
@@ -42,6 +43,7 @@ BODIES: Final = (
     (AUDIT, MAX_AUDIT_BYTES.value),
     (BLOB, MAX_DOCUMENT_BYTES.value),
 )
+_OCTETS: Final = "application/octet-stream"
 _PAGE: Final = 50  # what a screen shows
 
 _KIND: Final = Param("kind", "of fact: advisory, vex, licence, ...", TEXT)
@@ -105,13 +107,15 @@ async def _say_facts(admin: Admin, request: Request) -> FactsOutcome:
     return await admin.knowledge.say(await decoded(request, FactsOrder))
 
 
-async def _blob_of_fact(admin: Admin, request: Request) -> bytes:
+async def _blob_of_fact(admin: Admin, request: Request) -> Stored:
     text: str = request.path_params["leaf"]
     leaf = int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else -1
-    found = await admin.knowledge.document(leaf) if leaf >= 0 else None
+    found = None
+    if leaf >= 0:  # who leaves waits for it no more
+        found = await while_there(request.receive, lambda: admin.knowledge.document(leaf))
     if found is None:
         raise not_found("no fact that names a document stands at this leaf")
-    return found
+    return Stored(found, _OCTETS)
 
 
 async def _keep_blob(admin: Admin, request: Request) -> BlobTold:
@@ -137,7 +141,7 @@ FACT_ROWS: Final[tuple[Row, ...]] = (
     Row("POST", BLOB, _keep_blob, "Send a document that a fact will name", BlobTold, bytes, status=201,
         refusals=("forbidden", "too-large", "unavailable")),
     Row("GET", BLOB + "/{leaf}", _blob_of_fact, "The document that the fact at a leaf names", bytes,
-        media="application/octet-stream", refusals=("denied", "not-found", "too-large", "unavailable")),
+        media=_OCTETS, refusals=("busy", "denied", "not-found", "too-large", "unavailable")),
     Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),
     Row("POST", AUDIT, _audited, "What is known of many versions", AuditAnswer, AuditOrder,

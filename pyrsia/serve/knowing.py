@@ -5,7 +5,7 @@ digests lower-case hex, nodes base32.
 """
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
@@ -13,6 +13,9 @@ from pyrsia.knowledge.known import Known
 from pyrsia.policy.facts import Reason
 from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_AFFECTED, MAX_AUDITED, MAX_FACTS_TOLD, MAX_TIME_MS
 from pyrsia.wire.purl import MAX_PURL_CHARS
+
+if TYPE_CHECKING:  # views knows this module
+    from pyrsia.serve.views import Arriving
 
 OLDEST, NEWEST = "oldest", "newest"  # orders of a page
 
@@ -228,11 +231,11 @@ class KnowledgeDesk(Protocol):
 
     async def audit(self, order: AuditOrder) -> AuditAnswer: ...
 
-    async def document(self, leaf: int) -> bytes | None:
-        """The document that the fact at a leaf names; None where there is none.
+    async def document(self, leaf: int) -> "Arriving | None":
+        """The document that the fact at a leaf names, whole; None where there is none. Close it.
 
         Raises:
-            Refusal: `too-large`; `unavailable` where nobody who has it is there; `storage-full`.
+            Refusal: `too-large`; `denied`; `busy`; `unavailable` where nobody who has it is there; `storage-full`.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Answers without an end: lines of JSON, each sent when there is one.
+"""Answers that nobody holds whole: lines of JSON without an end, each sent when there is one, and files as they lie.
 
 Nothing is kept for a slow reader: the next line is asked for when the last one is sent. A silent stream sends an empty
 line now and then, so that a connection that died is noticed on both sides.
@@ -10,7 +10,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from pyrsia.serve.answers import send_file
 from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.views import Arriving
 from pyrsia.serve.waiting import while_there
 
 LINES: Final = "application/jsonl"
@@ -62,3 +64,29 @@ class Lines:
                     except trio.EndOfChannel:
                         return
                 await send({"type": "http.response.body", "body": line, "more_body": True})
+
+
+class Stored:
+    """What a handler gives instead of bytes: a whole file, sent from the disk and closed."""
+
+    def __init__(self, file: Arriving, media: str) -> None:
+        self._file, self._media = file, media
+
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Raises:
+            Refusal: `unavailable`: the file on disk is not what it was; nothing was sent.
+        """
+        file = self._file
+        try:
+            await send_file(
+                scope,
+                send,
+                file.path,
+                file.size,
+                kind=self._media.encode(),
+                etag=b'"%b"' % file.sha256.encode(),
+                caching=b"no-store",
+            )
+        finally:
+            file.close()

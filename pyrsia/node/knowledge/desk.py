@@ -19,6 +19,7 @@ from pyrsia.serve.knowing import (
     FactsTold,
     WebhooksTold,
 )
+from pyrsia.serve.views import Arriving
 from pyrsia.units import MAX_DOCUMENT_BYTES
 
 
@@ -52,7 +53,7 @@ class KnowledgeDesk:
     async def audit(self, order: AuditOrder) -> AuditAnswer:
         return await self._auditing.audit(order)
 
-    async def document(self, leaf: int) -> bytes | None:
+    async def document(self, leaf: int) -> Arriving | None:
         return await self._documents.document(leaf)
 
     def webhooks(self) -> WebhooksTold:

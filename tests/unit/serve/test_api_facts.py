@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -14,11 +15,12 @@ from pyrsia.serve.app import LIMITS
 from pyrsia.serve.connection import Scope
 from pyrsia.serve.guard import Guard
 from pyrsia.serve.knowing import AsOf, FactOutcome, FactTold, WebhookRow
+from pyrsia.serve.streaming import Stored
 from pyrsia.serve.tokens import TokenOrder
 from pyrsia.units import MAX_API_ROWS, MAX_AUDIT_BYTES, MAX_AUDITED, MAX_FACTS_BYTES, MAX_FACTS_TOLD
 from tests.unit.serve.talk import dial
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
-from tests.unit.serve.toyknowledge import row
+from tests.unit.serve.toyknowledge import Memory, row
 
 CONTROL = {"authorization": f"Bearer {TOKEN}"}
 FACTS, BATCH, AUDIT, FOLLOW = (
@@ -256,6 +258,32 @@ async def test_the_document_of_a_fact_is_given_by_its_leaf(node: ToyNode, client
     answer = await client.get(f"{FACTS}/blob/7")
     assert (answer.status_code, answer.content) == (200, b"a document")
     assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["cache-control"] == "no-store"
+    part = await client.get(f"{FACTS}/blob/7", headers={"range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"doc")
+    assert (await client.head(f"{FACTS}/blob/7")).headers["content-length"] == "10"
+    node.knowledge.asked.clear()
     for leaf in ("8", "-7", "x", "9" * 40, "\u0667"):
         assert (await client.get(f"{FACTS}/blob/{leaf}")).status_code == 404
-    assert node.knowledge.asked == [("document", 7), ("document", 8)]
+    assert node.knowledge.asked == [("document", 8)]
+
+
+async def test_a_document_goes_from_the_disk_and_is_never_held() -> None:
+    """Whoever reads slowly costs a descriptor: no copy of 64 MB is kept for anybody."""
+    file, sent = Memory(b"a document"), []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"method": "GET", "headers": [], "extensions": {"http.response.zerocopysend": {}}}
+    await Stored(file, "application/octet-stream").send(scope, trio.sleep_forever, send)
+    assert [one["type"] for one in sent] == ["http.response.start", "http.response.zerocopysend"]
+    assert (sent[1]["offset"], sent[1]["count"]) == (0, 10)
+    assert not file.path.exists()  # closed
+
+    sent.clear()
+    file = Memory(b"another")
+    file.size = 8
+    with pytest.raises(Refusal, match="its length on disk"):
+        await Stored(file, "text/plain").send(scope, trio.sleep_forever, send)
+    assert (sent, file.path.exists()) == ([], False)

@@ -1,7 +1,10 @@
 """A node's knowledge out of a list: facts that a test names, and what it was asked."""
 
+import hashlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -37,6 +40,23 @@ def row(leaf: int, kind: str = "advisory", subject: str = "pkg:pypi/idna", **bod
 WEAK = Advisory("CVE-1", (), "high", "", "1.0 lies in [0, 2.0)", True, "2.0", "a" * 52, 3, "it breaks")
 
 
+class Memory:
+    """`serve.views.Arriving` of a file that is gone when it is closed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._fd = os.memfd_create("document")
+        os.write(self._fd, data)
+        self.path, self.size = Path(f"/proc/self/fd/{self._fd}"), len(data)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+
+    async def ready(self, offset: int) -> int:
+        return self.size
+
+    def close(self) -> None:
+        os.close(self._fd)
+        self._fd = -1  # a second time is a fault
+
+
 @dataclass
 class ToyKnowledge:
     """`serve.knowing.KnowledgeDesk` over rows; what it was asked is in `asked`."""
@@ -60,9 +80,9 @@ class ToyKnowledge:
         self.asked.append(("newest", at, kind, first, count, order))
         return FactsTold("", at.size or SIZE, TIME_MS, True, tuple(self.rows[:count]), -1)
 
-    async def document(self, leaf: int) -> bytes | None:
+    async def document(self, leaf: int) -> "Memory | None":
         self.asked.append(("document", leaf))
-        return b"a document" if leaf == 7 else None
+        return Memory(b"a document") if leaf == 7 else None
 
     def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
         self.asked.append(("follow", after, kind, glob))
