@@ -45,6 +45,9 @@ _RELEASE: Final = re.compile(r"(?<![a-z_+~])release(?![a-z_+~])")
 _BEGINS_WITH_NOTHING: Final = re.compile(
     r"(?:-|(?<=[0-9])(?=[a-z])|(?<=[a-z])(?=[0-9]))(?:0+(?=[.a-z-])|(?:ga|final|release)-?(?=[.0-9]|ga|final|release))"
 )
+# A word for the release that does not stand right behind the numbers: what follows it the library puts elsewhere.
+_RELEASE_WORD: Final = re.compile(r"(?<![a-z_+~])(?:ga|final|release)(?![a-z_+~])")
+_NUMBERS_ALONE: Final = re.compile(r"[0-9.]*-?")
 
 
 class Read:
@@ -76,9 +79,19 @@ def _maven(text: str) -> Any:
     if _MAVEN.fullmatch(text) is None:
         return None
     spelled = _WORD_BEHIND_DOT.sub("-", text.lower())
-    if _BEGINS_WITH_NOTHING.search(spelled) or len(_PART.findall(spelled)) > MAX_PARTS.value:
+    if (
+        _BEGINS_WITH_NOTHING.search(spelled)
+        or _is_late(spelled)
+        or len(_PART.findall(spelled)) > MAX_PARTS.value
+    ):
         return None
     return MavenVersion(_RELEASE.sub("ga", spelled))  # type: ignore[no-untyped-call]
+
+
+def _is_late(spelled: str) -> bool:
+    """Whether a word for the release stands elsewhere than right behind the numbers at the beginning."""
+    found = _RELEASE_WORD.finditer(spelled)
+    return any(_NUMBERS_ALONE.fullmatch(spelled, 0, one.start()) is None for one in found)
 
 
 def _conan(text: str) -> Any:

@@ -63,6 +63,11 @@ MAVEN_ORDER = [
     ("1.0.Final-redhat-1", "1.0.Final", 1),
 ]
 MAVEN_UNREAD = [
+    "2-RC1.release",  # 2-RC1.release.1 comes behind it, and the library says before
+    "10cr.final.1",
+    "2-20040616.release.10",
+    "1.0.alpha1.release",
+    "0a.ga.10",
     "1.0-0.2",
     "1-ga-1",
     "1-0-1",
