@@ -5,7 +5,7 @@ Source: docs/knowledge.md.
 
 from collections.abc import Iterable, Sequence
 
-from pyrsia.knowledge.advisories import Asked, advisories, asked, means
+from pyrsia.knowledge.advisories import Asked, advisories, asked, is_copied, means
 from pyrsia.knowledge.known import Known, Licence, Sbom
 from pyrsia.knowledge.said import LICENCE, SBOM, Said
 from pyrsia.knowledge.standing import every, next_change
@@ -42,7 +42,12 @@ def about(facts: Iterable[Said], purl: str, sha256: str, now_ms: int, size: int,
 def _licences(standing: Sequence[Said], at: Asked) -> tuple[Licence, ...]:
     """Of a fact that only may mean this version the expression is left out: it permits nothing, and is shown."""
     return tuple(
-        Licence(one.body.get("expression", "") if hit.sure else "", one.author, one.leaf)
+        Licence(
+            one.body.get("expression", "") if hit.sure else "",
+            one.author,
+            one.leaf,
+            copied=is_copied(one, at),
+        )
         for one in standing
         if one.kind == LICENCE and (hit := means(one, at)).affected
     )

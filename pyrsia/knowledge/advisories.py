@@ -2,7 +2,8 @@
 
 A fact is about a whole package (with ranges, versions, or neither: every version), one version, or one file. Against
 a version speaks whoever may mean it. In its favour (VEX: not affected, fixed) speaks only what surely and exactly
-means it.
+means it. What a node has under its own name is a copy of the package that this is of, as far as anybody knows: what
+speaks against that one speaks against the copy, as a policy's denial does; nothing speaks in its favour.
 
 Source: docs/knowledge.md, "Which versions are meant".
 """
@@ -35,6 +36,7 @@ class Asked:
     Attributes:
         kind: type of its purl, by whose rules versions compare: of what stands under a node's name, the type there.
         packages: its purl without the version, in every spelling by which facts may name it, its own first.
+        copied: the same of the package that it is a node's own copy of; none where it is no copy.
         version: "" where the whole package is asked about.
         sha256: of the file in hex; "" where no file is. An image's version may be one.
     """
@@ -43,6 +45,12 @@ class Asked:
     packages: tuple[str, ...]
     version: str
     sha256: str = ""
+    copied: tuple[str, ...] = ()
+
+    @property
+    def histories(self) -> tuple[str, ...]:
+        """Versionless purls in whose histories facts about it stand."""
+        return (*self.packages, *self.copied)
 
 
 def asked(text: str, sha256: str = "") -> Asked:
@@ -50,17 +58,22 @@ def asked(text: str, sha256: str = "") -> Asked:
     Raises:
         Malformed: `text` is no canonical purl.
     """
-    kind, packages, version = _parts(text)
+    kind, packages, version, copied = _parts(text)
     if not sha256 and version.startswith(DIGEST):
         sha256 = version[len(DIGEST) :]
-    return Asked(kind, packages, version, sha256)
+    return Asked(kind, packages, version, sha256, copied)
 
 
 @lru_cache(SUBJECTS_KNOWN.value)
-def _parts(text: str) -> tuple[str, tuple[str, ...], str]:
+def _parts(text: str) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
     parsed = purl.parse(text)
-    packages = tuple(map(str, purl.spellings(parsed.versionless)))
-    return parsed.package.type, packages, parsed.version
+    of = parsed.package
+    copied = _spelled(of) if of is not parsed else ()
+    return of.type, _spelled(parsed), parsed.version, copied
+
+
+def _spelled(parsed: purl.Purl) -> tuple[str, ...]:
+    return tuple(map(str, purl.spellings(parsed.versionless)))
 
 
 def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
@@ -70,7 +83,7 @@ def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
         exactly: whether it would speak in favour: then nothing counts that only may mean it.
     """
     subject = one.subject
-    if subject in at.packages:
+    if subject in at.packages or (subject in at.copied and not exactly):
         hit = versions.meets(
             at.kind,
             at.version,
@@ -85,12 +98,18 @@ def means(one: Said, at: Asked, *, exactly: bool = False) -> Hit:
     return NO if exactly and not hit.sure else hit
 
 
+def is_copied(one: Said, at: Asked) -> bool:
+    """Whether a fact is about the package that this is a node's own copy of, or about a version of that."""
+    return bool(at.copied) and one.subject.partition("@")[0] in at.copied
+
+
 def _means_version(subject: str, at: Asked, exactly: bool) -> Hit:
     try:
-        _, packages, version = _parts(subject)
+        _, packages, version, _ = _parts(subject)
     except Malformed:  # not from the log, which holds only canonical ones
         return NO
-    if packages[0] not in at.packages or not version:
+    means = packages[0] in at.packages or (packages[0] in at.copied and not exactly)
+    if not means or not version:
         return NO
     if not at.version:
         return _NOT_ASKED

@@ -40,11 +40,15 @@ class Advisory:
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """One author's word for a licence: an SPDX expression, "" where the fact has only text."""
+    """One author's word for a licence: an SPDX expression, "" where the fact has only text.
+
+    `copied`: it is of the package that this one is a node's own copy of. Who asks for a licence is not answered by it.
+    """
 
     expression: str
     issuer: str
     leaf: int
+    copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,5 +197,5 @@ def keys_of(purl: str, sha256: str) -> tuple[bytes, ...]:
         Malformed: it is no canonical purl.
     """
     at = asked(purl, sha256)
-    packages = tuple(package_key(package) for package in at.packages)
+    packages = tuple(package_key(package) for package in at.histories)
     return (*packages, digest_key(at.sha256)) if at.sha256 else packages

@@ -193,7 +193,7 @@ def _licences(rules: Rules, facts: Facts) -> Iterator[Reason]:
         yield Reason(
             rule, False, f"{len(said)} licences are named, {MAX_TOLD.value} are read", "name `issuers`"
         )
-    if not said:
+    if not any(_counts(rules, one.issuer) for one in known.licences if not one.copied):
         whose = " of `issuers`" if rules.issuers else ""
         do = "let somebody say it: pyrsia facts add, or allow it by a [[rule]]"
         yield Reason(rule, False, f"nobody{whose} says its licence", do)

@@ -273,3 +273,28 @@ def test_a_further_advisory_never_takes_one_away(facts, now, data):
     after = known(*facts, more, now=now).advisories
 
     assert [one.leaf for one in after] == [*[one.leaf for one in before], 99]
+
+
+@pytest.mark.parametrize("subject", [IDNA, ONE])
+def test_what_speaks_against_a_package_speaks_against_a_nodes_own_copy_and_nothing_for_it(subject):
+    """Anybody may publish the same bytes under a name of its own; what a database says is about the shared name."""
+    own = f"pkg:generic/{'a' * 52}/pypi/idna"
+    facts = [
+        said(1, subject=subject),
+        said(2, "vex", ONE),
+        said(3, "licence", subject, expression="MIT"),
+        said(4, "sbom", ONE, format="spdx"),
+    ]
+    found = known(*facts, purl=own + "@1.0")
+    assert [(one.id, one.vex) for one in found.advisories] == [("CVE-1", ())]
+    assert [(one.expression, one.copied) for one in found.licences] == [("MIT", True)]
+    assert found.sboms == ()
+    both = known(*facts, said(5, "licence", own + "@1.0", expression="GPL-2.0-only"), purl=own + "@1.0")
+    assert [one.copied for one in both.licences] == [True, False]
+    assert advisories(*facts, purl=own + "@2.0") == advisories(*facts, purl=IDNA + "@2.0")
+
+
+def test_what_is_said_of_a_nodes_own_copy_is_not_said_of_the_package():
+    own = f"pkg:generic/{'a' * 52}/pypi/idna"
+    told = known(said(1, subject=own), said(2, "licence", own + "@1.0", expression="MIT"))
+    assert (told.advisories, told.licences) == ((), ())

@@ -8,6 +8,7 @@ import trio
 
 from pyrsia.ledger import views
 from pyrsia.node import catalog, knowing
+from pyrsia.policy.facts import PROXIED, Facts
 from pyrsia.units import Limit
 from tests.reference.story import Story
 from tests.unit.node.test_policing import Deciding
@@ -152,3 +153,12 @@ def test_what_is_known_for_a_time_to_come_is_not_known_now(policed):
         assert policed.files == 0
         policed.clock.now_s = now_s
         assert policed.files == FILES
+
+
+def test_an_advisory_reaches_the_copies_that_nodes_have_under_their_own_names(policed):
+    """As a denial does: the bytes may be the very same, and no database names a node's copy."""
+    policed.say(f'{CEILING}[pip]\nmode = "proxy"\n')
+    copy = Facts(f"pkg:generic/{'a' * 52}/pypi/idna@1.0", PROXIED)
+    assert policed.policing.decision(copy).allowed
+    advise(policed, "CVE-2026-1")
+    assert [one.rule for one in policed.policing.decision(copy).reasons if not one.allows] == ["max_severity"]

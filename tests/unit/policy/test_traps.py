@@ -142,3 +142,14 @@ MANY = f'issuers = ["{NODES[0]}"]'
 def test_who_says_too_much_is_left_out_where_that_could_hide_a_word_against(text, kind, passes):
     known = Known(9, True, licences=(Licence("MIT", NODES[0], 3),), beyond=((NODES[1], kind),))
     assert allowed(text, known=known) == passes
+
+
+def test_a_licence_of_the_package_that_a_copy_is_of_speaks_against_it_and_not_for_it():
+    def licensed(*said):
+        return Known(9, True, licences=said)
+
+    text = 'licences_deny = ["GPL-*"]'
+    theirs, own = Licence("MIT", NODES[0], 3, copied=True), Licence("MIT", NODES[0], 4)
+    assert not allowed(text, known=licensed(theirs))
+    assert allowed(text, known=licensed(theirs, own))
+    assert not allowed(text, known=licensed(Licence("GPL-2.0-only", NODES[0], 3, copied=True), own))
