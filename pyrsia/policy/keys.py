@@ -3,9 +3,9 @@
 Source: docs/policy.md, "Rules".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -68,6 +68,19 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sbom: Literal["any", "required"] | UnsetType = UNSET
     withdrawn: Literal["by-digest", "refused"] | UnsetType = UNSET
     disputed: Literal["by-digest", "refused"] | UnsetType = UNSET
+
+
+def words_of(key: str) -> tuple[str, ...]:
+    """The words that a key may have, in their order; none for a key that takes no words of ours."""
+    return tuple(_words(get_type_hints(Section).get(key)))
+
+
+def _words(of: Any) -> Iterator[str]:
+    if get_origin(of) is Literal:
+        yield from get_args(of)
+    else:
+        for one in get_args(of):
+            yield from _words(one)
 
 
 class Section(Common, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ from pyrsia.policy.keys import (
     Common,
     File,
     Section,
+    words_of,
 )
 from pyrsia.policy.keys import CONTAINMENTS as CONTAINMENTS
 from pyrsia.policy.keys import ECOSYSTEMS as ECOSYSTEMS
@@ -209,13 +210,13 @@ def parse(raw: bytes, where: str) -> Policy:
     except RecursionError:
         raise _invalid(where, "its values are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
-        raise _invalid(where, str(error)[:200]) from None
+        raise _invalid(where, lines.of_syntax(str(error)[:200])) from None
     except ValueError:  # Python reads no number with thousands of digits, and no date of year 0
         raise _invalid(where, "it holds a number or a date that nobody can read") from None
     try:
         return _Reader(msgspec.convert(document, File)).policy()
     except msgspec.ValidationError as error:
-        place, why = lines.readable(str(error))
+        place, why = lines.readable(str(error), words_of)
     except _Wrong as error:
         place, why = error.place, str(error)
     line = lines.line_of(text, place)
