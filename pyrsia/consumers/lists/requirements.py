@@ -24,6 +24,7 @@ MAX_REQUIREMENT_CHARS = Limit(4_096, "an address with a marker and a fragment ha
 _LEADS: Final = re.compile(r"(?:-r|--requirem[a-z]*(?:=|$))(.*)", re.DOTALL)
 _EDITABLE: Final = re.compile(r"-e.*|--ed[a-z]*(?:=.*)?", re.DOTALL)
 _OPTIONS: Final = re.compile(r"\s--(?:hash|config-settings|global-option)\b")
+_COMMENT: Final = re.compile(r"(^|\s+)#.*$")
 _CORRECT: Final = "correct it"
 _PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version out for the newest"
 
@@ -93,16 +94,17 @@ def _parsed(line: str) -> Requirement | None:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """(number of its first line, text) of each logical line, without comments and continuations.
 
-    A line that goes on at the end of the file is one all the same, as pip reads it.
+    As pip reads them: lines are joined first, and what goes on at the end of the file is a line all the same. Only a
+    backslash that ends a line joins it, none with a space behind it, and none in a line that is all comment.
     """
     begun, parts = 0, [""]
     for number, raw in enumerate((*text.splitlines(), ""), 1):
-        line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
         begun = begun or number
-        if raw.rstrip().endswith("\\") and line:
-            parts.append(line.removesuffix("\\"))
+        comment = _COMMENT.match(raw) is not None
+        if raw.endswith("\\") and not comment:
+            parts.append(raw.strip("\\"))
             continue
-        whole = " ".join((*parts, line)).strip()
+        whole = _COMMENT.sub("", "".join((*parts, f" {raw}" if comment else raw))).strip()
         if whole:
             yield begun, whole
         begun, parts = 0, [""]

@@ -31,6 +31,26 @@ def test_a_requirement_that_goes_on_at_the_end_of_the_file_is_one(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("--pre # x\\ \nb==2", ["b"]),  # a space behind it: nothing is joined
+        ("--pre # x\\\nb==2\nc==1", ["c"]),  # the next line is comment as well
+        ("# x \\\nb==2", ["b"]),
+        ("a==1 \\\n# x \\\nb==2", ["a", "b"]),
+        ("a=\\\n=1\nb==2", ["a", "b"]),
+        ("a==1#x\n", []),
+    ],
+)
+def test_lines_are_joined_as_pip_joins_them(tmp_path, text, names):
+    try:
+        into = found(tmp_path / "requirements.txt", text)
+    except Refusal:
+        assert names == []
+    else:
+        assert [one.split("/")[1][0] for one in purls(into)] == names
+
+
+@pytest.mark.parametrize(
     "line",
     ["-r more.txt", "-rmore.txt", "--requirement more.txt", "--requirement=more.txt", "--requirem more.txt",
      "--no-index -r more.txt", "--index-url https://i --requirement=more.txt", '-r "more.txt"'],
