@@ -12,7 +12,7 @@ from pyrsia.client import Client
 from pyrsia.errors import Malformed
 from pyrsia.wire import purl as purls
 
-_COLUMNS: Final = ("version", "verdict", "now", "agree", "disagree", "advisories", "licences", "downloads")
+_COLUMNS: Final = ("version", "verdict", "now", "agree", "disagree", "advisories", "licences", "downloads here")
 _BAD: Final = ("WITHDRAWN", "DISPUTED")
 
 
@@ -157,4 +157,4 @@ def _files(version: dict[str, Any]) -> Iterator[str]:
         )
         for one in version["files"]
     )
-    yield from table(rows, ("file", "bytes", "status", "downloads", "SHA-256"))
+    yield from table(rows, ("file", "bytes", "status", "downloads here", "SHA-256"))

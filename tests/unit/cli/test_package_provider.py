@@ -94,7 +94,7 @@ def test_show_tells_each_version_and_what_does_not_fit_a_row(pyrsia, node):
         "1, worst high", "BSD-3-Clause", "amber, birch", "coral", "1.0: WITHDRAWN: it leaks",
         "GHSA-1, CVE-1: high, fixed in 1.1; known since 2023-11-14 22:13:20, by amber (entry 8)",
         "counts as affected", "birch says not-affected (VEX, entry 9)", "spdx SBOM by birch", "contradicts",
-        DIGESTS[0],
+        DIGESTS[0], "downloads here",
     ):  # fmt: skip
         assert words in out, words
 

@@ -77,7 +77,10 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
         ('[all]\nmax_severity = "hihg"', "'hihg' is none of none, low, medium, high, critical, any"),
         ('[pip]\nupstream = ["same"]', "[0]: 'same' is none of identical, equivalent, "),
         ('[[rule]]\npackages = ["*"]\nsbom = "yes"', "line 3: rule[0].sbom: 'yes' is none of any, required"),
-        ('[all]\naccept = [{advisory = "A", until = "soon", reason = "x"}]', "it is no date; write one as in"),
+        (
+            '[all]\naccept = [{advisory = "A", until = "soon", reason = "x"}]',
+            "it is no date; write one as in",
+        ),
         ("[all]\nagreeing = 2\nmode = verified", "line 3: "),
         ("agreeing = 2", "there is no key agreeing"),
         ("[all]\nagreeing = 0", "all.agreeing: "),
