@@ -3,8 +3,10 @@
 Reading is done before anything is said: a document that cannot be read changes nothing.
 """
 
+import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,22 +65,23 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
 
     intake = Intake(int(time.time() * 1000))
     progress = Counting("read", "records")
-    try:
-        for path in paths:
-            for found in records(path, intake.tally):
-                intake.take(found)
-                progress(intake.tally.records, 0)
-    finally:
-        progress.end()
-    return _said(
-        intake.tellings() if intake.tally.records else (),
-        intake.facts,
-        intake.tally,
-        target,
-        dry_run=dry_run,
-        patience_s=patience_s,
-        as_json=as_json,
-    )
+    with _uncollected():
+        try:
+            for path in paths:
+                for found in records(path, intake.tally):
+                    intake.take(found)
+                    progress(intake.tally.records, 0)
+        finally:
+            progress.end()
+        return _said(
+            intake.tellings() if intake.tally.records else (),
+            intake.facts,
+            intake.tally,
+            target,
+            dry_run=dry_run,
+            patience_s=patience_s,
+            as_json=as_json,
+        )
 
 
 @imports.command(
@@ -154,6 +157,18 @@ def sbom(
     return _said(
         [telling(fact, str(file))], 1, tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Records live to the end and hold no cycle: looking for some was a tenth of the time that reading them takes."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _blob(answer: Any) -> dict[str, Any]:

@@ -141,17 +141,18 @@ def read(data: bytes, now_ms: int) -> Record:
 
 def _said(found: _Record, now_ms: int) -> Record:
     skipped: list[str] = []
+    modified_ms = _ms(found.modified)
     packages = _packages(found.affected or (), skipped)
     withdrawn = found.withdrawn is not None and _ms(found.withdrawn) <= now_ms
     if withdrawn:
-        fields = {"advisory": found.id, "modified_ms": _ms(found.modified)}
+        fields = {"advisory": found.id, "modified_ms": modified_ms}
         gone = tuple(FactTold(ADVISORY, purl, fields=fields, withdraw=True) for purl in packages)
-        return Record(found.id, _ms(found.modified), gone, tuple(packages), tuple(skipped))
+        return Record(found.id, modified_ms, gone, tuple(packages), tuple(skipped))
     aliases, few = _aliases(found)
     noted = ["aliases left out"] if few else []
     common: dict[str, Any] = {
         "advisory": found.id,
-        "modified_ms": _ms(found.modified),
+        "modified_ms": modified_ms,
         **({"aliases": aliases} if aliases else {}),
     }
     valid_from = _ms(found.published) if found.published is not None else 0
@@ -168,7 +169,7 @@ def _said(found: _Record, now_ms: int) -> Record:
             **meant,
         }
         facts.append(FactTold(ADVISORY, purl, words, valid_from, fields))
-    return Record(found.id, _ms(found.modified), tuple(facts), tuple(packages), tuple(skipped), tuple(noted))
+    return Record(found.id, modified_ms, tuple(facts), tuple(packages), tuple(skipped), tuple(noted))
 
 
 def _packages(affected: Sequence[_Affected], skipped: list[str]) -> dict[str, _About]:
