@@ -12,7 +12,8 @@ from pyrsia.client import Client
 from pyrsia.errors import Malformed
 from pyrsia.wire import purl as purls
 
-_COLUMNS: Final = ("version", "verdict", "now", "agree", "disagree", "advisories", "licences", "downloads here")
+_HERE: Final = "downloads here"  # others count their own
+_COLUMNS: Final = ("version", "verdict", "now", "agree", "disagree", "advisories", "licences", _HERE)
 _BAD: Final = ("WITHDRAWN", "DISPUTED")
 
 
@@ -157,4 +158,4 @@ def _files(version: dict[str, Any]) -> Iterator[str]:
         )
         for one in version["files"]
     )
-    yield from table(rows, ("file", "bytes", "status", "downloads here", "SHA-256"))
+    yield from table(rows, ("file", "bytes", "status", _HERE, "SHA-256"))
