@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import click
@@ -16,7 +17,13 @@ from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
 AGAIN_S: Final = 2.0  # before a node that went away is asked again
+LONGEST_S: Final = 60.0  # whatever a busy node asks for
 _NEWEST: Final = 10
+_AWAY: Final = {  # what is waited for
+    "busy": "is busy",
+    "not-running": "does not answer",
+    "unavailable": "cannot answer now",
+}
 
 
 @click.command(
@@ -79,20 +86,32 @@ def _follow(node: Client, kind: str, purl: str, since: int | None, *, as_json: b
     after = since if since is not None else _end(node)
     away = False
     while True:
-        try:
-            for line in node.get_lines("/api/v1/facts/follow", **query, after=after):
-                away = False
-                row = typed(_json(line), FactRow)
-                after = max(after, row.leaf)
-                _show(_plain(row), as_json=as_json)
-                sys.stdout.flush()
-        except Refusal as refusal:
-            if refusal.code != "not-running":
-                raise
-            if not away:
-                click.echo("the node does not answer; waiting for it", err=True)
-            away = True
-            time.sleep(AGAIN_S)
+        for line in _lines(node, {**query, "after": after}):
+            if isinstance(line, Refusal):
+                if not away:
+                    click.echo(f"the node {_AWAY[line.code]}; waiting for it", err=True)
+                away = True
+                time.sleep(min(max(AGAIN_S, line.retry_s), LONGEST_S))
+                break
+            away = False
+            row = typed(_json(line), FactRow)
+            after = max(after, row.leaf)
+            _show(_plain(row), as_json=as_json)
+            sys.stdout.flush()
+
+
+def _lines(node: Client, query: dict[str, str | int]) -> Iterator[bytes | Refusal]:
+    """Lines of the feed, and why it ended if that passes.
+
+    Raises:
+        Refusal: the node's, which waiting does not change.
+    """
+    try:
+        yield from node.get_lines("/api/v1/facts/follow", **query)
+    except Refusal as refusal:
+        if refusal.code not in _AWAY:
+            raise
+        yield refusal
 
 
 def _end(node: Client) -> int:

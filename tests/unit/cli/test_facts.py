@@ -227,6 +227,25 @@ def test_watch_follows_across_lost_connections_without_losing_or_repeating(pyrsi
     assert "waiting for it" in err
 
 
+@pytest.mark.parametrize(
+    ("code", "asks_s", "waits_s"), [("busy", 7, 7), ("unavailable", 0, 2), ("busy", 86_400, 60)]
+)
+def test_watch_waits_for_a_node_that_has_no_room_now(pyrsia, node, monkeypatch, code, asks_s, waits_s):
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    error = {"code": code, "what": "full", "who": "x", "do": "y", **({"retry_s": asks_s} if asks_s else {})}
+    node.answers["/api/v1/facts/follow"] = (503, {"error": error})
+    monkeypatch.setattr(facts_watch.time, "sleep", pause)
+    exit_code, _, err = pyrsia("facts", "watch", "--follow", "--since", "1", "--node", node.url)
+    assert (exit_code, pauses) == (130, [waits_s, waits_s])
+    assert err.count("waiting for it") == 1
+
+
 @pytest.mark.parametrize("line", [b"{}\n", b"no json\n", b"[" * 99_999 + b"\n", b"x" * ((1 << 20) + 1)])
 def test_watch_refuses_what_is_no_fact(pyrsia, node, line):
     node.answers["/api/v1/facts/follow"] = (200, line)
