@@ -136,7 +136,7 @@ def compare(kind: str, one: str, other: str) -> int | None:
     if mine is None or theirs is None:
         try:
             mine, theirs = left.full, right.full
-            return 0 if mine == theirs else -1 if mine < theirs else 1
+            return -1 if mine < theirs else int(mine != theirs)
         except UNREADABLE:
             return None
     return (mine > theirs) - (mine < theirs)

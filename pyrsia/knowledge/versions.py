@@ -11,11 +11,10 @@ same version, and nothing comes before "0".
 Source: docs/knowledge.md, "Which versions are meant"; ranges mean what the OSV schema says, "affected[].ranges".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key, lru_cache, partial
-from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from pyrsia.knowledge.readers import compare, ordered, read
 from pyrsia.units import Limit
@@ -196,17 +195,34 @@ def _names(kind: str, versions: tuple[str, ...]) -> tuple[frozenset[tuple[int, .
 
 
 def fixed(kind: str, version: str, ranges: Sequence[Bounds], versions: Sequence[str]) -> str:
-    """The least end of a range above `version` that the fact does not mean itself; "" for none, or none soon."""
-    ends = {one["fixed"] for one in ranges if "fixed" in one and compare(kind, version, one["fixed"]) == -1}
-    ascending = sorted(ends, key=cmp_to_key(partial(_order, kind)))
-    tried = islice(ascending, FIXES_TRIED.value)
-    return next((end for end in tried if not _means(kind, end, ranges, versions)), "")
+    """The least end of a range above `version` that the fact does not mean itself; "" for none, or none soon.
+
+    A range that means one end means every one before its own, so its own is tried next.
+    """
+    ends = tuple({one["fixed"] for one in ranges if "fixed" in one})
+    tried = _least(kind, ends, version)
+    for _ in range(FIXES_TRIED.value):
+        if not tried:
+            break
+        meaning = [one for one in ranges if _within(kind, tried, one, False) is not False]
+        if not meaning and _listed(kind, tried, versions, False) is False:
+            return tried
+        if any("fixed" not in one and "last" not in one for one in meaning):
+            break
+        beyond = max((one["fixed"] for one in meaning if "fixed" in one), key=_key(kind), default=tried)
+        tried = beyond if compare(kind, tried, beyond) == -1 else _least(kind, ends, tried)
+    return ""
+
+
+def _least(kind: str, ends: Sequence[str], above: str) -> str:
+    """ "" for none."""
+    return min((one for one in ends if compare(kind, above, one) == -1), key=_key(kind), default="")
+
+
+@lru_cache(8)
+def _key(kind: str) -> Callable[[str], Any]:
+    return cmp_to_key(partial(_order, kind))
 
 
 def _order(kind: str, one: str, other: str) -> int:
     return compare(kind, one, other) or 0
-
-
-def _means(kind: str, version: str, ranges: Sequence[Bounds], versions: Sequence[str]) -> bool:
-    inside = any(_within(kind, version, bounds, False) is not False for bounds in ranges)
-    return inside or _listed(kind, version, versions, False) is not False
