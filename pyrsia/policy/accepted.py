@@ -3,7 +3,6 @@
 Source: docs/policy.md, "Living with an advisory".
 """
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
 
@@ -46,9 +45,9 @@ class Acceptance(msgspec.Struct, frozen=True):
     globs: tuple[PurlGlob, ...]
     ends_ms: int
 
-    def means(self, purl: str, names: Iterable[str]) -> bool:
-        """Whether it is about this advisory at this package, exactly as both are written."""
-        return self.said.advisory in names and any(glob.matches(purl) for glob in self.globs)
+    def means_package(self, purl: str) -> bool:
+        """Whether it speaks of this package, exactly as it is written."""
+        return any(glob.matches(purl) for glob in self.globs)
 
 
 def ends_ms(until: date) -> int:

@@ -13,8 +13,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy import weighing
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts, Reason
 from pyrsia.policy.keys import BY_DIGEST, CONTAINMENTS, ISOLATIONS, VERDICTS
-from pyrsia.policy.naming import named
-from pyrsia.policy.rules import Policy, Rules
+from pyrsia.policy.rules import Named, Policy, Rules
 from pyrsia.wire.text import safe
 
 NEVER_MS: Final = 1 << 52  # age of a head that there is not: older than all that a rule may allow
@@ -33,16 +32,17 @@ def decide(
         proof_age_ms: of the file's proof, where that is what is judged by.
     """
     try:
-        rules = policy.at(facts.purl)
+        named = policy.named(facts.purl)
     except Malformed as error:
         return Decision(False, (Reason("purl", False, f"what it is called is no purl: {error}"),))
-    reasons = tuple(_reasons(rules, facts, now_ms, head_age_ms, proof_age_ms))
+    reasons = tuple(_reasons(named, facts, now_ms, head_age_ms, proof_age_ms))
     return Decision(all(one.allows for one in reasons), reasons)
 
 
-def _reasons(rules: Rules, facts: Facts, now_ms: int, head_ms: int, proof_ms: int | None) -> Iterator[Reason]:
-    yield _deny(rules, facts)
-    yield _allow(rules, facts)
+def _reasons(named: Named, facts: Facts, now_ms: int, head_ms: int, proof_ms: int | None) -> Iterator[Reason]:
+    rules = named.rules
+    yield _deny(named)
+    yield _allow(named)
     if facts.origin == LOCAL:
         yield Reason("origin", True, "it was pushed to this node")
     elif facts.origin == PROXIED:
@@ -87,19 +87,16 @@ def stale_head(policy: Policy, ecosystem: str, head_age_ms: int) -> str:
 # -- rules of every origin --
 
 
-def _deny(rules: Rules, facts: Facts) -> Reason:
+def _deny(named: Named) -> Reason:
     """A copy under a node's own name is denied with the package that it is of, and every spelling with each other."""
-    meant = named(facts.purl).any_meaning
-    for glob in rules.deny:
-        if meant(glob):
-            return Reason("deny", False, f"deny names it: {glob.pattern}", "take it out of `deny`")
+    if named.denied is not None:
+        return Reason("deny", False, f"deny names it: {named.denied.pattern}", "take it out of `deny`")
     return Reason("deny", True, "deny does not name it")
 
 
-def _allow(rules: Rules, facts: Facts) -> Reason:
-    for glob in rules.allow:
-        if glob.matches(facts.purl):
-            return Reason("allow", True, f"allow names it: {glob.pattern}")
+def _allow(named: Named) -> Reason:
+    if named.allowed is not None:
+        return Reason("allow", True, f"allow names it: {named.allowed.pattern}")
     return Reason("allow", False, "allow does not name it", "add it to `allow`")
 
 

@@ -11,7 +11,7 @@ Source: docs/policy.md.
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.policy import lines, naming, patterns
+from pyrsia.policy import dotted, lines, naming, patterns
 from pyrsia.policy.accepted import Accept, Acceptance, ends_ms
 from pyrsia.policy.keys import ALL as ALL
 from pyrsia.policy.keys import (
@@ -46,6 +46,9 @@ from pyrsia.policy.modes import MODES
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 
+MAX_NAMED = Limit(
+    4_096, "packages whose rules are remembered, 1 KB each; a long policy is read in 5 ms for each"
+)
 MAX_POLICY_BYTES = Limit(256 << 10, "2,000 patterns of the usual length; nobody reads a longer policy")
 
 _OF_TYPE: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
@@ -60,6 +63,7 @@ class Rules:
         proxied: whether what upstream has and nobody checked may be given.
         accept: of all headings that speak of it.
         origins: key -> where its value comes from ("[pip]", "[all]", "[[rule]] 2", "mode verified", "default").
+        accepted: `accept` by the advisory that each names.
     """
 
     ecosystem: str
@@ -87,6 +91,13 @@ class Rules:
     max_head_age_s: int
     max_proof_age_days: int
     origins: Mapping[str, str]
+    accepted: Mapping[str, tuple[Acceptance, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[Acceptance]] = {}
+        for one in self.accept:
+            found.setdefault(one.said.advisory, []).append(one)
+        object.__setattr__(self, "accepted", {name: tuple(those) for name, those in found.items()})
 
     @property
     def asks_licences(self) -> bool:
@@ -126,6 +137,19 @@ class Override:
     denials: tuple[tuple[PurlGlob, ...], tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a policy says to the name of one package and version.
+
+    Attributes:
+        denied: the pattern that denies it, `allowed`: the one that allows it; None for none.
+    """
+
+    rules: Rules
+    denied: PurlGlob | None
+    allowed: PurlGlob | None
+
+
 @dataclass(frozen=True)
 class Policy:
     """Rules for every ecosystem, for what belongs to none, and for single packages."""
@@ -143,6 +167,29 @@ class Policy:
         Raises:
             Malformed: not a purl.
         """
+        return self.named(purl).rules
+
+    def named(self, purl: str) -> Named:
+        """The same, and which patterns deny and allow it. Remembered: thousands of patterns take milliseconds.
+
+        Raises:
+            Malformed: not a purl.
+        """
+        found = self._named.get(purl)
+        if found is None:
+            rules, meant = self._at(purl), naming.named(purl).any_meaning
+            denied = next((glob for glob in rules.deny if meant(glob)), None)
+            allowed = next((glob for glob in rules.allow if glob.matches(purl)), None)
+            if len(self._named) >= MAX_NAMED.value:
+                self._named.clear()
+            found = self._named[purl] = Named(rules, denied, allowed)
+        return found
+
+    @cached_property
+    def _named(self) -> dict[str, Named]:
+        return {}
+
+    def _at(self, purl: str) -> Rules:
         ecosystem = ecosystem_of(purl)
         found = self.of(ecosystem)
         if not self.overrides:
@@ -204,6 +251,10 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _invalid(where, f"it has {len(raw)} bytes, {MAX_POLICY_BYTES.value} are the most")
     try:
         text = raw.decode()
+        if line := dotted.line_of(text):
+            raise _invalid(
+                where, f"line {line}: it has more than {dotted.MAX_DOTS.value} dots outside of texts"
+            )
         document = tomllib.loads(text)
     except UnicodeDecodeError:
         raise _invalid(where, "it is not UTF-8 text") from None

@@ -6,7 +6,7 @@ but those that `vex_issuers` names, and the user. What nobody knows speaks again
 Source: docs/policy.md, "What is known".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pyrsia.knowledge.known import Advisory, Known
@@ -59,11 +59,8 @@ def flips_at(rules: Rules, facts: Facts, now_ms: int) -> int | None:
         return None
     due = [] if known.flips_ms is None else [known.flips_ms]
     if rules.max_severity != ANY:
-        due += [
-            one.ends_ms
-            for one in rules.accept
-            if any(one.means(facts.purl, advisory.names) for advisory in known.advisories)
-        ]
+        names = {name for advisory in known.advisories for name in advisory.names}
+        due += [one.ends_ms for one in _accepting(rules, facts.purl, names)]
     return min((one for one in due if one > now_ms), default=None)
 
 
@@ -71,7 +68,7 @@ def lifts(rules: Rules, purl: str, one: Advisory, now_ms: int) -> str:
     """Why rules let an advisory pass whatever the ceiling; "" where they do not. An audit counts none of these."""
     if not _counts(rules, one.issuer):
         return f"`issuers` does not name {one.issuer[:8]}"
-    valid = [it for it in rules.accept if it.means(purl, one.names) and now_ms < it.ends_ms]
+    valid = [it for it in _accepting(rules, purl, one.names) if now_ms < it.ends_ms]
     last = max(valid, key=lambda it: it.ends_ms).said if valid else None
     accepted = f"{last.advisory} accepted until {last.until}: {last.reason}" if last is not None else ""
     return _lifted(rules, one) or accepted
@@ -130,11 +127,17 @@ def _advisory(rules: Rules, facts: Facts, one: Advisory, now_ms: int) -> Reason:
         return Reason(SEVERITY, True, f"{what} is under the ceiling")
     if lifted := _lifted(rules, one):
         return Reason(SEVERITY, True, f"{what} is lifted: {lifted}")
-    meant = [it for it in rules.accept if it.means(facts.purl, one.names)]
+    meant = _accepting(rules, facts.purl, one.names)
     if valid := [it for it in meant if now_ms < it.ends_ms]:
         last = max(valid, key=lambda it: it.ends_ms).said
         return Reason(SEVERITY, True, f"{last.advisory} accepted until {last.until}: {last.reason}")
     return Reason(SEVERITY, False, _against(rules, one, meant), _way(one))
+
+
+def _accepting(rules: Rules, purl: str, names: Iterable[str]) -> list[Acceptance]:
+    """Acceptances that mean any of these names of advisories at this package."""
+    named = (it for name in dict.fromkeys(names) for it in rules.accepted.get(name, ()))
+    return [it for it in named if it.means_package(purl)]
 
 
 def _counts(rules: Rules, issuer: str) -> bool:

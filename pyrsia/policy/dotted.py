@@ -1,0 +1,33 @@
+"""Keys of many parts in a TOML text, found before it is parsed: reading one takes time in the square of its parts.
+
+`a.b.c = 1` has three parts; 256 KiB of nothing but dots would hold up a node for a quarter of an hour. Nothing else
+in a policy has a dot outside of texts, but for a number.
+
+Source: docs/policy.md, "Rules"; TOML 1.0, "Keys" and "String".
+"""
+
+import re
+from typing import Final
+
+from pyrsia.units import Limit
+
+MAX_DOTS = Limit(32, "in a line, outside of texts: a heading of a policy has one")
+
+# Texts and comments, as TOML reads them from the left; what is never closed is an error where it begins.
+_TEXT: Final = re.compile(
+    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3,5}'
+    r"|'''(?:[^']|'{1,2}(?!'))*+'{3,5}"
+    r'|"(?:[^"\\\n]|\\[^\n])*+"'
+    r"|'[^'\n]*+'"
+    r"|\#[^\n]*+",
+    re.DOTALL,
+)
+
+
+def line_of(text: str) -> int:
+    """The first line, from 1, that has more dots than a key may; 0 where there is none."""
+    bare = _TEXT.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(bare.split("\n"), start=1):
+        if line.count(".") > MAX_DOTS.value:
+            return number
+    return 0
