@@ -144,11 +144,12 @@ def sbom(
     from pyrsia.consumers.documents.intake import telling
     from pyrsia.consumers.documents.osv import bounded
     from pyrsia.consumers.documents.outcome import Tally
-    from pyrsia.consumers.documents.sboms import components, format_of
+    from pyrsia.consumers.documents.sboms import described
     from pyrsia.serve.knowing import FactTold
 
     about = subject_of(subject)
-    fields: dict[str, Any] = {"format": format_of(file), "components": sum(1 for _ in components(file))}
+    form, count = described(file)
+    fields: dict[str, Any] = {"format": form, "components": count}
     if not dry_run:
         with Client(target, patience_s=patience_s) as node:
             fields["blob"] = _blob(node.post_file("/api/v1/facts/blob", file))

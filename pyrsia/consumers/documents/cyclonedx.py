@@ -64,11 +64,25 @@ def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     Raises:
         Refusal: `too-large`, `bad-request`, before the first is given.
     """
+    found = _bom(path)
+    about = found.metadata.component if found.metadata is not None else None
+    return (_component(one) for one in listed(found, about if whole else None))
+
+
+def count(path: Path) -> int:
+    """Of those that `components` gives.
+
+    Raises:
+        Refusal: as `components`.
+    """
+    return sum(1 for _ in listed(_bom(path)))
+
+
+def _bom(path: Path) -> Bom:
     found = document(path, Bom)
     if found.format != FORMAT:
         raise refused(path, "it is no CycloneDX document in JSON: bomFormat is missing")
-    about = found.metadata.component if found.metadata is not None else None
-    return (_component(one) for one in listed(found, about if whole else None))
+    return found
 
 
 def listed(found: Bom, about: Listed | None = None) -> Iterator[Listed]:

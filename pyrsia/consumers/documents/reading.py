@@ -6,9 +6,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.units import MAX_DOCUMENT_BYTES
+from pyrsia.units import MAX_DOCUMENT_BYTES, Limit
 
 MAX_WHY_CHARS: Final = 200  # of a parser's own words, which may quote the document
+
+MAX_NESTED = Limit(
+    2_000_000,
+    "objects and lists of one document, 250 MB as values: 32 bytes each in 64 MiB, real ones have 60",
+)
+MAX_PARTED = Limit(8_000_000, "commas of one document, behind each of which a value of 8 bytes may stand")
+SHORT_BYTES: Final = 1 << 20  # of which nothing needs counting
 
 T = TypeVar("T")
 
@@ -37,8 +44,11 @@ def typed(data: bytes, shape: type[T]) -> T:
     """JSON as a value of the type `shape`; fields that it has not are passed over.
 
     Raises:
-        Malformed: not UTF-8, no JSON, nested without end, or another type at some place.
+        Malformed: not UTF-8, no JSON, nested without end, more values than bytes of meaning, or another type at some
+            place.
     """
+    if len(data) > SHORT_BYTES:
+        _check_values(data)
     try:
         return msgspec.json.decode(data, type=shape)
     except RecursionError:
@@ -47,6 +57,16 @@ def typed(data: bytes, shape: type[T]) -> T:
         raise Malformed("it is not UTF-8") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise Malformed(str(error)[:MAX_WHY_CHARS]) from None
+
+
+def _check_values(data: bytes) -> None:
+    """A value costs far more than the two characters that it may be written with."""
+    nested, parted = data.count(b"{") + data.count(b"["), data.count(b",")
+    if nested > MAX_NESTED.value or parted > MAX_PARTED.value:
+        raise Malformed(
+            f"it has {nested:,} objects and lists and {parted:,} commas; "
+            f"{MAX_NESTED.value:,} and {MAX_PARTED.value:,} are read of one document"
+        )
 
 
 def document(path: Path, shape: type[T]) -> T:

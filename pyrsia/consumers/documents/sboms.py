@@ -48,3 +48,13 @@ def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     if format_of(path) == CYCLONEDX:
         return cyclonedx.components(path, whole=whole)
     return spdx.components(path, whole=whole)
+
+
+def described(path: Path) -> tuple[str, int]:
+    """Its format, and how many components it lists: read whole, but no purl of it is spelled.
+
+    Raises:
+        Refusal: as `format_of`.
+    """
+    form = format_of(path)
+    return form, cyclonedx.count(path) if form == CYCLONEDX else spdx.count(path)

@@ -79,15 +79,32 @@ def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
     return (one for each in found for one in (each if whole else each[:1]))
 
 
+def count(path: Path) -> int:
+    """Of those that `components` gives.
+
+    Raises:
+        Refusal: as `components`.
+    """
+    return len(_named(document(path, Spdx), path, whole=False))
+
+
 def listed(found: Spdx, path: Path, *, whole: bool = False) -> Iterator[tuple[Component, ...]]:
     """Of each package a component for each of its purls, those that can be written first."""
+    return map(_of, _named(found, path, whole=whole))
+
+
+def _named(found: Spdx, path: Path, *, whole: bool) -> list[Package] | list[Element]:
     if is_graph(found):
-        return (_element(one) for one in found.graph or () if one.type in ("software_Package", "Package"))
+        return [one for one in found.graph or () if one.type in ("software_Package", "Package")]
     if found.version not in VERSIONS:
         what = "it is no SPDX document in JSON of version 2.2, 2.3 or 3.0"
         raise refused(path, f"{what}: spdxVersion is {text(found.version)[:40] or 'missing'}")
     roots = {text(one) for one in found.describes or ()} - {""}
-    return (_package(one) for one in found.packages or () if whole or one.id not in roots)
+    return [one for one in found.packages or () if whole or text(one.id) not in roots]
+
+
+def _of(one: Package | Element) -> tuple[Component, ...]:
+    return _package(one) if isinstance(one, Package) else _element(one)
 
 
 def is_graph(found: Spdx) -> bool:

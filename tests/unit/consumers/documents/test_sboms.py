@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pyrsia.consumers.documents import cyclonedx, reading, sboms, spdx
 from pyrsia.consumers.documents.component import Component
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
 
 SUM = "ab" * 32
 CYCLONEDX = {
@@ -124,6 +125,17 @@ def test_a_document_that_is_too_large_is_refused_by_its_size(written, monkeypatc
     assert caught.value.code == "too-large"
 
 
+def test_more_values_than_anybody_means_are_refused_before_they_are_made(written, monkeypatch):
+    many = b'{"bomFormat":"CycloneDX","components":[' + b"{}," * 400_000 + b"{}]}"
+    assert sboms.described(written(many)) == ("cyclonedx", 400_001)
+    for name, more in (("MAX_NESTED", many), ("MAX_PARTED", b'{"bomFormat":[' + b"0," * 600_000 + b"0]}")):
+        with monkeypatch.context() as patched:
+            patched.setattr(reading, name, Limit(400_000, "for a test"))
+            for call in (sboms.described, sboms.components):
+                with pytest.raises(Refusal, match="are read of one document"):
+                    call(written(more))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
@@ -138,6 +150,7 @@ JSON = st.recursive(
                     "licenses",
                     "license",
                     "packages",
+                    "SPDXID",
                     "externalRefs",
                     "@graph",
                     "type",
@@ -161,9 +174,11 @@ def test_whatever_a_document_holds_it_is_read_or_refused(tmp_path_factory, sort,
     path = tmp_path_factory.mktemp("any") / "bom.json"
     path.write_text(json.dumps(value))
     try:
-        for one in sboms.components(path):
+        found = list(sboms.components(path))
+        for one in found:
             assert all(
                 isinstance(part, str) for part in (one.purl, one.name, one.version, one.sha256, one.licence)
             )
+        assert sboms.described(path)[1] == len(found)
     except Refusal as refusal:
         assert refusal.code == "bad-request"  # noqa: PT017
