@@ -8,6 +8,7 @@ Source: OpenAPI 3.1.0; the original's GET /status {peers_count, peer_id, peer_ad
 """
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -44,6 +45,7 @@ from pyrsia.wire.purl import MAX_PURL_CHARS
 from pyrsia.wire.text import NODE_ID
 
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
+_RETRY_S: Final = 5
 _NEWEST_ENTRIES: Final = 50  # what a screen shows
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -313,6 +315,7 @@ class _Endpoint:
     def __init__(self, admin: Admin, rows: dict[str, Row]) -> None:
         self._admin = admin
         self._rows = rows
+        self._under_way = Counter[str]()  # by method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -321,6 +324,15 @@ class _Endpoint:
             allow = [*self._rows, *(["HEAD"] if "GET" in self._rows else [])]
             await send_not_allowed(scope, send, ", ".join(allow).encode("ascii"))
             return
+        if row.at_once is not None and self._under_way[row.method] >= row.at_once.value:
+            raise _crowded(row.at_once.value)
+        self._under_way[row.method] += 1
+        try:
+            await self._answer(row, request, scope, receive, send)
+        finally:
+            self._under_way[row.method] -= 1
+
+    async def _answer(self, row: Row, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         answer = await row.handler(self._admin, request)
         if isinstance(answer, Response):  # it has a type of its own: CSV where that was asked for
             await answer(scope, receive, send)
@@ -333,6 +345,16 @@ class _Endpoint:
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
         response = Response(body, status_code=status, headers=headers, media_type=row.media)
         await response(scope, receive, send)
+
+
+def _crowded(most: int) -> Refusal:
+    return Refusal(
+        "busy",
+        what=f"{most} clients ask this of the node at once already",
+        who="the clients of this node",
+        do="ask again in a moment",
+        retry_s=_RETRY_S,
+    )
 
 
 # -- the OpenAPI document --

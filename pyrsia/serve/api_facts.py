@@ -32,6 +32,7 @@ from pyrsia.units import (
     MAX_AUDIT_BYTES,
     MAX_DOCUMENT_BYTES,
     MAX_FACTS_BYTES,
+    Limit,
 )
 
 BATCH: Final = "/api/v1/facts/batch"
@@ -42,6 +43,10 @@ BODIES: Final = (
     (BATCH, MAX_FACTS_BYTES.value),
     (AUDIT, MAX_AUDIT_BYTES.value),
     (BLOB, MAX_DOCUMENT_BYTES.value),
+)
+AUDITS_HELD = Limit(
+    64,
+    "questions and answers of audits in memory, 3 MiB each, however slowly they are sent and read: 192 MiB",
 )
 _OCTETS: Final = "application/octet-stream"
 _PAGE: Final = 50  # what a screen shows
@@ -123,7 +128,8 @@ async def _keep_blob(admin: Admin, request: Request) -> BlobTold:
 
 
 async def _audited(admin: Admin, request: Request) -> AuditAnswer:
-    return await admin.knowledge.audit(await decoded(request, AuditOrder))
+    order = await decoded(request, AuditOrder)
+    return await while_there(request.receive, lambda: admin.knowledge.audit(order))
 
 
 async def _webhooks(admin: Admin, request: Request) -> WebhooksTold:
@@ -145,5 +151,5 @@ FACT_ROWS: Final[tuple[Row, ...]] = (
     Row("POST", BATCH, _say_facts, "Say facts, each at most once", FactsOutcome, FactsOrder,
         refusals=("bad-request", "forbidden", "too-large")),
     Row("POST", AUDIT, _audited, "What is known of many versions", AuditAnswer, AuditOrder,
-        refusals=("bad-request", "too-large")),
+        refusals=("bad-request", "busy", "too-large"), at_once=AUDITS_HELD),
 )  # fmt: skip

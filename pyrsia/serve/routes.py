@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.views import Admin
+from pyrsia.units import Limit
 
 JSON: Final = "application/json"
 MAX_NUMBER: Final = 2**53 - 1  # what every JSON reader keeps exact
@@ -34,7 +35,11 @@ Handler = Callable[[Admin, Request], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One address: `answer` and `body` are types (None: bytes), `query` its parameters."""
+    """One address: `answer` and `body` are types (None: bytes), `query` its parameters.
+
+    Attributes:
+        at_once: how many requests may be under way, from the body's first byte to the answer's last; None for any.
+    """
 
     method: str
     path: str
@@ -46,6 +51,7 @@ class Row:
     media: str = JSON
     status: int = 200
     refusals: tuple[str, ...] = ()
+    at_once: Limit | None = None
 
 
 def number(request: Request, name: str, default: int, *, most: int = MAX_NUMBER) -> int:

@@ -1,22 +1,25 @@
 """Audits: what is known of many versions at once, what the log thinks of their files, and what policy says now.
 
 Asked about now, facts come from what is remembered; about a past moment, they are read out of each package's history
-up to it. Others have their turn between any two versions.
+up to it. Others have their turn between any two versions. Anybody may ask, so an audit has a bound of work and its
+answer one of bytes: who asks for more is told to ask for less, down to one version, which is always answered.
 
 Source: docs/knowledge.md, "At a node".
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.advisories import LIFTING
-from pyrsia.knowledge.known import Advisory, Known
-from pyrsia.knowledge.said import ADVISORY, VEX
+from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
+from pyrsia.knowledge.said import ADVISORY, LICENCE, SBOM, VEX
 from pyrsia.ledger import views
 from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, WITNESSED
@@ -38,12 +41,25 @@ WORK = Limit(200_000, "leaves of histories read for one audit of the past: some 
 MAX_FILES = Limit(
     256, "files of one version that are looked at, twice the wheels of the largest; more: not whole"
 )
-TURN: Final = (
-    4  # versions, or files of one, between two turns of others: each takes half a millisecond at most
+COMPARED = Limit(
+    100_000, "facts held against versions in one audit: some three seconds of one node's loop, in turns"
 )
+MAX_ANSWER_BYTES = Limit(
+    2 << 20, "1,000 versions with an advisory each are half of it; it is encoded in one turn, 10 ms"
+)
+AT_ONCE = Limit(2, "audits under way: they share one loop, and more of them would only all be later")
+WAITING = Limit(16, "audits that wait: the last of them is answered within the 30 s that clients wait")
+TEXT_CHARS = Limit(400, "of an advisory's text: a paragraph; the fact itself has all of it")
+MAX_WORDS = Limit(
+    100, "licences, or SBOMs, of one version that are told, each author's newest first: ten of ten authors"
+)
+TURN: Final = 4  # files of a version between two turns of others: each takes half a millisecond at most
+_RETRY_S: Final = 5
 
 # Better first: a version is worth what its worst file is.
 _WORTH: Final = ("REPRODUCED", "EQUIVALENT", WITNESSED, DISPUTED, WITHDRAWN)
+
+_Word = TypeVar("_Word", Licence, Sbom)
 
 
 class Auditing:
@@ -54,22 +70,33 @@ class Auditing:
     ) -> None:
         self._log, self._knowledge, self._telling = log, knowledge, telling
         self._policing, self._supply = policing, supply
+        self._turns = trio.CapacityLimiter(AT_ONCE.value)
 
     async def audit(self, order: AuditOrder) -> AuditAnswer:
         """As `serve.knowing.KnowledgeDesk.audit`."""
+        if self._turns.statistics().tasks_waiting >= WAITING.value:
+            raise _busy()
+        async with self._turns:
+            return await self._answer(order)
+
+    async def _answer(self, order: AuditOrder) -> AuditAnswer:
         moment = await self._telling.moment(order.at)
         look = _Look(self, moment)
         rows: list[AuditRow] = []
-        for at, purl in enumerate(order.purls):
-            if at % TURN == 0:
-                await trio.lowlevel.checkpoint()
-            rows.append(await look.row(purl))
+        size = 0
+        for purl in order.purls:
+            await trio.lowlevel.checkpoint()
+            row = _short(await look.row(purl))
+            size += len(msgspec.json.encode(row))
+            if rows and (size > MAX_ANSWER_BYTES.value or look.compared > COMPARED.value):
+                raise _too_much("what is known of these versions is more than one answer holds")
+            rows.append(row)
         whole = all(row.known is None or _is_whole(row.known) for row in rows)
         return AuditAnswer(moment.size, moment.time_ms, whole, tuple(rows))
 
 
 class _Look:
-    """One order on its way."""
+    """One order on its way. `compared`: facts that were held against versions for it."""
 
     def __init__(self, auditing: Auditing, moment: Moment) -> None:
         self._log, self._moment = auditing._log, moment
@@ -78,6 +105,7 @@ class _Look:
         self._pasts: dict[bytes, Past] = {}
         self._files: dict[str, dict[str, list[Placed]]] = {}  # package -> version (`_version`) -> its files
         self._left = WORK.value
+        self.compared = 0
 
     async def row(self, text: str) -> AuditRow:
         """One version; what cannot be read is a row that says so."""
@@ -112,6 +140,8 @@ class _Look:
 
     async def _row_now(self, text: str, purl: Purl, files: Sequence[Placed]) -> AuditRow:
         known = await self._knowledge.read(text)
+        held = map(self._knowledge.reading.kept, keys_of(text, ""))
+        self.compared += sum(len(one.facts) for one in held if one is not None)
         status, facts = "", self._elsewhere(text, purl, known)
         origin = "" if facts is None else facts.origin
         decisions: list[Decision] = []
@@ -167,6 +197,7 @@ class _Look:
     async def _known(self, text: str, sha256: str) -> Known:
         found = [await self._past(key) for key in keys_of(text, sha256)]
         facts = [fact for one in found for fact in one.facts]
+        self.compared += len(facts)
         whole = all(one.whole for one in found) and not self._log.here_from(0)
         return about(facts, text, sha256, self._moment.time_ms, self._moment.size, whole)
 
@@ -175,7 +206,7 @@ class _Look:
         known = self._pasts.get(key)
         if known is None:
             if self._left <= 0:
-                raise _too_much()
+                raise _too_much(f"the histories of these packages have more than {WORK.value} entries")
             known = self._pasts[key] = await past(self._log, key, self._moment.size)
             self._left -= known.read
         return known
@@ -232,12 +263,58 @@ def _together(some: Sequence[Advisory], others: Sequence[Advisory]) -> tuple[Adv
     return tuple(one for _, one in sorted(by_leaf.items()))
 
 
-def _too_much() -> Refusal:
+def _short(row: AuditRow) -> AuditRow:
+    """As it is told: whose words are left out is said (`Known.beyond`), and of advisories only text is cut."""
+    known = row.known
+    if known is None:
+        return row
+    licences, sboms = _newest(known.licences), _newest(known.sboms)
+    gone = {(one.issuer, LICENCE) for one in {*known.licences} - {*licences}}
+    gone |= {(one.issuer, SBOM) for one in {*known.sboms} - {*sboms}}
+    told = replace(
+        known,
+        advisories=tuple(map(_cut, known.advisories)),
+        licences=licences,
+        sboms=sboms,
+        beyond=tuple(sorted({*known.beyond, *gone})) if gone else known.beyond,
+    )
+    return msgspec.structs.replace(row, known=told)
+
+
+def _cut(one: Advisory) -> Advisory:
+    most = TEXT_CHARS.value
+    return one if len(one.text) <= most else replace(one, text=f"{one.text[: most - 1]}…")
+
+
+def _newest(words: tuple[_Word, ...]) -> tuple[_Word, ...]:
+    """As many as are told, in log order: the newest of each author, then the second of each, and so on."""
+    if len(words) <= MAX_WORDS.value:
+        return words
+    before: Counter[str] = Counter()
+    ranked: list[tuple[int, int, _Word]] = []
+    for one in sorted(words, key=lambda word: -word.leaf):
+        ranked.append((before[one.issuer], -one.leaf, one))
+        before[one.issuer] += 1
+    ranked.sort(key=lambda rank: rank[:2])
+    return tuple(sorted((one for _, _, one in ranked[: MAX_WORDS.value]), key=lambda word: word.leaf))
+
+
+def _too_much(what: str) -> Refusal:
     return Refusal(
         "too-large",
-        what=f"the histories of these packages have more than {WORK.value} entries",
+        what=what,
         who="the client's request",
-        do="ask about fewer at once, or about now",
+        do="ask about fewer versions at once",
+    )
+
+
+def _busy() -> Refusal:
+    return Refusal(
+        "busy",
+        what=f"{AT_ONCE.value + WAITING.value} audits are asked of this node at once already",
+        who="the clients of this node",
+        do=f"ask again in {_RETRY_S} seconds",
+        retry_s=_RETRY_S,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.api_facts import AUDITS_HELD
 from pyrsia.serve.app import LIMITS
 from pyrsia.serve.connection import Scope
 from pyrsia.serve.guard import Guard
@@ -18,6 +19,7 @@ from pyrsia.serve.knowing import AsOf, FactOutcome, FactTold, WebhookRow
 from pyrsia.serve.streaming import Stored
 from pyrsia.serve.tokens import TokenOrder
 from pyrsia.units import MAX_API_ROWS, MAX_AUDIT_BYTES, MAX_AUDITED, MAX_FACTS_BYTES, MAX_FACTS_TOLD
+from tests.reference.parts import until
 from tests.unit.serve.talk import dial
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 from tests.unit.serve.toyknowledge import Memory, row
@@ -287,3 +289,26 @@ async def test_a_document_goes_from_the_disk_and_is_never_held() -> None:
     with pytest.raises(Refusal, match="its length on disk"):
         await Stored(file, "text/plain").send(scope, trio.sleep_forever, send)
     assert (sent, file.path.exists()) == ([], False)
+
+
+async def test_audits_that_are_held_have_a_bound_and_end_with_who_asked(
+    node: ToyNode, client: httpx.AsyncClient
+) -> None:
+    node.knowledge.slow = True
+    order = {"purls": ["pkg:pypi/a@1"]}
+
+    async def ask() -> None:
+        await client.post(AUDIT, json=order)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(AUDITS_HELD.value):
+            nursery.start_soon(ask)
+        await until(lambda: node.knowledge.under_way == AUDITS_HELD.value)
+        answer = await client.post(AUDIT, json=order)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await client.get(FACTS)).status_code == 200
+        nursery.cancel_scope.cancel()
+    await until(lambda: node.knowledge.under_way == 0)
+    node.knowledge.slow = False
+    assert (await client.post(AUDIT, json=order)).status_code == 200

@@ -66,6 +66,8 @@ class ToyKnowledge:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     outcomes: list[FactOutcome] = field(default_factory=list)
     hooks: tuple[WebhookRow, ...] = ()
+    slow: bool = False  # an audit is never answered
+    under_way: int = 0  # of those
     silent: bool = False  # a follower hears nothing more, for ever
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
@@ -98,6 +100,12 @@ class ToyKnowledge:
 
     async def audit(self, order: AuditOrder) -> AuditAnswer:
         self.asked.append(("audit", order))
+        if self.slow:
+            self.under_way += 1
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.under_way -= 1
         default = Known(SIZE, True, (WEAK,))
         rows = tuple(
             AuditRow(one, "network", "REPRODUCED", self.known.get(one, default)) for one in order.purls
