@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from pyrsia.errors import Refusal
 from pyrsia.knowledge.about import about
+from pyrsia.knowledge.advisories import asked
 from pyrsia.ledger import glance, state, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.touches import digest_key, package_key
@@ -103,7 +104,8 @@ class Inspector:
             low, high = (low, min(high, begin + 1)) if query.newest else (max(low, begin), high)
         then_ms = times.time_of(self._log, size - 1) if size else 0
         asked_now = query.as_of is None and query.as_of_ms is None
-        now_ms = int(self._clock() * 1000) if asked_now else then_ms
+        moment_ms = then_ms if query.as_of_ms is None else query.as_of_ms
+        now_ms = int(self._clock() * 1000) if asked_now else moment_ms
         look = _Look(query, Records(self._log, self._genesis, size), size, now_ms, self._work, skip)
         for stretch in self._stretches(query, low, high):
             await trio.lowlevel.checkpoint()
@@ -249,14 +251,15 @@ class Inspector:
 
     async def _advisories(self, look: _Look, record: Record) -> int | None:
         """Counted once a version, unless something was said of the very file."""
-        package = await self._past(look, package_key(str(purls.parse(record.purl).versionless)))
+        names = asked(record.purl, record.artifact_hash).histories
+        packages = [await self._past(look, package_key(name)) for name in names]
         file = await self._past(look, digest_key(record.artifact_hash)) if record.artifact_hash else Past()
-        if not (package.whole and file.whole):
+        if not all(one.whole for one in (*packages, file)):
             return None
         sha256 = record.artifact_hash if file.facts else ""
         if (record.purl, sha256) not in look.counted:
             await trio.lowlevel.checkpoint()
-            facts = [*package.facts, *file.facts]
+            facts = [fact for one in (*packages, file) for fact in one.facts]
             known = about(facts, record.purl, sha256, look.now_ms, look.size, True)
             look.counted[record.purl, sha256] = len(known.advisories)
             look.left -= len(facts)

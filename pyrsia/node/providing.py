@@ -146,7 +146,8 @@ class Provider:
         whole = page.whole
         rows += page.facts
         while page.next >= 0 and len(rows) < MAX_FACTS.value:
-            fixed = AsOf(size=page.size)  # the same moment, also if the log grows meanwhile
+            # The same moment, also if the log grows meanwhile.
+            fixed = AsOf(size=page.size) if at.time_ms is None else at
             page = await self._desk.facts(package, fixed, kind="", first=page.next, count=MAX_API_ROWS.value)
             rows += page.facts
         whole = whole and page.next < 0

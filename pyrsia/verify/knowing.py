@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from pyrsia.errors import Refusal
 from pyrsia.knowledge.about import about
+from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
 from pyrsia.knowledge.said import Said, said
 from pyrsia.ledger import entries, glance
@@ -84,7 +85,7 @@ class Histories:
         Raises:
             Refusal: as `history.read`, or `proof-invalid` for another history than the one that was asked for.
         """
-        found = [self._of(network, Subject.parse(one)) for one in (purl, sha256)]
+        found = [self._of(network, one) for one in _subjects(purl, sha256)]
         told = [one for one in found if one is not None]
         if len(told) < len(found):
             return None
@@ -96,7 +97,7 @@ class Histories:
 
     def heed(self, network: str, purl: str, sha256: str, size: int) -> None:
         """As `Learn`. A status is proven by the proof alone; that a withdrawal came later its histories tell."""
-        about_it = (self._read.get((network, Subject.parse(one))) for one in (purl, sha256))
+        about_it = (self._read.get((network, one)) for one in _subjects(purl, sha256))
         with evidence.refusing():
             leaves = {leaf: raw for one in about_it if one is not None for leaf, raw in one.leaves}
             _refuse_withdrawn(sorted(leaves.items()), purl, sha256, size)
@@ -145,6 +146,11 @@ def _refuse_withdrawn(leaves: Iterable[tuple[int, bytes]], purl: str, sha256: st
             )
 
 
+def _subjects(purl: str, sha256: str) -> list[Subject]:
+    """Whose histories have facts about a file: its package under each name that facts may use, and the file itself."""
+    return [Subject.parse(one) for one in (*asked(purl, sha256).histories, sha256)]
+
+
 def _facts(one: History) -> Iterable[Said]:
     for leaf, raw in one.leaves:
         found = said(leaf, raw, entries.parse(raw).id.hex(), one.time_ms)
@@ -159,9 +165,7 @@ def _once(facts: Iterable[Said]) -> list[Said]:
 
 def missing(purl: str, sha256: str) -> str:
     """What to do where a rule asks for facts and nobody gave them."""
-    package = purl.partition("@")[0]
-    return (
-        "name a node that proves them: --node URL; or bring the proofs:"
-        f" pyrsia log history {package} --prove FACTS1, pyrsia log history {sha256} --prove FACTS2,"
-        " then pyrsia verify --facts FACTS1 --facts FACTS2"
-    )
+    wanted = [one.text for one in _subjects(purl, sha256)]
+    prove = "".join(f" pyrsia log history {one} --prove FACTS{at}," for at, one in enumerate(wanted, 1))
+    given = "".join(f" --facts FACTS{at}" for at in range(1, len(wanted) + 1))
+    return f"name a node that proves them: --node URL; or bring the proofs:{prove} then pyrsia verify{given}"

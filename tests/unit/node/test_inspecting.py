@@ -17,7 +17,7 @@ from pyrsia.store.rocks import Database
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed, fact, newcomer
 from tests.reference.parts import Kept
-from tests.reference.pasts import Eventful
+from tests.reference.pasts import Eventful, Mixed
 
 WHATS = ("artifacts", "nodes", "builds")
 EVERY = 1_000
@@ -391,4 +391,19 @@ def test_advisories_of_a_file_those_that_come_later_and_those_that_were_taken_ba
     assert counted(world.later_ms, as_of=world.after) == 1  # the clock of then, and not of now
     assert counted(world.time) == 0
     assert counted(world.later_ms) == 1
+    assert (
+        counted(0, as_of_ms=world.later_ms) == 1
+    )  # a time is the moment, as an audit has it, not its last block
+    assert counted(0, as_of_ms=world.later_ms - 1) == 0
+    world.close()
+
+
+def test_advisories_of_an_official_image_count_under_both_its_names(tmp_path):
+    world = Mixed(tmp_path)
+    told = fact("advisory", "pkg:docker/library/alpine", advisory="CVE-1", severity="high")
+    world.block(world.entry(world.nodes[0], "fact.add", told))
+    inspector = Inspector(world.archive, world.genesis, clock=lambda: world.time / 1000)
+    rows = trio.run(inspector.inspect, InspectQuery("artifacts", count=EVERY)).rows
+    assert {row.advisories for row in rows if row.purl.startswith("pkg:docker/alpine@")} == {1}
+    assert {row.advisories for row in rows if row.purl.startswith("pkg:pypi/")} == {0}
     world.close()

@@ -11,7 +11,7 @@ from pyrsia.policy import rules
 from pyrsia.verify import evidence
 from pyrsia.verify.artifact import judge_digest
 from pyrsia.verify.history import Subject
-from pyrsia.verify.knowing import Histories
+from pyrsia.verify.knowing import Histories, missing
 from pyrsia.wire.text import b32
 from tests.reference.governance import about, fact, mapping, withdrawal
 from tests.reference.parts import Kept
@@ -39,6 +39,9 @@ class Told:
                 fact("advisory", f"sha256:{self.story.sha256}", advisory="CVE-2", severity="critical"),
             ),
             world.entry(author, "fact.add", fact("licence", PURL, expression="MIT")),
+            world.entry(
+                author, "fact.add", fact("advisory", "pkg:docker/alpine", advisory="CVE-3", severity="high")
+            ),
         )
         self.after = self._kept(world)
         self.world = world
@@ -85,6 +88,23 @@ def test_a_rule_that_asks_what_is_known_refuses_without_it_and_says_exactly_what
 def test_what_else_is_against_a_file_is_no_matter_of_missing_proof(told):
     refusal = told.judged(f'{CEILING}deny = ["pkg:pypi/*"]\n', None)
     assert refusal.code == "denied"
+
+
+def test_an_official_image_is_asked_about_under_both_its_names(told):
+    """Whoever warns of alpine warns of library/alpine: one history alone would tell half."""
+    proofs, asked = Proofs(told.world.archive), []
+
+    def fetch(subject):
+        asked.append(subject.text)
+        return trio.run(proofs.of_history, subject)
+
+    for name in ("alpine", "library/alpine"):
+        learned = told.histories(fetch=fetch)(told.story.pin.digest, f"pkg:docker/{name}@3", "ab" * 32)
+        assert [one.id for one in learned.known.advisories] == ["CVE-3"]
+    assert set(asked) == {"pkg:docker/alpine", "pkg:docker/library/alpine", "ab" * 32}
+    do = missing("pkg:docker/alpine@3", "ab" * 32)
+    assert "history pkg:docker/library/alpine --prove FACTS2" in do
+    assert do.endswith("--facts FACTS1 --facts FACTS2 --facts FACTS3")
 
 
 def test_facts_of_the_package_and_of_the_file_are_heeded(told):
