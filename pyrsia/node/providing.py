@@ -52,6 +52,9 @@ MAX_LOOKED = Limit(
 MAX_FACTS = Limit(
     5_000, "facts about one package that are told: 5 pages of the desk; advisories are counted by it"
 )
+MAX_ADVISORIES = Limit(
+    20_000, "of all versions of an overview, 400 bytes each: 8 MB; older ones are asked for by their own purl"
+)
 MAX_DIGESTS = Limit(
     40, "newest files that facts by digest are looked up for: 5 ms; older ones are asked for by version"
 )
@@ -121,6 +124,7 @@ class Provider:
         files = {one: await self._views(found.files[one], told, then) for one in shown}
         told = replace(told, rechecks=await self._rechecks(told, files))
         audited = await self._audited([f"{package}@{one}" for one in shown], at)
+        shown = [one for one in shown if f"{package}@{one}" in audited]
         rows: list[VersionView] = []
         for one in shown:
             await trio.lowlevel.checkpoint()
@@ -243,10 +247,22 @@ class Provider:
         return status or body["verdict"], reason
 
     async def _audited(self, asked: Sequence[str], at: AsOf) -> dict[str, AuditRow]:
+        """Rows of versions, from the first on; of the last none where more is known than an overview tells."""
         found: dict[str, AuditRow] = {}
-        for first in range(0, len(asked), MAX_AUDITED.value):
-            order = AuditOrder(tuple(asked[first : first + MAX_AUDITED.value]), at)
-            found.update({row.purl: row for row in (await self._desk.audit(order)).rows})
+        told = 0
+        left = [tuple(asked[at : at + MAX_AUDITED.value]) for at in range(0, len(asked), MAX_AUDITED.value)]
+        while left and not (found and told >= MAX_ADVISORIES.value):
+            purls = left.pop(0)
+            try:
+                answer = await self._desk.audit(AuditOrder(purls, at))
+            except Refusal as refusal:
+                if refusal.code != "too-large" or len(purls) == 1:
+                    raise
+                half = len(purls) // 2
+                left[:0] = [purls[:half], purls[half:]]
+                continue
+            found.update({row.purl: row for row in answer.rows})
+            told += sum(len(row.known.advisories) for row in answer.rows if row.known is not None)
         return found
 
     def _mapping(self, package: str, size: int) -> MappingView | None:

@@ -11,6 +11,7 @@ from pyrsia.errors import Refusal
 from pyrsia.node import providing
 from pyrsia.node.downloads import Downloads
 from pyrsia.node.knowing import Knowledge
+from pyrsia.node.knowledge import auditing as audits
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.policing import Policing
@@ -83,6 +84,19 @@ async def test_advisories_name_their_issuer_and_when_they_were_first_known(told,
     assert one.first_known_ms > 0
     assert version.worst == "high"
     assert of(await told.overview(PURL, AsOf()), "2.0").advisories == ()
+
+
+async def test_more_than_one_audit_holds_is_asked_for_in_parts_and_the_newest_versions_are_told(
+    told, monkeypatch
+):
+    whole = await told.overview(PURL, AsOf())
+    monkeypatch.setattr(audits, "COMPARED", Limit(1, "a test's"))
+    assert await told.overview(PURL, AsOf()) == whole
+    monkeypatch.setattr(providing, "MAX_ADVISORIES", Limit(0, "a test's"))
+    fewer = await told.overview(PURL, AsOf())
+    count = len(fewer.versions)
+    assert 0 < count < len(whole.versions)
+    assert (fewer.versions, fewer.more) == (whole.versions[:count], True)
 
 
 def names(world):
