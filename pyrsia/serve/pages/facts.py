@@ -77,10 +77,8 @@ def told(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a `fact.add` for people; of whatever shape, since it is shown before anything is believed."""
     subject = str(body.get("subject", ""))
     rows = [(name.replace("_", " "), _word(value)) for name, value in body.items() if name not in _APART]
-    meant = [_span(one) for one in body.get("range", ()) if isinstance(one, dict)]
-    versions = body.get("versions", ())
-    if isinstance(versions, list):
-        meant += [str(one) for one in versions]
+    meant = [_span(one) for one in _several(body.get("range")) if isinstance(one, dict)]
+    meant += [str(one) for one in _several(body.get("versions"))]
     valid_from = body.get("valid_from", 0)
     return {
         "kind": str(body.get("kind", "")),
@@ -103,6 +101,10 @@ def page_of(subject: str) -> str:
         return f"/packages/{quote(str(purls.parse(subject)), safe='/:@')}"
     except Malformed:
         return ""
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _word(value: Any) -> str:

@@ -193,7 +193,14 @@ def replace_row(one: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"range": "x", "versions": 3}, {"range": [3], "valid_from": "x", "kind": None}]
+    "body",
+    [
+        {},
+        {"range": "x", "versions": 3},
+        {"range": [3], "valid_from": "x", "kind": None},
+        {"range": 5},
+        {"range": None, "versions": None},
+    ],
 )
 def test_a_body_of_whatever_shape_is_told(body: dict[str, Any]) -> None:
     page = drawing.draw(
