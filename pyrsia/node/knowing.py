@@ -30,6 +30,7 @@ MAX_LOOKS = Limit(
     20_000, "histories looked at since the last block, 300 bytes each; then all are looked at again"
 )
 
+_FILE = "pkg:generic/file"  # of facts about a file none is about this one
 _Seen = tuple[int | bool | str, ...]
 
 
@@ -96,7 +97,8 @@ class Knowledge:
         made. Not `whole` while a long history is being read.
 
         Args:
-            purl: canonical, with a version; without one what is said of the package as a whole.
+            purl: canonical, with a version; without one what is said of the package as a whole; "" for what is said
+                of the file alone.
 
         Raises:
             Malformed: it is no canonical purl.
@@ -104,8 +106,14 @@ class Knowledge:
         now_ms = int(self._clock() * 1_000)
         keys = keys_of(purl, sha256)
         looks = self._looks_at(keys)
-        shared = keys_of(purl, "")
-        if sha256 and shared == keys[:-1] and looks[-1].empty and not any(one.files for one in looks):
+        shared = keys_of(purl, "") if purl else ()
+        if (
+            sha256
+            and purl
+            and shared == keys[:-1]
+            and looks[-1].empty
+            and not any(one.files for one in looks)
+        ):
             sha256, keys, looks = (
                 "",
                 shared,
@@ -163,7 +171,7 @@ class Knowledge:
         facts = [fact for one in held for fact in one.facts.values()]
         if len(held) > 1:
             facts.sort(key=lambda one: one.leaf)
-        known = about(facts, purl, sha256, now_ms, self._log.size, all(one.whole for one in held))
+        known = about(facts, purl or _FILE, sha256, now_ms, self._log.size, all(one.whole for one in held))
         beyond = sorted(set().union(*(one.beyond for one in held)))
         return replace(known, beyond=tuple(beyond)) if beyond else known
 
@@ -196,6 +204,8 @@ def keys_of(purl: str, sha256: str) -> tuple[bytes, ...]:
     Raises:
         Malformed: it is no canonical purl.
     """
+    if not purl:
+        return (digest_key(sha256),)
     at = asked(purl, sha256)
     packages = tuple(package_key(package) for package in at.histories)
     return (*packages, digest_key(at.sha256)) if at.sha256 else packages

@@ -210,17 +210,15 @@ class Policing:
     def decision(self, facts: Facts) -> Decision:
         """The answer about any file, whatever its origin; what is known of it is looked up where a rule asks."""
         policy = self.policy
-        if (
-            facts.known is None
-            and facts.origin != LOCAL
-            and not facts.any_version
-            and _asks(policy, facts.purl)
-        ):
-            facts = replace(facts, known=self.known(facts.purl, facts.sha256))
+        if facts.known is None and facts.origin != LOCAL and _asks(policy, facts.purl):
+            if not facts.any_version:
+                facts = replace(facts, known=self.known(facts.purl, facts.sha256))
+            elif facts.sha256:  # whatever its version is, what is said of these very bytes is known
+                facts = replace(facts, known=self.known("", facts.sha256))
         return evaluate.decide(policy, facts, int(self._clock() * 1_000), self.head_age_ms())
 
     def known(self, purl: str, sha256: str) -> Known | None:
-        """What is known of a version and of a file; None where nobody here knows."""
+        """What is known of a version and of a file, or ("") of a file alone; None where nobody here knows."""
         return None if self._known is None else self._known(purl, sha256)
 
     def refuses(self, placed: Placed, status: str, *, by_digest: bool = False) -> Refusal | None:

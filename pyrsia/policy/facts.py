@@ -41,7 +41,7 @@ class Facts:
         upstream: how the file stands to upstream's: identical, equivalent, different or none.
         verdict: what it was published with; "" where that is its status, or nobody said.
         any_version: whether the version in `purl` is made up, to ask about a package whatever its version: what facts
-            say of that one means nothing, and is not asked.
+            say of that one means nothing, and is not asked. `known` is then what they say of the file alone.
         by_digest: whether who asks named these very bytes, not a version or a tag that led to them.
         known: what facts of the log say of this version; None where nobody asked.
         published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was

@@ -32,14 +32,13 @@ _LIFTING: Final = ("not-affected", "fixed")
 def reasons(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
     """Of every rule that asks for what is known; of those that do not, that they do not."""
     if facts.any_version:
+        yield from _of_file(rules, facts, now_ms)
         return
     if rules.max_severity == ANY:
         yield Reason(SEVERITY, True, "known weaknesses are not asked for")
     else:
         told = list(_advisories(rules, facts, now_ms))
-        blind = _unknown(SEVERITY, facts, "which advisories mean it") or _beyond(
-            SEVERITY, _silenced(rules, facts)
-        )
+        blind = _blind(rules, facts)
         if blind is not None:
             yield blind
         elif all(one.allows for one in told):
@@ -50,6 +49,17 @@ def reasons(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
         yield Reason(SBOM, True, "no list of what is inside is asked for")
     else:
         yield _sbom(rules, facts)
+
+
+def _of_file(rules: Rules, facts: Facts, now_ms: int) -> Iterator[Reason]:
+    """Where nobody can say of which version a file is, what is said against its bytes counts all the same."""
+    if facts.known is None:
+        return
+    if rules.max_severity != ANY:
+        blind = _blind(rules, facts)
+        yield from _advisories(rules, facts, now_ms) if blind is None else [blind]
+    if rules.asks_licences and facts.known.licences:
+        yield from _licences(rules, facts)
 
 
 def flips_at(rules: Rules, facts: Facts, now_ms: int) -> int | None:
@@ -72,6 +82,11 @@ def lifts(rules: Rules, purl: str, one: Advisory, now_ms: int) -> str:
     last = max(valid, key=lambda it: it.ends_ms).said if valid else None
     accepted = f"{last.advisory} accepted until {last.until}: {last.reason}" if last is not None else ""
     return _lifted(rules, one) or accepted
+
+
+def _blind(rules: Rules, facts: Facts) -> Reason | None:
+    """Why nobody here can say which advisories mean it."""
+    return _unknown(SEVERITY, facts, "which advisories mean it") or _beyond(SEVERITY, _silenced(rules, facts))
 
 
 def _unknown(rule: str, facts: Facts, what: str) -> Reason | None:

@@ -284,7 +284,7 @@ class _Download:
         assert self._room is not None  # noqa: S101 - `_open` was first
         try:
             sha256 = self._sums.check()
-            if (refusal := self._shop.against(sha256)) is not None:
+            if (refusal := self._shop.against(first.package, first.path, sha256)) is not None:
                 raise refusal
         except Exception:
             self._shop.counters.refused += 1

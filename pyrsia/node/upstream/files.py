@@ -38,7 +38,7 @@ class Files:
 
     def kept(self, package: str, path: str) -> Path | None:
         copy = self._shop.copies.find(package, path)
-        if copy is None or self._shop.against(copy.sha256) is not None:
+        if copy is None or self._shop.against(package, path, copy.sha256) is not None:
             return None
         file = self._shop.copies.path(copy.sha256)
         return file if is_whole(file, copy.size) else None
@@ -46,7 +46,8 @@ class Files:
     async def get(self, wanted: Wanted, expected: Expected) -> Arriving | None:
         """
         Raises:
-            Refusal: `index-unreachable` with nothing kept, `digest-mismatch`, `too-large`, `busy`, or the log's word.
+            Refusal: `index-unreachable` with nothing kept, `digest-mismatch`, `too-large`, `busy`, or
+                the log's or the policy's word about these bytes.
         """
         for url in filter(is_folder, wanted.urls):
             found = await _from_folder(url, expected)
@@ -54,7 +55,7 @@ class Files:
                 return found
         shop = self._shop
         kept = await self._kept(wanted, expected)
-        if kept is not None and (refusal := shop.against(kept.sha256)) is not None:
+        if kept is not None and (refusal := self._against(wanted, kept)) is not None:
             if not wanted.ecosystem.moves(wanted.path):
                 raise refusal
             kept = None
@@ -70,6 +71,9 @@ class Files:
             return await self._coming(wanted, expected, kept)
         shop.counters.stale += 1
         return _Kept(shop, kept) if kept is not None else None
+
+    def _against(self, wanted: Wanted, copy: Copy) -> Refusal | None:
+        return self._shop.against(wanted.package, wanted.path, copy.sha256)
 
     def _good(self, wanted: Wanted, copy: Copy) -> bool:
         moves = wanted.ecosystem.moves(wanted.path)

@@ -5,6 +5,7 @@ the policy, whose name it is, and whether the log holds the version or the bytes
 copies and questions are is the other modules' business.
 """
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -102,7 +103,7 @@ class Proxy:
         freshness = Freshness(rules.proxy.fresh_s * 1_000, rules.proxy.absent_s * 1_000)
         self.against: Callable[[str], Refusal | None] = lambda _: None  # set where the catalogue is made
         absent = Absent(freshness)
-        self.shop = Shop(copies, freshness, now_ms, absent, lambda sha256: self.against(sha256), self._gives)
+        self.shop = Shop(copies, freshness, now_ms, absent, self._against, self._gives)
         self._links = Links(copies)
         circuits = Circuits()
         self._gates = tuple(Gate(circuits, lambda: now_ms() / 1_000) for _ in range(2))  # of pages, of files
@@ -179,7 +180,12 @@ class Proxy:
         if wanted is None or is_link(path):
             return None
         self._refuse(wanted, wanted.ecosystem.digest(path))
-        return await _running(self._pages).get(wanted, accept=accept, most=most)
+        found = await _running(self._pages).get(wanted, accept=accept, most=most)
+        if found is not None and not _is_list(wanted.ecosystem, wanted.purl, path):
+            refusal = self._against(package, path, hashlib.sha256(found.data).hexdigest())
+            if refusal is not None:
+                raise refusal
+        return found
 
     async def file(self, package: str, path: str, *, sha256: str = "", sha512: str = "") -> Arriving | None:
         wanted = self._wanted(package, path, self._gates[1])
@@ -270,13 +276,26 @@ class Proxy:
         if held and (version is None or _is_of(wanted.purl.type, version, held)):
             what = f"the log holds {package}@{version}" if version else f"the log holds versions of {package}"
             raise _denied(f"{what}, so upstream's files of it are not given", _OURS)
-        is_list = version == "" and wanted.ecosystem.moves(wanted.path)
-        published_ms = _OLD if is_list else uploaded_ms
+        published_ms = _OLD if _is_list(wanted.ecosystem, wanted.purl, wanted.path) else uploaded_ms
         name = wanted.path.partition("?")[0].rpartition("/")[2]
         facts = Facts("", PROXIED, name, sha256, published_ms=published_ms)
         refusal = self._judged(wanted.purl, version, facts)
         if refusal is not None:
             raise refusal
+
+    def _against(self, package: str, path: str, sha256: str) -> Refusal | None:
+        """Why bytes are kept back that were asked for by a name, now that their digest is known."""
+        refusal = self.against(sha256)
+        found = settings.read(package)
+        if refusal is not None or found is None:
+            return refusal
+        name, purl = found
+        ecosystem = self._ecosystem(name)
+        if _is_list(ecosystem, purl, path):
+            return None
+        version = ecosystem.version(purl, path)
+        file = path.partition("?")[0].rpartition("/")[2]
+        return self._judged(purl, version, Facts("", PROXIED, file, sha256, published_ms=_OLD))
 
     def _judged(self, package: Purl, version: str | None, facts: Facts) -> Refusal | None:
         """The policy's word; of rules about versions, where none is named, only what no version could pass counts."""
@@ -294,6 +313,11 @@ class Proxy:
         if found is None or not self.takes(package):
             return False
         return self._judged(found[1], "", Facts("", PROXIED, published_ms=_OLD)) is None
+
+
+def _is_list(ecosystem: Ecosystem, package: Purl, path: str) -> bool:
+    """Whether a path is of all versions, and no file of any."""
+    return ecosystem.version(package, path) == "" and ecosystem.moves(path)
 
 
 _Part = TypeVar("_Part")

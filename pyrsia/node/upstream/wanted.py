@@ -41,7 +41,8 @@ class Shop:
     """Where copies are kept, what is known of them, and this machine's clock.
 
     Attributes:
-        against: why the log's word keeps bytes with this SHA-256 back, None if it does not.
+        against: why the log's word, or the policy's, keeps bytes back whose digest is known: of a versionless purl, a
+            path and a SHA-256; None if neither does.
         gives: whether anything of upstream's is given now of a versionless purl.
     """
 
@@ -49,7 +50,7 @@ class Shop:
     freshness: Freshness
     now_ms: Callable[[], int]
     absent: Absent
-    against: Callable[[str], Refusal | None] = lambda _: None
+    against: Callable[[str, str, str], Refusal | None] = lambda *_: None
     gives: Callable[[str], bool] = lambda _: True
     counters: Counters = field(default_factory=Counters)
 

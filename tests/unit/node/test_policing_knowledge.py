@@ -241,3 +241,18 @@ def test_two_nodes_with_one_policy_and_one_log_decide_alike_whenever_they_asked(
         assert answers(early) == answers(node())
     finally:
         world.close()
+
+
+def test_bytes_of_no_version_are_judged_by_what_is_said_of_them_alone(policed):
+    """A layer by its digest: nobody can say of which version it is, and a fact about the bytes needs no version."""
+    policed.say(f'{CEILING}licences_deny = ["GPL-*"]\nsbom = "required"\n[oci]\nmode = "proxy"\n')
+    layer = Facts("pkg:docker/app@0.0.0.dev0", PROXIED, "", "ab" * 32, any_version=True)
+    policed.tell("advisory", "pkg:docker/app", advisory="CVE-2026-1", severity="critical")
+    policed.tell("licence", f"sha256:{'cd' * 32}", expression="GPL-3.0-only")
+    assert policed.policing.decision(layer).allowed
+    policed.tell("advisory", f"sha256:{'ab' * 32}", advisory="MAL-1", severity="critical")
+    (against,) = [one for one in policed.policing.decision(layer).reasons if not one.allows]
+    assert "MAL-1 is critical" in against.what
+    other = Facts("pkg:docker/app@0.0.0.dev0", PROXIED, "", "cd" * 32, any_version=True)
+    (against,) = [one for one in policed.policing.decision(other).reasons if not one.allows]
+    assert against.rule == "licences_deny"

@@ -102,7 +102,7 @@ async def test_bytes_that_the_log_keeps_back_are_known_by_their_digest_whatever_
 
     assert good == (None, None)
     assert upstream.against(story.sha256).code == "withdrawn"
-    assert upstream.shop.against(story.sha256).code == "withdrawn"
+    assert upstream.shop.against("pkg:pypi/idna", "idna/", story.sha256).code == "withdrawn"
 
 
 async def test_what_a_node_claims_under_its_own_name_takes_nothing_from_anybody(world, upstream):

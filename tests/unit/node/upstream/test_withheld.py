@@ -1,10 +1,13 @@
 """What the log keeps back stays back: upstream's copy of it is not given under another name, digest or age."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.knowledge.known import Advisory, Known
+from pyrsia.policy import evaluate, rules
 from pyrsia.serve.maven.proxied import opened
 from pyrsia.serve.maven.sums import SumCache
 from tests.unit.node.upstream.test_spellings import judging
@@ -141,3 +144,60 @@ async def test_a_file_that_is_not_what_upstream_s_own_sha1_names_is_asked_for_ag
         up.says[f"/m2/{JAR}"] = plain(b"the real jar")
         assert await whole(await opened(front.proxy, AGAIN, JAR, SumCache())) == b"the real jar"
     assert up.times(f"/m2/{JAR}") == 3
+
+
+# -- what is said of these very bytes --
+
+MALICE = Advisory("MAL-1", (), "critical", "", "this file", True, "", "i" * 52, 1)
+
+
+def knowing(text, *data):
+    """As a node judges whose log has an advisory about each of these bytes, and about nothing else."""
+    policy, digests = rules.parse(text, "test"), {sha256(one) for one in data}
+
+    def judge(facts):
+        known = Known(1, True, (MALICE,) if facts.sha256 in digests else ())
+        facts = replace(facts, known=None if facts.any_version and not facts.sha256 else known)
+        said = evaluate.decide(policy, facts, 1_700_000_000_000)
+        return None if said.allowed else evaluate.refusal(facts, said)
+
+    return judge
+
+
+async def test_a_file_that_an_advisory_names_by_its_digest_is_not_given_by_its_path(up, tmp_path):
+    """Maven's paths have no digest: what is said of the bytes is asked when they are here, and of copies each time."""
+    up.says[f"/m2/{JAR}"] = plain(b"jar" * 200)
+    bad: list[bytes] = []
+    judge = lambda facts: knowing(b'[maven]\nmode = "proxy"\nmax_severity = "medium"\n', *bad)(facts)  # noqa: E731
+    async with in_front(tmp_path, {"maven": (f"{up.url}/m2",)}, judge=judge) as front:
+        assert await whole(await front.proxy.file(AGAIN, JAR)) == b"jar" * 200
+        await until(lambda: front.under_way == 0)
+        bad.append(b"jar" * 200)
+        assert front.proxy.kept(AGAIN, JAR) is None
+        with pytest.raises(Refusal, match="MAL-1 is critical"):
+            await front.proxy.file(AGAIN, JAR)
+        await front.proxy.forget(AGAIN, JAR)
+        with pytest.raises(Exception, match="MAL-1 is critical"):
+            await whole(await front.proxy.file(AGAIN, JAR))
+        await until(lambda: front.under_way == 0)
+        assert front.copies.find(AGAIN, JAR) is None
+
+
+async def test_of_an_image_its_manifest_and_its_layers_are_judged_by_their_digests(up, tmp_path):
+    manifest, layer = b'{"schemaVersion": 2}', b"bad layer"
+    by_digest = f"v2/team/app/manifests/sha256:{sha256(manifest)}"
+    of_layer = f"v2/team/app/blobs/sha256:{sha256(layer)}"
+    for path, data in ((by_digest, manifest), ("v2/team/app/manifests/1", manifest), (of_layer, layer)):
+        up.says[f"/{path}"] = plain(data)
+    text = b'[oci]\nmode = "proxy"\nmax_severity = "medium"\n'
+    async with in_front(tmp_path / "a", {"oci": (up.url,)}, judge=knowing(text, manifest, layer)) as front:
+        for path in ("v2/team/app/manifests/1", by_digest):
+            for _ in range(2):
+                with pytest.raises(Refusal, match="MAL-1 is critical"):
+                    await front.proxy.document(APP, path)
+        with pytest.raises(Refusal, match="MAL-1 is critical"):
+            await front.proxy.file(APP, of_layer, sha256=sha256(layer))
+    async with in_front(tmp_path / "b", {"oci": (up.url,)}, judge=knowing(text)) as front:
+        for path in ("v2/team/app/manifests/1", by_digest):
+            assert (await front.proxy.document(APP, path)).data == manifest
+        assert await whole(await front.proxy.file(APP, of_layer, sha256=sha256(layer))) == layer
