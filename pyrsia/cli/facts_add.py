@@ -36,6 +36,9 @@ _NAMED_BY: Final = (
     "request",
     "format",
 )  # which of a subject's facts of one kind is meant
+_OF_EVERY: Final = frozenset(
+    ("kind", "modified_ms", "subject", "supersedes", "text", "valid_from")
+)  # not said again
 _SETS: Final = ("aliases", "tags", "versions")
 _NUMBERS: Final = ("components", "modified_ms")
 _FLAGS: Final = ("good",)
@@ -112,13 +115,17 @@ def add(
 @node_option
 @json_option
 def withdraw(which: str, dry_run: bool, target: str | None, as_json: bool) -> None:
-    """Take back a fact that this node said, by its leaf or its entry id. It stays in the log, and counts no more."""
+    """Take back a fact that this node said, by its leaf or its entry id. It stays in the log, and counts no more.
+
+    Of a fact that is still to come, and was to replace another, only the announcement is taken back: what it was to
+    replace is said again.
+    """
     from pyrsia.serve.knowing import FactTold
 
     with Client(target, patience_s=PATIENCE_S) as node:
         row = _found(node, which)
         fields = {name: row["body"][name] for name in _NAMED_BY if name in row["body"]}
-        fact = FactTold(row["kind"], row["subject"], fields=fields, withdraw=True)
+        fact = _as_before(node, row) or FactTold(row["kind"], row["subject"], fields=fields, withdraw=True)
         outcome = _say(node, fact, dry_run=dry_run)
     told = {
         "kind": row["kind"], "subject": row["subject"], "of": row["leaf"], "what": what(row),
@@ -133,6 +140,9 @@ def _lines(told: dict[str, Any], *, dry_run: bool, gone: bool = False) -> Iterat
         "same": "is gone already" if gone else "stands already",
         "older": "not said: its modified_ms is older than that of what this node said, or took back, since",
         "withdrawn": "taken back",
+        "changed": "the announcement is taken back, and what it was to replace said again"
+        if gone
+        else "changed",
     }
     outcome = words.get(told["outcome"], told["outcome"])
     yield f"{told['kind']} about {told['subject']}: {'would be: ' if dry_run else ''}{outcome}{leaf}"
@@ -183,6 +193,20 @@ def _found(node: Client, which: str) -> dict[str, Any]:
     row: dict[str, Any] = rows[0]
     _mine(node, row)
     return row
+
+
+def _as_before(node: Client, row: dict[str, Any]) -> "FactTold | None":
+    """What an announced fact was to replace, if that stands, to be said again; None for every other fact."""
+    from pyrsia.serve.knowing import FactsTold, FactTold
+
+    if row["state"] != "to-come" or row["ends"] < 0:
+        return None
+    page = shaped(node.get("/api/v1/facts", first=row["ends"], count=1, order="oldest"), FactsTold)
+    before = next((one for one in page["facts"] if one["leaf"] == row["ends"]), None)
+    if before is None or before["state"] != "stands" or before["subject"] != row["subject"]:
+        return None
+    fields = {name: value for name, value in before["body"].items() if name not in _OF_EVERY}
+    return FactTold(before["kind"], before["subject"], before["text"], fields=fields)
 
 
 def _mine(node: Client, row: dict[str, Any]) -> None:

@@ -70,6 +70,7 @@ class _Row:
     body: dict[str, Any] = field(default_factory=dict)
     outcome: FactOutcome | None = None
     becomes: str = ""
+    first: bool = False  # the body only makes way for the one that the row is about
 
 
 class Saying:
@@ -120,9 +121,21 @@ class Saying:
                     for row in wanted:
                         row.outcome = FactOutcome(row.becomes)
                 else:
-                    await self._see(wanted, self._issuing if ISSUER in roles else self._groups)
+                    await self._see_all(wanted, roles)
         told = tuple(row.outcome for row in rows if row.outcome is not None)
         return FactsOutcome(told, tuple(map(_whole, gone)))
+
+    async def _see_all(self, rows: Sequence[_Row], roles: Collection[str]) -> None:
+        groups = self._issuing if ISSUER in roles else self._groups
+        await self._see(rows, groups)
+        again = [
+            row for row in rows if row.first and row.outcome is not None and row.outcome.outcome == WITHDRAWN
+        ]
+        for row in again:
+            row.outcome, row.first = None, False
+        if again:
+            await self._plan(again, FactsOrder(), roles, {})
+            await self._see([row for row in again if row.outcome is None], groups)
 
     async def _settle(self, turns: Iterable[Turn]) -> dict[Turn, Refusal]:
         """Offer again what went out earlier and may still come; why not, for what is open all the same."""
@@ -210,11 +223,23 @@ class Saying:
                 continue
             word = None if word is None or word.gone else word
             _decide(row, word, now_ms)
+            if word is not None and row.told.withdraw and word.valid_from > now_ms:
+                self._make_way(row, word, now_ms)
             if row.outcome is None:
                 self._check(row)
             if word is not None and (row.outcome is None or row.outcome.outcome == SAME):
                 beside += [_taking_back(row, one, now_ms) for one in word.beside]
         return gone, beside
+
+    def _make_way(self, row: _Row, word: Word, now_ms: int) -> None:
+        """What is announced in the place of a fact must take that place before it is taken back.
+
+        Else it never ended anything: what it was to replace would go on, and nobody could end that any more.
+        """
+        body = self._words.body(word)
+        if "supersedes" in body:
+            row.body = {**body, "supersedes": word.id.hex(), "valid_from": now_ms}
+            row.first = True
 
     def _said(self, rows: Iterable[_Row], order: FactsOrder) -> dict[str, Advisory]:
         """What this node ever said, by the ids that rows with a date and the order's `whole` name."""
@@ -395,7 +420,7 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
         if word is None:
             row.outcome = FactOutcome(SAME)
             return
-        row.body = _withdrawal(told, word.id, now_ms)
+        row.body = _withdrawal(told, word.id, now_ms, word.valid_from)
         row.becomes = WITHDRAWN
         return
     if (
@@ -405,20 +430,22 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
     ):
         row.outcome = FactOutcome(SAME)
         return
-    row.body["valid_from"] = told.valid_from or now_ms
+    row.body["valid_from"] = told.valid_from or min(_modified_ms(told) or now_ms, now_ms)
     row.becomes = ADDED
     if word is not None:
         row.body["supersedes"] = word.id.hex()
         row.becomes = CHANGED
 
 
-def _withdrawal(told: FactTold, which: bytes, now_ms: int) -> dict[str, Any]:
+def _withdrawal(told: FactTold, which: bytes, now_ms: int, since_ms: int = 0) -> dict[str, Any]:
+    """`since_ms`: when the word holds from: before that it would not end what that word ended."""
+    at_ms = told.valid_from or min(_modified_ms(told) or now_ms, now_ms)
     return {
         "kind": told.kind,
         "subject": told.subject,
         "text": told.text,
         "supersedes": which.hex(),
-        "valid_from": told.valid_from or min(_modified_ms(told) or now_ms, now_ms),
+        "valid_from": max(at_ms, since_ms) if since_ms <= now_ms else at_ms,
         "withdrawn": True,
     }
 

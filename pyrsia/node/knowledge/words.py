@@ -197,11 +197,15 @@ class Words:
         """What this node ever said under each id."""
         return list(self._advisories([_under(one) for one in ids]))
 
-    def subject(self, word: Word) -> str:
-        """What it is about; "" where the log lacks it."""
+    def body(self, word: Word) -> Mapping[str, Any]:
+        """As the log has it; empty where the log lacks it."""
         raw = self._log.entry(word.leaf)
         found = None if raw is None else fact(word.leaf, raw)
-        return "" if found is None else found.subject
+        return {} if found is None else found.body
+
+    def subject(self, word: Word) -> str:
+        """What it is about; "" where the log lacks it."""
+        return str(self.body(word).get("subject", ""))
 
     def find(self, names: Sequence[bytes]) -> list[Word | None]:
         """What this node says under these names, in their order; None where it says nothing."""

@@ -388,6 +388,22 @@ def test_a_fact_is_taken_back_by_its_leaf_or_its_id(pyrsia, saying, desk):
         assert "advisory about pkg:pypi/idna: taken back" in out
 
 
+def test_of_what_is_announced_only_the_announcement_is_taken_back(pyrsia, saying, desk):
+    before = row(3, {**ADVISORY, "severity": "critical", "modified_ms": 5}, "stands", author=NODE)
+    ahead = {**ADVISORY, "severity": "low", "supersedes": before["id"], "valid_from": 2**42}
+    pages = {"7": page(row(7, ahead, "to-come", author=NODE, ends=3)), "3": page(before)}
+    saying.answers["/api/v1/facts"] = (200, lambda query: pages[query["first"]])
+    desk.stands = {("advisory", "pkg:pypi/idna", "CVE-1"): {}}
+    code, out, _ = pyrsia("facts", "withdraw", "7", "--node", saying.url)
+    assert (code, len(desk.entries)) == (0, 1)
+    assert desk.entries[0][1]["severity"] == "critical"
+    assert "modified_ms" not in desk.entries[0][1]  # the node would take it for an older record
+    assert "the announcement is taken back" in out
+    pages["3"] = page({**before, "state": "withdrawn"})
+    pyrsia("facts", "withdraw", "7", "--node", saying.url)
+    assert desk.entries[1][1] is None
+
+
 def test_a_document_is_taken_back_by_its_format_and_what_is_gone_is_said_to_be(pyrsia, saying, desk):
     sbom = {
         "kind": "sbom",

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pyrsia.errors import Refusal
+from pyrsia.knowledge import standing
+from pyrsia.knowledge.said import Said
 from pyrsia.ledger import entries
 from pyrsia.node.knowledge import saying as said
 from pyrsia.node.knowledge import words as told
@@ -473,6 +475,47 @@ async def test_what_stands_beside_the_same_words_is_taken_back(desk):
     facts = [entries.parse(raw) for raw in desk.world.leaves if b'"fact.add"' in raw]
     ended = {one.body.get("supersedes") for one in facts}
     assert len([one for one in facts if one.id.hex() not in ended and "withdrawn" not in one.body]) == 1
+
+
+def stand(desk, now=None):
+    """What stands by the log alone."""
+    parsed = [
+        (leaf, entries.parse(raw)) for leaf, raw in enumerate(desk.world.leaves) if b'"fact.add"' in raw
+    ]
+    facts = [Said(leaf, 0, one.id.hex(), one.author, one.body) for leaf, one in parsed]
+    return [one.body for one in standing.standing(facts, desk.world.time if now is None else now)]
+
+
+async def test_what_is_only_announced_is_taken_back_with_what_it_was_to_replace(desk):
+    await desk.say(advisory(1, "critical"))
+    await desk.say(advisory(1, "low", valid_from=START + 10**9))
+    assert [one["severity"] for one in stand(desk)] == ["critical"]
+    assert await desk.words_of(advisory(1, withdraw=True), dry_run=True) == ["withdrawn"]
+    assert await desk.words_of(advisory(1, withdraw=True)) == ["withdrawn"]
+    assert stand(desk) == stand(desk, START + 10**10) == []
+    assert await desk.words_of(advisory(1, withdraw=True)) == ["same"]
+
+
+async def test_an_announcement_gives_way_to_the_same_words_again(desk):
+    await desk.say(advisory(1, "critical"))
+    await desk.say(advisory(1, "low", valid_from=START + 10**9))
+    assert await desk.words_of(advisory(1, "critical")) == ["changed"]
+    assert [one["severity"] for one in stand(desk, START + 10**10)] == ["critical"]
+    assert await desk.words_of(advisory(1, withdraw=True)) == ["withdrawn"]
+    assert stand(desk) == []
+
+
+async def test_a_withdrawn_record_ends_all_that_was_said_of_it_whatever_its_dates(desk):
+    def dated(days, severity="high", **more):
+        fields = {"advisory": "CVE-1", "modified_ms": START - 10**10 + days * 86_400_000}
+        return FactTold("advisory", IDNA, fields=fields if more else {**fields, "severity": severity}, **more)
+
+    await desk.say(advisory(1, "critical"))  # by hand, now
+    desk.world.time += 5_000
+    await desk.say(dated(1))
+    await desk.say(dated(2, "low"))
+    assert await desk.words_of(dated(3, withdraw=True)) == ["withdrawn"]
+    assert stand(desk) == []
 
 
 async def test_an_order_that_is_given_up_lets_the_next_one_through(desk):
