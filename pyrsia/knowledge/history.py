@@ -3,7 +3,7 @@
 Source: docs/knowledge.md, "What stands".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pyrsia.knowledge import severities
@@ -66,15 +66,17 @@ def first_known(facts: Iterable[Said], advisory: str) -> Said | None:
 
 def timeline(facts: Iterable[Said], now_ms: int) -> tuple[Story, ...]:
     """Every weakness that the facts of a package tell of, in the order in which the log came to know them."""
-    facts = tuple(facts)
     of_id: dict[str, list[Standing]] = {}
+    vex: dict[str, list[Said]] = {}  # by what it speaks of
     for one in every(facts, now_ms):
         if one.said.kind == ADVISORY:
             of_id.setdefault(one.said.body["advisory"], []).append(one)
-    return tuple(_story(name, rows, facts) for name, rows in of_id.items())
+        elif one.said.kind == VEX:
+            vex.setdefault(one.said.body["advisory"], []).append(one.said)
+    return tuple(_story(name, rows, vex) for name, rows in of_id.items())
 
 
-def _story(name: str, rows: list[Standing], facts: tuple[Said, ...]) -> Story:
+def _story(name: str, rows: list[Standing], vex: Mapping[str, list[Said]]) -> Story:
     first, last = rows[0].said, rows[-1].said
     stand = [one.said for one in rows if one.stands]
     ends = [_ended(one) for one in rows if one.state in (SUPERSEDED, WITHDRAWN)]
@@ -86,7 +88,7 @@ def _story(name: str, rows: list[Standing], facts: tuple[Said, ...]) -> Story:
         max((_severity(one) for one in stand), key=severities.rank, default=""),
         tuple(dict.fromkeys(end for one in stand for end in _fixed(one))),
         max(ends) if len(ends) == len(rows) else None,
-        _changes(rows, facts),
+        _changes(rows, vex),
     )
 
 
@@ -103,9 +105,9 @@ def _fixed(one: Said) -> tuple[str, ...]:
     return tuple(bounds["fixed"] for bounds in one.body.get("range", ()) if "fixed" in bounds)
 
 
-def _changes(rows: list[Standing], facts: tuple[Said, ...]) -> tuple[Change, ...]:
+def _changes(rows: list[Standing], vex: Mapping[str, list[Said]]) -> tuple[Change, ...]:
     by_id = {one.said.id: one.said for one in rows}
-    called = {name for one in rows for name in names(one.said)}
+    called = dict.fromkeys(name for one in rows for name in names(one.said))
     changes = [_change(one.said, by_id.get(one.said.supersedes)) for one in rows]
     changes += [
         Change(one.by.leaf, one.by.time_ms, one.by.author, "withdrawn")
@@ -114,8 +116,8 @@ def _changes(rows: list[Standing], facts: tuple[Said, ...]) -> tuple[Change, ...
     ]
     changes += [
         Change(one.leaf, one.time_ms, one.author, VEX, detail=one.body["outcome"])
-        for one in facts
-        if one.kind == VEX and not one.is_withdrawal and one.body["advisory"] in called
+        for name in called
+        for one in vex.get(name, ())
     ]
     return tuple(sorted(changes, key=lambda one: one.leaf))
 
