@@ -20,7 +20,7 @@ from pyrsia.knowledge.advisories import asked
 from pyrsia.knowledge.known import Known
 from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.touches import digest_key, package_key
-from pyrsia.node.knowledge.reading import Held, Log, Reading
+from pyrsia.node.knowledge.reading import Held, Log, Reading, ended_ms
 from pyrsia.node.pulse import Pulse
 from pyrsia.units import Limit
 
@@ -82,7 +82,7 @@ class Knowledge:
     ) -> None:
         """`pulse`: wakes who reads long histories in the background; None where nobody runs."""
         self._log, self._clock = log, clock
-        self.reading = Reading(log, clock)
+        self.reading = Reading(log)
         self._answers: dict[tuple[str, str], _Answer] = {}
         self._advisories = 0  # of all of them
         self._looks: dict[bytes, _Look] = {}
@@ -103,7 +103,7 @@ class Knowledge:
         Raises:
             Malformed: it is no canonical purl.
         """
-        now_ms = int(self._clock() * 1_000)
+        now_ms = max(int(self._clock() * 1_000), ended_ms(self._log))
         keys = keys_of(purl, sha256)
         looks = self._looks_at(keys)
         shared = keys_of(purl, "") if purl else ()

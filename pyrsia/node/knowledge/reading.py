@@ -11,7 +11,7 @@ Source: docs/knowledge.md, "At a node".
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -25,6 +25,7 @@ from pyrsia.knowledge import said as saying
 from pyrsia.knowledge.said import FACT, Said
 from pyrsia.ledger import entries, glance, index, prefixtree
 from pyrsia.ledger.bodies.facts import ISSUED
+from pyrsia.ledger.chain import ChainHead
 from pyrsia.node.archive import Hole
 from pyrsia.units import Limit
 
@@ -53,12 +54,22 @@ class Log(Protocol):
     def hole(self) -> Hole | None: ...
     @property
     def size(self) -> int: ...
+    @property
+    def head(self) -> ChainHead | None: ...
     def entry(self, index: int) -> bytes | None: ...
     def entries(self, first: int, count: int) -> list[bytes]: ...
     def history(self, key: bytes, first: int, count: int) -> list[tuple[int, bytes]]: ...
     def here_from(self, first: int) -> int: ...
     def index(self, keys: list[bytes]) -> list[bytes | None]: ...
     def leaf_of(self, entry_id: bytes) -> int | None: ...
+
+
+def ended_ms(log: Log) -> int:
+    """What gave way until then has done so for good: the time of the newest block, which never goes back.
+
+    This machine's clock may: what it left out for a time that is not yet, nobody would read again.
+    """
+    return 0 if log.head is None else log.head.time_ms
 
 
 def fact(leaf: int, raw: bytes, time_ms: int = 0) -> Said | None:
@@ -132,7 +143,10 @@ class Held:
         return {whose for whose, left in self.left.items() if left} | self.lost
 
     def add(self, one: Said, size: int, now_ms: int) -> None:
-        """One more fact of the history; what it ends is left out from then on, unless it will end it only later."""
+        """One more fact of the history; what it ends is left out from then on, unless it will end it only later.
+
+        `now_ms`: as `ended_ms`.
+        """
         if one.kind not in DECIDING:
             return
         self.changes += 1
@@ -176,8 +190,8 @@ def _room(kind: str) -> int:
 class Reading:
     """The histories that are kept."""
 
-    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._held: OrderedDict[bytes, Held] = OrderedDict()
         self._bytes = 0
         self._unread: dict[bytes, None] = {}  # keys that somebody shall read on
@@ -243,7 +257,7 @@ class Reading:
 
     def _read(self, held: Held, most: int) -> int:
         """Read the next `most` rows of a history; how many there were, at least 1."""
-        before, size, now_ms = held.bytes, self._log.size, int(self._clock() * 1_000)
+        before, size, now_ms = held.bytes, self._log.size, ended_ms(self._log)
         wanted = [leaf for leaf, _ in self._log.history(held.key, held.next, most)]
         for leaf, raw in leaves_at(self._log, wanted):
             told = fact(leaf, raw)

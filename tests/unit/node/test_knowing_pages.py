@@ -8,13 +8,23 @@ import trio
 
 from pyrsia.ledger import views
 from pyrsia.node import catalog, knowing
+from pyrsia.node.knowing import Knowledge
 from pyrsia.policy.facts import PROXIED, Facts
 from pyrsia.units import Limit
+from tests.reference.ledger import START
 from tests.reference.story import Story
+from tests.reference.words import Words
 from tests.unit.node.test_policing import Deciding
 from tests.unit.node.test_policing_knowledge import CEILING, Informed
 
 VERSIONS, FILES = 25, 100
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = Words(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -162,3 +172,36 @@ def test_an_advisory_reaches_the_copies_that_nodes_have_under_their_own_names(po
     assert policed.policing.decision(copy).allowed
     advise(policed, "CVE-2026-1")
     assert [one.rule for one in policed.policing.decision(copy).reasons if not one.allows] == ["max_severity"]
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_clock_that_was_wrong_for_a_moment_makes_no_standing_warning_go_away(world, days):
+    """A correction is announced for tomorrow; asked once by a clock that is wrong, and then by one that is right."""
+    now_s = [world.time / 1_000]
+    first = world.say(0, "advisory", "pkg:pypi/idna", 0, severity="critical")
+    world.seal()
+    due = world.time - START + 86_400_000
+    world.say(0, "advisory", "pkg:pypi/idna", 0, due, severity="low", supersedes=first)
+    world.seal()
+    wrong, right = (Knowledge(world.archive, clock=lambda: now_s[0]) for _ in range(2))
+    now_s[0] = world.time / 1_000 + days * 86_400
+    assert wrong.known("pkg:pypi/idna@1.0").whole
+    now_s[0] = world.time / 1_000 + 60
+    for grown in (False, True):
+        if grown:
+            world.say(0, "licence", "pkg:pypi/idna")
+            world.seal()
+        told = [[one.severity for one in it.known("pkg:pypi/idna@1.0").advisories] for it in (wrong, right)]
+        assert told == [["critical"], ["critical"]]
+    now_s[0] = (START + due) / 1_000 + 1
+    told = [[one.severity for one in it.known("pkg:pypi/idna@1.0").advisories] for it in (wrong, right)]
+    assert told == [["low"], ["low"]]
+
+
+def test_a_clock_that_is_behind_the_log_is_the_log_s(world):
+    first = world.say(0, "advisory", "pkg:pypi/idna", 0, severity="low")
+    world.seal()
+    world.say(0, "advisory", "pkg:pypi/idna", 0, world.time - START, severity="critical", supersedes=first)
+    world.seal()
+    knowledge = Knowledge(world.archive, clock=lambda: 1.0)
+    assert [one.severity for one in knowledge.known("pkg:pypi/idna@1.0").advisories] == ["critical"]
