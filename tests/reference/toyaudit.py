@@ -23,6 +23,7 @@ class ToyAudit:
     """
     Attributes:
         most: versions that are not too much at once.
+        busy: questions that it will send away.
         here: purl -> (origin, status, whether policy allows it); others are unknown here.
     """
 
@@ -32,6 +33,7 @@ class ToyAudit:
     policy: str = ""
     orders: list = field(default_factory=list)
     most: int = 1_000
+    busy: int = 0
 
     @property
     def size(self) -> int:
@@ -68,6 +70,10 @@ class ToyAudit:
 
         def answer():
             order = msgspec.json.decode(made.seen[-1][3], type=AuditOrder)
+            if self.busy:
+                self.busy -= 1
+                refusal = Refusal("busy", what="other audits", who="others", do="come again", retry_s=700)
+                return refusal.answer.http, {"error": refusal.as_dict()}
             if len(order.purls) > self.most:
                 refusal = Refusal("too-large", what="too much", who="you", do="ask for less")
                 return refusal.answer.http, {"error": refusal.as_dict()}

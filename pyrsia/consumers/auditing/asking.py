@@ -1,5 +1,6 @@
 """A node's answers about many versions, asked in pages and merged. What it says of them is believed, not proven."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,9 +10,11 @@ import msgspec
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.serve.knowing import AsOf, AuditAnswer, AuditOrder, AuditRow
-from pyrsia.units import MAX_AUDITED
+from pyrsia.units import MAX_AUDITED, Limit
 
 AUDIT: Final = "/api/v1/audit"
+TRIES = Limit(6, "of a node that does other audits: half a minute, then it is one that cannot say")
+MAX_PAUSE_S = Limit(10, "between two of them, whatever a node says: somebody waits")
 Tick = Callable[[int, int, str], None]
 
 
@@ -47,7 +50,7 @@ def ask(node: Client, wanted: Sequence[str], at: AsOf, into: Answered, *, tick: 
 def _page(node: Client, page: tuple[str, ...], at: AsOf, into: Answered) -> None:
     """One page; in halves where the node finds it too long: a past moment is read out of whole histories."""
     try:
-        found = _typed(node.post(AUDIT, msgspec.to_builtins(AuditOrder(page, at))))
+        found = _typed(_post(node, msgspec.to_builtins(AuditOrder(page, at))))
     except Refusal as refusal:
         if refusal.code != "too-large" or len(page) == 1:
             raise
@@ -60,6 +63,19 @@ def _page(node: Client, page: tuple[str, ...], at: AsOf, into: Answered) -> None
         into.size, into.time_ms = found.size, found.time_ms
     into.whole = into.whole and found.whole
     into.rows |= {row.purl: row for row in found.rows}
+
+
+def _post(node: Client, order: Any) -> Any:
+    """The node's answer; one that has other audits to do is asked again when it says so."""
+    for _ in range(TRIES.value - 1):
+        try:
+            return node.post(AUDIT, order)
+        except Refusal as refusal:
+            if refusal.code != "busy":
+                raise
+            pause_s = min(max(1, refusal.retry_s), MAX_PAUSE_S.value)
+        time.sleep(pause_s)
+    return node.post(AUDIT, order)
 
 
 def _typed(answer: Any) -> AuditAnswer:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from pyrsia.consumers.auditing import components
+from pyrsia.consumers.auditing import asking, components
 from pyrsia.consumers.auditing.images import MAX_SBOMS
 from pyrsia.knowledge.about import about
 from pyrsia.units import MAX_AUDITED, Limit
@@ -181,6 +181,17 @@ def test_what_a_node_finds_too_much_is_asked_in_halves(pyrsia, toy, node, tmp_pa
     toy.most = 0
     code, _, err = pyrsia("audit", listed, "--node", node.url)
     assert (code, "too much" in err) == (3, True)
+
+
+def test_a_node_with_other_audits_to_do_is_asked_again_and_not_for_ever(pyrsia, toy, node, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(asking.time, "sleep", pauses.append)
+    toy.busy = asking.TRIES.value - 1
+    assert pyrsia("audit", OLD, "--node", node.url)[0] == 1
+    assert pauses == [asking.MAX_PAUSE_S.value] * (asking.TRIES.value - 1)
+    toy.busy = 100
+    code, _, err = pyrsia("audit", OLD, "--node", node.url)
+    assert (code, "other audits" in err) == (3, True)
 
 
 def test_a_past_moment_is_passed_on_and_decides_nothing_by_policy(pyrsia, toy, node):
