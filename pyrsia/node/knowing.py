@@ -25,7 +25,9 @@ from pyrsia.node.pulse import Pulse
 from pyrsia.units import Limit
 
 MAX_ANSWERS = Limit(10_000, "versions whose answer is remembered, 1 KB each; then all are asked anew")
-MAX_ADVISORIES = Limit(50_000, "of all remembered answers together, 400 bytes each: 20 MB")
+MAX_WORDS = Limit(
+    50_000, "advisories, licences and SBOMs of all remembered answers together, 400 bytes each: 20 MB"
+)
 MAX_LOOKS = Limit(
     20_000, "histories looked at since the last block, 300 bytes each; then all are looked at again"
 )
@@ -64,6 +66,11 @@ class _Look:
     files: bool
 
 
+def _words(known: Known) -> int:
+    """Any member may say thousands of licences of a package, and each version's answer has them all."""
+    return len(known.advisories) + len(known.licences) + len(known.sboms)
+
+
 def _look_at(held: Held) -> _Look:
     newest = next(reversed(held.facts), "")
     return _Look(
@@ -84,7 +91,7 @@ class Knowledge:
         self._log, self._clock = log, clock
         self.reading = Reading(log)
         self._answers: dict[tuple[str, str], _Answer] = {}
-        self._advisories = 0  # of all of them
+        self._words = 0  # of all of them
         self._looks: dict[bytes, _Look] = {}
         self._looked = -1  # size of the log then
         self._revision = 0
@@ -158,13 +165,11 @@ class Knowledge:
     def _remember(self, asked: tuple[str, str], answer: _Answer) -> None:
         """Answers that were made first are given up first."""
         before = self._answers.pop(asked, None)
-        self._advisories += len(answer.known.advisories)
-        self._advisories -= 0 if before is None else len(before.known.advisories)
-        while self._answers and (
-            len(self._answers) >= MAX_ANSWERS.value or self._advisories > MAX_ADVISORIES.value
-        ):
+        self._words += _words(answer.known)
+        self._words -= 0 if before is None else _words(before.known)
+        while self._answers and (len(self._answers) >= MAX_ANSWERS.value or self._words > MAX_WORDS.value):
             gone = self._answers.pop(next(iter(self._answers)))
-            self._advisories -= len(gone.known.advisories)
+            self._words -= _words(gone.known)
         self._answers[asked] = answer
 
     def _about(self, held: list[Held], purl: str, sha256: str, now_ms: int) -> Known:

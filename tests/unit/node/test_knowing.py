@@ -328,15 +328,28 @@ def test_what_is_kept_is_bounded_and_what_was_given_up_is_read_again(world, monk
 
 
 def test_answers_with_many_advisories_are_remembered_in_bounds(world, monkeypatch):
-    monkeypatch.setattr("pyrsia.node.knowing.MAX_ADVISORIES", reading.Limit(4, "a test's"))
+    monkeypatch.setattr("pyrsia.node.knowing.MAX_WORDS", reading.Limit(4, "a test's"))
     for at in range(3):
         world.say(at, "advisory", "pkg:pypi/idna", at)
     world.seal()
     knowledge = Knowledge(world.archive, clock=Clock(world))
     for version in ("1.0", "2.0", "3.0", "3.0"):
         assert len(knowledge.known(f"pkg:pypi/idna@{version}").advisories) == 3
-        assert knowledge._advisories == sum(len(one.known.advisories) for one in knowledge._answers.values())
+        assert knowledge._words == sum(len(one.known.advisories) for one in knowledge._answers.values())
     assert len(knowledge._answers) == 1
+
+
+def test_answers_with_many_licences_are_remembered_in_the_same_bounds(world, monkeypatch):
+    """Else one member's two thousand of a package would be kept once for each of its versions."""
+    monkeypatch.setattr("pyrsia.node.knowing.MAX_WORDS", reading.Limit(7, "a test's"))
+    for at in range(3):
+        world.say(at, "licence", "pkg:pypi/idna", at)
+    world.seal()
+    knowledge = Knowledge(world.archive, clock=Clock(world))
+    for number in range(20):
+        assert len(knowledge.known(f"pkg:pypi/idna@{number}").licences) == 3
+    assert len(knowledge._answers) <= 2
+    assert knowledge._words == sum(len(one.known.licences) for one in knowledge._answers.values())
 
 
 async def test_facts_that_come_are_told_from_any_leaf_on(world):
