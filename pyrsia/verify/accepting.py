@@ -98,11 +98,14 @@ def require(
         current: the proof was made just now, so that its checkpoint is the log's newest head.
 
     Raises:
-        Refusal: `denied`, or `too-old` where only the age of proof or head is against it.
+        Refusal: `denied`, or `too-old` where only the age of proof or head is against it; `no-proof` where what is
+            known of it ends before it was published.
     """
     learned = None
     if learn is not None and policy.at(finding.purl).asks_knowledge:
         learned = learn(network, finding.purl, finding.sha256)
+        if learned is not None and learned.before <= finding.index:
+            raise _too_early(finding, learned.before)
     facts = facts_of(finding, None if learned is None else learned.known)
     proven_s = finding.checkpoint_s if learned is None else min(finding.checkpoint_s, learned.checkpoint_s)
     age_ms = max(0, now_ms - proven_s * 1_000)
@@ -116,3 +119,13 @@ def require(
         do = missing(finding.purl, finding.sha256)
         code = "no-proof" if against <= _KNOWING else code
     raise Refusal(code, what=told.what, who=told.who, do=do)
+
+
+def _too_early(finding: Finding, before: int) -> Refusal:
+    """Of histories in which the file does not even occur: they hide whatever was said of its version since."""
+    return Refusal(
+        "no-proof",
+        what=f"what is told of it ends at leaf {before}, and it was published in leaf {finding.index}",
+        who="the history of the package, or of the file",
+        do=missing(finding.purl, finding.sha256),
+    )

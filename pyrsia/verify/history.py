@@ -68,7 +68,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A proven history. `leaves`: (leaf index, leaf), in log order; `time_ms`: block time that it is complete for."""
+    """A proven history.
+
+    Attributes:
+        time_ms: block time that it is complete for.
+        leaves: (leaf index, leaf), in log order; all that there are below the leaf `seal`.
+    """
 
     pin: Pin
     line: Line
@@ -76,6 +81,7 @@ class History:
     head: Trusted
     time_ms: int
     leaves: tuple[tuple[int, bytes], ...]
+    seal: int
 
 
 def pack(
@@ -136,7 +142,7 @@ def _read(data: bytes, pins: Sequence[Pin], verify: Verify) -> History:
         prefixtree.verify_present(roots.index_root, subject.key, _value(found), path)
     else:
         prefixtree.verify_absent(roots.index_root, subject.key, path)
-    return History(pin, line, subject, head, roots.time_ms, found)
+    return History(pin, line, subject, head, roots.time_ms, found, roots.seal)
 
 
 def _subject(about: Any) -> Subject:

@@ -31,10 +31,14 @@ _WITHDRAWING: Final = frozenset((WITHDRAW, "motion.propose", "motion.approve"))
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What is known, and POSIX seconds of the older checkpoint that it was proven with."""
+    """What is known, and POSIX seconds of the older checkpoint that it was proven with.
+
+    `before`: the leaf below which it is complete.
+    """
 
     known: Known
     checkpoint_s: int
+    before: int
 
 
 class Learn(Protocol):
@@ -93,7 +97,7 @@ class Histories:
             facts = [fact for one in told for fact in _facts(one)]
             size = max(one.head.checkpoint.size for one in told)
             known = about(_once(facts), purl, sha256, self._now_ms, size, whole=True)
-        return Learned(known, min(one.head.time_s for one in told))
+        return Learned(known, min(one.head.time_s for one in told), min(one.seal for one in told))
 
     def heed(self, network: str, purl: str, sha256: str, size: int) -> None:
         """As `Learn`. A status is proven by the proof alone; that a withdrawal came later its histories tell."""

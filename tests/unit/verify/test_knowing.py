@@ -226,3 +226,35 @@ def test_a_maintainer_s_withdrawal_in_a_history_refuses_with_its_reason(withdraw
 def test_a_motion_of_another_kind_about_the_package_is_no_matter(withdrawing):
     withdrawing.says("motion.propose", mapping(), *withdrawing.world.nodes[1:3])
     assert withdrawing.refusal() is None
+
+
+def test_a_history_that_ends_before_the_file_was_published_says_nothing_of_it(tmp_path):
+    """Its age may be fine, and still it hides all that was ever said of this version."""
+    world = Kept(tmp_path)
+    try:
+        world.block(
+            world.entry(world.follower, "fact.add", fact("licence", "pkg:pypi/other", expression="MIT"))
+        )
+        early = len(world.leaves)
+        story = Story(world=world, dissenter=True)
+        world.archive.keep_checkpoint(story.note(story.head(early)))
+        proofs = Proofs(world.archive)
+        old = [trio.run(proofs.of_history, Subject.parse(one)) for one in (IDNA, story.sha256)]
+        world.archive.keep_checkpoint(story.note())
+        new = [trio.run(proofs.of_history, Subject.parse(one)) for one in (IDNA, story.sha256)]
+        found = evidence.read(story.proof(), [story.pin], verify)
+        policy = rules.parse(CEILING.encode(), "mine")
+
+        def judged(given):
+            learn = Histories([story.pin], verify, now_ms=NOW_MS, given=given)
+            return judge_digest(story.sha256, found, now_ms=NOW_MS, expected=None, verify=verify,
+                                policy=policy, learn=learn).status  # fmt: skip
+
+        assert judged(new) == "REPRODUCED"
+        for given in (old, (new[0], old[1]), (old[0], new[1])):
+            with pytest.raises(Refusal, match=f"it was published in leaf {story.artifact.leaf}") as caught:
+                judged(given)
+            assert caught.value.code == "no-proof"
+            assert f"pyrsia log history {IDNA} --prove" in caught.value.do
+    finally:
+        world.close()
