@@ -81,7 +81,7 @@ def test_advisories_are_matched_once_a_version_and_only_where_something_was_said
 
 
 def test_decisions_outlive_the_answers_that_they_were_made_of(policed, evaluated, monkeypatch):
-    monkeypatch.setattr(knowing, "MAX_ADVISORIES", Limit(3, "a test's"))
+    monkeypatch.setattr(knowing, "MAX_WORDS", Limit(3, "a test's"))
     policed.say(CEILING)
     for at in range(3):
         advise(policed, f"CVE-2026-{at}", fixed="2")
