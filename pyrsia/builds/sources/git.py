@@ -270,7 +270,10 @@ class GitSources:
         """A client that may reach what is configured; a repository that is only mapped is reached as a stranger's."""
         own = [*self._hosts.hosts, *(instead for _, instead in self._hosts.mirrors)]
         settings = self._settings.configured(url for url in own if not url.startswith("file:"))
-        scheme, *where = origin_of(place)
+        try:
+            scheme, *where = origin_of(place)
+        except Malformed as error:  # a motion's bytes name it, and no name server could know it
+            raise _BLAME.unreachable(place, str(error)) from None
         if scheme != "https" and tuple(where) not in settings.open_hosts:
             raise _BLAME.unreachable(place, "it is not https, and its host is not configured here")
         return await stack.enter_async_context(Web(settings))

@@ -1,5 +1,7 @@
 """The node's half of sources from git: what is configured, which tag is asked for, what is the same source."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 
 from pyrsia.builds.model import NamedFile
@@ -120,3 +122,12 @@ async def test_without_git_nothing_is_fetched_and_the_one_command_is_named(tmp_p
 )
 def test_an_archive_has_a_plain_name_whatever_the_package_is_called(name, version, file):
     assert packing.file_name(name, version) == file
+
+
+async def test_a_repository_whose_host_is_no_name_is_unreachable(tmp_path):
+    """The rule of motions takes `a..b`; nobody is asked for it, and a build ends with a sentence."""
+    git = GitSources(Weak(), tmp_path)
+    async with AsyncExitStack() as stack:
+        with pytest.raises(Refusal, match="empty or too long") as caught:
+            await git._web(stack, "https://a..b/thing")
+    assert caught.value.code == "source-unreachable"
