@@ -149,7 +149,7 @@ class Listing:
             rows = sorted(self._names.rows(known.purl), key=lambda row: row.time_ms)
             found = [(row.key.partition("/")[0], row.time_ms) for row in rows]
         else:
-            files = (file for file in known.files.values() if file.version not in known.withdrawn)
+            files = (file for file in known.files.values() if file.version not in known.torn)
             found = [(file.version, file.upload_time_ms) for file in files]
         if not found:
             return (), ""

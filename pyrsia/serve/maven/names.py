@@ -36,7 +36,7 @@ class Known:
     Attributes:
         owner: LOCAL, NETWORK or PROXIED (of whom nothing is known here).
         versions: that the log holds, refused or not.
-        withdrawn: those of which a file is withdrawn: nobody is to choose them by what is left.
+        torn: those of which a file is kept back: nobody is to choose them by what is left.
     """
 
     purl: str
@@ -44,7 +44,7 @@ class Known:
     files: Mapping[Place, ProjectFile] = field(default_factory=dict)
     refused: Mapping[Place, Refused] = field(default_factory=dict)
     versions: frozenset[str] = frozenset()
-    withdrawn: frozenset[str] = frozenset()
+    torn: frozenset[str] = frozenset()
 
 
 class Names:
@@ -120,8 +120,9 @@ class Names:
         for one in self._supply.network.refused(purl):
             refused.setdefault((one.file.version, one.file.filename), one)
         held = frozenset(version for version, _ in (*files, *refused))
-        gone = frozenset(one.file.version for one in refused.values() if one.refusal.code == "withdrawn")
-        return Known(purl, NETWORK if held else PROXIED, files, refused, held, gone)
+        # Of what is denied or disputed, a later file of a name that is given says nothing of that one.
+        torn = (at[0] for at, one in refused.items() if at not in files or one.refusal.code == "withdrawn")
+        return Known(purl, NETWORK if held else PROXIED, files, refused, held, frozenset(torn))
 
 
 def is_package(group: str, artifact: str) -> bool:

@@ -118,6 +118,25 @@ async def test_a_withdrawn_version_of_maven_is_not_listed_and_its_path_says_why(
     assert (by_digest.content, by_digest.headers["x-pyrsia-withdrawn"]) == (b"two", WHY)
 
 
+@pytest.mark.parametrize("code", ["disputed", "denied"])
+async def test_of_maven_a_version_of_which_a_file_is_kept_back_is_led_to_by_nothing(
+    tmp_path: Path, code: str
+) -> None:
+    """Its pom alone would make it the latest, and a range would end at a 403."""
+    node = ToyNode(tmp_path)
+    maven_toys.publish(node, maven_toys.tool("1.0"), ".jar", b"one")
+    maven_toys.publish(node, maven_toys.tool("2.0"), ".pom", b"<project/>")
+    gone = maven_toys.publish(node, maven_toys.tool("2.0"), ".jar", b"two")
+    node.kept_back[gone.sha256] = Refused(gone, Refusal(code, what="no", who="policy", do="use another"))
+    with maven_toys.shelf(tmp_path) as local:
+        async with maven_toys.asking(node, local) as client:
+            listed = read_xml((await client.get("/org/example/tool/maven-metadata.xml")).content)
+            pom = await client.get("/org/example/tool/2.0/tool-2.0.pom")
+    assert [one.text for one in listed.all("versioning/versions/version")] == ["1.0"]
+    assert [listed.get(f"versioning/{one}") for one in ("latest", "release")] == ["1.0", "1.0"]
+    assert pom.status_code == 200  # who names it gets what is given
+
+
 # -- Conan --
 
 
