@@ -33,7 +33,9 @@ TOKENS: Final = "tokens"  # id of a token -> its hash, and what it allows
 MAIL: Final = (
     "mail"  # direct messages that came and went, and ids that must not come again (node/mesh/letters.py)
 )
-DOWNLOADS: Final = "downloads"  # SHA-256 of a file -> how often this node gave it; the empty key: how many rows
+DOWNLOADS: Final = (
+    "downloads"  # SHA-256 of a file -> how often this node gave it; the empty key: how many rows
+)
 # Name of a fact that this node says -> its leaf and digest, also by advisory; `next ...`: the leaf to go on with;
 # `underway/` and a name: an entry that went out and may still come.
 SAID: Final = "said"
