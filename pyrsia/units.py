@@ -392,7 +392,8 @@ MAX_HISTORY_BYTES = Limit(32 << 20, "20,000 leaves of 800 bytes, and twice that;
 MAX_PROOF_AGE_S = Limit(365 * 86_400, "a year: whoever keeps a file longer can fetch a newer proof beside it")
 MAX_FACTS_TOLD = Limit(500, "facts in one order: half a megabyte of entries, some blocks of a small network")
 MAX_ADVISORIES_TOLD = Limit(
-    2_000, "advisories whose packages an order names whole: those of 500 facts, and records that came to no fact"
+    2_000,
+    "advisories whose packages an order names whole: those of 500 facts, and records that came to no fact",
 )
 MAX_AFFECTED = Limit(1_000, "packages of one advisory: one about a monorepo names two hundred")
 MAX_DOCUMENT_BYTES = Limit(
