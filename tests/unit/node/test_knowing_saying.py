@@ -12,11 +12,13 @@ from pyrsia.knowledge import standing
 from pyrsia.knowledge.said import Said
 from pyrsia.ledger import entries
 from pyrsia.node.knowledge import saying as said
+from pyrsia.node.knowledge import underway
 from pyrsia.node.knowledge import words as told
 from pyrsia.node.knowledge.saying import Saying
-from pyrsia.node.knowledge.underway import Underway
+from pyrsia.node.knowledge.underway import Entry, Underway
 from pyrsia.serve.knowing import FactsOrder, FactTold, WholeAdvisory, WholeOutcome
 from pyrsia.store import layout
+from pyrsia.store.rocks import Batch
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START, blob
@@ -438,6 +440,22 @@ async def test_what_comes_into_the_log_by_itself_is_known_and_what_is_too_old_is
     desk.world.time += 10**9
     assert await desk.words_of(advisory(1), advisory(2)) == ["same", "added"]
     assert len(desk.facts()) == 2
+
+
+async def test_what_is_remembered_of_what_went_out_has_a_bound_and_no_damage_ends_it(desk, monkeypatch):
+    database, author = desk.world.database, desk.world.entry
+    raws = [author(desk.me, "fact.add", {"kind": "licence", "subject": IDNA, "text": str(n), "valid_from": 0})
+            for n in range(4)]  # fmt: skip
+    names = [bytes([n]) * 16 for n in range(4)]
+    monkeypatch.setattr(underway, "MAX_UNDERWAY", said.Limit(2, "a test's"))
+    made = Underway(database, desk.world.archive.leaf_of)
+    made.keep(Entry(name, name, raw) for name, raw in zip(names, raws, strict=True))
+    assert [one.name for one in made.open(names, 0)] == names[2:]
+    database.write(Batch().put(layout.SAID, b"underway/torn", b"\xc1"))
+    again = Underway(database, desk.world.archive.leaf_of)
+    assert [one.raw for one in again.open(names, 0)] == raws[2:]
+    assert again.open(names, 10**15) == []
+    assert [key for key, _ in desk.underway_rows()] == [b"underway/torn"]
 
 
 async def test_while_an_earlier_word_may_still_come_nothing_else_is_said_of_it(desk):
