@@ -38,9 +38,13 @@ _Seen = tuple[int | bool | str, ...]
 
 @dataclass(slots=True)
 class _Answer:
-    """`made_ms`: for which time; `seen`: what it was made of."""
+    """`size`: of the log when it was last looked at, -1 while it is not whole; `made_ms`: for which time.
+
+    `seen`: what it was made of.
+    """
 
     known: Known
+    size: int
     made_ms: int
     seen: tuple[_Seen, ...]
 
@@ -69,6 +73,13 @@ class _Look:
 def _words(known: Known) -> int:
     """Any member may say thousands of licences of a package, and each version's answer has them all."""
     return len(known.advisories) + len(known.licences) + len(known.sboms)
+
+
+def _is_silent(purl: str, keys: tuple[bytes, ...], looks: Sequence[_Look]) -> bool:
+    """Whether nothing is said of a file, whose history is the last, but what is said of its version."""
+    if not purl or keys_of(purl, "") != keys[:-1]:
+        return False
+    return looks[-1].empty and not any(one.files for one in looks)
 
 
 def _look_at(held: Held) -> _Look:
@@ -110,29 +121,23 @@ class Knowledge:
         Raises:
             Malformed: it is no canonical purl.
         """
-        now_ms = max(int(self._clock() * 1_000), ended_ms(self._log))
+        size, now_ms = self._log.size, int(self._clock() * 1_000)
+        before = self._answers.get((purl, sha256))
+        if before is not None and before.size == size and before.holds_at(now_ms):
+            return before.known
+        now_ms = max(now_ms, ended_ms(self._log))
         keys = keys_of(purl, sha256)
         looks = self._looks_at(keys)
-        shared = keys_of(purl, "") if purl else ()
-        if (
-            sha256
-            and purl
-            and shared == keys[:-1]
-            and looks[-1].empty
-            and not any(one.files for one in looks)
-        ):
-            sha256, keys, looks = (
-                "",
-                shared,
-                looks[:-1],
-            )  # nothing is said of this file but what is of its version
+        if sha256 and _is_silent(purl, keys, looks):
+            sha256, keys, looks = "", keys[:-1], looks[:-1]
         seen = tuple([one.seen for one in looks])
         before = self._answers.get((purl, sha256))
         if before is not None and before.seen == seen and before.holds_at(now_ms):
+            before.size = size if before.known.whole else -1
             return before.known
         held = [self.reading.kept(key) or self.reading.look(key) for key in keys]
         known = self._about(held, purl, sha256, now_ms)
-        self._remember((purl, sha256), _Answer(known, now_ms, seen))
+        self._remember((purl, sha256), _Answer(known, size if known.whole else -1, now_ms, seen))
         return known
 
     def seen(self, purl: str, sha256: str = "") -> tuple[_Seen, ...]:
