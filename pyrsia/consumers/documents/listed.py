@@ -47,7 +47,7 @@ def outside(kind: str, stretches: Sequence[Stretch], versions: Collection[str]) 
     bounds = [_bounds(kind, one) for one in stretches]
     if kind == "pypi" and any("+" in one.begin or "+" in one.end for one in bounds):
         return sorted(versions)  # a public version means its local ones too, on both sides of such a bound
-    return sorted(version for version in versions if not _held(kind, version, bounds))
+    return sorted([version for version in versions if not _held(kind, version, bounds)])
 
 
 def _bounds(kind: str, one: Stretch) -> _Bounds:
@@ -59,15 +59,20 @@ def _held(kind: str, version: str, every: Iterable[_Bounds]) -> bool:
     lead = _lead(kind, version)
     count = len(lead)
     for begin, begins, end, ends, inside in every:
+        # Numbers decide where neither of the two only goes on behind the other's end.
         if begin != BEGINNING:
-            apart = lead[: len(begins)] != begins[:count]  # they differ in a number that both have
-            if lead < begins if apart else _order(kind, version, begin, -1) < 0:
+            if lead < begins:
+                before = begins[:count] != lead or _order(kind, version, begin, -1) < 0
+            else:
+                before = lead[: len(begins)] == begins and _order(kind, version, begin, -1) < 0
+            if before:
                 continue
         if not end:
             return True
-        if lead[: len(ends)] != ends[:count]:
-            if lead < ends:
+        if lead < ends:
+            if ends[:count] != lead:
                 return True
+        elif lead[: len(ends)] != ends:
             continue
         # The last version inside is the last with any label of its own.
         asked = version.partition("+")[0] if inside and kind == "pypi" else version

@@ -218,7 +218,8 @@ def _meant(about: _About, noted: list[str]) -> dict[str, Any]:
     found = stretches(about.kind, about.ranges)
     for stretch in found:
         for version in stretch.values():
-            _checked(version)
+            if not _is_version(version):
+                _checked(version)
     versions = outside(about.kind, found, about.versions) if found else sorted(about.versions)
     if found and not all(map(_is_version, versions)):  # rather the ranges than nothing
         versions = [one for one in versions if _is_version(one)]
