@@ -60,7 +60,8 @@ PROMISED = (
     "storage", "storage status", "storage pin", "storage unpin", "storage gc", "storage scrub",
     "broadcast", "listen", "send", "inbox",
     "fetch", "doctor", "dashboard", "list", "config", "config edit", "package", "package badge", "package describe",
-    "package keys", "package keys make", "package keys show", "package map", "package search", "package show", "package withdraw",
+    "package keys", "package keys make", "package keys show", "package map", "package search", "package show",
+    "package withdraw",
 )  # fmt: skip
 
 
