@@ -36,6 +36,9 @@ MAX_LOOKED = Limit(
 )
 MAX_LISTED = Limit(20_000, "files of all listings that are remembered, 1 KB each: as long as the longest one")
 TURN = Limit(8, "files judged between two turns of the loop, 3 ms each where a package has 200 advisories")
+TRIES = Limit(
+    3, "listings begun while blocks come; each answer is remembered, so that the second takes a tenth"
+)
 MAX_KNOWN = Limit(4_096, "files asked for between two blocks, 2 KB each: most requests are for the same few")
 
 
@@ -130,12 +133,14 @@ class Catalog:
             return
         done = self._preparing[name] = trio.Event()
         try:
-            revision, listing = self.revision(), _Listing()
-            for at, _ in enumerate(self._judging(name, listing), start=1):
-                if at % TURN.value == 0:
-                    await trio.lowlevel.checkpoint()
-            if revision == self.revision():  # else each answer is remembered, and most of them hold
-                self._keep(name, listing)
+            for _ in range(TRIES.value):
+                revision, listing = self.revision(), _Listing()
+                for at, _ in enumerate(self._judging(name, listing), start=1):
+                    if at % TURN.value == 0:
+                        await trio.lowlevel.checkpoint()
+                if revision == self.revision():
+                    self._keep(name, listing)
+                    return
         finally:
             del self._preparing[name]
             done.set()

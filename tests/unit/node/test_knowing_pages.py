@@ -121,6 +121,7 @@ async def test_a_page_whose_policy_changes_meanwhile_is_none_of_before(policed):
         nursery.start_soon(policed.catalog.prepare, "idna")
         await trio.lowlevel.checkpoint()
         advise(policed, "CVE-2026-1", fixed="2")
+    assert policed.catalog._listings["idna"].files == []  # begun anew
     assert policed.files == 0
 
 
