@@ -156,6 +156,7 @@ def test_config_shows_every_key_as_toml_and_as_json(pyrsia, data):
     told = json.loads(pyrsia("config", "--node", data, "--json")[1])
     assert set(told["config"]) == {
         "node", "http", "net", "builds", "storage", "log", "timing", "witness", "local", "proxy", "messages",
+        "knowledge",
     }  # fmt: skip
 
 

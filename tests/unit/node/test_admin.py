@@ -263,7 +263,11 @@ async def test_an_artifact_is_told_with_its_place_and_its_proof(node):
 
 async def test_what_was_pushed_here_is_no_package_of_the_log_and_nobody_is_told_of_the_question(node):
     asked = []
-    catalog = SimpleNamespace(files=lambda package: asked.append(package) or [])
+
+    async def prepare(package):
+        await trio.lowlevel.checkpoint()
+
+    catalog = SimpleNamespace(files=lambda package: asked.append(package) or [], prepare=prepare)
     admin = replace(node.admin, catalog=catalog, pushed=lambda package: package == "pkg:pypi/ours")
     with pytest.raises(Refusal) as caught:
         await admin.package_files("pkg:pypi/ours")
