@@ -27,7 +27,9 @@ class ToyJudge:
 
     def policy(self) -> PolicyAnswer:
         found = rules.parse(self.text.encode(), "policy.toml")
-        return PolicyAnswer("", self.text, "", self.head_age_ms, judging.told(found), judging.told_blocks(found))
+        return PolicyAnswer(
+            "", self.text, "", self.head_age_ms, judging.told(found), judging.told_blocks(found)
+        )
 
     async def facts(self, purl: str) -> FactsAnswer:
         return self.known(purl)
