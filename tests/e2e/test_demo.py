@@ -336,9 +336,10 @@ def test_the_demo_proves_a_whole_history_and_checks_a_whole_log(demo, tmp_path):
     assert len(told["leaves"]) == demo["history"]["leaves"]
     kinds = [json.loads(row["leaf"])["type"] for row in told["leaves"]]
     builds = sum(one["purl"].startswith("pkg:pypi/pyrsia-sample@") for one in demo["requests"])
-    expected = {"build.request": builds, "build.reveal": 3 * builds, "artifact.add": builds, "fact.add": 3}
+    expected = {"build.request": builds, "build.reveal": 3 * builds, "artifact.add": builds}
     for kind, count in expected.items():
         assert kinds.count(kind) == count, kinds
+    assert kinds.count("fact.add") >= 3, kinds  # the demo's own, and what builders had said of it by then
     short = tmp_path / "short.history"
     short.write_bytes(b"\n".join([*file.read_bytes().split(b"\n")[:-2], b""]))
     assert pyrsia("log", "verify-history", str(short), "--trust", demo["trust"]).returncode == 1

@@ -291,7 +291,7 @@ def test_the_page_about_joining_is_true_word_for_word(people: People) -> None:
     assert (before["peers"] >= 4, before["log"]["size"] > 2, before["role"]) == (True, True, "follower")
     assert people.member("erin") is None
     assert people.member("erin", by="erin") is None
-    with pytest.raises(Refusal, match="members only"):
+    with pytest.raises(Refusal, match="only members"):
         people.order("erin", "what a guest says")
 
     people.run("2. A member that follows")

@@ -9,7 +9,7 @@ Source: docs/builds-pip.md, "Where the source comes from"; PEPs 503, 658, 691.
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,9 @@ from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, MAX_METADATA_BYTES, MAX_SOURCE_BYTES, Limit
 from pyrsia.wire.purl import pypi_name
 
+# PyPI's pages lead to its files under another name: who configured the one configured the other, wherever it leads.
+_PYPI: Final = ("pypi.org", 443)
+_PYPI_FILES: Final = ("files.pythonhosted.org", 443)
 _PAGES: Final = Limit(128, "pages kept in memory: twice the packages and tools of one large closure")
 _PAGE_MS: Final = Limit(
     600_000,
@@ -71,7 +74,7 @@ class IndexClient:
         self._pages: OrderedDict[str, tuple[int, Project]] = OrderedDict()  # with the time of asking
         self._folders = tuple(i.folder.resolve() for i in self._indexes if i.folder)
         auth = {origin_of(i.root): i.auth for i in self._indexes if i.folder is None and i.auth}
-        hosts = frozenset(origin_of(i.root)[1:] for i in self._indexes if i.folder is None)
+        hosts = open_hosts(i.root for i in self._indexes if i.folder is None)
         self._web = Web(outbound(config, auth, hosts))
 
     async def __aenter__(self) -> "IndexClient":
@@ -175,6 +178,12 @@ class IndexClient:
                 return simple.parse(bytes(body), kind, str(response.url), name, shown(index.root))
             except Malformed as error:
                 raise unreachable(url, str(error)) from error
+
+
+def open_hosts(indexes: Iterable[str]) -> frozenset[tuple[str, int]]:
+    """(host, port) of configured indexes, and where their files are known to lie."""
+    hosts = frozenset(origin_of(one)[1:] for one in indexes)
+    return hosts | {_PYPI_FILES} if _PYPI in hosts else hosts
 
 
 def outbound(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyrsia.builds.outbound import addresses
 from pyrsia.builds.pip import cache, index, simple
 from pyrsia.builds.pip.config import PipConfig
-from pyrsia.builds.pip.index import IndexClient
+from pyrsia.builds.pip.index import IndexClient, open_hosts
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import Limit
 
@@ -259,6 +259,13 @@ async def test_a_redirect_into_a_closed_network_is_not_followed(server, tmp_path
             await client.project("thing")
 
     assert "loopback, private or link-local" in caught.value.what
+
+
+def test_what_is_configured_is_open_and_pypi_is_one_service_under_two_names():
+    files = ("files.pythonhosted.org", 443)
+    assert open_hosts(["https://pypi.org/simple/"]) == {("pypi.org", 443), files}
+    for others in (["https://index.example:8443/simple/"], ["http://pypi.org/simple/"], []):
+        assert files not in open_hosts(others)
 
 
 async def test_an_endless_redirect_ends(server, tmp_path):
