@@ -245,13 +245,18 @@ class Storing:
     async def mend(self) -> None:
         """One try for each blob that was damaged."""
         rows = self._database.scan(layout.MISC, MEND, WANTED.value, before=MEND + b"\xff" * (HASH_BYTES + 1))
-        for key, raw in rows:
-            sha256 = key[len(MEND) :]
-            await self._mend_one(sha256, msgspec.msgpack.decode(raw, type=BlobRecord))
+        for key, _ in rows:
+            await self._mend_one(key[len(MEND) :])
 
-    async def _mend_one(self, sha256: bytes, was: BlobRecord) -> None:
+    async def _mend_one(self, sha256: bytes) -> None:
+        raw = self._database.get(layout.MISC, MEND + sha256)  # now: fetching those before it takes minutes
+        if raw is None:
+            return
+        was = msgspec.msgpack.decode(raw, type=BlobRecord)
         if not self.blobs.has(sha256):
             blob = await self._known(sha256, was.size)
+            if self._database.get(layout.MISC, MEND + sha256) != raw:
+                return  # let go once more meanwhile, so it is looked at once more
             if blob is None or not (was.pins or self._named(blob.manifest)):
                 if not was.pins:  # mere cache that nobody can name: nobody misses it
                     await self._settled(sha256)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from hashlib import sha256 as hashed
 
 import pytest
 import trio
@@ -74,6 +75,11 @@ class Ground:
         await self.database.commit(Batch().put(layout.MANIFESTS, manifest.id, row))
         self.now_s += 60
         return sha256
+
+    def kept(self, sha256, pin):
+        """Whether a pin of a blob is remembered: by its row, or by what says that it is wanted again."""
+        assert pin in self.blobs.pins(sha256) or pin in self.blobs._missed(sha256)
+        return True
 
     async def spoil(self, sha256):
         self.blobs.path(sha256).write_bytes(b"?" * self.blobs.size(sha256))
@@ -160,12 +166,34 @@ async def test_a_blob_that_somebody_met_damaged_is_read_again_at_once(ground, mo
         nursery.start_soon(ground.storing.run)
         for one in (bytes(32), bad, good):  # one that is not here is no trouble, the third is one too many
             ground.storing.doubt(one)
-        await until(
-            lambda: ground.blobs.path(bad).exists() and ground.blobs.path(bad).read_bytes() == b"artifact"
-        )
+        # Its file is back a moment before its row, and before the row says so it is wanted: never neither.
+        await until(lambda: ground.kept(bad, "shard") and ground.storing._mended)
         await until(lambda: not ground.storing._doubted)
         assert (ground.blobs.pins(bad), ground.blobs.has(good)) == (("shard",), True)
+        assert ground.blobs.path(bad).read_bytes() == b"artifact"
         nursery.cancel_scope.cancel()
+
+
+async def test_one_that_is_pinned_and_damaged_again_while_others_are_fetched_keeps_its_new_pin(ground):
+    first, second = sorted((b"one", b"two"), key=lambda data: hashed(data).digest())
+    pinned, cache = await ground.put(first, "shard"), await ground.put(second)
+    for one in (pinned, cache):
+        await ground.spoil(one)
+    ground.peers[pinned] = first
+
+    async def slowly(blob):
+        await ground.blobs.put_bytes(second, pin="receipt:1")
+        await ground.spoil(cache)
+        await ground.bring(blob)
+
+    ground.storing.bring = slowly
+    await ground.storing.mend()
+    assert ground.kept(pinned, "shard")
+    assert ground.kept(cache, "receipt:1")
+
+    ground.storing.bring, ground.peers[cache] = ground.bring, second
+    await ground.storing.mend()
+    assert ground.blobs.pins(cache) == ("receipt:1",)
 
 
 @pytest.mark.parametrize("how", ["missing", "cut"])
