@@ -11,12 +11,14 @@ Source: C2SP tlog-witness.md v1.0.0; docs/auditing.md, "Witness".
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 import httpx
 import trio
 
 from pyrsia import keys
+from pyrsia.builds.outbound.bodies import severable
 from pyrsia.config import WitnessSection
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.log.checkpoint import Checkpoint
@@ -172,8 +174,10 @@ class Outside:
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> tuple[int, str, bytes]:
     """(status, content type, body) of the answer; a longer one than any witness gives is cut off."""
+    asked = severable(client.build_request("POST", url, content=body))
     with trio.fail_after(PATIENCE_S.value):
-        async with client.stream("POST", url, content=body) as answer:
+        answer = await client.send(asked, stream=True)
+        async with aclosing(answer):
             got = b""
             async for part in answer.aiter_raw():
                 got += part

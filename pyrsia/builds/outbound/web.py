@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from pyrsia.builds.outbound.addresses import Forbidden, Origin, bare, check_host, origin_of
+from pyrsia.builds.outbound.bodies import severable
 from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.builds.outbound.transport import make_client, netrc
 from pyrsia.errors import Malformed
@@ -214,8 +215,10 @@ class Web:
             raise unreachable(url, str(error)) from error
         client = self._client(origin)
         try:
-            request = client.build_request(
-                ask.method, bare(url), headers=dict(ask.headers), content=ask.body or None
+            request = severable(
+                client.build_request(
+                    ask.method, bare(url), headers=dict(ask.headers), content=ask.body or None
+                )
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise unreachable(url, _reason(error)) from error

@@ -1,7 +1,9 @@
 """The outbound rules in one place: where a fetch may go, what a redirect may do, who sees credentials."""
 
 import base64
+import gc
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
+from tests.reference.parts import until
 from tests.unit.builds.outbound.upstream import serving
 
 SETTINGS = Outbound(netrc=False)
@@ -306,3 +309,73 @@ async def test_whatever_a_resolver_thinks_of_a_name_is_a_refusal(monkeypatch):
 def test_what_is_no_address_cannot_be_configured():
     with pytest.raises(Malformed):
         SETTINGS.configured(["ftp://one.example"])
+
+
+class Deaf:
+    """A receiver that reads the head of a request and then nothing, or hangs up.
+
+    Attributes: heads: how many it read so far; hangs_up: it does, without an answer.
+    """
+
+    def __init__(self, hangs_up):
+        self.hangs_up, self.heads = hangs_up, 0
+
+    async def __call__(self, stream):
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += bytes(await stream.receive_some(1_024))
+        self.heads += 1
+        if not self.hangs_up:
+            await trio.sleep_forever()
+        await stream.aclose()
+
+
+def opened(port):
+    return Web(Outbound(netrc=False, open_hosts=frozenset({("127.0.0.1", port)})))
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+@pytest.mark.parametrize("method", ["tell", "post", "put"])
+async def test_a_body_that_is_not_sent_to_its_end_leaves_nothing_open(method, hangs_up):
+    """A generator that nobody closes is a warning of trio's, and so an error here, once it is collected."""
+    more = {} if method == "tell" else {"limit": 1 << 20}
+    deaf, listeners = Deaf(hangs_up), await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    client = opened(port)
+
+    async def call():
+        asked = getattr(client, method)(f"http://127.0.0.1:{port}/", bytes(8 << 20), headers={}, **more)
+        with suppress(Refusal):
+            async with asked:
+                pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, deaf, listeners)
+        async with client:
+            for count in range(1, 11):
+                async with trio.open_nursery() as calls:
+                    calls.start_soon(call)
+                    await until(lambda count=count: deaf.heads >= count)
+                    if not hangs_up:
+                        calls.cancel_scope.cancel()
+        gc.collect()
+        nursery.cancel_scope.cancel()
+    assert deaf.heads == 10
+
+
+async def test_a_body_that_is_cancelled_before_its_first_byte_leaves_nothing_open():
+    async with serving() as server, opened(server.port) as client:
+        for steps in range(40):  # each step of a call once, the one before its body is written among them
+            async with trio.open_nursery() as calls:
+
+                async def call():
+                    async with client.tell(server.url + "/", b"{}", headers={}):
+                        pass
+
+                calls.start_soon(call)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                calls.cancel_scope.cancel()
+            gc.collect()
+    assert server.asked
+    assert {(heads["content-length"], body) for _, _, heads, body in server.asked} == {("2", b"{}")}
