@@ -90,7 +90,9 @@ def hook(node: Node) -> dict[str, object]:
 
 def test_a_receiver_that_was_down_and_a_node_that_was_killed_lose_no_fact(network: Network) -> None:
     node, issuer = network.follower, network.nodes[0]
-    say(issuer, "CVE-2026-1")  # before there is a webhook
+    before = say(issuer, "CVE-2026-1")  # there is no webhook yet
+    # What a node fetches only after its webhook began would be told of too.
+    network.wait(lambda: network.status(node)["log"]["size"] > before, 30, "the follower lags")
     with receiving() as server:
         network.stop(node)
         (node.data / "hook.secret").write_text(SECRET)

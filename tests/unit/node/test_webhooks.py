@@ -211,6 +211,23 @@ async def test_since_names_where_a_new_one_begins_and_one_that_left_begins_anew(
     )
 
 
+@pytest.mark.parametrize(("minutes", "told"), [(9, True), (11, False)])
+async def test_what_a_node_had_not_yet_when_its_webhook_came_is_new_if_it_is_of_ten_minutes_before(
+    node, minutes, told
+):
+    said_ms = node.world.time
+    async with serving() as server:
+        answers(server, 200)
+        node.world.time += minutes * 60_000
+        hooks = node.hooks(hook(server))
+        node.world.time = said_ms
+        async with running(hooks):
+            await told_all(hooks)
+            node.say((0, "advisory", "pkg:pypi/idna", 0))  # the log had it before; this node gets it now
+            await told_all(hooks)
+    assert got(server) == ([node.leaves()] if told else [])
+
+
 async def test_a_redirect_a_flood_and_silence_are_no_answer_that_hurts(node, monkeypatch):
     monkeypatch.setattr(webhooks, "PATIENCE_S", Limit(0.3, "a test's"))
     monkeypatch.setattr(webhooks, "ANSWER_S", Limit(0.1, "a test's"))
