@@ -223,7 +223,7 @@ class Saying:
                 continue
             word = None if word is None or word.gone else word
             _decide(row, word, now_ms)
-            if word is not None and row.told.withdraw and word.valid_from > now_ms:
+            if word is not None and row.told.withdraw and row.body["valid_from"] < word.valid_from:
                 self._make_way(row, word, now_ms)
             if row.outcome is None:
                 self._check(row)
@@ -232,13 +232,15 @@ class Saying:
         return gone, beside
 
     def _make_way(self, row: _Row, word: Word, now_ms: int) -> None:
-        """What is announced in the place of a fact must take that place before it is taken back.
+        """What is announced in the place of a fact, and taken back before it comes, must take that place first.
 
-        Else it never ended anything: what it was to replace would go on, and nobody could end that any more.
+        Else it never ended anything: what it was to replace would go on, and nobody could end that any more. It takes
+        it at the moment of the withdrawal, so it is never seen.
         """
         body = self._words.body(word)
         if "supersedes" in body:
-            row.body = {**body, "supersedes": word.id.hex(), "valid_from": now_ms}
+            at_ms = max(row.body["valid_from"], now_ms)
+            row.body = {**body, "supersedes": word.id.hex(), "valid_from": at_ms}
             row.first = True
 
     def _said(self, rows: Iterable[_Row], order: FactsOrder) -> dict[str, Advisory]:
