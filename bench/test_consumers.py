@@ -110,6 +110,7 @@ def test_range_get(measure, places):
     measure(ask(ours), {"docker-registry": ask(theirs), "nginx": ask(plain)})
 
 
+@LONG
 @row("consumers/slow-readers", "what 200 clients that read a layer slowly cost", unit="MB")
 def test_slow_readers(measure, places):
     if places is None:

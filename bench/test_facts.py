@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 
-from bench.harness import Timed, row
+from bench.harness import LONG, Timed, row
 from bench.test_knowledge import advisories
 from pyrsia.knowledge.about import about
 from pyrsia.node.knowing import Knowledge, keys_of
@@ -61,6 +61,7 @@ def test_a_package_with_many_advisories_asked_about_first(measure, world):
     )
 
 
+@LONG
 @row("facts/again", "the same asked again", unit="us", clock="cpu", goal=20)
 def test_the_same_asked_again(measure, world):
     knowledge = Knowledge(world.archive)

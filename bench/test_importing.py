@@ -41,6 +41,7 @@ def plain(path) -> int:
         return sum(len(json.loads(archive.read(name))["affected"]) for name in archive.namelist())
 
 
+@LONG
 @row("import/osv-read", "an OSV export to orders for a node", unit="us per record", clock="cpu", goal=80)
 def test_reading_an_export(measure, tmp_path):
     path = export(tmp_path / "all.zip", READ)

@@ -5,7 +5,7 @@ from random import Random
 
 from packaging.version import Version
 
-from bench.harness import Timed, row
+from bench.harness import LONG, Timed, row
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.known import Known, Licence, Sbom
 from pyrsia.knowledge.said import Said
@@ -66,6 +66,7 @@ def compared(facts: list[Said]) -> list[int]:
     return [sum(any(low <= one < high for low, high in lines) for lines in bounds) for one in versions]
 
 
+@LONG
 @row(
     "knowledge/about-200",
     "what is known of a version of a package with 200 advisories",
@@ -82,6 +83,7 @@ def test_many_advisories(measure):
     )
 
 
+@LONG
 @row(
     "knowledge/about-5",
     "the same of a package with 5, as most in an audit have",

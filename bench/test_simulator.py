@@ -6,7 +6,7 @@ The heap is what any loop of this kind does at least: push, pop, one hash of a s
 import hashlib
 import heapq
 
-from bench.harness import Timed, row
+from bench.harness import LONG, Timed, row
 from tests.sim.world import Plan, World
 
 BUSY = Plan(entries=300, seconds=5.0)
@@ -38,6 +38,7 @@ def test_events_of_one_busy_network(measure):
     assert events > 5_000
 
 
+@LONG
 @row(
     "simulator/seeds",
     "events of small networks with faults, 20 seeds",
