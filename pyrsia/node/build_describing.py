@@ -20,7 +20,9 @@ from pyrsia.builds.inventory import Part
 from pyrsia.errors import Malformed, PyrsiaError
 from pyrsia.knowledge.said import DESCRIPTION, LICENCE, SBOM
 from pyrsia.ledger import views
+from pyrsia.ledger.state import Reads
 from pyrsia.ledger.views import Placed, RequestView
+from pyrsia.node import settled
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.requests import lock_lines
 from pyrsia.node.shelf import BlobRef
@@ -28,10 +30,8 @@ from pyrsia.serve.knowing import FactsOrder, FactsOutcome, FactTold
 from pyrsia.units import MAX_METADATA_BYTES, Limit
 from pyrsia.wire.text import b32
 
-RECENT = Limit(64, "requests that were just settled, and may be described by this builder")
 TRIES = Limit(3, "at one request; what fails three times has a reason that another block does not change")
 
-Reads = Callable[[bytes], bytes | None]
 Say = Callable[[FactsOrder], Awaitable[FactsOutcome]]
 Parse = Callable[[bytes], Description]
 Put = Callable[[bytes], Awaitable[BlobRef]]
@@ -67,15 +67,7 @@ class Describer:
 
     async def run(self) -> None:
         """Describe what gets a verdict, until cancelled."""
-        looked = None
-        while True:
-            seen = self._pulse.beats
-            now = views.requests_open(self._reads), views.recent_requests(self._reads, 1)
-            if now != looked:
-                looked = now
-                for request in views.recent_requests(self._reads, RECENT.value):
-                    await self._look(request)
-            await self._pulse.after(seen)
+        await settled.watch(self._reads, self._pulse, self._look)
 
     async def _look(self, request: str) -> None:
         if self._tries.get(request, 0) >= TRIES.value:
@@ -83,7 +75,7 @@ class Describer:
         view = views.request(self._reads, request)
         if view is None or view.state != "done":
             return
-        if len(self._tries) >= 4 * RECENT.value:
+        if len(self._tries) >= 4 * settled.RECENT.value:
             self._tries.clear()
         self._tries[request] = self._tries.get(request, 0) + 1
         agreeing = view.verdict.body["agreeing"] if view.verdict is not None else ()

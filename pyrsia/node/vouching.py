@@ -19,6 +19,8 @@ from pyrsia.builds.vouch import Judged
 from pyrsia.errors import Malformed, PyrsiaError, Refusal
 from pyrsia.keys import KeyPair
 from pyrsia.ledger import views
+from pyrsia.ledger.state import Reads
+from pyrsia.node import settled
 from pyrsia.node.kinds import Method
 from pyrsia.node.pulse import Pulse
 from pyrsia.store import layout
@@ -30,10 +32,8 @@ from pyrsia.wire.text import b32, unb32
 
 ASK_S = Limit(2, "a builder signs in microseconds; a longer wait is one that is away")
 ANSWER_BYTES = Limit(40_000, "100 builders of two signatures, each with its builder's id")
-RECENT = Limit(64, "requests that were just settled and may want this builder's signature")
 SUFFIX: Final = ".intoto.jsonl"
 
-Reads = Callable[[bytes], bytes | None]
 Ask = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
 Verify = Callable[[bytes, bytes, bytes], bool]
 Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
@@ -120,16 +120,7 @@ class Vouching:
 
     async def run(self) -> None:
         """Gather for what this builder agreed on while its fellows are still there, until cancelled."""
-        looked = None
-        while True:
-            seen = self._pulse.beats
-            # A verdict takes its request out of the open ones; every other block has nothing for us.
-            now = views.requests_open(self._reads), views.recent_requests(self._reads, 1)
-            if now != looked:
-                looked = now
-                for name in views.recent_requests(self._reads, RECENT.value):
-                    await self._settled(name)
-            await self._pulse.after(seen)
+        await settled.watch(self._reads, self._pulse, self._settled)
 
     async def _settled(self, request: str) -> None:
         if request in self._seen:
@@ -137,7 +128,7 @@ class Vouching:
         found = views.request(self._reads, request)
         if found is None or found.state != "done":
             return
-        if len(self._seen) >= 4 * RECENT.value:
+        if len(self._seen) >= 4 * settled.RECENT.value:
             self._seen.clear()
         self._seen.add(request)
         if found.verdict is None or self._me not in found.verdict.body["agreeing"]:
