@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pyrsia.knowledge import severities
 from pyrsia.policy.accepted import Accept
 from pyrsia.policy.modes import ModeName
 from pyrsia.units import Limit
@@ -29,7 +30,7 @@ VERDICTS: Final = ("WITNESSED", "EQUIVALENT", "REPRODUCED")  # each worth more t
 CONTAINMENTS: Final = ("none", "partial", "full")
 ISOLATIONS: Final = ("confined", "namespace")
 RELATIONS: Final = ("identical", "equivalent", "different", "none")
-SEVERITIES: Final = ("none", "low", "medium", "high", "critical")  # each worse than those before it
+SEVERITIES: Final = severities.WORDS  # each worse than those before it
 ANY: Final = "any"  # no ceiling; no document asked for
 REQUIRED: Final = "required"
 BY_DIGEST: Final = "by-digest"

@@ -8,7 +8,7 @@ Source: docs/knowledge.md, "At a node".
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -22,7 +22,7 @@ from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
 from pyrsia.knowledge.said import ADVISORY, LICENCE, SBOM, VEX
 from pyrsia.ledger import views
 from pyrsia.ledger.bodies.facts import DIGEST
-from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, WITNESSED
+from pyrsia.ledger.standing import worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.inspecting_past import Past, past
@@ -55,9 +55,6 @@ MAX_WORDS = Limit(
 )
 TURN: Final = 4  # files of a version between two turns of others: each takes half a millisecond at most
 _RETRY_S: Final = 5
-
-# Better first: a version is worth what its worst file is.
-_WORTH: Final = ("REPRODUCED", "EQUIVALENT", WITNESSED, DISPUTED, WITHDRAWN)
 
 _Word = TypeVar("_Word", Licence, Sbom)
 
@@ -235,8 +232,7 @@ def _version(purl: Purl) -> str:
 
 def _worse(one: str, other: str) -> str:
     """The worse of two statuses; "" is none."""
-    rank: Callable[[str], int] = lambda status: _WORTH.index(status) if status in _WORTH else -1  # noqa: E731
-    return max(one, other, key=rank)
+    return min(filter(None, (one, other)), key=worst_first, default="")
 
 
 def _richer(one: Known, of_file: Known) -> Known:
