@@ -67,7 +67,8 @@ async def test_no_secret_is_on_the_disk(tmp_path, clock):
     database.close()
     secret = made.token.split("_", 2)[2].encode()  # which may have a "_" of its own
 
-    assert len(rows) == 1 and len(secret) == 43
+    assert len(rows) == 1
+    assert len(secret) == 43
     assert not any(secret in path.read_bytes() for path in (tmp_path / "db").iterdir() if path.is_file())
 
 
