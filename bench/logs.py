@@ -18,7 +18,7 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.index import NOTHING
 from pyrsia.log import tiles, tree
 from pyrsia.log.tree import TILE_WIDTH, Coord, Frontier
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store.rocks import Database
 from pyrsia.units import LeafIndex, TreeSize
 from tests.reference.ledger import make_genesis

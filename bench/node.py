@@ -11,7 +11,7 @@ from bench.instant import instant
 from bench.parts import Sampler
 from pyrsia.demo.node import die_with
 from pyrsia.node import service
-from pyrsia.node.workshop import honest
+from pyrsia.node.builds.workshop import honest
 
 PARTS = "parts.txt"  # beside the node's data
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store.rocks import Database
 from pyrsia.wire.blocks import Block
 from tests.reference.ledger import START, key, links_end, make_genesis

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from bench.harness import Timed, row
 from pyrsia.cli.main import cli
 from pyrsia.cli.tell import run
-from pyrsia.serve.knowing import AuditOrder
+from pyrsia.serve.desks.knowing import AuditOrder
 from tests.reference.toyaudit import ToyAudit
 
 VERSIONS = 1_000

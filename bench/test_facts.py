@@ -9,12 +9,12 @@ import trio
 from bench.harness import LONG, Timed, row
 from bench.test_knowledge import advisories
 from pyrsia.knowledge.about import about
-from pyrsia.node.knowing import Knowledge, keys_of
 from pyrsia.node.knowledge.auditing import Auditing
+from pyrsia.node.knowledge.knowing import Knowledge, keys_of
 from pyrsia.node.knowledge.telling import Telling
-from pyrsia.node.policing import Policing
+from pyrsia.node.policy.policing import Policing
 from pyrsia.node.pulse import Pulse
-from pyrsia.serve.knowing import AuditOrder
+from pyrsia.serve.desks.knowing import AuditOrder
 from tests.reference.parts import Kept
 
 MANY = 200  # advisories of the package that is asked about, 1 of each block: as far apart as a log has them

@@ -10,7 +10,7 @@ import trio
 
 from bench.harness import Figure, Timed, budget, row
 from pyrsia.keys import verify
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.verify import history
 from pyrsia.verify.history import Subject
 from tests.reference.parts import Kept

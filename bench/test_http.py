@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from bench.harness import Timed, row
-from pyrsia.serve.http import listen_tcp, serve
+from pyrsia.serve.http.server import listen_tcp, serve
 
 BODY = b'{"ok":true,"v":"' + b"x" * 480 + b'"}'
 REQUEST = b"GET /%b HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"

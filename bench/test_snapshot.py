@@ -18,10 +18,10 @@ from pyrsia.keys import verify
 from pyrsia.ledger import entries
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.genesis import Genesis
-from pyrsia.node.archive import Archive
-from pyrsia.node.points import Points
-from pyrsia.node.snapshots import Peers, Snapshots
-from pyrsia.node.staging import adopt
+from pyrsia.node.log.archive import Archive
+from pyrsia.node.sync.points import Points
+from pyrsia.node.sync.snapshots import Peers, Snapshots
+from pyrsia.node.sync.staging import adopt
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import NodeId
 

@@ -16,7 +16,7 @@ from pyrsia.ledger import entries, glance
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES
 from pyrsia.ledger.matching import Filter, packages_of
 from pyrsia.log.checkpoint import Checkpoint
-from pyrsia.node.summary import summary
+from pyrsia.node.log.summary import summary
 from pyrsia.status import EntryStatus
 from pyrsia.units import Limit
 

@@ -15,8 +15,8 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.tiles import Bundle, Tile
 from pyrsia.log.tree import TILE_WIDTH, Frontier
-from pyrsia.node.archive import Archive
 from pyrsia.node.house import GENESIS
+from pyrsia.node.log.archive import Archive
 from pyrsia.store.lock import DataDir
 from pyrsia.store.rocks import Database
 from pyrsia.units import TreeSize

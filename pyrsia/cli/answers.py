@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from pyrsia.errors import Refusal
-from pyrsia.serve import orders
-from pyrsia.serve.views import PackageFile
+from pyrsia.serve.desks import orders
+from pyrsia.serve.desks.views import PackageFile
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
 
 Status = NodeStatus

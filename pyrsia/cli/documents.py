@@ -8,9 +8,9 @@ from pyrsia import config
 from pyrsia.client import Client, resolve
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyRing
-from pyrsia.node.founding import document
-from pyrsia.node.governing import BUILDER
 from pyrsia.node.house import KEYS, chain_of
+from pyrsia.node.members.founding import document
+from pyrsia.node.members.governing import BUILDER
 
 
 def document_of(

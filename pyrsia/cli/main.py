@@ -14,20 +14,30 @@ from pyrsia import __version__
 
 # command -> (module below pyrsia.cli, attribute, help group, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
-    "verify": ("verify", "verify", "Use", "Check a file, what is installed, an image or a lock by the log."),
+    "verify": (
+        "verify.command",
+        "verify",
+        "Use",
+        "Check a file, what is installed, an image or a lock by the log.",
+    ),
     "fetch": ("packages", "fetch", "Use", "Download files of the network, each with its proof."),
     "setup": ("setup", "setup", "Use", "Point pip, Docker, Maven, Conan or another client at a node."),
     "audit": (
-        "audit",
+        "audit.command",
         "audit",
         "Use",
         "What is known about all that a project uses: advisories, repairs, policy.",
     ),
-    "policy": ("policy", "policy", "Use", "What this node or this user accepts, and why."),
-    "package": ("package", "package", "Use", "Find, show, describe, withdraw packages; their sources."),
+    "policy": ("policy.command", "policy", "Use", "What this node or this user accepts, and why."),
+    "package": (
+        "package.command",
+        "package",
+        "Use",
+        "Find, show, describe, withdraw packages; their sources.",
+    ),
     "trust": ("trust", "trust", "Use", "Pin the networks that verify believes."),
-    "build": ("build", "build", "Provide", "Ask the network for a verified build; follow it."),
-    "facts": ("facts", "facts", "Provide", "Advisories, VEX, licences, reviews: read, say, import."),
+    "build": ("builds.command", "build", "Provide", "Ask the network for a verified build; follow it."),
+    "facts": ("facts.command", "facts", "Provide", "Advisories, VEX, licences, reviews: read, say, import."),
     "member": (
         "member",
         "member",
@@ -58,12 +68,17 @@ COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "dashboard": ("dashboard", "dashboard", "Run", "Live peers, log and builds in the terminal."),
     "log": ("log", "log", "Audit", "Read, prove and check the transparency log."),
     "inspect-log": (
-        "inspect",
+        "inspect.command",
         "inspect_log",
         "Audit",
         "The log record by record, by any field, now or as it was.",
     ),
-    "export": ("export", "export", "Audit", "Files by which stock clients enforce what the log says."),
+    "export": (
+        "export.command",
+        "export",
+        "Audit",
+        "Files by which stock clients enforce what the log says.",
+    ),
     "witness": ("witness", "witness", "Audit", "Cosign the logs of others, and have ours cosigned."),
 }
 

@@ -18,7 +18,7 @@ from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.mesh import mail
-from pyrsia.serve.messages import (
+from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
     HeardStatus,

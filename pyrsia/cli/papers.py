@@ -83,8 +83,8 @@ def wanted_roles(roles: tuple[str, ...]) -> tuple[str, ...] | None:
 
 def fit(told: dict[str, Any], roles: tuple[str, ...], capabilities: tuple[str, ...]) -> dict[str, Any]:
     """The member of a document with the roles that were named, or else its own."""
-    from pyrsia.node.founding import fitted
-    from pyrsia.node.governing import BUILDER
+    from pyrsia.node.members.founding import fitted
+    from pyrsia.node.members.governing import BUILDER
 
     chosen = wanted_roles(roles)
     have = tuple(told["roles"]) if chosen is None else chosen

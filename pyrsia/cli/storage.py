@@ -11,7 +11,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.serve.storage import PinAnswer, StorageStatus
+from pyrsia.serve.desks.storage import PinAnswer, StorageStatus
 from pyrsia.status import Swept
 
 POLL_S: Final = 0.5

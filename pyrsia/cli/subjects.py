@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from packaging.version import InvalidVersion, Version
 
-from pyrsia.cli import build_files
-from pyrsia.cli.build_files import Item
+from pyrsia.cli.builds import files
+from pyrsia.cli.builds.files import Item
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -45,7 +45,7 @@ def read(arguments: Iterable[str], lists: Sequence[Path] = ()) -> tuple[list[Sub
     """
     found, skipped = [_subject(one) for one in arguments], []
     for path in lists:
-        listed = build_files.read(path)
+        listed = files.read(path)
         found += [of_item(one) for one in listed.items]
         skipped += [f"{path.name}: {one}" for one in listed.skipped]
     if not found:

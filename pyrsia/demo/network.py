@@ -23,8 +23,8 @@ from pyrsia.client import Client
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import beacon
-from pyrsia.node.founding import Founder, found
 from pyrsia.node.house import keep_chain
+from pyrsia.node.members.founding import Founder, found
 from pyrsia.units import MAX_CONTROL_PATH_BYTES
 from pyrsia.wire.text import b32
 

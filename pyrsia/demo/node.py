@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pyrsia.builds.model import Plugin
     from pyrsia.builds.shop import Shop
-    from pyrsia.node.builder import DrawnFirst
+    from pyrsia.node.builds.builder import DrawnFirst
 
 PR_SET_PDEATHSIG: Final = 1
 
@@ -41,7 +41,7 @@ def main() -> None:
     from pyrsia.demo.villain import Villain
     from pyrsia.errors import PyrsiaError
     from pyrsia.node import service
-    from pyrsia.node.workshop import honest
+    from pyrsia.node.builds.workshop import honest
 
     def villain(shop: "Shop", drawn_first: "DrawnFirst") -> "Sequence[Plugin]":
         lying = Villain(shop, purl=arguments.villain, drawn_first=drawn_first)

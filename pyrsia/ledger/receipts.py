@@ -6,7 +6,7 @@ for each would not fit into an entry. Each blob is signed with the manifest unde
 nobody can ask for would be withheld all the same.
 
 How storage members come by the bytes is `node.mesh.receipting`'s business, how a builder chooses whom to ask
-`node.build_receipts`'s.
+`node.builds.receipts`'s.
 
 Source: docs/ledger.md, "Receipts"; docs/adr/0058.
 """

@@ -1,7 +1,7 @@
 """Asks over a data line for the recipe of a file and for stretches of its bytes, a few at a time.
 
 What does not come in time is not waited for; what nobody asked for is a fault of who sent it. Nothing is believed here:
-`node/deltas.py` checks what comes against the manifest.
+`node/storage/deltas.py` checks what comes against the manifest.
 
 Source: docs/delta.md, "Messages".
 """

@@ -1,4 +1,4 @@
-"""What people and scripts ask and tell a node (`serve.views.Admin`): snapshots out of the running parts."""
+"""What people and scripts ask and tell a node (`serve.desks.views.Admin`): snapshots out of the running parts."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,33 +19,33 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.views import RequestView
 from pyrsia.log.tree import leaf_hash
 from pyrsia.net.links import Links
-from pyrsia.node.archive import Archive
-from pyrsia.node.batch import Batches
-from pyrsia.node.build_desk import Desk
-from pyrsia.node.build_told import is_served, told
-from pyrsia.node.builder import Builder
-from pyrsia.node.catalog import Catalog
-from pyrsia.node.cosigning import Cosigning
-from pyrsia.node.explaining import Explaining
-from pyrsia.node.explorer import Explorer
-from pyrsia.node.governing import Governing
-from pyrsia.node.inspecting import Inspector
-from pyrsia.node.judging import Judge
+from pyrsia.node.builds.builder import Builder
+from pyrsia.node.builds.desk import Desk
+from pyrsia.node.builds.explaining import Explaining
+from pyrsia.node.builds.requests import Requests
+from pyrsia.node.builds.told import is_served, told
+from pyrsia.node.inspecting.search import Inspector
 from pyrsia.node.kinds import Method
 from pyrsia.node.knowledge import speakers
 from pyrsia.node.knowledge.desk import KnowledgeDesk
-from pyrsia.node.membership import Membership
+from pyrsia.node.log.archive import Archive
+from pyrsia.node.log.batch import Batches
+from pyrsia.node.log.explorer import Explorer
+from pyrsia.node.log.proofs import Proofs
+from pyrsia.node.log.submission import Acknowledge, Submitter
+from pyrsia.node.log.summary import summary
+from pyrsia.node.members.governing import Governing
+from pyrsia.node.members.membership import Membership
 from pyrsia.node.mesh.keeping import Keeping
-from pyrsia.node.proofs import Proofs
-from pyrsia.node.requests import Requests
-from pyrsia.node.shelf import Shelf
-from pyrsia.node.storage_desk import StorageDesk
-from pyrsia.node.submission import Acknowledge, Submitter
-from pyrsia.node.summary import summary
+from pyrsia.node.packages.catalog import Catalog
+from pyrsia.node.policy.judging import Judge
+from pyrsia.node.storage.desk import StorageDesk
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.node.tokens import Tokens
-from pyrsia.serve.messages import MessageDesk
-from pyrsia.serve.providing import Provider, WithdrawalOrder
-from pyrsia.serve.views import (
+from pyrsia.node.witness.cosigning import Cosigning
+from pyrsia.serve.desks.messages import MessageDesk
+from pyrsia.serve.desks.providing import Provider, WithdrawalOrder
+from pyrsia.serve.desks.views import (
     Inclusion,
     LogPage,
     LogQuery,

@@ -29,10 +29,10 @@ from pyrsia.keys import CHAIN, NEXT, ROTATED, KeyPair, KeyRing
 from pyrsia.ledger import beacon, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.state import load
-from pyrsia.node.archive import Archive
-from pyrsia.node.ballots import Ballots
-from pyrsia.node.facts import open_facts
-from pyrsia.node.salvage import salvage
+from pyrsia.node.consensus.ballots import Ballots
+from pyrsia.node.log.archive import Archive
+from pyrsia.node.opening import open_facts
+from pyrsia.node.storage.salvage import salvage
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.lock import DataDir
 from pyrsia.store.quota import Rules

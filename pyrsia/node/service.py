@@ -29,71 +29,72 @@ from pyrsia.ledger.sharing import Sharing
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.data import DataPlane, Served
-from pyrsia.node import build_sources, diary
-from pyrsia.node.accusing import Accusing
-from pyrsia.node.acknowledging import Acknowledgements, Believer
+from pyrsia.node import diary
 from pyrsia.node.admin import Admin
-from pyrsia.node.agreement import Agreement, Hands
-from pyrsia.node.backfill import Backfill
-from pyrsia.node.batch import Batches
-from pyrsia.node.build_describing import Describer
-from pyrsia.node.build_parts import BuildParts, make_parts
-from pyrsia.node.build_receipts import Receipts
-from pyrsia.node.catalog import Catalog
-from pyrsia.node.cosigning import Cosigning
-from pyrsia.node.delivery import Delivery, write_first_block
-from pyrsia.node.downloads import Downloads
-from pyrsia.node.explaining import Explaining
-from pyrsia.node.facts import DATABASE
-from pyrsia.node.governing import Governing
-from pyrsia.node.guests import Guests
+from pyrsia.node.builds import sources
+from pyrsia.node.builds.describing import Describer
+from pyrsia.node.builds.explaining import Explaining
+from pyrsia.node.builds.parts import BuildParts, make_parts
+from pyrsia.node.builds.receipts import Receipts
+from pyrsia.node.builds.vouching import Vouching
+from pyrsia.node.builds.workshop import PluginFactory, Workshop, honest, open_workshop
+from pyrsia.node.consensus.accusing import Accusing
+from pyrsia.node.consensus.agreement import Agreement, Hands
+from pyrsia.node.consensus.standing import Standing
 from pyrsia.node.house import BLOBS, KEYS, SCRATCH, House
-from pyrsia.node.judging import Judge
 from pyrsia.node.kinds import Kind, Method
-from pyrsia.node.knowing import Knowledge
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.documents import Documents
+from pyrsia.node.knowledge.knowing import Knowledge
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.knowledge.underway import Underway
 from pyrsia.node.knowledge.webhook_settings import read_webhooks
 from pyrsia.node.knowledge.webhooks import Webhooks
 from pyrsia.node.knowledge.words import Words
-from pyrsia.node.linking import make_discovering, make_links
-from pyrsia.node.membership import Membership
+from pyrsia.node.log.acknowledging import Acknowledgements, Believer
+from pyrsia.node.log.batch import Batches
+from pyrsia.node.log.delivery import Delivery, write_first_block
+from pyrsia.node.log.proofs import Proofs
+from pyrsia.node.log.sharing import Sharer
+from pyrsia.node.log.submission import Reception, Submitter, Waiters, write_refusal
+from pyrsia.node.members.governing import Governing
+from pyrsia.node.members.guests import Guests
+from pyrsia.node.members.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
+from pyrsia.node.mesh.linking import make_discovering, make_links
 from pyrsia.node.mesh.making import Making
 from pyrsia.node.mesh.parts import Mesh, Part
+from pyrsia.node.mesh.peering import make_peering, make_swimming
 from pyrsia.node.mesh.receipting import Receipting
-from pyrsia.node.outside import open_outside
-from pyrsia.node.peering import make_peering, make_swimming
-from pyrsia.node.points import Points
-from pyrsia.node.policing import POLICY_NAME, Policing
-from pyrsia.node.proofs import Proofs
-from pyrsia.node.providing import Provider
+from pyrsia.node.opening import DATABASE
+from pyrsia.node.packages.catalog import Catalog
+from pyrsia.node.packages.downloads import Downloads
+from pyrsia.node.packages.providing import Provider
+from pyrsia.node.packages.supply import make_local, make_supply, make_upstream
+from pyrsia.node.policy.judging import Judge
+from pyrsia.node.policy.policing import POLICY_NAME, Policing
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.recipes import Recipes
-from pyrsia.node.sharing import Sharer
-from pyrsia.node.shelf import Shelf
-from pyrsia.node.snapshots import Peers, Snapshots
-from pyrsia.node.standing import Standing
-from pyrsia.node.storage_desk import StorageDesk
-from pyrsia.node.storing import Storing, bring_from, holders
-from pyrsia.node.submission import Reception, Submitter, Waiters, write_refusal
-from pyrsia.node.supply import make_local, make_supply, make_upstream
+from pyrsia.node.storage.desk import StorageDesk
+from pyrsia.node.storage.recipes import Recipes
+from pyrsia.node.storage.shelf import Shelf
+from pyrsia.node.storage.storing import Storing, bring_from, holders
+from pyrsia.node.sync.backfill import Backfill
+from pyrsia.node.sync.points import Points
+from pyrsia.node.sync.snapshots import Peers, Snapshots
 from pyrsia.node.tokens import Tokens
-from pyrsia.node.vouching import Vouching
-from pyrsia.node.witnesses import Witnesses
-from pyrsia.node.witnessing import open_witnessing
+from pyrsia.node.witness.cosigning import Cosigning
+from pyrsia.node.witness.outside import open_outside
+from pyrsia.node.witness.witnesses import Witnesses
+from pyrsia.node.witness.witnessing import open_witnessing
 from pyrsia.node.worker import WorkerSettings
 from pyrsia.node.workers import SOCKET, Workers
-from pyrsia.node.workshop import PluginFactory, Workshop, honest, open_workshop
 from pyrsia.serve.app import build_app, limits
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.http import Listener, Server, listen_tcp, listen_unix, write_token
-from pyrsia.serve.tls import configured
+from pyrsia.serve.http.server import Listener, Server, listen_tcp, listen_unix, write_token
+from pyrsia.serve.http.tls import configured
 from pyrsia.store.rocks import suspect
 from pyrsia.transfer.buckets import flow_of
 from pyrsia.units import NodeId
@@ -537,7 +538,7 @@ class Node:
             lambda sha256: views.name_of(archive.state, sha256),
             self.shelf.local,
         )
-        given = build_sources.Sources(self.shelf, house.data / SCRATCH, list)
+        given = sources.Sources(self.shelf, house.data / SCRATCH, list)
         self.webhooks = Webhooks(
             read_webhooks(house.settings.knowledge.webhooks, house.data),
             telling,
@@ -554,7 +555,7 @@ class Node:
             reads=self.house.archive.state,
             local=self.shelf.local,
             say=self.admin.knowledge.say,
-            put=partial(self.shelf.put, pin=build_sources.PIN),
+            put=partial(self.shelf.put, pin=sources.PIN),
             pulse=self.pulse,
         )
 

@@ -20,8 +20,8 @@ import msgspec
 from pyrsia.errors import Refusal
 from pyrsia.node import patterns
 from pyrsia.node.clock import NowMs, wall_ms
+from pyrsia.serve.desks.tokens import NAME, MadeToken, TokenOrder, TokenStatus
 from pyrsia.serve.grants import OPERATOR, PUSH, Grant
-from pyrsia.serve.tokens import NAME, MadeToken, TokenOrder, TokenStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import Limit
@@ -45,7 +45,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens:
-    """The tokens of one node (serve.tokens.TokenDesk).
+    """The tokens of one node (serve.desks.tokens.TokenDesk).
 
     Attributes:
         failures: texts that were none of them, since the start.

@@ -16,8 +16,8 @@ import trio
 from pyrsia import config
 from pyrsia.errors import Refusal
 from pyrsia.node import diary
-from pyrsia.serve.http import HttpLimits, Server, listen_tcp
-from pyrsia.serve.tls import configured
+from pyrsia.serve.http.server import HttpLimits, Server, listen_tcp
+from pyrsia.serve.http.tls import configured
 from pyrsia.serve.workers.forward import Forward
 
 READY: Final = b"ready\n"

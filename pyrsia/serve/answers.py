@@ -18,11 +18,11 @@ import msgspec
 import trio
 
 from pyrsia.errors import Refusal, StorageFull, Unavailable
-from pyrsia.serve.connection import Receive, Scope, Send
-from pyrsia.serve.ranges import Span, Unsatisfiable, matches, open_ended, parse_range
-from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Arriving
-from pyrsia.serve.waiting import while_there
+from pyrsia.serve.desks.views import Arriving
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.ranges import Span, Unsatisfiable, matches, open_ended, parse_range
+from pyrsia.serve.http.reading import Header
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.units import MAX_HTTP_FETCH_WAIT_S
 from pyrsia.wire.text import safe
 

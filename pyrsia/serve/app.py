@@ -16,22 +16,22 @@ import trio
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve import conan, grants, log, maven, oci, pypi, via, witness
 from pyrsia.serve.answers import WHOLE, send_refusal
-from pyrsia.serve.api import build_api
-from pyrsia.serve.api_builds import SOURCES
-from pyrsia.serve.api_facts import BODIES
-from pyrsia.serve.api_search import SCOPE as FINDER
+from pyrsia.serve.api.app import build_api
+from pyrsia.serve.api.builds import SOURCES
+from pyrsia.serve.api.facts import BODIES
+from pyrsia.serve.api.search import SCOPE as FINDER
 from pyrsia.serve.conan import ConanApp
-from pyrsia.serve.connection import App, HttpLimits, Message, Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import Admin, LogView
 from pyrsia.serve.finding import Finder
 from pyrsia.serve.guard import Guard
+from pyrsia.serve.http.connection import App, HttpLimits, Message, Receive, Scope, Send
+from pyrsia.serve.http.outgoing import completed
 from pyrsia.serve.log import LogApp
 from pyrsia.serve.maven import MavenApp
 from pyrsia.serve.oci import OciApp
-from pyrsia.serve.outgoing import completed
 from pyrsia.serve.pages.app import PagesApp
 from pyrsia.serve.pypi import PypiApp
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Admin, LogView
 from pyrsia.serve.witness import WitnessApp, WitnessView
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
 from pyrsia.wire.text import safe

@@ -15,7 +15,7 @@ from html import escape
 from typing import Final
 from urllib.parse import quote
 
-from pyrsia.serve.providing import Overview, VersionView
+from pyrsia.serve.desks.providing import Overview, VersionView
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import REVALIDATE, needs_bytes, send_arriving, send_cached, send_file
-from pyrsia.serve.connection import Receive, Scope, Send
-from pyrsia.serve.reading import Header
-from pyrsia.serve.views import Catalog, ProjectFile
-from pyrsia.serve.waiting import while_there
+from pyrsia.serve.desks.views import Catalog, ProjectFile
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.wire.text import safe
 
 PROOF_SUFFIX: Final = ".tlog-proof"

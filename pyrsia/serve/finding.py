@@ -25,7 +25,7 @@ import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK
-from pyrsia.serve.supply import LocalRow, Supply
+from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.units import MAX_SEARCH_CHARS, MAX_SEARCH_ROWS, Limit
 from pyrsia.wire import purl as purls
 

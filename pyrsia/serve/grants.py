@@ -6,7 +6,7 @@ from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.serve.connection import Scope
+from pyrsia.serve.http.connection import Scope
 
 READ: Final = "read"
 PUSH: Final = "push"

@@ -20,8 +20,8 @@ from functools import lru_cache
 from typing import Final
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.connection import Scope
 from pyrsia.serve.grants import ADMIN, OPERATOR, Grant
+from pyrsia.serve.http.connection import Scope
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Registries, which ask by themselves who may push.

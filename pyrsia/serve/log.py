@@ -12,8 +12,8 @@ from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, not_found, send_cached, send_not_allowed
-from pyrsia.serve.connection import Receive, Scope, Send
-from pyrsia.serve.views import LogView
+from pyrsia.serve.desks.views import LogView
+from pyrsia.serve.http.connection import Receive, Scope, Send
 
 PREFIX: Final = "/log/"
 _TILE: Final = re.compile(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.views import Admin
+from pyrsia.serve.desks.views import Admin
 from pyrsia.units import Limit
 
 JSON: Final = "application/json"

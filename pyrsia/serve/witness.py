@@ -15,7 +15,7 @@ import msgspec
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import REVALIDATE, not_found, send_body, send_cached, send_not_allowed
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.http.connection import Receive, Scope, Send
 from pyrsia.status import EvidenceAnswer, EvidenceRow, WitnessStatus
 from pyrsia.units import MAX_WITNESS_REQUEST_BYTES
 

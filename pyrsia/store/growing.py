@@ -164,7 +164,7 @@ class Growing:
 
 
 class Reader:
-    """One reader's hold on a `Growing` (`serve.views.Arriving`)."""
+    """One reader's hold on a `Growing` (`serve.desks.views.Arriving`)."""
 
     def __init__(self, growing: Growing) -> None:
         self._growing = growing

@@ -8,7 +8,7 @@ rename, a line of the journal, then one batch with the row and the count of rows
 them goes the bytes go last. So a row never names a missing file, and what a crash leaves is files without a row, which
 a start removes. No other node has any of it: where the database was begun anew, its rows are made of the journal.
 
-Left out: who may push, how much, and what the keys mean (node/local.py, and the registries).
+Left out: who may push, how much, and what the keys mean (node/packages/local.py, and the registries).
 """
 
 import hashlib

@@ -4,7 +4,7 @@
 the disk and not from the system's cache as far as that can be asked for, and twice before a blob is called rotten. Such
 a blob is let go, index first; who wants it again hears of it by `on_rotten`. What says nothing about the blob (this
 process is out of descriptors, or may not read it) lets nothing go: the walk rests. Where it stands is remembered, so
-that a node that restarts each day gets round too. Left out: fetching it again (`node/storing.py`).
+that a node that restarts each day gets round too. Left out: fetching it again (`node/storage/storing.py`).
 """
 
 import errno

@@ -9,7 +9,7 @@ what does not fit them is brought like any other chunk. Piece names are short on
 
     version u8 = 1 | size u64 | pieces: name [16], size u32 each
 
-Left out: cutting (strangers' archives are read in the sandbox, `node/recipes.py`), the bytes (`store`), the asking.
+Left out: cutting (strangers' archives are read in the sandbox, `node/storage/recipes.py`), bytes (`store`), the asking.
 
 Source: docs/delta.md.
 """

@@ -30,7 +30,7 @@ from pyrsia.builds.sandbox.model import Mount
 from pyrsia.builds.shop import Shop
 from pyrsia.builds.sources.git import GitHosts
 from pyrsia.errors import Unavailable
-from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.desks.views import ProjectFile
 from tests.unit.builds.taken import taken
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "serve"))

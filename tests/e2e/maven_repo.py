@@ -19,12 +19,12 @@ import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.app import build_app
-from pyrsia.serve.connection import App, ClientGone, Receive, Scope, Send
+from pyrsia.serve.desks.supply import Local, NoLocal, NoUpstream, Supply, Upstream
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.grants import PUSH, Grant
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.http import Server, listen_tcp, serve
-from pyrsia.serve.supply import Local, NoLocal, NoUpstream, Supply, Upstream
-from pyrsia.serve.views import ProjectFile, Refused
+from pyrsia.serve.http.connection import App, ClientGone, Receive, Scope, Send
+from pyrsia.serve.http.server import Server, listen_tcp, serve
 from tests.unit.serve.toy import LIMITS, TOKEN, ToyNode
 
 DEBIAN = Path("/usr/share/maven-repo")

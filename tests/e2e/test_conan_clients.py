@@ -42,10 +42,10 @@ import trio
 from pyrsia.builds.pip import host
 from pyrsia.config import LocalSection
 from pyrsia.demo.network import Network, Node
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.conan import pushed
-from pyrsia.serve.supply import NoUpstream, Supply
-from pyrsia.serve.tokens import TokenOrder
+from pyrsia.serve.desks.supply import NoUpstream, Supply
+from pyrsia.serve.desks.tokens import TokenOrder
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
 from tests.unit.serve.toy import LIMITS, ToyNode, listen_tcp, serve, toy_app

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from pyrsia.builds.sandbox import BuildLimits
-from pyrsia.node.recipes import Recipes
+from pyrsia.node.storage.recipes import Recipes
 from pyrsia.store.rocks import Database
 from pyrsia.transfer import delta
 from pyrsia.units import CHUNK_BYTES

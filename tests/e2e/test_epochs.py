@@ -29,8 +29,8 @@ from pyrsia.demo import sample
 from pyrsia.demo.network import Node, free_ports
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyPair, KeyRing
-from pyrsia.node.founding import fitted
-from pyrsia.node.points import REST_S
+from pyrsia.node.members.founding import fitted
+from pyrsia.node.sync.points import REST_S
 from tests.e2e.chaos.load import Load
 from tests.e2e.chaos.network import ChaosNetwork
 from tests.e2e.chaos.person import Person

@@ -15,8 +15,8 @@ from pyrsia.builds.sandbox import BuildLimits, choose
 from pyrsia.cli.main import cli
 from pyrsia.cli.tell import run
 from pyrsia.errors import Refusal
-from pyrsia.node import explaining
-from pyrsia.node.explaining import Explaining
+from pyrsia.node.builds import explaining
+from pyrsia.node.builds.explaining import Explaining
 from tests.e2e import sdists
 
 pytestmark = [pytest.mark.processes, pytest.mark.builds]

@@ -20,7 +20,7 @@ from pyrsia.consumers.installed import venv as environments
 from pyrsia.consumers.installed.sources import FromNode
 from pyrsia.keys import verify
 from pyrsia.policy import rules
-from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.desks.views import ProjectFile
 from tests.reference.story import NOW_MS
 from tests.unit.consumers.made import CONAN, WHEEL, Published, idna, listed
 from tests.unit.serve.toy import ToyNode, serving, toy_app

@@ -29,7 +29,7 @@ from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import Sandbox, survey
 from pyrsia.demo.network import Network as Demo
 from pyrsia.errors import Refusal
-from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.desks.views import ProjectFile
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import b32
 

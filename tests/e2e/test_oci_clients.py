@@ -35,7 +35,7 @@ import pytest
 import trio
 
 from pyrsia.builds.oci import documents
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.app import LIMITS
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from pyrsia.serve.http import listen_tcp, serve
-from pyrsia.serve.providing import (
+from pyrsia.serve.desks.providing import (
     AdvisoryView,
     DescriptionView,
     LicenceView,
     RecheckView,
     SbomView,
 )
+from pyrsia.serve.http.server import listen_tcp, serve
 from tests.unit.serve.toy import NODE, REQUEST, ToyNode, toy_app
 from tests.unit.serve.toyknowledge import row
 

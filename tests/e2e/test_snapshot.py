@@ -7,7 +7,7 @@ import pytest
 
 from pyrsia.demo.network import Node
 from pyrsia.errors import PyrsiaError
-from pyrsia.node.points import REST_S
+from pyrsia.node.sync.points import REST_S
 from tests.e2e.chaos.network import ChaosNetwork, running
 
 pytestmark = pytest.mark.processes

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trio
 
-from pyrsia.node.facts import DATABASE
 from pyrsia.node.house import BLOBS
+from pyrsia.node.opening import DATABASE
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
 

@@ -7,9 +7,9 @@ import trio
 from starlette.requests import Request
 
 from pyrsia.errors import ANSWERS, Refusal
-from pyrsia.node.inspecting import Inspector
-from pyrsia.serve.api_inspect import INSPECT_ROWS
-from pyrsia.serve.connection import Message
+from pyrsia.node.inspecting.search import Inspector
+from pyrsia.serve.api.inspect import INSPECT_ROWS
+from pyrsia.serve.http.connection import Message
 from tests.reference.fakenode import FakeNode
 
 

@@ -3,7 +3,7 @@
 import trio
 
 from pyrsia.keys import KeyRing
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store.rocks import Database
 from tests.reference.ledger import World, key
 

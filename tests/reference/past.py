@@ -1,6 +1,6 @@
 """A node with a past: blocks by the real ledger, their finality signed by the real keys, all of it in its archive."""
 
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.wire.blocks import Block, Body, Cert, FinalityProof, Justification, finalize, signed_text
 from tests.reference.parts import Kept
 

@@ -1,7 +1,7 @@
 """A governed log on disk with everything in it that becomes a record, and the same log cut short."""
 
 from pyrsia.ledger import views
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store.rocks import Database
 from pyrsia.units import KEEP_BUILDERS_MS
 from pyrsia.wire.text import b32

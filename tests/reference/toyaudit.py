@@ -10,8 +10,8 @@ from pyrsia.knowledge.about import about
 from pyrsia.knowledge.said import Said
 from pyrsia.policy import rules
 from pyrsia.policy.facts import Reason
-from pyrsia.serve.judging import PolicyAnswer, told
-from pyrsia.serve.knowing import AuditAnswer, AuditOrder, AuditRow
+from pyrsia.serve.desks.judging import PolicyAnswer, told
+from pyrsia.serve.desks.knowing import AuditAnswer, AuditOrder, AuditRow
 from tests.reference.fakenode import FakeNode
 
 NOW_MS = 1_800_000_000_000

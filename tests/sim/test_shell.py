@@ -1,7 +1,7 @@
 """The shell runs real cores: four nodes whose tasks, links and disks are trio's, under a clock that jumps.
 
-A smoke test: what the simulator found right must also be right behind `node.agreement`, which turns effects into
-sends, syncs and alarms. Faults are the simulator's business.
+A smoke test: what the simulator found right must also be right behind `node.consensus.agreement`, which turns effects
+into sends, syncs and alarms. Faults are the simulator's business.
 """
 
 import trio
@@ -10,7 +10,7 @@ import trio.testing
 from pyrsia.consensus import catchup
 from pyrsia.consensus.effects import Deliver
 from pyrsia.consensus.epochs import Epochs
-from pyrsia.node.agreement import Agreement, Hands
+from pyrsia.node.consensus.agreement import Agreement, Hands
 from tests.sim import toy
 from tests.sim.plan import TIMING
 from tests.sim.world import CHAIN_ID, ORIGIN, fake_sign, fake_verify

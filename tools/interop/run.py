@@ -28,10 +28,10 @@ from pyrsia.log.feed import Asked
 from pyrsia.log.note import COSIGNATURE, ED25519, SignedNote, VerifierKey
 from pyrsia.log.policy import of_network
 from pyrsia.log.witness import WatchedLog, origin_hash
-from pyrsia.node.outside import Outside
-from pyrsia.node.proofs import Proofs
-from pyrsia.node.witnesses import Witnesses
-from pyrsia.node.witnessing import open_witnessing
+from pyrsia.node.log.proofs import Proofs
+from pyrsia.node.witness.outside import Outside
+from pyrsia.node.witness.witnesses import Witnesses
+from pyrsia.node.witness.witnessing import open_witnessing
 from pyrsia.serve.app import build_app
 from pyrsia.serve.guard import Guard
 from pyrsia.units import TreeSize

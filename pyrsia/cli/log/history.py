@@ -112,7 +112,7 @@ def _tell(
 
     `others`: names of members who came after genesis, by node id.
     """
-    from pyrsia.node.summary import summary
+    from pyrsia.node.log.summary import summary
 
     names = {member.text: member.name for member in found.pin.genesis.members} | others
     proven = found.head.checkpoint.size

@@ -9,7 +9,7 @@ import msgspec
 from pyrsia.consumers.auditing.components import Component, Left, Place
 from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.known import Known
-from pyrsia.serve.knowing import AuditRow
+from pyrsia.serve.desks.knowing import AuditRow
 
 VERSION = 1
 

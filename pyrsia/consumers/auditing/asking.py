@@ -9,7 +9,7 @@ import msgspec
 
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.serve.knowing import AsOf, AuditAnswer, AuditOrder, AuditRow
+from pyrsia.serve.desks.knowing import AsOf, AuditAnswer, AuditOrder, AuditRow
 from pyrsia.units import MAX_AUDITED, Limit
 
 AUDIT: Final = "/api/v1/audit"

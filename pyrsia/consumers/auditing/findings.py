@@ -13,7 +13,7 @@ from pyrsia.consumers.auditing.asking import Answered
 from pyrsia.consumers.auditing.components import Component, Gathered, Left
 from pyrsia.knowledge.known import Advisory
 from pyrsia.knowledge.severities import UNKNOWN, WORDS, rank
-from pyrsia.serve.knowing import AuditRow
+from pyrsia.serve.desks.knowing import AuditRow
 from pyrsia.wire import purl as purls
 
 FAIL_ON: Final = ("none", "low", "medium", "high", "critical", "any")

@@ -15,7 +15,7 @@ from pyrsia.consumers.documents import osv
 from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.knowing import FactTold, WholeAdvisory
+from pyrsia.serve.desks.knowing import FactTold, WholeAdvisory
 from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, MAX_IMPORTED, Limit
 
 MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
@@ -129,7 +129,7 @@ def _room() -> list[int]:
 
 
 def order(batch: list[Telling], *, dry_run: bool) -> bytes:
-    """The body of a request, as `serve.knowing.FactsOrder`."""
+    """The body of a request, as `serve.desks.knowing.FactsOrder`."""
     facts = b",".join(one.raw for one in batch if not one.whole)
     whole = b",".join(one.raw for one in batch if one.whole)
     end = b',"dry_run":true}' if dry_run else b"}"

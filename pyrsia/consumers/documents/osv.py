@@ -23,7 +23,7 @@ from pyrsia.errors import Malformed
 from pyrsia.knowledge.said import ADVISORY
 from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank
 from pyrsia.ledger import shape
-from pyrsia.serve.knowing import FactTold
+from pyrsia.serve.desks.knowing import FactTold
 from pyrsia.units import (
     MAX_AFFECTED,
     MAX_FACT_ALIASES,

@@ -20,7 +20,7 @@ from pyrsia.errors import Malformed
 from pyrsia.knowledge.advisories import LIFTING
 from pyrsia.knowledge.said import VEX
 from pyrsia.ledger import shape
-from pyrsia.serve.knowing import FactTold
+from pyrsia.serve.desks.knowing import FactTold
 from pyrsia.units import Limit
 
 MAX_STATEMENTS = Limit(100_000, "products times weaknesses of one document; an image's has some thousand")

@@ -25,13 +25,13 @@ from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.standing import worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
-from pyrsia.node.inspecting_past import Past, past
-from pyrsia.node.knowing import Knowledge, keys_of
+from pyrsia.node.inspecting.past import Past, past
+from pyrsia.node.knowledge.knowing import Knowledge, keys_of
 from pyrsia.node.knowledge.telling import Log, Moment, Telling
-from pyrsia.node.policing import Policing, facts_of
+from pyrsia.node.policy.policing import Policing, facts_of
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
-from pyrsia.serve.knowing import AuditAnswer, AuditOrder, AuditRow
-from pyrsia.serve.supply import Supply
+from pyrsia.serve.desks.knowing import AuditAnswer, AuditOrder, AuditRow
+from pyrsia.serve.desks.supply import Supply
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
@@ -70,7 +70,7 @@ class Auditing:
         self._turns = trio.CapacityLimiter(AT_ONCE.value)
 
     async def audit(self, order: AuditOrder) -> AuditAnswer:
-        """As `serve.knowing.KnowledgeDesk.audit`."""
+        """As `serve.desks.knowing.KnowledgeDesk.audit`."""
         if self._turns.statistics().tasks_waiting >= WAITING.value:
             raise _busy()
         async with self._turns:

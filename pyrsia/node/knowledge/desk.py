@@ -1,14 +1,14 @@
-"""Where a node's knowledge is asked and told (`serve.knowing.KnowledgeDesk`): its parts behind one face."""
+"""Where a node's knowledge is asked and told (`serve.desks.knowing.KnowledgeDesk`): its parts behind one face."""
 
 from collections.abc import AsyncIterator
 
-from pyrsia.node.build_sources import Sources
+from pyrsia.node.builds.sources import Sources
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.documents import Documents
 from pyrsia.node.knowledge.saying import Saying
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.knowledge.webhooks import Webhooks
-from pyrsia.serve.knowing import (
+from pyrsia.serve.desks.knowing import (
     AsOf,
     AuditAnswer,
     AuditOrder,
@@ -19,7 +19,7 @@ from pyrsia.serve.knowing import (
     FactsTold,
     WebhooksTold,
 )
-from pyrsia.serve.views import Arriving
+from pyrsia.serve.desks.views import Arriving
 from pyrsia.units import MAX_DOCUMENT_BYTES
 
 

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 import trio
 
 from pyrsia.errors import Refusal, StorageFull, Unavailable
-from pyrsia.node.arriving import Arrivals
 from pyrsia.node.knowledge.reading import fact
-from pyrsia.node.shelf import BlobRef
-from pyrsia.serve.views import Arriving
+from pyrsia.node.storage.arriving import Arrivals
+from pyrsia.node.storage.shelf import BlobRef
+from pyrsia.serve.desks.views import Arriving
 from pyrsia.store.growing import Whole
 from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_HTTP_FETCH_WAIT_S, Limit, NodeId
 from pyrsia.wire.text import safe, unb32

@@ -26,7 +26,7 @@ from pyrsia.knowledge.said import FACT, Said
 from pyrsia.ledger import entries, glance, index, prefixtree
 from pyrsia.ledger.bodies.facts import ISSUED
 from pyrsia.ledger.chain import ChainHead
-from pyrsia.node.archive import Hole
+from pyrsia.node.log.archive import Hole
 from pyrsia.units import Limit
 
 STRETCH = Limit(128, "leaves of a history between two turns of the loop: some three milliseconds")

@@ -24,12 +24,12 @@ from pyrsia.ledger.bodies import AUTHORED
 from pyrsia.ledger.bodies.facts import KINDS
 from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.roster import ISSUER
-from pyrsia.node.batch import Outcome
 from pyrsia.node.knowledge.speakers import check, may_say, no_issuer, roles_of
 from pyrsia.node.knowledge.underway import Entry, Turn, Underway
 from pyrsia.node.knowledge.words import Advisory, Word, Words, name_of, says
-from pyrsia.node.submission import BUSY
-from pyrsia.serve.knowing import (
+from pyrsia.node.log.batch import Outcome
+from pyrsia.node.log.submission import BUSY
+from pyrsia.serve.desks.knowing import (
     FactOutcome,
     FactsOrder,
     FactsOutcome,
@@ -106,7 +106,7 @@ class Saying:
         self._being_said: dict[Turn, list[trio.Event]] = {}
 
     async def say(self, order: FactsOrder) -> FactsOutcome:
-        """As `serve.knowing.KnowledgeDesk.say`."""
+        """As `serve.desks.knowing.KnowledgeDesk.say`."""
         roles = roles_of(self._member())
         async with self._orders:
             rows = await self._read_all(order.facts, roles)

@@ -23,12 +23,12 @@ from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.ledger.touches import digest_key, package_key
-from pyrsia.node import times
-from pyrsia.node.explorer import names_of
 from pyrsia.node.knowledge import reading
 from pyrsia.node.knowledge.reading import fact, leaves_at
+from pyrsia.node.log import times
+from pyrsia.node.log.explorer import names_of
 from pyrsia.node.pulse import Pulse
-from pyrsia.serve.knowing import NEWEST, AsOf, FactRow, FactsTold
+from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow, FactsTold
 from pyrsia.units import HASH_BYTES, Limit
 from pyrsia.wire import canonical
 from pyrsia.wire import purl as purls
@@ -137,7 +137,7 @@ class Telling:
     # -- pages --
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
-        """As `serve.knowing.KnowledgeDesk.facts`."""
+        """As `serve.desks.knowing.KnowledgeDesk.facts`."""
         about = Subject.parse(subject)
         _check_kind(kind)
         moment = await self.moment(at)
@@ -161,7 +161,7 @@ class Telling:
     async def newest(
         self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
     ) -> FactsTold:
-        """As `serve.knowing.KnowledgeDesk.newest`."""
+        """As `serve.desks.knowing.KnowledgeDesk.newest`."""
         _check_kind(kind)
         moment = await self.moment(at)
         page = _Page(self, moment, kind, count)
@@ -249,7 +249,7 @@ class Telling:
     # -- what comes --
 
     def follow(self, after: int | None, kind: str, glob: str) -> AsyncIterator[FactRow]:
-        """As `serve.knowing.KnowledgeDesk.follow`: nothing waits for a slow reader but its place in the log."""
+        """As `serve.desks.knowing.KnowledgeDesk.follow`: nothing waits for a slow reader but its place in the log."""
         _check_kind(kind)
         wanted = _glob(glob)
         at = self._log.size if after is None else after + 1

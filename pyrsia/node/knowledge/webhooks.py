@@ -43,7 +43,7 @@ from pyrsia.knowledge.calling import (
 from pyrsia.node.knowledge.webhook_settings import Known
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.upstream.circuits import rest_s
-from pyrsia.serve.knowing import OLDEST, AsOf, FactsTold, WebhookRow, WebhooksTold
+from pyrsia.serve.desks.knowing import OLDEST, AsOf, FactsTold, WebhookRow, WebhooksTold
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.units import MAX_CALL_FACTS, MAX_WEBHOOKS, Limit

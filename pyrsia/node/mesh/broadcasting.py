@@ -28,7 +28,7 @@ from pyrsia.node.mesh.hearing import Heard
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.messages import HeardPage, HeardStatus
+from pyrsia.serve.desks.messages import HeardPage, HeardStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import gossip

@@ -1,4 +1,4 @@
-"""What this node's people say and hear (`serve.messages.MessageDesk`), over the parts that do it. And their making."""
+"""What this node's people say and hear (`serve.desks.messages.MessageDesk`), over the parts that do it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.mailing import Mailing
 from pyrsia.node.mesh.parts import Part
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.messages import (
+from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
     HeardStatus,

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.serve.messages import HeardPage, HeardStatus
+from pyrsia.serve.desks.messages import HeardPage, HeardStatus
 from pyrsia.units import Limit
 
 MAX_HEARD = Limit(2_000, "broadcasts that are shown again: some minutes of a busy network")

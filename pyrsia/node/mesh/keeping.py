@@ -14,7 +14,7 @@ from pyrsia.ledger import views
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Links
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.node.mesh.draining import Draining
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import Part
@@ -22,7 +22,7 @@ from pyrsia.node.mesh.providing import Providing
 from pyrsia.node.mesh.replicating import Replicating, Rules
 from pyrsia.node.mesh.stock import Stock
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.status import DrainStatus, ReplicationStatus
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
@@ -46,7 +46,7 @@ class Keeping:
     def parts(self) -> list[Part]:
         return [self.providing, self.replicating, self.draining]
 
-    # -- for the operator (`serve.replication.CopiesDesk`) --
+    # -- for the operator (`serve.desks.replication.CopiesDesk`) --
 
     def status(self) -> ReplicationStatus:
         return self.replicating.status()

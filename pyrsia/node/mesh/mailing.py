@@ -21,7 +21,7 @@ from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.receiving import Receiving
 from pyrsia.node.mesh.sending import Sending
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.messages import Deleted, InboxPage, MessageOrder, SentPage, SentStatus
+from pyrsia.serve.desks.messages import Deleted, InboxPage, MessageOrder, SentPage, SentStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
 

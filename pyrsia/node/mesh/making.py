@@ -11,10 +11,10 @@ from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.links import Handler
-from pyrsia.node.deltas import AtHand, Blame, Deltas
 from pyrsia.node.mesh.parts import OnKind
-from pyrsia.node.recipes import Recipes
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage.deltas import AtHand, Blame, Deltas
+from pyrsia.node.storage.recipes import Recipes
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import AT_HAND, NodeId
 from pyrsia.wire import purl as purls

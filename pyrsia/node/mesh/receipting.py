@@ -6,8 +6,8 @@ honest one never has another. The bytes come from the builder, which lends them;
 once, from all of them. Work goes on when its asker gives up waiting, so whoever asks again soon gets the answer; a
 restart forgets all of this and loses nothing, since pins stay.
 
-Left out: which receipts a reveal needs (`ledger.receipts`), whom a builder asks (`node.build_receipts`), what becomes
-of pins whose reveal never came (`node.build_keep`).
+Left out: which receipts a reveal needs (`ledger.receipts`), whom a builder asks (`node.builds.receipts`), what becomes
+of pins whose reveal never came (`node.builds.keep`).
 
 Source: docs/ledger.md, "Receipts"; docs/builds-how.md, "Receipts"; docs/adr/0058.
 """
@@ -32,7 +32,7 @@ from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.store.blobs import Blobs
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire.receipts import Ask, Wanted

@@ -22,7 +22,7 @@ from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.letters import INBOX, Letter, Letters
 from pyrsia.node.mesh.sealing import opened
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.messages import InboxPage, LetterStatus
+from pyrsia.serve.desks.messages import InboxPage, LetterStatus
 from pyrsia.store.rocks import Batch
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes, mail

@@ -26,7 +26,7 @@ from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.providing import Providing
 from pyrsia.node.mesh.stock import PIN, Stock
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.status import ReplicationStatus
 from pyrsia.store.blobs import Blobs
 from pyrsia.transfer import copies, repair

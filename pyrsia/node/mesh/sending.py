@@ -23,7 +23,7 @@ from pyrsia.node.mesh.letters import SENT, Letters, Mine
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.sealing import sealed
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.messages import MessageOrder, SentPage, SentStatus
+from pyrsia.serve.desks.messages import MessageOrder, SentPage, SentStatus
 from pyrsia.store.rocks import Batch
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes, mail

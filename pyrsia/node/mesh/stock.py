@@ -16,7 +16,7 @@ import trio
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger import named
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store import layout, segments
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Batch, Database

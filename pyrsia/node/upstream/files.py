@@ -16,7 +16,7 @@ from pyrsia.node.upstream.digests import Expected, digest_of
 from pyrsia.node.upstream.downloading import Incoming, bring
 from pyrsia.node.upstream.paths import is_folder
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
-from pyrsia.serve.views import Arriving
+from pyrsia.serve.desks.views import Arriving
 from pyrsia.store.growing import Whole
 from pyrsia.store.proxied import Copy, is_whole
 from pyrsia.units import UPSTREAM_PATIENCE_S, Limit
@@ -175,7 +175,7 @@ class Files:
 
 
 class _Kept:
-    """A file that is here whole, held while somebody reads it (`serve.views.Arriving`)."""
+    """A file that is here whole, held while somebody reads it (`serve.desks.views.Arriving`)."""
 
     def __init__(self, shop: Shop, copy: Copy) -> None:
         self._copies = shop.copies

@@ -18,7 +18,7 @@ from pyrsia.node.upstream.asking import ABSENT, NoAnswer, Page, Question
 from pyrsia.node.upstream.paths import is_folder
 from pyrsia.node.upstream.turns import Turns
 from pyrsia.node.upstream.wanted import Shop, Wanted, no_answer
-from pyrsia.serve.supply import Document
+from pyrsia.serve.desks.supply import Document
 from pyrsia.store.proxied import Copy
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_PATIENCE_S, Limit
 

@@ -1,4 +1,4 @@
-"""Upstream for the registries (`serve.supply.Upstream`): who may ask for what, then a page or a file.
+"""Upstream for the registries (`serve.desks.supply.Upstream`): who may ask for what, then a page or a file.
 
 Every door leads through here, so that none can forget to ask: the mode of the ecosystem, the globs of `proxy.allow`,
 the policy, whose name it is, and whether the log holds the version or the bytes, refused or not. Where addresses,
@@ -36,7 +36,7 @@ from pyrsia.node.upstream.wanted import Shop, Wanted
 from pyrsia.policy.facts import PROXIED, Facts
 from pyrsia.policy.modes import PROXY
 from pyrsia.serve import via
-from pyrsia.serve.supply import Arriving, Document
+from pyrsia.serve.desks.supply import Arriving, Document
 from pyrsia.status import UpstreamStatus
 from pyrsia.store.proxied import Copies
 from pyrsia.units import MAX_INDEX_PAGE_BYTES, UPSTREAM_AT_ONCE

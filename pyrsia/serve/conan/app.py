@@ -2,8 +2,8 @@
 
 `/conan/` holds the packages that stand under their own names, `/conan/<NodeId>/` what that node claims. Which address
 means what `builds.conan.rest` decides; here are whose files answer, their bytes, and the words that Conan prints: its
-errors are text. Each name has one owner (serve/supply.py): what was pushed here, else what the log publishes, else
-upstream, where the mode is `proxy` and the log has no file of the version.
+errors are text. Each name has one owner (serve/desks/supply.py): what was pushed here, else what the log publishes,
+else upstream, where the mode is `proxy` and the log has no file of the version.
 
 A refusal of the policy is a 403 already at the first question about a package: the client prints the body and stops,
 where a 404 would send it on to its next remote. The same 403 at a file would make it ask for a password.
@@ -29,11 +29,11 @@ from pyrsia.serve.conan.of_upstream import OfUpstream
 from pyrsia.serve.conan.published import Published, Shelves, package_of
 from pyrsia.serve.conan.pushed import Pushed
 from pyrsia.serve.conan.words import PROXIED_MARK, TEXT, Call, no_such, say, send_json, send_refusal
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
 from pyrsia.serve.grants import Grant
 from pyrsia.serve.guard import credentials
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import Supply
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.wire.text import NODE_ID
 
 PREFIX: Final = "/conan/"

@@ -13,7 +13,7 @@ from pyrsia.serve.bringing import brought, send_proof, send_published
 from pyrsia.serve.conan.published import Published, package_of
 from pyrsia.serve.conan.signing import BUNDLE, DIGESTS, FACTS, FOLDER, PROOF, Signing
 from pyrsia.serve.conan.words import NETWORK_MARK, OCTETS, Call, no_such, send_json
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.desks.views import Catalog, ProjectFile
 from pyrsia.units import MAX_CONAN_INFO_BYTES, Limit
 
 INFOS = Limit(500, "packages whose settings one search tells; a recipe has some dozen")

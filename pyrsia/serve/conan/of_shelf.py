@@ -16,9 +16,9 @@ from pyrsia.serve.answers import REVALIDATE, header, send_body, send_file
 from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.pushed import Pushed, key_of, place_of
 from pyrsia.serve.conan.words import LOCAL_MARK, OCTETS, TEXT, Call, no_such, say, send_json
-from pyrsia.serve.connection import ClientGone, Receive
+from pyrsia.serve.desks.supply import Supply
 from pyrsia.serve.grants import require_delete, require_push
-from pyrsia.serve.supply import Supply
+from pyrsia.serve.http.connection import ClientGone, Receive
 from pyrsia.units import MAX_CONAN_MANIFEST_BYTES, Limit
 
 INFOS = Limit(2_000, "packages whose settings one search tells, each out of a small file of this disk")

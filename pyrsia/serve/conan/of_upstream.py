@@ -22,7 +22,7 @@ from pyrsia.serve.answers import send_arriving
 from pyrsia.serve.conan import pushed
 from pyrsia.serve.conan.published import package_of
 from pyrsia.serve.conan.words import OCTETS, PROXIED_MARK, Call, no_such, send_json
-from pyrsia.serve.supply import Upstream
+from pyrsia.serve.desks.supply import Upstream
 from pyrsia.units import Limit
 
 DOCUMENT_BYTES = Limit(

@@ -12,7 +12,7 @@ from typing import Final
 from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Ref
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.views import Catalog, ProjectFile, Refused
+from pyrsia.serve.desks.views import Catalog, ProjectFile, Refused
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl

@@ -24,7 +24,7 @@ from pyrsia.builds.conan.names import Place, Ref
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.conan.published import package_of, versions_of
 from pyrsia.serve.conan.signing import BUNDLE, FACTS, PROOF
-from pyrsia.serve.supply import Local, LocalRow, Upload
+from pyrsia.serve.desks.supply import Local, LocalRow, Upload
 from pyrsia.units import MAX_CONAN_INFO_BYTES, MAX_CONAN_MANIFEST_BYTES, Limit
 
 METADATA: Final = "metadata/"

@@ -19,7 +19,7 @@ import msgspec
 
 from pyrsia.builds.conan.names import Place
 from pyrsia.errors import Refusal
-from pyrsia.serve.views import Catalog, ProjectFile
+from pyrsia.serve.desks.views import Catalog, ProjectFile
 from pyrsia.units import Limit
 
 FOLDER: Final = "metadata/sign/"

@@ -12,8 +12,8 @@ import msgspec
 from pyrsia.builds.conan import rest
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import CHALLENGE, REVALIDATE, not_found, send_body
-from pyrsia.serve.connection import Receive, Scope, Send
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.wire.text import safe
 
 TEXT: Final = b"text/plain; charset=utf-8"

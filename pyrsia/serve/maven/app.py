@@ -1,8 +1,8 @@
 """Who answers a request below `/maven2/`.
 
-A package has one owner (serve/supply.py): what was pushed here, then what the log names, then upstream in the mode
-`proxy`, which may add versions to a package of the network and nothing to a version that the log holds. What nobody has
-is a quick 404, since Maven remembers it; what somebody has and cannot give now is not.
+A package has one owner (serve/desks/supply.py): what was pushed here, then what the log names, then upstream in the
+mode `proxy`, which may add versions to a package of the network and nothing to a version that the log holds. What
+nobody has is a quick 404, since Maven remembers it; what somebody has and cannot give now is not.
 
 `Cache-Control: no-cache`, which Maven sends with everything, asks nobody upstream: what is kept is as good.
 """
@@ -12,14 +12,14 @@ from typing import Final
 
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve.answers import REVALIDATE, not_found, send_cached, send_not_allowed
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.http.connection import Receive, Scope, Send
 from pyrsia.serve.maven.deploy import Deploy
 from pyrsia.serve.maven.giving import TEXT, Giving
 from pyrsia.serve.maven.listing import Listing
 from pyrsia.serve.maven.names import Names
 from pyrsia.serve.maven.paths import PREFIXES, FilePath, ListPath, read, unknown
 from pyrsia.serve.maven.refusals import Refusals
-from pyrsia.serve.supply import Supply
 
 PREFIX: Final = "/maven2/"
 _METHODS: Final = b"GET, HEAD, PUT, DELETE"

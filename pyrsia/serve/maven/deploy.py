@@ -18,15 +18,15 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, not_found, send_nothing
 from pyrsia.serve.bringing import PROOF_SUFFIX
-from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.serve.grants import ADMIN, READ, Grant, require_delete, require_push
+from pyrsia.serve.http.connection import ClientGone, Receive, Scope, Send
 from pyrsia.serve.maven import snapshots, theirs
 from pyrsia.serve.maven.lists import Plugin
 from pyrsia.serve.maven.names import PLUGIN_KEY, Names
 from pyrsia.serve.maven.paths import BUNDLE_SUFFIX, SNAPSHOT, FilePath, ListPath, package_of
 from pyrsia.serve.maven.snapshots import Build
 from pyrsia.serve.maven.sums import SUMS
-from pyrsia.serve.supply import LocalRow, Supply
 from pyrsia.units import Limit
 
 LIST_BYTES: Final = Limit(1 << 20, "a list of 10,000 versions")

@@ -21,17 +21,17 @@ from pyrsia.serve.answers import (
     send_nothing,
 )
 from pyrsia.serve.bringing import PROOF_SUFFIX, brought, send_proof, send_published
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import LocalRow, Supply
+from pyrsia.serve.desks.views import ProjectFile
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.serve.maven import snapshots
 from pyrsia.serve.maven.names import Known, Names
 from pyrsia.serve.maven.paths import BUNDLE_SUFFIX, SNAPSHOT, FilePath, unknown
 from pyrsia.serve.maven.proxied import Checked, opened
 from pyrsia.serve.maven.refusals import Refusals
 from pyrsia.serve.maven.sums import SUMS, SumCache, Sums, headers_of
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import LocalRow, Supply
-from pyrsia.serve.views import ProjectFile
-from pyrsia.serve.waiting import while_there
 from pyrsia.units import Limit
 
 YES: Final[Header] = (b"x-pyrsia-verified", b"yes")

@@ -13,7 +13,10 @@ import trio
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve.answers import REVALIDATE, not_found, send_cached
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Document, Supply
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.serve.maven import lists, snapshots
 from pyrsia.serve.maven.giving import NO, ONLY_HERE, TEXT, YES, kind_of
 from pyrsia.serve.maven.lists import Listed, Plugin
@@ -22,9 +25,6 @@ from pyrsia.serve.maven.paths import ListPath, package_of, unknown
 from pyrsia.serve.maven.refusals import Refusals
 from pyrsia.serve.maven.sums import SUMS, Sums, headers_of, of_bytes
 from pyrsia.serve.maven.theirs import Theirs, written
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import Document, Supply
-from pyrsia.serve.waiting import while_there
 from pyrsia.units import MAX_PAGE_CACHE, Limit
 
 _SAME_S: Final = Limit(

@@ -19,10 +19,10 @@ from pyrsia.builds.maven.coordinates import plain
 from pyrsia.builds.maven.poms import Element, read_xml
 from pyrsia.builds.members import Hostile
 from pyrsia.errors import Malformed
+from pyrsia.serve.desks.views import ProjectFile
 from pyrsia.serve.maven import snapshots
 from pyrsia.serve.maven.paths import SNAPSHOT
 from pyrsia.serve.maven.snapshots import Part
-from pyrsia.serve.views import ProjectFile
 from pyrsia.units import Limit
 
 _ROWS: Final = Limit(

@@ -10,10 +10,10 @@ from typing import Final
 
 from pyrsia.errors import Malformed
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
+from pyrsia.serve.desks.supply import LocalRow, Supply
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.maven.lists import Plugin, prefix_of
 from pyrsia.serve.maven.paths import package_of
-from pyrsia.serve.supply import LocalRow, Supply
-from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 

@@ -12,8 +12,8 @@ from typing import Final, Protocol, runtime_checkable
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.serve.desks.supply import Arriving, Upstream
 from pyrsia.serve.maven.sums import SumCache, Sums, summed
-from pyrsia.serve.supply import Arriving, Upstream
 from pyrsia.units import Limit
 
 _SIDECAR_BYTES: Final = Limit(1_024, "a digest, and perhaps the name of its file")
@@ -30,7 +30,7 @@ class Forgetting(Protocol):
 
 
 class Checked:
-    """A file of upstream's (serve.supply.Arriving); its end is held back until its SHA-1 is as upstream told.
+    """A file of upstream's (serve.desks.supply.Arriving); its end is held back until its SHA-1 is as upstream told.
 
     Args:
         sha1: what it must be; "" where upstream told none.

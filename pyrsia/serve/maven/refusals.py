@@ -11,10 +11,10 @@ from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger.standing import WITNESSED
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import Refused
 from pyrsia.serve.maven.lists import prefix_of
 from pyrsia.serve.maven.names import MAVEN, Names
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Refused
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.reading import Header
 from pyrsia.units import Limit
 
 SUMS: Final = {".sha1": "sha1", ".md5": "md5", ".sha256": "sha256", ".sha512": "sha512"}

@@ -20,7 +20,10 @@ from pyrsia.builds.oci import documents
 from pyrsia.builds.oci import names as files
 from pyrsia.errors import Refusal
 from pyrsia.serve.bringing import brought, send_published
-from pyrsia.serve.connection import Message, Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import ProjectFile
+from pyrsia.serve.http.connection import Message, Receive, Scope, Send
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.serve.oci import login, names, replies
 from pyrsia.serve.oci.attested import Attested, digest_of
 from pyrsia.serve.oci.errors import Problem, problem_of, say
@@ -32,9 +35,6 @@ from pyrsia.serve.oci.proxying import Proxied
 from pyrsia.serve.oci.pushing import Uploads
 from pyrsia.serve.oci.replies import Request
 from pyrsia.serve.oci.shelf import Shelf, unknown_blob, unknown_manifest
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import ProjectFile
-from pyrsia.serve.waiting import while_there
 
 PREFIX: Final = "/v2/"
 _ROUTE: Final = re.compile(r"(?P<name>.+)/(?P<what>manifests|blobs|tags|referrers)/(?P<ref>[^/]+)")

@@ -20,8 +20,8 @@ import msgspec
 
 from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal, Unavailable
+from pyrsia.serve.desks.views import Catalog, ProjectFile
 from pyrsia.serve.oci.images import EMPTY, Documents, Image
-from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.units import Limit
 
 ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"

@@ -12,8 +12,8 @@ import msgspec
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import send_body
-from pyrsia.serve.connection import Scope, Send
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.connection import Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.wire.text import safe
 
 JSON: Final[Header] = (b"content-type", b"application/json")

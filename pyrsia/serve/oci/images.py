@@ -15,8 +15,8 @@ import trio
 from pyrsia.builds.oci import documents
 from pyrsia.builds.oci import names as files
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.views import Catalog, ProjectFile
 from pyrsia.serve.oci.names import Name
-from pyrsia.serve.views import Catalog, ProjectFile
 from pyrsia.units import MAX_IMAGE_DOCUMENT_BYTES, Limit
 
 MAX_IMAGES = Limit(

@@ -14,6 +14,9 @@ import trio
 from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.answers import REVALIDATE, send_body
+from pyrsia.serve.desks.supply import LocalRow, Supply
+from pyrsia.serve.http.reading import Header
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.serve.oci import names, replies
 from pyrsia.serve.oci.attested import Attested
 from pyrsia.serve.oci.errors import VERSION
@@ -22,9 +25,6 @@ from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.proxying import Proxied
 from pyrsia.serve.oci.replies import Request, page
 from pyrsia.serve.oci.shelf import DOCKER, MANIFEST, REFERRER, Shelf
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import LocalRow, Supply
-from pyrsia.serve.waiting import while_there
 from pyrsia.units import Limit
 
 MAX_REFERRERS = Limit(512, "of one page: a manifest each is read; a client follows the Link")

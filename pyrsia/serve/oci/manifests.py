@@ -20,6 +20,7 @@ from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import header
 from pyrsia.serve.grants import require_delete
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES
@@ -27,7 +28,6 @@ from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.pushing import Uploads
 from pyrsia.serve.oci.replies import Request, content
 from pyrsia.serve.oci.shelf import BLOB, MANIFEST, REFERRER, TAG, Shelf, unknown_blob, unknown_manifest
-from pyrsia.serve.reading import Header
 from pyrsia.units import Limit
 
 MAX_TAGS_AT_ONCE = Limit(64, "tag= parameters of one push; a release has a handful")

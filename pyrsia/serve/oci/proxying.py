@@ -2,7 +2,7 @@
 
 What the network holds of a name is never asked for: upstream adds tags that the log does not have, and what they lead
 to. Every byte has the digest by which something above it named it; a tag is upstream's word and nobody else's. Which
-registry is asked, how, and how often is the supply's business (`serve.supply.Upstream`).
+registry is asked, how, and how often is the supply's business (`serve.desks.supply.Upstream`).
 """
 
 import hashlib
@@ -14,14 +14,14 @@ import msgspec
 from pyrsia.builds.oci import documents
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import send_arriving
+from pyrsia.serve.desks.supply import Document, Upstream
+from pyrsia.serve.desks.views import Catalog
+from pyrsia.serve.http.waiting import while_there
 from pyrsia.serve.oci import names, replies
 from pyrsia.serve.oci.images import MANIFEST_BYTES
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.replies import Request
 from pyrsia.serve.oci.shelf import unknown_blob, unknown_manifest
-from pyrsia.serve.supply import Document, Upstream
-from pyrsia.serve.views import Catalog
-from pyrsia.serve.waiting import while_there
 
 _KINDS: Final = ", ".join(
     (documents.INDEX, documents.MANIFEST, documents.DOCKER_LIST, documents.DOCKER_MANIFEST)

@@ -11,15 +11,15 @@ import re
 from typing import Final
 
 from pyrsia.serve.answers import header
+from pyrsia.serve.desks.supply import LocalRow, Upload
 from pyrsia.serve.grants import require_push
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import Images
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.replies import Request, content
 from pyrsia.serve.oci.shelf import BLOB, DOCKER, Shelf
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import LocalRow, Upload
 
 _RANGE: Final = re.compile(rb"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/[0-9*]+)?")
 _ALGORITHMS: Final = ("sha256", "sha512")

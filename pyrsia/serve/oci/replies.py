@@ -12,11 +12,11 @@ from urllib.parse import quote
 import msgspec
 
 from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, header, quality, send_body, send_cached, send_nothing
-from pyrsia.serve.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.http.connection import ClientGone, Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.oci.errors import JSON, Problem
 from pyrsia.serve.oci.errors import VERSION as VERSION
 from pyrsia.serve.oci.names import Name
-from pyrsia.serve.reading import Header
 from pyrsia.units import Limit
 
 MAX_PAGE = Limit(1_000, "names or tags of one page; a client asks again with the last one")

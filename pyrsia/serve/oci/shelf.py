@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pyrsia.serve.answers import send_file
+from pyrsia.serve.desks.supply import Local, LocalRow
 from pyrsia.serve.oci import replies
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import Documents
 from pyrsia.serve.oci.names import Name
 from pyrsia.serve.oci.replies import Request
-from pyrsia.serve.supply import Local, LocalRow
 from pyrsia.units import Limit
 
 DOCKER: Final = "pkg:docker/"

@@ -18,13 +18,13 @@ from urllib.parse import parse_qsl
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.answers import header, not_found, send_not_allowed
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import Admin, LogView
 from pyrsia.serve.finding import Finder
+from pyrsia.serve.http.connection import Receive, Scope, Send
 from pyrsia.serve.pages import builds, drawing, entries, facts, home, packages
 from pyrsia.serve.pages.badge import Badges
 from pyrsia.serve.routes import MAX_NUMBER, bad
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Admin, LogView
 from pyrsia.wire.text import NODE_ID
 
 _REQUEST: Final = re.compile("[0-9a-f]{64}")

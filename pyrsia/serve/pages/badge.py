@@ -10,11 +10,11 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve import badges
 from pyrsia.serve.answers import send_body, send_cached
 from pyrsia.serve.badges import Badge
-from pyrsia.serve.connection import Scope, Send
-from pyrsia.serve.knowing import AsOf
-from pyrsia.serve.reading import Header
+from pyrsia.serve.desks.knowing import AsOf
+from pyrsia.serve.desks.views import Admin
+from pyrsia.serve.http.connection import Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.routes import bad
-from pyrsia.serve.views import Admin
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 

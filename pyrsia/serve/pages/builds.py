@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pyrsia.builds.explain.report import SENTENCES, Differing, Explanation, Pair
 from pyrsia.errors import Malformed, Refusal
-from pyrsia.serve.views import Admin
+from pyrsia.serve.desks.views import Admin
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 

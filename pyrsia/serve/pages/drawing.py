@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, send_body, send_cached
-from pyrsia.serve.connection import Scope, Send
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.connection import Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.status import GOOD
 from pyrsia.wire.text import safe
 

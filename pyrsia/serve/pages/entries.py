@@ -8,8 +8,8 @@ import msgspec
 from pyrsia.errors import Malformed
 from pyrsia.knowledge.said import FACT
 from pyrsia.serve.answers import not_found
+from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.pages import facts
-from pyrsia.serve.views import Admin
 from pyrsia.wire import purl as purls
 
 _REQUEST: Final = re.compile("[0-9a-f]{64}")

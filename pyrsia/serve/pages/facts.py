@@ -7,9 +7,9 @@ from urllib.parse import quote, urlencode
 
 from pyrsia.errors import Malformed
 from pyrsia.ledger.bodies.facts import DIGEST, KINDS
-from pyrsia.serve.knowing import NEWEST, AsOf, FactRow
+from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow
+from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.routes import MAX_NUMBER, bad
-from pyrsia.serve.views import Admin
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 

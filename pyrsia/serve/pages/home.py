@@ -3,10 +3,10 @@
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
-from pyrsia.serve.connection import Scope
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import Admin, LogQuery, LogView, told
 from pyrsia.serve.finding import Finder
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Admin, LogQuery, LogView, told
+from pyrsia.serve.http.connection import Scope
 from pyrsia.status import decided_by
 from pyrsia.units import Limit
 from pyrsia.wire.purl import parse

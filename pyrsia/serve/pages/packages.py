@@ -12,12 +12,12 @@ from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve import badges
 from pyrsia.serve.answers import not_found
+from pyrsia.serve.desks.knowing import AsOf
+from pyrsia.serve.desks.providing import Overview
+from pyrsia.serve.desks.supply import LocalRow, Supply
+from pyrsia.serve.desks.views import Admin, LogQuery, ProjectFile
 from pyrsia.serve.finding import TYPES, version_of
-from pyrsia.serve.knowing import AsOf
 from pyrsia.serve.pages.install import ways
-from pyrsia.serve.providing import Overview
-from pyrsia.serve.supply import LocalRow, Supply
-from pyrsia.serve.views import Admin, LogQuery, ProjectFile
 from pyrsia.status import MembersStatus
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls

@@ -38,7 +38,10 @@ from pyrsia.serve.answers import (
     send_nothing,
 )
 from pyrsia.serve.bringing import PROOF_SUFFIX, send_proof, send_published
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import ProjectFile
+from pyrsia.serve.http.connection import Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.pypi import listing, pages
 from pyrsia.serve.pypi.listing import BUNDLE_SUFFIX, FILES
 from pyrsia.serve.pypi.names import PURL, kind_of, normalise
@@ -46,9 +49,6 @@ from pyrsia.serve.pypi.negotiating import HTML, JSON, PLAIN_HTML, negotiate
 from pyrsia.serve.pypi.pages import Page
 from pyrsia.serve.pypi.theirs import Theirs
 from pyrsia.serve.pypi.upload import Uploads, metadata_of
-from pyrsia.serve.reading import Header
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import ProjectFile
 from pyrsia.units import MAX_PAGE_CACHE, Limit
 from pyrsia.wire.text import NODE_ID
 

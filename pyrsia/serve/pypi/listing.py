@@ -16,10 +16,10 @@ from pyrsia.builds.pip.simple import IndexFile, Project
 from pyrsia.errors import Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
 from pyrsia.serve.bringing import PROOF_SUFFIX
+from pyrsia.serve.desks.supply import LocalRow
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.pypi.names import release
 from pyrsia.serve.pypi.pages import ACTIVE, QUARANTINED, Item, Page
-from pyrsia.serve.supply import LocalRow
-from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.status import in_words
 from pyrsia.wire.purl import Purl, pypi_version
 from pyrsia.wire.text import safe

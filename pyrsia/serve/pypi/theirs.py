@@ -9,8 +9,8 @@ import trio
 from pyrsia.builds.pip import simple
 from pyrsia.builds.pip.simple import Project
 from pyrsia.errors import Malformed, Refusal, Unavailable
+from pyrsia.serve.desks.supply import Document, Upstream
 from pyrsia.serve.pypi.names import PURL
-from pyrsia.serve.supply import Document, Upstream
 from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 

@@ -25,12 +25,12 @@ from pyrsia.builds.pip.simple import plain_name
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import NETWORK
 from pyrsia.serve.answers import header, not_found
-from pyrsia.serve.connection import ClientGone, Receive, Scope
+from pyrsia.serve.desks.supply import LocalRow, Supply, Upload
 from pyrsia.serve.grants import Grant, require_delete, require_push
+from pyrsia.serve.http.connection import ClientGone, Receive, Scope
 from pyrsia.serve.pypi.form import Form
 from pyrsia.serve.pypi.listing import FILES
 from pyrsia.serve.pypi.names import PURL, normalise, release, same_file
-from pyrsia.serve.supply import LocalRow, Supply, Upload
 from pyrsia.verify import wheel
 
 _DIGESTS: Final = ("sha256_digest", "blake2_256_digest", "md5_digest")

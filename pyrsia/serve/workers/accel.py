@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.reading import Header
 
 REDIRECT: Final = b"x-accel-redirect"  # the name that nginx gave to this
 BYTES: Final = b"x-accel-bytes"  # first-count, decimal

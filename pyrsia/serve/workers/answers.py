@@ -7,7 +7,7 @@ from collections import deque
 
 import httptools
 
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.workers.accel import REDIRECT
 
 

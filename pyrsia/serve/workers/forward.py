@@ -17,9 +17,9 @@ import trio
 
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.answers import header, send_refusal
-from pyrsia.serve.connection import Message, Receive, Scope, Send
 from pyrsia.serve.guard import SAFE_METHODS
-from pyrsia.serve.reading import Header
+from pyrsia.serve.http.connection import Message, Receive, Scope, Send
+from pyrsia.serve.http.reading import Header
 from pyrsia.serve.workers.accel import BYTES, CLIENT, REDIRECT, SCHEME, opened
 from pyrsia.serve.workers.answers import Answer
 from pyrsia.units import MAX_HTTP_READ_BYTES, Limit

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pyrsia.consensus.core import Simplex
 from pyrsia.consensus.effects import Act, Post
 from pyrsia.consensus.epochs import Epochs
-from pyrsia.node import agreement
+from pyrsia.node.consensus import agreement
 from pyrsia.units import LINK_FAULTS
 from pyrsia.wire.blocks import (
     FIN,

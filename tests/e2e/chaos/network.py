@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pyrsia import config
 from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
-from pyrsia.node.founding import fitted
+from pyrsia.node.members.founding import fitted
 
 from .wires import Wire
 

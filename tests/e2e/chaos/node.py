@@ -79,7 +79,8 @@ def main() -> None:
         failing_sync(told.fail_sync_at)
 
     from pyrsia.errors import PyrsiaError
-    from pyrsia.node import service, snapshots
+    from pyrsia.node import service
+    from pyrsia.node.sync import snapshots
 
     only_wires(told.data)
     if told.far:

@@ -14,8 +14,8 @@ from pathlib import Path
 import trio
 
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.node.facts import Facts, open_facts
 from pyrsia.node.house import GENESIS
+from pyrsia.node.opening import Facts, open_facts
 from pyrsia.store.blobs import Blobs
 from tests.e2e.crash import operations
 from tests.e2e.crash.script import BLOCKS_BEFORE, Script, Step

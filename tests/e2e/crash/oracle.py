@@ -11,7 +11,7 @@ from pyrsia.audit import fsck
 from pyrsia.audit.heads import Quorum
 from pyrsia.audit.stopped import StoppedNode
 from pyrsia.log import tiles
-from pyrsia.node.facts import Facts
+from pyrsia.node.opening import Facts
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.units import TreeSize

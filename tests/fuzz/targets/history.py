@@ -13,7 +13,7 @@ from pyrsia.errors import Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import prefixtree
 from pyrsia.log import tree
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.verify import history
 from pyrsia.verify.history import Subject
 from pyrsia.verify.pins import Pin

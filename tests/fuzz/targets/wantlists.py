@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pyrsia.cli import build_files
+from pyrsia.cli.builds import files
 from pyrsia.errors import Refusal
 
 MAX_BYTES = 1_024
@@ -25,9 +25,9 @@ def check(data: bytes) -> bool:
     return True
 
 
-def _read(path: Path, text: str) -> build_files.Listed | Refusal:
+def _read(path: Path, text: str) -> files.Listed | Refusal:
     try:
-        return build_files.listed(path, text, build_files._reader(path))
+        return files.listed(path, text, files._reader(path))
     except Refusal as error:
         return error
 

@@ -11,7 +11,7 @@ from pyrsia.audit.hammer import Hammer, Plan
 from pyrsia.audit.lane import MAX_ANSWER_BYTES, Lane
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.ledger import entries
-from pyrsia.serve.views import Inclusion, SubmitAck
+from pyrsia.serve.desks.views import Inclusion, SubmitAck
 from tests.unit.audit.signed import SignedLog, signed
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 

@@ -15,7 +15,7 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checking import Wrong
 from pyrsia.log.tiles import Bundle, Tile
-from pyrsia.node.archive import Archive, Hole
+from pyrsia.node.log.archive import Archive, Hole
 from pyrsia.store import layout
 from pyrsia.store.lock import DataDir
 from pyrsia.store.rocks import Batch, Database

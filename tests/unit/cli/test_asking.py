@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pyrsia import client
-from pyrsia.cli import build_follow
+from pyrsia.cli.builds import follow
 from tests.reference.fakenode import ANSWERS, BUILD, PEER, STATUS, FakeNode
 
 EVIL = "\x1b[31m\u202eevil\x07\x9b"
@@ -259,7 +259,7 @@ def asking(node, *states):
 
 
 def test_a_build_is_asked_for_and_followed_to_its_verdict(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
+    monkeypatch.setattr(follow, "POLL_S", 0.001)
     asking(node, {"state": "open"}, {"state": "drawn"}, {})
     code, out, err = pyrsia("build", "request", "idna==1.0", "--follow", "--node", node.url)
     assert code == 0
@@ -271,15 +271,15 @@ def test_a_build_is_asked_for_and_followed_to_its_verdict(pyrsia, node, monkeypa
 
 
 def test_a_build_that_was_not_reproduced_exits_1(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
+    monkeypatch.setattr(follow, "POLL_S", 0.001)
     asking(node, {"verdict": "DIVERGED"})
     code, out, err = pyrsia("build", "request", "idna", "--follow", "--node", node.url)
     assert (code, "DIVERGED" in out, "not every package" in err) == (1, True, True)
 
 
 def test_following_a_network_that_stands_still_ends(pyrsia, node, monkeypatch):
-    monkeypatch.setattr(build_follow, "POLL_S", 0.001)
-    monkeypatch.setattr(build_follow, "FOLLOW_S", type(build_follow.FOLLOW_S)(1, "a test's patience"))
+    monkeypatch.setattr(follow, "POLL_S", 0.001)
+    monkeypatch.setattr(follow, "FOLLOW_S", type(follow.FOLLOW_S)(1, "a test's patience"))
     asking(node, {"state": "drawn"})
     code, _, err = pyrsia("build", "request", "idna", "--follow", "--node", node.url)
     assert (code, "no verdict after 1 s" in err) == (1, True)

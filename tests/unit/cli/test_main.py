@@ -19,7 +19,7 @@ from tests.reference.fakenode import BUILD, NODE
 HEAVY = (
     "trio", "zmq", "rocksdict", "httpx", "starlette", "blake3", "nacl", "msgspec", "packaging", "resolvelib",
     "textual", "http.client", "pyrsia.node", "pyrsia.ledger", "pyrsia.demo", "pyrsia.verify", "pyrsia.client",
-    "pyrsia.cli.verify", "pyrsia.cli.demo",
+    "pyrsia.cli.verify.command", "pyrsia.cli.demo",
 )  # fmt: skip
 NO_JSON = {("demo",), ("dashboard",), ("node",), ("node", "run")}  # a report file, a picture, a diary
 

@@ -10,7 +10,7 @@ import pytest
 from pyrsia.cli.log import submit
 from pyrsia.errors import Refusal
 from pyrsia.ledger import entries
-from pyrsia.node.acknowledging import Acknowledgements
+from pyrsia.node.log.acknowledging import Acknowledgements
 from pyrsia.wire.blocks import FinalityProof
 from tests.reference.certified import Certified
 from tests.reference.fakenode import FakeNode

@@ -385,10 +385,10 @@ def test_a_node_whose_list_never_ends_is_left(pyrsia, monkeypatch):
             "packages": [f"pkg:maven/a/b{query.get('after', '')}"], "next": query.get("after", "") + "z"}),
         "/api/v1/policy/facts": (200, msgspec.to_builtins(ToyJudge().known("x"))),
     }  # fmt: skip
-    from pyrsia.cli import export_asking
+    from pyrsia.cli.export import asking
     from pyrsia.units import Limit
 
-    monkeypatch.setattr(export_asking, "MAX_PACKAGES", Limit(5, "for a test"))
+    monkeypatch.setattr(asking, "MAX_PACKAGES", Limit(5, "for a test"))
     with FakeNode(answers) as node:
         code, out, _ = pyrsia("export", "maven-trusted-checksums", "--all", "--node", node.url, "--json")
         assert (code, json.loads(out)["error"]["code"], len(node.seen) < 9) == (1, "too-large", True)

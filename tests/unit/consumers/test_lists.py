@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pyrsia.cli import build_files
+from pyrsia.cli.builds import files
 from pyrsia.consumers.auditing import kinds, lists
 from pyrsia.consumers.auditing.components import Gathered
 from pyrsia.errors import Refusal
@@ -27,7 +27,7 @@ def test_a_requirement_that_goes_on_at_the_end_of_the_file_is_one(tmp_path):
     for end in ("\\", "\\\n", " \\\n# no more", "  --hash=sha256:00 \\"):
         into = found(path, f"pytest==8.0\nidna==1.0 {end}")
         assert purls(into) == ["pkg:pypi/pytest@8.0", "pkg:pypi/idna@1.0"]
-        assert [one.name for one in build_files.read(path).items] == ["pytest", "idna"]
+        assert [one.name for one in files.read(path).items] == ["pytest", "idna"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_marker_that_cannot_be_decided_is_a_refusal_for_who_builds_and_none_fo
     path = tmp_path / "requirements.txt"
     assert purls(found(path, f"a==1; {marker}\n")) == ["pkg:pypi/a@1"]
     with pytest.raises(Refusal, match="nobody can decide the marker of a"):
-        build_files.read(path)
+        files.read(path)
 
 
 def test_a_list_whose_name_no_system_takes_is_left_out_with_a_word(tmp_path):
@@ -112,7 +112,7 @@ def test_all_that_a_conan_lock_locks_is_audited_and_only_what_is_needed_is_asked
         "pkg:conan/shared@1.0",
         "pkg:conan/setup@2.0",
     ]
-    listed = build_files.read(path)
+    listed = files.read(path)
     assert [one.name for one in listed.items] == ["zlib"]
     assert "shared: code that recipes run" in listed.skipped
     del lock["requires"]
@@ -153,9 +153,9 @@ def test_profiles_plugins_extensions_and_the_parent_of_a_pom_are_audited_and_not
     assert [one.what for one in into.left] == ["a:new", "a:last"]
     assert "nor what its parent and its modules ask for" in into.unseen[0]
     with pytest.raises(Refusal, match="RELEASE"):
-        build_files.read(path)
+        files.read(path)
     path.write_text(POM.replace("RELEASE", "1").replace("LATEST", "1"))
-    listed = build_files.read(path)
+    listed = files.read(path)
     assert [(one.name, one.version) for one in listed.items] == [
         ("a:b", "2"),
         ("a:new", "1"),

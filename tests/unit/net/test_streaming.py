@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import trio
 
-from pyrsia.node.arriving import Arrivals
-from pyrsia.node.shelf import BlobRef, Shelf
+from pyrsia.node.storage.arriving import Arrivals
+from pyrsia.node.storage.shelf import BlobRef, Shelf
 from pyrsia.serve.answers import send_arriving
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database

@@ -10,7 +10,7 @@ import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.net.data import DataPlane
-from pyrsia.node.shelf import BlobRef, Shelf
+from pyrsia.node.storage.shelf import BlobRef, Shelf
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
 from pyrsia.transfer.buckets import Flow

@@ -17,7 +17,7 @@ from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import Counters
 from pyrsia.node.mesh.keeping import make_keeping
 from pyrsia.node.pulse import Pulse
-from pyrsia.node.shelf import Shelf
+from pyrsia.node.storage.shelf import Shelf
 from pyrsia.store import layout, segments
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.quota import Rules

@@ -15,16 +15,16 @@ from pyrsia.log.tree import verify_inclusion
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.links import PeerLink
-from pyrsia.node.acknowledging import Acknowledgements
 from pyrsia.node.admin import FACT_KINDS, Admin
-from pyrsia.node.batch import Batches
-from pyrsia.node.catalog import Catalog
+from pyrsia.node.log.acknowledging import Acknowledgements
+from pyrsia.node.log.batch import Batches
+from pyrsia.node.log.proofs import Proofs
+from pyrsia.node.log.submission import Submitter, Waiters
+from pyrsia.node.mesh.peering import Peering
 from pyrsia.node.mesh.rates import Rate
 from pyrsia.node.mesh.swimming import Seen
-from pyrsia.node.peering import Peering
-from pyrsia.node.proofs import Proofs
-from pyrsia.node.submission import Submitter, Waiters
-from pyrsia.serve.providing import WithdrawalOrder
+from pyrsia.node.packages.catalog import Catalog
+from pyrsia.serve.desks.providing import WithdrawalOrder
 from pyrsia.status import AgreementStatus
 from pyrsia.wire.membership import Vitals
 from pyrsia.wire.text import b32

@@ -7,8 +7,8 @@ from pyrsia.consensus.application import InvalidBlock
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyRing, verify
 from pyrsia.ledger.chain import Chain
-from pyrsia.node.founding import Founder, found
 from pyrsia.node.house import House
+from pyrsia.node.members.founding import Founder, found
 from pyrsia.wire.text import b32
 
 

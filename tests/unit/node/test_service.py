@@ -6,7 +6,7 @@ import trio
 from pyrsia import config
 from pyrsia.errors import DatabaseDamaged, Refusal
 from pyrsia.node import service
-from pyrsia.node.facts import DATABASE
+from pyrsia.node.opening import DATABASE
 from pyrsia.store.rocks import suspicion
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pyrsia.errors import Refusal
 from pyrsia.node import tokens as module
 from pyrsia.node.tokens import Tokens
+from pyrsia.serve.desks.tokens import TokenOrder
 from pyrsia.serve.grants import ADMIN, PUSH, READ
-from pyrsia.serve.tokens import TokenOrder
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit

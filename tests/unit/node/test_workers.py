@@ -14,7 +14,7 @@ import trio
 from pyrsia import config
 from pyrsia.node.worker import WorkerSettings
 from pyrsia.node.workers import DEATHS, SOCKET, Workers
-from pyrsia.serve.http import HttpLimits, Receive, Scope, Send, listen_tcp, listen_unix, serve
+from pyrsia.serve.http.server import HttpLimits, Receive, Scope, Send, listen_tcp, listen_unix, serve
 from tests.unit.serve.certificates import make_certificate
 
 SIZE = 400_000

@@ -11,12 +11,12 @@ import httpx
 from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.desks.supply import Document, NoUpstream, Supply, Upstream
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.grants import PUSH, READ, Grant
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.supply import Document, NoUpstream, Supply, Upstream
-from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
 from tests.unit.serve.toy import TOKEN, ToyNode, serving
@@ -87,7 +87,7 @@ def shelf(folder: Path, section: LocalSection | None = None) -> Iterator[LocalPa
 
 @dataclass
 class Bytes:
-    """A file of upstream's, which comes in steps (serve.supply.Arriving)."""
+    """A file of upstream's, which comes in steps (serve.desks.supply.Arriving)."""
 
     path: Path
     size: int

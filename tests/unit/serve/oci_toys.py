@@ -15,13 +15,13 @@ import httpx
 from pyrsia.builds.oci import documents
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal, Unavailable
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.app import build_app
-from pyrsia.serve.connection import App
+from pyrsia.serve.desks.supply import Document, Local, NoLocal, NoUpstream, Supply, Upstream
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.grants import PUSH, READ, Grant
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.supply import Document, Local, NoLocal, NoUpstream, Supply, Upstream
-from pyrsia.serve.views import ProjectFile, Refused
+from pyrsia.serve.http.connection import App
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
 from pyrsia.wire import purl as purls

@@ -12,11 +12,11 @@ import httpx
 import msgspec
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.connection import Receive, Scope, Send
+from pyrsia.serve.desks.supply import Document, Supply
+from pyrsia.serve.desks.tokens import TokenOrder
+from pyrsia.serve.desks.views import ProjectFile, Refused
+from pyrsia.serve.http.connection import Receive, Scope, Send
 from pyrsia.serve.pypi import JSON
-from pyrsia.serve.supply import Document, Supply
-from pyrsia.serve.tokens import TokenOrder
-from pyrsia.serve.views import ProjectFile, Refused
 from tests.unit.serve.maven_toys import Bytes, shelf
 from tests.unit.serve.toy import ToyNode, serving, toy_app
 
@@ -38,7 +38,7 @@ class Coming(Bytes):
 
 @dataclass
 class ToyIndex:
-    """Upstream in the mode `proxy` (serve.supply.Upstream)."""
+    """Upstream in the mode `proxy` (serve.desks.supply.Upstream)."""
 
     folder: Path
     allowed: str = "pkg:pypi/"

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from pyrsia.serve.http import App, HttpLimits, Listener, Server, listen_tcp, serve
+from pyrsia.serve.http.server import App, HttpLimits, Listener, Server, listen_tcp, serve
 
 DEFAULT = HttpLimits()
 

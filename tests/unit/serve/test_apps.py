@@ -18,7 +18,7 @@ import trio
 from pyrsia import status
 from pyrsia.errors import ANSWERS, Malformed, Refusal
 from pyrsia.ledger import entries
-from pyrsia.serve.api import ROUTES, openapi
+from pyrsia.serve.api.app import ROUTES, openapi
 from pyrsia.serve.log import parse_tile
 from pyrsia.serve.pypi import HTML, JSON, PLAIN_HTML, negotiate, normalise
 from pyrsia.units import MAX_SUBMIT_BYTES
@@ -760,8 +760,8 @@ def test_the_openapi_document_names_every_no_that_ordering_a_build_may_get() -> 
 
 
 @pytest.mark.parametrize("module", ["builds/pip/refusals.py", "builds/pip/index.py", "builds/pip/resolve.py",
-                                    "builds/pip/config.py", "node/requests.py", "node/submission.py",
-                                    "node/build_names.py"])  # fmt: skip
+                                    "builds/pip/config.py", "node/builds/requests.py", "node/log/submission.py",
+                                    "node/builds/names.py"])  # fmt: skip
 def test_the_openapi_document_names_what_planning_raises(module: str) -> None:
     (row,) = [row for row in ROUTES if (row.method, row.path) == ("POST", "/api/v1/builds")]
     tree = ast.parse((Path(status.__file__).parent / module).read_text())

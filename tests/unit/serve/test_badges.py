@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pyrsia.serve import badges
 from pyrsia.serve.badges import Badge
+from pyrsia.serve.desks.providing import AdvisoryView, FileView, LicenceView, Overview, VersionView
 from pyrsia.serve.pages import badge as badge_module
 from pyrsia.serve.pages.badge import FRESH_S, Badges
-from pyrsia.serve.providing import AdvisoryView, FileView, LicenceView, Overview, VersionView
 from pyrsia.units import Limit
 from tests.unit.serve.test_apps import asking
 from tests.unit.serve.toy import NODE, ToyNode

@@ -11,7 +11,7 @@ import pytest
 from pyrsia.builds.conan import names
 from pyrsia.builds.conan.names import Place
 from pyrsia.errors import Refusal
-from pyrsia.serve.views import ProjectFile, Refused
+from pyrsia.serve.desks.views import ProjectFile, Refused
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toy import TOKEN, ToyNode, dial, read_answer, say, serving, toy_app

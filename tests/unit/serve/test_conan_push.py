@@ -20,12 +20,12 @@ from pyrsia.builds.conan import names, rest
 from pyrsia.builds.conan.names import Place
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.conan import pushed as pushing
-from pyrsia.serve.connection import ClientGone
+from pyrsia.serve.desks.supply import NoUpstream, Supply
 from pyrsia.serve.grants import ADMIN, PUSH, READ, Grant
-from pyrsia.serve.supply import NoUpstream, Supply
+from pyrsia.serve.http.connection import ClientGone
 from pyrsia.store.local import LocalStore
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit

@@ -4,7 +4,7 @@ import pytest
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.conan.published import Shelves, ref_of
-from pyrsia.serve.views import ProjectFile, Refused
+from pyrsia.serve.desks.views import ProjectFile, Refused
 
 RREV, OTHER, ID, PREV = "0" * 32, "1" * 32, "2" * 40, "3" * 32
 RECIPE = ("conanfile.py", "conanmanifest.txt", "conan_export.tgz")

@@ -15,8 +15,8 @@ from pyrsia.builds.conan import names
 from pyrsia.builds.conan.names import Place
 from pyrsia.errors import Refusal
 from pyrsia.serve.conan import ConanApp
-from pyrsia.serve.supply import Document, NoLocal, Supply
-from pyrsia.serve.views import Refused
+from pyrsia.serve.desks.supply import Document, NoLocal, Supply
+from pyrsia.serve.desks.views import Refused
 from tests.unit.serve.toy import ToyNode
 
 RREV, PREV, PID = "a1" * 16, "b2" * 16, "c3" * 20

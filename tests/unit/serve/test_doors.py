@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 from tests.unit.serve.oci_toys import PUSHES, Images, ToyUpstream, shelf, whole
 from tests.unit.serve.talk import say, serving
 

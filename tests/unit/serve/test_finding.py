@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
 from pyrsia.serve import finding
+from pyrsia.serve.desks.supply import LocalRow, NoLocal, NoUpstream, Supply
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.finding import Finder
-from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply
-from pyrsia.serve.views import ProjectFile, Refused
 from pyrsia.units import Limit
 from tests.unit.serve.toy import ToyNode, dial, read_answer, serving, toy_app
 

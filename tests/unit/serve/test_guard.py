@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.views import told
 from pyrsia.serve.grants import ADMIN, PUSH, READ, Grant, require_push
 from pyrsia.serve.guard import PUSHED, Guard, credentials, host_name
-from pyrsia.serve.views import told
 from pyrsia.status import LogStatus, NodeStatus
 
 TOKEN = (b"authorization", b"Bearer sesame")

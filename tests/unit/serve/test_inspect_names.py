@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
-from pyrsia.serve import inspecting_names as names
-from pyrsia.serve.inspecting import Package
+from pyrsia.serve.desks.inspecting import Package
+from pyrsia.serve.inspecting import names
 from pyrsia.wire import purl as purls
 
 OWNER = "a" * 52

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from pyrsia.errors import Refusal
-from pyrsia.node.local import LocalPackages
-from pyrsia.serve.supply import NoUpstream, Supply
-from pyrsia.serve.tokens import TokenOrder
+from pyrsia.node.packages.local import LocalPackages
+from pyrsia.serve.desks.supply import NoUpstream, Supply
+from pyrsia.serve.desks.tokens import TokenOrder
 from tests.unit.serve.maven_toys import shelf
 from tests.unit.serve.toy import ToyNode, serving, toy_app
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from pyrsia.builds.oci import documents
-from pyrsia.serve.http import Server
+from pyrsia.serve.http.server import Server
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import DOCKER, Images, client, code_of, digest, sha, whole

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyrsia.config import LocalSection
-from pyrsia.node.local import IDLE_S, OPEN_UPLOADS, LocalPackages
+from pyrsia.node.packages.local import IDLE_S, OPEN_UPLOADS, LocalPackages
 from pyrsia.serve.oci.pushing import _RANGE
 
 sys.path.insert(0, str(Path(__file__).parent))

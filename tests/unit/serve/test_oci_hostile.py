@@ -12,8 +12,8 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyrsia.node.local import LocalPackages
-from pyrsia.serve.connection import App, ClientGone
+from pyrsia.node.packages.local import LocalPackages
+from pyrsia.serve.http.connection import App, ClientGone
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import PUSHES, Images, ToyUpstream, digest, image_of, shelf, whole

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyrsia.builds.oci import documents
 from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
-from pyrsia.node import local as local_module
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages import local as local_module
+from pyrsia.node.packages.local import LocalPackages
 from pyrsia.serve.oci import listing
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.serve.oci.images import MANIFEST_BYTES

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pyrsia.errors import Refusal
-from pyrsia.node.local import LocalPackages
+from pyrsia.node.packages.local import LocalPackages
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import PUSHES, Images, ToyUpstream, client, code_of, digest, push_image, shelf

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.supply import LocalRow, NoLocal, NoUpstream, Supply
+from pyrsia.serve.desks.views import Refused
 from pyrsia.serve.finding import Finder, Found
 from pyrsia.serve.pages import drawing, entries, home
 from pyrsia.serve.pages.install import ways
 from pyrsia.serve.pages.packages import FileView, by_version, newest
-from pyrsia.serve.supply import LocalRow, NoLocal, NoUpstream, Supply
-from pyrsia.serve.views import Refused
 from pyrsia.wire.purl import parse
 from tests.unit.serve.toy import NODE, REQUEST, ToyNode, serving, toy_app
 

@@ -11,9 +11,9 @@ from pyrsia.builds.maven.coordinates import Artifact
 from pyrsia.builds.maven.poms import read_xml
 from pyrsia.errors import Refusal
 from pyrsia.serve.app import build_app
+from pyrsia.serve.desks.supply import Supply
+from pyrsia.serve.desks.views import Refused
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.supply import Supply
-from pyrsia.serve.views import Refused
 from tests.unit.node.upstream.toy import JSON_TYPE, NODE, bare_environment, in_front, listening, page, plain
 from tests.unit.serve.maven_toys import publish, refuse, shelf
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_wheel

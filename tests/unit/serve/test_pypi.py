@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from pyrsia.builds.pip.simple import IndexFile, Project, parse
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.supply import Document
 from pyrsia.serve.pypi import HTML, JSON
 from pyrsia.serve.pypi import theirs as theirs_module
 from pyrsia.serve.pypi.app import INLINE_FILES
 from pyrsia.serve.pypi.listing import of_network, of_upstream, proxied
 from pyrsia.serve.pypi.names import release
 from pyrsia.serve.pypi.pages import Item, Page, project_html, project_json
-from pyrsia.serve.supply import Document
 from pyrsia.units import Limit
 from tests.unit.serve.pypi_toys import HELD, INDEX, digest, place, refuse
 from tests.unit.serve.toy import toy_wheel

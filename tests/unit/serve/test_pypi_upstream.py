@@ -5,8 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pyrsia.serve.desks.supply import Supply
 from pyrsia.serve.pypi import JSON
-from pyrsia.serve.supply import Supply
 from tests.unit.node.upstream.toy import Ours, in_front
 from tests.unit.node.upstream.toy import bare_environment as bare_environment
 from tests.unit.serve.maven_toys import shelf

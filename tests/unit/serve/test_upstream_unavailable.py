@@ -6,10 +6,10 @@ import pytest
 
 from pyrsia.builds.pip import simple
 from pyrsia.errors import Unavailable
+from pyrsia.serve.desks.supply import NoUpstream
 from pyrsia.serve.maven.proxied import told_sha1
 from pyrsia.serve.pypi import listing, pages
 from pyrsia.serve.pypi.theirs import Theirs
-from pyrsia.serve.supply import NoUpstream
 
 
 class Broken(NoUpstream):

@@ -8,8 +8,8 @@ import pytest
 from pyrsia.builds.conan.names import INFO, PACKAGE, PACKAGE_FILES, RECIPE_FILES, Place
 from pyrsia.builds.maven.poms import read_xml
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.pypi import JSON
-from pyrsia.serve.views import ProjectFile, Refused
 from tests.unit.serve import maven_toys, pypi_toys
 from tests.unit.serve import oci_toys as oci
 from tests.unit.serve.test_conan import PID, PREV, RREV, Node, R, get, keep_back, value

@@ -14,10 +14,10 @@ from pyrsia import keys
 from pyrsia.config import WitnessSection
 from pyrsia.log import note
 from pyrsia.log.note import SignedNote, VerifierKey
-from pyrsia.node.witnessing import Witnessing, open_witnessing
+from pyrsia.node.witness.witnessing import Witnessing, open_witnessing
 from pyrsia.serve.app import build_app
+from pyrsia.serve.desks.supply import of_log
 from pyrsia.serve.guard import Guard
-from pyrsia.serve.supply import of_log
 from pyrsia.status import EvidenceRow, WitnessStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import MAX_WITNESS_REQUEST_BYTES

@@ -15,17 +15,12 @@ import trio
 from pyrsia.builds.explain.report import Explanation, Said
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.app import LIMITS, build_app
-from pyrsia.serve.grants import Grant
-from pyrsia.serve.guard import Guard
-from pyrsia.serve.http import App, HttpLimits, Listener, Server
-from pyrsia.serve.http import listen_tcp as listen_tcp
-from pyrsia.serve.http import serve as serve
-from pyrsia.serve.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
-from pyrsia.serve.providing import WithdrawalOrder
-from pyrsia.serve.storage import PinAnswer, PinnedShare, PinOrder, StorageStatus
-from pyrsia.serve.supply import Supply, of_log
-from pyrsia.serve.tokens import MadeToken, TokenOrder, TokenStatus
-from pyrsia.serve.views import (
+from pyrsia.serve.desks.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
+from pyrsia.serve.desks.providing import WithdrawalOrder
+from pyrsia.serve.desks.storage import PinAnswer, PinnedShare, PinOrder, StorageStatus
+from pyrsia.serve.desks.supply import Supply, of_log
+from pyrsia.serve.desks.tokens import MadeToken, TokenOrder, TokenStatus
+from pyrsia.serve.desks.views import (
     Arriving,
     Inclusion,
     LogPage,
@@ -38,6 +33,11 @@ from pyrsia.serve.views import (
     Refused,
     SubmitAck,
 )
+from pyrsia.serve.grants import Grant
+from pyrsia.serve.guard import Guard
+from pyrsia.serve.http.server import App, HttpLimits, Listener, Server
+from pyrsia.serve.http.server import listen_tcp as listen_tcp
+from pyrsia.serve.http.server import serve as serve
 from pyrsia.status import (
     BuildStatus,
     DrainStatus,

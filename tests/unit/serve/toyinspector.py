@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pyrsia.serve.inspecting import InspectPage, InspectQuery, Record
+from pyrsia.serve.desks.inspecting import InspectPage, InspectQuery, Record
 
 NODE = "a" * 52
 

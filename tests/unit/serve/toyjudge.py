@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pyrsia.policy import rules
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
-from pyrsia.serve import judging
-from pyrsia.serve.judging import FactsAnswer, PackagesAnswer, PolicyAnswer, RecentAnswer
+from pyrsia.serve.desks import judging
+from pyrsia.serve.desks.judging import FactsAnswer, PackagesAnswer, PolicyAnswer, RecentAnswer
 
 NOW_MS = 1_800_000_000_000
 AGREEING = (Agreeing("a" * 52, "org A", "namespace"), Agreeing("b" * 52, "org B", "namespace"))
@@ -18,7 +18,7 @@ def known(purl: str, file: str, *, status: str = "REPRODUCED", sha256: str = "0"
 
 @dataclass
 class ToyJudge:
-    """`serve.judging.Judge` over a list."""
+    """`serve.desks.judging.Judge` over a list."""
 
     files: list[Facts] = field(default_factory=list)
     text: str = ""

@@ -11,7 +11,7 @@ import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.knowledge.known import Advisory, Known
-from pyrsia.serve.knowing import (
+from pyrsia.serve.desks.knowing import (
     AsOf,
     AuditAnswer,
     AuditOrder,
@@ -41,7 +41,7 @@ WEAK = Advisory("CVE-1", (), "high", "", "1.0 lies in [0, 2.0)", True, "2.0", "a
 
 
 class Memory:
-    """`serve.views.Arriving` of a file that is gone when it is closed."""
+    """`serve.desks.views.Arriving` of a file that is gone when it is closed."""
 
     def __init__(self, data: bytes) -> None:
         self._fd = os.memfd_create("document")
@@ -59,7 +59,7 @@ class Memory:
 
 @dataclass
 class ToyKnowledge:
-    """`serve.knowing.KnowledgeDesk` over rows; what it was asked is in `asked`."""
+    """`serve.desks.knowing.KnowledgeDesk` over rows; what it was asked is in `asked`."""
 
     rows: list[FactRow] = field(default_factory=lambda: [row(3, advisory="CVE-1", severity="high")])
     known: dict[str, Known] = field(default_factory=dict)

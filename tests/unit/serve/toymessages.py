@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.messages import (
+from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
     HeardStatus,

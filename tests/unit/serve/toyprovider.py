@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pyrsia.errors import Refusal
-from pyrsia.serve.knowing import AsOf
-from pyrsia.serve.providing import FileView, MappingView, Overview, VersionView
-from pyrsia.serve.views import ProjectFile
+from pyrsia.serve.desks.knowing import AsOf
+from pyrsia.serve.desks.providing import FileView, MappingView, Overview, VersionView
+from pyrsia.serve.desks.views import ProjectFile
 from pyrsia.wire import purl as purls
 
 

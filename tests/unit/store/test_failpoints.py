@@ -15,7 +15,7 @@ import trio
 
 from pyrsia.errors import Unavailable
 from pyrsia.files import write_whole
-from pyrsia.node.archive import Archive
+from pyrsia.node.log.archive import Archive
 from pyrsia.store import layout
 from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.store.rocks import Batch, Database

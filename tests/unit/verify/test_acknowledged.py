@@ -17,7 +17,7 @@ from pyrsia.ledger.genesis import Genesis
 from pyrsia.log.checkpoint import Checkpoint
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.node.acknowledging import Acknowledgements
+from pyrsia.node.log.acknowledging import Acknowledgements
 from pyrsia.units import LeafIndex, TreeSize, tolerated
 from pyrsia.verify.acknowledged import judge
 from pyrsia.verify.pins import Pin

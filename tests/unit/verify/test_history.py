@@ -9,7 +9,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import entries, touches
 from pyrsia.ledger.state import View
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.verify import history
 from pyrsia.verify.history import Subject
 from tests.reference.parts import Kept

@@ -6,7 +6,7 @@ import trio
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
 from pyrsia.ledger import entries
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.policy import rules
 from pyrsia.verify import evidence
 from pyrsia.verify.artifact import judge_digest

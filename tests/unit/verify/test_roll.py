@@ -7,7 +7,7 @@ import pytest
 from pyrsia.builds import attest
 from pyrsia.errors import Refusal
 from pyrsia.keys import verify
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.verify.artifact import judge
 from pyrsia.wire.text import b32
 from tests.reference.governance import Governed, member_motion, numbers

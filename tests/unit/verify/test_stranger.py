@@ -22,7 +22,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.keys import verify
 from pyrsia.log.note import SignedNote
 from pyrsia.log.prooffile import TlogProof
-from pyrsia.node.proofs import Proofs
+from pyrsia.node.log.proofs import Proofs
 from pyrsia.verify import evidence, history, standing
 from pyrsia.verify.artifact import judge
 from pyrsia.verify.epochs import Line

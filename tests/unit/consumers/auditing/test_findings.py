@@ -8,7 +8,7 @@ from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.auditing.findings import FAIL_ON, report
 from pyrsia.knowledge.known import Advisory, Known
 from pyrsia.knowledge.severities import WORDS
-from pyrsia.serve.knowing import AuditRow
+from pyrsia.serve.desks.knowing import AuditRow
 
 PURL = "pkg:pypi/idna@3.6"
 NAMES = tuple(f"N-{number}" for number in range(6))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrsia.cli.audit_reading import read
+from pyrsia.cli.audit.reading import read
 from pyrsia.consumers.auditing import components, environment
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.lists.requirements import MAX_LINES

@@ -8,7 +8,7 @@ from pyrsia.consumers.auditing import sarif
 from pyrsia.consumers.auditing.asking import Answered
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.auditing.findings import report
-from pyrsia.serve.knowing import AuditOrder
+from pyrsia.serve.desks.knowing import AuditOrder
 from tests.reference.toyaudit import ToyAudit
 
 LEVELS = {"none", "note", "warning", "error"}

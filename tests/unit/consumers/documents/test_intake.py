@@ -9,7 +9,7 @@ from pyrsia.consumers.documents import intake as module
 from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.intake import MAX_ORDER_BYTES, Intake, Telling, batches, order
 from pyrsia.errors import Refusal
-from pyrsia.serve.knowing import FactsOrder
+from pyrsia.serve.desks.knowing import FactsOrder
 from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, Limit
 
 NOW = 1_764_000_000_000

@@ -12,7 +12,7 @@ from bench.osv import records
 from pyrsia.consumers.documents import osv
 from pyrsia.errors import Malformed
 from pyrsia.ledger.bodies.facts import AUTHORED
-from pyrsia.serve.knowing import FactTold
+from pyrsia.serve.desks.knowing import FactTold
 from pyrsia.units import MAX_AFFECTED, MAX_ENTRY_BYTES, MAX_FACT_ALIASES, MAX_FACT_VERSIONS
 from tests.reference.facts_desk import body_of
 

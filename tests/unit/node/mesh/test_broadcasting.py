@@ -15,7 +15,7 @@ from pyrsia.node.mesh import hearing
 from pyrsia.node.mesh.broadcasting import FULL_BYTES
 from pyrsia.node.mesh.hearing import MAX_HEARD, Heard
 from pyrsia.node.mesh.numbers import BLOCK, Numbers
-from pyrsia.serve.messages import HeardPage, HeardStatus
+from pyrsia.serve.desks.messages import HeardPage, HeardStatus
 from pyrsia.store import layout
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit

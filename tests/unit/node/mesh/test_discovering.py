@@ -22,7 +22,7 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import discovering, saved
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.discovering import Discovering, Log
-from pyrsia.serve.messages import MessageOrder
+from pyrsia.serve.desks.messages import MessageOrder
 from pyrsia.store import layout
 from pyrsia.units import RECORD_LIFE_MS, NodeId
 from pyrsia.wire import backs, beacons, records

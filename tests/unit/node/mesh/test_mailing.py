@@ -9,7 +9,7 @@ from pyrsia.mesh import mail, outbox, scores
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import delivering, sealing
 from pyrsia.node.mesh.letters import SENT, Letters
-from pyrsia.serve.messages import MessageOrder
+from pyrsia.serve.desks.messages import MessageOrder
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire import mail as wire

@@ -15,9 +15,9 @@ from pyrsia.net.links import Links
 from pyrsia.node.kinds import Kind
 from pyrsia.node.mesh.loop_lag import LOOK_S, LoopLag
 from pyrsia.node.mesh.parts import Mesh
+from pyrsia.node.mesh.peering import Peering
 from pyrsia.node.mesh.rates import Rate, Rates
 from pyrsia.node.mesh.swimming import Around, Swimming
-from pyrsia.node.peering import Peering
 from pyrsia.units import NodeId
 from pyrsia.wire.membership import Ping, Statement, Tell, Word, encode
 from pyrsia.wire.text import b32

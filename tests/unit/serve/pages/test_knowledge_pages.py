@@ -7,9 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pyrsia.serve.knowing import NEWEST, AsOf
-from pyrsia.serve.pages import drawing, facts
-from pyrsia.serve.providing import (
+from pyrsia.serve.desks.knowing import NEWEST, AsOf
+from pyrsia.serve.desks.providing import (
     AdvisoryView,
     DescriptionView,
     LicenceView,
@@ -18,7 +17,8 @@ from pyrsia.serve.providing import (
     SbomView,
     VersionView,
 )
-from pyrsia.serve.views import Inclusion
+from pyrsia.serve.desks.views import Inclusion
+from pyrsia.serve.pages import drawing, facts
 from tests.unit.serve.test_pages import EVIL
 from tests.unit.serve.toy import ToyNode, serving, toy_app
 from tests.unit.serve.toyknowledge import row

@@ -1,0 +1,1 @@
+"""`pyrsia audit`: what is known about all that a project uses."""

@@ -1,0 +1,1 @@
+"""`pyrsia build`: ask for a build, follow it, install what came of it."""

@@ -1,0 +1,1 @@
+"""`pyrsia export`: files by which stock clients enforce what the log says."""

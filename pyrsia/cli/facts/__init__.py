@@ -1,0 +1,1 @@
+"""`pyrsia facts`: what is known of packages, said, imported and read."""

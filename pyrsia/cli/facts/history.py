@@ -1,0 +1,106 @@
+"""`facts history`: how what is known of a package came to be."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyrsia.cli.facts.show import as_of_option
+from pyrsia.cli.facts.words import subject_of
+from pyrsia.cli.log.when import moment, told
+from pyrsia.cli.tell import examples, json_option, node_option, table, tell
+from pyrsia.client import Client
+
+if TYPE_CHECKING:  # imported when the command runs, not for --help
+    from pyrsia.knowledge.said import Said
+
+
+@click.command(
+    epilog=examples(
+        "pyrsia facts history pkg:pypi/idna", "pyrsia facts history pkg:pypi/idna@3.6 --as-of 2024-04-11"
+    )
+)
+@click.argument("subject", metavar="PURL|sha256:HEX")
+@as_of_option
+@node_option
+@json_option
+def history(subject: str, as_of: str | None, target: str | None, as_json: bool) -> None:
+    """Every weakness that the log tells of: when it was first known and by whom, what changed, where it is fixed.
+
+    With --as-of as it could be asked on that day. Times are those of the log: when a fact was said, not when its
+    author says that it began.
+    """
+    import msgspec
+
+    from pyrsia.cli.facts.pages import Pages
+    from pyrsia.knowledge.history import timeline
+
+    query: dict[str, str | int] = {"of": subject_of(subject), **moment(as_of)}
+    with Client(target) as node:
+        found = Pages(node, query)
+        rows = list(found)
+        facts = [*_said(rows), *_taken_back(node, rows)]
+    names = {row["author"]: row["author_name"] or row["author"][:8] for row in rows}
+    stories = [msgspec.to_builtins(one) for one in timeline(facts, found.time_ms)]
+    value = {
+        "subject": query["of"], "size": found.size, "time_ms": found.time_ms, "whole": found.whole,
+        "advisories": stories,
+    }  # fmt: skip
+    tell(value, as_json=as_json, text=lambda: _lines(value, names))
+
+
+def _said(rows: Iterable[dict[str, Any]]) -> Iterator["Said"]:
+    from pyrsia.knowledge.said import Said
+
+    for row in rows:
+        yield Said(row["leaf"], row["time_ms"], row["id"], row["author"], row["body"])
+
+
+def _taken_back(node: Client, rows: Iterable[dict[str, Any]]) -> Iterator["Said"]:
+    """What takes a fact back is no row of a node's answer, only the leaf that ended one: its time is asked for."""
+    from pyrsia.knowledge.said import Said
+
+    for row in rows:
+        if row["state"] != "withdrawn":
+            continue
+        page = node.get("/api/v1/log/entries", first=row["by"], count=1)
+        entries = page.get("entries", ()) if isinstance(page, dict) else ()
+        time_ms = next((one["time_ms"] for one in entries if one.get("index") == row["by"]), 0)
+        body = {
+            "kind": row["kind"], "subject": row["subject"], "text": "", "valid_from": 0,
+            "supersedes": row["id"], "withdrawn": True,
+        }  # fmt: skip
+        yield Said(row["by"], time_ms, "", row["author"], body)
+
+
+def _lines(value: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    for story in value["advisories"]:
+        aliases = f" ({', '.join(story['aliases'])})" if story["aliases"] else ""
+        yield f"{story['id']}{aliases}"
+        yield f"  first known  {told(story['first_ms'])}, leaf {story['first_leaf']}"
+        yield f"  severity     {story['severity'] or 'nothing of it stands'}"
+        yield f"  fixed in     {', '.join(story['fixed']) or '-'}"
+        if story["withdrawn_ms"] is not None:
+            yield f"  withdrawn    {told(story['withdrawn_ms'])}"
+        changes = (
+            (
+                one["leaf"],
+                told(one["time_ms"]),
+                names.get(one["issuer"], one["issuer"][:8]),
+                one["what"],
+                _detail(one),
+            )
+            for one in story["changes"]
+        )
+        yield from (f"  {line}" for line in table(changes, ("leaf", "when", "by", "what", "")))
+        yield ""
+    count = len(value["advisories"])
+    known = f"{count} known weakness{'es' * (count != 1)}" if count else "no weakness is known"
+    yield f"{known} of {value['subject']} among {value['size']:,} leaves, {told(value['time_ms'])}"
+    if not value["whole"]:
+        yield "this node does not have all of the log yet: there may be more, and earlier"
+
+
+def _detail(one: dict[str, Any]) -> str:
+    fixed = f"fixed in {', '.join(one['fixed'])}" if one["fixed"] and one["what"] == "known" else ""
+    return ", ".join(part for part in (one["severity"], one["detail"] or fixed) if part)

@@ -1,0 +1,1 @@
+"""`pyrsia inspect-log`: the log record by record."""

@@ -1,0 +1,1 @@
+"""`pyrsia package`: what a provider of a package sees and does."""

@@ -1,0 +1,1 @@
+"""`pyrsia policy`: what this node or this user accepts, and why."""

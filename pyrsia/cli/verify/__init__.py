@@ -1,0 +1,1 @@
+"""`pyrsia verify`: files and installations checked by the log."""

@@ -1,0 +1,1 @@
+"""Questions to the log record by record, now and as it was."""

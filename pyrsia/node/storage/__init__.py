@@ -1,0 +1,1 @@
+"""Blobs of this node: kept, brought from peers, made from others, pinned, swept and scrubbed."""

@@ -1,0 +1,1 @@
+"""The JSON API: one table a subject, put together in `app`."""

@@ -1,0 +1,1 @@
+"""What the applications ask of the node: Protocols and their frozen answers. No decisions."""

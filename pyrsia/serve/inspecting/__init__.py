@@ -1,0 +1,1 @@
+"""Records as people write and read them: conditions, names of ecosystems, CSV."""
