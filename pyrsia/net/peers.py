@@ -227,15 +227,17 @@ class Conn:
         if self.sock.send_now([self.route, *parts] if self.route else parts):
             self.peer.out_bytes += sum(map(len, parts))
         else:
-            self.seq_out -= len(batch)
+            self.seq_out -= len(parts)
             self.unsent = batch
         if outbox or self.unsent:
             outbox.kick()
 
     def numbered(self, batch: Sequence[bytes]) -> list[bytes]:
+        """Frames that are ready to be sent, with the next numbers of this connection."""
+        packed = frames.bundled(batch)
         start = self.seq_out + 1
-        self.seq_out += len(batch)
-        return [frames.with_seq(start + i, message) for i, message in enumerate(batch)]
+        self.seq_out += len(packed)
+        return [frames.with_seq(start + i, message) for i, message in enumerate(packed)]
 
 
 class Peers:

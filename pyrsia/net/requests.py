@@ -88,7 +88,7 @@ class Questions:
         deadline_s = min(deadline_s, float(REQUEST_DEADLINE_S.value))
         self._last += 1
         ident = self._last
-        message = frames.encode(Frame(Type.REQUEST, ident, max(1, int(deadline_s * 1000)), method, payload))
+        message = frames.request(ident, max(1, int(deadline_s * 1000)), method, payload)
         # Alone it goes out at once; with others, in the message that the writer makes of all of them.
         alone = not peer.waiting and peer.conn is not None and peer.conn.send_now(message)
         if not alone and not peer.outbox.push(message, ORDINARY):
@@ -147,8 +147,7 @@ class Answers:
         )
         if handler is None or full:
             self._counted["request-unknown" if handler is None else "request-busy"] += 1
-            answer = Frame(Type.ERROR, frame.request) if handler is None else _busy(frame.request)
-            peer.outbox.push(frames.encode(answer), URGENT, wake=False)
+            peer.outbox.push(_error(frame) if handler is None else _busy(frame), URGENT, wake=False)
             return
         try:
             said = handler(peer.node, frame.body)
@@ -173,7 +172,7 @@ class Answers:
         )
 
     async def _answer(self, peer: Peer, said: Awaitable[bytes], frame: Frame, guest: bool) -> None:
-        answer: Frame | None = None
+        answer = b""
         try:
             with trio.move_on_after(min(frame.deadline_ms / 1000, REQUEST_DEADLINE_S.value)):
                 answer = self._reply(frame, await said)
@@ -183,21 +182,21 @@ class Answers:
             peer.serving -= 1
             self._serving -= 1
             self._of_guests -= guest
-        if answer is not None and peer.conn is not None:
+        if answer and peer.conn is not None:
             self._give(peer, answer)
             peer.outbox.kick()
 
-    def _reply(self, frame: Frame, body: bytes) -> Frame:
+    def _reply(self, frame: Frame, body: bytes) -> bytes:
         if len(body) > MAX_LINK_MESSAGE_BYTES.value:
             self._counted["request-crashed"] += 1
             _log.error("the answer of method %d is over the limit of a message", frame.number)
-            return Frame(Type.ERROR, frame.request)
-        return Frame(Type.REPLY, frame.request, body=body)
+            return _error(frame)
+        return frames.reply(frame.request, body)
 
-    def _refusal(self, peer: Peer, frame: Frame, error: Exception) -> Frame:
+    def _refusal(self, peer: Peer, frame: Frame, error: Exception) -> bytes:
         """What is told of an error. A peer's bytes must not end the node, whatever bug they find."""
         if isinstance(error, Refusal):
-            return Frame(Type.ERROR, frame.request, body=json.dumps(error.as_dict()).encode())
+            return _error(frame, json.dumps(error.as_dict()).encode())
         if isinstance(error, Malformed | PeerFault) and peer.conn is not None:
             self._faults.of_link(peer.conn, error)
         elif isinstance(error, PyrsiaError):
@@ -205,16 +204,20 @@ class Answers:
         else:
             self._counted["request-crashed"] += 1
             _log.error("request for method %d", frame.number, exc_info=error)
-        return Frame(Type.ERROR, frame.request)
+        return _error(frame)
 
-    def _give(self, peer: Peer, answer: Frame) -> None:
+    def _give(self, peer: Peer, answer: bytes) -> None:
         """Queue an answer; whoever reads the peer sends it with the others that its message led to."""
-        if not peer.outbox.push(frames.encode(answer), URGENT, wake=False):
+        if not peer.outbox.push(answer, URGENT, wake=False):
             self._counted["send-queue-full"] += 1
 
 
-def _busy(request: int) -> Frame:
-    return Frame(Type.BUSY, request, BUSY_AGAIN_MS)
+def _busy(asked: Frame) -> bytes:
+    return frames.encode(Frame(Type.BUSY, asked.request, BUSY_AGAIN_MS))
+
+
+def _error(asked: Frame, said: bytes = b"") -> bytes:
+    return frames.encode(Frame(Type.ERROR, asked.request, body=said))
 
 
 def _answer_of(waiting: Waiting, deadline_s: float) -> bytes:

@@ -8,6 +8,7 @@ Source: docs/network.md, "Control links", "ZeroMQ from trio".
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
@@ -21,6 +22,11 @@ from pyrsia.net.zsock import RETRY_S
 from pyrsia.units import NodeId
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Type
+
+# A member of an enumeration costs a look-up by name each time.
+_BUNDLE: Final = Type.BUNDLE
+_REPLY: Final = Type.REPLY
+_REQUEST: Final = Type.REQUEST
 
 _log = logging.getLogger("pyrsia.links")
 
@@ -79,25 +85,61 @@ class Traffic:
         if len(parts) > MOST_FRAMES:
             self._faults.of_link(conn, Malformed("frame-batch: more frames in one message than a peer sends"))
             return
+        taken = 0
         for part in parts:
             peer.in_bytes += len(part)
-            if self._faults.refused(peer.curve):
-                self._counted["frame-banned"] += 1
+            if self._refused(peer):
                 continue
             try:
                 seq, data = frames.split_seq(part)
                 if seq <= conn.seq_in:
                     raise Malformed("frame-replayed: its number was used")
                 conn.seq_in = seq
-                frame: Frame | None = frames.decode(data)
-                if frame is not None and frame.type is Type.PART:
-                    frame = conn.assembler.add(frame)
-                if frame is not None:
-                    self._dispatch(conn, frame)
+                frame = frames.decode(data)
+                if frame.type is _BUNDLE:
+                    taken += self._take_bundle(conn, frame.body, MOST_FRAMES - taken)
+                else:
+                    taken += 1
+                    self._take_frame(conn, frame)
             except PyrsiaError as error:
                 self._faults.of_link(conn, error)
         if peer.conn is conn:
             conn.flush()  # what could be answered at once, in one message
+
+    def _refused(self, peer: Peer) -> bool:
+        """Whether nothing more of `peer` is looked at: the frame before this one may have been one too many."""
+        refused = self._faults.refused(peer.curve)
+        if refused:
+            self._counted["frame-banned"] += 1
+        return refused
+
+    def _take_bundle(self, conn: Conn, body: bytes, most: int) -> int:
+        """Frame by frame, like those that come alone: a bad one takes no other with it, and each costs its sender.
+        How many there were."""
+        found = frames.unbundled(body, most)
+        for data in found:
+            if self._refused(conn.peer):
+                continue
+            try:
+                self._take_frame(conn, frames.decode(data))
+            except PyrsiaError as error:
+                self._faults.of_link(conn, error)
+        return len(found)
+
+    def _take_frame(self, conn: Conn, frame: Frame) -> None:
+        kind, peer = frame.type, conn.peer
+        if kind is _REPLY:  # of all kinds the most frequent two come first
+            conn.used_s = conn.heard_s
+            self._questions.take(peer, frame)
+        elif kind is _REQUEST:
+            conn.used_s = conn.heard_s
+            self._answers.take(peer, frame)
+        elif kind is Type.PART:
+            whole = conn.assembler.add(frame)
+            if whole is not None:
+                self._dispatch(conn, whole)
+        else:
+            self._dispatch(conn, frame)
 
     def _dispatch(self, conn: Conn, frame: Frame) -> None:
         peer = conn.peer

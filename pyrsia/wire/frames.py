@@ -3,7 +3,9 @@
 A frame is `seq u64 | type u8 | proto u8 | request u64 | deadline_ms u32 | body`, big-endian. `seq` grows
 by one with each frame of a connection, so a repeated frame shows. SEND and REQUEST start their body with
 a u16 number (message kind or method). A message that does not fit one frame is cut into PART frames of
-at most 64 KiB, in order, one message at a time, so that small frames go between them.
+at most 64 KiB, in order, one message at a time, so that small frames go between them. Small frames that leave together
+travel as one BUNDLE, with one number: `size u32 | frame` for each. What ZeroMQ, encryption and the caller do for a
+frame costs more than most of these frames do themselves.
 
 A greeting (HELLO, WELCOME) is a node record signed by the node key over a domain string. It names the
 node it is meant for and carries a nonce; a WELCOME repeats the HELLO's nonce. That the transport key is
@@ -14,9 +16,10 @@ Source: docs/network.md, "Control links".
 
 import re
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_LINK_MESSAGE_BYTES, MAX_PART_BYTES, NodeId
@@ -27,6 +30,7 @@ _HEADER: Final = struct.Struct(">BBQI")
 _SEQ: Final = struct.Struct(">Q")
 _PART: Final = struct.Struct(">HH")
 _NUMBER: Final = struct.Struct(">H")
+_SIZE: Final = struct.Struct(">I")
 _NUMBERED: Final = struct.Struct(">BBQIH")  # a header and a number
 _GREETING: Final = struct.Struct(">32s32s32s16sQ")
 _TEXTS: Final = 5  # a greeting's name, addresses, and where it sees whom it greets
@@ -57,8 +61,14 @@ class Type(IntEnum):
     PONG = 9
     PART = 10
     BYE = 11
+    BUNDLE = 12  # body: frames without numbers of their own, each after its size
 
 
+# Plain numbers: a member of an enumeration costs a look-up by name, and a conversion, each time.
+_SEND: Final = int(Type.SEND)
+_REQUEST: Final = int(Type.REQUEST)
+_REPLY: Final = int(Type.REPLY)
+_MOST_BYTES: Final = MAX_LINK_MESSAGE_BYTES.value
 _TYPES: Final = {int(one): one for one in Type}  # what calling the class finds too, at a tenth of the time
 
 
@@ -70,6 +80,9 @@ class Frame(NamedTuple):
     deadline_ms: int = 0
     number: int = 0
     body: bytes = b""
+
+
+_new: Final = cast("Callable[[type[Frame], tuple[Type, int, int, int, bytes]], Frame]", tuple.__new__)
 
 
 def is_address(text: str) -> bool:
@@ -84,36 +97,51 @@ def is_numeric(text: str) -> bool:
     return _HOST.fullmatch(text) is not None
 
 
+def request(ident: int, deadline_ms: int, method: int, body: bytes) -> bytes:
+    """`encode` of a REQUEST, without a `Frame` on the way; likewise `reply`."""
+    _fits(body)
+    return _NUMBERED.pack(_REQUEST, PROTO, ident, deadline_ms, method) + body
+
+
+def reply(ident: int, body: bytes) -> bytes:
+    _fits(body)
+    return _HEADER.pack(_REPLY, PROTO, ident, 0) + body
+
+
+def _fits(body: bytes) -> None:
+    if len(body) > _MOST_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes is over {_MOST_BYTES}")
+
+
 def encode(frame: Frame) -> bytes:
     """The bytes after `seq`.
 
     Raises:
         ValueError: the body is over the limit of a message; the caller has a bug.
     """
-    if len(frame.body) > MAX_LINK_MESSAGE_BYTES.value:
-        raise ValueError(f"a message of {len(frame.body)} bytes is over {MAX_LINK_MESSAGE_BYTES.value}")
-    kind, request, deadline_ms, number, body = frame
+    kind, ident, deadline_ms, number, body = frame
+    _fits(body)
     if kind is Type.SEND or kind is Type.REQUEST:
-        return _NUMBERED.pack(kind, PROTO, request, deadline_ms, number) + body
-    return _HEADER.pack(kind, PROTO, request, deadline_ms) + body
+        return _NUMBERED.pack(kind, PROTO, ident, deadline_ms, number) + body
+    return _HEADER.pack(kind, PROTO, ident, deadline_ms) + body
 
 
 def decode(data: bytes) -> Frame:
     """Read `encode`'s bytes. Lets only `Malformed` escape."""
     if len(data) < HEADER_BYTES:
         raise Malformed("frame: shorter than its header")
-    kind, proto, request, deadline_ms = _HEADER.unpack_from(data)
+    kind, proto, ident, deadline_ms = _HEADER.unpack_from(data)
     if proto != PROTO:
         raise Malformed(f"frame: protocol {proto} is not {PROTO}")
     type_ = _TYPES.get(kind)
     if type_ is None:
         raise Malformed(f"frame: no type {kind}")
-    if type_ is not Type.SEND and type_ is not Type.REQUEST:
-        return Frame(type_, request, deadline_ms, 0, data[HEADER_BYTES:])
-    start = HEADER_BYTES + _NUMBER.size
-    if len(data) < start:
+    if kind != _SEND and kind != _REQUEST:
+        return _new(Frame, (type_, ident, deadline_ms, 0, data[HEADER_BYTES:]))
+    if len(data) < _NUMBERED.size:
         raise Malformed("frame: no message number")
-    return Frame(type_, request, deadline_ms, _NUMBER.unpack_from(data, HEADER_BYTES)[0], data[start:])
+    number = _NUMBER.unpack_from(data, HEADER_BYTES)[0]
+    return _new(Frame, (type_, ident, deadline_ms, number, data[_NUMBERED.size :]))
 
 
 def with_seq(seq: int, data: bytes) -> bytes:
@@ -124,6 +152,49 @@ def split_seq(data: bytes) -> tuple[int, bytes]:
     if len(data) < SEQ_BYTES:
         raise Malformed("frame: shorter than its number")
     return _SEQ.unpack_from(data)[0], data[SEQ_BYTES:]
+
+
+def bundled(batch: Sequence[bytes]) -> list[bytes]:
+    """The encoded frames of `batch` in as few as they fit into: bundles of a part's size, and what goes alone."""
+    if len(batch) < 2:
+        return [*batch]
+    packed: list[bytes] = []
+    some: list[bytes] = []
+    size = 0
+    for message in batch:
+        size += _SIZE.size + len(message)
+        if size > MAX_PART_BYTES.value and some:
+            packed.append(_bundle(some))
+            some, size = [], _SIZE.size + len(message)
+        some.append(message)
+    packed.append(_bundle(some))
+    return packed
+
+
+def _bundle(some: Sequence[bytes]) -> bytes:
+    if len(some) == 1:
+        return some[0]
+    body = b"".join([piece for one in some for piece in (_SIZE.pack(len(one)), one)])
+    return _HEADER.pack(Type.BUNDLE, PROTO, 0, 0) + body
+
+
+def unbundled(body: bytes, most: int) -> list[bytes]:
+    """The frames in a BUNDLE's body, not yet decoded. Lets only `Malformed` escape.
+
+    Args:
+        most: how many there may be.
+    """
+    found: list[bytes] = []
+    at, end = 0, len(body)
+    while at < end:
+        start = at + _SIZE.size
+        if start > end or len(found) >= most:
+            raise Malformed("bundle: more frames than a peer sends" if start <= end else "bundle: cut off")
+        at = start + _SIZE.unpack_from(body, start - _SIZE.size)[0]
+        if at > end:
+            raise Malformed("bundle: cut off")
+        found.append(body[start:at])
+    return found
 
 
 def part_count(size: int) -> int:

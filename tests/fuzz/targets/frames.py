@@ -15,6 +15,8 @@ def check(data: bytes) -> bool:
     for piece in _pieces(data):
         frame = laws.one_form(piece, frames.decode, frames.encode)
         accepted |= frame is not None
+        if frame is not None and frame.type is Type.BUNDLE:
+            laws.one_form(frame.body, lambda body: frames.unbundled(body, 66), _bundle)
         if frame is not None and frame.type is Type.PART:
             whole = laws.read(lambda _, part=frame: assembler.add(part), piece)
             assert whole is None or whole.type is not Type.PART
@@ -29,6 +31,10 @@ def _pieces(data: bytes) -> list[bytes]:
         found.append(data[2 : 2 + size])
         data = data[2 + size :]
     return found
+
+
+def _bundle(found: list[bytes]) -> bytes:
+    return b"".join(len(piece).to_bytes(4, "big") + piece for piece in found)
 
 
 def _joined(*pieces: bytes) -> bytes:
@@ -47,6 +53,7 @@ def seeds() -> dict[str, bytes]:
         **kinds,
         "greeting": frames.encode_greeting(said, b"s" * 64),
         "parts": _joined(*parts),
+        "bundle": _joined(frames.bundled([frames.reply(1, b"x"), frames.request(2, 9, 3, b"y")])[0]),
         "numbered": _joined(frames.encode(Frame(Type.REQUEST, 7, 1_000, 513, b""))),
         "cut": _joined(frames.encode(Frame(Type.PING))[:-1]),
     }

@@ -358,6 +358,44 @@ async def test_a_batch_of_more_frames_than_a_peer_sends_is_not_looked_at():
         await until(lambda: len(here.ann.got) == MOST_FRAMES)
 
 
+@pytest.mark.parametrize("split", [1, 2, 3])
+async def test_bundles_of_more_frames_than_a_peer_sends_are_not_looked_at(split):
+    """However many bundles a message has: together they hold no more frames than frames that come alone."""
+    message = frames.encode(Frame(Type.SEND, number=9, body=b"x"))
+    async with town() as here:
+        villain = await Villain.at(here)
+        await villain.greet()
+        bundles = [frames.bundled([message] * (MOST_FRAMES // split))[0] for _ in range(split)]
+        await villain.say(*bundles, *[frames.bundled([message] * 2)[0]])
+        await until(lambda: here.counted["bad-bundle"] == 1)
+        assert len(here.ann.got) == MOST_FRAMES // split * split
+        await villain.say(frames.bundled([message] * MOST_FRAMES)[0])
+        await until(lambda: len(here.ann.got) == MOST_FRAMES // split * split + MOST_FRAMES)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        frames.bundled([frames.encode(Frame(Type.PING))] * 2)[0],  # a bundle within a bundle
+        frames.encode(Frame(Type.HELLO)),
+        b"",
+        b"\x63\x01" + bytes(12),
+    ],
+)
+async def test_a_bad_frame_in_a_bundle_takes_no_other_with_it_and_costs_its_sender(inner):
+    good = frames.encode(Frame(Type.SEND, number=9, body=b"x"))
+    async with town() as here:
+        villain = await Villain.at(here)
+        await villain.greet()
+        for count in range(1, 16):
+            await villain.say(frames.bundled([good, inner, good])[0])
+            await until(lambda sent=count: len(here.ann.got) == 2 * sent)
+        assert here.ann.links.connected(villain.pair.public)
+        await villain.say(frames.bundled([inner, good, good])[0])
+        await until(lambda: not here.ann.links.connected(villain.pair.public))
+        assert len(here.ann.got) == 30  # after the sixteenth fault nothing more is taken
+
+
 async def test_parts_that_never_end_take_no_memory():
     async with town() as here:
         villain = await (await Villain.at(here)).greet()

@@ -45,6 +45,79 @@ def big(size=3 * STEP, kind=Type.SEND):
 # -- frames --
 
 
+@given(U64, U32, U16, st.binary(max_size=40))
+def test_requests_and_replies_have_a_short_way_to_the_same_bytes(ident, deadline_ms, method, body):
+    asked = Frame(Type.REQUEST, ident, deadline_ms, method, body)
+    assert frames.request(ident, deadline_ms, method, body) == frames.encode(asked)
+    assert frames.reply(ident, body) == frames.encode(Frame(Type.REPLY, ident, body=body))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda body: frames.request(1, 1, 1, body), lambda body: frames.reply(1, body)]
+)
+def test_the_short_way_has_the_same_bound(write):
+    assert len(write(bytes(MOST))) > MOST
+    with pytest.raises(ValueError, match="over"):
+        write(bytes(MOST + 1))
+
+
+# -- bundles --
+
+
+def out_of(packed):
+    """The frames in what was packed, in order."""
+    found = []
+    for one in packed:
+        frame = frames.decode(one)
+        found += frames.unbundled(frame.body, 99) if frame.type is Type.BUNDLE else [one]
+    return found
+
+
+@given(st.lists(st.integers(0, 70_000) | st.integers(0, 99), max_size=70))
+def test_what_was_bundled_comes_out_in_order_and_no_bundle_is_larger_than_a_part(sizes):
+    batch = [frames.reply(at, bytes(size)) for at, size in enumerate(sizes)]
+    packed = frames.bundled(batch)
+    assert out_of(packed) == batch
+    for one in packed:
+        assert one in batch or len(one) <= frames.HEADER_BYTES + STEP
+    small = sum(len(one) + 4 for one in batch) <= STEP
+    assert len(packed) == (min(1, len(batch)) if small else len(packed))
+
+
+def test_one_frame_travels_as_it_is():
+    assert frames.bundled([b"alone"]) == [b"alone"]
+    assert frames.bundled([]) == []
+
+
+@given(st.binary(max_size=60), st.integers(0, 5))
+@example(b"", 0)
+@example(b"\0\0\0\0" * 3, 2)
+@example(b"\0\0\0\x01", 5)
+@example(b"\0\0\0", 5)
+@example(b"\xff\xff\xff\xffx", 5)
+def test_a_bundle_is_refused_or_has_one_reading(body, most):
+    try:
+        found = frames.unbundled(body, most)
+    except Malformed:
+        return
+    assert len(found) <= most
+    assert b"".join(struct.pack(">I", len(one)) + one for one in found) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"\0\0\0", "cut off"),
+        (b"\0\0\0\x02x", "cut off"),
+        (b"\xff\xff\xff\xffx", "cut off"),
+        (b"\0\0\0\0" * 3, "more frames than a peer sends"),
+    ],
+)
+def test_a_bundle_that_is_none(body, why):
+    with pytest.raises(Malformed, match=why):
+        frames.unbundled(body, 2)
+
+
 @given(any_frame())
 def test_what_was_encoded_is_decoded(frame):
     data = frames.encode(frame)
@@ -82,7 +155,7 @@ def test_a_cut_or_changed_head_is_refused_or_another_frame(frame, data):
         (b"\x03\x01" + bytes(12), "no message number"),
         (b"\x03\x01" + bytes(13), "no message number"),
         (b"\x00\x01" + bytes(12), "no type 0"),
-        (b"\x0c\x01" + bytes(12), "no type 12"),
+        (b"\x0d\x01" + bytes(12), "no type 13"),
         (b"\x08\x00" + bytes(12), "protocol 0"),
         (b"\x08\x02" + bytes(12), "protocol 2"),
         (b"\x08\x01" + bytes(11), "shorter than its header"),
