@@ -449,8 +449,9 @@ class MemberStatus(msgspec.Struct, frozen=True):
     Attributes:
         validates: whether it has a seat in the present epoch; `since_epoch`: the first epoch of that seat, -1 without.
         convicted: evidence against its vote key is on record, so that it leads no view.
+        connected: whether this node has a link to it; None of a moment of the past, of which nobody knows that.
         keys: purpose -> public key in hex, of the roles that it has.
-        strikes: the newest as a builder, oldest first.
+        strikes: the newest as a builder, oldest first; None of the past: no node keeps those that count no more.
     """
 
     node_id: str
@@ -462,9 +463,9 @@ class MemberStatus(msgspec.Struct, frozen=True):
     validates: bool = False
     since_epoch: int = -1
     convicted: bool = False
-    connected: bool = False
+    connected: bool | None = False
     keys: dict[str, str] = {}
-    strikes: tuple[StrikeStatus, ...] = ()
+    strikes: tuple[StrikeStatus, ...] | None = ()
 
 
 class MotionStatus(msgspec.Struct, frozen=True):
@@ -500,13 +501,20 @@ class MotionStatus(msgspec.Struct, frozen=True):
 
 
 class MembersStatus(msgspec.Struct, frozen=True):
-    """Everybody, and the motions that can be approved. `quorum`: approvals that enact."""
+    """Everybody, and the motions that can be approved.
+
+    Attributes:
+        quorum: approvals that enact.
+        size, time_ms: the moment of the past that it speaks of; -1 and 0: it speaks of now.
+    """
 
     epoch: int
     validators: int
     quorum: int
     members: tuple[MemberStatus, ...]
     motions: tuple[MotionStatus, ...]
+    size: int = -1
+    time_ms: int = 0
 
 
 class KeyStatus(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import click
 
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.log import when
+from pyrsia.cli.log.when import as_of_option
 from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option, motion_id, motion_lines
 from pyrsia.cli.papers import can_option, role_option, wanted_roles
 from pyrsia.cli.proposing import propose
@@ -29,16 +30,30 @@ def member() -> None:
 
 
 @member.command("list")
+@as_of_option
 @node_option
 @json_option
-def list_members(target: str | None, as_json: bool) -> None:
+def list_members(as_of: str | None, target: str | None, as_json: bool) -> None:
     """Every member, and the motions that wait for approvals."""
-    with Client(target) as node:
-        answer = shaped(node.get("/api/v1/members"), MembersStatus)
+    answer = _asked(target, as_of)
     tell(answer, as_json=as_json, text=lambda: _list_lines(answer))
 
 
+def _asked(target: str | None, as_of: str | None) -> dict[str, Any]:
+    """Members and motions, now or at a moment."""
+    with Client(target) as node:
+        answer: dict[str, Any] = shaped(node.get("/api/v1/members", **when.moment(as_of)), MembersStatus)
+    return answer
+
+
+def _past(answer: dict[str, Any]) -> Iterator[str]:
+    """The moment, where one was asked for."""
+    if answer["size"] >= 0:
+        yield f"as of {answer['size']:,} entries, {when.told(answer['time_ms'])} UTC"
+
+
 def _list_lines(answer: dict[str, Any]) -> Iterator[str]:
+    yield from _past(answer)
     rows = [
         (
             one["name"],
@@ -47,7 +62,7 @@ def _list_lines(answer: dict[str, Any]) -> Iterator[str]:
             one["domain"],
             ", ".join(one["roles"]) or "-",
             _seat(one),
-            "up" if one["connected"] else "down",
+            {True: "up", False: "down"}.get(one["connected"], "-"),  # of the past nobody knows
         )
         for one in sorted(answer["members"], key=lambda one: str(one["name"]))
     ]
@@ -66,12 +81,13 @@ def _seat(one: dict[str, Any]) -> str:
 
 @member.command()
 @click.argument("who", metavar="NAME|ID")
+@as_of_option
 @node_option
 @json_option
-def show(who: str, target: str | None, as_json: bool) -> None:
+def show(who: str, as_of: str | None, target: str | None, as_json: bool) -> None:
     """One member: its roles, its seat, its public keys."""
     with Client(target) as node:
-        found = find_member(node, who)
+        found = find_member(node, who, when.moment(as_of))
     tell(found, as_json=as_json, text=lambda: _member_lines(found))
 
 
@@ -84,25 +100,29 @@ def _member_lines(one: dict[str, Any]) -> Iterator[str]:
     yield f"validates: {'no' if _seat(one) == '-' else _seat(one)}"
     for purpose, public in sorted(one["keys"].items()):
         yield f"{purpose + ':':<11}{public}"
-    for strike in one["strikes"]:
+    for strike in one["strikes"] or ():
         told = f"{strike['word']} in a build of {strike['ecosystem']}, request {strike['request'][:16]}"
         yield f"strike:    {when.told(strike['time_ms'])}: {told}"
 
 
 @member.command()
+@as_of_option
 @node_option
 @json_option
-def motions(target: str | None, as_json: bool) -> None:
+def motions(as_of: str | None, target: str | None, as_json: bool) -> None:
     """The motions that wait for approvals.
 
     What each does, who approved, who is awaited.
     """
-    with Client(target) as node:
-        found = shaped(node.get("/api/v1/members"), MembersStatus)["motions"]
-    tell({"motions": found}, as_json=as_json, text=lambda: _motions_lines(found))
+    answer = _asked(target, as_of)
+    moment = {name: answer[name] for name in ("size", "time_ms")} if as_of else {}
+    value = {"motions": answer["motions"], **moment}
+    tell(value, as_json=as_json, text=lambda: _motions_lines(answer))
 
 
-def _motions_lines(found: list[dict[str, Any]]) -> Iterator[str]:
+def _motions_lines(answer: dict[str, Any]) -> Iterator[str]:
+    found = answer["motions"]
+    yield from _past(answer)
     if not found:
         yield "no motion waits for approvals"
     for at, motion in enumerate(found):
@@ -114,17 +134,20 @@ def _motions_lines(found: list[dict[str, Any]]) -> Iterator[str]:
 @member.command()
 @click.argument("motion", metavar="MOTION")
 @follow_option
+@as_of_option
 @node_option
 @json_option
-def motion(motion: str, follow: bool, target: str | None, as_json: bool) -> None:
+def motion(motion: str, follow: bool, as_of: str | None, target: str | None, as_json: bool) -> None:
     """One motion, open or decided.
 
     What it does, who approved it, and what is missing.
 
     MOTION is its id, or the first characters of it.
     """
+    if follow and as_of:
+        raise click.UsageError("--follow waits for what comes: it cannot be asked with --as-of")
     with Client(target) as node:
-        told = shaped(node.get(f"/api/v1/motions/{motion_id(motion)}"), MotionStatus)
+        told = shaped(node.get(f"/api/v1/motions/{motion_id(motion)}", **when.moment(as_of)), MotionStatus)
         finish(node, told, follow=follow, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import click
@@ -70,13 +70,13 @@ def finish(node: Client, motion: dict[str, Any], *, follow: bool, as_json: bool)
         raise click.exceptions.Exit(1)
 
 
-def find_member(node: Client, who: str) -> dict[str, Any]:
-    """The member that people call `who`, or whose id begins so.
+def find_member(node: Client, who: str, at: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The member that people call `who`, or whose id begins so; `at`: of which moment, as nodes are asked.
 
     Raises:
         Refusal: `not-found`, or `usage` where several are meant.
     """
-    everybody = shaped(node.get("/api/v1/members"), MembersStatus)["members"]
+    everybody = shaped(node.get("/api/v1/members", **(at or {})), MembersStatus)["members"]
     found = [one for one in everybody if who in (one["name"], one["node_id"])]
     found = found or [one for one in everybody if len(who) >= LEAST_ID and one["node_id"].startswith(who)]
     if len(found) == 1:
@@ -84,9 +84,9 @@ def find_member(node: Client, who: str) -> dict[str, Any]:
         return member
     raise Refusal(
         "usage" if found else "not-found",
-        what=f"{who} is {'several members' if found else 'no member'} of this network",
+        what=f"{who} is {'several members' if found else 'no member'} of this network{' at that moment' if at else ''}",
         who="your command",
-        do="see `pyrsia member list`",
+        do=f"see `pyrsia member list{' --as-of ...' if at else ''}`",
     )
 
 

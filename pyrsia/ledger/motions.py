@@ -104,6 +104,29 @@ def approve(ctx: Context, entry: Entry, author: str, leaf: int) -> None:
     view.put(f"motion/{motion}", record)
 
 
+def before(record: Body, size: int, epoch_of: Callable[[int], seats.Epoch]) -> Body:
+    """The record of a motion as it was when the log had `size` leaves, of which one proposed it.
+
+    Args:
+        epoch_of: the epoch of the block that a leaf is in.
+    """
+    then = {**record, "approvals": [item for item in record["approvals"] if item["leaf"] < size]}
+    if then.get("accepted", size) >= size:
+        then.pop("accepted", None)
+    if record.get("decided", size) < size:
+        return then
+    for later in ("decided", "epoch"):
+        then.pop(later, None)
+    said = [item["leaf"] for item in then["approvals"]] + [
+        then[name] for name in ("accepted",) if name in then
+    ]
+    last = (
+        epoch_of(max(said)) if said else None
+    )  # what the last of them found: epochs that came later count nothing
+    then["phase"] = OPEN if last is None or tally(last, then) < last.q else AWAITS_ACCEPTANCE
+    return then
+
+
 def tally(epoch: seats.Epoch, record: Body) -> int:
     """How many of the epoch's validators have approved."""
     return sum(1 for item in record["approvals"] if epoch.index(unb32(item["validator"])) is not None)
@@ -206,8 +229,8 @@ def _check_add(ctx: Context, body: Body) -> None:
     _check_seats(ctx, body)
 
 
-def _add(ctx: Context, body: Body, leaf: int) -> None:
-    roster.admit(ctx.view, body["member"])
+def _add(view: View, body: Body, leaf: int) -> None:
+    roster.admit(view, body["member"])
 
 
 def _check_remove(ctx: Context, body: Body) -> None:
@@ -215,8 +238,8 @@ def _check_remove(ctx: Context, body: Body) -> None:
     _check_seats(ctx, body)
 
 
-def _remove(ctx: Context, body: Body, leaf: int) -> None:
-    roster.dismiss(ctx.view, body["node"], leaf)
+def _remove(view: View, body: Body, leaf: int) -> None:
+    roster.dismiss(view, body["node"], leaf)
 
 
 def _rotated(view: View, body: Body) -> Body:
@@ -235,8 +258,8 @@ def _check_rotate(ctx: Context, body: Body) -> None:
         raise NotApplied(str(error)) from None
 
 
-def _rotate(ctx: Context, body: Body, leaf: int) -> None:
-    roster.change(ctx.view, _rotated(ctx.view, body))
+def _rotate(view: View, body: Body, leaf: int) -> None:
+    roster.change(view, _rotated(view, body))
 
 
 def _check_replace(ctx: Context, body: Body) -> None:
@@ -245,18 +268,37 @@ def _check_replace(ctx: Context, body: Body) -> None:
     _check_seats(ctx, body)
 
 
-def _replace(ctx: Context, body: Body, leaf: int) -> None:
+def _replace(view: View, body: Body, leaf: int) -> None:
     """One member in another's place, or the same with other roles, capabilities or keys.
 
     The other one may be a member already: then there is one less.
     """
     told = body["member"]
     if told["node"] != body["node"]:
-        roster.dismiss(ctx.view, body["node"], leaf)
-    if roster.fields(ctx.view, told["node"]) is None:
-        roster.admit(ctx.view, told)
+        roster.dismiss(view, body["node"], leaf)
+    if roster.fields(view, told["node"]) is None:
+        roster.admit(view, told)
     else:
-        roster.change(ctx.view, told)
+        roster.change(view, told)
+
+
+_MEMBERS: Final[dict[str, Callable[[View, Body, int], None]]] = {
+    "member.add": _add,
+    "member.remove": _remove,
+    "member.replace": _replace,
+    "member.rotate": _rotate,
+}
+
+
+def change_members(view: View, body: Body, leaf: int) -> None:
+    """What a motion that was enacted by `leaf` does to the members, which is nothing where it is about others."""
+    change = _MEMBERS.get(body["kind"])
+    if change is not None:
+        change(view, body, leaf)
+
+
+def _enact_members(ctx: Context, body: Body, leaf: int) -> None:
+    change_members(ctx.view, body, leaf)
 
 
 # -- who validates --
@@ -374,9 +416,9 @@ _KINDS: Final[dict[str, _Kind]] = {
     "artifact.withdraw": _Kind(_check_withdraw, _withdraw),
     "dispute.resolve": _Kind(_check_resolve, _resolve),
     "mapping.set": _Kind(_check_mapping, _set_mapping),
-    "member.add": _Kind(_check_add, _add),
-    "member.remove": _Kind(_check_remove, _remove),
-    "member.replace": _Kind(_check_replace, _replace),
-    "member.rotate": _Kind(_check_rotate, _rotate),
+    "member.add": _Kind(_check_add, _enact_members),
+    "member.remove": _Kind(_check_remove, _enact_members),
+    "member.replace": _Kind(_check_replace, _enact_members),
+    "member.rotate": _Kind(_check_rotate, _enact_members),
     "network.set": _Kind(_check_numbers, _set_numbers),
 }

@@ -43,6 +43,7 @@ from pyrsia.node.storage.desk import StorageDesk
 from pyrsia.node.storage.shelf import Shelf
 from pyrsia.node.tokens import Tokens
 from pyrsia.node.witness.cosigning import Cosigning
+from pyrsia.serve.desks.knowing import NOW, AsOf
 from pyrsia.serve.desks.messages import MessageDesk
 from pyrsia.serve.desks.providing import Provider, WithdrawalOrder
 from pyrsia.serve.desks.views import (
@@ -285,11 +286,11 @@ class Admin:
     async def node_records(self) -> Sequence[bytes]:
         return self.given()
 
-    async def members(self) -> MembersStatus:
-        return self.membership.members()
+    async def members(self, at: AsOf = NOW) -> MembersStatus:
+        return await self.membership.members_at(at)
 
-    async def motion(self, motion: str) -> MotionStatus | None:
-        return self.membership.motion(motion)
+    async def motion(self, motion: str, at: AsOf = NOW) -> MotionStatus | None:
+        return await self.membership.motion_at(motion, at)
 
     async def document(self) -> dict[str, Any]:
         return self.governing.document()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from pyrsia.errors import Refusal
+from pyrsia.serve.desks.knowing import AsOf
 from pyrsia.serve.desks.views import Admin
 from pyrsia.units import Limit
 
@@ -29,6 +30,12 @@ class Param:
     why: str
     schema: dict[str, Any]
 
+
+# The moment that a question is about: none is now.
+AS_OF: Final = (
+    Param("as_of", "answer as if the log ended at this size", WHOLE),
+    Param("as_of_time", "answer as if the log ended with the last block of this time", WHOLE),
+)
 
 Handler = Callable[[Admin, Request], Awaitable[Any]]
 
@@ -66,6 +73,18 @@ def number(request: Request, name: str, default: int, *, most: int = MAX_NUMBER)
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_NUMBER):
         raise bad(f"the parameter `{name}` is not a whole number", do=f"send {name}=<number>")
     return min(int(text), most)
+
+
+def moment(request: Request) -> AsOf:
+    """The moment that a request names by `AS_OF`.
+
+    Raises:
+        Refusal: `bad-request`: two of them, or no number.
+    """
+    size, time_ms = number(request, "as_of", -1), number(request, "as_of_time", -1)
+    if min(size, time_ms) >= 0:
+        raise bad("the question names two moments", do="send as_of or as_of_time")
+    return AsOf(size if size >= 0 else None, time_ms if time_ms >= 0 else None)
 
 
 def only(request: Request, params: tuple[Param, ...]) -> None:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyrsia.cli.facts.show import as_of_option
 from pyrsia.cli.facts.words import subject_of
-from pyrsia.cli.log.when import moment, told
+from pyrsia.cli.log.when import as_of_option, moment, told
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 

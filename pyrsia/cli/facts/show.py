@@ -7,11 +7,10 @@ import click
 
 from pyrsia.cli.facts.add import KINDS
 from pyrsia.cli.facts.words import subject_of, takes_back, what
-from pyrsia.cli.log.when import moment, told
+from pyrsia.cli.log.when import as_of_option, moment, told
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 
-as_of_option = click.option("--as-of", metavar="SIZE|TIME", help="As if the log ended there, at that time.")
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only facts of this kind.")
 _STANDING: Final = ("stands", "to-come")
 

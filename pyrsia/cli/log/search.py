@@ -149,4 +149,6 @@ def _of_options(refusal: Refusal) -> Refusal:
         do = "write --author <node id>, or a name from `pyrsia peers`"
     elif "never as long" in what:
         do = "write --as-of <a size that `pyrsia log show` tells, or a smaller one>"
+    elif "log" in what:  # of a moment that was not, or is not yet
+        do = refusal.do
     return Refusal("usage", what=what, who="your command", do=do)

@@ -11,6 +11,10 @@ _AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d|w)?", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
+as_of_option = click.option(
+    "--as-of", metavar="SIZE|TIME", help="As the log was: at this size, on a date, or 7d ago."
+)
+
 
 def told(time_ms: int) -> str:
     """`2026-01-31 12:00:00`, or `-` for no time and one that no calendar has."""

@@ -91,7 +91,9 @@ class Inspector:
             Refusal: `bad-request`: a size that the log has not reached, a page that is none; `not-found`: a history
                 that is not here yet.
         """
-        size = await times.size_at(self._log, query.as_of, query.as_of_ms)
+        clock_ms = int(self._clock() * 1000)
+        moment = await times.moment(self._log, query.as_of, query.as_of_ms, clock_ms)
+        size = moment.size
         begin, skip = None, 0
         if query.page:
             size, begin, skip = _page(query.page, size)
@@ -103,10 +105,7 @@ class Inspector:
         if begin is not None:
             low, high = (low, min(high, begin + 1)) if query.newest else (max(low, begin), high)
         then_ms = times.time_of(self._log, size - 1) if size else 0
-        asked_now = query.as_of is None and query.as_of_ms is None
-        moment_ms = then_ms if query.as_of_ms is None else query.as_of_ms
-        now_ms = int(self._clock() * 1000) if asked_now else moment_ms
-        look = _Look(query, Records(self._log, self._genesis, size), size, now_ms, self._work, skip)
+        look = _Look(query, Records(self._log, self._genesis, size), size, moment.time_ms, self._work, skip)
         for stretch in self._stretches(query, low, high):
             await trio.lowlevel.checkpoint()
             for index, leaf in stretch:

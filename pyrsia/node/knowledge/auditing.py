@@ -27,7 +27,8 @@ from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.inspecting.past import Past, past
 from pyrsia.node.knowledge.knowing import Knowledge, keys_of
-from pyrsia.node.knowledge.telling import Log, Moment, Telling
+from pyrsia.node.knowledge.telling import Log, Telling
+from pyrsia.node.log.times import Moment
 from pyrsia.node.policy.policing import Policing, facts_of
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED, Decision, Facts
 from pyrsia.serve.desks.knowing import AuditAnswer, AuditOrder, AuditRow

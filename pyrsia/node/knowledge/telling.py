@@ -27,6 +27,7 @@ from pyrsia.node.knowledge import reading
 from pyrsia.node.knowledge.reading import fact, leaves_at
 from pyrsia.node.log import times
 from pyrsia.node.log.explorer import names_of
+from pyrsia.node.log.times import Moment
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow, FactsTold
 from pyrsia.units import HASH_BYTES, Limit
@@ -35,9 +36,6 @@ from pyrsia.wire import purl as purls
 
 WORK = Limit(
     20_000, "leaves looked at for one answer, as in the log's own pages: a quarter of a second, in turns"
-)
-AHEAD_MS = Limit(
-    60_000, "that a moment may lie ahead of this clock: a client's clock is a minute wrong at most"
 )
 MAX_ANNOUNCED = Limit(
     64, "corrections of corrections that are all still to come: more only wastes a reader's time"
@@ -53,15 +51,6 @@ class Log(reading.Log, Protocol):
     def leaf_of(self, entry_id: bytes) -> int | None: ...
     def state(self, key: bytes) -> bytes | None: ...
     def tile(self, level: int, index: int, width: int) -> bytes | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What an answer speaks of: so many leaves, and what time it was then. `past`: the question named it."""
-
-    size: int
-    time_ms: int
-    past: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +102,7 @@ class Telling:
         Raises:
             Refusal: `bad-request`.
         """
-        if at.size is None and at.time_ms is None:
-            return Moment(self._log.size, int(self._clock() * 1_000), False)
-        if at.size is not None and at.time_ms is not None:
-            raise Refusal(
-                "bad-request",
-                what="a size and a time are two moments",
-                who="the client's request",
-                do="send one of them",
-            )
-        if at.time_ms is not None and at.time_ms > self._clock() * 1_000 + AHEAD_MS.value:
-            raise Refusal(
-                "bad-request",
-                what="this moment lies ahead: nobody knows that log yet",
-                who="the client's request",
-                do="send none for what is known now; or look at the clocks of both machines",
-            )
-        size = await times.size_at(self._log, at.size, at.time_ms)
-        if at.time_ms is not None:
-            return Moment(size, at.time_ms, True)
-        return Moment(size, times.time_of(self._log, size - 1) if size else 0, True)
+        return await times.moment(self._log, at.size, at.time_ms, int(self._clock() * 1_000))
 
     # -- pages --
 

@@ -7,7 +7,8 @@ gets its turn, so that a filter which matches nothing disturbs nobody.
 Times are those of blocks (`times`).
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,9 +74,11 @@ class _Look:
 class Explorer:
     """Answers `LogQuery` out of one log."""
 
-    def __init__(self, log: Log, genesis: Genesis, *, work: int = WORK.value) -> None:
+    def __init__(
+        self, log: Log, genesis: Genesis, *, clock: Callable[[], float] = time.time, work: int = WORK.value
+    ) -> None:
         """One request's: it knows the members' names of now. `work`: leaves that one answer looks at, 1 or more."""
-        self._log = log
+        self._log, self._clock = log, clock
         self._work = work
         self._names = names_of(log, genesis)
 
@@ -85,7 +88,8 @@ class Explorer:
             Refusal: `bad-request`: an author that is no member, a size that the log has not reached.
         """
         look = self._look(query)
-        size = await times.size_at(self._log, query.as_of, query.as_of_ms)
+        now_ms = int(self._clock() * 1000)
+        size = (await times.moment(self._log, query.as_of, query.as_of_ms, now_ms)).size
         low = 0 if query.since_ms is None else await times.first_at(self._log, query.since_ms)
         high = (
             size if query.until_ms is None else min(size, await times.first_at(self._log, query.until_ms + 1))

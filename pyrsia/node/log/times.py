@@ -2,9 +2,14 @@
 
 The next seal at or behind a leaf is never further away than the largest block; so leaves are found by time in halves,
 with no table of their own.
+
+Every question about the past means its moment by `moment`, and is refused by it in the same words: a log that is not
+yet, or not yet so long, and one that had not begun.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import trio
@@ -12,7 +17,11 @@ import trio
 from pyrsia.errors import Refusal
 from pyrsia.ledger import glance
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES, Seal
+from pyrsia.units import Limit
 
+AHEAD_MS = Limit(
+    60_000, "that a moment may lie ahead of this clock: a client's clock is a minute wrong at most"
+)
 _FIRST_LOOK: Final = 16  # leaves: most blocks are small
 _WIDEST: Final = 128
 
@@ -39,22 +48,56 @@ async def first_at(log: Log, time_ms: int) -> int:
     return low
 
 
-async def size_at(log: Log, size: int | None, time_ms: int | None) -> int:
-    """The log's size at a moment: `size` itself, with the last block of `time_ms`, or now.
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an answer speaks of: so many leaves, and what time it was then. `past`: the question named it."""
+
+    size: int
+    time_ms: int
+    past: bool
+
+
+async def moment(log: Log, size: int | None, time_ms: int | None, now_ms: int) -> Moment:
+    """The moment that a question names: a size of the log, or the last block of a time; neither is now.
+
+    Args:
+        now_ms: this node's clock.
 
     Raises:
-        Refusal: `bad-request`: this node's log never had that size.
+        Refusal: `bad-request`: two moments, one that lies ahead, or one before the log began.
     """
-    if size is None:
-        return log.size if time_ms is None else min(log.size, await first_at(log, time_ms + 1))
-    if size > log.size:
-        raise Refusal(
-            "bad-request",
-            what=f"this node's log has {log.size} leaves; it was never as long as {size}",
-            who="the client's request",
-            do="see GET /api/v1/log/head for its size",
+    if size is None and time_ms is None:
+        return Moment(log.size, now_ms, False)
+    if size is not None and time_ms is not None:
+        raise _refused("a size and a time are two moments", "send one of them")
+    if time_ms is not None and time_ms > now_ms + AHEAD_MS.value:
+        raise _refused(
+            "this moment lies ahead: nobody knows that log yet",
+            "send none for what is known now; or look at the clocks of both machines",
         )
-    return size
+    if size is not None and size > log.size:
+        raise _refused(
+            f"this node's log has {log.size} leaves; it was never as long as {size}",
+            "see GET /api/v1/log/head for its size",
+        )
+    found = size if time_ms is None else min(log.size, await first_at(log, time_ms + 1))
+    if not found:
+        raise _before(log)
+    return Moment(found, time_of(log, found - 1) if time_ms is None else time_ms, True)
+
+
+def _before(log: Log) -> Refusal:
+    """Of a moment at which there was no log: nobody knew nothing then, there was nobody."""
+    began_ms = time_of(log, 0) if log.size else 0
+    began = datetime.fromtimestamp(began_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return _refused(
+        f"the log began later: its first block is of {began}",
+        "ask about a size of 1 or more, or a later time",
+    )
+
+
+def _refused(what: str, do: str) -> Refusal:
+    return Refusal("bad-request", what=what, who="the client's request", do=do)
 
 
 def seal_behind(log: Log, index: int) -> tuple[int, Seal | None]:

@@ -12,7 +12,6 @@ from pyrsia.serve.api.members import decoded
 from pyrsia.serve.desks.knowing import (
     NEWEST,
     OLDEST,
-    AsOf,
     AuditAnswer,
     AuditOrder,
     BlobTold,
@@ -26,7 +25,7 @@ from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.grants import require_admin
 from pyrsia.serve.http.streaming import LINES, Lines, Stored
 from pyrsia.serve.http.waiting import while_there
-from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
+from pyrsia.serve.routes import AS_OF, TEXT, WHOLE, Param, Row, bad, moment, number, only
 from pyrsia.units import (
     MAX_API_ROWS,
     MAX_AUDIT_BYTES,
@@ -57,12 +56,7 @@ _QUERY: Final = (
         "of", "package, with a version those that speak of it, or sha256:<hex>; without it of anything", TEXT
     ),
     _KIND,
-    Param("as_of", "answer as if the log ended at this size", WHOLE),
-    Param(
-        "as_of_time",
-        "answer as if the log ended with the last block of this time, and it were that time",
-        WHOLE,
-    ),
+    *AS_OF,
     Param("first", "leaf at which the page begins; `next` of the page before", WHOLE),
     Param("count", f"how many, at most {MAX_API_ROWS.value}", WHOLE),
     Param(
@@ -87,18 +81,10 @@ async def _facts_told(admin: Admin, request: Request) -> FactsTold:
     first = number(request, "first", 0) if "first" in given else None
     count = max(1, number(request, "count", _PAGE, most=MAX_API_ROWS.value))
     if not of:
-        return await admin.knowledge.newest(
-            _moment(request), kind=kind, first=first, count=count, order=order
-        )
+        return await admin.knowledge.newest(moment(request), kind=kind, first=first, count=count, order=order)
     if order == NEWEST:
         raise bad("facts of one package are told oldest first", do="leave `order` out")
-    return await admin.knowledge.facts(of, _moment(request), kind=kind, first=first or 0, count=count)
-
-
-def _moment(request: Request) -> AsOf:
-    given = request.query_params
-    size, time_ms = (number(request, name, 0) if name in given else None for name in ("as_of", "as_of_time"))
-    return AsOf(size, time_ms)
+    return await admin.knowledge.facts(of, moment(request), kind=kind, first=first or 0, count=count)
 
 
 async def _follow_facts(admin: Admin, request: Request) -> Lines:

@@ -11,8 +11,9 @@ import msgspec
 from starlette.requests import Request
 
 from pyrsia.serve.answers import not_found
+from pyrsia.serve.desks.knowing import NOW
 from pyrsia.serve.desks.views import Admin
-from pyrsia.serve.routes import Row, bad
+from pyrsia.serve.routes import AS_OF, Row, bad, moment, only
 from pyrsia.status import KeyStatus, MembersStatus, MotionStatus
 from pyrsia.units import MAX_FACT_BYTES
 
@@ -59,14 +60,18 @@ class KeysAnswer(msgspec.Struct, frozen=True):
     keys: tuple[KeyStatus, ...]
 
 
-async def _members(admin: Admin, _: Request) -> MembersStatus:
-    return await admin.members()
+async def _members(admin: Admin, request: Request) -> MembersStatus:
+    only(request, AS_OF)
+    return await admin.members(moment(request))
 
 
 async def _motion(admin: Admin, request: Request) -> MotionStatus:
-    motion = await admin.motion(_id(request))
+    only(request, AS_OF)
+    at = moment(request)
+    motion = await admin.motion(_id(request), at)
     if motion is None:
-        raise not_found("the log holds no motion with this id", do="see GET /api/v1/members")
+        then = "" if at == NOW else " at that moment"
+        raise not_found(f"the log holds no motion with this id{then}", do="see GET /api/v1/members")
     return motion
 
 
@@ -121,9 +126,10 @@ def _id(request: Request) -> str:
 _CHANGING: Final = ("bad-request", "busy", "conflict", "entry-refused", "forbidden", "unavailable")
 
 MEMBER_ROWS: Final = (
-    Row("GET", "/api/v1/members", _members, "Every member, and the motions that can be approved", MembersStatus),
+    Row("GET", "/api/v1/members", _members, "Every member, and the motions that can be approved", MembersStatus,
+        query=AS_OF, refusals=("bad-request",)),
     Row("GET", "/api/v1/motions/{motion}", _motion, "One motion, by the start of its id", MotionStatus,
-        refusals=("bad-request", "not-found")),
+        query=AS_OF, refusals=("bad-request", "not-found")),
     Row("POST", "/api/v1/motions", _propose, "Propose a motion", MotionStatus, MotionOrder, status=201,
         refusals=_CHANGING),
     Row("POST", "/api/v1/motions/{motion}/approve", _approve, "Approve a motion, or accept its seat",

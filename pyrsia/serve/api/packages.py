@@ -6,16 +6,14 @@ from starlette.requests import Request
 
 from pyrsia.errors import Malformed
 from pyrsia.serve.api.members import decoded
-from pyrsia.serve.desks.knowing import AsOf
 from pyrsia.serve.desks.providing import Overview, WithdrawalOrder
 from pyrsia.serve.desks.views import Admin, SubmitAck
-from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
+from pyrsia.serve.routes import AS_OF, TEXT, Param, Row, bad, moment, only
 from pyrsia.wire import purl as purls
 
 _QUERY: Final = (
     Param("purl", "a package, with or without its version", TEXT),
-    Param("as_of", "the log as it was with so many leaves", WHOLE),
-    Param("as_of_time", "or at this time, in milliseconds since 1970", WHOLE),
+    *AS_OF,
 )
 
 
@@ -28,18 +26,6 @@ async def _overview(admin: Admin, request: Request) -> Overview:
             f"`purl` is not a purl: {error}", do="send ?purl=pkg:TYPE/NAME or @VERSION behind it"
         ) from None
     return await admin.provider.overview(purl, moment(request))
-
-
-def moment(request: Request) -> AsOf:
-    """The moment that a request asks about.
-
-    Raises:
-        Refusal: `bad-request`: two of them, or no number.
-    """
-    size, time_ms = number(request, "as_of", -1), number(request, "as_of_time", -1)
-    if min(size, time_ms) >= 0:
-        raise bad("the question names two moments", do="send as_of or as_of_time")
-    return AsOf(size if size >= 0 else None, time_ms if time_ms >= 0 else None)
 
 
 async def _withdraw(admin: Admin, request: Request) -> SubmitAck:

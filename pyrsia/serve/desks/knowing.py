@@ -5,7 +5,7 @@ digests lower-case hex, nodes base32.
 """
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import msgspec
 
@@ -27,6 +27,9 @@ class AsOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     size: Annotated[int, msgspec.Meta(ge=0)] | None = None
     time_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+NOW: Final = AsOf()
 
 
 class FactRow(msgspec.Struct, frozen=True):

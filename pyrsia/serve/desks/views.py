@@ -18,7 +18,7 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.serve.desks.inspecting import Inspecting
 from pyrsia.serve.desks.judging import Judge
-from pyrsia.serve.desks.knowing import KnowledgeDesk
+from pyrsia.serve.desks.knowing import NOW, AsOf, KnowledgeDesk
 from pyrsia.serve.desks.messages import MessageDesk
 from pyrsia.serve.desks.orders import Desk
 from pyrsia.serve.desks.providing import Provider, WithdrawalOrder
@@ -437,12 +437,20 @@ class Admin(Protocol):
         """Signed records of nodes that can be dialled, this one's first: some of them."""
         ...
 
-    async def members(self) -> MembersStatus:
-        """Every member, and the motions that can be approved."""
+    async def members(self, at: AsOf = NOW) -> MembersStatus:
+        """Every member, and the motions that can be approved.
+
+        Raises:
+            Refusal: `bad-request`: there was no such moment.
+        """
         ...
 
-    async def motion(self, motion: str) -> MotionStatus | None:
-        """A motion by its entry id in hex, also one that is decided or expired."""
+    async def motion(self, motion: str, at: AsOf = NOW) -> MotionStatus | None:
+        """A motion by its entry id in hex, also one that is decided or expired; None if it was not proposed yet.
+
+        Raises:
+            Refusal: `bad-request`: there was no such moment.
+        """
         ...
 
     async def document(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve import badges
 from pyrsia.serve.answers import not_found
-from pyrsia.serve.desks.knowing import AsOf
+from pyrsia.serve.desks.knowing import NOW, AsOf
 from pyrsia.serve.desks.providing import Overview
 from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.serve.desks.views import Admin, LogQuery, ProjectFile
@@ -23,7 +23,6 @@ from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
-NOW: Final = AsOf()
 _FILES: Final = Limit(400, "files on one page; an image of many layers has some hundred")
 _HISTORY: Final = Limit(50, "entries on a page; the log's own pages have the others")
 

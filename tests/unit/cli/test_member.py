@@ -445,3 +445,32 @@ def test_whom_to_dial_is_taken_from_the_node_as_far_as_it_is_an_address(node, to
 )
 def test_an_address_within_a_network_is_taken_from_who_is_there_too(there, host, near):
     assert _is_near(there, host) is near
+
+
+def test_members_and_motions_are_asked_for_as_of_a_moment(pyrsia):
+    then = {
+        **MEMBERS,
+        "size": 40,
+        "time_ms": 1_760_000_000_000,
+        "members": [{**AMBER, "connected": None, "strikes": None}],
+    }
+    told = {"/api/v1/members": (200, then), f"/api/v1/motions/{ID[:12]}": (200, MOTION)}
+    with FakeNode({**ANSWERS, **told}) as node:
+        where = ("--as-of", "40", "--node", node.url)
+        _, out, _ = pyrsia("member", "list", *where)
+        assert out.startswith("as of 40 entries, 2025-10-09 08:53:20 UTC\n")
+        [row] = [line for line in out.splitlines() if line.startswith("amber")]
+        assert row.split()[-1] == "-"
+        _, out, _ = pyrsia("member", "show", "amber", *where)
+        assert "strike" not in out
+        _, out, _ = pyrsia("member", "motions", *where, "--json")
+        assert json.loads(out)["size"] == 40
+        assert pyrsia("member", "motion", ID[:12], *where)[0] == 0
+        code, _, err = pyrsia("member", "show", "nobody", *where)
+        assert (code, "no member of this network at that moment" in err) == (1, True)
+        assert {target.partition("?")[2] for _, target, *_ in node.seen} == {"as_of=40"}
+
+        code, _, err = pyrsia("member", "list", "--as-of", "2999-01-01", "--node", node.url)
+        assert (code, "lies ahead" in err) == (2, True)
+        code, _, err = pyrsia("member", "motion", ID[:12], "--follow", *where)
+        assert (code, "--follow" in err) == (2, True)

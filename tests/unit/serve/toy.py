@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from pyrsia.builds.explain.report import Explanation, Said
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.serve.app import LIMITS, build_app
+from pyrsia.serve.desks.knowing import NOW, AsOf
 from pyrsia.serve.desks.orders import BuildOrder, Cancelled, GivenSource, LogPart, Ordered, PlanRow, Requested
 from pyrsia.serve.desks.providing import WithdrawalOrder
 from pyrsia.serve.desks.storage import PinAnswer, PinnedShare, PinOrder, StorageStatus
@@ -377,11 +379,12 @@ class ToyNode:
     async def node_records(self) -> Sequence[bytes]:
         return [b"a signed record", b"another"]
 
-    async def members(self) -> MembersStatus:
-        return MembersStatus(2, 4, 3, (MemberStatus(NODE, "toy", "o", "d", ("validator",)),), (MOTION,))
+    async def members(self, at: AsOf = NOW) -> MembersStatus:
+        told = MembersStatus(2, 4, 3, (MemberStatus(NODE, "toy", "o", "d", ("validator",)),), (MOTION,))
+        return told if at == NOW else replace(told, size=at.size or 9, time_ms=at.time_ms or 5)
 
-    async def motion(self, motion: str) -> MotionStatus | None:
-        return MOTION if motion == MOTION.id else None
+    async def motion(self, motion: str, at: AsOf = NOW) -> MotionStatus | None:
+        return MOTION if motion == MOTION.id and at in (NOW, AsOf(size=9)) else None
 
     async def document(self) -> dict[str, Any]:
         return {"node": NODE}

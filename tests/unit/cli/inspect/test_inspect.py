@@ -123,7 +123,8 @@ def test_as_of_a_size_or_a_time_the_log_is_as_it_was(inspect, world):
     disputed = next(size for size in world.ends if size > world.second.verdict.leaf)
     found = rows(inspect("pip", "idna==1.0", "--as-of", disputed))
     assert [row["status"] for row in found] == ["DISPUTED", "REPRODUCED"]
-    assert rows(inspect("artifacts", "--as-of", "2025-01-01")) == []
+    code, _, err = inspect("artifacts", "--as-of", "2025-01-01")
+    assert (code, "the log began later" in err) == (2, True)
     code, _, err = inspect("artifacts", "--as-of", 10**6)
     assert (code, "--as-of" in err) == (2, True)
 

@@ -105,6 +105,10 @@ def test_a_file_goes_through_all_that_happened_to_it(answers):
 def test_a_size_that_the_log_has_not_reached_is_refused(answers):
     with pytest.raises(Refusal, match="never as long"):
         ask(answers, as_of=answers.world.archive.size + 1)
+    with pytest.raises(Refusal, match="lies ahead"):
+        ask(answers, as_of_ms=answers.world.time + 3_600_000)
+    with pytest.raises(Refusal, match="the log began later"):
+        ask(answers, as_of=0)
 
 
 # -- what a record says --
@@ -392,9 +396,9 @@ def test_advisories_of_a_file_those_that_come_later_and_those_that_were_taken_ba
     assert counted(world.time) == 0
     assert counted(world.later_ms) == 1
     assert (
-        counted(0, as_of_ms=world.later_ms) == 1
+        counted(world.later_ms, as_of_ms=world.later_ms) == 1
     )  # a time is the moment, as an audit has it, not its last block
-    assert counted(0, as_of_ms=world.later_ms - 1) == 0
+    assert counted(world.later_ms, as_of_ms=world.later_ms - 1) == 0
     world.close()
 
 

@@ -10,7 +10,6 @@ from pyrsia.ledger import entries
 from pyrsia.ledger.glance import MAX_BLOCK_LEAVES
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.ledger.touches import package_key
-from pyrsia.log.tree import EMPTY_ROOT
 from pyrsia.node.log.explorer import STRETCH, WORK, Explorer
 from pyrsia.node.log.summary import summary
 from pyrsia.serve.desks.views import LogQuery
@@ -104,6 +103,7 @@ def truth(tmp_path_factory):
 def query_of(truth, draw):
     sometimes = st.none() | st.sampled_from(truth.times) | st.integers(START - 5_000, truth.times[-1] + 5_000)
     as_of = draw(st.none() | st.integers(1, truth.size))
+    then = st.none() | st.sampled_from(truth.times) | st.integers(truth.times[0], truth.times[-1] + 5_000)
     purls = [None, *map(PurlGlob.parse, ("pkg:pypi/idna", "pkg:pypi/idna@1.0", "*", "pkg:npm/*"))]
     return LogQuery(
         count=draw(st.sampled_from([1, 2, 7, 1_000])),
@@ -118,7 +118,7 @@ def query_of(truth, draw):
         since_ms=draw(sometimes),
         until_ms=draw(sometimes),
         as_of=as_of,
-        as_of_ms=draw(sometimes) if as_of is None else None,
+        as_of_ms=draw(then) if as_of is None else None,
     )
 
 
@@ -160,11 +160,8 @@ def test_a_filter_alone_begins_with_the_newest(truth):
     assert [row.index for row in page.entries] == seals[:-3:-1]
 
 
-def test_the_log_as_it_was_before_anything_is_empty(truth):
-    page = find(truth, as_of_ms=truth.times[0] - 1)
-    assert (page.size, page.root, page.entries, page.next) == (0, EMPTY_ROOT.hex(), (), -1)
-    page = find(truth, as_of_ms=truth.times[0])
-    assert page.size == 2
+def test_the_log_is_told_from_its_first_block_on(truth):
+    assert find(truth, as_of_ms=truth.times[0]).size == 2
 
 
 def test_beyond_the_end_there_is_nothing(truth):
@@ -178,6 +175,10 @@ def test_beyond_the_end_there_is_nothing(truth):
     ("fields", "word"),
     [
         ({"as_of": 10**9}, "never as long"),
+        ({"as_of": 0}, "the log began later: its first block is of 20"),
+        ({"as_of_ms": START - 5_000}, "the log began later"),
+        ({"as_of_ms": 4_070_908_800_000}, "lies ahead"),
+        ({"as_of": 3, "as_of_ms": START + 5_000}, "two moments"),
         ({"author": "nobody"}, "no member"),
         ({"author": "a" * 51}, "no member"),
     ],

@@ -132,7 +132,7 @@ async def test_a_motion_stands_final_and_says_what_it_waits_for(member):
 
 async def test_a_seat_waits_for_its_acceptance_and_opens_an_epoch(member):
     await member.governing.propose(member_motion("member.add", member=NEW))
-    member.approve(member.membership.motions()[0].id, 0, 1, 2)
+    member.approve(member.membership.members().motions[0].id, 0, 1, 2)
     seat = newcomer("new", roles=("validator",))
     motion = await member.governing.propose(member_motion("member.replace", member=seat, node=seat["node"]))
     member.approve(motion.id, 0, 1, 2)
