@@ -12,9 +12,9 @@ package's `__init__` says who decides the rest.
 Source: docs/network.md, "Control links".
 """
 
-from collections import ChainMap, Counter
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
-from typing import Final, cast
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 import trio
 
@@ -102,8 +102,8 @@ class Links:
         self._broadcast_addr = broadcast_addr
         self._plain_addr = plain_addr
         self._on_message = on_message
+        self._methods = methods
         self._more: dict[int, Handler] = {}
-        self._methods = ChainMap(self._more, cast("MutableMapping[int, Handler]", methods))
         self._urgent = frozenset(urgent)
         self._advertise = advertise
         self._guests = guests
@@ -195,12 +195,15 @@ class Links:
     def _ends(self, nursery: trio.Nursery) -> tuple[Dialler, Door]:
         """Both ends of links, and what crosses them; their tasks run in `nursery`."""
         peers, faults, counted = self._peers, self._faults, self.counted
-        answers = Answers(self._methods, faults, counted, nursery)
+        answers = Answers(self._handler, faults, counted, nursery)
         traffic = Traffic(peers, faults, self._questions, answers, self._on_message, counted)
         return (
             Dialler(self._sockets, self._greeter, peers, faults, traffic, counted),
             Door(self._greeter, peers, faults, traffic, counted, nursery, self._guests),
         )
+
+    def _handler(self, method: int) -> Handler | None:
+        return self._methods.get(method) or self._more.get(method)
 
     async def _keep(self, dialler: Dialler, target: Target) -> None:
         with target.scope:
@@ -226,7 +229,7 @@ class Links:
         Raises:
             ValueError: one of them is answered already.
         """
-        if taken := self._methods.keys() & methods.keys():
+        if taken := (self._methods.keys() | self._more.keys()) & methods.keys():
             raise ValueError(f"methods {sorted(taken)} are answered already")
         self._more.update(methods)
 

@@ -40,6 +40,9 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._lanes[0]) + len(self._lanes[1]) + len(self._big)
 
+    def __bool__(self) -> bool:
+        return self._bytes > 0  # no frame is empty
+
     @property
     def size(self) -> int:
         """Bytes of all of them."""

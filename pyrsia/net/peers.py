@@ -207,7 +207,8 @@ class Conn:
         """
         if not self.idle or self.peer.outbox or len(message) > MAX_PART_BYTES.value:
             return False
-        parts = self.numbered((message,))
+        self.seq_out += 1
+        parts = [frames.with_seq(self.seq_out, message)]
         if not self.sock.send_now([self.route, *parts] if self.route else parts):
             self.seq_out -= 1  # the number was not used
             return False

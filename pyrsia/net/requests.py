@@ -10,7 +10,7 @@ Source: docs/network.md, "Requests".
 import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -55,6 +55,10 @@ class Busy(Unavailable):
         self.retry_s = retry_s
 
 
+class Wordless(Unavailable):
+    """The peer says that it cannot answer, and not why: it knows no such method, or ours was no question."""
+
+
 class Questions:
     """What we ask."""
 
@@ -80,6 +84,7 @@ class Questions:
 
         Raises:
             Busy: the peer or our queue to it has no room now.
+            Wordless: the peer cannot answer.
             Refusal: the peer's handler refused, in its own words.
             Unavailable: the link broke, or no answer in time.
         """
@@ -120,12 +125,12 @@ class Answers:
 
     def __init__(
         self,
-        methods: Mapping[int, Handler],
+        handler_of: Callable[[int], Handler | None],
         faults: Faults,
         counted: Counter[str],
         nursery: trio.Nursery,
     ) -> None:
-        self._methods = methods
+        self._handler_of = handler_of
         self._faults = faults
         self._counted = counted
         self._nursery = nursery
@@ -135,11 +140,7 @@ class Answers:
 
     def take(self, peer: Peer, frame: Frame) -> None:
         """A request of `peer`."""
-        handler: Handler | None
-        try:
-            handler = self._methods[frame.number]
-        except KeyError:
-            handler = None
+        handler = self._handler_of(frame.number)
         full = (
             peer.serving >= MAX_REQUESTS_PER_PEER.value
             or self._serving >= MAX_REQUESTS.value
@@ -232,5 +233,5 @@ def _answer_of(waiting: Waiting, deadline_s: float) -> bytes:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or not all(isinstance(value, str | int) for value in fields.values()):
-        raise Unavailable("the peer could not answer")
+        raise Wordless("the peer could not answer")
     raise Refusal.from_dict(fields)

@@ -72,17 +72,21 @@ class ZSock:
             Unavailable: the socket was closed.
         """
         await checkpoint_if_cancelled()
+        self._refuse_closed()
+        here = self._has_some()  # half of what an attempt for nothing costs, and most begin with nothing here
         while True:
+            if here:
+                try:
+                    frames = self._received()
+                except zmq.Again:
+                    if self._writers or self._watcher is self._writers:
+                        self._kick()  # rule 4
+                else:
+                    await self._after_success()
+                    return frames
+            await self._wait(self._readers)  # rule 5
             self._refuse_closed()
-            try:
-                frames = self._received()
-            except zmq.Again:
-                if self._writers or self._watcher is self._writers:
-                    self._kick()  # rule 4
-                await self._wait(self._readers)  # rule 5
-                continue
-            await self._after_success()
-            return frames
+            here = True
 
     def recv_now(self) -> list[zmq.Frame] | None:
         """A message that is here already; None if there is none this moment, or the time for a turn of the loop is up
@@ -241,17 +245,27 @@ class ZSock:
             pass  # it was closed, which the next attempt says, or another task has seen something for us
         finally:
             self._watcher = None
-            (self._readers or self._writers).unpark()
+            lot = self._readers or self._writers
+            if lot:
+                lot.unpark()
         self.rested()
 
     def _wake(self, lot: ParkingLot) -> None:
-        lot.unpark_all()
+        if lot:
+            lot.unpark_all()
         if self._watcher is lot:
             notify_closing(self._fd)  # trio's one way to call back who waits for a descriptor
 
     def _refuse_closed(self) -> None:
         if self._closed:
             raise Unavailable("the socket is closed")
+
+    def _has_some(self) -> bool:
+        """Whether a message is here. Wakes who waits to send, if there is room (rules 2 and 4)."""
+        events: int = _Plain.get(self._sock, _EVENTS)
+        if events & _OUT:
+            self._wake(self._writers)
+        return bool(events & _IN)
 
     def _kick(self) -> None:
         if self._closed:
