@@ -56,6 +56,7 @@ from pyrsia.node.knowledge.words import Words
 from pyrsia.node.log.acknowledging import Acknowledgements, Believer
 from pyrsia.node.log.batch import Batches
 from pyrsia.node.log.delivery import Delivery, write_first_block
+from pyrsia.node.log.handing import Desk, Handing
 from pyrsia.node.log.proofs import Proofs
 from pyrsia.node.log.sharing import Sharer
 from pyrsia.node.log.submission import Reception, Submitter, Waiters, write_refusal
@@ -181,6 +182,7 @@ class Node:
             on_link=self._on_link,
             methods={
                 Method.SUBMIT: self._on_submit,
+                Method.SUBMIT_MANY: lambda node, payload: self.many.answer(node, payload),
                 Method.PING: _on_ping,
                 Method.DOCUMENT: self._on_document,
                 **self.points.methods,
@@ -340,6 +342,12 @@ class Node:
             offer=self.sharer.offer,
             leaf_of=self.delivery.leaf_of,
             acknowledge=self.acknowledgements.of,
+        )
+        self.many = Desk(
+            orders=self._orders,
+            offer=self.sharer.offer,
+            leaf_of=self.delivery.leaf_of,
+            may=self.guests.may_submit,
         )
         self.submitter = Submitter(
             house.keys,
@@ -566,6 +574,9 @@ class Node:
             waiters=self.waiters,
             leaf_of=self.delivery.leaf_of,
             one_by_one=partial(self.submitter.submit_entry, patient=False),
+            hand=Handing(
+                node=self.house.keys.node_id, request=self.links.request, validators=self._validators
+            ).see,
             known=self.chain.mempool.parse.known,
         )
         knowledge = self._knowledge(batches)
@@ -659,6 +670,7 @@ class Node:
             nursery.start_soon(self.building.run)
             if self.house.settings.builds.describe:
                 nursery.start_soon(self._describer().run)
+            nursery.start_soon(self.policing.run)
             nursery.start_soon(self.knowledge.run)
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.local.run)

@@ -24,7 +24,8 @@ _MOST_VALUE: Final = 60  # of a rule's value in a table; JSON has all of it
 
 def rule_lines(answer: PolicyAnswer) -> Iterator[str]:
     """What holds for every ecosystem, then what only holds for one; as sections that a policy.toml may have."""
-    yield f"# {answer.path or 'no policy.toml: these are the defaults'}"
+    without = "the rules of before" if answer.notice else "no policy.toml: these are the defaults"
+    yield f"# {answer.path or without}"
     if answer.notice:
         yield f"# NOT IN FORCE: {answer.notice}"
     named = {

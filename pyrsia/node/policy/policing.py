@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
+
+import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Known
@@ -96,6 +98,12 @@ class Policing:
         self._stale: tuple[str, ...] = self._stale_now()
 
     # -- the file --
+
+    async def run(self) -> Never:
+        """Look while nobody asks: whoever is the first to ask after a change is answered by the new rules."""
+        while True:
+            await trio.sleep(LOOK_S / 4)
+            self.revision()
 
     @property
     def policy(self) -> Policy:

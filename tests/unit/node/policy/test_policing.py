@@ -3,13 +3,14 @@
 import os
 
 import pytest
+import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.node.log.proofs import Proofs
 from pyrsia.node.packages.catalog import Catalog
 from pyrsia.node.policy.judging import Judge
-from pyrsia.node.policy.policing import Policing, facts_of
+from pyrsia.node.policy.policing import LOOK_S, Policing, facts_of
 from pyrsia.policy.evaluate import NEVER_MS
 from pyrsia.policy.facts import LOCAL, Facts
 from pyrsia.policy.rules import parse
@@ -62,7 +63,7 @@ class Policed:
 
     def __init__(self, story, shelf, clock, path):
         archive = story.world.archive
-        self.path, self.clock, self.head_s = path, clock, int(clock.now_s)
+        self.path, self.clock, self.head_s = path, clock, int(clock())
         self.policing = Policing(path, archive.state, head_s=lambda: self.head_s, clock=clock)
         self.catalog = Catalog(archive, shelf, Proofs(archive), no_bundle, policing=self.policing)
 
@@ -147,6 +148,25 @@ def test_what_is_asked_for_by_digest_is_remembered_until_something_changes_and_w
         with pytest.raises(Refusal):
             catalog.file(story.sha256)
     assert len(catalog._known) == 1
+
+
+async def test_the_first_to_ask_after_a_change_is_answered_by_the_new_rules(
+    story, shelf, tmp_path, autojump_clock
+):
+    path, base_s = tmp_path / "policy.toml", story.artifact.body["time_ms"] / 1_000 + 10
+    path.write_text("[all]\n")
+    policed = Policed(story, shelf, lambda: base_s + trio.current_time(), path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(policed.policing.run)
+        assert policed.catalog.file(story.sha256) is not None
+        path.write_text('[all]\ndeny = ["pkg:pypi/idna"]\n')
+        await trio.sleep(3 * LOOK_S)  # nobody asks
+        with pytest.raises(Refusal, match="deny names it"):
+            policed.catalog.file(story.sha256)
+        path.write_text("[all")
+        await trio.sleep(3 * LOOK_S)
+        assert "the rules before that change stay in force" in policed.policing.notice
+        nursery.cancel_scope.cancel()
 
 
 def test_a_file_that_became_bad_changes_nothing_and_is_told(policed):
