@@ -8,6 +8,8 @@
 4. What comes over a link of its own is certain: a node that was heard after the last thing that was said against it
    is not dead, and one that was dead is alive again. Only who left must say itself that it is back.
 5. An author whose suspicion stood alone and was answered by the next incarnation was wrong (`wrong`).
+6. Whoever is not tracked is nobody: what is said or heard of it changes nothing here. Guests come and go, and what is
+   under way when one is forgotten must not bring half of it back.
 
 Pure; statements are verified by the caller before they come here.
 
@@ -17,17 +19,18 @@ Source: docs/mesh-membership.md, "Rules".
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from pyrsia.mesh.liveness import State
-from pyrsia.units import NodeId
+from pyrsia.units import Limit, NodeId
 from pyrsia.wire.membership import Row, Statement, Word
 
 LEAST_FACTOR: Final = 5.0  # x log10(nodes + 1) x the interval of probes
 MOST_TIMES: Final = 3.0  # a lone author is believed after so many times the least
 AUTHORS: Final = 4  # kept of one node: the first and three that agree
 RENEW_S: Final = 0.5  # between two statements of one node; nobody has to answer more often
+SLACK = Limit(256, "deadlines that nobody waits for any more; with more of them the list is made anew")
 
 
 @dataclass(slots=True)
@@ -187,7 +190,9 @@ class Beliefs:
 
     def matters(self, now: float, one: Statement) -> bool:
         """Whether `one` would change anything: only then is it worth checking."""
-        said = self._said.get(one.node)
+        if one.node not in self._said:
+            return False
+        said = self._said[one.node]
         known = 0 if said is None else said.incarnation
         if one.word is not Word.SUSPECT:
             newer = (one.incarnation, one.word) > (known, 0 if said is None else said.word)
@@ -200,6 +205,8 @@ class Beliefs:
 
     def take(self, now: float, one: Statement) -> None:
         """A verified statement that matters."""
+        if one.node not in self._said:
+            return
         self.version += 1
         if one.word is Word.SUSPECT:
             self._suspect(now, one)
@@ -214,6 +221,8 @@ class Beliefs:
 
     def heard(self, now: float, node: NodeId) -> None:
         """Something came over a link of its own."""
+        if node not in self._said:
+            return
         self._heard[node] = self.last_heard_s = now
         if node in self._silent:
             self._live(node)
@@ -258,10 +267,9 @@ class Beliefs:
 
     def postpone(self, by_s: float) -> None:
         """We stood still: nobody's time has passed meanwhile."""
-        self._deadlines.clear()
-        for node, held in self._suspects.items():
+        for held in self._suspects.values():
             held.deadline_s += by_s
-            heappush(self._deadlines, (held.deadline_s, node))
+        self._sweep()
         for gone in self._gone.values():  # who was away for a moment then had no time to come back in
             gone.since_s += by_s
 
@@ -292,6 +300,13 @@ class Beliefs:
         if deadline < held.deadline_s:
             held.deadline_s = deadline
             heappush(self._deadlines, (deadline, one.node))
+            if len(self._deadlines) > SLACK.value + AUTHORS * len(self._suspects):
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Who was forgotten, or answered, left its deadlines behind."""
+        self._deadlines = [(held.deadline_s, node) for node, held in self._suspects.items()]
+        heapify(self._deadlines)
 
     def _blame(self, one: Statement) -> None:
         held = self._suspects.get(one.node) or self._gone.get(one.node)

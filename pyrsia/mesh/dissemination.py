@@ -49,6 +49,11 @@ class Rumours:
         for author in authors:
             self._waiting.pop((node, author), None)
 
+    def forget(self, node: NodeId, authors: list[NodeId]) -> None:
+        """Nor is anything else that was said of `node`, by itself or by `authors`."""
+        self._waiting.pop((node, None), None)
+        self.void(node, authors)
+
     def take(self, most: int, nodes: int) -> list[Statement]:
         """The next ones for somebody, at most `most`, in a network of `nodes`."""
         if not self._waiting:

@@ -100,6 +100,8 @@ class Hearsay:
 
     def accuse(self, now: float, node: NodeId) -> None:
         """We could not reach `node`: say so to it, to some others, and with everything from now on."""
+        if node not in self._beliefs:
+            return
         self._beliefs.again(now, node)
         incarnation = self._beliefs.incarnation(node)
         if any(held.author == self._me for held in self._beliefs.against(node)):
@@ -110,6 +112,10 @@ class Hearsay:
         self._beliefs.take(now, one)
         self._out.append(Send(node, Tell((one,))))
         self._shout(one, {node})
+
+    def forget(self, node: NodeId) -> None:
+        """`node` is about to be forgotten: nothing is told of it any more. Whoever keeps track of it asks it itself."""
+        self.rumours.forget(node, [held.author for held in self._beliefs.against(node)])
 
     def refute(self, now: float) -> None:
         """Answer who suspects us."""

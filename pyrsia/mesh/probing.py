@@ -244,11 +244,25 @@ class Prober:
         self._relays.clear()
 
     def forget(self, node: NodeId) -> None:
+        """It is of no interest any more, nor is what is under way to it, by it or for it."""
         self.contacts.pop(node, None)
         self._doubts.pop(node, None)
+        self._probes = {seq: probe for seq, probe in self._probes.items() if probe.target != node}
+        for probe in self._probes.values():
+            if node in probe.helpers:  # it says nothing any more, and that says nothing of anybody
+                probe.helpers.discard(node)
+                probe.able -= 1
+        for seq in [seq for seq, relay in self._relays.items() if node in (relay.asker, relay.target)]:
+            relay = self._relays.pop(seq)
+            if relay.asker != node:
+                self._out.append(Send(relay.asker, Nack(relay.seq, False)))
+        if node in self._first:
+            self._first.remove(node)
 
     def erred(self, now: float, node: NodeId) -> None:
         """We alone suspected `node`, and it answered."""
+        if node not in self._beliefs:
+            return
         doubt = self._doubts.setdefault(node, _Doubt())
         doubt.points, doubt.enough, doubt.wrong_s = 0, min(MOST, 2 * doubt.enough), now
 

@@ -122,7 +122,8 @@ class Swim:
         self._page: tuple[NodeId, NodeId] | None = None  # with whom we compare, and the end of the page
         self._quiet_s = -math.inf
         for node, said in (known or {}).items():
-            self._track(now, node, said)
+            if node != me and len(self.beliefs) < MAX_TRACKED.value:
+                self._track(now, node, said)
         self._plan()
 
     # -- reading --
@@ -157,6 +158,7 @@ class Swim:
         """These are of no interest any more."""
         for node in nodes:
             if node in self.beliefs:
+                self._hearsay.forget(node)
                 self.beliefs.forget(node)
                 self._ledger.remove(node)
                 self._prober.forget(node)

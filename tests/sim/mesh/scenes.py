@@ -210,3 +210,57 @@ def chaos(seed: int, count: int = 14, for_s: float = 90.0) -> tuple[float, Pool]
         return pool.agree() and all(pool.states(node).keys() <= set(lost) for node in gone)
 
     return pool.net.run_until(settled, within=180.0), pool
+
+
+class Guest:
+    """A node without a place in the log: it answers pings, and is gone after a moment."""
+
+    wake_at = math.inf
+
+    def __init__(self, pool: Pool, node: NodeId) -> None:
+        self._pool = pool
+        self._node = node
+
+    def take(self, now: float, sender: NodeId, message: Any) -> None:
+        if isinstance(message, Ping):
+            self._pool.net.send(self._node, sender, Ack(message.seq, Vitals(0, 0, ""), ()))
+
+    def tick(self, now: float) -> None:
+        """It has nothing to do."""
+
+
+def guests(seed: int, count: int, for_s: float, every_s: float = 0.25) -> tuple[int, Pool]:
+    """Guests look in on one member or two and are forgotten with their link; how many came. Some go in the middle of
+    what they say, so most of them have a probe under way then."""
+    pool = Pool(seed, count, RAIN, member=lambda node: node in members)
+    members = frozenset(pool.ids)
+    lot, came = random.Random(f"guests {seed}"), 0
+
+    def come() -> None:
+        nonlocal came
+        came += 1
+        guest, hosts = node_id(100_000 + came), lot.sample(pool.ids, min(count, lot.randint(1, 2)))
+        pool.net.start(guest, Guest(pool, guest))
+        pool.excused[guest] = math.inf
+        for host in hosts:
+            core = pool.at[host].core
+            pool.at[host].run(core.on_known(pool.net.now, [guest]))
+            pool.at[host].run(core.on_linked(pool.net.now, guest, True))
+        left_s = pool.net.now + lot.uniform(0.1, 4.0)
+        pool.net.at(left_s, lambda: lost(guest, hosts))
+        pool.net.at(left_s + lot.uniform(0.0, 12.0), lambda: forgotten(guest, hosts))
+        if pool.net.now < for_s:
+            pool.net.at(pool.net.now + lot.expovariate(1 / every_s), come)
+
+    def lost(guest: NodeId, hosts: list[NodeId]) -> None:
+        pool.net.crash(guest)
+        for host in hosts:
+            pool.at[host].run(pool.at[host].core.on_linked(pool.net.now, guest, False))
+
+    def forgotten(guest: NodeId, hosts: list[NodeId]) -> None:
+        for host in hosts:
+            pool.at[host].run(pool.at[host].core.on_forgotten([guest]))
+
+    pool.net.at(0.0, come)
+    pool.net.run(for_s + 30.0)
+    return came, pool

@@ -154,6 +154,21 @@ def test_who_is_led_to_suspect_a_living_node_again_and_again_is_still_listened_t
     assert all(one.scores.of(pool.net.now, victim) > -30.0 for one in others)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_guests_that_come_and_go_leave_nothing_behind_and_cost_no_member_its_name(seed, count):
+    came, pool = scenes.guests(seed, count, 90.0)
+    assert came > 200
+    assert pool.agree()
+    assert pool.false_dead == []
+    for one in pool.at.values():
+        held = one.core.beliefs
+        assert set(held.nodes()) == set(pool.ids) - {one.node}
+        assert (held.present, held.gone()) == (count - 1, [])
+        assert one.core.rumours <= 4 * count
+        assert not any(map(one.scores.reason, pool.ids))
+
+
 def test_a_node_that_only_two_can_reach_is_alive_for_all():
     pool = scenes.lonely(1, 12)
     assert pool.states(pool.ids[-1]).keys() == {State.ALIVE}

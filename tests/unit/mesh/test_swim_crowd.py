@@ -1,0 +1,261 @@
+"""Membership among guests that come and go: whatever happens in whatever order, the forgotten leave nothing behind.
+
+A node dies of an exception in its membership, and strangers choose when they come, what they say and when they go.
+"""
+
+import math
+from random import Random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pyrsia.mesh import beliefs, probing
+from pyrsia.mesh.liveness import State
+from pyrsia.mesh.membership import Send, World
+from pyrsia.mesh.swim import Swim
+from pyrsia.wire.membership import (
+    FIRST,
+    LAST,
+    Ack,
+    Ask,
+    Nack,
+    Ping,
+    Relayed,
+    Row,
+    Statement,
+    Sync,
+    Tell,
+    Vitals,
+    Word,
+)
+from tests.sim.mesh.swimmers import NET, node_id, said, sign, verify
+
+ME = node_id(0)
+CROWD = [node_id(number) for number in range(1, 9)]
+VITALS = Vitals(1, 0, "1")
+
+nodes = st.sampled_from(CROWD)
+incarnations = st.integers(0, 3)
+back = st.integers(0, 6)  # so many numbers before the last one: an answer to a ping that may be under way
+
+
+@st.composite
+def statements(draw):
+    word, node = draw(st.sampled_from(Word)), draw(st.sampled_from([ME, *CROWD]))
+    author = draw(nodes.filter(lambda one: one != node)) if word is Word.SUSPECT else node
+    if author == ME or draw(st.integers(0, 9)) == 0:
+        return Statement(word, node, draw(incarnations), author, bytes(64))
+    return said(word, node, draw(incarnations), author)
+
+
+told = st.lists(statements(), max_size=3).map(tuple)
+
+
+class ComeAndGo(RuleBasedStateMachine):
+    """One node, and a crowd that does as it likes."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.linked, self.unreachable, self.heard = set(), set(), {}
+        world = World(
+            sign=lambda data: sign(ME, data),
+            verify=verify,
+            reach=lambda node: node not in self.unreachable,
+            listen=lambda node: self.heard.get(node, -math.inf),
+            ignored=lambda now, node: False,
+            vitals=lambda: VITALS,
+            member=lambda node: node in CROWD[:3],
+        )
+        self.core = Swim(ME, NET, world, Random(7), now=0.0, incarnation=1)
+        self.last_seq = 0
+
+    def note(self, effects):
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Ping):
+                self.last_seq = effect.message.seq
+
+    def says(self, node, message):
+        self.note(self.core.on_message(self.now, node, message))
+
+    @rule(some=st.lists(nodes, max_size=4))
+    def known(self, some):
+        self.note(self.core.on_known(self.now, some))
+
+    @rule(some=st.lists(nodes, max_size=4))
+    def forgotten(self, some):
+        self.note(self.core.on_forgotten(some))
+
+    @rule(node=nodes, up=st.booleans())
+    def link(self, node, up):
+        self.note(self.core.on_linked(self.now, node, up))
+
+    @rule(node=nodes)
+    def comes_and_goes(self, node):
+        """What a guest does that looks in for a moment: its probe is under way when it is forgotten."""
+        self.note(self.core.on_known(self.now, [node]))
+        self.note(self.core.on_linked(self.now, node, True))
+        self.note(self.core.on_linked(self.now, node, False))
+        self.timers(2)
+        self.note(self.core.on_forgotten([node]))
+
+    @rule(node=nodes, can=st.booleans())
+    def reach(self, node, can):
+        (self.unreachable.discard if can else self.unreachable.add)(node)
+
+    @rule(node=nodes)
+    def sound(self, node):
+        self.heard[node] = self.now
+
+    @rule(node=nodes, seq=st.integers(0, 9), told=told)
+    def pings(self, node, seq, told):
+        self.says(node, Ping(seq, told))
+
+    @rule(node=nodes, seq=back, told=told)
+    def answers(self, node, seq, told):
+        self.says(node, Ack((self.last_seq - seq) & 0xFFFFFFFF, VITALS, told))
+
+    @rule(node=nodes, whom=st.sampled_from([ME, *CROWD]), told=told)
+    def asks(self, node, whom, told):
+        self.says(node, Ask(5, whom, told))
+
+    @rule(node=nodes, seq=back, able=st.sampled_from([None, True, False]))
+    def helps(self, node, seq, able):
+        number = (self.last_seq - seq) & 0xFFFFFFFF
+        self.says(node, Relayed(number) if able is None else Nack(number, able))
+
+    @rule(node=nodes, told=told)
+    def tells(self, node, told):
+        self.says(node, Tell(told))
+
+    @rule(node=nodes, rows=st.lists(st.tuples(nodes, incarnations, st.sampled_from([Word.ALIVE, Word.LEFT]))))
+    def compares(self, node, rows):
+        listed = {one: Row(one, number, word) for one, number, word in rows}
+        self.says(node, Sync(FIRST, LAST, tuple(listed[one] for one in sorted(listed))))
+
+    @rule(count=st.integers(1, 12))
+    def timers(self, count):
+        for _ in range(count):
+            self.now = max(self.now, self.core.wake_at)
+            self.note(self.core.on_timer(self.now))
+
+    @rule(late_s=st.floats(0.0, 90.0))
+    def late(self, late_s):
+        self.now = max(self.now, self.core.wake_at) + late_s
+        self.note(self.core.on_timer(self.now))
+
+    @rule(lag_s=st.floats(-1.0, 30.0))
+    def lags(self, lag_s):
+        self.core.on_lag(lag_s)
+
+    @invariant()
+    def the_forgotten_leave_nothing_behind(self):
+        held, prober = self.core.beliefs, self.core._prober
+        tracked = held._said.keys()
+        for table in (held._silent, held._suspects, held._gone, held._heard, held._renewed):
+            assert table.keys() <= tracked
+        assert prober.contacts.keys() <= tracked
+        assert prober._doubts.keys() <= tracked
+        assert set(prober._first) <= tracked
+        for probe in prober._probes.values():
+            assert {probe.target, *probe.helpers} <= tracked
+            assert probe.able >= 0
+        for relay in prober._relays.values():
+            assert {relay.asker, relay.target} <= tracked
+        assert self.core._ledger._ids == sorted({ME, *tracked})
+        told_on = {node for node, _ in self.core._hearsay.rumours._waiting}
+        assert told_on <= {ME, *tracked}
+
+    @invariant()
+    def nothing_grows(self):
+        held, prober = self.core.beliefs, self.core._prober
+        assert len(held._deadlines) <= beliefs.SLACK.value + beliefs.AUTHORS * len(CROWD)
+        assert len(prober._probes) <= 64
+        assert len(prober._relays) <= probing.MAX_RELAYS.value
+        assert len(prober._round) <= 2 * len(CROWD) + 1
+
+    @invariant()
+    def counts_and_waits_make_sense(self):
+        held = self.core.beliefs
+        assert 0 <= held.present <= len(held)
+        assert all(0 < held.wait_s(authors) < math.inf for authors in range(1, beliefs.AUTHORS + 2))
+        assert self.core.wake_at < math.inf
+
+
+TestComeAndGo = ComeAndGo.TestCase
+TestComeAndGo.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def alone():
+    crowd = ComeAndGo()
+    crowd.timers(1)
+    return crowd
+
+
+def test_guests_whose_probes_are_under_way_when_they_go_are_no_ghosts():
+    """As it was found: each such guest made the network smaller by one, and at -2 its logarithm has no value."""
+    crowd = alone()
+    for number in range(100, 140):
+        guest = node_id(number)
+        crowd.note(crowd.core.on_known(crowd.now, [guest]))
+        crowd.note(crowd.core.on_linked(crowd.now, guest, True))
+        crowd.timers(1)
+        crowd.note(crowd.core.on_linked(crowd.now, guest, False))
+        crowd.timers(2)
+        crowd.note(crowd.core.on_forgotten([guest]))
+        crowd.timers(30)
+        crowd.the_forgotten_leave_nothing_behind()
+    assert crowd.core.beliefs.present == 0
+    assert crowd.core.beliefs.gone() == []
+
+
+def test_what_is_said_of_who_is_not_tracked_changes_nothing():
+    held = alone().core.beliefs
+    ann, bob = CROWD[:2]
+    for one in (said(Word.SUSPECT, ann, 0, bob), said(Word.ALIVE, ann, 2), said(Word.LEFT, ann, 2)):
+        assert not held.matters(1.0, one)
+        held.take(1.0, one)
+    held.heard(1.0, ann)
+    held.bury(1.0, ann)
+    held.settle(1e9)
+    assert held.state(ann) is State.UNKNOWN
+    assert (held.changed, held.gone(), held.present, held.last_heard_s) == ([], [], 0, -math.inf)
+
+
+def test_deadlines_of_the_forgotten_are_swept_away():
+    held = alone().core.beliefs
+    ann, bob = CROWD[:2]
+    held.track(0.0, bob)
+    for _ in range(20):
+        held.take(0.0, said(Word.SUSPECT, bob, 0, ann))
+    for _ in range(2 * beliefs.SLACK.value):
+        held.track(0.0, ann)
+        held.take(0.0, said(Word.SUSPECT, ann, 0, bob))
+        held.forget(ann)
+    assert len(held._deadlines) <= beliefs.SLACK.value + 2 * beliefs.AUTHORS
+    held.settle(1e9)
+    assert held.state(bob) is State.DEAD
+
+
+def test_a_helper_that_is_forgotten_owes_no_answer_and_who_asked_us_hears_that_we_have_no_way():
+    crowd = alone()
+    core = crowd.core
+    crowd.note(core.on_known(crowd.now, CROWD[:5]))
+    ann, bob = CROWD[:2]
+    crowd.says(ann, Ping(1, ()))
+    crowd.says(ann, Ask(77, bob, ()))
+    effects = core.on_forgotten([bob])
+    assert Send(ann, Nack(77, False)) in effects
+    assert core._prober._relays == {}
+    while not any(probe.helpers for probe in core._prober._probes.values()):
+        for node in CROWD[:5]:
+            if node in core.beliefs and core.state(node) is not State.ALIVE:
+                crowd.says(node, Ping(1, ()))
+        crowd.timers(1)
+    (probe,) = [one for one in core._prober._probes.values() if one.helpers]
+    before = core.health.score
+    core.on_forgotten(list(probe.helpers))
+    assert (probe.helpers, probe.able) == (set(), 0)
+    crowd.timers(2)
+    assert core.health.score == before
