@@ -14,7 +14,7 @@ Others have a turn between two packages, and what was read of the shelf is remem
 import heapq
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate, islice, takewhile
@@ -25,6 +25,7 @@ import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.policy.facts import LOCAL, NETWORK
+from pyrsia.serve.desks.providing import Stood, Then
 from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.units import MAX_SEARCH_CHARS, MAX_SEARCH_ROWS, Limit
 from pyrsia.wire import purl as purls
@@ -54,8 +55,9 @@ class Found(msgspec.Struct, frozen=True):
         origin: `network`, or `local` for what was pushed to this node.
         owner: the node that claims it; "" for a name of the network's.
         versions: newest first, of what may be given.
-        refused: versions of which nothing may be given, newest first.
+        refused: versions of which nothing may be given, newest first; of the past those withdrawn or disputed then.
         verdict: of the newest version; "" for what was pushed.
+        whole: False of a moment of the past, if the package's history is too long to tell what became of each file.
     """
 
     purl: str
@@ -65,6 +67,7 @@ class Found(msgspec.Struct, frozen=True):
     versions: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     verdict: str = ""
+    whole: bool = True
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -72,11 +75,14 @@ class Search(msgspec.Struct, frozen=True):
 
     Attributes:
         more: there are more than these, or there may be: a question looks at a bounded number of names.
+        size, time_ms: the moment of the past that it speaks of; -1 and 0: it speaks of now.
     """
 
     query: str
     packages: tuple[Found, ...]
     more: bool
+    size: int = -1
+    time_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,10 @@ class _Word:
         return self.key in name.whole
 
 
+def _everywhere(purl: str) -> bool:
+    return True
+
+
 class _Names:
     """The names of one moment, as one text: a line each, the shortest first."""
 
@@ -124,13 +134,19 @@ class _Names:
         self._text = "\n" + "".join(lines)
         self._starts = list(accumulate(map(len, lines), initial=1))  # and the end of all
 
-    def search(self, words: Sequence[_Word], ecosystem: str) -> Iterator[_Name | None]:
-        """What fits all words, the best first; None at the end if that was not all of it."""
+    def search(
+        self, words: Sequence[_Word], ecosystem: str, there: Callable[[str], bool] = _everywhere
+    ) -> Iterator[_Name | None]:
+        """What fits all words, the best first; None at the end if that was not all of it.
+
+        Args:
+            there: whether a purl is one of those that are asked about.
+        """
         key = max((word.key for word in words), key=len, default="")
         start = next((word.text for word in words if word.text.startswith("pkg:") and not word.pattern), "")
         looked_at = 0
         for name in self._with(key) if key else self._from(start):
-            if ecosystem in ("", name.ecosystem):
+            if ecosystem in ("", name.ecosystem) and there(name.purl):
                 if looked_at >= LOOKED_AT.value:
                     yield None
                     return
@@ -175,9 +191,18 @@ class Finder:
         ] = {}  # purl -> its newest versions, of one revision of the shelf
 
     async def search(
-        self, query: str, *, ecosystem: str = "", first: int = 0, count: int = MAX_SEARCH_ROWS.value
+        self,
+        query: str,
+        *,
+        ecosystem: str = "",
+        first: int = 0,
+        count: int = MAX_SEARCH_ROWS.value,
+        then: Then | None = None,
     ) -> Search:
         """`count` packages behind the first `first` ones; all packages for an empty question.
+
+        Args:
+            then: the log's packages at a moment of the past, and no others; None for what is here now.
 
         Raises:
             Refusal: `bad-request` for a pattern that costs too much, and an ecosystem that there is not.
@@ -185,21 +210,22 @@ class Finder:
         if ecosystem and ecosystem not in ECOSYSTEMS:
             raise _bad(f"there is no ecosystem {ecosystem[:40]!r}", f"ask for {', '.join(ECOSYSTEMS)}")
         text = query.strip()[: MAX_SEARCH_CHARS.value]
-        names = self._all()
+        names, there = self._all(), _everywhere if then is None else then.holds
         words, version = _read(text, _VERSION)
-        if not version and next(names.search(words, ecosystem), None) is None:
+        if not version and next(names.search(words, ecosystem, there), None) is None:
             words, version = _read(text, _PERHAPS_VERSION)
-        wanted = names.search(words, ecosystem)
+        wanted = names.search(words, ecosystem, there)
         count = min(count, MAX_SEARCH_ROWS.value)
+        moment = (-1, 0) if then is None else (then.size, then.time_ms)
         if not version:
             page = list(islice(wanted, first, first + count + 1))
-            shown = await self._told(page[:count])
-            return Search(text, tuple(shown), len(page) > len(shown))
+            shown = await self._told(page[:count], then)
+            return Search(text, tuple(shown), len(page) > len(shown), *moment)
         read = list(islice(wanted, READ.value + 1))
-        rows = await self._told(read[: READ.value])
+        rows = await self._told(read[: READ.value], then)
         found = [row for row in rows if _has(row, version)]
         chosen = tuple(_only(row, version) for row in found[first : first + count])
-        return Search(text, chosen, len(found) > first + count or len(read) > len(rows))
+        return Search(text, chosen, len(found) > first + count or len(read) > len(rows), *moment)
 
     def _all(self) -> _Names:
         """Every name once; one that was pushed here hides the network's."""
@@ -218,10 +244,16 @@ class Finder:
 
     # -- what is shown of a package --
 
-    async def _told(self, names: Sequence[_Name | None]) -> list[Found]:
-        found = []
+    async def _told(self, names: Sequence[_Name | None], then: Then | None) -> list[Found]:
+        """What there is of each; of the past only the first ones, if the histories of these are work enough."""
+        found: list[Found] = []
         for name in names:
-            if name is not None:
+            if then is not None:
+                if found and then.spent:
+                    break
+                if name is not None:
+                    found.append(_stood(name, await then.stood(name.purl)))
+            elif name is not None:
                 if name.origin != LOCAL:
                     await self._supply.network.prepare(name.purl)
                 found.append(self._found(name))
@@ -260,6 +292,20 @@ class Finder:
             tuple(one for one in refused if one not in versions)[: VERSIONS.value],
             files[0].verdict if files else "",
         )
+
+
+def _stood(name: _Name, stood: Stood) -> Found:
+    """A package of the log's at a moment, whoever has its name at this node now."""
+    return Found(
+        name.purl,
+        name.ecosystem,
+        NETWORK,
+        name.owner,
+        stood.offered[: VERSIONS.value],
+        stood.fallen[: VERSIONS.value],
+        stood.verdict,
+        stood.whole,
+    )
 
 
 def _named(text: str, origin: str) -> _Name | None:

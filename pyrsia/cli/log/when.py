@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-_AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+from pyrsia import moments
+
 _SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d|w)?", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -30,21 +31,10 @@ def read(text: str) -> int:
     Raises:
         click.BadParameter: none of these.
     """
-    ago = _AGO.fullmatch(text)
-    if ago:
-        return max(0, int((time.time() - int(ago[1]) * _SECONDS[ago[2]]) * 1000))
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
-        time_ms = int(found.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        time_ms = -1
-    if time_ms < 0:
-        raise click.BadParameter(
-            f"{text} is no time; write 2026-01-31, 2026-01-31T12:00, or 2h for two hours ago"
-        )
-    return time_ms
+    found = moments.time_ms(text, time.time())
+    if found is None:
+        raise click.BadParameter(f"{text} is no time; write {moments.HOW}")
+    return found
 
 
 def moment(text: str | None) -> dict[str, int]:
@@ -55,9 +45,8 @@ def moment(text: str | None) -> dict[str, int]:
     """
     if text is None:
         return {}
-    if text.isascii() and text.isdigit() and len(text) <= 16:
-        return {"as_of": int(text)}
-    return {"as_of_time": past(text)}
+    size = moments.size(text)
+    return {"as_of_time": past(text)} if size is None else {"as_of": size}
 
 
 def past(text: str) -> int:

@@ -6,6 +6,7 @@ that.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import click
 
 from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mapping
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log import when
+from pyrsia.cli.log.when import as_of_option
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
 from pyrsia.cli.package.badge import badge
 from pyrsia.cli.package.describe import describe
@@ -55,46 +58,63 @@ package.add_command(keys)
 @click.option(
     "--count", type=click.IntRange(1, 200), default=50, show_default=True, help="At most this many."
 )
+@as_of_option
 @node_option
 @json_option
 def search(
-    words: tuple[str, ...], ecosystem: str | None, first: int, count: int, target: str | None, as_json: bool
+    words: tuple[str, ...],
+    ecosystem: str | None,
+    first: int,
+    count: int,
+    as_of: str | None,
+    target: str | None,
+    as_json: bool,
 ) -> None:
     """Find packages of a node by words of their names.
 
     `*` and `?` make a word a pattern; a version may follow: zlib, "z*lib", idna@3.1, alpine:3. The best comes first.
-    Exit code 1 if there is none.
+    With --as-of those that the log had then, whatever was pushed to the node. Exit code 1 if there is none.
     """
-    asked: dict[str, str | int] = {"q": " ".join(words), "first": first, "count": count}
+    asked: dict[str, str | int] = {
+        "q": " ".join(words), "first": first, "count": count, **when.moment(as_of),
+    }  # fmt: skip
     with Client(target) as node:
-        told = node.get("/api/v1/search", **asked, **({"ecosystem": ecosystem} if ecosystem else {}))
-    answer = shaped(told, Search)
-    tell(answer, as_json=as_json, text=lambda: _found(answer, first + count))
+        found = node.get("/api/v1/search", **asked, **({"ecosystem": ecosystem} if ecosystem else {}))
+    answer = shaped(found, Search)
+    tell(answer, as_json=as_json, text=lambda: _found(answer, first, count))
     if not answer["packages"]:
         click.get_current_context().exit(1)
 
 
-def _found(answer: dict[str, Any], following: int) -> list[str]:
+def _found(answer: dict[str, Any], first: int, count: int) -> Iterator[str]:
+    past = answer["size"] >= 0
+    if past:
+        yield f"as of {answer['size']:,} entries, {when.told(answer['time_ms'])} UTC"
     if not answer["packages"]:
-        none = f"no package here is called like {answer['query']}"
-        return [none, "have one built: pyrsia build request NAME"]
+        yield f"no package {'was' if past else 'here is'} called like {answer['query']}{' then' if past else ''}"
+        yield "have one built: pyrsia build request NAME"
+        return
     rows = [
         (
             one["purl"],
             ", ".join(one["versions"][:SHOWN]) or "-",
             _standing(one),
-            f"{len(one['refused'])} refused" if one["refused"] else "",
+            f"{len(one['refused'])} {'fallen' if past else 'refused'}" if one["refused"] else "",
         )
         for one in answer["packages"]
     ]
-    lines = table(rows, ("package", "newest versions", "verdict of the newest", ""))
-    more = f"there may be more: --first {following}, or write more of the name"
-    return [*lines, more] if answer["more"] else lines
+    yield from table(rows, ("package", "newest versions", "verdict of the newest", ""))
+    if answer["more"]:
+        # Of the past there may come less than was asked for: each package costs its history.
+        following = first + (len(rows) if past else count)
+        yield f"there may be more: --first {following}, or write more of the name"
 
 
 def _standing(one: dict[str, Any]) -> str:
     if one["origin"] == LOCAL:
         return "pushed here"
+    if not one["whole"]:
+        return "its history is too long to tell: ask pyrsia inspect-log --as-of"
     return "WITNESSED, not rebuilt" if one["verdict"] == "WITNESSED" else one["verdict"] or "refused"
 
 

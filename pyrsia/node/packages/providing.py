@@ -6,6 +6,7 @@ and policy has no say: what this node's clients may have is another question (`p
 Source: docs/providers.md.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cmp_to_key, partial
@@ -25,7 +26,9 @@ from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.inspecting.past import Log, Past, past
+from pyrsia.node.log import times
 from pyrsia.node.packages.downloads import Downloads
+from pyrsia.node.packages.past import Names, Then
 from pyrsia.serve.desks.knowing import AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
 from pyrsia.serve.desks.providing import (
     AdvisoryView,
@@ -103,10 +106,18 @@ class Provider:
         downloads: Downloads | None = None,
         *,
         pushed: Callable[[str], bool] = lambda package: False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`pushed`: whether a versionless purl was pushed to this node, so that the log knows nothing of it."""
         self._log, self._desk, self._downloads, self._pushed = log, desk, downloads, pushed
-        self._reads = log.state
+        self._reads, self._clock = log.state, clock
+        self._names = Names(log)
+
+    async def then(self, at: AsOf) -> Then:
+        now_ms = int(self._clock() * 1000)
+        moment = await times.moment(self._log, at.size, at.time_ms, now_ms)
+        await self._names.read()
+        return Then(self._log, self._names, moment, self._names.count(moment.size))
 
     async def overview(self, purl: str, at: AsOf, most: int = MAX_OVERVIEW_VERSIONS.value) -> Overview:
         wanted = _parsed(purl)

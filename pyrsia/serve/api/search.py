@@ -4,9 +4,10 @@ from typing import Final
 
 from starlette.requests import Request
 
+from pyrsia.serve.desks.knowing import NOW
 from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.finding import ECOSYSTEMS, Finder, Search
-from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, number, only
+from pyrsia.serve.routes import AS_OF, TEXT, WHOLE, Param, Row, moment, number, only
 from pyrsia.units import MAX_SEARCH_CHARS, MAX_SEARCH_ROWS
 
 SCOPE: Final = "pyrsia.finder"  # where a request carries the node's `Finder`
@@ -17,18 +18,20 @@ _QUERY: Final = (
     Param("ecosystem", "packages of this one alone", {"type": "string", "enum": list(ECOSYSTEMS)}),
     Param("first", "packages to pass over", WHOLE),
     Param("count", f"at most {MAX_SEARCH_ROWS.value}", WHOLE),
+    *AS_OF,
 )
 
 
-async def _search(_: Admin, request: Request) -> Search:
+async def _search(admin: Admin, request: Request) -> Search:
     only(request, _QUERY)
     finder: Finder = request.scope[SCOPE]
-    asked = request.query_params
+    asked, at = request.query_params, moment(request)
     return await finder.search(
         asked.get("q", ""),
         ecosystem=asked.get("ecosystem", ""),
         first=number(request, "first", 0),
         count=number(request, "count", 50, most=MAX_SEARCH_ROWS.value),
+        then=None if at == NOW else await admin.provider.then(at),
     )
 
 

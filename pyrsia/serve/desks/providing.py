@@ -181,8 +181,55 @@ class WithdrawalOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sig: Annotated[str, msgspec.Meta(pattern=_HEX64)]
 
 
+class Stood(msgspec.Struct, frozen=True):
+    """The versions of a package at a moment, as far as the log says: no policy decides about the past.
+
+    Attributes:
+        offered: newest first, those of which a file was neither withdrawn nor disputed; `fallen`: the others.
+        verdict: of the newest file that was offered; "" for none.
+        whole: False where the history of the package is too long to tell what became of each file.
+    """
+
+    offered: tuple[str, ...] = ()
+    fallen: tuple[str, ...] = ()
+    verdict: str = ""
+    whole: bool = True
+
+
+class Then(Protocol):
+    """The log's packages at one moment, for one answer.
+
+    Attributes:
+        size, time_ms: the moment.
+        spent: the work of one answer is used up; asked for more, it goes on all the same.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def spent(self) -> bool: ...
+
+    def holds(self, package: str) -> bool:
+        """Whether a file of it was published by then; a versionless purl."""
+        ...
+
+    async def stood(self, package: str) -> Stood:
+        """What there was of it."""
+        ...
+
+
 class Provider(Protocol):
     """A node's face for who provides packages."""
+
+    async def then(self, at: AsOf) -> Then:
+        """The packages of a moment.
+
+        Raises:
+            Refusal: `bad-request`: there was no such moment.
+        """
+        ...
 
     async def overview(self, purl: str, at: AsOf, most: int = MAX_OVERVIEW_VERSIONS.value) -> Overview:
         """All that is known about a package, with or without a version.

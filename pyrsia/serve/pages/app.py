@@ -1,13 +1,13 @@
 """Which address is which page. What a page shows is decided by the module that is named like it.
 
 /                        the node, its newest builds, how to use it
-/search?q=               packages by name; &first= goes on
+/search?q=               packages by name, now or ?as_of= a moment; &first= goes on
 /packages/<purl>         versions, files, verdicts, builders, history, how to install; ?as_of= what was known then
-/facts                   what was said last about packages; ?kind= of one kind, &first= goes on
+/facts                   what was said last about packages; ?kind= of one kind, ?as_of= until then, &first= goes on
 /badge/<purl>.svg        a badge: the purl without `pkg:`
 /entries/<index>         a leaf of the log with its proof
 /builds/<request>        who said what about a build; /log?builder= what a builder printed
-/node                    the node and its checkpoint
+/node                    the node and its checkpoint; its members, now or ?as_of= a moment
 """
 
 import re
@@ -70,15 +70,16 @@ class PagesApp:
     async def _page(self, scope: Scope) -> Drawn:
         root, _, rest = scope["path"].removeprefix("/").partition("/")
         query = _query(scope)
+        as_of = query.get("as_of", "").strip()
         match root:
             case "" if not rest:
                 return "home", await home.home(self._supply, self._admin, address(scope), scope)
             case "search" if not rest:
-                return "search", await self._search(query)
+                return "search", await self._search(query, as_of)
             case "node" if not rest:
-                return "node", await home.node(self._admin, self._log, scope)
+                return "node", await home.node(self._admin, self._log, scope, facts.moment(as_of), as_of)
             case "packages" if rest:
-                at = facts.moment(query.get("as_of", ""))
+                at = facts.moment(as_of)
                 return "package", await packages.package(self._supply, self._admin, rest, address(scope), at)
             case "facts" if not rest:
                 return "facts", await self._facts(query)
@@ -89,11 +90,12 @@ class PagesApp:
             case _:
                 raise not_found("there is no such page", do="begin at /")
 
-    async def _search(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+    async def _search(self, query: Mapping[str, str], as_of: str) -> Mapping[str, Any]:
         first = query.get("first", "0")
         if not _is_number(first):
             raise bad("a search goes on at a number", do="follow the link on its first page")
-        return await home.search(self._finder, query.get("q", ""), int(first))
+        then = await self._admin.provider.then(facts.moment(as_of)) if as_of else None
+        return await home.search(self._finder, query.get("q", ""), int(first), then, as_of)
 
     async def _facts(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         first = query.get("first", "")

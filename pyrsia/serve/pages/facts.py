@@ -1,10 +1,11 @@
 """What the page of facts shows, and how a fact of any kind is told for people."""
 
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from pyrsia import moments
 from pyrsia.errors import Malformed
 from pyrsia.ledger.bodies.facts import DIGEST, KINDS
 from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow
@@ -124,7 +125,7 @@ def _span(one: Mapping[str, Any]) -> str:
 
 
 def moment(text: str) -> AsOf:
-    """What somebody wrote into the form: a size of the log, or a date with or without a time, UTC.
+    """What somebody wrote into the form: a size of the log or a time, as commands take them too.
 
     Raises:
         Refusal: `bad-request`.
@@ -132,15 +133,10 @@ def moment(text: str) -> AsOf:
     text = text.strip()
     if not text:
         return AsOf()
-    if text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_NUMBER:
-        return AsOf(size=int(text))
-    try:
-        when = datetime.fromisoformat(text[:40])
-        time_ms = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        time_ms = -1
-    if time_ms < 0:
-        raise bad(
-            "this is no moment", do="write a size of the log, or a date: 2026-01-31 or 2026-01-31T12:00"
-        )
+    size = moments.size(text)
+    if size is not None and size <= MAX_NUMBER:
+        return AsOf(size=size)
+    time_ms = moments.time_ms(text, time.time())
+    if time_ms is None:
+        raise bad("this is no moment", do=f"write a size of the log, or a time: {moments.HOW}")
     return AsOf(time_ms=time_ms)

@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 from pyrsia.errors import Malformed
+from pyrsia.serve.desks.knowing import NOW, AsOf
+from pyrsia.serve.desks.providing import Then
 from pyrsia.serve.desks.supply import Supply
 from pyrsia.serve.desks.views import Admin, LogQuery, LogView, told
 from pyrsia.serve.finding import Finder
@@ -26,19 +28,29 @@ async def home(supply: Supply, admin: Admin, url: str, scope: Scope) -> dict[str
     }
 
 
-async def search(finder: Finder, query: str, first: int) -> dict[str, Any]:
+async def search(
+    finder: Finder, query: str, first: int, then: Then | None = None, as_of: str = ""
+) -> dict[str, Any]:
     """Packages that have each word of `query` in their names; all of them without one.
+
+    Args:
+        then: the log's packages at a moment of the past, which was written as `as_of`.
 
     Raises:
         Refusal: `bad-request` for a pattern that costs too much.
     """
-    found = await finder.search(query, first=first, count=_FOUND.value)
+    found = await finder.search(query, first=first, count=_FOUND.value, then=then)
+    # Of the past there may come less than was asked for: each package costs its history.
+    following = first + (_FOUND.value if then is None else len(found.packages))
     return {
         "query": found.query,
         "rows": found.packages,
         "first": first,
-        "following": first + _FOUND.value if found.more else 0,
+        "following": following if found.more else 0,
         "ask": _purl_of(found.query),
+        "as_of": as_of,
+        "size": found.size,
+        "time_ms": found.time_ms,
     }
 
 
@@ -52,8 +64,18 @@ def _purl_of(query: str) -> str:
     return "pkg:pypi/NAME"
 
 
-async def node(admin: Admin, log_view: LogView, scope: Scope) -> dict[str, Any]:
-    """The node, the members, and the newest checkpoint as it is signed."""
+async def node(
+    admin: Admin, log_view: LogView, scope: Scope, at: AsOf = NOW, as_of: str = ""
+) -> dict[str, Any]:
+    """The node, the members, and the newest checkpoint as it is signed.
+
+    Args:
+        at: of which moment the members are told, as it was written: `as_of`; all else is of now.
+
+    Raises:
+        Refusal: `bad-request`: there was no such moment.
+    """
+    told_members = await admin.members(at)
     status = told(await admin.status(), scope)
     checkpoint = log_view.checkpoint()
     return {
@@ -67,6 +89,9 @@ async def node(admin: Admin, log_view: LogView, scope: Scope) -> dict[str, Any]:
             if row.key == "mode"
         ],
         "checkpoint": checkpoint.decode("utf-8", "replace").splitlines() if checkpoint else None,
-        "members": (await admin.members()).members,
+        "members": told_members.members,
+        "as_of": as_of,
+        "size": told_members.size,
+        "time_ms": told_members.time_ms,
         "entries": (await admin.explore(LogQuery(count=_ENTRIES.value, order="newest"))).entries,
     }

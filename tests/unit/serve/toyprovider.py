@@ -5,9 +5,35 @@ from dataclasses import dataclass, field
 
 from pyrsia.errors import Refusal
 from pyrsia.serve.desks.knowing import AsOf
-from pyrsia.serve.desks.providing import FileView, MappingView, Overview, VersionView
+from pyrsia.serve.desks.providing import FileView, MappingView, Overview, Stood, VersionView
 from pyrsia.serve.desks.views import ProjectFile
 from pyrsia.wire import purl as purls
+
+
+@dataclass
+class ToyThen:
+    """What was published by then, each offered; `after`: packages after which the work is done."""
+
+    published: Mapping[str, ProjectFile]
+    size: int
+    time_ms: int
+    after: int = 1_000
+
+    @property
+    def spent(self) -> bool:
+        return self.after <= 0
+
+    def holds(self, package: str) -> bool:
+        return any(self._of(package))
+
+    def _of(self, package: str) -> list[ProjectFile]:
+        files = (one for one in self.published.values() if one.log_index < self.size)
+        return [one for one in files if one.purl.partition("@")[0] == package]
+
+    async def stood(self, package: str) -> Stood:
+        self.after -= 1
+        versions = dict.fromkeys(one.version for one in reversed(self._of(package)))
+        return Stood(tuple(versions), ("0.1",), "REPRODUCED")
 
 
 @dataclass
@@ -23,6 +49,12 @@ class ToyProvider:
     more: dict[str, object] = field(default_factory=dict)
     asked: list[tuple[str, AsOf]] = field(default_factory=list)
     downloads: Callable[[str], int | None] = lambda sha256: None
+
+    async def then(self, at: AsOf) -> "ToyThen":
+        self.asked.append(("", at))
+        if at.size is not None and at.size > 120:
+            raise Refusal("bad-request", what="the log was never as long", who="you", do="ask for less")
+        return ToyThen(self.published, at.size or 9, at.time_ms or 1_700_000_000_000)
 
     async def overview(self, purl: str, at: AsOf, most: int = 200) -> Overview:
         self.asked.append((purl, at))

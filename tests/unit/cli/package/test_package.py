@@ -179,12 +179,14 @@ FOUND = {
     "more": True,
     "packages": [
         {"purl": "pkg:conan/zlib", "ecosystem": "conan", "origin": "network", "owner": "", "verdict": "REPRODUCED",
-         "versions": ["1.3.1", "1.3", "1.2.13", "1.2.12", "1.2.11"], "refused": ["1.2.8"]},
+         "versions": ["1.3.1", "1.3", "1.2.13", "1.2.12", "1.2.11"], "refused": ["1.2.8"], "whole": True},
         {"purl": "pkg:conan/acme/zlib", "ecosystem": "conan", "origin": "local", "owner": "", "verdict": "",
-         "versions": ["1.0"], "refused": []},
+         "versions": ["1.0"], "refused": [], "whole": True},
         {"purl": "pkg:docker/zlib", "ecosystem": "oci", "origin": "network", "owner": "", "verdict": "",
-         "versions": [], "refused": ["1"]},
+         "versions": [], "refused": ["1"], "whole": True},
     ],
+    "size": -1,
+    "time_ms": 0,
 }  # fmt: skip
 
 
@@ -215,3 +217,30 @@ def test_what_is_not_there_is_told_with_what_to_do(pyrsia):
     assert code == 1
     assert "no package here is called like nothing" in out
     assert "pyrsia build request" in out
+
+
+def test_a_search_of_a_moment_says_which_and_goes_on_behind_what_it_told(pyrsia):
+    one = {
+        "purl": "pkg:pypi/idna", "ecosystem": "pip", "origin": "network", "owner": "", "versions": ["1.0"],
+        "refused": ["2.0"], "verdict": "REPRODUCED", "whole": True,
+    }  # fmt: skip
+    short = {**one, "purl": "pkg:pypi/much", "whole": False}
+    told = {
+        "query": "idna", "packages": [one, short], "more": True, "size": 1_234, "time_ms": 1_760_000_000_000,
+    }  # fmt: skip
+    with FakeNode({**ANSWERS, "/api/v1/search": (200, told)}) as node:
+        code, out, _ = pyrsia(
+            "package", "search", "idna", "--as-of", "1234", "--first", 5, "--node", node.url
+        )
+        assert code == 0
+        assert out.startswith("as of 1,234 entries, 2025-10-09 08:53:20 UTC\n")
+        assert "1 fallen" in out
+        assert "its history is too long to tell" in out
+        assert "--first 7" in out  # two were told, and not the 50 that were asked for
+        assert "as_of=1234" in node.seen[-1][1]
+    none = {**told, "packages": [], "more": False}
+    with FakeNode({**ANSWERS, "/api/v1/search": (200, none)}) as node:
+        code, out, _ = pyrsia("package", "search", "idna", "--as-of", "2026-01-31", "--node", node.url)
+        assert (code, "no package was called like idna then" in out) == (1, True)
+        code, _, err = pyrsia("package", "search", "idna", "--as-of", "soon", "--node", node.url)
+        assert (code, "is no time" in err) == (2, True)

@@ -1,5 +1,6 @@
 """What is known, on pages: advisories, licences, withdrawals, as-of, facts; and that strangers' words stay words."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,50 @@ def test_a_body_of_whatever_shape_is_told(body: dict[str, Any]) -> None:
         proof=[], links=[], document=[], fact=facts.told(body),
     )  # fmt: skip
     assert b"What it says" in page
+
+
+async def test_a_search_of_a_moment_goes_on_at_that_moment(client: Client) -> None:
+    for number in range(105):
+        client.node.publish(f"many{number:03}-1.0-py3-none-any.whl", b"%d" % number)
+    now = (await client.get("/search?q=many")).text
+    assert "What the log had" not in now
+    assert "as_of=" not in now
+    page = (await client.get("/search?q=many&as_of=110")).text
+    assert client.node.provider.asked[-1] == ("", AsOf(size=110))
+    for words in (
+        "What the log had at 110 entries", "2023-11-14", 'href="/packages/pkg:pypi/many000?as_of=110"',
+        "withdrawn or disputed: 0.1", 'href="/search?q=many&amp;first=100&amp;as_of=110"',
+        'name="as_of" value="110"',
+    ):  # fmt: skip
+        assert words in page
+    rest = (await client.get("/search?q=many&as_of=110&first=100")).text
+    assert rest.count("<li>") == 2  # leaves 8 to 109, and one that is called otherwise
+    assert "No package had this in its name then" in (await client.get("/search?q=many&as_of=2")).text
+    await client.get("/search?q=many&as_of=2026-01-31")
+    assert client.node.provider.asked[-1] == ("", AsOf(time_ms=1_769_817_600_000))
+
+
+async def test_the_nodes_page_tells_members_of_a_moment(client: Client) -> None:
+    assert "Those of the log" not in (await client.get("/node")).text
+    page = (await client.get("/node?as_of=9")).text
+    assert "Those of the log&#39;s first 9 entries" in page or "Those of the log's first 9 entries" in page
+    assert 'name="as_of" value="9"' in page
+
+
+@pytest.mark.parametrize("path", ["/search?q=x&", "/node?", "/packages/pkg:pypi/idna?", "/facts?"])
+@pytest.mark.parametrize("as_of", ["soon", "-1", "9" * 17, "1969-12-31", "%3Cscript%3E"])
+async def test_what_is_no_moment_is_refused_by_every_page_that_has_one(
+    client: Client, path: str, as_of: str
+) -> None:
+    answer = await client.get(f"{path}as_of={as_of}")
+    assert answer.status_code == 400
+    assert "2026-01-31" in answer.text
+    assert "<script>" not in answer.text
+
+
+async def test_a_span_ago_is_a_moment_on_pages_too(client: Client) -> None:
+    now_ms = time.time() * 1_000
+    await client.get("/search?q=x&as_of=2h")
+    [(_, at)] = client.node.provider.asked
+    assert at.time_ms is not None
+    assert 7_100_000 < now_ms - at.time_ms <= 7_200_000
