@@ -28,21 +28,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(slots=True)
 class Validators(Network):
-    """`count` validators and nobody else."""
+    """`count` validators and nobody else, or an issuer without a vote beside them."""
 
     count: int = 4
     instant: bool = False  # builds take no time
+    issuer: bool = False  # one more node, the last: it follows, and may say advisories
 
     def _make_nodes(self) -> None:
-        ports = free_ports(4 * self.count)
-        for number in range(self.count):
-            name = f"v{number}"
+        names = [f"v{number}" for number in range(self.count)] + ["issuer"] * self.issuer
+        ports = free_ports(4 * len(names))
+        for number, name in enumerate(names):
             http, control, data, broadcast = ports[4 * number : 4 * number + 4]
+            role = "validator" if number < self.count else "follower"
             self.nodes.append(
-                Node(
-                    name, "validator", KeyRing.generate(), self.folder / name, http, control, data, broadcast
-                )
+                Node(name, role, KeyRing.generate(), self.folder / name, http, control, data, broadcast)
             )
+
+    def _roles(self, node: Node) -> tuple[str, ...]:
+        return super(Validators, self)._roles(node) or ("issuer",)
 
     def _command(self, node: Node) -> list[str]:
         command = [sys.executable, "-m", "bench.node", "--data", str(node.data), "--parent", str(os.getpid())]
@@ -65,12 +68,15 @@ class Validators(Network):
 
     @property
     def validators(self) -> list[Node]:
-        return self.nodes
+        return self.nodes[: self.count]
 
 
 @contextmanager
-def validators(count: int, *, instant: bool = False) -> Iterator[Validators]:
-    """A running, linked network of `count` validators; `instant`: builds take no time (`bench.instant`)."""
+def validators(count: int, *, instant: bool = False, issuer: bool = False) -> Iterator[Validators]:
+    """A running, linked network of `count` validators; `instant`: builds take no time (`bench.instant`).
+
+    `issuer`: with one more node that may say advisories and only follows, the last.
+    """
     # Below the socket paths' bound wherever the temporary folder is.
     folder = Path(tempfile.mkdtemp(prefix="pyrsia-bench-", dir="/tmp"))
     network = Validators(
@@ -81,6 +87,7 @@ def validators(count: int, *, instant: bool = False) -> Iterator[Validators]:
         guests=[KeyRing.generate() for _ in range(AUTHORS)],
         count=count,
         instant=instant,
+        issuer=issuer,
     )
     try:
         network._make_nodes()

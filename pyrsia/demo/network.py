@@ -124,6 +124,10 @@ class Network:
             keys, folder = KeyRing.generate(), self.folder / name
             self.nodes.append(Node(name, role, keys, folder, http, control, data, broadcast))
 
+    def _roles(self, node: Node) -> tuple[str, ...]:
+        """That a node has from the genesis on."""
+        return ("builder", "issuer", "storage", "validator") if node.role == "validator" else ()
+
     @property
     def follower(self) -> Node:
         return self.nodes[-1]
@@ -151,7 +155,7 @@ class Network:
                 name=node.name,
                 operator=f"{node.name}-operator",
                 domain=f"{node.name}.example",
-                roles=("builder", "issuer", "storage", "validator") if node.role == "validator" else (),
+                roles=self._roles(node),
                 capabilities=ECOSYSTEMS if node.role == "validator" else (),
                 chain_end=chains[node.name].end if node.name in chains else b"",
             )

@@ -30,6 +30,7 @@ class Method(IntEnum):
     PROVIDERS = 10  # blobs -> who keeps them, as far as it was told
     RECEIPT = 11  # blobs of a reveal to come -> a signature that they are kept here
     DATA_LINK = 12  # what a data connection needs -> a ticket for a plain one, or empty: the answerer dials
+    SUBMIT_MANY = 13  # entries as `wire.sharing.Entries` -> empty, or null or a refusal for each as JSON
     # of wire.snapshots, by nodes that are far behind and by those that began from a snapshot
     POINTS = 16  # empty -> points whose state is kept here
     ANCHOR = 17  # a point and a size -> what proves the point

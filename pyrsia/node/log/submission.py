@@ -74,8 +74,8 @@ class Waiters:
 
 
 @dataclass(slots=True)
-class _Answers:
-    """What validators said to one offer.
+class Answers:
+    """What validators said to one offer of one entry.
 
     Attributes:
         taken: how many hold the entry.
@@ -88,6 +88,22 @@ class _Answers:
     refused: list[Refusal] = field(default_factory=list)
     busy: list[Refusal] = field(default_factory=list)
     said: Acknowledgement | None = None
+
+    def add(self, told: Refusal | None) -> None:
+        """One validator's; None says that it holds the entry."""
+        if told is None:
+            self.taken += 1
+        else:
+            (self.busy if told.code == BUSY else self.refused).append(told)
+
+    def settled(self, enough: int) -> Refusal | None:
+        """The no that settles the matter: one that `enough` say, of whom one alone may lie."""
+        if len(self.refused) >= enough:
+            return self.refused[0]
+        if not self.taken and len(self.busy) >= enough:
+            # The shortest: a liar's wish for patience binds nobody, and coming too early costs one question.
+            return min(self.busy, key=lambda one: one.retry_s)
+        return None
 
 
 class Submitter:
@@ -220,13 +236,13 @@ class Submitter:
         while not final.is_set():
             # Asked once even when its time is over: others may know where it stands, or say that it is.
             if attempt and self._now_ms() >= entry.until_ms:
-                raise self._overdue()
+                raise overdue(len(self._all()))
             answers = await self._offer_until(final, entry.raw, attempt)
             if final.is_set():
                 break
             if answers.said is not None and remote:
                 return answers.said
-            settled = self._settled(answers)
+            settled = answers.settled(1 if self._own() is not None else self._enough())
             wait_s = float(RESEND_S.value)
             if settled is not None:
                 if not patient or settled.code != BUSY:
@@ -238,28 +254,9 @@ class Submitter:
                 await final.wait()
         return None
 
-    def _overdue(self) -> Refusal:
-        n = len(self._all())
-        return Refusal(
-            "unavailable",
-            what="the network did not take the entry in time",
-            who=f"more than {tolerated(n)} of {n} validators are unreachable or silent",
-            do="see `pyrsia peers`; ask again when a quorum is back",
-        )
-
-    def _settled(self, answers: _Answers) -> Refusal | None:
-        """The no that settles the matter: our own mempool's, or one that f + 1 validators said: one alone may lie."""
-        enough = 1 if self._own() is not None else self._enough()
-        if len(answers.refused) >= enough:
-            return answers.refused[0]
-        if not answers.taken and len(answers.busy) >= enough:
-            # The shortest: a liar's wish for patience binds nobody, and coming too early costs one question.
-            return min(answers.busy, key=lambda one: one.retry_s)
-        return None
-
-    async def _offer_until(self, final: trio.Event, raw: bytes, attempt: int) -> _Answers:
+    async def _offer_until(self, final: trio.Event, raw: bytes, attempt: int) -> Answers:
         """Offer, but wait for no silent validator once the log holds the entry."""
-        answers = _Answers()
+        answers = Answers()
 
         async def watch() -> None:
             await final.wait()
@@ -271,7 +268,7 @@ class Submitter:
             nursery.cancel_scope.cancel()
         return answers
 
-    async def _offer(self, answers: _Answers, raw: bytes, attempt: int) -> None:
+    async def _offer(self, answers: Answers, raw: bytes, attempt: int) -> None:
         """To our own mempool, or to f + 1 validators, so that one honest holds it; others each time."""
         own = self._own()
         if own is not None:
@@ -306,7 +303,7 @@ class Submitter:
     def _enough(self) -> int:
         return tolerated(len(self._all())) + 1
 
-    async def _ask(self, validator: NodeId, raw: bytes, answers: _Answers) -> None:
+    async def _ask(self, validator: NodeId, raw: bytes, answers: Answers) -> None:
         """Add one validator's answer; silence, and a validator that is still busy, add nothing that settles."""
         left_s = self._not_before_s.get(validator, 0.0) - trio.current_time()
         if left_s > 0:
@@ -322,7 +319,7 @@ class Submitter:
             said = read_answer(answer)
         match said:
             case None:
-                answers.taken += 1
+                answers.add(None)
             case Acknowledgement():
                 # Final elsewhere: one that proves it ends the matter, one that does not is no answer.
                 if self._believe(raw, said):
@@ -330,15 +327,14 @@ class Submitter:
             case Refusal():
                 self._refused(validator, said, answers)
 
-    def _refused(self, validator: NodeId, refusal: Refusal, answers: _Answers) -> None:
+    def _refused(self, validator: NodeId, refusal: Refusal, answers: Answers) -> None:
+        answers.add(refusal)
         if refusal.code != BUSY:
-            answers.refused.append(refusal)
             return
         wait_s = min(max(1, refusal.retry_s), PUSHBACK_S.value)
         known: Collection[NodeId] = self._all()
         self._not_before_s = {node: s for node, s in self._not_before_s.items() if node in known}
         self._not_before_s[validator] = trio.current_time() + wait_s
-        answers.busy.append(refusal)
 
 
 class Reception:
@@ -365,12 +361,7 @@ class Reception:
             if leaf is not None:
                 return write_acknowledgement(leaf)
             if not self._orders():
-                raise Refusal(
-                    "forbidden",
-                    what="this node orders no entries",
-                    who="the peer that asked",
-                    do="send the entry to a validator",
-                )
+                raise no_order()
             self._offer(raw, node)
         except Refusal as refusal:
             return write_refusal(refusal)
@@ -405,13 +396,40 @@ def _readable(raw: bytes) -> Entry:
     return entry
 
 
-def _offer_here(own: Callable[[bytes], None], answers: _Answers, raw: bytes) -> None:
+def _offer_here(own: Callable[[bytes], None], answers: Answers, raw: bytes) -> None:
     try:
         own(raw)
     except Refusal as refusal:
-        (answers.busy if refusal.code == BUSY else answers.refused).append(refusal)
+        answers.add(refusal)
     else:
-        answers.taken += 1
+        answers.add(None)
+
+
+def overdue(n: int) -> Refusal:
+    """Of an entry whose `until` is over, in a network of `n` validators."""
+    return Refusal(
+        "unavailable",
+        what="the network did not take the entry in time",
+        who=f"more than {tolerated(n)} of {n} validators are unreachable or silent",
+        do="see `pyrsia peers`; ask again when a quorum is back",
+    )
+
+
+def no_order() -> Refusal:
+    """What a node says that does not validate."""
+    return Refusal(
+        "forbidden",
+        what="this node orders no entries",
+        who="the peer that asked",
+        do="send the entry to a validator",
+    )
+
+
+def unreadable() -> Refusal:
+    """What an answer comes to that is none."""
+    return Refusal(
+        "internal", what="a validator gave no readable answer", who="the validator", do="ask again"
+    )
 
 
 def _told_busy(left_s: float) -> Refusal:
@@ -447,6 +465,4 @@ def read_answer(answer: bytes) -> Refusal | Acknowledgement | None:
             return Refusal.from_dict(fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Malformed):
         pass
-    return Refusal(
-        "internal", what="a validator gave no readable answer", who="the validator", do="ask again"
-    )
+    return unreadable()

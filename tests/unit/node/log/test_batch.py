@@ -30,7 +30,7 @@ def fact(number):
 class Node:
     """A mempool that answers as the test says, a log that the test fills, and the path of single entries."""
 
-    def __init__(self, *, refuse=None, mempool=True, known=lambda _: None):
+    def __init__(self, *, refuse=None, mempool=True, known=lambda _: None, hand=None):
         self.raws = [fact(number) for number in range(4)]
         self.refuse = refuse or {}
         self.log, self.waiters, self.taken, self.single = {}, Waiters(), [], []
@@ -40,8 +40,14 @@ class Node:
             waiters=self.waiters,
             leaf_of=self.log.get,
             one_by_one=self.one_by_one,
+            hand=hand or self.hand,
             known=known,
         )
+
+    async def hand(self, going):
+        """Validators that know single entries only."""
+        assert (self.taken, await trio.lowlevel.checkpoint()) == ([], None)
+        assert all(one.is_open for one in going)
 
     def take(self, raw):
         if raw in self.refuse:
@@ -100,6 +106,7 @@ async def test_each_entry_has_its_own_refusal_and_busy_ones_are_tried_singly(aut
         waiters=node.waiters,
         leaf_of=node.log.get,
         one_by_one=node.one_by_one,
+        hand=node.hand,
     ).submit(node.raws)
     assert told[0] is NO
     assert told[1] is BUSY
@@ -121,3 +128,32 @@ async def test_a_node_without_a_vote_hands_each_entry_on(autojump_clock):
     node = Node(mempool=False)
     assert await node.batches.submit(node.raws) == [(b"single", 9)] * 4
     assert (sorted(node.single), node.taken) == (sorted(node.raws), [])
+
+
+async def test_what_a_node_without_a_vote_is_given_goes_together_and_each_has_its_own_end():
+    async def hand(going):
+        await trio.lowlevel.checkpoint()
+        first, second, third = going
+        node.final(first.entry.raw, 6)
+        second.refusal = NO
+        assert third.is_open
+
+    node = Node(mempool=False, hand=hand)
+    node.final(node.raws[0], 2)
+    told = await node.batches.submit([*node.raws, b"{}"])
+    assert told[0] == (entries.parse(node.raws[0]).id, 2)  # was there before, and is not handed on
+    assert told[1] == (entries.parse(node.raws[1]).id, 6)
+    assert told[2] is NO
+    assert (set(node.single), told[3:]) == ({node.raws[3], b"{}"}, [(b"single", 9)] * 2)
+    assert (node.taken, len(node.waiters)) == ([], 0)
+
+
+async def test_an_entry_that_came_after_all_counts_though_it_was_refused():
+    async def hand(going):
+        await trio.lowlevel.checkpoint()
+        for one in going:
+            one.refusal = NO
+        node.final(going[0].entry.raw, 6)
+
+    node = Node(mempool=False, hand=hand)
+    assert await node.batches.submit(node.raws[:2]) == [(entries.parse(node.raws[0]).id, 6), NO]
