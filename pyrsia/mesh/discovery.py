@@ -45,6 +45,7 @@ ASKED_RATE: Final = 0.5
 GIVEN = Limit(16, "records that go with a question: the asker knows least of all who is new")
 SKEW_MS = Limit(120_000, "clocks that differ by more than two minutes are a fault of their own")
 MOST_SOUGHT = Limit(256, "nodes that somebody mentioned and nobody has described yet")
+SOUGHT_OF_ONE = Limit(64, "the same of one peer: a quarter, and what four questions ask for")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ class Discovery:
         """Somebody spoke of a node that is not known here: its record is asked for."""
         if node in self.table or node in self._sought or len(self._sought) >= MOST_SOUGHT.value:
             return
+        if sum(one == by for one in self._sought.values()) >= SOUGHT_OF_ONE.value:
+            return
         self._sought[node] = by
         self._asked_s.pop(by, None)
         self._soon(now)
@@ -178,8 +181,8 @@ class Discovery:
     def on_answer(self, now: float, now_ms: int, node: NodeId, raws: Sequence[bytes]) -> list[Effect]:
         """What `node` answered."""
         effects = self._take(now, now_ms, node, raws)
-        for name in [one for one, by in self._sought.items() if by == node]:
-            del self._sought[name]  # it has said what it knows
+        for name in self._sought_of(node):
+            del self._sought[name]  # it has said what it knows; who named others and left has no say any more
         return effects
 
     def on_outside(self, now: float, now_ms: int, source: NodeId, raws: Sequence[bytes]) -> bool:
@@ -255,13 +258,16 @@ class Discovery:
         self._asked_s[node] = now
         own = [self._own] if self._own else []
         given = self._some(GIVEN.value - len(own), {node})
-        sought = [name for name, by in self._sought.items() if by == node or by not in self._linked]
+        sought = self._sought_of(node)
         return Ask(
             node,
-            records.encode_asked(
-                [*own, *given], (row.digest for row in self.table), sought[: MAX_SOUGHT.value]
-            ),
+            records.encode_asked([*own, *given], (row.digest for row in self.table), sought),
         )
+
+    def _sought_of(self, node: NodeId) -> list[NodeId]:
+        """Whom a question to `node` asks for: whom it mentioned, and whom somebody did who has no link any more."""
+        found = [name for name, by in self._sought.items() if by == node or by not in self._linked]
+        return found[: MAX_SOUGHT.value]
 
     def _whom(self) -> NodeId:
         """One of the linked peers at random, first of all one that was not asked since its link is up."""

@@ -78,6 +78,7 @@ class Pool:
                 _, gone = self._origins.popitem(last=False)
                 self.bytes -= gone.bytes
         self._origins.move_to_end(origin)
+        self._replace(row, kept.seq)
         row.numbers.add(kept.seq)
         row.until_ms = max(row.until_ms, kept.expires_ms)
         row.kept[kept.seq] = kept
@@ -119,6 +120,14 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._origins)
+
+    def _replace(self, row: _Origin, seq: int) -> None:
+        """A number that comes again, as ours does where none is left, must not be counted, nor given, twice."""
+        old = row.kept.pop(seq, None)
+        if old is not None:
+            row.order.remove(seq)
+            row.bytes -= len(old.raw)
+            self.bytes -= len(old.raw)
 
     def _drop(self, row: _Origin) -> None:
         while row.order:

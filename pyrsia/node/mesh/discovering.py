@@ -34,6 +34,7 @@ from pyrsia.net.curve import curve_public
 from pyrsia.net.links import Handler, Links
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.cabling import CABLE, make_cable
+from pyrsia.node.mesh.enduring import Border
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.saved import Saved
 from pyrsia.store.rocks import Database
@@ -125,6 +126,7 @@ class Discovering:
         self._todo: list[Effect | AskBack] = []
         self._kick = trio.Event()
         self._looking = False
+        self._border = Border("nodes are not looked for")
         self._own: Record | None = None
         self._raw = b""
         self._issued_s = -ISSUE_S
@@ -220,12 +222,15 @@ class Discovering:
                     self._links.advertise(*self._reach.addresses())
                 elif self._reach.decided:
                     self._links.hide()
-                self._renew(now_s, now_ms)
-                self._do(self._core.on_timer(now_s, now_ms))
-                self._do(self._reach.ask(now_s, self._seen()))
+                with self._border.turn():
+                    self._renew(now_s, now_ms)
+                with self._border.turn():
+                    self._do(self._core.on_timer(now_s, now_ms))
+                    self._do(self._reach.ask(now_s, self._seen()))
                 todo, self._todo = self._todo, []
                 for effect in todo:
-                    self._perform(nursery, effect)
+                    with self._border.turn():
+                        self._perform(nursery, effect)
                 with trio.move_on_after(self._core.wait_s(trio.current_time())):
                     await self._kick.wait()
                 self._kick = trio.Event()

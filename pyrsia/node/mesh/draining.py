@@ -202,16 +202,17 @@ class Draining:
         if not rows:
             return []
         gone = self._replicating.repair.gone | {self._owning.node}
+        placement = self._owning.placement  # while owners are asked, the log may change who they are
         blobs = [sha256 for sha256, _ in rows]
         said: dict[NodeId, dict[bytes, bool] | None] = {}
         for sha256 in blobs:
-            for node in self._owning.placement.owners(sha256, gone):
+            for node in placement.owners(sha256, gone):
                 if node not in said:
                     bits = await self._providing.asking.held(node, blobs)
                     said[node] = None if bits is None else dict(zip(blobs, bits, strict=True))
         found = []
         for sha256, size in rows:
-            owners = self._owning.placement.owners(sha256, gone)
+            owners = placement.owners(sha256, gone)
             lacking = [node for node in owners if not (said[node] or {}).get(sha256)]
             told = [
                 f"{b32(node)[:8]} {'does not answer' if said[node] is None else 'does not have it yet'}"

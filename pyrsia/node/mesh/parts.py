@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 
 from pyrsia.net.links import Handler
+from pyrsia.node.mesh.enduring import Border
 from pyrsia.units import NodeId
 
 OnKind = Callable[[NodeId, bytes], None]
@@ -47,6 +48,7 @@ class Mesh:
             ValueError: two of them want the same method or message.
         """
         self._parts = tuple(parts)
+        self._border = Border("a part was not told of a link")
         self.methods: dict[int, Handler] = {}
         self._messages: dict[int, OnKind] = {}
         for part in self._parts:
@@ -66,8 +68,10 @@ class Mesh:
             taker(node, payload)
 
     def linked(self, node: NodeId, up: bool) -> None:
+        """Tell every part, also those behind one that has a bug."""
         for part in self._parts:
-            part.linked(node, up)
+            with self._border.turn():
+                part.linked(node, up)
 
     async def run(self) -> None:
         """Run every part until cancelled."""

@@ -23,6 +23,7 @@ from pyrsia.mesh.swim import Swim
 from pyrsia.net.links import Handler, Links, NodeKey
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Kind
+from pyrsia.node.mesh.enduring import Border
 from pyrsia.node.mesh.loop_lag import LoopLag
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.rates import SAMPLE_S, Rate, Rates
@@ -34,6 +35,7 @@ from pyrsia.wire.text import b32
 DEMAND_S: Final = 10.0  # a link made for a probe stays for the answer and what is asked of it
 HELD_S: Final = 3.0  # what waits for such a link; older it answers nothing any more
 LEAVE_S: Final = 0.3  # to say goodbye: the node ends within three seconds, requests and builds included
+CRASHED_S: Final = 5.0  # between two turns of which the first found a bug
 MAX_LOAD_MS: Final = 65_535
 MAX_HELD = Limit(
     4, "messages for one node until its link is made: a ping, a question, a suspicion, an answer"
@@ -104,6 +106,7 @@ class Swimming:
         self._held: OrderedDict[NodeId, deque[tuple[float, bytes]]] = OrderedDict()
         self._kick = trio.Event()
         self._left = False
+        self._border = Border("who is there is not looked after")
         world = World(
             sign=node_key.sign,
             verify=keys.verify,
@@ -184,8 +187,13 @@ class Swimming:
             nursery.start_soon(self._look)
             while True:
                 now_s = trio.current_time()
-                if now_s >= self.core.wake_at:
-                    self._do(self.core.on_timer(now_s))
+                told = False
+                with self._border.turn():
+                    if now_s >= self.core.wake_at:
+                        self._do(self.core.on_timer(now_s))
+                    told = True
+                if not told:  # its next moment may be overdue for ever
+                    await trio.sleep(CRASHED_S)
                 with trio.move_on_at(self.core.wake_at):
                     await self._kick.wait()
                 self._kick = trio.Event()
@@ -239,16 +247,20 @@ class Swimming:
     async def _look(self) -> None:
         """Follow the log, the table and the links; count bytes."""
         while True:
-            now_s = trio.current_time()
-            peers = [peer for peer in self._links.peers() if peer.connected]
-            wanted = {peer.node for peer in peers}.union(self._around.members(), self._around.recorded())
-            beliefs = self.core.beliefs
-            self._do(self.core.on_known(now_s, sorted(wanted)))
-            self._do(self.core.on_forgotten([node for node in beliefs.nodes() if node not in wanted]))
-            self._rates.sample(
-                now_s, {peer.node: self._bytes(peer.node, peer.in_bytes, peer.out_bytes) for peer in peers}
-            )
+            with self._border.turn():
+                self._follow(trio.current_time())
             await trio.sleep(SAMPLE_S)
+
+    def _follow(self, now_s: float) -> None:
+        """The log, the table and the links as they are now."""
+        peers = [peer for peer in self._links.peers() if peer.connected]
+        wanted = {peer.node for peer in peers}.union(self._around.members(), self._around.recorded())
+        beliefs = self.core.beliefs
+        self._do(self.core.on_known(now_s, sorted(wanted)))
+        self._do(self.core.on_forgotten([node for node in beliefs.nodes() if node not in wanted]))
+        self._rates.sample(
+            now_s, {peer.node: self._bytes(peer.node, peer.in_bytes, peer.out_bytes) for peer in peers}
+        )
 
     def _bytes(self, node: NodeId, received: int, sent: int) -> tuple[int, int]:
         files = self._around.moved(node)

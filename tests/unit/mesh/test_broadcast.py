@@ -458,11 +458,8 @@ def test_where_all_have_too_much_the_largest_gives_way_and_who_said_little_longe
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 40), st.integers(1, 400)), max_size=120))
 def test_a_pool_keeps_its_bounds_and_its_account(added):
-    pool, seen = Pool(ROOM), set()
-    for origin, seq, size in added:
-        if (origin, seq) in seen:
-            continue
-        seen.add((origin, seq))
+    pool = Pool(ROOM)
+    for origin, seq, size in added:  # a number may come twice: ours does once half of all numbers are used
         pool.add(IDS[origin], kept(seq, size))
         rows = dict(pool.kept())
         assert len(rows) <= ROOM.origins

@@ -16,6 +16,7 @@ from pyrsia.mesh.discovery import (
     OUTSIDE_LAST_S,
     RECORDS_BURST,
     SKEW_MS,
+    SOUGHT_OF_ONE,
     Ask,
     AskOutside,
     Blame,
@@ -242,7 +243,33 @@ def test_who_was_mentioned_is_asked_for_by_name_of_whom_mentioned_it():
     assert ident(7) in made.table
     for number in range(2 * MOST_SOUGHT.value):
         made.on_mentioned(31.0, ident(number, crowd=3), by=EVE)
+    assert len(made._sought) == SOUGHT_OF_ONE.value
+    for number in range(2 * MOST_SOUGHT.value):
+        made.on_mentioned(31.0, ident(number, crowd=4), by=ident(number, crowd=5))
     assert len(made._sought) == MOST_SOUGHT.value
+
+
+def test_whom_guests_mentioned_that_are_gone_takes_no_place_for_ever():
+    """Others are asked for them, once; a crowd that mentions and leaves must not fill the list for good."""
+    made = core()
+    made.on_linked(0.0, ANN, dialled=False)
+    for number in range(8):
+        guest = ident(number, crowd=5)
+        made.on_linked(1.0, guest, dialled=False)
+        for other in range(SOUGHT_OF_ONE.value):
+            made.on_mentioned(1.0, ident(1_000 * number + other, crowd=6), by=guest)
+        made.on_lost(1.0, guest)
+    assert len(made._sought) == MOST_SOUGHT.value
+    asked = set()
+    for tick in range(MOST_SOUGHT.value):
+        for one in made.on_timer(60.0 * tick, NOW_MS):
+            if isinstance(one, Ask):
+                asked.update(records.decode_asked(one.question).sought)
+                made.on_answer(60.0 * tick, NOW_MS, one.node, [])
+    assert len(asked) == MOST_SOUGHT.value
+    assert made._sought == {}
+    made.on_mentioned(1e6, ident(7), by=ANN)
+    assert made._sought == {ident(7): ANN}
 
 
 # -- outside, and the disk --

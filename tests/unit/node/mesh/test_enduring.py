@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from pyrsia.errors import DatabaseDamaged, Unavailable
-from pyrsia.node.mesh.enduring import Enduring
+from pyrsia.node.mesh.enduring import TOLD_S, Border, Enduring
+from pyrsia.node.mesh.parts import Mesh
 
 
 @pytest.fixture
@@ -64,3 +65,35 @@ def test_a_damaged_database_is_nothing_to_be_endured(grouped):
     with pytest.raises((DatabaseDamaged, BaseExceptionGroup)) as raised, Enduring("nothing is kept").turn():
         raise BaseExceptionGroup("of a nursery", [error, Unavailable("no")]) if grouped else error
     assert raised.value is error or raised.group_contains(DatabaseDamaged)
+
+
+async def test_a_border_tells_a_fault_of_ours_once_a_minute_and_goes_on(said, autojump_clock):
+    border = Border("nobody is looked for")
+    for _ in range(10):
+        with border.turn():
+            raise KeyError("a node that was forgotten")
+        await trio.sleep(TOLD_S / 4)
+    assert said() == ["nobody is looked for: a fault of ours"] * 3
+
+
+def test_no_border_hides_a_damaged_database():
+    with pytest.raises(DatabaseDamaged), Border("nobody is looked for").turn():
+        raise DatabaseDamaged("a checksum is wrong")
+
+
+async def test_a_part_with_a_bug_keeps_no_other_from_hearing_of_a_link(said):
+    class Part:
+        methods, messages = {}, {}
+
+        def __init__(self, bug):
+            self.bug, self.heard = bug, []
+
+        def linked(self, node, up):
+            if self.bug:
+                raise ZeroDivisionError
+            self.heard.append((node, up))
+
+    broken, well = Part(True), Part(False)
+    Mesh([broken, well]).linked(b"n" * 32, True)
+    assert well.heard == [(b"n" * 32, True)]
+    assert said() == ["a part was not told of a link: a fault of ours"]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from pyrsia.node.mesh.providing import TOLD_BURST
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
+from pyrsia.transfer.placement import Placement
 from pyrsia.transfer.providers import AGAIN_S
 from pyrsia.units import NodeId
 from pyrsia.wire import providers as wire
@@ -707,5 +709,35 @@ async def test_questions_are_answered_about_what_the_log_names_and_nothing_else(
         for wrong in (b"", b"\x09\x00\x01", struct.pack(">BHH", 3, 1, 4_096)):
             with pytest.raises(Malformed):
                 await answer(crowd.all[4].node, wrong)
+
+    await crowd.run(test)
+
+
+async def test_who_is_in_the_way_is_told_though_the_log_changes_the_owners_while_they_are_asked(crowd):
+    """Asked were the owners of before; to look for those of after among the answers ended the node."""
+
+    async def test():
+        await placed(crowd)
+        leaver = crowd.all[0]
+        draining = leaver.keeping.draining
+        data = next(data for data in BLOBS if leaver.has(data))
+        before, asked = draining._owning.placement, []
+
+        class Owning:
+            node = leaver.node
+
+            @property
+            def placement(self):
+                return Placement.of(tuple(one for one in before.members if one.node not in asked))
+
+        async def held(node, blobs):
+            asked.append(node)
+            return [False] * len(blobs)
+
+        draining._owning = Owning()
+        draining._providing = SimpleNamespace(asking=SimpleNamespace(held=held))
+        (told,) = await draining._why([(digest(data), len(data))])
+        assert len(asked) == before.wanted
+        assert told.why.count("does not have it yet") == len(asked)
 
     await crowd.run(test)

@@ -248,3 +248,25 @@ def test_rates_are_of_the_window_and_a_new_link_begins_anew():
     rates.sample(42.0, {ann: (250, 5)})
     assert rates.of(ann) == Rate(100.0, 0.0)
     assert rates.of(bob) == Rate()
+
+
+async def test_a_bug_in_a_timer_of_membership_ends_no_node(monkeypatch, caplog):
+    """As "math domain error" did, which a crowd of guests brought about."""
+    monkeypatch.setattr("pyrsia.node.mesh.swimming.CRASHED_S", 0.05)
+    async with swimmers(2) as (nodes, _):
+        ann, bob = nodes
+        await until(lambda: see(ann, nodes, State.ALIVE))
+        failed, good = [], ann.part.core.on_timer
+
+        def fails(now):
+            failed.append(now)
+            ann.part.core.on_timer = good if len(failed) > 2 else fails
+            raise ValueError("math domain error")
+
+        ann.part.core.on_timer = fails
+        await until(lambda: len(failed) > 2)
+        ann.part.core.on_forgotten([bob.id])
+        await until(lambda: see(ann, nodes, State.ALIVE))  # followed again, and heard
+    assert [one.getMessage() for one in caplog.records].count(
+        "who is there is not looked after: a fault of ours"
+    ) == 1
