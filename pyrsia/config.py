@@ -61,9 +61,9 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peers: `<node id>@tcp://host:port`. Port 0 takes a free one."""
 
     host: str = "127.0.0.1"
-    control_port: Port = 44_000
-    data_port: Port = 44_001
-    broadcast_port: Port = 44_002
+    control_port: Port = 7889
+    data_port: Port = 7890
+    broadcast_port: Port = 7891
     peers: tuple[str, ...] = ()
     advertise: str = ""  # host that others dial; empty: the one above
     bootstrap: tuple[str, ...] = ()  # http(s)://host:port of nodes, asked for peers when few have a link
@@ -77,7 +77,7 @@ class NetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_security: Literal["curve", "null"] = (
         "curve"  # null: files in the clear between nodes that both say so, for a network that is trusted
     )
-    plain_port: Port = 44_003  # of files in the clear; bound with data_security = "null" only
+    plain_port: Port = 7892  # of files in the clear; bound with data_security = "null" only
 
 
 class BuildsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

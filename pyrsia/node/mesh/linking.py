@@ -12,6 +12,7 @@ from pyrsia.net.links import Handler, Links, OnMessage
 from pyrsia.node.house import House
 from pyrsia.node.kinds import Kind
 from pyrsia.node.mesh.discovering import Discovering, Log
+from pyrsia.node.ports import patiently
 from pyrsia.units import NodeId
 from pyrsia.wire.text import safe, unb32
 
@@ -52,6 +53,20 @@ def make_links(
     )
     links.dial([_peer(text) for text in net.peers])
     return links
+
+
+async def listen(links: Links, net: NetSection) -> None:
+    """Bind the ports of the configuration, as soon as no passing connection holds one.
+
+    Raises:
+        Refusal: `port-taken` with the address.
+    """
+
+    async def bind() -> None:
+        links.open()
+
+    plain = net.plain_port if net.data_security == "null" else 0
+    await patiently(bind, (net.control_port, net.data_port, net.broadcast_port, plain))
 
 
 def our_scopes(net: NetSection) -> frozenset[Scope]:
