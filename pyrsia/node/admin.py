@@ -24,6 +24,7 @@ from pyrsia.node.builds.desk import Desk
 from pyrsia.node.builds.explaining import Explaining
 from pyrsia.node.builds.requests import Requests
 from pyrsia.node.builds.told import is_served, told
+from pyrsia.node.inspecting.past import Pasts
 from pyrsia.node.inspecting.search import Inspector
 from pyrsia.node.kinds import Method
 from pyrsia.node.knowledge import speakers
@@ -131,6 +132,7 @@ class Admin:
     given: Callable[[], Sequence[bytes]] = tuple
     upstream: Callable[[], UpstreamStatus] = UpstreamStatus
     disk: Callable[[], DiskStatus] = DiskStatus
+    pasts: Pasts | None = None  # what packages were; None: nothing of it is remembered
     pushed: Callable[[str], bool] = lambda package: (
         False
     )  # whether it was pushed to this node, by versionless purl
@@ -232,7 +234,7 @@ class Admin:
 
     @property
     def inspecting(self) -> Inspector:
-        return Inspector(self.archive, self.genesis)
+        return Inspector(self.archive, self.genesis, pasts=self.pasts)
 
     async def prove(self, index: int) -> Inclusion | None:
         leaf = self.archive.entry(index)

@@ -42,6 +42,7 @@ from pyrsia.node.consensus.accusing import Accusing
 from pyrsia.node.consensus.agreement import Agreement, Hands
 from pyrsia.node.consensus.standing import Standing
 from pyrsia.node.house import BLOBS, KEYS, SCRATCH, House
+from pyrsia.node.inspecting.past import Pasts
 from pyrsia.node.kinds import Kind, Method
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.desk import KnowledgeDesk
@@ -65,7 +66,7 @@ from pyrsia.node.members.guests import Guests
 from pyrsia.node.members.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
-from pyrsia.node.mesh.linking import listen, make_discovering, make_links
+from pyrsia.node.mesh.linking import make_discovering, make_links
 from pyrsia.node.mesh.making import Making
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.peering import make_peering, make_swimming
@@ -77,7 +78,6 @@ from pyrsia.node.packages.providing import Provider
 from pyrsia.node.packages.supply import make_local, make_supply, make_upstream
 from pyrsia.node.policy.judging import Judge
 from pyrsia.node.policy.policing import POLICY_NAME, Policing
-from pyrsia.node.ports import patiently
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.storage.desk import StorageDesk
 from pyrsia.node.storage.recipes import Recipes
@@ -142,13 +142,13 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> bo
             workshop = await open_workshop(house, stack, plugin)
             node = Node(house, workshop)
             closing.callback(node.links.close)
-            await listen(node.links, settings.net)
+            node.links.open()
             tls = configured(data, settings.http.tls_cert, settings.http.tls_key)
             host, port, shared = settings.http.host, settings.http.port, settings.http.workers > 0
             if shared:  # whoever else shares it must be one of ours: another node there is a taken port
-                (await patiently(partial(listen_tcp, host, port), [port])).sock.close()
+                (await listen_tcp(host, port)).sock.close()
             listeners = [
-                await patiently(partial(listen_tcp, host, port, tls=tls, shared=shared), [port]),
+                await listen_tcp(host, port, tls=tls, shared=shared),
                 await listen_unix(data / config.CONTROL_SOCKET),
             ]
             if shared:
@@ -369,6 +369,7 @@ class Node:
             notice=self.standing.once,
         )
         self.membership = Membership(house, self.links.connected)
+        self.pasts = Pasts(archive)
         self.governing = Governing(
             house,
             self.submitter,
@@ -538,7 +539,7 @@ class Node:
             holds=self.shelf.holds,
             underway=Underway(house.database, archive.leaf_of),
         )
-        auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply)
+        auditing = Auditing(archive, self.knowledge, telling, self.policing, self.supply, self.pasts)
         catalog = self.catalog
         documents = Documents(
             archive,
@@ -606,7 +607,10 @@ class Node:
             desk=self.building.desk,
             upstream=self.upstream.status,
             pushed=self.local.owns,
-            provider=Provider(self.house.archive, knowledge, self.downloads, pushed=self.local.owns),
+            provider=Provider(
+                self.house.archive, knowledge, self.downloads, pushed=self.local.owns, pasts=self.pasts
+            ),
+            pasts=self.pasts,
             knowledge=knowledge,
             judge=Judge(self.policing, self.house.archive.state, self.supply, log=self.house.archive),
             tokens=self.tokens,

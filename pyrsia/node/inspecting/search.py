@@ -23,7 +23,7 @@ from pyrsia.ledger import glance, state, views
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.ledger.touches import digest_key, package_key
 from pyrsia.node.inspecting.past import Log as PastLog
-from pyrsia.node.inspecting.past import Past, past
+from pyrsia.node.inspecting.past import Past, Pasts
 from pyrsia.node.inspecting.records import KINDS, Records
 from pyrsia.node.knowledge.reading import leaves_at
 from pyrsia.node.log import times
@@ -80,10 +80,17 @@ class Inspector:
     """Answers `InspectQuery` out of one log (`serve.desks.inspecting.Inspecting`)."""
 
     def __init__(
-        self, log: Log, genesis: Genesis, *, clock: Callable[[], float] = time.time, work: int = WORK.value
+        self,
+        log: Log,
+        genesis: Genesis,
+        *,
+        pasts: Pasts | None = None,
+        clock: Callable[[], float] = time.time,
+        work: int = WORK.value,
     ) -> None:
         """`work`: leaves that one answer looks at, 1 or more."""
         self._log, self._genesis, self._clock, self._work = log, genesis, clock, work
+        self._pasts = pasts or Pasts(log)
 
     async def inspect(self, query: InspectQuery) -> InspectPage:
         """
@@ -266,8 +273,8 @@ class Inspector:
 
     async def _past(self, look: _Look, key: bytes) -> Past:
         if key not in look.pasts:
-            look.pasts[key] = await past(self._log, key, look.size)
-            look.left -= look.pasts[key].read
+            look.pasts[key], read = await self._pasts.at(key, look.size)
+            look.left -= read
         return look.pasts[key]
 
 

@@ -25,7 +25,7 @@ from pyrsia.ledger.bodies.facts import DIGEST
 from pyrsia.ledger.standing import worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
-from pyrsia.node.inspecting.past import Past, past
+from pyrsia.node.inspecting.past import Past, Pasts
 from pyrsia.node.knowledge.knowing import Knowledge, keys_of
 from pyrsia.node.knowledge.telling import Log, Telling
 from pyrsia.node.log.times import Moment
@@ -64,10 +64,17 @@ class Auditing:
     """One node's."""
 
     def __init__(
-        self, log: Log, knowledge: Knowledge, telling: Telling, policing: Policing, supply: Supply
+        self,
+        log: Log,
+        knowledge: Knowledge,
+        telling: Telling,
+        policing: Policing,
+        supply: Supply,
+        pasts: Pasts | None = None,
     ) -> None:
         self._log, self._knowledge, self._telling = log, knowledge, telling
         self._policing, self._supply = policing, supply
+        self._pasts = pasts or Pasts(log)
         self._turns = trio.CapacityLimiter(AT_ONCE.value)
 
     async def audit(self, order: AuditOrder) -> AuditAnswer:
@@ -100,6 +107,7 @@ class _Look:
         self._log, self._moment = auditing._log, moment
         self._knowledge, self._policing = auditing._knowledge, auditing._policing
         self._supply = auditing._supply
+        self._read = auditing._pasts
         self._pasts: dict[bytes, Past] = {}
         self._files: dict[str, dict[str, list[Placed]]] = {}  # package -> version (`_version`) -> its files
         self._left = WORK.value
@@ -205,8 +213,9 @@ class _Look:
         if known is None:
             if self._left <= 0:
                 raise _too_much(f"the histories of these packages have more than {WORK.value} entries")
-            known = self._pasts[key] = await past(self._log, key, self._moment.size)
-            self._left -= known.read
+            known, read = await self._read.at(key, self._moment.size)
+            self._pasts[key] = known
+            self._left -= read
         return known
 
 

@@ -16,7 +16,7 @@ from pyrsia.ledger import standing, state, views
 from pyrsia.ledger.standing import PUBLISHED
 from pyrsia.ledger.state import load
 from pyrsia.ledger.touches import package_key
-from pyrsia.node.inspecting.past import Log, Past, past
+from pyrsia.node.inspecting.past import Log, Past, Pasts
 from pyrsia.node.log.times import Moment
 from pyrsia.serve.desks.providing import Stood
 from pyrsia.units import Limit
@@ -75,6 +75,7 @@ class Then:
 
     log: Log
     names: Names
+    pasts: Pasts
     moment: Moment
     count: int
     read: int = 0
@@ -113,8 +114,8 @@ class Then:
             status = self._unchanged(one)
             if not status:
                 if replayed is None:
-                    replayed = await past(self.log, package_key(package), self.size)
-                    self.read += replayed.read
+                    replayed, read = await self.pasts.at(package_key(package), self.size)
+                    self.read += read
                 status = replayed.status(one.body["sha256"], one.body["purl"])
             version = purls.parse(one.body["purl"]).version
             if status in PUBLISHED:
@@ -126,7 +127,7 @@ class Then:
             tuple(offered),
             tuple(one for one in fallen if one not in offered),
             next(iter(offered.values()), ""),
-            replayed is None or replayed.whole,
+            replayed is None or not replayed.cut,
         )
 
     async def _files(self, package: str) -> list[_File]:

@@ -25,7 +25,7 @@ from pyrsia.ledger.facts import RECHECK
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN, worst_first
 from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
-from pyrsia.node.inspecting.past import Log, Past, past
+from pyrsia.node.inspecting.past import Log, Past, Pasts
 from pyrsia.node.log import times
 from pyrsia.node.packages.downloads import Downloads
 from pyrsia.node.packages.past import Names, Then
@@ -106,18 +106,19 @@ class Provider:
         downloads: Downloads | None = None,
         *,
         pushed: Callable[[str], bool] = lambda package: False,
+        pasts: Pasts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`pushed`: whether a versionless purl was pushed to this node, so that the log knows nothing of it."""
         self._log, self._desk, self._downloads, self._pushed = log, desk, downloads, pushed
         self._reads, self._clock = log.state, clock
-        self._names = Names(log)
+        self._names, self._pasts = Names(log), pasts or Pasts(log)
 
     async def then(self, at: AsOf) -> Then:
         now_ms = int(self._clock() * 1000)
         moment = await times.moment(self._log, at.size, at.time_ms, now_ms)
         await self._names.read()
-        return Then(self._log, self._names, moment, self._names.count(moment.size))
+        return Then(self._log, self._names, self._pasts, moment, self._names.count(moment.size))
 
     async def overview(self, purl: str, at: AsOf, most: int = MAX_OVERVIEW_VERSIONS.value) -> Overview:
         wanted = _parsed(purl)
@@ -131,7 +132,7 @@ class Provider:
             raise _unknown(purl, f"the log publishes no file of it at that moment{among}")
         most = min(most, MAX_OVERVIEW_VERSIONS.value)
         shown = await newest_first(wanted.type, list(found.files), most)
-        then = await past(self._log, package_key(package), told.size) if told.past else None
+        then = (await self._pasts.at(package_key(package), told.size))[0] if told.past else None
         files = {one: await self._views(found.files[one], told, then) for one in shown}
         told = replace(told, rechecks=await self._rechecks(told, files))
         audited = await self._audited([f"{package}@{one}" for one in shown], at)

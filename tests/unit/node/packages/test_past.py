@@ -161,6 +161,8 @@ async def test_a_page_ends_where_its_work_does_and_the_next_goes_on(node, world,
 
 
 async def test_a_package_whose_history_is_too_long_says_so(node, world, monkeypatch):
+    monkeypatch.setattr(pasts, "LONG", Limit(1, "a test's"))
+    monkeypatch.setattr(pasts, "STRETCH", Limit(8, "a test's"))
     monkeypatch.setattr(pasts, "MAX_HISTORY", Limit(1, "a test's"))
     [one] = (await node.then("idna", AsOf(size=world.built.artifact.leaf + 1))).packages
     assert not one.whole
