@@ -66,7 +66,7 @@ from pyrsia.node.members.guests import Guests
 from pyrsia.node.members.membership import Membership
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
-from pyrsia.node.mesh.linking import make_discovering, make_links
+from pyrsia.node.mesh.linking import listen, make_discovering, make_links
 from pyrsia.node.mesh.making import Making
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.peering import make_peering, make_swimming
@@ -78,6 +78,7 @@ from pyrsia.node.packages.providing import Provider
 from pyrsia.node.packages.supply import make_local, make_supply, make_upstream
 from pyrsia.node.policy.judging import Judge
 from pyrsia.node.policy.policing import POLICY_NAME, Policing
+from pyrsia.node.ports import patiently
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.storage.desk import StorageDesk
 from pyrsia.node.storage.recipes import Recipes
@@ -142,13 +143,13 @@ async def _run(data: Path, settings: config.Config, plugin: PluginFactory) -> bo
             workshop = await open_workshop(house, stack, plugin)
             node = Node(house, workshop)
             closing.callback(node.links.close)
-            node.links.open()
+            await listen(node.links, settings.net)
             tls = configured(data, settings.http.tls_cert, settings.http.tls_key)
             host, port, shared = settings.http.host, settings.http.port, settings.http.workers > 0
             if shared:  # whoever else shares it must be one of ours: another node there is a taken port
-                (await listen_tcp(host, port)).sock.close()
+                (await patiently(partial(listen_tcp, host, port), [port])).sock.close()
             listeners = [
-                await listen_tcp(host, port, tls=tls, shared=shared),
+                await patiently(partial(listen_tcp, host, port, tls=tls, shared=shared), [port]),
                 await listen_unix(data / config.CONTROL_SOCKET),
             ]
             if shared:
