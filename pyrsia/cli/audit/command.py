@@ -5,6 +5,7 @@ node's, or with --policy a file's, decided here.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,25 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.consumers.auditing.findings import Report
     from pyrsia.serve.desks.knowing import AsOf
 
+# As `auditing.kinds` has them: named here too, so that --help reads no library of formats.
+KINDS = ("requirements", "uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock", "pom.xml",
+         "gradle.lockfile", "conan.lock", "sbom")  # fmt: skip
+
 
 @click.command(
     epilog=examples(
         "pyrsia audit requirements.txt",
+        "pip freeze | pyrsia audit -",
         "pyrsia audit pom.xml sbom.json registry.example/app:1.2 --fail-on critical",
         "pyrsia audit --venv .venv --format sarif --out audit.sarif",
         "pyrsia audit uv.lock --as-of 2026-01-31   what was known then",
     )
 )
-@click.argument("named", nargs=-1, metavar="[FILE|IMAGE|PURL]...")
+@click.argument("named", nargs=-1, metavar="[FILE|IMAGE|PURL|-]...")
 @click.option("--venv", "venvs", multiple=True, metavar="DIR", help="A Python environment: what is installed.",
               type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
+@click.option("--as", "kind", type=click.Choice(KINDS), metavar="KIND",
+              help=f"What the files and - are, where their content does not tell: {', '.join(KINDS)}.")  # fmt: skip
 @click.option("--as-of", metavar="SIZE|TIME", help="What was known when the log had that size, or then.")
 @click.option("--fail-on", default="high", show_default=True,
               type=click.Choice(("none", "low", "medium", "high", "critical", "any")),
@@ -46,6 +54,7 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
 def audit(
     named: tuple[str, ...],
     venvs: tuple[Path, ...],
+    kind: str | None,
     as_of: str | None,
     fail_on: str,
     tried: Path | None,
@@ -57,19 +66,30 @@ def audit(
 ) -> int:
     """What is known about all that a project uses: advisories, what repairs them, and what policy says.
 
-    Reads requirements*.txt, uv.lock, pom.xml, conan.lock, CycloneDX and SPDX documents, images by their name at the
-    node, purls, and with --venv what is installed. What has no version is listed and not audited.
+    \b
+    FILE   requirements*.txt, uv.lock, pylock.toml, poetry.lock, pdm.lock, Pipfile.lock,
+           pom.xml, gradle.lockfile, conan.lock (Conan 1 and 2), or an SBOM: CycloneDX
+           (JSON, XML), SPDX (JSON). The content decides which, not the name.
+    -      one of these from standard input
+    IMAGE  NAME:TAG or NAME@sha256:..., as the node has it, and what its SBOMs list
+    PURL   one version: pkg:pypi/idna@3.10
 
-    Exit codes: 0 nothing as severe as --fail-on, 1 something is, 2 usage, 3 nobody can say: the node is away or lacks
-    facts, or nothing could be audited.
+    Nothing is run or installed. What has no exact version is listed as not audited.
+
+    Exit codes: 0 nothing as severe as --fail-on; 1 something is; 2 a wrong command, or a file that cannot be read;
+    3 nobody can say: no node answers, it lacks facts, or nothing could be audited.
     """
     if not named and not venvs:
-        raise click.UsageError("name what is audited: a file, an image, a purl, or --venv DIR")
+        raise click.UsageError(
+            "name what is audited: a file, `-` for standard input, an image, a purl, or --venv DIR"
+        )
     shape = "json" if as_json else shape
     at = _moment(as_of, tried)
     try:
         with Client(target) as node:
-            report = _report(named, venvs, at, node, fail_on=fail_on, tried=tried, ignored=ignored)
+            report = _report(
+                named, venvs, at, node, kind=kind or "", fail_on=fail_on, tried=tried, ignored=ignored
+            )
     except Refusal as refusal:  # exit code 1 says that something was found: this says that nobody can say
         if refusal.answer.exit == 2:
             raise
@@ -107,6 +127,7 @@ def _report(
     at: "AsOf",
     node: Client,
     *,
+    kind: str,
     fail_on: str,
     tried: Path | None,
     ignored: tuple[str, ...],
@@ -117,7 +138,7 @@ def _report(
     from pyrsia.consumers.auditing.components import Gathered
 
     gathered, answered, tick = Gathered(), asking.Answered(), Progress(quiet=False)
-    found = reading.read(named, venvs, node, gathered)
+    found = reading.read(named, venvs, node, gathered, kind=kind)
     asking.ask(node, [one.purl for one in gathered.components], at, answered, tick=tick)
     past = at.size is not None or at.time_ms is not None
     for image, purls in found.items():
@@ -139,7 +160,7 @@ def _tell(report: "Report", shape: str, out: Path | None) -> None:
     if shape == "table":
         text = "".join(f"{safe(line)}\n" for line in audit_tell.lines(report))
     else:
-        made = as_json.document(report) if shape == "json" else sarif.document(report)
+        made = as_json.document(report) if shape == "json" else sarif.document(report, os.getcwd())
         text = json.dumps(made, sort_keys=True, indent=None if shape == "json" else 1) + "\n"
     if out is None:
         click.echo(text, nl=False)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,16 +12,21 @@ from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import canonical
 from pyrsia.errors import Refusal
+from pyrsia.units import MAX_DOCUMENT_BYTES
 from pyrsia.wire.text import safe
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
-_DO = "name a requirements*.txt, uv.lock, pom.xml, conan.lock, an SBOM, a purl, an image NAME:TAG, or --venv DIR"
+_DO = "name a file that lists packages or an SBOM, a purl, an image NAME:TAG, `-` for standard input, or --venv DIR"
+_STANDARD_INPUT = "-"
 
 
 def read(
-    named: Sequence[str], venvs: Sequence[Path], node: Client, into: Gathered
+    named: Sequence[str], venvs: Sequence[Path], node: Client, into: Gathered, *, kind: str = ""
 ) -> dict[str, tuple[str, ...]]:
     """Read all of it; the images among it, each with the purls that it is asked about by.
+
+    Args:
+        kind: what every file of it is, and standard input; "" where their content tells it.
 
     Raises:
         Refusal: `usage` for what cannot be read; `not-running` where an image needs the node.
@@ -28,14 +34,18 @@ def read(
     from pyrsia.consumers.auditing import environment, images
 
     found: dict[str, tuple[str, ...]] = {}
+    if named.count(_STANDARD_INPUT) > 1:
+        raise _no("`-` is there twice", "standard input can be read once: name it once")
     try:
         for text in named:
-            if text.startswith("pkg:"):
+            if text == _STANDARD_INPUT:
+                kinds.read(Path(kinds.STANDARD_INPUT), kinds.STANDARD_INPUT, into, kind=kind, data=_input())
+            elif text.startswith("pkg:"):
                 _purl(text, into)
             elif os.path.isdir(text):  # as Path's, but a name that no system takes is merely absent
                 raise _no(f"{safe(text)} is a folder", "for a Python environment write --venv before it")
             elif os.path.exists(text):
-                kinds.read(Path(text), text, into)
+                kinds.read(Path(text), text, into, kind=kind)
             elif _DIGEST.fullmatch(text):
                 raise _no(
                     f"{text[:19]}... is a file, and what is audited are versions of packages",
@@ -51,6 +61,22 @@ def read(
     except Refusal as refusal:
         raise _as_usage(refusal) from None
     return found
+
+
+def _input() -> bytes:
+    """All of standard input.
+
+    Raises:
+        Refusal: `too-large`; `usage` where there is none.
+    """
+    if sys.stdin is None:  # it was closed before this began
+        raise _no("there is no standard input", "write `pip freeze | pyrsia audit -`")
+    data = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES.value + 1)
+    if len(data) > MAX_DOCUMENT_BYTES.value:
+        raise _no(
+            f"standard input has more than {MAX_DOCUMENT_BYTES.value:,} bytes", "split what is written to it"
+        )
+    return data
 
 
 def _purl(text: str, into: Gathered) -> None:

@@ -93,7 +93,8 @@ def _left(one: Left) -> dict[str, Any]:
 
 
 def _place(one: Place) -> dict[str, Any]:
-    return {"file": _text(one.file), "line": one.line}
+    where = {"file": _text(one.file), "line": one.line}
+    return {**where, "ref": _text(one.ref)} if one.ref else where
 
 
 def _text(text: str) -> str:

@@ -17,10 +17,19 @@ _LINES: Final = "lines that are not audited"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a version is named. `file`: as the command names it; `line`: from 1, 0 where nobody can say."""
+    """Where a version is named.
+
+    Attributes:
+        file: as the command names it; an image by its name, and "" for a purl that the command names.
+        line: from 1, 0 where nobody can say.
+        ref: what a document calls the part that it is named in: a bom-ref, an SPDXID.
+        artifact: what holds it where `file` is no path: an image, whose SBOM it stands in.
+    """
 
     file: str
     line: int = 0
+    ref: str = ""
+    artifact: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -91,7 +100,9 @@ class Gathered:
         if not ours(purl):
             kind = purl[len("pkg:") :].partition("/")[0]
             self._strange.setdefault(kind, set()).add(purl)
-            self.leave(purl, f"unknown ecosystem {kind}: the log has no facts about it", place)
+            why = f"unknown ecosystem {kind}: the log has no facts about it"
+            # Once, however many parts of a document have it.
+            self.leave(purl, why, Place(place.file, place.line))
             return
         places = self._found.setdefault(purl, {})
         if len(places) < MAX_PLACES.value:

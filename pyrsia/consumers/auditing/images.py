@@ -6,7 +6,6 @@ Source: docs/knowledge.md, "Auditing a project".
 import hashlib
 import itertools
 import re
-import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
@@ -141,7 +140,7 @@ def _components(text: str, one: Sbom, node: Client, into: Gathered) -> frozenset
     place = Place(f"{text} (SBOM sha256:{one.sha256[:12]})")
     inside = Gathered()
     try:
-        _document(one.leaf, one.sha256, place, node, inside)
+        kinds.document(Path("its SBOM"), _document(one, node), place.file, inside, artifact=text)
         if not inside.told:
             inside.leave("its SBOM", "it lists nothing", place)
         into.take(inside)
@@ -154,11 +153,8 @@ def _components(text: str, one: Sbom, node: Client, into: Gathered) -> frozenset
     return frozenset(it.purl for it in inside.components)
 
 
-def _document(leaf: int, sha256: str, place: Place, node: Client, into: Gathered) -> None:
-    data = node.get_bytes(DOCUMENT.format(leaf=leaf), most=MAX_DOCUMENT_BYTES.value)
-    if hashlib.sha256(data).hexdigest() != sha256:
+def _document(one: Sbom, node: Client) -> bytes:
+    data = node.get_bytes(DOCUMENT.format(leaf=one.leaf), most=MAX_DOCUMENT_BYTES.value)
+    if hashlib.sha256(data).hexdigest() != one.sha256:
         raise Refusal("unavailable", what="the node gave other bytes", who="the node", do="ask another node")
-    with tempfile.TemporaryDirectory(prefix="pyrsia-audit-") as folder:
-        path = Path(folder) / "sbom.json"
-        path.write_bytes(data)
-        kinds.document(path, place.file, into)
+    return data

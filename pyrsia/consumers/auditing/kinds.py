@@ -1,4 +1,4 @@
-"""Which reader a file needs. Its content decides: a name is only asked where two kinds look alike."""
+"""Which reader a file needs. Its content decides; a name only helps to say what to give instead of what is no list."""
 
 import re
 from pathlib import Path
@@ -8,18 +8,44 @@ import msgspec
 
 from pyrsia.consumers.auditing import lists
 from pyrsia.consumers.auditing.components import Gathered, Place
-from pyrsia.consumers.documents import sboms
-from pyrsia.consumers.documents.reading import typed
-from pyrsia.consumers.lists import conan, pom, requirements, uv
-from pyrsia.consumers.lists.rows import no
+from pyrsia.consumers.documents import bomxml, sboms
+from pyrsia.consumers.documents.reading import typed, whole
+from pyrsia.consumers.lists import conan, conan1, gradle, pdm, pipfile, poetry, pom, pylock, requirements, uv
+from pyrsia.consumers.lists.rows import Reader, Row, no
 from pyrsia.errors import Malformed
 from pyrsia.units import MAX_LIST_BYTES
 
+STANDARD_INPUT: Final = "standard input"
+SBOM: Final = "sbom"
+
 _HEAD_BYTES: Final = 4_096
-_LOCK: Final = re.compile(rb"^\[\[package\]\]", re.MULTILINE)
-_PYLOCK: Final = re.compile(rb"^\[\[packages\]\]", re.MULTILINE)
-_KNOWN: Final = "give requirements, a uv.lock, pom.xml, conan.lock, or a CycloneDX or SPDX document in JSON"
+_MAX_REF: Final = 300  # characters of what a document calls a part: tools write a purl with an id
+_KNOWN: Final = (
+    "give requirements, a lock of pip, uv, Poetry, PDM, Pipenv, Conan or Gradle, a pom.xml, or a CycloneDX or SPDX"
+    " document"
+)
 _INSIDE: Final = "what lies in the files that {} lists: a document says what its maker saw"
+
+# In TOML: what stands on a line of its own in a lock of each, and in no other's.
+_PACKAGE: Final = re.compile(rb"^\[\[package\]\]", re.MULTILINE)
+_PYLOCK: Final = re.compile(rb"^(?:\[\[packages\]\]|packages[ \t]*=)", re.MULTILINE)
+_PDM: Final = re.compile(rb"^lock_version[ \t]*=", re.MULTILINE)
+_POETRY: Final = re.compile(
+    rb"^(?:content-hash|lock-version)[ \t]*=|^# This file is .{0,40}Poetry", re.MULTILINE
+)
+_SECTION: Final = re.compile(rb"^\[[A-Za-z\"\[]")
+
+# What people name first, and what has the versions.
+_INSTEAD: Final = {
+    "pyproject.toml": "its lock (uv.lock, poetry.lock, pdm.lock, pylock.toml), or `pip freeze | pyrsia audit -`",
+    "setup.py": "`pip freeze | pyrsia audit -`, or --venv DIR",
+    "setup.cfg": "`pip freeze | pyrsia audit -`, or --venv DIR",
+    "pipfile": "Pipfile.lock (`pipenv lock`)",
+    "conanfile.txt": "conan.lock (`conan lock create .`)",
+    "conanfile.py": "conan.lock (`conan lock create .`)",
+    "build.gradle": "gradle.lockfile (`gradle dependencies --write-locks`)",
+    "build.gradle.kts": "gradle.lockfile (`gradle dependencies --write-locks`)",
+}
 
 
 class _Marks(msgspec.Struct):
@@ -30,77 +56,133 @@ class _Marks(msgspec.Struct):
     build_requires: Any = None
     python_requires: Any = None
     config_requires: Any = None
+    graph: Any = msgspec.field(name=conan1.GRAPH, default=None)
+    meta: Any = msgspec.field(name="_meta", default=None)
+    default: Any = None
+    develop: Any = None
 
 
-def read(path: Path, said: str, into: Gathered) -> None:
+def _either_conan(path: Path, text: str) -> tuple[Row, ...]:
+    """conan.lock, whichever Conan wrote it: that of Conan 2 has no graph."""
+    return conan1.rows(path, text) if f'"{conan1.GRAPH}"' in text else conan.rows(path, text)
+
+
+READERS: Final[dict[str, Reader]] = {
+    "requirements": requirements.rows,
+    "uv.lock": uv.rows,
+    "pylock.toml": pylock.rows,
+    "poetry.lock": poetry.rows,
+    "pdm.lock": pdm.rows,
+    "Pipfile.lock": pipfile.rows,
+    "pom.xml": pom.rows,
+    "gradle.lockfile": gradle.rows,
+    "conan.lock": _either_conan,
+}
+
+
+def read(path: Path, said: str, into: Gathered, *, kind: str = "", data: bytes | None = None) -> None:
     """What a file names.
 
     Args:
         said: its name, as places tell it.
+        kind: one of `READERS` or `SBOM`, for what its content does not say.
+        data: its content, where it is read already.
 
     Raises:
         Refusal: it is none of the kinds, too large, or broken.
     """
-    if not path.is_file():  # a pipe has no end, a device no size
-        raise no(path, "it is no plain file", _KNOWN)
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-            rest = file.read(MAX_LIST_BYTES.value)
-    except OSError as error:
-        raise no(path, f"it cannot be read: {error.strerror}", "check its name and its rights") from None
     before = into.told
-    _by_content(path, said, head, rest, into)
+    data = _utf8(path, whole(path) if data is None else data)
+    kind = kind or _kind(path, data)
+    if kind == SBOM:
+        document(path, data, said, into)
+    elif len(data) > MAX_LIST_BYTES.value:
+        what = f"it is larger than {MAX_LIST_BYTES.value:,} bytes, too long for the {kind} that it looks like"
+        raise no(path, what, "split it, or give an SBOM")
+    else:
+        lists.read(path, said, READERS[kind], data, into)
     if into.told == before:
         into.leave(said, "it names no package", Place(said))
 
 
-def _by_content(path: Path, said: str, head: bytes, rest: bytes, into: Gathered) -> None:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"{"):
-        _json(path, said, head + rest, into)
-    elif b"\0" in head:
-        raise no(path, "it is no text", "name an image as it is called: NAME:TAG; or " + _KNOWN)
-    elif start.startswith(b"<"):
-        lists.read(path, said, pom.rows, into)
-    elif _LOCK.search(head + rest):
-        lists.read(path, said, uv.rows, into)
-    elif _PYLOCK.search(head):
-        raise no(path, "pylock.toml is not read", "audit the environment that it makes: --venv DIR")
-    elif len(head) + len(rest) > MAX_LIST_BYTES.value:
-        what = f"it is larger than {MAX_LIST_BYTES.value:,} bytes, too long for the requirements that it looks like"
-        raise no(path, what, _KNOWN)
-    else:
-        lists.read(path, said, requirements.rows, into)
-
-
-def _json(path: Path, said: str, data: bytes, into: Gathered) -> None:
-    if len(data) <= MAX_LIST_BYTES.value and _is_conan(data):
-        lists.read(path, said, conan.rows, into)
-    else:
-        document(path, said, into)
-
-
-def _is_conan(data: bytes) -> bool:
+def _utf8(path: Path, data: bytes) -> bytes:
+    """What PowerShell writes with `>` is UTF-16, marked as such, and pip reads it too."""
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data
     try:
-        marks = typed(data.removeprefix(b"\xef\xbb\xbf"), _Marks)
+        return data.decode("utf-16").encode()
+    except UnicodeError:
+        raise no(path, "it begins as UTF-16 and is none", "write it as UTF-8") from None
+
+
+def _kind(path: Path, data: bytes) -> str:
+    """
+    Raises:
+        Refusal: `usage`: it is none.
+    """
+    head = data[:_HEAD_BYTES]
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if b"\0" in head:
+        raise no(path, "it is no text", "name an image as it is called: NAME:TAG; or " + _KNOWN)
+    if start.startswith(b"{"):
+        return _json(data)
+    if start.startswith(b"<"):
+        return SBOM if bomxml.root(data) in ("bom", "RDF") else "pom.xml"
+    found = _toml(data[: MAX_LIST_BYTES.value])
+    if found:
+        return found
+    if sboms.looks_like_spdx_text(data):
+        return SBOM  # whose reader says what to do
+    if gradle.looks_so(head.decode("utf-8", "replace")):
+        return "gradle.lockfile"
+    instead = _INSTEAD.get(path.name.lower())
+    if instead is not None:
+        raise no(path, "it names what a project asks for, and not which versions it gets", f"give {instead}")
+    if _SECTION.match(start):
+        raise no(path, "it is none of the lists that are read here", _KNOWN)
+    return "requirements"
+
+
+def _toml(data: bytes) -> str:
+    """Whose lock it is; "" for none."""
+    if _PACKAGE.search(data):
+        if _PDM.search(data):
+            return "pdm.lock"
+        return "poetry.lock" if _POETRY.search(data) else "uv.lock"
+    return "pylock.toml" if _PYLOCK.search(data) else ""
+
+
+def _json(data: bytes) -> str:
+    """Whoever reads SBOMs says what is wrong with everything that is no list."""
+    if len(data) > MAX_LIST_BYTES.value:
+        return SBOM
+    try:
+        marks = typed(data, _Marks)
     except Malformed:
-        return False  # whoever reads documents says what is wrong with it
-    listed = (marks.requires, marks.build_requires, marks.python_requires, marks.config_requires)
-    return marks.bom is None and any(one is not None for one in listed)
+        return SBOM
+    listed = (marks.requires, marks.build_requires, marks.python_requires, marks.config_requires, marks.graph)
+    if marks.bom is not None:
+        return SBOM
+    if any(one is not None for one in listed):
+        return "conan.lock"
+    pipenv = marks.meta is not None and (marks.default is not None or marks.develop is not None)
+    return "Pipfile.lock" if pipenv else SBOM
 
 
-def document(path: Path, said: str, into: Gathered) -> None:
+def document(path: Path, data: bytes, said: str, into: Gathered, *, artifact: str = "") -> None:
     """All that an SBOM names, also what it says that it is about.
+
+    Args:
+        artifact: what it is the SBOM of, where it is no file here.
 
     Raises:
         Refusal: it is none, or too large.
     """
-    place = Place(said)
-    for one in sboms.components(path, whole=True):
+    for one in sboms.components(path, whole=True, data=data):
         if one.purl and "@" in one.purl:
-            into.add(one.purl, place)
+            into.add(one.purl, Place(said, one.line, one.ref[:_MAX_REF], artifact))
         else:
             what = f"{one.name} {one.version}".strip() or one.purl or "a component without a name"
-            into.leave(what, "no version" if one.purl else "the document has no purl for it", place)
+            why = "no version" if one.purl else "the document has no purl for it"
+            into.leave(what, why, Place(said, one.line))
     into.not_looked_into([_INSIDE.format(said)])

@@ -10,7 +10,7 @@ from typing import Final
 
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.lists import pom, requirements
-from pyrsia.consumers.lists.rows import Reader, Row, no, text
+from pyrsia.consumers.lists.rows import Reader, Row, decoded, no, text
 from pyrsia.units import Limit
 
 MAX_LISTS = Limit(100, "files of requirements that lead to each other; a large project has ten")
@@ -21,16 +21,20 @@ _POM: Final = f"{_DIRECT}; nor what its parent and its modules ask for"
 _UNSEEN: Final[dict[Reader, str]] = {requirements.rows: _DIRECT, pom.rows: _POM}
 
 
-def read(path: Path, said: str, reader: Reader, into: Gathered) -> None:
+def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> None:
     """Every package of a list, and of those that requirements lead to.
+
+    Args:
+        data: its content; those that it leads to are read from beside it.
 
     Raises:
         Refusal: `usage`: it is not what it looks like.
     """
     waiting, seen = [(path, said)], {os.path.realpath(path)}
+    first: str | None = decoded(path, data)
     while waiting:
         path, said = waiting.pop()
-        for row in reader(path, text(path)):
+        for row in reader(path, text(path) if first is None else first):
             place = Place(said, row.line)
             if not row.leads:
                 _take(path, row, place, into)
@@ -45,6 +49,7 @@ def read(path: Path, said: str, reader: Reader, into: Gathered) -> None:
                 waiting.append(
                     (other, posixpath.normpath(posixpath.join(posixpath.dirname(said), row.leads)))
                 )
+        first = None
     if reader in _UNSEEN:
         into.not_looked_into([_UNSEEN[reader].format(said)])
 

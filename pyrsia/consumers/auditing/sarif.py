@@ -6,12 +6,14 @@ Source: OASIS SARIF 2.1.0, 3.13 to 3.59; GitHub, "SARIF support for code scannin
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
 from pyrsia import __version__
-from pyrsia.consumers.auditing.components import Place
 from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.severities import UNKNOWN, rank
 from pyrsia.wire.text import safe
@@ -29,11 +31,16 @@ _SCORES: Final = {
     "none": "0.0",
     UNKNOWN: "9.5",
 }
+_MOST_NAMES: Final = 20  # parts of a document that one result names
 _MOST_TEXT: Final = 1_000  # of one message; GitHub shows as much
 
 
-def document(report: Report) -> dict[str, Any]:
-    """One run. What nothing is known of is told as notifications of its invocation."""
+def document(report: Report, here: str = "") -> dict[str, Any]:
+    """One run. What nothing is known of is told as notifications of its invocation.
+
+    Args:
+        here: the folder that paths below it are told from, so that they are the same wherever a project lies.
+    """
     rules = _rules(report)
     places = {name: at for at, name in enumerate(rules)}
     return {
@@ -58,7 +65,9 @@ def document(report: Report) -> dict[str, Any]:
                     }
                 ],
                 "results": [
-                    _result(one, places, place) for one in report.findings for place in one.component.places
+                    _result(one, places[one.id], spot, named)
+                    for one in report.findings
+                    for spot, named in _spots(one, here).items()
                 ],
                 "properties": {
                     "logSize": report.answered.size,
@@ -98,14 +107,37 @@ def _level(severity: str) -> str:
     return LEVELS.get(severity, _LEVEL_UNKNOWN)
 
 
-def _result(one: Finding, places: dict[str, int], place: Place) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A line of a file. `again`: which of the lines of that file that name the same version."""
+
+    uri: str
+    line: int
+    again: int
+
+
+def _spots(one: Finding, here: str) -> dict[_Spot, list[str]]:
+    """Each line that names it, with what documents call the parts there: one purl may stand in many parts."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for place in one.component.places:
+        uri = _uri(place.artifact or place.file or one.component.purl, here)
+        found.setdefault((uri, 0 if place.artifact else place.line), []).append(place.ref)
+    before: Counter[str] = Counter()
+    made = {}
+    for (uri, line), named in found.items():
+        before[uri] += 1
+        made[_Spot(uri, line, before[uri])] = named
+    return made
+
+
+def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "ruleId": _text(one.id),
-        "ruleIndex": places[one.id],
+        "ruleIndex": rule,
         "level": _level(one.severity),
         "message": {"text": _text(_message(one))},
-        "locations": [_location(one, place)],
-        "partialFingerprints": {"advisoryOfVersion/v1": _print(one, place)},
+        "locations": [_location(one, spot, named)],
+        "partialFingerprints": _prints(one, spot),
         "properties": {
             "purl": one.component.purl,
             "severity": one.severity,
@@ -126,27 +158,36 @@ def _message(one: Finding) -> str:
     return f"{package} {version} has {one.id} ({one.severity}){fixed}. {one.said[0].why}".strip()
 
 
-def _print(one: Finding, place: Place) -> str:
-    return hashlib.sha256(
-        f"{one.component.purl}\n{one.id}\n{place.file}".encode("utf-8", "replace")
-    ).hexdigest()
+def _prints(one: Finding, spot: _Spot) -> dict[str, str]:
+    """What stays the same from run to run: no line, no place of the log, no words of an advisory.
+
+    GitHub heeds `primaryLocationLineHash` alone, together with the rule and the path; without one it hashes the text of
+    the line, which is the whole document where that has one line.
+    """
+    said = f"{one.component.purl}\n{one.id}".encode("utf-8", "replace")
+    return {
+        "primaryLocationLineHash": f"{hashlib.sha256(said).hexdigest()[:16]}:{spot.again}",
+        "advisoryOfVersion/v1": hashlib.sha256(said + f"\n{spot.uri}\n{spot.again}".encode()).hexdigest(),
+    }
 
 
-def _location(one: Finding, place: Place) -> dict[str, Any]:
-    """A file with its line; what was named on the command line is no file, and only has a name."""
-    named = {"fullyQualifiedName": one.component.purl, "kind": "package"}
-    if not place.file:
-        return {"logicalLocations": [named]}
-    where: dict[str, Any] = {"artifactLocation": {"uri": _uri(place.file)}}
-    if place.line:
-        where["region"] = {"startLine": place.line}
-    return {"physicalLocation": where, "logicalLocations": [named]}
+def _location(one: Finding, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
+    """A file with its line. An image, and a purl of the command line, are named as files are: code scanning takes no
+    result without a path, and no address of another scheme."""
+    where: dict[str, Any] = {"artifactLocation": {"uri": spot.uri}}
+    if spot.line:
+        where["region"] = {"startLine": spot.line}
+    logical: list[dict[str, str]] = [{"fullyQualifiedName": one.component.purl, "kind": "package"}]
+    logical += [{"name": _text(ref), "kind": "element"} for ref in dict.fromkeys(named) if ref]
+    return {"physicalLocation": where, "logicalLocations": logical[:_MOST_NAMES]}
 
 
-def _uri(file: str) -> str:
-    path = PurePath(file).as_posix()
-    encoded = quote(path.encode("utf-8", "surrogateescape"), safe="/")
-    return f"file://{encoded}" if path.startswith("/") else encoded
+def _uri(file: str, here: str) -> str:
+    path = PurePath(file)
+    if here and path.is_relative_to(here):
+        path = path.relative_to(here)
+    encoded = quote(path.as_posix().encode("utf-8", "surrogateescape"), safe="/")
+    return f"file://{encoded}" if encoded.startswith("/") else encoded
 
 
 def _notifications(report: Report) -> list[dict[str, Any]]:

@@ -6,9 +6,12 @@ leaves out with a sentence, so that one bad record never costs the others. A bou
 reading.py    a file's bytes within a bound, JSON as typed data, a refusal that names the file
 purls.py      the one spelling of a purl that others write in many
 component.py  one component, as audits and facts see it
-cyclonedx.py  CycloneDX JSON: its components, its VEX
+cyclonedx.py  CycloneDX: its components
+bomxml.py     the same in XML
+lines.py      where a document in JSON names a purl
 spdx.py       SPDX JSON, 2.2, 2.3 and 3.0: its packages
 sboms.py      which of the two a file is
+vulnerabilities.py  CycloneDX: its VEX
 openvex.py    OpenVEX statements
 osv.py        one OSV record as advisories
 ranges.py     events of OSV as stretches of versions

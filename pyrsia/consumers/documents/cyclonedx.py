@@ -1,9 +1,9 @@
-"""CycloneDX in JSON: the components that a document lists. Version 1.2 to 1.6 have these fields in common.
+"""CycloneDX: the components that a document lists. Version 1.2 to 1.6 have these fields in common, in JSON and XML.
 
 Source: CycloneDX 1.6, bom-1.6.schema.json; docs/knowledge.md, "Importing".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,34 +55,34 @@ class Bom(msgspec.Struct):
     components: list[Listed] | None = None
 
 
-def components(path: Path, *, whole: bool = False) -> Iterator[Component]:
-    """Every component of the document, those inside others too; what the document is about is none of them.
-
+def of_json(path: Path, data: bytes | None = None) -> Bom:
+    """
     Args:
-        whole: what the document is about as well, and what stands inside that.
+        data: the document, where it is read already.
 
     Raises:
-        Refusal: `too-large`, `bad-request`, before the first is given.
+        Refusal: `too-large`, `bad-request`.
     """
-    found = _bom(path)
-    about = found.metadata.component if found.metadata is not None else None
-    return (_component(one) for one in listed(found, about if whole else None))
-
-
-def count(path: Path) -> int:
-    """Of those that `components` gives.
-
-    Raises:
-        Refusal: as `components`.
-    """
-    return sum(1 for _ in listed(_bom(path)))
-
-
-def _bom(path: Path) -> Bom:
-    found = document(path, Bom)
+    found = document(path, Bom, data)
     if found.format != FORMAT:
         raise refused(path, "it is no CycloneDX document in JSON: bomFormat is missing")
     return found
+
+
+def components(found: Bom, lines: Mapping[str, int], *, whole: bool = False) -> Iterator[Component]:
+    """Every component of the document, those inside others too; what the document is about is none of them.
+
+    Args:
+        lines: of purls, as they are written.
+        whole: what the document is about as well, and what stands inside that.
+    """
+    about = found.metadata.component if found.metadata is not None else None
+    return (_component(one, lines) for one in listed(found, about if whole else None))
+
+
+def count(found: Bom) -> int:
+    """Of those that `components` gives."""
+    return sum(1 for _ in listed(found))
 
 
 def listed(found: Bom, about: Listed | None = None) -> Iterator[Listed]:
@@ -96,14 +96,16 @@ def listed(found: Bom, about: Listed | None = None) -> Iterator[Listed]:
         waiting.extend(reversed(one.components or ()))
 
 
-def _component(one: Listed) -> Component:
-    group, name = text(one.group), text(one.name)
+def _component(one: Listed, lines: Mapping[str, int]) -> Component:
+    group, name, purl = text(one.group), text(one.name), text(one.purl)
     return Component(
-        canonical(text(one.purl)),
+        canonical(purl),
         f"{group}/{name}" if group else name,
         text(one.version),
         _sha256(one.hashes or ()),
         _licence(one.licenses or ()),
+        text(one.ref),
+        lines.get(purl, 0),
     )
 
 

@@ -15,6 +15,7 @@ MAX_NESTED = Limit(
     "objects and lists of one document, 250 MB as values: 32 bytes each in 64 MiB, real ones have 60",
 )
 MAX_PARTED = Limit(8_000_000, "commas of one document, behind each of which a value of 8 bytes may stand")
+BYTE_ORDER: Final = b"\xef\xbb\xbf"  # that some editors put before UTF-8
 SHORT_BYTES: Final = 1 << 20  # of which nothing needs counting
 
 T = TypeVar("T")
@@ -27,9 +28,13 @@ def whole(path: Path, most: int = MAX_DOCUMENT_BYTES.value) -> bytes:
         Refusal: `too-large`; `usage` for what is no plain file.
     """
     if not path.is_file():  # a pipe has no end, a device no size
-        raise Refusal("usage", what=f"{path} is no plain file", who="your command", do="name a JSON document")
-    with path.open("rb") as file:
-        data = file.read(most + 1)
+        raise Refusal("usage", what=f"{path} is no plain file", who="your command", do="name a file")
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise Refusal("usage", what=f"{path} cannot be read: {error.strerror}", who="this machine",
+                      do="check its rights") from None  # fmt: skip
     if len(data) > most:
         raise Refusal(
             "too-large",
@@ -49,6 +54,7 @@ def typed(data: bytes, shape: type[T]) -> T:
     """
     if len(data) > SHORT_BYTES:
         _check_values(data)
+    data = data.removeprefix(BYTE_ORDER)
     try:
         return msgspec.json.decode(data, type=shape)
     except RecursionError:
@@ -69,26 +75,27 @@ def _check_values(data: bytes) -> None:
         )
 
 
-def document(path: Path, shape: type[T]) -> T:
+def document(path: Path, shape: type[T], data: bytes | None = None) -> T:
     """`whole` and `typed`, for a file that is one document.
+
+    Args:
+        data: the document, where it is read already.
 
     Raises:
         Refusal: `too-large`, `usage`, `bad-request`.
     """
-    data = whole(path)
+    data = whole(path) if data is None else data
     try:
         return typed(data, shape)
     except Malformed as error:
         raise refused(path, str(error)) from None
 
 
-def refused(path: Path | str, why: str) -> Refusal:
-    return Refusal(
-        "bad-request",
-        what=f"{path}: {why}",
-        who="the document, or whoever wrote it",
-        do="make it again with its tool, or name another file",
-    )
+_AGAIN: Final = "make it again with its tool, or name another file"
+
+
+def refused(path: Path | str, why: str, do: str = _AGAIN) -> Refusal:
+    return Refusal("bad-request", what=f"{path}: {why}", who="the document, or whoever wrote it", do=do)
 
 
 def text(value: Any) -> str:

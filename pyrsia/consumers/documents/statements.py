@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pyrsia.consumers.documents import cyclonedx, openvex, vulnerabilities
+from pyrsia.consumers.documents import bomxml, cyclonedx, openvex, vulnerabilities
 from pyrsia.consumers.documents.osv import bounded
 from pyrsia.consumers.documents.outcome import Tally, shown
 from pyrsia.consumers.documents.purls import canonical, narrowed, ours
@@ -84,12 +84,14 @@ def _take(one: _Said, found: dict[tuple[str, str], tuple[datetime, FactTold]], t
 
 
 def _statements(data: bytes, path: Path) -> Iterable[_Said]:
+    if bomxml.root(data):
+        return _of_cyclonedx(bomxml.read(data)[0], str(path))
     marks = typed(data, _Marks)
     if marks.bom == cyclonedx.FORMAT:
         return _of_cyclonedx(typed(data, vulnerabilities.VexBom), str(path))
     if openvex.CONTEXT in text(marks.context):
         return _of_openvex(typed(data, openvex.Vex), str(path))
-    raise Malformed("it is neither OpenVEX nor CycloneDX in JSON")
+    raise Malformed("it is neither OpenVEX in JSON nor CycloneDX")
 
 
 def _of_openvex(found: openvex.Vex, where: str) -> Iterator[_Said]:

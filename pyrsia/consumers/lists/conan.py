@@ -11,6 +11,7 @@ from typing import Any, Final
 from pyrsia.consumers.lists.rows import Row, no
 
 _REFERENCE: Final = re.compile(r"([^/@#%]+)/([^/@#%]+)(?:@([^/@#%]*)/([^/@#%]*))?(?:#[^%]*)?(?:%.*)?")
+_LAST: Final = re.compile(r'"([^"\\]+)"[\s,\]}]*$')
 _AGAIN: Final = "make it again: `conan lock create`"
 # Besides what is asked for to be built, and why it is not.
 _OTHERS: Final = {
@@ -29,10 +30,10 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
     requires = found.get("requires", []) if isinstance(found, dict) else None
     if not isinstance(requires, list):
         raise no(path, "it has no list of requires", "make it again with Conan 2: `conan lock create`")
-    lines = {one.strip().rstrip(",").strip('"'): at for at, one in _backwards(text)}
-    made = [_row(path, one, lines, "") for one in requires]
+    lines = lines_of(text)
+    made = [row(path, one, lines, "") for one in requires]
     for key, why in _OTHERS.items():
-        made += [_row(path, one, lines, why) for one in _listed(path, found, key)]
+        made += [row(path, one, lines, why) for one in _listed(path, found, key)]
     return tuple(made)
 
 
@@ -43,16 +44,22 @@ def _listed(path: Path, found: dict[str, Any], key: str) -> list[Any]:
     return listed or []
 
 
-def _backwards(text: str) -> list[tuple[int, str]]:
-    """Lines with their numbers, the last first: of two that are the same, the first one stays in a table."""
-    return list(enumerate(text.splitlines(), 1))[::-1]
+def lines_of(text: str) -> dict[str, int]:
+    """Where each text stands that ends a line, also behind a name: of two that are the same the first one."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        quoted = _LAST.search(line)
+        if quoted is not None:
+            found.setdefault(quoted[1], number)
+    return found
 
 
-def _row(path: Path, one: Any, lines: dict[str, int], why: str) -> Row:
-    """`why`: it is not asked for to be built; "" for what is."""
+def row(path: Path, one: Any, lines: dict[str, int], why: str) -> Row:
+    """One reference. `why`: it is not asked for to be built; "" for what is."""
     match = _REFERENCE.fullmatch(one) if isinstance(one, str) else None
     if match is None:
-        raise no(path, f"{str(one)[:80]!r} is no reference", _AGAIN)
+        line = lines.get(one, 0) if isinstance(one, str) else 0
+        raise no(path, f"{f'line {line}: ' if line else ''}{str(one)[:80]!r} is no reference", _AGAIN)
     name, version, user, channel = match.groups()
     above = "/".join(part for part in (user, channel) if part and part != "_")
     named = f"{above}/{name}" if above else name

@@ -48,6 +48,15 @@ def text(path: Path) -> str:
         raise no(path, f"it cannot be read: {error.strerror}", "check its name") from None
     if len(data) > MAX_LIST_BYTES.value:
         raise no(path, f"it is larger than {MAX_LIST_BYTES.value:,} bytes", "split it")
+    return decoded(path, data)
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """A list's bytes as text.
+
+    Raises:
+        Refusal: `usage`: not UTF-8.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

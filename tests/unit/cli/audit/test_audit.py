@@ -3,13 +3,12 @@
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import replace
 
 import msgspec
 import pytest
 
-from pyrsia.consumers.auditing import asking, components
+from pyrsia.consumers.auditing import asking, components, kinds
 from pyrsia.consumers.auditing.images import MAX_SBOMS
 from pyrsia.knowledge.about import about
 from pyrsia.units import MAX_AUDITED, Limit
@@ -126,16 +125,16 @@ def test_what_is_read_of_every_kind_is_asked_about_once_with_all_its_places(pyrs
     )
     places = {one["purl"]: [(each["file"].rpartition("/")[2], each["line"]) for each in one["places"]]
               for one in found["components"]}  # fmt: skip
-    assert places[OLD] == [("any.name", 3), ("fourth.name", 0), ("fifth.name", 1), ("more.txt", 2), ("", 0)]
+    assert places[OLD] == [("any.name", 3), ("fourth.name", 1), ("fifth.name", 1), ("more.txt", 2), ("", 0)]
     assert places["pkg:maven/org.acme/lib@1.0"] == [("other.name", 3)]
     assert places["pkg:conan/zlib@1.3"] == [("third.name", 3)]
     left = {(one["what"], one["line"]) for one in found["not_audited"]}
     assert left == {
         ("mine", 8),
         ("o:open", 5),
-        ("pkg:pypi/nothing", 0),
+        ("pkg:pypi/nothing", 1),
         ("-e", 4),
-        ("pkg:npm/left-pad@1.0", 0),
+        ("pkg:npm/left-pad@1.0", 1),
     }
     assert found["counts"]["audited"] == 4
 
@@ -389,11 +388,11 @@ def test_sboms_that_the_node_lacks_are_no_answer(pyrsia, toy, node, image, monke
 
 
 def test_what_this_machine_cannot_do_is_no_answer_and_no_finding(pyrsia, node, image, monkeypatch):
-    def full(**_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device", "/tmp/x")
 
     image(sbom("pkg:pypi/fine@1"))
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(kinds, "document", full)
     code, out, err = pyrsia("audit", "app:1", "--node", node.url)
     assert (code, out, "No space left on device: /tmp/x" in err) == (3, "", True)
 

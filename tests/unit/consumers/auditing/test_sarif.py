@@ -1,78 +1,37 @@
 """The report as SARIF: what the standard's schema asks of each part that is used, and text of others made harmless."""
 
-import re
+import copy
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pyrsia.consumers.auditing import sarif
+from pyrsia.consumers.auditing import kinds, sarif
 from pyrsia.consumers.auditing.asking import Answered
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.auditing.findings import report
 from pyrsia.serve.desks.knowing import AuditOrder
-from tests.reference.toyaudit import ToyAudit
-
-LEVELS = {"none", "note", "warning", "error"}
-URI = re.compile(r"(?:file:///)?[A-Za-z0-9._~%/!$&'()*+,;=@-]+")
+from tests.reference.toyaudit import ToyAudit, sbom
+from tests.unit.consumers.auditing.sarifrules import check
 
 
 def reported(toy, places, **more):
     gathered = Gathered()
     for purl, place in places:
         gathered.add(purl, place)
+    return answered_by(toy, gathered, **more)
+
+
+def answered_by(toy, gathered, **more):
     found = toy.audit(AuditOrder(tuple(one.purl for one in gathered.components)))
     answered = Answered(found.size, found.time_ms, found.whole, {one.purl: one for one in found.rows})
     gathered.leave("open", "no version", Place("requirements.txt", 9))
     return report(gathered, answered, **{"fail_on": "high", **more})
 
 
-def check(document):
-    """Constraints of the SARIF 2.1.0 schema on the parts that are written here: required fields, types, sets."""
-    assert set(document) == {"$schema", "version", "runs"}
-    assert document["version"] == "2.1.0"
-    for run in document["runs"]:
-        driver = run["tool"]["driver"]
-        assert driver["name"]
-        ids = [one["id"] for one in driver["rules"]]
-        assert len(ids) == len(set(ids))
-        for rule in driver["rules"]:
-            for part in ("shortDescription", "fullDescription", "help"):
-                message(rule[part])
-            assert rule["defaultConfiguration"]["level"] in LEVELS
-            assert 0 <= float(rule["properties"]["security-severity"]) <= 10
-            assert len(set(rule["properties"]["tags"])) == len(rule["properties"]["tags"])
-        for result in run["results"]:
-            message(result["message"])
-            assert result["level"] in LEVELS
-            assert ids[result["ruleIndex"]] == result["ruleId"]
-            assert result["locations"]
-            assert all(isinstance(one, str) for one in result["partialFingerprints"].values())
-            for one in result["locations"]:
-                location(one)
-            for one in result.get("suppressions", ()):
-                assert one["kind"] in ("inSource", "external")
-                assert one["status"] in ("accepted", "underReview", "rejected")
-        for one in run["invocations"]:
-            assert isinstance(one["executionSuccessful"], bool)
-            assert isinstance(one["exitCode"], int)
-            for note in one["toolExecutionNotifications"]:
-                assert note["level"] in LEVELS
-                message(note["message"])
-
-
-def message(one):
-    assert isinstance(one["text"], str)
-    assert one["text"]
-    assert one["text"].isprintable()
-
-
-def location(one):
-    assert one.keys() <= {"physicalLocation", "logicalLocations"}
-    for each in one["logicalLocations"]:
-        assert each["fullyQualifiedName"]
-    if "physicalLocation" in one:
-        assert URI.fullmatch(one["physicalLocation"]["artifactLocation"]["uri"])
-        region = one["physicalLocation"].get("region", {"startLine": 1})
-        assert region["startLine"] >= 1
+def uris(run):
+    return [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in run["results"]]
 
 
 @pytest.fixture
@@ -131,7 +90,7 @@ def test_one_advisory_of_two_versions_is_one_rule_and_each_place_a_result(toy):
     (run,) = made["runs"]
     assert [one["properties"]["security-severity"] for one in run["tool"]["driver"]["rules"]] == ["9.5"]
     assert len(run["results"]) == 3
-    assert "physicalLocation" not in run["results"][1]["locations"][0]
+    assert uris(run) == ["r.txt", "pkg%3Apypi/b%401", "r.txt"]
     assert all(one["suppressions"][0]["justification"] == "--ignore X-1" for one in run["results"])
     prints = {one["partialFingerprints"]["advisoryOfVersion/v1"] for one in run["results"]}
     assert len(prints) == 3
@@ -154,3 +113,137 @@ def test_what_nobody_knows_is_no_successful_execution(toy):
     assert (invocation["executionSuccessful"], invocation["exitCode"]) == (False, 3)
     said = [one["message"]["text"] for one in invocation["toolExecutionNotifications"]]
     assert "not audited: open: no version (requirements.txt:9)" in said
+
+
+def of_document(toy, tmp_path, data, **more):
+    into = Gathered()
+    path = tmp_path / "bom"
+    path.write_bytes(data)
+    kinds.document(path, data, "bom", into, **more)
+    made = sarif.document(answered_by(toy, into))
+    check(made)
+    return made["runs"][0]
+
+
+BOM = {
+    "bomFormat": "CycloneDX",
+    "components": [
+        {"bom-ref": "first", "name": "a", "purl": "pkg:pypi/a@1"},
+        {"bom-ref": "again", "name": "a", "purl": "pkg:pypi/a@1"},
+        {"bom-ref": "\u202ebad", "name": "b", "purl": "pkg:pypi/b@1"},
+    ],
+}
+
+
+def test_a_part_of_an_sbom_has_its_line_and_what_the_document_calls_it(toy, tmp_path):
+    toy.advisory("pkg:pypi/a", "X-1", "high")
+    toy.advisory("pkg:pypi/b", "X-2", "low")
+    run = of_document(toy, tmp_path, json.dumps(BOM, indent=1).encode())
+    first, second = (one["locations"][0] for one in run["results"])
+    assert first["physicalLocation"] == {"artifactLocation": {"uri": "bom"}, "region": {"startLine": 7}}
+    assert first["logicalLocations"] == [
+        {"fullyQualifiedName": "pkg:pypi/a@1", "kind": "package"},
+        {"name": "first", "kind": "element"},
+        {"name": "again", "kind": "element"},
+    ]
+    assert second["physicalLocation"]["region"] == {"startLine": 17}
+    assert second["logicalLocations"][1]["name"] == "\\u202ebad"
+
+
+def test_a_part_of_a_document_in_one_line_and_of_xml_and_spdx_has_a_line_too(toy, tmp_path):
+    toy.advisory("pkg:pypi/a", "X-1", "high")
+    xml = (
+        b'<bom xmlns="http://cyclonedx.org/schema/bom/1.4">\n<components>\n<component bom-ref="r">\n'
+        b"<name>a</name>\n<purl>pkg:pypi/a@1</purl></component></components></bom>"
+    )
+    reference = {"referenceType": "purl", "referenceLocator": "pkg:pypi/a@1"}
+    spdx = {
+        "spdxVersion": "SPDX-2.3",
+        "packages": [{"SPDXID": "r", "name": "a", "externalRefs": [reference]}],
+    }
+    for data, line in ((xml, 3), (json.dumps(spdx).encode(), 1), (json.dumps(spdx, indent=1).encode(), 10)):
+        (found,) = of_document(toy, tmp_path, data)["results"]
+        assert found["locations"][0]["physicalLocation"]["region"] == {"startLine": line}
+        assert found["locations"][0]["logicalLocations"][1] == {"name": "r", "kind": "element"}
+
+
+def test_what_is_inside_an_image_is_told_of_the_image_and_the_same_by_every_sbom_of_it(toy, tmp_path):
+    toy.advisory("pkg:pypi/a", "X-1", "high")
+    made = []
+    for data in (sbom("pkg:pypi/a@1"), json.dumps(BOM, indent=1).encode()):
+        run = of_document(toy, tmp_path, data, artifact="localhost:5000/team/app:1.2")
+        (found,) = (one for one in run["results"] if one["ruleId"] == "X-1")
+        assert found["locations"][0]["physicalLocation"] == {
+            "artifactLocation": {"uri": "localhost%3A5000/team/app%3A1.2"}
+        }
+        made.append(found["partialFingerprints"])
+    assert made[0] == made[1]
+
+
+def test_a_result_is_the_same_one_when_lines_move_words_change_and_a_project_lies_elsewhere(toy):
+    """An alert of code scanning that is not the same one is closed, and comes again as another."""
+    toy.advisory("pkg:pypi/a", "X-1", "high", fixed="2")
+
+    def prints(place, here=""):
+        run = sarif.document(reported(toy, [("pkg:pypi/a@1", place)]), here)["runs"][0]
+        return run["results"][0]["partialFingerprints"], uris(run)
+
+    first = prints(Place("sub/r.txt", 3))
+    assert first == prints(Place("sub/r.txt", 90))
+    assert first == prints(Place("./sub/r.txt", 3))
+    assert first == prints(Place("/home/one/sub/r.txt", 3), "/home/one")
+    assert first == prints(Place("/srv/two/sub/r.txt", 3), "/srv/two")
+    toy.advisory("pkg:pypi/a", "X-1", "critical", text="worse than we thought")
+    assert first == prints(Place("sub/r.txt", 3))
+    assert first != prints(Place("other/r.txt", 3))
+    assert prints(Place("/srv/twofold/r.txt"), "/srv/two")[1] == ["file:///srv/twofold/r.txt"]
+
+
+def test_lines_of_one_file_that_name_one_version_are_results_of_their_own(toy):
+    toy.advisory("pkg:pypi/a", "X-1", "high")
+    places = [("pkg:pypi/a@1", Place("r.txt", line)) for line in (1, 5)]
+    made = sarif.document(reported(toy, places))
+    check(made)
+    assert len(made["runs"][0]["results"]) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=20), st.integers(0, 9), st.text(max_size=20), st.text(max_size=9)),
+        max_size=5,
+    ),
+    st.text(min_size=1, max_size=20),
+)
+def test_whatever_files_and_parts_are_called_it_is_sarif(places, said):
+    toy = ToyAudit()
+    toy.advisory("pkg:pypi/a", "X-1", "unknown", text=said)
+    made = sarif.document(reported(toy, [("pkg:pypi/a@1", Place(*one)) for one in places]), "/")
+    check(made)
+    assert bool(made["runs"][0]["results"]) == bool(places)
+
+
+def test_the_rules_of_this_test_find_faults(toy):
+    toy.advisory("pkg:pypi/a", "X-1", "high")
+    toy.advisory("pkg:pypi/b", "X-2", "low")
+    fine = sarif.document(reported(toy, [("pkg:pypi/a@1", Place("r", 1)), ("pkg:pypi/b@1", Place("r", 2))]))
+    check(fine)
+
+    def broken(change):
+        made = copy.deepcopy(fine)
+        change(made["runs"][0])
+        with pytest.raises(AssertionError):
+            check(made)
+
+    broken(lambda run: run["results"][0].update(ruleIndex=1))
+    broken(lambda run: run["results"][0].update(level="high"))
+    broken(lambda run: run["results"][0].pop("message"))
+    broken(lambda run: run["results"][0].update(location={}))
+    broken(lambda run: run["results"].append(run["results"][0]))
+    broken(lambda run: run["results"][0]["locations"][0]["physicalLocation"]["region"].update(startLine=0))
+    broken(
+        lambda run: run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"].update(
+            uri="a b"
+        )
+    )
+    broken(lambda run: run["tool"]["driver"]["rules"].append(run["tool"]["driver"]["rules"][0]))
+    broken(lambda run: run["tool"]["driver"].pop("name"))
