@@ -155,14 +155,17 @@ def path(purl: str) -> str:
     return f"/badge/{_quoted(purl.removeprefix('pkg:'))}.svg"
 
 
-def markdown(purl: str, base: str, metric: str) -> str:
+def markdown(purl: str, base: str, metric: str, size: int = -1) -> str:
     """What a README has: the badge, and the page that it leads to.
 
     Args:
         base: a node's address as readers reach it, without a slash at its end.
+        size: of the log whose word it is for ever; -1: it says what the log says when it is shown.
     """
-    more = "" if metric == "verdict" else f"?metric={metric}"
-    return f"[![Pyrsia: {metric}]({base}{path(purl)}{more})]({base}/packages/{_quoted(purl)})"
+    then = [f"as_of={size}"] if size >= 0 else []
+    asked = "&".join(([] if metric == "verdict" else [f"metric={metric}"]) + then)
+    badge, page = (f"?{one}" if one else "" for one in (asked, "".join(then)))
+    return f"[![Pyrsia: {metric}]({base}{path(purl)}{badge})]({base}/packages/{_quoted(purl)}{page})"
 
 
 def _quoted(purl: str) -> str:

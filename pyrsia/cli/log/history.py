@@ -7,15 +7,13 @@ from urllib.parse import urlencode
 
 import click
 
+from pyrsia.cli import answers
+from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.when import as_of_option, moment
 from pyrsia.cli.tell import json_option, node_option, table, tell, trust_option
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_HISTORY_BYTES
-
-as_of_option = click.option(
-    "--as-of", "size", type=click.IntRange(min=0), metavar="SIZE",
-    help="Only what the log held when it was so long: nothing of that is left out either.",
-)  # fmt: skip
 
 if TYPE_CHECKING:  # imported when the command runs, not for --help
     from pyrsia.verify.history import History
@@ -35,12 +33,13 @@ if TYPE_CHECKING:  # imported when the command runs, not for --help
 @node_option
 @json_option
 def history(
-    of: str, out: Path | None, size: int | None, trust: Path | None, target: str | None, as_json: bool
+    of: str, out: Path | None, as_of: str | None, trust: Path | None, target: str | None, as_json: bool
 ) -> None:
     """All leaves about a package (any version) or a file's digest, checked to be all there are.
 
     PURL is like pkg:pypi/idna, SHA256 the digest of a file or a source. The node's answer counts only if a pinned
-    network cosigned it, or the network of the node itself where that is a data directory of this machine.
+    network cosigned it, or the network of the node itself where that is a data directory of this machine. With
+    --as-of nothing is left out of what the log held then either; how long it was at a time is the node's word.
     """
     from pyrsia.audit.opening import own_names, own_pin
     from pyrsia.verify.history import Subject
@@ -52,6 +51,7 @@ def history(
     with Client(target) as node:
         query = urlencode({"of": of if subject.kind == "purl" else subject.text})
         data = node.get_bytes(f"/api/v1/log/history?{query}", most=MAX_HISTORY_BYTES.value)
+        size = _size_at(node, as_of)
     own = own_pin(target) if trust is None else None
     found = _checked(data, trust, own)
     if found.subject != subject:
@@ -69,7 +69,13 @@ def history(
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@as_of_option
+@click.option(
+    "--as-of",
+    "size",
+    type=click.IntRange(min=1),
+    metavar="SIZE",
+    help="Only what the log held when it was so long; a file does not tell how long it was at a time.",
+)
 @trust_option
 @json_option
 def verify_history(file: Path, size: int | None, trust: Path | None, as_json: bool) -> None:
@@ -79,6 +85,16 @@ def verify_history(file: Path, size: int | None, trust: Path | None, as_json: bo
     found = _checked(data, trust)
     _reached(found, size)
     _tell(found, size, None, {}, as_json=as_json)
+
+
+def _size_at(node: Client, as_of: str | None) -> int | None:
+    """The size that is meant: a number is one, of a time the node is asked."""
+    at = moment(as_of)
+    if at == {"as_of": 0}:
+        raise click.BadParameter("no log has size 0: write 1 or more, or a time")
+    if "as_of_time" not in at:
+        return at.get("as_of")
+    return int(shaped(node.get("/api/v1/log/entries", **at, count=1), answers.Page)["size"])
 
 
 def _reached(found: "History", size: int | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.log.when import as_of_option, moment
 from pyrsia.cli.motions import PATIENCE_S
 from pyrsia.cli.package.show import canonical
 from pyrsia.cli.tell import examples, json_option, node_option, tell
@@ -41,6 +42,7 @@ _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--licence", metavar="EXPR", help="Its licence, an SPDX expression.")
 @click.option("--withdraw", is_flag=True, help="Take back what this node said of it.")
+@as_of_option
 @node_option
 @json_option
 def describe(
@@ -52,10 +54,11 @@ def describe(
     json_file: Path | None,
     licence: str | None,
     withdraw: bool,
+    as_of: str | None,
     target: str | None,
     as_json: bool,
 ) -> None:
-    """Say what a package is; without options, show what is said of it.
+    """Say what a package is; without options, show what is said of it, now or --as-of.
 
     PURL names a package, or with @VERSION one version of it. It is said in the name of the node that is asked, a
     member, and replaces what that node said before: an option that is not given stays as it was. Others' words stay
@@ -72,10 +75,12 @@ def describe(
     changes = {name: value for name, value in given.items() if value is not None}
     if withdraw and (changes or licence):
         raise click.UsageError("--withdraw takes back; say something new without it")
+    if as_of and (changes or licence or withdraw):
+        raise click.UsageError("nothing can be said in the past: --as-of shows what was said then")
     if licence:
         _check_licence(licence)
     with Client(target, patience_s=PATIENCE_S) as node:
-        rows = _present(node, subject)
+        rows = _present(node, subject, moment(as_of))
         if not (changes or licence or withdraw):
             tell({"subject": subject, "facts": rows}, as_json=as_json, text=lambda: _lines(subject, rows))
             return
@@ -96,14 +101,14 @@ def said(node: Client, facts: list[dict[str, Any]]) -> dict[str, Any]:
     return answer
 
 
-def _present(node: Client, subject: str) -> list[dict[str, Any]]:
-    """What stands about it, of the kinds that this command says, however much others say."""
+def _present(node: Client, subject: str, at: dict[str, int]) -> list[dict[str, Any]]:
+    """What stands about it, or did at a moment, of the kinds that this command says, however much others say."""
     from pyrsia.cli.facts.pages import pages
 
     return [
         row
         for kind in KINDS
-        for row in pages(node, {"of": subject, "kind": kind})
+        for row in pages(node, {"of": subject, "kind": kind, **at})
         if row["state"] in ("stands", "to-come")
     ]
 

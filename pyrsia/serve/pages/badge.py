@@ -1,4 +1,4 @@
-"""/badge/TYPE/NAME[@VERSION].svg: a badge as it is served: short-lived, and a document that can do nothing."""
+"""/badge/TYPE/NAME[@VERSION].svg?metric=&as_of=: a badge as served: short-lived, and can do nothing."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from pyrsia.serve.desks.knowing import AsOf
 from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.http.connection import Scope, Send
 from pyrsia.serve.http.reading import Header
+from pyrsia.serve.pages.facts import moment
 from pyrsia.serve.routes import bad
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
@@ -43,7 +44,8 @@ class Badges:
 
     def __init__(self, admin: Admin, now_s: Callable[[], float] = trio.current_time) -> None:
         self._admin, self._now_s = admin, now_s
-        self._said: dict[tuple[str, str], tuple[float, Badge]] = {}  # purl, metric -> until when, and what
+        # (purl, metric, moment) -> until when, and what
+        self._said: dict[tuple[str, str, AsOf], tuple[float, Badge]] = {}
 
     async def send(self, scope: Scope, send: Send, rest: str, query: Mapping[str, str]) -> None:
         """Answer a badge; 404, and still a badge, for what the log does not know.
@@ -52,12 +54,12 @@ class Badges:
             rest: the path behind `/badge/`.
 
         Raises:
-            Refusal: `bad-request`: no such metric.
+            Refusal: `bad-request`: no such metric, or no such moment.
         """
         metric = query.get("metric", "verdict")
         if metric not in badges.METRICS:
             raise bad("there is no such badge", do=f"send ?metric= one of {', '.join(badges.METRICS)}")
-        badge = await self._badge(_purl(rest), metric)
+        badge = await self._badge(_purl(rest), metric, moment(query.get("as_of", "")))
         if badge is None:
             body = badges.draw(badges.unknown(metric))
             await send_body(
@@ -68,13 +70,13 @@ class Badges:
         etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode("ascii")
         await send_cached(scope, send, body, kind=SVG, etag=etag, caching=_CACHING, more=_HEADERS)
 
-    async def _badge(self, purl: str, metric: str) -> Badge | None:
+    async def _badge(self, purl: str, metric: str, at: AsOf) -> Badge | None:
         """None for what the log does not know; that is found out anew each time, and costs little."""
-        until_s, badge = self._said.get((purl, metric), (0.0, None))
+        until_s, badge = self._said.get((purl, metric, at), (0.0, None))
         if badge is not None and self._now_s() < until_s:
             return badge
         try:
-            told = await self._admin.provider.overview(purl, AsOf(), most=1) if purl else None
+            told = await self._admin.provider.overview(purl, at, most=1) if purl else None
         except Refusal as refusal:
             if refusal.code != "package-unknown":
                 raise
@@ -84,7 +86,7 @@ class Badges:
         if len(self._said) >= REMEMBERED.value:
             self._said.clear()
         badge = badges.of(told, metric)
-        self._said[purl, metric] = self._now_s() + FRESH_S.value, badge
+        self._said[purl, metric, at] = self._now_s() + FRESH_S.value, badge
         return badge
 
 

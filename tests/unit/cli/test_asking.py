@@ -82,6 +82,20 @@ def test_log_show_asks_for_the_newest_or_from_where_it_is_told(pyrsia, node):
     assert asked == ["/api/v1/log/entries?first=4&count=3", "/api/v1/log/entries?first=1&count=2"]
 
 
+def test_log_show_of_a_moment_has_the_size_and_root_of_then(pyrsia, node):
+    then = {"size": 2, "root": "ab" * 32, "entries": [], "next": -1, "scanned": 0, "first": 0}
+    node.answers["/api/v1/log/entries"] = (200, then)
+    out = pyrsia("log", "show", "-n", "3", "--as-of", "2", "--node", node.url, "--json")[1]
+    assert json.loads(out) == {"size": 2, "root": "ab" * 32, "entries": []}
+    pyrsia("log", "show", "--from", "1", "--as-of", "2026-01-31", "--node", node.url)
+    assert [path for _, path, _, _ in node.seen] == [
+        "/api/v1/log/entries?as_of=2&count=3",
+        "/api/v1/log/entries?first=1&as_of_time=1769817600000&count=20",
+    ]
+    code, _, err = pyrsia("log", "show", "--as-of", "2999-01-01", "--node", node.url)
+    assert (code, "lies ahead" in err) == (2, True)
+
+
 def test_log_prove_writes_the_proof_to_a_file(pyrsia, node, tmp_path):
     out = tmp_path / "leaf.json"
     assert pyrsia("log", "prove", "2", "--out", out, "--node", node.url)[0] == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pyrsia.serve import badges
 from pyrsia.serve.badges import Badge
+from pyrsia.serve.desks.knowing import AsOf
 from pyrsia.serve.desks.providing import AdvisoryView, FileView, LicenceView, Overview, VersionView
 from pyrsia.serve.pages import badge as badge_module
 from pyrsia.serve.pages.badge import FRESH_S, Badges
@@ -172,6 +173,25 @@ async def test_what_the_log_does_not_know_is_a_badge_that_says_unknown(node: Toy
     assert "script" not in answer.text
 
 
+async def test_a_badge_of_a_moment_says_what_the_log_said_then_and_is_remembered_apart(node: ToyNode) -> None:
+    async with asking(node) as client:
+        for query in ("", "?as_of=9", "?as_of=9", "?as_of=2026-01-31"):
+            assert (await client.get(f"/badge/pypi/idna.svg{query}")).status_code == 200
+        assert [at for _, at in node.provider.asked] == [
+            AsOf(), AsOf(size=9), AsOf(time_ms=1_769_817_600_000)
+        ]  # fmt: skip
+        assert (await client.get("/badge/pypi/idna.svg?as_of=7")).status_code == 404  # it was not there
+        for wrong in ("soon", "121", "-1"):
+            assert (await client.get(f"/badge/pypi/idna.svg?as_of={wrong}")).status_code == 400
+
+
+def test_markdown_of_a_moment_names_its_size_for_ever() -> None:
+    assert badges.markdown(PURL, "http://h", "licence", 40) == (
+        "[![Pyrsia: licence](http://h/badge/pypi/idna.svg?metric=licence&as_of=40)]"
+        "(http://h/packages/pkg:pypi/idna?as_of=40)"
+    )
+
+
 async def test_no_such_metric_is_a_refusal_and_strangers_need_a_token_as_for_pages(node: ToyNode) -> None:
     async with asking(node) as client:
         assert (await client.get("/badge/pypi/idna.svg?metric=beauty")).status_code == 400
@@ -213,7 +233,7 @@ async def test_names_that_strangers_make_up_take_no_room(
         for metric in ("verdict", "licence"):
             await desk.send({"method": "GET", "headers": []}, send, path, {"metric": metric})
     assert len(desk._said) <= 2
-    assert all(purl.startswith("pkg:pypi/idna") for purl, _ in desk._said)
+    assert all(purl.startswith("pkg:pypi/idna") for purl, *_ in desk._said)
 
 
 def test_the_markdown_leads_to_the_page_and_quotes_what_an_address_cannot_hold() -> None:

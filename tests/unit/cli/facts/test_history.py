@@ -66,9 +66,28 @@ def test_as_of_a_size_it_holds_what_the_log_held_then_and_no_more(pyrsia, node, 
     assert (told["leaves"], told["size"], told["as_of"]) == (every[:-1], story.size, size)
     code, out, _ = pyrsia("log", "verify-history", file, "--as-of", size + 1, "--trust", trust)
     assert f"all {len(every)} leaves about {IDNA} in test up to {size + 1}, proven by the log of size" in out
-    assert (code, pyrsia(*asked, "--as-of", 0)[1].split(":")[0]) == (0, "nothing")
+    assert (code, pyrsia(*asked, "--as-of", 1)[1].split(":")[0]) == (0, "nothing")
     code, _, err = pyrsia(*asked, "--as-of", story.size + 1)
     assert (code, f"proven up to size {story.size:,}" in err) == (2, True)
+
+
+def test_as_of_a_time_the_node_says_how_long_the_log_was_and_the_proof_says_the_rest(
+    pyrsia, node, story, trust, tmp_path
+):
+    page = {"size": 3, "root": "00", "entries": [], "next": -1}
+    node.answers |= {ADDRESS: (200, of(story, IDNA)), "/api/v1/log/entries": (200, page)}
+    file = tmp_path / "h"
+    asked = ("log", "history", IDNA, "--prove", file, "--trust", trust, "--node", node.url)
+    by_size = json.loads(pyrsia(*asked, "--as-of", 3, "--json")[1])
+    assert json.loads(pyrsia(*asked, "--as-of", "2026-01-31", "--json")[1]) == by_size
+    assert node.seen[-1][1] == "/api/v1/log/entries?as_of_time=1769817600000&count=1"
+    node.answers["/api/v1/log/entries"] = (200, {**page, "size": story.size + 1})  # more than it can prove
+    assert pyrsia(*asked, "--as-of", "2026-01-31")[0] == 2
+    for wrong, why in (("0", "no log has size 0"), ("2999-01-01", "lies ahead"), ("soon", "is no time")):
+        code, _, err = pyrsia(*asked, "--as-of", wrong)
+        assert (code, why in err) == (2, True)
+    code, _, err = pyrsia("log", "verify-history", file, "--as-of", "2026-01-31", "--trust", trust)
+    assert (code, "--as-of" in err) == (2, True)
 
 
 def test_nothing_ever_is_a_proof_too(pyrsia, node, story, trust):

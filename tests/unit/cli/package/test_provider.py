@@ -166,6 +166,18 @@ def test_describe_without_words_shows_what_is_said(pyrsia, node):
     assert all(method == "GET" for method, *_ in node.seen)
 
 
+def test_describe_shows_what_was_said_at_a_moment_and_says_nothing_in_the_past(pyrsia, node):
+    node.answers["/api/v1/facts"] = facts_of(row(3, "description", tags=["dns"]))
+    code, out, _ = pyrsia("package", "describe", PURL, "--as-of", "40", "--node", node.url)
+    assert (code, "tags: dns" in out) == (0, True)
+    assert all("as_of=40" in target for _, target, *_ in node.seen)
+    before = len(node.seen)
+    for words in (("--text", "x"), ("--withdraw",), ("--licence", "MIT")):
+        code, _, err = pyrsia("package", "describe", PURL, "--as-of", "40", *words, "--node", node.url)
+        assert (code, "in the past" in err) == (2, True)
+    assert len(node.seen) == before
+
+
 def test_describe_says_what_is_new_and_keeps_what_this_node_said_before(pyrsia, node, tmp_path):
     own = msgspec.structs.replace(row(3, "description", tags=["old"], homepage="https://x"), author=NODE)
     other = msgspec.structs.replace(row(5, "description", tags=["other"], namespace="n"), author="b" * 52)
@@ -409,6 +421,13 @@ def test_a_badge_of_another_metric_as_readers_reach_it(pyrsia, node):
         "[![Pyrsia: downloads](https://n.example/badge/pypi/idna.svg?metric=downloads)]"
     )
     assert told["svg"].startswith("<svg ")
+
+
+def test_a_badge_of_a_moment_is_asked_for_and_linked_as_of_its_size(pyrsia, node):
+    code, out, _ = pyrsia("package", "badge", PURL, "--as-of", "2026-01-31", "--node", node.url)
+    asked = [target for _, target, *_ in node.seen if target.startswith(OVERVIEW)]
+    assert (code, "as_of_time=1769817600000" in asked[-1]) == (0, True)
+    assert "/badge/pypi/idna.svg?as_of=" in out
 
 
 def test_of_an_unknown_package_there_is_no_badge(pyrsia, node):
