@@ -55,8 +55,9 @@ def badge(
         told = typed(node.get("/api/v1/packages/overview", purl=subject, **moment(as_of)), Overview)
         reached = base.rstrip("/") if base else shaped(node.get("/api/v1/status"), NodeStatus)["http"]
     svg = badges.draw(badges.of(told, metric))
+    line = badges.markdown(subject, reached, metric, told.size if as_of else -1)
     answer: dict[str, Any] = {
-        "markdown": badges.markdown(subject, reached, metric, told.size if as_of else -1), "metric": metric, "purl": subject,
+        "markdown": line, "metric": metric, "purl": subject,
         "svg": svg.decode("utf-8", "replace"), "file": str(out) if out is not None else "",
     }  # fmt: skip
     if out is not None:
