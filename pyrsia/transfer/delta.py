@@ -19,7 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, Protocol
 
 from blake3 import blake3
 
@@ -108,7 +108,13 @@ def cuts(size: int, spans: Sequence[tuple[int, int]]) -> list[int]:
     return sorted(found)
 
 
-def recipe_of(data: memoryview, offsets: Sequence[int]) -> Recipe:
+class Sliced(Protocol):
+    """Bytes of which parts can be had."""
+
+    def __getitem__(self, part: slice, /) -> memoryview: ...
+
+
+def recipe_of(data: Sliced, offsets: Sequence[int]) -> Recipe:
     """The recipe of the bytes `data`, cut at `offsets` (`cuts`)."""
     spans = list(pairwise(offsets))
     names = b"".join(name_of(data[start:stop]) for start, stop in spans)
@@ -140,7 +146,7 @@ class Again:
         read: bytes that were named.
     """
 
-    def __init__(self, recipe: Recipe, data: memoryview) -> None:
+    def __init__(self, recipe: Recipe, data: Sliced) -> None:
         self._names = recipe.names
         self._data = data
         self._ends = list(accumulate(recipe.sizes))

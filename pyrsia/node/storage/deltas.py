@@ -10,7 +10,6 @@ Source: docs/delta.md, "Fetching".
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,11 @@ from typing import Final
 import trio
 
 from pyrsia.errors import Malformed, Unavailable
+from pyrsia.mapping import MappedFile
 from pyrsia.mesh.scores import FAULT, LIE
 from pyrsia.net.datalinks import DataLinks
 from pyrsia.net.stretches import Meter, Stretches, open_stretches
-from pyrsia.node.storage.recipes import Recipes, mapped
+from pyrsia.node.storage.recipes import Recipes
 from pyrsia.store.partials import Partial
 from pyrsia.transfer import delta
 from pyrsia.transfer.delta import Again, Chunk, Copy, Recipe
@@ -178,19 +178,18 @@ class Deltas:
         def earned(size: int) -> None:
             patience.deadline += PATIENCE * size / self._rate
 
-        with ExitStack() as stack:
-            views = [stack.enter_context(_Mapped(one.path, one.size)) for one, _ in pairs]
-            maker = _Maker(partial, views, earned)
-            try:
-                await maker.run(stretches, chunks)
-            finally:
-                self.saved += maker.saved
-                if maker.late or patience.cancel_called:
-                    self._shun(node)
-                if maker.wrong:
-                    again = [Again(found, view.view) for (_, found), view in zip(pairs, views, strict=True)]
-                    with trio.CancelScope(shield=True):
-                        await self._judge(node, maker, [one for one, _ in pairs], again)
+        files = [_AtHand(one.path, one.size) for one, _ in pairs]
+        maker = _Maker(partial, files, earned)
+        try:
+            await maker.run(stretches, chunks)
+        finally:
+            self.saved += maker.saved
+            if maker.late or patience.cancel_called:
+                self._shun(node)
+            if maker.wrong:
+                again = [Again(found, file) for (_, found), file in zip(pairs, files, strict=True)]
+                with trio.CancelScope(shield=True):
+                    await self._judge(node, maker, [one for one, _ in pairs], again)
 
     async def _judge(
         self, node: NodeId, maker: "_Maker", at_hand: Sequence[AtHand], again: Sequence[Again]
@@ -229,10 +228,10 @@ class _Maker:
         late: what was asked for did not come.
     """
 
-    def __init__(self, partial: Partial, views: "Sequence[_Mapped]", earned: Callable[[int], object]) -> None:
+    def __init__(self, partial: Partial, files: "Sequence[_AtHand]", earned: Callable[[int], object]) -> None:
         self._partial = partial
         self._earned = earned
-        self._views = views
+        self._files = files
         self.saved = self.right = 0
         self.wrong: list[Chunk] = []
         self.late = False
@@ -287,21 +286,15 @@ class _Maker:
         return wrong < WRONG.value or wrong <= self.right
 
     def _copied(self, copy: Copy) -> memoryview:
-        return self._views[copy.file].view[copy.at : copy.at + copy.size]
+        return self._files[copy.file][copy.at : copy.at + copy.size]
 
 
-class _Mapped:
-    """The bytes of a file, for as long as the block lasts. Raises `Unavailable` where it has another size."""
+class _AtHand(MappedFile):
+    """A file at hand. What the disk does not give of it reads as zeros: as wrong as what rotted, and found as that."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-
-    def __enter__(self) -> "_Mapped":
-        self._map = mapped(self._path, self._size)
-        self.view = memoryview(self._map)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.view.release()
-        self._map.close()
+    def __getitem__(self, part: slice) -> memoryview:
+        try:
+            return super().__getitem__(part)
+        except Unavailable:
+            start, stop, _ = part.indices(self.size)
+            return memoryview(bytes(stop - start))

@@ -8,8 +8,6 @@ Source: docs/delta.md, "Cutting".
 """
 
 import logging
-import mmap
-import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,8 @@ import trio
 from pyrsia.builds.cutting.spans import PROGRAM, spans
 from pyrsia.builds.inside import Inside
 from pyrsia.builds.shop import Shop
-from pyrsia.errors import Malformed, PyrsiaError, Unavailable
+from pyrsia.errors import Malformed, PyrsiaError
+from pyrsia.mapping import MappedFile
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer import delta
@@ -168,23 +167,8 @@ class Recipes:
             job.over.set()
 
 
-def mapped(path: Path, size: int) -> mmap.mmap:
-    """The bytes of a file, which has `size` of them.
-
-    Raises:
-        Unavailable: it has not: a crash or the disk cut it.
-        OSError: it cannot be opened.
-    """
-    with path.open("rb") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size or not size:
-            raise Unavailable(f"{path.name} is {found} bytes long and not {size}")
-        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-
-
 def _cut(path: Path, size: int, offsets: list[int]) -> Recipe:
-    with mapped(path, size) as whole, memoryview(whole) as view:
-        return delta.recipe_of(view, offsets)
+    return delta.recipe_of(MappedFile(path, size), offsets)
 
 
 def _row(sha256: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """A new file made of an old one over real data links: what travels, and what lies cost."""
 
 import contextlib
+import os
 import random
 from types import SimpleNamespace
 
@@ -385,6 +386,17 @@ async def test_an_old_file_that_rotted_is_not_its_givers_fault_and_is_looked_at(
         asked = source.asked
         await making.fill(partial, [LIAR])  # nor is it shunned
         assert source.asked > asked
+
+
+def test_what_the_disk_does_not_give_of_an_old_file_is_as_wrong_as_what_rotted(tmp_path):
+    (tmp_path / "old").write_bytes(OLD)
+    at_hand, recipe = (
+        deltas._AtHand(tmp_path / "old", len(OLD)),
+        delta.recipe_of(memoryview(OLD), [0, PIECE, len(OLD)]),
+    )
+    os.truncate(tmp_path / "old", 0)
+    assert at_hand[PIECE:] == bytes(len(OLD) - PIECE)
+    assert not delta.Again(recipe, at_hand).holds(0, PIECE)
 
 
 async def test_whose_old_file_rotted_in_part_still_names_a_liar(tmp_path, monkeypatch):
