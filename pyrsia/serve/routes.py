@@ -4,7 +4,7 @@ Strict: a parameter that is not what it must be is a 400 that says so, and so is
 have or that is given twice. A misspelt filter that is silently left out would answer another question.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,6 +85,24 @@ def moment(request: Request) -> AsOf:
     if min(size, time_ms) >= 0:
         raise bad("the question names two moments", do="send as_of or as_of_time")
     return AsOf(size if size >= 0 else None, time_ms if time_ms >= 0 else None)
+
+
+def refuse_then(given: Container[str], taken: Container[str] = ()) -> None:
+    """Refuse a moment of the past where only now can be told of: to leave it out would answer another question.
+
+    Args:
+        given, taken: parameters of the request, and those that its address has.
+
+    Raises:
+        Refusal: `bad-request`.
+    """
+    for param in AS_OF:
+        if param.name in given and param.name not in taken:
+            raise bad(
+                f"this address tells of now alone, and takes no `{param.name}`",
+                do="ask about then where it is known: /api/v1/inspect, /api/v1/facts, /api/v1/search, /api/v1/members,"
+                " /api/v1/log/entries, /api/v1/packages/overview, POST /api/v1/audit",
+            )
 
 
 def only(request: Request, params: tuple[Param, ...]) -> None:

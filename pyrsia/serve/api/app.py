@@ -37,7 +37,7 @@ from pyrsia.serve.api.tokens import TOKEN_ROWS
 from pyrsia.serve.desks.views import Admin, ManyAck, PackageFile, PingReply, SubmitAck, told
 from pyrsia.serve.http.connection import App, Receive, Scope, Send
 from pyrsia.serve.http.streaming import Lines, Stored
-from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only
+from pyrsia.serve.routes import JSON, TEXT, Param, Row, bad, only, refuse_then
 from pyrsia.status import NodeStatus, PeerStatus, Snapshot
 from pyrsia.units import MAX_ENTRY_BYTES, MAX_FACT_BYTES, MAX_SUBMIT_ENTRIES
 from pyrsia.wire import purl as purls
@@ -241,6 +241,7 @@ async def _openapi(_: Admin, __: Request) -> dict[str, Any]:
     return openapi()
 
 
+_OURS: Final = "/api/v1/"  # the original's addresses take whatever they are sent
 # What may keep an entry out of the log.
 _LOGGING: Final = ("bad-request", "forbidden", "entry-refused", "busy", "unavailable", "internal")
 
@@ -333,6 +334,8 @@ class _Endpoint:
             self._under_way[row.method] -= 1
 
     async def _answer(self, row: Row, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        if row.method == "GET" and row.path.startswith(_OURS):
+            refuse_then(request.query_params, {param.name for param in row.query})
         answer = await row.handler(self._admin, request)
         if isinstance(answer, Response):  # it has a type of its own: CSV where that was asked for
             await answer(scope, receive, send)

@@ -30,6 +30,7 @@ from pyrsia.wire.text import NODE_ID
 _REQUEST: Final = re.compile("[0-9a-f]{64}")
 _STYLE: Final = re.compile(r"/style-[0-9a-f]{12}\.css")
 _ROOTS: Final = frozenset({"", "search", "packages", "facts", "badge", "entries", "builds", "node"})
+_THEN: Final = ("search", "packages", "facts", "node")  # pages that tell of a moment of the past, too
 
 Drawn = tuple[str, Mapping[str, Any]]  # a template and what it shows
 
@@ -71,6 +72,11 @@ class PagesApp:
         root, _, rest = scope["path"].removeprefix("/").partition("/")
         query = _query(scope)
         as_of = query.get("as_of", "").strip()
+        if as_of and root not in _THEN:
+            raise bad(
+                "this page tells of now alone, and takes no `as_of`",
+                do=f"ask about then at /{', /'.join(_THEN)}",
+            )
         match root:
             case "" if not rest:
                 return "home", await home.home(self._supply, self._admin, address(scope), scope)

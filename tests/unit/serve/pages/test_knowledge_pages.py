@@ -256,3 +256,12 @@ async def test_a_span_ago_is_a_moment_on_pages_too(client: Client) -> None:
     [(_, at)] = client.node.provider.asked
     assert at.time_ms is not None
     assert 7_100_000 < now_ms - at.time_ms <= 7_200_000
+
+
+@pytest.mark.parametrize("path", ["/", "/entries/1", "/builds/" + "a" * 64])
+async def test_a_page_of_now_alone_refuses_a_moment_rather_than_leaving_it_out(
+    client: Client, path: str
+) -> None:
+    answer = await client.get(f"{path}?as_of=9")
+    assert answer.status_code == 400
+    assert "now alone" in answer.text
