@@ -34,7 +34,7 @@ class Desk:
 
     Attributes:
         stands: (kind, subject, advisory) -> body. `entries`: leaves that were written.
-        orders: how many it took.
+        orders: how many it took, dry runs apart.
     """
 
     def __init__(self, *, issuer=True, room=None, dies_after=None):
@@ -49,10 +49,10 @@ class Desk:
     def _order(self, raw):
         with self._lock:
             order = json.loads(raw)
-            if self.dies_after is not None and self.orders >= self.dies_after:
-                return 503, {"error": {"code": "unavailable", "what": "it stops", "who": "x", "do": "y"}}
-            self.orders += 1
             dry = order.get("dry_run", False)
+            if not dry and self.dies_after is not None and self.orders >= self.dies_after:
+                return 503, {"error": {"code": "unavailable", "what": "it stops", "who": "x", "do": "y"}}
+            self.orders += not dry
             told = [self._say(fact, dry) for fact in order.get("facts", ())]
             return 200, {"outcomes": told, "whole": [self._gone(one, dry) for one in order.get("whole", ())]}
 
@@ -69,7 +69,7 @@ class Desk:
     def _say(self, fact, dry):
         if fact["kind"] in ("advisory", "vex") and not self.issuer:
             return refused("forbidden", "this node is no issuer")
-        if self.room is not None and self.room <= 0:
+        if not dry and self.room is not None and self.room <= 0:
             self.room = None
             return refused("busy", retry_s=1)
         key = fact["kind"], fact["subject"], fact["fields"].get("advisory", "")

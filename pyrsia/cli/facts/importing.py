@@ -59,6 +59,7 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     were. Withdrawn records take back what this node said of them. Of two records with one id the newer counts. A record
     that is wrong is refused by name and the others go on. Exit codes: 0 all said, 1 some records refused.
     """
+    from pyrsia.cli.facts.probing import Probing
     from pyrsia.cli.facts.saying import Counting
     from pyrsia.consumers.documents.finding import records
     from pyrsia.consumers.documents.intake import Intake
@@ -66,13 +67,18 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     intake = Intake(int(time.time() * 1000))
     progress = Counting("read", "records")
     with _uncollected():
-        try:
-            for path in paths:
-                for found in records(path, intake.tally):
-                    intake.take(found)
-                    progress(intake.tally.records, 0)
-        finally:
-            progress.end()
+        with Probing(target) as probing:
+            try:
+                for path in paths:
+                    for found in records(path, intake.tally):
+                        kept = intake.take(found)
+                        if kept is not None and not dry_run:
+                            probing.take(kept)
+                        progress(intake.tally.records, 0)
+            finally:
+                progress.end()
+            probing.finish()
+        intake.settle()
         return _said(
             intake.tellings() if intake.tally.records else (),
             intake.facts,
@@ -135,7 +141,7 @@ def sbom(
     target: str | None,
     as_json: bool,
 ) -> int:
-    """A CycloneDX (1.2 to 1.6) or SPDX (2.2, 2.3, 3.0) document in JSON, as what is inside of SUBJECT.
+    """A CycloneDX (1.2 to 1.6, JSON or XML) or SPDX (2.2, 2.3, 3.0, JSON) document, as what is inside of SUBJECT.
 
     The document itself becomes a blob of the network, and the fact names it by its digest.
     """

@@ -33,11 +33,23 @@ class Telling:
 
 
 @dataclass(slots=True)
-class _Kept:
+class Kept:
+    """One record's.
+
+    Attributes:
+        tellings: its facts, and last what packages it names.
+        outcomes: of its facts, where it is known that the node has nothing new to say of all this.
+    """
+
     modified_ms: int
     where: str
     subjects: tuple[str, ...]
     tellings: tuple[Telling, ...]
+    outcomes: tuple[str, ...] | None = None
+
+    @property
+    def facts(self) -> int:
+        return len(self.tellings) - 1
 
     @property
     def newness(self) -> tuple[int, list[bytes], tuple[str, ...]]:
@@ -51,10 +63,10 @@ class Intake:
 
     now_ms: int
     tally: Tally = field(default_factory=Tally)
-    _kept: dict[str, _Kept] = field(default_factory=dict)
+    _kept: dict[str, Kept] = field(default_factory=dict)
 
-    def take(self, found: Found) -> None:
-        """Keep what the record comes to, or say why it comes to nothing.
+    def take(self, found: Found) -> Kept | None:
+        """Keep what the record comes to, or say why it comes to nothing; None then, or if a newer one is kept.
 
         Raises:
             Refusal: `too-large`: more records than one import has room for.
@@ -71,36 +83,42 @@ class Intake:
             record = osv.read(found.data, self.now_ms)
         except Malformed as error:
             self.tally.refuse(found.where, str(error))
-            return
-        self._keep(record, found.where)
+            return None
+        return self._keep(record, found.where)
 
-    def _keep(self, record: osv.Record, where: str) -> None:
+    def _keep(self, record: osv.Record, where: str) -> Kept | None:
         where = f"{where}: {record.id}"
-        tellings = tuple(telling(one, where) for one in record.facts)
-        kept = _Kept(record.modified_ms, where, record.subjects, tellings)
+        named = _encode(WholeAdvisory(record.id, record.subjects, record.modified_ms))
+        tellings = (*(telling(one, where) for one in record.facts), Telling(named, where, whole=True))
+        kept = Kept(record.modified_ms, where, record.subjects, tellings)
         before = self._kept.get(record.id)
         if before is not None:
             if [one.raw for one in before.tellings] != [one.raw for one in tellings]:
                 self.tally.note("two records of one id, of which the newer counts")
             if kept.newness < before.newness:
-                return
+                return None
         for reason in record.skipped:
             self.tally.skip(reason)
         for reason in record.noted:
             self.tally.note(reason)
         self._kept[record.id] = kept
+        return kept
+
+    def settle(self) -> None:
+        """Count the outcomes of records of which the node has nothing new to say, and forget those."""
+        for name, kept in list(self._kept.items()):
+            if kept.outcomes is not None:
+                self.tally.outcomes.update(kept.outcomes)
+                del self._kept[name]
 
     @property
     def facts(self) -> int:
-        return sum(len(kept.tellings) for kept in self._kept.values())
+        return sum(kept.facts for kept in self._kept.values())
 
     def tellings(self) -> Iterator[Telling]:
         """The facts of each record, and behind them what it names."""
-        for name, kept in self._kept.items():
+        for kept in self._kept.values():
             yield from kept.tellings
-            yield Telling(
-                _encode(WholeAdvisory(name, kept.subjects, kept.modified_ms)), kept.where, whole=True
-            )
 
 
 def telling(fact: FactTold, where: str) -> Telling:

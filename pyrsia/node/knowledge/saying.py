@@ -123,7 +123,7 @@ class Saying:
                 else:
                     await self._see_all(wanted, roles)
         told = tuple(row.outcome for row in rows if row.outcome is not None)
-        return FactsOutcome(told, tuple(map(_whole, gone)))
+        return FactsOutcome(told, tuple(map(_whole, gone)), len(beside))
 
     async def _see_all(self, rows: Sequence[_Row], roles: Collection[str]) -> None:
         groups = self._issuing if ISSUER in roles else self._groups

@@ -120,10 +120,14 @@ class WholeOutcome(msgspec.Struct, frozen=True):
 
 
 class FactsOutcome(msgspec.Struct, frozen=True):
-    """Of `facts` and of `whole`, each in the order of what was asked."""
+    """Of `facts` and of `whole`, each in the order of what was asked.
+
+    `beside`: entries beyond those, that end earlier words which stood beside the latest.
+    """
 
     outcomes: tuple[FactOutcome, ...]
     whole: tuple[WholeOutcome, ...] = ()
+    beside: int = 0
 
 
 class BlobTold(msgspec.Struct, frozen=True):

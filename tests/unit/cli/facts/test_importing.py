@@ -7,6 +7,7 @@ import pytest
 
 from bench import osv
 from pyrsia.cli.facts import saying as facts_saying
+from pyrsia.cli.facts.probing import ASKED
 from pyrsia.cli.facts.saying import Counting, Saying, stood
 from pyrsia.consumers.documents.finding import records
 from pyrsia.consumers.documents.intake import Intake
@@ -59,6 +60,90 @@ def test_an_export_is_said_once_and_again_without_an_entry(pyrsia, asked, desk, 
     again = tally_of(out)
     assert (code, again["added"], again["same"]) == (0, 0, first["added"] + first["same"])
     assert len(desk.entries) == first["added"]
+
+
+def dry_runs(node):
+    orders = [json.loads(body) for _, path, _, body in node.seen if path == "/api/v1/facts/batch"]
+    return [one.get("dry_run", False) for one in orders]
+
+
+def test_of_what_stands_a_node_is_only_asked_while_the_rest_is_read(pyrsia, asked, desk, export):
+    pyrsia("facts", "import", "osv", export, "--node", asked.url)
+    first, said = dry_runs(asked), desk.orders
+    assert 1 <= sum(first) <= ASKED.value  # nothing of it stood there: not asked on
+    asked.seen.clear()
+    code, out, _ = pyrsia("facts", "import", "osv", export, "--node", asked.url, "--json")
+    assert (code, desk.orders, tally_of(out)["same"] > COUNT) == (0, said, True)
+    assert all(dry_runs(asked))
+
+
+def test_of_an_export_that_changed_only_the_change_is_said(pyrsia, asked, desk, tmp_path):
+    for number in range(20):
+        record(tmp_path, f"A-{number}")
+    pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    asked.seen.clear()
+    record(tmp_path, "A-7", modified="2024-02-01T00:00:00Z", database_specific={"severity": "HIGH"})
+    _, out, _ = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url, "--json")
+    assert [tally_of(out)[name] for name in ("added", "changed", "same")] == [0, 1, 19]
+    said = [json.loads(body) for _, _, _, body in asked.seen if not json.loads(body).get("dry_run")]
+    assert [[one["fields"]["advisory"] for one in order["facts"]] for order in said] == [["A-7"]]
+
+
+def test_a_record_that_a_newer_one_replaces_in_the_same_import_is_asked_about_in_vain(
+    pyrsia, asked, desk, tmp_path
+):
+    folders = [tmp_path / name for name in ("old", "new")]
+    for folder in folders:
+        folder.mkdir()
+    for number in range(600):  # more than go into one question, so that the old one is answered first
+        record(folders[0], f"A-{number}")
+    pyrsia("facts", "import", "osv", folders[0], "--node", asked.url)
+    record(folders[1], "A-0", modified="2024-02-01T00:00:00Z", database_specific={"severity": "HIGH"})
+    _, out, _ = pyrsia("facts", "import", "osv", *folders, "--node", asked.url, "--json")
+    told = tally_of(out)
+    assert (told["changed"], told["same"], told["records"]) == (1, 599, 601)
+
+
+def test_earlier_words_beside_the_same_are_ended_though_nothing_else_is_new(
+    pyrsia, asked, desk, tmp_path, monkeypatch
+):
+    record(tmp_path)
+    pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    order = desk._order
+
+    def beside(raw):
+        status, told = order(raw)
+        return status, {**told, "beside": 1}
+
+    asked.answers["/api/v1/facts/batch"] = (200, Posted(beside))
+    asked.seen.clear()
+    pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    assert dry_runs(asked) == [True, False]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (429, {"error": {"code": "busy", "what": "no room", "who": "x", "do": "wait", "retry_s": 1}}),
+        (200, {"outcomes": []}),
+        (200, {"outcomes": [{"outcome": "same"}] * 3, "whole": [{"withdrawn": 0}]}),
+        (200, {"outcomes": [{"outcome": "same"}], "whole": [{"withdrawn": 1}]}),
+        (200, {"outcomes": [{"outcome": "same"}], "whole": [{"withdrawn": 0, "error": {"code": "busy"}}]}),
+        (200, {"outcomes": [{"outcome": "refused"}], "whole": [{"withdrawn": 0}]}),
+        (200, [1]),
+        (200, b"no JSON"),
+    ],
+)
+def test_an_answer_that_does_not_say_that_nothing_is_new_leaves_it_to_be_said(
+    answer, pyrsia, asked, desk, tmp_path
+):
+    record(tmp_path)
+    take = desk.answer.make
+    asked.answers["/api/v1/facts/batch"] = (
+        200, Posted(lambda raw: answer if json.loads(raw).get("dry_run") else take(raw)),
+    )  # fmt: skip
+    code, out, _ = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url, "--json")
+    assert (code, tally_of(out)["added"], len(desk.entries)) == (0, 1, 1)
 
 
 def test_only_what_changed_becomes_an_entry_and_what_fell_is_taken_back(pyrsia, asked, desk, tmp_path):

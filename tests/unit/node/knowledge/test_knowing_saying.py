@@ -491,7 +491,9 @@ async def test_what_stands_beside_the_same_words_is_taken_back(desk):
     await desk.say(licence())  # replaces it
     body = {"kind": "licence", "subject": IDNA, "text": "", "valid_from": START, "expression": "MIT"}
     desk.world.block(desk.world.entry(desk.me, "fact.add", body))
-    assert await desk.words_of(licence()) == ["same"]
+    for dry_run, beside in ((True, 1), (False, 1), (True, 0)):  # who only asks is told that there is more
+        told = await desk.saying.say(FactsOrder((licence(),), dry_run))
+        assert ([one.outcome for one in told.outcomes], told.beside) == (["same"], beside)
     facts = [entries.parse(raw) for raw in desk.world.leaves if b'"fact.add"' in raw]
     ended = {one.body.get("supersedes") for one in facts}
     assert len([one for one in facts if one.id.hex() not in ended and "withdrawn" not in one.body]) == 1
