@@ -4,13 +4,12 @@ A refusal names the line, so that nobody looks for a typo in two thousand patter
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 Place = tuple[str | int, ...]
 
-_AT: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _SKIP: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -33,38 +32,6 @@ def line_of(text: str, place: Place) -> int:
     while place and place not in scan.found:
         place = place[:-1]
     return text.count("\n", 0, scan.found[place]) + 1 if place else 0
-
-
-def of_syntax(error: str) -> str:
-    """What `tomllib` says, with the line in front as everywhere."""
-    found = _AT.fullmatch(error)
-    return error if found is None else f"line {found[2]}: {found[1]}"
-
-
-def readable(error: str, words_of: Callable[[str], Sequence[str]] = lambda key: ()) -> tuple[Place, str]:
-    """Where msgspec found something, and a sentence with the key in front, as TOML spells it.
-
-    Args:
-        words_of: the words that a key may have.
-    """
-    what, _, path = error.partition(" - at `$")
-    place: Place = tuple(
-        int(number) if number else name for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)
-    )
-    key = path.removesuffix("`").removeprefix(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
-    if unknown is not None:
-        return (*place, unknown[1]), f"there is no key {f'{key}.' if key else ''}{unknown[1][:40]}"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
-    if missing is not None:
-        return place, f"{key} has no `{missing[1]}`"
-    wrong = re.fullmatch(r"Invalid enum value '(.*)'", what, re.DOTALL)
-    words = words_of(next((one for one in reversed(place) if isinstance(one, str)), ""))
-    if wrong is not None and words:
-        what = f"{wrong[1][:40]!r} is none of {', '.join(words)}"
-    elif what == "Invalid RFC3339 encoded date":
-        what = "it is no date; write one as in 2026-12-31"
-    return place, f"{key}: {what}" if key else what
 
 
 class _Scan:

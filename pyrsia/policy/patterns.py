@@ -21,8 +21,10 @@ def glob(pattern: str) -> PurlGlob:
     """
     found = PurlGlob.parse(pattern)
     name, _, version = pattern.partition("@")
-    if re.search("[<>=|,]", version):
+    if re.search("[<>=|,~!^]", version):
         raise Malformed("a version is matched by `*` and `?`, not by comparison")
+    if compared := re.search("[=<>~!]=|[<>^]", name):
+        raise Malformed(f"versions are no comparison: write {name[: compared.start()]}@3.* for all of 3")
     if not re.search("[*?]", name) and not found.package:
         raise Malformed("no purl in its canonical spelling")
     if why := _nothing(name):

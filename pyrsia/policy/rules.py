@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
-from pyrsia.policy import dotted, lines, naming, patterns
+from pyrsia.policy import dotted, lines, naming, patterns, wording
 from pyrsia.policy.accepted import Accept, Acceptance, ends_ms
 from pyrsia.policy.keys import ALL as ALL
 from pyrsia.policy.keys import (
@@ -52,6 +52,7 @@ MAX_NAMED = Limit(
 MAX_POLICY_BYTES = Limit(256 << 10, "2,000 patterns of the usual length; nobody reads a longer policy")
 
 _OF_TYPE: Final = {"pypi": "pip", "maven": "maven", "conan": "conan", "docker": "oci"}
+_ACCEPT: Final = Accept.__struct_fields__
 _SETS: Final = ("operators", "builders", "issuers", "vex_issuers")
 
 
@@ -261,13 +262,15 @@ def parse(raw: bytes, where: str) -> Policy:
     except RecursionError:
         raise _invalid(where, "its values are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
-        raise _invalid(where, lines.of_syntax(str(error)[:200])) from None
+        raise _invalid(where, wording.of_syntax(str(error)[:200])) from None
     except ValueError:  # Python reads no number with thousands of digits, and no date of year 0
         raise _invalid(where, "it holds a number or a date that nobody can read") from None
     try:
         return _Reader(msgspec.convert(document, File)).policy()
     except msgspec.ValidationError as error:
-        place, why = lines.readable(str(error), words_of)
+        place, why = wording.readable(
+            str(error), words_of, (*KEYS, *ECOSYSTEMS, ALL, BLOCK, "packages", *_ACCEPT)
+        )
     except _Wrong as error:
         place, why = error.place, str(error)
     line = lines.line_of(text, place)

@@ -17,7 +17,7 @@ import msgspec
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
-from pyrsia.policy import lines
+from pyrsia.policy import lines, wording
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
 from pyrsia.policy.rules import KEYS, Policy
@@ -141,7 +141,7 @@ def run(path: Path, policy: Policy, now_ms: int) -> list[Result]:
     try:
         cases = msgspec.convert(document, _File).case
     except msgspec.ValidationError as error:
-        raise _at(path, text, *lines.readable(str(error))) from None
+        raise _at(path, text, *wording.readable(str(error))) from None
     found = []
     for at, case in enumerate(cases):
         place: lines.Place = ("case", at)

@@ -70,7 +70,7 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[pip]\nmode = 3", "pip.mode: Expected `str`"),
+        ("[pip]\nmode = 3", "pip.mode: a text in quotes is expected"),
         ('[pip]\nmode = "fast"', "pip.mode: 'fast' is none of verified, "),
         ("[pip]\nseverity = 7", "there is no key pip.severity"),
         ("[npm]\nagreeing = 2", "there is no key npm"),
@@ -119,7 +119,7 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
         ("[all]\ndeny = [" + '"*",' * (MAX_GLOBS.value + 1) + "]", "all.deny: "),
         ("[all]\nagreeing = " + "9" * 5_000, "nobody can read"),
         ("x = " + "[" * 90_000, "nested too deeply"),
-        ("[all", "at end of document"),
+        ("[all", "at its end: "),
         ("#" * (MAX_POLICY_BYTES.value + 1), "are the most"),
     ],
 )
