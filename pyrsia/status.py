@@ -3,6 +3,8 @@
 Pure data with one codec. A snapshot owns no connection and is never updated; a new one replaces it.
 """
 
+from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -59,7 +61,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """One peer. Seconds and milliseconds are negative while unknown.
 
     Attributes:
-        role: `validator` or `follower` of the log, or `guest`; `roles` are those that the log gives.
+        role: the log's roles with `+` between (`validator+builder`), `member` for none of them, `guest` for no member;
+            `roles` are the same one by one.
         received_bytes, sent_bytes: over the control link that it has now.
         state: unknown, alive, suspect, dead or left: what this node believes (docs/mesh-membership.md).
         gone_s: how long it has been dead, or gone after it said goodbye.
@@ -69,6 +72,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
         ignored: its score is so low that what it tells unasked is not read.
         known: by what we know it: log, configuration, record, our dial, its dial.
         suspected_by: nodes whose word is against it.
+        refused_until_ms: until when it gets no connection for its faults; 0 where it gets one.
     """
 
     node_id: str
@@ -95,10 +99,21 @@ class PeerStatus(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     suspected_by: tuple[str, ...] = ()
+    refused_until_ms: int = 0
 
 
-def seen_in_words(state: str, connected: bool) -> str:
+_ROLES = ("validator", "builder", "storage", "issuer")
+
+
+def roles_in_words(roles: Collection[str]) -> str:
+    """What the log lets a node do, in one word: `validator+builder+storage`; empty for nothing."""
+    return "+".join([role for role in _ROLES if role in roles] + sorted({*roles}.difference(_ROLES)))
+
+
+def seen_in_words(state: str, connected: bool, refused_until_ms: int = 0) -> str:
     """Whether a peer is there; that one who is there has a link is the rule, and not said."""
+    if refused_until_ms:
+        return f"refused until {datetime.fromtimestamp(refused_until_ms / 1000, UTC):%H:%M:%S} UTC"
     return f"{state}, no link" if state == "alive" and not connected else state
 
 

@@ -78,7 +78,10 @@ def _width() -> int:
 
 def _table(found: Sequence[dict[str, Any]], width: int) -> list[str]:
     """What wants a look stands above; as many columns as fit."""
-    shown = sorted(found, key=lambda one: look_first(one["state"], one["ignored"], one["name"]))
+    shown = sorted(
+        found,
+        key=lambda one: look_first(one["state"], one["ignored"] or one["refused_until_ms"] > 0, one["name"]),
+    )
     cells = [_cells(peer) for peer in shown]
     columns = list(_COLUMNS)
     while True:
@@ -107,7 +110,7 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
 
 
 def _state(peer: dict[str, Any]) -> str:
-    return seen_in_words(peer["state"], peer["connected"])
+    return seen_in_words(peer["state"], peer["connected"], peer["refused_until_ms"])
 
 
 def _rate(count: int) -> str:

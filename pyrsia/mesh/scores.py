@@ -11,6 +11,7 @@ Source: docs/mesh.md, "Scores".
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Final
 
 from pyrsia.units import Limit, NodeId
@@ -19,6 +20,7 @@ HALF_LIFE_S: Final = 600.0
 MOST: Final = 100.0  # nobody earns so much that it may sin for free
 LEAST: Final = -1_000.0
 IGNORED: Final = -100.0
+OWES: Final = -1.0  # with less anybody may have been late once
 MAX_REASONS = Limit(16, "kinds of faults counted of one peer; reasons may hold numbers, so the rest is one")
 OTHER: Final = "others"
 MAX_SCORES = Limit(4_096, "peers remembered; ids are free, and the longest silent one is forgotten first")
@@ -75,6 +77,11 @@ class Scores:
         """How often it lost points, by reason; since it was first noted here."""
         score = self._by_node.get(node)
         return {} if score is None else dict(score.faults)
+
+    def worst(self, now: float, most: int) -> list[NodeId]:
+        """At most so many who owe a point or more, who owe most first: whom people should see, linked or not."""
+        found = [(points, node) for node, one in self._by_node.items() if (points := _faded(one, now)) <= OWES]
+        return [node for _, node in nsmallest(most, found)]
 
     def ignored(self, now: float, node: NodeId) -> bool:
         """Whether its voluntary traffic is dropped unread."""

@@ -14,7 +14,9 @@ REFUSED_S: Final = 5.0  # pause for a peer that is honest but not ours: other ch
 
 
 class Faults:
-    """Counts into `counted`, bans in `bans`, ends the links of `peers` that were banned; tells `blame` whose it was."""
+    """Counts into `counted`, bans in `bans`, ends the links of `peers` that were banned; tells `blame` whose it was,
+    and `refused` who was banned.
+    """
 
     def __init__(
         self,
@@ -22,11 +24,13 @@ class Faults:
         bans: Bans,
         counted: Counter[str],
         blame: Callable[[NodeId, str], None] | None = None,
+        refused: Callable[[NodeId, str], None] = lambda node, why: None,
     ) -> None:
         self._peers = peers
         self._bans = bans
         self._counted = counted
         self._blame = blame
+        self._tell_refused = refused
         self._strangers: Counter[bytes] = Counter()
 
     def refused(self, key: bytes) -> bool:
@@ -83,5 +87,6 @@ class Faults:
         peer = self._peers.get(node)
         key = peer.curve if peer is not None else curve_public(node)
         self._bans.add(key, BAN_S.value)
+        self._tell_refused(node, why)
         if peer is not None and peer.conn is not None:
             self._peers.lose(peer.conn)

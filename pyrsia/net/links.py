@@ -20,7 +20,7 @@ import trio
 
 from pyrsia.errors import Malformed, Unavailable
 from pyrsia.mesh.scopes import Scope
-from pyrsia.net.curve import curve_keys
+from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.dialling import Dialler
 from pyrsia.net.door import Door
 from pyrsia.net.faults import Faults
@@ -114,7 +114,10 @@ class Links:
         self._greeter = Greeter(node_key, chain_id, name, self._addresses, allow, guest)
         self._peers = Peers(self.counted, on_link)
         self.callers.know(lambda: self.control_endpoint, self._peers.inodes)
-        self._faults = Faults(self._peers, self.bans, self.counted, blame)
+        self.on_refused: Callable[[NodeId, str], None] = lambda node, why: None
+        self._faults = Faults(
+            self._peers, self.bans, self.counted, blame, lambda node, why: self.on_refused(node, why)
+        )
         self._questions = Questions(self.counted)
         self._targets = Targets(self.node, self._peers)
 
@@ -367,6 +370,14 @@ class Links:
             Unavailable: the address is none, or the links are closed.
         """
         return self._sockets.subscriber(node, address)
+
+    def refused_s(self, node: NodeId) -> float:
+        """Seconds for which `node` is still refused; 0 for one that is not."""
+        peer = self._peers.get(node)
+        try:
+            return self.bans.left_s(peer.curve if peer is not None else curve_public(node))
+        except Malformed:
+            return 0.0
 
     def ban(self, node: NodeId, why: str) -> None:
         """Refuse `node` for a while and drop its link. `why` is a counter's name."""

@@ -47,6 +47,10 @@ class Bans:
             return False
         return True
 
+    def left_s(self, key: bytes) -> float:
+        """Seconds for which `key` is still refused; 0 for one that is not."""
+        return max(0.0, self._until_s.get(key, 0.0) - self._clock())
+
     def __len__(self) -> int:
         return len(self._until_s)
 

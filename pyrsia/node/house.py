@@ -33,13 +33,14 @@ from pyrsia.node.consensus.ballots import Ballots
 from pyrsia.node.log.archive import Archive
 from pyrsia.node.opening import open_facts
 from pyrsia.node.storage.salvage import salvage
+from pyrsia.status import roles_in_words
 from pyrsia.store.blobs import Blobs
 from pyrsia.store.lock import DataDir
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
 from pyrsia.wire.blocks import FinalityProof
-from pyrsia.wire.text import unb32
+from pyrsia.wire.text import b32, unb32
 
 GENESIS: Final = "genesis.json"
 KEYS: Final = "keys"
@@ -132,6 +133,16 @@ class House:
     def role(self) -> str:
         """`validator` or `follower`."""
         return "validator" if "validator" in self.roles else "follower"
+
+    @property
+    def roles_in_words(self) -> str:
+        """All that the log lets it do; `follower` for one without a role, a member or not."""
+        return roles_in_words(self.roles) or "follower"
+
+    def called(self, node: NodeId) -> str:
+        """What people call a node: its name in the log, also of one that left, or the beginning of its id."""
+        found = views.member(self.archive.state, node)
+        return str(found["name"]) if found is not None else b32(node)[:8]
 
     @property
     def builds(self) -> bool:

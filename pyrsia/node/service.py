@@ -71,6 +71,7 @@ from pyrsia.node.mesh.making import Making
 from pyrsia.node.mesh.parts import Mesh, Part
 from pyrsia.node.mesh.peering import make_peering, make_swimming
 from pyrsia.node.mesh.receipting import Receipting
+from pyrsia.node.mesh.refusing import Refusing
 from pyrsia.node.opening import DATABASE
 from pyrsia.node.packages.catalog import Catalog
 from pyrsia.node.packages.downloads import Downloads
@@ -196,6 +197,9 @@ class Node:
             house, house.notices + workshop.notices, linked=self._linked, ban=self.links.ban
         )
         self.scores = Scores()
+        self.links.on_refused = Refusing(
+            self.scores, house.called, lambda node: views.is_member(house.archive.state, node)
+        ).on_refused
         self.guests = Guests(
             lambda node: views.is_member(house.archive.state, node),
             lambda: int(time.time() * 1000) - int(views.chain(house.archive.state).get("time_ms", 0)),
@@ -685,7 +689,7 @@ class Node:
             await nursery.start(self.server.run)
             nursery.start_soon(workers.run)
             _log.info(
-                "%s %s of %s serves %s", self.house.role, self.house.name,
+                "%s %s of %s serves %s", self.house.roles_in_words, self.house.name,
                 self.house.genesis.name, self.server.url,
             )  # fmt: skip
             for notice in self.standing.notices:

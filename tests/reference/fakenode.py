@@ -117,7 +117,7 @@ STATUS = {
 PEER = {
     "node_id": "b" * 52,
     "name": "beta",
-    "role": "follower",
+    "role": "member",
     "address": "tcp://x:1",
     "connected": True,
     "rtt_ms": 2,

@@ -54,14 +54,17 @@ def _row(*cells: str) -> tuple[str, ...]:
 
 def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
     """What wants a look stands above."""
-    peers = sorted(snapshot.peers, key=lambda one: look_first(one.state, one.ignored, one.name))
+    peers = sorted(
+        snapshot.peers,
+        key=lambda one: look_first(one.state, one.ignored or one.refused_until_ms > 0, one.name),
+    )
     return [_peer_row(peer) for peer in peers]
 
 
 def _peer_row(peer: PeerStatus) -> tuple[str, ...]:
     return _row(
         peer.name,
-        seen_in_words(peer.state, peer.connected),
+        seen_in_words(peer.state, peer.connected, peer.refused_until_ms),
         f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
         f"{peer.score:.0f}" + (" ignored" if peer.ignored else ""),
         amount(peer.received_rate),

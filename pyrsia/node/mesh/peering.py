@@ -14,13 +14,16 @@ from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Links, PeerLink
+from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.house import House
 from pyrsia.node.mesh.discovering import Discovering
 from pyrsia.node.mesh.swimming import Around, Seen, Swimming
-from pyrsia.status import PeerStatus
-from pyrsia.units import NodeId
+from pyrsia.status import PeerStatus, roles_in_words
+from pyrsia.units import Limit, NodeId
 from pyrsia.wire.records import Record
 from pyrsia.wire.text import b32, unb32
+
+MAX_WORST = Limit(64, "nodes without a link that are shown for what they did; their ids may be free")
 
 
 def make_swimming(
@@ -65,18 +68,25 @@ class Peering:
     seen: Callable[[NodeId], Seen]
     record: Callable[[NodeId], Record | None]
     fixed: frozenset[NodeId] = frozenset()
+    now_ms: NowMs = wall_ms
 
     def rows(self) -> list[PeerStatus]:
-        """Every other member, then guests that have a link now, each by node id."""
+        """Every other member, then guests that have a link now, each by node id; then who was here and lost points, the
+        worst first: who was refused has no link any more, and is whom an operator looks for.
+        """
         linked = {peer.node: peer for peer in self.links.peers()}
         members = [NodeId(unb32(text)) for text in self.members()]
         guests = [node for node, peer in linked.items() if peer.connected and node not in members]
-        return [self._row(node, linked.get(node)) for node in (*members, *guests) if node != self.me]
+        shown = dict.fromkeys((*members, *guests))
+        worst = self.scores.worst(trio.current_time(), MAX_WORST.value + len(shown))
+        gone = [node for node in worst if node not in shown][: MAX_WORST.value]
+        return [self._row(node, linked.get(node)) for node in (*shown, *gone) if node != self.me]
 
     def _row(self, node: NodeId, peer: PeerLink | None) -> PeerStatus:
         now_s = trio.current_time()
         member, record, seen = self.member(node), self.record(node), self.seen(node)
         up, vitals = peer is not None and peer.connected, seen.vitals
+        refused_s = self.links.refused_s(node)
         return PeerStatus(
             node_id=b32(node),
             name=_name(member, record, peer),
@@ -103,6 +113,7 @@ class Peering:
             roles=tuple(sorted(member["roles"])) if member is not None else (),
             known=self._known(node, member, record, peer),
             suspected_by=tuple(b32(one) for one in seen.suspected_by if seen.state is not State.ALIVE),
+            refused_until_ms=self.now_ms() + int(refused_s * 1000) if refused_s else 0,
         )
 
     def _known(
@@ -151,4 +162,4 @@ def _name(member: Mapping[str, Any] | None, record: Record | None, peer: PeerLin
 def _role(member: Mapping[str, Any] | None) -> str:
     if member is None:
         return "guest"
-    return "validator" if "validator" in member["roles"] else "follower"
+    return roles_in_words(member["roles"]) or "member"

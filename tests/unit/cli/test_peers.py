@@ -92,9 +92,24 @@ def test_a_peer_that_is_gone_says_since_when_and_an_alive_one_without_a_link_say
     assert "alive, no link" in pyrsia("peers", "--node", told.url)[1]
 
 
+def test_who_was_refused_stands_above_with_until_when_and_can_be_asked_for(pyrsia, told):
+    refused = {
+        **PEER, "node_id": "f" * 52, "name": "", "role": "guest", "state": "unknown", "connected": False,
+        "score": -320.0, "ignored": True, "reason": "membership: no message", "refused_until_ms": 1_700_000_000_000,
+    }  # fmt: skip
+    told.answers["/api/v1/peers"] = (200, {"peers": [PEER, refused]})
+    _, first, _ = pyrsia("peers", "--node", told.url)[1].splitlines()
+    assert first.startswith("ffffffff")
+    assert "refused until 22:13:20 UTC" in first
+    one = pyrsia("peers", "ffff", "--node", told.url)[1]
+    assert "state:        refused until 22:13:20 UTC" in one
+    assert "last fault:   membership: no message" in one
+    assert json.loads(pyrsia("peers", "ffff", "--json", "--node", told.url)[1])["refused_until_ms"] > 0
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_narrow_terminal_has_fewer_columns_and_never_a_broken_line(width):
-    lines = command._table([_whole(PEER), BAD], width)
+    lines = command._table([_whole(PEER), _whole(BAD)], width)
     assert max(map(len, lines)) <= max(width, 45)
     assert lines[0].startswith("id ")
     assert all(name in lines[0] for name in ("name", "state", "score"))

@@ -57,3 +57,13 @@ def test_faults_are_counted_by_reason_and_kinds_of_them_are_bounded():
     assert sum(told.values()) == 1_003
     assert told[scores.OTHER] > 900
     assert book.reason(BOB) == "of kind 999"
+
+
+def test_the_worst_come_first_and_who_owes_nothing_not_at_all():
+    book = Scores()
+    for number in range(100):
+        book.note(0.0, NodeId(number.to_bytes(32, "big")), -float(number), "flooded")
+    worst = book.worst(0.0, 64)
+    assert worst == [NodeId(number.to_bytes(32, "big")) for number in range(99, 35, -1)]
+    assert len(book.worst(0.0, 200)) == 99
+    assert book.worst(20 * scores.HALF_LIFE_S, 64) == []

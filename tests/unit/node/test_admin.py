@@ -45,6 +45,9 @@ class Links:
             PeerLink(node, "n", "tcp://x:1", "", True, False, 1.234, 10, 20, 30) for node in self.connected
         ]
 
+    def refused_s(self, node):
+        return 0.0
+
     async def request(self, node, method, payload, deadline_s):
         self.asked.append(node)
         if self.fails:

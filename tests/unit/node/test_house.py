@@ -9,6 +9,7 @@ from pyrsia.keys import KeyRing, verify
 from pyrsia.ledger.chain import Chain
 from pyrsia.node.house import House
 from pyrsia.node.members.founding import Founder, found
+from pyrsia.units import NodeId
 from pyrsia.wire.text import b32
 
 
@@ -78,6 +79,21 @@ async def test_a_validator_a_follower_and_a_stranger_are_told_apart_by_the_state
         (("follower", "node"), "follower", False, "n4", True),
         (("follower", "node"), "follower", False, "node", False),
     ]
+
+
+async def test_a_node_is_called_by_its_name_in_the_log_and_its_roles_are_told_as_they_stand_there(
+    tmp_path, network
+):
+    genesis, rings = network
+    found = []
+    for name, ring in (("v", rings[0]), ("f", rings[4]), ("s", KeyRing.generate())):
+        house = await opened(furnish(tmp_path / name, genesis, ring))
+        remember(house)
+        found.append((house.roles_in_words, house.called(NodeId(rings[4].node.public))))
+        assert house.called(NodeId(b"?" * 32)) == b32(b"?" * 32)[:8]
+        house.close()
+    assert [called for _, called in found] == ["n4"] * 3
+    assert [roles for roles, _ in found] == ["validator+builder", "follower", "follower"]
 
 
 async def test_links_are_with_members_and_with_whom_the_operator_names_and_the_log_never_did(

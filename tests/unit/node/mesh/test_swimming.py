@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -12,13 +13,16 @@ from pyrsia.errors import Malformed
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.links import Links
+from pyrsia.node.clock import wall_ms
 from pyrsia.node.kinds import Kind
 from pyrsia.node.mesh.loop_lag import LOOK_S, LoopLag
 from pyrsia.node.mesh.parts import Mesh
-from pyrsia.node.mesh.peering import Peering
+from pyrsia.node.mesh.peering import MAX_WORST, Peering, _role
 from pyrsia.node.mesh.rates import Rate, Rates
-from pyrsia.node.mesh.swimming import Around, Swimming
-from pyrsia.units import NodeId
+from pyrsia.node.mesh.refusing import LINES, Refusing
+from pyrsia.node.mesh.swimming import Around, Seen, Swimming
+from pyrsia.status import seen_in_words
+from pyrsia.units import BAN_S, LINK_FAULTS, NodeId
 from pyrsia.wire.membership import Ping, Statement, Tell, Word, encode
 from pyrsia.wire.text import b32
 from tests.unit.net.nodes import CHAIN, pairs_by_id, until
@@ -104,6 +108,7 @@ async def test_linked_nodes_are_alive_and_tell_version_log_and_load():
         assert ann.part.dead_since(bob.id, trio.current_time()) is None
         row = ann.row(bob.id)
         assert (row.state, row.role, row.connected, row.log_size) == ("alive", "guest", True, 41)
+        assert row.refused_until_ms == 0
         assert "its dial" in row.known
 
 
@@ -147,6 +152,63 @@ async def test_garbage_costs_its_sender_points_with_a_reason_that_the_operator_s
         assert row.reason.startswith(reason)
         assert list(row.faults.values()) == [1]
         assert ann.links.connected(bob.id)
+
+
+async def test_who_was_refused_for_its_garbage_is_shown_with_score_reason_and_until_when_and_told_once(
+    caplog,
+):
+    """Its link is gone, and it is nobody to the log: all the same it is whom the operator looks for."""
+    async with swimmers(2) as ((ann, bob), _):
+        refusing = Refusing(ann.scores, lambda node: b32(node)[:8], lambda node: False)
+        ann.links.on_refused = refusing.on_refused
+        began_ms = wall_ms()
+        for _ in range(2 * LINK_FAULTS.value):
+            bob.links.send(ann.id, Kind.SWIM, b"\x63" * 40)
+        await until(lambda: not ann.links.connected(bob.id))
+        row = ann.row(bob.id)
+        assert (row.role, row.connected, row.score < -100) == ("guest", False, True)
+        assert list(row.faults.values()) == [LINK_FAULTS.value]
+        assert 0 < row.refused_until_ms - began_ms <= BAN_S.value * 1000 + 15_000
+        assert seen_in_words(row.state, False, row.refused_until_ms).startswith("refused until ")
+        lines = [one.getMessage() for one in caplog.records if "gets no connection" in one.getMessage()]
+        assert lines == [f"guest {b32(bob.id)[:8]} gets no connection for 60 s: {row.reason}"]
+
+
+async def test_a_crowd_that_has_itself_refused_fills_no_diary_and_no_table(caplog, autojump_clock):
+    book = Scores()
+    refusing = Refusing(book, lambda node: b32(node)[:8], lambda node: node[0] == 7)
+    crowd = [NodeId(number.to_bytes(32, "big")) for number in range(1_000)]
+    for node in crowd:
+        book.note(trio.current_time(), node, FAULT, "garbage")
+        refusing.on_refused(node, "faults")
+    assert len(caplog.records) == LINES.value
+    await trio.sleep(31)
+    refusing.on_refused(NodeId(b"\x07" * 32), "evidence")
+    assert caplog.records[-1].getMessage() == (
+        f"member {b32(bytes([7] * 32))[:8]} gets no connection for 60 s: evidence"
+        f" (and {1_000 - LINES.value} more nodes before it)"
+    )
+    links = SimpleNamespace(peers=list, refused_s=lambda node: 0.0)
+    seen = Seen(State.UNKNOWN, -1.0, -1.0, -1.0, Rate(), None, ())
+    shown = Peering(
+        me=NodeId(b"m" * 32), links=links, scores=book, members=tuple, member=lambda node: None,
+        seen=lambda node: seen, record=lambda node: None,
+    )  # fmt: skip
+    assert len(shown.rows()) == MAX_WORST.value
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        ((), "member"),
+        (("storage",), "storage"),
+        (("storage", "builder", "validator"), "validator+builder+storage"),
+        (("witness", "issuer"), "issuer+witness"),
+    ],
+)
+def test_roles_are_told_as_the_log_has_them(roles, said):
+    assert _role({"roles": roles}) == said
+    assert _role(None) == "guest"
 
 
 async def test_a_false_signature_and_a_flood_cost_points_too_and_one_is_ignored_in_the_end():
