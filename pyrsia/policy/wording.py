@@ -46,7 +46,7 @@ _SYNTAX: Final = (
     ),
     (re.compile(r"Expected newline or end of document after a statement"), "something stands behind a value"),
     (
-        re.compile(r"Unescaped '\\\\' in a string"),
+        re.compile(r"Unescaped '.' in a string"),
         "a backslash in a text stands twice; or write the text in '...'",
     ),
     (re.compile(r"Invalid statement"), "a line is `key = value`, [table] or # a remark"),
