@@ -16,6 +16,18 @@ from pyrsia.units import MAX_DOCUMENT_BYTES
 from pyrsia.wire.text import safe
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_FILE: Final = re.compile(
+    r"\.(?:txt|in|lock|lockfile|toml|json|xml|pom|spdx|ya?ml|tar|cdx)$|^(?:~|\.{1,2})?/"
+)
+_PINNED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:==|@)([0-9][A-Za-z0-9.!+_-]{0,60})")
+_MAVEN: Final = re.compile(r"([A-Za-z0-9._-]{1,100}):([A-Za-z0-9._-]{1,100}):([A-Za-z0-9._-]{1,60})")
+# Versions as people of an ecosystem write them.
+_WRITTEN: Final = {
+    _PINNED: "pypi",
+    _MAVEN: "maven",
+    re.compile(r"([a-z0-9_][a-z0-9_+.-]{1,100})/([0-9][A-Za-z0-9_+.-]{0,60})"): "conan",
+}
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 _DO = "name a file that lists packages or an SBOM, a purl, an image NAME:TAG, `-` for standard input, or --venv DIR"
 _STANDARD_INPUT = "-"
 
@@ -52,10 +64,10 @@ def read(
                     f"name its version as pkg:TYPE/NAME@VERSION (`pyrsia policy check {text}` tells it); "
                     f"an image is NAME@{text[:13]}...; what is said of the file: pyrsia facts show {text}",
                 )
-            elif images.is_name(text):
+            elif images.is_name(text) and not _MAVEN.fullmatch(text):
                 found[text] = images.read(text, node, into)
             else:
-                raise _no(f"{safe(text)[:200]} is no file here, no purl and no image with a tag", _DO)
+                raise _nothing(text)
         for root in venvs:
             environment.read(root, str(root), into)
     except Refusal as refusal:
@@ -86,7 +98,25 @@ def _purl(text: str, into: Gathered) -> None:
     if "@" in purl:
         into.add(purl, Place(""))
     else:
-        into.leave(purl, "no version", Place(""))
+        into.leave(purl, f"no version: all that is said of it tells `pyrsia facts show {purl}`", Place(""))
+
+
+def _nothing(text: str) -> Refusal:
+    """Nothing that is read has this name: said by what it looks like."""
+    name = safe(text)[:200]
+    if _FILE.search(text):
+        return _no(f"there is no file {name} here", "check its name; `-` is standard input")
+    for written, kind in _WRITTEN.items():
+        found = written.fullmatch(text)
+        purl = canonical(f"pkg:{kind}/{'/'.join(found.groups()[:-1])}@{found.groups()[-1]}") if found else ""
+        if purl:
+            return _no(f"{name} names a version, but no ecosystem", f"write it as a purl: {purl}")
+    if _WORD.fullmatch(text):
+        return _no(
+            f"{name} is no file here, and says neither a version nor a tag",
+            f"a package is a purl (pkg:pypi/{name}@VERSION), an image has a tag ({name}:TAG)",
+        )
+    return _no(f"{name} is no file here, no purl and no image with a tag", _DO)
 
 
 def _as_usage(refusal: Refusal) -> Refusal:

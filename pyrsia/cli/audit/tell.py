@@ -54,6 +54,8 @@ def summary(report: Report) -> Iterator[str]:
         yield f"{number['counted']} at or above {report.fail_on}: failed"
     elif report.why_unknown:
         yield f"no answer: {report.why_unknown}"
+    elif report.findings and report.fail_on != "none":
+        yield f"none that counts is at or above {report.fail_on}"
 
 
 def _versions(count: int) -> str:

@@ -2,7 +2,7 @@
 
 Databases name one weakness in their own ways and list each other's names as aliases. Facts that share a name are one
 finding, as bad as the worst of them. One more fact never makes a finding smaller: each is lifted by its own names, and
-of one issuer's facts alone those without a severity give way to those that have one.
+a fact without a severity gives way to one with it only where one issuer says both, under a name that both have.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,9 +194,15 @@ def _grouped(advisories: Iterable[Advisory]) -> list[list[Advisory]]:
 
 
 def _worst(said: Sequence[Advisory]) -> str:
-    """The highest; of an issuer that says one, its facts that say none are left out."""
-    telling = {one.issuer for one in said if one.severity in WORDS}
-    words = [one.severity for one in said if one.severity in WORDS or one.issuer not in telling]
+    """The highest. A fact without a severity gives way to one that has it, where both are of one issuer and that
+    issuer itself calls them one weakness: who else says so may say it to hide the first."""
+    words = [
+        one.severity
+        for issuer in {one.issuer for one in said}
+        for own in _grouped(one for one in said if one.issuer == issuer)
+        for one in own
+        if one.severity in WORDS or not any(other.severity in WORDS for other in own)
+    ]
     worst = max(words, key=rank, default=UNKNOWN)
     return worst if worst in WORDS else UNKNOWN
 

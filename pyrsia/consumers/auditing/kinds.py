@@ -46,12 +46,28 @@ _INSTEAD: Final = {
     "build.gradle": "gradle.lockfile (`gradle dependencies --write-locks`)",
     "build.gradle.kts": "gradle.lockfile (`gradle dependencies --write-locks`)",
 }
+# What others list in, by the ecosystems that the network does not know.
+_STRANGE: Final = {
+    "package.json": "npm",
+    "package-lock.json": "npm",
+    "npm-shrinkwrap.json": "npm",
+    "yarn.lock": "npm",
+    "pnpm-lock.yaml": "npm",
+    "go.mod": "golang",
+    "go.sum": "golang",
+    "cargo.toml": "cargo",
+    "gemfile.lock": "gem",
+    "composer.lock": "composer",
+    "packages.lock.json": "nuget",
+}
 
 
 class _Marks(msgspec.Struct):
     """What tells JSON files apart."""
 
     bom: Any = msgspec.field(name="bomFormat", default=None)
+    spdx: Any = msgspec.field(name="spdxVersion", default=None)
+    context: Any = msgspec.field(name="@context", default=None)
     requires: Any = None
     build_requires: Any = None
     python_requires: Any = None
@@ -125,7 +141,7 @@ def _kind(path: Path, data: bytes) -> str:
     if b"\0" in head:
         raise no(path, "it is no text", "name an image as it is called: NAME:TAG; or " + _KNOWN)
     if start.startswith(b"{"):
-        return _json(data)
+        return _json(path, data)
     if start.startswith(b"<"):
         return SBOM if bomxml.root(data) in ("bom", "RDF") else "pom.xml"
     found = _toml(data[: MAX_LIST_BYTES.value])
@@ -135,12 +151,22 @@ def _kind(path: Path, data: bytes) -> str:
         return SBOM  # whose reader says what to do
     if gradle.looks_so(head.decode("utf-8", "replace")):
         return "gradle.lockfile"
-    instead = _INSTEAD.get(path.name.lower())
-    if instead is not None:
-        raise no(path, "it names what a project asks for, and not which versions it gets", f"give {instead}")
+    _check_name(path)
     if _SECTION.match(start):
         raise no(path, "it is none of the lists that are read here", _KNOWN)
     return "requirements"
+
+
+def _check_name(path: Path) -> None:
+    """Of what is no list by its content: what to give instead of what it is called."""
+    name = path.name.lower()
+    if name in _INSTEAD:
+        what = "it names what a project asks for, and not which versions it gets"
+        raise no(path, what, f"give {_INSTEAD[name]}")
+    if name in _STRANGE:
+        raise no(
+            path, f"its packages are of {_STRANGE[name]}, an ecosystem that the network does not know", _KNOWN
+        )
 
 
 def _toml(data: bytes) -> str:
@@ -152,8 +178,8 @@ def _toml(data: bytes) -> str:
     return "pylock.toml" if _PYLOCK.search(data) else ""
 
 
-def _json(data: bytes) -> str:
-    """Whoever reads SBOMs says what is wrong with everything that is no list."""
+def _json(path: Path, data: bytes) -> str:
+    """Whoever reads SBOMs says what is wrong with what is no JSON."""
     if len(data) > MAX_LIST_BYTES.value:
         return SBOM
     try:
@@ -165,8 +191,12 @@ def _json(data: bytes) -> str:
         return SBOM
     if any(one is not None for one in listed):
         return "conan.lock"
-    pipenv = marks.meta is not None and (marks.default is not None or marks.develop is not None)
-    return "Pipfile.lock" if pipenv else SBOM
+    if marks.meta is not None and (marks.default is not None or marks.develop is not None):
+        return "Pipfile.lock"
+    if marks.spdx is None and marks.context is None:
+        _check_name(path)
+        raise no(path, "it is neither CycloneDX nor SPDX in JSON, nor a lock that is read here", _KNOWN)
+    return SBOM
 
 
 def document(path: Path, data: bytes, said: str, into: Gathered, *, artifact: str = "") -> None:

@@ -62,7 +62,7 @@ def _take(path: Path, row: Row, place: Place, into: Gathered) -> None:
         if row.name in ("-e", "--editable"):
             into.leave(row.name, "it lies beside, or comes from an address", place)
     elif row.open and row.do == "correct it" and not _is_place(row.name):
-        raise no(path, row.open, row.do)
+        raise no(path, row.open, f"{row.do}; if it is no list of requirements, --as says what it is")
     else:
         into.leave(row.name, _why(row), place)
 

@@ -1,5 +1,6 @@
 """A document's bytes within a bound, as typed data, or a refusal that names the file."""
 
+import re
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,7 @@ MAX_NESTED = Limit(
 MAX_PARTED = Limit(8_000_000, "commas of one document, behind each of which a value of 8 bytes may stand")
 BYTE_ORDER: Final = b"\xef\xbb\xbf"  # that some editors put before UTF-8
 SHORT_BYTES: Final = 1 << 20  # of which nothing needs counting
+_AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 
 T = TypeVar("T")
 
@@ -61,8 +63,19 @@ def typed(data: bytes, shape: type[T]) -> T:
         raise Malformed("it is nested too deeply") from None
     except UnicodeDecodeError:
         raise Malformed("it is not UTF-8") from None
-    except (msgspec.MsgspecError, ValueError) as error:
+    except msgspec.ValidationError as error:
         raise Malformed(str(error)[:MAX_WHY_CHARS]) from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Malformed(_no_json(str(error), data)) from None
+
+
+def _no_json(why: str, data: bytes) -> str:
+    """A parser's words, with the line in the place of the byte: that is what an editor goes to."""
+    at = _AT_BYTE.search(why)
+    if at is not None:
+        line = data.count(b"\n", 0, int(at[1])) + 1
+        why = f"{why[: at.start()]}(line {line})"
+    return f"it is no JSON: {why.removeprefix('JSON is malformed: ')}"[:MAX_WHY_CHARS]
 
 
 def _check_values(data: bytes) -> None:

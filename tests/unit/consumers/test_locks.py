@@ -384,6 +384,25 @@ def test_a_file_that_asks_for_packages_is_refused_with_what_has_the_versions(tmp
     assert instead in refusal.do
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("package-lock.json", '{"lockfileVersion": 3, "packages": {}}', "npm"),
+        ("yarn.lock", '# yarn lockfile v1\n"@a/b@^1":\n', "npm"),
+        ("go.mod", "module x\n", "golang"),
+        ("Cargo.toml", '[package]\nname = "x"\n', "cargo"),
+    ],
+)
+def test_a_list_of_an_ecosystem_that_the_network_does_not_know_is_called_so(tmp_path, name, text, kind):
+    assert f"its packages are of {kind}, an ecosystem that the network" in refused(tmp_path / name, text).what
+
+
+def test_json_that_is_broken_is_refused_with_its_line(tmp_path):
+    assert "it is no JSON: " in refused(tmp_path / "x.json", "{").what
+    assert refused(tmp_path / "x.json", '{\n"a": 1,\n b}').what.endswith("(line 3)")
+    assert "nor a lock that is read here" in refused(tmp_path / "x.json", '{"a": 1}').what
+
+
 def test_what_powershell_writes_is_read(tmp_path):
     path = tmp_path / "requirements.txt"
     for data in ("idna==3.6\r\n".encode("utf-16"), b"\xef\xbb\xbfidna==3.6\r\n"):

@@ -125,6 +125,35 @@ def test_standard_input_has_a_bound(pyrsia, node, typed, monkeypatch):
     assert (code, "standard input has more than 100 bytes" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("named", "what", "do"),
+    [
+        ("gone.txt", "there is no file gone.txt here", "check its name"),
+        ("deep/uv.lock", "there is no file deep/uv.lock here", "check its name"),
+        ("/gone", "there is no file /gone here", "check its name"),
+        ("idna==3.6", "names a version, but no ecosystem", "write it as a purl: pkg:pypi/idna@3.6"),
+        ("Idna@3.6.0", "names a version, but no ecosystem", "write it as a purl: pkg:pypi/idna@3.6.0"),
+        ("org.acme:lib:1.0", "names a version, but no ecosystem", "write it as a purl: pkg:maven/org.acme/lib@1.0"),
+        ("zlib/1.3", "names a version, but no ecosystem", "write it as a purl: pkg:conan/zlib@1.3"),
+        ("idna", "says neither a version nor a tag", "a package is a purl (pkg:pypi/idna@VERSION)"),
+        ("a b\x1b[31m", "a b\\x1b[31m is no file here, no purl and no image with a tag", "`-` for standard input"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_told_by_what_it_looks_like(pyrsia, node, named, what, do):
+    code, out, err = pyrsia("audit", named, "--node", node.url)
+    assert (code, out) == (2, "")
+    told = " ".join(err.split())
+    assert what in told
+    assert do in told
+
+
+def test_advisories_below_what_fails_are_told_as_such(pyrsia, node):
+    code, out, _ = pyrsia("audit", "pkg:pypi/idna@3.6", "--node", node.url, "--fail-on", "critical")
+    assert (code, out.splitlines()[-1]) == (0, "none that counts is at or above critical")
+    code, out, _ = pyrsia("audit", "pkg:pypi/idna", "--node", node.url)
+    assert (code, "all that is said of it tells `pyrsia facts show pkg:pypi/idna`" in out) == (3, True)
+
+
 def test_who_names_nothing_is_told_what_can_be_named(pyrsia):
     code, _, err = pyrsia("audit")
     assert code == 2

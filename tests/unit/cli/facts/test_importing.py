@@ -218,7 +218,7 @@ def test_wrong_records_are_refused_by_name_and_the_others_are_said(pyrsia, asked
     assert (code, len(desk.entries)) == (1, 1)
     assert "refused: 2" in out
     assert f"{tmp_path / 'A-2.json'}: Expected `array" in out
-    assert "torn.json: Input data was truncated" in out
+    assert "torn.json: it is no JSON: Input data was truncated" in out
 
 
 def test_a_file_that_cannot_be_read_changes_nothing_even_beside_good_ones(pyrsia, asked, desk, tmp_path):

@@ -1,6 +1,6 @@
 """What one more fact does to findings: it may add to them, and never takes from them."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyrsia.consumers.auditing.asking import Answered
@@ -35,6 +35,10 @@ def reported(told, fail_on, ignored=(), lifts=None):
 
 
 @given(said("ab"), said("xy"), st.sampled_from(FAIL_ON), st.sets(st.sampled_from(NAMES), max_size=3))
+# Another who calls two weaknesses of one issuer one must not make the unknown one as harmless as the other.
+@example(
+    [(["N-0"], "none", "a"), (["N-2"], "unknown", "a")], [(["N-0", "N-2"], "none", "x")], "low", frozenset()
+)
 def test_anothers_fact_never_makes_an_audit_pass(first, more, fail_on, ignored):
     before = reported(first, fail_on, sorted(ignored))
     after = reported([*first, *more], fail_on, sorted(ignored))
