@@ -105,12 +105,15 @@ class History:
         return Members(self.log.states[size].get, self.world.genesis)
 
 
-async def compare(history):
+async def differing(history):
+    """Sizes of which the answer is not that of the state of then."""
+    found = []
     for size in history.log.states:
         then, oracle = await history.then(size), history.oracle(size)
-        assert then.told() == oracle.told(), size
-        for motion in history.motions:
-            assert then.motion(motion) == oracle.motion(motion), (size, motion)
+        same = then.told() == oracle.told()
+        if not same or any(then.motion(one) != oracle.motion(one) for one in history.motions):
+            found.append(size)
+    return found
 
 
 @settings(max_examples=25, deadline=None)
@@ -119,7 +122,7 @@ def test_at_each_moment_members_and_motions_are_those_of_the_log_that_ended_ther
     history = History()
     for number in acts:
         history.act(number)
-    trio.run(compare, history)
+    assert trio.run(differing, history) == []
 
 
 def test_a_seat_that_is_given_a_vote_that_expires_and_keys_that_change_are_told_as_they_were():
@@ -153,7 +156,7 @@ def test_a_seat_that_is_given_a_vote_that_expires_and_keys_that_change_are_told_
             if views.motion(state.get, one)}  # fmt: skip
     assert seen == {"open", "awaits-acceptance", "enacted", "expired"}
     assert {one.number for one in map(history_epoch(history), history.log.states)} >= {0, 1, 2, 3}
-    trio.run(compare, history)
+    assert trio.run(differing, history) == []
 
 
 def history_epoch(history):
