@@ -1,7 +1,5 @@
 """`peers`, `list`: who else is in the network, how this node sees each, and what each has done to it."""
 
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -9,7 +7,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.tell import examples, json_option, node_option, table, tell
+from pyrsia.cli.tell import examples, json_option, node_option, table, tell, width
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.status import look_first, seen_in_words
@@ -40,7 +38,7 @@ def peers(peer: str | None, target: str | None, as_json: bool) -> None:
         one = _one(answer["peers"], peer)
         tell(one, as_json=as_json, text=lambda: _details(one))
         return
-    tell(answer, as_json=as_json, text=lambda: _table(answer["peers"], _width()))
+    tell(answer, as_json=as_json, text=lambda: _table(answer["peers"], width()))
 
 
 @click.command("list")
@@ -69,11 +67,6 @@ def _one(found: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any]:
         who="your command",
         do="take a name or the beginning of an id from `pyrsia peers`",
     )
-
-
-def _width() -> int:
-    """Of the terminal; whoever reads through a pipe gets every column."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
 
 
 def _table(found: Sequence[dict[str, Any]], width: int) -> list[str]:

@@ -1,15 +1,19 @@
 """How the terminal is told: refusals in sentences, JSON for scripts, text of others made harmless."""
 
+import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.wire.text import safe
+
+_LEAST_SENTENCE: Final = 16  # of a sentence that is cut, characters that still say something
 
 node_option = click.option(
     "--node",
@@ -44,7 +48,7 @@ def run(command: click.Command, arguments: list[str]) -> int:
         if as_json and not isinstance(error, click.exceptions.NoArgsIsHelpError):
             tell_refusal(_spoken(error), as_json=True)
         else:
-            error.show()
+            _show(error)
         return error.exit_code
     except PyrsiaError as error:
         tell_refusal(_world("unavailable", str(error)), as_json=as_json)
@@ -65,6 +69,14 @@ def run(command: click.Command, arguments: list[str]) -> int:
         tell_refusal(_world("unavailable", f"{error.strerror or error}{where}"), as_json=as_json)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """As click does, but for what a stranger's text in an argument would do to the terminal."""
+    shown = io.StringIO()
+    error.show(file=shown)
+    for line in shown.getvalue().splitlines():
+        click.echo(safe(line), err=True)
 
 
 def _spoken(error: click.ClickException) -> Refusal:
@@ -108,12 +120,33 @@ def tell(value: Any, *, as_json: bool, text: Callable[[], Iterable[str]]) -> Non
         click.echo(safe(line))
 
 
+def width() -> int:
+    """Of the terminal; whoever reads through a pipe gets everything."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> list[str]:
-    """Aligned columns, two spaces between them."""
+    """Aligned columns, two spaces between them. On a terminal that is narrower, sentences are cut to fit; names,
+    numbers and ids never are."""
     lines = [[safe(str(cell)) for cell in row] for row in rows]
     head = list(header)
-    widths = [max([len(head[i]), *(len(line[i]) for line in lines)]) for i in range(len(head))]
+    columns = [[line[i] for line in lines] for i in range(len(head))]
+    widths = [max([len(name), *map(len, cells)]) for name, cells in zip(head, columns, strict=True)]
+    sentences = [
+        i for i, cells in enumerate(columns) if max((cell.count(" ") for cell in cells), default=0) > 1
+    ]
+    over = sum(widths) + 2 * len(widths) - 2 - width()
+    while over > 0 and sentences:
+        widest = max(sentences, key=widths.__getitem__)
+        if widths[widest] <= _LEAST_SENTENCE:
+            break
+        widths[widest] -= 1
+        over -= 1
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(_fit(cell, size) for cell, size in zip(line, widths, strict=True)).rstrip()
         for line in [head, *lines]
     ]
+
+
+def _fit(cell: str, size: int) -> str:
+    return cell.ljust(size) if len(cell) <= size else cell[: size - 1] + "\u2026"

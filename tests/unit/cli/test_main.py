@@ -106,7 +106,7 @@ def unknown(words):
         word = word.rstrip(".:)'\"]").lstrip("[")
         if value:  # of the option before it
             value = False
-        elif word.startswith("-"):
+        elif word.startswith("-") and word != "-":  # "-" is standard input
             options = {flag: one for one in command.params for flag in one.opts}
             if word.partition("=")[0] not in options.keys() | {"--help", "-h"}:
                 return f"{' '.join(path)} takes no {word}"
@@ -323,6 +323,37 @@ def test_json_is_ascii_and_text_is_neutralised(capsys):
     tell({}, as_json=False, text=lambda: [evil])
     assert capsys.readouterr().out == "\\x1b]0;x\\x07\\u202e\\x9b2J\\x0a\n"
     assert table([[evil, 1]], ["a", "b"])[1] == "\\x1b]0;x\\x07\\u202e\\x9b2J\\x0a  1"
+
+
+def test_of_a_wide_table_sentences_are_cut_on_a_terminal_and_nothing_else(monkeypatch):
+    ident, sentence = "a" * 52, "it says something about a thing that nobody asked for " * 3
+    rows, head = [[ident, sentence, "two words", 7]], ["id", "text", "name", "count"]
+    whole = table(rows, head)
+    assert sentence.strip() in whole[1]
+    monkeypatch.setattr("pyrsia.cli.tell.width", lambda: 100)
+    cut = table(rows, head)
+    assert max(map(len, cut)) == 100
+    assert cut[1].startswith(f"{ident}  it says something")
+    assert cut[1].endswith("…  two words  7")
+    monkeypatch.setattr("pyrsia.cli.tell.width", lambda: 40)  # it can be no narrower
+    assert ident in table(rows, head)[1]
+    assert "it says somethi…  two words  7" in table(rows, head)[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("facts", "show", "pkg:pypi/x\x1b[31m\u202e"),
+        ("facts", "show", "--\x1b[31m\u202e"),
+        ("\x1b[31m\u202e",),
+    ],
+)
+def test_a_usage_error_writes_nothing_of_an_argument_raw(words, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # click strips colours elsewhere
+    assert run(cli, list(words)) == 2
+    told = capsys.readouterr().err
+    assert "\\u202e" in told
+    assert not {"\x1b", "\u202e"} & set(told)
 
 
 def test_a_table_of_nothing_is_its_header():
