@@ -5,6 +5,8 @@ A number is never reused for another meaning; a peer that does not know one igno
 
 from enum import IntEnum
 
+from pyrsia.errors import Malformed
+
 
 class Kind(IntEnum):
     """One-way messages."""
@@ -38,3 +40,13 @@ class Method(IntEnum):
     PARTS = 19  # a point and places of its trees -> their rows
     BUNDLES = 20  # entry bundles of the log
     TILES = 21  # full tiles of the log
+
+
+def nothing(method: Method, body: bytes) -> None:
+    """That the empty body of a request that takes none is empty: it is part of the form, as any other is.
+
+    Raises:
+        Malformed: no honest node sends more.
+    """
+    if body:
+        raise Malformed(f"request: {method.name} takes no body, and {len(body)} bytes came")

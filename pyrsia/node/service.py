@@ -43,7 +43,7 @@ from pyrsia.node.consensus.agreement import Agreement, Hands
 from pyrsia.node.consensus.standing import Standing
 from pyrsia.node.house import BLOBS, KEYS, SCRATCH, House
 from pyrsia.node.inspecting.past import Pasts
-from pyrsia.node.kinds import Kind, Method
+from pyrsia.node.kinds import Kind, Method, nothing
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.desk import KnowledgeDesk
 from pyrsia.node.knowledge.documents import Documents
@@ -767,7 +767,8 @@ class Node:
             return write_refusal(refusal)
         return await self.reception.answer(node, raw)
 
-    async def _on_document(self, _: NodeId, __: bytes) -> bytes:
+    async def _on_document(self, _: NodeId, body: bytes) -> bytes:
+        nothing(Method.DOCUMENT, body)
         return msgspec.json.encode(self.governing.document())
 
     def _take(self, raw: bytes) -> None:
@@ -790,5 +791,6 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _on_ping(_: NodeId, __: bytes) -> bytes:
+def _on_ping(_: NodeId, body: bytes) -> bytes:
+    nothing(Method.PING, body)
     return b""

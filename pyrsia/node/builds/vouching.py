@@ -79,10 +79,11 @@ class Vouching:
         """All signatures that are here for the file whose SHA-256 is the payload, our own among them.
 
         Raises:
-            Refusal: `bad-request`, `not-found`.
+            Malformed: no SHA-256.
+            Refusal: `not-found`.
         """
         if len(payload) != HASH_BYTES:
-            raise Refusal("bad-request", what="not a SHA-256", who="the peer", do="send 32 bytes")
+            raise Malformed(f"request: VOUCH takes a SHA-256, and {len(payload)} bytes came")
         judged = self._judged(payload.hex())
         if judged is None:
             raise Refusal(

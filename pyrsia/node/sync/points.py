@@ -20,7 +20,7 @@ from pyrsia.ledger import index, snapshot, views
 from pyrsia.ledger.index import PACKAGES, STATE
 from pyrsia.ledger.prefixtree import Tree
 from pyrsia.net.requests import Handler
-from pyrsia.node.kinds import Method
+from pyrsia.node.kinds import Method, nothing
 from pyrsia.node.log.archive import Archive
 from pyrsia.store.layout import Generation
 from pyrsia.store.rocks import Database, Frozen
@@ -140,7 +140,8 @@ class Points:
 
     # -- answering --
 
-    async def _on_points(self, _: NodeId, __: bytes) -> bytes:
+    async def _on_points(self, _: NodeId, body: bytes) -> bytes:
+        nothing(Method.POINTS, body)
         if self._clock() - self._sealed_s >= REST_S:
             self._keep()
         return wire.encode_points([kept.point for kept in self._kept.values()])
