@@ -57,8 +57,13 @@ class Read:
 
     def __init__(self, text: str, reader: Callable[[str], Any]) -> None:
         self._text, self._with = text, reader
-        self.numbers = _numbers(text) if _NUMBERS.fullmatch(text) else None
-        self._full = reader(text) if self.numbers is None else None
+        self.numbers: tuple[int, ...] | None = None
+        self._full = None
+        if _NUMBERS.fullmatch(text):  # as nearly all; a package's advisories have some hundred of them
+            numbers = tuple(map(int, text.split(".")))
+            self.numbers = numbers if numbers[-1] else _stripped(numbers)
+        else:
+            self._full = reader(text)
 
     @property
     def full(self) -> Any:
@@ -68,8 +73,8 @@ class Read:
         return self._full
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(map(int, text.split(".")))
+def _stripped(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """Without zeros at the end."""
     while numbers and not numbers[-1]:
         numbers = numbers[:-1]
     return numbers

@@ -31,6 +31,7 @@ MAX_WORDS = Limit(
 MAX_LOOKS = Limit(
     20_000, "histories looked at since the last block, 300 bytes each; then all are looked at again"
 )
+RATED = Limit(50, "vectors rated between two turns of the loop when a node begins, 1 ms")
 
 _FILE = "pkg:generic/file"  # of facts about a file none is about this one
 _Seen = tuple[int | bool | str, ...]
@@ -196,8 +197,15 @@ class Knowledge:
         return self._revision
 
     async def run(self) -> None:
-        """Read long histories that somebody asked about; until cancelled."""
+        """Read long histories that somebody asked about; until cancelled.
+
+        Before that, what every first question would wait for: the library of severities, and its ratings.
+        """
         severities.warm()
+        for number, vector in enumerate(severities.common()):
+            severities.of_vector(vector)
+            if number % RATED.value == 0:
+                await trio.lowlevel.checkpoint()
         seen = 0
         while True:
             seen = await self._asked.after(seen)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrsia.knowledge.severities import UNKNOWN, WORDS, of_vector, rank, severity, warm
+from pyrsia.knowledge.severities import UNKNOWN, VECTORS_KNOWN, WORDS, common, of_vector, rank, severity, warm
 
 BASE = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:{c}/I:{i}/A:{a}"
 CRITICAL = BASE.format(c="H", i="H", a="H")
@@ -89,3 +89,22 @@ def test_warming_up_reads_a_vector_of_each_reader():
     assert of_vector.cache_info().currsize == 2
     assert of_vector(CRITICAL) == "critical"
     assert of_vector.cache_info().misses == 2
+
+
+def test_the_common_vectors_are_all_that_cvss_3_has_and_are_remembered():
+    every = list(common())
+    assert len(set(every)) == len(every) == 4 * 2 * 3 * 2 * 2 * 3 * 3 * 3
+    assert {CRITICAL, MEDIUM} < set(every)
+    of_vector.cache_clear()
+    warm()
+    assert UNKNOWN not in {of_vector(one) for one in every}
+    made = of_vector.cache_info().misses
+    assert made < VECTORS_KNOWN.value
+    assert {of_vector(one) for one in every} == set(WORDS)
+    assert of_vector.cache_info().misses == made
+
+
+@pytest.mark.parametrize("more", ["/E:U", "/MAV:P/MVC:N", "/S:P/AU:Y"])
+def test_metrics_beyond_the_base_change_no_rating_of_cvss_4(more):
+    for vector in (FOUR, FOUR.replace("AV:N", "AV:P"), FOUR.replace(":H", ":L")):
+        assert of_vector(vector + more) == of_vector(vector) != UNKNOWN
