@@ -138,6 +138,7 @@ for _command in (
     _whole(
         "builds", "Build requests with their verdicts.",
         "pyrsia inspect-log builds --newest --limit 20 --where 'verdict = DIVERGED' --format table",
+        "pyrsia inspect-log builds --where 'dissenting != null'",
     ),
 ):  # fmt: skip
     inspect_log.add_command(_command)

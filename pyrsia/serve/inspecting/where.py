@@ -56,9 +56,12 @@ class Condition:
     pattern: re.Pattern[str] | None = None
 
     def holds(self, found: Any) -> bool:
-        """Whether the record's value `found` is as asked. Of a list one element has to be; for `!=` every one."""
+        """Whether the record's value `found` is as asked. Of a list one element has to be; for `!=` every one. An empty
+        list is no value."""
         if isinstance(found, dict):
             found = tuple(found.values())
+        if found == ():
+            found = None
         if not isinstance(found, tuple):
             return self._holds(found)
         if self.op == "!=":
@@ -67,7 +70,7 @@ class Condition:
 
     def _holds(self, found: Any) -> bool:
         if self.value is None or found is None:
-            same = self.value is None and found is None
+            same = found is None and self.value in (None, "")
             return same if self.op == "=" else self.op == "!=" and not same
         if self.op == "~":
             return str(self.value).lower() in str(found).lower()

@@ -216,10 +216,15 @@ def condition(draw, rows):
     value = getattr(draw(st.sampled_from(rows)), field)
     if isinstance(value, (tuple, dict)):
         several = tuple(value.values()) if isinstance(value, dict) else value
-        value = draw(st.sampled_from(several)) if several else "nothing"
+        value = draw(st.sampled_from(several)) if several else None
     if value is None:
-        op = draw(st.sampled_from(("=", "!=")))
-        return f"{field} {op} null", lambda found: (found is None) == (op == "=")
+        op, written = draw(st.sampled_from(("=", "!="))), draw(st.sampled_from(("null", '""')))
+        if field in NUMBERS | SECONDS | MILLISECONDS:
+            written = "null"
+        return (
+            f"{field} {op} {written}",
+            lambda found: (found in (None, (), {}, "" if written != "null" else None)) == (op == "="),
+        )
     number = field in NUMBERS | SECONDS | MILLISECONDS
     op = draw(
         st.sampled_from(("=", "!=", "<", "<=", ">", ">=") if number else ("=", "!=", "<", ">", "~", "glob"))
@@ -236,9 +241,9 @@ def condition(draw, rows):
 
     def holds(found):
         found = tuple(found.values()) if isinstance(found, dict) else found
-        if isinstance(found, tuple):
+        if isinstance(found, tuple) and found:
             return all(map(compare, found)) if op == "!=" else any(map(compare, found))
-        return op == "!=" if found is None else compare(found)
+        return (op == ("=" if value == "" else "!=")) if found in (None, ()) else compare(found)
 
     return f'{field} {op} "{value}"' if not number else f"{field}{op}{value}", holds
 
