@@ -221,6 +221,10 @@ DIAL_WAIT_S = Limit(5, "for a greeting to be answered; three round trips on the 
 REDIAL_S = Limit(5, "the longest pause between two attempts to reach a peer")
 REQUEST_DEADLINE_S = Limit(600, "no answer to one message takes longer than a person waits")
 CHUNK_BYTES = Limit(262_144, "hashed in 27 us and sent as one frame; smaller costs twice the CPU")
+ROW_CHUNKS = Limit(
+    3,
+    "chunks that follow one another, in one message; a MiB and more costs new memory of the kernel's each time",
+)
 MAX_CHUNKS = Limit(65_000, "16 GiB; the manifest still fits one 2 MiB frame")
 SHARDS = Limit(4_096, "of blobs, by their first 12 bits: some hundred a member, so that shares are even")
 FAILED_BLOBS = Limit(

@@ -28,7 +28,7 @@ from pyrsia.net.sockets import until_lost
 from pyrsia.net.tickets import TICKET_BYTES, Tickets
 from pyrsia.net.zap import key_of
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import DATA_HWM, LINK_FAULTS, MAX_PEERS, Limit, NodeId
+from pyrsia.units import CHUNK_BYTES, DATA_HWM, LINK_FAULTS, MAX_PEERS, Limit, NodeId
 from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
@@ -54,11 +54,22 @@ MAX_HELD = Limit(
 MAX_HELD_OF_NODE = Limit(4, "of them of one node; who connects in a loop fills no table")
 
 _ASKS: Final = frozenset((Type.WANT_MANIFEST, Type.WANT_HAVE, Type.GET, Type.CANCEL))
+_CHUNK_BYTES: Final = CHUNK_BYTES.value
 _NOTHING: Final = memoryview(b"")
 
 OnAsk = Callable[[Line, Message], None]
 OnRange = Callable[[Line, ranges.Message], None]
 OnFault = Callable[[NodeId, str], None]
+
+
+def _take_chunks(line: Line, manifest_id: bytes, number: int, payload: memoryview) -> None:
+    """A chunk, and those that follow it in the same message."""
+    if len(payload) <= _CHUNK_BYTES:
+        line.take_chunk(manifest_id, number, payload)
+        return
+    for at in range(0, len(payload), _CHUNK_BYTES):
+        line.take_chunk(manifest_id, number, payload[at : at + _CHUNK_BYTES])
+        number += 1
 
 
 class DataLinks:
@@ -362,7 +373,7 @@ class DataLinks:
                 payload = parts[1].buffer
                 chunk = chunks.chunk_of(parts[0].buffer, len(payload))
                 if chunk is not None:
-                    line.take_chunk(*chunk, payload)
+                    _take_chunks(line, *chunk, payload)
                     return
             if ticket_of(parts[0].buffer) is not None:
                 if len(parts) > 1:

@@ -28,12 +28,12 @@ from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
-from pyrsia.units import MAX_OPEN_MAPS, NodeId
+from pyrsia.units import MAX_OPEN_MAPS, ROW_CHUNKS, NodeId
 from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
 IN_A_ROW: Final = (
-    16  # messages of one line that has no other beside it: 4 MiB, some milliseconds of a fast line
+    16  # chunks of one line that has no other beside it: 4 MiB, some milliseconds of a fast line
 )
 STALLED_S: Final = 30.0  # a connection that takes nothing for this long is given up
 
@@ -291,25 +291,47 @@ class Server:
 
     def _ready(self, line: Line) -> Iterator[Sequence[bytes | memoryview]]:
         """Messages that may go over the line now, each taken when the last one is sent, until it is another's turn."""
-        key, now_s = line.key, trio.current_time()
-        for _ in range(IN_A_ROW):
+        key, now_s, left = line.key, trio.current_time(), IN_A_ROW
+        while left > 0:
             item = self._uploads.pop(key, now_s)
             if item is None:
                 return
-            parts = self._chunk(line, item) if isinstance(item, _Chunk) else self._word(line, item)
+            if isinstance(item, _Chunk):
+                count = self._row(key, item, now_s)
+                parts = self._chunks(line, item, count)
+            else:
+                count, parts = 1, self._word(line, item)
+            left -= count
             yield parts
             if self._turns or self._uploads.wait_s((key,), now_s):
                 return
 
-    def _chunk(self, line: Line, item: _Chunk) -> Sequence[bytes | memoryview]:
+    def _row(self, key: bytes, item: _Chunk, now_s: float) -> int:
+        """How many chunks go in one message: `item`, and what follows it in the file and in the queue, taken out."""
+        count = 1
+        while count < ROW_CHUNKS.value and not self._turns and not self._uploads.wait_s((key,), now_s):
+            following = self._uploads.first(key)
+            if not isinstance(following, _Chunk) or following.number != item.number + count:
+                break
+            if following.manifest_id != item.manifest_id or following.served.path != item.served.path:
+                break
+            self._uploads.pop(key, now_s)
+            count += 1
+        return count
+
+    def _chunks(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview]:
         try:
             manifest, view = self._maps.get(item.manifest_id, item.served)
         except PyrsiaError:  # evicted since it was asked for
-            return (chunks.encode(Message(Type.NAK, item.manifest_id, (item.number,))),)
-        offset, length = manifest.span(item.number)
-        self._counters.chunks_sent += 1
+            gone = tuple(range(item.number, item.number + count))
+            return (chunks.encode(Message(Type.NAK, item.manifest_id, gone)),)
+        start, length = manifest.span(item.number)
+        if count > 1:
+            offset, last = manifest.span(item.number + count - 1)
+            length = offset + last - start
+        self._counters.chunks_sent += count
         self._counters.sent(line.node, length)
-        return chunks.chunk_head(item.manifest_id, item.number), view[offset : offset + length]
+        return chunks.chunk_head(item.manifest_id, item.number), view[start : start + length]
 
     def _word(self, line: Line, item: _Item) -> Sequence[bytes | memoryview]:
         if isinstance(item.message, ranges.Message):

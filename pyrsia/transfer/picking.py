@@ -1,14 +1,14 @@
 """Which chunk is asked next: rule 3 of `swarm`. No I/O.
 
 Nobody reads along: the first two at random, so that those who start together start differently; then those that the
-fewest sources hold, ties at random. Somebody reads along: the first that is wanted from where a reader stands, each
-reader in turn.
+fewest sources hold, ties at random, row by row of three: what follows a chunk travels with it (`wire/chunks`). Somebody
+reads along: the first that is wanted from where a reader stands, each reader in turn.
 
 Where others fetch the file too, all would ask its one holder for the same chunks, by chance or in order. So each looks
 first for its share of what is not spread among them yet: of n that fetch, as far as a node sees them, the r-th by id
 has the chunks i with i mod n = r. A reader's first chunk, and the next one of a reader that stands still for a second,
 come in order all the same. With eight such nodes their common source gives each chunk 1.04 times, and 1.09 times when
-all read along; without shares it was 1.16 and 2.2 (simulated).
+all read along; without shares it was 1.16 and 2.2 (simulated). Rows are only for who fetches alone.
 
 Source: docs/network.md, "The swarm".
 """
@@ -16,11 +16,12 @@ Source: docs/network.md, "The swarm".
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from pyrsia.units import MAX_SOURCES, Limit, NodeId
+from pyrsia.units import MAX_SOURCES, ROW_CHUNKS, Limit, NodeId
 
 RANDOM_FIRST: Final = 2
 AHEAD: Final = 64  # chunks, 16 MiB: what those who read along together exchange among themselves first
 FAR_AHEAD: Final = 4 * AHEAD
+ROW: Final = ROW_CHUNKS.value
 DARTS: Final = 3  # thrown at a pool before its bits are counted: most hit a dense one
 STALL_S: Final = 1.0  # before a reader that stands still gets its next chunk from whoever has it
 MAX_PLACES = Limit(16, "readers whose places are looked at; of more, the first ones in the file")
@@ -81,12 +82,16 @@ class Picking:
             period = "0" * (of - 1 - rank) + "1" + "0" * rank
             self._mine = int(period * (self._count // of + 1), 2) if others else self._every
 
-    def pick(self, now: float, pool: int) -> int:
-        """A chunk of `pool` (not empty)."""
+    def pick(self, now: float, pool: int, after: int = -1) -> int:
+        """A chunk of `pool` (not empty).
+
+        Args:
+            after: what the same source was asked for last; -1: nothing.
+        """
         self._picks += 1
         places = sorted(set(self._places()))[: MAX_PLACES.value] if self._places is not None else []
         if not places:
-            return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool)
+            return self._any(pool) if self._picks <= RANDOM_FIRST else self._rarest(pool, after)
         shared = self._share[1] > 1 and not self._stalls(now, places)
         fresh = next((place for place in places if not self._follows(place)), None)
         self._seen = [place for place in places if place == fresh or self._follows(place)]
@@ -122,9 +127,15 @@ class Picking:
         """Whether a reader at `place` may be one that was seen before."""
         return any(0 <= place - before <= AHEAD for before in self._seen)
 
-    def _rarest(self, pool: int) -> int:
+    def _rarest(self, pool: int, after: int) -> int:
         pool = next((found for rare in self._rare[1:] if (found := pool & rare)), pool)
-        return self._any(pool & self._mine or pool)
+        if self._share[1] > 1:
+            return self._any(pool & self._mine or pool)
+        if (after + 1) % ROW and pool >> after + 1 & 1:
+            return after + 1
+        at = self._any(pool)
+        row = at - at % ROW
+        return row + _lowest(pool >> row)
 
     def _any(self, pool: int) -> int:
         """Each with the same chance: who shares gaps with others must not share what comes after them."""

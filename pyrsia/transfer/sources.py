@@ -65,6 +65,7 @@ class Source:
     strikes: int = 0
     naks: int = 0
     busies: int = 0
+    last: int = -1  # the chunk that it was asked for last
     rtt_s: float = 0.0
     rate: float = 0.0  # bytes per second, 0 while unknown
     window_s: float = 0.0

@@ -328,7 +328,7 @@ class Swarm:
             source = self._next_source(now, ready, asks)
             if source is None:
                 break
-            index = self._picking.pick(now, owing.wanted & source.held)
+            index = self._picking.pick(now, owing.wanted & source.held, source.last)
             self._owe(source, index, now)
             asks.setdefault(source.node, []).append(index)
         return _asks(asks)
@@ -421,6 +421,7 @@ class Swarm:
 
     def _owe(self, source: Source, index: int, now: float) -> None:
         self._owing.owe(source, index, now)
+        source.last = index
         self._asked.add(source.node)
         if self._down is not None:
             self._down.take(now, source.node, self._manifest.span(index)[1])

@@ -138,6 +138,11 @@ class Uploads(Generic[_T]):
         self._gone(lane, queue, [size])
         return item
 
+    def first(self, lane: bytes) -> _T | None:
+        """What `pop` would give; None when that is a short answer, or nothing."""
+        queue = self._lanes.get(lane)
+        return queue.items[0][2] if queue is not None and not queue.short and queue.items else None
+
     def cancel(self, lane: bytes, chunks: Iterable[tuple[bytes, int]]) -> int:
         """Take these chunks out of `lane`; how many were still there."""
         queue = self._lanes.get(lane)

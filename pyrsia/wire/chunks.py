@@ -7,12 +7,13 @@ CHUNK carry their bytes in a second frame, so that a chunk goes from the file to
     WANT_MANIFEST                           MANIFEST  + the manifest's bytes
     WANT_HAVE                               HAVE      count u32, then nothing (all) or a bitfield
                                             ALSO      node ids [32] each, 1 to 8; only where there are any
-    GET      chunk numbers, u32 each        CHUNK     number u32  + the chunk's bytes
+    GET      chunk numbers, u32 each        CHUNK     number u32  + the chunk's bytes, and of those that follow it
     CANCEL   chunk numbers                  NAK       chunk numbers; none: nothing of this file
                                             BUSY      chunk numbers: not now, ask again later
 
 A bitfield has chunk i at bit i % 8 (of value 1 << i % 8) of byte i // 8; bits after the last are zero.
-Chunk numbers are in any order, each once, at most 16.
+Chunk numbers are in any order, each once, at most 16. A CHUNK with more than 256 KiB holds the chunks that follow as
+well, at most three in all: each message wakes threads, and a chunk's share of that is as large as its hash's.
 
 A node gives the verified chunks of a file that it still fetches. What it has grows, so an asker sends WANT_HAVE
 again (how often `transfer/swarm.py` decides) and takes the newest HAVE: a server keeps no list of whom to tell.
@@ -36,6 +37,7 @@ from pyrsia.units import (
     MAX_ASK_CHUNKS,
     MAX_CHUNKS,
     MAX_DATA_FRAME_BYTES,
+    ROW_CHUNKS,
     NodeId,
 )
 
@@ -47,7 +49,7 @@ _U32: Final = struct.Struct(">I")
 _CHUNK: Final = struct.Struct(">BB32sI")  # the whole first frame of a CHUNK
 _KIND: Final = 6  # `Type.CHUNK`
 _MOST: Final = MAX_CHUNKS.value
-_BYTES: Final = CHUNK_BYTES.value
+_BYTES: Final = ROW_CHUNKS.value * CHUNK_BYTES.value
 
 
 class Type(IntEnum):
@@ -74,7 +76,7 @@ class Message:
     Attributes:
         type: which one.
         manifest_id: 32 bytes.
-        chunks: numbers of GET, CANCEL, NAK, BUSY; the one number of CHUNK.
+        chunks: numbers of GET, CANCEL, NAK, BUSY; of CHUNK the first one.
         count: of HAVE, how many chunks the file has.
         bits: of HAVE, the bitfield; empty when all are held.
         nodes: of ALSO, each once.
@@ -119,7 +121,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> Message:
     if wrong:
         raise Malformed(f"chunks: {wrong}")
     if len(frames) == 2:
-        most = CHUNK_BYTES.value if kind is Type.CHUNK else MAX_DATA_FRAME_BYTES.value
+        most = _BYTES if kind is Type.CHUNK else MAX_DATA_FRAME_BYTES.value
         if not 1 <= len(frames[1]) <= most:
             raise Malformed(f"chunks: {len(frames[1])} bytes in a {kind.name}")
     return message
@@ -163,7 +165,8 @@ def kind_of(kinds: type[_Kind], number: int, frames: int, with_payload: Sequence
 
 
 def chunk_of(head: bytes | memoryview, size: int) -> tuple[bytes, int] | None:
-    """Manifest id and number of a CHUNK with this first frame and so many bytes; None if it is another message or none.
+    """Manifest id and first number of a CHUNK with this first frame and so many bytes; None if it is another message
+    or none.
 
     Nearly all that comes is one, and this takes a fifth of the time that `decode` takes.
     """

@@ -98,9 +98,13 @@ async def raw_client(nursery, site, to):
 
 
 async def answer(sock):
+    return (await answer_and_bytes(sock))[0]
+
+
+async def answer_and_bytes(sock):
     with trio.fail_after(15):
         frames = await sock.recv()
-    return chunks.decode([frame.buffer for frame in frames])
+    return chunks.decode([frame.buffer for frame in frames]), b"".join(frame.bytes for frame in frames[1:])
 
 
 # -- the truth --
@@ -443,12 +447,50 @@ async def test_a_peer_that_asks_without_end_and_never_reads_is_told_busy_and_del
         await until(lambda: len(b.asks) == 0 and a.asks.count(b.id) == 60)
         assert len(a.plane._server._uploads) <= 4 * UPLOAD_QUEUE_CHUNKS.value
         assert await fetched(c, MANIFEST, [a]) == DATA
-        kinds = []
-        while Type.BUSY not in kinds or kinds.count(Type.CHUNK) < UPLOAD_QUEUE_CHUNKS.value:
-            kinds.append((await answer(greedy)).type)
+        busy, given = False, 0
+        while not busy or given < UPLOAD_QUEUE_CHUNKS.value:
+            message, data = await answer_and_bytes(greedy)
+            busy |= message.type is Type.BUSY
+            given += len(data) // CHUNK
         nursery.cancel_scope.cancel()
 
-    assert kinds.count(Type.CHUNK) < 60 * 16
+    assert given < 60 * 16
+
+
+async def test_chunks_that_follow_one_another_travel_together_three_at_most(sites, tmp_path):
+    a, b, _ = sites
+    a.put(tmp_path / "a", DATA)
+    other = a.put(tmp_path / "other", DATA[: 2 * CHUNK])
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        sock = await raw_client(nursery, b, a)
+        await sock.send([chunks.encode(Message(Type.GET, MANIFEST.id, (5, 6, 7, 8, 20, 22, 21, 39, 40)))])
+        got = [await answer_and_bytes(sock) for _ in range(6)]
+        await sock.send([chunks.encode(Message(Type.GET, MANIFEST.id, (0,)))])
+        await sock.send([chunks.encode(Message(Type.GET, other.id, (1,)))])  # follows, in another file
+        alone = [await answer_and_bytes(sock) for _ in range(2)]
+        nursery.cancel_scope.cancel()
+
+    assert [message.chunks for message, _ in got] == [(5,), (8,), (20,), (22,), (21,), (39,)]
+    assert [len(data) for _, data in got] == [3 * CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK + 123]
+    for message, data in got:
+        assert DATA[message.chunks[0] * CHUNK :].startswith(data)
+    assert [len(data) for _, data in alone] == [CHUNK, CHUNK]
+
+
+async def test_a_limit_on_what_goes_up_holds_within_a_row(sites, tmp_path):
+    """What follows travels along only if it may go now."""
+    a, b, _ = sites
+    a.plane._server._uploads._flow = Flow(4 * CHUNK)  # so much at once, and a second later as much again
+    a.put(tmp_path / "a", DATA)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        sock = await raw_client(nursery, b, a)
+        await sock.send([chunks.encode(Message(Type.GET, MANIFEST.id, tuple(range(5, 11))))])
+        got = [await answer_and_bytes(sock) for _ in range(2)]
+        nursery.cancel_scope.cancel()
+
+    assert [(message.chunks, len(data)) for message, data in got] == [((5,), 3 * CHUNK), ((8,), CHUNK)]
 
 
 async def test_cancelled_chunks_are_not_sent_and_an_asker_that_leaves_is_forgotten(sites, tmp_path):

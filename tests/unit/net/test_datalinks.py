@@ -557,6 +557,46 @@ async def test_the_same_chunk_again_and_again_is_late_once_at_most_and_then_a_fa
     assert c.counters.chunks_received == MANIFEST.count
 
 
+def row(first, *numbers):
+    """A CHUNK that begins with chunk `first`, and holds the bytes of these."""
+    spans = [MANIFEST.span(number) for number in numbers]
+    return [chunks.chunk_head(MANIFEST.id, first), b"".join(DATA[at : at + size] for at, size in spans)]
+
+
+ROWS = {
+    "the second one is another": lambda chunk: row(chunk, chunk, (chunk + 2) % 40),
+    "nobody asked for what follows": lambda chunk: row(chunk, chunk, *(chunk + 1,) * (chunk < 39)) * 2,
+    "four": lambda chunk: row(chunk, *[chunk] * 4),
+    "one chunk and a bit": lambda chunk: [chunks.chunk_head(MANIFEST.id, chunk), row(chunk, chunk, 40)[1]],
+    "beyond the end": lambda chunk: row(chunk, *range(chunk, min(chunk + 3, 41)), *[0] * max(0, chunk - 38)),
+}
+
+
+@pytest.mark.parametrize("lie", ROWS)
+async def test_a_row_that_lies_costs_its_sender_and_not_the_file(sites, tmp_path, lie):
+    a, b, c = sites
+    a.put(tmp_path / "a", DATA)
+
+    def reply(parts):
+        if parts[0][0] == HELLO:
+            return
+        ask = chunks.decode(parts)
+        if ask.type is Type.WANT_HAVE:
+            yield [chunks.encode(chunks.have(MANIFEST.id, MANIFEST.count, (1 << MANIFEST.count) - 1))]
+        for chunk in ask.chunks if ask.type is Type.GET else ():
+            yield ROWS[lie](chunk)
+
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites, serve=[a])
+        nursery.start_soon(babbling, b, reply)
+        assert await fetched(c, MANIFEST, [b, a]) == DATA
+        await until(lambda: b.id in c.counters.liars or c.links.counted["data-malformed"])
+        nursery.cancel_scope.cancel()
+
+    assert c.counters.chunks_received == MANIFEST.count
+    assert a.id not in c.counters.liars
+
+
 async def test_answers_of_a_peer_that_was_not_asked_are_its_fault_and_nobody_elses(sites, tmp_path):
     a, b, c = sites
     a.put(tmp_path / "a", DATA)

@@ -1,6 +1,7 @@
 """Sources that come, grow and give way while a download runs; limits; what a search and a liar may add."""
 
 import importlib.util
+import itertools
 import random
 import sys
 from pathlib import Path
@@ -298,3 +299,23 @@ def test_a_gibibyte_from_three_of_which_one_corrupts_and_one_dies_halfway(lies):
     assert world.dropped[corrupt.node] is True
     assert world.swarm.duplicates < 0.01 * 4096
     assert world.most_owed_by_all <= 64 << 20
+
+
+def test_what_one_source_is_asked_for_comes_row_by_row_unless_others_fetch_the_file_too():
+    def picked(shared):
+        picking = Picking(300, random.Random(1), None)
+        picking.more((1 << 300) - 1)
+        if shared:
+            picking.share([NodeId(b"b" * 32)], NodeId(b"a" * 32), 0)
+        pool, order = (1 << 300) - 1, [-1]
+        while pool:
+            order.append(picking.pick(0.0, pool, order[-1]))
+            pool ^= 1 << order[-1]
+        return order[1:]
+
+    alone, shared = picked(False), picked(True)
+    assert sorted(alone) == sorted(shared) == list(range(300))
+    follow = sum(after == before + 1 for before, after in itertools.pairwise(alone))
+    assert follow >= 195  # two of three, but for the first two chunks
+    assert alone[:30] != sorted(alone[:30])
+    assert all(chunk % 2 == 0 for chunk in shared[2:140])

@@ -207,3 +207,15 @@ def test_who_becomes_a_member_has_a_share_of_its_own_from_then_on():
     guests.clear()
     after = given_to(uploads, [A, B, C], 90)
     assert max(after.values()) - min(after.values()) <= 2 * CHUNK
+
+
+def test_what_comes_next_is_seen_before_it_is_taken_and_no_short_answer_is():
+    uploads = Uploads()
+    assert uploads.first(b"a") is None
+    uploads.push(A, b"a", "chunk", CHUNK)
+    assert uploads.first(b"a") == "chunk"
+    assert uploads.first(b"b") is None
+    uploads.push(A, b"a", "no", SHORT_BYTES)
+    assert uploads.first(b"a") is None
+    assert [uploads.pop(b"a"), uploads.first(b"a"), uploads.pop(b"a")] == ["no", "chunk", "chunk"]
+    assert uploads.first(b"a") is None

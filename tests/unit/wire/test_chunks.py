@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Malformed
-from pyrsia.units import CHUNK_BYTES, MAX_ASK_CHUNKS, MAX_CHUNKS, MAX_DATA_FRAME_BYTES
+from pyrsia.units import CHUNK_BYTES, MAX_ASK_CHUNKS, MAX_CHUNKS, MAX_DATA_FRAME_BYTES, ROW_CHUNKS
 from pyrsia.wire import chunks
 from pyrsia.wire.chunks import Message, Type
 
@@ -97,7 +97,7 @@ def u32(*values):
         [head(6), b"x"],
         [head(6, u32(1, 2)), b"x"],
         [head(6, u32(1)), b""],
-        [head(6, u32(1)), bytes(CHUNK_BYTES.value + 1)],
+        [head(6, u32(1)), bytes(ROW_CHUNKS.value * CHUNK_BYTES.value + 1)],
         [head(6, u32(1)), b"x", b"y"],
         [head(6, u32(MAX_CHUNKS.value)), b"x"],
         [head(5)],
