@@ -78,10 +78,12 @@ def _distribution(site: Path, folder: str, into: Gathered) -> None:
     path = site / folder
     called = _called(stem)
     file = path / _KINDS[f"{dot}{kind}"] if path.is_dir() else path
-    place = Place(str(file))
     data = None if path.is_symlink() else walking.text(file, MAX_METADATA_BYTES.value)
-    told = dict(_fields(data.decode("utf-8", "replace"))) if data is not None else {}
-    name, version = told.get("name", ""), told.get("version", "")
+    told = {
+        name: (value, line) for name, value, line in _fields(data.decode("utf-8", "replace") if data else "")
+    }
+    (name, _), (version, line) = told.get("name", ("", 0)), told.get("version", ("", 0))
+    place = Place(str(file), line)
     if not version:
         into.leave(stem, "its metadata names no version, or is no plain file", place)
     else:
@@ -99,13 +101,14 @@ def _called(stem: str) -> tuple[str, str]:
     return (name, version) if name else (version, "")
 
 
-def _fields(text: str) -> Iterator[tuple[str, str]]:
-    """The first of each field in the headers; a field that is there twice means the first, as importers read it."""
+def _fields(text: str) -> Iterator[tuple[str, str, int]]:
+    """The first of each field in the headers, with its line; a field that is there twice means the first, as importers
+    read it."""
     seen = set()
-    for line in _LINES.split(text):
+    for number, line in enumerate(_LINES.split(text), 1):
         if not line:
             return
         found = _FIELD.fullmatch(line)
         if found is not None and (name := found[1].lower()) not in seen:
             seen.add(name)
-            yield name, found[2]
+            yield name, found[2], number

@@ -5,7 +5,7 @@ Source: CycloneDX 1.6, bom-1.6.schema.json; docs/knowledge.md, "Importing".
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from pyrsia.consumers.documents.purls import canonical
 from pyrsia.consumers.documents.reading import document, refused, text
 
 FORMAT = "CycloneDX"
+_DO: Final = "write it as CycloneDX 1.6 (`cyclonedx convert --output-version v1_6`), or update pyrsia"
 
 
 class Hash(msgspec.Struct):
@@ -66,6 +67,9 @@ def of_json(path: Path, data: bytes | None = None) -> Bom:
     found = document(path, Bom, data)
     if found.format != FORMAT:
         raise refused(path, "it is no CycloneDX document in JSON: bomFormat is missing")
+    version = text(found.version)
+    if version and not version.startswith("1."):
+        raise refused(path, f"it is CycloneDX of a version that is not read: {version[:40]}", _DO)
     return found
 
 

@@ -11,8 +11,10 @@ from pyrsia.units import Limit
 
 MAX_LINED = Limit(100_000, "purls of one document whose lines are told: twice what an audit takes")
 
+# Possessive: a value may have 60 MB, and each place that it could be left again at would be remembered.
 _FIELD: Final = re.compile(
-    rb'"(?:purl|referenceLocator|software_packageUrl|identifier)"[ \t\r\n]*:[ \t\r\n]*"((?:[^"\\]|\\.)*)"',
+    rb'"(?:purl|referenceLocator|software_packageUrl|identifier)"[ \t\r\n]*+:[ \t\r\n]*+"'
+    rb'((?:[^"\\]++|\\.)*+)"',
     re.DOTALL,
 )
 

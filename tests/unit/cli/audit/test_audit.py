@@ -15,6 +15,7 @@ from pyrsia.units import MAX_AUDITED, Limit
 from tests.reference import toyaudit
 from tests.reference.fakenode import FakeNode
 from tests.reference.toyaudit import ISSUER, OTHER, ToyAudit, sbom
+from tests.unit.consumers.auditing.sarifrules import check
 
 IDNA = "pkg:pypi/idna"
 OLD = "pkg:pypi/idna@3.6"
@@ -357,6 +358,26 @@ def test_no_sbom_of_an_image_hides_what_another_one_lists(pyrsia, node, image):
     code, found = told(pyrsia, node, "app:1")
     assert code == 1
     assert "the SBOM of leaf 103" in [one["what"] for one in found["not_audited"]]
+
+
+def test_an_sbom_in_xml_is_looked_into_and_says_where_in_it_a_part_stands(pyrsia, node, image):
+    image(
+        b'<bom xmlns="http://cyclonedx.org/schema/bom/1.5"><components>\n<component bom-ref="i"><name>idna</name>'
+        b"<purl>pkg:pypi/idna@3.6</purl></component></components></bom>"
+    )
+    code, found = told(pyrsia, node, "app:1")
+    (one,) = (one for one in found["components"] if one["findings"])
+    assert (code, one["places"][0]["line"], one["places"][0]["ref"]) == (1, 2, "i")
+    _, out, _ = pyrsia("audit", "app:1", "--node", node.url, "--format", "sarif")
+    check(json.loads(out))
+    (result,) = json.loads(out)["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"] == {"artifactLocation": {"uri": "app%3A1"}}
+
+
+def test_an_sbom_of_an_image_that_is_no_document_is_no_answer(pyrsia, node, image):
+    image(b'<!DOCTYPE bom [<!ENTITY a "b">]><bom xmlns="http://cyclonedx.org/schema/bom/1.5">&a;</bom>')
+    code, out, _ = pyrsia("audit", "app:1", "--node", node.url)
+    assert (code, "it cannot be read: its SBOM: it declares a document type" in out) == (3, True)
 
 
 def test_sboms_of_an_image_that_differ_are_all_asked_about_and_no_answer(pyrsia, toy, node, image):

@@ -165,7 +165,7 @@ def test_installed_distributions_are_read_from_their_metadata(venv):
     (venv / "idna").mkdir()
     into = found(venvs=[root])
     assert purls(into) == ["pkg:pypi/foo-bar@1.0", "pkg:pypi/idna@3.6", "pkg:pypi/old@2"]
-    assert into.components[1].places == (Place(str(venv / "idna-3.6.dist-info" / "METADATA")),)
+    assert into.components[1].places == (Place(str(venv / "idna-3.6.dist-info" / "METADATA"), 3),)
     assert "only *.dist-info is read" in into.unseen[0]
 
 

@@ -209,3 +209,13 @@ def test_lines_of_purls_are_those_on_which_they_are_first_named():
 def test_lines_are_told_of_so_many_purls_and_no_more(monkeypatch):
     monkeypatch.setattr(lines, "MAX_LINED", Limit(2, "for a test"))
     assert lines.of_purls(b'"purl":"a" "purl":"b" "purl":"c"') == {"a": 1, "b": 1}
+
+
+def test_a_value_as_long_as_a_document_is_passed_over_without_being_remembered_place_by_place():
+    """It took 4 GB once."""
+    resource = pytest.importorskip("resource")
+    data = b'{"purl": "' + b"x" * 30_000_000 + b'", "purl":\n "a"}'
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = lines.of_purls(data)
+    assert found["a"] == 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000

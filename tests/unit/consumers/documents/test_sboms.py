@@ -107,6 +107,7 @@ def test_packages_of_a_graph_of_spdx_3_are_read(written):
     "value",
     [
         b"", b"<bom/>", b"[]", b"\xff", {}, {"bomFormat": "x"}, {"spdxVersion": "SPDX-1.0"}, {"spdxVersion": 2},
+        {"bomFormat": "CycloneDX", "specVersion": "2.0"},
         {"bomFormat": "CycloneDX", "components": {}}, {"bomFormat": "CycloneDX", "components": [[]]},
         b'{"bomFormat":"CycloneDX","components":[' + b'{"components":[' * 50_000,
         {"@context": "https://spdx.org/rdf/3.0.1/x"},
