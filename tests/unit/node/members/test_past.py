@@ -12,7 +12,7 @@ from pyrsia.node.members.membership import Members, Membership
 from pyrsia.node.members.past import PastMembers
 from pyrsia.serve.desks.knowing import AsOf
 from pyrsia.wire.text import b32
-from tests.reference.governance import Governed, mapping, member_motion, newcomer, numbers, secret
+from tests.reference.governance import Governed, fact, mapping, member_motion, newcomer, numbers, secret
 from tests.reference.housed import Housed
 from tests.reference.ledger import START, key
 from tests.reference.pasts import Eventful
@@ -156,6 +156,18 @@ def test_a_seat_that_is_given_a_vote_that_expires_and_keys_that_change_are_told_
             if views.motion(state.get, one)}  # fmt: skip
     assert seen == {"open", "awaits-acceptance", "enacted", "expired"}
     assert {one.number for one in map(history_epoch(history), history.log.states)} >= {0, 1, 2, 3}
+    assert trio.run(differing, history) == []
+
+
+def test_at_the_very_end_of_its_time_a_motion_still_waits():
+    history = History()
+    history.motions.append(history.world.propose_motion(mapping()))
+    history.world.propose(wait=WEEK_MS - 1_000)  # without an entry it is no block of the log's
+    for text in ("at its end", "behind it"):
+        history.world.block(history.world.entry(history.world.follower, "fact.add", fact(text=text)))
+        history.log.keep()
+    last, over = list(history.log.states)[-2:]
+    assert [len(trio.run(history.then, size).told().motions) for size in (last, over)] == [1, 0]
     assert trio.run(differing, history) == []
 
 
