@@ -200,11 +200,7 @@ class Node:
         self.links.on_refused = Refusing(
             self.scores, house.called, lambda node: views.is_member(house.archive.state, node)
         ).on_refused
-        self.guests = Guests(
-            lambda node: views.is_member(house.archive.state, node),
-            lambda: int(time.time() * 1000) - int(views.chain(house.archive.state).get("time_ms", 0)),
-            self.links.fault,
-        )
+        self.guests = Guests.of(house.archive, self.links.fault)
         self._wire_log()
         self._wire_agreement()
         self._wire_submission()

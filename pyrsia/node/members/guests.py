@@ -10,15 +10,18 @@ Votes need no rule here: agreement knows its validators and looks at nobody else
 Source: docs/mesh-discovery.md, "Guests".
 """
 
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 from pyrsia.errors import Refusal
+from pyrsia.ledger import views
 from pyrsia.node.kinds import Kind
+from pyrsia.node.log.archive import Archive
 from pyrsia.units import Limit, NodeId
 
 FRESH_MS = Limit(
-    60_000, "a block's age: a network at rest makes one every few seconds, so the log ends there"
+    60_000, "a block's age: a network at rest makes an empty one every few seconds, so the log ends there"
 )
 _NOTE: Final = b"\x01"  # of Kind.COSIGN: a whole checkpoint, which proves itself
 
@@ -41,6 +44,25 @@ class Guests:
         self._member = member
         self._age_ms = age_ms
         self._fault = fault
+
+    @classmethod
+    def of(
+        cls,
+        archive: Archive,
+        fault: Callable[[NodeId, str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Of the node with this log.
+
+        The age is the head block's: the state's own time stands still while no entry comes, and a network at rest
+        would pardon everything.
+        """
+
+        def age_ms() -> int:
+            return int(clock() * 1000) - (archive.head.time_ms if archive.head else 0)
+
+        return cls(lambda node: views.is_member(archive.state, node), age_ms, fault)
 
     def may_say(self, node: NodeId, kind: int, payload: bytes) -> bool:
         """Whether a one-way message is looked at."""

@@ -1,5 +1,7 @@
 """What a guest may say: it reads and follows, and orders nothing."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pyrsia.errors import Refusal
@@ -50,3 +52,26 @@ def test_a_node_whose_log_is_behind_blames_nobody_whom_it_does_not_know_yet():
     guests, blamed = door(age_ms=FRESH_MS.value + 1)
     assert not guests.may_say(GUEST, Kind.SHARE, b"")
     assert blamed == []
+
+
+class RestingLog:
+    """A log to which no entry ever came, so that its state has no time; empty blocks followed."""
+
+    def __init__(self, head_ms: int) -> None:
+        self.head = SimpleNamespace(time_ms=head_ms)
+
+    def state(self, key: bytes) -> bytes | None:
+        return None
+
+
+def test_a_network_at_rest_pardons_nothing():
+    blamed = []
+    log = RestingLog(head_ms=900_000)
+    guests = Guests.of(log, lambda *fault: blamed.append(fault), clock=lambda: 905.0)
+    assert not guests.may_say(GUEST, Kind.SHARE, b"garbage")
+    assert [node for node, _ in blamed] == [GUEST]
+    log.head.time_ms = 905_000 - FRESH_MS.value - 1  # this node is behind
+    assert not guests.may_say(GUEST, Kind.SHARE, b"garbage")
+    log.head = None  # it has not even begun
+    assert not guests.may_say(GUEST, Kind.SHARE, b"garbage")
+    assert len(blamed) == 1
