@@ -213,6 +213,15 @@ def user_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("pyrsia", appauthor=False)) / "node"
 
 
+def own_data_dir(named: Path | None) -> Path:
+    """The data directory that a command means that works on one: `named`, else `PYRSIA_NODE` where that is no address
+    of a node, else the user's."""
+    environment = os.environ.get("PYRSIA_NODE", "")
+    if named is None and environment and not environment.startswith(("http://", "https://")):
+        named = Path(environment)
+    return named or user_data_dir()
+
+
 def system_data_dir() -> Path:
     """Where the service's node lives."""
     return Path("/var/lib/pyrsia")

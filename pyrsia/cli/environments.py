@@ -4,7 +4,6 @@ No node is asked: the folder belongs to the data directory, or is the one that i
 """
 
 import hashlib
-import os
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -212,14 +211,8 @@ def _folder(data: Path | None) -> Path:
     from pyrsia import config
     from pyrsia.builds.environments.making import place
 
-    house = data or _named() or config.user_data_dir()
+    house = config.own_data_dir(data)
     return place(house, config.load(house).builds.environments)
-
-
-def _named() -> Path | None:
-    """The directory that other commands ask the node of; an address says nothing about this machine."""
-    named = os.environ.get("PYRSIA_NODE", "")
-    return Path(named) if named and Path(named).is_dir() else None
 
 
 def _store(data: Path | None) -> "Store":

@@ -38,7 +38,13 @@ class _Itself(msgspec.Struct):
 
 
 @click.command()
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
+@click.option(
+    "--data",
+    "--node",
+    "data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory [PYRSIA_NODE where that is one, else the user's].",
+)
 @click.option("--name", default=DEFAULT_NAME, show_default=True, help="What people call this node.")
 @click.option("--operator", default="", help="Who answers for it; members want to know.")
 @click.option("--domain", default="", help="What fails together with it: a rack, a site, a company.")
@@ -76,7 +82,7 @@ def init(
     """
     if file is not None and url is not None:
         raise click.UsageError("--genesis and --join are two places for one genesis; name one of them")
-    folder = data or config.user_data_dir()
+    folder = config.own_data_dir(data)
     genesis = _genesis(file, url, digest)
     if url is not None and not peers and not (folder / config.CONFIG_NAME).exists():
         peers = peers_of(url)

@@ -18,7 +18,11 @@ POLL_S: Final = 1.0
 
 
 @click.group(invoke_without_command=True)
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory [PYRSIA_NODE where that is one, else the user's].",
+)
 @click.pass_context
 def node(ctx: click.Context, data: Path | None) -> None:
     """Run a node that `pyrsia init` made; bare `pyrsia node` is `pyrsia node run`."""
@@ -28,7 +32,11 @@ def node(ctx: click.Context, data: Path | None) -> None:
 
 
 @node.command()
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory [the user's].")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory [PYRSIA_NODE where that is one, else the user's].",
+)
 @click.pass_context
 def run(ctx: click.Context, data: Path | None) -> None:
     """Run until SIGINT or SIGTERM."""
@@ -91,4 +99,4 @@ def _drain_lines(told: dict[str, Any]) -> Iterator[str]:
 def _run(data: Path | None) -> None:
     from pyrsia.node.service import main
 
-    main(data or config.user_data_dir())
+    main(config.own_data_dir(data))

@@ -78,6 +78,21 @@ def test_init_without_a_network_says_what_comes_next_and_takes_it_later(pyrsia, 
     assert (code, "pyrsia node run" in out, (data / "genesis.json").read_bytes()) == (0, True, GENESIS)
 
 
+def test_init_makes_the_node_where_other_commands_look_for_it(pyrsia, tmp_path, genesis, monkeypatch):
+    monkeypatch.setenv("PYRSIA_NODE", str(tmp_path / "here"))
+    assert json.loads(pyrsia("init", "--genesis", genesis, "--json")[1])["data"] == str(tmp_path / "here")
+    named = json.loads(pyrsia("init", "--node", tmp_path / "there", "--genesis", genesis, "--json")[1])
+    assert named["data"] == str(tmp_path / "there")
+    monkeypatch.setenv("PYRSIA_NODE", "http://127.0.0.1:7888")  # an address says nothing about this machine
+    assert json.loads(pyrsia("init", "--json")[1])["data"] == str(config.user_data_dir())
+    ran = []
+    monkeypatch.setattr("pyrsia.node.service.main", ran.append)
+    for variable in ("http://x", str(tmp_path / "here")):
+        monkeypatch.setenv("PYRSIA_NODE", variable)
+        assert pyrsia("node", "run")[0] == 0
+    assert ran == [config.user_data_dir(), tmp_path / "here"]
+
+
 def test_the_hints_of_init_can_be_typed_as_they_stand(pyrsia, tmp_path, genesis):
     data = tmp_path / "my data"
     hint = pyrsia("init", "--data", data)[1].splitlines()[-1]
