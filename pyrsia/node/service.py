@@ -530,7 +530,7 @@ class Node:
     def _knowledge(self, batches: Batches) -> KnowledgeDesk:
         """Where facts are read, audited and said."""
         house, archive = self.house, self.house.archive
-        telling = Telling(archive, house.genesis, self.pulse)
+        telling = Telling(archive, house.genesis, self.pulse, members=self.membership.past)
         words = Words(archive, house.database, b32(house.keys.node_id))
         saying = Saying(
             words,
@@ -609,7 +609,12 @@ class Node:
             upstream=self.upstream.status,
             pushed=self.local.owns,
             provider=Provider(
-                self.house.archive, knowledge, self.downloads, pushed=self.local.owns, pasts=self.pasts
+                self.house.archive,
+                knowledge,
+                self.downloads,
+                pushed=self.local.owns,
+                pasts=self.pasts,
+                members=self.membership.past,
             ),
             pasts=self.pasts,
             knowledge=knowledge,

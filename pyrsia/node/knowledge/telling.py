@@ -28,6 +28,7 @@ from pyrsia.node.knowledge.reading import fact, leaves_at
 from pyrsia.node.log import times
 from pyrsia.node.log.explorer import names_of
 from pyrsia.node.log.times import Moment
+from pyrsia.node.members.past import PastMembers
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow, FactsTold
 from pyrsia.units import HASH_BYTES, Limit
@@ -92,9 +93,16 @@ class Telling:
     """One node's."""
 
     def __init__(
-        self, log: Log, genesis: Genesis, pulse: Pulse, *, clock: Callable[[], float] = time.time
+        self,
+        log: Log,
+        genesis: Genesis,
+        pulse: Pulse,
+        *,
+        members: PastMembers | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`pulse` beats when the log has grown."""
+        """`pulse` beats when the log has grown; `members`: who was one; without it all have the names of now."""
+        self._members = members
         self._log, self._genesis, self._pulse, self._clock = log, genesis, pulse, clock
 
     async def moment(self, at: AsOf) -> Moment:
@@ -111,7 +119,7 @@ class Telling:
         about = Subject.parse(subject)
         _check_kind(kind)
         moment = await self.moment(at)
-        page = _Page(self, moment, kind, count)
+        page = _Page(self, moment, kind, count, await self.called(moment))
         here = self._log.here_from(first)
         following = here
         while following < moment.size and not page.over:
@@ -134,7 +142,7 @@ class Telling:
         """As `serve.desks.knowing.KnowledgeDesk.newest`."""
         _check_kind(kind)
         moment = await self.moment(at)
-        page = _Page(self, moment, kind, count)
+        page = _Page(self, moment, kind, count, await self.called(moment))
         if order == NEWEST or (not order and first is None):
             following, whole = await self._down(page, moment.size - 1 if first is None else first)
         else:
@@ -169,6 +177,13 @@ class Telling:
 
     def names(self) -> dict[str, str]:
         return names_of(self._log, self._genesis)
+
+    async def called(self, moment: Moment) -> dict[str, str]:
+        """The names that members had at a moment."""
+        if self._members is None or not moment.past:
+            return self.names()
+        founders = {member.text: member.name for member in self._genesis.members}
+        return founders | dict(await self._members.names(moment))
 
     def row(self, one: Said, moment: Moment, names: dict[str, str]) -> FactRow:
         """A fact with what became of it by a moment."""
@@ -253,10 +268,12 @@ class Telling:
 class _Page:
     """Rows of one answer, and what it may still look at."""
 
-    def __init__(self, telling: Telling, moment: Moment, kind: str, count: int) -> None:
+    def __init__(
+        self, telling: Telling, moment: Moment, kind: str, count: int, names: dict[str, str]
+    ) -> None:
         self.moment = moment
         self._telling, self._kind, self._count = telling, kind, count
-        self._names = telling.names()
+        self._names = names
         self._rows: list[FactRow] = []
         self._left = WORK.value
 

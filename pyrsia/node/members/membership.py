@@ -137,7 +137,7 @@ class Membership:
         """`connected`: whether there is a link to a node."""
         self._house, self._clock = house, clock
         self._connected = connected
-        self._past = PastMembers(house.archive, house.genesis, self._rows)
+        self.past = PastMembers(house.archive, house.genesis, self._rows)
 
     # -- who there is --
 
@@ -177,7 +177,7 @@ class Membership:
         return await times.moment(self._house.archive, at.size, at.time_ms, int(self._clock() * 1000))
 
     async def _then(self, moment: Moment) -> Members:
-        return Members(await self._past.at(moment), self._house.genesis)
+        return Members(await self.past.at(moment), self._house.genesis)
 
     @property
     def _now(self) -> Members:

@@ -11,7 +11,8 @@ and by one question at a time.
 Source: docs/inspect.md, "As the log was".
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -24,8 +25,12 @@ from pyrsia.ledger.state import Reads, View, load
 from pyrsia.node.log import times
 from pyrsia.node.log.times import Moment
 from pyrsia.units import Limit
+from pyrsia.wire import canonical
 
 STRETCH = Limit(256, "motions looked at between two turns of the loop: a millisecond")
+REMEMBERED = Limit(
+    64, "moments whose members' names are remembered, 30 KB each: pages of one answer ask again"
+)
 MOTION: Final = "motion/"
 _ABOUT_MEMBERS: Final = b'"kind":"member.'
 
@@ -56,11 +61,21 @@ class PastMembers:
     def __init__(self, log: Log, genesis: Genesis, rows: Rows) -> None:
         self._log, self._genesis, self._rows = log, genesis, rows
         self._turn = trio.CapacityLimiter(1)
+        self._called: OrderedDict[int, Mapping[str, str]] = OrderedDict()
 
     async def at(self, moment: Moment) -> Reads:
         """The state as far as it speaks of members, epochs and motions, when the log was as long as `moment` says."""
         async with self._turn:
             return await _replayed(self._log, self._genesis, self._rows, moment.size)
+
+    async def names(self, moment: Moment) -> Mapping[str, str]:
+        """Node id -> what people called it, of everybody who was a member then."""
+        known = self._called.get(moment.size)
+        if known is None:
+            known = self._called[moment.size] = views.names(await self.at(moment))
+            while len(self._called) > REMEMBERED.value:
+                self._called.popitem(last=False)
+        return known
 
 
 async def _replayed(log: Log, genesis: Genesis, rows: Rows, size: int) -> Reads:
@@ -89,10 +104,10 @@ async def _replayed(log: Log, genesis: Genesis, rows: Rows, size: int) -> Reads:
 
     def reads(key: bytes) -> bytes | None:
         text = key.decode()
-        if text.startswith(MOTION) and key not in view.writes:
+        if text.startswith(MOTION):
             record = load(log.state(key))
-            if record is not None and record["leaf"] < size:
-                view.put(text, motions.before(record, size, epoch_of))
+            there = record is not None and record["leaf"] < size
+            return canonical.encode(motions.before(record, size, epoch_of)) if there else None
         return view.raw(text)
 
     return reads

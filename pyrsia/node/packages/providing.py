@@ -27,6 +27,8 @@ from pyrsia.ledger.touches import package_key
 from pyrsia.ledger.views import Placed
 from pyrsia.node.inspecting.past import Log, Past, Pasts
 from pyrsia.node.log import times
+from pyrsia.node.log.times import Moment
+from pyrsia.node.members.past import PastMembers
 from pyrsia.node.packages.downloads import Downloads
 from pyrsia.node.packages.past import Names, Then
 from pyrsia.serve.desks.knowing import AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
@@ -107,9 +109,15 @@ class Provider:
         *,
         pushed: Callable[[str], bool] = lambda package: False,
         pasts: Pasts | None = None,
+        members: PastMembers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`pushed`: whether a versionless purl was pushed to this node, so that the log knows nothing of it."""
+        """`pushed`: whether a versionless purl was pushed to this node, so that the log knows nothing of it.
+
+        Args:
+            members: who was one; without it members of the past have the names of now.
+        """
+        self._members = members
         self._log, self._desk, self._downloads, self._pushed = log, desk, downloads, pushed
         self._reads, self._clock = log.state, clock
         self._names, self._pasts = Names(log), pasts or Pasts(log)
@@ -166,10 +174,11 @@ class Provider:
             fixed = AsOf(size=page.size) if at.time_ms is None else at
             page = await self._desk.facts(package, fixed, kind="", first=page.next, count=MAX_API_ROWS.value)
             rows += page.facts
-        whole = whole and page.next < 0
-        return _Told(
-            page.size, page.time_ms, whole, tuple(rows), views.names(self._reads), _first(rows), at != AsOf()
-        )
+        whole, past = whole and page.next < 0, at != AsOf()
+        names: Mapping[str, str] = views.names(self._reads)
+        if past and self._members is not None:
+            names = await self._members.names(Moment(page.size, page.time_ms, past))
+        return _Told(page.size, page.time_ms, whole, tuple(rows), names, _first(rows), past)
 
     async def _published(self, package: str, version: str, size: int) -> "_Published":
         """Files of the log's first `size` leaves by their versions, the newest if there are too many to tell of.
