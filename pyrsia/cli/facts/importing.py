@@ -4,8 +4,9 @@ Reading is done before anything is said: a document that cannot be read changes 
 """
 
 import gc
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,14 +15,17 @@ import click
 
 from pyrsia.cli.log.when import Span
 from pyrsia.cli.tell import examples, json_option, node_option, tell
+from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
 if TYPE_CHECKING:  # imported when a command runs, not for --help
+    from pyrsia.consumers.documents.finding import Found
     from pyrsia.consumers.documents.intake import Telling
     from pyrsia.consumers.documents.outcome import Tally
 
 MAX_ROWS = Limit(20, "of each list in a summary: what a screen has room for; --json has more")
 PATIENCE_S: Final = 600.0
+_DASH: Final = Path("-")  # standard input
 
 _file = click.Path(exists=True, path_type=Path)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say nothing; tell what would be said.")
@@ -45,6 +49,7 @@ def imports() -> None:
         "pyrsia facts import osv all.zip",
         "pyrsia facts import osv advisories/ --dry-run",
         "pyrsia facts import osv PYSEC-2024-1.json --json",
+        "curl --fail --silent URL/PyPI/all.zip | pyrsia facts import osv -",
     )
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
@@ -53,7 +58,9 @@ def imports() -> None:
 @node_option
 @json_option
 def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str | None, as_json: bool) -> int:
-    """Advisories of OSV records: files, folders, ZIP exports.
+    """Advisories of OSV records: files, folders, ZIP exports; `-` is standard input.
+
+    What standard input brings is a ZIP export, one record, or one record a line.
 
     One advisory for each affected package of PyPI, Maven and ConanCenter; of other ecosystems is told how many there
     were. Withdrawn records take back what this node said of them. Of two records with one id the newer counts. A record
@@ -61,7 +68,6 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     """
     from pyrsia.cli.facts.probing import Probing
     from pyrsia.cli.facts.saying import Counting
-    from pyrsia.consumers.documents.finding import records
     from pyrsia.consumers.documents.intake import Intake
 
     intake = Intake(int(time.time() * 1000))
@@ -69,12 +75,11 @@ def osv(paths: tuple[Path, ...], dry_run: bool, patience_s: float, target: str |
     with _uncollected():
         with Probing(target) as probing:
             try:
-                for path in paths:
-                    for found in records(path, intake.tally):
-                        kept = intake.take(found)
-                        if kept is not None and not dry_run:
-                            probing.take(kept)
-                        progress(intake.tally.records, 0)
+                for found in _every(paths, intake.tally):
+                    kept = intake.take(found)
+                    if kept is not None and not dry_run:
+                        probing.take(kept)
+                    progress(intake.tally.records, 0)
             finally:
                 progress.end()
             probing.finish()
@@ -164,6 +169,23 @@ def sbom(
     return _said(
         [telling(fact, str(file))], 1, tally, target, dry_run=dry_run, patience_s=patience_s, as_json=as_json
     )
+
+
+def _every(paths: Sequence[Path], tally: "Tally") -> Iterator["Found"]:
+    """Records of all these, one path after the other."""
+    from pyrsia.consumers.documents.finding import records
+    from pyrsia.consumers.documents.piped import piped
+
+    if paths.count(_DASH) > 1:
+        raise _slip("standard input is named twice", "name it once")
+    if _DASH in paths and sys.stdin is None:  # it was closed before this began
+        raise _slip("there is no standard input", "write `curl ... | pyrsia facts import osv -`")
+    for path in paths:
+        yield from piped(sys.stdin.buffer, tally) if path == _DASH else records(path, tally)
+
+
+def _slip(what: str, do: str) -> Refusal:
+    return Refusal("usage", what=what, who="your command", do=do)
 
 
 @contextmanager

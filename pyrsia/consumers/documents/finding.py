@@ -54,7 +54,7 @@ def records(path: Path, tally: Tally) -> Iterator[Found]:
         raise refused(path, "it is no plain file and no folder" if path.exists() else "there is no such file")
     elif _is_zip(path):
         try:
-            yield from _zip(path, tally)
+            yield from _zip_at(path, tally)
         except Malformed as error:
             raise refused(path, str(error)) from None
     elif path.suffix.lower() == ".zip":
@@ -70,7 +70,7 @@ def _folder(folder: Path, tally: Tally) -> Iterator[Found]:
             if path.suffix.lower() == ".json":
                 yield from _file(path, tally)
             else:
-                yield from _zip(path, tally)
+                yield from _zip_at(path, tally)
         except Malformed as error:
             tally.refuse(str(path), str(error))
         except OSError as error:
@@ -114,24 +114,40 @@ def _file(path: Path, tally: Tally) -> Iterator[Found]:
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(4) in (_ZIP, _EMPTY_ZIP)
+        return is_zip(file.read(4))
 
 
-def _zip(path: Path, tally: Tally) -> Iterator[Found]:
-    """The members that are records.
+def is_zip(start: bytes) -> bool:
+    """Whether a file with these first four bytes is to be read as an archive."""
+    return start in (_ZIP, _EMPTY_ZIP)
+
+
+def _zip_at(path: Path, tally: Tally) -> Iterator[Found]:
+    try:
+        with path.open("rb") as file:
+            yield from archive(file, str(path), tally)
+    except OSError as error:
+        raise _unread(error) from None
+
+
+def archive(file: IO[bytes], where: str, tally: Tally) -> Iterator[Found]:
+    """The members of a ZIP file that are records. `where`: its name for people.
 
     Raises:
         Malformed: it is no ZIP file, or one that would unpack to too much.
     """
     try:
-        with path.open("rb") as file:
-            _check_directory(file)
-            members = zipfile.ZipFile(file).infolist()
-            _check_sizes(members, path.stat().st_size)
-            for member in members:
-                yield from _member(file, member, f"{path}: {member.filename}", tally)
+        size = _check_directory(file)
+        members = zipfile.ZipFile(file).infolist()
+        _check_sizes(members, size)
+        for member in members:
+            yield from _member(file, member, f"{where}: {member.filename}", tally)
     except _DAMAGED as error:
-        raise Malformed(f"it is no ZIP file that can be read: {str(error)[:200]}") from None
+        raise _unread(error) from None
+
+
+def _unread(error: Exception) -> Malformed:
+    return Malformed(f"it is no ZIP file that can be read: {str(error)[:200]}")
 
 
 def _member(file: IO[bytes], member: zipfile.ZipInfo, where: str, tally: Tally) -> Iterator[Found]:
@@ -199,8 +215,8 @@ def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
         raise Malformed(f"{packed:,} bytes would unpack to {total:,}, more than {times} times as much")
 
 
-def _check_directory(file: IO[bytes]) -> None:
-    """Before `zipfile` reads the list whole.
+def _check_directory(file: IO[bytes]) -> int:
+    """Before `zipfile` reads the list whole; how long the file is.
 
     Source: PKWARE APPNOTE 6.3.10, sections 4.3.14 to 4.3.16.
     """
@@ -219,3 +235,4 @@ def _check_directory(file: IO[bytes]) -> None:
     if length > min(size, MAX_DIRECTORY_BYTES.value):
         raise Malformed(f"its list of members has {length:,} bytes, {MAX_DIRECTORY_BYTES.value:,} are read")
     file.seek(0)
+    return size
