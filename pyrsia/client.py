@@ -148,7 +148,7 @@ class Client:
             connection.close()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._json(self._send("POST", path, json.dumps(body).encode()))
+        return self._json(self._send("POST", path, _written(body)))
 
     def post_bytes(self, path: str, body: bytes) -> Any:
         """The answer to a body that is JSON already, byte for byte."""
@@ -211,6 +211,16 @@ class Client:
                 who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
+
+
+def _written(body: dict[str, Any]) -> bytes:
+    """JSON in UTF-8: escapes would make text of most of the world's alphabets two or three times as long."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except (
+        UnicodeEncodeError
+    ):  # an argument that is no UTF-8 holds halves of surrogates; the node refuses them
+        return json.dumps(body).encode()
 
 
 def _too_long(target: str, most: int) -> Refusal:

@@ -19,6 +19,7 @@ from pyrsia.serve.answers import WHOLE, send_refusal
 from pyrsia.serve.api.app import build_api
 from pyrsia.serve.api.builds import SOURCES
 from pyrsia.serve.api.facts import BODIES
+from pyrsia.serve.api.mesh import MAX_LETTER_BODY_BYTES
 from pyrsia.serve.api.search import SCOPE as FINDER
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.desks.supply import Supply
@@ -53,6 +54,7 @@ def limits(upload_bytes: int = _UPLOAD_BYTES) -> HttpLimits:
             *BODIES,
             ("/api/v1/entries/batch", MAX_SUBMIT_BYTES.value),
             ("/api/v1/entries", MAX_ENTRY_BYTES.value + 1),
+            ("/api/v1/messages", MAX_LETTER_BODY_BYTES.value),
             (SOURCES, MAX_SOURCE_BYTES.value),
             (witness.PREFIX, MAX_WITNESS_REQUEST_BYTES.value),
             (oci.PREFIX, upload),

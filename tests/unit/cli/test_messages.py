@@ -59,6 +59,17 @@ def test_a_broadcast_says_under_which_topic_and_until_when(pyrsia, node):
     assert out == "said under news/; kept until 2025-10-09 09:03:20\n"
 
 
+def test_text_travels_in_utf_8_and_not_in_escapes(pyrsia, node):
+    text = "\u20ac" * 10_922
+    assert pyrsia("send", "--to", "birch", text, "--node", node.url)[0] == 0
+    assert len(node.seen[0][3]) < 33_000
+    assert asked(node)["text"] == text
+    node.seen.clear()
+    pyrsia("send", "--to", "birch", "half \udcff", "--node", node.url)  # an argument that is no UTF-8
+    if node.seen:  # the node refuses it; a command that crashes would not have asked
+        assert asked(node)["text"] == "half \udcff"
+
+
 def test_what_is_not_on_the_line_comes_from_standard_input(pyrsia, node, monkeypatch):
     for given, text in ((b"from a pipe\n", "from a pipe"), (b"\xff\xfe", "\ufffd\ufffd")):
         node.seen.clear()

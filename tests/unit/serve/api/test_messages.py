@@ -1,14 +1,17 @@
 """The rows about broadcasts and messages: who may, what is refused before the node is asked, what is passed on."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from pyrsia.serve.app import LIMITS
 from pyrsia.serve.desks.messages import MAX_WAIT_S, MessageOrder
 from pyrsia.serve.desks.tokens import TokenOrder
 from pyrsia.units import MAX_API_ROWS
+from pyrsia.wire.mail import MAX_TEXT_BYTES
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 
 CONTROL = {"authorization": f"Bearer {TOKEN}"}
@@ -70,6 +73,22 @@ async def test_an_order_reaches_the_desk_as_it_was_written(node: ToyNode, client
         ("inbox", 7, 3, 2),
         ("heard", "t/", 9, ALL, MAX_WAIT_S),
     ]
+
+
+@pytest.mark.parametrize("letter", ["a", "\u20ac", "\U0001f600", "\x01"])
+@pytest.mark.parametrize("ascii_only", [False, True])
+async def test_the_longest_text_is_taken_in_every_alphabet_however_its_json_is_written(
+    node: ToyNode, letter: str, ascii_only: bool
+) -> None:
+    text = letter * (MAX_TEXT_BYTES.value // len(letter.encode()))
+    body = json.dumps({"to": "v1", "text": text}, ensure_ascii=ascii_only).encode()
+    async with serving(toy_app(node), limits=LIMITS) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+            answer = await client.post("/api/v1/messages", content=body, headers=CONTROL)
+            over = await client.post("/api/v1/messages", content=b" " * 210_000, headers=CONTROL)
+    assert answer.status_code == 201
+    assert node.mailroom.asked == [("send", MessageOrder("v1", text))]
+    assert over.status_code == 413
 
 
 async def test_what_the_desk_refuses_is_told_with_its_reason(client: httpx.AsyncClient) -> None:
