@@ -172,6 +172,10 @@ class DataPlane:
         """From now on give the recipes that `made` has."""
         self._server.recipe = made
 
+    def doubted_by(self, told: Callable[[bytes], object]) -> None:
+        """From now on tell `told` the SHA-256 of whole files that could not be read as their manifest says."""
+        self._server.doubt = told
+
     def _await(self, manifest_id: bytes, early: Early) -> None:
         """Keep a first chunk, here or on its way, until it is fetched; those that nobody came for go."""
         now_s = trio.current_time()

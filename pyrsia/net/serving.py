@@ -4,16 +4,16 @@ Only a node that is connected on the control link gets anything, and only what `
 others get nothing, not even a no. Files are immutable and stay mapped while they are in demand; a chunk
 goes to the socket without a copy. Each line has its own queue and its own sender, so a peer that
 does not read delays nobody; whose turn it is `transfer/uploads.py` decides. A file that is evicted while it is mapped
-is only unlinked: whoever is given a chunk of it gets that, and then its map is forgotten.
+is only unlinked: whoever is given a chunk of it gets that, and then its map is forgotten. One that the disk no longer
+gives is refused, chunk by chunk, and doubted.
 
 Source: docs/network.md, "Data links".
 """
 
 import math
-import mmap
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import trio
 
 from pyrsia.errors import PyrsiaError, Unavailable
+from pyrsia.mapping import MappedFile
 from pyrsia.net.counting import Counters
 from pyrsia.net.lines import Line
 from pyrsia.net.links import Links
@@ -85,12 +86,12 @@ class Maps:
 
     def __init__(self, most: int = MAX_OPEN_MAPS.value) -> None:
         self._most = most
-        self._open: OrderedDict[bytes, tuple[Served, Manifest, memoryview]] = OrderedDict()
+        self._open: OrderedDict[bytes, tuple[Served, Manifest, MappedFile]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def get(self, manifest_id: bytes, served: Served) -> tuple[Manifest, memoryview]:
+    def get(self, manifest_id: bytes, served: Served) -> tuple[Manifest, MappedFile]:
         """The manifest and the bytes of its file.
 
         Raises:
@@ -102,11 +103,11 @@ class Maps:
             self._open.move_to_end(manifest_id)
             return known[1:]
         manifest = Manifest.decode(served.manifest)
-        view = _mapped(served.path, manifest.size)
-        self._open[manifest_id] = (served, manifest, view)
+        mapped = MappedFile(served.path, manifest.size)
+        self._open[manifest_id] = (served, manifest, mapped)
         while len(self._open) > self._most:
             self._open.popitem(last=False)
-        return manifest, view
+        return manifest, mapped
 
     def drop(self, manifest_id: bytes) -> None:
         self._open.pop(manifest_id, None)
@@ -118,7 +119,11 @@ class Maps:
 
 
 class Server:
-    """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly, and takes it."""
+    """Gives over the lines of one node. Answers about `offered`; blames nobody who asks properly, and takes it.
+
+    Attributes:
+        recipe: makes recipes of files. doubt: told the SHA-256 of a whole file that is not what its manifest says.
+    """
 
     def __init__(self, links: Links, offered: Offered, counters: Counters, flow: Flow | None = None) -> None:
         self._links = links
@@ -126,6 +131,7 @@ class Server:
         self._counters = counters
         self.askers = Askers()
         self.recipe: RecipeOf = lambda sha256, served, manifest: b""
+        self.doubt: Callable[[bytes], object] = lambda sha256: None
         self._uploads: Uploads[_Item | _Chunk] = Uploads(flow, guest=links.guest)
         self._maps = Maps()
         self._senders: set[bytes] = set()
@@ -224,6 +230,7 @@ class Server:
 
     def _open(self, node: NodeId, manifest_id: bytes) -> tuple[Served, Manifest] | None:
         """What `node` may have under this id, if it is really here."""
+        served = None
         try:
             served = self._offered(node, manifest_id)
             if served is None:
@@ -232,9 +239,18 @@ class Server:
             return served, self._maps.get(manifest_id, served)[0]
         except PyrsiaError:
             self._links.counted["data-not-here"] += 1
+            if served is not None:
+                self._unread(manifest_id, served)
         except Exception:  # noqa: BLE001 - what a peer asks must not end the node, whatever bug it finds
             self._links.counted["data-crashed"] += 1
         return None
+
+    def _unread(self, manifest_id: bytes, served: Served) -> None:
+        """A file did not give what its manifest says: it went, a crash cut it, or the disk is ill."""
+        self._maps.drop(manifest_id)
+        if served.held is None:
+            with suppress(PyrsiaError):
+                self.doubt(Manifest.decode(served.manifest).sha256)
 
     def _short(self, line: Line, message: Message | ranges.Message) -> None:
         """A short answer. A peer whose queue is full of them does not read; it gets no more."""
@@ -321,17 +337,19 @@ class Server:
 
     def _chunks(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview]:
         try:
-            manifest, view = self._maps.get(item.manifest_id, item.served)
-        except PyrsiaError:  # evicted since it was asked for
+            manifest, mapped = self._maps.get(item.manifest_id, item.served)
+            start, length = manifest.span(item.number)
+            if count > 1:
+                offset, last = manifest.span(item.number + count - 1)
+                length = offset + last - start
+            data = mapped[start : start + length]
+        except PyrsiaError:  # evicted since it was asked for, or no longer what the disk gives
+            self._unread(item.manifest_id, item.served)
             gone = tuple(range(item.number, item.number + count))
             return (chunks.encode(Message(Type.NAK, item.manifest_id, gone)),)
-        start, length = manifest.span(item.number)
-        if count > 1:
-            offset, last = manifest.span(item.number + count - 1)
-            length = offset + last - start
         self._counters.chunks_sent += count
         self._counters.sent(line.node, length)
-        return chunks.chunk_head(item.manifest_id, item.number), view[start : start + length]
+        return chunks.chunk_head(item.manifest_id, item.number), data
 
     def _word(self, line: Line, item: _Item) -> Sequence[bytes | memoryview]:
         if isinstance(item.message, ranges.Message):
@@ -343,24 +361,11 @@ class Server:
         payload = item.manifest
         if item.served is not None:
             try:
-                _, view = self._maps.get(message.manifest_id, item.served)
-                payload = b"".join(view[offset : offset + size] for offset, size in message.ranges)
+                _, mapped = self._maps.get(message.manifest_id, item.served)
+                payload = b"".join(mapped[offset : offset + size] for offset, size in message.ranges)
                 message = ranges.Message(ranges.Type.RANGES, message.manifest_id, message.number)
-            except PyrsiaError:  # evicted since it was asked for
+            except PyrsiaError:  # evicted since it was asked for, or no longer what the disk gives
+                self._unread(message.manifest_id, item.served)
                 message = ranges.Message(ranges.Type.NONE, message.manifest_id, message.number)
         self._counters.sent(line.node, len(payload))
         return (ranges.encode(message), payload) if payload else (ranges.encode(message),)
-
-
-def _mapped(path: Path, size: int) -> memoryview:
-    """The file's bytes, mapped; it must have exactly `size` of them."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if os.fstat(handle).st_size != size:
-                raise Unavailable(f"{path.name} is not {size} bytes long")
-            return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b"")
-        finally:
-            os.close(handle)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"{path.name}: {error}") from None

@@ -513,6 +513,7 @@ class Node:
             ),
         )
 
+        self.plane.doubted_by(storing.doubt)
         storing.partials = self.shelf.bringing.partials
         self.catalog.met = storing.met
 
