@@ -76,6 +76,11 @@ def to_sign(envelope: Envelope) -> bytes:
     return _DOMAIN + _head(envelope) + blake3(envelope.payload).digest()
 
 
+def is_topic(text: str) -> bool:
+    """Whether something can be said under it: a word of a-z, 0-9, dot and hyphen, with a slash behind it."""
+    return bool(text) and _TOPIC.fullmatch(text.encode("utf-8", "surrogateescape")) is not None
+
+
 def encode(envelope: Envelope, signature: bytes) -> bytes:
     """
     Raises:

@@ -108,7 +108,7 @@ class Mailing:
             raise Refusal(
                 "not-found",
                 what=f"there is no message {number}",
-                who="your command",
+                who="whoever writes the number",
                 do="see `pyrsia inbox`" + (" --sent" if sent else ""),
             )
         return Deleted(number)

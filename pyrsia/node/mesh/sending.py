@@ -151,9 +151,9 @@ class Sending:
         to = self._who.find(order.to)
         if to == self._me:
             raise Refusal(
-                "bad-request",
+                "conflict",
                 what="a node does not write to itself",
-                who="your command",
+                who="whoever writes the name",
                 do="name another node",
             )
         return to

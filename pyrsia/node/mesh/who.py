@@ -60,7 +60,7 @@ class Who:
         raise Refusal(
             "conflict" if found else "not-found",
             what=f"{text[:80]} is {'several nodes: ' + told if found else 'no node that is known here'}",
-            who="your command",
+            who="whoever writes the name",
             do=f"write a name of `pyrsia member list`, or {LEAST} characters or more of a node id",
         )
 

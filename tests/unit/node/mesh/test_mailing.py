@@ -517,7 +517,7 @@ async def test_whom_a_name_or_the_start_of_an_id_means():
         made.members[twin] = "bob"
         assert (await refused(made.ann.desk.send, order("bob"))).code == "conflict"
         assert (await refused(made.ann.desk.send, order(bob[:6]))).code == "conflict"
-        assert (await refused(made.ann.desk.send, order("ann"))).code == "bad-request"
+        assert (await refused(made.ann.desk.send, order("ann"))).code == "conflict"
 
 
 async def test_a_text_over_the_limit_in_bytes_and_a_seal_for_no_key_are_refused_before_anything_is_sent(
