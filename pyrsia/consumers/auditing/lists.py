@@ -1,10 +1,14 @@
 """Lists of packages as components. All that a file pins is asked about: also for other machines, tests and builds.
 
 A weakness of a test's tool runs on a developer's machine as well, so scopes and markers leave nothing out here.
+
+Who audits a stranger's change in public reads what the change names, and a line that is no requirement is told: so a
+list leads only to others of its own folder or of the one that the command runs in, never to a key or a token elsewhere.
 """
 
 import os
 import posixpath
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +35,7 @@ def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> 
         Refusal: `usage`: it is not what it looks like.
     """
     waiting, seen = [(path, said)], {os.path.realpath(path)}
+    folders = (os.path.realpath(path.parent), os.path.realpath("."))
     first: str | None = decoded(path, data)
     while waiting:
         path, said = waiting.pop()
@@ -42,6 +47,8 @@ def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> 
             other = path.parent / row.leads
             if "://" in row.leads or not os.path.isfile(other):  # as Path's, but any name may stand there
                 into.leave(f"-r {row.leads}", "it cannot be read here", place)
+            elif not _inside(os.path.realpath(other), folders):
+                into.leave(f"-r {row.leads}", "it lies outside of this folder: name it too", place)
             elif os.path.realpath(other) not in seen:
                 if len(seen) >= MAX_LISTS.value:
                     raise no(path, f"it leads to more than {MAX_LISTS.value} lists", "audit them one by one")
@@ -52,6 +59,10 @@ def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> 
         first = None
     if reader in _UNSEEN:
         into.not_looked_into([_UNSEEN[reader].format(said)])
+
+
+def _inside(real: str, folders: Iterable[str]) -> bool:
+    return any(os.path.commonpath((real, folder)) == folder for folder in folders)
 
 
 def _take(path: Path, row: Row, place: Place, into: Gathered) -> None:

@@ -108,6 +108,22 @@ def test_places_of_one_version_are_merged_and_bounded(tmp_path):
     assert len(one.places) == components.MAX_PLACES.value
 
 
+@pytest.mark.parametrize("leads", ["{secret}", "../away/token", "link"])
+def test_a_list_of_a_stranger_shows_nothing_of_files_elsewhere(tmp_path, monkeypatch, leads):
+    (tmp_path / "away").mkdir()
+    (tmp_path / "here").mkdir()
+    secret = wrote(tmp_path / "away", "token", "root:x:0:0:hunter2\nghp-hunter2\n")
+    path = wrote(tmp_path / "here", "requirements.txt", f"-r {leads.format(secret=secret)}\nidna==3.6\n")
+    (tmp_path / "here" / "link").symlink_to(secret)
+    monkeypatch.chdir(tmp_path / "here")
+    into = found(path)
+    assert purls(into) == ["pkg:pypi/idna@3.6"]
+    (left,) = into.left
+    assert (left.why, "hunter2" in repr(into.left)) == ("it lies outside of this folder: name it too", False)
+    monkeypatch.chdir(tmp_path)  # a project may have lists in several folders
+    assert "line 1 is no requirement" in refused(path)
+
+
 def test_a_list_leads_to_others_but_not_in_circles_or_to_addresses(tmp_path):
     (tmp_path / "deep").mkdir()
     first = wrote(
