@@ -18,6 +18,7 @@ from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.mesh import mail
+from pyrsia.mesh.broadcast import MAX_PAYLOAD_BYTES
 from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
@@ -27,6 +28,8 @@ from pyrsia.serve.desks.messages import (
     SentStatus,
 )
 from pyrsia.units import Limit
+from pyrsia.wire import mail as mail_wire
+from pyrsia.wire.envelopes import is_topic
 from pyrsia.wire.text import safe
 
 WAIT_S: Final = 20  # for the next message, in one request
@@ -52,10 +55,9 @@ def broadcast(topic: str, text: str | None, target: str | None, as_json: bool) -
     TOPIC is a word with a slash behind it, such as news/; MSG has at most 4 KiB and is read from standard input where
     it is left out. Nodes keep it for ten minutes, so that one that was away hears it too.
     """
+    named, said_text = _topic(topic), _text(text, "a broadcast", MAX_PAYLOAD_BYTES.value)
     with Client(target) as node:
-        said = shaped(
-            node.post("/api/v1/broadcasts", {"topic": _topic(topic), "text": _text(text)}), HeardStatus
-        )
+        said = shaped(node.post("/api/v1/broadcasts", {"topic": named, "text": said_text}), HeardStatus)
     tell(
         said,
         as_json=as_json,
@@ -80,7 +82,7 @@ def listen(topic: str | None, follow: bool, target: str | None, as_json: bool) -
         if follow:
             _follow(node, "/api/v1/broadcasts", query, HeardPage, _heard_lines, as_json=as_json)
         page = shaped(node.get("/api/v1/broadcasts", **query), HeardPage)
-    none = "nothing was said in the last ten minutes"
+    none = f"nothing was said{f' under {_topic(topic)}' if topic else ''} in the last ten minutes"
     tell(page, as_json=as_json, text=lambda: _all(page["messages"], _heard_lines, none))
 
 
@@ -117,7 +119,7 @@ def send(
     """
     order = {
         "to": recipient,
-        "text": _text(text),
+        "text": _text(text, "a message", mail_wire.MAX_TEXT_BYTES.value),
         "seal": seal,
         "keep": keep,
         "expires_s": _seconds(expires),
@@ -269,22 +271,50 @@ def _under(head: str, text: str) -> Iterator[str]:
 
 
 def _topic(text: str) -> str:
-    return text if text.endswith("/") else f"{text}/"
-
-
-def _text(text: str | None) -> str:
     """
+    Raises:
+        Refusal: `usage`.
+    """
+    topic = text if text.endswith("/") else f"{text}/"
+    if not is_topic(topic):
+        raise _usage(
+            f"{text[:80]} is no topic: that is a word of a-z, 0-9, dot and hyphen with a slash behind it",
+            "write it like builds/ or team-a/",
+        )
+    return topic
+
+
+def _text(text: str | None, what: str, most: int) -> str:
+    """What is to be said: counted in bytes, as nodes count it, and never changed on the way.
+
     Raises:
         Refusal: `usage`.
     """
     if text is None or text == "-":
         raw = sys.stdin.buffer.read(MAX_STDIN_BYTES.value + 1)
-        text = raw.decode("utf-8", "replace").rstrip("\n")
         if len(raw) > MAX_STDIN_BYTES.value:
-            raise _usage("standard input is longer than any message", "put it where others can fetch it")
-    if not text:
+            raise _usage(
+                f"standard input is longer than any message: {what} has at most {most:,} bytes",
+                "put it where others can fetch it, and say where that is",
+            )
+        raw = raw.rstrip(b"\n")
+    else:
+        raw = text.encode("utf-8", "surrogateescape")
+    try:
+        said = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _usage(
+            f"this is not UTF-8 from byte {error.start + 1:,} on, and others would read something else",
+            "encode it: base64, for what is no text",
+        ) from None
+    if len(raw) > most:
+        raise _usage(
+            f"{what} has at most {most:,} bytes, and this one {len(raw):,}",
+            "put it where others can fetch it, and say where that is",
+        )
+    if not said:
         raise _usage("there is nothing to say", "write it behind the options, or to standard input")
-    return text
+    return said
 
 
 def _seconds(text: str) -> int:

@@ -7,13 +7,14 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from pyrsia.mesh import broadcast, mail
-from pyrsia.wire import mail as letters
+from pyrsia.mesh import mail
 
 MAX_WAIT_S: Final = 25  # for something new, in one request; clients wait 30 s for an answer
 HOUR_S: Final = 3_600
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=letters.MAX_TEXT_BYTES.value)]
+Text = Annotated[
+    str, msgspec.Meta(min_length=1)
+]  # how long it may be is counted in bytes, and refused in words
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
@@ -21,7 +22,7 @@ class BroadcastOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What all nodes are to hear. `topic`: a word and a slash."""
 
     topic: Short
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=broadcast.MAX_PAYLOAD_BYTES.value)]
+    text: Text
 
 
 class HeardStatus(msgspec.Struct, frozen=True):

@@ -64,18 +64,53 @@ def test_text_travels_in_utf_8_and_not_in_escapes(pyrsia, node):
     assert pyrsia("send", "--to", "birch", text, "--node", node.url)[0] == 0
     assert len(node.seen[0][3]) < 33_000
     assert asked(node)["text"] == text
-    node.seen.clear()
-    pyrsia("send", "--to", "birch", "half \udcff", "--node", node.url)  # an argument that is no UTF-8
-    if node.seen:  # the node refuses it; a command that crashes would not have asked
-        assert asked(node)["text"] == "half \udcff"
 
 
 def test_what_is_not_on_the_line_comes_from_standard_input(pyrsia, node, monkeypatch):
-    for given, text in ((b"from a pipe\n", "from a pipe"), (b"\xff\xfe", "\ufffd\ufffd")):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"from a pipe\n")))
+    assert pyrsia("broadcast", "news/", "--node", node.url)[0] == 0
+    assert asked(node)["text"] == "from a pipe"
+
+
+SAYS = (("broadcast", "news/"), ("send", "--to", "birch"))
+
+
+@pytest.mark.parametrize("command", SAYS)
+@pytest.mark.parametrize("given", [b"\xff\xfe", b"half \xe2\x82", "a\udcff"])
+def test_what_is_no_utf_8_is_refused_and_never_changed(pyrsia, node, monkeypatch, command, given):
+    args = () if isinstance(given, bytes) else (given,)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given if not args else b"")))
+    code, out, err = pyrsia(*command, *args, "--node", node.url)
+    assert (code, out, node.seen) == (2, "", [])
+    assert "not UTF-8 from byte" in err
+
+
+@pytest.mark.parametrize("given", ["argument", "pipe"])
+@pytest.mark.parametrize("letter", ["a", "\u20ac"], ids=["one", "three"])
+@pytest.mark.parametrize(("command", "most"), [(SAYS[0], 4_096), (SAYS[1], 32_768)])
+def test_length_is_counted_in_bytes_before_the_node_is_asked_with_one_refusal_and_one_code(
+    pyrsia, node, monkeypatch, command, most, letter, given
+):
+    size = len(letter.encode())
+    for count, code in ((most // size, 0), (most // size + 1, 2)):
         node.seen.clear()
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
-        assert pyrsia("broadcast", "news/", "--node", node.url)[0] == 0
-        assert asked(node)["text"] == text
+        text = letter * count
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode() + b"\n")))
+        args = (text,) if given == "argument" else ()
+        got, _, err = pyrsia(*command, *args, "--node", node.url)
+        assert (got, len(node.seen)) == (code, 1 - code // 2)
+        if code:
+            assert f"has at most {most:,} bytes, and this one {count * size:,}" in err
+
+
+@pytest.mark.parametrize("command", [("broadcast", "{}", "x"), ("listen", "{}")])
+@pytest.mark.parametrize("topic", ["bad//topic", "Big", "a" * 200, "two words", "", "/", "\udcff/"])
+def test_what_is_no_topic_is_refused_before_the_node_is_asked(pyrsia, node, command, topic):
+    if command[0] == "listen" and not topic:
+        return  # all topics
+    code, _, err = pyrsia(*(one.format(topic) for one in command), "--node", node.url)
+    assert (code, node.seen) == (2, [])
+    assert "is no topic" in err
 
 
 @pytest.mark.parametrize("given", [b"", b"\n\n", b"x" * 70_000])
@@ -122,6 +157,8 @@ def test_nothing_is_said_in_words(pyrsia, node):
     node.answers["/api/v1/messages"] = (200, inbox())
     node.answers["/api/v1/messages/sent"] = (200, {"messages": []})
     assert pyrsia("listen", "--node", node.url)[1] == "nothing was said in the last ten minutes\n"
+    told = pyrsia("listen", "new", "--node", node.url)[1]
+    assert told == "nothing was said under new/ in the last ten minutes\n"
     assert pyrsia("inbox", "--node", node.url)[1] == "the inbox is empty\n"
     assert pyrsia("inbox", "--sent", "--node", node.url)[1] == "this node has written to nobody\n"
 
