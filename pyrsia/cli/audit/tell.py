@@ -11,7 +11,7 @@ from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.severities import WORDS
 from pyrsia.serve.desks.knowing import AuditRow
 
-HEADER: Final = ("PACKAGE", "VERSION", "ADVISORY", "SEVERITY", "FIXED IN", "POLICY")
+HEADER: Final = ("PACKAGE", "VERSION", "ADVISORY", "SEVERITY", "FIXED IN", "POLICY", "WHERE")
 _WIDE: Final = 60  # columns of a cell; whole texts are in JSON
 _MOST: Final = 12  # lines of one kind below the table; JSON has all
 
@@ -69,7 +69,14 @@ def _cells(one: Finding, report: Report) -> tuple[str, ...]:
     severity = f"{one.severity}{perhaps}"
     policy = one.lifted or _policy(one.row)
     cells = (package, version, f"{one.id}{others}", severity, ", ".join(one.fixed) or "-", policy)
-    return tuple(map(_cut, cells))
+    return (*map(_cut, cells), _where(one.component.places))
+
+
+def _where(places: Sequence[Place]) -> str:
+    """The first of them, by its end: that is where the file's name and the line stand."""
+    first = str(places[0]) or "-"
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return (first if len(first) <= _WIDE else f"...{first[3 - _WIDE :]}") + more
 
 
 def _policy(row: AuditRow) -> str:

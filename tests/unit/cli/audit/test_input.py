@@ -154,6 +154,23 @@ def test_advisories_below_what_fails_are_told_as_such(pyrsia, node):
     assert (code, "all that is said of it tells `pyrsia facts show pkg:pypi/idna`" in out) == (3, True)
 
 
+def test_a_finding_says_in_which_file_and_line_the_version_stands(pyrsia, node, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deep = tmp_path / ("d" * 80) / "requirements.txt"
+    deep.parent.mkdir()
+    for path in (deep, tmp_path / "r.txt"):
+        path.write_text("click==8.1\nidna==3.6\n")
+
+    def where(*named):
+        _, out, _ = pyrsia("audit", *named, "--node", node.url)
+        return out.splitlines()[1].rsplit("  ", 1)[1].strip()
+
+    assert where("r.txt") == "r.txt:2"
+    assert where("r.txt", deep, "pkg:pypi/idna@3.6") == "r.txt:2 and 2 more"
+    assert where(deep) == f"...{'d' * 38}/requirements.txt:2"
+    assert where("pkg:pypi/idna@3.6") == "-"
+
+
 def test_who_names_nothing_is_told_what_can_be_named(pyrsia):
     code, _, err = pyrsia("audit")
     assert code == 2
