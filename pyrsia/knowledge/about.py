@@ -3,7 +3,8 @@
 Source: docs/knowledge.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pyrsia.knowledge.advisories import Asked, advisories, asked, is_copied, means
 from pyrsia.knowledge.known import Known, Licence, Sbom
@@ -56,7 +57,19 @@ def _licences(standing: Sequence[Said], at: Asked) -> tuple[Licence, ...]:
 def _sboms(standing: Sequence[Said], at: Asked) -> tuple[Sbom, ...]:
     """Only those of this very version or file: a list of what is inside is never one of a whole package."""
     return tuple(
-        Sbom(one.body.get("format", ""), one.author, one.leaf, one.body.get("blob", {}).get("sha256", ""))
+        Sbom(one.body["format"], one.author, one.leaf, one.body["blob"]["sha256"])
         for one in standing
-        if one.kind == SBOM and one.subject not in at.packages and means(one, at, exactly=True).affected
+        if one.kind == SBOM
+        and lists(one.body)
+        and one.subject not in at.packages
+        and means(one, at, exactly=True).affected
     )
+
+
+def lists(body: Mapping[str, Any]) -> bool:
+    """Whether an SBOM fact lists anything: it names a document, and in which form that is.
+
+    The log takes one without, as it takes any word of its form. But a rule that asks for a list is not answered by
+    somebody's word that there is one: any member may give it, about anything.
+    """
+    return "blob" in body and "format" in body

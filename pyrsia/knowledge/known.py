@@ -53,7 +53,7 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class Sbom:
-    """A document that lists what is inside: cyclonedx or spdx, with the digest of its blob ("" where it has none)."""
+    """A document that lists what is inside: cyclonedx or spdx, with the digest of its blob ("" where none is told)."""
 
     format: str
     issuer: str

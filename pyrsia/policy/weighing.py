@@ -234,9 +234,7 @@ def _sbom(rules: Rules, facts: Facts) -> Reason:
         return unknown
     for one in facts.known.sboms if facts.known else ():
         if _counts(rules, one.issuer):
-            return Reason(
-                SBOM, True, f"{one.issuer[:8]} lists what is inside ({one.format or 'in no known form'})"
-            )
+            return Reason(SBOM, True, f"{one.issuer[:8]} lists what is inside ({one.format})")
     whose = " of `issuers`" if rules.issuers else ""
-    do = "let somebody give one: pyrsia facts add, or set `sbom` to any"
+    do = "let somebody give one: pyrsia facts import sbom, or set `sbom` to any"
     return Reason(SBOM, False, f"nobody{whose} lists what is inside", do)

@@ -61,6 +61,11 @@ def stands(one: Said, facts: list[Said], now_ms: int) -> bool:
     return "withdrawn" not in one.body and one.body["valid_from"] <= now_ms and now_ms < end(one, facts)
 
 
+def lists(one: Said) -> bool:
+    """Of an SBOM fact: somebody can be given the list, and can read it."""
+    return {"blob", "format"} <= set(one.body)
+
+
 # -- versions --
 
 

@@ -315,9 +315,11 @@ def _check_meaning(fact: "FactTold") -> None:
     """
     Raises:
         click.BadParameter: the log would take it for ever, and nobody could read it.
+        click.UsageError: it says nothing.
     """
     from pyrsia.cli.facts import slips
 
+    slips.nothing(fact.kind, fact.subject, fact.text, fact.fields)
     if fact.kind == "licence" and "expression" in fact.fields:
         slips.spdx(fact.fields["expression"])
     slips.ranges(fact.subject, fact.fields.get("range", ()))

@@ -1,7 +1,7 @@
 """Slips in a fact that the log would take for ever, and nobody could read: told before it is said."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,20 @@ _DO = (
     "write one as in MIT OR Apache-2.0 (ids: https://spdx.org/licenses, your own: LicenseRef-NAME); what people call \
 it goes to `pyrsia facts add licence PURL --text NAME`"
 )
+
+
+def nothing(kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        click.UsageError: it says nothing, or that there is a list of what is inside and not which.
+    """
+    if kind == "sbom":
+        raise click.UsageError(
+            "an SBOM is its document, which counts nowhere without: `pyrsia facts import sbom FILE --subject"
+            f" {subject}`"
+        )
+    if not text and not any(value or value == 0 for value in fields.values()):
+        raise click.UsageError(f"this {kind} says nothing: give it a --field, or a --text")
 
 
 def spdx(expression: str) -> str:

@@ -205,16 +205,38 @@ def test_licences_are_told_and_one_that_may_not_mean_the_version_permits_nothing
 def test_a_list_of_contents_is_one_of_this_very_version_or_file():
     blob = {"manifest": "cd" * 32, "sha256": "ef" * 32, "size": 1}
     facts = [
-        said(0, "sbom", format="spdx"),
+        said(0, "sbom", format="spdx", blob=blob),
         said(1, "sbom", ONE, format="cyclonedx", blob=blob),
-        said(2, "sbom", "sha256:" + FILE),
-        said(3, "sbom", IDNA + "@1.0%2Bcu118"),
+        said(2, "sbom", "sha256:" + FILE, format="spdx", blob=blob),
+        said(3, "sbom", IDNA + "@1.0%2Bcu118", format="spdx", blob=blob),
     ]
 
     told = known(*facts, sha256=FILE).sboms
 
-    assert [(one.leaf, one.format, one.sha256) for one in told] == [(1, "cyclonedx", "ef" * 32), (2, "", "")]
+    assert [(one.leaf, one.format, one.sha256) for one in told] == [
+        (1, "cyclonedx", "ef" * 32),
+        (2, "spdx", "ef" * 32),
+    ]
     assert known(*facts, purl=IDNA + "@1.0%2Bevil").sboms == ()
+
+
+@given(
+    fields=st.fixed_dictionaries(
+        {},
+        optional={
+            "blob": st.just({"manifest": "cd" * 32, "sha256": "ef" * 32, "size": 1}),
+            "components": st.integers(0, 2),
+            "format": st.sampled_from(["cyclonedx", "spdx"]),
+            "text": st.sampled_from(["", "all of it, trust me"]),
+        },
+    ),
+    subject=st.sampled_from([ONE, "sha256:" + FILE]),
+)
+def test_a_word_that_there_is_a_list_is_none(fields, subject):
+    """Without a document and its form nobody can read what is inside, whatever else the fact says."""
+    fact = said(1, "sbom", subject, **fields)
+
+    assert [one.leaf for one in known(fact, sha256=FILE).sboms] == [1] * slow.lists(fact)
 
 
 def test_nothing_said_is_nothing_known_and_what_is_missing_is_said():
@@ -283,7 +305,7 @@ def test_what_speaks_against_a_package_speaks_against_a_nodes_own_copy_and_nothi
         said(1, subject=subject),
         said(2, "vex", ONE),
         said(3, "licence", subject, expression="MIT"),
-        said(4, "sbom", ONE, format="spdx"),
+        said(4, "sbom", ONE, format="spdx", blob={"manifest": "cd" * 32, "sha256": "ef" * 32, "size": 1}),
     ]
     found = known(*facts, purl=own + "@1.0")
     assert [(one.id, one.vex) for one in found.advisories] == [("CVE-1", ())]

@@ -294,7 +294,6 @@ def saying(desk):
          {"commit": "a" * 40, "good": True, "key": "k"}),
         (["vex", "pkg:pypi/idna@1", "--field", "advisory=CVE-1", "--field", "outcome=not-affected"],
          {"outcome": "not-affected"}),
-        (["sbom", "pkg:pypi/idna@1", "--field", "format=spdx", "--field", "components=3"], {"components": 3}),
     ],
 )  # fmt: skip
 def test_every_kind_can_be_said(pyrsia, saying, desk, command, body):
@@ -438,3 +437,20 @@ def test_what_is_not_this_nodes_or_is_gone_cannot_be_taken_back(pyrsia, saying, 
     code, _, err = pyrsia("facts", "withdraw", "7", "--node", saying.url)
     assert (code, desk.orders) == (1, 0)
     assert why in err
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (("sbom", "pkg:pypi/idna@3.10"), "facts import sbom FILE --subject pkg:pypi/idna@3.10"),
+        (("sbom", "pkg:pypi/idna@3.10", "--field", "components=3"), "facts import sbom FILE"),
+        (("review", "pkg:pypi/idna@3.10"), "this review says nothing"),
+        (("licence", "pkg:pypi/idna"), "this licence says nothing"),
+        (("description", "pkg:pypi/idna", "--field", "tags="), "this description says nothing"),
+    ],
+)
+def test_what_says_nothing_is_told_beside_the_command(pyrsia, saying, command, word):
+    code, _, err = pyrsia("facts", "add", *command, "--node", saying.url)
+
+    assert (code, saying.seen) == (2, [])
+    assert word in " ".join(err.split())
