@@ -34,6 +34,10 @@ from tests.reference.story import Story
 AGREEMENT = AgreementStatus(1, 9, "votes", "amber", 4, 3)
 
 
+async def one_by_one(_):
+    """Validators that know no batches."""
+
+
 class Links:
     control_address = "tcp://127.0.0.1:1"
 
@@ -121,6 +125,7 @@ class Node:
                 waiters=self.waiters,
                 leaf_of=world.archive.leaf_of,
                 one_by_one=submitter.submit_entry,
+                hand=one_by_one,
             ),
             acknowledge=Acknowledgements(world.archive).of,
             acknowledge_all=Acknowledgements(world.archive).many,
