@@ -22,8 +22,8 @@ from pyrsia.mesh.broadcast import MAX_PAYLOAD_BYTES
 from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
-    HeardStatus,
     InboxPage,
+    SaidStatus,
     SentPage,
     SentStatus,
 )
@@ -53,16 +53,22 @@ def broadcast(topic: str, text: str | None, target: str | None, as_json: bool) -
     """Say something to all nodes of the network.
 
     TOPIC is a word with a slash behind it, such as news/; MSG has at most 4 KiB and is read from standard input where
-    it is left out. Nodes keep it for ten minutes, so that one that was away hears it too.
+    it is left out. Nodes keep it for ten minutes, so that one that was away hears it too. How many it goes to is how
+    many nodes this one is linked with; those pass it on.
     """
     named, said_text = _topic(topic), _text(text, "a broadcast", MAX_PAYLOAD_BYTES.value)
     with Client(target) as node:
-        said = shaped(node.post("/api/v1/broadcasts", {"topic": named, "text": said_text}), HeardStatus)
+        said = shaped(node.post("/api/v1/broadcasts", {"topic": named, "text": said_text}), SaidStatus)
     tell(
         said,
         as_json=as_json,
-        text=lambda: [f"said under {said['topic']}; kept until {when.told(said['expires_ms'])}"],
+        text=lambda: [
+            f"said under {said['topic']}; linked nodes: {said['linked']};"
+            f" kept until {when.told(said['expires_ms'])}"
+        ],
     )
+    if not said["linked"]:
+        click.echo("this node has no link to any other: who links until then hears it, nobody else", err=True)
 
 
 @click.command(

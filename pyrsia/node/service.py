@@ -64,6 +64,7 @@ from pyrsia.node.log.submission import Reception, Submitter, Waiters, write_refu
 from pyrsia.node.members.governing import Governing
 from pyrsia.node.members.guests import Guests
 from pyrsia.node.members.membership import Membership
+from pyrsia.node.mesh.alone import alone
 from pyrsia.node.mesh.desk import make_desk
 from pyrsia.node.mesh.keeping import Keeping, make_keeping
 from pyrsia.node.mesh.linking import listen, make_discovering, make_links
@@ -642,6 +643,7 @@ class Node:
             self.storing.notice,
             *self.membership.notices(),
             *self.webhooks.notices(),
+            alone(self._linked, self._others, lambda: trio.current_time() - self.started_s),
         )
 
     # -- life --
@@ -786,6 +788,10 @@ class Node:
 
     def _linked(self) -> list[NodeId]:
         return self.links.linked()
+
+    def _others(self) -> int:
+        """How many members there are beside this node."""
+        return len(set(views.members(self.house.archive.state)) - {b32(self.house.keys.node_id)})
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

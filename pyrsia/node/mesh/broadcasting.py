@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 import trio
 
 from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
@@ -28,7 +29,7 @@ from pyrsia.node.mesh.hearing import Heard
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.who import Who
-from pyrsia.serve.desks.messages import HeardPage, HeardStatus
+from pyrsia.serve.desks.messages import HeardPage, HeardStatus, SaidStatus
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit, NodeId
 from pyrsia.wire import gossip
@@ -113,8 +114,8 @@ class Broadcasting:
 
     # -- saying and listening --
 
-    async def broadcast(self, topic: str, text: str) -> HeardStatus:
-        """Say it to everybody; what those who listen here are told.
+    async def broadcast(self, topic: str, text: str) -> SaidStatus:
+        """Say it to everybody; what those who listen here are told, and how many others there are.
 
         Raises:
             Refusal: `bad-request`, `too-large`, `busy`.
@@ -124,7 +125,8 @@ class Broadcasting:
             trio.current_time(), self._now_ms(), topic, text.encode(), seq, self._key.sign
         )
         self._do((Deliver(envelope), Republish(topic, raw)))
-        return self._told(envelope, self.heard.number)
+        told = self._told(envelope, self.heard.number)
+        return SaidStatus(**msgspec.structs.asdict(told), linked=len(self._links.linked()))
 
     async def listen(self, topic: str, after: int, count: int, wait_s: float) -> HeardPage:
         """What was heard of a topic (empty: of all) behind the number `after`; waits for the first one."""

@@ -14,9 +14,9 @@ from pyrsia.node.mesh.who import Who
 from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
-    HeardStatus,
     InboxPage,
     MessageOrder,
+    SaidStatus,
     SentPage,
     SentStatus,
 )
@@ -35,7 +35,7 @@ class Desk:
         """Of the mesh."""
         return (self.broadcasting, self.mailing)
 
-    async def broadcast(self, topic: str, text: str) -> HeardStatus:
+    async def broadcast(self, topic: str, text: str) -> SaidStatus:
         return await self.broadcasting.broadcast(topic, text)
 
     async def heard(self, topic: str, after: int, count: int, wait_s: float) -> HeardPage:

@@ -14,9 +14,9 @@ from pyrsia.serve.desks.messages import (
     BroadcastOrder,
     Deleted,
     HeardPage,
-    HeardStatus,
     InboxPage,
     MessageOrder,
+    SaidStatus,
     SentPage,
     SentStatus,
 )
@@ -38,7 +38,7 @@ _WAITING: Final = (
 _HEARD_QUERY: Final = (Param("topic", "a word and a slash; without it all topics", TEXT), *_WAITING)
 
 
-async def _broadcast(admin: Admin, request: Request) -> HeardStatus:
+async def _broadcast(admin: Admin, request: Request) -> SaidStatus:
     order = await decoded(request, BroadcastOrder)
     return await admin.messages.broadcast(order.topic, order.text)
 
@@ -95,7 +95,7 @@ _DELIVERING: Final = (
 MESH_ROWS: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/broadcasts", _heard, "What was broadcast lately, or what comes next", HeardPage,
         query=_HEARD_QUERY, refusals=("bad-request",)),
-    Row("POST", "/api/v1/broadcasts", _broadcast, "Say something to all nodes", HeardStatus, BroadcastOrder,
+    Row("POST", "/api/v1/broadcasts", _broadcast, "Say something to all nodes", SaidStatus, BroadcastOrder,
         status=201, refusals=("bad-request", "busy", "forbidden", "too-large")),
     Row("GET", "/api/v1/messages", _inbox, "The inbox, or what comes next", InboxPage, query=_WAITING,
         refusals=("bad-request", "forbidden")),

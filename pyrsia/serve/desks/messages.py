@@ -42,6 +42,12 @@ class HeardStatus(msgspec.Struct, frozen=True):
     expires_ms: int
 
 
+class SaidStatus(HeardStatus, frozen=True):
+    """One broadcast of this node. `linked`: how many nodes it has a link with, which hear it at once or ask for it."""
+
+    linked: int
+
+
 class HeardPage(msgspec.Struct, frozen=True):
     """Broadcasts in the order in which they came.
 
@@ -127,7 +133,7 @@ class Deleted(msgspec.Struct, frozen=True):
 class MessageDesk(Protocol):
     """What a node's people say and hear."""
 
-    async def broadcast(self, topic: str, text: str) -> HeardStatus:
+    async def broadcast(self, topic: str, text: str) -> SaidStatus:
         """Say it to everybody.
 
         Raises:

@@ -38,7 +38,7 @@ def inbox(*letters):
 @pytest.fixture
 def node():
     told = {
-        "/api/v1/broadcasts": (200, {**HEARD, "messages": [HEARD], "next": 4, "lost": 0}),
+        "/api/v1/broadcasts": (200, {**HEARD, "linked": 3, "messages": [HEARD], "next": 4, "lost": 0}),
         "/api/v1/messages": (200, {**SENT, **inbox(LETTER)}),
         "/api/v1/messages/sent": (200, {"messages": [SENT]}),
         "/api/v1/messages/7/delete": (200, {"number": 7}),
@@ -56,7 +56,18 @@ def test_a_broadcast_says_under_which_topic_and_until_when(pyrsia, node):
     code, out, err = pyrsia("broadcast", "news", "hello", "--node", node.url)
     assert (code, err) == (0, "")
     assert asked(node) == {"topic": "news/", "text": "hello"}
-    assert out == "said under news/; kept until 2025-10-09 09:03:20\n"
+    assert out == "said under news/; linked nodes: 3; kept until 2025-10-09 09:03:20\n"
+
+
+def test_a_broadcast_of_a_node_without_any_link_says_that_nobody_hears_it(pyrsia, node):
+    node.answers["/api/v1/broadcasts"] = (200, {**HEARD, "linked": 0})
+    code, out, err = pyrsia("broadcast", "news/", "hello", "--node", node.url)
+    assert code == 0  # it is kept, and who links within ten minutes asks for it
+    assert "linked nodes: 0" in out
+    assert "no link to any other" in err
+    code, out, err = pyrsia("broadcast", "news/", "hello", "--node", node.url, "--json")
+    assert json.loads(out)["linked"] == 0
+    assert "no link to any other" in err
 
 
 def test_text_travels_in_utf_8_and_not_in_escapes(pyrsia, node):

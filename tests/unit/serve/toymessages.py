@@ -11,12 +11,14 @@ from pyrsia.serve.desks.messages import (
     InboxPage,
     LetterStatus,
     MessageOrder,
+    SaidStatus,
     SentPage,
     SentStatus,
 )
 
 WHO = "b" * 52
 HEARD = HeardStatus(1, "news/", WHO, "v1", "hello", 5, 6)
+SAID = SaidStatus(1, "news/", WHO, "v1", "hello", 5, 6, linked=3)
 LETTER = LetterStatus(1, WHO, "v1", "for you", False, "", 5)
 SENT = SentStatus(1, WHO, "v1", "for them", False, "delivered", "", "", 1, 4, 6, 5)
 
@@ -25,9 +27,9 @@ SENT = SentStatus(1, WHO, "v1", "for them", False, "delivered", "", "", 1, 4, 6,
 class ToyMessages:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
 
-    async def broadcast(self, topic: str, text: str) -> HeardStatus:
+    async def broadcast(self, topic: str, text: str) -> SaidStatus:
         self.asked.append(("broadcast", topic, text))
-        return HEARD
+        return SAID
 
     async def heard(self, topic: str, after: int, count: int, wait_s: float) -> HeardPage:
         self.asked.append(("heard", topic, after, count, wait_s))

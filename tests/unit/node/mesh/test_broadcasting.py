@@ -78,6 +78,14 @@ async def test_with_a_fifth_of_all_frames_lost_and_half_the_nodes_restarting_eve
         ]
 
 
+async def test_who_says_something_is_told_to_how_many_it_goes():
+    async with town(None, "ann", "bob") as made:
+        said = await made.ann.desk.broadcast("news/", "to myself")
+        assert (said.topic, said.text, said.linked) == ("news/", "to myself", 0)
+        await made.joined("ann", "bob")
+        assert (await made.ann.desk.broadcast("news/", "to bob")).linked == 1
+
+
 async def test_who_says_something_is_named_by_the_log_and_a_guest_by_nobody(often):
     async with town(None, "ann", "bob", members=("ann",)) as made:
         await made.joined("ann", "bob")
