@@ -526,7 +526,7 @@ class Node:
             storing,
             local=self.local.share,
             proxied=copies,
-            replication=lambda: self.keeping.status().line(),
+            copies=lambda: self.keeping.status(),
         )
 
     def _knowledge(self, batches: Batches) -> KnowledgeDesk:

@@ -17,7 +17,7 @@ from pyrsia.serve.desks.storage import (
     ShelfShare,
     StorageStatus,
 )
-from pyrsia.status import Swept
+from pyrsia.status import ReplicationStatus, Swept
 from pyrsia.store.quota import quota_full
 from pyrsia.store.scrub import Row
 from pyrsia.units import Limit
@@ -44,7 +44,7 @@ class StorageDesk:
     Args:
         storing: runs while anything is ordered.
         local, proxied: bytes used and allowed, of what was pushed here and of unverified copies.
-        replication: how far the blobs of this node's shards are kept elsewhere, in a line; "" where it has none.
+        copies: how far the blobs of this node's shards are kept elsewhere.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class StorageDesk:
         *,
         local: Callable[[], tuple[int, int]],
         proxied: Callable[[], tuple[int, int]],
-        replication: Callable[[], str] = lambda: "",
+        copies: Callable[[], ReplicationStatus] = ReplicationStatus,
     ) -> None:
         self._storing = storing
         self._blobs = storing.blobs
         self._local = local
         self._proxied = proxied
-        self.replication = replication
+        self._copies = copies
         self._walk: _Walk | None = None
         self._coming: dict[bytes, tuple[BlobRef, str]] = {}  # what pins bring, in order, and by which order
         self._bringing = False
@@ -67,6 +67,7 @@ class StorageDesk:
     async def status(self) -> StorageStatus:
         account, storing = self._blobs.account, self._storing
         await storing.measure()
+        copies = self._copies()
         return StorageStatus(
             allocated=account.rules.quota,
             used=account.used,
@@ -88,7 +89,8 @@ class StorageDesk:
             rotten=storing.rotten(),
             local=ShelfShare(*self._local()),
             proxied=ShelfShare(*self._proxied()),
-            replication=self.replication(),
+            replication=copies.line(),
+            copies=copies,
         )
 
     async def _pinned(self) -> tuple[PinnedShare, ...]:

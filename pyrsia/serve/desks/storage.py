@@ -4,7 +4,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 
-from pyrsia.status import Swept
+from pyrsia.status import ReplicationStatus, Swept
 
 Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 
@@ -114,6 +114,7 @@ class StorageStatus(msgspec.Struct, frozen=True):
         evicted: blobs that went to make room since the start.
         pins: by reason. patterns: what the operator ordered to keep.
         local, proxied: what was pushed here, and unverified copies.
+        copies: how far what this node keeps for the network is kept elsewhere; `replication` says it in a line.
     """
 
     allocated: int
@@ -137,6 +138,7 @@ class StorageStatus(msgspec.Struct, frozen=True):
     local: ShelfShare = ShelfShare()
     proxied: ShelfShare = ShelfShare()
     replication: str = ""
+    copies: ReplicationStatus = ReplicationStatus()
 
 
 class StorageDesk(Protocol):

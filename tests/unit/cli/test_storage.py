@@ -59,6 +59,14 @@ def test_scripts_get_every_number(ask):
     }
 
 
+def test_scripts_are_told_of_copies_in_fields(ask):
+    copies = {"member": True, "replicas": 3, "shards": 300, "counted": True, "under": 7, "gone": ["b" * 52]}
+    _, out, _, _ = ask({PLACE: (200, {**DISK, "copies": copies})}, "storage", "status", "--json")
+    told = json.loads(out)["copies"]
+    assert {key: told[key] for key in copies} == copies
+    assert (told["coming"], told["lost"], told["leaving"]) == (0, 0, False)
+
+
 def test_a_pin_says_what_is_here_and_what_stays_once_it_comes(ask):
     code, out, _, seen = ask({PLACE + "/pins": (200, PINNED)}, "storage", "pin", "pkg:pypi/a")
     assert code == 0

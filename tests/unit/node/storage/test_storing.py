@@ -16,6 +16,7 @@ from pyrsia.node.storage.salvage import PIN as SALVAGED
 from pyrsia.node.storage.salvage import salvage
 from pyrsia.node.storage.storing import MENDED, Storing, holders
 from pyrsia.serve.desks.storage import PinOrder
+from pyrsia.status import ReplicationStatus
 from pyrsia.store import layout
 from pyrsia.store.blobs import MEND, Blobs
 from pyrsia.store.quota import Rules
@@ -97,6 +98,17 @@ def story(tmp_path_factory):
 @pytest.fixture
 def ground(tmp_path, story):
     return Ground(tmp_path, story)
+
+
+async def test_copies_elsewhere_are_told_in_fields_and_in_a_line_of_the_same_moment(ground):
+    told = iter([ReplicationStatus(member=True, members=4, replicas=3, shards=9, counted=True, under=2)])
+    desk = StorageDesk(
+        ground.storing, local=lambda: (1, 2), proxied=lambda: (3, 4), copies=lambda: next(told)
+    )
+    status = await desk.status()
+    assert (status.copies.under, status.copies.shards, status.copies.replicas) == (2, 9, 3)
+    assert status.replication == "2 of 9 shards under 3 copies"
+    assert (await ground.desk.status()).replication == ""  # no member of a network that keeps copies
 
 
 # -- what was damaged --
