@@ -8,8 +8,10 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -18,6 +20,7 @@ from pyrsia.config import CONTROL_SOCKET, CONTROL_TOKEN
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _PIECE_BYTES: Final = 1 << 18  # read at once
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
@@ -68,11 +71,9 @@ class Client:
         self.target = resolve(target)
         self._patience_s = patience_s
         # Package pages are HTML unless JSON is asked for (PEP 691).
-        self._headers = {"accept": "application/vnd.pypi.simple.v1+json, application/json, */*;q=0.1"}
+        self._accepts = {"accept": "application/vnd.pypi.simple.v1+json, application/json, */*;q=0.1"}
         self._url = _url(self.target) if self.target.startswith(("http://", "https://")) else None
-        token = token_for(self.target)
-        if token:
-            self._headers["authorization"] = f"Bearer {token}"
+        self._token = token_for(self.target)
 
     def __enter__(self) -> "Client":
         return self
@@ -98,11 +99,8 @@ class Client:
         """
         have = file.seek(0, os.SEEK_END)
         ranged = {"range": f"bytes={have}-"} if have else {}
-        prefix = self._url.path.rstrip("/") if self._url is not None else ""
-        connection = self._connection()
+        connection, response = self._answer("GET", path, headers=ranged)
         try:
-            connection.request("GET", prefix + path, headers=self._headers | ranged)
-            response = connection.getresponse()
             if response.status >= 400:
                 if response.status == 416:  # there is nothing behind what we have
                     return
@@ -129,11 +127,8 @@ class Client:
         Raises:
             Refusal: the node's; `not-running` where the connection ends, or is silent for too long; `too-large`.
         """
-        prefix = self._url.path.rstrip("/") if self._url is not None else ""
-        connection = self._connection()
+        connection, response = self._answer("GET", f"{path}?{urlencode(params)}")
         try:
-            connection.request("GET", f"{prefix}{path}?{urlencode(params)}", headers=self._headers)
-            response = connection.getresponse()
             if response.status >= 400:
                 raise refusal_in(response.status, response.read(MAX_ANSWER_BYTES.value))
             while line := response.readline(MAX_LINE_BYTES.value + 1):
@@ -168,14 +163,11 @@ class Client:
         most: int = MAX_ANSWER_BYTES.value,
         length: int | None = None,
     ) -> bytes:
-        headers = self._headers | ({"content-type": "application/json"} if body is not None else {})
+        headers = {"content-type": "application/json"} if body is not None else {}
         if length is not None:
             headers |= {"content-type": "application/octet-stream", "content-length": str(length)}
-        prefix = self._url.path.rstrip("/") if self._url is not None else ""
-        connection = self._connection()
+        connection, response = self._answer(method, path, body, headers)
         try:
-            connection.request(method, prefix + path, body, headers)
-            response = connection.getresponse()
             data = response.read(most + 1)
         except (http.client.HTTPException, OSError) as error:
             raise self._away(error) from None
@@ -186,6 +178,42 @@ class Client:
         if response.status >= 400:
             raise refusal_in(response.status, data)
         return data
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: bytes | IO[bytes] | None = None,
+        headers: Mapping[str, str] = _NONE,
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The head of the answer, and the connection on which the rest of it comes: close that.
+
+        A node writes a new token each time that it starts. So who was refused with the one that we have looks once
+        whether there is another by now; a token that is still the same is asked with once.
+
+        Raises:
+            Refusal: `not-running`.
+        """
+        prefix = self._url.path.rstrip("/") if self._url is not None else ""
+        while True:
+            sent = self._token
+            token = {"authorization": f"Bearer {sent}"} if sent else {}
+            connection = self._connection()
+            try:
+                connection.request(method, prefix + path, body, {**self._accepts, **headers, **token})
+                response = connection.getresponse()
+            except (http.client.HTTPException, OSError) as error:
+                connection.close()
+                raise self._away(error) from None
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                self._token = token_for(self.target) or sent
+            if (
+                response.status != HTTPStatus.UNAUTHORIZED or self._token == sent
+            ):  # another thread may have looked
+                return connection, response
+            connection.close()
+            if body is not None and not isinstance(body, bytes):
+                body.seek(0)
 
     def _away(self, error: http.client.HTTPException | OSError) -> Refusal:
         return Refusal(

@@ -187,19 +187,19 @@ def _follow(
     as_json: bool,
 ) -> None:
     """Show what comes, until interrupted. A node that restarts is waited for."""
-    after, away = 0, False
+    after, away, answered = 0, False, False
     while True:
         try:
             page = shaped(node.get(path, **query, after=after, wait_s=WAIT_S), shape)
         except Refusal as refusal:
-            if refusal.code != "not-running" or not after:
+            if refusal.code != "not-running" or not answered:
                 raise
             if not away:
                 click.echo("the node does not answer; waiting for it", err=True)
             away = True
             time.sleep(AGAIN_S)
             continue
-        away = False
+        away, answered = False, True
         if page.get("lost"):
             click.echo(f"{page['lost']} messages came and went before they could be shown", err=True)
         for message in page["messages"]:

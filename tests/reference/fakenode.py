@@ -19,11 +19,13 @@ class FakeNode:
     `Posted`.
 
     Attributes:
+        by_headers: if set, what every request is answered: a function of its headers that gives a status and a value.
         seen: (method, path with query, headers, body) of every request, in order.
     """
 
     def __init__(self, answers=None, *, socket=None):
         self.answers = answers or {}
+        self.by_headers = None
         self.seen = []
         handler = self._handler()
         if socket is None:
@@ -66,6 +68,8 @@ class FakeNode:
                     urlsplit(self.path).path,
                     (404, {"error": {"code": "not-found", "what": "no", "who": "x", "do": "y"}}),
                 )
+                if node.by_headers is not None:
+                    status, value = node.by_headers(dict(self.headers))
                 if isinstance(value, Posted):
                     status, value = value.make(body)
                 if callable(value):

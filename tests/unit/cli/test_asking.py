@@ -6,6 +6,7 @@ import pytest
 
 from pyrsia import client
 from pyrsia.cli.builds import follow
+from pyrsia.errors import Refusal
 from tests.reference.fakenode import ANSWERS, BUILD, PEER, STATUS, FakeNode
 
 EVIL = "\x1b[31m\u202eevil\x07\x9b"
@@ -137,6 +138,36 @@ def test_a_directory_means_its_control_socket_with_the_token_beside_it(pyrsia, t
         code, out, _ = pyrsia("status", "--node", tmp_path, "--json")
     assert (code, json.loads(out)["name"]) == (0, "alpha")
     assert node.seen[0][2]["authorization"] == "Bearer secret"
+
+
+def test_a_node_that_restarted_has_another_token_which_is_read_again(tmp_path):
+    """Each start writes one. What is no token is asked with once, and not for ever."""
+    token, valid = tmp_path / client.CONTROL_TOKEN, ["first"]
+    no = {"error": {"code": "unauthenticated", "what": "no", "who": "you", "do": "log in"}}
+    token.write_text("first\n")
+    with FakeNode(dict(ANSWERS), socket=tmp_path / client.CONTROL_SOCKET) as node:
+
+        def gives(headers):
+            good = headers.get("authorization") == f"Bearer {valid[0]}"
+            return (200, {"name": "alpha"}) if good else (401, no)
+
+        node.by_headers = gives
+        asking = client.Client(str(tmp_path))
+        assert asking.get("/api/v1/status") == {"name": "alpha"}
+        token.write_text("second\n")
+        valid[0] = "second"
+        assert asking.get("/api/v1/status") == {"name": "alpha"}
+        assert asking.post("/api/v1/x", {}) == {"name": "alpha"}
+        token.write_text("third\n")
+        valid[0] = "third"
+        assert asking.post_file("/api/v1/x", token) == {"name": "alpha"}
+        assert node.seen[-1][3] == b"third\n"
+        valid[0] = "fourth"
+        seen = len(node.seen)
+        with pytest.raises(Refusal) as refused:
+            asking.get("/api/v1/status")
+    assert refused.value.code == "unauthenticated"
+    assert len(node.seen) == seen + 1
 
 
 def test_a_token_goes_to_a_url_only_when_the_variable_says_so(pyrsia, node, monkeypatch, tmp_path):

@@ -226,6 +226,28 @@ def test_an_inbox_is_followed_and_a_node_that_restarts_waited_for(pyrsia, node, 
     assert [line.split()[0] for line in out.splitlines()] == ["7", "8"]
 
 
+def test_who_has_heard_nothing_yet_waits_for_a_node_that_restarts_too(pyrsia, node, monkeypatch):
+    get = __import__("pyrsia.client", fromlist=["Client"]).Client.get
+    empty = {"messages": [], "next": 0, "lost": 0}
+    node.answers["/api/v1/broadcasts"] = (200, pages(empty, {**empty, "messages": [HEARD], "next": 4}))
+    calls = []
+
+    def away_once(self, path, **query):
+        calls.append(query["after"])
+        if len(calls) == 2:
+            raise __import__("pyrsia.errors", fromlist=["Refusal"]).Refusal(
+                "not-running", what="it is away", who="the node", do="start it"
+            )
+        return get(self, path, **query)
+
+    monkeypatch.setattr("pyrsia.cli.messages.time.sleep", lambda _: None)
+    monkeypatch.setattr("pyrsia.client.Client.get", away_once)
+    _, out, err = pyrsia("listen", "--follow", "--node", node.url)
+    assert calls[:3] == [0, 0, 0]
+    assert "waiting for it" in err
+    assert "hello" in out
+
+
 def test_a_message_says_what_became_of_it(pyrsia, node):
     node.answers["/api/v1/messages"] = (200, SENT)
     code, out, _ = pyrsia(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pyrsia import client
 from pyrsia.cli.facts import watch
 from tests.reference.facts_desk import ME, Desk
 from tests.reference.fakenode import NODE, STATUS, FakeNode
@@ -225,6 +226,34 @@ def test_watch_follows_across_lost_connections_without_losing_or_repeating(pyrsi
     assert [json.loads(line)["leaf"] for line in out.splitlines()] == [7, 8, 9]
     assert asked == [{"kind": "review", "after": after} for after in ("6", "8", "9")]
     assert "waiting for it" in err
+
+
+def test_watch_follows_a_node_of_this_machine_across_its_restart(pyrsia, tmp_path, monkeypatch):
+    """Which has another token then: whoever watches in a unit learns of the next advisory all the same."""
+    token, running = tmp_path / client.CONTROL_TOKEN, ["first"]
+    no = {"error": {"code": "unauthenticated", "what": "no", "who": "you", "do": "log in"}}
+
+    def gives(headers):
+        if headers.get("authorization") != f"Bearer {running[0]}":
+            return 401, no
+        return 200, json.dumps(row(len(pauses) + 7, REVIEW)).encode() + b"\n"
+
+    pauses = []
+
+    def restarts(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+        running[0] = "second"
+        token.write_text("second\n")
+
+    token.write_text("first\n")
+    monkeypatch.setattr(watch.time, "sleep", restarts)
+    with FakeNode(socket=tmp_path / client.CONTROL_SOCKET) as node:
+        node.by_headers = gives
+        code, out, _ = pyrsia("facts", "watch", "--follow", "--since", "1", "--json", "--node", tmp_path)
+    assert code == 130
+    assert [json.loads(line)["leaf"] for line in out.splitlines()] == [7, 8]
 
 
 @pytest.mark.parametrize(
