@@ -131,6 +131,12 @@ def member(reads: Reads, node: bytes) -> dict[str, Any] | None:
     return found
 
 
+def called(reads: Reads, node: bytes) -> str:
+    """What people call a node: its name in the log, also of one that left, or the beginning of its id."""
+    found = member(reads, node)
+    return str(found["name"]) if found is not None else b32(node)[:8]
+
+
 def current(reads: Reads, genesis: Genesis) -> Epoch:
     """The epoch in which the next block stands; before block 0 is written, the first."""
     return seating.current(_begun(reads, genesis))

@@ -40,7 +40,7 @@ from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
 from pyrsia.wire.blocks import FinalityProof
-from pyrsia.wire.text import b32, unb32
+from pyrsia.wire.text import unb32
 
 GENESIS: Final = "genesis.json"
 KEYS: Final = "keys"
@@ -140,9 +140,8 @@ class House:
         return roles_in_words(self.roles) or "follower"
 
     def called(self, node: NodeId) -> str:
-        """What people call a node: its name in the log, also of one that left, or the beginning of its id."""
-        found = views.member(self.archive.state, node)
-        return str(found["name"]) if found is not None else b32(node)[:8]
+        """What people call a node."""
+        return views.called(self.archive.state, node)
 
     @property
     def builds(self) -> bool:

@@ -167,7 +167,7 @@ class Broadcasting:
         ignored = self._book.ignored(now, node)
         self._book.note(now, node, points, reason)
         if self._book.ignored(now, node) and not ignored:
-            _log.warning("%s is ignored for a while: %s", b32(node)[:8], reason)
+            _log.warning("%s is ignored for a while: %s", self._who.called(node), reason)
             self.air.forget(node)
 
     # -- gaps --

@@ -129,6 +129,7 @@ def make_keeping(
         reaches=lambda node: links.connected(node) and bool(links.data_address(node)),
         pulse=pulse,
         scores=scores,
+        called=lambda node: views.called(archive.state, node),
     )
     plane.counters.on_nothing = providing.nothing
     draining = Draining(owning, replicating, providing, blobs, database, linked=links.linked)

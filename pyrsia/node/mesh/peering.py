@@ -42,6 +42,7 @@ def make_swimming(
             mentioned=found.mentioned,
             log_size=lambda: house.archive.size,
             member=lambda node: views.is_member(house.archive.state, node),
+            called=house.called,
             moved=lambda node: (
                 plane.counters.received_from.get(node, 0),
                 plane.counters.sent_to.get(node, 0),

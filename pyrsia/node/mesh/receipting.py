@@ -265,18 +265,22 @@ class Receipting:
         except Refusal as told:
             refusal = told
             if told.code == "storage-full":  # it says how much disk this node has: not a stranger's business
-                _log.warning("no receipt for %s of %s: %s", b32(key[2])[:8], key[0][:16], told)
+                _log.warning("no receipt for %s of %s: %s", self._called(key), key[0][:16], told)
                 refusal = _no("storage-full", "no disk for it", "ask another storage member", who=_US)
         except PyrsiaError as error:
-            _log.warning("no receipt for %s of %s: %s", b32(key[2])[:8], key[0][:16], error)
+            _log.warning("no receipt for %s of %s: %s", self._called(key), key[0][:16], error)
             refusal = _no("unavailable", "the bytes did not come whole", "lend them, and ask again")
         except Exception:  # noqa: BLE001 (one builder's bytes must not end the node, whatever they are)
-            _log.exception("no receipt for %s of %s", b32(key[2])[:8], key[0][:16])
+            _log.exception("no receipt for %s of %s", self._called(key), key[0][:16])
         finally:
             if not work.answer:
                 work.answer = refusal
             self._work.pop(key, None)
             work.done.set()
+
+    def _called(self, key: _Key) -> str:
+        """Its builder, for the diary."""
+        return views.called(self._reads, key[2])
 
     def _text(self, key: _Key, ask: Ask) -> bytes:
         kept = [(one.manifest.hex(), one.sha256.hex(), one.size) for one in ask.blobs]

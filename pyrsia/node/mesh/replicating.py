@@ -69,6 +69,7 @@ class Replicating:
     Args:
         dead_s: for how long a node has been dead, None for one that is not.
         reaches: whether a node has a link now and serves files.
+        called: what people call a node.
         pulse: beats when the log has grown.
 
     Attributes:
@@ -89,6 +90,7 @@ class Replicating:
         reaches: Callable[[NodeId], bool],
         pulse: Pulse,
         scores: Scores,
+        called: Callable[[NodeId], str] = lambda node: b32(node)[:8],
     ) -> None:
         draw = secrets.SystemRandom()
         self.leaving = False
@@ -105,6 +107,8 @@ class Replicating:
         self._reaches = reaches
         self._pulse = pulse
         self._scores = scores
+        self._called = called
+        self._told_dead: frozenset[NodeId] = frozenset()  # of whom the diary said so last
         self._others_leave: dict[NodeId, float] = {}
         self._believed: frozenset[NodeId] = frozenset()  # of these, who is passed over
         self._calm_s = 0.0
@@ -261,9 +265,17 @@ class Replicating:
         dead -= {self._owning.node}
         if self.repair.on_members(placement, dead, left):
             self.providing.gone = self.repair.gone
-            for node in dead:
-                _log.warning("storage member %s is gone: others keep what it kept", b32(node)[:8])
+            self._tell(frozenset(dead))
             self._poke()
+
+    def _tell(self, dead: frozenset[NodeId]) -> None:
+        """Who is gone, once, and who is back."""
+        for node in sorted(dead - self._told_dead):
+            _log.warning("storage member %s is gone: others keep what it kept", self._called(node))
+        for node in sorted(self._told_dead - dead):
+            if node in self._owning.placement:
+                _log.info("storage member %s is back: it keeps its own again", self._called(node))
+        self._told_dead = dead
 
     def _on_leaving(self, node: NodeId, leaving: bool) -> None:
         if leaving and node in self._owning.placement:
@@ -410,7 +422,7 @@ class Replicating:
             return False  # it is gone
         now = trio.current_time()
         if self.copies.on_probe(now, node, good):
-            _log.warning("%s says that it keeps blobs that it does not have", b32(node)[:8])
+            _log.warning("%s says that it keeps blobs that it does not have", self._called(node))
             self._scores.note(now, node, LIE, "it says that it keeps blobs, and gives no chunk of them")
         return bool(good)
 

@@ -56,7 +56,7 @@ class Around:
         mentioned: a node that is not tracked was spoken of, by whom.
         log_size: of our own.
         moved: bytes of files received of a node and sent to it, so far.
-        member: whether the log names a node now.
+        member: whether the log names a node now. called: what people call a node.
     """
 
     members: Callable[[], Iterable[NodeId]]
@@ -66,6 +66,7 @@ class Around:
     log_size: Callable[[], int]
     moved: Callable[[NodeId], tuple[int, int]] = lambda node: (0, 0)
     member: Callable[[NodeId], bool] = lambda node: True
+    called: Callable[[NodeId], str] = lambda node: b32(node)[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Swimming:
         self._held: OrderedDict[NodeId, deque[tuple[float, bytes]]] = OrderedDict()
         self._kick = trio.Event()
         self._left = False
+        self._missed: set[NodeId] = set()  # who is dead or gone, and was said to be; of those tracked
         self._border = Border("who is there is not looked after")
         world = World(
             sign=node_key.sign,
@@ -223,10 +225,16 @@ class Swimming:
         self._kick.set()  # the moment to wake at may be another now
 
     def _tell(self, node: NodeId, state: State) -> None:
+        said = ""
         if state in (State.DEAD, State.LEFT) and self.core.contact(node) is not None:
-            _log.info(
-                "%s %s", b32(node)[:8], "does not answer any more" if state is State.DEAD else "said goodbye"
-            )
+            self._missed.add(node)
+            said = "does not answer any more" if state is State.DEAD else "said goodbye"
+        elif state is State.ALIVE and node in self._missed:
+            self._missed.discard(node)
+            said = "is back"
+        if said:  # guests come and go, and their ids are free: nobody wants to read of each
+            level = logging.INFO if self._around.member(node) else logging.DEBUG
+            _log.log(level, "%s %s", self._around.called(node), said)
         for told in self.on_change:
             told(node, state)
 
@@ -258,6 +266,7 @@ class Swimming:
         beliefs = self.core.beliefs
         self._do(self.core.on_known(now_s, sorted(wanted)))
         self._do(self.core.on_forgotten([node for node in beliefs.nodes() if node not in wanted]))
+        self._missed &= wanted
         self._rates.sample(
             now_s, {peer.node: self._bytes(peer.node, peer.in_bytes, peer.out_bytes) for peer in peers}
         )

@@ -1,6 +1,7 @@
 """Storage members keep what is theirs: whoever dies, lies, is full, joins late or leaves."""
 
 import hashlib
+import logging
 import os
 import struct
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.mesh.scores import FAULT, LIE, RATE
 from pyrsia.node.kinds import Method
 from pyrsia.node.mesh.providing import TOLD_BURST
+from pyrsia.node.mesh.replicating import Replicating
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
@@ -741,3 +743,23 @@ async def test_who_is_in_the_way_is_told_though_the_log_changes_the_owners_while
         assert told.why.count("does not have it yet") == len(asked)
 
     await crowd.run(test)
+
+
+def test_a_storage_member_that_is_gone_is_told_once_by_its_name_and_told_again_when_it_is_back(caplog):
+    caplog.set_level(logging.INFO, "pyrsia.storage")
+    ann, bob = NodeId(b"a" * 32), NodeId(b"b" * 32)
+    members = {ann, bob}
+    one = SimpleNamespace(
+        _told_dead=frozenset(),
+        _called={ann: "amber", bob: "birch"}.__getitem__,
+        _owning=SimpleNamespace(placement=members),
+    )
+    for dead in ({ann}, {ann}, {ann, bob}, {bob}, set(), {ann}):
+        Replicating._tell(one, frozenset(dead))
+    members.discard(ann)  # a motion took its role: it is not back
+    Replicating._tell(one, frozenset())
+    gone, back = "is gone: others keep what it kept", "is back: it keeps its own again"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"storage member {what}"
+        for what in (f"amber {gone}", f"birch {gone}", f"amber {back}", f"birch {back}", f"amber {gone}")
+    ]

@@ -1,8 +1,10 @@
 """Membership over real links: nodes that come, go, stand still, send garbage, and what an operator sees of them."""
 
+import logging
 import math
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -121,6 +123,26 @@ async def test_a_node_that_says_goodbye_has_left_and_is_no_failure():
         assert (cid.id, State.DEAD) not in ann.changes
         assert ann.changes[-1] == (cid.id, State.LEFT)
         assert ann.part.dead_since(cid.id, trio.current_time()) >= 0
+
+
+async def test_the_diary_calls_members_by_their_names_and_says_when_one_is_back(caplog):
+    caplog.set_level(logging.INFO, "pyrsia.mesh")
+    async with swimmers(3) as (nodes, _):
+        ann, bob, cid = nodes
+        await until(lambda: all(ann.part.core.contact(one.id) is not None for one in (bob, cid)))
+        guests = {cid.id}
+        ann.part._around = replace(
+            ann.part._around, called=lambda node: "birch", member=lambda node: node not in guests
+        )
+        for node in (bob.id, cid.id):
+            for state in (State.SUSPECT, State.DEAD, State.ALIVE, State.ALIVE, State.LEFT, State.ALIVE):
+                ann.part._tell(node, state)
+        assert [one.getMessage() for one in caplog.records if "birch" in one.getMessage()] == [
+            "birch does not answer any more", "birch is back", "birch said goodbye", "birch is back",
+        ]  # fmt: skip
+        ann.part._missed = {NodeId(b"f" * 32), bob.id}
+        ann.part._follow(trio.current_time())
+        assert ann.part._missed == {bob.id}
 
 
 async def test_a_node_without_a_link_is_probed_by_one_that_is_made_for_it():
