@@ -232,7 +232,7 @@ class Swept(msgspec.Struct):
 
     Attributes:
         rows: without their file. known: files that the index knows again. removed: files that nobody knows.
-        strange: names in the folder that are none of ours, which stay.
+        strange: names in the folder that are none of ours, which stay. strangers: the first of them, from the folder.
         at_s: when it ended, POSIX seconds. more: whether something was left for the next.
     """
 
@@ -246,6 +246,7 @@ class Swept(msgspec.Struct):
     manifests_made: int = 0
     folders: int = 0
     strange: int = 0
+    strangers: list[str] = []
     took_ms: int = 0
     at_s: int = 0
     dry: bool = False

@@ -195,15 +195,15 @@ def _last_sweep(told: dict[str, Any] | None) -> str:
 
 def _did(told: dict[str, Any]) -> str:
     counts = (
-        ("rows", "artifacts whose file is gone"),
-        ("known", "files known again"),
-        ("removed", "files removed"),
-        ("partials", "old downloads removed"),
-        ("manifests_gone", "manifests dropped"),
-        ("manifests_made", "manifests made"),
-        ("strange", "strange names left alone"),
+        ("rows", "artifact whose file is gone", "artifacts whose file is gone"),
+        ("known", "file known again", "files known again"),
+        ("removed", "file removed", "files removed"),
+        ("partials", "old download removed", "old downloads removed"),
+        ("manifests_gone", "manifest dropped", "manifests dropped"),
+        ("manifests_made", "manifest made", "manifests made"),
+        ("strange", "strange name left alone", "strange names left alone"),
     )
-    found = [f"{told[key]} {words}" for key, words in counts if told[key]]
+    found = [f"{told[key]} {one if told[key] == 1 else more}" for key, one, more in counts if told[key]]
     return ", ".join(found) or NOTHING
 
 
@@ -213,6 +213,9 @@ def _swept(told: dict[str, Any]) -> Iterator[str]:
     freed = told["removed_bytes"] + told["partial_bytes"]
     if freed:
         yield f"  {size(freed)} {'would be' if told['dry'] else 'are'} free again"
+    yield from (f"  not this node's: {name}" for name in told["strangers"])
+    if len(told["strangers"]) < told["strange"]:
+        yield f"  and {told['strange'] - len(told['strangers'])} more"
     if told["more"]:
         yield "  more is left for another turn: call it again"
 

@@ -25,6 +25,7 @@ import trio
 from pyrsia.errors import Unavailable
 from pyrsia.status import Swept
 from pyrsia.store import layout
+from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import PARTIAL, Blobs
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
@@ -38,6 +39,8 @@ STRAY_FILES = Limit(1_000, "files without a row that one turn deals with; a cras
 STRAY_BYTES = Limit(8 << 30, "of them that are hashed in one turn: some ten seconds")
 MANIFESTS = Limit(200_000, "digests in memory at once, 20 MB; where there are more, none is made anew")
 MANIFESTS_MADE = Limit(100, "blobs read again in one turn to make their manifest")
+
+STRANGERS = Limit(20, "names that are none of ours told by name: enough to see whose they are")
 
 _FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 
@@ -76,6 +79,7 @@ class Sweeper:
             await self._blobs.in_thread(self._blobs.anchor.check)
             began_s, found = trio.current_time(), Swept(dry=dry)
             await self._rows(found)
+            await self._blobs.in_thread(lambda: self._strangers(found))
             await self._files(found)
             await self._manifests(found)
             await self._blobs.in_thread(lambda: self._partials(found))
@@ -115,6 +119,24 @@ class Sweeper:
         except FileNotFoundError:
             return False
 
+    # -- names that are none of ours --
+
+    def _strangers(self, found: Swept) -> None:
+        """In a thread: beside the 256 folders, and beside theirs. What lies deeper is met with the files."""
+        ours = {*_FOLDERS, PARTIAL, MARK}
+        for path in _names(self._folder):
+            if path.name not in ours:
+                self._strange(path, found)
+        for name in _FOLDERS:
+            for path in _names(self._folder / name):
+                if path.is_symlink() or not path.is_dir():
+                    self._strange(path, found)
+
+    def _strange(self, path: Path, found: Swept) -> None:
+        found.strange += 1
+        if len(found.strangers) < STRANGERS.value:
+            found.strangers.append(str(path.relative_to(self._folder)))
+
     # -- files without rows --
 
     async def _files(self, found: Swept) -> None:
@@ -124,7 +146,7 @@ class Sweeper:
             for path, size, changed_s in files:
                 sha256 = _digest(path)
                 if not sha256 or self._blobs.path(sha256) != path:
-                    found.strange += 1
+                    self._strange(path, found)
                     continue
                 if self._blobs.has(sha256) or changed_s > self._clock_s() - FILE_GRACE_S.value:
                     continue
@@ -232,6 +254,13 @@ def _files_in(outer: Path) -> list[tuple[Path, int, float]]:
     except FileNotFoundError:
         return []
     return [one for folder in inner for one in _listed(folder)]
+
+
+def _names(folder: Path) -> list[Path]:
+    """Everything in a folder, sorted; nothing of one that is not there, or that is none."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(Path(one.path) for one in os.scandir(folder))
+    return []
 
 
 def _listed(folder: Path) -> Iterator[tuple[Path, int, float]]:

@@ -87,9 +87,21 @@ def test_a_dry_run_says_what_would_be_done(ask):
     swept = {"dry": True, "removed": 2, "removed_bytes": 5_000, "rows": 1, "more": True}
     code, out, _, seen = ask({PLACE + "/gc": (200, swept)}, "storage", "gc", "--dry-run")
     assert (code, json.loads(seen[-1][3])) == (0, {"dry": True})
-    assert "would do: 1 artifacts whose file is gone, 2 files removed" in out
+    assert "would do: 1 artifact whose file is gone, 2 files removed" in out
     assert "5.0 kB would be free again" in out
     assert "more is left" in out
+
+
+def test_a_sweep_names_what_is_none_of_the_nodes_and_counts_one_as_one(ask):
+    told = {"removed": 1, "partials": 2, "strange": 3, "strangers": ["junk", "aa/\x1b[2J"], "at_s": 1}
+    code, out, _, _ = ask({PLACE + "/gc": (200, told)}, "storage", "gc")
+    assert code == 0
+    assert out.splitlines() == [
+        "done: 1 file removed, 2 old downloads removed, 3 strange names left alone",
+        "  not this node's: junk",
+        "  not this node's: aa/\\x1b[2J",
+        "  and 1 more",
+    ]
 
 
 def test_a_scrub_is_followed_to_its_end_and_fails_where_something_was_damaged(ask, monkeypatch):

@@ -17,7 +17,7 @@ from pyrsia.store.blobs import MEND, PARTIAL, BlobRecord, Blobs
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Batch
 from pyrsia.store.scrub import DAY_S, IN_A_ROW, Round, Scrubber, rest_s
-from pyrsia.store.sweep import FILE_GRACE_S, PARTIAL_AGE_S, STRAY_FILES, Sweeper
+from pyrsia.store.sweep import FILE_GRACE_S, PARTIAL_AGE_S, STRANGERS, STRAY_FILES, Sweeper
 from pyrsia.transfer.manifest import Manifest
 from tests.reference.memory_database import MemoryDatabase
 
@@ -185,11 +185,26 @@ async def test_names_that_are_none_of_ours_stay_and_are_counted(ground):
     for name in ("notes.txt", "AB" * 32, "ab" * 31):
         (folder / name).write_bytes(b"x")
     (folder / ("cd" * 32)).write_bytes(b"x")  # a digest in the wrong folder
+    (ground.folder / "junk").write_bytes(b"x")
+    (ground.folder / "ab" / ("ab" * 32)).write_bytes(b"x")
+    (ground.folder / "lost+found").mkdir()
+    (ground.folder / "ab" / "ef").symlink_to(ground.folder)
 
-    found = await ground.sweeper.sweep()
+    for dry in (True, False):
+        found = await ground.sweeper.sweep(dry=dry)
 
-    assert (found.strange, found.removed, found.known) == (4, 0, 0)
+        assert (found.strange, found.removed, found.known) == (8, 0, 0)
+        assert found.strangers[:4] == ["junk", "lost+found", "ab/" + "ab" * 32, "ab/ef"]
+        assert set(found.strangers[4:]) == {f"ab/cd/{one.name}" for one in folder.iterdir()}
     assert len(list(folder.iterdir())) == 4
+
+
+async def test_of_many_names_that_are_none_of_ours_the_first_are_told(ground):
+    for number in range(STRANGERS.value + 5):
+        (ground.folder / f"notes {number:02}").write_bytes(b"x")
+    found = await ground.sweeper.sweep()
+    assert found.strange == STRANGERS.value + 5
+    assert found.strangers == [f"notes {number:02}" for number in range(STRANGERS.value)]
 
 
 async def test_one_turn_is_bounded_and_says_that_more_is_left(ground, monkeypatch):
