@@ -17,12 +17,15 @@ from pyrsia.status import DrainStatus
 POLL_S: Final = 1.0
 
 
-@click.group(invoke_without_command=True)
-@click.option(
+_data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     help="Data directory [PYRSIA_NODE where that is one, else the user's].",
 )
+
+
+@click.group(invoke_without_command=True)
+@_data_option
 @click.pass_context
 def node(ctx: click.Context, data: Path | None) -> None:
     """Run a node that `pyrsia init` made; bare `pyrsia node` is `pyrsia node run`."""
@@ -32,11 +35,7 @@ def node(ctx: click.Context, data: Path | None) -> None:
 
 
 @node.command()
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data directory [PYRSIA_NODE where that is one, else the user's].",
-)
+@_data_option
 @click.pass_context
 def run(ctx: click.Context, data: Path | None) -> None:
     """Run until SIGINT or SIGTERM."""
