@@ -29,7 +29,7 @@ from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
-from pyrsia.units import MAX_OPEN_MAPS, ROW_CHUNKS, NodeId
+from pyrsia.units import CHUNK_BYTES, MAX_OPEN_MAPS, ROW_CHUNKS, NodeId
 from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
@@ -314,7 +314,7 @@ class Server:
                 return
             if isinstance(item, _Chunk):
                 count = self._row(key, item, now_s)
-                parts = self._chunks(line, item, count)
+                parts = self._chunks(line, item, count) or self._first_of(line, item, count)
             else:
                 count, parts = 1, self._word(line, item)
             left -= count
@@ -335,7 +335,18 @@ class Server:
             count += 1
         return count
 
-    def _chunks(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview]:
+    def _first_of(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview]:
+        """Of a row that cannot be given the first chunk alone, or its no; the others wait once more: one rotten chunk
+        costs no other."""
+        for number in range(item.number + 1, item.number + count):
+            one = item._replace(number=number)
+            if not self._uploads.push(line.node, line.key, one, CHUNK_BYTES.value, one[:2]):
+                self._short(line, Message(Type.BUSY, item.manifest_id, (number,)))
+        alone = self._chunks(line, item, 1) if count > 1 else None
+        return alone or (chunks.encode(Message(Type.NAK, item.manifest_id, (item.number,))),)
+
+    def _chunks(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview] | None:
+        """So many chunks from `item` on; None where they cannot be had."""
         try:
             manifest, mapped = self._maps.get(item.manifest_id, item.served)
             start, length = manifest.span(item.number)
@@ -345,8 +356,7 @@ class Server:
             data = mapped[start : start + length]
         except PyrsiaError:  # evicted since it was asked for, or no longer what the disk gives
             self._unread(item.manifest_id, item.served)
-            gone = tuple(range(item.number, item.number + count))
-            return (chunks.encode(Message(Type.NAK, item.manifest_id, gone)),)
+            return None
         self._counters.chunks_sent += count
         self._counters.sent(line.node, length)
         return chunks.chunk_head(item.manifest_id, item.number), data

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from pyrsia.errors import Unavailable
+from pyrsia.mapping import MappedFile
 from pyrsia.net import serving
 from pyrsia.net.counting import Counters
 from pyrsia.net.data import DataPlane, Served
@@ -476,6 +477,38 @@ async def test_chunks_that_follow_one_another_travel_together_three_at_most(site
     for message, data in got:
         assert DATA[message.chunks[0] * CHUNK :].startswith(data)
     assert [len(data) for _, data in alone] == [CHUNK, CHUNK]
+
+
+async def test_a_rotten_chunk_costs_none_of_its_row(sites, tmp_path, monkeypatch):
+    """The disk gives all of the file but chunk 6: who asks gets what else there is, and a no for that one."""
+    a, b, _ = sites
+    a.put(tmp_path / "a", DATA)
+    whole = MappedFile.__getitem__
+
+    def rotten(mapped, part):
+        if part.start < 7 * CHUNK and part.stop > 6 * CHUNK:
+            raise Unavailable("input/output error")
+        return whole(mapped, part)
+
+    monkeypatch.setattr(MappedFile, "__getitem__", rotten)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        sock = await raw_client(nursery, b, a)
+        await sock.send([chunks.encode(Message(Type.GET, MANIFEST.id, tuple(range(5, 10))))])
+        given, refused = set(), []
+        while len(given) + len(refused) < 5:
+            message, data = await answer_and_bytes(sock)
+            if message.type is Type.NAK:
+                refused += message.chunks
+                continue
+            (first,) = message.chunks
+            assert DATA[first * CHUNK :].startswith(data)
+            given.update(range(first, first + len(data) // CHUNK))
+        nursery.cancel_scope.cancel()
+
+    assert given == {5, 7, 8, 9}
+    assert refused == [6]
+    assert len(a.plane._server._uploads) == 0
 
 
 async def test_a_limit_on_what_goes_up_holds_within_a_row(sites, tmp_path):
