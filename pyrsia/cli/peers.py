@@ -88,7 +88,7 @@ def _table(found: Sequence[dict[str, Any]], width: int) -> list[str]:
 def _cells(peer: dict[str, Any]) -> dict[str, str]:
     return {
         "id": peer["node_id"][:8],
-        "name": peer["name"],
+        "name": f"({peer['name']})" if peer["role"] == "guest" and peer["name"] else peer["name"],
         "role": peer["role"],
         "state": _state(peer),
         "round trip": f"{peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "-",

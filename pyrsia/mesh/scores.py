@@ -18,7 +18,7 @@ from pyrsia.units import Limit, NodeId
 
 HALF_LIFE_S: Final = 600.0
 MOST: Final = 100.0  # nobody earns so much that it may sin for free
-LEAST: Final = -1_000.0
+LEAST: Final = -300.0  # a liar is deaf for a quarter of an hour, and so is whom a bug made flood for a moment
 IGNORED: Final = -100.0
 OWES: Final = -1.0  # with less anybody may have been late once
 MAX_REASONS = Limit(16, "kinds of faults counted of one peer; reasons may hold numbers, so the rest is one")
@@ -80,7 +80,9 @@ class Scores:
 
     def worst(self, now: float, most: int) -> list[NodeId]:
         """At most so many who owe a point or more, who owe most first: whom people should see, linked or not."""
-        found = [(points, node) for node, one in self._by_node.items() if (points := _faded(one, now)) <= OWES]
+        found = [
+            (points, node) for node, one in self._by_node.items() if (points := _faded(one, now)) <= OWES
+        ]
         return [node for _, node in nsmallest(most, found)]
 
     def ignored(self, now: float, node: NodeId) -> bool:

@@ -63,7 +63,7 @@ def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
 
 def _peer_row(peer: PeerStatus) -> tuple[str, ...]:
     return _row(
-        peer.name,
+        f"({peer.name})" if peer.role == "guest" and peer.name else peer.name,
         seen_in_words(peer.state, peer.connected, peer.refused_until_ms),
         f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
         f"{peer.score:.0f}" + (" ignored" if peer.ignored else ""),

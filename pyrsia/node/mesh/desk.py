@@ -63,7 +63,11 @@ def make_desk(
     discovering: Discovering,
 ) -> Desk:
     """Broadcasts and messages of the node of `house`. Recipients are dialled where discovery allows it."""
-    who = Who(house.archive.state, links.linked)
+    who = Who(
+        house.archive.state,
+        links.linked,
+        lambda: [(peer.node, peer.name) for peer in links.peers() if peer.connected],
+    )
     node, chain = house.keys.node, house.genesis.chain_id
     return Desk(
         Broadcasting(links, node, chain, database=house.database, who=who, validators=validators, book=book),

@@ -182,9 +182,14 @@ class Draining:
         else:
             phase = "safe" if possible >= wanted else "short"
         if phase != self._status.phase and phase != "working":
-            _log.warning(
-                "%s", "everything is kept elsewhere: safe to stop" if phase == "safe" else "too few members"
-            )
+            if phase == "safe":
+                _log.info("everything is kept elsewhere: safe to stop")
+            else:
+                _log.warning(
+                    "%d of %d copies are kept elsewhere, for there are no more storage members",
+                    possible,
+                    wanted,
+                )
         self._status = DrainStatus(
             phase,
             files,

@@ -246,13 +246,16 @@ class Sending:
 
     def _told(self, number: int, row: Sent) -> SentStatus:
         mine = self._letters.mine(number)
+        over = row.state == outbox.WAITING and row.expires_ms <= self._now_ms()
         return SentStatus(
             number,
             b32(row.to),
             self._who.name_of(row.to),
             mine.text.decode("utf-8", "backslashreplace") if mine is not None else "",
             mine.sealed if mine is not None else False,
-            row.state,
+            outbox.EXPIRED
+            if over
+            else row.state,  # by the clock: its row is changed when it would be tried again
             row.why,
             self._who.called(row.via),
             row.tries,

@@ -21,11 +21,21 @@ Reads = Callable[[bytes], bytes | None]
 
 
 class Who:
-    """Of one node's log, and those who have a link with it."""
+    """Of one node's log, and those who have a link with it.
 
-    def __init__(self, reads: Reads, linked: Callable[[], Iterable[NodeId]]) -> None:
+    Args:
+        names: of those, what each calls itself: nothing that counts, and what people remember.
+    """
+
+    def __init__(
+        self,
+        reads: Reads,
+        linked: Callable[[], Iterable[NodeId]],
+        names: Callable[[], Iterable[tuple[NodeId, str]]] = tuple,
+    ) -> None:
         self._reads = reads
         self._linked = linked
+        self._names_of_linked = names
         self._until_s = -1.0
         self._names: dict[bytes, str] = {}
 
@@ -56,12 +66,33 @@ class Who:
                 found = {node for node in known if len(text) >= LEAST and b32(node).startswith(text)}
         if len(found) == 1:
             return NodeId(found.pop())
+        if not found:
+            self._refuse_own_name(text)
         told = ", ".join(sorted(f"{members.get(node, '?')} {b32(node)[:12]}" for node in found)[:5])
         raise Refusal(
             "conflict" if found else "not-found",
             what=f"{text[:80]} is {'several nodes: ' + told if found else 'no node that is known here'}",
             who="whoever writes the name",
             do=f"write a name of `pyrsia member list`, or {LEAST} characters or more of a node id",
+        )
+
+    def _refuse_own_name(self, text: str) -> None:
+        """
+        Raises:
+            Refusal: `not-found`, where nodes with a link call themselves so: then it says which.
+        """
+        members = self._members()
+        guests = sorted(
+            b32(node) for node, name in self._names_of_linked() if name == text and node not in members
+        )
+        if not guests:
+            return
+        raise Refusal(
+            "not-found",
+            what=f"{text[:80]} is what {len(guests)} guest{'s call themselves' if len(guests) > 1 else ' calls itself'}"
+            ", as anybody may",
+            who="whoever writes the name",
+            do=f"write the id of whom you mean: {', '.join(guests[:5])}",
         )
 
     def _members(self) -> dict[bytes, str]:

@@ -80,6 +80,10 @@ def test_a_guest_that_calls_itself_like_a_member_is_not_taken_for_it(pyrsia, tol
     guest = {**PEER, "node_id": "e" * 52, "name": "cinder", "role": "guest", "roles": []}
     told.answers["/api/v1/peers"] = (200, {"peers": [guest, BAD]})
     assert "c" * 52 in pyrsia("peers", "cinder", "--node", told.url)[1]
+    rows = pyrsia("peers", "--node", told.url)[1].splitlines()
+    assert [("(cinder)" in row) for row in rows if "cinder" in row] == [
+        "eeeeeeee" in row for row in rows if "cinder" in row
+    ]
 
 
 def test_a_peer_that_is_gone_says_since_when_and_an_alive_one_without_a_link_says_that(pyrsia, told):

@@ -67,3 +67,12 @@ def test_the_worst_come_first_and_who_owes_nothing_not_at_all():
     assert worst == [NodeId(number.to_bytes(32, "big")) for number in range(99, 35, -1)]
     assert len(book.worst(0.0, 200)) == 99
     assert book.worst(20 * scores.HALF_LIFE_S, 64) == []
+
+
+def test_whatever_it_did_it_is_listened_to_again_a_quarter_of_an_hour_after_its_last_fault():
+    book = Scores()
+    for _ in range(10_000):
+        book.note(0.0, ANN, scores.LIE, "lied")
+    assert book.of(0.0, ANN) == scores.LEAST
+    assert book.ignored(900.0, ANN)
+    assert not book.ignored(1_000.0, ANN)

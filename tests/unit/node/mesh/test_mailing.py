@@ -172,7 +172,8 @@ async def test_what_nobody_took_in_time_says_that_it_has_expired():
         await made.ann.desk.send(order("bob", keep=True, expires_s=60))
         made.ann.clock_ms = 61_000
         made.ann.mail._sending.linked(NodeId(PAIRS[1].public))
-        await until(lambda: made.ann.desk.sent().messages[0].state != outbox.WAITING)
+        kept = made.ann.mail._sending._outbox
+        await until(lambda: next(kept.rows()).state != outbox.WAITING)
         assert made.ann.desk.sent().messages[0].state == outbox.EXPIRED
 
 
@@ -518,6 +519,32 @@ async def test_whom_a_name_or_the_start_of_an_id_means():
         assert (await refused(made.ann.desk.send, order("bob"))).code == "conflict"
         assert (await refused(made.ann.desk.send, order(bob[:6]))).code == "conflict"
         assert (await refused(made.ann.desk.send, order("ann"))).code == "conflict"
+
+
+async def test_the_name_that_a_guest_gave_itself_means_nobody_and_the_refusal_says_whose_it_is():
+    async with town(None, "ann", "bob", members=("ann", "bob")) as made:
+        guests = [NodeId(bytes([number]) * 32) for number in (1, 2)]
+        names = [(guests[0], "ivy"), (guests[1], "bob"), (made.bob.id, "bob")]
+        made.ann.who._names_of_linked = lambda: names
+        told = await refused(made.ann.desk.send, order("ivy"))
+        assert told.code == "not-found"
+        assert "ivy is what 1 guest calls itself" in told.what
+        assert b32(guests[0]) in told.do
+        assert made.ann.who.find("bob") == made.bob.id  # whatever a guest calls itself
+        names.append((guests[1], "ivy"))
+        told = await refused(made.ann.desk.send, order("ivy"))
+        assert "2 guests call themselves" in told.what
+        assert all(b32(node) in told.do for node in guests)
+
+
+async def test_a_message_whose_time_is_over_is_told_as_expired_before_its_row_is_looked_at_again():
+    async with town(None, "ann", "bob", members=("ann", "bob")) as made:
+        number = (await made.ann.desk.send(order("bob", keep=True, expires_s=60))).number
+        kept = made.ann.mail._sending._outbox
+        for clock_ms, told in ((30_000, outbox.WAITING), (61_000, outbox.EXPIRED)):
+            made.ann.clock_ms = clock_ms
+            assert made.ann.desk.sent().messages[-1].state == told
+            assert kept.get(number).state == outbox.WAITING
 
 
 async def test_a_text_over_the_limit_in_bytes_and_a_seal_for_no_key_are_refused_before_anything_is_sent(

@@ -389,7 +389,9 @@ async def test_a_dead_member_is_not_waited_for_and_it_is_said_that_copies_are_fe
     await crowd.run(test)
 
 
-async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd):
+async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd, caplog):
+    caplog.set_level(logging.INFO, "pyrsia.storage")
+
     async def test():
         await placed(crowd)
         leaver = crowd.all[0]
@@ -399,6 +401,8 @@ async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd):
         await until(lambda: leaver.keeping.drained().phase == "safe", 60.0)
         told = leaver.keeping.drained()
         assert told.placed == told.files == len(mine) > 0
+        (said,) = [one for one in caplog.records if "safe to stop" in one.getMessage()]
+        assert said.levelno == logging.INFO  # nothing that anybody has to mend
         assert told.line().endswith("safe to stop")
         for data in mine:
             assert crowd.holders(data) >= set(crowd.owners(data, {leaver.node}))
