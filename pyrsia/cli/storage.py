@@ -97,7 +97,7 @@ def gc(dry_run: bool, target: str | None, as_json: bool) -> None:
 
 
 @storage.command()
-@click.argument("pattern", metavar="PURL|SHA256|GLOB", required=False)
+@click.argument("pattern", metavar="[PURL|SHA256|GLOB]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Everything that is here.")
 @node_option
 @json_option

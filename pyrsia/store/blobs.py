@@ -41,9 +41,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("pyrsia.store")
 
 PARTIAL: Final = "partial"
-MEND: Final = (
-    b"storage/mend/"  # in MISC, then a SHA-256: the record of a blob that was let go and is wanted again
-)
+MEND: Final = b"storage/mend/"  # in MISC, then a SHA-256: the record of a blob that was let go and is wanted again since then
 
 
 class BlobRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -276,7 +274,7 @@ class Blobs:
         return bool(await self._evict([sha256], pins=pins))
 
     async def let_go(self, sha256: bytes, size: int = -1) -> bool:
-        """Forget a damaged blob, pinned or not, but for who wanted it (`MEND`). Whether it was here.
+        """Forget a damaged blob, pinned or not, but for who wanted it and since when (`MEND`). Whether it was here.
 
         Args:
             size: its file is known to be gone or damaged only for the record with this size.
@@ -288,7 +286,8 @@ class Blobs:
         record = self._record(sha256)
         if record is None or size not in (-1, record.size) or not self._free_of_others(sha256):
             return False
-        mend = Batch().put(layout.MISC, MEND + sha256, msgspec.msgpack.encode(record))
+        wanted = msgspec.structs.replace(record, used_s=int(self._clock_s()))
+        mend = Batch().put(layout.MISC, MEND + sha256, msgspec.msgpack.encode(wanted))
         await self._drop({sha256: record}, mend)
         for told in self.on_rotten:
             told(sha256)

@@ -154,6 +154,15 @@ class Scrubber:
             self._note()
         self._row.saw(rotten=verdict == "rotten")
 
+    def walked(self, took_s: float, blobs: int, read: int, rotten: int) -> None:
+        """Somebody had everything read: as good as a walk of our own, whose days begin with it."""
+        now_s = int(self._clock_s())
+        began_s = now_s - int(took_s)
+        self.round = Round(
+            began_s=began_s, ended_s=now_s, blobs=blobs, read=read, rotten=rotten, last_s=now_s
+        )
+        self._note()
+
     async def check(self, sha256: bytes, size: int, *, mb_s: int = 0) -> Verdict:
         """Whether a blob is what it must be; one that is not is let go.
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import trio
+
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.node.storage.pins import OPERATOR, Wanted
 from pyrsia.node.storage.shelf import BlobRef
@@ -233,13 +235,16 @@ class StorageDesk:
         return [(sha256, size) for sha256, size in found.items() if self._blobs.has(sha256)]
 
     async def _read(self, walk: _Walk, rows: list[tuple[bytes, int]]) -> None:
-        row = Row()
+        row, began = Row(), trio.current_time()
         try:
             for sha256, size in rows:
                 rotten = await self._storing.scrubber.check(sha256, size) == "rotten"
                 walk.found += rotten
                 walk.done += 1
                 row.saw(rotten=rotten)
+            if not walk.pattern:
+                read = sum(size for _, size in rows)
+                self._storing.scrubber.walked(trio.current_time() - began, walk.of, read, walk.found)
         except PyrsiaError as error:
             walk.ended = str(error)
             _log.warning("artifacts cannot be read again: %s", error)

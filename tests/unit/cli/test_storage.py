@@ -133,6 +133,7 @@ def test_a_scrub_names_what_it_reads(ask, words):
     code, _, err, seen = ask({}, "storage", "scrub", *words)
     assert (code, seen) == (2, [])
     assert "Name what to read" in err
+    assert "[PURL|SHA256|GLOB]" in err
 
 
 def test_the_node_at_a_glance_says_what_artifacts_take(ask):

@@ -367,6 +367,36 @@ async def test_an_ordered_scrub_tells_how_far_it_is_and_runs_once_at_a_time(grou
     assert (ended.ordered, ended.done, ended.found) == (False, 2, 1)
 
 
+async def test_a_whole_scrub_that_was_ordered_is_the_last_walk_and_one_of_a_part_or_with_an_end_is_none(
+    ground, monkeypatch
+):
+    sha256 = await ground.put(b"some bytes")
+    async with trio.open_nursery() as nursery:
+        ground.storing.nursery = nursery
+        await ground.desk.scrub(sha256.hex())
+    assert (await ground.desk.status()).scrub.last_s == 0
+    with monkeypatch.context() as ill:
+        ill.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(errno.EMFILE, "EMFILE")))
+        async with trio.open_nursery() as nursery:
+            ground.storing.nursery = nursery
+            await ground.desk.scrub("")
+    assert (await ground.desk.status()).scrub.last_s == 0
+    async with trio.open_nursery() as nursery:
+        ground.storing.nursery = nursery
+        await ground.desk.scrub("")
+    assert (await ground.desk.status()).scrub.last_s == ground.now_s
+    assert ground.made().scrubber.round.last_s == ground.now_s  # after a restart too
+    assert not ground.made().scrubber.round.due(ground.now_s + 1, 30)
+
+
+async def test_a_damaged_file_is_told_since_it_was_found_so_and_not_since_its_last_use(ground):
+    sha256 = await ground.put(b"some bytes")
+    ground.now_s += 86_400
+    await ground.spoil(sha256)
+    (wanted,) = ground.storing.rotten()
+    assert wanted.time_s == ground.now_s
+
+
 @pytest.mark.parametrize("how", ["away", "ill"])
 async def test_an_ordered_scrub_of_a_disk_that_is_away_or_ill_ends_and_says_why(ground, monkeypatch, how):
     blobs = [await ground.put(b"bytes %d" % number, "build") for number in range(3 * IN_A_ROW.value)]
