@@ -13,8 +13,10 @@ from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.status import DrainStatus
+from pyrsia.wire.text import safe
 
 POLL_S: Final = 1.0
+SHOWN: Final = 4  # lines while it waits: how far it is, and the first files with who is in the way
 
 
 _data_option = click.option(
@@ -55,12 +57,13 @@ def drain(undo: bool, no_wait: bool, target: str | None, as_json: bool) -> int:
     code 0; with 1 where some files cannot be kept elsewhere as often as the network wants.
     """
     with Client(target) as client:
+        before = shaped(client.get("/api/v1/drain"), DrainStatus)["phase"] if undo else ""
         answer = shaped(client.post("/api/v1/drain", {"leave": not undo}), DrainStatus)
-        said = ""
+        said: list[str] = []
         while not (undo or no_wait) and (answer["phase"] == "working" or not answer["rounds"]):
-            told = next(_drain_lines(answer))
+            told = list(_drain_lines(answer))[:SHOWN]
             if told != said and answer["rounds"] and not as_json:
-                click.echo(told, err=True)
+                click.echo("\n".join(safe(line) for line in told), err=True)
             said = told
             time.sleep(POLL_S)
             answer = shaped(client.get("/api/v1/drain"), DrainStatus)
@@ -71,7 +74,7 @@ def drain(undo: bool, no_wait: bool, target: str | None, as_json: bool) -> int:
                     who="another operator of this node",
                     do="agree with them, then order it again",
                 )
-    tell(answer, as_json=as_json, text=lambda: _drain_lines(answer))
+    tell(answer, as_json=as_json, text=lambda: _undone(before) if undo else _drain_lines(answer))
     if answer["phase"] != "short":
         return 0
     if not as_json:
@@ -83,6 +86,15 @@ def drain(undo: bool, no_wait: bool, target: str | None, as_json: bool) -> int:
             f"{answer['possible']} copies elsewhere",
         )
     return 1
+
+
+def _undone(before: str) -> Iterator[str]:
+    """What --undo did; `before`: the phase until then."""
+    yield (
+        "this node was not being drained: nothing has changed"
+        if before == "off"
+        else "the order is taken back: this node stays, and keeps again what it kept"
+    )
 
 
 def _drain_lines(told: dict[str, Any]) -> Iterator[str]:

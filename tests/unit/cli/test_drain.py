@@ -35,7 +35,11 @@ def test_it_waits_until_it_is_safe(pyrsia, asked):
         code, out, err = pyrsia("node", "drain", "--node", node.url)
     assert code == 0
     assert out == "30 of 30 files have 3 copies elsewhere: safe to stop\n"
-    assert err == "2 of 30 files have 3 copies elsewhere: do not stop it yet\n"
+    assert err.splitlines() == [  # and who is in the way, while it waits
+        "2 of 30 files have 3 copies elsewhere: do not stop it yet",
+        "  abababababababab  2 copies elsewhere: bcdefghi does not answer",
+        "  and 27 more",
+    ]
     assert node.seen[0][:2] == ("POST", "/api/v1/drain")
     assert json.loads(node.seen[0][3]) == {"leave": True}
     assert node.seen[1][:2] == ("GET", "/api/v1/drain")
@@ -65,10 +69,15 @@ def test_too_few_others_are_a_refusal_and_exit_code_1(pyrsia, asked):
 
 
 def test_undo_does_not_wait(pyrsia, asked):
-    with asked(OFF, SAFE) as node:
-        code, out, _ = pyrsia("node", "drain", "--undo", "--node", node.url)
-    assert (code, out) == (0, "this node is not being drained\n")
-    assert json.loads(node.seen[0][3]) == {"leave": False}
+    for before, said in (
+        (WORKING, "the order is taken back: this node stays, and keeps again what it kept\n"),
+        (OFF, "this node was not being drained: nothing has changed\n"),
+    ):
+        with asked(before, OFF) as node:
+            code, out, _ = pyrsia("node", "drain", "--undo", "--node", node.url)
+        assert (code, out) == (0, said)
+        assert [one[0] for one in node.seen] == ["GET", "POST"]
+        assert json.loads(node.seen[1][3]) == {"leave": False}
 
 
 def test_an_order_that_somebody_took_back_is_told(pyrsia, asked):
