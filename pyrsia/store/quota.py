@@ -196,8 +196,8 @@ class Space:
             await self._evict(short)
             short = await self._short_of(size)
         if short > 0 and not must:
-            self.say(f"less than {_mb(account.rules.spare)} would stay free on the disk of {self._folder}")
-            raise disk_full(self.full)
+            self.say(self._until())
+            raise disk_full(f"less than {_mb(account.rules.spare)} would stay free on its disk")
 
     async def _let_rest_go(self, need: int) -> None:
         """Downloads that rest go before anything that is whole."""
@@ -228,10 +228,15 @@ class Space:
                 await self._evict(short)
                 short = await self._short_of(RECOVERED.value if self.full else 0)
             if short > 0:
-                self.say(f"less than {_mb(self.account.rules.spare)} are free on the disk of {self._folder}")
+                self.say(self._until())
             elif self.full and trio.current_time() >= self._full_s + STAYS_S.value:
                 self.full = ""
                 _log.info("there is room on the disk again: files are taken as before")
+
+    def _until(self) -> str:
+        """What the operator has to reach. More than the spare part, so "less than it is free" would soon be untrue."""
+        enough = _mb(self.account.rules.spare + RECOVERED.value)
+        return f"files are taken again once {enough} are free on the disk of {self._folder.absolute()}"
 
     def say(self, why: str) -> None:
         """Nothing more fits; told to the diary once."""

@@ -289,8 +289,10 @@ async def test_what_was_promised_and_is_not_on_the_disk_yet_counts(tmp_path):
     disk = Disk(tmp_path, spare=500)
     disk.free = 800
     with await disk.blobs.reserve(200):
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFull) as refused:
             await disk.blobs.reserve(200)
+        assert "would stay free on its disk" in str(refused.value)
+        assert "blobs" not in str(refused.value)  # strangers are told no folder of this machine
     with await disk.blobs.reserve(200):
         assert disk.blobs.account.promised == 200
 
@@ -303,7 +305,13 @@ def test_a_full_disk_is_said_once_and_recovers_by_itself(tmp_path, caplog):
     async def main():
         for _ in range(3):
             await disk.blobs.space.look()
-        assert "are free on the disk" in disk.blobs.space.full
+        enough = "files are taken again once 67.1 MB are free on the disk of "
+        assert disk.blobs.space.full.startswith(enough)
+        disk.free = 499 + RECOVERED.value  # more than the spare part, and it still holds
+        await trio.sleep(STAYS_S.value)
+        await disk.blobs.space.look()
+        assert disk.blobs.space.full.startswith(enough)
+        assert disk.blobs.space.full.endswith(str(disk.folder))
         disk.free = 500 + RECOVERED.value
         await disk.blobs.space.look()
         assert disk.blobs.space.full  # believed for a minute: a quota of the file system looks like room
