@@ -5,10 +5,12 @@ Source: docs/knowledge.md, "What stands".
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 from pyrsia.knowledge import severities
 from pyrsia.knowledge.said import ADVISORY, VEX, Said
-from pyrsia.knowledge.standing import SUPERSEDED, WITHDRAWN, Standing, every
+from pyrsia.knowledge.standing import STANDS, SUPERSEDED, TO_COME, WITHDRAWN, Standing, every
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Change:
         severity: as of this word; "" for withdrawn and vex.
         fixed: ends of its ranges that are called fixed, as the fact has them.
         detail: for people: what differs from this issuer's word before, or the VEX outcome.
+        subject: package, version or file that it is about; `range`, `versions`: of a package, which of it are meant.
+        from_ms: when it begins, where that is after it was said; 0 for at once.
     """
 
     leaf: int
@@ -29,6 +33,10 @@ class Change:
     severity: str = ""
     fixed: tuple[str, ...] = ()
     detail: str = ""
+    subject: str = ""
+    range: tuple[Mapping[str, str], ...] = ()
+    versions: tuple[str, ...] = ()
+    from_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,8 @@ class Story:
         severity: the highest that stands; "" where none stands any more, or none yet.
         fixed: versions called fixed by what stands.
         withdrawn_ms: when the last of it was taken back; None while anything of it stands or is to come.
+        state: stands if anything of it does, else to-come if anything is, else withdrawn.
+        coming: severity and time of what is to come next; None for nothing.
         changes: in log order.
     """
 
@@ -51,6 +61,8 @@ class Story:
     fixed: tuple[str, ...]
     withdrawn_ms: int | None
     changes: tuple[Change, ...]
+    state: str = STANDS
+    coming: tuple[str, int] | None = None
 
 
 def names(one: Said) -> tuple[str, ...]:
@@ -79,6 +91,7 @@ def timeline(facts: Iterable[Said], now_ms: int) -> tuple[Story, ...]:
 def _story(name: str, rows: list[Standing], vex: Mapping[str, list[Said]]) -> Story:
     first, last = rows[0].said, rows[-1].said
     stand = [one.said for one in rows if one.stands]
+    coming = [(_severity(one.said), int(one.said.body["valid_from"])) for one in rows if one.state == TO_COME]
     ends = [_ended(one) for one in rows if one.state in (SUPERSEDED, WITHDRAWN)]
     return Story(
         name,
@@ -89,6 +102,8 @@ def _story(name: str, rows: list[Standing], vex: Mapping[str, list[Said]]) -> St
         tuple(dict.fromkeys(end for one in stand for end in _fixed(one))),
         max(ends) if len(ends) == len(rows) else None,
         _changes(rows, vex),
+        STANDS if stand else TO_COME if coming else WITHDRAWN,
+        min(coming, key=itemgetter(1)) if coming else None,
     )
 
 
@@ -110,12 +125,12 @@ def _changes(rows: list[Standing], vex: Mapping[str, list[Said]]) -> tuple[Chang
     called = dict.fromkeys(name for one in rows for name in names(one.said))
     changes = [_change(one.said, by_id.get(one.said.supersedes)) for one in rows]
     changes += [
-        Change(one.by.leaf, one.by.time_ms, one.by.author, "withdrawn")
+        Change(one.by.leaf, one.by.time_ms, one.by.author, "withdrawn", **{**_meant(one.said), "from_ms": 0})
         for one in rows
         if one.by is not None and one.by.is_withdrawal
     ]
     changes += [
-        Change(one.leaf, one.time_ms, one.author, VEX, detail=one.body["outcome"])
+        Change(one.leaf, one.time_ms, one.author, VEX, detail=one.body["outcome"], **_meant(one))
         for name in called
         for one in vex.get(name, ())
     ]
@@ -124,7 +139,27 @@ def _changes(rows: list[Standing], vex: Mapping[str, list[Said]]) -> tuple[Chang
 
 def _change(one: Said, before: Said | None) -> Change:
     what = "known" if before is None else "changed"
-    return Change(one.leaf, one.time_ms, one.author, what, _severity(one), _fixed(one), _differs(one, before))
+    return Change(
+        one.leaf,
+        one.time_ms,
+        one.author,
+        what,
+        _severity(one),
+        _fixed(one),
+        _differs(one, before),
+        **_meant(one),
+    )
+
+
+def _meant(one: Said) -> dict[str, Any]:
+    """What a word is about, and from when on."""
+    from_ms = int(one.body["valid_from"])
+    return {
+        "subject": one.subject,
+        "range": tuple(one.body.get("range", ())),
+        "versions": tuple(one.body.get("versions", ())),
+        "from_ms": from_ms if from_ms > one.time_ms else 0,
+    }
 
 
 def _differs(one: Said, before: Said | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from pyrsia.cli.facts.add import KINDS
-from pyrsia.cli.facts.words import subject_of, takes_back, what
+from pyrsia.cli.facts.words import about, files_of, state, subject_of, what
 from pyrsia.cli.log.when import as_of_option, moment, told
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
@@ -33,7 +33,8 @@ def show(
 ) -> None:
     """What stands about a package, a version or a file: now, or at a size or a time of the log.
 
-    Of a purl with a version are shown the facts that mean it or may; without one all of the package.
+    Of a purl with a version are shown the facts that mean it or may, and those about its files; without one all of the
+    package.
     """
     from pyrsia.cli.facts.pages import Pages
 
@@ -50,7 +51,10 @@ def show(
 def _lines(value: dict[str, Any], *, every: bool) -> Iterator[str]:
     rows = value["facts"]
     if rows:
-        yield from table(map(cells, rows), HEADER)
+        yield from table(
+            ((*cells(row)[:-1], about(row["subject"], row["body"]), cells(row)[-1]) for row in rows), _ABOUT
+        )
+        yield from files_of(row["subject"] for row in rows if row["subject"] != value["subject"])
     standing = sum(row["state"] == "stands" for row in rows)
     of = f" of {len(rows)}" if every or standing != len(rows) else ""
     said = f"{standing}{of} stand" if rows else "nothing is said"
@@ -91,6 +95,7 @@ def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 HEADER: Final = ("leaf", "said", "kind", "by", "state", "what")
+_ABOUT: Final = (*HEADER[:-1], "about", HEADER[-1])
 _WIDE: Final = 90  # of what a fact says: a table that people read
 
 
@@ -102,15 +107,6 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         told(row["time_ms"]),
         row["kind"],
         row["author_name"] or row["author"][:8],
-        _state(row),
+        state(row),
         said if len(said) <= _WIDE else said[: _WIDE - 1] + "\u2026",
     )
-
-
-def _state(row: dict[str, Any]) -> str:
-    """What became of a fact, and by which leaf; of a word that takes one back, which."""
-    if takes_back(row):
-        return (
-            f"ends {row['ends']}" if row["state"] == "withdrawn" and row["ends"] >= 0 else str(row["state"])
-        )
-    return str(row["state"]) + (f" by {row['by']}" if row["by"] >= 0 else "")

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import click
 
+from pyrsia.cli.facts.add import KINDS
 from pyrsia.cli.facts.show import kind_option, newest
-from pyrsia.cli.facts.words import what
+from pyrsia.cli.facts.words import state, what
 from pyrsia.cli.log.when import told
 from pyrsia.cli.tell import examples, json_option, node_option
 from pyrsia.client import Client
@@ -19,6 +20,7 @@ from pyrsia.wire.text import safe
 AGAIN_S: Final = 2.0  # before a node that went away is asked again
 LONGEST_S: Final = 60.0  # whatever a busy node asks for
 _NEWEST: Final = 10
+_KIND: Final = max(map(len, KINDS))  # of the column
 _AWAY: Final = {  # what is waited for
     "busy": "is busy",
     "not-running": "does not answer",
@@ -141,8 +143,6 @@ def _show(row: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(row, sort_keys=True))
         return
     by = row["author_name"] or row["author"][:8]
-    click.echo(
-        safe(
-            f"{row['leaf']:>8}  {told(row['time_ms'])}  {row['kind']:<12} {row['subject']}  {what(row)} ({by})"
-        )
-    )
+    comes = f", {state(row)}" if row["state"] == "to-come" else ""
+    line = f"{row['leaf']:>8}  {told(row['time_ms'])}  {row['kind']:<{_KIND}} {row['subject']}"
+    click.echo(safe(f"{line}  {what(row)} ({by}{comes})"))

@@ -1,10 +1,11 @@
 """How people name what a fact is about, and how a fact reads in a line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
 
+from pyrsia.cli.log.when import told
 from pyrsia.errors import Malformed
 
 DIGEST = "sha256:"
@@ -73,6 +74,35 @@ def _fields(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
             yield f"{'good' if body.get('good') else 'bad'} by {body.get('key', '')}"
         case _:
             yield str(body.get("outcome", ""))
+
+
+def about(subject: str, body: Mapping[str, Any]) -> str:
+    """What of a package a fact is about, in a column: versions, one version, or one file."""
+    if subject.startswith(DIGEST):
+        return f"file {subject[len(DIGEST) :][:8]}"
+    _, _, version = subject.partition("@")
+    return version or versions(body) or "every version"
+
+
+def files_of(subjects: Iterable[str]) -> Iterator[str]:
+    """The whole digests of what `about` calls by eight letters."""
+    for one in dict.fromkeys(subjects):
+        if one.startswith(DIGEST):
+            yield f"file {one[len(DIGEST) :][:8]} is {one}"
+
+
+def day(ms: Any) -> str:
+    """When something begins: people name a day, which is then enough to say."""
+    return told(ms if isinstance(ms, int) else 0).removesuffix(" 00:00:00")
+
+
+def state(row: Mapping[str, Any]) -> str:
+    """What became of a fact, and by which leaf, or when it comes; of a word that takes one back, which."""
+    if row["state"] == "to-come":
+        return f"to-come {day(row['body'].get('valid_from'))}"
+    if takes_back(row):
+        return f"ends {row['ends']}" if row["ends"] >= 0 else str(row["state"])
+    return str(row["state"]) + (f" by {row['by']}" if row["by"] >= 0 else "")
 
 
 def versions(body: Mapping[str, Any]) -> str:

@@ -47,6 +47,24 @@ def test_while_it_stands_its_severity_and_fixes_are_those_that_stand():
     assert (mine.severity, mine.fixed, mine.withdrawn_ms) == ("high", ("2.0",), None)
 
 
+def test_each_word_names_what_it_is_about_and_from_when_on():
+    comes = said(7, advisory="CVE-2", valid_from=9_000)
+
+    mine, _, later = timeline([*FACTS, comes], 8_000)
+
+    assert [(one.subject, one.range) for one in mine.changes] == [
+        (IDNA, ({"introduced": "0"},)),
+        (IDNA, tuple(RANGE)),
+        (IDNA + "@1.0", ()),
+        (IDNA, tuple(RANGE)),
+    ]
+    assert (mine.state, mine.coming) == ("withdrawn", None)
+    assert (later.state, later.severity, later.coming) == ("to-come", "", ("high", 9_000))
+    assert [one.from_ms for one in later.changes] == [9_000]
+    (then,) = timeline([comes], 9_000)
+    assert (then.state, then.severity, then.coming) == ("stands", "high", None)
+
+
 def test_other_versions_of_the_same_fix_are_a_change():
     facts = [said(1, range=RANGE), said(2, range=[{"introduced": "1.0", "fixed": "2.0"}], supersedes=name(1))]
 

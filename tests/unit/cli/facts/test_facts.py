@@ -39,7 +39,9 @@ REVIEW = {
 }
 OLD = row(3, {**ADVISORY, "severity": "high", "range": [{"introduced": "0"}]}, "superseded", 7)
 NEW = row(7, {**ADVISORY, "supersedes": OLD["id"]})
-GONE = row(9, {**ADVISORY, "advisory": "CVE-2"}, "withdrawn", 12)
+GONE = row(9, {**ADVISORY, "advisory": "CVE-2"}, "withdrawn", 12, by_ms=1_700_000_012_000)
+COMES = row(14, {**ADVISORY, "advisory": "CVE-3", "valid_from": 1_893_456_000_000}, "to-come")
+FILE = row(15, {**ADVISORY, "advisory": "FILE-1", "subject": f"sha256:{'6b' * 32}", "range": []})
 
 
 @pytest.fixture
@@ -51,10 +53,6 @@ def asked(node):
     node.rows, node.more = [OLD, NEW, GONE], {}
     asked = node
     node.answers["/api/v1/facts"] = (200, answers)
-    node.answers["/api/v1/log/entries"] = (
-        200,
-        {"entries": [{"index": 12, "time_ms": 1_700_000_012_000, "kind": "fact.add", "summary": ""}]},
-    )
     return node
 
 
@@ -107,13 +105,61 @@ def test_history_tells_first_known_changed_fixed_and_withdrawn_with_leaves_and_d
         "first known 2023-11-14 22:13:23, leaf 3",
         "severity medium",
         "fixed in 3.7",
-        "3 2023-11-14 22:13:23 alpha known high",
-        "7 2023-11-14 22:13:27 alpha changed medium, severity high to medium; fixed in 3.7",
+        "3 2023-11-14 22:13:23 alpha known [0, ...) high",
+        "7 2023-11-14 22:13:27 alpha changed [0, 3.7) medium, severity high to medium; fixed in 3.7",
         "withdrawn 2023-11-14 22:13:32",
-        "12 2023-11-14 22:13:32 alpha withdrawn",
-        "2 known weaknesses of pkg:pypi/idna among 100 leaves, 2023-11-14 22:15:00",
+        "12 2023-11-14 22:13:32 alpha withdrawn [0, 3.7)",
+        "1 known weakness (1 withdrawn) of pkg:pypi/idna among 100 leaves, 2023-11-14 22:15:00",
     ):
         assert line in lines
+
+
+def test_history_counts_what_stands_and_tells_what_is_to_come_with_its_day(pyrsia, asked):
+    """What was taken back, and what does not count yet, is no known weakness; the node is asked once."""
+    asked.rows = [
+        GONE,
+        COMES,
+        row(16, {**COMES["body"], "severity": "low", "supersedes": COMES["id"]}, "to-come"),
+    ]
+    _, out, _ = pyrsia("facts", "history", "pkg:pypi/idna", "--node", asked.url)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in (
+        "severity none stands yet (medium from 2030-01-01)",
+        "14 2023-11-14 22:13:34 alpha known [0, 3.7) medium, fixed in 3.7, from 2030-01-01",
+        "16 2023-11-14 22:13:36 alpha changed [0, 3.7) low, severity medium to low, from 2030-01-01",
+        "0 known weaknesses (1 withdrawn, 1 to come) of pkg:pypi/idna among 100 leaves, 2023-11-14 22:15:00",
+    ):
+        assert line in lines
+    assert len(asked.seen) == 1
+
+
+def test_what_is_said_of_a_versions_file_is_marked_as_about_that_file(pyrsia, asked):
+    vex = {"kind": "vex", "subject": "pkg:pypi/idna@3.6", "text": "", "valid_from": 0, "advisory": "FILE-1"}
+    asked.rows = [FILE, row(16, {**vex, "outcome": "not-affected"})]
+    _, out, _ = pyrsia("facts", "history", "pkg:pypi/idna@3.6", "--node", asked.url)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "15 2023-11-14 22:13:35 alpha known file 6b6b6b6b medium" in lines
+    assert "16 2023-11-14 22:13:36 alpha vex 3.6 not-affected" in lines
+    assert f"file 6b6b6b6b is sha256:{'6b' * 32}" in lines
+    (story,) = json.loads(pyrsia("facts", "history", "pkg:pypi/idna@3.6", "--json", "--node", asked.url)[1])[
+        "advisories"
+    ]
+    assert [one["subject"] for one in story["changes"]] == [FILE["subject"], "pkg:pypi/idna@3.6"]
+    _, out, _ = pyrsia("facts", "show", "pkg:pypi/idna@3.6", "--node", asked.url)
+    assert "file 6b6b6b6b  FILE-1 medium" in out
+    assert f"file 6b6b6b6b is sha256:{'6b' * 32}" in out
+    asked.rows = [FILE]
+    _, out, _ = pyrsia("facts", "show", FILE["subject"], "--node", asked.url)
+    assert "is sha256" not in out
+
+
+def test_what_is_to_come_is_told_with_its_day_wherever_a_state_is(pyrsia, asked):
+    asked.rows = [COMES]
+    for command in (("show", "pkg:pypi/idna"), ("list",), ("watch", "--since", "4")):
+        _, out, _ = pyrsia("facts", *command, "--node", asked.url)
+        assert "to-come 2030-01-01" in out
+    asked.rows = [{**COMES, "body": {**COMES["body"], "valid_from": "soon"}}]
+    assert "to-come -" in pyrsia("facts", "list", "--node", asked.url)[1]
 
 
 def test_history_of_what_nobody_speaks_of_says_so(pyrsia, asked):
@@ -197,7 +243,7 @@ def test_what_is_taken_back_is_told_with_what_it_was(pyrsia, asked):
     }
     asked.rows = [row(12, word, "withdrawn", ends=9, ended=GONE["body"])]
     _, out, _ = pyrsia("facts", "watch", "--since", "4", "--node", asked.url)
-    assert "advisory     pkg:pypi/idna  taken back: CVE-2 medium" in out
+    assert "advisory         pkg:pypi/idna  taken back: CVE-2 medium" in out
     _, out, _ = pyrsia("facts", "list", "--node", asked.url)
     assert "ends 9" in out
     assert "taken back: CVE-2 medium" in out
