@@ -245,6 +245,10 @@ def _progress(walk: dict[str, Any]) -> None:
 
 
 def _pinned(told: dict[str, Any]) -> Iterator[str]:
+    if not told["blobs"] and not told["missing"]:
+        yield f"pinned: {told['pattern']}; nothing that the log names matches it: it stands for what is to come"
+        yield "  if it should match, see how the package is called: pyrsia package search"
+        return
     yield f"pinned: {told['pattern']}; {told['blobs']} files are here ({size(told['bytes'])})"
     if told["fetching"]:
         yield f"  {told['fetching']} more are being brought ({size(told['missing_bytes'])}): pyrsia storage status"

@@ -5,6 +5,7 @@ What is pinned for another reason (a build's, an owner's) is left alone. Left ou
 again (`storing`), and how what lacks is brought (`storage_desk`).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,7 @@ OPERATOR: Final = "operator"
 PATTERNS = Limit(200, "orders of one operator; a pattern with a star takes the place of many")
 NAMES = Limit(500, "names of packages read before others have a turn, 5 ms")
 
+_OWN: Final = re.compile(r"own:(?P<owner>[a-z2-7]{8,52})/(?P<rest>.+)")
 _KEY: Final = b"storage/pin/"
 
 
@@ -40,10 +42,14 @@ class Wanted:
     @classmethod
     def parse(cls, text: str) -> "Wanted":
         """
+        `own:h3ehcmyl/pypi/greeter`, as commands call what stands under a node's own name, is a pattern of its purls.
+
         Raises:
             Refusal: `bad-request`.
         """
         plain = text.strip().removeprefix("sha256:")
+        if own := _OWN.fullmatch(plain):
+            plain = f"pkg:generic/{own['owner']}*/{own['rest']}"
         if len(plain) == 2 * HASH_BYTES and set(plain) <= set("0123456789abcdef"):
             return cls(plain, bytes.fromhex(plain))
         try:

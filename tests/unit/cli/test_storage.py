@@ -75,6 +75,14 @@ def test_a_pin_says_what_is_here_and_what_stays_once_it_comes(ask):
     assert json.loads(seen[-1][3]) == {"pattern": "pkg:pypi/a", "fetch": False}
 
 
+def test_a_pin_that_nothing_matches_stands_and_says_so(ask):
+    none = {"pattern": "pkg:pypi/nix*"}
+    code, out, _, _ = ask({PLACE + "/pins": (200, none)}, "storage", "pin", "pkg:pypi/nix*")
+    assert code == 0
+    assert "pinned: pkg:pypi/nix*; nothing that the log names matches it" in out
+    assert "pyrsia package search" in out
+
+
 def test_a_pin_that_fetches_says_so(ask):
     _, out, _, seen = ask(
         {PLACE + "/pins": (200, {**PINNED, "fetching": 2})}, "storage", "pin", "x", "--fetch"

@@ -259,6 +259,18 @@ async def test_a_pin_stands_for_what_comes_later_and_through_a_restart(ground, s
     assert ground.blobs.pins(sha256) == (OPERATOR,)
 
 
+def test_what_commands_call_own_is_a_pattern_of_the_purls_of_that_node():
+    node = "h3ehcmyl" + "a" * 44
+    order = Wanted.parse("own:h3ehcmyl/pypi/greeter@1.0")
+    assert order.text == "pkg:generic/h3ehcmyl*/pypi/greeter@1.0"
+    assert order.glob.matches(f"pkg:generic/{node}/pypi/greeter@1.0")
+    assert not order.glob.matches(f"pkg:generic/{node}/pypi/greeter@1.1")
+    assert not order.glob.matches("pkg:generic/i3ehcmyl/pypi/greeter@1.0")
+    for text in ("own:", "own:h3ehcmyl", "own:h3ehc/pypi/greeter", "own:h3ehcmyl/pypi/gree ter", "own:*/x"):
+        with pytest.raises(Refusal, match="neither a SHA-256 in hex nor a purl"):
+            Wanted.parse(text)
+
+
 async def test_a_pin_of_others_is_left_alone(ground, story):
     sha256 = await ground.put(story.data, "build")
     await ground.desk.pin(PinOrder(PURL))
