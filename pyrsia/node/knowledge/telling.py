@@ -8,8 +8,8 @@ Source: docs/knowledge.md, "At a node".
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import trio
@@ -18,6 +18,8 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge import standing
 from pyrsia.knowledge.advisories import Asked, asked, means
 from pyrsia.knowledge.said import Said
+from pyrsia.knowledge.versions import same
+from pyrsia.ledger import views
 from pyrsia.ledger.bodies.facts import DIGEST, KINDS
 from pyrsia.ledger.chain import ChainHead
 from pyrsia.ledger.genesis import Genesis
@@ -41,6 +43,13 @@ WORK = Limit(
 MAX_ANNOUNCED = Limit(
     64, "corrections of corrections that are all still to come: more only wastes a reader's time"
 )
+MAX_FILES = Limit(
+    256, "files of one version whose facts are told with it, as an audit looks at; more: not whole"
+)
+FILES_A_TURN: Final = 64  # of a project, between two turns of others: a millisecond
+ROWS_A_FILE: Final = (
+    8  # at least, of each history at once: most files have their publication and nothing else
+)
 ROWS_A_TURN: Final = 16  # each may look for its block's seal, a tenth of a millisecond
 
 
@@ -61,6 +70,7 @@ class Subject:
     text: str
     key: bytes
     asked: Asked | None  # for what speaks of one version; None for all facts of the history
+    files: frozenset[str] = frozenset()  # of that version, as subjects: what is said of them is said of it
 
     @classmethod
     def parse(cls, text: str) -> "Subject":
@@ -86,7 +96,9 @@ class Subject:
 
     def means(self, one: Said) -> bool:
         """Whether a fact of its history speaks of it, or may; what takes one back is told as that one's state."""
-        return not one.is_withdrawal and (self.asked is None or means(one, self.asked).affected)
+        if one.is_withdrawal:
+            return False
+        return self.asked is None or one.subject in self.files or means(one, self.asked).affected
 
 
 class Telling:
@@ -120,21 +132,50 @@ class Telling:
         _check_kind(kind)
         moment = await self.moment(at)
         page = _Page(self, moment, kind, count, await self.called(moment))
+        files = await self._files(about, moment.size) if about.asked is not None else []
+        about = replace(about, files=frozenset(DIGEST + one for one in files[: MAX_FILES.value]))
+        keys = [about.key, *(digest_key(one) for one in files[: MAX_FILES.value])]
         here = self._log.here_from(first)
         following = here
         while following < moment.size and not page.over:
-            await trio.lowlevel.checkpoint()
-            wanted = [leaf for leaf, _ in self._log.history(about.key, following, reading.STRETCH.value)]
-            ended = len(wanted) < reading.STRETCH.value or wanted[-1] >= moment.size
-            for leaf, raw in leaves_at(self._log, [leaf for leaf in wanted if leaf < moment.size]):
+            wanted, behind = await self._stretch(keys, following, moment.size)
+            for leaf, raw in leaves_at(self._log, wanted):
                 following = leaf + 1
                 await page.look(leaf, raw, about.means)
                 if page.over:
                     break
             else:
-                following = moment.size if ended else wanted[-1] + 1
-        whole = here == first
+                following = behind
+        whole = here == first and len(files) <= MAX_FILES.value
         return page.told(subject, whole, following if following < moment.size else -1)
+
+    async def _files(self, about: Subject, size: int) -> list[str]:
+        """Digests of the files that a version had among the first `size` leaves, each once."""
+        found: dict[str, None] = {}
+        of = purls.parse(about.text)
+        for at, (placed, _) in enumerate(views.project_history(self._log.state, str(of.versionless))):
+            if at % FILES_A_TURN == FILES_A_TURN - 1:
+                await trio.lowlevel.checkpoint()
+            version = purls.parse(placed.body["purl"]).version
+            if placed.leaf < size and same(of.package.type, of.version, version):
+                found[placed.body["sha256"]] = None
+        return list(found)
+
+    async def _stretch(self, keys: Sequence[bytes], first: int, size: int) -> tuple[list[int], int]:
+        """The next leaves of these histories from `first` on, below `size`, and the leaf behind which nothing was
+        looked for.
+        """
+        most = max(ROWS_A_FILE, reading.STRETCH.value // len(keys))
+        found: set[int] = set()
+        end = size
+        for at, key in enumerate(keys):
+            if at % ROWS_A_FILE == 0:
+                await trio.lowlevel.checkpoint()
+            rows = [leaf for leaf, _ in self._log.history(key, first, most)]
+            found.update(rows)
+            if len(rows) == most:
+                end = min(end, rows[-1] + 1)
+        return sorted(leaf for leaf in found if leaf < end), end
 
     async def newest(
         self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""
@@ -200,6 +241,7 @@ class Telling:
             text=one.body["text"],
             state=state,
             by=by,
+            by_ms=times.time_of(self._log, by) if by >= 0 else 0,
             body=dict(one.body),
             ends=-1 if before is None else before.leaf,
             ended=dict(before.body) if before is not None and one.is_withdrawal else None,

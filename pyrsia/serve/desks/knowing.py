@@ -36,8 +36,8 @@ class FactRow(msgspec.Struct, frozen=True):
     """One fact, with what became of it (`knowledge.standing`) by the moment asked about; or a word that takes one back.
 
     Attributes:
-        state: stands, to-come, superseded or withdrawn; `by`: leaf that ended it, -1 for none. A word that takes
-            another back is withdrawn, or to-come until it does so; its body has `withdrawn`.
+        state: stands, to-come, superseded or withdrawn; `by`: leaf that ended it, -1 for none; `by_ms`: its block time.
+            A word that takes another back is withdrawn, or to-come until it does so; its body has `withdrawn`.
         author_name: as its members call it; "" for who is none.
         ends: leaf of the fact that it replaces or takes back; -1 for none, or one that is not here.
         ended: the body of the fact that it takes back; None for every other row.
@@ -56,6 +56,7 @@ class FactRow(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     ends: int = -1
     ended: dict[str, Any] | None = None
+    by_ms: int = 0
 
 
 class FactsTold(msgspec.Struct, frozen=True):
@@ -209,7 +210,8 @@ class KnowledgeDesk(Protocol):
     """A node's knowledge, for those who ask about it."""
 
     async def facts(self, subject: str, at: AsOf, *, kind: str, first: int, count: int) -> FactsTold:
-        """Every fact about a package (of a purl with a version: those that speak of it) or `sha256:` digest.
+        """Every fact about a package (of a purl with a version: those that speak of it or of one of its files in the
+        log) or `sha256:` digest.
 
         Raises:
             Refusal: `bad-request`: a moment that the log has not reached, no purl.

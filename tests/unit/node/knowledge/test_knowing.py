@@ -21,9 +21,11 @@ from pyrsia.node.knowledge.knowing import Knowledge
 from pyrsia.node.knowledge.telling import Telling
 from pyrsia.node.log.archive import Hole
 from pyrsia.node.pulse import Pulse
-from pyrsia.serve.desks.knowing import AsOf
+from pyrsia.serve.desks.knowing import NOW, AsOf
+from pyrsia.units import Limit
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START
+from tests.reference.story import Story
 from tests.reference.words import DIGEST, STEPS, SUBJECTS, Words
 
 FILE = DIGEST.removeprefix("sha256:")
@@ -461,3 +463,41 @@ async def test_a_filter_that_meets_nothing_ends_after_its_share_of_work(world, m
         assert page.facts == ()
         first = page.next
     assert met == 3
+
+
+async def test_what_is_said_of_a_version_s_file_is_told_with_the_version(tmp_path, monkeypatch):
+    """And not what is said of another's, nor of one that was published later; pages of it join."""
+    world = Words(tmp_path)
+    try:
+        story = Story(world=world)
+        file, before = "sha256:" + story.sha256, world.archive.size
+        for at, subject in enumerate((file, "pkg:pypi/idna@1.0", DIGEST, "pkg:pypi/idna@2.0", file, file)):
+            world.say(0, "advisory" if at < 5 else "review", subject, at)
+        world.seal()
+        world.end(4)
+        world.seal()
+        told = Telling(world.archive, world.genesis, Pulse())
+
+        async def leaves(subject, at=NOW, count=100, kind="advisory"):
+            rows, first = [], 0
+            while first >= 0:
+                page = await told.facts(subject, at, kind=kind, first=first, count=count)
+                assert page.whole or first
+                rows += [(row.leaf, row.subject, row.state) for row in page.facts]
+                first = page.next
+            return rows
+
+        first = before
+        mine = [(first, file, "stands"), (first + 1, "pkg:pypi/idna@1.0", "stands")]
+        gone = (first + 4, file, "withdrawn")
+        assert await leaves("pkg:pypi/idna@1.0") == [*mine, gone]
+        assert await leaves("pkg:pypi/idna@1.0.0", count=1) == [*mine, gone]
+        assert await leaves("pkg:pypi/idna@1.0", AsOf(size=first + 2)) == mine
+        assert await leaves("pkg:pypi/idna@2.0") == [(first + 3, "pkg:pypi/idna@2.0", "stands")]
+        assert file not in [subject for _, subject, _ in await leaves("pkg:pypi/idna")]
+        (page, *_) = [await told.facts("pkg:pypi/idna@1.0", NOW, kind="", first=0, count=100)]
+        assert [row.by_ms > 0 for row in page.facts] == [row.by >= 0 for row in page.facts]
+        monkeypatch.setattr(telling, "MAX_FILES", Limit(0, "a test's"))
+        assert not (await told.facts("pkg:pypi/idna@1.0", NOW, kind="", first=0, count=100)).whole
+    finally:
+        world.close()
