@@ -9,9 +9,14 @@ from pyrsia.consumers.auditing.as_json import counts
 from pyrsia.consumers.auditing.components import Left, Place
 from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.severities import WORDS
+from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
 from pyrsia.serve.desks.knowing import AuditRow
 
 HEADER: Final = ("PACKAGE", "VERSION", "ADVISORY", "SEVERITY", "FIXED IN", "POLICY", "WHERE")
+_WHY: Final = {
+    WITHDRAWN: "`pyrsia package show` has the reason",
+    DISPUTED: "builders no longer agree on what its source makes",
+}
 _WIDE: Final = 60  # columns of a cell; whole texts are in JSON
 _MOST: Final = 12  # lines of one kind below the table; JSON has all
 
@@ -22,6 +27,10 @@ def lines(report: Report) -> Iterator[str]:
         yield ""
     yield from _vex(report)
     yield from _refused(report)
+    yield from _some(
+        "in the log",
+        [_left(f"{one.purl} is {row.status}", _WHY[row.status], one.places) for one, row in report.unwell],
+    )
     yield from _some(
         "not audited", [_left(what, why, places) for (what, why), places in _merged(report.left)]
     )
@@ -49,7 +58,8 @@ def summary(report: Report) -> Iterator[str]:
     at = at if report.answered.size >= 0 else ""  # nothing was asked about
     audited = f"{_versions(number['audited'])} audited{at}: {found}"
     audited = audited if number["audited"] else "nothing audited"
-    yield audited + (f"; {number['not_audited']} not audited" if number["not_audited"] else "")
+    unwell = f", and {len(report.unwell)} withdrawn or disputed" if report.unwell else ""
+    yield audited + unwell + (f"; {number['not_audited']} not audited" if number["not_audited"] else "")
     if report.exit == 1:
         yield f"{number['counted']} at or above {report.fail_on}: failed"
     elif report.why_unknown:

@@ -13,6 +13,7 @@ from pyrsia.consumers.auditing.asking import Answered
 from pyrsia.consumers.auditing.components import Component, Gathered, Left
 from pyrsia.knowledge.known import Advisory
 from pyrsia.knowledge.severities import UNKNOWN, WORDS, rank
+from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
 from pyrsia.serve.desks.knowing import AuditRow
 from pyrsia.wire import purl as purls
 
@@ -98,6 +99,11 @@ class Report:
     def unknown_here(self) -> tuple[str, ...]:
         """Versions that the node has no file of; facts about them count all the same."""
         return tuple(one.purl for one, row in self.components if not row.origin)
+
+    @property
+    def unwell(self) -> tuple[tuple[Component, AuditRow], ...]:
+        """Those that their members withdrew, or that builders no longer agree on."""
+        return tuple(pair for pair in self.components if pair[1].status in (WITHDRAWN, DISPUTED))
 
     @property
     def refused(self) -> tuple[tuple[Component, AuditRow], ...]:

@@ -14,8 +14,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pyrsia import __version__
+from pyrsia.consumers.auditing.components import Component
 from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.severities import UNKNOWN, rank
+from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
 from pyrsia.wire.text import safe
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -30,6 +32,11 @@ _SCORES: Final = {
     "low": "2.0",
     "none": "0.0",
     UNKNOWN: "9.5",
+}
+# What the log says of a version beside advisories -> the rule's name and its words.
+_STATUSES: Final = {
+    WITHDRAWN: ("pyrsia/withdrawn", "its maintainer or the network's members withdrew it"),
+    DISPUTED: ("pyrsia/disputed", "builders no longer agree on what its source makes"),
 }
 _MOST_NAMES: Final = 20  # parts of a document that one result names
 _MOST_TEXT: Final = 1_000  # of one message; GitHub shows as much
@@ -65,9 +72,16 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
                     }
                 ],
                 "results": [
-                    _result(one, places[one.id], spot, named)
-                    for one in report.findings
-                    for spot, named in _spots(one, here).items()
+                    *(
+                        _result(one, places[one.id], spot, named)
+                        for one in report.findings
+                        for spot, named in _spots(one.component, here).items()
+                    ),
+                    *(
+                        _unwell(one, row.status, places[_STATUSES[row.status][0]], spot, named)
+                        for one, row in report.unwell
+                        for spot, named in _spots(one, here).items()
+                    ),
                 ],
                 "properties": {
                     "logSize": report.answered.size,
@@ -80,12 +94,18 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
 
 
 def _rules(report: Report) -> dict[str, dict[str, Any]]:
-    """By the advisory's name; of several versions the worst severity."""
+    """By the advisory's name, of several versions the worst severity; then those about what the log calls a version."""
     worst: dict[str, Finding] = {}
     for one in report.findings:
         if one.id not in worst or rank(one.severity) > rank(worst[one.id].severity):
             worst[one.id] = one
-    return {name: _rule(name, one) for name, one in worst.items()}
+    said = {name: _rule(name, one) for name, one in worst.items()}
+    for status in sorted({row.status for _, row in report.unwell}):
+        name, text = _STATUSES[status]
+        said[name] = {"id": name, "shortDescription": {"text": text}, "fullDescription": {"text": text},
+                      "help": {"text": "see `pyrsia package show`"},
+                      "defaultConfiguration": {"level": "warning"}}  # fmt: skip
+    return said
 
 
 def _rule(name: str, one: Finding) -> dict[str, Any]:
@@ -116,11 +136,11 @@ class _Spot:
     again: int
 
 
-def _spots(one: Finding, here: str) -> dict[_Spot, list[str]]:
+def _spots(component: Component, here: str) -> dict[_Spot, list[str]]:
     """Each line that names it, with what documents call the parts there: one purl may stand in many parts."""
     found: dict[tuple[str, int], list[str]] = {}
-    for place in one.component.places:
-        uri = _uri(place.artifact or place.file or one.component.purl, here)
+    for place in component.places:
+        uri = _uri(place.artifact or place.file or component.purl, here)
         found.setdefault((uri, 0 if place.artifact else place.line), []).append(place.ref)
     before: Counter[str] = Counter()
     made = {}
@@ -136,8 +156,8 @@ def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[
         "ruleIndex": rule,
         "level": _level(one.severity),
         "message": {"text": _text(_message(one))},
-        "locations": [_location(one, spot, named)],
-        "partialFingerprints": _prints(one, spot),
+        "locations": [_location(one.component, spot, named)],
+        "partialFingerprints": _prints(one.component, one.id, spot),
         "properties": {
             "purl": one.component.purl,
             "severity": one.severity,
@@ -152,32 +172,48 @@ def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[
     return made
 
 
+def _unwell(
+    component: Component, status: str, rule: int, spot: _Spot, named: Sequence[str]
+) -> dict[str, Any]:
+    name, text = _STATUSES[status]
+    package, version = shown(component.purl)
+    return {
+        "ruleId": name,
+        "ruleIndex": rule,
+        "level": "warning",
+        "message": {"text": _text(f"{package} {version} is {status}: {text}")},
+        "locations": [_location(component, spot, named)],
+        "partialFingerprints": _prints(component, name, spot),
+        "properties": {"purl": component.purl, "status": status},
+    }
+
+
 def _message(one: Finding) -> str:
     package, version = shown(one.component.purl)
     fixed = f"; fixed in {', '.join(one.fixed)}" if one.fixed else ""
     return f"{package} {version} has {one.id} ({one.severity}){fixed}. {one.said[0].why}".strip()
 
 
-def _prints(one: Finding, spot: _Spot) -> dict[str, str]:
+def _prints(component: Component, name: str, spot: _Spot) -> dict[str, str]:
     """What stays the same from run to run: no line, no place of the log, no words of an advisory.
 
     GitHub heeds `primaryLocationLineHash` alone, together with the rule and the path; without one it hashes the text of
     the line, which is the whole document where that has one line.
     """
-    said = f"{one.component.purl}\n{one.id}".encode("utf-8", "replace")
+    said = f"{component.purl}\n{name}".encode("utf-8", "replace")
     return {
         "primaryLocationLineHash": f"{hashlib.sha256(said).hexdigest()[:16]}:{spot.again}",
         "advisoryOfVersion/v1": hashlib.sha256(said + f"\n{spot.uri}\n{spot.again}".encode()).hexdigest(),
     }
 
 
-def _location(one: Finding, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
+def _location(component: Component, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
     """A file with its line. An image, and a purl of the command line, are named as files are: code scanning takes no
     result without a path, and no address of another scheme."""
     where: dict[str, Any] = {"artifactLocation": {"uri": spot.uri}}
     if spot.line:
         where["region"] = {"startLine": spot.line}
-    logical: list[dict[str, str]] = [{"fullyQualifiedName": one.component.purl, "kind": "package"}]
+    logical: list[dict[str, str]] = [{"fullyQualifiedName": component.purl, "kind": "package"}]
     logical += [{"name": _text(ref), "kind": "element"} for ref in dict.fromkeys(named) if ref]
     return {"physicalLocation": where, "logicalLocations": logical[:_MOST_NAMES]}
 

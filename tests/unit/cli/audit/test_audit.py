@@ -240,6 +240,17 @@ def test_where_nothing_has_a_version_there_is_no_answer(pyrsia, toy, node, tmp_p
     assert pyrsia("audit", wrote(tmp_path, "empty.txt", ""), "--node", node.url)[0] == 3
 
 
+def test_what_the_log_calls_withdrawn_is_told_with_its_place(pyrsia, toy, node, tmp_path):
+    toy.here["pkg:pypi/old@1"] = ("network", "WITHDRAWN", None)
+    listed = wrote(tmp_path, "requirements.txt", "\nold==1\n")
+    code, out, _ = pyrsia("audit", listed, "--node", node.url)
+    assert code == 0
+    assert (
+        f"in the log: pkg:pypi/old@1 is WITHDRAWN: `pyrsia package show` has the reason ({listed}:2)" in out
+    )
+    assert "no advisory, and 1 withdrawn or disputed" in out
+
+
 def test_an_ignored_advisory_is_shown_and_does_not_count_and_lifts_no_other(pyrsia, toy, node):
     for name in ("PYSEC-2024-60", "CVE-2024-3651"):
         code, found = told(pyrsia, node, OLD, "--ignore", name, "--ignore", "NOT-1")

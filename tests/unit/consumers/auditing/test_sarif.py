@@ -57,6 +57,28 @@ def test_a_finding_has_its_rule_its_file_and_its_line(toy):
     assert run["invocations"][0]["exitCode"] == 1
 
 
+@pytest.mark.parametrize("status", ["WITHDRAWN", "DISPUTED"])
+def test_a_version_that_is_withdrawn_or_disputed_is_a_result_of_its_own_at_each_place(toy, status):
+    toy.here = {
+        "pkg:pypi/idna@3.6": ("network", status, None),
+        "pkg:pypi/six@1": ("network", "REPRODUCED", None),
+    }
+    places = [
+        ("pkg:pypi/idna@3.6", Place("one.txt", 3)),
+        ("pkg:pypi/idna@3.6", Place("two.txt", 1)),
+        ("pkg:pypi/six@1", Place("one.txt", 4)),
+    ]
+    made = sarif.document(reported(toy, places))
+    check(made)
+    (run,) = made["runs"]
+    assert [one["id"] for one in run["tool"]["driver"]["rules"]] == [f"pyrsia/{status.lower()}"]
+    assert uris(run) == ["one.txt", "two.txt"]
+    assert {(one["level"], one["properties"]["purl"]) for one in run["results"]} == {
+        ("warning", "pkg:pypi/idna@3.6")
+    }
+    assert len({one["partialFingerprints"]["advisoryOfVersion/v1"] for one in run["results"]}) == 2
+
+
 @pytest.mark.parametrize(
     ("severity", "level"),
     [
