@@ -4,6 +4,7 @@ Loopback only, port 0, no sleeping: a test waits on a condition with a bound, or
 Async tests run on trio through anyio's plugin; warnings are errors.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,12 @@ def vectors() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("PYRSIA_VECTORS names no folder with third-party vectors")
     return Path(folder)
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects of collected tests stay until the end: no collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
