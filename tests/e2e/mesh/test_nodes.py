@@ -11,7 +11,7 @@ from tests.e2e.chaos.person import Person
 
 pytestmark = pytest.mark.processes
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 @pytest.fixture(scope="module")
