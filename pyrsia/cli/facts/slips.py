@@ -19,13 +19,18 @@ it goes to `pyrsia facts add licence PURL --text NAME`"
 def nothing(kind: str, subject: str, text: str, fields: Mapping[str, Any]) -> None:
     """
     Raises:
-        click.UsageError: it says nothing, or that there is a list of what is inside and not which.
+        click.UsageError: it says nothing, or that there is a list of what is inside and not which; or it would decide
+            about what this network compares with nothing.
     """
+    from pyrsia.knowledge.ecosystems import DECIDING, strange
+
     if kind == "sbom":
         raise click.UsageError(
             "an SBOM is its document, which counts nowhere without: `pyrsia facts import sbom FILE --subject"
             f" {subject}`"
         )
+    if kind in DECIDING and (unknown := strange(subject)):
+        raise click.UsageError(f"{unknown}, and no {kind} of it would decide anything")
     if not text and not any(value or value == 0 for value in fields.values()):
         raise click.UsageError(f"this {kind} says nothing: give it a --field, or a --text")
 

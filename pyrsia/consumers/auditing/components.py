@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pyrsia.consumers.documents.purls import ours, spelled
+from pyrsia.consumers.documents.purls import spelled
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge.ecosystems import strange
 from pyrsia.units import Limit
 
 MAX_COMPONENTS = Limit(50_000, "versions of one audit: five of the largest images; 50 questions to a node")
@@ -90,17 +91,15 @@ class Gathered:
         return tuple(self._unknown)
 
     def add(self, purl: str, place: Place) -> None:
-        """Add a version by its canonical purl. One of an ecosystem that the network does not know is left out: no
-        fact can be about it, so that "nothing found" would be no answer.
+        """Add a version by its canonical purl. One of an ecosystem that the network does not know is left out: none of
+        its versions is compared, so that "nothing found" would be no answer.
 
         Raises:
             Refusal: `usage`: there are too many.
         """
         self.told += 1
-        if not ours(purl):
-            kind = purl[len("pkg:") :].partition("/")[0]
-            self._strange.setdefault(kind, set()).add(purl)
-            why = f"unknown ecosystem {kind}: the log has no facts about it"
+        if why := strange(purl):
+            self._strange.setdefault(purl[len("pkg:") :].partition("/")[0], set()).add(purl)
             # Once, however many parts of a document have it.
             self.leave(purl, why, Place(place.file, place.line))
             return

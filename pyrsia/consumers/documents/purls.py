@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, unquote
 from packaging.version import InvalidVersion, Version
 
 from pyrsia.errors import Malformed
+from pyrsia.knowledge.ecosystems import strange
 from pyrsia.units import SPELLINGS_KNOWN
 from pyrsia.wire.purl import MAX_PURL_CHARS, Purl, parse, pypi_name
 
 MAX_WRITTEN_CHARS: Final = 8 * MAX_PURL_CHARS  # before qualifiers go and codes are read
-OURS: Final = ("conan", "docker", "generic", "maven", "pypi")  # types whose packages the network knows
 _LOWER: Final = frozenset(("conan", "docker"))  # ecosystems whose names are lower case
 _SAYS_NOTHING: Final = {"maven": ("type=jar",)}  # qualifiers that say what is so without them
 _ASCII: Final = re.compile("[!-~]+")
@@ -47,7 +47,7 @@ def _in_name(kind: str, pair: str) -> bool:
 
 def ours(purl: str) -> bool:
     """Whether a canonical purl is of an ecosystem that the network knows."""
-    return purl[len("pkg:") :].partition("/")[0] in OURS
+    return not strange(purl)
 
 
 def spelled(kind: str, namespace: str, name: str, version: str = "") -> str:

@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol
 import trio
 
 from pyrsia.knowledge import said as saying
+from pyrsia.knowledge.ecosystems import DECIDING
 from pyrsia.knowledge.said import Said
 from pyrsia.ledger import entries, glance, motions, standing, views
 from pyrsia.ledger.state import View, load
-from pyrsia.node.knowledge.reading import DECIDING, fact, leaves_at
 from pyrsia.node.knowledge.reading import Log as Archived
+from pyrsia.node.knowledge.reading import fact, leaves_at
 from pyrsia.units import Limit
 
 MAX_HISTORY = Limit(

@@ -18,6 +18,7 @@ import trio
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.about import about
 from pyrsia.knowledge.advisories import LIFTING
+from pyrsia.knowledge.ecosystems import strange
 from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
 from pyrsia.knowledge.said import ADVISORY, LICENCE, SBOM, VEX
 from pyrsia.ledger import views
@@ -119,6 +120,8 @@ class _Look:
             purl = purls.parse(text)
         except Malformed as error:
             return _unread(text, f"this is no purl: {error}")
+        if unknown := strange(text):
+            return _unread(text, unknown)
         files = self._of(purl).get(_version(purl), []) if purl.version else []
         if purl.version.startswith(DIGEST):
             files = [

@@ -21,7 +21,7 @@ import trio
 from blake3 import blake3
 
 from pyrsia._native import form
-from pyrsia.knowledge import said as saying
+from pyrsia.knowledge.ecosystems import DECIDING
 from pyrsia.knowledge.said import FACT, Said
 from pyrsia.ledger import entries, glance, index, prefixtree
 from pyrsia.ledger.bodies.facts import ISSUED
@@ -43,8 +43,6 @@ MAX_WORDS = Limit(
 GAP = Limit(32, "leaves between two of a history that are read along rather than sought one by one")
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-
-DECIDING: Final = frozenset((saying.ADVISORY, saying.VEX, saying.LICENCE, saying.SBOM))
 
 
 class Log(Protocol):

@@ -19,6 +19,7 @@ from typing import Any, Final
 import trio
 
 from pyrsia.errors import Malformed, Refusal
+from pyrsia.knowledge.ecosystems import DECIDING, strange
 from pyrsia.knowledge.said import ADVISORY, FACT
 from pyrsia.ledger.bodies import AUTHORED
 from pyrsia.ledger.bodies.facts import KINDS
@@ -318,6 +319,9 @@ class Saying:
         """Refuse a row whose body the log would not take."""
         try:
             AUTHORED[FACT](row.body)
+            unknown = strange(row.told.subject) if row.told.kind in DECIDING and not row.told.withdraw else ""
+            if unknown:
+                raise _bad(unknown, f"leave it out: no {row.told.kind} of it would decide anything")
             blob = row.body.get("blob")
             if blob is not None and not self._holds(blob):
                 raise _bad(

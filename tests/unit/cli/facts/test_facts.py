@@ -522,6 +522,10 @@ def test_what_is_not_this_nodes_or_is_gone_cannot_be_taken_back(pyrsia, saying, 
         (("review", "pkg:pypi/idna@3.10"), "this review says nothing"),
         (("licence", "pkg:pypi/idna"), "this licence says nothing"),
         (("description", "pkg:pypi/idna", "--field", "tags="), "this description says nothing"),
+        (
+            ("advisory", "pkg:npm/foo", "--field", "advisory=X-1", "--field", "severity=high"),
+            "unknown ecosystem npm: this network compares none of its versions",
+        ),
     ],
 )
 def test_what_says_nothing_is_told_beside_the_command(pyrsia, saying, command, word):

@@ -181,6 +181,16 @@ async def test_a_purl_that_cannot_be_read_is_a_row_and_no_refusal(told):
         assert rows[0].known is None
 
 
+async def test_an_ecosystem_that_nobody_compares_is_no_clean_package(told):
+    """Not even where somebody said something of it: no version is held against that."""
+    world, _ = told
+    for at in (AsOf(), AsOf(size=2)):
+        (row, good) = (await auditing(world).audit(AuditOrder(("pkg:npm/a@1", IDNA), at))).rows
+        assert (row.purl, row.known, row.allowed) == ("pkg:npm/a@1", None, None)
+        assert row.error == "unknown ecosystem npm: this network compares none of its versions"
+        assert good.known is not None
+
+
 async def test_an_audit_of_too_long_a_past_is_refused_and_others_have_their_turn(told, monkeypatch):
     world, _ = told
     monkeypatch.setattr(audits, "WORK", audits.Limit(1, "a test's"))

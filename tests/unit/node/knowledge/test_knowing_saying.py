@@ -173,6 +173,24 @@ async def test_a_row_that_cannot_be_said_is_refused_with_its_reason_and_the_othe
         assert one.error["do"]
 
 
+@pytest.mark.parametrize("kind", ["advisory", "vex", "licence", "sbom"])
+async def test_what_would_decide_of_an_ecosystem_that_nobody_compares_is_refused_and_taken_back(desk, kind):
+    """Who said one before takes it back as any other; what decides nothing is said of anything."""
+    fields = {
+        "advisory": {"advisory": "X-1", "severity": "high"},
+        "vex": {"advisory": "X-1", "outcome": "fixed"},
+        "licence": {"expression": "MIT"},
+    }.get(kind, {"format": "spdx"})
+    one = FactTold(kind, "pkg:npm/foo@1", fields=fields)
+    (refused,) = await desk.say(one)
+    assert (refused.outcome, refused.error["code"]) == ("refused", "bad-request")
+    assert "unknown ecosystem npm" in refused.error["what"]
+    (back,) = await desk.say(FactTold(kind, "pkg:npm/foo@1", fields=fields, withdraw=True))
+    assert back.error is None
+    review = FactTold("review", "pkg:npm/foo@1", "read")
+    assert await desk.words_of(review) == ["added"]
+
+
 async def test_the_same_name_twice_in_one_order_is_refused(desk):
     outcomes = await desk.say(licence(), licence("X"), licence(withdraw=True))
     assert [one.outcome for one in outcomes] == ["added", "refused", "refused"]
