@@ -6,12 +6,14 @@ created and no socket is opened. `examples` of every key are what `pyrsia config
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import platformdirs
 
+from pyrsia import netkeys
 from pyrsia.errors import Refusal
 from pyrsia.files import write_whole
 from pyrsia.units import MAX_WEBHOOKS
@@ -246,9 +248,12 @@ def load(data: Path, environ: dict[str, str] | None = None) -> Config:
 def parse(raw: dict[str, Any], path: Path) -> Config:
     try:
         # Environment values are text: strict=False reads "7888" as the number that a key wants.
-        return msgspec.convert(raw, Config, strict=False)
+        found = msgspec.convert(raw, Config, strict=False)
     except msgspec.ValidationError as error:
         raise _invalid(path, str(error)) from None
+    for wrong in _of_no_use(found):
+        raise _invalid(path, wrong)
+    return found
 
 
 def render(config: Config) -> str:
@@ -293,6 +298,28 @@ def _overlay(raw: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
         if isinstance(values, dict):
             values[key] = [part for part in text.split(",") if part] if key in _LISTS else text
     return merged
+
+
+def _of_no_use(found: Config) -> Iterator[str]:
+    """Keys of the right type that would do nothing, or fail once the node has started."""
+    net, http = found.net, found.http
+    plain = [("net.plain_port", net.host, net.plain_port)] if net.data_security == "null" else []
+    told = (
+        *map(netkeys.peer, net.peers),
+        *map(netkeys.bootstrap, net.bootstrap),
+        *map(netkeys.name, net.dns),
+        netkeys.lan(net.lan),
+        netkeys.ports(
+            [
+                ("http.port", http.host, http.port),
+                ("net.control_port", net.host, net.control_port),
+                ("net.data_port", net.host, net.data_port),
+                ("net.broadcast_port", net.host, net.broadcast_port),
+                *plain,
+            ]
+        ),
+    )
+    yield from filter(None, told)
 
 
 def _invalid(path: Path, why: str) -> Refusal:

@@ -35,10 +35,10 @@ def test_what_is_saved_is_read_back(tmp_path):
 def test_the_environment_wins_over_the_file(tmp_path):
     config.save(config.Config(), tmp_path)
 
-    loaded = config.load(tmp_path, environ={"PYRSIA_HTTP__PORT": "1234", "PYRSIA_NET__PEERS": "a,b"})
+    loaded = config.load(tmp_path, environ={"PYRSIA_HTTP__PORT": "1234", "PYRSIA_HTTP__NAMES": "a,b"})
 
     assert loaded.http.port == 1234
-    assert loaded.net.peers == ("a", "b")
+    assert loaded.http.names == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,97 @@ def test_a_mistake_is_named_with_its_key_and_file(tmp_path, text, named):
 
     assert caught.value.code == "config-invalid"
     assert named in f"{caught.value.what} {caught.value.who}"
+
+
+ID = "a" * 52
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("net.peers", f'["{peer}"]')
+            for peer in (
+                "rubbish",
+                f"{ID}@tcp://1.2.3.4",
+                f"{ID}@tcp://1.2.3.4:",
+                f"{ID}@tcp://1.2.3.4:0",
+                f"{ID}@tcp://1.2.3.4:65536",
+                f"{ID}@tcp://:7889",
+                f"{ID}@tcp://a b:7889",
+                f"{ID}@tcp://::1:7889",
+                f"{ID}@tcp://a:7889/",
+                f"{ID}@udp://1.2.3.4:7889",
+                f"{ID[:-1]}@tcp://1.2.3.4:7889",
+                f"{ID}@1.2.3.4:7889",
+                "",
+            )
+        ),
+        *(
+            ("net.bootstrap", f'["{url}"]')
+            for url in (
+                "ftp://x",
+                "x:7888",
+                "http://",
+                "http://a:b",
+                "http://a:0",
+                "http://a b",
+                "http://[::1",
+                "",
+            )
+        ),
+        *(
+            ("net.dns", f'["{name}"]')
+            for name in ("a b", "", ".", "a..b", "-a", "a" * 64, "x." * 130, "http://a")
+        ),
+        *(
+            ("net.lan", f'"{lan}"')
+            for lan in (
+                "1.2.3.4:70000",
+                "239.1.1.1",
+                "239.1.1.1:0",
+                "239.1.1.1:-1",
+                "[ff02::1]:7893",
+                "lan:7893",
+            )
+        ),
+        ("net.data_port", "7889"),
+        ("net.broadcast_port", "7888"),
+        ("net.control_port", "7891"),
+    ],
+)
+def test_what_would_do_nothing_or_fail_late_is_refused_with_its_key(tmp_path, key, value):
+    section, _, name = key.partition(".")
+    (tmp_path / config.CONFIG_NAME).write_text(f"[{section}]\n{name} = {value}\n")
+
+    with pytest.raises(Refusal) as caught:
+        config.load(tmp_path, environ={})
+
+    assert caught.value.code == "config-invalid"
+    assert f"not valid: {'net.broadcast_port' if name == 'control_port' else key}" in caught.value.what
+
+
+def test_what_names_others_in_every_good_form_is_taken(tmp_path):
+    (tmp_path / config.CONFIG_NAME).write_text(
+        f"""
+[http]
+host = "127.0.0.2"
+port = 7889
+[net]
+peers = ["{ID}@tcp://1.2.3.4:7889", "{ID}@tcp://[::1]:1", "{ID}@tcp://node-1.packages.example:65535"]
+bootstrap = ["http://1.2.3.4:7888", "https://packages.example/", "http://[::1]:7888", "https://a.example/pyrsia"]
+dns = ["nodes.packages.example", "_nodes.example.", "localhost"]
+lan = "239.255.77.77:7893"
+plain_port = 7889
+"""
+    )
+    assert len(config.load(tmp_path, environ={}).net.peers) == 3
+    free = {f"PYRSIA_NET__{key}_PORT": "0" for key in ("CONTROL", "DATA", "BROADCAST")}
+    assert config.load(tmp_path, environ=free).net.data_port == 0
+    with pytest.raises(Refusal, match=r"net\.plain_port is 7889, as net\.control_port is"):
+        config.load(tmp_path, environ={"PYRSIA_NET__DATA_SECURITY": "null"})
+    with pytest.raises(Refusal, match=r"net\.control_port is 7889, as http\.port is"):
+        config.load(tmp_path, environ={"PYRSIA_HTTP__HOST": "::"})
 
 
 @pytest.mark.parametrize("name", [config.CONTROL_SOCKET, config.CONTROL_TOKEN, config.CONFIG_NAME])
