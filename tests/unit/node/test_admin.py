@@ -195,7 +195,7 @@ async def test_every_other_member_is_a_peer_whether_it_is_connected_or_not(node)
     assert b32(ring(4).node_id) not in {one.node_id for one in rows}
     up = [one for one in rows if one.connected]
     assert [(one.rtt_ms, one.received_bytes, one.sent_bytes, one.role) for one in up] == [
-        (1.23, 10, 20, "validator")
+        (1.23, 10, 20, "validator+builder+issuer")
     ]
     assert {(one.rtt_ms, one.address) for one in rows if not one.connected} == {(-1.0, "")}
     assert {one.state for one in rows} == {"alive"}
@@ -221,7 +221,9 @@ async def test_a_guest_with_a_link_is_a_row_and_what_it_did_stands_in_it(node):
     assert (row.received_rate, row.sent_rate, row.version, row.log_size, row.load_ms) == (1, 3, "0.2", 9, 5)
     assert members[0].rtt_ms == 7.89  # of a probe, where no link measures it
     node.links.connected = []
-    assert len(await node.admin.peers()) == 4
+    *others, gone = await node.admin.peers()
+    assert (len(others), gone.node_id, gone.connected) == (4, b32(guest), False)  # for what it did
+    assert gone.faults == row.faults
 
 
 async def test_builds_name_builders_verdict_and_dissent(node):
