@@ -18,6 +18,9 @@ from pyrsia.serve.desks.knowing import FactsOutcome
 from pyrsia.units import MAX_FACTS_TOLD, Limit
 
 ASKED = Limit(2, "orders on their way: a node looks at one faster than 500 records are read")
+ANSWER_S = Limit(
+    60, "of one order, twice the silence that ends a question: what takes longer is said without it"
+)
 _NOTHING_NEW: Final = frozenset(("same", "older"))
 _WORTH: Final = 0.5  # of the records of an order, below which asking on would cost more than it saves
 
@@ -56,16 +59,23 @@ class Probing:
         """Wait for what is on its way."""
         if self._next and not self._over:
             self._go()
-        for one in self._running:
-            one.result()
+        while self._running and not self._over:
+            self._wait()
 
     def _go(self) -> None:
         going, self._next = self._next, []
         self._facts = self._bytes = 0
         if len(self._running) >= ASKED.value:
-            self._running.pop(0).result()
+            self._wait()
         if not self._over:
             self._running.append(self._pool.submit(self._ask, going))
+
+    def _wait(self) -> None:
+        """For the oldest. One that takes longer than the node's own patience is waited for no more."""
+        try:
+            self._running.pop(0).result(timeout=ANSWER_S.value)
+        except TimeoutError:
+            self._over = True
 
     def _ask(self, going: Sequence[Kept]) -> None:
         tellings = [one for kept in going for one in kept.tellings]
