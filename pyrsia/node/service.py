@@ -29,7 +29,7 @@ from pyrsia.ledger.sharing import Sharing
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.scores import FAULT, Scores
 from pyrsia.net.data import DataPlane, Served
-from pyrsia.node import diary
+from pyrsia.node import descriptors, diary
 from pyrsia.node.admin import Admin
 from pyrsia.node.builds import sources
 from pyrsia.node.builds.describing import Describer
@@ -119,6 +119,7 @@ def main(data: Path, plugin: PluginFactory = honest) -> int:
     """
     settings = config.load(data)
     diary.start(settings.log)
+    descriptors.enough()
     try:
         while trio.run(_run, data, settings, plugin):
             _log.info("starting anew, from the state that was staged")

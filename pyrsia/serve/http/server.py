@@ -57,6 +57,7 @@ __all__ = [
 _log = logging.getLogger("pyrsia.serve")
 
 _ACCEPT_PAUSE_S: Final = 0.1  # after "too many open files": closing one takes at least as long
+_TOLD_S: Final = 60.0  # between two lines of the diary about that
 _REFUSED_LINGER: Final = Limit(64, "connections beyond the limit that are told why without a reset")
 _ACCEPT_ENDED: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
 _ACCEPT_HARMLESS: Final = frozenset(
@@ -76,6 +77,7 @@ class Server:
         self.requests = 0  # answered since the start
         self._open: dict[str, set[Connection]] = {"tcp": set(), "control": set(), "worker": set()}
         self._refused = 0  # that are being told so
+        self._told_s = -math.inf  # when the diary last had that none can be accepted
         self._accepting = trio.CancelScope()
         self._cut_at_s = math.inf
 
@@ -127,10 +129,17 @@ class Server:
                 if error.errno in _ACCEPT_ENDED:
                     return
                 if error.errno not in _ACCEPT_HARMLESS:
-                    _log.warning("cannot accept a connection: %s", error.strerror)
+                    self._cannot_accept(error)
                     await trio.sleep(_ACCEPT_PAUSE_S)
                 continue
             nursery.start_soon(self._serve, sock, address, listener)
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """Into the diary, once a minute: it is tried ten times a second for as long as somebody holds everything."""
+        now_s = trio.current_time()
+        if now_s - self._told_s >= _TOLD_S:
+            self._told_s = now_s
+            _log.warning("cannot accept a connection: %s; tried again until one can be", error.strerror)
 
     async def _serve(self, sock: trio.socket.SocketType, address: Any, listener: Listener) -> None:
         connection = Connection(self, sock, address, listener)

@@ -1,10 +1,12 @@
 """The server over real sockets on loopback: framing, limits, slow and rude clients, drain."""
 
+import errno
 import os
 import socket
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -473,6 +475,25 @@ async def test_receive_tells_when_the_client_leaves() -> None:
 
 
 # -- ends --
+
+
+def test_a_node_without_descriptors_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    tried = []
+
+    async def accept() -> None:
+        tried.append(trio.current_time())
+        raise OSError(errno.EMFILE if len(tried) < 1_195 else errno.EBADF, "Too many open files")
+
+    async def main() -> None:
+        listener: Any = SimpleNamespace(sock=SimpleNamespace(accept=accept))
+        async with trio.open_nursery() as nursery:
+            await Server(echo, [], HttpLimits())._accept(listener, nursery)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert 119 < tried[-1] - tried[0] < 120  # it goes on trying
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "cannot accept a connection: Too many open files"
+    ] * 2
 
 
 async def test_a_drain_ends_the_idle_at_once_and_lets_answers_finish() -> None:
