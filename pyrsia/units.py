@@ -418,3 +418,10 @@ MAX_AUDITED = Limit(1_000, "versions asked about at once: half a second of one n
 MAX_LIST_BYTES = Limit(8 << 20, "a lock file of a thousand packages with all their hashes is 2 MB")
 MAX_IMPORTED = Limit(500_000, "of one import: every record of every ecosystem, and a third more")
 SPELLINGS_KNOWN = Limit(16_384, "names of one export: a package stands in some records, 4 MB")
+
+MAX_PAYLOAD_BYTES = Limit(4_096, "of a broadcast: a page of text; what is larger is announced and fetched")
+MAX_MAIL_BYTES = Limit(32_768, "of a message: ten pages; it is no way to send files")
+MAX_LETTER_BODY_BYTES = Limit(
+    6 * MAX_MAIL_BYTES.value + 4_096,
+    "the longest text with six bytes of JSON for each of its own, as escapes have it, and what stands around it",
+)

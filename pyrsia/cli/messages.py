@@ -18,7 +18,6 @@ from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.mesh import mail
-from pyrsia.mesh.broadcast import MAX_PAYLOAD_BYTES
 from pyrsia.serve.desks.messages import (
     Deleted,
     HeardPage,
@@ -27,8 +26,7 @@ from pyrsia.serve.desks.messages import (
     SentPage,
     SentStatus,
 )
-from pyrsia.units import Limit
-from pyrsia.wire import mail as mail_wire
+from pyrsia.units import MAX_MAIL_BYTES, MAX_PAYLOAD_BYTES, Limit
 from pyrsia.wire.envelopes import is_topic
 from pyrsia.wire.text import safe
 
@@ -125,7 +123,7 @@ def send(
     """
     order = {
         "to": recipient,
-        "text": _text(text, "a message", mail_wire.MAX_TEXT_BYTES.value),
+        "text": _text(text, "a message", MAX_MAIL_BYTES.value),
         "seal": seal,
         "keep": keep,
         "expires_s": _seconds(expires),

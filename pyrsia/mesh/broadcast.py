@@ -26,12 +26,11 @@ from pyrsia.mesh.circles import Circle, Guests, Members
 from pyrsia.mesh.gaps import fewer, union, within
 from pyrsia.mesh.recent import Kept
 from pyrsia.mesh.seen import Seen
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_PAYLOAD_BYTES, Limit, NodeId
 from pyrsia.wire import envelopes, gossip
 from pyrsia.wire.envelopes import EVERYBODY, Envelope, Kind
 from pyrsia.wire.gossip import Span, Vector
 
-MAX_PAYLOAD_BYTES = Limit(4_096, "a page of text; what is larger is announced and fetched")
 LIFE_MS = Limit(
     600_000, "who was away for longer asks for what stands in the log, not for what was called out"
 )

@@ -19,7 +19,6 @@ from pyrsia.serve.answers import WHOLE, send_refusal
 from pyrsia.serve.api.app import build_api
 from pyrsia.serve.api.builds import SOURCES
 from pyrsia.serve.api.facts import BODIES
-from pyrsia.serve.api.mesh import MAX_LETTER_BODY_BYTES
 from pyrsia.serve.api.search import SCOPE as FINDER
 from pyrsia.serve.conan import ConanApp
 from pyrsia.serve.desks.supply import Supply
@@ -34,7 +33,13 @@ from pyrsia.serve.oci import OciApp
 from pyrsia.serve.pages.app import PagesApp
 from pyrsia.serve.pypi import PypiApp
 from pyrsia.serve.witness import WitnessApp, WitnessView
-from pyrsia.units import MAX_ENTRY_BYTES, MAX_SOURCE_BYTES, MAX_SUBMIT_BYTES, MAX_WITNESS_REQUEST_BYTES
+from pyrsia.units import (
+    MAX_ENTRY_BYTES,
+    MAX_LETTER_BODY_BYTES,
+    MAX_SOURCE_BYTES,
+    MAX_SUBMIT_BYTES,
+    MAX_WITNESS_REQUEST_BYTES,
+)
 from pyrsia.wire.text import safe
 
 _log = logging.getLogger("pyrsia.serve")

@@ -13,16 +13,15 @@ from enum import IntEnum
 from typing import Final
 
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_ENVELOPE_PAYLOAD_BYTES, Limit, NodeId
+from pyrsia.units import MAX_ENVELOPE_PAYLOAD_BYTES, MAX_MAIL_BYTES, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire.envelopes import Envelope, Kind
 
-MAX_TEXT_BYTES = Limit(32_768, "ten pages; a message is no way to send files")
 ID_BYTES: Final = 16
 _NODE_BYTES: Final = 32
 _ASKS: Final = 2
 _SEAL_BYTES: Final = 48  # what a sealed box adds
-_MOST: Final = 1 + _SEAL_BYTES + _NODE_BYTES + MAX_TEXT_BYTES.value
+_MOST: Final = 1 + _SEAL_BYTES + _NODE_BYTES + MAX_MAIL_BYTES.value
 
 
 class Hops(IntEnum):
@@ -79,7 +78,7 @@ def read_payload(data: bytes) -> tuple[Form, bytes]:
     if not data or data[0] not in tuple(Form):
         raise Malformed("mail: a form that is none")
     form = Form(data[0])
-    if len(data) > (_MOST if form is Form.SEALED else 1 + MAX_TEXT_BYTES.value):
+    if len(data) > (_MOST if form is Form.SEALED else 1 + MAX_MAIL_BYTES.value):
         raise Malformed(f"mail: {len(data)} bytes of text")
     return form, data[1:]
 
@@ -90,7 +89,7 @@ def under_seal(author: NodeId, text: bytes) -> bytes:
 
 def read_under_seal(author: NodeId, data: bytes) -> bytes:
     """Lets only `Malformed` escape."""
-    if data[:_NODE_BYTES] != author or len(data) > _NODE_BYTES + MAX_TEXT_BYTES.value:
+    if data[:_NODE_BYTES] != author or len(data) > _NODE_BYTES + MAX_MAIL_BYTES.value:
         raise Malformed("mail: what is under the seal is somebody else's")
     return data[_NODE_BYTES:]
 

@@ -25,7 +25,7 @@ from pyrsia.node.mesh.sealing import sealed
 from pyrsia.node.mesh.who import Who
 from pyrsia.serve.desks.messages import MessageOrder, SentPage, SentStatus
 from pyrsia.store.rocks import Batch
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_MAIL_BYTES, Limit, NodeId
 from pyrsia.wire import envelopes, mail
 from pyrsia.wire.envelopes import Envelope, Kind
 from pyrsia.wire.mail import Form
@@ -112,10 +112,10 @@ class Sending:
         """A new message, on the disk."""
         to, text = self._recipient(order), order.text.encode()
         life_ms = check_life(order.expires_s)
-        if len(text) > mail.MAX_TEXT_BYTES.value:
+        if len(text) > MAX_MAIL_BYTES.value:
             raise Refusal(
                 "too-large",
-                what=f"a message has at most {mail.MAX_TEXT_BYTES.value} bytes, and this one {len(text)}",
+                what=f"a message has at most {MAX_MAIL_BYTES.value} bytes, and this one {len(text)}",
                 who="whoever sends it",
                 do="put it where the other can fetch it, and write where that is",
             )

@@ -23,13 +23,8 @@ from pyrsia.serve.desks.messages import (
 from pyrsia.serve.desks.views import Admin
 from pyrsia.serve.grants import require_admin
 from pyrsia.serve.routes import TEXT, WHOLE, Param, Row, bad, number, only
-from pyrsia.units import MAX_API_ROWS, Limit
-from pyrsia.wire.mail import MAX_TEXT_BYTES
+from pyrsia.units import MAX_API_ROWS
 
-MAX_LETTER_BODY_BYTES = Limit(
-    6 * MAX_TEXT_BYTES.value + 4_096,
-    "the longest text with six bytes of JSON for each of its own, as escapes have it, and what stands around it",
-)
 _WAITING: Final = (
     Param("after", "number behind which to begin: `next` of the answer before", WHOLE),
     Param("count", "messages at most", WHOLE),

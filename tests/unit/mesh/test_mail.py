@@ -13,7 +13,7 @@ from pyrsia.errors import Malformed, Refusal
 from pyrsia.mesh import mail, outbox
 from pyrsia.mesh.mail import PAST_S, Again, Carry, Could, Forged, Keep, Past, Post, Shelf, Window, check_life
 from pyrsia.mesh.outbox import Outbox, Sent
-from pyrsia.units import NodeId
+from pyrsia.units import MAX_MAIL_BYTES, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire import mail as wire
 from pyrsia.wire.envelopes import Envelope, Kind
@@ -96,7 +96,7 @@ def test_a_message_for_another_one_is_to_be_carried_where_its_author_asks():
         ({"topic": "news/"}, {}),
         ({"payload": b""}, {}),
         ({"payload": b"\x07text"}, {}),
-        ({"payload": wire.payload(Form.PLAIN, bytes(wire.MAX_TEXT_BYTES.value + 1))}, {}),
+        ({"payload": wire.payload(Form.PLAIN, bytes(MAX_MAIL_BYTES.value + 1))}, {}),
         ({"to": ANN}, {}),
     ],
     ids=[

@@ -10,7 +10,7 @@ from pyrsia.node.kinds import Method
 from pyrsia.node.mesh import delivering, sealing
 from pyrsia.node.mesh.letters import SENT, Letters
 from pyrsia.serve.desks.messages import MessageOrder
-from pyrsia.units import Limit, NodeId
+from pyrsia.units import MAX_MAIL_BYTES, Limit, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire import mail as wire
 from pyrsia.wire.mail import Hops
@@ -551,7 +551,7 @@ async def test_a_text_over_the_limit_in_bytes_and_a_seal_for_no_key_are_refused_
     tmp_path,
 ):
     async with town(None, "ann") as made:
-        text = "\u20ac" * (wire.MAX_TEXT_BYTES.value // 3 + 1)
+        text = "\u20ac" * (MAX_MAIL_BYTES.value // 3 + 1)
         assert (await refused(made.ann.desk.send, order("bob", text))).code == "too-large"
         assert (await refused(made.ann.desk.send, order(b32(bytes(32)), seal=True))).code == "bad-request"
         assert (

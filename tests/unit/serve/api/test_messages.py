@@ -10,8 +10,7 @@ import pytest
 from pyrsia.serve.app import LIMITS
 from pyrsia.serve.desks.messages import MAX_WAIT_S, MessageOrder
 from pyrsia.serve.desks.tokens import TokenOrder
-from pyrsia.units import MAX_API_ROWS
-from pyrsia.wire.mail import MAX_TEXT_BYTES
+from pyrsia.units import MAX_API_ROWS, MAX_MAIL_BYTES
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 
 CONTROL = {"authorization": f"Bearer {TOKEN}"}
@@ -80,7 +79,7 @@ async def test_an_order_reaches_the_desk_as_it_was_written(node: ToyNode, client
 async def test_the_longest_text_is_taken_in_every_alphabet_however_its_json_is_written(
     node: ToyNode, letter: str, ascii_only: bool
 ) -> None:
-    text = letter * (MAX_TEXT_BYTES.value // len(letter.encode()))
+    text = letter * (MAX_MAIL_BYTES.value // len(letter.encode()))
     body = json.dumps({"to": "v1", "text": text}, ensure_ascii=ascii_only).encode()
     async with serving(toy_app(node), limits=LIMITS) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
