@@ -52,6 +52,12 @@ def _motion(body: Body, names: Mapping[str, str]) -> str:
     return f"{body['kind']} {about}".rstrip() + f": {body['reason'][:60]}"
 
 
+def _fact(body: Body) -> str:
+    """Its words stand in quotes: who said them is told behind."""
+    text = f' "{body["text"][:60]}"' if body["text"] else ""
+    return f"{body['kind']} of {body['subject']}{' taken back' * ('withdrawn' in body)}{text}"
+
+
 FAULTS: Final = {"block": "a block against the rules", "votes": "two statements that exclude each other"}
 
 _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
@@ -63,7 +69,7 @@ _TELLERS: Mapping[str, Callable[[Body, Mapping[str, str]], str]] = {
     "build.cancel": lambda body, _: f"{body['request'][:8]}",
     "build.verdict": _verdict,
     "artifact.add": lambda body, _: f"{body['file']} sha256:{body['sha256'][:12]} {body['verdict']}",
-    "fact.add": lambda body, _: f"{body['kind']} of {body['subject']}: {body['text'][:60]}",
+    "fact.add": lambda body, _: _fact(body),
     "fault.evidence": lambda body, names: (
         f"{_nodes([body['validator']], names)} signed {FAULTS[body['kind']]}"
     ),

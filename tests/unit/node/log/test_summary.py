@@ -105,3 +105,28 @@ NET = entries.parse(World().entry(World().follower, "fact.add", {
 
 def test_a_genesis_is_told_by_name():
     assert summary(0, make_genesis(name="a.b"), {}).summary == "a.b, 5 members"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "advisory of pkg:pypi/idna"),
+        ({"text": "fine by me"}, 'advisory of pkg:pypi/idna "fine by me"'),
+        ({"withdrawn": True}, "advisory of pkg:pypi/idna taken back"),
+    ],
+)
+def test_a_fact_is_told_so_that_who_said_it_can_stand_behind(more, told):
+    world = World()
+    fields = {} if "withdrawn" in more else {"advisory": "CVE-1", "severity": "low"}
+    gone = {"supersedes": "ab" * 32} if "withdrawn" in more else {}
+    body = {
+        "kind": "advisory",
+        "subject": "pkg:pypi/idna",
+        "text": "",
+        "valid_from": 1,
+        **fields,
+        **gone,
+        **more,
+    }
+    line = summary(3, world.entry(world.follower, "fact.add", body), names_of(world)).summary
+    assert line.startswith(told + " by ") or line == told
