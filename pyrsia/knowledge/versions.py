@@ -121,8 +121,8 @@ def _within(kind: str, version: str, bounds: Bounds, exactly: bool) -> bool | No
 
 
 def _shown(bounds: Bounds) -> str:
-    """As people write it: [1.0, 1.3)."""
-    end = bounds["fixed"] + ")" if "fixed" in bounds else bounds["last"] + "]" if "last" in bounds else ")"
+    """As people write it: [1.0, 1.3), and [1.0, ...) without an end."""
+    end = bounds["fixed"] + ")" if "fixed" in bounds else bounds["last"] + "]" if "last" in bounds else "...)"
     return f"[{bounds['introduced']}, {end}"
 
 

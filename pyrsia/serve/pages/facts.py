@@ -120,7 +120,7 @@ def _word(value: Any) -> str:
 
 def _span(one: Mapping[str, Any]) -> str:
     """As people write a range: [1.0, 1.3)."""
-    end = f"{one['fixed']})" if "fixed" in one else f"{one['last']}]" if "last" in one else ")"
+    end = f"{one['fixed']})" if "fixed" in one else f"{one['last']}]" if "last" in one else "...)"
     return f"[{one.get('introduced', '')}, {end}"
 
 

@@ -193,3 +193,7 @@ def test_texts_that_nobody_can_compare_are_neither_the_same_nor_not():
     assert same("pypi", JUNK, JUNK) is True
     assert same("docker", "1.0", "1.0.0") is False
     assert compare("pypi", "1.0", JUNK) is None
+
+
+def test_a_range_without_an_end_is_written_as_people_write_it():
+    assert meets("pypi", "2.0", [{"introduced": "1.0"}], ()).why == "2.0 lies in [1.0, ...)"

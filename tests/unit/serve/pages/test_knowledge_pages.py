@@ -139,7 +139,7 @@ async def test_an_entry_that_is_a_fact_reads_as_one(client: Client, monkeypatch:
     monkeypatch.setattr(client.node, "prove", prove)
     text = (await client.get("/entries/7")).text
     for words in (
-        "<strong>advisory</strong> of", "[0, 3.7), [9, )", "<dt>severity</dt><dd>high</dd>", "<dd>CVE-1</dd>",
+        "<strong>advisory</strong> of", "[0, 3.7), [9, ...)", "<dt>severity</dt><dd>high</dd>", "<dd>CVE-1</dd>",
         "<blockquote>eats &lt;b&gt;memory&lt;/b&gt;</blockquote>", "2023-11-14", "in place of",
         '<a href="/packages/pkg:pypi/idna">',
     ):  # fmt: skip
