@@ -18,6 +18,12 @@ MAX_NESTED = Limit(
 MAX_PARTED = Limit(8_000_000, "commas of one document, behind each of which a value of 8 bytes may stand")
 BYTE_ORDER: Final = b"\xef\xbb\xbf"  # that some editors put before UTF-8
 SHORT_BYTES: Final = 1 << 20  # of which nothing needs counting
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+_OTHER: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_TYPES: Final = {  # as a parser calls what JSON has
+    "array": "a list", "bool": "true or false", "datetime": "a time", "float": "a number", "int": "a number",
+    "null": "null", "object": "an object", "str": "a text",
+}  # fmt: skip
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 
 T = TypeVar("T")
@@ -64,9 +70,24 @@ def typed(data: bytes, shape: type[T]) -> T:
     except UnicodeDecodeError:
         raise Malformed("it is not UTF-8") from None
     except msgspec.ValidationError as error:
-        raise Malformed(str(error)[:MAX_WHY_CHARS]) from None
+        raise Malformed(_in_words(str(error))[:MAX_WHY_CHARS]) from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise Malformed(_no_json(str(error), data)) from None
+
+
+def _in_words(why: str) -> str:
+    """What is of another type, as people say it; `$.id` is a place in the document."""
+    said, _, place = why.partition(" - at ")
+    inside = place.strip("`").removeprefix("$").removeprefix(".")
+    where = f"`{inside}`" if inside else "it"
+    if missing := _MISSING.fullmatch(said):
+        return f"{where} has no `{missing[1]}`"
+    if other := _OTHER.fullmatch(said):
+        wanted = " or ".join(_TYPES.get(one, one) for one in other[1].split(" | ") if one != "null")
+        return f"{where} is {_TYPES.get(other[2], other[2])}, where {wanted} belongs"
+    if said.startswith("Invalid RFC3339"):
+        return f"{where} is no time; one is written 2026-01-31T12:00:00Z"
+    return why
 
 
 def _no_json(why: str, data: bytes) -> str:
@@ -75,6 +96,8 @@ def _no_json(why: str, data: bytes) -> str:
     if at is not None:
         line = data.count(b"\n", 0, int(at[1])) + 1
         why = f"{why[: at.start()]}(line {line})"
+    if why.startswith("Input data was truncated"):
+        why = "it ends before it is complete"
     return f"it is no JSON: {why.removeprefix('JSON is malformed: ')}"[:MAX_WHY_CHARS]
 
 

@@ -48,6 +48,7 @@ class _Said:
     justification: str
     words: str
     time: datetime
+    status: str = ""  # as the document has it
 
 
 def read(paths: Iterable[Path], tally: Tally) -> list[FactTold]:
@@ -105,6 +106,7 @@ def _of_openvex(found: openvex.Vex, where: str) -> Iterator[_Said]:
             openvex.JUSTIFICATIONS.get(text(one.justification), ""),
             openvex.words(one),
             _time(one.timestamp) or _time(found.timestamp) or _EARLIEST,
+            text(one.status),
         )
 
 
@@ -121,6 +123,7 @@ def _of_cyclonedx(found: vulnerabilities.VexBom, where: str) -> Iterator[_Said]:
             vulnerabilities.JUSTIFICATIONS.get(text(analysis.justification), ""),
             text(analysis.detail),
             _time(one.updated) or _EARLIEST,
+            text(analysis.state),
         )
 
 
@@ -141,7 +144,10 @@ def _facts(one: _Said, tally: Tally) -> Iterator[FactTold]:
         tally.refuse(one.where, f"{shown(one.weakness) or 'a weakness without a name'}: {error}")
         return
     if not one.outcome:
-        tally.skip("says no outcome")
+        document = one.where.rpartition(": ")[0]
+        tally.skip(
+            f"says an unknown outcome: {shown(one.status)} ({document})" if one.status else "says no outcome"
+        )
         return
     fields = {"advisory": one.weakness, "outcome": one.outcome}
     if one.justification and one.outcome == "not-affected":

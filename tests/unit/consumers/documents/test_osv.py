@@ -200,16 +200,23 @@ def test_a_text_is_cut_to_what_a_fact_has_room_for():
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "truncated"),
-        (b"[]", "Expected `object`"),
+        (b"", "it ends before it is complete"),
+        (b"[]", "it is a list, where an object belongs"),
         (b"\xff{}", "not UTF-8|malformed|invalid"),
-        (b'{"id":' + b"[" * 100_000, "nested too deeply|Expected `str`"),
+        (b'{"id":' + b"[" * 100_000, "nested too deeply|`id` is a list, where a text belongs"),
         (b'{"x":' + b"[" * 100_000, "nested too deeply"),
-        (b'{"id":"x"}', "missing required field `modified`"),
-        (b'{"id":1,"modified":"2024-01-01T00:00:00Z"}', r"Expected `str`, got `int` - at `\$.id`"),
+        (b'{"id":"x"}', "it has no `modified`"),
+        (b'{"id":1,"modified":"2024-01-01T00:00:00Z"}', "`id` is a number, where a text belongs"),
         (b'{"id":"a b","modified":"2024-01-01T00:00:00Z"}', "id: a printable"),
-        (b'{"id":"x","modified":"yesterday"}', "RFC3339"),
-        (b'{"id":"x","modified":"2024-01-01T00:00:00Z","affected":{}}', "Expected `array"),
+        (b'{"id":"x","modified":"yesterday"}', "`modified` is no time; one is written 2026-01-31T12:00:00Z"),
+        (
+            b'{"id":"x","modified":"2024-01-01T00:00:00Z","affected":{}}',
+            "`affected` is an object, where a list belongs",
+        ),
+        (
+            b'{"id":"x","modified":"2024-01-01T00:00:00Z","affected":[{"package":{}}]}',
+            r"`affected\[0\].package` has no `ecosystem`",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_place(data, why):

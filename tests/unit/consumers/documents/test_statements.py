@@ -88,7 +88,7 @@ def test_of_two_statements_about_one_thing_the_newer_counts_whatever_the_order(t
 @pytest.mark.parametrize(
     ("one", "why"),
     [
-        (statement(status="maybe"), "says no outcome"),
+        (statement(status=None), "says no outcome"),
         (statement(products=[]), "names no product"),
         (statement(products=[{"@id": "https://x"}]), "a product without a purl, or a range of versions"),
         (statement(products=[7]), "a product without a purl, or a range of versions"),
@@ -98,6 +98,13 @@ def test_of_two_statements_about_one_thing_the_newer_counts_whatever_the_order(t
 def test_what_names_nothing_of_ours_is_left_out_with_its_reason(told, one, why):
     found, tally = told(openvex(one))
     assert (found, dict(tally.skipped)) == ([], {why: 1})
+
+
+def test_an_outcome_that_nobody_knows_is_told_with_its_document(told, tmp_path):
+    found, tally = told(openvex(statement(status="bog\x1bus")))
+    (why,) = tally.skipped
+    assert found == []
+    assert why.startswith(r"says an unknown outcome: bog\x1bus (" + str(tmp_path))
 
 
 def test_a_weakness_without_a_name_is_refused_by_its_number(told):
