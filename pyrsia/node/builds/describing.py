@@ -161,7 +161,7 @@ class Describer:
         ]
         ref = await self._put(inventory.document(purl, view.id, files, inputs))
         fields = {"blob": ref.as_dict(), "components": len(inputs), "format": inventory.FORMAT}
-        text = f"what {len(files)} published files were built from"
+        text = f"what {len(files)} published file{'s were' if len(files) != 1 else ' was'} built from"
         return [FactTold(SBOM, purl, text, fields=fields)]
 
 
