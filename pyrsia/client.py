@@ -21,6 +21,7 @@ from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_THE_CLIENT: Final = "the client's request"  # as nodes call who asks
 _PIECE_BYTES: Final = 1 << 18  # read at once
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
@@ -303,6 +304,8 @@ def refusal_in(status: int, data: bytes) -> Refusal:
     """The no that an answer of 400 or more is: what the node says, or what can be made of it."""
     try:
         fields = json.loads(data)["error"]
+        if fields["who"] == _THE_CLIENT:  # which is us: a person has written a command, and no request
+            fields["who"] = "your command"
         return Refusal.from_dict({str(key): value for key, value in fields.items()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Refusal(

@@ -218,14 +218,14 @@ def _said(
     as_json: bool,
 ) -> int:
     """See them into the log and say what became of all; the exit code."""
-    from pyrsia.cli.facts.saying import Saying, as_answer, stood, summary
+    from pyrsia.cli.facts.saying import Saying, as_answer, goes_by, stood, summary
 
     if tellings:
         try:
             saying = Saying(target, tally, dry_run=dry_run, patience_s=patience_s, quiet=as_json)
             saying.all(tellings, facts)
-        except BaseException:
-            click.echo(stood(tally), err=True)
+        except BaseException as error:
+            click.echo(stood(tally, again=goes_by(error)), err=True)
             raise
     lines: Iterable[str] = summary(tally, dry_run=dry_run, most=MAX_ROWS.value)
     tell(as_answer(tally, dry_run=dry_run), as_json=as_json, text=lambda: lines)

@@ -12,10 +12,10 @@ from typing import Final
 from pyrsia.cli.answers import typed
 from pyrsia.cli.facts.saying import BATCH
 from pyrsia.client import Client
-from pyrsia.consumers.documents.intake import MAX_ORDER_BYTES, Kept, Telling, order
+from pyrsia.consumers.documents.intake import Kept, Telling, order
 from pyrsia.errors import Refusal
 from pyrsia.serve.desks.knowing import FactsOutcome
-from pyrsia.units import MAX_FACTS_TOLD, Limit
+from pyrsia.units import MAX_FACTS_ORDER_BYTES, MAX_FACTS_TOLD, Limit
 
 ASKED = Limit(2, "orders on their way: a node looks at one faster than 500 records are read")
 ANSWER_S = Limit(
@@ -48,7 +48,7 @@ class Probing:
         if self._over:
             return
         octets = sum(len(one.raw) + 1 for one in kept.tellings)
-        full = self._bytes + octets > MAX_ORDER_BYTES.value or self._facts + kept.facts > MAX_FACTS_TOLD.value
+        full = self._bytes + octets > MAX_FACTS_ORDER_BYTES.value or self._facts + kept.facts > MAX_FACTS_TOLD.value
         if full and self._next:
             self._go()
         self._next.append(kept)

@@ -175,10 +175,15 @@ def _miscounted(asked: int, answered: int) -> Refusal:
     )
 
 
-def stood(tally: Tally) -> str:
-    """What an import that ends early leaves behind, in a sentence."""
+def goes_by(error: BaseException) -> bool:
+    """Whether the same command may end otherwise later: it was interrupted, or the node is busy or away."""
+    return not isinstance(error, Refusal) or error.code not in _ENDS
+
+
+def stood(tally: Tally, *, again: bool = True) -> str:
+    """What an import that ends early leaves behind, in a sentence. `again`: whether it may be run again for the rest."""
     said = ", ".join(f"{tally.outcomes[name]:,} {name}" for name in OUTCOMES if tally.outcomes[name])
-    return f"so far: {said or 'nothing said'}; run the same command again for the rest"
+    return f"so far: {said or 'nothing said'}{'; run the same command again for the rest' * again}"
 
 
 def summary(tally: Tally, *, dry_run: bool, most: int) -> Iterable[str]:

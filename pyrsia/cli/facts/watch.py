@@ -59,13 +59,21 @@ def watch(
 
 
 def _until_now(node: Client, kind: str | None, purl: str, since: int | None) -> list[dict[str, Any]]:
-    from pyrsia.cli.facts.pages import pages
+    from pyrsia.cli.facts.pages import Pages
 
     if since is None:
         rows = list(reversed(newest(node, _NEWEST, kind, {})))
     else:
         query: dict[str, str | int] = {"first": since + 1, "order": "oldest"}
-        rows = list(pages(node, query | ({"kind": kind} if kind else {})))
+        found = Pages(node, query | ({"kind": kind} if kind else {}))
+        rows = list(found)
+        if since >= found.size:
+            raise Refusal(
+                "usage",
+                what=f"this node's log has {found.size:,} leaves, and leaf {since} is beyond its end",
+                who="your command",
+                do="leave --since out for the newest; `pyrsia status` tells the size",
+            )
     return [row for row in rows if not purl or _matches(purl, row["subject"])]
 
 

@@ -63,6 +63,8 @@ def _fields(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
         case "description":
             yield ", ".join(map(str, body.get("tags", ())))
             yield str(body.get("homepage", ""))
+            yield f"namespace {body['namespace']}" if "namespace" in body else ""
+            yield f"json of {len(str(body['json'])):,} bytes" if "json" in body else ""
         case "sbom":
             count = body.get("components")
             yield str(body.get("format", ""))

@@ -78,7 +78,7 @@ async def moment(log: Log, size: int | None, time_ms: int | None, now_ms: int) -
     if size is not None and size > log.size:
         raise _refused(
             f"this node's log has {log.size} leaves; it was never as long as {size}",
-            "see GET /api/v1/log/head for its size",
+            "see `pyrsia status` for its size, or GET /api/v1/log/head",
         )
     found = size if time_ms is None else min(log.size, await first_at(log, time_ms + 1))
     if not found:

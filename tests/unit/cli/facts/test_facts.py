@@ -178,6 +178,37 @@ def test_list_tells_the_newest(pyrsia, asked):
     assert "review" not in out
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"json": '{"a":1}', "namespace": "team"}, "namespace team json of 7 bytes"),
+        ({"tags": ["dns"], "homepage": "https://x"}, "dns https://x"),
+    ],
+)
+def test_a_description_says_what_it_has(pyrsia, asked, more, words):
+    body = {"kind": "description", "subject": "pkg:pypi/idna", "text": "", "valid_from": 0, **more}
+    asked.rows = [row(5, body)]
+    for command in ("list", "watch"):
+        assert words in pyrsia("facts", command, "--node", asked.url)[1]
+
+
+def test_what_lies_beyond_the_log_is_refused_in_words_for_who_wrote_the_command(pyrsia, asked):
+    asked.rows = []
+    assert pyrsia("facts", "watch", "--since", "99", "--node", asked.url)[0] == 0
+    code, _, err = pyrsia("facts", "watch", "--since", "100", "--node", asked.url)
+    assert (code, "leaf 100 is beyond its end" in err) == (2, True)
+    error = {
+        "code": "bad-request",
+        "what": "it was never as long",
+        "who": "the client's request",
+        "do": "see",
+    }
+    asked.answers["/api/v1/facts"] = (400, {"error": error})
+    _, _, err = pyrsia("facts", "list", "--as-of", "99999", "--node", asked.url)
+    assert "your command" in err
+    assert "client" not in err
+
+
 def test_a_strangers_answer_is_a_refusal(pyrsia, node):
     for answer in ({}, [], {"facts": [{}]}, page({"leaf": "x"})):
         node.answers["/api/v1/facts"] = (200, answer)

@@ -219,8 +219,8 @@ def test_wrong_records_are_refused_by_name_and_the_others_are_said(pyrsia, asked
     code, out, _ = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
     assert (code, len(desk.entries)) == (1, 1)
     assert "refused: 2" in out
-    assert f"{tmp_path / 'A-2.json'}: Expected `array" in out
-    assert "torn.json: it is no JSON: Input data was truncated" in out
+    assert f"{tmp_path / 'A-2.json'}: `affected` is an object, where a list belongs" in out
+    assert "torn.json: it is no JSON: it ends before it is complete" in out
 
 
 def test_a_file_that_cannot_be_read_changes_nothing_even_beside_good_ones(pyrsia, asked, desk, tmp_path):
@@ -328,6 +328,16 @@ def test_an_interrupt_lets_what_is_on_its_way_arrive_and_tells_what_stands(pyrsi
     assert said == len(desk.entries) > 0
 
 
+@pytest.mark.parametrize("code", ["forbidden", "unauthenticated", "not-running"])
+def test_who_may_say_nothing_is_not_told_to_run_it_again(pyrsia, asked, tmp_path, code):
+    record(tmp_path, "A-1")
+    error = {"code": code, "what": "no", "who": "you", "do": "ask"}
+    asked.answers["/api/v1/facts/batch"] = (403, {"error": error})
+    _, _, err = pyrsia("facts", "import", "osv", tmp_path, "--node", asked.url)
+    assert "so far: nothing said" in err
+    assert ("run the same command again" in err) == (code == "not-running")
+
+
 def interrupted(progress, done, total):
     if total and done:
         raise KeyboardInterrupt
@@ -336,6 +346,7 @@ def interrupted(progress, done, total):
 def test_progress_says_how_fast_and_how_long_the_rest_takes():
     assert Counting("said").line(1_000, 10_000, 100.0) == "said 1,000 of 10,000 facts, 100/s, 1:30 left"
     assert Counting("read", "records").line(5, 0, 2.5) == "read 5 records, 2/s"
+    assert stood(Tally(), again=False) == "so far: nothing said"
     assert stood(Tally()) == "so far: nothing said; run the same command again for the rest"
 
 
