@@ -4,13 +4,15 @@ A node is asked for its rules and for facts. The decisions come from the engine 
 --policy over another file's rules, and nothing of that reaches the node.
 """
 
+import functools
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pyrsia.cli.tell import examples, json_option, node_option, tell
+from pyrsia.cli.tell import examples, json_option, node_option, tell, tell_refusal
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 
@@ -27,6 +29,25 @@ _policy_option = click.option(
     type=_file,
     help="Try the rules of this file instead of the node's; nothing is changed.",
 )
+
+
+_AWAY: Final = frozenset({"not-running", "unavailable"})
+
+
+def _unknown_where_away(command: Callable[..., int]) -> Callable[..., int]:
+    """Exit code 3 where no node answers: 1 says that something is refused, and this that nobody can say."""
+
+    @functools.wraps(command)
+    def asked(*, as_json: bool, **given: Any) -> int:
+        try:
+            return command(as_json=as_json, **given)
+        except Refusal as refusal:
+            if refusal.code not in _AWAY:
+                raise
+            tell_refusal(refusal, as_json=as_json)
+            return 3
+
+    return asked
 
 
 @click.group()
@@ -51,13 +72,14 @@ def policy() -> None:
 @_policy_option
 @node_option
 @json_option
+@_unknown_where_away
 def check(
     subjects: tuple[str, ...], lists: tuple[Path, ...], tried: Path | None, target: str | None, as_json: bool
 ) -> int:
     """Say of each package or file whether policy allows it.
 
     A version passes if it has files and none of them is refused; a package without a version, if one of its versions
-    passes. Exit codes: 0 all pass, 1 one does not.
+    passes. Exit codes: 0 all pass, 1 one does not, 3 no node answers, so nobody can say.
     """
     import msgspec
 
@@ -74,7 +96,6 @@ def check(
             decided = [judged(facts, _decision(rules, facts, found)) for facts in found.files]
             rows.append((one.said, _passes(decided), decided))
     passed = all(allowed for _, allowed, _ in rows)
-    whose = str(tried) if tried else "the node's policy"
     told = [
         {"said": said, "allowed": allowed, "files": msgspec.to_builtins(files)}
         for said, allowed, files in rows
@@ -82,7 +103,7 @@ def check(
     tell(
         {"ok": passed, "checked": told, "skipped": skipped},
         as_json=as_json,
-        text=lambda: [*(f"skipped: {one}" for one in skipped), *check_lines(rows, whose)],
+        text=lambda: [*(f"skipped: {one}" for one in skipped), *check_lines(rows, tried)],
     )
     return 0 if passed else 1
 
@@ -97,10 +118,11 @@ def check(
 @_policy_option
 @node_option
 @json_option
+@_unknown_where_away
 def explain(subject: str, tried: Path | None, target: str | None, as_json: bool) -> int:
     """Every rule that is asked about a package or file: its value, the facts, its answer, what would change it.
 
-    Exit codes: 0 all of its files are allowed, 1 one is not.
+    Exit codes: 0 all of its files are allowed, 1 one is not, 3 no node answers, so nobody can say.
     """
     import dataclasses
 

@@ -1,8 +1,10 @@
 """How a policy and its decisions are told in the terminal. No decisions here."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pyrsia.cli.tell import table
@@ -46,8 +48,8 @@ def _rule_table(rows: Sequence[RuleRow]) -> list[str]:
     return table([(row.key, _short(row.value), row.origin) for row in rows], ("RULE", "VALUE", "FROM"))
 
 
-def check_lines(rows: Sequence[tuple[str, bool, Sequence[Judged]]], whose: str) -> Iterator[str]:
-    """A line for each file: what is said of it, and why not."""
+def check_lines(rows: Sequence[tuple[str, bool, Sequence[Judged]]], tried: Path | None) -> Iterator[str]:
+    """A line for each file: what is said of it, and why not. `tried`: whose rules decided, if not the node's."""
     cells = []
     for said, _, files in rows:
         for one in files:
@@ -58,9 +60,11 @@ def check_lines(rows: Sequence[tuple[str, bool, Sequence[Judged]]], whose: str) 
             cells.append(("REFUSED", said, "-", "-", "the log holds no such package or file"))
     yield from table(cells, ("POLICY", "PACKAGE", "FILE", "STATUS", "WHY"))
     refused = [said for said, allowed, _ in rows if not allowed]
+    whose = str(tried) if tried else "the node's policy"
     yield f"{len(rows) - len(refused)} of {len(rows)} allowed by {whose}"
     if refused:
-        yield f"why, and what would change it: pyrsia policy explain {refused[0]}"
+        by = f" --policy {shlex.quote(str(tried))}" if tried else ""
+        yield f"why, and what would change it: pyrsia policy explain {shlex.quote(refused[0])}{by}"
 
 
 def explain_lines(facts: Facts, decision: Decision, rules: Sequence[RuleRow]) -> Iterator[str]:

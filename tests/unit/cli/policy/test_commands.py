@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 
 import msgspec
 import pytest
@@ -226,4 +227,25 @@ def test_an_answer_that_is_none_is_told(pyrsia, body):
     }
     with FakeNode(answers) as node:
         code, out, _ = pyrsia("policy", "check", "pkg:pypi/idna@1", "--node", node.url, "--json")
-        assert (code, json.loads(out)["error"]["code"]) == (1, "unavailable")
+        assert (code, json.loads(out)["error"]["code"]) == (3, "unavailable")
+
+
+@pytest.mark.parametrize("command", ["check", "explain"])
+def test_a_node_that_is_away_is_no_refusal_of_policy(pyrsia, tmp_path, command):
+    for target in (tmp_path / "nowhere", "http://127.0.0.1:1"):
+        code, out, err = pyrsia("policy", command, "pkg:pypi/idna@1", "--node", target)
+        assert (code, out) == (3, "")
+        assert "no node answers" in err
+    code, out, _ = pyrsia("policy", command, "pkg:pypi/idna@1", "--node", target, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (3, "not-running")
+
+
+def test_what_a_check_by_other_rules_names_explains_by_them_too(pyrsia, node, tmp_path):
+    tried = tmp_path / "new rules.toml"
+    tried.write_text('[all]\ndeny = ["*"]\n')
+    code, out, _ = pyrsia("policy", "check", "pkg:pypi/idna@3.10", "--policy", tried, "--node", node.url)
+    assert code == 1
+    words = shlex.split(out.splitlines()[-1].partition(": pyrsia ")[2])
+    assert words == ["policy", "explain", "pkg:pypi/idna@3.10", "--policy", str(tried)]
+    code, out, _ = pyrsia(*words, "--node", node.url)
+    assert (code, "REFUSED" in out) == (1, True)
