@@ -434,7 +434,7 @@ def _decide(row: _Row, word: Word | None, now_ms: int) -> None:
         and word.says == says(row.body)
         and _holds_from(told.valid_from, word.valid_from, now_ms)
     ):
-        row.outcome = FactOutcome(SAME)
+        row.outcome = FactOutcome(SAME, word.leaf)
         return
     row.body["valid_from"] = told.valid_from or min(_modified_ms(told) or now_ms, now_ms)
     row.becomes = ADDED

@@ -106,7 +106,7 @@ class FactsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FactOutcome(msgspec.Struct, frozen=True):
-    """What became of one: added, changed, same, older, withdrawn or refused. `leaf`: -1 without an entry."""
+    """What became of one: added, changed, same, older, withdrawn or refused. `leaf`: of what stands by it, or -1."""
 
     outcome: str
     leaf: int = -1

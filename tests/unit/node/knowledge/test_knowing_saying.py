@@ -117,7 +117,8 @@ async def test_said_twice_is_one_entry_and_said_otherwise_replaces_it(desk):
     before = desk.world.archive.leaf_of(bytes.fromhex(bodies[3]["supersedes"]))
     assert entries.parse(desk.world.leaves[before]).body["advisory"] == "CVE-2"
     assert entries.parse(desk.world.leaves[changed[0].leaf]).body["severity"] == "low"
-    assert changed[1].leaf == -1
+    stands = entries.parse(desk.world.leaves[changed[1].leaf]).body
+    assert (stands["kind"], stands["expression"]) == ("licence", bodies[0]["expression"])
 
 
 async def test_what_is_taken_back_is_gone_and_taking_back_nothing_is_no_entry(desk):
