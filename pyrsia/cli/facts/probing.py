@@ -48,7 +48,10 @@ class Probing:
         if self._over:
             return
         octets = sum(len(one.raw) + 1 for one in kept.tellings)
-        full = self._bytes + octets > MAX_FACTS_ORDER_BYTES.value or self._facts + kept.facts > MAX_FACTS_TOLD.value
+        full = (
+            self._bytes + octets > MAX_FACTS_ORDER_BYTES.value
+            or self._facts + kept.facts > MAX_FACTS_TOLD.value
+        )
         if full and self._next:
             self._go()
         self._next.append(kept)
