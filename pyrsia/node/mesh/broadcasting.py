@@ -25,6 +25,7 @@ from pyrsia.net.broadcasting import Air
 from pyrsia.net.links import Busy, Handler, Links
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
+from pyrsia.node.mesh.enduring import Border
 from pyrsia.node.mesh.hearing import Heard
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.parts import OnKind
@@ -79,6 +80,7 @@ class Broadcasting:
         self._answered: set[NodeId] = set()  # since they were linked
         self._asking: set[NodeId] = set()
         self._changed = trio.Event()
+        self._border = Border("broadcasts are not asked for")
 
     # -- the part --
 
@@ -193,6 +195,13 @@ class Broadcasting:
     async def _pull(self, node: NodeId) -> None:
         """Ask `node` for what lacks here."""
         try:
+            with self._border.turn():
+                await self._ask_for(node)
+        finally:
+            self._asking.discard(node)
+
+    async def _ask_for(self, node: NodeId) -> None:
+        try:
             asked = self.core.vector(self._now_ms())
             question = gossip.encode_vector(asked)
             try:
@@ -205,8 +214,6 @@ class Broadcasting:
                 await self._pulled(node, asked, answer)
         except PyrsiaError as error:
             _log.debug("%s: %s", b32(node)[:8], error)
-        finally:
-            self._asking.discard(node)
 
     async def _pulled(self, node: NodeId, asked: gossip.Vector, answer: bytes) -> None:
         try:
@@ -231,7 +238,8 @@ class Broadcasting:
 
     async def _choose(self) -> None:
         while True:
-            self._follow()
+            with self._border.turn():
+                self._follow()
             await trio.sleep(CHOOSE_S)
 
     def _follow(self) -> None:

@@ -9,7 +9,7 @@ Source: docs/mesh-discovery.md.
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -244,21 +244,26 @@ class Discovering:
     def _perform(self, nursery: trio.Nursery, effect: Effect | AskBack) -> None:
         match effect:
             case Ask(node, question):
-                nursery.start_soon(self._ask, node, question)
+                nursery.start_soon(self._guarded, self._ask, node, question)
             case AskBack(node):
-                nursery.start_soon(self._ask_back, node)
+                nursery.start_soon(self._guarded, self._ask_back, node)
             case Dial(node, address):
                 self._links.dial([(node, address)])
             case Undial(node):
                 self._links.undial(node)
             case Resolve(host):
-                nursery.start_soon(self._resolve, host)
+                nursery.start_soon(self._guarded, self._resolve, host)
             case AskOutside():
-                nursery.start_soon(self._look_outside)
+                nursery.start_soon(self._guarded, self._look_outside)
             case Blame(node, points, why):
                 self._scores.note(trio.current_time(), node, points, why)
             case Save(node, raw):
                 self._saved.keep(node, raw)
+
+    async def _guarded(self, ask: Callable[..., Awaitable[None]], *given: object) -> None:
+        """What somebody answers, a peer, a name server or an HTTP port, ends this question at most."""
+        with self._border.turn():
+            await ask(*given)
 
     async def _ask(self, node: NodeId, question: bytes) -> None:
         try:

@@ -318,3 +318,25 @@ async def test_numbers_of_a_later_life_are_above_all_of_the_earlier_one():
             await made.ann.desk.broadcast("news/", "after")
         page = await made.ann.desk.heard("", seen, 100, 0)
         assert ([one.text for one in page.messages], page.lost) == (["after"] * 5, 0)
+
+
+async def test_a_bug_that_an_answer_of_a_peer_finds_ends_one_question_and_no_node(caplog):
+    async with town(None, "ann", "bob") as made:
+        failed, good = [], made.ann.casts.core.on_answer
+
+        def fails(*given):
+            failed.append(given)
+            made.ann.casts.core.on_answer = good
+            raise KeyError("an origin that was forgotten")
+
+        made.ann.casts.core.on_answer = fails
+        await made.joined("ann", "bob")
+        await until(lambda: failed)
+        said = await made.bob.desk.broadcast("news/", "hello")
+        await until(lambda: made.ann.casts.heard.number > 0 and heard_by(made.ann, said))
+    lines = [one.getMessage() for one in caplog.records]
+    assert lines.count("broadcasts are not asked for: a fault of ours") == 1
+
+
+def heard_by(node, said):
+    return any(row.text == said.text for row in node.casts.heard._rows)

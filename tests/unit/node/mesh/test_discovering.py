@@ -451,3 +451,30 @@ async def test_beacons_that_are_old_forged_or_of_another_network_lead_to_no_dial
     assert node.discovering._core.outbound._hints[other.id] == ("tcp://10.0.0.7:7", True)
     assert scopes.scope_of("10.0.0.7") is scopes.Scope.PRIVATE
     assert keys.verify(other.id, records.to_sign(record), records.decode(raw)[1])
+
+
+async def test_a_bug_that_an_answer_or_a_timer_finds_ends_one_question_and_no_node(few, caplog):
+    one = few.node()
+    two = few.node(fixed=[one.at])
+    core, failed = two.discovering._core, []
+
+    def fails_once(name):
+        good = getattr(core, name)
+
+        def fails(*given):
+            failed.append(name)
+            setattr(core, name, good)
+            raise KeyError("a node that was forgotten")
+
+        setattr(core, name, fails)
+
+    fails_once("on_answer")
+    fails_once("on_timer")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        await until(lambda: len(failed) == 2)
+        await until(lambda: one.id in two.discovering.table)
+        nursery.cancel_scope.cancel()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("nodes are not looked for: a fault of ours") == 1
