@@ -425,3 +425,11 @@ MAX_LETTER_BODY_BYTES = Limit(
     6 * MAX_MAIL_BYTES.value + 4_096,
     "the longest text with six bytes of JSON for each of its own, as escapes have it, and what stands around it",
 )
+MAX_FACTS_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
+MAX_OSV_RECORD_BYTES = Limit(
+    8 << 20, "one record; the longest of public exports have 2 MB, a list of versions"
+)
+SUBMIT_RESEND_S = Limit(
+    2, "two views of a dead leader pass in this time; asking more often only repeats the bytes"
+)
+SUBMIT_ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")

@@ -16,9 +16,8 @@ from typing import IO, Final
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.reading import refused
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_IMPORTED, Limit
+from pyrsia.units import MAX_IMPORTED, MAX_OSV_RECORD_BYTES, Limit
 
-MAX_RECORD_BYTES = Limit(8 << 20, "one record; the longest of public exports have 2 MB, a list of versions")
 MAX_DIRECTORY_BYTES = Limit(64 << 20, "of a ZIP file's own list: 500,000 names of 80 characters")
 MAX_EXPANSION = Limit(60, "times its own size that a ZIP file of records unpacks to; real exports reach ten")
 SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own size")
@@ -103,10 +102,10 @@ def _files(folder: Path, tally: Tally) -> Iterator[Path]:
 
 def _file(path: Path, tally: Tally) -> Iterator[Found]:
     with path.open("rb") as file:
-        data = file.read(MAX_RECORD_BYTES.value + 1)
-    if len(data) > MAX_RECORD_BYTES.value:
+        data = file.read(MAX_OSV_RECORD_BYTES.value + 1)
+    if len(data) > MAX_OSV_RECORD_BYTES.value:
         tally.refuse(
-            str(path), f"it is longer than the {MAX_RECORD_BYTES.value:,} bytes that a record may have"
+            str(path), f"it is longer than the {MAX_OSV_RECORD_BYTES.value:,} bytes that a record may have"
         )
     else:
         yield Found(str(path), data)
@@ -158,9 +157,9 @@ def _member(file: IO[bytes], member: zipfile.ZipInfo, where: str, tally: Tally) 
     if member.flag_bits & _ENCRYPTED:
         tally.refuse(where, "it is encrypted")
         return
-    if member.file_size > MAX_RECORD_BYTES.value:
+    if member.file_size > MAX_OSV_RECORD_BYTES.value:
         tally.refuse(
-            where, f"it has {member.file_size:,} bytes, a record has {MAX_RECORD_BYTES.value:,} at most"
+            where, f"it has {member.file_size:,} bytes, a record has {MAX_OSV_RECORD_BYTES.value:,} at most"
         )
         return
     try:
@@ -179,7 +178,7 @@ def _content(file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
     Raises:
         Malformed, zlib.error, struct.error, ValueError, OSError: it is damaged, or packed in another way.
     """
-    if member.compress_size > 2 * MAX_RECORD_BYTES.value:
+    if member.compress_size > 2 * MAX_OSV_RECORD_BYTES.value:
         raise Malformed(f"{member.compress_size:,} packed bytes are more than any record")
     file.seek(member.header_offset)
     magic, names, extra = _LOCAL.unpack(file.read(_LOCAL.size))
@@ -209,7 +208,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
     """Members may share bytes, and each may look small: what all of them come to is what a bomb cannot hide."""
     if len(members) > MAX_IMPORTED.value:
         raise Malformed(f"it has {len(members):,} members, {MAX_IMPORTED.value:,} are read")
-    total = sum(one.file_size for one in members if one.file_size <= MAX_RECORD_BYTES.value)
+    total = sum(one.file_size for one in members if one.file_size <= MAX_OSV_RECORD_BYTES.value)
     if total > max(SMALL_BYTES.value, packed * MAX_EXPANSION.value):
         times = MAX_EXPANSION.value
         raise Malformed(f"{packed:,} bytes would unpack to {total:,}, more than {times} times as much")

@@ -16,9 +16,7 @@ from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.desks.knowing import FactTold, WholeAdvisory
-from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, MAX_IMPORTED, Limit
-
-MAX_ORDER_BYTES = Limit(900_000, "of one order, below the megabyte that a request may have")
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_ORDER_BYTES, MAX_FACTS_TOLD, MAX_IMPORTED
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -131,7 +129,7 @@ def batches(tellings: Iterator[Telling]) -> Iterator[list[Telling]]:
     left = _room()
     octets = 0
     for one in tellings:
-        if batch and (not left[one.whole] or octets + len(one.raw) > MAX_ORDER_BYTES.value):
+        if batch and (not left[one.whole] or octets + len(one.raw) > MAX_FACTS_ORDER_BYTES.value):
             yield batch
             batch, left, octets = [], _room(), 0
         batch.append(one)

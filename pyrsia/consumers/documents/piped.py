@@ -10,11 +10,11 @@ from typing import IO, Final
 
 import msgspec
 
-from pyrsia.consumers.documents.finding import MAX_RECORD_BYTES, Found, archive, is_zip
+from pyrsia.consumers.documents.finding import Found, archive, is_zip
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.reading import refused
 from pyrsia.errors import Malformed
-from pyrsia.units import MAX_IMPORTED, Limit
+from pyrsia.units import MAX_IMPORTED, MAX_OSV_RECORD_BYTES, Limit
 
 MAX_PIPED_BYTES = Limit(
     1 << 30, "on the disk of whoever imports: ten times the longest export of an ecosystem"
@@ -30,7 +30,7 @@ def piped(stream: IO[bytes], tally: Tally) -> Iterator[Found]:
     Raises:
         Refusal: nothing comes, too much comes, or it is none of the three.
     """
-    with SpooledTemporaryFile(MAX_RECORD_BYTES.value) as kept:
+    with SpooledTemporaryFile(MAX_OSV_RECORD_BYTES.value) as kept:
         size = _keep(stream, kept)
         kept.seek(0)
         start = kept.read(4)
@@ -70,21 +70,21 @@ def _keep(stream: IO[bytes], kept: IO[bytes]) -> int:
 
 def _text(kept: IO[bytes], size: int, tally: Tally) -> Iterator[Found]:
     """The first line tells which of both it is: of a record over several lines it is no value of its own."""
-    first = kept.readline(MAX_RECORD_BYTES.value + 1)
+    first = kept.readline(MAX_OSV_RECORD_BYTES.value + 1)
     while first.isspace() and kept.tell() < size:
-        first = kept.readline(MAX_RECORD_BYTES.value + 1)
+        first = kept.readline(MAX_OSV_RECORD_BYTES.value + 1)
     is_lines = _is_value(first)
     kept.seek(0)
     if is_lines:
         yield from _lines(kept, tally)
-    elif size <= MAX_RECORD_BYTES.value:
+    elif size <= MAX_OSV_RECORD_BYTES.value:
         yield Found(NAME, kept.read())
     else:
         raise refused(NAME, "it is no ZIP file, and its first line is no record")
 
 
 def _is_value(line: bytes) -> bool:
-    if len(line) > MAX_RECORD_BYTES.value:
+    if len(line) > MAX_OSV_RECORD_BYTES.value:
         return False
     try:
         msgspec.json.decode(line, type=msgspec.Raw)
@@ -95,18 +95,18 @@ def _is_value(line: bytes) -> bool:
 
 def _lines(kept: IO[bytes], tally: Tally) -> Iterator[Found]:
     number = 0
-    while line := kept.readline(MAX_RECORD_BYTES.value + 1):
+    while line := kept.readline(MAX_OSV_RECORD_BYTES.value + 1):
         number += 1
         if number > MAX_IMPORTED.value:
             raise refused(
                 NAME, f"it has more than {MAX_IMPORTED.value:,} lines", "import one ecosystem at a time"
             )
         where = f"{NAME}, line {number}"
-        if len(line) > MAX_RECORD_BYTES.value:
+        if len(line) > MAX_OSV_RECORD_BYTES.value:
             tally.refuse(
-                where, f"it is longer than the {MAX_RECORD_BYTES.value:,} bytes that a record may have"
+                where, f"it is longer than the {MAX_OSV_RECORD_BYTES.value:,} bytes that a record may have"
             )
             while line and not line.endswith(b"\n"):
-                line = kept.readline(MAX_RECORD_BYTES.value)
+                line = kept.readline(MAX_OSV_RECORD_BYTES.value)
         elif not line.isspace():
             yield Found(where, line)

@@ -20,8 +20,6 @@ from pyrsia.net.requests import Wordless
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.submission import (
-    ANSWER_S,
-    RESEND_S,
     Answers,
     LeafOf,
     Request,
@@ -29,7 +27,7 @@ from pyrsia.node.log.submission import (
     overdue,
     unreadable,
 )
-from pyrsia.units import NodeId, tolerated
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, NodeId, tolerated
 from pyrsia.wire import sharing
 from pyrsia.wire.sharing import Entries
 
@@ -97,7 +95,7 @@ class Handing:
             n = len(self._validators())
             for one in left:
                 one.refusal = one.answers.settled(tolerated(n) + 1)
-            with trio.move_on_after(RESEND_S.value):
+            with trio.move_on_after(SUBMIT_RESEND_S.value):
                 await _all_final([one for one in left if one.refusal is None])
             for one in left:
                 if one.is_open and self._now_ms() >= one.entry.until_ms:
@@ -159,7 +157,7 @@ class Handing:
     async def _ask(self, validator: NodeId, payload: bytes, part: Sequence[Going], heard: Heard) -> None:
         """Add one validator's answers. Silence settles nothing."""
         try:
-            answer = await self._request(validator, Method.SUBMIT_MANY, payload, float(ANSWER_S.value))
+            answer = await self._request(validator, Method.SUBMIT_MANY, payload, float(SUBMIT_ANSWER_S.value))
         except Wordless:
             heard.wordless = True
             return

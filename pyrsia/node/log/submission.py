@@ -22,17 +22,15 @@ from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
-from pyrsia.units import Limit, NodeId, tolerated
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, Limit, NodeId, tolerated
 from pyrsia.verify.acknowledged import Acknowledgement, read
 
 UNTIL_MS = Limit(
     600_000, "ten minutes bridge a restart of a majority; a longer life only fills the dedup state"
 )
-RESEND_S = Limit(2, "two views of a dead leader pass in this time; asking more often only repeats the bytes")
 HEDGE_S: Final = (
     0.25  # then the next validator is asked beside one that is slow; an answer takes a round trip
 )
-ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")
 PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")
 NONCE_BYTES = 16
 BUSY = "busy"
@@ -243,7 +241,7 @@ class Submitter:
             if answers.said is not None and remote:
                 return answers.said
             settled = answers.settled(1 if self._own() is not None else self._enough())
-            wait_s = float(RESEND_S.value)
+            wait_s = float(SUBMIT_RESEND_S.value)
             if settled is not None:
                 if not patient or settled.code != BUSY:
                     raise settled
@@ -310,7 +308,7 @@ class Submitter:
             answers.busy.append(_told_busy(left_s))
             return
         try:
-            answer = await self._request(validator, Method.SUBMIT, raw, float(ANSWER_S.value))
+            answer = await self._request(validator, Method.SUBMIT, raw, float(SUBMIT_ANSWER_S.value))
         except Unavailable:
             return
         except Refusal as refusal:

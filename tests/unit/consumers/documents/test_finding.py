@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from bench import osv
 from pyrsia.consumers.documents import finding
-from pyrsia.consumers.documents.finding import MAX_RECORD_BYTES, records
+from pyrsia.consumers.documents.finding import records
 from pyrsia.consumers.documents.outcome import MAX_REASONS, MAX_REFUSED_SHOWN, Tally
 from pyrsia.errors import Refusal
+from pyrsia.units import MAX_OSV_RECORD_BYTES
 
 ONE = b'{"id":"A-1","modified":"2024-01-01T00:00:00Z"}'
 
@@ -60,7 +61,7 @@ def test_what_is_no_record_is_passed_over_with_its_reason(found):
 
 
 def test_a_record_that_is_too_long_is_refused_and_the_others_go_on(found):
-    long = b" " * (MAX_RECORD_BYTES.value + 1)
+    long = b" " * (MAX_OSV_RECORD_BYTES.value + 1)
     data, tally = found(zipped(("long.json", long), ("a.json", ONE), method=zipfile.ZIP_STORED))
     assert (data, tally.refused) == ([ONE], 1)
     assert "long.json" in tally.shown[0][0]
@@ -69,24 +70,24 @@ def test_a_record_that_is_too_long_is_refused_and_the_others_go_on(found):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_before_anything_is_read(found):
-    bomb = zipped(*((f"{one}.json", b" " * MAX_RECORD_BYTES.value) for one in range(9)))
+    bomb = zipped(*((f"{one}.json", b" " * MAX_OSV_RECORD_BYTES.value) for one in range(9)))
     with pytest.raises(Refusal, match="60 times") as caught:
         found(bomb)
     assert caught.value.code == "bad-request"
 
 
 def test_a_list_of_members_that_is_too_long_is_refused_before_it_is_read(found, monkeypatch):
-    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_RECORD_BYTES)(100, "for a test"))
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_OSV_RECORD_BYTES)(100, "for a test"))
     with pytest.raises(Refusal, match="list of members"):
         found(zipped(*((f"{one}.json", ONE) for one in range(9))))
-    monkeypatch.setattr(finding, "MAX_IMPORTED", type(MAX_RECORD_BYTES)(1, "for a test"))
-    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", MAX_RECORD_BYTES)
+    monkeypatch.setattr(finding, "MAX_IMPORTED", type(MAX_OSV_RECORD_BYTES)(1, "for a test"))
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", MAX_OSV_RECORD_BYTES)
     with pytest.raises(Refusal, match="9 members"):
         found(zipped(*((f"{one}.json", ONE) for one in range(9))))
 
 
 def test_a_list_that_only_zip64_says_the_length_of_is_bounded_too(found, monkeypatch):
-    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_RECORD_BYTES)(100, "for a test"))
+    monkeypatch.setattr(finding, "MAX_DIRECTORY_BYTES", type(MAX_OSV_RECORD_BYTES)(100, "for a test"))
     data = bytearray(zipped(*((f"{one}.json", ONE) for one in range(9))))
     length, start = struct.unpack_from("<2L", data, len(data) - 10)
     wide = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, length, start)

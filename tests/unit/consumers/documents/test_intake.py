@@ -7,10 +7,10 @@ import pytest
 
 from pyrsia.consumers.documents import intake as module
 from pyrsia.consumers.documents.finding import Found
-from pyrsia.consumers.documents.intake import MAX_ORDER_BYTES, Intake, Telling, batches, order
+from pyrsia.consumers.documents.intake import Intake, Telling, batches, order
 from pyrsia.errors import Refusal
 from pyrsia.serve.desks.knowing import FactsOrder
-from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_TOLD, Limit
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_ORDER_BYTES, MAX_FACTS_TOLD, Limit
 
 NOW = 1_764_000_000_000
 DAY_1 = 1_704_067_200_000
@@ -96,7 +96,7 @@ def test_orders_are_what_a_node_reads_and_none_is_too_long():
     assert [len(batch) for batch in made] == [MAX_ADVISORIES_TOLD.value, 3]
     large = [Telling(b"x" * 400_000, "") for _ in range(5)]
     assert [len(batch) for batch in batches(iter(large))] == [2, 2, 1]
-    assert MAX_ORDER_BYTES.value < 1 << 20
+    assert MAX_FACTS_ORDER_BYTES.value < 1 << 20
 
 
 def test_beside_its_facts_goes_what_a_record_names_at_all():

@@ -8,15 +8,15 @@ import pytest
 
 from bench import osv
 from pyrsia.consumers.documents import piped as module
-from pyrsia.consumers.documents.finding import MAX_RECORD_BYTES, records
+from pyrsia.consumers.documents.finding import records
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.piped import NAME, piped
 from pyrsia.errors import Refusal
-from pyrsia.units import Limit
+from pyrsia.units import MAX_OSV_RECORD_BYTES, Limit
 
 ONE = {"id": "A-1", "modified": "2024-01-01T00:00:00Z"}
 LINE = json.dumps(ONE).encode()
-LONG = MAX_RECORD_BYTES.value
+LONG = MAX_OSV_RECORD_BYTES.value
 
 
 def read(data):

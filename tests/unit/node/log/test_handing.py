@@ -10,8 +10,7 @@ from pyrsia.ledger import entries
 from pyrsia.net.requests import Wordless
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.handing import HEDGE_S, Desk, Going, Handing, read_answers, write_answers
-from pyrsia.node.log.submission import ANSWER_S, RESEND_S
-from pyrsia.units import SHARE_ENTRIES
+from pyrsia.units import SHARE_ENTRIES, SUBMIT_ANSWER_S, SUBMIT_RESEND_S
 from pyrsia.wire import sharing
 from pyrsia.wire.sharing import Want
 from tests.reference.ledger import START, World
@@ -58,7 +57,7 @@ class Network:
         )
 
     async def request(self, node, method, payload, deadline_s):
-        assert (method, deadline_s) == (Method.SUBMIT_MANY, ANSWER_S.value)
+        assert (method, deadline_s) == (Method.SUBMIT_MANY, SUBMIT_ANSWER_S.value)
         number = self.validators.index(node)
         raws = sharing.decode(payload).raws
         self.asked.append((number, raws))
@@ -96,7 +95,7 @@ class Network:
 
 
 async def silent(_):
-    await trio.sleep(ANSWER_S.value)
+    await trio.sleep(SUBMIT_ANSWER_S.value)
     return Unavailable("no answer in time")
 
 
@@ -104,7 +103,7 @@ async def test_as_many_as_must_hold_them_are_given_them_at_once_and_nothing_is_c
     network = Network()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.handing.see, network.going)
-        await trio.sleep(RESEND_S.value / 2)
+        await trio.sleep(SUBMIT_RESEND_S.value / 2)
         assert sorted(network.asked) == [(0, network.raws), (1, network.raws)]
         assert [one.is_open for one in network.going] == [True] * 4
         network.final(0, 1, 2, 3)
@@ -116,7 +115,7 @@ async def test_what_is_not_final_goes_to_the_next_validators_and_nothing_else(au
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.handing.see, network.going)
         network.final(0, 2)
-        await trio.sleep(RESEND_S.value * 1.5)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
         network.final(1, 3)
     left = (network.raws[1], network.raws[3])
     assert sorted(network.asked[:2]) == [(0, left), (1, left)]
@@ -141,7 +140,7 @@ async def test_each_entry_has_its_own_end(autojump_clock):
     network = Network({number: said for number in range(4)})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.handing.see, network.going)
-        await trio.sleep(RESEND_S.value / 2)
+        await trio.sleep(SUBMIT_RESEND_S.value / 2)
         network.final(0)
     assert network.ends == [None, "conflict", "busy", "busy"]
     assert network.going[2].refusal.retry_s == 9
@@ -175,10 +174,10 @@ async def test_validators_that_cannot_be_reached_are_asked_again(autojump_clock)
     network = Network(dict.fromkeys(range(4), Unavailable("there is no link")))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.handing.see, network.going)
-        await trio.sleep(RESEND_S.value * 1.5)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
         assert network.numbers == [0, 0, 1, 1, 2, 2, 3, 3]
         network.answers = {0: Wordless("a bug of its own")}
-        await trio.sleep(RESEND_S.value)
+        await trio.sleep(SUBMIT_RESEND_S.value)
         network.final(0, 1, 2, 3)
     assert network.ends == [None] * 4
 
@@ -188,7 +187,9 @@ async def test_what_no_log_holds_by_its_time_ends(autojump_clock):
     network.final(3)
     await network.handing.see(network.going)
     assert network.ends == ["unavailable"] * 3 + [None]
-    assert LIFE_MS / 1_000 <= trio.current_time() - network.began <= LIFE_MS / 1_000 + 2 * RESEND_S.value
+    assert (
+        LIFE_MS / 1_000 <= trio.current_time() - network.began <= LIFE_MS / 1_000 + 2 * SUBMIT_RESEND_S.value
+    )
 
 
 async def test_a_batch_that_is_final_waits_for_no_silent_validator(autojump_clock):

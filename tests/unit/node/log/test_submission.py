@@ -10,9 +10,7 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import entries
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.submission import (
-    ANSWER_S,
     PUSHBACK_S,
-    RESEND_S,
     UNTIL_MS,
     Reception,
     Submitter,
@@ -21,6 +19,7 @@ from pyrsia.node.log.submission import (
     write_acknowledgement,
     write_refusal,
 )
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from tests.reference.ledger import START, World
 from tests.reference.parts import ring, until
@@ -75,7 +74,7 @@ class Network:
 
 
 async def silent(_):
-    await trio.sleep(ANSWER_S.value)
+    await trio.sleep(SUBMIT_ANSWER_S.value)
     raise Unavailable("no answer in time")
 
 
@@ -117,7 +116,7 @@ async def test_the_same_bytes_go_to_other_validators_until_they_are_final(autoju
     raw = network.submitter.author("fact.add", BODY)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.submitter.submit_entry, raw)
-        await trio.sleep(RESEND_S.value * 1.5)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
         assert network.asked == [0, 1, 2, 3]
         network.final(raw)
 
@@ -176,7 +175,11 @@ async def test_when_nobody_answers_it_ends_at_until_and_not_before(autojump_cloc
         await network.submitter.submit("fact.add", BODY)
     assert caught.value.code == "unavailable"
     waited = trio.current_time() - began
-    assert UNTIL_MS.value / 1000 <= waited < UNTIL_MS.value / 1000 + 4 * ANSWER_S.value + RESEND_S.value
+    assert (
+        UNTIL_MS.value / 1000
+        <= waited
+        < UNTIL_MS.value / 1000 + 4 * SUBMIT_ANSWER_S.value + SUBMIT_RESEND_S.value
+    )
     assert len(network.waiters) == 0
 
 
@@ -185,7 +188,7 @@ async def test_what_is_taken_and_never_final_ends_at_until_too(autojump_clock):
     with pytest.raises(Refusal) as caught:
         await network.submitter.submit("fact.add", BODY)
     assert caught.value.code == "unavailable"
-    assert len(network.asked) <= 2 * (UNTIL_MS.value / 1000 / RESEND_S.value + 1)
+    assert len(network.asked) <= 2 * (UNTIL_MS.value / 1000 / SUBMIT_RESEND_S.value + 1)
 
 
 async def test_two_that_wait_for_one_entry_are_both_told_whoever_gives_up_first(autojump_clock):
@@ -215,7 +218,7 @@ async def test_a_validator_gives_to_its_own_mempool_and_asks_nobody(autojump_clo
     raw = network.submitter.author("fact.add", BODY)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.submitter.submit_entry, raw)
-        await trio.sleep(RESEND_S.value * 1.5)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
         network.final(raw)
     assert (taken, network.asked) == ([raw, raw], [])
 
@@ -494,4 +497,4 @@ async def test_a_silent_validator_is_not_waited_for_before_the_next_is_asked(aut
         asked_after_s = trio.current_time() - began_s
         network.final(raw)
     assert network.asked == [0, 1, 2]
-    assert asked_after_s < ANSWER_S.value / 2
+    assert asked_after_s < SUBMIT_ANSWER_S.value / 2
