@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-HOW: Final = "2026-01-31, 2026-01-31T12:00, or 2h for two hours ago"
+HOW: Final = "2026-01-31, 2026-01-31T12:00, or 2h for two hours ago (s, m, h, d, w)"
 _AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SIZE: Final = re.compile(r"[0-9]{1,16}")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

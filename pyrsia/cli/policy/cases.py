@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -107,6 +107,15 @@ class _File(_Form, frozen=True):
     case: Annotated[tuple[Case, ...], msgspec.Meta(min_length=1)]
 
 
+def _words(key: str) -> tuple[str, ...]:
+    """The words that a key of a case may have; none where it may have any."""
+    for form in (Case, FactsForm, AdvisoryForm, Vex, SbomForm):
+        kind = get_type_hints(form).get(key)
+        if get_origin(kind) is Literal:
+            return tuple(word or '""' for word in get_args(kind))
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A case and the decision about it. `line`: where it stands; 0 in JSON."""
@@ -141,7 +150,7 @@ def run(path: Path, policy: Policy, now_ms: int) -> list[Result]:
     try:
         cases = msgspec.convert(document, _File).case
     except msgspec.ValidationError as error:
-        raise _at(path, text, *wording.readable(str(error))) from None
+        raise _at(path, text, *wording.readable(str(error), _words)) from None
     found = []
     for at, case in enumerate(cases):
         place: lines.Place = ("case", at)

@@ -268,13 +268,19 @@ def test(file: Path, tried: Path | None, target: str | None, as_json: bool) -> i
 @json_option
 def dry_run(tried: Path | None, last: str, target: str | None, as_json: bool) -> None:
     """What other rules would change: over all that the log published lately, and nothing is changed."""
-    from pyrsia.cli.log.when import read as moment
+    import time
+
+    from pyrsia.cli.log.when import past
     from pyrsia.cli.policy import dry
     from pyrsia.cli.policy.tell import outcome_dict, outcome_lines
     from pyrsia.policy.rules import parse
     from pyrsia.verify.accepting import of_file
 
-    since_ms = moment(last)
+    since_ms = past(last)
+    if time.time() * 1_000 - since_ms < 1_000:
+        raise click.BadParameter(
+            f"{last} is no time in which anything can be published; write 12h, 30d or a date"
+        )
     with Client(target) as node:
         in_force = rules_of(node, None)
         before, after = (in_force, of_file(tried)) if tried else (parse(b"", "the defaults"), in_force)

@@ -139,14 +139,19 @@ def test_cases_may_be_json_and_rules_those_of_the_node(pyrsia, written, node, ju
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'refused'\n", "line 3: case[0].expect: "),
+        ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'refused'\n",
+         "line 3: case[0].expect: 'refused' is none of allow, refuse"),
         ("[[case]]\npurl = 'pkg:pypi/a@1'\n", "line 1: case[0] has no `expect`"),
         ("[[case]]\npurl = 'pkg:pypi/A@1'\nexpect = 'allow'\n", "line 2: pkg:pypi/A@1: "),
         ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'allow'\nbecause = 'sboms'\n", "line 4: there is no rule sboms"),
         ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'allow'\n[case.facts]\nlicence = 'MIT'\n",
          "line 5: there is no key case[0].facts.licence"),
         ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'allow'\nfacts.advisories = [\n{ id = 'A', severity = 'bad' }]\n",
-         "line 5: case[0].facts.advisories[0].severity: "),
+         "line 5: case[0].facts.advisories[0].severity: 'bad' is none of none, low, medium, high, critical, unknown"),
+        ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'allow'\nfacts.status = 'GOOD'\n",
+         "'GOOD' is none of REPRODUCED, EQUIVALENT, WITNESSED, DISPUTED, WITHDRAWN, \"\""),
+        ("[[case]]\npurl = 'pkg:pypi/a@1'\nexpect = 'allow'\nfacts.sboms = [{ format = 'xml' }]\n",
+         "'xml' is none of cyclonedx, spdx"),
         ("", "has no `case`"),
         ("case = []", "case: "),
         ("[[case]\n", "line 1"),
@@ -169,19 +174,19 @@ def test_a_dry_run_says_which_files_would_be_refused_or_admitted_and_of_what_not
     tried = written / "policy.toml"
     tried.write_text('[all]\nmax_severity = "medium"\n[pip]\nmode = "verified+witnessed"\n')
     code, out, err = pyrsia(
-        "policy", "dry-run", "--policy", tried, "--last", "2026-12-01", "--node", node.url
+        "policy", "dry-run", "--policy", tried, "--last", "2025-12-01", "--node", node.url
     )
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert ["refused", "pkg:pypi/idna@3.10", "idna-3.10.whl"] in [line[:3] for line in lines]
     assert ["admitted", "pkg:pypi/seen@1.0", "seen-1.0.whl"] in [line[:3] for line in lines]
-    assert "4 files since 2026-12-01 00:00 UTC: 3 allowed by the rules in force, 2 by" in out
+    assert "4 files since 2025-12-01 00:00 UTC: 3 allowed by the rules in force, 2 by" in out
     assert "2 would be refused, 1 would be admitted" in out
     assert "nothing left of: pkg:pypi/six" in out  # idna has another version
     assert "something at last of: pkg:pypi/seen" in out
     assert {(method, body) for method, _, _, body in node.seen} == {("GET", b"")}
     code, out, _ = pyrsia(
-        "policy", "dry-run", "--policy", tried, "--last", "2026-12-01", "--node", node.url, "--json"
+        "policy", "dry-run", "--policy", tried, "--last", "2025-12-01", "--node", node.url, "--json"
     )
     told = json.loads(out)
     assert (told["allowed"], told["packages"]) == (
@@ -192,10 +197,18 @@ def test_a_dry_run_says_which_files_would_be_refused_or_admitted_and_of_what_not
 
 def test_a_dry_run_of_the_rules_in_force_is_against_the_defaults(pyrsia, node, judge):
     judge.text = '[all]\ndeny = ["pkg:pypi/six"]\n'
-    out = pyrsia("policy", "dry-run", "--last", "2026-12-01", "--node", node.url)[1]
+    out = pyrsia("policy", "dry-run", "--last", "2025-12-01", "--node", node.url)[1]
     assert "deny names it: pkg:pypi/six" in out
     assert "3 allowed by the defaults, 2 by the rules in force" in out
     assert pyrsia("policy", "dry-run", "--last", "soon", "--node", node.url)[0] == 2
+
+
+@pytest.mark.parametrize("last", ["0d", "0s", "2999-01-01", "2999-01-01T00:00", "30y"])
+def test_a_dry_run_over_no_time_at_all_is_a_mistake(pyrsia, node, last):
+    code, out, err = pyrsia("policy", "dry-run", "--last", last, "--node", node.url)
+    assert (code, out, node.seen) == (2, "", [])
+    assert last in err
+    assert last != "30y" or "(s, m, h, d, w)" in err.replace("\n", " ")
 
 
 def test_a_node_that_leads_nowhere_ends_a_dry_run(pyrsia, node):
