@@ -56,7 +56,7 @@ def _package(
 ) -> click.Command:
     """A command about the packages of one ecosystem. `parameter`: how a node is asked for one."""
 
-    @click.command(name, no_args_is_help=True, epilog=examples(*samples), help=f"{why}\n\n{TEXT_HELP}")
+    @click.command(name, epilog=examples(*samples), help=f"{why}\n\n{TEXT_HELP}")
     @option
     @_asked
     def command(package: str, **asked: Any) -> None:
@@ -65,9 +65,7 @@ def _package(
     return command
 
 
-@click.command(
-    "pip", no_args_is_help=True, epilog=examples("pyrsia inspect-log pip idna==3.7 --format table")
-)
+@click.command("pip", epilog=examples("pyrsia inspect-log pip idna==3.7 --format table"))
 @click.option("--package", "option", metavar="NAME[==V]", help="The same as NAME[==V] alone.")
 @click.argument("package", metavar="NAME[==V]", required=False)
 @_asked

@@ -111,6 +111,8 @@ def run(
         return
     for line in _written(found.rows, shown, form, group_by):
         click.echo(line, nl=False)
+    if form == "table" and not found.rows:
+        click.echo(f"pyrsia: the log has no such record at size {found.size:,}", err=True)
     if found.next and not latest:
         click.echo(f"pyrsia: there is more: --page {safe(found.next)}", err=True)
     if not found.whole:
@@ -182,7 +184,8 @@ def _written(rows: list[Row], fields: Sequence[str], form: str, group_by: str | 
     if form == "csv":
         yield inspecting_csv.written(rows, fields).replace("\r\n", _line_end())
         return
-    for line in table(([_cell(name, row[name]) for name in fields] for row in rows), fields):
+    heads = ["time" if name == "time_ms" else name for name in fields]  # milliseconds are for programs
+    for line in table(([_cell(name, row[name]) for name in fields] for row in rows), heads):
         yield safe(line) + "\n"
 
 

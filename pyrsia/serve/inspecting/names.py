@@ -62,6 +62,8 @@ def pip(text: str) -> Package:
             version = str(Version(version))
         except InvalidVersion:
             _bad("pip", text, "its version is none of PEP 440", "idna==3.7")
+    if set(name) & set("<>=!~"):
+        _bad("pip", text, "one version is named by ==, every version by the name alone", "idna or idna==3.7")
     return _package("pip", text, Purl("pypi", "", purls.pypi_name(name), version))
 
 
@@ -69,6 +71,13 @@ def conan_ref(text: str) -> Package:
     """`name`, `name/version` or `name/version@user/channel`."""
     reference, _, home = _bounded("conan", text).partition("@")
     name, _, version = reference.partition("/")
+    if version.startswith("["):
+        _bad(
+            "conan",
+            text,
+            "one version is named as it is, every version by the name alone",
+            "zlib or zlib/1.3",
+        )
     return _package("conan", text, Purl("conan", home, name, version))
 
 

@@ -72,9 +72,43 @@ def test_csv_is_read_by_others(inspect):
 def test_a_table_shows_what_people_look_for(inspect):
     code, out, _ = inspect("artifacts", "--format", "table", "--where", "operation = RemoveArtifact")
     head, *lines = out.splitlines()
-    assert (code, head.split()[:2], len(lines)) == (0, ["time_ms", "operation"], 2)
+    assert (code, head.split()[:2], len(lines)) == (0, ["time", "operation"], 2)
     assert lines[0].startswith("2025-10-")
     assert "WITHDRAWN" in lines[0]
+
+
+def test_a_table_without_a_record_says_so_beside_its_head(inspect):
+    code, out, err = inspect("pip", "nobody-built-this", "--format", "table")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "the log has no such record at size " in err
+    assert inspect("pip", "nobody-built-this") == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (("docker",), "--image"),
+        (("maven",), "--gav"),
+        (("pip",), "name the package: NAME[==V]"),
+        (("conan",), "NAME[/VERSION[@USER/CHANNEL]]"),
+    ],
+)
+def test_what_lacks_is_said_in_a_line_and_not_by_the_whole_help(pyrsia, words, lacks):
+    code, out, err = pyrsia("inspect-log", *words)
+    assert (code, out) == (2, "")
+    assert "Error: " in err
+    assert lacks in err.partition("Error: ")[2]
+    assert len(err.splitlines()) < 8
+
+
+def test_a_comparison_is_told_how_a_version_is_named(inspect):
+    for text in ("idna>=3", "idna<3", "idna~=3.1", "idna!=3", "idna=3", "idna>2,<=3"):
+        code, out, err = inspect("pip", text)
+        assert (code, out) == (2, "")
+        assert "one version is named by ==" in err
+    code, out, err = inspect("conan", "zlib/[>1]")
+    assert (code, out) == (2, "")
+    assert "one version is named as it is" in err
 
 
 def test_the_latest_record_is_the_newest_with_the_others_of_its_build(inspect, world):
