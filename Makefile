@@ -21,11 +21,10 @@ demo: setup
 	@"$(BIN)/pyrsia" demo $(if $(PACKAGE),--package "$(PACKAGE)") $(if $(KEEP),--keep) $(if $(OFFLINE),--offline) $(foreach name,$(ENVIRONMENTS),--environment $(name)) $(if $(REPORT),--report "$(REPORT)")
 
 # AT_ONCE=1 runs one test file after the other. Every node and command that a test starts is a process: compiled
-# before, it starts with half of the work where the environment has Python keep nothing that it compiles. In the order of
-# folders: the long files of tests/e2e come first, and not last because they have few tests.
+# before, it starts with half of the work where the environment has Python keep nothing that it compiles.
 test: setup
 	@"$(BIN)/python" -m compileall -q -j 0 pyrsia tui tests
-	@"$(BIN)/pytest" -q -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
+	@"$(BIN)/pytest" -q -n $(AT_ONCE) --dist loadfile
 
 # Simulated networks: make sim ARGS='--seeds 10000 --first 1 --nodes 4..10 --byzantine f' (docs/simulator.md).
 sim: setup
