@@ -20,7 +20,7 @@ from pyrsia.errors import OtherBytes, PyrsiaError, StorageFull
 from pyrsia.mesh.scores import LIE, Scores
 from pyrsia.net.data import DataPlane
 from pyrsia.net.links import Handler
-from pyrsia.node.mesh.enduring import Enduring
+from pyrsia.node.mesh.enduring import Border, Enduring
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import OnKind
 from pyrsia.node.mesh.providing import Providing
@@ -118,6 +118,7 @@ class Replicating:
         self._doubtful: dict[bytes, None] = {}  # blobs that came whole once, and were other bytes
         self._wake = trio.Event()
         self._endures = Enduring("copies are not looked after")
+        self._border = Border("an owner's answer about copies is not read")
         providing.on_leaving = self._on_leaving
         blobs.on_rotten.append(self.on_rotten)
 
@@ -320,7 +321,9 @@ class Replicating:
         )
 
     async def _ask(self, node: NodeId, blobs: tuple[bytes, ...]) -> None:
-        bits = await self.providing.asking.held(node, blobs)
+        bits = None
+        with self._border.turn():  # an answer that finds a bug is none
+            bits = await self.providing.asking.held(node, blobs)
         with self._endures.turn():
             if bits is None:
                 self.repair.on_silent(node)
@@ -397,7 +400,9 @@ class Replicating:
                         nursery.start_soon(self._probe, node, shard)
 
     async def _sums(self, nursery: trio.Nursery, node: NodeId, shards: tuple[int, ...]) -> None:
-        sums = await self.providing.asking.sums(node, shards)
+        sums = None
+        with self._border.turn():
+            sums = await self.providing.asking.sums(node, shards)
         if sums is None:
             self.copies.on_silent(node)
         else:
@@ -413,7 +418,8 @@ class Replicating:
             manifest = None if blob is None else self.stock.manifest(blob)
         if manifest is None or not manifest.count or not self._reaches(node):
             return
-        await self._gives(node, manifest)
+        with self._border.turn():
+            await self._gives(node, manifest)
 
     async def _gives(self, node: NodeId, manifest: Manifest) -> bool:
         """Whether it gives a chunk of this; what follows from a no."""

@@ -18,7 +18,7 @@ from pyrsia.mesh.mail import check_life
 from pyrsia.mesh.outbox import Outbox, Sent
 from pyrsia.node.clock import NowMs
 from pyrsia.node.mesh.delivering import Arrived, Deliverer
-from pyrsia.node.mesh.enduring import Enduring
+from pyrsia.node.mesh.enduring import Border, Enduring
 from pyrsia.node.mesh.letters import SENT, Letters, Mine
 from pyrsia.node.mesh.numbers import Numbers
 from pyrsia.node.mesh.sealing import sealed
@@ -76,6 +76,7 @@ class Sending:
         self._lines: dict[NodeId, _Line] = {}
         self._turns = trio.CapacityLimiter(TRIES_AT_ONCE.value)
         self._changed = trio.Event()
+        self._border = Border("a message is not tried again now")
         for number, mine in letters.all_mine():
             self._outbox.load(trio.current_time(), _row(number, mine))
 
@@ -212,14 +213,15 @@ class Sending:
                 del self._lines[envelope.to]
 
     async def _try_again(self, row: Sent) -> None:
-        try:
-            mine = self._letters.mine(row.number)
-            if mine is None:
-                return
-            envelope, _ = envelopes.decode(mine.raw)
-            await self._attempt(row.number, envelope, mine.raw, again=True)
-        except PyrsiaError as error:
-            _log.debug("message %d: %s", row.number, error)
+        with self._border.turn():  # its row is tried again in time, whatever carriers and recipients answer
+            try:
+                mine = self._letters.mine(row.number)
+                if mine is None:
+                    return
+                envelope, _ = envelopes.decode(mine.raw)
+                await self._attempt(row.number, envelope, mine.raw, again=True)
+            except PyrsiaError as error:
+                _log.debug("message %d: %s", row.number, error)
 
     def _save(self, row: Sent | None) -> None:
         mine = None if row is None else self._letters.mine(row.number)

@@ -167,6 +167,26 @@ async def test_what_is_kept_arrives_when_its_recipient_comes_also_after_a_restar
         assert await made.bob.letters() == [("ann", "when you come")]
 
 
+async def test_a_bug_that_an_answer_finds_ends_one_try_and_no_node(caplog):
+    async with town(None, "ann", "bob") as made:
+        sending = made.ann.mail._sending
+        await made.ann.desk.send(order("bob", keep=True))
+        failed, good = [], sending._deliverer.deliver
+
+        async def fails(*given):
+            failed.append(given)
+            sending._deliverer.deliver = good
+            raise KeyError("a carrier that was forgotten")
+
+        sending._deliverer.deliver = fails
+        await made.joined("ann", "bob")
+        await until(lambda: made.ann.desk.sent().messages[0].state == outbox.DELIVERED)
+        assert len(failed) == 1
+        assert "a message is not tried again now: a fault of ours" in [
+            one.getMessage() for one in caplog.records
+        ]
+
+
 async def test_what_nobody_took_in_time_says_that_it_has_expired():
     async with town(None, "ann") as made:
         await made.ann.desk.send(order("bob", keep=True, expires_s=60))

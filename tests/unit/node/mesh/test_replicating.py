@@ -767,3 +767,28 @@ def test_a_storage_member_that_is_gone_is_told_once_by_its_name_and_told_again_w
         f"storage member {what}"
         for what in (f"amber {gone}", f"birch {gone}", f"amber {back}", f"birch {back}", f"amber {gone}")
     ]
+
+
+async def test_an_owners_answer_that_finds_a_bug_is_none_and_ends_no_node(crowd, caplog):
+    async def test():
+        one = crowd.all[0].keeping.replicating
+        asking, failed = one.providing.asking, []
+
+        async def fails(node, asked):
+            failed.append(node)
+            raise KeyError("a blob that was forgotten")
+
+        one.providing.asking = SimpleNamespace(held=fails, sums=fails)
+        silent = []
+        one.repair.on_silent, one.copies.on_silent = silent.append, silent.append
+        other = crowd.all[1].node
+        async with trio.open_nursery() as nursery:
+            await one._ask(other, (digest(b"x"),))
+            await one._sums(nursery, other, (1,))
+            nursery.cancel_scope.cancel()
+        assert failed == silent == [other] * 2
+        one.providing.asking = asking
+
+    await crowd.run(test)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("an owner's answer about copies is not read: a fault of ours") == 1
