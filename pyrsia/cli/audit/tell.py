@@ -50,7 +50,7 @@ def summary(report: Report) -> Iterator[str]:
     number = counts(report)
     by_word = [f"{number['findings'][word]} {word}" for word in (*reversed(WORDS), "unknown")
                if word in number["findings"]]  # fmt: skip
-    found = f"{len(report.findings)} advisories ({', '.join(by_word)})" if by_word else "no advisory"
+    found = f"{len(report.findings):,} advisories ({', '.join(by_word)})" if by_word else "no advisory"
     if len(report.findings) == 1:
         found = f"1 advisory ({by_word[0].removeprefix('1 ')})"
     when = told(report.answered.time_ms)

@@ -103,7 +103,7 @@ def _found(answer: dict[str, Any], first: int, count: int) -> Iterator[str]:
         )
         for one in answer["packages"]
     ]
-    yield from table(rows, ("package", "newest versions", "verdict of the newest", ""))
+    yield from table(rows, ("package", "newest versions", "verdict of the newest", "of all versions"))
     if answer["more"]:
         # Of the past there may come less than was asked for: each package costs its history.
         following = first + (len(rows) if past else count)

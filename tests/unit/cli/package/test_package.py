@@ -201,6 +201,7 @@ def test_what_is_found_stands_in_a_line_each_and_says_how_to_see_more(pyrsia):
     assert code == 0
     assert asked == "/api/v1/search?q=zlib%401+conan&first=0&count=3&ecosystem=conan"
     lines = [line.split() for line in out.splitlines()]
+    assert lines[0][-3:] == ["of", "all", "versions"]
     assert lines[1] == ["pkg:conan/zlib", "1.3.1,", "1.3,", "1.2.13,", "1.2.12", "REPRODUCED", "1", "refused"]
     assert lines[2] == ["pkg:conan/acme/zlib", "1.0", "pushed", "here"]
     assert lines[3] == ["pkg:docker/zlib", "-", "refused", "1", "refused"]
