@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -35,7 +36,7 @@ _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="A word to find it by; all of them, each time."
 )
-@click.option("--homepage", metavar="URL", help="Its page.")
+@click.option("--homepage", metavar="URL", help="Its page: http or https.")
 @click.option("--namespace", metavar="NAME", help="Whose it is, as people say.")
 @click.option(
     "--json-file", type=_file, help=f"Anything else, as JSON: {MAX_FACT_BYTES.value} bytes at most."
@@ -79,6 +80,8 @@ def describe(
         raise click.UsageError("nothing can be said in the past: --as-of shows what was said then")
     if licence:
         _check_licence(licence)
+    if homepage:
+        _check_homepage(homepage)
     with Client(target, patience_s=PATIENCE_S) as node:
         rows = _present(node, subject, moment(as_of))
         if not (changes or licence or withdraw):
@@ -162,6 +165,21 @@ def _check_licence(licence: str) -> None:
     from pyrsia.cli.facts.slips import spdx
 
     spdx(licence)
+
+
+def _check_homepage(text: str) -> None:
+    """It stands in the log for ever, and pages link to it.
+
+    Raises:
+        click.BadParameter: it is no page on the web.
+    """
+    try:
+        found = urlsplit(text)
+        good = found.scheme in ("http", "https") and bool(found.hostname)
+    except ValueError:
+        good = False
+    if not good or any(letter.isspace() for letter in text):
+        raise click.BadParameter(f"{text[:80]} is no page on the web; write https://...")
 
 
 def _document(file: Path) -> str:

@@ -1,5 +1,6 @@
 """`package withdraw`: a release is no longer offered, by a maintainer's key or by a motion. Maintainer keys."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.status import MotionStatus
+from pyrsia.units import MAX_FACT_BYTES
 from pyrsia.wire import purl as purls
 from pyrsia.wire.text import safe
 
@@ -56,6 +58,8 @@ def withdraw(
     Who pinned its bytes by their digest still gets them, where local policy says no other. It cannot be undone.
     """
     release = canonical(purl)
+    if not 0 < len(reason.strip().encode("utf-8", "replace")) <= MAX_FACT_BYTES.value:
+        raise click.BadParameter(f"--reason is a text of 1 to {MAX_FACT_BYTES.value:,} bytes")
     if not purls.parse(release).version:
         raise click.UsageError(f"name the version: {release}@VERSION")
     with Client(target, patience_s=PATIENCE_S) as node:
@@ -112,7 +116,12 @@ def _confirm(release: str, files: list[dict[str, Any]], reason: str, *, by_key: 
     for one in files:
         click.echo(safe(f"  {one['file']}  {one['status']}  {one['sha256']}"), err=True)
     click.echo(safe(f"  reason: {reason}"), err=True)
-    click.confirm("Withdraw?", abort=True, err=True)
+    try:
+        click.confirm("Withdraw?", abort=True, err=True)
+    except click.Abort:
+        if sys.stdin is None or not sys.stdin.isatty():  # nobody stopped it: nobody could be asked
+            raise click.UsageError("there is no terminal to ask at: add --yes") from None
+        raise
 
 
 def _maintainer(file: Path, mapping: dict[str, Any] | None, release: str) -> Any:

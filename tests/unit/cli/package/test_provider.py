@@ -269,6 +269,11 @@ def test_json_that_is_none_or_too_long_is_refused_here(pyrsia, node, tmp_path, t
 # -- withdraw --
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
 def key(tmp_path):
     pair = KeyPair(b"m" * 32)
@@ -331,11 +336,35 @@ def test_without_a_key_it_is_a_motion_for_the_validators(pyrsia, node):
 def test_nothing_is_withdrawn_unasked(pyrsia, node, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))  # nobody there to say yes
     code, _, err = withdraw(pyrsia, node)
-    assert code == 130
+    assert code == 2
     assert "for good" in err
     assert "it leaks" in err
-    assert withdraw(pyrsia, node, "--json")[0] == 130
+    assert "no terminal to ask at: add --yes" in err
+    assert withdraw(pyrsia, node, "--json")[0] == 2
     assert all(method == "GET" for method, *_ in node.seen)
+    node.seen.clear()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    code, _, err = withdraw(pyrsia, node)
+    assert (code, "--yes" in err) == (130, False)
+    assert all(method == "GET" for method, *_ in node.seen)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1_025, "\u20ac" * 342])
+def test_a_withdrawal_has_a_reason_that_the_log_takes(pyrsia, node, reason):
+    code, _, err = pyrsia("package", "withdraw", f"{PURL}@1.0", "--reason", reason, "--node", node.url)
+    assert code == 2
+    assert "--reason is a text of 1 to 1,024 bytes" in err
+    assert node.seen == []
+
+
+@pytest.mark.parametrize(
+    "page", ["javascript:alert(1)", "ftp://a", "a.example", "https://", "https://a b", "http://[:"]
+)
+def test_a_homepage_is_a_page_on_the_web(pyrsia, node, page):
+    code, _, err = pyrsia("package", "describe", PURL, "--homepage", page, "--node", node.url)
+    assert code == 2
+    assert "no page on the web" in err
+    assert node.seen == []
 
 
 def test_of_several_files_it_is_said_which(pyrsia, node):
