@@ -11,6 +11,7 @@ import msgspec
 from pyrsia.ledger.matching import PurlGlob
 
 EVERY: Final = ("*",)
+_UPPER: Final = frozenset(("CVE", "GHSA", "PYSEC", "OSV"))  # databases whose ids begin so
 DAY_MS: Final = 86_400_000
 _LAST_MS: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000
 
@@ -48,6 +49,16 @@ class Acceptance(msgspec.Struct, frozen=True):
     def means_package(self, purl: str) -> bool:
         """Whether it speaks of this package, exactly as it is written."""
         return any(glob.matches(purl) for glob in self.globs)
+
+
+def never_named(advisory: str) -> str:
+    """Why no database names an advisory so, and nothing would be accepted; "" where one may."""
+    if "*" in advisory or "?" in advisory:
+        return "an advisory is accepted by its whole id, no pattern"
+    database, _, _ = advisory.partition("-")
+    if database.upper() in _UPPER and database != database.upper():
+        return f"its database writes {database.upper()}-..., and ids are compared as they are written"
+    return ""
 
 
 def ends_ms(until: date) -> int:

@@ -22,7 +22,7 @@ from msgspec import UNSET
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy import dotted, lines, naming, patterns, wording
-from pyrsia.policy.accepted import Accept, Acceptance, ends_ms
+from pyrsia.policy.accepted import Accept, Acceptance, ends_ms, never_named
 from pyrsia.policy.keys import ALL as ALL
 from pyrsia.policy.keys import (
     ANY,
@@ -363,6 +363,8 @@ class _Reader:
     def _acceptance(self, said: Accept, place: lines.Place) -> Acceptance:
         named = enumerate(said.packages)
         globs = tuple(self._glob(one, "accept.packages", (*place, "packages", at)) for at, one in named)
+        if why := never_named(said.advisory):
+            raise _Wrong((*place, "advisory"), f"{_heading(place)} accept.advisory: {said.advisory!r}: {why}")
         return Acceptance(said, globs, ends_ms(said.until))
 
     def _glob(self, pattern: str, key: str, place: lines.Place) -> PurlGlob:

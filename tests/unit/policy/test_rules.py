@@ -68,6 +68,14 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
 
 
 @pytest.mark.parametrize(
+    "one", ["CVE-2026-1", "GHSA-aaaa-bbbb-cccc", "demo-1", "PYSEC-2026-1", "RUSTSEC-1", "x"]
+)
+def test_an_id_as_its_database_writes_it_is_accepted(one):
+    found = policy(f'[all]\naccept = [{{ advisory = "{one}", until = 2027-01-01, reason = "x" }}]')
+    assert one in found.of("pip").accepted
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[pip]\nmode = 3", "pip.mode: a text in quotes is expected"),
@@ -80,6 +88,19 @@ def test_a_section_overrides_what_all_says_but_never_takes_a_denial_away():
         (
             '[all]\naccept = [{advisory = "A", until = "soon", reason = "x"}]',
             "it is no date; write one as in",
+        ),
+        *(
+            (
+                f'[all]\naccept = [\n{{ advisory = "{one}", until = 2027-01-01, reason = "x" }}]',
+                f"line 3: [all] accept.advisory: '{one}': {why}",
+            )
+            for one, why in (
+                ("CVE-*", "an advisory is accepted by its whole id"),
+                ("CVE-2026-?", "an advisory is accepted by its whole id"),
+                ("cve-1", "its database writes CVE-..."),
+                ("ghsa-aaaa-bbbb-cccc", "its database writes GHSA-..."),
+                ("Cve-2026-1", "its database writes CVE-..."),
+            )
         ),
         ("[all]\nagreeing = 2\nmode = verified", "line 3: "),
         ("agreeing = 2", "there is no key agreeing"),
