@@ -239,6 +239,7 @@ def test_webhooks_are_shown_with_what_is_wrong_with_them(pyrsia, node):
     assert "every kind" in out
     assert "advisory, high or worse, pkg:pypi/*" in out
     assert "503\\x1b since 2023-11-14 22:13:20, 5 calls" in out
+    assert "counted since the node's start" in out
     assert "\x1b" not in out
     code, out, _ = pyrsia("facts", "webhooks", "--json", "--node", node.url)
     assert json.loads(out)["webhooks"] == [good, bad]
