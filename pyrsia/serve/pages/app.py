@@ -3,7 +3,8 @@
 /                        the node, its newest builds, how to use it
 /search?q=               packages by name, now or ?as_of= a moment; &first= goes on
 /packages/<purl>         versions, files, verdicts, builders, history, how to install; ?as_of= what was known then
-/facts                   what was said last about packages; ?kind= of one kind, ?as_of= until then, &first= goes on
+/facts                   what was said last about packages; ?kind= of one kind, ?of= one package, version or file,
+                         ?as_of= until then, &first= goes on
 /badge/<purl>.svg        a badge: the purl without `pkg:`
 /entries/<index>         a leaf of the log with its proof
 /builds/<request>        who said what about a build; /log?builder= what a builder printed
@@ -85,8 +86,8 @@ class PagesApp:
             case "node" if not rest:
                 return "node", await home.node(self._admin, self._log, scope, facts.moment(as_of), as_of)
             case "packages" if rest:
-                at = facts.moment(as_of)
-                return "package", await packages.package(self._supply, self._admin, rest, address(scope), at)
+                url = address(scope)
+                return "package", await packages.package(self._supply, self._admin, rest, url, as_of)
             case "facts" if not rest:
                 return "facts", await self._facts(query)
             case "entries" if _is_number(rest):
@@ -108,7 +109,11 @@ class PagesApp:
         if first and not _is_number(first):
             raise bad("facts go on at a number", do="follow the link on the first page")
         return await facts.facts(
-            self._admin, query.get("kind", ""), int(first) if first else None, query.get("as_of", "")
+            self._admin,
+            query.get("kind", ""),
+            int(first) if first else None,
+            query.get("as_of", ""),
+            query.get("of", ""),
         )
 
     async def _build(self, rest: str, query: Mapping[str, str]) -> Drawn:

@@ -7,6 +7,7 @@ Source: Content Security Policy Level 3; Jinja2, "Finalize" and "Autoescaping".
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pyrsia.serve.answers import IMMUTABLE, REVALIDATE, send_body, send_cached
 from pyrsia.serve.http.connection import Scope, Send
@@ -33,6 +34,7 @@ _HEADERS: Final[list[Header]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
+_BREAK: Final = re.compile(r"(?<=[/@])(?!/)|(?<=sha256:)")
 _PLAIN: Final = {  # words of the log that have a colour; any other word has none
     **dict.fromkeys(GOOD, "good"),
     "WITNESSED": "seen",
@@ -87,7 +89,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(moment=_moment, size=_size, colour=_colour, segment=_segment, grouped=_grouped)
-    made.filters.update(severity=_severity)
+    made.filters.update(severity=_severity, broken=_broken, day=_day, prose=_prose)
     return made
 
 
@@ -105,6 +107,27 @@ def _moment(ms: int) -> Markup:
         return Markup("at no time")
     return Markup('<time datetime="{}">{}</time>').format(
         when.isoformat(timespec="milliseconds"), when.strftime("%Y-%m-%d %H:%M UTC")
+    )
+
+
+def _day(ms: int) -> str:
+    """The day alone, as a word in a line."""
+    return _moment(ms).striptags().partition(" ")[0]
+
+
+def _broken(text: str) -> Markup:
+    """A purl, which a line may break behind its marks rather than inside a name."""
+    return Markup("<wbr>").join(map(escape, _BREAK.split(safe(text))))
+
+
+def _prose(text: str, begins: bool = False) -> Markup:
+    """A sentence of a refusal: what stands in backticks is code. `begins`: it has a capital at its beginning."""
+    text = safe(text)
+    parts = (text[:1].upper() + text[1:] if begins else text).split("`")
+    if len(parts) % 2 == 0:  # one has no partner
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
     )
 
 

@@ -12,11 +12,12 @@ from pyrsia.ledger.matching import PurlGlob
 from pyrsia.policy.facts import LOCAL
 from pyrsia.serve import badges
 from pyrsia.serve.answers import not_found
-from pyrsia.serve.desks.knowing import NOW, AsOf
+from pyrsia.serve.desks.knowing import NOW, AsOf, FactsTold
 from pyrsia.serve.desks.providing import Overview
 from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.serve.desks.views import Admin, LogQuery, ProjectFile
 from pyrsia.serve.finding import TYPES, version_of
+from pyrsia.serve.pages.facts import address_of, moment, row
 from pyrsia.serve.pages.install import ways
 from pyrsia.status import MembersStatus
 from pyrsia.units import Limit
@@ -24,6 +25,7 @@ from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
 _FILES: Final = Limit(400, "files on one page; an image of many layers has some hundred")
+_SAID: Final = Limit(100, "facts on the page of what nobody built; the page of facts has the others")
 _HISTORY: Final = Limit(50, "entries on a page; the log's own pages have the others")
 
 
@@ -54,15 +56,18 @@ class VersionView:
     files: tuple[FileView, ...]
 
 
-async def package(supply: Supply, admin: Admin, text: str, url: str, at: AsOf = NOW) -> dict[str, Any]:
+async def package(supply: Supply, admin: Admin, text: str, url: str, as_of: str = "") -> dict[str, Any]:
     """The values of the page of a purl, which may name a version.
 
+    What nobody built, and somebody said something of, has a page too: that.
+
     Args:
-        at: what was known then; the files and what this node gives of them are those of now.
+        as_of: what was known then, as its form writes it; the files and what this node gives of them are those of now.
 
     Raises:
         Refusal: `not-found`: it is no purl, or nothing here has this name. `bad-request`: no such moment.
     """
+    at = moment(as_of)
     purl = _purl(text)
     name = str(purl.versionless)
     files = _local(supply.local.rows(name), purl) if supply.owner(name) == LOCAL else ()
@@ -70,7 +75,8 @@ async def package(supply: Supply, admin: Admin, text: str, url: str, at: AsOf = 
     if not files:
         files = await _network(supply, admin, purl.versionless)
     shown = [one for one in by_version(files) if purl.version in ("", one.version)]
-    if not shown:
+    said = None if shown else await _said(admin, purl, at)
+    if not shown and said is None:
         raise not_found(
             f"this node has no {text[:200]}", do=f"ask the network for it: pyrsia build request {text[:200]}"
         )
@@ -88,9 +94,24 @@ async def package(supply: Supply, admin: Admin, text: str, url: str, at: AsOf = 
         "known": known,
         "about": {} if known is None else {one.version: one for one in known.versions},
         "past": at != NOW,
-        "badge": "" if known is None else badges.path(str(purl)),
+        "as_of": as_of,
+        "said": said,
+        "rows": () if said is None else tuple(map(row, said.facts)),
+        "more": "" if said is None or said.next < 0 else address_of(str(purl), as_of, said.next),
+        "badge": ""
+        if known is None
+        else badges.path(str(purl)) + (f"?as_of={known.size}" if at != NOW else ""),
         "markdown": "" if known is None else badges.markdown(str(purl), url, "verdict"),
     }
+
+
+async def _said(admin: Admin, purl: Purl, at: AsOf) -> FactsTold | None:
+    """What was said of it then; None where nothing ever was."""
+    page = await admin.knowledge.facts(str(purl), at, kind="", first=0, count=_SAID.value)
+    if page.facts or at == NOW:
+        return page if page.facts else None
+    now = await admin.knowledge.facts(str(purl), NOW, kind="", first=0, count=1)
+    return page if now.facts else None
 
 
 async def _known(admin: Admin, purl: str, at: AsOf) -> Overview | None:

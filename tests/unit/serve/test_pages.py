@@ -154,7 +154,7 @@ def test_strangers_text_is_text_on_every_page() -> None:
     drawn = [
         drawing.draw("package", purl=EVIL, owner=EVIL, install=ways(parse("pkg:pypi/a"), EVIL, EVIL),
                      versions=by_version([file, refused]), history=(), known=None, about={}, past=False, badge="",
-                     markdown=""),
+                     markdown="", as_of="", said=None, rows=(), more=""),
         drawing.draw("search", query=EVIL, as_of=EVIL, size=7, time_ms=2**60, first=0,
                      rows=[Found(EVIL, EVIL, EVIL, EVIL, (EVIL,), (EVIL,), EVIL)],
                      following=9, ask=EVIL),

@@ -74,7 +74,9 @@ class ToyKnowledge:
         self.asked.append(("facts", subject, at, kind, first, count))
         if subject == "no purl":
             raise Refusal("bad-request", what="this names no package", who="you", do="send one")
-        return FactsTold(subject, at.size or SIZE, TIME_MS, True, tuple(self.rows[:count]), -1)
+        of = subject.partition("@")[0]
+        rows = [one for one in self.rows if one.subject.partition("@")[0] == of]
+        return FactsTold(subject, at.size or SIZE, TIME_MS, True, tuple(rows[:count]), -1)
 
     async def newest(
         self, at: AsOf, *, kind: str, first: int | None, count: int, order: str = ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from pyrsia.serve.desks.knowing import NEWEST, AsOf
@@ -114,7 +115,7 @@ async def test_facts_come_newest_first_by_kind_and_go_on_behind_a_link(client: C
 
     assert desk.asked[-1] == ("newest", AsOf(size=30), "advisory", None, 50, NEWEST)
     assert "<strong>CVE-1, high</strong>" in text
-    assert '<a href="/packages/pkg:pypi/idna">pkg:pypi/idna</a>' in text
+    assert '<a href="/packages/pkg:pypi/idna">pkg:pypi/<wbr>idna</a>' in text
     assert '<option value="advisory" selected>' in text
 
 
@@ -161,10 +162,15 @@ def test_strangers_words_are_words_on_each_of_them() -> None:
     body = {"kind": EVIL, "subject": EVIL, "text": EVIL, "valid_from": 2**60, "x" + EVIL: [EVIL, {EVIL: True}],
             "range": [{"introduced": EVIL, "last": EVIL}, EVIL], "versions": [EVIL], "supersedes": EVIL}  # fmt: skip
     said = replace_row(row(7, "description", EVIL, tags=[EVIL], homepage="javascript:alert(1)"))
+    unsaid = {"as_of": EVIL, "said": None, "rows": (), "more": ""}
     drawn = [
         drawing.draw("package", purl=EVIL, owner="", install=(), versions=[Shown(EVIL)], history=(), known=known,
-                     about={EVIL: version}, past=True, badge="/badge/x.svg", markdown=EVIL),
-        drawing.draw("facts", kind="", kinds=("advisory",), as_of=EVIL, size=3, whole=False, rows=[said], older="/x"),
+                     about={EVIL: version}, past=True, badge="/badge/x.svg", markdown=EVIL, **unsaid),
+        drawing.draw("package", purl=EVIL, owner="", install=(), versions=(), history=(), known=None, about={},
+                     past=True, badge="", markdown="", as_of=EVIL, rows=[said], more="/x",
+                     said=Known(size=3, time_ms=4, whole=False)),
+        drawing.draw("facts", kind="", kinds=("advisory",), as_of=EVIL, size=3, whole=False, rows=[said], more="/x",
+                     of=EVIL),
         drawing.draw("entry", index=1, kind=EVIL, summary=EVIL, author=EVIL, time_ms=5, size=9, root=EVIL,
                      leaf_hash=EVIL, hashes=[], proof=[], links=[], document=[], fact=facts.told(body)),
     ]  # fmt: skip
@@ -189,7 +195,7 @@ class Shown:
 
 
 def replace_row(one: Any) -> dict[str, Any]:
-    told = facts._row(one)
+    told = facts.row(one)
     return {**told, "text": EVIL, "by": EVIL, "state": EVIL}
 
 
@@ -265,3 +271,85 @@ async def test_a_page_of_now_alone_refuses_a_moment_rather_than_leaving_it_out(
     answer = await client.get(f"{path}?as_of=9")
     assert answer.status_code == 400
     assert "now alone" in answer.text
+
+
+FORESEEN = row(
+    6, "advisory", "pkg:pypi/bulk-one", advisory="CVE-3", severity="low", range=[{"introduced": "0", "fixed": "0.4"}],
+    valid_from=1_893_456_000_000,
+)  # fmt: skip
+
+
+async def test_what_nobody_built_has_a_page_of_what_is_said_of_it(client: Client) -> None:
+    """Every fact of an import leads to one; what nobody speaks of, and what is no package, still has none."""
+    client.node.knowledge.rows = [msgspec.structs.replace(FORESEEN, state="to-come")]
+    answer = await client.get("/packages/pkg:pypi/bulk-one")
+    assert answer.status_code == 200
+    for words in (
+        "Nobody built it",
+        "<strong>CVE-3, low</strong> [0, 0.4)",
+        '<span class="bad">to-come</span> <span class="bad">',
+        "2030-01-01</span>",
+        "toy (aaaaaaaa)",
+    ):
+        assert words in answer.text, words
+    link = (
+        (await client.get("/facts"))
+        .text.partition('<td class="about"')[2]
+        .partition('href="')[2]
+        .partition('"')[0]
+    )
+    assert (link, (await client.get(link)).status_code) == ("/packages/pkg:pypi/bulk-one", 200)
+    then = await client.get("/packages/pkg:pypi/bulk-one?as_of=8")
+    assert "This is what is said of it when the log had 8 entries" in then.text
+    assert '<input name="as_of" value="8"' in then.text
+    for nothing in ("/packages/pkg:pypi/never", "/packages/nothing"):
+        assert (await client.get(nothing)).status_code == 404
+
+
+async def test_a_moment_before_anything_was_said_is_a_page_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = client.node.knowledge
+    desk.rows, now = [FORESEEN], desk.facts
+
+    async def facts_at(subject: str, at: AsOf, **rest: Any) -> Any:
+        page = await now(subject, at, **rest)
+        return page if at == AsOf() else msgspec.structs.replace(page, facts=())
+
+    monkeypatch.setattr(desk, "facts", facts_at)
+    answer = await client.get("/packages/pkg:pypi/bulk-one?as_of=8")
+    assert (answer.status_code, "Nothing was said of it then." in answer.text) == (200, True)
+
+
+async def test_facts_about_one_thing_go_on_and_a_file_s_lead_there(client: Client) -> None:
+    file = f"sha256:{'6b' * 32}"
+    client.node.knowledge.rows = [row(7, "commit-signature", file, commit="ab" * 20, good=True)]
+    text = (await client.get("/facts")).text
+    assert f'href="/facts?of=sha256%3A{"6b" * 32}"' in text
+    assert f"{'ab' * 20}, good signature" in text
+    text = (await client.get("/facts", params={"of": file})).text
+    assert client.node.knowledge.asked[-1] == ("facts", file, AsOf(), "", 0, 50)
+    assert "oldest first" in text
+    assert f'<input type="hidden" name="of" value="{file}">' in text
+    assert (await client.get("/facts", params={"of": "no purl"})).status_code == 400
+
+
+async def test_a_past_page_s_badge_is_of_then_and_what_is_of_now_says_so(client: Client) -> None:
+    text = (await client.get("/packages/pkg:pypi/idna?as_of=90")).text
+    assert text.index("What was known when the log had") < text.index("/badge/pypi/idna.svg?as_of=90")
+    assert "<dt>verdict now</dt>" in text
+    assert '<input name="as_of" value="90"' in text
+    assert "<dt>verdict</dt>" in (await client.get("/packages/pkg:pypi/idna")).text
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("use 0.4, or add X to `accept`", "Use 0.4, or add X to <code>accept</code>"),
+        ("a <b> and `<i>`", "A &lt;b&gt; and <code>&lt;i&gt;</code>"),
+        ("one ` alone", "One ` alone"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_of_a_refusal_is_prose(text: str, drawn: str) -> None:
+    assert drawing._prose(text, True) == drawn
